@@ -1,0 +1,306 @@
+//! What libcamera's controls, properties and metadata say about a sensor's timing.
+//!
+//! libcamera counts in whole microseconds, sensors in lines, the rest of swsync in nanoseconds: the
+//! conversions are here.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use ::libcamera::control::{ControlEntry, ControlInfoMap, ControlList, PropertyList};
+use ::libcamera::control_value::ControlValue;
+use ::libcamera::controls as ids;
+use ::libcamera::framebuffer::{AsFrameBuffer, FrameMetadataRef, OwnedFrameBuffer};
+use ::libcamera::framebuffer_allocator::FrameBuffer;
+use ::libcamera::properties;
+use ::libcamera::request::Request;
+use ::libcamera::stream::Stream;
+use ::libcamera::utils::Immutable;
+use swsync_core::time::{Span, Timestamp};
+
+use crate::camera::{Controls, Frame, FrameDurationControl};
+
+/// Line times in ns of sensors in the modes that give streams of these widths, by the drivers'
+/// pixel rates and line lengths (raspberrypi/linux, drivers/media/i2c).
+///
+/// libcamera does not say which sensor mode it chose. Widths at which it may choose one with
+/// another line time are left out.
+const MODES: [(&str, RangeInclusive<u32>, f64); 5] = [
+    ("imx219", 641..=3280, 18_904.0),
+    ("imx477", 1333..=2028, 15_167.0),
+    ("imx477", 2029..=4056, 28_570.0),
+    ("imx708", 1537..=2304, 13_361.0),
+    ("imx708", 2305..=4608, 26_290.0),
+];
+
+/// Line time where the sensor or its mode is unknown: the step of libcamera's own control.
+const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
+
+/// How the frame durations of a stream `width` pixels wide can be set, by libcamera's limits.
+pub(super) fn frame_duration_control(
+    model: &str,
+    width: u32,
+    limits: Limits,
+) -> FrameDurationControl {
+    // `imx708_wide_noir` is an `imx708`: variants differ in lens and filter only.
+    let sensor = model.split('_').next().unwrap_or(model);
+    let line_time_ns = MODES
+        .iter()
+        .find(|(model, widths, _)| *model == sensor && widths.contains(&width))
+        .map_or(UNKNOWN_LINE_TIME_NS, |(_, _, line_time_ns)| *line_time_ns);
+    let min_lines = lines((to_nanos(limits.min_us) / line_time_ns).ceil());
+    let max_lines = lines((to_nanos(limits.max_us) / line_time_ns).floor());
+    FrameDurationControl {
+        line_time_ns,
+        min_lines,
+        // Limits less than a line apart have no whole line between them.
+        max_lines: max_lines.max(min_lines),
+        // libcamera, camera_sensor_properties.cpp; 2 is its guess for sensors that it does not
+        // know.
+        latency: match sensor {
+            "imx477" | "imx708" => 3,
+            _ => 2,
+        },
+    }
+}
+
+fn to_nanos(us: i64) -> f64 {
+    Span::from_micros(us).as_nanos_f64()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to int casts saturate, which is what a limit does"
+)]
+fn lines(lines: f64) -> u32 {
+    lines as u32
+}
+
+/// `span` in whole microseconds, halves away from zero, at least one.
+pub(super) fn to_micros(span: Span) -> i64 {
+    let ns = span.as_nanos();
+    ns.saturating_add(500).div_euclid(1_000).max(1)
+}
+
+/// Shortest and longest frame, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) min_us: i64,
+    pub(super) max_us: i64,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "one frame takes {} to {} us in this mode",
+            self.min_us, self.max_us
+        )
+    }
+}
+
+/// What FrameDurationLimits can be set to; `None` where the camera has no such control.
+///
+/// Before a camera is configured they are placeholders on a Raspberry Pi (33333 to 120000 us).
+pub(super) fn frame_duration_limits(controls: &ControlInfoMap) -> Option<Limits> {
+    let info = controls.find(ids::FrameDurationLimits::ID).ok()?;
+    let first = |value| match value {
+        ControlValue::Int64(values) => values.first().copied(),
+        _ => None,
+    };
+    let (min_us, max_us) = (first(info.min())?, first(info.max())?);
+    (0 < min_us && min_us <= max_us).then_some(Limits { min_us, max_us })
+}
+
+/// The sensor's name for people and tables, or `unknown`.
+pub(super) fn model(properties: &PropertyList) -> String {
+    properties
+        .get::<properties::Model>()
+        .map_or_else(|_| "unknown".to_owned(), |model| model.0)
+}
+
+/// Whether the camera takes a frame whenever a request is queued, instead of running freely.
+///
+/// Only libcamera's virtual cameras do. libcamera does not tell which pipeline handler a camera
+/// has, and a virtual camera's id and model are free text in `virtual.yaml`. But every camera made
+/// of hardware lists its device nodes in the property SystemDevices, and virtual ones have none to
+/// list.
+pub(super) fn takes_frames_on_request(properties: &PropertyList) -> bool {
+    properties.get::<properties::SystemDevices>().is_err()
+}
+
+/// Sets `wanted` in `list`: a request's controls, or those that a camera starts with.
+///
+/// A frame duration is set as shortest and longest at once, so that auto exposure can't change it.
+/// An exposure switches auto exposure off, or libcamera would ignore it.
+pub(super) fn set_controls(list: &mut ControlList, wanted: Controls, can: Controllable) {
+    // `set` can't fail: libcamera ignores what a camera does not have, hence `can`.
+    if let (Some(duration), true) = (wanted.frame_duration, can.frame_duration) {
+        let us = to_micros(duration);
+        let _ = list.set(ids::FrameDurationLimits([us, us]));
+    }
+    if let (Some(exposure), true) = (wanted.exposure, can.exposure) {
+        let us = i32::try_from(to_micros(exposure)).unwrap_or(i32::MAX);
+        let _ = list.set(ids::AeEnable(false));
+        let _ = list.set(ids::ExposureTime(us));
+    }
+}
+
+/// Which of [`Controls`] the camera has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Controllable {
+    frame_duration: bool,
+    exposure: bool,
+}
+
+impl Controllable {
+    pub(super) fn of(controls: &ControlInfoMap) -> Self {
+        // `count` would not do: it counts in libcamera's list of all controls there are.
+        let has = |id| controls.find(id).is_ok();
+        Self {
+            frame_duration: has(ids::FrameDurationLimits::ID),
+            exposure: has(ids::ExposureTime::ID),
+        }
+    }
+}
+
+/// What the driver says of the buffer that `request` filled; the virtual camera of libcamera 0.4
+/// says nothing.
+pub(super) fn buffer_metadata<'r>(
+    request: &'r Request,
+    stream: &Stream,
+) -> Option<Immutable<FrameMetadataRef<'r>>> {
+    let allocated = request.buffer::<FrameBuffer>(stream);
+    let ours = request.buffer::<OwnedFrameBuffer>(stream);
+    allocated
+        .and_then(|buffer| buffer.metadata())
+        .or_else(|| ours.and_then(|buffer| buffer.metadata()))
+}
+
+/// The frame in `buffer`, with what `request`'s metadata and else the buffer's say of it.
+///
+/// `None` where nothing says when it was taken: here, such a frame is of no use.
+pub(super) fn frame(
+    buffer: gst::Buffer,
+    request: &Request,
+    stream: &Stream,
+    sequence: &mut Sequence,
+) -> Option<Frame> {
+    let (metadata, raw) = (request.metadata(), buffer_metadata(request, stream));
+    let stamp = metadata
+        .get::<ids::SensorTimestamp>()
+        .map_or(0, |stamp| stamp.0);
+    let stamp = match &raw {
+        Some(raw) if stamp <= 0 => i64::try_from(raw.timestamp()).ok()?,
+        _ => stamp,
+    };
+    let exposure = metadata.get::<ids::ExposureTime>().ok();
+    let frame_duration = metadata.get::<ids::FrameDuration>().ok();
+    let analogue_gain = metadata.get::<ids::AnalogueGain>().ok();
+    (stamp > 0).then(|| Frame {
+        buffer,
+        sequence: sequence.next(raw.map(|raw| raw.sequence())),
+        sensor_time: Timestamp::from_nanos(stamp),
+        exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
+        frame_duration: frame_duration.map(|us| Span::from_micros(us.0)),
+        analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
+    })
+}
+
+/// The driver's 32 bit frame count continued to 64 bit, or a count of our own where it has none.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    last: Option<u64>,
+}
+
+impl Sequence {
+    /// The number of a frame that the driver numbers `raw`; always larger than the one before.
+    pub(super) fn next(&mut self, raw: Option<u32>) -> u64 {
+        const MODULUS: u64 = 1 << 32;
+        let next = match (self.last, raw) {
+            (None, raw) => u64::from(raw.unwrap_or(0)),
+            (Some(last), None) => last + 1,
+            (Some(last), Some(raw)) => {
+                let step = (u64::from(raw) + MODULUS - last % MODULUS) % MODULUS;
+                // A count that stands still or runs backwards is none.
+                let step = if (1..MODULUS / 2).contains(&step) {
+                    step
+                } else {
+                    1
+                };
+                last + step
+            }
+        };
+        self.last = Some(next);
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_become_whole_microseconds() {
+        let micros = |ns| to_micros(Span::from_nanos(ns));
+        assert_eq!(micros(33_333_333), 33_333);
+        assert_eq!(micros(33_333_499), 33_333);
+        assert_eq!(micros(33_333_500), 33_334);
+        assert_eq!(micros(0), 1);
+        assert_eq!(micros(-7_000), 1);
+        assert_eq!(micros(i64::MAX), i64::MAX / 1_000);
+    }
+
+    #[test]
+    fn limits_round_inwards_to_lines() {
+        let limits = Limits {
+            min_us: 20_000,
+            max_us: 40_000,
+        };
+        let control = frame_duration_control("imx708_wide", 2304, limits);
+        assert!((control.line_time_ns - 13_361.0).abs() < 1e-9);
+        // 20 ms / 13.361 us = 1496.9, 40 ms / 13.361 us = 2993.8
+        assert_eq!(
+            (control.min_lines, control.max_lines, control.latency),
+            (1497, 2993, 3)
+        );
+    }
+
+    #[test]
+    fn a_single_frame_duration_is_one_number_of_lines() {
+        let limits = Limits {
+            min_us: 33_333,
+            max_us: 33_333,
+        };
+        let control = frame_duration_control("imx219", 1920, limits);
+        assert_eq!((control.min_lines, control.max_lines), (1764, 1764));
+    }
+
+    #[test]
+    fn unknown_sensors_and_modes_are_set_in_microseconds() {
+        let limits = Limits {
+            min_us: 16_666,
+            max_us: i64::MAX,
+        };
+        for (model, width) in [("imx219", 640), ("ov9281", 1280), ("imx708", 1280)] {
+            let control = frame_duration_control(model, width, limits);
+            assert!((control.line_time_ns - 1_000.0).abs() < 1e-9, "{model}");
+            assert_eq!((control.min_lines, control.max_lines), (16_666, u32::MAX));
+        }
+    }
+
+    #[test]
+    fn sequences_continue_over_wraps_and_ignore_nonsense() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.next(Some(u32::MAX - 1)), 0xffff_fffe);
+        assert_eq!(
+            sequence.next(Some(2)),
+            0x1_0000_0002,
+            "four frames, one wrap"
+        );
+        assert_eq!(sequence.next(Some(2)), 0x1_0000_0003, "stands still");
+        assert_eq!(sequence.next(Some(0)), 0x1_0000_0004, "runs backwards");
+        assert_eq!(sequence.next(None), 0x1_0000_0005);
+        assert_eq!(Sequence::default().next(None), 0);
+    }
+}

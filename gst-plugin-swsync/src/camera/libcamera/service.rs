@@ -1,0 +1,213 @@
+//! The thread that owns libcamera.
+//!
+//! libcamera allows one camera manager per process, and the binding's cameras must neither leave
+//! the thread that made them nor outlive the manager. So one thread owns the manager and every open
+//! camera; whoever needs them sends it a closure. It only enumerates, configures, starts, stops and
+//! queues: frames go from libcamera's own thread straight to the camera's [`Mailbox`], and
+//! pictures are copied by the streaming thread that takes them.
+//!
+//! The first [`Service::get`] starts the thread, the drop of the last [`Service`] ends and joins
+//! it. Both happen under [`RUNNING`]'s lock, so that a new manager never meets the old one.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use ::libcamera::camera_manager::CameraManager;
+use ::libcamera::request::Request;
+
+use super::session::{Description, Event, Session};
+use super::{CameraDescription, failed, sensor};
+use crate::camera::CameraError;
+use crate::camera::mailbox::Mailbox;
+
+/// What a person should look at when libcamera has no camera.
+const NO_CAMERA: &str = "none: libcamera finds no camera (`cam -l` lists what it finds). Check the \
+     ribbon cable, the camera's overlay in config.txt, and that this user may open /dev/media* \
+     and /dev/video* (group video)";
+
+/// What to do on the thread; `None` ends it.
+type Job = Option<Box<dyn FnOnce(&mut Library) + Send>>;
+
+struct Running {
+    users: usize,
+    jobs: Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+
+fn running() -> MutexGuard<'static, Option<Running>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A share in libcamera's thread.
+pub(super) struct Service {
+    jobs: Sender<Job>,
+}
+
+impl Service {
+    /// Starts libcamera where it does not run yet.
+    pub(super) fn get() -> Result<Self, CameraError> {
+        let mut running = running();
+        if let Some(running) = running.as_mut() {
+            running.users += 1;
+            let jobs = running.jobs.clone();
+            return Ok(Self { jobs });
+        }
+        let cannot = |reason: String| failed("libcamera", "starting", reason);
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (ready, started) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("swsync-libcam".into())
+            .spawn(move || {
+                let mut library = match Library::new() {
+                    Ok(library) => library,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                drop(ready.send(Ok(())));
+                while let Ok(Some(job)) = inbox.recv() {
+                    // The binding unwraps what libcamera returns in places. A job that panics drops
+                    // its reply, so its caller gets an error, and the other cameras go on.
+                    let _ = catch_unwind(AssertUnwindSafe(|| job(&mut library)));
+                }
+            })
+            .map_err(|error| cannot(error.to_string()))?;
+        let started = started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        if let Err(error) = started {
+            let _ = thread.join();
+            return Err(cannot(error.to_string()));
+        }
+        *running = Some(Running {
+            users: 1,
+            jobs: jobs.clone(),
+            thread,
+        });
+        Ok(Self { jobs })
+    }
+
+    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it panicked.
+    pub(super) fn call<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (reply, answer) = mpsc::channel();
+        self.post(move |library| drop(reply.send(job(library))));
+        answer.recv().ok()
+    }
+
+    /// Runs `job` with an open camera on libcamera's thread; `None` where it panicked.
+    pub(super) fn with<R: Send + 'static>(
+        &self,
+        session: SessionId,
+        job: impl FnOnce(&mut Session) -> R + Send + 'static,
+    ) -> Option<R> {
+        self.call(move |library| library.sessions.get_mut(&session).map(job))?
+    }
+
+    /// Sends `request` to the camera, after all that was asked for before.
+    pub(super) fn queue(&self, session: SessionId, request: Request) {
+        self.post(move |library| {
+            if let Some(session) = library.sessions.get_mut(&session) {
+                session.queue(request);
+            }
+        });
+    }
+
+    /// Runs `job` on libcamera's thread some time soon, after those posted before.
+    fn post(&self, job: impl FnOnce(&mut Library) + Send + 'static) {
+        // The thread outlives every `Service`, so someone receives.
+        let _ = self.jobs.send(Some(Box::new(job)));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let mut running = running();
+        let Some(current) = running.as_mut() else {
+            return;
+        };
+        current.users -= 1;
+        if current.users == 0 {
+            let _ = current.jobs.send(None);
+            if let Some(last) = running.take() {
+                let _ = last.thread.join();
+            }
+        }
+    }
+}
+
+/// An open camera among the [`Library`]'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SessionId(u64);
+
+/// libcamera: the manager and the open cameras. Lives on its thread.
+pub(super) struct Library {
+    // Before the manager, because fields are dropped in order, and cameras go first.
+    sessions: HashMap<SessionId, Session>,
+    opened: u64,
+    manager: CameraManager,
+}
+
+impl Library {
+    fn new() -> io::Result<Self> {
+        let manager = CameraManager::new()?;
+        Ok(Self {
+            sessions: HashMap::new(),
+            opened: 0,
+            manager,
+        })
+    }
+
+    pub(super) fn list(&self) -> Vec<CameraDescription> {
+        let cameras = self.manager.cameras();
+        (0..cameras.len())
+            .filter_map(|index| cameras.get(index))
+            .map(|camera| CameraDescription {
+                id: camera.id().to_owned(),
+                model: sensor::model(camera.properties()),
+            })
+            .collect()
+    }
+
+    /// Acquires the camera that `name` means: an id, or else a place in the list; the first if
+    /// `None`.
+    pub(super) fn open(
+        &mut self,
+        name: Option<&str>,
+        events: Arc<Mailbox<Event>>,
+    ) -> Result<(SessionId, Description), CameraError> {
+        let ids: Vec<String> = self.list().into_iter().map(|camera| camera.id).collect();
+        let id = match name {
+            None => ids.first(),
+            Some(name) => ids
+                .iter()
+                .find(|id| *id == name)
+                .or_else(|| ids.get(name.parse::<usize>().ok()?)),
+        };
+        let Some(camera) = id.and_then(|id| self.manager.get(id)) else {
+            return Err(CameraError::NotFound {
+                wanted: name.map_or_else(|| "to open".to_owned(), |name| format!("`{name}`")),
+                available: if ids.is_empty() {
+                    NO_CAMERA.to_owned()
+                } else {
+                    ids.join(", ")
+                },
+            });
+        };
+        let (session, description) = Session::open(&camera, events)?;
+        let id = SessionId(self.opened);
+        self.opened += 1;
+        self.sessions.insert(id, session);
+        Ok((id, description))
+    }
+
+    pub(super) fn close(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+}

@@ -1,0 +1,128 @@
+//! A queue from a driver's thread to the streaming thread that can be interrupted at once.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The wait was interrupted by `set_flushing(true)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushing;
+
+/// Interrupts a wait from another thread.
+pub trait Wakeup: Send + Sync {
+    /// While `true`, waits end at once with [`Flushing`].
+    fn set_flushing(&self, flushing: bool);
+}
+
+/// A queue whose waits end when something arrives, a deadline passes, or `set_flushing(true)`.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    queue: VecDeque<T>,
+    flushing: bool,
+}
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                flushing: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl<T: Send> Wakeup for Mailbox<T> {
+    fn set_flushing(&self, flushing: bool) {
+        self.lock().flushing = flushing;
+        self.changed.notify_all();
+    }
+}
+
+impl<T> Mailbox<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // The queue is whole after every statement under the lock, so a panicking peer spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends `item` and wakes the waiting thread.
+    pub fn push(&self, item: T) {
+        self.lock().queue.push_back(item);
+        self.changed.notify_all();
+    }
+
+    /// The oldest item, waiting for one until `deadline`; `None` when that passes.
+    ///
+    /// # Errors
+    /// [`Flushing`] when interrupted.
+    pub fn pop_until(&self, deadline: Instant) -> Result<Option<T>, Flushing> {
+        let mut state = self.lock();
+        loop {
+            if state.flushing {
+                return Err(Flushing);
+            }
+            if let Some(item) = state.queue.pop_front() {
+                return Ok(Some(item));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Drops all items.
+    pub fn clear(&self) {
+        self.lock().queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(5)
+    }
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn delivers_in_order_then_times_out() {
+        let mailbox = Mailbox::default();
+        mailbox.push(1);
+        mailbox.push(2);
+        assert_eq!(mailbox.pop_until(soon()), Ok(Some(1)));
+        assert_eq!(mailbox.pop_until(soon()), Ok(Some(2)));
+        assert_eq!(mailbox.pop_until(soon()), Ok(None));
+    }
+
+    #[test]
+    fn flushing_ends_a_wait_from_another_thread() {
+        let mailbox = Arc::new(Mailbox::<u8>::default());
+        let waiter = {
+            let mailbox = mailbox.clone();
+            std::thread::spawn(move || mailbox.pop_until(late()))
+        };
+        mailbox.set_flushing(true);
+        assert_eq!(waiter.join().unwrap(), Err(Flushing));
+        mailbox.set_flushing(false);
+        mailbox.push(3);
+        assert_eq!(mailbox.pop_until(late()), Ok(Some(3)));
+    }
+}

@@ -1,0 +1,211 @@
+//! Cameras behind one trait: libcamera's and the simulated one.
+
+pub mod libcamera;
+pub mod mailbox;
+pub mod simulated;
+
+use std::sync::Arc;
+
+use swsync_core::time::{Boottime, Span, Timestamp};
+
+pub use mailbox::{Flushing, Wakeup};
+
+/// Why a camera could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CameraError {
+    /// No such camera; says what there is.
+    #[error("no camera {wanted}; there is: {available}")]
+    NotFound {
+        /// What was asked for, as a person would say it.
+        wanted: String,
+        /// The ids that could have been asked for, or how to get any.
+        available: String,
+    },
+    /// Another process holds the camera.
+    #[error("camera {0} is in use by another process")]
+    Busy(String),
+    /// The camera refuses the format.
+    #[error("camera {camera} cannot deliver {caps}: {reason}")]
+    Format {
+        /// The camera's id.
+        camera: String,
+        /// What was asked for.
+        caps: String,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// The camera stopped working.
+    #[error("camera {camera} failed while {doing}: {reason}")]
+    Failed {
+        /// The camera's id.
+        camera: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A `next_frame` was interrupted by the element's `unlock`.
+    #[error("interrupted")]
+    Flushing,
+}
+
+impl From<Flushing> for CameraError {
+    fn from(_: Flushing) -> Self {
+        Self::Flushing
+    }
+}
+
+/// Which instant a sensor timestamp is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StampedAt {
+    /// Start of readout of the first row, one exposure after its start (Raspberry Pi's drivers).
+    ReadoutStart,
+    /// Start of exposure of the first row.
+    ExposureStart,
+}
+
+/// How the length of single frames can be set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameDurationControl {
+    /// Frames are whole multiples of this: the sensor's line time by its nominal clock, in ns.
+    pub line_time_ns: f64,
+    /// Shortest frame, in lines.
+    pub min_lines: u32,
+    /// Longest frame, in lines.
+    pub max_lines: u32,
+    /// Frames from the start of the frame at which a control set is taken to the first frame whose
+    /// length it determines.
+    pub latency: u32,
+}
+
+impl FrameDurationControl {
+    /// The duration that yields a frame of `lines` lines: whole microseconds, as libcamera counts
+    /// them, rounded up, as it truncates to lines.
+    #[must_use]
+    pub fn duration_of(&self, lines: u32) -> Span {
+        Span::from_nanos_f64((f64::from(lines) * self.line_time_ns / 1e3).ceil() * 1e3)
+    }
+
+    /// The lines that a frame of `duration` has: truncated.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "float to int casts saturate, and the result is clamped"
+    )]
+    pub fn lines_of(&self, duration: Span) -> u32 {
+        let lines = (duration.as_nanos_f64() / self.line_time_ns).floor() as u32;
+        lines.clamp(self.min_lines, self.max_lines)
+    }
+}
+
+/// What makes the camera take its next frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pacing {
+    /// It runs freely; `Some` where the length of single frames can be set.
+    FreeRunning(Option<FrameDurationControl>),
+    /// It takes a frame whenever a request is queued, as libcamera's virtual camera does: the
+    /// element queues one per grid instant.
+    OnRequest,
+}
+
+/// What a configured camera can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// Model name for people, manifests and profiles, e.g. `imx219`.
+    pub model: String,
+    /// What makes the camera take its next frame.
+    pub pacing: Pacing,
+    /// Which instant a sensor timestamp is.
+    pub stamped_at: StampedAt,
+    /// Longest time from the start of a frame to its delivery at nominal rate: the source's latency.
+    pub latency: Span,
+}
+
+/// Controls for one request. `None` leaves a control as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Controls {
+    /// Length of the frame: libcamera's FrameDurationLimits with minimum = maximum, rounded to
+    /// whole microseconds.
+    pub frame_duration: Option<Span>,
+    /// Exposure time, rounded to whole microseconds.
+    pub exposure: Option<Span>,
+}
+
+/// One captured frame.
+#[derive(Debug)]
+pub struct Frame {
+    /// The picture, with a GstVideoMeta where strides are not the default ones.
+    pub buffer: gst::Buffer,
+    /// The driver's count of frames: jumps where frames were lost.
+    pub sequence: u64,
+    /// The instant that [`Capabilities::stamped_at`] names.
+    pub sensor_time: Timestamp<Boottime>,
+    /// Exposure that the camera really used, where it says so.
+    pub exposure: Option<Span>,
+    /// Frame duration that the camera really used, where it says so.
+    pub frame_duration: Option<Span>,
+    /// Analogue gain that the camera really used, where it says so.
+    pub analogue_gain: Option<f64>,
+}
+
+/// A camera: real or simulated.
+///
+/// The order of calls: `caps` any time, then `configure`, `start`, any number of `request` and
+/// `next_frame`, `stop`; then `configure` again or drop. All calls come from one thread at a time,
+/// except that [`Camera::wakeup`]'s handle may interrupt a `next_frame` from any thread.
+pub trait Camera: Send {
+    /// Everything that the camera can deliver.
+    fn caps(&self) -> gst::Caps;
+
+    /// Prepares for `caps` (fixed).
+    ///
+    /// # Errors
+    /// [`CameraError::Format`] where the camera cannot deliver them.
+    fn configure(&mut self, caps: &gst::Caps) -> Result<Capabilities, CameraError>;
+
+    /// Starts streaming at the negotiated frame rate.
+    ///
+    /// # Errors
+    /// [`CameraError::Busy`] or [`CameraError::Failed`].
+    fn start(&mut self) -> Result<(), CameraError>;
+
+    /// Queues one set of controls, to go out with the next request; with
+    /// [`Pacing::OnRequest`] also asks for the frame itself.
+    ///
+    /// # Errors
+    /// [`CameraError::Failed`] where the camera is gone.
+    fn request(&mut self, controls: Controls) -> Result<(), CameraError>;
+
+    /// Blocks until the next frame is there.
+    ///
+    /// # Errors
+    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Failed`] when the camera is gone or
+    /// delivers nothing for a second beyond the expected time.
+    fn next_frame(&mut self) -> Result<Frame, CameraError>;
+
+    /// Stops streaming. Frames not yet taken are dropped.
+    fn stop(&mut self);
+
+    /// Interrupts `next_frame` from another thread.
+    fn wakeup(&self) -> Arc<dyn Wakeup>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_survive_microseconds() {
+        for line_time_ns in [18_904.0, 15_167.0, 13_361.0, 26_290.0, 1_000.0] {
+            let control =
+                FrameDurationControl { line_time_ns, min_lines: 100, max_lines: 65_535, latency: 2 };
+            for lines in 1000..3000 {
+                assert_eq!(control.lines_of(control.duration_of(lines)), lines, "{line_time_ns}");
+            }
+            assert_eq!(control.lines_of(Span::ZERO), 100);
+            assert_eq!(control.lines_of(Span::MAX), 65_535);
+        }
+    }
+}

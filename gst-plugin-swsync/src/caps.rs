@@ -1,0 +1,49 @@
+//! What caps say about frames: their grid, and what to call their files.
+
+use swsync_core::grid::FrameGrid;
+
+/// The frame grid of fixed `caps`.
+///
+/// # Errors
+/// Why they have none, for a person.
+pub fn grid_of(caps: &gst::CapsRef) -> Result<FrameGrid, String> {
+    let rate = caps
+        .structure(0)
+        .and_then(|s| s.get::<gst::Fraction>("framerate").ok())
+        .ok_or("frames are numbered by their rate, but the caps have no framerate")?;
+    let part = |number: i32| u32::try_from(number).unwrap_or(0);
+    FrameGrid::new(part(rate.numer()), part(rate.denom())).map_err(|error| error.to_string())
+}
+
+/// The extension of files that hold buffers of fixed `caps`.
+pub fn extension_of(caps: &gst::CapsRef) -> &'static str {
+    match caps.structure(0).map(|structure| structure.name().as_str()) {
+        Some("image/jpeg") => "jpg",
+        Some("image/png") => "png",
+        Some("image/tiff") => "tif",
+        Some("image/webp") => "webp",
+        Some("video/x-h264") => "h264",
+        Some("video/x-h265") => "h265",
+        Some("video/x-bayer") => "bayer",
+        _ => "raw",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::str::FromStr;
+
+    #[test]
+    fn caps_tell_grid_and_extension() {
+        gst::init().unwrap();
+        let caps = gst::Caps::from_str("image/jpeg,framerate=30000/1001").unwrap();
+        assert_eq!(grid_of(&caps).unwrap().rate(), (30_000, 1_001));
+        assert_eq!(extension_of(&caps), "jpg");
+        for none in ["video/x-raw", "video/x-raw,framerate=0/1"] {
+            let caps = gst::Caps::from_str(none).unwrap();
+            assert!(grid_of(&caps).is_err());
+            assert_eq!(extension_of(&caps), "raw");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The rig's clock as a GstClock, and what elements ask of the clock of their pipeline.
+
+use std::sync::Arc;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use swsync_core::control::{ClockStatus, SyncQuality};
+use swsync_core::time::{Boottime, Rig, Span, Timestamp};
+use swsync_rig::clock::{DeviceClock, RigClock};
+
+mod imp {
+    use std::sync::{Arc, OnceLock};
+
+    use gst::glib;
+    use gst::subclass::prelude::*;
+    use swsync_rig::clock::RigClock;
+
+    #[derive(Default)]
+    pub struct SwsyncClock {
+        pub(super) rig: OnceLock<Arc<RigClock>>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for SwsyncClock {
+        const NAME: &'static str = "GstSwsyncClock";
+        type Type = super::SwsyncClock;
+        type ParentType = gst::SystemClock;
+    }
+
+    impl ObjectImpl for SwsyncClock {}
+    impl GstObjectImpl for SwsyncClock {}
+
+    impl ClockImpl for SwsyncClock {
+        fn internal_time(&self) -> gst::ClockTime {
+            // GstSystemClock reads the time while it is constructed, before there is a rig.
+            let now = self.rig.get().map_or(0, |rig| rig.now().as_nanos());
+            gst::ClockTime::from_nseconds(u64::try_from(now).unwrap_or(0))
+        }
+    }
+
+    impl SystemClockImpl for SwsyncClock {}
+}
+
+glib::wrapper! {
+    /// A GstSystemClock that reads rig time: ns since the Unix epoch as the leader has it.
+    pub struct SwsyncClock(ObjectSubclass<imp::SwsyncClock>)
+        @extends gst::SystemClock, gst::Clock, gst::Object;
+}
+
+impl SwsyncClock {
+    /// A clock that reads `rig`.
+    #[must_use]
+    pub fn new(name: &str, rig: Arc<RigClock>) -> Self {
+        let clock: Self = glib::Object::builder().property("name", name).build();
+        clock.set_clock_flags(gst::ClockFlags::NEEDS_STARTUP_SYNC);
+        assert!(clock.imp().rig.set(rig).is_ok(), "a new clock has no rig yet");
+        clock
+    }
+
+    /// The rig's clock behind it.
+    #[must_use]
+    pub fn rig(&self) -> &Arc<RigClock> {
+        self.imp().rig.get().expect("set in `new`, the only constructor")
+    }
+}
+
+/// Rig time as GStreamer counts it. Rig time before 1970 is none.
+#[must_use]
+pub fn clock_time(at: Timestamp<Rig>) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(u64::try_from(at.as_nanos()).unwrap_or(0))
+}
+
+/// The rig time of a GStreamer clock reading.
+#[must_use]
+pub fn rig_time(at: gst::ClockTime) -> Timestamp<Rig> {
+    Timestamp::from_nanos(i64::try_from(at.nseconds()).unwrap_or(i64::MAX))
+}
+
+/// What `clock` says of itself: any clock can run a pipeline, but only a [`SwsyncClock`] knows its
+/// error.
+#[must_use]
+pub fn status_of(clock: &gst::Clock) -> ClockStatus {
+    if let Some(clock) = clock.downcast_ref::<SwsyncClock>() {
+        return clock.rig().status();
+    }
+    ClockStatus {
+        quality: if clock.is_synced() { SyncQuality::Foreign } else { SyncQuality::Unsynced },
+        rig_time_ns: rig_time(clock.time()),
+        offset_ns: Span::ZERO,
+        uncertainty_ns: None,
+        skew_ppm: 0.0,
+        round_trip_ns: None,
+    }
+}
+
+/// Leads from sensor time to the time of any GstClock.
+///
+/// Both clocks are read together now and then; a stamp between two readings is interpolated, so that a
+/// clock that slews meanwhile, or runs at a rate of its own, costs nothing.
+#[derive(Debug)]
+pub struct SensorTimeBridge {
+    device: Arc<DeviceClock>,
+    /// The last two readings, older first.
+    readings: Option<[Reading; 2]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    boottime: Timestamp<Boottime>,
+    clock: Timestamp<Rig>,
+}
+
+impl SensorTimeBridge {
+    /// A bridge from the sensors of `device`.
+    #[must_use]
+    pub const fn new(device: Arc<DeviceClock>) -> Self {
+        Self { device, readings: None }
+    }
+
+    /// The time of `clock` when this device's boot-time clock read `at`, which is recent.
+    pub fn convert(&mut self, clock: &gst::Clock, at: Timestamp<Boottime>) -> Timestamp<Rig> {
+        let now = self.read(clock);
+        let [older, newer] = match self.readings {
+            None => [now, now],
+            Some([_, last]) => [last, now],
+        };
+        self.readings = Some([older, newer]);
+        let boottime = newer.boottime - older.boottime;
+        let elapsed = newer.clock - older.clock;
+        // Two readings too close to each other, or a clock that was stepped, give no rate.
+        let plausible = boottime > Span::from_millis(1)
+            && (elapsed - boottime).abs() < Span::from_nanos(boottime.as_nanos() / 500);
+        let rate = if plausible { elapsed.as_nanos_f64() / boottime.as_nanos_f64() } else { 1.0 };
+        newer.clock - (newer.boottime - at).mul_f64(rate)
+    }
+
+    /// Reads both clocks: of three attempts the one with the least time between.
+    fn read(&self, clock: &gst::Clock) -> Reading {
+        let attempt = || {
+            let before = self.device.boottime_now();
+            let reading = rig_time(clock.time());
+            let between = self.device.boottime_now() - before;
+            (between, Reading { boottime: before + between / 2, clock: reading })
+        };
+        let attempts = [attempt(), attempt(), attempt()];
+        attempts.into_iter().min_by_key(|(between, _)| *between).expect("three attempts").1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sensor_time_becomes_clock_time() {
+        gst::init().unwrap();
+        let device = Arc::new(DeviceClock::simulated("offset=100s,skew=40ppm".parse().unwrap()));
+        let rig = Arc::new(RigClock::new(device.clone()));
+        rig.lead();
+        let clock = SwsyncClock::new("test", rig.clone());
+        let mut bridge = SensorTimeBridge::new(device.clone());
+        for _ in 0..5 {
+            let stamp = device.boottime_now();
+            let expected = rig.now();
+            let converted = bridge.convert(clock.upcast_ref(), stamp);
+            assert!((converted - expected).abs() < Span::from_micros(200), "{converted:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_swsync_clock_reads_rig_time_and_waits_in_it() {
+        gst::init().unwrap();
+        let rig = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+        rig.lead();
+        let clock = SwsyncClock::new("test", rig.clone());
+        let now = clock.time();
+        assert!(now.seconds() > 1_700_000_000);
+        let later = now + gst::ClockTime::from_mseconds(20);
+        let (result, _) = clock.new_single_shot_id(later).wait();
+        assert_eq!(result, Ok(gst::ClockSuccess::Ok));
+        assert!(clock.time() >= later);
+        assert_eq!(status_of(clock.upcast_ref()).quality, SyncQuality::Leading);
+    }
+}

@@ -1,0 +1,48 @@
+//! GStreamer elements that make cameras on many devices see the same instant.
+//!
+//! - `swsyncclock`: keeps the pipeline's clock in rig time.
+//! - `swsyncsrc`: a camera whose frames lie on the rig's frame grid.
+//! - `swsyncsink`: saves exactly the frames that an order names.
+
+pub mod camera;
+mod caps;
+mod clock;
+mod logging;
+pub mod meta;
+mod swsyncclock;
+mod swsyncsink;
+mod swsyncsrc;
+
+pub use clock::SwsyncClock;
+
+use gst::glib;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    logging::init();
+    meta::register();
+    swsyncclock::register(plugin)?;
+    swsyncsrc::register(plugin)?;
+    swsyncsink::register(plugin)?;
+    Ok(())
+}
+
+mod plugin {
+    #![expect(missing_docs, reason = "the macro's items have none")]
+
+    use super::plugin_init;
+
+    gst::plugin_define!(
+        swsync,
+        env!("CARGO_PKG_DESCRIPTION"),
+        plugin_init,
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        "MPL",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_REPOSITORY"),
+        env!("BUILD_REL_DATE")
+    );
+}
+
+/// Registers the elements in an application that links this crate, once `gst::init` is done.
+pub use plugin::plugin_register_static;

@@ -1,0 +1,250 @@
+//! A device at work: its desk, its writer, and those who wait for answers.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use swsync_core::control::{Answer, DeviceId, Fate, FrameStatus, Status};
+use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::manifest::{FrameInfo, FrameRecord};
+use swsync_core::order::{Action, Desk, Order, OrderId};
+use swsync_core::ring::{Entry, Limits};
+use swsync_core::time::{Rig, Timestamp};
+use swsync_rig::control::{DeviceHandler, Reply};
+use swsync_rig::files::{Location, append_to_manifest, write_whole};
+
+use crate::clock::status_of;
+
+/// How often the desk looks for orders that nothing will come of any more.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A frame in the ring.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub buffer: gst::Buffer,
+    pub info: FrameInfo,
+    pub extension: &'static str,
+}
+
+/// Work for the writer.
+struct Job {
+    order: OrderId,
+    number: FrameNumber,
+    frame: Held,
+}
+
+struct Inner {
+    desk: Desk<Held>,
+    /// Those who wait for an order's answer.
+    replies: HashMap<OrderId, Vec<Reply>>,
+    newest: Option<FrameInfo>,
+    clock: Option<gst::Clock>,
+}
+
+type OnAnswer = Box<dyn Fn(&Answer) + Send + Sync>;
+
+/// Shared by the streaming thread, the control plane's threads and the writer's.
+pub struct Station {
+    device: DeviceId,
+    location: Location,
+    inner: Mutex<Inner>,
+    on_answer: OnAnswer,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+}
+
+/// The writer's thread: ends, and is joined, when the station is closed.
+pub struct Writer(JoinHandle<()>);
+
+impl Station {
+    /// Opens a station and starts its writer. `on_answer` is called with each order's answer, on any
+    /// thread.
+    pub fn open(
+        device: DeviceId,
+        location: Location,
+        limits: Limits,
+        on_answer: impl Fn(&Answer) + Send + Sync + 'static,
+    ) -> std::io::Result<(Arc<Self>, Writer)> {
+        let (jobs, queue) = mpsc::channel();
+        let station = Arc::new(Self {
+            inner: Mutex::new(Inner {
+                desk: Desk::new(device.clone(), limits),
+                replies: HashMap::new(),
+                newest: None,
+                clock: None,
+            }),
+            device,
+            location,
+            on_answer: Box::new(on_answer),
+            jobs: Mutex::new(Some(jobs)),
+        });
+        let writer = {
+            let station = station.clone();
+            std::thread::Builder::new()
+                .name("swsync-writer".into())
+                .spawn(move || station.write_until_closed(&queue))?
+        };
+        Ok((station, Writer(writer)))
+    }
+
+    /// Finishes what is being written, answers every open order, and joins the writer.
+    pub fn close(&self, writer: Writer) {
+        *lock(&self.jobs) = None;
+        if writer.0.join().is_err() {
+            tracing::error!("the writer panicked");
+        }
+        let actions = lock(&self.inner).desk.handle_stop();
+        self.carry_out(actions);
+    }
+
+    pub fn set_grid(&self, grid: FrameGrid) {
+        lock(&self.inner).desk.set_grid(grid);
+    }
+
+    /// A frame has arrived, on a pipeline that runs on `clock`.
+    pub fn handle_frame(&self, frame: Held, clock: Option<gst::Clock>) {
+        let entry = Entry {
+            number: frame.info.number,
+            time: frame.info.rig_time_ns,
+            bytes: frame.buffer.size(),
+            payload: frame,
+        };
+        let actions = {
+            let mut inner = lock(&self.inner);
+            inner.newest = Some(entry.payload.info);
+            inner.clock = clock;
+            inner.desk.handle_frame(entry)
+        };
+        self.carry_out(actions);
+    }
+
+    /// Rig time now, once there is a clock.
+    pub fn rig_now(&self) -> Option<Timestamp<Rig>> {
+        let clock = lock(&self.inner).clock.clone()?;
+        Some(status_of(&clock).rig_time_ns)
+    }
+
+    fn carry_out(&self, actions: Vec<Action<Held>>) {
+        for action in actions {
+            match action {
+                Action::Save { order, number, payload } => {
+                    let job = Job { order, number, frame: payload };
+                    let refused = match &*lock(&self.jobs) {
+                        Some(jobs) => jobs.send(job).map_err(|refused| refused.0).err(),
+                        None => Some(job),
+                    };
+                    if let Some(job) = refused {
+                        let why = "the device is being stopped".into();
+                        self.note(&job.order, job.number, Fate::Failed { why });
+                    }
+                }
+                Action::Answer(answer) => {
+                    (self.on_answer)(&answer);
+                    let replies = lock(&self.inner).replies.remove(&answer.order);
+                    for reply in replies.into_iter().flatten() {
+                        reply.send(&answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The writer's loop.
+    fn write_until_closed(&self, queue: &mpsc::Receiver<Job>) {
+        loop {
+            match queue.recv_timeout(TICK) {
+                Ok(job) => {
+                    let fate = self.write(&job);
+                    self.note(&job.order, job.number, fate);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(now) = self.rig_now() {
+                        let actions = lock(&self.inner).desk.handle_timeout(now);
+                        self.carry_out(actions);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn note(&self, order: &OrderId, number: FrameNumber, fate: Fate) {
+        let actions = lock(&self.inner).desk.handle_written(order, number, fate);
+        self.carry_out(actions);
+    }
+
+    fn write(&self, job: &Job) -> Fate {
+        let Job { order, number, frame } = job;
+        let path = self.location.path(order, &self.device, *number, frame.extension);
+        match self.try_write(job, &path) {
+            Ok(bytes) => Fate::Saved { file: path.display().to_string(), bytes, info: frame.info },
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot save a frame");
+                Fate::Failed { why: format!("cannot write {}: {error}", path.display()) }
+            }
+        }
+    }
+
+    fn try_write(&self, job: &Job, path: &Path) -> std::io::Result<u64> {
+        let map = job
+            .frame
+            .buffer
+            .map_readable()
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        write_whole(path, &map)?;
+        let bytes = map.len() as u64;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let record = FrameRecord {
+            order: job.order.clone(),
+            device: self.device.clone(),
+            file: name.unwrap_or_default(),
+            bytes,
+            info: job.frame.info,
+        };
+        append_to_manifest(folder, &record)?;
+        Ok(bytes)
+    }
+}
+
+impl DeviceHandler for Station {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        let actions = {
+            let mut inner = lock(&self.inner);
+            inner.replies.entry(order.id().clone()).or_default().push(reply);
+            inner.desk.handle_order(order)
+        };
+        self.carry_out(actions);
+    }
+
+    fn status(&self) -> Status {
+        let inner = lock(&self.inner);
+        let ring = inner.desk.ring();
+        let (saved, missed) = inner.desk.totals();
+        Status {
+            device: self.device.clone(),
+            software: env!("CARGO_PKG_VERSION").into(),
+            clock: inner.clock.as_ref().map(status_of),
+            frames: inner.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
+                newest,
+                ring_frames: ring.len(),
+                ring_bytes: ring.bytes(),
+                oldest,
+            }),
+            open_orders: inner.desk.open_orders(),
+            saved,
+            missed,
+        }
+    }
+
+    fn handle_duplicate(&self, error: &swsync_rig::control::ControlError) {
+        tracing::error!(%error, "left the rig");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The desk is whole after each call, so a panic elsewhere leaves it usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

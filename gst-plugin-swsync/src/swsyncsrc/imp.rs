@@ -1,0 +1,391 @@
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_src::CreateSuccess;
+use gst_base::subclass::prelude::*;
+use swsync_core::grid::FrameGrid;
+use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
+
+use super::Backend;
+use super::framer::{Framer, PlacedFrame};
+use super::settings::{self, Settings};
+use crate::camera::libcamera::LibcameraCamera;
+use crate::camera::mailbox::Mailbox;
+use crate::camera::simulated::SimulatedCamera;
+use crate::camera::{Camera, CameraError, Wakeup};
+use crate::caps::grid_of;
+use crate::clock::{SensorTimeBridge, SwsyncClock, clock_time};
+use crate::meta;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
+});
+
+const DEFAULT_WIDTH: i32 = 640;
+const DEFAULT_HEIGHT: i32 = 480;
+const DEFAULT_FRAME_RATE: gst::Fraction = gst::Fraction::new_raw(30, 1);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Stopped,
+    /// The camera is open; its caps are known.
+    Opened { camera: Box<dyn Camera>, device: Arc<DeviceClock>, settings: Settings },
+    Streaming { framer: Box<Framer>, device: Arc<DeviceClock>, settings: Settings },
+}
+
+/// What the read-only properties say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Observed {
+    newest: Option<FrameInfo>,
+    lock_count: u32,
+}
+
+/// What queries are answered from: they must not wait for a frame, as whoever wants `state` does.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// What the camera can deliver, while it is open.
+    caps: Option<gst::Caps>,
+    /// From a frame's start to its delivery, while it streams.
+    latency: Option<gst::ClockTime>,
+}
+
+// Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
+#[derive(Default)]
+pub struct SwsyncSrc {
+    settings: Mutex<Settings>,
+    state: Mutex<State>,
+    known: Mutex<Known>,
+    wakeup: Mutex<Option<Arc<dyn Wakeup>>>,
+    observed: Mutex<Observed>,
+    sleeper: Mailbox<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is replaced as a whole, so a panic elsewhere leaves it usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for SwsyncSrc {
+    const NAME: &'static str = "GstSwsyncSrc";
+    type Type = super::SwsyncSrc;
+    type ParentType = gst_base::PushSrc;
+}
+
+impl ObjectImpl for SwsyncSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = settings::properties();
+            properties.extend([
+                glib::ParamSpecInt64::builder("phase-error")
+                    .nick("Phase error")
+                    .blurb("Time of the newest frame minus its grid instant, in nanoseconds")
+                    .read_only()
+                    .build(),
+                glib::ParamSpecBoolean::builder("locked")
+                    .nick("Locked")
+                    .blurb("Whether the camera is on the frame grid, within the tolerance")
+                    .read_only()
+                    .build(),
+                glib::ParamSpecUInt::builder("lock-count")
+                    .nick("Lock count")
+                    .blurb("How often the camera came onto the frame grid since it was started")
+                    .read_only()
+                    .build(),
+            ]);
+            properties
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let observed = *lock(&self.observed);
+        match pspec.name() {
+            "phase-error" => observed.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
+            "locked" => observed.newest.is_some_and(|info| info.lock == LockState::Locked).to_value(),
+            "lock-count" => observed.lock_count.to_value(),
+            name => lock(&self.settings).get(name),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let src = self.obj();
+        src.set_live(true);
+        src.set_format(gst::Format::Time);
+    }
+}
+
+impl GstObjectImpl for SwsyncSrc {}
+
+impl ElementImpl for SwsyncSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Synchronized camera",
+                "Source/Video/Hardware",
+                "Captures frames that begin at the same instants on all devices of a rig",
+                "The swsync developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps: gst::Caps = [
+                gst_video::VideoCapsBuilder::new().build(),
+                gst::Caps::new_empty_simple("image/jpeg"),
+                gst::Caps::new_empty_simple("video/x-bayer"),
+            ]
+            .into_iter()
+            .collect();
+            let template = gst::PadTemplate::new(
+                "src",
+                gst::PadDirection::Src,
+                gst::PadPresence::Always,
+                &caps,
+            );
+            vec![template.expect("a template of constants")]
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseSrcImpl for SwsyncSrc {
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let device = DeviceClock::of_this_process().map_err(|error| {
+            gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}"))
+        })?;
+        let camera: Box<dyn Camera> = match settings.backend {
+            Backend::Libcamera => Box::new(
+                LibcameraCamera::open(settings.camera_name.as_deref()).map_err(|e| error_message(&e))?,
+            ),
+            Backend::Simulated => {
+                gst::info!(CAT, imp = self, "the camera is simulated");
+                Box::new(SimulatedCamera::new(settings.simulation()?, device.clone()))
+            }
+        };
+        *lock(&self.wakeup) = Some(camera.wakeup());
+        *lock(&self.observed) = Observed::default();
+        *lock(&self.known) = Known { caps: Some(camera.caps()), latency: None };
+        *lock(&self.state) = State::Opened { camera, device, settings };
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        let state = std::mem::take(&mut *lock(&self.state));
+        if let State::Streaming { framer, .. } = state {
+            framer.stop();
+        }
+        *lock(&self.known) = Known::default();
+        *lock(&self.wakeup) = None;
+        Ok(())
+    }
+
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
+        let known = lock(&self.known).caps.clone();
+        let caps = known.unwrap_or_else(|| self.obj().src_pad().pad_template_caps());
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+            None => caps,
+        })
+    }
+
+    fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
+        caps.truncate();
+        if let Some(structure) = caps.make_mut().structure_mut(0) {
+            structure.fixate_field_nearest_int("width", DEFAULT_WIDTH);
+            structure.fixate_field_nearest_int("height", DEFAULT_HEIGHT);
+            structure.fixate_field_nearest_fraction("framerate", DEFAULT_FRAME_RATE);
+        }
+        self.parent_fixate(caps)
+    }
+
+    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let grid = grid_of(caps).map_err(|reason| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
+            gst::loggable_error!(CAT, "{caps}: {reason}")
+        })?;
+        let mut state = lock(&self.state);
+        let (mut camera, device, settings) = match std::mem::take(&mut *state) {
+            State::Stopped => return Err(gst::loggable_error!(CAT, "caps for a stopped source")),
+            State::Opened { camera, device, settings } => (camera, device, settings),
+            State::Streaming { framer, device, settings } => (framer.stop(), device, settings),
+        };
+        let bridge = SensorTimeBridge::new(device.clone());
+        let aim = (settings.tolerance, settings.settle_frames);
+        let result = match camera.configure(caps) {
+            Ok(capabilities) => Framer::start(camera, capabilities, grid, bridge, aim),
+            Err(error) => Err((camera, error)),
+        };
+        match result {
+            Ok(framer) => {
+                let framer = Box::new(framer);
+                gst::info!(CAT, imp = self, "streaming from {}", framer.capabilities().model);
+                let latency = framer.capabilities().latency + framer.grid().period();
+                let latency = gst::ClockTime::from_nseconds(latency.as_nanos().unsigned_abs());
+                lock(&self.known).latency = Some(latency);
+                *state = State::Streaming { framer, device, settings };
+            }
+            Err((camera, error)) => {
+                *state = State::Opened { camera, device, settings };
+                drop(state);
+                self.post_error_message(error_message(&error));
+                return Err(gst::loggable_error!(CAT, "{error}"));
+            }
+        }
+        drop(state);
+        let latency = gst::message::Latency::builder().src(&*self.obj()).build();
+        // Without a bus nobody wants to know.
+        let _ = self.obj().post_message(latency);
+        Ok(())
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
+            let known = lock(&self.known).latency;
+            if let Some(least) = known {
+                latency.set(true, least, gst::ClockTime::NONE);
+            }
+            return known.is_some();
+        }
+        BaseSrcImplExt::parent_query(self, query)
+    }
+
+    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+        self.set_flushing(true);
+        Ok(())
+    }
+
+    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.set_flushing(false);
+        Ok(())
+    }
+}
+
+impl PushSrcImpl for SwsyncSrc {
+    fn create(&self, _buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
+        let element = self.obj();
+        loop {
+            let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
+                gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
+                return Err(gst::FlowError::Error);
+            };
+            let (result, grid, wait_lock) = {
+                let mut state = lock(&self.state);
+                let State::Streaming { framer, settings, .. } = &mut *state else {
+                    return Err(gst::FlowError::NotNegotiated);
+                };
+                (framer.next(&clock, &self.sleeper), framer.grid(), settings.wait_lock)
+            };
+            let frame = result.map_err(|error| self.flow_error(&error))?;
+            self.observe(&frame.info);
+            if frame.lost > 0 {
+                self.post_element_message(
+                    gst::Structure::builder("swsync-frames-lost")
+                        .field("count", frame.lost)
+                        .field("before-frame", frame.info.number)
+                        .build(),
+                );
+            }
+            let held_back = match frame.info.lock {
+                LockState::Locked | LockState::Free => false,
+                LockState::Searching | LockState::Aligning | LockState::Lost => wait_lock,
+            };
+            // A frame from before the pipeline's start has no running time.
+            let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
+            if let (false, Some(pts)) = (held_back, pts) {
+                let unix = clock.is::<SwsyncClock>();
+                return Ok(CreateSuccess::NewBuffer(stamp(frame, pts, grid, unix)));
+            }
+        }
+    }
+}
+
+/// The buffer with everything that it carries.
+fn stamp(frame: PlacedFrame, pts: gst::ClockTime, grid: FrameGrid, unix: bool) -> gst::Buffer {
+    let PlacedFrame { mut buffer, info, lost } = frame;
+    let period = grid.period();
+    let writable = buffer.make_mut();
+    writable.set_pts(pts);
+    writable.set_duration(gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs()));
+    writable.set_offset(info.number);
+    writable.set_offset_end(info.number + 1);
+    if lost > 0 {
+        writable.set_flags(gst::BufferFlags::DISCONT);
+    }
+    meta::attach(writable, &info, period, unix);
+    buffer
+}
+
+/// A camera's error as GStreamer reports it.
+fn error_message(error: &CameraError) -> gst::ErrorMessage {
+    match error {
+        CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
+        CameraError::Busy(_) => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
+        CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
+        CameraError::Failed { .. } | CameraError::Flushing => {
+            gst::error_msg!(gst::ResourceError::Read, ("{error}"))
+        }
+    }
+}
+
+impl SwsyncSrc {
+    fn set_flushing(&self, flushing: bool) {
+        self.sleeper.set_flushing(flushing);
+        if let Some(wakeup) = &*lock(&self.wakeup) {
+            wakeup.set_flushing(flushing);
+        }
+    }
+
+    fn flow_error(&self, error: &CameraError) -> gst::FlowError {
+        if matches!(error, CameraError::Flushing) {
+            return gst::FlowError::Flushing;
+        }
+        self.post_error_message(error_message(error));
+        gst::FlowError::Error
+    }
+
+    /// Keeps what the properties show, and says on the bus when the lock changes.
+    fn observe(&self, info: &FrameInfo) {
+        let before = {
+            let mut observed = lock(&self.observed);
+            let before = observed.newest.replace(*info).map(|newest| newest.lock);
+            if info.lock == LockState::Locked && before != Some(LockState::Locked) {
+                observed.lock_count += 1;
+            }
+            before
+        };
+        if before != Some(info.lock) {
+            gst::info!(CAT, imp = self, "{}, phase error {:?}", info.lock.as_str(), info.phase_error_ns);
+            self.post_element_message(
+                gst::Structure::builder("swsync-phase")
+                    .field("state", info.lock.as_str())
+                    .field("phase-error", info.phase_error_ns.as_nanos())
+                    .field("frame-number", info.number)
+                    .build(),
+            );
+        }
+    }
+
+    fn post_element_message(&self, structure: gst::Structure) {
+        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
+        // Without a bus nobody wants to know.
+        let _ = self.obj().post_message(message);
+    }
+}

@@ -1,0 +1,183 @@
+//! What `swsyncsrc`'s properties set.
+
+use gst::glib;
+use gst::prelude::*;
+use swsync_core::time::{Skew, Span};
+use swsync_sim::sensor::SensorModel;
+
+use super::Backend;
+use crate::camera::simulated::Simulation;
+
+const DEFAULT_TOLERANCE: gst::ClockTime = gst::ClockTime::from_useconds(20);
+const DEFAULT_SETTLE_FRAMES: u32 = 3;
+const DEFAULT_SENSOR: &str = "imx219";
+/// The paper's exposure for the LED panel, in us.
+const DEFAULT_SIMULATED_EXPOSURE: u32 = 100;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub backend: Backend,
+    pub camera_name: Option<String>,
+    pub wait_lock: bool,
+    pub tolerance: Span,
+    pub settle_frames: u32,
+    simulated_sensor: String,
+    simulated_seed: u64,
+    simulated_skew_ppm: f64,
+    simulated_view: u32,
+    simulated_exposure: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            camera_name: None,
+            wait_lock: true,
+            tolerance: span(DEFAULT_TOLERANCE.nseconds()),
+            settle_frames: DEFAULT_SETTLE_FRAMES,
+            simulated_sensor: DEFAULT_SENSOR.into(),
+            simulated_seed: 0,
+            simulated_skew_ppm: 0.0,
+            simulated_view: 0,
+            simulated_exposure: DEFAULT_SIMULATED_EXPOSURE,
+        }
+    }
+}
+
+fn span(nanos: u64) -> Span {
+    Span::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+impl Settings {
+    /// What the simulated camera is to be like.
+    pub fn simulation(&self) -> Result<Simulation, gst::ErrorMessage> {
+        let model: SensorModel = self.simulated_sensor.parse().map_err(|error| {
+            gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}"))
+        })?;
+        Ok(Simulation {
+            model,
+            seed: self.simulated_seed,
+            skew: Skew::from_ppm(self.simulated_skew_ppm),
+            view: self.simulated_view,
+            exposure: Span::from_micros(i64::from(self.simulated_exposure)),
+        })
+    }
+
+    /// Sets a property. Its type is the ParamSpec's, which GObject has checked.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        match name {
+            "backend" => self.backend = value.get().expect("checked"),
+            "camera-name" => self.camera_name = value.get().expect("checked"),
+            "wait-lock" => self.wait_lock = value.get().expect("checked"),
+            "tolerance" => self.tolerance = span(value.get().expect("checked")),
+            "settle-frames" => self.settle_frames = value.get().expect("checked"),
+            "simulated-sensor" => {
+                let sensor: Option<String> = value.get().expect("checked");
+                self.simulated_sensor = sensor.unwrap_or_else(|| DEFAULT_SENSOR.into());
+            }
+            "simulated-seed" => self.simulated_seed = value.get().expect("checked"),
+            "simulated-skew-ppm" => self.simulated_skew_ppm = value.get().expect("checked"),
+            "simulated-view" => self.simulated_view = value.get().expect("checked"),
+            "simulated-exposure" => self.simulated_exposure = value.get().expect("checked"),
+            name => unreachable!("no property {name}"),
+        }
+    }
+
+    pub fn get(&self, name: &str) -> glib::Value {
+        match name {
+            "backend" => self.backend.to_value(),
+            "camera-name" => self.camera_name.to_value(),
+            "wait-lock" => self.wait_lock.to_value(),
+            "tolerance" => self.tolerance.as_nanos().unsigned_abs().to_value(),
+            "settle-frames" => self.settle_frames.to_value(),
+            "simulated-sensor" => self.simulated_sensor.to_value(),
+            "simulated-seed" => self.simulated_seed.to_value(),
+            "simulated-skew-ppm" => self.simulated_skew_ppm.to_value(),
+            "simulated-view" => self.simulated_view.to_value(),
+            "simulated-exposure" => self.simulated_exposure.to_value(),
+            name => unreachable!("no property {name}"),
+        }
+    }
+}
+
+/// The ParamSpecs of these settings.
+pub fn properties() -> Vec<glib::ParamSpec> {
+    let mut properties = alignment_properties();
+    properties.extend(simulation_properties());
+    properties
+}
+
+fn alignment_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecEnum::builder::<Backend>("backend")
+            .nick("Backend")
+            .blurb("Where frames come from; a missing camera is an error, never a simulation")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("camera-name")
+            .nick("Camera name")
+            .blurb("Id of the libcamera camera, as `cam -l` lists it; the first one if not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("wait-lock")
+            .nick("Wait for lock")
+            .blurb("Hold frames back until the camera is on the frame grid (cameras whose phase cannot be controlled excepted)")
+            .default_value(true)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("tolerance")
+            .nick("Tolerance")
+            .blurb("Largest phase error of a locked camera, in nanoseconds")
+            .minimum(1_000)
+            .maximum(10_000_000)
+            .default_value(DEFAULT_TOLERANCE.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("settle-frames")
+            .nick("Settle frames")
+            .blurb("Frames within the tolerance, in a row, that make a lock")
+            .minimum(1)
+            .maximum(1_000)
+            .default_value(DEFAULT_SETTLE_FRAMES)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+fn simulation_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecString::builder("simulated-sensor")
+            .nick("Simulated sensor")
+            .blurb("Model of the simulated sensor: imx219, imx477 or imx708")
+            .default_value(Some(DEFAULT_SENSOR))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("simulated-seed")
+            .nick("Simulated seed")
+            .blurb("Seed of everything random about the simulated sensor")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecDouble::builder("simulated-skew-ppm")
+            .nick("Simulated skew")
+            .blurb("Rate error of the simulated sensor's own crystal, in parts per million")
+            .minimum(-1_000.0)
+            .maximum(1_000.0)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("simulated-view")
+            .nick("Simulated view")
+            .blurb("Which of the rig's views the simulated camera has: shifts its viewpoint")
+            .maximum(1_000)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("simulated-exposure")
+            .nick("Simulated exposure")
+            .blurb("Exposure time of the simulated sensor, in microseconds")
+            .minimum(20)
+            .maximum(1_000_000)
+            .default_value(DEFAULT_SIMULATED_EXPOSURE)
+            .mutable_ready()
+            .build(),
+    ]
+}

@@ -1,0 +1,278 @@
+//! The libcamera backend against libcamera's virtual cameras.
+//!
+//! They need libcamera >= 0.4 with the virtual pipeline handler and a `virtual.yaml` with cameras
+//! Virtual0 (bars) and Virtual1 (lines), 640x480 and 1280x720. Without them each test says so and
+//! passes.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gstswsync::camera::libcamera::{LibcameraCamera, list};
+use gstswsync::camera::{Camera, CameraError, Controls, Pacing, StampedAt};
+
+const CAPS: &str = "video/x-raw,format=NV12,width=640,height=480,framerate=30/1";
+
+/// Cameras are exclusive, and so are the tests that use them. `None` where there are none.
+fn virtual_cameras() -> Option<MutexGuard<'static, ()>> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    gst::init().unwrap();
+    let cameras = list().unwrap();
+    let there = |id| cameras.iter().any(|camera| camera.id == id);
+    if there("Virtual0") && there("Virtual1") {
+        Some(guard)
+    } else {
+        eprintln!("skipped: libcamera has no Virtual0 and Virtual1, but {cameras:?}");
+        None
+    }
+}
+
+fn caps(caps: &str) -> gst::Caps {
+    caps.parse().unwrap()
+}
+
+fn started(name: &str) -> LibcameraCamera {
+    let mut camera = LibcameraCamera::open(Some(name)).unwrap();
+    camera.configure(&caps(CAPS)).unwrap();
+    camera.start().unwrap();
+    camera
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn says_what_it_can() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = LibcameraCamera::open(None).unwrap();
+    assert_eq!(camera.id(), "Virtual0");
+    let offered = camera.caps();
+    assert!(caps(CAPS).is_subset(&offered), "{offered}");
+    assert!(
+        caps(&CAPS.replace("30/1", "60/1")).is_subset(&offered),
+        "{offered}"
+    );
+    for not_offered in ["61/1,height=480", "30/1,width=800,height=600"] {
+        let one = caps(&format!("video/x-raw,format=NV12,framerate={not_offered}"));
+        assert!(!one.can_intersect(&offered), "{one} with {offered}");
+    }
+    let can = camera.configure(&caps(CAPS)).unwrap();
+    assert_eq!(can.pacing, Pacing::OnRequest);
+    assert_eq!(can.stamped_at, StampedAt::ExposureStart);
+    assert!(can.model.contains("Virtual"), "{can:?}");
+}
+
+#[test]
+fn refuses_what_libcamera_would_adjust() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = LibcameraCamera::open(None).unwrap();
+    for (wrong, reason) in [
+        (CAPS.replace("640", "800"), "nearest"),
+        (CAPS.replace("NV12", "YUY2"), "nearest"),
+        (CAPS.replace("30/1", "90/1"), "16666"),
+    ] {
+        match camera.configure(&caps(&wrong)).unwrap_err() {
+            CameraError::Format { reason: said, .. } => assert!(said.contains(reason), "{said}"),
+            other => panic!("{wrong}: {other}"),
+        }
+    }
+    camera.configure(&caps(CAPS)).unwrap();
+}
+
+#[test]
+fn frames_come_on_request_with_rising_times() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = started("Virtual0");
+    let mut last = None;
+    for number in 0..60 {
+        camera.request(Controls::default()).unwrap();
+        let frame = camera.next_frame().unwrap();
+        assert_eq!(frame.sequence, number);
+        assert_eq!(frame.buffer.size(), 640 * 480 * 3 / 2);
+        assert!(last.is_none_or(|last| frame.sensor_time > last));
+        last = Some(frame.sensor_time);
+        let map = frame.buffer.map_readable().unwrap();
+        assert!(map[..640].iter().any(|luma| *luma != map[0]), "bars differ");
+        if let (59, Ok(path)) = (number, std::env::var("SWSYNC_TEST_PGM")) {
+            let mut pgm = b"P5 640 720 255\n".to_vec();
+            pgm.extend_from_slice(&map);
+            std::fs::write(path, pgm).unwrap();
+        }
+    }
+}
+
+#[test]
+fn takes_no_frame_that_was_not_requested() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = started("Virtual0");
+    assert!(matches!(
+        camera.next_frame(),
+        Err(CameraError::Failed { .. })
+    ));
+    let requests = (0..100)
+        .take_while(|_| camera.request(Controls::default()).is_ok())
+        .count();
+    assert!((1..10).contains(&requests), "bounded: {requests}");
+    for _ in 0..requests {
+        camera.next_frame().unwrap();
+    }
+    assert!(matches!(
+        camera.next_frame(),
+        Err(CameraError::Failed { .. })
+    ));
+}
+
+#[test]
+fn two_cameras_stream_at_once() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut cameras = [started("0"), started("Virtual1")];
+    assert_eq!(cameras[0].id(), "Virtual0");
+    for _ in 0..30 {
+        for camera in &mut cameras {
+            camera.request(Controls::default()).unwrap();
+        }
+        let [a, b] = cameras
+            .each_mut()
+            .map(|camera| camera.next_frame().unwrap());
+        let (a, b) = (
+            a.buffer.map_readable().unwrap(),
+            b.buffer.map_readable().unwrap(),
+        );
+        assert_ne!(a.as_slice(), b.as_slice(), "bars and lines");
+    }
+    // One going away leaves the other alone.
+    let [gone, mut stays] = cameras;
+    drop(gone);
+    stays.request(Controls::default()).unwrap();
+    stays.next_frame().unwrap();
+}
+
+#[test]
+fn a_held_camera_is_busy_and_an_unknown_one_not_found() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let held = LibcameraCamera::open(Some("Virtual0")).unwrap();
+    let second = LibcameraCamera::open(Some("Virtual0")).err().unwrap();
+    assert!(
+        matches!(&second, CameraError::Busy(id) if id == "Virtual0"),
+        "{second}"
+    );
+    drop(held);
+    LibcameraCamera::open(Some("Virtual0")).unwrap();
+
+    for name in ["imx219", "99", ""] {
+        let unknown = LibcameraCamera::open(Some(name)).err().unwrap();
+        assert!(matches!(unknown, CameraError::NotFound { .. }));
+        assert!(
+            unknown.to_string().contains("Virtual0, Virtual1"),
+            "{unknown}"
+        );
+    }
+}
+
+#[test]
+fn starts_and_stops_and_reopens_fifty_times() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let before = open_descriptors();
+    let mut camera = started("Virtual0");
+    for round in 0..50 {
+        camera.request(Controls::default()).unwrap();
+        if round % 2 == 0 {
+            assert_eq!(camera.next_frame().unwrap().sequence, 0);
+        }
+        camera.stop();
+        if round % 5 == 0 {
+            camera
+                .configure(&caps(&CAPS.replace("640", "1280").replace("480", "720")))
+                .unwrap();
+        }
+        camera.start().unwrap();
+    }
+    drop(camera);
+    for _ in 0..50 {
+        let mut camera = started("Virtual1");
+        camera.request(Controls::default()).unwrap();
+        camera.next_frame().unwrap();
+    }
+    assert!(open_descriptors() < before + 20, "descriptors leak");
+}
+
+#[test]
+fn flushing_ends_a_wait_at_once() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = started("Virtual0");
+    let wakeup = camera.wakeup();
+    let (streaming, is_streaming) = std::sync::mpsc::channel();
+    let flusher = std::thread::spawn(move || {
+        is_streaming.recv().unwrap();
+        wakeup.set_flushing(true);
+        Instant::now()
+    });
+    let ended = loop {
+        camera.request(Controls::default()).unwrap();
+        match camera.next_frame() {
+            Ok(_) => drop(streaming.send(())),
+            Err(CameraError::Flushing) => break Instant::now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let flushed = flusher.join().unwrap();
+    assert!(ended.saturating_duration_since(flushed) < Duration::from_millis(500));
+    camera.wakeup().set_flushing(false);
+    // The frame that was waited for is still to come.
+    camera.next_frame().unwrap();
+}
+
+#[test]
+fn cameras_open_and_close_side_by_side() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    // The last one to close ends libcamera's manager while the other may be about to need one.
+    let threads = ["Virtual0", "Virtual1"].map(|name| {
+        std::thread::spawn(move || {
+            for _ in 0..25 {
+                let mut camera = started(name);
+                camera.request(Controls::default()).unwrap();
+                camera.next_frame().unwrap();
+            }
+        })
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn calls_out_of_order_are_errors() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = LibcameraCamera::open(None).unwrap();
+    assert!(camera.start().is_err());
+    assert!(camera.request(Controls::default()).is_err());
+    assert!(camera.next_frame().is_err());
+    camera.stop();
+    camera.configure(&caps(CAPS)).unwrap();
+    camera.start().unwrap();
+    assert!(camera.start().is_err());
+    camera.stop();
+    camera.stop();
+    camera.start().unwrap();
+}

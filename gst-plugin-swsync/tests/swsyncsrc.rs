@@ -1,0 +1,368 @@
+//! `swsyncsrc`: frames on the grid, with everything that they should carry, and prompt ends.
+
+mod common;
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::{CAMERA, LEADER, PATIENCE, Pipeline};
+use gst::prelude::*;
+use swsync_core::manifest::LockState;
+
+/// A camera on a leader's clock; the buffers that reach its end.
+fn camera(properties: &str) -> (Pipeline, mpsc::Receiver<gst::Buffer>) {
+    let source = CAMERA.replace("simulated", &format!("simulated {properties}"));
+    let pipeline = Pipeline::launch(&format!("{LEADER} {source} ! fakesink name=k sync=false async=false"));
+    let buffers = probe(&pipeline, "k");
+    (pipeline, buffers)
+}
+
+/// Buffers that reach the sink pad of `element`.
+fn probe(pipeline: &Pipeline, element: &str) -> mpsc::Receiver<gst::Buffer> {
+    let (tx, rx) = mpsc::channel();
+    let pad = pipeline.element(element).static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let _ = tx.send(info.buffer().expect("a buffer probe").to_owned()); // the test is over
+        gst::PadProbeReturn::Ok
+    });
+    rx
+}
+
+fn next(buffers: &mpsc::Receiver<gst::Buffer>) -> gst::Buffer {
+    buffers.recv_timeout(PATIENCE.into()).expect("a frame in time")
+}
+
+/// Frame number by the reference time, at 30/s.
+fn number(buffer: &gst::BufferRef) -> u64 {
+    let time = gstswsync::meta::rig_time_of(buffer).expect("frames carry rig time");
+    swsync_core::grid::FrameGrid::new(30, 1).unwrap().nearest(time)
+}
+
+/// Waits until the source has a format: it then says that its latency has changed.
+fn wait_for_format(pipeline: &Pipeline) {
+    let source = pipeline.element("s");
+    pipeline.wait_for("latency", |message| {
+        (message.type_() == gst::MessageType::Latency && message.src() == Some(source.upcast_ref()))
+            .then_some(())
+    });
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn frames_are_held_back_until_they_are_on_the_grid() {
+    let (pipeline, buffers) = camera("tolerance=20000 simulated-skew-ppm=12");
+    pipeline.reach(gst::State::Playing);
+    let base_time = pipeline.0.base_time().unwrap();
+    let mut last = None;
+    for _ in 0..20 {
+        let buffer = next(&buffers);
+        let info = gstswsync::meta::details_of(&buffer).expect("frames carry the custom meta");
+        let meta = gst::meta::CustomMeta::from_buffer(&buffer, gstswsync::meta::FRAME_META).unwrap();
+        let phase: i64 = meta.structure().get("phase-error").unwrap();
+        assert_eq!(info.lock, LockState::Locked);
+        assert!(phase.abs() <= 60_000, "{phase} ns"); // the tolerance, with hysteresis
+        assert_eq!(info.sync.as_str(), "leading");
+        assert_eq!(info.clock_uncertainty.map(|u| u.as_nanos()), Some(0));
+        let exposure = info.exposure.expect("the simulated sensor reports it").as_nanos();
+        assert!((80_000..120_000).contains(&exposure), "100 us in whole lines: {exposure}");
+
+        let number = number(&buffer);
+        assert_eq!(meta.structure().get::<u64>("frame-number").unwrap(), number);
+        assert_eq!((buffer.offset(), buffer.offset_end()), (number, number + 1));
+        assert!(last.is_none_or(|last| number > last), "{last:?} {number}");
+        last = Some(number);
+
+        let references: Vec<_> = buffer.iter_meta::<gst::ReferenceTimestampMeta>().collect();
+        let names: Vec<_> = references.iter().map(|m| m.reference().to_string()).collect();
+        assert_eq!(names, ["timestamp/x-swsync", "timestamp/x-unix"]);
+        assert!(references.iter().all(|m| m.timestamp() == base_time + buffer.pts().unwrap()));
+        assert_eq!(buffer.duration(), Some(gst::ClockTime::from_nseconds(33_333_333)));
+        assert_eq!(buffer.size(), 160 * 120 * 3 / 2);
+    }
+    let source = pipeline.element("s");
+    assert!(source.property::<bool>("locked"));
+    assert!(source.property::<i64>("phase-error").abs() <= 60_000);
+    assert_eq!(source.property::<u32>("lock-count"), 1);
+}
+
+#[test]
+fn frames_come_unlocked_where_nobody_waits() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    pipeline.reach(gst::State::Playing);
+    let first = gstswsync::meta::details_of(&next(&buffers)).unwrap();
+    assert_eq!(first.lock, LockState::Searching);
+    while gstswsync::meta::details_of(&next(&buffers)).unwrap().lock != LockState::Locked {}
+    let mut states = Vec::new();
+    while states.last().is_none_or(|state| state != "locked") {
+        states.push(pipeline.wait_for_structure("swsync-phase").get::<String>("state").unwrap());
+    }
+    assert_eq!(states, ["searching", "aligning", "locked"]);
+}
+
+#[test]
+fn any_clock_will_do() {
+    let pipeline = Pipeline::launch(&format!("{CAMERA} ! fakesink name=k sync=false"));
+    let buffers = probe(&pipeline, "k");
+    pipeline.reach(gst::State::Playing);
+    let buffer = next(&buffers);
+    assert_eq!(gstswsync::meta::details_of(&buffer).unwrap().lock, LockState::Locked);
+    let references = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+    let names: Vec<_> = references.map(|m| m.reference().to_string()).collect();
+    assert_eq!(names, ["timestamp/x-swsync"], "no Unix time without rig time");
+}
+
+#[test]
+fn a_source_without_clock_says_so() {
+    common::init();
+    let mut harness = gst_check::Harness::new("swsyncsrc");
+    let source = harness.element().unwrap();
+    source.set_property_from_str("backend", "simulated");
+    source.set_clock(None::<&gst::Clock>).unwrap();
+    let bus = gst::Bus::new();
+    source.set_bus(Some(&bus));
+    harness.set_sink_caps_str("video/x-raw,width=160,height=120,framerate=30/1");
+    harness.play();
+    let error = bus.timed_pop_filtered(PATIENCE, &[gst::MessageType::Error]).expect("an error");
+    let gst::MessageView::Error(error) = error.view() else { unreachable!("filtered") };
+    assert!(error.error().matches(gst::CoreError::Clock), "{error:?}");
+    source.set_bus(None);
+}
+
+#[test]
+fn a_harness_gets_frames() {
+    common::init();
+    let mut harness = gst_check::Harness::new("swsyncsrc");
+    harness.element().unwrap().set_property_from_str("backend", "simulated");
+    harness.use_systemclock();
+    harness.set_sink_caps_str("video/x-raw,width=160,height=120,framerate=30/1");
+    harness.play();
+    let first = harness.pull().unwrap();
+    assert!(number(&harness.pull().unwrap()) > number(&first));
+    assert!(harness.query_latency().unwrap_or_default() > gst::ClockTime::from_mseconds(33));
+    harness.push_upstream_event(gst::event::Reconfigure::new());
+    assert!(number(&harness.pull().unwrap()) > number(&first));
+}
+
+#[test]
+fn formats_are_offered_fixed_and_refused() {
+    let free = Pipeline::launch(&format!(
+        "{LEADER} swsyncsrc name=s backend=simulated ! fakesink name=k sync=false async=false"
+    ));
+    let buffers = probe(&free, "k");
+    free.reach(gst::State::Playing);
+    next(&buffers);
+    let caps = free.element("s").static_pad("src").unwrap().current_caps().unwrap();
+    let expected: gst::Caps = "video/x-raw,format=I420,width=640,height=480,framerate=30/1".parse().unwrap();
+    assert!(caps.is_subset(&expected), "{caps}");
+
+    for (wrong, says) in [
+        ("video/x-raw,width=8,height=8", "not-negotiated"),
+        ("video/x-raw,format=RGB", "not-negotiated"),
+        ("image/jpeg", "not-negotiated"),
+    ] {
+        let pipeline =
+            Pipeline::launch(&format!("{LEADER} swsyncsrc backend=simulated ! {wrong} ! fakesink async=false"));
+        let error = pipeline.try_reach(gst::State::Playing).err().unwrap_or_else(|| pipeline.error());
+        assert!(error.contains(says), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn cameras_that_do_not_exist_are_errors_never_simulations() {
+    let pipeline = Pipeline::launch("swsyncsrc camera-name=/no/such/camera ! fakesink");
+    let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
+    assert!(error.contains("/no/such/camera"), "{error}");
+    assert!(error.contains("gst-resource-error-quark, code: 3"), "not found: {error}");
+    let pipeline = Pipeline::launch("swsyncsrc backend=simulated simulated-sensor=kodak ! fakesink");
+    let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
+    assert!(error.contains("simulated-sensor") && error.contains("kodak"), "{error}");
+}
+
+#[test]
+fn states_go_up_and_down_in_any_order() {
+    use gst::State::{Null, Paused, Playing, Ready};
+    let (pipeline, buffers) = camera("wait-lock=false");
+    for state in [Ready, Null, Paused, Ready, Playing, Paused, Playing, Ready, Playing, Null, Paused, Null] {
+        pipeline.reach(state);
+        while buffers.try_recv().is_ok() {}
+        if state == Playing {
+            next(&buffers);
+        }
+    }
+}
+
+#[test]
+fn an_eos_event_ends_the_stream() {
+    let (pipeline, buffers) = camera("");
+    pipeline.reach(gst::State::Playing);
+    next(&buffers);
+    assert!(pipeline.0.send_event(gst::event::Eos::new()));
+    pipeline.wait_for_eos();
+    let (pipeline, _buffers) = camera("num-buffers=5");
+    pipeline.reach(gst::State::Playing);
+    pipeline.wait_for_eos();
+}
+
+#[test]
+fn a_wait_for_a_frame_ends_at_once() {
+    // A frame a second, of which a wait is interrupted somewhere.
+    let slow = CAMERA.replace("30/1", "1/1");
+    let pipeline = Pipeline::launch(&format!("{LEADER} {slow} ! fakesink sync=false async=false"));
+    pipeline.element("s").set_property("wait-lock", false);
+    for _ in 0..3 {
+        pipeline.reach(gst::State::Playing);
+        wait_for_format(&pipeline);
+        let begun = Instant::now();
+        pipeline.reach(gst::State::Ready);
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn queries_do_not_wait_for_frames() {
+    let slow = CAMERA.replace("30/1", "1/1");
+    let pipeline = Pipeline::launch(&format!("{LEADER} {slow} ! fakesink sync=false async=false"));
+    let source = pipeline.element("s");
+    let mut latency = gst::query::Latency::new();
+    assert!(!source.query(&mut latency), "nothing is known before there is a format");
+    pipeline.reach(gst::State::Playing);
+    wait_for_format(&pipeline);
+    let pad = source.static_pad("src").unwrap();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert!(source.query(&mut latency));
+        let (live, least, most) = latency.result();
+        assert!(live);
+        assert!(least > gst::ClockTime::SECOND && least < gst::ClockTime::from_seconds(2), "{least}");
+        assert!(most.is_none_or(|most| most >= least));
+        assert!(!pad.query_caps(None).is_any());
+    }
+    // Each would wait for most of a second, were it to wait.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_flush_is_survived() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    pipeline.reach(gst::State::Playing);
+    next(&buffers);
+    let source = pipeline.element("s").downcast::<gst_base::BaseSrc>().unwrap();
+    for _ in 0..5 {
+        assert!(source.send_event(gst::event::FlushStart::new()));
+        assert!(source.send_event(gst::event::FlushStop::new(true)));
+        while buffers.try_recv().is_ok() {}
+        next(&buffers);
+    }
+}
+
+#[test]
+fn twenty_restarts_leak_nothing() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    let cycle = || {
+        pipeline.reach(gst::State::Playing);
+        while buffers.try_recv().is_ok() {}
+        next(&buffers);
+        pipeline.reach(gst::State::Null);
+    };
+    // The first rounds start what stays: the executor, task pools. Other tests of this process come
+    // and go meanwhile, so this one looks at its own counts in a process of its own.
+    if std::env::var_os("SWSYNC_TEST_ALONE").is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "twenty_restarts_leak_nothing", "--nocapture"])
+            .env("SWSYNC_TEST_ALONE", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    for _ in 0..3 {
+        cycle();
+    }
+    let before = (threads(), descriptors());
+    for _ in 0..20 {
+        cycle();
+    }
+    common::eventually("threads that end", || threads() <= before.0 + 1);
+    assert!(descriptors() <= before.1 + 2, "{before:?}, now {}", descriptors());
+}
+
+#[test]
+fn metas_pass_through_encoders() {
+    common::init();
+    let encoders: Vec<_> = [
+        "jpegenc",
+        "jpegenc ! jpegparse",
+        "pngenc",
+        "x264enc speed-preset=ultrafast tune=zerolatency",
+        "x264enc speed-preset=ultrafast bframes=2 rc-lookahead=4 sync-lookahead=0 threads=1",
+        "x264enc speed-preset=ultrafast tune=zerolatency ! h264parse",
+        "openh264enc",
+        "x265enc speed-preset=ultrafast tune=zerolatency",
+        "vp8enc deadline=1",
+    ]
+    .into_iter()
+    .filter(|encoder| encoder.split(" ! ").all(|e| common::installed(e.split(' ').next().unwrap_or(e))))
+    .collect();
+    let branches: String = encoders
+        .iter()
+        .enumerate()
+        .map(|(index, encoder)| format!(" t. ! queue ! {encoder} ! fakesink name=e{index} sync=false async=false"))
+        .collect();
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} {CAMERA} ! tee name=t ! queue ! fakesink name=raw sync=false async=false {branches}"
+    ));
+    pipeline.element("s").set_property("wait-lock", false);
+    let raw = probe(&pipeline, "raw");
+    let ends: Vec<_> = (0..encoders.len()).map(|index| probe(&pipeline, &format!("e{index}"))).collect();
+    pipeline.reach(gst::State::Playing);
+    let mut known = std::collections::HashMap::new();
+    for (encoder, end) in encoders.iter().zip(&ends) {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..8 {
+            let encoded = next(end);
+            let number = number(&encoded);
+            assert!(seen.insert(number), "{encoder}: frame {number} twice");
+            while !known.contains_key(&number) {
+                let frame = next(&raw);
+                known.insert(self::number(&frame), gstswsync::meta::details_of(&frame));
+            }
+            let details = gstswsync::meta::details_of(&encoded);
+            assert!(details.is_some() && details == known[&number], "{encoder}: {details:?}");
+        }
+    }
+}
+
+#[test]
+fn a_libcamera_camera_takes_its_frames_on_the_grid() {
+    common::init();
+    let cameras = gstswsync::camera::libcamera::list().unwrap_or_default();
+    if !cameras.iter().any(|camera| camera.id == "Virtual0") {
+        eprintln!("skipped: libcamera has no Virtual0");
+        return;
+    }
+    let virtual0 = "swsyncsrc name=s camera-name=Virtual0 ! \
+                    video/x-raw,format=NV12,width=640,height=480,framerate=30/1";
+    let pipeline = Pipeline::launch(&format!("{LEADER} {virtual0} ! fakesink name=k sync=false async=false"));
+    let buffers = probe(&pipeline, "k");
+    for _ in 0..3 {
+        pipeline.reach(gst::State::Playing);
+        while buffers.try_recv().is_ok() {}
+        let first = next(&buffers);
+        assert_eq!(gstswsync::meta::details_of(&first).unwrap().lock, LockState::Free);
+        assert!(number(&next(&buffers)) > number(&first));
+        let begun = Instant::now();
+        pipeline.reach(gst::State::Ready);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    pipeline.reach(gst::State::Playing);
+    let second = Pipeline::launch(&format!("{LEADER} {virtual0} ! fakesink"));
+    let error = second.try_reach(gst::State::Paused).unwrap_err();
+    assert!(error.contains("Virtual0") && error.contains("use"), "{error}");
+}

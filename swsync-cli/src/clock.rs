@@ -1,0 +1,156 @@
+//! Rig time as the devices have it. The command has no rig clock of its own, and needs none: it names
+//! one instant for all, and that the choice of it is off by a few milliseconds harms nobody.
+
+use std::time::Instant;
+
+use swsync_core::control::{ClockStatus, Status, SyncQuality};
+use swsync_core::manifest::FrameInfo;
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::StatusReport;
+
+/// Rig time, as one device said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RigClock {
+    rig: Timestamp<Rig>,
+    /// When it was that.
+    at: Instant,
+}
+
+impl RigClock {
+    /// The best clock among `reports`: the leader's, else the least uncertain of those that follow it.
+    /// `None`: nobody knows rig time.
+    #[must_use]
+    pub fn best(reports: &[StatusReport]) -> Option<Self> {
+        let clocks = reports.iter().filter_map(|report| Some((report, report.status.clock?)));
+        clocks
+            .filter_map(|(report, clock)| Some((rank(&clock)?, report, clock)))
+            .min_by_key(|(rank, _, _)| *rank)
+            .map(|(_, report, clock)| Self {
+                rig: clock.rig_time_ns,
+                // Read between question and answer: most likely in the middle.
+                at: report.asked + (report.heard - report.asked) / 2,
+            })
+    }
+
+    /// Rig time at `instant`.
+    #[must_use]
+    pub fn at(&self, instant: Instant) -> Timestamp<Rig> {
+        self.rig + Span::from(instant.saturating_duration_since(self.at))
+    }
+}
+
+/// The less, the better.
+fn rank(clock: &ClockStatus) -> Option<(u8, Span)> {
+    let class = match clock.quality {
+        SyncQuality::Leading => 0,
+        SyncQuality::Synced | SyncQuality::Foreign => 1,
+        SyncQuality::Holdover => 2,
+        SyncQuality::Acquiring => 3,
+        SyncQuality::Unsynced => return None,
+    };
+    Some((class, clock.uncertainty_ns.unwrap_or(Span::MAX)))
+}
+
+/// From one frame to the next, from the number of a frame and its instant: numbers count from the
+/// epoch. `None` for numbers that cannot be.
+#[must_use]
+pub fn period(frame: &FrameInfo) -> Option<Span> {
+    let instant = (frame.rig_time_ns - Timestamp::ZERO) - frame.phase_error_ns;
+    let number = i64::try_from(frame.number).ok().filter(|number| *number > 0)?;
+    // Half a nanosecond of rounding.
+    Some((instant + Span::from_nanos(number / 2)) / number)
+}
+
+/// Why an order now would not yield aligned frames from this device; `None`: it is ready.
+#[must_use]
+pub fn unready(status: &Status) -> Option<String> {
+    if status.is_ready() {
+        return None;
+    }
+    let clock_ready = |clock: &ClockStatus| {
+        matches!(clock.quality, SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign)
+    };
+    Some(match (&status.clock, &status.frames) {
+        (None, _) => "it has no clock yet".into(),
+        (Some(clock), _) if !clock_ready(clock) => format!("its clock is {}", clock.quality.as_str()),
+        (Some(_), None) => "it has no frames yet".into(),
+        (Some(_), Some(frames)) => format!("its camera is {}", frames.newest.lock.as_str()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use swsync_core::grid::FrameGrid;
+    use swsync_core::manifest::LockState;
+
+    use super::*;
+    use crate::testing::{frame, status};
+
+    const RIG: i64 = 1_800_000_000_000_000_000;
+
+    fn report(quality: SyncQuality, uncertainty: i64, rig: i64, begin: Instant) -> StatusReport {
+        let mut status = status("a");
+        let clock = status.clock.as_mut().unwrap();
+        clock.quality = quality;
+        clock.uncertainty_ns = Some(Span::from_micros(uncertainty));
+        clock.rig_time_ns = Timestamp::from_nanos(rig);
+        StatusReport { status, asked: begin, heard: begin + Duration::from_millis(10) }
+    }
+
+    #[test]
+    fn the_leader_knows_best_then_the_least_uncertain() {
+        use SyncQuality::{Acquiring, Holdover, Leading, Synced, Unsynced};
+        let now = Instant::now();
+        let best = |clocks: &[(SyncQuality, i64)]| {
+            let reports: Vec<_> =
+                (0..).zip(clocks).map(|(n, (quality, sigma))| report(*quality, *sigma, n, now)).collect();
+            RigClock::best(&reports).map(|clock| clock.rig.as_nanos())
+        };
+        assert_eq!(best(&[(Synced, 5), (Leading, 9), (Synced, 1)]), Some(1));
+        assert_eq!(best(&[(Synced, 5), (Synced, 3), (Acquiring, 1)]), Some(1));
+        assert_eq!(best(&[(Acquiring, 1), (Holdover, 50)]), Some(1));
+        assert_eq!(best(&[(Unsynced, 0)]), None);
+        assert_eq!(best(&[]), None);
+    }
+
+    #[test]
+    fn rig_time_is_read_half_a_round_trip_ago() {
+        let begin = Instant::now();
+        let clock = RigClock::best(&[report(SyncQuality::Leading, 1, RIG, begin)]).unwrap();
+        let later = begin + Duration::from_millis(30);
+        assert_eq!(clock.at(later), Timestamp::from_nanos(RIG) + Span::from_millis(25));
+    }
+
+    #[test]
+    fn the_period_is_in_the_frame_numbers() {
+        for (num, den) in [(30, 1), (30_000, 1001), (120, 1), (1, 10)] {
+            let grid = FrameGrid::new(num, den).unwrap();
+            let number = grid.nearest(Timestamp::from_nanos(RIG));
+            let newest = FrameInfo {
+                number,
+                rig_time_ns: grid.instant(number) + Span::from_micros(321),
+                phase_error_ns: Span::from_micros(321),
+                ..frame(0)
+            };
+            assert_eq!(period(&newest), Some(grid.period()));
+        }
+        assert_eq!(period(&frame(0)), None);
+    }
+
+    #[test]
+    fn the_unready_say_what_they_wait_for() {
+        let mut device = status("a");
+        assert_eq!(unready(&device), None);
+        device.frames.as_mut().unwrap().newest.lock = LockState::Searching;
+        assert_eq!(unready(&device).unwrap(), "its camera is searching");
+        device.clock.as_mut().unwrap().quality = SyncQuality::Holdover;
+        assert_eq!(unready(&device).unwrap(), "its clock is holdover");
+        device.clock.as_mut().unwrap().quality = SyncQuality::Synced;
+        device.frames = None;
+        assert_eq!(unready(&device).unwrap(), "it has no frames yet");
+        device.clock = None;
+        assert_eq!(unready(&device).unwrap(), "it has no clock yet");
+    }
+}

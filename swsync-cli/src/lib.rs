@@ -1,0 +1,16 @@
+//! The `swsync` command's parts, so that they can be tested.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod demo;
+pub mod exit;
+pub mod lab;
+pub mod log;
+pub mod output;
+pub mod rig;
+pub mod shoot;
+pub mod status;
+pub mod table;
+#[cfg(test)]
+mod testing;

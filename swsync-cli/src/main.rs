@@ -1,0 +1,50 @@
+//! The `swsync` command.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use swsync_cli::{demo, exit, lab, log, shoot, status};
+
+/// Orders, status, demo and laboratory of a camera rig.
+#[derive(Debug, Parser)]
+#[command(name = "swsync", version)]
+struct Cli {
+    /// Say more on standard error: -v decisions, -vv every packet.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Shoot(shoot::ShootArgs),
+    Status(status::StatusArgs),
+    /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
+    Demo(demo::DemoArgs),
+    #[command(subcommand)]
+    Lab(lab::Lab),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::init(cli.verbose);
+    match run(&cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("swsync: {error:#}");
+            exit::code(&error)
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Shoot(args) => shoot::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Lab(lab) => lab::run(lab),
+    }
+}

@@ -1,0 +1,46 @@
+//! Which rig a command is about, and the way into it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use swsync_core::control::Name;
+use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig, Session};
+
+/// How long a rig is looked for. Multicast scouting repeats itself after a second, and busy WiFi may
+/// lose the first.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which rig, and how to reach it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rig")]
+pub struct RigArgs {
+    /// Name of the rig.
+    #[arg(long, value_name = "NAME", env = "SWSYNC_RIG", default_value = DEFAULT_RIG)]
+    pub rig: Name,
+    /// A device (or Zenoh router) of the rig to connect to, as tcp/HOST:PORT; it leads to the others.
+    /// Repeatable, or separated by commas. Without it (and --listen) devices are found by multicast.
+    #[arg(long, value_name = "ENDPOINT", env = "SWSYNC_CONNECT", value_delimiter = ',')]
+    pub connect: Vec<String>,
+    /// Where to wait for devices that are set to connect to this host, as tcp/ADDRESS:PORT. Repeatable.
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
+    pub listen: Vec<String>,
+}
+
+impl RigArgs {
+    /// As the rig's configuration.
+    #[must_use]
+    pub fn config(&self) -> RigConfig {
+        // An environment variable that is set but empty means "none".
+        let given = |list: &[String]| list.iter().filter(|item| !item.is_empty()).cloned().collect();
+        RigConfig { rig: self.rig.clone(), listen: given(&self.listen), connect: given(&self.connect) }
+    }
+
+    /// A way into the rig.
+    ///
+    /// # Errors
+    /// [`ControlError`] where there is none, or nobody in it.
+    pub fn visit(&self) -> Result<Arc<Session>, ControlError> {
+        Session::visit(&self.config(), PATIENCE)
+    }
+}

@@ -1,0 +1,112 @@
+//! `swsync status`: how every device of the rig is.
+
+mod report;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use swsync_rig::control::Session;
+
+use crate::exit;
+use crate::output;
+use crate::rig::RigArgs;
+use report::Picture;
+
+/// How long devices have to answer.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Clears a terminal and goes to its top left corner (ECMA-48: ED, CUP).
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
+
+/// Show how every device of the rig is: its clock, its camera, its files.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    rig: RigArgs,
+    /// Print one JSON document; with --watch one per line.
+    #[arg(long)]
+    json: bool,
+    /// Repeat until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+    /// Time from one repetition to the next.
+    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "watch",
+          value_parser = humantime::parse_duration)]
+    every: Duration,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  swsync status
+  swsync status --watch --every 500ms
+  swsync status --json | jq '.devices[] | select(.ready | not)'
+
+Columns:
+  clock      leading, synced, foreign (another clock than swsync's): good; unsynced, acquiring,
+             holdover (the leader is not heard): not
+  offset s   rig time minus the device's own clock, in seconds
+  +- us      what the error of its clock may be, 1 sigma, in microseconds
+  skew ppm   how much faster rig time runs than its own clock
+  camera     locked: its frames are on the grid; searching, aligning, lost: not; free: cannot be aligned
+  phase us   its newest frame's time minus the grid instant, in microseconds
+  ring       what orders in the past can reach: seconds, and memory
+  open       orders not yet answered
+  saved, missed   frames since the device started
+
+Exit codes:
+  0  every device answered
+  1  some device is there but did not answer
+  2  wrong arguments
+  3  no rig or no devices";
+
+/// Runs the command.
+///
+/// # Errors
+/// Where there is no rig.
+pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let session = args.rig.visit()?;
+    if args.watch {
+        watch(args, &session);
+    }
+    let picture = look(&session);
+    if picture.is_empty() {
+        return Err(session.nobody_there(TIMEOUT).into());
+    }
+    print(args, &picture);
+    Ok(ExitCode::from(if picture.is_whole() { 0 } else { exit::INCOMPLETE }))
+}
+
+fn look(session: &Session) -> Picture {
+    let roster = session.roster(TIMEOUT);
+    Picture::new(roster, session.statuses(TIMEOUT))
+}
+
+fn print(args: &StatusArgs, picture: &Picture) {
+    if args.json {
+        output::line(&picture.json().to_string());
+    } else {
+        for line in picture.lines() {
+            output::line(&line);
+        }
+    }
+}
+
+/// Until Ctrl-C, which ends the process: there is nothing to put in order.
+fn watch(args: &StatusArgs, session: &Arc<Session>) -> ! {
+    let clear = !args.json && std::io::stdout().is_terminal();
+    loop {
+        let picture = look(session);
+        if clear {
+            print!("{CLEAR}");
+        }
+        print(args, &picture);
+        if !args.json {
+            output::line("");
+        }
+        std::thread::sleep(args.every);
+    }
+}

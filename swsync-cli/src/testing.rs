@@ -1,0 +1,63 @@
+//! Valid values for unit tests, each of which changes one field.
+
+use swsync_core::control::{Answer, ClockStatus, Fate, FrameAnswer, FrameStatus, Name, Status, SyncQuality};
+use swsync_core::grid::FrameNumber;
+use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::time::{Span, Timestamp};
+
+pub fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+/// A good frame of 30 frames per second.
+pub fn frame(number: FrameNumber) -> FrameInfo {
+    let grid = swsync_core::grid::FrameGrid::new(30, 1).unwrap();
+    FrameInfo {
+        number,
+        rig_time_ns: grid.instant(number) + Span::from_micros(3),
+        phase_error_ns: Span::from_micros(3),
+        clock_uncertainty_ns: Some(Span::from_micros(20)),
+        sync: SyncQuality::Synced,
+        lock: LockState::Locked,
+        exposure_ns: None,
+        analogue_gain: None,
+        sensor_time_ns: None,
+    }
+}
+
+/// A device that is ready.
+pub fn status(device: &str) -> Status {
+    let newest = frame(54_000_000_060);
+    Status {
+        device: name(device),
+        software: "0.1.0".into(),
+        clock: Some(ClockStatus {
+            quality: SyncQuality::Synced,
+            rig_time_ns: newest.rig_time_ns,
+            offset_ns: Span::from_millis(1500),
+            uncertainty_ns: Some(Span::from_micros(20)),
+            skew_ppm: -12.3,
+            round_trip_ns: Some(Span::from_millis(2)),
+        }),
+        frames: Some(FrameStatus { newest, ring_frames: 60, ring_bytes: 6_000_000, oldest: 54_000_000_001 }),
+        open_orders: 1,
+        saved: 17,
+        missed: 2,
+    }
+}
+
+/// The frame `number`, saved.
+pub fn saved(number: FrameNumber) -> FrameAnswer {
+    let fate = Fate::Saved { file: format!("o1/a/{number}.jpg"), bytes: 100_000, info: frame(number) };
+    FrameAnswer { number: Some(number), fate }
+}
+
+/// The frame `number`, missed.
+pub fn missed(number: FrameNumber, why: &str) -> FrameAnswer {
+    FrameAnswer { number: Some(number), fate: Fate::Missed { why: why.into() } }
+}
+
+/// An answer of device `a`.
+pub fn answer(frames: Vec<FrameAnswer>) -> Answer {
+    Answer { order: name("o1"), device: name("a"), frames }
+}

@@ -1,0 +1,89 @@
+//! The paper's min filter (sec. IV.B): the exchange with the least delay is the most symmetric one.
+//!
+//! Old exchanges expire after `window` others. The filter knows no skew: between good exchanges its
+//! estimate drifts away at the rate of the crystals, which is what `track` is for.
+
+use std::collections::VecDeque;
+
+use super::{Estimator, Exchange};
+use crate::clock::ClockEstimate;
+use crate::time::{Skew, Span};
+
+/// Two unadjusted crystals differ by so much, 1 sigma. Chosen: half of the 100 ppm that two
+/// ordinary 50 ppm crystals can differ by at worst.
+const CRYSTALS: Skew = Skew::from_ratio(50e-6);
+
+/// The exchange with the least delay among the last `window`.
+#[derive(Debug)]
+pub struct Min {
+    window: usize,
+    recent: VecDeque<Exchange>,
+}
+
+impl Min {
+    /// A filter over `window` exchanges (at least one): the paper's K, 300 there.
+    #[must_use]
+    pub fn new(window: usize) -> Self {
+        Self { window: window.max(1), recent: VecDeque::new() }
+    }
+}
+
+impl Estimator for Min {
+    fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
+        if exchange.is_plausible() {
+            self.recent.push_back(*exchange);
+            if self.recent.len() > self.window {
+                self.recent.pop_front();
+            }
+        }
+        let best = self.recent.iter().min_by_key(|exchange| exchange.delay())?;
+        Some(ClockEstimate {
+            at: best.t4,
+            offset: best.offset(),
+            skew: Skew::ZERO,
+            // The offset is within half the delay for certain; that is two sigma here.
+            uncertainty: best.delay() / 4 + Span::from_nanos(100),
+            skew_uncertainty: CRYSTALS,
+        })
+    }
+
+    fn reset(&mut self) {
+        self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::testing::{Link, at_ms};
+
+    #[test]
+    fn the_least_delay_wins() {
+        let mut link = Link::new(3);
+        let mut filter = Min::new(300);
+        let mut best = Span::MAX;
+        for i in 0..300 {
+            let exchange = link.exchange(at_ms(i * 4));
+            best = best.min(exchange.delay());
+            let estimate = filter.handle_exchange(&exchange).unwrap();
+            let error = estimate.rig_at(estimate.at) - link.truth(estimate.at);
+            assert!(error.abs() <= best / 2);
+        }
+        let estimate = filter.handle_exchange(&link.exchange(at_ms(1300))).unwrap();
+        let error = estimate.rig_at(estimate.at) - link.truth(estimate.at);
+        assert!(error.abs() < Span::from_micros(100), "{error:?}");
+    }
+
+    #[test]
+    fn old_exchanges_expire() {
+        let mut link = Link::new(5);
+        let mut filter = Min::new(10);
+        let lucky = Exchange { t4: at_ms(0), ..link.exchange(at_ms(0)) };
+        link.floor = Span::from_millis(5);
+        filter.handle_exchange(&lucky);
+        for i in 1..=10 {
+            filter.handle_exchange(&link.exchange(at_ms(i * 10)));
+        }
+        assert!(filter.recent.iter().all(|exchange| exchange.delay() > Span::from_millis(9)));
+    }
+}

@@ -1,0 +1,279 @@
+//! The clocks of this device, and the rig's clock derived from them.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use rustix::time::{ClockId, clock_gettime};
+use swsync_core::clock::ClockMap;
+use swsync_core::control::{ClockStatus, SyncQuality};
+use swsync_core::sync::ClockUpdate;
+use swsync_core::time::{Boottime, Local, Realtime, Rig, Skew, Span, Timestamp};
+use swsync_sim::True;
+use swsync_sim::oscillator::{Oscillator, OscillatorConfig, OscillatorError};
+
+/// Environment variable that gives this device a simulated clock, e.g. `offset=2.5s,skew=31ppm`.
+///
+/// Of the environment, not of an element: a device has one clock, and all elements must agree on it.
+pub const SIMULATED_CLOCK: &str = "SWSYNC_SIMULATED_CLOCK";
+
+fn host<D>(id: ClockId) -> Timestamp<D> {
+    let time = clock_gettime(id);
+    Timestamp::ZERO + Span::from_secs(time.tv_sec) + Span::from_nanos(time.tv_nsec)
+}
+
+/// True time of the simulation: the host's `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn true_now() -> Timestamp<True> {
+    host(ClockId::Monotonic)
+}
+
+/// How far `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
+fn suspended() -> Span {
+    let monotonic = host::<Local>(ClockId::Monotonic);
+    let boottime = host::<Boottime>(ClockId::Boottime);
+    let span = Span::from_nanos(boottime.as_nanos().saturating_sub(monotonic.as_nanos()));
+    // A suspend is long; what is shorter is the time between the two readings.
+    if span < Span::from_millis(10) { Span::ZERO } else { span }
+}
+
+/// This device's clocks: the host's, or simulated ones derived from them.
+#[derive(Debug)]
+pub struct DeviceClock {
+    oscillator: Option<Oscillator<Local>>,
+}
+
+impl DeviceClock {
+    /// The host's own clocks.
+    #[must_use]
+    pub const fn real() -> Self {
+        Self { oscillator: None }
+    }
+
+    /// Clocks that run at their own pace, with their own origin.
+    #[must_use]
+    pub fn simulated(config: OscillatorConfig) -> Self {
+        Self { oscillator: Some(Oscillator::new(config)) }
+    }
+
+    /// The clock of the device that this process is: simulated where [`SIMULATED_CLOCK`] says so.
+    ///
+    /// # Errors
+    /// What is wrong with the environment variable. Never falls back to the real clock.
+    pub fn of_this_process() -> Result<Arc<Self>, OscillatorError> {
+        static CLOCK: OnceLock<Result<Arc<DeviceClock>, OscillatorError>> = OnceLock::new();
+        CLOCK
+            .get_or_init(|| {
+                Ok(Arc::new(match std::env::var(SIMULATED_CLOCK) {
+                    Ok(text) if !text.is_empty() => Self::simulated(text.parse()?),
+                    _ => Self::real(),
+                }))
+            })
+            .clone()
+    }
+
+    /// Whether the clocks are simulated.
+    #[must_use]
+    pub const fn is_simulated(&self) -> bool {
+        self.oscillator.is_some()
+    }
+
+    /// `CLOCK_MONOTONIC` of this device.
+    #[must_use]
+    pub fn now(&self) -> Timestamp<Local> {
+        self.local_from_true(true_now())
+    }
+
+    /// `CLOCK_BOOTTIME` of this device: what its sensors' timestamps count.
+    #[must_use]
+    pub fn boottime_now(&self) -> Timestamp<Boottime> {
+        self.boottime_from_true(true_now())
+    }
+
+    /// What this device's monotonic clock reads at the instant `at` of the host's.
+    #[must_use]
+    pub fn local_from_true(&self, at: Timestamp<True>) -> Timestamp<Local> {
+        match &self.oscillator {
+            Some(oscillator) => oscillator.read(at),
+            None => Timestamp::from_nanos(at.as_nanos()),
+        }
+    }
+
+    /// What this device's boot-time clock reads at the instant `at` of the host's monotonic one.
+    #[must_use]
+    pub fn boottime_from_true(&self, at: Timestamp<True>) -> Timestamp<Boottime> {
+        Timestamp::from_nanos(self.local_from_true(at).as_nanos()) + suspended()
+    }
+
+    /// What this device's boot-time clock reads when the host's reads `host`: real sensors are
+    /// stamped by the host even where the device's clock is simulated.
+    #[must_use]
+    pub fn boottime_from_host(&self, host: Timestamp<Boottime>) -> Timestamp<Boottime> {
+        match &self.oscillator {
+            Some(_) => self.boottime_from_true(Timestamp::from_nanos((host - suspended()).as_nanos())),
+            None => host,
+        }
+    }
+
+    /// The local time of a recent instant of the host's `CLOCK_REALTIME`, as the kernel stamps packets.
+    ///
+    /// Both clocks are read now and the stamp's age is taken from the wall clock, so a step of
+    /// the wall clock matters only if it falls between the stamp and this call.
+    #[must_use]
+    pub fn local_from_realtime(&self, stamp: Timestamp<Realtime>) -> Timestamp<Local> {
+        let before = true_now();
+        let wall = host::<Realtime>(ClockId::Realtime);
+        let after = true_now();
+        let age = wall - stamp;
+        self.local_from_true(before + (after - before) / 2 - age)
+    }
+}
+
+/// The wall clock of the host. Not a device's to agree on anything: only the origin of a rig's time.
+#[must_use]
+pub fn wall_clock() -> Timestamp<Realtime> {
+    host(ClockId::Realtime)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    map: ClockMap,
+    quality: SyncQuality,
+    update: Option<ClockUpdate>,
+}
+
+/// The rig's clock on this device. Never runs backwards once synced, whoever reads it.
+#[derive(Debug)]
+pub struct RigClock {
+    device: Arc<DeviceClock>,
+    // Readers read the local clock under the lock, so none can combine an old reading with a newer
+    // map: that could make time run backwards from one thread to another.
+    state: RwLock<State>,
+}
+
+impl RigClock {
+    /// A clock that is not synced: it reads the wall clock until it is told better.
+    #[must_use]
+    pub fn new(device: Arc<DeviceClock>) -> Self {
+        let map = ClockMap::fixed(device.now(), Timestamp::from_nanos(wall_clock().as_nanos()));
+        let state = State { map, quality: SyncQuality::Unsynced, update: None };
+        Self { device, state: RwLock::new(state) }
+    }
+
+    /// The clocks underneath.
+    #[must_use]
+    pub const fn device(&self) -> &Arc<DeviceClock> {
+        &self.device
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&State, Timestamp<Local>) -> T) -> T {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        f(&state, self.device.now())
+    }
+
+    /// Rig time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp<Rig> {
+        self.read(|state, now| state.map.rig_at(now))
+    }
+
+    /// How well rig time is known.
+    #[must_use]
+    pub fn quality(&self) -> SyncQuality {
+        self.read(|state, _| state.quality)
+    }
+
+    /// Everything that can be said of the clock now.
+    #[must_use]
+    pub fn status(&self) -> ClockStatus {
+        self.read(|state, now| ClockStatus {
+            quality: state.quality,
+            rig_time_ns: state.map.rig_at(now),
+            offset_ns: state.map.offset_at(now).as_span(),
+            uncertainty_ns: match (state.quality, &state.update) {
+                (SyncQuality::Leading, _) => Some(Span::ZERO),
+                (_, Some(update)) => Some(update.uncertainty_at(now)),
+                (_, None) => None,
+            },
+            skew_ppm: state.map.skew().as_ppm(),
+            round_trip_ns: state.update.map(|update| update.round_trip),
+        })
+    }
+
+    /// This device defines rig time from now on: it is the wall clock's of this moment, and runs on at
+    /// the local rate.
+    pub fn lead(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.quality = SyncQuality::Leading;
+        state.update = None;
+        state.map = ClockMap::fixed(
+            self.device.now(),
+            Timestamp::from_nanos(wall_clock().as_nanos()),
+        );
+    }
+
+    /// What a client's protocol says.
+    pub fn follow(&self, update: ClockUpdate) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = State { map: update.map, quality: update.quality, update: Some(update) };
+    }
+
+    /// Nothing is known any more.
+    pub fn forget(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        (state.quality, state.update) = (SyncQuality::Unsynced, None);
+    }
+
+    /// Rate of rig time against the local clock, without corrections.
+    #[must_use]
+    pub fn skew(&self) -> Skew {
+        self.read(|state, _| state.map.skew())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_stamps_become_local_time() {
+        let clock = DeviceClock::real();
+        let before = clock.now();
+        let stamp = wall_clock();
+        let after = clock.now();
+        let local = clock.local_from_realtime(stamp);
+        let slack = Span::from_micros(200);
+        assert!(local > before - slack && local < after + slack, "{before:?} {local:?} {after:?}");
+    }
+
+    #[test]
+    fn a_simulated_device_has_its_own_time() {
+        let clock = DeviceClock::simulated("offset=5s,skew=40ppm".parse().unwrap());
+        let ahead = clock.now().as_nanos() - DeviceClock::real().now().as_nanos();
+        assert!(ahead > 4_000_000_000, "{ahead}");
+        let stamp = clock.local_from_realtime(wall_clock());
+        assert!((clock.now() - stamp).abs() < Span::from_millis(5));
+    }
+
+    #[test]
+    fn real_sensors_are_stamped_in_the_simulated_devices_time() {
+        let clock = DeviceClock::simulated("offset=5s".parse().unwrap());
+        let host_now = host::<Boottime>(ClockId::Boottime);
+        let converted = clock.boottime_from_host(host_now);
+        assert!((clock.boottime_now() - converted).abs() < Span::from_millis(5));
+    }
+
+    #[test]
+    fn a_bad_description_of_a_clock_is_refused() {
+        assert!("offset=5parsecs".parse::<OscillatorConfig>().is_err());
+    }
+
+    #[test]
+    fn a_leader_reads_the_wall_clock_of_its_start() {
+        let clock = RigClock::new(Arc::new(DeviceClock::real()));
+        assert_eq!(clock.quality(), SyncQuality::Unsynced);
+        clock.lead();
+        assert_eq!(clock.quality(), SyncQuality::Leading);
+        let away = clock.now().as_nanos() - wall_clock().as_nanos();
+        assert!(away.abs() < 50_000_000, "{away}");
+        assert_eq!(clock.status().uncertainty_ns, Some(Span::ZERO));
+    }
+}

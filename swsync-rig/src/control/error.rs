@@ -1,0 +1,72 @@
+//! What can go wrong on the control plane, and what to do about it.
+
+use std::time::Duration;
+
+use swsync_core::control::{DeviceId, Name};
+
+use super::Search;
+
+/// Why the control plane cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// An address that cannot be meant.
+    #[error("{endpoint:?} is not an endpoint: {why}; write tcp/HOST:PORT, for example tcp/192.168.1.20:7447")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// None of the given addresses answers.
+    #[error(
+        "nothing answers at {} within {waited:?}: is a device of the rig running there with its \
+         `listen` at that port, and can this host reach it?", endpoints.join(", ")
+    )]
+    Connect {
+        /// The addresses tried.
+        endpoints: Vec<String>,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The network is there, but no device of the rig.
+    #[error(
+        "no device of rig \"{rig}\" was found by {search} within {waited:?}: is a pipeline with \
+         swsyncsink running, is the rig's name right, and does the network pass multicast (many WiFi \
+         access points do not)? To go without multicast, give one device a fixed port with \
+         `listen=tcp/0.0.0.0:7447` and name it here: `--connect tcp/HOST:7447`"
+    )]
+    NobodyThere {
+        /// The rig's name.
+        rig: Name,
+        /// How they were looked for.
+        search: Search,
+        /// For how long.
+        waited: Duration,
+    },
+    /// Another device of the rig has this id.
+    #[error(
+        "another device of rig \"{rig}\" calls itself \"{device}\" already: give each its own \
+         `device-id` (hosts installed from one image have one host name until they are renamed)"
+    )]
+    DuplicateDevice {
+        /// The id.
+        device: DeviceId,
+        /// The rig's name.
+        rig: Name,
+    },
+    /// Zenoh refuses.
+    #[error("could not {doing}: {source}")]
+    Zenoh {
+        /// What was tried.
+        doing: &'static str,
+        /// What Zenoh says.
+        source: zenoh::Error,
+    },
+}
+
+impl ControlError {
+    pub(super) const fn zenoh(doing: &'static str, source: zenoh::Error) -> Self {
+        Self::Zenoh { doing, source }
+    }
+}

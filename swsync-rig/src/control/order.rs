@@ -1,0 +1,191 @@
+//! Placing an order: the loop that carries out what [`Placement`] decides.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use swsync_core::control::{Answer, DeviceId, decode, encode};
+use swsync_core::order::Order;
+
+use super::keys::{Aspect, Member};
+use super::members::Change;
+use super::message::Roster;
+use super::placement::{Action, Placement, SETTLE};
+use super::{ControlError, Session};
+
+/// How much longer Zenoh keeps a query open than [`Session::place`] waits: so that it is the latter
+/// that says what was waited for.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// What became of an order on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeviceOutcome {
+    /// It accounts for every frame.
+    Answered(Answer),
+    /// It says nothing: it left, died, is too slow or cannot be reached.
+    NoAnswer {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+    /// It answers, but not with what became of the frames.
+    Refused {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+impl DeviceOutcome {
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceId {
+        match self {
+            Self::Answered(answer) => &answer.device,
+            Self::NoAnswer { device, .. } | Self::Refused { device, .. } => device,
+        }
+    }
+
+    /// Whether every frame was saved.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Answered(answer) if answer.is_complete())
+    }
+}
+
+/// What became of an order in the rig: one outcome for every device, sorted by device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// The outcomes; at least one.
+    pub outcomes: Vec<DeviceOutcome>,
+}
+
+impl Summary {
+    /// Whether every device saved every frame.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.outcomes.iter().all(DeviceOutcome::is_complete)
+    }
+}
+
+/// What the threads of Zenoh tell the one that waits.
+enum Event {
+    Change(Change),
+    Reply(Member, Result<Answer, String>),
+    Closed(Member),
+    Roster(Member, Roster),
+    RosterClosed,
+}
+
+impl Session {
+    /// Sends `order` to every device and waits for what becomes of it, for `timeout` at most: long
+    /// enough for its instant to come, its frames to be taken, and their files to be written.
+    ///
+    /// Every device that is in the rig, or joins it meanwhile, has exactly one outcome, and `on_outcome`
+    /// is called with it as soon as it is known.
+    ///
+    /// The order stands whatever happens to who placed it. To place it again is harmless: a device
+    /// serves an order of one id once, and answers again.
+    ///
+    /// # Errors
+    /// [`ControlError::NobodyThere`] or [`ControlError::Connect`] if there is no device.
+    pub fn place(
+        &self,
+        order: &Order,
+        timeout: Duration,
+        mut on_outcome: impl FnMut(&DeviceOutcome),
+    ) -> Result<Summary, ControlError> {
+        let begin = Instant::now();
+        let give_up_at = begin + timeout;
+        let mut placement = Placement::new(begin, timeout);
+        let (events, inbox) = mpsc::channel();
+        let changes = events.clone();
+        self.members.watch(move |change| changes.send(Event::Change(change)).is_ok());
+
+        let mut outcomes = Vec::new();
+        while !placement.is_done(Instant::now()) {
+            let wait = placement.deadline().saturating_duration_since(Instant::now());
+            let actions = match inbox.recv_timeout(wait) {
+                Ok(Event::Change(change)) => placement.handle_change(change, Instant::now()),
+                Ok(Event::Reply(member, reply)) => placement.handle_reply(&member, reply),
+                Ok(Event::Closed(member)) => {
+                    placement.handle_closed(&member, Instant::now());
+                    Vec::new()
+                }
+                Ok(Event::Roster(member, roster)) => {
+                    placement.handle_roster(&member, roster);
+                    Vec::new()
+                }
+                Ok(Event::RosterClosed) => {
+                    placement.handle_roster_closed();
+                    Vec::new()
+                }
+                Err(RecvTimeoutError::Timeout) => placement.handle_timeout(Instant::now()),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("`events` is held above"),
+            };
+            for action in actions {
+                match action {
+                    Action::AskOrder(member) => self.ask_order(order, member, give_up_at, events.clone()),
+                    Action::AskRoster(member) => self.ask_who(member, events.clone()),
+                    Action::Report(outcome) => {
+                        on_outcome(&outcome);
+                        outcomes.push(outcome);
+                    }
+                }
+            }
+        }
+        if outcomes.is_empty() {
+            return Err(self.nobody_there(begin.elapsed()));
+        }
+        outcomes.sort_by(|a, b| a.device().cmp(b.device()));
+        Ok(Summary { outcomes })
+    }
+
+    fn ask_order(&self, order: &Order, member: Member, give_up_at: Instant, events: Sender<Event>) {
+        let key = self.keys.aspect(&member, Aspect::Order);
+        let timeout = give_up_at.saturating_duration_since(Instant::now()) + SLACK;
+        let id = order.id().clone();
+        let inbox = Inbox { events, last: Some(Event::Closed(member.clone())) };
+        self.ask(&key, Some(encode(order)), timeout, move |heard| {
+            let reply = heard.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
+            let reply = reply.and_then(|answer: Answer| {
+                if answer.order == id && answer.device == member.device {
+                    Ok(answer)
+                } else {
+                    Err(format!("answered as {} for order {}", answer.device, answer.order))
+                }
+            });
+            inbox.put(Event::Reply(member.clone(), reply));
+        });
+    }
+
+    fn ask_who(&self, member: Member, events: Sender<Event>) {
+        let inbox = Inbox { events, last: Some(Event::RosterClosed) };
+        let asked = member.clone();
+        self.ask_roster(&asked, SETTLE, move |roster| {
+            inbox.put(Event::Roster(member.clone(), roster));
+        });
+    }
+}
+
+/// Where a query's replies go. When Zenoh drops it, the query has ended, and the last event says so.
+struct Inbox {
+    events: Sender<Event>,
+    last: Option<Event>,
+}
+
+impl Inbox {
+    fn put(&self, event: Event) {
+        // Fails once nobody waits any more: then nobody wants to know.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.put(last);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+fn member(device: &str) -> Member {
+    Member { device: name(device), instance: name("1") }
+}
+
+fn came(device: &str) -> Change {
+    Change::Came(member(device))
+}
+
+fn left(device: &str) -> Change {
+    Change::Left(member(device))
+}
+
+fn answer(device: &str) -> Answer {
+    Answer { order: name("o"), device: name(device), frames: Vec::new() }
+}
+
+/// `by` says that it sees `devices`.
+fn hear_roster(placement: &mut Placement, by: &str, devices: &[&str]) {
+    let members = devices.iter().map(|device| member(device)).collect();
+    placement.handle_roster(&member(by), Roster { members });
+    placement.handle_roster_closed();
+}
+
+fn no_answer(actions: &[Action]) -> Vec<(&str, &str)> {
+    let outcome = |action| match action {
+        &Action::Report(DeviceOutcome::NoAnswer { ref device, ref why }) => (device.as_str(), why.as_str()),
+        other => panic!("{other:?}"),
+    };
+    actions.iter().map(outcome).collect()
+}
+
+/// A placement at an instant to count from.
+fn placement() -> (Placement, Instant) {
+    let now = Instant::now();
+    (Placement::new(now, TIMEOUT), now)
+}
+
+#[test]
+fn everyone_is_asked_and_answers_once() {
+    let (mut placement, now) = placement();
+    let actions = placement.handle_change(came("a"), now);
+    assert_eq!(actions, [Action::AskOrder(member("a")), Action::AskRoster(member("a"))]);
+    placement.handle_change(came("b"), now);
+    assert!(!placement.is_done(now));
+
+    let reports = placement.handle_reply(&member("a"), Ok(answer("a")));
+    assert_eq!(reports, [Action::Report(DeviceOutcome::Answered(answer("a")))]);
+    assert!(placement.handle_reply(&member("a"), Ok(answer("a"))).is_empty(), "one outcome each");
+    let reports = placement.handle_reply(&member("b"), Err("no".into()));
+    assert_eq!(
+        reports,
+        [Action::Report(DeviceOutcome::Refused { device: name("b"), why: "no".into() })]
+    );
+    assert!(!placement.is_done(now), "nobody has said yet whether there are others");
+    hear_roster(&mut placement, "a", &["a", "b"]);
+    assert!(!placement.is_done(now));
+    placement.handle_roster_closed(); // b did not say
+    assert!(placement.is_done(now));
+}
+
+#[test]
+fn a_large_rig_is_not_flooded_with_rosters() {
+    let (mut placement, now) = placement();
+    let actions = (0..100).flat_map(|n| placement.handle_change(came(&format!("d{n}")), now));
+    let rosters = actions.filter(|action| matches!(action, Action::AskRoster(_))).count();
+    assert_eq!(rosters, ROSTERS);
+}
+
+#[test]
+fn whoever_comes_later_is_asked_too() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a"]);
+    let later = now + Duration::from_secs(5);
+    let actions = placement.handle_change(came("b"), later);
+    assert!(actions.contains(&Action::AskOrder(member("b"))));
+    placement.handle_reply(&member("a"), Ok(answer("a")));
+    assert!(!placement.is_done(later));
+}
+
+#[test]
+fn a_device_that_is_gone_has_a_grace_to_come_back() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    placement.handle_closed(&member("a"), now);
+    placement.handle_change(left("a"), now);
+    let almost = now + AWAY_GRACE - Duration::from_millis(1);
+    assert!(placement.handle_timeout(almost).is_empty());
+    let actions = placement.handle_change(came("a"), almost);
+    assert!(actions.contains(&Action::AskOrder(member("a"))), "asked again");
+
+    placement.handle_change(left("a"), almost);
+    placement.handle_closed(&member("a"), almost);
+    assert_eq!(placement.deadline(), now + SETTLE, "whichever is first");
+    let actions = placement.handle_timeout(almost + AWAY_GRACE);
+    assert_eq!(no_answer(&actions), [("a", "left the rig before it answered")]);
+    assert!(placement.is_done(almost + AWAY_GRACE));
+}
+
+#[test]
+fn an_answer_may_arrive_after_the_token_is_gone() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    placement.handle_change(left("a"), now);
+    assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
+}
+
+#[test]
+fn a_restarted_device_is_not_mistaken_for_its_ghost() {
+    let (mut placement, now) = placement();
+    let ghost = Member { instance: name("0"), ..member("a") };
+    placement.handle_change(Change::Came(ghost.clone()), now);
+    placement.handle_change(came("a"), now);
+    placement.handle_change(Change::Left(ghost.clone()), now);
+    placement.handle_closed(&ghost, now);
+    assert!(placement.handle_timeout(now + AWAY_GRACE).is_empty());
+    assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
+}
+
+#[test]
+fn a_query_that_found_no_way_is_repeated_but_not_for_ever() {
+    let (mut placement, mut now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a"]);
+    for _ in 1..MAX_TRIES {
+        placement.handle_closed(&member("a"), now);
+        assert!(placement.handle_timeout(now).is_empty(), "early");
+        now = placement.deadline();
+        assert_eq!(placement.handle_timeout(now), [Action::AskOrder(member("a"))]);
+    }
+    placement.handle_closed(&member("a"), now);
+    let actions = placement.handle_timeout(placement.deadline());
+    assert_eq!(no_answer(&actions), [("a", "gave no answer, asked 10 times")]);
+}
+
+#[test]
+fn a_repeated_query_may_take_its_time() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    placement.handle_closed(&member("a"), now);
+    placement.handle_timeout(now + ASK_AGAIN);
+    assert!(placement.handle_timeout(now + Duration::from_secs(9)).is_empty());
+    assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
+}
+
+#[test]
+fn those_that_only_others_see_are_named() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a", "far"]);
+    placement.handle_reply(&member("a"), Ok(answer("a")));
+    assert!(placement.handle_timeout(now).is_empty(), "it may only be late");
+    assert_eq!(placement.deadline(), now + SETTLE);
+    let actions = placement.handle_timeout(now + SETTLE);
+    assert_eq!(no_answer(&actions), [("far", "seen by a, but not reachable from here")]);
+    assert!(placement.is_done(now + SETTLE));
+    assert!(placement.handle_change(came("far"), now + SETTLE).is_empty(), "one outcome each");
+}
+
+#[test]
+fn the_silent_are_given_up_at_the_timeout() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a"]);
+    assert_eq!(placement.deadline(), now + TIMEOUT);
+    let actions = placement.handle_timeout(now + TIMEOUT);
+    assert_eq!(no_answer(&actions), [("a", "did not answer within 10s")]);
+}
+
+#[test]
+fn an_empty_rig_is_done_when_settled() {
+    let (placement, now) = placement();
+    assert!(!placement.is_done(now));
+    assert!(placement.is_done(now + SETTLE));
+}

@@ -1,0 +1,265 @@
+//! A session: this process's place in Zenoh's network, and what can be asked of a rig through it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use swsync_core::control::{DeviceId, Name, Status, decode};
+use zenoh::Wait;
+use zenoh::query::{ConsolidationMode, QueryTarget};
+use zenoh::sample::SampleKind;
+
+use super::config::Role;
+use super::keys::{Aspect, Keys, Member};
+use super::members::{Change, Members};
+use super::message::{Roster, reason};
+use super::{ControlError, RigConfig, registry};
+
+/// How many devices are asked whom they see. Each sees everyone unless the network is being set up or
+/// is broken somewhere, so a few views complete one's own; more would cost a large rig's network.
+pub(super) const ROSTERS: usize = 3;
+
+/// A place in a rig's network. Its methods block, and may be called from any thread that is not part
+/// of a single-threaded tokio runtime (Zenoh refuses those).
+///
+/// Dropping the last reference leaves the network.
+pub struct Session {
+    pub(super) zenoh: zenoh::Session,
+    pub(super) config: RigConfig,
+    pub(super) keys: Keys,
+    pub(super) instance: Name,
+    pub(super) members: Arc<Members>,
+    /// Ids of this session's own devices.
+    pub(super) joined: Mutex<BTreeSet<DeviceId>>,
+}
+
+/// A device's status, and when it was asked and heard: rig time in it was read somewhere in between.
+#[derive(Debug, Clone)]
+pub struct StatusReport {
+    /// What the device says.
+    pub status: Status,
+    /// When it was asked.
+    pub asked: Instant,
+    /// When its answer was here.
+    pub heard: Instant,
+}
+
+/// A reply to something asked: its key and bytes, or why not.
+pub(super) type Heard = Result<(String, Vec<u8>), String>;
+
+impl Session {
+    /// The process's session for `config`, for devices: every caller with an equal `config` gets the
+    /// same one.
+    ///
+    /// Returns once the others that answer at once are known, after half a second at most. Addresses
+    /// in [`RigConfig::connect`] that do not answer yet are tried again for as long as the session
+    /// lives.
+    ///
+    /// # Errors
+    /// [`ControlError`] where an endpoint is malformed or cannot be listened at.
+    pub fn open(config: &RigConfig) -> Result<Arc<Self>, ControlError> {
+        registry::open(config)
+    }
+
+    /// As [`open`](Self::open), but a session of the caller's own.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_unshared(config: &RigConfig) -> Result<Arc<Self>, ControlError> {
+        Self::open_new(config, Role::Resident)
+    }
+
+    /// A session for someone who comes to ask, which fails if no device is met within `patience`.
+    ///
+    /// # Errors
+    /// [`ControlError::Connect`] if nothing answers at the given addresses,
+    /// [`ControlError::NobodyThere`] if something does but no device of the rig is there.
+    pub fn visit(config: &RigConfig, patience: Duration) -> Result<Arc<Self>, ControlError> {
+        let begin = Instant::now();
+        let session = Self::open_new(config, Role::Visitor)?;
+        let here = session.members.wait_until(begin + patience, |here| !here.is_empty());
+        if here.is_empty() {
+            return Err(session.nobody_there(begin.elapsed()));
+        }
+        Ok(session)
+    }
+
+    pub(super) fn open_new(config: &RigConfig, role: Role) -> Result<Arc<Self>, ControlError> {
+        let zenoh = zenoh::open(config.to_zenoh(role)?)
+            .wait()
+            .map_err(|source| ControlError::zenoh("join the network", source))?;
+        let instance = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
+        let keys = Keys::new(&config.rig);
+        let members = Arc::new(Members::default());
+        follow_presence(&zenoh, &keys, &members)?;
+        tracing::debug!(rig = %config.rig, %instance, ?role, "in the network");
+        Ok(Arc::new(Self {
+            zenoh,
+            config: config.clone(),
+            keys,
+            instance,
+            members,
+            joined: Mutex::default(),
+        }))
+    }
+
+    /// The rig's name.
+    #[must_use]
+    pub const fn rig(&self) -> &Name {
+        &self.config.rig
+    }
+
+    /// Who is present, once the picture is complete or `settle` has passed. Sorted.
+    ///
+    /// Complete means that the devices that were asked see nobody whom this session does not see. A
+    /// session that has just connected knows only those that it reached first.
+    #[must_use]
+    pub fn roster(&self, settle: Duration) -> Vec<DeviceId> {
+        let deadline = Instant::now() + settle;
+        let here = self.members.wait_until(deadline, |here| !here.is_empty());
+        let (tx, rx) = mpsc::channel();
+        for member in here.iter().take(ROSTERS) {
+            let tx = tx.clone();
+            self.ask_roster(member, settle, move |roster: Roster| {
+                let _ = tx.send(roster); // nobody waits any more: nothing to do
+            });
+        }
+        drop(tx); // `rx` ends once the last roster is in
+        let mut told = BTreeSet::new();
+        while let Ok(roster) = rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            told.extend(roster.members);
+        }
+        let here = self.members.wait_until(deadline, |here| told.is_subset(here));
+        let devices: BTreeSet<_> = here.into_iter().map(|member| member.device).collect();
+        devices.into_iter().collect()
+    }
+
+    /// The status of everyone who answers within `timeout`, sorted by device. Returns as soon as all
+    /// have answered.
+    #[must_use]
+    pub fn statuses(&self, timeout: Duration) -> Vec<StatusReport> {
+        let (tx, rx) = mpsc::channel();
+        let asked = Instant::now();
+        self.ask(&self.keys.everyones(Aspect::Status), None, timeout, move |heard| {
+            let _ = tx.send((Instant::now(), heard)); // nobody waits any more: nothing to do
+        });
+        let mut reports: Vec<_> = rx
+            .into_iter()
+            .filter_map(|(heard, reply)| {
+                let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no status")).ok()?;
+                match decode(&bytes) {
+                    Ok(status) => Some(StatusReport { status, asked, heard }),
+                    Err(error) => {
+                        tracing::warn!(key, %error, "a status that cannot be read");
+                        None
+                    }
+                }
+            })
+            .collect();
+        reports.sort_by(|a, b| a.status.device.cmp(&b.status.device));
+        reports
+    }
+
+    /// The error that says that no device was found in `waited`, and how they were looked for.
+    #[must_use]
+    pub fn nobody_there(&self, waited: Duration) -> ControlError {
+        let info = self.zenoh.info();
+        let alone = info.peers_zid().wait().next().is_none() && info.routers_zid().wait().next().is_none();
+        if alone && !self.config.connect.is_empty() {
+            return ControlError::Connect {
+                endpoints: self.config.connect.clone(),
+                waited: rounded(waited),
+            };
+        }
+        ControlError::NobodyThere {
+            rig: self.config.rig.clone(),
+            search: self.config.search(),
+            waited: rounded(waited),
+        }
+    }
+
+    /// Asks `member` whom it sees. `tell` is used as `hear` of [`ask`](Self::ask); what cannot be read
+    /// is dropped.
+    pub(super) fn ask_roster(
+        &self,
+        member: &Member,
+        timeout: Duration,
+        tell: impl Fn(Roster) + Send + Sync + 'static,
+    ) {
+        let key = self.keys.aspect(member, Aspect::Roster);
+        self.ask(&key, None, timeout, move |heard| {
+            let roster = heard.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
+            match roster {
+                Ok(roster) => tell(roster),
+                Err(why) => tracing::debug!(why, "no roster"),
+            }
+        });
+    }
+
+    /// Asks `key`. `hear` is called with each reply, on Zenoh's threads, and dropped once no more will
+    /// come: all have answered, or are gone, or `timeout` has passed.
+    pub(super) fn ask(
+        &self,
+        key: &str,
+        payload: Option<Vec<u8>>,
+        timeout: Duration,
+        hear: impl Fn(Heard) + Send + Sync + 'static,
+    ) {
+        let mut query = self
+            .zenoh
+            .get(key)
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
+            .timeout(timeout);
+        if let Some(payload) = payload {
+            query = query.payload(payload);
+        }
+        let asked = query
+            .callback(move |reply| {
+                hear(match reply.into_result() {
+                    Ok(sample) => Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned())),
+                    Err(error) => Err(reason(&error.payload().to_bytes())),
+                });
+            })
+            .wait();
+        if let Err(error) = asked {
+            tracing::warn!(key, %error, "could not ask");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = self.zenoh.close().wait() {
+            tracing::debug!(%error, "leaving the network");
+        }
+        registry::remove(self);
+    }
+}
+
+/// Keeps `members` up to date for as long as the session lives.
+fn follow_presence(zenoh: &zenoh::Session, keys: &Keys, members: &Arc<Members>) -> Result<(), ControlError> {
+    let (members, parser) = (Arc::clone(members), keys.clone());
+    zenoh
+        .liveliness()
+        .declare_subscriber(keys.members())
+        .history(true)
+        .callback(move |sample| {
+            let Some(member) = parser.parse_member(sample.key_expr()) else {
+                tracing::debug!(key = %sample.key_expr(), "a token that is no device's");
+                return;
+            };
+            members.handle(match sample.kind() {
+                SampleKind::Put => Change::Came(member),
+                SampleKind::Delete => Change::Left(member),
+            });
+        })
+        .background()
+        .wait()
+        .map_err(|source| ControlError::zenoh("follow who is present", source))
+}
+
+/// To tenths of a second, for messages.
+fn rounded(waited: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(waited.as_millis().div_ceil(100) * 100).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,397 @@
+//! The control plane on real Zenoh sessions over loopback.
+//!
+//! Every test has a port and a rig of its own, so that they can run at once. Scouting sends multicast on
+//! every interface, so the test of it runs only where that is harmless, in a network namespace:
+//! `SWSYNC_NETNS=1`.
+
+mod devices;
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use devices::{Device, Lab, name, order};
+use swsync_core::control::{Fate, TimeService, encode};
+use swsync_rig::control::{ControlError, DeviceOutcome, RigConfig, Session};
+use zenoh::Wait;
+
+/// Generous: only a failing test waits this long.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Until news of those that have just joined is here: a device's own session need not look for others,
+/// so it says at once whom it knows.
+fn wait_for_roster(session: &Session, devices: usize) {
+    let deadline = Instant::now() + TIMEOUT;
+    while session.roster(TIMEOUT).len() < devices {
+        assert!(Instant::now() < deadline, "{:?}", session.roster(TIMEOUT));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn child_main() {
+    devices::child_main(); // no test: what `Lab::child` runs
+}
+
+#[test]
+fn three_devices_answer_one_order() {
+    let lab = Lab::new();
+    let devices = ["a", "b", "c"].map(|id| lab.device(id));
+    let visitor = lab.visitor();
+    assert_eq!(visitor.roster(TIMEOUT), ["a", "b", "c"].map(name));
+
+    let mut heard = BTreeSet::new();
+    let summary = visitor
+        .place(&order("o1"), TIMEOUT, |outcome| {
+            assert!(heard.insert(outcome.device().clone()), "one outcome each");
+        })
+        .unwrap();
+    assert!(summary.is_complete(), "{summary:?}");
+    assert_eq!(summary.outcomes.len(), 3);
+    assert_eq!(heard.len(), 3);
+    for device in &devices {
+        assert_eq!(device.orders(), [order("o1")]);
+    }
+}
+
+#[test]
+fn a_device_can_order_from_its_own_session_too() {
+    let lab = Lab::new();
+    let (a, _b) = (lab.device("a"), lab.device("b"));
+    let session = a.membership().session();
+    wait_for_roster(session, 2);
+    let summary = session.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    assert!(summary.is_complete() && summary.outcomes.len() == 2, "{summary:?}");
+    assert_eq!(session.statuses(TIMEOUT).len(), 2);
+}
+
+#[test]
+fn a_visitor_of_one_reaches_all_at_once() {
+    // Whoever connects to the first device alone finds the others by gossip, even if it asks at once.
+    let lab = Lab::new();
+    let _devices = ["a", "b", "c", "d", "e"].map(|id| lab.device(id));
+    for repeat in 0..10 {
+        let begin = Instant::now();
+        let visitor = lab.visitor();
+        let summary = visitor.place(&order(&format!("o{repeat}")), TIMEOUT, |_| ()).unwrap();
+        println!("connected, ordered and answered in {:?}", begin.elapsed());
+        assert!(summary.is_complete() && summary.outcomes.len() == 5, "{summary:?}");
+    }
+}
+
+#[test]
+fn an_order_that_arrives_twice_is_answered_alike() {
+    let lab = Lab::new();
+    let device = lab.device("a");
+    let visitor = lab.visitor();
+    let first = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    let second = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(device.orders().len(), 2, "the desk behind it knows the id");
+}
+
+#[test]
+fn a_device_killed_before_it_answered_is_noticed_soon() {
+    let lab = Lab::new();
+    let (_a, mut b) = (lab.device("a"), lab.child("b"));
+    let visitor = lab.visitor();
+    let begin = Instant::now();
+    let thread = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
+    b.wait_for_order();
+    b.kill();
+    let summary = thread.join().unwrap();
+    assert!(begin.elapsed() < TIMEOUT / 3, "{:?}", begin.elapsed());
+    let [DeviceOutcome::Answered(a), DeviceOutcome::NoAnswer { device, why }] = &summary.outcomes[..] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!((&a.device, device), (&name("a"), &name("b")));
+    assert!(why.contains("left the rig"), "{why}");
+}
+
+#[test]
+fn killing_the_device_that_all_connected_to_loses_no_other() {
+    let lab = Lab::new();
+    let (mut a, b, _c) = (lab.child("a"), lab.holding_device("b"), lab.device("c"));
+    let visitor = lab.visitor();
+    assert_eq!(visitor.roster(TIMEOUT).len(), 3);
+    let thread = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
+    a.wait_for_order();
+    b.wait_for_order(TIMEOUT);
+    a.kill();
+    b.answer();
+    let summary = thread.join().unwrap();
+    assert!(
+        matches!(
+            &summary.outcomes[..],
+            [DeviceOutcome::NoAnswer { .. }, DeviceOutcome::Answered(_), DeviceOutcome::Answered(_)]
+        ),
+        "{summary:?}"
+    );
+}
+
+#[test]
+fn a_device_that_stops_says_so() {
+    let lab = Lab::new();
+    let (_a, b) = (lab.device("a"), lab.holding_device("b"));
+    let visitor = lab.visitor();
+    let thread = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
+    b.wait_for_order(TIMEOUT);
+    b.drop_replies();
+    let summary = thread.join().unwrap();
+    let DeviceOutcome::Refused { why, .. } = &summary.outcomes[1] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!(why, "the device was stopped first");
+}
+
+#[test]
+fn a_late_joiner_gets_the_open_order() {
+    let lab = Lab::new();
+    let a = lab.holding_device("a");
+    let visitor = lab.visitor();
+    let (tx, rx) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        visitor.place(&order("o1"), TIMEOUT, |outcome| tx.send(outcome.device().clone()).unwrap()).unwrap()
+    });
+    a.wait_for_order(TIMEOUT);
+    let late = lab.device("late");
+    assert_eq!(rx.recv_timeout(TIMEOUT).unwrap(), name("late"), "while the order is open");
+    assert_eq!(late.orders(), [order("o1")]);
+    a.answer();
+    assert!(thread.join().unwrap().is_complete());
+}
+
+#[test]
+fn a_device_that_comes_back_is_asked_again() {
+    let lab = Lab::new();
+    let (a, mut b) = (lab.holding_device("a"), lab.child("b"));
+    let visitor = lab.visitor();
+    let thread = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
+    a.wait_for_order(TIMEOUT);
+    b.wait_for_order();
+    b.kill();
+    let again = lab.device("b");
+    a.answer();
+    let summary = thread.join().unwrap();
+    assert!(summary.is_complete() && summary.outcomes.len() == 2, "{summary:?}");
+    assert_eq!(again.orders(), [order("o1")]);
+}
+
+#[test]
+fn the_silent_are_given_up_when_the_time_is_over() {
+    let lab = Lab::new();
+    let a = lab.holding_device("a");
+    let summary = lab.visitor().place(&order("o1"), Duration::from_millis(300), |_| ()).unwrap();
+    let [DeviceOutcome::NoAnswer { why, .. }] = &summary.outcomes[..] else {
+        panic!("{summary:?}");
+    };
+    assert!(why.contains("300ms"), "{why}");
+    a.wait_for_order(TIMEOUT);
+}
+
+#[test]
+fn two_devices_of_one_name_are_told_apart() {
+    let lab = Lab::new();
+    let a = lab.device("a");
+    let other_host = lab.try_device("a");
+    let Err(ControlError::DuplicateDevice { device, .. }) = other_host else {
+        panic!("two devices of one name joined");
+    };
+    assert_eq!(device, name("a"));
+    // in the same process, and after the first is gone
+    let session = a.membership().session().clone();
+    let same_process = session.join(name("a"), devices::Handler::answering());
+    assert!(matches!(same_process, Err(ControlError::DuplicateDevice { .. })));
+    drop(a);
+    assert!(session.join(name("a"), devices::Handler::answering()).is_ok());
+}
+
+#[test]
+fn two_of_one_name_that_meet_later_settle_it() {
+    // Both join while they cannot see each other, as cards from one image do that boot at once.
+    let lab = Lab::new();
+    let far = Lab::beside(&lab);
+    let (one, two) = (lab.device("a"), far.device("a"));
+    let bridge = lab.join_with(&far);
+    let deadline = Instant::now() + TIMEOUT;
+    while one.duplicates() + two.duplicates() == 0 {
+        assert!(Instant::now() < deadline, "neither noticed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(one.duplicates() + two.duplicates(), 1, "one of them stays");
+    assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
+}
+
+#[test]
+fn a_malformed_order_is_refused_and_harms_nothing() {
+    let lab = Lab::new();
+    let device = lab.device("a");
+    let stranger = lab.stranger();
+    let mut good = encode(&order("ok"));
+    let newer = String::from_utf8(good.clone()).unwrap().replace("\"v\":1", "\"v\":9");
+    good.truncate(good.len() - 1);
+    let attempts: [(Option<Vec<u8>>, &str); 6] = [
+        (None, "no order"),
+        (Some(Vec::new()), "malformed"),
+        (Some(vec![0xff; 100]), "malformed"),
+        (Some(good), "malformed"),
+        (Some(newer.into_bytes()), "version 9"),
+        (Some(vec![b' '; (1 << 20) + 1]), "longer"),
+    ];
+    for (payload, expected) in attempts {
+        // with wildcards, as a stranger who knows no instance would
+        let mut query = stranger.get(format!("swsync/{}/device/a/*/order", lab.rig())).timeout(TIMEOUT);
+        if let Some(payload) = payload {
+            query = query.payload(payload);
+        }
+        let replies: Vec<_> = query.wait().unwrap().into_iter().collect();
+        let [reply] = &replies[..] else {
+            panic!("one reply for {expected}");
+        };
+        let error = reply.result().unwrap_err().payload().try_to_string().unwrap().into_owned();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(device.orders().is_empty());
+    let summary = lab.visitor().place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    assert!(summary.is_complete(), "{summary:?}");
+}
+
+#[test]
+fn a_stranger_in_the_rigs_keys_harms_nothing() {
+    let lab = Lab::new();
+    let _a = lab.device("a");
+    let stranger = lab.stranger();
+    let rig = lab.rig();
+    // present, but answers nonsense; and a token that is no device's
+    let liar = format!("swsync/{rig}/device/liar/1");
+    let liar_key = format!("{liar}/*");
+    let _queryable = stranger
+        .declare_queryable(&liar_key)
+        .callback(|query| query.reply(query.key_expr().clone(), "nonsense").wait().unwrap())
+        .wait()
+        .unwrap();
+    let _tokens = [liar, format!("swsync/{rig}/device/x"), format!("swsync/{rig}/device/x/1/2")]
+        .map(|key| stranger.liveliness().declare_token(key).wait().unwrap());
+    stranger.put(format!("swsync/{rig}/device/a/1/order"), "nonsense").wait().unwrap();
+
+    let visitor = lab.visitor();
+    let summary = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    let [DeviceOutcome::Answered(_), DeviceOutcome::Refused { device, why }] = &summary.outcomes[..] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!(device, &name("liar"));
+    assert!(why.contains("malformed"), "{why}");
+    let statuses = visitor.statuses(TIMEOUT);
+    assert_eq!(statuses.len(), 1);
+    assert_eq!(statuses[0].status.device, name("a"));
+    // and anyone may look at everything
+    let everything = stranger.get(format!("swsync/{rig}/**")).timeout(TIMEOUT).wait().unwrap();
+    assert!(everything.into_iter().count() >= 3);
+}
+
+#[test]
+fn a_device_that_only_others_reach_is_named() {
+    let lab = Lab::new();
+    let _a = lab.device("a");
+    let hermit = lab.hermit();
+    let key = format!("swsync/{}/device/hermit/1", lab.rig());
+    let _token = hermit.liveliness().declare_token(key).wait().unwrap();
+    let summary = lab.visitor().place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    let [DeviceOutcome::Answered(_), DeviceOutcome::NoAnswer { device, why }] = &summary.outcomes[..] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!(device, &name("hermit"));
+    assert_eq!(why, "seen by a, but not reachable from here");
+}
+
+#[test]
+fn statuses_are_everyones_and_say_when() {
+    let lab = Lab::new();
+    let _devices = ["b", "a"].map(|id| lab.device(id));
+    let visitor = lab.visitor();
+    assert_eq!(visitor.roster(TIMEOUT).len(), 2);
+    let begin = Instant::now();
+    let reports = visitor.statuses(TIMEOUT);
+    assert!(begin.elapsed() < TIMEOUT, "does not wait for nobody");
+    let ids: Vec<_> = reports.iter().map(|report| report.status.device.clone()).collect();
+    assert_eq!(ids, ["a", "b"].map(name));
+    assert!(reports.iter().all(|report| begin <= report.asked && report.asked < report.heard));
+}
+
+#[test]
+fn nobody_there_says_how_it_looked() {
+    let lab = Lab::new();
+    let patience = Duration::from_millis(300);
+    let error = Session::visit(&lab.visiting(), patience).err().unwrap();
+    assert!(matches!(&error, ControlError::Connect { endpoints, .. } if endpoints.len() == 1), "{error}");
+
+    let _other_program = lab.stranger_listening();
+    let error = Session::visit(&lab.visiting(), patience).err().unwrap();
+    assert!(matches!(error, ControlError::NobodyThere { .. }), "{error}");
+    let text = error.to_string();
+    for part in [lab.rig(), &lab.visiting().connect[0], "--connect tcp/HOST:7447"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_device_waits_for_a_leader_that_is_switched_on_later() {
+    let lab = Lab::new();
+    let late = lab.follower("b"); // nobody listens yet
+    let _leader = lab.device("a");
+    wait_for_roster(late.membership().session(), 2);
+}
+
+#[test]
+fn time_is_found_once_it_is_announced() {
+    let lab = Lab::new();
+    let a = lab.device("a");
+    let session = a.membership().session().clone();
+    let visitor = lab.visitor();
+    assert_eq!(visitor.find_time(Duration::from_millis(50)).unwrap(), None);
+
+    let waiting = std::thread::spawn(move || visitor.find_time(TIMEOUT).unwrap());
+    let service = TimeService { addresses: vec!["127.0.0.1:11123".parse().unwrap()] };
+    let announced = session.announce_time(service.clone()).unwrap();
+    assert_eq!(waiting.join().unwrap(), Some(service.clone()));
+    assert_eq!(session.find_time(TIMEOUT).unwrap(), Some(service), "the leader's own session too");
+    drop(announced);
+    assert_eq!(lab.visitor().find_time(Duration::from_millis(50)).unwrap(), None);
+}
+
+#[test]
+fn one_process_joins_once() {
+    let lab = Lab::new();
+    let config = lab.leading();
+    let one = Session::open(&config).unwrap();
+    let two = Session::open(&config).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&one, &two));
+    drop((one, two));
+    // The port is free again, even if another thread was first to drop the last one.
+    for _ in 0..20 {
+        let session = Session::open(&config).unwrap();
+        let thread = std::thread::spawn(move || drop(session));
+        drop(Session::open(&config).unwrap());
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn discovery_by_multicast() {
+    if std::env::var_os("SWSYNC_NETNS").is_none() {
+        println!("skipped: set SWSYNC_NETNS=1 in a network namespace of its own, since this sends multicast");
+        return;
+    }
+    let config = RigConfig::discovering(name("found"));
+    let patience = Duration::from_millis(300);
+    let error = Session::visit(&config, patience).err().unwrap();
+    assert!(matches!(error, ControlError::NobodyThere { .. }), "{error}");
+    let _devices = ["a", "b", "c"].map(|id| Device::joining(&config, id));
+    let begin = Instant::now();
+    let visitor = Session::visit(&config, TIMEOUT).unwrap();
+    let summary = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    println!("found, ordered and answered in {:?}", begin.elapsed());
+    assert!(summary.is_complete() && summary.outcomes.len() == 3, "{summary:?}");
+    let DeviceOutcome::Answered(answer) = &summary.outcomes[0] else { unreachable!() };
+    assert!(matches!(answer.frames[0].fate, Fate::Saved { .. }));
+}

@@ -1,0 +1,349 @@
+//! Devices that answer orders without a camera, and rigs on loopback to put them in.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use swsync_core::control::{
+    Answer, ClockStatus, DeviceId, Fate, FrameAnswer, Name, Status, SyncQuality,
+};
+use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::order::Order;
+use swsync_core::time::{Span, Timestamp};
+use swsync_rig::control::{
+    ControlError, DeviceHandler, Membership, Reply, RigConfig, Session,
+};
+use zenoh::Wait;
+
+pub fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+pub fn order(id: &str) -> Order {
+    Order::new(name(id), Timestamp::from_nanos(1_800_000_000_000_000_000), 1).unwrap()
+}
+
+/// A device's side of the control plane: remembers orders, answers at once or when told to.
+#[derive(Default)]
+pub struct Handler {
+    id: Option<DeviceId>,
+    holding: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    orders: Vec<Order>,
+    held: Vec<(Order, Reply)>,
+    duplicates: usize,
+}
+
+impl Handler {
+    pub fn answering() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.id.clone().unwrap_or_else(|| name("unnamed"))
+    }
+
+    fn answer(&self, order: &Order) -> Answer {
+        let frames = (0..u64::from(order.count()))
+            .map(|number| FrameAnswer {
+                number: Some(number),
+                fate: Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(number) },
+            })
+            .collect();
+        Answer { order: order.id().clone(), device: self.id(), frames }
+    }
+}
+
+fn info(number: u64) -> FrameInfo {
+    FrameInfo {
+        number,
+        rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
+        phase_error_ns: Span::from_micros(3),
+        clock_uncertainty_ns: Some(Span::from_micros(20)),
+        sync: SyncQuality::Synced,
+        lock: LockState::Locked,
+        exposure_ns: None,
+        analogue_gain: None,
+        sensor_time_ns: None,
+    }
+}
+
+impl DeviceHandler for Handler {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        let mut state = self.state.lock().unwrap();
+        state.orders.push(order.clone());
+        if self.holding {
+            state.held.push((order, reply));
+        } else {
+            drop(state);
+            reply.send(&self.answer(&order));
+        }
+        self.changed.notify_all();
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            device: self.id(),
+            software: "test".into(),
+            clock: Some(ClockStatus {
+                quality: SyncQuality::Synced,
+                rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
+                offset_ns: Span::ZERO,
+                uncertainty_ns: Some(Span::from_micros(20)),
+                skew_ppm: 0.0,
+                round_trip_ns: None,
+            }),
+            frames: None,
+            open_orders: self.state.lock().unwrap().held.len(),
+            saved: 0,
+            missed: 0,
+        }
+    }
+
+    fn handle_duplicate(&self, error: &ControlError) {
+        assert!(matches!(error, ControlError::DuplicateDevice { .. }), "{error}");
+        self.state.lock().unwrap().duplicates += 1;
+    }
+}
+
+/// A device in a rig.
+pub struct Device {
+    handler: Arc<Handler>,
+    membership: Membership,
+}
+
+impl Device {
+    /// A device that joins the rig of `config` and answers at once.
+    pub fn joining(config: &RigConfig, id: &str) -> Self {
+        Self::try_joining(config, id, false).unwrap()
+    }
+
+    fn try_joining(config: &RigConfig, id: &str, holding: bool) -> Result<Self, ControlError> {
+        let handler = Arc::new(Handler { id: Some(name(id)), holding, ..Handler::default() });
+        let session = Session::open_unshared(config)?;
+        let membership = session.join(name(id), handler.clone())?;
+        Ok(Self { handler, membership })
+    }
+
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub fn orders(&self) -> Vec<Order> {
+        self.handler.state.lock().unwrap().orders.clone()
+    }
+
+    pub fn duplicates(&self) -> usize {
+        self.handler.state.lock().unwrap().duplicates
+    }
+
+    pub fn wait_for_order(&self, timeout: Duration) {
+        let state = self.handler.state.lock().unwrap();
+        let (_state, result) = self
+            .handler
+            .changed
+            .wait_timeout_while(state, timeout, |state| state.orders.is_empty())
+            .unwrap();
+        assert!(!result.timed_out(), "no order came");
+    }
+
+    /// Answers what it holds.
+    pub fn answer(&self) {
+        let held = std::mem::take(&mut self.handler.state.lock().unwrap().held);
+        for (order, reply) in held {
+            reply.send(&self.handler.answer(&order));
+        }
+    }
+
+    /// As an element that is stopped.
+    pub fn drop_replies(&self) {
+        self.handler.state.lock().unwrap().held.clear();
+    }
+}
+
+/// A holding device in a process of its own, which can be killed as a process is.
+pub struct Child {
+    process: std::process::Child,
+    output: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+/// The arguments by which a test binary runs [`child_main`] as if it were a test.
+const CHILD_TEST: &str = "child_main";
+
+impl Child {
+    fn spawn(config: &RigConfig, id: &str) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args([CHILD_TEST, "--exact", "--nocapture"])
+            .env("SWSYNC_TEST_CHILD", id)
+            .env("SWSYNC_TEST_RIG", config.rig.as_str())
+            .env("SWSYNC_TEST_LISTEN", config.listen.join(","))
+            .env("SWSYNC_TEST_CONNECT", config.connect.join(","))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut child = Self { process, output };
+        child.wait_for("joined");
+        child
+    }
+
+    fn wait_for(&mut self, word: &str) {
+        let found = self.output.any(|line| line.unwrap().contains(word));
+        assert!(found, "the child ended without {word:?}");
+    }
+
+    pub fn wait_for_order(&mut self) {
+        self.wait_for("ordered");
+    }
+
+    /// Kills it: no goodbyes.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // fails if it is gone already
+        let _ = self.process.wait();
+    }
+}
+
+/// The process behind [`Child`]: ends when its input does, should the test die without killing it.
+pub fn child_main() {
+    let Ok(id) = std::env::var("SWSYNC_TEST_CHILD") else {
+        return;
+    };
+    let list = |key| {
+        let value = std::env::var(key).unwrap();
+        value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    };
+    let config = RigConfig {
+        rig: name(&std::env::var("SWSYNC_TEST_RIG").unwrap()),
+        listen: list("SWSYNC_TEST_LISTEN"),
+        connect: list("SWSYNC_TEST_CONNECT"),
+    };
+    let device = Device::try_joining(&config, &id, true).unwrap();
+    println!("joined");
+    device.wait_for_order(Duration::from_secs(60));
+    println!("ordered");
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// A rig on loopback, with a port of its own.
+pub struct Lab {
+    rig: Name,
+    endpoint: String,
+    leader: Mutex<bool>,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    pub fn new() -> Self {
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        Self::named(name(&format!("rig-{}-{number}", std::process::id())))
+    }
+
+    /// Another network with a rig of the same name.
+    pub fn beside(other: &Self) -> Self {
+        Self::named(other.rig.clone())
+    }
+
+    fn named(rig: Name) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self { rig, endpoint: format!("tcp/{free}"), leader: Mutex::new(false) }
+    }
+
+    pub fn rig(&self) -> &str {
+        self.rig.as_str()
+    }
+
+    /// The configuration of the device that the others connect to.
+    pub fn leading(&self) -> RigConfig {
+        RigConfig { rig: self.rig.clone(), listen: vec![self.endpoint.clone()], connect: Vec::new() }
+    }
+
+    /// The configuration of everyone else.
+    pub fn visiting(&self) -> RigConfig {
+        RigConfig { rig: self.rig.clone(), listen: Vec::new(), connect: vec![self.endpoint.clone()] }
+    }
+
+    /// The first one is the one that the others connect to.
+    fn config(&self) -> RigConfig {
+        let mut leader = self.leader.lock().unwrap();
+        if std::mem::replace(&mut *leader, true) { self.visiting() } else { self.leading() }
+    }
+
+    pub fn device(&self, id: &str) -> Device {
+        self.try_device(id).unwrap()
+    }
+
+    pub fn try_device(&self, id: &str) -> Result<Device, ControlError> {
+        Device::try_joining(&self.config(), id, false)
+    }
+
+    /// A device that answers only when told to.
+    pub fn holding_device(&self, id: &str) -> Device {
+        Device::try_joining(&self.config(), id, true).unwrap()
+    }
+
+    /// A device that answers never, in a process of its own.
+    pub fn child(&self, id: &str) -> Child {
+        Child::spawn(&self.config(), id)
+    }
+
+    /// A device that is not the first, even if it is.
+    pub fn follower(&self, id: &str) -> Device {
+        Device::joining(&self.visiting(), id)
+    }
+
+    pub fn visitor(&self) -> Arc<Session> {
+        Session::visit(&self.visiting(), Duration::from_secs(30)).unwrap()
+    }
+
+    /// A visitor of both networks, through whom they learn of each other.
+    pub fn join_with(&self, other: &Self) -> Arc<Session> {
+        let connect = vec![self.endpoint.clone(), other.endpoint.clone()];
+        let config = RigConfig { connect, ..self.visiting() };
+        Session::visit(&config, Duration::from_secs(30)).unwrap()
+    }
+
+    /// A program that speaks Zenoh but is no swsync.
+    pub fn stranger(&self) -> zenoh::Session {
+        Self::raw(&[("connect/endpoints", &format!("[{:?}]", self.endpoint))])
+    }
+
+    /// One where the rig's first device would be.
+    pub fn stranger_listening(&self) -> zenoh::Session {
+        Self::raw(&[("listen/endpoints", &format!("[{:?}]", self.endpoint))])
+    }
+
+    /// One that connects to the first device, but to and from nobody else.
+    pub fn hermit(&self) -> zenoh::Session {
+        Self::raw(&[
+            ("connect/endpoints", &format!("[{:?}]", self.endpoint)),
+            ("listen/endpoints", "[]"),
+            ("scouting/gossip/enabled", "false"),
+        ])
+    }
+
+    fn raw(settings: &[(&str, &str)]) -> zenoh::Session {
+        let mut config = zenoh::Config::default();
+        let local = [("listen/endpoints", "[\"tcp/127.0.0.1:0\"]"), ("scouting/multicast/enabled", "false")];
+        for (key, value) in local.iter().chain(settings) {
+            config.insert_json5(key, value).unwrap();
+        }
+        zenoh::open(config).wait().unwrap()
+    }
+}

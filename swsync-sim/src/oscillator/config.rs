@@ -1,0 +1,318 @@
+//! The text form of an oscillator, as an environment variable or a property carries it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use swsync_core::time::{Skew, Span, Timestamp};
+
+use crate::True;
+
+/// Skew and warm-up beyond this are taken for a slip of the pen: 5 % (no crystal is 0.1 % off).
+const MAX_SKEW_PPM: f64 = 50_000.0;
+/// Wander beyond this, per root second, is no crystal's either, and could turn the clock back.
+const MAX_WANDER_PPM: f64 = 100.0;
+
+/// What a simulated clock is made from. Text form, all parts optional:
+///
+/// ```text
+/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7
+/// ```
+///
+/// Spans take `s`, `ms`, `us`, `ns`; rates take `ppm`, `ppb`. `Display` prints a text that parses
+/// to the same clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OscillatorConfig {
+    /// Reading minus true time, at `epoch`.
+    pub offset: Span,
+    /// Rate relative to true time, minus one, once warm.
+    pub skew: Skew,
+    /// Standard deviation of the change of rate over one second; it grows with the square root of
+    /// time. 0.003 to 0.01 ppm is a Raspberry Pi.
+    pub wander: Skew,
+    /// Further skew that dies away after `epoch`.
+    pub warm_up: Option<WarmUp>,
+    /// When the offset holds and warm-up begins. Zero: when the host booted.
+    pub epoch: Timestamp<True>,
+    /// Which wander.
+    pub seed: u64,
+}
+
+/// Skew of a crystal that is warming up: `amount * exp(-x / time_constant)` after a time `x`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WarmUp {
+    /// Skew beyond the final one at the beginning.
+    pub amount: Skew,
+    /// After it, 37 % of `amount` is left.
+    pub time_constant: Span,
+}
+
+impl Default for OscillatorConfig {
+    /// A perfect clock.
+    fn default() -> Self {
+        Self {
+            offset: Span::ZERO,
+            skew: Skew::ZERO,
+            wander: Skew::ZERO,
+            warm_up: None,
+            epoch: Timestamp::ZERO,
+            seed: 0,
+        }
+    }
+}
+
+/// Why a text does not describe an oscillator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OscillatorError {
+    /// A part without `=`.
+    #[error("oscillator: `{part}` has no value: write `{part}=...`")]
+    NoValue {
+        /// The part between two commas.
+        part: String,
+    },
+    /// No such key.
+    #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed")]
+    UnknownKey {
+        /// The key as written.
+        key: String,
+    },
+    /// The same key twice.
+    #[error("oscillator: `{key}` is given twice")]
+    Duplicate {
+        /// The key.
+        key: String,
+    },
+    /// The value is not of the key's kind, or beyond its limits.
+    #[error("oscillator: `{key}={value}`: expected {expected}")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// What would have been right, by example.
+        expected: &'static str,
+    },
+}
+
+const SPAN_FORM: &str = "a span such as 2.5s, -3ms, 40us or 7ns";
+const SKEW_FORM: &str = "a rate such as 31ppm or -200ppb, within 50000 ppm";
+const WANDER_FORM: &str = "a rate per root second such as 0.02ppm, from 0 to 100 ppm";
+const WARM_UP_FORM: &str = "a rate and a time constant such as 3ppm/80s";
+const SEED_FORM: &str = "a whole number from 0 to 18446744073709551615";
+
+impl FromStr for OscillatorConfig {
+    type Err = OscillatorError;
+
+    fn from_str(text: &str) -> Result<Self, OscillatorError> {
+        let mut config = Self::default();
+        let mut seen = Vec::new();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (key, value) = part
+                .split_once('=')
+                .map(|(key, value)| (key.trim(), value.trim()))
+                .ok_or_else(|| OscillatorError::NoValue {
+                    part: part.to_owned(),
+                })?;
+            if seen.contains(&key) {
+                return Err(OscillatorError::Duplicate {
+                    key: key.to_owned(),
+                });
+            }
+            seen.push(key);
+            config.set(key, value)?;
+        }
+        Ok(config)
+    }
+}
+
+impl OscillatorConfig {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), OscillatorError> {
+        let bad = |expected| OscillatorError::BadValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected,
+        };
+        match key {
+            "offset" => self.offset = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?,
+            "skew" => self.skew = parse_skew(value).ok_or_else(|| bad(SKEW_FORM))?,
+            "wander" => {
+                self.wander = parse_skew(value)
+                    .filter(|wander| (0.0..=MAX_WANDER_PPM).contains(&wander.as_ppm()))
+                    .ok_or_else(|| bad(WANDER_FORM))?;
+            }
+            "warmup" => {
+                self.warm_up = Some(parse_warm_up(value).ok_or_else(|| bad(WARM_UP_FORM))?);
+            }
+            "epoch" => {
+                let span = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?;
+                self.epoch = Timestamp::ZERO + span;
+            }
+            "seed" => self.seed = value.parse().map_err(|_| bad(SEED_FORM))?,
+            _ => {
+                return Err(OscillatorError::UnknownKey {
+                    key: key.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for OscillatorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offset={}ns,skew={}ppm",
+            self.offset.as_nanos(),
+            self.skew.as_ppm()
+        )?;
+        write!(f, ",wander={}ppm", self.wander.as_ppm())?;
+        if let Some(warm_up) = self.warm_up {
+            let tau = warm_up.time_constant.as_nanos();
+            write!(f, ",warmup={}ppm/{tau}ns", warm_up.amount.as_ppm())?;
+        }
+        if self.epoch != Timestamp::ZERO {
+            write!(f, ",epoch={}ns", self.epoch.as_nanos())?;
+        }
+        write!(f, ",seed={}", self.seed)
+    }
+}
+
+/// A span, in exact decimals: 0.1 s is 100 000 000 ns, not the nearest float to it.
+fn parse_span(text: &str) -> Option<Span> {
+    let (number, digits) = [("ns", 0), ("us", 3), ("ms", 6), ("s", 9)]
+        .into_iter()
+        .find_map(|(unit, digits)| Some((text.strip_suffix(unit)?.trim_end(), digits)))?;
+    let (negative, number) = match number.strip_prefix('-') {
+        Some(number) => (true, number),
+        None => (false, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0
+        || !plain(whole)
+        || !plain(fraction)
+        || fraction.len() > digits
+    {
+        return None;
+    }
+    let nanos: i64 = format!("{whole}{fraction:0<digits$}").parse().ok()?;
+    Some(Span::from_nanos(if negative { -nanos } else { nanos }))
+}
+
+fn parse_skew(text: &str) -> Option<Skew> {
+    let (number, per_ppm) = match text.strip_suffix("ppm") {
+        Some(number) => (number, 1.0),
+        None => (text.strip_suffix("ppb")?, 1e-3),
+    };
+    let ppm = number.trim_end().parse::<f64>().ok()? * per_ppm;
+    (ppm.abs() <= MAX_SKEW_PPM).then(|| Skew::from_ppm(ppm))
+}
+
+fn parse_warm_up(text: &str) -> Option<WarmUp> {
+    let (amount, time_constant) = text.split_once('/')?;
+    let amount = parse_skew(amount.trim())?;
+    let time_constant = parse_span(time_constant.trim())?;
+    (time_constant > Span::ZERO).then_some(WarmUp {
+        amount,
+        time_constant,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<OscillatorConfig, OscillatorError> {
+        text.parse()
+    }
+
+    #[test]
+    fn all_keys_in_any_order() {
+        let config =
+            parse("seed=7, epoch=12s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s")
+                .unwrap();
+        assert_eq!(config.seed, 7);
+        assert_eq!(config.epoch, Timestamp::from_nanos(12_000_000_000));
+        assert_eq!(config.offset, Span::from_millis(-2500));
+        assert!((config.skew.as_ppm() - 31.0).abs() < 1e-9);
+        assert!((config.wander.as_ppm() - 0.02).abs() < 1e-12);
+        assert_eq!(
+            config.warm_up.unwrap().time_constant,
+            Span::from_millis(1500)
+        );
+        assert_eq!(parse("").unwrap(), OscillatorConfig::default());
+    }
+
+    #[test]
+    fn spans_are_exact_decimals() {
+        assert_eq!(parse_span("0.1s"), Some(Span::from_millis(100)));
+        assert_eq!(parse_span(".5us"), Some(Span::from_nanos(500)));
+        assert_eq!(
+            parse_span("-1.000000001s"),
+            Some(Span::from_nanos(-1_000_000_001))
+        );
+        for wrong in [
+            "",
+            "s",
+            ".s",
+            "1",
+            "1.5ns",
+            "--1s",
+            "1e3s",
+            "1.-5s",
+            "99999999999999s",
+        ] {
+            assert_eq!(parse_span(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_value() {
+        let message = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(
+            message("skew=31"),
+            "oscillator: `skew=31`: expected a rate such as 31ppm or -200ppb, within 50000 ppm"
+        );
+        assert!(message("drift=3ppm").contains("unknown key `drift`"));
+        assert!(message("seed").contains("`seed` has no value"));
+        assert!(message("seed=1,seed=2").contains("`seed` is given twice"));
+        for wrong in [
+            "skew=inf ppm",
+            "skew=NaNppm",
+            "wander=-1ppm",
+            "warmup=3ppm",
+            "warmup=3ppm/0s",
+            "seed=-1",
+        ] {
+            assert!(
+                matches!(parse(wrong), Err(OscillatorError::BadValue { .. })),
+                "{wrong}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool) {
+            prop_assume!(offset != i64::MIN && epoch != i64::MIN);
+            let config = OscillatorConfig {
+                offset: Span::from_nanos(offset),
+                skew: Skew::from_ppm(skew),
+                wander: Skew::from_ppm(wander),
+                warm_up: warm.then(|| WarmUp { amount: Skew::from_ppm(-skew), time_constant: Span::from_millis(700) }),
+                epoch: Timestamp::from_nanos(epoch),
+                seed,
+            };
+            let back = parse(&config.to_string()).unwrap();
+            prop_assert_eq!((back.offset, back.epoch, back.seed), (config.offset, config.epoch, config.seed));
+            prop_assert!((back.skew.as_ppm() - skew).abs() < 1e-9);
+            prop_assert!((back.wander.as_ppm() - wander).abs() < 1e-9);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What sensors are like: timing, limits and faults, and the presets with their sources.
+
+use std::str::FromStr;
+
+use swsync_core::time::Span;
+
+/// A rolling-shutter sensor in one mode, with the driver and interrupt handler in front of it.
+///
+/// Numbers of the presets come from the Linux drivers (`drivers/media/i2c/imx219.c`, `imx477.c`,
+/// `imx708.c` of raspberrypi/linux) and libcamera (`camera_sensor_properties.cpp`,
+/// `cam_helper_*.cpp`), except where a field says "assumed".
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorModel {
+    /// What `FromStr` calls it.
+    pub name: &'static str,
+    /// Columns of the mode.
+    pub width: u32,
+    /// Rows of the mode. All are read out, one a line.
+    pub height: u32,
+    /// Nominal time of one line, in ns: line length over pixel rate.
+    pub line_time_ns: f64,
+    /// Lines from one frame's start to the next when nothing else is asked: 30 per second.
+    pub frame_length: u32,
+    /// Fewest lines of a frame.
+    pub min_frame_length: u32,
+    /// Most lines of a frame.
+    pub max_frame_length: u32,
+    /// Fewest lines of exposure.
+    pub min_exposure: u32,
+    /// Lines that must remain between an exposure and the end of its frame.
+    pub exposure_margin: u32,
+    /// When controls take effect.
+    pub delays: ControlDelays,
+    /// What a frame's timestamp stands for.
+    pub timestamp_point: TimestampPoint,
+    /// What happens when an exposure does not fit into the frame's length.
+    pub long_exposure: LongExposure,
+    /// How far timestamps are off.
+    pub stamp_jitter: StampJitter,
+    /// Share of frames that are lost with their frame-start event. Assumed: 0.1 %.
+    pub drop_probability: f64,
+    /// Share of register writes that miss the frame they were meant for: half are lost, half come
+    /// one frame late. Assumed: 0.3 %.
+    pub missed_write_probability: f64,
+    /// From the end of readout to delivery: at least. Assumed: 5 ms.
+    pub isp_latency: Span,
+    /// Mean time above that, exponential. Assumed: 2 ms.
+    pub isp_mean_excess: Span,
+    /// From start to the first frame's readout: at least. The paper, section V.A: 600 ms.
+    pub min_start_up: Span,
+    /// ... and at most: 800 ms. In between at random, so that the phase is arbitrary.
+    pub max_start_up: Span,
+}
+
+/// Frames from the frame-start event at which a control is written to the first frame that it
+/// affects (libcamera's `sensorDelays`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ControlDelays {
+    /// At least 2: while frame `s` is read out, frame `s + 1` is already being exposed.
+    pub exposure: u32,
+    /// At least 1. Written at frame `s` it changes the time from frame `s + vblank` to the next
+    /// (assumed: an off-by-one is plausible on real hardware).
+    pub vblank: u32,
+    /// Not simulated: the panel is always well exposed.
+    pub gain: u32,
+}
+
+/// What a frame's timestamp stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampPoint {
+    /// Readout of the first row begins: after its exposure. The Raspberry Pi's receivers stamp so,
+    /// in the frame-start interrupt.
+    FirstRowReadout,
+    /// Exposure of the first row begins: Android's convention.
+    FirstRowExposure,
+}
+
+/// What happens when an exposure does not fit into the frame's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LongExposure {
+    /// It is cut to the frame length less the margin, as by the V4L2 drivers.
+    Cut,
+    /// The frame before grows until it fits: how the paper injects a phase shift (section V.B).
+    ExtendFrame,
+}
+
+/// Timestamp error: `N(0, normal) + Exp(exponential) - median`, plus rare late ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StampJitter {
+    /// Standard deviation of the normal part.
+    pub normal: Span,
+    /// Mean of the exponential part.
+    pub exponential: Span,
+    /// Median of the two parts' sum, which is taken away: the usual stamp is right.
+    pub median: Span,
+    /// Share of stamps late by 20 to 200 us more.
+    pub late_probability: f64,
+    /// Share of stamps late by 200 to 1000 us more.
+    pub very_late_probability: f64,
+}
+
+impl StampJitter {
+    /// A stamp in an interrupt handler. Assumed.
+    pub const INTERRUPT: Self = Self {
+        normal: Span::from_micros(3),
+        exponential: Span::from_micros(4),
+        median: Span::from_nanos(3360),
+        late_probability: 0.02,
+        very_late_probability: 0.001,
+    };
+    /// A perfect stamp.
+    pub const NONE: Self = Self {
+        normal: Span::ZERO,
+        exponential: Span::ZERO,
+        median: Span::ZERO,
+        late_probability: 0.0,
+        very_late_probability: 0.0,
+    };
+}
+
+/// No preset has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown sensor `{name}`: use imx219, imx477 or imx708")]
+pub struct UnknownSensor {
+    /// The name as given.
+    pub name: String,
+}
+
+impl FromStr for SensorModel {
+    type Err = UnknownSensor;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSensor> {
+        Self::presets()
+            .into_iter()
+            .find(|model| model.name == name)
+            .ok_or_else(|| UnknownSensor {
+                name: name.to_owned(),
+            })
+    }
+}
+
+impl SensorModel {
+    /// All presets.
+    #[must_use]
+    pub fn presets() -> [Self; 3] {
+        [Self::imx219(), Self::imx477(), Self::imx708()]
+    }
+
+    /// `imx219`, Raspberry Pi camera module 2: 1920x1080, 3448 pixels a line at 182.4 MHz.
+    #[must_use]
+    pub fn imx219() -> Self {
+        Self {
+            name: "imx219",
+            width: 1920,
+            height: 1080,
+            line_time_ns: 3448.0 / 0.1824,
+            frame_length: 1763,
+            min_frame_length: 1080 + 32,
+            max_frame_length: 65_535,
+            min_exposure: 4,
+            exposure_margin: 4,
+            delays: ControlDelays {
+                exposure: 2,
+                vblank: 2,
+                gain: 1,
+            },
+            timestamp_point: TimestampPoint::FirstRowReadout,
+            long_exposure: LongExposure::Cut,
+            stamp_jitter: StampJitter::INTERRUPT,
+            drop_probability: 0.001,
+            missed_write_probability: 0.003,
+            isp_latency: Span::from_millis(5),
+            isp_mean_excess: Span::from_millis(2),
+            min_start_up: Span::from_millis(600),
+            max_start_up: Span::from_millis(800),
+        }
+    }
+
+    /// `imx477`, Raspberry Pi HQ camera: 2028x1080, 12740 pixels a line at 840 MHz. Frames longer
+    /// than 65 500 lines (the driver's `x 2^n`) and HBLANK trim are not simulated.
+    #[must_use]
+    pub fn imx477() -> Self {
+        Self {
+            name: "imx477",
+            width: 2028,
+            height: 1080,
+            line_time_ns: 12_740.0 / 0.840,
+            frame_length: 2197,
+            min_frame_length: 1318,
+            max_frame_length: 0xffdc,
+            min_exposure: 4,
+            exposure_margin: 22,
+            delays: ControlDelays {
+                exposure: 2,
+                vblank: 3,
+                gain: 2,
+            },
+            ..Self::imx219()
+        }
+    }
+
+    /// `imx708`, Raspberry Pi camera module 3: 2304x1296, 7824 pixels a line at 585.6 MHz. The
+    /// driver's exposure step of 2 lines when binned is not simulated.
+    #[must_use]
+    pub fn imx708() -> Self {
+        Self {
+            name: "imx708",
+            width: 2304,
+            height: 1296,
+            line_time_ns: 7824.0 / 0.5856,
+            frame_length: 2494,
+            min_frame_length: 1296 + 40,
+            max_frame_length: 0xffff,
+            min_exposure: 1,
+            exposure_margin: 48,
+            delays: ControlDelays {
+                exposure: 2,
+                vblank: 3,
+                gain: 2,
+            },
+            ..Self::imx219()
+        }
+    }
+
+    /// The same sensor without faults: stamps are exact, nothing is dropped, every write arrives.
+    #[must_use]
+    pub fn without_faults(self) -> Self {
+        Self {
+            stamp_jitter: StampJitter::NONE,
+            drop_probability: 0.0,
+            missed_write_probability: 0.0,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_names_and_the_drivers_line_times() {
+        let line_times = [18_903.5, 15_166.7, 13_360.7];
+        for (model, line_time) in SensorModel::presets().into_iter().zip(line_times) {
+            assert_eq!(model.name.parse::<SensorModel>().unwrap(), model);
+            assert!(
+                (model.line_time_ns - line_time).abs() < 0.1,
+                "{}",
+                model.line_time_ns
+            );
+            let period = model.line_time_ns * f64::from(model.frame_length);
+            assert!(
+                (period - 33_333_333.0).abs() < model.line_time_ns,
+                "{period}"
+            );
+        }
+        assert!(
+            "imx999"
+                .parse::<SensorModel>()
+                .unwrap_err()
+                .to_string()
+                .contains("`imx999`")
+        );
+    }
+}

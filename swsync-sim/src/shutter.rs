@@ -1,0 +1,40 @@
+//! When each row of a picture was exposed.
+
+use swsync_core::time::{Span, Timestamp};
+
+use crate::True;
+
+/// A rolling shutter's timing: row `r` is exposed from `r * row_time_ns` after the first row's
+/// start on, for `exposure`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowTiming {
+    /// How long each row is exposed.
+    pub exposure: Span,
+    /// From one row of the picture to the next, in ns. A picture scaled down has fewer rows than
+    /// its sensor has lines: then it is the line time times lines per row.
+    pub row_time_ns: f64,
+}
+
+/// One opening of a rolling shutter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shutter {
+    /// Start of exposure of the first row: the frame's time.
+    pub start: Timestamp<True>,
+    /// The rows' timing from there.
+    pub timing: RowTiming,
+}
+
+impl Shutter {
+    /// Start of exposure of row `row`, which may be a fraction, as ns after `self.start`.
+    #[must_use]
+    pub fn row_offset_ns(&self, row: f64) -> f64 {
+        row * self.timing.row_time_ns
+    }
+
+    /// Middle of exposure of the middle row of `height` rows.
+    #[must_use]
+    pub fn centre(&self, height: u32) -> Timestamp<True> {
+        let rows = Span::from_nanos_f64(self.timing.row_time_ns * (f64::from(height) - 1.0) / 2.0);
+        self.start + rows + self.timing.exposure / 2
+    }
+}

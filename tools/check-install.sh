@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs swsync with meson as a packager would, into a scratch folder, and sees whether what was
+# installed works: check-install.sh FOLDER CARGO-PROFILE. Run by `./x test`, in its environment.
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck source=tools/lib.sh
+source "$top/tools/lib.sh"
+
+folder=$1
+case $2 in
+    dev) buildtype=debug ;;
+    *) buildtype=release ;;
+esac
+version=$(awk -F '"' '/^version/ { print $2; exit }' "$top/Cargo.toml")
+
+rm -rf "$folder"
+meson setup "$folder/build" "$top" --prefix=/usr --buildtype="$buildtype"
+meson compile -C "$folder/build"
+meson test -C "$folder/build" --no-rebuild
+DESTDIR=$folder/installed meson install -C "$folder/build" --no-rebuild --quiet
+
+plugin=$(find "$folder/installed/usr" -name libgstswsync.so)
+[[ $plugin == */gstreamer-1.0/libgstswsync.so ]] || die "the plugin is not in gstreamer-1.0: $plugin"
+details=$(GST_PLUGIN_PATH=${plugin%/*} GST_REGISTRY=$folder/registry.bin gst-inspect-1.0 swsync)
+printf '%s\n' "$details"
+grep -Eq "^ +Filename +$plugin\$" <<<"$details" || die 'GStreamer took another plugin than the installed one'
+grep -Eq "^ +Version +$version\$" <<<"$details" || die "the plugin does not say that it is version $version"
+grep -Eq '^ +License +MPL' <<<"$details" || die 'the plugin does not say that its licence is MPL'
+
+said=$("$folder/installed/usr/bin/swsync" --version)
+[[ $said == *" $version"* ]] || die "swsync --version says '$said', not $version"
