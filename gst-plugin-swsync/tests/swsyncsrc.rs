@@ -299,7 +299,7 @@ fn metas_pass_through_encoders() {
     let encoders: Vec<_> = [
         "jpegenc",
         "jpegenc ! jpegparse",
-        "pngenc",
+        "videoconvert ! pngenc",
         "x264enc speed-preset=ultrafast tune=zerolatency",
         "x264enc speed-preset=ultrafast bframes=2 rc-lookahead=4 sync-lookahead=0 threads=1",
         "x264enc speed-preset=ultrafast tune=zerolatency ! h264parse",
@@ -365,4 +365,15 @@ fn a_libcamera_camera_takes_its_frames_on_the_grid() {
     let second = Pipeline::launch(&format!("{LEADER} {virtual0} ! fakesink"));
     let error = second.try_reach(gst::State::Paused).unwrap_err();
     assert!(error.contains("Virtual0") && error.contains("use"), "{error}");
+}
+
+#[test]
+fn frames_go_on_after_every_pause() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    for _ in 0..30 {
+        pipeline.reach(gst::State::Playing);
+        while buffers.try_recv().is_ok() {}
+        next(&buffers);
+        pipeline.reach(gst::State::Paused);
+    }
 }

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
@@ -63,6 +64,8 @@ pub struct SwsyncSrc {
     wakeup: Mutex<Option<Arc<dyn Wakeup>>>,
     observed: Mutex<Observed>,
     sleeper: Mailbox<()>,
+    /// An EOS event was sent to the element since it was started.
+    ending: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -159,6 +162,13 @@ impl ElementImpl for SwsyncSrc {
         });
         &TEMPLATES
     }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos {
+            self.ending.store(true, Ordering::Relaxed);
+        }
+        self.parent_send_event(event)
+    }
 }
 
 impl BaseSrcImpl for SwsyncSrc {
@@ -177,6 +187,7 @@ impl BaseSrcImpl for SwsyncSrc {
             }
         };
         *lock(&self.wakeup) = Some(camera.wakeup());
+        self.ending.store(false, Ordering::Relaxed);
         *lock(&self.observed) = Observed::default();
         *lock(&self.known) = Known { caps: Some(camera.caps()), latency: None };
         *lock(&self.state) = State::Opened { camera, device, settings };
@@ -293,7 +304,17 @@ impl PushSrcImpl for SwsyncSrc {
                 };
                 (framer.next(&clock, &self.sleeper), framer.grid(), settings.wait_lock)
             };
-            let frame = result.map_err(|error| self.flow_error(&error))?;
+            let frame = match result {
+                Ok(frame) => frame,
+                Err(CameraError::Flushing) => {
+                    self.wait_after_interruption()?;
+                    continue;
+                }
+                Err(error) => {
+                    self.post_error_message(error_message(&error));
+                    return Err(gst::FlowError::Error);
+                }
+            };
             self.observe(&frame.info);
             if frame.lost > 0 {
                 self.post_element_message(
@@ -353,12 +374,17 @@ impl SwsyncSrc {
         }
     }
 
-    fn flow_error(&self, error: &CameraError) -> gst::FlowError {
-        if matches!(error, CameraError::Flushing) {
-            return gst::FlowError::Flushing;
+    /// Waits, after a wait for a frame was interrupted, until the pipeline plays again.
+    ///
+    /// GstBaseSrc must not see an interruption by a pause: it would stop its task for it, possibly only
+    /// after it was started again for PLAYING, and no frame would ever come.
+    fn wait_after_interruption(&self) -> Result<(), gst::FlowError> {
+        if self.ending.load(Ordering::Relaxed) {
+            return Err(gst::FlowError::Flushing); // the base class makes it EOS
         }
-        self.post_error_message(error_message(error));
-        gst::FlowError::Error
+        // It is told of a pause or flush only just after the interruption.
+        std::thread::yield_now();
+        self.obj().wait_playing().map(|_| ())
     }
 
     /// Keeps what the properties show, and says on the bus when the lock changes.

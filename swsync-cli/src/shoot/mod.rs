@@ -12,7 +12,7 @@ use clap::Args;
 use swsync_core::control::DeviceId;
 use swsync_core::order::{GRACE, MAX_COUNT, Order, OrderId};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{DeviceOutcome, StatusReport};
+use swsync_rig::control::StatusReport;
 
 use crate::clock::{self, RigClock};
 use crate::exit::{self, NoRigTime};

@@ -52,6 +52,10 @@ const QUANTILE: f64 = 0.2;
 const INFLATION: f64 = 2.0;
 /// Bounds of each direction that are compared to tell how well its floor is known.
 const DEPTH: usize = 4;
+/// The bound that stands for the typical low ones: so many lucky moments may lie below it.
+const TYPICAL: usize = 3;
+/// A lucky moment of one direction alone counts up to this part of the least round trip.
+const SLACK: f64 = 40.0;
 /// Exchanges in a row that contradict the estimate before it is given up.
 const CONTRADICTIONS: u32 = 4;
 /// The least by which an exchange has to contradict the estimate to count.
@@ -135,11 +139,17 @@ impl Track {
         let carried = |(t, v): (f64, f64), sign: f64| Bound::carried(t, sign * v, now_s, sign * skew, skew_sigma);
         let upper = Lowest::of(self.bins.iter().map(|bin| carried(bin.upper, 1.0)));
         let lower = Lowest::of(self.bins.iter().map(|bin| carried(bin.lower, -1.0)));
-        let middle = (upper.height(0) - lower.height(0)) / 2.0;
+        // A lucky moment that only one direction had says as much of the other one's floor as of
+        // its own: what one stands out beyond the other, and a little, does not count.
+        let slack = (upper.height(0) + lower.height(0)).abs() / SLACK;
+        let common = upper.drop().min(lower.drop()) + slack;
+        let middle_at = |k: usize| {
+            let floor = |lowest: &Lowest| lowest.height(k).max(lowest.height(TYPICAL) - common);
+            (floor(&upper) - floor(&lower)) / 2.0
+        };
+        let middle = middle_at(0);
         // How far the middle would move without the best exchanges: how well the floors are known.
-        let moved: f64 = (1..DEPTH)
-            .map(|k| ((upper.height(k) - lower.height(k)) / 2.0 - middle).powi(2))
-            .sum();
+        let moved: f64 = (1..DEPTH).map(|k| (middle_at(k) - middle).powi(2)).sum();
         let scatter = (moved / count(DEPTH - 1)).sqrt();
         let astray = upper.bounds[0].astray.max(lower.bounds[0].astray);
         let sigma = scatter.hypot(astray).max(NOISE);
@@ -182,8 +192,6 @@ struct Bound {
 }
 
 impl Bound {
-    const NONE: Self = Self { height: f64::MAX, astray: 0.0 };
-
     fn carried(t: f64, height: f64, now: f64, skew: f64, skew_sigma: f64) -> Self {
         let age = now - t;
         let wander = WANDER.as_ratio() * 1e9 * age * age.abs().sqrt();
@@ -198,28 +206,30 @@ impl Bound {
 
 /// The lowest few bounds, lowest first.
 struct Lowest {
-    bounds: [Bound; DEPTH],
-    /// Bounds that there are.
-    count: usize,
+    bounds: Vec<Bound>,
 }
 
 impl Lowest {
-    fn of(all: impl Iterator<Item = Bound>) -> Self {
-        let mut lowest = Self { bounds: [Bound::NONE; DEPTH], count: 0 };
-        for bound in all {
-            let at = lowest.bounds[..lowest.count].partition_point(|b| b.inflated() <= bound.inflated());
-            if at < DEPTH {
-                lowest.bounds[at..].rotate_right(1);
-                lowest.bounds[at] = bound;
-                lowest.count = DEPTH.min(lowest.count + 1);
-            }
+    /// Of `bounds`, at least one.
+    fn of(bounds: impl Iterator<Item = Bound>) -> Self {
+        let mut bounds: Vec<Bound> = bounds.collect();
+        let by_height = |a: &Bound, b: &Bound| a.inflated().total_cmp(&b.inflated());
+        if bounds.len() > DEPTH {
+            bounds.select_nth_unstable_by(DEPTH - 1, by_height);
+            bounds.truncate(DEPTH);
         }
-        lowest
+        bounds.sort_unstable_by(by_height);
+        Self { bounds }
+    }
+
+    /// How far the lowest bound stands out below the typical low ones.
+    fn drop(&self) -> f64 {
+        self.height(TYPICAL) - self.height(0)
     }
 
     /// Height of the `k`-th lowest bound; of the last one where there are fewer.
     fn height(&self, k: usize) -> f64 {
-        self.bounds[k.min(self.count - 1)].height
+        self.bounds[k.min(self.bounds.len() - 1)].height
     }
 }
 
