@@ -16,8 +16,7 @@ struct Forward;
 
 impl<S: Subscriber> Layer<S> for Forward {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target().starts_with("swsync")
-            && gst_level(*metadata.level()) <= CAT.threshold()
+        metadata.target().starts_with("swsync") && gst_level(*metadata.level()) <= CAT.threshold()
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

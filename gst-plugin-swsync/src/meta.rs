@@ -34,8 +34,8 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
     for caps in references.into_iter().flatten() {
         gst::ReferenceTimestampMeta::add(buffer, caps, time, duration);
     }
-    let mut meta = gst::meta::CustomMeta::add(buffer, FRAME_META)
-        .expect("registered when the plugin was loaded");
+    let mut meta =
+        gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
     let structure = meta.mut_structure();
     structure.set("frame-number", info.number);
     structure.set("phase-error", info.phase_error_ns.as_nanos());

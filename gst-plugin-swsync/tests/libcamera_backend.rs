@@ -51,10 +51,7 @@ fn says_what_it_can() {
     assert_eq!(camera.id(), "Virtual0");
     let offered = camera.caps();
     assert!(caps(CAPS).is_subset(&offered), "{offered}");
-    assert!(
-        caps(&CAPS.replace("30/1", "60/1")).is_subset(&offered),
-        "{offered}"
-    );
+    assert!(caps(&CAPS.replace("30/1", "60/1")).is_subset(&offered), "{offered}");
     for not_offered in ["61/1,height=480", "30/1,width=800,height=600"] {
         let one = caps(&format!("video/x-raw,format=NV12,framerate={not_offered}"));
         assert!(!one.can_intersect(&offered), "{one} with {offered}");
@@ -114,21 +111,13 @@ fn takes_no_frame_that_was_not_requested() {
         return;
     };
     let mut camera = started("Virtual0");
-    assert!(matches!(
-        camera.next_frame(),
-        Err(CameraError::Failed { .. })
-    ));
-    let requests = (0..100)
-        .take_while(|_| camera.request(Controls::default()).is_ok())
-        .count();
+    assert!(matches!(camera.next_frame(), Err(CameraError::Failed { .. })));
+    let requests = (0..100).take_while(|_| camera.request(Controls::default()).is_ok()).count();
     assert!((1..10).contains(&requests), "bounded: {requests}");
     for _ in 0..requests {
         camera.next_frame().unwrap();
     }
-    assert!(matches!(
-        camera.next_frame(),
-        Err(CameraError::Failed { .. })
-    ));
+    assert!(matches!(camera.next_frame(), Err(CameraError::Failed { .. })));
 }
 
 #[test]
@@ -142,13 +131,8 @@ fn two_cameras_stream_at_once() {
         for camera in &mut cameras {
             camera.request(Controls::default()).unwrap();
         }
-        let [a, b] = cameras
-            .each_mut()
-            .map(|camera| camera.next_frame().unwrap());
-        let (a, b) = (
-            a.buffer.map_readable().unwrap(),
-            b.buffer.map_readable().unwrap(),
-        );
+        let [a, b] = cameras.each_mut().map(|camera| camera.next_frame().unwrap());
+        let (a, b) = (a.buffer.map_readable().unwrap(), b.buffer.map_readable().unwrap());
         assert_ne!(a.as_slice(), b.as_slice(), "bars and lines");
     }
     // One going away leaves the other alone.
@@ -165,20 +149,14 @@ fn a_held_camera_is_busy_and_an_unknown_one_not_found() {
     };
     let held = LibcameraCamera::open(Some("Virtual0")).unwrap();
     let second = LibcameraCamera::open(Some("Virtual0")).err().unwrap();
-    assert!(
-        matches!(&second, CameraError::Busy(id) if id == "Virtual0"),
-        "{second}"
-    );
+    assert!(matches!(&second, CameraError::Busy(id) if id == "Virtual0"), "{second}");
     drop(held);
     LibcameraCamera::open(Some("Virtual0")).unwrap();
 
     for name in ["imx219", "99", ""] {
         let unknown = LibcameraCamera::open(Some(name)).err().unwrap();
         assert!(matches!(unknown, CameraError::NotFound { .. }));
-        assert!(
-            unknown.to_string().contains("Virtual0, Virtual1"),
-            "{unknown}"
-        );
+        assert!(unknown.to_string().contains("Virtual0, Virtual1"), "{unknown}");
     }
 }
 
@@ -196,9 +174,7 @@ fn starts_and_stops_and_reopens_fifty_times() {
         }
         camera.stop();
         if round % 5 == 0 {
-            camera
-                .configure(&caps(&CAPS.replace("640", "1280").replace("480", "720")))
-                .unwrap();
+            camera.configure(&caps(&CAPS.replace("640", "1280").replace("480", "720"))).unwrap();
         }
         camera.start().unwrap();
     }

@@ -170,9 +170,7 @@ fn a_waiting_client_ends_within_its_timeout() {
     let pipeline = client(nobody.local_addr().unwrap(), "sync-timeout=1500000000");
     let waiting = pipeline.0.clone();
     let waiter = std::thread::spawn(move || waiting.set_state(gst::State::Playing).is_err());
-    pipeline.wait_for("progress", |message| {
-        (message.type_() == gst::MessageType::Progress).then_some(())
-    });
+    pipeline.wait_for("progress", |message| (message.type_() == gst::MessageType::Progress).then_some(()));
     let begun = Instant::now();
     pipeline.0.set_state(gst::State::Null).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());

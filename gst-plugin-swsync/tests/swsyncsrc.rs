@@ -167,8 +167,9 @@ fn formats_are_offered_fixed_and_refused() {
         ("video/x-raw,format=RGB", "not-negotiated"),
         ("image/jpeg", "not-negotiated"),
     ] {
-        let pipeline =
-            Pipeline::launch(&format!("{LEADER} swsyncsrc backend=simulated ! {wrong} ! fakesink async=false"));
+        let pipeline = Pipeline::launch(&format!(
+            "{LEADER} swsyncsrc backend=simulated ! {wrong} ! fakesink async=false"
+        ));
         let error = pipeline.try_reach(gst::State::Playing).err().unwrap_or_else(|| pipeline.error());
         assert!(error.contains(says), "{wrong}: {error}");
     }
@@ -313,7 +314,9 @@ fn metas_pass_through_encoders() {
     let branches: String = encoders
         .iter()
         .enumerate()
-        .map(|(index, encoder)| format!(" t. ! queue ! {encoder} ! fakesink name=e{index} sync=false async=false"))
+        .map(|(index, encoder)| {
+            format!(" t. ! queue ! {encoder} ! fakesink name=e{index} sync=false async=false")
+        })
         .collect();
     let pipeline = Pipeline::launch(&format!(
         "{LEADER} {CAMERA} ! tee name=t ! queue ! fakesink name=raw sync=false async=false {branches}"

@@ -47,8 +47,11 @@ mod tests {
         let connect = ControlError::Connect { endpoints: Vec::new(), waited: Default::default() };
         assert_eq!(of(connect.into()), expect(NO_RIG));
         let config = RigConfig::default();
-        let nobody =
-            ControlError::NobodyThere { search: config.search(), rig: config.rig, waited: Default::default() };
+        let nobody = ControlError::NobodyThere {
+            search: config.search(),
+            rig: config.rig,
+            waited: Default::default(),
+        };
         assert_eq!(of(anyhow::Error::new(nobody).context("while looking")), expect(NO_RIG));
         assert_eq!(of(NoRigTime.into()), expect(NO_RIG));
         let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };

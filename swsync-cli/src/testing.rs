@@ -3,7 +3,7 @@
 use swsync_core::control::{Answer, ClockStatus, Fate, FrameAnswer, FrameStatus, Name, Status, SyncQuality};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::{FrameInfo, LockState};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
 pub fn name(name: &str) -> Name {
     Name::new(name).unwrap()

@@ -143,10 +143,7 @@ impl Servo {
                 Adjustment::Slewing(correction)
             }
             before => {
-                self.map = Some(ClockMap {
-                    skew: estimate.skew,
-                    ..ClockMap::fixed(now, target)
-                });
+                self.map = Some(ClockMap { skew: estimate.skew, ..ClockMap::fixed(now, target) });
                 Adjustment::Stepped(before.map_or(Span::ZERO, |map| target - map.rig_at(now)))
             }
         }
@@ -180,7 +177,10 @@ mod tests {
     fn it_steps_until_relied_on_then_slews() {
         let mut servo = servo();
         servo.update(local(0), &estimate(0, 1_000, 0.0));
-        assert_eq!(servo.update(local(10), &estimate(10, 9_000, 0.0)), Adjustment::Stepped(Span::from_nanos(8_000)));
+        assert_eq!(
+            servo.update(local(10), &estimate(10, 9_000, 0.0)),
+            Adjustment::Stepped(Span::from_nanos(8_000))
+        );
         servo.rely();
         let adjustment = servo.update(local(20), &estimate(20, 10_000, 0.0));
         assert_eq!(adjustment, Adjustment::Slewing(Span::from_nanos(1_000)));

@@ -188,8 +188,7 @@ impl Answer {
     /// Whether every frame was saved.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        !self.frames.is_empty()
-            && self.frames.iter().all(|frame| matches!(frame.fate, Fate::Saved { .. }))
+        !self.frames.is_empty() && self.frames.iter().all(|frame| matches!(frame.fate, Fate::Saved { .. }))
     }
 }
 

@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn names_match_what_serde_writes() {
-        for state in [LockState::Searching, LockState::Aligning, LockState::Locked, LockState::Lost, LockState::Free] {
+        for state in
+            [LockState::Searching, LockState::Aligning, LockState::Locked, LockState::Lost, LockState::Free]
+        {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(LockState::from_name(state.as_str()), Some(state));
         }

@@ -154,9 +154,8 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, PacketError> {
         return Err(PacketError::Version(version));
     }
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
-    let stamp = |at: usize| {
-        NtpTimestamp(u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes")))
-    };
+    let stamp =
+        |at: usize| NtpTimestamp(u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes")));
     Ok(Packet {
         leap: header[0] >> 6,
         mode: header[0] & 7,

@@ -49,8 +49,7 @@ impl<T> Ring<T> {
         let newest = entry.time;
         self.entries.push_back(entry);
         while self.entries.len() > 1
-            && (self.bytes > self.limits.bytes
-                || newest - self.entries[0].time > self.limits.time)
+            && (self.bytes > self.limits.bytes || newest - self.entries[0].time > self.limits.time)
         {
             self.bytes -= self.entries.pop_front().map_or(0, |dropped| dropped.bytes);
         }

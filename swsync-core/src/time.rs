@@ -221,10 +221,7 @@ impl Span {
 
     /// Nanoseconds as a float: exact below 2^53 ns (104 days).
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "spans that enter float arithmetic are short"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "spans that enter float arithmetic are short")]
     pub const fn as_nanos_f64(self) -> f64 {
         self.0 as f64
     }
@@ -463,13 +460,7 @@ mod tests {
 
     #[test]
     fn skew_gains_in_proportion() {
-        assert_eq!(
-            Skew::from_ppm(20.0).over(Span::from_secs(1)),
-            Span::from_micros(20)
-        );
-        assert_eq!(
-            Skew::from_ppm(900.0).clamp(Skew::from_ppm(500.0)),
-            Skew::from_ppm(500.0)
-        );
+        assert_eq!(Skew::from_ppm(20.0).over(Span::from_secs(1)), Span::from_micros(20));
+        assert_eq!(Skew::from_ppm(900.0).clamp(Skew::from_ppm(500.0)), Skew::from_ppm(500.0));
     }
 }

@@ -204,10 +204,7 @@ impl RigClock {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.quality = SyncQuality::Leading;
         state.update = None;
-        state.map = ClockMap::fixed(
-            self.device.now(),
-            Timestamp::from_nanos(wall_clock().as_nanos()),
-        );
+        state.map = ClockMap::fixed(self.device.now(), Timestamp::from_nanos(wall_clock().as_nanos()));
     }
 
     /// What a client's protocol says.

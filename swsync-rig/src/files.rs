@@ -69,8 +69,7 @@ impl Location {
         let mut parts = Vec::new();
         let mut rest = pattern.as_str();
         while let Some((text, after)) = rest.split_once('{') {
-            let (name, after) =
-                after.split_once('}').ok_or_else(|| LocationError::Brace(pattern.clone()))?;
+            let (name, after) = after.split_once('}').ok_or_else(|| LocationError::Brace(pattern.clone()))?;
             parts.push(Part::Text(text.to_owned()));
             parts.push(match name {
                 "order" => Part::Order,

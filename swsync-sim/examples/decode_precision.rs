@@ -20,16 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let trials: usize = args.next().map_or(Ok(200), |text| text.parse())?;
     let quality: u8 = args.next().map_or(Ok(85), |text| text.parse())?;
-    println!(
-        "size       exposure  median |e|      p95      max     bias   sigma claimed least fit  failed"
-    );
-    for (width, height) in [
-        (160, 120),
-        (320, 240),
-        (640, 480),
-        (1280, 720),
-        (1920, 1080),
-    ] {
+    println!("size       exposure  median |e|      p95      max     bias   sigma claimed least fit  failed");
+    for (width, height) in [(160, 120), (320, 240), (640, 480), (1280, 720), (1920, 1080)] {
         let scenes = (0..4)
             .map(|view| Scene::new(width, height, View::new(2 * view + 1)))
             .collect::<Result<Vec<_>, _>>()?;
@@ -68,35 +60,18 @@ fn main() -> Result<(), Box<dyn Error>> {
                     Err(error) => eprintln!("{width}x{height} at {start:?}, {timing:?}: {error}"),
                 }
             }
-            report(
-                &format!("{width}x{height}"),
-                exposure_us,
-                &errors,
-                claimed,
-                least_fit,
-                trials,
-            );
+            report(&format!("{width}x{height}"), exposure_us, &errors, claimed, least_fit, trials);
         }
     }
     Ok(())
 }
 
-fn report(
-    size: &str,
-    exposure_us: i64,
-    errors: &[f64],
-    claimed: f64,
-    least_fit: f64,
-    trials: usize,
-) {
+fn report(size: &str, exposure_us: i64, errors: &[f64], claimed: f64, least_fit: f64, trials: usize) {
     let mut sizes: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
     sizes.sort_by(f64::total_cmp);
     let count = u32::try_from(errors.len()).map_or(1.0, f64::from).max(1.0);
     let at = |percent: usize| {
-        sizes
-            .get(sizes.len().saturating_sub(1) * percent / 100)
-            .copied()
-            .unwrap_or(f64::NAN)
+        sizes.get(sizes.len().saturating_sub(1) * percent / 100).copied().unwrap_or(f64::NAN)
     };
     let (bias, claimed) = (errors.iter().sum::<f64>() / count, claimed / count);
     let failed = trials - errors.len();

@@ -33,8 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scene = Scene::new(width, height, View::new(view))?;
     let mut picture = I420Buffer::new(scene.layout());
     scene.render(&shutter, picture.planes_mut())?;
-    let image = RgbImage::from_raw(width, height, picture.to_rgb8())
-        .ok_or("the picture has another size")?;
+    let image = RgbImage::from_raw(width, height, picture.to_rgb8()).ok_or("the picture has another size")?;
     image.save(&path)?;
     println!("{path}: {width}x{height} at {millis} ms, exposed for {exposure} us");
     Ok(())

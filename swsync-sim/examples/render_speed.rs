@@ -20,13 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let scene = Scene::new(width, height, View::new(0))?;
         let painted = began.elapsed();
         let mut picture = I420Buffer::new(scene.layout());
-        let mut sensor = Sensor::new(
-            SensorModel::imx219(),
-            1,
-            Skew::ZERO,
-            Timestamp::ZERO,
-            Controls::default(),
-        );
+        let mut sensor =
+            Sensor::new(SensorModel::imx219(), 1, Skew::ZERO, Timestamp::ZERO, Controls::default());
 
         let began = Instant::now();
         for _ in 0..FRAMES {

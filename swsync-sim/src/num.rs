@@ -2,10 +2,7 @@
 //! rest of the crate.
 
 /// A coordinate, a count or a byte sum as a float: exact below 2^53.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "pictures have fewer than 2^53 pixels"
-)]
+#[expect(clippy::cast_precision_loss, reason = "pictures have fewer than 2^53 pixels")]
 pub(crate) const fn real(n: usize) -> f64 {
     n as f64
 }
@@ -41,11 +38,7 @@ pub(crate) const fn lines(x: f64) -> u32 {
 }
 
 /// `0..=256` for a fraction in `[0, 1]`: the fixed-point weight of pixel arithmetic.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=256"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=256")]
 pub(crate) fn weight(fraction: f64) -> u16 {
     (fraction.clamp(0.0, 1.0) * 256.0 + 0.5) as u16
 }

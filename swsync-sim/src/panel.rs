@@ -114,12 +114,7 @@ impl Rect {
     pub const fn outset(&self, margin: usize) -> Self {
         let left = self.left.saturating_sub(margin);
         let top = self.top.saturating_sub(margin);
-        Self {
-            left,
-            top,
-            width: self.right() + margin - left,
-            height: self.bottom() + margin - top,
-        }
+        Self { left, top, width: self.right() + margin - left, height: self.bottom() + margin - top }
     }
 }
 
@@ -175,10 +170,7 @@ impl PanelLayout {
         let (w, h) = (f64::from(width), f64::from(height));
         // 10 rows, half a row of gap and the slow row, with 5 % of the height above and below.
         let pitch = index((w * 0.057).min(h * 0.90 / 12.1));
-        let (width, height) = usize::try_from(width)
-            .ok()
-            .zip(usize::try_from(height).ok())
-            .ok_or(error)?;
+        let (width, height) = usize::try_from(width).ok().zip(usize::try_from(height).ok()).ok_or(error)?;
         if pitch < MIN_PITCH {
             return Err(error);
         }
@@ -238,12 +230,7 @@ impl PanelLayout {
     }
 
     const fn led_at(&self, column: usize, top: usize) -> Rect {
-        Rect {
-            left: self.fast.0 + column * self.pitch,
-            top,
-            width: self.led,
-            height: self.led,
-        }
+        Rect { left: self.fast.0 + column * self.pitch, top, width: self.led, height: self.led }
     }
 
     /// What all LEDs and the gaps between them take up.
@@ -294,22 +281,10 @@ mod tests {
     #[test]
     fn columns_are_lit_in_turn() {
         close(lit_fractions(FAST_SLOT, 50_000.0, 100_000.0), &[(0, 1.0)]);
-        close(
-            lit_fractions(FAST_SLOT, 150_000.0, 100_000.0),
-            &[(0, 0.5), (1, 0.5)],
-        );
-        close(
-            lit_fractions(FAST_SLOT, 1_975_000.0, 100_000.0),
-            &[(9, 0.25), (0, 0.75)],
-        );
-        close(
-            lit_fractions(FAST_SLOT, -25_000.0, 100_000.0),
-            &[(9, 0.25), (0, 0.75)],
-        );
-        close(
-            lit_fractions(FAST_SLOT, 100_000.0, 400_000.0),
-            &[(0, 0.25), (1, 0.5), (2, 0.25)],
-        );
+        close(lit_fractions(FAST_SLOT, 150_000.0, 100_000.0), &[(0, 0.5), (1, 0.5)]);
+        close(lit_fractions(FAST_SLOT, 1_975_000.0, 100_000.0), &[(9, 0.25), (0, 0.75)]);
+        close(lit_fractions(FAST_SLOT, -25_000.0, 100_000.0), &[(9, 0.25), (0, 0.75)]);
+        close(lit_fractions(FAST_SLOT, 100_000.0, 400_000.0), &[(0, 0.25), (1, 0.5), (2, 0.25)]);
         close(lit_fractions(FAST_SLOT, 1_999_999.0, 0.0), &[(9, 1.0)]);
         close(
             lit_fractions(FAST_SLOT, 700.0, 4_000_000.0),
@@ -345,22 +320,10 @@ mod tests {
 
     #[test]
     fn common_sizes_have_room() {
-        for (width, height) in [
-            (160, 120),
-            (320, 240),
-            (640, 480),
-            (1280, 720),
-            (1920, 1080),
-            (1080, 1920),
-        ] {
+        for (width, height) in [(160, 120), (320, 240), (640, 480), (1280, 720), (1920, 1080), (1080, 1920)] {
             assert!(PanelLayout::new(width, height).is_ok(), "{width}x{height}");
         }
-        assert!(
-            PanelLayout::new(100, 75)
-                .unwrap_err()
-                .to_string()
-                .contains("100x75")
-        );
+        assert!(PanelLayout::new(100, 75).unwrap_err().to_string().contains("100x75"));
         assert!(PanelLayout::new(0, 0).is_err());
     }
 }

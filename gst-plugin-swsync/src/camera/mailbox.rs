@@ -29,13 +29,7 @@ struct State<T> {
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Self {
-            state: Mutex::new(State {
-                queue: VecDeque::new(),
-                flushing: false,
-            }),
-            changed: Condvar::new(),
-        }
+        Self { state: Mutex::new(State { queue: VecDeque::new(), flushing: false }), changed: Condvar::new() }
     }
 }
 
@@ -75,11 +69,7 @@ impl<T> Mailbox<T> {
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -54,13 +54,7 @@ impl SimulatedCamera {
     /// A camera of the device whose clocks are `device`.
     #[must_use]
     pub fn new(simulation: Simulation, device: Arc<DeviceClock>) -> Self {
-        Self {
-            simulation,
-            device,
-            sleeper: Arc::default(),
-            configured: None,
-            sensor: None,
-        }
+        Self { simulation, device, sleeper: Arc::default(), configured: None, sensor: None }
     }
 
     fn id(&self) -> String {
@@ -99,8 +93,8 @@ impl SimulatedCamera {
         };
         let mut buffer = gst::Buffer::with_size(info.size()).map_err(|e| failed(&e))?;
         let writable = buffer.get_mut().expect("a new buffer has one owner");
-        let mut picture = gst_video::VideoFrameRef::from_buffer_ref_writable(writable, info)
-            .map_err(|e| failed(&e))?;
+        let mut picture =
+            gst_video::VideoFrameRef::from_buffer_ref_writable(writable, info).map_err(|e| failed(&e))?;
         let strides = [0, 1, 2].map(|plane| info.stride()[plane].unsigned_abs() as usize);
         let [y, u, v, _] = picture.planes_data_mut();
         let plane = |data, index: usize| PlaneMut { data, stride: strides[index] };
@@ -135,8 +129,7 @@ impl Camera for SimulatedCamera {
         }
         let fps = info.fps();
         let (shortest, longest) = self.frame_limits();
-        let frame_duration =
-            Span::from_secs_f64(f64::from(fps.denom()) / f64::from(fps.numer().max(1)));
+        let frame_duration = Span::from_secs_f64(f64::from(fps.denom()) / f64::from(fps.numer().max(1)));
         if fps.numer() <= 0 || frame_duration < shortest || frame_duration > longest {
             return Err(self.format_error(caps, format!("frames take {shortest:?} to {longest:?}")));
         }

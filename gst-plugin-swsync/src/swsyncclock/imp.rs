@@ -64,7 +64,9 @@ enum Service {
 enum State {
     #[default]
     Stopped,
-    Started { service: Service },
+    Started {
+        service: Service,
+    },
 }
 
 /// Tells the thread that waits for synchronization of changes.
@@ -169,7 +171,9 @@ fn settings_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecString::builder("leader")
             .nick("Leader")
-            .blurb("Where a client finds the leader: host[:port]; several separated by commas are tried in turn")
+            .blurb(
+                "Where a client finds the leader: host[:port]; several separated by commas are tried in turn",
+            )
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("bind-address")
@@ -302,9 +306,8 @@ impl SwsyncClockElement {
 
     /// NULL to READY: the clock exists from here on, so that a pipeline can choose it.
     fn open(&self) -> Result<(), gst::ErrorMessage> {
-        let device = DeviceClock::of_this_process().map_err(|error| {
-            gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}"))
-        })?;
+        let device = DeviceClock::of_this_process()
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
         if device.is_simulated() {
             gst::warning!(CAT, imp = self, "this device's clock is simulated ({SIMULATED_CLOCK})");
         }
@@ -352,8 +355,8 @@ impl SwsyncClockElement {
                 ("bind-address={} is no IP address", settings.bind_address)
             )
         })?;
-        let server = TimeLeader::start(SocketAddr::new(ip, settings.port), clock.rig().clone())
-            .map_err(|error| {
+        let server =
+            TimeLeader::start(SocketAddr::new(ip, settings.port), clock.rig().clone()).map_err(|error| {
                 gst::error_msg!(
                     gst::ResourceError::OpenReadWrite,
                     ("{error}"),
@@ -420,10 +423,8 @@ impl SwsyncClockElement {
                 return Err(gst::error_msg!(
                     gst::CoreError::Clock,
                     ("Not synchronized within {timeout:?}: {progress}"),
-                    [
-                        "Is the leader's pipeline running, is its address right, and does the \
-                         network let UDP through? `sync-timeout` sets how long to wait."
-                    ]
+                    ["Is the leader's pipeline running, is its address right, and does the \
+                         network let UDP through? `sync-timeout` sets how long to wait."]
                 ));
             }
             quality = changes

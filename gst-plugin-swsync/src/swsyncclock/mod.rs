@@ -50,10 +50,5 @@ pub enum Estimator {
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Role::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     Estimator::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
-    gst::Element::register(
-        Some(plugin),
-        "swsyncclock",
-        gst::Rank::NONE,
-        SwsyncClockElement::static_type(),
-    )
+    gst::Element::register(Some(plugin), "swsyncclock", gst::Rank::NONE, SwsyncClockElement::static_type())
 }

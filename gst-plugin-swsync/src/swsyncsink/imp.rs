@@ -424,9 +424,8 @@ impl SwsyncSink {
             return None;
         };
         let id = shoot::new_id();
-        let placed = Order::new(id.clone(), now + delay, count)
-            .map_err(|error| error.to_string())
-            .and_then(|order| {
+        let placed =
+            Order::new(id.clone(), now + delay, count).map_err(|error| error.to_string()).and_then(|order| {
                 shoot::place(&self.obj(), session, order, now).map_err(|error| error.to_string())
             });
         match placed {

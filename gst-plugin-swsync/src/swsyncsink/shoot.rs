@@ -74,11 +74,9 @@ fn done_message(order: &Order, result: &Result<Vec<DeviceOutcome>, ControlError>
             .field("complete", outcomes.iter().all(DeviceOutcome::is_complete))
             .field("devices", u32::try_from(outcomes.len()).unwrap_or(u32::MAX))
             .build(),
-        Err(error) => builder
-            .field("complete", false)
-            .field("devices", 0_u32)
-            .field("error", error.to_string())
-            .build(),
+        Err(error) => {
+            builder.field("complete", false).field("devices", 0_u32).field("error", error.to_string()).build()
+        }
     }
 }
 

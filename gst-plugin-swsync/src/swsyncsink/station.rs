@@ -188,11 +188,8 @@ impl Station {
     }
 
     fn try_write(&self, job: &Job, path: &Path) -> std::io::Result<u64> {
-        let map = job
-            .frame
-            .buffer
-            .map_readable()
-            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        let map =
+            job.frame.buffer.map_readable().map_err(|error| std::io::Error::other(error.to_string()))?;
         write_whole(path, &map)?;
         let bytes = map.len() as u64;
         let folder = path.parent().unwrap_or(Path::new("."));

@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
@@ -35,8 +34,16 @@ enum State {
     #[default]
     Stopped,
     /// The camera is open; its caps are known.
-    Opened { camera: Box<dyn Camera>, device: Arc<DeviceClock>, settings: Settings },
-    Streaming { framer: Box<Framer>, device: Arc<DeviceClock>, settings: Settings },
+    Opened {
+        camera: Box<dyn Camera>,
+        device: Arc<DeviceClock>,
+        settings: Settings,
+    },
+    Streaming {
+        framer: Box<Framer>,
+        device: Arc<DeviceClock>,
+        settings: Settings,
+    },
 }
 
 /// What the read-only properties say.
@@ -55,6 +62,13 @@ struct Known {
     latency: Option<gst::ClockTime>,
 }
 
+/// Tells an interruption by a pause from one by a flush or EOS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Pauses {
+    paused: bool,
+    changes: u32,
+}
+
 // Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
 #[derive(Default)]
 pub struct SwsyncSrc {
@@ -64,8 +78,7 @@ pub struct SwsyncSrc {
     wakeup: Mutex<Option<Arc<dyn Wakeup>>>,
     observed: Mutex<Observed>,
     sleeper: Mailbox<()>,
-    /// An EOS event was sent to the element since it was started.
-    ending: AtomicBool,
+    pauses: Mutex<Pauses>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,31 +165,34 @@ impl ElementImpl for SwsyncSrc {
             ]
             .into_iter()
             .collect();
-            let template = gst::PadTemplate::new(
-                "src",
-                gst::PadDirection::Src,
-                gst::PadPresence::Always,
-                &caps,
-            );
+            let template =
+                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &caps);
             vec![template.expect("a template of constants")]
         });
         &TEMPLATES
     }
 
-    fn send_event(&self, event: gst::Event) -> bool {
-        if event.type_() == gst::EventType::Eos {
-            self.ending.store(true, Ordering::Relaxed);
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::PlayingToPaused => self.note_pause(true),
+            gst::StateChange::PausedToPlaying => {
+                self.note_pause(false);
+                self.set_flushing(false);
+            }
+            _ => {}
         }
-        self.parent_send_event(event)
+        self.parent_change_state(transition)
     }
 }
 
 impl BaseSrcImpl for SwsyncSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let device = DeviceClock::of_this_process().map_err(|error| {
-            gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}"))
-        })?;
+        let device = DeviceClock::of_this_process()
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
         let camera: Box<dyn Camera> = match settings.backend {
             Backend::Libcamera => Box::new(
                 LibcameraCamera::open(settings.camera_name.as_deref()).map_err(|e| error_message(&e))?,
@@ -187,7 +203,6 @@ impl BaseSrcImpl for SwsyncSrc {
             }
         };
         *lock(&self.wakeup) = Some(camera.wakeup());
-        self.ending.store(false, Ordering::Relaxed);
         *lock(&self.observed) = Observed::default();
         *lock(&self.known) = Known { caps: Some(camera.caps()), latency: None };
         *lock(&self.state) = State::Opened { camera, device, settings };
@@ -293,6 +308,7 @@ impl PushSrcImpl for SwsyncSrc {
     fn create(&self, _buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
         let element = self.obj();
         loop {
+            let before = *lock(&self.pauses);
             let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
                 gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
                 return Err(gst::FlowError::Error);
@@ -307,7 +323,7 @@ impl PushSrcImpl for SwsyncSrc {
             let frame = match result {
                 Ok(frame) => frame,
                 Err(CameraError::Flushing) => {
-                    self.wait_after_interruption()?;
+                    self.wait_out_pause(before)?;
                     continue;
                 }
                 Err(error) => {
@@ -374,15 +390,21 @@ impl SwsyncSrc {
         }
     }
 
-    /// Waits, after a wait for a frame was interrupted, until the pipeline plays again.
+    fn note_pause(&self, paused: bool) {
+        let mut pauses = lock(&self.pauses);
+        *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1) };
+    }
+
+    /// After a wait was interrupted: if that was for a pause, waits until the pipeline plays again.
     ///
-    /// GstBaseSrc must not see an interruption by a pause: it would stop its task for it, possibly only
-    /// after it was started again for PLAYING, and no frame would ever come.
-    fn wait_after_interruption(&self) -> Result<(), gst::FlowError> {
-        if self.ending.load(Ordering::Relaxed) {
-            return Err(gst::FlowError::Flushing); // the base class makes it EOS
+    /// GstBaseSrc must not hear of it: it would wait for PLAYING itself, then stop its task for the
+    /// interruption, after PLAYING had started the task again, and no frame would ever come.
+    fn wait_out_pause(&self, before: Pauses) -> Result<(), gst::FlowError> {
+        let now = *lock(&self.pauses);
+        if !now.paused && now == before {
+            return Err(gst::FlowError::Flushing);
         }
-        // It is told of a pause or flush only just after the interruption.
+        // The interruption comes just before the base class knows of the pause.
         std::thread::yield_now();
         self.obj().wait_playing().map(|_| ())
     }

@@ -52,9 +52,10 @@ fn span(nanos: u64) -> Span {
 impl Settings {
     /// What the simulated camera is to be like.
     pub fn simulation(&self) -> Result<Simulation, gst::ErrorMessage> {
-        let model: SensorModel = self.simulated_sensor.parse().map_err(|error| {
-            gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}"))
-        })?;
+        let model: SensorModel = self
+            .simulated_sensor
+            .parse()
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}")))?;
         Ok(Simulation {
             model,
             seed: self.simulated_seed,

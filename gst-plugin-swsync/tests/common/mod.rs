@@ -142,7 +142,8 @@ pub fn leader() -> (Pipeline, SocketAddr) {
 pub const LEADER: &str = "swsyncclock name=c role=leader bind-address=127.0.0.1 port=0";
 
 /// Properties of a small simulated camera.
-pub const CAMERA: &str = "swsyncsrc name=s backend=simulated ! video/x-raw,width=160,height=120,framerate=30/1";
+pub const CAMERA: &str =
+    "swsyncsrc name=s backend=simulated ! video/x-raw,width=160,height=120,framerate=30/1";
 
 /// The plugin beside this test's executable: `target/PROFILE/libgstswsync.so`.
 pub fn plugin() -> PathBuf {

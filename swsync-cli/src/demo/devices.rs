@@ -111,7 +111,12 @@ impl Rig {
     pub fn check(&mut self) -> anyhow::Result<()> {
         for device in &mut self.devices {
             if let Some(status) = device.child.try_wait()? {
-                bail!("{} has ended ({status}); its log {} ends:\n{}", device.name, device.log.display(), tail(&device.log));
+                bail!(
+                    "{} has ended ({status}); its log {} ends:\n{}",
+                    device.name,
+                    device.log.display(),
+                    tail(&device.log)
+                );
             }
         }
         Ok(())
@@ -201,11 +206,7 @@ impl Launch<'_> {
     fn spawn(&self, rig: &mut Rig, mut command: Command, name: &str, network: &str) -> anyhow::Result<()> {
         let log = self.logs.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let sink = format!(
-            "device-id={name} rig={} location=\"{}\" {network}",
-            self.rig,
-            self.out.display()
-        );
+        let sink = format!("device-id={name} rig={} location=\"{}\" {network}", self.rig, self.out.display());
         let child = command
             .env("SWSYNC_SINK", sink)
             .stdin(Stdio::null())

@@ -32,14 +32,19 @@ pub fn wait_for_lock(rig: &mut Rig, session: &Session, args: &DemoArgs) -> anyho
         }
         let ready = seen.values().filter(|status| is_ready(status, args.camera)).count();
         let elapsed = begun.elapsed();
-        let headline = format!("{ready} of {} devices ready after {:.1} s", args.cameras, elapsed.as_secs_f64());
+        let headline =
+            format!("{ready} of {} devices ready after {:.1} s", args.cameras, elapsed.as_secs_f64());
         let done = ready == usize::from(args.cameras);
         screen.show(&headline, &seen, done);
         if done {
             return Ok(());
         }
         if elapsed > args.timeout {
-            bail!("not all devices were ready within {:?}: see the logs in {}", args.timeout, args.out.display());
+            bail!(
+                "not all devices were ready within {:?}: see the logs in {}",
+                args.timeout,
+                args.out.display()
+            );
         }
         std::thread::sleep(LOOK_INTERVAL);
     }

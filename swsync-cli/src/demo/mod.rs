@@ -60,10 +60,8 @@ pub struct DemoArgs {
 }
 
 /// The two orders of the demo: what they show, and when their frame is from the moment of ordering.
-const SHOTS: [(&str, &str, Span); 2] = [
-    ("future", "in 1 s", Span::from_secs(1)),
-    ("past", "500 ms ago", Span::from_millis(-500)),
-];
+const SHOTS: [(&str, &str, Span); 2] =
+    [("future", "in 1 s", Span::from_secs(1)), ("past", "500 ms ago", Span::from_millis(-500))];
 
 /// Runs the demo.
 ///

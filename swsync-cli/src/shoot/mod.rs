@@ -170,9 +170,9 @@ fn describe(order: &Order, now: Timestamp<Rig>) -> String {
 
 /// The longest of the devices' periods.
 fn slowest(reports: &[StatusReport]) -> Span {
-    let periods = reports.iter().filter_map(|report| {
-        report.status.frames.as_ref().and_then(|frames| clock::period(&frames.newest))
-    });
+    let periods = reports
+        .iter()
+        .filter_map(|report| report.status.frames.as_ref().and_then(|frames| clock::period(&frames.newest)));
     periods.max().unwrap_or(SLOWEST_PERIOD)
 }
 

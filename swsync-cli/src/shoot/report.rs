@@ -222,8 +222,7 @@ mod tests {
     fn json_has_all_there_is() {
         let order = Order::new(name("o1"), Timestamp::from_nanos(5), 1).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
-        let summary =
-            Summary { outcomes: vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad] };
+        let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad] };
         let json = json(&order, &summary);
         assert_eq!(json["at_ns"], 5);
         assert_eq!(json["complete"], false);

@@ -81,11 +81,8 @@ impl Filter {
     pub fn advance(&mut self, shift: f64) {
         self.phase = self.wrap(self.phase + shift + self.rate);
         let [phase, both, rate] = self.covariance;
-        self.covariance = [
-            phase + 2.0 * both + rate + PHASE_WALK * PHASE_WALK,
-            both + rate,
-            rate + RATE_WALK * RATE_WALK,
-        ];
+        self.covariance =
+            [phase + 2.0 * both + rate + PHASE_WALK * PHASE_WALK, both + rate, rate + RATE_WALK * RATE_WALK];
     }
 
     /// The newest frame's phase as stamped.
@@ -108,11 +105,7 @@ impl Filter {
         let (gain_phase, gain_rate) = (phase / variance, both / variance);
         self.phase = self.wrap(self.phase + gain_phase * residual);
         self.rate += gain_rate * residual;
-        self.covariance = [
-            phase * (1.0 - gain_phase),
-            both * (1.0 - gain_phase),
-            rate - gain_rate * both,
-        ];
+        self.covariance = [phase * (1.0 - gain_phase), both * (1.0 - gain_phase), rate - gain_rate * both];
         Verdict::Used
     }
 }

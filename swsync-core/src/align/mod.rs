@@ -94,11 +94,8 @@ impl Aligner {
     pub fn new(config: AlignerConfig) -> Self {
         Self {
             filter: Filter::new(config.grid.period_ns()),
-            in_flight: std::iter::repeat_n(
-                config.sensor.nominal_lines,
-                config.sensor.latency as usize,
-            )
-            .collect(),
+            in_flight: std::iter::repeat_n(config.sensor.nominal_lines, config.sensor.latency as usize)
+                .collect(),
             config,
             sequence: None,
             lock: LockState::Searching,
@@ -126,11 +123,7 @@ impl Aligner {
         let lines = (self.seen >= SEARCH_FRAMES).then(|| self.choose_length());
         self.in_flight.push_back(lines.unwrap_or(self.config.sensor.nominal_lines));
         self.judge();
-        Report {
-            phase_error: Span::from_nanos_f64(self.filter.phase()),
-            lock: self.lock,
-            lines,
-        }
+        Report { phase_error: Span::from_nanos_f64(self.filter.phase()), lock: self.lock, lines }
     }
 
     /// The length of the oldest frame in flight; where frames were dropped and nothing was asked for
@@ -162,11 +155,8 @@ impl Aligner {
         let headroom = lines_for(period) - shortest;
         let by_lengthening = lines_for(2.0 * period - rate - phase);
         let too_late = wanted < shortest - headroom.max(0.0);
-        let wanted = if too_late && by_lengthening <= f64::from(sensor.max_lines) {
-            by_lengthening
-        } else {
-            wanted
-        };
+        let wanted =
+            if too_late && by_lengthening <= f64::from(sensor.max_lines) { by_lengthening } else { wanted };
         to_lines(wanted.clamp(shortest, f64::from(sensor.max_lines)))
     }
 
@@ -204,11 +194,7 @@ impl Aligner {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped between two u32 before"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped between two u32 before")]
 fn to_lines(lines: f64) -> u32 {
     lines.round() as u32
 }

@@ -136,7 +136,8 @@ impl Track {
         let (start, reference) = self.origin?;
         let (skew, skew_sigma) = self.skew?;
         let now_s = (now - start).as_secs_f64();
-        let carried = |(t, v): (f64, f64), sign: f64| Bound::carried(t, sign * v, now_s, sign * skew, skew_sigma);
+        let carried =
+            |(t, v): (f64, f64), sign: f64| Bound::carried(t, sign * v, now_s, sign * skew, skew_sigma);
         let upper = Lowest::of(self.bins.iter().map(|bin| carried(bin.upper, 1.0)));
         let lower = Lowest::of(self.bins.iter().map(|bin| carried(bin.lower, -1.0)));
         // A lucky moment that only one direction had says as much of the other one's floor as of
@@ -272,10 +273,8 @@ fn skew_sigma(directions: &[Vec<(f64, f64)>; 2], skew: f64, scratch: &mut Vec<f6
     let n = count(directions[0].len());
     let mean = directions[0].iter().map(|point| point.0).sum::<f64>() / n;
     let spread: f64 = directions[0].iter().map(|point| (point.0 - mean).powi(2)).sum();
-    let information: f64 = directions
-        .iter()
-        .map(|points| spread / (misfit(points, skew, scratch) / n).powi(2))
-        .sum();
+    let information: f64 =
+        directions.iter().map(|points| spread / (misfit(points, skew, scratch) / n).powi(2)).sum();
     (information + PRIOR.powi(-2)).sqrt().recip()
 }
 

@@ -164,9 +164,7 @@ impl OpenOrder {
     }
 
     fn is_done(&self) -> bool {
-        self.named
-            .as_ref()
-            .is_some_and(|(_, slots)| slots.iter().all(|slot| matches!(slot, Slot::Done(_))))
+        self.named.as_ref().is_some_and(|(_, slots)| slots.iter().all(|slot| matches!(slot, Slot::Done(_))))
     }
 }
 
@@ -229,9 +227,8 @@ impl<T: Clone> Desk<T> {
     pub fn handle_written(&mut self, order: &OrderId, number: FrameNumber, fate: Fate) -> Vec<Action<T>> {
         for open in self.open.iter_mut().filter(|open| open.order.id == *order) {
             if let Some((first, slots)) = &mut open.named
-                && let Some(slot) = number
-                    .checked_sub(*first)
-                    .and_then(|index| slots.get_mut(usize::try_from(index).ok()?))
+                && let Some(slot) =
+                    number.checked_sub(*first).and_then(|index| slots.get_mut(usize::try_from(index).ok()?))
             {
                 *slot = Slot::Done(fate.clone());
             }
@@ -251,9 +248,7 @@ impl<T: Clone> Desk<T> {
             match &mut open.named {
                 Some((_, slots)) => {
                     for slot in slots.iter_mut().filter(|slot| matches!(slot, Slot::Awaited)) {
-                        *slot = Slot::Done(Fate::Missed {
-                            why: "no frame arrived for that instant".into(),
-                        });
+                        *slot = Slot::Done(Fate::Missed { why: "no frame arrived for that instant".into() });
                     }
                 }
                 None => {
@@ -282,8 +277,7 @@ impl<T: Clone> Desk<T> {
                     (grid.nearest(open.order.at), slots)
                 });
             }
-            let (Some((first, slots)), Some((oldest, newest))) = (&mut open.named, self.ring.range())
-            else {
+            let (Some((first, slots)), Some((oldest, newest))) = (&mut open.named, self.ring.range()) else {
                 continue;
             };
             for (number, slot) in (*first..).zip(slots) {

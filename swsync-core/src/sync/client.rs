@@ -220,9 +220,8 @@ impl Client {
     /// The response in `bytes` and the request that it answers, which is then no longer outstanding:
     /// a duplicate finds none.
     fn match_response(&mut self, bytes: &[u8]) -> Option<(Outstanding, Packet)> {
-        let response = ntp::decode(bytes)
-            .inspect_err(|error| tracing::debug!(%error, "not an NTP packet"))
-            .ok()?;
+        let response =
+            ntp::decode(bytes).inspect_err(|error| tracing::debug!(%error, "not an NTP packet")).ok()?;
         if response.mode != ntp::MODE_SERVER {
             return None;
         }
@@ -288,13 +287,8 @@ impl Client {
             self.servo.rely();
         }
         let map = *self.servo.map().expect("the servo has just been given an estimate");
-        let update = ClockUpdate {
-            map,
-            estimate: *estimate,
-            adjustment: Some(adjustment),
-            quality,
-            round_trip,
-        };
+        let update =
+            ClockUpdate { map, estimate: *estimate, adjustment: Some(adjustment), quality, round_trip };
         self.last_update = Some(update);
         Action::Publish(update)
     }

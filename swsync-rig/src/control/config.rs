@@ -65,11 +65,7 @@ impl RigConfig {
     /// The rig `rig`, found by Zenoh's own discovery.
     #[must_use]
     pub const fn discovering(rig: Name) -> Self {
-        Self {
-            rig,
-            listen: Vec::new(),
-            connect: Vec::new(),
-        }
+        Self { rig, listen: Vec::new(), connect: Vec::new() }
     }
 
     /// Whether Zenoh's own discovery is used.
@@ -103,9 +99,7 @@ impl RigConfig {
         }
         let mut zenoh = zenoh::Config::default();
         let mut set = |key: &str, value: String| {
-            zenoh
-                .insert_json5(key, &value)
-                .map_err(|source| ControlError::zenoh("configure Zenoh", source))
+            zenoh.insert_json5(key, &value).map_err(|source| ControlError::zenoh("configure Zenoh", source))
         };
         set("mode", "\"peer\"".into())?;
         set("listen/endpoints", json_list(&self.listen_endpoints()))?;
@@ -126,12 +120,7 @@ impl RigConfig {
 /// Whether `endpoint` can be an endpoint at all. Zenoh takes much that it cannot use, and says so
 /// only in its log.
 fn check(endpoint: &str) -> Result<(), ControlError> {
-    let wrong = |why| {
-        Err(ControlError::Endpoint {
-            endpoint: endpoint.into(),
-            why,
-        })
-    };
+    let wrong = |why| Err(ControlError::Endpoint { endpoint: endpoint.into(), why });
     let Some((protocol, address)) = endpoint.split_once('/') else {
         return wrong("it lacks the protocol");
     };
@@ -169,11 +158,7 @@ mod tests {
 
     fn config(listen: &[&str], connect: &[&str]) -> RigConfig {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-        RigConfig {
-            listen: owned(listen),
-            connect: owned(connect),
-            ..RigConfig::default()
-        }
+        RigConfig { listen: owned(listen), connect: owned(connect), ..RigConfig::default() }
     }
 
     #[test]
@@ -205,9 +190,6 @@ mod tests {
     fn a_search_says_where_it_looked() {
         assert!(config(&[], &[]).search().to_string().contains("multicast"));
         let both = config(&["tcp/0.0.0.0:1"], &["tcp/pi0:1", "tcp/pi1:1"]).search();
-        assert_eq!(
-            both.to_string(),
-            "connections to tcp/pi0:1, tcp/pi1:1 and callers at tcp/0.0.0.0:1"
-        );
+        assert_eq!(both.to_string(), "connections to tcp/pi0:1, tcp/pi1:1 and callers at tcp/0.0.0.0:1");
     }
 }

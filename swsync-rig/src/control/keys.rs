@@ -50,9 +50,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(rig: &Name) -> Self {
-        Self {
-            root: format!("swsync/{rig}"),
-        }
+        Self { root: format!("swsync/{rig}") }
     }
 
     /// A member's presence.
@@ -112,15 +110,9 @@ mod tests {
     #[test]
     fn a_member_is_read_back_from_its_keys() {
         let keys = Keys::new(&name("rig.1"));
-        let member = Member {
-            device: name("pi-3"),
-            instance: name("a0f"),
-        };
+        let member = Member { device: name("pi-3"), instance: name("a0f") };
         assert_eq!(keys.member(&member), "swsync/rig.1/device/pi-3/a0f");
-        assert_eq!(
-            keys.parse_member(&keys.member(&member)),
-            Some(member.clone())
-        );
+        assert_eq!(keys.parse_member(&keys.member(&member)), Some(member.clone()));
         let order = keys.aspect(&member, Aspect::Order);
         assert_eq!(keys.parse_member(&order), Some(member));
     }

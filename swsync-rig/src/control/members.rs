@@ -92,10 +92,7 @@ mod tests {
     use super::*;
 
     fn member(device: &str) -> Member {
-        Member {
-            device: Name::new(device).unwrap(),
-            instance: Name::new("1").unwrap(),
-        }
+        Member { device: Name::new(device).unwrap(), instance: Name::new("1").unwrap() }
     }
 
     #[test]
@@ -109,14 +106,7 @@ mod tests {
         members.handle(Change::Left(member("a")));
         members.handle(Change::Left(member("c"))); // was never here
         let heard: Vec<_> = rx.try_iter().collect();
-        assert_eq!(
-            heard,
-            [
-                Change::Came(member("a")),
-                Change::Came(member("b")),
-                Change::Left(member("a")),
-            ]
-        );
+        assert_eq!(heard, [Change::Came(member("a")), Change::Came(member("b")), Change::Left(member("a")),]);
         drop(rx);
         members.handle(Change::Left(member("b")));
         assert!(members.state().watchers.is_empty(), "a deaf watcher is let go");

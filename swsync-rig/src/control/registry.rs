@@ -11,10 +11,7 @@ struct Registry {
     removed: Condvar,
 }
 
-static REGISTRY: Registry = Registry {
-    entries: Mutex::new(Vec::new()),
-    removed: Condvar::new(),
-};
+static REGISTRY: Registry = Registry { entries: Mutex::new(Vec::new()), removed: Condvar::new() };
 
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, Vec<(RigConfig, Weak<Session>)>> {

@@ -166,10 +166,7 @@ impl Session {
         let info = self.zenoh.info();
         let alone = info.peers_zid().wait().next().is_none() && info.routers_zid().wait().next().is_none();
         if alone && !self.config.connect.is_empty() {
-            return ControlError::Connect {
-                endpoints: self.config.connect.clone(),
-                waited: rounded(waited),
-            };
+            return ControlError::Connect { endpoints: self.config.connect.clone(), waited: rounded(waited) };
         }
         ControlError::NobodyThere {
             rig: self.config.rig.clone(),
@@ -217,7 +214,9 @@ impl Session {
         let asked = query
             .callback(move |reply| {
                 hear(match reply.into_result() {
-                    Ok(sample) => Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned())),
+                    Ok(sample) => {
+                        Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned()))
+                    }
                     Err(error) => Err(reason(&error.payload().to_bytes())),
                 });
             })

@@ -83,12 +83,7 @@ impl TimeClient {
         on_change: impl Fn(SyncQuality) + Send + Sync + 'static,
     ) -> Result<Self, TimeError> {
         let progress = Arc::new(Mutex::new(Progress::default()));
-        let follower = Follower {
-            config,
-            clock,
-            progress: progress.clone(),
-            on_change: Box::new(on_change),
-        };
+        let follower = Follower { config, clock, progress: progress.clone(), on_change: Box::new(on_change) };
         let task = Task::spawn(|stopped| follower.run(stopped))?;
         Ok(Self { progress, _task: task })
     }

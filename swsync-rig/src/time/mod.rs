@@ -42,11 +42,8 @@ fn runtime() -> io::Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("swsync-time")
-        .enable_all()
-        .build()?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(2).thread_name("swsync-time").enable_all().build()?;
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 

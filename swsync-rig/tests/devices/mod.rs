@@ -7,15 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use swsync_core::control::{
-    Answer, ClockStatus, DeviceId, Fate, FrameAnswer, Name, Status, SyncQuality,
-};
+use swsync_core::control::{Answer, ClockStatus, DeviceId, Fate, FrameAnswer, Name, Status, SyncQuality};
 use swsync_core::manifest::{FrameInfo, LockState};
 use swsync_core::order::Order;
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::control::{
-    ControlError, DeviceHandler, Membership, Reply, RigConfig, Session,
-};
+use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
 
 pub fn name(name: &str) -> Name {
@@ -147,11 +143,8 @@ impl Device {
 
     pub fn wait_for_order(&self, timeout: Duration) {
         let state = self.handler.state.lock().unwrap();
-        let (_state, result) = self
-            .handler
-            .changed
-            .wait_timeout_while(state, timeout, |state| state.orders.is_empty())
-            .unwrap();
+        let (_state, result) =
+            self.handler.changed.wait_timeout_while(state, timeout, |state| state.orders.is_empty()).unwrap();
         assert!(!result.timed_out(), "no order came");
     }
 

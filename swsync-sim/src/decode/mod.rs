@@ -44,9 +44,7 @@ pub use picture::{Picture, PictureError};
 
 use crate::True;
 use crate::num::real;
-use crate::panel::{
-    COLUMNS, FAST_PERIOD, FAST_SLOT, PERIOD, PanelLayout, ROWS, SLOW_PERIOD, SLOW_SLOT,
-};
+use crate::panel::{COLUMNS, FAST_PERIOD, FAST_SLOT, PERIOD, PanelLayout, ROWS, SLOW_PERIOD, SLOW_SLOT};
 use crate::shutter::RowTiming;
 use rows::RowSample;
 
@@ -98,9 +96,7 @@ pub enum DecodeError {
         row_time_ns: f64,
     },
     /// No fast array, or not with this exposure and row time.
-    #[error(
-        "no LED panel: contrast {contrast:.1} levels, fit {fit:.2}, {agreement:.2} of the rows agree"
-    )]
+    #[error("no LED panel: contrast {contrast:.1} levels, fit {fit:.2}, {agreement:.2} of the rows agree")]
     NoPanel {
         /// Root mean square difference between the columns of a row, in luma levels.
         contrast: f64,
@@ -167,11 +163,7 @@ pub fn difference(a: &Reading, b: &Reading) -> Span {
 fn fold(span: Span) -> Span {
     let period = PERIOD.as_nanos();
     let folded = span.as_nanos().rem_euclid(period);
-    Span::from_nanos(if folded > period / 2 {
-        folded - period
-    } else {
-        folded
-    })
+    Span::from_nanos(if folded > period / 2 { folded - period } else { folded })
 }
 
 /// Reads the time of a picture's first row.
@@ -186,22 +178,13 @@ pub fn decode(
     let (got_width, got_height) = picture.size();
     let (width, height) = (layout.width(), layout.height());
     if (got_width, got_height) != (width, height) {
-        return Err(DecodeError::Size {
-            got_width,
-            got_height,
-            width,
-            height,
-        });
+        return Err(DecodeError::Size { got_width, got_height, width, height });
     }
     if timing.exposure <= Span::ZERO || timing.exposure >= EXPOSURE_LIMIT {
-        return Err(DecodeError::Exposure {
-            exposure: timing.exposure,
-        });
+        return Err(DecodeError::Exposure { exposure: timing.exposure });
     }
     if !(timing.row_time_ns.is_finite() && timing.row_time_ns > 0.0) {
-        return Err(DecodeError::RowTime {
-            row_time_ns: timing.row_time_ns,
-        });
+        return Err(DecodeError::RowTime { row_time_ns: timing.row_time_ns });
     }
     let fast = read_fast(picture, layout, timing)?;
     let within_20ms = fast.start_ns + read_slow(picture, layout, timing, fast.start_ns)?;
@@ -214,13 +197,9 @@ pub fn decode(
     let rounds = ((by_ball - within_20ms) / SLOW_PERIOD.as_nanos_f64()).round();
     let start = within_20ms + rounds * SLOW_PERIOD.as_nanos_f64();
     if (start - by_ball).abs() > FURTHEST_BALL {
-        return Err(DecodeError::BallElsewhere {
-            apart: Span::from_nanos_f64(start - by_ball),
-        });
+        return Err(DecodeError::BallElsewhere { apart: Span::from_nanos_f64(start - by_ball) });
     }
-    let time = Span::from_nanos_f64(start)
-        .as_nanos()
-        .rem_euclid(PERIOD.as_nanos());
+    let time = Span::from_nanos_f64(start).as_nanos().rem_euclid(PERIOD.as_nanos());
     Ok(Reading {
         time: Span::from_nanos(time),
         uncertainty: Span::from_nanos_f64(fast.uncertainty_ns),
@@ -238,17 +217,11 @@ struct Fast {
     rows: usize,
 }
 
-fn read_fast(
-    picture: &Picture<'_>,
-    layout: &PanelLayout,
-    timing: RowTiming,
-) -> Result<Fast, DecodeError> {
+fn read_fast(picture: &Picture<'_>, layout: &PanelLayout, timing: RowTiming) -> Result<Fast, DecodeError> {
     let exposure = timing.exposure.as_nanos_f64();
     let all: Vec<RowSample> = (0..ROWS)
         .flat_map(|row| {
-            rows::sample_rows(picture, layout, timing, row, |column| {
-                layout.fast_led(column, row)
-            })
+            rows::sample_rows(picture, layout, timing, row, |column| layout.fast_led(column, row))
         })
         .collect();
     let variation = |rows: &[RowSample]| rows.iter().map(RowSample::variation).sum::<f64>();
@@ -261,20 +234,14 @@ fn read_fast(
         .copied()
         .collect();
     let agreement = real(agreeing.len()) / real(all.len());
-    let no_panel = |fit: f64| DecodeError::NoPanel {
-        contrast,
-        fit,
-        agreement,
-    };
+    let no_panel = |fit: f64| DecodeError::NoPanel { contrast, fit, agreement };
     if contrast < LEAST_VARIATION || agreement < LEAST_AGREEMENT {
         return Err(no_panel(0.0));
     }
     let first = rows::refine(&agreeing, FAST_SLOT, rough, 120_000.0, exposure);
     // Before outliers go: with a wrong row time they are the upper- and lowermost rows.
     if let Some(apart_ns) = halves_apart(&agreeing, first, exposure) {
-        return Err(DecodeError::HalvesDisagree {
-            apart: Span::from_nanos_f64(apart_ns),
-        });
+        return Err(DecodeError::HalvesDisagree { apart: Span::from_nanos_f64(apart_ns) });
     }
     let kept = without_outliers(agreeing, first, exposure);
     let start_ns = rows::refine(&kept, FAST_SLOT, first, 20_000.0, exposure);
@@ -283,12 +250,7 @@ fn read_fast(
         return Err(no_panel(fit));
     }
     let uncertainty_ns = jackknife(&kept, start_ns, exposure).hypot(FLOOR);
-    Ok(Fast {
-        start_ns,
-        uncertainty_ns,
-        fit,
-        rows: kept.len(),
-    })
+    Ok(Fast { start_ns, uncertainty_ns, fit, rows: kept.len() })
 }
 
 /// Start of the first row's exposure by one row alone, from its centre of mass.
@@ -320,19 +282,14 @@ fn without_outliers(rows: Vec<RowSample>, start_ns: f64, exposure_ns: f64) -> Ve
     let mut left: Vec<f64> = rows.iter().map(left_by).collect();
     left.sort_by(f64::total_cmp);
     let limit = TOLERANCE * left.get(left.len() / 2).copied().unwrap_or(0.0) + ALLOWANCE;
-    rows.into_iter()
-        .filter(|row| left_by(row) <= limit)
-        .collect()
+    rows.into_iter().filter(|row| left_by(row) <= limit).collect()
 }
 
 /// Columns that do not light up when they should: of a panel that is not where it is expected.
 fn dead_columns(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> usize {
     let brightness = rows::brightness(rows, FAST_SLOT, start_ns, exposure_ns);
     let brightest = brightness.into_iter().fold(0.0, f64::max);
-    brightness
-        .into_iter()
-        .filter(|level| *level < brightest / 3.0)
-        .count()
+    brightness.into_iter().filter(|level| *level < brightest / 3.0).count()
 }
 
 /// By how much the lower half of the array tells a later start than the upper one, where that explains
@@ -340,10 +297,8 @@ fn dead_columns(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> usize {
 fn halves_apart(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> Option<f64> {
     const NOTABLE: f64 = 0.75; // of the unexplained light left; noise alone leaves all but a percent
     const LEAST_APART: f64 = 10_000.0;
-    let (upper, lower): (Vec<RowSample>, Vec<RowSample>) =
-        rows.iter().partition(|row| row.group < ROWS / 2);
-    let start =
-        |half: &[RowSample]| rows::refine(half, FAST_SLOT, start_ns, 150_000.0, exposure_ns);
+    let (upper, lower): (Vec<RowSample>, Vec<RowSample>) = rows.iter().partition(|row| row.group < ROWS / 2);
+    let start = |half: &[RowSample]| rows::refine(half, FAST_SLOT, start_ns, 150_000.0, exposure_ns);
     let (upper_start, lower_start) = (start(&upper), start(&lower));
     let cost = |half: &[RowSample], start: f64| rows::cost(half, FAST_SLOT, start, exposure_ns);
     let together = cost(rows, start_ns);
@@ -355,11 +310,7 @@ fn halves_apart(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> Option<f
 /// Standard error of the start: how it changes when one row of LEDs after the other is left out.
 fn jackknife(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> f64 {
     let without = |group: usize| {
-        let others: Vec<RowSample> = rows
-            .iter()
-            .filter(|row| row.group != group)
-            .copied()
-            .collect();
+        let others: Vec<RowSample> = rows.iter().filter(|row| row.group != group).copied().collect();
         rows::refine(&others, FAST_SLOT, start_ns, 20_000.0, exposure_ns) - start_ns
     };
     let shifts: Vec<f64> = (0..ROWS).map(without).collect();
@@ -380,25 +331,13 @@ fn read_slow(
     let variation: f64 = rows.iter().map(RowSample::variation).sum();
     let mut fits: Vec<(f64, f64)> = (0..COLUMNS)
         .map(|turn| real(turn) * SLOW_SLOT.as_nanos_f64())
-        .map(|later| {
-            (
-                1.0 - rows::cost(&rows, SLOW_SLOT, start_ns + later, exposure) / variation,
-                later,
-            )
-        })
+        .map(|later| (1.0 - rows::cost(&rows, SLOW_SLOT, start_ns + later, exposure) / variation, later))
         .collect();
     fits.sort_by(|a, b| b.0.total_cmp(&a.0));
     let [(fit, later), (next, _), ..] = fits[..] else {
-        return Err(DecodeError::NoSlowRow {
-            fit: 0.0,
-            next: 0.0,
-        });
+        return Err(DecodeError::NoSlowRow { fit: 0.0, next: 0.0 });
     };
-    if variation < LEAST_VARIATION * real(rows.len())
-        || fit.is_nan()
-        || fit < LEAST_FIT
-        || fit - next < 0.2
-    {
+    if variation < LEAST_VARIATION * real(rows.len()) || fit.is_nan() || fit < LEAST_FIT || fit - next < 0.2 {
         return Err(DecodeError::NoSlowRow { fit, next });
     }
     Ok(later)

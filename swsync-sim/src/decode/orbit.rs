@@ -39,10 +39,7 @@ pub(super) fn find_ball(picture: &Picture<'_>, layout: &PanelLayout) -> Option<B
     let distance = apart(ball.x, ball.y);
     let plausible = (0.4..2.5).contains(&(ball.mass / area_of(orbit.ball)))
         && (distance - orbit.radius).abs() < orbit.ball * 0.5 + 1.0;
-    plausible.then(|| BallSeen {
-        angle: (ball.x - hub.x).atan2(hub.y - ball.y),
-        row: ball.y - 0.5,
-    })
+    plausible.then(|| BallSeen { angle: (ball.x - hub.x).atan2(hub.y - ball.y), row: ball.y - 0.5 })
 }
 
 /// What counts as bright: nothing below one level, all above the other.
@@ -70,18 +67,10 @@ impl Bright {
         let quantile = |share: f64| levels.get(index(real(levels.len()) * share)).copied();
         let (dark, bright) = (quantile(0.5)?, quantile(0.99)?);
         let range = bright - dark;
-        (range > LEAST_CONTRAST).then_some(Self {
-            none: dark + 0.4 * range,
-            all: dark + 0.65 * range,
-        })
+        (range > LEAST_CONTRAST).then_some(Self { none: dark + 0.4 * range, all: dark + 0.65 * range })
     }
 
-    fn centre_of(
-        self,
-        picture: &Picture<'_>,
-        area: Rect,
-        counts: impl Fn(f64, f64) -> bool,
-    ) -> Option<Mass> {
+    fn centre_of(self, picture: &Picture<'_>, area: Rect, counts: impl Fn(f64, f64) -> bool) -> Option<Mass> {
         let (mut mass, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
         for (x, y) in pixels(area) {
             let (px, py) = (real(x) + 0.5, real(y) + 0.5);
@@ -93,11 +82,7 @@ impl Bright {
                 sum_y += share * py;
             }
         }
-        (mass > 1.0).then(|| Mass {
-            x: sum_x / mass,
-            y: sum_y / mass,
-            mass,
-        })
+        (mass > 1.0).then(|| Mass { x: sum_x / mass, y: sum_y / mass, mass })
     }
 }
 
@@ -113,10 +98,5 @@ fn clip(layout: &PanelLayout, centre: (f64, f64), reach: (f64, f64)) -> Rect {
     };
     let (left, width) = span(centre.0, reach.0, layout.width());
     let (top, height) = span(centre.1, reach.1, layout.height());
-    Rect {
-        left,
-        top,
-        width,
-        height,
-    }
+    Rect { left, top, width, height }
 }

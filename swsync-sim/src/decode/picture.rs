@@ -38,12 +38,7 @@ impl<'a> Picture<'a> {
     ///
     /// # Errors
     /// [`PictureError`] where there are too few samples.
-    pub fn luma(
-        data: &'a [u8],
-        stride: usize,
-        width: usize,
-        height: usize,
-    ) -> Result<Self, PictureError> {
+    pub fn luma(data: &'a [u8], stride: usize, width: usize, height: usize) -> Result<Self, PictureError> {
         Self::new(data, stride, width, height, Format::Luma)
     }
 
@@ -66,25 +61,11 @@ impl<'a> Picture<'a> {
             Format::Luma => width,
             Format::Rgb8 => width.saturating_mul(3),
         };
-        let need = height
-            .saturating_sub(1)
-            .saturating_mul(stride)
-            .saturating_add(bytes);
+        let need = height.saturating_sub(1).saturating_mul(stride).saturating_add(bytes);
         if width == 0 || height == 0 || stride < bytes || data.len() < need {
-            return Err(PictureError {
-                len: data.len(),
-                stride,
-                width,
-                height,
-            });
+            return Err(PictureError { len: data.len(), stride, width, height });
         }
-        Ok(Self {
-            data,
-            stride,
-            width,
-            height,
-            format,
-        })
+        Ok(Self { data, stride, width, height, format })
     }
 
     /// Columns and rows.

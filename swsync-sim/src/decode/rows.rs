@@ -36,11 +36,7 @@ pub(super) fn sample_rows(
             let sum: f64 = (core.left..core.right()).map(|x| picture.at(x, y)).sum();
             *level = sum / real(core.width);
         }
-        RowSample {
-            group,
-            after_ns: real(y) * timing.row_time_ns,
-            levels,
-        }
+        RowSample { group, after_ns: real(y) * timing.row_time_ns, levels }
     };
     (rows.top..rows.bottom()).map(sample).collect()
 }
@@ -80,30 +76,19 @@ impl RowSample {
             product += level * (lit - mean);
             square += (lit - mean) * (lit - mean);
         }
-        let explained = if square > 1e-12 {
-            product.max(0.0).powi(2) / square
-        } else {
-            0.0
-        };
+        let explained = if square > 1e-12 { product.max(0.0).powi(2) / square } else { 0.0 };
         self.variation() - explained
     }
 }
 
 /// Sum over rows of what a start at `start_ns` leaves unexplained.
 pub(super) fn cost(rows: &[RowSample], slot: Span, start_ns: f64, exposure_ns: f64) -> f64 {
-    rows.iter()
-        .map(|row| row.unexplained(slot, start_ns, exposure_ns))
-        .sum()
+    rows.iter().map(|row| row.unexplained(slot, start_ns, exposure_ns)).sum()
 }
 
 /// How brightly each LED follows the light that a start at `start_ns` expects of it: its level's slope
 /// over its lit fraction, relative to the row's mean.
-pub(super) fn brightness(
-    rows: &[RowSample],
-    slot: Span,
-    start_ns: f64,
-    exposure_ns: f64,
-) -> [f64; COLUMNS] {
+pub(super) fn brightness(rows: &[RowSample], slot: Span, start_ns: f64, exposure_ns: f64) -> [f64; COLUMNS] {
     let (mut products, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
     for row in rows {
         let lit = lit_fractions(slot, start_ns + row.after_ns, exposure_ns);
@@ -118,13 +103,7 @@ pub(super) fn brightness(
 
 /// The start within `reach_ns` of `start_ns` that explains the rows best, to 20 ns: on a grid, then by
 /// golden section between its neighbours.
-pub(super) fn refine(
-    rows: &[RowSample],
-    slot: Span,
-    start_ns: f64,
-    reach_ns: f64,
-    exposure_ns: f64,
-) -> f64 {
+pub(super) fn refine(rows: &[RowSample], slot: Span, start_ns: f64, reach_ns: f64, exposure_ns: f64) -> f64 {
     const STEPS: usize = 24;
     const RESOLUTION_NS: f64 = 20.0;
     let golden = (5.0_f64.sqrt() - 1.0) / 2.0;

@@ -12,60 +12,37 @@ use swsync_core::time::Skew;
 
 /// Scenes of some sizes from some views; painting them takes longer than all else.
 static SCENES: LazyLock<Vec<Scene>> = LazyLock::new(|| {
-    [
-        (160, 120, 0),
-        (320, 240, 7),
-        (640, 480, 1),
-        (640, 480, 6),
-        (1280, 720, 3),
-    ]
-    .map(|(width, height, view)| Scene::new(width, height, View::new(view)).unwrap())
-    .into()
+    [(160, 120, 0), (320, 240, 7), (640, 480, 1), (640, 480, 6), (1280, 720, 3)]
+        .map(|(width, height, view)| Scene::new(width, height, View::new(view)).unwrap())
+        .into()
 });
 const VGA: usize = 2;
 
 fn timing(scene: &Scene, sensor: &SensorModel, exposure_us: i64) -> RowTiming {
     let lines_per_row = f64::from(sensor.height) / real(scene.layout().height());
-    RowTiming {
-        exposure: Span::from_micros(exposure_us),
-        row_time_ns: sensor.line_time_ns * lines_per_row,
-    }
+    RowTiming { exposure: Span::from_micros(exposure_us), row_time_ns: sensor.line_time_ns * lines_per_row }
 }
 
 fn shoot(scene: &Scene, start: Timestamp<True>, timing: RowTiming) -> I420Buffer {
     let mut picture = I420Buffer::new(scene.layout());
-    scene
-        .render(&Shutter { start, timing }, picture.planes_mut())
-        .unwrap();
+    scene.render(&Shutter { start, timing }, picture.planes_mut()).unwrap();
     picture
 }
 
 fn read(scene: &Scene, luma: &[u8], timing: RowTiming) -> Result<Reading, DecodeError> {
     let (width, height) = (scene.layout().width(), scene.layout().height());
-    decode(
-        &Picture::luma(luma, width, width, height).unwrap(),
-        scene.layout(),
-        timing,
-    )
+    decode(&Picture::luma(luma, width, width, height).unwrap(), scene.layout(), timing)
 }
 
 fn vga() -> (&'static Scene, RowTiming, I420Buffer) {
     let scene = &SCENES[VGA];
     let timing = timing(scene, &SensorModel::imx219(), 100);
-    (
-        scene,
-        timing,
-        shoot(scene, Timestamp::from_nanos(987_654_321), timing),
-    )
+    (scene, timing, shoot(scene, Timestamp::from_nanos(987_654_321), timing))
 }
 
 /// Paints over a rectangle of the luma plane.
 fn cover(luma: &mut [u8], width: usize, area: Rect, level: u8) {
-    for row in luma
-        .chunks_exact_mut(width)
-        .take(area.bottom())
-        .skip(area.top)
-    {
+    for row in luma.chunks_exact_mut(width).take(area.bottom()).skip(area.top) {
         row[area.left..area.right()].fill(level);
     }
 }
@@ -85,25 +62,17 @@ fn hundreds_of_random_pictures_through_jpeg() {
         let mut jpeg = Vec::new();
         let size = |n: usize| u32::try_from(n).unwrap();
         JpegEncoder::new_with_quality(&mut jpeg, 85)
-            .encode(
-                &picture.to_rgb8(),
-                size(width),
-                size(height),
-                image::ExtendedColorType::Rgb8,
-            )
+            .encode(&picture.to_rgb8(), size(width), size(height), image::ExtendedColorType::Rgb8)
             .unwrap();
         let back = image::load_from_memory(&jpeg).unwrap().to_rgb8();
         let back = Picture::rgb8(&back, width, height).unwrap();
-        let reading = decode(&back, scene.layout(), timing)
-            .unwrap_or_else(|error| panic!("{start:?}: {error}"));
+        let reading =
+            decode(&back, scene.layout(), timing).unwrap_or_else(|error| panic!("{start:?}: {error}"));
 
         let error = (reading.nearest(start) - start).as_micros_f64();
         assert!(error.abs() < 25.0, "{start:?} {timing:?}: {error} us");
         // The claimed uncertainty is meant: four sigma is rare.
-        assert!(
-            error.abs() < 5.0 * reading.uncertainty.as_micros_f64(),
-            "{error} us, {reading:?}"
-        );
+        assert!(error.abs() < 5.0 * reading.uncertainty.as_micros_f64(), "{error} us, {reading:?}");
         assert!(reading.fit > 0.8 && reading.fit <= 1.0);
         errors.push(error.abs());
     }
@@ -134,10 +103,7 @@ fn times_at_the_wrap_arounds() {
             let reading = read(scene, &shoot(scene, start, timing).y, timing).unwrap();
             assert!((0..1_000_000_000).contains(&reading.time.as_nanos()));
             let error = reading.nearest(start) - start;
-            assert!(
-                error.abs() < Span::from_micros(2),
-                "{start:?}, {exposure} us: {error:?}"
-            );
+            assert!(error.abs() < Span::from_micros(2), "{start:?}, {exposure} us: {error:?}");
         }
     }
 }
@@ -145,25 +111,16 @@ fn times_at_the_wrap_arounds() {
 #[test]
 fn what_a_sensor_reports_is_enough_to_read_its_picture() {
     let (scene, model) = (&SCENES[VGA], SensorModel::imx708());
-    let mut sensor = Sensor::new(
-        model.clone(),
-        3,
-        Skew::from_ppm(25.0),
-        Timestamp::ZERO,
-        Controls::default(),
-    );
+    let mut sensor =
+        Sensor::new(model.clone(), 3, Skew::from_ppm(25.0), Timestamp::ZERO, Controls::default());
     for _ in 0..20 {
         let frame = sensor.next_frame();
         let shutter = frame.shutter(480);
         let picture = shoot(scene, shutter.start, shutter.timing);
         // Metadata has the exposure in whole microseconds, and the line time without skew.
-        let known = RowTiming {
-            exposure: frame.reported_exposure,
-            ..timing(scene, &model, 0)
-        };
+        let known = RowTiming { exposure: frame.reported_exposure, ..timing(scene, &model, 0) };
         let reading = read(scene, &picture.y, known).unwrap();
-        let error =
-            reading.nearest(frame.exposure_start_first_row) - frame.exposure_start_first_row;
+        let error = reading.nearest(frame.exposure_start_first_row) - frame.exposure_start_first_row;
         assert!(error.abs() < Span::from_nanos(800), "{error:?}");
     }
 }
@@ -174,23 +131,13 @@ fn pictures_that_tell_nothing_are_errors() {
     let read = |luma: &[u8]| read(scene, luma, timing);
     let n = picture.y.len();
     assert!(read(&picture.y).is_ok());
-    assert!(matches!(
-        read(&vec![16; n]),
-        Err(DecodeError::NoPanel { .. })
-    ));
-    assert!(matches!(
-        read(&vec![255; n]),
-        Err(DecodeError::NoPanel { .. })
-    ));
+    assert!(matches!(read(&vec![16; n]), Err(DecodeError::NoPanel { .. })));
+    assert!(matches!(read(&vec![255; n]), Err(DecodeError::NoPanel { .. })));
     let ramp: Vec<u8> = (0..=255_u8).cycle().take(n).collect();
     assert!(matches!(read(&ramp), Err(DecodeError::NoPanel { .. })));
     let mut upside_down = picture.y.clone();
     upside_down.reverse();
-    assert!(
-        matches!(read(&upside_down), Err(DecodeError::NoPanel { .. })),
-        "{:?}",
-        read(&upside_down)
-    );
+    assert!(matches!(read(&upside_down), Err(DecodeError::NoPanel { .. })), "{:?}", read(&upside_down));
     for seed in 0..30 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let noise: Vec<u8> = (0..n).map(|_| rng.random()).collect();
@@ -207,35 +154,15 @@ fn a_hidden_part_is_missed() {
         cover(&mut luma, layout.width(), area, 30);
         read(scene, &luma, timing)
     };
-    let slow = Rect {
-        width: layout.leds().width,
-        ..layout.slow_led(0)
-    };
-    assert!(matches!(
-        without(slow.outset(2)),
-        Err(DecodeError::NoSlowRow { .. })
-    ));
-    let right = Rect {
-        left: layout.leds().right() + 20,
-        top: 0,
-        width: 200,
-        height: layout.height(),
-    };
+    let slow = Rect { width: layout.leds().width, ..layout.slow_led(0) };
+    assert!(matches!(without(slow.outset(2)), Err(DecodeError::NoSlowRow { .. })));
+    let right = Rect { left: layout.leds().right() + 20, top: 0, width: 200, height: layout.height() };
     assert_eq!(without(right), Err(DecodeError::NoBall));
-    let hub = Rect {
-        left: 470,
-        top: 220,
-        width: 90,
-        height: 40,
-    };
+    let hub = Rect { left: 470, top: 220, width: 90, height: 40 };
     assert_eq!(without(hub), Err(DecodeError::NoBall));
     // A third of the panel hidden is not much of a loss.
     let leds = layout.leds();
-    let reading = without(Rect {
-        height: leds.height / 3,
-        ..leds
-    })
-    .unwrap();
+    let reading = without(Rect { height: leds.height / 3, ..leds }).unwrap();
     let start = Timestamp::from_nanos(987_654_321);
     assert!((reading.nearest(start) - start).abs() < Span::from_micros(2));
     assert!(reading.rows < 200);
@@ -248,64 +175,31 @@ fn a_ball_that_contradicts_the_panel_is_an_error() {
     let other = shoot(scene, Timestamp::from_nanos(997_654_321), timing);
     let right = scene.layout().leds().right() + 20;
     let width = scene.layout().width();
-    for (row, line) in picture
-        .y
-        .chunks_exact_mut(width)
-        .zip(other.y.chunks_exact(width))
-    {
+    for (row, line) in picture.y.chunks_exact_mut(width).zip(other.y.chunks_exact(width)) {
         row[right..].copy_from_slice(&line[right..]);
     }
-    assert!(matches!(
-        read(scene, &picture.y, timing),
-        Err(DecodeError::BallElsewhere { .. })
-    ));
+    assert!(matches!(read(scene, &picture.y, timing), Err(DecodeError::BallElsewhere { .. })));
 }
 
 #[test]
 fn wrong_parameters_are_errors() {
     let (scene, timing, picture) = vga();
     let with = |timing: RowTiming| read(scene, &picture.y, timing);
-    for exposure in [
-        Span::ZERO,
-        Span::from_micros(-1),
-        Span::from_millis(2),
-        Span::from_secs(1),
-    ] {
-        assert_eq!(
-            with(RowTiming { exposure, ..timing }),
-            Err(DecodeError::Exposure { exposure })
-        );
+    for exposure in [Span::ZERO, Span::from_micros(-1), Span::from_millis(2), Span::from_secs(1)] {
+        assert_eq!(with(RowTiming { exposure, ..timing }), Err(DecodeError::Exposure { exposure }));
     }
     for row_time_ns in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(matches!(
-            with(RowTiming {
-                row_time_ns,
-                ..timing
-            }),
-            Err(DecodeError::RowTime { .. })
-        ));
+        assert!(matches!(with(RowTiming { row_time_ns, ..timing }), Err(DecodeError::RowTime { .. })));
     }
     // Another sensor's row time: the rows do not agree.
     let row_time_ns = timing.row_time_ns * 0.8;
-    assert!(matches!(
-        with(RowTiming {
-            row_time_ns,
-            ..timing
-        }),
-        Err(DecodeError::NoPanel { .. })
-    ));
+    assert!(matches!(with(RowTiming { row_time_ns, ..timing }), Err(DecodeError::NoPanel { .. })));
     // Or off by little: the first row is 8 ms before the panel's middle, so 0.2 % are 16 us.
     for factor in [0.95, 0.98, 0.99, 0.995, 0.998, 1.002, 1.01, 1.03, 1.06, 1.1] {
         let row_time_ns = timing.row_time_ns * factor;
-        let wrong = with(RowTiming {
-            row_time_ns,
-            ..timing
-        });
+        let wrong = with(RowTiming { row_time_ns, ..timing });
         assert!(
-            matches!(
-                wrong,
-                Err(DecodeError::HalvesDisagree { .. } | DecodeError::NoPanel { .. })
-            ),
+            matches!(wrong, Err(DecodeError::HalvesDisagree { .. } | DecodeError::NoPanel { .. })),
             "{factor}: {wrong:?}"
         );
     }
@@ -313,42 +207,18 @@ fn wrong_parameters_are_errors() {
     let whole = Picture::luma(&picture.y, 640, 640, 480).unwrap();
     assert!(matches!(
         decode(&whole, &other, timing),
-        Err(DecodeError::Size {
-            got_width: 640,
-            width: 320,
-            ..
-        })
+        Err(DecodeError::Size { got_width: 640, width: 320, .. })
     ));
 }
 
 #[test]
 fn differences_are_circular() {
-    let reading = |ns| Reading {
-        time: Span::from_nanos(ns),
-        uncertainty: Span::ZERO,
-        fit: 1.0,
-        rows: 1,
-    };
-    assert_eq!(
-        difference(&reading(5), &reading(999_999_999)),
-        Span::from_nanos(6)
-    );
-    assert_eq!(
-        difference(&reading(999_999_999), &reading(5)),
-        Span::from_nanos(-6)
-    );
-    assert_eq!(
-        difference(&reading(500_000_000), &reading(0)),
-        Span::from_millis(500)
-    );
-    assert_eq!(
-        difference(&reading(0), &reading(500_000_000)),
-        Span::from_millis(500)
-    );
-    assert_eq!(
-        reading(3).nearest(Timestamp::from_nanos(-4)),
-        Timestamp::from_nanos(3)
-    );
+    let reading = |ns| Reading { time: Span::from_nanos(ns), uncertainty: Span::ZERO, fit: 1.0, rows: 1 };
+    assert_eq!(difference(&reading(5), &reading(999_999_999)), Span::from_nanos(6));
+    assert_eq!(difference(&reading(999_999_999), &reading(5)), Span::from_nanos(-6));
+    assert_eq!(difference(&reading(500_000_000), &reading(0)), Span::from_millis(500));
+    assert_eq!(difference(&reading(0), &reading(500_000_000)), Span::from_millis(500));
+    assert_eq!(reading(3).nearest(Timestamp::from_nanos(-4)), Timestamp::from_nanos(3));
     assert_eq!(
         reading(999_999_999).nearest(Timestamp::from_nanos(7_000_000_001)),
         Timestamp::from_nanos(6_999_999_999)

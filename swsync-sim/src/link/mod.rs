@@ -50,10 +50,7 @@ struct Lane {
 
 impl Lane {
     fn new(seed: u64, direction: Direction) -> Self {
-        Self {
-            rng: generator(seed, direction.series()),
-            queue: None,
-        }
+        Self { rng: generator(seed, direction.series()), queue: None }
     }
 }
 
@@ -98,9 +95,7 @@ impl Link {
         if lane.rng.random::<f64>() < self.model.loss {
             return None;
         }
-        let spike = model
-            .spikes
-            .filter(|spikes| lane.rng.random::<f64>() < spikes.probability);
+        let spike = model.spikes.filter(|spikes| lane.rng.random::<f64>() < spikes.probability);
         let queue = self.model.bursts.filter(|_| congested).map(|bursts| {
             let level = lane.queue_at(at, bursts.correlation);
             bursts.median.mul_f64((bursts.sigma * level).exp())
@@ -127,32 +122,23 @@ impl Link {
     fn is_congested(&self, direction: Direction, at: Timestamp<True>) -> bool {
         match self.model.bursts.map(|bursts| bursts.pattern) {
             None => false,
-            Some(BurstPattern::Random {
-                cell: length,
-                probability,
-                min,
-                mean_excess,
-            }) => {
+            Some(BurstPattern::Random { cell: length, probability, min, mean_excess }) => {
                 let (index, within) = cell(at, length);
                 // One that began in the cell before may not have ended.
-                [(index, within), (index.wrapping_sub(1), within + length)]
-                    .into_iter()
-                    .any(|(index, within)| {
+                [(index, within), (index.wrapping_sub(1), within + length)].into_iter().any(
+                    |(index, within)| {
                         let draw = |series| uniform(hash(self.seed, series, index));
                         let start = length.mul_f64(draw(BURSTS + 1));
                         let excess = mean_excess.mul_f64(-(1.0 - draw(BURSTS + 2)).ln());
                         let lasts = (min + excess).min(length);
                         draw(BURSTS) < probability && within >= start && within < start + lasts
-                    })
+                    },
+                )
             }
             Some(BurstPattern::Alternating { every, length }) => {
                 let (turn, within) = cell(at, every);
                 let start = (every - length) / 2;
-                let turn_of = if turn.is_multiple_of(2) {
-                    Direction::ToLeader
-                } else {
-                    Direction::ToClient
-                };
+                let turn_of = if turn.is_multiple_of(2) { Direction::ToLeader } else { Direction::ToClient };
                 direction == turn_of && within >= start && within < start + length
             }
         }
@@ -204,8 +190,7 @@ mod tests {
         let mut link = Link::new(model, seed);
         (0..n)
             .filter_map(|k| {
-                let sent =
-                    Timestamp::from_nanos(1_000_000_000_000) + Span::from_micros(k * spacing_us);
+                let sent = Timestamp::from_nanos(1_000_000_000_000) + Span::from_micros(k * spacing_us);
                 let up = link.delay(Direction::ToLeader, sent)?;
                 let down = link.delay(Direction::ToClient, sent + up + Span::from_micros(40))?;
                 Some((up.as_micros_f64(), down.as_micros_f64()))
@@ -226,19 +211,12 @@ mod tests {
     fn wifi_is_table_iii_of_the_paper() {
         let n = 100_000;
         let all = exchanges(LinkModel::wifi(), 3, n, 3430);
-        let kept: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|(up, down)| up.max(*down) <= 10_000.0)
-            .collect();
+        let kept: Vec<_> = all.iter().copied().filter(|(up, down)| up.max(*down) <= 10_000.0).collect();
 
         let outliers = 1.0 - real(kept.len()) / real(all.len());
         assert!((outliers - 0.0064).abs() < 0.0010, "{outliers}"); // 64 of 10 000
 
-        let (up, down) = (
-            mean(kept.iter().map(|e| e.0)),
-            mean(kept.iter().map(|e| e.1)),
-        );
+        let (up, down) = (mean(kept.iter().map(|e| e.0)), mean(kept.iter().map(|e| e.1)));
         assert!((up - 1878.0).abs() < 15.0, "client to leader {up}");
         assert!((down - 1133.0).abs() < 10.0, "leader to client {down}");
 
@@ -257,11 +235,7 @@ mod tests {
     fn the_shortest_of_few_exchanges_is_not_lucky() {
         // Paper, VI.C: 1.87 ms for K = 300, 0.996 ms for K = 10 000. The median over trials.
         let mut shortest: Vec<f64> = (0..101)
-            .map(|seed| {
-                min(exchanges(LinkModel::wifi(), seed, 300, 3430)
-                    .iter()
-                    .map(|e| e.0 + e.1))
-            })
+            .map(|seed| min(exchanges(LinkModel::wifi(), seed, 300, 3430).iter().map(|e| e.0 + e.1)))
             .collect();
         shortest.sort_by(f64::total_cmp);
         assert!((1780.0..2000.0).contains(&shortest[50]), "{}", shortest[50]);
@@ -271,10 +245,7 @@ mod tests {
     fn ethernet_is_short_and_symmetric() {
         let all = exchanges(LinkModel::ethernet(), 1, 50_000, 20_000);
         assert_eq!(all.len(), 50_000);
-        for delays in [
-            all.iter().map(|e| e.0).collect::<Vec<_>>(),
-            all.iter().map(|e| e.1).collect(),
-        ] {
+        for delays in [all.iter().map(|e| e.0).collect::<Vec<_>>(), all.iter().map(|e| e.1).collect()] {
             assert!((mean(delays.iter().copied()) - 33.7).abs() < 1.0);
             assert!((min(delays.iter().copied()) - 20.0).abs() < 0.5);
         }
@@ -282,11 +253,7 @@ mod tests {
 
     #[test]
     fn ideal_is_constant() {
-        assert!(
-            exchanges(LinkModel::ideal(), 1, 1000, 1000)
-                .iter()
-                .all(|&e| e == (50.0, 50.0))
-        );
+        assert!(exchanges(LinkModel::ideal(), 1, 1000, 1000).iter().all(|&e| e == (50.0, 50.0)));
     }
 
     #[test]
@@ -296,10 +263,7 @@ mod tests {
         let share = real(slow) / real(all.len());
         assert!((0.02..0.12).contains(&share), "{share}");
         // rank correlation of neighbours, which a memoryless link does not have
-        let both = all
-            .windows(2)
-            .filter(|w| w[0].0 > 4000.0 && w[1].0 > 4000.0)
-            .count();
+        let both = all.windows(2).filter(|w| w[0].0 > 4000.0 && w[1].0 > 4000.0).count();
         assert!(real(both) / real(slow) > 0.5);
     }
 
@@ -310,23 +274,14 @@ mod tests {
         let up = all.iter().filter(|e| slow(e.0)).count();
         let down = all.iter().filter(|e| slow(e.1)).count();
         let both = all.iter().filter(|e| slow(e.0) && slow(e.1)).count();
-        assert!(
-            up > 2000 && down > 2000 && both * 10 < up,
-            "{up} {down} {both}"
-        );
+        assert!(up > 2000 && down > 2000 && both * 10 < up, "{up} {down} {both}");
     }
 
     #[test]
     fn loss_is_a_parameter() {
-        let model = LinkModel {
-            loss: 1.0,
-            ..LinkModel::ideal()
-        };
+        let model = LinkModel { loss: 1.0, ..LinkModel::ideal() };
         assert!(exchanges(model, 1, 100, 1000).is_empty());
-        let model = LinkModel {
-            loss: 0.0,
-            ..LinkModel::wifi()
-        };
+        let model = LinkModel { loss: 0.0, ..LinkModel::wifi() };
         assert_eq!(exchanges(model, 1, 10_000, 1000).len(), 10_000);
     }
 

@@ -134,31 +134,20 @@ impl FromStr for LinkModel {
         Self::presets()
             .into_iter()
             .find(|model| model.name == name)
-            .ok_or_else(|| UnknownLink {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownLink { name: name.to_owned() })
     }
 }
 
 /// Retransmissions and scans on WiFi. Fitted to the traces' delays beyond 6 ms, where the two
 /// directions look alike; 0.32 % each way are beyond 10 ms, so 0.64 % of exchanges, as in the paper.
-const WIFI_SPIKES: Spikes = Spikes {
-    probability: 0.0046,
-    floor: Span::from_millis(6),
-    mean_excess: Span::from_millis(11),
-};
+const WIFI_SPIKES: Spikes =
+    Spikes { probability: 0.0046, floor: Span::from_millis(6), mean_excess: Span::from_millis(11) };
 
 impl LinkModel {
     /// All presets.
     #[must_use]
     pub fn presets() -> [Self; 5] {
-        [
-            Self::wifi(),
-            Self::wifi_busy(),
-            Self::wifi_asymmetric(),
-            Self::ethernet(),
-            Self::ideal(),
-        ]
+        [Self::wifi(), Self::wifi_busy(), Self::wifi_asymmetric(), Self::ethernet(), Self::ideal()]
     }
 
     /// `wifi`: the paper's two phones, Table III. Means 1878 us to the leader and 1133 us to the
@@ -187,10 +176,7 @@ impl LinkModel {
                 ..to_client
             },
             to_client,
-            quiet: Some(Quiet {
-                length: Span::from_millis(6),
-                probability: 0.0011,
-            }),
+            quiet: Some(Quiet { length: Span::from_millis(6), probability: 0.0011 }),
             bursts: None,
             loss: 0.002,
         }
@@ -236,10 +222,7 @@ impl LinkModel {
     #[must_use]
     pub fn wifi_asymmetric() -> Self {
         let busy = Self::wifi_busy();
-        let pattern = BurstPattern::Alternating {
-            every: Span::from_secs(15),
-            length: Span::from_secs(5),
-        };
+        let pattern = BurstPattern::Alternating { every: Span::from_secs(15), length: Span::from_secs(5) };
         Self {
             name: "wifi-asymmetric",
             bursts: busy.bursts.map(|bursts| Bursts { pattern, ..bursts }),

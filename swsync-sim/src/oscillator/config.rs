@@ -106,21 +106,13 @@ impl FromStr for OscillatorConfig {
     fn from_str(text: &str) -> Result<Self, OscillatorError> {
         let mut config = Self::default();
         let mut seen = Vec::new();
-        for part in text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (key, value) = part
                 .split_once('=')
                 .map(|(key, value)| (key.trim(), value.trim()))
-                .ok_or_else(|| OscillatorError::NoValue {
-                    part: part.to_owned(),
-                })?;
+                .ok_or_else(|| OscillatorError::NoValue { part: part.to_owned() })?;
             if seen.contains(&key) {
-                return Err(OscillatorError::Duplicate {
-                    key: key.to_owned(),
-                });
+                return Err(OscillatorError::Duplicate { key: key.to_owned() });
             }
             seen.push(key);
             config.set(key, value)?;
@@ -131,11 +123,8 @@ impl FromStr for OscillatorConfig {
 
 impl OscillatorConfig {
     fn set(&mut self, key: &str, value: &str) -> Result<(), OscillatorError> {
-        let bad = |expected| OscillatorError::BadValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            expected,
-        };
+        let bad =
+            |expected| OscillatorError::BadValue { key: key.to_owned(), value: value.to_owned(), expected };
         match key {
             "offset" => self.offset = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?,
             "skew" => self.skew = parse_skew(value).ok_or_else(|| bad(SKEW_FORM))?,
@@ -153,9 +142,7 @@ impl OscillatorConfig {
             }
             "seed" => self.seed = value.parse().map_err(|_| bad(SEED_FORM))?,
             _ => {
-                return Err(OscillatorError::UnknownKey {
-                    key: key.to_owned(),
-                });
+                return Err(OscillatorError::UnknownKey { key: key.to_owned() });
             }
         }
         Ok(())
@@ -164,12 +151,7 @@ impl OscillatorConfig {
 
 impl fmt::Display for OscillatorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "offset={}ns,skew={}ppm",
-            self.offset.as_nanos(),
-            self.skew.as_ppm()
-        )?;
+        write!(f, "offset={}ns,skew={}ppm", self.offset.as_nanos(), self.skew.as_ppm())?;
         write!(f, ",wander={}ppm", self.wander.as_ppm())?;
         if let Some(warm_up) = self.warm_up {
             let tau = warm_up.time_constant.as_nanos();
@@ -193,11 +175,7 @@ fn parse_span(text: &str) -> Option<Span> {
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.len() + fraction.len() == 0
-        || !plain(whole)
-        || !plain(fraction)
-        || fraction.len() > digits
-    {
+    if whole.len() + fraction.len() == 0 || !plain(whole) || !plain(fraction) || fraction.len() > digits {
         return None;
     }
     let nanos: i64 = format!("{whole}{fraction:0<digits$}").parse().ok()?;
@@ -217,10 +195,7 @@ fn parse_warm_up(text: &str) -> Option<WarmUp> {
     let (amount, time_constant) = text.split_once('/')?;
     let amount = parse_skew(amount.trim())?;
     let time_constant = parse_span(time_constant.trim())?;
-    (time_constant > Span::ZERO).then_some(WarmUp {
-        amount,
-        time_constant,
-    })
+    (time_constant > Span::ZERO).then_some(WarmUp { amount, time_constant })
 }
 
 #[cfg(test)]
@@ -235,17 +210,13 @@ mod tests {
     #[test]
     fn all_keys_in_any_order() {
         let config =
-            parse("seed=7, epoch=12s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s")
-                .unwrap();
+            parse("seed=7, epoch=12s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s").unwrap();
         assert_eq!(config.seed, 7);
         assert_eq!(config.epoch, Timestamp::from_nanos(12_000_000_000));
         assert_eq!(config.offset, Span::from_millis(-2500));
         assert!((config.skew.as_ppm() - 31.0).abs() < 1e-9);
         assert!((config.wander.as_ppm() - 0.02).abs() < 1e-12);
-        assert_eq!(
-            config.warm_up.unwrap().time_constant,
-            Span::from_millis(1500)
-        );
+        assert_eq!(config.warm_up.unwrap().time_constant, Span::from_millis(1500));
         assert_eq!(parse("").unwrap(), OscillatorConfig::default());
     }
 
@@ -253,21 +224,8 @@ mod tests {
     fn spans_are_exact_decimals() {
         assert_eq!(parse_span("0.1s"), Some(Span::from_millis(100)));
         assert_eq!(parse_span(".5us"), Some(Span::from_nanos(500)));
-        assert_eq!(
-            parse_span("-1.000000001s"),
-            Some(Span::from_nanos(-1_000_000_001))
-        );
-        for wrong in [
-            "",
-            "s",
-            ".s",
-            "1",
-            "1.5ns",
-            "--1s",
-            "1e3s",
-            "1.-5s",
-            "99999999999999s",
-        ] {
+        assert_eq!(parse_span("-1.000000001s"), Some(Span::from_nanos(-1_000_000_001)));
+        for wrong in ["", "s", ".s", "1", "1.5ns", "--1s", "1e3s", "1.-5s", "99999999999999s"] {
             assert_eq!(parse_span(wrong), None, "{wrong}");
         }
     }
@@ -282,18 +240,10 @@ mod tests {
         assert!(message("drift=3ppm").contains("unknown key `drift`"));
         assert!(message("seed").contains("`seed` has no value"));
         assert!(message("seed=1,seed=2").contains("`seed` is given twice"));
-        for wrong in [
-            "skew=inf ppm",
-            "skew=NaNppm",
-            "wander=-1ppm",
-            "warmup=3ppm",
-            "warmup=3ppm/0s",
-            "seed=-1",
-        ] {
-            assert!(
-                matches!(parse(wrong), Err(OscillatorError::BadValue { .. })),
-                "{wrong}"
-            );
+        for wrong in
+            ["skew=inf ppm", "skew=NaNppm", "wander=-1ppm", "warmup=3ppm", "warmup=3ppm/0s", "seed=-1"]
+        {
+            assert!(matches!(parse(wrong), Err(OscillatorError::BadValue { .. })), "{wrong}");
         }
     }
 

@@ -67,11 +67,7 @@ impl<D> Oscillator<D> {
     #[must_use]
     pub fn new(config: OscillatorConfig) -> Self {
         let wander_at_epoch = wander_ns(&config, config.epoch);
-        Self {
-            config,
-            wander_at_epoch,
-            clock: PhantomData,
-        }
+        Self { config, wander_at_epoch, clock: PhantomData }
     }
 
     /// What it was made from.
@@ -186,8 +182,7 @@ mod tests {
 
     #[test]
     fn offset_holds_at_the_epoch() {
-        let clock =
-            clock("offset=-3ms,skew=40ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=1000s,seed=5");
+        let clock = clock("offset=-3ms,skew=40ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=1000s,seed=5");
         let epoch = at(1_000_000_000_000);
         assert_eq!(clock.error_at(epoch), Span::from_millis(-3));
         // 40 ppm and the beginning of 3 ppm of warm-up

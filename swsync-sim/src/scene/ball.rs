@@ -32,10 +32,7 @@ impl Ball {
         let orbit = layout.orbit();
         let [_, u, v] = paint::yuv(BALL, view);
         Self {
-            centre: (
-                orbit.centre.0 + view.parallax * orbit.max_parallax,
-                orbit.centre.1,
-            ),
+            centre: (orbit.centre.0 + view.parallax * orbit.max_parallax, orbit.centre.1),
             orbit: orbit.radius,
             radius: orbit.ball,
             y: f64::from(paint::luma(BALL, view)),
@@ -56,26 +53,14 @@ impl Ball {
     }
 
     /// Likewise of a chroma plane, in which the ball has the sample `level`.
-    pub(super) fn draw_chroma(
-        &self,
-        shutter: &Shutter,
-        y: usize,
-        out: &mut [u8],
-        dark: &[u8],
-        level: f64,
-    ) {
+    pub(super) fn draw_chroma(&self, shutter: &Shutter, y: usize, out: &mut [u8], dark: &[u8], level: f64) {
         let row = real(2 * y) + 1.0;
-        self.draw(shutter, row, real(2 * y) + 0.5, 2.0, out, dark, |_, _| {
-            level
-        });
+        self.draw(shutter, row, real(2 * y) + 0.5, 2.0, out, dark, |_, _| level);
     }
 
     /// `row` is the height of the samples' middle in luma pixels, `time_row` the row whose exposure
     /// counts, `pitch` the samples' width in luma pixels.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one private routine for both kinds of plane"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one private routine for both kinds of plane")]
     fn draw(
         &self,
         shutter: &Shutter,
@@ -94,10 +79,7 @@ impl Ball {
         let share = 1.0 / real(instants.clone().count());
         for after in instants {
             let (sin, cos) = ball_angle(start + after).sin_cos();
-            let (bx, by) = (
-                self.centre.0 + self.orbit * sin,
-                self.centre.1 - self.orbit * cos,
-            );
+            let (bx, by) = (self.centre.0 + self.orbit * sin, self.centre.1 - self.orbit * cos);
             let dy = row - by;
             let reach = self.radius + pitch;
             if dy.abs() > reach {

@@ -59,31 +59,16 @@ impl I420Buffer {
     pub fn new(layout: &PanelLayout) -> Self {
         let (width, height) = (layout.width(), layout.height());
         let chroma = vec![128; width.div_ceil(2) * height.div_ceil(2)];
-        Self {
-            width,
-            height,
-            y: vec![16; width * height],
-            u: chroma.clone(),
-            v: chroma,
-        }
+        Self { width, height, y: vec![16; width * height], u: chroma.clone(), v: chroma }
     }
 
     /// The planes, to render into.
     pub fn planes_mut(&mut self) -> I420Mut<'_> {
         let half = self.width.div_ceil(2);
         I420Mut {
-            y: PlaneMut {
-                data: &mut self.y,
-                stride: self.width,
-            },
-            u: PlaneMut {
-                data: &mut self.u,
-                stride: half,
-            },
-            v: PlaneMut {
-                data: &mut self.v,
-                stride: half,
-            },
+            y: PlaneMut { data: &mut self.y, stride: self.width },
+            u: PlaneMut { data: &mut self.u, stride: half },
+            v: PlaneMut { data: &mut self.v, stride: half },
         }
     }
 
@@ -97,14 +82,7 @@ impl I420Buffer {
                 let y = 255.0 / 219.0 * (f64::from(*y) - 16.0);
                 let u = (f64::from(self.u[chroma]) - 128.0) / 112.0 * 127.5;
                 let v = (f64::from(self.v[chroma]) - 128.0) / 112.0 * 127.5;
-                rgb.extend(
-                    [
-                        y + 1.402 * v,
-                        y - 0.344_136 * u - 0.714_136 * v,
-                        y + 1.772 * u,
-                    ]
-                    .map(byte),
-                );
+                rgb.extend([y + 1.402 * v, y - 0.344_136 * u - 0.714_136 * v, y + 1.772 * u].map(byte));
             }
         }
         rgb

@@ -122,10 +122,7 @@ impl Scene {
     fn render_luma(&self, shutter: &Shutter, plane: PlaneMut<'_>) {
         let layer = &self.y;
         let frame = shutter.start.as_nanos().cast_unsigned();
-        let rows = plane
-            .data
-            .chunks_mut(plane.stride)
-            .zip(layer.dark.chunks_exact(layer.width));
+        let rows = plane.data.chunks_mut(plane.stride).zip(layer.dark.chunks_exact(layer.width));
         for (y, (out, dark)) in rows.enumerate() {
             let out = &mut out[..layer.width];
             let noise_at = index(real(NOISE_LEN) * crate::noise::uniform(hash(frame, 0, y as u64)));
@@ -146,23 +143,15 @@ impl Scene {
     }
 
     fn render_chroma(&self, shutter: &Shutter, layer: &Layer, plane: PlaneMut<'_>, ball: f64) {
-        let rows = plane
-            .data
-            .chunks_mut(plane.stride)
-            .zip(layer.dark.chunks_exact(layer.width));
+        let rows = plane.data.chunks_mut(plane.stride).zip(layer.dark.chunks_exact(layer.width));
         for (y, (out, dark)) in rows.enumerate() {
             let out = &mut out[..layer.width];
             out.copy_from_slice(dark);
             if let Some(leds) = self.leds_at(2 * y).or_else(|| self.leds_at(2 * y + 1)) {
                 // A sample belongs to two rows, which are exposed one after the other.
-                let (upper, lower) = (
-                    lit_row(shutter, leds, real(2 * y)),
-                    lit_row(shutter, leds, real(2 * y + 1)),
-                );
-                let lit = upper
-                    .into_iter()
-                    .zip(lower)
-                    .map(|(upper, lower)| (upper + lower) / 2.0);
+                let (upper, lower) =
+                    (lit_row(shutter, leds, real(2 * y)), lit_row(shutter, leds, real(2 * y + 1)));
+                let lit = upper.into_iter().zip(lower).map(|(upper, lower)| (upper + lower) / 2.0);
                 let light = layer.light_row(y);
                 for (column, lit) in lit.enumerate().filter(|(_, lit)| *lit > 0.0) {
                     let cell = self.layout.cell(self.layout.fast_led(column, 0));
@@ -215,9 +204,7 @@ fn add_light(out: &mut [u8], light: &[i16], weight: u16) {
 
 fn noise_table(overhang: usize) -> Vec<u8> {
     let draw = |knot| NOISE_SIGMA * crate::noise::gaussian(hash(0x401e, 0, knot));
-    (0..(NOISE_LEN + overhang) as u64)
-        .map(|knot| byte(draw(knot) + 128.0).wrapping_sub(128))
-        .collect()
+    (0..(NOISE_LEN + overhang) as u64).map(|knot| byte(draw(knot) + 128.0).wrapping_sub(128)).collect()
 }
 
 impl Layer {
@@ -229,8 +216,7 @@ impl Layer {
         sample: impl Fn(&Canvas, usize, usize) -> f64,
     ) -> Self {
         let all = |area: Rect| {
-            (area.top..area.bottom())
-                .flat_map(move |y| (area.left..area.right()).map(move |x| (x, y)))
+            (area.top..area.bottom()).flat_map(move |y| (area.left..area.right()).map(move |x| (x, y)))
         };
         let light = |(x, y)| {
             let levels = (sample(lit, x, y) - sample(dark, x, y)).clamp(-MAX_LIGHT, MAX_LIGHT);
@@ -239,14 +225,9 @@ impl Layer {
         Self {
             width,
             height,
-            dark: all(Rect {
-                left: 0,
-                top: 0,
-                width,
-                height,
-            })
-            .map(|(x, y)| byte(sample(dark, x, y)))
-            .collect(),
+            dark: all(Rect { left: 0, top: 0, width, height })
+                .map(|(x, y)| byte(sample(dark, x, y)))
+                .collect(),
             lit_area,
             light: all(lit_area).map(light).collect(),
         }
@@ -262,13 +243,7 @@ impl Layer {
         let need = (self.height - 1) * out.stride + self.width;
         if out.stride < self.width || out.data.len() < need {
             let (len, stride) = (out.data.len(), out.stride);
-            return Err(PlaneError {
-                plane,
-                len,
-                stride,
-                width: self.width,
-                height: self.height,
-            });
+            return Err(PlaneError { plane, len, stride, width: self.width, height: self.height });
         }
         Ok(())
     }

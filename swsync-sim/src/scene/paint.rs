@@ -12,12 +12,8 @@ pub(super) type Rgb = [f64; 3];
 const WALL_TOP: Rgb = [17.0, 20.0, 38.0];
 const WALL_BOTTOM: Rgb = [36.0, 34.0, 58.0];
 /// Out-of-focus lights far behind the panel.
-const LAMPS: [Rgb; 4] = [
-    [70.0, 120.0, 150.0],
-    [140.0, 90.0, 150.0],
-    [160.0, 110.0, 70.0],
-    [60.0, 130.0, 110.0],
-];
+const LAMPS: [Rgb; 4] =
+    [[70.0, 120.0, 150.0], [140.0, 90.0, 150.0], [160.0, 110.0, 70.0], [60.0, 130.0, 110.0]];
 const LAMP_COUNT: u64 = 30;
 /// How much further the far lights move with the camera than the ball does.
 const LAMP_PARALLAX: f64 = 2.5;
@@ -44,11 +40,7 @@ impl Canvas {
         for y in 0..height {
             pixels.extend((0..width).map(|x| colour(real(x) + 0.5, real(y) + 0.5)));
         }
-        Self {
-            width,
-            height,
-            pixels,
-        }
+        Self { width, height, pixels }
     }
 
     /// Lays `colour` over `area` with the opacity that `cover` gives for a pixel's middle.
@@ -70,8 +62,7 @@ impl Canvas {
 
     /// Mean of the 2x2 pixels that share a chroma sample.
     pub(super) fn quad(&self, x: usize, y: usize) -> Rgb {
-        let four =
-            [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| self.pixel(2 * x + dx, 2 * y + dy));
+        let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| self.pixel(2 * x + dx, 2 * y + dy));
         [0, 1, 2].map(|channel| four.iter().map(|pixel| pixel[channel]).sum::<f64>() / 4.0)
     }
 }
@@ -83,8 +74,7 @@ fn mix(a: Rgb, b: Rgb, share: f64) -> Rgb {
 /// Y, U, V of a colour as seen from `view`: BT.601, limited range, which is what GStreamer takes
 /// I420 of up to 576 lines for.
 pub(super) fn yuv(colour: Rgb, view: &View) -> [f64; 3] {
-    let [r, g, b] =
-        [0, 1, 2].map(|channel| (colour[channel] * view.gain[channel]).min(255.0) / 255.0);
+    let [r, g, b] = [0, 1, 2].map(|channel| (colour[channel] * view.gain[channel]).min(255.0) / 255.0);
     [
         16.0 + 65.481 * r + 128.553 * g + 24.966 * b,
         128.0 - 37.797 * r - 74.203 * g + 112.0 * b,
@@ -106,10 +96,7 @@ pub(super) fn paint_dark(layout: &PanelLayout, view: &View) -> Canvas {
         let wall = mix(WALL_TOP, WALL_BOTTOM, y / h);
         wall.map(|channel| channel * (1.0 - 0.45 * corner))
     });
-    paint_lamps(
-        &mut canvas,
-        view.parallax * layout.orbit().max_parallax * LAMP_PARALLAX,
-    );
+    paint_lamps(&mut canvas, view.parallax * layout.orbit().max_parallax * LAMP_PARALLAX);
     paint_housing(&mut canvas, layout);
     paint_leds(&mut canvas, layout, FAST_OFF, SLOW_OFF, 0.0);
     paint_dial(&mut canvas, layout, view);
@@ -136,9 +123,7 @@ fn paint_lamps(canvas: &mut Canvas, shift: f64) {
         canvas.blend(area, colour, |px, py| {
             let distance = (px - x).hypot(py - y);
             // Discs of an open lens: slightly brighter at the rim.
-            (radius + 0.5 - distance).clamp(0.0, 1.0)
-                * strength
-                * (0.75 + 0.25 * (distance / radius).powi(4))
+            (radius + 0.5 - distance).clamp(0.0, 1.0) * strength * (0.75 + 0.25 * (distance / radius).powi(4))
         });
     }
 }
@@ -148,19 +133,12 @@ fn paint_housing(canvas: &mut Canvas, layout: &PanelLayout) {
     let body = layout.leds().outset(layout.pitch() * 2 / 5);
     let corner = pitch * 0.35;
     let soft = pitch * 0.5;
-    let shade = |x: f64, y: f64| {
-        0.55 * (1.0 - rounded(body, corner, x - pitch * 0.06, y - pitch * 0.14) / soft)
-    };
-    canvas.blend(body.outset(layout.pitch()), [4.0, 4.0, 8.0], |x, y| {
-        shade(x, y).min(0.55)
-    });
+    let shade =
+        |x: f64, y: f64| 0.55 * (1.0 - rounded(body, corner, x - pitch * 0.06, y - pitch * 0.14) / soft);
+    canvas.blend(body.outset(layout.pitch()), [4.0, 4.0, 8.0], |x, y| shade(x, y).min(0.55));
     let rim = (pitch * 0.045).max(0.8);
-    canvas.blend(body.outset(2), HOUSING_EDGE, |x, y| {
-        0.5 - rounded(body, corner, x, y)
-    });
-    canvas.blend(body.outset(2), HOUSING, |x, y| {
-        0.5 - rim - rounded(body, corner, x, y)
-    });
+    canvas.blend(body.outset(2), HOUSING_EDGE, |x, y| 0.5 - rounded(body, corner, x, y));
+    canvas.blend(body.outset(2), HOUSING, |x, y| 0.5 - rim - rounded(body, corner, x, y));
 }
 
 /// LEDs in the given colours, with a halo of `glow` in the gaps around each.
@@ -178,44 +156,32 @@ fn paint_led(canvas: &mut Canvas, layout: &PanelLayout, led: Rect, colour: Rgb, 
     let corner = size * 0.24;
     let gap = real(layout.pitch() - led.width).max(1.0);
     if glow > 0.0 {
-        canvas.blend(layout.cell(led), colour, |x, y| {
-            glow * (1.0 - rounded(led, corner, x, y).max(0.0) / gap)
-        });
+        canvas
+            .blend(layout.cell(led), colour, |x, y| glow * (1.0 - rounded(led, corner, x, y).max(0.0) / gap));
     }
-    canvas.blend(led.outset(1), colour, |x, y| {
-        0.5 - rounded(led, corner, x, y)
-    });
+    canvas.blend(led.outset(1), colour, |x, y| 0.5 - rounded(led, corner, x, y));
     if glow > 0.0 {
         // The die in the middle overexposes a little.
         let (cx, cy) = (real(led.left) + size / 2.0, real(led.top) + size / 2.0);
         let white = colour.map(|channel| channel + (255.0 - channel) * 0.55);
-        canvas.blend(led, white, |x, y| {
-            0.75 * (1.0 - ((x - cx).hypot(y - cy) / (size * 0.5)).powi(2))
-        });
+        canvas.blend(led, white, |x, y| 0.75 * (1.0 - ((x - cx).hypot(y - cy) / (size * 0.5)).powi(2)));
     }
 }
 
 fn paint_dial(canvas: &mut Canvas, layout: &PanelLayout, view: &View) {
     let orbit = layout.orbit();
-    let (cx, cy) = (
-        orbit.centre.0 + view.parallax * orbit.max_parallax,
-        orbit.centre.1,
-    );
+    let (cx, cy) = (orbit.centre.0 + view.parallax * orbit.max_parallax, orbit.centre.1);
     let thin = (orbit.radius * 0.018).max(0.6);
     let reach = orbit.radius + orbit.ball + 2.0;
     let area = square_around(cx, cy, reach);
     // The orbit, and a tick every tenth of a second outside of it.
-    let ring =
-        |x: f64, y: f64| 0.55 * (thin / 2.0 + 0.5 - ((x - cx).hypot(y - cy) - orbit.radius).abs());
+    let ring = |x: f64, y: f64| 0.55 * (thin / 2.0 + 0.5 - ((x - cx).hypot(y - cy) - orbit.radius).abs());
     canvas.blend(area, DIAL, ring);
     let tick = |x: f64, y: f64| {
         let distance = (x - cx).hypot(y - cy);
         let turn = (x - cx).atan2(cy - y) / std::f64::consts::TAU * 10.0;
         let across = (turn - turn.round()).abs() * std::f64::consts::TAU / 10.0 * distance;
-        let (inner, outer) = (
-            orbit.radius + orbit.ball * 0.45,
-            orbit.radius + orbit.ball * 0.95,
-        );
+        let (inner, outer) = (orbit.radius + orbit.ball * 0.45, orbit.radius + orbit.ball * 0.95);
         let along = ((distance - inner).min(outer - distance) + 0.5).clamp(0.0, 1.0);
         0.8 * along * (thin * 0.9 + 0.5 - across)
     };

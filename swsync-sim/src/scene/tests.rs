@@ -6,14 +6,8 @@ use swsync_core::time::Timestamp;
 fn shutter(start_ns: i64, exposure_us: i64, height: u32) -> Shutter {
     // an IMX219 at 1080 lines
     let row_time_ns = 3448.0 / 0.1824 * 1080.0 / f64::from(height);
-    let timing = RowTiming {
-        exposure: Span::from_micros(exposure_us),
-        row_time_ns,
-    };
-    Shutter {
-        start: Timestamp::from_nanos(start_ns),
-        timing,
-    }
+    let timing = RowTiming { exposure: Span::from_micros(exposure_us), row_time_ns };
+    Shutter { start: Timestamp::from_nanos(start_ns), timing }
 }
 
 fn picture(scene: &Scene, shutter: &Shutter) -> I420Buffer {
@@ -23,15 +17,8 @@ fn picture(scene: &Scene, shutter: &Shutter) -> I420Buffer {
 }
 
 fn mean(picture: &I420Buffer, layout: &PanelLayout, area: Rect) -> f64 {
-    let rows = picture
-        .y
-        .chunks_exact(layout.width())
-        .take(area.bottom())
-        .skip(area.top);
-    let sum: f64 = rows
-        .flat_map(|row| &row[area.left..area.right()])
-        .map(|&y| f64::from(y))
-        .sum();
+    let rows = picture.y.chunks_exact(layout.width()).take(area.bottom()).skip(area.top);
+    let sum: f64 = rows.flat_map(|row| &row[area.left..area.right()]).map(|&y| f64::from(y)).sum();
     sum / real(area.width * area.height)
 }
 
@@ -43,11 +30,7 @@ fn an_led_is_as_bright_as_it_was_lit_for() {
     let level = |column: usize, start_ns: i64, exposure_us: i64| {
         let mut shutter = shutter(start_ns, exposure_us, 480);
         shutter.timing.row_time_ns = 0.0;
-        mean(
-            &picture(&scene, &shutter),
-            layout,
-            layout.fast_led(column, 4).inset(6),
-        )
+        mean(&picture(&scene, &shutter), layout, layout.fast_led(column, 4).inset(6))
     };
     let (dark, lit) = (level(3, 0, 100), level(0, 0, 100));
     assert!(lit - dark > 80.0, "{lit} {dark}");
@@ -68,16 +51,9 @@ fn the_slow_row_shows_its_own_time() {
     let mut shutter = shutter(7_000_000, 100, 480); // fourth slow LED: 6 ms to 8 ms
     shutter.timing.row_time_ns = 0.0;
     let picture = picture(&scene, &shutter);
-    let levels: Vec<f64> = (0..COLUMNS)
-        .map(|c| mean(&picture, layout, layout.slow_led(c).inset(6)))
-        .collect();
-    assert!(
-        levels
-            .iter()
-            .enumerate()
-            .all(|(column, &level)| (level > 120.0) == (column == 3)),
-        "{levels:?}"
-    );
+    let levels: Vec<f64> =
+        (0..COLUMNS).map(|c| mean(&picture, layout, layout.slow_led(c).inset(6))).collect();
+    assert!(levels.iter().enumerate().all(|(column, &level)| (level > 120.0) == (column == 3)), "{levels:?}");
 }
 
 #[test]
@@ -86,15 +62,10 @@ fn a_long_exposure_smears_the_ball() {
     let bright = |exposure_us| {
         let picture = picture(&scene, &shutter(0, exposure_us, 480));
         let right = picture.y.chunks_exact(640).flat_map(|row| &row[420..]);
-        right.fold((0, 0), |(some, full), &y| {
-            (some + u32::from(y > 90), full + u32::from(y > 175))
-        })
+        right.fold((0, 0), |(some, full), &y| (some + u32::from(y > 90), full + u32::from(y > 175)))
     };
     let (sharp, smeared) = (bright(100), bright(33_000));
-    assert!(
-        smeared.0 > sharp.0 + 100 && smeared.1 < sharp.1,
-        "{sharp:?} {smeared:?}"
-    );
+    assert!(smeared.0 > sharp.0 + 100 && smeared.1 < sharp.1, "{sharp:?} {smeared:?}");
 }
 
 #[test]
@@ -104,18 +75,9 @@ fn planes_without_room_are_refused_and_padding_is_left_alone() {
     let expected = picture(&scene, &shutter);
     let mut padded = (vec![7; 700 * 481], vec![7; 400 * 241], vec![7; 400 * 241]);
     let out = I420Mut {
-        y: PlaneMut {
-            data: &mut padded.0,
-            stride: 700,
-        },
-        u: PlaneMut {
-            data: &mut padded.1,
-            stride: 400,
-        },
-        v: PlaneMut {
-            data: &mut padded.2,
-            stride: 400,
-        },
+        y: PlaneMut { data: &mut padded.0, stride: 700 },
+        u: PlaneMut { data: &mut padded.1, stride: 400 },
+        v: PlaneMut { data: &mut padded.2, stride: 400 },
     };
     scene.render(&shutter, out).unwrap();
     for (row, line) in padded.0.chunks_exact(700).zip(expected.y.chunks_exact(641)) {

@@ -18,10 +18,7 @@ pub struct View {
 
 impl View {
     /// The middle, in neutral colours.
-    pub const CENTRE: Self = Self {
-        parallax: 0.0,
-        gain: [1.0; 3],
-    };
+    pub const CENTRE: Self = Self { parallax: 0.0, gain: [1.0; 3] };
 
     /// The view of camera `index`: eight of them stand side by side from left to right, each with
     /// its own slight tint and brightness.
@@ -48,18 +45,9 @@ mod tests {
     #[test]
     fn views_differ_a_little() {
         let views: Vec<View> = (0..8).map(View::new).collect();
-        assert!(
-            views
-                .windows(2)
-                .all(|pair| pair[0].parallax < pair[1].parallax)
-        );
+        assert!(views.windows(2).all(|pair| pair[0].parallax < pair[1].parallax));
         assert!(views.iter().all(|view| view.parallax.abs() <= 1.0));
-        assert!(
-            views
-                .iter()
-                .flat_map(|view| view.gain)
-                .all(|gain| (0.9..1.1).contains(&gain))
-        );
+        assert!(views.iter().flat_map(|view| view.gain).all(|gain| (0.9..1.1).contains(&gain)));
         assert!((View::new(8).parallax - View::new(0).parallax).abs() < 1e-9);
     }
 }

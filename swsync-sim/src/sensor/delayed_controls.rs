@@ -59,14 +59,8 @@ impl DelayedControls {
     pub(super) fn new(delays: ControlDelays, exposure: u32, frame_length: u32) -> Self {
         let slowest = delays.exposure.max(delays.vblank);
         let initial = Set {
-            exposure: Entry {
-                lines: exposure,
-                updated: false,
-            },
-            frame_length: Entry {
-                lines: frame_length,
-                updated: false,
-            },
+            exposure: Entry { lines: exposure, updated: false },
+            frame_length: Entry { lines: frame_length, updated: false },
         };
         Self {
             exposure_lag: u64::from(slowest - delays.exposure),
@@ -125,26 +119,12 @@ fn take(entry: &mut Entry) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const IMX219: ControlDelays = ControlDelays {
-        exposure: 2,
-        vblank: 2,
-        gain: 1,
-    };
-    const IMX477: ControlDelays = ControlDelays {
-        exposure: 2,
-        vblank: 3,
-        gain: 2,
-    };
-    const NOTHING: Writes = Writes {
-        exposure: None,
-        frame_length: None,
-    };
+    const IMX219: ControlDelays = ControlDelays { exposure: 2, vblank: 2, gain: 1 };
+    const IMX477: ControlDelays = ControlDelays { exposure: 2, vblank: 3, gain: 2 };
+    const NOTHING: Writes = Writes { exposure: None, frame_length: None };
 
     fn both(lines: u32) -> Writes {
-        Writes {
-            exposure: Some(lines),
-            frame_length: Some(lines),
-        }
+        Writes { exposure: Some(lines), frame_length: Some(lines) }
     }
 
     #[test]
@@ -162,20 +142,8 @@ mod tests {
         assert_eq!(queue.frame_started(0), NOTHING);
         queue.push(Some(7), Some(70));
         // Both in effect at frame 4: vblank 1 + 3, exposure 2 + 2.
-        assert_eq!(
-            queue.frame_started(1),
-            Writes {
-                exposure: None,
-                frame_length: Some(70)
-            }
-        );
-        assert_eq!(
-            queue.frame_started(2),
-            Writes {
-                exposure: Some(7),
-                frame_length: None
-            }
-        );
+        assert_eq!(queue.frame_started(1), Writes { exposure: None, frame_length: Some(70) });
+        assert_eq!(queue.frame_started(2), Writes { exposure: Some(7), frame_length: None });
         assert_eq!(queue.frame_started(3), NOTHING);
     }
 

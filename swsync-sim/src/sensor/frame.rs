@@ -47,10 +47,7 @@ impl SensorFrame {
         let lines_per_row = f64::from(self.active_lines) / f64::from(height.max(1));
         Shutter {
             start: self.exposure_start_first_row,
-            timing: RowTiming {
-                exposure: self.exposure,
-                row_time_ns: self.line_time_ns * lines_per_row,
-            },
+            timing: RowTiming { exposure: self.exposure, row_time_ns: self.line_time_ns * lines_per_row },
         }
     }
 }

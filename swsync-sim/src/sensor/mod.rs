@@ -37,9 +37,7 @@ use rand::RngExt;
 use swsync_core::time::{Skew, Span, Timestamp};
 
 pub use frame::SensorFrame;
-pub use model::{
-    ControlDelays, LongExposure, SensorModel, StampJitter, TimestampPoint, UnknownSensor,
-};
+pub use model::{ControlDelays, LongExposure, SensorModel, StampJitter, TimestampPoint, UnknownSensor};
 
 use crate::True;
 use crate::noise::generator;
@@ -112,10 +110,7 @@ impl Register {
     /// The value in effect for `frame`.
     fn at(&self, frame: u64) -> u32 {
         let written = self.0.iter().rev().find(|(from, _)| *from <= frame);
-        written
-            .or(self.0.front())
-            .expect("a register always has a value")
-            .1
+        written.or(self.0.front()).expect("a register always has a value").1
     }
 
     /// Forgets what only frames before `frame` need.
@@ -142,15 +137,13 @@ impl Sensor {
     ) -> Self {
         model.delays.exposure = model.delays.exposure.max(2);
         model.delays.vblank = model.delays.vblank.max(1);
-        let asked_frame_length = controls
-            .frame_duration
-            .map_or(model.frame_length, |duration| model.lines_of(duration));
+        let asked_frame_length =
+            controls.frame_duration.map_or(model.frame_length, |duration| model.lines_of(duration));
         let asked_exposure = model.lines_of(controls.exposure.unwrap_or(DEFAULT_EXPOSURE));
         let frame_length = model.clamp_frame_length(asked_frame_length);
         let exposure = model.clamp_exposure(asked_exposure, frame_length);
         let share = generator(seed, START_UP).random::<f64>();
-        let start_up =
-            (model.max_start_up - model.min_start_up).mul_f64(share) + model.min_start_up;
+        let start_up = (model.max_start_up - model.min_start_up).mul_f64(share) + model.min_start_up;
         Self {
             line_time_ns: model.line_time_ns / (1.0 + skew.as_ratio()),
             queue: DelayedControls::new(model.delays, exposure, frame_length),
@@ -227,11 +220,7 @@ impl Sensor {
         if let Some(frame) = self.ready.front() {
             return frame.delivered_at;
         }
-        let mut cursor = if self.made {
-            self.after(self.cursor)
-        } else {
-            self.cursor
-        };
+        let mut cursor = if self.made { self.after(self.cursor) } else { self.cursor };
         loop {
             let chance = self.chance(cursor.sequence);
             if !chance.dropped {
@@ -244,10 +233,7 @@ impl Sensor {
     /// Exposure and frame length in lines that the last asked controls come to.
     fn target(&self) -> (u32, u32) {
         let frame_length = self.model.clamp_frame_length(self.asked_frame_length);
-        (
-            self.model.clamp_exposure(self.asked_exposure, frame_length),
-            frame_length,
-        )
+        (self.model.clamp_exposure(self.asked_exposure, frame_length), frame_length)
     }
 
     fn chance(&self, sequence: u64) -> Chance {
@@ -262,9 +248,7 @@ impl Sensor {
         if chance.dropped {
             return None;
         }
-        let room = cursor
-            .lines_before
-            .saturating_sub(self.model.exposure_margin);
+        let room = cursor.lines_before.saturating_sub(self.model.exposure_margin);
         let exposure_lines = self.exposure.at(cursor.sequence).min(room);
         let frame_length_lines = self.after(cursor).lines_before;
         let exposure = Span::from_nanos_f64(f64::from(exposure_lines) * self.line_time_ns);
@@ -274,8 +258,7 @@ impl Sensor {
         };
         self.last_delivery = self.delivery(cursor.start, &chance);
         Some(SensorFrame {
-            sequence: u32::try_from(cursor.sequence & u64::from(u32::MAX))
-                .expect("masked to 32 bit"),
+            sequence: u32::try_from(cursor.sequence & u64::from(u32::MAX)).expect("masked to 32 bit"),
             exposure_start_first_row: cursor.start - exposure,
             readout_start: cursor.start,
             exposure,
@@ -303,24 +286,13 @@ impl Sensor {
         if !chance.dropped {
             let writes = self.queue.frame_started(sequence);
             let delays = self.model.delays;
-            let write =
-                |register: &mut Register, lines: Option<u32>, delay: u32, miss: Option<u64>| {
-                    if let (Some(lines), Some(late)) = (lines, miss) {
-                        register.write(sequence + u64::from(delay) + late, lines);
-                    }
-                };
-            write(
-                &mut self.exposure,
-                writes.exposure,
-                delays.exposure,
-                chance.exposure_late,
-            );
-            write(
-                &mut self.frame_length,
-                writes.frame_length,
-                delays.vblank,
-                chance.vblank_late,
-            );
+            let write = |register: &mut Register, lines: Option<u32>, delay: u32, miss: Option<u64>| {
+                if let (Some(lines), Some(late)) = (lines, miss) {
+                    register.write(sequence + u64::from(delay) + late, lines);
+                }
+            };
+            write(&mut self.exposure, writes.exposure, delays.exposure, chance.exposure_late);
+            write(&mut self.frame_length, writes.frame_length, delays.vblank, chance.vblank_late);
         }
         self.cursor = self.after(self.cursor);
         self.made = false;
@@ -364,16 +336,12 @@ impl SensorModel {
             LongExposure::Cut => frame_length,
             LongExposure::ExtendFrame => self.max_frame_length,
         };
-        lines
-            .min(fits.saturating_sub(self.exposure_margin))
-            .max(self.min_exposure)
+        lines.min(fits.saturating_sub(self.exposure_margin)).max(self.min_exposure)
     }
 
     /// A number of lines as metadata gives it: nominal, in whole microseconds, truncated.
     fn reported(&self, lines: u32) -> Span {
-        Span::from_micros(i64::from(num::lines(
-            f64::from(lines) * self.line_time_ns / 1e3,
-        )))
+        Span::from_micros(i64::from(num::lines(f64::from(lines) * self.line_time_ns / 1e3)))
     }
 }
 

@@ -133,9 +133,7 @@ impl FromStr for SensorModel {
         Self::presets()
             .into_iter()
             .find(|model| model.name == name)
-            .ok_or_else(|| UnknownSensor {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownSensor { name: name.to_owned() })
     }
 }
 
@@ -159,11 +157,7 @@ impl SensorModel {
             max_frame_length: 65_535,
             min_exposure: 4,
             exposure_margin: 4,
-            delays: ControlDelays {
-                exposure: 2,
-                vblank: 2,
-                gain: 1,
-            },
+            delays: ControlDelays { exposure: 2, vblank: 2, gain: 1 },
             timestamp_point: TimestampPoint::FirstRowReadout,
             long_exposure: LongExposure::Cut,
             stamp_jitter: StampJitter::INTERRUPT,
@@ -190,11 +184,7 @@ impl SensorModel {
             max_frame_length: 0xffdc,
             min_exposure: 4,
             exposure_margin: 22,
-            delays: ControlDelays {
-                exposure: 2,
-                vblank: 3,
-                gain: 2,
-            },
+            delays: ControlDelays { exposure: 2, vblank: 3, gain: 2 },
             ..Self::imx219()
         }
     }
@@ -213,11 +203,7 @@ impl SensorModel {
             max_frame_length: 0xffff,
             min_exposure: 1,
             exposure_margin: 48,
-            delays: ControlDelays {
-                exposure: 2,
-                vblank: 3,
-                gain: 2,
-            },
+            delays: ControlDelays { exposure: 2, vblank: 3, gain: 2 },
             ..Self::imx219()
         }
     }
@@ -225,12 +211,7 @@ impl SensorModel {
     /// The same sensor without faults: stamps are exact, nothing is dropped, every write arrives.
     #[must_use]
     pub fn without_faults(self) -> Self {
-        Self {
-            stamp_jitter: StampJitter::NONE,
-            drop_probability: 0.0,
-            missed_write_probability: 0.0,
-            ..self
-        }
+        Self { stamp_jitter: StampJitter::NONE, drop_probability: 0.0, missed_write_probability: 0.0, ..self }
     }
 }
 
@@ -243,23 +224,10 @@ mod tests {
         let line_times = [18_903.5, 15_166.7, 13_360.7];
         for (model, line_time) in SensorModel::presets().into_iter().zip(line_times) {
             assert_eq!(model.name.parse::<SensorModel>().unwrap(), model);
-            assert!(
-                (model.line_time_ns - line_time).abs() < 0.1,
-                "{}",
-                model.line_time_ns
-            );
+            assert!((model.line_time_ns - line_time).abs() < 0.1, "{}", model.line_time_ns);
             let period = model.line_time_ns * f64::from(model.frame_length);
-            assert!(
-                (period - 33_333_333.0).abs() < model.line_time_ns,
-                "{period}"
-            );
+            assert!((period - 33_333_333.0).abs() < model.line_time_ns, "{period}");
         }
-        assert!(
-            "imx999"
-                .parse::<SensorModel>()
-                .unwrap_err()
-                .to_string()
-                .contains("`imx999`")
-        );
+        assert!("imx999".parse::<SensorModel>().unwrap_err().to_string().contains("`imx999`"));
     }
 }

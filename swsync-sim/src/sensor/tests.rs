@@ -14,38 +14,23 @@ fn faultless() -> Sensor {
 }
 
 fn duration(micros: i64) -> Controls {
-    Controls {
-        frame_duration: Some(Span::from_micros(micros)),
-        exposure: None,
-    }
+    Controls { frame_duration: Some(Span::from_micros(micros)), exposure: None }
 }
 
 /// Lines from each of `n` frames to the next.
 fn lengths(sensor: &mut Sensor, n: usize) -> Vec<u32> {
-    (0..n)
-        .map(|_| sensor.next_frame().frame_length_lines)
-        .collect()
+    (0..n).map(|_| sensor.next_frame().frame_length_lines).collect()
 }
 
 #[test]
 fn starts_late_and_at_an_arbitrary_phase() {
     let delays: Vec<i64> = (0..200)
         .map(|seed| {
-            let mut sensor = Sensor::new(
-                SensorModel::imx708(),
-                seed,
-                Skew::ZERO,
-                at(0),
-                Controls::default(),
-            );
+            let mut sensor = Sensor::new(SensorModel::imx708(), seed, Skew::ZERO, at(0), Controls::default());
             sensor.next_frame().readout_start.as_nanos()
         })
         .collect();
-    assert!(
-        delays
-            .iter()
-            .all(|ns| (600_000_000..833_400_000).contains(ns))
-    );
+    assert!(delays.iter().all(|ns| (600_000_000..833_400_000).contains(ns)));
     assert!(delays.iter().max() > Some(&790_000_000) && delays.iter().min() < Some(&610_000_000));
 }
 
@@ -55,19 +40,13 @@ fn a_free_running_frame_is_what_the_registers_say() {
     let (first, second) = (sensor.next_frame(), sensor.next_frame());
     assert_eq!((first.sequence, second.sequence), (0, 1));
     // 1763 lines of 18.9035 us
-    assert_eq!(
-        second.readout_start - first.readout_start,
-        Span::from_nanos(33_326_885)
-    );
+    assert_eq!(second.readout_start - first.readout_start, Span::from_nanos(33_326_885));
     assert_eq!(first.reported_frame_duration, Span::from_micros(33_326));
     // 100 us are 5.29 lines, so 5: 94.5 us, of which metadata says 94
     assert_eq!(first.exposure_lines, 5);
     assert_eq!(first.exposure, Span::from_nanos(94_518));
     assert_eq!(first.reported_exposure, Span::from_micros(94));
-    assert_eq!(
-        first.exposure_start_first_row + first.exposure,
-        first.readout_start
-    );
+    assert_eq!(first.exposure_start_first_row + first.exposure, first.readout_start);
     assert_eq!(first.timestamp, first.readout_start);
     // readout of 1080 lines takes 20.4 ms, the ISP 5 ms or more
     assert!(first.delivered_at - first.readout_start > Span::from_micros(25_400));
@@ -89,10 +68,7 @@ fn a_fast_crystal_makes_short_lines() {
     let model = SensorModel::imx219().without_faults();
     let mut sensor = Sensor::new(model, 1, Skew::from_ppm(30.0), at(0), Controls::default());
     let (first, second) = (sensor.next_frame(), sensor.next_frame());
-    assert_eq!(
-        second.readout_start - first.readout_start,
-        Span::from_nanos(33_325_886)
-    );
+    assert_eq!(second.readout_start - first.readout_start, Span::from_nanos(33_325_886));
     assert_eq!(first.reported_frame_duration, Span::from_micros(33_326)); // metadata knows no skew
 }
 
@@ -109,16 +85,10 @@ fn vblank_changes_the_interval_two_frames_after_its_event() {
 fn an_imx477_takes_a_frame_longer() {
     let mut sensor = start(SensorModel::imx477().without_faults());
     let first = sensor.next_frame();
-    let asked = Controls {
-        exposure: Some(Span::from_millis(1)),
-        ..duration(40_000)
-    };
+    let asked = Controls { exposure: Some(Span::from_millis(1)), ..duration(40_000) };
     sensor.queue_controls(first.delivered_at, asked);
     let frames: Vec<_> = (0..5).map(|_| sensor.next_frame()).collect();
-    let lengths: Vec<_> = frames
-        .iter()
-        .map(|frame| frame.frame_length_lines)
-        .collect();
+    let lengths: Vec<_> = frames.iter().map(|frame| frame.frame_length_lines).collect();
     let exposures: Vec<_> = frames.iter().map(|frame| frame.exposure_lines).collect();
     assert_eq!(lengths, [2197, 2197, 2197, 2637, 2637]); // frames 1 to 5
     assert_eq!(exposures, [6, 6, 6, 65, 65]);
@@ -182,16 +152,10 @@ fn requests_are_clamped() {
     let second = sensor.next_frame();
     sensor.queue_controls(
         second.delivered_at,
-        Controls {
-            exposure: Some(Span::from_secs(1)),
-            ..duration(9_000_000)
-        },
+        Controls { exposure: Some(Span::from_secs(1)), ..duration(9_000_000) },
     );
     let frames: Vec<_> = (0..6).map(|_| sensor.next_frame()).collect();
-    let lengths: Vec<_> = frames
-        .iter()
-        .map(|frame| frame.frame_length_lines)
-        .collect();
+    let lengths: Vec<_> = frames.iter().map(|frame| frame.frame_length_lines).collect();
     assert_eq!(lengths, [1112, 1112, 65_535, 65_535, 65_535, 65_535]);
     // The first long exposure lies in the short interval before it, and is cut to fit there.
     let exposures: Vec<_> = frames.iter().map(|frame| frame.exposure_lines).collect();
@@ -204,42 +168,25 @@ fn a_cut_exposure_returns_with_a_longer_frame() {
     let mut push = |asked: Controls| {
         let now = sensor.next_frame().delivered_at;
         sensor.queue_controls(now, asked);
-        (0..5)
-            .map(|_| sensor.next_frame().exposure_lines)
-            .last()
-            .unwrap()
+        (0..5).map(|_| sensor.next_frame().exposure_lines).last().unwrap()
     };
-    assert_eq!(
-        push(Controls {
-            exposure: Some(Span::from_millis(36)),
-            frame_duration: None
-        }),
-        1759
-    );
+    assert_eq!(push(Controls { exposure: Some(Span::from_millis(36)), frame_duration: None }), 1759);
     assert_eq!(push(duration(40_000)), 1904);
 }
 
 #[test]
 fn a_long_exposure_can_extend_the_frame_before() {
-    let model = SensorModel {
-        long_exposure: LongExposure::ExtendFrame,
-        ..SensorModel::imx219().without_faults()
-    };
+    let model =
+        SensorModel { long_exposure: LongExposure::ExtendFrame, ..SensorModel::imx219().without_faults() };
     let mut sensor = start(model);
     let first = sensor.next_frame();
     for exposure in [40_000, 100] {
-        let asked = Controls {
-            exposure: Some(Span::from_micros(exposure)),
-            frame_duration: None,
-        };
+        let asked = Controls { exposure: Some(Span::from_micros(exposure)), frame_duration: None };
         let now = sensor.next_frame().delivered_at;
         sensor.queue_controls(now, asked);
     }
     let frames: Vec<_> = (0..4).map(|_| sensor.next_frame()).collect();
-    let lengths: Vec<_> = frames
-        .iter()
-        .map(|frame| frame.frame_length_lines)
-        .collect();
+    let lengths: Vec<_> = frames.iter().map(|frame| frame.frame_length_lines).collect();
     // Queued after frame 1: written at 2, exposing frame 4, so FS(3) -> FS(4) holds 2116 lines and 4.
     assert_eq!(frames[1].sequence, 4);
     assert_eq!(frames[1].exposure_lines, 2116);
@@ -255,10 +202,7 @@ fn faults_are_as_frequent_as_promised() {
     let frames: Vec<_> = (0..n).map(|_| sensor.next_frame()).collect();
     let drops = i64::from(frames[n - 1].sequence) + 1 - 50_000;
     assert!((25..80).contains(&drops), "{drops}");
-    let mut errors: Vec<i64> = frames
-        .iter()
-        .map(|frame| frame.stamp_error.as_nanos())
-        .collect();
+    let mut errors: Vec<i64> = frames.iter().map(|frame| frame.stamp_error.as_nanos()).collect();
     errors.sort_unstable();
     assert!(errors[n / 2].abs() < 200, "median {} ns", errors[n / 2]);
     let late = |limit: i64| errors.iter().filter(|&&error| error > limit).count();
@@ -287,10 +231,7 @@ fn missed_writes_are_lost_or_late() {
             ref other => panic!("{other:?}"),
         }
     }
-    assert!(
-        (1850..2150).contains(&lost) && (1850..2150).contains(&late),
-        "{lost} lost, {late} late"
-    );
+    assert!((1850..2150).contains(&lost) && (1850..2150).contains(&late), "{lost} lost, {late} late");
 }
 
 #[test]

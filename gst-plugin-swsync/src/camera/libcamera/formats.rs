@@ -23,9 +23,9 @@ pub(super) enum Picture {
 impl Picture {
     fn structure(self) -> gst::Structure {
         match self {
-            Self::Raw(format) => gst::Structure::builder("video/x-raw")
-                .field("format", format.to_str())
-                .build(),
+            Self::Raw(format) => {
+                gst::Structure::builder("video/x-raw").field("format", format.to_str()).build()
+            }
             Self::Jpeg => gst::Structure::new_empty("image/jpeg"),
         }
     }
@@ -42,8 +42,8 @@ const FORMATS: [(PixelFormat, Picture); 8] = [
     (drm(*b"NV12"), Picture::Raw(VideoFormat::Nv12)),
     (drm(*b"YU12"), Picture::Raw(VideoFormat::I420)),
     (drm(*b"YUYV"), Picture::Raw(VideoFormat::Yuy2)),
-    (drm(*b"BG24"), Picture::Raw(VideoFormat::Rgb)), // BGR888
-    (drm(*b"RG24"), Picture::Raw(VideoFormat::Bgr)), // RGB888
+    (drm(*b"BG24"), Picture::Raw(VideoFormat::Rgb)),  // BGR888
+    (drm(*b"RG24"), Picture::Raw(VideoFormat::Bgr)),  // RGB888
     (drm(*b"XR24"), Picture::Raw(VideoFormat::Bgrx)), // XRGB8888
     (drm(*b"XB24"), Picture::Raw(VideoFormat::Rgbx)), // XBGR8888
     (drm(*b"MJPG"), Picture::Jpeg),
@@ -55,11 +55,7 @@ const SLOWEST: (i32, i32) = (1, 1800);
 const FASTEST: (i32, i32) = (1000, 1);
 
 /// A stream's roles, the likeliest first: every pipeline handler knows at least one of them.
-const ROLES: [StreamRole; 3] = [
-    StreamRole::VideoRecording,
-    StreamRole::ViewFinder,
-    StreamRole::StillCapture,
-];
+const ROLES: [StreamRole; 3] = [StreamRole::VideoRecording, StreamRole::ViewFinder, StreamRole::StillCapture];
 
 /// A configuration of one stream to start from.
 pub(super) fn default_configuration(camera: &Camera<'_>) -> Option<CameraConfiguration> {
@@ -83,12 +79,7 @@ pub(super) fn camera_caps(camera: &Camera<'_>, fastest_us: Option<i64>) -> gst::
         };
         let mut taken = listed.clone();
         taken.retain(|&size| try_stream(&mut configuration, pixel, size).is_ok());
-        let single = |size: &Size| SizeRange {
-            min: *size,
-            max: *size,
-            h_step: 1,
-            v_step: 1,
-        };
+        let single = |size: &Size| SizeRange { min: *size, max: *size, h_step: 1, v_step: 1 };
         let range = (taken.len() == listed.len()).then_some(range);
         for range in taken.iter().map(single).chain(range) {
             let width = dimension(range.min.width, range.max.width, range.h_step);
@@ -106,10 +97,7 @@ pub(super) fn camera_caps(camera: &Camera<'_>, fastest_us: Option<i64>) -> gst::
 }
 
 /// The common sizes that the pipeline handler lists for `pixel`, and the range of all sizes.
-fn sizes(
-    configuration: &CameraConfiguration,
-    pixel: PixelFormat,
-) -> Option<(Vec<Size>, SizeRange)> {
+fn sizes(configuration: &CameraConfiguration, pixel: PixelFormat) -> Option<(Vec<Size>, SizeRange)> {
     let stream = configuration.get(0)?;
     let formats = stream.formats();
     let present = formats.pixel_formats().into_iter().any(|p| p == pixel);
@@ -137,10 +125,7 @@ pub(super) fn try_stream(
     if stream.get_pixel_format() == pixel && (got.width, got.height) == (size.width, size.height) {
         Ok(())
     } else {
-        Err(format!(
-            "the nearest it offers is {}",
-            stream.to_string_repr()
-        ))
+        Err(format!("the nearest it offers is {}", stream.to_string_repr()))
     }
 }
 
@@ -173,11 +158,7 @@ fn dimension(min: u32, max: u32, step: u32) -> Option<gst::glib::SendValue> {
 
 /// The refusal of `caps`.
 pub(super) fn refused(camera: &str, caps: &gst::Caps, reason: String) -> CameraError {
-    CameraError::Format {
-        camera: camera.to_owned(),
-        caps: caps.to_string(),
-        reason,
-    }
+    CameraError::Format { camera: camera.to_owned(), caps: caps.to_string(), reason }
 }
 
 /// Fixed caps, parsed.
@@ -202,8 +183,8 @@ impl Wanted {
         let (picture, layout) = match structure.name().as_str() {
             "image/jpeg" => (Picture::Jpeg, None),
             _ => {
-                let info = VideoInfo::from_caps(caps)
-                    .map_err(|_| "neither raw video nor image/jpeg".to_owned())?;
+                let info =
+                    VideoInfo::from_caps(caps).map_err(|_| "neither raw video nor image/jpeg".to_owned())?;
                 (Picture::Raw(info.format()), Some(info))
             }
         };
@@ -213,10 +194,7 @@ impl Wanted {
             .ok_or("no libcamera format has these pixels")?
             .0;
         let side = |name| {
-            let side = structure
-                .get::<i32>(name)
-                .ok()
-                .and_then(|side| u32::try_from(side).ok());
+            let side = structure.get::<i32>(name).ok().and_then(|side| u32::try_from(side).ok());
             side.filter(|side| *side > 0).ok_or(format!("no {name}"))
         };
         let rate = structure
@@ -270,17 +248,12 @@ pub(super) fn copy_picture(
     planes: &[&[u8]],
     buffer: &mut gst::BufferRef,
 ) -> Result<(), String> {
-    let mut frame =
-        VideoFrameRef::from_buffer_ref_writable(buffer, info).map_err(|e| e.to_string())?;
+    let mut frame = VideoFrameRef::from_buffer_ref_writable(buffer, info).map_err(|e| e.to_string())?;
     for plane in 0..frame.n_planes() {
         let index = plane as usize;
-        let source = *planes.get(index).ok_or_else(|| {
-            format!(
-                "the driver gave {} of {} planes",
-                planes.len(),
-                frame.n_planes()
-            )
-        })?;
+        let source = *planes
+            .get(index)
+            .ok_or_else(|| format!("the driver gave {} of {} planes", planes.len(), frame.n_planes()))?;
         let from = plane_stride(info.format(), stride, plane) as usize;
         let to = usize::try_from(frame.plane_stride()[index]).map_err(|e| e.to_string())?;
         let rows = frame.plane_height(plane) as usize;
@@ -289,10 +262,7 @@ pub(super) fn copy_picture(
         let width = from.min(to);
         let needed = (rows.max(1) - 1) * from + width;
         if width == 0 || source.len() < needed {
-            return Err(format!(
-                "plane {plane} has {} bytes, not {needed}",
-                source.len()
-            ));
+            return Err(format!("plane {plane} has {} bytes, not {needed}", source.len()));
         }
         if from == to {
             let all = source.len().min(target.len()).min(rows * from);
@@ -335,26 +305,14 @@ mod tests {
         assert_eq!(jpeg.period, Span::from_nanos(33_366_666));
         for (caps, reason) in [
             ("video/x-raw,format=NV12", "not fixed|neither"),
-            (
-                "video/x-raw,format=NV12,width=[1,9],height=4,framerate=30/1",
-                "not fixed",
-            ),
-            (
-                "video/x-raw,format=GRAY8,width=4,height=4,framerate=30/1",
-                "no libcamera format",
-            ),
-            (
-                "video/x-raw,format=NV12,width=4,height=4,framerate=0/1",
-                "no frame rate",
-            ),
+            ("video/x-raw,format=NV12,width=[1,9],height=4,framerate=30/1", "not fixed"),
+            ("video/x-raw,format=GRAY8,width=4,height=4,framerate=30/1", "no libcamera format"),
+            ("video/x-raw,format=NV12,width=4,height=4,framerate=0/1", "no frame rate"),
             ("image/jpeg,width=4,framerate=30/1", "no height"),
             ("audio/x-raw", "neither"),
         ] {
             let error = fixed(caps).unwrap_err();
-            assert!(
-                reason.split('|').any(|r| error.contains(r)),
-                "{caps}: {error}"
-            );
+            assert!(reason.split('|').any(|r| error.contains(r)), "{caps}: {error}");
         }
     }
 

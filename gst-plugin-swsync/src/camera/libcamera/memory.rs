@@ -61,11 +61,8 @@ impl Planes {
             .iter()
             .map(|memory| memory.map_readable().map_err(|error| error.to_string()))
             .collect::<Result<Vec<_>, _>>()?;
-        let planes: Option<Vec<&[u8]>> = self
-            .planes
-            .iter()
-            .map(|(memory, range)| maps[*memory].get(range.clone()))
-            .collect();
+        let planes: Option<Vec<&[u8]>> =
+            self.planes.iter().map(|(memory, range)| maps[*memory].get(range.clone())).collect();
         Ok(read(&planes.ok_or("a plane is longer than its memory")?))
     }
 }
@@ -75,9 +72,7 @@ pub(super) fn memfd_buffer(sizes: &[u32]) -> io::Result<OwnedFrameBuffer> {
     let files = sizes
         .iter()
         .map(|&size| {
-            let memfd = memfd::MemfdOptions::default()
-                .create("swsync-frame")
-                .map_err(io::Error::other)?;
+            let memfd = memfd::MemfdOptions::default().create("swsync-frame").map_err(io::Error::other)?;
             memfd.as_file().set_len(u64::from(size))?;
             Ok((memfd.into_file(), size))
         })
@@ -117,14 +112,10 @@ mod descriptors {
                 // SAFETY: the allocators take over a descriptor that nobody else owns: our copy.
                 let memory = unsafe {
                     match backing {
-                        Backing::DmaBuf => DmaBufAllocator::new().alloc_dmabuf_with_flags(
-                            ours.into_raw_fd(),
-                            size,
-                            flags,
-                        ),
-                        Backing::Memfd => {
-                            FdAllocator::new().alloc_fd(ours.into_raw_fd(), size, flags)
+                        Backing::DmaBuf => {
+                            DmaBufAllocator::new().alloc_dmabuf_with_flags(ours.into_raw_fd(), size, flags)
                         }
+                        Backing::Memfd => FdAllocator::new().alloc_fd(ours.into_raw_fd(), size, flags),
                     }
                 };
                 memory.map_err(io::Error::other)
@@ -138,22 +129,14 @@ mod descriptors {
         for (file, length) in files {
             let fd = OwnedFd::from(file.try_clone()?);
             given.push((fd.as_raw_fd(), file.metadata()?));
-            planes.push(FrameBufferPlane {
-                fd,
-                offset: 0,
-                length: *length,
-            });
+            planes.push(FrameBufferPlane { fd, offset: 0, length: *length });
         }
         let buffer = OwnedFrameBuffer::new(planes, None)?;
         // libcamera 0.7.0 (the crate) gives up ownership of each descriptor and hands it to a C++
         // constructor that duplicates it: nobody would close ours. A descriptor that still leads to
         // our file, and is not the frame buffer's, is such a left-over; once the crate is
         // repaired there is none.
-        let taken: Vec<RawFd> = buffer
-            .planes()
-            .into_iter()
-            .map(|plane| plane.fd())
-            .collect();
+        let taken: Vec<RawFd> = buffer.planes().into_iter().map(|plane| plane.fd()).collect();
         for (fd, file) in given {
             let left = fs::metadata(format!("/proc/self/fd/{fd}"))
                 .is_ok_and(|at| (at.dev(), at.ino()) == (file.dev(), file.ino()));

@@ -122,13 +122,7 @@ impl LibcameraCamera {
         let (session, description) = service
             .call(move |library| library.open(wanted.as_deref(), mailbox))
             .ok_or_else(|| panicked(name.unwrap_or("libcamera"), "opening it"))??;
-        Ok(Self {
-            session,
-            description,
-            events,
-            state: State::Open,
-            service,
-        })
+        Ok(Self { session, description, events, state: State::Open, service })
     }
 
     /// libcamera's id of the camera.
@@ -182,22 +176,12 @@ impl Camera for LibcameraCamera {
             (Pacing::OnRequest, StampedAt::ExposureStart, period)
         } else {
             let limits = configured.limits;
-            let control =
-                limits.map(|limits| sensor::frame_duration_control(&model, width, limits));
+            let control = limits.map(|limits| sensor::frame_duration_control(&model, width, limits));
             let latency = period * LATENCY_FRAMES;
-            (
-                Pacing::FreeRunning(control),
-                StampedAt::ReadoutStart,
-                latency,
-            )
+            (Pacing::FreeRunning(control), StampedAt::ReadoutStart, latency)
         };
         self.state = State::Configured(configured);
-        Ok(Capabilities {
-            model,
-            pacing,
-            stamped_at,
-            latency,
-        })
+        Ok(Capabilities { model, pacing, stamped_at, latency })
     }
 
     fn start(&mut self) -> Result<(), CameraError> {
@@ -205,8 +189,8 @@ impl Camera for LibcameraCamera {
             return Err(self.failed("starting it", "it is not configured, or streams already"));
         };
         let configured = configured.clone();
-        let pool = picture_pool(&configured.wanted)
-            .map_err(|reason| self.failed("allocating pictures", reason))?;
+        let pool =
+            picture_pool(&configured.wanted).map_err(|reason| self.failed("allocating pictures", reason))?;
         let (idle, planes) = self.with("starting it", Session::start)?;
         let mut streaming = Streaming {
             configured,
@@ -220,11 +204,7 @@ impl Camera for LibcameraCamera {
             gone: None,
         };
         let freely = !self.description.on_request;
-        let in_flight = if freely {
-            std::mem::take(&mut streaming.idle)
-        } else {
-            Vec::new()
-        };
+        let in_flight = if freely { std::mem::take(&mut streaming.idle) } else { Vec::new() };
         self.state = State::Streaming(streaming);
         for request in in_flight {
             self.queue(request);
@@ -304,10 +284,7 @@ impl Camera for LibcameraCamera {
         };
         let configured = streaming.configured.clone();
         if self.service.with(self.session, Session::stop).is_none() {
-            tracing::warn!(
-                camera = self.id(),
-                "libcamera panicked while stopping the camera"
-            );
+            tracing::warn!(camera = self.id(), "libcamera panicked while stopping the camera");
         }
         // All requests are back: they go before their camera may.
         self.events.clear();
@@ -323,11 +300,7 @@ impl Streaming {
     /// How long the next frame may take.
     fn patience(&self) -> Duration {
         let period = self.configured.wanted.period;
-        let span = if self.any_frame {
-            period + STALL
-        } else {
-            period * HIDDEN_AT_START + STALL_AT_START
-        };
+        let span = if self.any_frame { period + STALL } else { period * HIDDEN_AT_START + STALL_AT_START };
         span.to_duration()
     }
 
@@ -341,24 +314,16 @@ impl Streaming {
         let planes = planes.ok_or("the request is not ours")?;
         let mut buffer = match (&self.pool, &self.configured.wanted.layout) {
             (Some(pool), Some(info)) => {
-                let mut buffer = pool
-                    .acquire_buffer(None)
-                    .map_err(|error| error.to_string())?;
+                let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
                 let stride = self.configured.stride;
                 planes.read(|planes| copy_picture(info, stride, planes, buffer.make_mut()))??;
                 buffer
             }
             _ => planes.read(|planes| {
                 let data = planes.first().copied().unwrap_or_default();
-                let used = metadata
-                    .as_ref()
-                    .and_then(|metadata| metadata.planes().get(0));
+                let used = metadata.as_ref().and_then(|metadata| metadata.planes().get(0));
                 let used = used.map_or(0, |plane| plane.bytes_used as usize);
-                let used = if used == 0 {
-                    data.len()
-                } else {
-                    used.min(data.len())
-                };
+                let used = if used == 0 { data.len() } else { used.min(data.len()) };
                 gst::Buffer::from_slice(data[..used].to_vec())
             })?,
         };
@@ -396,24 +361,14 @@ fn picture_pool(wanted: &Wanted) -> Result<Option<gst::BufferPool>, String> {
     let pool = VideoBufferPool::new();
     let mut config = pool.config();
     config.set_params(Some(&wanted.caps), size, 0, 0);
-    pool.set_config(config)
-        .and_then(|()| pool.set_active(true))
-        .map_err(|error| error.to_string())?;
+    pool.set_config(config).and_then(|()| pool.set_active(true)).map_err(|error| error.to_string())?;
     Ok(Some(pool.upcast()))
 }
 
 fn failed(camera: &str, doing: &'static str, reason: impl Display) -> CameraError {
-    CameraError::Failed {
-        camera: camera.to_owned(),
-        doing,
-        reason: reason.to_string(),
-    }
+    CameraError::Failed { camera: camera.to_owned(), doing, reason: reason.to_string() }
 }
 
 fn panicked(camera: &str, doing: &'static str) -> CameraError {
-    failed(
-        camera,
-        doing,
-        "libcamera returned what its binding does not expect",
-    )
+    failed(camera, doing, "libcamera returned what its binding does not expect")
 }

@@ -36,11 +36,7 @@ const MODES: [(&str, RangeInclusive<u32>, f64); 5] = [
 const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
 
 /// How the frame durations of a stream `width` pixels wide can be set, by libcamera's limits.
-pub(super) fn frame_duration_control(
-    model: &str,
-    width: u32,
-    limits: Limits,
-) -> FrameDurationControl {
+pub(super) fn frame_duration_control(model: &str, width: u32, limits: Limits) -> FrameDurationControl {
     // `imx708_wide_noir` is an `imx708`: variants differ in lens and filter only.
     let sensor = model.split('_').next().unwrap_or(model);
     let line_time_ns = MODES
@@ -91,11 +87,7 @@ pub(super) struct Limits {
 
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "one frame takes {} to {} us in this mode",
-            self.min_us, self.max_us
-        )
+        write!(f, "one frame takes {} to {} us in this mode", self.min_us, self.max_us)
     }
 }
 
@@ -114,9 +106,7 @@ pub(super) fn frame_duration_limits(controls: &ControlInfoMap) -> Option<Limits>
 
 /// The sensor's name for people and tables, or `unknown`.
 pub(super) fn model(properties: &PropertyList) -> String {
-    properties
-        .get::<properties::Model>()
-        .map_or_else(|_| "unknown".to_owned(), |model| model.0)
+    properties.get::<properties::Model>().map_or_else(|_| "unknown".to_owned(), |model| model.0)
 }
 
 /// Whether the camera takes a frame whenever a request is queued, instead of running freely.
@@ -157,10 +147,7 @@ impl Controllable {
     pub(super) fn of(controls: &ControlInfoMap) -> Self {
         // `count` would not do: it counts in libcamera's list of all controls there are.
         let has = |id| controls.find(id).is_ok();
-        Self {
-            frame_duration: has(ids::FrameDurationLimits::ID),
-            exposure: has(ids::ExposureTime::ID),
-        }
+        Self { frame_duration: has(ids::FrameDurationLimits::ID), exposure: has(ids::ExposureTime::ID) }
     }
 }
 
@@ -172,9 +159,7 @@ pub(super) fn buffer_metadata<'r>(
 ) -> Option<Immutable<FrameMetadataRef<'r>>> {
     let allocated = request.buffer::<FrameBuffer>(stream);
     let ours = request.buffer::<OwnedFrameBuffer>(stream);
-    allocated
-        .and_then(|buffer| buffer.metadata())
-        .or_else(|| ours.and_then(|buffer| buffer.metadata()))
+    allocated.and_then(|buffer| buffer.metadata()).or_else(|| ours.and_then(|buffer| buffer.metadata()))
 }
 
 /// The frame in `buffer`, with what `request`'s metadata and else the buffer's say of it.
@@ -187,9 +172,7 @@ pub(super) fn frame(
     sequence: &mut Sequence,
 ) -> Option<Frame> {
     let (metadata, raw) = (request.metadata(), buffer_metadata(request, stream));
-    let stamp = metadata
-        .get::<ids::SensorTimestamp>()
-        .map_or(0, |stamp| stamp.0);
+    let stamp = metadata.get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
     let stamp = match &raw {
         Some(raw) if stamp <= 0 => i64::try_from(raw.timestamp()).ok()?,
         _ => stamp,
@@ -223,11 +206,7 @@ impl Sequence {
             (Some(last), Some(raw)) => {
                 let step = (u64::from(raw) + MODULUS - last % MODULUS) % MODULUS;
                 // A count that stands still or runs backwards is none.
-                let step = if (1..MODULUS / 2).contains(&step) {
-                    step
-                } else {
-                    1
-                };
+                let step = if (1..MODULUS / 2).contains(&step) { step } else { 1 };
                 last + step
             }
         };
@@ -253,35 +232,23 @@ mod tests {
 
     #[test]
     fn limits_round_inwards_to_lines() {
-        let limits = Limits {
-            min_us: 20_000,
-            max_us: 40_000,
-        };
+        let limits = Limits { min_us: 20_000, max_us: 40_000 };
         let control = frame_duration_control("imx708_wide", 2304, limits);
         assert!((control.line_time_ns - 13_361.0).abs() < 1e-9);
         // 20 ms / 13.361 us = 1496.9, 40 ms / 13.361 us = 2993.8
-        assert_eq!(
-            (control.min_lines, control.max_lines, control.latency),
-            (1497, 2993, 3)
-        );
+        assert_eq!((control.min_lines, control.max_lines, control.latency), (1497, 2993, 3));
     }
 
     #[test]
     fn a_single_frame_duration_is_one_number_of_lines() {
-        let limits = Limits {
-            min_us: 33_333,
-            max_us: 33_333,
-        };
+        let limits = Limits { min_us: 33_333, max_us: 33_333 };
         let control = frame_duration_control("imx219", 1920, limits);
         assert_eq!((control.min_lines, control.max_lines), (1764, 1764));
     }
 
     #[test]
     fn unknown_sensors_and_modes_are_set_in_microseconds() {
-        let limits = Limits {
-            min_us: 16_666,
-            max_us: i64::MAX,
-        };
+        let limits = Limits { min_us: 16_666, max_us: i64::MAX };
         for (model, width) in [("imx219", 640), ("ov9281", 1280), ("imx708", 1280)] {
             let control = frame_duration_control(model, width, limits);
             assert!((control.line_time_ns - 1_000.0).abs() < 1e-9, "{model}");
@@ -293,11 +260,7 @@ mod tests {
     fn sequences_continue_over_wraps_and_ignore_nonsense() {
         let mut sequence = Sequence::default();
         assert_eq!(sequence.next(Some(u32::MAX - 1)), 0xffff_fffe);
-        assert_eq!(
-            sequence.next(Some(2)),
-            0x1_0000_0002,
-            "four frames, one wrap"
-        );
+        assert_eq!(sequence.next(Some(2)), 0x1_0000_0002, "four frames, one wrap");
         assert_eq!(sequence.next(Some(2)), 0x1_0000_0003, "stands still");
         assert_eq!(sequence.next(Some(0)), 0x1_0000_0004, "runs backwards");
         assert_eq!(sequence.next(None), 0x1_0000_0005);

@@ -76,18 +76,12 @@ impl Service {
                 }
             })
             .map_err(|error| cannot(error.to_string()))?;
-        let started = started
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        let started = started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
         if let Err(error) = started {
             let _ = thread.join();
             return Err(cannot(error.to_string()));
         }
-        *running = Some(Running {
-            users: 1,
-            jobs: jobs.clone(),
-            thread,
-        });
+        *running = Some(Running { users: 1, jobs: jobs.clone(), thread });
         Ok(Self { jobs })
     }
 
@@ -157,11 +151,7 @@ pub(super) struct Library {
 impl Library {
     fn new() -> io::Result<Self> {
         let manager = CameraManager::new()?;
-        Ok(Self {
-            sessions: HashMap::new(),
-            opened: 0,
-            manager,
-        })
+        Ok(Self { sessions: HashMap::new(), opened: 0, manager })
     }
 
     pub(super) fn list(&self) -> Vec<CameraDescription> {
@@ -185,19 +175,12 @@ impl Library {
         let ids: Vec<String> = self.list().into_iter().map(|camera| camera.id).collect();
         let id = match name {
             None => ids.first(),
-            Some(name) => ids
-                .iter()
-                .find(|id| *id == name)
-                .or_else(|| ids.get(name.parse::<usize>().ok()?)),
+            Some(name) => ids.iter().find(|id| *id == name).or_else(|| ids.get(name.parse::<usize>().ok()?)),
         };
         let Some(camera) = id.and_then(|id| self.manager.get(id)) else {
             return Err(CameraError::NotFound {
                 wanted: name.map_or_else(|| "to open".to_owned(), |name| format!("`{name}`")),
-                available: if ids.is_empty() {
-                    NO_CAMERA.to_owned()
-                } else {
-                    ids.join(", ")
-                },
+                available: if ids.is_empty() { NO_CAMERA.to_owned() } else { ids.join(", ") },
             });
         };
         let (session, description) = Session::open(&camera, events)?;

@@ -69,9 +69,7 @@ impl Session {
         events: Arc<Mailbox<Event>>,
     ) -> Result<(Self, Description), CameraError> {
         let id = camera.id().to_owned();
-        let mut camera = camera
-            .acquire()
-            .map_err(|error| busy_or(&id, "acquiring it", error))?;
+        let mut camera = camera.acquire().map_err(|error| busy_or(&id, "acquiring it", error))?;
         let completed = events.clone();
         camera.on_request_completed(move |request| completed.push(Event::Completed(request)));
         let gone = events.clone();
@@ -86,13 +84,8 @@ impl Session {
             on_request,
             caps: camera_caps(&camera, limits.map(|limits| limits.min_us)),
         };
-        let session = Self {
-            camera,
-            description: description.clone(),
-            events,
-            configured: None,
-            streaming: false,
-        };
+        let session =
+            Self { camera, description: description.clone(), events, configured: None, streaming: false };
         Ok((session, description))
     }
 
@@ -107,16 +100,13 @@ impl Session {
         }
         try_stream(&mut configuration, wanted.pixel, wanted.size).map_err(refused)?;
         let fail = |reason: String| failed(&self.description.id, "configuring it", reason);
-        self.camera
-            .configure(&mut configuration)
-            .map_err(|error| fail(error.to_string()))?;
+        self.camera.configure(&mut configuration).map_err(|error| fail(error.to_string()))?;
         let configured = configuration.get(0);
         let stream = configured.and_then(|configured| {
             let layout = (configured.get_stride(), configured.get_buffer_count());
             Some((configured.stream()?, layout))
         });
-        let (stream, (stride, buffers)) =
-            stream.ok_or_else(|| fail("libcamera gives no stream".into()))?;
+        let (stream, (stride, buffers)) = stream.ok_or_else(|| fail("libcamera gives no stream".into()))?;
 
         let limits = sensor::frame_duration_limits(self.camera.controls());
         let us = sensor::to_micros(wanted.period);
@@ -143,20 +133,15 @@ impl Session {
         let Some(configured) = self.configured.clone() else {
             return Err(failed(id, "starting it", "it is not configured"));
         };
-        let requests = requests(&mut self.camera, &configured, self.description.on_request)
-            .map_err(|error| {
+        let requests =
+            requests(&mut self.camera, &configured, self.description.on_request).map_err(|error| {
                 let hint = "may this user open /dev/dma_heap/* (group video)?";
                 failed(id, "allocating frame buffers", format!("{error}; {hint}"))
             })?;
-        let nominal = Controls {
-            frame_duration: Some(configured.wanted.period),
-            exposure: None,
-        };
+        let nominal = Controls { frame_duration: Some(configured.wanted.period), exposure: None };
         let mut controls = ControlList::new();
         sensor::set_controls(&mut controls, nominal, configured.controllable);
-        self.camera
-            .start(Some(&controls))
-            .map_err(|error| busy_or(id, "starting it", error))?;
+        self.camera.start(Some(&controls)).map_err(|error| busy_or(id, "starting it", error))?;
         self.streaming = true;
         Ok(requests)
     }
@@ -198,12 +183,7 @@ fn requests(
                 tracing::info!(%error, "no dma-buf heap: virtual cameras write to memfds");
             });
             let buffers = (0..configured.buffers.max(1)).map(|_| memfd_buffer(&sizes));
-            attach(
-                camera,
-                stream,
-                buffers.collect::<io::Result<Vec<_>>>()?,
-                Backing::Memfd,
-            )
+            attach(camera, stream, buffers.collect::<io::Result<Vec<_>>>()?, Backing::Memfd)
         }
         (Err(error), _) => Err(error),
     }

@@ -202,10 +202,9 @@ impl Placement {
                 }
                 format!("gave no answer, asked {tries} times")
             }
-            Standing::Asked { .. }
-            | Standing::Unanswered { .. }
-            | Standing::Away { .. }
-            | Standing::Done => return Vec::new(),
+            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
+                return Vec::new();
+            }
         };
         self.report(DeviceOutcome::NoAnswer { device: id.clone(), why }).into_iter().collect()
     }
@@ -260,10 +259,8 @@ impl Device {
                 // Its answer may still come, if it left in good order.
                 self.standing = Standing::Away { since: now };
             }
-            Standing::Asked { .. }
-            | Standing::Unanswered { .. }
-            | Standing::Away { .. }
-            | Standing::Done => {}
+            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
+            }
         }
     }
 
@@ -275,20 +272,16 @@ impl Device {
             Standing::Asked { tries } if self.open == 0 => {
                 self.standing = Standing::Unanswered { tries, ask_again_at: now + ASK_AGAIN };
             }
-            Standing::Asked { .. }
-            | Standing::Unanswered { .. }
-            | Standing::Away { .. }
-            | Standing::Done => {}
+            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
+            }
         }
     }
 
     fn ask_again(&mut self, id: &DeviceId, tries: u32) -> Vec<Action> {
         self.standing = Standing::Asked { tries: tries + 1 };
         self.open += self.present.len();
-        let members = self.present.iter().map(|instance| Member {
-            device: id.clone(),
-            instance: instance.clone(),
-        });
+        let members =
+            self.present.iter().map(|instance| Member { device: id.clone(), instance: instance.clone() });
         members.map(Action::AskOrder).collect()
     }
 }

@@ -55,10 +55,7 @@ fn everyone_is_asked_and_answers_once() {
     assert_eq!(reports, [Action::Report(DeviceOutcome::Answered(answer("a")))]);
     assert!(placement.handle_reply(&member("a"), Ok(answer("a"))).is_empty(), "one outcome each");
     let reports = placement.handle_reply(&member("b"), Err("no".into()));
-    assert_eq!(
-        reports,
-        [Action::Report(DeviceOutcome::Refused { device: name("b"), why: "no".into() })]
-    );
+    assert_eq!(reports, [Action::Report(DeviceOutcome::Refused { device: name("b"), why: "no".into() })]);
     assert!(!placement.is_done(now), "nobody has said yet whether there are others");
     hear_roster(&mut placement, "a", &["a", "b"]);
     assert!(!placement.is_done(now));
