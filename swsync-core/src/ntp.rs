@@ -18,7 +18,10 @@ const RIG_FIELD: u16 = 0xF573;
 
 /// Length of swsync's extension field with its header. 28 is the least that a last field without a
 /// MAC may have (RFC 7822 section 7.5.1.4).
-pub const RIG_FIELD_LEN: usize = 28;
+pub const RIG_FIELD_LEN: u16 = 28;
+
+/// Length of a packet with swsync's extension field.
+pub const ENCODED_LEN: usize = HEADER_LEN + RIG_FIELD_LEN as usize;
 
 /// A client's request.
 pub const MODE_CLIENT: u8 = 3;
@@ -119,7 +122,7 @@ pub struct Packet {
 /// The shortest of `packet`'s encodings: 48 bytes, or 76 with the extension field.
 #[must_use]
 pub fn encode(packet: &Packet) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + RIG_FIELD_LEN);
+    let mut bytes = Vec::with_capacity(ENCODED_LEN);
     bytes.push(packet.leap << 6 | 4 << 3 | packet.mode & 7);
     bytes.push(packet.stratum);
     bytes.push(packet.poll.cast_unsigned());
@@ -132,10 +135,10 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
     }
     if let Some(rig) = packet.rig {
         bytes.extend(RIG_FIELD.to_be_bytes());
-        bytes.extend((RIG_FIELD_LEN as u16).to_be_bytes());
+        bytes.extend(RIG_FIELD_LEN.to_be_bytes());
         bytes.extend(rig.timescale.to_be_bytes());
         bytes.extend(rig.uncertainty_ns.to_be_bytes());
-        bytes.resize(HEADER_LEN + RIG_FIELD_LEN, 0);
+        bytes.resize(ENCODED_LEN, 0);
     }
     bytes
 }
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn the_layout_is_rfc_5905s() {
         let bytes = encode(&packet());
-        assert_eq!(bytes.len(), HEADER_LEN + RIG_FIELD_LEN);
+        assert_eq!(bytes.len(), ENCODED_LEN);
         assert_eq!(bytes[0], 0b00_100_100); // leap 0, version 4, mode 4
         assert_eq!(&bytes[12..16], b"SWSY");
         assert_eq!(bytes[24..32], 0x0123_4567_89ab_cdef_u64.to_be_bytes());

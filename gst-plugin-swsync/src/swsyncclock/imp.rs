@@ -192,6 +192,7 @@ fn settings_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt64::builder("sync-timeout")
             .nick("Sync timeout")
             .blurb("Longest wait for synchronization on the way to PAUSED before failing, in nanoseconds")
+            .maximum(i64::MAX.unsigned_abs())
             .default_value(DEFAULT_SYNC_TIMEOUT.nseconds())
             .mutable_ready()
             .build(),

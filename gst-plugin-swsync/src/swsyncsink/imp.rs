@@ -413,14 +413,18 @@ impl SwsyncSink {
     /// Orders `count` frames from the whole rig; `None` where that cannot even be tried.
     fn shoot(&self, delay: Span, count: u32) -> Option<String> {
         let (session, now) = match &*lock(&self.state) {
-            State::Started { session, station, .. } => (session.clone(), station.rig_now()),
+            State::Started { session, station, .. } => {
+                // The station knows rig time once a frame has arrived; the pipeline does before.
+                let clock = || Some(status_of(&self.obj().clock()?).rig_time_ns);
+                (session.clone(), station.rig_now().or_else(clock))
+            }
             State::Stopped => {
                 gst::warning!(CAT, imp = self, "shoot: the element is not started");
                 return None;
             }
         };
         let Some(now) = now else {
-            gst::warning!(CAT, imp = self, "shoot: no frame has arrived, so rig time is unknown");
+            gst::warning!(CAT, imp = self, "shoot: the pipeline has no clock yet, so rig time is unknown");
             return None;
         };
         let id = shoot::new_id();

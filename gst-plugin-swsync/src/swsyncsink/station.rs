@@ -201,7 +201,10 @@ impl Station {
             bytes,
             info: job.frame.info,
         };
-        append_to_manifest(folder, &record)?;
+        append_to_manifest(folder, &record).inspect_err(|_| {
+            // A file that the manifest does not know of is not saved. The first error is what matters.
+            let _ = std::fs::remove_file(path);
+        })?;
         Ok(bytes)
     }
 }

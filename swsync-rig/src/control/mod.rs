@@ -27,6 +27,7 @@ mod order;
 mod placement;
 mod registry;
 mod session;
+mod settling;
 mod time_service;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};

@@ -14,7 +14,7 @@ use super::DeviceOutcome;
 use super::keys::Member;
 use super::members::Change;
 use super::message::Roster;
-use super::session::ROSTERS;
+use super::settling::Settling;
 
 /// How long a device that is gone is waited for. Chosen: Zenoh reconnects within a second or two, and
 /// who asked wants to know soon.
@@ -49,17 +49,7 @@ pub(super) struct Placement {
     give_up_at: Instant,
     timeout: Duration,
     devices: BTreeMap<DeviceId, Device>,
-    /// Devices that others see, and who does.
-    told: BTreeMap<DeviceId, DeviceId>,
-    rosters: Rosters,
-}
-
-/// How many devices were asked whom they see, how many said so, and how many queries have ended.
-#[derive(Debug, Default)]
-struct Rosters {
-    asked: usize,
-    heard: usize,
-    closed: usize,
+    settling: Settling,
 }
 
 #[derive(Debug)]
@@ -90,8 +80,7 @@ impl Placement {
             give_up_at: now + timeout,
             timeout,
             devices: BTreeMap::new(),
-            told: BTreeMap::new(),
-            rosters: Rosters::default(),
+            settling: Settling::default(),
         }
     }
 
@@ -120,8 +109,7 @@ impl Placement {
         device.standing = Standing::Asked { tries: 1 };
         device.open += 1;
         let mut actions = vec![Action::AskOrder(member.clone())];
-        if self.rosters.asked < ROSTERS {
-            self.rosters.asked += 1;
+        if self.settling.handle_seen(&member) {
             actions.push(Action::AskRoster(member));
         }
         actions
@@ -146,15 +134,12 @@ impl Placement {
 
     /// `by` has said whom it sees.
     pub(super) fn handle_roster(&mut self, by: &Member, roster: Roster) {
-        self.rosters.heard += 1;
-        for member in roster.members {
-            self.told.entry(member.device).or_insert_with(|| by.device.clone());
-        }
+        self.settling.handle_roster(&by.device, roster);
     }
 
     /// A query for a roster has ended. Its reply, if there was one, came before.
     pub(super) const fn handle_roster_closed(&mut self) {
-        self.rosters.closed += 1;
+        self.settling.handle_closed();
     }
 
     /// Time has passed. Early calls are no-ops.
@@ -173,12 +158,11 @@ impl Placement {
     /// Those that others see but this session does not.
     fn name_unreachable(&mut self) -> Vec<Action> {
         let mut outcomes = Vec::new();
-        for (device, by) in &self.told {
-            if !self.devices.contains_key(device) {
-                self.devices.insert(device.clone(), Device::new(Standing::Asked { tries: 0 }));
-                let why = format!("seen by {by}, but not reachable from here");
-                outcomes.push(DeviceOutcome::NoAnswer { device: device.clone(), why });
-            }
+        for (device, by) in self.settling.unseen() {
+            let standing = Standing::Asked { tries: 0 };
+            self.devices.entry(device.clone()).or_insert_with(|| Device::new(standing));
+            let why = format!("seen by {by}, but not reachable from here");
+            outcomes.push(DeviceOutcome::NoAnswer { device: device.clone(), why });
         }
         outcomes.into_iter().filter_map(|outcome| self.report(outcome)).collect()
     }
@@ -226,20 +210,13 @@ impl Placement {
             Standing::Away { since } => Some(since + AWAY_GRACE),
             Standing::Asked { .. } | Standing::Done => None,
         });
-        let settle = (!self.is_settled()).then_some(self.settle_until);
+        let settle = (!self.settling.is_settled()).then_some(self.settle_until);
         due.chain(settle).fold(self.give_up_at, Instant::min)
-    }
-
-    /// Whether it is known who is in the rig.
-    fn is_settled(&self) -> bool {
-        self.rosters.heard > 0
-            && self.rosters.closed == self.rosters.asked
-            && self.told.keys().all(|id| self.devices.contains_key(id))
     }
 
     /// Whether everyone has an outcome.
     pub(super) fn is_done(&self, now: Instant) -> bool {
-        (self.is_settled() || now >= self.settle_until) && self.devices.values().all(Device::is_done)
+        (self.settling.is_settled() || now >= self.settle_until) && self.devices.values().all(Device::is_done)
     }
 }
 

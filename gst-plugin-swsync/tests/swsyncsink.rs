@@ -1,0 +1,478 @@
+//! `swsyncsink`: saves what orders name, whole or not at all, and accounts for every frame.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::{CAMERA, LEADER, PATIENCE, Pipeline};
+use gst::prelude::*;
+use swsync_core::control::SyncQuality;
+use swsync_core::grid::FrameGrid;
+use swsync_core::manifest::{FrameInfo, FrameRecord, LockState};
+use swsync_core::time::{Span, Timestamp};
+
+const CAPS: &str = "image/jpeg,width=160,height=120,framerate=30/1";
+/// The frame that is taken "now", when a test begins.
+const NOW: u64 = 50_000_000_000;
+
+/// A rig of this test's own.
+fn rig() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn grid() -> FrameGrid {
+    FrameGrid::new(30, 1).unwrap()
+}
+
+fn time_of(number: u64) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(u64::try_from(grid().instant(number).as_nanos()).unwrap())
+}
+
+/// A sink on a test clock that reads the time of frame `NOW`, with its own rig and folder.
+struct Sink {
+    harness: gst_check::Harness,
+    element: gst::Element,
+    bus: gst::Bus,
+    folder: tempfile::TempDir,
+}
+
+impl Sink {
+    fn with(set: impl FnOnce(&gst::Element, &Path)) -> Self {
+        common::init();
+        let folder = tempfile::tempdir().unwrap();
+        let element = gst::ElementFactory::make("swsyncsink")
+            .property("rig", rig())
+            .property("device-id", "pi")
+            .property("listen", "tcp/127.0.0.1:0")
+            .property("location", folder.path().to_str().unwrap())
+            .build()
+            .unwrap();
+        set(&element, folder.path());
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), None);
+        harness.use_testclock();
+        harness.set_time(time_of(NOW)).unwrap();
+        harness.set_src_caps_str(CAPS);
+        harness.play();
+        Self { harness, element, bus, folder }
+    }
+
+    fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// Pushes a frame that `swsyncsrc` numbered.
+    fn push(&mut self, number: u64) {
+        let mut buffer = gst::Buffer::from_slice(format!("frame {number}"));
+        let info = FrameInfo {
+            number,
+            rig_time_ns: grid().instant(number) + Span::from_micros(3),
+            phase_error_ns: Span::from_micros(3),
+            clock_uncertainty_ns: Some(Span::from_micros(7)),
+            sync: SyncQuality::Synced,
+            lock: LockState::Locked,
+            exposure_ns: Some(Span::from_millis(5)),
+            analogue_gain: Some(2.0),
+            sensor_time_ns: Some(Timestamp::from_nanos(5)),
+        };
+        let writable = buffer.get_mut().unwrap();
+        writable.set_pts(gst::ClockTime::from_nseconds(number % 1_000));
+        gstswsync::meta::attach(writable, &info, grid().period(), true);
+        assert_eq!(self.harness.push(buffer), Ok(gst::FlowSuccess::Ok));
+    }
+
+    fn shoot(&self, delay: Span, count: u32) -> Option<String> {
+        self.element.emit_by_name("shoot", &[&delay.as_nanos(), &count])
+    }
+
+    fn wait_for(&self, name: &str) -> gst::Structure {
+        loop {
+            let message = self.bus.timed_pop_filtered(PATIENCE, &[gst::MessageType::Element]);
+            let structure = message.expect(name).structure().expect("an element message").to_owned();
+            if structure.name() == name {
+                return structure;
+            }
+        }
+    }
+
+    /// The folder of an order's files.
+    fn order(&self, id: &str) -> PathBuf {
+        self.folder.path().join(id).join("pi")
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.element.set_bus(None);
+    }
+}
+
+fn strings(structure: &gst::Structure, field: &str) -> Vec<String> {
+    let array: gst::Array = structure.get(field).unwrap();
+    array.iter().map(|value| value.get().unwrap()).collect()
+}
+
+fn complete(structure: &gst::Structure) -> bool {
+    structure.get("complete").unwrap()
+}
+
+/// Names of the files in `folder` and below.
+fn files(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(files(&entry.path()));
+        } else {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    names
+}
+
+fn manifest(folder: &Path) -> Vec<FrameRecord> {
+    let text = std::fs::read_to_string(folder.join("manifest.jsonl")).unwrap();
+    let mut records: Vec<FrameRecord> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    records.sort_by_key(|record| record.info.number);
+    records
+}
+
+#[test]
+fn frames_of_the_past_are_saved() {
+    let mut sink = Sink::new();
+    for number in NOW - 30..=NOW {
+        sink.push(number);
+    }
+    // The middle between two instants, less a little: frame NOW - 10.
+    let id = sink.shoot(grid().period() * -10 + Span::from_millis(16), 3).expect("an order");
+    let served = sink.wait_for("swsync-served");
+    assert_eq!(served.get::<String>("order").unwrap(), id);
+    assert!(complete(&served), "{served}");
+    assert_eq!(strings(&served, "files").len(), 3);
+    let outcome = sink.wait_for("swsync-order");
+    assert_eq!(outcome.get::<String>("device").unwrap(), "pi");
+    assert!(complete(&outcome), "{outcome}");
+    let done = sink.wait_for("swsync-order-done");
+    assert!(complete(&done) && done.get::<u32>("devices").unwrap() == 1, "{done}");
+
+    let folder = sink.order(&id);
+    let numbers = [NOW - 10, NOW - 9, NOW - 8];
+    let mut expected: Vec<_> = numbers.iter().map(|number| format!("{number}.jpg")).collect();
+    expected.push("manifest.jsonl".into());
+    assert_eq!(files(sink.folder.path()), expected);
+    for (record, number) in manifest(&folder).iter().zip(numbers) {
+        let text = format!("frame {number}");
+        assert_eq!(std::fs::read_to_string(folder.join(&record.file)).unwrap(), text);
+        assert_eq!((record.order.as_str(), record.device.as_str()), (id.as_str(), "pi"));
+        assert_eq!((record.info.number, record.bytes), (number, text.len() as u64));
+        assert_eq!(record.info.phase_error_ns, Span::from_micros(3));
+        assert_eq!((record.info.lock, record.info.sync), (LockState::Locked, SyncQuality::Synced));
+        assert_eq!(record.info.exposure_ns, Some(Span::from_millis(5)));
+    }
+}
+
+#[test]
+fn frames_to_come_are_saved_as_they_come() {
+    let mut sink = Sink::new();
+    sink.push(NOW);
+    let id = sink.shoot(grid().period() * 5, 2).expect("an order");
+    // The order reaches the desk on a thread of its own: frames before its instant change nothing.
+    for number in NOW + 1..=NOW + 6 {
+        sink.push(number);
+    }
+    assert!(complete(&sink.wait_for("swsync-served")));
+    assert!(complete(&sink.wait_for("swsync-order-done")));
+    let numbers: Vec<_> = manifest(&sink.order(&id)).iter().map(|r| r.info.number).collect();
+    assert_eq!(numbers, [NOW + 5, NOW + 6]);
+}
+
+#[test]
+fn what_the_ring_has_lost_is_missed_and_said() {
+    for (property, limit) in [("ring-bytes", 150_u64), ("ring-time", 300_000_000)] {
+        let mut sink = Sink::with(|element, _| element.set_property(property, limit));
+        for number in NOW - 60..=NOW {
+            sink.push(number);
+        }
+        let id = sink.shoot(grid().period() * -40, 1).expect("an order");
+        let served = sink.wait_for("swsync-served");
+        assert!(!complete(&served));
+        let problems = strings(&served, "problems");
+        assert!(problems[0].contains("older than the ring") && problems[0].contains(&NOW.to_string()));
+        assert!(!complete(&sink.wait_for("swsync-order-done")));
+        assert!(!sink.order(&id).exists(), "nothing is written for it");
+    }
+}
+
+#[test]
+fn a_dropped_frame_is_missed_and_the_others_saved() {
+    let mut sink = Sink::new();
+    for number in (NOW - 20..=NOW).filter(|number| *number != NOW - 9) {
+        sink.push(number);
+    }
+    let id = sink.shoot(grid().period() * -10, 3).expect("an order");
+    let served = sink.wait_for("swsync-served");
+    assert_eq!(strings(&served, "problems"), ["the camera dropped this frame"]);
+    let numbers: Vec<_> = manifest(&sink.order(&id)).iter().map(|r| r.info.number).collect();
+    assert_eq!(numbers, [NOW - 10, NOW - 8]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_fails_and_leaves_nothing() {
+    // A file in the place of the device's folder; then a folder in the place of the manifest.
+    for in_the_way in ["pi", "pi/manifest.jsonl/"] {
+        let mut sink = Sink::with(|element, folder| {
+            let pattern = format!("{}/{{device}}/{{frame}}.{{ext}}", folder.display());
+            element.set_property("location", pattern);
+            match in_the_way.strip_suffix('/') {
+                Some(path) => std::fs::create_dir_all(folder.join(path)).unwrap(),
+                None => std::fs::write(folder.join(in_the_way), "").unwrap(),
+            }
+        });
+        let before = files(sink.folder.path());
+        sink.push(NOW);
+        sink.shoot(Span::ZERO, 1).expect("an order");
+        let served = sink.wait_for("swsync-served");
+        assert!(!complete(&served));
+        let problems = strings(&served, "problems");
+        assert!(problems[0].contains("cannot write") && problems[0].contains(".jpg"), "{problems:?}");
+        assert_eq!(files(sink.folder.path()), before, "{in_the_way}");
+    }
+}
+
+#[test]
+fn orders_that_are_open_when_the_device_stops_are_answered() {
+    let mut sink = Sink::new();
+    sink.push(NOW);
+    sink.shoot(Span::ZERO, 3).expect("an order");
+    common::eventually("the first file", || files(sink.folder.path()).len() == 2);
+    sink.element.set_state(gst::State::Null).unwrap();
+    let served = sink.wait_for("swsync-served");
+    assert_eq!(strings(&served, "files").len(), 1);
+    let problems = strings(&served, "problems");
+    assert!(problems.len() == 2 && problems[0].contains("stopped"), "{problems:?}");
+    let done = sink.wait_for("swsync-order-done");
+    assert!(!complete(&done), "{done}");
+}
+
+#[test]
+fn orders_that_cannot_be_placed_are_not() {
+    let mut sink = Sink::new();
+    sink.element.set_clock(None::<&gst::Clock>).unwrap();
+    assert_eq!(sink.shoot(Span::ZERO, 1), None, "rig time is unknown");
+    sink.harness.use_testclock();
+    sink.harness.set_time(time_of(NOW)).unwrap();
+    sink.push(NOW);
+    assert_eq!(sink.shoot(Span::ZERO, 0), None);
+    assert_eq!(sink.shoot(Span::ZERO, u32::MAX), None);
+    assert_eq!(sink.shoot(Span::from_nanos(i64::MIN), 1), None);
+    sink.element.set_state(gst::State::Null).unwrap();
+    assert_eq!(sink.shoot(Span::ZERO, 1), None);
+    assert_eq!(files(sink.folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_flush_keeps_the_ring_and_another_rate_empties_it() {
+    let mut sink = Sink::new();
+    sink.push(NOW - 1);
+    assert!(sink.harness.push_event(gst::event::FlushStart::new()));
+    assert!(sink.harness.push_event(gst::event::FlushStop::new(true)));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    assert!(sink.harness.push_event(gst::event::Segment::new(&segment)));
+    sink.harness.set_src_caps_str(CAPS); // the same again
+    sink.push(NOW);
+    sink.shoot(grid().period() * -1, 1).expect("an order");
+    assert!(complete(&sink.wait_for("swsync-served")));
+
+    sink.harness.set_src_caps_str(&CAPS.replace("30/1", "60/1"));
+    sink.push(NOW + 1);
+    sink.shoot(Span::ZERO, 1).expect("an order");
+    let served = sink.wait_for("swsync-served");
+    assert!(!complete(&served), "frames of 30/s are not numbered as those of 60/s: {served}");
+}
+
+#[test]
+fn caps_without_a_rate_are_refused() {
+    let pipeline = Pipeline::launch(&format!(
+        "fakesrc num-buffers=1 ! capsfilter caps=image/jpeg,width=8,height=8 ! \
+         swsyncsink listen=tcp/127.0.0.1:0 rig={} location={}",
+        rig(),
+        tempfile::tempdir().unwrap().path().display()
+    ));
+    let error = pipeline.try_reach(gst::State::Playing).err().unwrap_or_else(|| pipeline.error());
+    assert!(error.contains("no framerate") && error.contains("image/jpeg"), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (file, good) = (file.display(), folder.path().join("shots"));
+    for (properties, says) in [
+        (format!("location={file}/below"), format!("{file}/below")),
+        (format!("location={file}/{{frame}}"), "cannot write to".into()),
+        ("location=/tmp/{take}/{frame}".into(), "{take}".into()),
+        ("location=/tmp/{device}.jpg".into(), "needs {frame}".into()),
+        (format!("location={} device-id=a/b", good.display()), "device-id".into()),
+        (format!("location={} rig=../x", good.display()), "rig: ".into()),
+        (format!("location={} connect=pi0", good.display()), "tcp/HOST:PORT".into()),
+    ] {
+        let pipeline = Pipeline::launch(&format!(
+            "fakesrc ! swsyncsink listen=tcp/127.0.0.1:0 rig={} device-id=pi {properties}",
+            rig()
+        ));
+        let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
+        assert!(error.contains(&says), "{properties}: {error}");
+    }
+    assert!(files(folder.path()) == ["file"]);
+}
+
+#[test]
+fn two_devices_of_one_name_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = format!(
+        "fakesrc ! swsyncsink listen=tcp/127.0.0.1:0 rig={} device-id=pi location={}",
+        rig(),
+        folder.path().display()
+    );
+    let first = Pipeline::launch(&sink);
+    first.reach(gst::State::Paused);
+    let second = Pipeline::launch(&sink);
+    let error = second.try_reach(gst::State::Paused).unwrap_err();
+    assert!(error.contains("\"pi\"") && error.contains("device-id"), "{error}");
+    drop(first);
+    second.reach(gst::State::Null);
+    second.reach(gst::State::Paused);
+}
+
+#[test]
+fn states_go_up_and_down_in_any_order() {
+    use gst::State::{Null, Paused, Playing, Ready};
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::launch(&format!(
+        "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=30/1 ! \
+         swsyncsink listen=tcp/127.0.0.1:0 rig={} device-id=pi location={}",
+        rig(),
+        folder.path().display()
+    ));
+    for state in [Ready, Null, Paused, Ready, Playing, Paused, Playing, Null, Playing, Ready, Null] {
+        pipeline.reach(state);
+    }
+}
+
+#[test]
+fn eos_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::launch(&format!(
+        "videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48,framerate=30/1 ! \
+         swsyncsink listen=tcp/127.0.0.1:0 rig={} device-id=pi location={}",
+        rig(),
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    pipeline.wait_for_eos();
+}
+
+/// A camera behind an encoder on the clock `c` of its pipeline, sink `name`.
+fn device(name: &str, rig: &str, encoder: &str, folder: &Path) -> String {
+    let source = CAMERA.replace("name=s", &format!("name=s{name} simulated-seed=7"));
+    format!(
+        "{source} ! queue ! {encoder} ! swsyncsink name={name} listen=tcp/127.0.0.1:0 rig={rig} \
+         device-id={name} location={}",
+        folder.display()
+    )
+}
+
+/// Waits until so many cameras deliver frames.
+fn wait_for_locks(pipeline: &Pipeline, cameras: usize) {
+    for _ in 0..cameras {
+        while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
+    }
+}
+
+fn shoot(pipeline: &Pipeline, sink: &str, delay: Span, count: u32) -> String {
+    let id: Option<String> = pipeline.element(sink).emit_by_name("shoot", &[&delay.as_nanos(), &count]);
+    id.expect("an order that can be placed")
+}
+
+#[test]
+fn every_device_saves_the_frame_of_the_same_number() {
+    if !common::installed("jpegenc") {
+        return;
+    }
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let devices = ["a", "b"].map(|name| device(name, &rig, "jpegenc", folder.path()));
+    let pipeline = Pipeline::launch(&format!("{LEADER} {} {}", devices[0], devices[1]));
+    pipeline.reach(gst::State::Playing);
+    let numbers = |id: &str, name: &str| -> Vec<u64> {
+        let records = manifest(&folder.path().join(id).join(name));
+        for record in &records {
+            let picture = std::fs::read(folder.path().join(id).join(name).join(&record.file)).unwrap();
+            assert!(picture.starts_with(&[0xff, 0xd8]) && picture.ends_with(&[0xff, 0xd9]));
+            assert_eq!(record.info.lock, LockState::Locked, "{record:?}");
+            assert_eq!(record.info.number, grid().nearest(record.info.rig_time_ns));
+        }
+        records.iter().map(|record| record.info.number).collect()
+    };
+    wait_for_locks(&pipeline, 2);
+    // The second order is of the past and needs both rings full enough.
+    for (delay, count) in [(Span::from_millis(700), 3), (Span::from_millis(-200), 2)] {
+        let id = shoot(&pipeline, "a", delay, count);
+        let done = pipeline.wait_for_structure("swsync-order-done");
+        assert!(complete(&done), "{done}");
+        assert_eq!(done.get::<u32>("devices").unwrap(), 2);
+        assert_eq!(numbers(&id, "a").len(), count as usize);
+        assert_eq!(numbers(&id, "a"), numbers(&id, "b"));
+    }
+}
+
+#[test]
+fn encoded_frames_keep_their_numbers() {
+    for (encoder, element) in [
+        ("x264enc speed-preset=ultrafast tune=zerolatency", "x264enc"),
+        ("openh264enc", "openh264enc"),
+    ] {
+        if !common::installed(element) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline =
+            Pipeline::launch(&format!("{LEADER} {}", device("a", &rig(), encoder, folder.path())));
+        pipeline.reach(gst::State::Playing);
+        wait_for_locks(&pipeline, 1);
+        let id = shoot(&pipeline, "a", Span::from_millis(300), 5);
+        let done = pipeline.wait_for_structure("swsync-order-done");
+        assert!(complete(&done), "{encoder}: {done}");
+        let records = manifest(&folder.path().join(&id).join("a"));
+        assert_eq!(records.len(), 5);
+        for (record, number) in records.iter().zip(records[0].info.number..) {
+            assert_eq!(record.info.number, number);
+            assert!(record.info.phase_error_ns.abs() < Span::from_millis(1), "{record:?}");
+            assert!(record.info.exposure_ns.is_some() && record.file.ends_with(".h264"), "{record:?}");
+        }
+    }
+}
+
+#[test]
+fn frames_of_other_sources_are_numbered_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=30/1 ! \
+         swsyncsink name=a listen=tcp/127.0.0.1:0 rig={} device-id=a location={}",
+        rig(),
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let before = swsync_rig::clock::wall_clock().as_nanos();
+    let id = shoot(&pipeline, "a", Span::from_millis(500), 1);
+    assert!(complete(&pipeline.wait_for_structure("swsync-order-done")));
+    let records = manifest(&folder.path().join(&id).join("a"));
+    let info = records[0].info;
+    assert!((info.rig_time_ns.as_nanos() - before).abs() < 60_000_000_000, "{info:?}");
+    assert_eq!((info.sync, info.lock), (SyncQuality::Leading, LockState::Free));
+    assert!(records[0].file.ends_with(".raw"));
+}

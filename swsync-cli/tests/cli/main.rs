@@ -1,0 +1,5 @@
+//! The `swsync` command, as a process, against devices without cameras in this one.
+
+mod rig;
+mod shoot;
+mod status;

@@ -1,0 +1,224 @@
+//! Rigs of devices without cameras, on loopback, and the real binary to ask them.
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use swsync_core::control::{Answer, ClockStatus, Fate, FrameAnswer, FrameStatus, Name, Status, SyncQuality};
+use swsync_core::grid::FrameGrid;
+use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::order::Order;
+use swsync_core::time::{Span, Timestamp};
+use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
+
+/// What a device does with orders.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    /// Saves every frame.
+    Save,
+    /// Saves the first frame and misses the others; all of them, if there is only one.
+    Miss,
+    /// Answers never.
+    Hang,
+}
+
+/// A device's side of the control plane.
+pub struct Handler {
+    id: Name,
+    does: Does,
+    quality: SyncQuality,
+    orders: Mutex<Vec<Order>>,
+    held: Mutex<Vec<Reply>>,
+}
+
+/// Rig time is far from the host's, so that a test notices which of them is used.
+const RIG_EPOCH: Timestamp<swsync_core::time::Rig> = Timestamp::from_nanos(1_900_000_000_000_000_000);
+
+fn frame(number: u64) -> FrameInfo {
+    FrameInfo {
+        number,
+        rig_time_ns: grid().instant(number) + Span::from_micros(-4),
+        phase_error_ns: Span::from_micros(-4),
+        clock_uncertainty_ns: Some(Span::from_micros(21)),
+        sync: SyncQuality::Synced,
+        lock: LockState::Locked,
+        exposure_ns: None,
+        analogue_gain: None,
+        sensor_time_ns: None,
+    }
+}
+
+fn grid() -> FrameGrid {
+    FrameGrid::new(30, 1).unwrap()
+}
+
+impl Handler {
+    fn fate(&self, index: u64, number: u64, order: &Order) -> Fate {
+        if self.does == Does::Miss && (index > 0 || order.count() == 1) {
+            return Fate::Missed { why: "the camera dropped this frame".into() };
+        }
+        Fate::Saved {
+            file: format!("{}/{}/{number}.jpg", order.id(), self.id),
+            bytes: 1234,
+            info: frame(number),
+        }
+    }
+}
+
+impl DeviceHandler for Handler {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        self.orders.lock().unwrap().push(order.clone());
+        if self.does == Does::Hang {
+            self.held.lock().unwrap().push(reply);
+            return;
+        }
+        let first = grid().nearest(order.at());
+        let frames = (0..u64::from(order.count()))
+            .map(|index| FrameAnswer {
+                number: Some(first + index),
+                fate: self.fate(index, first + index, &order),
+            })
+            .collect();
+        reply.send(&Answer { order: order.id().clone(), device: self.id.clone(), frames });
+    }
+
+    fn status(&self) -> Status {
+        let number = grid().nearest(RIG_EPOCH);
+        Status {
+            device: self.id.clone(),
+            software: "test".into(),
+            clock: Some(ClockStatus {
+                quality: self.quality,
+                rig_time_ns: RIG_EPOCH,
+                offset_ns: Span::from_millis(1500),
+                uncertainty_ns: Some(Span::from_micros(21)),
+                skew_ppm: 0.5,
+                round_trip_ns: None,
+            }),
+            frames: Some(FrameStatus {
+                newest: frame(number),
+                ring_frames: 61,
+                ring_bytes: 6_000_000,
+                oldest: number - 60,
+            }),
+            open_orders: self.held.lock().unwrap().len(),
+            saved: 5,
+            missed: 0,
+        }
+    }
+}
+
+/// A device in a rig.
+pub struct Device {
+    handler: Arc<Handler>,
+    _membership: Membership,
+}
+
+impl Device {
+    pub fn orders(&self) -> Vec<Order> {
+        self.handler.orders.lock().unwrap().clone()
+    }
+}
+
+/// A rig with a port of its own.
+pub struct Rig {
+    name: String,
+    endpoint: String,
+    devices: Vec<Device>,
+}
+
+static RIGS: AtomicU32 = AtomicU32::new(0);
+
+impl Rig {
+    pub fn new() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let name = format!("rig-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
+        Self { name, endpoint: format!("tcp/{free}"), devices: Vec::new() }
+    }
+
+    pub fn with(self, id: &str, does: Does) -> Self {
+        self.with_clock(id, does, SyncQuality::Synced)
+    }
+
+    /// The first device is the one that others connect to.
+    pub fn with_clock(mut self, id: &str, does: Does, quality: SyncQuality) -> Self {
+        let endpoint = vec![self.endpoint.clone()];
+        let (listen, connect) =
+            if self.devices.is_empty() { (endpoint, Vec::new()) } else { (Vec::new(), endpoint) };
+        let config = RigConfig { rig: Name::new(&self.name).unwrap(), listen, connect };
+        let id = Name::new(id).unwrap();
+        let handler = Arc::new(Handler {
+            id: id.clone(),
+            does,
+            quality,
+            orders: Mutex::default(),
+            held: Mutex::default(),
+        });
+        let membership = Session::open_unshared(&config).unwrap().join(id, handler.clone()).unwrap();
+        self.devices.push(Device { handler, _membership: membership });
+        self
+    }
+
+    pub fn device(&self, index: usize) -> &Device {
+        &self.devices[index]
+    }
+
+    /// The command, set up to ask this rig.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = swsync(args);
+        command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(&mut self.command(args))
+    }
+}
+
+/// The command.
+pub fn swsync(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swsync"));
+    command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
+    command
+}
+
+/// What it said, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(command: &mut Command) -> Self {
+        command.output().unwrap().into()
+    }
+
+    /// The cells of the row that begins with `device`.
+    pub fn row(&self, device: &str) -> Vec<&str> {
+        let rows = self.stdout.lines().map(|line| line.split("  ").map(str::trim));
+        let mut rows = rows.map(|cells| cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>());
+        rows.find(|cells| cells.first() == Some(&device))
+            .unwrap_or_else(|| panic!("no row of {device} in {self:#?}"))
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("ended by itself"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Generous: only a failing test waits this long.
+pub const TIMEOUT: Duration = Duration::from_secs(30);

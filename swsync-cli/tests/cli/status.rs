@@ -1,0 +1,101 @@
+//! `swsync status` and `swsync lab relay`.
+
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::process::Stdio;
+use std::time::Instant;
+
+use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
+use swsync_core::control::SyncQuality;
+
+#[test]
+fn a_row_for_every_device() {
+    let rig = Rig::new().with_clock("leader", Does::Save, SyncQuality::Leading).with_clock(
+        "lost",
+        Does::Save,
+        SyncQuality::Holdover,
+    );
+    let begin = Instant::now();
+    let ran = rig.run(&["status"]);
+    println!("{:?} from start to end\n{}", begin.elapsed(), ran.stdout);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    let expected = [
+        "leader",
+        "leading",
+        "1.500000",
+        "21.0",
+        "+0.500",
+        "locked",
+        "-4.0",
+        "2.0 s, 6.00 MB",
+        "0",
+        "5",
+        "0",
+    ];
+    assert_eq!(ran.row("leader"), expected);
+    assert_eq!(ran.row("lost")[1], "holdover");
+    assert!(ran.stdout.ends_with("1 of 2 devices ready\n"), "{ran:#?}");
+}
+
+#[test]
+fn json_says_what_the_devices_said() {
+    let rig = Rig::new().with("a", Does::Save);
+    let json = rig.run(&["status", "--json"]).json();
+    assert_eq!(json["devices"][0]["ready"], true);
+    assert_eq!(json["devices"][0]["status"]["clock"]["uncertainty_ns"], 21_000);
+}
+
+#[test]
+fn nobody_there_is_3() {
+    let ran = Rig::new().run(&["status"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{ran:#?}");
+    assert_eq!(Ran::of(&mut swsync(&["status", "--every", "1s"])).code, 2, "--every needs --watch");
+}
+
+#[test]
+fn watching_goes_on_until_nobody_looks() {
+    let rig = Rig::new().with("a", Does::Save);
+    let mut child = rig
+        .command(&["status", "--watch", "--every", "10ms", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let json: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(json["devices"][0]["device"], "a");
+    }
+    drop(lines); // as `| head` does
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.stderr, "", "no panic");
+}
+
+#[test]
+fn a_relay_passes_datagrams_on() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let to = server.local_addr().unwrap().to_string();
+    let mut child = swsync(&["lab", "relay", "--listen", "127.0.0.1:0", "--to", &to, "--link", "ideal"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.strip_prefix("relaying from ").unwrap().split(' ').next().unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"hello", address).unwrap();
+    let mut buffer = [0; 9];
+    assert_eq!(server.recv_from(&mut buffer).unwrap().0, 5);
+
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(child.wait().unwrap().success());
+    let last = lines.next().unwrap().unwrap();
+    assert!(last.starts_with("1 datagrams passed on ("), "{last}");
+
+    let ran =
+        Ran::of(&mut swsync(&["lab", "relay", "--listen", "127.0.0.1:0", "--to", &to, "--link", "wlan"]));
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    assert!(ran.stderr.contains("wifi-busy"), "{ran:#?}");
+}

@@ -1,0 +1,169 @@
+//! Processes that end with their test.
+
+use std::env;
+use std::fs::{self, File};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Generous: only a failing test waits this long.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where what cargo has built lies: this test is in `target/<profile>/deps`.
+static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = env::current_exe().expect("this executable has a path");
+    test.ancestors().nth(2).expect("it is two folders deep").to_owned()
+});
+
+/// The environment in which GStreamer finds the plugin: what `./x` has set, or else made here.
+static GSTREAMER: LazyLock<Vec<(&str, PathBuf)>> = LazyLock::new(|| {
+    if env::var_os("GST_PLUGIN_PATH").is_some() {
+        return Vec::new();
+    }
+    // A folder with nothing else in it: GStreamer would look through all of the target folder.
+    let folder = BUILT.join("end-to-end");
+    let plugins = folder.join("plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    let link = plugins.join("libgstswsync.so");
+    let _ = fs::remove_file(&link); // of an earlier run, if there was one
+    symlink(built("libgstswsync.so"), link).unwrap();
+    let environment = vec![("GST_PLUGIN_PATH", plugins), ("GST_REGISTRY", folder.join("registry.bin"))];
+    // Takes stock once, rather than in each process.
+    let mut inspect = Command::new("gst-inspect-1.0");
+    let output = inspect.arg("swsync").envs(environment.iter().cloned()).output().unwrap();
+    assert!(output.status.success(), "GStreamer cannot load the plugin: {output:?}");
+    environment
+});
+
+/// A file that cargo makes of another package of this workspace.
+pub fn built(name: &str) -> PathBuf {
+    let path = BUILT.join(name);
+    assert!(
+        path.is_file(),
+        "there is no {}: cargo builds only what is tested, so build the whole workspace first (cargo \
+         build --workspace; `./x test` does)",
+        path.display()
+    );
+    path
+}
+
+/// A file of the checkout.
+pub fn source(path: &str) -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    tests.parent().unwrap().join(path)
+}
+
+/// A command to run in the environment of this build.
+pub fn command(program: impl AsRef<Path>) -> Command {
+    // It ends with the test, even where that is killed.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref()).envs(GSTREAMER.iter().cloned());
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("SWSYNC_") || name == "GST_DEBUG_FILE") {
+            command.env_remove(name);
+        }
+    }
+    command.env("GST_DEBUG_NO_COLOR", "1");
+    command
+}
+
+/// A TCP endpoint on loopback where nobody listens.
+pub fn free_endpoint() -> String {
+    format!("tcp/{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+/// A UDP port on loopback where nobody listens.
+pub fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Tries until `attempt` has something, and panics with `what` was waited for where it takes too long.
+pub fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running process; killed when dropped. Of a failing test's, what it said is shown.
+pub struct Process {
+    name: String,
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Process {
+    /// Starts `command`; what it says goes to files named after `name` in `folder`.
+    pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let [out, err] = ["out", "err"].map(|stream| folder.join(format!("{name}.{stream}")));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { name: name.into(), child, out, err }
+    }
+
+    /// Panics if it has ended.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} has ended: {status}", self.name);
+        }
+    }
+
+    /// Sends it `signal`.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> Ended {
+        let status = poll(&self.name.clone(), || self.child.try_wait().unwrap());
+        Ended { code: status.code(), out: read(&self.out), err: read(&self.err) }
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended; a child that was not waited for keeps its id.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- {}\n{}\n{}", self.name, read(&self.out), read(&self.err));
+        }
+    }
+}
+
+impl Ended {
+    /// Asserts that it failed by itself, and that it said all of `words`.
+    pub fn assert_failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        for word in words {
+            assert!(self.err.contains(word) || self.out.contains(word), "{word:?} in {self:#?}");
+        }
+    }
+}

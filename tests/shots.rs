@@ -1,0 +1,199 @@
+//! Orders to rigs of the shipped pipelines.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use swsync_core::control::{Fate, FrameAnswer};
+use swsync_core::manifest::{FrameInfo, FrameRecord, LockState};
+use swsync_core::time::Span;
+
+use crate::panel;
+use crate::process::{Ended, poll};
+use crate::rig::{Lab, Rig, Shot};
+
+/// Most time between pictures of one instant. Simulated cameras stamp and align to tens of us on an
+/// idle machine; a frame of another number would be 33,000 us off.
+const MAX_SPREAD: Span = Span::from_micros(250);
+
+#[test]
+fn a_rig_shoots_ahead_and_back() {
+    let lab = Lab::alone();
+    let rig = lab.rig(&["left", "right"]);
+    assert_one_instant(&rig, &rig.shoot(&["--in", "700ms"]));
+    assert_one_instant(&rig, &rig.shoot(&["--ago", "500ms"]));
+}
+
+#[test]
+fn a_rig_that_found_itself_by_multicast_shoots() {
+    if !crate::is_set("SWSYNC_NETNS", "discovery, as it sends multicast on every interface") {
+        return;
+    }
+    let lab = Lab::alone().discovering();
+    let rig = lab.rig(&["left", "right"]);
+    assert_one_instant(&rig, &rig.shoot(&[]));
+}
+
+#[test]
+fn malformed_datagrams_at_the_leader_harm_no_client() {
+    let lab = Lab::alone();
+    let rig = lab.rig(&["left"]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(lab.time_address()).unwrap();
+    for datagram in malformed_datagrams() {
+        // Refused means that nobody listens any more.
+        socket.send(&datagram).unwrap();
+    }
+    assert_one_instant(&rig, &rig.shoot(&[]));
+    let statuses = rig.statuses();
+    assert!(statuses.len() == 2 && statuses.iter().all(|status| status.is_ready()), "{statuses:#?}");
+}
+
+#[test]
+fn a_client_killed_during_an_order_is_named_and_the_others_save() {
+    let lab = Lab::alone();
+    let mut rig = lab.rig(&["left", "victim"]);
+    let shoot = rig.swsync(&["shoot", "--in", "3s"]);
+    poll("the order is with all", || {
+        let statuses = rig.statuses();
+        (statuses.len() == 3 && statuses.iter().all(|status| status.open_orders == 1)).then_some(())
+    });
+    let victim = rig.take_last();
+    victim.signal(Signal::KILL);
+    assert_eq!(victim.wait().code, None, "killed");
+    let ended = shoot.wait();
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(row(&ended, "victim").contains("no answer"), "{ended:#?}");
+    for device in ["leader", "left"] {
+        assert!(row(&ended, device).contains("saved"), "{ended:#?}");
+    }
+    assert!(ended.out.contains("NOT all saved: 2 of 3"), "{ended:#?}");
+    let files = files_below(&lab.path("shots"));
+    assert_eq!(files.iter().filter(|file| is_picture(file)).count(), 2, "{files:?}");
+    assert_only_whole_files(&files);
+}
+
+#[test]
+fn a_pipeline_interrupted_during_an_order_leaves_whole_files() {
+    let lab = Lab::alone();
+    let mut rig = lab.rig(&["victim"]);
+    let shoot = rig.swsync(&["shoot", "--in", "200ms", "--count", "120", "--id", "burst", "--json"]);
+    let folder = lab.path("shots/burst/victim");
+    poll("the burst is being written", || {
+        let pictures = fs::read_dir(&folder).ok()?.filter(|file| is_picture(&file.as_ref().unwrap().path()));
+        (pictures.count() >= 5).then_some(())
+    });
+    let victim = rig.take_last();
+    victim.signal(Signal::INT);
+    let ended = victim.wait();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+
+    let ended = shoot.wait();
+    let shot = Shot::of(&ended);
+    assert_eq!(shot.code, Some(1), "{ended:#?}");
+    assert_eq!(saved(shot.frames("leader")).len(), 120, "{ended:#?}");
+    let frames = shot.frames("victim");
+    let saved = saved(frames);
+    assert!(saved.len() >= 5 && frames.len() == 120, "every frame is accounted for: {ended:#?}");
+    let files: BTreeSet<_> = files_below(&folder).into_iter().filter(|file| is_picture(file)).collect();
+    assert_eq!(files, saved.iter().map(|(file, _)| file.clone()).collect(), "what it said and did agree");
+    for (file, info) in &saved {
+        assert_eq!(record(&shot, "victim", file).info, *info);
+    }
+    assert_only_whole_files(&files_below(&lab.path("shots")));
+}
+
+/// What each of its frames says of itself must agree with the files, and the pictures with each other.
+fn assert_one_instant(rig: &Rig<'_>, shot: &Shot) {
+    assert_eq!(shot.code, Some(0), "{shot:#?}");
+    let pictures: Vec<_> = shot.answers.iter().flat_map(|(_, frames)| saved(frames)).collect();
+    assert_eq!(pictures.len(), rig.statuses().len(), "{shot:#?}");
+    let numbers: BTreeSet<_> = pictures.iter().map(|(_, info)| info.number).collect();
+    assert_eq!(numbers.len(), 1, "one frame number everywhere: {shot:#?}");
+    for (device, frames) in &shot.answers {
+        for (file, info) in saved(frames) {
+            assert_eq!(info.lock, LockState::Locked, "{device}");
+            let record = record(shot, device, &file);
+            assert_eq!(record.info, info, "{device}");
+            assert_eq!(record.bytes, fs::metadata(&file).unwrap().len(), "{device}");
+        }
+    }
+    let spread = panel::spread(pictures.iter().map(|(file, info)| (file.as_path(), info)));
+    println!("{}: {:.1} us between {} pictures", shot.order, spread.as_micros_f64(), pictures.len());
+    assert!(spread <= MAX_SPREAD, "{:.1} us between the pictures: {shot:#?}", spread.as_micros_f64());
+    assert_only_whole_files(&files_below(&rig.lab().path("shots")));
+}
+
+/// Files of the frames that were saved, and what is known of them.
+pub fn saved(frames: &[FrameAnswer]) -> Vec<(PathBuf, FrameInfo)> {
+    let saved = frames.iter().filter_map(|frame| match &frame.fate {
+        Fate::Saved { file, info, .. } => Some((PathBuf::from(file), *info)),
+        Fate::Missed { .. } | Fate::Failed { .. } => None,
+    });
+    saved.collect()
+}
+
+/// The manifest's line of `file`.
+fn record(shot: &Shot, device: &str, file: &Path) -> FrameRecord {
+    let manifest = fs::read_to_string(file.with_file_name("manifest.jsonl")).unwrap();
+    let records = manifest.lines().map(|line| serde_json::from_str::<FrameRecord>(line).unwrap());
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let found: Vec<_> = records.filter(|record| record.file == name).collect();
+    let [record] = &found[..] else { panic!("one line of {name}: {manifest}") };
+    assert_eq!((record.order.as_str(), record.device.as_str()), (shot.order.as_str(), device));
+    record.clone()
+}
+
+fn row<'a>(ended: &'a Ended, device: &str) -> &'a str {
+    let row = ended.out.lines().find(|line| line.split_whitespace().next() == Some(device));
+    row.unwrap_or_else(|| panic!("no row of {device}: {ended:#?}"))
+}
+
+fn is_picture(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "jpg")
+}
+
+/// Every file in `folder` and the folders in it.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Nothing temporary, and every picture from its first byte to its last.
+pub fn assert_only_whole_files(files: &[PathBuf]) {
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(is_picture(file) || name == "manifest.jsonl", "left behind: {}", file.display());
+        if is_picture(file) {
+            let bytes = fs::read(file).unwrap();
+            // JPEG's start and end of image
+            let whole = bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]);
+            assert!(whole, "{} is not whole", file.display());
+            image::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
+    }
+}
+
+/// What is not NTP, or only just.
+fn malformed_datagrams() -> Vec<Vec<u8>> {
+    let header = |first: u8| {
+        let mut datagram = vec![0; 48];
+        datagram[0] = first;
+        datagram
+    };
+    let mut datagrams: Vec<Vec<u8>> = (0..=100).map(|length| vec![0xff; length]).collect();
+    // every mode of every version, with every leap indicator
+    datagrams.extend((0..=255).map(header));
+    // Client's requests with extension fields that are cut, endless, empty, or of no length.
+    for field in [&[0][..], &[0xf5, 0, 0xff, 0xfc], &[0xf5, 0, 0, 0], &[0xf5, 0, 0, 4], &[1, 4, 0, 17]] {
+        let mut datagram = header(0x23);
+        datagram.extend(field);
+        datagrams.push(datagram.clone());
+        datagram.resize(1400, 0xaa);
+        datagrams.push(datagram);
+    }
+    datagrams.push(vec![0x23; 60_000]);
+    datagrams
+}
