@@ -10,7 +10,8 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers that count something, and so have no unit.
-const COUNTS: [&str; 6] = ["port", "burst", "lock-count", "settle-frames", "simulated-seed", "simulated-view"];
+const COUNTS: [&str; 6] =
+    ["port", "burst", "lock-count", "settle-frames", "simulated-seed", "simulated-view"];
 
 /// How a blurb names a unit.
 const UNITS: [&str; 4] = ["nanoseconds", "microseconds", "parts per million", "bytes"];
@@ -46,7 +47,10 @@ fn range(pspec: &glib::ParamSpec) -> Option<([glib::Value; 3], Vec<glib::Value>)
     let p = pspec.downcast_ref::<glib::ParamSpecDouble>()?;
     let (least, default, most) = (p.minimum(), p.default_value(), p.maximum());
     assert!(least <= default && default <= most, "{}", pspec.name());
-    Some(([least, default, most].map(|v| v.to_value()), vec![(least * 2.0).to_value(), (most * 2.0).to_value()]))
+    Some((
+        [least, default, most].map(|v| v.to_value()),
+        vec![(least * 2.0).to_value(), (most * 2.0).to_value()],
+    ))
 }
 
 fn same(a: &glib::Value, b: &glib::Value) -> bool {
@@ -107,7 +111,9 @@ fn strings_can_be_unset() {
     for name in ELEMENTS {
         let element = element(name);
         for pspec in properties(&element) {
-            if pspec.value_type() == String::static_type() && pspec.flags().contains(glib::ParamFlags::WRITABLE) {
+            if pspec.value_type() == String::static_type()
+                && pspec.flags().contains(glib::ParamFlags::WRITABLE)
+            {
                 element.set_property(pspec.name(), "something");
                 element.set_property(pspec.name(), None::<String>);
                 let now = element.property_value(pspec.name());

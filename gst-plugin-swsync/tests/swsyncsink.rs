@@ -432,16 +432,14 @@ fn every_device_saves_the_frame_of_the_same_number() {
 
 #[test]
 fn encoded_frames_keep_their_numbers() {
-    for (encoder, element) in [
-        ("x264enc speed-preset=ultrafast tune=zerolatency", "x264enc"),
-        ("openh264enc", "openh264enc"),
-    ] {
+    for (encoder, element) in
+        [("x264enc speed-preset=ultrafast tune=zerolatency", "x264enc"), ("openh264enc", "openh264enc")]
+    {
         if !common::installed(element) {
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        let pipeline =
-            Pipeline::launch(&format!("{LEADER} {}", device("a", &rig(), encoder, folder.path())));
+        let pipeline = Pipeline::launch(&format!("{LEADER} {}", device("a", &rig(), encoder, folder.path())));
         pipeline.reach(gst::State::Playing);
         wait_for_locks(&pipeline, 1);
         let id = shoot(&pipeline, "a", Span::from_millis(300), 5);

@@ -219,7 +219,9 @@ fn two_of_one_name_that_meet_later_settle_it() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(one.duplicates() + two.duplicates(), 1, "one of them stays");
+    let begin = Instant::now();
     assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
+    assert!(begin.elapsed() < TIMEOUT / 2, "the one that left is not waited for");
 }
 
 #[test]

@@ -5,6 +5,10 @@
 //! rig time; a client reaches PAUSED once its clock is synced, or fails after `sync-timeout` and says
 //! what it looked for.
 //!
+//! That wait happens in the state change itself: setting the state of a waiting client's pipeline from
+//! another thread waits too, for `sync-timeout` at most. With `port=0` a leader serves at any free port;
+//! `address` says at which, once it is started.
+//!
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
 //! gst-launch-1.0 swsyncclock role=client leader=pi0.local swsyncsrc ! videoconvert ! jpegenc ! swsyncsink

@@ -18,6 +18,10 @@
 //! The action signal `shoot (gint64 delay, guint count) -> gchararray` orders `count` frames from all
 //! devices of the rig, the first one `delay` nanoseconds from now (negative: ago), and returns the
 //! order's id. An element message `swsync-order` follows for each device, then `swsync-order-done`.
+//! It returns NULL where rig time is not known yet, or the order names no frame or too many.
+//!
+//! For every order, whoever gave it, the element posts `swsync-served` once this device has answered:
+//! `order`, `complete`, `files` and, for each frame without one, `problems`.
 
 mod imp;
 mod shoot;

@@ -10,6 +10,7 @@ use super::keys::{Aspect, Member};
 use super::members::Change;
 use super::message::Roster;
 use super::placement::{Action, Placement, SETTLE};
+use super::session::Inbox;
 use super::{ControlError, Session};
 
 /// How much longer Zenoh keeps a query open than [`Session::place`] waits: so that it is the latter
@@ -104,7 +105,7 @@ impl Session {
         self.members.watch(move |change| changes.send(Event::Change(change)).is_ok());
 
         let mut outcomes = Vec::new();
-        while !placement.is_done(Instant::now()) {
+        while !placement.is_done() {
             let wait = placement.deadline().saturating_duration_since(Instant::now());
             let actions = match inbox.recv_timeout(wait) {
                 Ok(Event::Change(change)) => placement.handle_change(change, Instant::now()),
@@ -127,7 +128,10 @@ impl Session {
             for action in actions {
                 match action {
                     Action::AskOrder(member) => self.ask_order(order, member, give_up_at, events.clone()),
-                    Action::AskRoster(member) => self.ask_who(member, events.clone()),
+                    Action::AskRoster(member) => {
+                        let inbox = Inbox::new(events.clone(), Event::RosterClosed);
+                        self.ask_roster(member, SETTLE, inbox, Event::Roster);
+                    }
                     Action::Report(outcome) => {
                         on_outcome(&outcome);
                         outcomes.push(outcome);
@@ -146,7 +150,7 @@ impl Session {
         let key = self.keys.aspect(&member, Aspect::Order);
         let timeout = give_up_at.saturating_duration_since(Instant::now()) + SLACK;
         let id = order.id().clone();
-        let inbox = Inbox { events, last: Some(Event::Closed(member.clone())) };
+        let inbox = Inbox::new(events, Event::Closed(member.clone()));
         self.ask(&key, Some(encode(order)), timeout, move |heard| {
             let reply = heard.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             let reply = reply.and_then(|answer: Answer| {
@@ -158,34 +162,5 @@ impl Session {
             });
             inbox.put(Event::Reply(member.clone(), reply));
         });
-    }
-
-    fn ask_who(&self, member: Member, events: Sender<Event>) {
-        let inbox = Inbox { events, last: Some(Event::RosterClosed) };
-        let asked = member.clone();
-        self.ask_roster(&asked, SETTLE, move |roster| {
-            inbox.put(Event::Roster(member.clone(), roster));
-        });
-    }
-}
-
-/// Where a query's replies go. When Zenoh drops it, the query has ended, and the last event says so.
-struct Inbox {
-    events: Sender<Event>,
-    last: Option<Event>,
-}
-
-impl Inbox {
-    fn put(&self, event: Event) {
-        // Fails once nobody waits any more: then nobody wants to know.
-        let _ = self.events.send(event);
-    }
-}
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        if let Some(last) = self.last.take() {
-            self.put(last);
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! A session: this process's place in Zenoh's network, and what can be asked of a rig through it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use swsync_core::control::{DeviceId, Name, Status, decode};
@@ -13,11 +14,8 @@ use super::config::Role;
 use super::keys::{Aspect, Keys, Member};
 use super::members::{Change, Members};
 use super::message::{Roster, reason};
+use super::settling::Settling;
 use super::{ControlError, RigConfig, registry};
-
-/// How many devices are asked whom they see. Each sees everyone unless the network is being set up or
-/// is broken somewhere, so a few views complete one's own; more would cost a large rig's network.
-pub(super) const ROSTERS: usize = 3;
 
 /// A place in a rig's network. Its methods block, and may be called from any thread that is not part
 /// of a single-threaded tokio runtime (Zenoh refuses those).
@@ -115,22 +113,33 @@ impl Session {
     /// session that has just connected knows only those that it reached first.
     #[must_use]
     pub fn roster(&self, settle: Duration) -> Vec<DeviceId> {
+        enum Event {
+            Seen(Member),
+            Roster(Member, Roster),
+            Closed,
+        }
         let deadline = Instant::now() + settle;
-        let here = self.members.wait_until(deadline, |here| !here.is_empty());
-        let (tx, rx) = mpsc::channel();
-        for member in here.iter().take(ROSTERS) {
-            let tx = tx.clone();
-            self.ask_roster(member, settle, move |roster: Roster| {
-                let _ = tx.send(roster); // nobody waits any more: nothing to do
-            });
+        let mut settling = Settling::default();
+        let (events, inbox) = mpsc::channel();
+        let seen = events.clone();
+        self.members.watch(move |change| match change {
+            Change::Came(member) => seen.send(Event::Seen(member)).is_ok(),
+            Change::Left(_) => true,
+        });
+        while !settling.is_settled() {
+            match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Seen(member)) => {
+                    if settling.handle_seen(&member) {
+                        let inbox = Inbox::new(events.clone(), Event::Closed);
+                        self.ask_roster(member, settle, inbox, Event::Roster);
+                    }
+                }
+                Ok(Event::Roster(member, roster)) => settling.handle_roster(&member.device, roster),
+                Ok(Event::Closed) => settling.handle_closed(),
+                Err(_) => break, // the time is up
+            }
         }
-        drop(tx); // `rx` ends once the last roster is in
-        let mut told = BTreeSet::new();
-        while let Ok(roster) = rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            told.extend(roster.members);
-        }
-        let here = self.members.wait_until(deadline, |here| told.is_subset(here));
-        let devices: BTreeSet<_> = here.into_iter().map(|member| member.device).collect();
+        let devices: BTreeSet<_> = self.members.here().into_iter().map(|member| member.device).collect();
         devices.into_iter().collect()
     }
 
@@ -175,19 +184,19 @@ impl Session {
         }
     }
 
-    /// Asks `member` whom it sees. `tell` is used as `hear` of [`ask`](Self::ask); what cannot be read
-    /// is dropped.
-    pub(super) fn ask_roster(
+    /// Asks `member` whom it sees, and puts that in `inbox`. What cannot be read is dropped.
+    pub(super) fn ask_roster<E: Send + Sync + 'static>(
         &self,
-        member: &Member,
+        member: Member,
         timeout: Duration,
-        tell: impl Fn(Roster) + Send + Sync + 'static,
+        inbox: Inbox<E>,
+        event: fn(Member, Roster) -> E,
     ) {
-        let key = self.keys.aspect(member, Aspect::Roster);
+        let key = self.keys.aspect(&member, Aspect::Roster);
         self.ask(&key, None, timeout, move |heard| {
             let roster = heard.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             match roster {
-                Ok(roster) => tell(roster),
+                Ok(roster) => inbox.put(event(member.clone(), roster)),
                 Err(why) => tracing::debug!(why, "no roster"),
             }
         });
@@ -233,6 +242,31 @@ impl Drop for Session {
             tracing::debug!(%error, "leaving the network");
         }
         registry::remove(self);
+    }
+}
+
+/// Where a query's replies go. When Zenoh drops it, the query has ended, and the last event says so.
+pub(super) struct Inbox<E> {
+    events: Sender<E>,
+    last: Option<E>,
+}
+
+impl<E> Inbox<E> {
+    pub(super) const fn new(events: Sender<E>, last: E) -> Self {
+        Self { events, last: Some(last) }
+    }
+
+    pub(super) fn put(&self, event: E) {
+        // Fails once nobody waits any more: then nobody wants to know.
+        let _ = self.events.send(event);
+    }
+}
+
+impl<E> Drop for Inbox<E> {
+    fn drop(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.put(last);
+        }
     }
 }
 

@@ -45,7 +45,8 @@ pub(super) enum Action {
 /// An order on its way through the rig.
 #[derive(Debug)]
 pub(super) struct Placement {
-    settle_until: Instant,
+    /// Until when the picture may take to settle; `None` afterwards.
+    settle_until: Option<Instant>,
     give_up_at: Instant,
     timeout: Duration,
     devices: BTreeMap<DeviceId, Device>,
@@ -76,7 +77,7 @@ enum Standing {
 impl Placement {
     pub(super) fn new(now: Instant, timeout: Duration) -> Self {
         Self {
-            settle_until: now + SETTLE.min(timeout),
+            settle_until: Some(now + SETTLE.min(timeout)),
             give_up_at: now + timeout,
             timeout,
             devices: BTreeMap::new(),
@@ -145,7 +146,7 @@ impl Placement {
     /// Time has passed. Early calls are no-ops.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        if now >= self.settle_until {
+        if self.settle_until.take_if(|until| now >= *until).is_some() {
             actions.extend(self.name_unreachable());
         }
         let ids: Vec<_> = self.devices.keys().cloned().collect();
@@ -210,13 +211,14 @@ impl Placement {
             Standing::Away { since } => Some(since + AWAY_GRACE),
             Standing::Asked { .. } | Standing::Done => None,
         });
-        let settle = (!self.settling.is_settled()).then_some(self.settle_until);
+        let settle = self.settle_until.filter(|_| !self.settling.is_settled());
         due.chain(settle).fold(self.give_up_at, Instant::min)
     }
 
     /// Whether everyone has an outcome.
-    pub(super) fn is_done(&self, now: Instant) -> bool {
-        (self.settling.is_settled() || now >= self.settle_until) && self.devices.values().all(Device::is_done)
+    pub(super) fn is_done(&self) -> bool {
+        (self.settling.is_settled() || self.settle_until.is_none())
+            && self.devices.values().all(Device::is_done)
     }
 }
 

@@ -49,18 +49,18 @@ fn everyone_is_asked_and_answers_once() {
     let actions = placement.handle_change(came("a"), now);
     assert_eq!(actions, [Action::AskOrder(member("a")), Action::AskRoster(member("a"))]);
     placement.handle_change(came("b"), now);
-    assert!(!placement.is_done(now));
+    assert!(!placement.is_done());
 
     let reports = placement.handle_reply(&member("a"), Ok(answer("a")));
     assert_eq!(reports, [Action::Report(DeviceOutcome::Answered(answer("a")))]);
     assert!(placement.handle_reply(&member("a"), Ok(answer("a"))).is_empty(), "one outcome each");
     let reports = placement.handle_reply(&member("b"), Err("no".into()));
     assert_eq!(reports, [Action::Report(DeviceOutcome::Refused { device: name("b"), why: "no".into() })]);
-    assert!(!placement.is_done(now), "nobody has said yet whether there are others");
+    assert!(!placement.is_done(), "nobody has said yet whether there are others");
     hear_roster(&mut placement, "a", &["a", "b"]);
-    assert!(!placement.is_done(now));
+    assert!(!placement.is_done());
     placement.handle_roster_closed(); // b did not say
-    assert!(placement.is_done(now));
+    assert!(placement.is_done());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn whoever_comes_later_is_asked_too() {
     let actions = placement.handle_change(came("b"), later);
     assert!(actions.contains(&Action::AskOrder(member("b"))));
     placement.handle_reply(&member("a"), Ok(answer("a")));
-    assert!(!placement.is_done(later));
+    assert!(!placement.is_done());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_device_that_is_gone_has_a_grace_to_come_back() {
     assert_eq!(placement.deadline(), now + SETTLE, "whichever is first");
     let actions = placement.handle_timeout(almost + AWAY_GRACE);
     assert_eq!(no_answer(&actions), [("a", "left the rig before it answered")]);
-    assert!(placement.is_done(almost + AWAY_GRACE));
+    assert!(placement.is_done());
 }
 
 #[test]
@@ -150,8 +150,17 @@ fn those_that_only_others_see_are_named() {
     assert_eq!(placement.deadline(), now + SETTLE);
     let actions = placement.handle_timeout(now + SETTLE);
     assert_eq!(no_answer(&actions), [("far", "seen by a, but not reachable from here")]);
-    assert!(placement.is_done(now + SETTLE));
+    assert!(placement.is_done());
     assert!(placement.handle_change(came("far"), now + SETTLE).is_empty(), "one outcome each");
+}
+
+#[test]
+fn a_picture_that_never_settles_does_not_keep_it_awake() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a", "far"]);
+    placement.handle_timeout(now + SETTLE);
+    assert_eq!(placement.deadline(), now + TIMEOUT);
 }
 
 #[test]
@@ -165,8 +174,10 @@ fn the_silent_are_given_up_at_the_timeout() {
 }
 
 #[test]
-fn an_empty_rig_is_done_when_settled() {
-    let (placement, now) = placement();
-    assert!(!placement.is_done(now));
-    assert!(placement.is_done(now + SETTLE));
+fn an_empty_rig_is_done_when_it_had_its_time() {
+    let (mut placement, now) = placement();
+    assert!(!placement.is_done());
+    assert_eq!(placement.deadline(), now + SETTLE);
+    assert!(placement.handle_timeout(now + SETTLE).is_empty());
+    assert!(placement.is_done());
 }
