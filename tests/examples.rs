@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Ended, Process, built, command, source};
-use crate::rig::Lab;
+use crate::process::{Ended, Process, built, command, despite_drops, source};
+use crate::rig::{DROPPED, Lab};
 use crate::shots::{assert_only_whole_files, files_below};
 
 fn rust() -> Command {
@@ -29,21 +29,25 @@ fn run(lab: &Lab, mut example: Command, location: &Path, camera: &[&str]) -> End
 
 #[test]
 fn the_rust_example_shoots() {
-    shoots(rust());
+    shoots(rust);
 }
 
 #[test]
 fn the_python_example_shoots() {
-    shoots(python());
+    shoots(python);
 }
 
-fn shoots(example: Command) {
+fn shoots(example: fn() -> Command) {
     let lab = Lab::alone();
-    let ended = run(&lab, example, &lab.path("shots"), &["--simulated"]);
+    let (ended, folder) = despite_drops(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = run(&lab, example(), folder.path(), &["--simulated"]);
+        (!ended.out.contains(DROPPED)).then_some((ended, folder))
+    });
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:#?}");
     assert!(ended.out.contains("camera locked"), "{ended:#?}");
     assert!(ended.out.ends_with("complete, devices: 1\n"), "{ended:#?}");
-    let files = files_below(&lab.path("shots"));
+    let files = files_below(folder.path());
     assert_only_whole_files(&files);
     let pictures = files.iter().filter(|file| file.extension().is_some_and(|e| e == "jpg"));
     let pictures: Vec<_> = pictures.map(|file| format!("device: {}", file.display())).collect();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use swsync_core::manifest::FrameInfo;
+use swsync_core::frame::FrameInfo;
 use swsync_core::time::Span;
 use swsync_sim::decode::{Picture, Reading, decode, difference};
 use swsync_sim::panel::PanelLayout;

@@ -1,15 +1,21 @@
 //! Rigs of the shipped pipelines.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
-use swsync_core::control::{FrameAnswer, Status, SyncQuality};
-use swsync_core::manifest::LockState;
+use swsync_core::control::Status;
+use swsync_core::frame::LockState;
+use swsync_core::frame::SyncQuality;
+use swsync_core::order::{Fate, FrameAnswer};
 use tempfile::TempDir;
 
 use crate::process::{Ended, Process, built, command, free_endpoint, free_port, poll, source};
+
+/// Why a frame is missed that never came.
+pub const DROPPED: &str = "the camera dropped this frame";
 
 static MACHINE: RwLock<()> = RwLock::new(());
 static RIGS: AtomicU32 = AtomicU32::new(0);
@@ -239,13 +245,40 @@ fn is_synced(quality: SyncQuality) -> bool {
     matches!(quality, SyncQuality::Synced | SyncQuality::Leading)
 }
 
+/// What a frame's fate may be in a rig without fault.
+pub fn is_saved_or_dropped(fate: &Fate) -> bool {
+    match fate {
+        Fate::Saved { .. } => true,
+        Fate::Missed { why } => why == DROPPED,
+        Fate::Failed { .. } => false,
+    }
+}
+
 /// An order, and what came of it.
-#[derive(Debug)]
 pub struct Shot {
     pub code: Option<i32>,
     pub order: String,
     /// Devices that answered, and their frames.
     pub answers: Vec<(String, Vec<FrameAnswer>)>,
+}
+
+/// A line for each frame would be too much to read.
+impl fmt::Debug for Shot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, exit code {:?}", self.order, self.code)?;
+        for (device, frames) in &self.answers {
+            write!(f, "; {device}:")?;
+            for frame in frames {
+                let number = frame.number.unwrap_or_default();
+                match &frame.fate {
+                    Fate::Saved { info, .. } => write!(f, " {number} {:?}", info.phase_error_ns)?,
+                    Fate::Missed { why } => write!(f, " {number} MISSED {why}")?,
+                    Fate::Failed { why } => write!(f, " {number} FAILED {why}")?,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Shot {
@@ -262,6 +295,12 @@ impl Shot {
             })
             .collect();
         Self { code: ended.code, order, answers }
+    }
+
+    /// Whether a camera has dropped a frame that it was to save.
+    pub fn has_drops(&self) -> bool {
+        let mut frames = self.answers.iter().flat_map(|(_, frames)| frames);
+        frames.any(|frame| matches!(&frame.fate, Fate::Missed { .. }) && is_saved_or_dropped(&frame.fate))
     }
 
     pub fn frames(&self, device: &str) -> &[FrameAnswer] {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::control::{ClockStatus, SyncQuality};
+use swsync_core::control::ClockStatus;
+use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, RigClock};
 

@@ -6,8 +6,8 @@
 
 use std::sync::LazyLock;
 
-use swsync_core::control::SyncQuality;
-use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::frame::SyncQuality;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
 use crate::clock::{clock_time, rig_time};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
-use swsync_core::manifest::LockState;
+use swsync_core::frame::LockState;
 
 /// A camera on a leader's clock; the buffers that reach its end.
 fn camera(properties: &str) -> (Pipeline, mpsc::Receiver<gst::Buffer>) {

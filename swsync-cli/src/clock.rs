@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use swsync_core::control::{ClockStatus, Status, SyncQuality};
-use swsync_core::manifest::FrameInfo;
+use swsync_core::control::{ClockStatus, Status};
+use swsync_core::frame::FrameInfo;
+use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::StatusReport;
 
@@ -82,8 +83,8 @@ pub fn unready(status: &Status) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
+    use swsync_core::frame::LockState;
     use swsync_core::grid::FrameGrid;
-    use swsync_core::manifest::LockState;
 
     use super::*;
     use crate::testing::{frame, status};

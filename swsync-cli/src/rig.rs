@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use swsync_core::control::Name;
+use swsync_core::name::Name;
 use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig, Session};
 
 /// How long a rig is looked for. Multicast scouting repeats itself after a second, and busy WiFi may

@@ -1,8 +1,11 @@
 //! Valid values for unit tests, each of which changes one field.
 
-use swsync_core::control::{Answer, ClockStatus, Fate, FrameAnswer, FrameStatus, Name, Status, SyncQuality};
+use swsync_core::control::{ClockStatus, FrameStatus, Status};
+use swsync_core::frame::SyncQuality;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::name::Name;
+use swsync_core::order::{Answer, Fate, FrameAnswer};
 use swsync_core::time::Span;
 
 pub fn name(name: &str) -> Name {

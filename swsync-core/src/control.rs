@@ -3,14 +3,12 @@
 //! Every message carries [`VERSION`]; [`decode`] checks it, and each type validates its fields while it
 //! is parsed, so that what the rest of the program sees can be trusted.
 
-use std::fmt;
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::frame::{FrameInfo, LockState, SyncQuality};
 use crate::grid::FrameNumber;
-use crate::manifest::{FrameInfo, LockState};
-use crate::order::OrderId;
+use crate::name::DeviceId;
 use crate::time::{Rig, Span, Timestamp};
 
 /// Version of the messages in this module. A receiver refuses others by name.
@@ -72,142 +70,6 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, MessageError> {
         return Err(MessageError::Version { got: version });
     }
     Ok(serde_json::from_slice::<Envelope<M>>(bytes)?.message)
-}
-
-/// Why a text cannot name a device, a rig or an order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a name: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
-pub struct NameError(String);
-
-/// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a
-/// letter or digit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-/// A device's id, unique in its rig.
-pub type DeviceId = Name;
-
-impl Name {
-    /// `name`, if it is one.
-    ///
-    /// # Errors
-    /// [`NameError`] says what a name may hold.
-    pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
-        let name = name.into();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let valid = (1..=64).contains(&name.len())
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(plain);
-        if valid { Ok(Self(name)) } else { Err(NameError(name)) }
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = NameError;
-    fn try_from(name: String) -> Result<Self, NameError> {
-        Self::new(name)
-    }
-}
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
-    }
-}
-impl std::str::FromStr for Name {
-    type Err = NameError;
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        Self::new(name)
-    }
-}
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-/// What became of one frame of an order on one device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fate", rename_all = "kebab-case")]
-pub enum Fate {
-    /// It is on disk, whole.
-    Saved {
-        /// Path of the file on the device.
-        file: String,
-        /// Its size.
-        bytes: u64,
-        /// What is known of the frame.
-        info: FrameInfo,
-    },
-    /// It cannot be had: never captured, or no longer held.
-    Missed {
-        /// Why, for a person.
-        why: String,
-    },
-    /// It was there but could not be written.
-    Failed {
-        /// Why, for a person.
-        why: String,
-    },
-}
-
-/// One frame of an order, answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FrameAnswer {
-    /// The frame that the order named; `None` where the device has not seen a frame yet and knows no
-    /// grid.
-    pub number: Option<FrameNumber>,
-    /// What became of it.
-    #[serde(flatten)]
-    pub fate: Fate,
-}
-
-/// A device's answer to an order: every frame that it named, accounted for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The order.
-    pub order: OrderId,
-    /// Who answers.
-    pub device: DeviceId,
-    /// Its frames, in order.
-    pub frames: Vec<FrameAnswer>,
-}
-
-impl Answer {
-    /// Whether every frame was saved.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        !self.frames.is_empty() && self.frames.iter().all(|frame| matches!(frame.fate, Fate::Saved { .. }))
-    }
-}
-
-/// How well a device knows rig time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SyncQuality {
-    /// It does not.
-    Unsynced,
-    /// It has an estimate, not yet a good one.
-    Acquiring,
-    /// Its clock follows the leader's.
-    Synced,
-    /// The leader is silent: extrapolating.
-    Holdover,
-    /// It is the leader.
-    Leading,
-    /// Its pipeline runs on another clock (PTP, NTP, the system's) that swsync has no estimate for.
-    Foreign,
 }
 
 /// What a device says of its clock. Fields carry their unit.
@@ -282,17 +144,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn names_are_safe_in_keys_and_paths() {
-        for good in ["pi-3", "a", "CAM_1.left", &"x".repeat(64)] {
-            assert_eq!(Name::new(good).unwrap().as_str(), good);
-        }
-        for bad in ["", "..", ".hidden", "a/b", "a*", "a b", "-rf", "ü", &"x".repeat(65)] {
-            assert!(Name::new(bad).is_err(), "{bad:?}");
-        }
-        assert!(serde_json::from_str::<Name>("\"../etc\"").is_err());
-    }
-
     fn service() -> TimeService {
         TimeService { addresses: vec!["127.0.0.1:11123".parse().unwrap()] }
     }
@@ -320,7 +171,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode::<crate::order::Order>(&bytes);
-            let _ = decode::<Answer>(&bytes);
+            let _ = decode::<crate::order::Answer>(&bytes);
             let _ = decode::<Status>(&bytes);
         }
     }

@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustix::time::{ClockId, clock_gettime};
 use swsync_core::clock::ClockMap;
-use swsync_core::control::{ClockStatus, SyncQuality};
+use swsync_core::control::ClockStatus;
+use swsync_core::frame::SyncQuality;
 use swsync_core::sync::ClockUpdate;
 use swsync_core::time::{Boottime, Local, Realtime, Rig, Skew, Span, Timestamp};
 use swsync_sim::True;

@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use swsync_core::control::DeviceId;
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::FrameRecord;
-use swsync_core::order::OrderId;
+use swsync_core::name::DeviceId;
+use swsync_core::name::OrderId;
 
 /// Name of the manifest in an order's folder of a device.
 pub const MANIFEST: &str = "manifest.jsonl";
@@ -192,8 +192,9 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swsync_core::control::{Name, SyncQuality};
-    use swsync_core::manifest::{FrameInfo, LockState};
+    use swsync_core::frame::SyncQuality;
+    use swsync_core::frame::{FrameInfo, LockState};
+    use swsync_core::name::Name;
     use swsync_core::time::{Span, Timestamp};
 
     fn folder() -> tempfile::TempDir {

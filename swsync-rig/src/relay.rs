@@ -237,12 +237,12 @@ impl Shared {
         if true_now() - due.at > LATE {
             count(&self.late);
         }
-        match due.socket.send_to(&due.bytes, due.to) {
-            Ok(_) => count(&self.forwarded),
-            Err(error) => {
-                tracing::debug!(to = %due.to, %error, "cannot pass on a datagram");
-                count(&self.refused);
-            }
+        // Counted first: whoever has received it may look.
+        count(&self.forwarded);
+        if let Err(error) = due.socket.send_to(&due.bytes, due.to) {
+            tracing::debug!(to = %due.to, %error, "cannot pass on a datagram");
+            self.forwarded.fetch_sub(1, Ordering::Relaxed);
+            count(&self.refused);
         }
     }
 }

@@ -15,8 +15,8 @@ use super::{
 };
 
 /// Frames that nobody took so long after their delivery are gone, as a camera without free buffers
-/// loses them.
-const MAX_BACKLOG: Span = Span::from_millis(100);
+/// loses them. Long, as one machine may play many devices and be busy.
+const MAX_BACKLOG: Span = Span::from_secs(1);
 
 /// What a simulated camera is like.
 #[derive(Debug, Clone, PartialEq)]

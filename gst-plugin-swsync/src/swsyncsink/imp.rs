@@ -5,9 +5,9 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use swsync_core::control::Name;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::name::Name;
 use swsync_core::order::Order;
 use swsync_core::ring::Limits;
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -325,7 +325,7 @@ fn frame_info(
         rig_time_ns: time,
         phase_error_ns: grid.phase_error(time),
         clock_uncertainty_ns: None,
-        sync: swsync_core::control::SyncQuality::Unsynced,
+        sync: swsync_core::frame::SyncQuality::Unsynced,
         lock: LockState::Free,
         exposure_ns: None,
         analogue_gain: None,
@@ -442,7 +442,7 @@ impl SwsyncSink {
     }
 
     /// Says on the bus what this device made of an order, whoever gave it.
-    fn announce(&self, answer: &swsync_core::control::Answer) {
+    fn announce(&self, answer: &swsync_core::order::Answer) {
         let (files, problems) = shoot::files_and_problems(answer);
         gst::info!(CAT, imp = self, "{}: {} saved, {problems:?}", answer.order, files.len());
         let structure = gst::Structure::builder("swsync-served")

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_core::control::{Answer, Fate, Name};
-use swsync_core::order::{Order, OrderId};
+use swsync_core::name::Name;
+use swsync_core::name::OrderId;
+use swsync_core::order::Order;
+use swsync_core::order::{Answer, Fate};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceOutcome, Session};
 

@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use swsync_core::control::{Answer, DeviceId, Fate, FrameStatus, Status};
+use swsync_core::control::{FrameStatus, Status};
+use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{FrameInfo, FrameRecord};
-use swsync_core::order::{Action, Desk, Order, OrderId};
+use swsync_core::manifest::FrameRecord;
+use swsync_core::name::DeviceId;
+use swsync_core::name::OrderId;
+use swsync_core::order::{Action, Desk, Order};
+use swsync_core::order::{Answer, Fate};
 use swsync_core::ring::{Entry, Limits};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::control::{DeviceHandler, Reply};

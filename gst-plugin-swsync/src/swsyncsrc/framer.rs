@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FrameInfo, LockState};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::mailbox::Mailbox;

@@ -6,8 +6,8 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FrameInfo, LockState};
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::Backend;

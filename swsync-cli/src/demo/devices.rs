@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use swsync_core::control::Name;
+use swsync_core::name::Name;
 use swsync_rig::clock::SIMULATED_CLOCK;
 use swsync_rig::control::{RigConfig, Session};
 use swsync_rig::relay::{Relay, RelayConfig};

@@ -5,8 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use swsync_core::control::{Status, SyncQuality};
-use swsync_core::manifest::LockState;
+use swsync_core::control::Status;
+use swsync_core::frame::LockState;
+use swsync_core::frame::SyncQuality;
 use swsync_core::time::Span;
 use swsync_rig::control::Session;
 

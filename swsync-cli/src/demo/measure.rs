@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use image::RgbImage;
-use swsync_core::control::{Answer, Fate, FrameAnswer};
-use swsync_core::manifest::FrameInfo;
+use swsync_core::frame::FrameInfo;
+use swsync_core::order::{Answer, Fate, FrameAnswer};
 use swsync_core::time::Span;
 use swsync_sim::decode::{Picture, Reading, decode, difference};
 use swsync_sim::panel::PanelLayout;

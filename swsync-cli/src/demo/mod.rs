@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use swsync_core::control::{Answer, Fate};
 use swsync_core::order::Order;
+use swsync_core::order::{Answer, Fate};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
@@ -114,7 +114,10 @@ fn verdict(camera: Camera, shots: &[Shot]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Orders one frame from every device, and returns the answers of all of them.
+/// Orders one frame from every device until all have it, and returns the answers.
+///
+/// Cameras drop a frame now and then, the simulated ones too; that device then says so, and the order
+/// is given again.
 fn shoot(
     session: &Arc<Session>,
     args: &DemoArgs,
@@ -122,23 +125,31 @@ fn shoot(
     when: &str,
     delay: Span,
 ) -> anyhow::Result<Vec<Answer>> {
-    let order = new_order(session, name, delay, 1)?;
-    println!("\norder {}: one frame from every device, {when}", order.id());
-    let summary = session.place(&order, Duration::from_secs(20), |_| {})?;
-    let mut answers = Vec::new();
-    for outcome in summary.outcomes {
-        match outcome {
-            DeviceOutcome::Answered(answer) if answer.is_complete() => answers.push(answer),
-            DeviceOutcome::Answered(answer) => bail!("{}: {}", answer.device, why(&answer)),
-            DeviceOutcome::NoAnswer { device, why } | DeviceOutcome::Refused { device, why } => {
-                bail!("{device}: {why}")
+    const ATTEMPTS: usize = 3;
+    for _ in 0..ATTEMPTS {
+        let order = new_order(session, name, delay, 1)?;
+        println!("\norder {}: one frame from every device, {when}", order.id());
+        let summary = session.place(&order, Duration::from_secs(20), |_| {})?;
+        let devices = summary.outcomes.len();
+        if devices != usize::from(args.cameras) {
+            bail!("{devices} of {} devices answered", args.cameras);
+        }
+        let mut answers = Vec::new();
+        for outcome in summary.outcomes {
+            match outcome {
+                DeviceOutcome::Answered(answer) if answer.is_complete() => answers.push(answer),
+                DeviceOutcome::Answered(answer) => println!("  {}: {}", answer.device, why(&answer)),
+                DeviceOutcome::NoAnswer { device, why } | DeviceOutcome::Refused { device, why } => {
+                    bail!("{device}: {why}")
+                }
             }
         }
+        if answers.len() == devices {
+            return Ok(answers);
+        }
+        println!("  not all devices have that frame: ordering another one");
     }
-    if answers.len() != usize::from(args.cameras) {
-        bail!("{} of {} devices answered", answers.len(), args.cameras);
-    }
-    Ok(answers)
+    bail!("{ATTEMPTS} orders, and each time a device missed its frame")
 }
 
 fn new_order(session: &Session, name: &str, delay: Span, count: u32) -> anyhow::Result<Order> {
@@ -151,7 +162,7 @@ fn new_order(session: &Session, name: &str, delay: Span, count: u32) -> anyhow::
             Some(clock.rig_time_ns + Span::from(age))
         })
         .context("no device knows rig time")?;
-    let id = swsync_core::control::Name::new(format!("{name}-{:08x}", rand::random::<u32>()))?;
+    let id = swsync_core::name::Name::new(format!("{name}-{:08x}", rand::random::<u32>()))?;
     Ok(Order::new(id, now + delay, count)?)
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use swsync_core::control::DeviceId;
-use swsync_core::order::{GRACE, MAX_COUNT, Order, OrderId};
+use swsync_core::name::DeviceId;
+use swsync_core::name::OrderId;
+use swsync_core::order::{GRACE, MAX_COUNT, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::StatusReport;
 

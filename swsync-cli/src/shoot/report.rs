@@ -1,10 +1,10 @@
 //! What became of a shot: a row per device, a verdict, or JSON.
 
 use serde_json::{Value, json};
-use swsync_core::control::{Answer, Fate, FrameAnswer};
+use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::FrameInfo;
 use swsync_core::order::Order;
+use swsync_core::order::{Answer, Fate, FrameAnswer};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Summary};
 

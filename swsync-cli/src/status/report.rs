@@ -1,7 +1,8 @@
 //! How the devices are: a row for each, or JSON.
 
 use serde_json::{Value, json};
-use swsync_core::control::{DeviceId, FrameStatus, Status};
+use swsync_core::control::{FrameStatus, Status};
+use swsync_core::name::DeviceId;
 use swsync_core::time::Span;
 use swsync_rig::control::StatusReport;
 

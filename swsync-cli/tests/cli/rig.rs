@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use swsync_core::control::{Answer, ClockStatus, Fate, FrameAnswer, FrameStatus, Name, Status, SyncQuality};
+use swsync_core::control::{ClockStatus, FrameStatus, Status};
+use swsync_core::frame::SyncQuality;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::name::Name;
 use swsync_core::order::Order;
+use swsync_core::order::{Answer, Fate, FrameAnswer};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
-use swsync_core::control::SyncQuality;
+use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Span, Timestamp};
 
 #[test]

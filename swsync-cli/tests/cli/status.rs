@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
-use swsync_core::control::SyncQuality;
+use swsync_core::frame::SyncQuality;
 
 #[test]
 fn a_row_for_every_device() {

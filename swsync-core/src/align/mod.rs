@@ -21,8 +21,8 @@ use std::collections::VecDeque;
 
 use filter::{Filter, Verdict};
 
+use crate::frame::LockState;
 use crate::grid::FrameGrid;
-use crate::manifest::LockState;
 use crate::time::{Rig, Span, Timestamp};
 
 /// Frames from which the phase is learnt before the first correction.

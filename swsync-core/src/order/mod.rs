@@ -1,16 +1,17 @@
 //! Orders, and the desk at which a device serves them: which frames to save, and what to answer.
 
+mod answer;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Answer, DeviceId, Fate, FrameAnswer, Name};
+pub use answer::{Answer, Fate, FrameAnswer};
+
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
 use crate::time::{Rig, Span, Timestamp};
-
-/// An order's id: the same everywhere, so that an order that arrives twice is served once.
-pub type OrderId = Name;
 
 /// Most frames that one order can name.
 pub const MAX_COUNT: u32 = 10_000;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::control::SyncQuality;
-use crate::manifest::{FrameInfo, LockState};
+use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::name::Name;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::clock::{Adjustment, ClockEstimate, ClockMap, Servo};
-use crate::control::SyncQuality;
 use crate::estimate::{Estimator, Exchange, Method};
+use crate::frame::SyncQuality;
 use crate::ntp::{self, NtpTimestamp, Packet, RigField};
 use crate::time::{Local, Rig, Skew, Span, Timestamp};
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::control::SyncQuality;
 use crate::estimate::testing::Link;
+use crate::frame::SyncQuality;
 use crate::ntp::{self, Packet};
 use crate::time::{Local, Rig, Span, Timestamp};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use swsync_core::control::Name;
+use swsync_core::name::Name;
 
 use super::ControlError;
 

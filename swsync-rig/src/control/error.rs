@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use swsync_core::control::{DeviceId, Name};
+use swsync_core::name::{DeviceId, Name};
 
 use super::Search;
 

@@ -15,7 +15,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use swsync_core::control::{DeviceId, Name};
+use swsync_core::name::{DeviceId, Name};
 
 /// One device as it stands in the rig: its id, and the session it joined with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -87,7 +87,7 @@ mod tests {
     use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
-    use swsync_core::control::Name;
+    use swsync_core::name::Name;
 
     use super::*;
 

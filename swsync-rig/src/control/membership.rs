@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{Answer, DeviceId, Status, decode, encode};
+use swsync_core::control::{Status, decode, encode};
+use swsync_core::name::DeviceId;
+use swsync_core::order::Answer;
 use swsync_core::order::Order;
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
@@ -349,7 +351,7 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
-    use swsync_core::control::Name;
+    use swsync_core::name::Name;
 
     use super::*;
 

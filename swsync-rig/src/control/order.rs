@@ -3,7 +3,9 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{Answer, DeviceId, decode, encode};
+use swsync_core::control::{decode, encode};
+use swsync_core::name::DeviceId;
+use swsync_core::order::Answer;
 use swsync_core::order::Order;
 
 use super::keys::{Aspect, Member};

@@ -5,7 +5,8 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{DeviceId, Name, Status, decode};
+use swsync_core::control::{Status, decode};
+use swsync_core::name::{DeviceId, Name};
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::sample::SampleKind;

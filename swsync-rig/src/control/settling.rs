@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swsync_core::control::DeviceId;
+use swsync_core::name::DeviceId;
 
 use super::keys::Member;
 use super::message::Roster;
@@ -63,7 +63,7 @@ impl Settling {
 
 #[cfg(test)]
 mod tests {
-    use swsync_core::control::Name;
+    use swsync_core::name::Name;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use swsync_core::control::SyncQuality;
+use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{Action, Client, ClientConfig, ClockUpdate};
 use swsync_core::time::{Local, Span, Timestamp};
 use tokio::sync::watch;

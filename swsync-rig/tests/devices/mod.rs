@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use swsync_core::control::{Answer, ClockStatus, DeviceId, Fate, FrameAnswer, Name, Status, SyncQuality};
-use swsync_core::manifest::{FrameInfo, LockState};
+use swsync_core::control::{ClockStatus, Status};
+use swsync_core::frame::SyncQuality;
+use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::Order;
+use swsync_core::order::{Answer, Fate, FrameAnswer};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{Answer, DeviceId, Name};
+use swsync_core::name::{DeviceId, Name};
+use swsync_core::order::Answer;
 
 use super::DeviceOutcome;
 use super::keys::Member;

@@ -88,7 +88,7 @@ fn a_device_that_is_gone_has_a_grace_to_come_back() {
 
     placement.handle_change(left("a"), almost);
     placement.handle_closed(&member("a"), almost);
-    assert_eq!(placement.deadline(), now + SETTLE, "whichever is first");
+    assert_eq!(placement.deadline(), almost + AWAY_GRACE);
     let actions = placement.handle_timeout(almost + AWAY_GRACE);
     assert_eq!(no_answer(&actions), [("a", "left the rig before it answered")]);
     assert!(placement.is_done());

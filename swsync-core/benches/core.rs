@@ -1,0 +1,66 @@
+//! What core costs per packet and per frame.
+//!
+//! `./x bench -p swsync-core`
+
+#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
+use swsync_core::estimate::{Exchange, Method};
+use swsync_core::grid::FrameGrid;
+use swsync_core::ntp::{self, Packet, RigField};
+use swsync_core::time::{Span, Timestamp};
+
+fn codec(c: &mut Criterion) {
+    let packet = Packet { mode: ntp::MODE_SERVER, rig: Some(RigField::default()), ..Packet::default() };
+    let bytes = ntp::encode(&packet);
+    c.bench_function("ntp/encode", |b| b.iter(|| ntp::encode(black_box(&packet))));
+    c.bench_function("ntp/decode", |b| b.iter(|| ntp::decode(black_box(&bytes))));
+}
+
+/// The `i`-th of exchanges 40 ms apart over a link with delays of 0.9 to 2.9 ms, in no order.
+fn exchange(i: i64) -> Exchange {
+    let t1 = Timestamp::ZERO + Span::from_millis(40 * i);
+    let delay = |salt: i64| Span::from_micros(900 + (i * 7919 + salt) % 2003);
+    let rig = |t: Timestamp<_>| Timestamp::from_nanos(t.as_nanos() + 5_000_000_000);
+    let there = t1 + delay(1);
+    Exchange { t1, t2: rig(there), t3: rig(there), t4: there + delay(977) }
+}
+
+fn estimators(c: &mut Criterion) {
+    for (name, method) in [("estimate/min", Method::Min), ("estimate/track", Method::Track)] {
+        let mut estimator = method.estimator(300);
+        let mut i = 0;
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                i += 1;
+                estimator.handle_exchange(black_box(&exchange(i)))
+            });
+        });
+    }
+}
+
+fn aligner(c: &mut Criterion) {
+    let grid = FrameGrid::new(30, 1).expect("30 fps is a rate");
+    let sensor = SensorTiming {
+        line_time_ns: 18_904.0,
+        min_lines: 1112,
+        max_lines: 65_535,
+        nominal_lines: 1763,
+        latency: 3,
+    };
+    let mut aligner =
+        Aligner::new(AlignerConfig { grid, sensor, tolerance: Span::from_micros(20), settle_frames: 3 });
+    let mut sequence = 0;
+    c.bench_function("align/frame", |b| {
+        b.iter(|| {
+            sequence += 1;
+            aligner.handle_frame(sequence, black_box(grid.instant(sequence) + Span::from_micros(5)))
+        });
+    });
+}
+
+criterion_group!(benches, codec, estimators, aligner);
+criterion_main!(benches);
