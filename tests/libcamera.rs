@@ -1,11 +1,13 @@
 //! libcamera, with the virtual camera that `./x` sets up in its root. What its pictures show proves
 //! nothing of time, and its phase cannot be controlled; its pace and its numbers can be checked.
 
-use swsync_core::frame::LockState;
+use std::path::PathBuf;
+
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::time::Span;
 
 use crate::process::despite_drops;
-use crate::rig::{Lab, Rig};
+use crate::rig::{Lab, Rig, is_saved_or_dropped};
 use crate::shots::{assert_only_whole_files, files_below, saved};
 
 #[test]
@@ -20,25 +22,30 @@ fn a_virtual_camera_streams_at_the_negotiated_pace() {
             .env("SWSYNC_FORMAT", "video/x-raw,width=640,height=480,framerate=30/1")
             .start()
     };
-    // This camera starts at any phase. Where that is half a period off, its jitter has every other frame
-    // on one side of the border between two numbers or the other, which are then missed as if dropped.
-    let frames = despite_drops(|| {
+    // This camera starts at any phase, and sleeps by the machine's leave. Where it is half a period off,
+    // its jitter puts frames on one side or the other of the border between two numbers.
+    despite_drops(|| {
         let mut rig = Rig::of(&lab, leader());
         rig.wait_until_ready(LockState::Free);
         let shot = rig.shoot(&["--count", "30"]);
-        if shot.has_drops() {
-            return None;
-        }
-        assert_eq!(shot.code, Some(0), "{shot:?}");
-        Some(saved(shot.frames("leader")))
+        let frames = shot.frames("leader");
+        let numbers: Vec<_> = frames.iter().filter_map(|frame| frame.number).collect();
+        let first = numbers[0];
+        assert_eq!(numbers, (first..first + 30).collect::<Vec<_>>());
+        assert!(frames.iter().all(|frame| is_saved_or_dropped(&frame.fate)), "{shot:?}");
+        let saved = saved(frames);
+        let error = pace(&saved)? - Span::from_nanos(33_333_333);
+        println!("{} of 30 saved, their pace is {error:?} off", saved.len());
+        (saved.len() >= 20 && error.abs() < Span::from_millis(4)).then_some(())
     });
-    let first = frames[0].1;
-    let numbers: Vec<_> = frames.iter().map(|(_, info)| info.number).collect();
-    assert_eq!(numbers, (first.number..first.number + 30).collect::<Vec<_>>());
-    let mut intervals: Vec<_> =
-        frames.windows(2).map(|pair| pair[1].1.rig_time_ns - pair[0].1.rig_time_ns).collect();
-    intervals.sort_unstable();
-    let error = intervals[intervals.len() / 2] - Span::from_nanos(33_333_333);
-    assert!(error.abs() < Span::from_millis(2), "{intervals:?} from frame to frame");
     assert_only_whole_files(&files_below(&lab.path("shots")));
+}
+
+/// The median time from one frame to the next, of those that are neighbours.
+fn pace(frames: &[(PathBuf, FrameInfo)]) -> Option<Span> {
+    let neighbours = frames.windows(2).filter(|pair| pair[1].1.number == pair[0].1.number + 1);
+    let mut intervals: Vec<_> =
+        neighbours.map(|pair| pair[1].1.rig_time_ns - pair[0].1.rig_time_ns).collect();
+    intervals.sort_unstable();
+    intervals.get(intervals.len() / 2).copied()
 }

@@ -97,7 +97,9 @@ pub fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 /// Cameras drop frames where the machine is too busy, and say so: a hole, not a fault. Tries again where
 /// `attempt` has none for that reason.
 pub fn despite_drops<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
-    (0..10).find_map(|_| attempt()).expect("cameras drop frame after frame: the machine is too busy")
+    (0..10)
+        .find_map(|_| attempt())
+        .expect("in ten attempts cameras kept dropping frames: a fault, or a machine much too busy")
 }
 
 /// A running process; killed when dropped. Of a failing test's, what it said is shown.

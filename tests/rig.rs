@@ -7,8 +7,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 use swsync_core::control::Status;
-use swsync_core::frame::LockState;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::{LockState, SyncQuality};
 use swsync_core::order::{Fate, FrameAnswer};
 use tempfile::TempDir;
 

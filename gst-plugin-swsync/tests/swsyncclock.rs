@@ -96,10 +96,11 @@ fn a_silent_leader_is_named() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_named() {
-    let pipeline = client("no-such-host.invalid:5", "sync-timeout=1000000000");
+fn an_address_that_does_not_resolve_is_named() {
+    // Not a name that does not exist: looking that up could leave this host.
+    let pipeline = client("127.0.0.1:http", "sync-timeout=1000000000");
     let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
-    assert!(error.contains("no-such-host.invalid:5"), "{error}");
+    assert!(error.contains("127.0.0.1:http"), "{error}");
     assert!(error.contains("not resolved"), "{error}");
 }
 

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
-use swsync_core::frame::SyncQuality;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::FrameRecord;
 use swsync_core::time::{Span, Timestamp};

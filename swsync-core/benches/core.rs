@@ -2,8 +2,6 @@
 //!
 //! `./x bench -p swsync-core`
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
-
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -241,6 +241,14 @@ impl ElementImpl for SwsyncSink {
         });
         &TEMPLATES
     }
+
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        // Orders are timed by it from here on, whether or not a frame ever comes.
+        if let State::Started { station, .. } = &*lock(&self.state) {
+            station.set_clock(clock.cloned());
+        }
+        self.parent_set_clock(clock)
+    }
 }
 
 impl BaseSinkImpl for SwsyncSink {
@@ -261,6 +269,7 @@ impl BaseSinkImpl for SwsyncSink {
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let (station, writer) = Station::open(device.clone(), location, settings.limits(), on_answer)
             .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("no thread to write in: {e}")))?;
+        station.set_clock(self.obj().clock());
         let membership = match session.join(device, station.clone()) {
             Ok(membership) => membership,
             Err(error) => {
@@ -308,7 +317,7 @@ impl BaseSinkImpl for SwsyncSink {
         let info = frame_info(buffer, time, format.grid, clock.as_ref());
         gst::trace!(CAT, imp = self, "frame {}", info.number);
         let frame = Held { buffer: buffer.clone(), info, extension: format.extension };
-        station.handle_frame(frame, clock);
+        station.handle_frame(frame);
         Ok(gst::FlowSuccess::Ok)
     }
 }
@@ -413,11 +422,7 @@ impl SwsyncSink {
     /// Orders `count` frames from the whole rig; `None` where that cannot even be tried.
     fn shoot(&self, delay: Span, count: u32) -> Option<String> {
         let (session, now) = match &*lock(&self.state) {
-            State::Started { session, station, .. } => {
-                // The station knows rig time once a frame has arrived; the pipeline does before.
-                let clock = || Some(status_of(&self.obj().clock()?).rig_time_ns);
-                (session.clone(), station.rig_now().or_else(clock))
-            }
+            State::Started { session, station, .. } => (session.clone(), station.rig_now()),
             State::Stopped => {
                 gst::warning!(CAT, imp = self, "shoot: the element is not started");
                 return None;

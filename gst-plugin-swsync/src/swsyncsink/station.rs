@@ -107,8 +107,13 @@ impl Station {
         lock(&self.inner).desk.set_grid(grid);
     }
 
-    /// A frame has arrived, on a pipeline that runs on `clock`.
-    pub fn handle_frame(&self, frame: Held, clock: Option<gst::Clock>) {
+    /// The pipeline runs on `clock` from now on.
+    pub fn set_clock(&self, clock: Option<gst::Clock>) {
+        lock(&self.inner).clock = clock;
+    }
+
+    /// A frame has arrived.
+    pub fn handle_frame(&self, frame: Held) {
         let entry = Entry {
             number: frame.info.number,
             time: frame.info.rig_time_ns,
@@ -118,7 +123,6 @@ impl Station {
         let actions = {
             let mut inner = lock(&self.inner);
             inner.newest = Some(entry.payload.info);
-            inner.clock = clock;
             inner.desk.handle_frame(entry)
         };
         self.carry_out(actions);
