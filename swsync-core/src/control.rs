@@ -14,8 +14,8 @@ use crate::time::{Rig, Span, Timestamp};
 /// Version of the messages in this module. A receiver refuses others by name.
 pub const VERSION: u16 = 1;
 
-/// Longest message that is looked at, in bytes.
-pub const MAX_MESSAGE: usize = 1 << 20;
+/// Longest message that is looked at, in bytes: the answer to the longest order has half of it.
+pub const MAX_MESSAGE: usize = 8 << 20;
 
 /// Why bytes from the network are not a message.
 #[derive(Debug, thiserror::Error)]

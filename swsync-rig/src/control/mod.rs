@@ -5,7 +5,7 @@
 //! devices are ([`Session::statuses`]), or where rig time is served ([`Session::find_time`]).
 //!
 //! ```no_run
-//! # use swsync_core::{control::Name, order::Order, time::Timestamp};
+//! # use swsync_core::{name::Name, order::Order, time::Timestamp};
 //! # use swsync_rig::control::{ControlError, RigConfig, Session};
 //! # use std::time::Duration;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
