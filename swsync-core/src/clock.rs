@@ -103,9 +103,10 @@ pub struct Servo {
     max_slew: Skew,
 }
 
-/// Time over which an error is worked off, where the slew bound allows it. Chosen: long against the
-/// interval between estimates, short against the estimator's window.
-const TIME_CONSTANT: Span = Span::from_secs(1);
+/// Time over which an error is worked off, where the slew bound allows it. Chosen: so long that cameras can
+/// follow what an estimate is corrected by (100 us make 1.7 us a frame), short against the
+/// estimator's window.
+const TIME_CONSTANT: Span = Span::from_secs(2);
 
 impl Servo {
     /// A servo that slews by at most `max_slew` beside the estimated skew.
@@ -192,10 +193,10 @@ mod tests {
         let mut servo = servo();
         servo.update(local(0), &estimate(0, 0, 0.0));
         servo.rely();
-        servo.update(local(0), &estimate(0, 100_000, 0.0)); // 100 us: in 1 s
+        servo.update(local(0), &estimate(0, 100_000, 0.0)); // 100 us: in 2 s
         let map = servo.map().unwrap();
-        assert_eq!(map.rig_at(local(500_000_000)).as_nanos(), 500_050_000);
-        assert_eq!(map.rig_at(local(1_000_000_000)).as_nanos(), 1_000_100_000);
+        assert_eq!(map.rig_at(local(1_000_000_000)).as_nanos(), 1_000_050_000);
+        assert_eq!(map.rig_at(local(2_000_000_000)).as_nanos(), 2_000_100_000);
         assert_eq!(map.rig_at(local(9_000_000_000)).as_nanos(), 9_000_100_000);
     }
 

@@ -8,8 +8,9 @@
 const JITTER: f64 = 5_000.0;
 /// Width of the rate's prior: 40 ppm of a 33 ms frame, in ns per frame.
 const RATE_PRIOR: f64 = 1_300.0;
-/// How much phase and rate wander by themselves from frame to frame, in ns.
-const PHASE_WALK: f64 = 500.0;
+/// How much phase and rate wander by themselves from frame to frame, in ns. The phase's is mostly the
+/// clock's, which works off corrections at up to some tens of ppm.
+const PHASE_WALK: f64 = 1_500.0;
 const RATE_WALK: f64 = 5.0;
 /// Stamps further from the prediction than this are late, in standard deviations and at least in ns.
 const GATE_SIGMA: f64 = 4.0;

@@ -160,17 +160,24 @@ impl Aligner {
         to_lines(wanted.clamp(shortest, f64::from(sensor.max_lines)))
     }
 
+    /// The filter began anew. Where the phase is still near the grid (a clock that was corrected, say),
+    /// nothing is lost and holding goes on; elsewhere it is learnt again before it is corrected.
     fn restart(&mut self) {
-        self.seen = 0;
         self.streak = 0;
         self.lock = match self.lock {
+            LockState::Locked if self.error() <= self.config.tolerance * HYSTERESIS => return,
             LockState::Locked | LockState::Lost => LockState::Lost,
             LockState::Searching | LockState::Aligning | LockState::Free => LockState::Searching,
         };
+        self.seen = 0;
+    }
+
+    fn error(&self) -> Span {
+        Span::from_nanos_f64(self.filter.phase()).abs()
     }
 
     fn judge(&mut self) {
-        let error = Span::from_nanos_f64(self.filter.phase()).abs();
+        let error = self.error();
         let tolerance = self.config.tolerance;
         let learnt = self.seen >= SEARCH_FRAMES;
         let (against, enough) = match self.lock {
