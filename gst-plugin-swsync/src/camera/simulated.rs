@@ -14,9 +14,10 @@ use super::{
     Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, StampedAt, Wakeup,
 };
 
-/// Frames that nobody took so long after their delivery are gone, as a camera without free buffers
-/// loses them. Long, as one machine may play many devices and be busy.
-const MAX_BACKLOG: Span = Span::from_secs(1);
+/// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
+/// them, and libcamera's pipelines have four. Longer would also break what the aligner rests on: that
+/// a control set goes out soon after the frame that it answers.
+const MAX_BACKLOG: Span = Span::from_millis(130);
 
 /// What a simulated camera is like.
 #[derive(Debug, Clone, PartialEq)]

@@ -125,7 +125,9 @@ fn shoot(
     when: &str,
     delay: Span,
 ) -> anyhow::Result<Vec<Answer>> {
-    const ATTEMPTS: usize = 3;
+    const ATTEMPTS: usize = 5;
+    /// Long enough that an order in the past names other frames.
+    const PAUSE: Duration = Duration::from_secs(1);
     for _ in 0..ATTEMPTS {
         let order = new_order(session, name, delay, 1)?;
         println!("\norder {}: one frame from every device, {when}", order.id());
@@ -148,6 +150,7 @@ fn shoot(
             return Ok(answers);
         }
         println!("  not all devices have that frame: ordering another one");
+        std::thread::sleep(PAUSE);
     }
     bail!("{ATTEMPTS} orders, and each time a device missed its frame")
 }
