@@ -239,7 +239,7 @@ fn a_malformed_order_is_refused_and_harms_nothing() {
         (Some(vec![0xff; 100]), "malformed"),
         (Some(good), "malformed"),
         (Some(newer.into_bytes()), "version 9"),
-        (Some(vec![b' '; (1 << 20) + 1]), "longer"),
+        (Some(vec![b' '; MAX_MESSAGE + 1]), "longer"),
     ];
     for (payload, expected) in attempts {
         // with wildcards, as a stranger who knows no instance would

@@ -13,7 +13,7 @@ mod sheet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -22,6 +22,7 @@ use swsync_core::order::{Answer, Fate};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
+use crate::clock::RigClock;
 use devices::Rig;
 use measure::Shot;
 
@@ -156,15 +157,9 @@ fn shoot(
 }
 
 fn new_order(session: &Session, name: &str, delay: Span, count: u32) -> anyhow::Result<Order> {
-    let reports = session.statuses(Duration::from_secs(3));
-    let now = reports
-        .iter()
-        .find_map(|report| {
-            let clock = report.status.clock?;
-            let age = report.heard.elapsed() + (report.heard - report.asked) / 2;
-            Some(clock.rig_time_ns + Span::from(age))
-        })
-        .context("no device knows rig time")?;
+    let clock =
+        RigClock::best(&session.statuses(Duration::from_secs(3))).context("no device knows rig time")?;
+    let now = clock.at(Instant::now());
     let id = swsync_core::name::Name::new(format!("{name}-{:08x}", rand::random::<u32>()))?;
     Ok(Order::new(id, now + delay, count)?)
 }
