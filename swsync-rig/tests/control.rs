@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use devices::{Device, Lab, name, order};
-use swsync_core::control::{TimeService, encode};
+use swsync_core::control::{MAX_MESSAGE, TimeService, encode};
 use swsync_core::order::Fate;
 use swsync_rig::control::{ControlError, DeviceOutcome, RigConfig, Session};
 use zenoh::Wait;
