@@ -1,4 +1,4 @@
-//! Records version, commit and date for the plugin's description.
+//! Records the date for the plugin's description.
 
 fn main() {
     gst_plugin_version_helper::info();

@@ -35,7 +35,7 @@ mod plugin {
         swsync,
         env!("CARGO_PKG_DESCRIPTION"),
         plugin_init,
-        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        env!("CARGO_PKG_VERSION"),
         "MPL",
         env!("CARGO_PKG_NAME"),
         env!("CARGO_PKG_NAME"),
