@@ -115,12 +115,18 @@ impl<D> Oscillator<D> {
         let mut at = nominal;
         for _ in 0..INVERSION_STEPS {
             let next = Timestamp::from_nanos(reading.as_nanos()) - self.error_at(at);
-            if (next - at).abs() <= Span::from_nanos(1) {
-                return if self.read(next) == reading { next } else { at };
-            }
+            let settled = (next - at).abs() <= Span::from_nanos(1);
             at = next;
+            if settled {
+                break;
+            }
         }
-        at
+        // Rounding may leave it a nanosecond or two beside one that shows the reading.
+        [0, -1, 1, -2, 2]
+            .map(|beside| at + Span::from_nanos(beside))
+            .into_iter()
+            .find(|t| self.read(*t) == reading)
+            .unwrap_or(at)
     }
 }
 
