@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::estimate::{Exchange, Method};
+use swsync_core::estimate::{EstimatorConfig, Exchange, Method};
 use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::{self, Packet, RigField};
 use swsync_core::time::{Span, Timestamp};
@@ -28,8 +28,10 @@ fn exchange(i: i64) -> Exchange {
 }
 
 fn estimators(c: &mut Criterion) {
-    for (name, method) in [("estimate/min", Method::Min), ("estimate/track", Method::Track)] {
-        let mut estimator = method.estimator(300);
+    for (name, method) in
+        [("estimate/mean", Method::Mean), ("estimate/min", Method::Min), ("estimate/track", Method::Track)]
+    {
+        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
         let mut i = 0;
         c.bench_function(name, |b| {
             b.iter(|| {

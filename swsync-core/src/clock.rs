@@ -19,6 +19,9 @@ pub struct ClockEstimate {
     pub uncertainty: Span,
     /// What the error of `skew` may be, 1 sigma.
     pub skew_uncertainty: Skew,
+    /// The least round trip that the estimate rests on. Half of it bounds what asymmetry of the
+    /// path can add to the error; `uncertainty` leaves that out.
+    pub least_delay: Span,
 }
 
 impl ClockEstimate {
@@ -167,6 +170,7 @@ mod tests {
             skew: Skew::from_ppm(ppm),
             uncertainty: Span::from_micros(10),
             skew_uncertainty: Skew::from_ppm(1.0),
+            least_delay: Span::from_micros(100),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::estimate::Method;
+use swsync_core::estimate::{EstimatorConfig, Method};
 use swsync_core::frame::SyncQuality;
 use swsync_core::sync::ClientConfig;
 use swsync_core::time::{Skew, Span};
@@ -383,9 +383,14 @@ impl SwsyncClockElement {
             let config = TimeClientConfig {
                 leaders,
                 client: ClientConfig {
-                    method: match settings.estimator {
-                        Estimator::Track => Method::Track,
-                        Estimator::Min => Method::Min,
+                    estimator: EstimatorConfig {
+                        method: match settings.estimator {
+                            Estimator::Track => Method::Track,
+                            Estimator::Mean => Method::Mean,
+                            Estimator::Min => Method::Min,
+                        },
+                        window: usize::try_from(settings.burst).expect("32 bits fit"),
+                        threshold: None,
                     },
                     burst: settings.burst,
                     max_slew: Skew::from_ppm(f64::from(settings.max_slew_ppm)),

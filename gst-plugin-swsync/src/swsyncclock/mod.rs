@@ -46,6 +46,9 @@ pub enum Estimator {
     #[default]
     #[enum_value(name = "Track: offset and skew from the lower envelopes of both directions", nick = "track")]
     Track,
+    /// The mean of the exchanges' offsets.
+    #[enum_value(name = "Mean: the mean of the exchanges' offsets, as in the paper", nick = "mean")]
+    Mean,
     /// The exchange with the least delay.
     #[enum_value(name = "Min: the exchange with the least delay, as in the paper", nick = "min")]
     Min,

@@ -5,26 +5,25 @@
 
 use std::collections::VecDeque;
 
-use super::{Estimator, Exchange};
+use super::{CRYSTALS, Estimator, Exchange};
 use crate::clock::ClockEstimate;
 use crate::time::{Skew, Span};
-
-/// Two unadjusted crystals differ by so much, 1 sigma. Chosen: half of the 100 ppm that two
-/// ordinary 50 ppm crystals can differ by at worst.
-const CRYSTALS: Skew = Skew::from_ratio(50e-6);
 
 /// The exchange with the least delay among the last `window`.
 #[derive(Debug)]
 pub struct Min {
     window: usize,
+    /// A delay that is short enough to stop asking for better.
+    threshold: Option<Span>,
     recent: VecDeque<Exchange>,
 }
 
 impl Min {
-    /// A filter over `window` exchanges (at least one): the paper's K, 300 there.
+    /// A filter over `window` exchanges (at least one): the paper's K, 300 there. It has settled
+    /// before where a delay is below `threshold`.
     #[must_use]
-    pub fn new(window: usize) -> Self {
-        Self { window: window.max(1), recent: VecDeque::new() }
+    pub fn new(window: usize, threshold: Option<Span>) -> Self {
+        Self { window: window.max(1), threshold, recent: VecDeque::new() }
     }
 }
 
@@ -44,7 +43,13 @@ impl Estimator for Min {
             // The offset is within half the delay for certain; that is two sigma here.
             uncertainty: best.delay() / 4 + Span::from_nanos(100),
             skew_uncertainty: CRYSTALS,
+            least_delay: best.delay(),
         })
+    }
+
+    fn has_settled(&self) -> bool {
+        let least = self.recent.iter().map(Exchange::delay).min();
+        self.recent.len() >= self.window || least < self.threshold && least.is_some()
     }
 
     fn reset(&mut self) {
@@ -60,7 +65,7 @@ mod tests {
     #[test]
     fn the_least_delay_wins() {
         let mut link = Link::new(3);
-        let mut filter = Min::new(300);
+        let mut filter = Min::new(300, None);
         let mut best = Span::MAX;
         for i in 0..300 {
             let exchange = link.exchange(at_ms(i * 4));
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn old_exchanges_expire() {
         let mut link = Link::new(5);
-        let mut filter = Min::new(10);
+        let mut filter = Min::new(10, None);
         let lucky = Exchange { t4: at_ms(0), ..link.exchange(at_ms(0)) };
         link.floor = Span::from_millis(5);
         filter.handle_exchange(&lucky);

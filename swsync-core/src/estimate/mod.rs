@@ -1,15 +1,21 @@
 //! Estimators: from exchanges with the leader to an offset, a skew and their uncertainty.
 
+mod mean;
 mod min;
 mod track;
 
 use std::fmt;
 
+pub use mean::Mean;
 pub use min::Min;
 pub use track::Track;
 
 use crate::clock::ClockEstimate;
-use crate::time::{Local, Offset, Rig, Span, Timestamp};
+use crate::time::{Local, Offset, Rig, Skew, Span, Timestamp};
+
+/// Two unadjusted crystals differ by so much, 1 sigma. Chosen: half of the 100 ppm that two
+/// ordinary 50 ppm crystals can differ by at worst.
+const CRYSTALS: Skew = Skew::from_ratio(50e-6);
 
 /// The four timestamps of one exchange (RFC 5905 section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +75,10 @@ impl Exchange {
 pub trait Estimator: fmt::Debug + Send {
     /// Takes in one exchange. `None` as long as there is nothing to say.
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate>;
+    /// Whether more exchanges in quick succession would be wasted.
+    fn has_settled(&self) -> bool {
+        false
+    }
     /// Forgets everything: the time scale is another one.
     fn reset(&mut self);
 }
@@ -76,6 +86,8 @@ pub trait Estimator: fmt::Debug + Send {
 /// The estimators by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Method {
+    /// The mean of the last K exchanges' offsets (sec. IV.A of the paper).
+    Mean,
     /// The exchange with the least delay among the last K (sec. IV.B of the paper).
     Min,
     /// Offset and skew from the lower envelopes of both directions.
@@ -83,13 +95,31 @@ pub enum Method {
     Track,
 }
 
-impl Method {
-    /// An estimator of this kind; `window` is the K of `min`.
+/// An estimator, and what it has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EstimatorConfig {
+    /// Which one.
+    pub method: Method,
+    /// The K of `mean` and `min`.
+    pub window: usize,
+    /// `min` has settled once a delay is below this; `mean` rejects delays above it.
+    pub threshold: Option<Span>,
+}
+
+impl Default for EstimatorConfig {
+    fn default() -> Self {
+        Self { method: Method::Track, window: 300, threshold: None }
+    }
+}
+
+impl EstimatorConfig {
+    /// A new estimator as configured.
     #[must_use]
-    pub fn estimator(self, window: usize) -> Box<dyn Estimator> {
-        match self {
-            Self::Min => Box::new(Min::new(window)),
-            Self::Track => Box::new(Track::new()),
+    pub fn build(&self) -> Box<dyn Estimator> {
+        match self.method {
+            Method::Mean => Box::new(Mean::new(self.window, self.threshold)),
+            Method::Min => Box::new(Min::new(self.window, self.threshold)),
+            Method::Track => Box::new(Track::new()),
         }
     }
 }

@@ -160,6 +160,7 @@ impl Track {
             skew: Skew::from_ratio(skew * 1e-9),
             uncertainty: Span::from_nanos_f64(sigma),
             skew_uncertainty: Skew::from_ratio(skew_sigma * 1e-9),
+            least_delay: Span::from_nanos_f64(upper.height(0) + lower.height(0)).max(Span::ZERO),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::{Adjustment, ClockEstimate, ClockMap, Servo};
-use crate::estimate::{Estimator, Exchange, Method};
+use crate::estimate::{Estimator, EstimatorConfig, Exchange};
 use crate::frame::SyncQuality;
 use crate::ntp::{self, NtpTimestamp, Packet, RigField};
 use crate::time::{Local, Rig, Skew, Span, Timestamp};
@@ -28,7 +28,7 @@ const MAX_BACKOFF: Span = Span::from_secs(16);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClientConfig {
     /// How exchanges become an estimate.
-    pub method: Method,
+    pub estimator: EstimatorConfig,
     /// Exchanges before the clock counts as synced: the paper's K.
     pub burst: u32,
     /// Bound of the clock's rate beside the estimated skew.
@@ -37,7 +37,7 @@ pub struct ClientConfig {
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { method: Method::Track, burst: 300, max_slew: Skew::from_ratio(500e-6) }
+        Self { estimator: EstimatorConfig::default(), burst: 300, max_slew: Skew::from_ratio(500e-6) }
     }
 }
 
@@ -131,7 +131,7 @@ impl Client {
     #[must_use]
     pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: u64) -> Self {
         Self {
-            estimator: config.method.estimator(usize::try_from(config.burst).unwrap_or(usize::MAX)),
+            estimator: config.estimator.build(),
             servo: Servo::new(config.max_slew),
             config,
             state: State::Burst { done: 0 },
