@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, and the manifest beside them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use swsync_core::grid::FrameNumber;
@@ -134,27 +134,80 @@ impl Location {
 
 /// Writes `bytes` to `path` such that the file is there whole, on disk, or not at all.
 ///
-/// Written under a temporary name, flushed to the disk, renamed, and the folder flushed too.
-///
 /// # Errors
 /// What the system said; then nothing is left behind under either name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
-    let partial = folder.join(format!(".{name}.part"));
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path))
-        .and_then(|()| File::open(folder)?.sync_all());
-    if written.is_err() {
-        // It may not exist, and the first error is the one that matters.
-        let _ = fs::remove_file(&partial);
+    let mut file = WholeFile::create(path)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+/// A file that is there whole, on disk, or not at all.
+///
+/// Written under a temporary name, flushed to the disk, renamed, and the folder flushed too. Dropped
+/// before it is committed, nothing of it stays.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: BufWriter<File>,
+    folder: PathBuf,
+    path: PathBuf,
+    partial: PathBuf,
+    committed: bool,
+}
+
+impl WholeFile {
+    /// Begins a file that shall be at `path`; the folder is made where it is missing.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
+        let partial = folder.join(format!(".{name}.part"));
+        let file = BufWriter::new(File::create(&partial)?);
+        Ok(Self { file, folder: folder.to_owned(), path: path.to_owned(), partial, committed: false })
     }
-    written
+
+    /// The temporary name: what to remove where the process ends without dropping this.
+    #[must_use]
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Has the file appear.
+    ///
+    /// # Errors
+    /// What the system said; then nothing is left behind.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.partial, &self.path)?;
+        self.committed = true;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // It may be gone already, and nobody is there to be told.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
 }
 
 /// Appends `record` to the manifest in `folder`.

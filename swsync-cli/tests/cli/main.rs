@@ -1,5 +1,6 @@
 //! The `swsync` command, as a process, against devices without cameras in this one.
 
+mod lab_clock;
 mod rig;
 mod shoot;
 mod status;

@@ -1,21 +1,14 @@
-//! `swsync lab`: parts of the laboratory.
+//! `swsync lab relay`: a UDP relay that delays datagrams as a simulated link would.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Args;
 use swsync_rig::relay::{Relay, RelayConfig};
 use swsync_sim::link::LinkModel;
 
 use crate::output;
-
-/// Parts of the laboratory.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Lab {
-    /// Relay UDP datagrams as a simulated link would: delayed, and lost now and then.
-    Relay(RelayArgs),
-}
 
 /// Relay UDP datagrams as a simulated link would: delayed, and lost now and then.
 ///
@@ -47,13 +40,7 @@ Example: a client that follows the leader on this host as if over WiFi
 ///
 /// # Errors
 /// Where the address cannot be listened at.
-pub fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
-    match lab {
-        Lab::Relay(args) => relay(args),
-    }
-}
-
-fn relay(args: &RelayArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     let RelayArgs { listen, to, link, seed } = args.clone();
     let config = RelayConfig { listen, forward_to: to, link, seed };
     let relay = Relay::spawn(&config).with_context(|| format!("cannot relay from {listen}"))?;

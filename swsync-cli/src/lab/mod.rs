@@ -1,0 +1,28 @@
+//! `swsync lab`: parts of the laboratory.
+
+pub mod clock;
+mod relay;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// Parts of the laboratory.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Lab {
+    /// Relay UDP datagrams as a simulated link would: delayed, and lost now and then.
+    Relay(Box<relay::RelayArgs>),
+    /// Measure clock estimators: on a recorded trace, in simulation, or live.
+    Clock(clock::ClockArgs),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the part from working.
+pub fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
+    match lab {
+        Lab::Relay(args) => relay::run(args),
+        Lab::Clock(args) => clock::run(args),
+    }
+}
