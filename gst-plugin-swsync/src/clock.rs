@@ -92,6 +92,7 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
         uncertainty_ns: None,
         skew_ppm: 0.0,
         round_trip_ns: None,
+        source: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Pipeline, leader};
 use gst::prelude::*;
-use swsync_core::sync::Server;
+use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 fn client(leader: impl std::fmt::Display, more: &str) -> Pipeline {
@@ -272,12 +272,14 @@ impl Wobbling {
                 let wobble = Span::from_secs_f64(1e-3 * (elapsed.as_secs_f64() * 6.0).sin());
                 Timestamp::from_nanos(origin) + elapsed + wobble
             };
-            let server = Server::new(1, now());
+            let mut server = Server::new(ServerConfig::default());
+            let status = ServerStatus::leading(&Identity { rig: 0, device: 1, timescale: 1 }, now());
             let mut request = [0; 1024];
             while !stop.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut request) else { continue };
-                if let Ok(Some(response)) = server.respond(&request[..length], now(), now()) {
-                    socket.send_to(&response, from).unwrap();
+                let request = &request[..length];
+                if let Some(response) = server.handle_request(request, from.ip(), now(), now(), &status) {
+                    socket.send_to(&response.datagram, from).unwrap();
                 }
             }
         });

@@ -41,6 +41,7 @@ pub fn status(device: &str) -> Status {
             uncertainty_ns: Some(Span::from_micros(20)),
             skew_ppm: -12.3,
             round_trip_ns: Some(Span::from_millis(2)),
+            source: None,
         }),
         frames: Some(FrameStatus { newest, ring_frames: 60, ring_bytes: 6_000_000, oldest: 54_000_000_001 }),
         open_orders: 1,

@@ -1,7 +1,8 @@
 //! From estimate to clock: the map from local to rig time, and the servo that moves it.
 //!
-//! The map never steps once synced. A correction is worked off at a bounded rate and then ends by
-//! itself, so a servo that hears nothing more leaves a clock that runs on at the estimated rate.
+//! The map never runs backwards once the clock is relied on. A correction is worked off at a bounded rate
+//! and then ends by itself, so a servo that hears nothing more leaves a clock that runs on at the estimated
+//! rate.
 
 use crate::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 
@@ -44,7 +45,8 @@ impl ClockEstimate {
 /// cover the walk of the `drifting` trace (25 ppm crystal with wander and warm-up).
 pub(crate) const WANDER: Skew = Skew::from_ratio(0.02e-6);
 
-/// The map from local to rig time: a line, beside which a correction is worked off and ends.
+/// The map from local to rig time: a line, beside which a correction is worked off and ends, and which
+/// stands still where it would otherwise fall below what was read before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClockMap {
     /// Where the line begins ...
@@ -57,22 +59,34 @@ pub struct ClockMap {
     correction: Span,
     /// Rate at which it is worked off; positive.
     slew: Skew,
+    /// From the line's beginning on nothing less is read.
+    floor: Timestamp<Rig>,
 }
 
 impl ClockMap {
     /// The map of a clock that runs at the local rate and reads `rig` at `local`: a leader's.
     #[must_use]
     pub const fn fixed(local: Timestamp<Local>, rig: Timestamp<Rig>) -> Self {
-        Self { local, rig, skew: Skew::ZERO, correction: Span::ZERO, slew: Skew::ZERO }
+        let floor = Timestamp::from_nanos(i64::MIN);
+        Self { local, rig, skew: Skew::ZERO, correction: Span::ZERO, slew: Skew::ZERO, floor }
     }
 
-    /// Rig time when the local clock reads `local`. Strictly increasing for |skew| + slew < 1.
+    /// Rig time when the local clock reads `local`. Never decreases with `local`, for |skew| + slew < 1.
     #[must_use]
     pub fn rig_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
         let elapsed = local - self.local;
-        let worked_off = self.slew.over(elapsed).min(self.correction.abs()).max(Span::ZERO);
-        let worked_off = if self.correction.is_negative() { -worked_off } else { worked_off };
-        self.rig + elapsed + self.skew.over(elapsed) + worked_off
+        // Rounded once: a rounding for each part could add up to a step of a nanosecond back.
+        let gained = self.skew.as_ratio() * elapsed.as_nanos_f64() + self.worked_off(elapsed);
+        let reading = self.rig + elapsed + Span::from_nanos_f64(gained);
+        // Instants before the line's beginning are stated as well as is known now.
+        if elapsed.is_negative() { reading } else { reading.max(self.floor) }
+    }
+
+    /// What of the correction is worked off after `elapsed`, in ns.
+    fn worked_off(&self, elapsed: Span) -> f64 {
+        let amount = (self.slew.as_ratio() * elapsed.as_nanos_f64()).max(0.0);
+        let correction = self.correction.as_nanos_f64();
+        amount.min(correction.abs()).copysign(correction)
     }
 
     /// Rate of the rig's clock against the local one, without corrections.
@@ -91,19 +105,31 @@ impl ClockMap {
 /// What a servo's clock did with an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adjustment {
-    /// It jumped by so much: before it was first synced.
-    Stepped(Span),
+    /// It was set: nobody relied on it yet, and it moved by so much.
+    Set(Span),
     /// It changes its rate to work off so much.
     Slewing(Span),
+    /// It was relied on, and its error was beyond the threshold.
+    Stepped {
+        /// By how much it was wrong: positive where it jumped ahead.
+        by: Span,
+        /// For so long it stands still, because it had been ahead; zero where it jumped ahead.
+        held: Span,
+    },
 }
 
-/// Moves a [`ClockMap`] towards estimates: by stepping until first synced, then by slewing only.
+/// Moves a [`ClockMap`] towards estimates: by setting it until it is relied on, then by slewing, and where
+/// an error is beyond the threshold by stepping, which no reader sees going backwards.
 #[derive(Debug)]
 pub struct Servo {
     map: Option<ClockMap>,
-    /// Whether readers rely on the clock: no step from here on.
+    /// Whether readers rely on the clock.
     relied_on: bool,
     max_slew: Skew,
+    step_threshold: Span,
+    steps: u64,
+    /// Corrections worked off before the present map, whichever way.
+    slewed: Span,
 }
 
 /// Time over which an error is worked off, where the slew bound allows it. Chosen: so long that cameras can
@@ -111,11 +137,15 @@ pub struct Servo {
 /// estimator's window.
 const TIME_CONSTANT: Span = Span::from_secs(2);
 
+/// An error is stepped over only if the estimate is surer of it than so many sigmas.
+const STEP_SIGMAS: i64 = 4;
+
 impl Servo {
-    /// A servo that slews by at most `max_slew` beside the estimated skew.
+    /// A servo that slews by at most `max_slew` beside the estimated skew, and steps over errors beyond
+    /// `step_threshold`.
     #[must_use]
-    pub const fn new(max_slew: Skew) -> Self {
-        Self { map: None, relied_on: false, max_slew }
+    pub const fn new(max_slew: Skew, step_threshold: Span) -> Self {
+        Self { map: None, relied_on: false, max_slew, step_threshold, steps: 0, slewed: Span::ZERO }
     }
 
     /// The map as it is, once there has been an estimate.
@@ -124,33 +154,56 @@ impl Servo {
         self.map.as_ref()
     }
 
-    /// From now on the clock is relied on: it slews and no longer steps.
-    pub fn rely(&mut self) {
+    /// From now on the clock is relied on: it slews, and never runs backwards.
+    pub const fn rely(&mut self) {
         self.relied_on = self.map.is_some();
+    }
+
+    /// Whether the clock is relied on.
+    #[must_use]
+    pub const fn is_relied_on(&self) -> bool {
+        self.relied_on
+    }
+
+    /// Steps since the clock was relied on.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Corrections worked off until `now`, whichever way.
+    #[must_use]
+    pub fn slewed(&self, now: Timestamp<Local>) -> Span {
+        let present = self.map.map_or(0.0, |map| map.worked_off(now - map.local).abs());
+        self.slewed + Span::from_nanos_f64(present)
     }
 
     /// Takes in an estimate when the local clock reads `now`.
     pub fn update(&mut self, now: Timestamp<Local>, estimate: &ClockEstimate) -> Adjustment {
         let target = estimate.rig_at(now);
-        match self.map {
-            Some(map) if self.relied_on => {
-                let reading = map.rig_at(now);
-                let correction = target - reading;
-                let wanted = correction.abs().as_secs_f64() / TIME_CONSTANT.as_secs_f64();
-                self.map = Some(ClockMap {
-                    local: now,
-                    rig: reading,
-                    skew: estimate.skew,
-                    correction,
-                    slew: Skew::from_ratio(wanted).clamp(self.max_slew),
-                });
-                Adjustment::Slewing(correction)
-            }
-            before => {
-                self.map = Some(ClockMap { skew: estimate.skew, ..ClockMap::fixed(now, target) });
-                Adjustment::Stepped(before.map_or(Span::ZERO, |map| target - map.rig_at(now)))
-            }
+        let line = ClockMap { skew: estimate.skew, ..ClockMap::fixed(now, target) };
+        let Some(map) = self.map else {
+            self.map = Some(line);
+            return Adjustment::Set(Span::ZERO);
+        };
+        let reading = map.rig_at(now);
+        let error = target - reading;
+        if !self.relied_on {
+            self.map = Some(line);
+            return Adjustment::Set(error);
         }
+        self.slewed = self.slewed(now);
+        let sure = error.abs() > estimate.uncertainty_at(now) * STEP_SIGMAS;
+        if error.abs() > self.step_threshold && sure {
+            self.steps += 1;
+            self.map = Some(ClockMap { floor: reading, ..line });
+            let held = (-error).max(Span::ZERO).mul_f64(1.0 / (1.0 + estimate.skew.as_ratio()));
+            return Adjustment::Stepped { by: error, held };
+        }
+        let wanted = error.abs().as_secs_f64() / TIME_CONSTANT.as_secs_f64();
+        let slew = Skew::from_ratio(wanted).clamp(self.max_slew);
+        self.map = Some(ClockMap { rig: reading, correction: error, slew, floor: reading, ..line });
+        Adjustment::Slewing(error)
     }
 }
 
@@ -175,7 +228,7 @@ mod tests {
     }
 
     fn servo() -> Servo {
-        Servo::new(Skew::from_ppm(500.0))
+        Servo::new(Skew::from_ppm(500.0), Span::from_millis(10))
     }
 
     #[test]
@@ -184,7 +237,7 @@ mod tests {
         servo.update(local(0), &estimate(0, 1_000, 0.0));
         assert_eq!(
             servo.update(local(10), &estimate(10, 9_000, 0.0)),
-            Adjustment::Stepped(Span::from_nanos(8_000))
+            Adjustment::Set(Span::from_nanos(8_000))
         );
         servo.rely();
         let adjustment = servo.update(local(20), &estimate(20, 10_000, 0.0));

@@ -85,8 +85,24 @@ pub struct ClockStatus {
     pub uncertainty_ns: Option<Span>,
     /// Rate of the rig's clock against the local one.
     pub skew_ppm: f64,
-    /// Last round trip to the leader.
+    /// Last round trip to the server.
     pub round_trip_ns: Option<Span>,
+    /// Where its time comes from; unknown to a pipeline with a foreign clock, and before it is synced.
+    pub source: Option<TimeSource>,
+}
+
+/// Where a device's time comes from. Devices with the same time scale mean the same by an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeSource {
+    /// Servers between the device and the primary source; 0 is the leader itself.
+    pub stratum: u8,
+    /// Id of the leader.
+    pub leader: u64,
+    /// Id of the time scale: a random number.
+    pub timescale: u64,
+    /// The least round trip to the server that the estimate rests on: what no two-way exchange can see is
+    /// within half of it.
+    pub least_delay_ns: Span,
 }
 
 /// What a device says of its camera and files.

@@ -196,6 +196,7 @@ impl RigClock {
             },
             skew_ppm: state.map.skew().as_ppm(),
             round_trip_ns: state.update.map(|update| update.round_trip),
+            source: state.update.and_then(|update| update.source()),
         })
     }
 

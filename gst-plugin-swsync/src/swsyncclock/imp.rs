@@ -394,6 +394,7 @@ impl SwsyncClockElement {
                     },
                     burst: settings.burst,
                     max_slew: Skew::from_ppm(f64::from(settings.max_slew_ppm)),
+                    ..ClientConfig::default()
                 },
             };
             TimeClient::start(config, clock.rig().clone(), move |quality| {

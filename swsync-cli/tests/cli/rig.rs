@@ -99,6 +99,7 @@ impl DeviceHandler for Handler {
                 uncertainty_ns: Some(Span::from_micros(21)),
                 skew_ppm: 0.5,
                 round_trip_ns: None,
+                source: None,
             }),
             frames: Some(FrameStatus {
                 newest: frame(number),

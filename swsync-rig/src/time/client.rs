@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{Action, Client, ClientConfig, ClockUpdate};
-use swsync_core::time::{Local, Span, Timestamp};
+use swsync_core::time::{Span, Timestamp};
 use tokio::sync::watch;
 
 use super::socket::StampedSocket;
@@ -118,7 +118,7 @@ impl Follower {
     async fn follow(&self) {
         let now = self.clock.device().now();
         let pivot = Timestamp::from_nanos(wall_clock().as_nanos());
-        let mut client = Client::new(self.config.client, now, pivot, rand::random());
+        let mut client = Client::new(self.config.client.clone(), now, pivot, rand::random());
         loop {
             for leader in &self.config.leaders {
                 self.note(|progress| {
@@ -142,6 +142,7 @@ impl Follower {
     /// Asks `address` until it stays silent for long.
     async fn ask(&self, client: &mut Client, address: SocketAddr) {
         self.note(|progress| progress.address = Some(address));
+        client.handle_new_server(self.clock.device().now());
         let any = match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -151,20 +152,14 @@ impl Follower {
             Ok(socket) => socket,
             Err(error) => return self.note(|progress| progress.error = Some(error.to_string())),
         };
-        let mut heard = device.now();
-        let mut wake = heard;
+        let begun = device.now();
         let mut buffer = [0; 1024];
-        while device.now() - heard < ADDRESS_PATIENCE {
-            let pause = (wake - device.now()).to_duration();
-            let actions = tokio::select! {
+        while device.now() - client.last_heard().unwrap_or(begun).max(begun) < ADDRESS_PATIENCE {
+            let pause = (client.wake_at() - device.now()).to_duration();
+            tokio::select! {
                 received = socket.receive(&mut buffer) => match received {
                     Ok(received) if received.from == address => {
-                        let actions = client.handle_datagram(&buffer[..received.length], received.at);
-                        if !actions.is_empty() {
-                            heard = received.at;
-                            self.note(|progress| progress.received += 1);
-                        }
-                        actions
+                        client.handle_datagram(&buffer[..received.length], received.at);
                     }
                     Ok(received) => {
                         tracing::debug!(from = %received.from, "datagram from a stranger");
@@ -178,21 +173,18 @@ impl Follower {
                 },
                 () = tokio::time::sleep(pause) => client.handle_timeout(device.now()),
             };
-            self.carry_out(client, actions, &mut socket, address, &mut wake).await;
+            self.carry_out(client, &mut socket, address).await;
         }
     }
 
-    async fn carry_out(
-        &self,
-        client: &mut Client,
-        actions: Vec<Action>,
-        socket: &mut StampedSocket,
-        address: SocketAddr,
-        wake: &mut Timestamp<Local>,
-    ) {
+    async fn carry_out(&self, client: &mut Client, socket: &mut StampedSocket, address: SocketAddr) {
         let total = self.config.client.burst;
-        self.note(|progress| progress.burst = (client.burst_done(), total));
-        for action in actions {
+        let stats = client.stats(self.clock.device().now());
+        self.note(|progress| {
+            progress.burst = (client.burst_done(), total);
+            progress.received = stats.responses;
+        });
+        while let Some(action) = client.poll_action() {
             match action {
                 Action::Send { datagram, token } => match socket.send_to(&datagram, address).await {
                     Ok(sent) => {
@@ -203,12 +195,9 @@ impl Follower {
                         self.note(|progress| progress.error = Some(format!("cannot send: {error}")));
                     }
                 },
-                Action::WakeAt(at) => *wake = at,
                 Action::Publish(update) => self.publish(update),
-                Action::Refused(code) => {
-                    let code = String::from_utf8_lossy(&code).into_owned();
-                    tracing::warn!(%address, code, "the server refuses to serve this client");
-                    self.note(|progress| progress.error = Some(format!("refused with {code}")));
+                Action::Refused(refusal) => {
+                    self.note(|progress| progress.error = Some(refusal.to_string()));
                 }
             }
         }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use swsync_core::sync::Server;
+use swsync_core::ntp::rig_id;
+use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::Offset;
 use tokio::sync::watch;
 
@@ -29,8 +30,10 @@ impl TimeLeader {
             .map_err(|error| TimeError::Socket { address, error })?;
         let address = socket.local_addr();
         clock.lead();
-        let server = Server::new(rand::random(), clock.now());
-        let task = Task::spawn(|stopped| serve(server, socket, clock, stopped))?;
+        let server = Server::new(ServerConfig::default());
+        let identity = Identity { rig: rig_id("swsync"), device: rand::random(), timescale: rand::random() };
+        let status = ServerStatus::leading(&identity, clock.now());
+        let task = Task::spawn(move |stopped| serve(server, status, socket, clock, stopped))?;
         Ok(Self { address, _task: task })
     }
 
@@ -42,7 +45,8 @@ impl TimeLeader {
 }
 
 async fn serve(
-    server: Server,
+    mut server: Server,
+    status: ServerStatus,
     mut socket: StampedSocket,
     clock: Arc<RigClock>,
     mut stopped: watch::Receiver<bool>,
@@ -56,15 +60,17 @@ async fn serve(
         match received {
             Ok(Received { length, from, at }) => {
                 let offset: Offset = Offset::from_span(clock.status().offset_ns);
-                let response = server.respond(&buffer[..length], offset.to_rig(at), clock.now());
-                match response {
-                    Ok(Some(response)) => {
-                        if let Err(error) = socket.send_to(&response, from).await {
-                            tracing::debug!(%from, %error, "cannot respond");
+                let request = &buffer[..length];
+                let response =
+                    server.handle_request(request, from.ip(), offset.to_rig(at), clock.now(), &status);
+                let Some(response) = response else { continue };
+                match socket.send_to(&response.datagram, from).await {
+                    Ok(sent) => {
+                        if let Some(token) = response.token {
+                            server.handle_sent(token, offset.to_rig(sent));
                         }
                     }
-                    Ok(None) => tracing::debug!(%from, "not a request"),
-                    Err(error) => tracing::debug!(%from, %error, "malformed request"),
+                    Err(error) => tracing::debug!(%from, %error, "cannot respond"),
                 }
             }
             // An ICMP error of an earlier response, say. A persistent one must not spin.

@@ -99,6 +99,7 @@ impl DeviceHandler for Handler {
                 uncertainty_ns: Some(Span::from_micros(20)),
                 skew_ppm: 0.0,
                 round_trip_ns: None,
+                source: None,
             }),
             frames: None,
             open_orders: self.state.lock().unwrap().held.len(),

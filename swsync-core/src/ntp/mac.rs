@@ -1,0 +1,189 @@
+//! Symmetric keys and the message authentication code of NTP packets: AES-CMAC (RFC 8573, RFC 4493).
+
+use std::fmt;
+
+use aes::{Aes128, Aes256};
+use cmac::{Cmac, KeyInit, Mac as _};
+
+/// Length of a MAC on the wire: the key's id and 16 bytes of digest.
+pub const MAC_LEN: usize = 20;
+
+const DIGEST_LEN: usize = MAC_LEN - 4;
+
+/// What is wrong with a file of keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("keys, line {line}: {problem}")]
+pub struct KeyError {
+    /// Which line, from 1.
+    pub line: usize,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+/// A cipher that is ready to authenticate, so that no packet pays for the key's set-up.
+#[derive(Clone)]
+enum Cipher {
+    Aes128(Box<Cmac<Aes128>>),
+    Aes256(Box<Cmac<Aes256>>),
+}
+
+/// One shared secret.
+#[derive(Clone)]
+pub struct Key {
+    id: u32,
+    cipher: Cipher,
+}
+
+impl Key {
+    /// The key `id` from a secret of 16 (AES-128) or 32 (AES-256) bytes; `None` for other lengths, and for
+    /// id 0, which is the crypto-NAK's.
+    #[must_use]
+    pub fn new(id: u32, secret: &[u8]) -> Option<Self> {
+        let cipher = match secret.len() {
+            16 => Cipher::Aes128(Box::new(Cmac::new_from_slice(secret).ok()?)),
+            32 => Cipher::Aes256(Box::new(Cmac::new_from_slice(secret).ok()?)),
+            _ => return None,
+        };
+        (id != 0).then_some(Self { id, cipher })
+    }
+
+    /// What both sides call it.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn digest(&self, message: &[u8]) -> [u8; DIGEST_LEN] {
+        match &self.cipher {
+            Cipher::Aes128(cmac) => Cmac::clone(cmac).chain_update(message).finalize().into_bytes().into(),
+            Cipher::Aes256(cmac) => Cmac::clone(cmac).chain_update(message).finalize().into_bytes().into(),
+        }
+    }
+
+    /// Whether `digest` is that of `message`. Takes equally long wherever they differ.
+    fn verifies(&self, message: &[u8], digest: &[u8]) -> bool {
+        match &self.cipher {
+            Cipher::Aes128(cmac) => Cmac::clone(cmac).chain_update(message).verify_slice(digest).is_ok(),
+            Cipher::Aes256(cmac) => Cmac::clone(cmac).chain_update(message).verify_slice(digest).is_ok(),
+        }
+    }
+}
+
+impl PartialEq for Key {
+    /// Compares ids: secrets are not to be looked at.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.id)
+    }
+}
+
+/// The keys that a server knows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Keys(Vec<Key>);
+
+impl Keys {
+    /// The keys in `text`, in the form of chrony's key files: a line holds `ID TYPE SECRET`, where TYPE is
+    /// `AES128` or `AES256` and SECRET is `HEX:` and hexadecimal digits, or `ASCII:` (which may be left
+    /// out) and the secret itself. Lines that begin with one of `! ; # %` are comments.
+    ///
+    /// # Errors
+    /// [`KeyError`] names the line. Never passes over a line that it does not understand.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let mut keys = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(['!', ';', '#', '%']) {
+                continue;
+            }
+            let key = parse_key(line)
+                .and_then(|key| match keys.get(key.id) {
+                    None => Ok(key),
+                    Some(_) => Err(format!("key {} is given twice", key.id)),
+                })
+                .map_err(|problem| KeyError { line: index + 1, problem })?;
+            keys.0.push(key);
+        }
+        Ok(keys)
+    }
+
+    /// The key with this id.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&Key> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Key> for Keys {
+    fn from_iter<I: IntoIterator<Item = Key>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
+    }
+}
+
+fn parse_key(line: &str) -> Result<Key, String> {
+    let mut words = line.split_ascii_whitespace();
+    let (Some(id), Some(kind), Some(secret), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err("expected `ID AES128 HEX:...`".into());
+    };
+    let id = match id.parse() {
+        Ok(id) if id != 0 => id,
+        _ => return Err(format!("`{id}` is no key id: use a number from 1 to {}", u32::MAX)),
+    };
+    let length = match kind {
+        "AES128" => 16,
+        "AES256" => 32,
+        _ => return Err(format!("`{kind}` is no type that is known here: use AES128 or AES256")),
+    };
+    let secret = match secret.strip_prefix("HEX:") {
+        Some(digits) => from_hex(digits).ok_or("the digits after HEX: are not pairs of 0-9 and A-F")?,
+        None => secret.strip_prefix("ASCII:").unwrap_or(secret).as_bytes().to_vec(),
+    };
+    if secret.len() != length {
+        return Err(format!("{kind} takes {length} bytes, but the secret has {}", secret.len()));
+    }
+    Ok(Key::new(id, &secret).expect("id and length have been checked"))
+}
+
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| {
+            let nibble = |c: u8| char::from(c).to_digit(16);
+            let value = nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?;
+            u8::try_from(value).ok()
+        })
+        .collect()
+}
+
+/// The MAC of a packet that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mac<'a> {
+    /// Which key it claims.
+    pub key: u32,
+    covered: &'a [u8],
+    digest: &'a [u8],
+}
+
+impl<'a> Mac<'a> {
+    /// `bytes`, a key id and a digest, behind the `covered` ones.
+    pub(super) fn new(covered: &'a [u8], bytes: &'a [u8]) -> Self {
+        let (key, digest) = bytes.split_first_chunk().expect("a MAC has 20 bytes or more");
+        Self { key: u32::from_be_bytes(*key), covered, digest }
+    }
+
+    /// Whether `key` made it.
+    #[must_use]
+    pub fn verifies(&self, key: &Key) -> bool {
+        key.id == self.key && key.verifies(self.covered, self.digest)
+    }
+}

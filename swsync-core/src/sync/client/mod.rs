@@ -1,0 +1,561 @@
+//! The asking side.
+
+mod pacer;
+mod requests;
+mod stats;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use pacer::{InFlight, Pacer, SHORT_BURST};
+use requests::{Cookies, Match, Requests, Stamps};
+pub use stats::{ClientStats, RoundTrips};
+use stats::{Counts, RoundTripWindow};
+
+use super::status::{UNSYNCHRONIZED, Upstream};
+use crate::clock::{Adjustment, ClockEstimate, ClockMap, Servo};
+use crate::control::TimeSource;
+use crate::estimate::{Estimator, EstimatorConfig, Exchange};
+use crate::frame::SyncQuality;
+use crate::ntp::{self, Datagram, Key, NtpTimestamp, Packet, RigField, Trailer};
+use crate::time::{Local, Rig, Skew, Span, Timestamp};
+
+/// Silence after which the server counts as lost, from the first request without an answer.
+const SILENCE: Span = Span::from_secs(3);
+/// After a longer silence the estimate is freshened up by a short burst.
+const LONG_SILENCE: Span = Span::from_secs(10);
+/// An uncertainty that grows by this factor from one exchange to the next tells that the estimator has
+/// been contradicted and began anew.
+const CONTRADICTED: f64 = 4.0;
+
+/// What a client does differently from others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientConfig {
+    /// How exchanges become an estimate.
+    pub estimator: EstimatorConfig,
+    /// Exchanges before the clock counts as synced, unless the estimator has settled before: the paper's
+    /// K.
+    pub burst: u32,
+    /// Bound of the clock's rate beside the estimated skew.
+    pub max_slew: Skew,
+    /// An error beyond this is stepped over even when the clock is relied on.
+    pub step_threshold: Span,
+    /// The uncertainty to be kept: polls become rarer as long as it is.
+    pub accuracy: Span,
+    /// Bounds of the poll interval after the burst.
+    pub fastest_poll: Span,
+    /// See `fastest_poll`.
+    pub slowest_poll: Span,
+    /// Whether to use interleaved mode where the server does.
+    pub interleaved: bool,
+    /// [`ntp::rig_id`] of the rig; servers of another one are not followed. 0: of any.
+    pub rig: u64,
+    /// This device's id ([`super::Identity::device`]), so that it does not follow itself. 0: it does not serve.
+    pub device: u64,
+    /// The key that requests are authenticated with, and responses have to be.
+    pub key: Option<Key>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            estimator: EstimatorConfig::default(),
+            burst: 300,
+            max_slew: Skew::from_ratio(500e-6),
+            step_threshold: Span::from_millis(10),
+            accuracy: Span::from_micros(10),
+            fastest_poll: Span::from_millis(125),
+            slowest_poll: Span::from_secs(4),
+            interleaved: true,
+            rig: 0,
+            device: 0,
+            key: None,
+        }
+    }
+}
+
+/// Goes with one datagram: whoever sends it reports its transmit timestamp once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SendToken(u64);
+
+/// What the clock reads from now on, and how sure that is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClockUpdate {
+    /// The clock.
+    pub map: ClockMap,
+    /// The estimate that it follows.
+    pub estimate: ClockEstimate,
+    /// What that did to the clock; `None` where it was left alone.
+    pub adjustment: Option<Adjustment>,
+    /// How well rig time is known.
+    pub quality: SyncQuality,
+    /// Round trip of the last exchange.
+    pub round_trip: Span,
+    /// The server that is followed.
+    pub upstream: Upstream,
+}
+
+impl ClockUpdate {
+    /// Where the time comes from, if the server says.
+    #[must_use]
+    pub fn source(&self) -> Option<TimeSource> {
+        let RigField { leader, timescale, .. } = self.upstream.field?;
+        let least_delay_ns = self.estimate.least_delay;
+        Some(TimeSource { stratum: self.upstream.stratum, leader, timescale, least_delay_ns })
+    }
+
+    /// What the error of the clock may be when the local clock reads `local`, 1 sigma: the
+    /// server's, the estimate's, and what the clock has still to be corrected by.
+    #[must_use]
+    pub fn uncertainty_at(&self, local: Timestamp<Local>) -> Span {
+        let behind = self.estimate.rig_at(local) - self.map.rig_at(local);
+        let estimate = self.estimate.uncertainty_at(local);
+        let server = self.upstream.uncertainty();
+        let own = estimate.as_nanos_f64().hypot(behind.as_nanos_f64());
+        Span::from_nanos_f64(own.hypot(server.as_nanos_f64()))
+    }
+}
+
+/// Why a server that answers cannot be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It refuses with this kiss code (RFC 5905 section 7.4).
+    Kiss([u8; 4]),
+    /// It does not know the key, or has another secret for it.
+    Key(u32),
+    /// It belongs to another rig.
+    OtherRig(u64),
+    /// It follows this device itself.
+    Loop,
+    /// It does not know the time itself.
+    Unsynchronized,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kiss(code) if code == b"DENY" => {
+                write!(f, "the server denies access (DENY): has it a key that this client lacks?")
+            }
+            Self::Kiss(code) => write!(f, "the server refuses with {}", code.escape_ascii()),
+            Self::Key(id) => {
+                write!(f, "the server does not accept key {id}: both need the same line in their key files")
+            }
+            Self::OtherRig(id) => write!(
+                f,
+                "the server belongs to another rig ({id:016x}): give both the same rig name, or this client \
+                 another leader"
+            ),
+            Self::Loop => write!(f, "the server follows this device itself: let it follow the leader"),
+            Self::Unsynchronized => write!(f, "the server does not know the time itself yet"),
+        }
+    }
+}
+
+/// What the client wants done.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Send this to the server, then call [`Client::handle_sent`].
+    Send {
+        /// The request.
+        datagram: Datagram,
+        /// To be given back with the transmit timestamp.
+        token: SendToken,
+    },
+    /// Set the clock.
+    Publish(ClockUpdate),
+    /// The server cannot be followed. Said once, until it can or the reason is another one.
+    Refused(Refusal),
+}
+
+/// Where the client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has been heard yet.
+    Unsynced,
+    /// There is an estimate, but the first burst is not over or its uncertainty is too large.
+    Acquiring,
+    /// The clock follows the server's.
+    Synced,
+    /// In sync once; now nothing is heard, or what is has to be learnt anew.
+    Holdover,
+}
+
+impl From<State> for SyncQuality {
+    fn from(state: State) -> Self {
+        match state {
+            State::Unsynced => Self::Unsynced,
+            State::Acquiring => Self::Acquiring,
+            State::Synced => Self::Synced,
+            State::Holdover => Self::Holdover,
+        }
+    }
+}
+
+/// Follows one server.
+///
+/// After each call of a `handle_*`, carry out what [`Client::poll_action`] says until it is `None`, and call
+/// [`Client::handle_timeout`] at [`Client::wake_at`].
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    estimator: Box<dyn Estimator>,
+    servo: Servo,
+    state: State,
+    since: Timestamp<Local>,
+    pacer: Pacer,
+    requests: Requests,
+    actions: VecDeque<Action>,
+    upstream: Option<Upstream>,
+    last_heard: Option<Timestamp<Local>>,
+    /// The first request since the server was last heard.
+    unanswered_since: Option<Timestamp<Local>>,
+    last_update: Option<ClockUpdate>,
+    refusal: Option<Refusal>,
+    counts: Counts,
+    round_trips: RoundTripWindow,
+    random: u64,
+    pivot: Timestamp<Rig>,
+}
+
+impl Client {
+    /// A client that starts at `now`. `seed` makes its cookies unpredictable to strangers; `pivot` is the
+    /// wall clock, which need only be right within 68 years (it tells the NTP era).
+    #[must_use]
+    pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: u64) -> Self {
+        Self {
+            estimator: config.estimator.build(),
+            servo: Servo::new(config.max_slew, config.step_threshold),
+            state: State::Unsynced,
+            since: now,
+            pacer: Pacer::new(&config, now),
+            config,
+            requests: Requests::new(),
+            actions: VecDeque::with_capacity(8),
+            upstream: None,
+            last_heard: None,
+            unanswered_since: None,
+            last_update: None,
+            refusal: None,
+            counts: Counts::default(),
+            round_trips: RoundTripWindow::new(),
+            random: seed,
+            pivot,
+        }
+    }
+
+    /// What to do next; `None`: nothing until [`Client::wake_at`] or a datagram comes.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Client::handle_timeout`], if nothing happens before.
+    #[must_use]
+    pub fn wake_at(&self) -> Timestamp<Local> {
+        match (self.state, self.unanswered_since) {
+            (State::Synced, Some(since)) => self.pacer.next().min(since + SILENCE),
+            _ => self.pacer.next(),
+        }
+    }
+
+    /// When a server that knows the time was last heard.
+    #[must_use]
+    pub const fn last_heard(&self) -> Option<Timestamp<Local>> {
+        self.last_heard
+    }
+
+    /// Exchanges of the first burst that are done; all of them once it is over.
+    #[must_use]
+    pub const fn burst_done(&self) -> u32 {
+        self.pacer.burst_done(&self.config)
+    }
+
+    /// Requests go to another server from now on: its address has changed, or another is tried. The
+    /// estimate stays, until the server turns out to keep another time scale.
+    pub fn handle_new_server(&mut self, now: Timestamp<Local>) {
+        self.requests.forget();
+        self.refusal = None;
+        self.pacer.restart(now);
+    }
+
+    /// Time has passed. Early calls are no-ops.
+    pub fn handle_timeout(&mut self, now: Timestamp<Local>) {
+        if let Some(since) = self.unanswered_since
+            && now - since >= SILENCE
+        {
+            if self.state == State::Synced {
+                self.enter(State::Holdover, now);
+                self.republish();
+            }
+            self.pacer.call(self.state == State::Holdover);
+        }
+        if now >= self.pacer.next() {
+            self.ask(now);
+        }
+    }
+
+    /// A request has left; `sent` is its transmit timestamp. Best before its response is handled; in
+    /// interleaved mode it may come later.
+    pub fn handle_sent(&mut self, token: SendToken, sent: Timestamp<Local>) {
+        self.requests.set_sent(token.0, sent);
+    }
+
+    /// A datagram has come from the server's address; `received` is its receive timestamp.
+    pub fn handle_datagram(&mut self, bytes: &[u8], received: Timestamp<Local>) {
+        let Some((index, interleaved, response)) = self.find_request(bytes) else { return };
+        if response.stratum == 0 {
+            self.requests.refuse(index);
+            self.handle_kiss(response.reference_id, received);
+            return;
+        }
+        let upstream = Upstream {
+            stratum: response.stratum,
+            reference_id: response.reference_id,
+            root_delay: response.root_delay.to_span(),
+            root_dispersion: response.root_dispersion.to_span(),
+            field: response.rig,
+        };
+        if let Some(refusal) = self.objection(&response) {
+            self.requests.refuse(index);
+            self.counts.unusable += 1;
+            self.handle_unusable(refusal, received);
+            return;
+        }
+        self.handle_upstream(upstream, received);
+        let Some(stamps) = self.requests.complete(index, interleaved, &response, received) else {
+            return self.handle_heard(received);
+        };
+        self.handle_heard(received);
+        self.handle_exchange(&stamps, upstream, received);
+    }
+
+    /// The request that `bytes` answer, if they are an authentic response.
+    fn find_request(&mut self, bytes: &[u8]) -> Option<(usize, bool, Packet)> {
+        let decoded = ntp::decode(bytes).inspect_err(|error| tracing::debug!(%error, "not an NTP packet"));
+        let Some((response, trailer)) = decoded.ok().filter(|(packet, _)| packet.mode == ntp::MODE_SERVER)
+        else {
+            self.counts.bogus += 1;
+            return None;
+        };
+        match self.requests.find(&response) {
+            Match::Duplicate => {
+                self.counts.duplicates += 1;
+                None
+            }
+            Match::Bogus => {
+                self.counts.bogus += 1;
+                None
+            }
+            Match::Answer { index, interleaved } => {
+                let authentic = match (&self.config.key, trailer) {
+                    (None, _) => true,
+                    (Some(key), Trailer::Mac(mac)) => mac.verifies(key),
+                    (Some(_), Trailer::Nothing | Trailer::CryptoNak) => false,
+                };
+                if authentic {
+                    return Some((index, interleaved, response));
+                }
+                // Anybody can say so: believed as far as to tell the user, and no further.
+                self.counts.bad_mac += 1;
+                match &self.config.key {
+                    Some(key) if trailer == Trailer::CryptoNak => self.say(Refusal::Key(key.id())),
+                    _ => tracing::debug!("a response without a valid MAC"),
+                }
+                None
+            }
+        }
+    }
+
+    /// Why the server of `response` cannot be followed.
+    fn objection(&self, response: &Packet) -> Option<Refusal> {
+        if response.leap == ntp::LEAP_UNSYNCHRONIZED || response.stratum >= UNSYNCHRONIZED {
+            return Some(Refusal::Unsynchronized);
+        }
+        let field = response.rig?;
+        if self.config.rig != 0 && field.rig != 0 && field.rig != self.config.rig {
+            return Some(Refusal::OtherRig(field.rig));
+        }
+        let me = self.config.device;
+        if me != 0 && (field.leader == me || field.path.hops().contains(&me)) {
+            return Some(Refusal::Loop);
+        }
+        None
+    }
+
+    /// The server knows the time, and says `upstream` of itself.
+    fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        let timescale = |upstream: Upstream| upstream.field.map(|field| field.timescale);
+        if let (Some(before), Some(after)) = (self.upstream.and_then(timescale), timescale(upstream))
+            && before != after
+        {
+            tracing::warn!("the leader's time scale has changed: following the new one");
+            self.estimator.reset();
+            self.counts.resets += 1;
+            if self.state == State::Synced {
+                self.enter(State::Holdover, now);
+                self.republish();
+            }
+            self.pacer.start_burst(now, self.config.burst);
+        }
+        self.upstream = Some(upstream);
+    }
+
+    /// A server that knows the time was heard.
+    fn handle_heard(&mut self, now: Timestamp<Local>) {
+        self.counts.responses += 1;
+        self.refusal = None;
+        let silent = self.last_heard.map(|heard| now - heard);
+        self.last_heard = Some(now);
+        self.unanswered_since = None;
+        if self.pacer.is_calling() {
+            match (self.state, silent) {
+                (State::Unsynced | State::Acquiring, _) => self.pacer.start_burst(now, self.config.burst),
+                (_, Some(silent)) if silent < LONG_SILENCE => {}
+                (State::Synced | State::Holdover, _) => self.pacer.start_burst(now, SHORT_BURST),
+            }
+        }
+        let jitter = self.next_jitter();
+        self.pacer.handle_response(&self.config, now, jitter);
+    }
+
+    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, now: Timestamp<Local>) {
+        let t2 = stamps.t2.to_rig(self.pivot);
+        let t3 = stamps.t3.to_rig(self.pivot);
+        let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
+        if !exchange.is_plausible() {
+            tracing::debug!(?exchange, "implausible exchange");
+            self.counts.implausible += 1;
+            return;
+        }
+        self.round_trips.push(exchange.delay());
+        let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
+        self.notice_contradiction(&estimate, now);
+        self.pacer.end_burst(&self.config, now, self.estimator.has_settled());
+        self.pacer.handle_estimate(&self.config, now, &estimate);
+        self.publish(&estimate, exchange.delay(), upstream, now);
+    }
+
+    /// A short burst where the estimator has been contradicted.
+    fn notice_contradiction(&mut self, estimate: &ClockEstimate, now: Timestamp<Local>) {
+        let Some(before) = self.last_update.map(|update| update.estimate) else { return };
+        let expected = before.uncertainty_at(now).max(self.config.accuracy);
+        if self.state == State::Synced
+            && !self.pacer.is_in_burst()
+            && estimate.uncertainty_at(now) > expected.mul_f64(CONTRADICTED)
+        {
+            tracing::debug!("the estimate has been contradicted");
+            self.pacer.start_burst(now, SHORT_BURST);
+        }
+    }
+
+    fn ask(&mut self, now: Timestamp<Local>) {
+        let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
+        let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved);
+        let request = Packet {
+            mode: ntp::MODE_CLIENT,
+            rig: Some(RigField { rig: self.config.rig, ..RigField::default() }),
+            ..stamps
+        };
+        let mut datagram = ntp::encode(&request);
+        if let Some(key) = &self.config.key {
+            datagram = datagram.sealed(key);
+        }
+        self.unanswered_since.get_or_insert(now);
+        let patience = Pacer::patience(self.round_trips.figures().map(|trips| trips.mean));
+        let (requests, oldest) = self.requests.in_flight(now, patience);
+        let jitter = self.next_jitter();
+        self.pacer.handle_sent(&self.config, now, InFlight { requests, oldest }, patience, jitter);
+        self.actions.push_back(Action::Send { datagram, token: SendToken(number) });
+    }
+
+    /// SplitMix64: each number is a bijection of a counter that started at a random place.
+    const fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    const fn next_cookie(&mut self) -> NtpTimestamp {
+        NtpTimestamp(self.next_random())
+    }
+
+    /// A random number in [-1, 1).
+    fn next_jitter(&mut self) -> f64 {
+        let bits = u32::try_from(self.next_random() >> 32).expect("32 bits");
+        f64::from(bits) / f64::from(1_u32 << 31) - 1.0
+    }
+
+    fn enter(&mut self, state: State, now: Timestamp<Local>) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
+
+    fn publish(
+        &mut self,
+        estimate: &ClockEstimate,
+        round_trip: Span,
+        upstream: Upstream,
+        now: Timestamp<Local>,
+    ) {
+        let acquiring = self.pacer.is_in_burst();
+        let known = estimate.uncertainty_at(now) <= self.config.step_threshold;
+        match self.state {
+            State::Unsynced => self.enter(State::Acquiring, now),
+            State::Acquiring | State::Holdover if known && !acquiring => self.enter(State::Synced, now),
+            State::Acquiring | State::Holdover | State::Synced => {}
+        }
+        // What an estimator says early in a burst is not worth moving a clock that is relied on.
+        let adjustment = match (self.servo.is_relied_on(), acquiring) {
+            (true, true) => None,
+            (false, _) | (true, false) => Some(self.servo.update(now, estimate)),
+        };
+        if self.state == State::Synced {
+            self.servo.rely();
+        }
+        let Some(&map) = self.servo.map() else { return };
+        let quality = self.state.into();
+        let update = ClockUpdate { map, estimate: *estimate, adjustment, quality, round_trip, upstream };
+        self.last_update = Some(update);
+        self.actions.push_back(Action::Publish(update));
+    }
+
+    /// Says what has become of the clock without an exchange.
+    fn republish(&mut self) {
+        let quality = self.state.into();
+        if let Some(update) = &mut self.last_update {
+            (update.quality, update.adjustment) = (quality, None);
+            self.actions.push_back(Action::Publish(*update));
+        }
+    }
+
+    /// Kiss-o'-death (RFC 5905 section 7.4): RATE asks to slow down, the others to go away.
+    fn handle_kiss(&mut self, code: [u8; 4], now: Timestamp<Local>) {
+        self.counts.kisses += 1;
+        match &code {
+            b"RATE" => self.pacer.handle_rate(&self.config, now),
+            _ => {
+                self.pacer.handle_denial(now);
+                self.say(Refusal::Kiss(code));
+            }
+        }
+    }
+
+    /// The server answers, but cannot be followed: as if it were silent.
+    fn handle_unusable(&mut self, refusal: Refusal, now: Timestamp<Local>) {
+        self.pacer.call(self.state == State::Holdover);
+        self.say(refusal);
+        tracing::trace!(?now, "{refusal}");
+    }
+
+    /// Says why the server cannot be followed, once.
+    fn say(&mut self, refusal: Refusal) {
+        if self.refusal != Some(refusal) {
+            tracing::warn!("{refusal}");
+            self.refusal = Some(refusal);
+            self.actions.push_back(Action::Refused(refusal));
+        }
+    }
+}

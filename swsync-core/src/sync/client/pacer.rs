@@ -1,0 +1,267 @@
+//! When to ask: a burst to learn the time quickly, then ever more slowly, as the accuracy allows.
+
+use super::ClientConfig;
+use crate::clock::ClockEstimate;
+use crate::time::{Local, Span, Timestamp};
+
+/// Requests of a burst under way at most.
+const WINDOW: usize = 8;
+/// In a burst the next request goes out when a response has come or this time has passed: the paper's
+/// mean round trip. 300 of them fit into a second.
+const BURST_INTERVAL: Span = Span::from_millis(3);
+/// Shortest pause between requests of a burst: spreads the load when many clients start at once.
+const BURST_PAUSE: Span = Span::from_millis(1);
+/// Least time for which a request of a burst takes a place in the window, and how many round trips.
+const PATIENCE: Span = Span::from_millis(40);
+const PATIENCE_ROUND_TRIPS: i64 = 8;
+/// A burst over a long path ends after this time, if it had [`ENOUGH`] exchanges.
+const LONGEST_BURST: Span = Span::from_secs(5);
+const ENOUGH: u32 = 8;
+/// Exchanges of a burst that freshens up an estimate.
+pub(super) const SHORT_BURST: u32 = 32;
+/// After a burst of 300 the interval is the elapsed time by 80, and the less the shorter the burst.
+const TAPER: f64 = 80.0 / 300.0;
+/// First and longest pause when nobody answers.
+const FIRST_CALL: Span = Span::from_millis(25);
+const FIRST_CALL_IN_HOLDOVER: Span = Span::from_millis(125);
+const LONGEST_CALL: Span = Span::from_secs(1);
+/// At slow polls a request that is not answered within this time is repeated.
+const REPEAT: Span = Span::from_millis(500);
+/// Longest interval that a server can impose by RATE, and how many responses without one halve it.
+const LONGEST_FLOOR: Span = Span::from_secs(16);
+const FORGIVEN_AFTER: u32 = 16;
+/// How long a server that refuses (DENY, RSTR) is not asked again.
+const DENIED: Span = Span::from_secs(300);
+/// Estimates in a row that are good enough (or not) before the interval changes. Each time that it was
+/// too long after all, the former doubles.
+const GOOD: u32 = 16;
+const MOST_GOOD: u32 = 512;
+const POOR: u32 = 4;
+/// Part of the accuracy that an estimate may use up for the interval to become longer.
+const MARGIN: f64 = 0.7;
+/// Intervals vary by this part, so that clients that started together do not march in step.
+const JITTER: f64 = 1.0 / 16.0;
+
+/// How the client asks now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// Nobody answers, or none who knows the time.
+    Calling { pause: Span },
+    /// In quick succession: `done` exchanges of `total`.
+    Burst { since: Timestamp<Local>, done: u32, total: u32 },
+    /// More slowly the longer it has been going on.
+    Taper { since: Timestamp<Local> },
+    /// As slowly as the accuracy allows.
+    Steady,
+}
+
+/// When to ask.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    phase: Phase,
+    next: Timestamp<Local>,
+    last_sent: Timestamp<Local>,
+    /// The steady phase's interval.
+    interval: Span,
+    /// The server wants no shorter one.
+    floor: Span,
+    since_kiss: u32,
+    good: u32,
+    /// How many good ones it takes.
+    good_needed: u32,
+    poor: u32,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub requests: usize,
+    pub oldest: Option<Timestamp<Local>>,
+}
+
+impl Pacer {
+    pub const fn new(config: &ClientConfig, now: Timestamp<Local>) -> Self {
+        Self {
+            phase: Phase::Calling { pause: FIRST_CALL },
+            next: now,
+            last_sent: now,
+            interval: config.fastest_poll,
+            floor: Span::ZERO,
+            since_kiss: 0,
+            good: 0,
+            good_needed: GOOD,
+            poor: 0,
+        }
+    }
+
+    /// When the next request is due.
+    pub const fn next(&self) -> Timestamp<Local> {
+        self.next
+    }
+
+    /// Whether exchanges come in quick succession, so that the next estimates will be much better.
+    pub const fn is_in_burst(&self) -> bool {
+        matches!(self.phase, Phase::Burst { .. })
+    }
+
+    /// Whether nobody answers.
+    pub const fn is_calling(&self) -> bool {
+        matches!(self.phase, Phase::Calling { .. })
+    }
+
+    /// Exchanges of the burst that are done; all of them where it is over.
+    pub const fn burst_done(&self, config: &ClientConfig) -> u32 {
+        match self.phase {
+            Phase::Calling { .. } => 0,
+            Phase::Burst { done, .. } => done,
+            Phase::Taper { .. } | Phase::Steady => config.burst,
+        }
+    }
+
+    /// The present pause between requests.
+    pub fn interval(&self, config: &ClientConfig, now: Timestamp<Local>) -> Span {
+        let wanted = match self.phase {
+            Phase::Calling { pause } => pause,
+            Phase::Burst { .. } => BURST_INTERVAL,
+            Phase::Taper { since } => taper(config, now - since),
+            Phase::Steady => self.interval,
+        };
+        wanted.max(self.floor)
+    }
+
+    /// How long a request of a burst takes a place in the window, where a round trip takes `round_trip`.
+    pub fn patience(round_trip: Option<Span>) -> Span {
+        round_trip.map_or(PATIENCE, |span| (span * PATIENCE_ROUND_TRIPS).max(PATIENCE))
+    }
+
+    /// A request goes out. `jitter` is a random number in [-1, 1).
+    pub fn handle_sent(
+        &mut self,
+        config: &ClientConfig,
+        now: Timestamp<Local>,
+        in_flight: InFlight,
+        patience: Span,
+        jitter: f64,
+    ) {
+        self.last_sent = now;
+        self.next = match (&mut self.phase, in_flight.oldest) {
+            (Phase::Calling { pause }, _) => {
+                let next = now + pause.max(&mut self.floor).mul_f64(1.0 + JITTER * jitter);
+                *pause = (*pause * 2).min(LONGEST_CALL);
+                next
+            }
+            (Phase::Burst { .. }, Some(oldest)) if in_flight.requests >= WINDOW => oldest + patience,
+            (Phase::Burst { .. }, _) => now + BURST_INTERVAL.max(self.floor),
+            (Phase::Taper { .. } | Phase::Steady, _) => {
+                // Until the response comes, which sets the whole interval.
+                now + self.interval(config, now).min(REPEAT).max(self.floor).mul_f64(1.0 + JITTER * jitter)
+            }
+        };
+    }
+
+    /// A response of a server that knows the time has come.
+    pub fn handle_response(&mut self, config: &ClientConfig, now: Timestamp<Local>, jitter: f64) {
+        self.since_kiss += 1;
+        if self.since_kiss.is_multiple_of(FORGIVEN_AFTER) {
+            self.floor = self.floor / 2;
+            if self.floor < config.fastest_poll {
+                self.floor = Span::ZERO;
+            }
+        }
+        match &mut self.phase {
+            Phase::Calling { .. } => self.phase = Phase::Steady,
+            Phase::Burst { done, .. } => *done += 1,
+            Phase::Taper { .. } | Phase::Steady => {}
+        }
+        self.next = match self.phase {
+            Phase::Burst { .. } => (self.last_sent + BURST_PAUSE.max(self.floor)).max(now),
+            _ => self.last_sent + self.interval(config, now).mul_f64(1.0 + JITTER * jitter),
+        };
+    }
+
+    /// Ends the burst where it has done its work.
+    pub fn end_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>, settled: bool) {
+        if let Phase::Burst { since, done, total } = self.phase {
+            let long = now - since > LONGEST_BURST || !self.floor.eq(&Span::ZERO);
+            if done >= total || settled || long && done >= ENOUGH {
+                self.phase = if total == config.burst { Phase::Taper { since } } else { Phase::Steady };
+            }
+        }
+    }
+
+    /// Begins a burst of `total` exchanges.
+    pub const fn start_burst(&mut self, now: Timestamp<Local>, total: u32) {
+        self.phase = Phase::Burst { since: now, done: 0, total };
+        self.next = now;
+    }
+
+    /// Nobody has answered for long, or none who knows the time.
+    pub fn call(&mut self, synced_once: bool) {
+        if !self.is_calling() {
+            let pause = if synced_once { FIRST_CALL_IN_HOLDOVER } else { FIRST_CALL };
+            self.phase = Phase::Calling { pause };
+        }
+    }
+
+    /// Another server is asked from now on.
+    pub fn restart(&mut self, now: Timestamp<Local>) {
+        self.phase = Phase::Calling { pause: FIRST_CALL };
+        self.floor = Span::ZERO;
+        self.next = now;
+    }
+
+    /// Adapts the interval to an estimate.
+    pub fn handle_estimate(
+        &mut self,
+        config: &ClientConfig,
+        now: Timestamp<Local>,
+        estimate: &ClockEstimate,
+    ) {
+        if let Phase::Taper { since } = self.phase
+            && taper(config, now - since) >= config.fastest_poll
+        {
+            self.phase = Phase::Steady;
+            self.interval = config.fastest_poll;
+        }
+        if self.phase != Phase::Steady {
+            return;
+        }
+        let at = |intervals: i64| estimate.uncertainty_at(now + self.interval * intervals);
+        if at(1) > config.accuracy {
+            (self.good, self.poor) = (0, self.poor + 1);
+            if self.poor >= POOR && self.interval > config.fastest_poll {
+                self.interval = (self.interval / 2).max(config.fastest_poll);
+                self.good_needed = (self.good_needed * 2).min(MOST_GOOD);
+                self.poor = 0;
+            }
+        } else if at(2) < config.accuracy.mul_f64(MARGIN) {
+            (self.good, self.poor) = (self.good + 1, 0);
+            if self.good >= self.good_needed {
+                self.interval = (self.interval * 2).min(config.slowest_poll);
+                self.good = 0;
+            }
+        } else {
+            (self.good, self.poor) = (0, 0);
+        }
+    }
+
+    /// The server asks to slow down (RFC 5905 section 7.4): more so each time.
+    pub fn handle_rate(&mut self, config: &ClientConfig, now: Timestamp<Local>) {
+        let least = self.interval(config, now).max(config.fastest_poll);
+        self.floor = (least * 2).min(LONGEST_FLOOR);
+        self.since_kiss = 0;
+        self.next = now + self.floor;
+    }
+
+    /// The server refuses to serve.
+    pub fn handle_denial(&mut self, now: Timestamp<Local>) {
+        self.phase = Phase::Calling { pause: LONGEST_CALL };
+        self.next = now + DENIED;
+    }
+}
+
+/// The interval after so much time since the beginning of the burst.
+fn taper(config: &ClientConfig, elapsed: Span) -> Span {
+    let exchanges = f64::from(config.burst.max(1)) * TAPER;
+    elapsed.mul_f64(1.0 / exchanges).max(BURST_INTERVAL).min(config.fastest_poll)
+}

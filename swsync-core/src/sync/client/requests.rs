@@ -1,0 +1,213 @@
+//! Requests under way, and which response completes which exchange.
+//!
+//! In basic mode a response carries the times at which the request came and it left itself. The latter is
+//! read before it leaves, so it is early by what the server's system takes to send. In interleaved mode
+//! (RFC 9769 section 2) a response carries instead the time at which the server's previous response left, as
+//! its kernel took it. So an exchange is completed by the response after its own:
+//!
+//! ```text
+//! request n:   origin = T2 of n-1, receive = a cookie, transmit = another
+//! response n:  receive = T2 of n,  origin = request's receive:  transmit = T3 of n-1   (interleaved)
+//!                                  origin = request's transmit: transmit = T3 of n     (basic)
+//! ```
+//!
+//! What the origin echoes tells which of the two it is. The cookies are random, so that nothing of the
+//! client's own time leaves it (RFC 9769 allows it in interleaved mode too) and nobody can answer who has
+//! not seen the request.
+
+use std::collections::VecDeque;
+
+use crate::ntp::{NtpTimestamp, Packet};
+use crate::time::{Local, Span, Timestamp};
+
+/// Responses later than this are not waited for.
+const MAX_AGE: Span = Span::from_secs(2);
+/// Exchanges that wait for being completed by a later response, at most; and answered requests that are
+/// remembered, so that a duplicate is told from a forgery.
+const REMEMBERED: usize = 16;
+
+/// A request without its response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    /// Counts requests; names one towards whoever reports its transmit timestamp.
+    number: u64,
+    cookies: Cookies,
+    /// When it was handed to the network; the kernel's stamp replaces it.
+    sent: Timestamp<Local>,
+    /// The exchange that its response completes, in interleaved mode.
+    refers_to: Option<HalfExchange>,
+}
+
+/// What a response may echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cookies {
+    /// In the request's transmit timestamp: echoed in basic mode.
+    pub basic: NtpTimestamp,
+    /// In the request's receive timestamp: echoed in interleaved mode.
+    pub interleaved: NtpTimestamp,
+}
+
+/// An exchange whose response left at a time not yet known exactly.
+#[derive(Debug, Clone, Copy)]
+struct HalfExchange {
+    number: u64,
+    t1: Timestamp<Local>,
+    t2: NtpTimestamp,
+    t4: Timestamp<Local>,
+    /// Whether a basic response has already completed it with the time that it had.
+    used: bool,
+}
+
+/// An exchange as the two sides stamped it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamps {
+    pub t1: Timestamp<Local>,
+    pub t2: NtpTimestamp,
+    pub t3: NtpTimestamp,
+    pub t4: Timestamp<Local>,
+}
+
+/// What a response is to the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The answer to the request at this index, in basic or interleaved mode.
+    Answer { index: usize, interleaved: bool },
+    /// The answer to a request that has been answered before.
+    Duplicate,
+    /// It answers nothing that was asked, or not lately.
+    Bogus,
+}
+
+/// Requests under way and exchanges to be completed.
+#[derive(Debug)]
+pub(super) struct Requests {
+    outstanding: VecDeque<Request>,
+    halves: VecDeque<HalfExchange>,
+    answered: VecDeque<Cookies>,
+    /// Requests so far.
+    sent: u64,
+    /// Requests that were given up.
+    lost: u64,
+}
+
+impl Requests {
+    pub fn new() -> Self {
+        Self {
+            outstanding: VecDeque::with_capacity(REMEMBERED),
+            halves: VecDeque::with_capacity(REMEMBERED),
+            answered: VecDeque::with_capacity(REMEMBERED),
+            sent: 0,
+            lost: 0,
+        }
+    }
+
+    /// Requests sent, and those that were given up.
+    pub const fn counts(&self) -> (u64, u64) {
+        (self.sent, self.lost)
+    }
+
+    /// Requests younger than `patience`, and when the oldest of them was sent.
+    pub fn in_flight(&self, now: Timestamp<Local>, patience: Span) -> (usize, Option<Timestamp<Local>>) {
+        let mut young = self.outstanding.iter().filter(|request| now - request.sent < patience);
+        let oldest = young.next().map(|request| request.sent);
+        (usize::from(oldest.is_some()) + young.count(), oldest)
+    }
+
+    /// The timestamps of a new request, and its number.
+    pub fn send(&mut self, now: Timestamp<Local>, cookies: Cookies, interleaved: bool) -> (Packet, u64) {
+        self.halves.retain(|half| now - half.t4 < MAX_AGE * 4);
+        while let Some(first) = self.outstanding.front()
+            && (now - first.sent > MAX_AGE || self.outstanding.len() == REMEMBERED)
+        {
+            self.outstanding.pop_front();
+            self.lost += 1;
+        }
+        self.sent += 1;
+        // The newest: at a steady pace it is the last one, and older ones are already stale.
+        let refers_to = if interleaved { self.halves.pop_back() } else { None };
+        self.outstanding.push_back(Request { number: self.sent, cookies, sent: now, refers_to });
+        let packet = Packet {
+            origin: refers_to.map_or(NtpTimestamp::ZERO, |half| half.t2),
+            receive: refers_to.map_or(NtpTimestamp::ZERO, |_| cookies.interleaved),
+            transmit: cookies.basic,
+            ..Packet::default()
+        };
+        (packet, self.sent)
+    }
+
+    /// The request `number` left at `sent`. May come after its response.
+    pub fn set_sent(&mut self, number: u64, sent: Timestamp<Local>) {
+        if let Some(request) = self.outstanding.iter_mut().find(|request| request.number == number) {
+            request.sent = sent;
+        }
+        let waiting = self.outstanding.iter_mut().filter_map(|request| request.refers_to.as_mut());
+        if let Some(half) = self.halves.iter_mut().chain(waiting).find(|half| half.number == number) {
+            half.t1 = sent;
+        }
+    }
+
+    /// Which request `response` answers.
+    pub fn find(&self, response: &Packet) -> Match {
+        let origin = response.origin;
+        for (index, request) in self.outstanding.iter().enumerate() {
+            if origin == request.cookies.basic {
+                return Match::Answer { index, interleaved: false };
+            }
+            if request.refers_to.is_some() && origin == request.cookies.interleaved {
+                return Match::Answer { index, interleaved: true };
+            }
+        }
+        let known = |cookies: &Cookies| origin == cookies.basic || origin == cookies.interleaved;
+        if self.answered.iter().any(known) { Match::Duplicate } else { Match::Bogus }
+    }
+
+    /// Takes the request at `index`, which has been refused, from those under way.
+    pub fn refuse(&mut self, index: usize) {
+        self.take(index);
+    }
+
+    fn take(&mut self, index: usize) -> Option<Request> {
+        let request = self.outstanding.remove(index)?;
+        if self.answered.len() == REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(request.cookies);
+        Some(request)
+    }
+
+    /// `response`, which came at `received`, answers the request at `index`: the exchange that it
+    /// completes, if it does.
+    pub fn complete(
+        &mut self,
+        index: usize,
+        interleaved: bool,
+        response: &Packet,
+        received: Timestamp<Local>,
+    ) -> Option<Stamps> {
+        let request = self.take(index)?;
+        if self.halves.len() == REMEMBERED {
+            self.halves.pop_front();
+        }
+        self.halves.push_back(HalfExchange {
+            number: request.number,
+            t1: request.sent,
+            t2: response.receive,
+            t4: received,
+            used: !interleaved,
+        });
+        let t3 = response.transmit;
+        match request.refers_to {
+            Some(half) if interleaved => {
+                (!half.used).then_some(Stamps { t1: half.t1, t2: half.t2, t3, t4: half.t4 })
+            }
+            _ => Some(Stamps { t1: request.sent, t2: response.receive, t3, t4: received }),
+        }
+    }
+
+    /// The server is another one, or its time scale is: what was asked before is not waited for.
+    pub fn forget(&mut self) {
+        self.lost += u64::try_from(self.outstanding.len()).expect("16 at most");
+        self.outstanding.clear();
+        self.halves.clear();
+    }
+}
