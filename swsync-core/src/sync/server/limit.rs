@@ -89,9 +89,76 @@ impl Limiter {
         bucket.kissed = Some(now);
         Verdict::Kiss
     }
+}
 
-    #[cfg(test)]
-    pub fn len(&self) -> (usize, usize) {
-        (self.buckets.len(), self.order.len())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from(0x0a00_0000 + n).into()
+    }
+
+    fn at_ms(ms: i64) -> Timestamp<Rig> {
+        Timestamp::ZERO + Span::from_millis(ms)
+    }
+
+    /// Verdicts on one request a millisecond over `ms`.
+    fn count(limiter: &mut Limiter, from: IpAddr, ms: std::ops::Range<i64>) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for at in ms {
+            match limiter.handle_request(from, at_ms(at)) {
+                Verdict::Serve => counts[0] += 1,
+                Verdict::Kiss => counts[1] += 1,
+                Verdict::Ignore => counts[2] += 1,
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn a_burst_is_served_then_a_trickle_with_a_kiss_a_second() {
+        let mut limiter = Limiter::new(RateLimit { burst: 400, per_second: 50 });
+        // 400 and what the first 420 ms bring.
+        assert_eq!(count(&mut limiter, address(1), 0..420), [420, 0, 0]);
+        let [served, kisses, ignored] = count(&mut limiter, address(1), 420..10_420);
+        assert!((499..=502).contains(&served), "{served}");
+        assert!((9..=11).contains(&kisses), "{kisses}");
+        assert_eq!(served + kisses + ignored, 10_000);
+        assert_eq!(count(&mut limiter, address(2), 10_420..10_500), [80, 0, 0], "another address");
+    }
+
+    #[test]
+    fn ten_clients_behind_one_address_may_poll() {
+        let mut limiter = Limiter::new(RateLimit::default());
+        let mut served = 0;
+        for ms in (0..600_000).step_by(25) {
+            served += usize::from(limiter.handle_request(address(1), at_ms(ms)) == Verdict::Serve);
+        }
+        assert_eq!(served, 24_000);
+    }
+
+    #[test]
+    fn loopback_is_not_limited() {
+        let mut limiter = Limiter::new(RateLimit { burst: 1, per_second: 0 });
+        assert_eq!(count(&mut limiter, [127, 0, 0, 1].into(), 0..1000), [1000, 0, 0]);
+    }
+
+    #[test]
+    fn a_step_of_time_neither_locks_out_nor_lets_loose() {
+        let mut limiter = Limiter::new(RateLimit { burst: 2, per_second: 1 });
+        count(&mut limiter, address(1), 1_000_000..1_000_003);
+        assert_eq!(limiter.handle_request(address(1), at_ms(0)), Verdict::Kiss);
+        assert_eq!(limiter.handle_request(address(1), at_ms(1_100)), Verdict::Serve);
+        assert_eq!(count(&mut limiter, address(1), 9_000_000..9_000_003), [2, 1, 0]);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut limiter = Limiter::new(RateLimit::default());
+        for n in 0..10_000 {
+            limiter.handle_request(address(n), at_ms(0));
+        }
+        assert_eq!((limiter.buckets.len(), limiter.order.len()), (CAPACITY, CAPACITY));
     }
 }

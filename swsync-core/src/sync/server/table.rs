@@ -65,9 +65,78 @@ impl Table {
         self.entries.get(&receive).filter(|entry| entry.to == to)?;
         self.entries.remove(&receive).map(|entry| entry.transmit)
     }
+}
 
-    #[cfg(test)]
-    pub fn len(&self) -> (usize, usize) {
-        (self.entries.len(), self.order.len())
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    #[test]
+    fn a_timestamp_counts_once_and_for_its_address_only() {
+        let mut table = Table::default();
+        table.insert(NtpTimestamp(5), NtpTimestamp(6), address(1));
+        assert_eq!(table.take(NtpTimestamp(5), address(2)), None);
+        assert_eq!(table.take(NtpTimestamp(5), address(1)), Some(NtpTimestamp(6)));
+        assert_eq!(table.take(NtpTimestamp(5), address(1)), None);
+    }
+
+    #[test]
+    fn the_kernels_timestamp_replaces_the_first_one() {
+        let mut table = Table::default();
+        table.insert(NtpTimestamp(5), NtpTimestamp(6), address(1));
+        table.set_transmit(NtpTimestamp(5), NtpTimestamp(9));
+        table.set_transmit(NtpTimestamp(4), NtpTimestamp(1)); // evicted meanwhile, say
+        assert_eq!(table.take(NtpTimestamp(5), address(1)), Some(NtpTimestamp(9)));
+    }
+
+    #[test]
+    fn timestamps_are_unique_and_never_zero() {
+        let mut table = Table::default();
+        for expected in [1, 2, 3] {
+            let receive = table.unique(NtpTimestamp(0));
+            assert_eq!(receive, NtpTimestamp(expected));
+            table.insert(receive, receive, address(1));
+        }
+        assert_eq!(table.unique(NtpTimestamp(u64::MAX)), NtpTimestamp(u64::MAX));
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut table = Table::default();
+        let capacity = u64::try_from(CAPACITY).unwrap();
+        for i in 1..=capacity + 1 {
+            table.insert(NtpTimestamp(i), NtpTimestamp(i), address(1));
+        }
+        assert_eq!(table.take(NtpTimestamp(1), address(1)), None);
+        assert_eq!(table.take(NtpTimestamp(2), address(1)), Some(NtpTimestamp(2)));
+        assert_eq!(table.take(NtpTimestamp(capacity + 1), address(1)), Some(NtpTimestamp(capacity + 1)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Whatever comes, the table stays within its bounds, and so does its memory.
+        #[test]
+        fn it_never_grows(steps in proptest::collection::vec((0..20_000_u64, 0..3_u8), 3 * CAPACITY)) {
+            let mut table = Table::default();
+            let room = table.entries.capacity();
+            for (stamp, what) in steps {
+                match what {
+                    0 => drop(table.take(NtpTimestamp(stamp), address(1))),
+                    _ => {
+                        let receive = table.unique(NtpTimestamp(stamp));
+                        table.insert(receive, receive, address(what));
+                    }
+                }
+                prop_assert!(table.entries.len() <= table.order.len() && table.order.len() <= CAPACITY);
+            }
+            prop_assert_eq!(table.entries.capacity(), room);
+        }
     }
 }
