@@ -134,7 +134,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kiss(b"DENY") => {
+            Self::Kiss([b'D', b'E', b'N', b'Y']) => {
                 write!(f, "the server denies access (DENY): has it a key that this client lacks?")
             }
             Self::Kiss(code) => write!(f, "the server refuses with {}", code.escape_ascii()),
