@@ -12,6 +12,7 @@
 //! | [`sensor`] | a rolling-shutter sensor behind libcamera's delayed controls |
 //! | [`scene`] | the picture: the paper's LED panel beside a ball on a one-second orbit |
 //! | [`panel`] | the panel's light as a function of time, and where it is in a picture |
+//! | [`trace`] | recordings of exchanges over such a link with such a clock, and their truth |
 //! | [`decode`] | the true time read back out of a picture |
 //!
 //! "The paper" is Ansari, Wadhwa, Garg and Chen, "Wireless Software Synchronization of Multiple
@@ -28,6 +29,7 @@ pub mod panel;
 pub mod scene;
 pub mod sensor;
 pub mod shutter;
+pub mod trace;
 
 use swsync_core::time::Clock;
 

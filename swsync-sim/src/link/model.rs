@@ -150,6 +150,17 @@ impl LinkModel {
         [Self::wifi(), Self::wifi_busy(), Self::wifi_asymmetric(), Self::ethernet(), Self::ideal()]
     }
 
+    /// Half of what the least delay to the leader is above the least delay to the client: what no
+    /// two-way exchange can see of the path.
+    #[must_use]
+    pub fn asymmetry(&self) -> Span {
+        let least = |direction: &DirectionModel| match self.quiet {
+            Some(_) => direction.floor.min(direction.quiet_floor),
+            None => direction.floor,
+        };
+        (least(&self.to_leader) - least(&self.to_client)) / 2
+    }
+
     /// `wifi`: the paper's two phones, Table III. Means 1878 us to the leader and 1133 us to the
     /// client without outliers beyond 10 ms, minima 479 and 517 us.
     ///
@@ -281,6 +292,12 @@ impl LinkModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn asymmetry_is_of_the_least_delays() {
+        let micros = LinkModel::presets().map(|model| model.asymmetry().as_nanos() / 1000);
+        assert_eq!(micros, [-19, 24, 24, 0, 0]);
+    }
 
     #[test]
     fn presets_have_names() {

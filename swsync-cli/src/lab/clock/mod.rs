@@ -3,18 +3,24 @@
 mod csv;
 mod filter;
 mod out;
+mod peers;
 mod replay;
 mod score;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use swsync_core::time::Span;
+use swsync_sim::trace::Scenario;
 
 use filter::Filter;
 
-/// Measure clock estimators: on a recorded trace, in simulation, or live.
+/// Measure clock estimators: in simulation, on a recorded trace, or live.
+///
+/// Without further arguments, swsync's estimators and those of its peers follow simulated leaders over
+/// simulated links, and a table a scenario says how far off they were.
 ///
 /// With --trace, a trace of exchanges is replayed, and every exchange is answered by what the filter
 /// says at its end, from the exchanges so far alone. A trace is a table (CSV) with the columns
@@ -23,39 +29,66 @@ use filter::Filter;
 /// leader minus client at t3, the leader's rate beyond the client's, and 1 sigma of the offset, without
 /// what the asymmetry of the path adds. Impossible exchanges are answered by the estimate that stands;
 /// cells are empty before the first estimate.
+///
+/// Tables: mean, 95 % and 99 % quantile and maximum of the error's magnitude and its mean with sign
+/// (bias), in us; seconds from the first exchange until it stays within 100 us for a second (the median
+/// seed's); and the share of errors within twice the stated uncertainty, less the path's asymmetry: half
+/// of what the least delay to the leader is above the least delay to the client, which no exchange
+/// can see. The last column is the worst seed's mean and 99 % quantile.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 pub struct ClockArgs {
-    /// A recorded trace; `-` is standard input, answered line by line
-    #[arg(long, value_name = "FILE|-")]
-    trace: PathBuf,
-    /// Estimators, separated by commas; without this: track
+    /// Estimators, separated by commas; without this, all in simulation, `track` on a trace
     #[arg(long, value_name = "FILTER", value_enum, value_delimiter = ',')]
     filter: Vec<Filter>,
-    /// Where the answers go; `-` (and without --truth, the default) is standard output
-    #[arg(long, value_name = "FILE|-")]
-    out: Option<PathBuf>,
-    /// The trace's true offsets (t3_ns,true_offset_ns): adds a table of the errors
-    #[arg(long, value_name = "FILE")]
-    truth: Option<PathBuf>,
     /// Exchanges at the beginning whose errors do not count
     #[arg(long, value_name = "N", default_value_t = 300)]
     after: usize,
-    /// What the path's asymmetry adds to every offset, in us, or `auto`: half of what the least
-    /// delay to the leader is above the least delay to the client. It is taken off before errors are
-    /// compared with the stated uncertainty, and only there
+    /// What the path's asymmetry adds to every offset, in us, or `auto`: what is known of the
+    /// simulated link, or of the trace by its truth. Taken off for the comparison with the stated
+    /// uncertainty, and only there
     #[arg(long, value_name = "US|auto", default_value = "auto", value_parser = parse_asymmetry, allow_hyphen_values = true)]
     asymmetry: Asymmetry,
-    /// Prints the table as JSON; spans in ns
+    /// Prints tables as JSON; spans in ns
     #[arg(long)]
     json: bool,
+
+    /// Scenarios, separated by commas: pixel3-wifi, pixel3-wifi-10hz, pi-wifi-busy, ethernet-sw,
+    /// drifting, asymmetric-bursts; without this, all
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Simulation")]
+    scenario: Vec<Scenario>,
+    /// Traces a scenario
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one, help_heading = "Simulation")]
+    seeds: usize,
+    /// Seed of the first one
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Simulation")]
+    seed: u64,
+    /// Writes every simulated trace and its truth into this folder, for --trace and --truth
+    #[arg(long, value_name = "DIR", help_heading = "Simulation")]
+    write_trace: Option<PathBuf>,
+
+    /// Replays a recorded trace; `-` is standard input, answered line by line
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["scenario", "seeds", "seed", "write_trace"], help_heading = "Replay")]
+    trace: Option<PathBuf>,
+    /// Where the answers go; `-` (and without --truth, the default) is standard output
+    #[arg(long, value_name = "FILE|-", requires = "trace", help_heading = "Replay")]
+    out: Option<PathBuf>,
+    /// The trace's true offsets (t3_ns,true_offset_ns): adds a table of the errors
+    #[arg(long, value_name = "FILE", requires = "trace", help_heading = "Replay")]
+    truth: Option<PathBuf>,
 }
 
 const HELP: &str = "\
 Examples:
+  swsync lab clock                                          all estimators, all scenarios
+  swsync lab clock --scenario drifting --filter track,gstnet --seeds 100
   swsync lab clock --trace wifi.csv --out answers.csv       every exchange, answered by `track`
   recorder | swsync lab clock --trace - --filter min        answers as the exchanges come
   swsync lab clock --trace wifi.csv --truth wifi.truth.csv --filter track,min,mean";
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|seeds| *seeds > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
+}
 
 /// What the path's asymmetry adds to every offset: as told, or measured.
 type Asymmetry = Option<Span>;
@@ -76,5 +109,26 @@ fn parse_asymmetry(text: &str) -> Result<Asymmetry, String> {
 /// # Errors
 /// Where a file cannot be read or written, and at the first row of a trace that is none.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
-    replay::run(args, &args.trace)
+    match &args.trace {
+        Some(trace) => replay::run(args, trace),
+        None => simulate::run(args),
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use clap::Parser;
+
+    use super::ClockArgs;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        clock: ClockArgs,
+    }
+
+    /// What the command line's arguments amount to.
+    pub fn args(args: &[&str]) -> ClockArgs {
+        Command::parse_from([&["clock"], args].concat()).clock
+    }
 }

@@ -16,7 +16,7 @@ use super::ClockArgs;
 use super::csv::{Rows, TRACE, TRUTH};
 use super::filter::Filter;
 use super::out::Out;
-use super::score::{self, LeastDelays, Rules, Sample, Score};
+use super::score::{self, LeastDelays, Rules, Sample, Score, Tally};
 use crate::{exit, output};
 
 /// The columns of the answer.
@@ -204,7 +204,9 @@ impl Replay {
         let asymmetry = args.asymmetry.unwrap_or_else(|| self.least.asymmetry());
         let rules = Rules { after: args.after, asymmetry };
         let score = |runner: &Runner| {
-            let score = Score::of(&runner.samples, begin, rules).with_context(|| {
+            let mut tally = Tally::default();
+            tally.add(&runner.samples, begin, rules);
+            let score = tally.score().with_context(|| {
                 format!(
                     "{}: {} has {} estimates and --after {} leaves none: a smaller --after counts some",
                     name(trace),
@@ -251,7 +253,7 @@ impl Report {
         text += &table.headings();
         for (filter, score) in &self.scores {
             text.push('\n');
-            text += &table.row(&score.cells(filter.name()));
+            text += &table.row(&score.cells(*filter));
         }
         text
     }
@@ -263,7 +265,7 @@ impl Report {
             "without_truth": self.without_truth,
             "after": self.after,
             "asymmetry_ns": self.asymmetry,
-            "filters": self.scores.iter().map(|(filter, score)| score.to_json(filter.name())).collect::<Vec<_>>(),
+            "filters": self.scores.iter().map(|(filter, score)| score.to_json(*filter)).collect::<Vec<_>>(),
         })
     }
 }

@@ -4,6 +4,7 @@ use swsync_core::clock::ClockEstimate;
 use swsync_core::estimate::Exchange;
 use swsync_core::time::{Local, Offset, Span, Timestamp};
 
+use super::filter::Filter;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 
 /// An error that is small enough to count as synced.
@@ -61,7 +62,76 @@ impl LeastDelays {
     }
 }
 
+/// What part of a trace counts, and what is taken off for coverage.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Samples at the beginning that do not count, but for the time to be synced.
+    pub after: usize,
+    /// What the path's asymmetry adds to every error.
+    pub asymmetry: Span,
+}
+
 /// An estimator's errors over one trace, or over many.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Magnitudes, sorted trace by trace.
+    sizes: Vec<Span>,
+    /// Of the errors, ns.
+    sum: f64,
+    /// Errors within twice the stated uncertainty.
+    within: usize,
+    /// Of each trace: how long until it was synced, the mean magnitude, and the 99 % quantile.
+    traces: Vec<(Option<Span>, Span, Span)>,
+}
+
+impl Tally {
+    /// Takes in the samples of a trace that began at `begin`; whether any of them counts.
+    pub fn add(&mut self, samples: &[Sample], begin: Timestamp<Local>, rules: Rules) -> bool {
+        let Some(counted) = samples.get(rules.after..).filter(|counted| !counted.is_empty()) else {
+            return false;
+        };
+        let within = |sample: &&Sample| (sample.error - rules.asymmetry).abs() <= sample.uncertainty * 2;
+        let mut sizes: Vec<Span> = counted.iter().map(|sample| sample.error.abs()).collect();
+        sizes.sort_unstable();
+        self.within += counted.iter().filter(within).count();
+        self.sum += counted.iter().map(|sample| sample.error.as_nanos_f64()).sum::<f64>();
+        self.traces.push((time_to_synced(samples, begin), mean(&sizes), quantile(&sizes, 99)));
+        self.sizes.extend(sizes);
+        true
+    }
+
+    /// Takes in another tally.
+    pub fn merge(&mut self, other: Self) {
+        self.sizes.extend(other.sizes);
+        self.sum += other.sum;
+        self.within += other.within;
+        self.traces.extend(other.traces);
+    }
+
+    /// What it amounts to; `None` where no sample counted.
+    #[must_use]
+    pub fn score(mut self) -> Option<Score> {
+        let mean_abs = (!self.sizes.is_empty()).then(|| mean(&self.sizes))?;
+        self.sizes.sort_unstable();
+        let n = real(self.sizes.len());
+        let mut times: Vec<Option<Span>> = self.traces.iter().map(|(time, _, _)| *time).collect();
+        times.sort_by_key(|time| time.unwrap_or(Span::MAX));
+        Some(Score {
+            count: self.sizes.len(),
+            mean_abs,
+            p95: quantile(&self.sizes, 95),
+            p99: quantile(&self.sizes, 99),
+            max: quantile(&self.sizes, 100),
+            bias: Span::from_nanos_f64(self.sum / n),
+            to_synced: times[(times.len() - 1) / 2],
+            coverage: real(self.within) / n,
+            worst_mean: self.traces.iter().map(|(_, mean, _)| *mean).max()?,
+            worst_p99: self.traces.iter().map(|(_, _, p99)| *p99).max()?,
+        })
+    }
+}
+
+/// How good an estimator was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
     /// Errors that were counted.
@@ -76,66 +146,43 @@ pub struct Score {
     pub max: Span,
     /// Mean, with its sign.
     pub bias: Span,
-    /// From the first exchange until errors stay within 100 us for a second; `None` where they never
-    /// did.
+    /// From the first exchange until errors stay within 100 us for a second, the median over the
+    /// traces; `None` where they never did in most of them.
     pub to_synced: Option<Span>,
     /// Share of errors within twice the stated uncertainty, less the path's asymmetry, in `[0, 1]`.
     pub coverage: f64,
-}
-
-/// What part of a trace counts, and what is taken off for coverage.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Samples at the beginning that do not count, but for the time to be synced.
-    pub after: usize,
-    /// What the path's asymmetry adds to every error.
-    pub asymmetry: Span,
+    /// The greatest mean magnitude of one trace.
+    pub worst_mean: Span,
+    /// The greatest 99 % quantile of one trace.
+    pub worst_p99: Span,
 }
 
 impl Score {
-    /// The score of one trace; `None` where no sample counts.
-    #[must_use]
-    pub fn of(samples: &[Sample], begin: Timestamp<Local>, rules: Rules) -> Option<Self> {
-        let counted = samples.get(rules.after..).filter(|counted| !counted.is_empty())?;
-        let mut sizes: Vec<Span> = counted.iter().map(|sample| sample.error.abs()).collect();
-        sizes.sort_unstable();
-        let n = real(sizes.len());
-        let mean = |spans: &mut dyn Iterator<Item = Span>| {
-            Span::from_nanos_f64(spans.map(Span::as_nanos_f64).sum::<f64>() / n)
-        };
-        let within = |sample: &&Sample| (sample.error - rules.asymmetry).abs() <= sample.uncertainty * 2;
-        Some(Self {
-            count: sizes.len(),
-            mean_abs: mean(&mut sizes.iter().copied()),
-            p95: quantile(&sizes, 95),
-            p99: quantile(&sizes, 99),
-            max: quantile(&sizes, 100),
-            bias: mean(&mut counted.iter().map(|sample| sample.error)),
-            to_synced: time_to_synced(samples, begin),
-            coverage: real(counted.iter().filter(within).count()) / n,
-        })
-    }
-
     /// The score as cells of [`table`].
     #[must_use]
-    pub fn cells(&self, filter: &str) -> [String; 8] {
+    pub fn cells(&self, filter: Filter) -> [String; 8] {
         [
-            filter.to_owned(),
+            filter.name().to_owned(),
             micros_unsigned(self.mean_abs),
             micros_unsigned(self.p95),
             micros_unsigned(self.p99),
             micros_unsigned(self.max),
             micros(self.bias),
             self.to_synced.map_or_else(|| NOTHING.into(), |time| format!("{:.2}", time.as_secs_f64())),
-            format!("{:.1}", 100.0 * self.coverage),
+            self.coverage_of(filter).map_or_else(|| NOTHING.into(), |share| format!("{:.1}", 100.0 * share)),
         ]
+    }
+
+    /// The coverage, where the filter states an uncertainty.
+    fn coverage_of(&self, filter: Filter) -> Option<f64> {
+        filter.states_uncertainty().then_some(self.coverage)
     }
 
     /// The score as JSON; spans in ns.
     #[must_use]
-    pub fn to_json(&self, filter: &str) -> serde_json::Value {
+    pub fn to_json(&self, filter: Filter) -> serde_json::Value {
         serde_json::json!({
-            "filter": filter,
+            "filter": filter.name(),
             "count": self.count,
             "mean_abs_ns": self.mean_abs,
             "p95_ns": self.p95,
@@ -143,25 +190,57 @@ impl Score {
             "max_ns": self.max,
             "bias_ns": self.bias,
             "to_100_us_ns": self.to_synced,
-            "coverage": self.coverage,
+            "coverage": self.coverage_of(filter),
+            "worst_trace_mean_abs_ns": self.worst_mean,
+            "worst_trace_p99_ns": self.worst_p99,
         })
     }
 }
 
-/// The table of scores.
-#[must_use]
-pub fn table() -> Table<8> {
-    let number = |heading, width| Column { heading, width, align: Align::Right };
-    Table::new([
-        Column { heading: "filter", width: 10, align: Align::Left },
+/// The columns of a score.
+const COLUMNS: [Column; 8] = {
+    const fn number(heading: &'static str, width: usize) -> Column {
+        Column { heading, width, align: Align::Right }
+    }
+    [
+        Column { heading: "filter", width: 8, align: Align::Left },
         number("mean abs", 8),
         number("p95", 8),
         number("p99", 8),
-        number("max", 9),
-        number("bias", 9),
-        number("s to 100 us", 11),
-        number("% within 2 u", 12),
-    ])
+        number("max", 8),
+        number("bias", 8),
+        number("s to 100us", 10),
+        number("% in 2u", 7),
+    ]
+};
+
+/// The table of scores of one trace.
+#[must_use]
+pub const fn table() -> Table<8> {
+    Table::new(COLUMNS)
+}
+
+/// The table of scores of several traces, with the worst of them: mean and 99 % quantile.
+#[must_use]
+pub fn table_of_many() -> Table<9> {
+    let worst = Column { heading: "worst seed", width: 15, align: Align::Right };
+    let [a, b, c, d, e, f, g, h] = COLUMNS;
+    Table::new([a, b, c, d, e, f, g, h, worst])
+}
+
+impl Score {
+    /// The score as cells of [`table_of_many`].
+    #[must_use]
+    pub fn cells_of_many(&self, filter: Filter) -> [String; 9] {
+        let [a, b, c, d, e, f, g, h] = self.cells(filter);
+        let worst = format!("{} / {}", micros_unsigned(self.worst_mean), micros_unsigned(self.worst_p99));
+        [a, b, c, d, e, f, g, h, worst]
+    }
+}
+
+/// The mean of `spans` (not empty).
+fn mean(spans: &[Span]) -> Span {
+    Span::from_nanos_f64(spans.iter().map(|span| span.as_nanos_f64()).sum::<f64>() / real(spans.len()))
 }
 
 /// The least of sorted `sizes` (not empty) that `percent` % of them are not above.
@@ -213,13 +292,31 @@ mod tests {
     #[test]
     fn a_score_worked_by_hand() {
         let rules = Rules { after: 1, asymmetry: Span::from_micros(-19) };
-        let score = Score::of(&samples(&[500, -39, 1, 2, -40]), at_ms(0), rules).unwrap();
+        let mut tally = Tally::default();
+        assert!(tally.add(&samples(&[500, -39, 1, 2, -40]), at_ms(0), rules));
+        assert!(!tally.add(&samples(&[1]), at_ms(0), rules));
+        let score = tally.score().unwrap();
         assert_eq!((score.count, score.max, score.p95), (4, Span::from_micros(40), Span::from_micros(40)));
         assert_eq!((score.mean_abs, score.bias), (Span::from_nanos(20_500), Span::from_micros(-19)));
         // Without the asymmetry: -20, 20, 21 and -21 us.
         assert!((score.coverage - 0.5).abs() < 1e-9, "{score:?}");
         assert_eq!(score.to_synced, None);
-        assert_eq!(Score::of(&samples(&[1]), at_ms(0), rules), None);
+        assert_eq!(Tally::default().score(), None);
+    }
+
+    #[test]
+    fn traces_are_pooled_and_the_worst_is_named() {
+        let rules = Rules { after: 0, asymmetry: Span::ZERO };
+        let mut all = Tally::default();
+        for errors in [[10_i64; 20], [30; 20], [200; 20]] {
+            let mut one = Tally::default();
+            assert!(one.add(&samples(&errors), at_ms(0), rules));
+            all.merge(one);
+        }
+        let score = all.score().unwrap();
+        assert_eq!((score.count, score.mean_abs, score.max), (60, Span::from_micros(80), score.worst_p99));
+        assert_eq!((score.worst_mean, score.to_synced), (Span::from_micros(200), Some(Span::ZERO)));
+        assert!((score.coverage - 1.0 / 3.0).abs() < 1e-9, "{score:?}");
     }
 
     #[test]
