@@ -21,7 +21,7 @@ impl Mean {
     /// `threshold` are outliers, and rejected.
     #[must_use]
     pub fn new(window: usize, threshold: Option<Span>) -> Self {
-        Self { window: window.max(1), threshold, recent: VecDeque::new() }
+        Self { window: window.max(1), threshold, recent: VecDeque::with_capacity(window.clamp(1, 4096) + 1) }
     }
 }
 

@@ -23,7 +23,7 @@ impl Min {
     /// before where a delay is below `threshold`.
     #[must_use]
     pub fn new(window: usize, threshold: Option<Span>) -> Self {
-        Self { window: window.max(1), threshold, recent: VecDeque::new() }
+        Self { window: window.max(1), threshold, recent: VecDeque::with_capacity(window.clamp(1, 4096) + 1) }
     }
 }
 

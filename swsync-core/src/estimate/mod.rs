@@ -71,6 +71,11 @@ impl Exchange {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts of thousands at most")]
+const fn number(count: usize) -> f64 {
+    count as f64
+}
+
 /// Turns exchanges into estimates.
 pub trait Estimator: fmt::Debug + Send {
     /// Takes in one exchange. `None` as long as there is nothing to say.

@@ -1,0 +1,189 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::estimate::testing::{Link, at_ms};
+
+/// Errors at each exchange after the `skip`-th, and the uncertainties.
+fn errors(link: &mut Link, spacing_ms: i64, count: i64, skip: i64) -> Vec<(Span, Span)> {
+    let mut track = Track::new();
+    follow(&mut track, link, 0, spacing_ms, count).split_off(usize::try_from(skip).unwrap())
+}
+
+/// Lets `track` take in `count` exchanges from `from_ms` on.
+fn follow(
+    track: &mut Track,
+    link: &mut Link,
+    from_ms: i64,
+    spacing_ms: i64,
+    count: i64,
+) -> Vec<(Span, Span)> {
+    (0..count)
+        .map(|i| {
+            let exchange = link.exchange(at_ms(from_ms + i * spacing_ms));
+            let estimate = track.handle_exchange(&exchange).unwrap();
+            let error = estimate.rig_at(exchange.t4) - link.truth(exchange.t4);
+            (error, estimate.uncertainty_at(exchange.t4))
+        })
+        .collect()
+}
+
+fn worst(errors: &[(Span, Span)]) -> Span {
+    errors.iter().map(|(error, _)| error.abs()).max().unwrap()
+}
+
+#[test]
+fn three_hundred_exchanges_suffice() {
+    for seed in 0..10 {
+        let mut link = Link::new(seed);
+        link.ppm = 40.0;
+        let errors = errors(&mut link, 4, 320, 300);
+        assert!(worst(&errors) < Span::from_micros(120), "{seed}: {:?}", worst(&errors));
+    }
+}
+
+#[test]
+fn it_follows_a_bad_crystal_for_minutes() {
+    for ppm in [-400.0, 40.0, 400.0] {
+        let mut link = Link::new(11);
+        link.ppm = ppm;
+        let errors = errors(&mut link, 125, 1500, 400);
+        assert!(worst(&errors) < Span::from_micros(60), "{ppm}: {:?}", worst(&errors));
+    }
+}
+
+#[test]
+fn nineteen_errors_of_twenty_are_within_twice_the_uncertainty() {
+    let (mut within, mut all) = (0_usize, 0_usize);
+    for seed in 0..40 {
+        let mut link = Link::new(seed + 100);
+        link.ppm = 15.0;
+        let errors = errors(&mut link, 50, 600, 20);
+        within += errors.iter().filter(|(e, u)| e.abs() <= *u * 2).count();
+        all += errors.len();
+    }
+    assert!(within * 100 > all * 95, "{within} of {all}");
+}
+
+#[test]
+fn steps_of_a_clock_are_noticed() {
+    for step_us in [40_000, -40_000, 3_000, -3_000] {
+        let mut link = Link::new(9);
+        let mut track = Track::new();
+        follow(&mut track, &mut link, 0, 20, 600);
+        link.offset += Span::from_micros(step_us);
+        follow(&mut track, &mut link, 12_000, 20, 200);
+        let after = follow(&mut track, &mut link, 16_000, 20, 200);
+        assert!(worst(&after) < Span::from_micros(150), "{step_us}: {:?}", worst(&after));
+    }
+}
+
+#[test]
+fn a_step_that_no_exchange_contradicts_is_noticed() {
+    // 600 us are less than a one-way delay and its excess, but the floors show them.
+    for seed in 0..10 {
+        let mut link = Link::new(seed);
+        link.mean_excess = Span::from_micros(100);
+        let mut track = Track::new();
+        follow(&mut track, &mut link, 0, 50, 400);
+        link.offset += Span::from_micros(400);
+        follow(&mut track, &mut link, 20_000, 50, 100);
+        let after = follow(&mut track, &mut link, 25_000, 50, 200);
+        assert!(worst(&after) < Span::from_micros(60), "{seed}: {:?}", worst(&after));
+    }
+}
+
+#[test]
+fn a_new_path_costs_nothing() {
+    // WiFi roams: both ways become longer, later shorter than at first.
+    for floors_us in [[500, 2_500], [2_500, 500]] {
+        let mut link = Link::new(4);
+        let mut track = Track::new();
+        link.floor = Span::from_micros(floors_us[0]);
+        follow(&mut track, &mut link, 0, 50, 600);
+        link.floor = Span::from_micros(floors_us[1]);
+        let after = follow(&mut track, &mut link, 30_000, 50, 3_000);
+        assert!(worst(&after) < Span::from_micros(250), "{floors_us:?}: {:?}", worst(&after));
+    }
+}
+
+#[test]
+fn a_lucky_moment_of_one_direction_alone_does_not_count() {
+    for (seed, forth) in (0..20).map(|seed| (seed, seed % 2 == 0)) {
+        let mut link = Link::new(seed);
+        link.floor = Span::from_millis(1);
+        link.mean_excess = Span::from_micros(200);
+        let mut track = Track::new();
+        follow(&mut track, &mut link, 0, 40, 500);
+        let mut lucky = link.exchange(at_ms(20_000));
+        let early = Span::from_micros(500);
+        if forth {
+            lucky.t2 = link.truth(lucky.t1 + early);
+        } else {
+            lucky.t3 = link.truth(lucky.t4 - early);
+        }
+        track.handle_exchange(&lucky);
+        let after = follow(&mut track, &mut link, 20_040, 40, 1_000);
+        assert!(worst(&after) < Span::from_micros(60), "{seed}: {:?}", worst(&after));
+    }
+}
+
+#[test]
+fn disorder_and_repetition_do_no_harm() {
+    let mut link = Link::new(7);
+    link.ppm = -30.0;
+    let mut exchanges: Vec<_> = (0..1200).map(|i| link.exchange(at_ms(i * 50))).collect();
+    for i in (0..1190).step_by(7) {
+        exchanges.swap(i, i + 5);
+        exchanges[i + 1] = exchanges[i];
+    }
+    let mut track = Track::new();
+    for (i, exchange) in exchanges.iter().enumerate() {
+        let estimate = track.handle_exchange(exchange).unwrap();
+        let error = estimate.rig_at(exchange.t4) - link.truth(exchange.t4);
+        assert!(i < 300 || error.abs() < Span::from_micros(80), "{i}: {error:?}");
+    }
+}
+
+#[test]
+fn a_long_silence_costs_the_window_but_not_the_rate() {
+    let mut link = Link::new(21);
+    link.ppm = 80.0;
+    let mut track = Track::new();
+    follow(&mut track, &mut link, 0, 50, 1200);
+    let after = follow(&mut track, &mut link, 600_000, 50, 100);
+    assert!(worst(&after[50..]) < Span::from_micros(300), "{:?}", worst(&after[50..]));
+    assert!((track.rate.mean - 80e3).abs() < 2e3, "{:?}", track.rate);
+}
+
+proptest! {
+    /// Whatever arrives: no panic, and an uncertainty that is one.
+    #[test]
+    fn any_exchanges_are_borne(times in proptest::collection::vec(any::<[i64; 4]>(), 1..60), near in any::<bool>()) {
+        let mut track = Track::new();
+        for [a, b, c, d] in times {
+            let bring = |t: i64| if near { t % 5_000_000_000 } else { t };
+            let (t1, t4) = (bring(a).min(bring(d)), bring(a).max(bring(d)));
+            let exchange = Exchange {
+                t1: Timestamp::from_nanos(t1),
+                t2: Timestamp::from_nanos(bring(b)),
+                t3: Timestamp::from_nanos(bring(c)),
+                t4: Timestamp::from_nanos(t4),
+            };
+            if let Some(estimate) = track.handle_exchange(&exchange) {
+                prop_assert!(estimate.uncertainty > Span::ZERO);
+                prop_assert!(estimate.least_delay >= Span::ZERO);
+            }
+        }
+    }
+
+    /// However fast or slow they come, memory is bounded and the clock is followed.
+    #[test]
+    fn any_rate_will_do(seed in 0_u64..1000, spacing_ms in prop_oneof![1_i64..10, 100_i64..4000]) {
+        let mut link = Link::new(seed);
+        link.ppm = 20.0;
+        let mut track = Track::new();
+        let errors = follow(&mut track, &mut link, 0, spacing_ms, 3000);
+        prop_assert!(track.window.bins().len() <= 256);
+        prop_assert!(worst(&errors[1000..]) < Span::from_millis(3), "{:?}", worst(&errors[1000..]));
+    }
+}
