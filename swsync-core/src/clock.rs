@@ -74,12 +74,17 @@ impl ClockMap {
     /// Rig time when the local clock reads `local`. Never decreases with `local`, for |skew| + slew < 1.
     #[must_use]
     pub fn rig_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
+        let line = self.line_at(local);
+        // Instants before the line's beginning are stated as well as is known now.
+        if local < self.local { line } else { line.max(self.floor) }
+    }
+
+    /// Rig time if the clock need not stand still.
+    fn line_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
         let elapsed = local - self.local;
         // Rounded once: a rounding for each part could add up to a step of a nanosecond back.
         let gained = self.skew.as_ratio() * elapsed.as_nanos_f64() + self.worked_off(elapsed);
-        let reading = self.rig + elapsed + Span::from_nanos_f64(gained);
-        // Instants before the line's beginning are stated as well as is known now.
-        if elapsed.is_negative() { reading } else { reading.max(self.floor) }
+        self.rig + elapsed + Span::from_nanos_f64(gained)
     }
 
     /// What of the correction is worked off after `elapsed`, in ns.
@@ -186,7 +191,9 @@ impl Servo {
             self.map = Some(line);
             return Adjustment::Set(Span::ZERO);
         };
-        let reading = map.rig_at(now);
+        // A clock that stands still has been stepped already: its line is what counts.
+        let reading = map.line_at(now);
+        let floor = map.rig_at(now);
         let error = target - reading;
         if !self.relied_on {
             self.map = Some(line);
@@ -196,13 +203,13 @@ impl Servo {
         let sure = error.abs() > estimate.uncertainty_at(now) * STEP_SIGMAS;
         if error.abs() > self.step_threshold && sure {
             self.steps += 1;
-            self.map = Some(ClockMap { floor: reading, ..line });
-            let held = (-error).max(Span::ZERO).mul_f64(1.0 / (1.0 + estimate.skew.as_ratio()));
+            self.map = Some(ClockMap { floor, ..line });
+            let held = (floor - target).max(Span::ZERO).mul_f64(1.0 / (1.0 + estimate.skew.as_ratio()));
             return Adjustment::Stepped { by: error, held };
         }
         let wanted = error.abs().as_secs_f64() / TIME_CONSTANT.as_secs_f64();
         let slew = Skew::from_ratio(wanted).clamp(self.max_slew);
-        self.map = Some(ClockMap { rig: reading, correction: error, slew, floor: reading, ..line });
+        self.map = Some(ClockMap { rig: reading, correction: error, slew, floor, ..line });
         Adjustment::Slewing(error)
     }
 }
@@ -277,27 +284,97 @@ mod tests {
         assert!((60..100).contains(&(minute.as_nanos() / 1_000)), "{minute:?}");
     }
 
-    proptest! {
-        /// Whatever estimates come: once relied on, no reader ever sees it stand still or go back.
-        #[test]
-        fn it_never_runs_backwards(updates in proptest::collection::vec((1_i64..2_000_000_000, -50_000_000_i64..50_000_000, -400.0..400.0), 2..40)) {
+    #[test]
+    fn a_large_error_is_stepped_over_ahead_and_waited_for_behind() {
+        for (offset, held) in [(20_000_000, 0), (-20_000_000, 20_000_000)] {
             let mut servo = servo();
+            servo.update(local(0), &estimate(0, 0, 0.0));
+            servo.rely();
+            let adjustment = servo.update(local(1_000_000), &estimate(1_000_000, offset, 0.0));
+            let (by, held) = (Span::from_nanos(offset), Span::from_nanos(held));
+            assert_eq!(adjustment, Adjustment::Stepped { by, held });
+            let map = servo.map().unwrap();
+            let reading = |ns| map.rig_at(local(ns)).as_nanos();
+            assert_eq!(reading(1_000_000), 1_000_000 + offset.max(0));
+            assert_eq!(reading(11_000_000), if offset > 0 { 31_000_000 } else { 1_000_000 });
+            assert_eq!(reading(31_000_000), 31_000_000 + offset);
+            assert_eq!(servo.steps(), 1);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_is_not_stepped_again() {
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 0.0));
+        servo.rely();
+        servo.update(local(0), &estimate(0, -50_000_000, 0.0));
+        let adjustment = servo.update(local(10_000_000), &estimate(10_000_000, -50_001_000, 0.0));
+        assert_eq!(adjustment, Adjustment::Slewing(Span::from_nanos(-1_000)));
+        let map = servo.map().unwrap();
+        assert_eq!(map.rig_at(local(10_000_000)).as_nanos(), 0);
+        assert_eq!(map.rig_at(local(9_000_000_000)).as_nanos(), 8_949_999_000);
+        assert_eq!(servo.steps(), 1);
+    }
+
+    #[test]
+    fn no_step_by_an_estimate_that_is_not_sure_of_it() {
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 0.0));
+        servo.rely();
+        let unsure = ClockEstimate { uncertainty: Span::from_millis(4), ..estimate(0, 15_000_000, 0.0) };
+        assert_eq!(servo.update(local(0), &unsure), Adjustment::Slewing(Span::from_millis(15)));
+    }
+
+    #[test]
+    fn what_was_slewed_adds_up() {
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 0.0));
+        servo.rely();
+        servo.update(local(0), &estimate(0, 100_000, 0.0));
+        assert_eq!(servo.slewed(local(1_000_000_000)), Span::from_micros(50));
+        servo.update(local(2_000_000_000), &estimate(2_000_000_000, 0, 0.0));
+        assert_eq!(servo.slewed(local(9_000_000_000)), Span::from_micros(200));
+    }
+
+    prop_compose! {
+        /// Time until an update, its offset, its skew in ppm, its uncertainty, and where to look: fractions
+        /// of the time until the next one, and so many ns in a row from there.
+        fn any_update()(
+            step in 1_i64..2_000_000_000, offset in -50_000_000_i64..50_000_000, ppm in -400.0..400.0,
+            uncertainty in 0_i64..10_000_000,
+            looks in proptest::collection::vec((0.0..1.0, 0_i64..3_000), 3),
+        ) -> (i64, i64, f64, i64, Vec<(f64, i64)>) {
+            (step, offset, ppm, uncertainty, looks)
+        }
+    }
+
+    proptest! {
+        /// Whatever estimates come, steps included: once relied on, no reader ever sees it go back.
+        #[test]
+        fn it_never_runs_backwards(
+            updates in proptest::collection::vec(any_update(), 2..20), max_slew in 0.0..100_000.0,
+        ) {
+            let mut servo = Servo::new(Skew::from_ppm(max_slew), Span::from_millis(10));
             let mut now = 0;
             let mut last = Timestamp::from_nanos(i64::MIN);
-            for (step, offset, ppm) in updates {
-                for fraction in 0..4 {
-                    if let Some(map) = servo.map() {
-                        let reading = map.rig_at(local(now + step * fraction / 4));
-                        prop_assert!(reading >= last);
+            for (step, offset, ppm, uncertainty, mut looks) in updates {
+                let uncertainty = Span::from_nanos(uncertainty);
+                servo.update(local(now), &ClockEstimate { uncertainty, ..estimate(now, offset, ppm) });
+                servo.rely();
+                let map = servo.map().unwrap();
+                looks.push((1.0, 0));
+                looks.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let mut at = now;
+                for (fraction, row) in looks {
+                    let begin = at.max(now + Span::from_nanos(step).mul_f64(fraction).as_nanos());
+                    for ns in begin..=(begin + row).min(now + step) {
+                        let reading = map.rig_at(local(ns));
+                        prop_assert!(reading >= last, "{:?} after {:?} at {}", reading, last, ns);
                         last = reading;
+                        at = ns;
                     }
                 }
                 now += step;
-                servo.update(local(now), &estimate(now, offset, ppm));
-                if servo.map().is_some() && !servo.relied_on {
-                    servo.rely();
-                    last = Timestamp::from_nanos(i64::MIN);
-                }
             }
         }
     }

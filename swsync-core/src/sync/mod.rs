@@ -13,4 +13,6 @@ pub use server::{RateLimit, Response, ResponseToken, Server, ServerConfig, Serve
 pub use status::{Identity, ServerStatus, Upstream};
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

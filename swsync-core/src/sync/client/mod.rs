@@ -24,9 +24,15 @@ use crate::time::{Local, Rig, Skew, Span, Timestamp};
 const SILENCE: Span = Span::from_secs(3);
 /// After a longer silence the estimate is freshened up by a short burst.
 const LONG_SILENCE: Span = Span::from_secs(10);
+/// An uncertainty this large is none at all: the clock does not count as synced.
+const UNKNOWN: Span = Span::from_secs(1);
+/// In interleaved mode an exchange this old, and two poll intervals, is no longer worth completing.
+const STALE: Span = Span::from_secs(2);
 /// An uncertainty that grows by this factor from one exchange to the next tells that the estimator has
 /// been contradicted and began anew.
 const CONTRADICTED: f64 = 4.0;
+/// Least time between two bursts because of that.
+const CALM: Span = Span::from_secs(30);
 
 /// What a client does differently from others.
 #[derive(Debug, Clone, PartialEq)]
@@ -212,6 +218,8 @@ pub struct Client {
     unanswered_since: Option<Timestamp<Local>>,
     last_update: Option<ClockUpdate>,
     refusal: Option<Refusal>,
+    /// When a contradiction last caused a burst.
+    last_burst: Timestamp<Local>,
     counts: Counts,
     round_trips: RoundTripWindow,
     random: u64,
@@ -237,11 +245,19 @@ impl Client {
             unanswered_since: None,
             last_update: None,
             refusal: None,
+            last_burst: now,
             counts: Counts::default(),
             round_trips: RoundTripWindow::new(),
             random: seed,
             pivot,
         }
+    }
+
+    /// This client with another estimator.
+    #[cfg(test)]
+    pub(in crate::sync) fn with_estimator(mut self, estimator: Box<dyn Estimator>) -> Self {
+        self.estimator = estimator;
+        self
     }
 
     /// What to do next; `None`: nothing until [`Client::wake_at`] or a datagram comes.
@@ -321,9 +337,11 @@ impl Client {
             self.handle_unusable(refusal, received);
             return;
         }
+        self.counts.interleaved += u64::from(interleaved);
         self.handle_upstream(upstream, received);
         let Some(stamps) = self.requests.complete(index, interleaved, &response, received) else {
-            return self.handle_heard(received);
+            self.handle_heard(received);
+            return;
         };
         self.handle_heard(received);
         self.handle_exchange(&stamps, upstream, received);
@@ -390,12 +408,13 @@ impl Client {
         {
             tracing::warn!("the leader's time scale has changed: following the new one");
             self.estimator.reset();
+            self.requests.forget_exchanges();
             self.counts.resets += 1;
             if self.state == State::Synced {
                 self.enter(State::Holdover, now);
                 self.republish();
             }
-            self.pacer.start_burst(now, self.config.burst);
+            self.pacer.start_burst(&self.config, now, self.config.burst);
         }
         self.upstream = Some(upstream);
     }
@@ -409,9 +428,13 @@ impl Client {
         self.unanswered_since = None;
         if self.pacer.is_calling() {
             match (self.state, silent) {
-                (State::Unsynced | State::Acquiring, _) => self.pacer.start_burst(now, self.config.burst),
+                (State::Unsynced | State::Acquiring, _) => {
+                    self.pacer.start_burst(&self.config, now, self.config.burst)
+                }
                 (_, Some(silent)) if silent < LONG_SILENCE => {}
-                (State::Synced | State::Holdover, _) => self.pacer.start_burst(now, SHORT_BURST),
+                (State::Synced | State::Holdover, _) => {
+                    self.pacer.start_burst(&self.config, now, SHORT_BURST)
+                }
             }
         }
         let jitter = self.next_jitter();
@@ -441,16 +464,19 @@ impl Client {
         let expected = before.uncertainty_at(now).max(self.config.accuracy);
         if self.state == State::Synced
             && !self.pacer.is_in_burst()
+            && now - self.last_burst > CALM
             && estimate.uncertainty_at(now) > expected.mul_f64(CONTRADICTED)
         {
             tracing::debug!("the estimate has been contradicted");
-            self.pacer.start_burst(now, SHORT_BURST);
+            self.last_burst = now;
+            self.pacer.start_burst(&self.config, now, SHORT_BURST);
         }
     }
 
     fn ask(&mut self, now: Timestamp<Local>) {
         let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
-        let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved);
+        let stale = STALE.max(self.pacer.interval(&self.config, now) * 2);
+        let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved, stale);
         let request = Packet {
             mode: ntp::MODE_CLIENT,
             rig: Some(RigField { rig: self.config.rig, ..RigField::default() }),
@@ -501,7 +527,7 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
-        let known = estimate.uncertainty_at(now) <= self.config.step_threshold;
+        let known = estimate.uncertainty_at(now) < UNKNOWN;
         match self.state {
             State::Unsynced => self.enter(State::Acquiring, now),
             State::Acquiring | State::Holdover if known && !acquiring => self.enter(State::Synced, now),

@@ -29,7 +29,7 @@ const LONGEST_CALL: Span = Span::from_secs(1);
 const REPEAT: Span = Span::from_millis(500);
 /// Longest interval that a server can impose by RATE, and how many responses without one halve it.
 const LONGEST_FLOOR: Span = Span::from_secs(16);
-const FORGIVEN_AFTER: u32 = 16;
+const FORGIVEN_AFTER: u32 = 64;
 /// How long a server that refuses (DENY, RSTR) is not asked again.
 const DENIED: Span = Span::from_secs(300);
 /// Estimates in a row that are good enough (or not) before the interval changes. Each time that it was
@@ -144,19 +144,18 @@ impl Pacer {
         jitter: f64,
     ) {
         self.last_sent = now;
-        self.next = match (&mut self.phase, in_flight.oldest) {
+        let interval = self.interval(config, now);
+        let pause = match (&mut self.phase, in_flight.oldest) {
             (Phase::Calling { pause }, _) => {
-                let next = now + pause.max(&mut self.floor).mul_f64(1.0 + JITTER * jitter);
                 *pause = (*pause * 2).min(LONGEST_CALL);
-                next
+                jittered(interval, jitter)
             }
-            (Phase::Burst { .. }, Some(oldest)) if in_flight.requests >= WINDOW => oldest + patience,
-            (Phase::Burst { .. }, _) => now + BURST_INTERVAL.max(self.floor),
-            (Phase::Taper { .. } | Phase::Steady, _) => {
-                // Until the response comes, which sets the whole interval.
-                now + self.interval(config, now).min(REPEAT).max(self.floor).mul_f64(1.0 + JITTER * jitter)
-            }
+            (Phase::Burst { .. }, Some(oldest)) if in_flight.requests >= WINDOW => oldest + patience - now,
+            (Phase::Burst { .. }, _) => BURST_INTERVAL,
+            // Until the response comes, which sets the whole interval.
+            (Phase::Taper { .. } | Phase::Steady, _) => jittered(interval.min(REPEAT), jitter),
         };
+        self.next = now + pause.max(self.floor);
     }
 
     /// A response of a server that knows the time has come.
@@ -175,14 +174,14 @@ impl Pacer {
         }
         self.next = match self.phase {
             Phase::Burst { .. } => (self.last_sent + BURST_PAUSE.max(self.floor)).max(now),
-            _ => self.last_sent + self.interval(config, now).mul_f64(1.0 + JITTER * jitter),
+            _ => (self.last_sent + jittered(self.interval(config, now), jitter)).max(now),
         };
     }
 
     /// Ends the burst where it has done its work.
     pub fn end_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>, settled: bool) {
         if let Phase::Burst { since, done, total } = self.phase {
-            let long = now - since > LONGEST_BURST || !self.floor.eq(&Span::ZERO);
+            let long = now - since > LONGEST_BURST || self.floor > Span::ZERO;
             if done >= total || settled || long && done >= ENOUGH {
                 self.phase = if total == config.burst { Phase::Taper { since } } else { Phase::Steady };
             }
@@ -190,9 +189,10 @@ impl Pacer {
     }
 
     /// Begins a burst of `total` exchanges.
-    pub const fn start_burst(&mut self, now: Timestamp<Local>, total: u32) {
+    pub fn start_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>, total: u32) {
         self.phase = Phase::Burst { since: now, done: 0, total };
-        self.next = now;
+        self.interval = config.fastest_poll;
+        self.next = now + self.floor;
     }
 
     /// Nobody has answered for long, or none who knows the time.
@@ -258,6 +258,11 @@ impl Pacer {
         self.phase = Phase::Calling { pause: LONGEST_CALL };
         self.next = now + DENIED;
     }
+}
+
+/// `interval`, varied by `jitter` in [-1, 1).
+fn jittered(interval: Span, jitter: f64) -> Span {
+    interval.mul_f64(1.0 + JITTER * jitter)
 }
 
 /// The interval after so much time since the beginning of the burst.

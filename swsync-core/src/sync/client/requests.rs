@@ -22,9 +22,12 @@ use crate::time::{Local, Span, Timestamp};
 
 /// Responses later than this are not waited for.
 const MAX_AGE: Span = Span::from_secs(2);
-/// Exchanges that wait for being completed by a later response, at most; and answered requests that are
-/// remembered, so that a duplicate is told from a forgery.
-const REMEMBERED: usize = 16;
+/// Requests under way at most.
+const OUTSTANDING: usize = 64;
+/// Exchanges that wait for being completed by a later response, at most.
+const HALVES: usize = 16;
+/// Answered requests that are remembered, so that a duplicate is told from a forgery.
+const ANSWERED: usize = 64;
 
 /// A request without its response.
 #[derive(Debug, Clone, Copy)]
@@ -93,9 +96,9 @@ pub(super) struct Requests {
 impl Requests {
     pub fn new() -> Self {
         Self {
-            outstanding: VecDeque::with_capacity(REMEMBERED),
-            halves: VecDeque::with_capacity(REMEMBERED),
-            answered: VecDeque::with_capacity(REMEMBERED),
+            outstanding: VecDeque::with_capacity(OUTSTANDING),
+            halves: VecDeque::with_capacity(HALVES),
+            answered: VecDeque::with_capacity(ANSWERED),
             sent: 0,
             lost: 0,
         }
@@ -113,17 +116,24 @@ impl Requests {
         (usize::from(oldest.is_some()) + young.count(), oldest)
     }
 
-    /// The timestamps of a new request, and its number.
-    pub fn send(&mut self, now: Timestamp<Local>, cookies: Cookies, interleaved: bool) -> (Packet, u64) {
-        self.halves.retain(|half| now - half.t4 < MAX_AGE * 4);
+    /// The timestamps of a new request, and its number. In interleaved mode it completes the last exchange
+    /// that is not older than `stale`.
+    pub fn send(
+        &mut self,
+        now: Timestamp<Local>,
+        cookies: Cookies,
+        interleaved: bool,
+        stale: Span,
+    ) -> (Packet, u64) {
+        self.halves.retain(|half| now - half.t4 < stale);
         while let Some(first) = self.outstanding.front()
-            && (now - first.sent > MAX_AGE || self.outstanding.len() == REMEMBERED)
+            && (now - first.sent > MAX_AGE || self.outstanding.len() == OUTSTANDING)
         {
             self.outstanding.pop_front();
             self.lost += 1;
         }
         self.sent += 1;
-        // The newest: at a steady pace it is the last one, and older ones are already stale.
+        // At a steady pace there is but one; in a burst, the newest: what is old is worth less.
         let refers_to = if interleaved { self.halves.pop_back() } else { None };
         self.outstanding.push_back(Request { number: self.sent, cookies, sent: now, refers_to });
         let packet = Packet {
@@ -168,7 +178,7 @@ impl Requests {
 
     fn take(&mut self, index: usize) -> Option<Request> {
         let request = self.outstanding.remove(index)?;
-        if self.answered.len() == REMEMBERED {
+        if self.answered.len() == ANSWERED {
             self.answered.pop_front();
         }
         self.answered.push_back(request.cookies);
@@ -185,7 +195,7 @@ impl Requests {
         received: Timestamp<Local>,
     ) -> Option<Stamps> {
         let request = self.take(index)?;
-        if self.halves.len() == REMEMBERED {
+        if self.halves.len() == HALVES {
             self.halves.pop_front();
         }
         self.halves.push_back(HalfExchange {
@@ -204,9 +214,17 @@ impl Requests {
         }
     }
 
-    /// The server is another one, or its time scale is: what was asked before is not waited for.
+    /// The time scale is another one: exchanges that began in the old one are not completed.
+    pub fn forget_exchanges(&mut self) {
+        self.halves.clear();
+        for half in self.outstanding.iter_mut().filter_map(|request| request.refers_to.as_mut()) {
+            half.used = true;
+        }
+    }
+
+    /// The server is another one: what was asked before is not waited for.
     pub fn forget(&mut self) {
-        self.lost += u64::try_from(self.outstanding.len()).expect("16 at most");
+        self.lost += u64::try_from(self.outstanding.len()).expect("64 at most");
         self.outstanding.clear();
         self.halves.clear();
     }

@@ -9,12 +9,15 @@ pub use limit::RateLimit;
 use limit::{Limiter, Verdict};
 use table::Table;
 
-use super::status::ServerStatus;
-use crate::ntp::{self, Datagram, Key, Keys, NtpTimestamp, Packet, Trailer};
+use super::status::{ServerStatus, UNSYNCHRONIZED};
+use crate::ntp::{self, Datagram, Keys, NtpTimestamp, Packet, Trailer};
 use crate::time::{Rig, Timestamp};
 
 /// log2 of the precision of rig time in seconds: about 30 ns, the cost of reading a clock.
 const PRECISION: i8 = -25;
+
+/// How often one address is told that its request is refused.
+const REFUSALS: RateLimit = RateLimit { burst: 8, per_second: 1 };
 
 /// What a server does differently from others.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -65,6 +68,8 @@ pub struct Server {
     config: ServerConfig,
     table: Table,
     limiter: Limiter,
+    /// Of those who are refused: they must not use up what the rightful owner of their address may ask.
+    refusals: Limiter,
     stats: ServerStats,
 }
 
@@ -74,6 +79,7 @@ impl Server {
     pub fn new(config: ServerConfig) -> Self {
         Self {
             limiter: Limiter::new(config.rate_limit),
+            refusals: Limiter::new(REFUSALS),
             config,
             table: Table::default(),
             stats: ServerStats::default(),
@@ -107,25 +113,28 @@ impl Server {
                 self.stats.malformed += 1;
                 None
             })?;
-        // Before the MAC is verified: the limit protects that work too.
+        let key = match self.authenticate(trailer) {
+            Ok(key) => key,
+            Err(refusal) => {
+                self.stats.unauthenticated += 1;
+                let verdict = self.refusals.handle_request(from, received);
+                return (verdict == Verdict::Serve).then(|| refuse(&request, refusal));
+            }
+        };
         let verdict = self.limiter.handle_request(from, received);
         if verdict != Verdict::Serve {
             self.stats.limited += 1;
         }
-        if verdict == Verdict::Ignore {
-            return None;
-        }
-        let key = match self.authenticate(trailer) {
-            Ok(key) => key.cloned(),
-            Err(refusal) => {
-                self.stats.unauthenticated += 1;
-                return Some(refuse(&request, refusal));
-            }
+        let (packet, token) = match verdict {
+            Verdict::Serve => self.answer(&request, from, received, transmit, status),
+            Verdict::Kiss => (kiss(&request, *b"RATE"), None),
+            Verdict::Ignore => return None,
         };
-        if verdict == Verdict::Kiss {
-            return Some(kiss(&request, *b"RATE", key.as_ref()));
+        let mut datagram = ntp::encode(&packet);
+        if let Some(key) = key.and_then(|id| self.config.keys.get(id)) {
+            datagram = datagram.sealed(key);
         }
-        Some(self.serve(&request, key.as_ref(), from, received, transmit, status))
+        Some(Response { datagram, token })
     }
 
     /// The kernel's transmit timestamp of a response.
@@ -133,47 +142,43 @@ impl Server {
         self.table.set_transmit(token.0, NtpTimestamp::from_rig(at));
     }
 
-    /// The key that verifies the request, if one is needed.
-    fn authenticate(&self, trailer: Trailer<'_>) -> Result<Option<&Key>, Refusal> {
+    /// The id of the key that verifies the request, if one is needed.
+    fn authenticate(&self, trailer: Trailer<'_>) -> Result<Option<u32>, Refusal> {
         match trailer {
-            Trailer::Mac(mac) => match self.config.keys.get(mac.key).filter(|key| mac.verifies(key)) {
-                Some(key) => Ok(Some(key)),
-                None => Err(Refusal::CryptoNak),
+            Trailer::Mac(mac) => match self.config.keys.get(mac.key) {
+                Some(key) if mac.verifies(key) => Ok(Some(mac.key)),
+                Some(_) | None => Err(Refusal::CryptoNak),
             },
             Trailer::Nothing | Trailer::CryptoNak if self.config.keys.is_empty() => Ok(None),
             Trailer::Nothing | Trailer::CryptoNak => Err(Refusal::Deny),
         }
     }
 
-    fn serve(
+    fn answer(
         &mut self,
         request: &Packet,
-        key: Option<&Key>,
         from: IpAddr,
         received: Timestamp<Rig>,
         transmit: Timestamp<Rig>,
         status: &ServerStatus,
-    ) -> Response {
+    ) -> (Packet, Option<ResponseToken>) {
+        let receive = self.table.unique(NtpTimestamp::from_rig(received));
+        // Equal to no receive timestamp either: a client of basic mode may send it as its origin.
+        let mut now = self.table.unique(NtpTimestamp::from_rig(transmit));
+        if now == receive {
+            now = self.table.unique(now.next());
+        }
         let before = match request.receive == request.transmit {
             true => None,
-            false => self.table.take(request.origin, from),
+            false => self.table.take(request.origin, from).filter(|before| *before != receive),
         };
-        let receive = self.table.unique(NtpTimestamp::from_rig(received));
-        let mut now = NtpTimestamp::from_rig(transmit);
-        if now == receive {
-            now = now.next();
-        }
         self.table.insert(receive, now, from);
-        let (origin, transmit) = match before {
-            Some(before) if before != receive => (request.receive, before),
-            _ => (request.transmit, now),
-        };
         match (status.leap, before) {
             (ntp::LEAP_UNSYNCHRONIZED, _) => self.stats.unsynchronized += 1,
             (_, Some(_)) => self.stats.interleaved += 1,
             (_, None) => self.stats.basic += 1,
         }
-        let response = Packet {
+        let packet = Packet {
             leap: status.leap,
             version: request.version,
             mode: ntp::MODE_SERVER,
@@ -184,13 +189,13 @@ impl Server {
             root_dispersion: status.root_dispersion,
             reference_id: status.reference_id,
             reference: NtpTimestamp::from_rig(status.reference),
-            origin,
+            origin: before.map_or(request.transmit, |_| request.receive),
             receive,
-            transmit,
+            transmit: before.unwrap_or(now),
             // Only to those who sent one: no response is longer than its request.
             rig: request.rig.map(|_| status.field),
         };
-        Response { datagram: seal(&response, key), token: Some(ResponseToken(receive)) }
+        (packet, Some(ResponseToken(receive)))
     }
 }
 
@@ -207,30 +212,22 @@ enum Refusal {
 }
 
 fn refuse(request: &Packet, refusal: Refusal) -> Response {
-    match refusal {
-        Refusal::Deny => kiss(request, *b"DENY", None),
+    let datagram = match refusal {
+        Refusal::Deny => ntp::encode(&kiss(request, *b"DENY")),
         Refusal::CryptoNak => {
-            let packet = Packet {
-                leap: ntp::LEAP_UNSYNCHRONIZED,
-                version: request.version,
-                mode: ntp::MODE_SERVER,
-                stratum: 16,
-                poll: request.poll,
-                origin: request.transmit,
-                ..Packet::default()
-            };
-            Response { datagram: ntp::encode(&packet).with_crypto_nak(), token: None }
+            let packet = Packet { stratum: UNSYNCHRONIZED, ..kiss(request, [0; 4]) };
+            ntp::encode(&packet).with_crypto_nak()
         }
-    }
+    };
+    Response { datagram, token: None }
 }
 
-/// A kiss-o'-death with this code (RFC 5905 section 7.4).
-fn kiss(request: &Packet, code: [u8; 4], key: Option<&Key>) -> Response {
-    let packet = Packet {
+/// A kiss-o'-death with this code (RFC 5905 section 7.4). It tells no time.
+fn kiss(request: &Packet, code: [u8; 4]) -> Packet {
+    Packet {
         leap: ntp::LEAP_UNSYNCHRONIZED,
         version: request.version,
         mode: ntp::MODE_SERVER,
-        stratum: 0,
         poll: request.poll,
         precision: PRECISION,
         reference_id: code,
@@ -238,14 +235,5 @@ fn kiss(request: &Packet, code: [u8; 4], key: Option<&Key>) -> Response {
         receive: request.transmit,
         transmit: request.transmit,
         ..Packet::default()
-    };
-    Response { datagram: seal(&packet, key), token: None }
-}
-
-fn seal(packet: &Packet, key: Option<&Key>) -> Datagram {
-    let datagram = ntp::encode(packet);
-    match key {
-        Some(key) => datagram.sealed(key),
-        None => datagram,
     }
 }

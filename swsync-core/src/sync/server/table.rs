@@ -136,7 +136,8 @@ mod tests {
                 }
                 prop_assert!(table.entries.len() <= table.order.len() && table.order.len() <= CAPACITY);
             }
-            prop_assert_eq!(table.entries.capacity(), room);
+            // Less where removed entries still take places.
+            prop_assert!(table.entries.capacity() <= room);
         }
     }
 }

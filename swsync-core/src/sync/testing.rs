@@ -1,0 +1,245 @@
+//! A client and a server on a simulated link; time jumps from event to event.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::clock::{Adjustment, ClockEstimate};
+use crate::estimate::testing::Link;
+use crate::estimate::{Estimator, EstimatorConfig, Exchange};
+use crate::frame::SyncQuality;
+use crate::ntp::Datagram;
+use crate::time::{Local, Rig, Span, Timestamp};
+
+/// The client's address.
+pub const CLIENT: [u8; 4] = [10, 0, 0, 2];
+
+pub fn identity(device: u64) -> Identity {
+    Identity { rig: 0, device, timescale: 1000 + device }
+}
+
+pub fn at_s(secs: f64) -> Timestamp<Local> {
+    Timestamp::ZERO + Span::from_secs_f64(secs)
+}
+
+/// What happens on the way between the two.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Shares of packets that are lost and that come twice, each way.
+    pub loss: f64,
+    pub duplication: f64,
+    /// Share of the kernel's timestamps that never come, on either side.
+    pub stampless: f64,
+}
+
+/// The timestamps of an exchange as they truly were.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth {
+    pub t1: Timestamp<Local>,
+    pub t2: Timestamp<Rig>,
+    /// As the kernel took it ...
+    pub t3: Timestamp<Rig>,
+    /// ... and as the server stated it before.
+    pub stated: Timestamp<Rig>,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Request { datagram: Datagram, t1: Timestamp<Local> },
+    Response { datagram: Datagram, truth: Truth },
+}
+
+/// Notes what an estimator is given.
+#[derive(Debug)]
+struct Spy {
+    inner: Box<dyn Estimator>,
+    seen: Arc<Mutex<Vec<Exchange>>>,
+}
+
+impl Estimator for Spy {
+    fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
+        self.seen.lock().unwrap().push(*exchange);
+        self.inner.handle_exchange(exchange)
+    }
+    fn has_settled(&self) -> bool {
+        self.inner.has_settled()
+    }
+    fn reset(&mut self) {
+        self.inner.reset();
+    }
+}
+
+/// Times are those of an ideal clock, which the client's runs with: the link knows the rig's.
+pub struct World {
+    pub client: Client,
+    pub server: Server,
+    /// What the server says of itself.
+    pub status: ServerStatus,
+    pub link: Link,
+    pub faults: Faults,
+    /// Whether packets get through.
+    pub up: bool,
+    pub now: Timestamp<Local>,
+    pub updates: Vec<(Timestamp<Local>, ClockUpdate)>,
+    pub refusals: Vec<Refusal>,
+    /// When requests were sent.
+    pub sent: Vec<Timestamp<Local>>,
+    /// Every response of the server, as it was sent.
+    pub responses: Vec<Datagram>,
+    /// By T4.
+    truths: HashMap<Timestamp<Local>, Truth>,
+    seen: Arc<Mutex<Vec<Exchange>>>,
+    events: BTreeMap<(Timestamp<Local>, usize), Event>,
+    count: usize,
+    random: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, config: ClientConfig) -> Self {
+        let mut link = Link::new(seed);
+        link.offset = Span::from_secs(1_800_000_000);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let inner = config.estimator.build();
+        let client = Client::new(config, Timestamp::ZERO, Timestamp::ZERO, seed);
+        Self {
+            client: client.with_estimator(Box::new(Spy { inner, seen: seen.clone() })),
+            server: Server::new(ServerConfig::default()),
+            status: ServerStatus::leading(&identity(1), Timestamp::ZERO),
+            link,
+            faults: Faults::default(),
+            up: true,
+            now: Timestamp::ZERO,
+            updates: Vec::new(),
+            refusals: Vec::new(),
+            sent: Vec::new(),
+            responses: Vec::new(),
+            truths: HashMap::new(),
+            seen,
+            events: BTreeMap::new(),
+            count: 0,
+            random: seed,
+        }
+    }
+
+    /// With the paper's minimum filter, whose estimates do not depend on the tuning of `track`.
+    pub fn plain(seed: u64) -> Self {
+        let method = crate::estimate::Method::Min;
+        let estimator = EstimatorConfig { method, ..EstimatorConfig::default() };
+        Self::new(seed, ClientConfig { estimator, ..ClientConfig::default() })
+    }
+
+    fn happens(&mut self, share: f64) -> bool {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        f64::from(u32::try_from(self.random >> 32).unwrap()) < share * f64::from(u32::MAX)
+    }
+
+    /// Puts `event` on the air.
+    fn transmit(&mut self, from: Timestamp<Local>, event: &Event) {
+        if !self.up || self.happens(self.faults.loss) {
+            return;
+        }
+        let copies = 1 + usize::from(self.happens(self.faults.duplication));
+        for _ in 0..copies {
+            self.count += 1;
+            self.events.insert((from + self.link.delay(), self.count), event.clone());
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.client.poll_action() {
+            match action {
+                Action::Send { datagram, token } => {
+                    // Handed to the network now, on the air a little later.
+                    let t1 = self.now + Span::from_micros(7);
+                    let stamped = !self.happens(self.faults.stampless);
+                    if stamped {
+                        self.client.handle_sent(token, t1);
+                    }
+                    self.sent.push(self.now);
+                    let t1 = if stamped { t1 } else { self.now };
+                    self.transmit(t1, &Event::Request { datagram, t1 });
+                }
+                Action::Publish(update) => self.updates.push((self.now, update)),
+                Action::Refused(refusal) => self.refusals.push(refusal),
+            }
+        }
+    }
+
+    fn handle_request(&mut self, datagram: &Datagram, t1: Timestamp<Local>) {
+        let leaves = self.now + Span::from_micros(40);
+        let (t2, t3) = (self.link.truth(self.now), self.link.truth(leaves));
+        let stated = t3 - Span::from_micros(15);
+        let response = self.server.handle_request(datagram, CLIENT.into(), t2, stated, &self.status);
+        let Some(Response { datagram, token }) = response else { return };
+        let stamped = !self.happens(self.faults.stampless);
+        if let Some(token) = token.filter(|_| stamped) {
+            self.server.handle_sent(token, t3);
+        }
+        self.responses.push(datagram);
+        let truth = Truth { t1, t2, t3: if stamped { t3 } else { stated }, stated };
+        self.transmit(leaves, &Event::Response { datagram, truth });
+    }
+
+    /// Lets time pass until `end`.
+    pub fn run_until(&mut self, end: Timestamp<Local>) {
+        loop {
+            let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
+            let wake = self.client.wake_at();
+            if next.min(wake) > end {
+                self.now = end;
+                return;
+            }
+            self.now = next.min(wake).max(self.now);
+            if wake < next {
+                self.client.handle_timeout(self.now);
+            } else if let Some((_, event)) = self.events.pop_first() {
+                match event {
+                    Event::Request { datagram, t1 } => self.handle_request(&datagram, t1),
+                    Event::Response { datagram, truth } => {
+                        self.truths.insert(self.now, truth);
+                        self.client.handle_datagram(&datagram, self.now);
+                    }
+                }
+            }
+            self.carry_out();
+        }
+    }
+
+    /// Gives the client a datagram from the server's address, now.
+    pub fn inject(&mut self, datagram: &[u8]) {
+        self.client.handle_datagram(datagram, self.now);
+        self.carry_out();
+    }
+
+    pub fn stats(&self) -> ClientStats {
+        self.client.stats(self.now)
+    }
+
+    pub fn quality(&self) -> SyncQuality {
+        self.stats().quality
+    }
+
+    pub fn last(&self) -> &ClockUpdate {
+        &self.updates.last().unwrap().1
+    }
+
+    /// Error of the clock.
+    pub fn error(&self) -> Span {
+        self.last().map.rig_at(self.now) - self.link.truth(self.now)
+    }
+
+    /// What the estimator was given, each with its truth.
+    pub fn exchanges(&self) -> Vec<(Exchange, Truth)> {
+        self.seen.lock().unwrap().iter().map(|exchange| (*exchange, self.truths[&exchange.t4])).collect()
+    }
+
+    /// Requests sent within the second that ends now.
+    pub fn rate(&self) -> usize {
+        self.sent.iter().filter(|at| self.now - **at < Span::from_secs(1)).count()
+    }
+
+    pub fn steps(&self) -> Vec<Adjustment> {
+        let adjustments = self.updates.iter().filter_map(|(_, update)| update.adjustment);
+        adjustments.filter(|adjustment| matches!(adjustment, Adjustment::Stepped { .. })).collect()
+    }
+}

@@ -1,0 +1,229 @@
+//! From nothing to synced, through silence and steps.
+
+use crate::clock::Adjustment;
+use crate::frame::SyncQuality;
+use crate::ntp::rig_id;
+use crate::sync::testing::{World, at_s, identity};
+use crate::sync::{ClientConfig, Server, ServerConfig, ServerStatus};
+use crate::time::{Local, Rig, Span, Timestamp};
+
+fn world(ppm: f64) -> World {
+    let mut world = World::new(77, ClientConfig::default());
+    world.link.ppm = ppm;
+    world
+}
+
+/// Another leader, which knows nothing of the one before.
+fn restart(world: &mut World, device: u64) {
+    world.server = Server::new(ServerConfig::default());
+    world.status = ServerStatus::leading(&identity(device), Timestamp::ZERO);
+}
+
+#[test]
+fn a_client_syncs_within_the_burst_and_holds() {
+    let mut world = world(40.0);
+    assert_eq!(world.quality(), SyncQuality::Unsynced);
+    world.run_until(at_s(0.1));
+    assert_eq!(world.quality(), SyncQuality::Acquiring);
+    world.run_until(at_s(1.5));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+    for second in 2..60 {
+        world.run_until(at_s(f64::from(second)));
+        assert!(world.error().abs() < Span::from_micros(120), "at {second} s: {:?}", world.error());
+    }
+}
+
+#[test]
+fn a_bad_crystal_is_followed() {
+    for ppm in [-400.0, 400.0] {
+        let mut world = world(ppm);
+        world.run_until(at_s(60.0));
+        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert!(world.error().abs() < Span::from_micros(60), "{ppm}: {:?}", world.error());
+        let skew = world.stats().skew.unwrap();
+        assert!((skew.as_ppm() - ppm).abs() < 3.0, "{skew:?}");
+    }
+}
+
+#[test]
+fn the_clock_does_not_step_once_synced() {
+    let mut world = world(-40.0);
+    world.run_until(at_s(30.0));
+    let mut synced = world.updates.iter().skip_while(|(_, u)| u.quality != SyncQuality::Synced);
+    let &(_, mut before) = synced.next().unwrap();
+    for (at, update) in synced {
+        let jump = update.map.rig_at(*at) - before.map.rig_at(*at);
+        assert!(jump.abs() < Span::from_nanos(3), "{jump:?} at {at:?}");
+        before = *update;
+    }
+}
+
+#[test]
+fn silence_is_holdover_until_the_leader_is_heard_again() {
+    let mut world = world(20.0);
+    world.run_until(at_s(40.0));
+    world.up = false;
+    world.run_until(at_s(42.5));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+    world.run_until(at_s(44.0));
+    assert_eq!(world.quality(), SyncQuality::Holdover);
+    let at_first = world.last().uncertainty_at(world.now);
+    world.run_until(at_s(60.0));
+    assert!(world.error().abs() < Span::from_micros(100), "{:?}", world.error());
+    assert!(world.last().uncertainty_at(world.now) > at_first);
+    assert!(world.rate() <= 2, "{}", world.rate());
+    world.up = true;
+    world.run_until(at_s(62.0));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+    assert_eq!(world.steps(), []);
+}
+
+#[test]
+fn a_leader_that_comes_late_is_found() {
+    let mut world = world(20.0);
+    world.up = false;
+    world.run_until(at_s(30.0));
+    assert_eq!(world.quality(), SyncQuality::Unsynced);
+    assert!(world.sent.len() < 45, "{}", world.sent.len());
+    world.up = true;
+    world.run_until(at_s(32.5));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+}
+
+/// The clock after `change` at 20 s: it never reads less than before.
+fn monotonic_through(world: &mut World, change: impl FnOnce(&mut World)) {
+    world.run_until(at_s(20.0));
+    let begun = world.updates.len();
+    change(world);
+    world.run_until(at_s(40.0));
+    let mut last = Timestamp::<Rig>::ZERO;
+    let mut map = world.updates[begun - 1].1.map;
+    let mut check = |map: &crate::clock::ClockMap, at: Timestamp<Local>| {
+        let reading = map.rig_at(at);
+        assert!(reading >= last, "{reading:?} after {last:?}");
+        last = reading;
+    };
+    let mut before = at_s(20.0);
+    for (at, update) in &world.updates[begun..] {
+        check(&map, before + (*at - before) / 2);
+        check(&map, *at);
+        check(&update.map, *at);
+        (before, map) = (*at, update.map);
+    }
+}
+
+#[test]
+fn a_restarted_leader_is_followed_by_slewing_only() {
+    let mut world = world(0.0);
+    monotonic_through(&mut world, |world| {
+        restart(world, 2);
+        world.link.offset += Span::from_millis(1);
+    });
+    assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
+    assert_eq!(world.steps(), []);
+    assert_eq!(world.stats().resets, 1);
+    assert_eq!(world.last().source().unwrap().leader, 2);
+    assert!(
+        (world.stats().slewed - Span::from_millis(1)).abs() < Span::from_micros(400),
+        "{:?}",
+        world.stats()
+    );
+}
+
+#[test]
+fn what_is_far_off_is_stepped_over_once_it_is_known_well() {
+    for by in [Span::from_millis(400), Span::from_millis(-400), Span::from_secs(-5)] {
+        let mut world = world(20.0);
+        monotonic_through(&mut world, |world| {
+            restart(world, 2);
+            world.link.offset += by;
+        });
+        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
+        let [Adjustment::Stepped { by: stepped, held }] = world.steps()[..] else {
+            panic!("{:?}", world.steps());
+        };
+        assert!((stepped - by).abs() < Span::from_millis(1), "{stepped:?}");
+        assert!((held - (-by).max(Span::ZERO)).abs() < Span::from_millis(1), "{held:?}");
+        assert_eq!(world.stats().steps, 1);
+    }
+}
+
+/// No new time scale tells of it: the estimator has to notice.
+#[test]
+fn a_step_of_the_leaders_clock_is_noticed() {
+    for by in [Span::from_millis(40), Span::from_millis(-40)] {
+        let mut world = world(20.0);
+        monotonic_through(&mut world, |world| world.link.offset += by);
+        assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
+        assert_eq!(world.steps().len(), 1);
+    }
+}
+
+#[test]
+fn a_step_that_is_small_is_slewed_over() {
+    let mut world = world(20.0);
+    monotonic_through(&mut world, |world| world.link.offset += Span::from_millis(-2));
+    assert!(world.error().abs() < Span::from_micros(200), "{:?}", world.error());
+    assert_eq!(world.steps(), []);
+}
+
+/// Roaming to an access point nearer or further away.
+#[test]
+fn a_changed_path_costs_no_sync() {
+    for floor in [Span::from_micros(200), Span::from_micros(2500)] {
+        let mut world = world(20.0);
+        monotonic_through(&mut world, |world| world.link.floor = floor);
+        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
+        assert_eq!(world.steps(), []);
+    }
+}
+
+/// What began in the old time scale is not completed in the new one.
+#[test]
+fn a_change_of_time_scale_leaves_no_mixed_exchange() {
+    let mut world = World::plain(5);
+    world.run_until(at_s(10.0));
+    let before = world.exchanges().len();
+    let changed = world.now;
+    // The same server, with its table, by another clock.
+    world.status = ServerStatus::leading(&identity(2), Timestamp::ZERO);
+    world.link.offset += Span::from_secs(100);
+    world.run_until(at_s(12.0));
+    let exchanges = world.exchanges();
+    assert!(exchanges.len() > before + 100);
+    for (exchange, _) in &exchanges[before..] {
+        assert!(exchange.t4 > changed && exchange.delay() < Span::from_secs(1), "{exchange:?}");
+    }
+    assert_eq!(world.stats().implausible, 0);
+}
+
+#[test]
+fn leadership_that_moves_keeps_the_estimate() {
+    let mut world = world(20.0);
+    world.run_until(at_s(20.0));
+    let heir = crate::sync::Identity { rig: rig_id("swsync"), device: 9, timescale: 1001 };
+    world.status = ServerStatus::leading(&heir, Timestamp::ZERO);
+    world.run_until(at_s(21.0));
+    assert_eq!((world.stats().resets, world.quality()), (0, SyncQuality::Synced));
+    assert_eq!(world.stats().upstream.unwrap().field.unwrap().leader, 9);
+}
+
+#[test]
+fn stats_tell_all_there_is() {
+    let mut world = world(20.0);
+    world.run_until(at_s(30.0));
+    let stats = world.stats();
+    assert_eq!(stats.quality, SyncQuality::Synced);
+    assert!(stats.since < at_s(2.0) && stats.last_heard.unwrap() > at_s(29.0));
+    assert_eq!(stats.upstream.unwrap().stratum, 1);
+    assert_eq!(stats.sent, u64::try_from(world.sent.len()).unwrap());
+    assert!(stats.responses + 16 >= stats.sent && stats.responses <= stats.sent);
+    let trips = stats.round_trips.unwrap();
+    assert!(trips.least >= Span::from_millis(1) && trips.least <= trips.mean);
+    assert!((trips.mean - Span::from_micros(2_600)).abs() < Span::from_millis(1), "{trips:?}");
+    assert!((stats.skew.unwrap().as_ppm() - 20.0).abs() < 5.0);
+    assert!(stats.uncertainty.unwrap() < Span::from_micros(150));
+    assert!(stats.least_delay.is_some() && !stats.authenticated);
+}
