@@ -3,19 +3,71 @@
 //! `./x bench -p swsync-core`
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
 use swsync_core::estimate::{EstimatorConfig, Exchange, Method};
 use swsync_core::grid::FrameGrid;
-use swsync_core::ntp::{self, Packet, RigField};
+use swsync_core::ntp::{self, Key, Packet, RigField, Trailer};
+use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Span, Timestamp};
 
 fn codec(c: &mut Criterion) {
     let packet = Packet { mode: ntp::MODE_SERVER, rig: Some(RigField::default()), ..Packet::default() };
     let bytes = ntp::encode(&packet);
     c.bench_function("ntp/encode", |b| b.iter(|| ntp::encode(black_box(&packet))));
-    c.bench_function("ntp/decode", |b| b.iter(|| ntp::decode(black_box(&bytes))));
+    c.bench_function("ntp/decode", |b| b.iter(|| ntp::decode(black_box(&bytes)).is_ok()));
+    let key = Key::new(1, &[0x5a; 16]).expect("16 bytes are a key");
+    c.bench_function("ntp/encode+mac", |b| b.iter(|| ntp::encode(black_box(&packet)).sealed(&key)));
+    let sealed = ntp::encode(&packet).sealed(&key);
+    c.bench_function("ntp/decode+mac", |b| {
+        b.iter(|| match ntp::decode(black_box(&sealed)) {
+            Ok((_, Trailer::Mac(mac))) => mac.verifies(&key),
+            other => unreachable!("a sealed packet has a MAC: {other:?}"),
+        });
+    });
+}
+
+/// What one exchange costs a client: a request encoded, its response decoded, the estimate.
+fn per_packet(c: &mut Criterion) {
+    let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(RigField::default()), ..Packet::default() };
+    let response = ntp::encode(&Packet { mode: ntp::MODE_SERVER, ..request });
+    for (name, method) in [("packet/min", Method::Min), ("packet/track", Method::Track)] {
+        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+        let mut i = 0;
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                i += 1;
+                black_box(ntp::encode(black_box(&request)));
+                black_box(ntp::decode(black_box(&response)).is_ok());
+                estimator.handle_exchange(black_box(&exchange(i)))
+            });
+        });
+    }
+}
+
+/// What one request costs a server.
+fn server(c: &mut Criterion) {
+    let key = Key::new(1, &[0x5a; 16]).expect("16 bytes are a key");
+    let identity = Identity { rig: 1, device: 2, timescale: 3 };
+    let status = ServerStatus::leading(&identity, Timestamp::ZERO);
+    let request =
+        ntp::encode(&Packet { mode: ntp::MODE_CLIENT, rig: Some(RigField::default()), ..Packet::default() });
+    let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    for (name, keys, request) in
+        [("server/request", None, request), ("server/request+mac", Some(key.clone()), request.sealed(&key))]
+    {
+        let mut server =
+            Server::new(ServerConfig { keys: keys.into_iter().collect(), ..ServerConfig::default() });
+        let mut now = Timestamp::ZERO;
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                now += Span::from_millis(125); // within the rate limit
+                server.handle_request(black_box(&request), from, now, now, &status)
+            });
+        });
+    }
 }
 
 /// The `i`-th of exchanges 40 ms apart over a link with delays of 0.9 to 2.9 ms, in no order.
@@ -62,5 +114,5 @@ fn aligner(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, estimators, aligner);
+criterion_group!(benches, codec, estimators, per_packet, server, aligner);
 criterion_main!(benches);

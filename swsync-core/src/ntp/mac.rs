@@ -1,6 +1,7 @@
 //! Symmetric keys and the message authentication code of NTP packets: AES-CMAC (RFC 8573, RFC 4493).
 
 use std::fmt;
+use std::sync::Arc;
 
 use aes::{Aes128, Aes256};
 use cmac::{Cmac, KeyInit, Mac as _};
@@ -20,11 +21,12 @@ pub struct KeyError {
     pub problem: String,
 }
 
-/// A cipher that is ready to authenticate, so that no packet pays for the key's set-up.
+/// A cipher that is ready to authenticate, so that no packet pays for the key's set-up, nor
+/// for an allocation where a key is passed on.
 #[derive(Clone)]
 enum Cipher {
-    Aes128(Box<Cmac<Aes128>>),
-    Aes256(Box<Cmac<Aes256>>),
+    Aes128(Arc<Cmac<Aes128>>),
+    Aes256(Arc<Cmac<Aes256>>),
 }
 
 /// One shared secret.
@@ -40,8 +42,8 @@ impl Key {
     #[must_use]
     pub fn new(id: u32, secret: &[u8]) -> Option<Self> {
         let cipher = match secret.len() {
-            16 => Cipher::Aes128(Box::new(Cmac::new_from_slice(secret).ok()?)),
-            32 => Cipher::Aes256(Box::new(Cmac::new_from_slice(secret).ok()?)),
+            16 => Cipher::Aes128(Arc::new(Cmac::new_from_slice(secret).ok()?)),
+            32 => Cipher::Aes256(Arc::new(Cmac::new_from_slice(secret).ok()?)),
             _ => return None,
         };
         (id != 0).then_some(Self { id, cipher })
