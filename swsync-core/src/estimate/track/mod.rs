@@ -17,8 +17,9 @@
 //! by how well it is known; quiet moments of one direction alone say nothing of the other and are left out.
 //!
 //! *Uncertainty*: how densely the bounds lie above their floors, the age of those used, how far the two
-//! pairs of floors disagree, and how little time has passed to have seen the path at its best. Not
-//! in it, as no two-way exchange can see it: half the difference of the floors' delays.
+//! pairs of floors disagree, how little time has passed to have seen the path at its best, and one part in
+//! a hundred of the least round trip for floors that differ as they do in ordinary networks. More than
+//! that can be asymmetric, and no two-way exchange sees it: half of `least_delay` is the bound.
 //!
 //! Assumed: a linear offset over a minute (a crystal that walks 0.02 ppm/√s bends it by a few us).
 //! Bounds that contradict the estimate, or undercut a floor one after the other, are a step or
@@ -52,6 +53,8 @@ const MOOD: f64 = 0.5;
 const UNSEEN: f64 = 1.0 / 8.0;
 /// After a silence the rate may be another one by so much, in ns/s, 1 sigma: it has become warmer, say.
 const LATER: f64 = 1e3;
+/// What the floors' delays differ by in ordinary networks, as a part of the least round trip, 1 sigma.
+const UNEVEN: f64 = 1.0 / 100.0;
 /// The rates of another pair of clocks differ by so much, in ns/s, 1 sigma.
 const OTHER_CLOCKS: f64 = 10e3;
 
@@ -148,7 +151,7 @@ impl Track {
         let (middle, sigma) = middle(&lowest, clefts);
         let delay = (lowest[0].height() + lowest[1].height()).max(0.0);
         let moods = (1.0 + self.window.age(at).as_secs_f64() / MOOD).min(number(self.window.bins().len()));
-        let unseen = UNSEEN * delay / moods.powf(1.5);
+        let unseen = delay * (UNSEEN / moods.powf(1.5)).hypot(UNEVEN);
         let estimate = ClockEstimate {
             at,
             offset: self.window.offset(middle),
