@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use swsync_sim::True;
 use swsync_sim::link::{Direction, Link, LinkModel};
 
 use crate::clock::true_now;
+use crate::lock;
 
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
@@ -111,11 +112,6 @@ impl Ord for Release {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         other.at.cmp(&self.at)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Heap and link are whole after every statement under their locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Relay {

@@ -7,10 +7,13 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use swsync_core::estimate::{EstimatorConfig, Method};
 use swsync_core::frame::SyncQuality;
-use swsync_core::sync::ClientConfig;
+use swsync_core::sync::{ClientConfig, ServerConfig};
 use swsync_core::time::{Skew, Span};
 use swsync_rig::clock::{DeviceClock, RigClock, SIMULATED_CLOCK};
-use swsync_rig::time::{DEFAULT_PORT, TimeClient, TimeClientConfig, TimeLeader};
+use swsync_rig::time::{
+    Authority, ClockEvent, DEFAULT_PORT, LeaderSource, TimeClient, TimeClientConfig, TimeLeader,
+    TimeLeaderConfig, new_identity,
+};
 
 use super::{Estimator, Role};
 use crate::clock::SwsyncClock;
@@ -356,14 +359,19 @@ impl SwsyncClockElement {
                 ("bind-address={} is no IP address", settings.bind_address)
             )
         })?;
-        let server =
-            TimeLeader::start(SocketAddr::new(ip, settings.port), clock.rig().clone()).map_err(|error| {
-                gst::error_msg!(
-                    gst::ResourceError::OpenReadWrite,
-                    ("{error}"),
-                    ["Is another leader running on this device? Choose another `port` for this one."]
-                )
-            })?;
+        let config = TimeLeaderConfig {
+            address: SocketAddr::new(ip, settings.port),
+            authority: Authority::Own,
+            identity: new_identity("swsync"),
+            server: ServerConfig::default(),
+        };
+        let server = TimeLeader::start(config, clock.rig().clone()).map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::OpenReadWrite,
+                ("{error}"),
+                ["Is another leader running on this device? Choose another `port` for this one."]
+            )
+        })?;
         clock.set_synced(true);
         gst::info!(CAT, imp = self, "leading; time is served at {}", server.local_addr());
         self.announce(SyncQuality::Leading, &server.local_addr().to_string());
@@ -381,7 +389,7 @@ impl SwsyncClockElement {
             let (changes, element, clock) = (changes.clone(), self.obj().downgrade(), clock.clone());
             let leader = leaders.join(",");
             let config = TimeClientConfig {
-                leaders,
+                source: LeaderSource::Addresses(leaders),
                 client: ClientConfig {
                     estimator: EstimatorConfig {
                         method: match settings.estimator {
@@ -397,7 +405,8 @@ impl SwsyncClockElement {
                     ..ClientConfig::default()
                 },
             };
-            TimeClient::start(config, clock.rig().clone(), move |quality| {
+            TimeClient::start(config, clock.rig().clone(), move |event| {
+                let ClockEvent::QualityChanged { to: quality, .. } = event else { return };
                 if quality == SyncQuality::Synced {
                     clock.set_synced(true);
                 }

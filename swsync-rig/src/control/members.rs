@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::keys::Member;
+use crate::lock;
 
 /// A change of who is present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Members {
     fn state(&self) -> MutexGuard<'_, State> {
         // The set is whole between any two statements that touch it, so a panic elsewhere in a
         // watcher leaves nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A token has come or gone. Called from Zenoh's threads; watchers only pass the news on.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::keys::{Aspect, Member};
 use super::members::Change;
 use super::message::{Refusal, Roster};
 use super::{ControlError, Session};
+use crate::lock;
 
 /// How long one that seems to have our id has to prove that it is no ghost of a device that lost
 /// power.
@@ -324,11 +325,6 @@ fn refuse(query: &Query, why: String) {
     if let Err(error) = query.reply_err(encode(&Refusal { why })).wait() {
         tracing::debug!(%error, "could not refuse"); // whoever asked is gone
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these guard is replaced in one step, never half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets one message through every [`WARN_EVERY`].

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::config::{RigConfig, Role};
 use super::{ControlError, Session};
+use crate::lock;
 
 /// The sessions that [`Session::open`] handed out.
 struct Registry {
@@ -15,7 +16,7 @@ static REGISTRY: Registry = Registry { entries: Mutex::new(Vec::new()), removed:
 
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, Vec<(RigConfig, Weak<Session>)>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

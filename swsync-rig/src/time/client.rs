@@ -1,78 +1,57 @@
-//! The client's task: asks one leader, and keeps a [`RigClock`] in its time.
+//! The client's task: finds a leader, asks it, and keeps a [`RigClock`] in its time.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
+use swsync_core::clock::Adjustment;
 use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{Action, Client, ClientConfig, ClockUpdate};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::sync::{Action, Client, ClientConfig, ClockUpdate, Refusal, SendToken};
+use swsync_core::time::{Local, Span, Timestamp};
 use tokio::sync::watch;
 
-use super::socket::StampedSocket;
-use super::{Task, TimeError};
+use super::event::OnEvent;
+use super::socket::{Event, StampedSocket};
+use super::source::{Candidate, PATIENCE, Resolver};
+use super::stats::socket_addr;
+use super::{ClockEvent, LeaderSource, Progress, Task, TimeClientStats, TimeError, Waiting};
 use crate::clock::{RigClock, wall_clock};
+use crate::lock;
 
-/// How long an address may stay silent before the next one is tried.
-const ADDRESS_PATIENCE: Span = Span::from_secs(2);
-/// Pause before a name is looked up again.
-const LOOKUP_PAUSE: Duration = Duration::from_millis(500);
+/// How long an address that was never heard may stay silent before the next one is tried: the first time,
+/// where there are several (RFC 8305 section 5), and at most. It doubles with each round.
+const FIRST_PATIENCE: Span = Span::from_millis(250);
+const LONGEST_PATIENCE: Span = Span::from_secs(2);
+/// A leader that was heard is silent if so many requests have no answer ...
+const SILENT_REQUESTS: u32 = 4;
+/// ... of which the first was so long ago: its address is looked up again, and the others are tried.
+const SILENCE: Span = Span::from_secs(2);
+/// Least time between two attempts: what fails at once must not spin.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A server that denies access is not asked again for so long, unless there is no other.
+const DENIED: Span = Span::from_secs(300);
 
 /// Whom to follow, and how.
 #[derive(Debug, Clone)]
 pub struct TimeClientConfig {
-    /// Where the leader is: `host:port`, candidates to be tried in turn.
-    pub leaders: Vec<String>,
+    /// Where the leader is.
+    pub source: LeaderSource,
     /// How the client behaves.
     pub client: ClientConfig,
 }
 
-/// What a client has tried so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The leader as it was named, and the address in use.
-    pub leader: String,
-    /// The address in use, once the name is resolved.
-    pub address: Option<SocketAddr>,
-    /// Requests sent.
-    pub sent: u64,
-    /// Valid responses received.
-    pub received: u64,
-    /// Exchanges of the initial burst that are done, and all that it has.
-    pub burst: (u32, u32),
-    /// What went wrong last.
-    pub error: Option<String>,
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "leader {}", self.leader)?;
-        match self.address {
-            Some(address) if address.to_string() != self.leader => write!(f, " ({address})")?,
-            Some(_) => {}
-            None => write!(f, " (not resolved)")?,
-        }
-        write!(f, ": {} requests sent, {} answered", self.sent, self.received)?;
-        match &self.error {
-            Some(error) => write!(f, "; last error: {error}"),
-            None => Ok(()),
-        }
-    }
-}
-
-type OnChange = Box<dyn Fn(SyncQuality) + Send + Sync>;
-
-/// Follows a leader until dropped.
+/// Follows a leader until dropped. Dropping it waits for its task, which ends at once whatever it is
+/// waiting for.
 #[derive(Debug)]
 pub struct TimeClient {
-    progress: Arc<Mutex<Progress>>,
+    stats: Arc<Mutex<TimeClientStats>>,
     _task: Task,
 }
 
 impl TimeClient {
-    /// Keeps `clock` in the leader's time. `on_change` is called from the client's task whenever the
-    /// quality of synchronization changes.
+    /// Keeps `clock` in the leader's time. `on_event` is called from the client's task; it must not
+    /// block for long.
     ///
     /// # Errors
     /// [`TimeError::Runtime`]. A leader that is not there (yet) is no error: see
@@ -80,34 +59,136 @@ impl TimeClient {
     pub fn start(
         config: TimeClientConfig,
         clock: Arc<RigClock>,
-        on_change: impl Fn(SyncQuality) + Send + Sync + 'static,
+        on_event: impl Fn(ClockEvent) + Send + Sync + 'static,
     ) -> Result<Self, TimeError> {
-        let progress = Arc::new(Mutex::new(Progress::default()));
-        let follower = Follower { config, clock, progress: progress.clone(), on_change: Box::new(on_change) };
+        let stats = Arc::new(Mutex::new(TimeClientStats::default()));
+        let now = clock.device().now();
+        let pivot = Timestamp::from_nanos(wall_clock().as_nanos());
+        let follower = Follower {
+            client: Client::new(config.client.clone(), now, pivot, rand::random()),
+            config,
+            publisher: Publisher::new(clock, Box::new(on_event)),
+            stats: stats.clone(),
+            leader: None,
+            denied: Vec::new(),
+        };
         let task = Task::spawn(|stopped| follower.run(stopped))?;
-        Ok(Self { progress, _task: task })
+        Ok(Self { stats, _task: task })
     }
 
     /// What it has tried so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.stats).progress.clone()
+    }
+
+    /// Everything that an operator may ask, as of the last thing that happened.
+    #[must_use]
+    pub fn stats(&self) -> TimeClientStats {
+        lock(&self.stats).clone()
     }
 }
 
+/// Sets a clock, and tells of what that changes.
+pub(super) struct Publisher {
+    pub(super) clock: Arc<RigClock>,
+    pub(super) on_event: OnEvent,
+    timescale: Option<u64>,
+}
+
+impl Publisher {
+    pub(super) fn new(clock: Arc<RigClock>, on_event: OnEvent) -> Self {
+        Self { clock, on_event, timescale: None }
+    }
+
+    pub(super) fn publish(&mut self, update: ClockUpdate) {
+        let before = self.clock.quality();
+        self.clock.follow(update);
+        if let Some(timescale) = update.upstream.field.map(|field| field.timescale) {
+            if self.timescale.is_some_and(|before| before != timescale) {
+                (self.on_event)(ClockEvent::TimescaleChanged);
+            }
+            self.timescale = Some(timescale);
+        }
+        if let Some(Adjustment::Stepped { by, held }) = update.adjustment {
+            (self.on_event)(ClockEvent::Stepped { by, held_for: held });
+        }
+        if before != update.quality {
+            tracing::info!(from = before.as_str(), to = update.quality.as_str(), "clock");
+            (self.on_event)(ClockEvent::QualityChanged { from: before, to: update.quality });
+        }
+    }
+}
+
+/// What the client's task owns.
 struct Follower {
     config: TimeClientConfig,
-    clock: Arc<RigClock>,
-    progress: Arc<Mutex<Progress>>,
-    on_change: OnChange,
+    client: Client,
+    publisher: Publisher,
+    stats: Arc<Mutex<TimeClientStats>>,
+    /// The address that was heard last.
+    leader: Option<SocketAddr>,
+    /// Servers that deny access, and until when they are left alone.
+    denied: Vec<(SocketAddr, Timestamp<Local>)>,
+}
+
+/// How asking an address ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It was heard, and then fell silent.
+    Heard,
+    /// It never was.
+    Silent,
+}
+
+/// An address that is being asked.
+struct Asking {
+    address: SocketAddr,
+    socket: StampedSocket<SendToken>,
+    since: Timestamp<Local>,
+    /// The first request that was not answered yet, and how many there are.
+    unanswered: Option<(Timestamp<Local>, u32)>,
+    heard: bool,
+    /// The address is of no use: the kernel or the server says so.
+    dead: bool,
+}
+
+impl Asking {
+    fn is_over(&self, now: Timestamp<Local>, patience: Span) -> bool {
+        let silent = |(since, requests)| requests >= SILENT_REQUESTS && now - since >= SILENCE;
+        match self.heard {
+            _ if self.dead => true,
+            true => self.unanswered.is_some_and(silent),
+            false => now - self.since >= patience,
+        }
+    }
+
+    /// When there is something to be done, if nothing comes before.
+    fn wake_at(&self, client: &Client, patience: Span) -> Timestamp<Local> {
+        let end = match (self.heard, self.unanswered) {
+            (true, Some((since, requests))) if requests >= SILENT_REQUESTS => since + SILENCE,
+            (true, _) => return client.wake_at(),
+            (false, _) => self.since + patience,
+        };
+        client.wake_at().min(end)
+    }
 }
 
 impl Follower {
     fn note(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.stats).progress);
     }
 
-    async fn run(self, mut stopped: watch::Receiver<bool>) {
+    fn fail(&self, error: String) {
+        tracing::debug!(error, "time client");
+        self.note(|progress| progress.error = Some(error));
+    }
+
+    fn now(&self) -> Timestamp<Local> {
+        self.publisher.clock.device().now()
+    }
+
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => {}
             () = self.follow() => {}
@@ -115,100 +196,166 @@ impl Follower {
     }
 
     /// Tries the leader's addresses in turn, for ever; one that answers is kept as long as it does.
-    async fn follow(&self) {
-        let now = self.clock.device().now();
-        let pivot = Timestamp::from_nanos(wall_clock().as_nanos());
-        let mut client = Client::new(self.config.client.clone(), now, pivot, rand::random());
+    async fn follow(&mut self) {
+        let mut resolver = Resolver::new(&self.config.source);
+        let mut patience = FIRST_PATIENCE;
+        self.note(|progress| progress.leader = resolver.describe());
         loop {
-            for leader in &self.config.leaders {
+            let stats = self.stats.clone();
+            let candidates = resolver.candidates(PATIENCE, |change| change(&mut lock(&stats).progress)).await;
+            if candidates.is_empty() {
                 self.note(|progress| {
-                    (progress.leader, progress.address) = (leader.clone(), None);
+                    (progress.leader, progress.address) = (resolver.describe(), None);
                 });
-                match tokio::net::lookup_host(leader).await {
-                    Ok(addresses) => {
-                        for address in addresses {
-                            self.ask(&mut client, address).await;
-                        }
-                    }
-                    Err(error) => self.note(|progress| {
-                        progress.error = Some(format!("cannot resolve {leader}: {error}"));
-                    }),
-                }
             }
-            tokio::time::sleep(LOOKUP_PAUSE).await;
+            match self.ask_in_turn(&candidates, patience).await {
+                Outcome::Heard => patience = FIRST_PATIENCE,
+                Outcome::Silent => patience = (patience * 2).min(LONGEST_PATIENCE),
+            }
+            self.update_stats(None);
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Asks `address` until it stays silent for long.
-    async fn ask(&self, client: &mut Client, address: SocketAddr) {
-        self.note(|progress| progress.address = Some(address));
-        client.handle_new_server(self.clock.device().now());
-        let any = match address {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let device = self.clock.device().clone();
-        let mut socket = match StampedSocket::open(SocketAddr::new(any, 0), device.clone()) {
-            Ok(socket) => socket,
-            Err(error) => return self.note(|progress| progress.error = Some(error.to_string())),
-        };
-        let begun = device.now();
-        let mut buffer = [0; 1024];
-        while device.now() - client.last_heard().unwrap_or(begun).max(begun) < ADDRESS_PATIENCE {
-            let pause = (client.wake_at() - device.now()).to_duration();
-            tokio::select! {
-                received = socket.receive(&mut buffer) => match received {
-                    Ok(received) if received.from == address => {
-                        client.handle_datagram(&buffer[..received.length], received.at);
-                    }
-                    Ok(received) => {
-                        tracing::debug!(from = %received.from, "datagram from a stranger");
-                        continue;
-                    }
-                    Err(error) => {
-                        self.note(|progress| progress.error = Some(error.to_string()));
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                        continue;
-                    }
-                },
-                () = tokio::time::sleep(pause) => client.handle_timeout(device.now()),
-            };
-            self.carry_out(client, &mut socket, address).await;
+    /// Asks the candidates until one has been heard and is so no more, or none is.
+    async fn ask_in_turn(&mut self, candidates: &[Candidate], patience: Span) -> Outcome {
+        let now = self.now();
+        self.denied.retain(|(_, until)| *until > now);
+        for candidate in candidates {
+            let denies = |address| self.denied.iter().any(|(denied, _)| *denied == address);
+            let others = candidates.iter().any(|other| !denies(other.address));
+            if denies(candidate.address) && others {
+                continue;
+            }
+            // The only one has all the time; looking it up again costs as much as waiting.
+            let patience = if candidates.len() == 1 { LONGEST_PATIENCE } else { patience };
+            if self.ask(candidate, patience, candidates.len() > 1).await == Outcome::Heard {
+                return Outcome::Heard;
+            }
         }
+        Outcome::Silent
     }
 
-    async fn carry_out(&self, client: &mut Client, socket: &mut StampedSocket, address: SocketAddr) {
-        let total = self.config.client.burst;
-        let stats = client.stats(self.clock.device().now());
+    /// Asks one address until it stays silent.
+    async fn ask(&mut self, candidate: &Candidate, patience: Span, others: bool) -> Outcome {
+        let address = candidate.address;
         self.note(|progress| {
-            progress.burst = (client.burst_done(), total);
-            progress.received = stats.responses;
+            (progress.leader, progress.address) = (candidate.name.clone(), Some(address));
         });
-        while let Some(action) = client.poll_action() {
-            match action {
-                Action::Send { datagram, token } => match socket.send_to(&datagram, address).await {
-                    Ok(sent) => {
-                        client.handle_sent(token, sent);
-                        self.note(|progress| progress.sent += 1);
+        let device = self.publisher.clock.device().clone();
+        let socket = match StampedSocket::connect(address, device.clone()) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.fail(format!("cannot reach {address}: {error}"));
+                return Outcome::Silent;
+            }
+        };
+        let since = device.now();
+        let mut asking = Asking { address, socket, since, unanswered: None, heard: false, dead: false };
+        self.client.handle_new_server(since);
+        let mut buffer = [0; 1024];
+        while !asking.is_over(device.now(), patience) {
+            let pause = (asking.wake_at(&self.client, patience) - device.now()).to_duration();
+            tokio::select! {
+                event = asking.socket.next(&mut buffer) => match event {
+                    Ok(Event::Sent { token, stamp }) => self.client.handle_sent(token, stamp.at),
+                    Ok(Event::Received(received)) => {
+                        self.client.handle_datagram(&buffer[..received.length], received.stamp.at);
+                        self.notice_heard(&mut asking);
                     }
                     Err(error) => {
-                        self.note(|progress| progress.error = Some(format!("cannot send: {error}")));
+                        self.fail(format!("{address}: {error}"));
+                        // Nobody listens there, or there is no way: the next one, if there is one.
+                        asking.dead = !asking.heard && others;
+                        tokio::time::sleep(PAUSE).await;
                     }
                 },
-                Action::Publish(update) => self.publish(update),
-                Action::Refused(refusal) => {
-                    self.note(|progress| progress.error = Some(refusal.to_string()));
-                }
+                () = tokio::time::sleep(pause) => self.client.handle_timeout(device.now()),
+            };
+            self.carry_out(&mut asking, others);
+        }
+        if asking.heard { Outcome::Heard } else { Outcome::Silent }
+    }
+
+    /// Whether the server has been heard since, and so answers.
+    fn notice_heard(&mut self, asking: &mut Asking) {
+        let Some(heard) = self.client.last_heard().filter(|heard| *heard >= asking.since) else { return };
+        if asking.unanswered.is_none_or(|(since, _)| heard >= since) {
+            asking.unanswered = None;
+        }
+        asking.heard = true;
+        self.note(|progress| progress.error = None);
+        if self.leader != Some(asking.address) {
+            if self.leader.is_some() {
+                lock(&self.stats).leader_changes += 1;
             }
+            self.leader = Some(asking.address);
+            tracing::info!(address = %asking.address, "the leader answers");
+            (self.publisher.on_event)(ClockEvent::LeaderChanged { address: asking.address });
         }
     }
 
-    fn publish(&self, update: ClockUpdate) {
-        let before = self.clock.quality();
-        self.clock.follow(update);
-        if before != update.quality {
-            tracing::info!(from = before.as_str(), to = update.quality.as_str(), "clock");
-            (self.on_change)(update.quality);
+    fn carry_out(&mut self, asking: &mut Asking, others: bool) {
+        while let Some(action) = self.client.poll_action() {
+            match action {
+                Action::Send { datagram, token } => self.send(asking, &datagram, token),
+                Action::Publish(update) => self.publisher.publish(update),
+                Action::Refused(refusal) => self.handle_refusal(asking, refusal, others),
+            }
+        }
+        self.update_stats(Some(asking));
+    }
+
+    fn send(&self, asking: &mut Asking, datagram: &[u8], token: SendToken) {
+        let now = self.now();
+        match asking.socket.send(datagram, token) {
+            Ok(()) => self.note(|progress| progress.sent += 1),
+            // A failure counts as silence: the network may be down, or come up late.
+            Err(error) => self.fail(format!("cannot send to {}: {error}", asking.address)),
+        }
+        let (_, requests) = asking.unanswered.get_or_insert((now, 0));
+        *requests += 1;
+    }
+
+    fn handle_refusal(&mut self, asking: &mut Asking, refusal: Refusal, others: bool) {
+        self.fail(format!("{}: {refusal}", asking.address));
+        (self.publisher.on_event)(ClockEvent::Refused { address: asking.address, refusal });
+        if let Refusal::Kiss(_) = refusal {
+            let until = self.now() + DENIED;
+            self.denied.push((asking.address, until));
+            asking.dead = others;
         }
     }
+
+    fn update_stats(&self, asking: Option<&Asking>) {
+        let now = self.now();
+        let protocol = self.client.stats(now);
+        let mut stats = lock(&self.stats);
+        stats.progress.received = protocol.responses;
+        stats.progress.burst = (self.client.burst_done(), self.config.client.burst);
+        stats.progress.waiting = match (protocol.quality, asking) {
+            (SyncQuality::Holdover, _) => Waiting::LeaderAgain,
+            (SyncQuality::Synced, _) => Waiting::Nothing,
+            (_, None) => Waiting::Leader,
+            (_, Some(asking)) if asking.heard => Waiting::Sync,
+            (_, Some(_)) => Waiting::Response,
+        };
+        stats.protocol = Some(protocol);
+        if let Some(asking) = asking {
+            stats.stamps = asking.socket.kinds();
+            let local = asking.socket.local_addr().ok();
+            if stats.local != local {
+                stats.interface = local.and_then(|local| interface_of(local.ip()));
+                stats.local = local;
+            }
+        }
+    }
+}
+
+/// The network interface that has the address `ip`.
+fn interface_of(ip: IpAddr) -> Option<String> {
+    let has = |interface: &nix::ifaddrs::InterfaceAddress| {
+        interface.address.as_ref().and_then(socket_addr).is_some_and(|address| address.ip() == ip)
+    };
+    getifaddrs().ok()?.find(has).map(|interface| interface.interface_name)
 }

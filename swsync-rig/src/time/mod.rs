@@ -1,22 +1,41 @@
 //! The time service: UDP sockets with the kernel's timestamps around [`swsync_core::sync`].
 
 mod client;
+mod event;
 mod leader;
+mod reference;
 mod socket;
+mod source;
+mod stats;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
+use swsync_core::ntp::rig_id;
+use swsync_core::sync::Identity;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use client::{Progress, TimeClient, TimeClientConfig};
-pub use leader::TimeLeader;
+pub use client::{TimeClient, TimeClientConfig};
+pub use event::ClockEvent;
+pub use leader::{Authority, TimeLeader, TimeLeaderConfig};
+pub use reference::{
+    Reading, Reference, ReferenceConfig, ReferenceFollower, ReferenceState, ReferenceStats, SystemReference,
+};
+pub use source::{FindTime, LeaderSource};
+pub use stats::{Progress, StampKind, StampKinds, TimeClientStats, TimeLeaderStats, Waiting};
 
 /// The port where a leader serves time, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 11_123;
+
+/// A new identity of this device in the rig called `rig`. Its client and its server must have the
+/// same one, so that it never follows itself.
+#[must_use]
+pub fn new_identity(rig: &str) -> Identity {
+    Identity { rig: rig_id(rig), device: rand::random(), timescale: rand::random() }
+}
 
 /// Why a time service could not start.
 #[derive(Debug, thiserror::Error)]

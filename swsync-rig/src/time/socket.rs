@@ -1,75 +1,373 @@
 //! A UDP socket whose datagrams carry the local time at which they left and came.
+//!
+//! The kernel stamps what is sent when the driver takes it, and what comes when the driver hands it up
+//! (SO_TIMESTAMPING, Documentation/networking/timestamping.rst). A transmit stamp comes back on the
+//! socket's error queue, before the response or not at all; nothing waits for it. Where it does not come
+//! the time just before the send stands for it, and where a datagram comes without a stamp the time at
+//! which it was read: both are reported as [`StampKind::UserSpace`].
 
-use std::io;
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage,
+    TimestampingFlag, Timestamps, bind, recvmsg, sendmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeSpec;
 use swsync_core::time::{Local, Realtime, Span, Timestamp};
-use timestamped_socket::socket::{GeneralTimestampMode, Open, Socket, TimestampData, open_ip};
+use swsync_sim::True;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
-use crate::clock::DeviceClock;
+use super::stats::{StampKind, StampKinds, socket_addr};
+use crate::clock::{DeviceClock, true_now};
+
+/// A transmit stamp that has not come by then does not come.
+const STAMP_PATIENCE: Span = Span::from_millis(100);
+/// So many datagrams in a row without a kernel's stamp are no accident. The first few may be: the
+/// kernel begins to stamp some time after it was asked to.
+const NO_ACCIDENT: u32 = 8;
+
+/// When a datagram left or came, and how that is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub(super) at: Timestamp<Local>,
+    pub(super) kind: StampKind,
+}
+
+/// The address of this device that a datagram was sent to: where its answer has to come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked {
+    V4(Ipv4Addr),
+    V6 { address: Ipv6Addr, interface: u32 },
+}
 
 /// A datagram that has come.
 #[derive(Debug)]
-pub struct Received {
-    pub length: usize,
-    pub from: SocketAddr,
-    /// Local time of its arrival.
-    pub at: Timestamp<Local>,
+pub(super) struct Received {
+    pub(super) length: usize,
+    pub(super) from: SocketAddr,
+    pub(super) asked: Option<Asked>,
+    pub(super) stamp: Stamp,
 }
 
-/// See the module's documentation.
-pub struct StampedSocket {
-    socket: Socket<SocketAddr, Open>,
+/// What happens at a socket.
+#[derive(Debug)]
+pub(super) enum Event<T> {
+    /// What was sent with `token` has left.
+    Sent {
+        token: T,
+        stamp: Stamp,
+    },
+    Received(Received),
+}
+
+#[derive(Debug)]
+struct Pending<T> {
+    id: u32,
+    token: T,
+    before: Timestamp<True>,
+}
+
+/// See the module's documentation. A `T` goes with each datagram sent.
+#[derive(Debug)]
+pub(super) struct StampedSocket<T> {
+    socket: UdpSocket,
     clock: Arc<DeviceClock>,
-    /// Whether every stamp so far was the kernel's.
-    kernel_stamps: bool,
+    /// The kernel counts what is sent, and says the number with the stamp.
+    next_id: u32,
+    pending: VecDeque<Pending<T>>,
+    sent: VecDeque<Event<T>>,
+    /// When there was nothing to be received: what comes came later.
+    idle: Timestamp<True>,
+    kinds: StampKinds,
+    /// Datagrams in a row without a kernel's stamp.
+    sent_unstamped: u32,
+    received_unstamped: u32,
+    control: Vec<u8>,
 }
 
-impl StampedSocket {
-    /// Opens a socket at `address`. Must be called in the executor's context.
-    pub fn open(address: SocketAddr, clock: Arc<DeviceClock>) -> io::Result<Self> {
-        let socket = open_ip(address, GeneralTimestampMode::SoftwareAll, false)?;
-        Ok(Self { socket, clock, kernel_stamps: true })
+impl<T> StampedSocket<T> {
+    /// A socket that anyone may send to. At the unspecified IPv6 address it serves IPv4 as well. Must
+    /// be called in the executor's context.
+    pub(super) fn bind(address: SocketAddr, clock: Arc<DeviceClock>) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        match address {
+            SocketAddr::V4(_) => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => {
+                setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+                setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Self::new(fd.into(), clock)
     }
 
-    /// The address it is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
+    /// A socket that sends to `peer` and hears nobody else. Must be called in the executor's context.
+    pub(super) fn connect(peer: SocketAddr, clock: Arc<DeviceClock>) -> io::Result<Self> {
+        let any: IpAddr = match peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = StdSocket::bind(SocketAddr::new(any, 0))?;
+        socket.connect(peer)?;
+        Self::new(socket, clock)
+    }
+
+    fn new(socket: StdSocket, clock: Arc<DeviceClock>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        if let Err(error) = ask_for_stamps(&socket) {
+            tracing::warn!(%error, "the kernel does not stamp packets: user space does, less exactly");
+        }
+        clock.observe_wall();
+        Ok(Self {
+            socket: UdpSocket::from_std(socket)?,
+            clock,
+            next_id: 0,
+            pending: VecDeque::new(),
+            sent: VecDeque::new(),
+            idle: true_now(),
+            kinds: StampKinds::default(),
+            sent_unstamped: 0,
+            received_unstamped: 0,
+            control: nix::cmsg_space!(
+                [TimeSpec; 3],
+                libc::sock_extended_err,
+                libc::sockaddr_in6,
+                libc::in_pktinfo,
+                libc::in6_pktinfo
+            ),
+        })
+    }
+
+    /// The address that it is bound to.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    fn local_time(&mut self, stamp: TimestampData, now: Timestamp<Local>, what: &str) -> Timestamp<Local> {
-        if let Some(stamp) = stamp.software {
-            let stamp = Timestamp::<Realtime>::ZERO
-                + Span::from_secs(stamp.seconds)
-                + Span::from_nanos(i64::from(stamp.nanos));
-            return self.clock.local_from_realtime(stamp);
-        }
-        if self.kernel_stamps {
-            self.kernel_stamps = false;
-            tracing::warn!(
-                "no kernel timestamp for a {what} packet: falling back to user space, \
-                 which costs accuracy"
-            );
-        }
-        now
+    /// Who stamped the last datagrams.
+    pub(super) const fn kinds(&self) -> StampKinds {
+        self.kinds
     }
 
-    /// Sends `bytes`, and returns when they left.
-    pub async fn send_to(&mut self, bytes: &[u8], to: SocketAddr) -> io::Result<Timestamp<Local>> {
-        let now = self.clock.now();
-        let stamp = self.socket.send_to(bytes, to).await?;
-        Ok(self.local_time(stamp, now, "sent"))
+    /// Sends `bytes` to the peer that it is connected to. [`Event::Sent`] follows.
+    pub(super) fn send(&mut self, bytes: &[u8], token: T) -> io::Result<()> {
+        self.send_message(bytes, None, None, token)
     }
 
-    /// Waits for a datagram. Cancelling the wait loses nothing.
-    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let received = self.socket.recv(buffer).await?;
-        let now = self.clock.now();
-        Ok(Received {
-            length: received.bytes_read,
-            from: received.remote_addr,
-            at: self.local_time(received.timestamp_data, now, "received"),
-        })
+    /// Sends `bytes` to `to`, from the address that it had asked. [`Event::Sent`] follows.
+    pub(super) fn send_to(
+        &mut self,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<Asked>,
+        token: T,
+    ) -> io::Result<()> {
+        self.send_message(bytes, Some(to.into()), from, token)
     }
+
+    /// Never waits: a datagram that finds the socket's buffer full is lost, as it may be anywhere.
+    fn send_message(
+        &mut self,
+        bytes: &[u8],
+        to: Option<SockaddrStorage>,
+        from: Option<Asked>,
+        token: T,
+    ) -> io::Result<()> {
+        self.clock.observe_wall();
+        let before = true_now();
+        let fd = self.socket.as_raw_fd();
+        let parts = [IoSlice::new(bytes)];
+        let send = |control: &[ControlMessage<'_>]| {
+            sendmsg(fd, &parts, control, MsgFlags::MSG_DONTWAIT, to.as_ref())
+        };
+        let result = match from {
+            None => send(&[]),
+            Some(Asked::V4(address)) => send(&[ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            })]),
+            Some(Asked::V6 { address, interface }) => {
+                send(&[ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr { s6_addr: address.octets() },
+                    // Elsewhere the routes say where it goes.
+                    ipi6_ifindex: if address.is_unicast_link_local() { interface } else { 0 },
+                })])
+            }
+        };
+        match result {
+            Ok(_) => {
+                self.pending.push_back(Pending { id: self.next_id, token, before });
+                self.next_id = self.next_id.wrapping_add(1);
+                Ok(())
+            }
+            Err(error) => {
+                self.count_anew();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The kernel may or may not have counted a send that failed: lets it begin again at zero.
+    fn count_anew(&mut self) {
+        self.collect_stamps();
+        while let Some(pending) = self.pending.pop_front() {
+            self.give_up(pending);
+        }
+        let reset = setsockopt(&self.socket, sockopt::Timestamping, &TimestampingFlag::empty());
+        if let Err(error) = reset.map_err(io::Error::from).and_then(|()| ask_for_stamps(&self.socket)) {
+            tracing::debug!(%error, "the kernel does not stamp packets");
+        }
+        self.next_id = 0;
+    }
+
+    /// Waits for what happens next. Cancelling the wait loses nothing.
+    pub(super) async fn next(&mut self, buffer: &mut [u8]) -> io::Result<Event<T>> {
+        loop {
+            // First all that is there: a response is of use only once its request's stamp is known.
+            self.collect_stamps();
+            while self.pending.front().is_some_and(|first| true_now() - first.before > STAMP_PATIENCE) {
+                let pending = self.pending.pop_front().expect("there is a first one");
+                self.give_up(pending);
+            }
+            if let Some(sent) = self.sent.pop_front() {
+                return Ok(sent);
+            }
+            match self.try_receive(buffer)? {
+                Some(received) => return Ok(Event::Received(received)),
+                None => self.idle = true_now(),
+            }
+            self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            // Forgets that it is ready (for each interest by itself: tokio knows no other way). What has
+            // come by now is seen by the next turn of the loop, and what comes later makes it ready again.
+            for interest in [Interest::READABLE, Interest::ERROR] {
+                let _ = self.socket.try_io(interest, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+        }
+    }
+
+    /// A datagram, if one is there.
+    fn try_receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        loop {
+            let fd = self.socket.as_raw_fd();
+            let mut parts = [IoSliceMut::new(buffer)];
+            let flags = MsgFlags::MSG_DONTWAIT;
+            let message = match recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut self.control), flags) {
+                Ok(message) => message,
+                Err(nix::Error::EAGAIN) => return Ok(None),
+                Err(nix::Error::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let now = self.clock.now();
+            let (mut stamp, mut asked) = (None, None);
+            for item in message.cmsgs()? {
+                match item {
+                    ControlMessageOwned::ScmTimestampsns(stamps) => stamp = wall_time(&stamps),
+                    ControlMessageOwned::Ipv4PacketInfo(info) => {
+                        asked = Some(Asked::V4(info.ipi_spec_dst.s_addr.to_ne_bytes().into()));
+                    }
+                    ControlMessageOwned::Ipv6PacketInfo(info) => {
+                        let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                        asked = Some(Asked::V6 { address, interface: info.ipi6_ifindex });
+                    }
+                    _ => {}
+                }
+            }
+            let length = message.bytes;
+            let Some(from) = message.address.as_ref().and_then(socket_addr) else { continue };
+            let stamp = match stamp.map(|stamp| self.clock.local_from_realtime(stamp, self.idle)) {
+                Some(Some(at)) => Stamp { at, kind: StampKind::Kernel },
+                Some(None) => {
+                    tracing::debug!(%from, "the wall clock was stepped as a datagram came: dropping it");
+                    continue;
+                }
+                None => Stamp { at: now, kind: StampKind::UserSpace },
+            };
+            self.kinds.received = Some(stamp.kind);
+            warn_if_missing(&mut self.received_unstamped, stamp.kind, "received");
+            return Ok(Some(Received { length, from, asked, stamp }));
+        }
+    }
+
+    /// Takes the transmit stamps that have come from the error queue.
+    fn collect_stamps(&mut self) {
+        loop {
+            let mut nothing = [0; 1];
+            let mut parts = [IoSliceMut::new(&mut nothing)];
+            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let fd = self.socket.as_raw_fd();
+            let Ok(message) = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut self.control), flags)
+            else {
+                return; // EAGAIN: there are no more
+            };
+            let (mut stamp, mut id) = (None, None);
+            for item in message.cmsgs().into_iter().flatten() {
+                match item {
+                    ControlMessageOwned::ScmTimestampsns(stamps) => stamp = wall_time(&stamps),
+                    ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _)
+                        if error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING =>
+                    {
+                        id = Some(error.ee_data);
+                    }
+                    _ => {}
+                }
+            }
+            let (Some(stamp), Some(id)) = (stamp, id) else { continue };
+            let Some(index) = self.pending.iter().position(|pending| pending.id == id) else { continue };
+            let pending = self.pending.remove(index).expect("it has just been found");
+            match self.clock.local_from_realtime(stamp, pending.before) {
+                Some(at) => self.left(pending.token, Stamp { at, kind: StampKind::Kernel }),
+                // The wall clock was stepped as it left; the time before the send is not affected.
+                None => self.give_up(pending),
+            }
+        }
+    }
+
+    fn give_up(&mut self, pending: Pending<T>) {
+        let at = self.clock.local_from_true(pending.before);
+        self.left(pending.token, Stamp { at, kind: StampKind::UserSpace });
+    }
+
+    fn left(&mut self, token: T, stamp: Stamp) {
+        self.kinds.sent = Some(stamp.kind);
+        warn_if_missing(&mut self.sent_unstamped, stamp.kind, "sent");
+        self.sent.push_back(Event::Sent { token, stamp });
+    }
+}
+
+fn warn_if_missing(in_a_row: &mut u32, kind: StampKind, what: &str) {
+    match kind {
+        StampKind::Kernel => *in_a_row = 0,
+        StampKind::UserSpace => {
+            *in_a_row = in_a_row.saturating_add(1);
+            if *in_a_row == NO_ACCIDENT {
+                tracing::warn!(
+                    "the kernel does not stamp the packets {what}: user space does, which costs accuracy \
+                     (ethtool -T says what the network's driver can do)"
+                );
+            }
+        }
+    }
+}
+
+fn ask_for_stamps(socket: &impl AsFd) -> io::Result<()> {
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    Ok(setsockopt(socket, sockopt::Timestamping, &flags)?)
+}
+
+/// The software stamp. Zero says that there is none.
+fn wall_time(stamps: &Timestamps) -> Option<Timestamp<Realtime>> {
+    let (secs, nanos) = (stamps.system.tv_sec(), stamps.system.tv_nsec());
+    (secs != 0).then(|| Timestamp::ZERO + Span::from_secs(secs) + Span::from_nanos(nanos))
 }
