@@ -89,8 +89,7 @@ pub struct World {
     /// By T4.
     truths: HashMap<Timestamp<Local>, Truth>,
     seen: Arc<Mutex<Vec<Exchange>>>,
-    events: BTreeMap<(Timestamp<Local>, usize), Event>,
-    count: usize,
+    events: BTreeMap<Timestamp<Local>, Event>,
     random: u64,
 }
 
@@ -116,7 +115,6 @@ impl World {
             truths: HashMap::new(),
             seen,
             events: BTreeMap::new(),
-            count: 0,
             random: seed,
         }
     }
@@ -140,8 +138,12 @@ impl World {
         }
         let copies = 1 + usize::from(self.happens(self.faults.duplication));
         for _ in 0..copies {
-            self.count += 1;
-            self.events.insert((from + self.link.delay(), self.count), event.clone());
+            let mut at = from + self.link.delay();
+            // No two at once: an exchange is told by its T4.
+            while self.events.contains_key(&at) {
+                at += Span::from_nanos(1);
+            }
+            self.events.insert(at, event.clone());
         }
     }
 
@@ -183,7 +185,7 @@ impl World {
     /// Lets time pass until `end`.
     pub fn run_until(&mut self, end: Timestamp<Local>) {
         loop {
-            let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
+            let next = self.events.first_key_value().map_or(Timestamp::MAX, |(at, _)| *at);
             let wake = self.client.wake_at();
             if next.min(wake) > end {
                 self.now = end;
