@@ -94,7 +94,7 @@ pub struct ClockStatus {
 /// Where a device's time comes from. Devices with the same time scale mean the same by an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeSource {
-    /// Servers between the device and the primary source; 0 is the leader itself.
+    /// Servers between the device and the primary source: 1 for who follows the leader itself.
     pub stratum: u8,
     /// Id of the leader.
     pub leader: u64,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use swsync_core::frame::SyncQuality;
 use swsync_core::ntp::Datagram;
 use swsync_core::sync::{
-    Action, Client, ClientConfig, ClockUpdate, Identity, Response, Server, ServerConfig, ServerStatus,
+    Action, Client, ClientConfig, ClockUpdate, Identity, Refusal, Response, Server, ServerConfig,
+    ServerStatus,
 };
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_sim::True;
@@ -28,11 +29,15 @@ enum Event {
     Response(Datagram),
 }
 
-/// One client and the leader.
+/// One client, and the leader or the client that serves it.
 struct World {
+    /// The server is a client itself.
+    upstream: Option<Box<World>>,
     client: Client,
     server: Server,
     status: ServerStatus,
+    /// As which this client would serve.
+    identity: Identity,
     link: Link,
     clock: Oscillator,
     now: Timestamp<True>,
@@ -46,11 +51,14 @@ impl World {
     fn new(model: LinkModel, clock: &str, seed: u64) -> Self {
         let clock = Oscillator::new(format!("{clock},offset=5s,seed={seed}").parse().unwrap());
         let start = clock.read(Timestamp::ZERO);
-        let identity = Identity { rig: 1, device: 2, timescale: 3 };
+        let leader = Identity { rig: 1, device: 2, timescale: 3 };
+        let identity = Identity { rig: 1, device: 1000 + seed, timescale: 4 };
         Self {
+            upstream: None,
             client: Client::new(ClientConfig::default(), start, Timestamp::ZERO, seed),
             server: Server::new(ServerConfig::default()),
-            status: ServerStatus::leading(&identity, rig(Timestamp::ZERO)),
+            status: ServerStatus::leading(&leader, rig(Timestamp::ZERO)),
+            identity,
             link: Link::new(model, seed),
             clock,
             now: Timestamp::ZERO,
@@ -76,7 +84,8 @@ impl World {
                     self.transmit(Direction::ToLeader, Event::Request(datagram));
                 }
                 Action::Publish(update) => self.last = Some(update),
-                Action::Refused(refusal) => panic!("{refusal}"),
+                // It happens to who asks before the server is synced itself.
+                Action::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
             }
         }
     }
@@ -104,14 +113,34 @@ impl World {
         }
     }
 
+    /// What the server's clock reads.
+    fn served(&self, at: Timestamp<True>) -> Timestamp<Rig> {
+        match &self.upstream {
+            None => rig(at),
+            Some(world) => {
+                let local = world.clock.read(at);
+                world.last.map_or(Timestamp::ZERO, |update| update.map.rig_at(local))
+            }
+        }
+    }
+
     fn answer(&mut self, request: &Datagram) {
+        if let Some(world) = &mut self.upstream {
+            world.run_until(self.now);
+            let local = world.clock.read(self.now);
+            self.status = match &world.last {
+                Some(update) => ServerStatus::following(&world.identity, update, local),
+                None => ServerStatus::unsynchronized(&world.identity),
+            };
+        }
         // 25 us of work, 15 us more until the kernel has sent it.
         let sent = self.now + Span::from_micros(40);
-        let stated = rig(sent - Span::from_micros(15));
+        let (received, stated) = (self.served(self.now), self.served(sent - Span::from_micros(15)));
         let from = [10, 0, 0, 2].into();
-        let response = self.server.handle_request(request, from, rig(self.now), stated, &self.status);
+        let response = self.server.handle_request(request, from, received, stated, &self.status);
         if let Some(Response { datagram, token: Some(token) }) = response {
-            self.server.handle_sent(token, rig(sent));
+            let at = self.served(sent);
+            self.server.handle_sent(token, at);
             self.now = sent;
             self.transmit(Direction::ToClient, Event::Response(datagram));
         }
@@ -231,4 +260,23 @@ fn outages_are_survived() {
     world.run_until(at_s(73.0));
     assert_eq!(world.quality(), SyncQuality::Synced);
     assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
+}
+
+/// Anyone in sync can serve: three hops of wire, each an ordinary crystal.
+#[test]
+fn time_is_passed_on() {
+    let world = |seed| World::new(LinkModel::ethernet(), "skew=-20ppm,wander=0.01ppm", seed);
+    let mut last = world(1);
+    for seed in [2, 3] {
+        last = World { upstream: Some(Box::new(last)), ..world(seed) };
+    }
+    last.run_until(at_s(60.0));
+    assert_eq!(last.quality(), SyncQuality::Synced);
+    let upstream = last.last.unwrap().upstream;
+    let field = upstream.field.unwrap();
+    assert_eq!((upstream.stratum, field.leader, field.timescale), (3, 2, 3));
+    assert_eq!(field.path.hops(), [1001, 1002]);
+    assert!(last.error().abs() < Span::from_micros(50), "{:?}", last.error());
+    assert!(last.error().abs() <= last.uncertainty() * 3, "{:?} {:?}", last.error(), last.uncertainty());
+    assert_eq!(last.last.unwrap().source().unwrap().stratum, 3);
 }

@@ -129,6 +129,8 @@ pub enum Refusal {
     Kiss([u8; 4]),
     /// It does not know the key, or has another secret for it.
     Key(u32),
+    /// Its responses carry no valid MAC of the key.
+    Unauthenticated(u32),
     /// It belongs to another rig.
     OtherRig(u64),
     /// It follows this device itself.
@@ -147,6 +149,10 @@ impl fmt::Display for Refusal {
             Self::Key(id) => {
                 write!(f, "the server does not accept key {id}: both need the same line in their key files")
             }
+            Self::Unauthenticated(id) => write!(
+                f,
+                "the responses are not authenticated with key {id}: is it the right server, and has it the key?"
+            ),
             Self::OtherRig(id) => write!(
                 f,
                 "the server belongs to another rig ({id:016x}): give both the same rig name, or this client \
@@ -274,7 +280,7 @@ impl Client {
         }
     }
 
-    /// When a server that knows the time was last heard.
+    /// When the server was last heard to know the time; `None`: not yet.
     #[must_use]
     pub const fn last_heard(&self) -> Option<Timestamp<Local>> {
         self.last_heard
@@ -291,6 +297,7 @@ impl Client {
     pub fn handle_new_server(&mut self, now: Timestamp<Local>) {
         self.requests.forget();
         self.refusal = None;
+        self.last_heard = None;
         self.pacer.restart(now);
     }
 
@@ -373,12 +380,13 @@ impl Client {
                 if authentic {
                     return Some((index, interleaved, response));
                 }
-                // Anybody can say so: believed as far as to tell the user, and no further.
+                // Anybody on the way can say so: believed as far as to tell the user, and no further.
                 self.counts.bad_mac += 1;
-                match &self.config.key {
-                    Some(key) if trailer == Trailer::CryptoNak => self.say(Refusal::Key(key.id())),
-                    _ => tracing::debug!("a response without a valid MAC"),
-                }
+                let key = self.config.key.as_ref().map_or(0, Key::id);
+                self.say(match trailer {
+                    Trailer::CryptoNak => Refusal::Key(key),
+                    Trailer::Nothing | Trailer::Mac(_) => Refusal::Unauthenticated(key),
+                });
                 None
             }
         }
@@ -527,7 +535,7 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
-        let known = estimate.uncertainty_at(now) < UNKNOWN;
+        let known = estimate.uncertainty_at(now).max(upstream.uncertainty()) < UNKNOWN;
         match self.state {
             State::Unsynced => self.enter(State::Acquiring, now),
             State::Acquiring | State::Holdover if known && !acquiring => self.enter(State::Synced, now),

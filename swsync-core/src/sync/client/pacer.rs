@@ -126,7 +126,7 @@ impl Pacer {
             Phase::Taper { since } => taper(config, now - since),
             Phase::Steady => self.interval,
         };
-        wanted.max(self.floor)
+        wanted.max(self.floor).max(BURST_PAUSE)
     }
 
     /// How long a request of a burst takes a place in the window, where a round trip takes `round_trip`.

@@ -30,7 +30,7 @@ pub struct ClientStats {
     pub since: Timestamp<Local>,
     /// What the server last said of itself.
     pub upstream: Option<Upstream>,
-    /// When a server that knows the time was last heard.
+    /// When the server was last heard to know the time.
     pub last_heard: Option<Timestamp<Local>>,
     /// Requests sent.
     pub sent: u64,

@@ -38,6 +38,13 @@ fn another_secret_or_a_missing_key_is_told_by_name() {
 }
 
 #[test]
+fn a_server_that_authenticates_nothing_is_told_apart() {
+    let world = answered(ClientConfig { key: Some(key(1)), ..ClientConfig::default() }, |_| {});
+    assert_eq!(world.refusals, [Refusal::Unauthenticated(5)]);
+    assert_eq!((world.stats().bad_mac, world.stats().responses), (1, 0));
+}
+
+#[test]
 fn a_client_without_a_key_is_denied_and_gives_up_for_long() {
     let mut world = keyed(None, Some(key(2)));
     world.run_until(at_s(280.0));
@@ -90,8 +97,8 @@ fn answered(config: ClientConfig, change: impl Fn(&mut Packet)) -> World {
     world.client.handle_timeout(Timestamp::ZERO);
     let Some(Action::Send { datagram, .. }) = world.client.poll_action() else { panic!("no request") };
     let at = world.link.truth(world.now);
-    let response =
-        world.server.handle_request(&datagram, [10, 0, 0, 2].into(), at, at, &world.status).unwrap();
+    let request = &datagram[..ntp::HEADER_LEN + ntp::RIG_FIELD_LEN];
+    let response = world.server.handle_request(request, [10, 0, 0, 2].into(), at, at, &world.status).unwrap();
     let mut packet = ntp::decode(&response.datagram).unwrap().0;
     change(&mut packet);
     world.now = at_s(0.001);
