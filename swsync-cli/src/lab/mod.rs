@@ -13,7 +13,7 @@ pub enum Lab {
     /// Relay UDP datagrams as a simulated link would: delayed, and lost now and then.
     Relay(Box<relay::RelayArgs>),
     /// Measure clock estimators: on a recorded trace, in simulation, or live.
-    Clock(clock::ClockArgs),
+    Clock(Box<clock::ClockArgs>),
 }
 
 /// Runs the command.

@@ -2,6 +2,7 @@
 
 mod csv;
 mod filter;
+mod live;
 mod out;
 mod peers;
 mod replay;
@@ -60,7 +61,7 @@ pub struct ClockArgs {
     /// Traces a scenario
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one, help_heading = "Simulation")]
     seeds: usize,
-    /// Seed of the first one
+    /// Seed of the first one, and of the live link
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Simulation")]
     seed: u64,
     /// Writes every simulated trace and its truth into this folder, for --trace and --truth
@@ -76,6 +77,9 @@ pub struct ClockArgs {
     /// The trace's true offsets (t3_ns,true_offset_ns): adds a table of the errors
     #[arg(long, value_name = "FILE", requires = "trace", help_heading = "Replay")]
     truth: Option<PathBuf>,
+
+    #[command(flatten)]
+    live: live::LiveArgs,
 }
 
 const HELP: &str = "\
@@ -84,7 +88,8 @@ Examples:
   swsync lab clock --scenario drifting --filter track,gstnet --seeds 100
   swsync lab clock --trace wifi.csv --out answers.csv       every exchange, answered by `track`
   recorder | swsync lab clock --trace - --filter min        answers as the exchanges come
-  swsync lab clock --trace wifi.csv --truth wifi.truth.csv --filter track,min,mean";
+  swsync lab clock --trace wifi.csv --truth wifi.truth.csv --filter track,min,mean
+  swsync lab clock --live --seconds 30 --link wifi-busy";
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|seeds| *seeds > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
@@ -111,6 +116,7 @@ fn parse_asymmetry(text: &str) -> Result<Asymmetry, String> {
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     match &args.trace {
         Some(trace) => replay::run(args, trace),
+        None if args.live.live => live::run(args),
         None => simulate::run(args),
     }
 }
