@@ -1,20 +1,22 @@
 //! The asking side.
 
 mod pacer;
+mod refusal;
 mod requests;
 mod stats;
+mod update;
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use pacer::{InFlight, Pacer, SHORT_BURST};
+pub use refusal::Refusal;
 use requests::{Cookies, Match, Requests, Stamps};
 pub use stats::{ClientStats, RoundTrips};
 use stats::{Counts, RoundTripWindow};
+pub use update::ClockUpdate;
 
 use super::status::{UNSYNCHRONIZED, Upstream};
-use crate::clock::{Adjustment, ClockEstimate, ClockMap, Servo};
-use crate::control::TimeSource;
+use crate::clock::{ClockEstimate, Servo};
 use crate::estimate::{Estimator, EstimatorConfig, Exchange};
 use crate::frame::SyncQuality;
 use crate::ntp::{self, Datagram, Key, NtpTimestamp, Packet, RigField, Trailer};
@@ -84,86 +86,6 @@ impl Default for ClientConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SendToken(u64);
 
-/// What the clock reads from now on, and how sure that is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ClockUpdate {
-    /// The clock.
-    pub map: ClockMap,
-    /// The estimate that it follows.
-    pub estimate: ClockEstimate,
-    /// What that did to the clock; `None` where it was left alone.
-    pub adjustment: Option<Adjustment>,
-    /// How well rig time is known.
-    pub quality: SyncQuality,
-    /// Round trip of the last exchange.
-    pub round_trip: Span,
-    /// The server that is followed.
-    pub upstream: Upstream,
-}
-
-impl ClockUpdate {
-    /// Where the time comes from, if the server says.
-    #[must_use]
-    pub fn source(&self) -> Option<TimeSource> {
-        let RigField { leader, timescale, .. } = self.upstream.field?;
-        let least_delay_ns = self.estimate.least_delay;
-        Some(TimeSource { stratum: self.upstream.stratum, leader, timescale, least_delay_ns })
-    }
-
-    /// What the error of the clock may be when the local clock reads `local`, 1 sigma: the
-    /// server's, the estimate's, and what the clock has still to be corrected by.
-    #[must_use]
-    pub fn uncertainty_at(&self, local: Timestamp<Local>) -> Span {
-        let behind = self.estimate.rig_at(local) - self.map.rig_at(local);
-        let estimate = self.estimate.uncertainty_at(local);
-        let server = self.upstream.uncertainty();
-        let own = estimate.as_nanos_f64().hypot(behind.as_nanos_f64());
-        Span::from_nanos_f64(own.hypot(server.as_nanos_f64()))
-    }
-}
-
-/// Why a server that answers cannot be followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It refuses with this kiss code (RFC 5905 section 7.4).
-    Kiss([u8; 4]),
-    /// It does not know the key, or has another secret for it.
-    Key(u32),
-    /// Its responses carry no valid MAC of the key.
-    Unauthenticated(u32),
-    /// It belongs to another rig.
-    OtherRig(u64),
-    /// It follows this device itself.
-    Loop,
-    /// It does not know the time itself.
-    Unsynchronized,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kiss([b'D', b'E', b'N', b'Y']) => {
-                write!(f, "the server denies access (DENY): has it a key that this client lacks?")
-            }
-            Self::Kiss(code) => write!(f, "the server refuses with {}", code.escape_ascii()),
-            Self::Key(id) => {
-                write!(f, "the server does not accept key {id}: both need the same line in their key files")
-            }
-            Self::Unauthenticated(id) => write!(
-                f,
-                "the responses are not authenticated with key {id}: is it the right server, and has it the key?"
-            ),
-            Self::OtherRig(id) => write!(
-                f,
-                "the server belongs to another rig ({id:016x}): give both the same rig name, or this client \
-                 another leader"
-            ),
-            Self::Loop => write!(f, "the server follows this device itself: let it follow the leader"),
-            Self::Unsynchronized => write!(f, "the server does not know the time itself yet"),
-        }
-    }
-}
-
 /// What the client wants done.
 #[derive(Debug, PartialEq)]
 pub enum Action {
@@ -191,6 +113,31 @@ enum State {
     Synced,
     /// In sync once; now nothing is heard, or what is has to be learnt anew.
     Holdover,
+}
+
+/// What moves the client from one [`State`] to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// There is an estimate; whether it is worth being relied on.
+    Estimate { good: bool },
+    /// The server is silent or does not know the time, or its time scale is a new one.
+    Lost,
+}
+
+impl State {
+    const fn on(self, event: Event) -> Self {
+        match (self, event) {
+            (Self::Unsynced | Self::Acquiring | Self::Holdover, Event::Estimate { good: true }) => {
+                Self::Synced
+            }
+            (Self::Unsynced | Self::Acquiring, Event::Estimate { good: false }) => Self::Acquiring,
+            (Self::Holdover, Event::Estimate { good: false }) => Self::Holdover,
+            (Self::Synced, Event::Estimate { .. }) => Self::Synced,
+            (Self::Synced | Self::Holdover, Event::Lost) => Self::Holdover,
+            (Self::Unsynced, Event::Lost) => Self::Unsynced,
+            (Self::Acquiring, Event::Lost) => Self::Acquiring,
+        }
+    }
 }
 
 impl From<State> for SyncQuality {
@@ -306,10 +253,7 @@ impl Client {
         if let Some(since) = self.unanswered_since
             && now - since >= SILENCE
         {
-            if self.state == State::Synced {
-                self.enter(State::Holdover, now);
-                self.republish();
-            }
+            self.lose(now);
             self.pacer.call(self.state == State::Holdover);
         }
         if now >= self.pacer.next() {
@@ -346,12 +290,10 @@ impl Client {
         }
         self.counts.interleaved += u64::from(interleaved);
         self.handle_upstream(upstream, received);
-        let Some(stamps) = self.requests.complete(index, interleaved, &response, received) else {
-            self.handle_heard(received);
-            return;
-        };
         self.handle_heard(received);
-        self.handle_exchange(&stamps, upstream, received);
+        if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
+            self.handle_exchange(&stamps, upstream, received);
+        }
     }
 
     /// The request that `bytes` answer, if they are an authentic response.
@@ -414,14 +356,11 @@ impl Client {
         if let (Some(before), Some(after)) = (self.upstream.and_then(timescale), timescale(upstream))
             && before != after
         {
-            tracing::warn!("the leader's time scale has changed: following the new one");
+            tracing::info!("the leader's time scale has changed: following the new one");
             self.estimator.reset();
             self.requests.forget_exchanges();
             self.counts.resets += 1;
-            if self.state == State::Synced {
-                self.enter(State::Holdover, now);
-                self.republish();
-            }
+            self.lose(now);
             self.pacer.start_burst(&self.config, now, self.config.burst);
         }
         self.upstream = Some(upstream);
@@ -521,9 +460,20 @@ impl Client {
         f64::from(bits) / f64::from(1_u32 << 31) - 1.0
     }
 
-    fn enter(&mut self, state: State, now: Timestamp<Local>) {
-        if self.state != state {
-            (self.state, self.since) = (state, now);
+    /// Takes in what has happened to the state; whether it has changed.
+    fn advance(&mut self, event: Event, now: Timestamp<Local>) -> bool {
+        let before = self.state;
+        self.state = before.on(event);
+        if self.state != before {
+            self.since = now;
+        }
+        self.state != before
+    }
+
+    /// The server's time is not to be had, or not to be combined with what there was.
+    fn lose(&mut self, now: Timestamp<Local>) {
+        if self.advance(Event::Lost, now) {
+            self.republish();
         }
     }
 
@@ -536,11 +486,7 @@ impl Client {
     ) {
         let acquiring = self.pacer.is_in_burst();
         let known = estimate.uncertainty_at(now).max(upstream.uncertainty()) < UNKNOWN;
-        match self.state {
-            State::Unsynced => self.enter(State::Acquiring, now),
-            State::Acquiring | State::Holdover if known && !acquiring => self.enter(State::Synced, now),
-            State::Acquiring | State::Holdover | State::Synced => {}
-        }
+        self.advance(Event::Estimate { good: known && !acquiring }, now);
         // What an estimator says early in a burst is not worth moving a clock that is relied on.
         let adjustment = match (self.servo.is_relied_on(), acquiring) {
             (true, true) => None,

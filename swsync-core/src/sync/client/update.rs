@@ -1,0 +1,46 @@
+//! What a client tells of the clock.
+
+use crate::clock::{Adjustment, ClockEstimate, ClockMap};
+use crate::control::TimeSource;
+use crate::frame::SyncQuality;
+use crate::ntp::RigField;
+use crate::sync::Upstream;
+use crate::time::{Local, Span, Timestamp};
+
+/// What the clock reads from now on, and how sure that is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClockUpdate {
+    /// The clock.
+    pub map: ClockMap,
+    /// The estimate that it follows.
+    pub estimate: ClockEstimate,
+    /// What that did to the clock; `None` where it was left alone.
+    pub adjustment: Option<Adjustment>,
+    /// How well rig time is known.
+    pub quality: SyncQuality,
+    /// Round trip of the last exchange.
+    pub round_trip: Span,
+    /// The server that is followed.
+    pub upstream: Upstream,
+}
+
+impl ClockUpdate {
+    /// Where the time comes from, if the server says.
+    #[must_use]
+    pub fn source(&self) -> Option<TimeSource> {
+        let RigField { leader, timescale, .. } = self.upstream.field?;
+        let least_delay_ns = self.estimate.least_delay;
+        Some(TimeSource { stratum: self.upstream.stratum, leader, timescale, least_delay_ns })
+    }
+
+    /// What the error of the clock may be when the local clock reads `local`, 1 sigma: the
+    /// server's, the estimate's, and what the clock has still to be corrected by.
+    #[must_use]
+    pub fn uncertainty_at(&self, local: Timestamp<Local>) -> Span {
+        let behind = self.estimate.rig_at(local) - self.map.rig_at(local);
+        let estimate = self.estimate.uncertainty_at(local);
+        let server = self.upstream.uncertainty();
+        let own = estimate.as_nanos_f64().hypot(behind.as_nanos_f64());
+        Span::from_nanos_f64(own.hypot(server.as_nanos_f64()))
+    }
+}
