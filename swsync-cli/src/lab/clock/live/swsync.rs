@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use swsync_core::frame::SyncQuality;
-use swsync_core::sync::ClientConfig;
+use swsync_core::sync::{ClientConfig, ServerConfig};
 use swsync_core::time::Skew;
 use swsync_rig::clock::{DeviceClock, RigClock};
-use swsync_rig::time::{TimeClient, TimeClientConfig, TimeLeader};
+use swsync_rig::time::{
+    Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
+};
 use swsync_sim::oscillator::OscillatorConfig;
 
 use super::{Follower, Reading, difference};
@@ -28,7 +30,13 @@ impl Leader {
         let device = DeviceClock::simulated(OscillatorConfig { skew, ..OscillatorConfig::default() });
         let clock = Arc::new(RigClock::new(Arc::new(device)));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let service = TimeLeader::start(address, clock.clone()).context("cannot start a leader")?;
+        let config = TimeLeaderConfig {
+            address,
+            authority: Authority::Own,
+            identity: new_identity("lab"),
+            server: ServerConfig::default(),
+        };
+        let service = TimeLeader::start(config, clock.clone()).context("cannot start a leader")?;
         Ok(Self { service, clock })
     }
 
@@ -57,9 +65,10 @@ impl Client {
     /// Where its threads cannot be started.
     pub fn start(address: SocketAddr, leader: &Arc<RigClock>) -> anyhow::Result<Self> {
         let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-        let config = TimeClientConfig { leaders: vec![address.to_string()], client: ClientConfig::default() };
+        let source = LeaderSource::Addresses(vec![address.to_string()]);
+        let config = TimeClientConfig { source, client: ClientConfig::default() };
         let service =
-            TimeClient::start(config, clock.clone(), |_quality| {}).context("cannot start a client")?;
+            TimeClient::start(config, clock.clone(), |_event| {}).context("cannot start a client")?;
         Ok(Self { _service: service, clock, leader: leader.clone() })
     }
 }
