@@ -416,6 +416,7 @@ impl Client {
         {
             tracing::debug!("the estimate has been contradicted");
             self.last_burst = now;
+            self.counts.contradictions += 1;
             self.pacer.start_burst(&self.config, now, SHORT_BURST);
         }
     }

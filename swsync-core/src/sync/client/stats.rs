@@ -70,8 +70,10 @@ pub struct ClientStats {
     pub steps: u64,
     /// Corrections worked off by slewing, all in all, whichever way.
     pub slewed: Span,
-    /// How often the estimator began anew, because the time scale or the server was another one.
+    /// How often the estimator began anew, because the time scale was another one.
     pub resets: u64,
+    /// How often exchanges contradicted the estimate: a clock was stepped, or the path has changed.
+    pub contradictions: u64,
 }
 
 /// Counts of what has happened.
@@ -86,6 +88,7 @@ pub(super) struct Counts {
     pub kisses: u64,
     pub unusable: u64,
     pub resets: u64,
+    pub contradictions: u64,
 }
 
 /// The last round trips.
@@ -129,6 +132,7 @@ impl Client {
             kisses,
             unusable,
             resets,
+            contradictions,
         } = self.counts;
         let estimate = self.last_update.map(|update| update.estimate);
         ClientStats {
@@ -156,6 +160,7 @@ impl Client {
             steps: self.servo.steps(),
             slewed: self.servo.slewed(now),
             resets,
+            contradictions,
         }
     }
 }

@@ -124,6 +124,7 @@ fn an_estimate_that_is_contradicted_is_freshened_up_by_a_burst() {
     world.run_until(at_s(305.0));
     let burst = world.sent.len() - before;
     assert!((32..100).contains(&burst), "{burst}");
+    assert_eq!(world.stats().contradictions, 1);
 }
 
 #[test]
@@ -161,6 +162,18 @@ fn a_long_path_is_no_reason_to_flood_it() {
     assert_eq!(world.quality(), SyncQuality::Synced);
     assert!(world.sent.len() < 350, "{}", world.sent.len());
     assert_eq!(world.stats().lost, 0);
+}
+
+#[test]
+fn at_most_eight_requests_are_under_way() {
+    let mut world = World::plain(8);
+    world.link.floor = Span::from_millis(50);
+    world.run_until(at_s(3.0));
+    // None is answered within 100 ms.
+    let within =
+        |from| world.sent.iter().filter(move |at| **at >= from && **at < from + Span::from_millis(100));
+    let most = world.sent.iter().map(|from| within(*from).count()).max().unwrap();
+    assert!((7..=8).contains(&most), "{most}");
 }
 
 #[test]
