@@ -243,6 +243,32 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     }
 
+    /// The figures of issue 3: mean magnitude and 99 % quantile in us; half the asymmetry of the links, about
+    /// 20 us, is in them.
+    const FIGURES: [(&str, f64, f64); 6] = [
+        ("pixel3-wifi", 20.0, 40.0),
+        ("pixel3-wifi-10hz", 22.0, 70.0),
+        ("pi-wifi-busy", 30.0, 80.0),
+        ("ethernet-sw", 0.5, 2.0),
+        ("drifting", 20.0, 60.0),
+        ("asymmetric-bursts", 30.0, 75.0),
+    ];
+
+    #[test]
+    fn track_reaches_its_figures() {
+        let args = super::super::testing::args(&["--seeds", "20", "--seed", "3000"]);
+        for (name, mean_abs, p99) in FIGURES {
+            let scenario: Scenario = name.parse().unwrap();
+            let comparison =
+                Comparison::of(&args, &scenario, &[Filter::Track], &AtomicBool::new(false)).unwrap();
+            let score = &comparison.scores[0].1;
+            let table = comparison.to_table();
+            assert!(score.mean_abs.as_micros_f64() <= mean_abs, "at most {mean_abs}\n{table}");
+            assert!(score.p99.as_micros_f64() <= p99, "at most {p99}\n{table}");
+            assert!(score.coverage >= 0.9, "{table}");
+        }
+    }
+
     #[test]
     fn any_number_of_threads_gives_one_table() {
         let scenario: Scenario = "pixel3-wifi-10hz".parse().unwrap();

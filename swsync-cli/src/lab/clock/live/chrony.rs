@@ -48,7 +48,7 @@ impl Chronyd {
         let config = at("chrony.conf");
         // One port for asking: the relay takes another one for another client.
         let text = format!(
-            "server {} port {} minpoll {poll} maxpoll {poll} iburst xleave\n\
+            "server {} port {} minpoll {poll} maxpoll {poll} iburst\n\
              acquisitionport {asking}\n\
              port {serving}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\n\
              cmdport 0\nbindcmdaddress /\npidfile {}\n",
