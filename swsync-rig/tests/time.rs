@@ -69,10 +69,9 @@ fn another_address_is_tried_when_the_leader_is_gone() {
     client.take_events();
     drop(first.service);
     client.wait_until("it follows the second", |client| {
-        client.stats().progress.address == Some(second.address())
-            && client.clock.quality() == SyncQuality::Synced
+        client.stats().leader_changes > 0 && client.clock.quality() == SyncQuality::Synced
     });
-    assert!(client.stats().leader_changes > 0);
+    assert_eq!(client.stats().progress.address, Some(second.address()));
     let events = client.take_events();
     assert!(events.contains(&ClockEvent::LeaderChanged { address: second.address() }), "{events:?}");
     // The same time scale through another server: nothing steps.
@@ -215,8 +214,7 @@ fn a_time_service_is_discovered_and_found_again() {
     announced.set(&[second.address()]);
     drop(first);
     client.wait_until("the second is followed", |client| {
-        client.stats().progress.address == Some(second.address())
-            && client.clock.quality() == SyncQuality::Synced
+        client.stats().leader_changes > 0 && client.clock.quality() == SyncQuality::Synced
     });
     client.assert_agrees(&second);
 }

@@ -1,0 +1,291 @@
+//! swsync and chrony, each following the other.
+//!
+//! chronyd runs with `-x`: it keeps a time of its own beside the system's clock, which it leaves alone.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use swsync_core::frame::SyncQuality;
+use swsync_core::ntp::{Key, Keys};
+use swsync_core::sync::{ClientConfig, ServerConfig};
+use swsync_core::time::{Span, Timestamp};
+use swsync_rig::clock::{DeviceClock, RigClock, wall_clock};
+use swsync_rig::time::{
+    Authority, LeaderSource, Reading, Reference, ReferenceConfig, ReferenceFollower, ReferenceState,
+    StampKind, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, TimeLeaderStats, new_identity,
+};
+
+use crate::process::{Process, free_port, poll};
+use crate::rig::Lab;
+
+/// How far ahead of the system's clock the leader's time is: chronyd cannot know it by itself.
+const AHEAD: Span = Span::from_millis(1_700);
+/// What chrony and then swsync may be off on loopback: far more than either is, and far less than any
+/// mistake in the protocol costs.
+const CHAIN: Span = Span::from_millis(5);
+/// The same for swsync alone.
+const DIRECT: Span = Span::from_millis(1);
+
+const KEY_ID: u32 = 7;
+const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
+
+fn key() -> Key {
+    let secret: Vec<u8> = (0..16).collect();
+    Key::new(KEY_ID, &secret).unwrap()
+}
+
+/// A running chronyd.
+struct Chrony {
+    process: Process,
+    folder: PathBuf,
+    /// Where it serves time.
+    port: u16,
+}
+
+impl Chrony {
+    fn start(lab: &Lab, extra: &str) -> Self {
+        let folder = lab.path("chrony");
+        // chronyd keeps its command socket only where nobody else can get at it.
+        DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        let port = free_port();
+        let at = folder.display();
+        fs::write(folder.join("keys"), format!("{KEY_ID} AES128 HEX:{SECRET}\n")).unwrap();
+        fs::write(
+            folder.join("chrony.conf"),
+            format!(
+                "{extra}\nport {port}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\ncmdport 0\nuser root\n\
+                 bindcmdaddress {at}/chronyd.sock\npidfile {at}/chronyd.pid\ndriftfile {at}/drift\n\
+                 keyfile {at}/keys\n"
+            ),
+        )
+        .unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", &program("chronyd"), "-d", "-x", "-U", "-4", "-f"]);
+        let process = Process::start("chronyd", &folder, command.arg(folder.join("chrony.conf")));
+        let mut chrony = Self { process, folder, port };
+        poll("chronyd answers", || {
+            chrony.process.assert_running();
+            chrony.ask("tracking")
+        });
+        chrony
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What chronyc says to `command`.
+    fn ask(&self, command: &str) -> Option<String> {
+        let socket = self.folder.join("chronyd.sock");
+        let output =
+            Command::new("chronyc").arg("-n").arg("-h").arg(socket).args(command.split(' ')).output();
+        let output = output.expect("chronyc starts: it comes with chrony");
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// What it says of its only source, by name.
+    fn ntpdata(&self) -> HashMap<String, String> {
+        let text = self.ask("ntpdata").unwrap_or_default();
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+    }
+
+    /// Until it has selected its source.
+    fn wait_for_selection(&mut self) {
+        poll("chronyd selects the swsync leader", || {
+            self.process.assert_running();
+            self.ask("sources").filter(|sources| sources.lines().any(|line| line.starts_with("^* ")))
+        });
+    }
+}
+
+fn program(name: &str) -> String {
+    let places = ["/usr/sbin", "/usr/bin", "/sbin"].map(|folder| format!("{folder}/{name}"));
+    let found = places.iter().find(|path| fs::exists(path).unwrap_or_default());
+    found.unwrap_or_else(|| panic!("there is no {name}: install the package chrony")).clone()
+}
+
+/// The system's clock, and then some.
+struct Ahead(Arc<DeviceClock>);
+
+impl Reference for Ahead {
+    fn read(&mut self) -> Option<Reading> {
+        let before = self.0.now();
+        let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
+        let (uncertainty, state) = (Span::from_micros(1), ReferenceState::Synced);
+        Some(Reading { before, reference, after: self.0.now(), uncertainty, state })
+    }
+
+    fn describe(&self) -> String {
+        "a clock that is ahead".into()
+    }
+
+    fn id(&self) -> [u8; 4] {
+        *b"TEST"
+    }
+}
+
+fn device(description: &str) -> Arc<DeviceClock> {
+    Arc::new(DeviceClock::simulated(description.parse().unwrap()))
+}
+
+/// A swsync leader that is ahead of the system's clock.
+struct Leader {
+    clock: Arc<RigClock>,
+    service: TimeLeader,
+    _follower: ReferenceFollower,
+}
+
+impl Leader {
+    fn start(keys: Keys) -> Self {
+        let device = device("offset=11s,skew=20ppm");
+        let clock = Arc::new(RigClock::new(device.clone()));
+        let config = ReferenceConfig::default();
+        let follower = ReferenceFollower::start(Ahead(device), &config, clock.clone(), |_| {}).unwrap();
+        poll("the leader knows the time", || (clock.quality() == SyncQuality::Synced).then_some(()));
+        let config = TimeLeaderConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            authority: Authority::Borrowed,
+            identity: new_identity("chrony"),
+            server: ServerConfig { keys, ..ServerConfig::default() },
+        };
+        let service = TimeLeader::start(config, clock.clone()).unwrap();
+        Self { clock, service, _follower: follower }
+    }
+}
+
+fn follow(address: SocketAddr, client: ClientConfig) -> (TimeClient, Arc<RigClock>) {
+    let clock = Arc::new(RigClock::new(device("offset=3s,skew=-35ppm")));
+    let config = TimeClientConfig { source: LeaderSource::Addresses(vec![address.to_string()]), client };
+    let client = TimeClient::start(config, clock.clone(), |_| {}).unwrap();
+    (client, clock)
+}
+
+/// Until `clock` and `truth` agree within `bound`, as the median of some readings: one may fall where the
+/// machine does something else.
+fn wait_for_agreement(what: &str, bound: Span, clock: &RigClock, truth: impl Fn() -> i64) {
+    let error = || {
+        let before = truth();
+        let reading = clock.now().as_nanos();
+        let after = truth();
+        Span::from_nanos(reading - before - (after - before) / 2)
+    };
+    let mut last = Span::ZERO;
+    poll(&format!("{what} is right within {bound:?}"), || {
+        let mut errors: Vec<Span> = (0..21).map(|_| error()).collect();
+        errors.sort_unstable();
+        if errors[10] != last {
+            last = errors[10];
+            println!("{what}: {last:?}, {:?}", clock.status().uncertainty_ns);
+        }
+        (errors[10].abs() < bound).then_some(())
+    });
+}
+
+/// chronyd follows a swsync leader, asking with `options` beside the usual ones, and somebody
+/// follows chronyd: what it serves is its idea of the time.
+fn chrony_follows(keys: Keys, options: &str) -> (HashMap<String, String>, TimeLeaderStats) {
+    let lab = Lab::shared();
+    let leader = Leader::start(keys);
+    let port = leader.service.local_addr().port();
+    let server = format!("server 127.0.0.1 port {port} iburst minpoll -6 maxpoll -4 {options}");
+    let mut chrony = Chrony::start(&lab, &server);
+    chrony.wait_for_selection();
+    let (_client, clock) = follow(chrony.address(), ClientConfig { burst: 24, ..ClientConfig::default() });
+    wait_for_agreement("chrony's time", CHAIN, &clock, || leader.clock.now().as_nanos());
+    let data = chrony.ntpdata();
+    assert_eq!(data.get("Stratum").map(String::as_str), Some("1"), "{data:?}");
+    assert_eq!(data.get("Leap status").map(String::as_str), Some("Normal"), "{data:?}");
+    let tracking = chrony.ask("tracking").unwrap();
+    let stratum = tracking.lines().find(|line| line.starts_with("Stratum")).unwrap_or_default();
+    assert!(stratum.ends_with(": 2"), "{tracking}");
+    (data, leader.service.stats())
+}
+
+#[test]
+fn chrony_follows_a_leader() {
+    let (data, stats) = chrony_follows(Keys::default(), "");
+    assert_eq!(data["Interleaved"], "No");
+    assert_eq!(data["Authenticated"], "No");
+    assert!(stats.protocol.basic > 0 && stats.protocol.malformed == 0, "{stats:?}");
+}
+
+#[test]
+fn chrony_follows_a_leader_interleaved() {
+    let (data, stats) = chrony_follows(Keys::default(), "xleave");
+    assert_eq!(data["Interleaved"], "Yes");
+    assert!(stats.protocol.interleaved > 0, "{stats:?}");
+    assert_eq!(stats.stamps.sent, Some(StampKind::Kernel));
+}
+
+#[test]
+fn chrony_follows_a_leader_with_a_key() {
+    let (data, stats) = chrony_follows(Keys::from_iter([key()]), &format!("key {KEY_ID}"));
+    assert_eq!(data["Authenticated"], "Yes");
+    assert_eq!(stats.protocol.unauthenticated, 0);
+}
+
+#[test]
+fn chrony_follows_a_leader_interleaved_with_a_key() {
+    let (data, stats) = chrony_follows(Keys::from_iter([key()]), &format!("xleave key {KEY_ID}"));
+    assert_eq!((data["Interleaved"].as_str(), data["Authenticated"].as_str()), ("Yes", "Yes"));
+    assert!(stats.protocol.interleaved > 0, "{stats:?}");
+}
+
+#[test]
+fn a_key_that_differs_keeps_chrony_out() {
+    let lab = Lab::shared();
+    let other = Key::new(KEY_ID, &[0xee; 16]).unwrap();
+    let leader = Leader::start(Keys::from_iter([other]));
+    let port = leader.service.local_addr().port();
+    let server = format!("server 127.0.0.1 port {port} iburst minpoll -6 maxpoll -4 key {KEY_ID}");
+    let chrony = Chrony::start(&lab, &server);
+    poll("it has asked often enough", || {
+        (leader.service.stats().protocol.unauthenticated >= 8).then_some(())
+    });
+    let sources = chrony.ask("sources").unwrap();
+    assert!(!sources.lines().any(|line| line.starts_with("^*")), "{sources}");
+}
+
+/// A swsync client follows a chronyd that serves the system's time.
+fn follows_chrony(client: ClientConfig) -> swsync_core::sync::ClientStats {
+    let lab = Lab::shared();
+    let chrony = Chrony::start(&lab, "local stratum 1");
+    let (client, clock) = follow(chrony.address(), client);
+    poll("the client is synced", || (clock.quality() == SyncQuality::Synced).then_some(()));
+    wait_for_agreement("the client's time", DIRECT, &clock, || wall_clock().as_nanos());
+    let stats = client.stats();
+    assert_eq!(
+        (stats.stamps.sent, stats.stamps.received),
+        (Some(StampKind::Kernel), Some(StampKind::Kernel))
+    );
+    let stats = stats.protocol.unwrap();
+    assert_eq!((stats.bogus, stats.implausible), (0, 0), "{stats:?}");
+    let upstream = stats.upstream.unwrap();
+    assert_eq!((upstream.stratum, upstream.field), (1, None));
+    stats
+}
+
+#[test]
+fn a_client_follows_chrony() {
+    let stats = follows_chrony(ClientConfig { interleaved: false, ..ClientConfig::default() });
+    assert_eq!(stats.interleaved, 0);
+}
+
+#[test]
+fn a_client_follows_chrony_interleaved() {
+    let stats = follows_chrony(ClientConfig::default());
+    assert!(stats.interleaved > 0, "{stats:?}");
+}
+
+#[test]
+fn a_client_follows_chrony_with_a_key() {
+    let stats = follows_chrony(ClientConfig { key: Some(key()), ..ClientConfig::default() });
+    assert!(stats.authenticated && stats.bad_mac == 0, "{stats:?}");
+    assert!(stats.interleaved > 0, "{stats:?}");
+}
