@@ -7,6 +7,7 @@
 pub mod camera;
 mod caps;
 mod clock;
+mod lock;
 mod logging;
 pub mod meta;
 mod swsyncclock;

@@ -10,8 +10,17 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers that count something, and so have no unit.
-const COUNTS: [&str; 6] =
-    ["port", "burst", "lock-count", "settle-frames", "simulated-seed", "simulated-view"];
+const COUNTS: [&str; 9] = [
+    "port",
+    "net-time-provider",
+    "burst",
+    "ptp-domain",
+    "key-id",
+    "lock-count",
+    "settle-frames",
+    "simulated-seed",
+    "simulated-view",
+];
 
 /// How a blurb names a unit.
 const UNITS: [&str; 4] = ["nanoseconds", "microseconds", "parts per million", "bytes"];

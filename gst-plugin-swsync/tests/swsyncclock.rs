@@ -42,7 +42,7 @@ fn two_clients_follow_a_leader() {
         assert!(synced(pipeline));
         let element = pipeline.element("c");
         assert!(element.property::<i64>("uncertainty") >= 0);
-        assert!(element.property::<i64>("round-trip") >= 0);
+        assert!(element.property::<i64>("last-round-trip") >= 0);
         assert_ne!(element.property::<i64>("offset"), 0);
         assert_eq!(element.property::<Option<String>>("address"), None);
         assert!(clock_of(pipeline).is_synced());
@@ -115,12 +115,19 @@ fn the_second_of_two_addresses_is_tried() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let pipeline = Pipeline::launch("swsyncclock role=client");
-    let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
-    assert!(error.contains("leader=host[:port]"), "{error}");
-    let pipeline = Pipeline::launch("swsyncclock role=leader bind-address=nonsense");
-    let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
-    assert!(error.contains("nonsense"), "{error}");
+    for (properties, part) in [
+        ("role=leader bind-address=nonsense", "nonsense"),
+        ("role=client source=ntp", "leader=host[:port]"),
+        ("role=client leader=127.0.0.1 key=short", "secret"),
+        ("role=client leader=127.0.0.1 key-file=/nonexistent", "/nonexistent"),
+        ("role=leader rig=two/words", "rig:"),
+        ("role=client connect=nonsense", "nonsense"),
+    ] {
+        let pipeline = Pipeline::launch(&format!("swsyncclock name=c port=0 {properties}"));
+        let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
+        assert!(error.contains(part), "{properties}: {error}");
+        assert_eq!(pipeline.element("c").property::<Option<String>>("address"), None);
+    }
 }
 
 #[test]

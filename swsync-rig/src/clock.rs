@@ -6,7 +6,7 @@ mod wall;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use rustix::time::{ClockId, clock_gettime};
-use swsync_core::clock::ClockMap;
+use swsync_core::clock::{Adjustment, ClockMap};
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{ClockUpdate, Identity, ServerStatus};
@@ -178,7 +178,19 @@ struct State {
     update: Option<ClockUpdate>,
     /// Where it leads: since when, and what its time scale was called before.
     leads: Option<Lead>,
+    /// What has been read by the old map when this one was set.
+    floor: Timestamp<Rig>,
 }
+
+impl State {
+    /// Rig time now. (Of the past the map tells as well as is known now.)
+    fn rig_now(&self, now: Timestamp<Local>) -> Timestamp<Rig> {
+        self.map.rig_at(now).max(self.floor)
+    }
+}
+
+/// Below every time.
+const NO_FLOOR: Timestamp<Rig> = Timestamp::from_nanos(i64::MIN);
 
 #[derive(Debug, Clone, Copy)]
 struct Lead {
@@ -200,7 +212,7 @@ impl RigClock {
     #[must_use]
     pub fn new(device: Arc<DeviceClock>) -> Self {
         let map = ClockMap::fixed(device.now(), Timestamp::from_nanos(wall_clock().as_nanos()));
-        let state = State { map, quality: SyncQuality::Unsynced, update: None, leads: None };
+        let state = State { map, quality: SyncQuality::Unsynced, update: None, leads: None, floor: NO_FLOOR };
         Self { device, state: RwLock::new(state) }
     }
 
@@ -222,7 +234,7 @@ impl RigClock {
     /// Rig time now.
     #[must_use]
     pub fn now(&self) -> Timestamp<Rig> {
-        self.read(|state, now| state.map.rig_at(now))
+        self.read(State::rig_now)
     }
 
     /// How well rig time is known.
@@ -236,7 +248,7 @@ impl RigClock {
     pub fn status(&self) -> ClockStatus {
         self.read(|state, now| ClockStatus {
             quality: state.quality,
-            rig_time_ns: state.map.rig_at(now),
+            rig_time_ns: state.rig_now(now),
             offset_ns: state.map.offset_at(now).as_span(),
             uncertainty_ns: match (state.quality, &state.update) {
                 (SyncQuality::Leading, _) => Some(Span::ZERO),
@@ -265,6 +277,7 @@ impl RigClock {
             matches!(state.quality, SyncQuality::Synced | SyncQuality::Holdover | SyncQuality::Leading);
         if !known {
             state.map = ClockMap::fixed(now, Timestamp::from_nanos(wall_clock().as_nanos()));
+            state.floor = NO_FLOOR;
         }
         let field = state.update.filter(|_| known).and_then(|update| update.upstream.field);
         let inherited = state.leads.filter(|_| known).and_then(|lead| lead.timescale);
@@ -276,7 +289,15 @@ impl RigClock {
     /// What a client's protocol says.
     pub fn follow(&self, update: ClockUpdate) {
         let mut state = self.write();
-        *state = State { map: update.map, quality: update.quality, update: Some(update), leads: None };
+        // The map goes on from what the old one read when it was made. Since then that has been read on, and
+        // further than the new one is now, if that is slower or stands still.
+        let floor = match update.adjustment {
+            Some(Adjustment::Set(_)) => NO_FLOOR,
+            Some(Adjustment::Slewing(_) | Adjustment::Stepped { .. }) | None => {
+                state.rig_now(self.device.now())
+            }
+        };
+        *state = State { map: update.map, quality: update.quality, update: Some(update), leads: None, floor };
     }
 
     /// For a server: rig time at `received` and now, and what to say of it.
@@ -294,7 +315,7 @@ impl RigClock {
                 (None, Some(update)) => ServerStatus::following(identity, update, now),
                 (None, None) => ServerStatus::unsynchronized(identity),
             };
-            (state.map.rig_at(received), state.map.rig_at(now), status)
+            (state.map.rig_at(received), state.rig_now(now), status)
         })
     }
 

@@ -1,69 +1,27 @@
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::UdpSocket;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::estimate::{EstimatorConfig, Method};
 use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClientConfig, ServerConfig};
-use swsync_core::time::{Skew, Span};
+use swsync_core::time::Span;
 use swsync_rig::clock::{DeviceClock, RigClock, SIMULATED_CLOCK};
-use swsync_rig::time::{
-    Authority, ClockEvent, DEFAULT_PORT, LeaderSource, TimeClient, TimeClientConfig, TimeLeader,
-    TimeLeaderConfig, new_identity,
-};
+use swsync_rig::time::ClockEvent;
 
-use super::{Estimator, Role};
+use super::service::Service;
+use super::settings::Settings;
+use super::status::{self, ClockState, Condition, nanos_or_unknown};
+use super::wait::{Outcome, Signals, Wait};
 use crate::clock::SwsyncClock;
+use crate::lock::lock;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
 });
 
-const DEFAULT_BIND: &str = "0.0.0.0";
-const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
-const DEFAULT_BURST: u32 = 300;
-const DEFAULT_MAX_SLEW_PPM: u32 = 500;
-
-/// Interval of progress messages while waiting for synchronization.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone)]
-struct Settings {
-    role: Role,
-    leader: Option<String>,
-    bind_address: String,
-    port: u16,
-    sync_timeout: gst::ClockTime,
-    burst: u32,
-    estimator: Estimator,
-    max_slew_ppm: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            role: Role::default(),
-            leader: None,
-            bind_address: DEFAULT_BIND.into(),
-            port: DEFAULT_PORT,
-            sync_timeout: DEFAULT_SYNC_TIMEOUT,
-            burst: DEFAULT_BURST,
-            estimator: Estimator::default(),
-            max_slew_ppm: DEFAULT_MAX_SLEW_PPM,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Service {
-    Leader { server: TimeLeader },
-    Client { client: TimeClient },
-}
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 enum State {
     #[default]
     Stopped,
@@ -72,11 +30,21 @@ enum State {
     },
 }
 
-/// Tells the thread that waits for synchronization of changes.
-#[derive(Debug, Default)]
-struct Changes {
-    quality: Mutex<Option<SyncQuality>>,
-    changed: Condvar,
+/// From NULL to READY: the clock that a pipeline can choose, and what was last said of it.
+#[derive(Debug)]
+struct Opened {
+    clock: SwsyncClock,
+    condition: Condition,
+}
+
+/// What the source of time tells of one start of the element, from its own threads.
+pub(super) struct Listener {
+    pub(super) clock: SwsyncClock,
+    element: glib::WeakRef<super::SwsyncClockElement>,
+    wait: Arc<Wait>,
+    provider: Option<gst_net::NetTimeProvider>,
+    /// Where the time comes from, in words.
+    leader: Mutex<String>,
 }
 
 // No two of the mutexes are held at once.
@@ -84,12 +52,9 @@ struct Changes {
 pub struct SwsyncClockElement {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    clock: Mutex<Option<SwsyncClock>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is replaced as a whole, so a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    opened: Mutex<Option<Opened>>,
+    /// The wait under way on the way to PAUSED.
+    wait: Mutex<Option<Arc<Wait>>>,
 }
 
 #[glib::object_subclass]
@@ -102,165 +67,58 @@ impl ObjectSubclass for SwsyncClockElement {
 impl ObjectImpl for SwsyncClockElement {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = settings_properties();
-            properties.extend(status_properties());
+            let mut properties = Settings::properties();
+            properties.extend(status::properties());
             properties
         });
         &PROPERTIES
     }
 
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![
+                glib::subclass::Signal::builder("cancel")
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|arguments| {
+                        let element: super::SwsyncClockElement =
+                            arguments[0].get().expect("the signal's object");
+                        Some(element.imp().cancel().to_value())
+                    })
+                    .build(),
+            ]
+        });
+        &SIGNALS
+    }
+
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        // The types are those of the ParamSpecs, which GObject has checked.
-        match pspec.name() {
-            "role" => settings.role = value.get().expect("checked"),
-            "leader" => settings.leader = value.get().expect("checked"),
-            "bind-address" => {
-                let address: Option<String> = value.get().expect("checked");
-                settings.bind_address = address.unwrap_or_else(|| DEFAULT_BIND.into());
-            }
-            "port" => {
-                let port: u32 = value.get().expect("checked");
-                settings.port = u16::try_from(port).expect("the ParamSpec's range is a port's");
-            }
-            "sync-timeout" => {
-                settings.sync_timeout = gst::ClockTime::from_nseconds(value.get().expect("checked"));
-            }
-            "burst" => settings.burst = value.get().expect("checked"),
-            "estimator" => settings.estimator = value.get().expect("checked"),
-            "max-slew-ppm" => settings.max_slew_ppm = value.get().expect("checked"),
-            name => unreachable!("no property {name}"),
-        }
+        lock(&self.settings).set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let status = lock(&self.clock).as_ref().map(|clock| clock.rig().status());
-        let nanos = |span: Option<Span>| span.map_or(-1, Span::as_nanos);
-        match pspec.name() {
-            "address" => self.address().map(|address| address.to_string()).to_value(),
-            "synced" => status.is_some_and(|s| is_synced(s.quality)).to_value(),
-            "offset" => status.map_or(0, |s| s.offset_ns.as_nanos()).to_value(),
-            "uncertainty" => nanos(status.and_then(|s| s.uncertainty_ns)).to_value(),
-            "round-trip" => nanos(status.and_then(|s| s.round_trip_ns)).to_value(),
-            name => {
-                let settings = lock(&self.settings);
-                match name {
-                    "role" => settings.role.to_value(),
-                    "leader" => settings.leader.to_value(),
-                    "bind-address" => settings.bind_address.to_value(),
-                    "port" => u32::from(settings.port).to_value(),
-                    "sync-timeout" => settings.sync_timeout.nseconds().to_value(),
-                    "burst" => settings.burst.to_value(),
-                    "estimator" => settings.estimator.to_value(),
-                    "max-slew-ppm" => settings.max_slew_ppm.to_value(),
-                    name => unreachable!("no property {name}"),
-                }
+        let name = pspec.name();
+        if let Some(value) = lock(&self.settings).get(name) {
+            return value;
+        }
+        let status = self.clock().map(|clock| clock.rig().status());
+        match name {
+            "address" => self.service(|service| service.address()).map(|it| it.to_string()).to_value(),
+            "synced" => self.condition().is_some_and(|condition| condition.state.is_synced()).to_value(),
+            "state" => self.condition().map_or(ClockState::Unsynced, |it| it.state).to_value(),
+            "offset" => status.map_or(0, |status| status.offset_ns.as_nanos()).to_value(),
+            "uncertainty" => nanos_or_unknown(status.and_then(|it| it.uncertainty_ns)).to_value(),
+            "asymmetry-bound" => {
+                nanos_or_unknown(self.service(|service| service.asymmetry_bound())).to_value()
             }
+            "last-round-trip" => nanos_or_unknown(status.and_then(|it| it.round_trip_ns)).to_value(),
+            "stats" => self.stats().to_value(),
+            name => unreachable!("no property {name}"),
         }
     }
 
     fn constructed(&self) {
         self.parent_constructed();
         self.obj().set_element_flags(gst::ElementFlags::PROVIDE_CLOCK);
-    }
-}
-
-fn settings_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecEnum::builder::<Role>("role")
-            .nick("Role")
-            .blurb("Whether this device defines rig time or follows the device that does")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("leader")
-            .nick("Leader")
-            .blurb(
-                "Where a client finds the leader: host[:port]; several separated by commas are tried in turn",
-            )
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("bind-address")
-            .nick("Bind address")
-            .blurb("IP address of the interface on which a leader serves time; 0.0.0.0 is all of IPv4")
-            .default_value(Some(DEFAULT_BIND))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("port")
-            .nick("Port")
-            .blurb("UDP port on which a leader serves time; 0 is any free one")
-            .maximum(65_535)
-            .default_value(u32::from(DEFAULT_PORT))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("sync-timeout")
-            .nick("Sync timeout")
-            .blurb("Longest wait for synchronization on the way to PAUSED before failing, in nanoseconds")
-            .maximum(i64::MAX.unsigned_abs())
-            .default_value(DEFAULT_SYNC_TIMEOUT.nseconds())
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("burst")
-            .nick("Burst")
-            .blurb("Exchanges with the leader before the clock counts as synced (the paper's K)")
-            .minimum(1)
-            .maximum(100_000)
-            .default_value(DEFAULT_BURST)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder::<Estimator>("estimator")
-            .nick("Estimator")
-            .blurb("How exchanges with the leader become an estimate of offset and skew")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("max-slew-ppm")
-            .nick("Maximum slew")
-            .blurb("Bound of the rate at which the synced clock is corrected, in parts per million")
-            .minimum(1)
-            .maximum(100_000)
-            .default_value(DEFAULT_MAX_SLEW_PPM)
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-fn status_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecString::builder("address")
-            .nick("Address")
-            .blurb("Where a started leader serves time, as IP:port with the port in use; not set on a client")
-            .read_only()
-            .build(),
-        glib::ParamSpecBoolean::builder("synced")
-            .nick("Synced")
-            .blurb("Whether the clock is in rig time and the leader is heard (true on the leader)")
-            .read_only()
-            .build(),
-        glib::ParamSpecInt64::builder("offset")
-            .nick("Offset")
-            .blurb("Rig time minus this device's CLOCK_MONOTONIC, in nanoseconds")
-            .read_only()
-            .build(),
-        glib::ParamSpecInt64::builder("uncertainty")
-            .nick("Uncertainty")
-            .blurb("What the clock's error may be (1 sigma), in nanoseconds; -1 if unknown")
-            .minimum(-1)
-            .default_value(-1)
-            .read_only()
-            .build(),
-        glib::ParamSpecInt64::builder("round-trip")
-            .nick("Round trip")
-            .blurb("Round-trip delay of the last exchange with the leader, in nanoseconds; -1 if none")
-            .minimum(-1)
-            .default_value(-1)
-            .read_only()
-            .build(),
-    ]
-}
-
-fn is_synced(quality: SyncQuality) -> bool {
-    match quality {
-        SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign => true,
-        SyncQuality::Unsynced | SyncQuality::Acquiring | SyncQuality::Holdover => false,
     }
 }
 
@@ -285,20 +143,23 @@ impl ElementImpl for SwsyncClockElement {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady => self.open().map_err(|error| self.fail(error))?,
-            gst::StateChange::ReadyToPaused => self.start().map_err(|error| self.fail(error))?,
+            gst::StateChange::ReadyToPaused => self.start().map_err(|error| {
+                self.stop();
+                self.fail(error)
+            })?,
             _ => {}
         }
         let result = self.parent_change_state(transition);
         match transition {
             gst::StateChange::PausedToReady => self.stop(),
-            gst::StateChange::ReadyToNull => *lock(&self.clock) = None,
+            gst::StateChange::ReadyToNull => *lock(&self.opened) = None,
             _ => {}
         }
         result
     }
 
     fn provide_clock(&self) -> Option<gst::Clock> {
-        lock(&self.clock).clone().map(Cast::upcast)
+        self.clock().map(Cast::upcast)
     }
 }
 
@@ -308,6 +169,22 @@ impl SwsyncClockElement {
         gst::StateChangeError
     }
 
+    fn clock(&self) -> Option<SwsyncClock> {
+        lock(&self.opened).as_ref().map(|opened| opened.clock.clone())
+    }
+
+    fn condition(&self) -> Option<Condition> {
+        lock(&self.opened).as_ref().map(|opened| opened.condition)
+    }
+
+    /// What a started service says.
+    fn service<T>(&self, ask: impl FnOnce(&Service) -> Option<T>) -> Option<T> {
+        match &*lock(&self.state) {
+            State::Started { service } => ask(service),
+            State::Stopped => None,
+        }
+    }
+
     /// NULL to READY: the clock exists from here on, so that a pipeline can choose it.
     fn open(&self) -> Result<(), gst::ErrorMessage> {
         let device = DeviceClock::of_this_process()
@@ -315,19 +192,38 @@ impl SwsyncClockElement {
         if device.is_simulated() {
             gst::warning!(CAT, imp = self, "this device's clock is simulated ({SIMULATED_CLOCK})");
         }
-        let rig = Arc::new(RigClock::new(device));
-        *lock(&self.clock) = Some(SwsyncClock::new("SwsyncClock", rig));
+        let condition = Condition { state: ClockState::Unsynced, since: device.now() };
+        let clock = SwsyncClock::new("SwsyncClock", Arc::new(RigClock::new(device)));
+        *lock(&self.opened) = Some(Opened { clock, condition });
         Ok(())
     }
 
+    /// READY to PAUSED: serves or follows, and waits until the clock is synced.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let clock = lock(&self.clock).clone().expect("made on the way to READY");
-        let service = match settings.role {
-            Role::Leader => self.lead(&settings, &clock)?,
-            Role::Client => self.follow(&settings, &clock)?,
-        };
+        let clock = self.clock().expect("made on the way to READY");
+        let signals = Signals::watch();
+        let wait = Arc::new(Wait::default());
+        let listener = Arc::new(Listener {
+            provider: Self::net_time_provider(&settings, &clock)?,
+            clock: clock.clone(),
+            element: self.obj().downgrade(),
+            wait: wait.clone(),
+            leader: Mutex::default(),
+        });
+        if settings.wait_sync {
+            *lock(&self.wait) = Some(wait.clone());
+        }
+        let service = Service::start(&settings, &listener)?;
         *lock(&self.state) = State::Started { service };
+        let leads = self.service(|service| service.leads().then_some(())).is_some();
+        if leads {
+            listener.handle_quality(SyncQuality::Leading);
+        }
+        let waits = settings.wait_sync && !leads;
+        let waited = if waits { self.wait_for_sync(&settings, &wait, &signals) } else { Ok(()) };
+        *lock(&self.wait) = None;
+        waited?;
         let clock: &gst::Clock = clock.upcast_ref();
         let message = gst::message::ClockProvide::builder(clock, true).src(&*self.obj()).build();
         // Without a bus no pipeline wants a clock.
@@ -335,136 +231,91 @@ impl SwsyncClockElement {
         Ok(())
     }
 
-    /// Where time is served, if it is.
-    fn address(&self) -> Option<SocketAddr> {
-        match &*lock(&self.state) {
-            State::Started { service: Service::Leader { server } } => Some(server.local_addr()),
-            State::Started { service: Service::Client { .. } } | State::Stopped => None,
+    /// GStreamer's own server of time, which answers once the clock is synced.
+    fn net_time_provider(
+        settings: &Settings,
+        clock: &SwsyncClock,
+    ) -> Result<Option<gst_net::NetTimeProvider>, gst::ErrorMessage> {
+        let port = settings.net_time_provider;
+        if port == 0 {
+            return Ok(None);
         }
+        let ip = settings.ip()?;
+        let refuse = |why: &dyn std::fmt::Display| {
+            gst::error_msg!(
+                gst::ResourceError::OpenReadWrite,
+                ("net-time-provider={port}: UDP port {port} of {ip} cannot be had: {why}"),
+                ["Does something else serve there? Choose another port."]
+            )
+        };
+        // GStreamer shares a port with others that share it, and then only one of them is asked.
+        UdpSocket::bind((ip, port)).map_err(|error| refuse(&error))?;
+        let provider = gst_net::NetTimeProvider::new(clock, Some(&ip.to_string()), i32::from(port))
+            .map_err(|error| refuse(&error))?;
+        provider.set_active(false);
+        Ok(Some(provider))
     }
 
     fn stop(&self) {
         let state = std::mem::take(&mut *lock(&self.state));
+        let ran = matches!(state, State::Started { .. });
         drop(state); // joins the service's task, without the lock
-        if let Some(clock) = lock(&self.clock).as_ref() {
-            clock.rig().forget();
-            clock.set_synced(false);
+        let Some(clock) = self.clock() else { return };
+        clock.rig().forget();
+        clock.set_synced(false);
+        if ran {
+            self.announce(ClockState::Unsynced, "");
+        }
+        // A GstClock never goes back, even if the next leader's time is less: the next run has a clock of
+        // its own.
+        let next = SwsyncClock::new("SwsyncClock", Arc::new(RigClock::new(clock.rig().device().clone())));
+        if let Some(opened) = &mut *lock(&self.opened) {
+            opened.clock = next;
         }
     }
 
-    fn lead(&self, settings: &Settings, clock: &SwsyncClock) -> Result<Service, gst::ErrorMessage> {
-        let ip: IpAddr = settings.bind_address.parse().map_err(|_| {
-            gst::error_msg!(
-                gst::LibraryError::Settings,
-                ("bind-address={} is no IP address", settings.bind_address)
-            )
-        })?;
-        let config = TimeLeaderConfig {
-            address: SocketAddr::new(ip, settings.port),
-            authority: Authority::Own,
-            identity: new_identity("swsync"),
-            server: ServerConfig::default(),
-        };
-        let server = TimeLeader::start(config, clock.rig().clone()).map_err(|error| {
-            gst::error_msg!(
-                gst::ResourceError::OpenReadWrite,
-                ("{error}"),
-                ["Is another leader running on this device? Choose another `port` for this one."]
-            )
-        })?;
-        clock.set_synced(true);
-        gst::info!(CAT, imp = self, "leading; time is served at {}", server.local_addr());
-        self.announce(SyncQuality::Leading, &server.local_addr().to_string());
-        Ok(Service::Leader { server })
-    }
-
-    /// Follows the leader, and waits until the clock is synced.
-    ///
-    /// A blocking wait, as a pipeline with a live source does not wait for asynchronous elements: it
-    /// would go to PLAYING and take its base time from a clock that is still going to step.
-    fn follow(&self, settings: &Settings, clock: &SwsyncClock) -> Result<Service, gst::ErrorMessage> {
-        let leaders = leader_addresses(settings)?;
-        let changes = Arc::new(Changes::default());
-        let client = {
-            let (changes, element, clock) = (changes.clone(), self.obj().downgrade(), clock.clone());
-            let leader = leaders.join(",");
-            let config = TimeClientConfig {
-                source: LeaderSource::Addresses(leaders),
-                client: ClientConfig {
-                    estimator: EstimatorConfig {
-                        method: match settings.estimator {
-                            Estimator::Track => Method::Track,
-                            Estimator::Mean => Method::Mean,
-                            Estimator::Min => Method::Min,
-                        },
-                        window: usize::try_from(settings.burst).expect("32 bits fit"),
-                        threshold: None,
-                    },
-                    burst: settings.burst,
-                    max_slew: Skew::from_ppm(f64::from(settings.max_slew_ppm)),
-                    ..ClientConfig::default()
-                },
-            };
-            TimeClient::start(config, clock.rig().clone(), move |event| {
-                let ClockEvent::QualityChanged { to: quality, .. } = event else { return };
-                if quality == SyncQuality::Synced {
-                    clock.set_synced(true);
-                }
-                *lock(&changes.quality) = Some(quality);
-                changes.changed.notify_all();
-                if let Some(element) = element.upgrade() {
-                    element.imp().announce(quality, &leader);
-                }
-            })
-        }
-        .map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))?;
-        self.wait_for_sync(settings.sync_timeout, &client, &changes)?;
-        Ok(Service::Client { client })
+    /// Ends the wait for synchronization, if there is one.
+    fn cancel(&self) -> bool {
+        let wait = lock(&self.wait).clone();
+        wait.inspect(|wait| wait.cancel()).is_some()
     }
 
     fn wait_for_sync(
         &self,
-        timeout: gst::ClockTime,
-        client: &TimeClient,
-        changes: &Changes,
+        settings: &Settings,
+        wait: &Wait,
+        signals: &Signals,
     ) -> Result<(), gst::ErrorMessage> {
-        let begun = Instant::now();
-        let timeout = Duration::from_nanos(timeout.nseconds());
-        let mut quality = lock(&changes.quality);
-        while *quality != Some(SyncQuality::Synced) {
-            let left = timeout.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                drop(quality);
-                let progress = client.progress();
-                return Err(gst::error_msg!(
-                    gst::CoreError::Clock,
-                    ("Not synchronized within {timeout:?}: {progress}"),
-                    ["Is the leader's pipeline running, is its address right, and does the \
-                         network let UDP through? `sync-timeout` sets how long to wait."]
-                ));
+        let progress = || self.service(|service| Some(service.progress())).unwrap_or_default();
+        let timeout = Duration::from_nanos(settings.sync_timeout.nseconds());
+        self.post_progress(gst::ProgressType::Start, &format!("waiting for {}", settings.sought()));
+        let outcome = wait.until_ended(timeout, signals, || {
+            let progress = progress();
+            gst::debug!(CAT, imp = self, "waiting for synchronization: {progress}");
+            self.post_progress(gst::ProgressType::Continue, &format!("synchronizing: {progress}"));
+        });
+        let why = match outcome {
+            Outcome::Synced => {
+                self.post_progress(gst::ProgressType::Complete, "the clock is in rig time");
+                return Ok(());
             }
-            quality = changes
-                .changed
-                .wait_timeout(quality, left.min(PROGRESS_INTERVAL))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            if *quality != Some(SyncQuality::Synced) {
-                drop(quality);
-                self.report_progress(client);
-                quality = lock(&changes.quality);
-            }
+            Outcome::TimedOut => format!("within {timeout:?}"),
+            Outcome::Cancelled => "before the application cancelled the wait".to_owned(),
+            Outcome::Signal(signal) => format!("before {signal} ended the wait"),
+        };
+        let text = format!("Not synchronized {why}: {}", progress());
+        if outcome == Outcome::TimedOut {
+            self.post_progress(gst::ProgressType::Error, &text);
+            let remedy = self.service(|service| Some(service.remedy())).unwrap_or_default();
+            Err(gst::error_msg!(
+                gst::CoreError::Clock,
+                ("{text}"),
+                ["{remedy} `sync-timeout` sets how long to wait."]
+            ))
+        } else {
+            self.post_progress(gst::ProgressType::Canceled, &text);
+            Err(gst::error_msg!(gst::CoreError::StateChange, ("{text}")))
         }
-        drop(quality);
-        self.post_progress(gst::ProgressType::Complete, "the clock is in rig time");
-        Ok(())
-    }
-
-    fn report_progress(&self, client: &TimeClient) {
-        let progress = client.progress();
-        let (done, total) = progress.burst;
-        gst::debug!(CAT, imp = self, "waiting for synchronization: {progress}");
-        let text = format!("synchronizing ({done} of {total} exchanges): {progress}");
-        self.post_progress(gst::ProgressType::Continue, &text);
     }
 
     fn post_progress(&self, kind: gst::ProgressType, text: &str) {
@@ -473,74 +324,101 @@ impl SwsyncClockElement {
         let _ = self.obj().post_message(message);
     }
 
-    /// Says on the bus how well rig time is known now.
-    fn announce(&self, quality: SyncQuality, leader: &str) {
-        let status = lock(&self.clock).as_ref().map(|clock| clock.rig().status());
-        let uncertainty = status.and_then(|status| status.uncertainty_ns).map_or(-1, Span::as_nanos);
+    /// Says on the bus, and to those who watch the properties, how well rig time is known now.
+    fn announce(&self, state: ClockState, leader: &str) {
+        let Some(clock) = self.clock() else { return };
+        let condition = Condition { state, since: clock.rig().device().now() };
+        if let Some(opened) = &mut *lock(&self.opened) {
+            opened.condition = condition;
+        }
+        let status = clock.rig().status();
         let structure = gst::Structure::builder("swsync-clock")
-            .field("state", quality.as_str())
+            .field("state", state.as_str())
+            .field("since", condition.since.as_nanos())
             .field("leader", leader)
-            .field("offset", status.map_or(0, |status| status.offset_ns.as_nanos()))
-            .field("uncertainty", uncertainty)
+            .field("offset", status.offset_ns.as_nanos())
+            .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
             .build();
-        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        let _ = self.obj().post_message(message);
+        let element = self.obj();
+        gst::info!(CAT, imp = self, "{structure}");
+        let message = gst::message::Element::builder(structure).src(&*element).build();
+        let _ = element.post_message(message);
+        element.notify("state");
+        element.notify("synced");
+    }
+
+    fn stats(&self) -> Option<gst::Structure> {
+        let status = self.clock()?.rig().status();
+        let condition = self.condition()?;
+        let mut stats = status::stats(&status, condition);
+        self.service(|service| {
+            service.add_stats(&mut stats);
+            Some(())
+        });
+        Some(stats)
     }
 }
 
-/// The leader's addresses, each with a port.
-fn leader_addresses(settings: &Settings) -> Result<Vec<String>, gst::ErrorMessage> {
-    let leader = settings.leader.as_deref().unwrap_or_default();
-    let addresses: Vec<_> = leader
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
-        .map(|host| {
-            let bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
-            match (bare_v6, host.contains(':')) {
-                (true, _) => format!("[{host}]:{DEFAULT_PORT}"),
-                (false, true) => host.to_owned(),
-                (false, false) => format!("{host}:{DEFAULT_PORT}"),
+impl Listener {
+    /// Where the time comes from, from now on.
+    pub(super) fn set_leader(&self, leader: String) {
+        *lock(&self.leader) = leader;
+    }
+
+    pub(super) fn handle(&self, event: ClockEvent) {
+        match event {
+            ClockEvent::QualityChanged { to, .. } => self.handle_quality(to),
+            ClockEvent::Stepped { by, held_for } => self.handle_step(by, held_for),
+            ClockEvent::Refused { address, refusal } => {
+                gst::warning!(CAT, "{address}: {refusal}");
             }
-        })
-        .collect();
-    if addresses.is_empty() {
-        return Err(gst::error_msg!(
-            gst::LibraryError::Settings,
-            ("role=client needs the leader's address: leader=host[:port]")
-        ));
-    }
-    Ok(addresses)
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if let Self::Client { client } = self {
-            gst::debug!(CAT, "no longer following: {}", client.progress());
+            ClockEvent::TimescaleChanged => self.warn(
+                "The leader's time scale is another one: rig time begins anew",
+                "Was the leader restarted, or are there two in the rig?",
+            ),
+            ClockEvent::LeaderChanged { address } => self.set_leader(address.to_string()),
+            ClockEvent::SourceUnusable { why } => self.warn("The source of time is of no use now", &why),
+            other => gst::debug!(CAT, "{other:?}"),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(leader: &str) -> Vec<String> {
-        let settings = Settings { leader: Some(leader.into()), ..Settings::default() };
-        leader_addresses(&settings).unwrap()
+    fn handle_quality(&self, quality: SyncQuality) {
+        let state = ClockState::from(quality);
+        if state.is_synced() {
+            self.clock.start();
+            if let Some(provider) = &self.provider {
+                provider.set_active(true);
+            }
+        }
+        self.clock.recheck();
+        if let Some(element) = self.element.upgrade() {
+            let leader = lock(&self.leader).clone();
+            element.imp().announce(state, &leader);
+        }
+        if state.is_synced() {
+            self.wait.succeed();
+        }
     }
 
-    #[test]
-    fn leaders_get_the_default_port() {
-        assert_eq!(addresses("pi0.local"), ["pi0.local:11123"]);
-        assert_eq!(addresses("pi0:5, 10.0.0.1"), ["pi0:5", "10.0.0.1:11123"]);
-        assert_eq!(addresses("fe80::1"), ["[fe80::1]:11123"]);
-        assert_eq!(addresses("[::1]:7"), ["[::1]:7"]);
+    fn handle_step(&self, by: Span, held_for: Span) {
+        self.clock.recheck();
+        let Some(element) = self.element.upgrade() else { return };
+        let structure = gst::Structure::builder("swsync-clock-stepped")
+            .field("by", by.as_nanos())
+            .field("held-for", held_for.as_nanos())
+            .build();
+        let message = gst::message::Element::builder(structure).src(&element).build();
+        let _ = element.post_message(message);
+        self.warn(
+            &format!("The clock was wrong by {by:?} and has been stepped"),
+            "Beyond `step-threshold` an error is not slewed. A clock that was ahead stands still until its time has come.",
+        );
     }
 
-    #[test]
-    fn a_client_needs_a_leader() {
-        gst::init().unwrap();
-        assert!(leader_addresses(&Settings::default()).is_err());
+    /// Degraded but running.
+    pub(super) fn warn(&self, text: &str, debug: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::element_warning!(element, gst::CoreError::Clock, ("{text}"), ["{debug}"]);
+        }
     }
 }

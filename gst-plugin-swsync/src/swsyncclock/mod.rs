@@ -5,16 +5,60 @@
 //! rig time; a client reaches PAUSED once its clock is synced, or fails after `sync-timeout` and says
 //! what it looked for.
 //!
-//! That wait happens in the state change itself: setting the state of a waiting client's pipeline from
-//! another thread waits too, for `sync-timeout` at most. With `port=0` a leader serves at any free port;
-//! `address` says at which, once it is started.
-//!
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
+//! gst-launch-1.0 swsyncclock role=client swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
 //! gst-launch-1.0 swsyncclock role=client leader=pi0.local swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
+//! gst-launch-1.0 swsyncclock role=leader source=ptp ptp-interfaces=eth0 swsyncsrc ! videoconvert ! autovideosink
 //! ```
+//!
+//! # Where time comes from
+//! `source=rig` (default): the rig's time service. A leader announces its own in the rig, and a client
+//! that is not told `leader=host[:port]` looks for it there. The others are the same for both roles,
+//! but a leader passes the time on to its clients: `source=ntp` follows the NTP server `leader`,
+//! `source=ptp` the grandmaster of `ptp-domain` (whose time usually is TAI), and `source=system` this
+//! device's wall clock, once the kernel says that chrony, or ptp4l with phc2sys, keeps it in time.
+//!
+//! Besides swsync's clients, NTP clients (chrony, GstNtpClock) can follow a leader, and with
+//! `net-time-provider` GstNetClientClock can follow any swsyncclock.
+//!
+//! # The wait for synchronization
+//! It happens on the way to PAUSED, in the state change itself. No other thread can change the state
+//! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one).
+//! Where the application handles SIGINT, SIGTERM or SIGHUP, each of these ends it too, beside what
+//! the application does about it. With `wait-sync=false` PAUSED is reached at once, and the application
+//! waits itself before PLAYING: `gst_clock_wait_for_sync()`, the property `synced`, or the message. Until
+//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced.
+//!
+//! # Messages
+//! - element message `swsync-clock` on every change of `state`: `state` (string: `unsynced`,
+//!   `acquiring`, `synced`, `holdover`, `leading`), `since` (int64, CLOCK_MONOTONIC in ns), `leader`
+//!   (string), `offset` and `uncertainty` (int64, ns; uncertainty -1 if unknown)
+//! - element message `swsync-clock-stepped`, and a warning, when the clock, in use, was wrong by more
+//!   than `step-threshold`: `by` (int64, ns, positive where it jumped ahead), `held-for` (int64, ns: a clock
+//!   that was ahead stands still until its time has come)
+//! - progress messages of code `sync`, once a second while waiting, that say what is waited for
+//! - a warning where the time scale becomes another one or the source of time unusable
+//!
+//! # Statistics
+//! The property `stats` is a structure `application/x-swsync-clock-stats`. Times are int64 in nanoseconds,
+//! -1 where unknown; counts are uint64.
+//!
+//! | fields | of |
+//! | --- | --- |
+//! | `state`, `synced`, `since` (CLOCK_MONOTONIC), `rig-time`, `offset`, `uncertainty` (1 sigma), `asymmetry-bound`, `skew-ppm` (double), `last-round-trip` | every clock |
+//! | `leader`, `leader-uncertainty`, `last-error`, `steps`, `unusable` | one that follows |
+//! | `leader-address`, `leader-stratum` (uint), `leader-changes`, `local-address`, `interface`, `waiting-for` (`leader`, `response`, `sync`, `leader-again`, `nothing`), `transmit-timestamps`, `receive-timestamps` (`kernel`, `user-space`, `none`), `poll-interval`, `authenticated`, `requests`, `responses`, `responses-interleaved`, `lost`, `duplicates`, `bogus`, `bad-mac`, `implausible`, `refusals`, `resets`, `slewed`, `least-round-trip`, `mean-round-trip` (of the last 64) | a client of `source=rig` or `ntp` |
+//! | `readings` | `source=ptp` and `system` |
+//! | `ptp-updates`, `ptp-path-delay` | `source=ptp` |
+//! | `served-requests`, `served-responses`, `served-clients` (addresses in the last minute), `served-interleaved`, `served-unsynchronized`, `served-limited`, `served-unauthenticated`, `served-malformed`, `served-transmit-timestamps`, `served-receive-timestamps` | a leader |
 
 mod imp;
+mod ptp;
+mod service;
+mod settings;
+mod status;
+mod wait;
 
 use gst::glib;
 use gst::prelude::*;
@@ -38,6 +82,28 @@ pub enum Role {
     Leader,
 }
 
+/// Where time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncSource")]
+pub enum Source {
+    /// The rig's own time service.
+    #[default]
+    #[enum_value(name = "Rig: the rig's own time service", nick = "rig")]
+    Rig,
+    /// An NTP server.
+    #[enum_value(name = "NTP: the NTP server that `leader` names", nick = "ntp")]
+    Ntp,
+    /// The PTP grandmaster of the network.
+    #[enum_value(name = "PTP: the grandmaster of `ptp-domain`", nick = "ptp")]
+    Ptp,
+    /// This device's wall clock, kept by others.
+    #[enum_value(
+        name = "System: CLOCK_REALTIME, kept by chrony, ptp4l with phc2sys, or the like",
+        nick = "system"
+    )]
+    System,
+}
+
 /// How exchanges become an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncEstimator")]
@@ -56,6 +122,8 @@ pub enum Estimator {
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Role::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    Source::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    status::ClockState::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     Estimator::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(Some(plugin), "swsyncclock", gst::Rank::NONE, SwsyncClockElement::static_type())
 }

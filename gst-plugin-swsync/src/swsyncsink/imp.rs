@@ -1,4 +1,4 @@
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
@@ -18,6 +18,7 @@ use super::shoot;
 use super::station::{Held, Station, Writer};
 use crate::caps::{extension_of, grid_of};
 use crate::clock::{rig_time, status_of};
+use crate::lock::lock;
 use crate::meta;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -79,11 +80,6 @@ struct Format {
 pub struct SwsyncSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is replaced as a whole, so a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]

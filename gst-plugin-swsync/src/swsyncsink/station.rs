@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use swsync_rig::control::{DeviceHandler, Reply};
 use swsync_rig::files::{Location, append_to_manifest, write_whole};
 
 use crate::clock::status_of;
+use crate::lock::lock;
 
 /// How often the desk looks for orders that nothing will come of any more.
 const TICK: Duration = Duration::from_millis(200);
@@ -250,9 +251,4 @@ impl DeviceHandler for Station {
     fn handle_duplicate(&self, error: &swsync_rig::control::ControlError) {
         tracing::error!(%error, "left the rig");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The desk is whole after each call, so a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

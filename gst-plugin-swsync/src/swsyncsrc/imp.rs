@@ -1,4 +1,4 @@
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
@@ -19,6 +19,7 @@ use crate::camera::simulated::SimulatedCamera;
 use crate::camera::{Camera, CameraError, Wakeup};
 use crate::caps::grid_of;
 use crate::clock::{SensorTimeBridge, SwsyncClock, clock_time};
+use crate::lock::lock;
 use crate::meta;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -79,11 +80,6 @@ pub struct SwsyncSrc {
     observed: Mutex<Observed>,
     sleeper: Mailbox<()>,
     pauses: Mutex<Pauses>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is replaced as a whole, so a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]

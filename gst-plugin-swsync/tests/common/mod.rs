@@ -132,7 +132,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A leader on loopback, at a port of the system's choice, and where it is.
 pub fn leader() -> (Pipeline, SocketAddr) {
-    let pipeline = Pipeline::launch("swsyncclock name=c role=leader bind-address=127.0.0.1 port=0");
+    let pipeline = Pipeline::launch(LEADER);
     pipeline.reach(gst::State::Playing);
     let address: Option<String> = pipeline.element("c").property("address");
     (pipeline, address.expect("a started leader has one").parse().unwrap())

@@ -1,0 +1,572 @@
+//! What `swsyncclock`'s properties set, and what they become.
+
+use std::net::{IpAddr, SocketAddr};
+
+use gst::glib;
+use gst::prelude::*;
+use swsync_core::estimate::{EstimatorConfig, Method};
+use swsync_core::name::Name;
+use swsync_core::ntp::{Key, Keys, rig_id};
+use swsync_core::sync::ClientConfig;
+use swsync_core::time::{Skew, Span};
+use swsync_rig::control::{DEFAULT_RIG, RigConfig};
+use swsync_rig::time::DEFAULT_PORT;
+
+use super::{Estimator, Role, Source};
+
+const DEFAULT_BIND: &str = "0.0.0.0";
+const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
+const DEFAULT_BURST: u32 = 300;
+const DEFAULT_MAX_SLEW_PPM: u32 = 500;
+const DEFAULT_STEP_THRESHOLD: gst::ClockTime = gst::ClockTime::from_mseconds(10);
+const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
+const DEFAULT_KEY_ID: u32 = 1;
+/// The port of NTP servers (RFC 5905 section 16).
+const NTP_PORT: u16 = 123;
+
+/// A copy is taken on the way to PAUSED.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub role: Role,
+    pub source: Source,
+    pub leader: Option<String>,
+    pub bind_address: String,
+    pub port: u16,
+    pub announce: bool,
+    pub rig: String,
+    pub listen: Option<String>,
+    pub connect: Option<String>,
+    pub wait_sync: bool,
+    pub sync_timeout: gst::ClockTime,
+    pub burst: u32,
+    pub estimator: Estimator,
+    pub threshold: gst::ClockTime,
+    pub interleaved: bool,
+    pub accuracy: gst::ClockTime,
+    pub max_slew_ppm: u32,
+    pub step_threshold: gst::ClockTime,
+    pub key: Option<String>,
+    pub key_file: Option<String>,
+    pub key_id: u32,
+    pub ptp_domain: u32,
+    pub ptp_interfaces: Option<String>,
+    pub net_time_provider: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            role: Role::default(),
+            source: Source::default(),
+            leader: None,
+            bind_address: DEFAULT_BIND.into(),
+            port: DEFAULT_PORT,
+            announce: true,
+            rig: DEFAULT_RIG.into(),
+            listen: None,
+            connect: None,
+            wait_sync: true,
+            sync_timeout: DEFAULT_SYNC_TIMEOUT,
+            burst: DEFAULT_BURST,
+            estimator: Estimator::default(),
+            threshold: gst::ClockTime::ZERO,
+            interleaved: true,
+            accuracy: DEFAULT_ACCURACY,
+            max_slew_ppm: DEFAULT_MAX_SLEW_PPM,
+            step_threshold: DEFAULT_STEP_THRESHOLD,
+            key: None,
+            key_file: None,
+            key_id: DEFAULT_KEY_ID,
+            ptp_domain: 0,
+            ptp_interfaces: None,
+            net_time_provider: 0,
+        }
+    }
+}
+
+impl Settings {
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        let mut properties = source_properties();
+        properties.extend(network_properties());
+        properties.extend(rig_properties());
+        properties.extend(sync_properties());
+        properties.extend(estimate_properties());
+        properties.extend(key_properties());
+        properties
+    }
+
+    /// Sets the property `name`. The types are those of the ParamSpecs, which GObject has checked.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        let text = || value.get::<Option<String>>().expect("checked");
+        let number = || value.get::<u32>().expect("checked");
+        let flag = || value.get::<bool>().expect("checked");
+        let time = || gst::ClockTime::from_nseconds(value.get().expect("checked"));
+        let port = || u16::try_from(number()).expect("the ParamSpec's range is a port's");
+        match name {
+            "role" => self.role = value.get().expect("checked"),
+            "source" => self.source = value.get().expect("checked"),
+            "leader" => self.leader = text(),
+            "bind-address" => self.bind_address = text().unwrap_or_else(|| DEFAULT_BIND.into()),
+            "port" => self.port = port(),
+            "announce" => self.announce = flag(),
+            "rig" => self.rig = text().unwrap_or_else(|| DEFAULT_RIG.into()),
+            "listen" => self.listen = text(),
+            "connect" => self.connect = text(),
+            "wait-sync" => self.wait_sync = flag(),
+            "sync-timeout" => self.sync_timeout = time(),
+            "burst" => self.burst = number(),
+            "estimator" => self.estimator = value.get().expect("checked"),
+            "threshold" => self.threshold = time(),
+            "interleaved" => self.interleaved = flag(),
+            "accuracy" => self.accuracy = time(),
+            "max-slew-ppm" => self.max_slew_ppm = number(),
+            "step-threshold" => self.step_threshold = time(),
+            "key" => self.key = text(),
+            "key-file" => self.key_file = text(),
+            "key-id" => self.key_id = number(),
+            "ptp-domain" => self.ptp_domain = number(),
+            "ptp-interfaces" => self.ptp_interfaces = text(),
+            "net-time-provider" => self.net_time_provider = port(),
+            name => unreachable!("no property {name}"),
+        }
+    }
+
+    /// The property `name`; `None`: it is not one of the settings.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "role" => self.role.to_value(),
+            "source" => self.source.to_value(),
+            "leader" => self.leader.to_value(),
+            "bind-address" => self.bind_address.to_value(),
+            "port" => u32::from(self.port).to_value(),
+            "announce" => self.announce.to_value(),
+            "rig" => self.rig.to_value(),
+            "listen" => self.listen.to_value(),
+            "connect" => self.connect.to_value(),
+            "wait-sync" => self.wait_sync.to_value(),
+            "sync-timeout" => self.sync_timeout.nseconds().to_value(),
+            "burst" => self.burst.to_value(),
+            "estimator" => self.estimator.to_value(),
+            "threshold" => self.threshold.nseconds().to_value(),
+            "interleaved" => self.interleaved.to_value(),
+            "accuracy" => self.accuracy.nseconds().to_value(),
+            "max-slew-ppm" => self.max_slew_ppm.to_value(),
+            "step-threshold" => self.step_threshold.nseconds().to_value(),
+            "key" => self.key.to_value(),
+            "key-file" => self.key_file.to_value(),
+            "key-id" => self.key_id.to_value(),
+            "ptp-domain" => self.ptp_domain.to_value(),
+            "ptp-interfaces" => self.ptp_interfaces.to_value(),
+            "net-time-provider" => u32::from(self.net_time_provider).to_value(),
+            _ => return None,
+        })
+    }
+}
+
+fn text(name: &'static str, nick: &str, blurb: &str, default: Option<&str>) -> glib::ParamSpec {
+    glib::ParamSpecString::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .default_value(default)
+        .mutable_ready()
+        .build()
+}
+
+fn number(
+    name: &'static str,
+    nick: &str,
+    blurb: &str,
+    range: std::ops::RangeInclusive<u32>,
+    default: u32,
+) -> glib::ParamSpec {
+    glib::ParamSpecUInt::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .minimum(*range.start())
+        .maximum(*range.end())
+        .default_value(default)
+        .mutable_ready()
+        .build()
+}
+
+/// A property in nanoseconds.
+fn time(name: &'static str, nick: &str, blurb: &str, default: gst::ClockTime) -> glib::ParamSpec {
+    glib::ParamSpecUInt64::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .maximum(i64::MAX.unsigned_abs())
+        .default_value(default.nseconds())
+        .mutable_ready()
+        .build()
+}
+
+fn flag(name: &'static str, nick: &str, blurb: &str, default: bool) -> glib::ParamSpec {
+    glib::ParamSpecBoolean::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .default_value(default)
+        .mutable_ready()
+        .build()
+}
+
+fn source_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecEnum::builder::<Role>("role")
+            .nick("Role")
+            .blurb("Whether this device defines rig time or follows the device that does")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<Source>("source")
+            .nick("Source")
+            .blurb("Where time comes from: a client follows it, a leader defines rig time by it (rig: its own clock)")
+            .mutable_ready()
+            .build(),
+        text(
+            "leader",
+            "Leader",
+            "Where the time server is, host[:port], several separated by commas are tried in turn; source=rig takes the leader that announces itself in the rig if not set",
+            None,
+        ),
+        number("ptp-domain", "PTP domain", "PTP domain to follow with source=ptp", 0..=255, 0),
+        text(
+            "ptp-interfaces",
+            "PTP interfaces",
+            "Network interfaces of source=ptp, separated by commas; all of them if not set. One choice per process: the first counts",
+            None,
+        ),
+    ]
+}
+
+fn network_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        text(
+            "bind-address",
+            "Bind address",
+            "IP address of the interface on which time is served; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4",
+            Some(DEFAULT_BIND),
+        ),
+        number(
+            "port",
+            "Port",
+            "UDP port on which a leader serves time; 0 is any free one",
+            0..=65_535,
+            u32::from(DEFAULT_PORT),
+        ),
+        number(
+            "net-time-provider",
+            "Net time provider",
+            "UDP port on which this clock is offered to plain GstNetClientClock users besides; 0 is off",
+            0..=65_535,
+            0,
+        ),
+    ]
+}
+
+fn rig_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        text(
+            "rig",
+            "Rig",
+            "Name of the rig in which a leader announces its time service, and a client without `leader` looks for it",
+            Some(DEFAULT_RIG),
+        ),
+        flag(
+            "announce",
+            "Announce",
+            "Whether a leader announces its time service in the rig; one on loopback only if `listen` or `connect` is set",
+            true,
+        ),
+        text(
+            "listen",
+            "Listen",
+            "Zenoh endpoints where other devices can connect, separated by commas, as in swsyncsink",
+            None,
+        ),
+        text(
+            "connect",
+            "Connect",
+            "Zenoh endpoints of other devices to connect to, separated by commas, as in swsyncsink",
+            None,
+        ),
+    ]
+}
+
+fn sync_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        flag(
+            "wait-sync",
+            "Wait for sync",
+            "Whether PAUSED is reached only when the clock is synced; if not, the application waits, with gst_clock_wait_for_sync or for the message",
+            true,
+        ),
+        time(
+            "sync-timeout",
+            "Sync timeout",
+            "Longest wait for synchronization on the way to PAUSED before failing, in nanoseconds",
+            DEFAULT_SYNC_TIMEOUT,
+        ),
+        number(
+            "max-slew-ppm",
+            "Maximum slew",
+            "Bound of the rate at which the synced clock is corrected, in parts per million",
+            1..=100_000,
+            DEFAULT_MAX_SLEW_PPM,
+        ),
+        time(
+            "step-threshold",
+            "Step threshold",
+            "Error from which the synced clock is stepped rather than slewed, in nanoseconds; 0 never steps",
+            DEFAULT_STEP_THRESHOLD,
+        ),
+    ]
+}
+
+fn estimate_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        number(
+            "burst",
+            "Burst",
+            "Exchanges with the leader before the clock counts as synced (the paper's K)",
+            1..=100_000,
+            DEFAULT_BURST,
+        ),
+        glib::ParamSpecEnum::builder::<Estimator>("estimator")
+            .nick("Estimator")
+            .blurb("How exchanges with the leader become an estimate of offset and skew")
+            .mutable_ready()
+            .build(),
+        time(
+            "threshold",
+            "Threshold",
+            "Round trip below which estimator=min has settled and above which estimator=mean leaves an exchange out, in nanoseconds; 0 is none",
+            gst::ClockTime::ZERO,
+        ),
+        flag(
+            "interleaved",
+            "Interleaved",
+            "Whether to use NTP's interleaved mode (RFC 9769), in which the server tells when its last response really left",
+            true,
+        ),
+        time(
+            "accuracy",
+            "Accuracy",
+            "Uncertainty to keep the clock within: the leader is asked as rarely as that allows, in nanoseconds",
+            DEFAULT_ACCURACY,
+        ),
+    ]
+}
+
+fn key_properties() -> Vec<glib::ParamSpec> {
+    vec![
+        text(
+            "key",
+            "Key",
+            "Secret that authenticates time (AES-CMAC, RFC 8573): 16 or 32 bytes, as HEX:digits or as they are; `key-file` keeps it off the command line",
+            None,
+        ),
+        text(
+            "key-file",
+            "Key file",
+            "File of secrets that authenticate time, in the form of chrony's: lines of ID TYPE SECRET",
+            None,
+        ),
+        number(
+            "key-id",
+            "Key id",
+            "Id of the key that a client uses, and of `key`",
+            1..=u32::MAX,
+            DEFAULT_KEY_ID,
+        ),
+    ]
+}
+
+/// A setting that cannot work: what, and what would.
+fn wrong(what: &str) -> gst::ErrorMessage {
+    gst::error_msg!(gst::LibraryError::Settings, ("{what}"))
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    let items = text.unwrap_or_default().split(',').map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+impl Settings {
+    /// The servers' addresses, each with a port. Empty: none is named.
+    pub fn servers(&self) -> Vec<String> {
+        let port = if self.source == Source::Ntp { NTP_PORT } else { DEFAULT_PORT };
+        let with_port = |host: String| {
+            let bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+            match (bare_v6, host.starts_with('[') && host.ends_with(']'), host.contains(':')) {
+                (true, _, _) => format!("[{host}]:{port}"),
+                (false, false, true) => host,
+                (false, true, _) | (false, false, false) => format!("{host}:{port}"),
+            }
+        };
+        list(self.leader.as_deref()).into_iter().map(with_port).collect()
+    }
+
+    /// Where time is served.
+    pub fn address(&self) -> Result<SocketAddr, gst::ErrorMessage> {
+        Ok(SocketAddr::new(self.ip()?, self.port))
+    }
+
+    pub fn ip(&self) -> Result<IpAddr, gst::ErrorMessage> {
+        let address = &self.bind_address;
+        address.parse().map_err(|_| wrong(&format!("bind-address={address} is no IP address")))
+    }
+
+    /// Whether a time service at `ip` is announced. One on loopback means nothing to other devices, unless
+    /// `listen` and `connect` say where the rig is.
+    pub fn is_announced(&self, ip: IpAddr) -> bool {
+        let placed = self.listen.is_some() || self.connect.is_some();
+        self.announce && (!ip.is_loopback() || placed)
+    }
+
+    pub fn ptp_interfaces(&self) -> Vec<String> {
+        list(self.ptp_interfaces.as_deref())
+    }
+
+    pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
+        Ok(RigConfig {
+            rig: Name::new(self.rig.clone()).map_err(|error| wrong(&format!("rig: {error}")))?,
+            listen: list(self.listen.as_deref()),
+            connect: list(self.connect.as_deref()),
+        })
+    }
+
+    pub fn estimator_config(&self) -> EstimatorConfig {
+        EstimatorConfig {
+            method: match self.estimator {
+                Estimator::Track => Method::Track,
+                Estimator::Mean => Method::Mean,
+                Estimator::Min => Method::Min,
+            },
+            window: usize::try_from(self.burst).expect("32 bits fit"),
+            threshold: (!self.threshold.is_zero()).then(|| span(self.threshold)),
+        }
+    }
+
+    pub fn max_slew(&self) -> Skew {
+        Skew::from_ppm(f64::from(self.max_slew_ppm))
+    }
+
+    /// The error from which the synced clock is stepped.
+    pub fn step_threshold(&self) -> Span {
+        if self.step_threshold.is_zero() { Span::MAX } else { span(self.step_threshold) }
+    }
+
+    /// How a client behaves that asks servers.
+    pub fn client_config(&self) -> Result<ClientConfig, gst::ErrorMessage> {
+        Ok(ClientConfig {
+            estimator: self.estimator_config(),
+            burst: self.burst,
+            max_slew: self.max_slew(),
+            step_threshold: self.step_threshold(),
+            accuracy: span(self.accuracy),
+            interleaved: self.interleaved,
+            rig: match self.source {
+                Source::Rig => rig_id(&self.rig),
+                Source::Ntp | Source::Ptp | Source::System => 0,
+            },
+            key: self.client_key()?,
+            ..ClientConfig::default()
+        })
+    }
+
+    /// The secrets of `key` and `key-file`.
+    pub fn keys(&self) -> Result<Keys, gst::ErrorMessage> {
+        let mut text = String::new();
+        if let Some(path) = &self.key_file {
+            text = std::fs::read_to_string(path).map_err(|error| {
+                gst::error_msg!(
+                    gst::ResourceError::OpenRead,
+                    ("key-file={path} cannot be read: {error}"),
+                    ["It holds lines of ID TYPE SECRET, and must be readable by this user."]
+                )
+            })?;
+        }
+        if let Some(key) = &self.key {
+            let digits = key.strip_prefix("HEX:").map_or(key.len(), |digits| digits.len() / 2);
+            let cipher = if digits > 16 { "AES256" } else { "AES128" };
+            text.push_str(&format!("\n{} {cipher} {key}", self.key_id));
+        }
+        Keys::parse(&text).map_err(|error| wrong(&error.to_string()))
+    }
+
+    /// What is sought, in words.
+    pub fn sought(&self) -> String {
+        match (self.source, &self.leader) {
+            (Source::Rig, None) => format!("the leader of rig {}", self.rig),
+            (Source::Rig, Some(leader)) => format!("the leader at {leader}"),
+            (Source::Ntp, leader) => format!("the NTP server {}", leader.as_deref().unwrap_or_default()),
+            (Source::Ptp, _) => format!("the PTP grandmaster of domain {}", self.ptp_domain),
+            (Source::System, _) => "the system's clock to be in sync".into(),
+        }
+    }
+
+    /// The key that a client uses; `None`: none.
+    pub fn client_key(&self) -> Result<Option<Key>, gst::ErrorMessage> {
+        let keys = self.keys()?;
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let found = keys.get(self.key_id).cloned();
+        found.map(Some).ok_or_else(|| wrong(&format!("there is no key with key-id={}", self.key_id)))
+    }
+}
+
+fn span(time: gst::ClockTime) -> Span {
+    Span::from_nanos(i64::try_from(time.nseconds()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(leader: &str, source: Source) -> Vec<String> {
+        Settings { leader: Some(leader.into()), source, ..Settings::default() }.servers()
+    }
+
+    #[test]
+    fn servers_get_the_default_port_of_their_source() {
+        let leaders = |leader| servers(leader, Source::Rig);
+        assert_eq!(leaders("pi0.local"), ["pi0.local:11123"]);
+        assert_eq!(leaders("pi0:5, 10.0.0.1,"), ["pi0:5", "10.0.0.1:11123"]);
+        assert_eq!(leaders("fe80::1"), ["[fe80::1]:11123"]);
+        assert_eq!(leaders("[::1]:7,[::1]"), ["[::1]:7", "[::1]:11123"]);
+        assert_eq!(servers("pool, other:1123", Source::Ntp), ["pool:123", "other:1123"]);
+        assert!(Settings::default().servers().is_empty());
+    }
+
+    fn with_key(key: &str, key_id: u32) -> Settings {
+        Settings { key: Some(key.into()), key_id, ..Settings::default() }
+    }
+
+    #[test]
+    fn a_key_is_of_the_length_of_its_cipher() {
+        gst::init().unwrap();
+        let hex = |bytes: usize| format!("HEX:{}", "5a".repeat(bytes));
+        for good in [hex(16), hex(32), "sixteen-letters.".into()] {
+            let key = with_key(&good, 7).client_key().unwrap().unwrap();
+            assert_eq!(key.id(), 7);
+        }
+        for bad in [hex(15), hex(17), "HEX:xyz".into(), "short".into()] {
+            assert!(with_key(&bad, 7).client_key().is_err(), "{bad}");
+        }
+        assert_eq!(Settings::default().client_key().unwrap(), None);
+    }
+
+    #[test]
+    fn a_key_file_is_chronys() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        std::fs::write(&path, format!("# of the studio\n12 AES128 HEX:{}\n", "0f".repeat(16))).unwrap();
+        let settings =
+            |key_id| Settings { key_file: Some(path.display().to_string()), key_id, ..Settings::default() };
+        assert_eq!(settings(12).client_key().unwrap().unwrap().id(), 12);
+        assert!(settings(13).client_key().is_err(), "no such key");
+        std::fs::remove_file(&path).unwrap();
+        assert!(settings(12).client_key().is_err(), "no such file");
+    }
+}

@@ -1,0 +1,131 @@
+//! Where `swsyncclock` can take its time from.
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::{Pipeline, leader};
+use gst::prelude::*;
+
+const KEY: &str = "HEX:000102030405060708090a0b0c0d0e0f";
+const OTHER_KEY: &str = "HEX:f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
+
+fn launch(properties: &str) -> Pipeline {
+    Pipeline::launch(&format!("swsyncclock name=c burst=20 {properties}"))
+}
+
+fn address(leader: &Pipeline) -> String {
+    leader.element("c").property::<Option<String>>("address").expect("a started leader has one")
+}
+
+fn stats(pipeline: &Pipeline) -> gst::Structure {
+    pipeline.element("c").property("stats")
+}
+
+fn assert_synced(pipeline: &Pipeline) {
+    pipeline.reach(gst::State::Paused);
+    assert!(pipeline.element("c").property::<bool>("synced"));
+}
+
+#[test]
+fn a_client_finds_the_leader_that_announces_itself() {
+    // Taken by nobody else just now.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let leader = launch(&format!(
+        "role=leader rig=discovery bind-address=127.0.0.1 port=0 listen=tcp/127.0.0.1:{port}"
+    ));
+    leader.reach(gst::State::Playing);
+    let client = launch(&format!("role=client rig=discovery connect=tcp/127.0.0.1:{port}"));
+    assert_synced(&client);
+    assert_eq!(stats(&client).get::<String>("leader-address").unwrap(), address(&leader));
+}
+
+#[test]
+fn nobody_to_be_found_is_said() {
+    let client = launch("role=client rig=lonely connect=tcp/127.0.0.1:9 sync-timeout=2000000000");
+    let error = client.try_reach(gst::State::Paused).unwrap_err();
+    for part in ["rig lonely", "role=leader", "leader=host[:port]"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn an_ntp_server_is_followed_and_served_on() {
+    let (leader, at) = leader();
+    let relay =
+        launch(&format!("role=leader source=ntp leader={at} announce=false bind-address=127.0.0.1 port=0"));
+    assert_synced(&relay);
+    let client = launch(&format!("role=client leader={}", address(&relay)));
+    assert_synced(&client);
+    assert_eq!(stats(&client).get::<u32>("leader-stratum").unwrap(), 2);
+    assert!(stats(&relay).get::<u64>("served-responses").unwrap() > 0);
+    assert!(stats(&leader).get::<u64>("served-clients").unwrap() > 0);
+}
+
+#[test]
+fn keys_have_to_be_the_same() {
+    let leader = launch(&format!("role=leader bind-address=127.0.0.1 port=0 key={KEY}"));
+    leader.reach(gst::State::Paused);
+    let at = address(&leader);
+    let friend = launch(&format!("role=client leader={at} key={KEY}"));
+    assert_synced(&friend);
+    assert!(stats(&friend).get::<bool>("authenticated").unwrap());
+    for stranger in [String::new(), format!("key={OTHER_KEY}"), format!("key={KEY} key-id=2")] {
+        let client = launch(&format!("role=client leader={at} sync-timeout=1000000000 {stranger}"));
+        let error = client.try_reach(gst::State::Paused).unwrap_err();
+        println!("{error}");
+        assert!(error.contains("key"), "{stranger}: {error}");
+    }
+}
+
+#[test]
+fn the_systems_clock_is_followed_where_somebody_keeps_it() {
+    let client = launch("role=client source=system sync-timeout=3000000000");
+    if let Err(error) = client.try_reach(gst::State::Paused) {
+        // Then nobody keeps this machine's clock, and that is what it says.
+        for part in ["chrony", "STA_UNSYNC"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        return;
+    }
+    let wall = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let rig = i64::try_from(client.element("c").provide_clock().unwrap().time().nseconds()).unwrap();
+    assert!((rig - wall).abs() < 1_000_000_000, "{rig} {wall}");
+}
+
+#[test]
+fn stats_have_what_an_operator_asks_for() {
+    let (leader, at) = leader();
+    let client = launch(&format!("role=client leader={at}"));
+    assert_synced(&client);
+    let stats = stats(&client);
+    assert_eq!(stats.name(), "application/x-swsync-clock-stats");
+    assert_eq!(stats.get::<String>("state").unwrap(), "synced");
+    for (field, least) in [
+        ("since", 1),
+        ("rig-time", 1_600_000_000_000_000_000),
+        ("uncertainty", 0),
+        ("asymmetry-bound", 1),
+        ("last-round-trip", 1),
+        ("least-round-trip", 1),
+        ("mean-round-trip", 1),
+        ("poll-interval", 1),
+        ("slewed", 0),
+        ("leader-uncertainty", 0),
+    ] {
+        let value = stats.get::<i64>(field).unwrap_or_else(|error| panic!("{field}: {error}"));
+        assert!(value >= least, "{field}: {value}");
+    }
+    for field in ["requests", "responses"] {
+        assert!(stats.get::<u64>(field).unwrap() >= 20, "{field}: {stats}");
+    }
+    assert_eq!(stats.get::<String>("interface").unwrap(), "lo");
+    assert_eq!(stats.get::<String>("receive-timestamps").unwrap(), "kernel");
+    let bound: i64 = client.element("c").property("asymmetry-bound");
+    assert!(bound > 0, "{bound}");
+    // A stopped element has none; a leader knows the time by definition.
+    let of_leader: gst::Structure = leader.element("c").property("stats");
+    assert_eq!(of_leader.get::<i64>("asymmetry-bound").unwrap(), 0);
+    client.reach(gst::State::Null);
+    assert!(client.element("c").property::<Option<gst::Structure>>("stats").is_none());
+}
