@@ -540,3 +540,29 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transition_is_as_intended() {
+        let (good, poor) = (Event::Estimate { good: true }, Event::Estimate { good: false });
+        for (state, event, next) in [
+            (State::Unsynced, poor, State::Acquiring),
+            (State::Unsynced, good, State::Synced),
+            (State::Unsynced, Event::Lost, State::Unsynced),
+            (State::Acquiring, poor, State::Acquiring),
+            (State::Acquiring, good, State::Synced),
+            (State::Acquiring, Event::Lost, State::Acquiring),
+            (State::Synced, poor, State::Synced),
+            (State::Synced, good, State::Synced),
+            (State::Synced, Event::Lost, State::Holdover),
+            (State::Holdover, poor, State::Holdover),
+            (State::Holdover, good, State::Synced),
+            (State::Holdover, Event::Lost, State::Holdover),
+        ] {
+            assert_eq!(state.on(event), next, "{state:?} {event:?}");
+        }
+    }
+}

@@ -1,17 +1,21 @@
 //! When to ask: a burst to learn the time quickly, then ever more slowly, as the accuracy allows.
+//!
+//! Constants without a source are chosen, and simulated over the links of `swsync-sim`.
 
 use super::ClientConfig;
 use crate::clock::ClockEstimate;
 use crate::time::{Local, Span, Timestamp};
 
-/// Requests of a burst under way at most.
+/// Requests of a burst under way at most: enough to keep the pace at a round trip of 24 ms, few enough not
+/// to queue behind one another.
 const WINDOW: usize = 8;
 /// In a burst the next request goes out when a response has come or this time has passed: the paper's
 /// mean round trip. 300 of them fit into a second.
 const BURST_INTERVAL: Span = Span::from_millis(3);
 /// Shortest pause between requests of a burst: spreads the load when many clients start at once.
 const BURST_PAUSE: Span = Span::from_millis(1);
-/// Least time for which a request of a burst takes a place in the window, and how many round trips.
+/// For how long a request of a burst takes a place in the window: so many mean round trips, and at least
+/// this time, which one in 2000 round trips over the paper's link exceeds.
 const PATIENCE: Span = Span::from_millis(40);
 const PATIENCE_ROUND_TRIPS: i64 = 8;
 /// A burst over a long path ends after this time, if it had [`ENOUGH`] exchanges.
@@ -19,13 +23,15 @@ const LONGEST_BURST: Span = Span::from_secs(5);
 const ENOUGH: u32 = 8;
 /// Exchanges of a burst that freshens up an estimate.
 pub(super) const SHORT_BURST: u32 = 32;
-/// After a burst of 300 the interval is the elapsed time by 80, and the less the shorter the burst.
+/// After a burst of 300 the interval is the elapsed time by 80, so it doubles every 55 requests; after a
+/// shorter one it grows faster in proportion.
 const TAPER: f64 = 80.0 / 300.0;
 /// First and longest pause when nobody answers.
 const FIRST_CALL: Span = Span::from_millis(25);
 const FIRST_CALL_IN_HOLDOVER: Span = Span::from_millis(125);
 const LONGEST_CALL: Span = Span::from_secs(1);
-/// At slow polls a request that is not answered within this time is repeated.
+/// At slow polls a request that is not answered within this time is repeated, so that silence is noticed
+/// as soon as at fast ones.
 const REPEAT: Span = Span::from_millis(500);
 /// Longest interval that a server can impose by RATE, and how many responses without one halve it.
 const LONGEST_FLOOR: Span = Span::from_secs(16);
