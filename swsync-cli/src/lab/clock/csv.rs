@@ -172,6 +172,21 @@ fn shown(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_rows_or_an_error(bytes: Vec<u8>, whole in proptest::collection::vec(any::<[i64; 2]>(), 0..20)) {
+            let _ = rows(&bytes);
+            let mut text = format!("{}\n", TRUTH.join(",")).into_bytes();
+            for [t3, offset] in &whole {
+                text.extend(format!("{t3},{offset}\n").bytes());
+            }
+            prop_assert_eq!(rows(&text), Ok(whole));
+            text.extend(bytes);
+            let _ = rows(&text);
+        }
+    }
 
     fn rows(text: &[u8]) -> Result<Vec<[i64; 2]>, String> {
         let mut rows = Rows::new(text, "x.csv", TRUTH);

@@ -65,6 +65,47 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use swsync_core::estimate::Exchange;
+    use swsync_core::time::Timestamp;
+
+    /// What a broken recorder, a stranger or a clock that steps may make of an exchange.
+    fn any_exchange() -> impl Strategy<Value = Exchange> {
+        let stamp = prop_oneof![
+            any::<i64>(),
+            Just(i64::MIN),
+            Just(i64::MAX),
+            -3_000_000_000_i64..3_000_000_000,
+            (0_i64..1000).prop_map(|k| k * 10_000_000),
+        ];
+        let odd = (stamp.clone(), stamp.clone(), stamp.clone(), stamp);
+        let plausible = (any::<i32>(), 0_i64..20_000_000, 0_i64..20_000_000).prop_map(|(t1, up, down)| {
+            let t1 = i64::from(t1) * 1_000;
+            (t1, t1 + up + 77, t1 + up + 99, t1 + up + down)
+        });
+        prop_oneof![1 => odd, 3 => plausible].prop_map(|(t1, t2, t3, t4)| Exchange {
+            t1: Timestamp::from_nanos(t1),
+            t2: Timestamp::from_nanos(t2),
+            t3: Timestamp::from_nanos(t3),
+            t4: Timestamp::from_nanos(t4),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_exchanges_make_a_filter_panic(exchanges in proptest::collection::vec(any_exchange(), 0..60)) {
+            for filter in Filter::value_variants() {
+                let mut estimator = filter.build();
+                for exchange in &exchanges {
+                    if let Some(estimate) = estimator.handle_exchange(exchange) {
+                        let uncertainty = estimate.uncertainty_at(exchange.t4);
+                        prop_assert!(!uncertainty.is_negative(), "{}: {estimate:?}", filter.name());
+                        prop_assert!(estimate.skew.as_ratio().is_finite(), "{}: {estimate:?}", filter.name());
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_are_the_command_lines() {
