@@ -122,13 +122,19 @@ impl ServerStatus {
         };
         // What the asymmetry of the path may add is within half the root delay, as in RFC 5905.
         let dispersion = upstream.root_dispersion + uncertainty * 3;
-        // By part of the id of the server that is followed.
+        // The reference's own name where one is followed, or else part of the id of the server.
         let server = |field: RigField| field.path.hops().last().copied().unwrap_or(field.leader);
-        let id = upstream.field.map_or(0, server).to_be_bytes();
+        let reference_id = match upstream.stratum {
+            0 => upstream.reference_id,
+            _ => {
+                let id = upstream.field.map_or(0, server).to_be_bytes();
+                [id[4], id[5], id[6], id[7]]
+            }
+        };
         Self {
             leap: 0,
             stratum,
-            reference_id: [id[4], id[5], id[6], id[7]],
+            reference_id,
             reference: update.map.rig_at(update.estimate.at),
             root_delay: NtpShort::from_span(upstream.root_delay + update.estimate.least_delay),
             root_dispersion: NtpShort::from_span(dispersion),

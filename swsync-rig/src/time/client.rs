@@ -29,8 +29,9 @@ const SILENT_REQUESTS: u32 = 4;
 const SILENCE: Span = Span::from_secs(2);
 /// Least time between two attempts: what fails at once must not spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A server that denies access is not asked again for so long, unless there is no other.
-const DENIED: Span = Span::from_secs(300);
+/// A server that denies access is left alone for so long. Chosen: rare enough for it, and soon enough for
+/// somebody who is just putting its configuration right.
+const DENIED: Span = Span::from_secs(10);
 
 /// Whom to follow, and how.
 #[derive(Debug, Clone)]
@@ -221,14 +222,12 @@ impl Follower {
     async fn ask_in_turn(&mut self, candidates: &[Candidate], patience: Span) -> Outcome {
         let now = self.now();
         self.denied.retain(|(_, until)| *until > now);
+        // The only one has all the time; looking it up again costs as much as waiting.
+        let patience = if candidates.len() == 1 { LONGEST_PATIENCE } else { patience };
         for candidate in candidates {
-            let denies = |address| self.denied.iter().any(|(denied, _)| *denied == address);
-            let others = candidates.iter().any(|other| !denies(other.address));
-            if denies(candidate.address) && others {
+            if self.denied.iter().any(|(denied, _)| *denied == candidate.address) {
                 continue;
             }
-            // The only one has all the time; looking it up again costs as much as waiting.
-            let patience = if candidates.len() == 1 { LONGEST_PATIENCE } else { patience };
             if self.ask(candidate, patience, candidates.len() > 1).await == Outcome::Heard {
                 return Outcome::Heard;
             }
@@ -272,7 +271,7 @@ impl Follower {
                 },
                 () = tokio::time::sleep(pause) => self.client.handle_timeout(device.now()),
             };
-            self.carry_out(&mut asking, others);
+            self.carry_out(&mut asking);
         }
         if asking.heard { Outcome::Heard } else { Outcome::Silent }
     }
@@ -295,12 +294,12 @@ impl Follower {
         }
     }
 
-    fn carry_out(&mut self, asking: &mut Asking, others: bool) {
+    fn carry_out(&mut self, asking: &mut Asking) {
         while let Some(action) = self.client.poll_action() {
             match action {
                 Action::Send { datagram, token } => self.send(asking, &datagram, token),
                 Action::Publish(update) => self.publisher.publish(update),
-                Action::Refused(refusal) => self.handle_refusal(asking, refusal, others),
+                Action::Refused(refusal) => self.handle_refusal(asking, refusal),
             }
         }
         self.update_stats(Some(asking));
@@ -317,13 +316,13 @@ impl Follower {
         *requests += 1;
     }
 
-    fn handle_refusal(&mut self, asking: &mut Asking, refusal: Refusal, others: bool) {
+    fn handle_refusal(&mut self, asking: &mut Asking, refusal: Refusal) {
         self.fail(format!("{}: {refusal}", asking.address));
         (self.publisher.on_event)(ClockEvent::Refused { address: asking.address, refusal });
         if let Refusal::Kiss(_) = refusal {
             let until = self.now() + DENIED;
             self.denied.push((asking.address, until));
-            asking.dead = others;
+            asking.dead = true;
         }
     }
 

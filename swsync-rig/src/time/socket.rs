@@ -371,3 +371,92 @@ fn wall_time(stamps: &Timestamps) -> Option<Timestamp<Realtime>> {
     let (secs, nanos) = (stamps.system.tv_sec(), stamps.system.tv_nsec());
     (secs != 0).then(|| Timestamp::ZERO + Span::from_secs(secs) + Span::from_nanos(nanos))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::runtime;
+
+    fn socket(address: &str) -> StampedSocket<u32> {
+        StampedSocket::bind(address.parse().unwrap(), Arc::new(DeviceClock::real())).unwrap()
+    }
+
+    /// What was sent and came, in the order that it was told.
+    async fn next(socket: &mut StampedSocket<u32>) -> (Option<u32>, Stamp) {
+        match socket.next(&mut [0; 64]).await.unwrap() {
+            Event::Sent { token, stamp } => (Some(token), stamp),
+            Event::Received(received) => (None, received.stamp),
+        }
+    }
+
+    #[test]
+    fn the_kernel_stamps_both_ways() {
+        runtime().unwrap().block_on(async {
+            for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+                let mut socket = socket(address);
+                let port = socket.local_addr().unwrap().port();
+                let to =
+                    if address == "[::]:0" { "[::ffff:127.0.0.1]".into() } else { address.replace(":0", "") };
+                let to: SocketAddr = format!("{to}:{port}").parse().unwrap();
+                let before = socket.clock.now();
+                for token in 0..3 {
+                    socket.send_to(b"hello", to, None, token).unwrap();
+                    let (told, sent) = next(&mut socket).await;
+                    let (none, received) = next(&mut socket).await;
+                    assert_eq!((told, none), (Some(token), None));
+                    assert_eq!(sent.kind, StampKind::Kernel);
+                    // The first few that come may lack a stamp: the kernel begins late.
+                    if received.kind == StampKind::Kernel {
+                        assert!(
+                            before < sent.at && sent.at <= received.at,
+                            "{before:?} {sent:?} {received:?}"
+                        );
+                    }
+                }
+                assert_eq!(socket.kinds().sent, Some(StampKind::Kernel));
+            }
+        });
+    }
+
+    #[test]
+    fn without_the_kernels_stamps_user_space_stands_in_and_is_told() {
+        runtime().unwrap().block_on(async {
+            let mut socket = socket("127.0.0.1:0");
+            setsockopt(&socket.socket, sockopt::Timestamping, &TimestampingFlag::empty()).unwrap();
+            let to = socket.local_addr().unwrap();
+            let before = socket.clock.now();
+            socket.send_to(b"hello", to, None, 7).unwrap();
+            let (token, received) = next(&mut socket).await;
+            assert_eq!((token, received.kind), (None, StampKind::UserSpace));
+            // The transmit stamp is given up with the next thing that happens after a while.
+            let sent = loop {
+                socket.send_to(b"hello", to, None, 8).unwrap();
+                if let (Some(token), sent) = next(&mut socket).await {
+                    assert_eq!(token, 7);
+                    break sent;
+                }
+            };
+            assert_eq!(sent.kind, StampKind::UserSpace);
+            assert!(before <= sent.at && sent.at <= received.at, "{before:?} {sent:?} {received:?}");
+            let kinds = StampKinds { sent: Some(StampKind::UserSpace), received: Some(StampKind::UserSpace) };
+            assert_eq!(socket.kinds(), kinds);
+        });
+    }
+
+    #[test]
+    fn a_send_that_fails_does_not_mix_up_the_stamps() {
+        runtime().unwrap().block_on(async {
+            let mut socket = socket("127.0.0.1:0");
+            let to = socket.local_addr().unwrap();
+            let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            for token in 0..5 {
+                // Too long; to where the routes do not lead; and well.
+                socket.send_to(&[0; 70_000], to, None, 100).unwrap_err();
+                socket.send_to(b"hello", "[::1]:9".parse().unwrap(), None, 101).unwrap_err();
+                socket.send_to(b"hello", other.local_addr().unwrap(), None, token).unwrap();
+                let (told, stamp) = next(&mut socket).await;
+                assert_eq!((told, stamp.kind), (Some(token), StampKind::Kernel));
+            }
+        });
+    }
+}
