@@ -284,8 +284,7 @@ impl Client {
         };
         if let Some(refusal) = self.objection(&response) {
             self.requests.refuse(index);
-            self.counts.unusable += 1;
-            self.handle_unusable(refusal, received);
+            self.handle_unusable(refusal);
             return;
         }
         self.counts.interleaved += u64::from(interleaved);
@@ -514,21 +513,26 @@ impl Client {
 
     /// Kiss-o'-death (RFC 5905 section 7.4): RATE asks to slow down, the others to go away.
     fn handle_kiss(&mut self, code: [u8; 4], now: Timestamp<Local>) {
-        self.counts.kisses += 1;
         match &code {
-            b"RATE" => self.pacer.handle_rate(&self.config, now),
-            _ => {
+            b"RATE" => {
+                self.counts.kisses += 1;
+                self.pacer.handle_rate(&self.config, now);
+            }
+            b"DENY" | b"RSTR" => {
+                self.counts.kisses += 1;
                 self.pacer.handle_denial(now);
                 self.say(Refusal::Kiss(code));
             }
+            // No kiss: ntpd and chronyd say stratum 0, with INIT or nothing, as long as they do not know the time.
+            _ => self.handle_unusable(Refusal::Unsynchronized),
         }
     }
 
     /// The server answers, but cannot be followed: as if it were silent.
-    fn handle_unusable(&mut self, refusal: Refusal, now: Timestamp<Local>) {
+    fn handle_unusable(&mut self, refusal: Refusal) {
+        self.counts.unusable += 1;
         self.pacer.call(self.state == State::Holdover);
         self.say(refusal);
-        tracing::trace!(?now, "{refusal}");
     }
 
     /// Says why the server cannot be followed, once.

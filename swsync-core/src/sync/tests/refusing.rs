@@ -112,7 +112,9 @@ fn unusable_servers_are_not_followed_and_named() {
     let path = ntp::Path::new(&[8, 9]).unwrap();
     let field = |packet: &mut Packet| packet.rig.unwrap();
     type Change<'a> = &'a dyn Fn(&mut Packet);
-    let cases: [(Refusal, Change<'_>); 6] = [
+    let cases: [(Refusal, Change<'_>); 8] = [
+        (Refusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, *b"INIT")),
+        (Refusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, [0; 4])),
         (Refusal::Unsynchronized, &|packet| packet.leap = 3),
         (Refusal::Unsynchronized, &|packet| packet.stratum = 16),
         (Refusal::Unsynchronized, &|packet| packet.stratum = 200),
