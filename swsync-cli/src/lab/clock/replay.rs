@@ -191,7 +191,7 @@ impl Replay {
         for runner in &mut self.runners {
             runner.standing = runner.estimator.handle_exchange(exchange).or(runner.standing);
             if let (Some(Some(truth)), Some(estimate)) = (truth, &runner.standing) {
-                runner.samples.push(Sample::of(estimate, exchange.t4, truth));
+                runner.samples.push(Sample::of(self.exchanges - 1, estimate, exchange.t4, truth));
             }
         }
     }

@@ -15,6 +15,8 @@ const SYNCED_FOR: Span = Span::from_secs(1);
 /// An estimator's error after one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
+    /// Which exchange of the trace, from 0.
+    pub exchange: usize,
     /// When the response arrived.
     pub at: Timestamp<Local>,
     /// Estimated minus true offset.
@@ -24,12 +26,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The error of `estimate` at `at`, where the offset is `truth`.
+    /// The error of `estimate` at `at`, the end of the `exchange`-th exchange, where the offset is `truth`.
     #[must_use]
-    pub fn of(estimate: &ClockEstimate, at: Timestamp<Local>, truth: Offset) -> Self {
+    pub fn of(exchange: usize, estimate: &ClockEstimate, at: Timestamp<Local>, truth: Offset) -> Self {
         let offset = Offset::between(estimate.rig_at(at), at);
         let error = offset.as_span() - truth.as_span();
-        Self { at, error, uncertainty: estimate.uncertainty_at(at) }
+        Self { exchange, at, error, uncertainty: estimate.uncertainty_at(at) }
     }
 }
 
@@ -65,7 +67,7 @@ impl LeastDelays {
 /// What part of a trace counts, and what is taken off for coverage.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Samples at the beginning that do not count, but for the time to be synced.
+    /// Exchanges at the beginning whose samples do not count, but for the time to be synced.
     pub after: usize,
     /// What the path's asymmetry adds to every error.
     pub asymmetry: Span,
@@ -87,9 +89,10 @@ pub struct Tally {
 impl Tally {
     /// Takes in the samples of a trace that began at `begin`; whether any of them counts.
     pub fn add(&mut self, samples: &[Sample], begin: Timestamp<Local>, rules: Rules) -> bool {
-        let Some(counted) = samples.get(rules.after..).filter(|counted| !counted.is_empty()) else {
+        let counted = &samples[samples.partition_point(|sample| sample.exchange < rules.after)..];
+        if counted.is_empty() {
             return false;
-        };
+        }
         let within = |sample: &&Sample| (sample.error - rules.asymmetry).abs() <= sample.uncertainty * 2;
         let mut sizes: Vec<Span> = counted.iter().map(|sample| sample.error.abs()).collect();
         sizes.sort_unstable();
@@ -281,8 +284,9 @@ mod tests {
 
     /// One sample every 100 ms.
     fn samples(errors_us: &[i64]) -> Vec<Sample> {
-        let sample = |(k, error): (i64, &i64)| Sample {
-            at: at_ms(k * 100),
+        let sample = |(k, error): (usize, &i64)| Sample {
+            exchange: k,
+            at: at_ms(i64::try_from(k).unwrap() * 100),
             error: Span::from_micros(*error),
             uncertainty: Span::from_micros(10),
         };

@@ -168,9 +168,10 @@ fn judge(filter: Filter, trace: &Trace, rules: Rules) -> Tally {
     let samples: Vec<Sample> = trace
         .exchanges
         .iter()
-        .filter_map(|(exchange, truth)| {
+        .enumerate()
+        .filter_map(|(index, (exchange, truth))| {
             standing = estimator.handle_exchange(exchange).or(standing);
-            Some(Sample::of(standing.as_ref()?, exchange.t4, *truth))
+            Some(Sample::of(index, standing.as_ref()?, exchange.t4, *truth))
         })
         .collect();
     let mut tally = Tally::default();

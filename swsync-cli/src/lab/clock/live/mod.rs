@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
-use swsync_rig::relay::{Relay, RelayConfig};
+use swsync_rig::relay::{Relay, RelayConfig, RelayStats};
 use swsync_sim::link::LinkModel;
 
 use super::ClockArgs;
@@ -91,7 +91,12 @@ impl Lane {
         let Ok(follower) = &mut self.follower else { return };
         if let Some(Reading { error, uncertainty }) = follower.read() {
             self.states_uncertainty |= uncertainty.is_some();
-            self.samples.push(Sample { at, error, uncertainty: uncertainty.unwrap_or_default() });
+            self.samples.push(Sample {
+                exchange: self.samples.len(),
+                at,
+                error,
+                uncertainty: uncertainty.unwrap_or_default(),
+            });
         } else if let Some(problem) = follower.problem() {
             self.follower = Err(problem);
         }
@@ -148,7 +153,8 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     }
     told("");
     let asymmetry = args.asymmetry.unwrap_or_else(|| link.asymmetry());
-    let report = Report { link, asymmetry, samples: ticks, rate: *rate, lanes: &lanes };
+    let relayed = relay.stats();
+    let report = Report { link, asymmetry, samples: ticks, rate: *rate, lanes: &lanes, relayed };
     output::line(&if args.json { report.to_json().to_string() } else { report.to_table() });
     Ok(if ended { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
@@ -196,6 +202,8 @@ struct Report<'a> {
     samples: u32,
     rate: u32,
     lanes: &'a [Lane],
+    /// What went through the relay of swsync and chrony.
+    relayed: RelayStats,
 }
 
 impl Report<'_> {
@@ -246,6 +254,12 @@ impl Report<'_> {
             });
         }
         lines.push(NOTES.to_owned());
+        let RelayStats { forwarded, late, .. } = self.relayed;
+        if late * 100 > forwarded {
+            lines.push(format!(
+                "the machine was busy: of {forwarded} datagrams, the relay passed {late} on more than 100 us late"
+            ));
+        }
         lines.join("\n")
     }
 
@@ -270,6 +284,7 @@ impl Report<'_> {
             "rate_hz": self.rate,
             "leader_skew_ppm": LEADER_PPM,
             "asymmetry_ns": self.asymmetry,
+            "relayed": { "datagrams": self.relayed.forwarded, "late": self.relayed.late },
             "clocks": self.lanes.iter().map(lane).collect::<Vec<_>>(),
         })
     }
@@ -297,10 +312,17 @@ mod tests {
     #[test]
     fn a_peer_that_is_missing_is_a_row_that_says_so() {
         let lanes = [Lane::new("chrony", Err(anyhow::anyhow!("not installed: apt install chrony")))];
-        let report =
-            Report { link: &LinkModel::wifi(), asymmetry: Span::ZERO, samples: 0, rate: 10, lanes: &lanes };
+        let report = Report {
+            link: &LinkModel::wifi(),
+            asymmetry: Span::ZERO,
+            samples: 0,
+            rate: 10,
+            lanes: &lanes,
+            relayed: RelayStats { forwarded: 9_000, lost: 0, late: 900, refused: 0 },
+        };
         let table = report.to_table();
         assert!(table.contains("chrony                not installed: apt install chrony"), "{table}");
+        assert!(table.contains("of 9000 datagrams, the relay passed 900 on"), "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
         assert_eq!(report.to_json()["clocks"][0]["problem"], "not installed: apt install chrony");
     }

@@ -224,6 +224,38 @@ mod tests {
         assert!(worst(&errors(&mut GstNet::default(), &exchanges, 300)) < 0.1);
     }
 
+    /// The line is what GStreamer itself makes of the same observations.
+    #[test]
+    fn the_regression_is_gstreamers() {
+        use gst::prelude::*;
+        gst::init().unwrap();
+        let theirs = gst::glib::Object::new::<gst::SystemClock>();
+        let mut ours = GstNet::default();
+        let scenario: Scenario = "drifting".parse().unwrap();
+        let time = |nanos: i64| gst::ClockTime::from_nseconds(nanos.unsigned_abs());
+        for (count, (exchange, _)) in scenario.simulate(4).exchanges.iter().step_by(20).take(100).enumerate()
+        {
+            ours.observe(exchange);
+            let &(local, remote) = ours.observations.back().unwrap();
+            let line = theirs.add_observation_unapplied(time(local.as_nanos()), time(remote.as_nanos()));
+            assert_eq!(line.is_some(), count + 1 >= THRESHOLD, "{count}");
+            let Some((r_squared, internal, external, rate_num, rate_den)) = line else { continue };
+            let at = local + Span::from_secs(1);
+            let expected = gst::Clock::adjust_with_calibration(
+                time(at.as_nanos()),
+                internal,
+                external,
+                *rate_num,
+                *rate_den,
+            );
+            let (line, ours_squared) = ours.regression().unwrap();
+            let apart = line.at(at).as_nanos() - i64::try_from(expected.nseconds()).unwrap();
+            // Theirs is in integers.
+            assert!(apart.abs() < 100, "{count}: {apart} ns");
+            assert!((r_squared - ours_squared).abs() < 1e-6);
+        }
+    }
+
     #[test]
     fn it_is_unbiased_on_a_symmetric_link() {
         let exchanges = ethernet(120, 20, 15.0).simulate(1).exchanges;

@@ -46,7 +46,7 @@ mod testing {
         let mut standing = None;
         for (exchange, truth) in exchanges {
             standing = peer.handle_exchange(exchange).or(standing);
-            errors.push(standing.map(|estimate| Sample::of(&estimate, exchange.t4, *truth).error));
+            errors.push(standing.map(|estimate| Sample::of(0, &estimate, exchange.t4, *truth).error));
         }
         let counted = errors.into_iter().skip(skip);
         counted.map(|error| error.expect("there is an estimate by now").as_micros_f64()).collect()
