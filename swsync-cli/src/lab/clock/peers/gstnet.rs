@@ -250,8 +250,8 @@ mod tests {
             );
             let (line, ours_squared) = ours.regression().unwrap();
             let apart = line.at(at).as_nanos() - i64::try_from(expected.nseconds()).unwrap();
-            // Theirs is in integers.
-            assert!(apart.abs() < 100, "{count}: {apart} ns");
+            // Theirs is in integers of few bits.
+            assert!(apart.abs() < 1000, "{count}: {apart} ns");
             assert!((r_squared - ours_squared).abs() < 1e-6);
         }
     }
