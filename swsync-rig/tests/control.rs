@@ -7,13 +7,19 @@
 mod devices;
 
 use std::collections::BTreeSet;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use devices::{Device, Lab, name, order};
 use swsync_core::control::{MAX_MESSAGE, TimeService, encode};
+use swsync_core::frame::SyncQuality;
 use swsync_core::order::Fate;
+use swsync_core::sync::{ClientConfig, ServerConfig};
+use swsync_rig::clock::{DeviceClock, RigClock};
 use swsync_rig::control::{ControlError, DeviceOutcome, RigConfig, Session};
+use swsync_rig::time::{
+    Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
+};
 use zenoh::Wait;
 
 /// Generous: only a failing test waits this long.
@@ -360,6 +366,36 @@ fn time_is_found_once_it_is_announced() {
     assert_eq!(session.find_time(TIMEOUT).unwrap(), Some(service), "the leader's own session too");
     drop(announced);
     assert_eq!(lab.visitor().find_time(Duration::from_millis(50)).unwrap(), None);
+}
+
+#[test]
+fn a_client_finds_the_leader_that_the_rig_announces() {
+    let lab = Lab::new();
+    let a = lab.device("a");
+    let leading = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+    let config = TimeLeaderConfig {
+        address: "127.0.0.1:0".parse().unwrap(),
+        authority: Authority::Own,
+        identity: new_identity("test"),
+        server: ServerConfig::default(),
+    };
+    let leader = TimeLeader::start(config, leading).unwrap();
+    let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+    let source = LeaderSource::Discovered(lab.visitor());
+    let config = TimeClientConfig { source, client: ClientConfig { burst: 24, ..ClientConfig::default() } };
+    let client = TimeClient::start(config, clock.clone(), |_| {}).unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}: {}", client.progress());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait("nobody announces it", &|| client.progress().to_string().contains("nobody announces"));
+    let service = TimeService { addresses: leader.addresses().unwrap() };
+    let _announced = a.membership().session().announce_time(service).unwrap();
+    wait("it is found", &|| clock.quality() == SyncQuality::Synced);
+    assert_eq!(client.stats().progress.address, Some(leader.local_addr()));
 }
 
 #[test]

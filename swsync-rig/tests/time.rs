@@ -3,6 +3,8 @@
 //! What is asserted of time is bounded by round trips that were measured in the same run, or coarse
 //! enough for any machine; waiting has no bound but [`TIMEOUT`].
 
+#[path = "time/networks.rs"]
+mod networks;
 #[path = "time/support.rs"]
 mod support;
 

@@ -213,9 +213,21 @@ impl Follower {
                 Outcome::Heard => patience = FIRST_PATIENCE,
                 Outcome::Silent => patience = (patience * 2).min(LONGEST_PATIENCE),
             }
-            self.update_stats(None);
+            self.pass_time();
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// There is nobody to ask: the protocol's time goes on, and what it would send is lost.
+    fn pass_time(&mut self) {
+        self.client.handle_timeout(self.now());
+        while let Some(action) = self.client.poll_action() {
+            match action {
+                Action::Publish(update) => self.publisher.publish(update),
+                Action::Send { .. } | Action::Refused(_) => {}
+            }
+        }
+        self.update_stats(None);
     }
 
     /// Asks the candidates until one has been heard and is so no more, or none is.
