@@ -120,7 +120,7 @@ enum State {
 enum Event {
     /// There is an estimate; whether it is worth being relied on.
     Estimate { good: bool },
-    /// The server is silent or does not know the time, or its time scale is a new one.
+    /// The server is silent or does not know the time, or there is another leader.
     Lost,
 }
 
@@ -351,11 +351,13 @@ impl Client {
 
     /// The server knows the time, and says `upstream` of itself.
     fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
-        let timescale = |upstream: Upstream| upstream.field.map(|field| field.timescale);
-        if let (Some(before), Some(after)) = (self.upstream.and_then(timescale), timescale(upstream))
+        // Another leader has another crystal, even if it carries on the time scale: what was learnt of the
+        // rate is worth nothing, and worse than nothing as long as it is believed.
+        let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
+        if let (Some(before), Some(after)) = (self.upstream.and_then(leader), leader(upstream))
             && before != after
         {
-            tracing::info!("the leader's time scale has changed: following the new one");
+            tracing::info!("another leader or time scale: learning it anew");
             self.estimator.reset();
             self.requests.forget_exchanges();
             self.counts.resets += 1;

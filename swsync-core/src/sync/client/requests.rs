@@ -214,7 +214,7 @@ impl Requests {
         }
     }
 
-    /// The time scale is another one: exchanges that began in the old one are not completed.
+    /// The leader is another one: exchanges that began with the old one are not completed.
     pub fn forget_exchanges(&mut self) {
         self.halves.clear();
         for half in self.outstanding.iter_mut().filter_map(|request| request.refers_to.as_mut()) {

@@ -70,7 +70,7 @@ pub struct ClientStats {
     pub steps: u64,
     /// Corrections worked off by slewing, all in all, whichever way.
     pub slewed: Span,
-    /// How often the estimator began anew, because the time scale was another one.
+    /// How often the estimator began anew, because the leader or its time scale was another one.
     pub resets: u64,
     /// How often exchanges contradicted the estimate: a clock was stepped, or the path has changed.
     pub contradictions: u64,

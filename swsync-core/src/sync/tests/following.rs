@@ -199,14 +199,24 @@ fn a_change_of_time_scale_leaves_no_mixed_exchange() {
     assert_eq!(world.stats().implausible, 0);
 }
 
+/// The time scale is carried on, but by another crystal.
 #[test]
-fn leadership_that_moves_keeps_the_estimate() {
+fn a_leader_that_is_succeeded_costs_a_burst() {
     let mut world = world(20.0);
-    world.run_until(at_s(20.0));
+    world.run_until(at_s(60.0));
     let heir = crate::sync::Identity { rig: rig_id("swsync"), device: 9, timescale: 1001 };
     world.status = ServerStatus::leading(&heir, Timestamp::ZERO);
-    world.run_until(at_s(21.0));
-    assert_eq!((world.stats().resets, world.quality()), (0, SyncQuality::Synced));
+    // 50 ppm more from here on, without a step.
+    world.link.offset += Span::from_secs(60).mul_f64(-50e-6);
+    world.link.ppm = 70.0;
+    world.run_until(at_s(60.3));
+    assert_eq!(world.quality(), SyncQuality::Holdover);
+    for second in 62..90 {
+        world.run_until(at_s(f64::from(second)));
+        assert_eq!((world.stats().resets, world.quality()), (1, SyncQuality::Synced));
+        let (error, stated) = (world.error().abs(), world.last().uncertainty_at(world.now));
+        assert!(error < Span::from_micros(200) && error < stated * 4, "{second} s: {error:?}, {stated:?}");
+    }
     assert_eq!(world.stats().upstream.unwrap().field.unwrap().leader, 9);
 }
 

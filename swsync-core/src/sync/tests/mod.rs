@@ -1,3 +1,4 @@
+mod chaos;
 mod following;
 mod matching;
 mod polling;
