@@ -188,8 +188,9 @@ fn wait_for_agreement(what: &str, bound: Span, clock: &RigClock, truth: impl Fn(
 }
 
 /// chronyd follows a swsync leader, asking with `options` beside the usual ones, and somebody
-/// follows chronyd: what it serves is its idea of the time.
-fn chrony_follows(keys: Keys, options: &str) -> (HashMap<String, String>, TimeLeaderStats) {
+/// follows chronyd: what it serves is its idea of the time. Until it says that its last exchange was
+/// interleaved and authenticated, or not, as expected: on a busy machine one or the other is not.
+fn chrony_follows(keys: Keys, options: &str, interleaved: &str, authenticated: &str) -> TimeLeaderStats {
     let lab = Lab::shared();
     let leader = Leader::start(keys);
     let port = leader.service.local_addr().port();
@@ -198,42 +199,47 @@ fn chrony_follows(keys: Keys, options: &str) -> (HashMap<String, String>, TimeLe
     chrony.wait_for_selection();
     let (_client, clock) = follow(chrony.address(), ClientConfig { burst: 24, ..ClientConfig::default() });
     wait_for_agreement("chrony's time", CHAIN, &clock, || leader.clock.now().as_nanos());
-    let data = chrony.ntpdata();
-    assert_eq!(data.get("Stratum").map(String::as_str), Some("1"), "{data:?}");
-    assert_eq!(data.get("Leap status").map(String::as_str), Some("Normal"), "{data:?}");
+    let expected = [
+        ("Stratum", "1"),
+        ("Leap status", "Normal"),
+        ("Interleaved", interleaved),
+        ("Authenticated", authenticated),
+    ];
+    poll(&format!("chrony's last exchange is {expected:?}"), || {
+        let data = chrony.ntpdata();
+        let is = |(name, value): &(&str, &str)| data.get(*name).is_some_and(|said| said == value);
+        expected.iter().all(is).then_some(())
+    });
     let tracking = chrony.ask("tracking").unwrap();
     let stratum = tracking.lines().find(|line| line.starts_with("Stratum")).unwrap_or_default();
     assert!(stratum.ends_with(": 2"), "{tracking}");
-    (data, leader.service.stats())
+    let stats = leader.service.stats();
+    assert_eq!((stats.protocol.malformed, stats.protocol.unauthenticated), (0, 0), "{stats:?}");
+    stats
 }
 
 #[test]
 fn chrony_follows_a_leader() {
-    let (data, stats) = chrony_follows(Keys::default(), "");
-    assert_eq!(data["Interleaved"], "No");
-    assert_eq!(data["Authenticated"], "No");
-    assert!(stats.protocol.basic > 0 && stats.protocol.malformed == 0, "{stats:?}");
+    let stats = chrony_follows(Keys::default(), "", "No", "No");
+    assert_eq!(stats.protocol.interleaved, 0, "{stats:?}");
 }
 
 #[test]
 fn chrony_follows_a_leader_interleaved() {
-    let (data, stats) = chrony_follows(Keys::default(), "xleave");
-    assert_eq!(data["Interleaved"], "Yes");
+    let stats = chrony_follows(Keys::default(), "xleave", "Yes", "No");
     assert!(stats.protocol.interleaved > 0, "{stats:?}");
     assert_eq!(stats.stamps.sent, Some(StampKind::Kernel));
 }
 
 #[test]
 fn chrony_follows_a_leader_with_a_key() {
-    let (data, stats) = chrony_follows(Keys::from_iter([key()]), &format!("key {KEY_ID}"));
-    assert_eq!(data["Authenticated"], "Yes");
-    assert_eq!(stats.protocol.unauthenticated, 0);
+    chrony_follows(Keys::from_iter([key()]), &format!("key {KEY_ID}"), "No", "Yes");
 }
 
 #[test]
 fn chrony_follows_a_leader_interleaved_with_a_key() {
-    let (data, stats) = chrony_follows(Keys::from_iter([key()]), &format!("xleave key {KEY_ID}"));
-    assert_eq!((data["Interleaved"].as_str(), data["Authenticated"].as_str()), ("Yes", "Yes"));
+    let options = format!("xleave key {KEY_ID}");
+    let stats = chrony_follows(Keys::from_iter([key()]), &options, "Yes", "Yes");
     assert!(stats.protocol.interleaved > 0, "{stats:?}");
 }
 
@@ -265,7 +271,10 @@ fn follows_chrony(client: ClientConfig) -> swsync_core::sync::ClientStats {
         (Some(StampKind::Kernel), Some(StampKind::Kernel))
     );
     let stats = stats.protocol.unwrap();
-    assert_eq!((stats.bogus, stats.implausible), (0, 0), "{stats:?}");
+    assert_eq!(stats.bogus, 0, "{stats:?}");
+    // chrony fills the bits below its precision at random, which is as much as loopback's round trip: now and
+    // then that makes one negative.
+    assert!(stats.implausible < stats.responses / 4, "{stats:?}");
     let upstream = stats.upstream.unwrap();
     assert_eq!((upstream.stratum, upstream.field), (1, None));
     stats
