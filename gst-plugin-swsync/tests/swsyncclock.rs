@@ -4,7 +4,7 @@ mod common;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Pipeline, leader};
@@ -61,14 +61,20 @@ fn says_on_the_bus_how_well_time_is_known() {
     let (_leader, address) = leader();
     let pipeline = client(address, "");
     pipeline.reach(gst::State::Playing);
-    let states: Vec<String> = std::iter::repeat_with(|| pipeline.wait_for_structure("swsync-clock"))
-        .map(|structure| {
+    let said = |pipeline: &Pipeline| {
+        let structure = pipeline.wait_for_structure("swsync-clock");
+        let state = structure.get::<String>("state").unwrap();
+        if state != "unsynced" {
             assert_eq!(structure.get::<String>("leader").unwrap(), address.to_string());
-            structure.get::<String>("state").unwrap()
-        })
-        .take(2)
-        .collect();
-    assert_eq!(states, ["acquiring", "synced"]);
+        }
+        (state, structure.get::<i64>("since").unwrap())
+    };
+    let (acquiring, synced) = (said(&pipeline), said(&pipeline));
+    assert_eq!((acquiring.0.as_str(), synced.0.as_str()), ("acquiring", "synced"));
+    assert!(0 < acquiring.1 && acquiring.1 <= synced.1);
+    // Going down to READY, since in NULL a bus says nothing any more.
+    pipeline.reach(gst::State::Ready);
+    assert_eq!(said(&pipeline).0, "unsynced");
 }
 
 #[test]
@@ -258,26 +264,31 @@ fn waits_on_the_clock_end_at_their_time_or_when_unscheduled() {
 
 /// Serves rig time that runs off to and fro at a rate that makes clients slew, until dropped.
 struct Wobbling {
+    /// Rig time jumps to so many nanoseconds beside what it was at first.
+    jump: Arc<AtomicI64>,
     done: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
     address: std::net::SocketAddr,
 }
 
 impl Wobbling {
-    fn start() -> Self {
+    /// To and fro by `amplitude`, in seconds.
+    fn start(amplitude: f64) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let address = socket.local_addr().unwrap();
         let done = Arc::new(AtomicBool::new(false));
         let stop = done.clone();
+        let jump = Arc::new(AtomicI64::new(0));
+        let jumped = jump.clone();
         let thread = std::thread::spawn(move || {
             let begun = Instant::now();
             let origin = swsync_rig::clock::wall_clock().as_nanos();
             let now = || -> Timestamp<Rig> {
                 let elapsed = Span::from_secs_f64(begun.elapsed().as_secs_f64());
-                // +-1 ms, at up to 6000 ppm: far more than a client may slew.
-                let wobble = Span::from_secs_f64(1e-3 * (elapsed.as_secs_f64() * 6.0).sin());
-                Timestamp::from_nanos(origin) + elapsed + wobble
+                let wobble = Span::from_secs_f64(amplitude * (elapsed.as_secs_f64() * 6.0).sin());
+                let jump = Span::from_nanos(jumped.load(Ordering::Relaxed));
+                Timestamp::from_nanos(origin) + elapsed + wobble + jump
             };
             let mut server = Server::new(ServerConfig::default());
             let status = ServerStatus::leading(&Identity { rig: 0, device: 1, timescale: 1 }, now());
@@ -290,7 +301,7 @@ impl Wobbling {
                 }
             }
         });
-        Self { done, thread: Some(thread), address }
+        Self { jump, done, thread: Some(thread), address }
     }
 }
 
@@ -303,7 +314,8 @@ impl Drop for Wobbling {
 
 #[test]
 fn time_never_runs_backwards_for_any_thread() {
-    let leader = Wobbling::start();
+    // +-1 ms, at up to 6000 ppm: far more than a client may slew.
+    let leader = Wobbling::start(1e-3);
     let pipeline = client(leader.address, "max-slew-ppm=5000");
     pipeline.reach(gst::State::Paused);
     let clock = clock_of(&pipeline);
@@ -328,6 +340,34 @@ fn time_never_runs_backwards_for_any_thread() {
         .collect();
     let readings: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
     assert!(readings > 1_000, "{readings}");
+}
+
+#[test]
+fn a_clock_that_is_far_off_is_stepped_and_says_so() {
+    let leader = Wobbling::start(0.0);
+    let pipeline = client(leader.address, "");
+    pipeline.reach(gst::State::Playing);
+    let clock = clock_of(&pipeline);
+    for (jump, by) in [(1_000_000_000, 1_000_000_000_i64), (0, -1_000_000_000)] {
+        let before = clock.time();
+        leader.jump.store(jump, Ordering::Relaxed);
+        // An estimator may need a step or two to believe it.
+        let mut stepped = 0_i64;
+        while (stepped - by).abs() > 50_000_000 {
+            let structure = pipeline.wait_for_structure("swsync-clock-stepped");
+            stepped += structure.get::<i64>("by").unwrap();
+            let held: i64 = structure.get("held-for").unwrap();
+            assert_eq!(held > 0, structure.get::<i64>("by").unwrap() < 0, "{structure}");
+        }
+        let warning = pipeline.wait_for("a warning", |message| match message.view() {
+            gst::MessageView::Warning(warning) => Some(warning.error().to_string()),
+            _ => None,
+        });
+        assert!(warning.contains("stepped"), "{warning}");
+        assert!(clock.time() >= before);
+    }
+    let stats: gst::Structure = pipeline.element("c").property("stats");
+    assert!(stats.get::<u64>("steps").unwrap() >= 2, "{stats}");
 }
 
 #[test]
