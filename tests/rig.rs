@@ -100,7 +100,12 @@ impl Lab {
     /// ready.
     pub fn rig(&self, clients: &[&'static str]) -> Rig<'_> {
         let leader = self.leader().simulated(1);
-        let clients = clients.iter().zip(2..).map(|(name, seed)| self.client(name).simulated(seed));
+        // The first is told where the leader is. The others find it, where it announces itself: on loopback
+        // only with an endpoint.
+        let clients = clients.iter().zip(2..).map(|(name, seed)| {
+            let client = self.client(name).simulated(seed);
+            if seed > 2 && self.endpoint.is_some() { client.unled() } else { client }
+        });
         let devices = std::iter::once(leader).chain(clients).map(|p| p.start()).collect();
         let mut rig = Rig { lab: self, devices };
         rig.wait_until_ready(LockState::Locked);
@@ -150,6 +155,11 @@ impl<'a> Pipeline<'a> {
         Self { leader: Some(leader.into()), ..self }
     }
 
+    /// A client that is not told the leader's address, and so has to find it.
+    pub fn unled(self) -> Self {
+        self.follow("")
+    }
+
     /// Where files go.
     pub fn location(self, location: &Path) -> Self {
         Self { location: location.into(), ..self }
@@ -163,15 +173,10 @@ impl<'a> Pipeline<'a> {
 
     pub fn start(self) -> Process {
         let script = if self.leader.is_some() { "pipelines/client.sh" } else { "pipelines/leader.sh" };
-        let sink = format!(
-            "device-id={} rig={} location=\"{}\" {}",
-            self.name,
-            self.lab.name,
-            self.location.display(),
-            self.endpoint.unwrap_or_default()
-        );
+        let rig = format!("rig={} {}", self.lab.name, self.endpoint.unwrap_or_default());
+        let sink = format!("device-id={} location=\"{}\"", self.name, self.location.display());
         let mut command = command(source(script));
-        command.args(&self.leader).envs(self.environment).env("SWSYNC_SINK", sink);
+        command.args(&self.leader).envs(self.environment).env("SWSYNC_RIG", rig).env("SWSYNC_SINK", sink);
         Process::start(self.name, self.lab.folder.path(), &mut command)
     }
 }

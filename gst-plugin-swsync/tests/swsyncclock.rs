@@ -371,6 +371,31 @@ fn a_clock_that_is_far_off_is_stepped_and_says_so() {
 }
 
 #[test]
+fn leadership_moves_to_a_client_without_a_step() {
+    let old = Wobbling::start(0.0);
+    let hour = 3_600_000_000_000;
+    old.jump.store(hour, Ordering::Relaxed);
+    let pipeline = client(old.address, "bind-address=127.0.0.1 port=0");
+    pipeline.reach(gst::State::Paused);
+    pipeline.reach(gst::State::Ready);
+    let element = pipeline.element("c");
+    element.set_property_from_str("role", "leader");
+    for _ in 0..2 {
+        pipeline.reach(gst::State::Paused);
+        let wall = swsync_rig::clock::wall_clock().as_nanos();
+        let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
+        assert!((rig - wall - hour).abs() < hour / 100, "{} ns from the wall clock", rig - wall);
+        // And when the leader is restarted.
+        pipeline.reach(gst::State::Ready);
+    }
+    pipeline.reach(gst::State::Null);
+    pipeline.reach(gst::State::Paused);
+    let wall = swsync_rig::clock::wall_clock().as_nanos();
+    let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
+    assert!((rig - wall).abs() < hour / 100, "in NULL it forgets");
+}
+
+#[test]
 fn holdover_is_told_and_the_clock_runs_on() {
     let (leader, address) = leader();
     let pipeline = client(address, "");

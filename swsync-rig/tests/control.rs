@@ -361,7 +361,11 @@ fn time_is_found_once_it_is_announced() {
 
     let waiting = std::thread::spawn(move || visitor.find_time(TIMEOUT).unwrap());
     let service = TimeService { addresses: vec!["127.0.0.1:11123".parse().unwrap()] };
-    let announced = session.announce_time(service.clone()).unwrap();
+    let announced = session.announce_time({
+        let service = service.clone();
+        move || service.clone()
+    });
+    let announced = announced.unwrap();
     assert_eq!(waiting.join().unwrap(), Some(service.clone()));
     assert_eq!(session.find_time(TIMEOUT).unwrap(), Some(service), "the leader's own session too");
     drop(announced);
@@ -393,7 +397,7 @@ fn a_client_finds_the_leader_that_the_rig_announces() {
     };
     wait("nobody announces it", &|| client.progress().to_string().contains("nobody announces"));
     let service = TimeService { addresses: leader.addresses().unwrap() };
-    let _announced = a.membership().session().announce_time(service).unwrap();
+    let _announced = a.membership().session().announce_time(move || service.clone()).unwrap();
     wait("it is found", &|| clock.quality() == SyncQuality::Synced);
     assert_eq!(client.stats().progress.address, Some(leader.local_addr()));
 }

@@ -14,6 +14,7 @@ use super::service::Service;
 use super::settings::Settings;
 use super::status::{self, ClockState, Condition, nanos_or_unknown};
 use super::wait::{Outcome, Signals, Wait};
+use super::{Role, Source};
 use crate::clock::SwsyncClock;
 use crate::lock::lock;
 
@@ -35,6 +36,9 @@ enum State {
 struct Opened {
     clock: SwsyncClock,
     condition: Condition,
+    /// What the last run knew of rig time. A leader goes on from it, so that leadership can move to
+    /// a client, and a leader be restarted, without a step.
+    known: Option<Arc<RigClock>>,
 }
 
 /// What the source of time tells of one start of the element, from its own threads.
@@ -194,14 +198,14 @@ impl SwsyncClockElement {
         }
         let condition = Condition { state: ClockState::Unsynced, since: device.now() };
         let clock = SwsyncClock::new("SwsyncClock", Arc::new(RigClock::new(device)));
-        *lock(&self.opened) = Some(Opened { clock, condition });
+        *lock(&self.opened) = Some(Opened { clock, condition, known: None });
         Ok(())
     }
 
     /// READY to PAUSED: serves or follows, and waits until the clock is synced.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let clock = self.clock().expect("made on the way to READY");
+        let clock = self.clock_for(&settings);
         let signals = Signals::watch();
         let wait = Arc::new(Wait::default());
         let listener = Arc::new(Listener {
@@ -229,6 +233,18 @@ impl SwsyncClockElement {
         // Without a bus no pipeline wants a clock.
         let _ = self.obj().post_message(message);
         Ok(())
+    }
+
+    /// The clock for another run.
+    fn clock_for(&self, settings: &Settings) -> SwsyncClock {
+        let mut opened = lock(&self.opened);
+        let opened = opened.as_mut().expect("made on the way to READY");
+        let known = opened.known.take();
+        if let Some(known) = known.filter(|_| (settings.role, settings.source) == (Role::Leader, Source::Rig))
+        {
+            opened.clock = SwsyncClock::new("SwsyncClock", known);
+        }
+        opened.clock.clone()
     }
 
     /// GStreamer's own server of time, which answers once the clock is synced.
@@ -261,17 +277,18 @@ impl SwsyncClockElement {
         let ran = matches!(state, State::Started { .. });
         drop(state); // joins the service's task, without the lock
         let Some(clock) = self.clock() else { return };
-        clock.rig().forget();
         clock.set_synced(false);
-        if ran {
-            self.announce(ClockState::Unsynced, "");
+        if !ran {
+            return;
         }
         // A GstClock never goes back, even if the next leader's time is less: the next run has a clock of
         // its own.
-        let next = SwsyncClock::new("SwsyncClock", Arc::new(RigClock::new(clock.rig().device().clone())));
+        let rig = RigClock::new(clock.rig().device().clone());
         if let Some(opened) = &mut *lock(&self.opened) {
-            opened.clock = next;
+            opened.clock = SwsyncClock::new("SwsyncClock", Arc::new(rig));
+            opened.known = Some(clock.rig().clone());
         }
+        self.announce(ClockState::Unsynced, "");
     }
 
     /// Ends the wait for synchronization, if there is one.

@@ -22,7 +22,7 @@ use crate::lock::lock;
 pub struct Service {
     // Dropped in this order: nobody is to be led to where nothing answers, or served what nobody keeps.
     _announcement: Option<TimeAnnouncement>,
-    server: Option<TimeLeader>,
+    server: Option<Arc<TimeLeader>>,
     follower: Follower,
 }
 
@@ -59,12 +59,12 @@ impl Service {
             }
         };
         let server = match settings.role {
-            Role::Leader => Some(serve(settings, identity, listener)?),
+            Role::Leader => Some(Arc::new(serve(settings, identity, listener)?)),
             Role::Client => None,
         };
         let announcement = match &server {
             Some(server) if settings.is_announced(server.local_addr().ip()) => {
-                announce(settings, server, listener)?
+                Some(announce(settings, server.clone())?)
             }
             _ => None,
         };
@@ -73,7 +73,7 @@ impl Service {
 
     /// Where time is served, if it is.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.server.as_ref().map(TimeLeader::local_addr)
+        self.server.as_ref().map(|server| server.local_addr())
     }
 
     /// Whether the clock defines rig time.
@@ -242,24 +242,19 @@ fn session(settings: &Settings) -> Result<Arc<Session>, gst::ErrorMessage> {
     })
 }
 
-/// Tells the rig where time is served, so that clients need not be told.
-fn announce(
-    settings: &Settings,
-    server: &TimeLeader,
-    listener: &Listener,
-) -> Result<Option<TimeAnnouncement>, gst::ErrorMessage> {
-    let session = session(settings)?;
-    let addresses = server.addresses().unwrap_or_else(|error| {
-        listener
-            .warn("The time service cannot be announced", &format!("no addresses of this device: {error}"));
-        Vec::new()
-    });
-    if addresses.is_empty() {
-        return Ok(None);
-    }
-    gst::info!(CAT, "announced in rig {}: {addresses:?}", settings.rig);
-    let announced = session.announce_time(TimeService { addresses });
-    announced.map(Some).map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))
+/// Tells the rig where time is served, so that clients need not be told. Where that is said anew to each
+/// who asks: the network may come up later, or change.
+fn announce(settings: &Settings, server: Arc<TimeLeader>) -> Result<TimeAnnouncement, gst::ErrorMessage> {
+    let service = move || {
+        let addresses = server.addresses().unwrap_or_else(|error| {
+            gst::warning!(CAT, "this device's addresses cannot be told: {error}");
+            Vec::new()
+        });
+        TimeService { addresses }
+    };
+    gst::info!(CAT, "announced in rig {}: {:?}", settings.rig, service());
+    let announced = session(settings)?.announce_time(service);
+    announced.map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))
 }
 
 fn time_error(error: &TimeError) -> gst::ErrorMessage {

@@ -23,11 +23,15 @@ pub struct TimeAnnouncement {
 }
 
 impl Session {
-    /// Tells the rig that time is served at `service`. One per session; the last one counts.
+    /// Tells the rig that time is served, at what `service` says whenever someone asks: a device's addresses
+    /// change. One per session; the last one counts.
     ///
     /// # Errors
     /// [`ControlError::Zenoh`] if the session is closed.
-    pub fn announce_time(self: &Arc<Self>, service: TimeService) -> Result<TimeAnnouncement, ControlError> {
+    pub fn announce_time(
+        self: &Arc<Self>,
+        service: impl Fn() -> TimeService + Send + Sync + 'static,
+    ) -> Result<TimeAnnouncement, ControlError> {
         let key = self.keys.time(&self.instance);
         let error = |source| ControlError::zenoh("announce the time service", source);
         let reply_key = key.clone();
@@ -35,7 +39,7 @@ impl Session {
             .zenoh
             .declare_queryable(&key)
             .callback(move |query| {
-                if let Err(error) = query.reply(&reply_key, encode(&service)).wait() {
+                if let Err(error) = query.reply(&reply_key, encode(&service())).wait() {
                     tracing::debug!(%error, "could not reply"); // whoever asked is gone
                 }
             })
