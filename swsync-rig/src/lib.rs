@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod control;
 pub mod files;
+mod net;
 pub mod relay;
 pub mod time;
 

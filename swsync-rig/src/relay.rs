@@ -26,6 +26,7 @@ use swsync_sim::link::{Direction, Link, LinkModel};
 
 use crate::clock::true_now;
 use crate::lock;
+use crate::net::socket_addr;
 
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
@@ -385,11 +386,6 @@ fn age(stamp: TimeSpec) -> Span {
     let now = clock_gettime(ClockId::Realtime);
     let age = nanos(now.tv_sec, now.tv_nsec) - nanos(stamp.tv_sec(), stamp.tv_nsec());
     if (Span::ZERO..Span::from_secs(1)).contains(&age) { age } else { Span::ZERO }
-}
-
-fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(v4.into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
 
 #[cfg(test)]

@@ -20,10 +20,9 @@ pub(crate) fn wall_status() -> io::Result<WallStatus> {
     let timex = read_timex()?;
     Ok(WallStatus {
         unsynced: timex.status & libc::STA_UNSYNC != 0,
-        // `c_long` is shorter on 32-bit machines.
-        #[allow(clippy::useless_conversion)]
+        #[allow(clippy::useless_conversion, reason = "`c_long` is shorter on 32-bit machines")]
         estimated_us: i64::from(timex.esterror),
-        #[allow(clippy::useless_conversion)]
+        #[allow(clippy::useless_conversion, reason = "`c_long` is shorter on 32-bit machines")]
         bound_us: i64::from(timex.maxerror),
     })
 }

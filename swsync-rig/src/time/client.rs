@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use super::event::OnEvent;
 use super::socket::{Event, StampedSocket};
 use super::source::{Candidate, PATIENCE, Resolver};
-use super::stats::socket_addr;
 use super::{ClockEvent, LeaderSource, Progress, Task, TimeClientStats, TimeError, Waiting};
 use crate::clock::{RigClock, wall_clock};
 use crate::lock;
+use crate::net::socket_addr;
 
 /// How long an address that was never heard may stay silent before the next one is tried: the first time,
 /// where there are several (RFC 8305 section 5), and at most. It doubles with each round.

@@ -11,10 +11,10 @@ use swsync_core::sync::{Identity, ResponseToken, Server, ServerConfig};
 use tokio::sync::watch;
 
 use super::socket::{Event, Received, StampedSocket};
-use super::stats::socket_addr;
 use super::{Task, TimeError, TimeLeaderStats, runtime};
 use crate::clock::RigClock;
 use crate::lock;
+use crate::net::socket_addr;
 
 /// Who asked longer ago is no client any more.
 const LATELY: Duration = Duration::from_secs(60);

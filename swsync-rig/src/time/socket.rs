@@ -23,11 +23,15 @@ use swsync_sim::True;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::stats::{StampKind, StampKinds, socket_addr};
+use super::stats::{StampKind, StampKinds};
 use crate::clock::{DeviceClock, true_now};
+use crate::net::socket_addr;
 
 /// A transmit stamp that has not come by then does not come.
 const STAMP_PATIENCE: Span = Span::from_millis(100);
+/// Longest time from a datagram's stamp until it can be received. Mostly microseconds; on a busy machine
+/// the kernel's network thread has to wait for the processor in between.
+const DELIVERY: Span = Span::from_millis(100);
 /// So many datagrams in a row without a kernel's stamp are no accident. The first few may be: the
 /// kernel begins to stamp some time after it was asked to.
 const NO_ACCIDENT: u32 = 8;
@@ -281,7 +285,8 @@ impl<T> StampedSocket<T> {
             }
             let length = message.bytes;
             let Some(from) = message.address.as_ref().and_then(socket_addr) else { continue };
-            let stamp = match stamp.map(|stamp| self.clock.local_from_realtime(stamp, self.idle)) {
+            let earliest = self.idle - DELIVERY;
+            let stamp = match stamp.map(|stamp| self.clock.local_from_realtime(stamp, earliest)) {
                 Some(Some(at)) => Stamp { at, kind: StampKind::Kernel },
                 Some(None) => {
                     tracing::debug!(%from, "the wall clock was stepped as a datagram came: dropping it");

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use nix::sys::socket::SockaddrStorage;
 use swsync_core::sync::{ClientStats, ServerStats};
 
 /// Who noted when a packet left or came.
@@ -132,10 +131,4 @@ pub struct TimeLeaderStats {
     pub protocol: ServerStats,
     /// Who stamps the packets.
     pub stamps: StampKinds,
-}
-
-/// The address as the standard library has it.
-pub(super) fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(v4.into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
