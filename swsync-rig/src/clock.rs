@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use rustix::time::{ClockId, clock_gettime};
 use swsync_core::clock::{Adjustment, ClockMap};
-use swsync_core::control::ClockStatus;
+use swsync_core::control::{ClockStatus, TimeSource};
 use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{ClockUpdate, Identity, ServerStatus};
 use swsync_core::time::{Boottime, Local, Realtime, Rig, Skew, Span, Timestamp};
@@ -176,7 +176,7 @@ struct State {
     map: ClockMap,
     quality: SyncQuality,
     update: Option<ClockUpdate>,
-    /// Where it leads: since when, and what its time scale was called before.
+    /// Where it leads: since when, and as whom.
     leads: Option<Lead>,
     /// What has been read by the old map when this one was set.
     floor: Timestamp<Rig>,
@@ -195,7 +195,18 @@ const NO_FLOOR: Timestamp<Rig> = Timestamp::from_nanos(i64::MIN);
 #[derive(Debug, Clone, Copy)]
 struct Lead {
     since: Timestamp<Rig>,
+    /// What the time scale is called, once it is served or where it was followed before.
     timescale: Option<u64>,
+    /// Who serves it.
+    device: Option<u64>,
+}
+
+impl Lead {
+    /// Where the time comes from: here.
+    fn source(&self) -> Option<TimeSource> {
+        let (leader, timescale) = (self.device?, self.timescale?);
+        Some(TimeSource { stratum: 0, leader, timescale, least_delay_ns: Span::ZERO })
+    }
 }
 
 /// The rig's clock on this device. Never runs backwards once synced, whoever reads it.
@@ -257,7 +268,10 @@ impl RigClock {
             },
             skew_ppm: state.map.skew().as_ppm(),
             round_trip_ns: state.update.map(|update| update.round_trip),
-            source: state.update.and_then(|update| update.source()),
+            source: match (state.leads, state.update) {
+                (Some(lead), _) => lead.source(),
+                (None, update) => update.and_then(|update| update.source()),
+            },
         })
     }
 
@@ -282,8 +296,17 @@ impl RigClock {
         let field = state.update.filter(|_| known).and_then(|update| update.upstream.field);
         let inherited = state.leads.filter(|_| known).and_then(|lead| lead.timescale);
         let timescale = field.map(|field| field.timescale).or(inherited);
-        state.leads = Some(Lead { since: state.map.rig_at(now), timescale });
+        state.leads = Some(Lead { since: state.map.rig_at(now), timescale, device: None });
         (state.quality, state.update) = (SyncQuality::Leading, None);
+    }
+
+    /// As [`Self::lead`], for a server: the time scale is the server's own, where it is a new one.
+    pub(crate) fn lead_as(&self, identity: &Identity) {
+        self.lead();
+        if let Some(lead) = &mut self.write().leads {
+            lead.timescale.get_or_insert(identity.timescale);
+            lead.device = Some(identity.device);
+        }
     }
 
     /// What a client's protocol says.

@@ -22,6 +22,9 @@ fn a_client_gets_in_sync_and_says_all_about_it() {
     let client = Client::of(&[leader.address()]);
     client.wait_for(SyncQuality::Synced);
     client.assert_agrees(&leader);
+    let [source, own] = [&client.clock, &leader.clock].map(|clock| clock.status().source.unwrap());
+    assert_eq!((own.stratum, source.stratum), (0, 1));
+    assert_eq!((source.leader, source.timescale), (own.leader, own.timescale));
     let stats = client.stats();
     assert_eq!(stats.progress.address, Some(leader.address()));
     assert_eq!(stats.progress.waiting, Waiting::Nothing);

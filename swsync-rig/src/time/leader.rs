@@ -75,7 +75,7 @@ impl TimeLeader {
         let address =
             socket.local_addr().map_err(|error| TimeError::Socket { address: config.address, error })?;
         if config.authority == Authority::Own {
-            clock.lead();
+            clock.lead_as(&config.identity);
         }
         let shared = Arc::new(Shared::default());
         let service = Service {
