@@ -63,7 +63,8 @@ def build(args):
     """The same pipeline as pipelines/leader.sh, and its sink."""
     pipeline = Gst.Pipeline.new()
     # Has no pads and is linked to nothing: being in the pipeline, it provides the pipeline's clock.
-    clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port)
+    clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port,
+                 rig=args.rig, listen=args.listen, connect=args.connect)
     camera = make("swsyncsrc", backend="simulated" if args.simulated else "libcamera",
                   camera_name=args.camera_name)
     convert = make("videoconvert")

@@ -84,6 +84,9 @@ fn build(args: &Args) -> anyhow::Result<(gst::Pipeline, gst::Element)> {
         .property_from_str("role", "leader")
         .property("bind-address", &args.bind_address)
         .property("port", args.port)
+        .property("rig", &args.rig)
+        .property("listen", &args.listen)
+        .property("connect", &args.connect)
         .build()?;
 
     let camera = make("swsyncsrc")?

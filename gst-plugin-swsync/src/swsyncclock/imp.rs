@@ -387,14 +387,20 @@ impl Listener {
             ClockEvent::QualityChanged { to, .. } => self.handle_quality(to),
             ClockEvent::Stepped { by, held_for } => self.handle_step(by, held_for),
             ClockEvent::Refused { address, refusal } => {
-                gst::warning!(CAT, "{address}: {refusal}");
+                self.warn(
+                    &format!("{address}: {refusal}"),
+                    "Other servers, if there are any, are tried in turn.",
+                );
             }
             ClockEvent::TimescaleChanged => self.warn(
                 "The leader's time scale is another one: rig time begins anew",
                 "Was the leader restarted, or are there two in the rig?",
             ),
             ClockEvent::LeaderChanged { address } => self.set_leader(address.to_string()),
-            ClockEvent::SourceUnusable { why } => self.warn("The source of time is of no use now", &why),
+            // Before that it is what is waited for, and progress says so.
+            ClockEvent::SourceUnusable { why } if self.clock.is_synced() => {
+                self.warn("The source of time is of no use now", &why);
+            }
             other => gst::debug!(CAT, "{other:?}"),
         }
     }
