@@ -159,7 +159,8 @@ fn a_wrong_key_is_named() {
 #[test]
 fn ipv6_and_ipv4_are_served_by_one_socket() {
     let leader = Leader::at("[::]:0");
-    for ip in ["[::1]", "127.0.0.1", "127.0.0.9"] {
+    let v6: &[&str] = if has_ipv6("IPv6 clients") { &["[::1]"] } else { &[] };
+    for ip in ["127.0.0.1", "127.0.0.9"].iter().chain(v6) {
         let address: SocketAddr = format!("{ip}:{}", leader.address().port()).parse().unwrap();
         let client = Client::of(&[address]);
         client.wait_for(SyncQuality::Synced);

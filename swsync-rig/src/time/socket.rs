@@ -397,7 +397,8 @@ mod tests {
     #[test]
     fn the_kernel_stamps_both_ways() {
         runtime().unwrap().block_on(async {
-            for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let has_ipv6 = StdSocket::bind("[::1]:0").is_ok();
+            for address in ["127.0.0.1:0", "[::]:0", "[::1]:0"].into_iter().take(2 + usize::from(has_ipv6)) {
                 let mut socket = socket(address);
                 let port = socket.local_addr().unwrap().port();
                 let to =

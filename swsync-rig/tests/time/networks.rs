@@ -5,13 +5,13 @@ use std::process::Command;
 
 use swsync_core::frame::SyncQuality;
 
-use crate::support::{Client, Leader, free_port};
+use crate::support::{Client, Leader, free_port, has_ipv6, skipped};
 
 /// Whether there is a network that may be changed; if not, says that the test is skipped.
 fn has_own_network(test: &str) -> bool {
     let own = std::env::var_os("SWSYNC_NETNS").is_some();
     if !own {
-        println!("skipped: {test}: set SWSYNC_NETNS=1 in a network namespace of its own, as root");
+        skipped(&format!("{test}: set SWSYNC_NETNS=1 in a network namespace of its own, as root"));
     }
     own
 }
@@ -71,7 +71,8 @@ fn a_network_that_comes_late_goes_and_comes_again() {
 
 #[test]
 fn a_leader_serves_every_interface() {
-    if !has_own_network("a_leader_serves_every_interface") {
+    let test = "a_leader_serves_every_interface";
+    if !has_own_network(test) || !has_ipv6(test) {
         return;
     }
     let (one, other) = (Interface::new("swone"), Interface::new("swother"));

@@ -1,5 +1,6 @@
 //! Leaders, clients and what stands between them.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -37,6 +38,20 @@ pub fn config() -> ClientConfig {
 /// Key number `id`; `secret` tells several apart.
 pub fn key(id: u32, secret: u8) -> Key {
     Key::new(id, &[secret; 16]).unwrap()
+}
+
+/// Says that a test, or a part of one, is left out. Not by println!, which the harness keeps to itself.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}"); // it may be closed
+}
+
+/// Whether this machine has IPv6, at least on loopback; if not, says what is left out.
+pub fn has_ipv6(what: &str) -> bool {
+    let has = UdpSocket::bind("[::1]:0").is_ok();
+    if !has {
+        skipped(&format!("{what}: this machine has no IPv6"));
+    }
+    has
 }
 
 /// A UDP port on loopback where nobody listens.
