@@ -124,8 +124,9 @@ impl Service {
                  let UDP through?"
             }
             Follower::Client { named: false, .. } => {
-                "Is a leader's pipeline running (swsyncclock role=leader) in a rig of this name, and does \
-                 the network pass multicast? If not, name the leader: leader=host[:port]."
+                "Is a leader's pipeline running (swsyncclock role=leader) in a rig of this name, was the \
+                 network up when the two were started, and does it pass multicast? If not, name the \
+                 leader: leader=host[:port]."
             }
             Follower::Client { .. } => {
                 "Is the leader's pipeline running, is its address right, and does the network let UDP \

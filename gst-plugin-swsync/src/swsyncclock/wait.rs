@@ -87,7 +87,7 @@ impl Wait {
 /// Watches the signals that ask a process to end, beside handlers that the application has for them.
 ///
 /// Where it has none, they end the process anyway, or are ignored, and nothing is done: no handler
-/// is installed that would change that. `gst-launch-1.0` (1.20 to 1.26) installs its own only after the
+/// is installed that would change that. `gst-launch-1.0` (1.26) installs its own only after the
 /// pipeline is PAUSED.
 ///
 /// signal-hook's handler calls the one that was there before, and stays when the watch is over. An
