@@ -50,6 +50,11 @@ fn cancel_ends_the_wait_from_another_thread() {
     let error = client.error();
     assert!(error.contains("cancelled") && error.contains("0 answered"), "{error}");
     assert!(!cancel(&client), "there is none any more");
+    // Nor where it never came to one.
+    client.element("c").set_property("key", "short");
+    client.0.set_state(gst::State::Null).unwrap();
+    assert!(client.0.set_state(gst::State::Paused).is_err());
+    assert!(!cancel(&client));
 }
 
 #[test]

@@ -272,23 +272,24 @@ impl SwsyncClockElement {
         Ok(Some(provider))
     }
 
+    /// PAUSED to READY, and after a failure on the way to PAUSED, wherever that was.
     fn stop(&self) {
+        *lock(&self.wait) = None;
         let state = std::mem::take(&mut *lock(&self.state));
         let ran = matches!(state, State::Started { .. });
         drop(state); // joins the service's task, without the lock
         let Some(clock) = self.clock() else { return };
         clock.set_synced(false);
-        if !ran {
-            return;
-        }
         // A GstClock never goes back, even if the next leader's time is less: the next run has a clock of
         // its own.
         let rig = RigClock::new(clock.rig().device().clone());
         if let Some(opened) = &mut *lock(&self.opened) {
             opened.clock = SwsyncClock::new("SwsyncClock", Arc::new(rig));
-            opened.known = Some(clock.rig().clone());
+            opened.known = ran.then(|| clock.rig().clone());
         }
-        self.announce(ClockState::Unsynced, "");
+        if ran {
+            self.announce(ClockState::Unsynced, "");
+        }
     }
 
     /// Ends the wait for synchronization, if there is one.
