@@ -2,6 +2,7 @@
 
 mod client;
 mod event;
+mod hardware;
 mod leader;
 mod reference;
 mod socket;

@@ -1,7 +1,8 @@
 //! A UDP socket whose datagrams carry the local time at which they left and came.
 //!
 //! The kernel stamps what is sent when the driver takes it, and what comes when the driver hands it up
-//! (SO_TIMESTAMPING, Documentation/networking/timestamping.rst). A transmit stamp comes back on the
+//! (SO_TIMESTAMPING, Documentation/networking/timestamping.rst); a network card with a clock of its own stamps
+//! by that. A transmit stamp comes back on the
 //! socket's error queue, before the response or not at all; nothing waits for it. Where it does not come
 //! the time just before the send stands for it, and where a datagram comes without a stamp the time at
 //! which it was read: both are reported as [`StampKind::UserSpace`].
@@ -23,6 +24,7 @@ use swsync_sim::True;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::hardware::{Cards, Phc};
 use super::stats::{StampKind, StampKinds};
 use crate::clock::{DeviceClock, true_now};
 use crate::net::socket_addr;
@@ -46,7 +48,7 @@ pub(super) struct Stamp {
 /// The address of this device that a datagram was sent to: where its answer has to come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
-    V4(Ipv4Addr),
+    V4 { address: Ipv4Addr, interface: u32 },
     V6 { address: Ipv6Addr, interface: u32 },
 }
 
@@ -70,9 +72,19 @@ pub(super) enum Event<T> {
     Received(Received),
 }
 
+impl Asked {
+    /// The index of the network interface.
+    const fn interface(self) -> u32 {
+        match self {
+            Self::V4 { interface, .. } | Self::V6 { interface, .. } => interface,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Pending<T> {
     id: u32,
+    interface: Option<u32>,
     token: T,
     before: Timestamp<True>,
 }
@@ -89,6 +101,7 @@ pub(super) struct StampedSocket<T> {
     /// When there was nothing to be received: what comes came later.
     idle: Timestamp<True>,
     kinds: StampKinds,
+    cards: Cards,
     /// Datagrams in a row without a kernel's stamp.
     sent_unstamped: u32,
     received_unstamped: u32,
@@ -109,7 +122,7 @@ impl<T> StampedSocket<T> {
             }
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Self::new(fd.into(), clock)
+        Self::new(fd.into(), clock, address.ip())
     }
 
     /// A socket that sends to `peer` and hears nobody else. Must be called in the executor's context.
@@ -120,12 +133,15 @@ impl<T> StampedSocket<T> {
         };
         let socket = StdSocket::bind(SocketAddr::new(any, 0))?;
         socket.connect(peer)?;
-        Self::new(socket, clock)
+        let local = socket.local_addr()?.ip();
+        Self::new(socket, clock, local)
     }
 
-    fn new(socket: StdSocket, clock: Arc<DeviceClock>) -> io::Result<Self> {
+    fn new(socket: StdSocket, clock: Arc<DeviceClock>, local: IpAddr) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        if let Err(error) = ask_for_stamps(&socket) {
+        // The host's own clocks underlie a simulated one, but no card is simulated.
+        let cards = if clock.is_simulated() { Cards::default() } else { Cards::of(local) };
+        if let Err(error) = ask_for_stamps(&socket, !cards.is_empty()) {
             tracing::warn!(%error, "the kernel does not stamp packets: user space does, less exactly");
         }
         clock.observe_wall();
@@ -137,6 +153,7 @@ impl<T> StampedSocket<T> {
             sent: VecDeque::new(),
             idle: true_now(),
             kinds: StampKinds::default(),
+            cards,
             sent_unstamped: 0,
             received_unstamped: 0,
             control: nix::cmsg_space!(
@@ -192,7 +209,7 @@ impl<T> StampedSocket<T> {
         };
         let result = match from {
             None => send(&[]),
-            Some(Asked::V4(address)) => send(&[ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
+            Some(Asked::V4 { address, .. }) => send(&[ControlMessage::Ipv4PacketInfo(&libc::in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
                 ipi_addr: libc::in_addr { s_addr: 0 },
@@ -207,7 +224,8 @@ impl<T> StampedSocket<T> {
         };
         match result {
             Ok(_) => {
-                self.pending.push_back(Pending { id: self.next_id, token, before });
+                let interface = from.map(Asked::interface);
+                self.pending.push_back(Pending { id: self.next_id, interface, token, before });
                 self.next_id = self.next_id.wrapping_add(1);
                 Ok(())
             }
@@ -225,7 +243,9 @@ impl<T> StampedSocket<T> {
             self.give_up(pending);
         }
         let reset = setsockopt(&self.socket, sockopt::Timestamping, &TimestampingFlag::empty());
-        if let Err(error) = reset.map_err(io::Error::from).and_then(|()| ask_for_stamps(&self.socket)) {
+        if let Err(error) =
+            reset.map_err(io::Error::from).and_then(|()| ask_for_stamps(&self.socket, !self.cards.is_empty()))
+        {
             tracing::debug!(%error, "the kernel does not stamp packets");
         }
         self.next_id = 0;
@@ -269,12 +289,16 @@ impl<T> StampedSocket<T> {
                 Err(error) => return Err(error.into()),
             };
             let now = self.clock.now();
-            let (mut stamp, mut asked) = (None, None);
+            let (mut stamp, mut by_card, mut asked) = (None, None, None);
             for item in message.cmsgs()? {
                 match item {
-                    ControlMessageOwned::ScmTimestampsns(stamps) => stamp = wall_time(&stamps),
+                    ControlMessageOwned::ScmTimestampsns(stamps) => {
+                        (stamp, by_card) = (wall_time(&stamps), card_time(&stamps));
+                    }
                     ControlMessageOwned::Ipv4PacketInfo(info) => {
-                        asked = Some(Asked::V4(info.ipi_spec_dst.s_addr.to_ne_bytes().into()));
+                        let address = info.ipi_spec_dst.s_addr.to_ne_bytes().into();
+                        let interface = u32::try_from(info.ipi_ifindex).unwrap_or(0);
+                        asked = Some(Asked::V4 { address, interface });
                     }
                     ControlMessageOwned::Ipv6PacketInfo(info) => {
                         let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
@@ -286,13 +310,20 @@ impl<T> StampedSocket<T> {
             let length = message.bytes;
             let Some(from) = message.address.as_ref().and_then(socket_addr) else { continue };
             let earliest = self.idle - DELIVERY;
-            let stamp = match stamp.map(|stamp| self.clock.local_from_realtime(stamp, earliest)) {
-                Some(Some(at)) => Stamp { at, kind: StampKind::Kernel },
-                Some(None) => {
+            let had_cards = !self.cards.is_empty();
+            let by_card = self.cards.received(by_card, asked.map(Asked::interface), earliest);
+            if had_cards && self.cards.is_empty() {
+                self.count_anew(); // which asks the kernel alone from now on
+            }
+            let by_kernel = stamp.map(|stamp| self.clock.local_from_realtime(stamp, earliest));
+            let stamp = match (by_card, by_kernel) {
+                (Some(at), _) => Stamp { at: self.clock.local_from_true(at), kind: StampKind::Hardware },
+                (None, Some(Some(at))) => Stamp { at, kind: StampKind::Kernel },
+                (None, Some(None)) => {
                     tracing::debug!(%from, "the wall clock was stepped as a datagram came: dropping it");
                     continue;
                 }
-                None => Stamp { at: now, kind: StampKind::UserSpace },
+                (None, None) => Stamp { at: now, kind: StampKind::UserSpace },
             };
             self.kinds.received = Some(stamp.kind);
             warn_if_missing(&mut self.received_unstamped, stamp.kind, "received");
@@ -311,10 +342,10 @@ impl<T> StampedSocket<T> {
             else {
                 return; // EAGAIN: there are no more
             };
-            let (mut stamp, mut id) = (None, None);
+            let (mut stamps, mut id) = (None, None);
             for item in message.cmsgs().into_iter().flatten() {
                 match item {
-                    ControlMessageOwned::ScmTimestampsns(stamps) => stamp = wall_time(&stamps),
+                    ControlMessageOwned::ScmTimestampsns(both) => stamps = Some(both),
                     ControlMessageOwned::Ipv4RecvErr(error, _)
                     | ControlMessageOwned::Ipv6RecvErr(error, _)
                         if error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING =>
@@ -324,13 +355,19 @@ impl<T> StampedSocket<T> {
                     _ => {}
                 }
             }
-            let (Some(stamp), Some(id)) = (stamp, id) else { continue };
+            let (Some(stamps), Some(id)) = (stamps, id) else { continue };
             let Some(index) = self.pending.iter().position(|pending| pending.id == id) else { continue };
             let pending = self.pending.remove(index).expect("it has just been found");
-            match self.clock.local_from_realtime(stamp, pending.before) {
-                Some(at) => self.left(pending.token, Stamp { at, kind: StampKind::Kernel }),
+            let by_card = self.cards.sent(card_time(&stamps), pending.interface, pending.before);
+            let by_kernel = || self.clock.local_from_realtime(wall_time(&stamps)?, pending.before);
+            if let Some(at) = by_card {
+                let at = self.clock.local_from_true(at);
+                self.left(pending.token, Stamp { at, kind: StampKind::Hardware });
+            } else if let Some(at) = by_kernel() {
+                self.left(pending.token, Stamp { at, kind: StampKind::Kernel });
+            } else {
                 // The wall clock was stepped as it left; the time before the send is not affected.
-                None => self.give_up(pending),
+                self.give_up(pending);
             }
         }
     }
@@ -349,7 +386,7 @@ impl<T> StampedSocket<T> {
 
 fn warn_if_missing(in_a_row: &mut u32, kind: StampKind, what: &str) {
     match kind {
-        StampKind::Kernel => *in_a_row = 0,
+        StampKind::Hardware | StampKind::Kernel => *in_a_row = 0,
         StampKind::UserSpace => {
             *in_a_row = in_a_row.saturating_add(1);
             if *in_a_row == NO_ACCIDENT {
@@ -362,13 +399,24 @@ fn warn_if_missing(in_a_row: &mut u32, kind: StampKind, what: &str) {
     }
 }
 
-fn ask_for_stamps(socket: &impl AsFd) -> io::Result<()> {
-    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+fn ask_for_stamps(socket: &impl AsFd, by_card: bool) -> io::Result<()> {
+    let mut flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    if by_card {
+        flags |= TimestampingFlag::SOF_TIMESTAMPING_RAW_HARDWARE
+            | TimestampingFlag::SOF_TIMESTAMPING_RX_HARDWARE
+            | TimestampingFlag::SOF_TIMESTAMPING_TX_HARDWARE;
+    }
     Ok(setsockopt(socket, sockopt::Timestamping, &flags)?)
+}
+
+/// The card's stamp. Zero says that there is none.
+fn card_time(stamps: &Timestamps) -> Option<Timestamp<Phc>> {
+    let (secs, nanos) = (stamps.hw_raw.tv_sec(), stamps.hw_raw.tv_nsec());
+    (secs != 0 || nanos != 0).then(|| Timestamp::ZERO + Span::from_secs(secs) + Span::from_nanos(nanos))
 }
 
 /// The software stamp. Zero says that there is none.

@@ -9,6 +9,8 @@ use swsync_core::sync::{ClientStats, ServerStats};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StampKind {
+    /// The network card, by its own clock.
+    Hardware,
     /// The kernel, as the driver took it or handed it up.
     Kernel,
     /// This program, as it sent or read it: late by what scheduling costs.
@@ -16,10 +18,11 @@ pub enum StampKind {
 }
 
 impl StampKind {
-    /// Its name: `kernel`, `user-space`.
+    /// Its name: `hardware`, `kernel`, `user-space`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Hardware => "hardware",
             Self::Kernel => "kernel",
             Self::UserSpace => "user-space",
         }
