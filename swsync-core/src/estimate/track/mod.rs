@@ -55,8 +55,8 @@ const UNSEEN: f64 = 1.0 / 8.0;
 const LATER: f64 = 1e3;
 /// What the floors' delays differ by in ordinary networks, as a part of the least round trip, 1 sigma.
 const UNEVEN: f64 = 1.0 / 100.0;
-/// The rates of another pair of clocks differ by so much, in ns/s, 1 sigma.
-const OTHER_CLOCKS: f64 = 10e3;
+/// After a step it may be the rate of another pair of clocks.
+const OTHER_CLOCKS: f64 = 100e3;
 
 /// Offset and skew from the least delays of both directions. See the module's documentation.
 #[derive(Debug)]
@@ -119,8 +119,15 @@ impl Track {
         self.window.keep_newest(keep);
         self.prior = Rate { mean: self.rate.mean, sigma: self.rate.sigma.hypot(doubt) };
         self.rate = self.prior;
-        self.unfitted = keep;
+        self.fit();
         self.contradictions = 0;
+    }
+
+    fn fit(&mut self) {
+        if !self.window.bins().is_empty() {
+            self.rate = self.fitter.fit(&self.window, self.prior, self.rate);
+        }
+        self.unfitted = 0;
     }
 
     /// How many of the newest bins undercut one direction's floor while the other direction stays
@@ -207,8 +214,7 @@ impl Estimator for Track {
         self.unfitted += usize::from(inserted == Inserted::Began);
         // The rate: whenever the window has grown by a sixteenth.
         if self.unfitted * 16 >= self.window.bins().len() {
-            self.rate = self.fitter.fit(&self.window, self.prior, self.rate);
-            self.unfitted = 0;
+            self.fit();
         }
         if let Some(solution) = self.solution
             && inserted == Inserted::Joined

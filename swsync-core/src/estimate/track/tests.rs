@@ -93,6 +93,46 @@ fn a_step_that_no_exchange_contradicts_is_noticed() {
 }
 
 #[test]
+fn another_rate_is_learnt() {
+    // A leader with another crystal takes over, without a step; after an outage or without.
+    for (seed, ppm) in [-86.0, 50.0, 180.0, -300.0].into_iter().enumerate() {
+        for outage_ms in [0, 14_000, 50_000] {
+            for mean_excess_us in [20, 200, 800] {
+                let mut link = Link::new(u64::try_from(seed).unwrap() + 3);
+                link.mean_excess = Span::from_micros(mean_excess_us);
+                let mut track = Track::new();
+                follow(&mut track, &mut link, 0, 125, 800);
+                let then = 100_000 + outage_ms;
+                link.offset -= Span::from_millis(then).mul_f64(ppm * 1e-6);
+                link.ppm = ppm;
+                follow(&mut track, &mut link, then, 125, 800);
+                let after = follow(&mut track, &mut link, then + 100_000, 125, 80);
+                let case = (ppm, outage_ms, mean_excess_us, worst(&after), track.rate);
+                assert!(worst(&after) < Span::from_micros(20 + mean_excess_us), "{case:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_one_after_the_other_on_a_long_path_are_followed() {
+    for seed in 0..20 {
+        let mut link = Link::new(seed);
+        link.floor = Span::from_micros(10_800);
+        link.mean_excess = Span::from_micros(200);
+        let mut track = Track::new();
+        let mut then = 0;
+        for (step_us, for_ms) in [(0, 12_500), (4_040, 3_500), (0, 9_100), (-12_650, 60_000)] {
+            link.offset += Span::from_micros(step_us);
+            follow(&mut track, &mut link, then, 125, for_ms / 125);
+            then += for_ms;
+        }
+        let after = follow(&mut track, &mut link, then, 125, 100);
+        assert!(worst(&after) < Span::from_micros(200), "{seed}: {:?} {:?}", worst(&after), track.rate);
+    }
+}
+
+#[test]
 fn a_new_path_costs_nothing() {
     // WiFi roams: both ways become longer, later shorter than at first.
     for floors_us in [[500, 2_500], [2_500, 500]] {
