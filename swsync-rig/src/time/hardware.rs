@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::time::{DynamicClockId, clock_gettime_dynamic};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Clock, Span, Timestamp};
 use swsync_sim::True;
 use timestamped_socket::interface::InterfaceName;
 use timestamped_socket::socket::{InterfaceTimestampMode, Open, Socket, open_interface_udp};
@@ -21,8 +21,12 @@ use crate::clock::true_now;
 use crate::net::socket_addr;
 
 /// The time of a network card's clock.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phc {}
+
+impl Clock for Phc {
+    const NAME: &'static str = "Phc";
+}
 
 /// Readings closer together than this tell no rate.
 const BASELINE: Span = Span::from_millis(10);
