@@ -44,7 +44,7 @@ const CONTRADICTIONS: u32 = 4;
 /// The least by which an exchange has to contradict the estimate to count.
 const CONTRADICTION: Span = Span::from_micros(500);
 /// Most lucky moments that one direction has alone.
-const ALONE: usize = 3;
+const ALONE: usize = 5;
 /// Bins in a row that undercut a floor before the ones before are given up.
 const UNDERCUTS: usize = 6;
 /// The path is in another mood after so many seconds: congestion lasts from a packet to the next.
