@@ -17,9 +17,9 @@
 //! that is not told `leader=host[:port]` looks for it there. (Zenoh looks on the network interfaces that
 //! are up when a device starts: one whose network comes later needs `leader`, or `connect`.) The others
 //! are the same for both roles, but a leader passes the time on to its clients: `source=ntp` follows the
-//! NTP server `leader`, `source=ptp` the grandmaster of `ptp-domain` (whose time usually is TAI), and
-//! `source=system` this device's wall clock, once the kernel says that chrony, or ptp4l with phc2sys,
-//! keeps it in time.
+//! NTP server `leader` (politely: a burst of 8, then every 1 to 64 s), `source=ptp` the grandmaster of
+//! `ptp-domain` (whose time usually is TAI), and `source=system` this device's wall clock, once the kernel
+//! says that chrony, or ptp4l with phc2sys, keeps it in time.
 //!
 //! Besides swsync's clients, NTP clients (chrony, GstNtpClock) can follow a leader, and with
 //! `net-time-provider` GstNetClientClock can follow any swsyncclock.

@@ -23,6 +23,8 @@ const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
 const DEFAULT_KEY_ID: u32 = 1;
 /// The port of NTP servers (RFC 5905 section 16).
 const NTP_PORT: u16 = 123;
+/// Requests in quick succession that any NTP server will bear: as many as of ntpd's iburst.
+const NTP_BURST: u32 = 8;
 
 /// A copy is taken on the way to PAUSED.
 #[derive(Debug, Clone)]
@@ -326,7 +328,7 @@ fn estimate_properties() -> Vec<glib::ParamSpec> {
         number(
             "burst",
             "Burst",
-            "Exchanges with the leader before the clock counts as synced (the paper's K)",
+            "Exchanges with the leader before the clock counts as synced (the paper's K); 8 at most with source=ntp",
             1..=100_000,
             DEFAULT_BURST,
         ),
@@ -457,9 +459,19 @@ impl Settings {
 
     /// How a client behaves that asks servers.
     pub fn client_config(&self) -> Result<ClientConfig, gst::ErrorMessage> {
+        // A leader is the rig's own and serves it as fast as asked; other NTP servers are others'.
+        let usual = ClientConfig::default();
+        let (burst, fastest_poll, slowest_poll) = match self.source {
+            Source::Ntp => (self.burst.min(NTP_BURST), Span::from_secs(1), Span::from_secs(64)),
+            Source::Rig | Source::Ptp | Source::System => {
+                (self.burst, usual.fastest_poll, usual.slowest_poll)
+            }
+        };
         Ok(ClientConfig {
             estimator: self.estimator_config(),
-            burst: self.burst,
+            burst,
+            fastest_poll,
+            slowest_poll,
             max_slew: self.max_slew(),
             step_threshold: self.step_threshold(),
             accuracy: span(self.accuracy),
@@ -469,7 +481,7 @@ impl Settings {
                 Source::Ntp | Source::Ptp | Source::System => 0,
             },
             key: self.client_key()?,
-            ..ClientConfig::default()
+            ..usual
         })
     }
 
