@@ -18,7 +18,7 @@
 //!
 //! *Uncertainty*: how densely the bounds lie above their floors, the age of those used, how far the two
 //! pairs of floors disagree, how little time has passed to have seen the path at its best, and one part in
-//! a hundred of the least round trip for floors that differ as they do in ordinary networks. More than
+//! seventy of the least round trip for floors that differ as they do in ordinary networks. More than
 //! that can be asymmetric, and no two-way exchange sees it: half of `least_delay` is the bound.
 //!
 //! Assumed: a linear offset over a minute (a crystal that walks 0.02 ppm/√s bends it by a few us).
@@ -54,7 +54,7 @@ const UNSEEN: f64 = 1.0 / 8.0;
 /// After a silence the rate may be another one by so much, in ns/s, 1 sigma: it has become warmer, say.
 const LATER: f64 = 1e3;
 /// What the floors' delays differ by in ordinary networks, as a part of the least round trip, 1 sigma.
-const UNEVEN: f64 = 1.0 / 100.0;
+const UNEVEN: f64 = 1.0 / 70.0;
 /// After a step it may be the rate of another pair of clocks.
 const OTHER_CLOCKS: f64 = 100e3;
 
