@@ -102,9 +102,10 @@ fn aligner(c: &mut Criterion) {
         max_lines: 65_535,
         nominal_lines: 1763,
         latency: 3,
+        line_step: 1,
+        exposure_margin: 4,
     };
-    let mut aligner =
-        Aligner::new(AlignerConfig { grid, sensor, tolerance: Span::from_micros(20), settle_frames: 3 });
+    let mut aligner = Aligner::new(AlignerConfig::new(grid, sensor, Span::from_micros(20), 3));
     let mut sequence = 0;
     c.bench_function("align/frame", |b| {
         b.iter(|| {

@@ -33,6 +33,8 @@ pub enum LockState {
     Aligning,
     /// On the grid, within the tolerance.
     Locked,
+    /// On the grid of a clock that nobody corrects for the moment: it is in holdover.
+    Coasting,
     /// It was locked and no longer is.
     Lost,
     /// This camera's phase cannot be controlled: the error is stated, not corrected.
@@ -47,6 +49,7 @@ impl LockState {
             Self::Searching => "searching",
             Self::Aligning => "aligning",
             Self::Locked => "locked",
+            Self::Coasting => "coasting",
             Self::Lost => "lost",
             Self::Free => "free",
         }
@@ -55,7 +58,7 @@ impl LockState {
     /// The state that [`LockState::as_str`] gives this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Searching, Self::Aligning, Self::Locked, Self::Lost, Self::Free]
+        [Self::Searching, Self::Aligning, Self::Locked, Self::Coasting, Self::Lost, Self::Free]
             .into_iter()
             .find(|state| state.as_str() == name)
     }
@@ -114,9 +117,8 @@ mod tests {
 
     #[test]
     fn names_match_what_serde_writes() {
-        for state in
-            [LockState::Searching, LockState::Aligning, LockState::Locked, LockState::Lost, LockState::Free]
-        {
+        let (won, not) = ([LockState::Locked, LockState::Coasting], [LockState::Lost, LockState::Free]);
+        for state in [LockState::Searching, LockState::Aligning].into_iter().chain(won).chain(not) {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(LockState::from_name(state.as_str()), Some(state));
         }

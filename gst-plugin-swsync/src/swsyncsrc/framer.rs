@@ -48,7 +48,7 @@ impl Framer {
         let aligner = match capabilities.pacing {
             Pacing::FreeRunning(Some(control)) => {
                 let sensor = sensor_timing(&control, grid);
-                let config = AlignerConfig { grid, sensor, tolerance, settle_frames };
+                let config = AlignerConfig::new(grid, sensor, tolerance, settle_frames);
                 Some((Aligner::new(config), control))
             }
             Pacing::FreeRunning(None) | Pacing::OnRequest => None,
@@ -144,5 +144,8 @@ fn sensor_timing(control: &FrameDurationControl, grid: FrameGrid) -> SensorTimin
         nominal_lines: control.lines_of(grid.period()),
         // A control set goes out at the start of the frame after the one that has just arrived.
         latency: control.latency + 1,
+        line_step: 1,
+        // The element does not tell the aligner of exposures yet, so that none is to be kept away from.
+        exposure_margin: 0,
     }
 }

@@ -337,7 +337,7 @@ impl PushSrcImpl for SwsyncSrc {
                 );
             }
             let held_back = match frame.info.lock {
-                LockState::Locked | LockState::Free => false,
+                LockState::Locked | LockState::Coasting | LockState::Free => false,
                 LockState::Searching | LockState::Aligning | LockState::Lost => wait_lock,
             };
             // A frame from before the pipeline's start has no running time.

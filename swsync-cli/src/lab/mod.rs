@@ -1,6 +1,7 @@
 //! `swsync lab`: parts of the laboratory.
 
 pub mod clock;
+pub mod phase;
 mod relay;
 
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ pub enum Lab {
     Relay(Box<relay::RelayArgs>),
     /// Measure clock estimators: on a recorded trace, in simulation, or live.
     Clock(Box<clock::ClockArgs>),
+    /// Measure how cameras reach the frame grid and hold it: in simulation, or for a judge.
+    Phase(phase::PhaseArgs),
 }
 
 /// Runs the command.
@@ -24,5 +27,6 @@ pub fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
     match lab {
         Lab::Relay(args) => relay::run(args),
         Lab::Clock(args) => clock::run(args),
+        Lab::Phase(args) => phase::run(args),
     }
 }

@@ -1,32 +1,50 @@
 //! Phase and rate of a frame stream from its stamps: a Kalman filter with a gate.
 //!
-//! State: phase error of the newest frame, and rate, the ns per frame by which frames differ from what
+//! State: phase error of the newest frame, and rate, the ns per period by which frames differ from what
 //! their lengths say (two crystals' difference). Stamps have a few us of interrupt jitter; two in a
 //! hundred come late by more than the gate and are passed over, unless several in a row agree.
+//!
+//! The jitter is measured as it goes, from how much successive residuals differ: a clock that is being
+//! corrected moves all of them alike and so does not pass for noise, while one that shakes by 20 us does.
 
-/// Standard deviation of a stamp's ordinary jitter, in ns (sensors.md: N(0, 3) + Exp(4) us).
+/// Standard deviation of a stamp's ordinary jitter, in ns (sensors.md: N(0, 3) + Exp(4) us), and the
+/// range within which it is measured.
 const JITTER: f64 = 5_000.0;
-/// Width of the rate's prior: 40 ppm of a 33 ms frame, in ns per frame.
-const RATE_PRIOR: f64 = 1_300.0;
-/// How much phase and rate wander by themselves from frame to frame, in ns. The phase's is mostly the
-/// clock's, which works off corrections at up to some tens of ppm.
-const PHASE_WALK: f64 = 1_500.0;
+const JITTER_LEAST: f64 = 3_000.0;
+const JITTER_MOST: f64 = 60_000.0;
+/// Weight of one residual in the measured jitter.
+const JITTER_GAIN: f64 = 0.05;
+/// Width of the rate's prior: 60 ppm of a period (two crystals of 20 ppm, a line time given to 1 ns).
+const RATE_PRIOR: f64 = 60e-6;
+/// How much the phase wanders by itself from frame to frame, in ns: mostly the clock's doing, which works
+/// off corrections at up to some tens of ppm.
+const PHASE_WALK: f64 = 900.0;
+/// ... and where residuals have one sign for a while, as when the clock is being corrected.
+const PHASE_WALK_MOVING: f64 = 4_000.0;
+/// Mean residual, in its standard deviations, from which that is so.
+const MOVING: f64 = 2.5;
+/// Weight of one residual in the mean.
+const MEAN_GAIN: f64 = 0.2;
+/// How much the rate wanders from frame to frame, in ns.
 const RATE_WALK: f64 = 5.0;
 /// Stamps further from the prediction than this are late, in standard deviations and at least in ns.
 const GATE_SIGMA: f64 = 4.0;
 const GATE_LEAST: f64 = 25_000.0;
-/// So many stamps in a row beyond the gate that agree with each other are the new truth.
-const AGREEING: u32 = 3;
+/// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
+const STUBBORN: u32 = 8;
 
 /// What became of a stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict {
     /// It moved the estimate.
     Used,
     /// It was late, or so it seems.
     PassedOver,
     /// It confirmed others that contradicted the estimate, which now begins anew.
-    Restarted,
+    Restarted {
+        /// How far from what was believed, in ns.
+        jump: f64,
+    },
 }
 
 /// See the module's documentation.
@@ -37,21 +55,37 @@ pub struct Filter {
     rate: f64,
     /// Covariance of phase and rate: [phase, both, rate].
     covariance: [f64; 3],
-    /// The last residual beyond the gate, and how many in a row agree.
+    /// Variance of a stamp's jitter, as measured.
+    jitter: f64,
+    /// Running mean of the residuals, and the last one that was used.
+    mean: f64,
+    last: f64,
+    /// The last residual beyond the gate, how many in a row agree, and how many there are.
     suspect: f64,
     agreeing: u32,
+    rejected: u32,
 }
 
 impl Filter {
     /// A filter for a grid of `period` ns.
     pub const fn new(period: f64) -> Self {
+        Self::with_rate_prior(period, RATE_PRIOR)
+    }
+
+    /// A filter for streams whose rate may be off by `prior`, in s/s.
+    pub const fn with_rate_prior(period: f64, prior: f64) -> Self {
+        let rate = prior * period;
         Self {
             period,
             phase: 0.0,
             rate: 0.0,
-            covariance: [JITTER * JITTER, 0.0, RATE_PRIOR * RATE_PRIOR],
+            covariance: [JITTER * JITTER, 0.0, rate * rate],
+            jitter: JITTER * JITTER,
+            mean: 0.0,
+            last: 0.0,
             suspect: 0.0,
             agreeing: 0,
+            rejected: 0,
         }
     }
 
@@ -60,9 +94,20 @@ impl Filter {
         self.phase
     }
 
-    /// What each frame is longer than its length says, in ns.
+    /// What a frame of one period is longer than its length says, in ns.
     pub const fn rate(&self) -> f64 {
         self.rate
+    }
+
+    /// How far the rate is to be trusted: 0 where it may as well be noise, 1 where it is certain.
+    pub fn rate_known(&self) -> f64 {
+        let square = self.rate * self.rate;
+        square / (square + self.covariance[2].max(1.0))
+    }
+
+    /// Standard deviation of the phase's error, in ns.
+    pub fn uncertainty(&self) -> f64 {
+        self.covariance[0].max(0.0).sqrt()
     }
 
     /// `phase` brought into (-period/2, period/2].
@@ -73,36 +118,77 @@ impl Filter {
     /// Begins anew at the phase `observed`. The rate is a property of two crystals and stays.
     pub fn restart(&mut self, observed: f64) {
         self.phase = observed;
-        self.covariance[0] = JITTER * JITTER;
+        self.covariance[0] = self.jitter;
         self.covariance[1] = 0.0;
-        self.agreeing = 0;
+        (self.mean, self.last) = (0.0, 0.0);
+        (self.agreeing, self.rejected) = (0, 0);
     }
 
-    /// One frame on, whose length moves the phase by `shift` ns.
-    pub fn advance(&mut self, shift: f64) {
-        self.phase = self.wrap(self.phase + shift + self.rate);
+    /// The phase it began anew at is the median of `frames` stamps.
+    pub fn settled(&mut self, frames: usize) {
+        // The median's variance is pi/2 that of the mean.
+        self.covariance[0] = 1.6 * self.jitter / f64::from(u32::try_from(frames).unwrap_or(1).max(1));
+    }
+
+    /// The phase moved by `span` ns for a reason that is known, without a frame.
+    pub fn displace(&mut self, span: f64) {
+        self.phase = self.wrap(self.phase + span);
+    }
+
+    /// On by frames of `periods` periods together, whose length moves the phase by `shift` ns.
+    pub fn advance(&mut self, shift: f64, periods: f64) {
+        self.phase = self.wrap(self.phase + shift + self.rate * periods);
         let [phase, both, rate] = self.covariance;
-        self.covariance =
-            [phase + 2.0 * both + rate + PHASE_WALK * PHASE_WALK, both + rate, rate + RATE_WALK * RATE_WALK];
+        let spread = self.jitter.sqrt() * (MEAN_GAIN / (2.0 - MEAN_GAIN)).sqrt();
+        let moving = self.mean.abs() > MOVING * spread;
+        let walk = if moving { PHASE_WALK_MOVING } else { PHASE_WALK };
+        self.covariance = [
+            phase + periods * (2.0 * both + periods * rate + walk * walk),
+            both + periods * rate,
+            rate + periods * RATE_WALK * RATE_WALK,
+        ];
     }
 
-    /// The newest frame's phase as stamped.
-    pub fn observe(&mut self, observed: f64) -> Verdict {
+    /// How far `observed` is from where `shift` ns over `periods` periods would have brought the phase,
+    /// in ns; nothing changes.
+    pub fn residual_after(&self, observed: f64, shift: f64, periods: f64) -> f64 {
+        self.wrap(observed - self.phase - shift - self.rate * periods)
+    }
+
+    /// Variance of a residual, in ns^2.
+    pub fn variance(&self) -> f64 {
+        self.covariance[0] + self.jitter
+    }
+
+    /// Residuals beyond this are not of ordinary jitter, in ns.
+    pub fn gate(&self) -> f64 {
+        GATE_LEAST.max(GATE_SIGMA * self.variance().sqrt())
+    }
+
+    /// The newest frame's phase as stamped; `agreeing` contradictions in a row that agree are believed.
+    pub fn observe(&mut self, observed: f64, agreeing: u32) -> Verdict {
         let residual = self.wrap(observed - self.phase);
-        let [phase, both, rate] = self.covariance;
-        let variance = phase + JITTER * JITTER;
-        let gate = GATE_LEAST.max(GATE_SIGMA * variance.sqrt());
+        let (variance, gate) = (self.variance(), self.gate());
         if residual.abs() > gate {
-            let agrees = self.wrap(residual - self.suspect).abs() <= gate;
+            let agrees = self.agreeing > 0 && self.wrap(residual - self.suspect).abs() <= gate;
             self.agreeing = if agrees { self.agreeing + 1 } else { 1 };
+            self.rejected += 1;
             self.suspect = residual;
-            if self.agreeing < AGREEING {
+            if self.agreeing < agreeing && self.rejected < STUBBORN {
                 return Verdict::PassedOver;
             }
             self.restart(observed);
-            return Verdict::Restarted;
+            return Verdict::Restarted { jump: residual };
         }
-        self.agreeing = 0;
+        (self.agreeing, self.rejected) = (0, 0);
+        let change = residual - self.last;
+        // Half the square of a difference is a variance; one wild pair does not make a shaking clock.
+        let sample = (0.5 * change * change).min(9.0 * self.jitter);
+        self.jitter += JITTER_GAIN * (sample - self.jitter);
+        self.jitter = self.jitter.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
+        self.mean += MEAN_GAIN * (residual - self.mean);
+        self.last = residual;
+        let [phase, both, rate] = self.covariance;
         let (gain_phase, gain_rate) = (phase / variance, both / variance);
         self.phase = self.wrap(self.phase + gain_phase * residual);
         self.rate += gain_rate * residual;
@@ -133,9 +219,9 @@ mod tests {
         filter.restart(phase);
         for i in 0..400 {
             phase += 1_000.0;
-            filter.advance(0.0);
+            filter.advance(0.0, 1.0);
             let jitter = if i % 2 == 0 { 4_000.0 } else { -4_000.0 };
-            filter.observe(filter.wrap(phase + jitter));
+            filter.observe(filter.wrap(phase + jitter), 3);
         }
         assert!((filter.rate() - 1_000.0).abs() < 100.0, "{}", filter.rate());
         assert!((filter.phase() - phase).abs() < 2_000.0);
@@ -146,9 +232,9 @@ mod tests {
         let mut filter = Filter::new(PERIOD);
         filter.restart(0.0);
         for i in 0..100 {
-            filter.advance(0.0);
+            filter.advance(0.0, 1.0);
             let stamp = if i % 10 == 9 { 150_000.0 } else { 0.0 };
-            let verdict = filter.observe(stamp);
+            let verdict = filter.observe(stamp, 3);
             assert_eq!(verdict == Verdict::PassedOver, stamp > 0.0);
         }
         assert!(filter.phase().abs() < 1.0);
@@ -160,10 +246,13 @@ mod tests {
         filter.restart(0.0);
         let mut verdicts = Vec::new();
         for _ in 0..3 {
-            filter.advance(0.0);
-            verdicts.push(filter.observe(-7_000_000.0));
+            filter.advance(0.0, 1.0);
+            verdicts.push(filter.observe(-7_000_000.0, 3));
         }
-        assert_eq!(verdicts, [Verdict::PassedOver, Verdict::PassedOver, Verdict::Restarted]);
+        assert_eq!(
+            verdicts,
+            [Verdict::PassedOver, Verdict::PassedOver, Verdict::Restarted { jump: -7_000_000.0 }]
+        );
         assert_eq!(filter.phase(), -7_000_000.0);
     }
 }

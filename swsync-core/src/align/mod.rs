@@ -4,35 +4,60 @@
 //!
 //! A free-running sensor takes frames that are whole numbers of lines long. With line time λ, a
 //! frame of L lines moves the phase of the next one by L·λ − T against the grid's period T. The
-//! aligner keeps an estimate of phase and of the rate by which λ differs from its nominal value (a
-//! Kalman filter over the stamps, with a gate for late ones), and the lengths that were asked for
-//! but are not in effect yet. From these it predicts the phase of the first frame that it can still
-//! determine, and asks for the length that brings the one after it nearest to the grid. So a
-//! large error goes in one frame (the paper's frame injection, sec. V.B), and from then on whole
-//! lines are dithered such that the phase stays within half a line.
+//! aligner keeps an estimate of phase and of the rate by which λ differs from its nominal value
+//! ([`filter`]: a Kalman filter over the stamps, with a gate for late ones), and the lengths that were
+//! asked for with the frames that have them ([`flight`]). From these it predicts the phase of the first
+//! frame that it can still determine, and asks for the length that brings the one after it nearest to
+//! the grid ([`plan`]). So a large error goes in one frame (the paper's frame injection, sec. V.B), and
+//! from then on whole lines are dithered such that the phase stays within half a line.
 //!
-//! A length that never comes into effect shows as a phase that stays where it was: after a few
-//! frames in agreement the filter begins anew from there, and the error is corrected again. Stamps
-//! that are late one at a time move nothing.
+//! # What goes wrong, and what comes of it
+//!
+//! A frame is always explained by a length that it could have: what was asked for with the latency that
+//! is believed in, or with another one. A write that was lost or came late shows as the length that was
+//! asked for before it; the estimate takes that in, and what is left of the correction is asked for
+//! again, once. A latency that explains frames better than the believed one takes its place. Stamps
+//! that are late one at a time move nothing; several in a row that agree are the new truth, and where a
+//! length was asked for that the sensor does not seem to have, that is a limit nobody told of.
+//!
+//! Other methods, for cameras whose frames cannot be made longer or shorter: [`inject`] and [`reset`].
 
 mod filter;
-
-use std::collections::VecDeque;
+mod flight;
+pub mod inject;
+mod lock;
+mod plan;
+pub mod point;
+pub mod profile;
+pub mod reset;
+mod response;
 
 use filter::{Filter, Verdict};
+use flight::{CANDIDATES, Flight};
+use lock::{Evidence, Lock};
+use plan::Limits;
 
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
 
-/// Frames from which the phase is learnt before the first correction.
-const SEARCH_FRAMES: u32 = 4;
-
-/// Frames out of the wider tolerance before the lock counts as lost.
-const LOSING_FRAMES: u32 = 3;
-
-/// How much wider the tolerance is for keeping a lock than for winning it.
-const HYSTERESIS: i64 = 3;
+/// Frames whose stamps agree before the first correction.
+const SEARCH_FRAMES: u32 = 2;
+/// Stamps that contradict the estimate and agree with each other until they are believed: at first, and
+/// of a stream that is on the grid. Two stamps in a hundred are late; four that agree come by chance once
+/// in a year.
+const AGREEING_AT_FIRST: u32 = 2;
+const AGREEING: u32 = 4;
+/// Frames that can be missing without the phase being learnt anew.
+const LONGEST_GAP: u64 = 60;
+/// How near a length has to come to a stamp to explain it where what was expected does not, in ns.
+const EXPLAINS: f64 = 20_000.0;
+/// Frames after which a limit that nobody told of is tried again.
+const DISTRUST_FRAMES: u32 = 900;
+/// How many lines a length has to differ from what was expected for one stamp to tell.
+const TELLING_LINES: u64 = 3;
+/// Corrections of more frames than this are too slow to be meant.
+const PATIENCE_FRAMES: f64 = 90.0;
 
 /// A sensor, as far as the aligner has to know it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +72,10 @@ pub struct SensorTiming {
     pub nominal_lines: u32,
     /// Frames from the one at whose arrival a length is asked for to the first one that has it.
     pub latency: u32,
+    /// Lengths differ from the nominal one by multiples of so many lines.
+    pub line_step: u32,
+    /// Lines that an exposure has to be shorter than its frame.
+    pub exposure_margin: u32,
 }
 
 /// What the aligner works towards.
@@ -60,6 +89,77 @@ pub struct AlignerConfig {
     pub tolerance: Span,
     /// Frames within the tolerance, in a row, that make a lock.
     pub settle_frames: u32,
+    /// Where frames are to lie after the grid's instants: cameras that take turns have different ones.
+    pub phase_offset: Span,
+    /// Largest part of the period by which one frame may differ from it; `None` is any.
+    pub max_slew: Option<f64>,
+}
+
+impl AlignerConfig {
+    /// On the grid itself, corrected as fast as the sensor can.
+    #[must_use]
+    pub const fn new(grid: FrameGrid, sensor: SensorTiming, tolerance: Span, settle_frames: u32) -> Self {
+        Self { grid, sensor, tolerance, settle_frames, phase_offset: Span::ZERO, max_slew: None }
+    }
+}
+
+/// What stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// No frame is as long as the period.
+    #[error(
+        "frames of {min} to {max} lines cannot follow a grid of {period} lines: choose another frame rate \
+         or sensor mode"
+    )]
+    OffRate {
+        /// Shortest frame, in lines.
+        min: u32,
+        /// Longest frame, in lines.
+        max: u32,
+        /// The period, in lines, rounded.
+        period: u32,
+    },
+    /// The exposure keeps frames longer than the period.
+    #[error(
+        "an exposure of {exposure} lines does not fit into a frame of {period}: shorten it, or limit auto \
+         exposure"
+    )]
+    ExposureTooLong {
+        /// Exposure, in lines.
+        exposure: u32,
+        /// The period, in lines, rounded.
+        period: u32,
+    },
+    /// The way to the grid is long, as frames may hardly be shorter or longer.
+    #[error(
+        "{frames} frames until the grid is reached, as frames may only have {min} to {max} lines: a lower \
+         frame rate, a shorter exposure or a larger max-slew leaves more room"
+    )]
+    LittleHeadroom {
+        /// Frames until then.
+        frames: u32,
+        /// Shortest frame, in lines.
+        min: u32,
+        /// Longest frame, in lines.
+        max: u32,
+    },
+    /// The sensor takes lengths otherwise than it was said to.
+    #[error("asked for {asked} lines, the sensor made {got}: its limits are not what its profile says")]
+    Clamped {
+        /// What was asked for, in lines.
+        asked: u32,
+        /// What it came to, in lines.
+        got: u32,
+    },
+    /// Lengths take effect later or sooner than the profile says.
+    #[error("lengths take effect after {found} frames, the profile says {told}")]
+    Latency {
+        /// Frames by the profile.
+        told: u32,
+        /// Frames as found.
+        found: u32,
+    },
 }
 
 /// What the aligner makes of a frame.
@@ -67,10 +167,20 @@ pub struct AlignerConfig {
 pub struct Report {
     /// The frame's phase error: filtered, as single stamps come late now and then.
     pub phase_error: Span,
+    /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
+    pub uncertainty: Span,
     /// Where the camera stands.
     pub lock: LockState,
+    /// How often the lock was won.
+    pub lock_count: u32,
     /// Length to ask for, in lines, if any.
     pub lines: Option<u32>,
+    /// Frames until a length that is asked for now takes effect, as far as is known.
+    pub latency: u32,
+    /// Writes that were lost or late.
+    pub missed_writes: u32,
+    /// What stands in the way, if anything: the gravest.
+    pub trouble: Option<Trouble>,
 }
 
 /// Brings one camera's frames onto the grid and holds them there.
@@ -78,14 +188,24 @@ pub struct Report {
 pub struct Aligner {
     config: AlignerConfig,
     filter: Filter,
-    /// Lengths of the newest frame and of those after it that are already determined.
-    in_flight: VecDeque<u32>,
+    flight: Flight,
+    lock: Lock,
     sequence: Option<u64>,
-    lock: LockState,
     /// Frames since the filter began.
     seen: u32,
-    /// Frames in a row that speak for another lock state.
-    streak: u32,
+    missed_writes: u32,
+    exposure_lines: u32,
+    holdover: bool,
+    found: Option<FoundLimit>,
+}
+
+/// A limit of the sensor that nobody told of.
+#[derive(Debug, Clone, Copy)]
+struct FoundLimit {
+    asked: u32,
+    got: u32,
+    /// Frames for which it is respected.
+    left: u32,
 }
 
 impl Aligner {
@@ -94,116 +214,206 @@ impl Aligner {
     pub fn new(config: AlignerConfig) -> Self {
         Self {
             filter: Filter::new(config.grid.period_ns()),
-            in_flight: std::iter::repeat_n(config.sensor.nominal_lines, config.sensor.latency as usize)
-                .collect(),
+            flight: Flight::new(config.sensor.latency, config.sensor.nominal_lines),
+            lock: Lock::new(config.tolerance, config.settle_frames),
             config,
             sequence: None,
-            lock: LockState::Searching,
             seen: 0,
-            streak: 0,
+            missed_writes: 0,
+            exposure_lines: 0,
+            holdover: false,
+            found: None,
         }
+    }
+
+    /// Frames have this exposure from now on, so that shorter ones than it allows are not asked for.
+    pub fn set_exposure(&mut self, exposure: Span) {
+        self.exposure_lines = whole(exposure.as_nanos_f64() / self.config.sensor.line_time_ns);
+    }
+
+    /// Whether the clock is in holdover: a lock is then said to be coasting.
+    pub const fn set_holdover(&mut self, holdover: bool) {
+        self.holdover = holdover;
+    }
+
+    /// The next frame's time stands for another instant than the frames' before, later by `by`: the
+    /// exposure changed, say, and frames are aligned by its middle.
+    pub fn displace(&mut self, by: Span) {
+        self.filter.displace(by.as_nanos_f64());
     }
 
     /// A frame has arrived: the driver's count of it, and its time.
     pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
-        let observed = self.config.grid.phase_error(time).as_nanos_f64();
+        let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.sequence.replace(sequence) {
-            None => self.filter.restart(observed),
-            Some(before) => {
-                for _ in before..sequence {
-                    let lines = self.next_length();
-                    self.filter.advance(self.shift(lines));
+            Some(before) if before < sequence && sequence - before <= LONGEST_GAP => {
+                self.follow(before, sequence, observed);
+            }
+            // The first one, or a count that began anew: nothing that was asked for is known to hold.
+            before => {
+                if before.is_some() {
+                    self.flight = Flight::new(self.config.sensor.latency, self.config.sensor.nominal_lines);
+                    self.lock.handle_restart(Span::MAX);
                 }
-                if self.filter.observe(observed) == Verdict::Restarted {
-                    self.restart();
+                self.filter.restart(observed);
+                self.seen = 1;
+            }
+        }
+        if let Some(found) = &mut self.found {
+            found.left -= 1;
+            if found.left == 0 {
+                self.found = None;
+            }
+        }
+        let learnt = self.seen >= SEARCH_FRAMES;
+        let (plan, trouble) = self.choose_length(sequence);
+        let lines = learnt.then_some(plan);
+        self.flight.ask(sequence, lines);
+        self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
+        Report {
+            phase_error: Span::from_nanos_f64(self.filter.phase()),
+            uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
+            lock: self.lock.state(),
+            lock_count: self.lock.count(),
+            lines,
+            latency: self.flight.latency(),
+            missed_writes: self.missed_writes,
+            trouble,
+        }
+    }
+
+    /// From frame `before` to frame `sequence`, which was stamped at the phase `observed`.
+    fn follow(&mut self, before: u64, sequence: u64, observed: f64) {
+        let lines: [u64; CANDIDATES] = std::array::from_fn(|candidate| {
+            (before..sequence).map(|frame| u64::from(self.flight.length(candidate, frame))).sum()
+        });
+        let frames = real(sequence - before);
+        let moves = lines.map(|lines| self.movement(real(lines), frames));
+        let residuals = moves.map(|(shift, periods)| self.filter.residual_after(observed, shift, periods));
+        let believed = self.flight.current();
+        let mut taken = believed;
+        if lines.iter().any(|other| *other != lines[believed]) {
+            let deviation = self.filter.variance().sqrt();
+            self.flight.weigh(residuals.map(|residual| residual / deviation));
+            let nearest = (0..CANDIDATES)
+                .min_by(|a, b| residuals[*a].abs().total_cmp(&residuals[*b].abs()))
+                .unwrap_or(believed);
+            // A line or two are the filter's to follow: late stamps are off by as much.
+            let far = lines[believed].abs_diff(lines[nearest]) >= TELLING_LINES;
+            let unexpected = far && residuals[believed].abs() > self.filter.gate();
+            if unexpected && residuals[nearest].abs() <= EXPLAINS.max(2.0 * deviation) {
+                taken = nearest;
+                self.missed_writes = self.missed_writes.saturating_add(1);
+            }
+        }
+        let (shift, periods) = moves[taken];
+        self.filter.advance(shift, periods);
+        let agreeing = if self.lock.holds() { AGREEING } else { AGREEING_AT_FIRST };
+        match self.filter.observe(observed, agreeing) {
+            Verdict::Used => self.seen = self.seen.saturating_add(1),
+            Verdict::PassedOver => {}
+            Verdict::Restarted { jump } => {
+                self.look_for_limit(sequence, jump);
+                if self.lock.handle_restart(self.error()) {
+                    // The stamps that agreed are as good as a search.
+                    self.seen = SEARCH_FRAMES;
                 }
             }
         }
-        self.seen = self.seen.saturating_add(1);
-        let lines = (self.seen >= SEARCH_FRAMES).then(|| self.choose_length());
-        self.in_flight.push_back(lines.unwrap_or(self.config.sensor.nominal_lines));
-        self.judge();
-        Report { phase_error: Span::from_nanos_f64(self.filter.phase()), lock: self.lock, lines }
     }
 
-    /// The length of the oldest frame in flight; where frames were dropped and nothing was asked for
-    /// meanwhile, registers keep their value.
-    fn next_length(&mut self) -> u32 {
-        let lines = self.in_flight.pop_front().unwrap_or(self.config.sensor.nominal_lines);
-        if self.in_flight.is_empty() {
-            self.in_flight.push_back(lines);
-        }
-        lines
-    }
-
-    /// How much a frame of `lines` moves the phase of the next one, in ns, by the nominal line time.
-    fn shift(&self, lines: u32) -> f64 {
-        f64::from(lines) * self.config.sensor.line_time_ns - self.config.grid.period_ns()
-    }
-
-    /// The length of the first frame that can still be determined.
-    fn choose_length(&self) -> u32 {
-        let sensor = &self.config.sensor;
+    /// How far `lines` lines in `frames` frames move the phase by the nominal line time, in ns, and how
+    /// many periods they take.
+    fn movement(&self, lines: f64, frames: f64) -> (f64, f64) {
         let period = self.config.grid.period_ns();
-        let rate = self.filter.rate();
-        let known: f64 = self.in_flight.iter().map(|lines| self.shift(*lines) + rate).sum();
-        let phase = self.filter.wrap(self.filter.phase() + known);
-        let lines_for = |duration: f64| duration / sensor.line_time_ns;
-        let wanted = lines_for(period - rate - phase);
-        let shortest = f64::from(sensor.min_lines);
-        // Late by more than two short frames make up for: one long frame instead.
-        let headroom = lines_for(period) - shortest;
-        let by_lengthening = lines_for(2.0 * period - rate - phase);
-        let too_late = wanted < shortest - headroom.max(0.0);
-        let wanted =
-            if too_late && by_lengthening <= f64::from(sensor.max_lines) { by_lengthening } else { wanted };
-        to_lines(wanted.clamp(shortest, f64::from(sensor.max_lines)))
+        let duration = lines * self.config.sensor.line_time_ns;
+        (duration - frames * period, duration / period)
     }
 
-    /// The filter began anew. Where the phase is still near the grid (a clock that was corrected, say),
-    /// nothing is lost and holding goes on; elsewhere it is learnt again before it is corrected.
-    fn restart(&mut self) {
-        self.streak = 0;
-        self.lock = match self.lock {
-            LockState::Locked if self.error() <= self.config.tolerance * HYSTERESIS => return,
-            LockState::Locked | LockState::Lost => LockState::Lost,
-            LockState::Searching | LockState::Aligning | LockState::Free => LockState::Searching,
-        };
-        self.seen = 0;
+    /// The length of the first frame that can still be determined, and what is in the way.
+    fn choose_length(&self, sequence: u64) -> (u32, Option<Trouble>) {
+        let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
+        let (period, candidate) = (grid.period_ns(), self.flight.current());
+        let known = u64::from(self.flight.latency());
+        let in_flight: u64 =
+            (sequence..sequence + known).map(|frame| u64::from(self.flight.length(candidate, frame))).sum();
+        let (shift, periods) = self.movement(real(in_flight), real(known));
+        let phase = self.filter.wrap(self.filter.phase() + shift + self.filter.rate() * periods);
+        let line_ns = sensor.line_time_ns * (1.0 + self.filter.rate() / period);
+        let period_lines = period / line_ns;
+        let mut limits = Limits::of(sensor, self.exposure_lines, period_lines, *max_slew);
+        if let Some(FoundLimit { asked, got, .. }) = self.found {
+            if asked < got {
+                limits.min = limits.min.max(got).min(limits.max);
+            } else {
+                limits.max = limits.max.min(got).max(limits.min);
+            }
+        }
+        let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
+        (plan.lines, self.trouble(limits, period_lines, plan.frames))
+    }
+
+    /// What is in the way of a correction that takes `frames` frames: the gravest.
+    fn trouble(&self, limits: Limits, period_lines: f64, frames: f64) -> Option<Trouble> {
+        let Limits { min, max } = limits;
+        let period = whole(period_lines.round());
+        if self.exposure_lines.saturating_add(self.config.sensor.exposure_margin) > whole(period_lines.ceil())
+            && self.exposure_lines > 0
+        {
+            return Some(Trouble::ExposureTooLong { exposure: self.exposure_lines, period });
+        }
+        if f64::from(min) > period_lines || f64::from(max) < period_lines {
+            return Some(Trouble::OffRate { min, max, period });
+        }
+        if let Some(FoundLimit { asked, got, .. }) = self.found {
+            return Some(Trouble::Clamped { asked, got });
+        }
+        if frames > PATIENCE_FRAMES && !self.lock.holds() && self.seen >= SEARCH_FRAMES {
+            return Some(Trouble::LittleHeadroom { frames: whole(frames), min, max });
+        }
+        let latency = || Trouble::Latency { told: self.config.sensor.latency, found: self.flight.latency() };
+        self.flight.differs().then(latency)
+    }
+
+    /// The phase jumped by `jump` ns from what was expected: perhaps the length that was asked for, of a
+    /// frame just before, is none that the sensor has.
+    fn look_for_limit(&mut self, sequence: u64, jump: f64) {
+        let line = self.config.sensor.line_time_ns;
+        let period = self.config.grid.period_ns() / line;
+        let recent = sequence.saturating_sub(u64::from(AGREEING) + 2)..sequence;
+        let telling = recent
+            .map(|frame| self.flight.length(self.flight.current(), frame))
+            .max_by(|a, b| (f64::from(*a) - period).abs().total_cmp(&(f64::from(*b) - period).abs()));
+        let Some(asked) = telling else { return };
+        let (wanted, got) = (f64::from(asked) - period, f64::from(asked) - period + jump / line);
+        // Cut short, but not to nothing: that would be a write that was lost.
+        let telling = real(TELLING_LINES);
+        let cut = wanted * got > 0.0 && got.abs() < wanted.abs() - telling && got.abs() > telling;
+        if cut {
+            let got = whole((got + period).round());
+            self.found = Some(FoundLimit { asked, got, left: DISTRUST_FRAMES });
+        }
     }
 
     fn error(&self) -> Span {
         Span::from_nanos_f64(self.filter.phase()).abs()
     }
-
-    fn judge(&mut self) {
-        let error = self.error();
-        let tolerance = self.config.tolerance;
-        let learnt = self.seen >= SEARCH_FRAMES;
-        let (against, enough) = match self.lock {
-            LockState::Locked => (error > tolerance * HYSTERESIS, LOSING_FRAMES),
-            LockState::Searching | LockState::Aligning | LockState::Lost | LockState::Free => {
-                (learnt && error <= tolerance, self.config.settle_frames)
-            }
-        };
-        self.streak = if against { self.streak + 1 } else { 0 };
-        let turned = self.streak >= enough;
-        if turned {
-            self.streak = 0;
-        }
-        self.lock = match self.lock {
-            LockState::Locked if turned => LockState::Lost,
-            LockState::Locked => LockState::Locked,
-            _ if turned => LockState::Locked,
-            LockState::Searching if learnt => LockState::Aligning,
-            other => other,
-        };
-    }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped between two u32 before")]
-fn to_lines(lines: f64) -> u32 {
-    lines.round() as u32
+/// Lines and frames as a float: exact below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a gap has fewer than 2^53 lines")]
+const fn real(n: u64) -> f64 {
+    n as f64
+}
+
+/// Whole lines or frames, truncated.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to int casts saturate, which is what a limit does"
+)]
+const fn whole(n: f64) -> u32 {
+    n as u32
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -71,18 +73,16 @@ impl Sensor {
 }
 
 fn aligner() -> Aligner {
-    Aligner::new(AlignerConfig {
-        grid: FrameGrid::new(30, 1).unwrap(),
-        sensor: SensorTiming {
-            line_time_ns: NOMINAL_LINE,
-            min_lines: 1112,
-            max_lines: 65_535,
-            nominal_lines: 1763,
-            latency: 3,
-        },
-        tolerance: Span::from_micros(20),
-        settle_frames: 3,
-    })
+    let sensor = SensorTiming {
+        line_time_ns: NOMINAL_LINE,
+        min_lines: 1112,
+        max_lines: 65_535,
+        nominal_lines: 1763,
+        latency: 3,
+        line_step: 1,
+        exposure_margin: 4,
+    };
+    Aligner::new(AlignerConfig::new(FrameGrid::new(30, 1).unwrap(), sensor, Span::from_micros(20), 3))
 }
 
 struct Trace {

@@ -1,0 +1,145 @@
+use super::*;
+use crate::time::Span;
+
+const PERIOD: f64 = 33_333_333.333;
+
+/// A camera whose one long exposure shifts all later frames.
+struct Camera {
+    random: u64,
+    slope: f64,
+    origin: f64,
+    overhead: f64,
+    ppm: f64,
+    phase: f64,
+    sequence: u64,
+    start: f64,
+    waiting: Vec<(u64, f64)>,
+    latency: u64,
+    lose: u32,
+}
+
+impl Camera {
+    fn new(seed: u64) -> Self {
+        let mut camera = Self {
+            random: (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            slope: 1.0,
+            origin: 0.0,
+            overhead: 0.0,
+            ppm: 0.0,
+            phase: 0.0,
+            sequence: 0,
+            start: 0.0,
+            waiting: Vec::new(),
+            latency: 3,
+            lose: 0,
+        };
+        for _ in 0..20 {
+            camera.uniform();
+        }
+        camera.slope = 2.0_f64.powf(2.0 * camera.uniform() - 1.0);
+        camera.origin = if camera.uniform() < 0.5 { PERIOD } else { 0.0 };
+        camera.overhead = 500_000.0 * camera.uniform();
+        camera.ppm = 40.0 * camera.uniform() - 20.0;
+        camera.start = 1.0e6 * PERIOD + PERIOD * camera.uniform();
+        camera
+    }
+
+    fn uniform(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        f64::from(u32::try_from(self.random >> 33).unwrap()) / f64::from(1_u32 << 31)
+    }
+
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+
+    /// The next frame's count, true phase and stamp.
+    fn frame(&mut self) -> (u64, f64, Timestamp<Rig>) {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.start += PERIOD * (1.0 + self.ppm * 1e-6);
+        if let Some(at) = self.waiting.iter().position(|(frame, _)| *frame == sequence) {
+            let (_, exposure) = self.waiting.remove(at);
+            self.start += self.slope * (exposure - self.origin) + self.overhead + 25_000.0 * self.normal();
+        }
+        let stamp = self.start + 2_000.0 * self.normal();
+        self.phase = self.start - PERIOD * (self.start / PERIOD).round();
+        (sequence, self.phase, Timestamp::from_nanos(Span::from_nanos_f64(stamp).as_nanos()))
+    }
+
+    fn ask(&mut self, exposure: Option<Span>) {
+        if let Some(exposure) = exposure {
+            if self.lose > 0 {
+                self.lose -= 1;
+                return;
+            }
+            self.waiting.push((self.sequence - 1 + self.latency, exposure.as_nanos_f64()));
+        }
+    }
+}
+
+fn injector() -> Injector {
+    Injector::new(InjectConfig {
+        grid: FrameGrid::new(30, 1).unwrap(),
+        phase_offset: Span::ZERO,
+        line_time_ns: 18_904.0,
+        tolerance: Span::from_micros(20),
+        settle_frames: 3,
+        scatter: Span::from_micros(25),
+        response: None,
+    })
+}
+
+/// Injections until the stream is on the grid, in truth.
+fn converge(camera: &mut Camera, injector: &mut Injector) -> Option<u32> {
+    for _ in 0..600 {
+        let (sequence, phase, time) = camera.frame();
+        let report = injector.handle_frame(sequence, time);
+        camera.ask(report.exposure);
+        if report.lock == LockState::Locked && phase.abs() <= 22_000.0 {
+            return Some(report.injections);
+        }
+    }
+    None
+}
+
+#[test]
+fn an_unknown_slope_converges_in_a_few_injections() {
+    let mut counts: Vec<u32> =
+        (0..400).map(|seed| converge(&mut Camera::new(seed), &mut injector()).unwrap_or(99)).collect();
+    counts.sort_unstable();
+    assert!(counts[200] <= 3, "median {}", counts[200]);
+    assert!(counts[396] <= 9, "p99 {}", counts[396]);
+}
+
+#[test]
+fn an_injection_that_was_lost_is_repeated() {
+    for seed in 0..20 {
+        let (mut camera, mut injector) = (Camera::new(seed), injector());
+        camera.lose = 1;
+        let count = converge(&mut camera, &mut injector).expect("it converges all the same");
+        assert!(count >= 2 && injector.slope().1 < 0.6, "{count}");
+    }
+}
+
+#[test]
+fn a_known_response_needs_no_learning() {
+    let known = profile::Response {
+        slope: 2.0,
+        overhead_ns: 200_000.0,
+        min_exposure_ns: 33_370_000.0,
+        scatter_ns: 25_000.0,
+    };
+    let mut counts: Vec<u32> = (0..200)
+        .map(|seed| {
+            let mut camera = Camera::new(seed);
+            (camera.slope, camera.origin, camera.overhead) = (2.0, 0.0, 400_000.0);
+            let config = InjectConfig { response: Some(known), ..injector().config };
+            converge(&mut camera, &mut Injector::new(config)).unwrap_or(99)
+        })
+        .collect();
+    counts.sort_unstable();
+    assert!(counts[100] <= 2 && counts[198] <= 7, "{counts:?}");
+}

@@ -1,0 +1,259 @@
+//! What a long exposure does to a stream's phase, learnt from what it did.
+//!
+//! The paper (sec. V.B) found exposures of T + δ/2 to shift a phone's stream by 2T + δ; others differ, but
+//! all are straight lines: an exposure x shifts the phase by `slope (x - origin) + offset`, modulo the
+//! period T, with a scatter σ of some tens of us. Slope and offset are estimated together (a Kalman filter
+//! on the line), for several ideas of what is a priori known at once, as a mixture whose weights follow
+//! from how well each explains what came:
+//!
+//! - the shift is proportional to the exposure, but for a small overhead (`origin` 0),
+//! - it is proportional to what the exposure is longer than the period (`origin` T),
+//! - nothing but the slope's order is known (`origin` where the first exposure was).
+//!
+//! As a shift is only known modulo T, an idea that leaves more than a period open is split into one for
+//! each number of periods.
+
+use super::profile::Response as Known;
+
+/// Slope, and what it may be off: most cameras' lie between 1/2 and 2.
+const SLOPE: (f64, f64) = (1.2, 0.6);
+/// Least slope that is believed in.
+const LEAST_SLOPE: f64 = 0.1;
+/// Overhead, and what it may be off, in ns (libsoftwaresync's Pixel 3: 0.2 ms).
+const OVERHEAD: (f64, f64) = (200_000.0, 250_000.0);
+/// How far a profile's slope and overhead may be off, where one is given.
+const PROFILE_SLOPE: f64 = 0.001;
+const PROFILE_OVERHEAD: f64 = 15_000.0;
+/// Components of the mixture, at most.
+const MOST: usize = 12;
+/// An innovation beyond so many standard deviations is explained by nothing.
+const SURPRISE: f64 = 6.0;
+/// How much likelier the number of periods is that the time between the frames says.
+const ELAPSED_BONUS: f64 = 4.0;
+/// Longest exposure, in periods.
+const LONGEST: f64 = 4.0;
+/// Least exposure to learn by, in periods: the longer it is, the less the unknown overhead blurs the slope.
+const FIRST: f64 = 2.2;
+
+/// One idea of the line: mean and covariance of (slope, offset).
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    weight: f64,
+    origin: f64,
+    mean: [f64; 2],
+    /// [slope, both, offset].
+    covariance: [f64; 3],
+}
+
+impl Line {
+    fn new(weight: f64, origin: f64, slope: (f64, f64), offset: (f64, f64)) -> Self {
+        Self {
+            weight,
+            origin,
+            mean: [slope.0, offset.0],
+            covariance: [slope.1 * slope.1, 0.0, offset.1 * offset.1],
+        }
+    }
+
+    fn shift(&self, exposure: f64) -> f64 {
+        self.mean[0] * (exposure - self.origin) + self.mean[1]
+    }
+
+    /// Variance of the shift, without the scatter.
+    fn variance(&self, exposure: f64) -> f64 {
+        let x = exposure - self.origin;
+        let [slope, both, offset] = self.covariance;
+        (slope * x * x + 2.0 * both * x + offset).max(0.0)
+    }
+
+    /// This idea after `exposure` shifted by `innovation` more than it said; weight included.
+    fn learn(mut self, exposure: f64, innovation: f64, scatter: f64) -> Self {
+        let x = exposure - self.origin;
+        let total = self.variance(exposure) + scatter * scatter;
+        let [slope, both, offset] = self.covariance;
+        let (along, across) = (slope * x + both, both * x + offset);
+        self.mean[0] += along / total * innovation;
+        self.mean[1] += across / total * innovation;
+        self.covariance =
+            [slope - along * along / total, both - along * across / total, offset - across * across / total];
+        self.weight *= (-0.5 * innovation * innovation / total).exp() / total.sqrt();
+        self
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct Response {
+    period: f64,
+    scatter: f64,
+    lines: Vec<Line>,
+    /// The shortest exposure that is used, in ns.
+    least: f64,
+    observed: u32,
+}
+
+impl Response {
+    /// What is known of any camera that takes a frame every `period` ns, with lines of `line` ns.
+    pub fn unknown(period: f64, line: f64, scatter: f64) -> Self {
+        let lines = vec![Line::new(0.5, 0.0, SLOPE, OVERHEAD), Line::new(0.5, period, SLOPE, OVERHEAD)];
+        // Exposures up to the period fit into a frame as it is, and may shift nothing.
+        Self { period, scatter, lines, least: period * 1.02 + 2.0 * line, observed: 0 }
+    }
+
+    /// What a profile knows.
+    pub fn known(period: f64, profile: &Known) -> Self {
+        let offset = profile.slope * profile.overhead_ns;
+        let lines = vec![Line::new(
+            1.0,
+            0.0,
+            (profile.slope, PROFILE_SLOPE * profile.slope),
+            (offset, PROFILE_OVERHEAD),
+        )];
+        Self { period, scatter: profile.scatter_ns, lines, least: profile.min_exposure_ns, observed: 0 }
+    }
+
+    /// The likeliest slope and its standard deviation.
+    pub fn slope(&self) -> (f64, f64) {
+        let line = self.best();
+        (line.mean[0], line.covariance[0].max(0.0).sqrt())
+    }
+
+    /// What has been learnt, as a profile: the overhead within half a period.
+    pub fn profile(&self) -> Known {
+        let line = self.best();
+        let slope = line.mean[0].max(LEAST_SLOPE);
+        let offset = self.wrap(line.mean[1] - slope * line.origin);
+        Known { slope, overhead_ns: offset / slope, min_exposure_ns: self.least, scatter_ns: self.scatter }
+    }
+
+    fn best(&self) -> &Line {
+        let best = self.lines.iter().max_by(|a, b| a.weight.total_cmp(&b.weight));
+        best.expect("a mixture is never empty")
+    }
+
+    fn wrap(&self, phase: f64) -> f64 {
+        phase - self.period * (phase / self.period - 0.5).ceil()
+    }
+
+    /// The exposure that most surely shifts the phase by `wanted` ns, modulo the period.
+    pub fn exposure_for(&self, wanted: f64) -> f64 {
+        let line = self.best();
+        let slope = line.mean[0].max(LEAST_SLOPE);
+        let step = self.period / slope;
+        let any = line.origin + (wanted - line.mean[1]) / slope;
+        let unlearnt = self.observed == 0 && self.lines.len() > 1;
+        let least = if unlearnt { FIRST * self.period } else { self.least };
+        let first = any + step * ((least - any) / step).ceil();
+        let longest = (LONGEST * self.period).max(first);
+        let mut best = (first, f64::INFINITY);
+        let mut exposure = first;
+        for _ in 0..16 {
+            if exposure > longest {
+                break;
+            }
+            // A longer exposure is a longer gap between frames: it has to be surer by a tenth.
+            let doubt = line.variance(exposure) + 0.1 * self.scatter * self.scatter;
+            if doubt < 0.9 * best.1 {
+                best = (exposure, doubt);
+            }
+            exposure += step;
+        }
+        best.0
+    }
+
+    /// How far the next shift by `exposure` may be from what is wanted, 1 sigma, in ns.
+    #[cfg(test)]
+    pub fn doubt(&self, exposure: f64) -> f64 {
+        (self.best().variance(exposure) + self.scatter * self.scatter).sqrt()
+    }
+
+    /// `exposure` shifted the phase by `shift` ns modulo the period; by the time between the frames it
+    /// was `elapsed` ns.
+    pub fn learn(&mut self, exposure: f64, shift: f64, elapsed: f64) {
+        if self.observed == 0 && self.lines.len() > 1 {
+            // The third idea: wherever the line is, this is a point of it.
+            let offset = (elapsed, self.period);
+            self.lines.push(Line::new(0.1, exposure, SLOPE, offset));
+        }
+        self.observed += 1;
+        let mut next = Vec::with_capacity(2 * MOST);
+        let mut nearest = f64::INFINITY;
+        for line in &self.lines {
+            let spread = (line.variance(exposure) + self.scatter * self.scatter).sqrt();
+            let innovation = self.wrap(shift - line.shift(exposure));
+            nearest = nearest.min(innovation.abs() / spread);
+            let periods = (2.5 * spread / self.period).floor().clamp(0.0, 4.0);
+            let mut k = -periods;
+            while k <= periods {
+                let innovation = innovation + k * self.period;
+                let mut learnt = line.learn(exposure, innovation, self.scatter);
+                let by_clock = (line.shift(exposure) + innovation - elapsed).abs() < self.period / 4.0;
+                learnt.weight *= if by_clock { ELAPSED_BONUS } else { 1.0 };
+                if learnt.mean[0] > LEAST_SLOPE {
+                    next.push(learnt);
+                }
+                k += 1.0;
+            }
+        }
+        if nearest > SURPRISE || next.is_empty() {
+            // Not the camera it was taken for: only this point is known of it.
+            let slope = (self.best().mean[0].max(LEAST_SLOPE), SLOPE.1);
+            self.lines = vec![Line::new(1.0, exposure, slope, (shift, self.scatter))];
+            return;
+        }
+        next.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        next.truncate(MOST);
+        let sum: f64 = next.iter().map(|line| line.weight).sum();
+        next.iter_mut().for_each(|line| line.weight /= sum);
+        next.retain(|line| line.weight > 1e-9);
+        self.lines = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: f64 = 33_333_333.3;
+
+    fn teach(response: &mut Response, exposures: &[f64], truth: impl Fn(f64) -> f64) {
+        for exposure in exposures {
+            let shift = truth(*exposure);
+            let wrapped = response.wrap(shift);
+            response.learn(*exposure, wrapped, shift);
+        }
+    }
+
+    #[test]
+    fn two_exposures_tell_a_line_whatever_its_form() {
+        let pixel = |x: f64| 2.0 * (x + 200_000.0);
+        let beyond = |x: f64| 0.6 * (x - PERIOD) + 400_000.0;
+        let ideal = |x: f64| x - PERIOD;
+        for truth in [&pixel as &dyn Fn(f64) -> f64, &beyond, &ideal] {
+            let mut response = Response::unknown(PERIOD, 18_904.0, 25_000.0);
+            teach(&mut response, &[45e6, 52e6], truth);
+            for wanted in [-15e6, -1e3, 9e6] {
+                let exposure = response.exposure_for(wanted);
+                let error = response.wrap(truth(exposure) - wanted).abs();
+                assert!(error < 2.0 * response.doubt(exposure), "{error} of {}", response.doubt(exposure));
+                assert!((34e6..140e6).contains(&exposure), "{exposure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_hits_at_once_and_a_wrong_one_is_given_up() {
+        let profile =
+            Known { slope: 2.0, overhead_ns: 200_000.0, min_exposure_ns: 33_370_000.0, scatter_ns: 25_000.0 };
+        let mut response = Response::known(PERIOD, &profile);
+        let truth = |x: f64| 2.0 * (x + 200_000.0);
+        let exposure = response.exposure_for(-5e6);
+        assert!(response.wrap(truth(exposure) + 5e6).abs() < 1.0);
+        assert!(exposure >= profile.min_exposure_ns);
+        teach(&mut response, &[40e6, 43e6, 45e6, 44e6, 42e6], |x| x - PERIOD);
+        let (slope, _) = response.slope();
+        assert!((slope - 1.0).abs() < 0.02, "{slope}");
+        let learnt = response.profile();
+        assert!((learnt.slope - 1.0).abs() < 0.02 && learnt.overhead_ns.abs() < 1e6, "{learnt:?}");
+    }
+}
