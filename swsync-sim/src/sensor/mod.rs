@@ -30,6 +30,7 @@
 mod delayed_controls;
 mod frame;
 mod model;
+mod phone;
 
 use std::collections::VecDeque;
 
@@ -38,6 +39,7 @@ use swsync_core::time::{Skew, Span, Timestamp};
 
 pub use frame::SensorFrame;
 pub use model::{ControlDelays, LongExposure, SensorModel, StampJitter, TimestampPoint, UnknownSensor};
+pub use phone::{Phone, PhoneFrame, PhoneModel};
 
 use crate::True;
 use crate::noise::generator;

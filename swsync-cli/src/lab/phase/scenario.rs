@@ -1,0 +1,122 @@
+//! The cameras and clocks that methods are tried on.
+
+use std::str::FromStr;
+
+use swsync_sim::sensor::SensorModel;
+
+/// One kind of trial.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// What the table says of it.
+    pub about: &'static str,
+    /// The camera.
+    pub camera: Camera,
+    /// What the clock is off, and how fast that changes.
+    pub clock: ClockError,
+}
+
+/// A kind of camera.
+#[derive(Debug, Clone)]
+pub enum Camera {
+    /// Frame lengths can be set.
+    Lengths(Box<Lengths>),
+    /// Only exposures can be set; the slope of the response is anything from 1/2 to 2.
+    Exposures,
+    /// Nothing can be set.
+    Nothing,
+}
+
+/// A camera whose frame lengths can be set.
+#[derive(Debug, Clone)]
+pub struct Lengths {
+    /// What it is said to be.
+    pub model: SensorModel,
+    /// Half of them act one frame sooner than is said, the others one later.
+    pub misleading: bool,
+    /// Lines by which frames may differ from the nominal length.
+    pub headroom: Option<u32>,
+}
+
+/// How a device's clock errs against rig time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ClockError {
+    /// Not at all.
+    None,
+    /// By 20 us rms, with a time constant of 2 s.
+    Wandering,
+    /// By 20 us rms, anew at every frame.
+    Shaking,
+}
+
+/// Of the errors, in ns.
+pub const CLOCK_RMS_NS: f64 = 20_000.0;
+/// Time constant of a wandering one, in seconds.
+pub const CLOCK_TAU_S: f64 = 2.0;
+
+impl Scenario {
+    /// All there are.
+    pub fn presets() -> Vec<Self> {
+        let lengths = |name, about, model, misleading, headroom, clock| Self {
+            name,
+            about,
+            camera: Camera::Lengths(Box::new(Lengths { model, misleading, headroom })),
+            clock,
+        };
+        let (imx219, imx477, imx708) = (SensorModel::imx219, SensorModel::imx477, SensorModel::imx708);
+        vec![
+            lengths("imx219", "IMX219 1080p, exact 30 fps", imx219(), false, None, ClockError::None),
+            lengths("imx477", "IMX477 1080p, exact 30 fps", imx477(), false, None, ClockError::None),
+            lengths("imx708", "IMX708 1296p, exact 30 fps", imx708(), false, None, ClockError::None),
+            lengths(
+                "latency",
+                "IMX477, lengths act a frame sooner or later than said",
+                imx477(),
+                true,
+                None,
+                ClockError::None,
+            ),
+            lengths("tight", "IMX219, 40 lines of headroom", imx219(), false, Some(40), ClockError::None),
+            lengths(
+                "clock",
+                "IMX219, clock off by 20 us rms, wandering in 2 s",
+                imx219(),
+                false,
+                None,
+                ClockError::Wandering,
+            ),
+            lengths(
+                "shaking",
+                "IMX219, clock off by 20 us rms, anew every frame",
+                imx219(),
+                false,
+                None,
+                ClockError::Shaking,
+            ),
+            Self {
+                name: "exposure",
+                about: "a phone: only exposure, slope unknown within 2x, sigma 25 us",
+                camera: Camera::Exposures,
+                clock: ClockError::None,
+            },
+            Self {
+                name: "reset",
+                about: "no control at all: reset sampling, to 1 ms",
+                camera: Camera::Nothing,
+                clock: ClockError::None,
+            },
+        ]
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let presets = Self::presets();
+        let names: Vec<&str> = presets.iter().map(|scenario| scenario.name).collect();
+        let unknown = format!("expected one of {}", names.join(", "));
+        presets.into_iter().find(|scenario| scenario.name == name).ok_or(unknown)
+    }
+}

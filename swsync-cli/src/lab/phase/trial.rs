@@ -1,0 +1,283 @@
+//! One camera, simulated from its start: how soon it is on the grid, and how well it stays there.
+
+use swsync_core::align::SensorTiming;
+use swsync_core::align::inject::{InjectConfig, Injector};
+use swsync_core::align::reset::{Reset, ResetConfig};
+use swsync_core::grid::FrameGrid;
+use swsync_core::time::{Rig, Skew, Span, Timestamp};
+use swsync_sim::True;
+use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
+use swsync_sim::sensor::{Controls, Phone, PhoneModel, Sensor, SensorModel};
+
+use super::method::{Controller, Method, Seen};
+use super::random::Random;
+use super::scenario::{CLOCK_RMS_NS, CLOCK_TAU_S, ClockError, Lengths};
+
+/// An error that counts as aligned.
+const ALIGNED_NS: f64 = 20_000.0;
+/// So many frames in a row have to be.
+const STEADY_FRAMES: usize = 5;
+/// Frames within which it has to be.
+const PATIENCE: usize = 900;
+/// Frames over which holding is judged: 60 s.
+const HOLD_FRAMES: usize = 1_800;
+/// Frames of a sensor's crystal's life before the trial, so that wander has a past.
+const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_000_000_000_000);
+/// Largest skew, in ppm, and wander, in ppm per root second (a Raspberry Pi at work).
+const SKEW_PPM: f64 = 20.0;
+const WANDER_PPM: f64 = 0.01;
+
+/// What came of a trial.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Frames (injections, restarts) until it was aligned; `None` if it never was.
+    pub steps: Option<f64>,
+    /// Seconds until then.
+    pub seconds: Option<f64>,
+    /// True errors over the time of holding, in ns.
+    pub held: Vec<f64>,
+    /// Frames while holding whose length differed from the period by more than 1 %.
+    pub off: usize,
+}
+
+/// The grid that all are aligned to.
+pub fn grid() -> FrameGrid {
+    FrameGrid::new(30, 1).expect("30 fps is a rate")
+}
+
+/// A device's clock: an oscillator against the sensor's crystal, and what it is off from rig time.
+struct Clock {
+    oscillator: Oscillator<Rig>,
+    error: ClockError,
+    error_ns: f64,
+    last: Option<Timestamp<True>>,
+}
+
+impl Clock {
+    fn new(error: ClockError, seed: u64, random: &mut Random) -> Self {
+        let wander = Skew::from_ppm(WANDER_PPM);
+        let config = OscillatorConfig { wander, epoch: BEGIN, seed, ..OscillatorConfig::default() };
+        let error_ns = if error == ClockError::None { 0.0 } else { CLOCK_RMS_NS * random.normal() };
+        Self { oscillator: Oscillator::new(config), error, error_ns, last: None }
+    }
+
+    /// The clock's error at the frame at `at`, which moved on since the last one.
+    fn error_at(&mut self, at: Timestamp<True>, random: &mut Random) -> f64 {
+        let elapsed = self.last.replace(at).map_or(0.0, |last| (at - last).as_secs_f64());
+        match self.error {
+            ClockError::None => {}
+            ClockError::Shaking => self.error_ns = CLOCK_RMS_NS * random.normal(),
+            ClockError::Wandering => {
+                let kept = (-elapsed / CLOCK_TAU_S).exp();
+                self.error_ns =
+                    kept * self.error_ns + (1.0 - kept * kept).sqrt() * CLOCK_RMS_NS * random.normal();
+            }
+        }
+        self.error_ns
+    }
+}
+
+/// Aligns a camera whose frame lengths can be set.
+pub fn lengths(method: Method, lengths: &Lengths, error: ClockError, seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
+    let mut model = lengths.model.clone();
+    if let Some(headroom) = lengths.headroom {
+        model.min_frame_length = model.frame_length - headroom;
+        model.max_frame_length = model.frame_length + headroom;
+    }
+    let mut controller = method.build(grid(), timing(&model));
+    if lengths.misleading {
+        let vblank = &mut model.delays.vblank;
+        *vblank = if random.uniform() < 0.5 { *vblank - 1 } else { *vblank + 1 };
+    }
+    let sensor = Sensor::new(model, seed, skew, BEGIN, Controls::default());
+    run(sensor, controller.as_mut(), Clock::new(error, seed, &mut random), &mut random)
+}
+
+/// What a controller is told of a sensor.
+fn timing(model: &SensorModel) -> SensorTiming {
+    SensorTiming {
+        line_time_ns: model.line_time_ns,
+        min_lines: model.min_frame_length,
+        max_lines: model.max_frame_length,
+        nominal_lines: model.frame_length,
+        latency: model.delays.vblank + 1,
+        line_step: 1,
+        exposure_margin: model.exposure_margin,
+    }
+}
+
+fn run(
+    mut sensor: Sensor,
+    controller: &mut dyn Controller,
+    mut clock: Clock,
+    random: &mut Random,
+) -> Outcome {
+    let (grid, period) = (grid(), grid().period_ns());
+    let mut outcome = Outcome::default();
+    let (mut streak, mut begin) = (0, None);
+    let mut last: Option<(u64, Timestamp<Rig>)> = None;
+    for count in 1_usize.. {
+        let frame = sensor.next_frame();
+        let truth = clock.oscillator.read(frame.readout_start);
+        begin = begin.or(Some(truth));
+        let clock_error = clock.error_at(frame.readout_start, random);
+        let error = grid.phase_error(truth).as_nanos_f64();
+        let as_seen = truth + Span::from_nanos_f64(clock_error);
+        if outcome.steps.is_some() {
+            outcome.held.push(error);
+            if let Some((before, then)) = last {
+                let frames = f64::from(frame.sequence) - f64::from(u32::try_from(before).unwrap_or(0));
+                let excess = (truth - then).as_nanos_f64() - frames * period;
+                outcome.off += usize::from(excess.abs() > 0.01 * period);
+            }
+            if outcome.held.len() == HOLD_FRAMES {
+                return outcome;
+            }
+        } else {
+            // By the device's own clock: nobody can be nearer to the grid than that knows where it is.
+            let near = grid.phase_error(as_seen).abs().as_nanos_f64() <= reach(clock.error);
+            streak = if near { streak + 1 } else { 0 };
+            if streak == STEADY_FRAMES {
+                outcome.steps = Some(f64::from(u32::try_from(count + 1 - STEADY_FRAMES).unwrap_or(u32::MAX)));
+                outcome.seconds = begin.map(|begin| (truth - begin).as_secs_f64());
+            } else if count == PATIENCE {
+                return outcome;
+            }
+        }
+        last = Some((u64::from(frame.sequence), truth));
+        let time = clock.oscillator.read(frame.timestamp) + Span::from_nanos_f64(clock_error);
+        let seen = Seen { sequence: u64::from(frame.sequence), time, chance: random.uniform() };
+        if let Some(duration) = controller.handle_frame(&seen) {
+            let controls = Controls { frame_duration: Some(duration), exposure: None };
+            sensor.queue_controls(frame.delivered_at, controls);
+        }
+    }
+    outcome
+}
+
+/// What counts as aligned by a clock with such an error: of one that shakes, what it is on average.
+const fn reach(error: ClockError) -> f64 {
+    match error {
+        ClockError::None | ClockError::Wandering => ALIGNED_NS,
+        ClockError::Shaking => ALIGNED_NS + 2.0 * CLOCK_RMS_NS,
+    }
+}
+
+/// Ways to align by exposure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByExposure {
+    /// swsync's, which learns the response.
+    Swsync,
+    /// libsoftwaresync's, with its Pixel 3's numbers.
+    Libsoftwaresync,
+}
+
+/// Seconds for which injections are tried.
+const INJECTION_PATIENCE_FRAMES: usize = 1_800;
+/// libsoftwaresync settles for 400 ms between injections.
+const SETTLE_FRAMES: u64 = 12;
+/// Its Pixel 3's: T, overhead, shortest exposure.
+const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
+
+/// Aligns a phone; steps are injections.
+pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let period = grid().period_ns();
+    let model = PhoneModel {
+        period_ns: period,
+        slope: 2.0_f64.powf(2.0 * random.uniform() - 1.0),
+        origin: if random.uniform() < 0.5 { Span::ZERO } else { grid().period() },
+        overhead: Span::from_nanos_f64(500_000.0 * random.uniform()),
+        scatter: Span::from_micros(25),
+        jitter: Span::from_micros(2),
+        latency: if random.uniform() < 0.5 { 2 } else { 3 },
+    };
+    let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
+    let started = BEGIN + grid().period().mul_f64(random.uniform());
+    let mut phone = Phone::new(model, seed, skew, started);
+    let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
+    let mut injector = Injector::new(InjectConfig {
+        grid: grid(),
+        phase_offset: Span::ZERO,
+        line_time_ns: 18_904.0,
+        tolerance: Span::from_micros(20),
+        settle_frames: 3,
+        scatter: Span::from_micros(25),
+        response: None,
+    });
+    let (mut streak, mut injections, mut next) = (0, 0_u32, SETTLE_FRAMES);
+    for _ in 0..INJECTION_PATIENCE_FRAMES {
+        let frame = phone.next_frame();
+        let error = grid().phase_error(clock.read(frame.start)).as_nanos_f64();
+        streak = if error.abs() <= ALIGNED_NS { streak + 1 } else { 0 };
+        if streak == STEADY_FRAMES {
+            let seconds = (frame.start - started).as_secs_f64();
+            return Outcome { steps: Some(injections.into()), seconds: Some(seconds), ..Outcome::default() };
+        }
+        let stamp = clock.read(frame.stamp);
+        let exposure = match way {
+            ByExposure::Swsync => injector.handle_frame(frame.sequence, stamp).exposure,
+            ByExposure::Libsoftwaresync => (frame.sequence >= next).then(|| {
+                next = frame.sequence + SETTLE_FRAMES;
+                let wanted = (-grid().phase_error(stamp).as_nanos_f64()).rem_euclid(period);
+                let exposure = (period + wanted / 2.0 - PIXEL_OVERHEAD_NS).max(33_370_000.0);
+                Span::from_nanos_f64(exposure)
+            }),
+        };
+        if let Some(exposure) = exposure {
+            injections += 1;
+            phone.inject(exposure);
+        }
+    }
+    Outcome::default()
+}
+
+/// Tolerance of reset sampling.
+pub const RESET_TOLERANCE: Span = Span::from_millis(1);
+/// Time that it has.
+const RESET_PATIENCE: Span = Span::from_secs(600);
+
+/// Restarts a camera until its phase falls right; steps are restarts.
+pub fn resets(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
+    let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
+    let mut reset = Reset::new(reset_config());
+    let mut started = BEGIN;
+    for restarts in 0_u32.. {
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(u64::from(restarts));
+        let mut sensor = Sensor::new(SensorModel::imx219(), seed, skew, started, Controls::default());
+        let mut streak = 0;
+        let asked = loop {
+            let frame = sensor.next_frame();
+            let error = grid().phase_error(clock.read(frame.readout_start)).abs();
+            streak = if error <= RESET_TOLERANCE { streak + 1 } else { 0 };
+            let report =
+                reset.handle_frame(u64::from(frame.sequence), clock.read(frame.timestamp), random.uniform());
+            if let Some(sleep) = report.restart_after {
+                break Some(frame.delivered_at + sleep);
+            }
+            if streak == STEADY_FRAMES {
+                let seconds = (frame.delivered_at - BEGIN).as_secs_f64();
+                let steps = Some(f64::from(restarts));
+                return Outcome { steps, seconds: Some(seconds), ..Outcome::default() };
+            }
+            if frame.delivered_at - BEGIN > RESET_PATIENCE {
+                break None;
+            }
+        };
+        match asked {
+            Some(at) if at - BEGIN <= RESET_PATIENCE => started = at,
+            _ => break,
+        }
+        reset.handle_restarted();
+    }
+    Outcome::default()
+}
+
+/// What reset sampling works with.
+pub fn reset_config() -> ResetConfig {
+    ResetConfig { grid: grid(), phase_offset: Span::ZERO, tolerance: RESET_TOLERANCE }
+}

@@ -1,0 +1,128 @@
+//! A phone's camera, of which only the exposure can be set: one long frame shifts all later ones.
+//!
+//! The paper (sec. V.B) found the shift to be a straight line in the exposure, with a scatter of tens of
+//! microseconds; slope and overhead are the model's of phone. No lines, no limits: those are
+//! [`SensorModel`](super::SensorModel)'s.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use swsync_core::time::{Skew, Span, Timestamp};
+
+use crate::True;
+use crate::noise::generator;
+
+/// What a phone's camera is like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PhoneModel {
+    /// From one frame's start to the next, by its own crystal.
+    pub period_ns: f64,
+    /// Shift per exposure.
+    pub slope: f64,
+    /// Exposure from which it counts: zero, or the period.
+    pub origin: Span,
+    /// Shift that comes with every injection.
+    pub overhead: Span,
+    /// What single shifts scatter by, 1 sigma.
+    pub scatter: Span,
+    /// What stamps scatter by, 1 sigma: hardware stamps.
+    pub jitter: Span,
+    /// Frames from the one at whose arrival an exposure is asked for to the first that it shifts.
+    pub latency: u64,
+}
+
+/// A frame of a phone's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PhoneFrame {
+    /// The camera's own count, from 0.
+    pub sequence: u64,
+    /// Its true time.
+    pub start: Timestamp<True>,
+    /// Its timestamp.
+    pub stamp: Timestamp<True>,
+}
+
+/// A phone's camera that was started.
+#[derive(Debug, Clone)]
+pub struct Phone {
+    model: PhoneModel,
+    rng: ChaCha8Rng,
+    period_ns: f64,
+    started_at: Timestamp<True>,
+    /// Since then, of the next frame.
+    after_ns: f64,
+    sequence: u64,
+    waiting: Vec<(u64, Span)>,
+}
+
+impl Phone {
+    /// Starts one whose crystal runs fast by `skew`.
+    #[must_use]
+    pub fn new(model: PhoneModel, seed: u64, skew: Skew, started_at: Timestamp<True>) -> Self {
+        Self {
+            model,
+            rng: generator(seed, 0),
+            period_ns: model.period_ns / (1.0 + skew.as_ratio()),
+            started_at,
+            after_ns: 0.0,
+            sequence: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The next frame.
+    pub fn next_frame(&mut self) -> PhoneFrame {
+        let due = |(frame, _): &(u64, Span)| *frame <= self.sequence;
+        if let Some(at) = self.waiting.iter().position(due) {
+            let (_, exposure) = self.waiting.swap_remove(at);
+            let scatter: f64 = self.rng.sample(StandardNormal);
+            let shift = (exposure - self.model.origin).mul_f64(self.model.slope)
+                + self.model.overhead
+                + self.model.scatter.mul_f64(scatter);
+            // However short it was: frames follow each other.
+            self.after_ns += shift.as_nanos_f64().max(-0.5 * self.period_ns);
+        }
+        let jitter: f64 = self.rng.sample(StandardNormal);
+        let start = self.started_at + Span::from_nanos_f64(self.after_ns);
+        let frame =
+            PhoneFrame { sequence: self.sequence, start, stamp: start + self.model.jitter.mul_f64(jitter) };
+        self.after_ns += self.period_ns;
+        self.sequence += 1;
+        frame
+    }
+
+    /// Asks, after the frame that came last, for one with this exposure.
+    pub fn inject(&mut self, exposure: Span) {
+        let frame = self.sequence.saturating_sub(1) + self.model.latency.max(1);
+        self.waiting.push((frame, exposure));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_injection_shifts_all_later_frames() {
+        let model = PhoneModel {
+            period_ns: 33_000_000.0,
+            slope: 2.0,
+            origin: Span::ZERO,
+            overhead: Span::from_micros(400),
+            scatter: Span::ZERO,
+            jitter: Span::ZERO,
+            latency: 3,
+        };
+        let mut phone = Phone::new(model, 1, Skew::ZERO, Timestamp::ZERO);
+        let mut starts = Vec::new();
+        for frame in 0..8 {
+            starts.push(phone.next_frame().start.as_nanos());
+            if frame == 1 {
+                phone.inject(Span::from_millis(40));
+            }
+        }
+        let intervals: Vec<i64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let long = 33_000_000 + 80_000_000 + 400_000;
+        assert_eq!(intervals, [33_000_000, 33_000_000, 33_000_000, long, 33_000_000, 33_000_000, 33_000_000]);
+    }
+}
