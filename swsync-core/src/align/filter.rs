@@ -130,6 +130,11 @@ impl Filter {
         self.covariance[0] = 1.6 * self.jitter / f64::from(u32::try_from(frames).unwrap_or(1).max(1));
     }
 
+    /// The next frame's phase is open by a further `variance`, in ns^2.
+    pub fn doubt(&mut self, variance: f64) {
+        self.covariance[0] += variance;
+    }
+
     /// The phase moved by `span` ns for a reason that is known, without a frame.
     pub fn displace(&mut self, span: f64) {
         self.phase = self.wrap(self.phase + span);

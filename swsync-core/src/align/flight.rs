@@ -19,8 +19,14 @@ pub const MAX_LATENCY: u32 = 24;
 const WORST: f64 = 9.0;
 /// How much of what spoke against a candidate is still held against it a frame later.
 const REMEMBERED: f64 = 0.93;
+/// As much as is ever held against one: latencies change, and then two frames or three have to tell.
+const MOST: f64 = 14.0;
+/// ... and after frames were lost, when they often do.
+const MOST_AFTER_LOSS: f64 = 4.0;
 /// So much better has another one to be.
-const HYSTERESIS: f64 = 8.0;
+const HYSTERESIS: f64 = 2.0;
+/// Share of frames that no latency explains: a write was lost.
+const STRAY: f64 = 0.002;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -58,7 +64,8 @@ impl Flight {
         self.current != TOLD
     }
 
-    const fn latency_of(&self, candidate: usize) -> u32 {
+    /// The latency that a candidate stands for, in frames.
+    pub const fn latency_of(&self, candidate: usize) -> u32 {
         let latency = match candidate {
             0 => self.told - 1,
             1 => self.told,
@@ -102,20 +109,52 @@ impl Flight {
         self.rest
     }
 
-    /// The residuals that a frame leaves under each candidate, in standard deviations; whether another one
-    /// is believed in from now on.
-    pub fn weigh(&mut self, residuals: [f64; CANDIDATES]) -> bool {
+    /// How likely each candidate is.
+    pub fn odds(&self) -> [f64; CANDIDATES] {
+        let weights = self.against.map(|against| (-0.5 * against).exp());
+        let sum: f64 = weights.iter().sum();
+        weights.map(|weight| weight / sum)
+    }
+
+    /// How likely it is of each candidate that a frame had the length that it says, by the residuals that
+    /// the frame leaves, in standard deviations.
+    pub fn shares(&self, residuals: [f64; CANDIDATES]) -> [f64; CANDIDATES] {
+        let odds = self.odds();
+        let likely = |residual: f64| (-0.5 * (residual * residual).min(2.0 * WORST)).exp();
+        let shares: [f64; CANDIDATES] = std::array::from_fn(|i| odds[i].max(STRAY) * likely(residuals[i]));
+        let sum: f64 = shares.iter().sum();
+        shares.map(|share| share / sum)
+    }
+
+    /// Takes in the residuals that a frame leaves under each candidate, in standard deviations.
+    pub fn weigh(&mut self, residuals: [f64; CANDIDATES]) {
         for (against, residual) in self.against.iter_mut().zip(residuals) {
             *against = *against * REMEMBERED + (residual * residual).min(WORST);
         }
-        let least = self.against.iter().copied().fold(f64::INFINITY, f64::min);
-        self.against.iter_mut().for_each(|against| *against -= least);
-        let best = self.against.iter().position(|against| *against <= 0.0).unwrap_or(self.current);
-        let better = self.against[self.current] > HYSTERESIS;
-        if better {
-            self.current = best;
+        self.settle(HYSTERESIS);
+    }
+
+    /// A stamp can be explained by the candidates that `possible` names alone.
+    pub fn exclude(&mut self, possible: [bool; CANDIDATES]) {
+        for (against, possible) in self.against.iter_mut().zip(possible) {
+            *against += if possible { 0.0 } else { 2.0 * MOST };
         }
-        better
+        self.settle(0.0);
+    }
+
+    /// Frames were lost, and with them perhaps what delayed all writes.
+    pub fn handle_loss(&mut self) {
+        self.against.iter_mut().for_each(|against| *against = against.min(MOST_AFTER_LOSS));
+    }
+
+    /// Counts from the best one, and believes in it where it is so much better.
+    fn settle(&mut self, hysteresis: f64) {
+        let least = self.against.iter().copied().fold(f64::INFINITY, f64::min);
+        self.against.iter_mut().for_each(|against| *against = (*against - least).min(MOST));
+        if self.against[self.current] > hysteresis {
+            let best = self.against.iter().position(|against| *against <= 0.0);
+            self.current = best.unwrap_or(self.current);
+        }
     }
 }
 
@@ -159,15 +198,28 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_far_off_is_enough_and_small_ones_add_up() {
+    fn what_a_latency_cannot_explain_speaks_for_another() {
         let mut flight = flight();
-        assert!(flight.weigh([400.0, 400.0, 0.3, 400.0]) || flight.weigh([3.0, 3.0, 0.3, 3.0]));
+        flight.exclude([false, false, true, true]);
         assert_eq!((flight.latency(), flight.differs()), (4, true));
+        assert!(flight.odds()[2] > 0.5 && flight.odds()[TOLD] < 0.01);
         let mut turns = 0;
         while flight.differs() {
             flight.weigh([2.0, 0.5, 2.5, 1.0]);
             turns += 1;
         }
         assert!((2..6).contains(&turns), "{turns}");
+    }
+
+    #[test]
+    fn shares_follow_the_stamp_but_not_a_late_one() {
+        let mut flight = flight();
+        for _ in 0..20 {
+            flight.weigh([4.0, 0.5, 4.0, 4.0]);
+        }
+        assert!(flight.shares([4.0, 0.5, 4.0, 4.0])[TOLD] > 0.99);
+        // A write was lost: the length before it, that of the candidate one later, explains the frame.
+        assert!(flight.shares([4.0, 4.0, 0.3, 4.0])[2] > 0.8);
+        assert!(flight.shares([30.0, 30.0, 26.0, 30.0])[TOLD] > 0.95, "nothing explains this one");
     }
 }

@@ -50,8 +50,13 @@ const AGREEING_AT_FIRST: u32 = 2;
 const AGREEING: u32 = 4;
 /// Frames that can be missing without the phase being learnt anew.
 const LONGEST_GAP: u64 = 60;
-/// How near a length has to come to a stamp to explain it where what was expected does not, in ns.
-const EXPLAINS: f64 = 20_000.0;
+/// How far from a length that explains it a stamp may be, in ns: stamps are up to a millisecond late, and
+/// clocks may shake.
+const LOOSELY_EARLY: f64 = -60_000.0;
+const LOOSELY_LATE: f64 = 1_100_000.0;
+/// Lines by which a frame of a stream on the grid may differ from the period: one late stamp, or one
+/// write lost, then costs no more than that.
+const HOLDING_LINES: f64 = 1.5;
 /// Frames after which a limit that nobody told of is tried again.
 const DISTRUST_FRAMES: u32 = 900;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
@@ -290,23 +295,10 @@ impl Aligner {
         let frames = real(sequence - before);
         let moves = lines.map(|lines| self.movement(real(lines), frames));
         let residuals = moves.map(|(shift, periods)| self.filter.residual_after(observed, shift, periods));
-        let believed = self.flight.current();
-        let mut taken = believed;
-        if lines.iter().any(|other| *other != lines[believed]) {
-            let deviation = self.filter.variance().sqrt();
-            self.flight.weigh(residuals.map(|residual| residual / deviation));
-            let nearest = (0..CANDIDATES)
-                .min_by(|a, b| residuals[*a].abs().total_cmp(&residuals[*b].abs()))
-                .unwrap_or(believed);
-            // A line or two are the filter's to follow: late stamps are off by as much.
-            let far = lines[believed].abs_diff(lines[nearest]) >= TELLING_LINES;
-            let unexpected = far && residuals[believed].abs() > self.filter.gate();
-            if unexpected && residuals[nearest].abs() <= EXPLAINS.max(2.0 * deviation) {
-                taken = nearest;
-                self.missed_writes = self.missed_writes.saturating_add(1);
-            }
+        if frames > 1.0 {
+            self.flight.handle_loss();
         }
-        let (shift, periods) = moves[taken];
+        let (shift, periods) = self.explain(lines, moves, residuals);
         self.filter.advance(shift, periods);
         let agreeing = if self.lock.holds() { AGREEING } else { AGREEING_AT_FIRST };
         match self.filter.observe(observed, agreeing) {
@@ -322,6 +314,47 @@ impl Aligner {
         }
     }
 
+    /// How far the phase moved, in ns, and in how many periods, by the lengths that each candidate says.
+    fn explain(
+        &mut self,
+        lines: [u64; CANDIDATES],
+        moves: [(f64, f64); CANDIDATES],
+        residuals: [f64; CANDIDATES],
+    ) -> (f64, f64) {
+        let believed = self.flight.current();
+        let [least, most] = [lines.iter().min(), lines.iter().max()].map(|n| n.copied().unwrap_or(0));
+        if least == most {
+            return moves[believed];
+        }
+        let deviation = self.filter.variance().sqrt();
+        let near = self.config.sensor.line_time_ns * real(TELLING_LINES);
+        let best = residuals.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
+        let possible = residuals.map(|residual| (residual - best).abs() < near);
+        if possible.contains(&false) {
+            // Lengths that differ by so much that one stamp tells, if anything explains it.
+            if !(LOOSELY_EARLY..=LOOSELY_LATE).contains(&best) {
+                return moves[believed];
+            }
+            if !possible[believed] {
+                self.missed_writes = self.missed_writes.saturating_add(1);
+            }
+            self.flight.exclude(possible);
+        }
+        // A line or two are between one late stamp and the next: all that is possible has its share.
+        let residuals = residuals.map(|residual| residual / deviation);
+        let mut shares = self.flight.shares(residuals);
+        let sum: f64 = (0..CANDIDATES).filter(|i| possible[*i]).map(|i| shares[i]).sum();
+        for (share, possible) in shares.iter_mut().zip(possible) {
+            *share = if possible { *share / sum } else { 0.0 };
+        }
+        self.flight.weigh(residuals);
+        let [shift, periods] = [moves.map(|m| m.0), moves.map(|m| m.1)]
+            .map(|values| (0..CANDIDATES).map(|i| shares[i] * values[i]).sum::<f64>());
+        let spread: f64 = (0..CANDIDATES).map(|i| shares[i] * (moves[i].0 - shift).powi(2)).sum();
+        self.filter.doubt(spread);
+        (shift, periods)
+    }
+
     /// How far `lines` lines in `frames` frames move the phase by the nominal line time, in ns, and how
     /// many periods they take.
     fn movement(&self, lines: f64, frames: f64) -> (f64, f64) {
@@ -333,12 +366,16 @@ impl Aligner {
     /// The length of the first frame that can still be determined, and what is in the way.
     fn choose_length(&self, sequence: u64) -> (u32, Option<Trouble>) {
         let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
-        let (period, candidate) = (grid.period_ns(), self.flight.current());
-        let known = u64::from(self.flight.latency());
-        let in_flight: u64 =
-            (sequence..sequence + known).map(|frame| u64::from(self.flight.length(candidate, frame))).sum();
-        let (shift, periods) = self.movement(real(in_flight), real(known));
-        let phase = self.filter.wrap(self.filter.phase() + shift + self.filter.rate() * periods);
+        let (period, believed) = (grid.period_ns(), self.flight.current());
+        let near = sensor.line_time_ns * real(TELLING_LINES);
+        let phases: [f64; CANDIDATES] = std::array::from_fn(|i| self.phase_ahead(i, sequence));
+        let odds = self.flight.odds();
+        // Where it is open which latency is true, the mean errs least; what is far off is no matter of that.
+        let lead = |i: usize| Some(self.filter.wrap(phases[i] - phases[believed])).filter(|d| d.abs() <= near);
+        let (lead, sum) = (0..CANDIDATES)
+            .filter_map(|i| Some((odds[i] * lead(i)?, odds[i])))
+            .fold((0.0, 0.0), |(lead, sum), (l, o)| (lead + l, sum + o));
+        let phase = self.filter.wrap(phases[believed] + lead / sum);
         let line_ns = sensor.line_time_ns * (1.0 + self.filter.rate() / period);
         let period_lines = period / line_ns;
         let mut limits = Limits::of(sensor, self.exposure_lines, period_lines, *max_slew);
@@ -349,8 +386,21 @@ impl Aligner {
                 limits.max = limits.max.min(got).max(limits.min);
             }
         }
+        if self.lock.holds() {
+            limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
+        }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
         (plan.lines, self.trouble(limits, period_lines, plan.frames))
+    }
+
+    /// The phase of the first frame that can still be determined, if `candidate` is true.
+    fn phase_ahead(&self, candidate: usize, sequence: u64) -> f64 {
+        let known = u64::from(self.flight.latency_of(candidate));
+        let lines = (sequence..sequence.saturating_add(known))
+            .map(|frame| u64::from(self.flight.length(candidate, frame)))
+            .sum();
+        let (shift, periods) = self.movement(real(lines), real(known));
+        self.filter.wrap(self.filter.phase() + shift + self.filter.rate() * periods)
     }
 
     /// What is in the way of a correction that takes `frames` frames: the gravest.

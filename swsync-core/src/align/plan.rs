@@ -23,11 +23,16 @@ impl Limits {
     pub fn of(sensor: &SensorTiming, exposure_lines: u32, period_lines: f64, max_slew: Option<f64>) -> Self {
         let min = sensor.min_lines.max(exposure_lines.saturating_add(sensor.exposure_margin));
         let max = sensor.max_lines.max(min);
-        let Some(slew) = max_slew else { return Self { min, max } };
+        let limits = Self { min, max };
         // A line either way there has to be, or nothing could be held.
-        let slack = (period_lines * slew.max(0.0)).max(1.0);
-        let least = to_lines((period_lines - slack).ceil()).clamp(min, max);
-        let most = to_lines((period_lines + slack).floor()).clamp(min, max);
+        max_slew.map_or(limits, |slew| limits.near(period_lines, (period_lines * slew.max(0.0)).max(1.0)))
+    }
+
+    /// Of these lengths, those that differ from `period` by `slack` at most, in lines.
+    pub fn near(self, period: f64, slack: f64) -> Self {
+        let Self { min, max } = self;
+        let least = to_lines((period - slack).ceil()).clamp(min, max);
+        let most = to_lines((period + slack).floor()).clamp(min, max);
         Self { min: least, max: most.max(least) }
     }
 }
