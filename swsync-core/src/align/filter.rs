@@ -18,18 +18,20 @@ const JITTER_GAIN: f64 = 0.05;
 const RATE_PRIOR: f64 = 60e-6;
 /// How much the phase wanders by itself from frame to frame, in ns: mostly the clock's doing, which works
 /// off corrections at up to some tens of ppm.
-const PHASE_WALK: f64 = 900.0;
+const PHASE_WALK: f64 = 500.0;
 /// ... and where residuals have one sign for a while, as when the clock is being corrected.
 const PHASE_WALK_MOVING: f64 = 4_000.0;
 /// Mean residual, in its standard deviations, from which that is so.
-const MOVING: f64 = 2.5;
+const MOVING: f64 = 3.5;
 /// Weight of one residual in the mean.
 const MEAN_GAIN: f64 = 0.2;
 /// How much the rate wanders from frame to frame, in ns.
 const RATE_WALK: f64 = 5.0;
 /// Stamps further from the prediction than this are late, in standard deviations and at least in ns.
 const GATE_SIGMA: f64 = 4.0;
-const GATE_LEAST: f64 = 25_000.0;
+const GATE_LEAST: f64 = 20_000.0;
+/// Residuals count as no more than so many standard deviations.
+const OUTER_SIGMA: f64 = 1.0;
 /// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
 const STUBBORN: u32 = 8;
 
@@ -193,6 +195,9 @@ impl Filter {
         self.jitter = self.jitter.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
         self.mean += MEAN_GAIN * (residual - self.mean);
         self.last = residual;
+        // Stamps come late rather than early: what is far out counts for less than it says.
+        let bound = OUTER_SIGMA * variance.sqrt();
+        let residual = residual.clamp(-bound, bound);
         let [phase, both, rate] = self.covariance;
         let (gain_phase, gain_rate) = (phase / variance, both / variance);
         self.phase = self.wrap(self.phase + gain_phase * residual);

@@ -205,7 +205,7 @@ mod tests {
         assert!(flight.odds()[2] > 0.5 && flight.odds()[TOLD] < 0.01);
         let mut turns = 0;
         while flight.differs() {
-            flight.weigh([2.0, 0.5, 2.5, 1.0]);
+            flight.weigh([3.0, 0.3, 3.0, 3.0]);
             turns += 1;
         }
         assert!((2..6).contains(&turns), "{turns}");

@@ -56,7 +56,7 @@ const LOOSELY_EARLY: f64 = -60_000.0;
 const LOOSELY_LATE: f64 = 1_100_000.0;
 /// Lines by which a frame of a stream on the grid may differ from the period: one late stamp, or one
 /// write lost, then costs no more than that.
-const HOLDING_LINES: f64 = 1.5;
+const HOLDING_LINES: f64 = 1.2;
 /// Frames after which a limit that nobody told of is tried again.
 const DISTRUST_FRAMES: u32 = 900;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
@@ -371,7 +371,8 @@ impl Aligner {
         let phases: [f64; CANDIDATES] = std::array::from_fn(|i| self.phase_ahead(i, sequence));
         let odds = self.flight.odds();
         // Where it is open which latency is true, the mean errs least; what is far off is no matter of that.
-        let lead = |i: usize| Some(self.filter.wrap(phases[i] - phases[believed])).filter(|d| d.abs() <= near);
+        let lead =
+            |i: usize| Some(self.filter.wrap(phases[i] - phases[believed])).filter(|d| d.abs() <= near);
         let (lead, sum) = (0..CANDIDATES)
             .filter_map(|i| Some((odds[i] * lead(i)?, odds[i])))
             .fold((0.0, 0.0), |(lead, sum), (l, o)| (lead + l, sum + o));

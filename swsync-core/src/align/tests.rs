@@ -120,7 +120,7 @@ fn any_phase_locks_within_a_third_of_a_second_and_holds_within_a_line() {
         let locked = trace.locked_at();
         assert!(locked <= 16, "seed {seed}: locked at frame {locked}");
         for (frame, error) in trace.true_errors.iter().enumerate().skip(locked) {
-            assert!(error.abs() < 32.0, "seed {seed}, frame {frame}: {error} us");
+            assert!(error.abs() < 40.0, "seed {seed}, frame {frame}: {error} us");
         }
         let mean = trace.true_errors[locked..].iter().map(|e| e.abs()).sum::<f64>()
             / f64::from(u32::try_from(600 - locked).unwrap());
