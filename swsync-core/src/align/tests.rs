@@ -4,6 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// A sensor in arithmetic: line quantum, latency, jitter, late stamps, lost writes, drops.
+#[derive(Debug)]
 struct Sensor {
     random: u64,
     line_ns: f64,
@@ -15,6 +16,8 @@ struct Sensor {
     lost_writes: f64,
     drops: f64,
     limits: (u32, u32),
+    /// Lengths that it really makes of what it is asked for.
+    clamps: (u32, u32),
 }
 
 const NOMINAL_LINE: f64 = 18_904.0;
@@ -32,6 +35,7 @@ impl Sensor {
             lost_writes: 0.0,
             drops: 0.0,
             limits: (1112, 65_535),
+            clamps: (0, u32::MAX),
         }
     }
 
@@ -51,7 +55,7 @@ impl Sensor {
                 && let Some(Some(lines)) = self.queue.pop_front()
             {
                 assert!((self.limits.0..=self.limits.1).contains(&lines), "asked for {lines}");
-                self.registers = lines;
+                self.registers = lines.clamp(self.clamps.0, self.clamps.1);
             }
             self.start_ns += f64::from(self.registers) * self.line_ns;
             self.sequence += 1;
@@ -213,6 +217,151 @@ fn losing_the_lock_is_said() {
     assert_eq!(states.last(), Some(&LockState::Locked));
 }
 
+#[test]
+fn a_latency_that_differs_from_what_was_told_is_learnt() {
+    for (latency, seed) in
+        [(2, 3), (3, 4), (4, 5), (5, 6)].into_iter().flat_map(|(l, s)| [(l, s), (l, s + 40)])
+    {
+        let mut sensor = Sensor::new(seed, 9e6, 15.0);
+        sensor.latency = latency;
+        let trace = run(&mut sensor, &mut aligner(), 300);
+        let locked = trace.locked_at();
+        assert!(locked <= 16, "latency {latency}: locked at frame {locked}");
+        assert!(trace.true_errors[locked..].iter().all(|e| e.abs() < 60.0), "latency {latency}");
+        let last = trace.reports.last().unwrap();
+        // This sensor counts from the frame that is exposed while the request arrives.
+        assert_eq!(last.latency as usize, latency, "{:?}", last.trouble);
+        let told = last.trouble.is_none();
+        assert_eq!(told, latency == 3, "{:?}", last.trouble);
+    }
+}
+
+#[test]
+fn a_limit_that_nobody_told_of_is_found_and_named() {
+    let mut sensor = Sensor::new(11, -9e6, 0.0);
+    sensor.clamps = (1_600, 1_900);
+    let trace = run(&mut sensor, &mut aligner(), 120);
+    let found = trace.reports.iter().find_map(|r| match r.trouble {
+        Some(Trouble::Clamped { asked, got }) => Some((asked, got)),
+        _ => None,
+    });
+    let (asked, got) = found.expect("it is named");
+    assert!(asked > 2_000 && (1_890..=1_910).contains(&got), "{asked} {got}");
+    assert!(trace.true_errors[110..].iter().all(|e| e.abs() < 40.0), "{:?}", trace.true_errors);
+}
+
+#[test]
+fn slew_keeps_the_cadence() {
+    let config = AlignerConfig { max_slew: Some(0.01), ..aligner().config };
+    let mut sensor = Sensor::new(5, 9e6, -10.0);
+    let trace = run(&mut sensor, &mut Aligner::new(config), 120);
+    let locked = trace.locked_at();
+    assert!((25..50).contains(&locked), "{locked}");
+    // 1 % of 1763 lines
+    let lines = trace.reports.iter().filter_map(|r| r.lines);
+    assert!(lines.clone().all(|lines| (1_746..=1_781).contains(&lines)), "{:?}", lines.collect::<Vec<_>>());
+}
+
+#[test]
+fn too_little_room_is_named() {
+    let of = |sensor: SensorTiming, exposure| {
+        let mut aligner = Aligner::new(AlignerConfig { sensor, ..aligner().config });
+        aligner.set_exposure(exposure);
+        let mut camera = Sensor::new(5, 9e6, 0.0);
+        (camera.limits, camera.clamps) = ((0, u32::MAX), (sensor.min_lines, sensor.max_lines));
+        run(&mut camera, &mut aligner, 40).reports[20].trouble
+    };
+    let sensor = aligner().config.sensor;
+    assert_eq!(of(sensor, Span::from_millis(10)), None);
+    let tight = SensorTiming { min_lines: 1_760, max_lines: 1_766, ..sensor };
+    let trouble = of(tight, Span::ZERO);
+    assert!(matches!(trouble, Some(Trouble::LittleHeadroom { frames: 100.., .. })), "{trouble:?}");
+    let fast = SensorTiming { min_lines: 1_000, max_lines: 1_700, nominal_lines: 1_700, ..sensor };
+    assert!(matches!(of(fast, Span::ZERO), Some(Trouble::OffRate { period: 1763, .. })));
+    let trouble = of(sensor, Span::from_millis(40));
+    assert!(matches!(trouble, Some(Trouble::ExposureTooLong { period: 1763, .. })), "{trouble:?}");
+}
+
+#[test]
+fn cameras_that_take_turns_are_offset() {
+    let offset = Span::from_micros(8_333);
+    let config = AlignerConfig { phase_offset: offset, ..aligner().config };
+    let mut sensor = Sensor::new(9, 1e6, 0.0);
+    let trace = run(&mut sensor, &mut Aligner::new(config), 60);
+    assert!(trace.true_errors[40..].iter().all(|e| (e - 8_333.0).abs() < 40.0), "{:?}", trace.true_errors);
+    assert!(trace.reports[50].phase_error.abs() < Span::from_micros(30));
+}
+
+#[test]
+fn rates_that_divide_share_one_grid() {
+    // Frames of 120 per second: every fourth one is on the grid of 30.
+    let config = aligner().config;
+    let sensor = SensorTiming { min_lines: 300, nominal_lines: 440, ..config.sensor };
+    let config = AlignerConfig { grid: FrameGrid::new(120, 1).unwrap(), sensor, ..config };
+    let (mut camera, mut aligner) = (Sensor::new(3, 2e6, 10.0), Aligner::new(config));
+    (camera.registers, camera.limits) = (440, (300, 65_535));
+    let trace = run(&mut camera, &mut aligner, 200);
+    let slow = FrameGrid::new(30, 1).unwrap();
+    let near = trace.true_errors[100..].iter().filter(|us| us.abs() < 40.0).count();
+    assert_eq!((near, slow.rate()), (25, (30, 1)), "{:?}", trace.true_errors);
+}
+
+#[test]
+fn holdover_is_coasted_through() {
+    let mut sensor = Sensor::new(8, 1e6, 0.0);
+    let mut aligner = aligner();
+    run(&mut sensor, &mut aligner, 60);
+    aligner.set_holdover(true);
+    let coasting = run(&mut sensor, &mut aligner, 60).reports;
+    assert!(coasting.iter().all(|r| r.lock == LockState::Coasting && r.lock_count == 1));
+    aligner.set_holdover(false);
+    assert_eq!(run(&mut sensor, &mut aligner, 1).reports[0].lock, LockState::Locked);
+}
+
+#[test]
+fn a_change_of_the_reference_is_no_surprise() {
+    let mut sensor = Sensor::new(8, 1e6, 0.0);
+    let mut aligner = aligner();
+    run(&mut sensor, &mut aligner, 60);
+    // Exposure shrinks by 4 ms: its middle is 2 ms later.
+    sensor.start_ns += 2e6;
+    aligner.displace(Span::from_millis(2));
+    let trace = run(&mut sensor, &mut aligner, 40);
+    assert!((trace.reports[0].phase_error - Span::from_millis(2)).abs() < Span::from_micros(40));
+    assert_eq!(trace.reports[4].lock, LockState::Lost, "it is said");
+    assert_eq!((trace.reports[39].lock, trace.reports[39].lock_count), (LockState::Locked, 2));
+}
+
+#[test]
+fn counts_that_begin_anew_and_long_gaps_are_no_harm() {
+    let mut sensor = Sensor::new(8, 1e6, 0.0);
+    let mut aligner = aligner();
+    run(&mut sensor, &mut aligner, 60);
+    for sequence in [0, 1_000_000_000_000, u64::MAX - 50] {
+        sensor.sequence = sequence;
+        let trace = run(&mut sensor, &mut aligner, 40);
+        assert_ne!(trace.reports[1].lock, LockState::Locked);
+        assert_eq!(trace.reports[39].lock, LockState::Locked);
+    }
+}
+
+/// Sensors of all kinds, with their faults.
+fn any_sensor() -> impl Strategy<Value = (Sensor, AlignerConfig)> {
+    let nature = (1_u64..1_000_000, -16.0e6..16.0e6, -50.0..50.0, 1_usize..6);
+    let faults = (0.0..0.05, 0.0..0.02, 1_200_u32..1_740, 1_790_u32..4_000);
+    (nature, faults).prop_map(|((seed, phase, ppm, latency), (drops, lost, min, max))| {
+        let mut sensor = Sensor::new(seed, phase, ppm);
+        sensor.latency = latency;
+        (sensor.drops, sensor.lost_writes, sensor.limits) = (drops, lost, (min, max));
+        let mut config = aligner().config;
+        (config.sensor.min_lines, config.sensor.max_lines) = (min, max);
+        // What is told is off by one at most.
+        config.sensor.latency =
+            u32::try_from(latency).unwrap().saturating_sub(u32::from(seed % 3 == 0)).max(1);
+        (sensor, config)
+    })
+}
+
 proptest! {
     /// Whatever the sensor's true latency, limits and faults: no request outside the limits (the
     /// sensor asserts it), no stamp panics, and the phase error stays in its range.
@@ -227,6 +376,41 @@ proptest! {
         (config.sensor.min_lines, config.sensor.max_lines) = (min, max);
         let trace = run(&mut sensor, &mut Aligner::new(config), 300);
         for report in trace.reports {
+            prop_assert!(report.phase_error.abs() <= Span::from_nanos(16_666_668));
+        }
+    }
+
+    /// However the sensor errs, frames are on the grid again and again, and the lock says when.
+    #[test]
+    fn it_always_locks_again((mut sensor, config) in any_sensor()) {
+        let mut aligner = Aligner::new(config);
+        for kick in [0.0, 7e6, -3e5] {
+            sensor.start_ns += kick;
+            let trace = run(&mut sensor, &mut aligner, 400);
+            let locked = trace.reports.iter().skip(10).any(|r| r.lock == LockState::Locked);
+            prop_assert!(locked, "never locked after {kick}");
+            let near = trace.true_errors[100..].iter().filter(|us| us.abs() < 100.0).count();
+            prop_assert!(near > 200, "{near} of 300 frames near the grid after {kick}");
+        }
+    }
+
+    /// Whatever the stamps say.
+    #[test]
+    fn no_stamps_make_it_ask_for_the_impossible(
+        stamps in proptest::collection::vec((0_u64..100, 0_i64..4_000_000_000_000_000_000), 1..200),
+        exposure in 0_i64..100_000_000, slew in proptest::option::of(0.0..2.0), step in 1_u32..40,
+    ) {
+        let mut config = AlignerConfig { max_slew: slew, ..aligner().config };
+        config.sensor.line_step = step;
+        let mut aligner = Aligner::new(config);
+        aligner.set_exposure(Span::from_nanos(exposure));
+        let mut sequence = 0;
+        for (step, time) in stamps {
+            sequence += step;
+            let report = aligner.handle_frame(sequence, Timestamp::from_nanos(time));
+            if let Some(lines) = report.lines {
+                prop_assert!((1112..=65_535).contains(&lines), "{lines}");
+            }
             prop_assert!(report.phase_error.abs() <= Span::from_nanos(16_666_668));
         }
     }
