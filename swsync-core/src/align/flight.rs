@@ -34,6 +34,8 @@ pub struct Flight {
     told: u32,
     /// Asked at the arrival of frame `n`, at `n % MEMORY`; 0 where nothing was.
     asked: [u32; MEMORY],
+    /// Whether that was after the next frame had begun, likewise.
+    late: [bool; MEMORY],
     /// The first frame that `asked` does not cover yet.
     next: u64,
     /// Length where nothing was asked for as far back as memory goes.
@@ -46,7 +48,15 @@ impl Flight {
     /// Nothing asked for yet: frames have `nominal` lines.
     pub fn new(latency: u32, nominal: u32) -> Self {
         let told = latency.clamp(1, MAX_LATENCY);
-        Self { told, asked: [0; MEMORY], next: 0, rest: nominal, against: PRIOR, current: TOLD }
+        Self {
+            told,
+            asked: [0; MEMORY],
+            late: [false; MEMORY],
+            next: 0,
+            rest: nominal,
+            against: PRIOR,
+            current: TOLD,
+        }
     }
 
     /// The latency that is believed in, in frames.
@@ -75,33 +85,54 @@ impl Flight {
         if latency == 0 { 1 } else { latency }
     }
 
-    /// `lines` were asked for at the arrival of `frame`. Between it and the one before nothing was.
-    pub fn ask(&mut self, frame: u64, lines: Option<u32>) {
-        let skipped = frame.saturating_sub(self.next).min(MEMORY as u64);
-        for missed in frame - skipped..frame {
-            self.put(missed, 0);
-        }
-        self.put(frame, lines.unwrap_or(0));
-        self.next = frame + 1;
+    /// Frames from the one that arrives, this included, whose length can no longer be determined.
+    pub const fn known_frames(&self, candidate: usize, late: bool) -> u64 {
+        let waits = late && candidate <= TOLD;
+        self.latency_of(candidate) as u64 + waits as u64
     }
 
-    fn put(&mut self, frame: u64, lines: u32) {
-        let slot = &mut self.asked[slot(frame)];
-        if *slot != 0 {
-            self.rest = *slot;
+    /// `lines` were asked for at the arrival of `frame`. Between it and the one before nothing was.
+    /// `late` is where the next frame had begun already.
+    pub fn ask(&mut self, frame: u64, lines: Option<u32>, late: bool) {
+        let skipped = frame.saturating_sub(self.next).min(MEMORY as u64);
+        for missed in frame - skipped..frame {
+            self.put(missed, 0, false);
         }
-        *slot = lines;
+        self.put(frame, lines.unwrap_or(0), late);
+        self.next = frame.saturating_add(1);
+        // What comes late is the next frame's, of which nothing else is known yet.
+        self.put(self.next, 0, false);
+    }
+
+    fn put(&mut self, frame: u64, lines: u32, late: bool) {
+        let at = slot(frame);
+        if self.asked[at] != 0 {
+            self.rest = self.asked[at];
+        }
+        (self.asked[at], self.late[at]) = (lines, late);
+    }
+
+    /// What was asked for in time for the latency of `candidate` after `frame`; 0 if nothing. Where writes
+    /// are delayed by a frame anyway there is always time; else one that comes late is the next frame's,
+    /// unless that asks itself.
+    fn asked_at(&self, candidate: usize, frame: u64) -> u32 {
+        let at = slot(frame);
+        if candidate > TOLD || (self.asked[at] != 0 && !self.late[at]) {
+            return self.asked[at];
+        }
+        let before = slot(frame.wrapping_sub(1));
+        if self.late[before] { self.asked[before] } else { 0 }
     }
 
     /// Length of `frame` if `candidate` is true: what was asked for last in time for it, as registers
     /// keep their value.
     pub fn length(&self, candidate: usize, frame: u64) -> u32 {
-        let oldest = self.next.saturating_sub(MEMORY as u64);
+        let oldest = self.next.saturating_sub(MEMORY as u64 - 1);
         let mut at = frame.saturating_add(1).saturating_sub(u64::from(self.latency_of(candidate)));
-        at = at.min(self.next);
+        at = at.min(self.next.saturating_add(1));
         while at > oldest {
             at -= 1;
-            let lines = self.asked[slot(at)];
+            let lines = self.asked_at(candidate, at);
             if lines != 0 {
                 return lines;
             }
@@ -170,7 +201,7 @@ mod tests {
     fn flight() -> Flight {
         let mut flight = Flight::new(3, 1763);
         for (frame, lines) in (10..16).zip([1763, 2000, 1763, 1764, 1763, 1764]) {
-            flight.ask(frame, Some(lines));
+            flight.ask(frame, Some(lines), false);
         }
         flight
     }
@@ -189,12 +220,24 @@ mod tests {
     #[test]
     fn registers_keep_their_value_where_nothing_is_asked() {
         let mut flight = flight();
-        flight.ask(18, Some(1700)); // 16 and 17 were dropped
+        flight.ask(18, Some(1700), false); // 16 and 17 were dropped
         let lengths: Vec<u32> = (18..23).map(|frame| flight.length(TOLD, frame)).collect();
         assert_eq!(lengths, [1764, 1764, 1764, 1700, 1700]);
-        flight.ask(1_000, None);
+        flight.ask(1_000, None, false);
         assert_eq!(flight.length(TOLD, 1_001), 1700);
         assert_eq!(flight.length(TOLD, u64::MAX), 1700);
+    }
+
+    #[test]
+    fn a_late_request_is_the_next_frames_unless_writes_wait_anyway() {
+        let mut flight = Flight::new(3, 1763);
+        flight.ask(10, Some(1763), false);
+        flight.ask(11, Some(2000), true);
+        let long = |flight: &Flight, candidate| (0..30).find(|n| flight.length(candidate, *n) == 2000);
+        assert_eq!((long(&flight, TOLD), long(&flight, 2)), (Some(15), Some(15)));
+        flight.ask(12, Some(1764), false);
+        assert_eq!((long(&flight, TOLD), long(&flight, 2)), (None, Some(15)));
+        assert_eq!(flight.length(TOLD, 15), 1764);
     }
 
     #[test]

@@ -249,6 +249,14 @@ impl Aligner {
 
     /// A frame has arrived: the driver's count of it, and its time.
     pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+        self.handle_frame_at(sequence, time, time)
+    }
+
+    /// A frame has arrived, at `now` on the clock of its time.
+    ///
+    /// Where the next frame has begun by then, a large correction waits for the next frame's turn: it may be
+    /// too late, and libcamera's controls then delay all later ones besides.
+    pub fn handle_frame_at(&mut self, sequence: u64, time: Timestamp<Rig>, now: Timestamp<Rig>) -> Report {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.sequence.replace(sequence) {
             Some(before) if before < sequence && sequence - before <= LONGEST_GAP => {
@@ -271,9 +279,14 @@ impl Aligner {
             }
         }
         let learnt = self.seen >= SEARCH_FRAMES;
-        let (plan, trouble) = self.choose_length(sequence);
-        let lines = learnt.then_some(plan);
-        self.flight.ask(sequence, lines);
+        let length = f64::from(self.flight.length(self.flight.current(), sequence));
+        let late = now >= time + Span::from_nanos_f64(length * self.config.sensor.line_time_ns);
+        let (plan, trouble) = self.choose_length(sequence, late);
+        let large =
+            f64::from(plan).mul_add(self.config.sensor.line_time_ns, -self.config.grid.period_ns()).abs()
+                > self.config.sensor.line_time_ns * real(TELLING_LINES);
+        let lines = (learnt && !(late && large)).then_some(plan);
+        self.flight.ask(sequence, lines, late);
         self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
         Report {
             phase_error: Span::from_nanos_f64(self.filter.phase()),
@@ -364,11 +377,11 @@ impl Aligner {
     }
 
     /// The length of the first frame that can still be determined, and what is in the way.
-    fn choose_length(&self, sequence: u64) -> (u32, Option<Trouble>) {
+    fn choose_length(&self, sequence: u64, late: bool) -> (u32, Option<Trouble>) {
         let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
         let (period, believed) = (grid.period_ns(), self.flight.current());
         let near = sensor.line_time_ns * real(TELLING_LINES);
-        let phases: [f64; CANDIDATES] = std::array::from_fn(|i| self.phase_ahead(i, sequence));
+        let phases: [f64; CANDIDATES] = std::array::from_fn(|i| self.phase_ahead(i, sequence, late));
         let odds = self.flight.odds();
         // Where it is open which latency is true, the mean errs least; what is far off is no matter of that.
         let lead =
@@ -395,8 +408,8 @@ impl Aligner {
     }
 
     /// The phase of the first frame that can still be determined, if `candidate` is true.
-    fn phase_ahead(&self, candidate: usize, sequence: u64) -> f64 {
-        let known = u64::from(self.flight.latency_of(candidate));
+    fn phase_ahead(&self, candidate: usize, sequence: u64, late: bool) -> f64 {
+        let known = self.flight.known_frames(candidate, late);
         let lines = (sequence..sequence.saturating_add(known))
             .map(|frame| u64::from(self.flight.length(candidate, frame)))
             .sum();

@@ -30,6 +30,8 @@ const MOST: usize = 12;
 const SURPRISE: f64 = 6.0;
 /// How much likelier the number of periods is that the time between the frames says.
 const ELAPSED_BONUS: f64 = 4.0;
+/// Ideas less likely than the best one by more than this factor are given up (its logarithm).
+const UNLIKELY: f64 = -20.0;
 /// Longest exposure, in periods.
 const LONGEST: f64 = 4.0;
 /// Least exposure to learn by, in periods: the longer it is, the less the unknown overhead blurs the slope.
@@ -38,6 +40,7 @@ const FIRST: f64 = 2.2;
 /// One idea of the line: mean and covariance of (slope, offset).
 #[derive(Debug, Clone, Copy)]
 struct Line {
+    /// Logarithm of how likely it is.
     weight: f64,
     origin: f64,
     mean: [f64; 2],
@@ -48,7 +51,7 @@ struct Line {
 impl Line {
     fn new(weight: f64, origin: f64, slope: (f64, f64), offset: (f64, f64)) -> Self {
         Self {
-            weight,
+            weight: weight.ln(),
             origin,
             mean: [slope.0, offset.0],
             covariance: [slope.1 * slope.1, 0.0, offset.1 * offset.1],
@@ -76,7 +79,7 @@ impl Line {
         self.mean[1] += across / total * innovation;
         self.covariance =
             [slope - along * along / total, both - along * across / total, offset - across * across / total];
-        self.weight *= (-0.5 * innovation * innovation / total).exp() / total.sqrt();
+        self.weight -= 0.5 * (innovation * innovation / total + total.ln());
         self
     }
 }
@@ -188,7 +191,7 @@ impl Response {
                 let innovation = innovation + k * self.period;
                 let mut learnt = line.learn(exposure, innovation, self.scatter);
                 let by_clock = (line.shift(exposure) + innovation - elapsed).abs() < self.period / 4.0;
-                learnt.weight *= if by_clock { ELAPSED_BONUS } else { 1.0 };
+                learnt.weight += if by_clock { ELAPSED_BONUS.ln() } else { 0.0 };
                 if learnt.mean[0] > LEAST_SLOPE {
                     next.push(learnt);
                 }
@@ -203,9 +206,9 @@ impl Response {
         }
         next.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         next.truncate(MOST);
-        let sum: f64 = next.iter().map(|line| line.weight).sum();
-        next.iter_mut().for_each(|line| line.weight /= sum);
-        next.retain(|line| line.weight > 1e-9);
+        let best = next[0].weight;
+        next.iter_mut().for_each(|line| line.weight -= best);
+        next.retain(|line| line.weight > UNLIKELY);
         self.lines = next;
     }
 }

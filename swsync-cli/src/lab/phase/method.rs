@@ -53,6 +53,8 @@ pub struct Seen {
     pub sequence: u64,
     /// Its stamp, on the device's clock.
     pub time: Timestamp<Rig>,
+    /// When it arrived, on the device's clock.
+    pub now: Timestamp<Rig>,
     /// Uniform in 0..1: what else is left to chance.
     pub chance: f64,
 }
@@ -70,7 +72,7 @@ struct Swsync {
 
 impl Controller for Swsync {
     fn handle_frame(&mut self, frame: &Seen) -> Option<Span> {
-        let lines = self.aligner.handle_frame(frame.sequence, frame.time).lines?;
+        let lines = self.aligner.handle_frame_at(frame.sequence, frame.time, frame.now).lines?;
         // Whole microseconds, rounded up, as libcamera truncates to lines.
         let micros = (f64::from(lines) * self.sensor.line_time_ns / 1e3).ceil();
         Some(Span::from_nanos_f64(micros * 1e3))

@@ -88,6 +88,7 @@ enum Mode {
 struct Frame {
     seq: u64,
     ts_us: f64,
+    now_us: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,10 +225,11 @@ impl Judged {
 
     fn handle_frame(&mut self, frame: &Frame) -> Result<Answer, InputError> {
         let ts_us = in_range("ts_us", frame.ts_us, (0.0, 9e15), "microseconds from 0 to 285 years")?;
-        let time = Timestamp::<Rig>::from_nanos(Span::from_nanos_f64(ts_us * 1e3).as_nanos());
+        let instant = |us: f64| Timestamp::<Rig>::from_nanos(Span::from_nanos_f64(us * 1e3).as_nanos());
+        let (time, now) = (instant(ts_us), instant(frame.now_us.unwrap_or(ts_us)));
         Ok(match self {
             Self::Lines { aligner, lines_per_quantum } => {
-                let lines = aligner.handle_frame(frame.seq, time).lines;
+                let lines = aligner.handle_frame_at(frame.seq, time, now).lines;
                 Answer { lines: lines.map(|lines| number(lines, *lines_per_quantum)), exposure_us: None }
             }
             Self::Inject(injector) => {

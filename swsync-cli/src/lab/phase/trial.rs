@@ -148,7 +148,8 @@ fn run(
         }
         last = Some((u64::from(frame.sequence), truth));
         let time = clock.oscillator.read(frame.timestamp) + Span::from_nanos_f64(clock_error);
-        let seen = Seen { sequence: u64::from(frame.sequence), time, chance: random.uniform() };
+        let now = clock.oscillator.read(frame.delivered_at) + Span::from_nanos_f64(clock_error);
+        let seen = Seen { sequence: u64::from(frame.sequence), time, now, chance: random.uniform() };
         if let Some(duration) = controller.handle_frame(&seen) {
             let controls = Controls { frame_duration: Some(duration), exposure: None };
             sensor.queue_controls(frame.delivered_at, controls);
