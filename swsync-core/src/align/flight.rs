@@ -69,7 +69,7 @@ impl Flight {
         self.current
     }
 
-    /// Whether the one that was told is not the one believed in.
+    /// Whether the latency that was told is not the one believed in.
     pub const fn differs(&self) -> bool {
         self.current != TOLD
     }

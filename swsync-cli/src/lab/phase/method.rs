@@ -40,7 +40,7 @@ impl Method {
                 let config = AlignerConfig { max_slew: Some(0.01), ..config };
                 Box::new(Swsync { aligner: Aligner::new(config), sensor })
             }
-            Self::PiSync => Box::new(PiSync { grid, nominal, frames: 0, corrected: false }),
+            Self::PiSync => Box::new(PiSync { grid, nominal, frames: 0 }),
             Self::PController => Box::new(PController { grid, nominal }),
         }
     }
@@ -85,7 +85,6 @@ struct PiSync {
     grid: FrameGrid,
     nominal: Span,
     frames: u32,
-    corrected: bool,
 }
 
 /// The server's `sync period`, in frames.
@@ -98,11 +97,9 @@ impl Controller for PiSync {
         self.frames += 1;
         let heard = self.frames.is_multiple_of(SERVER_PERIOD) && frame.chance >= MESSAGE_LOSS;
         let error = self.grid.phase_error(frame.time);
-        if heard && error.abs() > MIN_ADJUSTMENT {
-            self.corrected = true;
-            return Some(self.nominal - error);
-        }
-        std::mem::take(&mut self.corrected).then_some(self.nominal)
+        // libcamera sets a duration with every frame.
+        let correction = if heard && error.abs() > MIN_ADJUSTMENT { error } else { Span::ZERO };
+        Some(self.nominal - correction)
     }
 }
 

@@ -20,7 +20,7 @@ use scenario::Scenario;
 /// Simulated cameras are started at arbitrary phases, their crystals up to 20 ppm off and wandering, with
 /// libcamera's delayed controls, late stamps, lost frames and lost writes. Each is aligned by swsync and by
 /// its peers. Tables: trials that were aligned (true error within 20 us for 5 frames), frames from the first
-/// one to there (median and 99 % quantile) and seconds; then, over 60 s from there, mean, 95 % quantile and
+/// one to there (median and 99 % quantile) and seconds; then, over 60 s from there (or from 30 s on), mean, 95 % quantile and
 /// maximum of the true error's magnitude in us, and the frames whose length was more than 1 % off the
 /// period. Time is simulated.
 ///

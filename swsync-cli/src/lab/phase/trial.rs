@@ -125,7 +125,8 @@ fn run(
         let clock_error = clock.error_at(frame.readout_start, random);
         let error = grid.phase_error(truth).as_nanos_f64();
         let as_seen = truth + Span::from_nanos_f64(clock_error);
-        if outcome.steps.is_some() {
+        // Who never gets there is judged by where that leaves it.
+        if outcome.steps.is_some() || count > PATIENCE {
             outcome.held.push(error);
             if let Some((before, then)) = last {
                 let frames = f64::from(frame.sequence) - f64::from(u32::try_from(before).unwrap_or(0));
@@ -142,8 +143,6 @@ fn run(
             if streak == STEADY_FRAMES {
                 outcome.steps = Some(f64::from(u32::try_from(count + 1 - STEADY_FRAMES).unwrap_or(u32::MAX)));
                 outcome.seconds = begin.map(|begin| (truth - begin).as_secs_f64());
-            } else if count == PATIENCE {
-                return outcome;
             }
         }
         last = Some((u64::from(frame.sequence), truth));
