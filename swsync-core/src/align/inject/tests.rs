@@ -1,5 +1,6 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::time::Span;
 
 const PERIOD: f64 = 33_333_333.333;
 
@@ -142,4 +143,47 @@ fn a_known_response_needs_no_learning() {
         .collect();
     counts.sort_unstable();
     assert!(counts[100] <= 2 && counts[198] <= 7, "{counts:?}");
+}
+
+proptest! {
+    /// Whatever the stamps say: no panic, no exposure that is no long frame.
+    #[test]
+    fn no_stamps_make_it_ask_for_the_impossible(
+        steps in proptest::collection::vec((0_u64..4, -100_000_000_i64..400_000_000), 1..300),
+    ) {
+        let mut injector = injector();
+        let (mut sequence, mut time) = (0, 1_000_000_000_000);
+        for (step, span) in steps {
+            (sequence, time) = (sequence + step, time + span);
+            let report = injector.handle_frame(sequence, Timestamp::from_nanos(time));
+            if let Some(exposure) = report.exposure {
+                let periods = exposure.as_nanos_f64() / PERIOD;
+                prop_assert!((1.0..16.0).contains(&periods), "{periods}");
+            }
+            prop_assert!(report.phase_error.abs() <= Span::from_nanos(16_666_668));
+            let learnt = injector.learnt();
+            prop_assert!(learnt.slope >= 0.1 && learnt.overhead_ns.is_finite(), "{learnt:?}");
+        }
+    }
+
+    /// Jumps between frames of a stream that keeps its rate otherwise, as a camera's injections make them.
+    #[test]
+    fn any_response_is_survived(
+        shifts in proptest::collection::vec(-200_000_000_i64..200_000_000, 1..12), latency in 1_u64..8,
+    ) {
+        let mut injector = injector();
+        let (mut time, mut due, mut shifts) = (1_000_000_000_000_i64, None, shifts.into_iter());
+        for sequence in 0..600 {
+            if due == Some(sequence) {
+                time += shifts.next().unwrap_or(0).max(-33_000_000);
+            }
+            let report = injector.handle_frame(sequence, Timestamp::from_nanos(time));
+            if report.exposure.is_some() {
+                due = Some(sequence + latency);
+            }
+            time += 33_333_333;
+        }
+        let learnt = injector.learnt();
+        prop_assert!(learnt.slope >= 0.1 && learnt.overhead_ns.is_finite(), "{learnt:?}");
+    }
 }
