@@ -1,10 +1,13 @@
-//! The time service does not allocate once it runs: neither per request served, nor per exchange followed.
+//! The time service does not allocate once it runs: neither per request served, nor per exchange followed. Nor
+//! does the aligner, per frame.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
+use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
 use swsync_core::estimate::{EstimatorConfig, Method};
+use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::Key;
 use swsync_core::sync::{Action, Client, ClientConfig, Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Local, Rig, Span, Timestamp};
@@ -151,4 +154,30 @@ fn mean_and_min_allocate_nothing() {
 #[test]
 fn authentication_allocates_nothing() {
     Pair::new(Method::Min, Some(&[0x5a; 16])).assert_steady();
+}
+
+#[test]
+fn a_frame_allocates_nothing() {
+    let grid = FrameGrid::new(30, 1).unwrap();
+    let sensor = SensorTiming {
+        line_time_ns: 18_904.0,
+        min_lines: 1112,
+        max_lines: 65_535,
+        nominal_lines: 1763,
+        latency: 3,
+        line_step: 1,
+        exposure_margin: 4,
+    };
+    let mut aligner = Aligner::new(AlignerConfig::new(grid, sensor, Span::from_micros(20), 3));
+    let before = allocations();
+    for sequence in 1..2_000 {
+        // Far off at first, then a lost frame now and then and a late stamp.
+        let late = if sequence % 37 == 0 { 150 } else { 0 };
+        let time =
+            grid.instant(sequence) + Span::from_micros(if sequence < 1_000 { 9_000 } else { 5 } + late);
+        if sequence % 101 != 0 {
+            aligner.handle_frame(sequence, time);
+        }
+    }
+    assert_eq!(allocations(), before);
 }

@@ -5,10 +5,10 @@
 //! A free-running sensor takes frames that are whole numbers of lines long. With line time λ, a
 //! frame of L lines moves the phase of the next one by L·λ − T against the grid's period T. The
 //! aligner keeps an estimate of phase and of the rate by which λ differs from its nominal value
-//! ([`filter`]: a Kalman filter over the stamps, with a gate for late ones), and the lengths that were
-//! asked for with the frames that have them ([`flight`]). From these it predicts the phase of the first
+//! (`filter`: a Kalman filter over the stamps, with a gate for late ones), and the lengths that were
+//! asked for with the frames that have them (`flight`). From these it predicts the phase of the first
 //! frame that it can still determine, and asks for the length that brings the one after it nearest to
-//! the grid ([`plan`]). So a large error goes in one frame (the paper's frame injection, sec. V.B), and
+//! the grid (`plan`). So a large error goes in one frame (the paper's frame injection, sec. V.B), and
 //! from then on whole lines are dithered such that the phase stays within half a line.
 //!
 //! # What goes wrong, and what comes of it
