@@ -78,7 +78,7 @@ impl Framer {
         }
         let frame = self.camera.next_frame()?;
         let time = self.frame_time(clock, &frame);
-        let (phase_error, lock) = self.align(frame.sequence, time)?;
+        let (phase_error, lock) = self.align(frame.sequence, time, rig_time(clock.time()))?;
         let number = self.grid.nearest(time - phase_error);
         let lost = self
             .last_sequence
@@ -122,11 +122,16 @@ impl Framer {
     }
 
     /// Phase error and lock of the frame; sends what the aligner wants to the camera.
-    fn align(&mut self, sequence: u64, time: Timestamp<Rig>) -> Result<(Span, LockState), CameraError> {
+    fn align(
+        &mut self,
+        sequence: u64,
+        time: Timestamp<Rig>,
+        now: Timestamp<Rig>,
+    ) -> Result<(Span, LockState), CameraError> {
         let Some((aligner, control)) = &mut self.aligner else {
             return Ok((self.grid.phase_error(time), LockState::Free));
         };
-        let report = aligner.handle_frame(sequence, time);
+        let report = aligner.handle_frame_at(sequence, time, now);
         if let Some(lines) = report.lines {
             let frame_duration = Some(control.duration_of(lines));
             self.camera.request(Controls { frame_duration, exposure: None })?;

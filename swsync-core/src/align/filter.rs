@@ -41,7 +41,10 @@ pub enum Verdict {
     /// It moved the estimate.
     Used,
     /// It was late, or so it seems.
-    PassedOver,
+    PassedOver {
+        /// By how much, in ns.
+        residual: f64,
+    },
     /// It confirmed others that contradicted the estimate, which now begins anew.
     Restarted {
         /// How far from what was believed, in ns.
@@ -182,7 +185,7 @@ impl Filter {
             self.rejected += 1;
             self.suspect = residual;
             if self.agreeing < agreeing && self.rejected < STUBBORN {
-                return Verdict::PassedOver;
+                return Verdict::PassedOver { residual };
             }
             self.restart(observed);
             return Verdict::Restarted { jump: residual };
@@ -245,7 +248,7 @@ mod tests {
             filter.advance(0.0, 1.0);
             let stamp = if i % 10 == 9 { 150_000.0 } else { 0.0 };
             let verdict = filter.observe(stamp, 3);
-            assert_eq!(verdict == Verdict::PassedOver, stamp > 0.0);
+            assert_eq!(matches!(verdict, Verdict::PassedOver { .. }), stamp > 0.0);
         }
         assert!(filter.phase().abs() < 1.0);
     }
@@ -259,10 +262,14 @@ mod tests {
             filter.advance(0.0, 1.0);
             verdicts.push(filter.observe(-7_000_000.0, 3));
         }
-        assert_eq!(
-            verdicts,
-            [Verdict::PassedOver, Verdict::PassedOver, Verdict::Restarted { jump: -7_000_000.0 }]
-        );
+        assert!(matches!(
+            verdicts[..],
+            [
+                Verdict::PassedOver { .. },
+                Verdict::PassedOver { .. },
+                Verdict::Restarted { jump: -7_000_000.0 }
+            ]
+        ));
         assert_eq!(filter.phase(), -7_000_000.0);
     }
 }

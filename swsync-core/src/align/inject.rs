@@ -161,7 +161,7 @@ impl Injector {
     fn follow(&mut self, observed: f64) {
         match self.filter.observe(observed, AGREEING) {
             Verdict::Used => self.seen = self.seen.saturating_add(1),
-            Verdict::PassedOver => {}
+            Verdict::PassedOver { .. } => {}
             Verdict::Restarted { .. } => {
                 self.seen = AGREEING;
                 self.lock.handle_restart(Span::from_nanos_f64(self.filter.phase()).abs());

@@ -198,6 +198,8 @@ pub struct Aligner {
     sequence: Option<u64>,
     /// Frames since the filter began.
     seen: u32,
+    /// The newest frame is out of place by more than stamps are late.
+    astray: bool,
     missed_writes: u32,
     exposure_lines: u32,
     holdover: bool,
@@ -224,6 +226,7 @@ impl Aligner {
             config,
             sequence: None,
             seen: 0,
+            astray: false,
             missed_writes: 0,
             exposure_lines: 0,
             holdover: false,
@@ -258,6 +261,7 @@ impl Aligner {
     /// too late, and libcamera's controls then delay all later ones besides.
     pub fn handle_frame_at(&mut self, sequence: u64, time: Timestamp<Rig>, now: Timestamp<Rig>) -> Report {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
+        self.astray = false;
         match self.sequence.replace(sequence) {
             Some(before) if before < sequence && sequence - before <= LONGEST_GAP => {
                 self.follow(before, sequence, observed);
@@ -289,9 +293,9 @@ impl Aligner {
         self.flight.ask(sequence, lines, late);
         self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
         Report {
-            phase_error: Span::from_nanos_f64(self.filter.phase()),
+            phase_error: Span::from_nanos_f64(if self.astray { observed } else { self.filter.phase() }),
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
-            lock: self.lock.state(),
+            lock: if self.astray && self.lock.holds() { LockState::Lost } else { self.lock.state() },
             lock_count: self.lock.count(),
             lines,
             latency: self.flight.latency(),
@@ -316,7 +320,10 @@ impl Aligner {
         let agreeing = if self.lock.holds() { AGREEING } else { AGREEING_AT_FIRST };
         match self.filter.observe(observed, agreeing) {
             Verdict::Used => self.seen = self.seen.saturating_add(1),
-            Verdict::PassedOver => {}
+            // Stamps come late, but not by so much: whatever moved this frame, it is not on the grid.
+            Verdict::PassedOver { residual } => {
+                self.astray = !(LOOSELY_EARLY..=LOOSELY_LATE).contains(&residual);
+            }
             Verdict::Restarted { jump } => {
                 self.look_for_limit(sequence, jump);
                 if self.lock.handle_restart(self.error()) {

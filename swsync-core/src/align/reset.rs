@@ -110,7 +110,7 @@ impl Reset {
                 self.filter.advance(0.0, f64::from(u32::try_from(sequence - before).unwrap_or(u32::MAX)));
                 match self.filter.observe(observed, 2) {
                     Verdict::Used => self.seen = self.seen.saturating_add(1),
-                    Verdict::PassedOver => {}
+                    Verdict::PassedOver { .. } => {}
                     Verdict::Restarted { .. } => self.seen = 2,
                 }
             }

@@ -415,3 +415,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[expect(clippy::cast_possible_truncation, reason = "times of this century")]
+fn a_frame_far_off_the_grid_is_never_called_locked() {
+    let mut aligner = aligner();
+    let mut sensor = Sensor::new(5, 9e6, 20.0);
+    let mut displaced = 0;
+    for i in 0..2000 {
+        // The sensor takes a long frame that nobody asked for, now and then.
+        if i % 400 == 399 {
+            sensor.start_ns += 14e6;
+        }
+        let (sequence, start, stamp) = sensor.frame();
+        let report = aligner.handle_frame(sequence, Timestamp::from_nanos(stamp as i64));
+        let error = aligner.config.grid.phase_error(Timestamp::from_nanos(start as i64)).abs();
+        if error > Span::from_millis(2) {
+            displaced += 1;
+            assert_ne!(report.lock, LockState::Locked, "{i}: {error:?}");
+            assert!((report.phase_error.abs() - error).abs() < Span::from_millis(1), "{i}: {report:?}");
+        }
+        sensor.ask(report.lines);
+    }
+    assert!(displaced > 8, "{displaced}");
+}
