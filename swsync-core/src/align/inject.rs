@@ -11,6 +11,7 @@
 use super::filter::{Filter, Verdict};
 use super::lock::{Evidence, HYSTERESIS, Lock};
 use super::profile;
+use super::real;
 use super::response::Response;
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
@@ -235,11 +236,6 @@ impl Injector {
         });
         Some(Span::from_nanos_f64(exposure))
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "frames since an injection are few")]
-const fn real(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

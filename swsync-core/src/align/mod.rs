@@ -471,8 +471,8 @@ impl Aligner {
     }
 }
 
-/// Lines and frames as a float: exact below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "a gap has fewer than 2^53 lines")]
+/// A count as a float: exact below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "lines, frames and ns of a profile are fewer than 2^53")]
 const fn real(n: u64) -> f64 {
     n as f64
 }

@@ -1,5 +1,6 @@
 //! What is known of a camera model's response to long exposures: a file per model.
 
+use super::real;
 use serde::{Deserialize, Serialize};
 
 /// Shift of a stream's phase by one long exposure `x`: `slope (x + overhead)`, modulo the period.
@@ -118,11 +119,6 @@ impl Profile {
         within("tolerance_ns", self.tolerance_ns, (1.0, 1e9), "1 ns to 1 s")?;
         Ok(self)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "fields of a file that counts in ns: seconds at most")]
-const fn real(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]
