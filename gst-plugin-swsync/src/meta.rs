@@ -6,8 +6,9 @@
 
 use std::sync::LazyLock;
 
-use swsync_core::frame::SyncQuality;
-use swsync_core::frame::{FrameInfo, LockState};
+use gst::prelude::*;
+use gst::{StructureRef, glib};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
 use crate::clock::{clock_time, rig_time};
@@ -45,19 +46,11 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
     structure.set("phase-error", info.phase_error_ns.as_nanos());
     structure.set("sync", info.sync.as_str());
     structure.set("lock", info.lock.as_str());
-    let optional = [
-        ("clock-uncertainty", info.clock_uncertainty_ns.map(Span::as_nanos)),
-        ("exposure", info.exposure_ns.map(Span::as_nanos)),
-        ("sensor-time", info.sensor_time_ns.map(Timestamp::as_nanos)),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            structure.set(name, value);
-        }
-    }
-    if let Some(gain) = info.analogue_gain {
-        structure.set("analogue-gain", gain);
-    }
+    set(structure, "clock-uncertainty", info.clock_uncertainty_ns);
+    set(structure, "exposure", info.exposure_ns);
+    set(structure, "analogue-gain", info.analogue_gain);
+    set(structure, "sensor-time", info.sensor_time_ns);
+    set_details(structure, &info.details);
 }
 
 /// The rig time that `buffer` carries.
@@ -84,6 +77,8 @@ pub struct Details {
     pub analogue_gain: Option<f64>,
     /// The sensor's own timestamp.
     pub sensor_time: Option<Timestamp<Boottime>>,
+    /// What else is known of the frame.
+    pub frame: FrameDetails,
 }
 
 /// The details that `buffer` carries, if its metas came through whatever is upstream.
@@ -91,15 +86,117 @@ pub struct Details {
 pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
     let meta = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
     let structure = meta.structure();
-    let span = |name: &str| structure.get::<i64>(name).ok().map(Span::from_nanos);
     Some(Details {
-        clock_uncertainty: span("clock-uncertainty"),
+        clock_uncertainty: get(structure, "clock-uncertainty"),
         sync: SyncQuality::from_name(structure.get("sync").ok()?)?,
         lock: LockState::from_name(structure.get("lock").ok()?)?,
-        exposure: span("exposure"),
-        analogue_gain: structure.get("analogue-gain").ok(),
-        sensor_time: structure.get::<i64>("sensor-time").ok().map(Timestamp::from_nanos),
+        exposure: get(structure, "exposure"),
+        analogue_gain: get(structure, "analogue-gain"),
+        sensor_time: get(structure, "sensor-time"),
+        frame: get_details(structure),
     })
+}
+
+/// A number as the meta holds it: times in ns as `gint64`, arrays as GstValueArray.
+trait Field: Sized {
+    fn to_value(self) -> glib::SendValue;
+    fn of_value(value: &glib::Value) -> Option<Self>;
+}
+
+fn set<F: Field>(structure: &mut StructureRef, name: &'static str, field: Option<F>) {
+    if let Some(field) = field {
+        structure.set_value(name, field.to_value());
+    }
+}
+
+fn get<F: Field>(structure: &StructureRef, name: &'static str) -> Option<F> {
+    F::of_value(structure.value(name).ok()?)
+}
+
+impl Field for Span {
+    fn to_value(self) -> glib::SendValue {
+        self.as_nanos().to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok().map(Self::from_nanos)
+    }
+}
+
+impl<D> Field for Timestamp<D> {
+    fn to_value(self) -> glib::SendValue {
+        self.as_nanos().to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok().map(Self::from_nanos)
+    }
+}
+
+impl Field for f64 {
+    fn to_value(self) -> glib::SendValue {
+        self.to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok()
+    }
+}
+
+impl Field for i32 {
+    fn to_value(self) -> glib::SendValue {
+        self.to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok()
+    }
+}
+
+impl Field for f32 {
+    fn to_value(self) -> glib::SendValue {
+        self.to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok()
+    }
+}
+
+impl Field for [f32; 2] {
+    fn to_value(self) -> glib::SendValue {
+        gst::Array::new(self).to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        match value.get::<gst::ArrayRef>().ok()?.as_slice() {
+            [first, second] => Some([first.get().ok()?, second.get().ok()?]),
+            _ => None,
+        }
+    }
+}
+
+/// Names in the meta of what [`FrameDetails`] holds.
+macro_rules! details {
+    ($($field:ident: $name:literal,)*) => {
+        fn set_details(structure: &mut StructureRef, details: &FrameDetails) {
+            // A field of the struct that is not listed does not compile.
+            let FrameDetails { $($field,)* } = *details;
+            $(set(structure, $name, $field);)*
+        }
+
+        fn get_details(structure: &StructureRef) -> FrameDetails {
+            FrameDetails { $($field: get(structure, $name),)* }
+        }
+    };
+}
+
+details! {
+    exposure_start_ns: "exposure-start",
+    exposure_middle_ns: "exposure-middle",
+    row_time_ns: "row-time",
+    frame_duration_ns: "frame-duration",
+    digital_gain: "digital-gain",
+    colour_gains: "colour-gains",
+    colour_temperature_k: "colour-temperature",
+    sensor_temperature_c: "sensor-temperature",
+    lens_position_dpt: "lens-position",
+    focus_fom: "focus-fom",
+    lux: "lux",
 }
 
 #[cfg(test)]
@@ -120,6 +217,19 @@ mod tests {
             exposure_ns: None,
             analogue_gain: Some(2.0),
             sensor_time_ns: Some(Timestamp::from_nanos(77)),
+            details: FrameDetails {
+                exposure_start_ns: Some(Timestamp::from_nanos(1_800_000_000_033_333_333)),
+                exposure_middle_ns: Some(Timestamp::from_nanos(1_800_000_000_043_333_333)),
+                row_time_ns: Some(18_904.25),
+                frame_duration_ns: Some(Span::from_micros(33_333)),
+                digital_gain: None,
+                colour_gains: Some([1.75, 2.25]),
+                colour_temperature_k: Some(5_500),
+                sensor_temperature_c: Some(-41.5),
+                lens_position_dpt: Some(0.0),
+                focus_fom: Some(-3),
+                lux: None,
+            },
         };
         let mut buffer = gst::Buffer::new();
         attach(buffer.get_mut().unwrap(), &info, Span::from_millis(33), true);
@@ -129,6 +239,7 @@ mod tests {
         assert_eq!((details.sync, details.lock), (info.sync, info.lock));
         assert_eq!((details.exposure, details.analogue_gain), (None, Some(2.0)));
         assert_eq!(details.sensor_time, info.sensor_time_ns);
+        assert_eq!(details.frame, info.details);
         assert_eq!(details_of(&gst::Buffer::new()), None);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
-use swsync_core::frame::{FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::FrameRecord;
 use swsync_core::time::{Span, Timestamp};
@@ -77,6 +77,7 @@ impl Sink {
             exposure_ns: Some(Span::from_millis(5)),
             analogue_gain: Some(2.0),
             sensor_time_ns: Some(Timestamp::from_nanos(5)),
+            details: FrameDetails::default(),
         };
         let writable = buffer.get_mut().unwrap();
         writable.set_pts(gst::ClockTime::from_nseconds(number % 1_000));

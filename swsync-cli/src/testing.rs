@@ -2,7 +2,7 @@
 
 use swsync_core::control::{ClockStatus, FrameStatus, Status};
 use swsync_core::frame::SyncQuality;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Fate, FrameAnswer};
@@ -25,6 +25,7 @@ pub fn frame(number: FrameNumber) -> FrameInfo {
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,
+        details: FrameDetails::default(),
     }
 }
 

@@ -109,11 +109,84 @@ pub struct FrameInfo {
     pub analogue_gain: Option<f64>,
     /// The sensor's own timestamp.
     pub sensor_time_ns: Option<Timestamp<Boottime>>,
+    /// What else is known of it.
+    #[serde(flatten)]
+    pub details: FrameDetails,
+}
+
+/// When a frame was exposed, and what the camera says that it really used; nothing is invented for a
+/// camera that does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FrameDetails {
+    /// Start of exposure of the first row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposure_start_ns: Option<Timestamp<Rig>>,
+    /// Middle of exposure of the middle row: known where exposure, row time and rows are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposure_middle_ns: Option<Timestamp<Rig>>,
+    /// From the start of one row's exposure to the next row's; 0 of a global shutter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_time_ns: Option<f64>,
+    /// From the start of this frame to the next one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_duration_ns: Option<Span>,
+    /// Gain applied to the numbers, after the analogue one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digital_gain: Option<f32>,
+    /// White balance: gains of red and of blue, relative to green's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colour_gains: Option<[f32; 2]>,
+    /// Colour temperature of the light, in kelvin, as the camera estimates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colour_temperature_k: Option<i32>,
+    /// Temperature of the sensor, in degrees Celsius.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensor_temperature_c: Option<f32>,
+    /// Where the lens focuses, in dioptres: 1 / metres, 0 at infinity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lens_position_dpt: Option<f32>,
+    /// How sharp the picture is, larger is sharper; comparable within one camera and scene only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub focus_fom: Option<i32>,
+    /// Brightness of the scene, in lux, as the camera estimates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lux: Option<f32>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn details_are_optional_and_flat() {
+        // As written before there were any, with a field of the future.
+        let old = r#"{"number":3,"rig_time_ns":100000000,"phase_error_ns":0,"clock_uncertainty_ns":null,
+            "sync":"leading","lock":"locked","exposure_ns":1000,"analogue_gain":1.0,"sensor_time_ns":null,
+            "weather":"fine"}"#;
+        let mut info: FrameInfo = serde_json::from_str(old).unwrap();
+        assert_eq!(info.details, FrameDetails::default());
+        let written = serde_json::to_value(info).unwrap();
+        assert_eq!(written.as_object().unwrap().len(), 9, "nothing is said of what is not known: {written}");
+
+        info.details = FrameDetails {
+            exposure_start_ns: Some(Timestamp::from_nanos(1_800_000_000_033_333_333)),
+            exposure_middle_ns: Some(Timestamp::from_nanos(1_800_000_000_043_333_333)),
+            row_time_ns: Some(18_904.25),
+            frame_duration_ns: Some(Span::from_micros(33_333)),
+            digital_gain: Some(1.5),
+            colour_gains: Some([1.75, 2.25]),
+            colour_temperature_k: Some(5_500),
+            sensor_temperature_c: Some(41.5),
+            lens_position_dpt: Some(0.5),
+            focus_fom: Some(-3),
+            lux: Some(400.5),
+        };
+        let written = serde_json::to_value(info).unwrap();
+        assert_eq!(written["exposure_middle_ns"], 1_800_000_000_043_333_333_i64);
+        assert_eq!(written["colour_gains"][1], 2.25);
+        assert_eq!(serde_json::from_value::<FrameInfo>(written).unwrap(), info);
+    }
 
     #[test]
     fn names_match_what_serde_writes() {

@@ -35,7 +35,7 @@ impl FrameRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{LockState, SyncQuality};
+    use crate::frame::{FrameDetails, LockState, SyncQuality};
     use crate::name::Name;
     use crate::time::{Span, Timestamp};
 
@@ -56,6 +56,7 @@ mod tests {
                 exposure_ns: Some(Span::from_micros(100)),
                 analogue_gain: Some(1.5),
                 sensor_time_ns: None,
+                details: FrameDetails::default(),
             },
         };
         let line = record.to_line();

@@ -246,7 +246,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 mod tests {
     use super::*;
     use swsync_core::frame::SyncQuality;
-    use swsync_core::frame::{FrameInfo, LockState};
+    use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
     use swsync_core::name::Name;
     use swsync_core::time::{Span, Timestamp};
 
@@ -327,6 +327,7 @@ mod tests {
                 exposure_ns: None,
                 analogue_gain: None,
                 sensor_time_ns: None,
+                details: FrameDetails::default(),
             },
         };
         append_to_manifest(folder.path(), &record).unwrap();

@@ -6,6 +6,7 @@ pub mod simulated;
 
 use std::sync::Arc;
 
+use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 pub use mailbox::{Flushing, Wakeup};
@@ -110,6 +111,15 @@ pub enum Pacing {
     OnRequest,
 }
 
+/// How a sensor exposes its rows one after the other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Readout {
+    /// From the start of one row's exposure to the next row's, in ns; 0 of a global shutter.
+    pub row_time_ns: f64,
+    /// Rows that are read out.
+    pub rows: u32,
+}
+
 /// What a configured camera can do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capabilities {
@@ -119,6 +129,8 @@ pub struct Capabilities {
     pub pacing: Pacing,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
+    /// How its rows are exposed, where that is known of its mode.
+    pub readout: Option<Readout>,
     /// Longest time from the start of a frame to its delivery at nominal rate: the source's latency.
     pub latency: Span,
 }
@@ -144,10 +156,10 @@ pub struct Frame {
     pub sensor_time: Timestamp<Boottime>,
     /// Exposure that the camera really used, where it says so.
     pub exposure: Option<Span>,
-    /// Frame duration that the camera really used, where it says so.
-    pub frame_duration: Option<Span>,
     /// Analogue gain that the camera really used, where it says so.
     pub analogue_gain: Option<f64>,
+    /// What else it says of the frame; its times on the rig's clock are the framer's to tell.
+    pub details: FrameDetails,
 }
 
 /// A camera: real or simulated.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Skew, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, true_now};
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
@@ -11,7 +12,8 @@ use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
 
 use super::mailbox::Mailbox;
 use super::{
-    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, StampedAt, Wakeup,
+    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, StampedAt,
+    Wakeup,
 };
 
 /// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
@@ -151,6 +153,7 @@ impl Camera for SimulatedCamera {
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
             },
+            readout: Some(Readout { row_time_ns: model.line_time_ns, rows: model.height }),
             latency: self.simulation.exposure + readout + model.isp_latency + model.isp_mean_excess * 4,
         })
     }
@@ -187,8 +190,11 @@ impl Camera for SimulatedCamera {
             sequence: u64::from(frame.sequence),
             sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
             exposure: Some(frame.reported_exposure),
-            frame_duration: Some(frame.reported_frame_duration),
             analogue_gain: None,
+            details: FrameDetails {
+                frame_duration_ns: Some(frame.reported_frame_duration),
+                ..FrameDetails::default()
+            },
         })
     }
 

@@ -5,7 +5,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
@@ -335,6 +335,7 @@ fn frame_info(
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,
+        details: FrameDetails::default(),
     };
     if let Some(details) = meta::details_of(buffer) {
         info.clock_uncertainty_ns = details.clock_uncertainty;
@@ -343,6 +344,7 @@ fn frame_info(
         info.exposure_ns = details.exposure;
         info.analogue_gain = details.analogue_gain;
         info.sensor_time_ns = details.sensor_time;
+        info.details = details.frame;
     } else if let Some(status) = clock.map(status_of) {
         // The encoder dropped the meta, or the source is another one: what the clock says now.
         info.clock_uncertainty_ns = status.uncertainty_ns;

@@ -8,6 +8,7 @@ use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::{Rig, Span, Timestamp};
 
+use super::exposure;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, StampedAt,
@@ -85,12 +86,12 @@ impl Framer {
             .replace(frame.sequence)
             .map_or(0, |last| frame.sequence.saturating_sub(last + 1));
         let status = status_of(clock);
+        let start = self.grid.instant(number) + phase_error;
         Ok(PlacedFrame {
-            buffer: frame.buffer,
             lost,
             info: FrameInfo {
                 number,
-                rig_time_ns: self.grid.instant(number) + phase_error,
+                rig_time_ns: start,
                 phase_error_ns: phase_error,
                 clock_uncertainty_ns: status.uncertainty_ns,
                 sync: status.quality,
@@ -98,7 +99,9 @@ impl Framer {
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,
                 sensor_time_ns: Some(frame.sensor_time),
+                details: exposure::details(&frame, start, self.capabilities.readout),
             },
+            buffer: frame.buffer,
         })
     }
 

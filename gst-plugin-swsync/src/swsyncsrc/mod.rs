@@ -13,6 +13,7 @@
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc backend=simulated ! videoconvert ! autovideosink
 //! ```
 
+mod exposure;
 mod framer;
 mod imp;
 mod settings;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use swsync_core::control::{ClockStatus, FrameStatus, Status};
 use swsync_core::frame::SyncQuality;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
@@ -50,6 +50,7 @@ fn frame(number: u64) -> FrameInfo {
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,
+        details: FrameDetails::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::name::{DeviceId, OrderId};
 /// What became of one frame of an order on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "frames are saved, but for a few")]
 pub enum Fate {
     /// It is on disk, whole.
     Saved {

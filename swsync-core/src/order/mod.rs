@@ -124,6 +124,7 @@ pub enum Action<T> {
 
 /// A frame of an open order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "each frame of an order is accounted for in the end")]
 enum Slot {
     /// Not captured yet.
     Awaited,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use crate::name::Name;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ fn saved(number: FrameNumber) -> Fate {
             exposure_ns: None,
             analogue_gain: None,
             sensor_time_ns: None,
+            details: FrameDetails::default(),
         },
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use swsync_core::control::{ClockStatus, Status};
 use swsync_core::frame::SyncQuality;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, Fate, FrameAnswer};
@@ -72,6 +72,7 @@ fn info(number: u64) -> FrameInfo {
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,
+        details: FrameDetails::default(),
     }
 }
 

@@ -181,7 +181,7 @@ impl Camera for LibcameraCamera {
             (Pacing::FreeRunning(control), StampedAt::ReadoutStart, latency)
         };
         self.state = State::Configured(configured);
-        Ok(Capabilities { model, pacing, stamped_at, latency })
+        Ok(Capabilities { model, pacing, stamped_at, readout: None, latency })
     }
 
     fn start(&mut self) -> Result<(), CameraError> {

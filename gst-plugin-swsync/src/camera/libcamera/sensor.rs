@@ -15,6 +15,7 @@ use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
 use ::libcamera::utils::Immutable;
+use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Span, Timestamp};
 
 use crate::camera::{Controls, Frame, FrameDurationControl};
@@ -178,16 +179,33 @@ pub(super) fn frame(
         _ => stamp,
     };
     let exposure = metadata.get::<ids::ExposureTime>().ok();
-    let frame_duration = metadata.get::<ids::FrameDuration>().ok();
     let analogue_gain = metadata.get::<ids::AnalogueGain>().ok();
     (stamp > 0).then(|| Frame {
         buffer,
         sequence: sequence.next(raw.map(|raw| raw.sequence())),
         sensor_time: Timestamp::from_nanos(stamp),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
-        frame_duration: frame_duration.map(|us| Span::from_micros(us.0)),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
+        details: details(metadata),
     })
+}
+
+/// What `metadata` says of a frame beside exposure and analogue gain. Names and units are those of libcamera's
+/// `control_ids_core.yaml`.
+fn details(metadata: &ControlList) -> FrameDetails {
+    let frame_duration = metadata.get::<ids::FrameDuration>().ok();
+    let colour_gains = metadata.get::<ids::ColourGains>().ok();
+    FrameDetails {
+        frame_duration_ns: frame_duration.map(|us| Span::from_micros(us.0)),
+        digital_gain: metadata.get::<ids::DigitalGain>().ok().map(|gain| gain.0),
+        colour_gains: colour_gains.map(|gains| gains.0),
+        colour_temperature_k: metadata.get::<ids::ColourTemperature>().ok().map(|kelvin| kelvin.0),
+        sensor_temperature_c: metadata.get::<ids::SensorTemperature>().ok().map(|celsius| celsius.0),
+        lens_position_dpt: metadata.get::<ids::LensPosition>().ok().map(|dioptres| dioptres.0),
+        focus_fom: metadata.get::<ids::FocusFoM>().ok().map(|fom| fom.0),
+        lux: metadata.get::<ids::Lux>().ok().map(|lux| lux.0),
+        ..FrameDetails::default()
+    }
 }
 
 /// The driver's 32 bit frame count continued to 64 bit, or a count of our own where it has none.
