@@ -78,6 +78,17 @@ pub struct FrameDurationControl {
     /// Frames from the start of the frame at which a control set is taken to the first frame whose
     /// length it determines.
     pub latency: u32,
+    /// Lines by which an exposure has to be shorter than its frame: 0 where unknown.
+    pub exposure_margin: u32,
+}
+
+/// How the exposure of single frames can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExposureControl {
+    /// Shortest.
+    pub min: Span,
+    /// Longest.
+    pub max: Span,
 }
 
 impl FrameDurationControl {
@@ -127,6 +138,8 @@ pub struct Capabilities {
     pub model: String,
     /// What makes the camera take its next frame.
     pub pacing: Pacing,
+    /// What the exposure of single frames can be set to; `None` where it cannot.
+    pub exposure: Option<ExposureControl>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
     /// How its rows are exposed, where that is known of its mode.
@@ -211,8 +224,13 @@ mod tests {
     #[test]
     fn lines_survive_microseconds() {
         for line_time_ns in [18_904.0, 15_167.0, 13_361.0, 26_290.0, 1_000.0] {
-            let control =
-                FrameDurationControl { line_time_ns, min_lines: 100, max_lines: 65_535, latency: 2 };
+            let control = FrameDurationControl {
+                line_time_ns,
+                min_lines: 100,
+                max_lines: 65_535,
+                latency: 2,
+                exposure_margin: 4,
+            };
             for lines in 1000..3000 {
                 assert_eq!(control.lines_of(control.duration_of(lines)), lines, "{line_time_ns}");
             }

@@ -148,7 +148,9 @@ impl Camera for SimulatedCamera {
                 min_lines: model.min_frame_length,
                 max_lines: model.max_frame_length,
                 latency: model.delays.vblank,
+                exposure_margin: model.exposure_margin,
             })),
+            exposure: None,
             stamped_at: match model.timestamp_point {
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,

@@ -11,8 +11,8 @@
 use super::filter::{Filter, Verdict};
 use super::lock::{Evidence, HYSTERESIS, Lock};
 use super::profile;
-use super::real;
 use super::response::Response;
+use super::{Aim, Trouble, real};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
@@ -29,6 +29,8 @@ const JUMP: f64 = 40_000.0;
 const PATIENCE: u64 = 16;
 /// Frames for which drift may have its way.
 const DRIFT_FRAMES: f64 = 60.0;
+/// Injections in a row without effect that are no chance.
+const FRUITLESS: u32 = 4;
 /// What two crystals and a period that is not quite the grid's amount to.
 const RATE_PRIOR: f64 = 300e-6;
 /// Stamps that contradict the estimate and agree until they are believed.
@@ -51,6 +53,8 @@ pub struct InjectConfig {
     pub scatter: Span,
     /// The camera's response, where it is known.
     pub response: Option<profile::Response>,
+    /// The longest exposure that the camera takes, where that is known.
+    pub longest: Option<Span>,
 }
 
 /// What the injector makes of a frame.
@@ -58,6 +62,8 @@ pub struct InjectConfig {
 pub struct Report {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
+    /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
+    pub uncertainty: Span,
     /// Where the camera stands.
     pub lock: LockState,
     /// How often the lock was won.
@@ -66,6 +72,8 @@ pub struct Report {
     pub exposure: Option<Span>,
     /// Injections so far, this one included.
     pub injections: u32,
+    /// What stands in the way, if anything.
+    pub trouble: Option<Trouble>,
 }
 
 /// Aligns a camera by injecting long exposures.
@@ -78,6 +86,9 @@ pub struct Injector {
     last: Option<(u64, Timestamp<Rig>)>,
     seen: u32,
     injections: u32,
+    /// Injections in a row that shifted nothing.
+    fruitless: u32,
+    holdover: bool,
     pending: Option<Pending>,
 }
 
@@ -104,15 +115,50 @@ impl Injector {
     pub fn new(config: InjectConfig) -> Self {
         let period = config.grid.period_ns();
         let unknown = || Response::unknown(period, config.line_time_ns, config.scatter.as_nanos_f64());
+        let mut response = config.response.map_or_else(unknown, |known| Response::known(period, &known));
+        if let Some(longest) = config.longest {
+            response.limit(longest.as_nanos_f64());
+        }
         Self {
             filter: Filter::with_rate_prior(period, RATE_PRIOR),
-            response: config.response.map_or_else(unknown, |known| Response::known(period, &known)),
+            response,
             lock: Lock::new(config.tolerance, config.settle_frames),
             config,
             last: None,
             seen: 0,
             injections: 0,
+            fruitless: 0,
+            holdover: false,
             pending: None,
+        }
+    }
+
+    /// Whether the clock is in holdover: a lock is then said to be coasting.
+    pub const fn set_holdover(&mut self, holdover: bool) {
+        self.holdover = holdover;
+    }
+
+    /// The next frame's time stands for another instant than the frames' before, later by `by`.
+    pub fn displace(&mut self, by: Span) {
+        let by = by.as_nanos_f64();
+        self.filter.displace(by);
+        if let Some(pending) = &mut self.pending {
+            pending.phase = self.filter.wrap(pending.phase + by);
+            pending.elapsed -= by;
+        } else {
+            self.lock.handle_displacement(Span::from_nanos_f64(self.filter.phase()).abs());
+        }
+    }
+
+    /// Frames are to lie elsewhere, or be judged otherwise, from the next one on. (A slew cannot be bounded
+    /// here: one exposure is all there is.)
+    pub fn set_aim(&mut self, aim: Aim) {
+        let by = self.config.phase_offset - aim.phase_offset;
+        self.config.phase_offset = aim.phase_offset;
+        (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
+        self.lock.set_aim(&aim);
+        if by != Span::ZERO {
+            self.displace(by);
         }
     }
 
@@ -149,9 +195,12 @@ impl Injector {
         let learnt = self.seen >= SEARCH_FRAMES && self.pending.is_none();
         let exposure = if learnt { self.inject(sequence) } else { None };
         let error = Span::from_nanos_f64(self.filter.phase()).abs();
-        self.lock.handle_frame(Evidence { error, learnt, holdover: false });
+        self.lock.handle_frame(Evidence { error, learnt, holdover: self.holdover });
+        let injections = self.fruitless;
         Report {
             phase_error: Span::from_nanos_f64(self.filter.phase()),
+            uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
+            trouble: (injections >= FRUITLESS).then_some(Trouble::NoEffect { injections }),
             lock: self.lock.state(),
             lock_count: self.lock.count(),
             exposure,
@@ -183,7 +232,9 @@ impl Injector {
         let jumped = pending.elapsed > self.config.grid.period_ns() / 4.0 || offset.abs() > JUMP;
         if agree && (jumped || since >= PATIENCE) {
             // Where nothing jumped although it should have, the injection was lost, and nothing learnt.
-            if jumped || pending.wanted.abs() <= JUMP {
+            let fruitless = !jumped && pending.wanted.abs() > JUMP;
+            self.fruitless = if fruitless { self.fruitless.saturating_add(1) } else { 0 };
+            if !fruitless {
                 self.response.learn(pending.exposure, offset, pending.elapsed);
             }
             self.filter.restart(self.filter.wrap(line + offset));

@@ -1,5 +1,6 @@
 //! Where a camera stands with the grid: searching, aligning, locked, coasting, lost.
 
+use super::Aim;
 use crate::frame::LockState;
 use crate::time::Span;
 
@@ -60,6 +61,19 @@ impl Lock {
             LockState::Searching | LockState::Aligning | LockState::Free => LockState::Searching,
         };
         true
+    }
+
+    /// Frames are judged by `aim` from now on.
+    pub const fn set_aim(&mut self, aim: &Aim) {
+        (self.tolerance, self.settle_frames) = (aim.tolerance, aim.settle_frames);
+    }
+
+    /// Frames are `error` from the grid, for a reason that is known: too far for a lock, and nobody has to
+    /// wait for frames to say so.
+    pub fn handle_displacement(&mut self, error: Span) {
+        if self.holds() && error > self.tolerance * HYSTERESIS {
+            (self.state, self.streak) = (LockState::Aligning, 0);
+        }
     }
 
     /// One frame more.
@@ -136,6 +150,25 @@ mod tests {
         let states = [100, 100, 100].map(|micros| coast(&mut lock, true, micros));
         assert_eq!(states, [LockState::Coasting, LockState::Coasting, LockState::Lost]);
         assert_eq!(lock.count(), 1, "coasting is no new lock");
+    }
+
+    #[test]
+    fn a_displacement_is_a_correction_under_way_at_once() {
+        let mut lock = locked();
+        lock.handle_displacement(Span::from_micros(60));
+        assert_eq!(lock.state(), LockState::Locked);
+        lock.handle_displacement(Span::from_micros(61));
+        assert_eq!(lock.state(), LockState::Aligning);
+        let aim = Aim {
+            phase_offset: Span::ZERO,
+            tolerance: Span::from_micros(5),
+            settle_frames: 2,
+            max_slew: None,
+        };
+        lock.set_aim(&aim);
+        let states = [6, 5, 5].map(|micros| frame(&mut lock, micros));
+        assert_eq!(states, [LockState::Aligning, LockState::Aligning, LockState::Locked]);
+        assert_eq!(lock.count(), 2);
     }
 
     #[test]

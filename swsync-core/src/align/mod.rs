@@ -100,6 +100,19 @@ pub struct AlignerConfig {
     pub max_slew: Option<f64>,
 }
 
+/// What may change while a camera is being aligned, and all methods have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Aim {
+    /// Where frames are to lie after the grid's instants.
+    pub phase_offset: Span,
+    /// Largest phase error of a locked frame.
+    pub tolerance: Span,
+    /// Frames within the tolerance, in a row, that make a lock.
+    pub settle_frames: u32,
+    /// Largest part of the period by which one frame may differ from it; `None` is any.
+    pub max_slew: Option<f64>,
+}
+
 impl AlignerConfig {
     /// On the grid itself, corrected as fast as the sensor can.
     #[must_use]
@@ -156,6 +169,15 @@ pub enum Trouble {
         asked: u32,
         /// What it came to, in lines.
         got: u32,
+    },
+    /// Long exposures shift nothing.
+    #[error(
+        "{injections} long exposures in a row shifted no frame: the camera does not take them up, or keeps its \
+         frame rate all the same (switch a constant frame rate off)"
+    )]
+    NoEffect {
+        /// Injections in a row without effect.
+        injections: u32,
     },
     /// Lengths take effect later or sooner than the profile says.
     #[error("lengths take effect after {found} frames, the profile says {told}")]
@@ -246,8 +268,23 @@ impl Aligner {
 
     /// The next frame's time stands for another instant than the frames' before, later by `by`: the
     /// exposure changed, say, and frames are aligned by its middle.
+    ///
+    /// By so much that it ends the lock, that is said at once, and corrected like any error at the start.
     pub fn displace(&mut self, by: Span) {
         self.filter.displace(by.as_nanos_f64());
+        self.lock.handle_displacement(self.error());
+    }
+
+    /// Frames are to lie elsewhere, or be judged otherwise, from the next one on. What has been learnt of the
+    /// sensor stays.
+    pub fn set_aim(&mut self, aim: Aim) {
+        let by = self.config.phase_offset - aim.phase_offset;
+        (self.config.phase_offset, self.config.max_slew) = (aim.phase_offset, aim.max_slew);
+        (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
+        self.lock.set_aim(&aim);
+        if by != Span::ZERO {
+            self.displace(by);
+        }
     }
 
     /// A frame has arrived: the driver's count of it, and its time.

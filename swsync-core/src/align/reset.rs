@@ -6,6 +6,7 @@
 //! within ±tolerance with probability `2 tolerance / T` (the paper counts ε/T: its tolerance is the whole
 //! width of the window).
 
+use super::Aim;
 use super::filter::{Filter, Verdict};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
@@ -61,12 +62,16 @@ impl ResetConfig {
 pub struct Report {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
+    /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
+    pub uncertainty: Span,
     /// Where the camera stands.
     pub lock: LockState,
     /// Stop the camera, leave it stopped for so long, start it again and call [`Reset::handle_restarted`].
     pub restart_after: Option<Span>,
     /// Restarts so far.
     pub restarts: u32,
+    /// How often the lock was won.
+    pub lock_count: u32,
 }
 
 /// Restarts a camera until its phase falls right.
@@ -79,6 +84,8 @@ pub struct Reset {
     restarts: u32,
     aligned: bool,
     was_aligned: bool,
+    holdover: bool,
+    lock_count: u32,
 }
 
 impl Reset {
@@ -93,7 +100,25 @@ impl Reset {
             restarts: 0,
             aligned: false,
             was_aligned: false,
+            holdover: false,
+            lock_count: 0,
         }
+    }
+
+    /// Whether the clock is in holdover: a lock is then said to be coasting.
+    pub const fn set_holdover(&mut self, holdover: bool) {
+        self.holdover = holdover;
+    }
+
+    /// The next frame's time stands for another instant than the frames' before, later by `by`.
+    pub fn displace(&mut self, by: Span) {
+        self.filter.displace(by.as_nanos_f64());
+    }
+
+    /// Frames are to lie elsewhere, or within another tolerance, from the next one on.
+    pub fn set_aim(&mut self, aim: Aim) {
+        self.displace(self.config.phase_offset - aim.phase_offset);
+        (self.config.phase_offset, self.config.tolerance) = (aim.phase_offset, aim.tolerance);
     }
 
     /// The camera was started again.
@@ -123,7 +148,9 @@ impl Reset {
         let mut restart_after = None;
         if self.seen >= FRAMES {
             let bound = if self.aligned { self.config.tolerance * HYSTERESIS } else { self.config.tolerance };
-            self.aligned = error <= bound;
+            let aligned = error <= bound;
+            self.lock_count = self.lock_count.saturating_add(u32::from(aligned && !self.aligned));
+            self.aligned = aligned;
             self.was_aligned |= self.aligned;
             if !self.aligned {
                 restart_after = Some(LONGEST_SLEEP.mul_f64(random.clamp(0.0, 1.0)));
@@ -132,12 +159,19 @@ impl Reset {
             }
         }
         let lock = match (self.aligned, self.was_aligned) {
+            (true, _) if self.holdover => LockState::Coasting,
             (true, _) => LockState::Locked,
             (false, true) => LockState::Lost,
             (false, false) => LockState::Searching,
         };
-        let phase_error = Span::from_nanos_f64(self.filter.phase());
-        Report { phase_error, lock, restart_after, restarts: self.restarts }
+        Report {
+            phase_error: Span::from_nanos_f64(self.filter.phase()),
+            uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
+            lock,
+            restart_after,
+            restarts: self.restarts,
+            lock_count: self.lock_count,
+        }
     }
 }
 

@@ -90,8 +90,9 @@ pub struct Response {
     period: f64,
     scatter: f64,
     lines: Vec<Line>,
-    /// The shortest exposure that is used, in ns.
+    /// The shortest exposure that is used, and the longest, in ns.
     least: f64,
+    longest: f64,
     observed: u32,
 }
 
@@ -100,7 +101,14 @@ impl Response {
     pub fn unknown(period: f64, line: f64, scatter: f64) -> Self {
         let lines = vec![Line::new(0.5, 0.0, SLOPE, OVERHEAD), Line::new(0.5, period, SLOPE, OVERHEAD)];
         // Exposures up to the period fit into a frame as it is, and may shift nothing.
-        Self { period, scatter, lines, least: period * 1.02 + 2.0 * line, observed: 0 }
+        Self {
+            period,
+            scatter,
+            lines,
+            least: period * 1.02 + 2.0 * line,
+            longest: LONGEST * period,
+            observed: 0,
+        }
     }
 
     /// What a profile knows.
@@ -112,7 +120,19 @@ impl Response {
             (profile.slope, PROFILE_SLOPE * profile.slope),
             (offset, PROFILE_OVERHEAD),
         )];
-        Self { period, scatter: profile.scatter_ns, lines, least: profile.min_exposure_ns, observed: 0 }
+        Self {
+            period,
+            scatter: profile.scatter_ns,
+            lines,
+            least: profile.min_exposure_ns,
+            longest: LONGEST * period,
+            observed: 0,
+        }
+    }
+
+    /// No exposure may be longer than `longest` ns.
+    pub const fn limit(&mut self, longest: f64) {
+        self.longest = longest.min(self.longest).max(self.least);
     }
 
     /// The likeliest slope and its standard deviation.
@@ -145,9 +165,10 @@ impl Response {
         let step = self.period / slope;
         let any = line.origin + (wanted - line.mean[1]) / slope;
         let unlearnt = self.observed == 0 && self.lines.len() > 1;
-        let least = if unlearnt { FIRST * self.period } else { self.least };
+        let least = if unlearnt { (FIRST * self.period).min(self.longest - step) } else { self.least };
+        let least = least.max(self.least);
         let first = any + step * ((least - any) / step).ceil();
-        let longest = (LONGEST * self.period).max(first);
+        let longest = self.longest.max(first);
         let mut best = (first, f64::INFINITY);
         let mut exposure = first;
         for _ in 0..16 {
@@ -161,7 +182,8 @@ impl Response {
             }
             exposure += step;
         }
-        best.0
+        // Where the camera's limits leave no whole turn of the phase, as far as they go.
+        best.0.min(self.longest.max(self.least))
     }
 
     /// How far the next shift by `exposure` may be from what is wanted, 1 sigma, in ns.

@@ -171,6 +171,7 @@ impl Camera for LibcameraCamera {
         let (period, width) = (wanted.period, wanted.size.width);
         let configured = self.with("configuring it", move |camera| camera.configure(wanted))?;
         let model = self.description.model.clone();
+        let exposure = configured.exposure;
         let (pacing, stamped_at, latency) = if self.description.on_request {
             // It stamps a frame when it gets the request, then draws it.
             (Pacing::OnRequest, StampedAt::ExposureStart, period)
@@ -181,7 +182,8 @@ impl Camera for LibcameraCamera {
             (Pacing::FreeRunning(control), StampedAt::ReadoutStart, latency)
         };
         self.state = State::Configured(configured);
-        Ok(Capabilities { model, pacing, stamped_at, readout: None, latency })
+        let exposure = exposure.filter(|_| !self.description.on_request);
+        Ok(Capabilities { model, pacing, exposure, readout: None, stamped_at, latency })
     }
 
     fn start(&mut self) -> Result<(), CameraError> {

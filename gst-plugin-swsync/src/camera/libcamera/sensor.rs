@@ -18,7 +18,7 @@ use ::libcamera::utils::Immutable;
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Span, Timestamp};
 
-use crate::camera::{Controls, Frame, FrameDurationControl};
+use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
 /// Line times in ns of sensors in the modes that give streams of these widths, by the drivers'
 /// pixel rates and line lengths (raspberrypi/linux, drivers/media/i2c).
@@ -57,7 +57,25 @@ pub(super) fn frame_duration_control(model: &str, width: u32, limits: Limits) ->
             "imx477" | "imx708" => 3,
             _ => 2,
         },
+        // The drivers' *_EXPOSURE_OFFSET.
+        exposure_margin: match sensor {
+            "imx219" => 4,
+            "imx477" => 22,
+            "imx708" => 48,
+            _ => 0,
+        },
     }
+}
+
+/// What ExposureTime can be set to; `None` where the camera has no such control.
+pub(super) fn exposure_control(controls: &ControlInfoMap) -> Option<ExposureControl> {
+    let info = controls.find(ids::ExposureTime::ID).ok()?;
+    let span = |value| match value {
+        ControlValue::Int32(values) => values.first().map(|us| Span::from_micros(i64::from(*us))),
+        _ => None,
+    };
+    let (min, max) = (span(info.min())?, span(info.max())?);
+    (min <= max && max > Span::ZERO).then_some(ExposureControl { min, max })
 }
 
 fn to_nanos(us: i64) -> f64 {

@@ -15,7 +15,7 @@ use super::formats::{Wanted, camera_caps, default_configuration, try_stream};
 use super::memory::{Backing, Planes, memfd_buffer};
 use super::sensor::{self, Controllable, Limits};
 use crate::camera::mailbox::Mailbox;
-use crate::camera::{CameraError, Controls};
+use crate::camera::{CameraError, Controls, ExposureControl};
 
 /// Requests in flight: what libcamera's pipeline handlers ask for, and at 30 fps time enough to
 /// take a frame even while another camera is being started.
@@ -48,6 +48,7 @@ pub(super) struct Configured {
     pub(super) stride: u32,
     buffers: u32,
     pub(super) limits: Option<Limits>,
+    pub(super) exposure: Option<ExposureControl>,
     pub(super) controllable: Controllable,
 }
 
@@ -122,6 +123,7 @@ impl Session {
             stride,
             buffers,
             limits,
+            exposure: sensor::exposure_control(self.camera.controls()),
             controllable: Controllable::of(self.camera.controls()),
         };
         Ok(self.configured.insert(configured).clone())

@@ -187,6 +187,7 @@ impl Judged {
                 settle_frames: SETTLE_FRAMES,
                 scatter: SCATTER,
                 response: None,
+                longest: None,
             })))),
         }
     }

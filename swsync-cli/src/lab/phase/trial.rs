@@ -206,6 +206,7 @@ pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
         settle_frames: 3,
         scatter: Span::from_micros(25),
         response: None,
+        longest: None,
     });
     let (mut streak, mut injections, mut next) = (0, 0_u32, SETTLE_FRAMES);
     for _ in 0..INJECTION_PATIENCE_FRAMES {

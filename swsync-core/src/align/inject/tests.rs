@@ -90,6 +90,7 @@ fn injector() -> Injector {
         settle_frames: 3,
         scatter: Span::from_micros(25),
         response: None,
+        longest: None,
     })
 }
 
@@ -143,6 +144,68 @@ fn a_known_response_needs_no_learning() {
         .collect();
     counts.sort_unstable();
     assert!(counts[100] <= 2 && counts[198] <= 7, "{counts:?}");
+}
+
+#[test]
+fn no_exposure_is_longer_than_the_camera_takes() {
+    let longest = Span::from_millis(70);
+    let mut counts: Vec<u32> = (0..100)
+        .map(|seed| {
+            let (mut camera, mut injector) = (Camera::new(seed), injector());
+            injector = Injector::new(InjectConfig { longest: Some(longest), ..injector.config });
+            for _ in 0..600 {
+                let (sequence, phase, time) = camera.frame();
+                let report = injector.handle_frame(sequence, time);
+                assert!(report.exposure.is_none_or(|exposure| exposure <= longest), "{report:?}");
+                camera.ask(report.exposure);
+                if report.lock == LockState::Locked && phase.abs() <= 22_000.0 {
+                    return report.injections;
+                }
+            }
+            99
+        })
+        .collect();
+    counts.sort_unstable();
+    assert!(counts[50] <= 4 && counts[95] <= 20, "{counts:?}");
+}
+
+#[test]
+fn a_camera_that_ignores_long_exposures_is_told_of() {
+    let (mut camera, mut injector) = (Camera::new(7), injector());
+    camera.lose = u32::MAX;
+    let mut trouble = None;
+    for _ in 0..600 {
+        let (sequence, _, time) = camera.frame();
+        let report = injector.handle_frame(sequence, time);
+        camera.ask(report.exposure);
+        trouble = trouble.or(report.trouble);
+    }
+    assert_eq!(trouble, Some(Trouble::NoEffect { injections: FRUITLESS }));
+}
+
+#[test]
+fn another_aim_is_reached_with_what_was_learnt() {
+    let (mut camera, mut injector) = (Camera::new(3), injector());
+    converge(&mut camera, &mut injector).expect("it converges");
+    let aim = Aim {
+        phase_offset: Span::from_millis(8),
+        tolerance: Span::from_micros(50),
+        settle_frames: 5,
+        max_slew: None,
+    };
+    injector.set_aim(aim);
+    let (mut states, mut error) = (Vec::new(), f64::MAX);
+    let before = injector.injections;
+    for _ in 0..300 {
+        let (sequence, phase, time) = camera.frame();
+        let report = injector.handle_frame(sequence, time);
+        camera.ask(report.exposure);
+        states.push(report.lock);
+        error = phase - 8e6;
+    }
+    assert_eq!(states[0], LockState::Aligning);
+    assert!(states[299] == LockState::Locked && error.abs() < 200_000.0, "{error}");
+    assert!(injector.injections - before <= 4);
 }
 
 proptest! {
