@@ -119,10 +119,10 @@ impl Trace {
 fn exposures_that_change_are_followed_and_a_leap_is_said() {
     let (mut sensor, mut aligner) = (Sensor::new(5, 4_000_000.0, 12.0), aligner());
     run(&mut sensor, &mut aligner, 60);
-    // What is aligned comes to lie 100 us later in the frame, 10 us at a time: followed under the lock.
-    for _ in 0..10 {
-        sensor.start_ns += 10_000.0;
-        aligner.displace(Span::from_micros(10));
+    // What is aligned comes to lie 100 us later in the frame, 5 us at a time: followed under the lock.
+    for _ in 0..20 {
+        sensor.start_ns += 5_000.0;
+        aligner.displace(Span::from_micros(5));
         let trace = run(&mut sensor, &mut aligner, 1);
         assert_eq!(trace.reports[0].lock, LockState::Locked);
     }
