@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstswsync::camera::libcamera::{LibcameraCamera, list};
-use gstswsync::camera::{Camera, CameraError, Controls, Pacing, StampedAt};
+use gstswsync::camera::{Camera, CameraError, Controls, Pacing, StampedAt, StreamRole, StreamSetup};
 
 const CAPS: &str = "video/x-raw,format=NV12,width=640,height=480,framerate=30/1";
 
@@ -31,9 +31,13 @@ fn caps(caps: &str) -> gst::Caps {
     caps.parse().unwrap()
 }
 
+fn stream(text: &str) -> StreamSetup {
+    StreamSetup::new(caps(text))
+}
+
 fn started(name: &str) -> LibcameraCamera {
     let mut camera = LibcameraCamera::open(Some(name)).unwrap();
-    camera.configure(&caps(CAPS)).unwrap();
+    camera.configure(&[stream(CAPS)]).unwrap();
     camera.start().unwrap();
     camera
 }
@@ -49,14 +53,14 @@ fn says_what_it_can() {
     };
     let mut camera = LibcameraCamera::open(None).unwrap();
     assert_eq!(camera.id(), "Virtual0");
-    let offered = camera.caps();
+    let offered = camera.caps(StreamRole::default());
     assert!(caps(CAPS).is_subset(&offered), "{offered}");
     assert!(caps(&CAPS.replace("30/1", "60/1")).is_subset(&offered), "{offered}");
     for not_offered in ["61/1,height=480", "30/1,width=800,height=600"] {
         let one = caps(&format!("video/x-raw,format=NV12,framerate={not_offered}"));
         assert!(!one.can_intersect(&offered), "{one} with {offered}");
     }
-    let can = camera.configure(&caps(CAPS)).unwrap();
+    let can = camera.configure(&[stream(CAPS)]).unwrap();
     assert_eq!(can.pacing, Pacing::OnRequest);
     assert_eq!(can.stamped_at, StampedAt::ExposureStart);
     assert!(can.model.contains("Virtual"), "{can:?}");
@@ -73,12 +77,12 @@ fn refuses_what_libcamera_would_adjust() {
         (CAPS.replace("NV12", "YUY2"), "nearest"),
         (CAPS.replace("30/1", "90/1"), "16666"),
     ] {
-        match camera.configure(&caps(&wrong)).unwrap_err() {
+        match camera.configure(&[stream(&wrong)]).unwrap_err() {
             CameraError::Format { reason: said, .. } => assert!(said.contains(reason), "{said}"),
             other => panic!("{wrong}: {other}"),
         }
     }
-    camera.configure(&caps(CAPS)).unwrap();
+    camera.configure(&[stream(CAPS)]).unwrap();
 }
 
 #[test]
@@ -174,7 +178,7 @@ fn starts_and_stops_and_reopens_fifty_times() {
         }
         camera.stop();
         if round % 5 == 0 {
-            camera.configure(&caps(&CAPS.replace("640", "1280").replace("480", "720"))).unwrap();
+            camera.configure(&[stream(&CAPS.replace("640", "1280").replace("480", "720"))]).unwrap();
         }
         camera.start().unwrap();
     }
@@ -245,7 +249,7 @@ fn calls_out_of_order_are_errors() {
     assert!(camera.request(Controls::default()).is_err());
     assert!(camera.next_frame().is_err());
     camera.stop();
-    camera.configure(&caps(CAPS)).unwrap();
+    camera.configure(&[stream(CAPS)]).unwrap();
     camera.start().unwrap();
     assert!(camera.start().is_err());
     camera.stop();

@@ -6,6 +6,7 @@ pub mod simulated;
 
 use std::sync::Arc;
 
+use gst::glib;
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
@@ -44,6 +45,24 @@ pub enum CameraError {
         /// What was being done.
         doing: &'static str,
         /// What the driver said.
+        reason: String,
+    },
+    /// Nothing came from a camera that should stream.
+    #[error("camera {camera} stands still: no frame for {waited:?}. {hint}")]
+    Stalled {
+        /// The camera's id.
+        camera: String,
+        /// How long nothing came.
+        waited: Span,
+        /// What a person can look at.
+        hint: String,
+    },
+    /// The camera is no longer there: unplugged, or its driver is gone.
+    #[error("camera {camera} is gone: {reason}. Check the cable and `dmesg`")]
+    Gone {
+        /// The camera's id.
+        camera: String,
+        /// What was noticed.
         reason: String,
     },
     /// A `next_frame` was interrupted by the element's `unlock`.
@@ -148,6 +167,42 @@ pub struct Capabilities {
     pub latency: Span,
 }
 
+/// What a stream is for: libcamera chooses the sensor's mode and the processing by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncStreamRole")]
+pub enum StreamRole {
+    /// Single pictures of high quality.
+    #[enum_value(name = "Still capture: single pictures of high quality", nick = "still-capture")]
+    StillCapture,
+    /// What the sensor delivers, unprocessed.
+    #[enum_value(name = "Raw: what the sensor delivers, unprocessed", nick = "raw")]
+    Raw,
+    /// Video to keep.
+    #[default]
+    #[enum_value(name = "Video recording: video to keep", nick = "video-recording")]
+    VideoRecording,
+    /// Video to look at.
+    #[enum_value(name = "View finder: video to look at", nick = "view-finder")]
+    ViewFinder,
+}
+
+/// One stream of those that a camera is to deliver at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSetup {
+    /// What it is for.
+    pub role: StreamRole,
+    /// Its format, fixed. All streams of a camera have the frame rate of the first.
+    pub caps: gst::Caps,
+}
+
+impl StreamSetup {
+    /// A stream of the ordinary role.
+    #[must_use]
+    pub fn new(caps: gst::Caps) -> Self {
+        Self { role: StreamRole::default(), caps }
+    }
+}
+
 /// Controls for one request. `None` leaves a control as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Controls {
@@ -161,8 +216,12 @@ pub struct Controls {
 /// One captured frame.
 #[derive(Debug)]
 pub struct Frame {
-    /// The picture, with a GstVideoMeta where strides are not the default ones.
+    /// The first stream's picture, with a GstVideoMeta where strides are not the default ones.
     pub buffer: gst::Buffer,
+    /// The same instant in the other streams, in the order of [`Camera::configure`].
+    pub others: Vec<gst::Buffer>,
+    /// Whether the pictures are copies, because downstream holds nearly all of the camera's own buffers.
+    pub copied: bool,
     /// The driver's count of frames: jumps where frames were lost.
     pub sequence: u64,
     /// The instant that [`Capabilities::stamped_at`] names.
@@ -175,20 +234,42 @@ pub struct Frame {
     pub details: FrameDetails,
 }
 
+/// Size and frame rate of a camera that prefers none.
+pub const DEFAULT_SIZE: (i32, i32) = (640, 480);
+/// See [`DEFAULT_SIZE`].
+pub const DEFAULT_FRAME_RATE: gst::Fraction = gst::Fraction::new_raw(30, 1);
+
+/// Fixates size and frame rate of the first structure of `caps`, nearest to these.
+pub fn fixate_nearest(caps: &mut gst::Caps, (width, height): (i32, i32), rate: gst::Fraction) {
+    if let Some(structure) = caps.make_mut().structure_mut(0) {
+        structure.fixate_field_nearest_int("width", width);
+        structure.fixate_field_nearest_int("height", height);
+        structure.fixate_field_nearest_fraction("framerate", rate);
+    }
+}
+
 /// A camera: real or simulated.
 ///
 /// The order of calls: `caps` any time, then `configure`, `start`, any number of `request` and
 /// `next_frame`, `stop`; then `configure` again or drop. All calls come from one thread at a time,
 /// except that [`Camera::wakeup`]'s handle may interrupt a `next_frame` from any thread.
 pub trait Camera: Send {
-    /// Everything that the camera can deliver.
-    fn caps(&self) -> gst::Caps;
+    /// Everything that a stream of this role can deliver.
+    fn caps(&self, role: StreamRole) -> gst::Caps;
 
-    /// Prepares for `caps` (fixed).
+    /// Makes `caps`, one structure of what [`Camera::caps`] says, as narrow as the camera can: the size
+    /// and rate nearest to its own preference, and the colorimetry that it will deliver.
+    fn fixate(&mut self, role: StreamRole, mut caps: gst::Caps) -> gst::Caps {
+        let _ = role;
+        fixate_nearest(&mut caps, DEFAULT_SIZE, DEFAULT_FRAME_RATE);
+        caps
+    }
+
+    /// Prepares for these streams, the first being the main one.
     ///
     /// # Errors
-    /// [`CameraError::Format`] where the camera cannot deliver them.
-    fn configure(&mut self, caps: &gst::Caps) -> Result<Capabilities, CameraError>;
+    /// [`CameraError::Format`] where the camera cannot deliver them together.
+    fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError>;
 
     /// Starts streaming at the negotiated frame rate.
     ///
@@ -206,8 +287,8 @@ pub trait Camera: Send {
     /// Blocks until the next frame is there.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Failed`] when the camera is gone or
-    /// delivers nothing for a second beyond the expected time.
+    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Stalled`] when nothing comes for a second
+    /// beyond the expected time, [`CameraError::Gone`] when the camera is.
     fn next_frame(&mut self) -> Result<Frame, CameraError>;
 
     /// Stops streaming. Frames not yet taken are dropped.

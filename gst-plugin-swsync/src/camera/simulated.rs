@@ -13,7 +13,7 @@ use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
 use super::mailbox::Mailbox;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, StampedAt,
-    Wakeup,
+    StreamRole, StreamSetup, Wakeup,
 };
 
 /// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
@@ -48,9 +48,14 @@ pub struct SimulatedCamera {
 
 #[derive(Debug)]
 struct Configured {
+    streams: Vec<Stream>,
+    frame_duration: Span,
+}
+
+#[derive(Debug)]
+struct Stream {
     info: gst_video::VideoInfo,
     scene: Scene,
-    frame_duration: Span,
 }
 
 impl SimulatedCamera {
@@ -72,6 +77,21 @@ impl SimulatedCamera {
         CameraError::Failed { camera: self.id(), doing, reason: reason.to_string() }
     }
 
+    fn info_of(&self, caps: &gst::Caps) -> Result<gst_video::VideoInfo, CameraError> {
+        let info = gst_video::VideoInfo::from_caps(caps).map_err(|e| self.format_error(caps, e))?;
+        if info.format() != gst_video::VideoFormat::I420 {
+            return Err(self.format_error(caps, "it renders I420 only"));
+        }
+        Ok(info)
+    }
+
+    fn stream(&self, caps: &gst::Caps) -> Result<Stream, CameraError> {
+        let info = self.info_of(caps)?;
+        let scene = Scene::new(info.width(), info.height(), View::new(self.simulation.view))
+            .map_err(|e| self.format_error(caps, e))?;
+        Ok(Stream { info, scene })
+    }
+
     fn frame_limits(&self) -> (Span, Span) {
         let model = &self.simulation.model;
         let lines = |lines: u32| Span::from_nanos_f64(f64::from(lines) * model.line_time_ns);
@@ -89,11 +109,17 @@ impl SimulatedCamera {
             .expect("the iterator has no end"))
     }
 
-    fn render(&self, frame: &SensorFrame) -> Result<gst::Buffer, CameraError> {
-        let failed = |reason: &dyn ToString| self.failed("rendering a frame", reason.to_string());
-        let Some(Configured { info, scene, .. }) = &self.configured else {
-            return Err(failed(&"it has no format yet"));
+    /// The pictures of `frame` in all streams.
+    fn render(&self, frame: &SensorFrame) -> Result<Vec<gst::Buffer>, CameraError> {
+        let Some(Configured { streams, .. }) = &self.configured else {
+            return Err(self.failed("rendering a frame", "it has no format yet"));
         };
+        streams.iter().map(|stream| self.render_stream(stream, frame)).collect()
+    }
+
+    fn render_stream(&self, stream: &Stream, frame: &SensorFrame) -> Result<gst::Buffer, CameraError> {
+        let failed = |reason: &dyn ToString| self.failed("rendering a frame", reason.to_string());
+        let Stream { info, scene } = stream;
         let mut buffer = gst::Buffer::with_size(info.size()).map_err(|e| failed(&e))?;
         let writable = buffer.get_mut().expect("a new buffer has one owner");
         let mut picture =
@@ -109,7 +135,7 @@ impl SimulatedCamera {
 }
 
 impl Camera for SimulatedCamera {
-    fn caps(&self) -> gst::Caps {
+    fn caps(&self, _role: StreamRole) -> gst::Caps {
         let (shortest, longest) = self.frame_limits();
         let rate = |span: Span, up: bool| {
             let fps = 1.0 / span.as_secs_f64();
@@ -125,20 +151,18 @@ impl Camera for SimulatedCamera {
             .build()
     }
 
-    fn configure(&mut self, caps: &gst::Caps) -> Result<Capabilities, CameraError> {
-        let info = gst_video::VideoInfo::from_caps(caps).map_err(|e| self.format_error(caps, e))?;
-        if info.format() != gst_video::VideoFormat::I420 {
-            return Err(self.format_error(caps, "it renders I420 only"));
-        }
-        let fps = info.fps();
+    fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
+        let Some(main) = streams.first() else {
+            return Err(self.failed("configuring it", "no stream is wanted"));
+        };
+        let fps = self.info_of(&main.caps)?.fps();
         let (shortest, longest) = self.frame_limits();
         let frame_duration = Span::from_secs_f64(f64::from(fps.denom()) / f64::from(fps.numer().max(1)));
         if fps.numer() <= 0 || frame_duration < shortest || frame_duration > longest {
-            return Err(self.format_error(caps, format!("frames take {shortest:?} to {longest:?}")));
+            return Err(self.format_error(&main.caps, format!("frames take {shortest:?} to {longest:?}")));
         }
-        let scene = Scene::new(info.width(), info.height(), View::new(self.simulation.view))
-            .map_err(|e| self.format_error(caps, e))?;
-        self.configured = Some(Configured { info, scene, frame_duration });
+        let streams = streams.iter().map(|stream| self.stream(&stream.caps)).collect::<Result<_, _>>()?;
+        self.configured = Some(Configured { streams, frame_duration });
         let model = &self.simulation.model;
         let readout = Span::from_nanos_f64(f64::from(model.height) * model.line_time_ns);
         Ok(Capabilities {
@@ -187,8 +211,12 @@ impl Camera for SimulatedCamera {
         let wait = (frame.delivered_at - true_now()).to_duration();
         let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
         debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+        let mut pictures = self.render(&frame)?;
+        let buffer = pictures.remove(0);
         Ok(Frame {
-            buffer: self.render(&frame)?,
+            buffer,
+            others: pictures,
+            copied: false,
             sequence: u64::from(frame.sequence),
             sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
             exposure: Some(frame.reported_exposure),

@@ -65,6 +65,10 @@ impl Framer {
         self.grid
     }
 
+    pub fn camera(&mut self) -> &mut dyn Camera {
+        &mut *self.camera
+    }
+
     /// Stops the camera and gives it back.
     pub fn stop(mut self) -> Box<dyn Camera> {
         self.camera.stop();

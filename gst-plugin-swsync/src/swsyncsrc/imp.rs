@@ -16,7 +16,7 @@ use super::settings::{self, Settings};
 use crate::camera::libcamera::LibcameraCamera;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::simulated::SimulatedCamera;
-use crate::camera::{Camera, CameraError, Wakeup};
+use crate::camera::{Camera, CameraError, StreamRole, StreamSetup, Wakeup};
 use crate::caps::grid_of;
 use crate::clock::{SensorTimeBridge, SwsyncClock, clock_time};
 use crate::lock::lock;
@@ -25,10 +25,6 @@ use crate::meta;
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
 });
-
-const DEFAULT_WIDTH: i32 = 640;
-const DEFAULT_HEIGHT: i32 = 480;
-const DEFAULT_FRAME_RATE: gst::Fraction = gst::Fraction::new_raw(30, 1);
 
 #[derive(Default)]
 enum State {
@@ -200,7 +196,7 @@ impl BaseSrcImpl for SwsyncSrc {
         };
         *lock(&self.wakeup) = Some(camera.wakeup());
         *lock(&self.observed) = Observed::default();
-        *lock(&self.known) = Known { caps: Some(camera.caps()), latency: None };
+        *lock(&self.known) = Known { caps: Some(camera.caps(StreamRole::default())), latency: None };
         *lock(&self.state) = State::Opened { camera, device, settings };
         Ok(())
     }
@@ -230,11 +226,11 @@ impl BaseSrcImpl for SwsyncSrc {
 
     fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
         caps.truncate();
-        if let Some(structure) = caps.make_mut().structure_mut(0) {
-            structure.fixate_field_nearest_int("width", DEFAULT_WIDTH);
-            structure.fixate_field_nearest_int("height", DEFAULT_HEIGHT);
-            structure.fixate_field_nearest_fraction("framerate", DEFAULT_FRAME_RATE);
-        }
+        let caps = match &mut *lock(&self.state) {
+            State::Opened { camera, .. } => camera.fixate(StreamRole::default(), caps),
+            State::Streaming { framer, .. } => framer.camera().fixate(StreamRole::default(), caps),
+            State::Stopped => caps,
+        };
         self.parent_fixate(caps)
     }
 
@@ -251,7 +247,7 @@ impl BaseSrcImpl for SwsyncSrc {
         };
         let bridge = SensorTimeBridge::new(device.clone());
         let aim = (settings.tolerance, settings.settle_frames);
-        let result = match camera.configure(caps) {
+        let result = match camera.configure(&[StreamSetup::new(caps.clone())]) {
             Ok(capabilities) => Framer::start(camera, capabilities, grid, bridge, aim),
             Err(error) => Err((camera, error)),
         };
@@ -372,7 +368,10 @@ fn error_message(error: &CameraError) -> gst::ErrorMessage {
         CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
         CameraError::Busy(_) => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
         CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
-        CameraError::Failed { .. } | CameraError::Flushing => {
+        CameraError::Failed { .. }
+        | CameraError::Stalled { .. }
+        | CameraError::Gone { .. }
+        | CameraError::Flushing => {
             gst::error_msg!(gst::ResourceError::Read, ("{error}"))
         }
     }

@@ -46,7 +46,9 @@ use self::sensor::Sequence;
 use self::service::{Service, SessionId};
 use self::session::{Configured, Description, Event, Session};
 use super::mailbox::Mailbox;
-use super::{Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, Wakeup};
+use super::{
+    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup, Wakeup,
+};
 
 /// How long beyond its period a frame may take before the camera counts as dead.
 const STALL: Span = Span::from_secs(1);
@@ -160,11 +162,14 @@ impl LibcameraCamera {
 }
 
 impl Camera for LibcameraCamera {
-    fn caps(&self) -> gst::Caps {
+    fn caps(&self, _role: StreamRole) -> gst::Caps {
         self.description.caps.clone()
     }
 
-    fn configure(&mut self, caps: &gst::Caps) -> Result<Capabilities, CameraError> {
+    fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
+        let [StreamSetup { caps, .. }] = streams else {
+            return Err(self.failed("configuring it", "it delivers exactly one stream"));
+        };
         self.stop();
         self.state = State::Open;
         let wanted = Wanted::parse(caps).map_err(|reason| refused(self.id(), caps, reason))?;
@@ -234,8 +239,8 @@ impl Camera for LibcameraCamera {
         let State::Streaming(streaming) = &self.state else {
             return Err(self.failed("waiting for a frame", "it is not streaming"));
         };
-        if let Some(reason) = &streaming.gone {
-            return Err(self.failed("streaming", reason));
+        if let Some(reason) = streaming.gone.clone() {
+            return Err(CameraError::Gone { camera: self.id().to_owned(), reason });
         }
         if streaming.in_flight == 0 {
             return Err(self.failed("waiting for a frame", "none was requested"));
@@ -249,16 +254,15 @@ impl Camera for LibcameraCamera {
             };
             match event {
                 None => {
-                    let reason = format!(
-                        "nothing came for {patience:?}. Check the cable and `dmesg`; does \
-                         `cam -c '{}' -C10` get frames?",
-                        self.id()
-                    );
-                    return Err(self.failed("waiting for a frame", reason));
+                    let camera = self.id().to_owned();
+                    let hint =
+                        format!("Check the cable and `dmesg`; does `cam -c '{camera}' -C10` get frames?");
+                    let waited = Span::from_nanos(i64::try_from(patience.as_nanos()).unwrap_or(i64::MAX));
+                    return Err(CameraError::Stalled { camera, waited, hint });
                 }
                 Some(Event::Gone(reason)) => {
                     streaming.gone = Some(reason.clone());
-                    return Err(self.failed("streaming", reason));
+                    return Err(CameraError::Gone { camera: self.id().to_owned(), reason });
                 }
                 Some(Event::Completed(request)) => {
                     streaming.in_flight = streaming.in_flight.saturating_sub(1);

@@ -200,6 +200,8 @@ pub(super) fn frame(
     let analogue_gain = metadata.get::<ids::AnalogueGain>().ok();
     (stamp > 0).then(|| Frame {
         buffer,
+        others: Vec::new(),
+        copied: false,
         sequence: sequence.next(raw.map(|raw| raw.sequence())),
         sensor_time: Timestamp::from_nanos(stamp),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
