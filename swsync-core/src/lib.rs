@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod name;
 pub mod ntp;
 pub mod order;
+pub mod profile;
 pub mod ring;
 pub mod sync;
 pub mod time;

@@ -510,7 +510,7 @@ impl Aligner {
 
 /// A count as a float: exact below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "lines, frames and ns of a profile are fewer than 2^53")]
-const fn real(n: u64) -> f64 {
+pub(crate) const fn real(n: u64) -> f64 {
     n as f64
 }
 

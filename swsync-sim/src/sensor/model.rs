@@ -230,4 +230,23 @@ mod tests {
         }
         assert!("imx999".parse::<SensorModel>().unwrap_err().to_string().contains("`imx999`"));
     }
+
+    #[test]
+    fn presets_agree_with_the_shipped_profiles() {
+        for model in SensorModel::presets() {
+            let profile = swsync_core::profile::shipped(model.name).unwrap();
+            let ControlDelays { exposure, vblank, gain } = model.delays;
+            assert_eq!(
+                profile.delays,
+                swsync_core::profile::Delays { exposure, vblank, gain },
+                "{}",
+                model.name
+            );
+            assert_eq!(profile.exposure_margin_lines, model.exposure_margin);
+            let size = (model.width, model.height);
+            let mode = profile.modes.iter().find(|mode| (mode.width, mode.height) == size).unwrap();
+            assert!((mode.line_time_ns - model.line_time_ns).abs() < 1e-3, "{mode:?}");
+            assert_eq!((mode.min_lines, mode.max_lines), (model.min_frame_length, model.max_frame_length));
+        }
+    }
 }
