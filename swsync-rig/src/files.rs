@@ -316,6 +316,7 @@ mod tests {
             order: name("o"),
             device: name("pi"),
             file: "1.jpg".into(),
+            offset: 0,
             bytes: 3,
             info: FrameInfo {
                 number: 1,

@@ -207,6 +207,7 @@ impl Station {
             order: job.order.clone(),
             device: self.device.clone(),
             file: name.unwrap_or_default(),
+            offset: 0,
             bytes,
             info: job.frame.info,
         };

@@ -1,0 +1,41 @@
+//! A take on disk: what stands in the files beside the pictures and the video. Pure: values in, text and
+//! bytes out.
+//!
+//! Each device keeps one folder per order, and in it
+//!
+//! | file | what | made by |
+//! | --- | --- | --- |
+//! | [`FRAMES_JSONL`] | the manifest: one [`FrameRecord`] per saved frame, a line of JSON each | [`FrameRecord::to_line`] |
+//! | [`FRAMES_CSV`] | the same, for spreadsheets | [`csv::header`], [`csv::line`] |
+//! | `*.pts` | when each picture of a file is shown, from the file's first: timecode format v2 | [`pts`] |
+//! | [`TAKE_JSON`] | who took what, with what, and what is missing | [`Take`] |
+//!
+//! Beside that, [`exif`] writes a frame's time into a JPEG itself. docs/takes.md tells users of it.
+
+pub mod csv;
+pub mod exif;
+mod path;
+pub mod pts;
+mod record;
+mod take;
+mod utc;
+
+pub use path::{PathError, check_path};
+pub use record::FrameRecord;
+pub use take::{Fill, Hole, SCHEMA, Segment, Take, TakeError};
+pub use utc::utc;
+
+/// The manifest's name in a device's folder of an order.
+pub const FRAMES_JSONL: &str = "frames.jsonl";
+
+/// Name of the manifest's copy for spreadsheets.
+pub const FRAMES_CSV: &str = "frames.csv";
+
+/// Name of the timecode file of an order's pictures; a video has its own, named as the video.
+pub const FRAMES_PTS: &str = "frames.pts";
+
+/// Name of the file that describes the take.
+pub const TAKE_JSON: &str = "take.json";
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,102 @@
+//! The manifest's records.
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::utc;
+use crate::frame::FrameInfo;
+use crate::name::{DeviceId, OrderId};
+
+/// One line of the manifest: a frame that is saved, and where.
+///
+/// Its JSON holds `utc` too, rig time as ISO 8601 with nanoseconds: for people, and not read back.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct FrameRecord {
+    /// The order that asked for the frame.
+    pub order: OrderId,
+    /// The device that took it.
+    pub device: DeviceId,
+    /// The file, relative to the manifest's folder.
+    pub file: String,
+    /// Where in the file: 0 for a picture, in a video the frame's index among all that the file holds,
+    /// in the order in which they are shown and including the lead-in.
+    #[serde(default)]
+    pub offset: u64,
+    /// Bytes of the picture, or of the frame as it came from the encoder.
+    pub bytes: u64,
+    /// What is known of the frame.
+    #[serde(flatten)]
+    pub info: FrameInfo,
+}
+
+/// [`FrameRecord`] as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    order: &'a OrderId,
+    device: &'a DeviceId,
+    file: &'a str,
+    offset: u64,
+    bytes: u64,
+    utc: String,
+    #[serde(flatten)]
+    info: &'a FrameInfo,
+}
+
+impl Serialize for FrameRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { order, device, file, offset, bytes, info } = self;
+        let (offset, bytes) = (*offset, *bytes);
+        Line { order, device, file, offset, bytes, utc: utc(info.rig_time_ns), info }.serialize(serializer)
+    }
+}
+
+impl FrameRecord {
+    /// The record as one line of JSON, with its newline.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self)
+            .expect("a record is a plain struct with string keys, which JSON can hold");
+        line.push('\n');
+        line
+    }
+
+    /// Reads a line of the manifest, with or without its newline. Fields that this version does not know
+    /// are passed over.
+    ///
+    /// # Errors
+    /// What is wrong with the line, and where.
+    pub fn from_line(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::record;
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_and_reads_back() {
+        let record = FrameRecord { file: "a\nb.jpg".into(), offset: 3, ..record() };
+        let line = record.to_line();
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.ends_with('\n'));
+        assert_eq!(FrameRecord::from_line(&line).unwrap(), record);
+    }
+
+    #[test]
+    fn a_line_says_its_time_in_words_and_is_read_without() {
+        let mut json: serde_json::Value = serde_json::from_str(&record().to_line()).unwrap();
+        assert_eq!(json["utc"], "2027-01-15T08:00:00.033333400Z");
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("utc");
+        fields.remove("offset");
+        fields.insert("of_a_later_version".into(), 1.into());
+        assert_eq!(FrameRecord::from_line(&json.to_string()).unwrap(), record());
+    }
+
+    #[test]
+    fn a_torn_line_is_refused() {
+        let line = record().to_line();
+        assert!(FrameRecord::from_line(&line[..line.len() - 3]).is_err());
+    }
+}

@@ -1,0 +1,308 @@
+//! `take.json`: who took what, with what, and what is missing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{PathError, check_path};
+use crate::grid::{FrameGrid, FrameNumber};
+use crate::name::{DeviceId, OrderId};
+use crate::time::{Rig, Timestamp};
+
+/// Version of `take.json` that is written. A later one that older readers would misread has another
+/// number; what is merely added does not.
+pub const SCHEMA: u32 = 1;
+
+/// What an order yielded on one device. Written when the first file begins, and again whenever one is
+/// closed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Take {
+    /// [`SCHEMA`] of whoever wrote it.
+    pub schema: u32,
+    /// The order.
+    pub order: OrderId,
+    /// The order as it was given, in the words of the wire.
+    pub ordered: serde_json::Value,
+    /// The device.
+    pub device: DeviceId,
+    /// Name of the host that it ran on.
+    pub host: String,
+    /// swsync's version.
+    pub software: String,
+    /// Model of the camera, where it is known.
+    pub camera: Option<String>,
+    /// What the frames are, as GStreamer caps.
+    pub caps: String,
+    /// The grid that the frames are numbered on: (frames, per seconds).
+    pub grid: FrameGrid,
+    /// Number of the first frame that the order names, there or not: the same on every device.
+    pub first: FrameNumber,
+    /// How many frame numbers the order names, there or not: the same on every device. Of a take that
+    /// goes on, those named so far.
+    pub count: u64,
+    /// Video files, in order; empty where each frame has a file of its own.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
+    /// Numbers that the order names and that have no frame, in order; runs do not overlap.
+    #[serde(default)]
+    pub holes: Vec<Hole>,
+    /// Pictures at the beginning of the first segment that come before [`first`](Self::first), because a
+    /// video can only begin with a key frame: where a player has to seek to, in pictures. They have no
+    /// records.
+    #[serde(default)]
+    pub lead_in: u64,
+    /// What was asked to stand in a video where a frame is missing.
+    #[serde(default)]
+    pub fill: Fill,
+    /// When the first file was begun.
+    pub started_ns: Timestamp<Rig>,
+    /// When the last one was closed.
+    pub finished_ns: Option<Timestamp<Rig>>,
+    /// Whether the device is done with it: every named frame is saved or a hole, every file is closed, and
+    /// nothing in the folder will change any more.
+    pub complete: bool,
+}
+
+/// One video file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its name, relative to `take.json`'s folder.
+    pub file: String,
+    /// The first frame number that it covers, there or not.
+    pub first: FrameNumber,
+    /// How many frame numbers it covers, there or not.
+    pub count: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of it in hexadecimal, where it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Frame numbers, one after the other, that have no frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// The first of them.
+    pub first: FrameNumber,
+    /// How many.
+    pub count: u64,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// What stands in a video where a frame is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fill {
+    /// The frame before it, again.
+    Hold,
+    /// A black one.
+    Black,
+    /// Nothing: the video has fewer pictures than the take has numbers.
+    #[default]
+    None,
+}
+
+/// Why a `take.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeError {
+    /// Not such a file at all.
+    #[error("it is no take.json: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later version.
+    #[error("it has schema version {0}, and this swsync reads {SCHEMA} and below: update swsync")]
+    Schema(u32),
+    /// Holes that overlap, are out of order, or lie outside of what the order names.
+    #[error("the hole of {count} frames at {first} is empty, out of order or outside of the take")]
+    Hole {
+        /// Where it begins.
+        first: FrameNumber,
+        /// How long it is.
+        count: u64,
+    },
+    /// Segments that overlap, are out of order, or lie outside of what the order names.
+    #[error("segment {file:?} is out of order or outside of the take")]
+    Segment {
+        /// Its name.
+        file: String,
+    },
+    /// A segment's name that leads elsewhere.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+impl Take {
+    /// The file's text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("a take is a plain struct with string keys, which JSON can hold");
+        text.push('\n');
+        text
+    }
+
+    /// Reads the file's text and checks that it makes sense.
+    ///
+    /// # Errors
+    /// [`TakeError`] says what does not.
+    pub fn from_json(text: &[u8]) -> Result<Self, TakeError> {
+        /// The one field that every version has.
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let version: Version = serde_json::from_slice(text)?;
+        if version.schema > SCHEMA {
+            return Err(TakeError::Schema(version.schema));
+        }
+        let take: Self = serde_json::from_slice(text)?;
+        take.check()?;
+        Ok(take)
+    }
+
+    /// Whether it makes sense.
+    fn check(&self) -> Result<(), TakeError> {
+        let mut next = self.first;
+        let mut missing = 0_u64;
+        for Hole { first, count, .. } in &self.holes {
+            let (first, count) = (*first, *count);
+            let end = first.checked_add(count).filter(|_| count > 0 && first >= next);
+            missing = missing.saturating_add(count);
+            next = end.filter(|_| missing <= self.count).ok_or(TakeError::Hole { first, count })?;
+        }
+        let end = self.first.checked_add(self.count);
+        let mut next = self.first;
+        for Segment { file, first, count, .. } in &self.segments {
+            check_path(file)?;
+            let after = first.checked_add(*count).filter(|after| *first >= next && Some(*after) <= end);
+            next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Numbers that have no frame.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.count).sum()
+    }
+
+    /// Why frame `number` is not there; `None` where no hole covers it.
+    #[must_use]
+    pub fn why_missing(&self, number: FrameNumber) -> Option<&str> {
+        let hole = self.holes.iter().find(|hole| number >= hole.first && number - hole.first < hole.count)?;
+        Some(&hole.why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    fn take() -> Take {
+        let segment = |index: u64, first, count| Segment {
+            file: format!("{index:04}.mp4"),
+            first,
+            count,
+            bytes: 1000,
+            sha256: None,
+        };
+        Take {
+            schema: SCHEMA,
+            order: Name::new("o1").unwrap(),
+            ordered: serde_json::json!({"id": "o1", "kind": "take"}),
+            device: Name::new("pi1").unwrap(),
+            host: "raspberrypi".into(),
+            software: "0.1.0".into(),
+            camera: Some("imx708".into()),
+            caps: "video/x-h264, width=1280, height=720, framerate=30/1".into(),
+            grid: FrameGrid::new(30, 1).unwrap(),
+            first: 100,
+            count: 60,
+            segments: vec![segment(0, 100, 30), segment(1, 130, 30)],
+            holes: vec![
+                Hole { first: 105, count: 2, why: "the camera dropped this frame".into() },
+                Hole { first: 120, count: 1, why: "the encoder fell behind".into() },
+            ],
+            lead_in: 4,
+            fill: Fill::Hold,
+            started_ns: Timestamp::from_nanos(3_333_333_333),
+            finished_ns: Some(Timestamp::from_nanos(5_400_000_000)),
+            complete: true,
+        }
+    }
+
+    fn read(take: &Take) -> Result<Take, TakeError> {
+        Take::from_json(take.to_json().as_bytes())
+    }
+
+    #[test]
+    fn a_take_reads_back() {
+        assert_eq!(read(&take()).unwrap(), take());
+        let json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
+        assert_eq!(json["grid"], serde_json::json!([30, 1]));
+        assert_eq!(json["fill"], "hold");
+        assert!(json["segments"][0].get("sha256").is_none());
+    }
+
+    #[test]
+    fn what_is_added_later_is_passed_over_and_a_later_schema_is_not() {
+        let mut json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
+        json["of_a_later_version"] = 1.into();
+        assert_eq!(Take::from_json(json.to_string().as_bytes()).unwrap(), take());
+        json["schema"] = 2.into();
+        json["first"] = "no longer a number".into();
+        assert!(matches!(Take::from_json(json.to_string().as_bytes()), Err(TakeError::Schema(2))));
+        assert!(matches!(Take::from_json(b"{\"schema\":1}"), Err(TakeError::Json(_))));
+        assert!(matches!(Take::from_json(b""), Err(TakeError::Json(_))));
+    }
+
+    #[test]
+    fn holes_and_segments_are_checked() {
+        type Change = fn(&mut Take);
+        let holes: [Change; 5] = [
+            |take| take.holes[0].first = 99,
+            |take| take.holes[0].count = 0,
+            |take| take.holes[0].count = u64::MAX,
+            |take| take.holes[1].first = 106,
+            |take| take.holes[1].count = 59,
+        ];
+        for change in holes {
+            let mut take = take();
+            change(&mut take);
+            assert!(matches!(read(&take), Err(TakeError::Hole { .. })), "{:?}", take.holes);
+        }
+        let segments: [Change; 4] = [
+            |take| take.segments[0].first = 99,
+            |take| take.segments[1].first = 129,
+            |take| take.segments[1].count = 31,
+            |take| take.segments[1].count = u64::MAX,
+        ];
+        for change in segments {
+            let mut take = take();
+            change(&mut take);
+            assert!(matches!(read(&take), Err(TakeError::Segment { .. })), "{:?}", take.segments);
+        }
+        let mut elsewhere = take();
+        elsewhere.segments[0].file = "../0000.mp4".into();
+        assert!(matches!(read(&elsewhere), Err(TakeError::Path(_))));
+    }
+
+    #[test]
+    fn stills_now_and_then_may_have_holes_far_apart() {
+        let mut stills = Take { segments: Vec::new(), count: 4, ..take() };
+        stills.holes[1].first = 100_000;
+        assert_eq!(read(&stills).unwrap(), stills);
+        stills.holes[1].count = 3;
+        assert!(read(&stills).is_err(), "more missing than named");
+    }
+
+    #[test]
+    fn a_hole_says_why() {
+        let take = take();
+        assert_eq!(take.missing(), 3);
+        assert_eq!(take.why_missing(104), None);
+        assert_eq!(take.why_missing(106), Some("the camera dropped this frame"));
+        assert_eq!(take.why_missing(107), None);
+        assert_eq!(take.why_missing(120), Some("the encoder fell behind"));
+    }
+}
