@@ -29,7 +29,7 @@ fn a_virtual_camera_streams_at_the_negotiated_pace() {
         rig.wait_until_ready(LockState::Free);
         let shot = rig.shoot(&["--count", "30"]);
         let frames = shot.frames("leader");
-        let numbers: Vec<_> = frames.iter().filter_map(|frame| frame.number).collect();
+        let numbers: Vec<_> = frames.iter().map(|frame| frame.first).collect();
         let first = numbers[0];
         assert_eq!(numbers, (first..first + 30).collect::<Vec<_>>());
         assert!(frames.iter().all(|frame| is_saved_or_dropped(&frame.fate)), "{shot:?}");

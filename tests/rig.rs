@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 use swsync_core::control::Status;
 use swsync_core::frame::{LockState, SyncQuality};
-use swsync_core::order::{Fate, FrameAnswer};
+use swsync_core::order::{Fate, FrameRun};
 use tempfile::TempDir;
 
 use crate::process::{Ended, Process, built, command, free_endpoint, free_port, poll, source};
@@ -252,9 +252,9 @@ fn is_synced(quality: SyncQuality) -> bool {
 /// What a frame's fate may be in a rig without fault.
 pub fn is_saved_or_dropped(fate: &Fate) -> bool {
     match fate {
-        Fate::Saved { .. } => true,
+        Fate::Saved { .. } | Fate::Recorded(_) => true,
         Fate::Missed { why } => why == DROPPED,
-        Fate::Failed { .. } => false,
+        Fate::Failed { .. } | Fate::Partly { .. } => false,
     }
 }
 
@@ -263,7 +263,7 @@ pub struct Shot {
     pub code: Option<i32>,
     pub order: String,
     /// Devices that answered, and their frames.
-    pub answers: Vec<(String, Vec<FrameAnswer>)>,
+    pub answers: Vec<(String, Vec<FrameRun>)>,
 }
 
 /// A line for each frame would be too much to read.
@@ -273,11 +273,12 @@ impl fmt::Debug for Shot {
         for (device, frames) in &self.answers {
             write!(f, "; {device}:")?;
             for frame in frames {
-                let number = frame.number.unwrap_or_default();
+                let number = frame.first;
                 match &frame.fate {
                     Fate::Saved { info, .. } => write!(f, " {number} {:?}", info.phase_error_ns)?,
                     Fate::Missed { why } => write!(f, " {number} MISSED {why}")?,
                     Fate::Failed { why } => write!(f, " {number} FAILED {why}")?,
+                    Fate::Recorded(_) | Fate::Partly { .. } => write!(f, " {frame:?}")?,
                 }
             }
         }
@@ -307,7 +308,7 @@ impl Shot {
         frames.any(|frame| matches!(&frame.fate, Fate::Missed { .. }) && is_saved_or_dropped(&frame.fate))
     }
 
-    pub fn frames(&self, device: &str) -> &[FrameAnswer] {
+    pub fn frames(&self, device: &str) -> &[FrameRun] {
         let answer = self.answers.iter().find(|(name, _)| name == device);
         &answer.unwrap_or_else(|| panic!("no answer of {device} in {self:#?}")).1
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::manifest::FrameRecord;
-use swsync_core::order::{Fate, FrameAnswer};
+use swsync_core::order::{Fate, FrameRun};
 use swsync_core::time::Span;
 
 use crate::panel;
@@ -59,7 +59,7 @@ fn a_client_killed_during_an_order_is_named_and_the_others_save() {
     let shoot = rig.swsync(&["shoot", "--in", "3s", "--count", "15"]);
     poll("the order is with all", || {
         let statuses = rig.statuses();
-        (statuses.len() == 3 && statuses.iter().all(|status| status.open_orders == 1)).then_some(())
+        (statuses.len() == 3 && statuses.iter().all(|status| status.open.len() == 1)).then_some(())
     });
     let victim = rig.take_last();
     victim.signal(Signal::KILL);
@@ -131,10 +131,10 @@ fn assert_shoots_one_instant(rig: &Rig<'_>, args: &[&str]) {
 }
 
 /// Files of the frames that were saved, and what is known of them.
-pub fn saved(frames: &[FrameAnswer]) -> Vec<(PathBuf, FrameInfo)> {
+pub fn saved(frames: &[FrameRun]) -> Vec<(PathBuf, FrameInfo)> {
     let saved = frames.iter().filter_map(|frame| match &frame.fate {
         Fate::Saved { file, info, .. } => Some((PathBuf::from(file), *info)),
-        Fate::Missed { .. } | Fate::Failed { .. } => None,
+        _ => None,
     });
     saved.collect()
 }

@@ -5,8 +5,8 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fate, FrameAnswer};
-use swsync_core::time::Span;
+use swsync_core::order::{Answer, Fate, FrameRun, Progress};
+use swsync_core::time::{Span, Timestamp};
 
 pub fn name(name: &str) -> Name {
     Name::new(name).unwrap()
@@ -44,25 +44,48 @@ pub fn status(device: &str) -> Status {
             round_trip_ns: Some(Span::from_millis(2)),
             source: None,
         }),
-        frames: Some(FrameStatus { newest, ring_frames: 60, ring_bytes: 6_000_000, oldest: 54_000_000_001 }),
-        open_orders: 1,
+        frames: Some(FrameStatus {
+            newest,
+            rate: swsync_core::grid::FrameGrid::new(30, 1).unwrap(),
+            bytes_per_second: 3_000_000,
+            ring_frames: 60,
+            ring_bytes: 6_000_000,
+            oldest: 54_000_000_001,
+        }),
+        storage: None,
+        open: vec![progress("o1")],
         saved: 17,
         missed: 2,
+        problems: Vec::new(),
+    }
+}
+
+/// An open order.
+pub fn progress(order: &str) -> Progress {
+    Progress {
+        order: name(order),
+        at_ns: Timestamp::from_nanos(1_800_000_001_000_000_000),
+        stop_ns: None,
+        named: None,
+        saved: 40,
+        lost: 0,
+        bytes: 4_000_000,
+        why: None,
     }
 }
 
 /// The frame `number`, saved.
-pub fn saved(number: FrameNumber) -> FrameAnswer {
+pub fn saved(number: FrameNumber) -> FrameRun {
     let fate = Fate::Saved { file: format!("o1/a/{number}.jpg"), bytes: 100_000, info: frame(number) };
-    FrameAnswer { number: Some(number), fate }
+    FrameRun::one(number, fate)
 }
 
 /// The frame `number`, missed.
-pub fn missed(number: FrameNumber, why: &str) -> FrameAnswer {
-    FrameAnswer { number: Some(number), fate: Fate::Missed { why: why.into() } }
+pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
+    FrameRun::one(number, Fate::Missed { why: why.into() })
 }
 
 /// An answer of device `a`.
-pub fn answer(frames: Vec<FrameAnswer>) -> Answer {
-    Answer { order: name("o1"), device: name("a"), frames }
+pub fn answer(frames: Vec<FrameRun>) -> Answer {
+    Answer { order: name("o1"), device: name("a"), frames, unnumbered: None }
 }

@@ -7,14 +7,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{FrameInfo, LockState, SyncQuality};
-use crate::grid::FrameNumber;
+use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
+use crate::order::Progress;
 use crate::time::{Rig, Span, Timestamp};
 
 /// Version of the messages in this module. A receiver refuses others by name.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
-/// Longest message that is looked at, in bytes: the answer to the longest order has half of it.
+/// Longest message that is looked at, in bytes: the longest answer has a quarter of it.
 pub const MAX_MESSAGE: usize = 8 << 20;
 
 /// Why bytes from the network are not a message.
@@ -110,12 +111,27 @@ pub struct TimeSource {
 pub struct FrameStatus {
     /// The newest frame.
     pub newest: FrameInfo,
+    /// Frames per second as (numerator, denominator): the grid that its frames are numbered on.
+    pub rate: FrameGrid,
+    /// Bytes of frames a second.
+    pub bytes_per_second: u64,
     /// Frames in the ring.
     pub ring_frames: usize,
     /// Bytes in the ring.
     pub ring_bytes: usize,
     /// Number of the oldest frame in the ring.
     pub oldest: FrameNumber,
+}
+
+/// What a device says of the place that its files go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageStatus {
+    /// Bytes that are free there.
+    pub free_bytes: u64,
+    /// Bytes that wait to be written.
+    pub queued_bytes: usize,
+    /// Most bytes that may wait: when they do, frames wait in the ring, and are lost once they fall out of it.
+    pub queue_limit_bytes: usize,
 }
 
 /// A device's answer to "how are you".
@@ -129,12 +145,18 @@ pub struct Status {
     pub clock: Option<ClockStatus>,
     /// Its frames, once there is one.
     pub frames: Option<FrameStatus>,
+    /// Where its files go, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
     /// Orders not yet answered.
-    pub open_orders: usize,
+    pub open: Vec<Progress>,
     /// Frames saved since it started.
     pub saved: u64,
     /// Frames missed or failed since it started.
     pub missed: u64,
+    /// What is wrong with it that nothing else here says, for a person: a folder that cannot be written, say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 impl Status {
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn another_version_is_refused_by_name() {
         let newer = encode(&service());
-        let newer = String::from_utf8(newer).unwrap().replace("\"v\":1", "\"v\":7");
+        let newer = String::from_utf8(newer).unwrap().replace("\"v\":2", "\"v\":7");
         let error = decode::<TimeService>(newer.as_bytes()).unwrap_err();
         assert!(matches!(error, MessageError::Version { got: 7 }), "{error}");
     }

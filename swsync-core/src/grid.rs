@@ -101,6 +101,21 @@ impl FrameGrid {
         u64::try_from(number).unwrap_or(0)
     }
 
+    /// The first instant whose nearest frame is `number` or a later one; saturates.
+    #[must_use]
+    pub fn earliest(self, number: FrameNumber) -> Timestamp<Rig> {
+        // Just after (number - 1/2) * period, in exact integers.
+        let doubled = (2 * i128::from(number) - 1) * i128::from(self.denominator) * NANOS;
+        let nanos = doubled.div_euclid(2 * i128::from(self.numerator)) + 1;
+        Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
+    /// Whether `span` is as long as a period at least.
+    #[must_use]
+    pub fn is_period_within(self, span: Span) -> bool {
+        i128::from(span.as_nanos()) * i128::from(self.numerator) >= i128::from(self.denominator) * NANOS
+    }
+
     /// A frame's time minus its grid instant, in (-period/2, period/2].
     #[must_use]
     pub fn phase_error(self, at: Timestamp<Rig>) -> Span {
@@ -159,6 +174,17 @@ mod tests {
             prop_assume!(grid.instant(k) != Timestamp::MAX);
             prop_assert_eq!(grid.nearest(grid.instant(k)), k);
             prop_assert!(grid.phase_error(grid.instant(k)) == Span::ZERO);
+        }
+
+        #[test]
+        fn the_earliest_instant_of_a_frame_is_the_first_that_is_nearest(
+            num in 1_u32..100_000, den in 1_u32..1001, k in 1_u64..1_000_000_000
+        ) {
+            let grid = FrameGrid::new(num, den).unwrap();
+            prop_assume!(grid.instant(k + 1) != Timestamp::MAX);
+            let earliest = grid.earliest(k);
+            prop_assert!(grid.nearest(earliest) >= k);
+            prop_assert!(grid.nearest(earliest - Span::from_nanos(1)) < k);
         }
 
         #[test]

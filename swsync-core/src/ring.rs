@@ -85,6 +85,16 @@ impl<T> Ring<T> {
         self.bytes
     }
 
+    /// Bytes of payload a second, as the frames held have it; 0 where there are too few to tell.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> u64 {
+        let (Some(oldest), Some(newest)) = (self.entries.front(), self.entries.back()) else { return 0 };
+        let nanos = i128::from((newest.time - oldest.time).as_nanos());
+        // The newest frame's own time is not over yet.
+        let bytes = i128::try_from(self.bytes - newest.bytes).unwrap_or(i128::MAX);
+        if nanos > 0 { u64::try_from(bytes.saturating_mul(1_000_000_000) / nanos).unwrap_or(0) } else { 0 }
+    }
+
     /// Drops all frames.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -113,6 +123,7 @@ mod tests {
         }
         assert_eq!(ring.range(), Some((7, 9)));
         assert_eq!(ring.bytes(), 300);
+        assert_eq!(ring.bytes_per_second(), 10_000); // 100 bytes every 10 ms
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn a_malformed_order_is_refused_and_harms_nothing() {
     let device = lab.device("a");
     let stranger = lab.stranger();
     let mut good = encode(&order("ok"));
-    let newer = String::from_utf8(good.clone()).unwrap().replace("\"v\":1", "\"v\":9");
+    let newer = String::from_utf8(good.clone()).unwrap().replace("\"v\":2", "\"v\":9");
     good.truncate(good.len() - 1);
     let attempts: [(Option<Vec<u8>>, &str); 6] = [
         (None, "no order"),

@@ -432,9 +432,9 @@ impl SwsyncSink {
         };
         let id = shoot::new_id();
         let placed =
-            Order::new(id.clone(), now + delay, count).map_err(|error| error.to_string()).and_then(|order| {
-                shoot::place(&self.obj(), session, order, now).map_err(|error| error.to_string())
-            });
+            Order::burst(id.clone(), now + delay, count).map_err(|error| error.to_string()).and_then(
+                |order| shoot::place(&self.obj(), session, order, now).map_err(|error| error.to_string()),
+            );
         match placed {
             Ok(()) => Some(id.to_string()),
             Err(error) => {

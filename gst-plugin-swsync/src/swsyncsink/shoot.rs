@@ -17,6 +17,9 @@ use super::SwsyncSink;
 /// How long after the last frame's instant a device may take to write its files and answer.
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
+/// The slowest frames that are waited for.
+const SLOWEST_PERIOD: Span = Span::from_millis(100);
+
 /// An order's id that sorts by time and that no other device chooses.
 pub fn new_id() -> OrderId {
     let now = glib::DateTime::now_utc().and_then(|now| now.format("%Y%m%d-%H%M%S"));
@@ -35,8 +38,8 @@ pub fn place(
     now: Timestamp<Rig>,
 ) -> std::io::Result<()> {
     let element = sink.downgrade();
-    let until = (order.at() - now).max(Span::ZERO) + Span::from_secs(i64::from(order.count()) / 10);
-    let timeout = until.to_duration() + WRITE_TIME;
+    let settled = order.settled_at(SLOWEST_PERIOD).unwrap_or(order.at());
+    let timeout = (settled - now).to_duration() + WRITE_TIME;
     std::thread::Builder::new().name("swsync-shoot".into()).spawn(move || {
         let post = |structure: gst::Structure| {
             if let Some(sink) = element.upgrade() {
@@ -82,13 +85,21 @@ fn done_message(order: &Order, result: &Result<Vec<DeviceOutcome>, ControlError>
     }
 }
 
-/// The files that an answer names, and for each frame without one the reason.
+/// The files that an answer names (of those that belong together the first and the last), and for frames without
+/// one the reason.
 pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
     let (mut files, mut problems) = (Vec::new(), Vec::new());
+    problems.extend(answer.unnumbered.clone());
     for frame in &answer.frames {
         match &frame.fate {
             Fate::Saved { file, .. } => files.push(file.clone()),
-            Fate::Missed { why } | Fate::Failed { why } => problems.push(why.clone()),
+            Fate::Recorded(recorded) => {
+                files.push(recorded.file.clone());
+                files.extend(recorded.last_file.clone());
+            }
+            Fate::Missed { .. } | Fate::Failed { .. } | Fate::Partly { .. } => {
+                problems.extend(frame.why().map(str::to_owned));
+            }
         }
     }
     (files, problems)

@@ -239,13 +239,17 @@ impl DeviceHandler for Station {
             clock: inner.clock.as_ref().map(status_of),
             frames: inner.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
                 newest,
+                rate: inner.desk.grid().expect("frames are numbered by it"),
+                bytes_per_second: ring.bytes_per_second(),
                 ring_frames: ring.len(),
                 ring_bytes: ring.bytes(),
                 oldest,
             }),
-            open_orders: inner.desk.open_orders(),
+            storage: None,
+            open: Vec::new(),
             saved,
             missed,
+            problems: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use image::RgbImage;
 use swsync_core::frame::FrameInfo;
-use swsync_core::order::{Answer, Fate, FrameAnswer};
+use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::Span;
 use swsync_sim::decode::{Picture, Reading, decode, difference};
 use swsync_sim::panel::PanelLayout;
@@ -49,7 +49,7 @@ impl Shot {
 /// The saved frame of an answer to a still.
 fn saved(answer: &Answer) -> anyhow::Result<(PathBuf, FrameInfo)> {
     match &answer.frames[..] {
-        [FrameAnswer { fate: Fate::Saved { file, info, .. }, .. }] => Ok((PathBuf::from(file), *info)),
+        [FrameRun { fate: Fate::Saved { file, info, .. }, .. }] => Ok((PathBuf::from(file), *info)),
         _ => bail!("{} did not save one frame", answer.device),
     }
 }
@@ -111,7 +111,7 @@ impl Pace {
             .iter()
             .filter_map(|frame| match &frame.fate {
                 Fate::Saved { info, .. } => Some(info.rig_time_ns),
-                Fate::Missed { .. } | Fate::Failed { .. } => None,
+                _ => None,
             })
             .collect();
         let intervals: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();

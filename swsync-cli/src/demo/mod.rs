@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate};
+use swsync_core::order::{Answer, FrameRun};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
@@ -161,14 +161,11 @@ fn new_order(session: &Session, name: &str, delay: Span, count: u32) -> anyhow::
         RigClock::best(&session.statuses(Duration::from_secs(3))).context("no device knows rig time")?;
     let now = clock.at(Instant::now());
     let id = swsync_core::name::Name::new(format!("{name}-{:08x}", rand::random::<u32>()))?;
-    Ok(Order::new(id, now + delay, count)?)
+    Ok(Order::burst(id, now + delay, count)?)
 }
 
 fn why(answer: &Answer) -> String {
-    let reasons = answer.frames.iter().filter_map(|frame| match &frame.fate {
-        Fate::Saved { .. } => None,
-        Fate::Missed { why } | Fate::Failed { why } => Some(why.as_str()),
-    });
+    let reasons = answer.frames.iter().filter_map(FrameRun::why).chain(answer.unnumbered.as_deref());
     reasons.collect::<Vec<_>>().join("; ")
 }
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use swsync_core::name::DeviceId;
 use swsync_core::name::OrderId;
-use swsync_core::order::{GRACE, MAX_COUNT, Order};
+use swsync_core::order::{GRACE, Kind, MAX_BURST, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::StatusReport;
 
@@ -44,7 +44,7 @@ pub struct ShootArgs {
     when: When,
     /// Frames to save, one after another, from that instant on.
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BURST)))]
     count: u32,
     /// Name of the order, and so of its folder or files. [default: shot-DATE-TIME-RANDOM, in UTC]
     #[arg(long, value_name = "NAME")]
@@ -148,7 +148,7 @@ impl ShootArgs {
             Some(id) => id.clone(),
             None => default_id(at, rand::random())?,
         };
-        Ok(Order::new(id, at, self.count)?)
+        Ok(Order::burst(id, at, self.count)?)
     }
 }
 
@@ -163,9 +163,9 @@ fn describe(order: &Order, now: Timestamp<Rig>) -> String {
     let from_now = order.at() - now;
     let secs = from_now.abs().as_secs_f64();
     let when = if from_now.is_negative() { format!("{secs:.3} s ago") } else { format!("in {secs:.3} s") };
-    match order.count() {
-        1 => when,
-        count => format!("{count} frames, from {when}"),
+    match order.kind() {
+        Kind::Burst { count } if count > 1 => format!("{count} frames, from {when}"),
+        _ => when,
     }
 }
 
@@ -179,7 +179,7 @@ fn slowest(reports: &[StatusReport]) -> Span {
 
 /// Until the frames are there, or known not to come, and written.
 fn timeout(order: &Order, now: Timestamp<Rig>, period: Span) -> Duration {
-    let settled = order.settled_at(period) - now;
+    let settled = order.settled_at(period).unwrap_or(order.at()) - now;
     settled.max(GRACE).to_duration() + WRITING
 }
 
@@ -220,7 +220,11 @@ fn on_interrupt(order: &Order, progress: Arc<Mutex<Progress>>, devices: usize) -
 }
 
 fn interrupted(order: &Order, answered: usize, devices: usize) -> String {
-    let (id, at, count) = (order.id(), order.at().as_nanos(), order.count());
+    let (id, at) = (order.id(), order.at().as_nanos());
+    let count = match order.kind() {
+        Kind::Burst { count } => count,
+        Kind::Still { .. } | Kind::Take { .. } => 1,
+    };
     format!(
         "interrupted, but the order stands: {answered} of {devices} devices had answered, and the others \
          still save their frames. To ask again: swsync shoot --id {id} --at {at} --count {count}"
@@ -235,7 +239,7 @@ mod tests {
     const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
     fn order(at: Timestamp<Rig>, count: u32) -> Order {
-        Order::new(name("o1"), at, count).unwrap()
+        Order::burst(name("o1"), at, count).unwrap()
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! What became of a shot: a row per device, a verdict, or JSON.
 
 use serde_json::{Value, json};
-use swsync_core::frame::FrameInfo;
-use swsync_core::grid::FrameNumber;
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameAnswer};
+use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Summary};
 
@@ -42,50 +40,59 @@ pub fn row(outcome: &DeviceOutcome) -> [String; 7] {
 /// Frames of one answer by what became of them.
 #[derive(Default)]
 struct Tally<'a> {
+    /// The files, or the first and the last of those that belong together.
     files: Vec<&'a str>,
-    bytes: u64,
-    infos: Vec<&'a FrameInfo>,
-    missed: usize,
-    failed: usize,
+    named: u64,
+    saved: u64,
+    missed: u64,
+    failed: u64,
+    /// The phase error farthest from zero, and the largest clock uncertainty.
+    phase: Option<Span>,
+    clock: Option<Span>,
     /// Reasons, each once, with how many frames had it.
-    why: Vec<(&'a str, usize)>,
+    why: Vec<(&'a str, u64)>,
 }
 
 impl<'a> Tally<'a> {
-    fn of(frames: &'a [FrameAnswer]) -> Self {
-        let mut tally = Self::default();
-        for frame in frames {
-            let why = match &frame.fate {
-                Fate::Saved { file, bytes, info } => {
+    fn of(answer: &'a Answer) -> Self {
+        let mut tally = Self { named: answer.named(), saved: answer.saved(), ..Self::default() };
+        tally.why.extend(answer.unnumbered.as_deref().map(|why| (why, 1)));
+        for run in &answer.frames {
+            match &run.fate {
+                Fate::Saved { file, info, .. } => {
                     tally.files.push(file);
-                    tally.bytes = tally.bytes.saturating_add(*bytes);
-                    tally.infos.push(info);
-                    continue;
+                    tally.see(info.phase_error_ns, info.clock_uncertainty_ns);
                 }
-                Fate::Missed { why } => {
-                    tally.missed += 1;
-                    why
+                Fate::Recorded(recorded) => {
+                    tally.files.push(&recorded.file);
+                    tally.files.extend(recorded.last_file.as_deref());
+                    tally.see(recorded.phase_error_ns, recorded.clock_uncertainty_ns);
                 }
-                Fate::Failed { why } => {
-                    tally.failed += 1;
-                    why
-                }
-            };
-            match tally.why.iter_mut().find(|(known, _)| known == why) {
-                Some((_, count)) => *count += 1,
-                None => tally.why.push((why, 1)),
+                Fate::Missed { .. } => tally.missed += run.count,
+                Fate::Failed { .. } => tally.failed += run.count,
+                Fate::Partly { lost, .. } => tally.missed += lost,
+            }
+            let Some(why) = run.why() else { continue };
+            match tally.why.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, count)) => *count += run.count,
+                None => tally.why.push((why, run.count)),
             }
         }
         tally
     }
 
+    fn see(&mut self, phase: Span, clock: Option<Span>) {
+        self.phase = self.phase.into_iter().chain([phase]).max_by_key(|phase| phase.abs());
+        self.clock = self.clock.max(clock);
+    }
+
     fn result(&self) -> String {
-        match (self.files.len(), self.missed, self.failed) {
+        match (self.saved, self.missed, self.failed) {
             (0, 0, 0) => "no frames".into(),
             (_, 0, 0) => "saved".into(),
             (0, _, 0) => "missed".into(),
             (0, 0, _) => "failed".into(),
-            (saved, missed, failed) => format!("saved {saved}/{}", saved + missed + failed),
+            (saved, ..) => format!("saved {saved}/{}", self.named),
         }
     }
 
@@ -97,37 +104,33 @@ impl<'a> Tally<'a> {
             [file] => parts.push((*file).to_owned()),
             [first, .., last] => parts.push(format!("{first} .. {last}")),
         }
-        let total = self.missed + self.failed + self.files.len();
         for (why, count) in &self.why {
-            parts.push(if total == 1 { (*why).to_owned() } else { format!("{count} frames: {why}") });
+            let alone = self.named <= 1;
+            parts.push(if alone { (*why).to_owned() } else { format!("{count} frames: {why}") });
         }
         parts.join("; ")
     }
 }
 
 fn answered(device: String, answer: &Answer) -> [String; 7] {
-    let tally = Tally::of(&answer.frames);
-    let worst = |spans: &mut dyn Iterator<Item = Span>| spans.max_by_key(|span| span.abs());
-    let phase = worst(&mut tally.infos.iter().map(|info| info.phase_error_ns));
-    let clock = worst(&mut tally.infos.iter().filter_map(|info| info.clock_uncertainty_ns));
+    let tally = Tally::of(answer);
     [
         device,
         tally.result(),
         numbers(&answer.frames),
-        phase.map_or(NOTHING.to_owned(), micros),
-        clock.map_or(NOTHING.to_owned(), micros_unsigned),
-        if tally.files.is_empty() { NOTHING.to_owned() } else { size(tally.bytes) },
+        tally.phase.map_or(NOTHING.to_owned(), micros),
+        tally.clock.map_or(NOTHING.to_owned(), micros_unsigned),
+        if tally.files.is_empty() { NOTHING.to_owned() } else { size(answer.bytes()) },
         tally.files(),
     ]
 }
 
 /// The first and the last frame number.
-fn numbers(frames: &[FrameAnswer]) -> String {
-    let numbers: Vec<FrameNumber> = frames.iter().filter_map(|frame| frame.number).collect();
-    match &numbers[..] {
-        [] => NOTHING.into(),
-        [number] => number.to_string(),
-        [first, .., last] => format!("{first}-{last}"),
+fn numbers(frames: &[FrameRun]) -> String {
+    match (frames.first(), frames.last()) {
+        (Some(first), Some(last)) if first.first < last.last => format!("{}-{}", first.first, last.last),
+        (Some(first), _) => first.first.to_string(),
+        (None, _) => NOTHING.into(),
     }
 }
 
@@ -137,7 +140,7 @@ pub fn verdict(summary: &Summary) -> String {
     let devices = summary.outcomes.len();
     let all = if complete == devices { "all" } else { "NOT all" };
     let bytes = summary.outcomes.iter().map(|outcome| match outcome {
-        DeviceOutcome::Answered(answer) => Tally::of(&answer.frames).bytes,
+        DeviceOutcome::Answered(answer) => answer.bytes(),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => 0,
     });
     let bytes = bytes.fold(0, u64::saturating_add);
@@ -148,7 +151,12 @@ pub fn verdict(summary: &Summary) -> String {
 pub fn json(order: &Order, summary: &Summary) -> Value {
     let device = |outcome: &DeviceOutcome| match outcome {
         DeviceOutcome::Answered(answer) => {
-            json!({ "device": answer.device, "outcome": "answered", "frames": answer.frames })
+            json!({
+                "device": answer.device,
+                "outcome": "answered",
+                "frames": answer.frames,
+                "unnumbered": answer.unnumbered,
+            })
         }
         DeviceOutcome::NoAnswer { device, why } => {
             json!({ "device": device, "outcome": "no-answer", "why": why })
@@ -160,7 +168,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
     json!({
         "order": order.id(),
         "at_ns": order.at(),
-        "count": order.count(),
+        "ordered": order,
         "complete": summary.is_complete(),
         "devices": summary.outcomes.iter().map(device).collect::<Vec<_>>(),
     })
@@ -173,7 +181,7 @@ mod tests {
     use super::*;
     use crate::testing::{answer, missed, name, saved};
 
-    fn cells(frames: Vec<FrameAnswer>) -> [String; 7] {
+    fn cells(frames: Vec<FrameRun>) -> [String; 7] {
         row(&DeviceOutcome::Answered(answer(frames)))
     }
 
@@ -204,8 +212,9 @@ mod tests {
         let outcome = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         assert_eq!(row(&outcome), ["b", "no answer", "-", "-", "-", "-", "left"]);
         assert_eq!(cells(Vec::new())[1], "no frames");
-        let unknown = FrameAnswer { number: None, fate: Fate::Missed { why: "no frame yet".into() } };
-        assert_eq!(cells(vec![unknown])[2], "-");
+        let unknown = Answer { unnumbered: Some("no frame yet".into()), ..answer(Vec::new()) };
+        let [_, _, numbers, .., files] = row(&DeviceOutcome::Answered(unknown));
+        assert_eq!((numbers.as_str(), files.as_str()), ("-", "no frame yet"));
     }
 
     #[test]
@@ -220,7 +229,7 @@ mod tests {
 
     #[test]
     fn json_has_all_there_is() {
-        let order = Order::new(name("o1"), Timestamp::from_nanos(5), 1).unwrap();
+        let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
         let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad] };
         let json = json(&order, &summary);

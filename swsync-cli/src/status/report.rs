@@ -102,7 +102,7 @@ fn row(device: &DeviceId, status: Option<&Status>) -> [String; 11] {
         cells[6] = micros(frames.newest.phase_error_ns);
         cells[7] = ring(frames);
     }
-    cells[8] = status.open_orders.to_string();
+    cells[8] = status.open.len().to_string();
     cells[9] = status.saved.to_string();
     cells[10] = status.missed.to_string();
     cells

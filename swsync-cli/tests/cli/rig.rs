@@ -12,7 +12,7 @@ use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameAnswer};
+use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 
@@ -59,8 +59,8 @@ fn grid() -> FrameGrid {
 }
 
 impl Handler {
-    fn fate(&self, index: u64, number: u64, order: &Order) -> Fate {
-        if self.does == Does::Miss && (index > 0 || order.count() == 1) {
+    fn fate(&self, index: u64, number: u64, order: &Order, count: u64) -> Fate {
+        if self.does == Does::Miss && (index > 0 || count == 1) {
             return Fate::Missed { why: "the camera dropped this frame".into() };
         }
         Fate::Saved {
@@ -78,14 +78,13 @@ impl DeviceHandler for Handler {
             self.held.lock().unwrap().push(reply);
             return;
         }
-        let first = grid().nearest(order.at());
-        let frames = (0..u64::from(order.count()))
-            .map(|index| FrameAnswer {
-                number: Some(first + index),
-                fate: self.fate(index, first + index, &order),
-            })
+        let named = order.named(grid());
+        let count = named.count().expect("this device knows no orders without an end");
+        let frames = named.iter().expect("it has an end").zip(0..);
+        let frames = frames
+            .map(|(number, index)| FrameRun::one(number, self.fate(index, number, &order, count)))
             .collect();
-        reply.send(&Answer { order: order.id().clone(), device: self.id.clone(), frames });
+        reply.send(&Answer { order: order.id().clone(), device: self.id.clone(), frames, unnumbered: None });
     }
 
     fn status(&self) -> Status {
@@ -104,13 +103,17 @@ impl DeviceHandler for Handler {
             }),
             frames: Some(FrameStatus {
                 newest: frame(number),
+                rate: grid(),
+                bytes_per_second: 3_000_000,
                 ring_frames: 61,
                 ring_bytes: 6_000_000,
                 oldest: number - 60,
             }),
-            open_orders: self.held.lock().unwrap().len(),
+            storage: None,
+            open: Vec::new(),
             saved: 5,
             missed: 0,
+            problems: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
 use swsync_core::frame::SyncQuality;
+use swsync_core::order::Kind;
 use swsync_core::time::{Span, Timestamp};
 
 #[test]
@@ -43,7 +44,7 @@ fn the_instant_is_of_rig_time() {
     near(orders[0].at(), now + Span::from_millis(500));
     near(orders[1].at(), now - Span::from_secs(2));
     assert_eq!(orders[2].at(), Timestamp::from_nanos(5_000_000_000));
-    assert_eq!((orders[2].id().as_str(), orders[2].count()), ("again", 3));
+    assert_eq!((orders[2].id().as_str(), orders[2].kind()), ("again", Kind::Burst { count: 3 }));
     assert_ne!(orders[0].id(), orders[1].id());
 }
 

@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::FrameInfo;
+use crate::frame::{FrameInfo, LockState};
 use crate::grid::FrameNumber;
 use crate::name::{DeviceId, OrderId};
+use crate::time::{Rig, Span, Timestamp};
 
-/// What became of one frame of an order on one device.
+/// What became of frames of an order on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "frames are saved, but for a few")]
 pub enum Fate {
-    /// It is on disk, whole.
+    /// One frame, which is on disk, whole.
     Saved {
         /// Path of the file on the device.
         file: String,
@@ -20,44 +20,214 @@ pub enum Fate {
         /// What is known of the frame.
         info: FrameInfo,
     },
-    /// It cannot be had: never captured, or no longer held.
+    /// Frames that are on disk, whole, in one file or several.
+    Recorded(Recorded),
+    /// They cannot be had: never captured, or no longer held.
     Missed {
         /// Why, for a person.
         why: String,
     },
-    /// It was there but could not be written.
+    /// They were there but could not be written.
     Failed {
         /// Why, for a person.
         why: String,
     },
+    /// Some are on disk and some are not: what is left of an account with more runs than an answer can hold. The
+    /// manifest has the details.
+    Partly {
+        /// Frames on disk.
+        saved: u64,
+        /// Frames missed or failed.
+        lost: u64,
+        /// Size of what is on disk.
+        bytes: u64,
+    },
 }
 
-/// One frame of an order, answered.
+/// Frames on disk, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FrameAnswer {
-    /// The frame that the order named; `None` where the device has not seen a frame yet and knows no
-    /// grid.
-    pub number: Option<FrameNumber>,
-    /// What became of it.
-    #[serde(flatten)]
+pub struct Recorded {
+    /// Path of the first file on the device.
+    pub file: String,
+    /// Path of the last one, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_file: Option<String>,
+    /// Size of the frames in them.
+    pub bytes: u64,
+    /// The phase error farthest from zero.
+    pub phase_error_ns: Span,
+    /// The largest clock uncertainty, where it is known.
+    pub clock_uncertainty_ns: Option<Span>,
+    /// Frames that were not locked to the grid.
+    pub unlocked: u64,
+}
+
+impl Recorded {
+    /// One frame in `file`.
+    #[must_use]
+    pub fn frame(file: String, bytes: u64, info: &FrameInfo) -> Self {
+        Self {
+            file,
+            last_file: None,
+            bytes,
+            phase_error_ns: info.phase_error_ns,
+            clock_uncertainty_ns: info.clock_uncertainty_ns,
+            unlocked: u64::from(info.lock != LockState::Locked),
+        }
+    }
+
+    /// Adds what comes after it.
+    pub fn append(&mut self, next: Self) {
+        let last = next.last_file.unwrap_or(next.file);
+        self.last_file = (last != self.file).then_some(last);
+        self.bytes = self.bytes.saturating_add(next.bytes);
+        if next.phase_error_ns.abs() > self.phase_error_ns.abs() {
+            self.phase_error_ns = next.phase_error_ns;
+        }
+        self.clock_uncertainty_ns = self.clock_uncertainty_ns.max(next.clock_uncertainty_ns);
+        self.unlocked += next.unlocked;
+    }
+}
+
+/// Frames of an order with one fate: `count` of those that it named, from number `first` to `last`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RawRun", into = "RawRun")]
+pub struct FrameRun {
+    /// The first.
+    pub first: FrameNumber,
+    /// The last.
+    pub last: FrameNumber,
+    /// How many: fewer than lie between where an order names one frame of many.
+    pub count: u64,
+    /// What became of them.
     pub fate: Fate,
 }
 
-/// A device's answer to an order: every frame that it named, accounted for.
+/// A run on the wire: one frame has a number and no more.
+#[derive(Serialize, Deserialize)]
+struct RawRun {
+    number: FrameNumber,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<FrameNumber>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(flatten)]
+    fate: Fate,
+}
+
+impl From<RawRun> for FrameRun {
+    fn from(raw: RawRun) -> Self {
+        let RawRun { number, last, count, fate } = raw;
+        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), fate }
+    }
+}
+impl From<FrameRun> for RawRun {
+    fn from(run: FrameRun) -> Self {
+        let one = run.count == 1;
+        Self {
+            number: run.first,
+            last: (!one).then_some(run.last),
+            count: (!one).then_some(run.count),
+            fate: run.fate,
+        }
+    }
+}
+
+impl FrameRun {
+    /// The one frame `number`.
+    #[must_use]
+    pub const fn one(number: FrameNumber, fate: Fate) -> Self {
+        Self { first: number, last: number, count: 1, fate }
+    }
+
+    /// Frames of it on disk.
+    #[must_use]
+    pub const fn saved(&self) -> u64 {
+        match self.fate {
+            Fate::Saved { .. } | Fate::Recorded(_) => self.count,
+            Fate::Partly { saved, .. } => saved,
+            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        }
+    }
+
+    /// Bytes of it on disk.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        match &self.fate {
+            Fate::Saved { bytes, .. } | Fate::Partly { bytes, .. } => *bytes,
+            Fate::Recorded(recorded) => recorded.bytes,
+            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        }
+    }
+
+    /// Why frames of it are not on disk.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match &self.fate {
+            Fate::Missed { why } | Fate::Failed { why } => Some(why),
+            Fate::Partly { .. } => Some("with more gaps than an answer can hold; the manifest has them all"),
+            Fate::Saved { .. } | Fate::Recorded(_) => None,
+        }
+    }
+}
+
+/// A device's answer to an order: every frame that it named, accounted for exactly once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The order.
     pub order: OrderId,
     /// Who answers.
     pub device: DeviceId,
-    /// Its frames, in order.
-    pub frames: Vec<FrameAnswer>,
+    /// Its frames, by number.
+    pub frames: Vec<FrameRun>,
+    /// Why no frame could be numbered, where none could: the device does not know its grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnumbered: Option<String>,
 }
 
 impl Answer {
     /// Whether every frame was saved.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        !self.frames.is_empty() && self.frames.iter().all(|frame| matches!(frame.fate, Fate::Saved { .. }))
+        self.unnumbered.is_none() && self.saved() == self.named()
     }
+
+    /// Frames that the order named.
+    #[must_use]
+    pub fn named(&self) -> u64 {
+        self.frames.iter().map(|run| run.count).sum()
+    }
+
+    /// Frames on disk.
+    #[must_use]
+    pub fn saved(&self) -> u64 {
+        self.frames.iter().map(FrameRun::saved).sum()
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames.iter().map(FrameRun::bytes).sum()
+    }
+}
+
+/// How far a device is with an open order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The order.
+    pub order: OrderId,
+    /// When it begins.
+    pub at_ns: Timestamp<Rig>,
+    /// When it stops, where that is said by an instant.
+    pub stop_ns: Option<Timestamp<Rig>>,
+    /// Frames that it names; `None`: it goes on until it is stopped.
+    pub named: Option<u64>,
+    /// Frames that are on disk or on their way there.
+    pub saved: u64,
+    /// Frames missed or failed.
+    pub lost: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Why the last frame was lost, if one was.
+    pub why: Option<String>,
 }

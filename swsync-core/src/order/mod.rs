@@ -1,37 +1,143 @@
-//! Orders, and the desk at which a device serves them: which frames to save, and what to answer.
+//! Orders: which frames to save, and what became of them.
+//!
+//! An [`Order`] names instants of rig time; [`Order::named`] turns them into frame numbers on a device's grid,
+//! alike on every device of that rate. A device serves orders at its [`Desk`] and answers with an [`Answer`] that
+//! accounts for every frame that was named.
 
 mod answer;
+mod command;
+mod desk;
+mod named;
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Fate, FrameAnswer};
+pub use answer::{Answer, Fate, FrameRun, Progress, Recorded};
+pub use command::{Acknowledgement, Command, Standing};
+pub use desk::{Action, Desk};
+pub use named::Named;
 
-use crate::grid::{FrameGrid, FrameNumber};
+use crate::grid::FrameGrid;
 use crate::name::{DeviceId, OrderId};
-use crate::ring::{Entry, Limits, Ring};
 use crate::time::{Rig, Span, Timestamp};
 
-/// Most frames that one order can name.
-pub const MAX_COUNT: u32 = 10_000;
+/// Most frames of a burst. Longer ones are takes.
+pub const MAX_BURST: u32 = 10_000;
 
-/// Answers kept for orders that arrive again.
-const REMEMBERED: usize = 256;
+/// Most stills of one order that says how many: one a second for eleven days.
+pub const MAX_STILLS: u32 = 1_000_000;
 
-/// Frames may come out of an encoder in another order than they went in, by at most so many.
-const MAX_REORDER: u64 = 4;
+/// Up to so many frames are accounted for one by one, with what is known of each. Longer orders by runs of
+/// frames: an answer stays below 1 MB, and the manifest has the details.
+pub const MAX_DETAILED: u64 = 1_000;
+
+/// Shortest segment of a take. Shorter ones leave an encoder no room between its key frames.
+pub const MIN_SEGMENT: Span = Span::from_secs(1);
+
+/// Least time between the stills of one order.
+pub const MIN_EVERY: Span = Span::from_millis(1);
 
 /// How long after its instant a frame may still arrive: exposure, encoding, a busy machine.
 pub const GRACE: Span = Span::from_secs(2);
 
-/// Save `count` frames, the first being the one whose grid instant is nearest to `at`.
+/// What to save: a still or several, a burst, a take.
+///
+/// All instants are rig time and may be ahead or past. Each device saves the frames whose numbers
+/// [`Order::named`] yields on its own grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawOrder", into = "RawOrder")]
 pub struct Order {
     id: OrderId,
     at: Timestamp<Rig>,
-    count: u32,
+    stop: Option<Timestamp<Rig>>,
+    kind: Kind,
+    targets: Targets,
+}
+
+/// Of what kind an order is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Kind {
+    /// Single frames.
+    Still {
+        /// From one to the next, in nanoseconds; `None`: there is only one.
+        #[serde(rename = "every_ns", default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// How many, where that is said; else until the order is stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u32>,
+    },
+    /// So many frames, one after another.
+    Burst {
+        /// How many.
+        count: u32,
+    },
+    /// Every frame until the order's stop.
+    Take {
+        /// Length of each file in nanoseconds of rig time, counted from the start; `None`: one file.
+        #[serde(rename = "segment_ns", default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Span>,
+        /// What stands in for frames that are missing.
+        #[serde(default)]
+        fill: Fill,
+    },
+}
+
+/// What stands in a take's files for a frame that is missing, so that all devices' files have as many frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fill {
+    /// The frame before it, once more.
+    #[default]
+    Hold,
+    /// A black frame.
+    Black,
+    /// Nothing: the files have a gap, and say so.
+    None,
+}
+
+impl Fill {
+    /// The name that serde gives it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Black => "black",
+            Self::None => "none",
+        }
+    }
+}
+
+impl std::str::FromStr for Fill {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Hold, Self::Black, Self::None];
+        let found = all.into_iter().find(|fill| fill.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is not a fill: use hold, black or none"))
+    }
+}
+
+/// Whom an order is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Targets {
+    /// Every device of the rig, also those that join while the order is open.
+    #[default]
+    All,
+    /// These devices, be they there yet or not.
+    Devices(BTreeSet<DeviceId>),
+}
+
+impl Targets {
+    /// Whether `device` is meant.
+    #[must_use]
+    pub fn include(&self, device: &DeviceId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Devices(devices) => devices.contains(device),
+        }
+    }
 }
 
 /// An order as it stands on the wire.
@@ -39,7 +145,16 @@ pub struct Order {
 struct RawOrder {
     order: OrderId,
     at_ns: Timestamp<Rig>,
-    count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stop_ns: Option<Timestamp<Rig>>,
+    #[serde(flatten)]
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "is_all")]
+    targets: Targets,
+}
+
+fn is_all(targets: &Targets) -> bool {
+    *targets == Targets::All
 }
 
 /// Why an order cannot be meant.
@@ -47,26 +162,96 @@ struct RawOrder {
 #[non_exhaustive]
 pub enum OrderError {
     /// No frames, or more than anyone wants.
-    #[error("an order names 1 to {MAX_COUNT} frames, not {0}")]
-    Count(u32),
+    #[error("a burst has 1 to {MAX_BURST} frames, not {0}: for more, record a take")]
+    Burst(u32),
+    /// No frames, or more than anyone wants.
+    #[error(
+        "an order names 1 to {MAX_STILLS} stills, not {0}; without a count they go on until it is stopped"
+    )]
+    Stills(u32),
+    /// Several stills at one instant.
+    #[error("several stills need the time from one to the next")]
+    NoEvery,
+    /// Too close, or backwards.
+    #[error("stills are {MIN_EVERY:?} apart at least, not {0:?}")]
+    Every(Span),
     /// Before the Unix epoch.
     #[error("an order's instant is rig time after 1970, not {0:?}")]
     Instant(Timestamp<Rig>),
+    /// Nothing in between.
+    #[error("an order's stop comes after its start, not at {stop:?} where it starts at {at:?}")]
+    Stop {
+        /// The start.
+        at: Timestamp<Rig>,
+        /// The stop.
+        stop: Timestamp<Rig>,
+    },
+    /// Too short.
+    #[error("a take's segments are {MIN_SEGMENT:?} long at least, not {0:?}")]
+    Segment(Span),
+    /// For nobody.
+    #[error("an order is for one device at least")]
+    NoTargets,
 }
 
 impl Order {
-    /// An order for `count` frames from `at` on.
+    /// An order for what `kind` says, from `at` on, before `stop` if there is one, for all devices.
     ///
     /// # Errors
     /// [`OrderError`] where no device could serve it.
-    pub fn new(id: OrderId, at: Timestamp<Rig>, count: u32) -> Result<Self, OrderError> {
-        if !(1..=MAX_COUNT).contains(&count) {
-            return Err(OrderError::Count(count));
-        }
+    pub fn new(
+        id: OrderId,
+        at: Timestamp<Rig>,
+        stop: Option<Timestamp<Rig>>,
+        kind: Kind,
+    ) -> Result<Self, OrderError> {
         if at < Timestamp::ZERO {
             return Err(OrderError::Instant(at));
         }
-        Ok(Self { id, at, count })
+        if let Some(stop) = stop.filter(|stop| *stop <= at) {
+            return Err(OrderError::Stop { at, stop });
+        }
+        match kind {
+            Kind::Burst { count } if !(1..=MAX_BURST).contains(&count) => Err(OrderError::Burst(count)),
+            Kind::Still { count: Some(count), .. } if !(1..=MAX_STILLS).contains(&count) => {
+                Err(OrderError::Stills(count))
+            }
+            Kind::Still { every: Some(every), .. } if every < MIN_EVERY => Err(OrderError::Every(every)),
+            Kind::Still { every: None, count } if count != Some(1) => Err(OrderError::NoEvery),
+            Kind::Take { segment: Some(segment), .. } if segment < MIN_SEGMENT => {
+                Err(OrderError::Segment(segment))
+            }
+            Kind::Burst { .. } | Kind::Still { .. } | Kind::Take { .. } => {
+                Ok(Self { id, at, stop, kind, targets: Targets::All })
+            }
+        }
+    }
+
+    /// An order for the one frame whose grid instant is nearest to `at`.
+    ///
+    /// # Errors
+    /// [`OrderError::Instant`].
+    pub fn still(id: OrderId, at: Timestamp<Rig>) -> Result<Self, OrderError> {
+        Self::new(id, at, None, Kind::Still { every: None, count: Some(1) })
+    }
+
+    /// An order for `count` frames, the first being the one nearest to `at`.
+    ///
+    /// # Errors
+    /// [`OrderError::Burst`] or [`OrderError::Instant`].
+    pub fn burst(id: OrderId, at: Timestamp<Rig>, count: u32) -> Result<Self, OrderError> {
+        Self::new(id, at, None, Kind::Burst { count })
+    }
+
+    /// This order for `targets` only.
+    ///
+    /// # Errors
+    /// [`OrderError::NoTargets`].
+    pub fn with_targets(self, targets: Targets) -> Result<Self, OrderError> {
+        match &targets {
+            Targets::Devices(devices) if devices.is_empty() => Err(OrderError::NoTargets),
+            Targets::Devices(_) | Targets::All => Ok(Self { targets, ..self }),
+        }
     }
 
     /// Its id.
@@ -81,264 +266,75 @@ impl Order {
         self.at
     }
 
-    /// Frames that it names.
+    /// The instant before which its last frame is; `None`: its kind says, or it goes on until it is stopped.
     #[must_use]
-    pub const fn count(&self) -> u32 {
-        self.count
+    pub const fn stop(&self) -> Option<Timestamp<Rig>> {
+        self.stop
+    }
+
+    /// Of what kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub const fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Whether `other` asks for the same, be it that one of them was stopped since.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let of = |order: &Self| (order.at, order.kind);
+        self.id == other.id && of(self) == of(other) && self.targets == other.targets
+    }
+
+    /// Has it end at `stop`, unless it ends earlier anyway: of several stops the earliest counts, so that
+    /// devices agree in whatever order they hear of them.
+    pub fn stop_at(&mut self, stop: Timestamp<Rig>) {
+        self.stop = Some(self.stop.map_or(stop, |before| before.min(stop)));
+    }
+
+    /// The instant after which it names nothing, on a grid of `period`; `None`: it goes on until it is stopped.
+    #[must_use]
+    pub fn ends_at(&self, period: Span) -> Option<Timestamp<Rig>> {
+        let by_kind = match self.kind {
+            Kind::Still { every, count } => {
+                count.map(|count| self.at + every.unwrap_or(Span::ZERO) * i64::from(count - 1) + period)
+            }
+            Kind::Burst { count } => Some(self.at + period * i64::from(count)),
+            Kind::Take { .. } => None,
+        };
+        [by_kind, self.stop].into_iter().flatten().min()
     }
 
     /// The instant by which every frame that exists has arrived, on a grid of `period`.
     #[must_use]
-    pub fn settled_at(&self, period: Span) -> Timestamp<Rig> {
-        self.at + period * i64::from(self.count) + GRACE
+    pub fn settled_at(&self, period: Span) -> Option<Timestamp<Rig>> {
+        Some(self.ends_at(period)?.max(self.at) + GRACE)
+    }
+
+    /// The frames that it names on `grid`.
+    #[must_use]
+    pub fn named(&self, grid: FrameGrid) -> Named {
+        Named::of(self, grid)
     }
 }
 
 impl TryFrom<RawOrder> for Order {
     type Error = OrderError;
     fn try_from(raw: RawOrder) -> Result<Self, OrderError> {
-        Self::new(raw.order, raw.at_ns, raw.count)
+        // A stop can come before the start: the order was stopped before it began.
+        let mut order = Self::new(raw.order, raw.at_ns, None, raw.kind)?.with_targets(raw.targets)?;
+        order.stop = raw.stop_ns;
+        Ok(order)
     }
 }
 impl From<Order> for RawOrder {
     fn from(order: Order) -> Self {
-        Self { order: order.id, at_ns: order.at, count: order.count }
+        let Order { id, at, stop, kind, targets } = order;
+        Self { order: id, at_ns: at, stop_ns: stop, kind, targets }
     }
 }
-
-/// What the desk wants done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action<T> {
-    /// Write this frame, then call [`Desk::handle_written`].
-    Save {
-        /// The order that names it.
-        order: OrderId,
-        /// Its number.
-        number: FrameNumber,
-        /// The frame.
-        payload: T,
-    },
-    /// Tell whoever ordered.
-    Answer(Answer),
-}
-
-/// A frame of an open order.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "each frame of an order is accounted for in the end")]
-enum Slot {
-    /// Not captured yet.
-    Awaited,
-    /// With the writer.
-    Writing,
-    /// Accounted for.
-    Done(Fate),
-}
-
-/// An order whose frames are not all accounted for.
-#[derive(Debug)]
-struct OpenOrder {
-    order: Order,
-    /// Number of its first frame, and its frames; empty as long as the grid is unknown.
-    named: Option<(FrameNumber, Vec<Slot>)>,
-}
-
-impl OpenOrder {
-    fn answer(self, device: &DeviceId) -> Answer {
-        let frames = match self.named {
-            None => vec![FrameAnswer {
-                number: None,
-                fate: Fate::Missed { why: "the device has not seen a frame yet".into() },
-            }],
-            Some((first, slots)) => (first..)
-                .zip(slots)
-                .map(|(number, slot)| FrameAnswer {
-                    number: Some(number),
-                    fate: match slot {
-                        Slot::Done(fate) => fate,
-                        Slot::Awaited | Slot::Writing => {
-                            Fate::Failed { why: "the device was stopped first".into() }
-                        }
-                    },
-                })
-                .collect(),
-        };
-        Answer { order: self.order.id, device: device.clone(), frames }
-    }
-
-    fn is_done(&self) -> bool {
-        self.named.as_ref().is_some_and(|(_, slots)| slots.iter().all(|slot| matches!(slot, Slot::Done(_))))
-    }
-}
-
-/// Serves orders from a ring of recent frames and from frames yet to come.
-///
-/// Every order gets exactly one [`Action::Answer`] that accounts for every frame it named.
-#[derive(Debug)]
-pub struct Desk<T> {
-    device: DeviceId,
-    grid: Option<FrameGrid>,
-    ring: Ring<T>,
-    open: Vec<OpenOrder>,
-    answered: VecDeque<Answer>,
-    saved: u64,
-    missed: u64,
-}
-
-impl<T: Clone> Desk<T> {
-    /// A desk with an empty ring.
-    #[must_use]
-    pub const fn new(device: DeviceId, limits: Limits) -> Self {
-        Self {
-            device,
-            grid: None,
-            ring: Ring::new(limits),
-            open: Vec::new(),
-            answered: VecDeque::new(),
-            saved: 0,
-            missed: 0,
-        }
-    }
-
-    /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the
-    /// one before: numbers of two grids do not mix.
-    pub fn set_grid(&mut self, grid: FrameGrid) {
-        if self.grid.replace(grid).is_some_and(|before| before != grid) {
-            self.ring.clear();
-        }
-    }
-
-    /// An order has arrived.
-    pub fn handle_order(&mut self, order: Order) -> Vec<Action<T>> {
-        if let Some(answer) = self.answered.iter().find(|answer| answer.order == order.id) {
-            return vec![Action::Answer(answer.clone())];
-        }
-        if self.open.iter().any(|open| open.order.id == order.id) {
-            return Vec::new();
-        }
-        self.open.push(OpenOrder { order, named: None });
-        self.serve()
-    }
-
-    /// A frame has arrived.
-    pub fn handle_frame(&mut self, entry: Entry<T>) -> Vec<Action<T>> {
-        self.ring.push(entry);
-        self.serve()
-    }
-
-    /// The writer is done with a frame; `result` says what it wrote or why it could not.
-    pub fn handle_written(&mut self, order: &OrderId, number: FrameNumber, fate: Fate) -> Vec<Action<T>> {
-        for open in self.open.iter_mut().filter(|open| open.order.id == *order) {
-            if let Some((first, slots)) = &mut open.named
-                && let Some(slot) =
-                    number.checked_sub(*first).and_then(|index| slots.get_mut(usize::try_from(index).ok()?))
-            {
-                *slot = Slot::Done(fate.clone());
-            }
-        }
-        self.serve()
-    }
-
-    /// Gives up on frames whose time has long passed. Call now and then.
-    pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<Action<T>> {
-        let period = self.grid.map_or(Span::ZERO, FrameGrid::period);
-        let mut actions = Vec::new();
-        for index in (0..self.open.len()).rev() {
-            let open = &mut self.open[index];
-            if open.order.settled_at(period) > now {
-                continue;
-            }
-            match &mut open.named {
-                Some((_, slots)) => {
-                    for slot in slots.iter_mut().filter(|slot| matches!(slot, Slot::Awaited)) {
-                        *slot = Slot::Done(Fate::Missed { why: "no frame arrived for that instant".into() });
-                    }
-                }
-                None => {
-                    let open = self.open.remove(index);
-                    actions.push(self.close(open));
-                }
-            }
-        }
-        actions.extend(self.serve());
-        actions
-    }
-
-    /// The device stops: every open order is answered with what became of it so far.
-    pub fn handle_stop(&mut self) -> Vec<Action<T>> {
-        let open = std::mem::take(&mut self.open);
-        open.into_iter().map(|order| self.close(order)).collect()
-    }
-
-    /// Names frames, hands those that are there to the writer, and answers what is complete.
-    fn serve(&mut self) -> Vec<Action<T>> {
-        let mut actions = Vec::new();
-        for open in &mut self.open {
-            if open.named.is_none() && !self.ring.is_empty() {
-                open.named = self.grid.map(|grid| {
-                    let slots = (0..open.order.count).map(|_| Slot::Awaited).collect();
-                    (grid.nearest(open.order.at), slots)
-                });
-            }
-            let (Some((first, slots)), Some((oldest, newest))) = (&mut open.named, self.ring.range()) else {
-                continue;
-            };
-            for (number, slot) in (*first..).zip(slots) {
-                if !matches!(slot, Slot::Awaited) {
-                    continue;
-                }
-                if let Some(entry) = self.ring.get(number) {
-                    *slot = Slot::Writing;
-                    actions.push(Action::Save {
-                        order: open.order.id.clone(),
-                        number,
-                        payload: entry.payload.clone(),
-                    });
-                } else if number < oldest {
-                    let why = format!("older than the ring, which holds frames {oldest} to {newest}");
-                    *slot = Slot::Done(Fate::Missed { why });
-                } else if number + MAX_REORDER < newest {
-                    *slot = Slot::Done(Fate::Missed { why: "the camera dropped this frame".into() });
-                }
-            }
-        }
-        let done: Vec<_> = self.open.extract_if(.., |open| open.is_done()).collect();
-        actions.extend(done.into_iter().map(|open| self.close(open)));
-        actions
-    }
-
-    fn close(&mut self, open: OpenOrder) -> Action<T> {
-        let answer = open.answer(&self.device);
-        for frame in &answer.frames {
-            match frame.fate {
-                Fate::Saved { .. } => self.saved += 1,
-                Fate::Missed { .. } | Fate::Failed { .. } => self.missed += 1,
-            }
-        }
-        self.answered.push_back(answer.clone());
-        if self.answered.len() > REMEMBERED {
-            self.answered.pop_front();
-        }
-        Action::Answer(answer)
-    }
-
-    /// The ring.
-    #[must_use]
-    pub const fn ring(&self) -> &Ring<T> {
-        &self.ring
-    }
-
-    /// Orders not yet answered.
-    #[must_use]
-    pub const fn open_orders(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Frames saved, and frames missed or failed, in all orders answered so far.
-    #[must_use]
-    pub const fn totals(&self) -> (u64, u64) {
-        (self.saved, self.missed)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -304,7 +304,7 @@ fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &R
             return;
         }
     };
-    tracing::debug!(order = %order.id(), at = ?order.at(), count = order.count(), "an order");
+    tracing::debug!(order = %order.id(), at = ?order.at(), kind = ?order.kind(), "an order");
     let key = key.to_owned();
     handler.handle_order(
         order,
@@ -353,7 +353,7 @@ mod tests {
 
     fn answer() -> Answer {
         let name = |name| Name::new(name).unwrap();
-        Answer { order: name("o"), device: name("d"), frames: Vec::new() }
+        Answer { order: name("o"), device: name("d"), frames: Vec::new(), unnumbered: None }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! # use std::time::Duration;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let session = Session::visit(&RigConfig::default(), Duration::from_secs(3))?;
-//! let order = Order::new(Name::new("shot-1")?, Timestamp::from_nanos(1_800_000_000_000_000_000), 1)?;
+//! let order = Order::still(Name::new("shot-1")?, Timestamp::from_nanos(1_800_000_000_000_000_000))?;
 //! let summary = session.place(&order, Duration::from_secs(10), |outcome| println!("{outcome:?}"))?;
 //! assert!(summary.is_complete());
 //! # Ok(())

@@ -12,7 +12,7 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameAnswer};
+use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
@@ -22,7 +22,7 @@ pub fn name(name: &str) -> Name {
 }
 
 pub fn order(id: &str) -> Order {
-    Order::new(name(id), Timestamp::from_nanos(1_800_000_000_000_000_000), 1).unwrap()
+    Order::still(name(id), Timestamp::from_nanos(1_800_000_000_000_000_000)).unwrap()
 }
 
 /// A device's side of the control plane: remembers orders, answers at once or when told to.
@@ -51,13 +51,9 @@ impl Handler {
     }
 
     fn answer(&self, order: &Order) -> Answer {
-        let frames = (0..u64::from(order.count()))
-            .map(|number| FrameAnswer {
-                number: Some(number),
-                fate: Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(number) },
-            })
-            .collect();
-        Answer { order: order.id().clone(), device: self.id(), frames }
+        let fate = Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(0) };
+        let frames = vec![FrameRun::one(0, fate)];
+        Answer { order: order.id().clone(), device: self.id(), frames, unnumbered: None }
     }
 }
 
@@ -103,9 +99,11 @@ impl DeviceHandler for Handler {
                 source: None,
             }),
             frames: None,
-            open_orders: self.state.lock().unwrap().held.len(),
+            storage: None,
+            open: Vec::new(),
             saved: 0,
             missed: 0,
+            problems: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use crate::name::Name;
+use crate::order::{GRACE, OrderError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ fn frame(number: FrameNumber) -> Entry<FrameNumber> {
 
 fn order(id: &str, first: FrameNumber, count: u32) -> Order {
     // Somewhat off the grid, as a person's finger is.
-    Order::new(name(id), grid().instant(first) + Span::from_millis(7), count).unwrap()
+    Order::burst(name(id), grid().instant(first) + Span::from_millis(7), count).unwrap()
 }
 
 fn saved(number: FrameNumber) -> Fate {
@@ -61,8 +62,8 @@ fn write_all(desk: &mut Desk<FrameNumber>, mut actions: Vec<Action<FrameNumber>>
     answers
 }
 
-fn numbers(answer: &Answer) -> Vec<Option<FrameNumber>> {
-    answer.frames.iter().map(|frame| frame.number).collect()
+fn numbers(answer: &Answer) -> Vec<FrameNumber> {
+    answer.frames.iter().map(|frame| frame.first).collect()
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn past_frames_come_out_of_the_ring() {
     let actions = desk.handle_order(order("o", 103, 2));
     let answers = write_all(&mut desk, actions);
     assert!(answers[0].is_complete());
-    assert_eq!(numbers(&answers[0]), [Some(103), Some(104)]);
+    assert_eq!(numbers(&answers[0]), [103, 104]);
     assert_eq!(desk.totals(), (2, 0));
 }
 
@@ -134,7 +135,7 @@ fn a_device_without_frames_says_so() {
     assert!(desk.handle_order(order("o", 130, 3)).is_empty());
     let actions = desk.handle_timeout(grid().instant(134) + GRACE);
     let answers = write_all(&mut desk, actions);
-    assert_eq!(numbers(&answers[0]), [None]);
+    assert!(answers[0].unnumbered.is_some() && answers[0].frames.is_empty());
 }
 
 #[test]
@@ -174,8 +175,8 @@ fn numbers_of_two_grids_do_not_mix() {
 
 #[test]
 fn orders_are_checked_where_they_are_parsed() {
-    assert_eq!(Order::new(name("o"), Timestamp::ZERO, 0), Err(OrderError::Count(0)));
-    let text = r#"{"order":"o","at_ns":-5,"count":1}"#;
+    assert_eq!(Order::burst(name("o"), Timestamp::ZERO, 0), Err(OrderError::Burst(0)));
+    let text = r#"{"order":"o","at_ns":-5,"kind":"burst","count":1}"#;
     assert!(serde_json::from_str::<Order>(text).is_err());
 }
 
@@ -209,10 +210,10 @@ proptest! {
         prop_assert_eq!(answers.len(), orders.len());
         for (id, (first, count, at)) in orders.iter().enumerate() {
             let answer = &answers[&name(&format!("o{id}"))];
-            let asked: Vec<_> = (0..u64::from(*count)).map(|i| Some(1000 + first + i)).collect();
+            let asked: Vec<_> = (0..u64::from(*count)).map(|i| 1000 + first + i).collect();
             prop_assert_eq!(numbers(answer), asked);
             for frame in &answer.frames {
-                let number = frame.number.unwrap() - 1000;
+                let number = frame.first - 1000;
                 let captured = number < 200 && !dropped.contains(&number);
                 // Ten frames fit the ring, and the one of the order's own tick is not in it yet.
                 let held = number + 10 >= *at as u64;

@@ -1,0 +1,63 @@
+//! What can be asked of an order that was given.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DeviceId, OrderId};
+use crate::time::{Rig, Timestamp};
+
+/// A change of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Its last frame is before this instant. Of several stops the earliest counts.
+    Stop {
+        /// The order.
+        order: OrderId,
+        /// The instant: to be the same on all devices it must be ahead of the frames that are being taken.
+        at_ns: Timestamp<Rig>,
+    },
+    /// What of it is not on disk need not be. What is there stays.
+    Cancel {
+        /// The order.
+        order: OrderId,
+    },
+}
+
+impl Command {
+    /// The order.
+    #[must_use]
+    pub const fn order(&self) -> &OrderId {
+        match self {
+            Self::Stop { order, .. } | Self::Cancel { order } => order,
+        }
+    }
+}
+
+/// A device has heard a [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// The order.
+    pub order: OrderId,
+    /// Who speaks.
+    pub device: DeviceId,
+    /// How it stands with the order there.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// How it stands with an order on a device that hears a command for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "kebab-case")]
+pub enum Standing {
+    /// It is open, and does as told.
+    Open,
+    /// It is open, but a stop came too late: so many frames after the stop were handed to the writer already.
+    Late {
+        /// Frames in the files after the last one that the order names.
+        surplus: u64,
+    },
+    /// It was answered before.
+    Answered,
+    /// It is not known here. Should it arrive, it will be as told.
+    Unknown,
+}
