@@ -31,7 +31,7 @@ const RATE_WALK: f64 = 5.0;
 const GATE_SIGMA: f64 = 4.0;
 const GATE_LEAST: f64 = 20_000.0;
 /// Residuals count as no more than so many standard deviations.
-const OUTER_SIGMA: f64 = 1.0;
+const OUTER_SIGMA: f64 = 0.7;
 /// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
 const STUBBORN: u32 = 8;
 
