@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control;
 pub mod files;
 mod net;
+pub mod profiles;
 pub mod relay;
 pub mod time;
 

@@ -11,6 +11,7 @@ use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 pub use mailbox::{Flushing, Wakeup};
+pub use swsync_core::profile::{Readout, Shutter, StampedAt};
 
 /// Why a camera could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,9 @@ pub enum CameraError {
         /// What was noticed.
         reason: String,
     },
+    /// The camera's profile cannot be used.
+    #[error(transparent)]
+    Profile(#[from] swsync_rig::profiles::Error),
     /// A `next_frame` was interrupted by the element's `unlock`.
     #[error("interrupted")]
     Flushing,
@@ -74,15 +78,6 @@ impl From<Flushing> for CameraError {
     fn from(_: Flushing) -> Self {
         Self::Flushing
     }
-}
-
-/// Which instant a sensor timestamp is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StampedAt {
-    /// Start of readout of the first row, one exposure after its start (Raspberry Pi's drivers).
-    ReadoutStart,
-    /// Start of exposure of the first row.
-    ExposureStart,
 }
 
 /// How the length of single frames can be set.
@@ -139,15 +134,6 @@ pub enum Pacing {
     /// It takes a frame whenever a request is queued, as libcamera's virtual camera does: the
     /// element queues one per grid instant.
     OnRequest,
-}
-
-/// How a sensor exposes its rows one after the other.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Readout {
-    /// From the start of one row's exposure to the next row's, in ns; 0 of a global shutter.
-    pub row_time_ns: f64,
-    /// Rows that are read out.
-    pub rows: u32,
 }
 
 /// What a configured camera can do.

@@ -12,7 +12,7 @@ use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
 
 use super::mailbox::Mailbox;
 use super::{
-    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, StampedAt,
+    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, Shutter, StampedAt,
     StreamRole, StreamSetup, Wakeup,
 };
 
@@ -179,7 +179,7 @@ impl Camera for SimulatedCamera {
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
             },
-            readout: Some(Readout { row_time_ns: model.line_time_ns, rows: model.height }),
+            readout: Some(Readout { shutter: Shutter::Rolling, row_time_ns: model.line_time_ns, rows: model.height }),
             latency: self.simulation.exposure + readout + model.isp_latency + model.isp_mean_excess * 4,
         })
     }

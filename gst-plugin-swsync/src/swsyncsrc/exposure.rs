@@ -1,23 +1,17 @@
 //! When a frame was exposed, from the start of its first row's exposure.
 
-use swsync_core::align::point::{AlignPoint, FrameTiming};
 use swsync_core::frame::FrameDetails;
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::{Frame, Readout};
 
 /// What the camera says of `frame`, and the instants of its exposure, which began at `start`.
 pub fn details(frame: &Frame, start: Timestamp<Rig>, readout: Option<Readout>) -> FrameDetails {
-    let timing = frame.exposure.zip(readout).map(|(exposure, readout)| FrameTiming {
-        exposure,
-        row_time_ns: readout.row_time_ns,
-        rows: readout.rows,
-    });
+    let middle = frame.exposure.zip(readout).map(|(exposure, readout)| readout.exposure_middle(exposure));
     FrameDetails {
         exposure_start_ns: Some(start),
-        exposure_middle_ns: timing
-            .map(|timing| start + AlignPoint::ExposureCenter.after_exposure_start(&timing)),
-        row_time_ns: readout.map(|readout| readout.row_time_ns),
+        exposure_middle_ns: middle.map(|middle| start + middle),
+        row_time_ns: readout.map(|readout| readout.timing(Span::ZERO).row_time_ns),
         ..frame.details
     }
 }
@@ -25,7 +19,7 @@ pub fn details(frame: &Frame, start: Timestamp<Rig>, readout: Option<Readout>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swsync_core::time::Span;
+    use crate::camera::Shutter;
 
     const START: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
@@ -45,12 +39,12 @@ mod tests {
     #[test]
     fn the_middle_is_half_the_exposure_and_half_the_rows_later() {
         gst::init().unwrap();
-        let readout = Readout { row_time_ns: 20_000.0, rows: 101 };
+        let readout = Readout { shutter: Shutter::Rolling, row_time_ns: 20_000.0, rows: 101 };
         let known = details(&frame(Some(Span::from_millis(4))), START, Some(readout));
         assert_eq!(known.exposure_start_ns, Some(START));
         assert_eq!(known.exposure_middle_ns, Some(START + Span::from_millis(3)));
         assert_eq!((known.row_time_ns, known.lux), (Some(20_000.0), Some(400.0)));
-        let global = Readout { row_time_ns: 0.0, rows: 101 };
+        let global = Readout { shutter: Shutter::Global, ..readout };
         let global = details(&frame(Some(Span::from_millis(4))), START, Some(global));
         assert_eq!(global.exposure_middle_ns, Some(START + Span::from_millis(2)));
     }
@@ -58,7 +52,7 @@ mod tests {
     #[test]
     fn a_middle_that_is_not_known_is_not_stated() {
         gst::init().unwrap();
-        let readout = Readout { row_time_ns: 20_000.0, rows: 101 };
+        let readout = Readout { shutter: Shutter::Rolling, row_time_ns: 20_000.0, rows: 101 };
         assert_eq!(details(&frame(None), START, Some(readout)).exposure_middle_ns, None);
         assert_eq!(details(&frame(Some(Span::from_millis(4))), START, None).exposure_middle_ns, None);
     }

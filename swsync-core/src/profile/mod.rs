@@ -18,7 +18,7 @@ pub use response::MeasuredResponse;
 pub use shipped::{shipped, shipped_models};
 
 use crate::align::point::{AlignPoint, FrameTiming};
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 
 /// Which instant of a frame a sensor timestamp is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -219,7 +219,6 @@ impl CameraProfile {
     #[must_use]
     pub fn readout(&self, mode: &Mode) -> Readout {
         Readout {
-            stamped_at: self.stamped_at,
             shutter: self.shutter,
             row_time_ns: mode.row_time_ns.unwrap_or(mode.line_time_ns),
             rows: mode.height,
@@ -254,12 +253,22 @@ pub fn base_model(model: &str) -> String {
         .collect()
 }
 
-/// How a frame's rows follow each other, and which instant of it the stamp is: what leads from a stamp to
-/// any other instant of the frame.
+impl StampedAt {
+    /// From the stamp of a frame to the start of its first row's exposure: negative where the stamp comes
+    /// later. An end of frame is taken for the start of its readout where that is not known.
+    #[must_use]
+    pub fn to_exposure_start(self, exposure: Span, readout: Option<&Readout>) -> Span {
+        match self {
+            Self::ExposureStart => Span::ZERO,
+            Self::ReadoutStart => -exposure,
+            Self::FrameEnd => -(exposure + readout.map_or(Span::ZERO, Readout::duration)),
+        }
+    }
+}
+
+/// How a frame's rows follow each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Readout {
-    /// What the stamp is.
-    pub stamped_at: StampedAt,
     /// Whether rows are exposed one after another.
     pub shutter: Shutter,
     /// From one row's readout to the next, in ns.
@@ -269,40 +278,27 @@ pub struct Readout {
 }
 
 impl Readout {
-    /// From the stamp of a frame to the start of its first row's exposure: negative where the stamp
-    /// comes later.
+    /// From the first row's readout to the end of the last one's.
     #[must_use]
-    pub fn stamp_to_exposure_start(&self, exposure: Span) -> Span {
-        match self.stamped_at {
-            StampedAt::ExposureStart => Span::ZERO,
-            StampedAt::ReadoutStart => -exposure,
-            StampedAt::FrameEnd => {
-                -(exposure + Span::from_nanos_f64(f64::from(self.rows) * self.row_time_ns))
-            }
-        }
+    pub fn duration(&self) -> Span {
+        Span::from_nanos_f64(f64::from(self.rows) * self.row_time_ns)
     }
 
-    /// Start of the first row's exposure of a frame stamped at `stamp`.
+    /// What an [`AlignPoint`] has to know of a frame with this exposure: there the row time is that from one
+    /// row's exposure to the next, 0 of a global shutter.
     #[must_use]
-    pub fn exposure_start<D>(&self, stamp: Timestamp<D>, exposure: Span) -> Timestamp<D> {
-        stamp + self.stamp_to_exposure_start(exposure)
-    }
-
-    /// Middle of the middle row's exposure of a frame stamped at `stamp`.
-    #[must_use]
-    pub fn exposure_middle<D>(&self, stamp: Timestamp<D>, exposure: Span) -> Timestamp<D> {
-        let point = AlignPoint::ExposureCenter;
-        self.exposure_start(stamp, exposure) + point.after_exposure_start(&self.timing(exposure))
-    }
-
-    /// What an [`AlignPoint`] has to know of a frame with this exposure.
-    #[must_use]
-    pub fn timing(&self, exposure: Span) -> FrameTiming {
+    pub const fn timing(&self, exposure: Span) -> FrameTiming {
         let row_time_ns = match self.shutter {
             Shutter::Rolling => self.row_time_ns,
             Shutter::Global => 0.0,
         };
         FrameTiming { exposure, row_time_ns, rows: self.rows }
+    }
+
+    /// From the start of the first row's exposure to the middle of the middle row's.
+    #[must_use]
+    pub fn exposure_middle(&self, exposure: Span) -> Span {
+        AlignPoint::ExposureCenter.after_exposure_start(&self.timing(exposure))
     }
 }
 

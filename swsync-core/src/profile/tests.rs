@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::time::Boottime;
 
 const PIXEL_3: &str = r#"{"periodNs": 33320000, "goalPhaseNs": 7000000, "alignThresholdNs": 100000,
     "overheadNs": 200000, "minExposureNs": 33370000}"#;
@@ -115,19 +114,20 @@ fn libcameras_line_time_wins_where_it_is_told() {
 fn from_the_stamp_to_the_middle_of_the_exposure() {
     let imx219 = shipped("imx219").unwrap();
     let rolling = imx219.readout(&imx219.modes[1]);
-    let stamp: Timestamp<Boottime> = Timestamp::from_nanos(1_000_000_000);
     let exposure = Span::from_millis(10);
-    assert_eq!(rolling.exposure_start(stamp, exposure).as_nanos(), 990_000_000);
-    // 5 ms and 539.5 rows of 18 903.5 ns after the start.
-    assert_eq!(rolling.exposure_middle(stamp, exposure).as_nanos(), 990_000_000 + 5_000_000 + 10_198_443);
-    let begins = Readout { stamped_at: StampedAt::ExposureStart, ..rolling };
-    assert_eq!(begins.exposure_start(stamp, exposure), stamp);
-    let ends = Readout { stamped_at: StampedAt::FrameEnd, ..rolling };
-    assert_eq!(ends.exposure_start(stamp, exposure).as_nanos(), 990_000_000 - 20_415_790);
-    // All rows together: the middle of the exposure, whatever the row.
+    let start = |stamped_at: StampedAt, readout| stamped_at.to_exposure_start(exposure, readout).as_nanos();
+    assert_eq!(start(StampedAt::ReadoutStart, Some(&rolling)), -10_000_000);
+    assert_eq!(start(StampedAt::ExposureStart, Some(&rolling)), 0);
+    // 1080 rows of 18 903.5 ns.
+    assert_eq!(start(StampedAt::FrameEnd, Some(&rolling)), -10_000_000 - 20_415_790);
+    assert_eq!(start(StampedAt::FrameEnd, None), -10_000_000);
+    // 5 ms and 539.5 rows after the start.
+    assert_eq!(rolling.exposure_middle(exposure).as_nanos(), 5_000_000 + 10_198_443);
+    // All rows together: the middle of the exposure, whatever the row. They are read out one by one.
     let imx296 = shipped("imx296").unwrap();
     let global = imx296.readout(&imx296.modes[0]);
-    assert_eq!(global.exposure_middle(stamp, exposure).as_nanos(), 995_000_000);
+    assert_eq!(global.exposure_middle(exposure).as_nanos(), 5_000_000);
+    assert_eq!(start(StampedAt::FrameEnd, Some(&global)), -10_000_000 - 16_118_519);
 }
 
 #[test]

@@ -1,0 +1,263 @@
+//! Camera profiles from files: what a person or `swsync calibrate` knows better than what is shipped.
+//!
+//! A profile is looked for as `<model>.json` in the folders of `$SWSYNC_PROFILES` (separated by colons),
+//! in `$XDG_DATA_HOME/swsync/profiles` (`~/.local/share/swsync/profiles`), and in `swsync/profiles` of
+//! `$XDG_DATA_DIRS` (`/usr/local/share`, `/usr/share`). The first file found is laid over the shipped
+//! profile: it says only what it changes. A file that cannot be used is an error, never passed over.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use swsync_core::profile::{CameraProfile, ProfileError, base_model, shipped};
+
+/// Variable with folders that are looked into before all others.
+pub const FOLDERS: &str = "SWSYNC_PROFILES";
+/// Where a data folder keeps them.
+const SUBFOLDER: &str = "swsync/profiles";
+/// Data folders where `$XDG_DATA_DIRS` is not set (XDG Base Directory Specification).
+const DATA_DIRS: &str = "/usr/local/share:/usr/share";
+/// A profile is a few kB: whatever is larger is something else.
+const LARGEST: u64 = 1 << 20;
+
+/// A camera's profile, and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The profile.
+    pub profile: CameraProfile,
+    /// Where its numbers are from.
+    pub source: Source,
+}
+
+/// Where a profile is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, laid over what is shipped.
+    File(PathBuf),
+    /// swsync itself.
+    Shipped,
+    /// Nobody has described this model: libcamera's guesses.
+    Unknown,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Shipped => f.write_str("shipped with swsync"),
+            Self::Unknown => f.write_str("no profile, libcamera's guesses"),
+        }
+    }
+}
+
+/// Why a profile cannot be had or kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the camera profile {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is no profile of this camera.
+    #[error("camera profile {path}: {error}; correct the file, or move it away to use what is shipped")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ProfileError,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the camera profile {path}: {error}; choose another place with --output")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Nowhere to write to.
+    #[error("there is no folder for camera profiles: neither {FOLDERS}, XDG_DATA_HOME nor HOME is set")]
+    NoFolder,
+}
+
+/// The folders that profiles are looked for in, first to last.
+#[must_use]
+pub fn folders() -> Vec<PathBuf> {
+    folders_by(|name| env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn folders_by(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = variable(FOLDERS).map_or_else(Vec::new, |value| paths(&value));
+    let own = variable("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".local/share")));
+    folders.extend(own.map(|folder| folder.join(SUBFOLDER)));
+    let shared = variable("XDG_DATA_DIRS").unwrap_or_else(|| DATA_DIRS.into());
+    folders.extend(paths(&shared).into_iter().map(|folder| folder.join(SUBFOLDER)));
+    folders
+}
+
+fn paths(value: &OsString) -> Vec<PathBuf> {
+    env::split_paths(value).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// The profile of `model`: a file's, a shipped one, or what is assumed of an unknown camera.
+///
+/// # Errors
+/// Where there is a file that cannot be used.
+pub fn find(model: &str) -> Result<Found, Error> {
+    find_in(&folders(), model)
+}
+
+/// As [`find`], in these folders.
+///
+/// # Errors
+/// Where there is a file that cannot be used.
+pub fn find_in(folders: &[PathBuf], model: &str) -> Result<Found, Error> {
+    let model = base_model(model);
+    // Without a name there is no file to look for.
+    let names = if model.is_empty() { None } else { Some(format!("{model}.json")) };
+    let path = names.and_then(|name| folders.iter().map(|folder| folder.join(&name)).find(|path| path.exists()));
+    let source = if shipped(&model).is_some() { Source::Shipped } else { Source::Unknown };
+    path.map_or_else(
+        || Ok(Found { profile: CameraProfile::of_model(&model), source }),
+        |path| read(&path, &model),
+    )
+}
+
+/// The profile of `model` in the file `path`, laid over what is shipped.
+///
+/// # Errors
+/// Where the file cannot be used.
+pub fn read(path: &Path, model: &str) -> Result<Found, Error> {
+    let text = read_text(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
+    let profile = CameraProfile::of_model(model)
+        .overridden_by(&text)
+        .map_err(|error| Error::Invalid { path: path.to_owned(), error })?;
+    Ok(Found { profile, source: Source::File(path.to_owned()) })
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes are no camera profile")));
+    }
+    fs::read_to_string(path)
+}
+
+/// Where a profile of `model` that is to be found from now on belongs: in the first folder, the user's own
+/// unless `$SWSYNC_PROFILES` names another.
+///
+/// # Errors
+/// [`Error::NoFolder`].
+pub fn home_of(model: &str) -> Result<PathBuf, Error> {
+    let has_own = [FOLDERS, "XDG_DATA_HOME", "HOME"].iter().any(|name| env::var_os(name).is_some());
+    let folder = folders().into_iter().next().filter(|_| has_own).ok_or(Error::NoFolder)?;
+    Ok(folder.join(format!("{}.json", base_model(model))))
+}
+
+/// Writes `profile` to `path`: the file is whole or as it was.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write(path: &Path, profile: &CameraProfile) -> Result<(), Error> {
+    write_text(path, &profile.to_json()).map_err(|error| Error::Write { path: path.to_owned(), error })
+}
+
+fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut name = OsString::from(".");
+    name.push(path.file_name().ok_or_else(|| io::Error::other("this is no file's name"))?);
+    name.push(format!(".{}", std::process::id()));
+    let partial = folder.join(name);
+    let written = fs::File::create(&partial).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    });
+    if written.is_err() {
+        // It may never have come to be; the error that counts is the one above.
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn folders_are_looked_into_in_order() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            folders_by(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        let all = of(&[("SWSYNC_PROFILES", "/a:/b"), ("XDG_DATA_HOME", "/own"), ("XDG_DATA_DIRS", "/x:/y")]);
+        let expected =
+            ["/a", "/b", "/own/swsync/profiles", "/x/swsync/profiles", "/y/swsync/profiles"].map(PathBuf::from);
+        assert_eq!(all, expected);
+        let usual = of(&[("HOME", "/home/me"), ("XDG_DATA_HOME", "/home/me/.local/share")]);
+        assert_eq!(usual, of(&[("HOME", "/home/me")]));
+        let names = ["/home/me/.local/share/", "/usr/local/share/", "/usr/share/"];
+        assert_eq!(usual, names.map(|name| PathBuf::from(format!("{name}swsync/profiles"))));
+    }
+
+    #[test]
+    fn the_first_file_is_laid_over_what_is_shipped() {
+        let (first, second) = (folder(), folder());
+        let folders = [first.path().to_owned(), second.path().to_owned()];
+        let shipped = find_in(&folders, "imx708_wide").unwrap();
+        assert_eq!((shipped.source, shipped.profile.model.as_str()), (Source::Shipped, "imx708"));
+        let path = second.path().join("imx708.json");
+        fs::write(&path, r#"{"model": "imx708", "stamped_at": "exposure-start"}"#).unwrap();
+        let found = find_in(&folders, "imx708_wide").unwrap();
+        assert_eq!(found.source, Source::File(path));
+        assert_eq!(found.profile.stamped_at, swsync_core::profile::StampedAt::ExposureStart);
+        assert_eq!(found.profile.modes, shipped.profile.modes);
+        fs::write(first.path().join("imx708.json"), r#"{"model": "imx708"}"#).unwrap();
+        assert_eq!(find_in(&folders, "imx708").unwrap().profile, shipped.profile);
+        let stranger = find_in(&folders, "HD Webcam").unwrap();
+        assert_eq!((stranger.source, stranger.profile.model.as_str()), (Source::Unknown, "hdwebcam"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_error_that_names_it() {
+        let folder = folder();
+        let path = folder.path().join("imx219.json");
+        let folders = [folder.path().to_owned()];
+        let error = || find_in(&folders, "imx219").unwrap_err().to_string();
+        fs::write(&path, r#"{"modes": 3}"#).unwrap();
+        let said = error();
+        assert!(said.contains(path.to_str().unwrap()) && said.contains("move it away"), "{said}");
+        fs::write(&path, r#"{"model": "imx477"}"#).unwrap();
+        assert!(error().contains("the profile of imx477, not of imx219"));
+        fs::write(&path, vec![b' '; 2 << 20]).unwrap();
+        assert!(error().contains("2097152 bytes are no camera profile"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(error().contains("cannot read"));
+    }
+
+    #[test]
+    fn what_is_written_is_found_and_nothing_else_is_left() {
+        let folder = folder();
+        let path = folder.path().join("deep/er/imx219.json");
+        let profile = CameraProfile::of_model("imx219");
+        write(&path, &profile).unwrap();
+        write(&path, &profile).unwrap();
+        assert_eq!(read(&path, "imx219").unwrap().profile, profile);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let occupied = folder.path().join("deep");
+        assert!(write(&occupied, &profile).unwrap_err().to_string().contains("--output"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no half file");
+    }
+}
