@@ -67,6 +67,18 @@ fn says_what_it_can() {
 }
 
 #[test]
+fn a_profile_that_cannot_be_used_is_an_error_and_leaves_the_camera_free() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let nowhere = std::path::Path::new("/nonexistent/profile.json");
+    let error = LibcameraCamera::open_with(Some("Virtual0"), Some(nowhere)).err().unwrap();
+    assert!(matches!(error, CameraError::Profile(_)), "{error}");
+    assert!(error.to_string().contains("/nonexistent/profile.json"), "{error}");
+    LibcameraCamera::open(Some("Virtual0")).unwrap();
+}
+
+#[test]
 fn refuses_what_libcamera_would_adjust() {
     let Some(_guard) = virtual_cameras() else {
         return;

@@ -122,7 +122,8 @@ pub fn find_in(folders: &[PathBuf], model: &str) -> Result<Found, Error> {
     let model = base_model(model);
     // Without a name there is no file to look for.
     let names = if model.is_empty() { None } else { Some(format!("{model}.json")) };
-    let path = names.and_then(|name| folders.iter().map(|folder| folder.join(&name)).find(|path| path.exists()));
+    let path =
+        names.and_then(|name| folders.iter().map(|folder| folder.join(&name)).find(|path| path.exists()));
     let source = if shipped(&model).is_some() { Source::Shipped } else { Source::Unknown };
     path.map_or_else(
         || Ok(Found { profile: CameraProfile::of_model(&model), source }),
@@ -145,7 +146,10 @@ pub fn read(path: &Path, model: &str) -> Result<Found, Error> {
 fn read_text(path: &Path) -> io::Result<String> {
     let size = fs::metadata(path)?.len();
     if size > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes are no camera profile")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{size} bytes are no camera profile"),
+        ));
     }
     fs::read_to_string(path)
 }
@@ -202,8 +206,8 @@ mod tests {
             folders_by(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
         };
         let all = of(&[("SWSYNC_PROFILES", "/a:/b"), ("XDG_DATA_HOME", "/own"), ("XDG_DATA_DIRS", "/x:/y")]);
-        let expected =
-            ["/a", "/b", "/own/swsync/profiles", "/x/swsync/profiles", "/y/swsync/profiles"].map(PathBuf::from);
+        let expected = ["/a", "/b", "/own/swsync/profiles", "/x/swsync/profiles", "/y/swsync/profiles"]
+            .map(PathBuf::from);
         assert_eq!(all, expected);
         let usual = of(&[("HOME", "/home/me"), ("XDG_DATA_HOME", "/home/me/.local/share")]);
         assert_eq!(usual, of(&[("HOME", "/home/me")]));

@@ -12,8 +12,8 @@ use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
 
 use super::mailbox::Mailbox;
 use super::{
-    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, Shutter, StampedAt,
-    StreamRole, StreamSetup, Wakeup,
+    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, Shutter,
+    StampedAt, StreamRole, StreamSetup, Wakeup,
 };
 
 /// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
@@ -179,7 +179,11 @@ impl Camera for SimulatedCamera {
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
             },
-            readout: Some(Readout { shutter: Shutter::Rolling, row_time_ns: model.line_time_ns, rows: model.height }),
+            readout: Some(Readout {
+                shutter: Shutter::Rolling,
+                row_time_ns: model.line_time_ns,
+                rows: model.height,
+            }),
             latency: self.simulation.exposure + readout + model.isp_latency + model.isp_mean_excess * 4,
         })
     }

@@ -10,9 +10,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::exposure;
 use crate::camera::mailbox::Mailbox;
-use crate::camera::{
-    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, StampedAt,
-};
+use crate::camera::{Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing};
 use crate::clock::{SensorTimeBridge, rig_time, status_of};
 use gst::prelude::*;
 
@@ -122,10 +120,9 @@ impl Framer {
     /// Start of exposure of the frame's first row, on the pipeline's clock.
     fn frame_time(&mut self, clock: &gst::Clock, frame: &Frame) -> Timestamp<Rig> {
         let stamped = self.bridge.convert(clock, frame.sensor_time);
-        match self.capabilities.stamped_at {
-            StampedAt::ReadoutStart => stamped - frame.exposure.unwrap_or(Span::ZERO),
-            StampedAt::ExposureStart => stamped,
-        }
+        let exposure = frame.exposure.unwrap_or(Span::ZERO);
+        let Capabilities { stamped_at, readout, .. } = &self.capabilities;
+        stamped + stamped_at.to_exposure_start(exposure, readout.as_ref())
     }
 
     /// Phase error and lock of the frame; sends what the aligner wants to the camera.

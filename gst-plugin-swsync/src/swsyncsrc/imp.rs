@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
@@ -187,7 +188,11 @@ impl BaseSrcImpl for SwsyncSrc {
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
         let camera: Box<dyn Camera> = match settings.backend {
             Backend::Libcamera => Box::new(
-                LibcameraCamera::open(settings.camera_name.as_deref()).map_err(|e| error_message(&e))?,
+                LibcameraCamera::open_with(
+                    settings.camera_name.as_deref(),
+                    settings.profile.as_deref().map(Path::new),
+                )
+                .map_err(|e| error_message(&e))?,
             ),
             Backend::Simulated => {
                 gst::info!(CAT, imp = self, "the camera is simulated");
@@ -367,6 +372,7 @@ fn error_message(error: &CameraError) -> gst::ErrorMessage {
     match error {
         CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
         CameraError::Busy(_) => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
+        CameraError::Profile(_) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
         CameraError::Failed { .. }
         | CameraError::Stalled { .. }

@@ -18,6 +18,8 @@ const DEFAULT_SIMULATED_EXPOSURE: u32 = 100;
 pub struct Settings {
     pub backend: Backend,
     pub camera_name: Option<String>,
+    /// File with the camera's profile, instead of the one that is found by its model.
+    pub profile: Option<String>,
     pub wait_lock: bool,
     pub tolerance: Span,
     pub settle_frames: u32,
@@ -33,6 +35,7 @@ impl Default for Settings {
         Self {
             backend: Backend::default(),
             camera_name: None,
+            profile: None,
             wait_lock: true,
             tolerance: span(DEFAULT_TOLERANCE.nseconds()),
             settle_frames: DEFAULT_SETTLE_FRAMES,
@@ -70,6 +73,7 @@ impl Settings {
         match name {
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
+            "profile" => self.profile = value.get().expect("checked"),
             "wait-lock" => self.wait_lock = value.get().expect("checked"),
             "tolerance" => self.tolerance = span(value.get().expect("checked")),
             "settle-frames" => self.settle_frames = value.get().expect("checked"),
@@ -89,6 +93,7 @@ impl Settings {
         match name {
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
+            "profile" => self.profile.to_value(),
             "wait-lock" => self.wait_lock.to_value(),
             "tolerance" => self.tolerance.as_nanos().unsigned_abs().to_value(),
             "settle-frames" => self.settle_frames.to_value(),
@@ -119,6 +124,11 @@ fn alignment_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("camera-name")
             .nick("Camera name")
             .blurb("Id of the libcamera camera, as `cam -l` lists it; the first one if not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("profile")
+            .nick("Camera profile")
+            .blurb("File with the camera's profile (timing, control latencies); if not set, the one found by its model")
             .mutable_ready()
             .build(),
         glib::ParamSpecBoolean::builder("wait-lock")

@@ -31,6 +31,7 @@ mod session;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,9 @@ use ::libcamera::framebuffer::FrameMetadataStatus;
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
 use gst::prelude::*;
 use gst_video::VideoBufferPool;
+use swsync_core::profile::CameraProfile;
 use swsync_core::time::Span;
+use swsync_rig::profiles;
 
 use self::formats::{Wanted, copy_picture, refused};
 use self::memory::Planes;
@@ -84,6 +87,7 @@ pub fn list() -> Result<Vec<CameraDescription>, CameraError> {
 pub struct LibcameraCamera {
     session: SessionId,
     description: Description,
+    profile: CameraProfile,
     events: Arc<Mailbox<Event>>,
     state: State,
     service: Service,
@@ -118,13 +122,34 @@ impl LibcameraCamera {
     /// [`CameraError::NotFound`], [`CameraError::Busy`] where another process or another element of
     /// this one holds it, or [`CameraError::Failed`].
     pub fn open(name: Option<&str>) -> Result<Self, CameraError> {
+        Self::open_with(name, None)
+    }
+
+    /// As [`LibcameraCamera::open`], with the camera profile in the file `profile`, or else the one that
+    /// [`profiles::find`] finds.
+    ///
+    /// # Errors
+    /// Also [`CameraError::Profile`], where there is a file that cannot be used.
+    pub fn open_with(name: Option<&str>, profile: Option<&Path>) -> Result<Self, CameraError> {
         let service = Service::get()?;
         let events = Arc::new(Mailbox::default());
         let (wanted, mailbox) = (name.map(str::to_owned), events.clone());
         let (session, description) = service
             .call(move |library| library.open(wanted.as_deref(), mailbox))
             .ok_or_else(|| panicked(name.unwrap_or("libcamera"), "opening it"))??;
-        Ok(Self { session, description, events, state: State::Open, service })
+        let found = match profile {
+            Some(path) => profiles::read(path, &description.model),
+            None => profiles::find(&description.model),
+        };
+        let unknown = CameraProfile::unknown(&description.model);
+        // A camera before the error is looked at: dropped, it closes its session.
+        let camera = Self { session, description, profile: unknown, events, state: State::Open, service };
+        Ok(Self::with_profile(camera, found?.profile))
+    }
+
+    fn with_profile(mut self, profile: CameraProfile) -> Self {
+        self.profile = profile;
+        self
     }
 
     /// libcamera's id of the camera.
@@ -173,22 +198,24 @@ impl Camera for LibcameraCamera {
         self.stop();
         self.state = State::Open;
         let wanted = Wanted::parse(caps).map_err(|reason| refused(self.id(), caps, reason))?;
-        let (period, width) = (wanted.period, wanted.size.width);
+        let period = wanted.period;
         let configured = self.with("configuring it", move |camera| camera.configure(wanted))?;
         let model = self.description.model.clone();
         let exposure = configured.exposure;
-        let (pacing, stamped_at, latency) = if self.description.on_request {
+        let (pacing, stamped_at, readout, latency) = if self.description.on_request {
             // It stamps a frame when it gets the request, then draws it.
-            (Pacing::OnRequest, StampedAt::ExposureStart, period)
+            (Pacing::OnRequest, StampedAt::ExposureStart, None, period)
         } else {
-            let limits = configured.limits;
-            let control = limits.map(|limits| sensor::frame_duration_control(&model, width, limits));
+            let (profile, limits) = (&self.profile, configured.limits);
+            let mode = limits.and_then(|limits| profile.mode_by_limits(limits.into()));
+            let control = limits.map(|limits| sensor::frame_duration_control(profile, mode.as_ref(), limits));
+            let readout = mode.map(|mode| profile.readout(&mode));
             let latency = period * LATENCY_FRAMES;
-            (Pacing::FreeRunning(control), StampedAt::ReadoutStart, latency)
+            (Pacing::FreeRunning(control), profile.stamped_at, readout, latency)
         };
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
-        Ok(Capabilities { model, pacing, exposure, readout: None, stamped_at, latency })
+        Ok(Capabilities { model, pacing, exposure, readout, stamped_at, latency })
     }
 
     fn start(&mut self) -> Result<(), CameraError> {

@@ -4,7 +4,6 @@
 //! conversions are here.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use ::libcamera::control::{ControlEntry, ControlInfoMap, ControlList, PropertyList};
 use ::libcamera::control_value::ControlValue;
@@ -16,54 +15,32 @@ use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
 use ::libcamera::utils::Immutable;
 use swsync_core::frame::FrameDetails;
+use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
 use swsync_core::time::{Span, Timestamp};
 
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
-/// Line times in ns of sensors in the modes that give streams of these widths, by the drivers'
-/// pixel rates and line lengths (raspberrypi/linux, drivers/media/i2c).
-///
-/// libcamera does not say which sensor mode it chose. Widths at which it may choose one with
-/// another line time are left out.
-const MODES: [(&str, RangeInclusive<u32>, f64); 5] = [
-    ("imx219", 641..=3280, 18_904.0),
-    ("imx477", 1333..=2028, 15_167.0),
-    ("imx477", 2029..=4056, 28_570.0),
-    ("imx708", 1537..=2304, 13_361.0),
-    ("imx708", 2305..=4608, 26_290.0),
-];
-
 /// Line time where the sensor or its mode is unknown: the step of libcamera's own control.
 const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
 
-/// How the frame durations of a stream `width` pixels wide can be set, by libcamera's limits.
-pub(super) fn frame_duration_control(model: &str, width: u32, limits: Limits) -> FrameDurationControl {
-    // `imx708_wide_noir` is an `imx708`: variants differ in lens and filter only.
-    let sensor = model.split('_').next().unwrap_or(model);
-    let line_time_ns = MODES
-        .iter()
-        .find(|(model, widths, _)| *model == sensor && widths.contains(&width))
-        .map_or(UNKNOWN_LINE_TIME_NS, |(_, _, line_time_ns)| *line_time_ns);
+/// How frame durations can be set, in `mode` if that is known, by libcamera's limits.
+pub(super) fn frame_duration_control(
+    profile: &CameraProfile,
+    mode: Option<&Mode>,
+    limits: Limits,
+) -> FrameDurationControl {
+    let line_time_ns = mode.map_or(UNKNOWN_LINE_TIME_NS, |mode| mode.line_time_ns);
     let min_lines = lines((to_nanos(limits.min_us) / line_time_ns).ceil());
     let max_lines = lines((to_nanos(limits.max_us) / line_time_ns).floor());
+    // Beyond a mode's own longest frame, drivers double the quantum.
+    let max_lines = mode.map_or(max_lines, |mode| max_lines.min(mode.max_lines));
     FrameDurationControl {
         line_time_ns,
         min_lines,
         // Limits less than a line apart have no whole line between them.
         max_lines: max_lines.max(min_lines),
-        // libcamera, camera_sensor_properties.cpp; 2 is its guess for sensors that it does not
-        // know.
-        latency: match sensor {
-            "imx477" | "imx708" => 3,
-            _ => 2,
-        },
-        // The drivers' *_EXPOSURE_OFFSET.
-        exposure_margin: match sensor {
-            "imx219" => 4,
-            "imx477" => 22,
-            "imx708" => 48,
-            _ => 0,
-        },
+        latency: profile.delays.vblank,
+        exposure_margin: if mode.is_some() { profile.exposure_margin_lines } else { 0 },
     }
 }
 
@@ -102,6 +79,12 @@ pub(super) fn to_micros(span: Span) -> i64 {
 pub(super) struct Limits {
     pub(super) min_us: i64,
     pub(super) max_us: i64,
+}
+
+impl From<Limits> for FrameLimits {
+    fn from(Limits { min_us, max_us }: Limits) -> Self {
+        Self { min: Span::from_micros(min_us), max: Span::from_micros(max_us) }
+    }
 }
 
 impl fmt::Display for Limits {
@@ -268,30 +251,37 @@ mod tests {
         assert_eq!(micros(i64::MAX), i64::MAX / 1_000);
     }
 
-    #[test]
-    fn limits_round_inwards_to_lines() {
-        let limits = Limits { min_us: 20_000, max_us: 40_000 };
-        let control = frame_duration_control("imx708_wide", 2304, limits);
-        assert!((control.line_time_ns - 13_361.0).abs() < 1e-9);
-        // 20 ms / 13.361 us = 1496.9, 40 ms / 13.361 us = 2993.8
-        assert_eq!((control.min_lines, control.max_lines, control.latency), (1497, 2993, 3));
+    fn control(model: &str, limits: Limits) -> FrameDurationControl {
+        let profile = CameraProfile::of_model(model);
+        frame_duration_control(&profile, profile.mode_by_limits(limits.into()).as_ref(), limits)
     }
 
     #[test]
-    fn a_single_frame_duration_is_one_number_of_lines() {
-        let limits = Limits { min_us: 33_333, max_us: 33_333 };
-        let control = frame_duration_control("imx219", 1920, limits);
-        assert_eq!((control.min_lines, control.max_lines), (1764, 1764));
+    fn limits_round_inwards_to_lines() {
+        // 1336 and 65535 lines of 13.3607 us, as libcamera truncates them.
+        let limits = Limits { min_us: 17_849, max_us: 875_590 };
+        let control = control("imx708_wide", limits);
+        assert!((control.line_time_ns - 13_360.66).abs() < 0.02, "{control:?}");
+        assert_eq!((control.min_lines, control.latency, control.exposure_margin), (1336, 3, 48));
+        assert!((65_534..=65_535).contains(&control.max_lines), "{control:?}");
+    }
+
+    #[test]
+    fn frames_are_no_longer_than_a_modes_own() {
+        // The driver doubles exposures and lines up to 128 times.
+        let limits = Limits { min_us: 19_989, max_us: 654_000_000 };
+        assert_eq!(control("imx477", limits).max_lines, 0xffdc);
     }
 
     #[test]
     fn unknown_sensors_and_modes_are_set_in_microseconds() {
-        let limits = Limits { min_us: 16_666, max_us: i64::MAX };
-        for (model, width) in [("imx219", 640), ("ov9281", 1280), ("imx708", 1280)] {
-            let control = frame_duration_control(model, width, limits);
+        for model in ["imx219", "ov9281", "imx999"] {
+            let control = control(model, Limits { min_us: 16_666, max_us: i64::MAX });
             assert!((control.line_time_ns - 1_000.0).abs() < 1e-9, "{model}");
-            assert_eq!((control.min_lines, control.max_lines), (16_666, u32::MAX));
+            assert_eq!((control.min_lines, control.max_lines, control.latency), (16_666, u32::MAX, 2));
         }
+        let single = control("imx999", Limits { min_us: 33_333, max_us: 33_333 });
+        assert_eq!((single.min_lines, single.max_lines), (33_333, 33_333));
     }
 
     #[test]
