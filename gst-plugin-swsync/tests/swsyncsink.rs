@@ -316,7 +316,7 @@ fn settings_that_cannot_work_are_refused() {
     for (properties, says) in [
         (format!("location={file}/below"), format!("{file}/below")),
         (format!("location={file}/{{frame}}"), "cannot write to".into()),
-        ("location=/tmp/{take}/{frame}".into(), "{take}".into()),
+        ("location=/tmp/{shot}/{frame}".into(), "{shot}".into()),
         ("location=/tmp/{device}.jpg".into(), "needs {frame}".into()),
         (format!("location={} device-id=a/b", good.display()), "device-id".into()),
         (format!("location={} rig=../x", good.display()), "rig: ".into()),

@@ -18,7 +18,7 @@ use swsync_core::order::{Answer, Fate};
 use swsync_core::ring::{Entry, Limits};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::control::{DeviceHandler, Reply};
-use swsync_rig::files::{Location, append_to_manifest, write_whole};
+use swsync_rig::files::{FileOf, Location, append_to_manifest, write_whole};
 
 use crate::clock::status_of;
 use crate::lock::lock;
@@ -186,7 +186,7 @@ impl Station {
 
     fn write(&self, job: &Job) -> Fate {
         let Job { order, number, frame } = job;
-        let path = self.location.path(order, &self.device, *number, frame.extension);
+        let path = self.location.path(order, &self.device, FileOf::Picture(*number), frame.extension);
         match self.try_write(job, &path) {
             Ok(bytes) => Fate::Saved { file: path.display().to_string(), bytes, info: frame.info },
             Err(error) => {

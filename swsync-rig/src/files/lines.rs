@@ -1,0 +1,219 @@
+//! Files that grow line by line: the manifest and the journal.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::storage::{Durability, Storage, StorageFile, folder_of, make_folders};
+
+/// What is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// A file of whole lines. A line that a crash cut short is gone after the next start, and one that could not
+/// be written as a whole is not there at all.
+#[derive(Debug)]
+pub struct LineFile {
+    file: Box<dyn StorageFile>,
+    durability: Durability,
+    /// Length of the lines that count.
+    length: u64,
+    /// Whether there is more in the file than that.
+    torn: bool,
+}
+
+impl LineFile {
+    /// Opens the file at `path`; it and its folder are made where they are missing.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn open(storage: &Arc<dyn Storage>, path: &Path, durability: Durability) -> io::Result<Self> {
+        make_folders(storage.as_ref(), folder_of(path), durability)?;
+        let (mut length, mut all) = (0, 0);
+        let mut is_new = true;
+        match read_lines(storage.as_ref(), path, |line| length += line.len() as u64 + 1) {
+            Ok(bytes) => (is_new, all) = (false, bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let file = storage.open(path)?;
+        if is_new && durability == Durability::Safe {
+            storage.sync_folder(folder_of(path))?;
+        }
+        Ok(Self { file, durability, length, torn: all != length })
+    }
+
+    /// Bytes of all lines.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends `lines`, each with its newline: all of them, on the disk if it is to be safe, or none.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn append(&mut self, lines: &str) -> io::Result<()> {
+        self.try_append(lines).inspect_err(|_| {
+            // If it cannot be cut now, it is before the next line.
+            self.torn = self.file.set_len(self.length).is_err();
+        })?;
+        self.length += lines.len() as u64;
+        Ok(())
+    }
+
+    fn try_append(&mut self, lines: &str) -> io::Result<()> {
+        self.cut()?;
+        self.torn = true;
+        self.file.write_at(self.length, lines.as_bytes())?;
+        self.sync()?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Takes back what was appended since the file had `length` bytes.
+    ///
+    /// # Errors
+    /// What the system said; it is tried again before the next line.
+    pub fn take_back(&mut self, length: u64) -> io::Result<()> {
+        self.length = self.length.min(length);
+        self.torn = true;
+        self.cut()?;
+        self.sync()
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.length)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.durability {
+            Durability::Safe => self.file.sync(),
+            Durability::Fast => Ok(()),
+        }
+    }
+}
+
+/// Hands each whole line, without its newline, to `take`; one that is no UTF-8 as far as it is. Returns the
+/// file's length.
+///
+/// # Errors
+/// What the system said.
+pub fn read_lines(storage: &dyn Storage, path: &Path, mut take: impl FnMut(&str)) -> io::Result<u64> {
+    let (mut offset, mut rest) = (0, Vec::new());
+    loop {
+        let chunk = storage.read_at(path, offset, CHUNK)?;
+        if chunk.is_empty() {
+            return Ok(offset);
+        }
+        offset += chunk.len() as u64;
+        rest.extend_from_slice(&chunk);
+        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
+        for line in rest[..end].split(|byte| *byte == b'\n') {
+            match std::str::from_utf8(line) {
+                Ok(line) => take(line),
+                // Its length counts, for where the next one begins.
+                Err(_) => take(&"\u{1}".repeat(line.len())),
+            }
+        }
+        rest.drain(..=end);
+    }
+}
+
+/// Replaces the lines of a file by others, whole or not at all.
+///
+/// # Errors
+/// What the system said; then the lines are as they were.
+pub fn rewrite_lines<'a>(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    durability: Durability,
+    lines: impl Iterator<Item = &'a str>,
+) -> io::Result<()> {
+    use std::io::Write;
+    let mut file = super::WholeFile::create_on(storage, path, durability)?;
+    for line in lines {
+        file.write_all(line.trim_end_matches('\n').as_bytes())?;
+        file.write_all(b"\n")?;
+    }
+    file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::SimulatedDisk;
+    use super::*;
+
+    fn disk() -> (SimulatedDisk, Arc<dyn Storage>) {
+        let disk = SimulatedDisk::new();
+        (disk.clone(), Arc::new(disk))
+    }
+
+    fn lines(storage: &Arc<dyn Storage>) -> Vec<String> {
+        let mut lines = Vec::new();
+        read_lines(storage.as_ref(), Path::new("/a/log"), |line| lines.push(line.to_owned())).unwrap();
+        lines
+    }
+
+    fn open(storage: &Arc<dyn Storage>) -> LineFile {
+        LineFile::open(storage, Path::new("/a/log"), Durability::Safe).unwrap()
+    }
+
+    #[test]
+    fn a_torn_line_is_dropped() {
+        let (_, storage) = disk();
+        open(&storage).append("one\ntwo\n").unwrap();
+        let mut file = storage.open(Path::new("/a/log")).unwrap();
+        file.write_at(8, b"thr").unwrap();
+        open(&storage).append("four\n").unwrap();
+        assert_eq!(lines(&storage), ["one", "two", "four"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_there() {
+        let (disk, storage) = disk();
+        let mut log = open(&storage);
+        log.append("one\n").unwrap();
+        disk.set_capacity(Some(6));
+        assert!(log.append("two\n").is_err());
+        assert_eq!(lines(&storage), ["one"]);
+        disk.set_capacity(None);
+        log.append("three\n").unwrap();
+        let length = log.length();
+        log.append("four\n").unwrap();
+        log.take_back(length).unwrap();
+        log.append("five\n").unwrap();
+        assert_eq!(lines(&storage), ["one", "three", "five"]);
+    }
+
+    #[test]
+    fn lines_longer_than_a_chunk_are_read() {
+        let (_, storage) = disk();
+        let long = "x".repeat(CHUNK * 2 + 5);
+        open(&storage).append(&format!("a\n{long}\nb\n")).unwrap();
+        assert_eq!(lines(&storage), ["a", &long, "b"]);
+    }
+
+    #[test]
+    fn a_power_cut_leaves_what_was_appended() {
+        for seed in 0..50_usize {
+            let (disk, storage) = disk();
+            let mut log = open(&storage);
+            log.append("one\ntwo\n").unwrap();
+            disk.die_after(Some(1)); // written, and not flushed
+            assert!(log.append("three\n").is_err());
+            let mut state = seed;
+            disk.cut_power(&mut |below| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) % below
+            });
+            open(&storage).append("four\n").unwrap();
+            let lines = lines(&storage);
+            assert_eq!(lines[..2], ["one", "two"]);
+            assert_eq!(lines.last().unwrap(), "four");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Where files go: a path with placeholders.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::{DeviceId, OrderId};
+
+/// What a location without placeholders gets behind it, for pictures and for videos.
+const PICTURES: &str = "{take}/{device}/{frame}.{ext}";
+const VIDEOS: &str = "{take}/{device}/{segment}.{ext}";
+
+/// Why a location cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// A placeholder that does not exist.
+    #[error(
+        "location has {{{0}}}, but there is only {{take}} (or {{order}}), {{device}}, {{frame}}, {{segment}} \
+         and {{ext}}"
+    )]
+    Placeholder(String),
+    /// A brace without its counterpart.
+    #[error("location has a brace without its counterpart: {0}")]
+    Brace(String),
+    /// Files of several frames, devices or orders would overwrite one another.
+    #[error(
+        "location {0} names the same file for every frame: it needs {{frame}}, or for videos {{segment}}"
+    )]
+    NotUnique(String),
+    /// The folder cannot be made or written to.
+    #[error("cannot write to {folder}: {error}")]
+    Unwritable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Where files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    pictures: Pattern,
+    videos: Pattern,
+}
+
+/// What tells one file of a device from the others of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileOf {
+    /// A picture: the number of its frame.
+    Picture(FrameNumber),
+    /// A segment of a video.
+    Segment {
+        /// Its index in the take, from 0.
+        index: u32,
+        /// The number of its first frame.
+        first: FrameNumber,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Order,
+    Device,
+    Frame,
+    Segment,
+    Extension,
+}
+
+impl Location {
+    /// Parses a pattern; one without placeholders is a folder, and files in it are named
+    /// `{take}/{device}/{frame}.{ext}`, or `{take}/{device}/{segment}.{ext}` where they are videos.
+    ///
+    /// # Errors
+    /// [`LocationError`] says what is wrong with the pattern.
+    pub fn parse(pattern: &str) -> Result<Self, LocationError> {
+        if pattern.contains(['{', '}']) {
+            let parsed = Pattern::parse(pattern)?;
+            if !parsed.0.iter().any(|part| matches!(part, Part::Frame | Part::Segment)) {
+                return Err(LocationError::NotUnique(pattern.into()));
+            }
+            return Ok(Self { pictures: parsed.clone(), videos: parsed });
+        }
+        let folder = match pattern {
+            "" => ".",
+            "/" => "",
+            folder => folder.trim_end_matches('/'),
+        };
+        Ok(Self {
+            pictures: Pattern::parse(&format!("{folder}/{PICTURES}"))?,
+            videos: Pattern::parse(&format!("{folder}/{VIDEOS}"))?,
+        })
+    }
+
+    /// Whether every picture of an order gets a name of its own.
+    ///
+    /// # Errors
+    /// [`LocationError::NotUnique`] where the pattern is one for videos alone.
+    pub fn check_pictures(&self) -> Result<(), LocationError> {
+        match self.pictures.0.contains(&Part::Frame) {
+            true => Ok(()),
+            false => Err(LocationError::NotUnique(self.pictures.fill(None, None, None, ""))),
+        }
+    }
+
+    /// A file's path.
+    #[must_use]
+    pub fn path(&self, order: &OrderId, device: &DeviceId, file: FileOf, extension: &str) -> PathBuf {
+        let pattern = match file {
+            FileOf::Picture(_) => &self.pictures,
+            FileOf::Segment { .. } => &self.videos,
+        };
+        PathBuf::from(pattern.fill(Some(order), Some(device), Some(file), extension))
+    }
+
+    /// Whether `path` can be that of one of these files.
+    #[must_use]
+    pub fn may_name(&self, order: &OrderId, device: &DeviceId, path: &Path) -> bool {
+        [&self.pictures, &self.videos].into_iter().any(|pattern| pattern.matches(order, device, path))
+    }
+
+    /// Where what concerns all files of an order is kept: the deepest folder that they share, and what to put
+    /// before names there, so that other orders and devices do not have the same.
+    #[must_use]
+    pub fn side(&self, order: &OrderId, device: &DeviceId) -> (PathBuf, String) {
+        let shared = self.pictures.shared();
+        let path = shared.fill(Some(order), Some(device), None, "");
+        let folder = match path.rsplit_once('/') {
+            Some(("", _)) => "/",
+            Some((folder, _)) => folder,
+            None => ".",
+        };
+        let folders = shared.folders();
+        let mut prefix = String::new();
+        if !folders.contains(&Part::Order) {
+            prefix = format!("{order}.");
+        }
+        if !folders.contains(&Part::Device) {
+            prefix.push_str(&format!("{device}."));
+        }
+        (PathBuf::from(folder), prefix)
+    }
+
+    /// The extension that the pattern spells out, if it does.
+    #[must_use]
+    pub fn extension(&self) -> Option<&str> {
+        match self.videos.0.last() {
+            Some(Part::Text(text)) => {
+                let (_, extension) = text.rsplit_once('.')?;
+                (!extension.is_empty() && !extension.contains('/')).then_some(extension)
+            }
+            _ => None,
+        }
+    }
+
+    /// The folder that all files are below: the pattern up to the first placeholder.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        let Some(Part::Text(text)) = self.pictures.0.first() else { return PathBuf::from(".") };
+        match text.rsplit_once('/') {
+            Some(("", _)) => PathBuf::from("/"),
+            Some((folder, _)) => PathBuf::from(folder),
+            None => PathBuf::from("."),
+        }
+    }
+
+    /// Makes the root folder, and proves that files can be written there.
+    ///
+    /// # Errors
+    /// [`LocationError::Unwritable`].
+    pub fn check(&self) -> Result<(), LocationError> {
+        let folder = self.root();
+        let probe = folder.join(format!(".swsync-probe-{}", std::process::id()));
+        fs::create_dir_all(&folder)
+            .and_then(|()| File::create(&probe))
+            .and_then(|_| fs::remove_file(&probe))
+            .map_err(|error| LocationError::Unwritable { folder, error })
+    }
+}
+
+impl Pattern {
+    fn parse(pattern: &str) -> Result<Self, LocationError> {
+        let mut parts = Vec::new();
+        let mut rest = pattern;
+        while let Some((text, after)) = rest.split_once('{') {
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| LocationError::Brace(pattern.to_owned()))?;
+            parts.push(Part::Text(text.to_owned()));
+            parts.push(match name {
+                "order" | "take" => Part::Order,
+                "device" => Part::Device,
+                "frame" => Part::Frame,
+                "segment" => Part::Segment,
+                "ext" => Part::Extension,
+                other => return Err(LocationError::Placeholder(other.to_owned())),
+            });
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        if parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains('}'))) {
+            return Err(LocationError::Brace(pattern.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+
+    /// The path, with what is known put in and the other placeholders as they were written.
+    fn fill(
+        &self,
+        order: Option<&OrderId>,
+        device: Option<&DeviceId>,
+        file: Option<FileOf>,
+        extension: &str,
+    ) -> String {
+        let mut path = String::new();
+        for part in &self.0 {
+            match (part, file) {
+                (Part::Text(text), _) => path.push_str(text),
+                (Part::Order, _) => path.push_str(order.map_or("{take}", |order| order.as_str())),
+                (Part::Device, _) => path.push_str(device.map_or("{device}", |device| device.as_str())),
+                // At least as many digits as multifilesink's %08u and splitmuxsink's %04u.
+                (Part::Frame, Some(FileOf::Picture(frame) | FileOf::Segment { first: frame, .. })) => {
+                    path.push_str(&format!("{frame:08}"));
+                }
+                (Part::Segment, Some(FileOf::Segment { index, .. })) => {
+                    path.push_str(&format!("{index:04}"));
+                }
+                (Part::Segment, Some(FileOf::Picture(_))) => path.push_str("0000"),
+                (Part::Frame, None) => path.push_str("{frame}"),
+                (Part::Segment, None) => path.push_str("{segment}"),
+                (Part::Extension, _) => path.push_str(extension),
+            }
+        }
+        path
+    }
+
+    /// Whether `path` is the pattern with something in place of what differs from file to file.
+    fn matches(&self, order: &OrderId, device: &DeviceId, path: &Path) -> bool {
+        // No path has a zero in it.
+        let marked = self.0.iter().map(|part| match part {
+            Part::Frame | Part::Segment | Part::Extension => "\0",
+            Part::Text(text) => text,
+            Part::Order => order.as_str(),
+            Part::Device => device.as_str(),
+        });
+        let marked: String = marked.collect();
+        let path = path.to_string_lossy();
+        let mut texts = marked.split('\0');
+        let Some(mut rest) = texts.next().and_then(|text| path.strip_prefix(text)) else { return false };
+        let mut texts = texts.peekable();
+        while let Some(text) = texts.next() {
+            if texts.peek().is_none() {
+                return rest.len() > text.len() && rest.ends_with(text);
+            }
+            let Some(at) = rest.find(text).filter(|at| *at > 0) else { return false };
+            rest = &rest[at + text.len()..];
+        }
+        rest.is_empty()
+    }
+
+    /// The pattern up to where it differs from file to file.
+    fn shared(&self) -> Self {
+        let differs = |part: &Part| matches!(part, Part::Frame | Part::Segment | Part::Extension);
+        Self(self.0.iter().take_while(|part| !differs(part)).cloned().collect())
+    }
+
+    /// The placeholders in the folders of the path, not in the file's name.
+    fn folders(&self) -> Vec<Part> {
+        let slash = self.0.iter().rposition(|part| matches!(part, Part::Text(text) if text.contains('/')));
+        self.0[..slash.unwrap_or(0)].to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swsync_core::name::Name;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn path(location: &Location, file: FileOf, extension: &str) -> PathBuf {
+        location.path(&name("o"), &name("pi"), file, extension)
+    }
+
+    #[test]
+    fn a_folder_gets_the_default_pattern() {
+        let location = Location::parse("/data/shots/").unwrap();
+        let picture = FileOf::Picture(54_000_000_001);
+        assert_eq!(path(&location, picture, "jpg"), Path::new("/data/shots/o/pi/54000000001.jpg"));
+        let segment = FileOf::Segment { index: 3, first: 54_000_000_001 };
+        assert_eq!(path(&location, segment, "mp4"), Path::new("/data/shots/o/pi/0003.mp4"));
+        assert_eq!(location.root(), Path::new("/data/shots"));
+        assert_eq!(location.extension(), None);
+        let here = Location::parse("").unwrap();
+        assert_eq!(path(&here, FileOf::Picture(7), "raw"), Path::new("./o/pi/00000007.raw"));
+        assert_eq!(
+            path(&Location::parse("/").unwrap(), FileOf::Picture(7), "a"),
+            Path::new("/o/pi/00000007.a")
+        );
+    }
+
+    #[test]
+    fn patterns_are_checked() {
+        let location = Location::parse("x/{device}-{frame}.{ext}").unwrap();
+        assert_eq!(path(&location, FileOf::Picture(1), "png"), Path::new("x/pi-00000001.png"));
+        assert_eq!(location.root(), Path::new("x"));
+        assert!(location.check_pictures().is_ok());
+        assert!(matches!(Location::parse("{shot}/{frame}"), Err(LocationError::Placeholder(_))));
+        assert!(matches!(Location::parse("{frame"), Err(LocationError::Brace(_))));
+        assert!(matches!(Location::parse("{device}}"), Err(LocationError::Brace(_))));
+        assert!(matches!(Location::parse("{device}.jpg"), Err(LocationError::NotUnique(_))));
+        let videos = Location::parse("{take}/{device}/{segment}.mkv").unwrap();
+        assert_eq!(videos.extension(), Some("mkv"));
+        assert!(matches!(videos.check_pictures(), Err(LocationError::NotUnique(_))));
+    }
+
+    #[test]
+    fn side_files_have_a_place_of_their_own() {
+        let side = |pattern: &str| {
+            let (folder, prefix) = Location::parse(pattern).unwrap().side(&name("o"), &name("pi"));
+            (folder.display().to_string(), prefix)
+        };
+        for (pattern, folder, prefix) in [
+            ("shots", "shots/o/pi", ""),
+            ("/", "/o/pi", ""),
+            ("x/{device}-{frame}.{ext}", "x", "o.pi."),
+            ("{take}/{device}-{segment}.mp4", "o", "pi."),
+            ("{take}/{frame}/{device}.jpg", "o", "pi."),
+            ("/a/{device}/{frame}.jpg", "/a/pi", "o."),
+            ("{frame}.jpg", ".", "o.pi."),
+        ] {
+            assert_eq!(side(pattern), (folder.to_owned(), prefix.to_owned()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn files_of_an_order_are_told_from_others() {
+        let may = |pattern: &str, path: &str| {
+            Location::parse(pattern).unwrap().may_name(&name("o"), &name("pi"), Path::new(path))
+        };
+        for path in ["x/o/pi/00000001.jpg", "x/o/pi/0001.mp4", "x/o/pi/0001-2.mp4"] {
+            assert!(may("x", path), "{path}");
+        }
+        for path in ["x/o/pi2/1.jpg", "x/o2/pi/1.jpg", "y/o/pi/1.jpg", "x/o/pi/1", "x/o/pi/.jpg", "x/o/pi/"] {
+            assert!(!may("x", path), "{path}");
+        }
+        assert!(may("x/{device}-{frame}.jpg", "x/pi-1.jpg"));
+        assert!(!may("x/{device}-{frame}.jpg", "x/po-1.jpg") && !may("x/{device}-{frame}.jpg", "x/pi-1.png"));
+    }
+
+    #[test]
+    fn an_unwritable_root_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file");
+        fs::write(&file, "").unwrap();
+        let location = Location::parse(&format!("{}/sub", file.display())).unwrap();
+        let error = location.check().unwrap_err().to_string();
+        assert!(error.contains("a file/sub"), "{error}");
+        assert!(Location::parse(folder.path().to_str().unwrap()).unwrap().check().is_ok());
+    }
+}
