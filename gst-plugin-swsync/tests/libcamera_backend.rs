@@ -4,11 +4,12 @@
 //! Virtual0 (bars) and Virtual1 (lines), 640x480 and 1280x720. Without them each test says so and
 //! passes.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstswsync::camera::libcamera::{LibcameraCamera, list};
-use gstswsync::camera::{Camera, CameraError, Controls, Pacing, StampedAt, StreamRole, StreamSetup};
+use gstswsync::camera::{Camera, CameraError, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup};
 
 const CAPS: &str = "video/x-raw,format=NV12,width=640,height=480,framerate=30/1";
 
@@ -267,4 +268,107 @@ fn calls_out_of_order_are_errors() {
     camera.stop();
     camera.stop();
     camera.start().unwrap();
+}
+
+/// Where the first memory of `buffer` is: the same for frames in the same frame buffer.
+fn place(buffer: &gst::BufferRef) -> usize {
+    buffer.peek_memory(0).as_ptr() as usize
+}
+
+fn next(camera: &mut LibcameraCamera) -> Frame {
+    camera.request(Controls::default()).unwrap();
+    camera.next_frame().unwrap()
+}
+
+#[test]
+fn pictures_are_the_frame_buffers_themselves() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = started("Virtual0");
+    let mut places = HashSet::new();
+    for _ in 0..60 {
+        let frame = next(&mut camera);
+        assert!(!frame.copied);
+        places.insert(place(&frame.buffer));
+        let memory = frame.buffer.peek_memory(0);
+        assert!(memory.is_memory_type::<gst_allocators::FdMemory>(), "in a file descriptor, not on the heap");
+        let meta = frame.buffer.meta::<gst_video::VideoMeta>().expect("strides are told");
+        assert_eq!((meta.offset(), meta.stride()), (&[0, 640 * 480][..], &[640, 640][..]));
+    }
+    assert!(places.len() <= 8, "the same few come back: {}", places.len());
+}
+
+#[test]
+fn a_hoarder_gets_copies_and_the_camera_goes_on() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = started("Virtual0");
+    let mut hoard: Vec<Frame> = (0..100).map(|_| next(&mut camera)).collect();
+    let copied = hoard.iter().take_while(|frame| !frame.copied).count();
+    assert!((1..=8).contains(&copied), "the first ones are no copies: {copied}");
+    assert!(hoard[copied..].iter().all(|frame| frame.copied));
+    let places: HashSet<_> = hoard.iter().map(|frame| place(&frame.buffer)).collect();
+    assert_eq!(places.len(), 100, "none is given away twice");
+    let picture = |frame: &Frame| frame.buffer.map_readable().unwrap().to_vec();
+    assert!(picture(&hoard[0]).len() == picture(&hoard[99]).len() && !picture(&hoard[99]).is_empty());
+
+    // One that is given back, on any thread, is used again.
+    let one = hoard.remove(0);
+    std::thread::spawn(move || drop(one)).join().unwrap();
+    assert!(!next(&mut camera).copied);
+
+    // What is out when the camera stops stays readable.
+    camera.stop();
+    drop(camera);
+    assert_eq!(picture(&hoard[0]).len(), 640 * 480 * 3 / 2);
+}
+
+#[test]
+fn two_streams_have_the_same_instant() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = LibcameraCamera::open(Some("Virtual0")).unwrap();
+    let large = CAPS.replace("640", "1280").replace("480", "720");
+    let finder = StreamSetup { role: StreamRole::ViewFinder, caps: caps(CAPS) };
+    camera.configure(&[stream(&large), finder]).unwrap();
+    camera.start().unwrap();
+    for _ in 0..30 {
+        let frame = next(&mut camera);
+        let sizes: Vec<_> = frame.others.iter().map(|other| other.size()).collect();
+        assert_eq!((frame.buffer.size(), sizes), (1280 * 720 * 3 / 2, vec![640 * 480 * 3 / 2]));
+        assert!(!frame.copied);
+    }
+    // A request comes back when both of its pictures have.
+    let others: Vec<_> = (0..20).flat_map(|_| next(&mut camera).others).collect();
+    assert!(next(&mut camera).copied);
+    drop(others);
+    assert!(!next(&mut camera).copied);
+
+    let many = vec![stream(CAPS); 9];
+    let error = camera.configure(&many).unwrap_err();
+    assert!(error.to_string().contains("VideoRecording + VideoRecording"), "{error}");
+}
+
+#[test]
+fn a_format_is_chosen_as_libcamera_prefers() {
+    let Some(_guard) = virtual_cameras() else {
+        return;
+    };
+    let mut camera = LibcameraCamera::open(Some("Virtual0")).unwrap();
+    let role = StreamRole::default();
+    let mut fixed = |filter: &str| {
+        let offered = camera.caps(role).intersect(&caps(filter));
+        let fixed = camera.fixate(role, offered);
+        assert!(fixed.is_fixed(), "{fixed}");
+        camera.configure(&[StreamSetup::new(fixed.clone())]).unwrap();
+        fixed.to_string()
+    };
+    let free = fixed("video/x-raw");
+    assert!(free.contains("NV12") && free.contains("30/1"), "{free}");
+    assert!(fixed("video/x-raw,width=640").contains("height=(int)480"));
+    assert!(fixed("video/x-raw,framerate=[40/1,50/1]").contains("40/1"));
+    assert!(fixed("video/x-raw,height=[1,600]").contains("width=(int)640"));
 }

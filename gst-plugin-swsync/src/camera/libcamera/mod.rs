@@ -7,11 +7,14 @@
 //! | --- | --- | --- | --- |
 //! | `swsync-libcam`, one per process | the first [`LibcameraCamera::open`] or [`list`] | the drop of the last user | owns the camera manager and all open cameras: configures, starts, stops, queues requests |
 //! | libcamera's own | the camera manager | the camera manager's end | completes requests, hands them to the camera's mailbox |
-//! | the caller's, one per camera | - | - | takes requests from the mailbox, copies the picture, sends the request back |
+//! | the caller's, one per camera | - | - | takes requests from the mailbox, hands the pictures on, sends requests back |
+//! | any of GStreamer's | - | - | drops the last reference to a picture, whose memory then comes home |
 //!
 //! A request has one owner at a time: libcamera while in flight, then the mailbox, then
-//! [`Camera::next_frame`], which gives it back. Its picture is copied to a buffer of our own, so
-//! that a slow pipeline costs frames of its own but never starves the camera.
+//! [`Camera::next_frame`], which hands its memory downstream without a copy. A request whose memory is out waits
+//! with the lender ([`memory`]) until all of it is back; another one takes its place with the camera. Where
+//! downstream keeps all that there are, pictures are copied: a slow or hoarding pipeline costs copies, but
+//! never starves the camera.
 //!
 //! libcamera allows one camera manager per process and aborts the process at the second. Any number
 //! of cameras here share one; `libcamerasrc` in the same process would bring its own: use the one
@@ -23,43 +26,34 @@
 //! libcamera's virtual camera takes a frame whenever it gets a request, as fast as it can draw: it
 //! is [`Pacing::OnRequest`], and one request goes out per [`Camera::request`].
 
+mod colour;
 mod formats;
 mod memory;
+mod picture;
 mod sensor;
 mod service;
 mod session;
+mod streaming;
 
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ::libcamera::framebuffer::FrameMetadataStatus;
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
-use gst::prelude::*;
-use gst_video::VideoBufferPool;
 use swsync_core::profile::CameraProfile;
 use swsync_core::time::Span;
 use swsync_rig::profiles;
 
-use self::formats::{Wanted, copy_picture, refused};
-use self::memory::Planes;
-use self::sensor::Sequence;
+use self::formats::refused;
+use self::picture::Wanted;
 use self::service::{Service, SessionId};
 use self::session::{Configured, Description, Event, Session};
+use self::streaming::Streaming;
 use super::mailbox::Mailbox;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup, Wakeup,
 };
-
-/// How long beyond its period a frame may take before the camera counts as dead.
-const STALL: Span = Span::from_secs(1);
-
-/// The same for the first frame. Raspberry Pi's IPA hides frames until exposure and white balance
-/// have settled, about ten.
-const STALL_AT_START: Span = Span::from_secs(3);
-const HIDDEN_AT_START: i64 = 10;
 
 /// A real camera's longest time from the start of a frame to its delivery, in frames: exposure and
 /// readout overlap the next frame's, and the picture processor may hold one. Chosen, not measured.
@@ -97,21 +91,6 @@ enum State {
     Open,
     Configured(Configured),
     Streaming(Streaming),
-}
-
-struct Streaming {
-    configured: Configured,
-    /// Not queued: all of them with [`Pacing::OnRequest`], until asked for.
-    idle: Vec<Request>,
-    planes: Vec<Planes>,
-    /// Raw pictures come from here; compressed ones have a size of their own each.
-    pool: Option<gst::BufferPool>,
-    /// To go out with the next requests, one each.
-    controls: VecDeque<Controls>,
-    in_flight: usize,
-    sequence: Sequence,
-    any_frame: bool,
-    gone: Option<String>,
 }
 
 impl LibcameraCamera {
@@ -186,19 +165,61 @@ impl LibcameraCamera {
     }
 }
 
+impl LibcameraCamera {
+    /// Queues as many requests as a camera that runs freely is to have.
+    fn top_up(&mut self) {
+        if self.description.on_request {
+            return;
+        }
+        while let State::Streaming(streaming) = &self.state
+            && let Some(request) = streaming.next_request()
+        {
+            self.queue(request);
+        }
+    }
+
+    /// A request whose picture was copied: it may bring the next one.
+    fn give_back(&mut self, request: Request) {
+        if !self.description.on_request {
+            self.queue(request);
+        } else if let State::Streaming(streaming) = &self.state {
+            streaming.lender.park(request);
+        }
+    }
+
+    /// Requests a frame in the place of one that came to nothing.
+    fn ask_again(&mut self) {
+        if self.description.on_request
+            && let State::Streaming(streaming) = &self.state
+            && let Some(request) = streaming.next_request()
+        {
+            self.queue(request);
+        }
+    }
+}
+
 impl Camera for LibcameraCamera {
-    fn caps(&self, _role: StreamRole) -> gst::Caps {
-        self.description.caps.clone()
+    fn caps(&self, role: StreamRole) -> gst::Caps {
+        if role == StreamRole::default() {
+            return self.description.caps.clone();
+        }
+        let listed = self.with("listing its formats", move |camera| Ok(camera.caps(role)));
+        listed.unwrap_or_else(|_| gst::Caps::new_empty())
+    }
+
+    fn fixate(&mut self, role: StreamRole, caps: gst::Caps) -> gst::Caps {
+        let wanted = caps.clone();
+        self.with("choosing a format", move |camera| Ok(camera.fixate(role, &wanted))).unwrap_or(caps)
     }
 
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
-        let [StreamSetup { caps, .. }] = streams else {
-            return Err(self.failed("configuring it", "it delivers exactly one stream"));
-        };
         self.stop();
         self.state = State::Open;
-        let wanted = Wanted::parse(caps).map_err(|reason| refused(self.id(), caps, reason))?;
-        let period = wanted.period;
+        let parse = |setup| Wanted::parse(setup).map_err(|reason| refused(self.id(), &setup.caps, reason));
+        let wanted = streams.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let Some(Wanted { period, .. }) = wanted.first().cloned() else {
+            return Err(self.failed("configuring it", "no stream is wanted"));
+        };
         let configured = self.with("configuring it", move |camera| camera.configure(wanted))?;
         let model = self.description.model.clone();
         let exposure = configured.exposure;
@@ -223,26 +244,15 @@ impl Camera for LibcameraCamera {
             return Err(self.failed("starting it", "it is not configured, or streams already"));
         };
         let configured = configured.clone();
-        let pool =
-            picture_pool(&configured.wanted).map_err(|reason| self.failed("allocating pictures", reason))?;
-        let (idle, planes) = self.with("starting it", Session::start)?;
-        let mut streaming = Streaming {
-            configured,
-            idle,
-            planes,
-            pool,
-            controls: VecDeque::new(),
-            in_flight: 0,
-            sequence: Sequence::default(),
-            any_frame: false,
-            gone: None,
-        };
-        let freely = !self.description.on_request;
-        let in_flight = if freely { std::mem::take(&mut streaming.idle) } else { Vec::new() };
-        self.state = State::Streaming(streaming);
-        for request in in_flight {
-            self.queue(request);
+        let requests = self.with("starting it", Session::start)?;
+        match Streaming::new(configured, requests) {
+            Ok(streaming) => self.state = State::Streaming(streaming),
+            Err(reason) => {
+                self.service.with(self.session, Session::stop);
+                return Err(self.failed("starting it", reason));
+            }
         }
+        self.top_up();
         Ok(())
     }
 
@@ -252,7 +262,7 @@ impl Camera for LibcameraCamera {
         };
         if !self.description.on_request {
             streaming.controls.push_back(controls);
-        } else if let Some(request) = streaming.idle.pop() {
+        } else if let Some(request) = streaming.next_request() {
             streaming.controls.push_back(controls);
             self.queue(request);
         } else {
@@ -299,13 +309,17 @@ impl Camera for LibcameraCamera {
                         self.queue(request);
                         continue;
                     }
-                    let frame = streaming.frame(&request);
-                    if self.description.on_request {
-                        streaming.idle.push(request);
-                    } else {
-                        self.queue(request);
+                    let taken = streaming.take(request);
+                    if let Some(request) = taken.request {
+                        self.give_back(request);
                     }
-                    return frame.map_err(|reason| self.failed("taking a frame", reason));
+                    self.top_up();
+                    match taken.frame {
+                        Ok(Some(frame)) => return Ok(frame),
+                        // Its number shows that it is missing.
+                        Ok(None) => self.ask_again(),
+                        Err(reason) => return Err(self.failed("taking a frame", reason)),
+                    }
                 }
             }
         }
@@ -329,73 +343,12 @@ impl Camera for LibcameraCamera {
     }
 }
 
-impl Streaming {
-    /// How long the next frame may take.
-    fn patience(&self) -> Duration {
-        let period = self.configured.wanted.period;
-        let span = if self.any_frame { period + STALL } else { period * HIDDEN_AT_START + STALL_AT_START };
-        span.to_duration()
-    }
-
-    /// The frame that `request` brought.
-    fn frame(&mut self, request: &Request) -> Result<Frame, String> {
-        self.any_frame = true;
-        let stream = &self.configured.stream;
-        let metadata = sensor::buffer_metadata(request, stream);
-        let place = usize::try_from(request.cookie()).ok();
-        let planes = place.and_then(|place| self.planes.get(place));
-        let planes = planes.ok_or("the request is not ours")?;
-        let mut buffer = match (&self.pool, &self.configured.wanted.layout) {
-            (Some(pool), Some(info)) => {
-                let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
-                let stride = self.configured.stride;
-                planes.read(|planes| copy_picture(info, stride, planes, buffer.make_mut()))??;
-                buffer
-            }
-            _ => planes.read(|planes| {
-                let data = planes.first().copied().unwrap_or_default();
-                let used = metadata.as_ref().and_then(|metadata| metadata.planes().get(0));
-                let used = used.map_or(0, |plane| plane.bytes_used as usize);
-                let used = if used == 0 { data.len() } else { used.min(data.len()) };
-                gst::Buffer::from_slice(data[..used].to_vec())
-            })?,
-        };
-        if metadata.is_some_and(|metadata| metadata.status() == FrameMetadataStatus::Error) {
-            buffer.make_mut().set_flags(gst::BufferFlags::CORRUPTED);
-        }
-        sensor::frame(buffer, request, stream, &mut self.sequence)
-            .ok_or_else(|| "the driver does not say when it was taken".to_owned())
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
-            let _ = pool.set_active(false);
-        }
-    }
-}
-
 impl Drop for LibcameraCamera {
     fn drop(&mut self) {
         self.stop();
         let session = self.session;
         let _ = self.service.call(move |library| library.close(session));
     }
-}
-
-/// Buffers for raw pictures: reused, because fresh megabytes per frame cost page faults. None for
-/// compressed ones.
-fn picture_pool(wanted: &Wanted) -> Result<Option<gst::BufferPool>, String> {
-    let Some(info) = &wanted.layout else {
-        return Ok(None);
-    };
-    let size = u32::try_from(info.size()).map_err(|error| error.to_string())?;
-    let pool = VideoBufferPool::new();
-    let mut config = pool.config();
-    config.set_params(Some(&wanted.caps), size, 0, 0);
-    pool.set_config(config).and_then(|()| pool.set_active(true)).map_err(|error| error.to_string())?;
-    Ok(Some(pool.upcast()))
 }
 
 fn failed(camera: &str, doing: &'static str, reason: impl Display) -> CameraError {

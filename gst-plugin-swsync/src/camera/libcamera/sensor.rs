@@ -164,11 +164,21 @@ pub(super) fn buffer_metadata<'r>(
     allocated.and_then(|buffer| buffer.metadata()).or_else(|| ours.and_then(|buffer| buffer.metadata()))
 }
 
-/// The frame in `buffer`, with what `request`'s metadata and else the buffer's say of it.
+/// The pictures of one instant.
+pub(super) struct Pictures {
+    /// The first stream's.
+    pub(super) main: gst::Buffer,
+    /// The other streams'.
+    pub(super) others: Vec<gst::Buffer>,
+    /// See [`Frame::copied`].
+    pub(super) copied: bool,
+}
+
+/// The frame with these pictures, and with what `request`'s metadata and else the buffer's say of it.
 ///
 /// `None` where nothing says when it was taken: here, such a frame is of no use.
 pub(super) fn frame(
-    buffer: gst::Buffer,
+    pictures: Pictures,
     request: &Request,
     stream: &Stream,
     sequence: &mut Sequence,
@@ -182,9 +192,9 @@ pub(super) fn frame(
     let exposure = metadata.get::<ids::ExposureTime>().ok();
     let analogue_gain = metadata.get::<ids::AnalogueGain>().ok();
     (stamp > 0).then(|| Frame {
-        buffer,
-        others: Vec::new(),
-        copied: false,
+        buffer: pictures.main,
+        others: pictures.others,
+        copied: pictures.copied,
         sequence: sequence.next(raw.map(|raw| raw.sequence())),
         sensor_time: Timestamp::from_nanos(stamp),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
