@@ -22,8 +22,18 @@ const COUNTS: [&str; 9] = [
     "simulated-view",
 ];
 
-/// How a blurb names a unit.
-const UNITS: [&str; 4] = ["nanoseconds", "microseconds", "parts per million", "bytes"];
+/// How a blurb names a unit, or says what a number without one is.
+const UNITS: [&str; 9] = [
+    "nanoseconds",
+    "microseconds",
+    "parts per million",
+    "bytes",
+    "dioptres",
+    "as a factor",
+    "-1 to 1",
+    "powers of two",
+    "sRGB's",
+];
 
 fn element(name: &str) -> gst::Element {
     common::init();
@@ -53,6 +63,12 @@ fn range(pspec: &glib::ParamSpec) -> Option<([glib::Value; 3], Vec<glib::Value>)
     of!(glib::ParamSpecInt);
     of!(glib::ParamSpecUInt64);
     of!(glib::ParamSpecInt64);
+    if let Some(p) = pspec.downcast_ref::<glib::ParamSpecFloat>() {
+        let (least, default, most) = (p.minimum(), p.default_value(), p.maximum());
+        assert!(least <= default && default <= most, "{}", pspec.name());
+        let beyond = vec![(least * 2.0).to_value(), (most * 2.0).to_value()];
+        return Some(([least, default, most].map(|v| v.to_value()), beyond));
+    }
     let p = pspec.downcast_ref::<glib::ParamSpecDouble>()?;
     let (least, default, most) = (p.minimum(), p.default_value(), p.maximum());
     assert!(least <= default && default <= most, "{}", pspec.name());

@@ -1,5 +1,6 @@
 //! Cameras behind one trait: libcamera's and the simulated one.
 
+pub mod controls;
 pub mod libcamera;
 pub mod mailbox;
 pub mod simulated;
@@ -10,6 +11,7 @@ use gst::glib;
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
+use self::controls::{Ranges, Setting};
 pub use mailbox::{Flushing, Wakeup};
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
 
@@ -257,13 +259,27 @@ pub trait Camera: Send {
     /// [`CameraError::Format`] where the camera cannot deliver them together.
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError>;
 
+    /// Which controls people can set, and to what, once it is configured.
+    fn control_ranges(&self) -> Ranges;
+
+    /// Frames from the one just taken to the first that settings staged now determine, as far as that is
+    /// known beforehand.
+    fn control_lead(&self) -> u32;
+
+    /// Adds settings, of which [`Camera::control_ranges`] takes each, to the next [`Camera::request`], or to
+    /// what the camera starts with. They stay until others are set.
+    fn stage(&mut self, settings: Vec<Setting>);
+
+    /// Whether what was staged goes nowhere before the next [`Camera::request`].
+    fn waits_for_request(&self) -> bool;
+
     /// Starts streaming at the negotiated frame rate.
     ///
     /// # Errors
     /// [`CameraError::Busy`] or [`CameraError::Failed`].
     fn start(&mut self) -> Result<(), CameraError>;
 
-    /// Queues one set of controls, to go out with the next request; with
+    /// Queues one set of controls, to go out with the next request, together with what was staged; with
     /// [`Pacing::OnRequest`] also asks for the frame itself.
     ///
     /// # Errors

@@ -10,11 +10,15 @@ use swsync_rig::clock::{DeviceClock, true_now};
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
 use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
 
+use self::settings::{Gains, SimulatedControls};
+use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, Shutter,
     StampedAt, StreamRole, StreamSetup, Wakeup,
 };
+
+mod settings;
 
 /// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
 /// them, and libcamera's pipelines have four. Longer would also break what the aligner rests on: that
@@ -44,6 +48,8 @@ pub struct SimulatedCamera {
     sleeper: Arc<Mailbox<()>>,
     configured: Option<Configured>,
     sensor: Option<Sensor>,
+    staged: Vec<Setting>,
+    gains: Gains,
 }
 
 #[derive(Debug)]
@@ -62,7 +68,15 @@ impl SimulatedCamera {
     /// A camera of the device whose clocks are `device`.
     #[must_use]
     pub fn new(simulation: Simulation, device: Arc<DeviceClock>) -> Self {
-        Self { simulation, device, sleeper: Arc::default(), configured: None, sensor: None }
+        Self {
+            simulation,
+            device,
+            sleeper: Arc::default(),
+            configured: None,
+            sensor: None,
+            staged: Vec::new(),
+            gains: Gains::default(),
+        }
     }
 
     fn id(&self) -> String {
@@ -129,6 +143,8 @@ impl SimulatedCamera {
         let plane = |data, index: usize| PlaneMut { data, stride: strides[index] };
         let planes = I420Mut { y: plane(y, 0), u: plane(u, 1), v: plane(v, 2) };
         scene.render(&frame.shutter(info.height()), planes).map_err(|e| failed(&e))?;
+        let [y, ..] = picture.planes_data_mut();
+        self.gains.at(frame.sequence.into()).amplify(y);
         drop(picture);
         Ok(buffer)
     }
@@ -188,13 +204,35 @@ impl Camera for SimulatedCamera {
         })
     }
 
+    fn control_ranges(&self) -> Ranges {
+        let model = &self.simulation.model;
+        let period = self.configured.as_ref().map(|configured| configured.frame_duration);
+        settings::ranges(&self.id(), model, period.unwrap_or(self.frame_limits().1))
+    }
+
+    fn control_lead(&self) -> u32 {
+        let delays = self.simulation.model.delays;
+        // What is queued while a frame is delivered is written at the start of the next.
+        1 + delays.exposure.max(delays.vblank)
+    }
+
+    fn stage(&mut self, settings: Vec<Setting>) {
+        self.staged.extend(settings);
+    }
+
+    fn waits_for_request(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
     fn start(&mut self) -> Result<(), CameraError> {
+        let staged = SimulatedControls::of(std::mem::take(&mut self.staged));
+        self.gains = Gains::new(staged.gain);
         let Some(configured) = &self.configured else {
             return Err(self.failed("starting", "it has no format yet"));
         };
         let controls = sensor::Controls {
             frame_duration: Some(configured.frame_duration),
-            exposure: Some(self.simulation.exposure),
+            exposure: staged.exposure.or(Some(self.simulation.exposure)),
         };
         let Simulation { model, seed, skew, .. } = self.simulation.clone();
         self.sensor = Some(Sensor::new(model, seed, skew, true_now(), controls));
@@ -202,10 +240,15 @@ impl Camera for SimulatedCamera {
     }
 
     fn request(&mut self, controls: Controls) -> Result<(), CameraError> {
+        let staged = SimulatedControls::of(std::mem::take(&mut self.staged));
+        let lead = self.control_lead();
         let Some(sensor) = &mut self.sensor else {
             return Err(self.failed("setting controls", "it is not started"));
         };
         let Controls { frame_duration, exposure } = controls;
+        // An exposure that the aligner asks for shifts the stream: the one that is to stay comes after it.
+        let exposure = exposure.or(staged.exposure);
+        self.gains.set(lead, staged.gain);
         sensor.queue_controls(true_now(), sensor::Controls { frame_duration, exposure });
         Ok(())
     }
@@ -215,6 +258,7 @@ impl Camera for SimulatedCamera {
         let wait = (frame.delivered_at - true_now()).to_duration();
         let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
         debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+        self.gains.taken(frame.sequence.into());
         let mut pictures = self.render(&frame)?;
         let buffer = pictures.remove(0);
         Ok(Frame {
@@ -224,7 +268,7 @@ impl Camera for SimulatedCamera {
             sequence: u64::from(frame.sequence),
             sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
             exposure: Some(frame.reported_exposure),
-            analogue_gain: None,
+            analogue_gain: Some(self.gains.at(frame.sequence.into()).factor()),
             details: FrameDetails {
                 frame_duration_ns: Some(frame.reported_frame_duration),
                 ..FrameDetails::default()

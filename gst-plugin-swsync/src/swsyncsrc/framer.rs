@@ -1,6 +1,7 @@
 //! From a camera's frames to frames with a place in rig time: the camera, the bridge from its time to
 //! the pipeline's clock, and the aligner that shifts it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
@@ -8,6 +9,7 @@ use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::{Rig, Span, Timestamp};
 
+use super::controls::Desk;
 use super::exposure;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing};
@@ -22,6 +24,7 @@ pub struct Framer {
     bridge: SensorTimeBridge,
     aligner: Option<(Aligner, FrameDurationControl)>,
     last_sequence: Option<u64>,
+    desk: Arc<Desk>,
 }
 
 /// A frame with its place in rig time.
@@ -40,6 +43,7 @@ impl Framer {
         grid: FrameGrid,
         bridge: SensorTimeBridge,
         (tolerance, settle_frames): (Span, u32),
+        desk: Arc<Desk>,
     ) -> Result<Self, (Box<dyn Camera>, CameraError)> {
         if let Err(error) = camera.start() {
             return Err((camera, error));
@@ -52,7 +56,7 @@ impl Framer {
             }
             Pacing::FreeRunning(None) | Pacing::OnRequest => None,
         };
-        Ok(Self { camera, capabilities, grid, bridge, aligner, last_sequence: None })
+        Ok(Self { camera, capabilities, grid, bridge, aligner, last_sequence: None, desk })
     }
 
     pub const fn capabilities(&self) -> &Capabilities {
@@ -69,6 +73,7 @@ impl Framer {
 
     /// Stops the camera and gives it back.
     pub fn stop(mut self) -> Box<dyn Camera> {
+        self.desk.end();
         self.camera.stop();
         self.camera
     }
@@ -81,7 +86,12 @@ impl Framer {
         }
         let frame = self.camera.next_frame()?;
         let time = self.frame_time(clock, &frame);
+        let due = self.desk.due(self.grid.nearest(time));
+        self.camera.stage(due);
         let (phase_error, lock) = self.align(frame.sequence, time, rig_time(clock.time()))?;
+        if self.camera.waits_for_request() {
+            self.camera.request(Controls::default())?;
+        }
         let number = self.grid.nearest(time - phase_error);
         let lost = self
             .last_sequence

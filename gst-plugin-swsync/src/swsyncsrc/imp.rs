@@ -12,8 +12,10 @@ use swsync_core::grid::FrameGrid;
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::Backend;
+use super::controls::{self, Desk};
 use super::framer::{Framer, PlacedFrame};
 use super::settings::{self, Settings};
+use crate::camera::controls::by_property;
 use crate::camera::libcamera::LibcameraCamera;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::simulated::SimulatedCamera;
@@ -77,6 +79,7 @@ pub struct SwsyncSrc {
     observed: Mutex<Observed>,
     sleeper: Mailbox<()>,
     pauses: Mutex<Pauses>,
+    desk: Arc<Desk>,
 }
 
 #[glib::object_subclass]
@@ -90,6 +93,7 @@ impl ObjectImpl for SwsyncSrc {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = settings::properties();
+            properties.extend(controls::properties());
             properties.extend([
                 glib::ParamSpecInt64::builder("phase-error")
                     .nick("Phase error")
@@ -112,8 +116,15 @@ impl ObjectImpl for SwsyncSrc {
         &PROPERTIES
     }
 
+    fn signals() -> &'static [glib::subclass::Signal] {
+        controls::signals()
+    }
+
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(pspec.name(), value);
+        match by_property(pspec.name()) {
+            Some(control) => controls::set_property(&self.desk, &self.obj(), control, value),
+            None => lock(&self.settings).set(pspec.name(), value),
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
@@ -122,7 +133,10 @@ impl ObjectImpl for SwsyncSrc {
             "phase-error" => observed.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
             "locked" => observed.newest.is_some_and(|info| info.lock == LockState::Locked).to_value(),
             "lock-count" => observed.lock_count.to_value(),
-            name => lock(&self.settings).get(name),
+            name => match by_property(name) {
+                Some(control) => controls::property(&self.desk, control, observed.newest.as_ref()),
+                None => lock(&self.settings).get(name),
+            },
         }
     }
 
@@ -253,7 +267,11 @@ impl BaseSrcImpl for SwsyncSrc {
         let bridge = SensorTimeBridge::new(device.clone());
         let aim = (settings.tolerance, settings.settle_frames);
         let result = match camera.configure(&[StreamSetup::new(caps.clone())]) {
-            Ok(capabilities) => Framer::start(camera, capabilities, grid, bridge, aim),
+            Ok(capabilities) => {
+                let begun = self.desk.begin(&mut *camera, &capabilities, grid);
+                controls::refuse_all(&self.obj(), &begun);
+                Framer::start(camera, capabilities, grid, bridge, aim, self.desk.clone())
+            }
             Err(error) => Err((camera, error)),
         };
         match result {
@@ -288,6 +306,10 @@ impl BaseSrcImpl for SwsyncSrc {
             return known.is_some();
         }
         BaseSrcImplExt::parent_query(self, query)
+    }
+
+    fn event(&self, event: &gst::Event) -> bool {
+        controls::handle_event(&self.desk, &self.obj(), event) || self.parent_event(event)
     }
 
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
@@ -329,6 +351,7 @@ impl PushSrcImpl for SwsyncSrc {
                 }
             };
             self.observe(&frame.info);
+            controls::report(&self.desk, &self.obj(), &frame.info);
             if frame.lost > 0 {
                 self.post_element_message(
                     gst::Structure::builder("swsync-frames-lost")
@@ -384,6 +407,11 @@ fn error_message(error: &CameraError) -> gst::ErrorMessage {
 }
 
 impl SwsyncSrc {
+    /// Where controls are set.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     fn set_flushing(&self, flushing: bool) {
         self.sleeper.set_flushing(flushing);
         if let Some(wakeup) = &*lock(&self.wakeup) {

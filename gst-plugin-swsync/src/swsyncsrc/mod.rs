@@ -13,6 +13,7 @@
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc backend=simulated ! videoconvert ! autovideosink
 //! ```
 
+mod controls;
 mod exposure;
 mod framer;
 mod imp;
@@ -20,11 +21,19 @@ mod settings;
 
 use gst::glib;
 use gst::prelude::*;
+use gst::subclass::prelude::*;
 
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
     pub struct SwsyncSrc(ObjectSubclass<imp::SwsyncSrc>)
         @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
+}
+
+impl SwsyncSrc {
+    /// Where its controls are set.
+    fn desk(&self) -> &controls::Desk {
+        self.imp().desk()
+    }
 }
 
 /// Where frames come from.

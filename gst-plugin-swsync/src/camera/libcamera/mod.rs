@@ -27,6 +27,7 @@
 //! is [`Pacing::OnRequest`], and one request goes out per [`Camera::request`].
 
 mod colour;
+mod controls;
 mod formats;
 mod memory;
 mod picture;
@@ -41,7 +42,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
-use swsync_core::profile::CameraProfile;
+use swsync_core::profile::{CameraProfile, Delays};
 use swsync_core::time::Span;
 use swsync_rig::profiles;
 
@@ -50,6 +51,7 @@ use self::picture::Wanted;
 use self::service::{Service, SessionId};
 use self::session::{Configured, Description, Event, Session};
 use self::streaming::Streaming;
+use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup, Wakeup,
@@ -84,6 +86,8 @@ pub struct LibcameraCamera {
     profile: CameraProfile,
     events: Arc<Mailbox<Event>>,
     state: State,
+    /// To go out with the next request.
+    staged: Vec<Setting>,
     service: Service,
 }
 
@@ -122,7 +126,15 @@ impl LibcameraCamera {
         };
         let unknown = CameraProfile::unknown(&description.model);
         // A camera before the error is looked at: dropped, it closes its session.
-        let camera = Self { session, description, profile: unknown, events, state: State::Open, service };
+        let camera = Self {
+            session,
+            description,
+            profile: unknown,
+            events,
+            state: State::Open,
+            staged: Vec::new(),
+            service,
+        };
         Ok(Self::with_profile(camera, found?.profile))
     }
 
@@ -159,6 +171,7 @@ impl LibcameraCamera {
                 let can = streaming.configured.controllable;
                 sensor::set_controls(request.controls_mut(), controls, can);
             }
+            controls::put(request.controls_mut(), &std::mem::take(&mut self.staged));
             streaming.in_flight += 1;
             self.service.queue(self.session, request);
         }
@@ -239,12 +252,37 @@ impl Camera for LibcameraCamera {
         Ok(Capabilities { model, pacing, exposure, readout, stamped_at, latency })
     }
 
+    fn control_ranges(&self) -> Ranges {
+        self.service.with(self.session, |camera| camera.control_ranges()).unwrap_or_default()
+    }
+
+    fn control_lead(&self) -> u32 {
+        if self.description.on_request {
+            return 1;
+        }
+        let Delays { exposure, vblank, gain } = self.profile.delays;
+        // The request that takes settings along queues behind those in flight.
+        1 + session::REQUESTS + exposure.max(vblank).max(gain)
+    }
+
+    fn stage(&mut self, settings: Vec<Setting>) {
+        self.staged.extend(settings);
+    }
+
+    fn waits_for_request(&self) -> bool {
+        // A request is queued for each frame that is taken.
+        false
+    }
+
     fn start(&mut self) -> Result<(), CameraError> {
         let State::Configured(configured) = &self.state else {
             return Err(self.failed("starting it", "it is not configured, or streams already"));
         };
         let configured = configured.clone();
-        let requests = self.with("starting it", Session::start)?;
+        let requests = {
+            let staged = std::mem::take(&mut self.staged);
+            self.with("starting it", move |camera| camera.start(&staged))?
+        };
         match Streaming::new(configured, requests) {
             Ok(streaming) => self.state = State::Streaming(streaming),
             Err(reason) => {

@@ -15,7 +15,8 @@ use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_config
 use super::memory::{Planes, memfd_buffer};
 use super::picture::Wanted;
 use super::sensor::{self, Controllable, Limits};
-use super::{colour, failed};
+use super::{colour, controls, failed};
+use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{
     CameraError, Controls, DEFAULT_FRAME_RATE, ExposureControl, StreamRole, StreamSetup, fixate_nearest,
@@ -255,8 +256,14 @@ impl Session {
         Ok(self.configured.insert(Configured { streams, limits, exposure, controllable }).clone())
     }
 
+    /// Which controls it has in its present mode.
+    pub(super) fn control_ranges(&self) -> Ranges {
+        controls::ranges(&self.description.model, self.camera.controls())
+    }
+
     /// Starts streaming; the camera waits for the requests that this returns.
-    pub(super) fn start(&mut self) -> Result<Requests, CameraError> {
+    /// It begins with `settings`.
+    pub(super) fn start(&mut self, settings: &[Setting]) -> Result<Requests, CameraError> {
         let id = &self.description.id;
         let Some(configured) = self.configured.clone() else {
             return Err(failed(id, "starting it", "it is not configured"));
@@ -268,9 +275,10 @@ impl Session {
             })?;
         let period = configured.streams.first().map(|stream| stream.wanted.period);
         let nominal = Controls { frame_duration: period, exposure: None };
-        let mut controls = ControlList::new();
-        sensor::set_controls(&mut controls, nominal, configured.controllable);
-        self.camera.start(Some(&controls)).map_err(|error| busy_or(id, "starting it", error))?;
+        let mut list = ControlList::new();
+        sensor::set_controls(&mut list, nominal, configured.controllable);
+        controls::put(&mut list, settings);
+        self.camera.start(Some(&list)).map_err(|error| busy_or(id, "starting it", error))?;
         self.streaming = true;
         Ok(requests)
     }

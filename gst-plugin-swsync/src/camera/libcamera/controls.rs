@@ -1,0 +1,131 @@
+//! Controls between their table and libcamera's lists.
+
+use std::sync::LazyLock;
+
+use ::libcamera::control::{ControlInfo, ControlInfoMap, ControlList};
+use ::libcamera::control_value::ControlValue;
+use ::libcamera::controls::ControlId;
+use ::libcamera::geometry::Rectangle;
+
+use crate::camera::controls::{self, Control, Kind, Range, Ranges, Setting, Value};
+
+/// Ids of libcamera's own controls: 1 and up, those of vendors from 10000 on (`control_ids.h`).
+const CORE_IDS: std::ops::Range<u32> = 1..1_000;
+
+/// The id that the table's controls have in the libcamera that this is built for: they change from version to version,
+/// and so does which ones there are.
+static IDS: LazyLock<Vec<(&'static Control, u32)>> = LazyLock::new(|| {
+    let known = CORE_IDS.filter_map(|id| ControlId::try_from(id).ok());
+    known.filter_map(|id| Some((controls::by_name(&format!("{id:?}"))?, id.id()))).collect()
+});
+
+fn id_of(control: &Control) -> Option<u32> {
+    IDS.iter().find(|(other, _)| *other == control).map(|(_, id)| *id)
+}
+
+/// Which controls of the table the camera `model` has, by its `infos`.
+pub(super) fn ranges(model: &str, infos: &ControlInfoMap) -> Ranges {
+    let has = |name| controls::by_name(name).and_then(id_of).is_some_and(|id| infos.find(id).is_ok());
+    // What auto exposure can set is given back to it by a zero, or, since 0.5, by a mode.
+    let auto = has("AeEnable");
+    IDS.iter().fold(Ranges::new(model), |ranges, (control, id)| match infos.find(*id) {
+        Ok(info) => ranges.with(control, range(control, info, auto)),
+        Err(_) => ranges,
+    })
+}
+
+fn range(control: &Control, info: &ControlInfo, auto: bool) -> Range {
+    if let Kind::Enum(_) | Kind::Bool = control.kind {
+        let listed: Vec<i32> =
+            info.values().iter().filter_map(|value| integers(value).first().copied()).collect();
+        if !listed.is_empty() {
+            return Range::OneOf(listed);
+        }
+    }
+    if let Kind::Rectangle | Kind::Rectangles = control.kind {
+        return match info.max() {
+            ControlValue::Rectangle(most) if !most.is_empty() => {
+                let extent = |of: fn(&Rectangle) -> u32| {
+                    i32::try_from(most.iter().map(of).max().unwrap_or(0)).unwrap_or(i32::MAX)
+                };
+                Range::Within(extent(|most| most.width), extent(|most| most.height))
+            }
+            _ => Range::Any,
+        };
+    }
+    match (numbers(&info.min()).first(), numbers(&info.max()).first()) {
+        (Some(min), Some(max)) if auto && matches!(control.name, "ExposureTime" | "AnalogueGain") => {
+            Range::NumbersOrAuto(*min, *max)
+        }
+        (Some(min), Some(max)) => Range::Numbers(*min, *max),
+        _ => Range::Any,
+    }
+}
+
+fn integers(value: &ControlValue) -> Vec<i32> {
+    match value {
+        ControlValue::Bool(values) => values.iter().map(|value| i32::from(*value)).collect(),
+        ControlValue::Int32(values) => values.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+fn numbers(value: &ControlValue) -> Vec<f64> {
+    match value {
+        ControlValue::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
+        #[expect(clippy::cast_precision_loss, reason = "limits, in microseconds")]
+        ControlValue::Int64(values) => values.iter().map(|value| *value as f64).collect(),
+        value => integers(value).into_iter().map(f64::from).collect(),
+    }
+}
+
+/// Puts `settings`, which the camera takes, into `list`.
+///
+/// Since 0.5 an exposure time, or a gain, has an effect only in manual mode: that goes with it.
+pub(super) fn put(list: &mut ControlList, settings: &[Setting]) {
+    for Setting { control, value } in settings {
+        let mode = match (control.name, value) {
+            ("ExposureTime", Value::Int(us)) => Some(("ExposureTimeMode", *us != 0)),
+            ("AnalogueGain", Value::Float(gain)) => Some(("AnalogueGainMode", *gain != 0.0)),
+            _ => None,
+        };
+        let mode = mode.and_then(|(name, manual)| Some((controls::by_name(name).and_then(id_of)?, manual)));
+        if let Some((id, manual)) = mode {
+            put_raw(list, id, ControlValue::from(i32::from(manual)));
+            if !manual {
+                continue;
+            }
+        }
+        let mut value = to_libcamera(value);
+        if let (ControlValue::Rectangle(windows), Kind::Rectangles) = (&mut value, control.kind)
+            && windows.len() == 1
+        {
+            // The binding writes an array of one as a value that is none.
+            windows.push(windows[0]);
+        }
+        if let Some(id) = id_of(control) {
+            put_raw(list, id, value);
+        }
+    }
+}
+
+fn put_raw(list: &mut ControlList, id: u32, value: ControlValue) {
+    // It can't fail: libcamera ignores what a camera does not have.
+    let _ = list.set_raw(id, value);
+}
+
+fn to_libcamera(value: &Value) -> ControlValue {
+    match value {
+        Value::Bool(value) => ControlValue::from(*value),
+        Value::Int(value) => ControlValue::from(*value),
+        Value::Float(value) => ControlValue::from(*value),
+        Value::Floats(values) => ControlValue::from(values.clone()),
+        Value::Longs(values) => ControlValue::from(values.clone()),
+        Value::Rectangles(values) => ControlValue::from(values.iter().map(rectangle).collect::<Vec<_>>()),
+    }
+}
+
+fn rectangle([x, y, width, height]: &controls::Rectangle) -> Rectangle {
+    let extent = |side: i32| u32::try_from(side).unwrap_or(0);
+    Rectangle { x: *x, y: *y, width: extent(*width), height: extent(*height) }
+}

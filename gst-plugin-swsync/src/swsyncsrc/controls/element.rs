@@ -1,0 +1,155 @@
+//! What the element says and hears of controls: properties, the signal, the event, messages.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+use swsync_core::frame::FrameInfo;
+use swsync_core::grid::FrameNumber;
+use swsync_core::time::Span;
+
+use super::properties::{setting, setting_of_field, to_field, to_property};
+use super::{Applied, Desk};
+use crate::camera::controls::{Control, Refusal, Setting, Value, all, by_property};
+use crate::swsyncsrc::SwsyncSrc;
+
+/// The action signal: `set-controls(frame number, structure) -> whether all were taken`.
+const SIGNAL: &str = "set-controls";
+
+/// The structure of the upstream event and of the message.
+const CONTROLS: &str = "swsync-controls";
+
+/// The structure that a refusal's warning has as details.
+const REFUSED: &str = "swsync-control-refused";
+
+/// Its action signal.
+pub fn signals() -> &'static [glib::subclass::Signal] {
+    static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+        let signal = glib::subclass::Signal::builder(SIGNAL)
+            .param_types([u64::static_type(), gst::Structure::static_type()])
+            .return_type::<bool>()
+            .action()
+            .class_handler(|arguments| {
+                let src = arguments[0].get::<SwsyncSrc>().ok()?;
+                let number = arguments[1].get::<u64>().ok()?;
+                let controls = arguments[2].get::<gst::Structure>().ok()?;
+                Some(set_at(src.desk(), &src, number, &controls).to_value())
+            });
+        vec![signal.build()]
+    });
+    &SIGNALS
+}
+
+/// Sets the property of `control`; a refusal becomes a warning on the bus.
+pub fn set_property(desk: &Desk, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
+    let set = setting(control, value).and_then(|setting| match setting {
+        Some(setting) => desk.set(setting),
+        None => {
+            desk.unset(control);
+            Ok(())
+        }
+    });
+    if let Err(refusal) = set {
+        refuse(src, &refusal);
+    }
+}
+
+/// Takes an upstream event that sets controls; whether it was one.
+pub fn handle_event(desk: &Desk, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
+    let structure = event.structure().filter(|structure| structure.name() == CONTROLS);
+    let Some(structure) = structure.filter(|_| event.type_() == gst::EventType::CustomUpstream) else {
+        return false;
+    };
+    let number = structure.value("frame-number").ok().and_then(|value| value.transform::<u64>().ok());
+    let number = number.and_then(|value| value.get().ok()).unwrap_or(0);
+    set_at(desk, src, number, structure);
+    true
+}
+
+/// Sets the controls that are the fields of `structure` so that frame `number` is the first to have them: 0, or a frame
+/// that is too near, is as soon as possible. Whether all were taken; otherwise none is.
+fn set_at(desk: &Desk, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
+    let set = || {
+        let mut settings = Vec::new();
+        for (field, value) in structure.iter().filter(|(field, _)| *field != "frame-number") {
+            let control = by_property(field).ok_or_else(|| unknown(field))?;
+            settings.extend(setting_of_field(control, value)?);
+        }
+        desk.set_at(number, settings)
+    };
+    let done = set();
+    if let Err(refusal) = &done {
+        refuse(src, refusal);
+    }
+    done.is_ok()
+}
+
+fn unknown(field: &str) -> Refusal {
+    let controls: Vec<_> = all().iter().map(|control| control.property).collect();
+    Refusal::Unknown { field: field.to_owned(), controls: controls.join(", ") }
+}
+
+/// What the property of `control` is: what the `newest` frame was taken with, where that says so, else what was asked.
+pub fn property(desk: &Desk, control: &Control, newest: Option<&FrameInfo>) -> glib::Value {
+    let used = newest.and_then(|frame| used(control, frame));
+    to_property(control, used.or_else(|| desk.asked(control)).as_ref())
+}
+
+/// What `frame` says of `control`.
+fn used(control: &Control, frame: &FrameInfo) -> Option<Value> {
+    #[expect(clippy::cast_possible_truncation, reason = "libcamera counts gains as f32")]
+    let gain = |gain: f64| Value::Float(gain as f32);
+    let micros = |span: Span| i32::try_from(span.as_nanos() / 1_000).ok();
+    let details = &frame.details;
+    match control.name {
+        "ExposureTime" => frame.exposure_ns.and_then(micros).map(Value::Int),
+        "AnalogueGain" => frame.analogue_gain.map(gain),
+        "DigitalGain" => details.digital_gain.map(Value::Float),
+        "ColourGains" => details.colour_gains.map(|gains| Value::Floats(gains.to_vec())),
+        "LensPosition" => details.lens_position_dpt.map(Value::Float),
+        _ => None,
+    }
+}
+
+/// Says on the bus what was refused.
+pub fn refuse_all(src: &SwsyncSrc, refusals: &[Refusal]) {
+    for refusal in refusals {
+        refuse(src, refusal);
+    }
+}
+
+fn refuse(src: &SwsyncSrc, refusal: &Refusal) {
+    let details = gst::Structure::builder(REFUSED)
+        .field("control", refusal.property())
+        .field("reason", refusal.to_string())
+        .build();
+    let error = glib::Error::new(gst::LibraryError::Settings, &refusal.to_string());
+    let warning = gst::message::Warning::builder_from_error(error).details(details).src(src).build();
+    // Without a bus nobody wants to know.
+    let _ = src.post_message(warning);
+}
+
+/// Says on the bus, for each control that was asked for a frame, whether `frame` is the first to have it.
+pub fn report(desk: &Desk, src: &SwsyncSrc, frame: &FrameInfo) {
+    for applied in desk.observe(frame) {
+        say(src, &applied);
+    }
+}
+
+fn say(src: &SwsyncSrc, applied: &Applied) {
+    let Some(asked) = applied.asked.filter(|asked| *asked > 0) else {
+        return;
+    };
+    let mut structure = gst::Structure::builder(CONTROLS)
+        .field("asked-frame", asked)
+        .field("in-effect", applied.first.is_some())
+        .build();
+    if let Some(first) = applied.first {
+        structure.set("frame-number", first);
+    }
+    for Setting { control, value } in &applied.settings {
+        structure.set_value(control.property, to_field(control, value));
+    }
+    let message = gst::message::Element::builder(structure).src(src).build();
+    let _ = src.post_message(message);
+}

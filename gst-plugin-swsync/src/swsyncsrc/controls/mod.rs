@@ -1,0 +1,215 @@
+//! The controls that people set, on their way from properties, events and signals to the camera's requests.
+//!
+//! [`Desk`] is where both sides meet: any thread sets, the streaming thread takes what is due with each frame. What the
+//! camera would not take is refused where it is set, or when streaming begins where it was set before: only then
+//! it is known what the camera can do.
+
+mod element;
+mod properties;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use swsync_core::frame::FrameInfo;
+use swsync_core::grid::{FrameGrid, FrameNumber};
+
+use crate::camera::controls::{Control, Ranges, Refusal, Setting, Value, by_name, by_property};
+use crate::camera::{Camera, Capabilities, Pacing};
+use crate::lock::lock;
+
+pub use element::{handle_event, property, refuse_all, report, set_property, signals};
+pub use properties::properties;
+pub use watch::Applied;
+use watch::Watch;
+
+/// What a camera can do about controls, once it is configured.
+#[derive(Debug, Clone)]
+pub struct Ability {
+    /// Which controls it has.
+    pub ranges: Ranges,
+    /// Whether the lengths of its frames are the aligner's.
+    pub aligned: bool,
+    /// Frames from the one just taken to the first that controls handed over now determine.
+    pub lead: u32,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Desk(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What properties were set to, by their names.
+    asked: BTreeMap<&'static str, Value>,
+    /// Settings for frames to come, in the order in which they were asked for.
+    named: Vec<Named>,
+    streaming: Option<Streaming>,
+}
+
+/// Settings for one frame, and from then on.
+#[derive(Debug)]
+struct Named {
+    number: FrameNumber,
+    settings: Vec<Setting>,
+}
+
+#[derive(Debug)]
+struct Streaming {
+    ability: Ability,
+    /// For the next request.
+    next: Vec<Setting>,
+    watches: Vec<Watch>,
+}
+
+impl Desk {
+    /// What the property of `control` was set to.
+    pub fn asked(&self, control: &Control) -> Option<Value> {
+        lock(&self.0).asked.get(control.property).cloned()
+    }
+
+    /// Sets a property: goes out with the next request.
+    ///
+    /// # Errors
+    /// Where the camera does not take it: all stays as it was.
+    pub fn set(&self, setting: Setting) -> Result<(), Refusal> {
+        let mut state = lock(&self.0);
+        if let Some(streaming) = &mut state.streaming {
+            streaming.ability.check(&setting)?;
+        }
+        // Control bindings set the same value with every frame.
+        let before = state.asked.insert(setting.control.property, setting.value.clone());
+        if before.as_ref() != Some(&setting.value)
+            && let Some(streaming) = &mut state.streaming
+        {
+            put(&mut streaming.next, setting);
+        }
+        Ok(())
+    }
+
+    /// Forgets what a property was set to: from the next start on the camera decides.
+    pub fn unset(&self, control: &Control) {
+        lock(&self.0).asked.remove(control.property);
+    }
+
+    /// Sets controls so that they are in effect for the frame `number`, and all later ones.
+    ///
+    /// # Errors
+    /// The first that the camera does not take: then none of them is set.
+    pub fn set_at(&self, number: FrameNumber, settings: Vec<Setting>) -> Result<(), Refusal> {
+        let mut state = lock(&self.0);
+        if let Some(streaming) = &state.streaming {
+            settings.iter().try_for_each(|setting| streaming.ability.check(setting))?;
+        }
+        state.named.push(Named { number, settings });
+        Ok(())
+    }
+
+    /// `camera`, just configured, is about to stream on `grid`: it starts with what was asked. What of that it refuses.
+    pub fn begin(&self, camera: &mut dyn Camera, can: &Capabilities, grid: FrameGrid) -> Vec<Refusal> {
+        let (settings, refusals) = self.start(Ability::of(camera, can, grid));
+        camera.stage(settings);
+        refusals
+    }
+
+    fn start(&self, ability: Ability) -> (Vec<Setting>, Vec<Refusal>) {
+        let mut state = lock(&self.0);
+        let (mut settings, mut refusals) = (Vec::new(), Vec::new());
+        for (property, value) in &state.asked {
+            let control = by_property(property).expect("asked of a control");
+            let setting = Setting { control, value: value.clone() };
+            match ability.check(&setting) {
+                Ok(()) => settings.push(setting),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        state.named.retain(|named| {
+            let refused = named.settings.iter().find_map(|setting| ability.check(setting).err());
+            let taken = refused.is_none();
+            refusals.extend(refused);
+            taken
+        });
+        state.streaming = Some(Streaming { ability, next: Vec::new(), watches: Vec::new() });
+        (settings, refusals)
+    }
+
+    /// The camera has stopped.
+    pub fn end(&self) {
+        lock(&self.0).streaming = None;
+    }
+
+    /// What goes out now that frame `number` has been taken.
+    pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
+        let mut state = lock(&self.0);
+        let State { named, streaming: Some(streaming), .. } = &mut *state else {
+            return Vec::new();
+        };
+        if named.is_empty() && streaming.next.is_empty() {
+            return Vec::new();
+        }
+        let mut due = std::mem::take(&mut streaming.next);
+        let reach = number + u64::from(streaming.ability.lead);
+        if !due.is_empty() {
+            streaming.watches.push(Watch::new(None, number, reach, &due));
+        }
+        for ready in named.extract_if(.., |named| named.number <= reach) {
+            streaming.watches.push(Watch::new(Some(ready.number), number, reach, &ready.settings));
+            for setting in ready.settings {
+                put(&mut due, setting);
+            }
+        }
+        due
+    }
+
+    /// Looks which of the settings that went out `frame` is the first to have. How late they were tells how soon later
+    /// ones are to go out.
+    pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
+        let mut state = lock(&self.0);
+        let State { asked, streaming: Some(streaming), .. } = &mut *state else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for mut watch in std::mem::take(&mut streaming.watches) {
+            match watch.look(frame) {
+                Some(applied) => {
+                    streaming.ability.lead = applied.lead.unwrap_or(streaming.ability.lead);
+                    // From now on these are what the properties are set to.
+                    for Setting { control, value } in &applied.settings {
+                        if applied.asked.is_some() {
+                            asked.insert(control.property, value.clone());
+                        }
+                    }
+                    all.push(applied);
+                }
+                None => streaming.watches.push(watch),
+            }
+        }
+        all
+    }
+}
+
+impl Ability {
+    fn of(camera: &dyn Camera, can: &Capabilities, grid: FrameGrid) -> Self {
+        let aligned = matches!(can.pacing, Pacing::FreeRunning(Some(_)));
+        let mut ranges = camera.control_ranges();
+        if aligned {
+            // Its frames cannot become longer for an exposure.
+            let control = by_name("ExposureTime").expect("it is in the table");
+            ranges = ranges.at_most(control, grid.period().as_micros_f64().floor());
+        }
+        Self { ranges, aligned, lead: camera.control_lead() }
+    }
+
+    fn check(&self, setting: &Setting) -> Result<(), Refusal> {
+        self.ranges.check(setting, self.aligned)
+    }
+}
+
+/// Adds `setting` to `settings`; what was set of the same control is replaced.
+fn put(settings: &mut Vec<Setting>, setting: Setting) {
+    settings.retain(|other| other.control != setting.control);
+    settings.push(setting);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use super::*;
+use crate::camera::controls::Range;
+use swsync_core::frame::{FrameDetails, LockState, SyncQuality};
+use swsync_core::time::{Span, Timestamp};
+
+fn exposure(us: i32) -> Setting {
+    Setting { control: by_property("exposure-time").unwrap(), value: Value::Int(us) }
+}
+
+fn brightness(value: f32) -> Setting {
+    Setting { control: by_property("brightness").unwrap(), value: Value::Float(value) }
+}
+
+fn ability() -> Ability {
+    let ranges = Ranges::new("imx219")
+        .with(exposure(0).control, Range::Numbers(20.0, 33_000.0))
+        .with(brightness(0.0).control, Range::Numbers(-1.0, 1.0));
+    Ability { ranges, aligned: true, lead: 3 }
+}
+
+fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
+    FrameInfo {
+        number,
+        rig_time_ns: Timestamp::from_nanos(0),
+        phase_error_ns: Span::ZERO,
+        clock_uncertainty_ns: None,
+        sync: SyncQuality::Leading,
+        lock: LockState::Locked,
+        exposure_ns: Some(Span::from_micros(exposure_us)),
+        analogue_gain: None,
+        sensor_time_ns: None,
+        details: FrameDetails::default(),
+    }
+}
+
+/// Runs frames `numbers` of a camera that shows an exposure `latency` frames after it was handed over.
+fn run(
+    desk: &Desk,
+    numbers: std::ops::Range<FrameNumber>,
+    latency: u64,
+    mut exposure_us: i64,
+) -> Vec<Applied> {
+    let mut coming = std::collections::VecDeque::new();
+    let mut applied = Vec::new();
+    for number in numbers {
+        while coming.front().is_some_and(|(from, _)| *from <= number) {
+            exposure_us = coming.pop_front().unwrap().1;
+        }
+        applied.extend(desk.observe(&frame(number, exposure_us)));
+        for setting in desk.due(number) {
+            if let Value::Int(us) = setting.value {
+                coming.push_back((number + latency, i64::from(us)));
+            }
+        }
+    }
+    applied
+}
+
+#[test]
+fn a_camera_starts_with_what_was_asked_before_and_refuses_the_rest() {
+    let desk = Desk::default();
+    desk.set(exposure(10_000)).unwrap();
+    desk.set(exposure(9_000)).unwrap();
+    desk.set(brightness(3.0)).unwrap();
+    desk.set_at(100, vec![exposure(50_000)]).unwrap();
+    let (settings, refusals) = desk.start(ability());
+    assert_eq!(settings, [exposure(9_000)]);
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    assert_eq!(desk.due(200), [], "what is refused never goes out");
+    // It is started again: the same.
+    desk.end();
+    assert_eq!(desk.start(ability()).0, [exposure(9_000)]);
+}
+
+#[test]
+fn a_property_goes_out_once_and_a_refused_one_changes_nothing() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set(exposure(5_000)).unwrap();
+    desk.set(exposure(6_000)).unwrap();
+    assert!(desk.set(exposure(34_000)).is_err());
+    assert_eq!(desk.asked(exposure(0).control), Some(Value::Int(6_000)));
+    assert_eq!(desk.due(1), [exposure(6_000)]);
+    assert_eq!(desk.due(2), []);
+    desk.set(exposure(6_000)).unwrap();
+    assert_eq!(desk.due(3), [], "nothing is new");
+}
+
+#[test]
+fn a_named_frame_is_the_first_that_has_it() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set_at(50, vec![exposure(2_000), brightness(0.5)]).unwrap();
+    let applied = run(&desk, 10..60, 3, 10_000);
+    assert_eq!(applied.len(), 1);
+    assert_eq!((applied[0].asked, applied[0].first, applied[0].lead), (Some(50), Some(50), Some(3)));
+    assert_eq!(desk.asked(brightness(0.0).control), Some(Value::Float(0.5)), "it stays");
+}
+
+#[test]
+fn a_frame_that_is_too_near_gets_it_as_soon_as_can_be() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set_at(11, vec![exposure(2_000)]).unwrap();
+    let applied = run(&desk, 10..60, 3, 10_000);
+    assert_eq!((applied[0].asked, applied[0].first), (Some(11), Some(13)));
+}
+
+#[test]
+fn a_camera_that_is_slower_than_thought_is_learnt() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set(exposure(2_000)).unwrap();
+    let first = run(&desk, 10..30, 7, 10_000);
+    assert_eq!((first[0].asked, first[0].lead), (None, Some(7)));
+    desk.set_at(60, vec![exposure(4_000)]).unwrap();
+    let named = run(&desk, 30..90, 7, 2_000);
+    assert_eq!((named[0].asked, named[0].first), (Some(60), Some(60)));
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set_at(50, vec![exposure(2_000)]).unwrap();
+    let applied = run(&desk, 10..100, 1_000, 10_000);
+    assert_eq!((applied[0].asked, applied[0].first, applied[0].lead), (Some(50), None, None));
+}
+
+#[test]
+fn what_the_camera_does_not_report_counts_when_it_is_due() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set_at(50, vec![brightness(0.5)]).unwrap();
+    let applied = run(&desk, 10..60, 3, 10_000);
+    assert_eq!((applied[0].first, applied[0].lead), (Some(50), None));
+    // An exposure that it has anyway tells nothing of the time that it takes.
+    desk.set_at(90, vec![exposure(10_000)]).unwrap();
+    let applied = run(&desk, 60..100, 3, 10_000);
+    assert_eq!((applied[0].first, applied[0].lead), (Some(90), None));
+}
+
+#[test]
+fn frame_numbers_that_are_passed_over_lose_nothing() {
+    let desk = Desk::default();
+    desk.start(ability());
+    desk.set_at(50, vec![exposure(2_000)]).unwrap();
+    assert_eq!(desk.due(40), []);
+    assert_eq!(desk.due(60), [exposure(2_000)], "frames 41 to 59 were lost");
+}
