@@ -10,6 +10,7 @@ pub mod files;
 mod net;
 pub mod profiles;
 pub mod relay;
+pub mod share;
 pub mod time;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -66,7 +66,7 @@ pub enum ControlError {
 }
 
 impl ControlError {
-    pub(super) const fn zenoh(doing: &'static str, source: zenoh::Error) -> Self {
+    pub(crate) const fn zenoh(doing: &'static str, source: zenoh::Error) -> Self {
         Self::Zenoh { doing, source }
     }
 }

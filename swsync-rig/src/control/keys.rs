@@ -6,6 +6,7 @@
 //! | `swsync/<rig>/device/<device>/<instance>/order` | queryable: an order in, its answer out |
 //! | `swsync/<rig>/device/<device>/<instance>/status` | queryable: `Status` out |
 //! | `swsync/<rig>/device/<device>/<instance>/roster` | queryable: whom this device sees |
+//! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | liveliness token and queryable: `TimeService` out |
 //!
 //! The instance is the Zenoh id of the session that the device joined with. It tells a device that
@@ -76,6 +77,16 @@ impl Keys {
     /// What to ask of everyone.
     pub(super) fn everyones(&self, aspect: Aspect) -> String {
         format!("{}/{aspect}", self.members())
+    }
+
+    /// A member's files.
+    pub(super) fn files(&self, member: &Member) -> String {
+        format!("{}/files/{}/{}", self.root, member.device, member.instance)
+    }
+
+    /// Files of everyone who goes by `device`.
+    pub(super) fn files_named(&self, device: &DeviceId) -> String {
+        format!("{}/files/{device}/*", self.root)
     }
 
     /// A time service.

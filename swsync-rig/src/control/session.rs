@@ -44,7 +44,7 @@ pub struct StatusReport {
 }
 
 /// A reply to something asked: its key and bytes, or why not.
-pub(super) type Heard = Result<(String, Vec<u8>), String>;
+pub(crate) type Heard = Result<(String, Vec<u8>), String>;
 
 impl Session {
     /// The process's session for `config`, for devices: every caller with an equal `config` gets the
@@ -106,6 +106,21 @@ impl Session {
     #[must_use]
     pub const fn rig(&self) -> &Name {
         &self.config.rig
+    }
+
+    /// The session in Zenoh's network.
+    pub(crate) const fn zenoh(&self) -> &zenoh::Session {
+        &self.zenoh
+    }
+
+    /// Where `device`, which joined through this session, serves its files.
+    pub(crate) fn files_key(&self, device: &DeviceId) -> String {
+        self.keys.files(&Member { device: device.clone(), instance: self.instance.clone() })
+    }
+
+    /// Where to ask `device` for its files, whichever session it joined with.
+    pub(crate) fn files_keys(&self, device: &DeviceId) -> String {
+        self.keys.files_named(device)
     }
 
     /// Who is present, once the picture is complete or `settle` has passed. Sorted.
@@ -205,7 +220,7 @@ impl Session {
 
     /// Asks `key`. `hear` is called with each reply, on Zenoh's threads, and dropped once no more will
     /// come: all have answered, or are gone, or `timeout` has passed.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         key: &str,
         payload: Option<Vec<u8>>,

@@ -1,0 +1,74 @@
+//! SHA-256 of files.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::Digest as _;
+
+/// How much is read at once.
+const BLOCK: usize = 256 << 10;
+
+/// A SHA-256 that is being counted.
+#[derive(Clone, Default)]
+pub(super) struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The sum in hexadecimal.
+    pub(super) fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Counts what `reader` holds; returns its length.
+    pub(super) fn read(&mut self, reader: &mut impl Read) -> io::Result<u64> {
+        let mut block = vec![0; BLOCK];
+        let mut length = 0;
+        loop {
+            match reader.read(&mut block) {
+                Ok(0) => return Ok(length),
+                Ok(read) => {
+                    self.update(&block[..read]);
+                    length += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The sum of `bytes` in hexadecimal.
+pub(super) fn of_bytes(bytes: &[u8]) -> String {
+    let mut sum = Sha256::default();
+    sum.update(bytes);
+    sum.finish()
+}
+
+/// Length and sum of the file at `path`.
+pub(super) fn of_file(path: &Path) -> io::Result<(u64, String)> {
+    let mut sum = Sha256::default();
+    let length = sum.read(&mut File::open(path)?)?;
+    Ok((length, sum.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_the_standard() {
+        // FIPS 180-4's examples.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(of_bytes(b"abc"), abc);
+        assert!(of_bytes(b"").starts_with("e3b0c44298fc1c14"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let long: Vec<u8> = (0..BLOCK * 2 + 5).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &long).unwrap();
+        assert_eq!(of_file(&path).unwrap(), (long.len() as u64, of_bytes(&long)));
+    }
+}
