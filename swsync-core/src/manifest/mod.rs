@@ -14,12 +14,14 @@
 
 pub mod csv;
 pub mod exif;
+mod gaps;
 mod path;
 pub mod pts;
 mod record;
 mod take;
 mod utc;
 
+pub use gaps::{DeviceFrames, Gap, Runs, gaps};
 pub use path::{PathError, check_path};
 pub use record::FrameRecord;
 pub use take::{Fill, Hole, SCHEMA, Segment, Take, TakeError};
