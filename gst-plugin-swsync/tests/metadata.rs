@@ -9,8 +9,9 @@ use gst::prelude::*;
 
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
-/// Numbers that count something, and so have no unit.
-const COUNTS: [&str; 9] = [
+/// Numbers that count something or are a part of something, and so have no unit.
+const COUNTS: [&str; 10] = [
+    "max-slew",
     "port",
     "net-time-provider",
     "burst",
@@ -74,7 +75,7 @@ fn range(pspec: &glib::ParamSpec) -> Option<([glib::Value; 3], Vec<glib::Value>)
     assert!(least <= default && default <= most, "{}", pspec.name());
     Some((
         [least, default, most].map(|v| v.to_value()),
-        vec![(least * 2.0).to_value(), (most * 2.0).to_value()],
+        vec![(least - 1.0).to_value(), (most + 1.0).to_value()],
     ))
 }
 

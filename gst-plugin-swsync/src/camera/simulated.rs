@@ -4,18 +4,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gst::glib;
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Skew, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, true_now};
+use swsync_sim::True;
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
-use swsync_sim::sensor::{self, Sensor, SensorFrame, SensorModel};
+use swsync_sim::sensor::{
+    self, LongExposure, Phone, PhoneFrame, PhoneModel, Sensor, SensorFrame, SensorModel,
+};
 
 use self::settings::{Gains, SimulatedControls};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::{
-    Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing, Readout, Shutter,
-    StampedAt, StreamRole, StreamSetup, Wakeup,
+    Camera, CameraError, Capabilities, Controls, ExposureControl, Frame, FrameDurationControl, Pacing,
+    Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
 };
 
 mod settings;
@@ -25,11 +29,40 @@ mod settings;
 /// a control set goes out soon after the frame that it answers.
 const MAX_BACKLOG: Span = Span::from_millis(130);
 
+/// From the start of a simulated phone to its first frame (the paper, sec. V.A: 600 to 800 ms).
+const PHONE_START_UP: Span = Span::from_millis(700);
+/// The phone's longest exposure.
+const PHONE_LONGEST: Span = Span::from_millis(200);
+
+/// What can be set of a simulated camera while it streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncSimulatedControl")]
+pub enum SimulatedControl {
+    /// The length of single frames, and exposures that fit into them: a Raspberry Pi's camera.
+    #[default]
+    #[enum_value(
+        name = "Frame durations: of each frame, as a Raspberry Pi's camera",
+        nick = "frame-duration"
+    )]
+    FrameDuration,
+    /// Exposures only; a long one makes its frame longer.
+    #[enum_value(name = "Exposure: a long one makes its frame longer", nick = "exposure")]
+    Exposure,
+    /// Nothing.
+    #[enum_value(name = "None: it runs as it runs", nick = "none")]
+    None,
+}
+
 /// What a simulated camera is like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {
     /// The sensor.
     pub model: SensorModel,
+    /// It is a phone's: its stream shifts as the paper (sec. V.B) found phones' to; of the sensor it has the
+    /// rows. Frame durations cannot be set.
+    pub phone: bool,
+    /// What can be set.
+    pub control: SimulatedControl,
     /// Seed of everything random about it.
     pub seed: u64,
     /// Rate of its crystal relative to true time.
@@ -47,15 +80,34 @@ pub struct SimulatedCamera {
     device: Arc<DeviceClock>,
     sleeper: Arc<Mailbox<()>>,
     configured: Option<Configured>,
-    sensor: Option<Sensor>,
+    running: Option<Running>,
+    /// Times it was started: each time chance does something else.
+    starts: u64,
     staged: Vec<Setting>,
     gains: Gains,
+}
+
+#[derive(Debug)]
+enum Running {
+    Sensor(Box<Sensor>),
+    Phone(Box<RunningPhone>),
+}
+
+/// A phone, with what of its frames is the sensor's.
+#[derive(Debug)]
+struct RunningPhone {
+    phone: Phone,
+    model: SensorModel,
+    exposure: Span,
+    frame_duration: Span,
+    last_delivery: Timestamp<True>,
 }
 
 #[derive(Debug)]
 struct Configured {
     streams: Vec<Stream>,
     frame_duration: Span,
+    model: SensorModel,
 }
 
 #[derive(Debug)]
@@ -73,14 +125,16 @@ impl SimulatedCamera {
             device,
             sleeper: Arc::default(),
             configured: None,
-            sensor: None,
+            running: None,
+            starts: 0,
             staged: Vec::new(),
             gains: Gains::default(),
         }
     }
 
     fn id(&self) -> String {
-        format!("simulated {}", self.simulation.model.name)
+        let Simulation { model, phone, .. } = &self.simulation;
+        format!("simulated {}", if *phone { "phone" } else { model.name })
     }
 
     fn format_error(&self, caps: &gst::Caps, reason: impl ToString) -> CameraError {
@@ -112,13 +166,44 @@ impl SimulatedCamera {
         (lines(model.min_frame_length), lines(model.max_frame_length))
     }
 
+    /// The sensor as it is for frames of `frame_duration`. One whose frames have the length that they have is
+    /// made for that: two crystals' difference is all that there is.
+    fn model_for(&self, frame_duration: Span) -> SensorModel {
+        let model = self.simulation.model.clone();
+        match self.simulation.control {
+            _ if self.simulation.phone => model.at_exactly(frame_duration),
+            SimulatedControl::FrameDuration => model,
+            SimulatedControl::Exposure => {
+                let long_exposure = LongExposure::ExtendFrame;
+                SensorModel { long_exposure, ..model.at_exactly(frame_duration) }
+            }
+            SimulatedControl::None => model.at_exactly(frame_duration),
+        }
+    }
+
+    /// What single frames' exposure can be set to.
+    fn exposure_control(&self, model: &SensorModel) -> Option<ExposureControl> {
+        let lines = |lines: u32| Span::from_nanos_f64(f64::from(lines) * model.line_time_ns);
+        let longest = match model.long_exposure {
+            LongExposure::Cut => model.frame_length,
+            LongExposure::ExtendFrame => model.max_frame_length,
+        };
+        let max = if self.simulation.phone {
+            PHONE_LONGEST
+        } else {
+            lines(longest.saturating_sub(model.exposure_margin))
+        };
+        let can = self.simulation.control != SimulatedControl::None;
+        can.then_some(ExposureControl { min: lines(model.min_exposure), max })
+    }
+
     /// The next frame that is not long gone.
     fn next_sensor_frame(&mut self) -> Result<SensorFrame, CameraError> {
-        let Some(sensor) = &mut self.sensor else {
+        let Some(running) = &mut self.running else {
             return Err(self.failed("waiting for a frame", "it is not started"));
         };
         let oldest = true_now() - MAX_BACKLOG;
-        Ok(std::iter::repeat_with(|| sensor.next_frame())
+        Ok(std::iter::repeat_with(|| running.next_frame())
             .find(|frame| frame.delivered_at >= oldest)
             .expect("the iterator has no end"))
     }
@@ -150,6 +235,58 @@ impl SimulatedCamera {
     }
 }
 
+impl Running {
+    fn next_frame(&mut self) -> SensorFrame {
+        match self {
+            Self::Sensor(sensor) => sensor.next_frame(),
+            Self::Phone(phone) => phone.next_frame(),
+        }
+    }
+
+    fn queue_controls(&mut self, controls: sensor::Controls) {
+        match (self, controls.exposure) {
+            (Self::Sensor(sensor), _) => sensor.queue_controls(true_now(), controls),
+            // Exposures that fit into a frame leave the stream as it is.
+            (Self::Phone(phone), Some(exposure)) if exposure > phone.frame_duration => {
+                phone.phone.inject(exposure);
+            }
+            (Self::Phone(phone), Some(exposure)) => phone.exposure = exposure,
+            (Self::Phone(_), None) => {}
+        }
+    }
+}
+
+impl RunningPhone {
+    fn next_frame(&mut self) -> SensorFrame {
+        let PhoneFrame { sequence, start, stamp, injected } = self.phone.next_frame();
+        let exposure = injected.unwrap_or(self.exposure);
+        let SensorModel { line_time_ns, height, isp_latency, .. } = self.model;
+        let readout = Span::from_nanos_f64(f64::from(height) * line_time_ns);
+        self.last_delivery = (start + exposure + readout + isp_latency).max(self.last_delivery);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "float to int casts saturate, and an exposure has few lines"
+        )]
+        let lines = |span: Span| (span.as_nanos_f64() / line_time_ns) as u32;
+        SensorFrame {
+            sequence: u32::try_from(sequence & u64::from(u32::MAX)).expect("masked to 32 bit"),
+            exposure_start_first_row: start,
+            readout_start: start + exposure,
+            exposure,
+            line_time_ns,
+            active_lines: height,
+            exposure_lines: lines(exposure),
+            frame_length_lines: lines(self.frame_duration),
+            reported_exposure: exposure,
+            reported_frame_duration: self.frame_duration,
+            timestamp: stamp,
+            stamp_error: stamp - start,
+            delivered_at: self.last_delivery,
+        }
+    }
+}
+
 impl Camera for SimulatedCamera {
     fn caps(&self, _role: StreamRole) -> gst::Caps {
         let (shortest, longest) = self.frame_limits();
@@ -178,20 +315,23 @@ impl Camera for SimulatedCamera {
             return Err(self.format_error(&main.caps, format!("frames take {shortest:?} to {longest:?}")));
         }
         let streams = streams.iter().map(|stream| self.stream(&stream.caps)).collect::<Result<_, _>>()?;
-        self.configured = Some(Configured { streams, frame_duration });
-        let model = &self.simulation.model;
+        let model = self.model_for(frame_duration);
         let readout = Span::from_nanos_f64(f64::from(model.height) * model.line_time_ns);
-        Ok(Capabilities {
-            model: self.id(),
-            pacing: Pacing::FreeRunning(Some(FrameDurationControl {
+        let Simulation { control, phone, .. } = self.simulation;
+        let durations =
+            (control == SimulatedControl::FrameDuration && !phone).then_some(FrameDurationControl {
                 line_time_ns: model.line_time_ns,
                 min_lines: model.min_frame_length,
                 max_lines: model.max_frame_length,
                 latency: model.delays.vblank,
                 exposure_margin: model.exposure_margin,
-            })),
-            exposure: None,
+            });
+        let capabilities = Capabilities {
+            model: self.id(),
+            pacing: Pacing::FreeRunning(durations),
+            exposure: self.exposure_control(&model),
             stamped_at: match model.timestamp_point {
+                _ if phone => StampedAt::ExposureStart,
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
             },
@@ -201,7 +341,9 @@ impl Camera for SimulatedCamera {
                 rows: model.height,
             }),
             latency: self.simulation.exposure + readout + model.isp_latency + model.isp_mean_excess * 4,
-        })
+        };
+        self.configured = Some(Configured { streams, frame_duration, model });
+        Ok(capabilities)
     }
 
     fn control_ranges(&self) -> Ranges {
@@ -227,29 +369,42 @@ impl Camera for SimulatedCamera {
     fn start(&mut self) -> Result<(), CameraError> {
         let staged = SimulatedControls::of(std::mem::take(&mut self.staged));
         self.gains = Gains::new(staged.gain);
-        let Some(configured) = &self.configured else {
+        let Some(Configured { frame_duration, model, .. }) = &self.configured else {
             return Err(self.failed("starting", "it has no format yet"));
         };
-        let controls = sensor::Controls {
-            frame_duration: Some(configured.frame_duration),
-            exposure: staged.exposure.or(Some(self.simulation.exposure)),
-        };
-        let Simulation { model, seed, skew, .. } = self.simulation.clone();
-        self.sensor = Some(Sensor::new(model, seed, skew, true_now(), controls));
+        let (frame_duration, model) = (*frame_duration, model.clone());
+        let Simulation { seed, skew, exposure, control, phone, .. } = self.simulation;
+        let exposure = staged.exposure.unwrap_or(exposure);
+        let seed = seed.wrapping_add(self.starts << 32);
+        self.starts += 1;
+        self.running = Some(if phone {
+            let paper = PhoneModel::paper(frame_duration.as_nanos_f64());
+            let phone = Phone::new(paper, seed, skew, true_now() + PHONE_START_UP);
+            let last_delivery = true_now();
+            Running::Phone(Box::new(RunningPhone { phone, model, exposure, frame_duration, last_delivery }))
+        } else {
+            // Made for this rate, it has it by itself: whole microseconds would cut it.
+            let set = control == SimulatedControl::FrameDuration;
+            let frame_duration = set.then_some(frame_duration);
+            let controls = sensor::Controls { frame_duration, exposure: Some(exposure) };
+            Running::Sensor(Box::new(Sensor::new(model, seed, skew, true_now(), controls)))
+        });
         Ok(())
     }
 
     fn request(&mut self, controls: Controls) -> Result<(), CameraError> {
         let staged = SimulatedControls::of(std::mem::take(&mut self.staged));
         let lead = self.control_lead();
-        let Some(sensor) = &mut self.sensor else {
+        let Some(running) = &mut self.running else {
             return Err(self.failed("setting controls", "it is not started"));
         };
         let Controls { frame_duration, exposure } = controls;
+        let control = self.simulation.control;
+        let frame_duration = frame_duration.filter(|_| control == SimulatedControl::FrameDuration);
         // An exposure that the aligner asks for shifts the stream: the one that is to stay comes after it.
-        let exposure = exposure.or(staged.exposure);
+        let exposure = exposure.or(staged.exposure).filter(|_| control != SimulatedControl::None);
         self.gains.set(lead, staged.gain);
-        sensor.queue_controls(true_now(), sensor::Controls { frame_duration, exposure });
+        running.queue_controls(sensor::Controls { frame_duration, exposure });
         Ok(())
     }
 
@@ -277,7 +432,7 @@ impl Camera for SimulatedCamera {
     }
 
     fn stop(&mut self) {
-        self.sensor = None;
+        self.running = None;
     }
 
     fn wakeup(&self) -> Arc<dyn Wakeup> {

@@ -1,30 +1,49 @@
 //! From a camera's frames to frames with a place in rig time: the camera, the bridge from its time to
-//! the pipeline's clock, and the aligner that shifts it.
+//! the pipeline's clock, and the driver that aligns it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::align::profile::Response;
+use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameGrid;
-use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_core::time::Span;
 
+use super::align::{
+    Action, AlignError, AlignMethod, Cause, Change, ClockBase, Driver, Method, Progress, Seen, Target,
+    TimeBase, Verdict, check_grid,
+};
 use super::controls::Desk;
 use super::exposure;
 use crate::camera::mailbox::Mailbox;
-use crate::camera::{Camera, CameraError, Capabilities, Controls, Frame, FrameDurationControl, Pacing};
-use crate::clock::{SensorTimeBridge, rig_time, status_of};
-use gst::prelude::*;
+use crate::camera::{Camera, CameraError, Capabilities, Controls};
+use crate::clock::SensorTimeBridge;
 
-/// A camera in operation on a frame grid.
+/// How a camera is to be aligned, as long as it streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Alignment {
+    pub method: AlignMethod,
+    /// Period of the rig's grid; 0 where it is the frames' own.
+    pub grid_period: gst::Fraction,
+    pub target: Target,
+    /// What the camera's profile knows of long exposures.
+    pub response: Option<Response>,
+}
+
+/// Why a camera does not stream.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    #[error(transparent)]
+    Align(#[from] AlignError),
+}
+
+/// A camera in operation on a frame grid of a GstClock.
 pub struct Framer {
-    camera: Box<dyn Camera>,
-    capabilities: Capabilities,
-    grid: FrameGrid,
+    feed: Feed,
     bridge: SensorTimeBridge,
-    aligner: Option<(Aligner, FrameDurationControl)>,
-    last_sequence: Option<u64>,
-    desk: Arc<Desk>,
 }
 
 /// A frame with its place in rig time.
@@ -33,138 +52,213 @@ pub struct PlacedFrame {
     pub info: FrameInfo,
     /// Frames that the camera lost just before this one.
     pub lost: u64,
+    /// The camera was restarted before it.
+    pub restarted: bool,
+    /// Why, where the lock changed or another target was set.
+    pub news: Option<Cause>,
+    /// What began or ended to stand in the way of alignment.
+    pub trouble: Option<Change>,
 }
 
 impl Framer {
     /// Starts `camera`, which is configured, on `grid`.
     pub fn start(
-        mut camera: Box<dyn Camera>,
+        camera: Box<dyn Camera>,
         capabilities: Capabilities,
         grid: FrameGrid,
         bridge: SensorTimeBridge,
-        (tolerance, settle_frames): (Span, u32),
+        alignment: &Alignment,
         desk: Arc<Desk>,
-    ) -> Result<Self, (Box<dyn Camera>, CameraError)> {
-        if let Err(error) = camera.start() {
-            return Err((camera, error));
-        }
-        let aligner = match capabilities.pacing {
-            Pacing::FreeRunning(Some(control)) => {
-                let sensor = sensor_timing(&control, grid);
-                let config = AlignerConfig::new(grid, sensor, tolerance, settle_frames);
-                Some((Aligner::new(config), control))
-            }
-            Pacing::FreeRunning(None) | Pacing::OnRequest => None,
-        };
-        Ok(Self { camera, capabilities, grid, bridge, aligner, last_sequence: None, desk })
+    ) -> Result<Self, (Box<dyn Camera>, StartError)> {
+        // The standard library's only source of chance; how long a camera sleeps needs no better one.
+        let seed = RandomState::new().build_hasher().finish();
+        let feed = Feed::start(camera, capabilities, grid, alignment, desk, seed)?;
+        Ok(Self { feed, bridge })
     }
 
     pub const fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        &self.feed.capabilities
     }
 
     pub const fn grid(&self) -> FrameGrid {
-        self.grid
+        self.feed.grid
     }
 
     pub fn camera(&mut self) -> &mut dyn Camera {
-        &mut *self.camera
+        &mut *self.feed.camera
+    }
+
+    pub const fn progress(&self) -> &Progress {
+        self.feed.progress()
+    }
+
+    /// Frames are aligned to `target` from now on.
+    pub fn set_target(&mut self, target: Target) -> Result<(), AlignError> {
+        self.feed.set_target(target)
     }
 
     /// Stops the camera and gives it back.
-    pub fn stop(mut self) -> Box<dyn Camera> {
-        self.desk.end();
-        self.camera.stop();
-        self.camera
+    pub fn stop(self) -> Box<dyn Camera> {
+        let Feed { mut camera, desk, .. } = self.feed;
+        desk.end();
+        camera.stop();
+        camera
     }
 
     /// The next frame; `sleeper` interrupts waits of its own.
     pub fn next(&mut self, clock: &gst::Clock, sleeper: &Mailbox<()>) -> Result<PlacedFrame, CameraError> {
-        if self.capabilities.pacing == Pacing::OnRequest {
-            self.wait_for_grid(clock, sleeper)?;
+        self.feed.next(&mut ClockBase { clock, bridge: &mut self.bridge, sleeper })
+    }
+}
+
+/// A camera in operation on a frame grid, on whatever time.
+pub struct Feed {
+    camera: Box<dyn Camera>,
+    capabilities: Capabilities,
+    grid: FrameGrid,
+    method: Method,
+    driver: Driver,
+    target: Target,
+    last_sequence: Option<u64>,
+    /// The camera is stopped, to be started again after so long.
+    resting: Option<Span>,
+    restarted: bool,
+    /// Controls that people set.
+    desk: Arc<Desk>,
+    /// The last request set an exposure to align the camera.
+    injecting: bool,
+}
+
+impl Feed {
+    /// Starts `camera`, which is configured, on `grid`. `seed` decides what chance does.
+    pub fn start(
+        mut camera: Box<dyn Camera>,
+        capabilities: Capabilities,
+        grid: FrameGrid,
+        alignment: &Alignment,
+        desk: Arc<Desk>,
+        seed: u64,
+    ) -> Result<Self, (Box<dyn Camera>, StartError)> {
+        let Alignment { method, grid_period, target, response } = *alignment;
+        let driver = check_grid(grid, grid_period)
+            .and_then(|()| Method::choose(method, &capabilities, grid.period()))
+            .and_then(|method| {
+                let driver = Driver::new(method, &capabilities, grid, target, response, seed)?;
+                Ok((method, driver))
+            });
+        let (method, driver) = match driver {
+            Ok(driver) => driver,
+            Err(error) => return Err((camera, error.into())),
+        };
+        if let Err(error) = camera.start() {
+            return Err((camera, error.into()));
+        }
+        tracing::info!(camera = capabilities.model, method = method.name(), "aligning");
+        Ok(Self {
+            camera,
+            capabilities,
+            grid,
+            method,
+            driver,
+            target,
+            last_sequence: None,
+            resting: None,
+            restarted: false,
+            desk,
+            injecting: false,
+        })
+    }
+
+    /// Frames are aligned to `target` from now on.
+    pub fn set_target(&mut self, target: Target) -> Result<(), AlignError> {
+        self.target = target;
+        self.driver.set_target(target, &self.capabilities)
+    }
+
+    pub const fn progress(&self) -> &Progress {
+        self.driver.progress()
+    }
+
+    /// The next frame.
+    pub fn next(&mut self, time: &mut impl TimeBase) -> Result<PlacedFrame, CameraError> {
+        self.rest(time)?;
+        if self.method == Method::OnRequest {
+            self.wait_for_grid(time)?;
             self.camera.request(Controls::default())?;
         }
         let frame = self.camera.next_frame()?;
-        let time = self.frame_time(clock, &frame);
-        let due = self.desk.due(self.grid.nearest(time));
-        self.camera.stage(due);
-        let (phase_error, lock) = self.align(frame.sequence, time, rig_time(clock.time()))?;
-        if self.camera.waits_for_request() {
-            self.camera.request(Controls::default())?;
-        }
-        let number = self.grid.nearest(time - phase_error);
-        let lost = self
-            .last_sequence
-            .replace(frame.sequence)
-            .map_or(0, |last| frame.sequence.saturating_sub(last + 1));
-        let status = status_of(clock);
-        let start = self.grid.instant(number) + phase_error;
+        let stamped = time.convert(frame.sensor_time);
+        let status = time.status();
+        let (sequence, exposure) = (frame.sequence, frame.exposure);
+        let seen = Seen { sequence, stamped, now: time.now(), quality: status.quality, exposure };
+        let verdict = self.driver.handle_frame(&seen);
+        self.act(&verdict)?;
+        let last = self.last_sequence.replace(frame.sequence);
+        let lost = last.map_or(0, |last| frame.sequence.saturating_sub(last + 1));
         Ok(PlacedFrame {
             lost,
+            restarted: std::mem::take(&mut self.restarted),
+            news: verdict.news,
+            trouble: verdict.trouble,
             info: FrameInfo {
-                number,
-                rig_time_ns: start,
-                phase_error_ns: phase_error,
+                number: verdict.number,
+                rig_time_ns: verdict.time,
+                phase_error_ns: verdict.phase_error,
                 clock_uncertainty_ns: status.uncertainty_ns,
                 sync: status.quality,
-                lock,
+                lock: verdict.lock,
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,
                 sensor_time_ns: Some(frame.sensor_time),
-                details: exposure::details(&frame, start, self.capabilities.readout),
+                details: exposure::details(&frame, verdict.start, self.capabilities.readout),
             },
             buffer: frame.buffer,
         })
     }
 
-    /// Waits for the grid's next instant: a camera that takes frames on request is asked then.
-    fn wait_for_grid(&self, clock: &gst::Clock, sleeper: &Mailbox<()>) -> Result<(), CameraError> {
-        let now = rig_time(clock.time());
-        let next = self.grid.instant(self.grid.nearest(now + self.grid.period() / 2));
-        let wait: Duration = (next - now).to_duration();
-        let nothing = sleeper.pop_until(Instant::now() + wait)?;
-        debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+    /// Does to the camera what alignment asks for, and what people do.
+    fn act(&mut self, verdict: &Verdict) -> Result<(), CameraError> {
+        let injects = matches!(verdict.action, Action::Set(Controls { exposure: Some(_), .. }));
+        // What is to stay comes after an exposure that is to shift the stream.
+        if !injects {
+            let mut due = self.desk.due(verdict.number);
+            if std::mem::take(&mut self.injecting) {
+                due.extend(self.desk.auto_exposure());
+            }
+            self.camera.stage(due);
+        }
+        self.injecting |= injects;
+        match verdict.action {
+            Action::Nothing => {}
+            Action::Set(controls) => self.camera.request(controls)?,
+            Action::Restart(rest) => self.resting = Some(rest),
+        }
+        if self.camera.waits_for_request() {
+            self.camera.request(Controls::default())?;
+        }
         Ok(())
     }
 
-    /// Start of exposure of the frame's first row, on the pipeline's clock.
-    fn frame_time(&mut self, clock: &gst::Clock, frame: &Frame) -> Timestamp<Rig> {
-        let stamped = self.bridge.convert(clock, frame.sensor_time);
-        let exposure = frame.exposure.unwrap_or(Span::ZERO);
-        let Capabilities { stamped_at, readout, .. } = &self.capabilities;
-        stamped + stamped_at.to_exposure_start(exposure, readout.as_ref())
+    /// Stops the camera, waits and starts it again, where the driver asked for that. When interrupted, it goes
+    /// on with the next call.
+    fn rest(&mut self, time: &impl TimeBase) -> Result<(), CameraError> {
+        let Some(rest) = self.resting else { return Ok(()) };
+        self.camera.stop();
+        time.sleep(rest)?;
+        // What of it the camera refuses was said when it was configured.
+        let _refused = self.desk.begin(&mut *self.camera, &self.capabilities, self.grid);
+        self.camera.start()?;
+        self.resting = None;
+        (self.last_sequence, self.restarted) = (None, true);
+        self.driver.handle_restarted();
+        Ok(())
     }
 
-    /// Phase error and lock of the frame; sends what the aligner wants to the camera.
-    fn align(
-        &mut self,
-        sequence: u64,
-        time: Timestamp<Rig>,
-        now: Timestamp<Rig>,
-    ) -> Result<(Span, LockState), CameraError> {
-        let Some((aligner, control)) = &mut self.aligner else {
-            return Ok((self.grid.phase_error(time), LockState::Free));
-        };
-        let report = aligner.handle_frame_at(sequence, time, now);
-        if let Some(lines) = report.lines {
-            let frame_duration = Some(control.duration_of(lines));
-            self.camera.request(Controls { frame_duration, exposure: None })?;
-        }
-        Ok((report.phase_error, report.lock))
-    }
-}
-
-/// What the aligner has to know of a sensor that runs at the rate of `grid`.
-fn sensor_timing(control: &FrameDurationControl, grid: FrameGrid) -> SensorTiming {
-    SensorTiming {
-        line_time_ns: control.line_time_ns,
-        min_lines: control.min_lines,
-        max_lines: control.max_lines,
-        nominal_lines: control.lines_of(grid.period()),
-        // A control set goes out at the start of the frame after the one that has just arrived.
-        latency: control.latency + 1,
-        line_step: 1,
-        // The element does not tell the aligner of exposures yet, so that none is to be kept away from.
-        exposure_margin: 0,
+    /// Waits for the grid's next instant: a camera that takes frames on request is asked then.
+    fn wait_for_grid(&self, time: &impl TimeBase) -> Result<(), CameraError> {
+        let now = time.now() - self.target.phase_offset;
+        let next = self.grid.instant(self.grid.nearest(now + self.grid.period() / 2));
+        time.sleep(next - now)?;
+        Ok(())
     }
 }

@@ -12,8 +12,9 @@ use swsync_core::grid::FrameGrid;
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::Backend;
+use super::align::{Change, Progress, held_back, report};
 use super::controls::{self, Desk};
-use super::framer::{Framer, PlacedFrame};
+use super::framer::{Framer, PlacedFrame, StartError};
 use super::settings::{self, Settings};
 use crate::camera::controls::by_property;
 use crate::camera::libcamera::LibcameraCamera;
@@ -51,6 +52,41 @@ enum State {
 struct Observed {
     newest: Option<FrameInfo>,
     lock_count: u32,
+    /// What is known of alignment, while the camera streams.
+    progress: Option<Progress>,
+    /// Frames that came, were lost by the camera, and were off the grid.
+    frames: u64,
+    lost: u64,
+    off_grid: u64,
+}
+
+impl Observed {
+    /// Takes in a frame: how often the lock was won, and whether the frame is off the grid.
+    fn take_in(&mut self, frame: &PlacedFrame, progress: &Progress) -> (u32, bool) {
+        let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
+        let before = self.newest.replace(frame.info);
+        let won = holds(frame.info.lock) && !before.is_some_and(|info| holds(info.lock));
+        self.lock_count += u32::from(won);
+        let held_back = held_back(frame.info.lock, self.lock_count > 0);
+        self.progress = Some(*progress);
+        self.frames += 1;
+        self.lost += frame.lost;
+        self.off_grid += u64::from(held_back);
+        (self.lock_count, held_back)
+    }
+
+    /// `None` before the first frame.
+    fn stats(&self) -> Option<gst::Structure> {
+        let progress = self.progress?;
+        let mut stats = gst::Structure::builder("swsync-src-stats")
+            .field("frames", self.frames)
+            .field("lost", self.lost)
+            .field("off-grid", self.off_grid)
+            .field("lock-count", self.lock_count)
+            .build();
+        report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
+        Some(stats)
+    }
 }
 
 /// What queries are answered from: they must not wait for a frame, as whoever wants `state` does.
@@ -110,6 +146,11 @@ impl ObjectImpl for SwsyncSrc {
                     .blurb("How often the camera came onto the frame grid since it was started")
                     .read_only()
                     .build(),
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("Frames and their fates, and what is known of alignment")
+                    .read_only()
+                    .build(),
             ]);
             properties
         });
@@ -133,6 +174,7 @@ impl ObjectImpl for SwsyncSrc {
             "phase-error" => observed.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
             "locked" => observed.newest.is_some_and(|info| info.lock == LockState::Locked).to_value(),
             "lock-count" => observed.lock_count.to_value(),
+            "stats" => observed.stats().to_value(),
             name => match by_property(name) {
                 Some(control) => controls::property(&self.desk, control, observed.newest.as_ref()),
                 None => lock(&self.settings).get(name),
@@ -265,14 +307,14 @@ impl BaseSrcImpl for SwsyncSrc {
             State::Streaming { framer, device, settings } => (framer.stop(), device, settings),
         };
         let bridge = SensorTimeBridge::new(device.clone());
-        let aim = (settings.tolerance, settings.settle_frames);
+        let alignment = lock(&self.settings).align.alignment(None);
         let result = match camera.configure(&[StreamSetup::new(caps.clone())]) {
             Ok(capabilities) => {
                 let begun = self.desk.begin(&mut *camera, &capabilities, grid);
                 controls::refuse_all(&self.obj(), &begun);
-                Framer::start(camera, capabilities, grid, bridge, aim, self.desk.clone())
+                Framer::start(camera, capabilities, grid, bridge, &alignment, self.desk.clone())
             }
-            Err(error) => Err((camera, error)),
+            Err(error) => Err((camera, error.into())),
         };
         match result {
             Ok(framer) => {
@@ -286,7 +328,10 @@ impl BaseSrcImpl for SwsyncSrc {
             Err((camera, error)) => {
                 *state = State::Opened { camera, device, settings };
                 drop(state);
-                self.post_error_message(error_message(&error));
+                self.post_error_message(match &error {
+                    StartError::Camera(error) => error_message(error),
+                    StartError::Align(error) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+                });
                 return Err(gst::loggable_error!(CAT, "{error}"));
             }
         }
@@ -332,13 +377,21 @@ impl PushSrcImpl for SwsyncSrc {
                 gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
                 return Err(gst::FlowError::Error);
             };
-            let (result, grid, wait_lock) = {
+            let (target, wait_lock) = {
+                let settings = lock(&self.settings);
+                (settings.align.target(), settings.align.wait_lock)
+            };
+            let (result, refused, grid, progress) = {
                 let mut state = lock(&self.state);
-                let State::Streaming { framer, settings, .. } = &mut *state else {
+                let State::Streaming { framer, .. } = &mut *state else {
                     return Err(gst::FlowError::NotNegotiated);
                 };
-                (framer.next(&clock, &self.sleeper), framer.grid(), settings.wait_lock)
+                let refused = framer.set_target(target).err();
+                (framer.next(&clock, &self.sleeper), refused, framer.grid(), *framer.progress())
             };
+            if let Some(error) = refused {
+                gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
+            }
             let frame = match result {
                 Ok(frame) => frame,
                 Err(CameraError::Flushing) => {
@@ -350,7 +403,7 @@ impl PushSrcImpl for SwsyncSrc {
                     return Err(gst::FlowError::Error);
                 }
             };
-            self.observe(&frame.info);
+            let held_back = self.observe(&frame, &progress) && wait_lock;
             controls::report(&self.desk, &self.obj(), &frame.info);
             if frame.lost > 0 {
                 self.post_element_message(
@@ -360,10 +413,6 @@ impl PushSrcImpl for SwsyncSrc {
                         .build(),
                 );
             }
-            let held_back = match frame.info.lock {
-                LockState::Locked | LockState::Coasting | LockState::Free => false,
-                LockState::Searching | LockState::Aligning | LockState::Lost => wait_lock,
-            };
             // A frame from before the pipeline's start has no running time.
             let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
             if let (false, Some(pts)) = (held_back, pts) {
@@ -376,14 +425,14 @@ impl PushSrcImpl for SwsyncSrc {
 
 /// The buffer with everything that it carries.
 fn stamp(frame: PlacedFrame, pts: gst::ClockTime, grid: FrameGrid, unix: bool) -> gst::Buffer {
-    let PlacedFrame { mut buffer, info, lost } = frame;
+    let PlacedFrame { mut buffer, info, lost, restarted, .. } = frame;
     let period = grid.period();
     let writable = buffer.make_mut();
     writable.set_pts(pts);
     writable.set_duration(gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs()));
     writable.set_offset(info.number);
     writable.set_offset_end(info.number + 1);
-    if lost > 0 {
+    if lost > 0 || restarted {
         writable.set_flags(gst::BufferFlags::DISCONT);
     }
     meta::attach(writable, &info, period, unix);
@@ -438,26 +487,24 @@ impl SwsyncSrc {
         self.obj().wait_playing().map(|_| ())
     }
 
-    /// Keeps what the properties show, and says on the bus when the lock changes.
-    fn observe(&self, info: &FrameInfo) {
-        let before = {
-            let mut observed = lock(&self.observed);
-            let before = observed.newest.replace(*info).map(|newest| newest.lock);
-            if info.lock == LockState::Locked && before != Some(LockState::Locked) {
-                observed.lock_count += 1;
-            }
-            before
-        };
-        if before != Some(info.lock) {
-            gst::info!(CAT, imp = self, "{}, phase error {:?}", info.lock.as_str(), info.phase_error_ns);
-            self.post_element_message(
-                gst::Structure::builder("swsync-phase")
-                    .field("state", info.lock.as_str())
-                    .field("phase-error", info.phase_error_ns.as_nanos())
-                    .field("frame-number", info.number)
-                    .build(),
-            );
+    /// Keeps what the properties show, and says on the bus what is new. Whether the frame is one that is to be
+    /// held back, as far as its lock goes.
+    fn observe(&self, frame: &PlacedFrame, progress: &Progress) -> bool {
+        let info = &frame.info;
+        let (lock_count, held_back) = lock(&self.observed).take_in(frame, progress);
+        if let Some(cause) = frame.news {
+            let (state, cause_name) = (info.lock.as_str(), cause.as_str());
+            gst::info!(CAT, imp = self, "{state} ({cause_name}), phase error {:?}", info.phase_error_ns);
+            self.post_element_message(report::phase_message(info, progress, cause, lock_count));
         }
+        if let Some(change) = &frame.trouble {
+            match change {
+                Change::Began(issue) => gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text()),
+                Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
+            }
+            self.post_element_message(report::trouble_message(change, info));
+        }
+        held_back
     }
 
     fn post_element_message(&self, structure: gst::Structure) {

@@ -13,6 +13,7 @@
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc backend=simulated ! videoconvert ! autovideosink
 //! ```
 
+mod align;
 mod controls;
 mod exposure;
 mod framer;
@@ -22,6 +23,10 @@ mod settings;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+
+pub use align::{AlignMethod, AlignPoint};
+
+use crate::camera::simulated::SimulatedControl;
 
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
@@ -50,6 +55,9 @@ pub enum Backend {
 }
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    Backend::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    let simulated = SimulatedControl::static_type();
+    for api in [Backend::static_type(), AlignMethod::static_type(), AlignPoint::static_type(), simulated] {
+        api.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
     gst::Element::register(Some(plugin), "swsyncsrc", gst::Rank::NONE, SwsyncSrc::static_type())
 }

@@ -6,11 +6,13 @@ use swsync_core::time::{Skew, Span};
 use swsync_sim::sensor::SensorModel;
 
 use super::Backend;
-use crate::camera::simulated::Simulation;
+use super::align::settings::AlignSettings;
+use crate::camera::simulated::{SimulatedControl, Simulation};
 
-const DEFAULT_TOLERANCE: gst::ClockTime = gst::ClockTime::from_useconds(20);
-const DEFAULT_SETTLE_FRAMES: u32 = 3;
 const DEFAULT_SENSOR: &str = "imx219";
+/// A camera whose stream shifts as phones' do, and the sensor whose rows it has.
+const PHONE: &str = "phone";
+const PHONE_SENSOR: &str = "imx708";
 /// The paper's exposure for the LED panel, in us.
 const DEFAULT_SIMULATED_EXPOSURE: u32 = 100;
 
@@ -20,10 +22,9 @@ pub struct Settings {
     pub camera_name: Option<String>,
     /// File with the camera's profile, instead of the one that is found by its model.
     pub profile: Option<String>,
-    pub wait_lock: bool,
-    pub tolerance: Span,
-    pub settle_frames: u32,
+    pub align: AlignSettings,
     simulated_sensor: String,
+    simulated_control: SimulatedControl,
     simulated_seed: u64,
     simulated_skew_ppm: f64,
     simulated_view: u32,
@@ -36,10 +37,9 @@ impl Default for Settings {
             backend: Backend::default(),
             camera_name: None,
             profile: None,
-            wait_lock: true,
-            tolerance: span(DEFAULT_TOLERANCE.nseconds()),
-            settle_frames: DEFAULT_SETTLE_FRAMES,
+            align: AlignSettings::default(),
             simulated_sensor: DEFAULT_SENSOR.into(),
+            simulated_control: SimulatedControl::default(),
             simulated_seed: 0,
             simulated_skew_ppm: 0.0,
             simulated_view: 0,
@@ -48,19 +48,18 @@ impl Default for Settings {
     }
 }
 
-fn span(nanos: u64) -> Span {
-    Span::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
-}
-
 impl Settings {
     /// What the simulated camera is to be like.
     pub fn simulation(&self) -> Result<Simulation, gst::ErrorMessage> {
-        let model: SensorModel = self
-            .simulated_sensor
-            .parse()
-            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}")))?;
+        let phone = self.simulated_sensor == PHONE;
+        let name = if phone { PHONE_SENSOR } else { &self.simulated_sensor };
+        let model: SensorModel = name.parse().map_err(|error| {
+            gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}, or {PHONE}"))
+        })?;
         Ok(Simulation {
             model,
+            phone,
+            control: self.simulated_control,
             seed: self.simulated_seed,
             skew: Skew::from_ppm(self.simulated_skew_ppm),
             view: self.simulated_view,
@@ -74,18 +73,16 @@ impl Settings {
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
             "profile" => self.profile = value.get().expect("checked"),
-            "wait-lock" => self.wait_lock = value.get().expect("checked"),
-            "tolerance" => self.tolerance = span(value.get().expect("checked")),
-            "settle-frames" => self.settle_frames = value.get().expect("checked"),
             "simulated-sensor" => {
                 let sensor: Option<String> = value.get().expect("checked");
                 self.simulated_sensor = sensor.unwrap_or_else(|| DEFAULT_SENSOR.into());
             }
+            "simulated-control" => self.simulated_control = value.get().expect("checked"),
             "simulated-seed" => self.simulated_seed = value.get().expect("checked"),
             "simulated-skew-ppm" => self.simulated_skew_ppm = value.get().expect("checked"),
             "simulated-view" => self.simulated_view = value.get().expect("checked"),
             "simulated-exposure" => self.simulated_exposure = value.get().expect("checked"),
-            name => unreachable!("no property {name}"),
+            name => assert!(self.align.set(name, value), "no property {name}"),
         }
     }
 
@@ -94,27 +91,26 @@ impl Settings {
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
             "profile" => self.profile.to_value(),
-            "wait-lock" => self.wait_lock.to_value(),
-            "tolerance" => self.tolerance.as_nanos().unsigned_abs().to_value(),
-            "settle-frames" => self.settle_frames.to_value(),
             "simulated-sensor" => self.simulated_sensor.to_value(),
+            "simulated-control" => self.simulated_control.to_value(),
             "simulated-seed" => self.simulated_seed.to_value(),
             "simulated-skew-ppm" => self.simulated_skew_ppm.to_value(),
             "simulated-view" => self.simulated_view.to_value(),
             "simulated-exposure" => self.simulated_exposure.to_value(),
-            name => unreachable!("no property {name}"),
+            name => self.align.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }
 }
 
 /// The ParamSpecs of these settings.
 pub fn properties() -> Vec<glib::ParamSpec> {
-    let mut properties = alignment_properties();
+    let mut properties = camera_properties();
+    properties.extend(super::align::settings::properties());
     properties.extend(simulation_properties());
     properties
 }
 
-fn alignment_properties() -> Vec<glib::ParamSpec> {
+fn camera_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecEnum::builder::<Backend>("backend")
             .nick("Backend")
@@ -131,28 +127,6 @@ fn alignment_properties() -> Vec<glib::ParamSpec> {
             .blurb("File with the camera's profile (timing, control latencies); if not set, the one found by its model")
             .mutable_ready()
             .build(),
-        glib::ParamSpecBoolean::builder("wait-lock")
-            .nick("Wait for lock")
-            .blurb("Hold frames back until the camera is on the frame grid (cameras whose phase cannot be controlled excepted)")
-            .default_value(true)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("tolerance")
-            .nick("Tolerance")
-            .blurb("Largest phase error of a locked camera, in nanoseconds")
-            .minimum(1_000)
-            .maximum(10_000_000)
-            .default_value(DEFAULT_TOLERANCE.nseconds())
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("settle-frames")
-            .nick("Settle frames")
-            .blurb("Frames within the tolerance, in a row, that make a lock")
-            .minimum(1)
-            .maximum(1_000)
-            .default_value(DEFAULT_SETTLE_FRAMES)
-            .mutable_ready()
-            .build(),
     ]
 }
 
@@ -160,8 +134,15 @@ fn simulation_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("simulated-sensor")
             .nick("Simulated sensor")
-            .blurb("Model of the simulated sensor: imx219, imx477 or imx708")
+            .blurb(
+                "Model of the simulated sensor: imx219, imx477, imx708, or phone (only exposures can be set)",
+            )
             .default_value(Some(DEFAULT_SENSOR))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<SimulatedControl>("simulated-control")
+            .nick("Simulated control")
+            .blurb("What can be set of the simulated sensor, and so how it can be aligned")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("simulated-seed")

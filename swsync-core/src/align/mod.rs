@@ -189,6 +189,21 @@ pub enum Trouble {
     },
 }
 
+impl Trouble {
+    /// Its name in messages.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::OffRate { .. } => "off-rate",
+            Self::ExposureTooLong { .. } => "exposure-too-long",
+            Self::LittleHeadroom { .. } => "little-headroom",
+            Self::Clamped { .. } => "clamped",
+            Self::NoEffect { .. } => "no-effect",
+            Self::Latency { .. } => "latency",
+        }
+    }
+}
+
 /// What the aligner makes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Report {

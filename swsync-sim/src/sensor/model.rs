@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use swsync_core::time::Span;
 
+use crate::num;
+
 /// A rolling-shutter sensor in one mode, with the driver and interrupt handler in front of it.
 ///
 /// Numbers of the presets come from the Linux drivers (`drivers/media/i2c/imx219.c`, `imx477.c`,
@@ -208,6 +210,16 @@ impl SensorModel {
         }
     }
 
+    /// The same sensor with a crystal chosen for frames of exactly `period`: one whose frames have the length
+    /// that they have.
+    #[must_use]
+    pub fn at_exactly(mut self, period: Span) -> Self {
+        let lines = num::lines(period.as_nanos_f64() / self.line_time_ns).max(self.min_frame_length);
+        self.line_time_ns = period.as_nanos_f64() / f64::from(lines);
+        self.frame_length = lines;
+        self
+    }
+
     /// The same sensor without faults: stamps are exact, nothing is dropped, every write arrives.
     #[must_use]
     pub fn without_faults(self) -> Self {
@@ -228,6 +240,9 @@ mod tests {
             let period = model.line_time_ns * f64::from(model.frame_length);
             assert!((period - 33_333_333.0).abs() < model.line_time_ns, "{period}");
         }
+        let exact = SensorModel::imx219().at_exactly(Span::from_micros(33_333));
+        assert_eq!(exact.frame_length, 1763);
+        assert!((exact.line_time_ns * 1763.0 - 33_333_000.0).abs() < 1e-3);
         assert!("imx999".parse::<SensorModel>().unwrap_err().to_string().contains("`imx999`"));
     }
 

@@ -40,6 +40,25 @@ pub struct PhoneFrame {
     pub start: Timestamp<True>,
     /// Its timestamp.
     pub stamp: Timestamp<True>,
+    /// The long exposure that was injected with it, if one was.
+    pub injected: Option<Span>,
+}
+
+impl PhoneModel {
+    /// A phone as the paper describes one (sec. V.B), with libsoftwaresync's overhead of its Pixel 3, that takes
+    /// a frame every `period_ns`.
+    #[must_use]
+    pub const fn paper(period_ns: f64) -> Self {
+        Self {
+            period_ns,
+            slope: 2.0,
+            origin: Span::ZERO,
+            overhead: Span::from_micros(400),
+            scatter: Span::from_micros(25),
+            jitter: Span::from_micros(2),
+            latency: 2,
+        }
+    }
 }
 
 /// A phone's camera that was started.
@@ -84,8 +103,14 @@ impl Phone {
         }
         let jitter: f64 = self.rng.sample(StandardNormal);
         let start = self.started_at + Span::from_nanos_f64(self.after_ns);
-        let frame =
-            PhoneFrame { sequence: self.sequence, start, stamp: start + self.model.jitter.mul_f64(jitter) };
+        // It is the frame after a long exposure that comes later.
+        let long = self.waiting.iter().find(|(frame, _)| *frame == self.sequence + 1);
+        let frame = PhoneFrame {
+            sequence: self.sequence,
+            start,
+            stamp: start + self.model.jitter.mul_f64(jitter),
+            injected: long.map(|(_, exposure)| *exposure),
+        };
         self.after_ns += self.period_ns;
         self.sequence += 1;
         frame
@@ -114,15 +139,18 @@ mod tests {
             latency: 3,
         };
         let mut phone = Phone::new(model, 1, Skew::ZERO, Timestamp::ZERO);
-        let mut starts = Vec::new();
+        let (mut starts, mut injected) = (Vec::new(), Vec::new());
         for frame in 0..8 {
-            starts.push(phone.next_frame().start.as_nanos());
+            let next = phone.next_frame();
+            starts.push(next.start.as_nanos());
+            injected.extend(next.injected.map(|exposure| (next.sequence, exposure)));
             if frame == 1 {
                 phone.inject(Span::from_millis(40));
             }
         }
         let intervals: Vec<i64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let long = 33_000_000 + 80_000_000 + 400_000;
+        assert_eq!(injected, [(3, Span::from_millis(40))]);
         assert_eq!(intervals, [33_000_000, 33_000_000, 33_000_000, long, 33_000_000, 33_000_000, 33_000_000]);
     }
 }

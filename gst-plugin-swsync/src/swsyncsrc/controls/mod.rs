@@ -133,6 +133,18 @@ impl Desk {
         (settings, refusals)
     }
 
+    /// What makes the camera expose by itself again after one frame of a given exposure, if that is what it did
+    /// before: nobody asked for another.
+    pub fn auto_exposure(&self) -> Option<Setting> {
+        let state = lock(&self.0);
+        let asked = |property| state.asked.get(property);
+        let fixed = asked("exposure-time").is_some() || asked("ae-enable") == Some(&Value::Bool(false));
+        let control = by_name("AeEnable").expect("it is in the table");
+        let setting = Setting { control, value: Value::Bool(true) };
+        let takes = |streaming: &Streaming| streaming.ability.check(&setting).is_ok();
+        (!fixed && state.streaming.as_ref().is_some_and(takes)).then_some(setting)
+    }
+
     /// The camera has stopped.
     pub fn end(&self) {
         lock(&self.0).streaming = None;

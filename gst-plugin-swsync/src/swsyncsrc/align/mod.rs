@@ -1,0 +1,508 @@
+//! Alignment of one camera: the three methods behind one driver, sans-IO. Frames in, with their stamps on the
+//! pipeline's clock; out comes where each lies, and what is to be done to the camera.
+//!
+//! What is aligned is an instant of the frame (`align-point`). A sensor's readouts are what comes at regular
+//! intervals, so where exposures change, the instant moves against them by a span that is known from the
+//! frame's metadata: it is told to the method ([`swsync_core::align::Aligner::displace`]), and never taken for
+//! an error of the stamp.
+
+mod method;
+pub mod report;
+pub mod settings;
+mod time;
+mod trouble;
+
+#[cfg(test)]
+mod tests;
+
+use swsync_core::align::inject::{InjectConfig, Injector};
+use swsync_core::align::point::{AlignPoint as Point, FrameTiming};
+use swsync_core::align::profile::Response;
+use swsync_core::align::reset::{Reset, ResetConfig};
+use swsync_core::align::{Aim, Aligner, AlignerConfig, SensorTiming, Trouble};
+use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::time::{Rig, Span, Timestamp};
+
+use crate::camera::{Capabilities, Controls, ExposureControl, FrameDurationControl, Readout, StampedAt};
+pub use method::{AlignError, AlignMethod, AlignPoint, Method, check_grid};
+pub use time::{ClockBase, TimeBase};
+use trouble::Watch;
+pub use trouble::{Change, Issue};
+
+/// Tolerances that the methods reach: 20 us as in the paper, and what restarts come to within minutes.
+const FINE: Span = Span::from_micros(20);
+const COARSE: Span = Span::from_millis(1);
+/// What shifts by exposure scatter by, as long as no profile says (the paper, sec. V.B: tens of us).
+const SCATTER: Span = Span::from_micros(25);
+/// libcamera counts exposures in these, where no line time is known.
+const MICROSECOND_NS: f64 = 1_000.0;
+
+/// What frames are aligned to: all of it may change while they come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// The instant of a frame.
+    pub point: Point,
+    /// Where it is to lie after the grid's.
+    pub phase_offset: Span,
+    /// Largest phase error of a locked frame; `None` is the method's own.
+    pub tolerance: Option<Span>,
+    /// Frames within the tolerance, in a row, that make a lock.
+    pub settle_frames: u32,
+    /// Largest part of the period by which one frame may differ from it; `None` is any.
+    pub max_slew: Option<f64>,
+}
+
+/// A frame, as the camera stamped it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// The camera's count.
+    pub sequence: u64,
+    /// Its stamp, on the pipeline's clock.
+    pub stamped: Timestamp<Rig>,
+    /// That clock now.
+    pub now: Timestamp<Rig>,
+    /// What the clock says of itself.
+    pub quality: SyncQuality,
+    /// How long the camera exposed, where it says so.
+    pub exposure: Option<Span>,
+}
+
+/// What to do to the camera.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Action {
+    Nothing,
+    Set(Controls),
+    /// Stop it, leave it stopped for so long, start it again and call [`Driver::handle_restarted`].
+    Restart(Span),
+}
+
+/// Why the lock changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The first frame, or the camera was restarted or counts anew.
+    Start,
+    /// What the frames' phase is.
+    Phase,
+    /// The exposure changed, and with it the instant that is aligned.
+    Exposure,
+    /// Another target was set.
+    Target,
+    /// The clock went into holdover, or came back.
+    Clock,
+}
+
+impl Cause {
+    /// Its name in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Phase => "phase",
+            Self::Exposure => "exposure",
+            Self::Target => "target",
+            Self::Clock => "clock",
+        }
+    }
+}
+
+/// What is known of a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// Number of the grid's instant that it belongs to.
+    pub number: FrameNumber,
+    /// The instant that is aligned.
+    pub time: Timestamp<Rig>,
+    /// Start of exposure of the first row.
+    pub start: Timestamp<Rig>,
+    /// How far from its place the aligned instant is.
+    pub phase_error: Span,
+    pub lock: LockState,
+    /// Why, where the lock changed or another target was set.
+    pub news: Option<Cause>,
+    /// What began or ended to stand in the way.
+    pub trouble: Option<Change>,
+    pub action: Action,
+}
+
+/// What `stats` shows of alignment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    pub method: &'static str,
+    /// In effect: the property's, or the method's own.
+    pub tolerance: Span,
+    /// What the phase error's error may be, 1 sigma, by the stamps alone.
+    pub uncertainty: Option<Span>,
+    /// Frames until a length that is asked for acts, as found.
+    pub latency: Option<u32>,
+    /// Writes of lengths that were lost or came late.
+    pub missed_writes: u32,
+    /// Long exposures injected.
+    pub injections: u32,
+    /// Times the camera was restarted to be aligned.
+    pub restarts: u32,
+    /// What long exposures do, as learnt.
+    pub response: Option<Response>,
+    /// What stands in the way.
+    pub trouble: Option<Issue>,
+}
+
+/// Aligns one camera.
+#[derive(Debug)]
+pub struct Driver {
+    grid: FrameGrid,
+    stamped_at: StampedAt,
+    readout: Option<Readout>,
+    target: Target,
+    point: Point,
+    engine: Engine,
+    /// As the camera said last.
+    exposure: Option<Span>,
+    /// From readout to the aligned instant, of the last frame.
+    place: Option<Span>,
+    sequence: Option<u64>,
+    lock: LockState,
+    holdover: bool,
+    retargeted: bool,
+    watch: Watch,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Inject { aligner: Box<Aligner>, control: FrameDurationControl },
+    InjectExposure { injector: Box<Injector>, control: ExposureControl, returns_to: Option<Span> },
+    Reset { reset: Box<Reset>, random: u64 },
+    None,
+}
+
+/// What all methods say of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    phase_error: Span,
+    lock: LockState,
+    trouble: Option<Trouble>,
+    action: Action,
+}
+
+impl Driver {
+    /// Aligns `camera` by `method` to `grid`. `response` is what its profile knows of long exposures, and
+    /// `seed` decides how long it sleeps between restarts.
+    ///
+    /// # Errors
+    /// [`AlignError::NoReadout`].
+    pub fn new(
+        method: Method,
+        camera: &Capabilities,
+        grid: FrameGrid,
+        target: Target,
+        response: Option<Response>,
+        seed: u64,
+    ) -> Result<Self, AlignError> {
+        check_point(target.point, camera)?;
+        let tolerance = target.tolerance.unwrap_or(if method == Method::Reset { COARSE } else { FINE });
+        let Aim { phase_offset, settle_frames, .. } = aim(&target, tolerance);
+        let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
+        let engine = match method {
+            Method::Inject(control) => {
+                let sensor = sensor_timing(&control, grid);
+                let config = AlignerConfig {
+                    phase_offset,
+                    max_slew: target.max_slew,
+                    ..AlignerConfig::new(grid, sensor, tolerance, settle_frames)
+                };
+                Engine::Inject { aligner: Box::new(Aligner::new(config)), control }
+            }
+            Method::InjectExposure(control) => {
+                let injector = Injector::new(InjectConfig {
+                    grid,
+                    phase_offset,
+                    line_time_ns: line_time_ns.max(MICROSECOND_NS),
+                    tolerance,
+                    settle_frames,
+                    scatter: SCATTER,
+                    response,
+                    longest: Some(control.max),
+                });
+                Engine::InjectExposure { injector: Box::new(injector), control, returns_to: None }
+            }
+            Method::Reset => {
+                let config = ResetConfig { grid, phase_offset, tolerance };
+                let (half, most) = (config.predicted(0.5), config.predicted(0.99));
+                tracing::info!(
+                    ?tolerance,
+                    ?half,
+                    ?most,
+                    "restarts until aligned: half of all cameras take, and 99 %"
+                );
+                Engine::Reset { reset: Box::new(Reset::new(config)), random: seed }
+            }
+            Method::None | Method::OnRequest => Engine::None,
+        };
+        let progress = Progress {
+            method: method.name(),
+            tolerance,
+            uncertainty: None,
+            latency: None,
+            missed_writes: 0,
+            injections: 0,
+            restarts: 0,
+            response,
+            trouble: None,
+        };
+        Ok(Self {
+            grid,
+            stamped_at: camera.stamped_at,
+            readout: camera.readout,
+            target,
+            point: target.point,
+            engine,
+            exposure: None,
+            place: None,
+            sequence: None,
+            lock: LockState::Searching,
+            holdover: false,
+            retargeted: false,
+            watch: Watch::default(),
+            progress,
+        })
+    }
+
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Frames are aligned to `target` from the next one on; what has been learnt of the camera stays.
+    ///
+    /// # Errors
+    /// [`AlignError::NoReadout`], once: the rest of `target` is in effect then, and the point as it was.
+    pub fn set_target(&mut self, target: Target, camera: &Capabilities) -> Result<(), AlignError> {
+        if target == self.target {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.target, target);
+        if let Some(tolerance) = target.tolerance {
+            self.progress.tolerance = tolerance;
+        } else if before.tolerance.is_some() {
+            let coarse = matches!(self.engine, Engine::Reset { .. });
+            self.progress.tolerance = if coarse { COARSE } else { FINE };
+        }
+        let aim = aim(&target, self.progress.tolerance);
+        match &mut self.engine {
+            Engine::Inject { aligner, .. } => aligner.set_aim(aim),
+            Engine::InjectExposure { injector, .. } => injector.set_aim(aim),
+            Engine::Reset { reset, .. } => reset.set_aim(aim),
+            Engine::None => {}
+        }
+        self.retargeted = true;
+        check_point(target.point, camera)?;
+        self.point = target.point;
+        Ok(())
+    }
+
+    /// The camera was started again.
+    pub fn handle_restarted(&mut self) {
+        (self.sequence, self.place) = (None, None);
+        if let Engine::Reset { reset, .. } = &mut self.engine {
+            reset.handle_restarted();
+        }
+    }
+
+    /// A frame has arrived.
+    pub fn handle_frame(&mut self, seen: &Seen) -> Verdict {
+        self.exposure = seen.exposure.or(self.exposure);
+        let exposure = self.exposure.unwrap_or(Span::ZERO);
+        let unknown = FrameTiming { exposure, row_time_ns: 0.0, rows: 0 };
+        let timing = self.readout.map_or(unknown, |readout| readout.timing(exposure));
+        let start = self.stamped_at.to_exposure_start(exposure, self.readout.as_ref());
+        let readout = seen.stamped + start + exposure;
+        let place = self.point.after_readout_start(&timing);
+        let moved = self.place.replace(place).map_or(Span::ZERO, |before| place - before);
+        let started = self.sequence.replace(seen.sequence).is_none_or(|last| last >= seen.sequence);
+        let holdover = seen.quality == SyncQuality::Holdover;
+        let judged = self.judge(seen, (readout, place), moved, holdover);
+        let cause = if started {
+            Cause::Start
+        } else if self.retargeted {
+            Cause::Target
+        } else if holdover != self.holdover {
+            Cause::Clock
+        } else if moved != Span::ZERO && judged.lock == LockState::Aligning {
+            Cause::Exposure
+        } else {
+            Cause::Phase
+        };
+        let changed = judged.lock != self.lock || started;
+        let news = (changed || self.retargeted).then_some(cause);
+        (self.lock, self.holdover, self.retargeted) = (judged.lock, holdover, false);
+        let trouble = self.watch.observe(self.issue(judged.trouble));
+        self.progress.trouble = self.watch.current();
+        self.verdict(seen, readout + place, &judged, news, trouble, self.point.after_exposure_start(&timing))
+    }
+
+    fn verdict(
+        &self,
+        seen: &Seen,
+        time: Timestamp<Rig>,
+        judged: &Judged,
+        news: Option<Cause>,
+        trouble: Option<Change>,
+        after_start: Span,
+    ) -> Verdict {
+        let Judged { phase_error, lock, action, .. } = *judged;
+        let offset = self.target.phase_offset;
+        let number = self.grid.nearest(time - offset - phase_error);
+        let time = self.grid.instant(number) + offset + phase_error;
+        if news.is_some() || action != Action::Nothing {
+            tracing::trace!(
+                sequence = seen.sequence,
+                number,
+                ?phase_error,
+                lock = lock.as_str(),
+                ?action,
+                "frame"
+            );
+        }
+        Verdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
+    }
+
+    /// What the method makes of a frame whose readout began at `readout`, and whose aligned instant is `place`
+    /// after that: `moved` more than the last frame's.
+    fn judge(
+        &mut self,
+        seen: &Seen,
+        (readout, place): (Timestamp<Rig>, Span),
+        moved: Span,
+        holdover: bool,
+    ) -> Judged {
+        let Self { engine, progress, grid, target, exposure, .. } = self;
+        let time = readout + place;
+        match engine {
+            Engine::Inject { aligner, control } => {
+                aligner.set_holdover(holdover);
+                if let Some(exposure) = *exposure {
+                    aligner.set_exposure(exposure);
+                }
+                if moved != Span::ZERO {
+                    aligner.displace(moved);
+                }
+                // Whether the next frame has begun is a matter of its readout.
+                let report = aligner.handle_frame_at(seen.sequence, time, seen.now + place);
+                progress.uncertainty = Some(report.uncertainty);
+                progress.latency = Some(report.latency);
+                progress.missed_writes = report.missed_writes;
+                let controls = |lines| Controls {
+                    frame_duration: Some(control.duration_of(lines)),
+                    ..Controls::default()
+                };
+                Judged {
+                    phase_error: report.phase_error,
+                    lock: report.lock,
+                    trouble: report.trouble,
+                    action: report.lines.map_or(Action::Nothing, |lines| Action::Set(controls(lines))),
+                }
+            }
+            Engine::InjectExposure { injector, control, returns_to } => {
+                injector.set_holdover(holdover);
+                if moved != Span::ZERO {
+                    injector.displace(moved);
+                }
+                let report = injector.handle_frame(seen.sequence, time);
+                progress.uncertainty = Some(report.uncertainty);
+                progress.injections = report.injections;
+                progress.response = Some(injector.learnt());
+                // One long exposure, then the one before again.
+                let normal = returns_to.take();
+                let wanted = report.exposure.map(|exposure| {
+                    *returns_to = Some(normal.or(seen.exposure).unwrap_or(grid.period() / 2));
+                    exposure.clamp(control.min, control.max)
+                });
+                let exposure = wanted.or(normal);
+                Judged {
+                    phase_error: report.phase_error,
+                    lock: report.lock,
+                    trouble: report.trouble,
+                    action: exposure.map_or(Action::Nothing, |exposure| {
+                        Action::Set(Controls { exposure: Some(exposure), ..Controls::default() })
+                    }),
+                }
+            }
+            Engine::Reset { reset, random } => {
+                reset.set_holdover(holdover);
+                if moved != Span::ZERO {
+                    reset.displace(moved);
+                }
+                let report = reset.handle_frame(seen.sequence, time, uniform(random));
+                progress.uncertainty = Some(report.uncertainty);
+                progress.restarts = report.restarts;
+                Judged {
+                    phase_error: report.phase_error,
+                    lock: report.lock,
+                    trouble: None,
+                    action: report.restart_after.map_or(Action::Nothing, Action::Restart),
+                }
+            }
+            Engine::None => Judged {
+                phase_error: grid.phase_error(time - target.phase_offset),
+                lock: LockState::Free,
+                trouble: None,
+                action: Action::Nothing,
+            },
+        }
+    }
+
+    /// What stands in the way: what the method says, or that nothing says where the aligned instant is.
+    fn issue(&self, trouble: Option<Trouble>) -> Option<Issue> {
+        let needs_exposure =
+            self.stamped_at != StampedAt::ExposureStart || self.point == Point::ExposureCenter;
+        let blind = (self.exposure.is_none() && needs_exposure).then_some(Issue::UnknownExposure);
+        trouble.map(Issue::Aligner).or(blind)
+    }
+}
+
+/// Whether frames whose lock is `lock` are held back until the camera is on the grid.
+///
+/// A stream that was on the grid and is being corrected because of something that was done to it (`won` and
+/// aligning) goes on: each frame says so.
+pub const fn held_back(lock: LockState, won: bool) -> bool {
+    match lock {
+        LockState::Locked | LockState::Coasting | LockState::Free => false,
+        LockState::Aligning => !won,
+        LockState::Searching | LockState::Lost => true,
+    }
+}
+
+const fn aim(target: &Target, tolerance: Span) -> Aim {
+    let Target { phase_offset, settle_frames, max_slew, .. } = *target;
+    Aim { phase_offset, tolerance, settle_frames, max_slew }
+}
+
+fn check_point(point: Point, camera: &Capabilities) -> Result<(), AlignError> {
+    if point == Point::ExposureCenter && camera.readout.is_none() {
+        return Err(AlignError::NoReadout { camera: camera.model.clone() });
+    }
+    Ok(())
+}
+
+/// What the aligner has to know of a sensor that runs at the rate of `grid`.
+fn sensor_timing(control: &FrameDurationControl, grid: FrameGrid) -> SensorTiming {
+    SensorTiming {
+        line_time_ns: control.line_time_ns,
+        min_lines: control.min_lines,
+        max_lines: control.max_lines,
+        nominal_lines: control.lines_of(grid.period()),
+        // A control set goes out at the start of the frame after the one that has just arrived.
+        latency: control.latency + 1,
+        line_step: 1,
+        exposure_margin: control.exposure_margin,
+    }
+}
+
+/// The next number of a series, uniform in 0..1 (splitmix64, Steele et al. 2014).
+fn uniform(state: &mut u64) -> f64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    f64::from(u32::try_from(z >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
