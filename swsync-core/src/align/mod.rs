@@ -22,6 +22,7 @@
 //!
 //! Other methods, for cameras whose frames cannot be made longer or shorter: [`inject`] and [`reset`].
 
+pub mod calibrate;
 mod filter;
 mod flight;
 pub mod inject;

@@ -16,4 +16,18 @@ pub struct Response {
     pub min_exposure_ns: f64,
     /// What single shifts scatter by, 1 sigma, in ns.
     pub scatter_ns: f64,
+    /// How sure slope and overhead are, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surety: Option<Surety>,
+}
+
+/// How sure a line is: at its centre, slope and shift err independently of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Surety {
+    /// The exposure at which that is so: the mean of those measured, in ns.
+    pub centre_ns: f64,
+    /// What the slope may be off, 1 sigma.
+    pub slope_sigma: f64,
+    /// What the shift at the centre may be off, 1 sigma, in ns.
+    pub shift_sigma_ns: f64,
 }

@@ -24,6 +24,11 @@ const OVERHEAD: (f64, f64) = (200_000.0, 250_000.0);
 /// How far a profile's slope and overhead may be off, where one is given.
 const PROFILE_SLOPE: f64 = 0.001;
 const PROFILE_OVERHEAD: f64 = 15_000.0;
+/// ... and at least, where that was measured: a camera is not as it was on another day.
+const MEASURED_SLOPE: f64 = 5e-5;
+const MEASURED_SHIFT: f64 = 3_000.0;
+/// How likely it is, beside 1, that the camera is not the one that was measured.
+const UNLIKE_MEASURED: f64 = 0.05;
 /// Components of the mixture, at most.
 const MOST: usize = 12;
 /// An innovation beyond so many standard deviations is explained by nothing.
@@ -111,22 +116,34 @@ impl Response {
         }
     }
 
-    /// What a profile knows.
+    /// What a profile knows: as surely as it was measured, or else that this camera is not quite that one.
     pub fn known(period: f64, profile: &Known) -> Self {
         let offset = profile.slope * profile.overhead_ns;
-        let lines = vec![Line::new(
+        let loosely = Line::new(
             1.0,
             0.0,
             (profile.slope, PROFILE_SLOPE * profile.slope),
-            (offset, PROFILE_OVERHEAD),
-        )];
+            (offset, PROFILE_OVERHEAD * profile.slope),
+        );
+        let mut lines = vec![loosely];
+        if let Some(surety) = profile.surety {
+            let slope_sigma = surety.slope_sigma.max(MEASURED_SLOPE * profile.slope);
+            let shift = offset + profile.slope * surety.centre_ns;
+            lines[0].weight = UNLIKE_MEASURED.ln();
+            lines.push(Line::new(
+                1.0,
+                surety.centre_ns,
+                (profile.slope, slope_sigma),
+                (shift, surety.shift_sigma_ns.max(MEASURED_SHIFT)),
+            ));
+        }
         Self {
             period,
             scatter: profile.scatter_ns,
             lines,
             least: profile.min_exposure_ns,
             longest: LONGEST * period,
-            observed: 0,
+            observed: u32::from(profile.surety.is_some()),
         }
     }
 
@@ -146,7 +163,13 @@ impl Response {
         let line = self.best();
         let slope = line.mean[0].max(LEAST_SLOPE);
         let offset = self.wrap(line.mean[1] - slope * line.origin);
-        Known { slope, overhead_ns: offset / slope, min_exposure_ns: self.least, scatter_ns: self.scatter }
+        Known {
+            slope,
+            overhead_ns: offset / slope,
+            min_exposure_ns: self.least,
+            scatter_ns: self.scatter,
+            surety: None,
+        }
     }
 
     fn best(&self) -> &Line {
@@ -268,8 +291,13 @@ mod tests {
 
     #[test]
     fn a_profile_hits_at_once_and_a_wrong_one_is_given_up() {
-        let profile =
-            Known { slope: 2.0, overhead_ns: 200_000.0, min_exposure_ns: 33_370_000.0, scatter_ns: 25_000.0 };
+        let profile = Known {
+            slope: 2.0,
+            overhead_ns: 200_000.0,
+            min_exposure_ns: 33_370_000.0,
+            scatter_ns: 25_000.0,
+            surety: None,
+        };
         let mut response = Response::known(PERIOD, &profile);
         let truth = |x: f64| 2.0 * (x + 200_000.0);
         let exposure = response.exposure_for(-5e6);

@@ -49,9 +49,8 @@ impl PhaseConfig {
                 overhead_ns: real(self.overhead_ns),
                 min_exposure_ns: real(self.min_exposure_ns),
                 scatter_ns: PIXEL_SCATTER_NS,
+                surety: None,
             },
-            slope_sigma: 0.0,
-            overhead_sigma_ns: 0.0,
             injections: 0,
         }
     }

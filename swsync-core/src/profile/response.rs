@@ -15,12 +15,6 @@ pub struct MeasuredResponse {
     /// The line.
     #[serde(flatten)]
     pub response: Response,
-    /// What the slope may be off, 1 sigma; 0 where nobody said.
-    #[serde(default)]
-    pub slope_sigma: f64,
-    /// What the overhead may be off, 1 sigma, in ns; 0 where nobody said.
-    #[serde(default)]
-    pub overhead_sigma_ns: f64,
     /// Injections that it was measured with; 0 where nobody said.
     #[serde(default)]
     pub injections: u32,
@@ -28,13 +22,15 @@ pub struct MeasuredResponse {
 
 impl MeasuredResponse {
     pub(super) fn check(&self) -> Result<(), ProfileError> {
-        let Response { slope, overhead_ns, min_exposure_ns, scatter_ns } = self.response;
+        let Response { slope, overhead_ns, min_exposure_ns, scatter_ns, surety } = self.response;
         within("period_ns", self.period_ns, (1e5, 1e11), "0.1 ms to 100 s")?;
         within("slope", slope, (0.1, 10.0), "0.1 to 10")?;
         within("overhead_ns", overhead_ns, (-1e11, 1e11), "less than 100 s")?;
         within("min_exposure_ns", min_exposure_ns, (0.0, 1e11), "0 to 100 s")?;
         within("scatter_ns", scatter_ns, (1.0, 1e9), "1 ns to 1 s")?;
-        within("slope_sigma", self.slope_sigma, (0.0, 10.0), "0 to 10")?;
-        within("overhead_sigma_ns", self.overhead_sigma_ns, (0.0, 1e11), "0 to 100 s")
+        let Some(surety) = surety else { return Ok(()) };
+        within("centre_ns", surety.centre_ns, (0.0, 1e12), "0 to 1000 s")?;
+        within("slope_sigma", surety.slope_sigma, (0.0, 10.0), "0 to 10")?;
+        within("shift_sigma_ns", surety.shift_sigma_ns, (0.0, 1e11), "0 to 100 s")
     }
 }

@@ -133,6 +133,7 @@ fn a_known_response_needs_no_learning() {
         overhead_ns: 200_000.0,
         min_exposure_ns: 33_370_000.0,
         scatter_ns: 25_000.0,
+        surety: None,
     };
     let mut counts: Vec<u32> = (0..200)
         .map(|seed| {
