@@ -52,6 +52,7 @@ impl Way {
             }
             Camera::Exposures => vec![
                 ("swsync", Self::Exposures(ByExposure::Swsync)),
+                ("swsync, calibrated", Self::Exposures(ByExposure::Calibrated)),
                 ("libsoftwaresync", Self::Exposures(ByExposure::Libsoftwaresync)),
             ],
             Camera::Nothing => vec![("swsync reset", Self::Resets)],

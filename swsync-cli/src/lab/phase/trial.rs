@@ -1,6 +1,7 @@
 //! One camera, simulated from its start: how soon it is on the grid, and how well it stays there.
 
 use swsync_core::align::SensorTiming;
+use swsync_core::align::calibrate::{Calibration, Plan, Step};
 use swsync_core::align::inject::{InjectConfig, Injector};
 use swsync_core::align::reset::{Reset, ResetConfig};
 use swsync_core::grid::FrameGrid;
@@ -170,34 +171,63 @@ const fn reach(error: ClockError) -> f64 {
 pub enum ByExposure {
     /// swsync's, which learns the response.
     Swsync,
+    /// swsync's, with the profile that a calibration of the same phone wrote.
+    Calibrated,
     /// libsoftwaresync's, with its Pixel 3's numbers.
     Libsoftwaresync,
 }
 
 /// Seconds for which injections are tried.
 const INJECTION_PATIENCE_FRAMES: usize = 1_800;
+/// What the seeds of calibrations are away from those of trials.
+const CALIBRATION_SEED: u64 = 1 << 40;
 /// libsoftwaresync settles for 400 ms between injections.
 const SETTLE_FRAMES: u64 = 12;
 /// Its Pixel 3's: T, overhead, shortest exposure.
 const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
 
-/// Aligns a phone; steps are injections.
-pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
-    let mut random = Random::new(seed);
-    let period = grid().period_ns();
-    let model = PhoneModel {
-        period_ns: period,
+/// A phone of any slope and overhead: scatter and jitter are the paper's.
+fn any_phone(random: &mut Random) -> PhoneModel {
+    PhoneModel {
+        period_ns: grid().period_ns(),
         slope: 2.0_f64.powf(2.0 * random.uniform() - 1.0),
         origin: if random.uniform() < 0.5 { Span::ZERO } else { grid().period() },
         overhead: Span::from_nanos_f64(500_000.0 * random.uniform()),
         scatter: Span::from_micros(25),
         jitter: Span::from_micros(2),
         latency: if random.uniform() < 0.5 { 2 } else { 3 },
-    };
+    }
+}
+
+/// What `swsync calibrate` finds on such a phone; `None` where it fails.
+pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibration> {
+    let mut phone = Phone::new(*model, seed, skew, BEGIN);
+    let clock = Clock::new(ClockError::None, seed, &mut Random::new(seed)).oscillator;
+    let mut calibration = Calibration::new(Plan::new(grid().period())).ok()?;
+    loop {
+        let frame = phone.next_frame();
+        match calibration.handle_frame(frame.sequence, clock.read(frame.stamp)) {
+            Step::Wait => {}
+            Step::Expose(exposure) => phone.inject(exposure),
+            Step::Done => return Some(calibration),
+        }
+    }
+}
+
+/// Aligns a phone; steps are injections.
+pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let period = grid().period_ns();
+    let model = any_phone(&mut random);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
     let started = BEGIN + grid().period().mul_f64(random.uniform());
     let mut phone = Phone::new(model, seed, skew, started);
     let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
+    // Calibrated on another day, when its chances were others.
+    let response = (way == ByExposure::Calibrated)
+        .then(|| calibrate(&model, seed.wrapping_add(CALIBRATION_SEED), skew)?.finish().ok())
+        .flatten()
+        .map(|fit| fit.response().response);
     let mut injector = Injector::new(InjectConfig {
         grid: grid(),
         phase_offset: Span::ZERO,
@@ -205,7 +235,7 @@ pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
         tolerance: Span::from_micros(20),
         settle_frames: 3,
         scatter: Span::from_micros(25),
-        response: None,
+        response,
         longest: None,
     });
     let (mut streak, mut injections, mut next) = (0, 0_u32, SETTLE_FRAMES);
@@ -219,7 +249,9 @@ pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
         }
         let stamp = clock.read(frame.stamp);
         let exposure = match way {
-            ByExposure::Swsync => injector.handle_frame(frame.sequence, stamp).exposure,
+            ByExposure::Swsync | ByExposure::Calibrated => {
+                injector.handle_frame(frame.sequence, stamp).exposure
+            }
             ByExposure::Libsoftwaresync => (frame.sequence >= next).then(|| {
                 next = frame.sequence + SETTLE_FRAMES;
                 let wanted = (-grid().phase_error(stamp).as_nanos_f64()).rem_euclid(period);
