@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use swsync_core::bridge::{Reading, SensorBridge};
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
@@ -177,57 +178,44 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
     }
 }
 
-/// Leads from sensor time to the time of any GstClock.
-///
-/// Both clocks are read together now and then; a stamp between two readings is interpolated, so that a
-/// clock that slews meanwhile, or runs at a rate of its own, costs nothing.
+/// Leads from sensor time to the time of any GstClock: reads the clocks for a [`SensorBridge`].
 #[derive(Debug)]
 pub struct SensorTimeBridge {
     device: Arc<DeviceClock>,
-    /// The last two readings, older first.
-    readings: Option<[Reading; 2]>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    boottime: Timestamp<Boottime>,
-    clock: Timestamp<Rig>,
+    bridge: SensorBridge,
 }
 
 impl SensorTimeBridge {
     /// A bridge from the sensors of `device`.
     #[must_use]
     pub const fn new(device: Arc<DeviceClock>) -> Self {
-        Self { device, readings: None }
+        Self { device, bridge: SensorBridge::new() }
     }
 
     /// The time of `clock` when this device's boot-time clock read `at`, which is recent.
     pub fn convert(&mut self, clock: &gst::Clock, at: Timestamp<Boottime>) -> Timestamp<Rig> {
-        let now = self.read(clock);
-        let [older, newer] = match self.readings {
-            None => [now, now],
-            Some([_, last]) => [last, now],
-        };
-        self.readings = Some([older, newer]);
-        let boottime = newer.boottime - older.boottime;
-        let elapsed = newer.clock - older.clock;
-        // Two readings too close to each other, or a clock that was stepped, give no rate.
-        let plausible = boottime > Span::from_millis(1)
-            && (elapsed - boottime).abs() < Span::from_nanos(boottime.as_nanos() / 500);
-        let rate = if plausible { elapsed.as_nanos_f64() / boottime.as_nanos_f64() } else { 1.0 };
-        newer.clock - (newer.boottime - at).mul_f64(rate)
+        let bridged = self.bridge.convert(self.read(clock), at);
+        if let Some(suspended) = bridged.suspended {
+            tracing::info!(
+                ?suspended,
+                "this device was suspended: its clocks stood still, and sensor time did not"
+            );
+        }
+        bridged.time
     }
 
-    /// Reads both clocks: of three attempts the one with the least time between.
+    /// Reads the clocks: of three attempts the one with the least time between.
     fn read(&self, clock: &gst::Clock) -> Reading {
         let attempt = || {
             let before = self.device.boottime_now();
             let reading = rig_time(clock.time());
             let between = self.device.boottime_now() - before;
-            (between, Reading { boottime: before + between / 2, clock: reading })
+            (between, before + between / 2, reading)
         };
         let attempts = [attempt(), attempt(), attempt()];
-        attempts.into_iter().min_by_key(|(between, _)| *between).expect("three attempts").1
+        let (_, boottime, clock) =
+            attempts.into_iter().min_by_key(|(between, ..)| *between).expect("three attempts");
+        Reading { boottime, local: self.device.now(), clock }
     }
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod align;
+pub mod bridge;
 pub mod clock;
 pub mod control;
 pub mod estimate;
