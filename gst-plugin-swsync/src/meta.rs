@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use gst::prelude::*;
 use gst::{StructureRef, glib};
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
 use crate::clock::{clock_time, rig_time};
@@ -62,9 +63,13 @@ pub fn rig_time_of(buffer: &gst::BufferRef) -> Option<Timestamp<Rig>> {
         .map(|meta| rig_time(meta.timestamp()))
 }
 
-/// What a buffer's custom meta says of the frame beside its number and time.
+/// What a buffer's custom meta says of the frame beside its time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Details {
+    /// Number of the grid's instant that it belongs to, which is not always the nearest (`phase-offset`).
+    pub number: FrameNumber,
+    /// How far it is from where it should be.
+    pub phase_error: Span,
     /// Uncertainty of the clock when the frame was taken.
     pub clock_uncertainty: Option<Span>,
     /// How well the device knew rig time.
@@ -87,6 +92,8 @@ pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
     let meta = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
     let structure = meta.structure();
     Some(Details {
+        number: structure.get("frame-number").ok()?,
+        phase_error: get(structure, "phase-error")?,
         clock_uncertainty: get(structure, "clock-uncertainty"),
         sync: SyncQuality::from_name(structure.get("sync").ok()?)?,
         lock: LockState::from_name(structure.get("lock").ok()?)?,
@@ -236,6 +243,7 @@ mod tests {
         assert_eq!(rig_time_of(&buffer), Some(info.rig_time_ns));
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.clock_uncertainty, info.clock_uncertainty_ns);
+        assert_eq!((details.number, details.phase_error), (info.number, info.phase_error_ns));
         assert_eq!((details.sync, details.lock), (info.sync, info.lock));
         assert_eq!((details.exposure, details.analogue_gain), (None, Some(2.0)));
         assert_eq!(details.sensor_time, info.sensor_time_ns);

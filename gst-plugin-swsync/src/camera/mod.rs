@@ -8,6 +8,7 @@ pub mod simulated;
 use std::sync::Arc;
 
 use gst::glib;
+use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
@@ -147,6 +148,8 @@ pub struct Capabilities {
     pub pacing: Pacing,
     /// What the exposure of single frames can be set to; `None` where it cannot.
     pub exposure: Option<ExposureControl>,
+    /// How its stream answers to long exposures at this rate, where its profile says so.
+    pub response: Option<Response>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
     /// How its rows are exposed, where that is known of its mode.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gst::glib;
+use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
+use swsync_core::profile::CameraProfile;
 use swsync_core::time::{Skew, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, true_now};
 use swsync_sim::True;
@@ -61,6 +63,8 @@ pub struct Simulation {
     /// It is a phone's: its stream shifts as the paper (sec. V.B) found phones' to; of the sensor it has the
     /// rows. Frame durations cannot be set.
     pub phone: bool,
+    /// What is known of it, beside what it is.
+    pub profile: Option<CameraProfile>,
     /// What can be set.
     pub control: SimulatedControl,
     /// Seed of everything random about it.
@@ -197,6 +201,11 @@ impl SimulatedCamera {
         can.then_some(ExposureControl { min: lines(model.min_exposure), max })
     }
 
+    fn response_at(&self, period: Span) -> Option<Response> {
+        let profile = self.simulation.profile.as_ref()?;
+        profile.response_at(period).map(|measured| measured.response)
+    }
+
     /// The next frame that is not long gone.
     fn next_sensor_frame(&mut self) -> Result<SensorFrame, CameraError> {
         let Some(running) = &mut self.running else {
@@ -330,6 +339,7 @@ impl Camera for SimulatedCamera {
             model: self.id(),
             pacing: Pacing::FreeRunning(durations),
             exposure: self.exposure_control(&model),
+            response: self.response_at(frame_duration),
             stamped_at: match model.timestamp_point {
                 _ if phone => StampedAt::ExposureStart,
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,

@@ -25,6 +25,10 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsink", gst::DebugColorFlags::empty(), Some("swsync order sink"))
 });
 
+/// Frames are at most so far from the instant that they are numbered by: `swsyncsrc`'s largest `phase-offset`,
+/// and half a period of a frame a second.
+const MOST_OFFSET: Span = Span::from_millis(1_500);
+
 const DEFAULT_LOCATION: &str = "swsync";
 /// Half a minute of 1080p JPEG, and a tenth of the memory of a 1 GB Raspberry Pi.
 const DEFAULT_RING_BYTES: u64 = 96 << 20;
@@ -338,6 +342,11 @@ fn frame_info(
         details: FrameDetails::default(),
     };
     if let Some(details) = meta::details_of(buffer) {
+        // Cameras that take turns are off the grid's instants by as much as they were told to be. A number that is
+        // far from the time counts frames of another rate than they have here.
+        if (grid.instant(details.number) - time).abs() <= MOST_OFFSET {
+            (info.number, info.phase_error_ns) = (details.number, details.phase_error);
+        }
         info.clock_uncertainty_ns = details.clock_uncertainty;
         info.sync = details.sync;
         info.lock = details.lock;

@@ -5,7 +5,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
@@ -27,8 +26,6 @@ pub struct Alignment {
     /// Period of the rig's grid; 0 where it is the frames' own.
     pub grid_period: gst::Fraction,
     pub target: Target,
-    /// What the camera's profile knows of long exposures.
-    pub response: Option<Response>,
 }
 
 /// Why a camera does not stream.
@@ -139,11 +136,11 @@ impl Feed {
         desk: Arc<Desk>,
         seed: u64,
     ) -> Result<Self, (Box<dyn Camera>, StartError)> {
-        let Alignment { method, grid_period, target, response } = *alignment;
+        let Alignment { method, grid_period, target } = *alignment;
         let driver = check_grid(grid, grid_period)
             .and_then(|()| Method::choose(method, &capabilities, grid.period()))
             .and_then(|method| {
-                let driver = Driver::new(method, &capabilities, grid, target, response, seed)?;
+                let driver = Driver::new(method, &capabilities, grid, target, seed)?;
                 Ok((method, driver))
             });
         let (method, driver) = match driver {

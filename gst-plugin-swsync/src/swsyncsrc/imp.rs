@@ -307,7 +307,7 @@ impl BaseSrcImpl for SwsyncSrc {
             State::Streaming { framer, device, settings } => (framer.stop(), device, settings),
         };
         let bridge = SensorTimeBridge::new(device.clone());
-        let alignment = lock(&self.settings).align.alignment(None);
+        let alignment = lock(&self.settings).align.alignment();
         let result = match camera.configure(&[StreamSetup::new(caps.clone())]) {
             Ok(capabilities) => {
                 let begun = self.desk.begin(&mut *camera, &capabilities, grid);

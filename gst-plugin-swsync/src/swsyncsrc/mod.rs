@@ -8,6 +8,36 @@
 //! and `timestamp/x-unix` on a `swsyncclock`), and a custom meta `SwsyncFrameMeta` with frame number, phase
 //! error, clock uncertainty, exposure, gain and lock state.
 //!
+//! # How a camera comes onto the grid
+//!
+//! | `align-method` | for cameras | does | reaches |
+//! | --- | --- | --- | --- |
+//! | `inject` | whose frame durations can be set | makes one frame longer or shorter, then dithers whole lines | half a line, in a third of a second |
+//! | `inject-exposure` | of which only exposures can | takes one frame of a long exposure, then the one before again; its effect is learnt, or known from the `profile` | 20 us, in some seconds |
+//! | `reset` | without any control | restarts the camera until its phase falls right | 1 ms, in a quarter of a minute to minutes |
+//! | `none` | | states the phase error and leaves it | |
+//!
+//! `auto` is the first of `inject`, `inject-exposure` and `none` that the camera can do. It never restarts a camera
+//! again and again for minutes: that is for its user to ask for, and until then the camera's frames are `free`,
+//! each with its phase error. What a camera cannot do is an error when it starts.
+//!
+//! `align-point` says which instant of a frame lies on the grid (sensors that read their rows at different speeds
+//! agree on one only), `phase-offset` how long after the grid's: N cameras a period / N apart take N times the
+//! rate. `grid-period` names the period that the rig shares where its cameras have different rates; rates that
+//! divide each other (30, 60, 120) share instants, as all grids count from the epoch. Of these and of `max-slew`,
+//! `tolerance`, `settle-frames` and `wait-lock` all but `grid-period` can be changed while playing; frames then move
+//! as `max-slew` says.
+//!
+//! # What it says
+//!
+//! Element messages: `swsync-phase` when the lock changes (`state`, `cause` = start, phase, exposure, target or clock,
+//! `method`, `phase-error`, `frame-number`, ...); `swsync-phase-trouble` when something begins (`active`) or ceases
+//! to stand in the way (`kind` = off-rate, exposure-too-long, little-headroom, clamped, no-effect, latency or
+//! unknown-exposure, `text`, and numbers); `swsync-frames-lost`. The property `stats` has the rest.
+//!
+//! `wait-lock` holds frames back until the camera is on the grid, and while it is lost. A camera that is being
+//! corrected because its exposure or its target was changed goes on, and each frame says so in its meta (`lock`).
+//!
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! autovideosink
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc backend=simulated ! videoconvert ! autovideosink

@@ -1,8 +1,11 @@
 //! What `swsyncsrc`'s properties set.
 
+use std::path::Path;
+
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::time::{Skew, Span};
+use swsync_rig::profiles;
 use swsync_sim::sensor::SensorModel;
 
 use super::Backend;
@@ -56,9 +59,15 @@ impl Settings {
         let model: SensorModel = name.parse().map_err(|error| {
             gst::error_msg!(gst::LibraryError::Settings, ("simulated-sensor: {error}, or {PHONE}"))
         })?;
+        let read = |file: &String| profiles::read(Path::new(file), if phone { PHONE } else { model.name });
+        let profile = self.profile.as_ref().map(read).transpose();
+        let profile = profile
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("profile: {error}")))?
+            .map(|found| found.profile);
         Ok(Simulation {
             model,
             phone,
+            profile,
             control: self.simulated_control,
             seed: self.simulated_seed,
             skew: Skew::from_ppm(self.simulated_skew_ppm),

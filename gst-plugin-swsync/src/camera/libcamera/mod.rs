@@ -249,7 +249,8 @@ impl Camera for LibcameraCamera {
         };
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
-        Ok(Capabilities { model, pacing, exposure, readout, stamped_at, latency })
+        let response = self.profile.response_at(period).map(|measured| measured.response);
+        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency })
     }
 
     fn control_ranges(&self) -> Ranges {

@@ -190,6 +190,7 @@ mod tests {
             model: "test".into(),
             pacing,
             exposure,
+            response: None,
             readout: None,
             stamped_at: StampedAt::ReadoutStart,
             latency: Span::ZERO,

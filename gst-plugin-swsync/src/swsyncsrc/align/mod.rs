@@ -185,8 +185,7 @@ struct Judged {
 }
 
 impl Driver {
-    /// Aligns `camera` by `method` to `grid`. `response` is what its profile knows of long exposures, and
-    /// `seed` decides how long it sleeps between restarts.
+    /// Aligns `camera` by `method` to `grid`. `seed` decides how long it sleeps between restarts.
     ///
     /// # Errors
     /// [`AlignError::NoReadout`].
@@ -195,7 +194,6 @@ impl Driver {
         camera: &Capabilities,
         grid: FrameGrid,
         target: Target,
-        response: Option<Response>,
         seed: u64,
     ) -> Result<Self, AlignError> {
         check_point(target.point, camera)?;
@@ -220,7 +218,7 @@ impl Driver {
                     tolerance,
                     settle_frames,
                     scatter: SCATTER,
-                    response,
+                    response: camera.response,
                     longest: Some(control.max),
                 });
                 Engine::InjectExposure { injector: Box::new(injector), control, returns_to: None }
@@ -246,7 +244,7 @@ impl Driver {
             missed_writes: 0,
             injections: 0,
             restarts: 0,
-            response,
+            response: camera.response,
             trouble: None,
         };
         Ok(Self {

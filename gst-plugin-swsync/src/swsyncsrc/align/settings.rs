@@ -2,7 +2,6 @@
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_core::align::profile::Response;
 use swsync_core::time::Span;
 
 use super::super::framer::Alignment;
@@ -53,9 +52,9 @@ impl AlignSettings {
         }
     }
 
-    /// How a camera whose profile knows `response` is to be aligned.
-    pub fn alignment(&self, response: Option<Response>) -> Alignment {
-        Alignment { method: self.method, grid_period: self.grid_period, target: self.target(), response }
+    /// How a camera is to be aligned.
+    pub fn alignment(&self) -> Alignment {
+        Alignment { method: self.method, grid_period: self.grid_period, target: self.target() }
     }
 
     /// Sets a property, if it is one of these. Its type is the ParamSpec's, which GObject has checked.

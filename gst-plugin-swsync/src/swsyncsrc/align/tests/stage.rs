@@ -166,6 +166,7 @@ impl StagedCamera {
             })),
             exposure: (*can == Can::Exposures)
                 .then_some(ExposureControl { min: Span::from_micros(20), max: Span::from_millis(200) }),
+            response: None,
             readout: readout.then_some(Readout {
                 shutter: Shutter::Rolling,
                 row_time_ns: model.line_time_ns,
@@ -315,7 +316,7 @@ pub fn try_rehearse(
     let stage = Stage::new();
     let camera = StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
     let capabilities = camera.capabilities();
-    let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target, response: None };
+    let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
     let feed = Feed::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
     feed.map(|feed| Rehearsal { stage, feed, grid }).map_err(|(_, error)| error)
 }
