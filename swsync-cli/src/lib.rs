@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod collect;
 pub mod demo;
 pub mod exit;
 pub mod lab;
@@ -12,5 +13,6 @@ pub mod rig;
 pub mod shoot;
 pub mod status;
 pub mod table;
+pub mod takes;
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{demo, exit, lab, log, shoot, status};
+use swsync_cli::{collect, demo, exit, lab, log, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Shoot(shoot::ShootArgs),
+    Collect(collect::CollectArgs),
     Status(status::StatusArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Shoot(args) => shoot::run(args),
+        Command::Collect(args) => collect::run(args),
         Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Lab(lab) => lab::run(lab),

@@ -89,3 +89,39 @@ pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
 pub fn answer(frames: Vec<FrameRun>) -> Answer {
     Answer { order: name("o1"), device: name("a"), frames, unnumbered: None }
 }
+
+/// Writes a device's part of a take of pictures below `root`, and returns its folder. Each picture's file
+/// holds its number.
+pub fn device_take(
+    root: &std::path::Path,
+    order: &str,
+    device: &str,
+    numbers: &[FrameNumber],
+) -> std::path::PathBuf {
+    use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, TAKE_JSON};
+    let folder = root.join(order).join(device);
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut manifest = String::new();
+    for number in numbers {
+        let file = format!("{number:08}.jpg");
+        std::fs::write(folder.join(&file), number.to_string()).unwrap();
+        let record = FrameRecord {
+            order: name(order),
+            device: name(device),
+            file,
+            offset: 0,
+            bytes: number.to_string().len() as u64,
+            info: frame(*number),
+        };
+        manifest.push_str(&record.to_line());
+    }
+    std::fs::write(folder.join(FRAMES_JSONL), manifest).unwrap();
+    let (first, last) = (numbers.iter().min().unwrap(), numbers.iter().max().unwrap());
+    let take = serde_json::json!({
+        "schema": 1, "order": order, "ordered": {}, "device": device, "host": device, "software": "test",
+        "camera": null, "caps": "image/jpeg", "grid": [30, 1], "first": first, "count": last - first + 1,
+        "started_ns": 1, "finished_ns": 2, "complete": true,
+    });
+    std::fs::write(folder.join(TAKE_JSON), take.to_string()).unwrap();
+    folder
+}

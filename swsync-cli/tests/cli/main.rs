@@ -1,5 +1,7 @@
 //! The `swsync` command, as a process, against devices without cameras in this one.
 
+mod collect;
+mod files;
 mod lab_clock;
 mod lab_phase;
 mod rig;

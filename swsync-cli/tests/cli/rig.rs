@@ -15,6 +15,7 @@ use swsync_core::order::Order;
 use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
+use swsync_rig::share::Share;
 
 /// What a device does with orders.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,10 +122,16 @@ impl DeviceHandler for Handler {
 /// A device in a rig.
 pub struct Device {
     handler: Arc<Handler>,
-    _membership: Membership,
+    membership: Membership,
 }
 
 impl Device {
+    /// Its takes below `root`, for whoever collects them.
+    pub fn share(&self, root: &std::path::Path) -> Share {
+        let session = self.membership.session();
+        Share::open(session, self.handler.id.clone(), root.to_owned(), Box::new(|| None)).unwrap()
+    }
+
     pub fn orders(&self) -> Vec<Order> {
         self.handler.orders.lock().unwrap().clone()
     }
@@ -165,7 +172,7 @@ impl Rig {
             held: Mutex::default(),
         });
         let membership = Session::open_unshared(&config).unwrap().join(id, handler.clone()).unwrap();
-        self.devices.push(Device { handler, _membership: membership });
+        self.devices.push(Device { handler, membership });
         self
     }
 

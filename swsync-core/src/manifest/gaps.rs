@@ -196,8 +196,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::manifest::{Fill, Hole, SCHEMA};
+    use crate::manifest::{Hole, SCHEMA};
     use crate::name::Name;
+    use crate::order::Fill;
     use crate::time::Timestamp;
 
     fn take(device: &str, rate: u32, first: u64, count: u64, holes: &[(u64, u64)]) -> Take {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
+use crate::order::Fill;
 use crate::time::{Rig, Timestamp};
 
 /// Version of `take.json` that is written. A later one that older readers would misread has another
@@ -86,19 +87,6 @@ pub struct Hole {
     pub count: u64,
     /// Why, for a person.
     pub why: String,
-}
-
-/// What stands in a video where a frame is missing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fill {
-    /// The frame before it, again.
-    Hold,
-    /// A black one.
-    Black,
-    /// Nothing: the video has fewer pictures than the take has numbers.
-    #[default]
-    None,
 }
 
 /// Why a `take.json` cannot be used.

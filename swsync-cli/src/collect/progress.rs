@@ -1,0 +1,68 @@
+//! Progress on a terminal: a bar per device that is being fetched from.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_rig::share::collect::Event;
+
+use crate::output;
+use crate::table::clean;
+
+/// The bars, on standard error: nothing where that is no terminal.
+pub struct Bars(MultiProgress);
+
+/// One device's bar.
+#[derive(Clone)]
+pub struct Bar(ProgressBar);
+
+impl Bars {
+    /// No bars yet; none ever if `hidden`.
+    pub fn new(hidden: bool) -> Self {
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        Self(MultiProgress::with_draw_target(target))
+    }
+
+    /// A bar for `device`.
+    pub fn add(&self, device: &DeviceId) -> Bar {
+        let template = "{prefix:>16} {bar:30} {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}  {wide_msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is a constant");
+        let bar = self.0.add(ProgressBar::new(0)).with_style(style).with_prefix(device.to_string());
+        Bar(bar)
+    }
+
+    /// Prints a line on standard output, above the bars.
+    pub fn print(&self, line: &str) {
+        self.0.suspend(|| output::line(line));
+    }
+}
+
+impl Bar {
+    /// One that is never seen.
+    pub fn none() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    /// A take begins.
+    pub fn begin(&self, order: &OrderId) {
+        self.0.set_message(order.to_string());
+    }
+
+    /// Something has come.
+    pub fn show(&self, event: Event) {
+        match event {
+            Event::Planned { bytes, .. } => self.0.inc_length(bytes),
+            Event::Bytes(bytes) => self.0.inc(bytes),
+            Event::Again(bytes) => self.0.inc_length(bytes),
+            Event::Verified => (),
+        }
+    }
+
+    /// The device is busy, and why; or no longer.
+    pub fn pause(&self, busy: Option<&str>) {
+        self.0.set_message(busy.map(|why| format!("waiting: {}", clean(why))).unwrap_or_default());
+    }
+
+    /// No more comes.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

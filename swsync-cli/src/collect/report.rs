@@ -1,0 +1,164 @@
+//! What came of collecting, for people and for programs.
+
+use std::path::Path;
+
+use swsync_core::manifest::Gap;
+use swsync_core::name::OrderId;
+
+use super::{Harvest, Outcome, Part};
+use crate::table::{Align, Column, NOTHING, Table, clean, size};
+
+/// Gaps that are listed one by one.
+const MAX_GAPS: usize = 20;
+
+/// The table of parts.
+pub fn table(device: usize, orders: &[OrderId]) -> Table<6> {
+    let order = orders.iter().map(|order| order.as_str().len()).max().unwrap_or_default();
+    Table::new([
+        Column { heading: "device", width: device.max(6), align: Align::Left },
+        Column { heading: "order", width: order.max(5), align: Align::Left },
+        Column { heading: "files", width: 6, align: Align::Right },
+        Column { heading: "size", width: 8, align: Align::Right },
+        Column { heading: "new", width: 6, align: Align::Right },
+        Column { heading: "state", width: 0, align: Align::Left },
+    ])
+}
+
+/// One part's row.
+pub fn row(part: &Part) -> [String; 6] {
+    let (device, order) = (part.device.to_string(), part.order.to_string());
+    let nothing = || NOTHING.to_owned();
+    match &part.outcome {
+        Outcome::Here { collected, deleted } => {
+            let state = match deleted {
+                0 => "whole".to_owned(),
+                deleted => format!("whole, {deleted} deleted there"),
+            };
+            let (files, new) = (collected.files.to_string(), collected.fetched.to_string());
+            [device, order, files, size(collected.bytes), new, state]
+        }
+        Outcome::Unfinished => [device, order, nothing(), nothing(), nothing(), "unfinished".into()],
+        Outcome::Failed(error) => [device, order, nothing(), nothing(), nothing(), error.to_string()],
+    }
+}
+
+/// What stands below the table.
+pub fn verdict(harvest: &Harvest) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(harvest.silent.iter().map(|(_, error)| clean(&error.to_string())));
+    lines.extend(harvest.unreadable.iter().map(|error| clean(error)));
+    if !harvest.gaps.is_empty() {
+        let frames: u64 = harvest.gaps.iter().map(|(_, gap)| gap.count).sum();
+        lines.push(format!("{frames} frames are missing on some devices:"));
+        lines.extend(harvest.gaps.iter().take(MAX_GAPS).map(|(order, gap)| describe(order, gap)));
+        if let Some(more) = harvest.gaps.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
+            lines.push(format!("  and {more} gaps more: --json lists them all"));
+        }
+    }
+    let here = harvest.parts.iter().filter(|part| matches!(part.outcome, Outcome::Here { .. })).count();
+    let all = harvest.parts.len();
+    lines.push(match (harvest.is_whole(), all) {
+        (true, 0) => "the devices have no files yet".into(),
+        (true, _) => format!("all collected: {here} of {all} parts whole"),
+        (false, _) => format!("NOT all collected: {here} of {all} parts whole; run again to go on"),
+    });
+    lines
+}
+
+fn describe(order: &OrderId, gap: &Gap) -> String {
+    let Gap { device, first, count, why } = gap;
+    let frames = match count {
+        1 => format!("frame {first}"),
+        _ => format!("frames {first} to {} ({count})", first + (count - 1)),
+    };
+    clean(&format!("  {order}  {device}  {frames}: {why}"))
+}
+
+/// As one JSON document.
+pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
+    let parts: Vec<_> = harvest
+        .parts
+        .iter()
+        .map(|part| {
+            let mut json = serde_json::json!({ "order": part.order, "device": part.device });
+            match &part.outcome {
+                Outcome::Here { collected, deleted } => {
+                    json["state"] = "whole".into();
+                    json["folder"] = collected.folder.display().to_string().into();
+                    json["files"] = collected.files.into();
+                    json["bytes"] = collected.bytes.into();
+                    json["new"] = collected.fetched.into();
+                    json["deleted"] = (*deleted).into();
+                }
+                Outcome::Unfinished => json["state"] = "unfinished".into(),
+                Outcome::Failed(error) => {
+                    json["state"] = "failed".into();
+                    json["why"] = error.to_string().into();
+                }
+            }
+            json
+        })
+        .collect();
+    let gaps: Vec<_> = harvest
+        .gaps
+        .iter()
+        .map(|(order, gap)| {
+            let Gap { device, first, count, why } = gap;
+            serde_json::json!({ "order": order, "device": device, "first": first, "count": count, "why": why })
+        })
+        .collect();
+    let silent: Vec<_> = harvest
+        .silent
+        .iter()
+        .map(|(device, error)| serde_json::json!({ "device": device, "why": error.to_string() }))
+        .collect();
+    serde_json::json!({
+        "out": out.display().to_string(),
+        "complete": harvest.is_whole(),
+        "parts": parts,
+        "silent": silent,
+        "unreadable": harvest.unreadable,
+        "gaps": gaps,
+    })
+}
+
+/// Names, for a message.
+pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) -> String {
+    let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::name;
+
+    fn gap(first: u64, count: u64) -> (OrderId, Gap) {
+        (name("o1"), Gap { device: name("pi"), first, count, why: "dropped".into() })
+    }
+
+    fn harvest(gaps: Vec<(OrderId, Gap)>) -> Harvest {
+        Harvest { parts: Vec::new(), silent: Vec::new(), gaps, unreadable: Vec::new() }
+    }
+
+    #[test]
+    fn gaps_are_told_in_runs_and_not_without_end() {
+        let lines = verdict(&harvest(vec![gap(5, 1), gap(10, 3)]));
+        assert_eq!(lines[0], "4 frames are missing on some devices:");
+        assert_eq!(lines[1], "  o1  pi  frame 5: dropped");
+        assert_eq!(lines[2], "  o1  pi  frames 10 to 12 (3): dropped");
+        let many = verdict(&harvest((0..25).map(|n| gap(n * 2, 1)).collect()));
+        assert_eq!(many.len(), 1 + MAX_GAPS + 1 + 1);
+        assert!(many[MAX_GAPS + 1].contains("and 5 gaps more"), "{many:#?}");
+    }
+
+    #[test]
+    fn what_is_not_whole_is_said() {
+        let mut some = harvest(Vec::new());
+        assert_eq!(verdict(&some), ["the devices have no files yet"]);
+        some.parts.push(Part { device: name("pi"), order: name("o1"), outcome: Outcome::Unfinished });
+        assert!(verdict(&some)[0].starts_with("NOT all collected: 0 of 1"));
+        assert_eq!(json(Path::new("x"), &some)["complete"], false);
+        assert_eq!(row(&some.parts[0])[5], "unfinished");
+    }
+}

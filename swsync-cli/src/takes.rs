@@ -1,0 +1,147 @@
+//! Takes on this host's disk, as they were collected: `<folder>/<order>/<device>/`.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, TAKE_JSON, Take, TakeError};
+use swsync_core::name::{DeviceId, Name, OrderId};
+
+/// Why a device's part of a take cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system.
+    #[error("cannot read {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Its description.
+    #[error("{}: {error}", path.display())]
+    Take {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: TakeError,
+    },
+    /// A line of its manifest.
+    #[error("{}, line {line}: {error}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+}
+
+/// One device's part of a take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceTake {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What describes it.
+    pub take: Take,
+    /// Its manifest, by frame number.
+    pub records: Vec<FrameRecord>,
+}
+
+impl DeviceTake {
+    /// Reads the part that is in `folder`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+        let path = folder.join(TAKE_JSON);
+        let text = fs::read(&path).map_err(|error| ReadError::Io { path: path.clone(), error })?;
+        let take = Take::from_json(&text).map_err(|error| ReadError::Take { path, error })?;
+
+        let path = folder.join(FRAMES_JSONL);
+        let io = |error| ReadError::Io { path: path.clone(), error };
+        let mut records = Vec::new();
+        for (index, line) in BufReader::new(File::open(&path).map_err(io)?).lines().enumerate() {
+            let record = FrameRecord::from_line(&line.map_err(io)?);
+            records.push(record.map_err(|error| ReadError::Record {
+                path: path.clone(),
+                line: index + 1,
+                error,
+            })?);
+        }
+        records.sort_by_key(|record| record.info.number);
+        records.dedup_by_key(|record| record.info.number);
+        Ok(Self { folder: folder.to_owned(), take, records })
+    }
+
+    /// What it has, for comparison with the others.
+    #[must_use]
+    pub fn frames(&self) -> DeviceFrames {
+        DeviceFrames {
+            device: self.take.device.clone(),
+            take: Some(self.take.clone()),
+            saved: self.records.iter().map(|record| record.info.number).collect(),
+        }
+    }
+}
+
+/// The devices that have a part of `order` below `folder`, sorted.
+#[must_use]
+pub fn devices(folder: &Path, order: &OrderId) -> Vec<DeviceId> {
+    let folder = folder.join(order.as_str());
+    let mut devices = names(&folder);
+    devices.retain(|device| folder.join(device.as_str()).join(TAKE_JSON).is_file());
+    devices
+}
+
+/// The orders that some device has a part of below `folder`, sorted.
+#[must_use]
+pub fn orders(folder: &Path) -> Vec<OrderId> {
+    let mut orders = names(folder);
+    orders.retain(|order| !devices(folder, order).is_empty());
+    orders
+}
+
+/// What is in `folder` under a name that a device or an order can have, sorted.
+fn names(folder: &Path) -> Vec<Name> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> =
+        entries.filter_map(|entry| Name::new(entry.file_name().into_string().ok()?).ok()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{device_take, name};
+
+    #[test]
+    fn a_part_reads_back_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let take = device_take(root.path(), "o1", "b", &[102, 100, 102]);
+        device_take(root.path(), "o1", "a", &[100]);
+        fs::create_dir(root.path().join("not-a-take")).unwrap();
+        assert_eq!(orders(root.path()), [name("o1")]);
+        assert_eq!(devices(root.path(), &name("o1")), [name("a"), name("b")]);
+        let read = DeviceTake::read(&take).unwrap();
+        let numbers: Vec<_> = read.records.iter().map(|record| record.info.number).collect();
+        assert_eq!(numbers, [100, 102]);
+        assert_eq!(read.frames().saved.count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let take = device_take(root.path(), "o1", "a", &[100]);
+        let manifest = take.join(FRAMES_JSONL);
+        fs::write(&manifest, format!("{}{{", fs::read_to_string(&manifest).unwrap())).unwrap();
+        let error = DeviceTake::read(&take).unwrap_err().to_string();
+        assert!(error.contains("frames.jsonl, line 2: "), "{error}");
+        fs::write(take.join(TAKE_JSON), "{}").unwrap();
+        let error = DeviceTake::read(&take).unwrap_err().to_string();
+        assert!(error.contains("take.json: it is no take.json"), "{error}");
+    }
+}
