@@ -13,7 +13,7 @@ use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::FrameRecord;
 use swsync_core::name::DeviceId;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Action, Desk, Order};
+use swsync_core::order::{Acknowledgement, Action, Command, Desk, Order, Registry, Role, Ticket};
 use swsync_core::order::{Answer, Fate};
 use swsync_core::ring::{Entry, Limits};
 use swsync_core::time::{Rig, Timestamp};
@@ -35,9 +35,19 @@ pub struct Held {
 }
 
 /// Work for the writer.
-struct Job {
+#[expect(clippy::large_enum_variant, reason = "most of it is frames to write")]
+enum Job {
+    Write(Work),
+    /// An order has no more frames.
+    Close(OrderId),
+}
+
+/// A frame to write.
+struct Work {
     order: OrderId,
+    ticket: Ticket,
     number: FrameNumber,
+    role: Role,
     frame: Held,
 }
 
@@ -96,16 +106,17 @@ impl Station {
 
     /// Finishes what is being written, answers every open order, and joins the writer.
     pub fn close(&self, writer: Writer) {
+        let actions = lock(&self.inner).desk.handle_stop();
+        self.carry_out(actions);
         *lock(&self.jobs) = None;
         if writer.0.join().is_err() {
             tracing::error!("the writer panicked");
         }
-        let actions = lock(&self.inner).desk.handle_stop();
-        self.carry_out(actions);
     }
 
     pub fn set_grid(&self, grid: FrameGrid) {
-        lock(&self.inner).desk.set_grid(grid);
+        let actions = lock(&self.inner).desk.set_grid(grid);
+        self.carry_out(actions);
     }
 
     /// The pipeline runs on `clock` from now on.
@@ -119,6 +130,7 @@ impl Station {
             number: frame.info.number,
             time: frame.info.rig_time_ns,
             bytes: frame.buffer.size(),
+            key: !frame.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
             payload: frame,
         };
         let actions = {
@@ -138,17 +150,10 @@ impl Station {
     fn carry_out(&self, actions: Vec<Action<Held>>) {
         for action in actions {
             match action {
-                Action::Save { order, number, payload } => {
-                    let job = Job { order, number, frame: payload };
-                    let refused = match &*lock(&self.jobs) {
-                        Some(jobs) => jobs.send(job).map_err(|refused| refused.0).err(),
-                        None => Some(job),
-                    };
-                    if let Some(job) = refused {
-                        let why = "the device is being stopped".into();
-                        self.note(&job.order, job.number, Fate::Failed { why });
-                    }
+                Action::Save { order, ticket, number, role, payload, .. } => {
+                    self.give(Job::Write(Work { order, ticket, number, role, frame: payload }));
                 }
+                Action::Close { order } => self.give(Job::Close(order)),
                 Action::Answer(answer) => {
                     (self.on_answer)(&answer);
                     let replies = lock(&self.inner).replies.remove(&answer.order);
@@ -156,7 +161,26 @@ impl Station {
                         reply.send(&answer);
                     }
                 }
+                Action::Journal(_)
+                | Action::Begin { .. }
+                | Action::Hole { .. }
+                | Action::RequestKey { .. } => {}
             }
+        }
+    }
+
+    /// Gives the writer work, or says that there is none any more.
+    fn give(&self, job: Job) {
+        let refused = match &*lock(&self.jobs) {
+            Some(jobs) => jobs.send(job).map_err(|refused| refused.0).err(),
+            None => Some(job),
+        };
+        match refused {
+            Some(Job::Write(work)) => {
+                self.note(&work, Fate::Failed { why: "the device is being stopped".into() });
+            }
+            Some(Job::Close(order)) => self.finish(&order),
+            None => {}
         }
     }
 
@@ -164,10 +188,15 @@ impl Station {
     fn write_until_closed(&self, queue: &mpsc::Receiver<Job>) {
         loop {
             match queue.recv_timeout(TICK) {
-                Ok(job) => {
-                    let fate = self.write(&job);
-                    self.note(&job.order, job.number, fate);
+                Ok(Job::Write(work)) => {
+                    let fate = match work.role {
+                        Role::Named => self.write(&work),
+                        // One file per frame has no place for what others build on.
+                        Role::Support => Fate::Failed { why: "not named".into() },
+                    };
+                    self.note(&work, fate);
                 }
+                Ok(Job::Close(order)) => self.finish(&order),
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some(now) = self.rig_now() {
                         let actions = lock(&self.inner).desk.handle_timeout(now);
@@ -179,13 +208,24 @@ impl Station {
         }
     }
 
-    fn note(&self, order: &OrderId, number: FrameNumber, fate: Fate) {
-        let actions = lock(&self.inner).desk.handle_written(order, number, fate);
+    fn note(&self, work: &Work, fate: Fate) {
+        let actions = {
+            let desk = &mut lock(&self.inner).desk;
+            if work.role == Role::Named {
+                desk.handle_written(&work.order, work.number..=work.number, fate);
+            }
+            desk.handle_taken(work.ticket)
+        };
         self.carry_out(actions);
     }
 
-    fn write(&self, job: &Job) -> Fate {
-        let Job { order, number, frame } = job;
+    fn finish(&self, order: &OrderId) {
+        let actions = lock(&self.inner).desk.handle_closed(order);
+        self.carry_out(actions);
+    }
+
+    fn write(&self, job: &Work) -> Fate {
+        let Work { order, number, frame, .. } = job;
         let path = self.location.path(order, &self.device, FileOf::Picture(*number), frame.extension);
         match self.try_write(job, &path) {
             Ok(bytes) => Fate::Saved { file: path.display().to_string(), bytes, info: frame.info },
@@ -196,7 +236,7 @@ impl Station {
         }
     }
 
-    fn try_write(&self, job: &Job, path: &Path) -> std::io::Result<u64> {
+    fn try_write(&self, job: &Work, path: &Path) -> std::io::Result<u64> {
         let map =
             job.frame.buffer.map_readable().map_err(|error| std::io::Error::other(error.to_string()))?;
         write_whole(path, &map)?;
@@ -223,10 +263,30 @@ impl DeviceHandler for Station {
     fn handle_order(&self, order: Order, reply: Reply) {
         let actions = {
             let mut inner = lock(&self.inner);
-            inner.replies.entry(order.id().clone()).or_default().push(reply);
-            inner.desk.handle_order(order)
+            let id = order.id().clone();
+            match inner.desk.handle_order(order) {
+                Ok(actions) => {
+                    inner.replies.entry(id).or_default().push(reply);
+                    actions
+                }
+                Err(why) => {
+                    drop(inner);
+                    reply.refuse(&why.to_string());
+                    return;
+                }
+            }
         };
         self.carry_out(actions);
+    }
+
+    fn handle_command(&self, command: &Command) -> Acknowledgement {
+        let (standing, actions) = lock(&self.inner).desk.handle_command(command);
+        self.carry_out(actions);
+        Acknowledgement { order: command.order().clone(), device: self.device.clone(), standing }
+    }
+
+    fn registry(&self) -> Registry {
+        lock(&self.inner).desk.registry()
     }
 
     fn status(&self) -> Status {
@@ -246,7 +306,7 @@ impl DeviceHandler for Station {
                 oldest,
             }),
             storage: None,
-            open: Vec::new(),
+            open: inner.desk.progress(),
             saved,
             missed,
             problems: Vec::new(),

@@ -1,7 +1,7 @@
 //! Rigs of devices without cameras, on loopback, and the real binary to ask them.
 
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +11,7 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
-use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameRun};
+use swsync_core::order::{Acknowledgement, Answer, Command, Fate, FrameRun, Order, Registry, Standing};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 use swsync_rig::share::Share;
@@ -86,6 +85,18 @@ impl DeviceHandler for Handler {
             .map(|(number, index)| FrameRun::one(number, self.fate(index, number, &order, count)))
             .collect();
         reply.send(&Answer { order: order.id().clone(), device: self.id.clone(), frames, unnumbered: None });
+    }
+
+    fn handle_command(&self, command: &Command) -> Acknowledgement {
+        Acknowledgement {
+            order: command.order().clone(),
+            device: self.id.clone(),
+            standing: Standing::Unknown,
+        }
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::default()
     }
 
     fn status(&self) -> Status {
@@ -181,7 +192,7 @@ impl Rig {
     }
 
     /// The command, set up to ask this rig.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = swsync(args);
         command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);
         command
@@ -193,8 +204,8 @@ impl Rig {
 }
 
 /// The command.
-pub fn swsync(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_swsync"));
+pub fn swsync(args: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_swsync"));
     command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
     command
 }
@@ -208,7 +219,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    pub fn of(command: &mut Command) -> Self {
+    pub fn of(command: &mut std::process::Command) -> Self {
         command.output().unwrap().into()
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Order;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Timestamp};
 
@@ -31,6 +32,15 @@ impl Command {
             Self::Stop { order, .. } | Self::Cancel { order } => order,
         }
     }
+}
+
+/// What a device knows of the rig's orders: for those that join later, come back, or lost their issuer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    /// Orders that it has not answered yet, with their stops.
+    pub orders: Vec<Order>,
+    /// The last commands that it heard: an order that was stopped elsewhere may still be open here.
+    pub commands: Vec<Command>,
 }
 
 /// A device has heard a [`Command`].

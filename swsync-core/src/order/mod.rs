@@ -7,15 +7,19 @@
 mod answer;
 mod command;
 mod desk;
+mod journal;
 mod named;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, Fate, FrameRun, Progress, Recorded};
-pub use command::{Acknowledgement, Command, Standing};
-pub use desk::{Action, Desk};
+pub use command::{Acknowledgement, Command, Registry, Standing};
+pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
+pub use journal::{Journal, Pending, Record};
 pub use named::Named;
 
 use crate::grid::FrameGrid;

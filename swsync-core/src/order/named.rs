@@ -58,6 +58,16 @@ impl Named {
         self.end
     }
 
+    /// Those before `end`.
+    pub(super) fn until(self, end: FrameNumber) -> Self {
+        Self { end: Some(self.end.map_or(end, |before| before.min(end)).max(self.first)), ..self }
+    }
+
+    /// These, and what comes after them up to `last`.
+    pub(super) fn until_after(self, last: FrameNumber) -> Self {
+        Self { end: self.end.map(|end| end.max(last.saturating_add(1))), ..self }
+    }
+
     /// How many; `None`: they go on until the order is stopped.
     #[must_use]
     pub fn count(&self) -> Option<u64> {

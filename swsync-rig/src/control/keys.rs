@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | `swsync/<rig>/device/<device>/<instance>` | liveliness token: this device is present |
 //! | `swsync/<rig>/device/<device>/<instance>/order` | queryable: an order in, its answer out |
+//! | `swsync/<rig>/device/<device>/<instance>/offer` | queryable: an order in, whether it is taken out |
+//! | `swsync/<rig>/device/<device>/<instance>/command` | queryable: a stop or cancellation in, `Acknowledgement` out |
+//! | `swsync/<rig>/device/<device>/<instance>/registry` | queryable: open orders out |
 //! | `swsync/<rig>/device/<device>/<instance>/status` | queryable: `Status` out |
 //! | `swsync/<rig>/device/<device>/<instance>/roster` | queryable: whom this device sees |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
@@ -29,6 +32,9 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aspect {
     Order,
+    Offer,
+    Command,
+    Registry,
     Status,
     Roster,
 }
@@ -37,6 +43,9 @@ impl fmt::Display for Aspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Order => "order",
+            Self::Offer => "offer",
+            Self::Command => "command",
+            Self::Registry => "registry",
             Self::Status => "status",
             Self::Roster => "roster",
         })

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use swsync_core::control::{Status, decode, encode};
 use swsync_core::name::DeviceId;
-use swsync_core::order::Answer;
-use swsync_core::order::Order;
+use swsync_core::order::{Acknowledgement, Answer, Command, Order, Registry, Standing};
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
@@ -36,6 +36,12 @@ pub trait DeviceHandler: Send + Sync {
     /// lost the connection: answer that one too.
     fn handle_order(&self, order: Order, reply: Reply);
 
+    /// An order is to be stopped or cancelled.
+    fn handle_command(&self, command: &Command) -> Acknowledgement;
+
+    /// What others that missed something should know of orders.
+    fn registry(&self) -> Registry;
+
     /// How the device is.
     fn status(&self) -> Status;
 
@@ -60,6 +66,19 @@ impl Reply {
     #[must_use]
     pub fn new(send: impl FnOnce(Result<&Answer, &str>) + Send + 'static) -> Self {
         Self(Some(Box::new(send)))
+    }
+
+    /// For an order that nobody waits for.
+    #[must_use]
+    pub const fn unwanted() -> Self {
+        Self(None)
+    }
+
+    /// Says why there will be no answer.
+    pub fn refuse(mut self, why: &str) {
+        if let Some(send) = self.0.take() {
+            send(Err(why));
+        }
     }
 
     /// Sends the answer.
@@ -98,7 +117,7 @@ pub struct Membership {
 /// any more.
 struct Declared {
     _token: LivelinessToken,
-    _queryables: [Queryable<()>; 3],
+    _queryables: [Queryable<()>; 6],
 }
 
 enum GuardEvent {
@@ -188,6 +207,30 @@ impl Session {
             Aspect::Order,
             Box::new(move |query| take_order(query, &order_key, order_handler.as_ref(), &warnings)),
         )?;
+        let (offer_key, offer_handler) = (key(Aspect::Offer), Arc::clone(handler));
+        let (device, warnings) = (member.device.clone(), RateLimit::default());
+        let offer = queryable(
+            Aspect::Offer,
+            Box::new(move |query| {
+                take_offer(query, &offer_key, &device, offer_handler.as_ref(), &warnings);
+            }),
+        )?;
+        let (command_key, command_handler) = (key(Aspect::Command), Arc::clone(handler));
+        let warnings = RateLimit::default();
+        let command = queryable(
+            Aspect::Command,
+            Box::new(move |query| {
+                if let Some(command) = parse::<Command>(&query, &warnings) {
+                    tracing::debug!(?command, "a command");
+                    respond(&query, &command_key, encode(&command_handler.handle_command(&command)));
+                }
+            }),
+        )?;
+        let (registry_key, registry_handler) = (key(Aspect::Registry), Arc::clone(handler));
+        let registry = queryable(
+            Aspect::Registry,
+            Box::new(move |query| respond(&query, &registry_key, encode(&registry_handler.registry()))),
+        )?;
         let (status_key, status_handler) = (key(Aspect::Status), Arc::clone(handler));
         let status = queryable(
             Aspect::Status,
@@ -208,7 +251,7 @@ impl Session {
             .declare_token(self.keys.member(member))
             .wait()
             .map_err(|source| ControlError::zenoh("be present", source))?;
-        Ok(Declared { _token: token, _queryables: [order, status, roster] })
+        Ok(Declared { _token: token, _queryables: [order, offer, command, registry, status, roster] })
     }
 
     fn spawn_guard(
@@ -287,24 +330,25 @@ impl Drop for Membership {
     }
 }
 
-/// An order is in `query`, or what a stranger sent.
-fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &RateLimit) {
+/// The message in `query`; or it is refused, be it what a stranger sent.
+fn parse<M: DeserializeOwned>(query: &Query, warnings: &RateLimit) -> Option<M> {
     let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
-    let order = match payload.as_deref().map(decode::<Order>) {
-        Some(Ok(order)) => order,
-        refused => {
-            let why = match refused {
-                Some(Err(error)) => error.to_string(),
-                _ => "there is no order in this query".to_owned(),
-            };
-            if let Some(unsaid) = warnings.check(Instant::now()) {
-                tracing::warn!(key = %query.key_expr(), why, unsaid, "refused an order");
-            }
-            refuse(&query, why);
-            return;
-        }
+    let why = match payload.as_deref().map(decode::<M>) {
+        Some(Ok(message)) => return Some(message),
+        Some(Err(error)) => error.to_string(),
+        None => "there is no order in this query".to_owned(),
     };
-    tracing::debug!(order = %order.id(), at = ?order.at(), kind = ?order.kind(), "an order");
+    if let Some(unsaid) = warnings.check(Instant::now()) {
+        tracing::warn!(key = %query.key_expr(), why, unsaid, "refused a message");
+    }
+    refuse(query, why);
+    None
+}
+
+/// An order is in `query`, whose reply is its answer.
+fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &RateLimit) {
+    let Some(order) = parse::<Order>(&query, warnings) else { return };
+    tracing::debug!(?order, "an order");
     let key = key.to_owned();
     handler.handle_order(
         order,
@@ -313,6 +357,27 @@ fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &R
             Err(why) => refuse(&query, why.to_owned()),
         }),
     );
+}
+
+/// An order is in `query`, whose reply is whether it is taken. Its answer is asked for later.
+fn take_offer(query: Query, key: &str, device: &DeviceId, handler: &dyn DeviceHandler, warnings: &RateLimit) {
+    let Some(order) = parse::<Order>(&query, warnings) else { return };
+    tracing::debug!(?order, "an order is offered");
+    let (tx, rx) = mpsc::channel();
+    let id = order.id().clone();
+    handler.handle_order(
+        order,
+        Reply::new(move |answer| {
+            // Nobody hears what comes later than at once.
+            let _ = tx.send(answer.map(|_| ()).map_err(str::to_owned));
+        }),
+    );
+    let standing = match rx.try_recv() {
+        Ok(Err(why)) => return refuse(&query, why),
+        Ok(Ok(())) => Standing::Answered,
+        Err(_) => Standing::Open,
+    };
+    respond(&query, key, encode(&Acknowledgement { order: id, device: device.clone(), standing }));
 }
 
 fn respond(query: &Query, key: &str, bytes: Vec<u8>) {

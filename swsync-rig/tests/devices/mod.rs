@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -11,8 +11,7 @@ use swsync_core::control::{ClockStatus, Status};
 use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameRun};
+use swsync_core::order::{Acknowledgement, Answer, Command, Fate, FrameRun, Order, Registry, Standing};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
@@ -83,6 +82,14 @@ impl DeviceHandler for Handler {
             reply.send(&self.answer(&order));
         }
         self.changed.notify_all();
+    }
+
+    fn handle_command(&self, command: &Command) -> Acknowledgement {
+        Acknowledgement { order: command.order().clone(), device: self.id(), standing: Standing::Unknown }
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::default()
     }
 
     fn status(&self) -> Status {
@@ -176,7 +183,7 @@ const CHILD_TEST: &str = "child_main";
 
 impl Child {
     fn spawn(config: &RigConfig, id: &str) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
             .args([CHILD_TEST, "--exact", "--nocapture"])
             .env("SWSYNC_TEST_CHILD", id)
             .env("SWSYNC_TEST_RIG", config.rig.as_str())

@@ -1,219 +1,375 @@
-//! The desk at which a device serves orders: which frames to save, and what to answer.
+//! The desk at which a device serves orders: which frames to save, when to ask for key frames, what to answer.
+//!
+//! One state machine for single pictures and for encoded video, from the ring and from frames yet to come. Every
+//! frame that an order names is accounted for once: handed to the writer, which says what became of it, or
+//! declared a hole with its reason as soon as it is known that it will not come.
+//!
+//! Memory is bounded: the ring by its limits, what waits for the writer by a share of them, accounts by runs. A
+//! writer that is too slow leaves frames waiting in the ring; those that fall out of it are lost, and named. The camera is
+//! never held up.
 
-use std::collections::VecDeque;
+mod ledger;
+mod open;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
-use super::{Answer, Fate, FrameRun, Order};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+
+use super::journal::Answers;
+use super::{Answer, Command, Fate, FrameRun, Journal, Named, Order, Progress, Record, Registry, Standing};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
-use crate::time::{Rig, Span, Timestamp};
+use crate::time::{Rig, Timestamp};
+use open::OpenOrder;
 
-/// Answers kept for orders that arrive again.
-const REMEMBERED: usize = 256;
+/// Orders that can be open at once.
+pub const MAX_OPEN: usize = 64;
 
-/// Frames may come out of an encoder in another order than they went in, by at most so many.
-const MAX_REORDER: u64 = 4;
+/// Commands kept for orders that have not arrived yet, and for devices that have not heard them.
+const MAX_COMMANDS: usize = 64;
 
-/// What the desk wants done.
+/// What the desk wants done, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action<T> {
-    /// Write this frame, then call [`Desk::handle_written`].
+    /// Make this line of the journal durable, before anything that comes after it.
+    Journal(Record),
+    /// The writer's work on an order begins: once before everything else of it.
+    Begin {
+        /// The order.
+        order: Order,
+        /// Its frames. A stop that is still to come changes their end.
+        named: Named,
+    },
+    /// Write this frame. Call [`Desk::handle_taken`] when its memory is free again, and for a named one
+    /// [`Desk::handle_written`] when it is durable or known not to become so.
     Save {
-        /// The order that names it.
+        /// The order.
         order: OrderId,
-        /// Its number.
+        /// What to tell the desk when the payload is let go.
+        ticket: Ticket,
+        /// The frame's number.
         number: FrameNumber,
+        /// The file it belongs to, counted from 0: [`Named::segment_of`] of the named frame that it is for.
+        segment: u64,
+        /// Whether the order names it.
+        role: Role,
         /// The frame.
         payload: T,
+    },
+    /// These frames will not come: for what fills gaps, and for the side files.
+    Hole {
+        /// The order.
+        order: OrderId,
+        /// The frames, and why.
+        run: FrameRun,
+    },
+    /// Ask the encoder for a key frame at this very frame.
+    RequestKey {
+        /// The frame.
+        number: FrameNumber,
+        /// Its instant.
+        at: Timestamp<Rig>,
+    },
+    /// Nothing more comes for an order: finish its files, say what became of each frame, then call
+    /// [`Desk::handle_closed`].
+    Close {
+        /// The order.
+        order: OrderId,
     },
     /// Tell whoever ordered.
     Answer(Answer),
 }
 
-/// A frame of an open order.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "each frame of an order is accounted for in the end")]
-enum Slot {
-    /// Not captured yet.
-    Awaited,
-    /// With the writer.
-    Writing,
-    /// Accounted for.
-    Done(Fate),
+/// Why a frame is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The order names it.
+    Named,
+    /// The order does not name it, but the named frame that follows in its file builds on it: the lead-in from the
+    /// last key frame. How many there are at the beginning of a file is its in-point.
+    Support,
 }
 
-/// An order whose frames are not all accounted for.
-#[derive(Debug)]
-struct OpenOrder {
-    order: Order,
-    /// Its frames; empty as long as the grid is unknown.
-    named: Option<Vec<(FrameNumber, Slot)>>,
+/// A frame that the writer holds.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+pub struct Ticket(u64);
+
+/// Why a desk does not take an order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It would answer for another order.
+    #[error(
+        "order {0} is known here, and it asked for something else: give this one another id, or repeat the first \
+         as it was"
+    )]
+    Id(OrderId),
+    /// Too many.
+    #[error("{MAX_OPEN} orders are open already: wait for them, stop or cancel some")]
+    TooMany,
 }
 
-impl OpenOrder {
-    fn answer(self, device: &DeviceId) -> Answer {
-        let unnumbered = self.named.is_none().then(|| "the device has not seen a frame yet".into());
-        let frames = self.named.into_iter().flatten().map(|(number, slot)| {
-            let fate = match slot {
-                Slot::Done(fate) => fate,
-                Slot::Awaited | Slot::Writing => Fate::Failed { why: "the device was stopped first".into() },
-            };
-            FrameRun::one(number, fate)
-        });
-        let frames = frames.collect();
-        Answer { order: self.order.id, device: device.clone(), frames, unnumbered }
-    }
-
-    fn is_done(&self) -> bool {
-        self.named.as_ref().is_some_and(|slots| slots.iter().all(|(_, slot)| matches!(slot, Slot::Done(_))))
-    }
-}
-
-/// Serves orders from a ring of recent frames and from frames yet to come.
-///
-/// Every order gets exactly one [`Action::Answer`] that accounts for every frame it named.
+/// Serves orders. Every order gets exactly one [`Action::Answer`], and another when it arrives again.
 #[derive(Debug)]
 pub struct Desk<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
     ring: Ring<T>,
+    backlog: Backlog,
     open: Vec<OpenOrder>,
-    answered: VecDeque<Answer>,
+    answers: Answers,
+    /// What was ordered before, by id, to tell an order that arrives again from another of the same id.
+    known: VecDeque<Order>,
+    foretold: VecDeque<Command>,
+    heard: VecDeque<Command>,
     saved: u64,
     missed: u64,
+}
+
+/// Frames that wait for the writer.
+#[derive(Debug)]
+pub(in crate::order) struct Backlog {
+    limit: usize,
+    bytes: usize,
+    next: u64,
+    out: BTreeMap<Ticket, usize>,
+}
+
+impl Backlog {
+    /// Whether a frame of `bytes` can be handed out. One always can.
+    pub const fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.limit
+    }
+
+    pub fn issue(&mut self, bytes: usize) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.bytes += bytes;
+        self.out.insert(ticket, bytes);
+        ticket
+    }
+
+    fn take_back(&mut self, ticket: Ticket) {
+        self.bytes -= self.out.remove(&ticket).unwrap_or(0);
+    }
+}
+
+/// Adds `command` to `list`, whose oldest go.
+fn keep(list: &mut VecDeque<Command>, command: &Command) {
+    list.push_back(command.clone());
+    if list.len() > MAX_COMMANDS {
+        list.pop_front();
+    }
 }
 
 impl<T: Clone> Desk<T> {
     /// A desk with an empty ring.
     #[must_use]
-    pub const fn new(device: DeviceId, limits: Limits) -> Self {
+    pub fn new(device: DeviceId, limits: Limits) -> Self {
         Self {
             device,
             grid: None,
             ring: Ring::new(limits),
+            backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
             open: Vec::new(),
-            answered: VecDeque::new(),
+            answers: Answers::default(),
+            known: VecDeque::new(),
+            foretold: VecDeque::new(),
+            heard: VecDeque::new(),
             saved: 0,
             missed: 0,
         }
     }
 
-    /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the
-    /// one before: numbers of two grids do not mix.
-    pub fn set_grid(&mut self, grid: FrameGrid) {
+    /// Takes up what was open before a restart. `on_disk` tells which frames of an order are there, whole.
+    pub fn restore(
+        &mut self,
+        journal: Journal,
+        mut on_disk: impl FnMut(&Order) -> Vec<FrameRun>,
+    ) -> Vec<Action<T>> {
+        let (open, answers) = journal.into_parts();
+        self.answers = answers;
+        for pending in open {
+            let saved = on_disk(&pending.order);
+            self.open.push(OpenOrder::restored(pending.order, saved, pending.cancelled, &self.ring));
+        }
+        self.serve(Vec::new())
+    }
+
+    /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the one before, and
+    /// orders that are under way end: numbers of two grids do not mix.
+    pub fn set_grid(&mut self, grid: FrameGrid) -> Vec<Action<T>> {
         if self.grid.replace(grid).is_some_and(|before| before != grid) {
             self.ring.clear();
         }
+        let mut actions = Vec::new();
+        for open in &mut self.open {
+            open.set_grid(grid, &mut actions);
+        }
+        self.serve(actions)
     }
 
     /// An order has arrived.
-    pub fn handle_order(&mut self, order: Order) -> Vec<Action<T>> {
-        if let Some(answer) = self.answered.iter().find(|answer| answer.order == order.id) {
-            return vec![Action::Answer(answer.clone())];
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing else comes of it.
+    pub fn handle_order(&mut self, order: Order) -> Result<Vec<Action<T>>, Refused> {
+        if let Some(known) = self.known.iter().find(|known| known.id() == order.id())
+            && !known.is_same(&order)
+        {
+            return Err(Refused::Id(order.id().clone()));
         }
-        if self.open.iter().any(|open| open.order.id == order.id) {
-            return Vec::new();
+        if let Some(answer) = self.answers.get(order.id()) {
+            return Ok(vec![Action::Answer(answer.clone())]);
         }
-        self.open.push(OpenOrder { order, named: None });
-        self.serve()
+        if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
+            if !open.order.is_same(&order) {
+                return Err(Refused::Id(order.id().clone()));
+            }
+            // It may have been stopped since it was first here.
+            let stop = order.stop().filter(|stop| open.order.stop().is_none_or(|known| *stop < known));
+            let stop = stop.map(|at_ns| Command::Stop { order: order.id().clone(), at_ns });
+            return Ok(stop.map_or_else(Vec::new, |stop| self.handle_command(&stop).1));
+        }
+        if self.open.len() >= MAX_OPEN {
+            return Err(Refused::TooMany);
+        }
+        self.known.push_back(order.clone());
+        if self.known.len() > MAX_OPEN + 256 {
+            self.known.pop_front();
+        }
+        let mut actions = vec![Action::Journal(Record::Opened { opened: order.clone() })];
+        let id = order.id().clone();
+        let mut open = OpenOrder::new(order, &self.ring);
+        if let Some(grid) = self.grid {
+            open.set_grid(grid, &mut actions);
+        }
+        self.open.push(open);
+        for command in std::mem::take(&mut self.foretold) {
+            if command.order() == &id {
+                actions.extend(self.obey(&command).1);
+            } else {
+                self.foretold.push_back(command);
+            }
+        }
+        Ok(self.serve(actions))
+    }
+
+    /// An order is to be stopped or cancelled. How it stands with it here.
+    pub fn handle_command(&mut self, command: &Command) -> (Standing, Vec<Action<T>>) {
+        let (standing, actions) = self.obey(command);
+        (standing, self.serve(actions))
+    }
+
+    fn obey(&mut self, command: &Command) -> (Standing, Vec<Action<T>>) {
+        let Some(open) = self.open.iter_mut().find(|open| open.order.id() == command.order()) else {
+            if self.answers.get(command.order()).is_some() {
+                return (Standing::Answered, Vec::new());
+            }
+            keep(&mut self.foretold, command);
+            return (Standing::Unknown, Vec::new());
+        };
+        keep(&mut self.heard, command);
+        let (surplus, record) = match command {
+            Command::Stop { order, at_ns } => {
+                (open.stop(*at_ns), Record::Stopped { order: order.clone(), at_ns: *at_ns })
+            }
+            Command::Cancel { order } => {
+                open.cancel();
+                (0, Record::Cancelled { order: order.clone() })
+            }
+        };
+        let standing = if surplus > 0 { Standing::Late { surplus } } else { Standing::Open };
+        (standing, vec![Action::Journal(record)])
     }
 
     /// A frame has arrived.
     pub fn handle_frame(&mut self, entry: Entry<T>) -> Vec<Action<T>> {
-        self.ring.push(entry);
-        self.serve()
+        let mut actions = Vec::new();
+        let open = &mut self.open;
+        self.ring.push(entry, |place, dropped| {
+            for open in open.iter_mut() {
+                open.handle_dropped(place, &dropped, &mut actions);
+            }
+        });
+        self.serve(actions)
     }
 
-    /// The writer is done with a frame; `result` says what it wrote or why it could not.
-    pub fn handle_written(&mut self, order: &OrderId, number: FrameNumber, fate: Fate) -> Vec<Action<T>> {
-        for open in self.open.iter_mut().filter(|open| open.order.id == *order) {
-            for (_, slot) in open.named.iter_mut().flatten().filter(|(named, _)| *named == number) {
-                *slot = Slot::Done(fate.clone());
-            }
+    /// The payload that was handed out under `ticket` needs no memory any more.
+    pub fn handle_taken(&mut self, ticket: Ticket) -> Vec<Action<T>> {
+        self.backlog.take_back(ticket);
+        self.serve(Vec::new())
+    }
+
+    /// The writer is done with those named frames of `order` that it has in `frames`; `fate` says what it wrote, or why
+    /// it could not.
+    pub fn handle_written(&mut self, order: &OrderId, frames: RangeInclusive<FrameNumber>, fate: Fate) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.order.id() == order) {
+            open.handle_written(frames, fate);
         }
-        self.serve()
+    }
+
+    /// The writer has finished an order's files, as [`Action::Close`] asked.
+    pub fn handle_closed(&mut self, order: &OrderId) -> Vec<Action<T>> {
+        let Some(index) = self.open.iter().position(|open| open.order.id() == order && open.is_closing())
+        else {
+            return Vec::new();
+        };
+        let mut open = self.open.remove(index);
+        open.handle_closed();
+        self.answer(open)
     }
 
     /// Gives up on frames whose time has long passed. Call now and then.
     pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<Action<T>> {
-        let period = self.grid.map_or(Span::ZERO, FrameGrid::period);
         let mut actions = Vec::new();
-        for index in (0..self.open.len()).rev() {
-            let open = &mut self.open[index];
-            if open.order.settled_at(period).is_none_or(|settled| settled > now) {
-                continue;
-            }
-            match &mut open.named {
-                Some(slots) => {
-                    for (_, slot) in slots.iter_mut().filter(|(_, slot)| matches!(slot, Slot::Awaited)) {
-                        *slot = Slot::Done(Fate::Missed { why: "no frame arrived for that instant".into() });
-                    }
-                }
-                None => {
-                    let open = self.open.remove(index);
-                    actions.push(self.close(open));
-                }
-            }
+        let ring = &self.ring;
+        let unnumbered: Vec<_> =
+            self.open.extract_if(.., |open| open.handle_timeout(now, ring, &mut actions)).collect();
+        for open in unnumbered {
+            actions.extend(self.answer(open));
         }
-        actions.extend(self.serve());
-        actions
+        self.serve(actions)
     }
 
-    /// The device stops: every open order is answered with what became of it so far.
+    /// The device stops in good order: every open order ends with what became of it so far. Then the writer finishes and
+    /// answers follow as ever.
     pub fn handle_stop(&mut self) -> Vec<Action<T>> {
-        let open = std::mem::take(&mut self.open);
-        open.into_iter().map(|order| self.close(order)).collect()
-    }
-
-    /// Names frames, hands those that are there to the writer, and answers what is complete.
-    fn serve(&mut self) -> Vec<Action<T>> {
         let mut actions = Vec::new();
         for open in &mut self.open {
-            if open.named.is_none() && !self.ring.is_empty() {
-                let named = self.grid.map(|grid| open.order.named(grid));
-                open.named = named
-                    .and_then(|named| named.iter())
-                    .map(|numbers| numbers.map(|number| (number, Slot::Awaited)).collect());
-            }
-            let (Some(slots), Some((oldest, newest))) = (&mut open.named, self.ring.range()) else {
-                continue;
-            };
-            for (number, slot) in slots.iter_mut() {
-                let number = *number;
-                if !matches!(slot, Slot::Awaited) {
-                    continue;
-                }
-                if let Some(entry) = self.ring.get(number) {
-                    *slot = Slot::Writing;
-                    actions.push(Action::Save {
-                        order: open.order.id.clone(),
-                        number,
-                        payload: entry.payload.clone(),
-                    });
-                } else if number < oldest {
-                    let why = format!("older than the ring, which holds frames {oldest} to {newest}");
-                    *slot = Slot::Done(Fate::Missed { why });
-                } else if number + MAX_REORDER < newest {
-                    *slot = Slot::Done(Fate::Missed { why: "the camera dropped this frame".into() });
-                }
-            }
+            open.give_up("the device was stopped first", &mut actions);
         }
-        let done: Vec<_> = self.open.extract_if(.., |open| open.is_done()).collect();
-        actions.extend(done.into_iter().map(|open| self.close(open)));
+        let unnumbered: Vec<_> = self.open.extract_if(.., |open| !open.is_numbered()).collect();
+        for open in unnumbered {
+            actions.extend(self.answer(open));
+        }
         actions
     }
 
-    fn close(&mut self, open: OpenOrder) -> Action<T> {
+    /// Does for every open order what can be done now.
+    fn serve(&mut self, mut actions: Vec<Action<T>>) -> Vec<Action<T>> {
+        for open in &mut self.open {
+            if let (Some(grid), false) = (self.grid, open.is_numbered()) {
+                open.set_grid(grid, &mut actions);
+            }
+            open.advance(&self.ring, &mut self.backlog, &mut actions);
+            if let (Some((_, newest)), true) = (self.ring.range(), self.ring.is_coded()) {
+                open.request_keys(newest, &mut actions);
+            }
+        }
+        actions
+    }
+
+    fn answer(&mut self, open: OpenOrder) -> Vec<Action<T>> {
         let answer = open.answer(&self.device);
-        for frame in &answer.frames {
-            self.saved += frame.saved();
-            self.missed += frame.count - frame.saved();
-        }
-        self.answered.push_back(answer.clone());
-        if self.answered.len() > REMEMBERED {
-            self.answered.pop_front();
-        }
-        Action::Answer(answer)
+        self.saved += answer.saved();
+        self.missed += answer.named() - answer.saved();
+        self.answers.keep(answer.clone());
+        vec![Action::Journal(Record::Answered { answer: answer.clone() }), Action::Answer(answer)]
     }
 
     /// The grid that frames are numbered on, once it is known.
@@ -228,10 +384,30 @@ impl<T: Clone> Desk<T> {
         &self.ring
     }
 
-    /// Orders not yet answered.
+    /// Bytes that wait for the writer, and how many may.
     #[must_use]
-    pub const fn open_orders(&self) -> usize {
-        self.open.len()
+    pub const fn backlog(&self) -> (usize, usize) {
+        (self.backlog.bytes, self.backlog.limit)
+    }
+
+    /// Orders not yet answered.
+    pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
+        self.open.iter().map(|open| &open.order)
+    }
+
+    /// What others that missed something should know of orders.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry {
+            orders: self.open_orders().cloned().collect(),
+            commands: self.heard.iter().cloned().collect(),
+        }
+    }
+
+    /// How far each of them is.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        self.open.iter().map(OpenOrder::progress).collect()
     }
 
     /// Frames saved, and frames missed or failed, in all orders answered so far.
@@ -240,6 +416,3 @@ impl<T: Clone> Desk<T> {
         (self.saved, self.missed)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,255 @@
+//! The account of one order: which of its frames are decided, and how. By runs, so that an hour is a few lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::grid::FrameNumber;
+use crate::order::{Fate, FrameRun, Named, Recorded};
+
+/// Runs that are kept apart, at most; beyond them the oldest are summed up. A run on the wire is 200 bytes or so.
+const MAX_RUNS: usize = 2_000;
+
+/// What became of an order's frames so far.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// By the number of their first frame. They do not overlap.
+    runs: BTreeMap<FrameNumber, FrameRun>,
+    /// Whether each saved frame has a run of its own, with all that is known of it.
+    detailed: bool,
+    saved: u64,
+    lost: u64,
+    bytes: u64,
+    why: Option<String>,
+}
+
+impl Ledger {
+    pub fn new(detailed: bool) -> Self {
+        Self { detailed, ..Self::default() }
+    }
+
+    /// Notes what became of frames that `named` names and that are not decided yet.
+    pub fn note(&mut self, named: &Named, mut run: FrameRun) {
+        if let (false, Fate::Saved { file, bytes, info }) = (self.detailed, &run.fate) {
+            run.fate = Fate::Recorded(Recorded::frame(file.clone(), *bytes, info));
+        }
+        self.saved += run.saved();
+        self.lost += run.count - run.saved();
+        self.bytes = self.bytes.saturating_add(run.bytes());
+        self.why = run.why().map(str::to_owned).or(self.why.take());
+
+        if let Some((_, before)) = self.runs.range_mut(..run.first).next_back()
+            && is_adjacent(named, before, &run)
+            && let Some(fate) = joined(&before.fate, &run.fate)
+        {
+            let first = before.first;
+            run = FrameRun { first, last: run.last, count: before.count + run.count, fate };
+            self.runs.remove(&first);
+        }
+        if let Some((_, after)) = self.runs.range_mut(run.last..).next()
+            && is_adjacent(named, &run, after)
+            && let Some(fate) = joined(&run.fate, &after.fate)
+        {
+            run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, fate };
+            let key = self.runs.range(run.first..).next().map(|(key, _)| *key);
+            key.and_then(|key| self.runs.remove(&key));
+        }
+        self.runs.insert(run.first, run);
+        if !self.detailed && self.runs.len() > MAX_RUNS {
+            self.sum_up(named);
+        }
+    }
+
+    /// Makes one run of the first two that have nothing undecided between them.
+    fn sum_up(&mut self, named: &Named) {
+        let pairs = self.runs.values().zip(self.runs.values().skip(1));
+        let Some((one, two)) = pairs.into_iter().find(|(one, two)| is_adjacent(named, one, two)) else {
+            return;
+        };
+        let (saved, bytes) = (one.saved() + two.saved(), one.bytes().saturating_add(two.bytes()));
+        let count = one.count + two.count;
+        let fate = Fate::Partly { saved, lost: count - saved, bytes };
+        let (first, second) = (one.first, two.first);
+        let run = FrameRun { first, last: two.last, count, fate };
+        self.runs.remove(&second);
+        self.runs.insert(first, run);
+    }
+
+    /// Whether it is decided what became of `number`.
+    pub fn contains(&self, number: FrameNumber) -> bool {
+        self.runs.range(..=number).next_back().is_some_and(|(_, run)| run.last >= number)
+    }
+
+    /// What of `range` is neither decided nor in `writing`.
+    pub fn gaps(
+        &self,
+        range: Range<FrameNumber>,
+        writing: &BTreeSet<FrameNumber>,
+    ) -> Vec<Range<FrameNumber>> {
+        let begin = self.runs.range(..=range.start).next_back().map_or(range.start, |(first, _)| *first);
+        let decided = self.runs.range(begin..).map(|(_, run)| run.first..run.last + 1);
+        let decided = decided.take_while(|taken| taken.start < range.end);
+        let mut taken: Vec<_> = decided.chain(writing.range(range.clone()).map(|n| *n..n + 1)).collect();
+        taken.sort_by_key(|taken| taken.start);
+        let mut gaps = Vec::new();
+        let mut from = range.start;
+        for taken in taken {
+            if from < taken.start {
+                gaps.push(from..taken.start);
+            }
+            from = from.max(taken.end);
+        }
+        if from < range.end {
+            gaps.push(from..range.end);
+        }
+        gaps
+    }
+
+    /// The highest number that is decided.
+    pub fn last(&self) -> Option<FrameNumber> {
+        self.runs.values().next_back().map(|run| run.last)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub fn into_runs(self) -> Vec<FrameRun> {
+        self.runs.into_values().collect()
+    }
+
+    pub const fn saved(&self) -> u64 {
+        self.saved
+    }
+
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Why the last frame was lost that was.
+    pub const fn why(&self) -> Option<&String> {
+        self.why.as_ref()
+    }
+}
+
+/// Whether `named` names nothing between two runs.
+fn is_adjacent(named: &Named, one: &FrameRun, two: &FrameRun) -> bool {
+    named.count_in(one.last + 1..two.first) == 0
+}
+
+/// What two adjacent runs are together, if they can be one.
+fn joined(one: &Fate, two: &Fate) -> Option<Fate> {
+    match (one, two) {
+        (Fate::Recorded(one), Fate::Recorded(two)) => {
+            let mut both = one.clone();
+            both.append(two.clone());
+            Some(Fate::Recorded(both))
+        }
+        (Fate::Missed { why: one }, Fate::Missed { why: two }) if one == two => {
+            Some(Fate::Missed { why: one.clone() })
+        }
+        (Fate::Failed { why: one }, Fate::Failed { why: two }) if one == two => {
+            Some(Fate::Failed { why: one.clone() })
+        }
+        (Fate::Partly { .. } | Fate::Saved { .. }, _)
+        | (_, Fate::Partly { .. } | Fate::Saved { .. })
+        | (Fate::Recorded(_) | Fate::Missed { .. } | Fate::Failed { .. }, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::FrameGrid;
+    use crate::name::Name;
+    use crate::order::testing::info;
+    use crate::order::{Kind, Order};
+    use crate::time::Timestamp;
+    use proptest::prelude::*;
+
+    fn named() -> Named {
+        let kind = Kind::Take { segment: None, fill: Default::default() };
+        let order = Order::new(Name::new("o").unwrap(), Timestamp::ZERO, None, kind).unwrap();
+        order.named(FrameGrid::new(30, 1).unwrap())
+    }
+
+    fn saved(number: FrameNumber) -> FrameRun {
+        FrameRun::one(number, Fate::Saved { file: format!("{number}.jpg"), bytes: 10, info: info(number) })
+    }
+
+    fn missed(number: FrameNumber) -> FrameRun {
+        FrameRun::one(number, Fate::Missed { why: "dropped".into() })
+    }
+
+    #[test]
+    fn an_hour_is_one_run() {
+        let mut ledger = Ledger::new(false);
+        for number in (0..1000).rev() {
+            ledger.note(&named(), saved(2 * number));
+            ledger.note(&named(), saved(2 * number + 1));
+        }
+        assert_eq!((ledger.saved(), ledger.bytes()), (2000, 20_000));
+        let [run] = &ledger.into_runs()[..] else { panic!() };
+        assert_eq!((run.first, run.last, run.count), (0, 1999, 2000));
+        let Fate::Recorded(recorded) = &run.fate else { panic!("{run:?}") };
+        assert_eq!((recorded.file.as_str(), recorded.last_file.as_deref()), ("0.jpg", Some("1999.jpg")));
+    }
+
+    #[test]
+    fn details_are_kept_where_asked_for() {
+        let mut ledger = Ledger::new(true);
+        for run in [saved(1), saved(2), missed(3), missed(4)] {
+            ledger.note(&named(), run);
+        }
+        assert_eq!(ledger.why().map(String::as_str), Some("dropped"));
+        assert_eq!(ledger.into_runs().len(), 3);
+    }
+
+    #[test]
+    fn more_gaps_than_an_answer_holds_are_summed_up() {
+        let mut ledger = Ledger::new(false);
+        for number in 0..10_000 {
+            ledger.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
+        }
+        let runs = ledger.into_runs();
+        assert_eq!(runs.len(), MAX_RUNS);
+        assert_eq!(runs.iter().map(|run| run.count).sum::<u64>(), 10_000);
+        assert_eq!(runs.iter().map(FrameRun::saved).sum::<u64>(), 5_000);
+        assert_eq!(runs.iter().map(FrameRun::bytes).sum::<u64>(), 50_000);
+        assert!(matches!(runs[0].fate, Fate::Partly { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_is_in_one_place(
+            numbers in proptest::collection::btree_set(0_u64..60, 0..40),
+            writing in proptest::collection::btree_set(0_u64..60, 0..20),
+            order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
+            (from, length) in (0_u64..60, 0_u64..60),
+        ) {
+            let mut ledger = Ledger::new(false);
+            let mut left: Vec<_> = numbers.iter().copied().collect();
+            for index in order {
+                if left.is_empty() { break }
+                let number = left.remove(index.index(left.len()));
+                ledger.note(&named(), if number % 7 < 5 { saved(number) } else { missed(number) });
+            }
+            for number in left {
+                ledger.note(&named(), saved(number));
+            }
+            let to = from + length;
+            let free = |n: &u64| !numbers.contains(n) && !writing.contains(n);
+            let gaps: Vec<u64> = ledger.gaps(from..to, &writing).into_iter().flatten().collect();
+            prop_assert_eq!(gaps, (from..to).filter(free).collect::<Vec<_>>());
+            for number in 0..60 {
+                prop_assert_eq!(ledger.contains(number), numbers.contains(&number));
+            }
+            let runs = ledger.into_runs();
+            let all: Vec<u64> = runs.iter().flat_map(|run| run.first..=run.last).collect();
+            prop_assert_eq!(all, numbers.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

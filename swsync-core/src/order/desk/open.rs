@@ -1,0 +1,454 @@
+//! One open order at a desk: what of it was handed to the writer, what is decided, what is still to come.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use super::ledger::Ledger;
+use super::{Action, Backlog, Role};
+use crate::grid::{FrameGrid, FrameNumber};
+use crate::name::DeviceId;
+use crate::order::{Answer, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Progress};
+use crate::ring::{Entry, Ring};
+use crate::time::{Rig, Span, Timestamp};
+
+/// Encoded frames may arrive in another order than they were taken, by at most so many: H.264 and H.265 decoders
+/// hold 16 pictures.
+const MAX_REORDER: u64 = 16;
+
+/// How long ahead of its frame a key frame is asked for: longer than frames are on their way to the encoder.
+const KEY_LEAD: Span = Span::from_secs(1);
+
+const DROPPED: &str = "the camera dropped this frame";
+const TOO_SLOW: &str = "the disk could not keep up: the frame left the ring before it could be written";
+const UNDECODABLE: &str = "the frames that this one builds on are not held";
+const NO_FRAME: &str = "no frame arrived for that instant";
+const RESTARTED: &str = "lost in the restart of the device";
+const CANCELLED: &str = "cancelled";
+
+/// An order whose frames are not all accounted for.
+#[derive(Debug)]
+pub(super) struct OpenOrder {
+    pub order: Order,
+    stage: Stage,
+    ledger: Ledger,
+    /// Frames that the writer has.
+    writing: BTreeSet<FrameNumber>,
+    /// Place in the ring of the next entry to look at.
+    next: u64,
+    /// Highest number looked at.
+    seen: Option<FrameNumber>,
+    /// Named frames below are decided or with the writer.
+    frontier: FrameNumber,
+    /// Frames below this number were never to be had, and why.
+    before: Option<(FrameNumber, String)>,
+    piece: Option<Piece>,
+    /// The next frame that has to be a key frame.
+    next_key: Option<FrameNumber>,
+    cancelled: bool,
+    /// Whether it was open before a restart.
+    restored: bool,
+}
+
+/// How far an order is.
+#[derive(Debug)]
+enum Stage {
+    /// The grid is not known. What is on disk from before a restart.
+    Unnumbered(Vec<FrameRun>),
+    /// Nothing was decided or handed out.
+    Waiting(Named),
+    /// The writer knows of it.
+    Serving(Named),
+    /// The writer finishes its files.
+    Closing(Named),
+}
+
+/// Encoded frames that were handed out for one file.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    segment: u64,
+    /// Place after the last one.
+    next: u64,
+    /// Whether what comes there was lost.
+    broken: bool,
+}
+
+impl OpenOrder {
+    /// `order`, to be served from `ring` and from what comes after.
+    pub fn new<T>(order: Order, ring: &Ring<T>) -> Self {
+        let before = ring.range().map(|(oldest, newest)| {
+            (oldest, format!("older than the ring, which holds frames {oldest} to {newest}"))
+        });
+        Self::with(order, ring.base(), before, Vec::new())
+    }
+
+    /// `order`, of which `on_disk` was saved before the device was restarted.
+    pub fn restored<T>(order: Order, on_disk: Vec<FrameRun>, cancelled: bool, ring: &Ring<T>) -> Self {
+        Self { cancelled, restored: true, ..Self::with(order, ring.end(), None, on_disk) }
+    }
+
+    fn with(order: Order, next: u64, before: Option<(FrameNumber, String)>, on_disk: Vec<FrameRun>) -> Self {
+        Self {
+            order,
+            stage: Stage::Unnumbered(on_disk),
+            ledger: Ledger::default(),
+            writing: BTreeSet::new(),
+            next,
+            seen: None,
+            frontier: 0,
+            before,
+            piece: None,
+            next_key: None,
+            cancelled: false,
+            restored: false,
+        }
+    }
+
+    fn named(&self) -> Option<Named> {
+        match self.stage {
+            Stage::Unnumbered(_) => None,
+            Stage::Waiting(named) | Stage::Serving(named) | Stage::Closing(named) => Some(named),
+        }
+    }
+
+    pub const fn is_numbered(&self) -> bool {
+        !matches!(self.stage, Stage::Unnumbered(_))
+    }
+
+    /// Frames are numbered on `grid` from now on.
+    pub fn set_grid<T>(&mut self, grid: FrameGrid, actions: &mut Vec<Action<T>>) {
+        match &mut self.stage {
+            Stage::Unnumbered(on_disk) => {
+                let on_disk = std::mem::take(on_disk);
+                self.number(grid, on_disk);
+            }
+            Stage::Waiting(named) if named.grid() != grid && self.ledger.is_empty() => {
+                self.number(grid, Vec::new());
+            }
+            Stage::Waiting(named) | Stage::Serving(named) if named.grid() != grid => {
+                let ((a, b), (c, d)) = (named.grid().rate(), grid.rate());
+                self.give_up(&format!("the frame rate changed from {a}/{b} to {c}/{d}"), actions);
+            }
+            Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) => {}
+        }
+    }
+
+    fn number(&mut self, grid: FrameGrid, on_disk: Vec<FrameRun>) {
+        let mut named = self.order.named(grid);
+        // A stop may have come when later frames were on disk already.
+        let last = on_disk.iter().map(|run| run.last).max();
+        named = last.map_or(named, |last| named.until_after(last));
+        self.ledger = Ledger::new(named.count().is_some_and(|count| count <= MAX_DETAILED));
+        for run in on_disk {
+            // Of another rate, where the camera was set up anew: not this order's.
+            if named.count_in(run.first..run.last + 1) == run.count {
+                self.ledger.note(&named, run);
+            }
+        }
+        self.frontier = named.first();
+        self.next_key = Some(named.first());
+        self.stage = Stage::Waiting(named);
+    }
+
+    /// Hands out what is in `ring` and was not looked at, as far as `backlog` has room, and decides what cannot
+    /// come any more.
+    pub fn advance<T: Clone>(&mut self, ring: &Ring<T>, backlog: &mut Backlog, actions: &mut Vec<Action<T>>) {
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        if self.cancelled {
+            self.give_up(CANCELLED, actions);
+            return;
+        }
+        self.next = self.next.max(ring.base());
+        while let Some(entry) = ring.at(self.next) {
+            let wanted = named.contains(entry.number) && !self.is_accounted(entry.number);
+            if wanted && !backlog.has_room(entry.bytes) {
+                break;
+            }
+            if self.before.is_none() {
+                let why = if self.restored { RESTARTED } else { "before the device's first frame" };
+                self.before = Some((entry.number, why.into()));
+            }
+            if wanted {
+                self.begin(&named, actions);
+                self.hand_out(&named, ring, entry, backlog, actions);
+            }
+            self.seen = self.seen.max(Some(entry.number));
+            self.next += 1;
+        }
+        if let Some(seen) = self.seen {
+            let reorder = if ring.is_coded() { MAX_REORDER } else { 0 };
+            self.settle(&named, (seen + 1).saturating_sub(reorder), DROPPED, actions);
+        }
+        if let Some(end) = named.end().filter(|end| *end <= self.frontier + MAX_REORDER)
+            && self.ledger.gaps(self.frontier.min(end)..end, &self.writing).is_empty()
+        {
+            self.frontier = self.frontier.max(end); // nothing is left that could still arrive
+        }
+        self.close_if_done(&named, actions);
+    }
+
+    fn is_accounted(&self, number: FrameNumber) -> bool {
+        self.writing.contains(&number) || self.ledger.contains(number)
+    }
+
+    /// Has the writer know of the order, before anything else does.
+    fn begin<T>(&mut self, named: &Named, actions: &mut Vec<Action<T>>) {
+        if matches!(self.stage, Stage::Waiting(_)) {
+            actions.push(Action::Begin { order: self.order.clone(), named: *named });
+            self.stage = Stage::Serving(*named);
+        }
+    }
+
+    /// Hands out the entry at `self.next`, with what it takes to decode it.
+    fn hand_out<T: Clone>(
+        &mut self,
+        named: &Named,
+        ring: &Ring<T>,
+        entry: &Entry<T>,
+        backlog: &mut Backlog,
+        actions: &mut Vec<Action<T>>,
+    ) {
+        let place = self.next;
+        let segment = named.segment_of(entry.number);
+        let Some(from) = self.decodable_from(ring, place, segment) else {
+            let run = FrameRun::one(entry.number, Fate::Missed { why: UNDECODABLE.into() });
+            if !self.piece.is_some_and(|piece| piece.segment == segment && piece.broken) {
+                let number = entry.number + 1;
+                actions.push(Action::RequestKey { number, at: named.grid().instant(number) });
+            }
+            self.decide(named, run, actions);
+            self.piece = Some(Piece { segment, next: place + 1, broken: true });
+            return;
+        };
+        let mut save = |role, entry: &Entry<T>| {
+            actions.push(Action::Save {
+                order: self.order.id().clone(),
+                ticket: backlog.issue(entry.bytes),
+                number: entry.number,
+                segment,
+                role,
+                payload: entry.payload.clone(),
+            });
+        };
+        for support in (from..place).filter_map(|place| ring.at(place)) {
+            save(Role::Support, support);
+        }
+        save(Role::Named, entry);
+        self.writing.insert(entry.number);
+        self.piece = Some(Piece { segment, next: place + 1, broken: false });
+    }
+
+    /// From where frames go into the file of `segment` so that the one at `place` can be decoded.
+    fn decodable_from<T>(&self, ring: &Ring<T>, place: u64, segment: u64) -> Option<u64> {
+        if !ring.is_coded() {
+            return Some(place);
+        }
+        let key = ring.key_until(place);
+        match self.piece {
+            // Nothing goes into a file twice.
+            Some(piece) if piece.segment == segment => match key {
+                Some(key) if key >= piece.next => Some(key),
+                _ => (!piece.broken && piece.next >= ring.base()).then_some(piece.next),
+            },
+            _ => key,
+        }
+    }
+
+    /// The entry at `place` has left the ring.
+    pub fn handle_dropped<T, U>(&mut self, place: u64, entry: &Entry<U>, actions: &mut Vec<Action<T>>) {
+        if place < self.next {
+            return;
+        }
+        self.next = place + 1;
+        if let Some(piece) = &mut self.piece {
+            piece.broken = true;
+        }
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        if named.contains(entry.number) && !self.is_accounted(entry.number) {
+            self.begin(&named, actions);
+            self.decide(&named, FrameRun::one(entry.number, Fate::Failed { why: TOO_SLOW.into() }), actions);
+        }
+        self.seen = self.seen.max(Some(entry.number));
+    }
+
+    /// Asks for the key frames that the order needs, once they are near.
+    pub fn request_keys<T>(&mut self, newest: FrameNumber, actions: &mut Vec<Action<T>>) {
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        let grid = named.grid();
+        let ahead = grid.nearest(grid.instant(newest) + KEY_LEAD);
+        while let Some(number) = self.next_key.filter(|number| *number <= ahead) {
+            if !named.contains(number) {
+                self.next_key = None; // the order was stopped before
+            } else if number > newest {
+                actions.push(Action::RequestKey { number, at: grid.instant(number) });
+                self.next_key = named.next_cut(number);
+            } else {
+                // Past already. What lies between is of no use either.
+                self.next_key = named.next_cut(newest.max(number));
+            }
+        }
+    }
+
+    /// Everything named below `number` that has not come will not, because of `why`.
+    fn settle<T>(&mut self, named: &Named, number: FrameNumber, why: &str, actions: &mut Vec<Action<T>>) {
+        let number = named.end().map_or(number, |end| number.min(end));
+        if number <= self.frontier {
+            return;
+        }
+        let range = self.frontier..number;
+        self.frontier = number;
+        for gap in self.ledger.gaps(range, &self.writing) {
+            let bound = self.before.as_ref().map_or(0, |(bound, _)| *bound).clamp(gap.start, gap.end);
+            let never = self.before.as_ref().map_or(why, |(_, why)| why).to_owned();
+            for (part, why) in [(gap.start..bound, never), (bound..gap.end, why.to_owned())] {
+                let count = named.count_in(part.clone());
+                if let (Some(first), Some(last), 1..) =
+                    (named.next_from(part.start), named.last_before(part.end), count)
+                {
+                    self.begin(named, actions);
+                    self.decide(named, FrameRun { first, last, count, fate: Fate::Missed { why } }, actions);
+                }
+            }
+        }
+    }
+
+    /// Notes that frames will not come, and tells the writer.
+    fn decide<T>(&mut self, named: &Named, run: FrameRun, actions: &mut Vec<Action<T>>) {
+        self.ledger.note(named, run.clone());
+        actions.push(Action::Hole { order: self.order.id().clone(), run });
+    }
+
+    /// Has the writer finish, once everything is handed out or decided.
+    fn close_if_done<T>(&mut self, named: &Named, actions: &mut Vec<Action<T>>) {
+        if named.end().is_some_and(|end| self.frontier >= end) {
+            self.begin(named, actions);
+            actions.push(Action::Close { order: self.order.id().clone() });
+            self.stage = Stage::Closing(*named);
+        }
+    }
+
+    /// Ends the order: what has not been handed out is missed. One without an end ends with what it has.
+    pub fn give_up<T>(&mut self, why: &str, actions: &mut Vec<Action<T>>) {
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        let named = match named.end() {
+            Some(end) => {
+                self.before = None;
+                self.settle(&named, end, why, actions);
+                named
+            }
+            None => {
+                let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
+                let named = named.until(last.map_or(named.first(), |last| last + 1));
+                // A hole before the last of them is one for its own reason.
+                self.settle(&named, named.end().unwrap_or(self.frontier), DROPPED, actions);
+                named
+            }
+        };
+        self.frontier = named.end().unwrap_or(self.frontier);
+        self.close_if_done(&named, actions);
+    }
+
+    /// Frames whose time has long passed will not come. Whether the order is to be answered though no frame
+    /// could be numbered.
+    pub fn handle_timeout<T: Clone>(
+        &mut self,
+        now: Timestamp<Rig>,
+        ring: &Ring<T>,
+        actions: &mut Vec<Action<T>>,
+    ) -> bool {
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else {
+            let settled = self.order.settled_at(Span::ZERO);
+            return !self.is_numbered() && (self.cancelled || settled.is_some_and(|settled| settled <= now));
+        };
+        let mut overdue = named.grid().nearest(now - GRACE);
+        if let Some(waiting) = ring.at(self.next) {
+            // It has come, and waits for the writer.
+            let reorder = if ring.is_coded() { MAX_REORDER } else { 0 };
+            overdue = overdue.min(waiting.number.saturating_sub(reorder));
+        }
+        let why = if self.restored && self.before.is_none() { RESTARTED } else { NO_FRAME };
+        self.settle(&named, overdue, why, actions);
+        self.close_if_done(&named, actions);
+        false
+    }
+
+    /// Has the order end at `at`. How many frames after that were handed out or decided already.
+    pub fn stop(&mut self, at: Timestamp<Rig>) -> u64 {
+        self.order.stop_at(at);
+        let Some(before) = self.named() else { return 0 };
+        let mut named = self.order.named(before.grid());
+        let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
+        let wished = named.end().unwrap_or(FrameNumber::MAX);
+        named = last.map_or(named, |last| named.until_after(last));
+        match &mut self.stage {
+            // What the writer finishes is decided.
+            Stage::Closing(known) => named = *known,
+            Stage::Waiting(known) | Stage::Serving(known) => *known = named,
+            Stage::Unnumbered(_) => {}
+        }
+        named.end().map_or(0, |end| named.count_in(wished.min(end)..end))
+    }
+
+    pub const fn cancel(&mut self) {
+        self.cancelled = true;
+    }
+
+    /// Frames in `range` that the writer has are as `fate` says.
+    pub fn handle_written(&mut self, range: RangeInclusive<FrameNumber>, fate: Fate) {
+        let Some(named) = self.named() else { return };
+        let written: Vec<_> = self.writing.range(range).copied().collect();
+        let mut runs: Vec<FrameRun> = Vec::new();
+        for number in written {
+            self.writing.remove(&number);
+            match runs.last_mut() {
+                Some(run) if named.count_in(run.last + 1..number) == 0 => {
+                    run.last = number;
+                    run.count += 1;
+                }
+                _ => runs.push(FrameRun::one(number, fate.clone())),
+            }
+        }
+        for (index, mut run) in runs.into_iter().enumerate() {
+            // What is said of all of them is counted once.
+            if let (1.., Fate::Recorded(recorded)) = (index, &mut run.fate) {
+                recorded.bytes = 0;
+                recorded.unlocked = 0;
+            }
+            self.ledger.note(&named, run);
+        }
+    }
+
+    /// The writer has finished. What it did not account for it does not have.
+    pub fn handle_closed(&mut self) {
+        let why = "the writer ended without it".into();
+        self.handle_written(0..=FrameNumber::MAX, Fate::Failed { why });
+    }
+
+    pub const fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing(_))
+    }
+
+    pub fn answer(self, device: &DeviceId) -> Answer {
+        let cancelled = self.cancelled;
+        let (unnumbered, frames) = match self.stage {
+            Stage::Unnumbered(on_disk) => {
+                let why = if cancelled { CANCELLED } else { "the device has not seen a frame yet" };
+                (Some(why.into()), on_disk)
+            }
+            Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) => (None, self.ledger.into_runs()),
+        };
+        Answer { order: self.order.id().clone(), device: device.clone(), frames, unnumbered }
+    }
+
+    pub fn progress(&self) -> Progress {
+        Progress {
+            order: self.order.id().clone(),
+            at_ns: self.order.at(),
+            stop_ns: self.order.stop(),
+            named: self.named().and_then(|named| named.count()),
+            saved: self.ledger.saved() + self.writing.len() as u64,
+            lost: self.ledger.lost(),
+            bytes: self.ledger.bytes(),
+            why: self.ledger.why().cloned(),
+        }
+    }
+}
