@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calibrate;
 pub mod clock;
 pub mod collect;
 pub mod demo;

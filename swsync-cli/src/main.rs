@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{collect, demo, exit, lab, log, shoot, status};
+use swsync_cli::{calibrate, collect, demo, exit, lab, log, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -25,6 +25,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
+    Calibrate(calibrate::CalibrateArgs),
     #[command(subcommand)]
     Lab(lab::Lab),
 }
@@ -47,6 +48,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Collect(args) => collect::run(args),
         Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Lab(lab) => lab::run(lab),
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use swsync_core::profile::{CameraProfile, ProfileError, base_model, shipped};
+use swsync_core::profile::{CameraProfile, MeasuredResponse, ProfileError, base_model, shipped};
 
 /// Variable with folders that are looked into before all others.
 pub const FOLDERS: &str = "SWSYNC_PROFILES";
@@ -173,6 +173,36 @@ pub fn write(path: &Path, profile: &CameraProfile) -> Result<(), Error> {
     write_text(path, &profile.to_json()).map_err(|error| Error::Write { path: path.to_owned(), error })
 }
 
+/// Takes `response` into the file `path` of `model`'s, which is made if there is none; what else it says stays.
+///
+/// # Errors
+/// Where the file there cannot be used, or none can be written: it is as it was then.
+pub fn keep_response(path: &Path, model: &str, response: MeasuredResponse) -> Result<CameraProfile, Error> {
+    let profile = with_response(path, model, response)?;
+    let invalid = |error: serde_json::Error| Error::Invalid { path: path.to_owned(), error: error.into() };
+    let mut file = match read_text(path) {
+        Ok(text) => serde_json::from_str::<serde_json::Map<_, _>>(&text).map_err(invalid)?,
+        // `with_response` has been able to read it, or there was none.
+        Err(_) => serde_json::Map::from_iter([("model".to_owned(), profile.model.clone().into())]),
+    };
+    file.insert("responses".to_owned(), serde_json::to_value(&profile.responses).map_err(invalid)?);
+    let mut text = serde_json::to_string_pretty(&file).map_err(invalid)?;
+    text.push('\n');
+    write_text(path, &text).map_err(|error| Error::Write { path: path.to_owned(), error })?;
+    Ok(profile)
+}
+
+/// What [`keep_response`] would make of the profile.
+///
+/// # Errors
+/// Where the file there cannot be used.
+pub fn with_response(path: &Path, model: &str, response: MeasuredResponse) -> Result<CameraProfile, Error> {
+    let mut profile = if path.exists() { read(path, model)?.profile } else { CameraProfile::of_model(model) };
+    profile.set_response(response);
+    let profile = CameraProfile::from_json(&profile.to_json());
+    profile.map_err(|error| Error::Invalid { path: path.to_owned(), error })
+}
+
 fn write_text(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -195,6 +225,7 @@ fn write_text(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use swsync_core::profile::PhaseConfig;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
@@ -249,6 +280,33 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(error().contains("cannot read"));
+    }
+
+    #[test]
+    fn a_response_is_kept_beside_what_a_file_says() {
+        let folder = folder();
+        let path = folder.path().join("imx219.json");
+        let text = r#"{"periodNs": 33320000, "goalPhaseNs": 7000000, "alignThresholdNs": 100000,
+            "overheadNs": 200000, "minExposureNs": 33370000}"#;
+        let response = PhaseConfig::from_json(text).unwrap().response();
+        assert_eq!(with_response(&path, "imx219", response.clone()).unwrap().responses.len(), 1);
+        assert!(!path.exists());
+        keep_response(&path, "imx219", response.clone()).unwrap();
+        let kept = fs::read_to_string(&path).unwrap();
+        assert!(kept.contains("slope") && !kept.contains("modes"), "only what differs: {kept}");
+        fs::write(&path, r#"{"model": "imx219", "stamped_at": "frame-end"}"#).unwrap();
+        keep_response(&path, "imx219", response.clone()).unwrap();
+        let profile = read(&path, "imx219").unwrap().profile;
+        assert_eq!(profile.stamped_at, swsync_core::profile::StampedAt::FrameEnd);
+        assert_eq!(profile.responses, std::slice::from_ref(&response));
+        let nonsense = MeasuredResponse { period_ns: -1.0, ..response.clone() };
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(
+            keep_response(&path, "imx219", nonsense).unwrap_err().to_string().contains("period_ns is -1")
+        );
+        fs::write(&path, "{").unwrap();
+        assert!(keep_response(&path, "imx219", response).is_err());
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), before.len() > 1), ("{", true));
     }
 
     #[test]

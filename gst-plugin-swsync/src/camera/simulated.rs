@@ -359,7 +359,9 @@ impl Camera for SimulatedCamera {
     fn control_ranges(&self) -> Ranges {
         let model = &self.simulation.model;
         let period = self.configured.as_ref().map(|configured| configured.frame_duration);
-        settings::ranges(&self.id(), model, period.unwrap_or(self.frame_limits().1))
+        let fits = period.unwrap_or(self.frame_limits().1);
+        let longest = if self.simulation.phone { PHONE_LONGEST } else { fits };
+        settings::ranges(&self.id(), model, longest)
     }
 
     fn control_lead(&self) -> u32 {

@@ -206,7 +206,7 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
     let mut calibration = Calibration::new(Plan::new(grid().period())).ok()?;
     loop {
         let frame = phone.next_frame();
-        match calibration.handle_frame(frame.sequence, clock.read(frame.stamp)) {
+        match calibration.handle_frame(frame.sequence, clock.read(frame.stamp) - Timestamp::ZERO) {
             Step::Wait => {}
             Step::Expose(exposure) => phone.inject(exposure),
             Step::Done => return Some(calibration),

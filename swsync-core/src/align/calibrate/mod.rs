@@ -18,7 +18,7 @@ pub mod fit;
 use fit::{Fit, FitError};
 
 use super::real;
-use crate::time::{Rig, Span, Timestamp};
+use crate::time::Span;
 
 /// Frames from which the stream's period is learnt at first.
 const FIRST_REST: usize = 30;
@@ -42,6 +42,9 @@ const AGAIN: usize = 3;
 const HALVINGS: u32 = 10;
 /// Standard deviations within which a shift follows the line.
 const FOLLOWS: f64 = 4.0;
+/// Single shifts that scatter by more, in ns, align nothing; a slope less sure than this, relatively, neither.
+const MOST_SCATTER: f64 = 1e6;
+const VAGUE: f64 = 0.02;
 /// The golden section.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
@@ -162,6 +165,19 @@ pub enum CalibrationError {
         /// Injections that were to be.
         of: usize,
     },
+    /// A line, but nothing to rely on.
+    #[error(
+        "the line is too uncertain to be of use: a slope of {slope:.3} +- {slope_sigma:.3}, single shifts scatter by \
+         {scatter_us:.0} us. Try more --injections, and see that nothing else sets this camera's controls"
+    )]
+    Vague {
+        /// Slope.
+        slope: f64,
+        /// 1 sigma of it.
+        slope_sigma: f64,
+        /// Scatter, in us.
+        scatter_us: f64,
+    },
     /// The stream does not hold still.
     #[error(
         "the camera's frames do not come at steady intervals: they differ by {spread_us:.0} us. Is auto exposure \
@@ -191,14 +207,14 @@ pub struct Calibration {
     failures: u32,
     spread: f64,
     state: State,
-    last: Option<(u64, Timestamp<Rig>)>,
+    last: Option<(u64, Span)>,
 }
 
 #[derive(Debug)]
 enum State {
     /// Frames at rest: count and time, relative to the first of them.
     Resting {
-        origin: (u64, Timestamp<Rig>),
+        origin: (u64, Span),
         frames: Vec<(f64, f64)>,
     },
     /// An exposure was asked for after the rest that `line` describes.
@@ -215,7 +231,7 @@ enum State {
 /// Where frames would be without an injection.
 #[derive(Debug, Clone, Copy)]
 struct Line {
-    origin: (u64, Timestamp<Rig>),
+    origin: (u64, Span),
     phase: f64,
 }
 
@@ -255,7 +271,7 @@ impl Calibration {
             points: Vec::new(),
             failures: 0,
             spread: 0.0,
-            state: State::Resting { origin: (0, Timestamp::ZERO), frames: Vec::new() },
+            state: State::Resting { origin: (0, Span::ZERO), frames: Vec::new() },
             last: None,
         })
     }
@@ -306,6 +322,10 @@ impl Calibration {
         match self.state {
             State::Done => {
                 let mut fit = Fit::through(&self.points, self.period)?;
+                let Fit { slope, slope_sigma, scatter_ns, .. } = fit;
+                if scatter_ns > MOST_SCATTER || slope_sigma > VAGUE * slope {
+                    return Err(CalibrationError::Vague { slope, slope_sigma, scatter_us: scatter_ns / 1e3 });
+                }
                 if let Some(knee) = self.knee {
                     // Near the knee an exposure may fall short by what the scatter hides.
                     fit.min_exposure_ns = knee.follows + FOLLOWS * fit.scatter_ns / fit.slope;
@@ -320,8 +340,8 @@ impl Calibration {
         }
     }
 
-    /// A frame has arrived: the driver's count of it, and its time.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Step {
+    /// A frame has arrived: the driver's count of it, and its time, from any instant of any even clock.
+    pub fn handle_frame(&mut self, sequence: u64, time: Span) -> Step {
         let follows = self.last.replace((sequence, time)).is_none_or(|(before, _)| before < sequence);
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => Step::Done,
@@ -339,17 +359,17 @@ impl Calibration {
     }
 
     /// Begins to rest with the frame at hand.
-    fn rest(&mut self, sequence: u64, time: Timestamp<Rig>) -> Step {
+    fn rest(&mut self, sequence: u64, time: Span) -> Step {
         self.state = State::Resting { origin: (sequence, time), frames: vec![(0.0, 0.0)] };
         Step::Wait
     }
 
     fn handle_rest(
         &mut self,
-        origin: (u64, Timestamp<Rig>),
+        origin: (u64, Span),
         mut frames: Vec<(f64, f64)>,
         sequence: u64,
-        time: Timestamp<Rig>,
+        time: Span,
     ) -> Step {
         if frames.is_empty() {
             return self.rest(sequence, time);
@@ -374,7 +394,7 @@ impl Calibration {
         self.next_exposure(Line { origin, phase }, sequence)
     }
 
-    fn offset(&self, line: Line, sequence: u64, time: Timestamp<Rig>) -> f64 {
+    fn offset(&self, line: Line, sequence: u64, time: Span) -> f64 {
         let frames = real(sequence.saturating_sub(line.origin.0));
         (time - line.origin.1).as_nanos_f64() - line.phase - frames * self.period
     }
@@ -386,7 +406,7 @@ impl Calibration {
         line: Line,
         (asked_at, sequence): (u64, u64),
         offsets: Vec<f64>,
-        time: Timestamp<Rig>,
+        time: Span,
     ) -> Step {
         let since = sequence - asked_at;
         if let Some(newest) = offsets.len().checked_sub(SETTLE).map(|from| &offsets[from..]) {
@@ -417,7 +437,7 @@ impl Calibration {
         Step::Wait
     }
 
-    fn fail(&mut self, sequence: u64, time: Timestamp<Rig>) -> Step {
+    fn fail(&mut self, sequence: u64, time: Span) -> Step {
         self.failures += 1;
         if self.failures >= FAILURES {
             self.state = State::Failed;

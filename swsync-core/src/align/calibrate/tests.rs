@@ -4,6 +4,7 @@ use super::*;
 use crate::align::inject::{InjectConfig, Injector};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
+use crate::time::Timestamp;
 
 const PERIOD: f64 = 33_333_333.3;
 
@@ -64,7 +65,7 @@ impl Camera {
         if exposure < self.knee { 0.0 } else { self.slope * (exposure + self.overhead) }
     }
 
-    fn frame(&mut self) -> (u64, Timestamp<Rig>) {
+    fn frame(&mut self) -> (u64, Span) {
         loop {
             let sequence = self.sequence;
             self.sequence += 1;
@@ -80,7 +81,7 @@ impl Camera {
                 stamp += 150_000.0;
             }
             if !self.next().is_multiple_of(5 * self.lossy) {
-                return (sequence, Timestamp::from_nanos(Span::from_nanos_f64(stamp).as_nanos()));
+                return (sequence, Span::from_nanos_f64(stamp));
             }
         }
     }
@@ -234,7 +235,7 @@ fn injections(seed: u64, response: Option<crate::align::profile::Response>) -> u
     });
     for _ in 0..900 {
         let (sequence, time) = camera.frame();
-        let report = injector.handle_frame(sequence, time);
+        let report = injector.handle_frame(sequence, Timestamp::ZERO + time);
         report.exposure.into_iter().for_each(|exposure| camera.expose(exposure));
         if report.lock == LockState::Locked {
             return report.injections;
@@ -298,7 +299,7 @@ proptest! {
         for (step, nanos) in stamps {
             sequence += step;
             time += nanos;
-            if let Step::Expose(exposure) = calibration.handle_frame(sequence, Timestamp::from_nanos(time)) {
+            if let Step::Expose(exposure) = calibration.handle_frame(sequence, Span::from_nanos(time)) {
                 prop_assert!(exposure <= plan().exposures.1 && exposure > Span::ZERO);
             }
             let progress = calibration.progress();
