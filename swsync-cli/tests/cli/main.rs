@@ -1,5 +1,6 @@
 //! The `swsync` command, as a process, against devices without cameras in this one.
 
+mod calibrate;
 mod collect;
 mod files;
 mod lab_clock;
