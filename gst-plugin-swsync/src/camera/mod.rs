@@ -1,6 +1,7 @@
 //! Cameras behind one trait: libcamera's and the simulated one.
 
 pub mod controls;
+pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
 pub mod simulated;
@@ -175,6 +176,11 @@ pub enum StreamRole {
     /// Video to look at.
     #[enum_value(name = "View finder: video to look at", nick = "view-finder")]
     ViewFinder,
+}
+
+impl StreamRole {
+    /// All roles.
+    pub const ALL: [Self; 4] = [Self::StillCapture, Self::Raw, Self::VideoRecording, Self::ViewFinder];
 }
 
 /// One stream of those that a camera is to deliver at the same time.

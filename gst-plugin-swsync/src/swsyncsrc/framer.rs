@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use swsync_core::frame::FrameInfo;
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 
@@ -15,6 +15,7 @@ use super::align::{
 };
 use super::controls::Desk;
 use super::exposure;
+use super::losses::Losses;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, Capabilities, Controls};
 use crate::clock::SensorTimeBridge;
@@ -46,6 +47,10 @@ pub struct Framer {
 /// A frame with its place in rig time.
 pub struct PlacedFrame {
     pub buffer: gst::Buffer,
+    /// The same instant in the further streams.
+    pub others: Vec<gst::Buffer>,
+    /// See [`crate::camera::Frame::copied`].
+    pub copied: bool,
     pub info: FrameInfo,
     /// Frames that the camera lost just before this one.
     pub lost: u64,
@@ -116,7 +121,7 @@ pub struct Feed {
     method: Method,
     driver: Driver,
     target: Target,
-    last_sequence: Option<u64>,
+    losses: Losses,
     /// The camera is stopped, to be started again after so long.
     resting: Option<Span>,
     restarted: bool,
@@ -158,7 +163,7 @@ impl Feed {
             method,
             driver,
             target,
-            last_sequence: None,
+            losses: Losses::default(),
             resting: None,
             restarted: false,
             desk,
@@ -190,8 +195,9 @@ impl Feed {
         let seen = Seen { sequence, stamped, now: time.now(), quality: status.quality, exposure };
         let verdict = self.driver.handle_frame(&seen);
         self.act(&verdict)?;
-        let last = self.last_sequence.replace(frame.sequence);
-        let lost = last.map_or(0, |last| frame.sequence.saturating_sub(last + 1));
+        let steady = matches!(verdict.lock, LockState::Locked | LockState::Free);
+        let (counted, duration) = ((frame.sequence, frame.sensor_time), frame.details.frame_duration_ns);
+        let lost = self.losses.before(counted, duration, self.grid.period(), steady);
         Ok(PlacedFrame {
             lost,
             restarted: std::mem::take(&mut self.restarted),
@@ -210,6 +216,8 @@ impl Feed {
                 details: exposure::details(&frame, verdict.start, self.capabilities.readout),
             },
             buffer: frame.buffer,
+            others: frame.others,
+            copied: frame.copied,
         })
     }
 
@@ -246,7 +254,7 @@ impl Feed {
         let _refused = self.desk.begin(&mut *self.camera, &self.capabilities, self.grid);
         self.camera.start()?;
         self.resting = None;
-        (self.last_sequence, self.restarted) = (None, true);
+        (self.losses, self.restarted) = (Losses::default(), true);
         self.driver.handle_restarted();
         Ok(())
     }

@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
@@ -7,31 +6,29 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
-use swsync_core::frame::{FrameInfo, LockState};
-use swsync_core::grid::FrameGrid;
+use swsync_core::frame::LockState;
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
-use super::Backend;
-use super::align::{Change, Progress, held_back, report};
 use super::controls::{self, Desk};
-use super::framer::{Framer, PlacedFrame, StartError};
+use super::delivery::Next;
+use super::framer::Framer;
+use super::layout::Layout;
+use super::pads::SwsyncSrcPad;
 use super::settings::{self, Settings};
+use super::stats::Observed;
+use super::streams::Streams;
 use crate::camera::controls::by_property;
-use crate::camera::libcamera::LibcameraCamera;
+use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
-use crate::camera::simulated::SimulatedCamera;
-use crate::camera::{Camera, CameraError, StreamRole, StreamSetup, Wakeup};
-use crate::caps::grid_of;
-use crate::clock::{SensorTimeBridge, SwsyncClock, clock_time};
+use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
 use crate::lock::lock;
-use crate::meta;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
 });
 
 #[derive(Default)]
-enum State {
+pub(super) enum State {
     #[default]
     Stopped,
     /// The camera is open; its caps are known.
@@ -42,60 +39,42 @@ enum State {
     },
     Streaming {
         framer: Box<Framer>,
+        streams: Streams,
+        device: Arc<DeviceClock>,
+        settings: Settings,
+    },
+    /// The camera stood still or is gone: it is opened again until it streams.
+    Lost {
+        streams: Streams,
         device: Arc<DeviceClock>,
         settings: Settings,
     },
 }
 
-/// What the read-only properties say.
-#[derive(Debug, Clone, Copy, Default)]
-struct Observed {
-    newest: Option<FrameInfo>,
-    lock_count: u32,
-    /// What is known of alignment, while the camera streams.
-    progress: Option<Progress>,
-    /// Frames that came, were lost by the camera, and were off the grid.
-    frames: u64,
-    lost: u64,
-    off_grid: u64,
-}
-
-impl Observed {
-    /// Takes in a frame: how often the lock was won, and whether the frame is off the grid.
-    fn take_in(&mut self, frame: &PlacedFrame, progress: &Progress) -> (u32, bool) {
-        let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
-        let before = self.newest.replace(frame.info);
-        let won = holds(frame.info.lock) && !before.is_some_and(|info| holds(info.lock));
-        self.lock_count += u32::from(won);
-        let held_back = held_back(frame.info.lock, self.lock_count > 0);
-        self.progress = Some(*progress);
-        self.frames += 1;
-        self.lost += frame.lost;
-        self.off_grid += u64::from(held_back);
-        (self.lock_count, held_back)
-    }
-
-    /// `None` before the first frame.
-    fn stats(&self) -> Option<gst::Structure> {
-        let progress = self.progress?;
-        let mut stats = gst::Structure::builder("swsync-src-stats")
-            .field("frames", self.frames)
-            .field("lost", self.lost)
-            .field("off-grid", self.off_grid)
-            .field("lock-count", self.lock_count)
-            .build();
-        report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
-        Some(stats)
-    }
-}
-
 /// What queries are answered from: they must not wait for a frame, as whoever wants `state` does.
 #[derive(Debug, Clone, Default)]
-struct Known {
-    /// What the camera can deliver, while it is open.
-    caps: Option<gst::Caps>,
+pub(super) struct Known {
+    /// What the camera can deliver in each of [`StreamRole::ALL`], as far as anyone has asked, while it is open.
+    pub(super) caps: [Option<gst::Caps>; StreamRole::ALL.len()],
     /// From a frame's start to its delivery, while it streams.
-    latency: Option<gst::ClockTime>,
+    pub(super) latency: Option<gst::ClockTime>,
+    /// The base class is about to name its stream.
+    pub(super) naming: bool,
+}
+
+/// Who is to be interrupted.
+#[derive(Default)]
+pub(super) struct Interrupted {
+    camera: Option<Arc<dyn Wakeup>>,
+    flushing: bool,
+}
+
+impl Interrupted {
+    /// Another camera: it hears of a flush that goes on.
+    pub(super) fn adopt(&mut self, camera: Arc<dyn Wakeup>) {
+        camera.set_flushing(self.flushing);
+        self.camera = Some(camera);
+    }
 }
 
 /// Tells an interruption by a pause from one by a flush or EOS.
@@ -108,12 +87,14 @@ struct Pauses {
 // Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
 #[derive(Default)]
 pub struct SwsyncSrc {
-    settings: Mutex<Settings>,
-    state: Mutex<State>,
-    known: Mutex<Known>,
-    wakeup: Mutex<Option<Arc<dyn Wakeup>>>,
-    observed: Mutex<Observed>,
-    sleeper: Mailbox<()>,
+    pub(super) settings: Mutex<Settings>,
+    pub(super) state: Mutex<State>,
+    pub(super) known: Mutex<Known>,
+    pub(super) wakeup: Mutex<Interrupted>,
+    pub(super) faults: Mutex<Option<Arc<Faults>>>,
+    pub(super) sleeper: Mailbox<()>,
+    pub(super) observed: Mutex<Observed>,
+    pub(super) layout: Mutex<Layout>,
     pauses: Mutex<Pauses>,
     desk: Arc<Desk>,
 }
@@ -123,6 +104,7 @@ impl ObjectSubclass for SwsyncSrc {
     const NAME: &'static str = "GstSwsyncSrc";
     type Type = super::SwsyncSrc;
     type ParentType = gst_base::PushSrc;
+    type Interfaces = (gst::ChildProxy,);
 }
 
 impl ObjectImpl for SwsyncSrc {
@@ -148,7 +130,7 @@ impl ObjectImpl for SwsyncSrc {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("Frames and their fates, and what is known of alignment")
+                    .blurb("Frames and their fates since the element was started, and what is known of alignment")
                     .read_only()
                     .build(),
             ]);
@@ -187,6 +169,14 @@ impl ObjectImpl for SwsyncSrc {
         let src = self.obj();
         src.set_live(true);
         src.set_format(gst::Format::Time);
+        let element = src.downgrade();
+        let mirrored = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;
+        src.src_pad().add_probe(mirrored, move |_, info| {
+            if let (Some(element), Some(event)) = (element.upgrade(), info.event()) {
+                element.imp().mirror(event);
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
 }
 
@@ -214,9 +204,12 @@ impl ElementImpl for SwsyncSrc {
             ]
             .into_iter()
             .collect();
-            let template =
-                gst::PadTemplate::new("src", gst::PadDirection::Src, gst::PadPresence::Always, &caps);
-            vec![template.expect("a template of constants")]
+            let template = |name, presence| {
+                let pad = SwsyncSrcPad::static_type();
+                gst::PadTemplate::with_gtype(name, gst::PadDirection::Src, presence, &caps, pad)
+                    .expect("a template of constants")
+            };
+            vec![template("src", gst::PadPresence::Always), template("src_%u", gst::PadPresence::Request)]
         });
         &TEMPLATES
     }
@@ -235,6 +228,34 @@ impl ElementImpl for SwsyncSrc {
         }
         self.parent_change_state(transition)
     }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        self.add_further_pad(template, name)
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        self.remove_further_pad(pad);
+    }
+}
+
+impl ChildProxyImpl for SwsyncSrc {
+    fn child_by_index(&self, index: u32) -> Option<glib::Object> {
+        let pads = self.obj().src_pads();
+        pads.get(usize::try_from(index).ok()?).map(|pad| pad.clone().upcast())
+    }
+
+    fn child_by_name(&self, name: &str) -> Option<glib::Object> {
+        self.obj().static_pad(name).map(Cast::upcast)
+    }
+
+    fn children_count(&self) -> u32 {
+        u32::try_from(self.obj().src_pads().len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl BaseSrcImpl for SwsyncSrc {
@@ -242,23 +263,11 @@ impl BaseSrcImpl for SwsyncSrc {
         let settings = lock(&self.settings).clone();
         let device = DeviceClock::of_this_process()
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
-        let camera: Box<dyn Camera> = match settings.backend {
-            Backend::Libcamera => Box::new(
-                LibcameraCamera::open_with(
-                    settings.camera_name.as_deref(),
-                    settings.profile.as_deref().map(Path::new),
-                )
-                .map_err(|e| error_message(&e))?,
-            ),
-            Backend::Simulated => {
-                gst::info!(CAT, imp = self, "the camera is simulated");
-                Box::new(SimulatedCamera::new(settings.simulation()?, device.clone()))
-            }
-        };
-        *lock(&self.wakeup) = Some(camera.wakeup());
+        *lock(&self.faults) = settings.faults()?.map(Arc::new);
         *lock(&self.observed) = Observed::default();
-        *lock(&self.known) = Known { caps: Some(camera.caps(StreamRole::default())), latency: None };
+        let camera = self.open_camera(&settings, &device)?;
         *lock(&self.state) = State::Opened { camera, device, settings };
+        self.set_naming(true);
         Ok(())
     }
 
@@ -267,8 +276,9 @@ impl BaseSrcImpl for SwsyncSrc {
         if let State::Streaming { framer, .. } = state {
             framer.stop();
         }
+        self.set_naming(false);
         *lock(&self.known) = Known::default();
-        *lock(&self.wakeup) = None;
+        lock(&self.wakeup).camera = None;
         Ok(())
     }
 
@@ -277,78 +287,43 @@ impl BaseSrcImpl for SwsyncSrc {
     }
 
     fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
-        let known = lock(&self.known).caps.clone();
-        let caps = known.unwrap_or_else(|| self.obj().src_pad().pad_template_caps());
+        let caps = self.known_caps(self.main_role());
         Some(match filter {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
         })
     }
 
-    fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
-        caps.truncate();
+    fn fixate(&self, caps: gst::Caps) -> gst::Caps {
+        let role = self.main_role();
         let caps = match &mut *lock(&self.state) {
-            State::Opened { camera, .. } => camera.fixate(StreamRole::default(), caps),
-            State::Streaming { framer, .. } => framer.camera().fixate(StreamRole::default(), caps),
-            State::Stopped => caps,
+            State::Opened { camera, .. } => camera.fixate(role, caps),
+            State::Streaming { framer, .. } => framer.camera().fixate(role, caps),
+            State::Stopped | State::Lost { .. } => caps,
         };
         self.parent_fixate(caps)
     }
 
+    fn negotiate(&self) -> Result<(), gst::LoggableError> {
+        self.set_naming(false);
+        self.parent_negotiate()?;
+        self.update_further()
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let grid = grid_of(caps).map_err(|reason| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
-            gst::loggable_error!(CAT, "{caps}: {reason}")
-        })?;
-        let mut state = lock(&self.state);
-        let (mut camera, device, settings) = match std::mem::take(&mut *state) {
-            State::Stopped => return Err(gst::loggable_error!(CAT, "caps for a stopped source")),
-            State::Opened { camera, device, settings } => (camera, device, settings),
-            State::Streaming { framer, device, settings } => (framer.stop(), device, settings),
-        };
-        let bridge = SensorTimeBridge::new(device.clone());
-        let alignment = lock(&self.settings).align.alignment();
-        let result = match camera.configure(&[StreamSetup::new(caps.clone())]) {
-            Ok(capabilities) => {
-                let begun = self.desk.begin(&mut *camera, &capabilities, grid);
-                controls::refuse_all(&self.obj(), &begun);
-                Framer::start(camera, capabilities, grid, bridge, &alignment, self.desk.clone())
-            }
-            Err(error) => Err((camera, error.into())),
-        };
-        match result {
-            Ok(framer) => {
-                let framer = Box::new(framer);
-                gst::info!(CAT, imp = self, "streaming from {}", framer.capabilities().model);
-                let latency = framer.capabilities().latency + framer.grid().period();
-                let latency = gst::ClockTime::from_nseconds(latency.as_nanos().unsigned_abs());
-                lock(&self.known).latency = Some(latency);
-                *state = State::Streaming { framer, device, settings };
-            }
-            Err((camera, error)) => {
-                *state = State::Opened { camera, device, settings };
-                drop(state);
-                self.post_error_message(match &error {
-                    StartError::Camera(error) => error_message(error),
-                    StartError::Align(error) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
-                });
-                return Err(gst::loggable_error!(CAT, "{error}"));
-            }
-        }
-        drop(state);
-        let latency = gst::message::Latency::builder().src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
-        let _ = self.obj().post_message(latency);
+        self.stream(caps)
+    }
+
+    fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
+        // Frames are in the camera's own buffers: of what downstream answers, only the layout matters.
+        let (caps, _) = query.get_owned();
+        *lock(&self.layout) = caps.map(|caps| Layout::new(&caps, Some(query))).unwrap_or_default();
         Ok(())
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
-            let known = lock(&self.known).latency;
-            if let Some(least) = known {
-                latency.set(true, least, gst::ClockTime::NONE);
-            }
-            return known.is_some();
+            return self.answer_latency(latency);
         }
         BaseSrcImplExt::parent_query(self, query)
     }
@@ -377,70 +352,23 @@ impl PushSrcImpl for SwsyncSrc {
                 gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
                 return Err(gst::FlowError::Error);
             };
-            let (target, wait_lock) = {
-                let settings = lock(&self.settings);
-                (settings.align.target(), settings.align.wait_lock)
-            };
-            let (result, refused, grid, progress) = {
-                let mut state = lock(&self.state);
-                let State::Streaming { framer, .. } = &mut *state else {
-                    return Err(gst::FlowError::NotNegotiated);
-                };
-                let refused = framer.set_target(target).err();
-                (framer.next(&clock, &self.sleeper), refused, framer.grid(), *framer.progress())
-            };
-            if let Some(error) = refused {
-                gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
-            }
-            let frame = match result {
-                Ok(frame) => frame,
-                Err(CameraError::Flushing) => {
-                    self.wait_out_pause(before)?;
-                    continue;
+            match self.next_frame(&clock) {
+                Ok(Next::Frame(frame, delivery)) => {
+                    if let Some(buffer) = self.deliver(*frame, &delivery, &clock, base_time)? {
+                        return Ok(CreateSuccess::NewBuffer(buffer));
+                    }
                 }
-                Err(error) => {
-                    self.post_error_message(error_message(&error));
-                    return Err(gst::FlowError::Error);
-                }
-            };
-            let held_back = self.observe(&frame, &progress) && wait_lock;
-            controls::report(&self.desk, &self.obj(), &frame.info);
-            if frame.lost > 0 {
-                self.post_element_message(
-                    gst::Structure::builder("swsync-frames-lost")
-                        .field("count", frame.lost)
-                        .field("before-frame", frame.info.number)
-                        .build(),
-                );
-            }
-            // A frame from before the pipeline's start has no running time.
-            let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
-            if let (false, Some(pts)) = (held_back, pts) {
-                let unix = clock.is::<SwsyncClock>();
-                return Ok(CreateSuccess::NewBuffer(stamp(frame, pts, grid, unix)));
+                Ok(Next::Nothing) => {}
+                Ok(Next::NoFormat) => return Err(gst::FlowError::NotNegotiated),
+                Err(CameraError::Flushing) => self.wait_out_pause(before)?,
+                Err(error) => self.handle_fault(&error)?,
             }
         }
     }
 }
 
-/// The buffer with everything that it carries.
-fn stamp(frame: PlacedFrame, pts: gst::ClockTime, grid: FrameGrid, unix: bool) -> gst::Buffer {
-    let PlacedFrame { mut buffer, info, lost, restarted, .. } = frame;
-    let period = grid.period();
-    let writable = buffer.make_mut();
-    writable.set_pts(pts);
-    writable.set_duration(gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs()));
-    writable.set_offset(info.number);
-    writable.set_offset_end(info.number + 1);
-    if lost > 0 || restarted {
-        writable.set_flags(gst::BufferFlags::DISCONT);
-    }
-    meta::attach(writable, &info, period, unix);
-    buffer
-}
-
 /// A camera's error as GStreamer reports it.
-fn error_message(error: &CameraError) -> gst::ErrorMessage {
+pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
     match error {
         CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
         CameraError::Busy(_) => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
@@ -461,10 +389,47 @@ impl SwsyncSrc {
         &self.desk
     }
 
+    /// The same, to keep.
+    pub(super) fn desk_of_framer(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// What the camera can deliver in a stream of `role`: as long as it is not known, anything.
+    pub(super) fn known_caps(&self, role: StreamRole) -> gst::Caps {
+        let known = lock(&self.known);
+        let of_role = StreamRole::ALL.iter().zip(&known.caps).find(|(of, _)| **of == role);
+        let known = of_role.and_then(|(_, caps)| caps.clone());
+        known.unwrap_or_else(|| self.obj().src_pad().pad_template_caps())
+    }
+
+    /// Whether the latency is known.
+    pub(super) fn answer_latency(&self, latency: &mut gst::query::Latency) -> bool {
+        let known = lock(&self.known).latency;
+        if let Some(least) = known {
+            latency.set(true, least, gst::ClockTime::NONE);
+        }
+        known.is_some()
+    }
+
+    /// Keeps what a stream of `role` can be.
+    pub(super) fn note_caps(&self, role: StreamRole, caps: &gst::Caps) {
+        let mut known = lock(&self.known);
+        for (of, known) in StreamRole::ALL.iter().zip(&mut known.caps) {
+            if *of == role {
+                *known = Some(caps.clone());
+            }
+        }
+    }
+
     fn set_flushing(&self, flushing: bool) {
         self.sleeper.set_flushing(flushing);
-        if let Some(wakeup) = &*lock(&self.wakeup) {
-            wakeup.set_flushing(flushing);
+        let camera = {
+            let mut interrupted = lock(&self.wakeup);
+            interrupted.flushing = flushing;
+            interrupted.camera.clone()
+        };
+        if let Some(camera) = camera {
+            camera.set_flushing(flushing);
         }
     }
 
@@ -487,27 +452,7 @@ impl SwsyncSrc {
         self.obj().wait_playing().map(|_| ())
     }
 
-    /// Keeps what the properties show, and says on the bus what is new. Whether the frame is one that is to be
-    /// held back, as far as its lock goes.
-    fn observe(&self, frame: &PlacedFrame, progress: &Progress) -> bool {
-        let info = &frame.info;
-        let (lock_count, held_back) = lock(&self.observed).take_in(frame, progress);
-        if let Some(cause) = frame.news {
-            let (state, cause_name) = (info.lock.as_str(), cause.as_str());
-            gst::info!(CAT, imp = self, "{state} ({cause_name}), phase error {:?}", info.phase_error_ns);
-            self.post_element_message(report::phase_message(info, progress, cause, lock_count));
-        }
-        if let Some(change) = &frame.trouble {
-            match change {
-                Change::Began(issue) => gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text()),
-                Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
-            }
-            self.post_element_message(report::trouble_message(change, info));
-        }
-        held_back
-    }
-
-    fn post_element_message(&self, structure: gst::Structure) {
+    pub(super) fn post_element_message(&self, structure: gst::Structure) {
         let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
         // Without a bus nobody wants to know.
         let _ = self.obj().post_message(message);

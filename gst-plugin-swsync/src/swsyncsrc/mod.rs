@@ -45,10 +45,17 @@
 
 mod align;
 mod controls;
+mod delivery;
 mod exposure;
 mod framer;
 mod imp;
+mod layout;
+mod losses;
+mod pads;
+mod recovery;
 mod settings;
+mod stats;
+mod streams;
 
 use gst::glib;
 use gst::prelude::*;
@@ -56,12 +63,14 @@ use gst::subclass::prelude::*;
 
 pub use align::{AlignMethod, AlignPoint};
 
+use crate::camera::StreamRole;
 use crate::camera::simulated::SimulatedControl;
 
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
     pub struct SwsyncSrc(ObjectSubclass<imp::SwsyncSrc>)
-        @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
+        @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object,
+        @implements gst::ChildProxy;
 }
 
 impl SwsyncSrc {
@@ -84,9 +93,29 @@ pub enum Backend {
     Simulated,
 }
 
+/// What happens when the camera stands still or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncOnStall")]
+pub enum OnStall {
+    /// Streaming ends with an error.
+    #[default]
+    #[enum_value(name = "Error: streaming ends", nick = "error")]
+    Error,
+    /// The camera is opened again until it streams.
+    #[enum_value(name = "Restart: the camera is opened again until it streams", nick = "restart")]
+    Restart,
+}
+
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    let simulated = SimulatedControl::static_type();
-    for api in [Backend::static_type(), AlignMethod::static_type(), AlignPoint::static_type(), simulated] {
+    for api in [
+        Backend::static_type(),
+        AlignMethod::static_type(),
+        AlignPoint::static_type(),
+        OnStall::static_type(),
+        SimulatedControl::static_type(),
+        StreamRole::static_type(),
+        pads::SwsyncSrcPad::static_type(),
+    ] {
         api.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(Some(plugin), "swsyncsrc", gst::Rank::NONE, SwsyncSrc::static_type())

@@ -8,8 +8,9 @@ use swsync_core::time::{Skew, Span};
 use swsync_rig::profiles;
 use swsync_sim::sensor::SensorModel;
 
-use super::Backend;
 use super::align::settings::AlignSettings;
+use super::{Backend, OnStall};
+use crate::camera::faults::Faults;
 use crate::camera::simulated::{SimulatedControl, Simulation};
 
 const DEFAULT_SENSOR: &str = "imx219";
@@ -25,6 +26,7 @@ pub struct Settings {
     pub camera_name: Option<String>,
     /// File with the camera's profile, instead of the one that is found by its model.
     pub profile: Option<String>,
+    pub on_stall: OnStall,
     pub align: AlignSettings,
     simulated_sensor: String,
     simulated_control: SimulatedControl,
@@ -32,6 +34,7 @@ pub struct Settings {
     simulated_skew_ppm: f64,
     simulated_view: u32,
     simulated_exposure: u32,
+    simulated_fault: Option<String>,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             backend: Backend::default(),
             camera_name: None,
             profile: None,
+            on_stall: OnStall::default(),
             align: AlignSettings::default(),
             simulated_sensor: DEFAULT_SENSOR.into(),
             simulated_control: SimulatedControl::default(),
@@ -47,6 +51,7 @@ impl Default for Settings {
             simulated_skew_ppm: 0.0,
             simulated_view: 0,
             simulated_exposure: DEFAULT_SIMULATED_EXPOSURE,
+            simulated_fault: None,
         }
     }
 }
@@ -76,11 +81,24 @@ impl Settings {
         })
     }
 
+    /// The faults that the camera is to have, if any.
+    pub fn faults(&self) -> Result<Option<Faults>, gst::ErrorMessage> {
+        let Some(plan) = &self.simulated_fault else {
+            return Ok(None);
+        };
+        let faults = plan.parse();
+        faults
+            .map(Some)
+            .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("simulated-fault: {error}")))
+    }
+
     /// Sets a property. Its type is the ParamSpec's, which GObject has checked.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
+            "on-stall" => self.on_stall = value.get().expect("checked"),
+            "simulated-fault" => self.simulated_fault = value.get().expect("checked"),
             "profile" => self.profile = value.get().expect("checked"),
             "simulated-sensor" => {
                 let sensor: Option<String> = value.get().expect("checked");
@@ -99,6 +117,8 @@ impl Settings {
         match name {
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
+            "on-stall" => self.on_stall.to_value(),
+            "simulated-fault" => self.simulated_fault.to_value(),
             "profile" => self.profile.to_value(),
             "simulated-sensor" => self.simulated_sensor.to_value(),
             "simulated-control" => self.simulated_control.to_value(),
@@ -129,6 +149,11 @@ fn camera_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("camera-name")
             .nick("Camera name")
             .blurb("Id of the libcamera camera, as `cam -l` lists it; the first one if not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<OnStall>("on-stall")
+            .nick("On stall")
+            .blurb("What happens when the camera stands still or is gone")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("profile")
@@ -170,6 +195,11 @@ fn simulation_properties() -> Vec<glib::ParamSpec> {
             .nick("Simulated view")
             .blurb("Which of the rig's views the simulated camera has: shifts its viewpoint")
             .maximum(1_000)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("simulated-fault")
+            .nick("Simulated fault")
+            .blurb("Faults for the camera to have, for tests: stall@FRAME, vanish@FRAME:TIMES, drop@FRAME:COUNT, lose@FRAME:COUNT, with commas")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("simulated-exposure")

@@ -1,0 +1,265 @@
+//! A camera with faults: it stands still, vanishes, or loses frames when it is told to.
+//!
+//! Wraps another camera, for tests and demonstrations of what follows from a fault. It is only had by asking for
+//! it, as the simulated camera is.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use swsync_core::time::Span;
+
+use super::controls::{Ranges, Setting};
+use super::mailbox::Mailbox;
+use super::{Camera, CameraError, Capabilities, Controls, Frame, StreamRole, StreamSetup, Wakeup};
+use crate::lock::lock;
+
+/// Periods after which a camera that stands still counts as stalled.
+const PATIENCE: i64 = 5;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing comes until the camera is started again; so many starts change nothing.
+    Stall,
+    /// The camera is gone; so many attempts to open it fail.
+    Vanish,
+    /// So many frames are lost, which the driver's count shows.
+    Drop,
+    /// So many frames are lost, which only times show.
+    Lose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fault {
+    kind: Kind,
+    /// After so many frames since the element was started.
+    after: u64,
+    amount: u64,
+}
+
+/// A plan of faults and how far it has come: outlives the camera that it happens to.
+///
+/// Written `KIND@FRAMES[:AMOUNT]`, several with commas: `stall@30`, `vanish@60:3`, `drop@90:2`, `lose@90:2`.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    coming: Vec<Fault>,
+    frames: u64,
+    failing_openings: u64,
+    failing_starts: u64,
+    standing_still: bool,
+}
+
+impl FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let coming = parts.map(fault).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(Mutex::new(Progress { coming, ..Progress::default() })))
+    }
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    let wrong = || format!("`{text}` is none of stall@N, vanish@N:TIMES, drop@N:FRAMES, lose@N:FRAMES");
+    let (kind, rest) = text.split_once('@').ok_or_else(wrong)?;
+    let kind = match kind {
+        "stall" => Kind::Stall,
+        "vanish" => Kind::Vanish,
+        "drop" => Kind::Drop,
+        "lose" => Kind::Lose,
+        _ => return Err(wrong()),
+    };
+    let (after, amount) = match rest.split_once(':') {
+        Some((after, amount)) => (after, amount.parse().map_err(|_| wrong())?),
+        None => (rest, u64::from(!matches!(kind, Kind::Stall))),
+    };
+    Ok(Fault { kind, after: after.parse().map_err(|_| wrong())?, amount })
+}
+
+impl Faults {
+    /// Whether the camera is there to be opened, now.
+    ///
+    /// # Errors
+    /// [`CameraError::NotFound`] where it has vanished.
+    pub fn opening(&self) -> Result<(), CameraError> {
+        let mut progress = lock(&self.0);
+        if progress.failing_openings == 0 {
+            return Ok(());
+        }
+        progress.failing_openings -= 1;
+        Err(CameraError::NotFound { wanted: "that vanished".into(), available: "none".into() })
+    }
+
+    /// The faults that are due before the next frame.
+    fn due(&self) -> Vec<Fault> {
+        let mut progress = lock(&self.0);
+        let frames = progress.frames;
+        let (due, coming) = progress.coming.iter().partition(|fault| fault.after <= frames);
+        progress.coming = coming;
+        due
+    }
+}
+
+/// See the module's documentation.
+pub struct FaultyCamera {
+    camera: Box<dyn Camera>,
+    faults: Arc<Faults>,
+    sleeper: Arc<Mailbox<()>>,
+    period: Span,
+    gone: bool,
+    /// What the driver's count is ahead of the one that is shown.
+    hidden: u64,
+}
+
+impl FaultyCamera {
+    /// `camera` with these faults.
+    #[must_use]
+    pub fn new(camera: Box<dyn Camera>, faults: Arc<Faults>) -> Self {
+        Self { camera, faults, sleeper: Arc::default(), period: Span::ZERO, gone: false, hidden: 0 }
+    }
+
+    fn lose(&mut self, frames: u64) -> Result<(), CameraError> {
+        for _ in 0..frames {
+            self.camera.next_frame()?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, Fault { kind, amount, .. }: Fault) -> Result<(), CameraError> {
+        match kind {
+            Kind::Stall => {
+                let mut progress = lock(&self.faults.0);
+                progress.standing_still = true;
+                progress.failing_starts = amount;
+                Ok(())
+            }
+            Kind::Vanish => {
+                lock(&self.faults.0).failing_openings = amount;
+                self.gone = true;
+                Ok(())
+            }
+            Kind::Drop => self.lose(amount),
+            Kind::Lose => {
+                self.hidden += amount;
+                self.lose(amount)
+            }
+        }
+    }
+}
+
+impl Camera for FaultyCamera {
+    fn caps(&self, role: StreamRole) -> gst::Caps {
+        self.camera.caps(role)
+    }
+
+    fn fixate(&mut self, role: StreamRole, caps: gst::Caps) -> gst::Caps {
+        self.camera.fixate(role, caps)
+    }
+
+    fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
+        let rate = streams.first().and_then(|main| crate::caps::grid_of(&main.caps).ok());
+        self.period = rate.map_or(Span::ZERO, |grid| grid.period());
+        self.camera.configure(streams)
+    }
+
+    fn control_ranges(&self) -> Ranges {
+        self.camera.control_ranges()
+    }
+
+    fn control_lead(&self) -> u32 {
+        self.camera.control_lead()
+    }
+
+    fn stage(&mut self, settings: Vec<Setting>) {
+        self.camera.stage(settings);
+    }
+
+    fn waits_for_request(&self) -> bool {
+        self.camera.waits_for_request()
+    }
+
+    fn start(&mut self) -> Result<(), CameraError> {
+        {
+            let mut progress = lock(&self.faults.0);
+            match progress.failing_starts.checked_sub(1) {
+                Some(left) => progress.failing_starts = left,
+                None => progress.standing_still = false,
+            }
+        }
+        self.camera.start()
+    }
+
+    fn request(&mut self, controls: Controls) -> Result<(), CameraError> {
+        self.camera.request(controls)
+    }
+
+    fn next_frame(&mut self) -> Result<Frame, CameraError> {
+        for fault in self.faults.due() {
+            self.happen(fault)?;
+        }
+        let camera = "simulated fault".to_owned();
+        if self.gone {
+            return Err(CameraError::Gone { camera, reason: "it was told to vanish".into() });
+        }
+        if lock(&self.faults.0).standing_still {
+            let waited = self.period * PATIENCE;
+            let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
+            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            let hint = "It was told to stand still".to_owned();
+            return Err(CameraError::Stalled { camera, waited, hint });
+        }
+        let mut frame = self.camera.next_frame()?;
+        frame.sequence = frame.sequence.saturating_sub(self.hidden);
+        lock(&self.faults.0).frames += 1;
+        Ok(frame)
+    }
+
+    fn stop(&mut self) {
+        self.camera.stop();
+    }
+
+    fn wakeup(&self) -> Arc<dyn Wakeup> {
+        Arc::new(Both(self.camera.wakeup(), self.sleeper.clone()))
+    }
+}
+
+/// Interrupts the camera's waits and those of its faults.
+struct Both(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
+
+impl Wakeup for Both {
+    fn set_flushing(&self, flushing: bool) {
+        self.0.set_flushing(flushing);
+        self.1.set_flushing(flushing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_read_and_nonsense_is_refused() {
+        let faults: Faults = "stall@30, vanish@60:3,drop@9".parse().unwrap();
+        let coming = lock(&faults.0).coming.clone();
+        assert_eq!(coming[0], Fault { kind: Kind::Stall, after: 30, amount: 0 });
+        assert_eq!(coming[1], Fault { kind: Kind::Vanish, after: 60, amount: 3 });
+        assert_eq!(coming[2], Fault { kind: Kind::Drop, after: 9, amount: 1 });
+        assert!("".parse::<Faults>().is_ok_and(|none| none.due().is_empty()));
+        for nonsense in ["explode@3", "stall", "stall@x", "drop@3:-1", "drop@3:many"] {
+            assert!(nonsense.parse::<Faults>().unwrap_err().contains(nonsense));
+        }
+    }
+
+    #[test]
+    fn a_vanished_camera_comes_back_after_so_many_attempts() {
+        let faults: Faults = "vanish@0:2".parse().unwrap();
+        assert!(faults.opening().is_ok(), "not yet");
+        lock(&faults.0).failing_openings = faults.due()[0].amount;
+        let attempts: Vec<bool> = (0..4).map(|_| faults.opening().is_ok()).collect();
+        assert_eq!(attempts, [false, false, true, true]);
+    }
+}

@@ -1,0 +1,175 @@
+//! The way of a frame from the camera to the pads: what is said of it, and what its buffers carry.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use swsync_core::frame::FrameInfo;
+use swsync_core::time::Span;
+
+use super::align::{Change, Progress, report};
+use super::controls;
+use super::framer::PlacedFrame;
+use super::imp::{CAT, State, SwsyncSrc};
+use super::streams::Further;
+use crate::camera::CameraError;
+use crate::clock::{SwsyncClock, clock_time};
+use crate::lock::lock;
+use crate::meta;
+
+/// What came of asking the camera for a frame.
+pub enum Next {
+    Frame(Box<PlacedFrame>, Delivery),
+    /// It was lost: it may be back the next time.
+    Nothing,
+    /// It has no format yet.
+    NoFormat,
+}
+
+/// What delivering a frame takes of the state.
+pub struct Delivery {
+    period: Span,
+    wait_lock: bool,
+    further: Arc<[Further]>,
+    progress: Progress,
+}
+
+impl SwsyncSrc {
+    /// The camera's next frame.
+    ///
+    /// # Errors
+    /// [`CameraError::Flushing`] where the wait is interrupted, or the camera's own.
+    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<Next, CameraError> {
+        let (target, wait_lock) = {
+            let settings = lock(&self.settings);
+            (settings.align.target(), settings.align.wait_lock)
+        };
+        let mut state = lock(&self.state);
+        match &mut *state {
+            State::Streaming { framer, streams, .. } => {
+                let refused = framer.set_target(target).err();
+                let frame = framer.next(clock, &self.sleeper);
+                let (period, progress) = (framer.grid().period(), *framer.progress());
+                let delivery = Delivery { period, wait_lock, further: streams.further.clone(), progress };
+                drop(state);
+                if let Some(error) = refused {
+                    gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
+                }
+                Ok(Next::Frame(Box::new(frame?), delivery))
+            }
+            State::Lost { .. } => {
+                drop(state);
+                self.revive().map(|()| Next::Nothing)
+            }
+            State::Stopped | State::Opened { .. } => Ok(Next::NoFormat),
+        }
+    }
+
+    /// Hands a frame's further pictures to their branches and returns the first one, unless it is held back.
+    pub(super) fn deliver(
+        &self,
+        mut frame: PlacedFrame,
+        Delivery { period, wait_lock, further, progress }: &Delivery,
+        clock: &gst::Clock,
+        base_time: gst::ClockTime,
+    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
+        frame.lost += self.lost_in_fault(frame.info.number);
+        let held_back = self.report(&frame, progress) && *wait_lock;
+        let PlacedFrame { mut buffer, mut others, info, restarted, .. } = frame;
+        // A frame from before the pipeline's start has no running time.
+        let pts = clock_time(info.rig_time_ns).checked_sub(base_time);
+        let (false, Some(pts)) = (held_back, pts) else {
+            return Ok(None);
+        };
+        // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
+        let before = lock(&self.observed).delivered.replace(info.number);
+        let gap = restarted || before.is_some_and(|before| info.number != before + 1);
+        let stamp = Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), gap };
+        for buffer in std::iter::once(&mut buffer).chain(&mut others) {
+            stamp.write_on(buffer.make_mut());
+        }
+        self.offer(further, others);
+        let laid_out = lock(&self.layout).apply(buffer);
+        laid_out.map(Some).map_err(|reason| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{reason}"));
+            gst::FlowError::Error
+        })
+    }
+
+    /// Frames that did not come because the camera was lost, before the first one after.
+    fn lost_in_fault(&self, number: u64) -> u64 {
+        let mut observed = lock(&self.observed);
+        if !std::mem::take(&mut observed.resumed) {
+            return 0;
+        }
+        observed.newest.map_or(0, |newest| number.saturating_sub(newest.number + 1))
+    }
+
+    /// Counts and says what is to be known of a frame. Whether it is one that is to be held back, as far as its
+    /// lock goes.
+    fn report(&self, frame: &PlacedFrame, progress: &Progress) -> bool {
+        let info = &frame.info;
+        let (taken, first_copy) = {
+            let mut observed = lock(&self.observed);
+            let taken = observed.take_in(frame, progress);
+            (taken, frame.copied && observed.copied == 1)
+        };
+        self.report_alignment(frame, progress, taken.lock_count);
+        controls::report(self.desk(), &self.obj(), info);
+        if first_copy {
+            gst::warning!(CAT, imp = self, "downstream holds the camera's frame buffers: frames are copied");
+            self.post_element_message(
+                gst::Structure::builder("swsync-frames-copied").field("from-frame", info.number).build(),
+            );
+        }
+        if frame.lost > 0 {
+            self.post_element_message(
+                gst::Structure::builder("swsync-frames-lost")
+                    .field("count", frame.lost)
+                    .field("before-frame", info.number)
+                    .build(),
+            );
+        }
+        taken.held_back
+    }
+
+    fn report_alignment(&self, frame: &PlacedFrame, progress: &Progress, lock_count: u32) {
+        let info = &frame.info;
+        if let Some(cause) = frame.news {
+            let (state, cause_name) = (info.lock.as_str(), cause.as_str());
+            gst::info!(CAT, imp = self, "{state} ({cause_name}), phase error {:?}", info.phase_error_ns);
+            self.post_element_message(report::phase_message(info, progress, cause, lock_count));
+        }
+        if let Some(change) = &frame.trouble {
+            match change {
+                Change::Began(issue) => gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text()),
+                Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
+            }
+            self.post_element_message(report::trouble_message(change, info));
+        }
+    }
+}
+
+/// What all pictures of an instant carry.
+struct Stamp<'f> {
+    info: &'f FrameInfo,
+    pts: gst::ClockTime,
+    period: Span,
+    /// Whether rig time counts from the Unix epoch.
+    unix: bool,
+    /// Whether frames are missing before.
+    gap: bool,
+}
+
+impl Stamp<'_> {
+    fn write_on(&self, buffer: &mut gst::BufferRef) {
+        buffer.set_pts(self.pts);
+        buffer.set_duration(gst::ClockTime::from_nseconds(self.period.as_nanos().unsigned_abs()));
+        buffer.set_offset(self.info.number);
+        buffer.set_offset_end(self.info.number + 1);
+        if self.gap {
+            buffer.set_flags(gst::BufferFlags::DISCONT);
+        }
+        meta::attach(buffer, self.info, self.period, self.unix);
+    }
+}

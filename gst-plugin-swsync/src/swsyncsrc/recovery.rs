@@ -1,0 +1,158 @@
+//! Opening the camera, and opening it again when it stands still or is gone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gst::subclass::prelude::*;
+use swsync_rig::clock::DeviceClock;
+
+use super::framer::StartError;
+use super::imp::{CAT, State, SwsyncSrc, error_message};
+use super::settings::Settings;
+use super::{Backend, OnStall};
+use crate::camera::faults::FaultyCamera;
+use crate::camera::libcamera::LibcameraCamera;
+use crate::camera::simulated::SimulatedCamera;
+use crate::camera::{Camera, CameraError, StreamRole};
+use crate::lock::lock;
+
+/// From one attempt to open a camera that is gone to the next: soon enough that nobody waits, seldom enough that a
+/// driver which is about to come back is left in peace.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a camera is not there.
+enum Missing {
+    /// Settings that make no sense: they will not mend by themselves.
+    Settings(gst::ErrorMessage),
+    Camera(CameraError),
+}
+
+impl SwsyncSrc {
+    /// Opens the camera that `settings` name.
+    pub(super) fn open_camera(
+        &self,
+        settings: &Settings,
+        device: &Arc<DeviceClock>,
+    ) -> Result<Box<dyn Camera>, gst::ErrorMessage> {
+        self.try_open(settings, device).map_err(|missing| match missing {
+            Missing::Settings(message) => message,
+            Missing::Camera(error) => error_message(&error),
+        })
+    }
+
+    fn try_open(&self, settings: &Settings, device: &Arc<DeviceClock>) -> Result<Box<dyn Camera>, Missing> {
+        let camera: Box<dyn Camera> = match settings.backend {
+            Backend::Libcamera => {
+                let (name, profile) = (settings.camera_name.as_deref(), settings.profile.as_deref());
+                let opened = LibcameraCamera::open_with(name, profile.map(Path::new));
+                Box::new(opened.map_err(Missing::Camera)?)
+            }
+            Backend::Simulated => {
+                gst::info!(CAT, imp = self, "the camera is simulated");
+                let simulation = settings.simulation().map_err(Missing::Settings)?;
+                Box::new(SimulatedCamera::new(simulation, device.clone()))
+            }
+        };
+        let faults = lock(&self.faults).clone();
+        let camera = match faults {
+            Some(faults) => {
+                faults.opening().map_err(Missing::Camera)?;
+                gst::info!(CAT, imp = self, "the camera has simulated faults");
+                Box::new(FaultyCamera::new(camera, faults))
+            }
+            None => camera,
+        };
+        self.adopt(&*camera);
+        Ok(camera)
+    }
+
+    /// Makes `camera` the one that is interrupted, and whose formats are known.
+    fn adopt(&self, camera: &dyn Camera) {
+        lock(&self.wakeup).adopt(camera.wakeup());
+        let main = self.main_role();
+        let mut known = lock(&self.known);
+        known.caps = StreamRole::ALL.map(|role| (role == main).then(|| camera.caps(role)));
+    }
+
+    /// What follows from a camera that delivers no more: an error, or another start.
+    ///
+    /// # Errors
+    /// Where streaming ends.
+    pub(super) fn handle_fault(&self, error: &CameraError) -> Result<(), gst::FlowError> {
+        let restarts = lock(&self.settings).on_stall == OnStall::Restart;
+        let (CameraError::Stalled { .. } | CameraError::Gone { .. }, true) = (error, restarts) else {
+            self.post_error_message(error_message(error));
+            return Err(gst::FlowError::Error);
+        };
+        let mut state = lock(&self.state);
+        match std::mem::take(&mut *state) {
+            State::Streaming { framer, streams, device, settings } => {
+                *state = State::Lost { streams, device, settings };
+                drop(state);
+                // Closed, so that the next one to open it may be us.
+                drop(framer.stop());
+            }
+            other @ (State::Stopped | State::Opened { .. } | State::Lost { .. }) => *state = other,
+        }
+        gst::element_imp_warning!(self, gst::ResourceError::Read, ("{error}"), ["it is started again"]);
+        self.post_element_message(
+            gst::Structure::builder("swsync-camera-lost").field("reason", error.to_string()).build(),
+        );
+        Ok(())
+    }
+
+    /// Tries once to have a lost camera stream again; waits a while where it is not there.
+    ///
+    /// # Errors
+    /// [`CameraError::Flushing`] where the wait is interrupted; another where trying again is of no use.
+    pub(super) fn revive(&self) -> Result<(), CameraError> {
+        let mut state = lock(&self.state);
+        let State::Lost { streams, device, settings } = &*state else {
+            return Ok(());
+        };
+        let revived = match self.try_open(settings, device) {
+            Ok(camera) => self.begin(camera, streams, device).map_err(|(_, error)| match error {
+                StartError::Camera(error) => error,
+                // It was possible before, with the same settings and formats.
+                StartError::Align(error) => CameraError::Failed {
+                    camera: "the camera".into(),
+                    doing: "aligning it",
+                    reason: error.to_string(),
+                },
+            }),
+            Err(Missing::Camera(error)) => Err(error),
+            Err(Missing::Settings(message)) => {
+                let camera = "the camera".to_owned();
+                return Err(CameraError::Failed {
+                    camera,
+                    doing: "opening it again",
+                    reason: format!("{message:?}"),
+                });
+            }
+        };
+        match revived {
+            Ok(framer) => {
+                if let State::Lost { streams, device, settings } = std::mem::take(&mut *state) {
+                    *state = State::Streaming { framer, streams, device, settings };
+                }
+                drop(state);
+                {
+                    let mut observed = lock(&self.observed);
+                    (observed.recoveries, observed.resumed) = (observed.recoveries + 1, true);
+                }
+                gst::info!(CAT, imp = self, "the camera streams again");
+                self.post_element_message(gst::Structure::new_empty("swsync-camera-back"));
+                Ok(())
+            }
+            Err(error @ (CameraError::Format { .. } | CameraError::Profile(_))) => Err(error),
+            Err(error) => {
+                drop(state);
+                gst::debug!(CAT, imp = self, "not back yet: {error}");
+                let nothing = self.sleeper.pop_until(Instant::now() + RETRY)?;
+                debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What `swsyncsrc` counts and remembers, for its read-only properties.
+
+use swsync_core::frame::{FrameInfo, LockState};
+
+use super::align::{Progress, held_back, report};
+use super::framer::PlacedFrame;
+
+/// What was seen since the element was started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observed {
+    pub newest: Option<FrameInfo>,
+    pub lock_count: u32,
+    /// The number of the newest frame that went downstream.
+    pub delivered: Option<u64>,
+    /// The camera streams again after a fault, and no frame has come since.
+    pub resumed: bool,
+    /// Frames that were copied, because downstream held nearly all of the camera's frame buffers.
+    pub copied: u64,
+    /// Frames that further streams' branches were too slow for.
+    pub branch_dropped: u64,
+    /// Times that the camera was opened again after it stood still or was gone.
+    pub recoveries: u64,
+    /// What is known of alignment, while the camera streams.
+    progress: Option<Progress>,
+    /// Frames that came, were lost by the camera, and were off the grid.
+    frames: u64,
+    lost: u64,
+    off_grid: u64,
+}
+
+/// What [`Observed::take_in`] makes of a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// How often the lock was won.
+    pub lock_count: u32,
+    /// Whether the frame is off the grid.
+    pub held_back: bool,
+}
+
+impl Observed {
+    /// Takes in a frame.
+    pub fn take_in(&mut self, frame: &PlacedFrame, progress: &Progress) -> Taken {
+        let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
+        let before = self.newest.replace(frame.info);
+        let won = holds(frame.info.lock) && !before.is_some_and(|info| holds(info.lock));
+        self.lock_count += u32::from(won);
+        let held_back = held_back(frame.info.lock, self.lock_count > 0);
+        self.progress = Some(*progress);
+        self.frames += 1;
+        self.lost += frame.lost;
+        self.off_grid += u64::from(held_back);
+        self.copied += u64::from(frame.copied);
+        Taken { lock_count: self.lock_count, held_back }
+    }
+
+    /// The structure that applications read; `None` before the first frame.
+    pub fn stats(&self) -> Option<gst::Structure> {
+        let progress = self.progress?;
+        let mut stats = gst::Structure::builder("swsync-src-stats")
+            .field("frames", self.frames)
+            .field("lost", self.lost)
+            .field("copied", self.copied)
+            .field("branch-dropped", self.branch_dropped)
+            .field("recoveries", self.recoveries)
+            .field("off-grid", self.off_grid)
+            .field("lock-count", self.lock_count)
+            .build();
+        report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
+        Some(stats)
+    }
+}

@@ -1,0 +1,331 @@
+//! The camera's streams: which ones downstream wants, how the camera is set up for them, and how one frame's
+//! pictures reach all pads.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use swsync_core::grid::FrameGrid;
+use swsync_rig::clock::DeviceClock;
+
+use super::controls;
+use super::framer::{Framer, StartError};
+use super::imp::{CAT, State, SwsyncSrc, error_message};
+use super::pads::{Offered, SwsyncSrcPad};
+use crate::camera::{Camera, StreamRole, StreamSetup};
+use crate::caps::grid_of;
+use crate::clock::SensorTimeBridge;
+use crate::lock::lock;
+
+/// A further stream, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Further {
+    pub pad: SwsyncSrcPad,
+    pub setup: StreamSetup,
+}
+
+/// What the camera streams.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    pub grid: FrameGrid,
+    pub main: StreamSetup,
+    /// In the order of a frame's further pictures.
+    pub further: Arc<[Further]>,
+}
+
+impl Streams {
+    fn setups(&self) -> Vec<StreamSetup> {
+        let further = self.further.iter().map(|further| further.setup.clone());
+        std::iter::once(self.main.clone()).chain(further).collect()
+    }
+}
+
+impl SwsyncSrc {
+    /// The first pad's role.
+    pub(super) fn main_role(&self) -> StreamRole {
+        let pad = self.obj().src_pad().clone().downcast::<SwsyncSrcPad>();
+        pad.map_or(StreamRole::default(), |pad| pad.role())
+    }
+
+    /// The pads of further streams.
+    fn further_pads(&self) -> Vec<SwsyncSrcPad> {
+        let main = self.obj().src_pad().clone();
+        let pads = self.obj().src_pads().into_iter().filter(|pad| *pad != main);
+        pads.filter_map(|pad| pad.downcast().ok()).collect()
+    }
+
+    /// The further streams that downstream wants beside `main`.
+    ///
+    /// # Errors
+    /// The pad that wants what the camera does not have.
+    fn plan(&self, camera: &mut dyn Camera, main: &gst::CapsRef) -> Result<Vec<Further>, gst::LoggableError> {
+        let rate = main.structure(0).and_then(|main| main.get::<gst::Fraction>("framerate").ok());
+        let mut further = Vec::new();
+        for pad in self.further_pads() {
+            // It may yet have to be activated, which the first pad's thread does not wait for.
+            if !pad.is_linked() {
+                continue;
+            }
+            let role = pad.role();
+            let mut offered = camera.caps(role);
+            self.note_caps(role, &offered);
+            if let (Some(rate), Some(offered)) = (rate, Some(offered.make_mut())) {
+                // One request brings the pictures of all streams.
+                offered.iter_mut().for_each(|structure| structure.set("framerate", rate));
+            }
+            let wanted = pad.peer_query_caps(Some(&offered));
+            let both = wanted.intersect_with_mode(&offered, gst::CapsIntersectMode::First);
+            if both.is_empty() {
+                let name = pad.name();
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("Pad {name}: the camera has no stream that downstream takes"),
+                    ["a {role:?} stream could be {offered}; downstream takes {wanted}"]
+                );
+                return Err(gst::loggable_error!(CAT, "pad {name}: no common format"));
+            }
+            let mut caps = camera.fixate(role, both);
+            caps.fixate();
+            further.push(Further { pad, setup: StreamSetup { role, caps } });
+        }
+        Ok(further)
+    }
+
+    /// Sets the camera up for `caps` in its first stream, and for what its other pads' peers want, and
+    /// starts it.
+    pub(super) fn stream(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let grid = grid_of(caps).map_err(|reason| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
+            gst::loggable_error!(CAT, "{caps}: {reason}")
+        })?;
+        let mut state = lock(&self.state);
+        let (mut camera, device, settings) = match std::mem::take(&mut *state) {
+            State::Stopped => return Err(gst::loggable_error!(CAT, "caps for a stopped source")),
+            State::Opened { camera, device, settings } => (camera, device, settings),
+            State::Streaming { framer, device, settings, .. } => (framer.stop(), device, settings),
+            State::Lost { mut streams, device, settings } => {
+                // For when it is back.
+                (streams.grid, streams.main.caps) = (grid, caps.clone());
+                *state = State::Lost { streams, device, settings };
+                return Ok(());
+            }
+        };
+        let further = match self.plan(&mut *camera, caps) {
+            Ok(further) => further.into(),
+            Err(error) => {
+                *state = State::Opened { camera, device, settings };
+                return Err(error);
+            }
+        };
+        let main = StreamSetup { role: self.main_role(), caps: caps.clone() };
+        let streams = Streams { grid, main, further };
+        match self.begin(camera, &streams, &device) {
+            Ok(framer) => *state = State::Streaming { framer, streams, device, settings },
+            Err((camera, error)) => {
+                *state = State::Opened { camera, device, settings };
+                drop(state);
+                self.post_error_message(match &error {
+                    StartError::Camera(error) => error_message(error),
+                    StartError::Align(error) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+                });
+                return Err(gst::loggable_error!(CAT, "{error}"));
+            }
+        }
+        drop(state);
+        let latency = gst::message::Latency::builder().src(&*self.obj()).build();
+        // Without a bus nobody wants to know.
+        let _ = self.obj().post_message(latency);
+        Ok(())
+    }
+
+    /// Configures and starts `camera`.
+    pub(super) fn begin(
+        &self,
+        mut camera: Box<dyn Camera>,
+        streams: &Streams,
+        device: &Arc<DeviceClock>,
+    ) -> Result<Box<Framer>, (Box<dyn Camera>, StartError)> {
+        let bridge = SensorTimeBridge::new(device.clone());
+        let alignment = lock(&self.settings).align.alignment();
+        let framer = match camera.configure(&streams.setups()) {
+            Ok(capabilities) => {
+                let begun = self.desk().begin(&mut *camera, &capabilities, streams.grid);
+                controls::refuse_all(&self.obj(), &begun);
+                Framer::start(camera, capabilities, streams.grid, bridge, &alignment, self.desk_of_framer())?
+            }
+            Err(error) => return Err((camera, error.into())),
+        };
+        gst::info!(CAT, imp = self, "streaming from {}", framer.capabilities().model);
+        let latency = framer.capabilities().latency + framer.grid().period();
+        let latency = gst::ClockTime::from_nseconds(latency.as_nanos().unsigned_abs());
+        lock(&self.known).latency = Some(latency);
+        Ok(Box::new(framer))
+    }
+
+    /// After the base class has negotiated: starts the camera anew where the further streams have changed.
+    pub(super) fn update_further(&self) -> Result<(), gst::LoggableError> {
+        let Some(main) = self.obj().src_pad().current_caps() else {
+            return Ok(());
+        };
+        let changed = {
+            let mut state = lock(&self.state);
+            match &mut *state {
+                State::Streaming { framer, streams, .. } => {
+                    let planned = self.plan(framer.camera(), &main)?;
+                    *planned != *streams.further
+                }
+                State::Stopped | State::Opened { .. } | State::Lost { .. } => false,
+            }
+        };
+        if changed { self.stream(&main) } else { Ok(()) }
+    }
+
+    /// Hands the pictures of further streams to their branches.
+    pub(super) fn offer(&self, further: &[Further], pictures: Vec<gst::Buffer>) {
+        for (Further { pad, setup }, picture) in further.iter().zip(pictures) {
+            let opening = (!pad.is_begun()).then(|| self.opening(pad));
+            if pad.offer(picture, &setup.caps, opening) == Offered::Dropped {
+                lock(&self.observed).branch_dropped += 1;
+                gst::debug!(CAT, obj = pad, "the branch is behind: a frame is dropped");
+            }
+        }
+    }
+
+    /// What a branch needs to hear before its first frame.
+    fn opening(&self, pad: &SwsyncSrcPad) -> [gst::Event; 2] {
+        let element = self.obj();
+        let id = pad.create_stream_id(&*element, Some(pad.name().as_str()));
+        let mut start = gst::event::StreamStart::builder(&id);
+        let main = element.src_pad().sticky_event::<gst::event::StreamStart>(0);
+        if let Some(group) = main.and_then(|main| main.group_id()) {
+            start = start.group_id(group);
+        }
+        [start.build(), gst::event::Segment::new(&element.segment())]
+    }
+
+    /// A pad for a further stream; the camera is set up anew once it is linked.
+    pub(super) fn add_further_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+    ) -> Option<gst::Pad> {
+        let element = self.obj();
+        let taken = |name: &str| element.static_pad(name).is_some();
+        let name = match name {
+            Some(name) if taken(name) => return None,
+            Some(name) => name.to_owned(),
+            None => (0..u32::MAX).map(|number| format!("src_{number}")).find(|name| !taken(name))?,
+        };
+        let pad = gst::PadBuilder::<SwsyncSrcPad>::from_template(template)
+            .name(name)
+            .activatemode_function(|pad, _, mode, active| match mode {
+                gst::PadMode::Push => pad.set_running(active),
+                _ => Err(gst::loggable_error!(CAT, "a camera only pushes")),
+            })
+            .query_function(|pad, parent, query| {
+                SwsyncSrc::catch_panic_pad_function(parent, || false, |src| src.query_further(pad, query))
+            })
+            .event_function(|pad, parent, event| {
+                SwsyncSrc::catch_panic_pad_function(parent, || false, |src| src.event_further(pad, event))
+            })
+            .build();
+        if element.current_state() >= gst::State::Paused || element.pending_state() >= gst::State::Paused {
+            pad.set_active(true).ok()?;
+        }
+        element.add_pad(&pad).ok()?;
+        self.count_pads();
+        element.child_added(&pad, &pad.name());
+        Some(pad.upcast())
+    }
+
+    pub(super) fn remove_further_pad(&self, pad: &gst::Pad) {
+        let element = self.obj();
+        let _ = pad.set_active(false);
+        let name = pad.name();
+        if element.remove_pad(pad).is_ok() {
+            self.count_pads();
+            element.child_removed(pad, &name);
+            element.src_pad().mark_reconfigure();
+        }
+    }
+
+    /// Says whether the base class is about to name its stream: see [`pad_count`].
+    pub(super) fn set_naming(&self, naming: bool) {
+        let before = std::mem::replace(&mut lock(&self.known).naming, naming);
+        if before || naming {
+            self.count_pads();
+        }
+    }
+
+    fn count_pads(&self) {
+        let naming = lock(&self.known).naming;
+        pad_count::set(self.obj().upcast_ref(), naming);
+    }
+
+    fn query_further(&self, pad: &SwsyncSrcPad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => self.answer_latency(latency),
+            gst::QueryViewMut::Caps(caps) => {
+                let known = self.known_caps(pad.role());
+                let result = match caps.filter() {
+                    Some(filter) => {
+                        filter.to_owned().intersect_with_mode(&known, gst::CapsIntersectMode::First)
+                    }
+                    None => known,
+                };
+                caps.set_result(&result);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn event_further(&self, pad: &SwsyncSrcPad, event: gst::Event) -> bool {
+        match event.type_() {
+            // The streaming thread asks all pads anew.
+            gst::EventType::Reconfigure => {
+                self.obj().src_pad().mark_reconfigure();
+                true
+            }
+            // What is asked of one stream, such as controls, is asked of the camera.
+            gst::EventType::CustomUpstream => self.event(&event),
+            _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
+        }
+    }
+
+    /// Passes on to all branches what ends or empties the first pad's stream.
+    pub(super) fn mirror(&self, event: &gst::EventRef) {
+        for pad in self.further_pads() {
+            match event.type_() {
+                gst::EventType::Eos => pad.queue_event(event.to_owned()),
+                gst::EventType::FlushStart | gst::EventType::FlushStop => pad.flush(event.to_owned()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The number of source pads that GStreamer believes an element to have.
+///
+/// GstBaseSrc names its stream in a way that is only allowed to elements with a single source pad
+/// (`gst_pad_create_stream_id` without a name of the stream); all others get a critical warning and no stream. It
+/// does so once, between `start` and the first `negotiate`: for that while there is one pad.
+mod pad_count {
+    use gst::prelude::*;
+
+    /// Sets the number to one, or to what it is.
+    pub(super) fn set(element: &gst::Element, one: bool) {
+        let element = element.clone();
+        let object = element.as_ptr();
+        let _guard = element.object_lock();
+        // SAFETY: `element` keeps its structure alive, and its own lock, held here, guards this part of it: its
+        // lists of pads and their number.
+        unsafe {
+            let pads = gst::glib::ffi::g_list_length((*object).srcpads);
+            (*object).numsrcpads = if one { 1 } else { u16::try_from(pads).unwrap_or(u16::MAX) };
+        }
+    }
+}
