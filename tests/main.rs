@@ -11,6 +11,7 @@
 //! | SWSYNC_VIRTUAL_CAMERA=1 | libcamera, with the virtual camera that `./x` sets up           |
 
 mod bad_input;
+mod cameras;
 mod chrony;
 mod examples;
 mod libcamera;

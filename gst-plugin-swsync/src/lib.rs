@@ -11,6 +11,7 @@ mod lock;
 mod logging;
 pub mod meta;
 mod swsyncclock;
+mod swsyncdevices;
 mod swsyncsink;
 mod swsyncsrc;
 
@@ -24,6 +25,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     swsyncclock::register(plugin)?;
     swsyncsrc::register(plugin)?;
     swsyncsink::register(plugin)?;
+    swsyncdevices::register(plugin)?;
     Ok(())
 }
 

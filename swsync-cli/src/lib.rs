@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calibrate;
+pub mod cameras;
 pub mod clock;
 pub mod collect;
 pub mod demo;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{calibrate, collect, demo, exit, lab, log, shoot, status};
+use swsync_cli::{calibrate, cameras, collect, demo, exit, lab, log, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -23,6 +23,7 @@ enum Command {
     Shoot(shoot::ShootArgs),
     Collect(collect::CollectArgs),
     Status(status::StatusArgs),
+    Cameras(cameras::CamerasArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
     Calibrate(calibrate::CalibrateArgs),
@@ -47,6 +48,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Shoot(args) => shoot::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Status(args) => status::run(args),
+        Command::Cameras(args) => cameras::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Lab(lab) => lab::run(lab),

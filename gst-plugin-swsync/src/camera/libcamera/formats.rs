@@ -232,7 +232,11 @@ fn sizes(configuration: &CameraConfiguration, pixel: PixelFormat) -> Option<(Vec
 ///
 /// # Errors
 /// See [`check_stream`].
-fn try_stream(configuration: &mut CameraConfiguration, pixel: PixelFormat, size: Size) -> Result<(), String> {
+pub(super) fn try_stream(
+    configuration: &mut CameraConfiguration,
+    pixel: PixelFormat,
+    size: Size,
+) -> Result<(), String> {
     let mut stream = configuration.get_mut(0).ok_or("the camera has no stream")?;
     stream.set_pixel_format(pixel);
     stream.set_size(size);

@@ -28,6 +28,7 @@
 
 mod colour;
 mod controls;
+mod devices;
 mod formats;
 mod memory;
 mod picture;
@@ -56,6 +57,10 @@ use super::mailbox::Mailbox;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup, Wakeup,
 };
+
+#[cfg(test)]
+pub(crate) use self::devices::announce;
+pub use self::devices::{CameraMode, CameraModes, Change, FoundCamera, Watch, find, modes};
 
 /// A real camera's longest time from the start of a frame to its delivery, in frames: exposure and
 /// readout overlap the next frame's, and the picture processor may hold one. Chosen, not measured.

@@ -20,7 +20,7 @@ use ::libcamera::camera_manager::CameraManager;
 use ::libcamera::request::Request;
 
 use super::session::{Description, Event, Session};
-use super::{CameraDescription, failed, sensor};
+use super::{CameraDescription, devices, failed, sensor};
 use crate::camera::CameraError;
 use crate::camera::mailbox::Mailbox;
 
@@ -145,12 +145,13 @@ pub(super) struct Library {
     // Before the manager, because fields are dropped in order, and cameras go first.
     sessions: HashMap<SessionId, Session>,
     opened: u64,
-    manager: CameraManager,
+    pub(super) manager: CameraManager,
 }
 
 impl Library {
     fn new() -> io::Result<Self> {
-        let manager = CameraManager::new()?;
+        let mut manager = CameraManager::new()?;
+        devices::announce_changes(&mut manager);
         Ok(Self { sessions: HashMap::new(), opened: 0, manager })
     }
 
@@ -188,6 +189,10 @@ impl Library {
         self.opened += 1;
         self.sessions.insert(id, session);
         Ok((id, description))
+    }
+
+    pub(super) fn session(&mut self, session: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(&session)
     }
 
     pub(super) fn close(&mut self, session: SessionId) {

@@ -256,6 +256,19 @@ impl Session {
         Ok(self.configured.insert(Configured { streams, limits, exposure, controllable }).clone())
     }
 
+    /// The camera itself.
+    pub(super) fn camera(&self) -> &Camera<'static> {
+        &self.camera
+    }
+
+    /// Puts a camera that does not stream into the mode of a validated `configuration`: its shortest and longest
+    /// frame there.
+    pub(super) fn limits_in(&mut self, configuration: &mut CameraConfiguration) -> Option<Limits> {
+        self.configured = None;
+        self.camera.configure(configuration).ok()?;
+        sensor::frame_duration_limits(self.camera.controls())
+    }
+
     /// Which controls it has in its present mode.
     pub(super) fn control_ranges(&self) -> Ranges {
         controls::ranges(&self.description.model, self.camera.controls())
@@ -356,7 +369,7 @@ fn colours_asked_for(caps: &gst::Caps) -> Vec<Option<String>> {
 }
 
 /// Whether libcamera finds memory that devices share; it looks in these places.
-fn has_dma_buf_heap() -> bool {
+pub(super) fn has_dma_buf_heap() -> bool {
     let any = |folder: &str| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     any("/dev/dma_heap") || std::path::Path::new("/dev/udmabuf").exists()
 }

@@ -1,0 +1,256 @@
+//! What cameras there are, which modes they have, and when they come and go.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::libcamera::camera_manager::CameraManager;
+use ::libcamera::geometry::Size;
+use ::libcamera::pixel_format::PixelFormat;
+use ::libcamera::properties;
+use swsync_core::time::Span;
+use swsync_rig::profiles;
+
+use super::formats::{FORMATS, camera_caps, default_configuration, try_stream};
+use super::sensor;
+use super::service::{Library, Service};
+use super::session::{Session, has_dma_buf_heap};
+use super::{failed, panicked};
+use crate::camera::mailbox::Mailbox;
+use crate::camera::{CameraError, StreamRole};
+
+/// A camera that libcamera has found, without having been opened.
+#[derive(Debug, Clone)]
+pub struct FoundCamera {
+    /// What `camera-name` takes.
+    pub id: String,
+    /// The sensor or product, e.g. `imx219`.
+    pub model: String,
+    /// Which way it looks: `front`, `back` or `external`, where libcamera says so.
+    pub location: Option<&'static str>,
+    /// How it is mounted, in degrees, where libcamera says so.
+    pub rotation: Option<i32>,
+    /// What it can deliver.
+    pub caps: gst::Caps,
+}
+
+/// A mode of a camera: a size that it reads out, and how fast it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CameraMode {
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Shortest and longest frame, where the camera says so.
+    pub frame: Option<(Span, Span)>,
+}
+
+/// A camera's modes, and how they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameraModes {
+    /// By width, then height.
+    pub modes: Vec<CameraMode>,
+    /// Why they are the profile's and not the camera's own, where that is so.
+    pub from_profile: Option<String>,
+}
+
+/// The cameras that libcamera finds, in its order.
+///
+/// # Errors
+/// [`CameraError::Failed`] where libcamera does not start.
+pub fn find() -> Result<Vec<FoundCamera>, CameraError> {
+    let found = Service::get()?.call(|library| library.found());
+    found.ok_or_else(|| panicked("libcamera", "listing cameras"))
+}
+
+/// The modes of the camera `id`, a `model`: it is opened for a moment, and put into each.
+///
+/// Where another has it open, they are those of its profile.
+///
+/// # Errors
+/// [`CameraError::NotFound`], or where neither the camera nor a profile knows them.
+pub fn modes(id: &str, model: &str) -> Result<CameraModes, CameraError> {
+    let reason = match probe_modes(id) {
+        Ok(modes) => return Ok(CameraModes { modes, from_profile: None }),
+        Err(error @ CameraError::NotFound { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    let modes: Vec<_> = profiles::find(model)?.profile.modes.iter().map(CameraMode::of_profile).collect();
+    if modes.is_empty() {
+        return Err(reason);
+    }
+    Ok(CameraModes { modes, from_profile: Some(reason.to_string()) })
+}
+
+fn probe_modes(id: &str) -> Result<Vec<CameraMode>, CameraError> {
+    let service = Service::get()?;
+    let name = id.to_owned();
+    let probed = service.call(move |library| {
+        let (session, _) = library.open(Some(&name), Arc::new(Mailbox::default()))?;
+        let modes = library.session(session).map(Session::modes);
+        library.close(session);
+        modes.ok_or_else(|| failed(&name, "opening it", "it is gone"))
+    });
+    probed.ok_or_else(|| panicked(id, "listing its modes"))?
+}
+
+impl CameraMode {
+    fn of_profile(mode: &swsync_core::profile::Mode) -> Self {
+        let lasting = |lines: u32| Span::from_nanos_f64(f64::from(lines) * mode.line_time_ns);
+        let frame = Some((lasting(mode.min_lines), lasting(mode.max_lines)));
+        Self { width: mode.width, height: mode.height, frame }
+    }
+}
+
+impl Library {
+    fn found(&self) -> Vec<FoundCamera> {
+        let cameras = self.manager.cameras();
+        let found = (0..cameras.len()).filter_map(|index| cameras.get(index)).map(|camera| {
+            let properties = camera.properties();
+            let on_request = sensor::takes_frames_on_request(properties);
+            // Before `configure`, only a virtual camera's limits mean something.
+            let limits = sensor::frame_duration_limits(camera.controls()).filter(|_| on_request);
+            let location = properties.get::<properties::Location>().ok().map(|location| match location {
+                properties::Location::CameraFront => "front",
+                properties::Location::CameraBack => "back",
+                properties::Location::CameraExternal => "external",
+            });
+            let fastest = limits.map(|limits| limits.min_us);
+            FoundCamera {
+                id: camera.id().to_owned(),
+                model: sensor::model(properties),
+                location,
+                rotation: properties.get::<properties::Rotation>().ok().map(|rotation| rotation.0),
+                caps: camera_caps(&camera, StreamRole::default(), fastest, !on_request || has_dma_buf_heap()),
+            }
+        });
+        found.collect()
+    }
+}
+
+impl Session {
+    /// Puts the camera into each of its modes and looks how fast that is: those in which it reads its sensor, or, of a
+    /// camera that does not hand out what its sensor reads, the sizes of its pictures.
+    fn modes(&mut self) -> Vec<CameraMode> {
+        let mut modes = self.modes_of(StreamRole::Raw);
+        if modes.is_empty() {
+            modes = self.modes_of(StreamRole::default());
+        }
+        let modes = modes.into_iter();
+        modes.map(|((width, height), frame)| CameraMode { width, height, frame }).collect()
+    }
+
+    fn modes_of(&mut self, role: StreamRole) -> BTreeMap<(u32, u32), Option<(Span, Span)>> {
+        let mut modes = BTreeMap::new();
+        for (pixel, size) in self.listed(role) {
+            let Some(mut configuration) = default_configuration(self.camera(), &[role]) else {
+                continue;
+            };
+            if try_stream(&mut configuration, pixel, size).is_err() {
+                continue;
+            }
+            let frame = self
+                .limits_in(&mut configuration)
+                .map(|limits| (Span::from_micros(limits.min_us), Span::from_micros(limits.max_us)));
+            // The formats of one size may be modes of their own: the fastest counts.
+            let known = modes.entry((size.width, size.height)).or_insert(frame);
+            *known = match (*known, frame) {
+                (Some(known), Some(frame)) => Some(known.min(frame)),
+                (known, frame) => known.or(frame),
+            };
+        }
+        modes
+    }
+
+    fn listed(&self, role: StreamRole) -> Vec<(PixelFormat, Size)> {
+        let Some(configuration) = default_configuration(self.camera(), &[role]) else {
+            return Vec::new();
+        };
+        let Some(stream) = configuration.get(0) else {
+            return Vec::new();
+        };
+        let formats = stream.formats();
+        let all: Vec<PixelFormat> = formats.pixel_formats().into_iter().collect();
+        // Of pictures one format will do, of what sensors read each is a mode.
+        let wanted: Vec<PixelFormat> = match role {
+            StreamRole::Raw => all,
+            _ => {
+                FORMATS.iter().map(|(pixel, _)| *pixel).filter(|pixel| all.contains(pixel)).take(1).collect()
+            }
+        };
+        let sizes = |pixel: PixelFormat| formats.sizes(pixel).into_iter().map(move |size| (pixel, size));
+        wanted.into_iter().flat_map(sizes).collect()
+    }
+}
+
+/// A camera that came or went, by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It can be opened.
+    Added(String),
+    /// It cannot any more.
+    Removed(String),
+}
+
+/// Cameras coming and going, for as long as it is kept: libcamera runs meanwhile.
+pub struct Watch {
+    number: u64,
+    _service: Service,
+}
+
+/// Who is to hear of changes.
+#[derive(Default)]
+struct Listeners {
+    next: u64,
+    senders: BTreeMap<u64, Sender<Change>>,
+}
+
+static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
+
+fn listeners() -> MutexGuard<'static, Option<Listeners>> {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watch {
+    /// Starts to watch; the changes end with the watch.
+    ///
+    /// # Errors
+    /// [`CameraError::Failed`] where libcamera does not start.
+    pub fn start() -> Result<(Self, Receiver<Change>), CameraError> {
+        let service = Service::get()?;
+        let (sender, changes) = mpsc::channel();
+        let mut listeners = listeners();
+        let listeners = listeners.get_or_insert_default();
+        let number = listeners.next;
+        listeners.next += 1;
+        listeners.senders.insert(number, sender);
+        Ok((Self { number, _service: service }, changes))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(listeners) = &mut *listeners() {
+            listeners.senders.remove(&self.number);
+        }
+    }
+}
+
+/// Tells all watches of `change`. Runs on libcamera's thread, so it must not wait.
+pub(crate) fn announce(change: &Change) {
+    if let Some(listeners) = &*listeners() {
+        for sender in listeners.senders.values() {
+            // One that is being dropped no longer listens.
+            let _ = sender.send(change.clone());
+        }
+    }
+}
+
+/// Has `manager` announce cameras that come and go.
+///
+/// It has to be started: the binding leaks a reference to each camera that it tells of, and so would keep all those
+/// alive that were there from the start. The virtual pipeline handler then finds no camera a second time.
+pub(super) fn announce_changes(manager: &mut CameraManager) {
+    manager.on_camera_added(|camera| announce(&Change::Added(camera.id().to_owned())));
+    manager.on_camera_removed(|camera| announce(&Change::Removed(camera.id().to_owned())));
+}

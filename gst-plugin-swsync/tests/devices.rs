@@ -1,0 +1,84 @@
+//! The list of cameras: as a device monitor has it, and as `gst-device-monitor-1.0` prints it.
+//!
+//! With libcamera's virtual cameras; without them each test says so and passes.
+
+mod common;
+
+use common::{Pipeline, init, tool};
+use gst::prelude::*;
+
+/// The devices of a monitor for cameras that `swsyncsrc` can open.
+fn devices() -> Vec<gst::Device> {
+    init();
+    let monitor = gst::DeviceMonitor::new();
+    monitor.add_filter(Some("Video/Source"), None).expect("there is a provider");
+    monitor.start().unwrap();
+    let devices = monitor.devices().into_iter().filter(|device| name(device).is_some()).collect();
+    monitor.stop();
+    devices
+}
+
+fn name(device: &gst::Device) -> Option<String> {
+    device.properties()?.get("camera-name").ok()
+}
+
+fn virtual0() -> Option<gst::Device> {
+    let found = devices().into_iter().find(|device| name(device).as_deref() == Some("Virtual0"));
+    if found.is_none() {
+        eprintln!("skipped: libcamera has no Virtual0");
+    }
+    found
+}
+
+#[test]
+fn a_device_says_what_it_is_and_makes_its_source() {
+    let Some(device) = virtual0() else { return };
+    assert_eq!(device.device_class(), "Source/Video");
+    assert_eq!(device.display_name(), "Virtual camera 0 (Virtual0)");
+    let caps = device.caps().unwrap();
+    let wanted: gst::Caps = "video/x-raw,format=NV12,width=640,height=480,framerate=30/1".parse().unwrap();
+    assert!(wanted.is_subset(&caps), "{caps}");
+    let properties = device.properties().unwrap();
+    assert_eq!(properties.get::<&str>("model"), Ok("Virtual camera 0"));
+    assert_eq!(properties.get::<&str>("location"), Ok("front"));
+
+    let src = device.create_element(Some("camera")).unwrap();
+    assert_eq!((src.name().as_str(), src.factory().unwrap().name().as_str()), ("camera", "swsyncsrc"));
+    assert_eq!(src.property::<String>("camera-name"), "Virtual0");
+    let other = gst::ElementFactory::make("swsyncsrc").build().unwrap();
+    device.reconfigure_element(&other).unwrap();
+    assert_eq!(other.property::<String>("camera-name"), "Virtual0");
+    let fake = gst::ElementFactory::make("fakesrc").build().unwrap();
+    assert!(device.reconfigure_element(&fake).is_err());
+}
+
+#[test]
+fn modes_are_the_cameras_own_and_a_held_camera_is_an_error() {
+    let Some(device) = virtual0() else { return };
+    let modes = device.emit_by_name::<gst::Structure>("list-modes", &[]);
+    let listed = modes.get::<gst::Array>("modes").unwrap();
+    let listed: Vec<_> = listed.iter().map(|mode| mode.get::<gst::Structure>().unwrap()).collect();
+    let sizes: Vec<(i32, i32)> =
+        listed.iter().map(|mode| (mode.get("width").unwrap(), mode.get("height").unwrap())).collect();
+    assert_eq!(sizes, [(640, 480), (1280, 720)], "{modes}");
+    for mode in &listed {
+        assert_eq!(mode.get::<i64>("min-frame-duration"), Ok(16_666_000), "60 fps by virtual.yaml");
+    }
+    assert!(!modes.has_field("error") && !modes.has_field("from-profile"), "{modes}");
+
+    let pipeline = Pipeline::launch("swsyncsrc camera-name=Virtual0 ! fakesink");
+    pipeline.reach(gst::State::Playing);
+    let modes = device.emit_by_name::<gst::Structure>("list-modes", &[]);
+    assert!(modes.get::<&str>("error").unwrap().contains("in use"), "{modes}");
+}
+
+#[test]
+fn gst_device_monitor_prints_launch_lines() {
+    let Some(_) = virtual0() else { return };
+    let Some(output) = tool("gst-device-monitor-1.0", &["Video/Source"], &[]) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    for part in ["name  : Virtual camera 0 (Virtual0)", "gst-launch-1.0 swsyncsrc camera-name=Virtual1 ! ..."]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
