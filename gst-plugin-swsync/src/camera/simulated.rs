@@ -357,6 +357,9 @@ impl Camera for SimulatedCamera {
     }
 
     fn control_ranges(&self) -> Ranges {
+        if self.simulation.control == SimulatedControl::None {
+            return Ranges::new(&self.id());
+        }
         let model = &self.simulation.model;
         let period = self.configured.as_ref().map(|configured| configured.frame_duration);
         let fits = period.unwrap_or(self.frame_limits().1);

@@ -235,8 +235,16 @@ impl Feed {
         self.injecting |= injects;
         match verdict.action {
             Action::Nothing => {}
-            Action::Set(controls) => self.camera.request(controls)?,
-            Action::Restart(rest) => self.resting = Some(rest),
+            Action::Set(controls) => {
+                if let Some(exposure) = controls.exposure {
+                    tracing::debug!(?exposure, phase_error = ?verdict.phase_error, "one frame of another exposure");
+                }
+                self.camera.request(controls)?;
+            }
+            Action::Restart(rest) => {
+                tracing::debug!(?rest, phase_error = ?verdict.phase_error, "restarting the camera");
+                self.resting = Some(rest);
+            }
         }
         if self.camera.waits_for_request() {
             self.camera.request(Controls::default())?;

@@ -10,6 +10,11 @@ const LOSING_FRAMES: u32 = 3;
 /// How much wider the tolerance is for keeping a lock than for winning it.
 pub const HYSTERESIS: i64 = 3;
 
+/// How much wider again it is for frames that nobody has to see twice, and the least of that: what a stamp's
+/// jitter and a clock's corrections amount to is far less.
+const GROSS: i64 = 10;
+const GROSS_LEAST: Span = Span::from_micros(300);
+
 /// What is judged of each frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence {
@@ -79,7 +84,9 @@ impl Lock {
     /// One frame more.
     pub fn handle_frame(&mut self, evidence: Evidence) {
         let (against, enough) = if self.holds() {
-            (evidence.error > self.tolerance * HYSTERESIS, LOSING_FRAMES)
+            let wide = self.tolerance * HYSTERESIS;
+            let gross = evidence.error > (wide * GROSS).max(GROSS_LEAST);
+            (evidence.error > wide, if gross { 1 } else { LOSING_FRAMES })
         } else {
             (evidence.learnt && evidence.error <= self.tolerance, self.settle_frames)
         };
@@ -129,6 +136,13 @@ mod tests {
         let (locked, lost) = (LockState::Locked, LockState::Lost);
         assert_eq!(states, [locked, locked, lost, lost, lost, locked]);
         assert_eq!(lock.count(), 2);
+    }
+
+    #[test]
+    fn what_is_far_off_is_lost_at_once() {
+        let mut lock = locked();
+        assert_eq!([600, 600, 20].map(|micros| frame(&mut lock, micros)), [LockState::Locked; 3]);
+        assert_eq!(frame(&mut lock, 601), LockState::Lost);
     }
 
     #[test]

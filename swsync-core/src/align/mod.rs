@@ -60,6 +60,10 @@ const LOOSELY_LATE: f64 = 1_100_000.0;
 const HOLDING_LINES: f64 = 1.2;
 /// Frames after which a limit that nobody told of is tried again.
 const DISTRUST_FRAMES: u32 = 900;
+/// Weight of one frame in how long frames take to arrive, and how many mean deviations more a frame has to last
+/// for the one after it to be answered in time: 98 in 100, if they are as an exponential's.
+const DELAY_GAIN: f64 = 0.1;
+const DELAY_DEVIATIONS: f64 = 4.0;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
 const TELLING_LINES: u64 = 3;
 /// Corrections of more frames than this are too slow to be meant.
@@ -238,6 +242,10 @@ pub struct Aligner {
     seen: u32,
     /// The newest frame is out of place by more than stamps are late.
     astray: bool,
+    /// Nothing was asked for at the newest frame, as it came too late for a large correction.
+    withheld: bool,
+    /// From frames' times to when they are handed over, in ns, and its mean deviation.
+    delay: Option<(f64, f64)>,
     missed_writes: u32,
     exposure_lines: u32,
     holdover: bool,
@@ -265,6 +273,8 @@ impl Aligner {
             sequence: None,
             seen: 0,
             astray: false,
+            withheld: false,
+            delay: None,
             missed_writes: 0,
             exposure_lines: 0,
             holdover: false,
@@ -311,7 +321,8 @@ impl Aligner {
     /// A frame has arrived, at `now` on the clock of its time.
     ///
     /// Where the next frame has begun by then, a large correction waits for the next frame's turn: it may be
-    /// too late, and libcamera's controls then delay all later ones besides.
+    /// too late, and libcamera's controls then delay all later ones besides. Where that has begun as well, an
+    /// ordinary length is asked for.
     pub fn handle_frame_at(&mut self, sequence: u64, time: Timestamp<Rig>, now: Timestamp<Rig>) -> Report {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         self.astray = false;
@@ -337,12 +348,20 @@ impl Aligner {
         }
         let learnt = self.seen >= SEARCH_FRAMES;
         let length = f64::from(self.flight.length(self.flight.current(), sequence));
-        let late = now >= time + Span::from_nanos_f64(length * self.config.sensor.line_time_ns);
+        self.learn_delay((now - time).as_nanos_f64());
+        let ahead = length.mul_add(self.config.sensor.line_time_ns, self.usual_delay());
+        let late = now >= time + Span::from_nanos_f64(ahead);
         let (plan, trouble) = self.choose_length(sequence, late);
-        let large =
-            f64::from(plan).mul_add(self.config.sensor.line_time_ns, -self.config.grid.period_ns()).abs()
-                > self.config.sensor.line_time_ns * real(TELLING_LINES);
-        let lines = (learnt && !(late && large)).then_some(plan);
+        let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
+        let large = (f64::from(plan) - period).abs() > real(TELLING_LINES);
+        let lines = match (learnt, late && large) {
+            (false, _) => None,
+            (true, false) => Some(plan),
+            (true, true) if !self.withheld => None,
+            // The sensor keeps the length that it has: where that is a short one, all frames are late.
+            (true, true) => Some(self.ordinary_length(period)),
+        };
+        self.withheld = learnt && lines.is_none();
         self.flight.ask(sequence, lines, late);
         self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
         Report {
@@ -460,11 +479,41 @@ impl Aligner {
                 limits.max = limits.max.min(got).max(limits.min);
             }
         }
+        // After a frame that is shorter than the next one takes to arrive, that cannot be answered in time.
+        let answered = (self.soonest() / line_ns).min(period_lines);
+        limits.min = limits.min.max(whole(answered)).min(limits.max);
         if self.lock.holds() {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
         }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
         (plan.lines, self.trouble(limits, period_lines, plan.frames))
+    }
+
+    fn learn_delay(&mut self, delay: f64) {
+        let (mean, deviation) = self.delay.unwrap_or((delay, 0.0));
+        let off = delay - mean;
+        let deviation = deviation + DELAY_GAIN * (off.abs() - deviation);
+        self.delay = Some((mean + DELAY_GAIN * off, deviation));
+    }
+
+    /// After how long nearly all frames are handed over, in ns.
+    fn soonest(&self) -> f64 {
+        let delay = self.delay.map_or(0.0, |(mean, deviation)| mean + DELAY_DEVIATIONS * deviation);
+        (delay - self.usual_delay()).max(0.0)
+    }
+
+    /// Whole periods after which frames are handed over anyhow, in ns: at high rates the next one has always
+    /// begun. They are part of the latency, and learnt as such.
+    fn usual_delay(&self) -> f64 {
+        let period = self.config.grid.period_ns();
+        self.delay.map_or(0.0, |(mean, _)| (mean / period).floor().max(0.0) * period)
+    }
+
+    /// The length nearest to a period of `period` lines that a frame may have.
+    fn ordinary_length(&self, period: f64) -> u32 {
+        let sensor = &self.config.sensor;
+        let limits = Limits::of(sensor, self.exposure_lines, period, None);
+        plan::length(sensor, limits, (0.0, period * sensor.line_time_ns), sensor.line_time_ns, true).lines
     }
 
     /// The phase of the first frame that can still be determined, if `candidate` is true.

@@ -380,6 +380,25 @@ fn a_change_of_the_reference_is_no_surprise() {
 }
 
 #[test]
+fn short_frames_that_all_come_late_are_ended() {
+    let grid = FrameGrid::new(30, 1).unwrap();
+    let (mut sensor, mut aligner) = (Sensor::new(8, 6e6, 12.0), aligner());
+    let mut last = None;
+    for frame in 0..200 {
+        let (sequence, start, stamp) = sensor.frame();
+        let at = |ns: f64| Timestamp::from_nanos(Span::from_nanos_f64(ns).as_nanos());
+        // Handed over 27 ms after their start: late where frames are short. The one after the first correction
+        // is late in any case.
+        let delivered = stamp + if frame == 3 { 40e6 } else { 27e6 };
+        let report = aligner.handle_frame_at(sequence, at(stamp), at(delivered));
+        sensor.ask(report.lines);
+        last = Some((report.lock, grid.phase_error(at(start)).abs()));
+    }
+    let (lock, error) = last.unwrap();
+    assert!(lock == LockState::Locked && error < Span::from_micros(60), "{lock:?} {error:?}");
+}
+
+#[test]
 fn counts_that_begin_anew_and_long_gaps_are_no_harm() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();

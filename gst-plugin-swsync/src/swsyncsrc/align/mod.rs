@@ -35,7 +35,8 @@ const FINE: Span = Span::from_micros(20);
 const COARSE: Span = Span::from_millis(1);
 /// What shifts by exposure scatter by, as long as no profile says (the paper, sec. V.B: tens of us).
 const SCATTER: Span = Span::from_micros(25);
-/// libcamera counts exposures in these, where no line time is known.
+/// libcamera counts exposures in these.
+const MICROSECOND: Span = Span::from_micros(1);
 const MICROSECOND_NS: f64 = 1_000.0;
 
 /// What frames are aligned to: all of it may change while they come.
@@ -378,7 +379,8 @@ impl Driver {
             Engine::Inject { aligner, control } => {
                 aligner.set_holdover(holdover);
                 if let Some(exposure) = *exposure {
-                    aligner.set_exposure(exposure);
+                    // Metadata has whole microseconds, truncated: a line less than it was, at times.
+                    aligner.set_exposure(exposure + MICROSECOND);
                 }
                 if moved != Span::ZERO {
                     aligner.displace(moved);
