@@ -245,6 +245,12 @@ impl Response {
         }
         if nearest > SURPRISE || next.is_empty() {
             // Not the camera it was taken for: only this point is known of it.
+            tracing::debug!(
+                exposure,
+                shift,
+                surprise = nearest,
+                "exposures shift otherwise than was believed"
+            );
             let slope = (self.best().mean[0].max(LEAST_SLOPE), SLOPE.1);
             self.lines = vec![Line::new(1.0, exposure, slope, (shift, self.scatter))];
             return;

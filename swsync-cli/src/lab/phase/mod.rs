@@ -1,6 +1,7 @@
 //! `swsync lab phase`: how cameras reach the frame grid and hold it, where the truth is known.
 
 mod method;
+mod picture;
 mod random;
 mod scenario;
 mod score;
@@ -29,7 +30,7 @@ use scenario::Scenario;
 #[command(after_help = HELP)]
 pub struct PhaseArgs {
     /// Answers a judge's frames on standard input, line by line, until that ends
-    #[arg(long, conflicts_with_all = ["sensor", "method", "trials", "seed", "json"])]
+    #[arg(long, conflicts_with_all = ["sensor", "method", "trials", "seed", "json", "svg", "trace"])]
     stdio: bool,
     /// Cameras, separated by commas: imx219, imx477, imx708, latency, tight, clock, shaking, exposure,
     /// reset; without this, all
@@ -47,12 +48,20 @@ pub struct PhaseArgs {
     /// Prints the tables as JSON
     #[arg(long)]
     json: bool,
+    /// Also draws the pictures of docs/phase.md into a folder, as SVG: one trial (that of --seed) of each
+    /// camera whose frame lengths can be set, and how soon all trials of the first one are aligned
+    #[arg(long, value_name = "DIR")]
+    svg: Option<std::path::PathBuf>,
+    /// Also writes one trial (that of --seed) of each such camera and method, frame by frame, as CSV
+    #[arg(long, value_name = "FILE")]
+    trace: Option<std::path::PathBuf>,
 }
 
 const HELP: &str = "\
 Examples:
   swsync lab phase                                          every camera, every method
   swsync lab phase --sensor imx477,latency --trials 1000
+  swsync lab phase --sensor imx219,imx477,imx708 --svg pictures --trace frames.csv
   judge | swsync lab phase --stdio";
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -62,9 +71,9 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Where standard output cannot be written.
+/// Where standard output, a picture or a trace cannot be written.
 pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
-    if args.stdio { stdio::run() } else { Ok(simulate::run(args)) }
+    if args.stdio { stdio::run() } else { simulate::run(args) }
 }
 
 #[cfg(test)]

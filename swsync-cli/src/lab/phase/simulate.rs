@@ -10,17 +10,26 @@ use clap::ValueEnum as _;
 
 use super::PhaseArgs;
 use super::method::Method;
+use super::picture;
 use super::scenario::{Camera, ClockError, Scenario};
 use super::score::{self, Score};
 use super::trial::{self, ByExposure, Outcome};
 use crate::output;
 
 /// Runs what `args` ask for and prints it.
-pub fn run(args: &PhaseArgs) -> ExitCode {
+///
+/// # Errors
+/// Where a picture or a trace cannot be written.
+pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
     let scenarios = if args.sensor.is_empty() { Scenario::presets() } else { args.sensor.clone() };
     let mut json = Vec::new();
+    let mut first = Vec::new();
     for scenario in &scenarios {
-        let scores = compare(scenario, args);
+        let outcomes = outcomes(scenario, args);
+        let scores: Vec<_> = outcomes.iter().map(|(name, outcomes)| (*name, Score::of(outcomes))).collect();
+        if first.is_empty() && matches!(scenario.camera, Camera::Lengths(_)) {
+            first = outcomes;
+        }
         if args.json {
             let methods: Vec<_> = scores.iter().map(|(name, score)| score.to_json(name)).collect();
             json.push(serde_json::json!({ "scenario": scenario.name, "methods": methods }));
@@ -33,7 +42,14 @@ pub fn run(args: &PhaseArgs) -> ExitCode {
             &serde_json::json!({ "trials": args.trials, "seed": args.seed, "scenarios": json }).to_string(),
         );
     }
-    ExitCode::SUCCESS
+    if let Some(folder) = &args.svg {
+        picture::draw(folder, &scenarios, args.seed, &first)?;
+    }
+    if let Some(file) = &args.trace {
+        let methods = if args.method.is_empty() { Method::value_variants() } else { &args.method };
+        picture::trace(file, &scenarios, methods, args.seed)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A way to align the cameras of a scenario.
@@ -70,7 +86,8 @@ impl Way {
     }
 }
 
-fn compare(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Score)> {
+/// The outcomes of all trials of a scenario, by the way to align.
+fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Outcome>)> {
     let ways = Way::all(scenario);
     let chosen = |name: &str| args.method.is_empty() || args.method.iter().any(|m| m.name() == name);
     let ways: Vec<_> = match scenario.camera {
@@ -78,7 +95,7 @@ fn compare(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Score)> 
         Camera::Exposures | Camera::Nothing => ways,
     };
     ways.into_iter()
-        .map(|(name, way)| (name, Score::of(&trials(scenario, args, |seed| way.trial(scenario, seed)))))
+        .map(|(name, way)| (name, trials(scenario, args, |seed| way.trial(scenario, seed))))
         .collect()
 }
 
@@ -146,7 +163,7 @@ mod tests {
 
     fn swsync(scenario: &str, arguments: &[&str]) -> Score {
         let scenario: Scenario = scenario.parse().unwrap();
-        compare(&scenario, &args(arguments)).remove(0).1
+        Score::of(&outcomes(&scenario, &args(arguments)).remove(0).1)
     }
 
     #[test]

@@ -78,8 +78,42 @@ impl Clock {
     }
 }
 
+/// A frame of a trial, as it truly was.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// Its number, from 0; frames that were lost count.
+    pub frame: usize,
+    /// Its true phase error.
+    pub error_ns: f64,
+    /// Its length, in lines.
+    pub lines: u32,
+    /// The frame duration that was asked for when it arrived.
+    pub asked: Option<Span>,
+}
+
+/// The first `frames` frames of a trial.
+pub fn trace(method: Method, lengths: &Lengths, error: ClockError, seed: u64, frames: usize) -> Vec<Sample> {
+    let mut samples = Vec::with_capacity(frames);
+    align(method, lengths, error, seed, &mut |sample| {
+        samples.push(sample);
+        samples.len() < frames
+    });
+    samples
+}
+
 /// Aligns a camera whose frame lengths can be set.
 pub fn lengths(method: Method, lengths: &Lengths, error: ClockError, seed: u64) -> Outcome {
+    align(method, lengths, error, seed, &mut |_| true)
+}
+
+/// A trial of which `watch` sees every frame; it ends where that says so.
+fn align(
+    method: Method,
+    lengths: &Lengths,
+    error: ClockError,
+    seed: u64,
+    watch: &mut dyn FnMut(Sample) -> bool,
+) -> Outcome {
     let mut random = Random::new(seed);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
     let mut model = lengths.model.clone();
@@ -93,7 +127,7 @@ pub fn lengths(method: Method, lengths: &Lengths, error: ClockError, seed: u64) 
         *vblank = if random.uniform() < 0.5 { *vblank - 1 } else { *vblank + 1 };
     }
     let sensor = Sensor::new(model, seed, skew, BEGIN, Controls::default());
-    run(sensor, controller.as_mut(), Clock::new(error, seed, &mut random), &mut random)
+    run(sensor, controller.as_mut(), Clock::new(error, seed, &mut random), &mut random, watch)
 }
 
 /// What a controller is told of a sensor.
@@ -114,8 +148,10 @@ fn run(
     controller: &mut dyn Controller,
     mut clock: Clock,
     random: &mut Random,
+    watch: &mut dyn FnMut(Sample) -> bool,
 ) -> Outcome {
     let (grid, period) = (grid(), grid().period_ns());
+    let mut first = None;
     let mut outcome = Outcome::default();
     let (mut streak, mut begin) = (0, None);
     let mut last: Option<(u64, Timestamp<Rig>)> = None;
@@ -150,9 +186,14 @@ fn run(
         let time = clock.oscillator.read(frame.timestamp) + Span::from_nanos_f64(clock_error);
         let now = clock.oscillator.read(frame.delivered_at) + Span::from_nanos_f64(clock_error);
         let seen = Seen { sequence: u64::from(frame.sequence), time, now, chance: random.uniform() };
-        if let Some(duration) = controller.handle_frame(&seen) {
+        let asked = controller.handle_frame(&seen);
+        if let Some(duration) = asked {
             let controls = Controls { frame_duration: Some(duration), exposure: None };
             sensor.queue_controls(frame.delivered_at, controls);
+        }
+        let number = usize::try_from(frame.sequence - *first.get_or_insert(frame.sequence)).unwrap_or(0);
+        if !watch(Sample { frame: number, error_ns: error, lines: frame.frame_length_lines, asked }) {
+            return outcome;
         }
     }
     outcome
@@ -208,6 +249,8 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
         let frame = phone.next_frame();
         match calibration.handle_frame(frame.sequence, clock.read(frame.stamp) - Timestamp::ZERO) {
             Step::Wait => {}
+            // What fits into a frame shifts nothing.
+            Step::Expose(exposure) if exposure <= grid().period() => {}
             Step::Expose(exposure) => phone.inject(exposure),
             Step::Done => return Some(calibration),
         }
