@@ -19,6 +19,8 @@ fn a_virtual_camera_streams_at_the_negotiated_pace() {
     let leader = || {
         lab.leader()
             .camera("backend=libcamera")
+            // Real cameras are stamped by the host, whatever clock the device pretends to have.
+            .env("SWSYNC_SIMULATED_CLOCK", "offset=100s,skew=30ppm")
             .env("SWSYNC_FORMAT", "video/x-raw,width=640,height=480,framerate=30/1")
             .start()
     };

@@ -42,7 +42,18 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
     }
     let mut meta =
         gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
-    let structure = meta.mut_structure();
+    fill(meta.mut_structure(), info);
+}
+
+/// What the custom meta of the frame `info` says, and its rig time, as `stats` has it.
+pub fn structure_of(info: &FrameInfo) -> gst::Structure {
+    let mut structure = gst::Structure::new_empty("swsync-frame");
+    set(&mut structure, "rig-time", Some(info.rig_time_ns));
+    fill(&mut structure, info);
+    structure
+}
+
+fn fill(structure: &mut StructureRef, info: &FrameInfo) {
     structure.set("frame-number", info.number);
     structure.set("phase-error", info.phase_error_ns.as_nanos());
     structure.set("sync", info.sync.as_str());

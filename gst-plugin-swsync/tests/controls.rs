@@ -8,6 +8,7 @@ use common::{CAMERA, LEADER, PATIENCE, Pipeline, eventually, init};
 use gst::glib;
 use gst::prelude::*;
 use gstswsync::meta::{Details, details_of};
+use swsync_core::frame::LockState;
 use swsync_core::time::Span;
 
 /// `libcamerasrc` of libcamera 0.4.0 (Debian 13, gstreamer1.0-libcamera 0.4.0-7): its properties for controls, as
@@ -126,17 +127,26 @@ fn refused(pipeline: &Pipeline, control: &str, words: &[&str]) {
 fn exposure_and_gain_are_set_while_playing() {
     let pipeline = playing("exposure-time=2000 analogue-gain=2");
     let src = pipeline.element("s");
-    let (_, first) = pull(&pipeline);
+    let (_, first) = pull_until(&pipeline, "lock", |details| details.lock == LockState::Locked);
     assert!(exposed_for(2_000)(&first), "it starts with what was set before: {first:?}");
     assert_eq!(first.analogue_gain, Some(2.0));
     for us in [5_000, 100, 20_000] {
         src.set_property("exposure-time", us);
-        pull_until(&pipeline, "the exposure", exposed_for(i64::from(us)));
+        let exposed = exposed_for(i64::from(us));
+        pull_until(&pipeline, "the exposure, and its lock again", |details| {
+            exposed(details) && details.lock == LockState::Locked
+        });
         let used: i32 = src.property("exposure-time");
         assert!((used - us).abs() < 40, "the property says what the camera used: {used}");
     }
     src.set_property("analogue-gain", 4.0_f32);
     pull_until(&pipeline, "the gain", |details| details.analogue_gain == Some(4.0));
+    let stats: gst::Structure = src.property("stats");
+    let newest = stats.get::<gst::Structure>("newest-frame").unwrap();
+    assert_eq!(newest.get::<f64>("analogue-gain"), Ok(4.0), "{newest}");
+    assert!(newest.get::<i64>("exposure-middle").unwrap() > newest.get::<i64>("exposure-start").unwrap());
+    pipeline.reach(gst::State::Ready);
+    assert_eq!(src.property::<f32>("analogue-gain"), 4.0);
 }
 
 /// What the message of controls for a frame says: the frame they were for, and the one that had them.

@@ -4,6 +4,7 @@ use swsync_core::frame::{FrameInfo, LockState};
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
+use crate::meta;
 
 /// What was seen since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +66,7 @@ impl Observed {
             .field("off-grid", self.off_grid)
             .field("lock-count", self.lock_count)
             .build();
+        stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));
         report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
         Some(stats)
     }

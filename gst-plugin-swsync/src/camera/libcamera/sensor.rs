@@ -16,7 +16,8 @@ use ::libcamera::stream::Stream;
 use ::libcamera::utils::Immutable;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Boottime, Span, Timestamp};
+use swsync_rig::clock::DeviceClock;
 
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
@@ -196,11 +197,17 @@ pub(super) fn frame(
         others: pictures.others,
         copied: pictures.copied,
         sequence: sequence.next(raw.map(|raw| raw.sequence())),
-        sensor_time: Timestamp::from_nanos(stamp),
+        sensor_time: boottime(Timestamp::from_nanos(stamp)),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
         details: details(metadata),
     })
+}
+
+/// What this process's device, whose clocks may be simulated, had as boot time when the host had `stamp`.
+fn boottime(stamp: Timestamp<Boottime>) -> Timestamp<Boottime> {
+    // Where the simulation cannot be had, the element has not started.
+    DeviceClock::of_this_process().map_or(stamp, |device| device.boottime_from_host(stamp))
 }
 
 /// What `metadata` says of a frame beside exposure and analogue gain. Names and units are those of libcamera's

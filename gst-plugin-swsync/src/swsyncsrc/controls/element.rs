@@ -89,9 +89,10 @@ fn unknown(field: &str) -> Refusal {
     Refusal::Unknown { field: field.to_owned(), controls: controls.join(", ") }
 }
 
-/// What the property of `control` is: what the `newest` frame was taken with, where that says so, else what was asked.
+/// What the property of `control` is: while the camera streams, what the `newest` frame was taken with, where that says
+/// so; else what was asked.
 pub fn property(desk: &Desk, control: &Control, newest: Option<&FrameInfo>) -> glib::Value {
-    let used = newest.and_then(|frame| used(control, frame));
+    let used = newest.filter(|_| desk.is_streaming()).and_then(|frame| used(control, frame));
     to_property(control, used.or_else(|| desk.asked(control)).as_ref())
 }
 

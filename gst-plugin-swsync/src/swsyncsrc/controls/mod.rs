@@ -68,6 +68,11 @@ impl Desk {
         lock(&self.0).asked.get(control.property).cloned()
     }
 
+    /// Whether a camera streams with these controls.
+    pub fn is_streaming(&self) -> bool {
+        lock(&self.0).streaming.is_some()
+    }
+
     /// Sets a property: goes out with the next request.
     ///
     /// # Errors
