@@ -4,12 +4,18 @@ use std::process::ExitCode;
 
 use swsync_rig::control::ControlError;
 
+use crate::record::NoOrder;
+
 /// Some device missed or failed a frame, or gave no answer; or the command itself failed.
 pub const INCOMPLETE: u8 = 1;
 /// The arguments cannot be meant. Also what clap exits with.
 pub const USAGE: u8 = 2;
 /// No rig, no devices, or none that knows what time it is there.
 pub const NO_RIG: u8 = 3;
+/// Not enough devices are ready; nothing was ordered.
+pub const NOT_READY: u8 = 4;
+/// There is no one order that could be meant.
+pub const NO_ORDER: u8 = 5;
 /// Interrupted by Ctrl-C: 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -18,6 +24,9 @@ pub const INTERRUPTED: u8 = 130;
 pub fn code(error: &anyhow::Error) -> ExitCode {
     if error.is::<NoRigTime>() {
         return ExitCode::from(NO_RIG);
+    }
+    if error.is::<NoOrder>() {
+        return ExitCode::from(NO_ORDER);
     }
     ExitCode::from(match error.downcast_ref::<ControlError>() {
         Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{calibrate, cameras, collect, demo, exit, lab, log, shoot, status};
+use swsync_cli::{calibrate, cameras, collect, demo, exit, lab, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Shoot(shoot::ShootArgs),
+    Record(record::RecordArgs),
+    Stop(record::StopArgs),
+    Cancel(record::CancelArgs),
     Collect(collect::CollectArgs),
     Status(status::StatusArgs),
     Cameras(cameras::CamerasArgs),
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Shoot(args) => shoot::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Stop(args) => record::stop(args),
+        Command::Cancel(args) => record::cancel(args),
         Command::Collect(args) => collect::run(args),
         Command::Status(args) => status::run(args),
         Command::Cameras(args) => cameras::run(args),

@@ -1,36 +1,21 @@
-//! `swsync shoot`: every device saves the frames of one instant, and every device answers.
+//! `swsync shoot`: every device saves the frames of one instant, or of several, and every device answers.
 
-mod report;
-
-use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
-use swsync_core::name::DeviceId;
 use swsync_core::name::OrderId;
-use swsync_core::order::{GRACE, Kind, MAX_BURST, Order};
+use swsync_core::order::{Kind, MAX_BURST, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::StatusReport;
 
-use crate::clock::{self, RigClock};
-use crate::exit::{self, NoRigTime};
-use crate::output;
+use crate::exit;
+use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
 use crate::rig::RigArgs;
-use crate::table::clean;
 
 /// When the frame is if nobody says: late enough for the order to be everywhere, on WiFi too.
 const DEFAULT_IN: Span = Span::from_millis(500);
-/// How long to wait for everyone's status beforehand.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
-/// The slowest frames that are waited for where no device tells its own.
-const SLOWEST_PERIOD: Span = Span::from_millis(100);
-/// How long writing the files may take, beyond the time in which frames come.
-const WRITING: Duration = Duration::from_secs(10);
 
-/// Take one shot with every camera of the rig.
+/// Take one shot with every camera of the rig, or a series of them.
 ///
 /// Each device saves the frame (or frames) nearest to one instant of rig time: the same frame number
 /// everywhere. The instant may be in the future, or in the past as far as the devices' ring buffers
@@ -42,13 +27,23 @@ pub struct ShootArgs {
     rig: RigArgs,
     #[command(flatten)]
     when: When,
-    /// Frames to save, one after another, from that instant on.
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BURST)))]
-    count: u32,
+    /// Frames to save, one after another, from that instant on; with --every so many stills.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BURST)))]
+    count: Option<u32>,
+    /// A still every so often, until --count of them, for --for, or until Ctrl-C.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    every: Option<Duration>,
+    /// Stills for so long.
+    #[arg(long = "for", value_name = "DURATION", requires = "every", conflicts_with = "count",
+          value_parser = humantime::parse_duration)]
+    length: Option<Duration>,
     /// Name of the order, and so of its folder or files. [default: shot-DATE-TIME-RANDOM, in UTC]
     #[arg(long, value_name = "NAME")]
     id: Option<OrderId>,
+    #[command(flatten)]
+    targets: TargetArgs,
+    #[command(flatten)]
+    arm: ArmArgs,
     /// Longest wait for answers, like 30s. [default: until the last frame's instant, and 12 s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
@@ -77,6 +72,9 @@ Examples:
   swsync shoot                            one frame from every camera, half a second from now
   swsync shoot --ago 500ms                the moment that has just passed
   swsync shoot --in 2s --count 30         a burst of 30 frames
+  swsync shoot --every 10s --for 1h       a time lapse; Ctrl-C ends it on all devices at one instant
+  swsync shoot --arm --need all           only if every device is ready, else say which is not and why
+  swsync shoot --to left,right            two of the devices
   swsync shoot --connect tcp/pi0:7447     where the network passes no multicast
   swsync shoot --json | jq .complete      for scripts
 
@@ -90,7 +88,8 @@ Exit codes:
   1  some device missed or failed a frame, or gave no answer
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
-  130  interrupted by Ctrl-C; the order stands";
+  4  --arm: not enough devices are ready; nothing was ordered
+  130  interrupted by Ctrl-C while answers were awaited; the order stands";
 
 impl When {
     fn instant(&self, now: Timestamp<Rig>) -> Timestamp<Rig> {
@@ -108,37 +107,17 @@ impl When {
 /// Where no order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let roster = session.roster(STATUS_TIMEOUT);
-    let reports = session.statuses(STATUS_TIMEOUT);
-    warn_of_unready(&roster, &reports);
-    let now = RigClock::best(&reports).ok_or(NoRigTime)?.at(Instant::now());
+    let first = Look::at(&session)?;
+    let look = match args.arm.arm(&session, first, |look| args.order(look.now()), args.json)? {
+        Armed::Go(look) => look,
+        Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
+    };
+    look.warn_of_unready(&args.targets.targets());
+    let now = look.now();
     let order = args.order(now)?;
-    let timeout = args.timeout.unwrap_or_else(|| timeout(&order, now, slowest(&reports)));
-
-    let width = roster.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
-    let progress = Arc::new(Mutex::new(Progress::default()));
-    on_interrupt(&order, Arc::clone(&progress), roster.len())?;
-    let table = report::table(width);
-    if !args.json {
-        output::line(&format!("{}  {}", order.id(), describe(&order, now)));
-        output::line(&table.headings());
-    }
-    let summary = session.place(&order, timeout, |outcome| {
-        let mut progress = lock(&progress);
-        progress.answered.push(outcome.device().clone());
-        if !args.json {
-            output::line(&table.row(&report::row(outcome)));
-        }
-    });
-    let summary = summary.with_context(|| format!("order {}", order.id()))?;
-    // From here on Ctrl-C is too late to say anything that is not on the screen already.
-    let _progress = lock(&progress);
-    if args.json {
-        output::line(&report::json(&order, &summary).to_string());
-    } else {
-        output::line(&report::verdict(&summary));
-    }
-    Ok(ExitCode::from(if summary.is_complete() { 0 } else { exit::INCOMPLETE }))
+    let again = args.again(&order);
+    let what = describe(&order, now);
+    Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again }.run(order, &what)
 }
 
 impl ShootArgs {
@@ -146,95 +125,60 @@ impl ShootArgs {
         let at = self.when.instant(now);
         let id = match &self.id {
             Some(id) => id.clone(),
-            None => default_id(at, rand::random())?,
+            None => default_id("shot", at, rand::random())?,
         };
-        Ok(Order::burst(id, at, self.count)?)
+        let kind = match (self.every.map(Span::from), self.length.map(Span::from)) {
+            (None, _) => Kind::Burst { count: self.count.unwrap_or(1) },
+            (every @ Some(_), None) => Kind::Still { every, count: self.count },
+            (Some(every), Some(length)) => {
+                Kind::Still { every: Some(every), count: Some(stills(every, length)) }
+            }
+        };
+        Ok(Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?)
+    }
+
+    /// The command that asks for the same again.
+    fn again(&self, order: &Order) -> String {
+        let mut again = format!("swsync shoot --id {} --at {}", order.id(), order.at().as_nanos());
+        match order.kind() {
+            Kind::Burst { count } => again.push_str(&format!(" --count {count}")),
+            Kind::Still { every, count } => {
+                let every = every.map(|every| humantime::format_duration(every.to_duration()).to_string());
+                again.extend(every.map(|every| format!(" --every '{every}'")));
+                again.extend(count.map(|count| format!(" --count {count}")));
+            }
+            Kind::Take { .. } => {}
+        }
+        again
     }
 }
 
-/// `shot-<UTC date>-<time>-<random>`: sorts by the time that the shot shows.
-fn default_id(at: Timestamp<Rig>, random: u16) -> anyhow::Result<OrderId> {
-    let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into())?;
-    Ok(OrderId::new(format!("shot-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))?)
+/// How many stills lie in `length`, the first at its beginning.
+fn stills(every: Span, length: Span) -> u32 {
+    let count = (length.as_nanos().max(1) - 1) / every.as_nanos().max(1) + 1;
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// When the order's instant is, in words.
+/// What the order is for, in words.
 fn describe(order: &Order, now: Timestamp<Rig>) -> String {
-    let from_now = order.at() - now;
-    let secs = from_now.abs().as_secs_f64();
-    let when = if from_now.is_negative() { format!("{secs:.3} s ago") } else { format!("in {secs:.3} s") };
+    let when = relative(order.at(), now);
     match order.kind() {
         Kind::Burst { count } if count > 1 => format!("{count} frames, from {when}"),
+        Kind::Still { every: Some(every), count } => {
+            let every = humantime::format_duration(every.to_duration());
+            match count {
+                Some(count) => format!("{count} stills, one every {every}, from {when}"),
+                None => format!("a still every {every}, from {when}, until Ctrl-C"),
+            }
+        }
         _ => when,
     }
-}
-
-/// The longest of the devices' periods.
-fn slowest(reports: &[StatusReport]) -> Span {
-    let periods = reports
-        .iter()
-        .filter_map(|report| report.status.frames.as_ref().and_then(|frames| clock::period(&frames.newest)));
-    periods.max().unwrap_or(SLOWEST_PERIOD)
-}
-
-/// Until the frames are there, or known not to come, and written.
-fn timeout(order: &Order, now: Timestamp<Rig>, period: Span) -> Duration {
-    let settled = order.settled_at(period).unwrap_or(order.at()) - now;
-    settled.max(GRACE).to_duration() + WRITING
-}
-
-/// Names those from whom good frames are not to be expected.
-fn warn_of_unready(roster: &[DeviceId], reports: &[StatusReport]) {
-    for report in reports {
-        if let Some(why) = clock::unready(&report.status) {
-            eprintln!("swsync: warning: {} is not ready: {why}", report.status.device);
-        }
-    }
-    for device in roster {
-        if !reports.iter().any(|report| report.status.device == *device) {
-            eprintln!("swsync: warning: {device} does not say how it is");
-        }
-    }
-}
-
-/// Who has answered so far.
-#[derive(Debug, Default)]
-struct Progress {
-    answered: Vec<DeviceId>,
-}
-
-fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
-    progress.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Has Ctrl-C say that the order stands, and end the command.
-fn on_interrupt(order: &Order, progress: Arc<Mutex<Progress>>, devices: usize) -> anyhow::Result<()> {
-    let order = order.clone();
-    ctrlc::set_handler(move || {
-        let progress = lock(&progress);
-        let text = interrupted(&order, progress.answered.len(), devices);
-        let _ = writeln!(std::io::stderr(), "\nswsync: {}", clean(&text)); // it may be closed
-        std::process::exit(i32::from(exit::INTERRUPTED));
-    })
-    .context("cannot catch Ctrl-C")
-}
-
-fn interrupted(order: &Order, answered: usize, devices: usize) -> String {
-    let (id, at) = (order.id(), order.at().as_nanos());
-    let count = match order.kind() {
-        Kind::Burst { count } => count,
-        Kind::Still { .. } | Kind::Take { .. } => 1,
-    };
-    format!(
-        "interrupted, but the order stands: {answered} of {devices} devices had answered, and the others \
-         still save their frames. To ask again: swsync shoot --id {id} --at {at} --count {count}"
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{name, status};
+    use crate::testing::name;
 
     const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
@@ -253,26 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_time_and_differ() {
-        assert_eq!(default_id(NOW, 0xbeef).unwrap().as_str(), "shot-20270115-080000-beef");
-        assert_eq!(default_id(Timestamp::ZERO, 7).unwrap().as_str(), "shot-19700101-000000-0007");
-    }
-
-    #[test]
-    fn the_timeout_covers_instant_frames_and_writing() {
-        let period = Span::from_millis(100);
-        let in_5_s = order(NOW + Span::from_secs(5), 30);
-        assert_eq!(timeout(&in_5_s, NOW, period), Duration::from_secs(5 + 3 + 2 + 10));
-        let long_ago = order(NOW - Span::from_secs(3600), 1);
-        assert_eq!(timeout(&long_ago, NOW, period), Duration::from_secs(12));
-    }
-
-    #[test]
-    fn the_slowest_camera_sets_the_pace() {
-        assert_eq!(slowest(&[]), SLOWEST_PERIOD);
-        let now = Instant::now();
-        let report = StatusReport { status: status("a"), asked: now, heard: now };
-        assert_eq!(slowest(&[report]), Span::from_nanos(33_333_333));
+    fn a_time_lapse_has_a_still_at_its_beginning() {
+        let secs = Span::from_secs;
+        assert_eq!(stills(secs(10), secs(60)), 6);
+        assert_eq!(stills(secs(10), secs(61)), 7);
+        assert_eq!(stills(secs(10), secs(5)), 1);
     }
 
     #[test]
@@ -280,12 +209,8 @@ mod tests {
         assert_eq!(describe(&order(NOW + Span::from_millis(500), 1), NOW), "in 0.500 s");
         let burst = order(NOW - Span::from_millis(1250), 3);
         assert_eq!(describe(&burst, NOW), "3 frames, from 1.250 s ago");
-    }
-
-    #[test]
-    fn whoever_interrupts_can_ask_again() {
-        let text = interrupted(&order(NOW, 2), 1, 3);
-        assert!(text.contains("1 of 3"), "{text}");
-        assert!(text.ends_with("--id o1 --at 1800000000000000000 --count 2"), "{text}");
+        let kind = Kind::Still { every: Some(Span::from_secs(90)), count: None };
+        let lapse = Order::new(name("o1"), NOW, None, kind).unwrap();
+        assert_eq!(describe(&lapse, NOW), "a still every 1m 30s, from in 0.000 s, until Ctrl-C");
     }
 }

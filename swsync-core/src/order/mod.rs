@@ -9,6 +9,7 @@ mod command;
 mod desk;
 mod journal;
 mod named;
+mod ready;
 #[cfg(test)]
 mod testing;
 
@@ -21,6 +22,7 @@ pub use command::{Acknowledgement, Command, Registry, Standing};
 pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
 pub use journal::{Journal, Pending, Record};
 pub use named::Named;
+pub use ready::{LEAST_RECORDING, MAX_SILENCE, MAX_UNCERTAINTY, Need, Readiness};
 
 use crate::grid::FrameGrid;
 use crate::name::{DeviceId, OrderId};

@@ -14,6 +14,7 @@ use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
+use super::catch_up::CatchUp;
 use super::keys::{Aspect, Member};
 use super::members::Change;
 use super::message::{Refusal, Roster};
@@ -111,6 +112,8 @@ pub struct Membership {
     declared: Arc<Mutex<Option<Declared>>>,
     /// Started by [`Session::join`], joined on drop: looks at those who come with the same id.
     guard: Option<(mpsc::Sender<GuardEvent>, JoinHandle<()>)>,
+    /// Learns of orders that are open already.
+    catch_up: Option<CatchUp>,
 }
 
 /// What a member declares. Fields are dropped in this order: nobody is to ask one that does not answer
@@ -147,6 +150,7 @@ impl Session {
             member: member.clone(),
             declared: Arc::default(),
             guard: None,
+            catch_up: None,
         };
         if self.rivals(&member)?.iter().any(|rival| self.is_alive(rival)) {
             return Err(self.duplicate(&device));
@@ -154,6 +158,7 @@ impl Session {
         let declared = self.declare(&member, &handler)?;
         *lock(&membership.declared) = Some(declared);
         // Two that join at once see each other only now: the guard settles which of them stays.
+        membership.catch_up = Some(CatchUp::start(self, device, Arc::clone(&handler))?);
         membership.guard = Some(self.spawn_guard(member, Arc::clone(&membership.declared), handler)?);
         Ok(membership)
     }
@@ -319,6 +324,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         drop(lock(&self.declared).take());
+        drop(self.catch_up.take());
         if let Some((events, thread)) = self.guard.take() {
             // Fails only if the guard has ended by itself.
             let _ = events.send(GuardEvent::Stop);

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod catch_up;
 mod config;
 mod error;
 mod keys;
@@ -25,6 +26,7 @@ mod membership;
 mod message;
 mod order;
 mod placement;
+mod poll;
 mod registry;
 mod session;
 mod settling;
@@ -34,5 +36,6 @@ pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use error::ControlError;
 pub use membership::{DeviceHandler, Membership, Reply};
 pub use order::{DeviceOutcome, Summary};
+pub use poll::Heard;
 pub use session::{Session, StatusReport};
 pub use time_service::TimeAnnouncement;

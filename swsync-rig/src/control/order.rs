@@ -101,7 +101,7 @@ impl Session {
     ) -> Result<Summary, ControlError> {
         let begin = Instant::now();
         let give_up_at = begin + timeout;
-        let mut placement = Placement::new(begin, timeout);
+        let mut placement = Placement::new(begin, timeout, order.targets().clone());
         let (events, inbox) = mpsc::channel();
         let changes = events.clone();
         self.members.watch(move |change| changes.send(Event::Change(change)).is_ok());

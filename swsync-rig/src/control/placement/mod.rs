@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::order::Answer;
+use swsync_core::order::{Answer, Targets};
 
 use super::DeviceOutcome;
 use super::keys::Member;
@@ -50,6 +50,7 @@ pub(super) struct Placement {
     settle_until: Option<Instant>,
     give_up_at: Instant,
     timeout: Duration,
+    targets: Targets,
     devices: BTreeMap<DeviceId, Device>,
     settling: Settling,
 }
@@ -71,17 +72,25 @@ enum Standing {
     Unanswered { tries: u32, ask_again_at: Instant },
     /// It is gone and may come back.
     Away { since: Instant },
+    /// It is meant by name, but was never here.
+    Absent { since: Instant },
     /// Reported.
     Done,
 }
 
 impl Placement {
-    pub(super) fn new(now: Instant, timeout: Duration) -> Self {
+    pub(super) fn new(now: Instant, timeout: Duration, targets: Targets) -> Self {
+        let absent = |device: &DeviceId| (device.clone(), Device::new(Standing::Absent { since: now }));
+        let devices = match &targets {
+            Targets::All => BTreeMap::new(),
+            Targets::Devices(devices) => devices.iter().map(absent).collect(),
+        };
         Self {
+            targets,
             settle_until: Some(now + SETTLE.min(timeout)),
             give_up_at: now + timeout,
             timeout,
-            devices: BTreeMap::new(),
+            devices,
             settling: Settling::default(),
         }
     }
@@ -100,6 +109,9 @@ impl Placement {
     }
 
     fn handle_came(&mut self, member: Member) -> Vec<Action> {
+        if !self.targets.include(&member.device) {
+            return self.ask_roster(member).into_iter().collect();
+        }
         let device = self
             .devices
             .entry(member.device.clone())
@@ -110,11 +122,12 @@ impl Placement {
         }
         device.standing = Standing::Asked { tries: 1 };
         device.open += 1;
-        let mut actions = vec![Action::AskOrder(member.clone())];
-        if self.settling.handle_seen(&member) {
-            actions.push(Action::AskRoster(member));
-        }
-        actions
+        let ask_order = Action::AskOrder(member.clone());
+        [ask_order].into_iter().chain(self.ask_roster(member)).collect()
+    }
+
+    fn ask_roster(&mut self, member: Member) -> Option<Action> {
+        self.settling.handle_seen(&member).then_some(Action::AskRoster(member))
     }
 
     /// A member's answer, or why it refuses.
@@ -160,7 +173,7 @@ impl Placement {
     /// Those that others see but this session does not.
     fn name_unreachable(&mut self) -> Vec<Action> {
         let mut outcomes = Vec::new();
-        for (device, by) in self.settling.unseen() {
+        for (device, by) in self.settling.unseen().filter(|(device, _)| self.targets.include(device)) {
             let standing = Standing::Asked { tries: 0 };
             self.devices.entry(device.clone()).or_insert_with(|| Device::new(standing));
             let why = format!("seen by {by}, but not reachable from here");
@@ -179,7 +192,13 @@ impl Placement {
             Standing::Away { since } if now >= since + AWAY_GRACE => {
                 "left the rig before it answered".to_owned()
             }
-            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } if give_up => {
+            Standing::Absent { since } if now >= since + AWAY_GRACE => "is not in the rig".to_owned(),
+            Standing::Asked { .. }
+            | Standing::Unanswered { .. }
+            | Standing::Away { .. }
+            | Standing::Absent { .. }
+                if give_up =>
+            {
                 format!("did not answer within {timeout:?}")
             }
             Standing::Unanswered { tries, ask_again_at } if now >= ask_again_at => {
@@ -188,7 +207,11 @@ impl Placement {
                 }
                 format!("gave no answer, asked {tries} times")
             }
-            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
+            Standing::Asked { .. }
+            | Standing::Unanswered { .. }
+            | Standing::Away { .. }
+            | Standing::Absent { .. }
+            | Standing::Done => {
                 return Vec::new();
             }
         };
@@ -209,7 +232,7 @@ impl Placement {
     pub(super) fn deadline(&self) -> Instant {
         let due = self.devices.values().filter_map(|device| match device.standing {
             Standing::Unanswered { ask_again_at, .. } => Some(ask_again_at),
-            Standing::Away { since } => Some(since + AWAY_GRACE),
+            Standing::Away { since } | Standing::Absent { since } => Some(since + AWAY_GRACE),
             Standing::Asked { .. } | Standing::Done => None,
         });
         let settle = self.settle_until.filter(|_| !self.settling.is_settled());
@@ -239,8 +262,11 @@ impl Device {
                 // Its answer may still come, if it left in good order.
                 self.standing = Standing::Away { since: now };
             }
-            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
-            }
+            Standing::Asked { .. }
+            | Standing::Unanswered { .. }
+            | Standing::Away { .. }
+            | Standing::Absent { .. }
+            | Standing::Done => {}
         }
     }
 
@@ -252,8 +278,11 @@ impl Device {
             Standing::Asked { tries } if self.open == 0 => {
                 self.standing = Standing::Unanswered { tries, ask_again_at: now + ASK_AGAIN };
             }
-            Standing::Asked { .. } | Standing::Unanswered { .. } | Standing::Away { .. } | Standing::Done => {
-            }
+            Standing::Asked { .. }
+            | Standing::Unanswered { .. }
+            | Standing::Away { .. }
+            | Standing::Absent { .. }
+            | Standing::Done => {}
         }
     }
 

@@ -40,7 +40,7 @@ fn no_answer(actions: &[Action]) -> Vec<(&str, &str)> {
 /// A placement at an instant to count from.
 fn placement() -> (Placement, Instant) {
     let now = Instant::now();
-    (Placement::new(now, TIMEOUT), now)
+    (Placement::new(now, TIMEOUT, Targets::All), now)
 }
 
 #[test]
@@ -171,6 +171,23 @@ fn the_silent_are_given_up_at_the_timeout() {
     assert_eq!(placement.deadline(), now + TIMEOUT);
     let actions = placement.handle_timeout(now + TIMEOUT);
     assert_eq!(no_answer(&actions), [("a", "did not answer within 10s")]);
+}
+
+#[test]
+fn only_those_meant_are_asked_and_the_absent_are_named() {
+    let now = Instant::now();
+    let targets = Targets::Devices(["a", "ghost"].map(name).into());
+    let mut placement = Placement::new(now, TIMEOUT, targets);
+    let actions = placement.handle_change(came("b"), now);
+    assert_eq!(actions, [Action::AskRoster(member("b"))]);
+    assert!(placement.handle_change(came("a"), now).contains(&Action::AskOrder(member("a"))));
+    hear_roster(&mut placement, "b", &["a", "b"]);
+    placement.handle_roster_closed();
+    placement.handle_reply(&member("a"), Ok(answer("a")));
+    assert!(!placement.is_done());
+    assert_eq!(placement.deadline(), now + AWAY_GRACE);
+    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("ghost", "is not in the rig")]);
+    assert!(placement.is_done());
 }
 
 #[test]

@@ -1,0 +1,270 @@
+//! An order from the moment it is given to the last device's answer, with Ctrl-C on the way.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use swsync_core::grid::FrameGrid;
+use swsync_core::name::DeviceId;
+use swsync_core::order::{Command, Order, Standing};
+use swsync_core::time::{Rig, Timestamp};
+use swsync_rig::control::{DeviceOutcome, Session, Summary};
+
+use super::progress::Progress;
+use super::{Look, STOP_LEAD, report, timeout};
+use crate::exit;
+use crate::output;
+use crate::table::clean;
+
+/// An order that is settled within this is asked for its answer at once. For a longer one devices are offered it,
+/// watched, and asked in the end: a device may be out of reach for a while.
+const SHORT: Duration = Duration::from_secs(10);
+/// How long devices have to take an order.
+const OFFER: Duration = Duration::from_secs(5);
+/// Between two looks at how far it is.
+const WATCH: Duration = Duration::from_secs(1);
+/// How often it is looked whether it was interrupted.
+const NOTICE: Duration = Duration::from_millis(50);
+
+/// How an order is followed.
+pub struct Follow<'a> {
+    pub session: &'a Session,
+    pub look: &'a Look,
+    pub json: bool,
+    /// Longest wait for answers, where the user gave one.
+    pub timeout: Option<Duration>,
+    /// How to ask again, for whoever interrupts.
+    pub again: String,
+}
+
+/// What Ctrl-C finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The order runs, and can be stopped.
+    Running,
+    /// It is to be stopped.
+    Interrupted,
+    /// Devices are asked for their answers; so many have given one.
+    Asking(usize),
+}
+
+type Shared = Arc<Mutex<Stage>>;
+
+fn stage(shared: &Shared) -> MutexGuard<'_, Stage> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Follow<'_> {
+    /// Gives `order`, described by `what`, and follows it.
+    ///
+    /// # Errors
+    /// Where no device is there any more. What devices answer is an exit code, not an error.
+    pub fn run(&self, mut order: Order, what: &str) -> anyhow::Result<ExitCode> {
+        let now = self.look.now();
+        let settled = order.settled_at(self.look.slowest());
+        let is_short = settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
+        if !self.json {
+            output::line(&format!("{}  {what}", order.id()));
+        }
+        let shared = Arc::new(Mutex::new(if is_short { Stage::Asking(0) } else { Stage::Running }));
+        on_interrupt(Arc::clone(&shared), self.look.roster.len(), self.again.clone())?;
+        if !is_short {
+            self.offer(&order)?;
+            self.watch(&mut order, &shared);
+            *stage(&shared) = Stage::Asking(0);
+        }
+        let left = self.timeout.unwrap_or_else(|| timeout(&order, self.look.now(), self.look.slowest()));
+        let summary = collect_answers(self.session, &order, left, self.json, self.look, |answered| {
+            *stage(&shared) = Stage::Asking(answered);
+        })?;
+        Ok(conclude(&order, &summary, self.look, self.json))
+    }
+
+    /// Has the devices take the order; says who does not.
+    pub fn offer(&self, order: &Order) -> anyhow::Result<()> {
+        let heard = self.session.offer(order, OFFER);
+        if heard.is_empty() {
+            return Err(self.session.nobody_there(OFFER).into());
+        }
+        for heard in heard {
+            if let Err(why) = heard.reply {
+                eprintln!("swsync: warning: {} has not taken the order: {}", heard.device, clean(&why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the order is over, or is stopped by Ctrl-C.
+    fn watch(&self, order: &mut Order, shared: &Shared) {
+        let mut progress = Progress::new(order.id().clone(), order.targets().clone());
+        let mut next = Instant::now() + WATCH;
+        loop {
+            let over = order.ends_at(self.look.slowest()).is_some_and(|end| end <= self.look.now());
+            if over {
+                return;
+            }
+            if *stage(shared) == Stage::Interrupted {
+                let _ = writeln!(std::io::stderr(), "\nswsync: stopping {} on all devices", order.id());
+                let at = self.look.now() + STOP_LEAD;
+                self.stop(order, at);
+                std::thread::sleep(STOP_LEAD.to_duration());
+                return;
+            }
+            if Instant::now() >= next {
+                progress.show(self.session);
+                next = Instant::now() + WATCH;
+            }
+            std::thread::sleep(NOTICE);
+        }
+    }
+
+    fn stop(&self, order: &mut Order, at: Timestamp<Rig>) {
+        order.stop_at(at);
+        let command = Command::Stop { order: order.id().clone(), at_ns: at };
+        tell(self.session, &command, order);
+    }
+}
+
+/// Gives a command for `order`, and says who has not heard it, or too late.
+pub fn tell(session: &Session, command: &Command, order: &Order) {
+    for heard in session.command(command, order.targets(), OFFER) {
+        let device = &heard.device;
+        match heard.reply {
+            Ok(acknowledgement) => match acknowledgement.standing {
+                Standing::Late { surplus } => eprintln!(
+                    "swsync: warning: {device} heard too late: it has recorded {surplus} frames after that instant"
+                ),
+                Standing::Unknown => {
+                    eprintln!("swsync: warning: {device} does not know of order {}", order.id())
+                }
+                Standing::Open | Standing::Answered => {}
+            },
+            Err(why) => eprintln!(
+                "swsync: warning: {device} may not have heard it: {}. It learns of it when it is back in the rig",
+                clean(&why)
+            ),
+        }
+    }
+}
+
+/// Asks every device what became of `order`, and prints a row for each as it answers.
+///
+/// # Errors
+/// Where no device is there.
+pub fn collect_answers(
+    session: &Session,
+    order: &Order,
+    timeout: Duration,
+    json: bool,
+    look: &Look,
+    mut answered: impl FnMut(usize),
+) -> anyhow::Result<Summary> {
+    let width = look.roster.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
+    let table = report::table(width);
+    if !json {
+        output::line(&table.headings());
+    }
+    let mut count = 0;
+    let summary = session.place(order, timeout, |outcome| {
+        count += 1;
+        answered(count);
+        if !json {
+            output::line(&table.row(&report::row(outcome)));
+        }
+    });
+    summary.with_context(|| format!("order {}", order.id()))
+}
+
+/// The last words about an order, and its exit code.
+pub fn conclude(order: &Order, summary: &Summary, look: &Look, json: bool) -> ExitCode {
+    let odd = odd_ones(summary, &rates(look));
+    for why in &odd {
+        eprintln!("swsync: warning: {why}");
+    }
+    if json {
+        output::line(&report::json(order, summary).to_string());
+    } else {
+        output::line(&report::verdict(summary));
+    }
+    let whole = summary.is_complete() && odd.is_empty();
+    ExitCode::from(if whole { 0 } else { exit::INCOMPLETE })
+}
+
+fn rates(look: &Look) -> BTreeMap<DeviceId, FrameGrid> {
+    let rate = |report: &swsync_rig::control::StatusReport| {
+        Some((report.status.device.clone(), report.status.frames.as_ref()?.rate))
+    };
+    look.reports.iter().filter_map(rate).collect()
+}
+
+/// Devices whose files hold other frame numbers than those of others with the same rate: one that heard too late of a
+/// stop.
+fn odd_ones(summary: &Summary, rates: &BTreeMap<DeviceId, FrameGrid>) -> Vec<String> {
+    let mut first: BTreeMap<(u32, u32), (&DeviceId, u64)> = BTreeMap::new();
+    let mut odd = Vec::new();
+    for outcome in &summary.outcomes {
+        let DeviceOutcome::Answered(answer) = outcome else { continue };
+        let Some(rate) = rates.get(&answer.device) else { continue };
+        let (other, count) = *first.entry(rate.rate()).or_insert((&answer.device, answer.named()));
+        if count != answer.named() {
+            let device = &answer.device;
+            odd.push(format!("{device} accounts for {} frames, and {other} for {count}", answer.named()));
+        }
+    }
+    odd
+}
+
+/// Has Ctrl-C stop an order that runs; later it ends the command and says that the order stands.
+fn on_interrupt(shared: Shared, devices: usize, again: String) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        let mut stage = stage(&shared);
+        match *stage {
+            Stage::Running => *stage = Stage::Interrupted,
+            Stage::Interrupted => {
+                let _ = writeln!(std::io::stderr(), "\nswsync: the order goes on; to stop it: swsync stop");
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+            Stage::Asking(answered) => {
+                let text = interrupted(answered, devices, &again);
+                let _ = writeln!(std::io::stderr(), "\nswsync: {}", clean(&text)); // it may be closed
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+        }
+    })
+    .context("cannot catch Ctrl-C")
+}
+
+fn interrupted(answered: usize, devices: usize, again: &str) -> String {
+    format!(
+        "interrupted, but the order stands: {answered} of {devices} devices had answered, and the others still \
+         save their frames. To ask again: {again}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{answer, name, saved};
+    use swsync_core::order::Answer;
+
+    #[test]
+    fn whoever_interrupts_can_ask_again() {
+        let text = interrupted(1, 3, "swsync shoot --id o1 --at 5 --count 2");
+        assert!(text.contains("1 of 3") && text.ends_with("swsync shoot --id o1 --at 5 --count 2"), "{text}");
+    }
+
+    #[test]
+    fn a_device_with_more_frames_than_others_is_named() {
+        let answered = |device: &str, frames: u64| {
+            let answer = Answer { device: name(device), ..answer((0..frames).map(saved).collect()) };
+            DeviceOutcome::Answered(answer)
+        };
+        let summary = Summary { outcomes: vec![answered("a", 3), answered("b", 5), answered("c", 6)] };
+        let rate = |rate| FrameGrid::new(rate, 1).unwrap();
+        let rates = [(name("a"), rate(30)), (name("b"), rate(30)), (name("c"), rate(60))].into();
+        assert_eq!(odd_ones(&summary, &rates), ["b accounts for 5 frames, and a for 3"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! What the commands that give orders have in common: whom they are for, who must be ready, and how an order is
+//! followed from its first frame to the last device's answer.
+
+mod arm;
+mod follow;
+mod progress;
+pub mod report;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use swsync_core::grid::FrameGrid;
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::order::{GRACE, Order, Targets};
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::{Session, StatusReport};
+
+pub use arm::{ArmArgs, Armed};
+pub use follow::{Follow, collect_answers, conclude, tell};
+
+use crate::clock::{self, RigClock};
+use crate::exit::NoRigTime;
+
+/// How long to wait for everyone's status.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The slowest frames that are waited for where no device tells its own.
+pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
+/// How long writing the files may take, beyond the time in which frames come.
+const WRITING: Duration = Duration::from_secs(10);
+/// How far ahead a stop is, so that every device hears of it before that frame, on WiFi too.
+pub const STOP_LEAD: Span = Span::from_millis(500);
+
+/// Whom an order is for.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// Only these devices, separated by commas; without it all, also those that join later.
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    to: Vec<DeviceId>,
+}
+
+impl TargetArgs {
+    pub fn targets(&self) -> Targets {
+        match &self.to[..] {
+            [] => Targets::All,
+            devices => Targets::Devices(devices.iter().cloned().collect()),
+        }
+    }
+}
+
+/// The rig as it is when an order is given.
+pub struct Look {
+    pub roster: Vec<DeviceId>,
+    pub reports: Vec<StatusReport>,
+    pub clock: RigClock,
+}
+
+impl Look {
+    /// # Errors
+    /// [`NoRigTime`].
+    pub fn at(session: &Session) -> anyhow::Result<Self> {
+        let roster = session.roster(STATUS_TIMEOUT);
+        let reports = session.statuses(STATUS_TIMEOUT);
+        let clock = RigClock::best(&reports).ok_or(NoRigTime)?;
+        Ok(Self { roster, reports, clock })
+    }
+
+    /// Rig time now.
+    pub fn now(&self) -> Timestamp<Rig> {
+        self.clock.at(Instant::now())
+    }
+
+    /// The longest of the devices' periods.
+    pub fn slowest(&self) -> Span {
+        let periods = self.rates().map(FrameGrid::period);
+        periods.max().unwrap_or(SLOWEST_PERIOD)
+    }
+
+    fn rates(&self) -> impl Iterator<Item = FrameGrid> {
+        self.reports.iter().filter_map(|report| report.status.frames.as_ref().map(|frames| frames.rate))
+    }
+
+    /// The instant of the slowest camera's frame nearest to `at`: cameras of other rates have one there too, if any
+    /// instant is common to them, and so all begin and end together.
+    pub fn snapped(&self, at: Timestamp<Rig>) -> Timestamp<Rig> {
+        let slowest = self.rates().max_by_key(|rate| rate.period());
+        slowest.map_or(at, |rate| rate.instant(rate.nearest(at)))
+    }
+
+    /// Names those from whom good frames are not to be expected.
+    pub fn warn_of_unready(&self, targets: &Targets) {
+        for report in self.reports.iter().filter(|report| targets.include(&report.status.device)) {
+            if let Some(why) = clock::unready(&report.status) {
+                eprintln!("swsync: warning: {} is not ready: {why}", report.status.device);
+            }
+        }
+        for device in self.roster.iter().filter(|device| targets.include(device)) {
+            if !self.reports.iter().any(|report| report.status.device == *device) {
+                eprintln!("swsync: warning: {device} does not say how it is");
+            }
+        }
+    }
+}
+
+/// `<kind>-<UTC date>-<time>-<random>`: sorts by the time that the pictures show.
+pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> anyhow::Result<OrderId> {
+    let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into())?;
+    Ok(OrderId::new(format!("{kind}-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))?)
+}
+
+/// Until the frames are there, or known not to come, and written.
+pub fn timeout(order: &Order, now: Timestamp<Rig>, period: Span) -> Duration {
+    let settled = order.settled_at(period).unwrap_or(order.at()) - now;
+    settled.max(GRACE).to_duration() + WRITING
+}
+
+/// An instant relative to `now`, in words.
+pub fn relative(at: Timestamp<Rig>, now: Timestamp<Rig>) -> String {
+    let from_now = at - now;
+    let secs = from_now.abs().as_secs_f64();
+    if from_now.is_negative() { format!("{secs:.3} s ago") } else { format!("in {secs:.3} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{name, status};
+
+    const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
+
+    #[test]
+    fn ids_sort_by_time_and_differ() {
+        assert_eq!(default_id("shot", NOW, 0xbeef).unwrap().as_str(), "shot-20270115-080000-beef");
+        assert_eq!(default_id("take", Timestamp::ZERO, 7).unwrap().as_str(), "take-19700101-000000-0007");
+    }
+
+    #[test]
+    fn the_timeout_covers_instant_frames_and_writing() {
+        let period = Span::from_millis(100);
+        let order = |at, count| Order::burst(name("o1"), at, count).unwrap();
+        let in_5_s = order(NOW + Span::from_secs(5), 30);
+        assert_eq!(timeout(&in_5_s, NOW, period), Duration::from_secs(5 + 3 + 2 + 10));
+        let long_ago = order(NOW - Span::from_secs(3600), 1);
+        assert_eq!(timeout(&long_ago, NOW, period), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn instants_are_snapped_to_the_slowest_camera() {
+        let now = Instant::now();
+        let report = |rate| {
+            let mut status = status("a");
+            status.frames.as_mut().unwrap().rate = FrameGrid::new(rate, 1).unwrap();
+            StatusReport { status, asked: now, heard: now }
+        };
+        let reports = vec![report(60), report(30)];
+        let clock = RigClock::best(&reports).unwrap();
+        let look = Look { roster: Vec::new(), reports, clock };
+        assert_eq!(look.slowest(), Span::from_nanos(33_333_333));
+        assert_eq!(look.snapped(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
+    }
+
+    #[test]
+    fn when_is_said_in_words() {
+        assert_eq!(relative(NOW + Span::from_millis(500), NOW), "in 0.500 s");
+        assert_eq!(relative(NOW - Span::from_millis(1250), NOW), "1.250 s ago");
+    }
+}

@@ -1,0 +1,225 @@
+//! `swsync record`: a take with every camera, from one instant to another; `swsync stop` and `swsync cancel`.
+
+mod end;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use swsync_core::name::OrderId;
+use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::time::{Rig, Span, Timestamp};
+
+pub use end::{CancelArgs, NoOrder, StopArgs, cancel, stop};
+
+use crate::exit;
+use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
+use crate::output;
+use crate::rig::RigArgs;
+
+/// When a take begins if nobody says: late enough for the order to be everywhere, and for a key frame.
+const DEFAULT_IN: Span = Span::from_secs(1);
+
+/// Record a take with every camera of the rig.
+///
+/// Begins and ends at instants of rig time, so that every device's files hold the same frame numbers: until Ctrl-C
+/// (or `swsync stop`, from anywhere in the rig), for a while, or out of the ring buffers what has just passed. What a
+/// device lacks is written down, and stood in for as --fill says.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    rig: RigArgs,
+    #[command(flatten)]
+    length: Length,
+    /// Begin so long from now. [default: 1s]
+    #[arg(long = "in", value_name = "DURATION", conflicts_with_all = ["last", "at"],
+          value_parser = humantime::parse_duration)]
+    after: Option<Duration>,
+    /// Begin at this rig time, in nanoseconds since 1970.
+    #[arg(long, value_name = "NANOSECONDS", conflicts_with = "last",
+          value_parser = clap::value_parser!(i64).range(0..))]
+    at: Option<i64>,
+    /// A new file every so often, on all devices at the same frame; one file if not said.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    segment: Option<Duration>,
+    /// What stands in for a frame that is missing: hold (the one before), black, or none.
+    #[arg(long, value_name = "hold|black|none", default_value = "hold")]
+    fill: Fill,
+    /// Name of the take, and so of its folder. [default: take-DATE-TIME-RANDOM, in UTC]
+    #[arg(long, value_name = "NAME")]
+    id: Option<OrderId>,
+    #[command(flatten)]
+    targets: TargetArgs,
+    #[command(flatten)]
+    arm: ArmArgs,
+    /// Give the order and return: `swsync stop` ends the take.
+    #[arg(long)]
+    detach: bool,
+    /// Longest wait for answers once the take is over. [default: 12s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// Print one JSON document instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long the take is. [default: until Ctrl-C]
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+struct Length {
+    /// Record for so long.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Record until this rig time, in nanoseconds since 1970.
+    #[arg(long, value_name = "NANOSECONDS", value_parser = clap::value_parser!(i64).range(0..))]
+    until: Option<i64>,
+    /// Save the last so long, out of the ring buffers.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    last: Option<Duration>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  swsync record                           from one second from now until Ctrl-C
+  swsync record --for 10s --in 2s         ten seconds, two seconds from now
+  swsync record --last 5s                 the five seconds that have just passed
+  swsync record --segment 60s             a new file every minute, on all devices at the same frame
+  swsync record --arm --need 4            only if four devices are ready
+  swsync record --detach                  and later, from any device: swsync stop
+
+Progress is shown on standard error. Columns and files are those of `swsync shoot`; a file's name is its segment.
+
+Exit codes:
+  0  every device recorded every frame
+  1  some device missed or failed a frame, or gave no answer, or recorded other frames than the rest
+  2  wrong arguments
+  3  no rig, no devices, or none that knows rig time
+  4  --arm: not enough devices are ready; nothing was ordered
+  130  interrupted by Ctrl-C a second time; see what it said";
+
+/// Runs the command.
+///
+/// # Errors
+/// Where no order could be placed. What devices answer is an exit code, not an error.
+pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
+    let session = args.rig.visit()?;
+    let first = Look::at(&session)?;
+    let look = match args.arm.arm(&session, first, |look| args.order(look), args.json)? {
+        Armed::Go(look) => look,
+        Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
+    };
+    look.warn_of_unready(&args.targets.targets());
+    let order = args.order(&look)?;
+    let what = describe(&order, look.now());
+    let again = format!("swsync stop {}", order.id());
+    let follow = Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again };
+    if args.detach {
+        follow.offer(&order)?;
+        if args.json {
+            output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
+        } else {
+            output::line(&format!("{}  {what}", order.id()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow.run(order, &what)
+}
+
+impl RecordArgs {
+    fn order(&self, look: &Look) -> anyhow::Result<Order> {
+        let now = look.now();
+        let (at, stop) = self.instants(now, |at| look.snapped(at));
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => default_id("take", at, rand::random())?,
+        };
+        let kind = Kind::Take { segment: self.segment.map(Span::from), fill: self.fill };
+        Ok(Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?)
+    }
+
+    /// Start and stop, of which `snapped` yields the nearest instants that suit all cameras.
+    fn instants(
+        &self,
+        now: Timestamp<Rig>,
+        snapped: impl Fn(Timestamp<Rig>) -> Timestamp<Rig>,
+    ) -> (Timestamp<Rig>, Option<Timestamp<Rig>>) {
+        if let Some(last) = self.length.last {
+            let end = snapped(now);
+            return (end - Span::from(last), Some(end));
+        }
+        let at = match self.at {
+            Some(at) => Timestamp::from_nanos(at),
+            None => snapped(now + self.after.map_or(DEFAULT_IN, Span::from)),
+        };
+        let stop = match (self.length.duration, self.length.until) {
+            (Some(duration), _) => Some(at + Span::from(duration)),
+            (None, until) => until.map(Timestamp::from_nanos),
+        };
+        (at, stop)
+    }
+}
+
+/// What the order is for, in words.
+fn describe(order: &Order, now: Timestamp<Rig>) -> String {
+    let from = relative(order.at(), now);
+    match order.stop() {
+        Some(stop) => format!("a take of {:.3} s, from {from}", (stop - order.at()).as_secs_f64()),
+        None => format!("a take from {from}, until Ctrl-C or `swsync stop {}`", order.id()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: RecordArgs,
+    }
+
+    const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
+
+    fn instants(args: &[&str]) -> (Span, Option<Span>) {
+        let args = Cli::try_parse_from([&["record"], args].concat()).unwrap().args;
+        let (at, stop) = args.instants(NOW, |at| at + Span::from_millis(3));
+        (at - NOW, stop.map(|stop| stop - at))
+    }
+
+    #[test]
+    fn a_take_is_ahead_behind_or_given() {
+        let ms = Span::from_millis;
+        assert_eq!(instants(&[]), (ms(1003), None));
+        assert_eq!(instants(&["--for", "10s", "--in", "2s"]), (ms(2003), Some(ms(10_000))));
+        assert_eq!(instants(&["--last", "5s"]), (ms(-4997), Some(ms(5000))));
+        let args = ["--at", "1800000000500000000", "--until", "1800000001000000000"];
+        assert_eq!(instants(&args), (ms(500), Some(ms(500))));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for args in [
+            &["--last", "5s", "--in", "1s"][..],
+            &["--for", "1s", "--last", "1s"],
+            &["--fill", "white"],
+            &["--need", "3"],
+            &["--arm", "--need", "0"],
+        ] {
+            assert!(Cli::try_parse_from([&["record"], args].concat()).is_err(), "{args:?}");
+        }
+        assert!(Cli::try_parse_from(["record", "--arm=10s", "--need", "3"]).is_ok());
+    }
+
+    #[test]
+    fn what_is_said_of_it() {
+        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let id = OrderId::new("t1").unwrap();
+        let at = NOW + Span::from_secs(1);
+        let take = Order::new(id.clone(), at, Some(at + Span::from_secs(10)), kind).unwrap();
+        assert_eq!(describe(&take, NOW), "a take of 10.000 s, from in 1.000 s");
+        let open = Order::new(id, at, None, kind).unwrap();
+        assert!(describe(&open, NOW).ends_with("`swsync stop t1`"));
+    }
+}

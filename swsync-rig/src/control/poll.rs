@@ -1,0 +1,121 @@
+//! Asking devices something that each answers at once: whether it takes an order, that it heard a command, which
+//! orders it knows.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use swsync_core::control::{decode, encode};
+use swsync_core::name::DeviceId;
+use swsync_core::order::{Acknowledgement, Command, Order, Registry, Targets};
+
+use super::Session;
+use super::keys::{Aspect, Member};
+use super::placement::SETTLE;
+
+/// How long one query waits: a device that is there answers within a few milliseconds. Then it is asked again.
+const ASK: Duration = Duration::from_millis(800);
+
+/// Between queries of those that gave no answer.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What a device says, or why it says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard<M> {
+    /// The device.
+    pub device: DeviceId,
+    /// Its answer, or why there is none, for a person.
+    pub reply: Result<M, String>,
+}
+
+impl Session {
+    /// Gives every device that it is for `order`, and returns as soon as each has taken it or says why not. What
+    /// becomes of it is asked by [`place`](Self::place), at leisure.
+    #[must_use]
+    pub fn offer(&self, order: &Order, timeout: Duration) -> Vec<Heard<Acknowledgement>> {
+        self.poll(Aspect::Offer, Some(&encode(order)), order.targets(), timeout)
+    }
+
+    /// Tells every device among `targets` to stop or cancel an order.
+    #[must_use]
+    pub fn command(
+        &self,
+        command: &Command,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<Heard<Acknowledgement>> {
+        self.poll(Aspect::Command, Some(&encode(command)), targets, timeout)
+    }
+
+    /// What the devices know of orders together: those that any of them has open, each with its earliest stop.
+    #[must_use]
+    pub fn registry(&self, timeout: Duration) -> Registry {
+        let mut all = Registry::default();
+        for heard in self.poll::<Registry>(Aspect::Registry, None, &Targets::All, timeout) {
+            let Ok(registry) = heard.reply else { continue };
+            for order in registry.orders {
+                match all.orders.iter_mut().find(|known| known.id() == order.id()) {
+                    None => all.orders.push(order),
+                    Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
+                }
+            }
+            all.commands.extend(registry.commands);
+        }
+        all.orders.sort_by_key(Order::at);
+        all
+    }
+
+    /// Asks each device among `targets` until it answers, for `timeout` at most. Sorted by device.
+    fn poll<M: DeserializeOwned>(
+        &self,
+        aspect: Aspect,
+        payload: Option<&[u8]>,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<Heard<M>> {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let _ = self.roster(timeout.min(SETTLE));
+        let mut replies: BTreeMap<DeviceId, Result<M, String>> = BTreeMap::new();
+        loop {
+            let here: Vec<Member> = self.members.here().into_iter().collect();
+            let meant = here.into_iter().filter(|member| targets.include(&member.device));
+            let waiting: Vec<Member> = meant.filter(|member| !replies.contains_key(&member.device)).collect();
+            if waiting.is_empty() || left().is_zero() {
+                let silent = waiting.into_iter().map(|member| (member.device, "did not answer"));
+                let absent = match targets {
+                    Targets::All => Vec::new(),
+                    Targets::Devices(devices) => devices.iter().cloned().collect(),
+                };
+                for (device, why) in
+                    silent.chain(absent.into_iter().map(|device| (device, "is not in the rig")))
+                {
+                    replies.entry(device).or_insert_with(|| Err(why.into()));
+                }
+                return replies.into_iter().map(|(device, reply)| Heard { device, reply }).collect();
+            }
+            let (tx, rx) = mpsc::channel();
+            for member in waiting {
+                let (key, tx) = (self.keys.aspect(&member, aspect), tx.clone());
+                self.ask(&key, payload.map(<[u8]>::to_vec), left().min(ASK), move |heard| {
+                    let _ = tx.send((member.device.clone(), heard)); // nobody waits any more: nothing to do
+                });
+            }
+            drop(tx);
+            let before = replies.len();
+            for (device, heard) in rx {
+                let reply = match heard {
+                    Ok((_, bytes)) => decode(&bytes).map_err(|error| error.to_string()),
+                    // Zenoh's own word for a query that nobody answered.
+                    Err(why) if why == "Timeout" => continue,
+                    Err(why) => Err(why),
+                };
+                replies.insert(device, reply);
+            }
+            if replies.len() == before {
+                std::thread::sleep(left().min(AGAIN));
+            }
+        }
+    }
+}
