@@ -141,7 +141,7 @@ pub fn saved(frames: &[FrameRun]) -> Vec<(PathBuf, FrameInfo)> {
 
 /// The manifest's line of `file`.
 fn record(shot: &Shot, device: &str, file: &Path) -> FrameRecord {
-    let manifest = fs::read_to_string(file.with_file_name("manifest.jsonl")).unwrap();
+    let manifest = fs::read_to_string(file.with_file_name("frames.jsonl")).unwrap();
     let records = manifest.lines().map(|line| serde_json::from_str::<FrameRecord>(line).unwrap());
     let name = file.file_name().unwrap().to_str().unwrap();
     let found: Vec<_> = records.filter(|record| record.file == name).collect();
@@ -159,17 +159,21 @@ fn is_picture(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "jpg")
 }
 
-/// Every file in `folder` and the folders in it.
+/// Every file in `folder` and the folders in it, but for journals.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = entries.filter(|path| !path.ends_with(".swsync"));
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
+
+/// What stands beside pictures.
+const BESIDE: [&str; 4] = ["frames.jsonl", "frames.csv", "frames.pts", "take.json"];
 
 /// Nothing temporary, and every picture from its first byte to its last.
 pub fn assert_only_whole_files(files: &[PathBuf]) {
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(is_picture(file) || name == "manifest.jsonl", "left behind: {}", file.display());
+        assert!(is_picture(file) || BESIDE.contains(&name), "left behind: {}", file.display());
         if is_picture(file) {
             let bytes = fs::read(file).unwrap();
             // JPEG's start and end of image

@@ -10,6 +10,7 @@ mod clock;
 mod lock;
 mod logging;
 pub mod meta;
+mod station;
 mod swsyncclock;
 mod swsyncdevices;
 mod swsyncsink;

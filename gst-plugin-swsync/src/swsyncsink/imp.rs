@@ -1,62 +1,40 @@
 use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
-use swsync_core::grid::FrameGrid;
-use swsync_core::name::Name;
-use swsync_core::order::Order;
-use swsync_core::ring::Limits;
+use swsync_core::order::Answer;
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{ControlError, DEFAULT_RIG, Membership, RigConfig, Session};
-use swsync_rig::files::{Location, LocationError};
+use swsync_rig::control::{Membership, Session};
+use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
 
-use super::shoot;
-use super::station::{Held, Station, Writer};
-use crate::caps::{extension_of, grid_of};
-use crate::clock::{rig_time, status_of};
+use super::muxer::Container;
+use super::writer::{Options, Writer};
+use crate::caps::grid_of;
 use crate::lock::lock;
-use crate::meta;
+use crate::station::{
+    self, Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsink", gst::DebugColorFlags::empty(), Some("swsync order sink"))
 });
 
-/// Frames are at most so far from the instant that they are numbered by: `swsyncsrc`'s largest `phase-offset`,
-/// and half a period of a frame a second.
-const MOST_OFFSET: Span = Span::from_millis(1_500);
-
 const DEFAULT_LOCATION: &str = "swsync";
-/// Half a minute of 1080p JPEG, and a tenth of the memory of a 1 GB Raspberry Pi.
-const DEFAULT_RING_BYTES: u64 = 96 << 20;
-const DEFAULT_RING_TIME: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
-#[derive(Debug, Clone)]
+/// How long the end of a stream waits for the files of open orders.
+const EOS_PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Default)]
 struct Settings {
-    location: String,
-    rig: String,
-    device_id: Option<String>,
-    listen: Option<String>,
-    connect: Option<String>,
-    ring_time: gst::ClockTime,
-    ring_bytes: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            location: DEFAULT_LOCATION.into(),
-            rig: DEFAULT_RIG.into(),
-            device_id: None,
-            listen: None,
-            connect: None,
-            ring_time: DEFAULT_RING_TIME,
-            ring_bytes: DEFAULT_RING_BYTES,
-        }
-    }
+    rig: RigSettings,
+    location: Option<String>,
+    durability: Durability,
+    options: Options,
 }
 
 #[derive(Default)]
@@ -65,18 +43,12 @@ enum State {
     Stopped,
     Started {
         station: Arc<Station>,
-        writer: Writer,
+        writer: JoinHandle<()>,
         session: Arc<Session>,
         membership: Membership,
         /// Once caps are negotiated.
-        format: Option<Format>,
+        stream: Option<Arc<Stream>>,
     },
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Format {
-    grid: FrameGrid,
-    extension: &'static str,
 }
 
 // No two of the mutexes are held at once.
@@ -84,6 +56,7 @@ struct Format {
 pub struct SwsyncSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    camera: Mutex<station::Camera>,
 }
 
 #[glib::object_subclass]
@@ -96,7 +69,7 @@ impl ObjectSubclass for SwsyncSink {
 impl ObjectImpl for SwsyncSink {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = rig_properties();
+            let mut properties = RigSettings::properties();
             properties.extend(storage_properties());
             properties
         });
@@ -126,30 +99,32 @@ impl ObjectImpl for SwsyncSink {
         let mut settings = lock(&self.settings);
         let text = || value.get::<Option<String>>().expect("checked by GObject");
         match pspec.name() {
-            "location" => settings.location = text().unwrap_or_else(|| DEFAULT_LOCATION.into()),
-            "rig" => settings.rig = text().unwrap_or_else(|| DEFAULT_RIG.into()),
-            "device-id" => settings.device_id = text(),
-            "listen" => settings.listen = text(),
-            "connect" => settings.connect = text(),
-            "ring-time" => {
-                settings.ring_time = gst::ClockTime::from_nseconds(value.get().expect("checked"));
+            "location" => settings.location = text(),
+            "durability" => {
+                settings.durability =
+                    value.get::<super::SinkDurability>().expect("checked by GObject").into();
             }
-            "ring-bytes" => settings.ring_bytes = value.get().expect("checked"),
-            name => unreachable!("no property {name}"),
+            "muxer-factory" => settings.options.muxer_factory = text().filter(|name| !name.is_empty()),
+            "muxer-properties" => {
+                settings.options.muxer_properties = value.get().expect("checked by GObject");
+            }
+            "post-messages" => settings.options.post_messages = value.get().expect("checked by GObject"),
+            name => {
+                let known = settings.rig.set(name, value);
+                debug_assert!(known, "no property {name}");
+            }
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let settings = lock(&self.settings);
         match pspec.name() {
-            "location" => settings.location.to_value(),
-            "rig" => settings.rig.to_value(),
-            "device-id" => settings.device_id.to_value(),
-            "listen" => settings.listen.to_value(),
-            "connect" => settings.connect.to_value(),
-            "ring-time" => settings.ring_time.nseconds().to_value(),
-            "ring-bytes" => settings.ring_bytes.to_value(),
-            name => unreachable!("no property {name}"),
+            "location" => settings.location.as_deref().unwrap_or(DEFAULT_LOCATION).to_value(),
+            "durability" => super::SinkDurability::from(settings.durability).to_value(),
+            "muxer-factory" => settings.options.muxer_factory.to_value(),
+            "muxer-properties" => settings.options.muxer_properties.to_value(),
+            "post-messages" => settings.options.post_messages.to_value(),
+            name => settings.rig.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }
 
@@ -164,51 +139,32 @@ impl ObjectImpl for SwsyncSink {
     }
 }
 
-fn rig_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecString::builder("rig")
-            .nick("Rig")
-            .blurb("Name of the rig whose orders are served")
-            .default_value(Some(DEFAULT_RIG))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("device-id")
-            .nick("Device id")
-            .blurb("This device's id, unique in the rig; the host's name if not set")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("listen")
-            .nick("Listen")
-            .blurb("Zenoh endpoints where other devices can connect, separated by commas, e.g. tcp/0.0.0.0:7447; with neither this nor `connect`, devices find each other by multicast")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("connect")
-            .nick("Connect")
-            .blurb("Zenoh endpoints of other devices to connect to, separated by commas, e.g. tcp/pi0.local:7447; one device leads to all")
-            .mutable_ready()
-            .build(),
-    ]
-}
-
 fn storage_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("location")
             .nick("Location")
-            .blurb("Folder of the saved frames, or a pattern with {order}, {device}, {frame} and {ext}; a folder gets {order}/{device}/{frame}.{ext}")
+            .blurb("Folder of what is saved, or a pattern with {take} (or {order}), {device}, {frame}, {segment} and {ext}; a folder gets {take}/{device}/{frame}.{ext} for pictures and {take}/{device}/{segment}.{ext} for video. An extension that is spelt out chooses the muxer")
             .default_value(Some(DEFAULT_LOCATION))
             .mutable_ready()
             .build(),
-        glib::ParamSpecUInt64::builder("ring-time")
-            .nick("Ring time")
-            .blurb("Longest time that frames are kept for orders in the past, in nanoseconds")
-            .maximum(i64::MAX.unsigned_abs())
-            .default_value(DEFAULT_RING_TIME.nseconds())
+        glib::ParamSpecEnum::builder_with_default("durability", super::SinkDurability::default())
+            .nick("Durability")
+            .blurb("What a file goes through before an order is answered: safe survives a power cut, fast only a crash of the program")
             .mutable_ready()
             .build(),
-        glib::ParamSpecUInt64::builder("ring-bytes")
-            .nick("Ring bytes")
-            .blurb("Most memory that frames kept for orders in the past may take, in bytes")
-            .default_value(DEFAULT_RING_BYTES)
+        glib::ParamSpecString::builder("muxer-factory")
+            .nick("Muxer factory")
+            .blurb("The muxer that video is saved with; else by the extension in `location`, else mp4mux")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("muxer-properties")
+            .nick("Muxer properties")
+            .blurb("Properties of the muxer, e.g. {properties,fragment-duration=500}; by default it writes fragments of a second, so that a power cut takes no more than that")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("post-messages")
+            .nick("Post messages")
+            .blurb("Post an element message swsync-file for each picture saved; messages of video files, swsync-fragment-opened and swsync-fragment-closed, are posted anyway")
             .mutable_ready()
             .build(),
     ]
@@ -222,7 +178,7 @@ impl ElementImpl for SwsyncSink {
             gst::subclass::ElementMetadata::new(
                 "Order sink",
                 "Sink/File",
-                "Saves exactly the frames that an order to the rig names, in the future or past",
+                "Saves exactly the frames that an order to the rig names, in the future or past, as pictures or video",
                 "The swsync developers",
             )
         });
@@ -251,40 +207,63 @@ impl ElementImpl for SwsyncSink {
     }
 }
 
+/// What the station asks of the element.
+struct SinkHost(glib::WeakRef<super::SwsyncSink>);
+
+impl Host for SinkHost {
+    fn request_key(&self, at: Timestamp<Rig>, period: Span) {
+        if let Some(sink) = self.0.upgrade() {
+            request_key_frame(sink.upcast_ref(), at, period);
+        }
+    }
+
+    fn announce(&self, answer: &Answer) {
+        if let Some(sink) = self.0.upgrade() {
+            let message = served_message(answer);
+            gst::info!(CAT, obj = sink, "{message}");
+            sink.imp().post(message);
+        }
+    }
+}
+
 impl BaseSinkImpl for SwsyncSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let location = Location::parse(&settings.location).map_err(|e| location_error(&e))?;
+        let device = settings.rig.device()?;
+        let config = settings.rig.rig_config()?;
+        let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
+        let location = Location::parse(location).map_err(|e| location_error(&e))?;
         location.check().map_err(|e| location_error(&e))?;
-        let config = settings.rig_config()?;
-        let device = settings.device()?;
-        let on_answer = {
-            let sink = self.obj().downgrade();
-            move |answer: &_| {
-                if let Some(sink) = sink.upgrade() {
-                    sink.imp().announce(answer);
-                }
-            }
+        let shelf = Shelf {
+            storage: Arc::new(Disk),
+            durability: settings.durability,
+            location,
+            device: device.clone(),
+            camera: Default::default(),
+            software: concat!("swsync ", env!("CARGO_PKG_VERSION")).into(),
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
-        let (station, writer) = Station::open(device.clone(), location, settings.limits(), on_answer)
-            .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("no thread to write in: {e}")))?;
+        let host = SinkHost(self.obj().downgrade());
+        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), host);
         station.set_clock(self.obj().clock());
+        let writer = self.start_writer(shelf, settings.options, duty)?;
         let membership = match session.join(device, station.clone()) {
             Ok(membership) => membership,
             Err(error) => {
-                station.close(writer);
+                station.close();
+                join(writer);
                 return Err(control_error(&error));
             }
         };
-        *lock(&self.state) = State::Started { station, writer, session, membership, format: None };
+        *lock(&self.state) = State::Started { station, writer, session, membership, stream: None };
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let state = std::mem::take(&mut *lock(&self.state));
         if let State::Started { station, writer, membership, session, .. } = state {
-            station.close(writer); // answers what is open, while the rig can still be reached
+            station.close(); // answers what is open, while the rig can still be reached
+            join(writer);
             drop(membership);
             drop(session);
         }
@@ -292,109 +271,71 @@ impl BaseSinkImpl for SwsyncSink {
     }
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let grid = grid_of(caps).map_err(|reason| {
+        let refuse = |reason: String| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
             gst::loggable_error!(CAT, "{caps}: {reason}")
-        })?;
-        if let State::Started { station, format, .. } = &mut *lock(&self.state) {
+        };
+        let grid = grid_of(caps).map_err(refuse)?;
+        self.check_container(caps).map_err(refuse)?;
+        let camera = lock(&self.camera).clone();
+        let started = match &mut *lock(&self.state) {
+            State::Started { station, stream, .. } => {
+                *stream = Some(Arc::new(Stream { caps: caps.clone(), grid, camera }));
+                Some(station.clone())
+            }
+            State::Stopped => None,
+        };
+        if let Some(station) = started {
             station.set_grid(grid);
-            *format = Some(Format { grid, extension: extension_of(caps) });
         }
         Ok(())
     }
 
+    fn event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::Eos(_) => {
+                // Whoever sees the end of the stream may trust that its files are there.
+                let started = match &*lock(&self.state) {
+                    State::Started { station, .. } => Some(station.clone()),
+                    State::Stopped => None,
+                };
+                if let Some(station) = started {
+                    station.give_up_open(EOS_PATIENCE);
+                }
+            }
+            gst::EventView::Tag(tag) => {
+                lock(&self.camera).learn(tag.tag());
+            }
+            _ => {}
+        }
+        self.parent_event(event)
+    }
+
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (station, format) = match &*lock(&self.state) {
-            State::Started { station, format: Some(format), .. } => (station.clone(), *format),
+        let (station, stream) = match &*lock(&self.state) {
+            State::Started { station, stream: Some(stream), .. } => (station.clone(), stream.clone()),
             State::Started { .. } => return Err(gst::FlowError::NotNegotiated),
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
-        let clock = self.obj().clock();
-        let Some(time) = meta::rig_time_of(buffer).or_else(|| self.clock_time_of(buffer)) else {
-            gst::warning!(CAT, imp = self, "a buffer without rig time and PTS is dropped");
+        let sink = self.obj();
+        let Ok(segment) = sink.segment().downcast::<gst::ClockTime>() else {
+            gst::warning!(CAT, imp = self, "a stream that is not in time is dropped");
             return Ok(gst::FlowSuccess::Ok);
         };
-        let info = frame_info(buffer, time, format.grid, clock.as_ref());
-        gst::trace!(CAT, imp = self, "frame {}", info.number);
-        let frame = Held { buffer: buffer.clone(), info, extension: format.extension };
-        station.handle_frame(frame);
+        match Held::new(buffer.clone(), &stream, &segment, sink.clock().as_ref(), sink.base_time()) {
+            Some(frame) => {
+                gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
+                station.handle_frame(frame);
+            }
+            None => gst::warning!(CAT, imp = self, "a buffer without rig time and PTS is dropped"),
+        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
-/// What is known of the frame in `buffer`, which was taken at `time`.
-fn frame_info(
-    buffer: &gst::BufferRef,
-    time: Timestamp<Rig>,
-    grid: FrameGrid,
-    clock: Option<&gst::Clock>,
-) -> FrameInfo {
-    let mut info = FrameInfo {
-        number: grid.nearest(time),
-        rig_time_ns: time,
-        phase_error_ns: grid.phase_error(time),
-        clock_uncertainty_ns: None,
-        sync: swsync_core::frame::SyncQuality::Unsynced,
-        lock: LockState::Free,
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
-    };
-    if let Some(details) = meta::details_of(buffer) {
-        // Cameras that take turns are off the grid's instants by as much as they were told to be. A number that is
-        // far from the time counts frames of another rate than they have here.
-        if (grid.instant(details.number) - time).abs() <= MOST_OFFSET {
-            (info.number, info.phase_error_ns) = (details.number, details.phase_error);
-        }
-        info.clock_uncertainty_ns = details.clock_uncertainty;
-        info.sync = details.sync;
-        info.lock = details.lock;
-        info.exposure_ns = details.exposure;
-        info.analogue_gain = details.analogue_gain;
-        info.sensor_time_ns = details.sensor_time;
-        info.details = details.frame;
-    } else if let Some(status) = clock.map(status_of) {
-        // The encoder dropped the meta, or the source is another one: what the clock says now.
-        info.clock_uncertainty_ns = status.uncertainty_ns;
-        info.sync = status.quality;
-    }
-    info
-}
-
-impl Settings {
-    fn limits(&self) -> Limits {
-        Limits {
-            bytes: usize::try_from(self.ring_bytes).unwrap_or(usize::MAX),
-            time: Span::from_nanos(i64::try_from(self.ring_time.nseconds()).unwrap_or(i64::MAX)),
-        }
-    }
-
-    fn device(&self) -> Result<Name, gst::ErrorMessage> {
-        match &self.device_id {
-            Some(id) => Name::new(id.clone())
-                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("device-id: {e}"))),
-            None => Name::new(swsync_rig::host_name()).map_err(|e| {
-                gst::error_msg!(
-                    gst::LibraryError::Settings,
-                    ("the host's name cannot be a device id: {e}"),
-                    ["Set `device-id`."]
-                )
-            }),
-        }
-    }
-
-    fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
-        let endpoints = |list: &Option<String>| {
-            let list = list.as_deref().unwrap_or_default();
-            list.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect()
-        };
-        Ok(RigConfig {
-            rig: Name::new(self.rig.clone())
-                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("rig: {e}")))?,
-            listen: endpoints(&self.listen),
-            connect: endpoints(&self.connect),
-        })
+fn join(writer: JoinHandle<()>) {
+    if writer.join().is_err() {
+        tracing::error!("the writer panicked");
     }
 }
 
@@ -409,62 +350,74 @@ fn location_error(error: &LocationError) -> gst::ErrorMessage {
     }
 }
 
-fn control_error(error: &ControlError) -> gst::ErrorMessage {
-    match error {
-        ControlError::DuplicateDevice { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
-        ControlError::Endpoint { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
-        _ => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
-    }
-}
-
 impl SwsyncSink {
-    /// The time of a buffer that carries no rig time: its running time on the pipeline's clock.
-    fn clock_time_of(&self, buffer: &gst::BufferRef) -> Option<Timestamp<Rig>> {
-        let sink = self.obj();
-        let segment = sink.segment().downcast::<gst::ClockTime>().ok()?;
-        let running = segment.to_running_time(buffer.pts()?)?;
-        Some(rig_time(sink.base_time()? + running))
+    /// Starts the writer's thread, which ends when the station is closed, and takes up what was open before a restart.
+    fn start_writer(
+        &self,
+        shelf: Shelf,
+        options: Options,
+        mut duty: Duty,
+    ) -> Result<JoinHandle<()>, gst::ErrorMessage> {
+        let sink = self.obj().downgrade();
+        let post = Box::new(move |structure| {
+            if let Some(sink) = sink.upgrade() {
+                sink.imp().post(structure);
+            }
+        });
+        let root = shelf.location.root();
+        let known = shelf.clone();
+        let (mut writer, journal) = Writer::open(shelf, options, post).map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::OpenReadWrite,
+                ("cannot read the journal below {}: {error}", root.display())
+            )
+        })?;
+        duty.station().restore(journal, |order| Writer::on_disk(&known, order));
+        std::thread::Builder::new()
+            .name("swsync-writer".into())
+            .spawn(move || while duty.step(&mut writer) {})
+            .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("no thread to write in: {e}")))
+    }
+
+    /// Whether frames of `caps` can be saved as the properties want.
+    fn check_container(&self, caps: &gst::CapsRef) -> Result<(), String> {
+        let settings = lock(&self.settings).clone();
+        let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
+        let location = Location::parse(location).map_err(|error| error.to_string())?;
+        let Options { muxer_factory, muxer_properties, .. } = &settings.options;
+        let (container, _) = Container::choose(
+            caps,
+            location.extension(),
+            muxer_factory.as_deref(),
+            muxer_properties.as_ref(),
+        )?;
+        match container {
+            Container::Picture => location.check_pictures().map_err(|error| error.to_string()),
+            Container::Elementary | Container::Muxer { .. } => Ok(()),
+        }
+    }
+
+    fn post(&self, structure: gst::Structure) {
+        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
+        // Without a bus nobody wants to know.
+        let _ = self.obj().post_message(message);
     }
 
     /// Orders `count` frames from the whole rig; `None` where that cannot even be tried.
     fn shoot(&self, delay: Span, count: u32) -> Option<String> {
-        let (session, now) = match &*lock(&self.state) {
-            State::Started { session, station, .. } => (session.clone(), station.rig_now()),
+        let (session, station) = match &*lock(&self.state) {
+            State::Started { session, station, .. } => (session.clone(), station.clone()),
             State::Stopped => {
                 gst::warning!(CAT, imp = self, "shoot: the element is not started");
                 return None;
             }
         };
-        let Some(now) = now else {
-            gst::warning!(CAT, imp = self, "shoot: the pipeline has no clock yet, so rig time is unknown");
-            return None;
-        };
-        let id = shoot::new_id();
-        let placed =
-            Order::burst(id.clone(), now + delay, count).map_err(|error| error.to_string()).and_then(
-                |order| shoot::place(&self.obj(), session, order, now).map_err(|error| error.to_string()),
-            );
-        match placed {
-            Ok(()) => Some(id.to_string()),
+        match station::place_shot(self.obj().upcast_ref(), session, &station, delay, count) {
+            Ok(id) => Some(id.to_string()),
             Err(error) => {
                 gst::warning!(CAT, imp = self, "shoot: {error}");
                 None
             }
         }
-    }
-
-    /// Says on the bus what this device made of an order, whoever gave it.
-    fn announce(&self, answer: &swsync_core::order::Answer) {
-        let (files, problems) = shoot::files_and_problems(answer);
-        gst::info!(CAT, imp = self, "{}: {} saved, {problems:?}", answer.order, files.len());
-        let structure = gst::Structure::builder("swsync-served")
-            .field("order", answer.order.as_str())
-            .field("complete", answer.is_complete())
-            .field("files", gst::Array::new(files))
-            .field("problems", gst::Array::new(problems))
-            .build();
-        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
-        let _ = self.obj().post_message(message);
     }
 }

@@ -1,9 +1,8 @@
 //! `swsyncsink`: saves exactly the frames that an order names, in the future or past.
 //!
-//! Keeps a ring of recent frames and joins the rig's control plane. An order (`swsync shoot`, or the
-//! action signal [`shoot`](#shoot)) names instants in rig time; every device saves the frame whose
-//! number is nearest, each file whole or not at all, with a line in the manifest beside it, and answers
-//! saved or missed.
+//! Keeps a ring of recent frames and joins the rig's control plane. An order (`swsync shoot`, `swsync record`, or the
+//! action signal [`shoot`](#shoot)) names instants in rig time; every device saves the frames whose numbers are
+//! nearest, each file whole or not at all, with a line in the manifest beside it, and answers saved or missed.
 //!
 //! Frames are numbered by their rig time, which `swsyncsrc` attaches and encoders pass on. Frames of
 //! other sources are numbered by their time on the pipeline's clock.
@@ -11,7 +10,29 @@
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! jpegenc ! swsyncsink location=shots
 //! swsync shoot --in 500ms
+//! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! swsyncsink location=takes
+//! swsync record --segment 60s
 //! ```
+//!
+//! # Files
+//!
+//! Pictures and raw frames are saved one a file, encoded video one file per segment of a take: MP4 in fragments of a
+//! second unless `location` spells out another extension, or `muxer-factory` says otherwise. Video begins with a key
+//! frame: the sink asks the encoder for one at the very frame that an order, or a segment, begins with, and for one that
+//! has passed keeps the frames from the last key frame on. Names, side files and what survives what are told in
+//! docs/takes.md.
+//!
+//! Orders are kept in a journal (`.swsync/` below `location`) until they are answered: after a crash the device takes up
+//! those that are open, finishes what can be played of a video in progress, and accounts for every frame.
+//!
+//! # Messages
+//!
+//! - `swsync-served`, once this device has answered an order, whoever gave it: `order`, `complete`, `named`, `saved`,
+//!   `files` and, for frames without one, `problems`.
+//! - `swsync-fragment-opened` and `swsync-fragment-closed` for each video file, as splitmuxsink's: `location`,
+//!   `fragment-id`; with the second `frames`, `first-frame`, `last-frame` and `bytes`.
+//! - `swsync-file` for each picture where `post-messages` is set, as multifilesink's: `filename`, `timestamp`,
+//!   `running-time`, `duration`; with `order`, `frame` and `rig-time`.
 //!
 //! # shoot
 //!
@@ -19,16 +40,16 @@
 //! devices of the rig, the first one `delay` nanoseconds from now (negative: ago), and returns the
 //! order's id. An element message `swsync-order` follows for each device, then `swsync-order-done`.
 //! It returns NULL where rig time is not known yet, or the order names no frame or too many.
-//!
-//! For every order, whoever gave it, the element posts `swsync-served` once this device has answered:
-//! `order`, `complete`, `files` and, for each frame without one, `problems`.
 
 mod imp;
-mod shoot;
-mod station;
+mod muxer;
+mod take;
+mod video;
+mod writer;
 
 use gst::glib;
 use gst::prelude::*;
+use swsync_rig::files::Durability;
 
 glib::wrapper! {
     /// Saves exactly the frames that an order names.
@@ -36,6 +57,39 @@ glib::wrapper! {
         @extends gst_base::BaseSink, gst::Element, gst::Object;
 }
 
+/// [`Durability`] as a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncSinkDurability")]
+pub enum SinkDurability {
+    #[enum_value(
+        name = "Whole after a crash of the program; a power cut may take the last seconds",
+        nick = "fast"
+    )]
+    Fast,
+    #[default]
+    #[enum_value(name = "On the disk before it is answered for: whole after a power cut", nick = "safe")]
+    Safe,
+}
+
+impl From<SinkDurability> for Durability {
+    fn from(durability: SinkDurability) -> Self {
+        match durability {
+            SinkDurability::Fast => Self::Fast,
+            SinkDurability::Safe => Self::Safe,
+        }
+    }
+}
+
+impl From<Durability> for SinkDurability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Fast => Self::Fast,
+            Durability::Safe => Self::Safe,
+        }
+    }
+}
+
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    SinkDurability::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(Some(plugin), "swsyncsink", gst::Rank::NONE, SwsyncSink::static_type())
 }

@@ -1,33 +1,33 @@
 //! What a device must not forget: the orders that it has taken, and what it has answered.
 
 use std::io;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use swsync_core::name::DeviceId;
+use swsync_core::order::{Journal, Record};
 
-use super::lines::{LineFile, read_lines, rewrite_lines};
+use super::lines::{LineFile, rewrite_lines};
+use super::storage::read;
 use super::{Durability, Location, Storage};
 
-/// Events of type `E`, one a line of JSON, that are there again after a crash.
+/// Longer than this, it is written anew when it is opened, without what need not be remembered.
+const LONG: usize = 1 << 20;
+
+/// A device's journal, on the disk: each record is there after a crash, or was not noted.
 #[derive(Debug)]
-pub struct Journal<E> {
+pub struct JournalFile {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     durability: Durability,
-    /// Opened with the first event.
+    /// Opened with the first record.
     file: Option<LineFile>,
-    events: PhantomData<E>,
 }
 
-impl<E: Serialize + DeserializeOwned> Journal<E> {
-    /// The journal of `device`, beside the takes at `location`, and the events in it. Lines that are no events,
-    /// as of another version, are passed over.
+impl JournalFile {
+    /// The journal of `device`, beside the takes at `location`, and what is in it.
     ///
-    /// Nothing is made before the first event.
+    /// Nothing is made before the first record.
     ///
     /// # Errors
     /// What the system said.
@@ -36,54 +36,37 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         location: &Location,
         device: &DeviceId,
         durability: Durability,
-    ) -> io::Result<(Self, Vec<E>)> {
+    ) -> io::Result<(Self, Journal)> {
         let path = location.root().join(format!(".swsync/{device}.journal"));
-        let mut events = Vec::new();
-        let read = read_lines(storage.as_ref(), &path, |line| match serde_json::from_str(line) {
-            Ok(event) => events.push(event),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "a line of the journal is no event"),
-        });
-        match read {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => {
-                let storage = Arc::clone(storage);
-                Ok((Self { storage, path, durability, file: None, events: PhantomData }, events))
-            }
+        let text = match read(storage.as_ref(), &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        let (journal, unread) = Journal::parse(&text);
+        if unread > 0 {
+            tracing::warn!(path = %path.display(), unread, "lines of the journal cannot be read");
         }
+        if text.len() > LONG {
+            let lines: Vec<_> = journal.records().map(|record| line(&record)).collect();
+            rewrite_lines(storage, &path, durability, lines.iter().map(String::as_str))?;
+        }
+        Ok((Self { storage: Arc::clone(storage), path, durability, file: None }, journal))
     }
 
-    /// Notes an event. It is there after a crash, or was not noted.
+    /// Notes a record.
     ///
     /// # Errors
     /// What the system said.
-    pub fn append(&mut self, event: &E) -> io::Result<()> {
-        let line = line(event);
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
         if self.file.is_none() {
             self.file = Some(LineFile::open(&self.storage, &self.path, self.durability)?);
         }
-        self.file.as_mut().expect("opened above").append(&line)
-    }
-
-    /// Forgets all events but these.
-    ///
-    /// # Errors
-    /// What the system said; then nothing is forgotten.
-    pub fn rewrite<'a>(&mut self, events: impl Iterator<Item = &'a E>) -> io::Result<()>
-    where
-        E: 'a,
-    {
-        let lines: Vec<_> = events.map(line).collect();
-        rewrite_lines(&self.storage, &self.path, self.durability, lines.iter().map(String::as_str))?;
-        self.file = None;
-        Ok(())
+        self.file.as_mut().expect("opened above").append(&line(record))
     }
 }
 
-fn line<E: Serialize>(event: &E) -> String {
-    let mut line =
-        serde_json::to_string(event).expect("events are plain structs with string keys, which JSON can hold");
-    line.push('\n');
-    line
+fn line(record: &Record) -> String {
+    String::from_utf8(record.to_line()).expect("JSON is UTF-8")
 }
 
 #[cfg(test)]
@@ -91,39 +74,48 @@ mod tests {
     use super::super::simulated::SimulatedDisk;
     use super::*;
     use swsync_core::name::Name;
+    use swsync_core::order::{Answer, Order};
+    use swsync_core::time::Timestamp;
 
-    type Event = (u8, String);
-
-    fn open(storage: &Arc<dyn Storage>) -> (Journal<Event>, Vec<Event>) {
+    fn open(storage: &Arc<dyn Storage>) -> (JournalFile, Vec<String>) {
         let location = Location::parse("/shots").unwrap();
-        Journal::open(storage, &location, &Name::new("pi").unwrap(), Durability::Safe).unwrap()
+        let device = Name::new("pi").unwrap();
+        let (file, journal) = JournalFile::open(storage, &location, &device, Durability::Safe).unwrap();
+        (file, journal.open().iter().map(|pending| pending.order.id().to_string()).collect())
+    }
+
+    fn opened(id: &str) -> Record {
+        Record::Opened { opened: Order::still(Name::new(id).unwrap(), Timestamp::from_nanos(5)).unwrap() }
     }
 
     #[test]
-    fn events_outlive_a_power_cut() {
+    fn records_outlive_a_power_cut() {
         let disk = SimulatedDisk::new();
         let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-        let (mut journal, events) = open(&storage);
-        assert!(events.is_empty() && !storage.is_folder("/shots".as_ref()), "nothing is made");
-        let (one, two) = ((1, "a\nb".to_owned()), (2, "c".to_owned()));
-        journal.append(&one).unwrap();
-        journal.append(&two).unwrap();
+        let (mut file, pending) = open(&storage);
+        assert!(pending.is_empty() && !storage.is_folder("/shots".as_ref()), "nothing is made");
+        file.append(&opened("one")).unwrap();
+        file.append(&opened("two")).unwrap();
         disk.cut_power(&mut |_| 0);
-        let (mut journal, events) = open(&storage);
-        assert_eq!(events, [one, two.clone()]);
-        journal.rewrite(events[1..].iter()).unwrap();
-        journal.append(&two).unwrap();
+        let (mut file, pending) = open(&storage);
+        assert_eq!(pending, ["one", "two"]);
+        let order = Name::new("one").unwrap();
+        let answer = Answer { order, device: Name::new("pi").unwrap(), frames: Vec::new(), unnumbered: None };
+        file.append(&Record::Answered { answer }).unwrap();
         disk.cut_power(&mut |_| 0);
-        assert_eq!(open(&storage).1, [two.clone(), two]);
+        assert_eq!(open(&storage).1, ["two"]);
     }
 
     #[test]
-    fn events_of_another_version_are_passed_over() {
+    fn a_long_journal_is_written_anew() {
         let storage: Arc<dyn Storage> = Arc::new(SimulatedDisk::new());
-        let event = (1, "a".to_owned());
-        open(&storage).0.append(&event).unwrap();
-        let mut file = storage.open("/shots/.swsync/pi.journal".as_ref()).unwrap();
-        file.write_at(8, b"{\"later\":1}\n\xff\n[2,\"b\"]\n").unwrap();
-        assert_eq!(open(&storage).1, [event, (2, "b".to_owned())]);
+        let mut file = open(&storage).0;
+        file.append(&opened("one")).unwrap();
+        let path = "/shots/.swsync/pi.journal".as_ref();
+        let length = storage.len(path).unwrap();
+        let other = "{\"later\":1}\n".repeat(LONG / 10);
+        storage.open(path).unwrap().write_at(length, other.as_bytes()).unwrap();
+        assert_eq!(open(&storage).1, ["one"]);
+        assert_eq!(storage.len(path).unwrap(), length);
     }
 }

@@ -170,6 +170,15 @@ impl Location {
         }
     }
 
+    /// Bytes that are free for files of ordinary users, where the root folder is.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::statvfs(self.root())?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+
     /// Makes the root folder, and proves that files can be written there.
     ///
     /// # Errors

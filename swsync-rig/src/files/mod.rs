@@ -15,22 +15,9 @@ mod take;
 mod tests;
 mod whole;
 
-pub use journal::Journal;
+pub use journal::JournalFile;
 pub use location::{FileOf, Location, LocationError};
-pub use segment::{Cut, Noted, SegmentFile};
+pub use segment::{Noted, SegmentFile};
 pub use storage::{Disk, Durability, Storage, StorageFile, make_folders};
-pub use take::{Picture, SavedFile, Shelf, TakeFolder};
+pub use take::{Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
 pub use whole::{WholeFile, final_of, partial_of, write_whole};
-
-/// Appends `record` to the manifest in `folder`.
-///
-/// # Errors
-/// What the system said.
-pub fn append_to_manifest(
-    folder: &std::path::Path,
-    record: &swsync_core::manifest::FrameRecord,
-) -> std::io::Result<()> {
-    let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(Disk);
-    let path = folder.join("manifest.jsonl");
-    lines::LineFile::open(&storage, &path, Durability::Safe)?.append(&record.to_line())
-}

@@ -154,11 +154,9 @@ fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
     let (first, last) = numbers.fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
     let covers = (first, last.saturating_sub(first).saturating_add(1));
     match take.finish_segment(segment, covers) {
-        Ok((saved, cut)) => {
-            tracing::info!(%name, pictures = cut.kept, "an unfinished video is finished");
-            let file = take.relative(&saved.path);
-            let (records, _) = manifest(take)?;
-            Ok(records.into_iter().filter(|record| record.file == file).collect())
+        Ok(saved) => {
+            tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
+            Ok(saved.frames)
         }
         Err(error) => {
             tracing::warn!(%name, %error, "an unfinished video is lost");

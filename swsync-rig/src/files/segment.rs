@@ -38,15 +38,6 @@ enum Line {
     Flushed { flushed: u64 },
 }
 
-/// How many of the pictures that were noted are in the file, from the first on; and why not all.
-#[derive(Debug)]
-pub struct Cut {
-    /// So many.
-    pub kept: usize,
-    /// Why the others are not.
-    pub why: Option<io::Error>,
-}
-
 /// A video file while it is written, and beside it what its pictures are: so that all but the last second of it
 /// survives a power cut.
 #[derive(Debug)]
@@ -203,8 +194,14 @@ impl SegmentFile {
         error
     }
 
+    /// The muxer cannot finish the file: it is finished with what can be played of it.
+    pub fn break_off(&mut self) {
+        self.fail(io::Error::other("the video broke off"));
+    }
+
     /// Nothing more is written: what cannot be played is cut off, and the rest reaches the disk.
-    pub(super) fn finish(&mut self) -> io::Result<Cut> {
+    /// Returns why that is not all of it.
+    pub(super) fn finish(&mut self) -> io::Result<Option<io::Error>> {
         let why = self.broken.take();
         if why.is_some() {
             self.cut_to(u64::MAX)?;
@@ -212,21 +209,21 @@ impl SegmentFile {
         if self.durability == Durability::Safe {
             self.file.sync()?;
         }
-        Ok(Cut { kept: self.noted.len(), why })
+        Ok(why)
     }
 
     /// Gives up the end of the video for what has to be written beside it.
-    pub(super) fn make_room(&mut self, full: io::Error) -> io::Result<Cut> {
+    pub(super) fn make_room(&mut self, full: &io::Error) -> io::Result<()> {
         let told = 1024 * self.noted.len() as u64; // its lines in manifest and timecodes, with room to spare
         let target = self.length.saturating_sub(told.max(256 << 10));
         self.cut_to(target)?;
         if self.noted.is_empty() {
-            return Err(full);
+            return Err(again(full));
         }
-        if self.durability == Durability::Safe {
-            self.file.sync()?;
+        match self.durability {
+            Durability::Safe => self.file.sync(),
+            Durability::Fast => Ok(()),
         }
-        Ok(Cut { kept: self.noted.len(), why: Some(full) })
     }
 
     /// Cuts the file to what is playable of its first `limit` bytes.

@@ -14,7 +14,7 @@ use swsync_core::time::{Rig, Timestamp};
 
 use super::lines::{LineFile, read_lines, rewrite_lines};
 use super::recover;
-use super::segment::{Cut, SegmentFile};
+use super::segment::SegmentFile;
 use super::storage::{Durability, Storage, folder_of};
 use super::{FileOf, Location, WholeFile};
 
@@ -55,6 +55,17 @@ pub struct SavedFile {
     pub bytes: u64,
 }
 
+/// A video file that is on the disk.
+#[derive(Debug)]
+pub struct SavedVideo {
+    /// The file.
+    pub file: SavedFile,
+    /// The frames in it that the order names, in the order in which they are shown.
+    pub frames: Vec<FrameRecord>,
+    /// Why others that were handed to the muxer are not in it, if there are any.
+    pub lost: Option<io::Error>,
+}
+
 /// An order's folder on this device.
 #[derive(Debug)]
 pub struct TakeFolder {
@@ -90,6 +101,18 @@ impl TakeFolder {
     #[must_use]
     pub const fn order(&self) -> &OrderId {
         &self.take.order
+    }
+
+    /// The path of a file of the manifest.
+    #[must_use]
+    pub fn path_of(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// Whether a file of the manifest is a video.
+    #[must_use]
+    pub fn is_video(&self, file: &str) -> bool {
+        self.take.segments.iter().any(|segment| segment.file == file)
     }
 
     /// A file that is kept beside the others.
@@ -269,21 +292,20 @@ impl TakeFolder {
     /// Closes a video file: it, its timecodes, and its frames in the manifest. Where the disk is full, the end
     /// of the video makes room for what tells of its beginning.
     ///
-    /// Returns what is saved, in the order in which frames were noted: the other frames are lost, and why.
-    ///
     /// # Errors
     /// What the system said; then nothing of it is left.
     pub fn finish_segment(
         &mut self,
         mut segment: SegmentFile,
         covers: (FrameNumber, u64),
-    ) -> io::Result<(SavedFile, Cut)> {
-        let mut cut = segment.finish()?;
+    ) -> io::Result<SavedVideo> {
+        let mut lost = segment.finish()?;
         loop {
             match self.try_finish_segment(&mut segment, covers) {
-                Ok(saved) => return Ok((saved, cut)),
+                Ok((file, frames)) => return Ok(SavedVideo { file, frames, lost }),
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    cut = segment.make_room(error)?;
+                    segment.make_room(&error)?;
+                    lost = Some(error);
                 }
                 Err(error) => return Err(error),
             }
@@ -294,7 +316,7 @@ impl TakeFolder {
         &mut self,
         segment: &mut SegmentFile,
         covers: (FrameNumber, u64),
-    ) -> io::Result<SavedFile> {
+    ) -> io::Result<(SavedFile, Vec<FrameRecord>)> {
         let path = segment.path().to_owned();
         let file = self.relative(&path);
         let records = segment.records(&self.take.order, &self.shelf.device, &file);
@@ -313,6 +335,8 @@ impl TakeFolder {
         // The video is there and in the manifest: what is told of it elsewhere can be told again.
         let described = self.describe(|take| {
             take.segments.push(entry);
+            // Of a take that goes on: those named so far.
+            take.count = take.count.max((first + count).saturating_sub(take.first));
             if is_first {
                 take.lead_in = lead_in;
             }
@@ -320,7 +344,7 @@ impl TakeFolder {
         if let Err(error) = described {
             tracing::warn!(%error, folder = %self.folder.display(), "take.json is behind");
         }
-        Ok(SavedFile { path, bytes })
+        Ok((SavedFile { path, bytes }, records))
     }
 
     pub(super) fn write_pts(

@@ -159,8 +159,8 @@ fn record(folder: &mut TakeFolder, index: u32, numbers: &[FrameNumber]) -> io::R
             let _ = segment.sync();
         }
     }
-    let (_, cut) = folder.finish_segment(segment, (numbers[0], numbers.len() as u64))?;
-    Ok(numbers[..cut.kept].to_vec())
+    let saved = folder.finish_segment(segment, (numbers[0], numbers.len() as u64))?;
+    Ok(saved.frames.iter().map(|record| record.info.number).collect())
 }
 
 /// A video's bytes are those of its records, one frame after the other.

@@ -8,11 +8,11 @@ use gst::prelude::*;
 use swsync_core::name::Name;
 use swsync_core::name::OrderId;
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate};
-use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_core::time::Span;
 use swsync_rig::control::{ControlError, DeviceOutcome, Session};
 
-use super::SwsyncSink;
+use super::Station;
+use super::report::files_and_problems;
 
 /// How long after the last frame's instant a device may take to write its files and answer.
 const WRITE_TIME: Duration = Duration::from_secs(20);
@@ -21,37 +21,44 @@ const WRITE_TIME: Duration = Duration::from_secs(20);
 const SLOWEST_PERIOD: Span = Span::from_millis(100);
 
 /// An order's id that sorts by time and that no other device chooses.
-pub fn new_id() -> OrderId {
+fn new_id() -> OrderId {
     let now = glib::DateTime::now_utc().and_then(|now| now.format("%Y%m%d-%H%M%S"));
     let now = now.map_or_else(|_| "undated".into(), |text| text.to_string());
     Name::new(format!("shot-{now}-{:04x}", glib::random_int() & 0xffff))
         .expect("digits, letters and dashes make a name")
 }
 
-/// Places `order` in the whole rig, without blocking, and posts on `sink`'s bus what comes of it.
+/// Orders `count` frames from the whole rig, the first one `delay` from now, and posts on `element`'s bus what comes
+/// of it. The order's id; or why it cannot even be tried.
 ///
 /// The thread ends when every device has answered, or when none can be expected to any more.
-pub fn place(
-    sink: &SwsyncSink,
+pub fn place_shot(
+    element: &gst::Element,
     session: Arc<Session>,
-    order: Order,
-    now: Timestamp<Rig>,
-) -> std::io::Result<()> {
-    let element = sink.downgrade();
+    station: &Station,
+    delay: Span,
+    count: u32,
+) -> Result<OrderId, String> {
+    let now = station.rig_now().ok_or("the pipeline has no clock yet, so rig time is unknown")?;
+    let order = Order::burst(new_id(), now + delay, count).map_err(|error| error.to_string())?;
+    let id = order.id().clone();
+    let element = element.downgrade();
     let settled = order.settled_at(SLOWEST_PERIOD).unwrap_or(order.at());
     let timeout = (settled - now).to_duration() + WRITE_TIME;
-    std::thread::Builder::new().name("swsync-shoot".into()).spawn(move || {
+    let run = move || {
         let post = |structure: gst::Structure| {
-            if let Some(sink) = element.upgrade() {
-                let message = gst::message::Element::builder(structure).src(&sink).build();
+            if let Some(element) = element.upgrade() {
+                let message = gst::message::Element::builder(structure).src(&element).build();
                 // Without a bus nobody wants to know.
-                let _ = sink.post_message(message);
+                let _ = element.post_message(message);
             }
         };
         let result = session.place(&order, timeout, |outcome| post(outcome_message(&order, outcome)));
         post(done_message(&order, &result.map(|summary| summary.outcomes)));
-    })?;
-    Ok(())
+    };
+    let spawned = std::thread::Builder::new().name("swsync-shoot".into()).spawn(run);
+    spawned.map_err(|error| format!("no thread to wait for the answers in: {error}"))?;
+    Ok(id)
 }
 
 /// `swsync-order`: what became of an order on one device.
@@ -83,24 +90,4 @@ fn done_message(order: &Order, result: &Result<Vec<DeviceOutcome>, ControlError>
             builder.field("complete", false).field("devices", 0_u32).field("error", error.to_string()).build()
         }
     }
-}
-
-/// The files that an answer names (of those that belong together the first and the last), and for frames without
-/// one the reason.
-pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
-    let (mut files, mut problems) = (Vec::new(), Vec::new());
-    problems.extend(answer.unnumbered.clone());
-    for frame in &answer.frames {
-        match &frame.fate {
-            Fate::Saved { file, .. } => files.push(file.clone()),
-            Fate::Recorded(recorded) => {
-                files.push(recorded.file.clone());
-                files.extend(recorded.last_file.clone());
-            }
-            Fate::Missed { .. } | Fate::Failed { .. } | Fate::Partly { .. } => {
-                problems.extend(frame.why().map(str::to_owned));
-            }
-        }
-    }
-    (files, problems)
 }

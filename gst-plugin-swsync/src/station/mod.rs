@@ -1,0 +1,333 @@
+//! A device at work: its desk, those who wait for answers, and the thread that carries out what the desk wants.
+//!
+//! `swsyncsink` and `swsyncgate` differ in their [`Outlet`]: one writes files, the other pushes downstream. Frames come
+//! in on the streaming thread, orders on the control plane's threads; neither ever waits for the outlet.
+
+mod frame;
+mod keys;
+mod report;
+mod settings;
+mod shoot;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use swsync_core::control::{FrameStatus, Status, StorageStatus};
+use swsync_core::frame::FrameInfo;
+use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::order::{
+    Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, Journal, Order, Registry, Ticket,
+};
+use swsync_core::ring::Limits;
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::{ControlError, DeviceHandler, Reply};
+
+pub use frame::{Camera, Held, Stream};
+pub use keys::request_key_frame;
+pub use report::served_message;
+pub use settings::{RigSettings, control_error};
+pub use shoot::place_shot;
+
+use crate::clock::status_of;
+use crate::lock::lock;
+
+/// How often the desk looks for orders that nothing will come of any more.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What carries out what a desk wants, on one thread.
+pub trait Outlet: Send {
+    /// Does one thing. Not [`Action::Answer`] and [`Action::RequestKey`], which the station does.
+    fn carry_out(&mut self, station: &Station, action: Action<Held>);
+    /// There is nothing more to do for the moment.
+    fn rest(&mut self, station: &Station);
+    /// Some time has passed.
+    fn tick(&mut self, station: &Station);
+}
+
+/// What a station asks of the element that it is in.
+pub trait Host: Send + Sync {
+    /// The encoder shall make a key frame of the frame at this instant.
+    fn request_key(&self, at: Timestamp<Rig>, period: Span);
+    /// An order is answered.
+    fn announce(&self, answer: &Answer);
+}
+
+/// Work for the outlet; `None`: it is to end.
+type Work = Option<Action<Held>>;
+
+struct Inner {
+    desk: Desk<Held>,
+    /// Those who wait for an order's answer.
+    replies: HashMap<OrderId, Vec<Reply>>,
+    newest: Option<FrameInfo>,
+    clock: Option<gst::Clock>,
+    free_bytes: Option<u64>,
+    problem: Option<String>,
+}
+
+/// Shared by the streaming thread, the control plane's threads and the outlet's.
+pub struct Station {
+    device: DeviceId,
+    inner: Mutex<Inner>,
+    /// Signalled with every answer.
+    quiet: Condvar,
+    host: Box<dyn Host>,
+    work: mpsc::Sender<Work>,
+}
+
+/// The outlet's side of a station: call [`Duty::step`] until it is done, on one thread.
+pub struct Duty {
+    station: Arc<Station>,
+    work: mpsc::Receiver<Work>,
+    last_tick: Instant,
+    stopping: bool,
+}
+
+impl Station {
+    /// A station, and what is to run on the outlet's thread.
+    pub fn new(device: DeviceId, limits: Limits, host: impl Host + 'static) -> (Arc<Self>, Duty) {
+        let (work, queue) = mpsc::channel();
+        let station = Arc::new(Self {
+            inner: Mutex::new(Inner {
+                desk: Desk::new(device.clone(), limits),
+                replies: HashMap::new(),
+                newest: None,
+                clock: None,
+                free_bytes: None,
+                problem: None,
+            }),
+            device,
+            quiet: Condvar::new(),
+            host: Box::new(host),
+            work,
+        });
+        let duty =
+            Duty { station: Arc::clone(&station), work: queue, last_tick: Instant::now(), stopping: false };
+        (station, duty)
+    }
+
+    /// Takes up what was open before a restart; call before anything else.
+    pub fn restore(&self, journal: Journal, on_disk: impl FnMut(&Order) -> Vec<FrameRun>) {
+        self.act(|inner| ((), inner.desk.restore(journal, on_disk)));
+    }
+
+    /// No more frames come for now: every order is answered with what became of it so far. Returns when that is
+    /// done, or when it has taken longer than `patience`.
+    pub fn give_up_open(&self, patience: Duration) {
+        self.act(|inner| ((), inner.desk.handle_stop()));
+        let is_open = |inner: &mut Inner| inner.desk.open_orders().next().is_some();
+        // Where it was not in time, the order is still answered later.
+        drop(self.quiet.wait_timeout_while(lock(&self.inner), patience, is_open));
+    }
+
+    /// Has the outlet's thread answer every open order and end.
+    pub fn close(&self) {
+        self.act(|inner| ((), inner.desk.handle_stop()));
+        // It has ended already where this fails.
+        let _ = self.work.send(None);
+    }
+
+    pub fn set_grid(&self, grid: FrameGrid) {
+        self.act(|inner| ((), inner.desk.set_grid(grid)));
+    }
+
+    /// The pipeline runs on `clock` from now on.
+    pub fn set_clock(&self, clock: Option<gst::Clock>) {
+        lock(&self.inner).clock = clock;
+    }
+
+    pub fn clock(&self) -> Option<gst::Clock> {
+        lock(&self.inner).clock.clone()
+    }
+
+    /// A frame has arrived.
+    pub fn handle_frame(&self, frame: Held) {
+        lock(&self.inner).newest = Some(frame.info);
+        self.act(|inner| ((), inner.desk.handle_frame(frame.into_entry())));
+    }
+
+    /// Rig time now, once there is a clock.
+    pub fn rig_now(&self) -> Option<Timestamp<Rig>> {
+        Some(status_of(&self.clock()?).rig_time_ns)
+    }
+
+    /// What was handed out under `ticket` needs no memory any more.
+    pub fn handle_taken(&self, ticket: Ticket) {
+        self.act(|inner| ((), inner.desk.handle_taken(ticket)));
+    }
+
+    /// What became of named frames.
+    pub fn handle_written(&self, order: &OrderId, frames: RangeInclusive<FrameNumber>, fate: Fate) {
+        lock(&self.inner).desk.handle_written(order, frames, fate);
+    }
+
+    /// All that concerns an order is done.
+    pub fn handle_closed(&self, order: &OrderId) {
+        self.act(|inner| ((), inner.desk.handle_closed(order)));
+    }
+
+    /// Room for files, and what is wrong with them if something is.
+    pub fn set_storage(&self, free_bytes: Option<u64>, problem: Option<String>) {
+        let mut inner = lock(&self.inner);
+        inner.free_bytes = free_bytes;
+        inner.problem = problem;
+    }
+
+    pub fn open_orders(&self) -> usize {
+        lock(&self.inner).desk.open_orders().count()
+    }
+
+    /// Has the desk do something, and hands what it wants to the outlet.
+    fn act<R>(&self, ask: impl FnOnce(&mut Inner) -> (R, Vec<Action<Held>>)) -> R {
+        let mut keys = Vec::new();
+        let result = {
+            let mut inner = lock(&self.inner);
+            let (result, actions) = ask(&mut inner);
+            for action in actions {
+                match action {
+                    Action::RequestKey { at, .. } => {
+                        let period = inner.desk.grid().map_or(Span::ZERO, FrameGrid::period);
+                        keys.push((at, period));
+                    }
+                    // Under the lock: what two threads ask for must not change its order. It does not block, and
+                    // fails only after the outlet has ended, when nothing is open any more.
+                    other => drop(self.work.send(Some(other))),
+                }
+            }
+            result
+        };
+        for (at, period) in keys {
+            self.host.request_key(at, period);
+        }
+        result
+    }
+
+    fn answer(&self, answer: &Answer) {
+        self.host.announce(answer);
+        let replies = lock(&self.inner).replies.remove(&answer.order);
+        for reply in replies.into_iter().flatten() {
+            reply.send(answer);
+        }
+        self.quiet.notify_all();
+    }
+}
+
+impl Duty {
+    /// Does what there is to do, or waits for it a while. `false`: the station is closed, and everything is done.
+    pub fn step(&mut self, outlet: &mut dyn Outlet) -> bool {
+        if self.last_tick.elapsed() >= TICK {
+            self.tick(outlet);
+        }
+        let work = match self.work.try_recv() {
+            Ok(work) => work,
+            Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => {
+                outlet.rest(&self.station);
+                if self.stopping && self.station.open_orders() == 0 {
+                    // What the last of them wanted is still there.
+                    return match self.work.try_recv() {
+                        Ok(work) => self.carry_out(outlet, work),
+                        Err(_) => false,
+                    };
+                }
+                match self.work.recv_timeout(TICK) {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Timeout) => return true,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                }
+            }
+        };
+        self.carry_out(outlet, work)
+    }
+
+    fn carry_out(&mut self, outlet: &mut dyn Outlet, work: Work) -> bool {
+        match work {
+            Some(Action::Answer(answer)) => {
+                outlet.rest(&self.station);
+                self.station.answer(&answer);
+            }
+            Some(action) => outlet.carry_out(&self.station, action),
+            None => self.stopping = true,
+        }
+        true
+    }
+
+    fn tick(&mut self, outlet: &mut dyn Outlet) {
+        self.last_tick = Instant::now();
+        if let Some(now) = self.station.rig_now() {
+            self.station.act(|inner| ((), inner.desk.handle_timeout(now)));
+        }
+        outlet.tick(&self.station);
+    }
+
+    pub const fn station(&self) -> &Arc<Station> {
+        &self.station
+    }
+}
+
+impl DeviceHandler for Station {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        let id = order.id().clone();
+        let refused = self.act(|inner| {
+            // First: the outlet may have answered before this returns.
+            inner.replies.entry(id.clone()).or_default().push(reply);
+            match inner.desk.handle_order(order) {
+                Ok(actions) => (None, actions),
+                Err(refused) => {
+                    let reply = inner.replies.get_mut(&id).and_then(Vec::pop);
+                    inner.replies.retain(|_, waiting| !waiting.is_empty());
+                    (reply.map(|reply| (reply, refused)), Vec::new())
+                }
+            }
+        });
+        if let Some((reply, refused)) = refused {
+            reply.refuse(&refused.to_string());
+        }
+    }
+
+    fn handle_command(&self, command: &Command) -> Acknowledgement {
+        let standing = self.act(|inner| inner.desk.handle_command(command));
+        Acknowledgement { order: command.order().clone(), device: self.device.clone(), standing }
+    }
+
+    fn registry(&self) -> Registry {
+        lock(&self.inner).desk.registry()
+    }
+
+    fn status(&self) -> Status {
+        let inner = lock(&self.inner);
+        let ring = inner.desk.ring();
+        let (saved, missed) = inner.desk.totals();
+        let (queued_bytes, queue_limit_bytes) = inner.desk.backlog();
+        Status {
+            device: self.device.clone(),
+            software: env!("CARGO_PKG_VERSION").into(),
+            clock: inner.clock.as_ref().map(status_of),
+            frames: inner.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
+                newest,
+                rate: inner.desk.grid().expect("frames are numbered by it"),
+                bytes_per_second: ring.bytes_per_second(),
+                ring_frames: ring.len(),
+                ring_bytes: ring.bytes(),
+                oldest,
+            }),
+            storage: inner.free_bytes.map(|free_bytes| StorageStatus {
+                free_bytes,
+                queued_bytes,
+                queue_limit_bytes,
+            }),
+            open: inner.desk.progress(),
+            saved,
+            missed,
+            problems: inner.problem.iter().cloned().collect(),
+        }
+    }
+
+    fn handle_duplicate(&self, error: &ControlError) {
+        tracing::error!(%error, "left the rig");
+    }
+}

@@ -1,0 +1,36 @@
+//! What is said of answers on the bus.
+
+use swsync_core::order::{Answer, Fate};
+
+/// `swsync-served`: what this device made of an order, whoever gave it.
+pub fn served_message(answer: &Answer) -> gst::Structure {
+    let (files, problems) = files_and_problems(answer);
+    gst::Structure::builder("swsync-served")
+        .field("order", answer.order.as_str())
+        .field("complete", answer.is_complete())
+        .field("named", answer.named())
+        .field("saved", answer.saved())
+        .field("files", gst::Array::new(files))
+        .field("problems", gst::Array::new(problems))
+        .build()
+}
+
+/// The files that an answer names (of those that belong together the first and the last), and for frames without
+/// one the reason.
+pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    problems.extend(answer.unnumbered.clone());
+    for frame in &answer.frames {
+        match &frame.fate {
+            Fate::Saved { file, .. } => files.push(file.clone()),
+            Fate::Recorded(recorded) => {
+                files.push(recorded.file.clone());
+                files.extend(recorded.last_file.clone());
+            }
+            Fate::Missed { .. } | Fate::Failed { .. } | Fate::Partly { .. } => {
+                problems.extend(frame.why().map(str::to_owned));
+            }
+        }
+    }
+    (files, problems)
+}

@@ -1,0 +1,148 @@
+//! Properties that `swsyncsink` and `swsyncgate` share: the rig, and the ring.
+
+use gst::glib;
+use gst::prelude::*;
+use swsync_core::name::{DeviceId, Name};
+use swsync_core::ring::Limits;
+use swsync_core::time::Span;
+use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig};
+
+/// Half a minute of 1080p JPEG, and a tenth of the memory of a 1 GB Raspberry Pi. Half as much again may wait to be
+/// written.
+const DEFAULT_RING_BYTES: u64 = 96 << 20;
+const DEFAULT_RING_TIME: gst::ClockTime = gst::ClockTime::from_seconds(5);
+
+#[derive(Debug, Clone)]
+pub struct RigSettings {
+    rig: String,
+    device_id: Option<String>,
+    listen: Option<String>,
+    connect: Option<String>,
+    ring_time: gst::ClockTime,
+    ring_bytes: u64,
+}
+
+impl Default for RigSettings {
+    fn default() -> Self {
+        Self {
+            rig: DEFAULT_RIG.into(),
+            device_id: None,
+            listen: None,
+            connect: None,
+            ring_time: DEFAULT_RING_TIME,
+            ring_bytes: DEFAULT_RING_BYTES,
+        }
+    }
+}
+
+impl RigSettings {
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        vec![
+            glib::ParamSpecString::builder("rig")
+                .nick("Rig")
+                .blurb("Name of the rig whose orders are served")
+                .default_value(Some(DEFAULT_RIG))
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("device-id")
+                .nick("Device id")
+                .blurb("This device's id, unique in the rig; the host's name if not set")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("listen")
+                .nick("Listen")
+                .blurb("Zenoh endpoints where other devices can connect, separated by commas, e.g. tcp/0.0.0.0:7447; with neither this nor `connect`, devices find each other by multicast")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("connect")
+                .nick("Connect")
+                .blurb("Zenoh endpoints of other devices to connect to, separated by commas, e.g. tcp/pi0.local:7447; one device leads to all")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt64::builder("ring-time")
+                .nick("Ring time")
+                .blurb("Time that frames are kept for orders in the past, in nanoseconds; of encoded video, whole groups of pictures that cover it")
+                .maximum(i64::MAX.unsigned_abs())
+                .default_value(DEFAULT_RING_TIME.nseconds())
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt64::builder("ring-bytes")
+                .nick("Ring bytes")
+                .blurb("Most memory that frames kept for orders in the past may take, in bytes; half as much again may wait for the disk, or for what is downstream")
+                .default_value(DEFAULT_RING_BYTES)
+                .mutable_ready()
+                .build(),
+        ]
+    }
+
+    /// Sets a property; `false` where it is none of these.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        let text = || value.get::<Option<String>>().expect("checked by GObject");
+        let number = || value.get::<u64>().expect("checked by GObject");
+        match name {
+            "rig" => self.rig = text().unwrap_or_else(|| DEFAULT_RIG.into()),
+            "device-id" => self.device_id = text(),
+            "listen" => self.listen = text(),
+            "connect" => self.connect = text(),
+            "ring-time" => self.ring_time = gst::ClockTime::from_nseconds(number()),
+            "ring-bytes" => self.ring_bytes = number(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// A property; `None` where it is none of these.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "rig" => self.rig.to_value(),
+            "device-id" => self.device_id.to_value(),
+            "listen" => self.listen.to_value(),
+            "connect" => self.connect.to_value(),
+            "ring-time" => self.ring_time.nseconds().to_value(),
+            "ring-bytes" => self.ring_bytes.to_value(),
+            _ => return None,
+        })
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes: usize::try_from(self.ring_bytes).unwrap_or(usize::MAX),
+            time: Span::from_nanos(i64::try_from(self.ring_time.nseconds()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    pub fn device(&self) -> Result<DeviceId, gst::ErrorMessage> {
+        match &self.device_id {
+            Some(id) => Name::new(id.clone())
+                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("device-id: {e}"))),
+            None => Name::new(swsync_rig::host_name()).map_err(|e| {
+                gst::error_msg!(
+                    gst::LibraryError::Settings,
+                    ("the host's name cannot be a device id: {e}"),
+                    ["Set `device-id`."]
+                )
+            }),
+        }
+    }
+
+    pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
+        let endpoints = |list: &Option<String>| {
+            let list = list.as_deref().unwrap_or_default();
+            list.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect()
+        };
+        Ok(RigConfig {
+            rig: Name::new(self.rig.clone())
+                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("rig: {e}")))?,
+            listen: endpoints(&self.listen),
+            connect: endpoints(&self.connect),
+        })
+    }
+}
+
+pub fn control_error(error: &ControlError) -> gst::ErrorMessage {
+    match error {
+        ControlError::DuplicateDevice { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
+        ControlError::Endpoint { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+        _ => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
+    }
+}

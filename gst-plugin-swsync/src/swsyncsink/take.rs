@@ -1,0 +1,128 @@
+//! An order whose files are being written.
+
+use std::io;
+
+use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::manifest::{Hole, SCHEMA, Take};
+use swsync_core::order::{Fill, Kind, Named, Order};
+use swsync_core::time::{Rig, Timestamp};
+use swsync_rig::files::{Shelf, TakeFolder};
+
+use super::video::Video;
+use crate::station::Stream;
+
+/// An order whose files are being written.
+pub struct OpenTake {
+    order: Order,
+    pub named: Named,
+    /// Opened as soon as that can be done.
+    pub folder: Option<TakeFolder>,
+    holes: Vec<Hole>,
+    pub video: Option<Video>,
+    /// Why the last video broke off, until there is another.
+    pub broken: Option<String>,
+    /// Named frames that were to be saved, or are holes.
+    pub handled: u64,
+}
+
+impl OpenTake {
+    pub fn new(shelf: &Shelf, order: &Order, named: Named) -> Self {
+        let mut this = Self {
+            order: order.clone(),
+            named,
+            folder: None,
+            holes: Vec::new(),
+            video: None,
+            broken: None,
+            handled: 0,
+        };
+        this.open(shelf).unwrap_or_else(|error| {
+            tracing::warn!(order = %order.id(), %error, "its folder cannot be opened yet");
+        });
+        this
+    }
+
+    /// What `take.json` says before anything is known.
+    pub fn blank(shelf: &Shelf, order: &Order, named: Option<&Named>) -> Take {
+        let software = env!("CARGO_PKG_VERSION");
+        Take {
+            schema: SCHEMA,
+            order: order.id().clone(),
+            ordered: serde_json::to_value(order)
+                .expect("an order is a plain struct with string keys, which JSON can hold"),
+            device: shelf.device.clone(),
+            host: swsync_rig::host_name(),
+            software: software.into(),
+            camera: None,
+            caps: String::new(),
+            grid: named.map_or_else(any_grid, Named::grid),
+            first: named.map_or(0, Named::first),
+            count: named.and_then(Named::count).unwrap_or(0),
+            segments: Vec::new(),
+            holes: Vec::new(),
+            lead_in: 0,
+            fill: fill_of(order),
+            started_ns: Timestamp::ZERO,
+            finished_ns: None,
+            complete: false,
+        }
+    }
+
+    fn open(&mut self, shelf: &Shelf) -> io::Result<()> {
+        let (folder, saved) =
+            TakeFolder::open(shelf.clone(), Self::blank(shelf, &self.order, Some(&self.named)))?;
+        // Of before a restart: they are not handled again.
+        self.handled += saved.len() as u64;
+        self.folder = Some(folder);
+        Ok(())
+    }
+
+    /// The folder, for frames of `stream`.
+    pub fn folder(&mut self, shelf: &Shelf, stream: &Stream) -> io::Result<&mut TakeFolder> {
+        if self.folder.is_none() {
+            self.open(shelf)?;
+        }
+        let folder = self.folder.as_mut().expect("opened above");
+        if folder.take().caps.is_empty() {
+            folder.describe(|take| {
+                take.caps = stream.caps.to_string();
+                take.camera.clone_from(&stream.camera.model);
+                take.started_ns = stream.grid.instant(take.first);
+            })?;
+        }
+        Ok(folder)
+    }
+
+    /// Frames that are not there.
+    pub fn add_hole(&mut self, first: FrameNumber, count: u64, why: &str) {
+        let at = self.holes.partition_point(|hole| hole.first < first);
+        let before = at.checked_sub(1).map(|index| &mut self.holes[index]);
+        if let Some(before) = before.filter(|hole| hole.first + hole.count == first && hole.why == why) {
+            before.count += count;
+            return;
+        }
+        self.holes.insert(at, Hole { first, count, why: why.to_owned() });
+    }
+
+    /// Writes what can only be written when nothing more comes.
+    pub fn finish(mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
+        if self.folder.is_none() {
+            self.open(shelf)?;
+        }
+        let folder = self.folder.as_mut().expect("opened above");
+        folder.finish(self.handled, self.holes, now)
+    }
+}
+
+/// Stands for the grid of an order that nothing is known of yet; what is on the disk says its own.
+fn any_grid() -> FrameGrid {
+    FrameGrid::new(1, 1).expect("one frame a second is a rate")
+}
+
+/// What the order wants to stand in for missing frames.
+fn fill_of(order: &Order) -> Fill {
+    match order.kind() {
+        Kind::Take { fill, .. } => fill,
+        Kind::Still { .. } | Kind::Burst { .. } => Fill::None,
+    }
+}

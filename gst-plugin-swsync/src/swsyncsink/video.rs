@@ -1,0 +1,206 @@
+//! A video file that is being written: the muxer and the file.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
+
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::OrderId;
+use swsync_core::order::{Fate, Named, Recorded};
+use swsync_rig::files::{Noted, SavedVideo, SegmentFile, TakeFolder};
+
+use super::muxer::{Container, Muxer};
+use crate::station::{Held, Stream};
+
+/// A video file that is being written.
+pub struct Video {
+    /// The segment of the order that it belongs to.
+    pub index: u64,
+    pub stream: Arc<Stream>,
+    /// `None`: frames are written as they are.
+    muxer: Option<Muxer>,
+    file: SegmentFile,
+    position: u64,
+    duration: gst::ClockTime,
+    /// Frames in it that the order names.
+    numbers: Vec<FrameNumber>,
+    pub flushed: Instant,
+}
+
+/// What became of a video file.
+pub struct Finished {
+    /// What became of frames.
+    pub fates: Vec<(RangeInclusive<FrameNumber>, Fate)>,
+    /// Whether all of them are there.
+    pub is_clean: bool,
+    /// To be posted.
+    pub message: Option<gst::Structure>,
+}
+
+impl Video {
+    /// Begins a file whose first frame is `first`.
+    pub fn begin(
+        folder: &mut TakeFolder,
+        first: &Held,
+        index: u64,
+        container: Container,
+        extension: &str,
+    ) -> Result<Self, String> {
+        let name = u32::try_from(index).map_err(|_| "a take cannot have so many files")?;
+        let muxer = match container {
+            Container::Muxer { factory, properties } => {
+                Some(Muxer::begin(&factory, properties.as_ref(), first)?)
+            }
+            Container::Elementary | Container::Picture => None,
+        };
+        let file = folder
+            .begin_segment(name, first.info.number, extension)
+            .map_err(|error| format!("cannot begin a video file: {error}"))?;
+        let period = first.stream.grid.period().as_nanos().unsigned_abs();
+        Ok(Self {
+            index,
+            stream: Arc::clone(&first.stream),
+            muxer,
+            file,
+            position: 0,
+            duration: gst::ClockTime::from_nseconds(period),
+            numbers: Vec::new(),
+            flushed: Instant::now(),
+        })
+    }
+
+    /// Adds a frame. On an error the file is to be finished.
+    pub fn push(&mut self, frame: &Held, is_named: bool) -> Result<(), String> {
+        let bytes = frame.buffer.size() as u64;
+        let info = is_named.then_some(frame.info);
+        if is_named {
+            self.numbers.push(frame.info.number);
+        }
+        self.file.note(Noted { rig_time_ns: frame.info.rig_time_ns, bytes, info });
+        let result = match &mut self.muxer {
+            Some(muxer) => muxer.push(frame, self.duration, &mut self.file),
+            None => {
+                let map = frame.buffer.map_readable().map_err(|error| error.to_string())?;
+                let result = self.file.write_at(self.position, &map).map_err(|error| error.to_string());
+                self.position += bytes;
+                result
+            }
+        };
+        result.map_err(|error| format!("cannot write {}: {error}", self.file.path().display()))
+    }
+
+    /// Has what is there survive a power cut.
+    pub fn flush(&mut self) {
+        self.flushed = Instant::now();
+        if let Err(error) = self.file.sync() {
+            // The next frame fails with it.
+            tracing::warn!(path = %self.file.path().display(), %error, "cannot flush a video");
+        }
+    }
+
+    /// Closes the file; `broken` says why it breaks off, if it does.
+    pub fn finish(mut self, folder: &mut TakeFolder, named: &Named, broken: Option<&str>) -> Finished {
+        let path = self.file.path().display().to_string();
+        let ended = match (self.muxer.take(), broken) {
+            (Some(muxer), None) => {
+                muxer.finish(&mut self.file).map_err(|why| format!("cannot finish {path}: {why}"))
+            }
+            // What it has not written by now is lost.
+            (Some(_), Some(why)) => Err(why.to_owned()),
+            (None, _) => broken.map_or(Ok(()), |why| Err(why.to_owned())),
+        };
+        self.numbers.sort_unstable();
+        let ((Some(&first), Some(&last)), numbers) =
+            ((self.numbers.first(), self.numbers.last()), &self.numbers)
+        else {
+            // Nothing but a lead-in: the file goes when it is dropped.
+            return Finished { fates: Vec::new(), is_clean: true, message: None };
+        };
+        if ended.is_err() {
+            self.file.break_off();
+        }
+        let covers = covers(named, folder, first, last, ended.is_ok());
+        match folder.finish_segment(self.file, covers) {
+            Ok(saved) => {
+                let lost =
+                    ended.err().or_else(|| Some(format!("cannot write {path}: {}", saved.lost.as_ref()?)));
+                let why = lost.clone().unwrap_or_else(|| format!("{path} does not hold it"));
+                Finished {
+                    fates: fates(numbers, &saved, &why),
+                    is_clean: lost.is_none(),
+                    message: Some(closed_message(folder.order(), self.index, &saved)),
+                }
+            }
+            Err(error) => {
+                let why = ended.err().unwrap_or_else(|| format!("cannot write {path}: {error}"));
+                let fates = vec![(first..=last, Fate::Failed { why })];
+                Finished { fates, is_clean: false, message: None }
+            }
+        }
+    }
+
+    /// `swsync-fragment-opened`.
+    pub fn opened_message(&self, order: &OrderId) -> gst::Structure {
+        gst::Structure::builder("swsync-fragment-opened")
+            .field("location", self.file.path().display().to_string())
+            .field("order", order.as_str())
+            .field("fragment-id", u32::try_from(self.index).unwrap_or(u32::MAX))
+            .build()
+    }
+}
+
+/// `swsync-fragment-closed`.
+fn closed_message(order: &OrderId, index: u64, saved: &SavedVideo) -> gst::Structure {
+    let (first, last) = (saved.frames.first(), saved.frames.last());
+    gst::Structure::builder("swsync-fragment-closed")
+        .field("location", saved.file.path.display().to_string())
+        .field("order", order.as_str())
+        .field("fragment-id", u32::try_from(index).unwrap_or(u32::MAX))
+        .field("bytes", saved.file.bytes)
+        .field("frames", saved.frames.len() as u64)
+        .field("first-frame", first.map_or(0, |record| record.info.number))
+        .field("last-frame", last.map_or(0, |record| record.info.number))
+        .build()
+}
+
+/// The frame numbers that a file with frames `first` to `last` stands for: its whole segment, unless it broke off.
+fn covers(
+    named: &Named,
+    folder: &TakeFolder,
+    first: FrameNumber,
+    last: FrameNumber,
+    is_whole: bool,
+) -> (FrameNumber, u64) {
+    let index = named.segment_of(first);
+    let mut begin = first;
+    while begin > named.first() && named.segment_of(begin - 1) == index {
+        begin -= 1;
+    }
+    let before = folder.take().segments.last().map_or(0, |segment| segment.first + segment.count);
+    let begin = begin.max(before).min(first);
+    let end = named.next_cut(first).or(named.end()).filter(|end| is_whole && *end > last);
+    (begin, end.unwrap_or(last + 1) - begin)
+}
+
+/// What became of the frames `numbers` of a file, by runs.
+fn fates(numbers: &[FrameNumber], saved: &SavedVideo, why: &str) -> Vec<(RangeInclusive<FrameNumber>, Fate)> {
+    let file = saved.file.path.display().to_string();
+    let mut records = saved.frames.iter().peekable();
+    let mut fates: Vec<(RangeInclusive<FrameNumber>, Fate)> = Vec::new();
+    for number in numbers {
+        let record = records.next_if(|record| record.info.number == *number);
+        let fate = match record {
+            Some(record) => Fate::Recorded(Recorded::frame(file.clone(), record.bytes, &record.info)),
+            None => Fate::Failed { why: why.to_owned() },
+        };
+        match (fates.last_mut(), fate) {
+            (Some((run, Fate::Recorded(all))), Fate::Recorded(one)) => {
+                all.append(one);
+                *run = *run.start()..=*number;
+            }
+            (Some((run, Fate::Failed { .. })), Fate::Failed { .. }) => *run = *run.start()..=*number,
+            (_, fate) => fates.push((*number..=*number, fate)),
+        }
+    }
+    fates
+}

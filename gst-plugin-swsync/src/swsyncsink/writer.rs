@@ -1,0 +1,372 @@
+//! The sink's outlet: what the desk wants saved becomes files.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::OrderId;
+use swsync_core::order::{Action, Fate, FrameRun, Journal, Named, Order, Recorded, Role, Ticket};
+use swsync_core::time::Timestamp;
+use swsync_rig::files::{JournalFile, Picture, Shelf, TakeFolder};
+
+use super::muxer::Container;
+use super::take::OpenTake;
+use super::video::Video;
+use crate::station::{Held, Outlet, Station};
+
+/// Pictures written in one go, at most, and their bytes: with the flushes shared, and the first not kept waiting
+/// for the last.
+const BATCH: (usize, usize) = (32, 8 << 20);
+
+/// How often a video in progress is flushed to the disk.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// How often free space is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What the element's properties say of files.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub muxer_factory: Option<String>,
+    pub muxer_properties: Option<gst::Structure>,
+    pub post_messages: bool,
+}
+
+/// Posts an element message.
+pub type Post = Box<dyn Fn(gst::Structure) + Send>;
+
+/// A picture that waits for its batch.
+struct Waiting {
+    ticket: Ticket,
+    frame: Held,
+    extension: String,
+}
+
+/// Writes pictures, videos and what stands beside them. On a thread of its own.
+pub struct Writer {
+    pub(super) shelf: Shelf,
+    pub(super) options: Options,
+    journal: JournalFile,
+    takes: HashMap<OrderId, OpenTake>,
+    /// Pictures of one order.
+    batch: Option<(OrderId, Vec<Waiting>)>,
+    post: Post,
+    looked: Option<Instant>,
+    problem: Option<String>,
+}
+
+impl Writer {
+    /// A writer, and what was open before a restart.
+    ///
+    /// # Errors
+    /// What the system said of the journal.
+    pub fn open(shelf: Shelf, options: Options, post: Post) -> io::Result<(Self, Journal)> {
+        let Shelf { storage, location, device, durability, .. } = &shelf;
+        let (file, journal) = JournalFile::open(storage, location, device, *durability)?;
+        let this = Self {
+            shelf,
+            options,
+            journal: file,
+            takes: HashMap::new(),
+            batch: None,
+            post,
+            looked: None,
+            problem: None,
+        };
+        Ok((this, journal))
+    }
+
+    /// What of `order` is on the disk, after what a crash left unfinished is finished or removed.
+    pub fn on_disk(shelf: &Shelf, order: &Order) -> Vec<FrameRun> {
+        match TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None)) {
+            Ok((folder, records)) => {
+                let path = |file: &str| folder.path_of(file).display().to_string();
+                records
+                    .iter()
+                    .map(|record| {
+                        let (number, file) = (record.info.number, path(&record.file));
+                        let fate = match folder.is_video(&record.file) {
+                            true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
+                            false => Fate::Saved { file, bytes: record.bytes, info: record.info },
+                        };
+                        FrameRun::one(number, fate)
+                    })
+                    .collect()
+            }
+            Err(error) => {
+                tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
+    fn begin(&mut self, order: &Order, named: Named) {
+        let take = OpenTake::new(&self.shelf, order, named);
+        self.takes.insert(order.id().clone(), take);
+    }
+
+    fn save(&mut self, station: &Station, save: Save) {
+        let container = {
+            let Options { muxer_factory, muxer_properties, .. } = &self.options;
+            let extension = self.shelf.location.extension();
+            Container::choose(
+                &save.frame.stream.caps,
+                extension,
+                muxer_factory.as_deref(),
+                muxer_properties.as_ref(),
+            )
+        };
+        match container {
+            Ok((Container::Picture, extension)) => self.save_picture(station, save, extension),
+            Ok((container, extension)) => {
+                self.write_batch(station);
+                self.save_in_video(station, save, container, &extension);
+            }
+            // Caps were checked when they came; but elements can be gone.
+            Err(why) => self.fail(station, &save, why),
+        }
+    }
+
+    fn fail(&mut self, station: &Station, save: &Save, why: String) {
+        tracing::warn!(order = %save.order, number = save.number, %why, "a frame is not saved");
+        self.problem = Some(why.clone());
+        if save.role == Role::Named {
+            if let Some(take) = self.takes.get_mut(&save.order) {
+                take.add_hole(save.number, 1, &why);
+            }
+            station.handle_written(&save.order, save.number..=save.number, Fate::Failed { why });
+        }
+        station.handle_taken(save.ticket);
+    }
+
+    fn save_picture(&mut self, station: &Station, save: Save, extension: String) {
+        if save.role == Role::Support {
+            station.handle_taken(save.ticket); // nothing builds on it
+            return;
+        }
+        let bytes = |batch: &[Waiting]| batch.iter().map(|w| w.frame.buffer.size()).sum::<usize>();
+        let full = self.batch.as_ref().is_some_and(|(order, batch)| {
+            *order != save.order || batch.len() >= BATCH.0 || bytes(batch) >= BATCH.1
+        });
+        if full {
+            self.write_batch(station);
+        }
+        let (_, batch) = self.batch.get_or_insert_with(|| (save.order.clone(), Vec::new()));
+        batch.push(Waiting { ticket: save.ticket, frame: save.frame, extension });
+    }
+
+    /// Writes the pictures that wait.
+    fn write_batch(&mut self, station: &Station) {
+        let Some((order, batch)) = self.batch.take() else { return };
+        let maps: Vec<_> = batch.iter().map(|waiting| waiting.frame.buffer.map_readable()).collect();
+        let pictures = batch.iter().zip(&maps).map(|(waiting, map)| Picture {
+            info: &waiting.frame.info,
+            extension: &waiting.extension,
+            bytes: map.as_ref().map_or(&[], |map| map.as_slice()),
+        });
+        let pictures: Vec<_> = pictures.collect();
+        let results =
+            match self.takes.get_mut(&order).map(|take| take.folder(&self.shelf, &batch[0].frame.stream)) {
+                Some(Ok(folder)) => folder.save_pictures(&pictures),
+                Some(Err(error)) => {
+                    pictures.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect()
+                }
+                None => Vec::new(),
+            };
+        for (waiting, result) in batch.iter().zip(results) {
+            let info = waiting.frame.info;
+            let fate = match result {
+                Ok(saved) => {
+                    self.problem = None;
+                    self.tell_picture(&order, waiting, &saved.path.display().to_string());
+                    Fate::Saved { file: saved.path.display().to_string(), bytes: saved.bytes, info }
+                }
+                Err(error) => {
+                    let of = swsync_rig::files::FileOf::Picture(info.number);
+                    let location = &self.shelf.location;
+                    let path = location.path(&order, &self.shelf.device, of, &waiting.extension);
+                    let why = format!("cannot write {}: {error}", path.display());
+                    tracing::warn!(%why, "a frame is not saved");
+                    self.problem = Some(why.clone());
+                    if let Some(take) = self.takes.get_mut(&order) {
+                        take.add_hole(info.number, 1, &why);
+                    }
+                    Fate::Failed { why }
+                }
+            };
+            if let Some(take) = self.takes.get_mut(&order) {
+                take.handled += 1;
+            }
+            station.handle_written(&order, info.number..=info.number, fate);
+        }
+        drop(maps);
+        let tickets: Vec<_> = batch.iter().map(|waiting| waiting.ticket).collect();
+        drop(batch);
+        for ticket in tickets {
+            station.handle_taken(ticket);
+        }
+    }
+
+    fn tell_picture(&self, order: &OrderId, waiting: &Waiting, path: &str) {
+        if self.options.post_messages {
+            let buffer = &waiting.frame.buffer;
+            let running = buffer.pts().and_then(|pts| waiting.frame.segment.to_running_time(pts));
+            (self.post)(
+                gst::Structure::builder("swsync-file")
+                    .field("filename", path)
+                    .field("order", order.as_str())
+                    .field("frame", waiting.frame.info.number)
+                    .field("timestamp", buffer.pts())
+                    .field("running-time", running)
+                    .field("duration", buffer.duration())
+                    .field("rig-time", waiting.frame.info.rig_time_ns.as_nanos())
+                    .build(),
+            );
+        }
+    }
+
+    fn save_in_video(&mut self, station: &Station, save: Save, container: Container, extension: &str) {
+        let Some(take) = self.takes.get_mut(&save.order) else {
+            station.handle_taken(save.ticket);
+            return;
+        };
+        if save.role == Role::Named {
+            take.handled += 1;
+        }
+        let is_other = |video: &Video| video.index != save.segment || video.stream != save.frame.stream;
+        if take.video.as_ref().is_some_and(is_other) {
+            self.finish_video(station, &save.order);
+        }
+        let Some(take) = self.takes.get_mut(&save.order) else { return };
+        if take.video.is_none() {
+            let is_key = !save.frame.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            let begun = match (is_key, &take.broken) {
+                (true, _) => take
+                    .folder(&self.shelf, &save.frame.stream)
+                    .map_err(|error| error.to_string())
+                    .and_then(|folder| Video::begin(folder, &save.frame, save.segment, container, extension)),
+                (false, Some(why)) => Err(format!("{why}; it goes on with the next key frame")),
+                (false, None) => Err("there is no key frame that it could begin with".into()),
+            };
+            match begun {
+                Ok(video) => {
+                    (self.post)(video.opened_message(&save.order));
+                    take.video = Some(video);
+                    take.broken = None;
+                }
+                Err(why) => {
+                    take.broken.get_or_insert_with(|| why.clone());
+                    self.fail(station, &save, why);
+                    return;
+                }
+            }
+        }
+        let pushed = take.video.as_mut().map(|video| video.push(&save.frame, save.role == Role::Named));
+        station.handle_taken(save.ticket);
+        if let Some(Err(why)) = pushed {
+            tracing::warn!(order = %save.order, %why, "a video breaks off");
+            take.broken = Some(why);
+            self.finish_video(station, &save.order);
+        }
+    }
+
+    /// Closes the video file that is being written for `order`, if there is one, and says what became of its frames.
+    fn finish_video(&mut self, station: &Station, order: &OrderId) {
+        let Some(take) = self.takes.get_mut(order) else { return };
+        let Some(video) = take.video.take() else { return };
+        let Some(folder) = &mut take.folder else { return };
+        let named = take.named;
+        let finished = video.finish(folder, &named, take.broken.as_deref());
+        for (frames, fate) in &finished.fates {
+            if let Fate::Failed { why } = fate {
+                self.problem = Some(why.clone());
+                for number in frames.clone().filter(|number| named.contains(*number)) {
+                    take.add_hole(number, 1, why);
+                }
+            }
+            station.handle_written(order, frames.clone(), fate.clone());
+        }
+        if finished.is_clean {
+            self.problem = None;
+        }
+        if let Some(message) = finished.message {
+            (self.post)(message);
+        }
+    }
+
+    fn hole(&mut self, order: &OrderId, run: &FrameRun) {
+        let Some(take) = self.takes.get_mut(order) else { return };
+        take.handled += run.count;
+        let why = run.why().unwrap_or("not saved").to_owned();
+        if run.last - run.first + 1 == run.count {
+            take.add_hole(run.first, run.count, &why);
+            return;
+        }
+        let mut next = take.named.next_from(run.first);
+        while let Some(number) = next.filter(|number| *number <= run.last) {
+            take.add_hole(number, 1, &why);
+            next = take.named.next_from(number + 1);
+        }
+    }
+
+    fn close(&mut self, station: &Station, order: &OrderId) {
+        self.write_batch(station);
+        self.finish_video(station, order);
+        if let Some(take) = self.takes.remove(order) {
+            let now = station.rig_now().unwrap_or(Timestamp::ZERO);
+            if let Err(error) = take.finish(&self.shelf, now) {
+                tracing::warn!(%order, %error, "what stands beside the files is not all there");
+                self.problem = Some(format!("order {order}: cannot write beside its files: {error}"));
+            }
+        }
+        station.handle_closed(order);
+    }
+}
+
+/// [`Action::Save`].
+struct Save {
+    order: OrderId,
+    ticket: Ticket,
+    number: FrameNumber,
+    segment: u64,
+    role: Role,
+    frame: Held,
+}
+
+impl Outlet for Writer {
+    fn carry_out(&mut self, station: &Station, action: Action<Held>) {
+        match action {
+            Action::Journal(record) => {
+                if let Err(error) = self.journal.append(&record) {
+                    // The order is served all the same; only a crash before it is answered would lose it.
+                    tracing::warn!(%error, "the journal cannot be written");
+                    self.problem = Some(format!("the journal cannot be written: {error}"));
+                }
+            }
+            Action::Begin { order, named } => self.begin(&order, named),
+            Action::Save { order, ticket, number, segment, role, payload } => {
+                self.save(station, Save { order, ticket, number, segment, role, frame: payload });
+            }
+            Action::Hole { order, run } => self.hole(&order, &run),
+            Action::Close { order } => self.close(station, &order),
+            Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
+        }
+    }
+
+    fn rest(&mut self, station: &Station) {
+        self.write_batch(station);
+    }
+
+    fn tick(&mut self, station: &Station) {
+        for video in self.takes.values_mut().filter_map(|take| take.video.as_mut()) {
+            if video.flushed.elapsed() >= FLUSH_EVERY {
+                video.flush();
+            }
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            self.looked = Some(Instant::now());
+            station.set_storage(self.shelf.location.free_bytes().ok(), self.problem.clone());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `swsyncsink`: encoded video, a file per segment of a take.
+
+mod common;
+
+use std::path::Path;
+
+use common::sink::{NOW, Sink, answer, content, grid, manifest, place, rig, take};
+use common::{CAMERA, LEADER, Pipeline};
+use gst::prelude::*;
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::Name;
+use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::time::{Span, Timestamp};
+
+/// A stream without container, so that tests can say what is in it.
+const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1";
+
+/// A sink of bare video.
+fn sink() -> Sink {
+    let folder = tempfile::tempdir().unwrap();
+    Sink::reopen(folder, &rig(), CODED, |element, folder| {
+        let pattern = format!("{}/{{take}}/{{device}}/{{segment}}.{{ext}}", folder.display());
+        element.set_property("location", pattern.replace("{ext}", "h264"));
+    })
+}
+
+/// A take of the frames `first..end`, in files of a second.
+fn order(id: &str, first: FrameNumber, end: FrameNumber) -> Order {
+    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    Order::new(Name::new(id).unwrap(), grid().instant(first), Some(grid().instant(end)), kind).unwrap()
+}
+
+/// Frame numbers at which the sink asked the encoder for key frames.
+fn requested_keys(sink: &mut Sink) -> Vec<FrameNumber> {
+    let mut numbers = Vec::new();
+    while let Some(event) = sink.harness.try_pull_upstream_event() {
+        if let Ok(request) = gst_video::UpstreamForceKeyUnitEvent::parse(&event) {
+            let running = request.running_time.expect("of a certain frame");
+            let base = sink.element.base_time().unwrap();
+            let at = Timestamp::from_nanos(i64::try_from((base + running).nseconds()).unwrap());
+            // The first frame that is no earlier.
+            numbers.push(grid().nearest(at + grid().period() / 2));
+        }
+    }
+    numbers
+}
+
+/// Waits until the sink has taken an order.
+fn wait_for_order(sink: &Sink, id: &str) {
+    let journal = sink.folder.path().join(".swsync/pi.journal");
+    common::eventually("the order is with the sink", || {
+        std::fs::read_to_string(&journal).is_ok_and(|text| text.contains(&format!("\"{id}\"")))
+    });
+}
+
+fn bare(numbers: impl Iterator<Item = FrameNumber>) -> String {
+    numbers.map(content).collect()
+}
+
+#[test]
+fn a_take_to_come_begins_and_is_cut_at_key_frames_that_were_asked_for() {
+    let mut sink = sink();
+    for number in NOW - 40..=NOW {
+        sink.push_coded(number, (NOW - number).is_multiple_of(20));
+    }
+    let (first, end) = (NOW + 40, NOW + 115);
+    let placed = sink.place(order("t", first, end));
+    wait_for_order(&sink, "t");
+    let mut wanted = Vec::new();
+    for number in NOW + 1..NOW + 140 {
+        wanted.extend(requested_keys(&mut sink));
+        sink.push_coded(number, wanted.contains(&number));
+    }
+    let answer = answer(placed);
+    assert!(answer.is_complete() && answer.named() == 75, "{answer:?}");
+    wanted.dedup();
+    assert_eq!(wanted[..3], [first, first + 30, first + 60]);
+    let folder = sink.order("t");
+    for (segment, range) in [(0, first..first + 30), (1, first + 30..first + 60), (2, first + 60..end)] {
+        let name = format!("{segment:04}");
+        assert_eq!(
+            std::fs::read_to_string(folder.join(&name).with_extension("h264")).unwrap(),
+            bare(range.clone())
+        );
+        let times = std::fs::read_to_string(folder.join(&name).with_extension("pts")).unwrap();
+        assert_eq!(times.lines().count() as u64, 1 + range.end - range.start);
+        for (record, offset) in manifest(&folder).iter().filter(|r| range.contains(&r.info.number)).zip(0..) {
+            assert_eq!((record.file.as_str(), record.offset), (format!("{name}.h264").as_str(), offset));
+        }
+    }
+    let take = take(&folder);
+    let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+    assert_eq!(covers, [(first, 30), (first + 30, 30), (first + 60, 15)]);
+    assert!(
+        take.complete && take.holes.is_empty() && (take.first, take.count, take.lead_in) == (first, 75, 0)
+    );
+}
+
+#[test]
+fn a_take_of_the_past_begins_with_what_it_builds_on() {
+    let mut sink = sink();
+    for number in NOW - 100..=NOW {
+        sink.push_coded(number, number.is_multiple_of(25));
+    }
+    let (first, end) = (NOW - 60, NOW - 20); // key frames are NOW - 75, NOW - 50 and NOW - 25
+    let answer = answer(sink.place(order("t", first, end)));
+    assert!(answer.is_complete() && answer.named() == 40, "{answer:?}");
+    let folder = sink.order("t");
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(text("0000.h264"), bare(NOW - 75..NOW - 30));
+    assert_eq!(text("0001.h264"), bare(NOW - 50..NOW - 20));
+    let records = manifest(&folder);
+    let numbers: Vec<_> = records.iter().map(|record| record.info.number).collect();
+    assert_eq!(numbers, (first..end).collect::<Vec<_>>(), "what leads in has no records");
+    assert_eq!((records[0].offset, records[29].offset, records[30].offset), (15, 44, 20));
+    assert_eq!(take(&folder).lead_in, 15);
+    assert_eq!(text("0000.pts").lines().count(), 46);
+}
+
+#[test]
+fn holes_are_written_down_and_files_cover_the_same_numbers() {
+    let mut sink = sink();
+    for number in (NOW - 100..=NOW).filter(|number| !(NOW - 55..NOW - 50).contains(number)) {
+        sink.push_coded(number, number.is_multiple_of(20));
+    }
+    let (first, end) = (NOW - 60, NOW);
+    let answer = answer(sink.place(order("t", first, end)));
+    assert_eq!((answer.named(), answer.saved()), (60, 55), "{answer:?}");
+    let take = take(&sink.order("t"));
+    assert_eq!(take.holes.iter().map(|hole| (hole.first, hole.count)).collect::<Vec<_>>(), [(NOW - 55, 5)]);
+    let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+    assert_eq!(covers, [(first, 30), (first + 30, 30)]);
+    assert_eq!((take.first, take.count), (first, 60));
+}
+
+#[test]
+fn files_that_are_closed_are_told_of() {
+    let mut sink = sink();
+    for number in NOW - 70..=NOW {
+        sink.push_coded(number, number.is_multiple_of(10));
+    }
+    let placed = sink.place(order("t", NOW - 60, NOW));
+    for index in 0..2_u32 {
+        let opened = sink.wait_for("swsync-fragment-opened");
+        let closed = sink.wait_for("swsync-fragment-closed");
+        for message in [&opened, &closed] {
+            assert_eq!(message.get::<u32>("fragment-id").unwrap(), index);
+            assert!(message.get::<String>("location").unwrap().ends_with(&format!("/t/pi/{index:04}.h264")));
+        }
+        assert_eq!(closed.get::<u64>("frames").unwrap(), 30);
+        assert_eq!(closed.get::<u64>("first-frame").unwrap(), NOW - 60 + 30 * u64::from(index));
+    }
+    assert!(answer(placed).is_complete());
+}
+
+#[test]
+fn the_end_of_the_stream_closes_the_file() {
+    let mut sink = sink();
+    sink.push_coded(NOW - 1, true);
+    let placed = sink.place(order("t", NOW, NOW + 300));
+    wait_for_order(&sink, "t");
+    for number in NOW..NOW + 20 {
+        sink.push_coded(number, number == NOW);
+    }
+    assert!(sink.harness.push_event(gst::event::Eos::new()));
+    let text = std::fs::read_to_string(sink.order("t").join("0000.h264")).unwrap();
+    assert_eq!(text, bare(NOW..NOW + 20));
+    assert_eq!(answer(placed).saved(), 20);
+    assert!(take(&sink.order("t")).complete);
+}
+
+/// What a file plays: pictures, whether the first is a key frame, the time of each from the first, and the date.
+struct Played {
+    pictures: usize,
+    begins_with_key: bool,
+    times: Vec<gst::ClockTime>,
+    date: Option<String>,
+}
+
+fn play(file: &Path, demuxer: &str) -> Played {
+    let pipeline = Pipeline::launch(&format!(
+        "filesrc location={} ! {demuxer} ! h264parse ! video/x-h264,alignment=au ! fakesink name=f sync=false signal-handoffs=true",
+        file.display()
+    ));
+    let (sender, buffers) = std::sync::mpsc::channel();
+    pipeline.element("f").connect("handoff", false, move |values| {
+        let buffer: gst::Buffer = values[1].get().unwrap();
+        sender.send((buffer.pts().unwrap(), buffer.flags())).unwrap();
+        None
+    });
+    pipeline.reach(gst::State::Playing);
+    let mut date = None;
+    pipeline.wait_for("the end", |message| {
+        if let gst::MessageView::Tag(tags) = message.view()
+            && let Some(tag) = tags.tags().get::<gst::tags::DateTime>()
+        {
+            date = Some(tag.get().to_iso8601_string().unwrap().to_string());
+        }
+        (message.type_() == gst::MessageType::Eos).then_some(())
+    });
+    drop(pipeline);
+    let mut buffers: Vec<_> = buffers.into_iter().collect();
+    let begins_with_key =
+        buffers.first().is_some_and(|(_, flags)| !flags.contains(gst::BufferFlags::DELTA_UNIT));
+    buffers.sort_by_key(|(pts, _)| *pts);
+    let times = buffers.iter().map(|(pts, _)| *pts - buffers[0].0).collect();
+    Played { pictures: buffers.len(), begins_with_key, times, date }
+}
+
+#[test]
+fn takes_of_real_encoders_play() {
+    for (encoder, element, extension, demuxer) in [
+        ("x264enc speed-preset=ultrafast tune=zerolatency key-int-max=3000", "x264enc", "mp4", "qtdemux"),
+        ("x264enc speed-preset=ultrafast bframes=2 key-int-max=3000", "x264enc", "mp4", "qtdemux"),
+        ("x264enc speed-preset=ultrafast tune=zerolatency", "x264enc", "mkv", "matroskademux"),
+        ("openh264enc gop-size=3000", "openh264enc", "mp4", "qtdemux"),
+        ("openh264enc gop-size=3000", "openh264enc", "mkv", "matroskademux"),
+    ] {
+        if !common::installed(element) {
+            continue;
+        }
+        let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+        let pipeline = Pipeline::launch(&format!(
+            "{LEADER} {CAMERA} ! queue ! {encoder} ! swsyncsink name=a listen=tcp/127.0.0.1:0 rig={rig} device-id=pi \
+             location={}/{{take}}/{{device}}/{{segment}}.{extension}",
+            folder.path().display()
+        ));
+        pipeline.reach(gst::State::Playing);
+        while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
+        common::eventually("a complete take", || {
+            let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+            let first = grid().nearest(now + Span::from_millis(900));
+            let id = format!("t{first}");
+            let answer = answer(place(&rig, order(&id, first, first + 45)));
+            // A busy machine drops frames, and says so.
+            answer.is_complete()
+                && check(&folder.path().join(&id).join("pi"), first, extension, demuxer, encoder)
+        });
+    }
+}
+
+/// Whether the encoder made the key frames that it was asked for, in time; where it did, all else must be right.
+fn check(folder: &Path, first: FrameNumber, extension: &str, demuxer: &str, encoder: &str) -> bool {
+    let records = manifest(folder);
+    assert_eq!(
+        records.iter().map(|r| r.info.number).collect::<Vec<_>>(),
+        (first..first + 45).collect::<Vec<_>>()
+    );
+    for (index, range) in [(0, 0..30), (1, 30..45)] {
+        let records = &records[range];
+        let file = folder.join(format!("{index:04}.{extension}"));
+        let played = play(&file, demuxer);
+        let lead_in = usize::try_from(records[0].offset).unwrap();
+        assert!(played.begins_with_key, "{encoder}: {}", file.display());
+        // The last frame may need one that is shown after it.
+        let surplus =
+            played.pictures.checked_sub(lead_in + records.len()).expect("all that the manifest has");
+        assert!(surplus <= if encoder.contains("bframes") { 2 } else { 0 }, "{encoder}: {}", file.display());
+        let begin = played.times[lead_in];
+        for (record, time) in records.iter().zip(&played.times[lead_in..]) {
+            let expected = record.info.rig_time_ns - records[0].info.rig_time_ns;
+            let error = Span::from_nanos(i64::try_from((*time - begin).nseconds()).unwrap()) - expected;
+            assert!(error.abs() <= Span::from_millis(1), "{encoder}: {error:?}");
+        }
+        let date = played.date.expect("a date");
+        let year = swsync_core::manifest::utc(records[0].info.rig_time_ns)[..10].to_owned();
+        assert!(date.starts_with(&year), "{encoder}: {date} is not {year}");
+        if lead_in > 0 {
+            eprintln!("{encoder}: no key frame where one was asked for, {lead_in} pictures lead in");
+            return false;
+        }
+    }
+    take(folder).complete
+}
