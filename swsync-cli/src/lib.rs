@@ -8,6 +8,7 @@ pub mod clock;
 pub mod collect;
 pub mod demo;
 pub mod exit;
+pub mod export;
 pub mod lab;
 pub mod log;
 mod orders;

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{calibrate, cameras, collect, demo, exit, lab, log, record, shoot, status};
+use swsync_cli::{calibrate, cameras, collect, demo, exit, export, lab, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -25,6 +25,7 @@ enum Command {
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
     Collect(collect::CollectArgs),
+    Export(export::ExportArgs),
     Status(status::StatusArgs),
     Cameras(cameras::CamerasArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
@@ -53,6 +54,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
         Command::Collect(args) => collect::run(args),
+        Command::Export(args) => export::run(args),
         Command::Status(args) => status::run(args),
         Command::Cameras(args) => cameras::run(args),
         Command::Demo(args) => demo::run(args),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Hole, SCHEMA, TAKE_JSON, Take};
+use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Hole, SCHEMA, Segment, TAKE_JSON, Take};
 use swsync_core::name::Name;
 use swsync_core::order::Fill;
 use swsync_core::time::{Span, Timestamp};
@@ -86,6 +86,30 @@ impl Part {
         self
     }
 
+    /// A video file of frames from `index` on, but for `dropped` ones.
+    pub fn video(mut self, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
+        let file = format!("{:04}.mp4", self.take.segments.len());
+        let mut offset = if self.take.segments.is_empty() { self.take.lead_in } else { 0 };
+        for index in index..index + count {
+            if dropped.contains(&index) {
+                self = self.hole(index);
+            } else {
+                self.record(index, &file, offset, 10);
+                offset += 1;
+            }
+        }
+        let segment = Segment {
+            file: file.clone(),
+            first: FIRST + index,
+            count,
+            bytes: bytes.len() as u64,
+            sha256: None,
+        };
+        self.take.segments.push(segment);
+        self.files.insert(file, bytes);
+        self
+    }
+
     fn hole(mut self, index: u64) -> Self {
         let why = "the camera dropped this frame".into();
         self.take.holes.push(Hole { first: FIRST + index, count: 1, why });
@@ -121,4 +145,56 @@ impl Part {
         self.take.started_ns = Timestamp::from_nanos(self.take.started_ns.as_nanos() + secs * 1_000_000_000);
         self
     }
+}
+
+/// A grey JPEG: the shade tells pictures apart.
+pub fn grey(shade: u8) -> Vec<u8> {
+    let picture = image::DynamicImage::from(image::GrayImage::from_pixel(64, 48, image::Luma([shade])));
+    let mut jpeg = Vec::new();
+    picture.into_rgb8().write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+    jpeg
+}
+
+/// The shade of a picture that is grey all over.
+pub fn shade(path: &Path) -> u8 {
+    let picture =
+        image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into_luma8();
+    let sum: u64 = picture.pixels().map(|pixel| u64::from(pixel.0[0])).sum();
+    u8::try_from(sum / u64::from(picture.width() * picture.height())).unwrap()
+}
+
+/// Runs a GStreamer pipeline to its end, and counts the frames that reach the element `out`.
+pub fn run_pipeline(description: &str) -> usize {
+    use gst::prelude::*;
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let frames = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    if let Some(out) = pipeline.by_name("out") {
+        let frames = frames.clone();
+        out.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            frames.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+    }
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(message.expect("ends").type_(), gst::MessageType::Eos, "{description}");
+    frames.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// An MP4 of H.264 whose pictures have these shades.
+pub fn video(shades: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    for (index, shade) in shades.iter().enumerate() {
+        fs::write(folder.path().join(format!("{index}.jpg")), grey(*shade)).unwrap();
+    }
+    let (path, last) = (folder.path().display(), shades.len() - 1);
+    run_pipeline(&format!(
+        "multifilesrc location={path}/%d.jpg start-index=0 stop-index={last} \
+         caps=image/jpeg,framerate=30/1 ! jpegdec ! videoconvert ! x264enc bframes=0 quantizer=10 pass=quant ! \
+         video/x-h264,profile=constrained-baseline ! mp4mux ! filesink location={path}/out.mp4"
+    ));
+    fs::read(folder.path().join("out.mp4")).unwrap()
 }

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod collect;
+mod export;
 mod files;
 mod lab_clock;
 mod lab_phase;

@@ -117,6 +117,21 @@ pub struct DeviceFrames {
     pub saved: Runs,
 }
 
+impl DeviceFrames {
+    /// The frames that it was asked for: what it has, what it says it lacks, and what lies between the first and
+    /// the last number of an order without pauses.
+    #[must_use]
+    pub fn asked(&self) -> Runs {
+        let Some(take) = &self.take else { return self.saved.clone() };
+        let holes = take.holes.iter().map(|hole| (hole.first, hole.count));
+        let told: Runs = self.saved.iter().chain(holes).collect();
+        let within = |(first, count): (FrameNumber, u64)| {
+            first >= take.first && (first - take.first).saturating_add(count) <= take.count
+        };
+        if told.iter().all(within) { Runs::from_iter([(take.first, take.count)]) } else { told }
+    }
+}
+
 /// Frames that one device lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gap {
@@ -140,7 +155,7 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
     for device in devices {
         if let Some(take) = &device.take {
             let of_rate = named.entry(take.grid.rate()).or_default();
-            *of_rate = of_rate.iter().chain(asked(device, take).iter()).collect();
+            *of_rate = of_rate.iter().chain(device.asked().iter()).collect();
         }
     }
     let mut gaps = Vec::new();
@@ -160,24 +175,12 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
             push(&mut gaps, &device.device, &missing.and(&run), &hole.why);
             missing = missing.without(&run);
         }
-        let own = asked(device, take);
+        let own = device.asked();
         push(&mut gaps, &device.device, &missing.and(&own), UNEXPLAINED);
         push(&mut gaps, &device.device, &missing.without(&own), NOT_NAMED);
         gaps[from..].sort_by_key(|gap| gap.first);
     }
     gaps
-}
-
-/// The frames that a device was asked for: what it has, what it says it lacks, and what lies between the first
-/// and the last number of a take without gaps.
-fn asked(device: &DeviceFrames, take: &Take) -> Runs {
-    let holes = take.holes.iter().map(|hole| (hole.first, hole.count));
-    let told: Runs = device.saved.iter().chain(holes).collect();
-    let range = Runs::from_iter([(take.first, take.count)]);
-    let within = |(first, count): (FrameNumber, u64)| {
-        first >= take.first && (first - take.first).saturating_add(count) <= take.count
-    };
-    if told.iter().all(within) { range } else { told }
 }
 
 fn push(gaps: &mut Vec<Gap>, device: &DeviceId, runs: &Runs, why: &str) {

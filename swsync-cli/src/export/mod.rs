@@ -1,0 +1,112 @@
+//! `swsync export`: collected takes as other programs want them.
+
+mod colmap;
+mod footage;
+mod freemocap;
+mod mcap;
+mod media;
+mod pictures;
+mod tables;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use swsync_core::name::DeviceId;
+use swsync_core::order::Fill;
+
+use crate::output;
+use footage::Footage;
+use target::Target;
+
+/// Turn collected takes into what another program opens.
+///
+/// Frames of one number show one instant, on all devices, so what comes out needs no alignment. The collected
+/// files stay as they are: pictures are linked where that is possible, and copied where it is not.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ExportArgs {
+    /// What for.
+    #[arg(value_enum)]
+    format: Format,
+    /// Takes: the folders that `swsync collect` made, as takes/shot-1.
+    #[arg(value_name = "TAKE", required = true)]
+    takes: Vec<PathBuf>,
+    /// Where the files go.
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+    /// What stands where a device lacks a frame: hold, the one before; black; none. [default: hold for freemocap,
+    /// else none]
+    #[arg(long, value_name = "FILL")]
+    fill: Option<Fill>,
+    /// Only this device. Repeatable, or separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    device: Vec<DeviceId>,
+    /// Only frames whose number is a multiple of N: the same on all devices. For colmap.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Copy pictures rather than link them: what edits the export then leaves the collected files alone.
+    #[arg(long)]
+    copy: bool,
+    /// Say what would be written, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write though OUT is there already, and replace what has the same name.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Pictures in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
+    Colmap,
+    /// synchronized_videos/ with timestamps, as FreeMoCap imports them: as many frames in each.
+    Freemocap,
+    /// Tables: one row per frame and device, and one row per frame number.
+    Csv,
+    /// One MCAP file for Foxglove and Rerun, its log times being the frames' own.
+    Mcap,
+    /// Timecode format v2 per device, on one time line.
+    Timecode,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  swsync export colmap takes/shot-1 takes/shot-2 -o scan
+  swsync export colmap takes/walk -o scan --every 15
+  swsync export freemocap takes/walk -o freemocap_data/recording_sessions
+  swsync export mcap takes/walk -o walk
+  swsync export csv takes/walk -o tables
+
+Pictures out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
+
+Exit codes:
+  0  written
+  1  not written, or not all of it
+  2  wrong arguments";
+
+/// Runs the command.
+///
+/// # Errors
+/// Where a take cannot be read or the export cannot be written.
+pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let footage: Vec<_> = args
+        .takes
+        .iter()
+        .map(|take| Footage::read(take, &args.device).with_context(|| format!("take {}", take.display())))
+        .collect::<Result<_, _>>()?;
+    let mut target = Target::open(&args.out, args)?;
+    let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
+    match args.format {
+        Format::Colmap => colmap::export(&footage, fill, args.every, &mut target)?,
+        Format::Freemocap => freemocap::export(&footage, fill, &mut target)?,
+        Format::Csv => tables::export_csv(&footage, fill, &mut target)?,
+        Format::Mcap => mcap::export(&footage, fill, &mut target)?,
+        Format::Timecode => tables::export_timecodes(&footage, fill, &mut target)?,
+    }
+    output::line(&target.summary());
+    Ok(ExitCode::SUCCESS)
+}
