@@ -28,6 +28,19 @@
 //! `tolerance`, `settle-frames` and `wait-lock` all but `grid-period` can be changed while playing; frames then move
 //! as `max-slew` says.
 //!
+//! # Controls
+//!
+//! The camera's controls are properties, named and typed as `libcamerasrc`'s, and `frame-duration-limits`. They go out with
+//! the next request and can be set at any time. For one frame and all later ones there are the action signal
+//! `set-controls(guint64 frame-number, GstStructure) -> gboolean` and the custom upstream event `swsync-controls` with a field
+//! `frame-number`; all other fields are controls. They go out as many frames early as the camera takes to apply them: by its
+//! profile at first, then as frames have shown. The element message `swsync-controls` says from which frame on they
+//! were in effect: `asked-frame`, `in-effect`, `frame-number`, and the controls.
+//!
+//! What the camera does not have, or does not take, is refused: a warning whose details are `swsync-control-refused` with
+//! `control` and `reason` (what it takes, and what to do). What the camera used is in each frame's meta; the properties
+//! show it too, and `stats` has it as `newest-frame`.
+//!
 //! # What it says
 //!
 //! Element messages: `swsync-phase` when the lock changes (`state`, `cause` = start, phase, exposure, target or clock,
