@@ -14,10 +14,11 @@ use super::align::{
     TimeBase, Verdict, check_grid,
 };
 use super::controls::Desk;
+use super::dither::Dither;
 use super::exposure;
 use super::losses::Losses;
 use crate::camera::mailbox::Mailbox;
-use crate::camera::{Camera, CameraError, Capabilities, Controls};
+use crate::camera::{Camera, CameraError, Capabilities, Controls, Pacing};
 use crate::clock::SensorTimeBridge;
 
 /// How a camera is to be aligned, as long as it streams.
@@ -120,6 +121,8 @@ pub struct Feed {
     grid: FrameGrid,
     method: Method,
     driver: Driver,
+    /// Keeps the rate where nothing is aligned.
+    dither: Option<Dither>,
     target: Target,
     losses: Losses,
     /// The camera is stopped, to be started again after so long.
@@ -155,6 +158,10 @@ impl Feed {
         if let Err(error) = camera.start() {
             return Err((camera, error.into()));
         }
+        let dither = match (method, capabilities.pacing) {
+            (Method::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
+            _ => None,
+        };
         tracing::info!(camera = capabilities.model, method = method.name(), "aligning");
         Ok(Self {
             camera,
@@ -162,6 +169,7 @@ impl Feed {
             grid,
             method,
             driver,
+            dither,
             target,
             losses: Losses::default(),
             resting: None,
@@ -195,6 +203,11 @@ impl Feed {
         let seen = Seen { sequence, stamped, now: time.now(), quality: status.quality, exposure };
         let verdict = self.driver.handle_frame(&seen);
         self.act(&verdict)?;
+        let frame_duration =
+            self.dither.as_mut().and_then(|dither| dither.next(frame.details.frame_duration_ns));
+        if frame_duration.is_some() {
+            self.camera.request(Controls { frame_duration, exposure: None })?;
+        }
         let steady = matches!(verdict.lock, LockState::Locked | LockState::Free);
         let (counted, duration) = ((frame.sequence, frame.sensor_time), frame.details.frame_duration_ns);
         let lost = self.losses.before(counted, duration, self.grid.period(), steady);

@@ -59,6 +59,7 @@
 mod align;
 mod controls;
 mod delivery;
+mod dither;
 mod exposure;
 mod framer;
 mod imp;
