@@ -129,3 +129,54 @@ fn rectangle([x, y, width, height]: &controls::Rectangle) -> Rectangle {
     let extent = |side: i32| u32::try_from(side).unwrap_or(0);
     Rectangle { x: *x, y: *y, width: extent(*width), height: extent(*height) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::libcamera::controls as ids;
+
+    fn setting(property: &str, value: Value) -> Setting {
+        Setting { control: controls::by_property(property).unwrap(), value }
+    }
+
+    #[test]
+    fn libcamera_knows_the_controls_of_the_table() {
+        // Since 0.5; all others are older than 0.4.
+        let new = ["AnalogueGainMode", "ExposureTimeMode"];
+        for control in controls::all() {
+            assert!(id_of(control).is_some() || new.contains(&control.name), "{}", control.name);
+        }
+    }
+
+    #[test]
+    fn settings_arrive_as_libcamera_has_them() {
+        let mut list = ControlList::new();
+        put(
+            &mut list,
+            &[
+                setting("exposure-time", Value::Int(5_000)),
+                setting("analogue-gain", Value::Float(2.5)),
+                setting("ae-enable", Value::Bool(false)),
+                setting("ae-metering-mode", Value::Int(1)),
+                setting("colour-gains", Value::Floats(vec![1.5, 2.0])),
+                setting("frame-duration-limits", Value::Longs(vec![33_333, 40_000])),
+                setting("scaler-crop", Value::Rectangles(vec![[1, 2, 3, 4]])),
+            ],
+        );
+        assert_eq!(list.get::<ids::ExposureTime>().unwrap().0, 5_000);
+        assert!((list.get::<ids::AnalogueGain>().unwrap().0 - 2.5).abs() < f32::EPSILON);
+        assert!(!list.get::<ids::AeEnable>().unwrap().0);
+        assert_eq!(list.get::<ids::AeMeteringMode>().unwrap(), ids::AeMeteringMode::MeteringSpot);
+        assert_eq!(list.get::<ids::ColourGains>().unwrap().0, [1.5, 2.0]);
+        assert_eq!(list.get::<ids::FrameDurationLimits>().unwrap().0, [33_333, 40_000]);
+        let crop = list.get::<ids::ScalerCrop>().unwrap().0;
+        assert_eq!((crop.x, crop.y, crop.width, crop.height), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn a_single_focus_window_stays_an_array() {
+        let mut list = ControlList::new();
+        put(&mut list, &[setting("af-windows", Value::Rectangles(vec![[1, 2, 3, 4]]))]);
+        assert_eq!(list.get::<ids::AfWindows>().unwrap().0.len(), 2);
+    }
+}

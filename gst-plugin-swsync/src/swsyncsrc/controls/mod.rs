@@ -60,6 +60,8 @@ struct Streaming {
     /// For the next request.
     next: Vec<Setting>,
     watches: Vec<Watch>,
+    /// How many frames the settings before took: two that agree are believed.
+    seen_lead: Option<u32>,
 }
 
 impl Desk {
@@ -134,7 +136,7 @@ impl Desk {
             refusals.extend(refused);
             taken
         });
-        state.streaming = Some(Streaming { ability, next: Vec::new(), watches: Vec::new() });
+        state.streaming = Some(Streaming { ability, next: Vec::new(), watches: Vec::new(), seen_lead: None });
         (settings, refusals)
     }
 
@@ -178,8 +180,8 @@ impl Desk {
         due
     }
 
-    /// Looks which of the settings that went out `frame` is the first to have. How late they were tells how soon later
-    /// ones are to go out.
+    /// Looks which of the settings that went out `frame` is the first to have. How late they were, twice
+    /// in a row, tells how soon later ones are to go out.
     pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
         let mut state = lock(&self.0);
         let State { asked, streaming: Some(streaming), .. } = &mut *state else {
@@ -189,7 +191,11 @@ impl Desk {
         for mut watch in std::mem::take(&mut streaming.watches) {
             match watch.look(frame) {
                 Some(applied) => {
-                    streaming.ability.lead = applied.lead.unwrap_or(streaming.ability.lead);
+                    if let Some(lead) = applied.lead
+                        && streaming.seen_lead.replace(lead) == Some(lead)
+                    {
+                        streaming.ability.lead = lead;
+                    }
                     // From now on these are what the properties are set to.
                     for Setting { control, value } in &applied.settings {
                         if applied.asked.is_some() {

@@ -24,6 +24,8 @@ pub struct Watch {
     settings: Vec<Setting>,
     /// Whether a frame was seen that did not have them: only then the first that has them tells something.
     missing_before: bool,
+    /// The newest frame seen, while none was lost: what happens meanwhile tells nothing of the camera.
+    unbroken: Option<FrameNumber>,
 }
 
 /// Settings that went out and took effect, or did not.
@@ -36,7 +38,7 @@ pub struct Applied {
     pub first: Option<FrameNumber>,
     /// What was set.
     pub settings: Vec<Setting>,
-    /// Frames from the one after which they went out to the first that has them, where that was seen.
+    /// Frames from the one after which they went out to the first that has them, where all of them were seen.
     pub lead: Option<u32>,
 }
 
@@ -48,11 +50,19 @@ impl Watch {
         expected: FrameNumber,
         settings: &[Setting],
     ) -> Self {
-        Self { asked, sent, expected, settings: settings.to_vec(), missing_before: false }
+        Self {
+            asked,
+            sent,
+            expected,
+            settings: settings.to_vec(),
+            missing_before: false,
+            unbroken: Some(sent),
+        }
     }
 
     /// Looks at the next frame; what became of the settings, once that is known.
     pub fn look(&mut self, frame: &FrameInfo) -> Option<Applied> {
+        self.unbroken = self.unbroken.filter(|last| frame.number == last + 1).map(|_| frame.number);
         let verdicts: Vec<bool> = self.settings.iter().filter_map(|setting| has(frame, setting)).collect();
         let applied = |first, lead| {
             let settings = self.settings.clone();
@@ -63,7 +73,7 @@ impl Watch {
         }
         if verdicts.iter().all(|has| *has) {
             if self.missing_before && frame.number > self.sent {
-                let lead = u32::try_from(frame.number - self.sent).ok();
+                let lead = self.unbroken.and_then(|last| u32::try_from(last - self.sent).ok());
                 return applied(Some(frame.number), lead);
             }
             // It had them before anyone asked, so the first says nothing of the time they take.
