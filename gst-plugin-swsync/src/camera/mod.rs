@@ -201,6 +201,9 @@ impl StreamSetup {
 }
 
 /// Controls for one request. `None` leaves a control as it is.
+///
+/// All that moves a camera's frames goes through here. No libcamera up to 0.7 has a control that shifts the phase as
+/// such; one that does will be one more field, with its limits in [`Capabilities`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Controls {
     /// Length of the frame: libcamera's FrameDurationLimits with minimum = maximum, rounded to

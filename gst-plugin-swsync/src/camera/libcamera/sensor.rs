@@ -228,6 +228,23 @@ fn details(metadata: &ControlList) -> FrameDetails {
     }
 }
 
+/// What libcamera's own synchronisation of cameras reports with frames while it is on (Raspberry Pi's, since
+/// libcamera 0.5.2). Their numbers differ from version to version.
+const SYNC_REPORTS: [&str; 2] = ["SyncReady", "SyncTimer"];
+
+/// Whether libcamera itself moves this camera's frames to meet those of others (`rpi::SyncMode`).
+pub(super) fn is_synchronised_elsewhere(metadata: &ControlList) -> bool {
+    reports_any(metadata, &SYNC_REPORTS)
+}
+
+/// Whether `metadata` has a control of one of these names.
+fn reports_any(metadata: &ControlList, names: &[&str]) -> bool {
+    let known = metadata.id_map().and_then(|known| known.iter());
+    known.is_some_and(|mut known| {
+        known.any(|(id, control)| names.contains(&control.name()) && metadata.contains(id))
+    })
+}
+
 /// The driver's 32 bit frame count continued to 64 bit, or a count of our own where it has none.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
@@ -256,6 +273,18 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reports_are_found_by_their_names() {
+        let mut metadata = ControlList::new();
+        assert!(!reports_any(&metadata, &["ExposureTime"]));
+        metadata.set(ids::ExposureTime(100)).unwrap();
+        if metadata.id_map().is_some() {
+            assert!(reports_any(&metadata, &["SyncReady", "ExposureTime"]));
+        }
+        assert!(!reports_any(&metadata, &["AnalogueGain"]));
+        assert!(!is_synchronised_elsewhere(&metadata));
+    }
 
     #[test]
     fn spans_become_whole_microseconds() {

@@ -28,6 +28,15 @@ const STALL: Span = Span::from_secs(1);
 const STALL_AT_START: Span = Span::from_secs(3);
 const HIDDEN_AT_START: i64 = 10;
 
+/// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
+/// that libcamera knows.
+const SYNC_CHECK: u64 = 64;
+
+/// Two that shift the same frames would chase each other for ever.
+const SYNCHRONISED_ELSEWHERE: &str = "libcamera's own synchronisation (rpi::SyncMode) is on and moves this camera's \
+     frames, as swsyncsrc does. Switch one of them off: SyncMode in the program or tuning file that sets it, or use \
+     libcamerasrc";
+
 pub(super) struct Streaming {
     pub(super) configured: Configured,
     pub(super) lender: Lender,
@@ -41,7 +50,7 @@ pub(super) struct Streaming {
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
     sequence: Sequence,
-    any_frame: bool,
+    frames: u64,
     pub(super) gone: Option<String>,
 }
 
@@ -91,7 +100,7 @@ impl Streaming {
             controls: VecDeque::new(),
             in_flight: 0,
             sequence: Sequence::default(),
-            any_frame: false,
+            frames: 0,
             gone: None,
         })
     }
@@ -104,17 +113,22 @@ impl Streaming {
     /// How long the next frame may take.
     pub(super) fn patience(&self) -> Duration {
         let period = self.configured.streams.first().map_or(Span::ZERO, |stream| stream.wanted.period);
-        let span = if self.any_frame { period + STALL } else { period * HIDDEN_AT_START + STALL_AT_START };
+        let span = if self.frames > 0 { period + STALL } else { period * HIDDEN_AT_START + STALL_AT_START };
         span.to_duration()
     }
 
     /// The frame that `request` brought.
     pub(super) fn take(&mut self, request: Request) -> Taken {
-        self.any_frame = true;
+        let check = self.frames.is_multiple_of(SYNC_CHECK);
+        self.frames += 1;
+        let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
         let cookie = usize::try_from(request.cookie()).unwrap_or(usize::MAX);
         let spare = self.lender.idle() > 0;
         let pictures = if spare { self.lend(cookie, &request) } else { self.copies(cookie, &request) };
         let frame = pictures.and_then(|pictures| {
+            if elsewhere {
+                return Err(SYNCHRONISED_ELSEWHERE.to_owned());
+            }
             let Some(pictures) = pictures else {
                 return Ok(None);
             };
