@@ -157,11 +157,12 @@ fn in_effect(pipeline: &Pipeline) -> (u64, u64) {
 }
 
 #[test]
-fn controls_for_a_frame_are_in_effect_for_that_frame() {
+fn the_frame_that_first_has_controls_is_said() {
     let pipeline = playing("exposure-time=2000");
     let src = pipeline.element("s");
-    // On a busy machine frames are taken late, and controls go out late: the message says so. Not each time.
-    let exact = (0..20).any(|attempt| {
+    // Where the machine is busy, frames are taken late, controls go out late, and the message says so: that they come
+    // right in time is tested in simulated time, beside the code.
+    for attempt in 0..8 {
         let us = if attempt % 2 == 0 { 8_000 } else { 2_000 };
         let (now, _) = pull(&pipeline);
         let asked = now + 15;
@@ -178,9 +179,7 @@ fn controls_for_a_frame_are_in_effect_for_that_frame() {
         let (first, _) = pull_until(&pipeline, "the exposure", exposed_for(us.into()));
         let (said_asked, said_first) = in_effect(&pipeline);
         assert_eq!((said_asked, said_first), (asked, first), "the message tells the truth");
-        first == asked
-    });
-    assert!(exact, "not one of 20 was in effect for the frame that it was asked for");
+    }
 }
 
 #[test]

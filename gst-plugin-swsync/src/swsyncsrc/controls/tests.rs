@@ -1,7 +1,8 @@
 use super::*;
 use crate::camera::controls::Range;
 use swsync_core::frame::{FrameDetails, LockState, SyncQuality};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_sim::sensor::{Controls, Sensor, SensorModel};
 
 fn exposure(us: i32) -> Setting {
     Setting { control: by_property("exposure-time").unwrap(), value: Value::Int(us) }
@@ -164,4 +165,46 @@ fn frame_numbers_that_are_passed_over_lose_nothing() {
     desk.set_at(50, vec![exposure(2_000)]).unwrap();
     assert_eq!(desk.due(40), []);
     assert_eq!(desk.due(60), [exposure(2_000)], "frames 41 to 59 were lost");
+}
+
+/// Of `tries` settings for named frames of a simulated sensor, in simulated time, how many those frames were the first to
+/// have.
+fn exact(model: &str, seed: u64, tries: u64) -> u64 {
+    let model: SensorModel = model.parse().unwrap();
+    let lead = 1 + model.delays.exposure.max(model.delays.vblank);
+    let start = Timestamp::from_nanos(1_000_000_000);
+    let mut sensor = Sensor::new(model, seed, Skew::from_ppm(20.0), start, Controls::default());
+    let desk = Desk::default();
+    desk.start(Ability { lead, ..ability() });
+    let mut exact = 0;
+    for attempt in 1..=tries {
+        let us = if attempt % 2 == 0 { 2_000 } else { 8_000 };
+        desk.set_at(attempt * 40, vec![exposure(us)]).unwrap();
+        for _ in 0..40 {
+            let taken = sensor.next_frame();
+            let number = u64::from(taken.sequence);
+            let info = FrameInfo { exposure_ns: Some(taken.reported_exposure), ..frame(number, 0) };
+            exact +=
+                desk.observe(&info).iter().filter(|applied| applied.first == applied.asked).count() as u64;
+            for Setting { value, .. } in desk.due(number) {
+                if let Value::Int(us) = value {
+                    let exposure = Some(Span::from_micros(i64::from(us)));
+                    sensor.queue_controls(taken.delivered_at, Controls { exposure, frame_duration: None });
+                }
+            }
+        }
+    }
+    exact
+}
+
+#[test]
+fn simulated_sensors_have_controls_at_the_named_frame() {
+    for model in ["imx219", "imx477", "imx708"] {
+        for seed in 0..5 {
+            let exact = exact(model, seed, 40);
+            println!("{model}, seed {seed}: {exact} of 40");
+            // Others were taken after the next frame had begun, or dropped.
+            assert!(exact >= 34, "{model}, seed {seed}: {exact} of 40");
+        }
+    }
 }
