@@ -20,7 +20,7 @@ use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{
-    Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, Journal, Order, Registry, Ticket,
+    Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, Journal, Kind, Order, Registry, Ticket,
 };
 use swsync_core::ring::Limits;
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -37,6 +37,9 @@ use crate::lock::lock;
 
 /// How often the desk looks for orders that nothing will come of any more.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How long before a take files are no longer shared: what is on its way has arrived by then.
+const QUIET_BEFORE: Span = Span::from_secs(2);
 
 /// What carries out what a desk wants, on one thread.
 pub trait Outlet: Send {
@@ -175,6 +178,16 @@ impl Station {
         let mut inner = lock(&self.inner);
         inner.free_bytes = free_bytes;
         inner.problem = problem;
+    }
+
+    /// Why the disk and the network are needed for something else than sharing files, if they are: a take or a
+    /// burst runs, or will soon.
+    pub fn busy(&self) -> Option<String> {
+        let now = self.rig_now()?;
+        let inner = lock(&self.inner);
+        let runs =
+            |order: &&Order| !matches!(order.kind(), Kind::Still { .. }) && order.at() - QUIET_BEFORE <= now;
+        inner.desk.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
     }
 
     pub fn open_orders(&self) -> usize {

@@ -11,6 +11,7 @@ use swsync_core::order::Answer;
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
 use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
+use swsync_rig::share::Share;
 
 use super::muxer::Container;
 use super::writer::{Options, Writer};
@@ -46,6 +47,8 @@ enum State {
         writer: JoinHandle<()>,
         session: Arc<Session>,
         membership: Membership,
+        /// The takes, for `swsync collect`.
+        share: Box<Share>,
         /// Once caps are negotiated.
         stream: Option<Arc<Stream>>,
     },
@@ -234,6 +237,7 @@ impl BaseSinkImpl for SwsyncSink {
         let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
         let location = Location::parse(location).map_err(|e| location_error(&e))?;
         location.check().map_err(|e| location_error(&e))?;
+        let root = location.root();
         let shelf = Shelf {
             storage: Arc::new(Disk),
             durability: settings.durability,
@@ -247,24 +251,30 @@ impl BaseSinkImpl for SwsyncSink {
         let (station, duty) = Station::new(device.clone(), settings.rig.limits(), host);
         station.set_clock(self.obj().clock());
         let writer = self.start_writer(shelf, settings.options, duty)?;
-        let membership = match session.join(device, station.clone()) {
-            Ok(membership) => membership,
+        let joined = session.join(device.clone(), station.clone()).and_then(|membership| {
+            let busy = Arc::downgrade(&station);
+            let share = Share::open(&session, device, root, Box::new(move || busy.upgrade()?.busy()))?;
+            Ok((membership, Box::new(share)))
+        });
+        let (membership, share) = match joined {
+            Ok(joined) => joined,
             Err(error) => {
                 station.close();
                 join(writer);
                 return Err(control_error(&error));
             }
         };
-        *lock(&self.state) = State::Started { station, writer, session, membership, stream: None };
+        *lock(&self.state) = State::Started { station, writer, session, membership, share, stream: None };
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let state = std::mem::take(&mut *lock(&self.state));
-        if let State::Started { station, writer, membership, session, .. } = state {
+        if let State::Started { station, writer, membership, share, session, .. } = state {
             station.close(); // answers what is open, while the rig can still be reached
             join(writer);
             drop(membership);
+            drop(share);
             drop(session);
         }
         Ok(())

@@ -5,6 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, TAKE_JSON, Take, check_path};
 use swsync_core::name::{DeviceId, OrderId};
@@ -50,12 +52,14 @@ pub(super) struct Catalog {
     listed: HashMap<OrderId, Listed>,
     /// Sums that were counted already, of files of this size and age.
     digests: HashMap<PathBuf, Digest>,
+    /// Set when nobody is served any more.
+    stop: Arc<AtomicBool>,
 }
 
 impl Catalog {
-    /// The takes of `device` below `root`.
-    pub(super) fn new(root: PathBuf, device: DeviceId) -> Self {
-        Self { root, device, listed: HashMap::new(), digests: HashMap::new() }
+    /// The takes of `device` below `root`. What takes long ends when `stop` is set.
+    pub(super) fn new(root: PathBuf, device: DeviceId, stop: Arc<AtomicBool>) -> Self {
+        Self { root, device, listed: HashMap::new(), digests: HashMap::new(), stop }
     }
 
     /// All takes, by name. What cannot be read is no take.
@@ -172,7 +176,7 @@ impl Catalog {
         if let Some(known) = self.digests.get(&real).filter(same) {
             return Ok(known.clone());
         }
-        let (bytes, sha256) = digest::of_file(&real).map_err(io)?;
+        let (bytes, sha256) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         // Of before: a file that grew meanwhile is noticed by its age.
         let digest = Digest { bytes, modified_ns: modified(&about), sha256 };
         self.digests.insert(real, digest.clone());
@@ -189,7 +193,7 @@ impl Catalog {
         let folder = listed.folder.clone();
         let real = self.locate(order, path)?;
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
-        let (_, now) = digest::of_file(&real).map_err(io)?;
+        let (_, now) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         if now != sha256 {
             return Err(CatalogError::Differs { path: path.to_owned(), sha256: now });
         }

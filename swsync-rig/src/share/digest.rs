@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::Digest as _;
 
@@ -25,9 +26,18 @@ impl Sha256 {
 
     /// Counts what `reader` holds; returns its length.
     pub(super) fn read(&mut self, reader: &mut impl Read) -> io::Result<u64> {
+        self.read_unless(reader, &AtomicBool::new(false))
+    }
+
+    /// As [`read`](Self::read), but ends with an error as soon as `stop` is set: a long file takes a device
+    /// half a minute.
+    fn read_unless(&mut self, reader: &mut impl Read, stop: &AtomicBool) -> io::Result<u64> {
         let mut block = vec![0; BLOCK];
         let mut length = 0;
         loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the device is being stopped"));
+            }
             match reader.read(&mut block) {
                 Ok(0) => return Ok(length),
                 Ok(read) => {
@@ -50,8 +60,13 @@ pub(super) fn of_bytes(bytes: &[u8]) -> String {
 
 /// Length and sum of the file at `path`.
 pub(super) fn of_file(path: &Path) -> io::Result<(u64, String)> {
+    of_file_unless(path, &AtomicBool::new(false))
+}
+
+/// As [`of_file`], but ends with an error as soon as `stop` is set.
+pub(super) fn of_file_unless(path: &Path, stop: &AtomicBool) -> io::Result<(u64, String)> {
     let mut sum = Sha256::default();
-    let length = sum.read(&mut File::open(path)?)?;
+    let length = sum.read_unless(&mut File::open(path)?, stop)?;
     Ok((length, sum.finish()))
 }
 
@@ -70,5 +85,6 @@ mod tests {
         let long: Vec<u8> = (0..=250).cycle().take(BLOCK * 2 + 5).collect();
         std::fs::write(&path, &long).unwrap();
         assert_eq!(of_file(&path).unwrap(), (long.len() as u64, of_bytes(&long)));
+        assert!(of_file_unless(&path, &AtomicBool::new(true)).is_err());
     }
 }

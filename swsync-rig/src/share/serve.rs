@@ -1,6 +1,8 @@
 //! A device's side: its takes are there for whoever asks.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
@@ -25,6 +27,8 @@ pub struct Share {
     queryable: Option<Queryable<()>>,
     /// Started by [`Share::open`], joined on drop: reads files and answers.
     thread: Option<JoinHandle<()>>,
+    /// Ends what the thread is at.
+    stop: Arc<AtomicBool>,
 }
 
 impl Share {
@@ -39,6 +43,8 @@ impl Share {
         busy: Busy,
     ) -> Result<Self, ControlError> {
         let key = session.files_key(&device);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut catalog = Catalog::new(root, device, Arc::clone(&stop));
         let (queries, inbox) = mpsc::sync_channel(QUEUE);
         let queryable = session
             .zenoh()
@@ -53,14 +59,15 @@ impl Share {
             .map_err(|source| ControlError::zenoh("share files", source))?;
         let thread = std::thread::Builder::new()
             .name("swsync-share".into())
-            .spawn(move || serve(&key, &inbox, &mut Catalog::new(root, device), &busy))
+            .spawn(move || serve(&key, &inbox, &mut catalog, &busy))
             .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
-        Ok(Self { queryable: Some(queryable), thread: Some(thread) })
+        Ok(Self { queryable: Some(queryable), thread: Some(thread), stop })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         drop(self.queryable.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that serves files has panicked");
