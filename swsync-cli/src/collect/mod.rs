@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// Fetch the files of orders from every device of the rig.
 ///
-/// They come to OUT/<order>/<device>/, as they are on the devices. Each file appears whole, its SHA-256 being
+/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, its SHA-256 being
 /// that of the device's, or not at all. Whatever interrupts it, the same command goes on where it stopped, and
 /// what is here already is not fetched again. While a device records, it is waited for.
 #[derive(Debug, Clone, Args)]

@@ -12,7 +12,7 @@
 //!
 //! A request has one owner at a time: libcamera while in flight, then the mailbox, then
 //! [`Camera::next_frame`], which hands its memory downstream without a copy. A request whose memory is out waits
-//! with the lender ([`memory`]) until all of it is back; another one takes its place with the camera. Where
+//! with the lender (`memory`) until all of it is back; another one takes its place with the camera. Where
 //! downstream keeps all that there are, pictures are copied: a slow or hoarding pipeline costs copies, but
 //! never starves the camera.
 //!
