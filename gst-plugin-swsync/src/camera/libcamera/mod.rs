@@ -5,7 +5,7 @@
 //!
 //! | thread | started by | joined by | does |
 //! | --- | --- | --- | --- |
-//! | `swsync-libcam`, one per process | the first [`LibcameraCamera::open`] or [`list`] | the drop of the last user | owns the camera manager and all open cameras: configures, starts, stops, queues requests |
+//! | `swsync-libcam`, one per process | the first [`LibcameraCamera::open`] or [`list`] | the drop of the last user | owns the camera manager and all open cameras: configures, starts, stops |
 //! | libcamera's own | the camera manager | the camera manager's end | completes requests, hands them to the camera's mailbox |
 //! | the caller's, one per camera | - | - | takes requests from the mailbox, hands the pictures on, sends requests back |
 //! | any of GStreamer's | - | - | drops the last reference to a picture, whose memory then comes home |
@@ -32,6 +32,7 @@ mod devices;
 mod formats;
 mod memory;
 mod picture;
+mod queue;
 mod sensor;
 mod service;
 mod session;
@@ -178,7 +179,7 @@ impl LibcameraCamera {
             }
             controls::put(request.controls_mut(), &std::mem::take(&mut self.staged));
             streaming.in_flight += 1;
-            self.service.queue(self.session, request);
+            self.description.queue.queue(request);
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! libcamera allows one camera manager per process, and the binding's cameras must neither leave
 //! the thread that made them nor outlive the manager. So one thread owns the manager and every open
-//! camera; whoever needs them sends it a closure. It only enumerates, configures, starts, stops and
-//! queues: frames go from libcamera's own thread straight to the camera's [`Mailbox`], and
+//! camera; whoever needs them sends it a closure. It only enumerates, configures, starts and
+//! stops: requests go to the camera from the threads that have them ([`super::queue`]), frames go from
+//! libcamera's own thread straight to the camera's [`Mailbox`], and
 //! pictures are copied by the streaming thread that takes them.
 //!
 //! The first [`Service::get`] starts the thread, the drop of the last [`Service`] ends and joins
@@ -17,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use ::libcamera::camera_manager::CameraManager;
-use ::libcamera::request::Request;
 
 use super::session::{Description, Event, Session};
 use super::{CameraDescription, devices, failed, sensor};
@@ -102,15 +102,6 @@ impl Service {
         job: impl FnOnce(&mut Session) -> R + Send + 'static,
     ) -> Option<R> {
         self.call(move |library| library.sessions.get_mut(&session).map(job))?
-    }
-
-    /// Sends `request` to the camera, after all that was asked for before.
-    pub(super) fn queue(&self, session: SessionId, request: Request) {
-        self.post(move |library| {
-            if let Some(session) = library.sessions.get_mut(&session) {
-                session.queue(request);
-            }
-        });
     }
 
     /// Runs `job` on libcamera's thread some time soon, after those posted before.

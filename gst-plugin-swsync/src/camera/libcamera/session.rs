@@ -14,6 +14,7 @@ use ::libcamera::stream::Stream;
 use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_configuration};
 use super::memory::{Planes, memfd_buffer};
 use super::picture::Wanted;
+use super::queue::{OpenCamera, RequestQueue};
 use super::sensor::{self, Controllable, Limits};
 use super::{colour, controls, failed};
 use crate::camera::controls::{Ranges, Setting};
@@ -50,6 +51,8 @@ pub(super) struct Description {
     pub(super) on_request: bool,
     /// Of a stream of the ordinary role.
     pub(super) caps: gst::Caps,
+    /// Where its requests go.
+    pub(super) queue: Arc<RequestQueue>,
 }
 
 /// What is known of a camera once it is configured.
@@ -75,9 +78,8 @@ pub(super) type Requests = (Vec<Request>, Vec<Vec<Planes>>);
 
 /// An acquired camera.
 pub(super) struct Session {
-    camera: ActiveCamera<'static>,
+    camera: OpenCamera,
     description: Description,
-    events: Arc<Mailbox<Event>>,
     configured: Option<Configured>,
     streaming: bool,
 }
@@ -95,14 +97,14 @@ impl Session {
         camera.on_disconnected(move || gone.push(Event::Gone("it was disconnected".into())));
 
         let on_request = sensor::takes_frames_on_request(camera.properties());
+        let model = sensor::model(camera.properties());
+        let queue = Arc::new(RequestQueue::new(events));
         let mut session = Self {
-            camera,
-            description: Description { id, model: String::new(), on_request, caps: gst::Caps::new_empty() },
-            events,
+            camera: OpenCamera::new(camera, queue.clone()),
+            description: Description { id, model, on_request, caps: gst::Caps::new_empty(), queue },
             configured: None,
             streaming: false,
         };
-        session.description.model = sensor::model(session.camera.properties());
         session.description.caps = session.caps(StreamRole::default());
         let description = session.description.clone();
         Ok((session, description))
@@ -112,15 +114,15 @@ impl Session {
     pub(super) fn caps(&self, role: StreamRole) -> gst::Caps {
         let on_request = self.description.on_request;
         // Before `configure`, only a virtual camera's limits mean something.
-        let limits = sensor::frame_duration_limits(self.camera.controls()).filter(|_| on_request);
+        let limits = sensor::frame_duration_limits(self.camera.get().controls()).filter(|_| on_request);
         let fastest = limits.map(|limits| limits.min_us);
-        camera_caps(&self.camera, role, fastest, !on_request || has_dma_buf_heap())
+        camera_caps(self.camera.get(), role, fastest, !on_request || has_dma_buf_heap())
     }
 
     /// `caps` with the size and format nearest to libcamera's preference for `role`, a rate that the mode
     /// reaches, and the colorimetry that will come.
     pub(super) fn fixate(&mut self, role: StreamRole, caps: &gst::Caps) -> gst::Caps {
-        let Some(configuration) = default_configuration(&self.camera, &[role]) else {
+        let Some(configuration) = default_configuration(self.camera.get(), &[role]) else {
             return caps.clone();
         };
         let preferred = configuration.get(0).map(|stream| (stream.get_pixel_format(), stream.get_size()));
@@ -170,8 +172,8 @@ impl Session {
         }
         let limits = self.validated(&[wanted]).ok().and_then(|mut configuration| {
             self.configured = None;
-            self.camera.configure(&mut configuration).ok()?;
-            sensor::frame_duration_limits(self.camera.controls())
+            self.camera.get_mut().configure(&mut configuration).ok()?;
+            sensor::frame_duration_limits(self.camera.get().controls())
         });
         if let Some(limits) = limits {
             let asked = gst::Caps::from(structure.to_owned());
@@ -191,7 +193,7 @@ impl Session {
         let id = &self.description.id;
         let first = wanted.first().ok_or_else(|| failed(id, "configuring it", "no stream is wanted"))?;
         let roles: Vec<StreamRole> = wanted.iter().map(|wanted| wanted.role).collect();
-        let mut configuration = default_configuration(&self.camera, &roles).ok_or_else(|| {
+        let mut configuration = default_configuration(self.camera.get(), &roles).ok_or_else(|| {
             let nicks: Vec<String> = roles.iter().map(|role| format!("{role:?}")).collect();
             let streams = nicks.join(" + ");
             first.refused(id, format!("libcamera has no configuration with the streams {streams}"))
@@ -232,8 +234,8 @@ impl Session {
         self.configured = None;
         let mut configuration = self.validated(&wanted)?;
         let fail = |reason: String| failed(&self.description.id, "configuring it", reason);
-        self.camera.configure(&mut configuration).map_err(|error| fail(error.to_string()))?;
-        let limits = sensor::frame_duration_limits(self.camera.controls());
+        self.camera.get_mut().configure(&mut configuration).map_err(|error| fail(error.to_string()))?;
+        let limits = sensor::frame_duration_limits(self.camera.get().controls());
         let mut streams = Vec::new();
         for (index, wanted) in wanted.into_iter().enumerate() {
             let us = sensor::to_micros(wanted.period);
@@ -251,27 +253,27 @@ impl Session {
             let (stride, buffers) = (configured.get_stride(), configured.get_buffer_count());
             streams.push(ConfiguredStream { wanted, stream, stride, buffers });
         }
-        let exposure = sensor::exposure_control(self.camera.controls());
-        let controllable = Controllable::of(self.camera.controls());
+        let exposure = sensor::exposure_control(self.camera.get().controls());
+        let controllable = Controllable::of(self.camera.get().controls());
         Ok(self.configured.insert(Configured { streams, limits, exposure, controllable }).clone())
     }
 
     /// The camera itself.
     pub(super) fn camera(&self) -> &Camera<'static> {
-        &self.camera
+        self.camera.get()
     }
 
     /// Puts a camera that does not stream into the mode of a validated `configuration`: its shortest and longest
     /// frame there.
     pub(super) fn limits_in(&mut self, configuration: &mut CameraConfiguration) -> Option<Limits> {
         self.configured = None;
-        self.camera.configure(configuration).ok()?;
-        sensor::frame_duration_limits(self.camera.controls())
+        self.camera.get_mut().configure(configuration).ok()?;
+        sensor::frame_duration_limits(self.camera.get().controls())
     }
 
     /// Which controls it has in its present mode.
     pub(super) fn control_ranges(&self) -> Ranges {
-        controls::ranges(&self.description.model, self.camera.controls())
+        controls::ranges(&self.description.model, self.camera.get().controls())
     }
 
     /// Starts streaming; the camera waits for the requests that this returns.
@@ -282,7 +284,7 @@ impl Session {
             return Err(failed(id, "starting it", "it is not configured"));
         };
         let requests =
-            requests(&mut self.camera, &configured, self.description.on_request).map_err(|error| {
+            requests(self.camera.get_mut(), &configured, self.description.on_request).map_err(|error| {
                 let hint = "may this user open /dev/dma_heap/* (group video)?";
                 failed(id, "allocating frame buffers", format!("{error}; {hint}"))
             })?;
@@ -291,25 +293,16 @@ impl Session {
         let mut list = ControlList::new();
         sensor::set_controls(&mut list, nominal, configured.controllable);
         controls::put(&mut list, settings);
-        self.camera.start(Some(&list)).map_err(|error| busy_or(id, "starting it", error))?;
+        self.camera.get_mut().start(Some(&list)).map_err(|error| busy_or(id, "starting it", error))?;
+        self.camera.take_requests();
         self.streaming = true;
         Ok(requests)
-    }
-
-    /// Queues `request`; reports a failure as [`Event::Gone`].
-    pub(super) fn queue(&mut self, request: Request) {
-        if self.streaming
-            && let Err((_request, error)) = self.camera.queue_request(request)
-        {
-            let reason = format!("it takes no request: {error}");
-            self.events.push(Event::Gone(reason));
-        }
     }
 
     /// Stops streaming. Every request is back when this returns: in the mailbox, or dropped.
     pub(super) fn stop(&mut self) {
         if std::mem::take(&mut self.streaming)
-            && let Err(error) = self.camera.stop()
+            && let Err(error) = self.camera.get_mut().stop()
         {
             let camera = &self.description.id;
             tracing::warn!(camera, %error, "libcamera does not stop the camera");
