@@ -3,6 +3,7 @@
 //! - `swsyncclock`: keeps the pipeline's clock in rig time.
 //! - `swsyncsrc`: a camera whose frames lie on the rig's frame grid.
 //! - `swsyncsink`: saves exactly the frames that an order names.
+//! - `swsyncgate`: passes them on, and drops the rest.
 
 pub mod camera;
 mod caps;
@@ -13,6 +14,7 @@ pub mod meta;
 mod station;
 mod swsyncclock;
 mod swsyncdevices;
+mod swsyncgate;
 mod swsyncsink;
 mod swsyncsrc;
 
@@ -26,6 +28,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     swsyncclock::register(plugin)?;
     swsyncsrc::register(plugin)?;
     swsyncsink::register(plugin)?;
+    swsyncgate::register(plugin)?;
     swsyncdevices::register(plugin)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 
+use common::play::play;
 use common::sink::{NOW, Sink, answer, content, grid, manifest, place, rig, take};
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
@@ -167,44 +168,6 @@ fn the_end_of_the_stream_closes_the_file() {
     assert_eq!(text, bare(NOW..NOW + 20));
     assert_eq!(answer(placed).saved(), 20);
     assert!(take(&sink.order("t")).complete);
-}
-
-/// What a file plays: pictures, whether the first is a key frame, the time of each from the first, and the date.
-struct Played {
-    pictures: usize,
-    begins_with_key: bool,
-    times: Vec<gst::ClockTime>,
-    date: Option<String>,
-}
-
-fn play(file: &Path, demuxer: &str) -> Played {
-    let pipeline = Pipeline::launch(&format!(
-        "filesrc location={} ! {demuxer} ! h264parse ! video/x-h264,alignment=au ! fakesink name=f sync=false signal-handoffs=true",
-        file.display()
-    ));
-    let (sender, buffers) = std::sync::mpsc::channel();
-    pipeline.element("f").connect("handoff", false, move |values| {
-        let buffer: gst::Buffer = values[1].get().unwrap();
-        sender.send((buffer.pts().unwrap(), buffer.flags())).unwrap();
-        None
-    });
-    pipeline.reach(gst::State::Playing);
-    let mut date = None;
-    pipeline.wait_for("the end", |message| {
-        if let gst::MessageView::Tag(tags) = message.view()
-            && let Some(tag) = tags.tags().get::<gst::tags::DateTime>()
-        {
-            date = Some(tag.get().to_iso8601_string().unwrap().to_string());
-        }
-        (message.type_() == gst::MessageType::Eos).then_some(())
-    });
-    drop(pipeline);
-    let mut buffers: Vec<_> = buffers.into_iter().collect();
-    let begins_with_key =
-        buffers.first().is_some_and(|(_, flags)| !flags.contains(gst::BufferFlags::DELTA_UNIT));
-    buffers.sort_by_key(|(pts, _)| *pts);
-    let times = buffers.iter().map(|(pts, _)| *pts - buffers[0].0).collect();
-    Played { pictures: buffers.len(), begins_with_key, times, date }
 }
 
 #[test]

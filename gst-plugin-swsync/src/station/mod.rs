@@ -68,6 +68,8 @@ struct Inner {
     replies: HashMap<OrderId, Vec<Reply>>,
     newest: Option<FrameInfo>,
     clock: Option<gst::Clock>,
+    /// Of orders that the outlet has not begun with: the oldest frame that was held when they began.
+    oldest_at_begin: HashMap<OrderId, FrameNumber>,
     free_bytes: Option<u64>,
     problem: Option<String>,
 }
@@ -100,6 +102,7 @@ impl Station {
                 replies: HashMap::new(),
                 newest: None,
                 clock: None,
+                oldest_at_begin: HashMap::new(),
                 free_bytes: None,
                 problem: None,
             }),
@@ -194,6 +197,11 @@ impl Station {
         lock(&self.inner).desk.open_orders().count()
     }
 
+    /// The oldest frame that was held when an order began. Once.
+    pub fn take_oldest_at_begin(&self, order: &OrderId) -> Option<FrameNumber> {
+        lock(&self.inner).oldest_at_begin.remove(order)
+    }
+
     /// Has the desk do something, and hands what it wants to the outlet.
     fn act<R>(&self, ask: impl FnOnce(&mut Inner) -> (R, Vec<Action<Held>>)) -> R {
         let mut keys = Vec::new();
@@ -201,6 +209,10 @@ impl Station {
             let mut inner = lock(&self.inner);
             let (result, actions) = ask(&mut inner);
             for action in actions {
+                if let (Action::Begin { order, .. }, Some((oldest, _))) = (&action, inner.desk.ring().range())
+                {
+                    inner.oldest_at_begin.insert(order.id().clone(), oldest);
+                }
                 match action {
                     Action::RequestKey { at, .. } => {
                         let period = inner.desk.grid().map_or(Span::ZERO, FrameGrid::period);

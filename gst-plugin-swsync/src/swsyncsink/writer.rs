@@ -344,7 +344,10 @@ impl Outlet for Writer {
                     self.problem = Some(format!("the journal cannot be written: {error}"));
                 }
             }
-            Action::Begin { order, named } => self.begin(&order, named),
+            Action::Begin { order, named } => {
+                station.take_oldest_at_begin(order.id()); // of no use here
+                self.begin(&order, named);
+            }
             Action::Save { order, ticket, number, segment, role, payload } => {
                 self.save(station, Save { order, ticket, number, segment, role, frame: payload });
             }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod play;
 pub mod sink;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub fn init() {
 
 /// Whether GStreamer has element `name` here; says so where it has not.
 pub fn installed(name: &str) -> bool {
+    init();
     let there = gst::ElementFactory::find(name).is_some();
     if !there {
         eprintln!("skipped: no {name} here");

@@ -1,0 +1,67 @@
+//! `swsyncgate`: passes exactly the frames that orders name, in the future or past, and drops the rest.
+//!
+//! What [`swsyncsink`](super::swsyncsink) does with files, the gate does for an application's own sinks: it keeps a ring of
+//! recent frames, joins the rig's control plane, and releases what an order names, as it came: the same buffers with their
+//! metas and their own PTS.
+//!
+//! ```text
+//! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! swsyncgate ! h264parse ! \
+//!     mp4mux fragment-duration=1000 ! filesink location=take.mp4
+//! swsync record --for 10s
+//! ```
+//!
+//! Encoded video is kept by groups of pictures and begins with a key frame: the gate asks the encoder for one at the very
+//! frame that an order, or a segment of it, begins with (GstForceKeyUnit upstream). For what has passed it releases the
+//! frames from the last key frame on: they carry GST_BUFFER_FLAG_DECODE_ONLY.
+//!
+//! Nothing upstream waits for what is downstream: the gate has a thread of its own, and what is released waits in bounded
+//! memory. Frames that fall out of the ring before downstream has taken what was before them are lost, and the answer
+//! names them.
+//!
+//! # Events
+//!
+//! Serialized custom events go downstream (GST_EVENT_CUSTOM_DOWNSTREAM), with these structures:
+//!
+//! - `swsync-order-begin`: `order`, and `first-frame`. Before the order's first buffer.
+//! - `swsync-segment-begin`: `order`, `segment` (counted from 0), `first-frame`. Before the first buffer of each file that
+//!   the order wants, its lead-in included.
+//! - `swsync-in-point`: `order`, `segment`, `lead-in`: how many buffers came since `swsync-segment-begin` that the order
+//!   does not name. Before the first one that it does; not sent where there are none.
+//! - `swsync-hole`: `order`, `first-frame`, `frames`, `why`: frames that do not come. As soon as that is known.
+//! - `swsync-order-end`: `order`, `released`, `missing`. After its last buffer.
+//!
+//! Between orders the stream is sparse. One GAP event at the beginning lets sinks preroll; caps and segment come before the
+//! first frame that they are of. At the end of the stream, open orders end with what there is, and EOS follows.
+//!
+//! # Orders
+//!
+//! The answer to an order says `saved` of what was released. An order that begins before what the ring holds yields what
+//! there is, and the answer names the missing frames and the range that is held; with `on-short=missed` it yields nothing.
+//! The gate keeps no journal: what is open when the element stops is answered with what became of it so far.
+
+mod imp;
+mod outlet;
+
+use gst::glib;
+use gst::prelude::*;
+
+glib::wrapper! {
+    /// Passes exactly the frames that orders name.
+    pub struct SwsyncGate(ObjectSubclass<imp::SwsyncGate>) @extends gst::Element, gst::Object;
+}
+
+/// What comes of an order that begins before what the ring holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncGateOnShort")]
+pub enum OnShort {
+    #[enum_value(name = "Nothing is released", nick = "missed")]
+    Missed,
+    #[default]
+    #[enum_value(name = "What there is is released", nick = "partial")]
+    Partial,
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    OnShort::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    gst::Element::register(Some(plugin), "swsyncgate", gst::Rank::NONE, SwsyncGate::static_type())
+}
