@@ -13,6 +13,7 @@
 mod bad_input;
 mod cameras;
 mod chrony;
+mod collect;
 mod examples;
 mod libcamera;
 mod panel;
