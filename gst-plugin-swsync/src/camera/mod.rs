@@ -257,8 +257,8 @@ pub trait Camera: Send {
     /// Everything that a stream of this role can deliver.
     fn caps(&self, role: StreamRole) -> gst::Caps;
 
-    /// Makes `caps`, one structure of what [`Camera::caps`] says, as narrow as the camera can: the size
-    /// and rate nearest to its own preference, and the colorimetry that it will deliver.
+    /// Makes `caps`, a part of what [`Camera::caps`] says, as narrow as the camera can: the size, pixels and
+    /// rate nearest to its own preference, and the colorimetry that it will deliver.
     fn fixate(&mut self, role: StreamRole, mut caps: gst::Caps) -> gst::Caps {
         let _ = role;
         fixate_nearest(&mut caps, DEFAULT_SIZE, DEFAULT_FRAME_RATE);

@@ -15,7 +15,7 @@
 //! | `inject` | whose frame durations can be set | makes one frame longer or shorter, then dithers whole lines | half a line, in a third of a second |
 //! | `inject-exposure` | of which only exposures can | takes one frame of a long exposure, then the one before again; its effect is learnt, or known from the `profile` | 20 us, in some seconds |
 //! | `reset` | without any control | restarts the camera until its phase falls right | 1 ms, in a quarter of a minute to minutes |
-//! | `none` | | states the phase error and leaves it | |
+//! | `none` | | states the phase error and leaves it; keeps the frame rate on average, where frame durations can be set | |
 //!
 //! `auto` is the first of `inject`, `inject-exposure` and `none` that the camera can do. It never restarts a camera
 //! again and again for minutes: that is for its user to ask for, and until then the camera's frames are `free`,
@@ -41,6 +41,24 @@
 //! `control` and `reason` (what it takes, and what to do). What the camera used is in each frame's meta; the properties
 //! show it too, and `stats` has it as `newest-frame`.
 //!
+//! # Streams
+//!
+//! `src` is one stream of the camera's frames; each request pad `src_%u` is another of the same frames, in a format of its
+//! own: same PTS, number and metas. The pads' property `stream-role` says what a stream is for (`still-capture`, `raw`,
+//! `video-recording`, `view-finder`), by which libcamera chooses the sensor's mode. `src` has to be linked. A branch behind a
+//! `src_%u` that is slow loses frames of its own (DISCONT, `branch-dropped` in `stats`) and holds up nobody.
+//!
+//! Pictures go out in the camera's own frame buffers, with their strides in a GstVideoMeta, and go back when the last
+//! reference is dropped. Who keeps nearly all of them, as a ring of recent frames does, gets copies from then on: element message
+//! `swsync-frames-copied`, once, and `copied` in `stats`.
+//!
+//! # Faults
+//!
+//! A camera that delivers nothing for a second longer than a frame takes, or that is gone, ends the stream with an error;
+//! with `on-stall=restart` it is opened again every half second until it streams (element messages `swsync-camera-lost`
+//! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
+//! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).
+//!
 //! # What it says
 //!
 //! Element messages: `swsync-phase` when the lock changes (`state`, `cause` = start, phase, exposure, target or clock,
@@ -54,6 +72,9 @@
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! autovideosink
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc backend=simulated ! videoconvert ! autovideosink
+//! gst-launch-1.0 swsyncclock role=leader swsyncsrc name=s src_0::stream-role=view-finder \
+//!     s.src ! video/x-raw,width=1920,height=1080 ! queue ! v4l2h264enc ! fakesink \
+//!     s.src_0 ! video/x-raw,width=640,height=480 ! videoconvert ! autovideosink
 //! ```
 
 mod align;
