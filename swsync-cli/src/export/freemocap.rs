@@ -70,7 +70,8 @@ fn write_video(
         let extension = pictures::extension(camera)?;
         let folder = scratch.path();
         // Without a frame to be seen of this camera there is nothing but black.
-        pictures::write(camera, cells, target, |index, _| folder.join(format!("{index}.{extension}")))?;
+        let picture = |index, _| folder.join(format!("{index}.{extension}"));
+        target.uncounted(|target| pictures::write(camera, cells, target, picture))?;
         media::encode(folder, &extension, cells.len(), take.grid, &out)?;
     }
     target.finish(&out);

@@ -55,19 +55,21 @@ fn grid_table(take: &Footage, fill: Fill) -> String {
     table
 }
 
-/// Per take and device `<order>/<device>.pts`: the times of its frames since the instant of the take's first frame
-/// number, which is the same for all devices. What stands in for a frame has that frame's instant.
+/// Per take and device `<order>/<device>.pts`: the times of its frames since the take began, which is the instant of
+/// its first frame number, or whatever frame came a little before that: alike for all devices, and never negative.
+/// What stands in for a frame has that frame's instant.
 pub fn export_timecodes(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
-        let Some(first) = take.numbers.first() else { continue };
-        let start = take.grid.instant(*first);
-        for camera in &take.cameras {
-            let mut text = pts::HEADER.to_owned();
-            for (number, cell) in Footage::cells(camera, &take.numbers, fill) {
-                if let Some(time) = shown_at(take, number, &cell) {
-                    text.push_str(&pts::line(time - start));
-                }
-            }
+        let times = |camera| -> Vec<Timestamp<Rig>> {
+            let cells = Footage::cells(camera, &take.numbers, fill);
+            cells.iter().filter_map(|(number, cell)| shown_at(take, *number, cell)).collect()
+        };
+        let columns: Vec<_> = take.cameras.iter().map(times).collect();
+        let instant = take.numbers.first().map(|first| take.grid.instant(*first));
+        let Some(start) = columns.iter().flatten().copied().chain(instant).min() else { continue };
+        for (camera, times) in take.cameras.iter().zip(columns) {
+            let lines = times.into_iter().map(|time| pts::line(time - start));
+            let text: String = std::iter::once(pts::HEADER.to_owned()).chain(lines).collect();
             let path = PathBuf::from(take.order.as_str()).join(format!("{}.pts", camera.take.device));
             target.write(&path, text.as_bytes())?;
         }
@@ -88,6 +90,23 @@ pub fn shown_at(take: &Footage, number: u64, cell: &Cell<'_>) -> Option<Timestam
 mod tests {
     use super::*;
     use crate::testing::device_take;
+
+    #[test]
+    fn timecodes_begin_with_the_earliest_frame() {
+        let root = tempfile::tempdir().unwrap();
+        device_take(root.path(), "o1", "late", &[30]);
+        let early = device_take(root.path(), "o1", "early", &[30]).join("frames.jsonl");
+        // 3 us after the instant of frame 30, as testing's frames are, and 2 us before it.
+        let text = std::fs::read_to_string(&early).unwrap().replace(":1000003000,", ":999998000,");
+        std::fs::write(&early, text).unwrap();
+        let take = Footage::read(&root.path().join("o1"), &[]).unwrap();
+        let out = root.path().join("out");
+        let mut target = Target::to(&out);
+        export_timecodes(&[take], Fill::None, &mut target).unwrap();
+        let text = |device| std::fs::read_to_string(out.join(format!("o1/{device}.pts"))).unwrap();
+        assert_eq!(text("early"), "# timecode format v2\n0.000000\n");
+        assert_eq!(text("late"), "# timecode format v2\n0.005000\n");
+    }
 
     #[test]
     fn a_row_per_number_and_a_column_per_device() {

@@ -41,6 +41,21 @@ impl Target {
         Ok(Self { root, dry_run, copy, files: 0, linked: 0, bytes: 0, bar })
     }
 
+    /// An empty folder, for tests.
+    #[cfg(test)]
+    pub fn to(root: &Path) -> Self {
+        let root = root.to_owned();
+        Self { root, dry_run: false, copy: false, files: 0, linked: 0, bytes: 0, bar: ProgressBar::hidden() }
+    }
+
+    /// Does `work` without counting what it writes: files that do not stay.
+    pub fn uncounted<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let counts = (self.files, self.linked, self.bytes);
+        let result = work(self);
+        (self.files, self.linked, self.bytes) = counts;
+        result
+    }
+
     /// So many frames more are to be done.
     pub fn plan(&self, frames: usize) {
         self.bar.inc_length(frames as u64);
