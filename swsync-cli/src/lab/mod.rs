@@ -1,6 +1,7 @@
 //! `swsync lab`: parts of the laboratory.
 
 pub mod clock;
+pub mod orders;
 pub mod phase;
 mod relay;
 
@@ -17,6 +18,8 @@ pub enum Lab {
     Clock(Box<clock::ClockArgs>),
     /// Measure how cameras reach the frame grid and hold it: in simulation, or for a judge.
     Phase(phase::PhaseArgs),
+    /// Give random orders to real pipelines, kill some now and then, and account for every file.
+    Orders(orders::OrdersArgs),
 }
 
 /// Runs the command.
@@ -28,5 +31,6 @@ pub fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
         Lab::Relay(args) => relay::run(args),
         Lab::Clock(args) => clock::run(args),
         Lab::Phase(args) => phase::run(args),
+        Lab::Orders(args) => orders::run(args),
     }
 }
