@@ -44,6 +44,36 @@ pub enum Fate {
     },
 }
 
+impl Fate {
+    /// What two runs of frames are together that follow each other, if they can be one.
+    pub(super) fn joined(&self, next: &Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Recorded(one), Self::Recorded(two)) => {
+                let mut both = one.clone();
+                both.append(two.clone());
+                Some(Self::Recorded(both))
+            }
+            (Self::Missed { why: one }, Self::Missed { why: two }) if one == two => {
+                Some(Self::Missed { why: one.clone() })
+            }
+            (Self::Failed { why: one }, Self::Failed { why: two }) if one == two => {
+                Some(Self::Failed { why: one.clone() })
+            }
+            (Self::Partly { .. } | Self::Saved { .. }, _)
+            | (_, Self::Partly { .. } | Self::Saved { .. })
+            | (Self::Recorded(_) | Self::Missed { .. } | Self::Failed { .. }, _) => None,
+        }
+    }
+
+    /// The same without what is known of a single frame.
+    pub(super) fn summed(self) -> Self {
+        match self {
+            Self::Saved { file, bytes, info } => Self::Recorded(Recorded::frame(file, bytes, &info)),
+            other => other,
+        }
+    }
+}
+
 /// Frames on disk, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
@@ -186,6 +216,24 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The same by runs, without what is known of single frames: the manifest has that.
+    #[must_use]
+    pub fn condensed(self) -> Self {
+        let mut frames: Vec<FrameRun> = Vec::new();
+        for run in self.frames {
+            let run = FrameRun { fate: run.fate.summed(), ..run };
+            // The account has no gaps: what follows in it is what the order names next.
+            match frames.last_mut().and_then(|last| Some((last.fate.joined(&run.fate)?, last))) {
+                Some((fate, last)) => {
+                    *last =
+                        FrameRun { first: last.first, last: run.last, count: last.count + run.count, fate };
+                }
+                None => frames.push(run),
+            }
+        }
+        Self { frames, ..self }
+    }
+
     /// Whether every frame was saved.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -12,10 +12,11 @@ use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
 /// Answers that are kept for orders that arrive again, at most.
-const MAX_ANSWERS: usize = 256;
+const MAX_ANSWERS: usize = 1_024;
 
-/// Runs of frames in all of them, at most: bounds memory and file to a few megabytes.
-const MAX_RUNS: usize = 4_000;
+/// Runs of frames in all of them, at most: bounds memory and file to a few megabytes. Beyond it the oldest are kept
+/// without what is known of single frames.
+const MAX_RUNS: usize = 5_000;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,10 +150,18 @@ impl Answers {
     pub(super) fn keep(&mut self, answer: Answer) {
         self.0.retain(|known| known.order != answer.order);
         self.0.push_back(answer);
-        let runs =
-            |answers: &VecDeque<Answer>| answers.iter().map(|answer| answer.frames.len()).sum::<usize>();
-        while self.0.len() > MAX_ANSWERS || self.0.len() > 1 && runs(&self.0) > MAX_RUNS {
-            self.0.pop_front();
+        let mut runs: usize = self.0.iter().map(|answer| answer.frames.len()).sum();
+        let before = self.0.len() - 1;
+        for old in self.0.iter_mut().take(before) {
+            if runs <= MAX_RUNS {
+                break;
+            }
+            let condensed = old.clone().condensed();
+            runs -= old.frames.len() - condensed.frames.len();
+            *old = condensed;
+        }
+        while self.0.len() > MAX_ANSWERS || self.0.len() > 1 && runs > MAX_RUNS {
+            runs -= self.0.pop_front().map_or(0, |forgotten| forgotten.frames.len());
         }
     }
 }
@@ -216,13 +225,29 @@ mod tests {
     #[test]
     fn answers_are_bounded() {
         let mut journal = Journal::default();
-        for id in 0..300 {
+        for id in 0..1_100 {
             journal.apply(Record::Answered { answer: answer(&format!("o{id}"), 1) });
         }
         assert_eq!(journal.answers.0.len(), MAX_ANSWERS);
         for id in 0..10 {
             journal.apply(Record::Answered { answer: answer(&format!("p{id}"), 1_000) });
         }
-        assert_eq!(journal.answers.0.len(), 4);
+        assert_eq!(journal.answers.0.len(), MAX_ANSWERS, "none is forgotten for its length");
+        let [first, last] = ["p0", "p9"].map(|id| journal.answers.get(order(id).id()).unwrap());
+        assert_eq!((first.frames.len(), last.frames.len()), (1, 1_000), "the oldest by runs");
+        assert_eq!((first.named(), last.named()), (1_000, 1_000));
+    }
+
+    #[test]
+    fn what_no_summing_up_makes_short_goes_in_the_end() {
+        let mut journal = Journal::default();
+        for id in 0..10 {
+            let mut long = answer(&format!("o{id}"), 1_000);
+            for (index, run) in long.frames.iter_mut().enumerate() {
+                run.fate = Fate::Missed { why: (index % 2).to_string() };
+            }
+            journal.apply(Record::Answered { answer: long });
+        }
+        assert_eq!(journal.answers.0.len(), 5);
     }
 }

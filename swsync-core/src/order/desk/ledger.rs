@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::grid::FrameNumber;
-use crate::order::{Fate, FrameRun, Named, Recorded};
+use crate::order::{Fate, FrameRun, Named};
 
 /// Runs that are kept apart, at most; beyond them the oldest are summed up. A run on the wire is 200 bytes or so.
 const MAX_RUNS: usize = 2_000;
@@ -29,8 +29,8 @@ impl Ledger {
 
     /// Notes what became of frames that `named` names and that are not decided yet.
     pub fn note(&mut self, named: &Named, mut run: FrameRun) {
-        if let (false, Fate::Saved { file, bytes, info }) = (self.detailed, &run.fate) {
-            run.fate = Fate::Recorded(Recorded::frame(file.clone(), *bytes, info));
+        if !self.detailed {
+            run.fate = run.fate.summed();
         }
         self.saved += run.saved();
         self.lost += run.count - run.saved();
@@ -39,7 +39,7 @@ impl Ledger {
 
         if let Some((_, before)) = self.runs.range_mut(..run.first).next_back()
             && is_adjacent(named, before, &run)
-            && let Some(fate) = joined(&before.fate, &run.fate)
+            && let Some(fate) = before.fate.joined(&run.fate)
         {
             let first = before.first;
             run = FrameRun { first, last: run.last, count: before.count + run.count, fate };
@@ -47,7 +47,7 @@ impl Ledger {
         }
         if let Some((_, after)) = self.runs.range_mut(run.last..).next()
             && is_adjacent(named, &run, after)
-            && let Some(fate) = joined(&run.fate, &after.fate)
+            && let Some(fate) = run.fate.joined(&after.fate)
         {
             run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, fate };
             let key = self.runs.range(run.first..).next().map(|(key, _)| *key);
@@ -138,26 +138,6 @@ impl Ledger {
 /// Whether `named` names nothing between two runs.
 fn is_adjacent(named: &Named, one: &FrameRun, two: &FrameRun) -> bool {
     named.count_in(one.last + 1..two.first) == 0
-}
-
-/// What two adjacent runs are together, if they can be one.
-fn joined(one: &Fate, two: &Fate) -> Option<Fate> {
-    match (one, two) {
-        (Fate::Recorded(one), Fate::Recorded(two)) => {
-            let mut both = one.clone();
-            both.append(two.clone());
-            Some(Fate::Recorded(both))
-        }
-        (Fate::Missed { why: one }, Fate::Missed { why: two }) if one == two => {
-            Some(Fate::Missed { why: one.clone() })
-        }
-        (Fate::Failed { why: one }, Fate::Failed { why: two }) if one == two => {
-            Some(Fate::Failed { why: one.clone() })
-        }
-        (Fate::Partly { .. } | Fate::Saved { .. }, _)
-        | (_, Fate::Partly { .. } | Fate::Saved { .. })
-        | (Fate::Recorded(_) | Fate::Missed { .. } | Fate::Failed { .. }, _) => None,
-    }
 }
 
 #[cfg(test)]
