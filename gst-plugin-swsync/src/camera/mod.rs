@@ -93,8 +93,8 @@ pub struct FrameDurationControl {
     pub min_lines: u32,
     /// Longest frame, in lines.
     pub max_lines: u32,
-    /// Frames from the start of the frame at which a control set is taken to the first frame whose
-    /// length it determines.
+    /// Frames from the start of the frame that begins after a control set was handed over to the first
+    /// frame whose length it determines.
     pub latency: u32,
     /// Lines by which an exposure has to be shorter than its frame: 0 where unknown.
     pub exposure_margin: u32,

@@ -19,6 +19,7 @@ use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
 use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_rig::clock::DeviceClock;
 
+use super::session::REQUESTS;
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
 /// Line time where the sensor or its mode is unknown: the step of libcamera's own control.
@@ -40,7 +41,8 @@ pub(super) fn frame_duration_control(
         min_lines,
         // Limits less than a line apart have no whole line between them.
         max_lines: max_lines.max(min_lines),
-        latency: profile.delays.vblank,
+        // A set waits with its request until those before it have had their frames.
+        latency: REQUESTS + profile.delays.vblank,
         exposure_margin: if mode.is_some() { profile.exposure_margin_lines } else { 0 },
     }
 }
@@ -308,7 +310,7 @@ mod tests {
         let limits = Limits { min_us: 17_849, max_us: 875_590 };
         let control = control("imx708_wide", limits);
         assert!((control.line_time_ns - 13_360.66).abs() < 0.02, "{control:?}");
-        assert_eq!((control.min_lines, control.latency, control.exposure_margin), (1336, 3, 48));
+        assert_eq!((control.min_lines, control.latency, control.exposure_margin), (1336, REQUESTS + 3, 48));
         assert!((65_534..=65_535).contains(&control.max_lines), "{control:?}");
     }
 
@@ -324,7 +326,10 @@ mod tests {
         for model in ["imx219", "ov9281", "imx999"] {
             let control = control(model, Limits { min_us: 16_666, max_us: i64::MAX });
             assert!((control.line_time_ns - 1_000.0).abs() < 1e-9, "{model}");
-            assert_eq!((control.min_lines, control.max_lines, control.latency), (16_666, u32::MAX, 2));
+            assert_eq!(
+                (control.min_lines, control.max_lines, control.latency),
+                (16_666, u32::MAX, REQUESTS + 2)
+            );
         }
         let single = control("imx999", Limits { min_us: 33_333, max_us: 33_333 });
         assert_eq!((single.min_lines, single.max_lines), (33_333, 33_333));
