@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -74,7 +74,7 @@ pub fn command(program: impl AsRef<Path>) -> Command {
 
 /// A TCP endpoint on loopback where nobody listens.
 pub fn free_endpoint() -> String {
-    format!("tcp/{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+    format!("tcp/{}", swsync_rig::free_loopback().unwrap())
 }
 
 /// A UDP port on loopback where nobody listens.

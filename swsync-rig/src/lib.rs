@@ -13,6 +13,8 @@ pub mod relay;
 pub mod share;
 pub mod time;
 
+pub use net::free_loopback;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, though another thread may have panicked while it held it: only for what is whole

@@ -1,7 +1,7 @@
 //! The demo's devices: processes, each behind a relay, that end with the demo.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Rig {
         std::fs::create_dir_all(&logs)?;
         // Both ports are free now; in the demo's own network namespace nobody else can take them.
         let time: SocketAddr = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        let control = format!("tcp/{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+        let control = format!("tcp/{}", swsync_rig::free_loopback()?);
         let config = RigConfig {
             rig: Name::new(format!("demo-{}", std::process::id()))?,
             listen: Vec::new(),

@@ -1,6 +1,5 @@
 //! Rigs of devices without cameras, on loopback, and the real binary to ask them.
 
-use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -159,7 +158,7 @@ static RIGS: AtomicU32 = AtomicU32::new(0);
 
 impl Rig {
     pub fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = swsync_rig::free_loopback().unwrap();
         let name = format!("rig-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
         Self { name, endpoint: format!("tcp/{free}"), devices: Vec::new() }
     }

@@ -1,7 +1,6 @@
 //! Devices that answer orders without a camera, and rigs on loopback to put them in.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -264,7 +263,7 @@ impl Lab {
     }
 
     fn named(rig: Name) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = swsync_rig::free_loopback().unwrap();
         Self { rig, endpoint: format!("tcp/{free}"), leader: Mutex::new(false) }
     }
 

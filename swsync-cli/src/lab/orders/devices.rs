@@ -1,7 +1,7 @@
 //! The rig: a pipeline for each device, in a process that can be killed.
 
 use std::fs::OpenOptions;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Devices {
     pub fn start(count: u16, out: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
         // Both are free now, and taken at once.
-        let control = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let control = swsync_rig::free_loopback()?;
         let time = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let mut devices = Self {
             out: out.to_owned(),
