@@ -64,6 +64,8 @@ const DISTRUST_FRAMES: u32 = 900;
 /// for the one after it to be answered in time: 98 in 100, if they are as an exponential's.
 const DELAY_GAIN: f64 = 0.1;
 const DELAY_DEVIATIONS: f64 = 4.0;
+/// Frames that are handed over within this part of the time between them have waited.
+const WAITED: f64 = 0.4;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
 const TELLING_LINES: u64 = 3;
 /// Corrections of more frames than this are too slow to be meant.
@@ -246,6 +248,8 @@ pub struct Aligner {
     withheld: bool,
     /// From frames' times to when they are handed over, in ns, and its mean deviation.
     delay: Option<(f64, f64)>,
+    /// The newest frame's time, and when it was handed over.
+    handed: Option<(Timestamp<Rig>, Timestamp<Rig>)>,
     missed_writes: u32,
     exposure_lines: u32,
     holdover: bool,
@@ -275,6 +279,7 @@ impl Aligner {
             astray: false,
             withheld: false,
             delay: None,
+            handed: None,
             missed_writes: 0,
             exposure_lines: 0,
             holdover: false,
@@ -322,7 +327,8 @@ impl Aligner {
     ///
     /// Where the next frame has begun by then, a large correction waits for the next frame's turn: it may be
     /// too late, and libcamera's controls then delay all later ones besides. Where that has begun as well, an
-    /// ordinary length is asked for.
+    /// ordinary length is asked for. Of frames that have waited for one another nothing is asked at all: each set
+    /// of controls takes a frame of its own, so that several at once delay all later ones.
     pub fn handle_frame_at(&mut self, sequence: u64, time: Timestamp<Rig>, now: Timestamp<Rig>) -> Report {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         self.astray = false;
@@ -348,20 +354,23 @@ impl Aligner {
         }
         let learnt = self.seen >= SEARCH_FRAMES;
         let length = f64::from(self.flight.length(self.flight.current(), sequence));
+        let waited = self.handed.replace((time, now)).is_some_and(|(taken, handed)| {
+            (now - handed).as_nanos_f64() < WAITED * (time - taken).as_nanos_f64()
+        });
         self.learn_delay((now - time).as_nanos_f64());
         let ahead = length.mul_add(self.config.sensor.line_time_ns, self.usual_delay());
         let late = now >= time + Span::from_nanos_f64(ahead);
         let (plan, trouble) = self.choose_length(sequence, late);
         let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
         let large = (f64::from(plan) - period).abs() > real(TELLING_LINES);
-        let lines = match (learnt, late && large) {
+        let lines = match (learnt && !waited, late && large) {
             (false, _) => None,
             (true, false) => Some(plan),
             (true, true) if !self.withheld => None,
             // The sensor keeps the length that it has: where that is a short one, all frames are late.
             (true, true) => Some(self.ordinary_length(period)),
         };
-        self.withheld = learnt && lines.is_none();
+        self.withheld = learnt && !waited && lines.is_none();
         self.flight.ask(sequence, lines, late);
         self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
         Report {
@@ -492,6 +501,11 @@ impl Aligner {
     fn learn_delay(&mut self, delay: f64) {
         let (mean, deviation) = self.delay.unwrap_or((delay, 0.0));
         let off = delay - mean;
+        if off < -0.5 * self.config.grid.period_ns() {
+            // Frames before this one had waited for something.
+            self.delay = Some((delay, 0.0));
+            return;
+        }
         let deviation = deviation + DELAY_GAIN * (off.abs() - deviation);
         self.delay = Some((mean + DELAY_GAIN * off, deviation));
     }

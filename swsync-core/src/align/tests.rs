@@ -380,6 +380,27 @@ fn a_change_of_the_reference_is_no_surprise() {
 }
 
 #[test]
+fn of_frames_that_waited_for_one_another_nothing_is_asked() {
+    let grid = FrameGrid::new(30, 1).unwrap();
+    let at = |ns: f64| Timestamp::from_nanos(Span::from_nanos_f64(ns).as_nanos());
+    let (mut sensor, mut aligner) = (Sensor::new(3, 9e6, 20.0), aligner());
+    let mut held_until = 0.0;
+    for frame in 0..200 {
+        let (sequence, start, stamp) = sensor.frame();
+        // The pipeline takes four frames to start, and stands still for three later on.
+        let stall = [(0, 130e6), (100, 100e6)].iter().find(|(begin, _)| *begin == frame);
+        held_until = stall.map_or(held_until, |(_, span)| start + span);
+        let report = aligner.handle_frame_at(sequence, at(stamp), at(held_until.max(start + 25e6)));
+        let waited = start + 25e6 < held_until && stall.is_none();
+        assert!(!waited || report.lines.is_none(), "frame {frame}: {report:?}");
+        sensor.ask(report.lines);
+        let error = grid.phase_error(at(start)).abs();
+        assert!(frame < 12 || error < Span::from_micros(150), "frame {frame}: {error:?}");
+        assert!(frame < 130 || report.lock == LockState::Locked, "frame {frame}: {report:?}");
+    }
+}
+
+#[test]
 fn short_frames_that_all_come_late_are_ended() {
     let grid = FrameGrid::new(30, 1).unwrap();
     let (mut sensor, mut aligner) = (Sensor::new(8, 6e6, 12.0), aligner());
