@@ -138,6 +138,13 @@ fn numbers(frames: &[FrameRun]) -> String {
 pub fn verdict(summary: &Summary) -> String {
     let complete = summary.outcomes.iter().filter(|outcome| outcome.is_complete()).count();
     let devices = summary.outcomes.len();
+    let is_empty =
+        |outcome: &DeviceOutcome| matches!(outcome, DeviceOutcome::Answered(answer) if answer.named() == 0);
+    if complete == devices && summary.outcomes.iter().all(is_empty) {
+        return format!(
+            "nothing saved: the order ended before its first frame, on {devices} of {devices} devices"
+        );
+    }
     let all = if complete == devices { "all" } else { "NOT all" };
     let bytes = summary.outcomes.iter().map(|outcome| match outcome {
         DeviceOutcome::Answered(answer) => answer.bytes(),
@@ -225,6 +232,11 @@ mod tests {
         let bad = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         let summary = Summary { outcomes: vec![good, bad] };
         assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
+        let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(Vec::new()))] };
+        assert_eq!(
+            verdict(&summary),
+            "nothing saved: the order ended before its first frame, on 1 of 1 devices"
+        );
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     };
     look.warn_of_unready(&args.targets.targets());
     let order = args.order(&look)?;
-    let what = describe(&order, look.now());
+    let what = describe(&order, look.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let follow = Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again };
     if args.detach {
@@ -161,10 +161,11 @@ impl RecordArgs {
 }
 
 /// What the order is for, in words.
-fn describe(order: &Order, now: Timestamp<Rig>) -> String {
+fn describe(order: &Order, now: Timestamp<Rig>, detached: bool) -> String {
     let from = relative(order.at(), now);
     match order.stop() {
         Some(stop) => format!("a take of {:.3} s, from {from}", (stop - order.at()).as_secs_f64()),
+        None if detached => format!("a take from {from}, until `swsync stop {}`", order.id()),
         None => format!("a take from {from}, until Ctrl-C or `swsync stop {}`", order.id()),
     }
 }
@@ -218,8 +219,9 @@ mod tests {
         let id = OrderId::new("t1").unwrap();
         let at = NOW + Span::from_secs(1);
         let take = Order::new(id.clone(), at, Some(at + Span::from_secs(10)), kind).unwrap();
-        assert_eq!(describe(&take, NOW), "a take of 10.000 s, from in 1.000 s");
+        assert_eq!(describe(&take, NOW, false), "a take of 10.000 s, from in 1.000 s");
         let open = Order::new(id, at, None, kind).unwrap();
-        assert!(describe(&open, NOW).ends_with("`swsync stop t1`"));
+        assert!(describe(&open, NOW, false).ends_with(", until Ctrl-C or `swsync stop t1`"));
+        assert!(describe(&open, NOW, true).ends_with(", until `swsync stop t1`"));
     }
 }
