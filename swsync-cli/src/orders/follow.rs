@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Command, Order, Standing};
+use swsync_core::order::{Command, Order, Registry, Standing};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::control::{DeviceOutcome, Session, Summary};
 
 use super::progress::Progress;
-use super::{Look, STOP_LEAD, report, timeout};
+use super::{Look, STATUS_TIMEOUT, STOP_LEAD, report, timeout};
 use crate::exit;
 use crate::output;
 use crate::table::clean;
@@ -114,6 +114,9 @@ impl Follow<'_> {
                 return;
             }
             if Instant::now() >= next {
+                if self.heed(order) {
+                    return;
+                }
                 progress.show(self.session);
                 next = Instant::now() + WATCH;
             }
@@ -121,11 +124,31 @@ impl Follow<'_> {
         }
     }
 
+    /// Takes over a stop that was given elsewhere. Whether the order was cancelled.
+    fn heed(&self, order: &mut Order) -> bool {
+        heed(order, &self.session.registry(STATUS_TIMEOUT))
+    }
+
     fn stop(&self, order: &mut Order, at: Timestamp<Rig>) {
         order.stop_at(at);
         let command = Command::Stop { order: order.id().clone(), at_ns: at };
         tell(self.session, &command, order);
     }
+}
+
+fn heed(order: &mut Order, known: &Registry) -> bool {
+    let id = order.id().clone();
+    let mut cancelled = false;
+    if let Some(stop) = known.orders.iter().find(|known| *known.id() == id).and_then(Order::stop) {
+        order.stop_at(stop);
+    }
+    for command in known.commands.iter().filter(|command| *command.order() == id) {
+        match command {
+            Command::Stop { at_ns, .. } => order.stop_at(*at_ns),
+            Command::Cancel { .. } => cancelled = true,
+        }
+    }
+    cancelled
 }
 
 /// Gives a command for `order`, and says who has not heard it, or too late.
@@ -248,12 +271,33 @@ fn interrupted(answered: usize, devices: usize, again: &str) -> String {
 mod tests {
     use super::*;
     use crate::testing::{answer, name, saved};
-    use swsync_core::order::Answer;
+    use swsync_core::order::{Answer, Fill, Kind};
 
     #[test]
     fn whoever_interrupts_can_ask_again() {
         let text = interrupted(1, 3, "swsync shoot --id o1 --at 5 --count 2");
         assert!(text.contains("1 of 3") && text.ends_with("swsync shoot --id o1 --at 5 --count 2"), "{text}");
+    }
+
+    #[test]
+    fn what_is_done_to_an_order_elsewhere_is_heeded() {
+        let at = Timestamp::from_nanos;
+        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let take = |id: &str, stop| Order::new(name(id), at(5), stop, kind).unwrap();
+        let stop = |id: &str, ns| Command::Stop { order: name(id), at_ns: at(ns) };
+        let heeded = |orders: Vec<Order>, commands: Vec<Command>| {
+            let mut order = take("t", None);
+            let cancelled = heed(&mut order, &Registry { orders, commands });
+            (order.stop(), cancelled)
+        };
+        assert_eq!(heeded(vec![take("t", None), take("u", Some(at(7)))], vec![stop("u", 7)]), (None, false));
+        assert_eq!(heeded(vec![take("t", Some(at(9)))], Vec::new()), (Some(at(9)), false));
+        assert_eq!(
+            heeded(Vec::new(), vec![stop("t", 9), stop("t", 8)]),
+            (Some(at(8)), false),
+            "answered everywhere"
+        );
+        assert_eq!(heeded(Vec::new(), vec![Command::Cancel { order: name("t") }]), (None, true));
     }
 
     #[test]
