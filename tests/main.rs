@@ -15,11 +15,13 @@ mod cameras;
 mod chrony;
 mod collect;
 mod examples;
+mod lab_orders;
 mod libcamera;
 mod panel;
 mod process;
 mod rig;
 mod shots;
+mod takes;
 
 use std::env;
 use std::io::Write as _;

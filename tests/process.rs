@@ -83,13 +83,17 @@ pub fn free_port() -> u16 {
 }
 
 /// Tries until `attempt` has something, and panics with `what` was waited for where it takes too long.
-pub fn poll<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub fn poll<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    poll_for_up_to(TIMEOUT, what, attempt)
+}
+
+fn poll_for_up_to<T>(timeout: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(result) = attempt() {
             return result;
         }
-        assert!(begun.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
+        assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -145,8 +149,13 @@ impl Process {
     }
 
     /// Waits until it has ended.
-    pub fn wait(mut self) -> Ended {
-        let status = poll(&self.name.clone(), || self.child.try_wait().unwrap());
+    pub fn wait(self) -> Ended {
+        self.wait_for_up_to(TIMEOUT)
+    }
+
+    /// Waits until it has ended, where that may take longer than is usual.
+    pub fn wait_for_up_to(mut self, timeout: Duration) -> Ended {
+        let status = poll_for_up_to(timeout, &self.name.clone(), || self.child.try_wait().unwrap());
         Ended { code: status.code(), out: read(&self.out), err: read(&self.err) }
     }
 }

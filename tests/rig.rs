@@ -121,12 +121,18 @@ pub struct Pipeline<'a> {
     environment: Vec<(&'static str, String)>,
     location: PathBuf,
     endpoint: Option<String>,
+    frames: Option<&'static str>,
 }
 
 impl<'a> Pipeline<'a> {
     fn new(lab: &'a Lab, name: &'static str, endpoint: Option<String>) -> Self {
         let location = lab.path("shots");
-        Self { lab, name, leader: None, environment: Vec::new(), location, endpoint }
+        Self { lab, name, leader: None, environment: Vec::new(), location, endpoint, frames: None }
+    }
+
+    /// Its frames come from these elements, and not from the camera and encoder of the shipped pipelines.
+    pub fn frames(self, elements: &'static str) -> Self {
+        Self { frames: Some(elements), ..self }
     }
 
     /// Properties of `swsyncclock`, instead of those so far.
@@ -172,11 +178,33 @@ impl<'a> Pipeline<'a> {
     }
 
     pub fn start(self) -> Process {
-        let script = if self.leader.is_some() { "pipelines/client.sh" } else { "pipelines/leader.sh" };
         let rig = format!("rig={} {}", self.lab.name, self.endpoint.unwrap_or_default());
         let sink = format!("device-id={} location=\"{}\"", self.name, self.location.display());
-        let mut command = command(source(script));
-        command.args(&self.leader).envs(self.environment).env("SWSYNC_RIG", rig).env("SWSYNC_SINK", sink);
+        let mut command = match self.frames {
+            None => {
+                let script =
+                    if self.leader.is_some() { "pipelines/client.sh" } else { "pipelines/leader.sh" };
+                let mut command = command(source(script));
+                command.args(&self.leader).env("SWSYNC_RIG", rig).env("SWSYNC_SINK", sink);
+                command
+            }
+            Some(frames) => {
+                let role =
+                    self.leader.map_or("role=leader".to_owned(), |at| format!("role=client leader={at}"));
+                let set = |name: &str| {
+                    let found = self.environment.iter().rev().find(|(set, _)| *set == name);
+                    found.map_or("", |(_, value)| value.as_str())
+                };
+                let camera = if frames.starts_with("swsyncsrc") { set("SWSYNC_CAMERA") } else { "" };
+                let frames = frames.replacen("swsyncsrc", &format!("swsyncsrc {camera}"), 1);
+                let clock = set("SWSYNC_CLOCK");
+                let line = format!("swsyncclock {role} {rig} {clock} {frames} ! swsyncsink {rig} {sink}");
+                let mut command = command("gst-launch-1.0");
+                command.arg("-e").args(line.replace('"', "").split_whitespace());
+                command
+            }
+        };
+        command.envs(self.environment);
         Process::start(self.name, self.lab.folder.path(), &mut command)
     }
 }
@@ -195,6 +223,16 @@ impl<'a> Rig<'a> {
 
     pub fn lab(&self) -> &Lab {
         self.lab
+    }
+
+    /// Devices that were started apart.
+    pub fn with(lab: &'a Lab, devices: Vec<Process>) -> Self {
+        Self { lab, devices }
+    }
+
+    /// One more device, which was started.
+    pub fn add(&mut self, device: Process) {
+        self.devices.push(device);
     }
 
     /// Takes the last device out of the test's care.

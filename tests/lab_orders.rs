@@ -1,0 +1,42 @@
+//! `swsync lab orders`, briefly: random orders, and devices that are killed.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Ended, Process, built, command};
+use crate::rig::Lab;
+
+/// It takes a quarter of a minute where the machine is idle.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[test]
+fn random_orders_are_accounted_for_frame_by_frame() {
+    let lab = Lab::alone();
+    let (ended, report) = orders(&lab, &["--devices", "3", "--orders", "20", "--kill-every", "8"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(report["violations"], Value::Array(Vec::new()), "{report:#}");
+    assert_eq!((report["orders"].as_u64(), report["devices"].as_u64()), (Some(20), Some(3)), "{report:#}");
+    assert!(report["saved"].as_u64() > Some(0) && report["kills"].as_u64() > Some(0), "{report:#}");
+}
+
+#[test]
+fn files_that_no_answer_names_are_found() {
+    let lab = Lab::alone();
+    let stray = lab.path("lab/takes/o0000/device1");
+    fs::create_dir_all(&stray).unwrap();
+    fs::write(stray.join("stray.jpg"), "not a picture").unwrap();
+    let (ended, report) = orders(&lab, &["--devices", "2", "--orders", "1"]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let violations = report["violations"].to_string();
+    assert!(violations.contains("o0000, device1"), "{report:#}");
+}
+
+fn orders(lab: &Lab, args: &[&str]) -> (Ended, Value) {
+    let mut command = command(built("swsync"));
+    command.args(["lab", "orders", "--seed", "7", "--json", "--out"]).arg(lab.path("lab")).args(args);
+    let ended = Process::start("swsync-lab", &lab.path(""), &mut command).wait_for_up_to(PATIENCE);
+    let report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
+    (ended, report)
+}
