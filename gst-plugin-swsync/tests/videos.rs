@@ -4,11 +4,12 @@ mod common;
 
 use std::path::Path;
 
-use common::play::play;
+use common::play::{play, play_through};
 use common::sink::{NOW, Sink, answer, content, grid, manifest, place, rig, take};
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
+use swsync_core::manifest::{DeviceFrames, gaps};
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
 use swsync_core::time::{Span, Timestamp};
@@ -135,6 +136,35 @@ fn holes_are_written_down_and_files_cover_the_same_numbers() {
 }
 
 #[test]
+fn stills_of_a_video_are_files_of_their_own() {
+    for is_there in [true, false] {
+        let mut sink = sink();
+        for number in (NOW - 100..=NOW).filter(|number| is_there || *number != NOW - 40) {
+            sink.push_coded(number, number.is_multiple_of(25));
+        }
+        let kind = Kind::Still { every: Some(Span::from_secs(1)), count: Some(3) };
+        let order = Order::new(Name::new("s").unwrap(), grid().instant(NOW - 70), None, kind).unwrap();
+        let answer = answer(sink.place(order));
+        assert_eq!((answer.named(), answer.is_complete()), (3, is_there), "{answer:?}");
+        let folder = sink.order("s");
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(text("0000.h264"), bare(NOW - 75..NOW - 69));
+        assert_eq!(text("0002.h264"), bare(NOW - 25..NOW - 9));
+        let stills: Vec<_> = (NOW - 70..NOW).step_by(30).filter(|n| is_there || *n != NOW - 40).collect();
+        let saved: Vec<_> = manifest(&folder).iter().map(|record| record.info.number).collect();
+        assert_eq!(saved, stills);
+        let take = take(&folder);
+        let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+        assert_eq!(covers, stills.iter().map(|number| (*number, 1)).collect::<Vec<_>>());
+        assert_eq!((take.complete, take.first, take.count, take.lead_in), (true, NOW - 70, 3, 5));
+        let (device, saved) = (take.device.clone(), saved.into_iter().collect());
+        let gaps = gaps(&[DeviceFrames { device, take: Some(take), saved }]);
+        let gaps: Vec<_> = gaps.iter().map(|gap| (gap.first, gap.count)).collect();
+        assert_eq!(gaps, if is_there { vec![] } else { vec![(NOW - 40, 1)] });
+    }
+}
+
+#[test]
 fn files_that_are_closed_are_told_of() {
     let mut sink = sink();
     for number in NOW - 70..=NOW {
@@ -170,6 +200,12 @@ fn the_end_of_the_stream_closes_the_file() {
     assert!(take(&sink.order("t")).complete);
 }
 
+/// H.264 in a form that MP4 files do not have.
+const BYTE_STREAM: &str = "x264enc speed-preset=ultrafast tune=zerolatency key-int-max=3000 ! h264parse ! \
+                           video/x-h264,stream-format=byte-stream,alignment=au";
+
+const VP8: &str = "vp8enc deadline=1 cpu-used=8 keyframe-max-dist=3000";
+
 #[test]
 fn takes_of_real_encoders_play() {
     for (encoder, element, extension, demuxer) in [
@@ -178,6 +214,9 @@ fn takes_of_real_encoders_play() {
         ("x264enc speed-preset=ultrafast tune=zerolatency", "x264enc", "mkv", "matroskademux"),
         ("openh264enc gop-size=3000", "openh264enc", "mp4", "qtdemux"),
         ("openh264enc gop-size=3000", "openh264enc", "mkv", "matroskademux"),
+        (BYTE_STREAM, "x264enc", "mp4", "qtdemux"),
+        (VP8, "vp8enc", "mkv", "matroskademux"),
+        (VP8, "vp8enc", "webm", "matroskademux"),
     ] {
         if !common::installed(element) {
             continue;
@@ -212,7 +251,10 @@ fn check(folder: &Path, first: FrameNumber, extension: &str, demuxer: &str, enco
     for (index, range) in [(0, 0..30), (1, 30..45)] {
         let records = &records[range];
         let file = folder.join(format!("{index:04}.{extension}"));
-        let played = play(&file, demuxer);
+        let played = match encoder {
+            VP8 => play_through(&file, demuxer),
+            _ => play(&file, demuxer),
+        };
         let lead_in = usize::try_from(records[0].offset).unwrap();
         assert!(played.begins_with_key, "{encoder}: {}", file.display());
         // The last frame may need one that is shown after it.

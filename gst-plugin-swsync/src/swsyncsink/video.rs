@@ -163,7 +163,8 @@ fn closed_message(order: &OrderId, index: u64, saved: &SavedVideo) -> gst::Struc
         .build()
 }
 
-/// The frame numbers that a file with frames `first` to `last` stands for: its whole segment, unless it broke off.
+/// The frame numbers that a file with frames `first` to `last` stands for, the first and how many: of a take its
+/// whole segment, unless it broke off; of stills the one that it shows.
 fn covers(
     named: &Named,
     folder: &TakeFolder,
@@ -177,9 +178,10 @@ fn covers(
         begin -= 1;
     }
     let before = folder.take().segments.last().map_or(0, |segment| segment.first + segment.count);
-    let begin = begin.max(before).min(first);
+    // What lies between stills is in no file.
+    let begin = named.next_from(begin.max(before)).map_or(first, |begin| begin.min(first));
     let end = named.next_cut(first).or(named.end()).filter(|end| is_whole && *end > last);
-    (begin, end.unwrap_or(last + 1) - begin)
+    (begin, named.count_in(begin..end.unwrap_or(last + 1)))
 }
 
 /// What became of the frames `numbers` of a file, by runs.

@@ -18,8 +18,13 @@ pub struct Played {
 
 /// Plays a file of H.264 to its end.
 pub fn play(file: &Path, demuxer: &str) -> Played {
+    play_through(file, &format!("{demuxer} ! h264parse ! video/x-h264,alignment=au"))
+}
+
+/// Plays a file to its end through elements that make a buffer of each picture.
+pub fn play_through(file: &Path, elements: &str) -> Played {
     let pipeline = Pipeline::launch(&format!(
-        "filesrc location={} ! {demuxer} ! h264parse ! video/x-h264,alignment=au ! fakesink name=f sync=false signal-handoffs=true",
+        "filesrc location={} ! {elements} ! fakesink name=f sync=false signal-handoffs=true",
         file.display()
     ));
     let (sender, buffers) = std::sync::mpsc::channel();

@@ -69,7 +69,8 @@ pub struct Segment {
     pub file: String,
     /// The first frame number that it covers, there or not.
     pub first: FrameNumber,
-    /// How many frame numbers it covers, there or not.
+    /// How many of the frame numbers that the order names it covers, there or not: of stills one, however far apart
+    /// they are.
     pub count: u64,
     /// Its size.
     pub bytes: u64,
@@ -107,8 +108,8 @@ pub enum TakeError {
         /// How long it is.
         count: u64,
     },
-    /// Segments that overlap, are out of order, or lie outside of what the order names.
-    #[error("segment {file:?} is out of order or outside of the take")]
+    /// Segments that overlap, are out of order, or cover more than the order names.
+    #[error("segment {file:?} is out of order, or covers more frames than the take has")]
     Segment {
         /// Its name.
         file: String,
@@ -157,11 +158,12 @@ impl Take {
             missing = missing.saturating_add(count);
             next = end.filter(|_| missing <= self.count).ok_or(TakeError::Hole { first, count })?;
         }
-        let end = self.first.checked_add(self.count);
         let mut next = self.first;
+        let mut covered = 0_u64;
         for Segment { file, first, count, .. } in &self.segments {
             check_path(file)?;
-            let after = first.checked_add(*count).filter(|after| *first >= next && Some(*after) <= end);
+            covered = covered.saturating_add(*count);
+            let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
             next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
         }
         Ok(())
@@ -282,6 +284,17 @@ mod tests {
         assert_eq!(read(&stills).unwrap(), stills);
         stills.holes[1].count = 3;
         assert!(read(&stills).is_err(), "more missing than named");
+    }
+
+    #[test]
+    fn videos_of_stills_may_lie_far_apart() {
+        let mut stills = Take { count: 4, ..take() };
+        for (segment, first) in stills.segments.iter_mut().zip([100, 100_000]) {
+            (segment.first, segment.count) = (first, 1);
+        }
+        assert_eq!(read(&stills).unwrap(), stills);
+        stills.segments[1].count = 4;
+        assert!(matches!(read(&stills), Err(TakeError::Segment { .. })), "more covered than named");
     }
 
     #[test]

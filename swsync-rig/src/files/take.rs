@@ -10,6 +10,7 @@ use swsync_core::manifest::{
     FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Hole, Segment, TAKE_JSON, Take, csv, exif, pts,
 };
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::order::Order;
 use swsync_core::time::{Rig, Timestamp};
 
 use super::lines::{LineFile, read_lines, rewrite_lines};
@@ -290,7 +291,8 @@ impl TakeFolder {
     }
 
     /// Closes a video file: it, its timecodes, and its frames in the manifest. Where the disk is full, the end
-    /// of the video makes room for what tells of its beginning.
+    /// of the video makes room for what tells of its beginning. `covers`: the first frame number that it stands for,
+    /// and how many of those that the order names.
     ///
     /// # Errors
     /// What the system said; then nothing of it is left.
@@ -332,11 +334,12 @@ impl TakeFolder {
         let entry = Segment { file, first, count, bytes, sha256: None };
         let lead_in = segment.lead_in();
         let is_first = self.take.segments.is_empty();
+        let named = self.named_before(first.saturating_add(count));
         // The video is there and in the manifest: what is told of it elsewhere can be told again.
         let described = self.describe(|take| {
             take.segments.push(entry);
             // Of a take that goes on: those named so far.
-            take.count = take.count.max((first + count).saturating_sub(take.first));
+            take.count = take.count.max(named);
             if is_first {
                 take.lead_in = lead_in;
             }
@@ -345,6 +348,16 @@ impl TakeFolder {
             tracing::warn!(%error, folder = %self.folder.display(), "take.json is behind");
         }
         Ok((SavedFile { path, bytes }, records))
+    }
+
+    /// How many frame numbers before `end` the order names.
+    fn named_before(&self, end: FrameNumber) -> u64 {
+        let Take { ordered, grid, first, .. } = &self.take;
+        match serde_json::from_value::<Order>(ordered.clone()) {
+            Ok(order) => order.named(*grid).count_in(*first..end),
+            // Of a version that orders other things: as if it had no pauses.
+            Err(_) => end.saturating_sub(*first),
+        }
     }
 
     pub(super) fn write_pts(

@@ -179,7 +179,8 @@ impl OpenOrder {
             self.settle(&named, (seen + 1).saturating_sub(reorder), DROPPED, actions);
         }
         if let Some(end) = named.end().filter(|end| *end <= self.frontier + MAX_REORDER)
-            && self.ledger.gaps(self.frontier.min(end)..end, &self.writing).is_empty()
+            && let gaps = self.ledger.gaps(self.frontier.min(end)..end, &self.writing)
+            && gaps.into_iter().all(|gap| named.count_in(gap) == 0)
         {
             self.frontier = self.frontier.max(end); // nothing is left that could still arrive
         }
