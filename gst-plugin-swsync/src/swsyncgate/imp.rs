@@ -48,8 +48,10 @@ struct Started {
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     camera: Camera,
-    /// Whether downstream was given something to preroll with.
+    /// Whether downstream was told of a stream.
     has_begun: bool,
+    /// Whether downstream has something to preroll with: anew after each pause.
+    has_preroll: bool,
 }
 
 // Of the mutexes, `state` is taken before `duty`.
@@ -183,6 +185,9 @@ impl ElementImpl for SwsyncGate {
                     return Err(gst::StateChangeError);
                 }
             }
+            gst::StateChange::PlayingToPaused => {
+                self.with_started(|started| started.has_preroll = false);
+            }
             gst::StateChange::PausedToReady => {
                 // While downstream still takes what there is.
                 if let Some(station) = self.station() {
@@ -248,6 +253,7 @@ impl SwsyncGate {
             segment: None,
             camera: Camera::default(),
             has_begun: false,
+            has_preroll: false,
         }));
         Ok(())
     }
@@ -290,15 +296,14 @@ impl SwsyncGate {
                 let (Some(stream), Some(segment)) = (&started.stream, &started.segment) else {
                     return Err(gst::FlowError::NotNegotiated);
                 };
-                if !std::mem::replace(&mut started.has_begun, true)
-                    && let Some(pts) = buffer.pts()
-                {
+                if let Some(pts) = buffer.pts().filter(|_| !started.has_preroll) {
                     // Caps, segment and a gap: sinks can preroll though no order has come.
-                    let begin = [
-                        gst::event::Caps::new(&stream.caps),
-                        gst::event::Segment::new(segment),
-                        gst::event::Gap::builder(pts).build(),
-                    ];
+                    let mut begin = vec![gst::event::Gap::builder(pts).build()];
+                    if !started.has_begun {
+                        begin.insert(0, gst::event::Segment::new(segment));
+                        begin.insert(0, gst::event::Caps::new(&stream.caps));
+                    }
+                    (started.has_begun, started.has_preroll) = (true, true);
                     for event in begin {
                         // The task lives as long as the element is started.
                         let _ = started.events.send(event);

@@ -30,7 +30,7 @@
 //! - `swsync-hole`: `order`, `first-frame`, `frames`, `why`: frames that do not come. As soon as that is known.
 //! - `swsync-order-end`: `order`, `released`, `missing`. After its last buffer.
 //!
-//! Between orders the stream is sparse. One GAP event at the beginning lets sinks preroll; caps and segment come before the
+//! Between orders the stream is sparse. One GAP event at the beginning and after each pause lets sinks preroll; caps and segment come before the
 //! first frame that they are of. At the end of the stream, open orders end with what there is, and EOS follows.
 //!
 //! # Orders
