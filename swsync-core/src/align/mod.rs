@@ -64,6 +64,8 @@ const DISTRUST_FRAMES: u32 = 900;
 /// for the one after it to be answered in time: 98 in 100, if they are as an exponential's.
 const DELAY_GAIN: f64 = 0.1;
 const DELAY_DEVIATIONS: f64 = 4.0;
+/// Frames may be this part of the period in any case: hardly more of the next ones are late for that.
+const SHORTER: f64 = 0.97;
 /// Frames that are handed over within this part of the time between them have waited.
 const WAITED: f64 = 0.4;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
@@ -489,7 +491,7 @@ impl Aligner {
             }
         }
         // After a frame that is shorter than the next one takes to arrive, that cannot be answered in time.
-        let answered = (self.soonest() / line_ns).min(period_lines);
+        let answered = (self.soonest() / line_ns).min(SHORTER * period_lines);
         limits.min = limits.min.max(whole(answered)).min(limits.max);
         if self.lock.holds() {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
