@@ -25,6 +25,7 @@
 pub mod calibrate;
 mod filter;
 mod flight;
+mod handover;
 pub mod inject;
 mod lock;
 mod plan;
@@ -35,6 +36,7 @@ mod response;
 
 use filter::{Filter, Verdict};
 use flight::{CANDIDATES, Flight};
+use handover::Handover;
 use lock::{Evidence, Lock};
 use plan::Limits;
 
@@ -60,14 +62,8 @@ const LOOSELY_LATE: f64 = 1_100_000.0;
 const HOLDING_LINES: f64 = 1.2;
 /// Frames after which a limit that nobody told of is tried again.
 const DISTRUST_FRAMES: u32 = 900;
-/// Weight of one frame in how long frames take to arrive, and how many mean deviations more a frame has to last
-/// for the one after it to be answered in time: 98 in 100, if they are as an exponential's.
-const DELAY_GAIN: f64 = 0.1;
-const DELAY_DEVIATIONS: f64 = 4.0;
 /// Frames may be this part of the period in any case: hardly more of the next ones are late for that.
 const SHORTER: f64 = 0.97;
-/// Frames that are handed over within this part of the time between them have waited.
-const WAITED: f64 = 0.4;
 /// How many lines a length has to differ from what was expected for one stamp to tell.
 const TELLING_LINES: u64 = 3;
 /// Corrections of more frames than this are too slow to be meant.
@@ -248,10 +244,7 @@ pub struct Aligner {
     astray: bool,
     /// Nothing was asked for at the newest frame, as it came too late for a large correction.
     withheld: bool,
-    /// From frames' times to when they are handed over, in ns, and its mean deviation.
-    delay: Option<(f64, f64)>,
-    /// The newest frame's time, and when it was handed over.
-    handed: Option<(Timestamp<Rig>, Timestamp<Rig>)>,
+    handover: Handover,
     missed_writes: u32,
     exposure_lines: u32,
     holdover: bool,
@@ -275,13 +268,12 @@ impl Aligner {
             filter: Filter::new(config.grid.period_ns()),
             flight: Flight::new(config.sensor.latency, config.sensor.nominal_lines),
             lock: Lock::new(config.tolerance, config.settle_frames),
+            handover: Handover::new(config.grid.period_ns()),
             config,
             sequence: None,
             seen: 0,
             astray: false,
             withheld: false,
-            delay: None,
-            handed: None,
             missed_writes: 0,
             exposure_lines: 0,
             holdover: false,
@@ -356,11 +348,8 @@ impl Aligner {
         }
         let learnt = self.seen >= SEARCH_FRAMES;
         let length = f64::from(self.flight.length(self.flight.current(), sequence));
-        let waited = self.handed.replace((time, now)).is_some_and(|(taken, handed)| {
-            (now - handed).as_nanos_f64() < WAITED * (time - taken).as_nanos_f64()
-        });
-        self.learn_delay((now - time).as_nanos_f64());
-        let ahead = length.mul_add(self.config.sensor.line_time_ns, self.usual_delay());
+        let waited = self.handover.handle_frame(time, now);
+        let ahead = length.mul_add(self.config.sensor.line_time_ns, self.handover.usual());
         let late = now >= time + Span::from_nanos_f64(ahead);
         let (plan, trouble) = self.choose_length(sequence, late);
         let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
@@ -491,38 +480,13 @@ impl Aligner {
             }
         }
         // After a frame that is shorter than the next one takes to arrive, that cannot be answered in time.
-        let answered = (self.soonest() / line_ns).min(SHORTER * period_lines);
+        let answered = (self.handover.soonest() / line_ns).min(SHORTER * period_lines);
         limits.min = limits.min.max(whole(answered)).min(limits.max);
         if self.lock.holds() {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
         }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
         (plan.lines, self.trouble(limits, period_lines, plan.frames))
-    }
-
-    fn learn_delay(&mut self, delay: f64) {
-        let (mean, deviation) = self.delay.unwrap_or((delay, 0.0));
-        let off = delay - mean;
-        if off < -0.5 * self.config.grid.period_ns() {
-            // Frames before this one had waited for something.
-            self.delay = Some((delay, 0.0));
-            return;
-        }
-        let deviation = deviation + DELAY_GAIN * (off.abs() - deviation);
-        self.delay = Some((mean + DELAY_GAIN * off, deviation));
-    }
-
-    /// After how long nearly all frames are handed over, in ns.
-    fn soonest(&self) -> f64 {
-        let delay = self.delay.map_or(0.0, |(mean, deviation)| mean + DELAY_DEVIATIONS * deviation);
-        (delay - self.usual_delay()).max(0.0)
-    }
-
-    /// Whole periods after which frames are handed over anyhow, in ns: at high rates the next one has always
-    /// begun. They are part of the latency, and learnt as such.
-    fn usual_delay(&self) -> f64 {
-        let period = self.config.grid.period_ns();
-        self.delay.map_or(0.0, |(mean, _)| (mean / period).floor().max(0.0) * period)
     }
 
     /// The length nearest to a period of `period` lines that a frame may have.
