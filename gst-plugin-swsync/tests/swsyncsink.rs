@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::sink::{
-    BESIDE, CAPS, NOW, Sink, complete, files, grid, manifest, manifests, rig, strings, time_of,
+    BESIDE, CAPS, NOW, Sink, complete, files, grid, manifest, manifests, rig, strings, take, time_of,
 };
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
@@ -309,6 +309,29 @@ fn every_device_saves_the_frame_of_the_same_number() {
         assert_eq!(numbers(&id, "a").len(), count as usize);
         assert_eq!(numbers(&id, "a"), numbers(&id, "b"));
     }
+}
+
+#[test]
+fn take_json_and_pictures_say_what_took_them() {
+    if !common::installed("jpegenc") {
+        return;
+    }
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let device = device("a", &rig, "jpegenc name=enc quality=70", folder.path());
+    let pipeline = Pipeline::launch(&format!("{LEADER} {device}"));
+    pipeline.reach(gst::State::Playing);
+    let id = shoot(&pipeline, 1, Span::from_millis(500), 1);
+    let taken = take(&folder.path().join(&id).join("a"));
+    assert_eq!(taken.camera.as_deref(), Some("simulated imx219"));
+    assert_eq!(taken.settings["enc"]["quality"], 70);
+    assert_eq!(taken.settings["sa"]["simulated-seed"], 7);
+    assert_eq!(taken.settings["c"]["role"], "leader");
+    assert_eq!(taken.settings["a"]["rig"], rig);
+    assert_eq!(taken.settings["a"]["factory"], "swsyncsink");
+    let picture =
+        std::fs::read(folder.path().join(&id).join("a").join(format!("{}.jpg", taken.first))).unwrap();
+    let says = |what: &str| picture.windows(what.len()).any(|part| part == what.as_bytes());
+    assert!(says("simulated imx219"), "the model is in the picture's EXIF");
 }
 
 #[test]

@@ -17,29 +17,11 @@ const MOST_OFFSET: Span = Span::from_millis(1_500);
 /// GST_ALLOCATOR_SYSMEM.
 const ORDINARY: &str = "SystemMemory";
 
-/// What caps and tags say of a stream.
+/// What caps say of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
-    pub camera: Camera,
-}
-
-/// What takes the frames, as far as tags say so.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Camera {
-    pub maker: Option<String>,
-    pub model: Option<String>,
-}
-
-impl Camera {
-    /// Takes what `tags` say.
-    pub fn learn(&mut self, tags: &gst::TagListRef) {
-        let maker = tags.get::<gst::tags::DeviceManufacturer>().map(|tag| tag.get().to_owned());
-        let model = tags.get::<gst::tags::DeviceModel>().map(|tag| tag.get().to_owned());
-        self.maker = maker.or(self.maker.take());
-        self.model = model.or(self.model.take());
-    }
 }
 
 /// A frame in the ring.

@@ -5,6 +5,7 @@
 
 mod frame;
 mod keys;
+mod origin;
 mod report;
 mod settings;
 mod shoot;
@@ -26,8 +27,9 @@ use swsync_core::ring::Limits;
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Reply};
 
-pub use frame::{Camera, Held, Stream};
+pub use frame::{Held, Stream};
 pub use keys::request_key_frame;
+pub use origin::{Camera, settings_of};
 pub use report::served_message;
 pub use settings::{RigSettings, control_error};
 pub use shoot::place_shot;

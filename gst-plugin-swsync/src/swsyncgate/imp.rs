@@ -14,7 +14,7 @@ use super::outlet::{Flow, GateOutlet};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
-    Camera, Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -47,7 +47,6 @@ struct Started {
     /// Once caps are known.
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
-    camera: Camera,
     /// Whether downstream was told of a stream.
     has_begun: bool,
     /// Whether downstream has something to preroll with: anew after each pause.
@@ -251,7 +250,6 @@ impl SwsyncGate {
             flow,
             stream: None,
             segment: None,
-            camera: Camera::default(),
             has_begun: false,
             has_preroll: false,
         }));
@@ -353,10 +351,6 @@ impl SwsyncGate {
             }
             // A gap of what is dropped anyway.
             gst::EventView::Gap(_) => true,
-            gst::EventView::Tag(tag) => {
-                self.with_started(|started| started.camera.learn(tag.tag()));
-                self.queue(event)
-            }
             _ if event.is_serialized() => self.queue(event),
             _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
         }
@@ -389,8 +383,7 @@ impl SwsyncGate {
             }
         };
         let changed = self.with_started(|started| {
-            let camera = started.camera.clone();
-            started.stream = Some(Arc::new(Stream { caps, grid, camera }));
+            started.stream = Some(Arc::new(Stream { caps, grid }));
         });
         if let Some(station) = self.station() {
             station.set_grid(grid);

@@ -14,11 +14,13 @@ use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
 use swsync_rig::share::Share;
 
 use super::muxer::Container;
-use super::writer::{Options, Writer};
+use super::take::Origin;
+use super::writer::{Options, Owner, Writer};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
     self, Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    settings_of,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -210,7 +212,8 @@ impl ElementImpl for SwsyncSink {
     }
 }
 
-/// What the station asks of the element.
+/// What the station and the writer ask of the element.
+#[derive(Clone)]
 struct SinkHost(glib::WeakRef<super::SwsyncSink>);
 
 impl Host for SinkHost {
@@ -229,6 +232,20 @@ impl Host for SinkHost {
     }
 }
 
+impl Owner for SinkHost {
+    fn post(&self, structure: gst::Structure) {
+        if let Some(sink) = self.0.upgrade() {
+            sink.imp().post(structure);
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        let Some(sink) = self.0.upgrade() else { return Origin::default() };
+        let camera = lock(&sink.imp().camera).clone();
+        Origin { camera, settings: settings_of(sink.upcast_ref()) }
+    }
+}
+
 impl BaseSinkImpl for SwsyncSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
@@ -243,7 +260,6 @@ impl BaseSinkImpl for SwsyncSink {
             durability: settings.durability,
             location,
             device: device.clone(),
-            camera: Default::default(),
             software: concat!("swsync ", env!("CARGO_PKG_VERSION")).into(),
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
@@ -287,10 +303,9 @@ impl BaseSinkImpl for SwsyncSink {
         };
         let grid = grid_of(caps).map_err(refuse)?;
         self.check_container(caps).map_err(refuse)?;
-        let camera = lock(&self.camera).clone();
         let started = match &mut *lock(&self.state) {
             State::Started { station, stream, .. } => {
-                *stream = Some(Arc::new(Stream { caps: caps.clone(), grid, camera }));
+                *stream = Some(Arc::new(Stream { caps: caps.clone(), grid }));
                 Some(station.clone())
             }
             State::Stopped => None,
@@ -368,15 +383,10 @@ impl SwsyncSink {
         options: Options,
         mut duty: Duty,
     ) -> Result<JoinHandle<()>, gst::ErrorMessage> {
-        let sink = self.obj().downgrade();
-        let post = Box::new(move |structure| {
-            if let Some(sink) = sink.upgrade() {
-                sink.imp().post(structure);
-            }
-        });
+        let owner = SinkHost(self.obj().downgrade());
         let root = shelf.location.root();
         let known = shelf.clone();
-        let (mut writer, journal) = Writer::open(shelf, options, post).map_err(|error| {
+        let (mut writer, journal) = Writer::open(shelf, options, owner).map_err(|error| {
             gst::error_msg!(
                 gst::ResourceError::OpenReadWrite,
                 ("cannot read the journal below {}: {error}", root.display())

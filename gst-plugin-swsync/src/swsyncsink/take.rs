@@ -3,13 +3,21 @@
 use std::io;
 
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{Hole, SCHEMA, Take};
+use swsync_core::manifest::{Hole, SCHEMA, Settings, Take};
 use swsync_core::order::{Fill, Kind, Named, Order};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::files::{Shelf, TakeFolder};
 
 use super::video::Video;
-use crate::station::Stream;
+use super::writer::Owner;
+use crate::station::{Camera, Stream};
+
+/// Where a take's frames come from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    pub camera: Camera,
+    pub settings: Settings,
+}
 
 /// An order whose files are being written.
 pub struct OpenTake {
@@ -54,6 +62,8 @@ impl OpenTake {
             host: swsync_rig::host_name(),
             software: software.into(),
             camera: None,
+            maker: None,
+            settings: Settings::default(),
             caps: String::new(),
             grid: named.map_or_else(any_grid, Named::grid),
             first: named.map_or(0, Named::first),
@@ -78,15 +88,22 @@ impl OpenTake {
     }
 
     /// The folder, for frames of `stream`.
-    pub fn folder(&mut self, shelf: &Shelf, stream: &Stream) -> io::Result<&mut TakeFolder> {
+    pub fn folder(
+        &mut self,
+        shelf: &Shelf,
+        stream: &Stream,
+        owner: &dyn Owner,
+    ) -> io::Result<&mut TakeFolder> {
         if self.folder.is_none() {
             self.open(shelf)?;
         }
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
+            let Origin { camera, settings } = owner.origin();
             folder.describe(|take| {
                 take.caps = stream.caps.to_string();
-                take.camera.clone_from(&stream.camera.model);
+                (take.maker, take.camera) = (camera.maker, camera.model);
+                take.settings = settings;
                 take.started_ns = stream.grid.instant(take.first);
             })?;
         }

@@ -11,7 +11,7 @@ use swsync_core::time::Timestamp;
 use swsync_rig::files::{JournalFile, Picture, Shelf, TakeFolder};
 
 use super::muxer::Container;
-use super::take::OpenTake;
+use super::take::{OpenTake, Origin};
 use super::video::Video;
 use crate::station::{Held, Outlet, Station};
 
@@ -33,8 +33,13 @@ pub struct Options {
     pub post_messages: bool,
 }
 
-/// Posts an element message.
-pub type Post = Box<dyn Fn(gst::Structure) + Send>;
+/// What the writer asks of its element.
+pub trait Owner: Send {
+    /// Posts an element message.
+    fn post(&self, structure: gst::Structure);
+    /// Where frames come from.
+    fn origin(&self) -> Origin;
+}
 
 /// A picture that waits for its batch.
 struct Waiting {
@@ -51,7 +56,7 @@ pub struct Writer {
     takes: HashMap<OrderId, OpenTake>,
     /// Pictures of one order.
     batch: Option<(OrderId, Vec<Waiting>)>,
-    post: Post,
+    owner: Box<dyn Owner>,
     looked: Option<Instant>,
     problem: Option<String>,
 }
@@ -61,7 +66,7 @@ impl Writer {
     ///
     /// # Errors
     /// What the system said of the journal.
-    pub fn open(shelf: Shelf, options: Options, post: Post) -> io::Result<(Self, Journal)> {
+    pub fn open(shelf: Shelf, options: Options, owner: impl Owner + 'static) -> io::Result<(Self, Journal)> {
         let Shelf { storage, location, device, durability, .. } = &shelf;
         let (file, journal) = JournalFile::open(storage, location, device, *durability)?;
         let this = Self {
@@ -70,7 +75,7 @@ impl Writer {
             journal: file,
             takes: HashMap::new(),
             batch: None,
-            post,
+            owner: Box::new(owner),
             looked: None,
             problem: None,
         };
@@ -166,14 +171,17 @@ impl Writer {
             bytes: map.as_ref().map_or(&[], |map| map.as_slice()),
         });
         let pictures: Vec<_> = pictures.collect();
-        let results =
-            match self.takes.get_mut(&order).map(|take| take.folder(&self.shelf, &batch[0].frame.stream)) {
-                Some(Ok(folder)) => folder.save_pictures(&pictures),
-                Some(Err(error)) => {
-                    pictures.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect()
-                }
-                None => Vec::new(),
-            };
+        let results = match self
+            .takes
+            .get_mut(&order)
+            .map(|take| take.folder(&self.shelf, &batch[0].frame.stream, &*self.owner))
+        {
+            Some(Ok(folder)) => folder.save_pictures(&pictures),
+            Some(Err(error)) => {
+                pictures.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect()
+            }
+            None => Vec::new(),
+        };
         for (waiting, result) in batch.iter().zip(results) {
             let info = waiting.frame.info;
             let fate = match result {
@@ -212,7 +220,7 @@ impl Writer {
         if self.options.post_messages {
             let buffer = &waiting.frame.buffer;
             let running = buffer.pts().and_then(|pts| waiting.frame.segment.to_running_time(pts));
-            (self.post)(
+            self.owner.post(
                 gst::Structure::builder("swsync-file")
                     .field("filename", path)
                     .field("order", order.as_str())
@@ -243,7 +251,7 @@ impl Writer {
             let is_key = !save.frame.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
             let begun = match (is_key, &take.broken) {
                 (true, _) => take
-                    .folder(&self.shelf, &save.frame.stream)
+                    .folder(&self.shelf, &save.frame.stream, &*self.owner)
                     .map_err(|error| error.to_string())
                     .and_then(|folder| Video::begin(folder, &save.frame, save.segment, container, extension)),
                 (false, Some(why)) => Err(format!("{why}; it goes on with the next key frame")),
@@ -251,7 +259,7 @@ impl Writer {
             };
             match begun {
                 Ok(video) => {
-                    (self.post)(video.opened_message(&save.order));
+                    self.owner.post(video.opened_message(&save.order));
                     take.video = Some(video);
                     take.broken = None;
                 }
@@ -291,7 +299,7 @@ impl Writer {
             self.problem = None;
         }
         if let Some(message) = finished.message {
-            (self.post)(message);
+            self.owner.post(message);
         }
     }
 

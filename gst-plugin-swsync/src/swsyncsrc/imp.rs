@@ -58,6 +58,8 @@ pub(super) struct Known {
     pub(super) caps: [Option<gst::Caps>; StreamRole::ALL.len()],
     /// From a frame's start to its delivery, while it streams.
     pub(super) latency: Option<gst::ClockTime>,
+    /// The camera's model, once it has streamed.
+    pub(super) model: Option<String>,
     /// The base class is about to name its stream.
     pub(super) naming: bool,
 }

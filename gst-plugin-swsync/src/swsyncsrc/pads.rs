@@ -38,7 +38,7 @@ impl SwsyncSrcPad {
 
     /// Queues a frame of `caps`. `opening` goes before everything else where the stream is not begun: what it is,
     /// and its segment.
-    pub fn offer(&self, buffer: gst::Buffer, caps: &gst::Caps, opening: Option<[gst::Event; 2]>) -> Offered {
+    pub fn offer(&self, buffer: gst::Buffer, caps: &gst::Caps, opening: Option<[gst::Event; 3]>) -> Offered {
         self.imp().branch.offer(buffer, caps, opening)
     }
 
@@ -296,14 +296,14 @@ mod branch {
             &self,
             buffer: gst::Buffer,
             caps: &gst::Caps,
-            opening: Option<[gst::Event; 2]>,
+            opening: Option<[gst::Event; 3]>,
         ) -> Offered {
             let mut state = lock(&self.state);
             if state.flushing || state.ended {
                 return Offered::Refused;
             }
-            let (start, segment) = match opening.filter(|_| !state.begun) {
-                Some([start, segment]) => (Some(start), Some(segment)),
+            let (start, begin) = match opening.filter(|_| !state.begun) {
+                Some([start, segment, tags]) => (Some(start), Some([segment, tags])),
                 None => (None, None),
             };
             state.begun |= start.is_some();
@@ -311,7 +311,8 @@ mod branch {
             if changed.is_some() {
                 state.caps = Some(caps.clone());
             }
-            state.items.extend([start, changed, segment].into_iter().flatten().map(Item::Event));
+            let begin = begin.into_iter().flatten();
+            state.items.extend([start, changed].into_iter().flatten().chain(begin).map(Item::Event));
             let oldest = state.oldest_beyond(WAITING);
             let dropped = oldest.and_then(|oldest| state.items.remove(oldest));
             state.gap |= dropped.is_some();
@@ -387,7 +388,8 @@ mod branch {
             branch.restart();
             assert!(!branch.is_begun());
             let segment = gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new());
-            let opening = [gst::event::StreamStart::new("test"), segment];
+            let tags = gst::event::Tag::new(gst::TagList::new());
+            let opening = [gst::event::StreamStart::new("test"), segment, tags];
             let offered: Vec<_> =
                 (1..=4).map(|number| branch.offer(frame(number), &caps, Some(opening.clone()))).collect();
             assert!(branch.is_begun());

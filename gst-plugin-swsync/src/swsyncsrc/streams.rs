@@ -135,6 +135,9 @@ impl SwsyncSrc {
             }
         }
         drop(state);
+        // Downstream hears of it before the first frame; further pads get it with their opening. Not by
+        // gst_element_send_event, which waits for a change of state that waits for this thread.
+        self.parent_send_event(gst::event::Tag::new(self.camera_tags()));
         let latency = gst::message::Latency::builder().src(&*self.obj()).build();
         // Without a bus nobody wants to know.
         let _ = self.obj().post_message(latency);
@@ -161,7 +164,10 @@ impl SwsyncSrc {
         gst::info!(CAT, imp = self, "streaming from {}", framer.capabilities().model);
         let latency = framer.capabilities().latency + framer.grid().period();
         let latency = gst::ClockTime::from_nseconds(latency.as_nanos().unsigned_abs());
-        lock(&self.known).latency = Some(latency);
+        let mut known = lock(&self.known);
+        known.latency = Some(latency);
+        known.model = Some(framer.capabilities().model.clone());
+        drop(known);
         Ok(Box::new(framer))
     }
 
@@ -195,7 +201,7 @@ impl SwsyncSrc {
     }
 
     /// What a branch needs to hear before its first frame.
-    fn opening(&self, pad: &SwsyncSrcPad) -> [gst::Event; 2] {
+    fn opening(&self, pad: &SwsyncSrcPad) -> [gst::Event; 3] {
         let element = self.obj();
         let id = pad.create_stream_id(&*element, Some(pad.name().as_str()));
         let mut start = gst::event::StreamStart::builder(&id);
@@ -203,7 +209,17 @@ impl SwsyncSrc {
         if let Some(group) = main.and_then(|main| main.group_id()) {
             start = start.group_id(group);
         }
-        [start.build(), gst::event::Segment::new(&element.segment())]
+        let tags = gst::event::Tag::new(self.camera_tags());
+        [start.build(), gst::event::Segment::new(&element.segment()), tags]
+    }
+
+    /// What is said of the camera to whoever stores its pictures.
+    fn camera_tags(&self) -> gst::TagList {
+        let mut tags = gst::TagList::new();
+        if let Some(model) = &lock(&self.known).model {
+            tags.make_mut().add::<gst::tags::DeviceModel>(&model.as_str(), gst::TagMergeMode::Replace);
+        }
+        tags
     }
 
     /// A pad for a further stream; the camera is set up anew once it is linked.

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod orders;
 pub mod phase;
 mod relay;
+mod shutter;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ pub enum Lab {
     Phase(phase::PhaseArgs),
     /// Give random orders to real pipelines, kill some now and then, and account for every file.
     Orders(orders::OrdersArgs),
+    /// Time the way from an order to its files on all devices.
+    Shutter(shutter::ShutterArgs),
 }
 
 /// Runs the command.
@@ -32,5 +35,6 @@ pub fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
         Lab::Clock(args) => clock::run(args),
         Lab::Phase(args) => phase::run(args),
         Lab::Orders(args) => orders::run(args),
+        Lab::Shutter(args) => shutter::run(args),
     }
 }

@@ -213,6 +213,8 @@ mod tests {
             host: String::new(),
             software: String::new(),
             camera: None,
+            maker: None,
+            settings: Default::default(),
             caps: String::new(),
             grid: FrameGrid::new(rate, 1).unwrap(),
             first,

@@ -1,5 +1,7 @@
 //! `take.json`: who took what, with what, and what is missing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{PathError, check_path};
@@ -11,6 +13,10 @@ use crate::time::{Rig, Timestamp};
 /// Version of `take.json` that is written. A later one that older readers would misread has another
 /// number; what is merely added does not.
 pub const SCHEMA: u32 = 1;
+
+/// Properties that differ from their defaults, by the name of the element: of those that the frames went through, and of
+/// the pipeline's clock. `factory` says what kind of element it is.
+pub type Settings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 
 /// What an order yielded on one device. Written when the first file begins, and again whenever one is
 /// closed.
@@ -30,8 +36,14 @@ pub struct Take {
     pub software: String,
     /// Model of the camera, where it is known.
     pub camera: Option<String>,
+    /// Its maker, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<String>,
     /// What the frames are, as GStreamer caps.
     pub caps: String,
+    /// What was set in the pipeline when the first frame came.
+    #[serde(default)]
+    pub settings: Settings,
     /// The grid that the frames are numbered on: (frames, per seconds).
     pub grid: FrameGrid,
     /// Number of the first frame that the order names, there or not: the same on every device.
@@ -204,6 +216,8 @@ mod tests {
             host: "raspberrypi".into(),
             software: "0.1.0".into(),
             camera: Some("imx708".into()),
+            maker: None,
+            settings: Settings::from([("src".into(), [("exposure-time".into(), 5000.into())].into())]),
             caps: "video/x-h264, width=1280, height=720, framerate=30/1".into(),
             grid: FrameGrid::new(30, 1).unwrap(),
             first: 100,

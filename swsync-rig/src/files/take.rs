@@ -30,8 +30,6 @@ pub struct Shelf {
     pub location: Location,
     /// The device.
     pub device: DeviceId,
-    /// The camera's maker and model, for the pictures.
-    pub camera: (String, String),
     /// What writes them, as `swsync 0.1.0`.
     pub software: String,
 }
@@ -233,7 +231,7 @@ impl TakeFolder {
 
     /// Writes a picture under its temporary name.
     fn write_picture(&self, picture: &Picture<'_>) -> io::Result<(WholeFile, FrameRecord)> {
-        let Shelf { storage, durability, location, device, camera, software } = &self.shelf;
+        let Shelf { storage, durability, location, device, software } = &self.shelf;
         let of = FileOf::Picture(picture.info.number);
         let path = location.path(&self.take.order, device, of, picture.extension);
         let mut record = FrameRecord {
@@ -245,7 +243,12 @@ impl TakeFolder {
             info: *picture.info,
         };
         let mut file = WholeFile::create_on(storage, &path, *durability)?;
-        let origin = exif::Origin { make: &camera.0, model: &camera.1, software };
+        let Take { maker, camera, .. } = &self.take;
+        let origin = exif::Origin {
+            make: maker.as_deref().unwrap_or_default(),
+            model: camera.as_deref().unwrap_or_default(),
+            software,
+        };
         let with_exif = match picture.extension {
             "jpg" | "jpeg" => exif::with_exif(picture.bytes, &record, &origin).ok(),
             _ => None,

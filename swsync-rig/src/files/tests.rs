@@ -51,7 +51,6 @@ fn shelf(disk: &SimulatedDisk, durability: Durability) -> Shelf {
         durability,
         location: Location::parse("/shots").unwrap(),
         device: name("pi"),
-        camera: (String::new(), String::new()),
         software: "swsync".into(),
     }
 }

@@ -20,7 +20,7 @@ use crate::clock::RigClock;
 use crate::exit;
 use crate::output;
 use check::Report;
-use devices::Devices;
+pub use devices::Devices;
 use random::{Random, random_order};
 
 /// How long devices may take to start, and to answer in the end.
@@ -163,7 +163,11 @@ fn stop(session: &Session, clock: &RigClock, one: &mut Given) {
 }
 
 /// Until every device has frames and knows the time. A rig clock.
-fn wait_for_frames(session: &Arc<Session>, devices: &mut Devices, all: usize) -> anyhow::Result<RigClock> {
+pub fn wait_for_frames(
+    session: &Arc<Session>,
+    devices: &mut Devices,
+    all: usize,
+) -> anyhow::Result<RigClock> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         devices.check()?;

@@ -1,0 +1,155 @@
+//! Where an element's frames come from: the camera, as far as tags tell of it, and what is set on the way.
+
+use std::collections::BTreeMap;
+
+use gst::glib;
+use gst::prelude::*;
+use serde_json::Value;
+use swsync_core::manifest::Settings;
+
+/// Most elements that a way through a pipeline is followed.
+const MAX_ELEMENTS: usize = 64;
+
+/// What takes the frames, as far as tags say so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Camera {
+    pub maker: Option<String>,
+    pub model: Option<String>,
+}
+
+impl Camera {
+    /// Takes what `tags` say.
+    pub fn learn(&mut self, tags: &gst::TagListRef) {
+        let maker = tags.get::<gst::tags::DeviceManufacturer>().map(|tag| tag.get().to_owned());
+        let model = tags.get::<gst::tags::DeviceModel>().map(|tag| tag.get().to_owned());
+        self.maker = maker.or(self.maker.take());
+        self.model = model.or(self.model.take());
+    }
+}
+
+/// What is set, other than by default, on the elements that `last`'s frames come through, on itself, and on an
+/// element that provides the pipeline's clock. Nothing else in the pipeline: take.json goes to other machines.
+pub fn settings_of(last: &gst::Element) -> Settings {
+    let mut elements = vec![last.clone()];
+    let mut next = 0;
+    while let Some(element) = elements.get(next).cloned().filter(|_| next < MAX_ELEMENTS) {
+        next += 1;
+        for before in element.sink_pads().iter().filter_map(upstream_of) {
+            if !elements.contains(&before) {
+                elements.push(before);
+            }
+        }
+    }
+    elements.extend(clock_provider(last).filter(|provider| !elements.contains(provider)));
+    elements.iter().map(|element| (element.name().to_string(), set_on(element))).collect()
+}
+
+/// The element whose frames arrive at `pad`, through the walls of bins.
+fn upstream_of(pad: &gst::Pad) -> Option<gst::Element> {
+    let mut pad = pad.peer()?;
+    loop {
+        // Out of a bin: a pad inside is linked to the inner half of the bin's own pad.
+        if let Some(wall) = pad.parent().and_downcast::<gst::GhostPad>() {
+            pad = wall.peer()?;
+        } else if let Some(wall) = pad.downcast_ref::<gst::GhostPad>() {
+            pad = wall.target()?;
+        } else {
+            return pad.parent_element();
+        }
+    }
+}
+
+fn clock_provider(element: &gst::Element) -> Option<gst::Element> {
+    let mut top = element.clone().upcast::<gst::Object>();
+    while let Some(parent) = top.parent() {
+        top = parent;
+    }
+    let bin = top.downcast::<gst::Bin>().ok()?;
+    let clock = element.clock()?;
+    let provides = |candidate: &gst::Element| {
+        candidate.element_flags().contains(gst::ElementFlags::PROVIDE_CLOCK)
+            && candidate.provide_clock().as_ref() == Some(&clock)
+    };
+    bin.iterate_recurse().into_iter().flatten().find(provides)
+}
+
+/// Properties of `element` that people have set.
+fn set_on(element: &gst::Element) -> BTreeMap<String, Value> {
+    let factory =
+        element.factory().map(|factory| ("factory".to_owned(), Value::from(factory.name().as_str())));
+    let properties = element.list_properties();
+    let set = properties.iter().filter_map(|pspec| {
+        let shown = glib::ParamFlags::READWRITE;
+        if !pspec.flags().contains(shown) || matches!(pspec.name(), "name" | "parent") {
+            return None;
+        }
+        let value = to_json(&element.property_value(pspec.name()))?;
+        (to_json(pspec.default_value()).as_ref() != Some(&value)).then(|| (pspec.name().to_owned(), value))
+    });
+    factory.into_iter().chain(set).collect()
+}
+
+/// What a property holds; `None` for nothing, and for what is no setting: objects, pointers.
+fn to_json(value: &glib::Value) -> Option<Value> {
+    if let Some((_, value)) = glib::EnumValue::from_value(value) {
+        return Some(value.nick().into());
+    }
+    match value.type_() {
+        glib::Type::STRING => Some(value.get::<Option<String>>().ok()??.into()),
+        glib::Type::BOOL => Some(value.get::<bool>().ok()?.into()),
+        glib::Type::I32 => Some(value.get::<i32>().ok()?.into()),
+        glib::Type::U32 => Some(value.get::<u32>().ok()?.into()),
+        glib::Type::I64 => Some(value.get::<i64>().ok()?.into()),
+        glib::Type::U64 => Some(value.get::<u64>().ok()?.into()),
+        glib::Type::F32 => Some(value.get::<f32>().ok()?.into()),
+        glib::Type::F64 => Some(value.get::<f64>().ok()?.into()),
+        other if other == gst::Caps::static_type() => {
+            Some(value.get::<Option<gst::Caps>>().ok()??.to_string().into())
+        }
+        other if other == gst::Structure::static_type() => {
+            Some(value.get::<Option<gst::Structure>>().ok()??.to_string().into())
+        }
+        // As in a gst-launch-1.0 line.
+        other if other.is_a(glib::Type::FLAGS) || other == gst::Fraction::static_type() => {
+            Some(value.serialize().ok()?.as_str().into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(settings: &Settings) -> Vec<&str> {
+        settings.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn what_is_set_on_the_way_of_the_frames_is_told_and_nothing_else() {
+        gst::init().unwrap();
+        let line = "videotestsrc name=src pattern=ball horizontal-speed=-3 ! tee name=t ! \
+                    bin.( capsfilter name=inner caps=video/x-raw,width=64 ) ! fakesink name=last dump=true \
+                    t. ! queue name=elsewhere ! fakesink";
+        let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let settings = settings_of(&pipeline.by_name("last").unwrap());
+        assert_eq!(names(&settings), ["inner", "last", "src", "t"], "{settings:?}");
+        let src = &settings["src"];
+        assert_eq!(src["factory"], "videotestsrc");
+        assert_eq!((&src["pattern"], &src["horizontal-speed"]), (&"ball".into(), &(-3).into()));
+        assert!(!src.contains_key("num-buffers"), "what is as by default is not told: {src:?}");
+        assert_eq!(settings["inner"]["caps"], "video/x-raw, width=(int)64");
+        assert_eq!(settings["last"]["dump"], true);
+    }
+
+    #[test]
+    fn a_camera_is_what_the_last_tags_said() {
+        gst::init().unwrap();
+        let mut camera = Camera::default();
+        let mut tags = gst::TagList::new();
+        tags.make_mut().add::<gst::tags::DeviceModel>(&"imx219", gst::TagMergeMode::Replace);
+        camera.learn(&tags);
+        camera.learn(&gst::TagList::new());
+        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()) });
+    }
+}
