@@ -27,8 +27,10 @@ impl Writer {
             return;
         }
         let bytes = |batch: &[Waiting]| batch.iter().map(|w| w.frame.buffer.size()).sum::<usize>();
+        // More than are kept would be written only to go at once.
+        let most = self.shelf.max_files.map_or(BATCH.0, |max| BATCH.0.min(max as usize));
         let full = self.batch.as_ref().is_some_and(|(order, batch)| {
-            *order != save.order || batch.len() >= BATCH.0 || bytes(batch) >= BATCH.1
+            *order != save.order || batch.len() >= most || bytes(batch) >= BATCH.1
         });
         if full {
             self.write_batch(station);
@@ -87,6 +89,7 @@ impl Writer {
         for ticket in tickets {
             station.handle_taken(ticket);
         }
+        self.remove_surplus(station, &order);
     }
 
     fn tell_picture(&self, order: &OrderId, waiting: &Waiting, path: &str) {

@@ -8,11 +8,11 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Action, Fate, FrameRun, Journal, Named, Order, Recorded, Role, Ticket};
 use swsync_core::time::Timestamp;
-use swsync_rig::files::{JournalFile, Shelf, TakeFolder};
+use swsync_rig::files::{JournalFile, Removal, Shelf, TakeFolder};
 
 use super::muxer::Container;
 use super::pictures::Waiting;
-use super::take::OpenTake;
+use super::take::{OpenTake, removed};
 use super::video::Video;
 use crate::station::{Held, Outlet, Station};
 
@@ -67,22 +67,22 @@ impl Writer {
         Ok((this, journal))
     }
 
-    /// What of `order` is on the disk, after what a crash left unfinished is finished or removed.
+    /// What of `order` is on the disk, or was and is gone again, after what a crash left unfinished is finished or
+    /// removed.
     pub fn on_disk(shelf: &Shelf, order: &Order) -> Vec<FrameRun> {
         match TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None)) {
             Ok((folder, records)) => {
                 let path = |file: &str| folder.path_of(file).display().to_string();
-                records
-                    .iter()
-                    .map(|record| {
-                        let (number, file) = (record.info.number, path(&record.file));
-                        let fate = match folder.is_video(&record.file) {
-                            true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
-                            false => Fate::Saved { file, bytes: record.bytes, info: record.info },
-                        };
-                        FrameRun::one(number, fate)
-                    })
-                    .collect()
+                let saved = records.iter().map(|record| {
+                    let (number, file) = (record.info.number, path(&record.file));
+                    let fate = match folder.is_video(&record.file) {
+                        true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
+                        false => Fate::Saved { file, bytes: record.bytes, info: record.info },
+                    };
+                    FrameRun::one(number, fate)
+                });
+                let take = folder.take();
+                removed(take, &order.named(take.grid)).into_iter().chain(saved).collect()
             }
             Err(error) => {
                 tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
@@ -197,20 +197,21 @@ impl Writer {
         if let Some(message) = finished.message {
             (self.post)(message);
         }
+        self.remove_surplus(station, order);
     }
 
-    fn hole(&mut self, order: &OrderId, run: &FrameRun) {
-        let Some(take) = self.takes.get_mut(order) else { return };
-        take.handled += run.count;
-        let why = run.why().unwrap_or("not saved").to_owned();
-        if run.last - run.first + 1 == run.count {
-            take.add_hole(run.first, run.count, &why);
-            return;
-        }
-        let mut next = take.named.next_from(run.first);
-        while let Some(number) = next.filter(|number| *number <= run.last) {
-            take.add_hole(number, 1, &why);
-            next = take.named.next_from(number + 1);
+    /// The oldest files of `order` go, where there are more than are kept.
+    pub(super) fn remove_surplus(&mut self, station: &Station, order: &OrderId) {
+        match self.takes.get_mut(order).map_or(Ok(None), OpenTake::remove_surplus) {
+            Ok(None) => {}
+            Ok(Some(Removal { frames, bytes, before, why })) => {
+                tracing::debug!(%order, before, why, "files are removed");
+                station.handle_removed(order, before, (frames.count(), bytes), &why);
+            }
+            Err(error) => {
+                tracing::warn!(%order, %error, "more files are kept than are to be");
+                self.problem = Some(format!("order {order}: its oldest files cannot be removed: {error}"));
+            }
         }
     }
 
@@ -255,7 +256,11 @@ impl Outlet for Writer {
             Action::Save { order, ticket, number, segment, role, payload } => {
                 self.save(station, Save { order, ticket, number, segment, role, frame: payload });
             }
-            Action::Hole { order, run } => self.hole(&order, &run),
+            Action::Hole { order, run } => {
+                if let Some(take) = self.takes.get_mut(&order) {
+                    take.add_run(&run);
+                }
+            }
             Action::Close { order } => self.close(station, &order),
             Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
         }
