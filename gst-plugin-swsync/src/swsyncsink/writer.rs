@@ -82,7 +82,7 @@ impl Writer {
                     FrameRun::one(number, fate)
                 });
                 let take = folder.take();
-                removed(take, &order.named(take.grid)).into_iter().chain(saved).collect()
+                removed(take, &order.unstopped().named(take.grid)).into_iter().chain(saved).collect()
             }
             Err(error) => {
                 tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");

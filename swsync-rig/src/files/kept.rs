@@ -110,6 +110,7 @@ impl TakeFolder {
         self.remove_doomed();
         let lines: u64 = self.kept.files.iter().map(|file| file.numbers.count()).sum();
         if self.kept.stale >= lines.max(MIN_STALE)
+            && self.kept.doomed.is_empty()
             && let Err(error) = self.drop_stale_lines()
         {
             // Whoever reads take.json passes over them.
@@ -164,16 +165,18 @@ impl TakeFolder {
         });
     }
 
-    /// Whether a file at `path` is there, or is still to be removed.
+    /// Whether a file at `path` is there, or should be, or is still to be removed.
     pub(super) fn is_taken(&self, path: &Path) -> bool {
-        self.kept.doomed.contains(path) || self.shelf.storage.len(path).is_ok()
+        let is_listed = self.take.segments.iter().any(|segment| self.folder.join(&segment.file) == path);
+        is_listed || self.kept.doomed.contains(path) || self.shelf.storage.len(path).is_ok()
     }
 
-    /// Writes the manifest anew, without lines whose files are gone.
+    /// Writes the manifest anew, without lines whose files are gone: by those the next start finds what could not be
+    /// removed, so until the order is done only when nothing is left to be removed.
     pub(super) fn drop_stale_lines(&mut self) -> io::Result<()> {
         self.remove_doomed();
-        if self.kept.stale == 0 || !self.kept.doomed.is_empty() {
-            return Ok(()); // by its lines the next start finds what is to be removed
+        if self.kept.stale == 0 {
+            return Ok(());
         }
         self.flush_removals()?;
         let (path, durability) = (self.side(FRAMES_JSONL), self.shelf.durability);
@@ -214,6 +217,7 @@ impl TakeFolder {
         for record in stale.iter().filter(|record| !fresh.contains(&record.file)) {
             self.doom(&record.file);
         }
-        self.drop_stale_lines()
+        self.remove_doomed();
+        if self.kept.doomed.is_empty() { self.drop_stale_lines() } else { Ok(()) }
     }
 }

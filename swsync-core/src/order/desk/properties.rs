@@ -215,7 +215,7 @@ const REMOVED: &str = "removed";
 /// What a restarted device knows of frames that are gone again.
 fn gone(order: &Order, removed: &BTreeMap<OrderId, FrameNumber>) -> Option<FrameRun> {
     let before = *removed.get(order.id())?;
-    let named = Order::new(order.id().clone(), order.at(), None, order.kind()).unwrap().named(grid());
+    let named = order.unstopped().named(grid());
     let (first, last) = (named.first(), named.last_before(before)?);
     let count = named.count_in(first..before);
     Some(FrameRun { first, last, count, fate: Fate::Missed { why: REMOVED.into() } })
@@ -414,7 +414,7 @@ fn check_account(order: &Order, device: &Device<'_>) -> Result<(), TestCaseError
         return Err(TestCaseError::fail(format!("no answer to {order:?}")));
     };
     prop_assert_eq!(&answer.unnumbered, &None);
-    let unstopped = Order::new(order.id().clone(), order.at(), None, order.kind()).unwrap().named(grid());
+    let unstopped = order.unstopped().named(grid());
     let mut account = BTreeMap::new();
     let mut after = 0;
     for run in &answer.frames {
