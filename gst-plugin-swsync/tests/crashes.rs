@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::play::play;
-use common::sink::{CAPS, NOW, Sink, answer, content, files, grid, manifest, rig, take};
+use common::sink::{CAPS, NOW, Sink, answer, content, files, grid, manifest, rig, strings, take};
 use common::{LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
+use swsync_core::manifest::{FrameRecord, Take};
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
 use swsync_core::time::{Span, Timestamp};
@@ -66,13 +67,15 @@ fn kill_in_the_middle(
     encoder: &str,
     kind: Kind,
     frames: u64,
-    middle: impl Fn(&[String]) -> bool,
+    max_files: Option<usize>,
+    middle: impl Fn(&Path, &[String]) -> bool,
     is_whole: impl Fn(&Path),
 ) {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("tcp/127.0.0.1:{port}");
-    let victim = Device::start(&device(encoder, &rig, folder.path(), &format!("listen={endpoint}")));
+    let keep = format!("max-files={}", max_files.unwrap_or(0));
+    let victim = Device::start(&device(encoder, &rig, folder.path(), &format!("listen={endpoint} {keep}")));
     let config =
         RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
     let mut session = None;
@@ -86,7 +89,7 @@ fn kill_in_the_middle(
     let order = Order::new(Name::new("o").unwrap(), grid().instant(first), stop, kind).unwrap();
     std::thread::spawn(move || session.place(&order, std::time::Duration::from_secs(60), |_| {}));
     let of_order = folder.path().join("o/pi");
-    common::eventually("it is in the middle", || of_order.exists() && middle(&files(&of_order)));
+    common::eventually("it is in the middle", || of_order.exists() && middle(&of_order, &files(&of_order)));
     drop(victim);
     let final_files = |folder: &Path| -> Vec<_> {
         files(folder)
@@ -98,7 +101,8 @@ fn kill_in_the_middle(
     let before = final_files(&of_order);
     before.iter().for_each(|file| is_whole(file));
 
-    let again = Pipeline::launch(&device(encoder, &rig, folder.path(), "listen=tcp/127.0.0.1:0"));
+    let place = format!("listen=tcp/127.0.0.1:0 {keep}");
+    let again = Pipeline::launch(&device(encoder, &rig, folder.path(), &place));
     again.reach(gst::State::Playing);
     let served = again.wait_for_structure("swsync-served");
     assert_eq!(served.get::<&str>("order").unwrap(), "o");
@@ -107,12 +111,34 @@ fn kill_in_the_middle(
     let names = files(&of_order);
     assert!(!names.iter().any(|name| name.starts_with('.')), "leftovers: {names:?}");
     final_files(&of_order).iter().for_each(|file| is_whole(file));
-    assert!(before.iter().all(|file| file.exists()), "what was there stays");
     let (records, take) = (manifest(&of_order), take(&of_order));
-    assert_eq!((named, saved), (frames, records.len() as u64), "{served}");
+    let Some(max) = max_files else {
+        assert!(take.removed.is_none() && before.iter().all(|file| file.exists()), "what was there stays");
+        return check(&of_order, &records, &take, (named, saved, frames, first));
+    };
+    let mut kept: Vec<_> = records.iter().map(|record| record.file.clone()).collect();
+    kept.dedup();
+    let media = |name: &&String| ["jpg", "mp4"].iter().any(|extension| name.ends_with(extension));
+    assert_eq!(names.iter().filter(media).collect::<Vec<_>>(), kept.iter().collect::<Vec<_>>());
+    assert_eq!(kept.len(), max);
+    let why = take.why_missing(first);
+    assert_eq!(why, Some(&*format!("removed: {keep}")), "known after the restart too: {take:?}");
+    let problems = strings(&served, "problems");
+    assert!(problems.iter().any(|problem| Some(&**problem) == why), "{problems:?}");
+    check(&of_order, &records, &take, (named, saved, frames, first));
+}
+
+/// Every frame is accounted for in `take`, and every file plays.
+fn check(
+    of_order: &Path,
+    records: &[FrameRecord],
+    take: &Take,
+    (named, saved, frames, first): (u64, u64, u64, FrameNumber),
+) {
+    assert_eq!((named, saved), (frames, records.len() as u64));
     assert!(take.complete && (take.first, take.count) == (first, frames), "{take:?}");
     assert_eq!(take.missing(), frames - saved, "each is saved or a hole: {take:?}");
-    for record in &records {
+    for record in records {
         let file = of_order.join(&record.file);
         assert!(file.exists() && take.why_missing(record.info.number).is_none(), "{record:?}");
     }
@@ -129,19 +155,18 @@ fn kill_in_the_middle(
     }
 }
 
-#[test]
-fn killed_in_the_middle_of_a_take() {
+/// Segments of two seconds, one of which is finished, and the next one has something to be saved.
+fn kill_a_take(max_files: Option<usize>, part: &str) {
     let encoder = "x264enc speed-preset=ultrafast tune=zerolatency key-int-max=15";
     if !common::installed("x264enc") || !common::installed("mp4mux") {
         return;
     }
     let kind = Kind::Take { segment: Some(Span::from_secs(2)), fill: Fill::None };
     let is_video = |name: &&String| name.ends_with(".mp4");
-    let middle = |names: &[String]| {
-        // A file is finished, and the next one has something to be saved.
-        names.iter().filter(is_video).count() >= 1 && names.iter().any(|name| name == ".0001.mp4.part")
+    let middle = |_: &Path, names: &[String]| {
+        names.iter().filter(is_video).count() >= 1 && names.iter().any(|name| name == part)
     };
-    kill_in_the_middle(encoder, kind, 240, middle, |file| {
+    kill_in_the_middle(encoder, kind, 240, max_files, middle, |file| {
         if file.extension().is_some_and(|extension| extension == "mp4") {
             assert!(play(file, "qtdemux").pictures > 0, "{}", file.display());
         }
@@ -149,16 +174,38 @@ fn killed_in_the_middle_of_a_take() {
 }
 
 #[test]
-fn killed_in_the_middle_of_a_burst() {
+fn killed_in_the_middle_of_a_take() {
+    kill_a_take(None, ".0001.mp4.part");
+}
+
+#[test]
+fn killed_in_the_middle_of_a_loop() {
+    kill_a_take(Some(1), ".0002.mp4.part");
+}
+
+fn kill_a_burst(max_files: Option<usize>, middle: impl Fn(&Path, &[String]) -> bool) {
     if !common::installed("jpegenc") {
         return;
     }
-    let middle = |names: &[String]| names.iter().filter(|name| name.ends_with(".jpg")).count() >= 20;
-    kill_in_the_middle("jpegenc", Kind::Burst { count: 200 }, 200, middle, |file| {
+    kill_in_the_middle("jpegenc", Kind::Burst { count: 200 }, 200, max_files, middle, |file| {
         if file.extension().is_some_and(|extension| extension == "jpg") {
             let bytes = std::fs::read(file).unwrap();
             assert!(bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]), "{}", file.display());
         }
+    });
+}
+
+#[test]
+fn killed_in_the_middle_of_a_burst() {
+    kill_a_burst(None, |_, names| names.iter().filter(|name| name.ends_with(".jpg")).count() >= 20);
+}
+
+#[test]
+fn killed_in_the_middle_of_a_loop_of_pictures() {
+    // It is not read while it is replaced, but there is none at first.
+    kill_a_burst(Some(10), |folder, _| {
+        let described = std::fs::read(folder.join("take.json")).unwrap_or_default();
+        Take::from_json(&described).is_ok_and(|take| take.is_removed(take.first + 20))
     });
 }
 

@@ -193,6 +193,7 @@ fn settings_that_cannot_work_are_refused() {
         (format!("location={file}/{{frame}}"), "cannot write to".into()),
         ("location=/tmp/{shot}/{frame}".into(), "{shot}".into()),
         ("location=/tmp/{device}.jpg".into(), "needs {frame}".into()),
+        ("location=/tmp/{device}-{frame}.jpg max-files=3".into(), "it needs {take}".into()),
         (format!("location={} device-id=a/b", good.display()), "device-id".into()),
         (format!("location={} rig=../x", good.display()), "rig: ".into()),
         (format!("location={} connect=pi0", good.display()), "tcp/HOST:PORT".into()),

@@ -71,18 +71,22 @@ impl DeviceTake {
                 error,
             })?);
         }
+        // Of a device that was not done: lines whose files are gone.
+        records.retain(|record| !take.is_removed(record.info.number));
         records.sort_by_key(|record| record.info.number);
         records.dedup_by_key(|record| record.info.number);
         Ok(Self { folder: folder.to_owned(), take, records })
     }
 
-    /// What it has, for comparison with the others.
+    /// What it has, for comparison with the others: frames whose files are there.
     #[must_use]
     pub fn frames(&self) -> DeviceFrames {
+        let files = self.records.chunk_by(|one, two| one.file == two.file);
+        let there = files.filter(|records| self.folder.join(&records[0].file).exists());
         DeviceFrames {
             device: self.take.device.clone(),
             take: Some(self.take.clone()),
-            saved: self.records.iter().map(|record| record.info.number).collect(),
+            saved: there.flatten().map(|record| record.info.number).collect(),
         }
     }
 }
@@ -130,6 +134,16 @@ mod tests {
         let numbers: Vec<_> = read.records.iter().map(|record| record.info.number).collect();
         assert_eq!(numbers, [100, 102]);
         assert_eq!(read.frames().saved.count(), 2);
+        fs::remove_file(take.join("00000102.jpg")).unwrap();
+        assert_eq!(read.frames().saved.count(), 1, "of what is not here it has nothing");
+        // As a device leaves it that was killed while it recorded a loop.
+        let path = take.join(TAKE_JSON);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen('{', r#"{"removed":{"before":102,"why":"removed: max-files=1"},"#, 1))
+            .unwrap();
+        let numbers: Vec<_> =
+            DeviceTake::read(&take).unwrap().records.iter().map(|r| r.info.number).collect();
+        assert_eq!(numbers, [102]);
     }
 
     #[test]

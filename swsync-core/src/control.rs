@@ -132,6 +132,9 @@ pub struct StorageStatus {
     pub queued_bytes: usize,
     /// Most bytes that may wait: when they do, frames wait in the ring, and are lost once they fall out of it.
     pub queue_limit_bytes: usize,
+    /// Files that are kept of each order: when there are more, the oldest go. `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_files: Option<u32>,
 }
 
 /// A device's answer to "how are you".

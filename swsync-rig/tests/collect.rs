@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use swsync_core::manifest::Take;
+use swsync_core::manifest::{Hole, Take};
 use swsync_core::name::Name;
 use swsync_rig::control::{RigConfig, Session};
 use swsync_rig::share::collect::{CollectError, Event, collect, delete};
@@ -287,6 +287,32 @@ fn a_file_that_changes_meanwhile_comes_as_it_is_in_the_end() {
     })
     .unwrap();
     assert_eq!(content(&rig.home("o1")), content(&rig.folder("o1")));
+}
+
+#[test]
+fn a_file_that_is_removed_meanwhile_is_a_gap() {
+    let rig = Rig::new();
+    let pictures = [noise(2 << 20), noise(10), noise(20)];
+    rig.take("o1", &pictures);
+    let _device = rig.serve();
+    let folder = rig.folder("o1");
+    let mut is_there = true;
+    let collected = collect(&rig.remote(), &name("o1"), rig.out.path(), |event| {
+        if matches!(event, Event::Bytes(_)) && std::mem::take(&mut is_there) {
+            fs::remove_file(folder.join("00000101.jpg")).unwrap();
+            let lines = fs::read_to_string(folder.join("frames.jsonl")).unwrap();
+            let left = lines.lines().filter(|line| !line.contains("00000101.jpg"));
+            fs::write(folder.join("frames.jsonl"), left.map(|line| format!("{line}\n")).collect::<String>())
+                .unwrap();
+            let mut take = take_json("o1", 3, true);
+            take.holes.push(Hole { first: 101, count: 1, why: "removed: max-files=1".into() });
+            fs::write(folder.join("take.json"), take.to_json()).unwrap();
+        }
+    })
+    .unwrap();
+    assert_eq!((collected.files, collected.fetched, collected.gone), (4, 4, 1));
+    assert_eq!(content(&rig.home("o1")), content(&rig.folder("o1")), "as what is left is described");
+    assert_eq!(rig.collect("o1").unwrap(), 0);
 }
 
 #[test]

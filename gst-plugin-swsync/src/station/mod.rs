@@ -73,6 +73,8 @@ struct Inner {
     /// Of orders that the outlet has not begun with: the oldest frame that was held when they began.
     oldest_at_begin: HashMap<OrderId, FrameNumber>,
     free_bytes: Option<u64>,
+    /// Files that the outlet keeps of each order, if not all.
+    max_files: Option<u32>,
     problem: Option<String>,
 }
 
@@ -95,17 +97,23 @@ pub struct Duty {
 }
 
 impl Station {
-    /// A station, and what is to run on the outlet's thread.
-    pub fn new(device: DeviceId, limits: Limits, host: impl Host + 'static) -> (Arc<Self>, Duty) {
+    /// A station, and what is to run on the outlet's thread, which keeps `max_files` of each order, if not all.
+    pub fn new(
+        device: DeviceId,
+        limits: Limits,
+        max_files: Option<u32>,
+        host: impl Host + 'static,
+    ) -> (Arc<Self>, Duty) {
         let (work, queue) = mpsc::channel();
         let station = Arc::new(Self {
             inner: Mutex::new(Inner {
-                desk: Desk::new(device.clone(), limits),
+                desk: Desk::new(device.clone(), limits).with_files_apart(max_files.is_some()),
                 replies: HashMap::new(),
                 newest: None,
                 clock: None,
                 oldest_at_begin: HashMap::new(),
                 free_bytes: None,
+                max_files,
                 problem: None,
             }),
             device,
@@ -171,6 +179,11 @@ impl Station {
     /// What became of named frames.
     pub fn handle_written(&self, order: &OrderId, frames: RangeInclusive<FrameNumber>, fate: Fate) {
         lock(&self.inner).desk.handle_written(order, frames, fate);
+    }
+
+    /// What became of frames of before: see [`Desk::handle_removed`].
+    pub fn handle_removed(&self, order: &OrderId, before: FrameNumber, size: (u64, u64), why: &str) {
+        lock(&self.inner).desk.handle_removed(order, before, size, why);
     }
 
     /// All that concerns an order is done.
@@ -346,6 +359,7 @@ impl DeviceHandler for Station {
                 free_bytes,
                 queued_bytes,
                 queue_limit_bytes,
+                max_files: inner.max_files,
             }),
             open: inner.desk.progress(),
             saved,

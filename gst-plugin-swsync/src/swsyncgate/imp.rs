@@ -235,7 +235,7 @@ impl SwsyncGate {
         let config = settings.rig.rig_config()?;
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let host = GateHost(self.obj().downgrade());
-        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), host);
+        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), None, host);
         station.set_clock(self.obj().clock());
         let membership = session.join(device, station.clone()).map_err(|e| control_error(&e))?;
         let (events, received) = mpsc::channel();

@@ -28,16 +28,32 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 const DEFAULT_LOCATION: &str = "swsync";
+/// All of them.
+const DEFAULT_MAX_FILES: u32 = 0;
 
 /// How long the end of a stream waits for the files of open orders.
 const EOS_PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Settings {
     rig: RigSettings,
     location: Option<String>,
     durability: Durability,
+    /// Files that are kept of each order; 0: all.
+    max_files: u32,
     options: Options,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rig: RigSettings::default(),
+            location: None,
+            durability: Durability::default(),
+            max_files: DEFAULT_MAX_FILES,
+            options: Options::default(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -109,6 +125,7 @@ impl ObjectImpl for SwsyncSink {
                 settings.durability =
                     value.get::<super::SinkDurability>().expect("checked by GObject").into();
             }
+            "max-files" => settings.max_files = value.get().expect("checked by GObject"),
             "muxer-factory" => settings.options.muxer_factory = text().filter(|name| !name.is_empty()),
             "muxer-properties" => {
                 settings.options.muxer_properties = value.get().expect("checked by GObject");
@@ -126,6 +143,7 @@ impl ObjectImpl for SwsyncSink {
         match pspec.name() {
             "location" => settings.location.as_deref().unwrap_or(DEFAULT_LOCATION).to_value(),
             "durability" => super::SinkDurability::from(settings.durability).to_value(),
+            "max-files" => settings.max_files.to_value(),
             "muxer-factory" => settings.options.muxer_factory.to_value(),
             "muxer-properties" => settings.options.muxer_properties.to_value(),
             "post-messages" => settings.options.post_messages.to_value(),
@@ -155,6 +173,12 @@ fn storage_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder_with_default("durability", super::SinkDurability::default())
             .nick("Durability")
             .blurb("What a file goes through before an order is answered: safe survives a power cut, fast only a crash of the program")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-files")
+            .nick("Max files")
+            .blurb("Most pictures, or video files, that are kept of one order: when one more is finished, the oldest of that order is removed. 0: all are kept")
+            .default_value(DEFAULT_MAX_FILES)
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("muxer-factory")
@@ -253,6 +277,10 @@ impl BaseSinkImpl for SwsyncSink {
         let config = settings.rig.rig_config()?;
         let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
         let location = Location::parse(location).map_err(|e| location_error(&e))?;
+        let max_files = (settings.max_files > 0).then_some(settings.max_files);
+        if max_files.is_some() {
+            location.check_orders().map_err(|e| location_error(&e))?;
+        }
         location.check().map_err(|e| location_error(&e))?;
         let root = location.root();
         let shelf = Shelf {
@@ -261,10 +289,11 @@ impl BaseSinkImpl for SwsyncSink {
             location,
             device: device.clone(),
             software: concat!("swsync ", env!("CARGO_PKG_VERSION")).into(),
+            max_files,
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let host = SinkHost(self.obj().downgrade());
-        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), host);
+        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), max_files, host);
         station.set_clock(self.obj().clock());
         let writer = self.start_writer(shelf, settings.options, duty)?;
         let joined = session.join(device.clone(), station.clone()).and_then(|membership| {

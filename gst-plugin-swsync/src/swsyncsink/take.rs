@@ -4,9 +4,9 @@ use std::io;
 
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{Hole, SCHEMA, Settings, Take};
-use swsync_core::order::{Fill, Kind, Named, Order};
+use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order};
 use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::files::{Shelf, TakeFolder};
+use swsync_rig::files::{Removal, Shelf, TakeFolder};
 
 use super::video::Video;
 use super::writer::Owner;
@@ -71,6 +71,7 @@ impl OpenTake {
             segments: Vec::new(),
             holes: Vec::new(),
             lead_in: 0,
+            removed: None,
             fill: fill_of(order),
             started_ns: Timestamp::ZERO,
             finished_ns: None,
@@ -83,8 +84,35 @@ impl OpenTake {
             TakeFolder::open(shelf.clone(), Self::blank(shelf, &self.order, Some(&self.named)))?;
         // Of before a restart: they are not handled again.
         self.handled += saved.len() as u64;
+        if let Some(run) = removed(folder.take(), &self.named) {
+            self.add_run(&run);
+        }
         self.folder = Some(folder);
         Ok(())
+    }
+
+    /// The oldest files go, where there are more than are kept.
+    pub fn remove_surplus(&mut self) -> io::Result<Option<Removal>> {
+        let removal = self.folder.as_mut().map_or(Ok(None), TakeFolder::remove_surplus)?;
+        if let Some(Removal { frames, why, .. }) = &removal {
+            frames.iter().for_each(|(first, count)| self.add_hole(first, count, why));
+        }
+        Ok(removal)
+    }
+
+    /// Frames that will not be saved.
+    pub fn add_run(&mut self, run: &FrameRun) {
+        self.handled += run.count;
+        let why = run.why().unwrap_or("not saved");
+        if run.last - run.first + 1 == run.count {
+            self.add_hole(run.first, run.count, why);
+            return;
+        }
+        let mut next = self.named.next_from(run.first);
+        while let Some(number) = next.filter(|number| *number <= run.last) {
+            self.add_hole(number, 1, why);
+            next = self.named.next_from(number + 1);
+        }
     }
 
     /// The folder, for frames of `stream`.
@@ -129,6 +157,14 @@ impl OpenTake {
         let folder = self.folder.as_mut().expect("opened above");
         folder.finish(self.handled, self.holes, now)
     }
+}
+
+/// What of `take` was removed before a restart: all that is named before what stays, be it that some was never there.
+pub fn removed(take: &Take, named: &Named) -> Option<FrameRun> {
+    let removed = take.removed.as_ref()?;
+    let count = named.count_in(named.first()..removed.before);
+    let (first, last) = (named.next_from(0)?, named.last_before(removed.before)?);
+    Some(FrameRun { first, last, count, fate: Fate::Missed { why: removed.why.clone() } })
 }
 
 /// Stands for the grid of an order that nothing is known of yet; what is on the disk says its own.

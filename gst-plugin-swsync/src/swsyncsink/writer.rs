@@ -8,16 +8,13 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Action, Fate, FrameRun, Journal, Named, Order, Recorded, Role, Ticket};
 use swsync_core::time::Timestamp;
-use swsync_rig::files::{JournalFile, Picture, Shelf, TakeFolder};
+use swsync_rig::files::{JournalFile, Removal, Shelf, TakeFolder};
 
 use super::muxer::Container;
-use super::take::{OpenTake, Origin};
+use super::pictures::Waiting;
+use super::take::{OpenTake, Origin, removed};
 use super::video::Video;
 use crate::station::{Held, Outlet, Station};
-
-/// Pictures written in one go, at most, and their bytes: with the flushes shared, and the first not kept waiting
-/// for the last.
-const BATCH: (usize, usize) = (32, 8 << 20);
 
 /// How often a video in progress is flushed to the disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -41,24 +38,17 @@ pub trait Owner: Send {
     fn origin(&self) -> Origin;
 }
 
-/// A picture that waits for its batch.
-struct Waiting {
-    ticket: Ticket,
-    frame: Held,
-    extension: String,
-}
-
 /// Writes pictures, videos and what stands beside them. On a thread of its own.
 pub struct Writer {
     pub(super) shelf: Shelf,
     pub(super) options: Options,
     journal: JournalFile,
-    takes: HashMap<OrderId, OpenTake>,
+    pub(super) takes: HashMap<OrderId, OpenTake>,
     /// Pictures of one order.
-    batch: Option<(OrderId, Vec<Waiting>)>,
-    owner: Box<dyn Owner>,
+    pub(super) batch: Option<(OrderId, Vec<Waiting>)>,
+    pub(super) owner: Box<dyn Owner>,
     looked: Option<Instant>,
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 impl Writer {
@@ -82,22 +72,22 @@ impl Writer {
         Ok((this, journal))
     }
 
-    /// What of `order` is on the disk, after what a crash left unfinished is finished or removed.
+    /// What of `order` is on the disk, or was and is gone again, after what a crash left unfinished is finished or
+    /// removed.
     pub fn on_disk(shelf: &Shelf, order: &Order) -> Vec<FrameRun> {
         match TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None)) {
             Ok((folder, records)) => {
                 let path = |file: &str| folder.path_of(file).display().to_string();
-                records
-                    .iter()
-                    .map(|record| {
-                        let (number, file) = (record.info.number, path(&record.file));
-                        let fate = match folder.is_video(&record.file) {
-                            true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
-                            false => Fate::Saved { file, bytes: record.bytes, info: record.info },
-                        };
-                        FrameRun::one(number, fate)
-                    })
-                    .collect()
+                let saved = records.iter().map(|record| {
+                    let (number, file) = (record.info.number, path(&record.file));
+                    let fate = match folder.is_video(&record.file) {
+                        true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
+                        false => Fate::Saved { file, bytes: record.bytes, info: record.info },
+                    };
+                    FrameRun::one(number, fate)
+                });
+                let take = folder.take();
+                removed(take, &order.unstopped().named(take.grid)).into_iter().chain(saved).collect()
             }
             Err(error) => {
                 tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
@@ -143,95 +133,6 @@ impl Writer {
             station.handle_written(&save.order, save.number..=save.number, Fate::Failed { why });
         }
         station.handle_taken(save.ticket);
-    }
-
-    fn save_picture(&mut self, station: &Station, save: Save, extension: String) {
-        if save.role == Role::Support {
-            station.handle_taken(save.ticket); // nothing builds on it
-            return;
-        }
-        let bytes = |batch: &[Waiting]| batch.iter().map(|w| w.frame.buffer.size()).sum::<usize>();
-        let full = self.batch.as_ref().is_some_and(|(order, batch)| {
-            *order != save.order || batch.len() >= BATCH.0 || bytes(batch) >= BATCH.1
-        });
-        if full {
-            self.write_batch(station);
-        }
-        let (_, batch) = self.batch.get_or_insert_with(|| (save.order.clone(), Vec::new()));
-        batch.push(Waiting { ticket: save.ticket, frame: save.frame, extension });
-    }
-
-    /// Writes the pictures that wait.
-    fn write_batch(&mut self, station: &Station) {
-        let Some((order, batch)) = self.batch.take() else { return };
-        let maps: Vec<_> = batch.iter().map(|waiting| waiting.frame.buffer.map_readable()).collect();
-        let pictures = batch.iter().zip(&maps).map(|(waiting, map)| Picture {
-            info: &waiting.frame.info,
-            extension: &waiting.extension,
-            bytes: map.as_ref().map_or(&[], |map| map.as_slice()),
-        });
-        let pictures: Vec<_> = pictures.collect();
-        let results = match self
-            .takes
-            .get_mut(&order)
-            .map(|take| take.folder(&self.shelf, &batch[0].frame.stream, &*self.owner))
-        {
-            Some(Ok(folder)) => folder.save_pictures(&pictures),
-            Some(Err(error)) => {
-                pictures.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect()
-            }
-            None => Vec::new(),
-        };
-        for (waiting, result) in batch.iter().zip(results) {
-            let info = waiting.frame.info;
-            let fate = match result {
-                Ok(saved) => {
-                    self.problem = None;
-                    self.tell_picture(&order, waiting, &saved.path.display().to_string());
-                    Fate::Saved { file: saved.path.display().to_string(), bytes: saved.bytes, info }
-                }
-                Err(error) => {
-                    let of = swsync_rig::files::FileOf::Picture(info.number);
-                    let location = &self.shelf.location;
-                    let path = location.path(&order, &self.shelf.device, of, &waiting.extension);
-                    let why = format!("cannot write {}: {error}", path.display());
-                    tracing::warn!(%why, "a frame is not saved");
-                    self.problem = Some(why.clone());
-                    if let Some(take) = self.takes.get_mut(&order) {
-                        take.add_hole(info.number, 1, &why);
-                    }
-                    Fate::Failed { why }
-                }
-            };
-            if let Some(take) = self.takes.get_mut(&order) {
-                take.handled += 1;
-            }
-            station.handle_written(&order, info.number..=info.number, fate);
-        }
-        drop(maps);
-        let tickets: Vec<_> = batch.iter().map(|waiting| waiting.ticket).collect();
-        drop(batch);
-        for ticket in tickets {
-            station.handle_taken(ticket);
-        }
-    }
-
-    fn tell_picture(&self, order: &OrderId, waiting: &Waiting, path: &str) {
-        if self.options.post_messages {
-            let buffer = &waiting.frame.buffer;
-            let running = buffer.pts().and_then(|pts| waiting.frame.segment.to_running_time(pts));
-            self.owner.post(
-                gst::Structure::builder("swsync-file")
-                    .field("filename", path)
-                    .field("order", order.as_str())
-                    .field("frame", waiting.frame.info.number)
-                    .field("timestamp", buffer.pts())
-                    .field("running-time", running)
-                    .field("duration", buffer.duration())
-                    .field("rig-time", waiting.frame.info.rig_time_ns.as_nanos())
-                    .build(),
-            );
-        }
     }
 
     fn save_in_video(&mut self, station: &Station, save: Save, container: Container, extension: &str) {
@@ -301,20 +202,21 @@ impl Writer {
         if let Some(message) = finished.message {
             self.owner.post(message);
         }
+        self.remove_surplus(station, order);
     }
 
-    fn hole(&mut self, order: &OrderId, run: &FrameRun) {
-        let Some(take) = self.takes.get_mut(order) else { return };
-        take.handled += run.count;
-        let why = run.why().unwrap_or("not saved").to_owned();
-        if run.last - run.first + 1 == run.count {
-            take.add_hole(run.first, run.count, &why);
-            return;
-        }
-        let mut next = take.named.next_from(run.first);
-        while let Some(number) = next.filter(|number| *number <= run.last) {
-            take.add_hole(number, 1, &why);
-            next = take.named.next_from(number + 1);
+    /// The oldest files of `order` go, where there are more than are kept.
+    pub(super) fn remove_surplus(&mut self, station: &Station, order: &OrderId) {
+        match self.takes.get_mut(order).map_or(Ok(None), OpenTake::remove_surplus) {
+            Ok(None) => {}
+            Ok(Some(Removal { frames, bytes, before, why })) => {
+                tracing::debug!(%order, before, why, "files are removed");
+                station.handle_removed(order, before, (frames.count(), bytes), &why);
+            }
+            Err(error) => {
+                tracing::warn!(%order, %error, "more files are kept than are to be");
+                self.problem = Some(format!("order {order}: its oldest files cannot be removed: {error}"));
+            }
         }
     }
 
@@ -333,13 +235,13 @@ impl Writer {
 }
 
 /// [`Action::Save`].
-struct Save {
-    order: OrderId,
-    ticket: Ticket,
-    number: FrameNumber,
-    segment: u64,
-    role: Role,
-    frame: Held,
+pub(super) struct Save {
+    pub order: OrderId,
+    pub ticket: Ticket,
+    pub number: FrameNumber,
+    pub segment: u64,
+    pub role: Role,
+    pub frame: Held,
 }
 
 impl Outlet for Writer {
@@ -359,7 +261,11 @@ impl Outlet for Writer {
             Action::Save { order, ticket, number, segment, role, payload } => {
                 self.save(station, Save { order, ticket, number, segment, role, frame: payload });
             }
-            Action::Hole { order, run } => self.hole(&order, &run),
+            Action::Hole { order, run } => {
+                if let Some(take) = self.takes.get_mut(&order) {
+                    take.add_run(&run);
+                }
+            }
             Action::Close { order } => self.close(station, &order),
             Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
         }

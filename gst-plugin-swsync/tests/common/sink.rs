@@ -3,11 +3,13 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gst::prelude::*;
+use swsync_core::control::Status;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::{FrameRecord, Take};
@@ -98,6 +100,14 @@ impl Sink {
     pub fn place(&self, order: Order) -> JoinHandle<Summary> {
         place(&self.rig, order)
     }
+
+    /// What the device says of itself.
+    pub fn status(&self) -> Status {
+        let mut reports = session(&self.rig).statuses(PATIENCE.into());
+        assert_eq!(reports.len(), 1);
+        reports.remove(0).status
+    }
+
     pub fn shoot(&self, delay: Span, count: u32) -> Option<String> {
         self.element.emit_by_name("shoot", &[&delay.as_nanos(), &count])
     }
@@ -152,11 +162,16 @@ pub fn pts_of(number: u64) -> gst::ClockTime {
     time_of(number) - time_of(NOW - 300)
 }
 
-/// Places an order in `rig`, through the session that its sinks of this process share, and does not wait.
-pub fn place(rig: &str, order: Order) -> JoinHandle<Summary> {
+/// The session that the sinks of `rig` in this process share.
+fn session(rig: &str) -> Arc<Session> {
     let listen = vec!["tcp/127.0.0.1:0".to_owned()];
     let config = RigConfig { rig: Name::new(rig).unwrap(), listen, connect: Vec::new() };
-    let session = Session::open(&config).unwrap();
+    Session::open(&config).unwrap()
+}
+
+/// Places an order in `rig`, and does not wait.
+pub fn place(rig: &str, order: Order) -> JoinHandle<Summary> {
+    let session = session(rig);
     std::thread::spawn(move || session.place(&order, Duration::from_secs(30), |_| {}).unwrap())
 }
 

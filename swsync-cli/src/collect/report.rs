@@ -30,10 +30,13 @@ pub fn row(part: &Part) -> [String; 6] {
     let nothing = || NOTHING.to_owned();
     match &part.outcome {
         Outcome::Here { collected, deleted } => {
-            let state = match deleted {
-                0 => "whole".to_owned(),
-                deleted => format!("whole, {deleted} deleted there"),
-            };
+            let mut state = "whole".to_owned();
+            if *deleted > 0 {
+                state.push_str(&format!(", {deleted} deleted there"));
+            }
+            if collected.gone > 0 {
+                state.push_str(&format!(", less {} removed there meanwhile", collected.gone));
+            }
             let (files, new) = (collected.files.to_string(), collected.fetched.to_string());
             [device, order, files, size(collected.bytes), new, state]
         }
@@ -89,6 +92,7 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
                     json["bytes"] = collected.bytes.into();
                     json["new"] = collected.fetched.into();
                     json["deleted"] = (*deleted).into();
+                    json["gone"] = collected.gone.into();
                 }
                 Outcome::Unfinished => json["state"] = "unfinished".into(),
                 Outcome::Failed(error) => {
@@ -132,6 +136,7 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) ->
 mod tests {
     use super::*;
     use crate::testing::name;
+    use swsync_rig::share::collect::Collected;
 
     fn gap(first: u64, count: u64) -> (OrderId, Gap) {
         (name("o1"), Gap { device: name("pi"), first, count, why: "dropped".into() })
@@ -160,5 +165,10 @@ mod tests {
         assert!(verdict(&some)[0].starts_with("NOT all collected: 0 of 1"));
         assert_eq!(json(Path::new("x"), &some)["complete"], false);
         assert_eq!(row(&some.parts[0])[5], "unfinished");
+        let collected = Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2 };
+        let outcome = Outcome::Here { collected, deleted: 0 };
+        some.parts[0].outcome = outcome;
+        assert_eq!(row(&some.parts[0])[5], "whole, less 2 removed there meanwhile");
+        assert_eq!(json(Path::new("x"), &some)["parts"][0]["gone"], 2);
     }
 }

@@ -72,8 +72,13 @@ impl Footage {
                 eprintln!("swsync: warning: {other} was not done with {order}: its end may be missing");
             }
         }
+        // A loop begins where the first camera still has something.
+        let begin =
+            cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
+        let begin = begin.min().unwrap_or_default();
         let numbers: Runs =
             cameras.iter().flat_map(|camera| camera.frames().asked().iter().collect::<Vec<_>>()).collect();
+        let numbers = numbers.without(&Runs::from_iter([(0, begin)]));
         ensure!(numbers.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", numbers.count());
         let numbers = numbers.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect();
         Ok(Self { order, grid, numbers, cameras })

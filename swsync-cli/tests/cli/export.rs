@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
-use swsync_core::manifest::FrameRecord;
+use swsync_core::manifest::{FrameRecord, Removed};
 
 use crate::files::{FIRST, Part, grey, info, run_pipeline, shade, video};
 use crate::rig::{Ran, swsync};
@@ -75,6 +75,22 @@ fn out() -> (tempfile::TempDir, PathBuf) {
 
 fn near(shade: u8, expected: u8) {
     assert!(shade.abs_diff(expected) <= 6, "{shade}, not {expected}");
+}
+
+#[test]
+fn a_loop_begins_where_the_first_camera_has_something() {
+    let root = tempfile::tempdir().unwrap();
+    for (device, gone) in [("a", 2), ("b", 3)] {
+        let mut part = Part::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
+        let before = FIRST + gone as u64;
+        part.take.removed = Some(Removed { before, why: "removed: max-files=3".into() });
+        part.write(root.path());
+    }
+    let (_folder, out) = out();
+    assert_eq!(export("csv", root.path(), &out, &[]).code, 0);
+    let grid = fs::read_to_string(out.join("o1-grid.csv")).unwrap();
+    let numbers: Vec<_> = grid.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(numbers, [2, 3, 4].map(|index| (FIRST + index).to_string()));
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Part {
             segments: Vec::new(),
             holes: Vec::new(),
             lead_in: 0,
+            removed: None,
             fill: Fill::Hold,
             started_ns: grid().instant(FIRST),
             finished_ns: Some(grid().instant(FIRST + count)),

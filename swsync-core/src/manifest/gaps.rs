@@ -9,7 +9,7 @@ use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 
 /// Why, where nobody says.
-const UNEXPLAINED: &str = "it is neither in the manifest nor among the holes of take.json";
+const UNEXPLAINED: &str = "it has no file, and is none of the holes of take.json";
 const NOT_NAMED: &str = "the device was not asked for it: it had another order, or joined later";
 const NO_TAKE: &str = "the device has no files of this take";
 
@@ -225,6 +225,7 @@ mod tests {
                 .map(|(first, count)| Hole { first: *first, count: *count, why: "dropped".into() })
                 .collect(),
             lead_in: 0,
+            removed: None,
             fill: Fill::None,
             started_ns: Timestamp::ZERO,
             finished_ns: None,

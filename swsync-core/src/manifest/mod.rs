@@ -24,7 +24,7 @@ mod utc;
 pub use gaps::{DeviceFrames, Gap, Runs, gaps};
 pub use path::{PathError, check_path};
 pub use record::FrameRecord;
-pub use take::{Hole, SCHEMA, Segment, Settings, Take, TakeError};
+pub use take::{Hole, Removed, SCHEMA, Segment, Settings, Take, TakeError};
 pub use utc::utc;
 
 /// The manifest's name in a device's folder of an order.

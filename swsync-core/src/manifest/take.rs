@@ -62,6 +62,10 @@ pub struct Take {
     /// records.
     #[serde(default)]
     pub lead_in: u64,
+    /// Of a loop recording, which keeps its newest files alone: what is gone again. When the take is complete, these
+    /// numbers are among the [`holes`](Self::holes) too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removed>,
     /// What was asked to stand in a video where a frame is missing.
     #[serde(default)]
     pub fill: Fill,
@@ -98,6 +102,15 @@ pub struct Hole {
     pub first: FrameNumber,
     /// How many.
     pub count: u64,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// The oldest files of a take were removed by the device that took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// No frame before this number is there any more; a line of the manifest that names one is stale.
+    pub before: FrameNumber,
     /// Why, for a person.
     pub why: String,
 }
@@ -187,6 +200,12 @@ impl Take {
         self.holes.iter().map(|hole| hole.count).sum()
     }
 
+    /// Whether frame `number` is gone again, if it ever was there.
+    #[must_use]
+    pub fn is_removed(&self, number: FrameNumber) -> bool {
+        self.removed.as_ref().is_some_and(|removed| number < removed.before)
+    }
+
     /// Why frame `number` is not there; `None` where no hole covers it.
     #[must_use]
     pub fn why_missing(&self, number: FrameNumber) -> Option<&str> {
@@ -228,6 +247,7 @@ mod tests {
                 Hole { first: 120, count: 1, why: "the encoder fell behind".into() },
             ],
             lead_in: 4,
+            removed: None,
             fill: Fill::Hold,
             started_ns: Timestamp::from_nanos(3_333_333_333),
             finished_ns: Some(Timestamp::from_nanos(5_400_000_000)),
@@ -245,7 +265,11 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
         assert_eq!(json["grid"], serde_json::json!([30, 1]));
         assert_eq!(json["fill"], "hold");
-        assert!(json["segments"][0].get("sha256").is_none());
+        assert!(json["segments"][0].get("sha256").is_none() && json.get("removed").is_none());
+        let removed = Some(Removed { before: 130, why: "removed: max-files=1".into() });
+        let looped = Take { removed, ..take() };
+        assert_eq!(read(&looped).unwrap(), looped);
+        assert!(looped.is_removed(129) && !looped.is_removed(130) && !take().is_removed(100));
     }
 
     #[test]

@@ -297,6 +297,12 @@ impl Order {
         self.id == other.id && of(self) == of(other) && self.targets == other.targets
     }
 
+    /// This order as if nobody had stopped it: it names what was taken before the stop was heard, too.
+    #[must_use]
+    pub fn unstopped(&self) -> Self {
+        Self { stop: None, ..self.clone() }
+    }
+
     /// Has it end at `stop`, unless it ends earlier anyway: of several stops the earliest counts, so that
     /// devices agree in whatever order they hear of them.
     pub fn stop_at(&mut self, stop: Timestamp<Rig>) {

@@ -171,7 +171,7 @@ impl Readiness {
         let seconds = storage.free_bytes / frames.bytes_per_second;
         let room = Span::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.disk_ns = Some(room);
-        let needed = needed(order, frames.rate.period());
+        let needed = needed(order, frames.rate.period(), storage.max_files);
         if room < needed {
             let (room, needed) = (room.as_secs_f64(), needed.as_secs_f64());
             self.problems.push(format!(
@@ -181,8 +181,17 @@ impl Readiness {
     }
 }
 
-/// How much recording an order may come to, on a grid of `period`.
-fn needed(order: &Order, period: Span) -> Span {
+/// How much recording an order may come to at a time, on a grid of `period`, where `max_files` of it are kept.
+fn needed(order: &Order, period: Span, max_files: Option<u32>) -> Span {
+    let all = needed_for_all(order, period);
+    match (order.kind(), max_files) {
+        // One more is being written.
+        (Kind::Take { segment: Some(segment), .. }, Some(max)) => all.min(segment * (i64::from(max) + 1)),
+        (Kind::Still { .. } | Kind::Take { .. } | Kind::Burst { .. }, _) => all,
+    }
+}
+
+fn needed_for_all(order: &Order, period: Span) -> Span {
     match (order.kind(), order.ends_at(period)) {
         (Kind::Still { count: Some(count), .. }, _) => period * i64::from(count),
         (Kind::Take { .. } | Kind::Burst { .. }, Some(end)) => end - order.at(),
@@ -229,6 +238,7 @@ mod tests {
                 free_bytes: 300_000_000,
                 queued_bytes: 0,
                 queue_limit_bytes: 1_000,
+                max_files: None,
             }),
             open: Vec::new(),
             saved: 0,
@@ -280,6 +290,19 @@ mod tests {
         assert_eq!(past, ["its ring reaches back 5.0 s, and 10.0 s are asked for"]);
         let long = problems(|_| (), &take(Span::ZERO, Some(Span::from_secs(600))));
         assert_eq!(long, ["its disk has room for 100 s of recording, and 600 s are needed"]);
+    }
+
+    #[test]
+    fn a_loop_needs_room_for_the_files_that_are_kept() {
+        let kind = Kind::Take { segment: Some(Span::from_secs(30)), fill: Default::default() };
+        let hour = NOW + Span::from_secs(3_600);
+        let order = Order::new(name("o"), NOW, Some(hour), kind).unwrap();
+        let of = |max_files| {
+            problems(move |status| status.storage.as_mut().unwrap().max_files = max_files, &order).join("; ")
+        };
+        assert_eq!(of(Some(2)), "");
+        assert_eq!(of(Some(3)), "its disk has room for 100 s of recording, and 120 s are needed");
+        assert!(of(None).contains("3600 s are needed"));
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub enum LocationError {
         "location {0} names the same file for every frame: it needs {{frame}}, or for videos {{segment}}"
     )]
     NotUnique(String),
+    /// Files of several orders would have the same name, and one of them would be removed as another's.
+    #[error(
+        "location {0} gives files of different orders the same names, which max-files cannot tell apart: it needs {{take}}"
+    )]
+    SharedByOrders(String),
     /// The folder cannot be made or written to.
     #[error("cannot write to {folder}: {error}")]
     Unwritable {
@@ -106,6 +111,17 @@ impl Location {
         match self.pictures.0.contains(&Part::Frame) {
             true => Ok(()),
             false => Err(LocationError::NotUnique(self.pictures.fill(None, None, None, ""))),
+        }
+    }
+
+    /// Whether files of different orders have different names.
+    ///
+    /// # Errors
+    /// [`LocationError::SharedByOrders`].
+    pub fn check_orders(&self) -> Result<(), LocationError> {
+        match [&self.pictures, &self.videos].into_iter().find(|pattern| !pattern.0.contains(&Part::Order)) {
+            None => Ok(()),
+            Some(pattern) => Err(LocationError::SharedByOrders(pattern.fill(None, None, None, "{ext}"))),
         }
     }
 
@@ -326,7 +342,13 @@ mod tests {
         assert!(matches!(Location::parse("{frame"), Err(LocationError::Brace(_))));
         assert!(matches!(Location::parse("{device}}"), Err(LocationError::Brace(_))));
         assert!(matches!(Location::parse("{device}.jpg"), Err(LocationError::NotUnique(_))));
+        let shared = location.check_orders().unwrap_err().to_string();
+        assert!(
+            shared.contains("location x/{device}-{frame}.{ext} gives") && shared.contains("{take}"),
+            "{shared}"
+        );
         let videos = Location::parse("{take}/{device}/{segment}.mkv").unwrap();
+        assert!(videos.check_orders().is_ok() && Location::parse("x").unwrap().check_orders().is_ok());
         assert_eq!(videos.extension(), Some("mkv"));
         assert!(matches!(videos.check_pictures(), Err(LocationError::NotUnique(_))));
     }

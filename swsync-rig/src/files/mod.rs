@@ -2,6 +2,7 @@
 //! a crash.
 
 mod journal;
+mod kept;
 mod lines;
 mod location;
 mod recover;
@@ -16,6 +17,7 @@ mod tests;
 mod whole;
 
 pub use journal::JournalFile;
+pub use kept::Removal;
 pub use location::{FileOf, Location, LocationError};
 pub use segment::{Noted, SegmentFile};
 pub use storage::{Disk, Durability, Storage, StorageFile, make_folders};

@@ -48,6 +48,7 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
         }
         remove_log(take, &path);
     }
+    take.finish_removal(&mut records)?;
     let before = records.len();
     // An unfinished video may have some of its lines, if the power was cut right then. They come again.
     records.retain(|record| is_there(take, record));
@@ -56,12 +57,20 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
         take.rewrite_manifest(&records)?;
     }
     relist_segments(take, &records)?;
+    take.keep(records.iter());
     for path in unfinished {
         records.extend(finish(take, &path)?);
     }
     remove_orphaned_logs(take)?;
     if !records.is_empty() {
         take.manifest()?;
+    }
+    if !take.take.complete {
+        // What a crash finished may be one more than are kept.
+        if let Err(error) = take.remove_surplus() {
+            tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than are to be");
+        }
+        records.retain(|record| !take.take.is_removed(record.info.number));
     }
     Ok(records)
 }

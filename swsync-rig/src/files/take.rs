@@ -13,6 +13,7 @@ use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
 use swsync_core::time::{Rig, Timestamp};
 
+use super::kept::Kept;
 use super::lines::{LineFile, read_lines, rewrite_lines};
 use super::recover;
 use super::segment::SegmentFile;
@@ -32,6 +33,8 @@ pub struct Shelf {
     pub device: DeviceId,
     /// What writes them, as `swsync 0.1.0`.
     pub software: String,
+    /// How many files of an order are kept, if not all: see [`TakeFolder::remove_surplus`].
+    pub max_files: Option<u32>,
 }
 
 /// A picture to be saved.
@@ -74,6 +77,7 @@ pub struct TakeFolder {
     pub(super) take: Take,
     /// Opened with the first file.
     manifest: Option<LineFile>,
+    pub(super) kept: Kept,
 }
 
 impl TakeFolder {
@@ -85,7 +89,7 @@ impl TakeFolder {
     /// What the system said.
     pub fn open(shelf: Shelf, take: Take) -> io::Result<(Self, Vec<FrameRecord>)> {
         let (folder, prefix) = shelf.location.side(&take.order, &shelf.device);
-        let mut this = Self { shelf, folder, prefix, take, manifest: None };
+        let mut this = Self { shelf, folder, prefix, take, manifest: None, kept: Kept::default() };
         let saved = recover::recover(&mut this)?;
         Ok((this, saved))
     }
@@ -192,6 +196,8 @@ impl TakeFolder {
         if let Err(error) = self.settle(before, &appeared, &mut results) {
             tracing::warn!(%error, folder = %self.folder.display(), "the manifest is behind");
         }
+        let there = appeared.iter().filter(|(index, _)| results[*index].is_ok());
+        self.keep(there.map(|(_, record)| record));
         results
     }
 
@@ -231,7 +237,7 @@ impl TakeFolder {
 
     /// Writes a picture under its temporary name.
     fn write_picture(&self, picture: &Picture<'_>) -> io::Result<(WholeFile, FrameRecord)> {
-        let Shelf { storage, durability, location, device, software } = &self.shelf;
+        let Shelf { storage, durability, location, device, software, max_files: _ } = &self.shelf;
         let of = FileOf::Picture(picture.info.number);
         let path = location.path(&self.take.order, device, of, picture.extension);
         let mut record = FrameRecord {
@@ -284,11 +290,10 @@ impl TakeFolder {
         self.manifest()?;
         let of = FileOf::Segment { index, first };
         let path = self.shelf.location.path(&self.take.order, &self.shelf.device, of, extension);
-        let taken = |path: &PathBuf| self.take.segments.iter().any(|s| s.file == self.relative(path));
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = std::iter::once(path.clone())
             .chain((2..).map(|part| path.with_file_name(format!("{stem}-{part}.{extension}"))))
-            .find(|path| !taken(path))
+            .find(|path| !self.is_taken(path))
             .expect("there are endless names");
         SegmentFile::create(&self.shelf, path)
     }
@@ -350,6 +355,7 @@ impl TakeFolder {
         if let Err(error) = described {
             tracing::warn!(%error, folder = %self.folder.display(), "take.json is behind");
         }
+        self.keep(records.iter());
         Ok((SavedFile { path, bytes }, records))
     }
 
@@ -386,6 +392,7 @@ impl TakeFolder {
         if self.manifest.is_none() {
             return Ok(()); // nothing was saved, so there is no folder
         }
+        self.drop_stale_lines()?;
         self.write_tables()?;
         self.describe(|take| {
             take.count = count;
@@ -425,6 +432,13 @@ impl TakeFolder {
         let lines: Vec<_> = records.iter().map(FrameRecord::to_line).collect();
         let path = self.side(FRAMES_JSONL);
         rewrite_lines(&self.shelf.storage, &path, self.shelf.durability, lines.iter().map(String::as_str))
+    }
+
+    /// Replaces the manifest by this one.
+    pub(super) fn replace_manifest(&mut self, new: WholeFile) -> io::Result<()> {
+        self.manifest = None; // it is another file from now on
+        new.commit()?;
+        self.manifest().map(|_| ())
     }
 }
 

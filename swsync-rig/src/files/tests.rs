@@ -45,18 +45,28 @@ fn take() -> Take {
     .unwrap()
 }
 
-fn shelf(disk: &SimulatedDisk, durability: Durability) -> Shelf {
+fn shelf(disk: &SimulatedDisk, durability: Durability, max_files: Option<u32>) -> Shelf {
     Shelf {
         storage: Arc::new(disk.clone()),
         durability,
         location: Location::parse("/shots").unwrap(),
         device: name("pi"),
         software: "swsync".into(),
+        max_files,
     }
 }
 
 fn open(disk: &SimulatedDisk, durability: Durability) -> (TakeFolder, Vec<FrameRecord>) {
-    TakeFolder::open(shelf(disk, durability), take()).unwrap()
+    open_loop(disk, durability, None)
+}
+
+/// The folder of an order of which so many files are kept.
+fn open_loop(
+    disk: &SimulatedDisk,
+    durability: Durability,
+    max_files: Option<u32>,
+) -> (TakeFolder, Vec<FrameRecord>) {
+    TakeFolder::open(shelf(disk, durability, max_files), take()).unwrap()
 }
 
 /// What the file of frame `number` holds: never zeros, and of a length of its own.
@@ -192,30 +202,173 @@ fn a_full_disk_costs_the_end_of_a_video_and_not_its_beginning() {
     }
 }
 
-/// What a device does; all of it is done twice, the second time until the crash.
-fn work(folder: &mut TakeFolder, videos: bool, batches: &[Vec<FrameNumber>]) -> Vec<FrameNumber> {
-    let mut said = Vec::new();
-    for (numbers, index) in batches.iter().zip(0..) {
-        match videos {
-            true => said.extend(record(folder, index, numbers).unwrap_or_default()),
-            false => said.extend(save(folder, numbers)),
+/// Numbers of the frames that are in the manifest.
+fn listed(disk: &SimulatedDisk) -> Vec<FrameNumber> {
+    let text = read(disk, Path::new("/shots/o/pi/frames.jsonl")).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    text.lines().map(|line| FrameRecord::from_line(line).unwrap().info.number).collect()
+}
+
+fn described(disk: &SimulatedDisk) -> Take {
+    Take::from_json(&read(disk, Path::new("/shots/o/pi/take.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_loop_keeps_its_newest_files_and_says_what_went() {
+    for videos in [false, true] {
+        let disk = SimulatedDisk::new();
+        let (mut folder, _) = open_loop(&disk, Durability::Safe, Some(3));
+        let mut gone = Vec::new();
+        for index in 0..8_u32 {
+            let first = 100 + 10 * u64::from(index);
+            match videos {
+                true => drop(record(&mut folder, index, &[first, first + 2]).unwrap()),
+                false => drop(save(&mut folder, &[first])),
+            }
+            let removal = folder.remove_surplus().unwrap();
+            gone.extend(removal.iter().flat_map(|removal| removal.frames.iter().map(|(number, _)| number)));
+            let bytes = removal.map_or(0, |removal| removal.bytes);
+            assert_eq!(bytes > 0, index >= 3, "{index}");
+            assert_eq!(finished(&disk).len(), (index as usize + 1).min(3));
+        }
+        let frames = |from: u64| (from..180).step_by(10).flat_map(move |first| [first, first + 2]);
+        let frames = |from| frames(from).filter(move |number| videos || number % 10 == 0).collect::<Vec<_>>();
+        assert_eq!(gone, frames(100)[..frames(100).len() - frames(150).len()]);
+        let take = described(&disk);
+        let removed = take.removed.clone().unwrap();
+        assert_eq!(removed.why, "removed: max-files=3");
+        assert_eq!(removed.before, gone.last().unwrap() + 1);
+        assert_eq!(take.segments.len(), if videos { 3 } else { 0 });
+        // A stranger's file is none of the order's.
+        disk.create(Path::new("/shots/o/pi/00000001.raw")).unwrap();
+
+        disk.cut_power(&mut |_| 0); // nothing of the removals was flushed that need not be
+        let (mut folder, records) = open_loop(&disk, Durability::Safe, Some(3));
+        assert_eq!(records.iter().map(|record| record.info.number).collect::<Vec<_>>(), frames(150));
+        folder.finish(80, Vec::new(), Timestamp::ZERO).unwrap();
+        assert_eq!(listed(&disk), frames(150));
+        let timed = disk.files(Path::new("/shots/o/pi")).unwrap();
+        let timed = timed.iter().filter(|path| path.extension().is_some_and(|e| e == "pts"));
+        assert_eq!(timed.count(), if videos { 3 } else { 1 }, "timecodes go with their videos");
+        let table = read(&disk, Path::new("/shots/o/pi/frames.csv")).unwrap();
+        assert_eq!(String::from_utf8(table).unwrap().lines().count(), 1 + frames(150).len());
+    }
+}
+
+#[test]
+fn what_another_wrote_stays() {
+    let disk = SimulatedDisk::new();
+    let (mut folder, _) = open_loop(&disk, Durability::Safe, Some(1));
+    save(&mut folder, &[100]);
+    for name in ["00000099.raw", "00000100.pts", "0000.h264"] {
+        disk.create(&Path::new("/shots/o/pi").join(name)).unwrap();
+    }
+    save(&mut folder, &[101]);
+    folder.remove_surplus().unwrap();
+    let files = finished(&disk);
+    let names: Vec<_> = files.keys().map(String::as_str).collect();
+    assert_eq!(names, ["0000.h264", "00000099.raw", "00000101.raw"]);
+    assert!(disk.len(Path::new("/shots/o/pi/00000100.pts")).is_ok());
+}
+
+#[test]
+fn the_manifest_of_a_long_loop_stays_short_and_is_not_written_anew_each_time() {
+    let disk = SimulatedDisk::new();
+    let (mut folder, _) = open_loop(&disk, Durability::Fast, Some(2));
+    let (mut longest, mut anew, mut before) = (0, 0, 0);
+    for number in 100..1_400 {
+        save(&mut folder, &[number]);
+        folder.remove_surplus().unwrap();
+        let lines = listed(&disk).len();
+        longest = longest.max(lines);
+        anew += u32::from(lines < before);
+        before = lines;
+    }
+    assert!(longest < 300, "{longest} lines");
+    assert!(anew <= 6, "written anew {anew} times");
+}
+
+#[test]
+fn what_cannot_be_told_of_is_not_removed_and_goes_the_next_time() {
+    let disk = SimulatedDisk::new();
+    let (mut folder, _) = open_loop(&disk, Durability::Safe, Some(1));
+    save(&mut folder, &[100]);
+    save(&mut folder, &[101]);
+    disk.set_trouble(Some(Trouble::ReadOnly));
+    folder.remove_surplus().unwrap_err();
+    disk.set_trouble(None);
+    assert_eq!(finished(&disk).len(), 2);
+    assert_eq!(described(&disk).removed, None);
+    save(&mut folder, &[102]);
+    let removal = folder.remove_surplus().unwrap().unwrap();
+    assert_eq!((removal.before, removal.frames.count()), (102, 2));
+    assert_eq!(finished(&disk).keys().collect::<Vec<_>>(), ["00000102.raw"]);
+    // A smaller limit after a restart.
+    let (mut folder, _) = open_loop(&disk, Durability::Safe, Some(5));
+    save(&mut folder, &[103, 104]);
+    let (_, records) = open_loop(&disk, Durability::Safe, Some(1));
+    assert_eq!(records.iter().map(|record| record.info.number).collect::<Vec<_>>(), [104]);
+}
+
+/// What a device does, and how.
+#[derive(Debug, Clone)]
+struct Work {
+    videos: bool,
+    durability: Durability,
+    max_files: Option<u32>,
+    /// Frames that are saved at a time: of videos a file each.
+    sizes: Vec<u64>,
+}
+
+/// What it has said: frames that are saved, and the number before which they are gone again.
+#[derive(Debug, Default)]
+struct Said {
+    saved: Vec<FrameNumber>,
+    gone_before: FrameNumber,
+}
+
+/// All of it is done twice, the second time until the crash.
+fn work(folder: &mut TakeFolder, work: &Work) -> Said {
+    let mut said = Said::default();
+    let mut next = 100;
+    for (size, index) in work.sizes.iter().zip(0..) {
+        let numbers: Vec<_> = (next..next + size).collect();
+        next += size;
+        match work.videos {
+            true => said.saved.extend(record(folder, index, &numbers).unwrap_or_default()),
+            false => said.saved.extend(save(folder, &numbers)),
+        }
+        if let Ok(Some(removal)) = folder.remove_surplus() {
+            said.gone_before = removal.before;
         }
     }
-    if folder.finish(10, Vec::new(), Timestamp::ZERO).is_err() {
+    if folder.finish(next - 100, Vec::new(), Timestamp::ZERO).is_err() {
         // Whoever waits for the answer has it: what is missing beside the files is written at the next start.
     }
     said
 }
 
 /// What must be so after a crash and the next start, whatever happened.
-fn assert_nothing_torn(disk: &SimulatedDisk, durability: Durability, said: &[FrameNumber]) {
-    let (_, records) = open(disk, durability);
+fn assert_nothing_torn(disk: &SimulatedDisk, work: &Work, said: &Said) {
+    let Work { durability, max_files, .. } = *work;
+    let (folder, records) = open_loop(disk, durability, max_files);
     assert!(leftovers(disk).is_empty(), "{:?}", leftovers(disk));
     let recorded: Vec<_> = records.iter().map(|record| record.info.number).collect();
-    for number in said {
-        assert!(recorded.contains(number), "{number} was said to be saved: {recorded:?}");
+    let removed = folder.take().removed.as_ref().map_or(0, |removed| removed.before);
+    assert!(removed >= said.gone_before, "what was said to be gone is known to be");
+    assert!(recorded.iter().all(|number| *number >= removed), "{recorded:?}");
+    for number in &said.saved {
+        let is_there = recorded.contains(number) || *number < removed;
+        assert!(is_there, "{number} was said to be saved: {recorded:?}");
     }
     let files = finished(disk);
+    if let Some(max) = max_files {
+        assert!(files.len() <= max as usize, "{:?}", files.keys());
+        // What went made room for so many.
+        assert!(removed == 0 || files.len() == max as usize, "{:?}", files.keys());
+    } else {
+        assert_eq!(removed, 0);
+    }
     for record in &records {
         assert!(files.contains_key(&record.file), "{} is in the manifest", record.file);
     }
@@ -225,10 +378,16 @@ fn assert_nothing_torn(disk: &SimulatedDisk, durability: Durability, said: &[Fra
         assert!(recorded.contains(&number), "{file} is not in the manifest");
     }
     assert_videos_are_whole(disk, &records);
-    let (mut folder, again) = open(disk, durability);
+    let (mut folder, again) = open_loop(disk, durability, max_files);
     assert_eq!(again, records, "a second start changes nothing");
     // And the device goes on.
     assert_eq!(save(&mut folder, &[900]), [900]);
+}
+
+fn works(durability: impl Strategy<Value = Durability>) -> impl Strategy<Value = Work> {
+    let sizes = proptest::collection::vec(1_u64..6, 1..7);
+    let parts = (any::<bool>(), durability, proptest::option::of(1_u32..5), sizes);
+    parts.prop_map(|(videos, durability, max_files, sizes)| Work { videos, durability, max_files, sizes })
 }
 
 proptest! {
@@ -237,47 +396,37 @@ proptest! {
     /// `kill -9`: the system keeps what was written.
     #[test]
     fn a_killed_device_leaves_whole_files(
-        videos in any::<bool>(), safe in any::<bool>(), sizes in proptest::collection::vec(1_u64..6, 1..5), at in 0_u64..10_000,
+        work in works(prop_oneof![Just(Durability::Safe), Just(Durability::Fast)]), at in 0_u64..10_000,
     ) {
-        let durability = if safe { Durability::Safe } else { Durability::Fast };
-        let (disk, said) = crash(videos, durability, &sizes, at);
+        let (disk, said) = crash(&work, at);
         disk.die_after(None);
-        assert_nothing_torn(&disk, durability, &said);
+        assert_nothing_torn(&disk, &work, &said);
     }
 
     /// A power cut: what was not flushed is there, or is not, or is zeros.
     #[test]
     fn a_power_cut_leaves_whole_files(
-        videos in any::<bool>(), sizes in proptest::collection::vec(1_u64..6, 1..5), at in 0_u64..10_000, seed in any::<u64>(),
+        work in works(Just(Durability::Safe)), at in 0_u64..10_000, seed in any::<u64>(),
     ) {
-        let (disk, said) = crash(videos, Durability::Safe, &sizes, at);
+        let (disk, said) = crash(&work, at);
         let mut state = seed;
         disk.cut_power(&mut |below| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(state >> 33).unwrap() % below
         });
-        assert_nothing_torn(&disk, Durability::Safe, &said);
+        assert_nothing_torn(&disk, &work, &said);
     }
 }
 
 /// A device that dies at some call of those that change something; what it said to be saved.
-fn crash(videos: bool, durability: Durability, sizes: &[u64], at: u64) -> (SimulatedDisk, Vec<FrameNumber>) {
-    let mut next = 100;
-    let batches: Vec<Vec<_>> = sizes
-        .iter()
-        .map(|size| {
-            let batch = (next..next + size).collect();
-            next += size;
-            batch
-        })
-        .collect();
+fn crash(plan: &Work, at: u64) -> (SimulatedDisk, Said) {
     let rehearsal = SimulatedDisk::new();
-    let (mut folder, _) = open(&rehearsal, durability);
-    work(&mut folder, videos, &batches);
+    let (mut folder, _) = open_loop(&rehearsal, plan.durability, plan.max_files);
+    work(&mut folder, plan);
     let disk = SimulatedDisk::new();
-    let (mut folder, _) = open(&disk, durability);
+    let (mut folder, _) = open_loop(&disk, plan.durability, plan.max_files);
     disk.die_after(Some(at % (rehearsal.calls() + 1)));
-    let said = work(&mut folder, videos, &batches);
+    let said = work(&mut folder, plan);
     drop(folder); // its calls fail too
     (disk, said)
 }

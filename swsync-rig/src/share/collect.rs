@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use swsync_core::manifest::{PathError, TAKE_JSON, check_path};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, PathError, TAKE_JSON, check_path};
 use swsync_core::name::{DeviceId, OrderId};
 
 use super::digest::{Sha256, of_file};
@@ -124,6 +124,8 @@ pub struct Collected {
     pub bytes: u64,
     /// How many of them came this time.
     pub fetched: usize,
+    /// Files that were removed there after they were listed.
+    pub gone: usize,
 }
 
 /// A file that was verified, as it stands in the list of what is here.
@@ -156,21 +158,39 @@ pub fn collect(
         check_path(&file.path)?;
     }
     let mut folder = Folder::open(out, order, remote.device())?;
-    let wanted: Vec<_> = files.iter().filter(|file| !folder.has(file)).collect();
+    let mut wanted: Vec<_> = files.iter().filter(|file| !folder.has(file)).collect();
+    // What tells of the files comes last: it knows what became of those that are gone by then.
+    wanted.sort_by_key(|file| [FRAMES_CSV, FRAMES_JSONL, TAKE_JSON].contains(&&*file.path));
     let begun = |file: &&FileEntry| fs::metadata(folder.part(&file.path)).map_or(0, |part| part.len());
     let bytes = wanted.iter().map(|file| file.bytes.saturating_sub(begun(file))).sum();
     on_event(Event::Planned { files: wanted.len(), bytes, here: files.len() - wanted.len() });
+    let mut gone = Vec::new();
     for file in &wanted {
-        let digest = folder.fetch(remote, order, file, &mut on_event)?;
-        folder.note(&file.path, digest)?;
-        on_event(Event::Verified);
+        match folder.fetch(remote, order, file, &mut on_event) {
+            Ok(digest) => {
+                folder.note(&file.path, digest)?;
+                on_event(Event::Verified);
+            }
+            Err(CollectError::Remote(RemoteError::Refused { .. })) if is_gone(remote, order, &file.path)? => {
+                folder.forget(&file.path)?;
+                gone.push(&file.path);
+            }
+            Err(error) => return Err(error),
+        }
     }
+    let here = || files.iter().filter(|file| !gone.contains(&&file.path));
     Ok(Collected {
         folder: folder.path.clone(),
-        files: files.len(),
-        bytes: files.iter().map(|file| file.bytes).sum(),
-        fetched: wanted.len(),
+        files: here().count(),
+        bytes: here().map(|file| file.bytes).sum(),
+        fetched: wanted.len() - gone.len(),
+        gone: gone.len(),
     })
+}
+
+/// Whether the device, which refuses a file that it has listed, has it no more.
+fn is_gone(remote: &Remote<'_>, order: &OrderId, path: &str) -> Result<bool, CollectError> {
+    Ok(!remote.files(order)?.iter().any(|file| file.path == path))
 }
 
 /// Has the device delete the take of `order`, once all of it is here: each file is read again on both sides
@@ -247,6 +267,17 @@ impl Folder {
         written.map_err(|error| CollectError::Local { path: self.path.join(LIST), error })?;
         self.here.insert(here.path, here.digest);
         Ok(())
+    }
+
+    /// Removes what came of a file that is not to be had any more.
+    fn forget(&self, path: &str) -> Result<(), CollectError> {
+        let part = self.part(path);
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CollectError::Local { path: part, error })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Brings one file here, whole and right.

@@ -190,9 +190,7 @@ impl Report {
 
 /// The numbers that an answer accounts for, and those of them that it says are saved.
 fn expand(order: &Order, answer: &Answer) -> Result<(Vec<FrameNumber>, BTreeSet<FrameNumber>), String> {
-    let unstopped = Order::new(order.id().clone(), order.at(), None, order.kind())
-        .map_err(|error| error.to_string())?
-        .named(grid());
+    let unstopped = order.unstopped().named(grid());
     let (mut account, mut saved) = (Vec::new(), BTreeSet::new());
     for run in &answer.frames {
         let numbers: Vec<_> =

@@ -16,6 +16,8 @@ pub struct Ledger {
     runs: BTreeMap<FrameNumber, FrameRun>,
     /// Whether each saved frame has a run of its own, with all that is known of it.
     detailed: bool,
+    /// Whether frames of different files are runs of their own, since files may go again.
+    apart: bool,
     saved: u64,
     lost: u64,
     bytes: u64,
@@ -23,8 +25,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(detailed: bool) -> Self {
-        Self { detailed, ..Self::default() }
+    pub fn new(detailed: bool, apart: bool) -> Self {
+        Self { detailed, apart, ..Self::default() }
     }
 
     /// Notes what became of frames that `named` names and that are not decided yet.
@@ -36,10 +38,46 @@ impl Ledger {
         self.lost += run.count - run.saved();
         self.bytes = self.bytes.saturating_add(run.bytes());
         self.why = run.why().map(str::to_owned).or(self.why.take());
+        self.insert(named, run);
+    }
 
+    /// Files are gone again that had `frames` frames of `bytes` bytes: nothing that is before number `before` is
+    /// saved any more, because of `why`.
+    pub fn remove(
+        &mut self,
+        named: &Named,
+        before: FrameNumber,
+        (mut frames, mut bytes): (u64, u64),
+        why: &str,
+    ) {
+        let reached = self.runs.range(..before).filter(|(_, run)| run.saved() > 0);
+        let reached: Vec<_> = reached.map(|(first, _)| *first).collect();
+        for first in reached {
+            let Some(mut run) = self.runs.remove(&first) else { continue };
+            let (saved, size) = (run.saved(), run.bytes());
+            // Of the last one some may stay.
+            let gone = if run.last < before { (saved, size) } else { (frames.min(saved), bytes.min(size)) };
+            frames = frames.saturating_sub(gone.0);
+            bytes = bytes.saturating_sub(gone.1);
+            self.saved -= gone.0;
+            self.lost += gone.0;
+            self.bytes = self.bytes.saturating_sub(gone.1);
+            if gone.0 == run.count {
+                run.fate = Fate::Missed { why: why.to_owned() };
+            } else if gone.0 > 0 {
+                let saved = saved - gone.0;
+                run.fate = Fate::Partly { saved, lost: run.count - saved, bytes: size - gone.1 };
+            }
+            self.insert(named, run);
+        }
+        self.why = Some(why.to_owned());
+    }
+
+    /// Puts a run among the others, and makes one of it and its neighbours where they can be one.
+    fn insert(&mut self, named: &Named, mut run: FrameRun) {
         if let Some((_, before)) = self.runs.range_mut(..run.first).next_back()
             && is_adjacent(named, before, &run)
-            && let Some(fate) = before.fate.joined(&run.fate)
+            && let Some(fate) = joined(before, &run, self.apart)
         {
             let first = before.first;
             run = FrameRun { first, last: run.last, count: before.count + run.count, fate };
@@ -47,7 +85,7 @@ impl Ledger {
         }
         if let Some((_, after)) = self.runs.range_mut(run.last..).next()
             && is_adjacent(named, &run, after)
-            && let Some(fate) = run.fate.joined(&after.fate)
+            && let Some(fate) = joined(&run, after, self.apart)
         {
             run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, fate };
             let key = self.runs.range(run.first..).next().map(|(key, _)| *key);
@@ -135,6 +173,16 @@ impl Ledger {
     }
 }
 
+/// What two runs that follow each other are together, if they can be one.
+fn joined(one: &FrameRun, two: &FrameRun, apart: bool) -> Option<Fate> {
+    if let (true, Fate::Recorded(one), Fate::Recorded(two)) = (apart, &one.fate, &two.fate)
+        && (one.file != two.file || one.last_file.is_some() || two.last_file.is_some())
+    {
+        return None;
+    }
+    one.fate.joined(&two.fate)
+}
+
 /// Whether `named` names nothing between two runs.
 fn is_adjacent(named: &Named, one: &FrameRun, two: &FrameRun) -> bool {
     named.count_in(one.last + 1..two.first) == 0
@@ -146,7 +194,7 @@ mod tests {
     use crate::grid::FrameGrid;
     use crate::name::Name;
     use crate::order::testing::info;
-    use crate::order::{Kind, Order};
+    use crate::order::{Kind, Order, Recorded};
     use crate::time::Timestamp;
     use proptest::prelude::*;
 
@@ -166,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_one_run() {
-        let mut ledger = Ledger::new(false);
+        let mut ledger = Ledger::new(false, false);
         for number in (0..1000).rev() {
             ledger.note(&named(), saved(2 * number));
             ledger.note(&named(), saved(2 * number + 1));
@@ -180,7 +228,7 @@ mod tests {
 
     #[test]
     fn details_are_kept_where_asked_for() {
-        let mut ledger = Ledger::new(true);
+        let mut ledger = Ledger::new(true, false);
         for run in [saved(1), saved(2), missed(3), missed(4)] {
             ledger.note(&named(), run);
         }
@@ -190,7 +238,7 @@ mod tests {
 
     #[test]
     fn more_gaps_than_an_answer_holds_are_summed_up() {
-        let mut ledger = Ledger::new(false);
+        let mut ledger = Ledger::new(false, false);
         for number in 0..10_000 {
             ledger.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
         }
@@ -202,7 +250,96 @@ mod tests {
         assert!(matches!(runs[0].fate, Fate::Partly { .. }));
     }
 
+    fn recorded(number: FrameNumber, file: u64) -> FrameRun {
+        let fate = Recorded::frame(format!("{file}.mp4"), 10, &info(number));
+        FrameRun::one(number, Fate::Recorded(fate))
+    }
+
+    #[test]
+    fn files_that_are_gone_again_leave_the_others_as_they_are() {
+        let mut ledger = Ledger::new(false, true);
+        for number in (0..100).filter(|number| *number != 35) {
+            ledger.note(&named(), recorded(number, number / 20));
+        }
+        ledger.note(&named(), missed(35));
+        let before = ledger.runs.clone();
+        assert_eq!(before.len(), 7, "five files, one of them with a hole");
+        ledger.remove(&named(), 20, (20, 200), "removed");
+        ledger.remove(&named(), 40, (19, 190), "removed");
+        assert_eq!((ledger.saved(), ledger.lost(), ledger.bytes()), (60, 40, 600));
+        assert_eq!(ledger.why().map(String::as_str), Some("removed"));
+        let runs = ledger.into_runs();
+        let of: Vec<_> = runs.iter().map(|run| (run.first, run.last, run.why())).collect();
+        assert_eq!(of[..3], [(0, 34, Some("removed")), (35, 35, Some("dropped")), (36, 39, Some("removed"))]);
+        assert_eq!(runs[3..], before.into_values().skip(4).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_goes_of_a_sum_is_taken_off() {
+        for apart in [false, true] {
+            let mut ledger = Ledger::new(false, apart);
+            for number in 0..10_000 {
+                ledger.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
+            }
+            for file in 1..=70 {
+                ledger.remove(&named(), 100 * file, (50, 500), "removed");
+            }
+            let left = (ledger.saved(), ledger.lost(), ledger.bytes());
+            assert_eq!(left, (1_500, 8_500, 15_000));
+            let runs = ledger.into_runs();
+            let sum = |of: fn(&FrameRun) -> u64| runs.iter().map(of).sum::<u64>();
+            assert_eq!(
+                (sum(FrameRun::saved), sum(FrameRun::bytes), sum(|run| run.count)),
+                (1_500, 15_000, 10_000)
+            );
+        }
+    }
+
     proptest! {
+        /// Files of random lengths, with holes, of which the oldest go now and then: as if each frame was looked at alone.
+        #[test]
+        fn removing_agrees_with_counting(
+            files in proptest::collection::vec((1_u64..9, any::<u8>(), 0_usize..4), 1..20),
+            apart in any::<bool>(),
+            detailed in any::<bool>(),
+        ) {
+            let mut ledger = Ledger::new(detailed, apart);
+            let mut on_disk: Vec<(FrameNumber, Vec<FrameNumber>)> = Vec::new();
+            let mut fates = BTreeMap::new();
+            let mut next = 0;
+            for ((length, holes, go), file) in files.into_iter().zip(0..) {
+                let numbers = next..next + length;
+                next = numbers.end;
+                for number in numbers.clone() {
+                    let is_there = holes >> (number % 8) & 1 == 0;
+                    ledger.note(&named(), if is_there { recorded(number, file) } else { missed(number) });
+                    fates.insert(number, if is_there { None } else { Some("dropped") });
+                }
+                let there: Vec<_> = numbers.filter(|number| fates[number].is_none()).collect();
+                if let Some(last) = there.last() {
+                    on_disk.push((*last, there));
+                }
+                for (last, gone) in on_disk.drain(..go.min(on_disk.len())) {
+                    ledger.remove(&named(), last + 1, (gone.len() as u64, 10 * gone.len() as u64), "removed");
+                    fates.extend(gone.into_iter().map(|number| (number, Some("removed"))));
+                }
+            }
+            let saved = fates.values().filter(|fate| fate.is_none()).count() as u64;
+            prop_assert_eq!((ledger.saved(), ledger.lost()), (saved, next - saved));
+            prop_assert_eq!(ledger.bytes(), 10 * saved);
+            let runs = ledger.into_runs();
+            prop_assert_eq!(runs.iter().map(FrameRun::saved).sum::<u64>(), saved);
+            prop_assert_eq!(runs.iter().map(FrameRun::bytes).sum::<u64>(), 10 * saved);
+            let all: Vec<_> = runs.iter().flat_map(|run| run.first..=run.last).collect();
+            prop_assert_eq!(all, (0..next).collect::<Vec<_>>());
+            // Where files are apart nothing is summed up that could not be told from what is left.
+            for run in runs.iter().filter(|_| apart) {
+                for number in run.first..=run.last {
+                    prop_assert_eq!(run.why(), fates[&number], "{:?}", run);
+                }
+            }
+        }
+
         #[test]
         fn every_frame_is_in_one_place(
             numbers in proptest::collection::btree_set(0_u64..60, 0..40),
@@ -210,7 +347,7 @@ mod tests {
             order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
             (from, length) in (0_u64..60, 0_u64..60),
         ) {
-            let mut ledger = Ledger::new(false);
+            let mut ledger = Ledger::new(false, false);
             let mut left: Vec<_> = numbers.iter().copied().collect();
             for index in order {
                 if left.is_empty() { break }

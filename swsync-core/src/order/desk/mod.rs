@@ -128,6 +128,8 @@ pub struct Desk<T> {
     heard: VecDeque<Command>,
     saved: u64,
     missed: u64,
+    /// Whether files may go again.
+    apart: bool,
 }
 
 /// Frames that wait for the writer.
@@ -182,10 +184,19 @@ impl<T: Clone> Desk<T> {
             heard: VecDeque::new(),
             saved: 0,
             missed: 0,
+            apart: false,
         }
     }
 
-    /// Takes up what was open before a restart. `on_disk` tells which frames of an order are there, whole.
+    /// Accounts for frames of different files apart, since [`handle_removed`](Self::handle_removed) may be called:
+    /// then what is said of a run is true of what is left. Costs a run for each file.
+    #[must_use]
+    pub fn with_files_apart(self, apart: bool) -> Self {
+        Self { apart, ..self }
+    }
+
+    /// Takes up what was open before a restart. `on_disk` tells which frames of an order are there, whole, and which
+    /// were and are gone again.
     pub fn restore(
         &mut self,
         journal: Journal,
@@ -194,8 +205,8 @@ impl<T: Clone> Desk<T> {
         let (open, answers) = journal.into_parts();
         self.answers = answers;
         for pending in open {
-            let saved = on_disk(&pending.order);
-            self.open.push(OpenOrder::restored(pending.order, saved, pending.cancelled, &self.ring));
+            let decided = on_disk(&pending.order);
+            self.open.push(OpenOrder::restored(pending, decided, self.apart, &self.ring));
         }
         self.serve(Vec::new())
     }
@@ -244,7 +255,7 @@ impl<T: Clone> Desk<T> {
         }
         let mut actions = vec![Action::Journal(Record::Opened { opened: order.clone() })];
         let id = order.id().clone();
-        let mut open = OpenOrder::new(order, &self.ring);
+        let mut open = OpenOrder::new(order, self.apart, &self.ring);
         if let Some(grid) = self.grid {
             open.set_grid(grid, &mut actions);
         }
@@ -310,6 +321,20 @@ impl<T: Clone> Desk<T> {
     pub fn handle_written(&mut self, order: &OrderId, frames: RangeInclusive<FrameNumber>, fate: Fate) {
         if let Some(open) = self.open.iter_mut().find(|open| open.order.id() == order) {
             open.handle_written(frames, fate);
+        }
+    }
+
+    /// The writer has removed the oldest files of `order` again, which had `frames` frames of `bytes` bytes: nothing
+    /// before number `before` is saved any more. Call after [`handle_written`](Self::handle_written) told of them.
+    pub fn handle_removed(
+        &mut self,
+        order: &OrderId,
+        before: FrameNumber,
+        (frames, bytes): (u64, u64),
+        why: &str,
+    ) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.order.id() == order) {
+            open.handle_removed(before, (frames, bytes), why);
         }
     }
 

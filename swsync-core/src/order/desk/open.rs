@@ -7,7 +7,7 @@ use super::ledger::Ledger;
 use super::{Action, Backlog, Role};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
-use crate::order::{Answer, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Progress};
+use crate::order::{Answer, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
 use crate::ring::{Entry, Ring};
 use crate::time::{Rig, Span, Timestamp};
 
@@ -47,12 +47,14 @@ pub(super) struct OpenOrder {
     cancelled: bool,
     /// Whether it was open before a restart.
     restored: bool,
+    /// Whether frames of different files are accounted for apart.
+    apart: bool,
 }
 
 /// How far an order is.
 #[derive(Debug)]
 enum Stage {
-    /// The grid is not known. What is on disk from before a restart.
+    /// The grid is not known. What was decided before a restart.
     Unnumbered(Vec<FrameRun>),
     /// Nothing was decided or handed out.
     Waiting(Named),
@@ -74,16 +76,17 @@ struct Piece {
 
 impl OpenOrder {
     /// `order`, to be served from `ring` and from what comes after.
-    pub fn new<T>(order: Order, ring: &Ring<T>) -> Self {
+    pub fn new<T>(order: Order, apart: bool, ring: &Ring<T>) -> Self {
         let before = ring.range().map(|(oldest, newest)| {
             (oldest, format!("older than the ring, which holds frames {oldest} to {newest}"))
         });
-        Self::with(order, ring.base(), before, Vec::new())
+        Self { apart, ..Self::with(order, ring.base(), before, Vec::new()) }
     }
 
-    /// `order`, of which `on_disk` was saved before the device was restarted.
-    pub fn restored<T>(order: Order, on_disk: Vec<FrameRun>, cancelled: bool, ring: &Ring<T>) -> Self {
-        Self { cancelled, restored: true, ..Self::with(order, ring.end(), None, on_disk) }
+    /// `pending`, of which `on_disk` was decided before the device was restarted.
+    pub fn restored<T>(pending: Pending, on_disk: Vec<FrameRun>, apart: bool, ring: &Ring<T>) -> Self {
+        let Pending { order, cancelled } = pending;
+        Self { cancelled, restored: true, apart, ..Self::with(order, ring.end(), None, on_disk) }
     }
 
     fn with(order: Order, next: u64, before: Option<(FrameNumber, String)>, on_disk: Vec<FrameRun>) -> Self {
@@ -100,6 +103,7 @@ impl OpenOrder {
             next_key: None,
             cancelled: false,
             restored: false,
+            apart: false,
         }
     }
 
@@ -137,7 +141,7 @@ impl OpenOrder {
         // A stop may have come when later frames were on disk already.
         let last = on_disk.iter().map(|run| run.last).max();
         named = last.map_or(named, |last| named.until_after(last));
-        self.ledger = Ledger::new(named.count().is_some_and(|count| count <= MAX_DETAILED));
+        self.ledger = Ledger::new(named.count().is_some_and(|count| count <= MAX_DETAILED), self.apart);
         for run in on_disk {
             // Of another rate, where the camera was set up anew: not this order's.
             if named.count_in(run.first..run.last + 1) == run.count {
@@ -415,6 +419,13 @@ impl OpenOrder {
                 recorded.unlocked = 0;
             }
             self.ledger.note(&named, run);
+        }
+    }
+
+    /// Files with so many frames and bytes are gone again, and with them all that was saved before `before`.
+    pub fn handle_removed(&mut self, before: FrameNumber, size: (u64, u64), why: &str) {
+        if let Some(named) = self.named() {
+            self.ledger.remove(&named, before, size, why);
         }
     }
 

@@ -35,6 +35,8 @@ struct World {
     dropped: BTreeSet<u64>,
     /// Frames that the writer finishes in a period.
     pace: usize,
+    /// Files of an order that the writer keeps, if not all.
+    max_files: Option<usize>,
     /// Frames at whose time the power goes, and how long it is off.
     cuts: Vec<(u64, u64)>,
     events: Vec<(u64, Event)>,
@@ -77,6 +79,8 @@ struct Device<'a> {
     journal: Journal,
     /// The frames in each file as they were written.
     disk: BTreeMap<File, Vec<(Picture, FrameNumber, Role)>>,
+    /// Of each order the number before which its frames are gone from the disk again.
+    removed: BTreeMap<OrderId, FrameNumber>,
     answers: BTreeMap<OrderId, Answer>,
     /// Frames in the account of an order after its stop, which came too late for them.
     late: BTreeMap<OrderId, u64>,
@@ -94,6 +98,7 @@ impl<'a> Device<'a> {
             key_requests: BTreeSet::new(),
             journal: Journal::default(),
             disk: BTreeMap::new(),
+            removed: BTreeMap::new(),
             answers: BTreeMap::new(),
             late: BTreeMap::new(),
             cut_short: BTreeSet::new(),
@@ -102,7 +107,8 @@ impl<'a> Device<'a> {
     }
 
     fn desk(world: &World) -> Desk<Picture> {
-        Desk::new(name("pi"), Limits { bytes: world.ring_bytes, time: Span::MAX })
+        let desk = Desk::new(name("pi"), Limits { bytes: world.ring_bytes, time: Span::MAX });
+        desk.with_files_apart(world.max_files.is_some())
     }
 
     /// The power goes and comes back.
@@ -111,11 +117,12 @@ impl<'a> Device<'a> {
         self.queue.clear();
         self.key_requests.clear();
         self.run += 1;
-        let (journal, disk) = (self.journal.clone(), &self.disk);
+        let (journal, disk, removed) = (self.journal.clone(), &self.disk, &self.removed);
         let actions = self.desk.restore(journal, |order| {
             let frames = disk.iter().filter(|((id, ..), _)| id == order.id()).flat_map(|(_, frames)| frames);
             let named = frames.filter(|(.., role)| *role == Role::Named);
-            named.map(|(_, number, _)| FrameRun::one(*number, saved(*number))).collect()
+            let named = named.map(|(_, number, _)| FrameRun::one(*number, saved(*number)));
+            gone(order, removed).into_iter().chain(named).collect()
         });
         self.carry_out(actions);
         let actions = self.desk.set_grid(grid());
@@ -156,6 +163,7 @@ impl<'a> Device<'a> {
                     if role == Role::Named {
                         self.desk.handle_written(&order, number..=number, saved(number));
                     }
+                    self.remove_surplus(&order);
                     let more = self.desk.handle_taken(ticket);
                     self.carry_out(more);
                 }
@@ -169,6 +177,29 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// The oldest files of an order go, as far as there are more than are kept.
+    fn remove_surplus(&mut self, order: &OrderId) {
+        let Some(max) = self.world.max_files else { return };
+        loop {
+            let files = self.disk.iter().filter(|((id, ..), _)| id == order);
+            let last = |frames: &[(Picture, FrameNumber, Role)]| {
+                frames.iter().filter(|(.., role)| *role == Role::Named).map(|(_, number, _)| *number).max()
+            };
+            let files: BTreeMap<_, _> =
+                files.filter_map(|(file, frames)| Some((last(frames)?, file.clone()))).collect();
+            let before = self.removed.entry(order.clone()).or_default();
+            let Some((last, oldest)) =
+                files.first_key_value().filter(|(last, _)| files.len() > max || *last < before)
+            else {
+                return;
+            };
+            *before = (*before).max(last + 1);
+            let gone = self.disk.remove(oldest).expect("just found");
+            let gone = gone.iter().filter(|(.., role)| *role == Role::Named).count() as u64;
+            self.desk.handle_removed(order, *before, (gone, gone), REMOVED);
+        }
+    }
+
     fn command(&mut self, command: &Command) -> Standing {
         let (standing, actions) = self.desk.handle_command(command);
         if let Standing::Late { surplus } = standing {
@@ -177,6 +208,17 @@ impl<'a> Device<'a> {
         self.carry_out(actions);
         standing
     }
+}
+
+const REMOVED: &str = "removed";
+
+/// What a restarted device knows of frames that are gone again.
+fn gone(order: &Order, removed: &BTreeMap<OrderId, FrameNumber>) -> Option<FrameRun> {
+    let before = *removed.get(order.id())?;
+    let named = order.unstopped().named(grid());
+    let (first, last) = (named.first(), named.last_before(before)?);
+    let count = named.count_in(first..before);
+    Some(FrameRun { first, last, count, fate: Fate::Missed { why: REMOVED.into() } })
 }
 
 fn saved(number: FrameNumber) -> Fate {
@@ -333,22 +375,25 @@ fn events() -> impl Strategy<Value = Event> {
 
 fn worlds() -> impl Strategy<Value = World> {
     (
-        (prop_oneof![Just(0_u64), 1_u64..40], 0_u64..4, any::<bool>()),
+        (prop_oneof![Just(0_u64), 1_u64..40], 0_u64..4, any::<bool>(), proptest::option::of(1_usize..5)),
         prop_oneof![Just(100_000_usize), 200_usize..5_000],
         proptest::collection::btree_set(0_u64..FRAMES, 0..40),
         prop_oneof![Just(1000_usize), 1_usize..4],
         proptest::collection::vec((1_u64..FRAMES - 30, 0_u64..25), 0..3),
         proptest::collection::vec((0_u64..FRAMES, events()), 1..16),
     )
-        .prop_map(|((group, reorder, heeds), ring_bytes, dropped, pace, cuts, events)| World {
-            group,
-            reorder: if group == 0 { 0 } else { reorder },
-            heeds,
-            ring_bytes,
-            dropped,
-            pace,
-            cuts,
-            events,
+        .prop_map(|((group, reorder, heeds, max_files), ring_bytes, dropped, pace, cuts, events)| {
+            World {
+                group,
+                reorder: if group == 0 { 0 } else { reorder },
+                heeds,
+                ring_bytes,
+                dropped,
+                pace,
+                max_files,
+                cuts,
+                events,
+            }
         })
 }
 
@@ -369,7 +414,7 @@ fn check_account(order: &Order, device: &Device<'_>) -> Result<(), TestCaseError
         return Err(TestCaseError::fail(format!("no answer to {order:?}")));
     };
     prop_assert_eq!(&answer.unnumbered, &None);
-    let unstopped = Order::new(order.id().clone(), order.at(), None, order.kind()).unwrap().named(grid());
+    let unstopped = order.unstopped().named(grid());
     let mut account = BTreeMap::new();
     let mut after = 0;
     for run in &answer.frames {
@@ -439,7 +484,7 @@ proptest! {
     fn nothing_is_missed_that_could_be_had(world in worlds()) {
         let events = world.events.iter().filter(|(_, event)| matches!(event, Event::Order { .. }));
         let events = events.cloned().collect();
-        let world = World { ring_bytes: 1_000_000, pace: 1000, cuts: Vec::new(), events, ..world };
+        let world = World { ring_bytes: 1_000_000, pace: 1000, max_files: None, cuts: Vec::new(), events, ..world };
         let (orders, device) = play(&world);
         for order in &orders {
             check_account(order, &device)?;

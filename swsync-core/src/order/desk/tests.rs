@@ -337,6 +337,42 @@ fn an_order_survives_a_restart() {
 }
 
 #[test]
+fn what_is_removed_again_is_missed_also_after_a_restart() {
+    const WHY: &str = "removed: max-files=2";
+    let mut journal = Journal::default();
+    let mut desk = desk().with_files_apart(true);
+    let id = name("o");
+    for action in desk.handle_order(order("o", 100, 6)).unwrap() {
+        let Action::Journal(record) = action else { panic!() };
+        journal.apply(record);
+    }
+    for number in 100..104 {
+        let actions = desk.handle_frame(frame(number));
+        write_all(&mut desk, actions);
+    }
+    desk.handle_removed(&id, 102, (2, 2), WHY);
+    let [progress] = &desk.progress()[..] else { panic!() };
+    assert_eq!((progress.saved, progress.lost, progress.bytes), (2, 2, 2));
+    assert_eq!(progress.why.as_deref(), Some(WHY));
+
+    let mut again = self::desk().with_files_apart(true);
+    let removed = FrameRun { first: 100, last: 101, count: 2, fate: Fate::Missed { why: WHY.into() } };
+    let saved = [102, 103].map(|number| FrameRun::one(number, saved(number)));
+    again.restore(journal, |_| std::iter::once(removed.clone()).chain(saved.clone()).collect());
+    for desk in [&mut desk, &mut again] {
+        let mut answers = Vec::new();
+        for number in 104..106 {
+            let actions = desk.handle_frame(frame(number));
+            answers.extend(write_all(desk, actions));
+        }
+        assert_eq!((answers[0].named(), answers[0].saved()), (6, 4));
+        assert_eq!(answers[0].frames[0], removed);
+        desk.handle_removed(&id, 104, (2, 2), WHY); // it is answered
+        assert_eq!(desk.totals(), (4, 2));
+    }
+}
+
+#[test]
 fn an_order_without_an_end_survives_a_change_of_rate_with_what_it_has() {
     let mut desk = desk();
     let actions = desk.handle_order(take("t", 100, None)).unwrap();
