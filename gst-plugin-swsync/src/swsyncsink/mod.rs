@@ -43,6 +43,7 @@
 
 mod imp;
 mod muxer;
+mod parameters;
 mod take;
 mod video;
 mod writer;
