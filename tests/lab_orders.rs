@@ -1,4 +1,5 @@
-//! `swsync lab orders`, briefly: random orders, and devices that are killed.
+//! `swsync lab orders`, briefly: random orders, of pictures and of video, devices and leaders that are killed, and lost
+//! frames.
 
 use std::fs;
 use std::time::Duration;
@@ -13,12 +14,27 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn random_orders_are_accounted_for_frame_by_frame() {
+    holds(&["--orders", "20", "--kill-every", "8", "--kill-leader"]);
+}
+
+#[test]
+fn random_orders_of_video_too() {
+    holds(&["--orders", "16", "--kill-every", "6", "--video"]);
+}
+
+/// Runs them, with pictures that prove their time.
+fn holds(args: &[&str]) {
     let lab = Lab::alone();
-    let (ended, report) = orders(&lab, &["--devices", "3", "--orders", "20", "--kill-every", "8"]);
+    let (ended, report) = orders(&lab, &[&["--devices", "3"], args].concat());
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(report["violations"], Value::Array(Vec::new()), "{report:#}");
-    assert_eq!((report["orders"].as_u64(), report["devices"].as_u64()), (Some(20), Some(3)), "{report:#}");
-    assert!(report["saved"].as_u64() > Some(0) && report["kills"].as_u64() > Some(0), "{report:#}");
+    assert_eq!(report["devices"], 3, "{report:#}");
+    for counted in ["saved", "files", "kills"] {
+        assert!(report[counted].as_u64() > Some(0), "{counted}: {report:#}");
+    }
+    for counted in ["on_grid", "spread"] {
+        assert!(report["truth"][counted]["count"].as_u64() > Some(5), "{counted}: {report:#}");
+    }
 }
 
 #[test]
@@ -27,7 +43,7 @@ fn files_that_no_answer_names_are_found() {
     let stray = lab.path("lab/takes/o0000/device1");
     fs::create_dir_all(&stray).unwrap();
     fs::write(stray.join("stray.jpg"), "not a picture").unwrap();
-    let (ended, report) = orders(&lab, &["--devices", "2", "--orders", "1"]);
+    let (ended, report) = orders(&lab, &["--devices", "2", "--orders", "1", "--source", "test"]);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     let violations = report["violations"].to_string();
     assert!(violations.contains("o0000, device1"), "{report:#}");

@@ -1,16 +1,15 @@
-//! `swsyncsink` where things go wrong: killed in the middle, and on a disk that is full.
+//! `swsyncsink` that is killed in the middle: of pictures, and of video in every container that survives it.
 
 mod common;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::play::play;
-use common::sink::{CAPS, NOW, Sink, answer, content, files, grid, manifest, rig, strings, take};
+use common::coded::{AV1, Codec, H264, H265, VP9};
+use common::sink::{files, grid, manifest, rig, strings, take};
 use common::{LEADER, Pipeline};
-use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{FrameRecord, Take};
+use swsync_core::manifest::Take;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
 use swsync_core::time::{Span, Timestamp};
@@ -20,11 +19,10 @@ use swsync_rig::control::{RigConfig, Session};
 const DEVICE: &str = "SWSYNC_TEST_DEVICE";
 
 /// A device of a rig, in files below `folder`.
-fn device(encoder: &str, rig: &str, folder: &Path, place: &str) -> String {
+fn device(encoder: &str, rig: &str, location: &str, place: &str) -> String {
     format!(
-        "{LEADER} videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1 ! queue ! {encoder} ! \
-         swsyncsink device-id=pi rig={rig} location={} {place}",
-        folder.display()
+        "{LEADER} videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! queue ! {encoder} ! \
+         swsyncsink device-id=pi rig={rig} location={location} {place}"
     )
 }
 
@@ -62,20 +60,30 @@ fn ahead(delay: Span) -> FrameNumber {
     grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()) + delay)
 }
 
-/// Kills a device in the middle of `order` and starts it again: what is there must be whole, then and afterwards.
+/// What a device saves, and how.
+#[derive(Clone, Copy)]
+struct Saving<'a> {
+    encoder: &'a str,
+    pattern: &'a str,
+    /// The most files that are kept, where not all are.
+    max_files: Option<usize>,
+}
+
+/// Kills a device in the middle of an order and starts it again: what is there must be whole, then and afterwards. How
+/// many of its frames are saved.
 fn kill_in_the_middle(
-    encoder: &str,
+    Saving { encoder, pattern, max_files }: Saving<'_>,
     kind: Kind,
     frames: u64,
-    max_files: Option<usize>,
-    middle: impl Fn(&Path, &[String]) -> bool,
-    is_whole: impl Fn(&Path),
-) {
+    middle: impl Fn(&Path) -> bool,
+    is_whole: impl Fn(&Path, u64),
+) -> u64 {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let location = folder.path().join(pattern).display().to_string();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("tcp/127.0.0.1:{port}");
     let keep = format!("max-files={}", max_files.unwrap_or(0));
-    let victim = Device::start(&device(encoder, &rig, folder.path(), &format!("listen={endpoint} {keep}")));
+    let victim = Device::start(&device(encoder, &rig, &location, &format!("listen={endpoint} {keep}")));
     let config =
         RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
     let mut session = None;
@@ -89,7 +97,7 @@ fn kill_in_the_middle(
     let order = Order::new(Name::new("o").unwrap(), grid().instant(first), stop, kind).unwrap();
     std::thread::spawn(move || session.place(&order, std::time::Duration::from_secs(60), |_| {}));
     let of_order = folder.path().join("o/pi");
-    common::eventually("it is in the middle", || of_order.exists() && middle(&of_order, &files(&of_order)));
+    common::eventually("it is in the middle", || of_order.exists() && middle(&of_order));
     drop(victim);
     let final_files = |folder: &Path| -> Vec<_> {
         files(folder)
@@ -99,10 +107,10 @@ fn kill_in_the_middle(
             .collect()
     };
     let before = final_files(&of_order);
-    before.iter().for_each(|file| is_whole(file));
+    before.iter().for_each(|file| is_whole(file, 1));
 
     let place = format!("listen=tcp/127.0.0.1:0 {keep}");
-    let again = Pipeline::launch(&device(encoder, &rig, folder.path(), &place));
+    let again = Pipeline::launch(&device(encoder, &rig, &location, &place));
     again.reach(gst::State::Playing);
     let served = again.wait_for_structure("swsync-served");
     assert_eq!(served.get::<&str>("order").unwrap(), "o");
@@ -110,84 +118,126 @@ fn kill_in_the_middle(
     drop(again);
     let names = files(&of_order);
     assert!(!names.iter().any(|name| name.starts_with('.')), "leftovers: {names:?}");
-    final_files(&of_order).iter().for_each(|file| is_whole(file));
     let (records, take) = (manifest(&of_order), take(&of_order));
-    let Some(max) = max_files else {
+    if let Some(max) = max_files {
+        let mut kept: Vec<_> = records.iter().map(|record| record.file.clone()).collect();
+        kept.dedup();
+        let media = |name: &&String| ["jpg", "mp4"].iter().any(|extension| name.ends_with(extension));
+        assert_eq!(names.iter().filter(media).collect::<Vec<_>>(), kept.iter().collect::<Vec<_>>());
+        assert_eq!(kept.len(), max);
+        let why = take.why_missing(first);
+        assert_eq!(why, Some(&*format!("removed: {keep}")), "known after the restart too: {take:?}");
+        let problems = strings(&served, "problems");
+        assert!(problems.iter().any(|problem| Some(&**problem) == why), "{problems:?}");
+    } else {
         assert!(take.removed.is_none() && before.iter().all(|file| file.exists()), "what was there stays");
-        return check(&of_order, &records, &take, (named, saved, frames, first));
-    };
-    let mut kept: Vec<_> = records.iter().map(|record| record.file.clone()).collect();
-    kept.dedup();
-    let media = |name: &&String| ["jpg", "mp4"].iter().any(|extension| name.ends_with(extension));
-    assert_eq!(names.iter().filter(media).collect::<Vec<_>>(), kept.iter().collect::<Vec<_>>());
-    assert_eq!(kept.len(), max);
-    let why = take.why_missing(first);
-    assert_eq!(why, Some(&*format!("removed: {keep}")), "known after the restart too: {take:?}");
-    let problems = strings(&served, "problems");
-    assert!(problems.iter().any(|problem| Some(&**problem) == why), "{problems:?}");
-    check(&of_order, &records, &take, (named, saved, frames, first));
-}
-
-/// Every frame is accounted for in `take`, and every file plays.
-fn check(
-    of_order: &Path,
-    records: &[FrameRecord],
-    take: &Take,
-    (named, saved, frames, first): (u64, u64, u64, FrameNumber),
-) {
-    assert_eq!((named, saved), (frames, records.len() as u64));
+    }
+    assert_eq!((named, saved), (frames, records.len() as u64), "{served}");
     assert!(take.complete && (take.first, take.count) == (first, frames), "{take:?}");
     assert_eq!(take.missing(), frames - saved, "each is saved or a hole: {take:?}");
-    for record in records {
+    for record in &records {
         let file = of_order.join(&record.file);
         assert!(file.exists() && take.why_missing(record.info.number).is_none(), "{record:?}");
     }
-    for segment in &take.segments {
-        let named = records.iter().filter(|record| record.file == segment.file);
-        let played = play(&of_order.join(&segment.file), "qtdemux");
-        let last = named.map(|record| record.offset).max().unwrap();
-        assert!(
-            played.begins_with_key && played.pictures as u64 > last,
-            "{}: {}",
-            segment.file,
-            played.pictures
-        );
+    for file in final_files(&of_order) {
+        let named = records.iter().filter(|record| of_order.join(&record.file) == file);
+        is_whole(&file, named.map(|record| record.offset + 1).max().unwrap_or(0));
+    }
+    saved
+}
+
+/// Kills a device in the middle of a take, after what `middle` says of its folder. How many frames are saved.
+fn kill_in_a_take(
+    codec: &Codec,
+    extension: &str,
+    segment: Option<Span>,
+    max_files: Option<usize>,
+    middle: impl Fn(&Path) -> bool,
+) -> u64 {
+    let pattern = format!("{{take}}/{{device}}/{{segment}}.{extension}");
+    let kind = Kind::Take { segment, fill: Fill::None };
+    let saving = Saving { encoder: codec.encoder, pattern: &pattern, max_files };
+    kill_in_the_middle(saving, kind, 120, middle, |file, pictures| {
+        if file.extension().is_some_and(|other| other == extension) {
+            let played = codec.play(file);
+            assert!(played.begins_with_key && played.pictures as u64 >= pictures, "{}", file.display());
+            assert_eq!(codec.decode(file), played.pictures, "{}", file.display());
+        }
+    })
+}
+
+/// What was written of a video is saved, but for its last `lost` frames at most.
+fn all_but_the_last_survives(codec: &Codec, extensions: &[&str], lost: usize) {
+    if !common::installed(codec.element) {
+        return;
+    }
+    for extension in extensions {
+        let written = std::cell::Cell::new(0);
+        let saved = kill_in_a_take(codec, extension, None, None, |folder| {
+            let log = std::fs::read_to_string(folder.join(format!(".0000.{extension}.frames.part")));
+            written.set(log.map_or(0, |log| log.lines().filter(|line| line.contains("\"number\"")).count()));
+            written.get() >= 60
+        });
+        let least = written.get() - lost;
+        assert!(saved >= least as u64, "{extension}: {saved} saved, {} were written", written.get());
     }
 }
 
-/// Segments of two seconds, one of which is finished, and the next one has something to be saved.
-fn kill_a_take(max_files: Option<usize>, part: &str) {
-    let encoder = "x264enc speed-preset=ultrafast tune=zerolatency key-int-max=15";
-    if !common::installed("x264enc") || !common::installed("mp4mux") {
-        return;
+/// A fragment that was not finished.
+const FRAGMENT: usize = 32;
+/// A picture that was not.
+const PICTURE: usize = 2;
+
+/// Segments of a second, of which one is finished, and the one in the file `part` has something to be saved.
+fn kill_in_a_segment(max_files: Option<usize>, part: &str) {
+    if common::installed("x264enc") {
+        kill_in_a_take(&H264, "mp4", Some(Span::from_secs(1)), max_files, |folder| {
+            let names = files(folder);
+            names.iter().any(|name| name.ends_with(".mp4")) && names.iter().any(|name| name == part)
+        });
     }
-    let kind = Kind::Take { segment: Some(Span::from_secs(2)), fill: Fill::None };
-    let is_video = |name: &&String| name.ends_with(".mp4");
-    let middle = |_: &Path, names: &[String]| {
-        names.iter().filter(is_video).count() >= 1 && names.iter().any(|name| name == part)
-    };
-    kill_in_the_middle(encoder, kind, 240, max_files, middle, |file| {
-        if file.extension().is_some_and(|extension| extension == "mp4") {
-            assert!(play(file, "qtdemux").pictures > 0, "{}", file.display());
-        }
-    });
 }
 
 #[test]
-fn killed_in_the_middle_of_a_take() {
-    kill_a_take(None, ".0001.mp4.part");
+fn killed_in_the_second_file_of_a_take() {
+    kill_in_a_segment(None, ".0001.mp4.part");
 }
 
 #[test]
 fn killed_in_the_middle_of_a_loop() {
-    kill_a_take(Some(1), ".0002.mp4.part");
+    kill_in_a_segment(Some(1), ".0002.mp4.part");
 }
 
-fn kill_a_burst(max_files: Option<usize>, middle: impl Fn(&Path, &[String]) -> bool) {
+#[test]
+fn h264_is_killed() {
+    all_but_the_last_survives(&H264, &["mp4"], FRAGMENT);
+    all_but_the_last_survives(&H264, &["mkv", "ts", "avi", "flv"], PICTURE);
+}
+
+#[test]
+fn h265_is_killed() {
+    all_but_the_last_survives(&H265, &["mp4"], FRAGMENT);
+    all_but_the_last_survives(&H265, &["mkv", "ts"], PICTURE);
+}
+
+#[test]
+fn vp9_is_killed() {
+    all_but_the_last_survives(&VP9, &["mp4"], FRAGMENT);
+    all_but_the_last_survives(&VP9, &["mkv"], PICTURE);
+}
+
+#[test]
+fn av1_is_killed() {
+    all_but_the_last_survives(&AV1, &["mp4"], FRAGMENT);
+    all_but_the_last_survives(&AV1, &["mkv"], PICTURE);
+}
+
+fn kill_in_a_burst(max_files: Option<usize>, middle: impl Fn(&Path) -> bool) {
     if !common::installed("jpegenc") {
         return;
     }
-    kill_in_the_middle("jpegenc", Kind::Burst { count: 200 }, 200, max_files, middle, |file| {
+    let saving = Saving { encoder: "jpegenc", pattern: "", max_files };
+    kill_in_the_middle(saving, Kind::Burst { count: 200 }, 200, middle, |file, _| {
         if file.extension().is_some_and(|extension| extension == "jpg") {
             let bytes = std::fs::read(file).unwrap();
             assert!(bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]), "{}", file.display());
@@ -197,77 +247,14 @@ fn kill_a_burst(max_files: Option<usize>, middle: impl Fn(&Path, &[String]) -> b
 
 #[test]
 fn killed_in_the_middle_of_a_burst() {
-    kill_a_burst(None, |_, names| names.iter().filter(|name| name.ends_with(".jpg")).count() >= 20);
+    kill_in_a_burst(None, |folder| files(folder).iter().filter(|name| name.ends_with(".jpg")).count() >= 20);
 }
 
 #[test]
 fn killed_in_the_middle_of_a_loop_of_pictures() {
     // It is not read while it is replaced, but there is none at first.
-    kill_a_burst(Some(10), |folder, _| {
+    kill_in_a_burst(Some(10), |folder| {
         let described = std::fs::read(folder.join("take.json")).unwrap_or_default();
         Take::from_json(&described).is_ok_and(|take| take.is_removed(take.first + 20))
     });
-}
-
-/// A small file system of memory.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` where this process may not mount.
-    fn mount(size: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).then_some(disk)
-    }
-
-    fn grow(&self, size: &str) {
-        assert!(self.run("mount", &["-o", &format!("remount,size={size}")]));
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let command = Command::new(program).args(arguments).arg(self.0.path()).output();
-        command.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        self.run("umount", &["-l"]);
-    }
-}
-
-#[test]
-fn a_full_disk_fails_with_its_cause_and_the_next_order_is_saved() {
-    let Some(disk) = SmallDisk::mount("96k") else {
-        eprintln!("skipped: no right to mount a small file system");
-        return;
-    };
-    let shots = disk.0.path().join("shots");
-    let folder = tempfile::tempdir().unwrap();
-    let mut sink = Sink::reopen(folder, &rig(), CAPS, |element, _| {
-        element.set_property("location", shots.to_str().unwrap());
-    });
-    for number in NOW - 60..=NOW {
-        sink.push(number);
-    }
-    let burst =
-        |id: &str, count| Order::burst(Name::new(id).unwrap(), grid().instant(NOW - 50), count).unwrap();
-    let full = answer(sink.place(burst("full", 40)));
-    assert!((1..40).contains(&full.saved()), "{full:?}");
-    let why: Vec<_> = full.frames.iter().filter_map(|run| run.why()).collect();
-    assert!(why.iter().all(|why| why.contains("No space left")), "{why:?}");
-    let folder = shots.join("full/pi");
-    let records = manifest(&folder);
-    assert_eq!(records.len() as u64, full.saved());
-    let pictures = || files(&folder).into_iter().filter(|name| name.ends_with(".jpg"));
-    assert_eq!(pictures().count() as u64, full.saved(), "no torn picture has its name");
-    for name in pictures() {
-        assert_eq!(
-            std::fs::read_to_string(folder.join(&name)).unwrap(),
-            content(name[..11].parse().unwrap())
-        );
-    }
-    disk.grow("4m");
-    let later = answer(sink.place(burst("later", 40)));
-    assert!(later.is_complete(), "{later:?}");
-    sink.element.set_state(gst::State::Null).unwrap();
 }

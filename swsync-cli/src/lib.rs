@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 pub mod cameras;
+mod chance;
 pub mod clock;
 pub mod collect;
 pub mod demo;
@@ -11,8 +12,10 @@ pub mod exit;
 pub mod export;
 pub mod lab;
 pub mod log;
+mod media;
 mod orders;
 pub mod output;
+mod panel;
 pub mod record;
 pub mod rig;
 pub mod shoot;

@@ -13,7 +13,7 @@ use swsync_rig::control::{Membership, Session};
 use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
 use swsync_rig::share::Share;
 
-use super::muxer::Container;
+use super::muxer::{self, Container};
 use super::take::Origin;
 use super::writer::{Options, Owner, Writer};
 use crate::caps::grid_of;
@@ -441,9 +441,16 @@ impl SwsyncSink {
             muxer_properties.as_ref(),
         )?;
         match container {
-            Container::Picture => location.check_pictures().map_err(|error| error.to_string()),
-            Container::Elementary | Container::Muxer { .. } => Ok(()),
+            Container::Picture => location.check_pictures().map_err(|error| error.to_string())?,
+            Container::Muxer { factory, .. } if !muxer::is_salvaged(&factory) => gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ("what {factory} writes is lost if the device is killed or loses power before the file is \
+                     finished: mp4mux, matroskamux and mpegtsmux survive it")
+            ),
+            Container::Elementary | Container::Muxer { .. } => {}
         }
+        Ok(())
     }
 
     fn post(&self, structure: gst::Structure) {

@@ -47,6 +47,7 @@
 
 mod imp;
 mod muxer;
+mod parameters;
 mod pictures;
 mod take;
 mod video;

@@ -108,6 +108,11 @@ const MUXERS: [(&str, &str); 8] = [
     ("flv", "flvmux"),
 ];
 
+/// Whether what a crash or a power cut leaves of this muxer's file can be played: swsync-rig knows where to cut it.
+pub fn is_salvaged(muxer: &str) -> bool {
+    MUXERS.iter().any(|(_, known)| *known == muxer)
+}
+
 fn muxer_of(extension: &str) -> Option<&'static str> {
     MUXERS.iter().find(|(known, _)| *known == extension).map(|(_, muxer)| *muxer)
 }
@@ -122,10 +127,13 @@ fn chain(muxer: &gst::ElementFactory, caps: &gst::CapsRef) -> Option<Option<&'st
         let mut templates = muxer.static_pad_templates().into_iter();
         templates.any(|t| t.direction() == gst::PadDirection::Sink && t.caps().can_intersect(caps))
     };
-    if takes(caps) {
+    let structure = caps.structure(0)?;
+    let name = structure.name();
+    // What vp9enc says of its stream is too little for mp4mux, whatever its template says.
+    let is_vague = name == "video/x-vp9" && !structure.has_field("chroma-format");
+    if takes(caps) && !is_vague {
         return Some(None);
     }
-    let name = caps.structure(0)?.name();
     let parsers = [
         ("video/x-h264", "h264parse"),
         ("video/x-h265", "h265parse"),

@@ -47,6 +47,9 @@ impl Video {
         extension: &str,
     ) -> Result<Self, String> {
         let name = u32::try_from(index).map_err(|_| "a take cannot have so many files")?;
+        let map = first.buffer.map_readable().map_err(|error| error.to_string())?;
+        super::parameters::missing(&first.stream.caps, &map)?;
+        drop(map);
         let muxer = match container {
             Container::Muxer { factory, properties } => {
                 Some(Muxer::begin(&factory, properties.as_ref(), first)?)

@@ -395,7 +395,7 @@ mod branch {
             assert!(branch.is_begun());
             assert_eq!(offered, [Offered::Queued, Offered::Queued, Offered::Dropped, Offered::Dropped]);
             branch.queue_event(gst::event::Eos::new());
-            assert_eq!(names(&branch, 6), ["stream-start", "caps", "segment", "3!", "4", "eos"]);
+            assert_eq!(names(&branch, 7), ["stream-start", "caps", "segment", "tag", "3!", "4", "eos"]);
 
             let other = gst::Caps::new_empty_simple("image/jpeg");
             branch.offer(frame(5), &other, None);

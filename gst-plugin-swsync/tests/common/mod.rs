@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod coded;
 pub mod play;
 pub mod sink;
 

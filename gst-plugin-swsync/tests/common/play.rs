@@ -30,7 +30,8 @@ pub fn play_through(file: &Path, elements: &str) -> Played {
     let (sender, buffers) = std::sync::mpsc::channel();
     pipeline.element("f").connect("handoff", false, move |values| {
         let buffer: gst::Buffer = values[1].get().unwrap();
-        sender.send((buffer.pts().unwrap(), buffer.flags())).unwrap();
+        // Some containers keep but the time at which a picture is decoded.
+        sender.send((buffer.dts_or_pts(), buffer.pts(), buffer.flags())).unwrap();
         None
     });
     pipeline.reach(gst::State::Playing);
@@ -44,7 +45,10 @@ pub fn play_through(file: &Path, elements: &str) -> Played {
         (message.type_() == gst::MessageType::Eos).then_some(())
     });
     drop(pipeline);
-    let mut buffers: Vec<_> = buffers.into_iter().collect();
+    let mut buffers: Vec<_> = buffers
+        .into_iter()
+        .map(|(decoded, shown, flags)| (shown.or(decoded).unwrap_or(gst::ClockTime::ZERO), flags))
+        .collect();
     let begins_with_key =
         buffers.first().is_some_and(|(_, flags)| !flags.contains(gst::BufferFlags::DELTA_UNIT));
     buffers.sort_by_key(|(pts, _)| *pts);

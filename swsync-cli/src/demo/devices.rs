@@ -16,6 +16,7 @@ use swsync_rig::relay::{Relay, RelayConfig};
 use swsync_sim::link::LinkModel;
 
 use super::{Camera, DemoArgs, pipelines};
+use crate::chance::Chance;
 
 /// How long a device may take to end after an interrupt: EOS, open files, leaving the rig.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,29 +33,6 @@ struct Device {
     name: String,
     child: Child,
     log: PathBuf,
-}
-
-/// What is random about a device, from the rig's seed and its index.
-struct Chance {
-    offset_s: f64,
-    clock_ppm: f64,
-    sensor_ppm: f64,
-}
-
-impl Chance {
-    fn of(seed: u64, index: u16) -> Self {
-        // SplitMix64: three uniform numbers in [-1, 1).
-        let mut state = seed ^ (u64::from(index) + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
-        let mut uniform = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let top = u32::try_from((z ^ z >> 31) >> 32).expect("32 bits are left");
-            f64::from(top) / f64::from(1_u32 << 31) - 1.0
-        };
-        Self { offset_s: 6.0 + 5.0 * uniform(), clock_ppm: 40.0 * uniform(), sensor_ppm: 40.0 * uniform() }
-    }
 }
 
 impl Rig {
@@ -176,8 +154,7 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// The command of a device, without its place in the network.
     fn command(&self, index: u16, script: PathBuf) -> Command {
-        let seed = self.args.seed;
-        let chance = Chance::of(seed, index);
+        let chance = Chance::of(self.args.seed, index);
         // The device ends with the demo, even where that is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT", "--"]).arg(script);
@@ -187,15 +164,8 @@ impl Launch<'_> {
         }
         let camera = match self.args.camera {
             Camera::Simulated => {
-                command.env(
-                    SIMULATED_CLOCK,
-                    format!("offset={:.3}s,skew={:.3}ppm", chance.offset_s, chance.clock_ppm),
-                );
-                let camera_seed = seed.wrapping_mul(100).wrapping_add(u64::from(index));
-                format!(
-                    "backend=simulated simulated-seed={camera_seed} simulated-view={index} simulated-skew-ppm={:.3}",
-                    chance.sensor_ppm
-                )
+                command.env(SIMULATED_CLOCK, chance.clock());
+                chance.camera()
             }
             Camera::Libcamera => "backend=libcamera".into(),
         };

@@ -8,10 +8,9 @@ use image::RgbImage;
 use swsync_core::frame::FrameInfo;
 use swsync_core::order::{Answer, Fate, FrameRun};
 use swsync_core::time::Span;
-use swsync_sim::decode::{Picture, Reading, decode, difference};
-use swsync_sim::panel::PanelLayout;
-use swsync_sim::sensor::SensorModel;
-use swsync_sim::shutter::RowTiming;
+use swsync_sim::decode::{Reading, difference};
+
+use crate::panel;
 
 /// One order's pictures.
 pub struct Shot {
@@ -66,20 +65,11 @@ pub fn from_pictures(name: &'static str, answers: &[Answer]) -> anyhow::Result<S
     for answer in answers {
         let (file, info) = saved(answer)?;
         let picture = open(&file)?;
-        let reading = read(&picture, &info).with_context(|| format!("{}", file.display()))?;
+        let reading = panel::read(&picture, &info).with_context(|| format!("{}", file.display()))?;
         let time = difference(&reading, first.get_or_insert(reading));
         views.push(View { device: answer.device.to_string(), file, picture, info, time });
     }
     Ok(Shot { name, views, source: "by the LED panel in the pictures" })
-}
-
-fn read(picture: &RgbImage, info: &FrameInfo) -> anyhow::Result<Reading> {
-    let (width, height) = picture.dimensions();
-    let pixels = Picture::rgb8(picture.as_raw(), width as usize, height as usize)?;
-    let exposure = info.exposure_ns.context("the frame's exposure is not known")?;
-    let model = SensorModel::imx219();
-    let row_time_ns = model.line_time_ns * f64::from(model.height) / f64::from(height);
-    Ok(decode(&pixels, &PanelLayout::new(width, height)?, RowTiming { exposure, row_time_ns })?)
 }
 
 /// The times that the cameras' stamps give, where pictures show no panel.

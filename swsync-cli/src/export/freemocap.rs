@@ -13,9 +13,10 @@ use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::footage::{Cell, Footage};
+use super::pictures;
 use super::tables::shown_at;
 use super::target::Target;
-use super::{media, pictures};
+use crate::media;
 use crate::output;
 use crate::takes::DeviceTake;
 

@@ -4,7 +4,6 @@ mod colmap;
 mod footage;
 mod freemocap;
 mod mcap;
-mod media;
 mod pictures;
 mod tables;
 mod target;

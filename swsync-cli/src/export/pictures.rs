@@ -8,8 +8,8 @@ use image::codecs::jpeg::JpegEncoder;
 use swsync_core::grid::FrameNumber;
 
 use super::footage::Cell;
-use super::media;
 use super::target::Target;
+use crate::media;
 use crate::takes::DeviceTake;
 
 /// Quality of JPEGs that are made here: hardly to be told from what they are made of.

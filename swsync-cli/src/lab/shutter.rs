@@ -13,7 +13,7 @@ use swsync_core::order::{Answer, Fate, FrameRun, Order};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
-use super::orders::{Devices, wait_for_frames};
+use super::orders::{Devices, Setup, Source};
 use crate::clock::RigClock;
 use crate::exit;
 use crate::output;
@@ -38,6 +38,9 @@ pub struct ShutterArgs {
     /// Orders of each kind.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     shots: u32,
+    /// Clocks and cameras follow from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Where files go; removed in the end unless given. The disk that is measured.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -112,7 +115,9 @@ fn table() -> Table<6> {
 pub fn run(args: &ShutterArgs) -> anyhow::Result<ExitCode> {
     let temporary = std::env::temp_dir().join(format!("swsync-shutter-{}", std::process::id()));
     let out = args.out.as_ref().unwrap_or(&temporary);
-    let mut devices = Devices::start(args.devices, out)?;
+    let setup =
+        Setup { count: args.devices, source: Source::Simulated, video: false, drop: 0.0, seed: args.seed };
+    let mut devices = Devices::start(setup, out)?;
     let measured = measure(args, &mut devices);
     drop(devices);
     if args.out.is_none() {
@@ -139,7 +144,7 @@ pub fn run(args: &ShutterArgs) -> anyhow::Result<ExitCode> {
 fn measure(args: &ShutterArgs, devices: &mut Devices) -> anyhow::Result<(Vec<Times>, Vec<String>)> {
     let session = devices.session()?;
     let all = usize::from(args.devices);
-    let clock = wait_for_frames(&session, devices, all)?;
+    let clock = devices.wait_until_ready(&session)?;
     // The past is measured too.
     std::thread::sleep(Duration::from_secs(1));
     let (mut rows, mut missed, mut bytes) = (Vec::new(), Vec::new(), 0);

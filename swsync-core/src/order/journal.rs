@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Order};
 use crate::control;
+use crate::grid::FrameGrid;
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
@@ -44,6 +45,11 @@ pub enum Record {
         /// The answer.
         answer: Answer,
     },
+    /// Frames are numbered on this grid from now on.
+    Grid {
+        /// The grid.
+        grid: FrameGrid,
+    },
 }
 
 impl Record {
@@ -70,6 +76,7 @@ pub struct Pending {
 pub struct Journal {
     open: Vec<Pending>,
     answers: Answers,
+    grid: Option<FrameGrid>,
 }
 
 impl Journal {
@@ -109,6 +116,7 @@ impl Journal {
                 self.open.retain(|pending| *pending.order.id() != answer.order);
                 self.answers.keep(answer);
             }
+            Record::Grid { grid } => self.grid = Some(grid),
         }
     }
 
@@ -118,13 +126,14 @@ impl Journal {
 
     /// The fewest records that say the same: to begin a new file with when the old one has grown long.
     pub fn records(&self) -> impl Iterator<Item = Record> {
+        let grid = self.grid.map(|grid| Record::Grid { grid });
         let answered = self.answers.0.iter().map(|answer| Record::Answered { answer: answer.clone() });
         let open = self.open.iter().flat_map(|pending| {
             let cancelled =
                 pending.cancelled.then(|| Record::Cancelled { order: pending.order.id().clone() });
             [Record::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
         });
-        answered.chain(open)
+        grid.into_iter().chain(answered).chain(open)
     }
 
     /// Orders that are not answered yet, in the order of their arrival.
@@ -133,8 +142,8 @@ impl Journal {
         &self.open
     }
 
-    pub(super) fn into_parts(self) -> (Vec<Pending>, Answers) {
-        (self.open, self.answers)
+    pub(super) fn into_parts(self) -> (Vec<Pending>, Answers, Option<FrameGrid>) {
+        (self.open, self.answers, self.grid)
     }
 }
 
@@ -201,9 +210,12 @@ mod tests {
             Record::Stopped { order: order("b").id().clone(), at_ns: stop },
             Record::Cancelled { order: order("b").id().clone() },
             Record::Answered { answer: answer("a", 1) },
+            Record::Grid { grid: FrameGrid::new(25, 1).unwrap() },
             Record::Opened { opened: order("c") },
+            Record::Grid { grid: FrameGrid::new(30, 1).unwrap() },
         ];
         let journal = journal(&records);
+        assert_eq!(journal.grid, FrameGrid::new(30, 1).ok());
         let [b, c] = journal.open() else { panic!("{journal:?}") };
         assert_eq!((b.order.stop(), b.cancelled, c.cancelled), (Some(stop), true, false));
         assert_eq!(journal.answers.get(order("a").id()), Some(&answer("a", 1)));

@@ -58,7 +58,9 @@ impl JournalFile {
     /// # Errors
     /// What the system said.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        if self.file.is_none() {
+        // The folder may have been removed, or the stick pulled.
+        let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        if self.file.is_none() || self.storage.len(&self.path).is_err_and(is_gone) {
             self.file = Some(LineFile::open(&self.storage, &self.path, self.durability)?);
         }
         self.file.as_mut().expect("opened above").append(&line(record))

@@ -21,8 +21,9 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
     if !storage.is_folder(&take.folder) {
         return Ok(Vec::new());
     }
+    let mut begun = false;
     match read(storage.as_ref(), &take.side(TAKE_JSON)).map(|text| Take::from_json(&text)) {
-        Ok(Ok(before)) if before.order == take.take.order => take.take = before,
+        Ok(Ok(before)) if before.order == take.take.order => (take.take, begun) = (before, true),
         // It is written before anything else: so there is nothing else, or it is of another version or order.
         Ok(_) => tracing::warn!(folder = %take.folder.display(), "take.json is not this order's"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -62,7 +63,8 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
         records.extend(finish(take, &path)?);
     }
     remove_orphaned_logs(take)?;
-    if !records.is_empty() {
+    // Of a folder where nothing can be saved any more it is to be said, too, that it is done with.
+    if begun || !records.is_empty() {
         take.manifest()?;
     }
     if !take.take.complete {

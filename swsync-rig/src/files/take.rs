@@ -157,11 +157,25 @@ impl TakeFolder {
         Ok(self.manifest.as_mut().expect("opened above"))
     }
 
+    /// Begins anew where somebody removed the folder, or pulled the stick: nobody would see what is written on to a
+    /// manifest that has no name any more.
+    fn mend(&mut self) {
+        let Self { shelf: Shelf { storage, .. }, folder, take, manifest, .. } = self;
+        let path = folder.join(format!("{}{FRAMES_JSONL}", self.prefix));
+        let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+        if manifest.is_some() && storage.len(&path).is_err_and(is_gone) {
+            tracing::warn!(folder = %folder.display(), "it was removed while it was written to");
+            *manifest = None;
+            take.segments.retain(|segment| storage.len(&folder.join(&segment.file)).is_ok());
+        }
+    }
+
     /// Saves pictures: each is there whole and in the manifest, or not at all. Together they cost hardly more
     /// flushes than one.
     pub fn save_pictures(&mut self, pictures: &[Picture<'_>]) -> Vec<io::Result<SavedFile>> {
         let mut written = Vec::with_capacity(pictures.len());
         let mut results = Vec::with_capacity(pictures.len());
+        self.mend();
         if let Err(error) = self.manifest() {
             return pictures.iter().map(|_| Err(again(&error))).collect();
         }
@@ -287,6 +301,7 @@ impl TakeFolder {
         first: FrameNumber,
         extension: &str,
     ) -> io::Result<SegmentFile> {
+        self.mend();
         self.manifest()?;
         let of = FileOf::Segment { index, first };
         let path = self.shelf.location.path(&self.take.order, &self.shelf.device, of, extension);
@@ -329,6 +344,7 @@ impl TakeFolder {
     ) -> io::Result<(SavedFile, Vec<FrameRecord>)> {
         let path = segment.path().to_owned();
         let file = self.relative(&path);
+        self.mend();
         let records = segment.records(&self.take.order, &self.shelf.device, &file);
         self.write_pts(&path.with_extension("pts"), segment.times().into_iter())?;
         let before = self.manifest()?.length();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{FrameRecord, Take};
+use swsync_core::manifest::{FrameRecord, Hole, Take};
 use swsync_core::name::Name;
 use swsync_core::time::{Span, Timestamp};
 
@@ -124,6 +124,19 @@ fn pictures_are_saved_with_all_that_belongs_to_them() {
     assert!(take.complete && take.count == 4 && take.finished_ns == Some(Timestamp::from_nanos(9)));
     let (_, again) = open(&disk, Durability::Safe);
     assert_eq!(again.iter().map(|record| record.info.number).collect::<Vec<_>>(), [100, 101, 103]);
+}
+
+#[test]
+fn a_folder_that_a_crash_left_without_a_file_is_said_to_be_done_with() {
+    let disk = SimulatedDisk::new();
+    let (mut folder, _) = open(&disk, Durability::Safe);
+    drop(folder.begin_segment(0, 100, "mp4").unwrap()); // nothing of it can be played
+    let (mut folder, saved) = open(&disk, Durability::Safe);
+    assert!(saved.is_empty());
+    let hole = Hole { first: 100, count: 10, why: "lost".into() };
+    folder.finish(10, vec![hole.clone()], Timestamp::from_nanos(9)).unwrap();
+    let take = Take::from_json(&read(&disk, Path::new("/shots/o/pi/take.json")).unwrap()).unwrap();
+    assert!(take.complete && take.holes == [hole], "{take:?}");
 }
 
 #[test]

@@ -202,8 +202,10 @@ impl<T: Clone> Desk<T> {
         journal: Journal,
         mut on_disk: impl FnMut(&Order) -> Vec<FrameRun>,
     ) -> Vec<Action<T>> {
-        let (open, answers) = journal.into_parts();
+        let (open, answers, grid) = journal.into_parts();
         self.answers = answers;
+        // Until a camera that takes long to start has frames, they are numbered as before.
+        self.grid = grid;
         for pending in open {
             let decided = on_disk(&pending.order);
             self.open.push(OpenOrder::restored(pending, decided, self.apart, &self.ring));
@@ -214,10 +216,12 @@ impl<T: Clone> Desk<T> {
     /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the one before, and
     /// orders that are under way end: numbers of two grids do not mix.
     pub fn set_grid(&mut self, grid: FrameGrid) -> Vec<Action<T>> {
-        if self.grid.replace(grid).is_some_and(|before| before != grid) {
-            self.ring.clear();
-        }
         let mut actions = Vec::new();
+        if self.grid != Some(grid) {
+            self.ring.clear();
+            self.grid = Some(grid);
+            actions.push(Action::Journal(Record::Grid { grid }));
+        }
         for open in &mut self.open {
             open.set_grid(grid, &mut actions);
         }

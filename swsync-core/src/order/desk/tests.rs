@@ -373,6 +373,26 @@ fn what_is_removed_again_is_missed_also_after_a_restart() {
 }
 
 #[test]
+fn a_camera_that_is_slow_to_start_again_does_not_cost_what_was_saved() {
+    let mut journal = Journal::default();
+    let mut first = Desk::<FrameNumber>::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+    let mut actions = first.set_grid(grid());
+    actions.extend(first.handle_order(order("o", 100, 4)).unwrap());
+    for action in actions {
+        if let Action::Journal(record) = action {
+            journal.apply(record);
+        }
+    }
+    let mut again = Desk::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+    let actions = again.restore(journal, |_| vec![FrameRun::one(100, saved(100))]);
+    assert!(actions.is_empty(), "frames may come yet: {actions:?}");
+    let actions = again.handle_timeout(grid().instant(103) + GRACE + grid().period());
+    let answers = write_all(&mut again, actions);
+    assert_eq!((numbers(&answers[0]), answers[0].saved()), (vec![100, 101, 102, 103], 1));
+    assert_eq!(answers[0].frames[1].why(), Some("lost in the restart of the device"));
+}
+
+#[test]
 fn an_order_without_an_end_survives_a_change_of_rate_with_what_it_has() {
     let mut desk = desk();
     let actions = desk.handle_order(take("t", 100, None)).unwrap();

@@ -1,5 +1,7 @@
 //! What of a video file that a crash or a power cut left unfinished can be played.
 
+mod streams;
+
 use std::io;
 use std::path::Path;
 
@@ -15,7 +17,7 @@ pub struct Playable {
 }
 
 /// The playable part of the file at `path`: fragmented MP4 (ISO/IEC 14496-12), Matroska and WebM as they are
-/// streamed (RFC 9559), or a stream without container. `sizes` are those of the pictures that were handed to the
+/// streamed (RFC 9559), MPEG-TS, AVI, FLV, or a stream without container. `sizes` are those of the pictures that were handed to the
 /// muxer, in bytes and in that order.
 ///
 /// # Errors
@@ -26,6 +28,9 @@ pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result
     let found = match &head[..] {
         [_, _, _, _, b'f', b't', b'y', b'p'] => mp4(&source)?,
         [0x1a, 0x45, 0xdf, 0xa3, ..] => matroska(&source)?,
+        [0x47, ..] => streams::transport(&source)?,
+        [b'R', b'I', b'F', b'F', ..] => streams::avi(&source)?,
+        [b'F', b'L', b'V', ..] => streams::flv(&source)?,
         _ => elementary(&source, sizes)?,
     };
     // More than were handed over cannot be: then it is not what it seems to be.
@@ -204,7 +209,7 @@ mod tests {
         bytes
     }
 
-    fn look(bytes: &[u8], sizes: &[u64]) -> Playable {
+    pub fn look(bytes: &[u8], sizes: &[u64]) -> Playable {
         let disk = SimulatedDisk::new();
         disk.create(Path::new("/f")).unwrap().write_at(0, bytes).unwrap();
         playable(&disk, Path::new("/f"), sizes).unwrap()
@@ -239,8 +244,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_usize..3) {
-            let start = [&b""[..], b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3"][kind];
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0_usize..6) {
+            let start = [&b""[..], b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3", b"\x47", b"RIFF", b"FLV"][kind];
             let bytes = [start, &bytes].concat();
             let found = look(&bytes, &[3; 10]);
             prop_assert!(found.length <= bytes.len() as u64);

@@ -31,6 +31,8 @@ pub struct Unit {
     pub bytes: Vec<u8>,
     /// When it is shown, in the file's own time.
     pub pts: Option<gst::ClockTime>,
+    /// Whether it builds on no other.
+    pub is_key: bool,
 }
 
 /// Decodes `video` and hands each picture as a JPEG of this quality to `on_picture`, in the order in which they are
@@ -176,7 +178,10 @@ fn tap(pipeline: &gst::Pipeline, pad: &str, units: SyncSender<anyhow::Result<Uni
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
         let unit = match buffer.map_readable() {
-            Ok(map) => Ok(Unit { bytes: map.to_vec(), pts: buffer.pts() }),
+            Ok(map) => {
+                let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+                Ok(Unit { bytes: map.to_vec(), pts: buffer.pts(), is_key })
+            }
             Err(error) => Err(anyhow!("a frame cannot be read: {error}")),
         };
         // Nobody listens any more: the pipeline is being stopped.

@@ -1,0 +1,303 @@
+//! `swsyncsink` on real file systems that run full, cannot be written, or vanish.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::Pipeline;
+use common::sink::{CAPS, NOW, Sink, answer, content, files, frame, grid, manifest, rig, take};
+use gst::prelude::*;
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::Name;
+use swsync_core::order::{Answer, Fill, Kind, Order};
+use swsync_core::time::Span;
+
+/// A small file system of memory, as a stick that is plugged in.
+struct Stick {
+    folder: tempfile::TempDir,
+    plugged: Vec<PathBuf>,
+}
+
+impl Stick {
+    /// `None` where this process may not mount: nowhere that `./x` runs tests.
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (stick, point) = (folder.path().join("stick"), folder.path().join("media"));
+        [&stick, &point].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        if !run(&["mount", "-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &stick) {
+            assert!(
+                std::env::var_os("SWSYNC_NETNS").is_none(),
+                "./x gives the right to mount, but it failed"
+            );
+            eprintln!("skipped: no right to mount a small file system");
+            return None;
+        }
+        let mut this = Self { folder, plugged: vec![stick] };
+        this.plug();
+        Some(this)
+    }
+
+    /// What is on it, plugged in or not.
+    fn content(&self) -> PathBuf {
+        self.folder.path().join("stick/shots")
+    }
+
+    /// Where it is plugged in, and the sink saves.
+    fn shots(&self) -> PathBuf {
+        self.folder.path().join("media/shots")
+    }
+
+    fn plug(&mut self) {
+        let (stick, point) = (self.folder.path().join("stick"), self.folder.path().join("media"));
+        assert!(run(&["mount", "--bind", stick.to_str().unwrap()], &point));
+        self.plugged.push(point);
+    }
+
+    /// Undoes what was done last: plugging it in, or locking a folder.
+    fn unplug(&mut self) {
+        assert!(run(&["umount", "-l"], &self.plugged.pop().expect("it is plugged in")));
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(run(&["mount", "-o", &format!("remount,size={size}")], &self.folder.path().join("stick")));
+    }
+
+    /// What is in this folder cannot be changed any more, by whoever opens it anew.
+    fn lock(&mut self, folder: &Path) {
+        assert!(run(&["mount", "--bind", "-o", "ro", folder.to_str().unwrap()], folder));
+        self.plugged.push(folder.to_owned());
+    }
+}
+
+impl Drop for Stick {
+    fn drop(&mut self) {
+        for point in self.plugged.iter().rev() {
+            run(&["umount", "-l"], point);
+        }
+    }
+}
+
+fn run(command: &[&str], path: &Path) -> bool {
+    let output = Command::new(command[0]).args(&command[1..]).arg(path).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn sink_at(location: &Path, caps: &str) -> Sink {
+    Sink::reopen(tempfile::tempdir().unwrap(), &rig(), caps, |element, _| {
+        element.set_property("location", location.to_str().unwrap());
+    })
+}
+
+/// A sink of bare video, so that tests can say what is in a file.
+fn video_at(location: &Path) -> Sink {
+    let pattern = location.join("{take}/{device}/{segment}.h264");
+    sink_at(
+        &pattern,
+        "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1",
+    )
+}
+
+fn burst(id: &str, first: FrameNumber, count: u32) -> Order {
+    Order::burst(Name::new(id).unwrap(), grid().instant(first), count).unwrap()
+}
+
+/// A take in files of a second.
+fn record(id: &str, first: FrameNumber, frames: u64) -> Order {
+    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    let stop = Some(grid().instant(first + frames));
+    Order::new(Name::new(id).unwrap(), grid().instant(first), stop, kind).unwrap()
+}
+
+/// What a frame of a video weighs.
+const WEIGHT: usize = 4000;
+
+fn push_video(sink: &mut Sink, number: FrameNumber) {
+    let mut buffer = frame(number, number.is_multiple_of(10));
+    let filling = vec![b'.'; WEIGHT - buffer.size()];
+    buffer.get_mut().unwrap().append_memory(gst::Memory::from_slice(filling));
+    assert_eq!(sink.harness.push(buffer), Ok(gst::FlowSuccess::Ok));
+}
+
+/// Every reason for which a frame is not saved.
+fn reasons(answer: &Answer) -> Vec<&str> {
+    answer.frames.iter().filter_map(|run| run.why()).collect()
+}
+
+/// The pictures in `folder` are those of its manifest, whole.
+fn check_pictures(folder: &Path) -> u64 {
+    let records = manifest(folder);
+    let pictures: Vec<_> = files(folder).into_iter().filter(|name| name.ends_with(".jpg")).collect();
+    assert_eq!(pictures, records.iter().map(|record| record.file.clone()).collect::<Vec<_>>());
+    for record in &records {
+        let text = std::fs::read_to_string(folder.join(&record.file)).unwrap();
+        assert_eq!(text, content(record.info.number));
+    }
+    assert!(!files(folder).iter().any(|name| name.starts_with('.')), "{:?}", files(folder));
+    records.len() as u64
+}
+
+/// The videos in `folder` are those of its manifest, whole.
+fn check_videos(folder: &Path) -> u64 {
+    let records = manifest(folder);
+    for name in files(folder).iter().filter(|name| name.ends_with(".h264")) {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let of_file: Vec<_> = records.iter().filter(|record| record.file == *name).collect();
+        assert!(!of_file.is_empty() && bytes.len().is_multiple_of(WEIGHT), "{name}: {}", bytes.len());
+        for record in of_file {
+            let at = usize::try_from(record.offset).unwrap() * WEIGHT;
+            assert!(bytes[at..].starts_with(content(record.info.number).as_bytes()), "{name}: {record:?}");
+        }
+    }
+    assert!(!files(folder).iter().any(|name| name.ends_with(".h264.part")), "{:?}", files(folder));
+    records.len() as u64
+}
+
+#[test]
+fn a_full_disk_fails_with_its_cause_and_the_next_order_is_saved() {
+    let Some(stick) = Stick::mount("96k") else { return };
+    let mut sink = sink_at(&stick.shots(), CAPS);
+    (NOW - 60..=NOW).for_each(|number| sink.push(number));
+    let full = answer(sink.place(burst("full", NOW - 50, 40)));
+    assert!((1..40).contains(&full.saved()), "{full:?}");
+    assert!(reasons(&full).iter().all(|why| why.contains("No space left")), "{full:?}");
+    assert_eq!(check_pictures(&stick.shots().join("full/pi")), full.saved());
+    stick.grow("4m");
+    let later = answer(sink.place(burst("later", NOW - 50, 40)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_pictures(&stick.shots().join("later/pi")), 40);
+}
+
+#[test]
+fn a_disk_that_runs_full_in_a_take_costs_the_frames_of_that_time() {
+    let Some(stick) = Stick::mount("256k") else { return };
+    let mut sink = video_at(&stick.shots());
+    (NOW - 100..=NOW).for_each(|number| push_video(&mut sink, number));
+    let full = answer(sink.place(record("full", NOW - 100, 90)));
+    assert!((30..90).contains(&full.saved()), "{full:?}");
+    assert!(reasons(&full).iter().all(|why| why.contains("No space left")), "{full:?}");
+    assert_eq!(check_videos(&stick.shots().join("full/pi")), full.saved());
+    stick.grow("8m");
+    let later = answer(sink.place(record("later", NOW - 100, 90)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_videos(&stick.shots().join("later/pi")), 90);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_says_so_until_it_can() {
+    let Some(mut stick) = Stick::mount("4m") else { return };
+    let mut sink = sink_at(&stick.shots(), CAPS);
+    (NOW - 60..=NOW).for_each(|number| sink.push(number));
+    stick.lock(&stick.shots());
+    let late = Pipeline::launch(&format!(
+        "fakesrc ! swsyncsink listen=tcp/127.0.0.1:0 rig={} location={}",
+        rig(),
+        stick.shots().join("other").display()
+    ));
+    let why = late.try_reach(gst::State::Playing).unwrap_err();
+    assert!(why.contains("Read-only file system") && why.contains("Choose another `location`"), "{why}");
+    let refused = answer(sink.place(burst("refused", NOW - 50, 10)));
+    assert_eq!((refused.named(), refused.saved()), (10, 0), "{refused:?}");
+    assert!(reasons(&refused).iter().all(|why| why.contains("Read-only file system")), "{refused:?}");
+    stick.unplug();
+    let later = answer(sink.place(burst("later", NOW - 50, 10)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_pictures(&stick.shots().join("later/pi")), 10);
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_keeps_what_it_has() {
+    let Some(mut stick) = Stick::mount("4m") else { return };
+    let mut sink = sink_at(&stick.shots(), CAPS);
+    (NOW - 10..=NOW).for_each(|number| sink.push(number));
+    let placed = sink.place(burst("o", NOW, 60));
+    (NOW + 1..NOW + 20).for_each(|number| sink.push(number));
+    let folder = stick.shots().join("o/pi");
+    common::eventually("it is in the middle", || {
+        folder.exists() && files(&folder).iter().filter(|name| name.ends_with(".jpg")).count() == 20
+    });
+    stick.lock(&folder);
+    (NOW + 20..=NOW + 60).for_each(|number| sink.push(number));
+    let answer = answer(placed);
+    assert_eq!((answer.named(), answer.saved()), (60, 20), "{answer:?}");
+    assert!(reasons(&answer).iter().all(|why| why.contains("Read-only file system")), "{answer:?}");
+    assert_eq!(check_pictures(&folder), 20);
+    let later = common::sink::answer(sink.place(burst("later", NOW, 60)));
+    assert!(later.is_complete(), "{later:?}");
+}
+
+#[test]
+fn a_stick_that_is_pulled_in_a_burst_keeps_what_it_has() {
+    let Some(mut stick) = Stick::mount("4m") else { return };
+    let mut sink = sink_at(&stick.shots(), CAPS);
+    (NOW - 10..=NOW).for_each(|number| sink.push(number));
+    let placed = sink.place(burst("o", NOW, 60));
+    (NOW + 1..NOW + 20).for_each(|number| sink.push(number));
+    let on_stick = stick.content().join("o/pi");
+    common::eventually("it is in the middle", || {
+        on_stick.exists() && files(&on_stick).iter().filter(|name| name.ends_with(".jpg")).count() == 20
+    });
+    stick.unplug();
+    (NOW + 20..=NOW + 60).for_each(|number| sink.push(number));
+    let answer = answer(placed);
+    assert_eq!(answer.named(), 60, "{answer:?}");
+    let below = stick.shots().join("o/pi"); // where the stick was
+    assert_eq!(check_pictures(&on_stick), 20);
+    let elsewhere = if below.exists() { check_pictures(&below) } else { 0 };
+    assert_eq!(answer.saved(), 20 + elsewhere, "{answer:?}");
+    stick.plug();
+    let later = common::sink::answer(sink.place(burst("later", NOW, 60)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_pictures(&stick.content().join("later/pi")), 60);
+}
+
+#[test]
+fn a_stick_that_is_pulled_in_a_take_costs_the_file_of_that_time() {
+    let Some(mut stick) = Stick::mount("8m") else { return };
+    let mut sink = video_at(&stick.shots());
+    (NOW - 10..=NOW).for_each(|number| push_video(&mut sink, number));
+    let placed = sink.place(record("o", NOW, 90));
+    (NOW + 1..NOW + 45).for_each(|number| push_video(&mut sink, number));
+    let on_stick = stick.content().join("o/pi");
+    common::eventually("it is in the second file", || {
+        on_stick.exists() && files(&on_stick).iter().any(|name| name == ".0001.h264.part")
+    });
+    stick.unplug();
+    (NOW + 45..=NOW + 95).for_each(|number| push_video(&mut sink, number));
+    let answer = answer(placed);
+    assert_eq!(answer.named(), 90, "{answer:?}");
+    assert!(reasons(&answer).iter().all(|why| why.contains("No such file")), "{answer:?}");
+    assert!(manifest(&on_stick).iter().all(|record| record.info.number < NOW + 30));
+    assert_eq!(manifest(&on_stick).len(), 30);
+    let below = stick.shots().join("o/pi"); // where the stick was
+    let elsewhere = if below.exists() { check_videos(&below) } else { 0 };
+    assert_eq!(answer.saved(), 30 + elsewhere, "{answer:?}");
+    stick.plug();
+    let later = common::sink::answer(sink.place(record("later", NOW, 90)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_videos(&stick.content().join("later/pi")), 90);
+}
+
+#[test]
+fn a_folder_that_is_removed_is_made_anew_with_all_that_belongs_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let shots = folder.path().join("shots");
+    let mut sink = sink_at(&shots, CAPS);
+    (NOW - 10..=NOW).for_each(|number| sink.push(number));
+    let placed = sink.place(burst("o", NOW, 60));
+    (NOW + 1..NOW + 20).for_each(|number| sink.push(number));
+    let of_order = shots.join("o/pi");
+    common::eventually("it is in the middle", || {
+        of_order.exists() && files(&of_order).iter().filter(|name| name.ends_with(".jpg")).count() == 20
+    });
+    std::fs::remove_dir_all(&shots).unwrap();
+    (NOW + 20..=NOW + 60).for_each(|number| sink.push(number));
+    let answer = answer(placed);
+    assert!(answer.is_complete() && answer.named() == 60, "{answer:?}");
+    assert_eq!(check_pictures(&of_order), 40);
+    let take = take(&of_order);
+    assert!(take.complete && (take.first, take.count) == (NOW, 60), "{take:?}");
+    let later = common::sink::answer(sink.place(burst("later", NOW, 60)));
+    assert!(later.is_complete(), "{later:?}");
+    assert_eq!(check_pictures(&shots.join("later/pi")), 60);
+}
