@@ -114,9 +114,10 @@ fn take_up(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler) {
         }
     }
     for command in registry.commands {
-        // One that was stopped or cancelled while this device was away.
+        // One that was stopped or cancelled while this device was away. It may not be here yet: whoever gave it gives it
+        // again to those who come late, and then nobody says any more that it is over.
         let open = own.orders.iter().find(|order| order.id() == command.order());
-        let news = open.is_some_and(|open| match &command {
+        let news = open.is_none_or(|open| match &command {
             Command::Stop { at_ns, .. } => open.stop().is_none_or(|known| *at_ns < known),
             Command::Cancel { .. } => true,
         });
@@ -124,5 +125,49 @@ fn take_up(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler) {
             tracing::info!(?command, "a command that was given while this device was away");
             let _ = handler.handle_command(&command);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use swsync_core::control::Status;
+    use swsync_core::name::Name;
+    use swsync_core::order::{Acknowledgement, Order, Standing};
+    use swsync_core::time::Timestamp;
+
+    /// A device that notes what it is told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl DeviceHandler for Told {
+        fn handle_order(&self, order: Order, _reply: Reply) {
+            self.0.lock().unwrap().push(format!("order {}", order.id()));
+        }
+        fn handle_command(&self, command: &Command) -> Acknowledgement {
+            self.0.lock().unwrap().push(format!("command for {}", command.order()));
+            let (order, device) = (command.order().clone(), Name::new("pi").unwrap());
+            Acknowledgement { order, device, standing: Standing::Unknown }
+        }
+        fn registry(&self) -> Registry {
+            Registry { orders: Vec::new(), commands: Vec::new() }
+        }
+        fn status(&self) -> Status {
+            unreachable!("nobody asks for it")
+        }
+        fn handle_duplicate(&self, error: &ControlError) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn a_command_may_be_heard_of_before_its_order() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let open = Order::still(name("open"), Timestamp::from_nanos(5)).unwrap();
+        let commands = vec![Command::Cancel { order: name("late") }];
+        let told = Told::default();
+        take_up(Registry { orders: vec![open], commands }, &name("pi"), &told);
+        assert_eq!(*told.0.lock().unwrap(), ["order open", "command for late"]);
     }
 }

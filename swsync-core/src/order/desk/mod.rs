@@ -160,8 +160,11 @@ impl Backlog {
     }
 }
 
-/// Adds `command` to `list`, whose oldest go.
+/// Adds `command` to `list` once; its oldest go.
 fn keep(list: &mut VecDeque<Command>, command: &Command) {
+    if list.contains(command) {
+        return;
+    }
     list.push_back(command.clone());
     if list.len() > MAX_COMMANDS {
         list.pop_front();
