@@ -208,7 +208,7 @@ impl<T: Clone> Desk<T> {
         let (open, answers, grid) = journal.into_parts();
         self.answers = answers;
         // Until a camera that takes long to start has frames, they are numbered as before.
-        self.grid = grid;
+        self.grid = self.grid.or(grid);
         for pending in open {
             let decided = on_disk(&pending.order);
             self.open.push(OpenOrder::restored(pending, decided, self.apart, &self.ring));
