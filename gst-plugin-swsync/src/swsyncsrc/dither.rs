@@ -135,7 +135,7 @@ mod tests {
             let (mut asked, mut sum) = (Span::ZERO, Span::ZERO);
             for frame in 1..=100_000 {
                 asked = dither.next(None).unwrap_or(asked);
-                sum = sum + asked;
+                sum += asked;
                 let error = sum - (grid.instant(frame) - grid.instant(0));
                 assert!(error.abs() <= Span::from_micros(1), "{rate:?}, frame {frame}: {error:?}");
             }
