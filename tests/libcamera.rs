@@ -18,7 +18,8 @@ fn a_virtual_camera_streams_at_the_negotiated_pace() {
     let lab = Lab::alone();
     let leader = || {
         lab.leader()
-            .camera("backend=libcamera")
+            // Another than the one that tests/cameras.rs opens meanwhile.
+            .camera("backend=libcamera camera-name=Virtual1")
             // Real cameras are stamped by the host, whatever clock the device pretends to have.
             .env("SWSYNC_SIMULATED_CLOCK", "offset=100s,skew=30ppm")
             .env("SWSYNC_FORMAT", "video/x-raw,width=640,height=480,framerate=30/1")

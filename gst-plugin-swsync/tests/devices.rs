@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Pipeline, init, tool};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use common::{Pipeline, init, plugin, tool};
 use gst::prelude::*;
 
 /// The devices of a monitor for cameras that `swsyncsrc` can open.
@@ -81,4 +84,40 @@ fn gst_device_monitor_prints_launch_lines() {
     {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[test]
+fn a_camera_in_use_names_its_user_and_is_free_when_that_is_killed() {
+    let Some(_) = virtual0() else { return };
+    let first = Command::new("gst-launch-1.0")
+        .arg(format!("--gst-plugin-load={}", plugin().display()))
+        .args(["swsyncsrc", "camera-name=Virtual1", "!", "fakesink"])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut first = match first {
+        Ok(first) => first,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: no gst-launch-1.0 here");
+            return;
+        }
+        Err(error) => panic!("gst-launch-1.0: {error}"),
+    };
+    let mut said = BufReader::new(first.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let opened = said.any(|line| line.contains("PLAYING") || line.contains("live"));
+    let second = Pipeline::launch("swsyncsrc camera-name=Virtual1 ! fakesink");
+    let refused = second.try_reach(gst::State::Playing);
+    let listed = devices().iter().any(|device| name(device).as_deref() == Some("Virtual1"));
+    let id = first.id();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(opened, "it had the camera");
+    let refused = refused.unwrap_err();
+    let holder = format!("in use by gst-launch-1.0 (process {id})");
+    // GST_RESOURCE_ERROR_BUSY
+    for part in [holder.as_str(), "there are: Virtual0", "gst-resource-error-quark, code: 4"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(listed, "a camera in use is still listed");
+    second.reach(gst::State::Null);
+    second.reach(gst::State::Playing);
 }

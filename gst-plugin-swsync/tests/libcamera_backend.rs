@@ -166,7 +166,9 @@ fn a_held_camera_is_busy_and_an_unknown_one_not_found() {
     };
     let held = LibcameraCamera::open(Some("Virtual0")).unwrap();
     let second = LibcameraCamera::open(Some("Virtual0")).err().unwrap();
-    assert!(matches!(&second, CameraError::Busy(id) if id == "Virtual0"), "{second}");
+    assert!(matches!(&second, CameraError::Busy { camera, .. } if camera == "Virtual0"), "{second}");
+    let said = second.to_string();
+    assert!(said.contains("in use by this process itself") && said.contains("there are: Virtual1"), "{said}");
     drop(held);
     LibcameraCamera::open(Some("Virtual0")).unwrap();
 

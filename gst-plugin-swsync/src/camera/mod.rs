@@ -16,6 +16,7 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use self::controls::{Ranges, Setting};
 pub use mailbox::{Flushing, Wakeup};
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
+use swsync_rig::claim::Holder;
 
 /// Why a camera could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +30,16 @@ pub enum CameraError {
         /// The ids that could have been asked for, or how to get any.
         available: String,
     },
-    /// Another process holds the camera.
-    #[error("camera {0} is in use by another process")]
-    Busy(String),
+    /// Someone else has the camera.
+    #[error("camera {camera} is in use by {holder}: end that{}", or_another(others))]
+    Busy {
+        /// The camera's id.
+        camera: String,
+        /// Who has it.
+        holder: Holder,
+        /// The ids of the other cameras.
+        others: Vec<String>,
+    },
     /// The camera refuses the format.
     #[error("camera {camera} cannot deliver {caps}: {reason}")]
     Format {
@@ -76,6 +84,13 @@ pub enum CameraError {
     /// A `next_frame` was interrupted by the element's `unlock`.
     #[error("interrupted")]
     Flushing,
+}
+
+fn or_another(cameras: &[String]) -> String {
+    if cameras.is_empty() {
+        return String::new();
+    }
+    format!(", or set camera-name to another; there are: {}", cameras.join(", "))
 }
 
 impl From<Flushing> for CameraError {

@@ -121,6 +121,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_in_microseconds_adds_up_to_the_rate_exactly() {
+        for rate in [(30, 1), (30_000, 1_001), (25, 1), (120, 1)] {
+            let grid = FrameGrid::new(rate.0, rate.1).unwrap();
+            let control = FrameDurationControl {
+                line_time_ns: 1_000.0,
+                min_lines: 10,
+                max_lines: 9_000_000,
+                latency: 2,
+                exposure_margin: 0,
+            };
+            let mut dither = Dither::new(control, grid);
+            let (mut asked, mut sum) = (Span::ZERO, Span::ZERO);
+            for frame in 1..=100_000 {
+                asked = dither.next(None).unwrap_or(asked);
+                sum += asked;
+                let error = sum - (grid.instant(frame) - grid.instant(0));
+                assert!(error.abs() <= Span::from_micros(1), "{rate:?}, frame {frame}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
     fn unknown_lines_are_made_up_for_by_what_the_camera_reports() {
         let error_ppm = |reports| {
             let errors = errors((30, 1), 1_000.0, 18_904.0, reports, 20_000);

@@ -88,14 +88,7 @@ impl FromStr for Rate {
 /// # Errors
 /// Where GStreamer does not start, or does not find the plugin.
 pub fn run(args: &CamerasArgs) -> anyhow::Result<ExitCode> {
-    gst::init().context("GStreamer does not start")?;
-    let provider = gst::DeviceProviderFactory::find(PROVIDER).and_then(|factory| factory.get()).ok_or_else(|| {
-        anyhow!(
-            "GStreamer does not find swsync's plugin: does `gst-inspect-1.0 swsync`? GST_PLUGIN_PATH has to name the \
-             folder with libgstswsync.so"
-        )
-    })?;
-    let cameras = provider.devices().iter().map(camera).collect();
+    let cameras = devices()?.iter().map(camera).collect();
     let report = Report { fps: args.fps, cameras };
     if args.json {
         output::line(&report.json().to_string());
@@ -109,6 +102,30 @@ pub fn run(args: &CamerasArgs) -> anyhow::Result<ExitCode> {
     }))
 }
 
+/// The ids of the cameras, in libcamera's order. None is opened.
+///
+/// # Errors
+/// As [`run`].
+pub fn ids() -> anyhow::Result<Vec<String>> {
+    Ok(devices()?.iter().map(id).collect())
+}
+
+fn devices() -> anyhow::Result<Vec<gst::Device>> {
+    gst::init().context("GStreamer does not start")?;
+    let provider = gst::DeviceProviderFactory::find(PROVIDER).and_then(|factory| factory.get()).ok_or_else(|| {
+        anyhow!(
+            "GStreamer does not find swsync's plugin: does `gst-inspect-1.0 swsync`? GST_PLUGIN_PATH has to name the \
+             folder with libgstswsync.so"
+        )
+    })?;
+    Ok(provider.devices().into_iter().collect())
+}
+
+fn id(device: &gst::Device) -> String {
+    let named = device.properties().and_then(|properties| properties.get("camera-name").ok());
+    named.unwrap_or_else(|| device.display_name().into())
+}
+
 /// What the plugin says of a camera.
 fn camera(device: &gst::Device) -> Camera {
     let properties = device.properties();
@@ -117,7 +134,7 @@ fn camera(device: &gst::Device) -> Camera {
     let listed = modes.get::<gst::Array>("modes").ok();
     let listed = listed.iter().flat_map(|modes| modes.as_slice());
     Camera {
-        id: text("camera-name").unwrap_or_else(|| device.display_name().into()),
+        id: id(device),
         model: text("model").unwrap_or_else(|| "unknown".to_owned()),
         location: text("location"),
         modes: listed.filter_map(|mode| report::Mode::of(&mode.get::<gst::Structure>().ok()?)).collect(),

@@ -39,6 +39,10 @@ impl Rig {
     /// Starts the leader, and the clients behind their relays.
     pub fn start(args: &DemoArgs, out: &Path) -> anyhow::Result<Self> {
         let scripts = pipelines()?;
+        if args.camera == Camera::Libcamera {
+            let cameras = crate::cameras::ids()?;
+            check_enough(args.cameras, &cameras)?;
+        }
         let logs = out.join("logs");
         std::fs::create_dir_all(&logs)?;
         // Both ports are free now; in the demo's own network namespace nobody else can take them.
@@ -167,7 +171,8 @@ impl Launch<'_> {
                 command.env(SIMULATED_CLOCK, chance.clock());
                 chance.camera()
             }
-            Camera::Libcamera => "backend=libcamera".into(),
+            // Each its own, by its place in libcamera's list: a camera has one user at a time.
+            Camera::Libcamera => format!("backend=libcamera camera-name={index}"),
         };
         command.env("SWSYNC_CAMERA", camera);
         command
@@ -189,9 +194,38 @@ impl Launch<'_> {
     }
 }
 
+/// Fails where there are more devices than `cameras`.
+fn check_enough(devices: u16, cameras: &[String]) -> anyhow::Result<()> {
+    if usize::from(devices) <= cameras.len() {
+        return Ok(());
+    }
+    if cameras.is_empty() {
+        bail!("libcamera finds no camera (`cam -l`); without --camera libcamera the demo simulates them");
+    }
+    let count = cameras.len();
+    bail!(
+        "{devices} devices take as many cameras, and libcamera finds {count}: {}. Use --cameras {count}, or fewer",
+        cameras.join(", ")
+    )
+}
+
 /// The last lines of a log.
 fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_takes_a_camera_of_its_own() {
+        let cameras = ["A".to_owned(), "B".to_owned()];
+        assert!(check_enough(2, &cameras).is_ok());
+        let few = check_enough(5, &cameras).unwrap_err().to_string();
+        assert!(few.contains("finds 2: A, B") && few.contains("--cameras 2"), "{few}");
+        assert!(check_enough(1, &[]).unwrap_err().to_string().contains("no camera"));
+    }
 }

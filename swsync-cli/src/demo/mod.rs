@@ -36,7 +36,7 @@ const MAX_SPREAD: Span = Span::from_micros(250);
 pub enum Camera {
     /// A simulated rolling-shutter sensor that looks at an LED panel: its pictures tell their true time.
     Simulated,
-    /// libcamera's first camera (its virtual one where there is no hardware), in every device.
+    /// One of libcamera's cameras in each device (its virtual ones where there is no hardware).
     Libcamera,
 }
 

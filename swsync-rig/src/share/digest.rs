@@ -52,7 +52,7 @@ impl Sha256 {
 }
 
 /// The sum of `bytes` in hexadecimal.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     let mut sum = Sha256::default();
     sum.update(bytes);
     sum.finish()

@@ -19,6 +19,7 @@ mod message;
 mod remote;
 mod serve;
 
+pub(crate) use digest::of_bytes as sha256_of;
 pub use message::{Chunk, Digest, FileEntry, TakeEntry};
 pub use remote::{Remote, RemoteError};
 pub use serve::{Busy, Share};

@@ -20,6 +20,9 @@
 //! of cameras here share one; `libcamerasrc` in the same process would bring its own: use the one
 //! or the other.
 //!
+//! A camera has one user at a time, which libcamera sees to where there are media devices to lock. Its virtual cameras
+//! have none, and of others it does not tell who has them: so an open camera is also a [`Claim`](swsync_rig::claim::Claim).
+//!
 //! # Pacing
 //!
 //! Real cameras run freely: a request just says where a frame goes, and a few are always in flight.

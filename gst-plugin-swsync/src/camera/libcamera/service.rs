@@ -175,7 +175,7 @@ impl Library {
                 available: if ids.is_empty() { NO_CAMERA.to_owned() } else { ids.join(", ") },
             });
         };
-        let (session, description) = Session::open(&camera, events)?;
+        let (session, description) = Session::open(&camera, &ids, events)?;
         let id = SessionId(self.opened);
         self.opened += 1;
         self.sessions.insert(id, session);

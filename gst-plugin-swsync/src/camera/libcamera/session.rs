@@ -8,8 +8,10 @@ use ::libcamera::control::ControlList;
 use ::libcamera::framebuffer_allocator::FrameBufferAllocator;
 use ::libcamera::geometry::Size;
 use ::libcamera::pixel_format::PixelFormat;
+use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
+use swsync_rig::claim::{Claim, ClaimError, Holder, user_of_video_device};
 
 use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_configuration};
 use super::memory::{Planes, memfd_buffer};
@@ -78,7 +80,9 @@ pub(super) type Requests = (Vec<Request>, Vec<Vec<Planes>>);
 
 /// An acquired camera.
 pub(super) struct Session {
+    // Before the claim, because fields are dropped in order: another may have it once it is free.
     camera: OpenCamera,
+    _claim: Claim,
     description: Description,
     configured: Option<Configured>,
     streaming: bool,
@@ -87,10 +91,23 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn open(
         camera: &Camera<'static>,
+        all: &[String],
         events: Arc<Mailbox<Event>>,
     ) -> Result<(Self, Description), CameraError> {
         let id = camera.id().to_owned();
-        let mut camera = camera.acquire().map_err(|error| busy_or(&id, "acquiring it", error))?;
+        let busy = |holder| {
+            let others = all.iter().filter(|other| **other != id).cloned().collect();
+            CameraError::Busy { camera: id.clone(), holder, others }
+        };
+        let claim = Claim::new(&format!("camera {id}")).map_err(|error| match error {
+            ClaimError::Held(holder) => busy(holder),
+            error => failed(&id, "claiming it", error),
+        })?;
+        let acquired = camera.acquire().map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => busy(user_of(camera)),
+            _ => failed(&id, "acquiring it", error),
+        });
+        let mut camera = acquired?;
         let completed = events.clone();
         camera.on_request_completed(move |request| completed.push(Event::Completed(request)));
         let gone = events.clone();
@@ -101,6 +118,7 @@ impl Session {
         let queue = Arc::new(RequestQueue::new(events));
         let mut session = Self {
             camera: OpenCamera::new(camera, queue.clone()),
+            _claim: claim,
             description: Description { id, model, on_request, caps: gst::Caps::new_empty(), queue },
             configured: None,
             streaming: false,
@@ -293,7 +311,15 @@ impl Session {
         let mut list = ControlList::new();
         sensor::set_controls(&mut list, nominal, configured.controllable);
         controls::put(&mut list, settings);
-        self.camera.get_mut().start(Some(&list)).map_err(|error| busy_or(id, "starting it", error))?;
+        let started = self.camera.get_mut().start(Some(&list));
+        started.map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => CameraError::Busy {
+                camera: id.clone(),
+                holder: user_of(self.camera.get()),
+                others: Vec::new(),
+            },
+            _ => failed(id, "starting it", error),
+        })?;
         self.camera.take_requests();
         self.streaming = true;
         Ok(requests)
@@ -417,9 +443,10 @@ fn requests(
     Ok((requests, planes))
 }
 
-fn busy_or(camera: &str, doing: &'static str, error: io::Error) -> CameraError {
-    match error.kind() {
-        io::ErrorKind::ResourceBusy => CameraError::Busy(camera.to_owned()),
-        _ => failed(camera, doing, error),
-    }
+/// Who has the devices of `camera`, if not through swsync.
+fn user_of(camera: &Camera<'_>) -> Holder {
+    let devices = camera.properties().get::<properties::SystemDevices>();
+    let devices = devices.map(|devices| devices.0).unwrap_or_default();
+    let mut devices = devices.into_iter().filter_map(|device| u64::try_from(device).ok());
+    devices.find_map(user_of_video_device).unwrap_or(Holder::Unknown)
 }
