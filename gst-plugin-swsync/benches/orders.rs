@@ -41,8 +41,10 @@ fn frame(number: u64) -> gst::Buffer {
         sensor_time_ns: None,
         details: FrameDetails::default(),
     };
-    let mut buffer = gst::Buffer::from_mut_slice(bytes);
+    // Ordinary memory, as encoders give it: what is a device's, or somebody else's, is copied into the ring.
+    let mut buffer = gst::Buffer::with_size(SIZE).expect("memory");
     let writable = buffer.get_mut().expect("nobody else has it");
+    writable.copy_from_slice(0, &bytes).expect("it is as large");
     writable.set_pts(pts_of(number));
     gstswsync::meta::attach(writable, &info, grid().period(), true);
     buffer
