@@ -7,9 +7,9 @@ use swsync_core::order::{Command, Order, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Session, Summary};
 
+use super::OrdersArgs;
 use super::devices::Devices;
 use super::random::{Random, random_order};
-use super::OrdersArgs;
 use crate::clock::RigClock;
 
 /// How long devices may take to start, and to answer in the end.
