@@ -10,7 +10,8 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers that count something or are a part of something, and so have no unit.
-const COUNTS: [&str; 10] = [
+const COUNTS: [&str; 11] = [
+    "max-files",
     "max-slew",
     "port",
     "net-time-provider",
