@@ -56,3 +56,26 @@ fn orders(lab: &Lab, args: &[&str]) -> (Ended, Value) {
     let report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
     (ended, report)
 }
+
+#[test]
+fn the_way_from_an_order_to_its_files_is_timed() {
+    let lab = Lab::alone();
+    let mut command = command(built("swsync"));
+    command
+        .args(["lab", "shutter", "--devices", "2", "--shots", "3", "--json", "--out"])
+        .arg(lab.path("lab"));
+    let ended = Process::start("swsync-lab", &lab.path(""), &mut command).wait_for_up_to(PATIENCE);
+    let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
+    let times = report["times"].as_array().unwrap();
+    assert_eq!(times.len(), 5, "{report:#}");
+    // A busy machine drops frames; network and disk answer all the same.
+    let missed = report["missed"].as_array().unwrap().len();
+    let counted: u64 = times[..3].iter().map(|row| row["count"].as_u64().unwrap()).sum();
+    assert!(counted + missed as u64 >= 9 && counted <= 9, "{report:#}");
+    for row in &times[3..] {
+        let [least, most] = ["least_ms", "largest_ms"].map(|name| row[name].as_f64().unwrap());
+        assert!(row["count"] == 3 && 0.0 < least && least <= most, "{report:#}");
+    }
+    let kept = fs::read_dir(lab.path("lab/takes")).unwrap().count();
+    assert!(kept as u64 >= counted, "the files stay where --out is given: {kept}");
+}
