@@ -27,8 +27,12 @@ impl Camera {
     }
 }
 
+/// What names of properties that hold secrets have in them, as `user-pw`, `passphrase` and `proxy-pw`.
+const SECRET: [&str; 5] = ["pw", "pass", "secret", "token", "auth"];
+
 /// What is set, other than by default, on the elements that `last`'s frames come through, on itself, and on an
-/// element that provides the pipeline's clock. Nothing else in the pipeline: take.json goes to other machines.
+/// element that provides the pipeline's clock. Nothing else in the pipeline, and no passwords: take.json goes to other
+/// machines.
 pub fn settings_of(last: &gst::Element) -> Settings {
     let mut elements = vec![last.clone()];
     let mut next = 0;
@@ -83,6 +87,9 @@ fn set_on(element: &gst::Element) -> BTreeMap<String, Value> {
         if !pspec.flags().contains(shown) || matches!(pspec.name(), "name" | "parent") {
             return None;
         }
+        if SECRET.iter().any(|secret| pspec.name().contains(secret)) {
+            return None;
+        }
         let value = to_json(&element.property_value(pspec.name()))?;
         (to_json(pspec.default_value()).as_ref() != Some(&value)).then(|| (pspec.name().to_owned(), value))
     });
@@ -95,7 +102,12 @@ fn to_json(value: &glib::Value) -> Option<Value> {
         return Some(value.nick().into());
     }
     match value.type_() {
-        glib::Type::STRING => Some(value.get::<Option<String>>().ok()??.into()),
+        glib::Type::STRING => {
+            let text = value.get::<Option<String>>().ok()??;
+            // An address may have a user and a password before the host.
+            let is_secret = text.contains("://") && text.contains('@');
+            (!is_secret).then(|| text.into())
+        }
         glib::Type::BOOL => Some(value.get::<bool>().ok()?.into()),
         glib::Type::I32 => Some(value.get::<i32>().ok()?.into()),
         glib::Type::U32 => Some(value.get::<u32>().ok()?.into()),
@@ -140,6 +152,23 @@ mod tests {
         assert!(!src.contains_key("num-buffers"), "what is as by default is not told: {src:?}");
         assert_eq!(settings["inner"]["caps"], "video/x-raw, width=(int)64");
         assert_eq!(settings["last"]["dump"], true);
+    }
+
+    #[test]
+    fn passwords_stay_where_they_are() {
+        gst::init().unwrap();
+        for (address, told) in [("http://host/a", true), ("http://me:hunter2@host/a", false)] {
+            let line =
+                format!("souphttpsrc name=src user-pw=hunter2 location={address} ! fakesink name=last");
+            let Ok(pipeline) = gst::parse::launch(&line) else {
+                eprintln!("skipped: no souphttpsrc");
+                return;
+            };
+            let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+            let settings = settings_of(&pipeline.by_name("last").unwrap());
+            assert_eq!(settings["src"].contains_key("location"), told, "{settings:?}");
+            assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@ use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
 use super::orders::{Devices, Setup, Source};
+use super::phase::score::quantile;
 use crate::clock::RigClock;
 use crate::exit;
 use crate::output;
-use crate::table::{Align, Column, Table};
+use crate::table::{Align, Column, NOTHING, Table};
 
 /// How long devices may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,15 +77,16 @@ impl Times {
         Self { name, ms }
     }
 
-    /// The value that `percent` of them do not exceed: one of them.
-    fn quantile(&self, percent: usize) -> f64 {
-        let rank = (self.ms.len() * percent).div_ceil(100).max(1);
-        self.ms.get(rank - 1).copied().unwrap_or(f64::NAN)
+    /// The value that `percent` of them do not exceed, where there are any.
+    fn quantile(&self, percent: usize) -> Option<f64> {
+        (!self.ms.is_empty()).then(|| quantile(&self.ms, percent))
     }
 
     fn cells(&self) -> [String; 6] {
-        let [least, median, p95, most] =
-            [0, 50, 95, 100].map(|percent| format!("{:.1}", self.quantile(percent)));
+        let [least, median, p95, most] = [0, 50, 95, 100].map(|percent| match self.quantile(percent) {
+            Some(ms) => format!("{ms:.1}"),
+            None => NOTHING.to_owned(),
+        });
         [self.name.to_owned(), self.ms.len().to_string(), least, median, p95, most]
     }
 

@@ -4,7 +4,7 @@ mod method;
 mod picture;
 mod random;
 mod scenario;
-mod score;
+pub mod score;
 mod simulate;
 mod stdio;
 mod trial;

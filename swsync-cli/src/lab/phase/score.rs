@@ -100,7 +100,7 @@ fn median_and_p99(mut values: Vec<f64>) -> Option<(f64, f64)> {
 }
 
 /// The value that `percent` of the sorted values do not exceed: one of them.
-fn quantile(sorted: &[f64], percent: usize) -> f64 {
+pub fn quantile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted[rank - 1]
 }
