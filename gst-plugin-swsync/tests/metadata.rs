@@ -10,7 +10,7 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers that count something or are a part of something, and so have no unit.
-const COUNTS: [&str; 11] = [
+const COUNTS: [&str; 12] = [
     "max-files",
     "max-slew",
     "port",
@@ -20,17 +20,19 @@ const COUNTS: [&str; 11] = [
     "key-id",
     "lock-count",
     "settle-frames",
+    "stall-periods",
     "simulated-seed",
     "simulated-view",
 ];
 
 /// How a blurb names a unit, or says what a number without one is.
-const UNITS: [&str; 9] = [
+const UNITS: [&str; 10] = [
     "nanoseconds",
     "microseconds",
     "parts per million",
     "bytes",
     "dioptres",
+    "kelvin",
     "as a factor",
     "-1 to 1",
     "powers of two",

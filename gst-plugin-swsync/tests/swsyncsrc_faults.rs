@@ -10,7 +10,8 @@ use gst::prelude::*;
 /// A small simulated camera with these faults.
 fn faulty(faults: &str, properties: &str) -> (Pipeline, mpsc::Receiver<gst::Buffer>) {
     let pipeline = Pipeline::launch(&format!(
-        "{LEADER} swsyncsrc name=s backend=simulated wait-lock=false simulated-fault={faults} {properties} ! \
+        "{LEADER} swsyncsrc name=s backend=simulated wait-lock=false stall-periods=5 \
+         simulated-fault={faults} {properties} ! \
          video/x-raw,width=160,height=120,framerate=30/1 ! fakesink name=k sync=false async=false"
     ));
     let (tx, rx) = mpsc::channel();
@@ -44,7 +45,7 @@ fn a_camera_that_stands_still_is_an_error() {
     let (pipeline, buffers) = faulty("stall@5", "");
     pipeline.reach(gst::State::Playing);
     let error = pipeline.error();
-    assert!(error.contains("stands still") && error.contains("no frame for"), "{error}");
+    assert!(error.contains("stands still") && error.contains("no frame for 0.167 s"), "{error}");
     assert!(buffers.try_iter().count() <= 5);
     pipeline.reach(gst::State::Null);
 }

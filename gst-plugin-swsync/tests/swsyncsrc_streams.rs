@@ -304,3 +304,43 @@ fn fifty_starts_and_stops() {
         pipeline.reach(if round % 2 == 0 { gst::State::Null } else { gst::State::Ready });
     }
 }
+
+#[test]
+fn a_first_pad_that_is_not_linked_has_no_stream() {
+    let end = "fakesink sync=false async=false name=b";
+    let rig = |source: &str| {
+        Pipeline::launch(&format!("{LEADER} {source} s.src_0 ! {LARGER},framerate=24/1 ! {end}"))
+    };
+    let pipeline = rig(&SIMULATED.replace("swsyncsrc", "swsyncsrc num-buffers=8"));
+    let b = probe(&pipeline, "b");
+    pipeline.reach(gst::State::Playing);
+    pipeline.wait_for_eos();
+    // The other pad's format sets the rate.
+    let frames: Vec<gst::Buffer> = b.try_iter().collect();
+    assert_eq!(frames.len(), 8);
+    assert!(frames.iter().all(|frame| frame.size() == 320 * 240 * 3 / 2));
+    assert_eq!(frames[0].duration(), Some(gst::ClockTime::from_nseconds(41_666_667)));
+
+    // It is linked while the camera streams, to a branch that takes what there is, and unlinked again.
+    let pipeline = rig(SIMULATED);
+    let b = probe(&pipeline, "b");
+    pipeline.reach(gst::State::Playing);
+    next(&b);
+    let sink =
+        gst::ElementFactory::make("fakesink").name("a").property("sync", false).property("async", false);
+    let sink = sink.build().unwrap();
+    pipeline.0.add(&sink).unwrap();
+    let a = probe(&pipeline, "a");
+    sink.sync_state_with_parent().unwrap();
+    let source = pipeline.element("s");
+    source.link_pads(Some("src"), &sink, Some("sink")).unwrap();
+    let first = next(&a);
+    assert!(first.size() > 0);
+    let same = std::iter::repeat_with(|| next(&b)).find(|frame| frame.offset() >= first.offset()).unwrap();
+    assert_eq!(same.pts(), first.pts(), "of the same frames");
+    source.unlink(&sink);
+    while b.try_recv().is_ok() {}
+    for _ in 0..10 {
+        next(&b);
+    }
+}

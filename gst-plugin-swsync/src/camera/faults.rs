@@ -11,11 +11,8 @@ use swsync_core::time::Span;
 
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
-use super::{Camera, CameraError, Capabilities, Controls, Frame, StreamRole, StreamSetup, Wakeup};
+use super::{Camera, CameraError, Capabilities, Controls, Frame, Patience, StreamRole, StreamSetup, Wakeup};
 use crate::lock::lock;
-
-/// Periods after which a camera that stands still counts as stalled.
-const PATIENCE: i64 = 5;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +107,7 @@ pub struct FaultyCamera {
     faults: Arc<Faults>,
     sleeper: Arc<Mailbox<()>>,
     period: Span,
+    patience: Patience,
     gone: bool,
     /// What the driver's count is ahead of the one that is shown.
     hidden: u64,
@@ -119,7 +117,8 @@ impl FaultyCamera {
     /// `camera` with these faults.
     #[must_use]
     pub fn new(camera: Box<dyn Camera>, faults: Arc<Faults>) -> Self {
-        Self { camera, faults, sleeper: Arc::default(), period: Span::ZERO, gone: false, hidden: 0 }
+        let (period, patience) = (Span::ZERO, Patience::default());
+        Self { camera, faults, sleeper: Arc::default(), period, patience, gone: false, hidden: 0 }
     }
 
     fn lose(&mut self, frames: u64) -> Result<(), CameraError> {
@@ -166,6 +165,11 @@ impl Camera for FaultyCamera {
         self.camera.configure(streams)
     }
 
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.camera.set_patience(patience);
+    }
+
     fn control_ranges(&self) -> Ranges {
         self.camera.control_ranges()
     }
@@ -206,7 +210,7 @@ impl Camera for FaultyCamera {
             return Err(CameraError::Gone { camera, reason: "it was told to vanish".into() });
         }
         if lock(&self.faults.0).standing_still {
-            let waited = self.period * PATIENCE;
+            let waited = self.patience.next(self.period);
             let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
             debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
             let hint = "It was told to stand still".to_owned();

@@ -4,6 +4,7 @@ pub mod controls;
 pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
+pub mod patience;
 pub mod simulated;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 
 use self::controls::{Ranges, Setting};
 pub use mailbox::{Flushing, Wakeup};
+pub use patience::Patience;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
 use swsync_rig::claim::Holder;
 
@@ -61,7 +63,7 @@ pub enum CameraError {
         reason: String,
     },
     /// Nothing came from a camera that should stream.
-    #[error("camera {camera} stands still: no frame for {waited:?}. {hint}")]
+    #[error("camera {camera} stands still: no frame for {:.3} s. {hint}", waited.as_secs_f64())]
     Stalled {
         /// The camera's id.
         camera: String,
@@ -245,6 +247,8 @@ pub struct Frame {
     pub exposure: Option<Span>,
     /// Analogue gain that the camera really used, where it says so.
     pub analogue_gain: Option<f64>,
+    /// What it says of controls that people can set: the values that were in effect.
+    pub reported: Vec<Setting>,
     /// What else it says of the frame; its times on the rig's clock are the framer's to tell.
     pub details: FrameDetails,
 }
@@ -286,6 +290,11 @@ pub trait Camera: Send {
     /// [`CameraError::Format`] where the camera cannot deliver them together.
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError>;
 
+    /// Sets after how long without a frame `next_frame` gives up. Of no meaning to cameras that never stand still.
+    fn set_patience(&mut self, patience: Patience) {
+        let _ = patience;
+    }
+
     /// Which controls people can set, and to what, once it is configured.
     fn control_ranges(&self) -> Ranges;
 
@@ -316,8 +325,8 @@ pub trait Camera: Send {
     /// Blocks until the next frame is there.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Stalled`] when nothing comes for a second
-    /// beyond the expected time, [`CameraError::Gone`] when the camera is.
+    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Stalled`] when nothing comes for longer than
+    /// [`Camera::set_patience`] has it, [`CameraError::Gone`] when the camera is.
     fn next_frame(&mut self) -> Result<Frame, CameraError>;
 
     /// Stops streaming. Frames not yet taken are dropped.

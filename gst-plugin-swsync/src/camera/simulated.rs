@@ -431,6 +431,7 @@ impl Camera for SimulatedCamera {
         self.gains.taken(frame.sequence.into());
         let mut pictures = self.render(&frame)?;
         let buffer = pictures.remove(0);
+        let gain = self.gains.at(frame.sequence.into());
         Ok(Frame {
             buffer,
             others: pictures,
@@ -438,7 +439,8 @@ impl Camera for SimulatedCamera {
             sequence: u64::from(frame.sequence),
             sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
             exposure: Some(frame.reported_exposure),
-            analogue_gain: Some(self.gains.at(frame.sequence.into()).factor()),
+            analogue_gain: Some(gain.factor()),
+            reported: settings::reported(frame.reported_exposure, gain),
             details: FrameDetails {
                 frame_duration_ns: Some(frame.reported_frame_duration),
                 ..FrameDetails::default()

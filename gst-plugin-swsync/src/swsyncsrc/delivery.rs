@@ -30,6 +30,8 @@ pub enum Next {
 pub struct Delivery {
     period: Span,
     wait_lock: bool,
+    /// Whether the first picture is the first pad's.
+    main: bool,
     further: Arc<[Further]>,
     progress: Progress,
 }
@@ -50,7 +52,8 @@ impl SwsyncSrc {
                 let refused = framer.set_target(target).err();
                 let frame = framer.next(clock, &self.sleeper);
                 let (period, progress) = (framer.grid().period(), *framer.progress());
-                let delivery = Delivery { period, wait_lock, further: streams.further.clone(), progress };
+                let (main, further) = (streams.main.is_some(), streams.further.clone());
+                let delivery = Delivery { period, wait_lock, main, further, progress };
                 drop(state);
                 if let Some(error) = refused {
                     gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
@@ -65,15 +68,16 @@ impl SwsyncSrc {
         }
     }
 
-    /// Hands a frame's further pictures to their branches and returns the first one, unless it is held back.
+    /// Hands a frame's further pictures to their branches and returns the first pad's, unless it is held back.
     pub(super) fn deliver(
         &self,
         mut frame: PlacedFrame,
-        Delivery { period, wait_lock, further, progress }: &Delivery,
+        Delivery { period, wait_lock, main, further, progress }: &Delivery,
         clock: &gst::Clock,
         base_time: gst::ClockTime,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
         frame.lost += self.lost_in_fault(frame.info.number);
+        self.desk().note_reported(std::mem::take(&mut frame.reported));
         let held_back = self.report(&frame, progress) && *wait_lock;
         let PlacedFrame { mut buffer, mut others, info, restarted, .. } = frame;
         // A frame from before the pipeline's start has no running time.
@@ -88,7 +92,14 @@ impl SwsyncSrc {
         for buffer in std::iter::once(&mut buffer).chain(&mut others) {
             stamp.write_on(buffer.make_mut());
         }
+        if !main {
+            let stand_in = stand_in(&buffer);
+            others.insert(0, std::mem::replace(&mut buffer, stand_in));
+        }
         self.offer(further, others);
+        if !main {
+            return Ok(Some(buffer));
+        }
         let laid_out = lock(&self.layout).apply(buffer);
         laid_out.map(Some).map_err(|reason| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{reason}"));
@@ -148,6 +159,20 @@ impl SwsyncSrc {
             self.post_element_message(report::trouble_message(change, info));
         }
     }
+}
+
+/// What the base class gets, to count and to go on with, where the first pad has no stream. The pad drops it.
+fn stand_in(picture: &gst::BufferRef) -> gst::Buffer {
+    let mut buffer = gst::Buffer::new();
+    let stand_in = buffer.make_mut();
+    stand_in.set_pts(picture.pts());
+    stand_in.set_duration(picture.duration());
+    buffer
+}
+
+/// Whether it is one: a picture has memory.
+pub(super) fn is_stand_in(buffer: &gst::BufferRef) -> bool {
+    buffer.n_memory() == 0
 }
 
 /// What all pictures of an instant carry.

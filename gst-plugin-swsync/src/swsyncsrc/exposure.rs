@@ -32,6 +32,7 @@ mod tests {
             sensor_time: Timestamp::from_nanos(0),
             exposure,
             analogue_gain: None,
+            reported: Vec::new(),
             details: FrameDetails { lux: Some(400.0), ..FrameDetails::default() },
         }
     }

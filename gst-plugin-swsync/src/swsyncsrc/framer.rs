@@ -17,6 +17,7 @@ use super::controls::Desk;
 use super::dither::Dither;
 use super::exposure;
 use super::losses::Losses;
+use crate::camera::controls::Setting;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, Capabilities, Controls, Pacing};
 use crate::clock::SensorTimeBridge;
@@ -52,6 +53,8 @@ pub struct PlacedFrame {
     pub others: Vec<gst::Buffer>,
     /// See [`crate::camera::Frame::copied`].
     pub copied: bool,
+    /// See [`crate::camera::Frame::reported`].
+    pub reported: Vec<Setting>,
     pub info: FrameInfo,
     /// Frames that the camera lost just before this one.
     pub lost: u64,
@@ -231,6 +234,7 @@ impl Feed {
             buffer: frame.buffer,
             others: frame.others,
             copied: frame.copied,
+            reported: frame.reported,
         })
     }
 

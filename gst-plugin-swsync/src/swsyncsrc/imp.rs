@@ -10,7 +10,7 @@ use swsync_core::frame::LockState;
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::controls::{self, Desk};
-use super::delivery::Next;
+use super::delivery::{self, Next};
 use super::framer::Framer;
 use super::layout::Layout;
 use super::pads::SwsyncSrcPad;
@@ -160,7 +160,7 @@ impl ObjectImpl for SwsyncSrc {
             "lock-count" => observed.lock_count.to_value(),
             "stats" => observed.stats().to_value(),
             name => match by_property(name) {
-                Some(control) => controls::property(&self.desk, control, observed.newest.as_ref()),
+                Some(control) => controls::property(&self.desk, control),
                 None => lock(&self.settings).get(name),
             },
         }
@@ -178,6 +178,14 @@ impl ObjectImpl for SwsyncSrc {
                 element.imp().mirror(event);
             }
             gst::PadProbeReturn::Ok
+        });
+        let element = src.downgrade();
+        src.src_pad().add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let nowhere = info.buffer().is_some_and(|buffer| {
+                delivery::is_stand_in(buffer)
+                    || !pad.is_linked() && element.upgrade().is_some_and(|src| src.imp().goes_elsewhere())
+            });
+            if nowhere { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
         });
     }
 }
@@ -297,7 +305,7 @@ impl BaseSrcImpl for SwsyncSrc {
     }
 
     fn fixate(&self, caps: gst::Caps) -> gst::Caps {
-        let role = self.main_role();
+        let (role, caps) = (self.main_role(), self.at_rates_of_further(caps));
         let caps = match &mut *lock(&self.state) {
             State::Opened { camera, .. } => camera.fixate(role, caps),
             State::Streaming { framer, .. } => framer.camera().fixate(role, caps),

@@ -45,8 +45,9 @@
 //!
 //! `src` is one stream of the camera's frames; each request pad `src_%u` is another of the same frames, in a format of its
 //! own: same PTS, number and metas. The pads' property `stream-role` says what a stream is for (`still-capture`, `raw`,
-//! `video-recording`, `view-finder`), by which libcamera chooses the sensor's mode. `src` has to be linked. A branch behind a
-//! `src_%u` that is slow loses frames of its own (DISCONT, `branch-dropped` in `stats`) and holds up nobody.
+//! `video-recording`, `view-finder`), by which libcamera chooses the sensor's mode. A pad that
+//! is not linked has no stream. A branch behind a `src_%u` that is slow loses frames of its own (DISCONT,
+//! `branch-dropped` in `stats`) and holds up nobody.
 //!
 //! Pictures go out in the camera's own frame buffers, with their strides in a GstVideoMeta, and go back when the last
 //! reference is dropped. Who keeps nearly all of them, as a ring of recent frames does, gets copies from then on: element message
@@ -54,7 +55,11 @@
 //!
 //! # Faults
 //!
-//! A camera that delivers nothing for a second longer than a frame takes, or that is gone, ends the stream with an error;
+//! A camera has one user at a time, among all processes of the machine: another one gets an error with the name and number
+//! of the process that has it. (`swsync cameras` uses each camera for a moment.)
+//!
+//! A camera that delivers nothing for `stall-periods` frame periods (if not set: for a second longer than a frame takes; its
+//! first frame may take over three), or that is gone, ends the stream with an error;
 //! with `on-stall=restart` it is opened again every half second until it streams (element messages `swsync-camera-lost`
 //! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
 //! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).

@@ -55,7 +55,7 @@ impl SwsyncSrc {
             }
         };
         let faults = lock(&self.faults).clone();
-        let camera = match faults {
+        let mut camera = match faults {
             Some(faults) => {
                 faults.opening().map_err(Missing::Camera)?;
                 gst::info!(CAT, imp = self, "the camera has simulated faults");
@@ -63,6 +63,7 @@ impl SwsyncSrc {
             }
             None => camera,
         };
+        camera.set_patience(settings.stall_periods);
         self.adopt(&*camera);
         Ok(camera)
     }

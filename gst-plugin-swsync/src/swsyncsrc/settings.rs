@@ -10,6 +10,7 @@ use swsync_sim::sensor::SensorModel;
 
 use super::align::settings::AlignSettings;
 use super::{Backend, OnStall};
+use crate::camera::Patience;
 use crate::camera::faults::Faults;
 use crate::camera::simulated::{SimulatedControl, Simulation};
 
@@ -27,6 +28,7 @@ pub struct Settings {
     /// File with the camera's profile, instead of the one that is found by its model.
     pub profile: Option<String>,
     pub on_stall: OnStall,
+    pub stall_periods: Patience,
     pub align: AlignSettings,
     simulated_sensor: String,
     simulated_control: SimulatedControl,
@@ -44,6 +46,7 @@ impl Default for Settings {
             camera_name: None,
             profile: None,
             on_stall: OnStall::default(),
+            stall_periods: Patience::default(),
             align: AlignSettings::default(),
             simulated_sensor: DEFAULT_SENSOR.into(),
             simulated_control: SimulatedControl::default(),
@@ -98,6 +101,7 @@ impl Settings {
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
             "on-stall" => self.on_stall = value.get().expect("checked"),
+            "stall-periods" => self.stall_periods = Patience(value.get().expect("checked")),
             "simulated-fault" => self.simulated_fault = value.get().expect("checked"),
             "profile" => self.profile = value.get().expect("checked"),
             "simulated-sensor" => {
@@ -118,6 +122,7 @@ impl Settings {
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
             "on-stall" => self.on_stall.to_value(),
+            "stall-periods" => self.stall_periods.0.to_value(),
             "simulated-fault" => self.simulated_fault.to_value(),
             "profile" => self.profile.to_value(),
             "simulated-sensor" => self.simulated_sensor.to_value(),
@@ -154,6 +159,12 @@ fn camera_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder::<OnStall>("on-stall")
             .nick("On stall")
             .blurb("What happens when the camera stands still or is gone")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("stall-periods")
+            .nick("Stall periods")
+            .blurb("Frame periods without a frame after which the camera counts as standing still; 0: a second more than one")
+            .maximum(1_000_000)
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("profile")

@@ -27,18 +27,20 @@ pub struct Further {
 }
 
 /// What the camera streams.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Streams {
     pub grid: FrameGrid,
-    pub main: StreamSetup,
+    /// The first pad's; `None` where only others are linked.
+    pub main: Option<StreamSetup>,
     /// In the order of a frame's further pictures.
     pub further: Arc<[Further]>,
 }
 
 impl Streams {
+    /// The first one sets the rate: one request brings the pictures of all.
     fn setups(&self) -> Vec<StreamSetup> {
-        let further = self.further.iter().map(|further| further.setup.clone());
-        std::iter::once(self.main.clone()).chain(further).collect()
+        let further = self.further.iter().map(|further| &further.setup);
+        self.main.iter().chain(further).cloned().collect()
     }
 }
 
@@ -56,24 +58,58 @@ impl SwsyncSrc {
         pads.filter_map(|pad| pad.downcast().ok()).collect()
     }
 
-    /// The further streams that downstream wants beside `main`.
+    /// Whether someone takes a further stream. The first pad's buffers may then go nowhere, for which the base class would
+    /// end the stream.
+    pub(super) fn goes_elsewhere(&self) -> bool {
+        self.further_pads().iter().any(PadExt::is_linked)
+    }
+
+    /// The part of `caps` with frame rates that the further pads' peers take too, if there is one: all streams have the same.
+    pub(super) fn at_rates_of_further(&self, caps: gst::Caps) -> gst::Caps {
+        let linked = self.further_pads().into_iter().filter(PadExt::is_linked);
+        linked.fold(caps, |caps, pad| {
+            let mut taken = gst::Caps::new_empty();
+            for wanted in pad.peer_query_caps(None).iter() {
+                for structure in caps.iter() {
+                    let mut of_rate = gst::Caps::builder(structure.name().as_str()).any_features();
+                    if let Ok(rate) = wanted.value("framerate") {
+                        of_rate = of_rate.field("framerate", rate.to_owned());
+                    }
+                    taken.merge(of_rate.build());
+                }
+            }
+            let both = caps.intersect_with_mode(&taken, gst::CapsIntersectMode::First);
+            if both.is_empty() { caps } else { both }
+        })
+    }
+
+    /// The grid of streams of `caps`.
+    fn grid_of(&self, caps: &gst::CapsRef) -> Result<FrameGrid, gst::LoggableError> {
+        grid_of(caps).map_err(|reason| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
+            gst::loggable_error!(CAT, "{caps}: {reason}")
+        })
+    }
+
+    /// The streams that downstream wants, `caps` being those of the first pad.
     ///
     /// # Errors
     /// The pad that wants what the camera does not have.
-    fn plan(&self, camera: &mut dyn Camera, main: &gst::CapsRef) -> Result<Vec<Further>, gst::LoggableError> {
-        let rate = main.structure(0).and_then(|main| main.get::<gst::Fraction>("framerate").ok());
+    fn plan(&self, camera: &mut dyn Camera, caps: &gst::Caps) -> Result<Streams, gst::LoggableError> {
+        let mut pads = self.further_pads();
+        // It may yet have to be activated, which the first pad's thread does not wait for.
+        pads.retain(PadExt::is_linked);
+        let main = (pads.is_empty() || self.obj().src_pad().is_linked())
+            .then(|| StreamSetup { role: self.main_role(), caps: caps.clone() });
+        let rate_of = |caps: &gst::Caps| caps.structure(0)?.get::<gst::Fraction>("framerate").ok();
+        let mut rate = main.as_ref().and_then(|main| rate_of(&main.caps));
         let mut further = Vec::new();
-        for pad in self.further_pads() {
-            // It may yet have to be activated, which the first pad's thread does not wait for.
-            if !pad.is_linked() {
-                continue;
-            }
+        for pad in pads {
             let role = pad.role();
             let mut offered = camera.caps(role);
             self.note_caps(role, &offered);
-            if let (Some(rate), Some(offered)) = (rate, Some(offered.make_mut())) {
-                // One request brings the pictures of all streams.
-                offered.iter_mut().for_each(|structure| structure.set("framerate", rate));
+            if let Some(rate) = rate {
+                offered.make_mut().iter_mut().for_each(|structure| structure.set("framerate", rate));
             }
             let wanted = pad.peer_query_caps(Some(&offered));
             let both = wanted.intersect_with_mode(&offered, gst::CapsIntersectMode::First);
@@ -89,18 +125,17 @@ impl SwsyncSrc {
             }
             let mut caps = camera.fixate(role, both);
             caps.fixate();
+            rate = rate.or_else(|| rate_of(&caps));
             further.push(Further { pad, setup: StreamSetup { role, caps } });
         }
-        Ok(further)
+        let first = main.as_ref().or_else(|| further.first().map(|further| &further.setup));
+        let grid = self.grid_of(first.map_or(caps, |first| &first.caps))?;
+        Ok(Streams { grid, main, further: further.into() })
     }
 
     /// Sets the camera up for `caps` in its first stream, and for what its other pads' peers want, and
     /// starts it.
     pub(super) fn stream(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let grid = grid_of(caps).map_err(|reason| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
-            gst::loggable_error!(CAT, "{caps}: {reason}")
-        })?;
         let mut state = lock(&self.state);
         let (mut camera, device, settings) = match std::mem::take(&mut *state) {
             State::Stopped => return Err(gst::loggable_error!(CAT, "caps for a stopped source")),
@@ -108,20 +143,21 @@ impl SwsyncSrc {
             State::Streaming { framer, device, settings, .. } => (framer.stop(), device, settings),
             State::Lost { mut streams, device, settings } => {
                 // For when it is back.
-                (streams.grid, streams.main.caps) = (grid, caps.clone());
+                if let Some(main) = &mut streams.main {
+                    streams.grid = self.grid_of(caps)?;
+                    main.caps.clone_from(caps);
+                }
                 *state = State::Lost { streams, device, settings };
                 return Ok(());
             }
         };
-        let further = match self.plan(&mut *camera, caps) {
-            Ok(further) => further.into(),
+        let streams = match self.plan(&mut *camera, caps) {
+            Ok(streams) => streams,
             Err(error) => {
                 *state = State::Opened { camera, device, settings };
                 return Err(error);
             }
         };
-        let main = StreamSetup { role: self.main_role(), caps: caps.clone() };
-        let streams = Streams { grid, main, further };
         match self.begin(camera, &streams, &device) {
             Ok(framer) => *state = State::Streaming { framer, streams, device, settings },
             Err((camera, error)) => {
@@ -171,7 +207,7 @@ impl SwsyncSrc {
         Ok(Box::new(framer))
     }
 
-    /// After the base class has negotiated: starts the camera anew where the further streams have changed.
+    /// After the base class has negotiated: starts the camera anew where other streams are wanted.
     pub(super) fn update_further(&self) -> Result<(), gst::LoggableError> {
         let Some(main) = self.obj().src_pad().current_caps() else {
             return Ok(());
@@ -179,10 +215,7 @@ impl SwsyncSrc {
         let changed = {
             let mut state = lock(&self.state);
             match &mut *state {
-                State::Streaming { framer, streams, .. } => {
-                    let planned = self.plan(framer.camera(), &main)?;
-                    *planned != *streams.further
-                }
+                State::Streaming { framer, streams, .. } => self.plan(framer.camera(), &main)? != *streams,
                 State::Stopped | State::Opened { .. } | State::Lost { .. } => false,
             }
         };

@@ -1,8 +1,8 @@
 //! The controls there are: a row each, named as in libcamera.
 //!
 //! Their properties have the names, types and nicks of `libcamerasrc`'s (libcamera 0.4 and 0.5: `exposed_controls` of
-//! `gen-gst-controls.py`), and `frame-duration-limits`, which it lacks. Only the names of the enum types differ, because
-//! GObject allows one type of a name in a process.
+//! `gen-gst-controls.py`). Only the names of the enum types differ, because GObject allows one type of a name in a
+//! process. It lacks `ae-flicker-mode`, `af-trigger`, `colour-temperature`, `frame-duration-limits` and `hdr-mode`.
 
 use gst::glib;
 use gst::prelude::*;
@@ -51,6 +51,11 @@ enums! {
         Long = 2 "long" "Long: long exposures too",
         Custom = 3 "custom" "Custom: as the camera's tuning has it",
     }
+    AeFlickerMode "GstSwsyncAeFlickerMode" {
+        Off = 0 "off" "Off: flicker is not avoided",
+        Manual = 1 "manual" "Manual: that of ae-flicker-period is",
+        Auto = 2 "auto" "Auto: the camera finds its period",
+    }
     AeMeteringMode "GstSwsyncAeMeteringMode" {
         CentreWeighted = 0 "centre-weighted" "Centre-weighted",
         Spot = 1 "spot" "Spot: the centre alone",
@@ -75,6 +80,10 @@ enums! {
         Normal = 0 "normal" "Normal",
         Fast = 1 "fast" "Fast: for stills",
     }
+    AfTrigger "GstSwsyncAfTrigger" {
+        Start = 0 "start" "Start: a scan begins, if none is under way",
+        Cancel = 1 "cancel" "Cancel: it ends, and the lens stays where it is",
+    }
     AutoOrManual "GstSwsyncAutoOrManual" {
         Auto = 0 "auto" "Auto: the camera decides",
         Manual = 1 "manual" "Manual: as it is set",
@@ -89,6 +98,13 @@ enums! {
         Cloudy = 6 "cloudy" "Cloudy sky",
         Custom = 7 "custom" "Custom: as the camera's tuning has it",
     }
+    HdrMode "GstSwsyncHdrMode" {
+        Off = 0 "off" "Off: one exposure is one picture",
+        MultiExposureUnmerged = 1 "multi-exposure-unmerged" "Multi-exposure unmerged: long and short ones by turns",
+        MultiExposure = 2 "multi-exposure" "Multi-exposure: several exposures become one picture",
+        SingleExposure = 3 "single-exposure" "Single exposure: several equal exposures become one picture",
+        Night = 4 "night" "Night: several exposures become one picture of a dark scene",
+    }
 }
 
 const fn row(name: &'static str, property: &'static str, kind: Kind, blurb: &'static str) -> Control {
@@ -96,7 +112,7 @@ const fn row(name: &'static str, property: &'static str, kind: Kind, blurb: &'st
 }
 
 /// All of them, by the names of their properties.
-pub(super) static CONTROLS: [Control; 28] = [
+pub(super) static CONTROLS: [Control; 32] = [
     row(
         "AeConstraintMode",
         "ae-constraint-mode",
@@ -111,6 +127,12 @@ pub(super) static CONTROLS: [Control; 28] = [
         "How auto exposure divides into time and gain",
     ),
     row(
+        "AeFlickerMode",
+        "ae-flicker-mode",
+        AeFlickerMode::KIND,
+        "Whether auto exposure avoids the light's flicker, and which",
+    ),
+    row(
         "AeFlickerPeriod",
         "ae-flicker-period",
         Kind::Int,
@@ -121,6 +143,12 @@ pub(super) static CONTROLS: [Control; 28] = [
     row("AfMode", "af-mode", AfMode::KIND, "Whether the camera focuses by itself"),
     row("AfRange", "af-range", AfRange::KIND, "Distances that autofocus looks at"),
     row("AfSpeed", "af-speed", AfSpeed::KIND, "How fast autofocus moves the lens"),
+    row(
+        "AfTrigger",
+        "af-trigger",
+        AfTrigger::KIND,
+        "Starts or ends a scan where af-mode is auto: each time it is set",
+    ),
     row(
         "AfWindows",
         "af-windows",
@@ -149,6 +177,12 @@ pub(super) static CONTROLS: [Control; 28] = [
         Kind::Floats(2),
         "White balance without awb-enable: gains of red and of blue, as factors",
     ),
+    row(
+        "ColourTemperature",
+        "colour-temperature",
+        Kind::Int,
+        "White balance without awb-enable: colour temperature of the light, in kelvin",
+    ),
     row("Contrast", "contrast", Kind::Float, "Contrast, as a factor; 1 changes nothing"),
     row("DigitalGain", "digital-gain", Kind::Float, "Gain after the sensor, as a factor"),
     row(
@@ -171,6 +205,7 @@ pub(super) static CONTROLS: [Control; 28] = [
         "Shortest and longest frame, in microseconds; refused where swsyncsrc shifts the camera's frames",
     ),
     row("Gamma", "gamma", Kind::Float, "Gamma, 2.2 being sRGB's"),
+    row("HdrMode", "hdr-mode", HdrMode::KIND, "How pictures of high dynamic range are made, if they are"),
     row(
         "LensPosition",
         "lens-position",

@@ -62,6 +62,20 @@ fn range(control: &Control, info: &ControlInfo, auto: bool) -> Range {
     }
 }
 
+/// Whether a camera with these `infos` has controls that its frames may say something of. A virtual camera has none.
+pub(super) fn may_be_reported(infos: &ControlInfoMap) -> bool {
+    IDS.iter().any(|(control, id)| control.name != "FrameDurationLimits" && infos.find(*id).is_ok())
+}
+
+/// What `metadata` says of the table's controls.
+pub(super) fn reported(metadata: &ControlList) -> Vec<Setting> {
+    let reported = metadata.into_iter().filter_map(|(id, value)| {
+        let (control, _) = *IDS.iter().find(|(_, known)| *known == id)?;
+        Some(Setting { control, value: from_libcamera(control.kind, &value)? })
+    });
+    reported.collect()
+}
+
 fn integers(value: &ControlValue) -> Vec<i32> {
     match value {
         ControlValue::Bool(values) => values.iter().map(|value| i32::from(*value)).collect(),
@@ -125,6 +139,27 @@ fn to_libcamera(value: &Value) -> ControlValue {
     }
 }
 
+/// `None` where `value` is not of the `kind`.
+fn from_libcamera(kind: Kind, value: &ControlValue) -> Option<Value> {
+    Some(match (kind, value) {
+        (Kind::Bool, ControlValue::Bool(values)) => Value::Bool(*values.first()?),
+        (Kind::Int | Kind::Enum(_), ControlValue::Int32(values)) => Value::Int(*values.first()?),
+        (Kind::Float, ControlValue::Float(values)) => Value::Float(*values.first()?),
+        (Kind::Floats(count), ControlValue::Float(values)) if values.len() == count => {
+            Value::Floats(values.to_vec())
+        }
+        (Kind::Longs(count), ControlValue::Int64(values)) if values.len() == count => {
+            Value::Longs(values.to_vec())
+        }
+        (Kind::Rectangle | Kind::Rectangles, ControlValue::Rectangle(values)) => {
+            let side = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
+            let rectangles = values.iter().map(|of| [of.x, of.y, side(of.width), side(of.height)]);
+            Value::Rectangles(rectangles.collect())
+        }
+        _ => return None,
+    })
+}
+
 fn rectangle([x, y, width, height]: &controls::Rectangle) -> Rectangle {
     let extent = |side: i32| u32::try_from(side).unwrap_or(0);
     Rectangle { x: *x, y: *y, width: extent(*width), height: extent(*height) }
@@ -171,6 +206,31 @@ mod tests {
         assert_eq!(list.get::<ids::FrameDurationLimits>().unwrap().0, [33_333, 40_000]);
         let crop = list.get::<ids::ScalerCrop>().unwrap().0;
         assert_eq!((crop.x, crop.y, crop.width, crop.height), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn what_is_reported_is_read_back() {
+        let settings = [
+            setting("exposure-time", Value::Int(5_000)),
+            setting("ae-enable", Value::Bool(false)),
+            setting("ae-metering-mode", Value::Int(1)),
+            setting("colour-gains", Value::Floats(vec![1.5, 2.0])),
+            setting("lens-position", Value::Float(0.5)),
+            setting("scaler-crop", Value::Rectangles(vec![[1, 2, 3, 4]])),
+        ];
+        let mut metadata = ControlList::new();
+        put(&mut metadata, &settings);
+        metadata.set(ids::SensorTimestamp(1)).unwrap();
+        put_raw(
+            &mut metadata,
+            id_of(controls::by_name("Brightness").unwrap()).unwrap(),
+            ControlValue::from(7),
+        );
+        let reported = reported(&metadata);
+        for setting in &settings {
+            assert!(reported.contains(setting), "{setting:?} is not in {reported:?}");
+        }
+        assert!(!reported.iter().any(|of| of.control.name == "Brightness"), "it is not of its type");
     }
 
     #[test]

@@ -48,7 +48,6 @@ use std::time::Instant;
 
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
 use swsync_core::profile::{CameraProfile, Delays};
-use swsync_core::time::Span;
 use swsync_rig::profiles;
 
 use self::formats::refused;
@@ -59,7 +58,8 @@ use self::streaming::Streaming;
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::{
-    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StampedAt, StreamRole, StreamSetup, Wakeup,
+    Camera, CameraError, Capabilities, Controls, Frame, Pacing, Patience, StampedAt, StreamRole, StreamSetup,
+    Wakeup,
 };
 
 #[cfg(test)]
@@ -97,6 +97,7 @@ pub struct LibcameraCamera {
     state: State,
     /// To go out with the next request.
     staged: Vec<Setting>,
+    patience: Patience,
     service: Service,
 }
 
@@ -142,6 +143,7 @@ impl LibcameraCamera {
             events,
             state: State::Open,
             staged: Vec::new(),
+            patience: Patience::default(),
             service,
         };
         Ok(Self::with_profile(camera, found?.profile))
@@ -262,6 +264,10 @@ impl Camera for LibcameraCamera {
         Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency })
     }
 
+    fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     fn control_ranges(&self) -> Ranges {
         self.service.with(self.session, |camera| camera.control_ranges()).unwrap_or_default()
     }
@@ -330,8 +336,8 @@ impl Camera for LibcameraCamera {
         if streaming.in_flight == 0 {
             return Err(self.failed("waiting for a frame", "none was requested"));
         }
-        let patience = streaming.patience();
-        let deadline = Instant::now() + patience;
+        let waited = streaming.longest_wait(self.patience);
+        let deadline = Instant::now() + waited.to_duration();
         loop {
             let event = self.events.pop_until(deadline)?;
             let State::Streaming(streaming) = &mut self.state else {
@@ -342,7 +348,6 @@ impl Camera for LibcameraCamera {
                     let camera = self.id().to_owned();
                     let hint =
                         format!("Check the cable and `dmesg`; does `cam -c '{camera}' -C10` get frames?");
-                    let waited = Span::from_nanos(i64::try_from(patience.as_nanos()).unwrap_or(i64::MAX));
                     return Err(CameraError::Stalled { camera, waited, hint });
                 }
                 Some(Event::Gone(reason)) => {

@@ -19,6 +19,7 @@ use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
 use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_rig::clock::DeviceClock;
 
+use super::controls;
 use super::session::REQUESTS;
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
@@ -141,18 +142,23 @@ pub(super) fn set_controls(list: &mut ControlList, wanted: Controls, can: Contro
     }
 }
 
-/// Which of [`Controls`] the camera has.
+/// Which of [`Controls`] the camera has, and whether it has any that its frames may say something of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Controllable {
     frame_duration: bool,
     exposure: bool,
+    reports: bool,
 }
 
 impl Controllable {
-    pub(super) fn of(controls: &ControlInfoMap) -> Self {
+    pub(super) fn of(infos: &ControlInfoMap) -> Self {
         // `count` would not do: it counts in libcamera's list of all controls there are.
-        let has = |id| controls.find(id).is_ok();
-        Self { frame_duration: has(ids::FrameDurationLimits::ID), exposure: has(ids::ExposureTime::ID) }
+        let has = |id| infos.find(id).is_ok();
+        Self {
+            frame_duration: has(ids::FrameDurationLimits::ID),
+            exposure: has(ids::ExposureTime::ID),
+            reports: controls::may_be_reported(infos),
+        }
     }
 }
 
@@ -185,6 +191,7 @@ pub(super) fn frame(
     request: &Request,
     stream: &Stream,
     sequence: &mut Sequence,
+    can: Controllable,
 ) -> Option<Frame> {
     let (metadata, raw) = (request.metadata(), buffer_metadata(request, stream));
     let stamp = metadata.get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
@@ -202,6 +209,7 @@ pub(super) fn frame(
         sensor_time: boottime(Timestamp::from_nanos(stamp)),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
+        reported: if can.reports { controls::reported(metadata) } else { Vec::new() },
         details: details(metadata),
     })
 }

@@ -6,7 +6,6 @@
 //! therefore never waits for downstream, and controls always take the same time to reach it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use ::libcamera::framebuffer::FrameMetadataStatus;
 use ::libcamera::request::Request;
@@ -18,15 +17,7 @@ use super::memory::{Lender, Planes};
 use super::picture::Placed;
 use super::sensor::{self, Pictures, Sequence};
 use super::session::{Configured, ConfiguredStream, REQUESTS, Requests};
-use crate::camera::{Controls, Frame};
-
-/// How long beyond its period a frame may take before the camera counts as dead.
-const STALL: Span = Span::from_secs(1);
-
-/// The same for the first frame. Raspberry Pi's IPA hides frames until exposure and white balance
-/// have settled, about ten.
-const STALL_AT_START: Span = Span::from_secs(3);
-const HIDDEN_AT_START: i64 = 10;
+use crate::camera::{Controls, Frame, Patience};
 
 /// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
 /// that libcamera knows.
@@ -69,7 +60,7 @@ struct Placement {
 
 /// What became of a request that brought a frame.
 pub(super) struct Taken {
-    /// `None`: downstream holds too much, and the frame could not be copied.
+    /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one.
     pub(super) frame: Result<Option<Frame>, String>,
     /// The request, where its memory is not lent.
     pub(super) request: Option<Request>,
@@ -111,10 +102,9 @@ impl Streaming {
     }
 
     /// How long the next frame may take.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn longest_wait(&self, patience: Patience) -> Span {
         let period = self.configured.streams.first().map_or(Span::ZERO, |stream| stream.wanted.period);
-        let span = if self.frames > 0 { period + STALL } else { period * HIDDEN_AT_START + STALL_AT_START };
-        span.to_duration()
+        if self.frames > 0 { patience.next(period) } else { patience.first(period) }
     }
 
     /// The frame that `request` brought.
@@ -134,7 +124,8 @@ impl Streaming {
             };
             let streams = &self.configured.streams;
             let stream = &streams.first().ok_or("there is no stream")?.stream;
-            let frame = sensor::frame(pictures, &request, stream, &mut self.sequence);
+            let frame =
+                sensor::frame(pictures, &request, stream, &mut self.sequence, self.configured.controllable);
             frame.map(Some).ok_or_else(|| "the driver does not say when it was taken".to_owned())
         });
         // Also where the frame came to nothing: its memory is home by now.
@@ -160,10 +151,14 @@ impl Streaming {
                 own.into_iter().for_each(|memory| writable.append_memory(memory));
                 stream.wanted.describe(writable, &placement.placed)?;
                 if let (None, None) = (&stream.wanted.layout, stream.wanted.copied_size()) {
-                    writable.set_size(self.compressed_size(request, stream, writable.size()));
+                    let Some(size) = compressed_size(request, stream, writable.size()) else {
+                        return Ok(None);
+                    };
+                    writable.set_size(size);
                 }
             } else {
-                buffer = self.copy(index, placement, &own, request)?;
+                let Some(copy) = self.copy(index, placement, &own, request)? else { return Ok(None) };
+                buffer = copy;
             }
             self.flag(request, stream, &mut buffer);
             buffers.push(buffer);
@@ -181,40 +176,33 @@ impl Streaming {
         let mut buffers = Vec::with_capacity(slot.streams.len());
         for (index, (stream, placement)) in self.configured.streams.iter().zip(&slot.streams).enumerate() {
             let own: Vec<gst::Memory> = memories.by_ref().take(placement.memories).collect();
-            let mut buffer = self.copy(index, placement, &own, request)?;
+            let Some(mut buffer) = self.copy(index, placement, &own, request)? else { return Ok(None) };
             self.flag(request, stream, &mut buffer);
             buffers.push(buffer);
         }
         Ok(pictures(buffers, true))
     }
 
+    /// A copy of one picture; `None` where there is none.
     fn copy(
         &self,
         index: usize,
         placement: &Placement,
         memories: &[gst::Memory],
         request: &Request,
-    ) -> Result<gst::Buffer, String> {
+    ) -> Result<Option<gst::Buffer>, String> {
         let stream = self.configured.streams.get(index).ok_or("there is no such stream")?;
         let maps = memories.iter().map(|memory| memory.map_readable()).collect::<Result<Vec<_>, _>>();
         let maps = maps.map_err(|error| error.to_string())?;
         let planes = placement.placed.bytes(&maps)?;
         let Some(pool) = self.pools.get(index).and_then(Option::as_ref) else {
             let data = planes.first().copied().unwrap_or_default();
-            let used = self.compressed_size(request, stream, data.len());
-            return Ok(gst::Buffer::from_slice(data[..used].to_vec()));
+            let used = compressed_size(request, stream, data.len());
+            return Ok(used.map(|used| gst::Buffer::from_slice(data[..used].to_vec())));
         };
         let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
         stream.wanted.copy(&placement.placed, &planes, buffer.make_mut())?;
-        Ok(buffer)
-    }
-
-    /// Bytes of a compressed picture in a buffer of `size` bytes.
-    fn compressed_size(&self, request: &Request, stream: &ConfiguredStream, size: usize) -> usize {
-        let metadata = sensor::buffer_metadata(request, &stream.stream);
-        let used = metadata.as_ref().and_then(|metadata| metadata.planes().get(0));
-        let used = used.map_or(0, |plane| plane.bytes_used as usize);
-        if used == 0 { size } else { used.min(size) }
+        Ok(Some(buffer))
     }
 
     /// Marks a picture that the driver calls damaged.
@@ -246,6 +234,23 @@ impl Slot {
     }
 }
 
+/// Bytes of the compressed picture in a buffer of `size` bytes, by what the driver says of the buffer.
+fn compressed_size(request: &Request, stream: &ConfiguredStream, size: usize) -> Option<usize> {
+    let metadata = sensor::buffer_metadata(request, &stream.stream);
+    let used = metadata.as_ref().and_then(|metadata| metadata.planes().get(0));
+    used_size(used.map(|plane| plane.bytes_used as usize), size)
+}
+
+/// `None` of a frame without a picture: USB cameras send such ones when the bus was too slow for the whole picture. A
+/// driver that says nothing may have filled the buffer.
+fn used_size(used: Option<usize>, size: usize) -> Option<usize> {
+    match used {
+        Some(0) => None,
+        Some(used) => Some(used.min(size)),
+        None => Some(size),
+    }
+}
+
 fn pictures(buffers: Vec<gst::Buffer>, copied: bool) -> Option<Pictures> {
     let mut buffers = buffers.into_iter();
     Some(Pictures { main: buffers.next()?, others: buffers.collect(), copied })
@@ -267,4 +272,17 @@ fn picture_pool(stream: &ConfiguredStream) -> Result<Option<gst::BufferPool>, St
     config.set_params(Some(&stream.wanted.caps), size, 0, 0);
     pool.set_config(config).and_then(|()| pool.set_active(true)).map_err(|error| error.to_string())?;
     Ok(Some(pool))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_pictures_are_as_long_as_the_driver_says() {
+        assert_eq!(used_size(Some(4_321), 100_000), Some(4_321));
+        assert_eq!(used_size(Some(100_001), 100_000), Some(100_000), "never beyond the buffer");
+        assert_eq!(used_size(Some(0), 100_000), None, "an empty frame is no picture");
+        assert_eq!(used_size(None, 100_000), Some(100_000));
+    }
 }

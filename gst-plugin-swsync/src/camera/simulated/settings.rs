@@ -26,6 +26,16 @@ pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span) -> Ranges 
         .with(control("AnalogueGain"), Range::Numbers(1.0, MAX_GAIN))
 }
 
+/// A frame's exposure and gain as the settings that they are the effect of.
+pub(super) fn reported(exposure: Span, Gain(gain): Gain) -> Vec<Setting> {
+    let control = |name| by_name(name).expect("it is in the table");
+    let us = i32::try_from(exposure.as_nanos() / 1_000).unwrap_or(i32::MAX);
+    vec![
+        Setting { control: control("ExposureTime"), value: Value::Int(us) },
+        Setting { control: control("AnalogueGain"), value: Value::Float(gain) },
+    ]
+}
+
 /// Settings as the sensor takes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct SimulatedControls {

@@ -6,11 +6,10 @@ use gst::glib;
 use gst::prelude::*;
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
-use swsync_core::time::Span;
 
 use super::properties::{setting, setting_of_field, to_field, to_property};
 use super::{Applied, Desk};
-use crate::camera::controls::{Control, Refusal, Setting, Value, all, by_property};
+use crate::camera::controls::{Control, Refusal, Setting, all, by_property};
 use crate::swsyncsrc::SwsyncSrc;
 
 /// The action signal: `set-controls(frame number, structure) -> whether all were taken`.
@@ -89,27 +88,10 @@ fn unknown(field: &str) -> Refusal {
     Refusal::Unknown { field: field.to_owned(), controls: controls.join(", ") }
 }
 
-/// What the property of `control` is: while the camera streams, what the `newest` frame was taken with, where that says
+/// What the property of `control` is: while the camera streams, what its newest frame was taken with, where that says
 /// so; else what was asked.
-pub fn property(desk: &Desk, control: &Control, newest: Option<&FrameInfo>) -> glib::Value {
-    let used = newest.filter(|_| desk.is_streaming()).and_then(|frame| used(control, frame));
-    to_property(control, used.or_else(|| desk.asked(control)).as_ref())
-}
-
-/// What `frame` says of `control`.
-fn used(control: &Control, frame: &FrameInfo) -> Option<Value> {
-    #[expect(clippy::cast_possible_truncation, reason = "libcamera counts gains as f32")]
-    let gain = |gain: f64| Value::Float(gain as f32);
-    let micros = |span: Span| i32::try_from(span.as_nanos() / 1_000).ok();
-    let details = &frame.details;
-    match control.name {
-        "ExposureTime" => frame.exposure_ns.and_then(micros).map(Value::Int),
-        "AnalogueGain" => frame.analogue_gain.map(gain),
-        "DigitalGain" => details.digital_gain.map(Value::Float),
-        "ColourGains" => details.colour_gains.map(|gains| Value::Floats(gains.to_vec())),
-        "LensPosition" => details.lens_position_dpt.map(Value::Float),
-        _ => None,
-    }
+pub fn property(desk: &Desk, control: &Control) -> glib::Value {
+    to_property(control, desk.reported(control).or_else(|| desk.asked(control)).as_ref())
 }
 
 /// Says on the bus what was refused.

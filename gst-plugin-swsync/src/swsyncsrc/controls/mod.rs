@@ -60,6 +60,8 @@ struct Streaming {
     /// For the next request.
     next: Vec<Setting>,
     watches: Vec<Watch>,
+    /// What the newest frame says of controls.
+    reported: Vec<Setting>,
     /// How many frames the settings before took: two that agree are believed.
     seen_lead: Option<u32>,
 }
@@ -70,9 +72,22 @@ impl Desk {
         lock(&self.0).asked.get(control.property).cloned()
     }
 
-    /// Whether a camera streams with these controls.
-    pub fn is_streaming(&self) -> bool {
-        lock(&self.0).streaming.is_some()
+    /// What the camera's newest frame says that `control` was, while it streams.
+    pub fn reported(&self, control: &Control) -> Option<Value> {
+        let state = lock(&self.0);
+        let reported = state.streaming.as_ref()?.reported.iter().find(|of| of.control == control);
+        reported.map(|of| of.value.clone())
+    }
+
+    /// Keeps what a frame says of controls.
+    pub fn note_reported(&self, reported: Vec<Setting>) {
+        // Of most cameras' frames either none says anything, or each.
+        if reported.is_empty() {
+            return;
+        }
+        if let Some(streaming) = &mut lock(&self.0).streaming {
+            streaming.reported = reported;
+        }
     }
 
     /// Sets a property: goes out with the next request.
@@ -84,11 +99,10 @@ impl Desk {
         if let Some(streaming) = &mut state.streaming {
             streaming.ability.check(&setting)?;
         }
-        // Control bindings set the same value with every frame.
         let before = state.asked.insert(setting.control.property, setting.value.clone());
-        if before.as_ref() != Some(&setting.value)
-            && let Some(streaming) = &mut state.streaming
-        {
+        // Control bindings set the same value with every frame; a trigger is pulled each time.
+        let again = before.as_ref() == Some(&setting.value) && setting.control.name != "AfTrigger";
+        if !again && let Some(streaming) = &mut state.streaming {
             put(&mut streaming.next, setting);
         }
         Ok(())
@@ -136,7 +150,13 @@ impl Desk {
             refusals.extend(refused);
             taken
         });
-        state.streaming = Some(Streaming { ability, next: Vec::new(), watches: Vec::new(), seen_lead: None });
+        state.streaming = Some(Streaming {
+            ability,
+            next: Vec::new(),
+            watches: Vec::new(),
+            reported: Vec::new(),
+            seen_lead: None,
+        });
         (settings, refusals)
     }
 

@@ -88,6 +88,33 @@ fn a_property_goes_out_once_and_a_refused_one_changes_nothing() {
 }
 
 #[test]
+fn a_trigger_is_pulled_each_time() {
+    let trigger = Setting { control: by_property("af-trigger").unwrap(), value: Value::Int(0) };
+    let desk = Desk::default();
+    let ability = ability();
+    desk.start(Ability { ranges: ability.ranges.with(trigger.control, Range::OneOf(vec![0, 1])), ..ability });
+    for number in 1..3 {
+        desk.set(trigger.clone()).unwrap();
+        assert_eq!(desk.due(number), std::slice::from_ref(&trigger));
+    }
+}
+
+#[test]
+fn what_a_frame_reports_is_kept_until_the_camera_stops() {
+    let desk = Desk::default();
+    let control = brightness(0.0).control;
+    desk.note_reported(vec![brightness(0.1)]);
+    assert_eq!(desk.reported(control), None, "it does not stream");
+    desk.start(ability());
+    assert_eq!(desk.reported(control), None);
+    desk.note_reported(vec![exposure(100), brightness(0.25)]);
+    desk.note_reported(Vec::new());
+    assert_eq!(desk.reported(control), Some(Value::Float(0.25)));
+    desk.end();
+    assert_eq!(desk.reported(control), None);
+}
+
+#[test]
 fn a_named_frame_is_the_first_that_has_it() {
     let desk = Desk::default();
     desk.start(ability());

@@ -275,6 +275,7 @@ impl Camera for StagedCamera {
             sensor_time: Timestamp::from_nanos(stamp.as_nanos()),
             exposure: (!silent).then_some(exposure),
             analogue_gain: None,
+            reported: Vec::new(),
             details: FrameDetails::default(),
         })
     }
