@@ -1,4 +1,4 @@
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,7 +10,7 @@ use swsync_core::frame::LockState;
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::controls::{self, Desk};
-use super::delivery::{self, Next};
+use super::delivery::Next;
 use super::framer::Framer;
 use super::layout::Layout;
 use super::pads::SwsyncSrcPad;
@@ -97,6 +97,8 @@ pub struct SwsyncSrc {
     pub(super) sleeper: Mailbox<()>,
     pub(super) observed: Mutex<Observed>,
     pub(super) layout: Mutex<Layout>,
+    /// Follows what passes the first pad, once there are others.
+    pub(super) followed: OnceLock<()>,
     pauses: Mutex<Pauses>,
     desk: Arc<Desk>,
 }
@@ -171,22 +173,6 @@ impl ObjectImpl for SwsyncSrc {
         let src = self.obj();
         src.set_live(true);
         src.set_format(gst::Format::Time);
-        let element = src.downgrade();
-        let mirrored = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;
-        src.src_pad().add_probe(mirrored, move |_, info| {
-            if let (Some(element), Some(event)) = (element.upgrade(), info.event()) {
-                element.imp().mirror(event);
-            }
-            gst::PadProbeReturn::Ok
-        });
-        let element = src.downgrade();
-        src.src_pad().add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            let nowhere = info.buffer().is_some_and(|buffer| {
-                delivery::is_stand_in(buffer)
-                    || !pad.is_linked() && element.upgrade().is_some_and(|src| src.imp().goes_elsewhere())
-            });
-            if nowhere { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
-        });
     }
 }
 

@@ -11,6 +11,7 @@ use swsync_core::grid::FrameGrid;
 use swsync_rig::clock::DeviceClock;
 
 use super::controls;
+use super::delivery::is_stand_in;
 use super::framer::{Framer, StartError};
 use super::imp::{CAT, State, SwsyncSrc, error_message};
 use super::pads::{Offered, SwsyncSrcPad};
@@ -60,7 +61,7 @@ impl SwsyncSrc {
 
     /// Whether someone takes a further stream. The first pad's buffers may then go nowhere, for which the base class would
     /// end the stream.
-    pub(super) fn goes_elsewhere(&self) -> bool {
+    fn goes_elsewhere(&self) -> bool {
         self.further_pads().iter().any(PadExt::is_linked)
     }
 
@@ -285,6 +286,7 @@ impl SwsyncSrc {
             pad.set_active(true).ok()?;
         }
         element.add_pad(&pad).ok()?;
+        self.followed.get_or_init(|| self.follow_first_pad());
         self.count_pads();
         element.child_added(&pad, &pad.name());
         Some(pad.upcast())
@@ -345,8 +347,29 @@ impl SwsyncSrc {
         }
     }
 
+    /// From now on the first pad's events concern others, and its buffers may go nowhere.
+    fn follow_first_pad(&self) {
+        let first = self.obj().src_pad().clone();
+        let element = self.obj().downgrade();
+        let mirrored = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;
+        first.add_probe(mirrored, move |_, info| {
+            if let (Some(element), Some(event)) = (element.upgrade(), info.event()) {
+                element.imp().mirror(event);
+            }
+            gst::PadProbeReturn::Ok
+        });
+        let element = self.obj().downgrade();
+        first.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let nowhere = info.buffer().is_some_and(|buffer| {
+                is_stand_in(buffer)
+                    || !pad.is_linked() && element.upgrade().is_some_and(|src| src.imp().goes_elsewhere())
+            });
+            if nowhere { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+        });
+    }
+
     /// Passes on to all branches what ends or empties the first pad's stream.
-    pub(super) fn mirror(&self, event: &gst::EventRef) {
+    fn mirror(&self, event: &gst::EventRef) {
         for pad in self.further_pads() {
             match event.type_() {
                 gst::EventType::Eos => pad.queue_event(event.to_owned()),

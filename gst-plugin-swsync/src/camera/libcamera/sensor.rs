@@ -8,12 +8,11 @@ use std::fmt;
 use ::libcamera::control::{ControlEntry, ControlInfoMap, ControlList, PropertyList};
 use ::libcamera::control_value::ControlValue;
 use ::libcamera::controls as ids;
-use ::libcamera::framebuffer::{AsFrameBuffer, FrameMetadataRef, OwnedFrameBuffer};
+use ::libcamera::framebuffer::{AsFrameBuffer, FrameMetadataStatus, OwnedFrameBuffer};
 use ::libcamera::framebuffer_allocator::FrameBuffer;
 use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
-use ::libcamera::utils::Immutable;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
 use swsync_core::time::{Boottime, Span, Timestamp};
@@ -162,15 +161,31 @@ impl Controllable {
     }
 }
 
-/// What the driver says of the buffer that `request` filled; the virtual camera of libcamera 0.4
-/// says nothing.
-pub(super) fn buffer_metadata<'r>(
-    request: &'r Request,
-    stream: &Stream,
-) -> Option<Immutable<FrameMetadataRef<'r>>> {
-    let allocated = request.buffer::<FrameBuffer>(stream);
-    let ours = request.buffer::<OwnedFrameBuffer>(stream);
-    allocated.and_then(|buffer| buffer.metadata()).or_else(|| ours.and_then(|buffer| buffer.metadata()))
+/// What the driver says of a buffer that was filled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filled {
+    /// Its count of frames.
+    pub(super) sequence: u32,
+    /// In ns.
+    pub(super) timestamp: u64,
+    /// Part of the picture is wrong.
+    pub(super) damaged: bool,
+    /// Bytes of the picture, where it is in one plane or the first.
+    pub(super) bytes_used: Option<usize>,
+}
+
+/// What the driver says of the buffer of `stream` that `request` filled; the virtual camera of libcamera 0.4 says
+/// nothing.
+pub(super) fn filled(request: &Request, stream: &Stream) -> Option<Filled> {
+    let allocated = request.buffer::<FrameBuffer>(stream).map(|buffer| buffer.metadata());
+    let ours = || request.buffer::<OwnedFrameBuffer>(stream).map(|buffer| buffer.metadata());
+    let metadata = allocated.or_else(ours)??;
+    Some(Filled {
+        sequence: metadata.sequence(),
+        timestamp: metadata.timestamp(),
+        damaged: metadata.status() == FrameMetadataStatus::Error,
+        bytes_used: metadata.planes().get(0).map(|plane| plane.bytes_used as usize),
+    })
 }
 
 /// The pictures of one instant.
@@ -181,6 +196,8 @@ pub(super) struct Pictures {
     pub(super) others: Vec<gst::Buffer>,
     /// See [`Frame::copied`].
     pub(super) copied: bool,
+    /// What the driver says of the first one's buffer.
+    pub(super) filled: Option<Filled>,
 }
 
 /// The frame with these pictures, and with what `request`'s metadata and else the buffer's say of it.
@@ -189,14 +206,13 @@ pub(super) struct Pictures {
 pub(super) fn frame(
     pictures: Pictures,
     request: &Request,
-    stream: &Stream,
     sequence: &mut Sequence,
     can: Controllable,
 ) -> Option<Frame> {
-    let (metadata, raw) = (request.metadata(), buffer_metadata(request, stream));
+    let (metadata, filled) = (request.metadata(), pictures.filled);
     let stamp = metadata.get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
-    let stamp = match &raw {
-        Some(raw) if stamp <= 0 => i64::try_from(raw.timestamp()).ok()?,
+    let stamp = match filled {
+        Some(filled) if stamp <= 0 => i64::try_from(filled.timestamp).ok()?,
         _ => stamp,
     };
     let exposure = metadata.get::<ids::ExposureTime>().ok();
@@ -205,12 +221,13 @@ pub(super) fn frame(
         buffer: pictures.main,
         others: pictures.others,
         copied: pictures.copied,
-        sequence: sequence.next(raw.map(|raw| raw.sequence())),
+        sequence: sequence.next(filled.map(|filled| filled.sequence)),
         sensor_time: boottime(Timestamp::from_nanos(stamp)),
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
         reported: if can.reports { controls::reported(metadata) } else { Vec::new() },
-        details: details(metadata),
+        // A virtual camera's says nothing but the time.
+        details: if metadata.len() > 1 { details(metadata) } else { FrameDetails::default() },
     })
 }
 

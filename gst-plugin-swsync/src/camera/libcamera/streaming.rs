@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 
-use ::libcamera::framebuffer::FrameMetadataStatus;
 use ::libcamera::request::Request;
 use gst::prelude::*;
 use gst_video::VideoBufferPool;
@@ -15,7 +14,7 @@ use swsync_core::time::Span;
 
 use super::memory::{Lender, Planes};
 use super::picture::Placed;
-use super::sensor::{self, Pictures, Sequence};
+use super::sensor::{self, Filled, Pictures, Sequence};
 use super::session::{Configured, ConfiguredStream, REQUESTS, Requests};
 use crate::camera::{Controls, Frame, Patience};
 
@@ -114,18 +113,14 @@ impl Streaming {
         let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
         let cookie = usize::try_from(request.cookie()).unwrap_or(usize::MAX);
         let spare = self.lender.idle() > 0;
-        let pictures = if spare { self.lend(cookie, &request) } else { self.copies(cookie, &request) };
-        let frame = pictures.and_then(|pictures| {
+        let frame = self.pictures(&request, cookie, spare).and_then(|pictures| {
             if elsewhere {
                 return Err(SYNCHRONISED_ELSEWHERE.to_owned());
             }
             let Some(pictures) = pictures else {
                 return Ok(None);
             };
-            let streams = &self.configured.streams;
-            let stream = &streams.first().ok_or("there is no stream")?.stream;
-            let frame =
-                sensor::frame(pictures, &request, stream, &mut self.sequence, self.configured.controllable);
+            let frame = sensor::frame(pictures, &request, &mut self.sequence, self.configured.controllable);
             frame.map(Some).ok_or_else(|| "the driver does not say when it was taken".to_owned())
         });
         // Also where the frame came to nothing: its memory is home by now.
@@ -138,80 +133,79 @@ impl Streaming {
         Taken { frame, request }
     }
 
-    /// The frame buffers themselves.
-    fn lend(&self, cookie: usize, request: &Request) -> Result<Option<Pictures>, String> {
-        let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
-        let mut memories = self.lender.lend(cookie).into_iter();
-        let mut buffers = Vec::with_capacity(slot.streams.len());
-        for (index, (stream, placement)) in self.configured.streams.iter().zip(&slot.streams).enumerate() {
-            let own: Vec<gst::Memory> = memories.by_ref().take(placement.memories).collect();
-            let mut buffer = gst::Buffer::new();
-            if placement.as_is {
-                let writable = buffer.make_mut();
-                own.into_iter().for_each(|memory| writable.append_memory(memory));
-                stream.wanted.describe(writable, &placement.placed)?;
-                if let (None, None) = (&stream.wanted.layout, stream.wanted.copied_size()) {
-                    let Some(size) = compressed_size(request, stream, writable.size()) else {
-                        return Ok(None);
-                    };
-                    writable.set_size(size);
-                }
-            } else {
-                let Some(copy) = self.copy(index, placement, &own, request)? else { return Ok(None) };
-                buffer = copy;
-            }
-            self.flag(request, stream, &mut buffer);
-            buffers.push(buffer);
-        }
-        Ok(pictures(buffers, false))
-    }
-
-    /// Copies of the pictures; `None` where a reader takes nothing but the frame buffers themselves.
-    fn copies(&self, cookie: usize, request: &Request) -> Result<Option<Pictures>, String> {
-        if self.configured.streams.iter().any(|stream| stream.wanted.dma_bufs_only) {
+    /// The pictures that `request` brought: the frame buffers themselves where they are `lent`, else copies. `None` where a
+    /// reader takes nothing but the frame buffers themselves, or where one is empty.
+    fn pictures(&self, request: &Request, cookie: usize, lent: bool) -> Result<Option<Pictures>, String> {
+        let streams = &self.configured.streams;
+        if !lent && streams.iter().any(|stream| stream.wanted.dma_bufs_only) {
             return Ok(None);
         }
         let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
-        let mut memories = self.lender.read(cookie).into_iter();
-        let mut buffers = Vec::with_capacity(slot.streams.len());
-        for (index, (stream, placement)) in self.configured.streams.iter().zip(&slot.streams).enumerate() {
-            let own: Vec<gst::Memory> = memories.by_ref().take(placement.memories).collect();
-            let Some(mut buffer) = self.copy(index, placement, &own, request)? else { return Ok(None) };
-            self.flag(request, stream, &mut buffer);
-            buffers.push(buffer);
+        let memories = if lent { self.lender.lend(cookie) } else { self.lender.read(cookie) };
+        let mut memories = memories.into_iter();
+        let (mut main, mut others) = (None, Vec::new());
+        for ((stream, placement), pool) in streams.iter().zip(&slot.streams).zip(&self.pools) {
+            let own = memories.by_ref().take(placement.memories);
+            let filled = sensor::filled(request, &stream.stream);
+            let picture = if lent && placement.as_is {
+                as_it_is(stream, placement, own, filled)?
+            } else {
+                copy(stream, placement, own, filled, pool.as_ref())?
+            };
+            let Some(mut picture) = picture else {
+                return Ok(None);
+            };
+            if filled.is_some_and(|filled| filled.damaged) {
+                picture.make_mut().set_flags(gst::BufferFlags::CORRUPTED);
+            }
+            match main {
+                None => main = Some((picture, filled)),
+                Some(_) => others.push(picture),
+            }
         }
-        Ok(pictures(buffers, true))
+        Ok(main.map(|(main, filled)| Pictures { main, others, copied: !lent, filled }))
     }
+}
 
-    /// A copy of one picture; `None` where there is none.
-    fn copy(
-        &self,
-        index: usize,
-        placement: &Placement,
-        memories: &[gst::Memory],
-        request: &Request,
-    ) -> Result<Option<gst::Buffer>, String> {
-        let stream = self.configured.streams.get(index).ok_or("there is no such stream")?;
-        let maps = memories.iter().map(|memory| memory.map_readable()).collect::<Result<Vec<_>, _>>();
-        let maps = maps.map_err(|error| error.to_string())?;
-        let planes = placement.placed.bytes(&maps)?;
-        let Some(pool) = self.pools.get(index).and_then(Option::as_ref) else {
-            let data = planes.first().copied().unwrap_or_default();
-            let used = compressed_size(request, stream, data.len());
-            return Ok(used.map(|used| gst::Buffer::from_slice(data[..used].to_vec())));
+/// A picture in the memories `own` that it was captured into; `None` where there is none.
+fn as_it_is(
+    stream: &ConfiguredStream,
+    placement: &Placement,
+    own: impl Iterator<Item = gst::Memory>,
+    filled: Option<Filled>,
+) -> Result<Option<gst::Buffer>, String> {
+    let mut buffer = gst::Buffer::new();
+    let writable = buffer.make_mut();
+    own.for_each(|memory| writable.append_memory(memory));
+    stream.wanted.describe(writable, &placement.placed)?;
+    if let (None, None) = (&stream.wanted.layout, stream.wanted.copied_size()) {
+        let Some(size) = compressed_size(filled, writable.size()) else {
+            return Ok(None);
         };
-        let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
-        stream.wanted.copy(&placement.placed, &planes, buffer.make_mut())?;
-        Ok(Some(buffer))
+        writable.set_size(size);
     }
+    Ok(Some(buffer))
+}
 
-    /// Marks a picture that the driver calls damaged.
-    fn flag(&self, request: &Request, stream: &ConfiguredStream, buffer: &mut gst::Buffer) {
-        let metadata = sensor::buffer_metadata(request, &stream.stream);
-        if metadata.is_some_and(|metadata| metadata.status() == FrameMetadataStatus::Error) {
-            buffer.make_mut().set_flags(gst::BufferFlags::CORRUPTED);
-        }
-    }
+/// A copy of the picture in the memories `own`; `None` where there is none.
+fn copy(
+    stream: &ConfiguredStream,
+    placement: &Placement,
+    own: impl Iterator<Item = gst::Memory>,
+    filled: Option<Filled>,
+    pool: Option<&gst::BufferPool>,
+) -> Result<Option<gst::Buffer>, String> {
+    let maps = own.map(gst::Memory::into_mapped_memory_readable).collect::<Result<Vec<_>, _>>();
+    let maps = maps.map_err(|_| "its memory cannot be read")?;
+    let planes = placement.placed.bytes(&maps)?;
+    let Some(pool) = pool else {
+        let data = planes.first().copied().unwrap_or_default();
+        let used = compressed_size(filled, data.len());
+        return Ok(used.map(|used| gst::Buffer::from_slice(data[..used].to_vec())));
+    };
+    let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
+    stream.wanted.copy(&placement.placed, &planes, buffer.make_mut())?;
+    Ok(Some(buffer))
 }
 
 impl Drop for Streaming {
@@ -234,26 +228,14 @@ impl Slot {
     }
 }
 
-/// Bytes of the compressed picture in a buffer of `size` bytes, by what the driver says of the buffer.
-fn compressed_size(request: &Request, stream: &ConfiguredStream, size: usize) -> Option<usize> {
-    let metadata = sensor::buffer_metadata(request, &stream.stream);
-    let used = metadata.as_ref().and_then(|metadata| metadata.planes().get(0));
-    used_size(used.map(|plane| plane.bytes_used as usize), size)
-}
-
-/// `None` of a frame without a picture: USB cameras send such ones when the bus was too slow for the whole picture. A
-/// driver that says nothing may have filled the buffer.
-fn used_size(used: Option<usize>, size: usize) -> Option<usize> {
-    match used {
+/// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture: USB cameras send such
+/// ones when the bus was too slow for the whole picture. A driver that says nothing may have filled the buffer.
+fn compressed_size(filled: Option<Filled>, size: usize) -> Option<usize> {
+    match filled.and_then(|filled| filled.bytes_used) {
         Some(0) => None,
         Some(used) => Some(used.min(size)),
         None => Some(size),
     }
-}
-
-fn pictures(buffers: Vec<gst::Buffer>, copied: bool) -> Option<Pictures> {
-    let mut buffers = buffers.into_iter();
-    Some(Pictures { main: buffers.next()?, others: buffers.collect(), copied })
 }
 
 /// Buffers for copies of pictures: reused, because fresh megabytes per frame cost page faults. None for
@@ -280,9 +262,12 @@ mod tests {
 
     #[test]
     fn compressed_pictures_are_as_long_as_the_driver_says() {
-        assert_eq!(used_size(Some(4_321), 100_000), Some(4_321));
-        assert_eq!(used_size(Some(100_001), 100_000), Some(100_000), "never beyond the buffer");
-        assert_eq!(used_size(Some(0), 100_000), None, "an empty frame is no picture");
-        assert_eq!(used_size(None, 100_000), Some(100_000));
+        let size = |bytes_used| {
+            compressed_size(Some(Filled { sequence: 0, timestamp: 0, damaged: false, bytes_used }), 100_000)
+        };
+        assert_eq!(size(Some(4_321)), Some(4_321));
+        assert_eq!(size(Some(100_001)), Some(100_000), "never beyond the buffer");
+        assert_eq!(size(Some(0)), None, "an empty frame is no picture");
+        assert_eq!((size(None), compressed_size(None, 7)), (Some(100_000), Some(7)));
     }
 }
