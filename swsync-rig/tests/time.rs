@@ -93,7 +93,10 @@ fn a_restarted_leader_is_another_time_scale() {
     client.take_events();
     drop(leader);
     client.wait_for(SyncQuality::Holdover);
-    assert_eq!(client.stats().progress.waiting, Waiting::LeaderAgain);
+    // What it waits for is said a moment after what it knows.
+    client.wait_until("it waits for its leader", |client| {
+        client.stats().progress.waiting == Waiting::LeaderAgain
+    });
     let leader = Leader::at(&address.to_string());
     client.wait_for(SyncQuality::Synced);
     client.assert_agrees(&leader);

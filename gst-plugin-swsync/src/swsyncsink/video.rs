@@ -123,7 +123,7 @@ impl Video {
             self.file.break_off();
         }
         let covers = covers(named, folder, first, last, ended.is_ok());
-        match folder.finish_segment(self.file, covers) {
+        match folder.finish_segment(self.file, Some(covers)) {
             Ok(saved) => {
                 let lost =
                     ended.err().or_else(|| Some(format!("cannot write {path}: {}", saved.lost.as_ref()?)));

@@ -229,7 +229,8 @@ pub fn manifest(folder: &Path) -> Vec<FrameRecord> {
 
 /// What `take.json` says.
 pub fn take(folder: &Path) -> Take {
-    Take::from_json(&std::fs::read(folder.join("take.json")).unwrap()).unwrap()
+    let text = std::fs::read_to_string(folder.join("take.json")).unwrap();
+    Take::from_json(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Every manifest in `folder` and below that has a line.

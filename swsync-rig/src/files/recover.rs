@@ -9,7 +9,7 @@ use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, S
 use super::lines::read_lines;
 use super::segment::{SegmentFile, log_of};
 use super::storage::{folder_of, read};
-use super::take::TakeFolder;
+use super::take::{TakeFolder, extent};
 use super::{final_of, partial_of};
 
 /// Finishes or removes what is unfinished in the folder of `take`. Returns what is saved there.
@@ -137,9 +137,7 @@ fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result
         let is_video = record.offset > 0 || length > record.bytes;
         let listed = segments.iter().any(|segment| segment.file == record.file);
         if is_video && !listed {
-            let numbers = records.iter().filter(|r| r.file == record.file).map(|r| r.info.number);
-            let (first, last) = numbers.fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
-            let count = last.saturating_sub(first) + 1;
+            let (first, count) = extent(records.iter().filter(|r| r.file == record.file));
             segments.push(Segment { file: record.file.clone(), first, count, bytes: length, sha256: None });
         }
     }
@@ -151,7 +149,8 @@ fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result
     Ok(())
 }
 
-/// Finishes the video file at `path`, as far as it can be played.
+/// Finishes the video file at `path`, as far as it can be played. It covers what can be: what was under way to it
+/// may yet come again, in the next file.
 fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
     let name = path.display();
     let segment = match SegmentFile::reopen(&take.shelf, path.to_owned()) {
@@ -161,10 +160,7 @@ fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
             return Ok(Vec::new());
         }
     };
-    let numbers = segment.noted().iter().filter_map(|noted| noted.info.map(|info| info.number));
-    let (first, last) = numbers.fold((u64::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
-    let covers = (first, last.saturating_sub(first).saturating_add(1));
-    match take.finish_segment(segment, covers) {
+    match take.finish_segment(segment, None) {
         Ok(saved) => {
             tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
             Ok(saved.frames)

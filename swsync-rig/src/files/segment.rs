@@ -276,12 +276,6 @@ impl SegmentFile {
         records.collect()
     }
 
-    /// Pictures that were noted, in that order; after it was finished, those that are in the file.
-    #[must_use]
-    pub fn noted(&self) -> &[Noted] {
-        &self.noted
-    }
-
     pub(super) fn appear(&mut self) -> io::Result<()> {
         self.storage.rename(&self.partial, &self.path)?;
         self.appeared = true;

@@ -315,14 +315,14 @@ impl TakeFolder {
 
     /// Closes a video file: it, its timecodes, and its frames in the manifest. Where the disk is full, the end
     /// of the video makes room for what tells of its beginning. `covers`: the first frame number that it stands for,
-    /// and how many of those that the order names.
+    /// and how many of those that the order names; `None`: those that are in it, and between them.
     ///
     /// # Errors
     /// What the system said; then nothing of it is left.
     pub fn finish_segment(
         &mut self,
         mut segment: SegmentFile,
-        covers: (FrameNumber, u64),
+        covers: Option<(FrameNumber, u64)>,
     ) -> io::Result<SavedVideo> {
         let mut lost = segment.finish()?;
         loop {
@@ -340,7 +340,7 @@ impl TakeFolder {
     fn try_finish_segment(
         &mut self,
         segment: &mut SegmentFile,
-        covers: (FrameNumber, u64),
+        covers: Option<(FrameNumber, u64)>,
     ) -> io::Result<(SavedFile, Vec<FrameRecord>)> {
         let path = segment.path().to_owned();
         let file = self.relative(&path);
@@ -354,7 +354,7 @@ impl TakeFolder {
             return Err(error);
         }
         let bytes = segment.length();
-        let (first, count) = covers;
+        let (first, count) = covers.unwrap_or_else(|| extent(records.iter()));
         let entry = Segment { file, first, count, bytes, sha256: None };
         let lead_in = segment.lead_in();
         let is_first = self.take.segments.is_empty();
@@ -456,6 +456,13 @@ impl TakeFolder {
         new.commit()?;
         self.manifest().map(|_| ())
     }
+}
+
+/// From the first of `records`' frame numbers to the last: the first, and how many.
+pub(super) fn extent<'r>(records: impl Iterator<Item = &'r FrameRecord>) -> (FrameNumber, u64) {
+    let numbers = records.map(|record| record.info.number);
+    let (first, last) = numbers.fold((FrameNumber::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
+    (first, last.saturating_sub(first).saturating_add(1))
 }
 
 /// The same error for another frame.

@@ -140,6 +140,34 @@ fn a_folder_that_a_crash_left_without_a_file_is_said_to_be_done_with() {
 }
 
 #[test]
+fn a_frame_that_a_crash_kept_out_of_a_video_is_not_covered_by_it() {
+    let disk = SimulatedDisk::new();
+    let (mut folder, _) = open(&disk, Durability::Safe);
+    let mut segment = folder.begin_segment(0, 100, "h264").unwrap();
+    let mut offset = 0;
+    for number in 100..105 {
+        let (bytes, info) = (content(number), info(number));
+        segment.note(Noted { rig_time_ns: info.rig_time_ns, bytes: bytes.len() as u64, info: Some(info) });
+        segment.sync().unwrap();
+        // The last one is on its way through the muxer.
+        if number < 104 {
+            segment.write_at(offset, &bytes).unwrap();
+            offset += bytes.len() as u64;
+        }
+    }
+    segment.sync().unwrap();
+    segment.leave();
+    let (mut folder, saved) = open(&disk, Durability::Safe);
+    assert_eq!(saved.iter().map(|record| record.info.number).collect::<Vec<_>>(), [100, 101, 102, 103]);
+    // The camera still has it.
+    assert_eq!(record(&mut folder, 0, &[104, 105, 106, 107]).unwrap(), [104, 105, 106, 107]);
+    folder.finish(8, Vec::new(), Timestamp::from_nanos(9)).unwrap();
+    let take = Take::from_json(&read(&disk, Path::new("/shots/o/pi/take.json")).unwrap()).unwrap();
+    let covered: Vec<_> = take.segments.iter().map(|of| (of.file.as_str(), of.first, of.count)).collect();
+    assert_eq!(covered, [("0000.h264", 100, 4), ("0000-2.h264", 104, 4)]);
+}
+
+#[test]
 fn what_cannot_be_written_fails_with_its_cause_and_the_next_is_saved() {
     let disk = SimulatedDisk::new();
     let (mut folder, _) = open(&disk, Durability::Safe);
@@ -181,7 +209,7 @@ fn record(folder: &mut TakeFolder, index: u32, numbers: &[FrameNumber]) -> io::R
             let _ = segment.sync();
         }
     }
-    let saved = folder.finish_segment(segment, (numbers[0], numbers.len() as u64))?;
+    let saved = folder.finish_segment(segment, Some((numbers[0], numbers.len() as u64)))?;
     Ok(saved.frames.iter().map(|record| record.info.number).collect())
 }
 
