@@ -144,12 +144,16 @@ impl SwsyncSrc {
             State::Streaming { framer, device, settings, .. } => (framer.stop(), device, settings),
             State::Lost { mut streams, device, settings } => {
                 // For when it is back.
-                if let Some(main) = &mut streams.main {
-                    streams.grid = self.grid_of(caps)?;
+                let grid = streams.main.as_mut().map(|main| {
                     main.caps.clone_from(caps);
+                    self.grid_of(caps)
+                });
+                let grid = grid.transpose();
+                if let Ok(Some(grid)) = grid {
+                    streams.grid = grid;
                 }
                 *state = State::Lost { streams, device, settings };
-                return Ok(());
+                return grid.map(drop);
             }
         };
         let streams = match self.plan(&mut *camera, caps) {
