@@ -237,8 +237,8 @@ fn ran_with_own_cameras() -> bool {
         .arg(file.path())
         .arg(std::env::current_exe().unwrap())
         .env(OWN_CAMERAS, "1")
-        // What libcamera draws from is in other pages in each round: where they lie in the caches counts for more than all
-        // that is measured here.
+        // What libcamera draws from is in other pages in each round, lest one side has better ones in all of them: the time
+        // to draw differs from run to run, probably by that.
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .stderr(std::process::Stdio::null())
         .status();

@@ -185,8 +185,8 @@ pub struct SensorTimeBridge {
     bridge: SensorBridge,
 }
 
-/// Time between two readings of one clock, around one of another, that makes no difference to anyone: half of it is the
-/// error. A board takes some 0.3 us.
+/// Time between two readings of one clock, around one of another, that makes no difference to anyone: at most half of it is
+/// the error. Chosen: far below the microseconds that cameras are aligned to.
 const GOOD_ENOUGH: Span = Span::from_nanos(500);
 
 impl SensorTimeBridge {

@@ -228,8 +228,8 @@ impl Slot {
     }
 }
 
-/// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture: USB cameras send such
-/// ones when the bus was too slow for the whole picture. A driver that says nothing may have filled the buffer.
+/// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture, which v4l2src drops
+/// too. A driver that says nothing may have filled the buffer.
 fn compressed_size(filled: Option<Filled>, size: usize) -> Option<usize> {
     match filled.and_then(|filled| filled.bytes_used) {
         Some(0) => None,
