@@ -1,9 +1,10 @@
 //! What swsyncsrc costs per frame beside a bare libcamera loop: CPU time and allocations.
 //!
-//! Both take frames of one of libcamera's virtual cameras at the same rate, many times in turn in the same process.
-//! CPU time is the whole process's from one frame to the next, of which the median counts. Nearly all of it is libcamera's
-//! drawing, the same work for both, which varies more from round to round than all else takes: so the CPU time of all threads
-//! but the one that draws is given too, as the mean. Allocations are all calls of malloc and its kin, C and C++ included.
+//! Both take frames of one of libcamera's virtual cameras at the same rate, many times in turn in the same process, and are
+//! watched by a thread that does not count. CPU time is that of all other threads from between two frames to between the next two,
+//! of which the median counts. Nearly all of it is libcamera's drawing, the same work for both, which varies more from round
+//! to round than all else takes: so the CPU time of all threads but the one that draws is given too, as the mean of a round; the
+//! median round counts. Allocations are all calls of malloc and its kin, C and C++ included.
 //!
 //! `cargo bench -p gst-plugin-swsync --bench camera`. As root it brings virtual cameras of its own, in a mount
 //! namespace; else it takes the sizes that there are.
@@ -14,7 +15,8 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -30,7 +32,7 @@ const CAMERA: &str = "Virtual0";
 const SIZES: [(u32, u32); 2] = [(640, 480), (1920, 1080)];
 /// Frames a second.
 const RATE: u32 = 60;
-const WARM_UP: u32 = 15;
+const WARM_UP: u64 = 15;
 const FRAMES: u32 = 40;
 const ROUNDS: usize = 40;
 
@@ -52,65 +54,55 @@ const CAMERAS_AT: &str = "/usr/share/libcamera/pipeline/virtual/virtual.yaml";
 /// Set in the process that has them.
 const OWN_CAMERAS: &str = "SWSYNC_BENCH_CAMERAS";
 
-/// What the frames of one side took, in all rounds.
-#[derive(Debug, Default)]
+/// What frames took in one round.
+#[derive(Debug)]
 struct Costs {
     /// CPU time of each frame, in us.
     frames: Vec<f64>,
-    /// Of each round, per frame: CPU time of the threads that do not draw, in us, and allocations.
-    rounds: Vec<(f64, f64)>,
+    /// Per frame: CPU time of the threads that do not draw, in us.
+    beside: f64,
+    /// Per frame.
+    allocations: f64,
 }
 
-/// Follows the frames of one round.
-struct Meter {
-    seen: u32,
-    cpu_us: f64,
-    threads: HashMap<OsString, u64>,
-    allocations: u64,
-    frames: Vec<f64>,
+/// What frames take that come from now on; `count` says how many have.
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+fn measure(count: impl Fn() -> u64) -> Costs {
+    let (start, period) = (Instant::now(), Duration::from_secs(1) / RATE);
+    while count() < WARM_UP {
+        assert!(start.elapsed() < Duration::from_secs(60), "no frames come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A frame has just come: soon after, nothing is done about any.
+    let begun = Instant::now() + period / 4;
+    let sleep_until = |at: Instant| std::thread::sleep(at.saturating_duration_since(Instant::now()));
+    sleep_until(begun);
+    let mut frames = Vec::with_capacity(FRAMES as usize);
+    let (before, threads, allocations) = (count(), thread_times(), process::allocations());
+    for frame in 1..=FRAMES {
+        let cpu_us = process::cpu_us_of_others();
+        sleep_until(begun + period * frame);
+        frames.push(process::cpu_us_of_others() - cpu_us);
+    }
+    let allocations = process::allocations() - allocations;
+    let ended = thread_times();
+    let came = (count() - before) as f64;
+    let spent = |(thread, ns): (OsString, u64)| ns - threads.get(&thread).copied().unwrap_or(0);
+    let spent: Vec<u64> = ended.into_iter().map(spent).collect();
+    let (all, drawing) = (spent.iter().sum::<u64>(), spent.iter().max().copied().unwrap_or(0));
+    let per_frame = |total: u64| total as f64 / came;
+    Costs { frames, beside: per_frame(all - drawing) / 1e3, allocations: per_frame(allocations) }
 }
 
-impl Meter {
-    fn new() -> Self {
-        let frames = Vec::with_capacity(FRAMES as usize);
-        Self { seen: 0, cpu_us: 0.0, threads: HashMap::new(), allocations: 0, frames }
-    }
-
-    /// A frame has come; whether it was the round's last.
-    fn frame(&mut self) -> bool {
-        let cpu_us = counting::cpu_us();
-        if self.seen > WARM_UP {
-            self.frames.push(cpu_us - self.cpu_us);
-        }
-        if self.seen == WARM_UP {
-            (self.threads, self.allocations) = (thread_times(), counting::allocations());
-        }
-        self.seen += 1;
-        // Without what the lines above took.
-        self.cpu_us = counting::cpu_us();
-        self.seen > WARM_UP + FRAMES
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
-    fn add_to(self, costs: &mut Costs) {
-        let allocations = counting::allocations() - self.allocations;
-        let spent = |(thread, ns): (OsString, u64)| ns - self.threads.get(&thread).copied().unwrap_or(0);
-        let spent: Vec<u64> = thread_times().into_iter().map(spent).collect();
-        let drawing = spent.iter().max().copied().unwrap_or(0);
-        let beside_us = (spent.iter().sum::<u64>() - drawing) as f64 / 1e3;
-        let frames = f64::from(FRAMES);
-        costs.frames.extend(self.frames);
-        costs.rounds.push((beside_us / frames, allocations as f64 / frames));
-    }
-}
-
-/// CPU time of each thread of this process, in ns.
+/// CPU time of each thread of this process but this one, in ns.
 fn thread_times() -> HashMap<OsString, u64> {
     let time = |task: &Path| {
         let stat = std::fs::read_to_string(task.join("schedstat")).ok()?;
         stat.split(' ').next()?.parse().ok()
     };
+    let this = std::fs::read_link("/proc/thread-self").expect("Linux");
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    let tasks = tasks.filter(|task| Some(task.file_name().as_os_str()) != this.file_name());
     tasks.filter_map(|task| Some((task.file_name(), time(&task.path())?))).collect()
 }
 
@@ -127,8 +119,8 @@ fn frame_buffer(size: Size, stride: u32) -> OwnedFrameBuffer {
     OwnedFrameBuffer::new(vec![plane(0, luma), plane(luma, chroma)], None).unwrap()
 }
 
-/// Frames with libcamera alone; `None` where the camera has no such size.
-fn bare(size: Size, costs: &mut Costs) -> Option<()> {
+/// Takes frames with libcamera alone while someone measures. Whether the camera has this size.
+fn bare(size: Size, taken: &AtomicU64, measured: &AtomicBool) -> Option<()> {
     let manager = CameraManager::new().unwrap();
     let camera = manager.get(CAMERA)?;
     let mut camera = camera.acquire().unwrap();
@@ -160,7 +152,6 @@ fn bare(size: Size, costs: &mut Costs) -> Option<()> {
         .collect();
     camera.start(Some(&ControlList::new())).unwrap();
     let (begun, period) = (Instant::now(), Duration::from_secs(1) / RATE);
-    let mut meter = Meter::new();
     for frame in 0.. {
         std::thread::sleep((begun + period * frame).saturating_duration_since(Instant::now()));
         camera.queue_request(idle.pop_front().unwrap()).map_err(|(_, error)| error).unwrap();
@@ -169,54 +160,52 @@ fn bare(size: Size, costs: &mut Costs) -> Option<()> {
         assert!(stamp.0 > 0);
         request.reuse(ReuseFlag::REUSE_BUFFERS);
         idle.push_back(request);
-        if meter.frame() {
+        taken.fetch_add(1, Ordering::Relaxed);
+        if measured.load(Ordering::Relaxed) {
             break;
         }
     }
-    meter.add_to(costs);
     camera.stop().unwrap();
     Some(())
 }
 
-/// Frames through `swsyncsrc ! fakesink`.
-fn element(size: Size, costs: &mut Costs) {
+/// What a frame takes with libcamera alone; `None` where the camera has no such size.
+fn alone(size: Size) -> Option<Costs> {
+    let (taken, measured) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let frames = scope.spawn(|| bare(size, &taken, &measured));
+        while taken.load(Ordering::Relaxed) == 0 && !frames.is_finished() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let costs = (!frames.is_finished()).then(|| measure(|| taken.load(Ordering::Relaxed)));
+        measured.store(true, Ordering::Relaxed);
+        frames.join().unwrap().and(costs)
+    })
+}
+
+/// What a frame takes in `swsyncsrc ! fakesink`.
+fn element(size: Size) -> Costs {
     let pipeline = gst::parse::launch(&format!(
         "swsyncsrc name=s camera-name={CAMERA} ! \
          video/x-raw,format=NV12,width={},height={},framerate={RATE}/1 ! fakesink name=k sync=false",
         size.width, size.height
     ));
     let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
-    let (done, metered) = mpsc::channel();
-    let meter = Mutex::new((Costs::default(), Some(Meter::new())));
-    let pad = pipeline.by_name("k").unwrap().static_pad("sink").unwrap();
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        let (costs, meter) = &mut *meter.lock().unwrap();
-        if meter.as_mut().is_some_and(Meter::frame)
-            && let Some(meter) = meter.take()
-        {
-            meter.add_to(costs);
-            let _ = done.send(std::mem::take(costs));
-        }
-        gst::PadProbeReturn::Ok
-    });
+    let stat = |element: &str, stat: &str| {
+        let stats = pipeline.by_name(element).unwrap().property::<Option<gst::Structure>>("stats");
+        stats.and_then(|stats| stats.get::<u64>(stat).ok())
+    };
     pipeline.set_state(gst::State::Playing).unwrap();
-    let round = metered.recv_timeout(Duration::from_secs(120)).expect("frames come");
-    costs.frames.extend(round.frames);
-    costs.rounds.extend(round.rounds);
-    let stats = pipeline.by_name("s").unwrap().property::<Option<gst::Structure>>("stats").unwrap();
-    assert_eq!(stats.get::<u64>("copied").unwrap(), 0);
+    let costs = measure(|| stat("k", "rendered").unwrap());
+    assert_eq!(stat("s", "copied"), Some(0));
     pipeline.set_state(gst::State::Null).unwrap();
+    costs
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few rounds")]
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len() as f64;
-    values.sum::<f64>() / count
 }
 
 /// Runs this program again with cameras of its own, where that can be had. Whether it did.
@@ -263,35 +252,27 @@ fn main() {
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (width, height) in SIZES {
         let size = Size { width, height };
-        let (mut alone, mut with) = (Costs::default(), Costs::default());
-        for _ in 0..ROUNDS {
-            if bare(size, &mut alone).is_none() {
-                break;
-            }
-            element(size, &mut with);
-        }
-        if alone.rounds.is_empty() {
+        let rounds: Option<Vec<_>> = (0..ROUNDS).map(|_| Some((alone(size)?, element(size)))).collect();
+        let Some(rounds) = rounds else {
             println!("| {width}x{height} | not offered | | | | | |");
             continue;
-        }
-        let [cpu_alone, cpu_with] = [&alone, &with].map(|costs| median(costs.frames.clone()));
-        let beside = [&alone, &with].map(|costs| mean(costs.rounds.iter().map(|(beside, _)| *beside)));
-        let allocations =
-            [&alone, &with].map(|costs| median(costs.rounds.iter().map(|(_, count)| *count).collect()));
+        };
+        let (alone, with): (Vec<Costs>, Vec<Costs>) = rounds.into_iter().unzip();
+        let [all, with_all] =
+            [&alone, &with].map(|rounds| median(rounds.iter().flat_map(|costs| costs.frames.clone())));
+        let of_rounds = |of: fn(&Costs) -> f64| [&alone, &with].map(|rounds| median(rounds.iter().map(of)));
+        let [beside, with_beside] = of_rounds(|costs| costs.beside);
+        let [allocations, with_allocations] = of_rounds(|costs| costs.allocations);
         println!(
-            "| {width}x{height} | {cpu_alone:.0} us | {cpu_with:.0} us | {:+.0} us | {:.0} us | {:.0} / {:.0} us | {:.0} / {:.0} |",
-            cpu_with - cpu_alone,
-            cpu_alone * ALLOWED_PART + ALLOWED_US,
-            beside[0],
-            beside[1],
-            allocations[0],
-            allocations[1]
+            "| {width}x{height} | {all:.0} us | {with_all:.0} us | {:+.0} us | {:.0} us | {beside:.0} / {with_beside:.0} us | {allocations:.0} / {with_allocations:.0} |",
+            with_all - all,
+            all * ALLOWED_PART + ALLOWED_US,
         );
     }
 }
 
 /// CPU time, and malloc and its kin with a count: what an executable defines takes precedence in all its libraries.
-mod counting {
+mod process {
     #![allow(unsafe_code, reason = "the allocator's C interface")]
 
     use std::ffi::{c_int, c_long, c_void};
@@ -299,8 +280,11 @@ mod counting {
 
     static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
+    const CLOCK_PROCESS_CPUTIME_ID: c_int = 2;
+    const CLOCK_THREAD_CPUTIME_ID: c_int = 3;
+
     unsafe extern "C" {
-        fn clock() -> c_long;
+        fn clock_gettime(clock: c_int, timespec: *mut [c_long; 2]) -> c_int;
         fn __libc_malloc(size: usize) -> *mut c_void;
         fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
         fn __libc_realloc(old: *mut c_void, size: usize) -> *mut c_void;
@@ -311,11 +295,16 @@ mod counting {
         ALLOCATIONS.load(Ordering::Relaxed)
     }
 
-    /// CPU time of all threads, in us: POSIX has a million clocks a second.
+    /// CPU time of all threads but this one, in us.
     #[expect(clippy::cast_precision_loss, reason = "a run takes minutes")]
-    pub fn cpu_us() -> f64 {
-        // SAFETY: it takes nothing and only returns a number.
-        unsafe { clock() as f64 }
+    pub fn cpu_us_of_others() -> f64 {
+        let us = |clock| {
+            let mut timespec = [0; 2];
+            // SAFETY: on Linux a timespec is two longs where `clock_gettime` is not one of the 64-bit kind on 32 bits.
+            assert_eq!(unsafe { clock_gettime(clock, &raw mut timespec) }, 0);
+            timespec[0] as f64 * 1e6 + timespec[1] as f64 / 1e3
+        };
+        us(CLOCK_PROCESS_CPUTIME_ID) - us(CLOCK_THREAD_CPUTIME_ID)
     }
 
     fn count() {

@@ -6,8 +6,9 @@
 
 use std::sync::LazyLock;
 
-use gst::prelude::*;
-use gst::{StructureRef, glib};
+use gst::glib::{self, GStr, gstr};
+use gst::meta::{CustomMeta, MetaRefMut};
+use gst::{StructureRef, prelude::*};
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
@@ -27,9 +28,14 @@ pub static UNIX_TIME_CAPS: LazyLock<gst::Caps> =
 
 /// Registers the custom meta. Once per process.
 pub fn register() {
-    if !gst::meta::CustomMeta::is_registered(FRAME_META) {
-        gst::meta::CustomMeta::register_simple(FRAME_META);
+    if !CustomMeta::is_registered(FRAME_META) {
+        CustomMeta::register_simple(FRAME_META);
     }
+}
+
+/// Whether `meta` is the custom meta.
+pub fn is_frame_meta<U>(meta: &MetaRefMut<'_, gst::Meta, U>) -> bool {
+    meta.try_as_custom_meta().is_some_and(|meta| meta.structure().name() == FRAME_META)
 }
 
 /// Attaches `info` to `buffer`; `unix` where rig time counts from the Unix epoch.
@@ -40,28 +46,35 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
     for caps in references.into_iter().flatten() {
         gst::ReferenceTimestampMeta::add(buffer, caps, time, duration);
     }
-    let mut meta =
-        gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
+    // A buffer that carried a frame before has one.
+    if let Some(mut meta) = buffer.iter_meta_mut::<gst::Meta>().find(is_frame_meta)
+        && let Some(meta) = meta.try_as_mut_custom_meta()
+    {
+        fill(meta.mut_structure(), info);
+        return;
+    }
+    let mut meta = CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
     fill(meta.mut_structure(), info);
 }
 
 /// What the custom meta of the frame `info` says, and its rig time, as `stats` has it.
 pub fn structure_of(info: &FrameInfo) -> gst::Structure {
     let mut structure = gst::Structure::new_empty("swsync-frame");
-    set(&mut structure, "rig-time", Some(info.rig_time_ns));
+    set(&mut structure, gstr!("rig-time"), Some(info.rig_time_ns));
     fill(&mut structure, info);
     structure
 }
 
+/// Sets or removes all fields.
 fn fill(structure: &mut StructureRef, info: &FrameInfo) {
-    structure.set("frame-number", info.number);
-    structure.set("phase-error", info.phase_error_ns.as_nanos());
-    structure.set("sync", info.sync.as_str());
-    structure.set("lock", info.lock.as_str());
-    set(structure, "clock-uncertainty", info.clock_uncertainty_ns);
-    set(structure, "exposure", info.exposure_ns);
-    set(structure, "analogue-gain", info.analogue_gain);
-    set(structure, "sensor-time", info.sensor_time_ns);
+    structure.set_with_static(gstr!("frame-number"), info.number);
+    structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
+    set_word(structure, gstr!("sync"), info.sync.as_str());
+    set_word(structure, gstr!("lock"), info.lock.as_str());
+    set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns);
+    set(structure, gstr!("exposure"), info.exposure_ns);
+    set(structure, gstr!("analogue-gain"), info.analogue_gain);
+    set(structure, gstr!("sensor-time"), info.sensor_time_ns);
     set_details(structure, &info.details);
 }
 
@@ -100,7 +113,7 @@ pub struct Details {
 /// The details that `buffer` carries, if its metas came through whatever is upstream.
 #[must_use]
 pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
-    let meta = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
+    let meta = CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
     let structure = meta.structure();
     Some(Details {
         number: structure.get("frame-number").ok()?,
@@ -121,9 +134,17 @@ trait Field: Sized {
     fn of_value(value: &glib::Value) -> Option<Self>;
 }
 
-fn set<F: Field>(structure: &mut StructureRef, name: &'static str, field: Option<F>) {
-    if let Some(field) = field {
-        structure.set_value(name, field.to_value());
+fn set<F: Field>(structure: &mut StructureRef, name: &'static GStr, field: Option<F>) {
+    match field {
+        Some(field) => structure.set_value_with_static(name, field.to_value()),
+        None => structure.remove_field(name),
+    }
+}
+
+/// Words seldom change from frame to frame.
+fn set_word(structure: &mut StructureRef, name: &'static GStr, word: &'static str) {
+    if structure.get::<&str>(name) != Ok(word) {
+        structure.set_with_static(name, word);
     }
 }
 
@@ -194,7 +215,7 @@ macro_rules! details {
         fn set_details(structure: &mut StructureRef, details: &FrameDetails) {
             // A field of the struct that is not listed does not compile.
             let FrameDetails { $($field,)* } = *details;
-            $(set(structure, $name, $field);)*
+            $(set(structure, gstr!($name), $field);)*
         }
 
         fn get_details(structure: &StructureRef) -> FrameDetails {
@@ -260,5 +281,14 @@ mod tests {
         assert_eq!(details.sensor_time, info.sensor_time_ns);
         assert_eq!(details.frame, info.details);
         assert_eq!(details_of(&gst::Buffer::new()), None);
+
+        let next = FrameInfo { number: info.number + 1, analogue_gain: None, ..info };
+        attach(buffer.get_mut().unwrap(), &next, Span::from_millis(33), true);
+        let details = details_of(&buffer).unwrap();
+        assert_eq!((details.number, details.analogue_gain), (next.number, None), "nothing of the one before");
+        assert_eq!(
+            buffer.iter_meta::<gst::Meta>().filter(|meta| meta.try_as_custom_meta().is_some()).count(),
+            1
+        );
     }
 }

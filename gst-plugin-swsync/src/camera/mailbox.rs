@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The wait was interrupted by `set_flushing(true)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,7 @@ impl<T> Mailbox<T> {
     /// [`Flushing`] when interrupted.
     pub fn pop_until(&self, deadline: Instant) -> Result<Option<T>, Flushing> {
         let mut state = self.lock();
+        let mut passed = false;
         loop {
             if state.flushing {
                 return Err(Flushing);
@@ -65,11 +66,14 @@ impl<T> Mailbox<T> {
             if let Some(item) = state.queue.pop_front() {
                 return Ok(Some(item));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                if passed { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let (locked, waited) =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            (state, passed) = (locked, waited.timed_out());
         }
     }
 
@@ -83,7 +87,6 @@ impl<T> Mailbox<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::time::Duration;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(5)

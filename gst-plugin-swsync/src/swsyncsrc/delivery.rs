@@ -18,8 +18,9 @@ use crate::lock::lock;
 use crate::meta;
 
 /// What came of asking the camera for a frame.
+#[expect(clippy::large_enum_variant, reason = "nearly always it is the large one")]
 pub enum Next {
-    Frame(Box<PlacedFrame>, Delivery),
+    Frame(PlacedFrame, Delivery),
     /// It was lost: it may be back the next time.
     Nothing,
     /// It has no format yet.
@@ -58,7 +59,7 @@ impl SwsyncSrc {
                 if let Some(error) = refused {
                     gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
                 }
-                Ok(Next::Frame(Box::new(frame?), delivery))
+                Ok(Next::Frame(frame?, delivery))
             }
             State::Lost { .. } => {
                 drop(state);

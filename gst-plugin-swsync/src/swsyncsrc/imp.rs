@@ -350,7 +350,7 @@ impl PushSrcImpl for SwsyncSrc {
             };
             match self.next_frame(&clock) {
                 Ok(Next::Frame(frame, delivery)) => {
-                    if let Some(buffer) = self.deliver(*frame, &delivery, &clock, base_time)? {
+                    if let Some(buffer) = self.deliver(frame, &delivery, &clock, base_time)? {
                         return Ok(CreateSuccess::NewBuffer(buffer));
                     }
                 }

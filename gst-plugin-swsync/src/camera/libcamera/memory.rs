@@ -5,9 +5,10 @@
 //! Pi's cached buffers show stale lines. The virtual camera, which writes with the CPU, also takes
 //! memfds: they serve where the machine has no dma-buf heap, as containers have none.
 //!
-//! The memory itself goes downstream, without a copy. When the last reference to it is dropped, on whichever
-//! thread, it is not freed but comes home to its [`Lender`], and once all memory of a request is home the
-//! request may go to the camera again.
+//! The memory itself goes downstream, without a copy. When the last reference to a picture is dropped, on whichever
+//! thread, it is not freed but comes home to its [`Lender`], as those of a GstBufferPool do, with the metas that the next frame needs
+//! too. Where its memory is still in use, in a copy of the buffer or a part, the memory comes home alone. Once all memory of
+//! a request is home the request may go to the camera again.
 
 use std::io;
 use std::ops::Range;
@@ -16,12 +17,15 @@ use std::sync::{Arc, Mutex};
 use ::libcamera::framebuffer::{AsFrameBuffer, OwnedFrameBuffer};
 use ::libcamera::request::Request;
 
+use super::homing::{self, Home, Piece};
 use crate::lock::lock;
 
 /// The memory of one frame buffer, and where in it the planes are.
 #[derive(Debug)]
 pub(super) struct Planes {
     pub(super) memories: Vec<gst::Memory>,
+    /// Whether libcamera has allocated the frame buffer.
+    pub(super) allocated: bool,
     /// Which memory a plane is in, and where.
     places: Vec<(usize, Range<usize>)>,
 }
@@ -49,7 +53,7 @@ impl Planes {
             places.push((memory, range));
         }
         let memories = descriptors::import(buffer, &extents)?;
-        Ok(Self { memories, places })
+        Ok(Self { memories, allocated: true, places })
     }
 
     /// Where the planes begin in a buffer that holds the memories one after the other.
@@ -76,7 +80,7 @@ pub(super) fn memfd_buffer(sizes: &[u32]) -> io::Result<(OwnedFrameBuffer, Plane
         places.iter().zip(sizes).map(|((_, range), size)| (end_of(range, *size), *size)).collect();
     let buffer = descriptors::frame_buffer(&file, &planes)?;
     let memory = descriptors::memory(file, end as usize)?;
-    Ok((buffer, Planes { memories: vec![memory], places }))
+    Ok((buffer, Planes { memories: vec![memory], allocated: false, places }))
 }
 
 /// The offset of the plane of `size` bytes at `range`, which ends below 4 GiB.
@@ -90,7 +94,7 @@ fn end_of(range: &Range<usize>, size: u32) -> u32 {
 #[derive(Clone)]
 pub(super) struct Lender(Arc<Shared>);
 
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
 }
 
@@ -105,48 +109,85 @@ struct State {
 
 #[derive(Default)]
 struct Slot {
-    /// By place; `None` while lent.
-    memories: Vec<Option<gst::Memory>>,
+    /// By stream.
+    stocks: Vec<Stock>,
     /// Waits for its memory.
     request: Option<Request>,
 }
 
+/// The memory of one picture.
+#[derive(Default)]
+pub(super) struct Stock {
+    /// All of it in the buffer that it came home in.
+    pub(super) picture: Option<gst::Buffer>,
+    /// By place; `None` while lent, or in `picture`.
+    pub(super) memories: Vec<Option<gst::Memory>>,
+}
+
+/// What is taken out of a [`Stock`]: one or the other.
+enum Lent {
+    Picture(gst::Buffer),
+    Memory(Vec<gst::Memory>),
+}
+
+impl Stock {
+    fn is_home(&self) -> bool {
+        self.picture.is_some() || self.memories.iter().all(Option::is_some)
+    }
+
+    /// All of it, where it is home.
+    fn take(&mut self) -> Option<Lent> {
+        if let Some(picture) = self.picture.take() {
+            return Some(Lent::Picture(picture));
+        }
+        let home = self.is_home();
+        home.then(|| Lent::Memory(self.memories.iter_mut().filter_map(Option::take).collect()))
+    }
+}
+
 impl Slot {
     fn is_home(&self) -> bool {
-        self.memories.iter().all(Option::is_some)
+        self.stocks.iter().all(Stock::is_home)
     }
 }
 
 impl Lender {
-    /// Takes the memory of each request, by cookie.
-    pub(super) fn new(memories: Vec<Vec<gst::Memory>>) -> Self {
+    /// Takes the memory of each request and its streams' pictures, by cookie and stream.
+    pub(super) fn new(memories: Vec<Vec<Vec<gst::Memory>>>) -> Self {
         let shared = Arc::new(Shared { state: Mutex::default() });
-        let slots = memories
-            .into_iter()
-            .enumerate()
-            .map(|(cookie, memories)| {
-                let tagged = memories.into_iter().enumerate().map(|(place, memory)| {
-                    homing::send_home(&memory, homing::Home::new(&shared, cookie, place));
-                    Some(memory)
-                });
-                Slot { memories: tagged.collect(), request: None }
-            })
-            .collect();
-        lock(&shared.state).slots = slots;
+        let stock = |cookie, stream, memories: Vec<gst::Memory>| {
+            let tagged = memories.into_iter().enumerate().map(|(place, memory)| {
+                homing::send_memory_home(
+                    &memory,
+                    Home::new(&shared, cookie, stream, Piece::Memory { place }),
+                );
+                Some(memory)
+            });
+            Stock { picture: None, memories: tagged.collect() }
+        };
+        let slots = memories.into_iter().enumerate().map(|(cookie, streams)| {
+            let stocks = streams.into_iter().enumerate();
+            let stocks = stocks.map(|(stream, memories)| stock(cookie, stream, memories));
+            Slot { stocks: stocks.collect(), request: None }
+        });
+        lock(&shared.state).slots = slots.collect();
         Self(shared)
     }
 
-    /// Hands out the memory of the request with this cookie, or nothing where it is lent already.
-    /// [`Lender::park`] the request then.
-    pub(super) fn lend(&self, cookie: usize) -> Vec<gst::Memory> {
-        let mut state = lock(&self.0.state);
-        state.slots.get_mut(cookie).map_or_else(Vec::new, |slot| {
-            if slot.is_home() {
-                slot.memories.iter_mut().filter_map(Option::take).collect()
-            } else {
-                Vec::new()
-            }
-        })
+    /// A buffer with the memory of a stream's picture of the request with this cookie, or nothing where that is lent
+    /// already. [`Lender::park`] the request then. A buffer that was lent before still has its GstVideoMeta and swsync's own meta.
+    pub(super) fn lend(&self, cookie: usize, stream: usize) -> Option<gst::Buffer> {
+        let lent = lock(&self.0.state).slots.get_mut(cookie)?.stocks.get_mut(stream)?.take()?;
+        let memories = match lent {
+            Lent::Picture(picture) => return Some(picture),
+            Lent::Memory(memories) => memories,
+        };
+        let pieces = memories.iter().map(|memory| memory.as_ptr() as usize).collect();
+        let mut picture = gst::Buffer::new();
+        let writable = picture.make_mut();
+        memories.into_iter().for_each(|memory| writable.append_memory(memory));
+        homing::send_picture_home(writable, Home::new(&self.0, cookie, stream, Piece::Picture { pieces }));
+        Some(picture)
     }
 
     /// Keeps `request` until its memory is home, then it is idle.
@@ -159,13 +200,14 @@ impl Lender {
         }
     }
 
-    /// The memory of the request with this cookie, for reading while it stays home.
-    pub(super) fn read(&self, cookie: usize) -> Vec<gst::Memory> {
+    /// The memory of a stream's picture of the request with this cookie, for reading while it stays home.
+    pub(super) fn read(&self, cookie: usize, stream: usize) -> Vec<gst::Memory> {
         let state = lock(&self.0.state);
-        state
-            .slots
-            .get(cookie)
-            .map_or_else(Vec::new, |slot| slot.memories.iter().flatten().cloned().collect())
+        let stock = state.slots.get(cookie).and_then(|slot| slot.stocks.get(stream));
+        stock.map_or_else(Vec::new, |stock| {
+            let whole = stock.picture.iter().flat_map(|picture| picture.iter_memories_owned());
+            stock.memories.iter().flatten().cloned().chain(whole).collect()
+        })
     }
 
     /// Requests that nobody uses.
@@ -191,98 +233,26 @@ impl Lender {
 }
 
 impl Shared {
-    /// Takes in memory that came home; gives it back where there is no home any more.
-    fn take_in(&self, memory: gst::Memory, cookie: usize, place: usize) -> Result<(), gst::Memory> {
+    /// Has `come_home` put something into a stock. `false` where there is no home any more.
+    pub(super) fn take_in(&self, cookie: usize, stream: usize, come_home: impl FnOnce(&mut Stock)) -> bool {
         let mut state = lock(&self.state);
-        if state.closed {
-            return Err(memory);
-        }
-        let Some(slot) = state.slots.get_mut(cookie) else {
-            return Err(memory);
+        let State { idle, slots, closed: false } = &mut *state else {
+            return false;
         };
-        slot.memories[place] = Some(memory);
+        let Some(slot) = slots.get_mut(cookie) else {
+            return false;
+        };
+        let Some(stock) = slot.stocks.get_mut(stream) else {
+            return false;
+        };
+        come_home(stock);
         if slot.is_home()
             && let Some(request) = slot.request.take()
         {
-            state.idle.push(request);
+            idle.push(request);
         }
-        Ok(())
+        true
     }
-}
-
-/// Memory that comes home instead of being freed. With [`descriptors`] the only unsafe code of the
-/// libcamera backend.
-mod homing {
-    use std::sync::{Arc, LazyLock, Weak};
-
-    use gst::glib::translate::{IntoGlib, from_glib_full};
-    use gst::{ffi, glib};
-
-    use super::Shared;
-
-    static HOME: LazyLock<glib::Quark> = LazyLock::new(|| glib::Quark::from_str("swsync-home"));
-
-    /// Where a memory belongs.
-    pub(super) struct Home {
-        lender: Weak<Shared>,
-        cookie: usize,
-        place: usize,
-    }
-
-    impl Home {
-        pub(super) fn new(lender: &Arc<Shared>, cookie: usize, place: usize) -> Self {
-            Self { lender: Arc::downgrade(lender), cookie, place }
-        }
-    }
-
-    /// From now on `memory`, which nobody else knows yet, comes home when its last reference is dropped.
-    pub(super) fn send_home(memory: &gst::Memory, home: Home) {
-        let object = memory.as_ptr().cast::<ffi::GstMiniObject>().cast_mut();
-        let home = Box::into_raw(Box::new(home)).cast();
-        // SAFETY: the memory is alive and no other thread knows it; GStreamer frees the home with it, by
-        // `drop_home`, which gets the very pointer that is set here.
-        unsafe {
-            ffi::gst_mini_object_set_qdata(object, HOME.into_glib(), home, Some(drop_home));
-            (*object).dispose = Some(dispose);
-        }
-    }
-
-    unsafe extern "C" fn drop_home(home: glib::ffi::gpointer) {
-        // SAFETY: `send_home` made it of a box, and GStreamer calls this once.
-        drop(unsafe { Box::from_raw(home.cast::<Home>()) });
-    }
-
-    /// Called with the last reference gone: FALSE says that the object lives on.
-    unsafe extern "C" fn dispose(object: *mut ffi::GstMiniObject) -> glib::ffi::gboolean {
-        // SAFETY: `send_home` set both this function and the home, which lives as long as the object.
-        let home =
-            unsafe { ffi::gst_mini_object_get_qdata(object, HOME.into_glib()).cast::<Home>().as_ref() };
-        let Some((home, lender)) = home.and_then(|home| Some((home, home.lender.upgrade()?))) else {
-            return glib::ffi::GTRUE;
-        };
-        // SAFETY: reviving an object in its dispose function is what this function is for; the one
-        // reference that it then has is the one that is wrapped here.
-        let mut memory: gst::Memory = unsafe {
-            ffi::gst_mini_object_ref(object);
-            from_glib_full(object.cast::<ffi::GstMemory>())
-        };
-        if let Some(memory) = memory.get_mut() {
-            // Downstream may have cut it.
-            memory.resize_maxsize(..);
-        }
-        match lender.take_in(memory, home.cookie, home.place) {
-            Ok(()) => glib::ffi::GFALSE,
-            Err(memory) => {
-                // Nobody is home: takes the reference back without coming here again.
-                let object = gst::Memory::into_glib_ptr(memory).cast::<ffi::GstMiniObject>();
-                // SAFETY: the only reference, as above; the caller frees the object.
-                unsafe { (*object).refcount = 0 };
-                glib::ffi::GTRUE
-            }
-        }
-    }
-
-    use gst::glib::translate::IntoGlibPtr;
 }
 
 /// File descriptors whose owner is C++ or C.
@@ -379,48 +349,101 @@ mod tests {
         assert!(open_descriptors() < before + 50);
     }
 
-    /// A lender of one request's memory. There is no request without a camera: they are not tested here.
+    /// A lender of one request's memory, of one picture. There is no request without a camera: they are not tested here.
     fn lender() -> (Lender, *const gst::ffi::GstMemory) {
         gst::init().unwrap();
+        crate::meta::register();
         let (_, planes) = memfd_buffer(&[64, 32]).unwrap();
         let address = planes.memories[0].as_ptr();
-        (Lender::new(vec![planes.memories]), address)
+        (Lender::new(vec![vec![planes.memories]]), address)
     }
 
     #[test]
-    fn memory_comes_home_from_buffers_and_their_copies() {
+    fn pictures_come_home_as_they_went() {
         let (lender, address) = lender();
         for round in 0..3 {
-            let lent = lender.lend(0);
-            assert_eq!((lent.len(), lent[0].as_ptr()), (1, address), "{round}");
-            assert!(lender.lend(0).is_empty(), "lent once at a time");
-            let mut buffer = gst::Buffer::new();
+            let mut buffer = lender.lend(0, 0).unwrap();
+            assert!(lender.lend(0, 0).is_none(), "lent once at a time");
+            assert_eq!((buffer.n_memory(), buffer.peek_memory(0).as_ptr()), (1, address));
+            assert_eq!((buffer.size(), buffer.dts()), (96, None));
+            assert!(gst::BufferFlags::TAG_MEMORY.contains(buffer.flags()), "{:?}", buffer.flags());
+            assert_eq!(metas(&buffer), if round == 0 { 0 } else { 2 }, "those that each frame has");
             let writable = buffer.get_mut().unwrap();
-            for memory in lent {
-                writable.append_memory(memory);
+            if round == 0 {
+                gst::meta::CustomMeta::add(writable, crate::meta::FRAME_META).unwrap();
             }
+            for _ in round.min(1)..2 {
+                let (flags, format) = (gst_video::VideoFrameFlags::empty(), gst_video::VideoFormat::Gray8);
+                gst_video::VideoMeta::add(writable, flags, format, 8, 12).unwrap();
+            }
+            gst::ReferenceTimestampMeta::add(
+                writable,
+                &crate::meta::RIG_TIME_CAPS,
+                gst::ClockTime::ZERO,
+                None,
+            );
+            writable.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::CORRUPTED);
+            writable.set_dts(gst::ClockTime::SECOND);
             writable.set_size(10);
+            std::thread::spawn(move || drop(buffer)).join().unwrap();
+        }
+        assert_eq!(lender.read(0, 0)[0].size(), 96, "whole again");
+    }
+
+    fn metas(buffer: &gst::BufferRef) -> usize {
+        buffer.iter_meta::<gst::Meta>().count()
+    }
+
+    /// Gives the buffer something that one that comes home keeps.
+    fn mark(buffer: &mut gst::Buffer) {
+        gst::meta::CustomMeta::add(buffer.get_mut().unwrap(), crate::meta::FRAME_META).unwrap();
+    }
+
+    #[test]
+    fn memory_comes_home_from_copies_and_parts_of_pictures() {
+        let (lender, address) = lender();
+        for round in 0..3 {
+            let mut buffer = lender.lend(0, 0).unwrap();
+            assert_eq!(metas(&buffer), 0, "{round}: the last one came home in pieces");
+            mark(&mut buffer);
             let copy = buffer.copy();
             let part = buffer.copy_region(gst::BufferCopyFlags::MEMORY, 2..5).unwrap();
-            let elsewhere = std::thread::spawn(move || drop(buffer));
-            elsewhere.join().unwrap();
+            let reference = buffer.memory(0).unwrap();
+            drop(buffer);
             drop(copy);
-            assert!(lender.lend(0).is_empty(), "a part is still out");
+            assert!(lender.lend(0, 0).is_none(), "a part is still out");
             drop(part);
-            assert_eq!(lender.read(0)[0].size(), 96, "whole again");
+            assert!(lender.lend(0, 0).is_none(), "and so is a reference");
+            drop(reference);
+            assert_eq!((lender.read(0, 0).len(), lender.read(0, 0)[0].as_ptr()), (1, address));
         }
     }
 
     #[test]
-    fn memory_that_has_no_home_is_freed() {
+    fn a_picture_with_other_memory_is_not_taken_for_ours() {
+        let (lender, address) = lender();
+        let mut buffer = lender.lend(0, 0).unwrap();
+        mark(&mut buffer);
+        buffer.get_mut().unwrap().replace_all_memory(gst::Memory::with_size(96));
+        assert_eq!(lender.read(0, 0)[0].as_ptr(), address, "home, since nobody has it");
+        drop(buffer);
+        let buffer = lender.lend(0, 0).unwrap();
+        assert_eq!((metas(&buffer), buffer.peek_memory(0).as_ptr()), (0, address));
+    }
+
+    #[test]
+    fn what_has_no_home_is_freed() {
         let before = open_descriptors();
-        for close_first in [true, false].into_iter().cycle().take(200) {
+        for round in 0..200 {
             let (lender, _) = lender();
-            let out = lender.lend(0);
-            if close_first {
+            if round % 4 < 2 {
+                drop(lender.lend(0, 0));
+            }
+            let out = lender.lend(0, 0).unwrap();
+            if round % 2 == 0 {
                 lender.close();
-                assert!(lender.lend(0).is_empty());
-                assert_eq!(out[0].map_readable().unwrap().len(), 96, "still readable");
+                assert!(lender.lend(0, 0).is_none());
+                assert_eq!(out.map_readable().unwrap().len(), 96, "still readable");
                 drop(out);
             } else {
                 drop(lender);

@@ -33,6 +33,7 @@ mod colour;
 mod controls;
 mod devices;
 mod formats;
+mod homing;
 mod memory;
 mod picture;
 mod queue;

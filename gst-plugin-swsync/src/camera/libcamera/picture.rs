@@ -152,7 +152,7 @@ impl Wanted {
         self.copied_size().and_then(|size| u32::try_from(size).ok()).unwrap_or(pixels / 2)
     }
 
-    /// Tells readers of `buffer` where its pixels lie.
+    /// Tells readers of `buffer` where its pixels lie, unless it says so already.
     ///
     /// # Errors
     /// Where GStreamer refuses the layout.
@@ -160,11 +160,22 @@ impl Wanted {
         let Some(info) = &self.layout else {
             return Ok(());
         };
+        let flags = VideoFrameFlags::empty();
+        let (width, height) = (info.width(), info.height());
+        if let Some(said) = buffer.meta_mut::<VideoMeta>() {
+            let strides = said.stride().iter().map(|stride| u32::try_from(*stride).unwrap_or(0));
+            let as_before = (said.format(), said.width(), said.height()) == (info.format(), width, height)
+                && said.video_frame_flags() == flags
+                && said.offset() == placed.offsets
+                && strides.eq(placed.strides.iter().copied());
+            if as_before {
+                return Ok(());
+            }
+            said.remove().map_err(|error| error.to_string())?;
+        }
         let strides =
             placed.strides.iter().map(|stride| i32::try_from(*stride)).collect::<Result<Vec<_>, _>>();
         let strides = strides.map_err(|error| error.to_string())?;
-        let flags = VideoFrameFlags::empty();
-        let (width, height) = (info.width(), info.height());
         VideoMeta::add_full(buffer, flags, info.format(), width, height, &placed.offsets, &strides)
             .map(drop)
             .map_err(|error| error.to_string())

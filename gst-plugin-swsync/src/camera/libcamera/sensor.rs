@@ -174,12 +174,14 @@ pub(super) struct Filled {
     pub(super) bytes_used: Option<usize>,
 }
 
-/// What the driver says of the buffer of `stream` that `request` filled; the virtual camera of libcamera 0.4 says
-/// nothing.
-pub(super) fn filled(request: &Request, stream: &Stream) -> Option<Filled> {
-    let allocated = request.buffer::<FrameBuffer>(stream).map(|buffer| buffer.metadata());
-    let ours = || request.buffer::<OwnedFrameBuffer>(stream).map(|buffer| buffer.metadata());
-    let metadata = allocated.or_else(ours)??;
+/// What the driver says of the buffer of `stream` that `request` filled, which libcamera has `allocated`, or we; the virtual
+/// camera of libcamera 0.4 says nothing.
+pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Option<Filled> {
+    let metadata = if allocated {
+        request.buffer::<FrameBuffer>(stream)?.metadata()?
+    } else {
+        request.buffer::<OwnedFrameBuffer>(stream)?.metadata()?
+    };
     Some(Filled {
         sequence: metadata.sequence(),
         timestamp: metadata.timestamp(),
@@ -215,8 +217,10 @@ pub(super) fn frame(
         Some(filled) if stamp <= 0 => i64::try_from(filled.timestamp).ok()?,
         _ => stamp,
     };
-    let exposure = metadata.get::<ids::ExposureTime>().ok();
-    let analogue_gain = metadata.get::<ids::AnalogueGain>().ok();
+    // A virtual camera's says nothing but the time.
+    let more = (metadata.len() > 1).then_some(metadata);
+    let exposure = more.and_then(|metadata| metadata.get::<ids::ExposureTime>().ok());
+    let analogue_gain = more.and_then(|metadata| metadata.get::<ids::AnalogueGain>().ok());
     (stamp > 0).then(|| Frame {
         buffer: pictures.main,
         others: pictures.others,
@@ -226,8 +230,7 @@ pub(super) fn frame(
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
         reported: if can.reports { controls::reported(metadata) } else { Vec::new() },
-        // A virtual camera's says nothing but the time.
-        details: if metadata.len() > 1 { details(metadata) } else { FrameDetails::default() },
+        details: more.map_or_else(FrameDetails::default, details),
     })
 }
 

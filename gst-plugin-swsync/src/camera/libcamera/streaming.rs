@@ -44,14 +44,14 @@ pub(super) struct Streaming {
     pub(super) gone: Option<String>,
 }
 
-/// Where the pictures of one request lie.
+/// Where the pictures of one request lie, by stream.
 struct Slot {
     streams: Vec<Placement>,
 }
 
 struct Placement {
-    /// How many of the request's memories are this stream's.
-    memories: usize,
+    /// By libcamera, or by us.
+    allocated: bool,
     placed: Placed,
     /// Whether frames can go out as they are.
     as_is: bool,
@@ -73,8 +73,7 @@ impl Streaming {
     pub(super) fn new(configured: Configured, (requests, planes): Requests) -> Result<Self, String> {
         let pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
         let slots = planes.iter().map(|planes| Slot::new(&configured, planes)).collect::<Result<_, _>>()?;
-        let memories =
-            planes.into_iter().map(|planes| planes.into_iter().flat_map(|of| of.memories).collect());
+        let memories = planes.into_iter().map(|planes| planes.into_iter().map(|of| of.memories).collect());
         let lender = Lender::new(memories.collect());
         // One must be left to replace another.
         let depth = (REQUESTS as usize).min(requests.len().saturating_sub(1)).max(1);
@@ -141,16 +140,16 @@ impl Streaming {
             return Ok(None);
         }
         let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
-        let memories = if lent { self.lender.lend(cookie) } else { self.lender.read(cookie) };
-        let mut memories = memories.into_iter();
         let (mut main, mut others) = (None, Vec::new());
-        for ((stream, placement), pool) in streams.iter().zip(&slot.streams).zip(&self.pools) {
-            let own = memories.by_ref().take(placement.memories);
-            let filled = sensor::filled(request, &stream.stream);
+        for (index, ((stream, placement), pool)) in
+            streams.iter().zip(&slot.streams).zip(&self.pools).enumerate()
+        {
+            let filled = sensor::filled(request, &stream.stream, placement.allocated);
             let picture = if lent && placement.as_is {
-                as_it_is(stream, placement, own, filled)?
+                let buffer = self.lender.lend(cookie, index).ok_or("its memory is not at home")?;
+                as_it_is(stream, placement, buffer, filled)?
             } else {
-                copy(stream, placement, own, filled, pool.as_ref())?
+                copy(stream, placement, self.lender.read(cookie, index), filled, pool.as_ref())?
             };
             let Some(mut picture) = picture else {
                 return Ok(None);
@@ -167,16 +166,14 @@ impl Streaming {
     }
 }
 
-/// A picture in the memories `own` that it was captured into; `None` where there is none.
+/// The picture in `buffer`, whose memory it was captured into; `None` where there is none.
 fn as_it_is(
     stream: &ConfiguredStream,
     placement: &Placement,
-    own: impl Iterator<Item = gst::Memory>,
+    mut buffer: gst::Buffer,
     filled: Option<Filled>,
 ) -> Result<Option<gst::Buffer>, String> {
-    let mut buffer = gst::Buffer::new();
     let writable = buffer.make_mut();
-    own.for_each(|memory| writable.append_memory(memory));
     stream.wanted.describe(writable, &placement.placed)?;
     if let (None, None) = (&stream.wanted.layout, stream.wanted.copied_size()) {
         let Some(size) = compressed_size(filled, writable.size()) else {
@@ -191,11 +188,11 @@ fn as_it_is(
 fn copy(
     stream: &ConfiguredStream,
     placement: &Placement,
-    own: impl Iterator<Item = gst::Memory>,
+    own: Vec<gst::Memory>,
     filled: Option<Filled>,
     pool: Option<&gst::BufferPool>,
 ) -> Result<Option<gst::Buffer>, String> {
-    let maps = own.map(gst::Memory::into_mapped_memory_readable).collect::<Result<Vec<_>, _>>();
+    let maps = own.into_iter().map(gst::Memory::into_mapped_memory_readable).collect::<Result<Vec<_>, _>>();
     let maps = maps.map_err(|_| "its memory cannot be read")?;
     let planes = placement.placed.bytes(&maps)?;
     let Some(pool) = pool else {
@@ -222,7 +219,7 @@ impl Slot {
         let streams = configured.streams.iter().zip(planes).map(|(stream, planes)| {
             let placed = stream.wanted.placed(stream.stride, &planes.offsets())?;
             let as_is = stream.wanted.goes_out_as(&placed);
-            Ok(Placement { memories: planes.memories.len(), placed, as_is })
+            Ok(Placement { allocated: planes.allocated, placed, as_is })
         });
         Ok(Self { streams: streams.collect::<Result<_, String>>()? })
     }
