@@ -10,7 +10,8 @@ const STALL: Span = Span::from_secs(1);
 const STALL_AT_START: Span = Span::from_secs(3);
 const HIDDEN_AT_START: i64 = 10;
 
-/// After so many frame periods without a frame a camera counts as stalled; 0: after a second beyond the period.
+/// After so many frame periods without a frame a camera counts as stalled, 2 at least: each frame is late by its jitter. 0: after a
+/// second beyond the period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Patience(pub u32);
 
@@ -18,7 +19,7 @@ impl Patience {
     /// How long the next frame may take, where frames are a `period` apart.
     #[must_use]
     pub fn next(self, period: Span) -> Span {
-        if self.0 == 0 { period + STALL } else { period * i64::from(self.0) }
+        if self.0 == 0 { period + STALL } else { period * i64::from(self.0.max(2)) }
     }
 
     /// How long the first frame may take: never less than a camera needs to start.
@@ -37,6 +38,7 @@ mod tests {
         let period = Span::from_millis(20);
         assert_eq!(Patience::default().next(period), Span::from_millis(1_020));
         assert_eq!(Patience(5).next(period), Span::from_millis(100));
+        assert_eq!(Patience(1).next(period), Span::from_millis(40), "jitter is no stall");
         assert_eq!(Patience(5).first(period), Span::from_millis(3_200));
         assert_eq!(Patience(1_000).first(period), Span::from_secs(20), "as long as any other");
     }

@@ -163,7 +163,7 @@ fn camera_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("stall-periods")
             .nick("Stall periods")
-            .blurb("Frame periods without a frame after which the camera counts as standing still; 0: a second more than one")
+            .blurb("Frame periods without a frame after which the camera counts as standing still: 2 at least; 0: a second more than one")
             .maximum(1_000_000)
             .mutable_ready()
             .build(),

@@ -59,16 +59,23 @@ impl SwsyncSrc {
         pads.filter_map(|pad| pad.downcast().ok()).collect()
     }
 
+    /// Those whose streams someone takes. They may yet have to be activated, which the first pad's thread does not wait
+    /// for.
+    fn linked_further_pads(&self) -> Vec<SwsyncSrcPad> {
+        let mut pads = self.further_pads();
+        pads.retain(PadExt::is_linked);
+        pads
+    }
+
     /// Whether someone takes a further stream. The first pad's buffers may then go nowhere, for which the base class would
     /// end the stream.
     fn goes_elsewhere(&self) -> bool {
-        self.further_pads().iter().any(PadExt::is_linked)
+        !self.linked_further_pads().is_empty()
     }
 
     /// The part of `caps` with frame rates that the further pads' peers take too, if there is one: all streams have the same.
     pub(super) fn at_rates_of_further(&self, caps: gst::Caps) -> gst::Caps {
-        let linked = self.further_pads().into_iter().filter(PadExt::is_linked);
-        linked.fold(caps, |caps, pad| {
+        self.linked_further_pads().into_iter().fold(caps, |caps, pad| {
             let mut taken = gst::Caps::new_empty();
             for wanted in pad.peer_query_caps(None).iter() {
                 for structure in caps.iter() {
@@ -97,9 +104,7 @@ impl SwsyncSrc {
     /// # Errors
     /// The pad that wants what the camera does not have.
     fn plan(&self, camera: &mut dyn Camera, caps: &gst::Caps) -> Result<Streams, gst::LoggableError> {
-        let mut pads = self.further_pads();
-        // It may yet have to be activated, which the first pad's thread does not wait for.
-        pads.retain(PadExt::is_linked);
+        let pads = self.linked_further_pads();
         let main = (pads.is_empty() || self.obj().src_pad().is_linked())
             .then(|| StreamSetup { role: self.main_role(), caps: caps.clone() });
         let rate_of = |caps: &gst::Caps| caps.structure(0)?.get::<gst::Fraction>("framerate").ok();
