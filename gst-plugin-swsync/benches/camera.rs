@@ -2,9 +2,10 @@
 //!
 //! Both take frames of one of libcamera's virtual cameras at the same rate, many times in turn in the same process, and are
 //! watched by a thread that does not count. CPU time is that of all other threads from between two frames to between the next two,
-//! of which the median counts. Nearly all of it is libcamera's drawing, the same work for both, which varies more from round
-//! to round than all else takes: so the CPU time of all threads but the one that draws is given too, as the mean of a round; the
-//! median round counts. Allocations are all calls of malloc and its kin, C and C++ included.
+//! of which the median counts. Nearly all of it is libcamera's drawing, the same work for both, which varies more from one
+//! moment to the next than all else takes: so the CPU time of all threads but the one that draws is given too, as the mean of a
+//! round; the median round counts. Differences have their standard errors. Allocations are all calls of malloc and its kin, C
+//! and C++ included.
 //!
 //! `cargo bench -p gst-plugin-swsync --bench camera`. As root it brings virtual cameras of its own, in a mount
 //! namespace; else it takes the sizes that there are.
@@ -34,7 +35,10 @@ const SIZES: [(u32, u32); 2] = [(640, 480), (1920, 1080)];
 const RATE: u32 = 60;
 const WARM_UP: u64 = 15;
 const FRAMES: u32 = 40;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 60;
+/// Parts of the rounds, for standard errors: every tenth round is in the same one, lest the machine's better and worse minutes
+/// count as chance.
+const PARTS: usize = 10;
 
 /// What a frame may cost beyond the bare loop: a part of it, and so much.
 const ALLOWED_PART: f64 = 0.05;
@@ -202,12 +206,6 @@ fn element(size: Size) -> Costs {
     costs
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Runs this program again with cameras of its own, where that can be had. Whether it did.
 fn ran_with_own_cameras() -> bool {
     if std::env::var_os(OWN_CAMERAS).is_some() || !std::path::Path::new(CAMERAS_AT).exists() {
@@ -247,28 +245,67 @@ fn main() {
     }
     println!("{ROUNDS} rounds of {FRAMES} frames at {RATE}/s each; per frame\n");
     println!(
-        "| size | libcamera alone | swsyncsrc ! fakesink | more | allowed | beside drawing | allocations |"
+        "| size | libcamera alone | swsyncsrc ! fakesink | more | allowed | beside drawing: alone | with | more | allocations |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (width, height) in SIZES {
         let size = Size { width, height };
         let rounds: Option<Vec<_>> = (0..ROUNDS).map(|_| Some((alone(size)?, element(size)))).collect();
         let Some(rounds) = rounds else {
-            println!("| {width}x{height} | not offered | | | | | |");
+            println!("| {width}x{height} | not offered | | | | | | | |");
             continue;
         };
-        let (alone, with): (Vec<Costs>, Vec<Costs>) = rounds.into_iter().unzip();
-        let [all, with_all] =
-            [&alone, &with].map(|rounds| median(rounds.iter().flat_map(|costs| costs.frames.clone())));
-        let of_rounds = |of: fn(&Costs) -> f64| [&alone, &with].map(|rounds| median(rounds.iter().map(of)));
-        let [beside, with_beside] = of_rounds(|costs| costs.beside);
-        let [allocations, with_allocations] = of_rounds(|costs| costs.allocations);
+        let all = More::of(&rounds, |rounds| median(rounds.iter().flat_map(|costs| costs.frames.clone())));
+        let beside = More::of(&rounds, |rounds| median(rounds.iter().map(|costs| costs.beside)));
+        let allocations = More::of(&rounds, |rounds| median(rounds.iter().map(|costs| costs.allocations)));
         println!(
-            "| {width}x{height} | {all:.0} us | {with_all:.0} us | {:+.0} us | {:.0} us | {beside:.0} / {with_beside:.0} us | {allocations:.0} / {with_allocations:.0} |",
-            with_all - all,
-            all * ALLOWED_PART + ALLOWED_US,
+            "| {width}x{height} | {:.0} us | {:.0} us | {all} | {:.0} us | {:.0} us | {:.0} us | {beside} | {:.0} / {:.0} |",
+            all.alone,
+            all.with,
+            all.alone * ALLOWED_PART + ALLOWED_US,
+            beside.alone,
+            beside.with,
+            allocations.alone,
+            allocations.with,
         );
     }
+}
+
+/// What swsyncsrc takes more than libcamera alone, and the standard error of that: from what parts of the rounds say.
+struct More {
+    alone: f64,
+    with: f64,
+    error: f64,
+}
+
+impl More {
+    /// By what `figure` makes of some rounds.
+    #[expect(clippy::cast_precision_loss, reason = "the counts are small")]
+    fn of(rounds: &[(Costs, Costs)], figure: impl Fn(&[&Costs]) -> f64) -> Self {
+        let of = |rounds: &[&(Costs, Costs)]| {
+            let (alone, with): (Vec<_>, Vec<_>) = rounds.iter().map(|(alone, with)| (alone, with)).unzip();
+            (figure(&alone), figure(&with))
+        };
+        let part = |part| rounds.iter().skip(part).step_by(PARTS).collect::<Vec<_>>();
+        let parts = (0..PARTS).map(|number| of(&part(number))).map(|(alone, with)| with - alone);
+        let parts: Vec<f64> = parts.collect();
+        let mean = parts.iter().sum::<f64>() / PARTS as f64;
+        let variance = parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>() / (PARTS - 1) as f64;
+        let (alone, with) = of(&rounds.iter().collect::<Vec<_>>());
+        Self { alone, with, error: (variance / PARTS as f64).sqrt() }
+    }
+}
+
+impl std::fmt::Display for More {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:+.0} ± {:.0} us", self.with - self.alone, self.error)
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// CPU time, and malloc and its kin with a count: what an executable defines takes precedence in all its libraries.

@@ -4,8 +4,10 @@
 //! and h264parse of GStreamer 1.26: `tests/swsyncsrc.rs` checks those that are installed. An element that drops
 //! them costs `swsyncsink` the details, or, without rig time, makes it number frames by their PTS.
 
+use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
+use gst::buffer::BufferMetaForeachAction as Action;
 use gst::glib::{self, GStr, gstr};
 use gst::meta::{CustomMeta, MetaRefMut};
 use gst::{StructureRef, prelude::*};
@@ -33,49 +35,109 @@ pub fn register() {
     }
 }
 
-/// Whether `meta` is the custom meta.
-pub fn is_frame_meta<U>(meta: &MetaRefMut<'_, gst::Meta, U>) -> bool {
-    meta.try_as_custom_meta().is_some_and(|meta| meta.structure().name() == FRAME_META)
+/// A meta that [`attach`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    RigTime,
+    UnixTime,
+    Details,
 }
 
-/// Attaches `info` to `buffer`; `unix` where rig time counts from the Unix epoch.
+impl Own {
+    /// Which one `meta` is.
+    pub(crate) fn of<U>(meta: &mut MetaRefMut<'_, gst::Meta, U>) -> Option<Self> {
+        if let Some(time) = meta.downcast_ref::<gst::ReferenceTimestampMeta>() {
+            let is = |caps: &gst::Caps| std::ptr::eq(time.reference(), caps.as_ref());
+            return is(&RIG_TIME_CAPS)
+                .then_some(Self::RigTime)
+                .or(is(&UNIX_TIME_CAPS).then_some(Self::UnixTime));
+        }
+        let ours = meta.try_as_custom_meta().is_some_and(|meta| meta.structure().name() == FRAME_META);
+        ours.then_some(Self::Details)
+    }
+}
+
+/// Attaches `info` to `buffer`; `unix` where rig time counts from the Unix epoch. Metas of a frame that it carried before are
+/// used again.
 pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix: bool) {
     let time = clock_time(info.rig_time_ns);
     let duration = gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs());
-    let references = [Some(&RIG_TIME_CAPS), unix.then_some(&UNIX_TIME_CAPS)];
-    for caps in references.into_iter().flatten() {
-        gst::ReferenceTimestampMeta::add(buffer, caps, time, duration);
+    let (mut has_rig, mut has_unix, mut has_details) = (false, false, false);
+    buffer.foreach_meta_mut(|mut meta| {
+        let has = match Own::of(&mut meta) {
+            None => return ControlFlow::Continue(Action::Keep),
+            Some(Own::UnixTime) if !unix => return ControlFlow::Continue(Action::Remove),
+            Some(Own::RigTime) => &mut has_rig,
+            Some(Own::UnixTime) => &mut has_unix,
+            Some(Own::Details) => &mut has_details,
+        };
+        *has = true;
+        if let Some(reference) = meta.downcast_mut() {
+            set_time(reference, time, duration);
+        } else if let Some(details) = meta.try_as_mut_custom_meta() {
+            refill(details.mut_structure(), info);
+        }
+        ControlFlow::Continue(Action::Keep)
+    });
+    if !has_rig {
+        gst::ReferenceTimestampMeta::add(buffer, &RIG_TIME_CAPS, time, duration);
     }
-    // A buffer that carried a frame before has one.
-    if let Some(mut meta) = buffer.iter_meta_mut::<gst::Meta>().find(is_frame_meta)
-        && let Some(meta) = meta.try_as_mut_custom_meta()
-    {
-        fill(meta.mut_structure(), info);
-        return;
+    if unix && !has_unix {
+        gst::ReferenceTimestampMeta::add(buffer, &UNIX_TIME_CAPS, time, duration);
     }
-    let mut meta = CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
-    fill(meta.mut_structure(), info);
+    if !has_details {
+        let mut meta = CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
+        fill(meta.mut_structure(), info, Absent::Leave);
+    }
+}
+
+fn set_time<U>(
+    meta: &mut MetaRefMut<'_, gst::ReferenceTimestampMeta, U>,
+    time: gst::ClockTime,
+    duration: gst::ClockTime,
+) {
+    let meta = meta.as_mut_ptr();
+    // SAFETY: the meta is borrowed mutably, and both are plain numbers that GStreamer's users are told to set or read
+    // (gstbuffer.h); the bindings only have functions to read them.
+    unsafe {
+        (*meta).timestamp = time.nseconds();
+        (*meta).duration = duration.nseconds();
+    }
 }
 
 /// What the custom meta of the frame `info` says, and its rig time, as `stats` has it.
 pub fn structure_of(info: &FrameInfo) -> gst::Structure {
     let mut structure = gst::Structure::new_empty("swsync-frame");
-    set(&mut structure, gstr!("rig-time"), Some(info.rig_time_ns));
-    fill(&mut structure, info);
+    set(&mut structure, gstr!("rig-time"), Some(info.rig_time_ns), Absent::Leave);
+    fill(&mut structure, info, Absent::Leave);
     structure
 }
 
-/// Sets or removes all fields.
-fn fill(structure: &mut StructureRef, info: &FrameInfo) {
+/// What becomes of a field that a frame does not have.
+#[derive(Debug, Clone, Copy)]
+enum Absent {
+    Leave,
+    Remove,
+}
+
+/// Makes a structure of another frame one of `info`. Frames nearly always have the same fields.
+fn refill(structure: &mut StructureRef, info: &FrameInfo) {
+    if structure.n_fields() > fill(structure, info, Absent::Leave) {
+        fill(structure, info, Absent::Remove);
+    }
+}
+
+/// Sets the fields that `info` has: how many those are.
+fn fill(structure: &mut StructureRef, info: &FrameInfo, absent: Absent) -> usize {
     structure.set_with_static(gstr!("frame-number"), info.number);
     structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
     set_word(structure, gstr!("sync"), info.sync.as_str());
     set_word(structure, gstr!("lock"), info.lock.as_str());
-    set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns);
-    set(structure, gstr!("exposure"), info.exposure_ns);
-    set(structure, gstr!("analogue-gain"), info.analogue_gain);
-    set(structure, gstr!("sensor-time"), info.sensor_time_ns);
-    set_details(structure, &info.details);
+    4 + set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns, absent)
+        + set(structure, gstr!("exposure"), info.exposure_ns, absent)
+        + set(structure, gstr!("analogue-gain"), info.analogue_gain, absent)
+        + set(structure, gstr!("sensor-time"), info.sensor_time_ns, absent)
+        + set_details(structure, &info.details, absent)
 }
 
 /// The rig time that `buffer` carries.
@@ -134,18 +196,30 @@ trait Field: Sized {
     fn of_value(value: &glib::Value) -> Option<Self>;
 }
 
-fn set<F: Field>(structure: &mut StructureRef, name: &'static GStr, field: Option<F>) {
-    match field {
-        Some(field) => structure.set_value_with_static(name, field.to_value()),
-        None => structure.remove_field(name),
+/// How many fields that is.
+fn set<F: Field>(
+    structure: &mut StructureRef,
+    name: &'static GStr,
+    field: Option<F>,
+    absent: Absent,
+) -> usize {
+    match (field, absent) {
+        (Some(field), _) => {
+            structure.set_value_with_static(name, field.to_value());
+            return 1;
+        }
+        (None, Absent::Remove) => structure.remove_field(name),
+        (None, Absent::Leave) => {}
     }
+    0
 }
 
 /// Words seldom change from frame to frame.
 fn set_word(structure: &mut StructureRef, name: &'static GStr, word: &'static str) {
-    if structure.get::<&str>(name) != Ok(word) {
-        structure.set_with_static(name, word);
+    if structure.get::<&GStr>(name).is_ok_and(|before| before == word) {
+        return;
     }
+    structure.set_with_static(name, word);
 }
 
 fn get<F: Field>(structure: &StructureRef, name: &'static str) -> Option<F> {
@@ -212,10 +286,10 @@ impl Field for [f32; 2] {
 /// Names in the meta of what [`FrameDetails`] holds.
 macro_rules! details {
     ($($field:ident: $name:literal,)*) => {
-        fn set_details(structure: &mut StructureRef, details: &FrameDetails) {
+        fn set_details(structure: &mut StructureRef, details: &FrameDetails, absent: Absent) -> usize {
             // A field of the struct that is not listed does not compile.
             let FrameDetails { $($field,)* } = *details;
-            $(set(structure, gstr!($name), $field);)*
+            0 $(+ set(structure, gstr!($name), $field, absent))*
         }
 
         fn get_details(structure: &StructureRef) -> FrameDetails {
@@ -282,13 +356,34 @@ mod tests {
         assert_eq!(details.frame, info.details);
         assert_eq!(details_of(&gst::Buffer::new()), None);
 
-        let next = FrameInfo { number: info.number + 1, analogue_gain: None, ..info };
+        let next = FrameInfo {
+            number: info.number + 1,
+            rig_time_ns: info.rig_time_ns + Span::from_millis(33),
+            analogue_gain: None,
+            ..info
+        };
         attach(buffer.get_mut().unwrap(), &next, Span::from_millis(33), true);
         let details = details_of(&buffer).unwrap();
         assert_eq!((details.number, details.analogue_gain), (next.number, None), "nothing of the one before");
-        assert_eq!(
-            buffer.iter_meta::<gst::Meta>().filter(|meta| meta.try_as_custom_meta().is_some()).count(),
-            1
-        );
+        assert_eq!(rig_time_of(&buffer), Some(next.rig_time_ns));
+        assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync", "timestamp/x-unix"], "one of each");
+
+        let moved = FrameInfo { lock: LockState::Aligning, ..info };
+        attach(buffer.get_mut().unwrap(), &moved, Span::from_millis(33), false);
+        assert_eq!(details_of(&buffer).unwrap().lock, LockState::Aligning);
+        assert_eq!(details_of(&buffer).unwrap().analogue_gain, Some(2.0));
+        assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync"], "rig time is no Unix time any more");
+    }
+
+    /// What metas `buffer` has, in order of their names.
+    fn kinds(buffer: &gst::BufferRef) -> Vec<String> {
+        let kind =
+            |meta: gst::MetaRef<'_, gst::Meta>| match meta.downcast_ref::<gst::ReferenceTimestampMeta>() {
+                Some(time) => time.reference().structure(0).unwrap().name().to_string(),
+                None => meta.try_as_custom_meta().unwrap().structure().name().to_string(),
+            };
+        let mut kinds: Vec<_> = buffer.iter_meta::<gst::Meta>().map(kind).collect();
+        kinds.sort();
+        kinds
     }
 }

@@ -97,7 +97,8 @@ impl FrameGrid {
         let den = i128::from(self.denominator) * NANOS;
         // ceil(at / period - 1/2), in exact integers
         let doubled = 2 * i128::from(at.as_nanos()) * i128::from(self.numerator) - den;
-        let number = doubled.div_euclid(2 * den) + i128::from(doubled.rem_euclid(2 * den) != 0);
+        let below = doubled.div_euclid(2 * den);
+        let number = below + i128::from(below * 2 * den != doubled);
         u64::try_from(number).unwrap_or(0)
     }
 

@@ -94,7 +94,10 @@ impl DeviceClock {
     /// `CLOCK_BOOTTIME` of this device: what its sensors' timestamps count.
     #[must_use]
     pub fn boottime_now(&self) -> Timestamp<Boottime> {
-        self.boottime_from_true(true_now())
+        match &self.oscillator {
+            Some(_) => self.boottime_from_true(true_now()),
+            None => host(ClockId::Boottime),
+        }
     }
 
     /// What this device's monotonic clock reads at the instant `at` of the host's.

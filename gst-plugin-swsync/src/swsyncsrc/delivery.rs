@@ -11,6 +11,7 @@ use super::align::{Change, Progress, report};
 use super::controls;
 use super::framer::PlacedFrame;
 use super::imp::{CAT, State, SwsyncSrc};
+use super::stats::Taken;
 use super::streams::Further;
 use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, clock_time};
@@ -29,12 +30,11 @@ pub enum Next {
 
 /// What delivering a frame takes of the state.
 pub struct Delivery {
+    taken: Taken,
     period: Span,
-    wait_lock: bool,
     /// Whether the first picture is the first pad's.
     main: bool,
     further: Arc<[Further]>,
-    progress: Progress,
 }
 
 impl SwsyncSrc {
@@ -42,7 +42,11 @@ impl SwsyncSrc {
     ///
     /// # Errors
     /// [`CameraError::Flushing`] where the wait is interrupted, or the camera's own.
-    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<Next, CameraError> {
+    pub(super) fn next_frame(
+        &self,
+        clock: &gst::Clock,
+        base_time: gst::ClockTime,
+    ) -> Result<Next, CameraError> {
         let (target, wait_lock) = {
             let settings = lock(&self.settings);
             (settings.align.target(), settings.align.wait_lock)
@@ -51,15 +55,18 @@ impl SwsyncSrc {
         match &mut *state {
             State::Streaming { framer, streams, .. } => {
                 let refused = framer.set_target(target).err();
-                let frame = framer.next(clock, &self.sleeper);
-                let (period, progress) = (framer.grid().period(), *framer.progress());
-                let (main, further) = (streams.main.is_some(), streams.further.clone());
-                let delivery = Delivery { period, wait_lock, main, further, progress };
+                let next = framer.next(clock, &self.sleeper).map(|mut frame| {
+                    // A frame from before the pipeline's start has no running time.
+                    let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
+                    let taken = lock(&self.observed).take_in(&mut frame, framer.progress(), wait_lock, pts);
+                    let (period, main) = (framer.grid().period(), streams.main.is_some());
+                    Next::Frame(frame, Delivery { taken, period, main, further: streams.further.clone() })
+                });
                 drop(state);
                 if let Some(error) = refused {
                     gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{error}"));
                 }
-                Ok(Next::Frame(frame?, delivery))
+                next
             }
             State::Lost { .. } => {
                 drop(state);
@@ -73,23 +80,20 @@ impl SwsyncSrc {
     pub(super) fn deliver(
         &self,
         mut frame: PlacedFrame,
-        Delivery { period, wait_lock, main, further, progress }: &Delivery,
+        Delivery { taken, period, main, further }: &Delivery,
         clock: &gst::Clock,
-        base_time: gst::ClockTime,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        frame.lost += self.lost_in_fault(frame.info.number);
         self.desk().note_reported(std::mem::take(&mut frame.reported));
-        let held_back = self.report(&frame, progress) && *wait_lock;
-        let PlacedFrame { mut buffer, mut others, info, restarted, .. } = frame;
-        // A frame from before the pipeline's start has no running time.
-        let pts = clock_time(info.rig_time_ns).checked_sub(base_time);
-        let (false, Some(pts)) = (held_back, pts) else {
+        controls::report(self.desk(), &self.obj(), &frame.info);
+        if frame.is_news() || taken.first_copy {
+            self.report(&frame, taken);
+        }
+        let PlacedFrame { mut buffer, mut others, info, .. } = frame;
+        let Some(pts) = taken.pts else {
             return Ok(None);
         };
-        // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
-        let before = lock(&self.observed).delivered.replace(info.number);
-        let gap = restarted || before.is_some_and(|before| info.number != before + 1);
-        let stamp = Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), gap };
+        let stamp =
+            Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), gap: taken.gap };
         for buffer in std::iter::once(&mut buffer).chain(&mut others) {
             stamp.write_on(buffer.make_mut());
         }
@@ -108,27 +112,14 @@ impl SwsyncSrc {
         })
     }
 
-    /// Frames that did not come because the camera was lost, before the first one after.
-    fn lost_in_fault(&self, number: u64) -> u64 {
-        let mut observed = lock(&self.observed);
-        if !std::mem::take(&mut observed.resumed) {
-            return 0;
-        }
-        observed.newest.map_or(0, |newest| number.saturating_sub(newest.number + 1))
-    }
-
-    /// Counts and says what is to be known of a frame. Whether it is one that is to be held back, as far as its
-    /// lock goes.
-    fn report(&self, frame: &PlacedFrame, progress: &Progress) -> bool {
+    /// Says what is to be known of a frame.
+    #[cold]
+    fn report(&self, frame: &PlacedFrame, taken: &Taken) {
         let info = &frame.info;
-        let (taken, first_copy) = {
-            let mut observed = lock(&self.observed);
-            let taken = observed.take_in(frame, progress);
-            (taken, frame.copied && observed.copied == 1)
-        };
-        self.report_alignment(frame, progress, taken.lock_count);
-        controls::report(self.desk(), &self.obj(), info);
-        if first_copy {
+        if let Some(progress) = lock(&self.observed).progress {
+            self.report_alignment(frame, &progress, taken.lock_count);
+        }
+        if taken.first_copy {
             gst::warning!(CAT, imp = self, "downstream holds the camera's frame buffers: frames are copied");
             self.post_element_message(
                 gst::Structure::builder("swsync-frames-copied").field("from-frame", info.number).build(),
@@ -142,7 +133,6 @@ impl SwsyncSrc {
                     .build(),
             );
         }
-        taken.held_back
     }
 
     fn report_alignment(&self, frame: &PlacedFrame, progress: &Progress, lock_count: u32) {

@@ -66,6 +66,13 @@ pub struct PlacedFrame {
     pub trouble: Option<Change>,
 }
 
+impl PlacedFrame {
+    /// Whether there is anything to say of it.
+    pub const fn is_news(&self) -> bool {
+        self.news.is_some() || self.trouble.is_some() || self.lost > 0
+    }
+}
+
 impl Framer {
     /// Starts `camera`, which is configured, on `grid`.
     pub fn start(

@@ -107,7 +107,7 @@ pub struct SwsyncSrc {
 impl ObjectSubclass for SwsyncSrc {
     const NAME: &'static str = "GstSwsyncSrc";
     type Type = super::SwsyncSrc;
-    type ParentType = gst_base::PushSrc;
+    type ParentType = gst_base::BaseSrc;
     type Interfaces = (gst::ChildProxy,);
 }
 
@@ -318,14 +318,47 @@ impl BaseSrcImpl for SwsyncSrc {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
-        if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
-            return self.answer_latency(latency);
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => self.answer_latency(latency),
+            // As GstPushSrc has it; GstBaseSrc would open the camera to find out.
+            gst::QueryViewMut::Scheduling(scheduling) => {
+                scheduling.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
+                scheduling.add_scheduling_modes([gst::PadMode::Push]);
+                true
+            }
+            _ => BaseSrcImplExt::parent_query(self, query),
         }
-        BaseSrcImplExt::parent_query(self, query)
     }
 
     fn event(&self, event: &gst::Event) -> bool {
         controls::handle_event(&self.desk, &self.obj(), event) || self.parent_event(event)
+    }
+
+    fn create(
+        &self,
+        _offset: u64,
+        _buffer: Option<&mut gst::BufferRef>,
+        _length: u32,
+    ) -> Result<CreateSuccess, gst::FlowError> {
+        let element = self.obj();
+        loop {
+            let before = *lock(&self.pauses);
+            let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
+                gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
+                return Err(gst::FlowError::Error);
+            };
+            match self.next_frame(&clock, base_time) {
+                Ok(Next::Frame(frame, delivery)) => {
+                    if let Some(buffer) = self.deliver(frame, &delivery, &clock)? {
+                        return Ok(CreateSuccess::NewBuffer(buffer));
+                    }
+                }
+                Ok(Next::Nothing) => {}
+                Ok(Next::NoFormat) => return Err(gst::FlowError::NotNegotiated),
+                Err(CameraError::Flushing) => self.wait_out_pause(before)?,
+                Err(error) => self.handle_fault(&error)?,
+            }
+        }
     }
 
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
@@ -336,30 +369,6 @@ impl BaseSrcImpl for SwsyncSrc {
     fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
         self.set_flushing(false);
         Ok(())
-    }
-}
-
-impl PushSrcImpl for SwsyncSrc {
-    fn create(&self, _buffer: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
-        let element = self.obj();
-        loop {
-            let before = *lock(&self.pauses);
-            let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
-                gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
-                return Err(gst::FlowError::Error);
-            };
-            match self.next_frame(&clock) {
-                Ok(Next::Frame(frame, delivery)) => {
-                    if let Some(buffer) = self.deliver(frame, &delivery, &clock, base_time)? {
-                        return Ok(CreateSuccess::NewBuffer(buffer));
-                    }
-                }
-                Ok(Next::Nothing) => {}
-                Ok(Next::NoFormat) => return Err(gst::FlowError::NotNegotiated),
-                Err(CameraError::Flushing) => self.wait_out_pause(before)?,
-                Err(error) => self.handle_fault(&error)?,
-            }
-        }
     }
 }
 

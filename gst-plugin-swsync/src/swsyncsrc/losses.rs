@@ -3,8 +3,6 @@
 //! By the driver's count, and by the times of frames, because not every driver counts (libcamera's virtual
 //! cameras do not), and some count only what reached them (USB cameras).
 
-use std::collections::VecDeque;
-
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 /// Gaps between frames that are looked back at. A camera that takes fewer frames than it was asked for, as
@@ -15,7 +13,10 @@ const REMEMBERED: usize = 8;
 #[derive(Debug, Default)]
 pub struct Losses {
     last: Option<Last>,
-    gaps: VecDeque<Span>,
+    /// The first one stands for those before it.
+    gaps: Option<[Span; REMEMBERED]>,
+    /// Where the next one goes.
+    place: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +44,9 @@ impl Losses {
         };
         let counted = sequence.saturating_sub(last.sequence.saturating_add(1));
         let gap = time - last.time;
-        let shortest = self.gaps.iter().copied().min().unwrap_or(period);
-        self.gaps.push_back(gap);
-        if self.gaps.len() > REMEMBERED {
-            self.gaps.pop_front();
-        }
+        let shortest = self.gaps.map_or(period, |gaps| gaps.into_iter().fold(gaps[0], Span::min));
+        self.gaps.get_or_insert([gap; REMEMBERED])[self.place] = gap;
+        self.place = (self.place + 1) % REMEMBERED;
         let step = shortest.max(period);
         let expected = match last.duration {
             Some(duration) => duration,

@@ -109,7 +109,7 @@ use crate::camera::simulated::SimulatedControl;
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
     pub struct SwsyncSrc(ObjectSubclass<imp::SwsyncSrc>)
-        @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object,
+        @extends gst_base::BaseSrc, gst::Element, gst::Object,
         @implements gst::ChildProxy;
 }
 

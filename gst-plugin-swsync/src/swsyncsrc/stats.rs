@@ -12,7 +12,7 @@ pub struct Observed {
     pub newest: Option<FrameInfo>,
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
-    pub delivered: Option<u64>,
+    delivered: Option<u64>,
     /// The camera streams again after a fault, and no frame has come since.
     pub resumed: bool,
     /// Frames that were copied, because downstream held nearly all of the camera's frame buffers.
@@ -22,7 +22,7 @@ pub struct Observed {
     /// Times that the camera was opened again after it stood still or was gone.
     pub recoveries: u64,
     /// What is known of alignment, while the camera streams.
-    progress: Option<Progress>,
+    pub progress: Option<Progress>,
     /// Frames that came, were lost by the camera, and were off the grid.
     frames: u64,
     lost: u64,
@@ -34,16 +34,32 @@ pub struct Observed {
 pub struct Taken {
     /// How often the lock was won.
     pub lock_count: u32,
-    /// Whether the frame is off the grid.
-    pub held_back: bool,
+    /// Whether it is the first that was copied.
+    pub first_copy: bool,
+    /// Its running time, where it goes downstream.
+    pub pts: Option<gst::ClockTime>,
+    /// Whether frames are missing between it and the one that went before.
+    pub gap: bool,
 }
 
 impl Observed {
-    /// Takes in a frame.
-    pub fn take_in(&mut self, frame: &PlacedFrame, progress: &Progress) -> Taken {
+    /// Takes in a frame, to which it adds what was lost in a fault. One without a running time does not go downstream, nor
+    /// one off the grid where the lock is waited for.
+    pub fn take_in(
+        &mut self,
+        frame: &mut PlacedFrame,
+        progress: &Progress,
+        wait_lock: bool,
+        pts: Option<gst::ClockTime>,
+    ) -> Taken {
+        let number = frame.info.number;
         let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
-        let before = self.newest.replace(frame.info);
-        let won = holds(frame.info.lock) && !before.is_some_and(|info| holds(info.lock));
+        let before = self.newest.as_ref().map(|info| (info.number, info.lock));
+        self.newest = Some(frame.info);
+        if std::mem::take(&mut self.resumed) {
+            frame.lost += before.map_or(0, |(before, _)| number.saturating_sub(before + 1));
+        }
+        let won = holds(frame.info.lock) && !before.is_some_and(|(_, lock)| holds(lock));
         self.lock_count += u32::from(won);
         let held_back = held_back(frame.info.lock, self.lock_count > 0);
         self.progress = Some(*progress);
@@ -51,7 +67,11 @@ impl Observed {
         self.lost += frame.lost;
         self.off_grid += u64::from(held_back);
         self.copied += u64::from(frame.copied);
-        Taken { lock_count: self.lock_count, held_back }
+        let pts = pts.filter(|_| !(wait_lock && held_back));
+        // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
+        let before = pts.and_then(|_| self.delivered.replace(number));
+        let gap = frame.restarted || before.is_some_and(|before| number != before + 1);
+        Taken { lock_count: self.lock_count, first_copy: frame.copied && self.copied == 1, pts, gap }
     }
 
     /// The structure that applications read; `None` before the first frame.

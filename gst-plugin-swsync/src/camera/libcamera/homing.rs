@@ -11,7 +11,7 @@ use gst::{ffi, glib};
 use gst_video::VideoMeta;
 
 use super::memory::Shared;
-use crate::meta::is_frame_meta;
+use crate::meta::Own;
 
 static HOME: LazyLock<glib::Quark> = LazyLock::new(|| glib::Quark::from_str("swsync-home"));
 
@@ -147,13 +147,15 @@ fn restore(picture: &mut gst::BufferRef, pieces: &[usize]) -> bool {
     let flags = picture.flags();
     picture.unset_flags(flags);
     picture.set_dts(None);
-    let (mut described, mut ours) = (false, false);
+    let mut kept = [false; 4];
     picture.foreach_meta_mut(|mut meta| {
-        let first = if meta.downcast_ref::<VideoMeta>().is_some() {
-            !std::mem::replace(&mut described, true)
-        } else {
-            is_frame_meta(&meta) && !std::mem::replace(&mut ours, true)
+        let kind = match Own::of(&mut meta) {
+            Some(Own::RigTime) => Some(0),
+            Some(Own::UnixTime) => Some(1),
+            Some(Own::Details) => Some(2),
+            None => meta.downcast_ref::<VideoMeta>().map(|_| 3),
         };
+        let first = kind.is_some_and(|kind| !std::mem::replace(&mut kept[kind], true));
         ControlFlow::Continue(if first { Meta::Keep } else { Meta::Remove })
     });
     true

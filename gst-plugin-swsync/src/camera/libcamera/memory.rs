@@ -367,7 +367,7 @@ mod tests {
             assert_eq!((buffer.n_memory(), buffer.peek_memory(0).as_ptr()), (1, address));
             assert_eq!((buffer.size(), buffer.dts()), (96, None));
             assert!(gst::BufferFlags::TAG_MEMORY.contains(buffer.flags()), "{:?}", buffer.flags());
-            assert_eq!(metas(&buffer), if round == 0 { 0 } else { 2 }, "those that each frame has");
+            assert_eq!(metas(&buffer), if round == 0 { 0 } else { 3 }, "those that each frame has");
             let writable = buffer.get_mut().unwrap();
             if round == 0 {
                 gst::meta::CustomMeta::add(writable, crate::meta::FRAME_META).unwrap();
@@ -376,12 +376,10 @@ mod tests {
                 let (flags, format) = (gst_video::VideoFrameFlags::empty(), gst_video::VideoFormat::Gray8);
                 gst_video::VideoMeta::add(writable, flags, format, 8, 12).unwrap();
             }
-            gst::ReferenceTimestampMeta::add(
-                writable,
-                &crate::meta::RIG_TIME_CAPS,
-                gst::ClockTime::ZERO,
-                None,
-            );
+            let foreign = gst::Caps::new_empty_simple("timestamp/x-ntp");
+            for caps in [&crate::meta::RIG_TIME_CAPS, &foreign] {
+                gst::ReferenceTimestampMeta::add(writable, caps, gst::ClockTime::ZERO, None);
+            }
             writable.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::CORRUPTED);
             writable.set_dts(gst::ClockTime::SECOND);
             writable.set_size(10);
