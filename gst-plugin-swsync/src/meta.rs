@@ -44,7 +44,7 @@ pub(crate) enum Own {
 }
 
 impl Own {
-    /// Which one `meta` is.
+    /// Which one `meta` is. Ours have the very caps that are above, not others like them.
     pub(crate) fn of<U>(meta: &mut MetaRefMut<'_, gst::Meta, U>) -> Option<Self> {
         if let Some(time) = meta.downcast_ref::<gst::ReferenceTimestampMeta>() {
             let is = |caps: &gst::Caps| std::ptr::eq(time.reference(), caps.as_ref());
@@ -97,8 +97,8 @@ fn set_time<U>(
     duration: gst::ClockTime,
 ) {
     let meta = meta.as_mut_ptr();
-    // SAFETY: the meta is borrowed mutably, and both are plain numbers that GStreamer's users are told to set or read
-    // (gstbuffer.h); the bindings only have functions to read them.
+    // SAFETY: the meta is borrowed mutably, and both are plain numbers, public in gstbuffer.h; the bindings only have functions
+    // to read them.
     unsafe {
         (*meta).timestamp = time.nseconds();
         (*meta).duration = duration.nseconds();

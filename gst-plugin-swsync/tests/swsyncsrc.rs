@@ -56,6 +56,21 @@ fn descriptors() -> usize {
 }
 
 #[test]
+fn it_only_pushes_and_says_so_without_opening_the_camera() {
+    common::init();
+    let source = gst::ElementFactory::make("swsyncsrc").property("camera-name", "no such camera").build();
+    let source = source.unwrap();
+    let bus = gst::Bus::new();
+    source.set_bus(Some(&bus));
+    let mut query = gst::query::Scheduling::new();
+    assert!(source.static_pad("src").unwrap().query(&mut query));
+    assert_eq!(query.result(), (gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0));
+    assert_eq!(query.scheduling_modes().collect::<Vec<_>>(), [gst::PadMode::Push]);
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "it looked for the camera");
+    source.set_bus(None);
+}
+
+#[test]
 fn frames_are_held_back_until_they_are_on_the_grid() {
     let (pipeline, buffers) = camera("tolerance=20000 simulated-skew-ppm=12");
     pipeline.reach(gst::State::Playing);
