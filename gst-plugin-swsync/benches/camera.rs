@@ -224,8 +224,7 @@ fn ran_with_own_cameras() -> bool {
         .arg(file.path())
         .arg(std::env::current_exe().unwrap())
         .env(OWN_CAMERAS, "1")
-        // What libcamera draws from is in other pages in each round, lest one side has better ones in all of them: the time
-        // to draw differs from run to run, probably by that.
+        // What libcamera draws from is in other pages in each round, lest one side has better ones in all of them.
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .stderr(std::process::Stdio::null())
         .status();

@@ -71,6 +71,24 @@ fn it_only_pushes_and_says_so_without_opening_the_camera() {
 }
 
 #[test]
+fn whoever_hears_a_message_may_ask_for_more() {
+    let (pipeline, buffers) = camera("");
+    let (tx, heard) = mpsc::channel();
+    pipeline.0.bus().unwrap().set_sync_handler(move |_, message| {
+        let source = message.src().filter(|source| source.name() == "s");
+        if let (Some(source), Some("swsync-phase")) =
+            (source, message.structure().map(|said| said.name().as_str()))
+        {
+            let _ = tx.send(source.property::<Option<gst::Structure>>("stats")); // the test is over
+        }
+        gst::BusSyncReply::Pass
+    });
+    pipeline.reach(gst::State::Playing);
+    assert!(heard.recv_timeout(PATIENCE.into()).expect("stats in time").is_some());
+    next(&buffers);
+}
+
+#[test]
 fn frames_are_held_back_until_they_are_on_the_grid() {
     let (pipeline, buffers) = camera("tolerance=20000 simulated-skew-ppm=12");
     pipeline.reach(gst::State::Playing);

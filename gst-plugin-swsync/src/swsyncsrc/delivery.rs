@@ -116,7 +116,9 @@ impl SwsyncSrc {
     #[cold]
     fn report(&self, frame: &PlacedFrame, taken: &Taken) {
         let info = &frame.info;
-        if let Some(progress) = lock(&self.observed).progress {
+        // Not under the lock: who hears a message may ask for `stats` at once.
+        let progress = lock(&self.observed).progress;
+        if let Some(progress) = progress {
             self.report_alignment(frame, &progress, taken.lock_count);
         }
         if taken.first_copy {

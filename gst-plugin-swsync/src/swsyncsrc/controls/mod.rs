@@ -208,9 +208,6 @@ impl Desk {
             return Vec::new();
         };
         let mut all = Vec::new();
-        if streaming.watches.is_empty() {
-            return all;
-        }
         for mut watch in std::mem::take(&mut streaming.watches) {
             match watch.look(frame) {
                 Some(applied) => {
