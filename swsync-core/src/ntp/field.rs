@@ -93,8 +93,9 @@ impl RigField {
         bytes[20..28].copy_from_slice(&self.leader.to_be_bytes());
         bytes[28..32].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
         bytes[32] = self.path.len;
-        for (place, hop) in bytes[36..].chunks_exact_mut(8).zip(self.path.hops()) {
-            place.copy_from_slice(&hop.to_be_bytes());
+        let (places, _) = bytes[36..].as_chunks_mut();
+        for (place, hop) in places.iter_mut().zip(self.path.hops()) {
+            *place = hop.to_be_bytes();
         }
         bytes
     }
