@@ -61,7 +61,7 @@ fn a_long_exposure_smears_the_ball() {
     let scene = Scene::new(640, 480, View::CENTRE).unwrap();
     let bright = |exposure_us| {
         let picture = picture(&scene, &shutter(0, exposure_us, 480));
-        let right = picture.y.chunks_exact(640).flat_map(|row| &row[420..]);
+        let right = picture.y.as_chunks::<640>().0.iter().flat_map(|row| &row[420..]);
         right.fold((0, 0), |(some, full), &y| (some + u32::from(y > 90), full + u32::from(y > 175)))
     };
     let (sharp, smeared) = (bright(100), bright(33_000));
@@ -80,7 +80,7 @@ fn planes_without_room_are_refused_and_padding_is_left_alone() {
         v: PlaneMut { data: &mut padded.2, stride: 400 },
     };
     scene.render(&shutter, out).unwrap();
-    for (row, line) in padded.0.chunks_exact(700).zip(expected.y.chunks_exact(641)) {
+    for (row, line) in padded.0.as_chunks::<700>().0.iter().zip(expected.y.as_chunks::<641>().0) {
         assert_eq!(&row[..641], line);
         assert!(row[641..].iter().all(|&sample| sample == 7));
     }

@@ -241,7 +241,7 @@ impl Encoder {
         let is_key = self.place == 0 && self.held.is_none() || asked || self.since_key >= world.group;
         if is_key {
             // A closed group: what was held back comes out before.
-            let mut out: Vec<_> = self.behind.drain(..).collect();
+            let mut out = std::mem::take(&mut self.behind);
             out.sort_unstable();
             device.key_requests.retain(|key| *key > number);
             self.since_key = 1;
@@ -256,8 +256,7 @@ impl Encoder {
             return Vec::new();
         }
         let first = self.entry(number, false, device.run);
-        let behind: Vec<_> = self.behind.drain(..).collect();
-        let behind = behind.into_iter().map(|number| self.entry(number, false, device.run));
+        let behind = std::mem::take(&mut self.behind).into_iter().map(|number| self.entry(number, false, device.run));
         std::iter::once(first).chain(behind.collect::<Vec<_>>()).collect()
     }
 

@@ -14,7 +14,7 @@ pub fn transport(source: &Source<'_>) -> io::Result<Playable> {
     let (mut found, mut begun, mut at) = (Playable::default(), 0, 0);
     loop {
         let block = source.bytes(at, PACKETS * PACKET)?;
-        for packet in block.chunks_exact(PACKET) {
+        for packet in block.as_chunks::<PACKET>().0 {
             if packet[0] != 0x47 {
                 return Ok(found);
             }
