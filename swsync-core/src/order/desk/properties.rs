@@ -256,7 +256,8 @@ impl Encoder {
             return Vec::new();
         }
         let first = self.entry(number, false, device.run);
-        let behind = std::mem::take(&mut self.behind).into_iter().map(|number| self.entry(number, false, device.run));
+        let behind =
+            std::mem::take(&mut self.behind).into_iter().map(|number| self.entry(number, false, device.run));
         std::iter::once(first).chain(behind.collect::<Vec<_>>()).collect()
     }
 
