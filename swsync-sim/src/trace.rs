@@ -63,6 +63,8 @@ pub enum Pace {
     Every(Span),
     /// As soon as the answer to the one before is there: the paper's phones.
     Following,
+    /// As swsync's client does on a good link: 480 at 2 ms, then 20 each at 125, 250 and 500 ms, then every second.
+    Slowing,
 }
 
 /// How long the leader holds a request: a floor, and a gamma-distributed time of shape 2 above it.
@@ -112,9 +114,9 @@ impl FromStr for Scenario {
 }
 
 impl Scenario {
-    /// All presets: the scenarios of `shared/traces`.
+    /// All presets: the scenarios of `shared/traces`, and one of a quiet link whose round trips have levels.
     #[must_use]
-    pub fn presets() -> [Self; 6] {
+    pub fn presets() -> [Self; 7] {
         let phones = Self {
             name: "pixel3-wifi",
             link: LinkModel { loss: 0.0006, ..LinkModel::wifi() },
@@ -161,6 +163,13 @@ impl Scenario {
             Self {
                 name: "asymmetric-bursts",
                 link: LinkModel { loss: 0.005, ..LinkModel::wifi_asymmetric() },
+                ..pi.clone()
+            },
+            Self {
+                name: "quiet-levels",
+                link: LinkModel::levels(),
+                pace: Pace::Slowing,
+                hold: Hold { floor: Span::from_micros(2), mean_excess: Span::from_micros(1) },
                 ..pi
             },
         ]
@@ -175,7 +184,21 @@ impl Scenario {
         let mut link = Link::new(self.link.clone(), seed);
         let mut draws = Draws { pace: generator(seed, PACE), hold: generator(seed, HOLD) };
         let flights = match self.pace {
-            Pace::Every(spacing) => self.paced(begin, spacing, &mut link, &mut draws),
+            Pace::Every(spacing) => {
+                let count = self.duration.as_nanos() / spacing.as_nanos().max(1);
+                self.paced((0..count).map(|k| begin + spacing * k), &mut link, &mut draws)
+            }
+            Pace::Slowing => {
+                let spacings = [(480, 2), (20, 125), (20, 250), (20, 500)]
+                    .into_iter()
+                    .flat_map(|(count, ms)| std::iter::repeat_n(Span::from_millis(ms), count))
+                    .chain(std::iter::repeat(Span::from_secs(1)));
+                let times = spacings.scan(begin, |at, spacing| {
+                    *at += spacing;
+                    Some(*at)
+                });
+                self.paced(times.take_while(|at| *at - begin < self.duration), &mut link, &mut draws)
+            }
             Pace::Following => self.following(begin, &mut link, &mut draws),
         };
         Trace { exchanges: flights.iter().map(|flight| flight.seen_by(&clock)).collect() }
@@ -193,6 +216,7 @@ impl Scenario {
             warm_up: warm_up.map(|warm_up| WarmUp { amount: scaled(warm_up.amount, sign), ..warm_up }),
             epoch,
             seed,
+            ..OscillatorConfig::default()
         }
     }
 
@@ -204,16 +228,14 @@ impl Scenario {
 
     fn paced(
         &self,
-        begin: Timestamp<True>,
-        spacing: Span,
+        times: impl Iterator<Item = Timestamp<True>>,
         link: &mut Link,
         draws: &mut Draws,
     ) -> Vec<Flight> {
-        let count = self.duration.as_nanos() / spacing.as_nanos().max(1);
-        let mut asked: Vec<Flight> = (0..count)
-            .filter_map(|k| {
+        let mut asked: Vec<Flight> = times
+            .filter_map(|at| {
                 let jitter = Span::from_nanos(draws.pace.random_range(-100_000..=100_000));
-                let t1 = begin + spacing * k + jitter;
+                let t1 = at + jitter;
                 let t2 = t1 + link.delay(Direction::ToLeader, t1)?;
                 let t3 = t2 + self.hold(&mut draws.hold);
                 Some(Flight { t1, t2, t3, t4: t3 })

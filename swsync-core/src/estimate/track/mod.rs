@@ -9,7 +9,8 @@
 //!
 //! *Skew* ([`skew`]). The bounds lie near the lower edge of the body, for every span alike. The slope
 //! of their lower quintile over time, of both directions together, is the skew s: the tail above
-//! hardly weighs, and a rare quiet moment below cannot tilt it.
+//! hardly weighs, and a rare quiet moment below cannot tilt it. Spans whose round trips differ have a quintile of their
+//! own: the path has levels.
 //!
 //! *Offset* ([`floor`]). Carried to now by s, the bounds of each direction end at a floor: the offset
 //! plus or minus that direction's least delay. The estimate is the middle between the two floors.
@@ -240,5 +241,7 @@ impl Estimator for Track {
     }
 }
 
+#[cfg(test)]
+mod levels;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The rate of the offset, by quantile regression of both directions' bounds.
 
+use std::ops::Range;
+
 use super::super::number;
 use super::window::{Bin, CAPACITY, SIGNS, Window};
 use crate::clock::WANDER;
@@ -11,6 +13,10 @@ const NOISE: f64 = 100.0;
 /// Round trips are ordinary if they differ from the lower quintile by so many times the median change from
 /// one to the next.
 const ORDINARY: f64 = 8.0;
+/// Other round trips are of one level as long as the next one up is within so many such changes: no congested seconds among the others, and no level in two.
+const APART: f64 = 3.0;
+/// A level's loss is taken for known from so many points.
+const FEW: f64 = 8.0;
 /// Quantile of the bins' bounds that the rate is fitted to: the lower edge of the body, above the
 /// quiet moments.
 const QUANTILE: f64 = 0.2;
@@ -33,17 +39,37 @@ impl Rate {
     pub const UNKNOWN: Self = Self { mean: 0.0, sigma: PRIOR };
 }
 
+/// Bins whose round trips are alike: they share a line, of the same slope as all others.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    /// Where its points begin ...
+    from: usize,
+    /// ... and end.
+    to: usize,
+}
+
 /// Fits rates; keeps its working memory, which never grows.
 #[derive(Debug)]
 pub(super) struct Fitter {
+    /// Round trips and numbers of bins, the least first.
+    trips: Vec<(f64, usize)>,
+    levels: Vec<Level>,
     points: [Vec<(f64, f64)>; 2],
+    /// Loss of a point that is usual, in ns: what is assumed of levels of a few bins.
+    usual: f64,
     residuals: Vec<f64>,
 }
 
 impl Fitter {
     pub fn new() -> Self {
         let points = || Vec::with_capacity(CAPACITY);
-        Self { points: [points(), points()], residuals: Vec::with_capacity(CAPACITY) }
+        Self {
+            trips: Vec::with_capacity(CAPACITY),
+            levels: Vec::with_capacity(CAPACITY),
+            points: [points(), points()],
+            usual: 0.0,
+            residuals: Vec::with_capacity(CAPACITY),
+        }
     }
 
     /// The rate over `window`, which holds something; `before` is where to look first.
@@ -64,31 +90,41 @@ impl Fitter {
         Rate { mean, sigma: self.sigma(mean, prior) }
     }
 
-    /// Gathers the bounds of the bins whose round trips are ordinary: congestion, or what another
-    /// path was like before, would only tilt the line. No offset and no rate is in a round trip.
+    /// Gathers the bins' bounds by the levels of their round trips. No offset and no rate is in a round trip.
     fn gather(&mut self, window: &Window) {
         let round_trip = |bin: &Bin| bin.bounds[0].height + bin.bounds[1].height;
-        let trips = &mut self.residuals;
+        let trips = &mut self.trips;
         trips.clear();
-        trips.extend(window.bins().iter().map(round_trip));
-        let fifth = trips.len() / 5;
-        let (_, typical, _) = trips.select_nth_unstable_by(fifth, f64::total_cmp);
-        let typical = *typical;
-        trips.clear();
-        let pairs = window.bins().iter().zip(window.bins().iter().skip(1));
-        trips.extend(pairs.map(|(one, next)| (round_trip(next) - round_trip(one)).abs()));
-        let middle = trips.len() / 2;
-        let ordinary = match trips.get_mut(..) {
-            Some(changes) if !changes.is_empty() => {
-                ORDINARY * *changes.select_nth_unstable_by(middle, f64::total_cmp).1 + NOISE
-            }
-            _ => f64::INFINITY,
+        trips.extend(window.bins().iter().map(round_trip).zip(0..));
+        let changes = &mut self.residuals;
+        changes.clear();
+        changes.extend(trips.iter().zip(trips.iter().skip(1)).map(|(one, next)| (next.0 - one.0).abs()));
+        let middle = changes.len() / 2;
+        let change = match changes.get_mut(..) {
+            Some(changes) if !changes.is_empty() => *changes.select_nth_unstable_by(middle, f64::total_cmp).1,
+            _ => 0.0,
         };
+        self.usual = QUANTILE * change;
+        trips.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        let typical = trips[trips.len() / 5].0;
+        let is_ordinary = |trip: f64| (trip - typical).abs() <= ORDINARY * change + NOISE;
+        self.levels.clear();
+        let mut from = 0;
+        for to in 1..=trips.len() {
+            let begins = trips.get(to).is_none_or(|(trip, _)| {
+                let last = trips[to - 1].0;
+                is_ordinary(*trip) != is_ordinary(last)
+                    || !is_ordinary(last) && trip - last > APART * change + NOISE
+            });
+            if begins {
+                self.levels.push(Level { from, to });
+                from = to;
+            }
+        }
         for (points, direction) in self.points.iter_mut().zip(0..) {
             points.clear();
-            let bins = window.bins().iter().filter(|bin| (round_trip(bin) - typical).abs() <= ordinary);
-            points.extend(bins.map(|bin| {
-                let bound = bin.bounds[direction];
+            points.extend(trips.iter().map(|(_, bin)| {
+                let bound = window.bins()[*bin].bounds[direction];
                 (bound.t, SIGNS[direction] * bound.height)
             }));
         }
@@ -114,20 +150,25 @@ impl Fitter {
     }
 
     /// Negative logarithm of the posterior: asymmetric Laplace noise of unknown scale in each
-    /// direction, and the prior.
+    /// direction of each level, and the prior.
     fn cost(&mut self, rate: f64, prior: Rate) -> f64 {
-        let n = number(self.points[0].len());
-        let misfits: f64 = [0, 1].map(|direction| self.misfit(direction, rate).ln()).iter().sum();
-        n * misfits + ((rate - prior.mean) / prior.sigma).powi(2) / 2.0
+        let mut cost = ((rate - prior.mean) / prior.sigma).powi(2) / 2.0;
+        for level in 0..self.levels.len() {
+            let Level { from, to } = self.levels[level];
+            for direction in 0..2 {
+                cost += number(to - from) * self.loss(from..to, direction, rate).ln();
+            }
+        }
+        cost
     }
 
-    /// Sum of the quantile losses of a direction's points from a line of slope `rate` through their
-    /// lower quantile.
-    fn misfit(&mut self, direction: usize, rate: f64) -> f64 {
+    /// Mean quantile loss of a level's points, in one direction, from a line of slope `rate` through their lower
+    /// quantile. A few points go through any line: they count as if among some of the usual loss.
+    fn loss(&mut self, level: Range<usize>, direction: usize, rate: f64) -> f64 {
         let sign = SIGNS[direction];
         let residuals = &mut self.residuals;
         residuals.clear();
-        residuals.extend(self.points[direction].iter().map(|(t, v)| sign * (v - rate * t)));
+        residuals.extend(self.points[direction][level].iter().map(|(t, v)| sign * (v - rate * t)));
         let at = residuals.len() / 5;
         let (_, quantile, _) = residuals.select_nth_unstable_by(at, f64::total_cmp);
         let quantile = *quantile;
@@ -135,20 +176,30 @@ impl Fitter {
             let above = residual - quantile;
             if above >= 0.0 { QUANTILE * above } else { (QUANTILE - 1.0) * above }
         };
-        residuals.iter().map(loss).sum::<f64>() + NOISE * number(residuals.len())
+        let sum = residuals.iter().map(loss).sum::<f64>();
+        (sum + FEW * self.usual) / (number(residuals.len()) + FEW) + NOISE
     }
 
-    /// Standard deviation of the rate: as if of Laplace noise with each direction's mean loss as its
-    /// scale, both directions and the prior joined; and the wander.
+    /// Standard deviation of the rate: as if of Laplace noise with each level's mean loss as its
+    /// scale, all levels, both directions and the prior joined; and the wander.
     fn sigma(&mut self, rate: f64, prior: Rate) -> f64 {
-        let n = number(self.points[0].len());
-        let mean = self.points[0].iter().map(|point| point.0).sum::<f64>() / n;
-        let spread: f64 = self.points[0].iter().map(|point| (point.0 - mean).powi(2)).sum();
-        let information: f64 =
-            [0, 1].map(|direction| spread / (self.misfit(direction, rate) / n).powi(2)).iter().sum();
+        let (mut information, mut moment) = (0.0, 0.0);
+        let mut newest = f64::NEG_INFINITY;
+        for level in 0..self.levels.len() {
+            let Level { from, to } = self.levels[level];
+            for direction in 0..2 {
+                let loss = self.loss(from..to, direction, rate);
+                let points = &self.points[direction][from..to];
+                let mean = points.iter().map(|point| point.0).sum::<f64>() / number(to - from);
+                let spread: f64 = points.iter().map(|point| (point.0 - mean).powi(2)).sum();
+                newest = points.iter().map(|point| point.0).fold(newest, f64::max);
+                information += spread / loss.powi(2);
+                moment += mean * spread / loss.powi(2);
+            }
+        }
         let fit = DOUBT * (information + prior.sigma.powi(-2)).sqrt().recip();
-        // The slope is the mean over the window; the crystal has wandered on since.
-        let length = self.points[0].last().map_or(0.0, |last| last.0 - self.points[0][0].0);
-        fit.hypot(WANDER.as_ratio() * 1e9 * (length.abs() / 3.0).sqrt())
+        // The slope is the mean over the points' time; the crystal has wandered on since.
+        let age = if information > 0.0 { (newest - moment / information).max(0.0) } else { 0.0 };
+        fit.hypot(WANDER.as_ratio() * 1e9 * (age * 2.0 / 3.0).sqrt())
     }
 }
