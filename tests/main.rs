@@ -22,6 +22,7 @@ mod process;
 mod rig;
 mod shots;
 mod takes;
+mod timescale;
 
 use std::env;
 use std::io::Write as _;

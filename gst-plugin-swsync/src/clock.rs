@@ -21,7 +21,7 @@ mod imp {
     use gst::glib;
     use gst::prelude::*;
     use gst::subclass::prelude::*;
-    use swsync_rig::clock::RigClock;
+    use swsync_rig::clock::{FrozenClock, RigClock};
 
     use super::waits::{LAST, Waits};
 
@@ -34,6 +34,8 @@ mod imp {
         pub(super) rig: OnceLock<Arc<RigClock>>,
         /// Whether the clock reads rig time yet.
         pub(super) started: AtomicBool,
+        /// What it goes on by since rig time began anew.
+        pub(super) ended: OnceLock<FrozenClock>,
         pub(super) waits: Arc<Waits>,
     }
 
@@ -56,7 +58,9 @@ mod imp {
         fn internal_time(&self) -> gst::ClockTime {
             // GstSystemClock reads the time while it is constructed, before there is a rig.
             let now = self.rig.get().map_or(0, |rig| {
-                if self.started.load(Ordering::Acquire) {
+                if let Some(ended) = self.ended.get() {
+                    ended.rig_at(rig.device().now()).as_nanos()
+                } else if self.started.load(Ordering::Acquire) {
                     rig.now().as_nanos()
                 } else {
                     rig.device().now().as_nanos()
@@ -142,6 +146,19 @@ impl SwsyncClock {
         self.recheck();
     }
 
+    /// Rig time is about to begin anew. This clock goes on as it was, so that nobody who waits by it waits for ever, but
+    /// counts as synced no more: a pipeline needs another one.
+    pub fn end(&self) {
+        let _ = self.imp().ended.set(self.rig().frozen()); // it ends once
+        self.set_synced(false);
+    }
+
+    /// Whether rig time has begun anew since.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.imp().ended.get().is_some()
+    }
+
     /// The rig's clock was stepped: those who wait for a time look again whether it has come.
     pub fn recheck(&self) {
         self.imp().waits.recheck();
@@ -161,10 +178,10 @@ pub fn rig_time(at: gst::ClockTime) -> Timestamp<Rig> {
 }
 
 /// What `clock` says of itself: any clock can run a pipeline, but only a [`SwsyncClock`] knows its
-/// error.
+/// error. Of one that has [ended](SwsyncClock::end) nothing is known.
 #[must_use]
 pub fn status_of(clock: &gst::Clock) -> ClockStatus {
-    if let Some(clock) = clock.downcast_ref::<SwsyncClock>() {
+    if let Some(clock) = clock.downcast_ref::<SwsyncClock>().filter(|clock| !clock.has_ended()) {
         return clock.rig().status();
     }
     ClockStatus {

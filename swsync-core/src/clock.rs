@@ -80,7 +80,8 @@ impl ClockMap {
     }
 
     /// Rig time if the clock need not stand still.
-    fn line_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
+    #[must_use]
+    pub fn line_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
         let elapsed = local - self.local;
         // Rounded once: a rounding for each part could add up to a step of a nanosecond back.
         let gained = self.skew.as_ratio() * elapsed.as_nanos_f64() + self.worked_off(elapsed);
@@ -92,6 +93,12 @@ impl ClockMap {
         let amount = (self.slew.as_ratio() * elapsed.as_nanos_f64()).max(0.0);
         let correction = self.correction.as_nanos_f64();
         amount.min(correction.abs()).copysign(correction)
+    }
+
+    /// For how long it still stands still when the local clock reads `local`; zero where it runs.
+    #[must_use]
+    pub fn held_at(&self, local: Timestamp<Local>) -> Span {
+        if local < self.local { Span::ZERO } else { (self.floor - self.line_at(local)).max(Span::ZERO) }
     }
 
     /// Rate of the rig's clock against the local one, without corrections.
@@ -118,13 +125,25 @@ pub enum Adjustment {
     Stepped {
         /// By how much it was wrong: positive where it jumped ahead.
         by: Span,
-        /// For so long it stands still, because it had been ahead; zero where it jumped ahead.
+        /// For so long it stands still, because it had been ahead; zero where it jumped ahead. At most
+        /// [`LONGEST_HOLD`].
         held: Span,
+    },
+    /// It was relied on, and was wrong by more than can be waited for: it begins anew, and its readings are not
+    /// to be combined with those of before, which may be later.
+    Began {
+        /// By how much it was wrong: positive where the new time is later.
+        by: Span,
     },
 }
 
+/// A clock that was ahead stands still for so long at most. Beyond that, and where it was as far behind, it
+/// begins anew: pictures of a longer time would all show one instant, or none.
+pub const LONGEST_HOLD: Span = Span::from_secs(2);
+
 /// Moves a [`ClockMap`] towards estimates: by setting it until it is relied on, then by slewing, and where
-/// an error is beyond the threshold by stepping, which no reader sees going backwards.
+/// an error is beyond the threshold by stepping, which no reader sees going backwards. Errors beyond
+/// [`LONGEST_HOLD`] end its time: it begins anew.
 #[derive(Debug)]
 pub struct Servo {
     map: Option<ClockMap>,
@@ -207,6 +226,10 @@ impl Servo {
         let sure = error.abs() > estimate.uncertainty_at(now) * STEP_SIGMAS;
         if error.abs() > self.step_threshold && sure {
             self.steps += 1;
+            if error.abs().max(floor - target) > LONGEST_HOLD {
+                self.map = Some(line);
+                return Adjustment::Began { by: target - floor };
+            }
             self.map = Some(ClockMap { floor, ..line });
             let held = (floor - target).max(Span::ZERO).mul_f64(1.0 / (1.0 + line.skew.as_ratio()));
             return Adjustment::Stepped { by: error, held };
@@ -307,6 +330,33 @@ mod tests {
     }
 
     #[test]
+    fn time_begins_anew_where_it_cannot_be_waited_for() {
+        for (offset_ms, begins) in
+            [(-1_900, false), (-2_100, true), (-3_600_000, true), (1_900, false), (5_000, true)]
+        {
+            let mut servo = servo();
+            servo.update(local(0), &estimate(0, 0, 0.0));
+            servo.rely();
+            let by = Span::from_millis(offset_ms);
+            let adjustment = servo.update(local(0), &estimate(0, by.as_nanos(), 0.0));
+            let held = (Span::ZERO - by).max(Span::ZERO);
+            let expected = if begins { Adjustment::Began { by } } else { Adjustment::Stepped { by, held } };
+            assert_eq!(adjustment, expected);
+            let map = servo.map().unwrap();
+            assert_eq!(map.held_at(local(0)), if begins { Span::ZERO } else { held });
+            assert_eq!(map.held_at(local(2_000_000_000)), Span::ZERO);
+            assert!(!begins || map.rig_at(local(7)) == Timestamp::from_nanos(by.as_nanos() + 7));
+        }
+        // Holds do not add up.
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 0.0));
+        servo.rely();
+        servo.update(local(0), &estimate(0, -1_500_000_000, 0.0));
+        let adjustment = servo.update(local(0), &estimate(0, -3_000_000_000, 0.0));
+        assert_eq!(adjustment, Adjustment::Began { by: Span::from_millis(-3_000) });
+    }
+
+    #[test]
     fn a_clock_that_stands_still_is_not_stepped_again() {
         let mut servo = servo();
         servo.update(local(0), &estimate(0, 0, 0.0));
@@ -344,7 +394,9 @@ mod tests {
         /// Time until an update, its offset, its skew in ppm, its uncertainty, and where to look: fractions
         /// of the time until the next one, and so many ns in a row from there.
         fn any_update()(
-            step in 1_i64..2_000_000_000, offset in -50_000_000_i64..50_000_000, ppm in prop_oneof![-400.0..400.0, -1e7..1e7],
+            step in 1_i64..2_000_000_000,
+            offset in prop_oneof![9 => -50_000_000_i64..50_000_000, 1 => -4_000_000_000_i64..4_000_000_000],
+            ppm in prop_oneof![-400.0..400.0, -1e7..1e7],
             uncertainty in 0_i64..10_000_000,
             looks in proptest::collection::vec((0.0..1.0, 0_i64..3_000), 3),
         ) -> (i64, i64, f64, i64, Vec<(f64, i64)>) {
@@ -353,7 +405,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever estimates come, steps included: once relied on, no reader ever sees it go back.
+        /// Whatever estimates come, steps included: once relied on, no reader ever sees it go back, nor stand still
+        /// for long, unless its time begins anew.
         #[test]
         fn it_never_runs_backwards(
             updates in proptest::collection::vec(any_update(), 2..20), max_slew in prop_oneof![0.0..1000.0, 0.0..1e7],
@@ -363,9 +416,15 @@ mod tests {
             let mut last = Timestamp::from_nanos(i64::MIN);
             for (step, offset, ppm, uncertainty, mut looks) in updates {
                 let uncertainty = Span::from_nanos(uncertainty);
-                servo.update(local(now), &ClockEstimate { uncertainty, ..estimate(now, offset, ppm) });
+                let estimate = ClockEstimate { uncertainty, ..estimate(now, offset, ppm) };
+                if let Adjustment::Began { by } = servo.update(local(now), &estimate) {
+                    prop_assert_eq!(servo.map().unwrap().rig_at(local(now)), estimate.rig_at(local(now)));
+                    prop_assert!(by != Span::ZERO);
+                    last = Timestamp::from_nanos(i64::MIN);
+                }
                 servo.rely();
                 let map = servo.map().unwrap();
+                prop_assert!(map.held_at(local(now)) <= LONGEST_HOLD, "{:?}", map.held_at(local(now)));
                 looks.push((1.0, 0));
                 looks.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let mut at = now;

@@ -133,6 +133,12 @@ impl<T> Ring<T> {
         Some((self.entries.front()?.number, self.entries.back()?.number))
     }
 
+    /// The frame that came last.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Entry<T>> {
+        self.entries.back()
+    }
+
     /// Frames held.
     #[must_use]
     pub fn len(&self) -> usize {

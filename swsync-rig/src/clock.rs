@@ -91,6 +91,12 @@ impl DeviceClock {
         self.local_from_true(true_now())
     }
 
+    /// The wall clock of this device. Not to agree on anything: only the origin of a rig's time.
+    #[must_use]
+    pub fn wall_now(&self) -> Timestamp<Realtime> {
+        wall_clock() + self.oscillator.as_ref().map_or(Span::ZERO, |oscillator| oscillator.config().wall)
+    }
+
     /// `CLOCK_BOOTTIME` of this device: what its sensors' timestamps count.
     #[must_use]
     pub fn boottime_now(&self) -> Timestamp<Boottime> {
@@ -183,12 +189,49 @@ struct State {
     leads: Option<Lead>,
     /// What has been read by the old map when this one was set.
     floor: Timestamp<Rig>,
+    /// Where others are served what it follows: when it was last stepped, and how often.
+    stepped: Option<Timestamp<Local>>,
+    steps: u64,
+    serves: bool,
 }
 
+/// A clock that is served to others counts as in sync again so long after a step: by then each of them has asked
+/// and heard of it, or knows that it has not. The slowest poll, and the silence after which a server counts as lost.
+const TOLD: Span = Span::from_secs(8);
+
+/// Standing still for less than this is how a map that runs slower takes over from one that was read a moment ago.
+const HELD: Span = Span::from_micros(50);
+
 impl State {
+    /// How well rig time is known now: a clock that stands still, or of whose step others have yet to hear, is not in sync.
+    fn quality(&self, now: Timestamp<Local>) -> SyncQuality {
+        let told = self.stepped.is_none_or(|stepped| !self.serves || now - stepped >= TOLD);
+        match self.quality {
+            SyncQuality::Synced if !told || self.rig_now(now) - self.map.line_at(now) > HELD => {
+                SyncQuality::Holdover
+            }
+            quality => quality,
+        }
+    }
+
     /// Rig time now. (Of the past the map tells as well as is known now.)
     fn rig_now(&self, now: Timestamp<Local>) -> Timestamp<Rig> {
         self.map.rig_at(now).max(self.floor)
+    }
+}
+
+/// What a clock read, and would read on: see [`RigClock::frozen`].
+#[derive(Debug, Clone, Copy)]
+pub struct FrozenClock {
+    map: ClockMap,
+    floor: Timestamp<Rig>,
+}
+
+impl FrozenClock {
+    /// What it reads when the local clock reads `local`.
+    #[must_use]
+    pub fn rig_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
+        self.map.rig_at(local).max(self.floor)
     }
 }
 
@@ -225,9 +268,29 @@ impl RigClock {
     /// A clock that is not synced: it reads the wall clock until it is told better.
     #[must_use]
     pub fn new(device: Arc<DeviceClock>) -> Self {
-        let map = ClockMap::fixed(device.now(), Timestamp::from_nanos(wall_clock().as_nanos()));
-        let state = State { map, quality: SyncQuality::Unsynced, update: None, leads: None, floor: NO_FLOOR };
+        let map = ClockMap::fixed(device.now(), Timestamp::from_nanos(device.wall_now().as_nanos()));
+        let state = State {
+            map,
+            quality: SyncQuality::Unsynced,
+            update: None,
+            leads: None,
+            floor: NO_FLOOR,
+            stepped: None,
+            steps: 0,
+            serves: false,
+        };
         Self { device, state: RwLock::new(state) }
+    }
+
+    /// The clock's readings as they are now, for one who goes on by them while this clock begins anew.
+    #[must_use]
+    pub fn frozen(&self) -> FrozenClock {
+        self.read(|state, _| FrozenClock { map: state.map, floor: state.floor })
+    }
+
+    /// Others are served what this clock follows.
+    pub(crate) fn serve_others(&self) {
+        self.write().serves = true;
     }
 
     /// The clocks underneath.
@@ -254,14 +317,14 @@ impl RigClock {
     /// How well rig time is known.
     #[must_use]
     pub fn quality(&self) -> SyncQuality {
-        self.read(|state, _| state.quality)
+        self.read(State::quality)
     }
 
     /// Everything that can be said of the clock now.
     #[must_use]
     pub fn status(&self) -> ClockStatus {
         self.read(|state, now| ClockStatus {
-            quality: state.quality,
+            quality: state.quality(now),
             rig_time_ns: state.rig_now(now),
             offset_ns: state.map.offset_at(now).as_span(),
             uncertainty_ns: match (state.quality, &state.update) {
@@ -293,7 +356,7 @@ impl RigClock {
         let known =
             matches!(state.quality, SyncQuality::Synced | SyncQuality::Holdover | SyncQuality::Leading);
         if !known {
-            state.map = ClockMap::fixed(now, Timestamp::from_nanos(wall_clock().as_nanos()));
+            state.map = ClockMap::fixed(now, Timestamp::from_nanos(self.device.wall_now().as_nanos()));
             state.floor = NO_FLOOR;
         }
         let field = state.update.filter(|_| known).and_then(|update| update.upstream.field);
@@ -318,12 +381,16 @@ impl RigClock {
         // The map goes on from what the old one read when it was made. Since then that has been read on, and
         // further than the new one is now, if that is slower or stands still.
         let floor = match update.adjustment {
-            Some(Adjustment::Set(_)) => NO_FLOOR,
+            Some(Adjustment::Set(_) | Adjustment::Began { .. }) => NO_FLOOR,
             Some(Adjustment::Slewing(_) | Adjustment::Stepped { .. }) | None => {
                 state.rig_now(self.device.now())
             }
         };
-        *state = State { map: update.map, quality: update.quality, update: Some(update), leads: None, floor };
+        if let Some(Adjustment::Stepped { .. } | Adjustment::Began { .. }) = update.adjustment {
+            (state.stepped, state.steps) = (Some(self.device.now()), state.steps + 1);
+        }
+        let (map, quality, update) = (update.map, update.quality, Some(update));
+        *state = State { map, quality, update, leads: None, floor, ..*state };
     }
 
     /// For a server: rig time at `received` and now, and what to say of it.
@@ -338,11 +405,22 @@ impl RigClock {
                     let timescale = lead.timescale.unwrap_or(identity.timescale);
                     ServerStatus::leading(&Identity { timescale, ..*identity }, lead.since)
                 }
-                (None, Some(update)) => ServerStatus::following(identity, update, now),
+                (None, Some(update)) => {
+                    // After a step it is another time scale: whoever follows has to learn it anew.
+                    let timescale = identity.timescale.wrapping_add(state.steps);
+                    let update = ClockUpdate { quality: state.quality(now), ..*update };
+                    ServerStatus::following(&Identity { timescale, ..*identity }, &update, now)
+                }
                 (None, None) => ServerStatus::unsynchronized(identity),
             };
-            (state.map.rig_at(received), state.rig_now(now), status)
+            // As the clock would read if it need not stand still: whoever asks is not to learn that.
+            (state.map.line_at(received), state.map.line_at(now), status)
         })
+    }
+
+    /// What whoever is served is told of the local instant `local`.
+    pub(crate) fn served_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
+        self.read(|state, _| state.map.line_at(local))
     }
 
     /// Nothing is known any more.

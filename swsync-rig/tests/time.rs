@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{ClientConfig, Refusal};
+use swsync_core::time::Span;
 use swsync_rig::time::{Authority, ClockEvent, StampKind, Waiting};
 
 use support::*;
@@ -43,11 +44,11 @@ fn a_client_gets_in_sync_and_says_all_about_it() {
 
 #[test]
 fn a_leader_that_comes_late_is_found() {
-    let port = free_port();
-    let client = Client::of(&[SocketAddr::from(([127, 0, 0, 1], port))]);
+    let address = own_address();
+    let client = Client::of(&[address]);
     client.wait_until("it is refused", |client| client.stats().progress.error.is_some());
     assert_eq!(client.clock.quality(), SyncQuality::Unsynced);
-    let leader = Leader::at(&format!("127.0.0.1:{port}"));
+    let leader = Leader::at(&address.to_string());
     client.wait_for(SyncQuality::Synced);
     client.assert_agrees(&leader);
 }
@@ -65,18 +66,19 @@ fn a_dead_address_costs_little() {
 
 #[test]
 fn another_address_is_tried_when_the_leader_is_gone() {
-    let first = Leader::at("127.0.0.2:0");
-    let address = SocketAddr::from(([127, 0, 0, 3], free_port()));
+    let first = Leader::at(&own_address().to_string());
+    let address = own_address();
     let client = Client::of(&[first.address(), address]);
     client.wait_for(SyncQuality::Synced);
     assert_eq!(client.stats().progress.address, Some(first.address()));
     let second = Leader::relaying(&first, &address.to_string());
     client.take_events();
     drop(first.service);
-    client.wait_until("it follows the second", |client| {
-        client.stats().leader_changes > 0 && client.clock.quality() == SyncQuality::Synced
-    });
+    client.wait_until("it follows the second", |client| client.stats().leader_changes > 0);
     assert_eq!(client.stats().progress.address, Some(second.address()));
+    // The second has lost its own leader, and says so.
+    client.wait_for(SyncQuality::Holdover);
+    client.assert_agrees(&second);
     let events = client.take_events();
     assert!(events.contains(&ClockEvent::LeaderChanged { address: second.address() }), "{events:?}");
     // The same time scale through another server: nothing steps.
@@ -86,7 +88,7 @@ fn another_address_is_tried_when_the_leader_is_gone() {
 
 #[test]
 fn a_restarted_leader_is_another_time_scale() {
-    let leader = Leader::at("127.0.0.1:0");
+    let leader = Leader::at(&own_address().to_string());
     let address = leader.address();
     let client = Client::of(&[address]);
     client.wait_for(SyncQuality::Synced);
@@ -105,8 +107,8 @@ fn a_restarted_leader_is_another_time_scale() {
 
 #[test]
 fn leadership_moves_without_a_step() {
-    let first = Leader::at("127.0.0.2:0");
-    let second = Leader::relaying(&first, "127.0.0.3:0");
+    let first = Leader::at(&own_address().to_string());
+    let second = Leader::relaying(&first, &own_address().to_string());
     let upstream = second.client.as_ref().unwrap();
     upstream.wait_for(SyncQuality::Synced);
     let client = Client::of(&[second.address()]);
@@ -246,6 +248,62 @@ fn a_clock_that_leads_by_a_reference_says_when_it_is_lost() {
     )
     });
     assert_eq!(leader.clock.quality(), SyncQuality::Holdover);
+}
+
+#[test]
+fn nobody_is_synced_by_a_leader_whose_source_is_not_sure() {
+    let reference = Rubidium::default();
+    reference.set_uncertainty(Span::from_millis(1_900));
+    let leader = Leader::by_reference(&reference, &own_address().to_string());
+    let client = Client::of(&[leader.address()]);
+    client.wait_until("it is told that its leader does not know the time", |client| {
+        client
+            .take_events()
+            .iter()
+            .any(|event| matches!(event, ClockEvent::Refused { refusal: Refusal::Unsynchronized, .. }))
+    });
+    assert_eq!(leader.clock.quality(), SyncQuality::Acquiring);
+    reference.set_uncertainty(Span::from_micros(1));
+    client.wait_for(SyncQuality::Synced);
+    reference.set_uncertainty(Span::from_millis(30));
+    client.wait_for(SyncQuality::Holdover);
+    assert_eq!(leader.clock.quality(), SyncQuality::Holdover);
+}
+
+/// A leader and two clients, while the source that the leader follows steps: whoever says that it is synced agrees with
+/// all others who do.
+#[test]
+fn no_two_are_synced_at_two_instants_while_the_source_steps() {
+    let reference = Rubidium::default();
+    let leader = Leader::by_reference(&reference, &own_address().to_string());
+    let clients = [Client::of(&[leader.address()]), Client::of(&[leader.address()])];
+    clients.iter().for_each(|client| client.wait_for(SyncQuality::Synced));
+    for by in [Span::from_millis(-300), Span::from_secs(-60), Span::from_millis(500)] {
+        clients.iter().for_each(|client| drop(client.take_events()));
+        reference.step(by);
+        let clocks = || std::iter::once(&leader.clock).chain(clients.iter().map(|client| &client.clock));
+        leader.wait_until("the leader has noticed", |leader| leader.clock.quality() == SyncQuality::Holdover);
+        leader.wait_until("all are synced again", |_| {
+            let begun = reference.device.now();
+            let synced: Vec<_> = clocks()
+                .map(|clock| clock.status())
+                .filter(|status| status.quality == SyncQuality::Synced)
+                .map(|status| status.rig_time_ns)
+                .collect();
+            let between = reference.device.now() - begun;
+            for (one, other) in synced.iter().zip(synced.iter().skip(1)) {
+                assert!((*other - *one).abs() < between + Span::from_millis(5), "{by:?}: {synced:?}");
+            }
+            synced.len() == 3
+        });
+        for client in &clients {
+            client.assert_agrees(&leader);
+            assert!(
+                client.take_events().contains(&ClockEvent::TimescaleChanged),
+                "told by its leader at once"
+            );
+        }
+    }
 }
 
 #[test]

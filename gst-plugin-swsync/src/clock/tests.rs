@@ -156,6 +156,32 @@ fn waits_end_when_a_step_makes_their_time_the_past() {
 }
 
 #[test]
+fn a_clock_whose_time_has_ended_runs_on_and_is_not_synced() {
+    for by in [-3_600, 3_600] {
+        let mut driven = Driven::new();
+        let old = driven.clock.clone();
+        let at = old.time() + SOON;
+        let waits = [wait_for(&old, at), wait_async_for(&old, at)];
+        old.end();
+        driven.correct(Span::from_secs(by), 0.0);
+        for wait in waits {
+            let (_, in_time) = wait.recv_timeout(PATIENCE).unwrap();
+            assert!(in_time);
+        }
+        assert!(old.time() < at + HOUR / 2);
+        assert!(!old.is_synced());
+        let status = status_of(old.upcast_ref());
+        assert_eq!((status.quality, status.uncertainty_ns), (SyncQuality::Unsynced, None));
+        // Another clock has the new time.
+        let new = SwsyncClock::new("new", driven.rig.clone());
+        new.start();
+        let apart = rig_time(new.time()) - rig_time(old.time());
+        assert!((apart - Span::from_secs(by)).abs() < Span::from_secs(10), "{apart:?}");
+        assert_eq!(status_of(new.upcast_ref()).quality, SyncQuality::Synced);
+    }
+}
+
+#[test]
 fn waits_never_end_early() {
     let mut driven = Driven::new();
     for error in [-50, -3, 0, 3] {

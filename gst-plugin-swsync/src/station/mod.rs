@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use gst::prelude::Cast as _;
 use swsync_core::control::{FrameStatus, Status, StorageStatus};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -34,7 +35,7 @@ pub use report::served_message;
 pub use settings::{RigSettings, control_error};
 pub use shoot::place_shot;
 
-use crate::clock::status_of;
+use crate::clock::{SwsyncClock, status_of};
 use crate::lock::lock;
 
 /// How often the desk looks for orders that nothing will come of any more.
@@ -153,7 +154,12 @@ impl Station {
 
     /// The pipeline runs on `clock` from now on.
     pub fn set_clock(&self, clock: Option<gst::Clock>) {
-        lock(&self.inner).clock = clock;
+        let before = std::mem::replace(&mut lock(&self.inner).clock, clock);
+        let ended = before
+            .is_some_and(|clock| clock.downcast_ref::<SwsyncClock>().is_some_and(SwsyncClock::has_ended));
+        if ended {
+            self.act(|inner| ((), inner.desk.handle_new_time()));
+        }
     }
 
     pub fn clock(&self) -> Option<gst::Clock> {

@@ -43,10 +43,14 @@ struct Opened {
 
 /// What the source of time tells of one start of the element, from its own threads.
 pub(super) struct Listener {
-    pub(super) clock: SwsyncClock,
+    pub(super) rig: Arc<RigClock>,
+    /// What pipelines run on; another one once rig time has begun anew.
+    clock: Mutex<SwsyncClock>,
     element: glib::WeakRef<super::SwsyncClockElement>,
     wait: Arc<Wait>,
-    provider: Option<gst_net::NetTimeProvider>,
+    provider: Mutex<Option<gst_net::NetTimeProvider>>,
+    /// Its settings.
+    settings: Settings,
     /// Where the time comes from, in words.
     leader: Mutex<String>,
 }
@@ -209,8 +213,10 @@ impl SwsyncClockElement {
         let signals = Signals::watch();
         let wait = Arc::new(Wait::default());
         let listener = Arc::new(Listener {
-            provider: Self::net_time_provider(&settings, &clock)?,
-            clock: clock.clone(),
+            provider: Mutex::new(Self::net_time_provider(&settings, &clock)?),
+            settings: settings.clone(),
+            rig: clock.rig().clone(),
+            clock: Mutex::new(clock),
             element: self.obj().downgrade(),
             wait: wait.clone(),
             leader: Mutex::default(),
@@ -228,8 +234,8 @@ impl SwsyncClockElement {
         let waited = if waits { self.wait_for_sync(&settings, &wait, &signals) } else { Ok(()) };
         *lock(&self.wait) = None;
         waited?;
-        let clock: &gst::Clock = clock.upcast_ref();
-        let message = gst::message::ClockProvide::builder(clock, true).src(&*self.obj()).build();
+        let clock: gst::Clock = lock(&listener.clock).clone().upcast();
+        let message = gst::message::ClockProvide::builder(&clock, true).src(&*self.obj()).build();
         // Without a bus no pipeline wants a clock.
         let _ = self.obj().post_message(message);
         Ok(())
@@ -387,6 +393,11 @@ impl Listener {
         match event {
             ClockEvent::QualityChanged { to, .. } => self.handle_quality(to),
             ClockEvent::Stepped { by, held_for } => self.handle_step(by, held_for),
+            ClockEvent::Ends => {
+                let clock = lock(&self.clock).clone();
+                clock.end();
+            }
+            ClockEvent::Began { by } => self.handle_beginning(by),
             ClockEvent::Refused { address, refusal } => {
                 self.warn(
                     &format!("{address}: {refusal}"),
@@ -399,7 +410,7 @@ impl Listener {
             ),
             ClockEvent::LeaderChanged { address } => self.set_leader(address.to_string()),
             // Before that it is what is waited for, and progress says so.
-            ClockEvent::SourceUnusable { why } if self.clock.is_synced() => {
+            ClockEvent::SourceUnusable { why } if lock(&self.clock).is_synced() => {
                 self.warn("The source of time is of no use now", &why);
             }
             other => gst::debug!(CAT, "{other:?}"),
@@ -408,13 +419,14 @@ impl Listener {
 
     fn handle_quality(&self, quality: SyncQuality) {
         let state = ClockState::from(quality);
+        let clock = lock(&self.clock).clone();
         if state.is_synced() {
-            self.clock.start();
-            if let Some(provider) = &self.provider {
+            clock.start();
+            if let Some(provider) = &*lock(&self.provider) {
                 provider.set_active(true);
             }
         }
-        self.clock.recheck();
+        clock.recheck();
         if let Some(element) = self.element.upgrade() {
             let leader = lock(&self.leader).clone();
             element.imp().announce(state, &leader);
@@ -424,15 +436,48 @@ impl Listener {
         }
     }
 
-    fn handle_step(&self, by: Span, held_for: Span) {
-        self.clock.recheck();
+    /// Rig time has begun anew: the pipeline is told to take another clock, and with it another base time.
+    fn handle_beginning(&self, by: Span) {
+        let new = SwsyncClock::new("SwsyncClock", self.rig.clone());
+        new.start();
+        let old = std::mem::replace(&mut *lock(&self.clock), new.clone());
+        {
+            let mut provider = lock(&self.provider);
+            if provider.take().is_some() {
+                match SwsyncClockElement::net_time_provider(&self.settings, &new) {
+                    Ok(new) => *provider = new.inspect(|new| new.set_active(true)),
+                    Err(error) => gst::error!(CAT, "GStreamer's server of time ends: {error}"),
+                }
+            }
+        }
         let Some(element) = self.element.upgrade() else { return };
+        if let Some(opened) = &mut *lock(&element.imp().opened) {
+            opened.clock = new;
+        }
+        self.post_step(&element, by, Span::ZERO, true);
+        self.warn(
+            &format!("Rig time has begun anew: it had been {by:?} off"),
+            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
+             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
+        );
+        let lost = gst::message::ClockLost::builder(old.upcast_ref::<gst::Clock>()).src(&element).build();
+        let _ = element.post_message(lost);
+    }
+
+    fn post_step(&self, element: &super::SwsyncClockElement, by: Span, held_for: Span, anew: bool) {
         let structure = gst::Structure::builder("swsync-clock-stepped")
             .field("by", by.as_nanos())
             .field("held-for", held_for.as_nanos())
+            .field("anew", anew)
             .build();
-        let message = gst::message::Element::builder(structure).src(&element).build();
+        let message = gst::message::Element::builder(structure).src(element).build();
         let _ = element.post_message(message);
+    }
+
+    fn handle_step(&self, by: Span, held_for: Span) {
+        lock(&self.clock).recheck();
+        let Some(element) = self.element.upgrade() else { return };
+        self.post_step(&element, by, held_for, false);
         self.warn(
             &format!("The clock was wrong by {by:?} and has been stepped"),
             "Beyond `step-threshold` an error is not slewed. A clock that was ahead stands still until its time has come.",

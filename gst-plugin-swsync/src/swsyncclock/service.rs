@@ -48,13 +48,13 @@ impl Service {
             (Role::Leader, Source::Rig) => Follower::Nobody,
             (Role::Client, Source::Rig) | (_, Source::Ntp) => ask(settings, &identity, listener)?,
             (_, Source::Ptp) => {
-                let device = listener.clock.rig().device().clone();
+                let device = listener.rig.device().clone();
                 let reference = PtpReference::start(settings.ptp_domain, &settings.ptp_interfaces(), device)?;
                 let stats = reference.stats();
                 read(settings, listener, reference, Some(stats))?
             }
             (_, Source::System) => {
-                let device = listener.clock.rig().device().clone();
+                let device = listener.rig.device().clone();
                 read(settings, listener, SystemReference::new(device), None)?
             }
         };
@@ -185,7 +185,7 @@ fn ask(
         client.device = identity.device; // not to follow itself
     }
     let config = TimeClientConfig { source, client };
-    let client = TimeClient::start(config, listener.clock.rig().clone(), {
+    let client = TimeClient::start(config, listener.rig.clone(), {
         let listener = listener.clone();
         move |event| listener.handle(event)
     })
@@ -201,8 +201,12 @@ fn read(
     ptp: Option<Arc<Mutex<PtpStats>>>,
 ) -> Result<Follower, gst::ErrorMessage> {
     listener.set_leader(reference.describe());
-    let config = ReferenceConfig { max_slew: settings.max_slew(), step_threshold: settings.step_threshold() };
-    let follower = ReferenceFollower::start(reference, &config, listener.clock.rig().clone(), {
+    let config = ReferenceConfig {
+        max_slew: settings.max_slew(),
+        step_threshold: settings.step_threshold(),
+        max_uncertainty: settings.max_uncertainty(),
+    };
+    let follower = ReferenceFollower::start(reference, &config, listener.rig.clone(), {
         let listener = listener.clone();
         move |event| listener.handle(event)
     })
@@ -221,8 +225,7 @@ fn serve(
     };
     let server = ServerConfig { keys: settings.keys()?, ..ServerConfig::default() };
     let config = TimeLeaderConfig { address: settings.address()?, authority, identity, server };
-    let server =
-        TimeLeader::start(config, listener.clock.rig().clone()).map_err(|error| time_error(&error))?;
+    let server = TimeLeader::start(config, listener.rig.clone()).map_err(|error| time_error(&error))?;
     gst::info!(CAT, "time is served at {}", server.local_addr());
     if authority == Authority::Own {
         listener.set_leader(server.local_addr().to_string());

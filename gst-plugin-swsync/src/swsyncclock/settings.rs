@@ -19,6 +19,7 @@ const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
 const DEFAULT_BURST: u32 = 300;
 const DEFAULT_MAX_SLEW_PPM: u32 = 500;
 const DEFAULT_STEP_THRESHOLD: gst::ClockTime = gst::ClockTime::from_mseconds(10);
+const DEFAULT_MAX_UNCERTAINTY: gst::ClockTime = gst::ClockTime::from_mseconds(10);
 const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
 const DEFAULT_KEY_ID: u32 = 1;
 /// The port of NTP servers (RFC 5905 section 16).
@@ -47,6 +48,7 @@ pub struct Settings {
     pub accuracy: gst::ClockTime,
     pub max_slew_ppm: u32,
     pub step_threshold: gst::ClockTime,
+    pub max_uncertainty: gst::ClockTime,
     pub key: Option<String>,
     pub key_file: Option<String>,
     pub key_id: u32,
@@ -76,6 +78,7 @@ impl Default for Settings {
             accuracy: DEFAULT_ACCURACY,
             max_slew_ppm: DEFAULT_MAX_SLEW_PPM,
             step_threshold: DEFAULT_STEP_THRESHOLD,
+            max_uncertainty: DEFAULT_MAX_UNCERTAINTY,
             key: None,
             key_file: None,
             key_id: DEFAULT_KEY_ID,
@@ -123,6 +126,7 @@ impl Settings {
             "accuracy" => self.accuracy = time(),
             "max-slew-ppm" => self.max_slew_ppm = number(),
             "step-threshold" => self.step_threshold = time(),
+            "max-uncertainty" => self.max_uncertainty = time(),
             "key" => self.key = text(),
             "key-file" => self.key_file = text(),
             "key-id" => self.key_id = number(),
@@ -154,6 +158,7 @@ impl Settings {
             "accuracy" => self.accuracy.nseconds().to_value(),
             "max-slew-ppm" => self.max_slew_ppm.to_value(),
             "step-threshold" => self.step_threshold.nseconds().to_value(),
+            "max-uncertainty" => self.max_uncertainty.nseconds().to_value(),
             "key" => self.key.to_value(),
             "key-file" => self.key_file.to_value(),
             "key-id" => self.key_id.to_value(),
@@ -320,6 +325,12 @@ fn sync_properties() -> Vec<glib::ParamSpec> {
             "Error from which the synced clock is stepped rather than slewed, in nanoseconds; 0 never steps",
             DEFAULT_STEP_THRESHOLD,
         ),
+        time(
+            "max-uncertainty",
+            "Most uncertainty",
+            "A clock whose error may be larger (1 sigma) is not synced, in nanoseconds",
+            DEFAULT_MAX_UNCERTAINTY,
+        ),
     ]
 }
 
@@ -457,6 +468,11 @@ impl Settings {
         if self.step_threshold.is_zero() { Span::MAX } else { span(self.step_threshold) }
     }
 
+    /// The uncertainty beyond which the clock is not synced.
+    pub fn max_uncertainty(&self) -> Span {
+        span(self.max_uncertainty)
+    }
+
     /// How a client behaves that asks servers.
     pub fn client_config(&self) -> Result<ClientConfig, gst::ErrorMessage> {
         // A leader is the rig's own and serves it as fast as asked; other NTP servers are others'.
@@ -474,6 +490,7 @@ impl Settings {
             slowest_poll,
             max_slew: self.max_slew(),
             step_threshold: self.step_threshold(),
+            max_uncertainty: self.max_uncertainty(),
             accuracy: span(self.accuracy),
             interleaved: self.interleaved,
             rig: match self.source {

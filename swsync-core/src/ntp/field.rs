@@ -17,7 +17,8 @@ pub const MAX_HOPS: usize = 8;
 /// | 20..28 | leader |
 /// | 28..32 | uncertainty |
 /// | 32 | number of hops |
-/// | 33..36 | zero |
+/// | 33 | 1: not settled; the other bits are zero |
+/// | 34..36 | zero |
 /// | 36..100 | hops |
 pub const RIG_FIELD_LEN: usize = 36 + 8 * MAX_HOPS;
 
@@ -80,6 +81,9 @@ pub struct RigField {
     pub path: Path,
     /// What the error of the server's idea of rig time may be, 1 sigma; zero for the leader.
     pub uncertainty_ns: u32,
+    /// The server's clock is not in rig time: it is held, being corrected, in holdover, or has just been stepped. What
+    /// it says is to be followed, but nobody is in sync by it.
+    pub unsettled: bool,
 }
 
 impl RigField {
@@ -93,6 +97,7 @@ impl RigField {
         bytes[20..28].copy_from_slice(&self.leader.to_be_bytes());
         bytes[28..32].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
         bytes[32] = self.path.len;
+        bytes[33] = u8::from(self.unsettled);
         let (places, _) = bytes[36..].as_chunks_mut();
         for (place, hop) in places.iter_mut().zip(self.path.hops()) {
             *place = hop.to_be_bytes();
@@ -115,6 +120,7 @@ impl RigField {
             leader: long(20),
             path: Path::new(hops.get(..usize::from(bytes[32]))?)?,
             uncertainty_ns: u32::from_be_bytes(bytes[28..32].try_into().expect("four bytes")),
+            unsettled: bytes[33] & 1 == 1,
         })
     }
 }

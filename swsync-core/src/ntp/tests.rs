@@ -22,6 +22,7 @@ fn packet() -> Packet {
             leader: 8,
             path: Path::new(&[11, 12]).unwrap(),
             uncertainty_ns: 1_000,
+            unsettled: true,
         }),
         ..Packet::default()
     }
@@ -40,7 +41,7 @@ fn the_layout_is_rfc_5905s() {
     assert_eq!(bytes[24..32], 0x0123_4567_89ab_cdef_u64.to_be_bytes());
     assert_eq!(bytes[48..52], [0xF5, 0x73, 0, 100]);
     assert_eq!(bytes[52..60], rig_id("swsync").to_be_bytes());
-    assert_eq!(bytes[80..84], [2, 0, 0, 0]);
+    assert_eq!(bytes[80..84], [2, 1, 0, 0]);
     assert_eq!(bytes[84..92], 11_u64.to_be_bytes());
 }
 
@@ -242,10 +243,10 @@ fn a_key_does_not_show_its_secret() {
 
 prop_compose! {
     fn any_field()(
-        rig: u64, timescale: u64, leader: u64, uncertainty_ns: u32,
+        rig: u64, timescale: u64, leader: u64, uncertainty_ns: u32, unsettled: bool,
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
-        RigField { rig, timescale, leader, path: Path::new(&hops).unwrap(), uncertainty_ns }
+        RigField { rig, timescale, leader, path: Path::new(&hops).unwrap(), uncertainty_ns, unsettled }
     }
 }
 

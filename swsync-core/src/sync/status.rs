@@ -35,6 +35,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Whether the server is in sync itself, as far as it says.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.field.is_none_or(|field| !field.unsettled)
+    }
+
     /// What the error of the server itself may be, 1 sigma.
     ///
     /// A server that does not say has a dispersion, which is a bound: a third of it, and of half the
@@ -97,14 +103,14 @@ impl ServerStatus {
                 timescale: identity.timescale,
                 leader: identity.device,
                 path: Path::default(),
-                uncertainty_ns: 0,
+                ..RigField::default()
             },
         }
     }
 
     /// Of a client that serves in turn what it knows of rig time by `update` when its local clock reads
-    /// `now`: one stratum further than its server. Not synchronized where the client is not (in holdover
-    /// it still is, with growing uncertainty), or too many servers are between it and the leader.
+    /// `now`: one stratum further than its server. Not synchronized where the client never was, or too many servers
+    /// are between it and the leader; in holdover it is not settled, with growing uncertainty.
     ///
     /// Where the client's server is not of swsync's, this device is the rig's leader.
     #[must_use]
@@ -144,6 +150,7 @@ impl ServerStatus {
                 leader,
                 path,
                 uncertainty_ns: u32::try_from(uncertainty.as_nanos()).unwrap_or(u32::MAX),
+                unsettled: update.quality != SyncQuality::Synced,
             },
         }
     }

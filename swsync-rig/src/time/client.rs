@@ -29,6 +29,8 @@ const SILENT_REQUESTS: u32 = 4;
 const SILENCE: Span = Span::from_secs(2);
 /// Least time between two attempts: what fails at once must not spin.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A clock in holdover is looked at again so soon, whether that is over.
+const RECHECK: Duration = Duration::from_millis(250);
 /// A server that denies access is left alone for so long. Chosen: rare enough for it, and soon enough for
 /// somebody who is just putting its configuration right.
 const DENIED: Span = Span::from_secs(10);
@@ -95,15 +97,20 @@ pub(super) struct Publisher {
     pub(super) clock: Arc<RigClock>,
     pub(super) on_event: OnEvent,
     timescale: Option<u64>,
+    /// The quality as it was last told.
+    told: SyncQuality,
 }
 
 impl Publisher {
     pub(super) fn new(clock: Arc<RigClock>, on_event: OnEvent) -> Self {
-        Self { clock, on_event, timescale: None }
+        let told = clock.quality();
+        Self { clock, on_event, timescale: None, told }
     }
 
     pub(super) fn publish(&mut self, update: ClockUpdate) {
-        let before = self.clock.quality();
+        if let Some(Adjustment::Began { .. }) = update.adjustment {
+            (self.on_event)(ClockEvent::Ends);
+        }
         self.clock.follow(update);
         if let Some(timescale) = update.upstream.field.map(|field| field.timescale) {
             if self.timescale.is_some_and(|before| before != timescale) {
@@ -111,13 +118,26 @@ impl Publisher {
             }
             self.timescale = Some(timescale);
         }
-        if let Some(Adjustment::Stepped { by, held }) = update.adjustment {
-            (self.on_event)(ClockEvent::Stepped { by, held_for: held });
+        match update.adjustment {
+            Some(Adjustment::Stepped { by, held }) => {
+                (self.on_event)(ClockEvent::Stepped { by, held_for: held });
+            }
+            Some(Adjustment::Began { by }) => (self.on_event)(ClockEvent::Began { by }),
+            Some(Adjustment::Set(_) | Adjustment::Slewing(_)) | None => {}
         }
-        if before != update.quality {
-            tracing::info!(from = before.as_str(), to = update.quality.as_str(), "clock");
-            (self.on_event)(ClockEvent::QualityChanged { from: before, to: update.quality });
+        self.tell_quality();
+    }
+
+    /// Tells how well rig time is known where that has changed, with an update or without: a hold ends by itself.
+    /// Whether it will, and is to be looked at again.
+    pub(super) fn tell_quality(&mut self) -> bool {
+        let (from, to) = (self.told, self.clock.quality());
+        if from != to {
+            self.told = to;
+            tracing::info!(from = from.as_str(), to = to.as_str(), "clock");
+            (self.on_event)(ClockEvent::QualityChanged { from, to });
         }
+        to == SyncQuality::Holdover
     }
 }
 
@@ -266,7 +286,10 @@ impl Follower {
         self.client.handle_new_server(since);
         let mut buffer = [0; 1024];
         while !asking.is_over(device.now(), patience) {
-            let pause = (asking.wake_at(&self.client, patience) - device.now()).to_duration();
+            let mut pause = (asking.wake_at(&self.client, patience) - device.now()).to_duration();
+            if self.publisher.tell_quality() {
+                pause = pause.min(RECHECK);
+            }
             tokio::select! {
                 event = asking.socket.next(&mut buffer) => match event {
                     Ok(Event::Sent { token, stamp }) => self.client.handle_sent(token, stamp.at),

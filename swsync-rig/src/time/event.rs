@@ -24,6 +24,14 @@ pub enum ClockEvent {
         /// Where it had been ahead: it stands still for so long, as it never runs backwards.
         held_for: Span,
     },
+    /// The clock is about to begin anew: it was relied on, and was wrong by more than can be waited for. Said while it
+    /// still reads as before, so that whoever uses it can go on by [`RigClock::frozen`](crate::clock::RigClock::frozen).
+    Ends,
+    /// It has begun anew: its readings are not to be combined with those of before.
+    Began {
+        /// By how much it had been wrong; positive where the new time is later.
+        by: Span,
+    },
     /// A server answers, but cannot be followed. Said once, until it can or the reason is another one.
     Refused {
         /// Whom it has asked.

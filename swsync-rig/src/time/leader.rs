@@ -74,8 +74,9 @@ impl TimeLeader {
             .map_err(|error| TimeError::Socket { address: config.address, error })?;
         let address =
             socket.local_addr().map_err(|error| TimeError::Socket { address: config.address, error })?;
-        if config.authority == Authority::Own {
-            clock.lead_as(&config.identity);
+        match config.authority {
+            Authority::Own => clock.lead_as(&config.identity),
+            Authority::Borrowed => clock.serve_others(),
         }
         let shared = Arc::new(Shared::default());
         let service = Service {
@@ -171,7 +172,7 @@ impl Service {
             match event {
                 Ok(Event::Received(received)) => self.respond(&buffer[..received.length], &received),
                 Ok(Event::Sent { token: Some(token), stamp }) => {
-                    self.server.handle_sent(token, self.clock.rig_at(stamp.at));
+                    self.server.handle_sent(token, self.clock.served_at(stamp.at));
                 }
                 Ok(Event::Sent { token: None, .. }) => {}
                 Err(error) => {

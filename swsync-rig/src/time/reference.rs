@@ -81,12 +81,14 @@ pub struct ReferenceConfig {
     pub max_slew: Skew,
     /// An error beyond this is stepped over even when the clock is relied on.
     pub step_threshold: Span,
+    /// A clock whose error may be larger (1 sigma) is not synced.
+    pub max_uncertainty: Span,
 }
 
 impl Default for ReferenceConfig {
     fn default() -> Self {
-        let ClientConfig { max_slew, step_threshold, .. } = ClientConfig::default();
-        Self { max_slew, step_threshold }
+        let ClientConfig { max_slew, step_threshold, max_uncertainty, .. } = ClientConfig::default();
+        Self { max_slew, step_threshold, max_uncertainty }
     }
 }
 
@@ -139,6 +141,7 @@ struct Outcome {
 #[derive(Debug)]
 struct Tracker {
     servo: Servo,
+    max_uncertainty: Span,
     id: [u8; 4],
     state: State,
     window: VecDeque<Sample>,
@@ -155,6 +158,7 @@ impl Tracker {
     fn new(config: &ReferenceConfig, id: [u8; 4], now: Timestamp<Local>) -> Self {
         Self {
             servo: Servo::new(config.max_slew, config.step_threshold),
+            max_uncertainty: config.max_uncertainty,
             id,
             state: State::Unsynced,
             window: VecDeque::with_capacity(WINDOW),
@@ -185,19 +189,9 @@ impl Tracker {
         let sample = Sample::of(reading);
         self.take_in(sample);
         let estimate = self.estimate(sample);
-        self.state = match self.state {
-            State::Unsynced => State::Acquiring { readings: 1 },
-            State::Acquiring { readings } if readings + 1 < ACQUIRE => {
-                State::Acquiring { readings: readings + 1 }
-            }
-            State::Acquiring { .. } | State::Synced | State::Holdover => State::Synced,
-        };
         let adjustment = self.servo.update(reading.after, &estimate);
-        if self.state == State::Synced {
-            self.servo.rely();
-        }
-        let update = self.servo.map().map(|map| ClockUpdate {
-            map: *map,
+        let mut update = ClockUpdate {
+            map: *self.servo.map().expect("it has just been updated"),
             estimate,
             adjustment: Some(adjustment),
             quality: self.state.into(),
@@ -210,7 +204,22 @@ impl Tracker {
                 root_dispersion: reading.uncertainty * 3,
                 field: None,
             },
-        });
+        };
+        let good = update.is_good_at(reading.after, self.max_uncertainty);
+        self.state = match self.state {
+            State::Unsynced => State::Acquiring { readings: 1 },
+            State::Acquiring { readings } if readings + 1 < ACQUIRE || !good => {
+                State::Acquiring { readings: (readings + 1).min(ACQUIRE) }
+            }
+            State::Acquiring { .. } => State::Synced,
+            State::Synced | State::Holdover if good => State::Synced,
+            State::Synced | State::Holdover => State::Holdover,
+        };
+        if self.state == State::Synced {
+            self.servo.rely();
+        }
+        update.quality = self.state.into();
+        let update = Some(update);
         self.last_update = update;
         Outcome { update, unusable: None }
     }

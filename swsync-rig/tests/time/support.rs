@@ -1,8 +1,8 @@
 //! Leaders, clients and what stands between them.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,9 +54,17 @@ pub fn has_ipv6(what: &str) -> bool {
     has
 }
 
-/// A UDP port on loopback where nobody listens.
+/// A UDP port where nobody listens.
 pub fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A free port of an address on loopback that is nobody else's: what a leader leaves, no other test's leader gets.
+pub fn own_address() -> SocketAddr {
+    static ADDRESSES: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 | high, low, ADDRESSES.fetch_add(1, Ordering::Relaxed));
+    UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 pub struct Leader {
@@ -300,6 +308,10 @@ pub struct Rubidium {
     pub device: Arc<DeviceClock>,
     begun: Timestamp<swsync_core::time::Local>,
     lost: Arc<Mutex<Option<String>>>,
+    /// Steps of its own.
+    stepped: Arc<AtomicI64>,
+    /// What it says of its error.
+    uncertainty: Arc<AtomicI64>,
     reads: Arc<AtomicU32>,
     last: Arc<AtomicI64>,
 }
@@ -308,14 +320,30 @@ impl Default for Rubidium {
     fn default() -> Self {
         let device = Arc::new(DeviceClock::real());
         let begun = device.now();
-        Self { device, begun, lost: Arc::default(), reads: Arc::default(), last: Arc::default() }
+        Self {
+            device,
+            begun,
+            lost: Arc::default(),
+            stepped: Arc::default(),
+            uncertainty: Arc::new(AtomicI64::new(1_000)),
+            reads: Arc::default(),
+            last: Arc::default(),
+        }
     }
 }
 
 impl Rubidium {
     pub fn now(&self) -> i64 {
         let elapsed = (self.device.now() - self.begun).as_nanos();
-        1_600_000_000_000_000_000 + elapsed + elapsed / 50_000
+        1_600_000_000_000_000_000 + elapsed + elapsed / 50_000 + self.stepped.load(Ordering::Relaxed)
+    }
+
+    pub fn step(&self, by: Span) {
+        self.stepped.fetch_add(by.as_nanos(), Ordering::Relaxed);
+    }
+
+    pub fn set_uncertainty(&self, uncertainty: Span) {
+        self.uncertainty.store(uncertainty.as_nanos(), Ordering::Relaxed);
     }
 
     pub fn lose(&self, why: &str) {
@@ -337,7 +365,7 @@ impl Reference for Rubidium {
             before,
             reference: Timestamp::from_nanos(reference),
             after: self.device.now(),
-            uncertainty: Span::from_micros(1),
+            uncertainty: Span::from_nanos(self.uncertainty.load(Ordering::Relaxed)),
             state,
         })
     }

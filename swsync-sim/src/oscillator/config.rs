@@ -15,7 +15,7 @@ const MAX_WANDER_PPM: f64 = 100.0;
 /// What a simulated clock is made from. Text form, all parts optional:
 ///
 /// ```text
-/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7
+/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s
 /// ```
 ///
 /// Spans take `s`, `ms`, `us`, `ns`; rates take `ppm`, `ppb`. `Display` prints a text that parses
@@ -35,6 +35,8 @@ pub struct OscillatorConfig {
     pub epoch: Timestamp<True>,
     /// Which wander.
     pub seed: u64,
+    /// How far the device's wall clock is off the host's: a board without a battery comes up in the past.
+    pub wall: Span,
 }
 
 /// Skew of a crystal that is warming up: `amount * exp(-x / time_constant)` after a time `x`.
@@ -56,6 +58,7 @@ impl Default for OscillatorConfig {
             warm_up: None,
             epoch: Timestamp::ZERO,
             seed: 0,
+            wall: Span::ZERO,
         }
     }
 }
@@ -71,7 +74,7 @@ pub enum OscillatorError {
         part: String,
     },
     /// No such key.
-    #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed")]
+    #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed, wall")]
     UnknownKey {
         /// The key as written.
         key: String,
@@ -140,6 +143,7 @@ impl OscillatorConfig {
                 let span = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?;
                 self.epoch = Timestamp::ZERO + span;
             }
+            "wall" => self.wall = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?,
             "seed" => self.seed = value.parse().map_err(|_| bad(SEED_FORM))?,
             _ => {
                 return Err(OscillatorError::UnknownKey { key: key.to_owned() });
@@ -159,6 +163,9 @@ impl fmt::Display for OscillatorConfig {
         }
         if self.epoch != Timestamp::ZERO {
             write!(f, ",epoch={}ns", self.epoch.as_nanos())?;
+        }
+        if self.wall != Span::ZERO {
+            write!(f, ",wall={}ns", self.wall.as_nanos())?;
         }
         write!(f, ",seed={}", self.seed)
     }
@@ -210,10 +217,11 @@ mod tests {
     #[test]
     fn all_keys_in_any_order() {
         let config =
-            parse("seed=7, epoch=12s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s").unwrap();
+            parse("seed=7, epoch=12s,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s")
+                .unwrap();
         assert_eq!(config.seed, 7);
         assert_eq!(config.epoch, Timestamp::from_nanos(12_000_000_000));
-        assert_eq!(config.offset, Span::from_millis(-2500));
+        assert_eq!((config.offset, config.wall), (Span::from_millis(-2500), Span::from_secs(-3600)));
         assert!((config.skew.as_ppm() - 31.0).abs() < 1e-9);
         assert!((config.wander.as_ppm() - 0.02).abs() < 1e-12);
         assert_eq!(config.warm_up.unwrap().time_constant, Span::from_millis(1500));
@@ -249,8 +257,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool) {
-            prop_assume!(offset != i64::MIN && epoch != i64::MIN);
+        fn what_is_printed_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool, wall: i64) {
+            prop_assume!(offset != i64::MIN && epoch != i64::MIN && wall != i64::MIN);
             let config = OscillatorConfig {
                 offset: Span::from_nanos(offset),
                 skew: Skew::from_ppm(skew),
@@ -258,9 +266,10 @@ mod tests {
                 warm_up: warm.then(|| WarmUp { amount: Skew::from_ppm(-skew), time_constant: Span::from_millis(700) }),
                 epoch: Timestamp::from_nanos(epoch),
                 seed,
+                wall: Span::from_nanos(wall),
             };
             let back = parse(&config.to_string()).unwrap();
-            prop_assert_eq!((back.offset, back.epoch, back.seed), (config.offset, config.epoch, config.seed));
+            prop_assert_eq!((back.offset, back.epoch, back.seed, back.wall), (config.offset, config.epoch, config.seed, config.wall));
             prop_assert!((back.skew.as_ppm() - skew).abs() < 1e-9);
             prop_assert!((back.wander.as_ppm() - wander).abs() < 1e-9);
         }

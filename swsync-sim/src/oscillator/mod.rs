@@ -251,6 +251,7 @@ mod tests {
                 warm_up: None,
                 epoch: at(77),
                 seed,
+                ..OscillatorConfig::default()
             });
             let back = clock.true_at(clock.read(at(t)));
             prop_assert!((back - at(t)).abs() <= Span::from_nanos(1), "{:?}", back - at(t));

@@ -20,11 +20,12 @@ use std::ops::RangeInclusive;
 
 use super::journal::Answers;
 use super::{Answer, Command, Fate, FrameRun, Journal, Named, Order, Progress, Record, Registry, Standing};
+use crate::clock::LONGEST_HOLD;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
 use crate::time::{Rig, Timestamp};
-use open::OpenOrder;
+use open::{MAX_REORDER, OpenOrder};
 
 /// Orders that can be open at once.
 pub const MAX_OPEN: usize = 64;
@@ -112,6 +113,10 @@ pub enum Refused {
     #[error("{MAX_OPEN} orders are open already: wait for them, stop or cancel some")]
     TooMany,
 }
+
+/// Why frames of an order are missed that was open when rig time began anew.
+const NEW_TIME: &str =
+    "rig time began anew: the leader came back with another wall clock, or its source was stepped";
 
 /// Serves orders. Every order gets exactly one [`Action::Answer`], and another when it arrives again.
 #[derive(Debug)]
@@ -308,6 +313,12 @@ impl<T: Clone> Desk<T> {
     /// A frame has arrived.
     pub fn handle_frame(&mut self, entry: Entry<T>) -> Vec<Action<T>> {
         let mut actions = Vec::new();
+        // A clock that is held, or frames in the order of an encoder, go back by less.
+        if self.ring.newest().is_some_and(|newest| {
+            entry.number + MAX_REORDER < newest.number && entry.time < newest.time - LONGEST_HOLD
+        }) {
+            actions = self.handle_new_time();
+        }
         let open = &mut self.open;
         self.ring.push(entry, |place, dropped| {
             for open in open.iter_mut() {
@@ -371,9 +382,19 @@ impl<T: Clone> Desk<T> {
     /// The device stops in good order: every open order ends with what became of it so far. Then the writer finishes and
     /// answers follow as ever.
     pub fn handle_stop(&mut self) -> Vec<Action<T>> {
+        self.end_all("the device was stopped first")
+    }
+
+    /// Rig time has begun anew: what was numbered before is not to be combined with what comes. Open orders end.
+    pub fn handle_new_time(&mut self) -> Vec<Action<T>> {
+        self.ring.clear();
+        self.end_all(NEW_TIME)
+    }
+
+    fn end_all(&mut self, why: &str) -> Vec<Action<T>> {
         let mut actions = Vec::new();
         for open in &mut self.open {
-            open.give_up("the device was stopped first", &mut actions);
+            open.give_up(why, &mut actions);
         }
         let unnumbered: Vec<_> = self.open.extract_if(.., |open| !open.is_numbered()).collect();
         for open in unnumbered {

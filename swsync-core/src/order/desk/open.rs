@@ -13,7 +13,7 @@ use crate::time::{Rig, Span, Timestamp};
 
 /// Encoded frames may arrive in another order than they were taken, by at most so many: H.264 and H.265 decoders
 /// hold 16 pictures.
-const MAX_REORDER: u64 = 16;
+pub(super) const MAX_REORDER: u64 = 16;
 
 /// How long ahead of its frame a key frame is asked for: longer than frames are on their way to the encoder.
 const KEY_LEAD: Span = Span::from_secs(1);

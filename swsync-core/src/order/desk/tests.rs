@@ -171,6 +171,24 @@ fn stopping_answers_what_is_open() {
 }
 
 #[test]
+fn time_that_begins_anew_ends_what_is_open() {
+    let mut desk = desk();
+    desk.handle_frame(frame(200_000));
+    let actions = desk.handle_order(order("o", 200_000, 2)).unwrap();
+    assert!(write_all(&mut desk, actions).is_empty());
+    // A second back is a clock that is held, or frames out of order; an hour is another time.
+    let actions = desk.handle_frame(frame(199_980));
+    assert!(write_all(&mut desk, actions).is_empty() && desk.ring().len() == 2);
+    let actions = desk.handle_frame(frame(92_000));
+    let answers = write_all(&mut desk, actions);
+    assert!(matches!(answers[0].frames[0].fate, Fate::Saved { .. }));
+    assert!(answers[0].frames[1].why().unwrap().starts_with("rig time began anew"), "{answers:?}");
+    assert_eq!(desk.ring().len(), 1);
+    let actions = desk.handle_order(order("p", 92_000, 1)).unwrap();
+    assert!(matches!(write_all(&mut desk, actions)[0].frames[0].fate, Fate::Saved { .. }));
+}
+
+#[test]
 fn numbers_of_two_grids_do_not_mix() {
     let mut desk = desk();
     desk.handle_frame(frame(100));

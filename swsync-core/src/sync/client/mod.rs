@@ -26,13 +26,13 @@ use crate::time::{Local, Rig, Skew, Span, Timestamp};
 const SILENCE: Span = Span::from_secs(3);
 /// After a longer silence the estimate is freshened up by a short burst.
 const LONG_SILENCE: Span = Span::from_secs(10);
-/// An uncertainty this large is none at all: the clock does not count as synced.
-const UNKNOWN: Span = Span::from_secs(1);
 /// In interleaved mode an exchange this old, and two poll intervals, is no longer worth completing.
 const STALE: Span = Span::from_secs(2);
 /// An uncertainty that grows by this factor from one exchange to the next tells that the estimator has
 /// been contradicted and began anew.
 const CONTRADICTED: f64 = 4.0;
+/// A clock that is being corrected is looked at again after so long.
+const RECHECK: Span = Span::from_millis(250);
 /// Least time between two bursts because of that.
 const CALM: Span = Span::from_secs(30);
 
@@ -48,6 +48,8 @@ pub struct ClientConfig {
     pub max_slew: Skew,
     /// An error beyond this is stepped over even when the clock is relied on.
     pub step_threshold: Span,
+    /// A clock whose error may be larger (1 sigma) is not synced.
+    pub max_uncertainty: Span,
     /// The uncertainty to be kept: polls become rarer as long as it is.
     pub accuracy: Span,
     /// Bounds of the poll interval after the burst.
@@ -71,6 +73,9 @@ impl Default for ClientConfig {
             burst: 300,
             max_slew: Skew::from_ratio(500e-6),
             step_threshold: Span::from_millis(10),
+            // A third of a frame at 30 frames/s: beyond it two devices may give one number to two instants. Over the
+            // paper's WiFi the burst ends at some 0.1 ms.
+            max_uncertainty: Span::from_millis(10),
             accuracy: Span::from_micros(10),
             fastest_poll: Span::from_millis(125),
             slowest_poll: Span::from_secs(4),
@@ -111,15 +116,16 @@ enum State {
     Acquiring,
     /// The clock follows the server's.
     Synced,
-    /// In sync once; now nothing is heard, or what is has to be learnt anew.
+    /// In sync once; now nothing is heard, what is has to be learnt anew, the clock is being corrected or held, or its
+    /// server is not settled.
     Holdover,
 }
 
 /// What moves the client from one [`State`] to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// There is an estimate; whether it is worth being relied on.
-    Estimate { good: bool },
+    /// There is an estimate: whether the clock is right by it, and whether it is not of the middle of a burst.
+    Estimate { good: bool, settled: bool },
     /// The server is silent or does not know the time, or there is another leader.
     Lost,
 }
@@ -127,12 +133,10 @@ enum Event {
 impl State {
     const fn on(self, event: Event) -> Self {
         match (self, event) {
-            (Self::Unsynced | Self::Acquiring | Self::Holdover, Event::Estimate { good: true }) => {
-                Self::Synced
-            }
-            (Self::Unsynced | Self::Acquiring, Event::Estimate { good: false }) => Self::Acquiring,
-            (Self::Holdover, Event::Estimate { good: false }) => Self::Holdover,
-            (Self::Synced, Event::Estimate { .. }) => Self::Synced,
+            (_, Event::Estimate { good: true, settled: true })
+            | (Self::Synced, Event::Estimate { good: true, .. }) => Self::Synced,
+            (Self::Unsynced | Self::Acquiring, Event::Estimate { .. }) => Self::Acquiring,
+            (Self::Holdover | Self::Synced, Event::Estimate { .. }) => Self::Holdover,
             (Self::Synced | Self::Holdover, Event::Lost) => Self::Holdover,
             (Self::Unsynced, Event::Lost) => Self::Unsynced,
             (Self::Acquiring, Event::Lost) => Self::Acquiring,
@@ -170,6 +174,8 @@ pub struct Client {
     /// The first request since the server was last heard.
     unanswered_since: Option<Timestamp<Local>>,
     last_update: Option<ClockUpdate>,
+    /// When to look whether the clock, not right by the last estimate, has become so.
+    recheck: Option<Timestamp<Local>>,
     refusal: Option<Refusal>,
     /// When a contradiction last caused a burst.
     last_burst: Timestamp<Local>,
@@ -197,6 +203,7 @@ impl Client {
             last_heard: None,
             unanswered_since: None,
             last_update: None,
+            recheck: None,
             refusal: None,
             last_burst: now,
             counts: Counts::default(),
@@ -221,9 +228,10 @@ impl Client {
     /// When to call [`Client::handle_timeout`], if nothing happens before.
     #[must_use]
     pub fn wake_at(&self) -> Timestamp<Local> {
+        let next = self.pacer.next().min(self.recheck.unwrap_or(Timestamp::MAX));
         match (self.state, self.unanswered_since) {
-            (State::Synced, Some(since)) => self.pacer.next().min(since + SILENCE),
-            _ => self.pacer.next(),
+            (State::Synced, Some(since)) => next.min(since + SILENCE),
+            _ => next,
         }
     }
 
@@ -255,6 +263,9 @@ impl Client {
         {
             self.lose(now);
             self.pacer.call(self.state == State::Holdover);
+        }
+        if self.recheck.is_some_and(|recheck| now >= recheck) {
+            self.recheck(now);
         }
         if now >= self.pacer.next() {
             self.ask(now);
@@ -472,8 +483,20 @@ impl Client {
         self.state != before
     }
 
+    /// Looks whether the clock is right by the estimate that stands: a correction may be worked off, a hold over.
+    fn recheck(&mut self, now: Timestamp<Local>) {
+        let good = self.last_update.is_some_and(|update| update.is_good_at(now, self.config.max_uncertainty));
+        let settled = !self.pacer.is_in_burst();
+        if good && settled && self.advance(Event::Estimate { good, settled }, now) {
+            self.servo.rely();
+            self.republish();
+        }
+        self.recheck = (self.state == State::Holdover).then_some(now + RECHECK);
+    }
+
     /// The server's time is not to be had, or not to be combined with what there was.
     fn lose(&mut self, now: Timestamp<Local>) {
+        self.recheck = None;
         if self.advance(Event::Lost, now) {
             self.republish();
         }
@@ -487,19 +510,21 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
-        let known = estimate.uncertainty_at(now).max(upstream.uncertainty()) < UNKNOWN;
-        self.advance(Event::Estimate { good: known && !acquiring }, now);
         // What an estimator says early in a burst is not worth moving a clock that is relied on.
         let adjustment = match (self.servo.is_relied_on(), acquiring) {
             (true, true) => None,
             (false, _) | (true, false) => Some(self.servo.update(now, estimate)),
         };
+        let Some(&map) = self.servo.map() else { return };
+        let quality = self.state.into();
+        let mut update = ClockUpdate { map, estimate: *estimate, adjustment, quality, round_trip, upstream };
+        let good = update.is_good_at(now, self.config.max_uncertainty);
+        self.advance(Event::Estimate { good, settled: !acquiring }, now);
         if self.state == State::Synced {
             self.servo.rely();
         }
-        let Some(&map) = self.servo.map() else { return };
-        let quality = self.state.into();
-        let update = ClockUpdate { map, estimate: *estimate, adjustment, quality, round_trip, upstream };
+        self.recheck = (self.state == State::Holdover && !acquiring).then_some(now + RECHECK);
+        update.quality = self.state.into();
         self.last_update = Some(update);
         self.actions.push_back(Action::Publish(update));
     }
@@ -553,19 +578,24 @@ mod tests {
 
     #[test]
     fn every_transition_is_as_intended() {
-        let (good, poor) = (Event::Estimate { good: true }, Event::Estimate { good: false });
+        let estimate = |good, settled| Event::Estimate { good, settled };
         for (state, event, next) in [
-            (State::Unsynced, poor, State::Acquiring),
-            (State::Unsynced, good, State::Synced),
+            (State::Unsynced, estimate(false, true), State::Acquiring),
+            (State::Unsynced, estimate(true, false), State::Acquiring),
+            (State::Unsynced, estimate(true, true), State::Synced),
             (State::Unsynced, Event::Lost, State::Unsynced),
-            (State::Acquiring, poor, State::Acquiring),
-            (State::Acquiring, good, State::Synced),
+            (State::Acquiring, estimate(false, true), State::Acquiring),
+            (State::Acquiring, estimate(true, false), State::Acquiring),
+            (State::Acquiring, estimate(true, true), State::Synced),
             (State::Acquiring, Event::Lost, State::Acquiring),
-            (State::Synced, poor, State::Synced),
-            (State::Synced, good, State::Synced),
+            (State::Synced, estimate(false, true), State::Holdover),
+            (State::Synced, estimate(false, false), State::Holdover),
+            (State::Synced, estimate(true, false), State::Synced),
+            (State::Synced, estimate(true, true), State::Synced),
             (State::Synced, Event::Lost, State::Holdover),
-            (State::Holdover, poor, State::Holdover),
-            (State::Holdover, good, State::Synced),
+            (State::Holdover, estimate(false, true), State::Holdover),
+            (State::Holdover, estimate(true, false), State::Holdover),
+            (State::Holdover, estimate(true, true), State::Synced),
             (State::Holdover, Event::Lost, State::Holdover),
         ] {
             assert_eq!(state.on(event), next, "{state:?} {event:?}");

@@ -4,7 +4,7 @@ use crate::clock::Adjustment;
 use crate::frame::SyncQuality;
 use crate::ntp::rig_id;
 use crate::sync::testing::{World, at_s, identity};
-use crate::sync::{ClientConfig, Server, ServerConfig, ServerStatus};
+use crate::sync::{ClientConfig, ClockUpdate, Server, ServerConfig, ServerStatus};
 use crate::time::{Local, Rig, Span, Timestamp};
 
 fn world(ppm: f64) -> World {
@@ -132,7 +132,7 @@ fn a_restarted_leader_is_followed_by_slewing_only() {
 
 #[test]
 fn what_is_far_off_is_stepped_over_once_it_is_known_well() {
-    for by in [Span::from_millis(400), Span::from_millis(-400), Span::from_secs(-5)] {
+    for by in [Span::from_millis(400), Span::from_millis(-400), Span::from_millis(-1_900)] {
         let mut world = world(20.0);
         monotonic_through(&mut world, |world| {
             restart(world, 2);
@@ -147,6 +147,100 @@ fn what_is_far_off_is_stepped_over_once_it_is_known_well() {
         assert!((held - (-by).max(Span::ZERO)).abs() < Span::from_millis(1), "{held:?}");
         assert_eq!(world.stats().steps, 1);
     }
+}
+
+/// What is published says nothing of a hold's end but what the client's own wake-ups bring.
+#[test]
+fn a_clock_is_never_synced_while_it_is_held_or_known_to_be_wrong() {
+    for by_ms in [-1_900, -400, -15, -9, -3, 3, 9, 15, 400, 1_900] {
+        let mut world = world(20.0);
+        world.run_until(at_s(20.0));
+        restart(&mut world, 2);
+        world.link.offset += Span::from_millis(by_ms);
+        let begun = world.updates.len();
+        // 9 ms are slewed at 500 ppm.
+        world.run_until(at_s(45.0));
+        let mut heard = false;
+        for (at, update) in &world.updates[begun..] {
+            heard |= update.quality == SyncQuality::Holdover;
+            let error = (update.map.rig_at(*at) - world.link.truth(*at)).abs();
+            if heard && update.quality == SyncQuality::Synced {
+                assert!(error < Span::from_micros(1_200), "{by_ms} ms: {error:?} at {at:?}");
+                assert_eq!(update.map.held_at(*at), Span::ZERO);
+            }
+        }
+        assert!(heard && world.quality() == SyncQuality::Synced, "{by_ms}");
+    }
+}
+
+#[test]
+fn a_leader_with_another_wall_clock_ends_the_time_of_before() {
+    for by_s in [-3_600, -5, 5, 3_600] {
+        let mut world = world(20.0);
+        world.run_until(at_s(20.0));
+        world.up = false;
+        world.run_until(at_s(25.0));
+        world.up = true;
+        restart(&mut world, 2);
+        let by = Span::from_secs(by_s);
+        world.link.offset += by;
+        let begun = world.updates.len();
+        // It asks once a second by then, and the burst takes one.
+        world.run_until(at_s(28.5));
+        let began = |update: &ClockUpdate| matches!(update.adjustment, Some(Adjustment::Began { .. }));
+        let beginnings: Vec<_> = world.updates.iter().filter(|(_, update)| began(update)).collect();
+        let [(_, ClockUpdate { adjustment: Some(Adjustment::Began { by: stated }), .. })] = beginnings[..]
+        else {
+            panic!("{by_s}: {beginnings:?}");
+        };
+        assert!((*stated - by).abs() < Span::from_millis(1), "{stated:?}");
+        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert!(world.error().abs() < Span::from_micros(200), "{by_s}: {:?}", world.error());
+        for (at, update) in &world.updates[begun..] {
+            let error = (update.map.rig_at(*at) - world.link.truth(*at)).abs();
+            assert_eq!(update.map.held_at(*at), Span::ZERO);
+            assert!(
+                update.quality != SyncQuality::Synced || error < Span::from_micros(200),
+                "{error:?} at {at:?}"
+            );
+        }
+    }
+}
+
+/// A leader that follows another clock itself, settles, and is stepped.
+#[test]
+fn nobody_is_synced_by_a_leader_that_is_not() {
+    let mut world = world(20.0);
+    world.run_until(at_s(20.0));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+    world.status.field.unsettled = true;
+    world.run_until(at_s(25.0));
+    assert_eq!(world.quality(), SyncQuality::Holdover);
+    world.status.field.unsettled = false;
+    world.run_until(at_s(30.0));
+    assert_eq!(world.quality(), SyncQuality::Synced);
+    // 1.9 s, a time of which no number of a frame is sure, and the most that is stated.
+    for uncertainty_ns in [u32::MAX, 1_900_000_000, 11_000_000] {
+        world.status.field.uncertainty_ns = uncertainty_ns;
+        world.run_until(world.now + Span::from_secs(5));
+        assert_eq!(world.quality(), SyncQuality::Holdover, "{uncertainty_ns}");
+        world.status.field.uncertainty_ns = 100;
+        world.run_until(world.now + Span::from_secs(5));
+        assert_eq!(world.quality(), SyncQuality::Synced, "{uncertainty_ns}");
+    }
+    // And none was learnt anew for that.
+    assert_eq!((world.stats().resets, world.steps()), (0, vec![]));
+}
+
+#[test]
+fn who_begins_with_a_leader_that_is_not_settled_waits_for_it() {
+    let mut world = world(20.0);
+    world.status.field.unsettled = true;
+    world.run_until(at_s(10.0));
+    assert_eq!(world.quality(), SyncQuality::Acquiring);
+    world.status.field.unsettled = false;
+    world.run_until(at_s(15.0));
+    assert_eq!(world.quality(), SyncQuality::Synced);
 }
 
 /// No new time scale tells of it: the estimator has to notice.

@@ -120,8 +120,11 @@ impl<R: Reference> Task<R> {
         let now = self.publisher.clock.device().now();
         let outcome = self.tracker.handle(now, reading.as_ref());
         self.update_stats(reading.map(|reading| reading.uncertainty));
-        if let Some(update) = outcome.update {
-            self.publisher.publish(update);
+        match outcome.update {
+            Some(update) => self.publisher.publish(update),
+            None => {
+                self.publisher.tell_quality();
+            }
         }
         if let Some(why) = outcome.unusable {
             let why = format!("{}: {why}", self.reference.describe());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use swsync_core::time::{Span, Timestamp};
 
 use super::{Reading, Reference, ReferenceState};
+use crate::clock::DeviceClock;
 use crate::clock::kernel::{WallStatus, wall_status};
-use crate::clock::{DeviceClock, wall_clock};
 
 /// Reading the clocks is better than this unless the thread was interrupted.
 const UNDISTURBED: Span = Span::from_micros(1);
@@ -38,7 +38,7 @@ impl Reference for SystemReference {
         };
         let read = || {
             let before = self.device.now();
-            let reference = Timestamp::from_nanos(wall_clock().as_nanos());
+            let reference = Timestamp::from_nanos(self.device.wall_now().as_nanos());
             Reading { before, reference, after: self.device.now(), uncertainty, state: state.clone() }
         };
         let width = |reading: &Reading| reading.after - reading.before;
@@ -88,6 +88,7 @@ fn judge(status: WallStatus) -> (Span, ReferenceState) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::wall_clock;
 
     fn status(estimated_us: i64, bound_us: i64) -> WallStatus {
         WallStatus { unsynced: false, estimated_us, bound_us }

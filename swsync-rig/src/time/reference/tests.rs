@@ -107,6 +107,7 @@ fn a_small_step_is_slewed_and_leaves_the_rate_alone() {
     let update = bench.look().update.unwrap();
     assert!(matches!(update.adjustment, Some(Adjustment::Slewing(_))), "{update:?}");
     assert!(update.uncertainty_at(update.estimate.at) > Span::from_millis(1), "it knows that it is off");
+    assert_eq!(update.quality, SyncQuality::Holdover);
     for _ in 0..3 {
         bench.look();
         assert!((bench.tracker.skew.as_ppm() - 10.0).abs() < 1.0, "{:?}", bench.tracker.skew);
@@ -121,6 +122,42 @@ fn a_large_step_is_stepped() {
     assert!(matches!(update.adjustment, Some(Adjustment::Stepped { .. })), "{update:?}");
     assert!(bench.error().abs() < Span::from_micros(1));
     assert_eq!(update.quality, SyncQuality::Synced);
+}
+
+#[test]
+fn a_reference_that_is_not_sure_is_not_synced() {
+    let mut bench = Bench::new(0.0);
+    for (uncertainty, quality) in [
+        (Span::from_millis(1_900), SyncQuality::Acquiring),
+        (Span::from_millis(11), SyncQuality::Acquiring),
+        (Span::from_millis(9), SyncQuality::Synced),
+        (Span::from_millis(11), SyncQuality::Holdover),
+        (Span::from_micros(1), SyncQuality::Synced),
+    ] {
+        for _ in 0..20 {
+            bench.advance();
+            let reading = Reading { uncertainty, ..bench.reading(ReferenceState::Synced) };
+            bench.tracker.handle(Timestamp::from_nanos(bench.now), Some(&reading));
+        }
+        assert_eq!(bench.quality(), quality, "{uncertainty:?}");
+    }
+}
+
+#[test]
+fn a_reference_that_goes_back_holds_or_begins_anew() {
+    for (by, begins) in [(-1.5e9, false), (-3.6e12, true), (3.6e12, true)] {
+        let mut bench = Bench::synced(10.0);
+        bench.offset += by;
+        let update = bench.look().update.unwrap();
+        assert_eq!(matches!(update.adjustment, Some(Adjustment::Began { .. })), begins, "{update:?}");
+        let expected = if begins { SyncQuality::Synced } else { SyncQuality::Holdover };
+        assert_eq!(update.quality, expected);
+        for _ in 0..16 {
+            bench.look();
+        }
+        assert_eq!(bench.quality(), SyncQuality::Synced);
+        assert!(bench.error().abs() < Span::from_micros(1));
+    }
 }
 
 #[test]
