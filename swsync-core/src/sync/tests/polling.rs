@@ -70,16 +70,13 @@ fn the_burst_ends_when_the_estimator_has_settled() {
 #[test]
 fn an_estimate_that_is_not_known_well_is_not_synced() {
     let (mut world, uncertainty) = scripted(Some(20));
-    for (millis, quality) in [
-        (1_900, SyncQuality::Acquiring),
-        (11, SyncQuality::Acquiring),
-        (9, SyncQuality::Synced),
-        (11, SyncQuality::Holdover),
-        (9, SyncQuality::Synced),
-    ] {
+    for (millis, synced) in [(1_900, false), (11, false), (9, true), (11, false), (9, true)] {
         *uncertainty.lock().unwrap() = Span::from_millis(millis);
+        let begun = world.updates.len();
         world.run_until(world.now + Span::from_secs(5));
-        assert_eq!(world.quality(), quality, "{millis} ms");
+        // The offsets are single exchanges': what they differ by is being corrected now and then.
+        let ever = world.updates[begun..].iter().any(|(_, update)| update.quality == SyncQuality::Synced);
+        assert_eq!(ever, synced, "{millis} ms");
     }
 }
 
