@@ -77,6 +77,7 @@ impl TimeLeader {
         if config.authority == Authority::Own {
             clock.lead_as(&config.identity);
         }
+        clock.serve_as(&config.identity);
         let shared = Arc::new(Shared::default());
         let service = Service {
             server: Server::new(config.server),
