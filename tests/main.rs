@@ -17,6 +17,7 @@ mod collect;
 mod examples;
 mod lab_orders;
 mod libcamera;
+mod operator;
 mod panel;
 mod process;
 mod rig;

@@ -96,6 +96,19 @@ impl Lab {
         Pipeline { leader: Some(self.time_address()), ..pipeline }.clock("sync-timeout=60000000000")
     }
 
+    /// A second leader in the same rig, which is a mistake.
+    pub fn rival(&self, name: &'static str) -> Pipeline<'_> {
+        let endpoint = self.endpoint.as_ref().map(|endpoint| format!("connect={endpoint}"));
+        Pipeline::new(self, name, endpoint).clock(&format!("bind-address=127.0.0.1 port={}", free_port()))
+    }
+
+    /// A device of the same rig, listening at `endpoint`, that neither sees the others nor is seen by them until somebody
+    /// connects to both.
+    pub fn apart(&self, name: &'static str, endpoint: &str) -> Pipeline<'_> {
+        let pipeline = Pipeline::new(self, name, Some(format!("listen={endpoint}")));
+        pipeline.clock(&format!("bind-address=127.0.0.1 port={}", free_port()))
+    }
+
     /// Starts the leader and `clients`, each with clock and camera of its own, and waits until all are
     /// ready.
     pub fn rig(&self, clients: &[&'static str]) -> Rig<'_> {
@@ -178,14 +191,20 @@ impl<'a> Pipeline<'a> {
     }
 
     pub fn start(self) -> Process {
-        let rig = format!("rig={} {}", self.lab.name, self.endpoint.unwrap_or_default());
+        let endpoint = self.endpoint.unwrap_or_default();
+        let rig = format!("rig={} {endpoint}", self.lab.name);
         let sink = format!("device-id={} location=\"{}\"", self.name, self.location.display());
         let mut command = match self.frames {
             None => {
                 let script =
                     if self.leader.is_some() { "pipelines/client.sh" } else { "pipelines/leader.sh" };
                 let mut command = command(source(script));
-                command.args(&self.leader).env("SWSYNC_RIG", rig).env("SWSYNC_SINK", sink);
+                command.args(&self.leader).env("SWSYNC_RIG", &self.lab.name).env("SWSYNC_SINK", sink);
+                match endpoint.split_once('=') {
+                    Some(("listen", at)) => drop(command.env("SWSYNC_LISTEN", at)),
+                    Some((_, at)) => drop(command.env("SWSYNC_CONNECT", at)),
+                    None => {}
+                }
                 command
             }
             Some(frames) => {
@@ -256,19 +275,28 @@ impl<'a> Rig<'a> {
     /// What the devices say of themselves now; of those who say something.
     pub fn statuses(&self) -> Vec<Status> {
         let ended = self.swsync(&["status", "--json"]).wait();
-        if ended.code != Some(0) {
-            return Vec::new(); // nobody is there yet, or someone is only just coming
-        }
-        let mut json: Value = serde_json::from_str(&ended.out).unwrap();
+        let Ok(mut json) = serde_json::from_str::<Value>(&ended.out) else {
+            return Vec::new(); // nobody is there yet
+        };
         let devices = json["devices"].as_array_mut().unwrap();
-        devices.iter_mut().map(|device| serde_json::from_value(device["status"].take()).unwrap()).collect()
+        let said = devices.iter_mut().filter(|device| device["answered"] == true);
+        said.map(|device| serde_json::from_value(device["status"].take()).unwrap()).collect()
     }
 
     /// The `swsync` command, started, to ask this rig.
     pub fn swsync(&self, args: &[&str]) -> Process {
+        self.start(self.lab.endpoint.as_deref(), args)
+    }
+
+    /// As [`swsync`](Self::swsync), by the device that listens at `endpoint`.
+    pub fn swsync_at(&self, endpoint: &str, args: &[&str]) -> Process {
+        self.start(Some(endpoint), args)
+    }
+
+    fn start(&self, endpoint: Option<&str>, args: &[&str]) -> Process {
         let mut command = command(built("swsync"));
         command.args(args).args(["--rig", &self.lab.name]);
-        if let Some(endpoint) = &self.lab.endpoint {
+        if let Some(endpoint) = endpoint {
             command.args(["--connect", endpoint]);
         }
         // Several may run at once.

@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
-use swsync_core::control::{ClockStatus, Status};
+use swsync_core::control::ClockStatus;
 use swsync_core::frame::FrameInfo;
 use swsync_core::frame::SyncQuality;
+use swsync_core::order::{Common, Said};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::StatusReport;
 
@@ -18,11 +19,13 @@ pub struct RigClock {
 }
 
 impl RigClock {
-    /// The best clock among `reports`: the leader's, else the least uncertain of those that follow it.
-    /// `None`: nobody knows rig time.
+    /// The best clock among `reports` on the time scale that most are on: the leader's, else the least uncertain of those
+    /// that follow it. `None`: nobody knows rig time.
     #[must_use]
     pub fn best(reports: &[StatusReport]) -> Option<Self> {
+        let timescale = common(reports).timescale();
         let clocks = reports.iter().filter_map(|report| Some((report, report.status.clock?)));
+        let clocks = clocks.filter(|(_, clock)| clock.timescale() == timescale);
         clocks
             .filter_map(|(report, clock)| Some((rank(&clock)?, report, clock)))
             .min_by_key(|(rank, _, _)| *rank)
@@ -62,28 +65,23 @@ pub fn period(frame: &FrameInfo) -> Option<Span> {
     Some((instant + Span::from_nanos(number / 2)) / number)
 }
 
-/// Why an order now would not yield aligned frames from this device; `None`: it is ready.
+/// What those who reported have in common.
 #[must_use]
-pub fn unready(status: &Status) -> Option<String> {
-    if status.is_ready() {
-        return None;
-    }
-    let clock_ready = |clock: &ClockStatus| {
-        matches!(clock.quality, SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign)
-    };
-    Some(match (&status.clock, &status.frames) {
-        (None, _) => "it has no clock yet".into(),
-        (Some(clock), _) if !clock_ready(clock) => format!("its clock is {}", clock.quality.as_str()),
-        (Some(_), None) => "it has no frames yet".into(),
-        (Some(_), Some(frames)) => format!("its camera is {}", frames.newest.lock.as_str()),
-    })
+pub fn common(reports: &[StatusReport]) -> Common {
+    let Some(epoch) = reports.iter().map(|report| report.asked).min() else { return Common::default() };
+    let said = reports.iter().map(|report| {
+        let slack = Span::from(report.heard.saturating_duration_since(report.asked)) / 2;
+        let read = Span::from(report.asked.saturating_duration_since(epoch)) + slack;
+        let rig = report.status.clock.map_or(Span::ZERO, |clock| clock.rig_time_ns - Timestamp::ZERO);
+        Said { status: &report.status, ahead: rig - read, slack }
+    });
+    Common::of(&said.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use swsync_core::frame::LockState;
     use swsync_core::grid::FrameGrid;
 
     use super::*;
@@ -138,20 +136,5 @@ mod tests {
             assert_eq!(period(&newest), Some(grid.period()));
         }
         assert_eq!(period(&frame(0)), None);
-    }
-
-    #[test]
-    fn the_unready_say_what_they_wait_for() {
-        let mut device = status("a");
-        assert_eq!(unready(&device), None);
-        device.frames.as_mut().unwrap().newest.lock = LockState::Searching;
-        assert_eq!(unready(&device).unwrap(), "its camera is searching");
-        device.clock.as_mut().unwrap().quality = SyncQuality::Holdover;
-        assert_eq!(unready(&device).unwrap(), "its clock is holdover");
-        device.clock.as_mut().unwrap().quality = SyncQuality::Synced;
-        device.frames = None;
-        assert_eq!(unready(&device).unwrap(), "it has no frames yet");
-        device.clock = None;
-        assert_eq!(unready(&device).unwrap(), "it has no clock yet");
     }
 }

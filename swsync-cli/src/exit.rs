@@ -1,12 +1,15 @@
-//! Exit codes, the same for every command that asks a rig.
+//! Exit codes, the same for every command that asks a rig: docs/orders.md has the table. One that a signal ended exits with 128
+//! and the signal's number, as shells have it.
 
 use std::process::ExitCode;
 
+use swsync_core::order::OrderError;
 use swsync_rig::control::ControlError;
 
 use crate::record::NoOrder;
 
-/// Some device missed or failed a frame, or gave no answer; or the command itself failed.
+/// Not all is well on every device of the rig: a frame was missed, an answer not given, devices differ; or the command
+/// itself failed.
 pub const INCOMPLETE: u8 = 1;
 /// The arguments cannot be meant. Also what clap exits with.
 pub const USAGE: u8 = 2;
@@ -16,7 +19,8 @@ pub const NO_RIG: u8 = 3;
 pub const NOT_READY: u8 = 4;
 /// There is no one order that could be meant.
 pub const NO_ORDER: u8 = 5;
-/// Interrupted by Ctrl-C: 128 + SIGINT, as shells have it.
+
+/// Interrupted by Ctrl-C: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
 /// The exit code that says of what kind `error` is.
@@ -27,6 +31,9 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     }
     if error.is::<NoOrder>() {
         return ExitCode::from(NO_ORDER);
+    }
+    if error.is::<OrderError>() {
+        return ExitCode::from(USAGE);
     }
     ExitCode::from(match error.downcast_ref::<ControlError>() {
         Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,
@@ -65,6 +72,7 @@ mod tests {
         assert_eq!(of(NoRigTime.into()), expect(NO_RIG));
         let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };
         assert_eq!(of(endpoint.into()), expect(USAGE));
+        assert_eq!(of(OrderError::NoTargets.into()), expect(USAGE));
         assert_eq!(of(anyhow::anyhow!("anything")), expect(INCOMPLETE));
     }
 }

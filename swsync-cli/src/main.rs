@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use swsync_cli::{calibrate, cameras, collect, demo, exit, export, lab, log, record, shoot, status};
+use swsync_cli::{calibrate, cameras, collect, demo, exit, export, forget, lab, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -27,6 +28,7 @@ enum Command {
     Collect(collect::CollectArgs),
     Export(export::ExportArgs),
     Status(status::StatusArgs),
+    Forget(forget::ForgetArgs),
     Cameras(cameras::CamerasArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
     match run(&cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("swsync: {error:#}");
+            let _ = writeln!(std::io::stderr(), "swsync: {error:#}"); // it may be closed
             exit::code(&error)
         }
     }
@@ -56,6 +58,7 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Collect(args) => collect::run(args),
         Command::Export(args) => export::run(args),
         Command::Status(args) => status::run(args),
+        Command::Forget(args) => forget::run(args),
         Command::Cameras(args) => cameras::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Calibrate(args) => calibrate::run(args),

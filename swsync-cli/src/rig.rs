@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Rig")]
 pub struct RigArgs {
-    /// Name of the rig.
+    /// Name of the rig; for pipelines too, where SWSYNC_RIG is set.
     #[arg(long, value_name = "NAME", env = "SWSYNC_RIG", default_value = DEFAULT_RIG)]
     pub rig: Name,
     /// A device (or Zenoh router) of the rig to connect to, as tcp/HOST:PORT; it leads to the others.
@@ -41,6 +41,14 @@ impl RigArgs {
     /// # Errors
     /// [`ControlError`] where there is none, or nobody in it.
     pub fn visit(&self) -> Result<Arc<Session>, ControlError> {
-        Session::visit(&self.config(), PATIENCE)
+        self.visit_for(None)
+    }
+
+    /// As [`visit`](Self::visit), where devices may be waited for longer.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit).
+    pub fn visit_for(&self, patience: Option<Duration>) -> Result<Arc<Session>, ControlError> {
+        Session::visit(&self.config(), patience.unwrap_or_default().max(PATIENCE))
     }
 }

@@ -57,6 +57,7 @@ pub fn status(device: &str) -> Status {
         saved: 17,
         missed: 2,
         problems: Vec::new(),
+        refused: Vec::new(),
     }
 }
 
@@ -87,7 +88,7 @@ pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
 
 /// An answer of device `a`.
 pub fn answer(frames: Vec<FrameRun>) -> Answer {
-    Answer { order: name("o1"), device: name("a"), frames, unnumbered: None }
+    Answer { order: name("o1"), device: name("a"), frames, unnumbered: None, basis: Default::default() }
 }
 
 /// Writes a device's part of a take of pictures below `root`, and returns its folder. Each picture's file

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameInfo, SyncQuality};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 use crate::order::Progress;
@@ -92,6 +92,17 @@ pub struct ClockStatus {
     pub source: Option<TimeSource>,
 }
 
+/// Id of a time scale: a random number. Only devices with the same one mean the same by an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TimeScale(pub u64);
+
+impl std::fmt::Display for TimeScale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// Where a device's time comes from. Devices with the same time scale mean the same by an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeSource {
@@ -104,6 +115,14 @@ pub struct TimeSource {
     /// The least round trip to the server that the estimate rests on: what no two-way exchange can see is
     /// within half of it.
     pub least_delay_ns: Span,
+}
+
+impl ClockStatus {
+    /// The time scale that it reads, if it says which.
+    #[must_use]
+    pub fn timescale(&self) -> Option<TimeScale> {
+        self.source.map(|source| TimeScale(source.timescale))
+    }
 }
 
 /// What a device says of its camera and files.
@@ -160,16 +179,18 @@ pub struct Status {
     /// What is wrong with it that nothing else here says, for a person: a folder that cannot be written, say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// Others that came with this device's id lately, and are not in the rig for that reason: what is known of each, for a
+    /// person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 impl Status {
-    /// Whether an order now would yield aligned frames: clock synced, phase locked.
+    /// Whether an order now would yield aligned frames that can be saved. Of this device alone: whether it agrees
+    /// with the others of its rig is told by [`crate::order::Common`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let clock = self.clock.is_some_and(|clock| {
-            matches!(clock.quality, SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign)
-        });
-        clock && self.frames.as_ref().is_some_and(|f| f.newest.lock == LockState::Locked)
+        crate::order::Readiness::now(self).is_ready()
     }
 }
 

@@ -262,6 +262,8 @@ pub struct RigClock {
     // Readers read the local clock under the lock, so none can combine an old reading with a newer
     // map: that could make time run backwards from one thread to another.
     state: RwLock<State>,
+    /// As whom it is served to others, where it follows what is no server of swsync's.
+    serves: OnceLock<Identity>,
 }
 
 impl RigClock {
@@ -279,7 +281,7 @@ impl RigClock {
             steps: 0,
             serves: false,
         };
-        Self { device, state: RwLock::new(state) }
+        Self { device, state: RwLock::new(state), serves: OnceLock::new() }
     }
 
     /// The clock's readings as they are now, for one who goes on by them while this clock begins anew.
@@ -336,9 +338,23 @@ impl RigClock {
             round_trip_ns: state.update.map(|update| update.round_trip),
             source: match (state.leads, state.update) {
                 (Some(lead), _) => lead.source(),
-                (None, update) => update.and_then(|update| update.source()),
+                (None, update) => update.and_then(|update| update.source().or_else(|| self.served(&update, state.steps))),
             },
         })
+    }
+
+    /// Where the time comes from that others are told to be this device's own: as [`ServerStatus::following`] says it.
+    /// `steps`: how often the time scale changed since.
+    fn served(&self, update: &ClockUpdate, steps: u64) -> Option<TimeSource> {
+        let Identity { device: leader, timescale, .. } = *self.serves.get()?;
+        let timescale = timescale.wrapping_add(steps);
+        let (stratum, least_delay_ns) = (update.upstream.stratum, update.estimate.least_delay);
+        Some(TimeSource { stratum, leader, timescale, least_delay_ns })
+    }
+
+    /// For a server: others are told that its time is this one's.
+    pub(crate) fn serve_as(&self, identity: &Identity) {
+        let _ = self.serves.set(*identity); // one server has one clock
     }
 
     /// Rig time when the local clock reads `local`.

@@ -213,22 +213,148 @@ fn two_devices_of_one_name_are_told_apart() {
     assert!(session.join(name("a"), devices::Handler::answering()).is_ok());
 }
 
-#[test]
-fn two_of_one_name_that_meet_later_settle_it() {
-    // Both join while they cannot see each other, as cards from one image do that boot at once.
-    let lab = Lab::new();
-    let far = Lab::beside(&lab);
-    let (one, two) = (lab.device("a"), far.device("a"));
-    let bridge = lab.join_with(&far);
+/// Until `done`, for as long as a test that fails waits.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
-    while one.duplicates() + two.duplicates() == 0 {
-        assert!(Instant::now() < deadline, "neither noticed");
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(one.duplicates() + two.duplicates(), 1, "one of them stays");
-    let begin = Instant::now();
+}
+
+/// Two devices of one name join while they cannot see each other, one `apart` after the other, and meet then.
+fn meet(apart: Duration, first_is_far: bool) {
+    let lab = Lab::new();
+    let far = Lab::beside(&lab);
+    let (here, there) = if first_is_far { (&far, &lab) } else { (&lab, &far) };
+    let first = here.holding_device("a");
+    // It is recording.
+    let visitor = here.visitor();
+    let recording = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
+    first.wait_for_order(TIMEOUT);
+    std::thread::sleep(apart);
+    let second = there.device("a");
+    let bridge = lab.join_with(&far);
+    wait_until("neither noticed", || first.duplicates() + second.duplicates() > 0);
+    assert_eq!((first.duplicates(), second.duplicates()), (0, 1), "who was first stays");
+    first.answer();
+    assert!(recording.join().unwrap().is_complete(), "it goes on with what it was doing");
     assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
-    assert!(begin.elapsed() < TIMEOUT / 2, "the one that left is not waited for");
+    // The one that left is shown by the one that stays.
+    wait_until("nobody tells of the second one", || {
+        let reports = bridge.statuses(TIMEOUT);
+        matches!(&reports[..], [report] if report.status.refused.len() == 1)
+    });
+    assert!(bridge.presence(TIMEOUT).missed.is_empty(), "nor is it missed: it left in good order");
+}
+
+#[test]
+fn of_two_of_one_name_that_meet_late_the_first_stays() {
+    // Each has a Zenoh id of its own, at random, and so has each meeting.
+    std::thread::scope(|scope| {
+        for index in 0..8 {
+            scope.spawn(move || meet(Duration::from_millis(600), index % 2 == 0));
+        }
+    });
+}
+
+#[test]
+fn of_two_of_one_name_that_are_as_old_one_stays() {
+    // As cards from one image do that boot at once.
+    for _ in 0..4 {
+        let lab = Lab::new();
+        let far = Lab::beside(&lab);
+        let (one, two) = (lab.device("a"), far.device("a"));
+        let bridge = lab.join_with(&far);
+        wait_until("neither noticed", || one.duplicates() + two.duplicates() > 0);
+        let begin = Instant::now();
+        assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
+        assert!(begin.elapsed() < TIMEOUT / 2, "the one that left is not waited for");
+        assert_eq!(one.duplicates() + two.duplicates(), 1, "one of them stays");
+    }
+}
+
+#[test]
+fn who_goes_without_a_word_is_missed_by_those_who_come_later() {
+    let lab = Lab::new();
+    let (_a, left, b) = (lab.device("a"), lab.device("left"), lab.child("b"));
+    let visitor = lab.visitor();
+    wait_for_roster(&visitor, 3);
+    drop(left);
+    b.kill();
+    wait_until("b is gone", || visitor.roster(TIMEOUT) == [name("a")]);
+    // One that was not there when it happened.
+    let later = lab.visitor();
+    let missed = later.presence(TIMEOUT).missed;
+    assert_eq!(missed.keys().collect::<Vec<_>>(), [&name("b")], "who left in good order is not missed");
+    assert!(missed[&name("b")].contains("swsync forget b"), "{missed:?}");
+    let begin = Instant::now();
+    let summary = later.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    let [DeviceOutcome::Answered(_), DeviceOutcome::NoAnswer { device, .. }] = &summary.outcomes[..] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!(device, &name("b"));
+    let offered = later.offer(&order("o2"), TIMEOUT);
+    assert!(offered.iter().any(|heard| heard.device == name("b") && heard.reply.is_err()), "{offered:?}");
+    // A device that joined after it tells of it, too.
+    let c = lab.device("c");
+    wait_until("c learns of it", || {
+        c.membership().session().presence(TIMEOUT).missed.contains_key(&name("b"))
+    });
+    assert!(later.forget(&name("b"), TIMEOUT).is_empty());
+    assert!(lab.visitor().presence(TIMEOUT).missed.is_empty());
+}
+
+#[test]
+fn who_leaves_while_an_order_is_open_is_named() {
+    let lab = Lab::new();
+    let (_a, left) = (lab.device("a"), lab.device("left"));
+    let visitor = lab.visitor();
+    let before = Instant::now();
+    assert_eq!(visitor.offer(&order("o1"), TIMEOUT).len(), 2);
+    drop(left);
+    wait_until("it has left", || visitor.roster(TIMEOUT) == [name("a")]);
+    // Whoever gave it, and somebody who knows since when it is open.
+    for visitor in [visitor, lab.visitor()] {
+        let summary = visitor.place_since(&order("o1"), before, TIMEOUT, |_| ()).unwrap();
+        let [DeviceOutcome::Answered(_), DeviceOutcome::NoAnswer { device, why }] = &summary.outcomes[..]
+        else {
+            panic!("{summary:?}");
+        };
+        assert_eq!(device, &name("left"));
+        assert!(why.starts_with("was stopped "), "{why}");
+        let later = visitor.place(&order("o2"), TIMEOUT, |_| ()).unwrap();
+        assert!(
+            later.is_complete() && later.outcomes.len() == 1,
+            "of a later order it is no part: {later:?}"
+        );
+    }
+}
+
+#[test]
+fn a_hung_device_is_named_soon_and_counts() {
+    let lab = Lab::new();
+    let (_a, b) = (lab.device("a"), lab.child("b"));
+    let before = lab.visitor();
+    wait_for_roster(&before, 2);
+    b.stop();
+    // One that is connected to it already, and one that comes now.
+    for (what, visitor) in [("before", before), ("after", lab.visitor())] {
+        let begin = Instant::now();
+        let summary = visitor.place(&order(what), TIMEOUT, |_| ()).unwrap();
+        println!("{what}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < TIMEOUT / 3, "{what}: {:?}", begin.elapsed());
+        let [DeviceOutcome::Answered(_), DeviceOutcome::NoAnswer { device, why }] = &summary.outcomes[..]
+        else {
+            panic!("{what}: {summary:?}");
+        };
+        assert_eq!(device, &name("b"), "{why}");
+        let known = visitor.known(Duration::from_secs(2));
+        assert_eq!(known.silent, [name("b")], "{what}");
+    }
+    b.go_on();
+    wait_until("it is back", || lab.visitor().presence(TIMEOUT).missed.is_empty());
 }
 
 #[test]

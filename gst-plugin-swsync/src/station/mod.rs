@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::Cast as _;
-use swsync_core::control::{FrameStatus, Status, StorageStatus};
+use swsync_core::control::{FrameStatus, Status, StorageStatus, TimeScale};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::{DeviceId, OrderId};
@@ -60,6 +60,8 @@ pub trait Host: Send + Sync {
     fn request_key(&self, at: Timestamp<Rig>, period: Span);
     /// An order is answered.
     fn announce(&self, answer: &Answer);
+    /// The device cannot go on, because of this.
+    fn fail(&self, error: gst::ErrorMessage);
 }
 
 /// Work for the outlet; `None`: it is to end.
@@ -175,6 +177,17 @@ impl Station {
     /// Rig time now, once there is a clock.
     pub fn rig_now(&self) -> Option<Timestamp<Rig>> {
         Some(status_of(&self.clock()?).rig_time_ns)
+    }
+
+    /// The time scale of the pipeline's clock, where it says so.
+    pub fn timescale(&self) -> Option<TimeScale> {
+        status_of(&self.clock()?).timescale()
+    }
+
+    /// Has the desk know the time scale that the clock is on now.
+    fn heed_timescale(&self) {
+        let timescale = self.timescale();
+        self.act(|inner| ((), inner.desk.set_timescale(timescale)));
     }
 
     /// What was handed out under `ticket` needs no memory any more.
@@ -304,6 +317,7 @@ impl Duty {
 
     fn tick(&mut self, outlet: &mut dyn Outlet) {
         self.last_tick = Instant::now();
+        self.station.heed_timescale();
         if let Some(now) = self.station.rig_now() {
             self.station.act(|inner| ((), inner.desk.handle_timeout(now)));
         }
@@ -318,6 +332,7 @@ impl Duty {
 impl DeviceHandler for Station {
     fn handle_order(&self, order: Order, reply: Reply) {
         let id = order.id().clone();
+        self.heed_timescale();
         let refused = self.act(|inner| {
             // First: the outlet may have answered before this returns.
             inner.replies.entry(id.clone()).or_default().push(reply);
@@ -371,10 +386,11 @@ impl DeviceHandler for Station {
             saved,
             missed,
             problems: inner.problem.iter().cloned().collect(),
+            refused: Vec::new(),
         }
     }
 
     fn handle_duplicate(&self, error: &ControlError) {
-        tracing::error!(%error, "left the rig");
+        self.host.fail(control_error(error));
     }
 }

@@ -9,7 +9,7 @@ use swsync_core::name::Name;
 use swsync_core::name::OrderId;
 use swsync_core::order::Order;
 use swsync_core::time::Span;
-use swsync_rig::control::{ControlError, DeviceOutcome, Session};
+use swsync_rig::control::{ControlError, DeviceOutcome, Session, Summary};
 
 use super::Station;
 use super::report::files_and_problems;
@@ -41,6 +41,7 @@ pub fn place_shot(
 ) -> Result<OrderId, String> {
     let now = station.rig_now().ok_or("the pipeline has no clock yet, so rig time is unknown")?;
     let order = Order::burst(new_id(), now + delay, count).map_err(|error| error.to_string())?;
+    let order = order.on_timescale(station.timescale());
     let id = order.id().clone();
     let element = element.downgrade();
     let settled = order.settled_at(SLOWEST_PERIOD).unwrap_or(order.at());
@@ -54,7 +55,7 @@ pub fn place_shot(
             }
         };
         let result = session.place(&order, timeout, |outcome| post(outcome_message(&order, outcome)));
-        post(done_message(&order, &result.map(|summary| summary.outcomes)));
+        post(done_message(&order, &result));
     };
     let spawned = std::thread::Builder::new().name("swsync-shoot".into()).spawn(run);
     spawned.map_err(|error| format!("no thread to wait for the answers in: {error}"))?;
@@ -79,12 +80,17 @@ fn outcome_message(order: &Order, outcome: &DeviceOutcome) -> gst::Structure {
 }
 
 /// `swsync-order-done`: nothing more will be heard of an order.
-fn done_message(order: &Order, result: &Result<Vec<DeviceOutcome>, ControlError>) -> gst::Structure {
+fn done_message(order: &Order, result: &Result<Summary, ControlError>) -> gst::Structure {
     let builder = gst::Structure::builder("swsync-order-done").field("order", order.id().as_str());
     match result {
-        Ok(outcomes) => builder
-            .field("complete", outcomes.iter().all(DeviceOutcome::is_complete))
-            .field("devices", u32::try_from(outcomes.len()).unwrap_or(u32::MAX))
+        Ok(summary) => builder
+            .field("complete", summary.is_complete())
+            .field("devices", u32::try_from(summary.outcomes.len()).unwrap_or(u32::MAX))
+            .field_if(
+                "differences",
+                gst::Array::new(summary.differences.iter().map(|d| &d.what)),
+                !summary.differences.is_empty(),
+            )
             .build(),
         Err(error) => {
             builder.field("complete", false).field("devices", 0_u32).field("error", error.to_string()).build()

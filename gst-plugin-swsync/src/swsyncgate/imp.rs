@@ -226,6 +226,12 @@ impl Host for GateHost {
             let _ = gate.post_message(message);
         }
     }
+
+    fn fail(&self, error: gst::ErrorMessage) {
+        if let Some(gate) = self.0.upgrade() {
+            gate.post_error_message(error);
+        }
+    }
 }
 
 impl SwsyncGate {

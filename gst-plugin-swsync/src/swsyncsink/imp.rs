@@ -254,6 +254,12 @@ impl Host for SinkHost {
             sink.imp().post(message);
         }
     }
+
+    fn fail(&self, error: gst::ErrorMessage) {
+        if let Some(sink) = self.0.upgrade() {
+            sink.post_error_message(error);
+        }
+    }
 }
 
 impl Owner for SinkHost {

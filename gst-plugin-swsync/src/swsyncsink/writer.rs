@@ -283,7 +283,8 @@ impl Outlet for Writer {
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
-            station.set_storage(self.shelf.location.free_bytes().ok(), self.problem.clone());
+            let problem = self.problem.clone().or_else(|| self.shelf.location.unwritable());
+            station.set_storage(self.shelf.location.free_bytes().ok(), problem);
         }
     }
 }

@@ -163,6 +163,10 @@ impl Launch<'_> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT", "--"]).arg(script);
         command.env("GST_DEBUG_NO_COLOR", "1").env_remove("SWSYNC_FORMAT");
+        // A demo is a rig of its own.
+        for name in ["SWSYNC_RIG", "SWSYNC_CONNECT", "SWSYNC_LISTEN"] {
+            command.env_remove(name);
+        }
         if std::env::var_os("GST_DEBUG").is_none() {
             command.env("GST_DEBUG", "swsync*:4,2");
         }

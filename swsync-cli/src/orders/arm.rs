@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use swsync_core::order::{Need, Order, Readiness};
-use swsync_core::time::Span;
-use swsync_rig::control::Session;
+use swsync_core::order::{Need, Order, Readiness, Targets};
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::{Session, StatusReport};
 
 use super::Look;
+use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 
@@ -21,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub struct ArmArgs {
     /// Go only once the devices are ready (clock, lock, ring, disk); wait so long for that. [default: 5s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
-          default_missing_value = "5s", value_parser = humantime::parse_duration)]
+          default_missing_value = "5s", value_parser = duration::any)]
     arm: Option<Duration>,
     /// How many devices must be ready: all, or a number.
     #[arg(long, value_name = "all|N", default_value = "all", requires = "arm")]
@@ -37,64 +38,72 @@ pub enum Armed {
 }
 
 impl ArmArgs {
+    /// How long devices are waited for, if they are.
+    pub fn patience(&self) -> Option<Duration> {
+        self.arm
+    }
+
     /// Waits until the quorum is ready for what `order` makes of a look at the rig, or says who is not and why.
+    ///
+    /// # Errors
+    /// Where the order cannot be meant, or, without `--arm`, no device knows rig time.
     pub fn arm(
         &self,
         session: &Session,
-        first: Look,
+        targets: &Targets,
         order: impl Fn(&Look) -> anyhow::Result<Order>,
         json: bool,
     ) -> anyhow::Result<Armed> {
-        let Some(patience) = self.arm else { return Ok(Armed::Go(Box::new(first))) };
+        let Some(patience) = self.arm else {
+            return Ok(Armed::Go(Box::new(Look::at(session).knowing_time()?)));
+        };
         let deadline = Instant::now() + patience;
-        let mut look = first;
         loop {
-            let order = order(&look)?;
-            let all = readiness(&look, &order);
+            let look = Look::at(session);
+            let order = look.time().map(|now| Ok::<_, anyhow::Error>((order(&look)?, now))).transpose()?;
+            let all = readiness(&look, targets, order.as_ref());
             let ready = all.iter().filter(|ready| ready.is_ready()).count();
-            if self.need.is_met(ready, all.len()) {
+            if order.is_some() && self.need.is_met(ready, all.len()) {
                 return Ok(Armed::Go(Box::new(look)));
             }
             if Instant::now() >= deadline {
-                say(&all, ready, json);
+                say(&look, &all, ready, json);
                 return Ok(Armed::NotReady);
             }
             std::thread::sleep(LOOK_AGAIN);
-            look = Look::at(session)?;
         }
     }
 }
 
-/// How ready each device is that the order is for.
-fn readiness(look: &Look, order: &Order) -> Vec<Readiness> {
-    let now = look.now();
-    let targets = order.targets();
+/// How ready each device is that is meant, for `order` if it can be told already.
+fn readiness(look: &Look, targets: &Targets, order: Option<&(Order, Timestamp<Rig>)>) -> Vec<Readiness> {
     let said = look.reports.iter().filter(|report| targets.include(&report.status.device));
-    let mut all: Vec<_> = said.map(|report| Readiness::of(&report.status, order, now)).collect();
-    let named = match targets {
-        swsync_core::order::Targets::All => Vec::new(),
-        swsync_core::order::Targets::Devices(devices) => devices.iter().cloned().collect(),
+    let of = |report: &StatusReport| {
+        let status = &report.status;
+        let mut ready = match order {
+            Some((order, now)) => Readiness::of(status, order, *now),
+            None => Readiness::now(status),
+        };
+        ready.problems.extend(look.common.objections(status));
+        ready
     };
-    let silent = look.roster.iter().filter(|device| targets.include(device)).cloned();
-    for device in silent {
-        if !all.iter().any(|ready| ready.device == device) {
-            all.push(Readiness::unknown(device, "it does not say how it is"));
-        }
-    }
-    for device in named {
-        if !all.iter().any(|ready| ready.device == device) {
-            all.push(Readiness::unknown(device, "it is not in the rig"));
-        }
+    let mut all: Vec<_> = said.map(of).collect();
+    let missed = look.missed.iter().filter(|(device, _)| targets.include(device));
+    all.extend(missed.map(|(device, why)| Readiness::unknown(device.clone(), why.clone())));
+    if let Targets::Devices(devices) = targets {
+        let absent = devices.iter().filter(|device| !look.devices().any(|known| known == *device));
+        all.extend(absent.map(|device| Readiness::unknown(device.clone(), "it is not in the rig")));
     }
     all.sort_by(|a, b| a.device.cmp(&b.device));
     all
 }
 
 /// Says who is ready, and what stands in the others' way.
-fn say(all: &[Readiness], ready: usize, json: bool) {
+fn say(look: &Look, all: &[Readiness], ready: usize, json: bool) {
     if json {
         let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
-        output::line(&json!({ "ready": false, "devices": devices }).to_string());
+        let differences = look.common.differences();
+        output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
         return;
     }
     let width = all.iter().map(|ready| ready.device.as_str().len()).max().unwrap_or_default();
@@ -102,6 +111,9 @@ fn say(all: &[Readiness], ready: usize, json: bool) {
     output::line(&table.headings());
     for ready in all {
         output::line(&table.row(&row(ready)));
+    }
+    for difference in look.common.differences() {
+        output::line(&difference);
     }
     output::line(&format!("NOT given: {ready} of {} devices are ready", all.len()));
 }

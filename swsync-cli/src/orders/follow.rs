@@ -1,31 +1,28 @@
-//! An order from the moment it is given to the last device's answer, with Ctrl-C on the way.
+//! An order from the moment it is given to the last device's answer, with signals on the way.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use swsync_core::grid::FrameGrid;
-use swsync_core::name::DeviceId;
-use swsync_core::order::{Command, Order, Registry, Standing};
-use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::control::{DeviceOutcome, Session, Summary};
+use swsync_core::order::{Command, Kind, Order, Registry, Standing};
+use swsync_rig::control::{Session, Summary};
 
 use super::progress::Progress;
 use super::{Look, STATUS_TIMEOUT, STOP_LEAD, report, timeout};
 use crate::exit;
-use crate::output;
-use crate::table::clean;
+use crate::output::{self, tell, warn};
+use crate::signals::{Signal, on_signal};
 
 /// An order that is settled within this is asked for its answer at once. For a longer one devices are offered it,
 /// watched, and asked in the end: a device may be out of reach for a while.
 const SHORT: Duration = Duration::from_secs(10);
 /// How long devices have to take an order.
-const OFFER: Duration = Duration::from_secs(5);
+const OFFER: Duration = Duration::from_millis(2_500);
 /// Between two looks at how far it is.
 const WATCH: Duration = Duration::from_secs(1);
+/// So many looks in which every device answered, and none had the order open, show that it is over.
+const CLOSED: u32 = 2;
 /// How often it is looked whether it was interrupted.
 const NOTICE: Duration = Duration::from_millis(50);
 
@@ -40,15 +37,15 @@ pub struct Follow<'a> {
     pub again: String,
 }
 
-/// What Ctrl-C finds.
+/// What a signal finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The order runs, and can be stopped.
     Running,
     /// It is to be stopped.
-    Interrupted,
+    Stopping,
     /// Devices are asked for their answers; so many have given one.
-    Asking(usize),
+    Asking { answered: usize, stopped: bool },
 }
 
 type Shared = Arc<Mutex<Stage>>;
@@ -65,57 +62,69 @@ impl Follow<'_> {
     pub fn run(&self, mut order: Order, what: &str) -> anyhow::Result<ExitCode> {
         let now = self.look.now();
         let settled = order.settled_at(self.look.slowest());
-        let is_short = settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
+        // A take can be stopped, however short it is.
+        let is_take = matches!(order.kind(), Kind::Take { .. });
+        let is_short = !is_take && settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
         if !self.json {
             output::line(&format!("{}  {what}", order.id()));
         }
-        let shared = Arc::new(Mutex::new(if is_short { Stage::Asking(0) } else { Stage::Running }));
-        on_interrupt(Arc::clone(&shared), self.look.roster.len(), self.again.clone())?;
+        let asking = |answered, stopped| Stage::Asking { answered, stopped };
+        let shared = Arc::new(Mutex::new(if is_short { asking(0, false) } else { Stage::Running }));
+        heed_signals(Arc::clone(&shared), self.look.devices().count(), self.again.clone())?;
+        let (given, mut stopped) = (Instant::now(), false);
         if !is_short {
             self.offer(&order)?;
-            self.watch(&mut order, &shared);
-            *stage(&shared) = Stage::Asking(0);
+            stopped = self.watch(&mut order, &shared);
+            *stage(&shared) = asking(0, stopped);
         }
         let left = self.timeout.unwrap_or_else(|| timeout(&order, self.look.now(), self.look.slowest()));
-        let summary = collect_answers(self.session, &order, left, self.json, self.look, |answered| {
-            *stage(&shared) = Stage::Asking(answered);
+        let summary = collect_answers(self.session, &order, given, left, self.json, self.look, |answered| {
+            *stage(&shared) = asking(answered, stopped);
         })?;
-        Ok(conclude(&order, &summary, self.look, self.json))
+        Ok(conclude(&order, &summary, self.json))
     }
 
-    /// Has the devices take the order; says who does not.
-    pub fn offer(&self, order: &Order) -> anyhow::Result<()> {
+    /// Has the devices take the order; says who does not. Whether all did.
+    pub fn offer(&self, order: &Order) -> anyhow::Result<bool> {
         let heard = self.session.offer(order, OFFER);
         if heard.is_empty() {
             return Err(self.session.nobody_there(OFFER).into());
         }
+        let mut all = true;
         for heard in heard {
             if let Err(why) = heard.reply {
-                eprintln!("swsync: warning: {} has not taken the order: {}", heard.device, clean(&why));
+                all = false;
+                warn(&format!("{} has not taken the order: {why}", heard.device));
             }
         }
-        Ok(())
+        Ok(all)
     }
 
-    /// Until the order is over, or is stopped by Ctrl-C.
-    fn watch(&self, order: &mut Order, shared: &Shared) {
+    /// Until the order is over, here or by what was done to it elsewhere. Whether it was stopped here, by a signal.
+    fn watch(&self, order: &mut Order, shared: &Shared) -> bool {
         let mut progress = Progress::new(order.id().clone(), order.targets().clone());
         let mut next = Instant::now() + WATCH;
+        let mut closed = 0;
         loop {
-            let over = order.ends_at(self.look.slowest()).is_some_and(|end| end <= self.look.now());
-            if over {
-                return;
-            }
-            if *stage(shared) == Stage::Interrupted {
-                let _ = writeln!(std::io::stderr(), "\nswsync: stopping {} on all devices", order.id());
+            if *stage(shared) == Stage::Stopping {
+                tell(&format!("stopping {} on all devices", order.id()));
                 let at = self.look.now() + STOP_LEAD;
-                self.stop(order, at);
-                std::thread::sleep(STOP_LEAD.to_duration());
-                return;
+                order.stop_at(at);
+                command(self.session, &Command::Stop { order: order.id().clone(), at_ns: at }, order);
+                std::thread::sleep((at - self.look.now()).to_duration());
+                return true;
+            }
+            if order.ends_at(self.look.slowest()).is_some_and(|end| end <= self.look.now()) {
+                return false;
             }
             if Instant::now() >= next {
-                if self.heed(order) {
-                    return;
+                let known = self.session.known(STATUS_TIMEOUT);
+                let is_open = known.registry.orders.iter().any(|open| open.id() == order.id());
+                // Nobody serves it any more: it was cancelled, or stopped with its device.
+                closed = if is_open || !known.silent.is_empty() { 0 } else { closed + 1 };
+                if heed(order, &known.registry) || closed >= CLOSED {
+                    tell(&format!("{} was ended elsewhere, or is open on no device any more", order.id()));
+                    return false;
                 }
                 progress.show(self.session);
                 next = Instant::now() + WATCH;
@@ -123,19 +132,9 @@ impl Follow<'_> {
             std::thread::sleep(NOTICE);
         }
     }
-
-    /// Takes over a stop that was given elsewhere. Whether the order was cancelled.
-    fn heed(&self, order: &mut Order) -> bool {
-        heed(order, &self.session.registry(STATUS_TIMEOUT))
-    }
-
-    fn stop(&self, order: &mut Order, at: Timestamp<Rig>) {
-        order.stop_at(at);
-        let command = Command::Stop { order: order.id().clone(), at_ns: at };
-        tell(self.session, &command, order);
-    }
 }
 
+/// Takes over what was done to an order elsewhere. Whether it was cancelled.
 fn heed(order: &mut Order, known: &Registry) -> bool {
     let id = order.id().clone();
     let mut cancelled = false;
@@ -152,46 +151,44 @@ fn heed(order: &mut Order, known: &Registry) -> bool {
 }
 
 /// Gives a command for `order`, and says who has not heard it, or too late.
-pub fn tell(session: &Session, command: &Command, order: &Order) {
+pub fn command(session: &Session, command: &Command, order: &Order) {
     for heard in session.command(command, order.targets(), OFFER) {
         let device = &heard.device;
         match heard.reply {
             Ok(acknowledgement) => match acknowledgement.standing {
-                Standing::Late { surplus } => eprintln!(
-                    "swsync: warning: {device} heard too late: it has recorded {surplus} frames after that instant"
-                ),
-                Standing::Unknown => {
-                    eprintln!("swsync: warning: {device} does not know of order {}", order.id())
-                }
+                Standing::Late { surplus } => warn(&format!(
+                    "{device} heard too late: it has recorded {surplus} frames after that instant"
+                )),
+                Standing::Unknown => warn(&format!("{device} does not know of order {}", order.id())),
                 Standing::Open | Standing::Answered => {}
             },
-            Err(why) => eprintln!(
-                "swsync: warning: {device} may not have heard it: {}. It learns of it when it is back in the rig",
-                clean(&why)
-            ),
+            Err(why) => warn(&format!(
+                "{device} may not have heard it: {why}. It learns of it when it is back in the rig"
+            )),
         }
     }
 }
 
-/// Asks every device what became of `order`, and prints a row for each as it answers.
+/// Asks every device what became of `order`, which was given at `since`, and prints a row for each as it answers.
 ///
 /// # Errors
 /// Where no device is there.
 pub fn collect_answers(
     session: &Session,
     order: &Order,
+    since: Instant,
     timeout: Duration,
     json: bool,
     look: &Look,
     mut answered: impl FnMut(usize),
 ) -> anyhow::Result<Summary> {
-    let width = look.roster.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
+    let width = look.devices().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width);
     if !json {
         output::line(&table.headings());
     }
     let mut count = 0;
-    let summary = session.place(order, timeout, |outcome| {
+    let summary = session.place_since(order, since, timeout, |outcome| {
         count += 1;
         answered(count);
         if !json {
@@ -202,62 +199,37 @@ pub fn collect_answers(
 }
 
 /// The last words about an order, and its exit code.
-pub fn conclude(order: &Order, summary: &Summary, look: &Look, json: bool) -> ExitCode {
-    let odd = odd_ones(summary, &rates(look));
-    for why in &odd {
-        eprintln!("swsync: warning: {why}");
+pub fn conclude(order: &Order, summary: &Summary, json: bool) -> ExitCode {
+    for difference in &summary.differences {
+        warn(&difference.what);
     }
     if json {
         output::line(&report::json(order, summary).to_string());
     } else {
         output::line(&report::verdict(summary));
     }
-    let whole = summary.is_complete() && odd.is_empty();
-    ExitCode::from(if whole { 0 } else { exit::INCOMPLETE })
+    ExitCode::from(if summary.is_complete() { 0 } else { exit::INCOMPLETE })
 }
 
-fn rates(look: &Look) -> BTreeMap<DeviceId, FrameGrid> {
-    let rate = |report: &swsync_rig::control::StatusReport| {
-        Some((report.status.device.clone(), report.status.frames.as_ref()?.rate))
-    };
-    look.reports.iter().filter_map(rate).collect()
-}
-
-/// Devices whose files hold other frame numbers than those of others with the same rate: one that heard too late of a
-/// stop.
-fn odd_ones(summary: &Summary, rates: &BTreeMap<DeviceId, FrameGrid>) -> Vec<String> {
-    let mut first: BTreeMap<(u32, u32), (&DeviceId, u64)> = BTreeMap::new();
-    let mut odd = Vec::new();
-    for outcome in &summary.outcomes {
-        let DeviceOutcome::Answered(answer) = outcome else { continue };
-        let Some(rate) = rates.get(&answer.device) else { continue };
-        let (other, count) = *first.entry(rate.rate()).or_insert((&answer.device, answer.named()));
-        if count != answer.named() {
-            let device = &answer.device;
-            odd.push(format!("{device} accounts for {} frames, and {other} for {count}", answer.named()));
-        }
-    }
-    odd
-}
-
-/// Has Ctrl-C stop an order that runs; later it ends the command and says that the order stands.
-fn on_interrupt(shared: Shared, devices: usize, again: String) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || {
+/// Has a signal stop an order that runs, and end the command where there is nothing to stop: then it says that the order
+/// stands. While an order is being stopped only Ctrl-C ends the command, since who ends a session sends more than one signal.
+fn heed_signals(shared: Shared, devices: usize, again: String) -> anyhow::Result<()> {
+    on_signal(move |signal| {
         let mut stage = stage(&shared);
         match *stage {
-            Stage::Running => *stage = Stage::Interrupted,
-            Stage::Interrupted => {
-                let _ = writeln!(std::io::stderr(), "\nswsync: the order goes on; to stop it: swsync stop");
-                std::process::exit(i32::from(exit::INTERRUPTED));
+            Stage::Running => *stage = Stage::Stopping,
+            Stage::Stopping | Stage::Asking { stopped: true, .. } if signal != Signal::Interrupt => {}
+            Stage::Stopping => {
+                tell("interrupted before all devices had heard the stop; to stop the order: swsync stop");
+                std::process::exit(signal.exit_code());
             }
-            Stage::Asking(answered) => {
-                let text = interrupted(answered, devices, &again);
-                let _ = writeln!(std::io::stderr(), "\nswsync: {}", clean(&text)); // it may be closed
-                std::process::exit(i32::from(exit::INTERRUPTED));
+            Stage::Asking { answered, .. } => {
+                tell(&interrupted(answered, devices, &again));
+                std::process::exit(signal.exit_code());
             }
         }
     })
-    .context("cannot catch Ctrl-C")
+    .context("cannot catch signals")
 }
 
 fn interrupted(answered: usize, devices: usize, again: &str) -> String {
@@ -270,8 +242,9 @@ fn interrupted(answered: usize, devices: usize, again: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{answer, name, saved};
-    use swsync_core::order::{Answer, Fill, Kind};
+    use crate::testing::name;
+    use swsync_core::order::Fill;
+    use swsync_core::time::Timestamp;
 
     #[test]
     fn whoever_interrupts_can_ask_again() {
@@ -298,17 +271,5 @@ mod tests {
             "answered everywhere"
         );
         assert_eq!(heeded(Vec::new(), vec![Command::Cancel { order: name("t") }]), (None, true));
-    }
-
-    #[test]
-    fn a_device_with_more_frames_than_others_is_named() {
-        let answered = |device: &str, frames: u64| {
-            let answer = Answer { device: name(device), ..answer((0..frames).map(saved).collect()) };
-            DeviceOutcome::Answered(answer)
-        };
-        let summary = Summary { outcomes: vec![answered("a", 3), answered("b", 5), answered("c", 6)] };
-        let rate = |rate| FrameGrid::new(rate, 1).unwrap();
-        let rates = [(name("a"), rate(30)), (name("b"), rate(30)), (name("c"), rate(60))].into();
-        assert_eq!(odd_ones(&summary, &rates), ["b accounts for 5 frames, and a for 3"]);
     }
 }

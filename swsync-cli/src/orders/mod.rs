@@ -6,20 +6,23 @@ mod follow;
 mod progress;
 pub mod report;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use swsync_core::control::Status;
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::{GRACE, Order, Targets};
+use swsync_core::order::{Common, GRACE, Order, Readiness, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{Session, StatusReport};
+use swsync_rig::control::{Presence, Session, StatusReport};
 
 pub use arm::{ArmArgs, Armed};
-pub use follow::{Follow, collect_answers, conclude, tell};
+pub use follow::{Follow, collect_answers, command, conclude};
 
 use crate::clock::{self, RigClock};
 use crate::exit::NoRigTime;
+use crate::output::warn;
 
 /// How long to wait for everyone's status.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,24 +52,59 @@ impl TargetArgs {
 
 /// The rig as it is when an order is given.
 pub struct Look {
-    pub roster: Vec<DeviceId>,
     pub reports: Vec<StatusReport>,
-    pub clock: RigClock,
+    /// Devices that belong to the rig and do not say how they are, and why.
+    pub missed: BTreeMap<DeviceId, String>,
+    /// What those that say something have in common.
+    pub common: Common,
+    clock: Option<RigClock>,
 }
 
 impl Look {
-    /// # Errors
-    /// [`NoRigTime`].
-    pub fn at(session: &Session) -> anyhow::Result<Self> {
-        let roster = session.roster(STATUS_TIMEOUT);
-        let reports = session.statuses(STATUS_TIMEOUT);
-        let clock = RigClock::best(&reports).ok_or(NoRigTime)?;
-        Ok(Self { roster, reports, clock })
+    /// The rig now.
+    pub fn at(session: &Session) -> Self {
+        let presence = session.presence(STATUS_TIMEOUT);
+        Self::of(presence, session.statuses(STATUS_TIMEOUT))
     }
 
-    /// Rig time now.
+    /// What was seen and said of a rig.
+    pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
+        let mut missed = presence.missed;
+        let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
+        missed.extend(silent);
+        missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
+        let common = clock::common(&reports);
+        let clock = RigClock::best(&reports);
+        Self { reports, missed, common, clock }
+    }
+
+    /// Fails where no device knows rig time.
+    ///
+    /// # Errors
+    /// [`NoRigTime`].
+    pub fn knowing_time(self) -> anyhow::Result<Self> {
+        if self.clock.is_some() { Ok(self) } else { Err(NoRigTime.into()) }
+    }
+
+    /// Rig time now, if any device knows it.
+    pub fn time(&self) -> Option<Timestamp<Rig>> {
+        Some(self.clock?.at(Instant::now()))
+    }
+
+    /// Rig time now. Only for a rig that knows it.
     pub fn now(&self) -> Timestamp<Rig> {
-        self.clock.at(Instant::now())
+        self.time().expect("whoever orders has looked for one that knows the time")
+    }
+
+    /// The instant of this host's clock when it was `at` in the rig; now, where that is to come.
+    pub fn when(&self, at: Timestamp<Rig>) -> Instant {
+        let now = Instant::now();
+        now.checked_sub((self.now() - at).to_duration()).unwrap_or(now)
+    }
+
+    /// Everyone who belongs to the rig, as far as is known.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.reports.iter().map(|report| &report.status.device).chain(self.missed.keys())
     }
 
     /// The longest of the devices' periods.
@@ -86,17 +124,29 @@ impl Look {
         slowest.map_or(at, |rate| rate.instant(rate.nearest(at)))
     }
 
+    /// Why the device with `status` would not yield good frames together with the others.
+    pub fn objections(&self, status: &Status) -> Vec<String> {
+        let mut problems = Readiness::now(status).problems;
+        problems.extend(self.common.objections(status));
+        problems
+    }
+
+    /// Whether those among `targets` are on one time scale and take frames at one rate.
+    pub fn is_alike(&self, targets: &Targets) -> bool {
+        let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));
+        meant.map(|report| &report.status).all(|status| self.common.objections(status).is_empty())
+    }
+
     /// Names those from whom good frames are not to be expected.
     pub fn warn_of_unready(&self, targets: &Targets) {
         for report in self.reports.iter().filter(|report| targets.include(&report.status.device)) {
-            if let Some(why) = clock::unready(&report.status) {
-                eprintln!("swsync: warning: {} is not ready: {why}", report.status.device);
+            let problems = self.objections(&report.status);
+            if !problems.is_empty() {
+                warn(&format!("{} is not ready: {}", report.status.device, problems.join("; ")));
             }
         }
-        for device in self.roster.iter().filter(|device| targets.include(device)) {
-            if !self.reports.iter().any(|report| report.status.device == *device) {
-                eprintln!("swsync: warning: {device} does not say how it is");
-            }
+        for (device, why) in self.missed.iter().filter(|(device, _)| targets.include(device)) {
+            warn(&format!("{device} is not ready: {why}"));
         }
     }
 }
@@ -152,8 +202,7 @@ mod tests {
             StatusReport { status, asked: now, heard: now }
         };
         let reports = vec![report(60), report(30)];
-        let clock = RigClock::best(&reports).unwrap();
-        let look = Look { roster: Vec::new(), reports, clock };
+        let look = Look::of(Presence::default(), reports);
         assert_eq!(look.slowest(), Span::from_nanos(33_333_333));
         assert_eq!(look.snapped(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
     }

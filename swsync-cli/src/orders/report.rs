@@ -42,6 +42,8 @@ pub fn row(outcome: &DeviceOutcome) -> [String; 7] {
 struct Tally<'a> {
     /// The files, or the first and the last of those that belong together.
     files: Vec<&'a str>,
+    /// No frame could be numbered.
+    is_unnumbered: bool,
     named: u64,
     saved: u64,
     missed: u64,
@@ -55,7 +57,12 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn of(answer: &'a Answer) -> Self {
-        let mut tally = Self { named: answer.named(), saved: answer.saved(), ..Self::default() };
+        let mut tally = Self {
+            named: answer.named(),
+            saved: answer.saved(),
+            is_unnumbered: answer.unnumbered.is_some(),
+            ..Self::default()
+        };
         tally.why.extend(answer.unnumbered.as_deref().map(|why| (why, 1)));
         for run in &answer.frames {
             match &run.fate {
@@ -88,6 +95,7 @@ impl<'a> Tally<'a> {
 
     fn result(&self) -> String {
         match (self.saved, self.missed, self.failed) {
+            (0, 0, 0) if self.is_unnumbered => "missed".into(),
             (0, 0, 0) => "no frames".into(),
             (_, 0, 0) => "saved".into(),
             (0, _, 0) => "missed".into(),
@@ -136,22 +144,38 @@ fn numbers(frames: &[FrameRun]) -> String {
 
 /// The last line.
 pub fn verdict(summary: &Summary) -> String {
-    let complete = summary.outcomes.iter().filter(|outcome| outcome.is_complete()).count();
+    let complete = summary.complete();
     let devices = summary.outcomes.len();
     let is_empty =
         |outcome: &DeviceOutcome| matches!(outcome, DeviceOutcome::Answered(answer) if answer.named() == 0);
-    if complete == devices && summary.outcomes.iter().all(is_empty) {
+    if summary.is_complete() && summary.outcomes.iter().all(is_empty) {
         return format!(
             "nothing saved: the order ended before its first frame, on {devices} of {devices} devices"
         );
     }
-    let all = if complete == devices { "all" } else { "NOT all" };
+    let all = if summary.is_complete() { "all" } else { "NOT all" };
     let bytes = summary.outcomes.iter().map(|outcome| match outcome {
         DeviceOutcome::Answered(answer) => answer.bytes(),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => 0,
     });
     let bytes = bytes.fold(0, u64::saturating_add);
     format!("{all} saved: {complete} of {devices} devices complete, {}", size(bytes))
+}
+
+/// Devices that have answered, whatever became of the frames.
+pub fn answers(summary: &Summary) -> usize {
+    summary.outcomes.iter().filter(|outcome| matches!(outcome, DeviceOutcome::Answered(_))).count()
+}
+
+/// The last line of an order that was cancelled.
+pub fn let_go(summary: &Summary) -> String {
+    let saved = summary.outcomes.iter().map(|outcome| match outcome {
+        DeviceOutcome::Answered(answer) => answer.saved(),
+        DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => 0,
+    });
+    let (gone, all, saved) = (answers(summary), summary.outcomes.len(), saved.sum::<u64>());
+    let word = if gone == all { "cancelled" } else { "NOT cancelled everywhere: let go" };
+    format!("{word} on {gone} of {all} devices; {saved} frames had been saved, and stay")
 }
 
 /// The whole as JSON.
@@ -163,6 +187,8 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
                 "outcome": "answered",
                 "frames": answer.frames,
                 "unnumbered": answer.unnumbered,
+                "timescale": answer.basis.timescale,
+                "rate": answer.basis.rate,
             })
         }
         DeviceOutcome::NoAnswer { device, why } => {
@@ -177,6 +203,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
         "at_ns": order.at(),
         "ordered": order,
         "complete": summary.is_complete(),
+        "differences": summary.differences.iter().map(|difference| &difference.what).collect::<Vec<_>>(),
         "devices": summary.outcomes.iter().map(device).collect::<Vec<_>>(),
     })
 }
@@ -187,6 +214,10 @@ mod tests {
 
     use super::*;
     use crate::testing::{answer, missed, name, saved};
+
+    fn summary_of(outcomes: Vec<DeviceOutcome>) -> Summary {
+        Summary::new(&Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap(), outcomes)
+    }
 
     fn cells(frames: Vec<FrameRun>) -> [String; 7] {
         row(&DeviceOutcome::Answered(answer(frames)))
@@ -227,12 +258,12 @@ mod tests {
     #[test]
     fn the_verdict_counts_devices() {
         let good = DeviceOutcome::Answered(answer(vec![saved(7)]));
-        let summary = Summary { outcomes: vec![good.clone()] };
+        let summary = summary_of(vec![good.clone()]);
         assert_eq!(verdict(&summary), "all saved: 1 of 1 devices complete, 100 kB");
         let bad = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
-        let summary = Summary { outcomes: vec![good, bad] };
+        let summary = summary_of(vec![good, bad]);
         assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
-        let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(Vec::new()))] };
+        let summary = summary_of(vec![DeviceOutcome::Answered(answer(Vec::new()))]);
         assert_eq!(
             verdict(&summary),
             "nothing saved: the order ended before its first frame, on 1 of 1 devices"
@@ -243,7 +274,7 @@ mod tests {
     fn json_has_all_there_is() {
         let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
-        let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad] };
+        let summary = summary_of(vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad]);
         let json = json(&order, &summary);
         assert_eq!(json["at_ns"], 5);
         assert_eq!(json["complete"], false);

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Command, Order};
+use swsync_core::order::{Command, Kind, Order};
 use swsync_core::time::Span;
 use swsync_rig::control::Session;
 
-use crate::orders::{Look, STOP_LEAD, collect_answers, conclude, tell, timeout};
-use crate::output;
+use crate::duration;
+use crate::exit;
+use crate::orders::{Look, STOP_LEAD, collect_answers, command, conclude, report, timeout};
+use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
 /// How long devices have to say which orders are open.
-const REGISTRY: Duration = Duration::from_secs(3);
+const REGISTRY: Duration = Duration::from_millis(2_500);
 
 /// Stop a take (or a time lapse) on every device at one instant, and wait for whole files.
 #[derive(Debug, Clone, Args)]
@@ -25,7 +27,7 @@ pub struct StopArgs {
     #[command(flatten)]
     which: Which,
     /// Stop so long from now: every device must have heard of it by then. [default: 500ms]
-    #[arg(long = "in", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "in", value_name = "DURATION", value_parser = duration::any)]
     after: Option<Duration>,
 }
 
@@ -44,7 +46,7 @@ struct Which {
     /// The order; may be left out where one is open only.
     order: Option<OrderId>,
     /// Longest wait for answers. [default: until the last frame is there, and 12 s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     timeout: Option<Duration>,
     /// Print one JSON document instead of the table.
     #[arg(long)]
@@ -53,19 +55,19 @@ struct Which {
 
 const STOP_HELP: &str = "\
 Examples:
-  swsync stop                      the take that is running
+  swsync stop                      the take or time lapse that is open, also one of a given length
   swsync stop take-20270115-080000-beef
 
 Exit codes:
-  0  every device recorded every frame
-  1  some device missed or failed a frame, or gave no answer, or recorded other frames than the rest
+  0  every device of the rig recorded every frame, of the same instants
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale)
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   5  no such order is open, or several are and none was named";
 
 const CANCEL_HELP: &str = "\
 Exit codes:
-  0  every device has let go of the order
+  0  every device of the rig has let go of the order, whatever it had saved
   1  some device gave no answer
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
@@ -82,18 +84,21 @@ pub struct NoOrder(String);
 /// [`NoOrder`], or where there is no rig.
 pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let look = Look::at(&session)?;
-    let mut order = args.which.find(&session, |order| order.ends_at(Span::ZERO).is_none())?;
+    let look = Look::at(&session).knowing_time()?;
+    let running =
+        |order: &Order| matches!(order.kind(), Kind::Take { .. }) || order.ends_at(Span::ZERO).is_none();
+    let mut order = args.which.find(&session, running)?;
     let at = look.now() + args.after.map_or(STOP_LEAD, Span::from);
     order.stop_at(at);
-    tell(&session, &Command::Stop { order: order.id().clone(), at_ns: at }, &order);
+    command(&session, &Command::Stop { order: order.id().clone(), at_ns: at }, &order);
     if !args.which.json {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
     }
     let left = args.which.timeout.unwrap_or_else(|| timeout(&order, look.now(), look.slowest()));
-    let summary = collect_answers(&session, &order, left, args.which.json, &look, |_| ())?;
-    Ok(conclude(&order, &summary, &look, args.which.json))
+    let summary =
+        collect_answers(&session, &order, look.when(order.at()), left, args.which.json, &look, |_| ())?;
+    Ok(conclude(&order, &summary, args.which.json))
 }
 
 /// Runs `swsync cancel`.
@@ -102,26 +107,32 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
 /// [`NoOrder`], or where there is no rig.
 pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let look = Look::at(&session)?;
+    let look = Look::at(&session).knowing_time()?;
     let order = args.which.find(&session, |_| true)?;
-    tell(&session, &Command::Cancel { order: order.id().clone() }, &order);
+    command(&session, &Command::Cancel { order: order.id().clone() }, &order);
     if !args.which.json {
         output::line(&format!("{}  cancelled", order.id()));
     }
     let left = args.which.timeout.unwrap_or(Duration::from_secs(12));
-    let summary = collect_answers(&session, &order, left, args.which.json, &look, |_| ())?;
-    conclude(&order, &summary, &look, args.which.json);
-    let answered = |outcome: &swsync_rig::control::DeviceOutcome| {
-        matches!(outcome, swsync_rig::control::DeviceOutcome::Answered(_))
-    };
-    let all = summary.outcomes.iter().all(answered);
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(crate::exit::INCOMPLETE) })
+    let summary =
+        collect_answers(&session, &order, look.when(order.at()), left, args.which.json, &look, |_| ())?;
+    if args.which.json {
+        output::line(&report::json(&order, &summary).to_string());
+    } else {
+        output::line(&report::let_go(&summary));
+    }
+    let all = report::answers(&summary) == summary.outcomes.len();
+    Ok(ExitCode::from(if all { 0 } else { exit::INCOMPLETE }))
 }
 
 impl Which {
     /// The order that is meant; without a name the only one that is open and `likely`.
     fn find(&self, session: &Session, likely: impl Fn(&Order) -> bool) -> Result<Order, NoOrder> {
-        pick(session.registry(REGISTRY).orders, self.order.as_ref(), likely)
+        let known = session.known(REGISTRY);
+        for device in &known.silent {
+            warn(&format!("{device} does not say which orders it has open"));
+        }
+        pick(known.registry.orders, self.order.as_ref(), likely)
     }
 }
 
@@ -151,7 +162,6 @@ fn pick(open: Vec<Order>, name: Option<&OrderId>, likely: impl Fn(&Order) -> boo
 mod tests {
     use super::*;
     use crate::testing::name;
-    use swsync_core::order::Kind;
     use swsync_core::time::Timestamp;
 
     fn take(id: &str) -> Order {

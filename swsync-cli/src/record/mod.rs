@@ -12,6 +12,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 pub use end::{CancelArgs, NoOrder, StopArgs, cancel, stop};
 
+use crate::duration;
 use crate::exit;
 use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
 use crate::output;
@@ -34,14 +35,14 @@ pub struct RecordArgs {
     length: Length,
     /// Begin so long from now. [default: 1s]
     #[arg(long = "in", value_name = "DURATION", conflicts_with_all = ["last", "at"],
-          value_parser = humantime::parse_duration)]
+          value_parser = duration::any)]
     after: Option<Duration>,
     /// Begin at this rig time, in nanoseconds since 1970.
     #[arg(long, value_name = "NANOSECONDS", conflicts_with = "last",
           value_parser = clap::value_parser!(i64).range(0..))]
     at: Option<i64>,
     /// A new file every so often, on all devices at the same frame; one file if not said.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     segment: Option<Duration>,
     /// What stands in for a frame that is missing: hold (the one before), black, or none.
     #[arg(long, value_name = "hold|black|none", default_value = "hold")]
@@ -57,7 +58,7 @@ pub struct RecordArgs {
     #[arg(long)]
     detach: bool,
     /// Longest wait for answers once the take is over. [default: 12s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     timeout: Option<Duration>,
     /// Print one JSON document instead of the table.
     #[arg(long)]
@@ -69,13 +70,13 @@ pub struct RecordArgs {
 #[group(multiple = false)]
 struct Length {
     /// Record for so long.
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::positive)]
     duration: Option<Duration>,
     /// Record until this rig time, in nanoseconds since 1970.
     #[arg(long, value_name = "NANOSECONDS", value_parser = clap::value_parser!(i64).range(0..))]
     until: Option<i64>,
     /// Save the last so long, out of the ring buffers.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     last: Option<Duration>,
 }
 
@@ -91,38 +92,42 @@ Examples:
 
 Progress is shown on standard error. Columns and files are those of `swsync shoot`; a file's name is its segment.
 
+Ctrl-C, SIGTERM and SIGHUP (a closed terminal, a lost SSH connection) stop the take on all devices at one instant;
+with --detach, or below nohup for SIGHUP, it goes on until `swsync stop`.
+
 Exit codes:
-  0  every device recorded every frame
-  1  some device missed or failed a frame, or gave no answer, or recorded other frames than the rest
+  0  every device of the rig recorded every frame, of the same instants
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale); with
+     --detach: has not taken the order, or differs
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
-  130  interrupted by Ctrl-C a second time; see what it said";
+  130  interrupted by Ctrl-C a second time, or while answers were awaited (143: SIGTERM, 129: SIGHUP); see what it said";
 
 /// Runs the command.
 ///
 /// # Errors
 /// Where no order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit()?;
-    let first = Look::at(&session)?;
-    let look = match args.arm.arm(&session, first, |look| args.order(look), args.json)? {
+    let session = args.rig.visit_for(args.arm.patience())?;
+    let targets = args.targets.targets();
+    let look = match args.arm.arm(&session, &targets, |look| args.order(look), args.json)? {
         Armed::Go(look) => look,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    look.warn_of_unready(&args.targets.targets());
+    look.warn_of_unready(&targets);
     let order = args.order(&look)?;
     let what = describe(&order, look.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let follow = Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again };
     if args.detach {
-        follow.offer(&order)?;
+        let all = follow.offer(&order)? && look.is_alike(&targets);
         if args.json {
             output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
         } else {
             output::line(&format!("{}  {what}", order.id()));
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(if all { 0 } else { exit::INCOMPLETE }));
     }
     follow.run(order, &what)
 }
@@ -136,7 +141,8 @@ impl RecordArgs {
             None => default_id("take", at, rand::random())?,
         };
         let kind = Kind::Take { segment: self.segment.map(Span::from), fill: self.fill };
-        Ok(Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?)
+        let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
+        Ok(order.on_timescale(look.common.timescale()))
     }
 
     /// Start and stop, of which `snapped` yields the nearest instants that suit all cameras.

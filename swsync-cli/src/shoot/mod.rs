@@ -8,6 +8,7 @@ use swsync_core::name::OrderId;
 use swsync_core::order::{Kind, MAX_BURST, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 
+use crate::duration;
 use crate::exit;
 use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
 use crate::rig::RigArgs;
@@ -30,12 +31,12 @@ pub struct ShootArgs {
     /// Frames to save, one after another, from that instant on; with --every so many stills.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BURST)))]
     count: Option<u32>,
-    /// A still every so often, until --count of them, for --for, or until Ctrl-C.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// A still every so often, until --count of them, for --for, or until Ctrl-C (SIGTERM, SIGHUP).
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     every: Option<Duration>,
     /// Stills for so long.
     #[arg(long = "for", value_name = "DURATION", requires = "every", conflicts_with = "count",
-          value_parser = humantime::parse_duration)]
+          value_parser = duration::positive)]
     length: Option<Duration>,
     /// Name of the order, and so of its folder or files. [default: shot-DATE-TIME-RANDOM, in UTC]
     #[arg(long, value_name = "NAME")]
@@ -45,7 +46,7 @@ pub struct ShootArgs {
     #[command(flatten)]
     arm: ArmArgs,
     /// Longest wait for answers, like 30s. [default: until the last frame's instant, and 12 s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     timeout: Option<Duration>,
     /// Print one JSON document instead of the table.
     #[arg(long)]
@@ -57,10 +58,10 @@ pub struct ShootArgs {
 #[group(multiple = false)]
 struct When {
     /// So long from now, like 500ms, 2s or 1m30s. [default: 500ms]
-    #[arg(long = "in", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "in", value_name = "DURATION", value_parser = duration::any)]
     after: Option<Duration>,
     /// So long ago: out of the ring buffers.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::any)]
     ago: Option<Duration>,
     /// At this rig time, in nanoseconds since 1970: `at_ns` of --json, to repeat an order exactly.
     #[arg(long, value_name = "NANOSECONDS", value_parser = clap::value_parser!(i64).range(0..))]
@@ -84,12 +85,12 @@ Columns:
   clock us   what the error of the device's clock may be, 1 sigma, in microseconds
 
 Exit codes:
-  0  every device saved every frame
-  1  some device missed or failed a frame, or gave no answer
+  0  every device of the rig saved every frame, of the same instants
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale)
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
-  130  interrupted by Ctrl-C while answers were awaited; the order stands";
+  130  interrupted by Ctrl-C while answers were awaited (143: SIGTERM, 129: SIGHUP); the order stands";
 
 impl When {
     fn instant(&self, now: Timestamp<Rig>) -> Timestamp<Rig> {
@@ -106,23 +107,23 @@ impl When {
 /// # Errors
 /// Where no order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit()?;
-    let first = Look::at(&session)?;
-    let look = match args.arm.arm(&session, first, |look| args.order(look.now()), args.json)? {
+    let session = args.rig.visit_for(args.arm.patience())?;
+    let targets = args.targets.targets();
+    let look = match args.arm.arm(&session, &targets, |look| args.order(look), args.json)? {
         Armed::Go(look) => look,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    look.warn_of_unready(&args.targets.targets());
+    look.warn_of_unready(&targets);
+    let order = args.order(&look)?;
     let now = look.now();
-    let order = args.order(now)?;
     let again = args.again(&order);
     let what = describe(&order, now);
     Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again }.run(order, &what)
 }
 
 impl ShootArgs {
-    fn order(&self, now: Timestamp<Rig>) -> anyhow::Result<Order> {
-        let at = self.when.instant(now);
+    fn order(&self, look: &Look) -> anyhow::Result<Order> {
+        let at = self.when.instant(look.now());
         let id = match &self.id {
             Some(id) => id.clone(),
             None => default_id("shot", at, rand::random())?,
@@ -134,7 +135,8 @@ impl ShootArgs {
                 Kind::Still { every: Some(every), count: Some(stills(every, length)) }
             }
         };
-        Ok(Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?)
+        let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
+        Ok(order.on_timescale(look.common.timescale()))
     }
 
     /// The command that asks for the same again.

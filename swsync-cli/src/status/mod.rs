@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::Args;
 use swsync_rig::control::Session;
 
+use crate::duration;
 use crate::exit;
+use crate::orders::Look;
 use crate::output;
 use crate::rig::RigArgs;
 use report::Picture;
@@ -35,7 +37,7 @@ pub struct StatusArgs {
     watch: bool,
     /// Time from one repetition to the next.
     #[arg(long, value_name = "DURATION", default_value = "1s", requires = "watch",
-          value_parser = humantime::parse_duration)]
+          value_parser = duration::positive)]
     every: Duration,
 }
 
@@ -51,6 +53,7 @@ Columns:
   offset s   rig time minus the device's own clock, in seconds
   +- us      what the error of its clock may be, 1 sigma, in microseconds
   skew ppm   how much faster rig time runs than its own clock
+  fps        frames per second; ! marks a device that differs from most
   camera     locked: its frames are on the grid; searching, aligning, lost: not; free: cannot be aligned
   phase us   its newest frame's time minus the grid instant, in microseconds
   ring       what orders in the past can reach: seconds, and memory
@@ -58,8 +61,8 @@ Columns:
   saved, missed   frames since the device started
 
 Exit codes:
-  0  every device answered
-  1  some device is there but did not answer
+  0  every device of the rig answered, and all are on one time scale and take frames at one rate; they need not be ready
+  1  some device belongs to the rig but did not answer (see the line about it), or differs from the others, or was refused
   2  wrong arguments
   3  no rig or no devices";
 
@@ -77,12 +80,12 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         return Err(session.nobody_there(TIMEOUT).into());
     }
     print(args, &picture);
-    Ok(ExitCode::from(if picture.is_whole() { 0 } else { exit::INCOMPLETE }))
+    let is_well = picture.is_whole() && picture.is_alike();
+    Ok(ExitCode::from(if is_well { 0 } else { exit::INCOMPLETE }))
 }
 
 fn look(session: &Session) -> Picture {
-    let roster = session.roster(TIMEOUT);
-    Picture::new(roster, session.statuses(TIMEOUT))
+    Picture::new(Look::at(session))
 }
 
 fn print(args: &StatusArgs, picture: &Picture) {

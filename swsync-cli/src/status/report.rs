@@ -1,42 +1,40 @@
 //! How the devices are: a row for each, or JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use swsync_core::control::{FrameStatus, Status};
+use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
+use swsync_core::order::Targets;
 use swsync_core::time::Span;
-use swsync_rig::control::StatusReport;
 
 use crate::clock;
-use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};
+use crate::orders::Look;
+use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
-/// Everyone who is there, and what those who answered say.
-#[derive(Debug)]
-pub struct Picture {
-    devices: Vec<(DeviceId, Option<Status>)>,
-}
+/// Everyone who belongs to the rig, and what those who answered say.
+pub struct Picture(Look);
 
 impl Picture {
-    /// Of everyone in `roster` and `reports`.
-    pub fn new(roster: Vec<DeviceId>, reports: Vec<StatusReport>) -> Self {
-        let mut devices: Vec<_> =
-            reports.into_iter().map(|report| (report.status.device.clone(), Some(report.status))).collect();
-        for device in roster {
-            if !devices.iter().any(|(known, _)| *known == device) {
-                devices.push((device, None));
-            }
-        }
-        devices.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Self { devices }
+    /// Of a look at the rig.
+    pub const fn new(look: Look) -> Self {
+        Self(look)
     }
 
     /// Whether nobody is there.
-    pub const fn is_empty(&self) -> bool {
-        self.devices.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.0.reports.is_empty() && self.0.missed.is_empty()
     }
 
-    /// Whether everyone answered.
+    /// Whether everyone who belongs to the rig answered, and nobody was refused.
     pub fn is_whole(&self) -> bool {
-        self.devices.iter().all(|(_, status)| status.is_some())
+        self.0.missed.is_empty() && self.0.reports.iter().all(|report| report.status.refused.is_empty())
+    }
+
+    /// Whether all are on one time scale and take frames at one rate.
+    pub fn is_alike(&self) -> bool {
+        self.0.is_alike(&Targets::All)
     }
 
     /// As a table.
@@ -44,30 +42,57 @@ impl Picture {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
-        let names = self.devices.iter().map(|(device, _)| device.as_str().len());
-        let table = table(names.max().unwrap_or_default());
-        let rows = self.devices.iter().map(|(device, status)| table.row(&row(device, status.as_ref())));
-        let ready = self.devices.iter().filter(|(_, status)| status.as_ref().is_some_and(Status::is_ready));
-        let verdict = format!("{} of {} devices ready", ready.count(), self.devices.len());
-        std::iter::once(table.headings()).chain(rows).chain([verdict]).collect()
+        let Look { reports, missed, common, .. } = &self.0;
+        let table = table(self.0.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
+        let mut rows: Vec<_> = reports
+            .iter()
+            .map(|report| (&report.status.device, row(&report.status, common.rate())))
+            .collect();
+        rows.extend(missed.keys().map(|device| (device, no_answer(device))));
+        rows.sort_by_key(|(device, _)| *device);
+        let mut lines = vec![table.headings()];
+        lines.extend(rows.iter().map(|(_, row)| table.row(row)));
+        for report in reports {
+            let (device, refused) = (&report.status.device, &report.status.refused);
+            let problems = self.0.objections(&report.status);
+            lines
+                .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
+            lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
+        }
+        lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
+        lines.extend(common.differences());
+        let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
+        lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
+        lines
+    }
+
+    fn is_ready(&self, status: &Status) -> bool {
+        self.0.objections(status).is_empty()
     }
 
     /// As JSON: what the devices said, as they said it.
     pub fn json(&self) -> Value {
-        let device = |(device, status): &(DeviceId, Option<Status>)| match status {
-            Some(status) => json!({
-                "device": device,
+        let said = self.0.reports.iter().map(|report| {
+            let status = &report.status;
+            let device = json!({
+                "device": status.device,
                 "answered": true,
-                "ready": status.is_ready(),
+                "ready": self.is_ready(status),
+                "problems": self.0.objections(status),
                 "status": status,
-            }),
-            None => json!({ "device": device, "answered": false, "ready": false }),
-        };
-        json!({ "devices": self.devices.iter().map(device).collect::<Vec<_>>() })
+            });
+            (&status.device, device)
+        });
+        let missed = self.0.missed.iter().map(|(device, why)| {
+            (device, json!({ "device": device, "answered": false, "ready": false, "problems": [why] }))
+        });
+        let devices: BTreeMap<_, _> = said.chain(missed).collect();
+        let devices: Vec<_> = devices.into_values().collect();
+        json!({ "devices": devices, "differences": self.0.common.differences() })
     }
 }
 
-fn table(width: usize) -> Table<11> {
+fn table(width: usize) -> Table<12> {
     let column = |heading, width, align| Column { heading, width, align };
     Table::new([
         column("device", width.max(6), Align::Left),
@@ -76,6 +101,7 @@ fn table(width: usize) -> Table<11> {
         column("+- us", 8, Align::Right),
         column("skew ppm", 8, Align::Right),
         column("camera", 9, Align::Left),
+        column("fps", 6, Align::Right),
         column("phase us", 8, Align::Right),
         column("ring", 14, Align::Left),
         column("open", 4, Align::Right),
@@ -84,13 +110,22 @@ fn table(width: usize) -> Table<11> {
     ])
 }
 
-fn row(device: &DeviceId, status: Option<&Status>) -> [String; 11] {
-    let mut cells = [const { String::new() }; 11].map(|_| NOTHING.to_owned());
+fn empty() -> [String; 12] {
+    [const { String::new() }; 12].map(|_| NOTHING.to_owned())
+}
+
+/// A device of which nothing is known but that it belongs to the rig.
+fn no_answer(device: &DeviceId) -> [String; 12] {
+    let mut cells = empty();
     cells[0] = device.to_string();
-    let Some(status) = status else {
-        cells[1] = "no answer".into();
-        return cells;
-    };
+    cells[1] = "no answer".into();
+    cells
+}
+
+/// A device's row, in a rig where most take frames at rate `most`.
+fn row(status: &Status, most: Option<FrameGrid>) -> [String; 12] {
+    let mut cells = empty();
+    cells[0] = status.device.to_string();
     if let Some(clock) = &status.clock {
         cells[1] = clock.quality.as_str().into();
         cells[2] = format!("{:.6}", clock.offset_ns.as_secs_f64());
@@ -99,13 +134,23 @@ fn row(device: &DeviceId, status: Option<&Status>) -> [String; 11] {
     }
     if let Some(frames) = &status.frames {
         cells[5] = frames.newest.lock.as_str().into();
-        cells[6] = micros(frames.newest.phase_error_ns);
-        cells[7] = ring(frames);
+        cells[6] = rate(frames.rate, most);
+        cells[7] = micros(frames.newest.phase_error_ns);
+        cells[8] = ring(frames);
     }
-    cells[8] = status.open.len().to_string();
-    cells[9] = status.saved.to_string();
-    cells[10] = status.missed.to_string();
+    cells[9] = status.open.len().to_string();
+    cells[10] = status.saved.to_string();
+    cells[11] = status.missed.to_string();
     cells
+}
+
+/// Frames per second, marked where most have another rate.
+fn rate(rate: FrameGrid, most: Option<FrameGrid>) -> String {
+    let mark = if most.is_some_and(|most| most != rate) { "!" } else { "" };
+    match rate.rate() {
+        (frames, 1) => format!("{mark}{frames}"),
+        (frames, seconds) => format!("{mark}{:.3}", f64::from(frames) / f64::from(seconds)),
+    }
 }
 
 /// How far orders in the past can reach, and what memory that takes.
@@ -129,54 +174,91 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
+    use swsync_core::control::TimeSource;
+    use swsync_rig::control::{Presence, StatusReport};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();
         StatusReport { status: status(device), asked: now, heard: now }
     }
 
+    fn picture(missed: &[(&str, &str)], reports: Vec<StatusReport>) -> Picture {
+        let missed = missed.iter().map(|(device, why)| (name(device), (*why).to_owned())).collect();
+        Picture::new(Look::of(Presence { missed, ..Presence::default() }, reports))
+    }
+
     #[test]
     fn a_row_has_it_all() {
-        assert_eq!(
-            row(&name("a"), Some(&status("a"))),
-            [
-                "a",
-                "synced",
-                "1.500000",
-                "20.0",
-                "-12.300",
-                "locked",
-                "+3.0",
-                "2.0 s, 6.00 MB",
-                "1",
-                "17",
-                "2"
-            ]
-        );
+        let expected = [
+            "a",
+            "synced",
+            "1.500000",
+            "20.0",
+            "-12.300",
+            "locked",
+            "30",
+            "+3.0",
+            "2.0 s, 6.00 MB",
+            "1",
+            "17",
+            "2",
+        ];
+        assert_eq!(row(&status("a"), None), expected);
     }
 
     #[test]
     fn a_device_without_clock_or_camera_has_a_row_too() {
         let bare = Status { clock: None, frames: None, ..status("a") };
-        assert_eq!(row(&name("a"), Some(&bare))[1..8], ["-"; 7]);
-        assert_eq!(row(&name("a"), None)[1], "no answer");
+        assert_eq!(row(&bare, None)[1..9], ["-"; 8]);
+        assert_eq!(no_answer(&name("a"))[1], "no answer");
     }
 
     #[test]
-    fn whoever_is_there_but_silent_is_listed() {
-        let picture = Picture::new(vec![name("a"), name("b"), name("c")], vec![report("c"), report("a")]);
+    fn whoever_belongs_to_the_rig_but_is_silent_is_listed() {
+        let picture = picture(&[("b", "it is gone")], vec![report("c"), report("a")]);
         assert!(!picture.is_whole());
         let lines = picture.lines();
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
-        assert_eq!(lines[4], "2 of 3 devices ready");
+        assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
         let json = picture.json();
-        assert_eq!(json["devices"][1], json!({ "device": "b", "answered": false, "ready": false }));
+        let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
+        assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
     }
 
     #[test]
+    fn those_that_differ_are_named_and_not_ready() {
+        let mut reports = vec![report("a"), report("b"), report("c")];
+        for (report, timescale) in reports.iter_mut().zip([7, 7, 8]) {
+            let source = TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
+            report.status.clock.as_mut().unwrap().source = Some(source);
+        }
+        reports[1].status.frames.as_mut().unwrap().rate = FrameGrid::new(25, 1).unwrap();
+        let picture = picture(&[], reports);
+        assert!(picture.is_whole() && !picture.is_alike());
+        let lines = picture.lines().join("\n");
+        assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
+        assert!(
+            lines.contains("time scales differ: 0000000000000007 on a, b; 0000000000000008 on c"),
+            "{lines}"
+        );
+        assert!(lines.contains("frame rates differ: 25 on b; 30 on a, c"), "{lines}");
+    }
+
+    #[test]
+    fn a_second_device_of_one_id_is_shown() {
+        let mut second = report("a");
+        second.status.refused.push("process 7 on pi came with this id too".into());
+        let picture = picture(&[], vec![second]);
+        assert!(
+            !picture.is_whole()
+                && picture.lines().contains(&"a: process 7 on pi came with this id too".into())
+        );
+    }
+
+    #[test]
     fn nobody_is_said_plainly() {
-        let picture = Picture::new(Vec::new(), Vec::new());
+        let picture = picture(&[], Vec::new());
         assert!(picture.is_empty());
         assert_eq!(picture.lines(), ["no devices"]);
     }

@@ -83,7 +83,13 @@ impl DeviceHandler for Handler {
         let frames = frames
             .map(|(number, index)| FrameRun::one(number, self.fate(index, number, &order, count)))
             .collect();
-        reply.send(&Answer { order: order.id().clone(), device: self.id.clone(), frames, unnumbered: None });
+        reply.send(&Answer {
+            order: order.id().clone(),
+            device: self.id.clone(),
+            frames,
+            unnumbered: None,
+            basis: Default::default(),
+        });
     }
 
     fn handle_command(&self, command: &Command) -> Acknowledgement {
@@ -125,6 +131,7 @@ impl DeviceHandler for Handler {
             saved: 5,
             missed: 0,
             problems: Vec::new(),
+            refused: Vec::new(),
         }
     }
 }

@@ -105,6 +105,17 @@ fn without_rig_time_there_is_nothing_to_order() {
 }
 
 #[test]
+fn arm_waits_while_nobody_knows_the_time() {
+    let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
+    let begin = Instant::now();
+    let ran = rig.run(&["shoot", "--arm=700ms"]);
+    assert!(begin.elapsed().as_millis() >= 700);
+    assert_eq!(ran.code, 4, "{ran:#?}");
+    assert!(ran.stdout.contains("its clock is unsynced") && ran.stdout.contains("0 of 1"), "{ran:#?}");
+    assert!(rig.device(0).orders().is_empty());
+}
+
+#[test]
 fn nobody_there_is_3_and_says_what_to_do() {
     let empty = Rig::new();
     let ran = empty.run(&["shoot"]);
@@ -129,6 +140,15 @@ fn bad_arguments_are_2_and_reach_nobody() {
         (&["shoot", "--in", "soon"][..], "--in"),
         (&["shoot", "--in", "1s", "--ago", "1s"], "cannot be used with"),
         (&["shoot", "--in", "-1s"], "unexpected argument"),
+        (&["shoot", "--every", "0s"], "longer than nothing"),
+        (&["shoot", "--every", "1us"], "0.001 s apart at least, not 0.000001 s"),
+        (&["shoot", "--timeout", "0s"], "longer than nothing"),
+        (&["record", "--for", "0s"], "longer than nothing"),
+        (&["record", "--last", "0s"], "longer than nothing"),
+        (&["record", "--segment", "10ms"], "1 s long at least, not 0.01 s"),
+        (&["record", "--until", "5"], "comes after its start"),
+        (&["record", "--in", "300years"], "ten years"),
+        (&["status", "--watch", "--every", "0s"], "longer than nothing"),
         (&["shoot", "--count", "0"], "1..=10000"),
         (&["shoot", "--count", "10001"], "1..=10000"),
         (&["shoot", "--id", "../etc"], "not a name"),

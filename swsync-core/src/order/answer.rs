@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::TimeScale;
 use crate::frame::{FrameInfo, LockState};
-use crate::grid::FrameNumber;
+use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Span, Timestamp};
 
@@ -213,6 +214,21 @@ pub struct Answer {
     /// Why no frame could be numbered, where none could: the device does not know its grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unnumbered: Option<String>,
+    /// What its numbers and instants mean.
+    #[serde(flatten)]
+    pub basis: Basis,
+}
+
+/// What a device's frame numbers and instants mean, as far as it says so: answers of two devices can be told to be of the
+/// same instants only where both do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The time scale that its clock read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<TimeScale>,
+    /// Frames per second as (numerator, denominator): the grid that the numbers count on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<FrameGrid>,
 }
 
 impl Answer {

@@ -190,7 +190,7 @@ mod tests {
         let run = |number| FrameRun::one(number, Fate::Missed { why: "x".into() });
         let name = |text: &str| Name::new(text).unwrap();
         let frames = (0..runs).map(run).collect();
-        Answer { order: name(id), device: name("d"), frames, unnumbered: None }
+        Answer { order: name(id), device: name("d"), frames, unnumbered: None, basis: Default::default() }
     }
 
     fn journal(records: &[Record]) -> Journal {

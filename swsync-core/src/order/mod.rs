@@ -6,6 +6,7 @@
 
 mod answer;
 mod command;
+mod common;
 mod desk;
 mod journal;
 mod named;
@@ -17,13 +18,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Fate, FrameRun, Progress, Recorded};
+pub use answer::{Answer, Basis, Fate, FrameRun, Progress, Recorded};
 pub use command::{Acknowledgement, Command, Registry, Standing};
+pub use common::{Common, Difference, Said, differences};
 pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
 pub use journal::{Journal, Pending, Record};
 pub use named::Named;
 pub use ready::{LEAST_RECORDING, MAX_SILENCE, MAX_UNCERTAINTY, Need, Readiness};
 
+use crate::control::TimeScale;
 use crate::grid::FrameGrid;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Span, Timestamp};
@@ -59,6 +62,7 @@ pub struct Order {
     stop: Option<Timestamp<Rig>>,
     kind: Kind,
     targets: Targets,
+    timescale: Option<TimeScale>,
 }
 
 /// Of what kind an order is.
@@ -157,6 +161,8 @@ struct RawOrder {
     kind: Kind,
     #[serde(default, skip_serializing_if = "is_all")]
     targets: Targets,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timescale: Option<TimeScale>,
 }
 
 fn is_all(targets: &Targets) -> bool {
@@ -179,13 +185,13 @@ pub enum OrderError {
     #[error("several stills need the time from one to the next")]
     NoEvery,
     /// Too close, or backwards.
-    #[error("stills are {MIN_EVERY:?} apart at least, not {0:?}")]
+    #[error("stills are {} s apart at least, not {} s", MIN_EVERY.as_secs_f64(), .0.as_secs_f64())]
     Every(Span),
     /// Before the Unix epoch.
-    #[error("an order's instant is rig time after 1970, not {0:?}")]
+    #[error("an order's instant is rig time after 1970, not {} s before", -(*.0 - Timestamp::ZERO).as_secs_f64())]
     Instant(Timestamp<Rig>),
     /// Nothing in between.
-    #[error("an order's stop comes after its start, not at {stop:?} where it starts at {at:?}")]
+    #[error("an order's stop comes after its start, not {} s before it", (*at - *stop).as_secs_f64())]
     Stop {
         /// The start.
         at: Timestamp<Rig>,
@@ -193,7 +199,7 @@ pub enum OrderError {
         stop: Timestamp<Rig>,
     },
     /// Too short.
-    #[error("a take's segments are {MIN_SEGMENT:?} long at least, not {0:?}")]
+    #[error("a take's segments are {} s long at least, not {} s", MIN_SEGMENT.as_secs_f64(), .0.as_secs_f64())]
     Segment(Span),
     /// For nobody.
     #[error("an order is for one device at least")]
@@ -228,7 +234,7 @@ impl Order {
                 Err(OrderError::Segment(segment))
             }
             Kind::Burst { .. } | Kind::Still { .. } | Kind::Take { .. } => {
-                Ok(Self { id, at, stop, kind, targets: Targets::All })
+                Ok(Self { id, at, stop, kind, targets: Targets::All, timescale: None })
             }
         }
     }
@@ -258,6 +264,30 @@ impl Order {
             Targets::Devices(devices) if devices.is_empty() => Err(OrderError::NoTargets),
             Targets::Devices(_) | Targets::All => Ok(Self { targets, ..self }),
         }
+    }
+
+    /// This order with its instants on `timescale`, where that is known: a device on another one takes no part.
+    #[must_use]
+    pub fn on_timescale(self, timescale: Option<TimeScale>) -> Self {
+        Self { timescale, ..self }
+    }
+
+    /// The time scale that its instants are of, where that was known to who gave it.
+    #[must_use]
+    pub const fn timescale(&self) -> Option<TimeScale> {
+        self.timescale
+    }
+
+    /// Why a device whose clock reads `own` cannot serve it; `None`: nothing is known against it.
+    #[must_use]
+    pub fn foreign_to(&self, own: Option<TimeScale>) -> Option<String> {
+        let (asked, own) = (self.timescale?, own?);
+        (asked != own).then(|| {
+            format!(
+                "this device's clock is on time scale {own}, and the order names instants of {asked}: is there more than \
+                 one leader in the rig?"
+            )
+        })
     }
 
     /// Its id.
@@ -341,12 +371,12 @@ impl TryFrom<RawOrder> for Order {
         // A stop can come before the start: the order was stopped before it began.
         let mut order = Self::new(raw.order, raw.at_ns, None, raw.kind)?.with_targets(raw.targets)?;
         order.stop = raw.stop_ns;
-        Ok(order)
+        Ok(order.on_timescale(raw.timescale))
     }
 }
 impl From<Order> for RawOrder {
     fn from(order: Order) -> Self {
-        let Order { id, at, stop, kind, targets } = order;
-        Self { order: id, at_ns: at, stop_ns: stop, kind, targets }
+        let Order { id, at, stop, kind, targets, timescale } = order;
+        Self { order: id, at_ns: at, stop_ns: stop, kind, targets, timescale }
     }
 }

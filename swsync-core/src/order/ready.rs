@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Order};
-use crate::control::Status;
+use crate::control::{FrameStatus, Status};
 use crate::frame::{LockState, SyncQuality};
 use crate::name::DeviceId;
 use crate::time::{Rig, Span, Timestamp};
@@ -93,12 +93,26 @@ impl Readiness {
     /// Of the device with `status`, for `order`, at `now`.
     #[must_use]
     pub fn of(status: &Status, order: &Order, now: Timestamp<Rig>) -> Self {
+        let mut ready = Self::begun(status);
+        ready.judge_ring(status, order, now);
+        ready.judge_disk(status, Some(order));
+        ready
+    }
+
+    /// Of the device with `status`, for any order that might come now.
+    #[must_use]
+    pub fn now(status: &Status) -> Self {
+        let mut ready = Self::begun(status);
+        ready.ring_ns = status.frames.as_ref().map(held);
+        ready.judge_disk(status, None);
+        ready
+    }
+
+    fn begun(status: &Status) -> Self {
         let mut ready = Self::unknown(status.device.clone(), "");
         ready.problems.clone_from(&status.problems);
         ready.judge_clock(status);
         ready.judge_camera(status);
-        ready.judge_ring(status, order, now);
-        ready.judge_disk(status, order);
         ready
     }
 
@@ -147,7 +161,7 @@ impl Readiness {
     fn judge_ring(&mut self, status: &Status, order: &Order, now: Timestamp<Rig>) {
         let Some(frames) = &status.frames else { return };
         let oldest = frames.rate.instant(frames.oldest);
-        self.ring_ns = Some(frames.newest.rig_time_ns - oldest);
+        self.ring_ns = Some(held(frames));
         if frames.rate.nearest(order.at()) < frames.oldest {
             let reach = (now - oldest).as_secs_f64();
             let asked = (now - order.at()).as_secs_f64();
@@ -155,7 +169,7 @@ impl Readiness {
         }
     }
 
-    fn judge_disk(&mut self, status: &Status, order: &Order) {
+    fn judge_disk(&mut self, status: &Status, order: Option<&Order>) {
         let (Some(storage), Some(frames)) = (&status.storage, &status.frames) else { return };
         let limit = Span::from_nanos(i64::try_from(storage.queue_limit_bytes.max(1)).unwrap_or(i64::MAX));
         let queued = Span::from_nanos(i64::try_from(storage.queued_bytes).unwrap_or(i64::MAX));
@@ -166,12 +180,16 @@ impl Readiness {
                 .push(format!("its disk is behind: {} bytes wait to be written", storage.queued_bytes));
         }
         if frames.bytes_per_second == 0 {
+            if storage.free_bytes == 0 {
+                self.problems.push("its disk is full".into());
+            }
             return;
         }
         let seconds = storage.free_bytes / frames.bytes_per_second;
         let room = Span::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.disk_ns = Some(room);
-        let needed = needed(order, frames.rate.period(), storage.max_files);
+        let needed =
+            order.map_or(LEAST_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));
         if room < needed {
             let (room, needed) = (room.as_secs_f64(), needed.as_secs_f64());
             self.problems.push(format!(
@@ -179,6 +197,11 @@ impl Readiness {
             ));
         }
     }
+}
+
+/// How far back the ring reaches.
+fn held(frames: &FrameStatus) -> Span {
+    frames.newest.rig_time_ns - frames.rate.instant(frames.oldest)
 }
 
 /// How much recording an order may come to at a time, on a grid of `period`, where `max_files` of it are kept.
@@ -202,7 +225,7 @@ fn needed_for_all(order: &Order, period: Span) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{ClockStatus, FrameStatus, StorageStatus};
+    use crate::control::{ClockStatus, StorageStatus};
     use crate::grid::FrameGrid;
     use crate::name::Name;
     use crate::order::testing::info;
@@ -244,6 +267,7 @@ mod tests {
             saved: 0,
             missed: 0,
             problems: Vec::new(),
+            refused: Vec::new(),
         }
     }
 

@@ -80,6 +80,8 @@ fn run(session: &Weak<Session>, device: &DeviceId, handler: &dyn DeviceHandler, 
         for registry in ask(&session, device) {
             take_up(registry, device, handler);
         }
+        // Whom the others miss, too.
+        let _ = session.presence(ASK);
     }
 }
 

@@ -46,7 +46,7 @@ pub enum ControlError {
     },
     /// Another device of the rig has this id.
     #[error(
-        "another device of rig \"{rig}\" calls itself \"{device}\" already: give each its own \
+        "another device of rig \"{rig}\" calls itself \"{device}\" already ({place}): give each its own \
          `device-id` (hosts installed from one image have one host name until they are renamed)"
     )]
     DuplicateDevice {
@@ -54,6 +54,8 @@ pub enum ControlError {
         device: DeviceId,
         /// The rig's name.
         rig: Name,
+        /// Where the other one runs, for a person.
+        place: String,
     },
     /// Zenoh refuses.
     #[error("could not {doing}: {source}")]

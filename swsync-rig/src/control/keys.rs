@@ -8,7 +8,9 @@
 //! | `swsync/<rig>/device/<device>/<instance>/command` | queryable: a stop or cancellation in, `Acknowledgement` out |
 //! | `swsync/<rig>/device/<device>/<instance>/registry` | queryable: open orders out |
 //! | `swsync/<rig>/device/<device>/<instance>/status` | queryable: `Status` out |
-//! | `swsync/<rig>/device/<device>/<instance>/roster` | queryable: whom this device sees |
+//! | `swsync/<rig>/device/<device>/<instance>/roster` | queryable: whom this device sees, and misses |
+//! | `swsync/<rig>/device/<device>/<instance>/claim` | queryable: a `Claim` of another with this id in, `Verdict` out |
+//! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | liveliness token and queryable: `TimeService` out |
 //!
@@ -37,6 +39,7 @@ pub(super) enum Aspect {
     Registry,
     Status,
     Roster,
+    Claim,
 }
 
 impl fmt::Display for Aspect {
@@ -48,6 +51,7 @@ impl fmt::Display for Aspect {
             Self::Registry => "registry",
             Self::Status => "status",
             Self::Roster => "roster",
+            Self::Claim => "claim",
         })
     }
 }
@@ -71,6 +75,16 @@ impl Keys {
     /// Everyone's presence.
     pub(super) fn members(&self) -> String {
         format!("{}/device/*/*", self.root)
+    }
+
+    /// That a member leaves.
+    pub(super) fn leaving(&self, member: &Member) -> String {
+        format!("{}/leaving/{}/{}", self.root, member.device, member.instance)
+    }
+
+    /// That anyone leaves.
+    pub(super) fn all_leaving(&self) -> String {
+        format!("{}/leaving/*/*", self.root)
     }
 
     /// Presence of everyone who goes by `device`.
@@ -111,7 +125,16 @@ impl Keys {
     /// The member whose presence, or whose aspect, has the key `key`; `None` for keys that no swsync
     /// device declares.
     pub(super) fn parse_member(&self, key: &str) -> Option<Member> {
-        let rest = key.strip_prefix(&self.root)?.strip_prefix("/device/")?;
+        self.parse(key, "/device/")
+    }
+
+    /// The member that leaves by the token `key`.
+    pub(super) fn parse_leaving(&self, key: &str) -> Option<Member> {
+        self.parse(key, "/leaving/")
+    }
+
+    fn parse(&self, key: &str, kind: &str) -> Option<Member> {
+        let rest = key.strip_prefix(&self.root)?.strip_prefix(kind)?;
         let mut parts = rest.split('/');
         let device = Name::new(parts.next()?).ok()?;
         let instance = Name::new(parts.next()?).ok()?;

@@ -1,9 +1,8 @@
 //! A device's place in the rig: it is present, takes orders, and says how it is.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -15,15 +14,15 @@ use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
 use super::catch_up::CatchUp;
+use super::claims::{Claims, Guard, millis};
 use super::keys::{Aspect, Member};
-use super::members::Change;
-use super::message::{Refusal, Roster};
+use super::message::{self, Claim, Forget, Refusal, Roster};
 use super::{ControlError, Session};
 use crate::lock;
 
 /// How long one that seems to have our id has to prove that it is no ghost of a device that lost
 /// power.
-const PROOF: Duration = Duration::from_secs(1);
+pub(super) const PROOF: Duration = Duration::from_secs(1);
 
 /// What a refused message may be logged about, at most: a stranger must not fill the log.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -46,8 +45,8 @@ pub trait DeviceHandler: Send + Sync {
     /// How the device is.
     fn status(&self) -> Status;
 
-    /// Another device of the rig has this one's id, which was not known when it joined. It has left
-    /// the rig, since two of one name would answer for each other; tell the user.
+    /// Another device of the rig has this one's id and was there first, which was not known when this one joined. It has
+    /// left the rig, since two of one name would answer for each other; tell the user.
     fn handle_duplicate(&self, error: &ControlError) {
         let _ = error;
     }
@@ -110,22 +109,17 @@ pub struct Membership {
     member: Member,
     /// What is declared in the network; `None` once the device had to leave.
     declared: Arc<Mutex<Option<Declared>>>,
-    /// Started by [`Session::join`], joined on drop: looks at those who come with the same id.
-    guard: Option<(mpsc::Sender<GuardEvent>, JoinHandle<()>)>,
+    /// Looks at those who come with the same id.
+    guard: Option<Guard>,
     /// Learns of orders that are open already.
     catch_up: Option<CatchUp>,
 }
 
 /// What a member declares. Fields are dropped in this order: nobody is to ask one that does not answer
 /// any more.
-struct Declared {
+pub(super) struct Declared {
     _token: LivelinessToken,
-    _queryables: [Queryable<()>; 6],
-}
-
-enum GuardEvent {
-    Rival(Member),
-    Stop,
+    _queryables: [Queryable<()>; 7],
 }
 
 impl Session {
@@ -142,7 +136,7 @@ impl Session {
     ) -> Result<Membership, ControlError> {
         let member = Member { device: device.clone(), instance: self.instance.clone() };
         if !self.joined().insert(device.clone()) {
-            return Err(self.duplicate(&device));
+            return Err(self.duplicate(&device, "in this process".into()));
         }
         // From here on, dropping `membership` undoes everything.
         let mut membership = Membership {
@@ -152,14 +146,20 @@ impl Session {
             guard: None,
             catch_up: None,
         };
-        if self.rivals(&member)?.iter().any(|rival| self.is_alive(rival)) {
-            return Err(self.duplicate(&device));
+        let claims = Arc::new(Claims::new(member.instance.clone()));
+        for rival in self.rivals(&member)? {
+            if let Some(verdict) =
+                self.claim(&rival, &claims).filter(|verdict| verdict.stays != member.instance)
+            {
+                return Err(self.duplicate(&device, verdict.place));
+            }
         }
-        let declared = self.declare(&member, &handler)?;
+        let declared = self.declare(&member, &handler, &claims)?;
         *lock(&membership.declared) = Some(declared);
         // Two that join at once see each other only now: the guard settles which of them stays.
         membership.catch_up = Some(CatchUp::start(self, device, Arc::clone(&handler))?);
-        membership.guard = Some(self.spawn_guard(member, Arc::clone(&membership.declared), handler)?);
+        let guard = Guard::start(self, member, claims, Arc::clone(&membership.declared), handler)?;
+        membership.guard = Some(guard);
         Ok(membership)
     }
 
@@ -167,8 +167,8 @@ impl Session {
         lock(&self.joined)
     }
 
-    fn duplicate(&self, device: &DeviceId) -> ControlError {
-        ControlError::DuplicateDevice { device: device.clone(), rig: self.rig().clone() }
+    pub(super) fn duplicate(&self, device: &DeviceId, place: String) -> ControlError {
+        ControlError::DuplicateDevice { device: device.clone(), rig: self.rig().clone(), place }
     }
 
     /// Others that have `member`'s id.
@@ -187,16 +187,12 @@ impl Session {
             .collect())
     }
 
-    /// Whether `member` answers. One that lost power is seen until its lease ends, but does not.
-    fn is_alive(&self, member: &Member) -> bool {
-        let (tx, rx) = mpsc::channel();
-        self.ask(&self.keys.aspect(member, Aspect::Status), None, PROOF, move |heard| {
-            let _ = tx.send(heard.is_ok()); // nobody waits any more: nothing to do
-        });
-        rx.into_iter().any(|answered| answered)
-    }
-
-    fn declare(&self, member: &Member, handler: &Arc<dyn DeviceHandler>) -> Result<Declared, ControlError> {
+    fn declare(
+        &self,
+        member: &Member,
+        handler: &Arc<dyn DeviceHandler>,
+        claims: &Arc<Claims>,
+    ) -> Result<Declared, ControlError> {
         let queryable = |aspect, answer: Box<dyn Fn(Query) + Send + Sync>| {
             self.zenoh
                 .declare_queryable(self.keys.aspect(member, aspect))
@@ -237,16 +233,39 @@ impl Session {
             Box::new(move |query| respond(&query, &registry_key, encode(&registry_handler.registry()))),
         )?;
         let (status_key, status_handler) = (key(Aspect::Status), Arc::clone(handler));
+        let refused = Arc::clone(claims);
         let status = queryable(
             Aspect::Status,
-            Box::new(move |query| respond(&query, &status_key, encode(&status_handler.status()))),
+            Box::new(move |query| {
+                let status = Status { refused: refused.refused(), ..status_handler.status() };
+                respond(&query, &status_key, encode(&status));
+            }),
+        )?;
+        let (claim_key, claims, warnings) = (key(Aspect::Claim), Arc::clone(claims), RateLimit::default());
+        let claim = queryable(
+            Aspect::Claim,
+            Box::new(move |query| {
+                if let Some(claim) = parse::<Claim>(&query, &warnings) {
+                    respond(&query, &claim_key, encode(&claims.judge(&claim)));
+                }
+            }),
         )?;
         let (roster_key, members) = (key(Aspect::Roster), Arc::clone(&self.members));
         let roster = queryable(
             Aspect::Roster,
             Box::new(move |query| {
-                let members = members.here().into_iter().collect();
-                respond(&query, &roster_key, encode(&Roster { members }));
+                // One that nobody is to miss any more may be named.
+                if let Some(payload) = query.payload()
+                    && let Ok(Forget { forget }) = decode(&payload.to_bytes())
+                {
+                    members.forget(&forget);
+                }
+                let gone = members.gone().into_iter().map(|(device, gone)| {
+                    let ago_ms = millis(gone.since.elapsed());
+                    message::Gone { device, ago_ms, how: gone.how }
+                });
+                let roster = Roster { gone: gone.collect(), members: members.here().into_iter().collect() };
+                respond(&query, &roster_key, encode(&roster));
             }),
         )?;
         // Last: whoever sees the token may ask.
@@ -256,54 +275,18 @@ impl Session {
             .declare_token(self.keys.member(member))
             .wait()
             .map_err(|source| ControlError::zenoh("be present", source))?;
-        Ok(Declared { _token: token, _queryables: [order, offer, command, registry, status, roster] })
+        Ok(Declared { _token: token, _queryables: [order, offer, command, registry, status, roster, claim] })
     }
 
-    fn spawn_guard(
-        self: &Arc<Self>,
-        member: Member,
-        declared: Arc<Mutex<Option<Declared>>>,
-        handler: Arc<dyn DeviceHandler>,
-    ) -> Result<(mpsc::Sender<GuardEvent>, JoinHandle<()>), ControlError> {
-        let (tx, rx) = mpsc::channel();
-        let (rivals, me, joined) = (tx.clone(), member.clone(), Arc::downgrade(&declared));
-        self.members.watch(move |change| match change {
-            Change::Came(other) if other.device == me.device && other.instance != me.instance => {
-                rivals.send(GuardEvent::Rival(other)).is_ok()
-            }
-            Change::Came(_) | Change::Left(_) => joined.strong_count() > 0,
-        });
-        let session = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("swsync-member".into())
-            .spawn(move || session.guard(&member, &rx, &declared, handler.as_ref()))
-            .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
-        Ok((tx, thread))
-    }
-
-    /// Looks at each that comes with `member`'s id. Of two, the one with the lesser instance stays:
-    /// both decide alike without a word between them.
-    fn guard(
-        &self,
-        member: &Member,
-        events: &Receiver<GuardEvent>,
-        declared: &Mutex<Option<Declared>>,
-        handler: &dyn DeviceHandler,
-    ) {
-        while let Ok(GuardEvent::Rival(rival)) = events.recv() {
-            if !self.is_alive(&rival) {
-                continue;
-            }
-            let error = self.duplicate(&member.device);
-            if member.instance < rival.instance {
-                tracing::warn!(device = %member.device, "{error}; the other one leaves");
-                continue;
-            }
-            tracing::error!(device = %member.device, "{error}; this one leaves");
-            drop(lock(declared).take());
-            handler.handle_duplicate(&error);
-            return;
+    /// Takes `member` out of the rig in good order: it is not missed.
+    pub(super) fn leave(&self, member: &Member, declared: &Mutex<Option<Declared>>) {
+        let Some(declared) = lock(declared).take() else { return };
+        let leaving = self.zenoh.liveliness().declare_token(self.keys.leaving(member)).wait();
+        if let Err(error) = &leaving {
+            tracing::debug!(%error, "others cannot be told that this device leaves in good order");
         }
+        drop(declared);
+        drop(leaving);
     }
 }
 
@@ -323,15 +306,9 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        drop(lock(&self.declared).take());
+        self.session.leave(&self.member, &self.declared);
         drop(self.catch_up.take());
-        if let Some((events, thread)) = self.guard.take() {
-            // Fails only if the guard has ended by itself.
-            let _ = events.send(GuardEvent::Stop);
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("the thread that looks for duplicates has panicked");
-            }
-        }
+        drop(self.guard.take());
         self.session.joined().remove(&self.member.device);
     }
 }
@@ -424,7 +401,13 @@ mod tests {
 
     fn answer() -> Answer {
         let name = |name| Name::new(name).unwrap();
-        Answer { order: name("o"), device: name("d"), frames: Vec::new(), unnumbered: None }
+        Answer {
+            order: name("o"),
+            device: name("d"),
+            frames: Vec::new(),
+            unnumbered: None,
+            basis: Default::default(),
+        }
     }
 
     #[test]

@@ -2,13 +2,64 @@
 
 use serde::{Deserialize, Serialize};
 use swsync_core::control::decode;
+use swsync_core::name::{DeviceId, Name};
 
 use super::keys::Member;
 
 /// Whom a device sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Roster {
     pub members: Vec<Member>,
+    /// Devices that were there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+}
+
+/// A device that was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Gone {
+    pub device: DeviceId,
+    /// For so long.
+    pub ago_ms: u64,
+    pub how: How,
+}
+
+/// How a device went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum How {
+    /// Without a word: it still belongs to the rig.
+    Lost,
+    /// It was stopped in good order.
+    Left,
+    /// Somebody said that it is not to be missed.
+    Forgotten,
+}
+
+/// A device that no longer is to be missed: in a question for a roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Forget {
+    pub forget: DeviceId,
+}
+
+/// What a device says to another one that has its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Who speaks.
+    pub instance: Name,
+    /// For how long it has been in the rig, or has wanted to be.
+    pub age_ms: u64,
+    /// Where it runs, for a person.
+    pub place: String,
+}
+
+/// Which of two devices of one id stays in the rig.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    /// The instance that stays.
+    pub stays: Name,
+    /// Where the one that decides runs, for a person.
+    pub place: String,
 }
 
 /// Why a device does not answer what it was asked.

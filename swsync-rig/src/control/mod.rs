@@ -18,6 +18,7 @@
 //! ```
 
 mod catch_up;
+mod claims;
 mod config;
 mod error;
 mod keys;
@@ -36,6 +37,6 @@ pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use error::ControlError;
 pub use membership::{DeviceHandler, Membership, Reply};
 pub use order::{DeviceOutcome, Summary};
-pub use poll::Heard;
-pub use session::{Session, StatusReport};
+pub use poll::{Heard, Known};
+pub use session::{Presence, Session, StatusReport};
 pub use time_service::TimeAnnouncement;

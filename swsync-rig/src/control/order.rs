@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use swsync_core::control::{decode, encode};
 use swsync_core::name::DeviceId;
-use swsync_core::order::Answer;
-use swsync_core::order::Order;
+use swsync_core::order::{Answer, Difference, Order, differences};
 
 use super::keys::{Aspect, Member};
 use super::members::Change;
 use super::message::Roster;
-use super::placement::{Action, Placement, SETTLE};
+use super::placement::{Action, Placement, SETTLE, SILENCE};
 use super::session::Inbox;
 use super::{ControlError, Session};
 
@@ -62,13 +61,34 @@ impl DeviceOutcome {
 pub struct Summary {
     /// The outcomes; at least one.
     pub outcomes: Vec<DeviceOutcome>,
+    /// Where devices saved frames of other instants than others.
+    pub differences: Vec<Difference>,
 }
 
 impl Summary {
-    /// Whether every device saved every frame.
+    /// Of all `outcomes` of `order`.
+    #[must_use]
+    pub fn new(order: &Order, mut outcomes: Vec<DeviceOutcome>) -> Self {
+        outcomes.sort_by(|a, b| a.device().cmp(b.device()));
+        let answers = outcomes.iter().filter_map(|outcome| match outcome {
+            DeviceOutcome::Answered(answer) => Some(answer),
+            DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
+        });
+        let differences = differences(order, answers);
+        Self { outcomes, differences }
+    }
+
+    /// Whether every device saved every frame, and all of the same instants.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.outcomes.iter().all(DeviceOutcome::is_complete)
+        self.outcomes.iter().all(DeviceOutcome::is_complete) && self.differences.is_empty()
+    }
+
+    /// Devices that saved every frame, of the same instants as most.
+    #[must_use]
+    pub fn complete(&self) -> usize {
+        let is_odd = |device| self.differences.iter().any(|difference| difference.odd.contains(device));
+        self.outcomes.iter().filter(|outcome| outcome.is_complete() && !is_odd(outcome.device())).count()
     }
 }
 
@@ -79,6 +99,7 @@ enum Event {
     Closed(Member),
     Roster(Member, Roster),
     RosterClosed,
+    Alive(Member),
 }
 
 impl Session {
@@ -97,11 +118,29 @@ impl Session {
         &self,
         order: &Order,
         timeout: Duration,
+        on_outcome: impl FnMut(&DeviceOutcome),
+    ) -> Result<Summary, ControlError> {
+        self.place_since(order, Instant::now(), timeout, on_outcome)
+    }
+
+    /// As [`place`](Self::place), for an order that was given at `since`: devices that have left since then are named, too.
+    ///
+    /// # Errors
+    /// As [`place`](Self::place).
+    pub fn place_since(
+        &self,
+        order: &Order,
+        since: Instant,
+        timeout: Duration,
         mut on_outcome: impl FnMut(&DeviceOutcome),
     ) -> Result<Summary, ControlError> {
         let begin = Instant::now();
         let give_up_at = begin + timeout;
         let mut placement = Placement::new(begin, timeout, order.targets().clone());
+        let expected = || self.missed().into_iter().chain(self.left_since(since));
+        for (device, why) in expected() {
+            placement.expect(device, why, begin);
+        }
         let (events, inbox) = mpsc::channel();
         let changes = events.clone();
         self.members.watch(move |change| changes.send(Event::Change(change)).is_ok());
@@ -117,11 +156,19 @@ impl Session {
                     Vec::new()
                 }
                 Ok(Event::Roster(member, roster)) => {
-                    placement.handle_roster(&member, roster);
+                    self.learn(&roster);
+                    placement.handle_roster(&member, &roster);
+                    for (device, why) in expected() {
+                        placement.expect(device, why, Instant::now());
+                    }
                     Vec::new()
                 }
                 Ok(Event::RosterClosed) => {
                     placement.handle_roster_closed();
+                    Vec::new()
+                }
+                Ok(Event::Alive(member)) => {
+                    placement.handle_alive(&member, Instant::now());
                     Vec::new()
                 }
                 Err(RecvTimeoutError::Timeout) => placement.handle_timeout(Instant::now()),
@@ -134,6 +181,7 @@ impl Session {
                         let inbox = Inbox::new(events.clone(), Event::RosterClosed);
                         self.ask_roster(member, SETTLE, inbox, Event::Roster);
                     }
+                    Action::AskAlive(member) => self.ask_alive(member, events.clone()),
                     Action::Report(outcome) => {
                         on_outcome(&outcome);
                         outcomes.push(outcome);
@@ -144,8 +192,16 @@ impl Session {
         if outcomes.is_empty() {
             return Err(self.nobody_there(begin.elapsed()));
         }
-        outcomes.sort_by(|a, b| a.device().cmp(b.device()));
-        Ok(Summary { outcomes })
+        Ok(Summary::new(order, outcomes))
+    }
+
+    fn ask_alive(&self, member: Member, events: Sender<Event>) {
+        let key = self.keys.aspect(&member, Aspect::Status);
+        self.ask(&key, None, SILENCE, move |heard| {
+            if heard.is_ok() {
+                let _ = events.send(Event::Alive(member.clone())); // nobody waits any more: nothing to do
+            }
+        });
     }
 
     fn ask_order(&self, order: &Order, member: Member, give_up_at: Instant, events: Sender<Event>) {

@@ -13,6 +13,7 @@ use swsync_core::order::{Acknowledgement, Command, Order, Registry, Targets};
 use super::Session;
 use super::keys::{Aspect, Member};
 use super::placement::SETTLE;
+use crate::lock;
 
 /// How long one query waits: a device that is there answers within a few milliseconds. Then it is asked again.
 const ASK: Duration = Duration::from_millis(800);
@@ -27,6 +28,15 @@ pub struct Heard<M> {
     pub device: DeviceId,
     /// Its answer, or why there is none, for a person.
     pub reply: Result<M, String>,
+}
+
+/// What is known of orders in a rig.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What those who answered know together.
+    pub registry: Registry,
+    /// Devices of the rig that did not answer.
+    pub silent: Vec<DeviceId>,
 }
 
 impl Session {
@@ -51,9 +61,19 @@ impl Session {
     /// What the devices know of orders together: those that any of them has open, each with its earliest stop.
     #[must_use]
     pub fn registry(&self, timeout: Duration) -> Registry {
-        let mut all = Registry::default();
+        self.known(timeout).registry
+    }
+
+    /// As [`registry`](Self::registry), and who did not say what it knows.
+    #[must_use]
+    pub fn known(&self, timeout: Duration) -> Known {
+        let mut known = Known::default();
+        let all = &mut known.registry;
         for heard in self.poll::<Registry>(Aspect::Registry, None, &Targets::All, timeout) {
-            let Ok(registry) = heard.reply else { continue };
+            let Ok(registry) = heard.reply else {
+                known.silent.push(heard.device);
+                continue;
+            };
             for order in registry.orders {
                 match all.orders.iter_mut().find(|known| known.id() == order.id()) {
                     None => all.orders.push(order),
@@ -63,11 +83,11 @@ impl Session {
             all.commands.extend(registry.commands);
         }
         all.orders.sort_by_key(Order::at);
-        all
+        known
     }
 
     /// Asks each device among `targets` until it answers, for `timeout` at most. Sorted by device.
-    fn poll<M: DeserializeOwned>(
+    pub(super) fn poll<M: DeserializeOwned>(
         &self,
         aspect: Aspect,
         payload: Option<&[u8]>,
@@ -76,25 +96,31 @@ impl Session {
     ) -> Vec<Heard<M>> {
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let _ = self.roster(timeout.min(SETTLE));
+        let missed = self.presence(timeout.min(SETTLE)).missed;
+        let given_up = lock(&self.given_up).clone();
         let mut replies: BTreeMap<DeviceId, Result<M, String>> = BTreeMap::new();
+        let mut asked = false;
         loop {
             let here: Vec<Member> = self.members.here().into_iter().collect();
             let meant = here.into_iter().filter(|member| targets.include(&member.device));
             let waiting: Vec<Member> = meant.filter(|member| !replies.contains_key(&member.device)).collect();
-            if waiting.is_empty() || left().is_zero() {
-                let silent = waiting.into_iter().map(|member| (member.device, "did not answer"));
+            // Those that were waited for in vain before are asked once.
+            let only_silent = asked && waiting.iter().all(|member| given_up.contains(&member.device));
+            if waiting.is_empty() || left().is_zero() || only_silent {
+                lock(&self.given_up).extend(waiting.iter().map(|member| member.device.clone()));
+                let silent = waiting.into_iter().map(|member| (member.device, "did not answer".to_owned()));
+                let missed = missed.into_iter().filter(|(device, _)| targets.include(device));
                 let absent = match targets {
                     Targets::All => Vec::new(),
                     Targets::Devices(devices) => devices.iter().cloned().collect(),
                 };
-                for (device, why) in
-                    silent.chain(absent.into_iter().map(|device| (device, "is not in the rig")))
-                {
-                    replies.entry(device).or_insert_with(|| Err(why.into()));
+                let absent = absent.into_iter().map(|device| (device, "is not in the rig".to_owned()));
+                for (device, why) in silent.chain(missed).chain(absent) {
+                    replies.entry(device).or_insert(Err(why));
                 }
                 return replies.into_iter().map(|(device, reply)| Heard { device, reply }).collect();
             }
+            asked = true;
             let (tx, rx) = mpsc::channel();
             for member in waiting {
                 let (key, tx) = (self.keys.aspect(&member, aspect), tx.clone());
@@ -111,6 +137,7 @@ impl Session {
                     Err(why) if why == "Timeout" => continue,
                     Err(why) => Err(why),
                 };
+                lock(&self.given_up).remove(&device);
                 replies.insert(device, reply);
             }
             if replies.len() == before {

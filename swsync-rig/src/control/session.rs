@@ -1,22 +1,27 @@
 //! A session: this process's place in Zenoh's network, and what can be asked of a rig through it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{Status, decode};
+use swsync_core::control::{Status, decode, encode};
 use swsync_core::name::{DeviceId, Name};
+use swsync_core::order::Targets;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
-use zenoh::sample::SampleKind;
+use zenoh::sample::{Sample, SampleKind};
 
 use super::config::Role;
 use super::keys::{Aspect, Keys, Member};
-use super::members::{Change, Members};
-use super::message::{Roster, reason};
+use super::members::{Change, Gone, Members};
+use super::message::{Forget, How, Roster, reason};
 use super::settling::Settling;
 use super::{ControlError, RigConfig, registry};
+use crate::lock;
+
+/// How long whoever came to ask takes to leave the network.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A place in a rig's network. Its methods block, and may be called from any thread that is not part
 /// of a single-threaded tokio runtime (Zenoh refuses those).
@@ -27,9 +32,21 @@ pub struct Session {
     pub(super) config: RigConfig,
     pub(super) keys: Keys,
     pub(super) instance: Name,
+    role: Role,
     pub(super) members: Arc<Members>,
     /// Ids of this session's own devices.
     pub(super) joined: Mutex<BTreeSet<DeviceId>>,
+    /// Devices that this session has waited for in vain: it does not wait for them as long again.
+    pub(super) given_up: Mutex<BTreeSet<DeviceId>>,
+}
+
+/// Who belongs to the rig, as this session and others see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Devices that can be asked.
+    pub here: BTreeSet<DeviceId>,
+    /// Devices that belong to the rig and cannot be asked, and why.
+    pub missed: BTreeMap<DeviceId, String>,
 }
 
 /// A device's status, and when it was asked and heard: rig time in it was read somewhere in between.
@@ -97,8 +114,10 @@ impl Session {
             config: config.clone(),
             keys,
             instance,
+            role,
             members,
             joined: Mutex::default(),
+            given_up: Mutex::default(),
         }))
     }
 
@@ -129,13 +148,20 @@ impl Session {
     /// session that has just connected knows only those that it reached first.
     #[must_use]
     pub fn roster(&self, settle: Duration) -> Vec<DeviceId> {
+        self.presence(settle).here.into_iter().collect()
+    }
+
+    /// As [`roster`](Self::roster), and who is missed: devices that others see but this session does not, and those that
+    /// went without a word (their process hung or was killed, their power or network failed).
+    #[must_use]
+    pub fn presence(&self, settle: Duration) -> Presence {
         enum Event {
             Seen(Member),
             Roster(Member, Roster),
             Closed,
         }
         let deadline = Instant::now() + settle;
-        let mut settling = Settling::default();
+        let mut settling = Settling::without(lock(&self.given_up).clone());
         let (events, inbox) = mpsc::channel();
         let seen = events.clone();
         self.members.watch(move |change| match change {
@@ -150,13 +176,63 @@ impl Session {
                         self.ask_roster(member, settle, inbox, Event::Roster);
                     }
                 }
-                Ok(Event::Roster(member, roster)) => settling.handle_roster(&member.device, roster),
+                Ok(Event::Roster(member, roster)) => {
+                    self.learn(&roster);
+                    settling.handle_roster(&member.device, &roster);
+                }
                 Ok(Event::Closed) => settling.handle_closed(),
                 Err(_) => break, // the time is up
             }
         }
-        let devices: BTreeSet<_> = self.members.here().into_iter().map(|member| member.device).collect();
-        devices.into_iter().collect()
+        let here: BTreeSet<_> = self.members.here().into_iter().map(|member| member.device).collect();
+        let mut missed = self.missed();
+        for (device, by) in settling.unseen() {
+            lock(&self.given_up).insert(device.clone());
+            missed.insert(device.clone(), format!("seen by {by}, but not reachable from here"));
+        }
+        missed.retain(|device, _| !here.contains(device));
+        Presence { here, missed }
+    }
+
+    /// Takes over what another one says of those who are not here.
+    pub(super) fn learn(&self, roster: &Roster) {
+        for gone in &roster.gone {
+            if let Some(since) = Instant::now().checked_sub(Duration::from_millis(gone.ago_ms)) {
+                self.members.handle_gone(&gone.device, Gone { since, how: gone.how });
+            }
+        }
+    }
+
+    /// Devices that went without a word, and what to say of it.
+    pub(super) fn missed(&self) -> BTreeMap<DeviceId, String> {
+        let why = |device: &DeviceId, since: Instant| {
+            format!(
+                "lost {} s ago without a word: hung, killed or out of reach; if it is not to come back: swsync forget {device}",
+                since.elapsed().as_secs()
+            )
+        };
+        let lost = self.members.gone().into_iter().filter(|(_, gone)| gone.how == How::Lost);
+        lost.map(|(device, gone)| (device.clone(), why(&device, gone.since))).collect()
+    }
+
+    /// Devices that have left in good order since `since`, and what to say of it: what they had open they have not told
+    /// whoever asks now.
+    #[must_use]
+    pub fn left_since(&self, since: Instant) -> BTreeMap<DeviceId, String> {
+        let left =
+            self.members.gone().into_iter().filter(|(_, gone)| gone.how == How::Left && gone.since >= since);
+        let why =
+            |since: Instant| format!("was stopped {} s ago, before it was asked", since.elapsed().as_secs());
+        left.map(|(device, gone)| (device, why(gone.since))).collect()
+    }
+
+    /// Tells every device that `device` is not to be missed any more. Those that do not answer: they may bring it up again.
+    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Vec<DeviceId> {
+        let bytes = encode(&Forget { forget: device.clone() });
+        let heard = self.poll::<Roster>(Aspect::Roster, Some(&bytes), &Targets::All, timeout);
+        self.members.forget(device);
+        let deaf = heard.into_iter().filter(|heard| heard.reply.is_err() && heard.device != *device);
+        deaf.map(|heard| heard.device).collect()
     }
 
     /// The status of everyone who answers within `timeout`, sorted by device. Returns as soon as all
@@ -254,8 +330,21 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Err(error) = self.zenoh.close().wait() {
-            tracing::debug!(%error, "leaving the network");
+        // It waits for connections that are being opened, up to ten seconds where the other side hangs.
+        let (tx, rx) = mpsc::channel();
+        let zenoh = self.zenoh.clone();
+        let close = move || {
+            if let Err(error) = zenoh.close().wait() {
+                tracing::debug!(%error, "leaving the network");
+            }
+            let _ = tx.send(()); // nobody waits any more: nothing to do
+        };
+        match self.role {
+            Role::Resident => close(), // its port is to be free for the next
+            Role::Visitor => {
+                std::thread::spawn(close);
+                let _ = rx.recv_timeout(GOODBYE); // where it takes longer, it goes on behind
+            }
         }
         registry::remove(self);
     }
@@ -288,24 +377,35 @@ impl<E> Drop for Inbox<E> {
 
 /// Keeps `members` up to date for as long as the session lives.
 fn follow_presence(zenoh: &zenoh::Session, keys: &Keys, members: &Arc<Members>) -> Result<(), ControlError> {
+    let follow = |key: String, hear: Box<dyn Fn(Sample) + Send + Sync>| {
+        zenoh
+            .liveliness()
+            .declare_subscriber(key)
+            .history(true)
+            .callback(hear)
+            .background()
+            .wait()
+            .map_err(|source| ControlError::zenoh("follow who is present", source))
+    };
+    let (leaving, parser) = (Arc::clone(members), keys.clone());
+    let leaves = move |sample: Sample| {
+        if let (Some(member), SampleKind::Put) = (parser.parse_leaving(sample.key_expr()), sample.kind()) {
+            leaving.handle_leaving(member);
+        }
+    };
+    follow(keys.all_leaving(), Box::new(leaves))?;
     let (members, parser) = (Arc::clone(members), keys.clone());
-    zenoh
-        .liveliness()
-        .declare_subscriber(keys.members())
-        .history(true)
-        .callback(move |sample| {
-            let Some(member) = parser.parse_member(sample.key_expr()) else {
-                tracing::debug!(key = %sample.key_expr(), "a token that is no device's");
-                return;
-            };
-            members.handle(match sample.kind() {
-                SampleKind::Put => Change::Came(member),
-                SampleKind::Delete => Change::Left(member),
-            });
-        })
-        .background()
-        .wait()
-        .map_err(|source| ControlError::zenoh("follow who is present", source))
+    let changes = move |sample: Sample| {
+        let Some(member) = parser.parse_member(sample.key_expr()) else {
+            tracing::debug!(key = %sample.key_expr(), "a token that is no device's");
+            return;
+        };
+        members.handle(match sample.kind() {
+            SampleKind::Put => Change::Came(member),
+            SampleKind::Delete => Change::Left(member),
+        });
+    };
+    follow(keys.members(), Box::new(changes))
 }
 
 /// To tenths of a second, for messages.

@@ -21,27 +21,34 @@ pub(super) struct Settling {
     seen: BTreeSet<DeviceId>,
     /// Everyone that others see, and who does.
     told: BTreeMap<DeviceId, DeviceId>,
+    /// Those that need not be waited for: it was tried before.
+    given_up: BTreeSet<DeviceId>,
     asked: usize,
     heard: usize,
     closed: usize,
 }
 
 impl Settling {
+    /// One that does not wait for `given_up` to come into view.
+    pub(super) fn without(given_up: BTreeSet<DeviceId>) -> Self {
+        Self { given_up, ..Self::default() }
+    }
+
     /// `member` was seen. Whether to ask it whom it sees: then [`handle_roster`](Self::handle_roster)
     /// with what it says, and [`handle_closed`](Self::handle_closed) when that query ends.
     #[must_use]
     pub(super) fn handle_seen(&mut self, member: &Member) -> bool {
         self.seen.insert(member.device.clone());
-        let ask = self.asked < ROSTERS;
+        let ask = self.asked < ROSTERS && !self.given_up.contains(&member.device);
         self.asked += usize::from(ask);
         ask
     }
 
     /// `by` has said whom it sees.
-    pub(super) fn handle_roster(&mut self, by: &DeviceId, roster: Roster) {
+    pub(super) fn handle_roster(&mut self, by: &DeviceId, roster: &Roster) {
         self.heard += 1;
-        for member in roster.members {
-            self.told.entry(member.device).or_insert_with(|| by.clone());
+        for member in &roster.members {
+            self.told.entry(member.device.clone()).or_insert_with(|| by.clone());
         }
     }
 
@@ -57,7 +64,8 @@ impl Settling {
 
     /// Whether the picture is complete.
     pub(super) fn is_settled(&self) -> bool {
-        self.heard > 0 && self.closed == self.asked && self.unseen().next().is_none()
+        let mut awaited = self.unseen().filter(|(device, _)| !self.given_up.contains(*device));
+        self.heard > 0 && self.closed == self.asked && awaited.next().is_none()
     }
 }
 
@@ -72,7 +80,7 @@ mod tests {
     }
 
     fn roster(devices: &[&str]) -> Roster {
-        Roster { members: devices.iter().map(|device| member(device)).collect() }
+        Roster { members: devices.iter().map(|device| member(device)).collect(), ..Roster::default() }
     }
 
     #[test]
@@ -80,7 +88,7 @@ mod tests {
         let mut settling = Settling::default();
         assert!(!settling.is_settled(), "nobody was seen");
         assert!(settling.handle_seen(&member("a")));
-        settling.handle_roster(&member("a").device, roster(&["a", "b"]));
+        settling.handle_roster(&member("a").device, &roster(&["a", "b"]));
         assert!(!settling.is_settled(), "the query goes on");
         settling.handle_closed();
         assert!(!settling.is_settled(), "b is unseen");
@@ -97,6 +105,17 @@ mod tests {
         let _ = settling.handle_seen(&member("a"));
         settling.handle_closed();
         assert!(!settling.is_settled());
+    }
+
+    #[test]
+    fn those_that_were_waited_for_in_vain_are_not_waited_for_again() {
+        let mut settling = Settling::without(["far", "hung"].map(|id| member(id).device).into());
+        assert!(!settling.handle_seen(&member("hung")));
+        assert!(settling.handle_seen(&member("a")));
+        settling.handle_roster(&member("a").device, &roster(&["a", "far", "hung"]));
+        settling.handle_closed();
+        assert!(settling.is_settled());
+        assert_eq!(settling.unseen().count(), 1, "it is named all the same");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::{DeviceId, OrderId};
 
@@ -193,6 +194,22 @@ impl Location {
     pub fn free_bytes(&self) -> io::Result<u64> {
         let stats = rustix::fs::statvfs(self.root())?;
         Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+
+    /// Why no file can be made there now, for a person: the file system is read-only or gone, say. Writes nothing.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<String> {
+        let root = self.root();
+        let why = match rustix::fs::access(&root, Access::WRITE_OK) {
+            Err(error) => error.to_string(),
+            Ok(()) => {
+                let stats = rustix::fs::statvfs(&root).ok()?;
+                // File systems without a table of files have none.
+                (stats.f_files > 0 && stats.f_favail == 0)
+                    .then(|| "it has no room for another file".to_owned())?
+            }
+        };
+        Some(format!("cannot write below {}: {why}", root.display()))
     }
 
     /// Makes the root folder, and proves that files can be written there.
@@ -396,5 +413,15 @@ mod tests {
         let error = location.check().unwrap_err().to_string();
         assert!(error.contains("a file/sub"), "{error}");
         assert!(Location::parse(folder.path().to_str().unwrap()).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn a_root_that_is_gone_is_named_without_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &Path| Location::parse(path.to_str().unwrap()).unwrap().unwritable();
+        assert_eq!(at(folder.path()), None);
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing was written");
+        let gone = at(&folder.path().join("gone")).unwrap();
+        assert!(gone.contains("cannot write below ") && gone.contains("/gone: "), "{gone}");
     }
 }

@@ -78,6 +78,7 @@ impl TimeLeader {
             Authority::Own => clock.lead_as(&config.identity),
             Authority::Borrowed => clock.serve_others(),
         }
+        clock.serve_as(&config.identity);
         let shared = Arc::new(Shared::default());
         let service = Service {
             server: Server::new(config.server),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use swsync_core::control::{ClockStatus, Status};
 use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
@@ -51,7 +52,13 @@ impl Handler {
     fn answer(&self, order: &Order) -> Answer {
         let fate = Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(0) };
         let frames = vec![FrameRun::one(0, fate)];
-        Answer { order: order.id().clone(), device: self.id(), frames, unnumbered: None }
+        Answer {
+            order: order.id().clone(),
+            device: self.id(),
+            frames,
+            unnumbered: None,
+            basis: Default::default(),
+        }
     }
 }
 
@@ -110,6 +117,7 @@ impl DeviceHandler for Handler {
             saved: 0,
             missed: 0,
             problems: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -205,6 +213,20 @@ impl Child {
 
     pub fn wait_for_order(&mut self) {
         self.wait_for("ordered");
+    }
+
+    /// Stops it, as a process that hangs.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Has it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// Kills it: no goodbyes.

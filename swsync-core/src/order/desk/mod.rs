@@ -19,8 +19,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use super::journal::Answers;
-use super::{Answer, Command, Fate, FrameRun, Journal, Named, Order, Progress, Record, Registry, Standing};
+use super::{
+    Answer, Basis, Command, Fate, FrameRun, Journal, Named, Order, Progress, Record, Registry, Standing,
+};
 use crate::clock::LONGEST_HOLD;
+use crate::control::TimeScale;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
@@ -123,6 +126,7 @@ const NEW_TIME: &str =
 pub struct Desk<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
+    timescale: Option<TimeScale>,
     ring: Ring<T>,
     backlog: Backlog,
     open: Vec<OpenOrder>,
@@ -183,6 +187,7 @@ impl<T: Clone> Desk<T> {
         Self {
             device,
             grid: None,
+            timescale: None,
             ring: Ring::new(limits),
             backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
             open: Vec::new(),
@@ -236,6 +241,29 @@ impl<T: Clone> Desk<T> {
         self.serve(actions)
     }
 
+    /// The device's clock is on this time scale from now on; `None`: it does not say. Open orders that name instants of
+    /// another one end: what they ask for is not known here any more.
+    pub fn set_timescale(&mut self, timescale: Option<TimeScale>) -> Vec<Action<T>> {
+        if timescale == self.timescale {
+            return Vec::new();
+        }
+        self.timescale = timescale;
+        let mut actions = Vec::new();
+        for open in &mut self.open {
+            if let Some(why) = open.order.foreign_to(timescale) {
+                open.give_up(&why, &mut actions);
+            }
+        }
+        let unnumbered: Vec<_> = self
+            .open
+            .extract_if(.., |open| !open.is_numbered() && open.order.foreign_to(timescale).is_some())
+            .collect();
+        for open in unnumbered {
+            actions.extend(self.answer(open));
+        }
+        self.serve(actions)
+    }
+
     /// An order has arrived.
     ///
     /// # Errors
@@ -248,6 +276,13 @@ impl<T: Clone> Desk<T> {
         }
         if let Some(answer) = self.answers.get(order.id()) {
             return Ok(vec![Action::Answer(answer.clone())]);
+        }
+        if let Some(why) = order.foreign_to(self.timescale) {
+            // Not kept: once the clock is on the other time scale, the order can be given again.
+            let (order, device) = (order.id().clone(), self.device.clone());
+            let answer =
+                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), basis: self.basis() };
+            return Ok(vec![Action::Answer(answer)]);
         }
         if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
             if !open.order.is_same(&order) {
@@ -418,11 +453,15 @@ impl<T: Clone> Desk<T> {
     }
 
     fn answer(&mut self, open: OpenOrder) -> Vec<Action<T>> {
-        let answer = open.answer(&self.device);
+        let answer = open.answer(&self.device, self.basis());
         self.saved += answer.saved();
         self.missed += answer.named() - answer.saved();
         self.answers.keep(answer.clone());
         vec![Action::Journal(Record::Answered { answer: answer.clone() }), Action::Answer(answer)]
+    }
+
+    const fn basis(&self) -> Basis {
+        Basis { timescale: self.timescale, rate: self.grid }
     }
 
     /// The grid that frames are numbered on, once it is known.

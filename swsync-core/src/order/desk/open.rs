@@ -7,7 +7,7 @@ use super::ledger::Ledger;
 use super::{Action, Backlog, Role};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
-use crate::order::{Answer, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
+use crate::order::{Answer, Basis, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
 use crate::ring::{Entry, Ring};
 use crate::time::{Rig, Span, Timestamp};
 
@@ -439,7 +439,7 @@ impl OpenOrder {
         matches!(self.stage, Stage::Closing(_))
     }
 
-    pub fn answer(self, device: &DeviceId) -> Answer {
+    pub fn answer(self, device: &DeviceId, basis: Basis) -> Answer {
         let cancelled = self.cancelled;
         let (unnumbered, frames) = match self.stage {
             Stage::Unnumbered(on_disk) => {
@@ -448,7 +448,7 @@ impl OpenOrder {
             }
             Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) => (None, self.ledger.into_runs()),
         };
-        Answer { order: self.order.id().clone(), device: device.clone(), frames, unnumbered }
+        Answer { order: self.order.id().clone(), device: device.clone(), frames, unnumbered, basis }
     }
 
     pub fn progress(&self) -> Progress {

@@ -488,3 +488,43 @@ fn a_cut_that_is_no_key_frame_has_a_lead_in_too() {
     let named: Vec<_> = all.iter().filter(|save| save.2).map(|save| save.1).collect();
     assert_eq!(named, (105..140).collect::<Vec<_>>());
 }
+
+#[test]
+fn an_order_of_another_time_scale_is_missed_and_said_so() {
+    let [own, other] = [7, 8].map(|id| Some(TimeScale(id)));
+    let mut desk = desk();
+    desk.set_timescale(own);
+    desk.handle_frame(frame(100));
+    let foreign = order("foreign", 100, 1).on_timescale(other);
+    let actions = desk.handle_order(foreign.clone()).unwrap();
+    let [Action::Answer(answer)] = &actions[..] else { panic!("{actions:?}") };
+    assert!(!answer.is_complete() && answer.frames.is_empty());
+    assert!(answer.unnumbered.as_deref().unwrap().contains("time scale 0000000000000007"), "{answer:?}");
+    assert_eq!(answer.basis, Basis { timescale: own, rate: Some(grid()) });
+    // On its own, and where it is not said.
+    for order in [order("own", 100, 1).on_timescale(own), order("unsaid", 100, 1)] {
+        let actions = desk.handle_order(order).unwrap();
+        assert!(write_all(&mut desk, actions)[0].is_complete());
+    }
+    // Once its clock is there, it can serve the one that it could not.
+    desk.set_timescale(other);
+    let actions = desk.handle_order(foreign).unwrap();
+    assert!(write_all(&mut desk, actions)[0].is_complete());
+}
+
+#[test]
+fn open_orders_of_a_time_scale_end_when_the_clock_leaves_it() {
+    let mut desk = desk();
+    desk.set_timescale(Some(TimeScale(7)));
+    desk.handle_frame(frame(100));
+    for order in [order("named", 101, 3).on_timescale(Some(TimeScale(7))), order("unsaid", 101, 3)] {
+        assert!(visible(desk.handle_order(order).unwrap()).is_empty());
+    }
+    let actions = desk.handle_frame(frame(101));
+    assert!(write_all(&mut desk, actions).is_empty());
+    let actions = desk.set_timescale(Some(TimeScale(8)));
+    let answers = write_all(&mut desk, actions);
+    let [answer] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((answer.order.as_str(), answer.saved(), answer.named()), ("named", 1, 3));
+    assert!(answer.frames[1].why().unwrap().contains("time scale"), "{answer:?}");
+}

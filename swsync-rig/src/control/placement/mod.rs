@@ -31,6 +31,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How often a present device's query may end unanswered.
 const MAX_TRIES: u32 = 10;
 
+/// When a device that has the order, and says nothing, is asked whether it is well: orders can take long.
+const CHECK: Duration = Duration::from_millis(500);
+
+/// A device that does not even say that it is well for so long is hung, or out of reach. Chosen: WiFi loses a device for a
+/// second now and then, and who asked wants to know soon.
+pub(super) const SILENCE: Duration = Duration::from_millis(2_500);
+
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
@@ -39,6 +46,8 @@ pub(super) enum Action {
     /// Ask this member whom it sees, then call [`Placement::handle_roster`] with what it says and
     /// [`Placement::handle_roster_closed`] when the query ends.
     AskRoster(Member),
+    /// Ask this member whether it is well, then call [`Placement::handle_alive`] if it says so.
+    AskAlive(Member),
     /// A device's outcome: one for each.
     Report(DeviceOutcome),
 }
@@ -61,6 +70,10 @@ struct Device {
     present: BTreeSet<Name>,
     /// Queries that have not ended.
     open: usize,
+    /// When something was heard of it last, or it came.
+    heard: Instant,
+    /// When it was asked last whether it is well.
+    checked: Instant,
     standing: Standing,
 }
 
@@ -72,15 +85,18 @@ enum Standing {
     Unanswered { tries: u32, ask_again_at: Instant },
     /// It is gone and may come back.
     Away { since: Instant },
-    /// It is meant by name, but was never here.
-    Absent { since: Instant },
+    /// It is meant by name or belongs to the rig, but was never here: why it may be missing.
+    Absent { since: Instant, why: String },
     /// Reported.
     Done,
 }
 
 impl Placement {
     pub(super) fn new(now: Instant, timeout: Duration, targets: Targets) -> Self {
-        let absent = |device: &DeviceId| (device.clone(), Device::new(Standing::Absent { since: now }));
+        let absent = |device: &DeviceId| {
+            let why = "is not in the rig".to_owned();
+            (device.clone(), Device::new(Standing::Absent { since: now, why }, now))
+        };
         let devices = match &targets {
             Targets::All => BTreeMap::new(),
             Targets::Devices(devices) => devices.iter().map(absent).collect(),
@@ -95,10 +111,22 @@ impl Placement {
         }
     }
 
+    /// `device` belongs to the rig, but is missed: `why`.
+    pub(super) fn expect(&mut self, device: DeviceId, why: String, now: Instant) {
+        if !self.targets.include(&device) {
+            return;
+        }
+        let new = || Device::new(Standing::Absent { since: now, why: String::new() }, now);
+        let device = self.devices.entry(device).or_insert_with(new);
+        if let Standing::Absent { why: known, .. } = &mut device.standing {
+            *known = why;
+        }
+    }
+
     /// A device has come or gone.
     pub(super) fn handle_change(&mut self, change: Change, now: Instant) -> Vec<Action> {
         match change {
-            Change::Came(member) => self.handle_came(member),
+            Change::Came(member) => self.handle_came(member, now),
             Change::Left(member) => {
                 if let Some(device) = self.devices.get_mut(&member.device) {
                     device.handle_left(&member.instance, now);
@@ -108,15 +136,16 @@ impl Placement {
         }
     }
 
-    fn handle_came(&mut self, member: Member) -> Vec<Action> {
+    fn handle_came(&mut self, member: Member, now: Instant) -> Vec<Action> {
         if !self.targets.include(&member.device) {
             return self.ask_roster(member).into_iter().collect();
         }
         let device = self
             .devices
             .entry(member.device.clone())
-            .or_insert_with(|| Device::new(Standing::Asked { tries: 1 }));
+            .or_insert_with(|| Device::new(Standing::Asked { tries: 1 }, now));
         device.present.insert(member.instance.clone());
+        (device.heard, device.checked) = (now, now);
         if device.is_done() {
             return Vec::new();
         }
@@ -147,8 +176,15 @@ impl Placement {
         }
     }
 
+    /// A member has said that it is well.
+    pub(super) fn handle_alive(&mut self, member: &Member, now: Instant) {
+        if let Some(device) = self.devices.get_mut(&member.device) {
+            device.heard = now;
+        }
+    }
+
     /// `by` has said whom it sees.
-    pub(super) fn handle_roster(&mut self, by: &Member, roster: Roster) {
+    pub(super) fn handle_roster(&mut self, by: &Member, roster: &Roster) {
         self.settling.handle_roster(&by.device, roster);
     }
 
@@ -161,7 +197,7 @@ impl Placement {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.settle_until.take_if(|until| now >= *until).is_some() {
-            actions.extend(self.name_unreachable());
+            actions.extend(self.name_unreachable(now));
         }
         let ids: Vec<_> = self.devices.keys().cloned().collect();
         for id in ids {
@@ -171,11 +207,11 @@ impl Placement {
     }
 
     /// Those that others see but this session does not.
-    fn name_unreachable(&mut self) -> Vec<Action> {
+    fn name_unreachable(&mut self, now: Instant) -> Vec<Action> {
         let mut outcomes = Vec::new();
         for (device, by) in self.settling.unseen().filter(|(device, _)| self.targets.include(device)) {
             let standing = Standing::Asked { tries: 0 };
-            self.devices.entry(device.clone()).or_insert_with(|| Device::new(standing));
+            self.devices.entry(device.clone()).or_insert_with(|| Device::new(standing, now));
             let why = format!("seen by {by}, but not reachable from here");
             outcomes.push(DeviceOutcome::NoAnswer { device: device.clone(), why });
         }
@@ -188,11 +224,11 @@ impl Placement {
         let Some(device) = self.devices.get_mut(id) else {
             return Vec::new();
         };
-        let why = match device.standing {
-            Standing::Away { since } if now >= since + AWAY_GRACE => {
+        let why = match &device.standing {
+            Standing::Away { since } if now >= *since + AWAY_GRACE => {
                 "left the rig before it answered".to_owned()
             }
-            Standing::Absent { since } if now >= since + AWAY_GRACE => "is not in the rig".to_owned(),
+            Standing::Absent { since, why } if now >= *since + AWAY_GRACE => why.clone(),
             Standing::Asked { .. }
             | Standing::Unanswered { .. }
             | Standing::Away { .. }
@@ -201,7 +237,15 @@ impl Placement {
             {
                 format!("did not answer within {timeout:?}")
             }
-            Standing::Unanswered { tries, ask_again_at } if now >= ask_again_at => {
+            Standing::Asked { .. } if now >= device.heard + SILENCE => {
+                let silent = (now - device.heard).as_secs_f64();
+                format!("has said nothing for {silent:.1} s: it is hung, or out of reach")
+            }
+            Standing::Asked { .. } if now >= device.checked + CHECK => {
+                device.checked = now;
+                return device.members(id).map(Action::AskAlive).collect();
+            }
+            &Standing::Unanswered { tries, ask_again_at } if now >= ask_again_at => {
                 if tries < MAX_TRIES {
                     return device.ask_again(id, tries);
                 }
@@ -232,8 +276,9 @@ impl Placement {
     pub(super) fn deadline(&self) -> Instant {
         let due = self.devices.values().filter_map(|device| match device.standing {
             Standing::Unanswered { ask_again_at, .. } => Some(ask_again_at),
-            Standing::Away { since } | Standing::Absent { since } => Some(since + AWAY_GRACE),
-            Standing::Asked { .. } | Standing::Done => None,
+            Standing::Away { since } | Standing::Absent { since, .. } => Some(since + AWAY_GRACE),
+            Standing::Asked { .. } => Some((device.heard + SILENCE).min(device.checked + CHECK)),
+            Standing::Done => None,
         });
         let settle = self.settle_until.filter(|_| !self.settling.is_settled());
         due.chain(settle).fold(self.give_up_at, Instant::min)
@@ -247,8 +292,12 @@ impl Placement {
 }
 
 impl Device {
-    const fn new(standing: Standing) -> Self {
-        Self { present: BTreeSet::new(), open: 0, standing }
+    const fn new(standing: Standing, now: Instant) -> Self {
+        Self { present: BTreeSet::new(), open: 0, heard: now, checked: now, standing }
+    }
+
+    fn members(&self, id: &DeviceId) -> impl Iterator<Item = Member> {
+        self.present.iter().map(|instance| Member { device: id.clone(), instance: instance.clone() })
     }
 
     const fn is_done(&self) -> bool {
@@ -289,9 +338,7 @@ impl Device {
     fn ask_again(&mut self, id: &DeviceId, tries: u32) -> Vec<Action> {
         self.standing = Standing::Asked { tries: tries + 1 };
         self.open += self.present.len();
-        let members =
-            self.present.iter().map(|instance| Member { device: id.clone(), instance: instance.clone() });
-        members.map(Action::AskOrder).collect()
+        self.members(id).map(Action::AskOrder).collect()
     }
 }
 

@@ -19,13 +19,19 @@ fn left(device: &str) -> Change {
 }
 
 fn answer(device: &str) -> Answer {
-    Answer { order: name("o"), device: name(device), frames: Vec::new(), unnumbered: None }
+    Answer {
+        order: name("o"),
+        device: name(device),
+        frames: Vec::new(),
+        unnumbered: None,
+        basis: Default::default(),
+    }
 }
 
 /// `by` says that it sees `devices`.
 fn hear_roster(placement: &mut Placement, by: &str, devices: &[&str]) {
     let members = devices.iter().map(|device| member(device)).collect();
-    placement.handle_roster(&member(by), Roster { members });
+    placement.handle_roster(&member(by), &Roster { members, ..Roster::default() });
     placement.handle_roster_closed();
 }
 
@@ -110,7 +116,7 @@ fn a_restarted_device_is_not_mistaken_for_its_ghost() {
     placement.handle_change(came("a"), now);
     placement.handle_change(Change::Left(ghost.clone()), now);
     placement.handle_closed(&ghost, now);
-    assert!(placement.handle_timeout(now + AWAY_GRACE).is_empty());
+    assert_eq!(placement.handle_timeout(now + AWAY_GRACE), [Action::AskAlive(member("a"))]);
     assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
 }
 
@@ -136,7 +142,9 @@ fn a_repeated_query_may_take_its_time() {
     placement.handle_change(came("a"), now);
     placement.handle_closed(&member("a"), now);
     placement.handle_timeout(now + ASK_AGAIN);
-    assert!(placement.handle_timeout(now + Duration::from_secs(9)).is_empty());
+    let later = now + Duration::from_secs(9);
+    placement.handle_alive(&member("a"), later);
+    assert_eq!(placement.handle_timeout(later), [Action::AskAlive(member("a"))]);
     assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
 }
 
@@ -160,7 +168,7 @@ fn a_picture_that_never_settles_does_not_keep_it_awake() {
     placement.handle_change(came("a"), now);
     hear_roster(&mut placement, "a", &["a", "far"]);
     placement.handle_timeout(now + SETTLE);
-    assert_eq!(placement.deadline(), now + TIMEOUT);
+    assert_eq!(placement.deadline(), now + SETTLE + CHECK);
 }
 
 #[test]
@@ -168,9 +176,47 @@ fn the_silent_are_given_up_at_the_timeout() {
     let (mut placement, now) = placement();
     placement.handle_change(came("a"), now);
     hear_roster(&mut placement, "a", &["a"]);
-    assert_eq!(placement.deadline(), now + TIMEOUT);
+    let mut at = now;
+    while at < now + TIMEOUT {
+        placement.handle_alive(&member("a"), at); // it is well, and has the order
+        at = placement.deadline();
+        if at < now + TIMEOUT {
+            assert_eq!(placement.handle_timeout(at), [Action::AskAlive(member("a"))]);
+        }
+    }
     let actions = placement.handle_timeout(now + TIMEOUT);
     assert_eq!(no_answer(&actions), [("a", "did not answer within 10s")]);
+}
+
+#[test]
+fn who_does_not_even_say_that_it_is_well_is_given_up_soon() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a"]);
+    while placement.deadline() < now + SILENCE {
+        let at = placement.deadline();
+        assert_eq!(placement.handle_timeout(at), [Action::AskAlive(member("a"))]);
+    }
+    let actions = placement.handle_timeout(now + SILENCE);
+    assert_eq!(no_answer(&actions), [("a", "has said nothing for 2.5 s: it is hung, or out of reach")]);
+    assert!(placement.is_done());
+}
+
+#[test]
+fn who_is_missed_is_named_unless_it_comes_back() {
+    let (mut placement, now) = placement();
+    for device in ["b", "c"] {
+        placement.expect(name(device), "lost".into(), now);
+    }
+    placement.handle_change(came("a"), now);
+    hear_roster(&mut placement, "a", &["a"]);
+    placement.handle_reply(&member("a"), Ok(answer("a")));
+    placement.handle_change(came("c"), now);
+    placement.handle_roster_closed();
+    placement.handle_reply(&member("c"), Ok(answer("c")));
+    assert!(!placement.is_done());
+    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("b", "lost")]);
+    assert!(placement.is_done());
 }
 
 #[test]
