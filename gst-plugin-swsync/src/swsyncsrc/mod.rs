@@ -88,6 +88,7 @@ mod delivery;
 mod dither;
 mod exposure;
 mod framer;
+mod held_up;
 mod imp;
 mod layout;
 mod losses;

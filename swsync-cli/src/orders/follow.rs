@@ -203,14 +203,14 @@ pub fn collect_answers(
 
 /// The last words about an order, and its exit code.
 pub fn conclude(order: &Order, summary: &Summary, look: &Look, json: bool) -> ExitCode {
-    let odd = odd_ones(summary, &rates(look));
+    let odd = odd_ones(order, summary, &rates(look));
     for why in &odd {
-        eprintln!("swsync: warning: {why}");
+        eprintln!("swsync: warning: {}", clean(why));
     }
     if json {
-        output::line(&report::json(order, summary).to_string());
+        output::line(&report::json(order, summary, &odd).to_string());
     } else {
-        output::line(&report::verdict(summary));
+        output::line(&report::verdict(summary, &odd));
     }
     let whole = summary.is_complete() && odd.is_empty();
     ExitCode::from(if whole { 0 } else { exit::INCOMPLETE })
@@ -223,17 +223,22 @@ fn rates(look: &Look) -> BTreeMap<DeviceId, FrameGrid> {
     look.reports.iter().filter_map(rate).collect()
 }
 
-/// Devices whose files hold other frame numbers than those of others with the same rate: one that heard too late of a
-/// stop.
-fn odd_ones(summary: &Summary, rates: &BTreeMap<DeviceId, FrameGrid>) -> Vec<String> {
+/// Devices that answer for other frames than `order` asked for, or than others with the same rate: the id was given to
+/// another order before, or a stop was heard too late.
+fn odd_ones(order: &Order, summary: &Summary, rates: &BTreeMap<DeviceId, FrameGrid>) -> Vec<String> {
     let mut first: BTreeMap<(u32, u32), (&DeviceId, u64)> = BTreeMap::new();
     let mut odd = Vec::new();
     for outcome in &summary.outcomes {
         let DeviceOutcome::Answered(answer) = outcome else { continue };
-        let Some(rate) = rates.get(&answer.device) else { continue };
-        let (other, count) = *first.entry(rate.rate()).or_insert((&answer.device, answer.named()));
+        let device = &answer.device;
+        let rate = answer.grid.or_else(|| rates.get(device).copied());
+        if let Some(why) = answer.strays_from(order, rate) {
+            odd.push(format!("{device} {why}"));
+            continue;
+        }
+        let Some(rate) = rate else { continue };
+        let (other, count) = *first.entry(rate.rate()).or_insert((device, answer.named()));
         if count != answer.named() {
-            let device = &answer.device;
             odd.push(format!("{device} accounts for {} frames, and {other} for {count}", answer.named()));
         }
     }
@@ -270,7 +275,7 @@ fn interrupted(answered: usize, devices: usize, again: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{answer, name, saved};
+    use crate::testing::{answer, name};
     use swsync_core::order::{Answer, Fill, Kind};
 
     #[test]
@@ -301,14 +306,25 @@ mod tests {
     }
 
     #[test]
-    fn a_device_with_more_frames_than_others_is_named() {
-        let answered = |device: &str, frames: u64| {
-            let answer = Answer { device: name(device), ..answer((0..frames).map(saved).collect()) };
+    fn devices_with_other_frames_than_asked_for_or_than_others_are_named() {
+        let rate = |rate| FrameGrid::new(rate, 1).unwrap();
+        let take = |grid: FrameGrid, stop: Option<u64>| {
+            let kind = Kind::Take { segment: None, fill: Fill::Hold };
+            Order::new(name("o1"), grid.instant(0), stop.map(|stop| grid.instant(stop)), kind).unwrap()
+        };
+        let answered = |device: &str, numbers: std::ops::Range<u64>| {
+            let missed = |number| crate::testing::missed(number, "dropped");
+            let answer = Answer { device: name(device), ..answer(numbers.map(missed).collect()) };
             DeviceOutcome::Answered(answer)
         };
-        let summary = Summary { outcomes: vec![answered("a", 3), answered("b", 5), answered("c", 6)] };
-        let rate = |rate| FrameGrid::new(rate, 1).unwrap();
         let rates = [(name("a"), rate(30)), (name("b"), rate(30)), (name("c"), rate(60))].into();
-        assert_eq!(odd_ones(&summary, &rates), ["b accounts for 5 frames, and a for 3"]);
+        let odd = |order: &Order, outcomes| odd_ones(order, &Summary { outcomes }, &rates);
+        let outcomes = vec![answered("a", 0..3), answered("b", 0..5), answered("c", 0..6)];
+        let endless = take(rate(30), None);
+        assert_eq!(odd(&endless, outcomes.clone()), ["b accounts for 5 frames, and a for 3"]);
+        let [why] = &odd(&take(rate(30), Some(3)), outcomes)[..] else { panic!() };
+        assert_eq!(why, "b accounts for 5 frames, 0 to 4, where it was asked for 3");
+        let [why] = &odd(&endless, vec![answered("a", 0..3), answered("b", 9..12)])[..] else { panic!() };
+        assert!(why.starts_with("b answers for frames from 9 on"), "{why}");
     }
 }

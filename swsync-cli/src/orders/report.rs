@@ -43,12 +43,15 @@ struct Tally<'a> {
     /// The files, or the first and the last of those that belong together.
     files: Vec<&'a str>,
     named: u64,
+    is_unfinished: bool,
     saved: u64,
     missed: u64,
     failed: u64,
     /// The phase error farthest from zero, and the largest clock uncertainty.
     phase: Option<Span>,
     clock: Option<Span>,
+    /// What is said of the order as a whole, where something is.
+    notes: Vec<&'a str>,
     /// Reasons, each once, with how many frames had it.
     why: Vec<(&'a str, u64)>,
 }
@@ -56,7 +59,9 @@ struct Tally<'a> {
 impl<'a> Tally<'a> {
     fn of(answer: &'a Answer) -> Self {
         let mut tally = Self { named: answer.named(), saved: answer.saved(), ..Self::default() };
-        tally.why.extend(answer.unnumbered.as_deref().map(|why| (why, 1)));
+        tally.is_unfinished = answer.unfinished.is_some();
+        let notes = answer.unnumbered.iter().chain(&answer.unfinished);
+        tally.notes.extend(notes.map(String::as_str));
         for run in &answer.frames {
             match &run.fate {
                 Fate::Saved { file, info, .. } => {
@@ -89,6 +94,7 @@ impl<'a> Tally<'a> {
     fn result(&self) -> String {
         match (self.saved, self.missed, self.failed) {
             (0, 0, 0) => "no frames".into(),
+            (saved, 0, 0) if self.is_unfinished => format!("saved {saved}/?"),
             (_, 0, 0) => "saved".into(),
             (0, _, 0) => "missed".into(),
             (0, 0, _) => "failed".into(),
@@ -104,6 +110,7 @@ impl<'a> Tally<'a> {
             [file] => parts.push((*file).to_owned()),
             [first, .., last] => parts.push(format!("{first} .. {last}")),
         }
+        parts.extend(self.notes.iter().map(|note| (*note).to_owned()));
         for (why, count) in &self.why {
             let alone = self.named <= 1;
             parts.push(if alone { (*why).to_owned() } else { format!("{count} frames: {why}") });
@@ -134,28 +141,32 @@ fn numbers(frames: &[FrameRun]) -> String {
     }
 }
 
-/// The last line.
-pub fn verdict(summary: &Summary) -> String {
+/// The last line. `odd`: what is wrong with answers.
+pub fn verdict(summary: &Summary, odd: &[String]) -> String {
     let complete = summary.outcomes.iter().filter(|outcome| outcome.is_complete()).count();
     let devices = summary.outcomes.len();
     let is_empty =
         |outcome: &DeviceOutcome| matches!(outcome, DeviceOutcome::Answered(answer) if answer.named() == 0);
-    if complete == devices && summary.outcomes.iter().all(is_empty) {
+    if complete == devices && odd.is_empty() && summary.outcomes.iter().all(is_empty) {
         return format!(
             "nothing saved: the order ended before its first frame, on {devices} of {devices} devices"
         );
     }
-    let all = if complete == devices { "all" } else { "NOT all" };
+    let all = if complete == devices && odd.is_empty() { "all" } else { "NOT all" };
     let bytes = summary.outcomes.iter().map(|outcome| match outcome {
         DeviceOutcome::Answered(answer) => answer.bytes(),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => 0,
     });
     let bytes = bytes.fold(0, u64::saturating_add);
-    format!("{all} saved: {complete} of {devices} devices complete, {}", size(bytes))
+    let others = match odd {
+        [] => String::new(),
+        odd => format!(", {} with other frames than asked for", odd.len()),
+    };
+    format!("{all} saved: {complete} of {devices} devices complete{others}, {}", size(bytes))
 }
 
-/// The whole as JSON.
-pub fn json(order: &Order, summary: &Summary) -> Value {
+/// The whole as JSON. `odd`: what is wrong with answers.
+pub fn json(order: &Order, summary: &Summary, odd: &[String]) -> Value {
     let device = |outcome: &DeviceOutcome| match outcome {
         DeviceOutcome::Answered(answer) => {
             json!({
@@ -163,6 +174,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
                 "outcome": "answered",
                 "frames": answer.frames,
                 "unnumbered": answer.unnumbered,
+                "unfinished": answer.unfinished,
             })
         }
         DeviceOutcome::NoAnswer { device, why } => {
@@ -176,7 +188,8 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
         "order": order.id(),
         "at_ns": order.at(),
         "ordered": order,
-        "complete": summary.is_complete(),
+        "complete": summary.is_complete() && odd.is_empty(),
+        "odd": odd,
         "devices": summary.outcomes.iter().map(device).collect::<Vec<_>>(),
     })
 }
@@ -228,13 +241,18 @@ mod tests {
     fn the_verdict_counts_devices() {
         let good = DeviceOutcome::Answered(answer(vec![saved(7)]));
         let summary = Summary { outcomes: vec![good.clone()] };
-        assert_eq!(verdict(&summary), "all saved: 1 of 1 devices complete, 100 kB");
+        assert_eq!(verdict(&summary, &[]), "all saved: 1 of 1 devices complete, 100 kB");
+        let odd = ["a accounts for other frames".to_owned()];
+        assert_eq!(
+            verdict(&summary, &odd),
+            "NOT all saved: 1 of 1 devices complete, 1 with other frames than asked for, 100 kB"
+        );
         let bad = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         let summary = Summary { outcomes: vec![good, bad] };
-        assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
+        assert_eq!(verdict(&summary, &[]), "NOT all saved: 1 of 2 devices complete, 100 kB");
         let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(Vec::new()))] };
         assert_eq!(
-            verdict(&summary),
+            verdict(&summary, &[]),
             "nothing saved: the order ended before its first frame, on 1 of 1 devices"
         );
     }
@@ -244,7 +262,7 @@ mod tests {
         let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
         let summary = Summary { outcomes: vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad] };
-        let json = json(&order, &summary);
+        let json = json(&order, &summary, &[]);
         assert_eq!(json["at_ns"], 5);
         assert_eq!(json["complete"], false);
         let frame = &json["devices"][0]["frames"][0];

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Fate, FrameRun, Progress, Recorded};
+pub use answer::{Answer, Fate, FrameRun, MOST_OFFSET, Progress, Recorded};
 pub use command::{Acknowledgement, Command, Registry, Standing};
 pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
 pub use journal::{Journal, Pending, Record};

@@ -102,7 +102,13 @@ mod tests {
         let (mut file, pending) = open(&storage);
         assert_eq!(pending, ["one", "two"]);
         let order = Name::new("one").unwrap();
-        let answer = Answer { order, device: Name::new("pi").unwrap(), frames: Vec::new(), unnumbered: None };
+        let answer = Answer {
+            order,
+            device: Name::new("pi").unwrap(),
+            frames: Vec::new(),
+            grid: None,
+            unnumbered: None, unfinished: None,
+        };
         file.append(&Record::Answered { answer }).unwrap();
         disk.cut_power(&mut |_| 0);
         assert_eq!(open(&storage).1, ["two"]);
