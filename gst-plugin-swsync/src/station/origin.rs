@@ -80,11 +80,24 @@ const TOLD: &[(&str, &[&str])] = &[
     (
         "swsyncclock",
         &[
-            "role", "source", "wait-sync", "sync-timeout", "burst", "estimator", "threshold", "interleaved", "accuracy",
-            "max-slew-ppm", "step-threshold", "ptp-domain",
+            "role",
+            "source",
+            "wait-sync",
+            "sync-timeout",
+            "burst",
+            "estimator",
+            "threshold",
+            "interleaved",
+            "accuracy",
+            "max-slew-ppm",
+            "step-threshold",
+            "ptp-domain",
         ],
     ),
-    ("swsyncsink", &["durability", "max-files", "muxer-factory", "muxer-properties", "ring-time", "ring-bytes"]),
+    (
+        "swsyncsink",
+        &["durability", "max-files", "muxer-factory", "muxer-properties", "ring-time", "ring-bytes"],
+    ),
     ("swsyncgate", &["on-short", "ring-time", "ring-bytes"]),
     ("capsfilter", &["caps"]),
     ("queue", &["leaky", "max-size-buffers", "max-size-bytes", "max-size-time"]),
@@ -105,11 +118,48 @@ const TOLD: &[(&str, &[&str])] = &[
 
 /// Properties of encoders that are told, whichever they are.
 const TOLD_OF_ENCODERS: &[&str] = &[
-    "bitrate", "target-bitrate", "bitrate-mode", "rate-control", "pass", "quality", "qp", "quantizer", "qp-min", "qp-max",
-    "min-quantizer", "max-quantizer", "speed-preset", "preset", "tune", "profile", "level", "key-int-max", "gop-size",
-    "keyframe-max-dist", "bframes", "b-adapt", "b-pyramid", "ref", "rc-lookahead", "sliced-threads", "threads", "vbv-buf-capacity",
-    "option-string", "extra-controls", "byte-stream", "deadline", "cpu-used", "end-usage", "lag-in-frames",
-    "usage-profile", "idct-method", "smoothing", "compression-level", "complexity", "multi-thread", "insert-vui",
+    "bitrate",
+    "target-bitrate",
+    "bitrate-mode",
+    "rate-control",
+    "pass",
+    "quality",
+    "qp",
+    "quantizer",
+    "qp-min",
+    "qp-max",
+    "min-quantizer",
+    "max-quantizer",
+    "speed-preset",
+    "preset",
+    "tune",
+    "profile",
+    "level",
+    "key-int-max",
+    "gop-size",
+    "keyframe-max-dist",
+    "bframes",
+    "b-adapt",
+    "b-pyramid",
+    "ref",
+    "rc-lookahead",
+    "sliced-threads",
+    "threads",
+    "vbv-buf-capacity",
+    "option-string",
+    "extra-controls",
+    "byte-stream",
+    "deadline",
+    "cpu-used",
+    "end-usage",
+    "lag-in-frames",
+    "usage-profile",
+    "idct-method",
+    "smoothing",
+    "compression-level",
+    "complexity",
+    "multi-thread",
+    "insert-vui",
 ];
 
 /// Whether others may know how `property` is set on elements that `factory` makes.
@@ -120,7 +170,10 @@ fn is_told(factory: &gst::ElementFactory, property: &str) -> bool {
         Some((_, known)) => listed(known),
         // A camera has no secrets, and each of its settings is in the picture.
         None if name == "swsyncsrc" => true,
-        None => factory.metadata("klass").is_some_and(|klass| klass.contains("Encoder")) && listed(TOLD_OF_ENCODERS),
+        None => {
+            factory.metadata("klass").is_some_and(|klass| klass.contains("Encoder"))
+                && listed(TOLD_OF_ENCODERS)
+        }
     }
 }
 
@@ -192,7 +245,11 @@ mod tests {
         assert_eq!((&src["pattern"], &src["horizontal-speed"]), (&"ball".into(), &(-3).into()));
         assert!(!src.contains_key("num-buffers"), "what is as by default is not told: {src:?}");
         assert_eq!(settings["inner"]["caps"], "video/x-raw, width=(int)64");
-        assert_eq!(settings["last"].keys().collect::<Vec<_>>(), ["factory"], "nobody has said that dump is no secret");
+        assert_eq!(
+            settings["last"].keys().collect::<Vec<_>>(),
+            ["factory"],
+            "nobody has said that dump is no secret"
+        );
     }
 
     #[test]
@@ -208,6 +265,13 @@ mod tests {
         let told = set_on(&clock);
         assert_eq!(told.keys().map(String::as_str).collect::<Vec<_>>(), ["estimator", "factory"]);
         assert!(!clock.find_property("key").unwrap().flags().contains(glib::ParamFlags::READABLE));
+        let pipeline = gst::Pipeline::new();
+        let clock = gst::ElementFactory::make("swsyncclock").property("key", secret).build().unwrap();
+        pipeline.add(&clock).unwrap();
+        let graph = pipeline.debug_to_dot_data(gst::DebugGraphDetails::VERBOSE);
+        assert!(graph.contains("swsyncclock") && !graph.contains("0011"), "{graph}");
+        let stats = clock.property::<Option<gst::Structure>>("stats");
+        assert!(!format!("{stats:?}").contains("0011"), "{stats:?}");
 
         for line in [
             format!("souphttpsrc user-pw={secret} location=http://me:{secret}@host/a cookies=<{secret}>"),

@@ -83,18 +83,20 @@ impl Follow<'_> {
         Ok(conclude(&order, &summary, self.look, self.json))
     }
 
-    /// Has the devices take the order; says who does not.
-    pub fn offer(&self, order: &Order) -> anyhow::Result<()> {
+    /// Has the devices take the order; says who does not. Whether all have.
+    pub fn offer(&self, order: &Order) -> anyhow::Result<bool> {
         let heard = self.session.offer(order, OFFER);
         if heard.is_empty() {
             return Err(self.session.nobody_there(OFFER).into());
         }
+        let mut all = true;
         for heard in heard {
             if let Err(why) = heard.reply {
+                all = false;
                 eprintln!("swsync: warning: {} has not taken the order: {}", heard.device, clean(&why));
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Until the order is over, or is stopped by Ctrl-C.

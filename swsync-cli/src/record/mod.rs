@@ -93,7 +93,8 @@ Progress is shown on standard error. Columns and files are those of `swsync shoo
 
 Exit codes:
   0  every device recorded every frame
-  1  some device missed or failed a frame, or gave no answer, or recorded other frames than the rest
+  1  some device missed or failed a frame, or gave no answer, or recorded other frames than the rest or than
+     were asked for; with --detach: some device has not taken the order
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
@@ -116,13 +117,13 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let again = format!("swsync stop {}", order.id());
     let follow = Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again };
     if args.detach {
-        follow.offer(&order)?;
+        let all = follow.offer(&order)?;
         if args.json {
             output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
         } else {
             output::line(&format!("{}  {what}", order.id()));
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(exit::INCOMPLETE) });
     }
     follow.run(order, &what)
 }

@@ -85,7 +85,7 @@ Columns:
 
 Exit codes:
   0  every device saved every frame
-  1  some device missed or failed a frame, or gave no answer
+  1  some device missed or failed a frame, gave no answer, or answered for other frames than asked for
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered

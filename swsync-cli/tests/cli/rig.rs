@@ -96,7 +96,8 @@ impl DeviceHandler for Handler {
             device: self.id.clone(),
             frames,
             grid: None,
-            unnumbered: None, unfinished: None,
+            unnumbered: None,
+            unfinished: None,
         });
     }
 

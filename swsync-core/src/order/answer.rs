@@ -382,7 +382,14 @@ mod tests {
             FrameRun::one(number, Fate::Saved { file: String::new(), bytes: 1, info })
         };
         let frames = numbers.map(saved).collect();
-        Answer { order: name("o"), device: name("a"), frames, grid: Some(grid()), unnumbered: None, unfinished: None }
+        Answer {
+            order: name("o"),
+            device: name("a"),
+            frames,
+            grid: Some(grid()),
+            unnumbered: None,
+            unfinished: None,
+        }
     }
 
     fn burst(first: FrameNumber, count: u32) -> Order {

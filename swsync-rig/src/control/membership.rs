@@ -424,7 +424,14 @@ mod tests {
 
     fn answer() -> Answer {
         let name = |name| Name::new(name).unwrap();
-        Answer { order: name("o"), device: name("d"), frames: Vec::new(), grid: None, unnumbered: None, unfinished: None }
+        Answer {
+            order: name("o"),
+            device: name("d"),
+            frames: Vec::new(),
+            grid: None,
+            unnumbered: None,
+            unfinished: None,
+        }
     }
 
     #[test]

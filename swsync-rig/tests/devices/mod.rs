@@ -51,7 +51,14 @@ impl Handler {
     fn answer(&self, order: &Order) -> Answer {
         let fate = Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(0) };
         let frames = vec![FrameRun::one(0, fate)];
-        Answer { order: order.id().clone(), device: self.id(), frames, grid: None, unnumbered: None, unfinished: None }
+        Answer {
+            order: order.id().clone(),
+            device: self.id(),
+            frames,
+            grid: None,
+            unnumbered: None,
+            unfinished: None,
+        }
     }
 }
 

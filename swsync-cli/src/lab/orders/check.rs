@@ -268,8 +268,14 @@ mod tests {
     #[test]
     fn an_answer_that_names_others_is_found() {
         let order = Order::burst(name("o1"), Timestamp::from_nanos(1_000_000_000), 3).unwrap();
-        let answer =
-            |frames| Answer { order: name("o1"), device: name("a"), frames, grid: None, unnumbered: None, unfinished: None };
+        let answer = |frames| Answer {
+            order: name("o1"),
+            device: name("a"),
+            frames,
+            grid: None,
+            unnumbered: None,
+            unfinished: None,
+        };
         let good = answer(vec![saved(30), missed(31, "x"), saved(32)]);
         assert_eq!(expand(&order, &good).unwrap(), (vec![30, 31, 32], [30, 32].into()));
         for wrong in

@@ -556,7 +556,9 @@ impl OpenOrder {
         };
         let stopped = self.told || self.is_suspended();
         let unfinished = match &self.ended {
-            None => stopped.then(|| "the device was stopped before the order ended, which goes on when it is back".into()),
+            None => stopped.then(|| {
+                "the device was stopped before the order ended, which goes on when it is back".into()
+            }),
             Some(why) => Some(format!("it ended before the order did: {why}")),
         };
         let order = self.order.id().clone();

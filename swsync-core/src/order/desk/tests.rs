@@ -219,7 +219,12 @@ fn reasons_are_what_the_source_says() {
     let gap = |serial, first, count, cause| Some(Gap { serial, first, count, cause });
     let mut answers = Vec::new();
     let clock = gap(2, 102, 3, Cause::Clock);
-    for (number, gap) in [(100, gap(1, 0, 100, Cause::Started)), (101, gap(1, 0, 100, Cause::Started)), (107, clock), (109, clock)] {
+    for (number, gap) in [
+        (100, gap(1, 0, 100, Cause::Started)),
+        (101, gap(1, 0, 100, Cause::Started)),
+        (107, clock),
+        (109, clock),
+    ] {
         let actions = desk.handle_frame(Entry { gap, ..frame(number) });
         answers.extend(write_all(&mut desk, actions));
     }

@@ -19,7 +19,14 @@ fn left(device: &str) -> Change {
 }
 
 fn answer(device: &str) -> Answer {
-    Answer { order: name("o"), device: name(device), frames: Vec::new(), grid: None, unnumbered: None, unfinished: None }
+    Answer {
+        order: name("o"),
+        device: name(device),
+        frames: Vec::new(),
+        grid: None,
+        unnumbered: None,
+        unfinished: None,
+    }
 }
 
 /// `by` says that it sees `devices`.
