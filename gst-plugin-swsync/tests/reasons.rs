@@ -27,7 +27,7 @@ fn device(properties: &str, elements: &str) -> (Pipeline, String, tempfile::Temp
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let camera = CAMERA.replace("name=s", &format!("name=s {properties}"));
     let pipeline = Pipeline::launch(&format!(
-        "{LEADER} rig={rig} {camera} ! {elements} ! swsyncsink name=sink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        "{LEADER} {camera} ! {elements} ! swsyncsink name=sink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
         folder.path().display()
     ));
     pipeline.reach(gst::State::Playing);
@@ -92,7 +92,7 @@ fn a_queue_that_leaks() {
 fn a_source_that_says_nothing() {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let pipeline = Pipeline::launch(&format!(
-        "{LEADER} rig={rig} videotestsrc is-live=true ! video/x-raw,width=16,height=16,framerate=30/1 ! \
+        "{LEADER} videotestsrc is-live=true ! video/x-raw,width=16,height=16,framerate=30/1 ! \
          identity drop-probability=0.3 ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
         folder.path().display()
     ));
@@ -172,7 +172,7 @@ fn a_process_that_is_stopped() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("tcp/127.0.0.1:{port}");
     let description = format!(
-        "{LEADER} rig={rig} {CAMERA} ! swsyncsink device-id=pi rig={rig} listen={endpoint} location={}",
+        "{LEADER} {CAMERA} ! swsyncsink device-id=pi rig={rig} listen={endpoint} location={}",
         folder.path().display()
     );
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -24,7 +24,7 @@ fn name(text: &str) -> Name {
 /// A device of `rig` with files below `folder`, which plays.
 fn device(rig: &str, folder: &tempfile::TempDir, encoder: &str) -> Pipeline {
     let pipeline = Pipeline::launch(&format!(
-        "{LEADER} rig={rig} {CAMERA} ! {encoder} ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        "{LEADER} {CAMERA} ! {encoder} ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
         folder.path().display()
     ));
     pipeline.reach(gst::State::Playing);

@@ -129,7 +129,8 @@ fn orders_that_are_open_when_the_device_stops_are_answered() {
     let served = sink.wait_for("swsync-served");
     assert_eq!(strings(&served, "files").len(), 1);
     let problems = strings(&served, "problems");
-    assert!(problems.len() == 1 && problems[0].contains("stopped"), "{problems:?}");
+    assert!(problems.len() == 2 && problems.iter().all(|why| why.contains("stopped")), "{problems:?}");
+    assert!(!served.get::<bool>("finished").unwrap(), "it goes on when the device is back");
     let done = sink.wait_for("swsync-order-done");
     assert!(!complete(&done), "{done}");
 }
