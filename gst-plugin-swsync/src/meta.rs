@@ -123,7 +123,8 @@ enum Absent {
 
 /// Makes a structure of another frame one of `info`. Frames nearly always have the same fields.
 fn refill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>) {
-    if structure.n_fields() > fill(structure, info, gap, Absent::Leave) {
+    let filled = fill(structure, info, gap, Absent::Leave);
+    if structure.n_fields() > filled {
         fill(structure, info, gap, Absent::Remove);
     }
 }

@@ -81,6 +81,7 @@ const TOLD: &[(&str, &[&str])] = &[
         "swsyncclock",
         &[
             "role",
+            "rig",
             "source",
             "wait-sync",
             "sync-timeout",
@@ -96,9 +97,9 @@ const TOLD: &[(&str, &[&str])] = &[
     ),
     (
         "swsyncsink",
-        &["durability", "max-files", "muxer-factory", "muxer-properties", "ring-time", "ring-bytes"],
+        &["rig", "device-id", "durability", "max-files", "muxer-factory", "muxer-properties", "ring-time", "ring-bytes"],
     ),
-    ("swsyncgate", &["on-short", "ring-time", "ring-bytes"]),
+    ("swsyncgate", &["rig", "device-id", "on-short", "ring-time", "ring-bytes"]),
     ("capsfilter", &["caps"]),
     ("queue", &["leaky", "max-size-buffers", "max-size-bytes", "max-size-time"]),
     ("videotestsrc", &["pattern", "animation-mode", "motion", "horizontal-speed", "flip", "is-live"]),
@@ -258,7 +259,7 @@ mod tests {
         crate::plugin_register_static().unwrap();
         let secret = "HEX:00112233445566778899aabbccddeeff";
         let clock = format!(
-            "swsyncclock name=clock key={secret} key-file=/home/me/{secret} leader={secret} connect={secret} rig={secret} \
+            "swsyncclock name=clock key={secret} key-file=/home/me/{secret} leader={secret} connect={secret}  \
              estimator=min"
         );
         let clock = gst::parse::launch(&clock).unwrap();
@@ -280,7 +281,7 @@ mod tests {
             format!("filesink location={secret}"),
             format!("rtmpsink location={secret}"),
             format!("udpsrc uri=udp://{secret}:5"),
-            format!("swsyncsink location=/home/{secret} connect=tcp/{secret}:1 device-id={secret}"),
+            format!("swsyncsink location=/home/{secret} connect=tcp/{secret}:1"),
         ] {
             let Ok(element) = gst::parse::launch(&line) else { continue };
             let told = set_on(&element);

@@ -91,9 +91,14 @@ impl Writer {
             Ok(Some(before)) => before,
             Ok(None) => return OnDisk::Nothing,
             // Something is there, and whose it is cannot be told.
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::warn!(order = %order.id(), %error, "the take of this name cannot be read");
                 return OnDisk::Another;
+            }
+            // Nor can anything be written then, which the answer says.
+            Err(error) => {
+                tracing::warn!(order = %order.id(), %error, "it cannot be told whether there is a take of this name");
+                return OnDisk::Nothing;
             }
         };
         let Ok(mut ordered) = serde_json::from_value::<Order>(before.ordered.clone()) else {

@@ -97,11 +97,14 @@ impl TakeFolder {
     /// What `take.json` says of `order` on this device; `None`: there is none.
     ///
     /// # Errors
-    /// What the system said, or that it cannot be read.
+    /// What the system said; [`io::ErrorKind::InvalidData`]: it is no such file.
     pub fn described(shelf: &Shelf, order: &OrderId) -> io::Result<Option<Take>> {
         let (folder, prefix) = shelf.location.side(order, &shelf.device);
         match read(shelf.storage.as_ref(), &folder.join(format!("{prefix}{TAKE_JSON}"))) {
-            Ok(text) => Take::from_json(&text).map(Some).map_err(io::Error::other),
+            Ok(text) => {
+                let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                Take::from_json(&text).map(Some).map_err(invalid)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
