@@ -49,7 +49,9 @@ fn reasons(answer: &Answer) -> Vec<(u64, &str)> {
 
 /// What a busy machine adds, and a camera that has to be aligned anew, which is as true.
 fn is_beside(why: &str) -> bool {
-    [Cause::Blocked, Cause::Stopped, Cause::HeldBack, Cause::AlignLonger].iter().any(|cause| cause.why() == why)
+    [Cause::Blocked, Cause::Stopped, Cause::HeldBack, Cause::AlignLonger]
+        .iter()
+        .any(|cause| cause.why() == why)
 }
 
 /// The answer to an order during which `happens`: frames are missing because of `cause`, and nothing else.

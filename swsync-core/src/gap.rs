@@ -141,9 +141,9 @@ impl Circumstances {
         self.reconfigured |= later.reconfigured;
         self.held_back |= later.held_back;
         self.blocked = self.blocked.max(later.blocked);
-        self.stopped = self.stopped + later.stopped;
-        self.suspended = self.suspended + later.suspended;
-        self.paused = self.paused + later.paused;
+        self.stopped += later.stopped;
+        self.suspended += later.suspended;
+        self.paused += later.paused;
     }
 }
 

@@ -97,7 +97,16 @@ const TOLD: &[(&str, &[&str])] = &[
     ),
     (
         "swsyncsink",
-        &["rig", "device-id", "durability", "max-files", "muxer-factory", "muxer-properties", "ring-time", "ring-bytes"],
+        &[
+            "rig",
+            "device-id",
+            "durability",
+            "max-files",
+            "muxer-factory",
+            "muxer-properties",
+            "ring-time",
+            "ring-bytes",
+        ],
     ),
     ("swsyncgate", &["rig", "device-id", "on-short", "ring-time", "ring-bytes"]),
     ("capsfilter", &["caps"]),

@@ -49,10 +49,10 @@ impl Notes {
         let (awake, all) = (now.0 - self.ran.0, now.1 - self.ran.1);
         self.ran = now;
         if all - awake > SUSPEND {
-            self.held_up.suspended = self.held_up.suspended + (all - awake);
+            self.held_up.suspended += all - awake;
         }
         if awake > LATE {
-            self.held_up.stopped = self.held_up.stopped + awake;
+            self.held_up.stopped += awake;
         }
     }
 }
@@ -106,7 +106,7 @@ impl Watch {
         if paused {
             notes.paused = Some(true_now());
         } else if let Some(since) = notes.paused.take() {
-            notes.held_up.paused = notes.held_up.paused + (true_now() - since);
+            notes.held_up.paused += true_now() - since;
         }
     }
 
