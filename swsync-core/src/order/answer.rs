@@ -424,7 +424,7 @@ mod tests {
     fn frames_that_were_taken_elsewhere_or_on_no_known_grid_stray() {
         let mut moved = answer(NOW..NOW + 3);
         let Fate::Saved { info, .. } = &mut moved.frames[0].fate else { unreachable!() };
-        info.rig_time_ns = info.rig_time_ns + Span::from_secs(5);
+        info.rig_time_ns += Span::from_secs(5);
         assert!(moved.strays_from(&burst(NOW, 3), None).unwrap().contains("5.000 s"));
         let older = Answer { grid: None, ..answer(NOW..NOW + 3) };
         assert!(older.strays_from(&burst(NOW, 3), None).unwrap().contains("at which rate"));
