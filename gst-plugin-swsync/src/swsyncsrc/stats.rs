@@ -14,6 +14,8 @@ use crate::meta;
 pub struct Observed {
     pub newest: Option<FrameInfo>,
     pub lock_count: u32,
+    /// The number of the newest frame that went downstream.
+    delivered: Option<u64>,
     /// What is missing between frames that went downstream.
     gaps: GapFinder,
     /// The last of it.
@@ -92,13 +94,13 @@ impl Observed {
             suspended,
             paused,
         });
-        let before = self.gap;
         if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
             let FrameInfo { rig_time_ns: time, lock, .. } = frame.info;
             self.gap = self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, period);
         }
-        // The first one is that of the stream itself.
-        let discont = frame.restarted || before.is_some() && self.gap != before;
+        // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
+        let before = pts.and_then(|_| self.delivered.replace(number));
+        let discont = frame.restarted || before.is_some_and(|before| number != before + 1);
         Taken {
             lock_count: self.lock_count,
             first_copy: frame.copied && self.copied == 1,
