@@ -238,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_before_the_order_is_not_all_saved() {
+        let stopped = Answer { unfinished: Some("it was stopped".into()), ..answer(vec![saved(7)]) };
+        let outcome = DeviceOutcome::Answered(stopped);
+        let [_, result, .., files] = row(&outcome);
+        assert_eq!((result.as_str(), files.as_str()), ("saved 1/?", "o1/a/7.jpg; it was stopped"));
+        let verdict = verdict(&Summary { outcomes: vec![outcome] }, &[]);
+        assert!(verdict.starts_with("NOT all saved: 0 of 1"), "{verdict}");
+    }
+
+    #[test]
     fn the_verdict_counts_devices() {
         let good = DeviceOutcome::Answered(answer(vec![saved(7)]));
         let summary = Summary { outcomes: vec![good.clone()] };
