@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::process::{Ended, Process, built, command, despite_drops, source};
-use crate::rig::{DROPPED, Lab};
+use crate::rig::{Lab, tells_of_drops};
 use crate::shots::{assert_only_whole_files, files_below};
 
 fn rust() -> Command {
@@ -42,7 +42,7 @@ fn shoots(example: fn() -> Command) {
     let (ended, folder) = despite_drops(|| {
         let folder = tempfile::tempdir().unwrap();
         let ended = run(&lab, example(), folder.path(), &["--simulated"]);
-        (!ended.out.contains(DROPPED)).then_some((ended, folder))
+        (!tells_of_drops(&ended.out)).then_some((ended, folder))
     });
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:#?}");
     assert!(ended.out.contains("camera locked"), "{ended:#?}");

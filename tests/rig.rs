@@ -8,13 +8,16 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 use swsync_core::control::Status;
 use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::gap::Cause;
 use swsync_core::order::{Fate, FrameRun};
 use tempfile::TempDir;
 
 use crate::process::{Ended, Process, built, command, free_endpoint, free_port, poll, source};
 
-/// Why a frame is missed that never came.
-pub const DROPPED: &str = "the camera dropped this frame";
+/// Whether it tells of frames that were lost because the machine is busy.
+pub fn tells_of_drops(text: &str) -> bool {
+    [Cause::Camera, Cause::Blocked, Cause::Stopped].iter().any(|cause| text.contains(cause.why()))
+}
 
 static MACHINE: RwLock<()> = RwLock::new(());
 static RIGS: AtomicU32 = AtomicU32::new(0);
@@ -319,7 +322,7 @@ fn is_synced(quality: SyncQuality) -> bool {
 pub fn is_saved_or_dropped(fate: &Fate) -> bool {
     match fate {
         Fate::Saved { .. } | Fate::Recorded(_) => true,
-        Fate::Missed { why } => why == DROPPED,
+        Fate::Missed { why } => tells_of_drops(why),
         Fate::Failed { .. } | Fate::Partly { .. } => false,
     }
 }

@@ -12,6 +12,7 @@ use gst::glib::{self, GStr, gstr};
 use gst::meta::{CustomMeta, MetaRefMut};
 use gst::{StructureRef, prelude::*};
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::gap::{self, Gap};
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
@@ -58,8 +59,8 @@ impl Own {
 }
 
 /// Attaches `info` to `buffer`; `unix` where rig time counts from the Unix epoch. Metas of a frame that it carried before are
-/// used again.
-pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix: bool) {
+/// used again. `gap`: the last one of the source, where it tells of gaps.
+pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, gap: Option<&Gap>, period: Span, unix: bool) {
     let time = clock_time(info.rig_time_ns);
     let duration = gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs());
     let (mut has_rig, mut has_unix, mut has_details) = (false, false, false);
@@ -75,7 +76,7 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
         if let Some(reference) = meta.downcast_mut() {
             set_time(reference, time, duration);
         } else if let Some(details) = meta.try_as_mut_custom_meta() {
-            refill(details.mut_structure(), info);
+            refill(details.mut_structure(), info, gap);
         }
         ControlFlow::Continue(Action::Keep)
     });
@@ -87,7 +88,7 @@ pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, period: Span, unix:
     }
     if !has_details {
         let mut meta = CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
-        fill(meta.mut_structure(), info, Absent::Leave);
+        fill(meta.mut_structure(), info, gap, Absent::Leave);
     }
 }
 
@@ -109,7 +110,7 @@ fn set_time<U>(
 pub fn structure_of(info: &FrameInfo) -> gst::Structure {
     let mut structure = gst::Structure::new_empty("swsync-frame");
     set(&mut structure, gstr!("rig-time"), Some(info.rig_time_ns), Absent::Leave);
-    fill(&mut structure, info, Absent::Leave);
+    fill(&mut structure, info, None, Absent::Leave);
     structure
 }
 
@@ -121,14 +122,15 @@ enum Absent {
 }
 
 /// Makes a structure of another frame one of `info`. Frames nearly always have the same fields.
-fn refill(structure: &mut StructureRef, info: &FrameInfo) {
-    if structure.n_fields() > fill(structure, info, Absent::Leave) {
-        fill(structure, info, Absent::Remove);
+fn refill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>) {
+    let filled = fill(structure, info, gap, Absent::Leave);
+    if structure.n_fields() > filled {
+        fill(structure, info, gap, Absent::Remove);
     }
 }
 
-/// Sets the fields that `info` has: how many those are.
-fn fill(structure: &mut StructureRef, info: &FrameInfo, absent: Absent) -> usize {
+/// Sets the fields that `info` and `gap` have: how many those are.
+fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>, absent: Absent) -> usize {
     structure.set_with_static(gstr!("frame-number"), info.number);
     structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
     set_word(structure, gstr!("sync"), info.sync.as_str());
@@ -138,6 +140,38 @@ fn fill(structure: &mut StructureRef, info: &FrameInfo, absent: Absent) -> usize
         + set(structure, gstr!("analogue-gain"), info.analogue_gain, absent)
         + set(structure, gstr!("sensor-time"), info.sensor_time_ns, absent)
         + set_details(structure, &info.details, absent)
+        + set_gap(structure, gap, absent)
+}
+
+/// Names of the fields of a [`Gap`].
+const GAP: [&GStr; 4] = [gstr!("gap"), gstr!("gap-first-frame"), gstr!("gap-frames"), gstr!("gap-cause")];
+
+/// As [`fill`]. The same gap is told of by many frames: it is written once.
+fn set_gap(structure: &mut StructureRef, gap: Option<&Gap>, absent: Absent) -> usize {
+    let [serial, first, count, cause] = GAP;
+    let Some(gap) = gap else {
+        if let Absent::Remove = absent {
+            GAP.into_iter().for_each(|name| structure.remove_field(name));
+        }
+        return 0;
+    };
+    if get_gap(structure).as_ref() != Some(gap) {
+        structure.set_with_static(serial, gap.serial);
+        structure.set_with_static(first, gap.first);
+        structure.set_with_static(count, gap.count);
+        set_word(structure, cause, gap.cause.as_str());
+    }
+    GAP.len()
+}
+
+fn get_gap(structure: &StructureRef) -> Option<Gap> {
+    let [serial, first, count, cause] = GAP;
+    Some(Gap {
+        serial: structure.get(serial).ok()?,
+        first: structure.get(first).ok()?,
+        count: structure.get(count).ok()?,
+        cause: gap::Cause::from_name(structure.get(cause).ok()?)?,
+    })
 }
 
 /// The rig time that `buffer` carries.
@@ -170,6 +204,8 @@ pub struct Details {
     pub sensor_time: Option<Timestamp<Boottime>>,
     /// What else is known of the frame.
     pub frame: FrameDetails,
+    /// The last gap of its source before it.
+    pub gap: Option<Gap>,
 }
 
 /// The details that `buffer` carries, if its metas came through whatever is upstream.
@@ -187,6 +223,7 @@ pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
         analogue_gain: get(structure, "analogue-gain"),
         sensor_time: get(structure, "sensor-time"),
         frame: get_details(structure),
+        gap: get_gap(structure),
     })
 }
 
@@ -345,7 +382,7 @@ mod tests {
             },
         };
         let mut buffer = gst::Buffer::new();
-        attach(buffer.get_mut().unwrap(), &info, Span::from_millis(33), true);
+        attach(buffer.get_mut().unwrap(), &info, None, Span::from_millis(33), true);
         assert_eq!(rig_time_of(&buffer), Some(info.rig_time_ns));
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.clock_uncertainty, info.clock_uncertainty_ns);
@@ -362,14 +399,17 @@ mod tests {
             analogue_gain: None,
             ..info
         };
-        attach(buffer.get_mut().unwrap(), &next, Span::from_millis(33), true);
+        let gap = Gap { serial: 3, first: info.number - 4, count: 2, cause: gap::Cause::Clock };
+        attach(buffer.get_mut().unwrap(), &next, Some(&gap), Span::from_millis(33), true);
         let details = details_of(&buffer).unwrap();
+        assert_eq!(details.gap, Some(gap));
         assert_eq!((details.number, details.analogue_gain), (next.number, None), "nothing of the one before");
         assert_eq!(rig_time_of(&buffer), Some(next.rig_time_ns));
         assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync", "timestamp/x-unix"], "one of each");
 
         let moved = FrameInfo { lock: LockState::Aligning, ..info };
-        attach(buffer.get_mut().unwrap(), &moved, Span::from_millis(33), false);
+        attach(buffer.get_mut().unwrap(), &moved, None, Span::from_millis(33), false);
+        assert_eq!(details_of(&buffer).unwrap().gap, None, "the source of this one tells of none");
         assert_eq!(details_of(&buffer).unwrap().lock, LockState::Aligning);
         assert_eq!(details_of(&buffer).unwrap().analogue_gain, Some(2.0));
         assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync"], "rig time is no Unix time any more");

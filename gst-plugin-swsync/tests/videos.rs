@@ -192,6 +192,9 @@ fn the_end_of_the_stream_closes_the_file() {
     assert!(sink.harness.push_event(gst::event::Eos::new()));
     let text = std::fs::read_to_string(sink.order("t").join("0000.h264")).unwrap();
     assert_eq!(text, bare(NOW..NOW + 20));
-    assert_eq!(answer(placed).saved(), 20);
-    assert!(take(&sink.order("t")).complete);
+    let answer = answer(placed);
+    assert!(answer.saved() == 20 && answer.unfinished.is_some(), "{answer:?}");
+    let take = take(&sink.order("t"));
+    assert!(!take.complete, "it goes on when frames come again");
+    assert_eq!((take.segments[0].first, take.segments[0].count), (NOW, 20), "{take:?}");
 }

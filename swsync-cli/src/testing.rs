@@ -88,7 +88,14 @@ pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
 
 /// An answer of device `a`.
 pub fn answer(frames: Vec<FrameRun>) -> Answer {
-    Answer { order: name("o1"), device: name("a"), frames, unnumbered: None, basis: Default::default() }
+    Answer {
+        order: name("o1"),
+        device: name("a"),
+        frames,
+        unnumbered: None,
+        unfinished: None,
+        basis: Default::default(),
+    }
 }
 
 /// Writes a device's part of a take of pictures below `root`, and returns its folder. Each picture's file

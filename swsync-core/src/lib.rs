@@ -12,6 +12,7 @@ pub mod clock;
 pub mod control;
 pub mod estimate;
 pub mod frame;
+pub mod gap;
 pub mod grid;
 pub mod manifest;
 pub mod name;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::gap::Gap;
 use crate::grid::FrameNumber;
 use crate::time::{Rig, Span, Timestamp};
 
@@ -25,6 +26,8 @@ pub struct Entry<T> {
     pub bytes: usize,
     /// Whether it can be decoded without others: every picture, the key frames of an encoded video.
     pub key: bool,
+    /// The last gap of its source; `None`: the source does not tell of gaps.
+    pub gap: Option<Gap>,
     /// The frame itself.
     pub payload: T,
 }
@@ -183,7 +186,7 @@ mod tests {
 
     fn entry(number: FrameNumber, bytes: usize) -> Entry<()> {
         let time = Timestamp::from_nanos(i64::try_from(number).unwrap() * 10_000_000);
-        Entry { number, time, bytes, key: true, payload: () }
+        Entry { number, time, bytes, key: true, gap: None, payload: () }
     }
 
     fn push(ring: &mut Ring<()>, entry: Entry<()>) -> Vec<FrameNumber> {

@@ -338,7 +338,9 @@ impl RigClock {
             round_trip_ns: state.update.map(|update| update.round_trip),
             source: match (state.leads, state.update) {
                 (Some(lead), _) => lead.source(),
-                (None, update) => update.and_then(|update| update.source().or_else(|| self.served(&update, state.steps))),
+                (None, update) => {
+                    update.and_then(|update| update.source().or_else(|| self.served(&update, state.steps)))
+                }
             },
         })
     }

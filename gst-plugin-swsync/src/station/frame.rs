@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::gap::Gap;
 use swsync_core::grid::FrameGrid;
+use swsync_core::order::MOST_OFFSET;
 use swsync_core::ring::Entry;
-use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_core::time::{Rig, Timestamp};
 
 use crate::clock::{rig_time, status_of};
 use crate::meta;
-
-/// Frames are at most so far from the instant that they are numbered by: `swsyncsrc`'s largest `phase-offset`,
-/// and half a period of a frame a second.
-const MOST_OFFSET: Span = Span::from_millis(1_500);
 
 /// GST_ALLOCATOR_SYSMEM.
 const ORDINARY: &str = "SystemMemory";
@@ -29,6 +27,8 @@ pub struct Stream {
 pub struct Held {
     pub buffer: gst::Buffer,
     pub info: FrameInfo,
+    /// The last gap of its source; `None`: the source does not tell of gaps.
+    pub gap: Option<Gap>,
     pub stream: Arc<Stream>,
     /// Of the pipeline when it arrived.
     pub segment: gst::FormattedSegment<gst::ClockTime>,
@@ -56,9 +56,9 @@ impl Held {
             Some(rig_time(base_time? + running))
         };
         let time = meta::rig_time_of(&buffer).or_else(by_clock)?;
-        let info = frame_info(&buffer, time, stream.grid, clock);
+        let (info, gap) = frame_info(&buffer, time, stream.grid, clock);
         let buffer = detached(buffer);
-        Some(Self { buffer, info, stream: Arc::clone(stream), segment: segment.clone() })
+        Some(Self { buffer, info, gap, stream: Arc::clone(stream), segment: segment.clone() })
     }
 
     /// Its place in the ring.
@@ -68,6 +68,7 @@ impl Held {
             time: self.info.rig_time_ns,
             bytes: self.buffer.size(),
             key: !self.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            gap: self.gap,
             payload: self,
         }
     }
@@ -88,13 +89,14 @@ fn detached(buffer: gst::Buffer) -> gst::Buffer {
     }
 }
 
-/// What is known of the frame in `buffer`, which was taken at `time`.
+/// What is known of the frame in `buffer`, which was taken at `time`, and the last gap before it.
 fn frame_info(
     buffer: &gst::BufferRef,
     time: Timestamp<Rig>,
     grid: FrameGrid,
     clock: Option<&gst::Clock>,
-) -> FrameInfo {
+) -> (FrameInfo, Option<Gap>) {
+    let mut gap = None;
     let mut info = FrameInfo {
         number: grid.nearest(time),
         rig_time_ns: time,
@@ -112,6 +114,7 @@ fn frame_info(
         // far from the time counts frames of another rate than they have here.
         if (grid.instant(details.number) - time).abs() <= MOST_OFFSET {
             (info.number, info.phase_error_ns) = (details.number, details.phase_error);
+            gap = details.gap;
         }
         info.clock_uncertainty_ns = details.clock_uncertainty;
         info.sync = details.sync;
@@ -125,5 +128,5 @@ fn frame_info(
         info.clock_uncertainty_ns = status.uncertainty_ns;
         info.sync = status.quality;
     }
-    info
+    (info, gap)
 }

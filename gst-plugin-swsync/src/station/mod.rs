@@ -22,7 +22,8 @@ use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{
-    Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, Journal, Kind, Order, Registry, Ticket,
+    Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, GRACE, Journal, Kind, Order, Refused,
+    Registry, Ticket,
 };
 use swsync_core::ring::Limits;
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -62,6 +63,17 @@ pub trait Host: Send + Sync {
     fn announce(&self, answer: &Answer);
     /// The device cannot go on, because of this.
     fn fail(&self, error: gst::ErrorMessage);
+    /// What is on the disk of an order that is not remembered.
+    fn on_disk(&self, order: &Order) -> OnDisk;
+}
+
+/// What is on the disk under the id of an order.
+pub enum OnDisk {
+    Nothing,
+    /// The take of another order.
+    Another,
+    /// The take of this very order, as it was ended, and what of it is saved or missing.
+    Same(Order, Vec<FrameRun>),
 }
 
 /// Work for the outlet; `None`: it is to end.
@@ -85,6 +97,8 @@ struct Inner {
 pub struct Station {
     device: DeviceId,
     inner: Mutex<Inner>,
+    /// One order at a time is looked for on the disk and opened. Taken before `inner`.
+    intake: Mutex<()>,
     /// Signalled with every answer.
     quiet: Condvar,
     host: Box<dyn Host>,
@@ -96,6 +110,8 @@ pub struct Duty {
     station: Arc<Station>,
     work: mpsc::Receiver<Work>,
     last_tick: Instant,
+    /// Until then nothing is given up.
+    patient_until: Instant,
     stopping: bool,
 }
 
@@ -119,13 +135,20 @@ impl Station {
                 max_files,
                 problem: None,
             }),
+            intake: Mutex::new(()),
             device,
             quiet: Condvar::new(),
             host: Box::new(host),
             work,
         });
-        let duty =
-            Duty { station: Arc::clone(&station), work: queue, last_tick: Instant::now(), stopping: false };
+        let now = Instant::now();
+        let duty = Duty {
+            station: Arc::clone(&station),
+            work: queue,
+            last_tick: now,
+            patient_until: now,
+            stopping: false,
+        };
         (station, duty)
     }
 
@@ -134,16 +157,16 @@ impl Station {
         self.act(|inner| ((), inner.desk.restore(journal, on_disk)));
     }
 
-    /// No more frames come for now: every order is answered with what became of it so far. Returns when that is
-    /// done, or when it has taken longer than `patience`.
-    pub fn give_up_open(&self, patience: Duration) {
+    /// No more frames come for now: files are finished, and every order is answered with what became of it so far. Returns
+    /// when that is done, or when it has taken longer than `patience`.
+    pub fn suspend(&self, patience: Duration) {
         self.act(|inner| ((), inner.desk.handle_stop()));
-        let is_open = |inner: &mut Inner| inner.desk.open_orders().next().is_some();
+        let is_open = |inner: &mut Inner| !inner.desk.is_at_rest();
         // Where it was not in time, the order is still answered later.
         drop(self.quiet.wait_timeout_while(lock(&self.inner), patience, is_open));
     }
 
-    /// Has the outlet's thread answer every open order and end.
+    /// Has the outlet's thread finish files, answer every open order with what became of it so far, and end.
     pub fn close(&self) {
         self.act(|inner| ((), inner.desk.handle_stop()));
         // It has ended already where this fails.
@@ -227,8 +250,8 @@ impl Station {
         inner.desk.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
     }
 
-    pub fn open_orders(&self) -> usize {
-        lock(&self.inner).desk.open_orders().count()
+    fn is_at_rest(&self) -> bool {
+        lock(&self.inner).desk.is_at_rest()
     }
 
     /// The oldest frame that was held when an order began. Once.
@@ -286,7 +309,10 @@ impl Duty {
             Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => {
                 outlet.rest(&self.station);
-                if self.stopping && self.station.open_orders() == 0 {
+                if self.stopping && !self.station.is_at_rest() {
+                    // One may have come since.
+                    self.station.act(|inner| ((), inner.desk.handle_stop()));
+                } else if self.stopping {
                     // What the last of them wanted is still there.
                     return match self.work.try_recv() {
                         Ok(work) => self.carry_out(outlet, work),
@@ -316,9 +342,13 @@ impl Duty {
     }
 
     fn tick(&mut self, outlet: &mut dyn Outlet) {
-        self.last_tick = Instant::now();
+        let before = std::mem::replace(&mut self.last_tick, Instant::now());
+        // The process was stopped, or the outlet held up: what has come meanwhile is to be seen first.
+        if self.last_tick - before > Duration::from_secs(1) {
+            self.patient_until = self.last_tick + GRACE.to_duration();
+        }
         self.station.heed_timescale();
-        if let Some(now) = self.station.rig_now() {
+        if let Some(now) = self.station.rig_now().filter(|_| self.last_tick >= self.patient_until) {
             self.station.act(|inner| ((), inner.desk.handle_timeout(now)));
         }
         outlet.tick(&self.station);
@@ -333,10 +363,18 @@ impl DeviceHandler for Station {
     fn handle_order(&self, order: Order, reply: Reply) {
         let id = order.id().clone();
         self.heed_timescale();
+        let _intake = lock(&self.intake);
+        let is_known = lock(&self.inner).desk.knows(&id);
+        let on_disk = if is_known { OnDisk::Nothing } else { self.host.on_disk(&order) };
         let refused = self.act(|inner| {
             // First: the outlet may have answered before this returns.
             inner.replies.entry(id.clone()).or_default().push(reply);
-            match inner.desk.handle_order(order) {
+            let taken = match on_disk {
+                OnDisk::Nothing => inner.desk.handle_order(order),
+                OnDisk::Same(order, frames) => inner.desk.handle_order_on_disk(order, frames),
+                OnDisk::Another => Err(Refused::Id(id.clone())),
+            };
+            match taken {
                 Ok(actions) => (None, actions),
                 Err(refused) => {
                     let reply = inner.replies.get_mut(&id).and_then(Vec::pop);

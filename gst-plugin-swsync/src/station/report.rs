@@ -8,6 +8,7 @@ pub fn served_message(answer: &Answer) -> gst::Structure {
     gst::Structure::builder("swsync-served")
         .field("order", answer.order.as_str())
         .field("complete", answer.is_complete())
+        .field("finished", answer.unfinished.is_none())
         .field("named", answer.named())
         .field("saved", answer.saved())
         .field("files", gst::Array::new(files))
@@ -19,7 +20,7 @@ pub fn served_message(answer: &Answer) -> gst::Structure {
 /// one the reason.
 pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
     let (mut files, mut problems) = (Vec::new(), Vec::new());
-    problems.extend(answer.unnumbered.clone());
+    problems.extend(answer.unnumbered.iter().chain(&answer.unfinished).cloned());
     for frame in &answer.frames {
         match &frame.fate {
             Fate::Saved { file, .. } => files.push(file.clone()),

@@ -62,18 +62,31 @@ pub fn place_shot(
     Ok(id)
 }
 
+/// What is wrong with an answer for other frames than were asked for.
+fn stray(order: &Order, outcome: &DeviceOutcome) -> Option<String> {
+    match outcome {
+        DeviceOutcome::Answered(answer) => answer.strays_from(order, None),
+        DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
+    }
+}
+
+fn is_complete(order: &Order, outcome: &DeviceOutcome) -> bool {
+    outcome.is_complete() && stray(order, outcome).is_none()
+}
+
 /// `swsync-order`: what became of an order on one device.
 fn outcome_message(order: &Order, outcome: &DeviceOutcome) -> gst::Structure {
-    let (files, problems) = match outcome {
+    let (files, mut problems) = match outcome {
         DeviceOutcome::Answered(answer) => files_and_problems(answer),
         DeviceOutcome::NoAnswer { why, .. } | DeviceOutcome::Refused { why, .. } => {
             (Vec::new(), vec![why.clone()])
         }
     };
+    problems.extend(stray(order, outcome));
     gst::Structure::builder("swsync-order")
         .field("order", order.id().as_str())
         .field("device", outcome.device().as_str())
-        .field("complete", outcome.is_complete())
+        .field("complete", is_complete(order, outcome))
         .field("files", gst::Array::new(files))
         .field("problems", gst::Array::new(problems))
         .build()

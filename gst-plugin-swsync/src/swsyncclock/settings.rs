@@ -49,12 +49,22 @@ pub struct Settings {
     pub max_slew_ppm: u32,
     pub step_threshold: gst::ClockTime,
     pub max_uncertainty: gst::ClockTime,
-    pub key: Option<String>,
+    pub key: Secret,
     pub key_file: Option<String>,
     pub key_id: u32,
     pub ptp_domain: u32,
     pub ptp_interfaces: Option<String>,
     pub net_time_provider: u16,
+}
+
+/// What is never shown.
+#[derive(Clone)]
+pub struct Secret(Option<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "set" } else { "not set" })
+    }
 }
 
 impl Default for Settings {
@@ -79,7 +89,7 @@ impl Default for Settings {
             max_slew_ppm: DEFAULT_MAX_SLEW_PPM,
             step_threshold: DEFAULT_STEP_THRESHOLD,
             max_uncertainty: DEFAULT_MAX_UNCERTAINTY,
-            key: None,
+            key: Secret(None),
             key_file: None,
             key_id: DEFAULT_KEY_ID,
             ptp_domain: 0,
@@ -127,7 +137,7 @@ impl Settings {
             "max-slew-ppm" => self.max_slew_ppm = number(),
             "step-threshold" => self.step_threshold = time(),
             "max-uncertainty" => self.max_uncertainty = time(),
-            "key" => self.key = text(),
+            "key" => self.key = Secret(text()),
             "key-file" => self.key_file = text(),
             "key-id" => self.key_id = number(),
             "ptp-domain" => self.ptp_domain = number(),
@@ -159,7 +169,6 @@ impl Settings {
             "max-slew-ppm" => self.max_slew_ppm.to_value(),
             "step-threshold" => self.step_threshold.nseconds().to_value(),
             "max-uncertainty" => self.max_uncertainty.nseconds().to_value(),
-            "key" => self.key.to_value(),
             "key-file" => self.key_file.to_value(),
             "key-id" => self.key_id.to_value(),
             "ptp-domain" => self.ptp_domain.to_value(),
@@ -371,12 +380,12 @@ fn estimate_properties() -> Vec<glib::ParamSpec> {
 
 fn key_properties() -> Vec<glib::ParamSpec> {
     vec![
-        text(
-            "key",
-            "Key",
-            "Secret that authenticates time (AES-CMAC, RFC 8573): 16 or 32 bytes, as HEX:digits or as they are; `key-file` keeps it off the command line",
-            None,
-        ),
+        glib::ParamSpecString::builder("key")
+            .nick("Key")
+            .blurb("Secret that authenticates time (AES-CMAC, RFC 8573): 16 or 32 bytes, as HEX:digits or as they are; `key-file` keeps it off the command line. Cannot be read")
+            .write_only()
+            .mutable_ready()
+            .build(),
         text(
             "key-file",
             "Key file",
@@ -514,7 +523,7 @@ impl Settings {
                 )
             })?;
         }
-        if let Some(key) = &self.key {
+        if let Some(key) = &self.key.0 {
             let digits = key.strip_prefix("HEX:").map_or(key.len(), |digits| digits.len() / 2);
             let cipher = if digits > 16 { "AES256" } else { "AES128" };
             text.push_str(&format!("\n{} {cipher} {key}", self.key_id));
@@ -568,7 +577,7 @@ mod tests {
     }
 
     fn with_key(key: &str, key_id: u32) -> Settings {
-        Settings { key: Some(key.into()), key_id, ..Settings::default() }
+        Settings { key: Secret(Some(key.into())), key_id, ..Settings::default() }
     }
 
     #[test]

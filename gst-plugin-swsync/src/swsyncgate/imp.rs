@@ -5,7 +5,7 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::order::Answer;
+use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
 
@@ -14,7 +14,7 @@ use super::outlet::{Flow, GateOutlet};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
-    Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -190,7 +190,7 @@ impl ElementImpl for SwsyncGate {
             gst::StateChange::PausedToReady => {
                 // While downstream still takes what there is.
                 if let Some(station) = self.station() {
-                    station.give_up_open(END_PATIENCE);
+                    station.suspend(END_PATIENCE);
                 }
             }
             _ => {}
@@ -231,6 +231,10 @@ impl Host for GateHost {
         if let Some(gate) = self.0.upgrade() {
             gate.post_error_message(error);
         }
+    }
+
+    fn on_disk(&self, _order: &Order) -> OnDisk {
+        OnDisk::Nothing // a gate writes nothing
     }
 }
 
@@ -351,7 +355,7 @@ impl SwsyncGate {
             }
             gst::EventView::Eos(_) => {
                 if let Some(station) = self.station() {
-                    station.give_up_open(END_PATIENCE);
+                    station.suspend(END_PATIENCE);
                 }
                 self.queue(event)
             }

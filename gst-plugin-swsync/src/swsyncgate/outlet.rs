@@ -205,7 +205,8 @@ impl Outlet for GateOutlet {
                 self.save(station, Save { order, ticket, number, segment, role, frame: payload });
             }
             Action::Hole { order, run } => self.hole(&order, &run),
-            Action::Close { order } => self.close(station, &order),
+            // The next frames of a suspended one begin anew.
+            Action::Close { order } | Action::Suspend { order, .. } => self.close(station, &order),
             Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
         }
     }

@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use swsync_core::order::Answer;
+use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
 use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
@@ -19,8 +19,8 @@ use super::writer::{Options, Owner, Writer};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
-    self, Duty, Held, Host, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
-    settings_of,
+    self, Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame,
+    served_message, settings_of,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -236,19 +236,25 @@ impl ElementImpl for SwsyncSink {
     }
 }
 
-/// What the station and the writer ask of the element.
+/// What the writer asks of the element.
 #[derive(Clone)]
 struct SinkHost(glib::WeakRef<super::SwsyncSink>);
 
-impl Host for SinkHost {
+/// What the station asks of the element.
+struct StationHost {
+    sink: glib::WeakRef<super::SwsyncSink>,
+    shelf: Shelf,
+}
+
+impl Host for StationHost {
     fn request_key(&self, at: Timestamp<Rig>, period: Span) {
-        if let Some(sink) = self.0.upgrade() {
+        if let Some(sink) = self.sink.upgrade() {
             request_key_frame(sink.upcast_ref(), at, period);
         }
     }
 
     fn announce(&self, answer: &Answer) {
-        if let Some(sink) = self.0.upgrade() {
+        if let Some(sink) = self.sink.upgrade() {
             let message = served_message(answer);
             gst::info!(CAT, obj = sink, "{message}");
             sink.imp().post(message);
@@ -256,9 +262,13 @@ impl Host for SinkHost {
     }
 
     fn fail(&self, error: gst::ErrorMessage) {
-        if let Some(sink) = self.0.upgrade() {
+        if let Some(sink) = self.sink.upgrade() {
             sink.post_error_message(error);
         }
+    }
+
+    fn on_disk(&self, order: &Order) -> OnDisk {
+        Writer::known_on_disk(&self.shelf, order)
     }
 }
 
@@ -298,7 +308,7 @@ impl BaseSinkImpl for SwsyncSink {
             max_files,
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
-        let host = SinkHost(self.obj().downgrade());
+        let host = StationHost { sink: self.obj().downgrade(), shelf: shelf.clone() };
         let (station, duty) = Station::new(device.clone(), settings.rig.limits(), max_files, host);
         station.set_clock(self.obj().clock());
         let writer = self.start_writer(shelf, settings.options, duty)?;
@@ -360,7 +370,7 @@ impl BaseSinkImpl for SwsyncSink {
                     State::Stopped => None,
                 };
                 if let Some(station) = started {
-                    station.give_up_open(EOS_PATIENCE);
+                    station.suspend(EOS_PATIENCE);
                 }
             }
             gst::EventView::Tag(tag) => {

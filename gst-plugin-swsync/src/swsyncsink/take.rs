@@ -84,6 +84,11 @@ impl OpenTake {
             TakeFolder::open(shelf.clone(), Self::blank(shelf, &self.order, Some(&self.named)))?;
         // Of before a restart: they are not handled again.
         self.handled += saved.len() as u64;
+        let from = folder.take().removed.as_ref().map_or(0, |removed| removed.before);
+        for Hole { first, count, why } in folder.take().holes.iter().filter(|hole| hole.first >= from) {
+            self.handled += count;
+            self.add_hole(*first, *count, why);
+        }
         if let Some(run) = removed(folder.take(), &self.named) {
             self.add_run(&run);
         }
@@ -147,6 +152,15 @@ impl OpenTake {
             return;
         }
         self.holes.insert(at, Hole { first, count, why: why.to_owned() });
+    }
+
+    /// Writes what is known so far: nothing more comes for a while.
+    pub fn suspend(mut self, shelf: &Shelf) -> io::Result<()> {
+        if self.folder.is_none() {
+            self.open(shelf)?;
+        }
+        let folder = self.folder.as_mut().expect("opened above");
+        folder.suspend(self.handled, self.holes)
     }
 
     /// Writes what can only be written when nothing more comes.

@@ -5,16 +5,17 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use swsync_core::grid::FrameNumber;
+use swsync_core::manifest::FrameRecord;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Action, Fate, FrameRun, Journal, Named, Order, Recorded, Role, Ticket};
-use swsync_core::time::Timestamp;
+use swsync_core::time::{Span, Timestamp};
 use swsync_rig::files::{JournalFile, Removal, Shelf, TakeFolder};
 
 use super::muxer::Container;
 use super::pictures::Waiting;
 use super::take::{OpenTake, Origin, removed};
 use super::video::Video;
-use crate::station::{Held, Outlet, Station};
+use crate::station::{Held, OnDisk, Outlet, Station};
 
 /// How often a video in progress is flushed to the disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -72,28 +73,46 @@ impl Writer {
         Ok((this, journal))
     }
 
-    /// What of `order` is on the disk, or was and is gone again, after what a crash left unfinished is finished or
-    /// removed.
+    /// What became of frames of `order` that is open, by what is on the disk, after what a crash left unfinished is
+    /// finished or removed.
     pub fn on_disk(shelf: &Shelf, order: &Order) -> Vec<FrameRun> {
         match TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None)) {
-            Ok((folder, records)) => {
-                let path = |file: &str| folder.path_of(file).display().to_string();
-                let saved = records.iter().map(|record| {
-                    let (number, file) = (record.info.number, path(&record.file));
-                    let fate = match folder.is_video(&record.file) {
-                        true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
-                        false => Fate::Saved { file, bytes: record.bytes, info: record.info },
-                    };
-                    FrameRun::one(number, fate)
-                });
-                let take = folder.take();
-                removed(take, &order.unstopped().named(take.grid)).into_iter().chain(saved).collect()
-            }
+            Ok((folder, records)) => fates(&folder, &records, order),
             Err(error) => {
                 tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
                 Vec::new()
             }
         }
+    }
+
+    /// What is on the disk of an order that nothing else is remembered of.
+    pub fn known_on_disk(shelf: &Shelf, order: &Order) -> OnDisk {
+        let before = match TakeFolder::described(shelf, order.id()) {
+            Ok(Some(before)) => before,
+            Ok(None) => return OnDisk::Nothing,
+            // Something is there, and whose it is cannot be told.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::warn!(order = %order.id(), %error, "the take of this name cannot be read");
+                return OnDisk::Another;
+            }
+            // Nor can anything be written then, which the answer says.
+            Err(error) => {
+                tracing::warn!(order = %order.id(), %error, "it cannot be told whether there is a take of this name");
+                return OnDisk::Nothing;
+            }
+        };
+        let Ok(mut ordered) = serde_json::from_value::<Order>(before.ordered.clone()) else {
+            return OnDisk::Another;
+        };
+        if !ordered.is_same(order) {
+            return OnDisk::Another;
+        }
+        // A take that is done is over, whoever stopped it.
+        if before.complete && ordered.ends_at(Span::ZERO).is_none() {
+            ordered.stop_at(before.grid.instant(before.first.saturating_add(before.count)));
+        }
+        let frames = Self::on_disk(shelf, &ordered);
+        OnDisk::Same(ordered, frames)
     }
 
     fn begin(&mut self, order: &Order, named: Named) {
@@ -220,6 +239,20 @@ impl Writer {
         }
     }
 
+    /// The order goes on when the device is back: what is there is whole until then, and the rest is known to be to come.
+    fn suspend(&mut self, station: &Station, order: &OrderId, named: Named) {
+        self.write_batch(station);
+        if let Some(take) = self.takes.get_mut(order) {
+            take.named = named;
+        }
+        self.finish_video(station, order);
+        if let Some(Err(error)) = self.takes.remove(order).map(|take| take.suspend(&self.shelf)) {
+            tracing::warn!(%order, %error, "what stands beside the files is not all there");
+            self.problem = Some(format!("order {order}: cannot write beside its files: {error}"));
+        }
+        station.handle_closed(order);
+    }
+
     fn close(&mut self, station: &Station, order: &OrderId) {
         self.write_batch(station);
         self.finish_video(station, order);
@@ -232,6 +265,32 @@ impl Writer {
         }
         station.handle_closed(order);
     }
+}
+
+/// What became of frames of `order`, by what its folder says: what is saved, what is known to be missing, and what is
+/// gone again.
+fn fates(folder: &TakeFolder, records: &[FrameRecord], order: &Order) -> Vec<FrameRun> {
+    let take = folder.take();
+    let named = order.unstopped().named(take.grid);
+    let path = |file: &str| folder.path_of(file).display().to_string();
+    let saved = records.iter().map(|record| {
+        let (number, file) = (record.info.number, path(&record.file));
+        let fate = match folder.is_video(&record.file) {
+            true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
+            false => Fate::Saved { file, bytes: record.bytes, info: record.info },
+        };
+        FrameRun::one(number, fate)
+    });
+    let removed = removed(take, &named);
+    let from = take.removed.as_ref().map_or(0, |removed| removed.before);
+    let missing = take.holes.iter().filter(|hole| hole.first >= from).filter_map(|hole| {
+        let numbers = hole.first..hole.first.saturating_add(hole.count);
+        let (first, last) = (named.next_from(numbers.start)?, named.last_before(numbers.end)?);
+        let fate = Fate::Missed { why: hole.why.clone() };
+        Some(FrameRun { first, last, count: named.count_in(numbers), fate })
+    });
+    let missing: Vec<_> = missing.filter(|run| run.count > 0).collect();
+    removed.into_iter().chain(missing).chain(saved).collect()
 }
 
 /// [`Action::Save`].
@@ -267,6 +326,7 @@ impl Outlet for Writer {
                 }
             }
             Action::Close { order } => self.close(station, &order),
+            Action::Suspend { order, named } => self.suspend(station, &order, named),
             Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
         }
     }

@@ -10,6 +10,7 @@ use swsync_core::time::Span;
 use super::align::{Change, Progress, report};
 use super::controls;
 use super::framer::PlacedFrame;
+use super::held_up::{HeldUp, Watch};
 use super::imp::{CAT, State, SwsyncSrc};
 use super::stats::Taken;
 use super::streams::Further;
@@ -58,8 +59,11 @@ impl SwsyncSrc {
                 let next = framer.next(clock, &self.sleeper).map(|mut frame| {
                     // A frame from before the pipeline's start has no running time.
                     let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
-                    let taken = lock(&self.observed).take_in(&mut frame, framer.progress(), wait_lock, pts);
                     let (period, main) = (framer.grid().period(), streams.main.is_some());
+                    let held_up = lock(&self.watch).as_ref().map_or_else(HeldUp::default, Watch::take);
+                    let progress = framer.progress();
+                    let taken =
+                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, period, pts);
                     Next::Frame(frame, Delivery { taken, period, main, further: streams.further.clone() })
                 });
                 drop(state);
@@ -92,8 +96,7 @@ impl SwsyncSrc {
         let Some(pts) = taken.pts else {
             return Ok(None);
         };
-        let stamp =
-            Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), gap: taken.gap };
+        let stamp = Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), taken };
         for buffer in std::iter::once(&mut buffer).chain(&mut others) {
             stamp.write_on(buffer.make_mut());
         }
@@ -175,8 +178,7 @@ struct Stamp<'f> {
     period: Span,
     /// Whether rig time counts from the Unix epoch.
     unix: bool,
-    /// Whether frames are missing before.
-    gap: bool,
+    taken: &'f Taken,
 }
 
 impl Stamp<'_> {
@@ -185,9 +187,9 @@ impl Stamp<'_> {
         buffer.set_duration(gst::ClockTime::from_nseconds(self.period.as_nanos().unsigned_abs()));
         buffer.set_offset(self.info.number);
         buffer.set_offset_end(self.info.number + 1);
-        if self.gap {
+        if self.taken.discont {
             buffer.set_flags(gst::BufferFlags::DISCONT);
         }
-        meta::attach(buffer, self.info, self.period, self.unix);
+        meta::attach(buffer, self.info, self.taken.gap.as_ref(), self.period, self.unix);
     }
 }

@@ -12,6 +12,7 @@ use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 use super::controls::{self, Desk};
 use super::delivery::Next;
 use super::framer::Framer;
+use super::held_up::Watch;
 use super::layout::Layout;
 use super::pads::SwsyncSrcPad;
 use super::settings::{self, Settings};
@@ -100,6 +101,8 @@ pub struct SwsyncSrc {
     /// Follows what passes the first pad, once there are others.
     pub(super) followed: OnceLock<()>,
     pauses: Mutex<Pauses>,
+    /// While the element is started.
+    pub(super) watch: Mutex<Option<Watch>>,
     desk: Arc<Desk>,
 }
 
@@ -261,6 +264,10 @@ impl BaseSrcImpl for SwsyncSrc {
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
         *lock(&self.faults) = settings.faults()?.map(Arc::new);
         *lock(&self.observed) = Observed::default();
+        let watch = Watch::start().map_err(|error| {
+            gst::error_msg!(gst::ResourceError::Failed, ("no thread to watch time in: {error}"))
+        })?;
+        *lock(&self.watch) = Some(watch);
         let camera = self.open_camera(&settings, &device)?;
         *lock(&self.state) = State::Opened { camera, device, settings };
         self.set_naming(true);
@@ -273,6 +280,7 @@ impl BaseSrcImpl for SwsyncSrc {
             framer.stop();
         }
         self.set_naming(false);
+        lock(&self.watch).take();
         *lock(&self.known) = Known::default();
         lock(&self.wakeup).camera = None;
         Ok(())
@@ -341,6 +349,7 @@ impl BaseSrcImpl for SwsyncSrc {
         _length: u32,
     ) -> Result<CreateSuccess, gst::FlowError> {
         let element = self.obj();
+        self.watch(Watch::note_asked);
         loop {
             let before = *lock(&self.pauses);
             let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
@@ -350,6 +359,7 @@ impl BaseSrcImpl for SwsyncSrc {
             match self.next_frame(&clock, base_time) {
                 Ok(Next::Frame(frame, delivery)) => {
                     if let Some(buffer) = self.deliver(frame, &delivery, &clock)? {
+                        self.watch(Watch::note_left);
                         return Ok(CreateSuccess::NewBuffer(buffer));
                     }
                 }
@@ -438,7 +448,12 @@ impl SwsyncSrc {
         }
     }
 
+    fn watch(&self, note: impl FnOnce(&Watch)) {
+        lock(&self.watch).as_ref().inspect(|watch| note(watch));
+    }
+
     fn note_pause(&self, paused: bool) {
+        self.watch(|watch| watch.note_pause(paused));
         let mut pauses = lock(&self.pauses);
         *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1) };
     }

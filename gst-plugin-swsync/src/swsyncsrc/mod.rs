@@ -6,7 +6,8 @@
 //!
 //! Each buffer has the frame's time as PTS and in a GstReferenceTimestampMeta (caps `timestamp/x-swsync`,
 //! and `timestamp/x-unix` on a `swsyncclock`), and a custom meta `SwsyncFrameMeta` with frame number, phase
-//! error, clock uncertainty, exposure, gain and lock state.
+//! error, clock uncertainty, exposure, gain and lock state, and which frame numbers were left out last before it: `gap` (counts
+//! them), `gap-first-frame`, `gap-frames` and `gap-cause`.
 //!
 //! # How a camera comes onto the grid
 //!
@@ -88,6 +89,7 @@ mod delivery;
 mod dither;
 mod exposure;
 mod framer;
+mod held_up;
 mod imp;
 mod layout;
 mod losses;

@@ -1,9 +1,12 @@
 //! What `swsyncsrc` counts and remembers, for its read-only properties.
 
 use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
+use swsync_core::time::Span;
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
+use super::held_up::HeldUp;
 use crate::meta;
 
 /// What was seen since the element was started.
@@ -13,6 +16,12 @@ pub struct Observed {
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
+    /// What is missing between frames that went downstream.
+    gaps: GapFinder,
+    /// The last of it.
+    gap: Option<Gap>,
+    /// The camera was started for other formats, and no frame has come since.
+    pub reconfigured: bool,
     /// The camera streams again after a fault, and no frame has come since.
     pub resumed: bool,
     /// Frames that were copied, because downstream held nearly all of the camera's frame buffers.
@@ -38,8 +47,10 @@ pub struct Taken {
     pub first_copy: bool,
     /// Its running time, where it goes downstream.
     pub pts: Option<gst::ClockTime>,
-    /// Whether frames are missing between it and the one that went before.
-    pub gap: bool,
+    /// Whether frames are missing between it and the one that went before, or the camera was restarted.
+    pub discont: bool,
+    /// The last gap in the stream.
+    pub gap: Option<Gap>,
 }
 
 impl Observed {
@@ -49,14 +60,17 @@ impl Observed {
         &mut self,
         frame: &mut PlacedFrame,
         progress: &Progress,
+        held_up: HeldUp,
         wait_lock: bool,
+        period: Span,
         pts: Option<gst::ClockTime>,
     ) -> Taken {
         let number = frame.info.number;
         let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
         let before = self.newest.as_ref().map(|info| (info.number, info.lock));
         self.newest = Some(frame.info);
-        if std::mem::take(&mut self.resumed) {
+        let resumed = std::mem::take(&mut self.resumed);
+        if resumed {
             frame.lost += before.map_or(0, |(before, _)| number.saturating_sub(before + 1));
         }
         let won = holds(frame.info.lock) && !before.is_some_and(|(_, lock)| holds(lock));
@@ -68,10 +82,32 @@ impl Observed {
         self.off_grid += u64::from(held_back);
         self.copied += u64::from(frame.copied);
         let pts = pts.filter(|_| !(wait_lock && held_back));
+        let HeldUp { blocked, stopped, suspended, paused } = held_up;
+        self.gaps.note(Circumstances {
+            lost: frame.lost,
+            camera_restarted: resumed,
+            align_restarted: frame.restarted,
+            reconfigured: std::mem::take(&mut self.reconfigured),
+            held_back: pts.is_none() && held_back,
+            blocked,
+            stopped,
+            suspended,
+            paused,
+        });
+        if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
+            let FrameInfo { rig_time_ns: time, lock, .. } = frame.info;
+            self.gap = self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, period);
+        }
         // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
         let before = pts.and_then(|_| self.delivered.replace(number));
-        let gap = frame.restarted || before.is_some_and(|before| number != before + 1);
-        Taken { lock_count: self.lock_count, first_copy: frame.copied && self.copied == 1, pts, gap }
+        let discont = frame.restarted || before.is_some_and(|before| number != before + 1);
+        Taken {
+            lock_count: self.lock_count,
+            first_copy: frame.copied && self.copied == 1,
+            pts,
+            discont,
+            gap: self.gap,
+        }
     }
 
     /// The structure that applications read; `None` before the first frame.

@@ -146,7 +146,10 @@ impl SwsyncSrc {
         let (mut camera, device, settings) = match std::mem::take(&mut *state) {
             State::Stopped => return Err(gst::loggable_error!(CAT, "caps for a stopped source")),
             State::Opened { camera, device, settings } => (camera, device, settings),
-            State::Streaming { framer, device, settings, .. } => (framer.stop(), device, settings),
+            State::Streaming { framer, device, settings, .. } => {
+                lock(&self.observed).reconfigured = true;
+                (framer.stop(), device, settings)
+            }
             State::Lost { mut streams, device, settings } => {
                 // For when it is back.
                 let grid = streams.main.as_mut().map(|main| {

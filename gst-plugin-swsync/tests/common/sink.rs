@@ -148,7 +148,7 @@ pub fn frame(number: u64, is_key: bool) -> gst::Buffer {
     if !is_key {
         writable.set_flags(gst::BufferFlags::DELTA_UNIT);
     }
-    gstswsync::meta::attach(writable, &info, grid().period(), true);
+    gstswsync::meta::attach(writable, &info, None, grid().period(), true);
     buffer
 }
 
@@ -163,7 +163,7 @@ pub fn pts_of(number: u64) -> gst::ClockTime {
 }
 
 /// The session that the sinks of `rig` in this process share.
-fn session(rig: &str) -> Arc<Session> {
+pub fn session(rig: &str) -> Arc<Session> {
     let listen = vec!["tcp/127.0.0.1:0".to_owned()];
     let config = RigConfig { rig: Name::new(rig).unwrap(), listen, connect: Vec::new() };
     Session::open(&config).unwrap()

@@ -165,7 +165,12 @@ fn new_order(session: &Session, name: &str, delay: Span, count: u32) -> anyhow::
 }
 
 fn why(answer: &Answer) -> String {
-    let reasons = answer.frames.iter().filter_map(FrameRun::why).chain(answer.unnumbered.as_deref());
+    let reasons = answer
+        .frames
+        .iter()
+        .filter_map(FrameRun::why)
+        .chain(answer.unnumbered.as_deref())
+        .chain(answer.unfinished.as_deref());
     reasons.collect::<Vec<_>>().join("; ")
 }
 

@@ -45,12 +45,15 @@ struct Tally<'a> {
     /// No frame could be numbered.
     is_unnumbered: bool,
     named: u64,
+    is_unfinished: bool,
     saved: u64,
     missed: u64,
     failed: u64,
     /// The phase error farthest from zero, and the largest clock uncertainty.
     phase: Option<Span>,
     clock: Option<Span>,
+    /// What is said of the order as a whole, where something is.
+    notes: Vec<&'a str>,
     /// Reasons, each once, with how many frames had it.
     why: Vec<(&'a str, u64)>,
 }
@@ -61,9 +64,11 @@ impl<'a> Tally<'a> {
             named: answer.named(),
             saved: answer.saved(),
             is_unnumbered: answer.unnumbered.is_some(),
+            is_unfinished: answer.unfinished.is_some(),
             ..Self::default()
         };
-        tally.why.extend(answer.unnumbered.as_deref().map(|why| (why, 1)));
+        let notes = answer.unnumbered.iter().chain(&answer.unfinished);
+        tally.notes.extend(notes.map(String::as_str));
         for run in &answer.frames {
             match &run.fate {
                 Fate::Saved { file, info, .. } => {
@@ -97,6 +102,7 @@ impl<'a> Tally<'a> {
         match (self.saved, self.missed, self.failed) {
             (0, 0, 0) if self.is_unnumbered => "missed".into(),
             (0, 0, 0) => "no frames".into(),
+            (saved, 0, 0) if self.is_unfinished => format!("saved {saved}/?"),
             (_, 0, 0) => "saved".into(),
             (0, _, 0) => "missed".into(),
             (0, 0, _) => "failed".into(),
@@ -112,6 +118,7 @@ impl<'a> Tally<'a> {
             [file] => parts.push((*file).to_owned()),
             [first, .., last] => parts.push(format!("{first} .. {last}")),
         }
+        parts.extend(self.notes.iter().map(|note| (*note).to_owned()));
         for (why, count) in &self.why {
             let alone = self.named <= 1;
             parts.push(if alone { (*why).to_owned() } else { format!("{count} frames: {why}") });
@@ -189,6 +196,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
                 "unnumbered": answer.unnumbered,
                 "timescale": answer.basis.timescale,
                 "rate": answer.basis.rate,
+                "unfinished": answer.unfinished,
             })
         }
         DeviceOutcome::NoAnswer { device, why } => {
@@ -253,6 +261,16 @@ mod tests {
         let unknown = Answer { unnumbered: Some("no frame yet".into()), ..answer(Vec::new()) };
         let [_, _, numbers, .., files] = row(&DeviceOutcome::Answered(unknown));
         assert_eq!((numbers.as_str(), files.as_str()), ("-", "no frame yet"));
+    }
+
+    #[test]
+    fn what_ends_before_the_order_is_not_all_saved() {
+        let stopped = Answer { unfinished: Some("it was stopped".into()), ..answer(vec![saved(7)]) };
+        let outcome = DeviceOutcome::Answered(stopped);
+        let [_, result, .., files] = row(&outcome);
+        assert_eq!((result.as_str(), files.as_str()), ("saved 1/?", "o1/a/7.jpg; it was stopped"));
+        let verdict = verdict(&summary_of(vec![outcome]));
+        assert!(verdict.starts_with("NOT all saved: 0 of 1"), "{verdict}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Does {
     Miss,
     /// Answers never.
     Hang,
+    /// Answers for the frames of ten seconds before.
+    Stray,
 }
 
 /// A device's side of the control plane.
@@ -77,7 +79,13 @@ impl DeviceHandler for Handler {
             self.held.lock().unwrap().push(reply);
             return;
         }
-        let named = order.named(grid());
+        let named = match self.does {
+            Does::Stray => {
+                let at = order.at() - Span::from_secs(10);
+                Order::new(order.id().clone(), at, order.stop(), order.kind()).unwrap().named(grid())
+            }
+            Does::Save | Does::Miss | Does::Hang => order.named(grid()),
+        };
         let count = named.count().expect("this device knows no orders without an end");
         let frames = named.iter().expect("it has an end").zip(0..);
         let frames = frames
@@ -88,6 +96,7 @@ impl DeviceHandler for Handler {
             device: self.id.clone(),
             frames,
             unnumbered: None,
+            unfinished: None,
             basis: Default::default(),
         });
     }

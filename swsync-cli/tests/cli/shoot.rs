@@ -65,6 +65,25 @@ fn a_missed_frame_is_1_and_says_why() {
 }
 
 #[test]
+fn an_answer_for_other_frames_than_asked_for_is_1_and_names_the_device() {
+    let rig = Rig::new().with("good", Does::Save).with("stray", Does::Stray);
+    let ran = rig.run(&["shoot", "--id", "again", "--count", "3"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(
+        ran.stderr.contains("warning: stray answers for frames from") && !ran.stderr.contains("good"),
+        "{ran:#?}"
+    );
+    assert!(ran.stderr.contains("10.000 s from there"), "{ran:#?}");
+    assert!(ran.stdout.contains("NOT all saved: 2 of 2 devices complete, 1 with other frames"), "{ran:#?}");
+    let ran = rig.run(&["shoot", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (ran.code, json["complete"].as_bool(), json["differences"].as_array().map(Vec::len)),
+        (1, Some(false), Some(1))
+    );
+}
+
+#[test]
 fn no_answer_is_1_and_the_others_are_not_held_up() {
     let rig = Rig::new().with("a", Does::Save).with("hung", Does::Hang);
     let ran = rig.run(&["shoot", "--timeout", "300ms"]);

@@ -11,6 +11,9 @@ use crate::name::DeviceId;
 /// Why, where nobody says.
 const UNEXPLAINED: &str = "it has no file, and is none of the holes of take.json";
 const NOT_NAMED: &str = "the device was not asked for it: it had another order, or joined later";
+const ENDED: &str =
+    "the device's part ended before this frame: it had another order, or others heard too late of a stop";
+const UNFINISHED: &str = "the device is not done with this take: it was stopped, or records on";
 const NO_TAKE: &str = "the device has no files of this take";
 
 /// Frame numbers, as runs in order that do not touch: a take of hours fits few of them.
@@ -177,7 +180,12 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
         }
         let own = device.asked();
         push(&mut gaps, &device.device, &missing.and(&own), UNEXPLAINED);
-        push(&mut gaps, &device.device, &missing.without(&own), NOT_NAMED);
+        let end = own.iter().last().map_or(0, |(first, count)| first.saturating_add(count));
+        let later = Runs::from_iter([(end, FrameNumber::MAX - end)]);
+        let others = missing.without(&own);
+        push(&mut gaps, &device.device, &others.without(&later), NOT_NAMED);
+        let why = if take.complete { ENDED } else { UNFINISHED };
+        push(&mut gaps, &device.device, &others.and(&later), why);
         gaps[from..].sort_by_key(|gap| gap.first);
     }
     gaps
@@ -263,6 +271,18 @@ mod tests {
             ]
         );
         assert_eq!(told(&[whole]), []);
+    }
+
+    #[test]
+    fn a_part_that_ends_early_is_told_from_one_that_is_not_done() {
+        let whole = device(take("a", 30, 100, 10, &[]), 100..110);
+        let early = device(take("b", 30, 100, 4, &[]), 100..104);
+        let mut unfinished = device(take("c", 30, 100, 4, &[]), 100..104);
+        unfinished.take.as_mut().unwrap().complete = false;
+        assert_eq!(
+            told(&[whole, early, unfinished]),
+            [gap("b", 104, 6, ENDED), gap("c", 104, 6, UNFINISHED)]
+        );
     }
 
     #[test]

@@ -139,12 +139,13 @@ fn parse_key(line: &str) -> Result<Key, String> {
     };
     let id = match id.parse() {
         Ok(id) if id != 0 => id,
-        _ => return Err(format!("`{id}` is no key id: use a number from 1 to {}", u32::MAX)),
+        // Not what stands there: it may be the secret, in the wrong place.
+        _ => return Err(format!("its first word is no key id: use a number from 1 to {}", u32::MAX)),
     };
     let length = match kind {
         "AES128" => 16,
         "AES256" => 32,
-        _ => return Err(format!("`{kind}` is no type that is known here: use AES128 or AES256")),
+        _ => return Err("its second word is no type that is known here: use AES128 or AES256".into()),
     };
     let secret = match secret.strip_prefix("HEX:") {
         Some(digits) => from_hex(digits).ok_or("the digits after HEX: are not pairs of 0-9 and A-F")?,

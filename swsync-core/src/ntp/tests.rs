@@ -222,9 +222,9 @@ fn a_bad_key_file_is_refused_by_line() {
     for (line, problem) in [
         ("1 AES128", "expected `ID AES128 HEX:...`"),
         ("1 AES128 HEX:00 11", "expected `ID AES128 HEX:...`"),
-        ("0 AES128 HEX:00", "`0` is no key id: use a number from 1 to 4294967295"),
-        ("4294967296 AES128 HEX:00", "`4294967296` is no key id: use a number from 1 to 4294967295"),
-        ("1 MD5 HEX:00", "`MD5` is no type that is known here: use AES128 or AES256"),
+        ("0 AES128 HEX:00", "its first word is no key id: use a number from 1 to 4294967295"),
+        ("4294967296 AES128 HEX:00", "its first word is no key id: use a number from 1 to 4294967295"),
+        ("1 MD5 HEX:00", "its second word is no type that is known here: use AES128 or AES256"),
         ("1 AES128 HEX:001", "the digits after HEX: are not pairs of 0-9 and A-F"),
         ("1 AES128 HEX:+1", "the digits after HEX: are not pairs of 0-9 and A-F"),
         ("1 AES256 HEX:0011", "AES256 takes 32 bytes, but the secret has 2"),

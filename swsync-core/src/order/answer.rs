@@ -6,7 +6,12 @@ use crate::control::TimeScale;
 use crate::frame::{FrameInfo, LockState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
+use crate::order::Order;
 use crate::time::{Rig, Span, Timestamp};
+
+/// A frame is at most so far from the instant that it is numbered by: `swsyncsrc`'s largest `phase-offset`, and half a
+/// period of a frame a second.
+pub const MOST_OFFSET: Span = Span::from_millis(1_500);
 
 /// What became of frames of an order on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -214,6 +219,10 @@ pub struct Answer {
     /// Why no frame could be numbered, where none could: the device does not know its grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unnumbered: Option<String>,
+    /// Why the account ends before the order does, where that is so: the device was stopped, and takes the order up
+    /// again when it is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<String>,
     /// What its numbers and instants mean.
     #[serde(flatten)]
     pub basis: Basis,
@@ -250,10 +259,77 @@ impl Answer {
         Self { frames, ..self }
     }
 
-    /// Whether every frame was saved.
+    /// The same as one run, which says how many frames were saved and little else.
+    #[must_use]
+    pub(super) fn shortened(self) -> Self {
+        let short = self.condensed();
+        let ([first, .., _], Some(last)) = (&short.frames[..], short.frames.iter().map(|run| run.last).max())
+        else {
+            return short;
+        };
+        let (count, saved) = (short.named(), short.saved());
+        let fate = Fate::Partly { saved, lost: count - saved, bytes: short.bytes() };
+        let all = FrameRun { first: first.first, last, count, fate };
+        Self { frames: vec![all], ..short }
+    }
+
+    /// How this differs from an account of what `order` names, for a person; `None`: it is one. `grid` is the device's,
+    /// for answers that do not say theirs.
+    ///
+    /// Of an order that goes on until it is stopped the device decides how far.
+    #[must_use]
+    pub fn strays_from(&self, order: &Order, grid: Option<FrameGrid>) -> Option<String> {
+        if self.unnumbered.is_some() || self.unfinished.is_some() {
+            return None; // it says itself that it is none
+        }
+        let (Some(first), Some(last)) = (self.frames.first(), self.frames.last()) else {
+            let named = self.basis.rate.or(grid).and_then(|grid| order.named(grid).count()).unwrap_or(0);
+            return (named > 0)
+                .then(|| format!("accounts for none of the {named} frames that were asked for"));
+        };
+        let Some(grid) = self.basis.rate.or(grid) else {
+            return Some(
+                "does not say at which rate its frames are numbered, so they cannot be checked".into(),
+            );
+        };
+        let named = order.named(grid);
+        let begin = named.first();
+        if first.first != begin {
+            let off = grid.instant(first.first) - grid.instant(begin);
+            return Some(format!(
+                "answers for frames from {} on, where it was asked for those from {begin} on, {:.3} s from there",
+                first.first,
+                off.abs().as_secs_f64()
+            ));
+        }
+        let taken = self.frames.iter().find_map(|run| match &run.fate {
+            Fate::Saved { info, .. } => Some((run.first, info.rig_time_ns)),
+            _ => None,
+        });
+        if let Some((number, at)) = taken
+            && let off = at - grid.instant(number)
+            && off.abs() > MOST_OFFSET
+        {
+            return Some(format!(
+                "took its frame {number} {:.3} s from where it was asked for",
+                off.abs().as_secs_f64()
+            ));
+        }
+        let count = named.count()?;
+        (self.named() != count).then(|| {
+            format!(
+                "accounts for {} frames, {} to {}, where it was asked for {count}",
+                self.named(),
+                first.first,
+                last.last
+            )
+        })
+    }
+
+    /// Whether every frame that the order names was saved.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.unnumbered.is_none() && self.saved() == self.named()
+        self.unnumbered.is_none() && self.unfinished.is_none() && self.saved() == self.named()
     }
 
     /// Frames that the order named.
@@ -294,4 +370,79 @@ pub struct Progress {
     pub bytes: u64,
     /// Why the last frame was lost, if one was.
     pub why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use crate::order::testing::info;
+    use crate::order::{Fill, Kind};
+
+    const NOW: FrameNumber = 54_000_000_000;
+
+    fn grid() -> FrameGrid {
+        FrameGrid::new(30, 1).unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn answer(numbers: std::ops::Range<FrameNumber>) -> Answer {
+        let saved = |number| {
+            let info = FrameInfo { number, rig_time_ns: grid().instant(number), ..info(number) };
+            FrameRun::one(number, Fate::Saved { file: String::new(), bytes: 1, info })
+        };
+        let frames = numbers.map(saved).collect();
+        Answer {
+            order: name("o"),
+            device: name("a"),
+            frames,
+            basis: Basis { rate: Some(grid()), timescale: None },
+            unnumbered: None,
+            unfinished: None,
+        }
+    }
+
+    fn burst(first: FrameNumber, count: u32) -> Order {
+        Order::burst(name("o"), grid().instant(first), count).unwrap()
+    }
+
+    fn take(first: FrameNumber, end: Option<FrameNumber>) -> Order {
+        let kind = Kind::Take { segment: None, fill: Fill::None };
+        let stop = end.map(|end| grid().instant(end));
+        Order::new(name("o"), grid().instant(first), stop, kind).unwrap()
+    }
+
+    #[test]
+    fn an_answer_to_what_was_asked_is_told_from_another() {
+        let given = answer(NOW..NOW + 3);
+        for order in [burst(NOW, 3), take(NOW, Some(NOW + 3)), take(NOW, None)] {
+            assert_eq!(given.strays_from(&order, None), None, "{order:?}");
+        }
+        let stray = |order: &Order| given.strays_from(order, None).unwrap();
+        let later = stray(&burst(NOW + 300, 3));
+        assert!(later.contains("54000000300") && later.contains("10.000 s from there"), "{later}");
+        assert!(stray(&burst(NOW - 1, 3)).contains("0.033 s"));
+        assert!(
+            stray(&burst(NOW, 4)).contains("3 frames, 54000000000 to 54000000002, where it was asked for 4")
+        );
+        assert!(stray(&take(NOW, Some(NOW + 2))).contains("asked for 2"));
+        assert!(stray(&take(NOW + 1, None)).contains("from 54000000000 on"));
+        assert!(answer(0..0).strays_from(&burst(NOW, 3), None).unwrap().contains("none of the 3"));
+    }
+
+    #[test]
+    fn frames_that_were_taken_elsewhere_or_on_no_known_grid_stray() {
+        let mut moved = answer(NOW..NOW + 3);
+        let Fate::Saved { info, .. } = &mut moved.frames[0].fate else { unreachable!() };
+        info.rig_time_ns += Span::from_secs(5);
+        assert!(moved.strays_from(&burst(NOW, 3), None).unwrap().contains("5.000 s"));
+        let older = Answer { basis: Basis::default(), ..answer(NOW..NOW + 3) };
+        assert!(older.strays_from(&burst(NOW, 3), None).unwrap().contains("at which rate"));
+        assert_eq!(older.strays_from(&burst(NOW, 3), Some(grid())), None);
+        let unnumbered = Answer { unnumbered: Some("no frame yet".into()), ..answer(0..0) };
+        assert_eq!(unnumbered.strays_from(&burst(NOW, 3), Some(grid())), None, "it says so itself");
+    }
 }

@@ -129,6 +129,11 @@ pub fn differences<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answ
     let mut numbers: BTreeMap<Option<Rate>, Groups<Numbers>> = BTreeMap::new();
     let answers: Vec<&Answer> = answers.into_iter().collect();
     let common = answers.iter().filter_map(|answer| answer.basis.rate.map(Rate)).max();
+    let strays = |answer: &&Answer| {
+        let why = answer.strays_from(order, answer.basis.rate)?;
+        Some(Difference { what: format!("{} {why}", answer.device), odd: [answer.device.clone()].into() })
+    };
+    let mut all: Vec<_> = answers.iter().filter_map(strays).collect();
     for answer in answers {
         let (timescale, rate) = (answer.basis.timescale, answer.basis.rate.map(Rate));
         timescales.add(timescale, &answer.device);
@@ -141,7 +146,6 @@ pub fn differences<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answ
         }
     }
     let ordered = order.timescale();
-    let mut all = Vec::new();
     if timescales.0.len() > 1 || ordered.is_some_and(|ordered| !timescales.0.contains_key(&Some(ordered))) {
         let odd = match ordered {
             Some(_) => timescales.but(&ordered),
@@ -361,6 +365,7 @@ mod tests {
             device: name(device),
             frames: frames.map(missed).collect(),
             unnumbered: None,
+            unfinished: None,
             basis: Basis { timescale: basis.0.map(TimeScale), rate: basis.1.map(rate) },
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Which frames are on disk is not in here: the manifests beside them say so.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,14 @@ use crate::grid::FrameGrid;
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
-/// Answers that are kept for orders that arrive again, at most.
+/// Orders that are remembered once they are answered, each with its answer: a shot every ten seconds for more than a
+/// day. What is older is found on the disk, as long as its take is there.
+const MAX_ORDERS: usize = 10_000;
+
+/// Of these, answers that say more than how many frames were saved, at most.
 const MAX_ANSWERS: usize = 1_024;
 
-/// Runs of frames in all of them, at most: bounds memory and file to a few megabytes. Beyond it the oldest are kept
-/// without what is known of single frames.
+/// Runs of frames in those, at most: bounds memory and file to a few megabytes. Beyond it the oldest are shortened.
 const MAX_RUNS: usize = 5_000;
 
 /// One line of the journal.
@@ -113,8 +116,9 @@ impl Journal {
                 }
             }
             Record::Answered { answer } => {
-                self.open.retain(|pending| *pending.order.id() != answer.order);
-                self.answers.keep(answer);
+                let open = self.open.iter().position(|pending| *pending.order.id() == answer.order);
+                let order = open.map(|index| self.open.remove(index).order);
+                self.answers.keep(order, answer);
             }
             Record::Grid { grid } => self.grid = Some(grid),
         }
@@ -127,7 +131,10 @@ impl Journal {
     /// The fewest records that say the same: to begin a new file with when the old one has grown long.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let grid = self.grid.map(|grid| Record::Grid { grid });
-        let answered = self.answers.0.iter().map(|answer| Record::Answered { answer: answer.clone() });
+        let answered = self.answers.oldest_first().flat_map(|Answered { order, answer }| {
+            let opened = order.clone().map(|opened| Record::Opened { opened });
+            opened.into_iter().chain([Record::Answered { answer: answer.clone() }])
+        });
         let open = self.open.iter().flat_map(|pending| {
             let cancelled =
                 pending.cancelled.then(|| Record::Cancelled { order: pending.order.id().clone() });
@@ -147,30 +154,67 @@ impl Journal {
     }
 }
 
-/// The last answers, oldest first.
+/// An order that is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answered {
+    /// What was asked for; `None`: an older version did not write it down.
+    pub order: Option<Order>,
+    pub answer: Answer,
+}
+
+/// The last orders that were answered.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Answers(VecDeque<Answer>);
+pub(super) struct Answers {
+    by_id: HashMap<OrderId, Answered>,
+    /// Oldest first.
+    ids: VecDeque<OrderId>,
+    /// The first so many of them have short answers.
+    short: usize,
+    /// In the others' answers.
+    runs: usize,
+}
 
 impl Answers {
-    pub(super) fn get(&self, order: &OrderId) -> Option<&Answer> {
-        self.0.iter().find(|answer| answer.order == *order)
+    pub(super) fn get(&self, order: &OrderId) -> Option<&Answered> {
+        self.by_id.get(order)
     }
 
-    pub(super) fn keep(&mut self, answer: Answer) {
-        self.0.retain(|known| known.order != answer.order);
-        self.0.push_back(answer);
-        let mut runs: usize = self.0.iter().map(|answer| answer.frames.len()).sum();
-        let before = self.0.len() - 1;
-        for old in self.0.iter_mut().take(before) {
-            if runs <= MAX_RUNS {
-                break;
+    fn oldest_first(&self) -> impl Iterator<Item = &Answered> {
+        self.ids.iter().filter_map(|id| self.by_id.get(id))
+    }
+
+    /// Keeps the answer to `order`; `None`: to the one that it was given for before, if that is known.
+    pub(super) fn keep(&mut self, order: Option<Order>, answer: Answer) {
+        let id = answer.order.clone();
+        let before = self.by_id.remove(&id);
+        if let Some(index) = before.as_ref().and_then(|_| self.ids.iter().position(|known| *known == id)) {
+            self.ids.remove(index);
+            match index < self.short {
+                true => self.short -= 1,
+                false => self.runs -= before.as_ref().map_or(0, |before| before.answer.frames.len()),
             }
-            let condensed = old.clone().condensed();
-            runs -= old.frames.len() - condensed.frames.len();
-            *old = condensed;
         }
-        while self.0.len() > MAX_ANSWERS || self.0.len() > 1 && runs > MAX_RUNS {
-            runs -= self.0.pop_front().map_or(0, |forgotten| forgotten.frames.len());
+        self.runs += answer.frames.len();
+        self.ids.push_back(id.clone());
+        let order = order.or(before.and_then(|before| before.order));
+        self.by_id.insert(id, Answered { order, answer });
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        while self.short + 1 < self.ids.len()
+            && (self.runs > MAX_RUNS || self.ids.len() - self.short > MAX_ANSWERS)
+        {
+            if let Some(oldest) = self.ids.get(self.short).and_then(|id| self.by_id.get_mut(id)) {
+                self.runs -= oldest.answer.frames.len();
+                oldest.answer = oldest.answer.clone().shortened();
+            }
+            self.short += 1;
+        }
+        while self.ids.len() > MAX_ORDERS {
+            let forgotten = self.ids.pop_front();
+            forgotten.and_then(|id| self.by_id.remove(&id));
+            self.short = self.short.saturating_sub(1);
         }
     }
 }
@@ -190,7 +234,14 @@ mod tests {
         let run = |number| FrameRun::one(number, Fate::Missed { why: "x".into() });
         let name = |text: &str| Name::new(text).unwrap();
         let frames = (0..runs).map(run).collect();
-        Answer { order: name(id), device: name("d"), frames, unnumbered: None, basis: Default::default() }
+        Answer {
+            order: name(id),
+            device: name("d"),
+            frames,
+            unnumbered: None,
+            unfinished: None,
+            basis: Default::default(),
+        }
     }
 
     fn journal(records: &[Record]) -> Journal {
@@ -218,7 +269,8 @@ mod tests {
         assert_eq!(journal.grid, FrameGrid::new(30, 1).ok());
         let [b, c] = journal.open() else { panic!("{journal:?}") };
         assert_eq!((b.order.stop(), b.cancelled, c.cancelled), (Some(stop), true, false));
-        assert_eq!(journal.answers.get(order("a").id()), Some(&answer("a", 1)));
+        let kept = Answered { order: Some(order("a")), answer: answer("a", 1) };
+        assert_eq!(journal.answers.get(order("a").id()), Some(&kept));
         assert_eq!(
             self::journal(&journal.records().collect::<Vec<_>>()),
             journal,
@@ -234,32 +286,54 @@ mod tests {
         assert_eq!((journal.open().len(), unread), (1, 1));
     }
 
-    #[test]
-    fn answers_are_bounded() {
-        let mut journal = Journal::default();
-        for id in 0..1_100 {
-            journal.apply(Record::Answered { answer: answer(&format!("o{id}"), 1) });
-        }
-        assert_eq!(journal.answers.0.len(), MAX_ANSWERS);
-        for id in 0..10 {
-            journal.apply(Record::Answered { answer: answer(&format!("p{id}"), 1_000) });
-        }
-        assert_eq!(journal.answers.0.len(), MAX_ANSWERS, "none is forgotten for its length");
-        let [first, last] = ["p0", "p9"].map(|id| journal.answers.get(order(id).id()).unwrap());
-        assert_eq!((first.frames.len(), last.frames.len()), (1, 1_000), "the oldest by runs");
-        assert_eq!((first.named(), last.named()), (1_000, 1_000));
+    fn answered(journal: &mut Journal, answer: Answer) {
+        journal.apply(Record::Opened { opened: order(answer.order.as_str()) });
+        journal.apply(Record::Answered { answer });
     }
 
     #[test]
-    fn what_no_summing_up_makes_short_goes_in_the_end() {
+    fn answers_are_bounded_and_orders_are_remembered_for_longer() {
+        let mut journal = Journal::default();
+        for id in 0..MAX_ANSWERS + 76 {
+            answered(&mut journal, answer(&format!("o{id}"), 3));
+        }
+        for id in 0..10 {
+            answered(&mut journal, answer(&format!("p{id}"), 1_000));
+        }
+        let kept = |id: &str| journal.answers.get(order(id).id()).unwrap();
+        assert_eq!(kept("o0").order, Some(order("o0")), "what it was is known");
+        let [old, first, last] = ["o0", "p0", "p9"].map(|id| &kept(id).answer);
+        assert_eq!((old.frames.len(), first.frames.len(), last.frames.len()), (1, 1, 1_000));
+        assert_eq!((old.named(), first.named(), last.named()), (3, 1_000, 1_000));
+        let text: Vec<u8> = journal.records().flat_map(|record| record.to_line()).collect();
+        assert_eq!(Journal::parse(&text), (journal, 0), "after a restart too");
+    }
+
+    #[test]
+    fn what_no_summing_up_makes_short_is_counted() {
         let mut journal = Journal::default();
         for id in 0..10 {
             let mut long = answer(&format!("o{id}"), 1_000);
             for (index, run) in long.frames.iter_mut().enumerate() {
                 run.fate = Fate::Missed { why: (index % 2).to_string() };
             }
-            journal.apply(Record::Answered { answer: long });
+            answered(&mut journal, long);
         }
-        assert_eq!(journal.answers.0.len(), 5);
+        let lengths: Vec<_> = journal.answers.oldest_first().map(|kept| kept.answer.frames.len()).collect();
+        assert_eq!(lengths, [1, 1, 1, 1, 1, 1_000, 1_000, 1_000, 1_000, 1_000]);
+        assert!(journal.answers.oldest_first().all(|kept| kept.answer.named() == 1_000));
+    }
+
+    #[test]
+    fn the_oldest_orders_are_forgotten_in_the_end() {
+        let mut journal = Journal::default();
+        for id in 0..MAX_ORDERS + 5 {
+            answered(&mut journal, answer(&format!("o{id}"), 1));
+        }
+        answered(&mut journal, answer("o5", 1)); // again
+        let answers = &journal.answers;
+        assert_eq!((answers.by_id.len(), answers.ids.len()), (MAX_ORDERS, MAX_ORDERS));
+        assert!(answers.get(order("o4").id()).is_none() && answers.get(order("o5").id()).is_some());
+        assert_eq!(answers.oldest_first().next().unwrap().answer.order, *order("o6").id());
     }
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Basis, Fate, FrameRun, Progress, Recorded};
+pub use answer::{Answer, Basis, Fate, FrameRun, MOST_OFFSET, Progress, Recorded};
 pub use command::{Acknowledgement, Command, Registry, Standing};
 pub use common::{Common, Difference, Said, differences};
 pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};

@@ -59,7 +59,8 @@ impl Named {
     }
 
     /// Those before `end`.
-    pub(super) fn until(self, end: FrameNumber) -> Self {
+    #[must_use]
+    pub fn until(self, end: FrameNumber) -> Self {
         Self { end: Some(self.end.map_or(end, |before| before.min(end)).max(self.first)), ..self }
     }
 

@@ -406,6 +406,7 @@ mod tests {
             device: name("d"),
             frames: Vec::new(),
             unnumbered: None,
+            unfinished: None,
             basis: Default::default(),
         }
     }

@@ -46,8 +46,11 @@ impl JournalFile {
         if unread > 0 {
             tracing::warn!(path = %path.display(), unread, "lines of the journal cannot be read");
         }
-        if text.len() > LONG {
-            let lines: Vec<_> = journal.records().map(|record| line(&record)).collect();
+        if text.len() > LONG
+            && let lines = journal.records().map(|record| line(&record)).collect::<Vec<_>>()
+            // A device that has had many orders remembers many: not each time for the sake of a few.
+            && lines.iter().map(String::len).sum::<usize>() < text.len() / 2
+        {
             rewrite_lines(storage, &path, durability, lines.iter().map(String::as_str))?;
         }
         Ok((Self { storage: Arc::clone(storage), path, durability, file: None }, journal))
@@ -107,6 +110,7 @@ mod tests {
             device: Name::new("pi").unwrap(),
             frames: Vec::new(),
             unnumbered: None,
+            unfinished: None,
             basis: Default::default(),
         };
         file.append(&Record::Answered { answer }).unwrap();

@@ -17,7 +17,7 @@ use super::kept::Kept;
 use super::lines::{LineFile, read_lines, rewrite_lines};
 use super::recover;
 use super::segment::SegmentFile;
-use super::storage::{Durability, Storage, folder_of};
+use super::storage::{Durability, Storage, folder_of, read};
 use super::{FileOf, Location, WholeFile};
 
 /// What all takes of a device have in common.
@@ -92,6 +92,22 @@ impl TakeFolder {
         let mut this = Self { shelf, folder, prefix, take, manifest: None, kept: Kept::default() };
         let saved = recover::recover(&mut this)?;
         Ok((this, saved))
+    }
+
+    /// What `take.json` says of `order` on this device; `None`: there is none.
+    ///
+    /// # Errors
+    /// What the system said; [`io::ErrorKind::InvalidData`]: it is no such file.
+    pub fn described(shelf: &Shelf, order: &OrderId) -> io::Result<Option<Take>> {
+        let (folder, prefix) = shelf.location.side(order, &shelf.device);
+        match read(shelf.storage.as_ref(), &folder.join(format!("{prefix}{TAKE_JSON}"))) {
+            Ok(text) => {
+                let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                Take::from_json(&text).map(Some).map_err(invalid)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What `take.json` says.
@@ -398,6 +414,22 @@ impl TakeFolder {
             file.write_all(pts::line(since).as_bytes())?;
         }
         file.commit()
+    }
+
+    /// Nothing more comes for a while: writes what is known so far. `count` is how many frame numbers the order named by
+    /// now.
+    ///
+    /// # Errors
+    /// What the system said. What is saved stays saved.
+    pub fn suspend(&mut self, count: u64, holes: Vec<Hole>) -> io::Result<()> {
+        if self.manifest.is_none() {
+            return Ok(()); // nothing was saved, so there is no folder
+        }
+        self.write_tables()?;
+        self.describe(|take| {
+            take.count = take.count.max(count);
+            take.holes = holes;
+        })
     }
 
     /// The order is done: writes what can only be written then. `count` is how many frame numbers it named.

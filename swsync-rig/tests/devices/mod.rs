@@ -57,6 +57,7 @@ impl Handler {
             device: self.id(),
             frames,
             unnumbered: None,
+            unfinished: None,
             basis: Default::default(),
         }
     }

@@ -273,6 +273,7 @@ mod tests {
             device: name("a"),
             frames,
             unnumbered: None,
+            unfinished: None,
             basis: Default::default(),
         };
         let good = answer(vec![saved(30), missed(31, "x"), saved(32)]);

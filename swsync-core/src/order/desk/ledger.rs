@@ -151,6 +151,10 @@ impl Ledger {
         self.runs.is_empty()
     }
 
+    pub fn runs(&self) -> Vec<FrameRun> {
+        self.runs.values().cloned().collect()
+    }
+
     pub fn into_runs(self) -> Vec<FrameRun> {
         self.runs.into_values().collect()
     }

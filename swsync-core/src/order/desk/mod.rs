@@ -18,9 +18,10 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use super::journal::Answers;
+use super::journal::{Answered, Answers};
 use super::{
-    Answer, Basis, Command, Fate, FrameRun, Journal, Named, Order, Progress, Record, Registry, Standing,
+    Answer, Basis, Command, Fate, FrameRun, Journal, Named, Order, Pending, Progress, Record, Registry,
+    Standing,
 };
 use crate::clock::LONGEST_HOLD;
 use crate::control::TimeScale;
@@ -84,7 +85,15 @@ pub enum Action<T> {
         /// The order.
         order: OrderId,
     },
-    /// Tell whoever ordered.
+    /// Nothing more comes for an order until the device is back: finish its files, which have frames of `named` only, but
+    /// not the account. Then call [`Desk::handle_closed`].
+    Suspend {
+        /// The order.
+        order: OrderId,
+        /// What it named so far.
+        named: Named,
+    },
+    /// Tell whoever ordered. An unfinished one is followed by another.
     Answer(Answer),
 }
 
@@ -121,7 +130,7 @@ pub enum Refused {
 const NEW_TIME: &str =
     "rig time began anew: the leader came back with another wall clock, or its source was stepped";
 
-/// Serves orders. Every order gets exactly one [`Action::Answer`], and another when it arrives again.
+/// Serves orders. Every order gets exactly one [`Action::Answer`] that is not unfinished, and another when it arrives again.
 #[derive(Debug)]
 pub struct Desk<T> {
     device: DeviceId,
@@ -131,8 +140,6 @@ pub struct Desk<T> {
     backlog: Backlog,
     open: Vec<OpenOrder>,
     answers: Answers,
-    /// What was ordered before, by id, to tell an order that arrives again from another of the same id.
-    known: VecDeque<Order>,
     foretold: VecDeque<Command>,
     heard: VecDeque<Command>,
     saved: u64,
@@ -192,7 +199,6 @@ impl<T: Clone> Desk<T> {
             backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
             open: Vec::new(),
             answers: Answers::default(),
-            known: VecDeque::new(),
             foretold: VecDeque::new(),
             heard: VecDeque::new(),
             saved: 0,
@@ -269,19 +275,45 @@ impl<T: Clone> Desk<T> {
     /// # Errors
     /// [`Refused`]; then nothing else comes of it.
     pub fn handle_order(&mut self, order: Order) -> Result<Vec<Action<T>>, Refused> {
-        if let Some(known) = self.known.iter().find(|known| known.id() == order.id())
-            && !known.is_same(&order)
-        {
-            return Err(Refused::Id(order.id().clone()));
-        }
-        if let Some(answer) = self.answers.get(order.id()) {
-            return Ok(vec![Action::Answer(answer.clone())]);
+        self.take_order(order, None)
+    }
+
+    /// An order has arrived that is not [known](Self::knows), but whose take is there: `on_disk` tells which frames are
+    /// saved, and which are missing.
+    ///
+    /// # Errors
+    /// As [`handle_order`](Self::handle_order).
+    pub fn handle_order_on_disk(
+        &mut self,
+        order: Order,
+        on_disk: Vec<FrameRun>,
+    ) -> Result<Vec<Action<T>>, Refused> {
+        self.take_order(order, Some(on_disk))
+    }
+
+    /// Whether an order of this id is open, or its answer is remembered.
+    #[must_use]
+    pub fn knows(&self, order: &OrderId) -> bool {
+        self.answers.get(order).is_some() || self.open_orders().any(|open| open.id() == order)
+    }
+
+    fn take_order(
+        &mut self,
+        order: Order,
+        on_disk: Option<Vec<FrameRun>>,
+    ) -> Result<Vec<Action<T>>, Refused> {
+        if let Some(Answered { order: before, answer }) = self.answers.get(order.id()) {
+            return match before.as_ref().is_some_and(|before| before.is_same(&order)) {
+                true => Ok(vec![Action::Answer(answer.clone())]),
+                false => Err(Refused::Id(order.id().clone())),
+            };
         }
         if let Some(why) = order.foreign_to(self.timescale) {
             // Not kept: once the clock is on the other time scale, the order can be given again.
             let (order, device) = (order.id().clone(), self.device.clone());
+            let basis = self.basis();
             let answer =
-                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), basis: self.basis() };
+                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), unfinished: None, basis };
             return Ok(vec![Action::Answer(answer)]);
         }
         if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
@@ -296,13 +328,15 @@ impl<T: Clone> Desk<T> {
         if self.open.len() >= MAX_OPEN {
             return Err(Refused::TooMany);
         }
-        self.known.push_back(order.clone());
-        if self.known.len() > MAX_OPEN + 256 {
-            self.known.pop_front();
-        }
         let mut actions = vec![Action::Journal(Record::Opened { opened: order.clone() })];
         let id = order.id().clone();
-        let mut open = OpenOrder::new(order, self.apart, &self.ring);
+        let mut open = match on_disk {
+            None => OpenOrder::new(order, self.apart, &self.ring),
+            Some(decided) => {
+                let pending = Pending { order, cancelled: false };
+                OpenOrder::restored(pending, decided, self.apart, &self.ring)
+            }
+        };
         if let Some(grid) = self.grid {
             open.set_grid(grid, &mut actions);
         }
@@ -391,15 +425,20 @@ impl<T: Clone> Desk<T> {
         }
     }
 
-    /// The writer has finished an order's files, as [`Action::Close`] asked.
+    /// The writer has finished an order's files, as [`Action::Close`] or [`Action::Suspend`] asked.
     pub fn handle_closed(&mut self, order: &OrderId) -> Vec<Action<T>> {
-        let Some(index) = self.open.iter().position(|open| open.order.id() == order && open.is_closing())
+        let Some(index) = self.open.iter().position(|open| open.order.id() == order && open.is_ending())
         else {
             return Vec::new();
         };
         let mut open = self.open.remove(index);
         open.handle_closed();
-        self.answer(open)
+        if !open.is_suspended() {
+            return self.answer(open);
+        }
+        let so_far = Action::Answer(open.answer(&self.device, self.basis()));
+        self.open.insert(index, open.resumed(&self.ring));
+        self.serve(vec![so_far])
     }
 
     /// Gives up on frames whose time has long passed. Call now and then.
@@ -414,28 +453,37 @@ impl<T: Clone> Desk<T> {
         self.serve(actions)
     }
 
-    /// The device stops in good order: every open order ends with what became of it so far. Then the writer finishes and
-    /// answers follow as ever.
+    /// The device stops in good order: files are finished, and every open order is answered with what became of it so
+    /// far. It stays open, as after a crash: it is taken up again when frames come again, or by
+    /// [`restore`](Self::restore).
     pub fn handle_stop(&mut self) -> Vec<Action<T>> {
-        self.end_all("the device was stopped first")
+        let (mut actions, basis) = (Vec::new(), self.basis());
+        for open in &mut self.open {
+            if open.suspend(&mut actions) {
+                actions.push(Action::Answer(open.answer(&self.device, basis)));
+            }
+        }
+        actions
     }
 
     /// Rig time has begun anew: what was numbered before is not to be combined with what comes. Open orders end.
     pub fn handle_new_time(&mut self) -> Vec<Action<T>> {
         self.ring.clear();
-        self.end_all(NEW_TIME)
-    }
-
-    fn end_all(&mut self, why: &str) -> Vec<Action<T>> {
         let mut actions = Vec::new();
         for open in &mut self.open {
-            open.give_up(why, &mut actions);
+            open.give_up(NEW_TIME, &mut actions);
         }
         let unnumbered: Vec<_> = self.open.extract_if(.., |open| !open.is_numbered()).collect();
         for open in unnumbered {
             actions.extend(self.answer(open));
         }
         actions
+    }
+
+    /// Whether the writer has nothing to do for any open order.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.open.iter().all(OpenOrder::is_at_rest)
     }
 
     /// Does for every open order what can be done now.
@@ -453,10 +501,11 @@ impl<T: Clone> Desk<T> {
     }
 
     fn answer(&mut self, open: OpenOrder) -> Vec<Action<T>> {
+        let open = open.over();
         let answer = open.answer(&self.device, self.basis());
         self.saved += answer.saved();
         self.missed += answer.named() - answer.saved();
-        self.answers.keep(answer.clone());
+        self.answers.keep(Some(open.order), answer.clone());
         vec![Action::Journal(Record::Answered { answer: answer.clone() }), Action::Answer(answer)]
     }
 

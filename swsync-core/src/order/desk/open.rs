@@ -1,10 +1,11 @@
 //! One open order at a desk: what of it was handed to the writer, what is decided, what is still to come.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use super::ledger::Ledger;
 use super::{Action, Backlog, Role};
+use crate::gap::KnownGaps;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 use crate::order::{Answer, Basis, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
@@ -18,12 +19,16 @@ pub(super) const MAX_REORDER: u64 = 16;
 /// How long ahead of its frame a key frame is asked for: longer than frames are on their way to the encoder.
 const KEY_LEAD: Span = Span::from_secs(1);
 
-const DROPPED: &str = "the camera dropped this frame";
 const TOO_SLOW: &str = "the disk could not keep up: the frame left the ring before it could be written";
 const UNDECODABLE: &str = "the frames that this one builds on are not held";
-const NO_FRAME: &str = "no frame arrived for that instant";
+const NO_FRAME: &str = "no frame has arrived since, of that instant or a later one";
 const RESTARTED: &str = "lost in the restart of the device";
+const STOPPED: &str = "the device was stopped";
+const BEFORE_RESTART: &str = "not saved before the device was restarted, and it is no longer known why";
 const CANCELLED: &str = "cancelled";
+
+/// How long nothing is said of frames that did not come while the order goes on: the next frame tells why.
+const SILENCE: Span = Span::from_secs(30);
 
 /// An order whose frames are not all accounted for.
 #[derive(Debug)]
@@ -37,16 +42,24 @@ pub(super) struct OpenOrder {
     next: u64,
     /// Highest number looked at.
     seen: Option<FrameNumber>,
+    /// What frames that were looked at say of others.
+    known: KnownGaps,
     /// Named frames below are decided or with the writer.
     frontier: FrameNumber,
     /// Frames below this number were never to be had, and why.
     before: Option<(FrameNumber, String)>,
+    /// One past the last frame that was decided before a restart.
+    decided_before: FrameNumber,
     piece: Option<Piece>,
     /// The next frame that has to be a key frame.
     next_key: Option<FrameNumber>,
     cancelled: bool,
-    /// Whether it was open before a restart.
-    restored: bool,
+    /// Where it was open before: why frames are missing that came since.
+    absent: Option<&'static str>,
+    /// Since when nothing more than is told came of it: the device was stopped.
+    told: bool,
+    /// Why it ended without its end.
+    ended: Option<String>,
     /// Whether frames of different files are accounted for apart.
     apart: bool,
 }
@@ -62,6 +75,8 @@ enum Stage {
     Serving(Named),
     /// The writer finishes its files.
     Closing(Named),
+    /// The writer finishes its files, and the order goes on when the device is back.
+    Suspending(Named),
 }
 
 /// Encoded frames that were handed out for one file.
@@ -86,7 +101,14 @@ impl OpenOrder {
     /// `pending`, of which `on_disk` was decided before the device was restarted.
     pub fn restored<T>(pending: Pending, on_disk: Vec<FrameRun>, apart: bool, ring: &Ring<T>) -> Self {
         let Pending { order, cancelled } = pending;
-        Self { cancelled, restored: true, apart, ..Self::with(order, ring.end(), None, on_disk) }
+        Self { cancelled, absent: Some(RESTARTED), apart, ..Self::with(order, ring.end(), None, on_disk) }
+    }
+
+    /// A suspended order, to be taken up again with what comes after what is in `ring`.
+    pub fn resumed<T>(self, ring: &Ring<T>) -> Self {
+        let Self { order, ledger, cancelled, apart, .. } = self;
+        let this = Self::with(order, ring.end(), None, ledger.into_runs());
+        Self { cancelled, absent: Some(STOPPED), told: true, apart, ..this }
     }
 
     fn with(order: Order, next: u64, before: Option<(FrameNumber, String)>, on_disk: Vec<FrameRun>) -> Self {
@@ -97,12 +119,16 @@ impl OpenOrder {
             writing: BTreeSet::new(),
             next,
             seen: None,
+            known: KnownGaps::default(),
             frontier: 0,
             before,
+            decided_before: 0,
             piece: None,
             next_key: None,
             cancelled: false,
-            restored: false,
+            absent: None,
+            told: false,
+            ended: None,
             apart: false,
         }
     }
@@ -110,7 +136,10 @@ impl OpenOrder {
     fn named(&self) -> Option<Named> {
         match self.stage {
             Stage::Unnumbered(_) => None,
-            Stage::Waiting(named) | Stage::Serving(named) | Stage::Closing(named) => Some(named),
+            Stage::Waiting(named)
+            | Stage::Serving(named)
+            | Stage::Closing(named)
+            | Stage::Suspending(named) => Some(named),
         }
     }
 
@@ -132,7 +161,7 @@ impl OpenOrder {
                 let ((a, b), (c, d)) = (named.grid().rate(), grid.rate());
                 self.give_up(&format!("the frame rate changed from {a}/{b} to {c}/{d}"), actions);
             }
-            Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) => {}
+            Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) | Stage::Suspending(_) => {}
         }
     }
 
@@ -140,6 +169,7 @@ impl OpenOrder {
         let mut named = self.order.named(grid);
         // A stop may have come when later frames were on disk already.
         let last = on_disk.iter().map(|run| run.last).max();
+        self.decided_before = last.map_or(0, |last| last + 1);
         named = last.map_or(named, |last| named.until_after(last));
         self.ledger = Ledger::new(named.count().is_some_and(|count| count <= MAX_DETAILED), self.apart);
         for run in on_disk {
@@ -168,9 +198,10 @@ impl OpenOrder {
                 break;
             }
             if self.before.is_none() {
-                let why = if self.restored { RESTARTED } else { "before the device's first frame" };
+                let why = self.absent.unwrap_or("before the device's first frame");
                 self.before = Some((entry.number, why.into()));
             }
+            self.known.note(entry.number, entry.gap);
             if wanted {
                 self.begin(&named, actions);
                 self.hand_out(&named, ring, entry, backlog, actions);
@@ -180,7 +211,7 @@ impl OpenOrder {
         }
         if let Some(seen) = self.seen {
             let reorder = if ring.is_coded() { MAX_REORDER } else { 0 };
-            self.settle(&named, (seen + 1).saturating_sub(reorder), DROPPED, actions);
+            self.settle(&named, (seen + 1).saturating_sub(reorder), None, actions);
         }
         if let Some(end) = named.end().filter(|end| *end <= self.frontier + MAX_REORDER)
             && let gaps = self.ledger.gaps(self.frontier.min(end)..end, &self.writing)
@@ -200,6 +231,7 @@ impl OpenOrder {
         if matches!(self.stage, Stage::Waiting(_)) {
             actions.push(Action::Begin { order: self.order.clone(), named: *named });
             self.stage = Stage::Serving(*named);
+            self.told = false;
         }
     }
 
@@ -273,6 +305,7 @@ impl OpenOrder {
             self.decide(&named, FrameRun::one(entry.number, Fate::Failed { why: TOO_SLOW.into() }), actions);
         }
         self.seen = self.seen.max(Some(entry.number));
+        self.known.note(entry.number, entry.gap);
     }
 
     /// Asks for the key frames that the order needs, once they are near.
@@ -293,8 +326,14 @@ impl OpenOrder {
         }
     }
 
-    /// Everything named below `number` that has not come will not, because of `why`.
-    fn settle<T>(&mut self, named: &Named, number: FrameNumber, why: &str, actions: &mut Vec<Action<T>>) {
+    /// Everything named below `number` that has not come will not, because of `why`; `None`: of what later frames say.
+    fn settle<T>(
+        &mut self,
+        named: &Named,
+        number: FrameNumber,
+        why: Option<&str>,
+        actions: &mut Vec<Action<T>>,
+    ) {
         let number = named.end().map_or(number, |end| number.min(end));
         if number <= self.frontier {
             return;
@@ -302,9 +341,7 @@ impl OpenOrder {
         let range = self.frontier..number;
         self.frontier = number;
         for gap in self.ledger.gaps(range, &self.writing) {
-            let bound = self.before.as_ref().map_or(0, |(bound, _)| *bound).clamp(gap.start, gap.end);
-            let never = self.before.as_ref().map_or(why, |(_, why)| why).to_owned();
-            for (part, why) in [(gap.start..bound, never), (bound..gap.end, why.to_owned())] {
+            for (part, why) in self.reasons(gap, why) {
                 let count = named.count_in(part.clone());
                 if let (Some(first), Some(last), 1..) =
                     (named.next_from(part.start), named.last_before(part.end), count)
@@ -314,6 +351,25 @@ impl OpenOrder {
                 }
             }
         }
+        self.known.forget_before(number);
+    }
+
+    /// Why the frames of `gap` are missing, part by part.
+    fn reasons(&self, gap: Range<FrameNumber>, why: Option<&str>) -> Vec<(Range<FrameNumber>, String)> {
+        // What was decided last before a restart tells when that was.
+        let restart = self.decided_before.clamp(gap.start, gap.end);
+        let mut parts = vec![(gap.start..restart, BEFORE_RESTART.to_owned())];
+        let bound = self.before.as_ref().map_or(0, |(bound, _)| *bound).clamp(restart, gap.end);
+        parts.extend(self.before.as_ref().map(|(_, never)| (restart..bound, never.clone())));
+        match why {
+            Some(why) => parts.push((bound..gap.end, why.to_owned())),
+            None => {
+                let known = self.known.why(bound..gap.end);
+                parts.extend(known.into_iter().map(|(part, why)| (part, why.to_owned())));
+            }
+        }
+        parts.retain(|(part, _)| !part.is_empty());
+        parts
     }
 
     /// Notes that frames will not come, and tells the writer.
@@ -331,20 +387,48 @@ impl OpenOrder {
         }
     }
 
+    /// Those of `named` that are decided or handed out, and what is before them.
+    fn so_far(&self, named: Named) -> Named {
+        let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
+        named.until(last.map_or(named.first(), |last| last + 1))
+    }
+
+    /// The device stops for a while. Whether the order is to be answered at once, with what became of it so far.
+    pub fn suspend<T>(&mut self, actions: &mut Vec<Action<T>>) -> bool {
+        if let (Stage::Waiting(named) | Stage::Serving(named), Some(seen)) = (&self.stage, self.seen) {
+            let named = *named;
+            // No more of an encoder's frames come: what has not come by now will not.
+            self.settle(&named, seen + 1, None, actions);
+            self.close_if_done(&named, actions);
+        }
+        match self.stage {
+            Stage::Closing(_) | Stage::Suspending(_) => false,
+            Stage::Unnumbered(_) | Stage::Waiting(_) => !std::mem::replace(&mut self.told, true),
+            Stage::Serving(named) => {
+                let so_far = self.so_far(named);
+                actions.push(Action::Suspend { order: self.order.id().clone(), named: so_far });
+                self.stage = Stage::Suspending(named);
+                false
+            }
+        }
+    }
+
     /// Ends the order: what has not been handed out is missed. One without an end ends with what it has.
     pub fn give_up<T>(&mut self, why: &str, actions: &mut Vec<Action<T>>) {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        let seen = self.seen.map_or(0, |seen| seen + 1);
         let named = match named.end() {
             Some(end) => {
+                self.settle(&named, seen, None, actions);
                 self.before = None;
-                self.settle(&named, end, why, actions);
+                self.settle(&named, end, Some(why), actions);
                 named
             }
             None => {
-                let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
-                let named = named.until(last.map_or(named.first(), |last| last + 1));
+                self.ended = (!self.cancelled).then(|| why.to_owned());
+                let named = self.so_far(named);
                 // A hole before the last of them is one for its own reason.
-                self.settle(&named, named.end().unwrap_or(self.frontier), DROPPED, actions);
+                self.settle(&named, named.end().unwrap_or(self.frontier), None, actions);
                 named
             }
         };
@@ -365,13 +449,16 @@ impl OpenOrder {
             return !self.is_numbered() && (self.cancelled || settled.is_some_and(|settled| settled <= now));
         };
         let mut overdue = named.grid().nearest(now - GRACE);
+        if named.end().is_none_or(|end| overdue < end) {
+            overdue = named.grid().nearest(now - SILENCE);
+        }
         if let Some(waiting) = ring.at(self.next) {
             // It has come, and waits for the writer.
             let reorder = if ring.is_coded() { MAX_REORDER } else { 0 };
             overdue = overdue.min(waiting.number.saturating_sub(reorder));
         }
-        let why = if self.restored && self.before.is_none() { RESTARTED } else { NO_FRAME };
-        self.settle(&named, overdue, why, actions);
+        let why = self.absent.filter(|_| self.before.is_none()).unwrap_or(NO_FRAME);
+        self.settle(&named, overdue, Some(why), actions);
         self.close_if_done(&named, actions);
         false
     }
@@ -387,7 +474,7 @@ impl OpenOrder {
         match &mut self.stage {
             // What the writer finishes is decided.
             Stage::Closing(known) => named = *known,
-            Stage::Waiting(known) | Stage::Serving(known) => *known = named,
+            Stage::Waiting(known) | Stage::Serving(known) | Stage::Suspending(known) => *known = named,
             Stage::Unnumbered(_) => {}
         }
         named.end().map_or(0, |end| named.count_in(wished.min(end)..end))
@@ -435,20 +522,63 @@ impl OpenOrder {
         self.handle_written(0..=FrameNumber::MAX, Fate::Failed { why });
     }
 
-    pub const fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing(_))
+    /// Nothing more comes of it.
+    pub fn over(self) -> Self {
+        Self { told: false, ..self }
     }
 
-    pub fn answer(self, device: &DeviceId, basis: Basis) -> Answer {
-        let cancelled = self.cancelled;
-        let (unnumbered, frames) = match self.stage {
+    /// Whether the writer finishes its files.
+    pub const fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Closing(_) | Stage::Suspending(_))
+    }
+
+    pub const fn is_suspended(&self) -> bool {
+        matches!(self.stage, Stage::Suspending(_))
+    }
+
+    /// Whether the writer has nothing to do for it.
+    pub const fn is_at_rest(&self) -> bool {
+        matches!(self.stage, Stage::Unnumbered(_) | Stage::Waiting(_))
+    }
+
+    /// What became of it, so far where the device was stopped.
+    pub fn answer(&self, device: &DeviceId, basis: Basis) -> Answer {
+        let rate = self.named().map(|named| named.grid()).or(basis.rate);
+        let (unnumbered, frames) = match &self.stage {
             Stage::Unnumbered(on_disk) => {
-                let why = if cancelled { CANCELLED } else { "the device has not seen a frame yet" };
-                (Some(why.into()), on_disk)
+                let why = if self.cancelled { CANCELLED } else { "the device has not seen a frame yet" };
+                (Some(why.into()), on_disk.clone())
             }
-            Stage::Waiting(_) | Stage::Serving(_) | Stage::Closing(_) => (None, self.ledger.into_runs()),
+            Stage::Closing(_) => (None, self.ledger.runs()),
+            Stage::Waiting(named) | Stage::Serving(named) | Stage::Suspending(named) => {
+                (None, self.runs_so_far(named))
+            }
         };
-        Answer { order: self.order.id().clone(), device: device.clone(), frames, unnumbered, basis }
+        let stopped = self.told || self.is_suspended();
+        let unfinished = match &self.ended {
+            None => stopped.then(|| {
+                "the device was stopped before the order ended, which goes on when it is back".into()
+            }),
+            Some(why) => Some(format!("it ended before the order did: {why}")),
+        };
+        let order = self.order.id().clone();
+        let basis = Basis { rate, ..basis };
+        Answer { order, device: device.clone(), frames, unnumbered, unfinished, basis }
+    }
+
+    /// The account so far; of an order that ends, what is still to come is missing.
+    fn runs_so_far(&self, named: &Named) -> Vec<FrameRun> {
+        let mut runs = self.ledger.runs();
+        let end = named.end().unwrap_or(named.first());
+        for gap in self.ledger.gaps(named.first()..end, &self.writing) {
+            if let (Some(first), Some(last), count @ 1..) =
+                (named.next_from(gap.start), named.last_before(gap.end), named.count_in(gap))
+            {
+                runs.push(FrameRun { first, last, count, fate: Fate::Missed { why: STOPPED.into() } });
+            }
+        }
+        runs.sort_by_key(|run| run.first);
+        runs
     }
 
     pub fn progress(&self) -> Progress {

@@ -37,7 +37,7 @@ struct World {
     pace: usize,
     /// Files of an order that the writer keeps, if not all.
     max_files: Option<usize>,
-    /// Frames at whose time the power goes, and how long it is off.
+    /// Frames at whose time the power goes, and how long it is off; of an odd number the device is stopped in good order.
     cuts: Vec<(u64, u64)>,
     events: Vec<(u64, Event)>,
 }
@@ -136,6 +136,8 @@ impl<'a> Device<'a> {
                 Action::RequestKey { number, .. } => {
                     self.key_requests.insert(number);
                 }
+                // Another follows.
+                Action::Answer(answer) if answer.unfinished.is_some() => assert!(!answer.is_complete()),
                 Action::Answer(answer) => {
                     let before = self.answers.insert(answer.order.clone(), answer.clone());
                     assert!(before.is_none_or(|before| before == answer), "two answers: {answer:?}");
@@ -167,7 +169,7 @@ impl<'a> Device<'a> {
                     let more = self.desk.handle_taken(ticket);
                     self.carry_out(more);
                 }
-                Action::Close { order } => {
+                Action::Close { order } | Action::Suspend { order, .. } => {
                     let more = self.desk.handle_closed(&order);
                     self.carry_out(more);
                 }
@@ -264,7 +266,7 @@ impl Encoder {
     fn entry(&mut self, number: FrameNumber, key: bool, run: usize) -> Entry<Picture> {
         self.place += 1;
         let payload = Picture { run, place: self.place, key };
-        Entry { number, time: grid().instant(number), bytes: 100, key, payload }
+        Entry { number, time: grid().instant(number), bytes: 100, key, gap: None, payload }
     }
 }
 
@@ -280,6 +282,12 @@ fn play(world: &World) -> (Vec<Order>, Device<'_>) {
         let number = ORIGIN + now;
         if let Some((_, length)) = world.cuts.iter().find(|(at, _)| *at == now) {
             off_until = now + 1 + length;
+            if length % 2 == 1 {
+                let actions = device.desk.handle_stop();
+                device.carry_out(actions);
+                device.write(usize::MAX);
+                assert!(device.desk.is_at_rest());
+            }
         }
         if now < off_until {
             if now + 1 == off_until {

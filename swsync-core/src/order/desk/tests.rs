@@ -20,7 +20,7 @@ fn desk() -> Desk<FrameNumber> {
 }
 
 fn frame(number: FrameNumber) -> Entry<FrameNumber> {
-    Entry { number, time: grid().instant(number), bytes: 100, key: true, payload: number }
+    Entry { number, time: grid().instant(number), bytes: 100, key: true, gap: None, payload: number }
 }
 
 fn order(id: &str, first: FrameNumber, count: u32) -> Order {
@@ -58,7 +58,9 @@ fn write_all(desk: &mut Desk<FrameNumber>, actions: Vec<Action<FrameNumber>>) ->
                 desk.handle_written(&order, number..=number, saved(number));
                 actions.extend(desk.handle_taken(ticket));
             }
-            Action::Close { order } => actions.extend(desk.handle_closed(&order)),
+            Action::Close { order } | Action::Suspend { order, .. } => {
+                actions.extend(desk.handle_closed(&order));
+            }
             Action::Answer(answer) => answers.push(answer),
             Action::Journal(_) | Action::Begin { .. } | Action::Hole { .. } => {}
             Action::RequestKey { .. } => panic!("these are pictures"),
@@ -159,7 +161,7 @@ fn an_order_that_arrives_again_is_not_served_again() {
 }
 
 #[test]
-fn stopping_answers_what_is_open() {
+fn stopping_answers_what_is_open_with_what_there_is_so_far() {
     let mut desk = desk();
     desk.handle_frame(frame(100));
     let actions = desk.handle_order(order("o", 100, 2)).unwrap();
@@ -167,7 +169,68 @@ fn stopping_answers_what_is_open() {
     let actions = desk.handle_stop();
     let answers = write_all(&mut desk, actions);
     assert!(matches!(answers[0].frames[0].fate, Fate::Saved { .. }));
-    assert_eq!(answers[0].frames[1].why(), Some("the device was stopped first"));
+    assert_eq!(answers[0].frames[1].why(), Some("the device was stopped"));
+    assert!(answers[0].unfinished.is_some() && desk.is_at_rest());
+    assert!(desk.handle_stop().is_empty(), "it is told once");
+    // Frames come again: it goes on, in the same process.
+    let actions = desk.handle_frame(frame(101));
+    let answers = write_all(&mut desk, actions);
+    assert!(answers[0].is_complete() && numbers(&answers[0]) == [100, 101], "{answers:?}");
+}
+
+#[test]
+fn a_take_goes_on_after_a_clean_restart_and_its_answer_is_for_all_of_it() {
+    let (mut desk, mut journal) = (desk(), Journal::default());
+    taken(&mut desk, &mut journal, take("t", 100, None));
+    let mut said = Vec::new();
+    for number in 100..110 {
+        let actions = desk.handle_frame(frame(number));
+        said.extend(write_all(&mut desk, actions));
+    }
+    let mut actions = VecDeque::from(desk.handle_stop());
+    let Some(Action::Suspend { named, .. }) = actions.pop_front() else { panic!("{actions:?}") };
+    assert_eq!((named.first(), named.end()), (100, Some(110)), "its files are closed as they are");
+    let actions = desk.handle_closed(&name("t"));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Journal(_))), "it stays open: {actions:?}");
+    said.extend(write_all(&mut desk, actions));
+    assert!(said.len() == 1 && said[0].saved() == 10 && !said[0].is_complete(), "{said:?}");
+
+    let mut again = self::desk();
+    let on_disk: Vec<_> = (100..110).map(|number| FrameRun::one(number, saved(number))).collect();
+    again.restore(journal, |_| on_disk.clone());
+    assert!(again.handle_order(take("t", 100, None)).unwrap().is_empty(), "it is known and open");
+    for number in 120..130 {
+        let actions = again.handle_frame(frame(number));
+        assert!(write_all(&mut again, actions).is_empty());
+    }
+    let (_, actions) = again.handle_command(&stop("t", 130));
+    let [answer] = &write_all(&mut again, actions)[..] else { panic!() };
+    assert_eq!((answer.named(), answer.saved(), answer.unfinished.as_ref()), (30, 20, None));
+    let hole = answer.frames.iter().find(|run| run.saved() == 0).unwrap();
+    assert_eq!((hole.first, hole.count, hole.why()), (110, 10, Some("lost in the restart of the device")));
+}
+
+#[test]
+fn reasons_are_what_the_source_says() {
+    use crate::gap::{Cause, Gap, LOST_BETWEEN};
+    let mut desk = desk();
+    let actions = desk.handle_order(order("o", 101, 9)).unwrap();
+    write_all(&mut desk, actions);
+    let gap = |serial, first, count, cause| Some(Gap { serial, first, count, cause });
+    let mut answers = Vec::new();
+    let clock = gap(2, 102, 3, Cause::Clock);
+    for (number, gap) in [
+        (100, gap(1, 0, 100, Cause::Started)),
+        (101, gap(1, 0, 100, Cause::Started)),
+        (107, clock),
+        (109, clock),
+    ] {
+        let actions = desk.handle_frame(Entry { gap, ..frame(number) });
+        answers.extend(write_all(&mut desk, actions));
+    }
+    let runs: Vec<_> = answers[0].frames.iter().filter(|run| run.saved() == 0).collect();
+    let told: Vec<_> = runs.iter().map(|run| (run.first, run.count, run.why().unwrap())).collect();
+    assert_eq!(told, [(102, 3, Cause::Clock.why()), (105, 2, LOST_BETWEEN), (108, 1, LOST_BETWEEN)]);
 }
 
 #[test]
@@ -236,7 +299,7 @@ fn a_take_is_a_run_and_ends_where_it_is_stopped() {
     assert_eq!(numbers(&answers[0]), (102..162).collect::<Vec<_>>());
     let [run, hole] = &answers[0].frames[..] else { panic!("{answers:?}") };
     assert_eq!((run.first, run.last, run.count, run.bytes()), (102, 160, 59, 59));
-    assert_eq!(hole.why(), Some("the camera dropped this frame"));
+    assert_eq!(hole.why(), Some(crate::gap::UNKNOWN), "nothing says that it was the camera");
 }
 
 #[test]
@@ -303,6 +366,63 @@ fn an_id_answers_for_one_order_only() {
         desk.handle_order(order(&format!("p{index}"), 500, 1)).unwrap();
     }
     assert_eq!(desk.handle_order(order("q", 500, 1)), Err(Refused::TooMany));
+}
+
+/// Has `desk` take an order and writes what comes of it, and the journal too. The answer, if it is given at once.
+fn taken(desk: &mut Desk<FrameNumber>, journal: &mut Journal, order: Order) -> Option<Answer> {
+    let mut actions = VecDeque::from(desk.handle_order(order).unwrap());
+    let mut answer = None;
+    while let Some(action) = actions.pop_front() {
+        match action {
+            Action::Journal(record) => journal.apply(record),
+            Action::Answer(given) => answer = Some(given),
+            other => {
+                let Action::Save { order, number, ticket, .. } = other else {
+                    if let Action::Close { order } = other {
+                        actions.extend(desk.handle_closed(&order));
+                    }
+                    continue;
+                };
+                desk.handle_written(&order, number..=number, saved(number));
+                actions.extend(desk.handle_taken(ticket));
+            }
+        }
+    }
+    answer
+}
+
+#[test]
+fn an_id_of_before_a_restart_answers_for_the_same_order_only() {
+    let (mut desk, mut journal) = (desk(), Journal::default());
+    for number in 100..110 {
+        desk.handle_frame(frame(number));
+    }
+    let answer = taken(&mut desk, &mut journal, order("o", 103, 2)).unwrap();
+    for index in 0..400 {
+        taken(&mut desk, &mut journal, order(&format!("p{index}"), 105, 1)).unwrap();
+    }
+    let text: Vec<u8> = journal.records().flat_map(|record| record.to_line()).collect();
+    let mut again = self::desk();
+    again.restore(Journal::parse(&text).0, |_| panic!("nothing is open"));
+    for desk in [&mut desk, &mut again] {
+        for other in [order("o", 108, 2), order("o", 103, 3), take("o", 103, None)] {
+            assert_eq!(desk.handle_order(other), Err(Refused::Id(name("o"))));
+        }
+        assert_eq!(desk.handle_order(order("o", 103, 2)), Ok(vec![Action::Answer(answer.clone())]));
+    }
+}
+
+#[test]
+fn a_take_that_only_the_disk_remembers_is_answered_for() {
+    let mut desk = desk();
+    desk.handle_frame(frame(500));
+    assert!(!desk.knows(&name("o")));
+    let dropped = FrameRun::one(101, Fate::Missed { why: "dropped".into() });
+    let on_disk = vec![FrameRun::one(100, saved(100)), dropped.clone()];
+    let actions = desk.handle_order_on_disk(order("o", 100, 2), on_disk).unwrap();
+    let answers = write_all(&mut desk, actions);
+    assert_eq!((answers[0].saved(), &answers[0].frames[1]), (1, &dropped));
+    assert!(desk.knows(&name("o")));
 }
 
 #[test]
@@ -420,7 +540,9 @@ fn an_order_without_an_end_survives_a_change_of_rate_with_what_it_has() {
         write_all(&mut desk, actions);
     }
     let actions = desk.set_grid(FrameGrid::new(60, 1).unwrap());
-    assert_eq!(numbers(&write_all(&mut desk, actions)[0]), (100..105).collect::<Vec<_>>());
+    let answers = write_all(&mut desk, actions);
+    assert_eq!(numbers(&answers[0]), (100..105).collect::<Vec<_>>());
+    assert!(!answers[0].is_complete(), "the order goes on without it: {answers:?}");
 }
 
 /// A frame of a video with a key frame every 10.

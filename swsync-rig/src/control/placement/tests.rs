@@ -24,6 +24,7 @@ fn answer(device: &str) -> Answer {
         device: name(device),
         frames: Vec::new(),
         unnumbered: None,
+        unfinished: None,
         basis: Default::default(),
     }
 }

@@ -1,0 +1,204 @@
+//! Why frames are missing, in what a device answers and in `take.json`: the true reason, whatever it was.
+
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::sink::{answer, place, rig, take};
+use common::{CAMERA, LEADER, Pipeline};
+use gst::prelude::*;
+use swsync_core::gap::{Cause, LOST_BETWEEN, UNKNOWN};
+use swsync_core::name::Name;
+use swsync_core::order::{Answer, Order};
+use swsync_core::time::{Span, Timestamp};
+
+/// What tells a process of this test that it is to be the device, and how.
+const DEVICE: &str = "SWSYNC_TEST_DEVICE";
+
+/// An order for `count` frames from half a second from now on.
+fn soon(count: u32) -> Order {
+    let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+    Order::burst(Name::new("o").unwrap(), now + Span::from_millis(500), count).unwrap()
+}
+
+/// A device whose camera has `properties`, with `elements` behind it, and its folder.
+fn device(properties: &str, elements: &str) -> (Pipeline, String, tempfile::TempDir) {
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let camera = CAMERA.replace("name=s", &format!("name=s {properties}"));
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} {camera} ! {elements} ! swsyncsink name=sink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    (pipeline, rig, folder)
+}
+
+/// Each reason in an answer, and for how many frames.
+fn reasons(answer: &Answer) -> Vec<(u64, &str)> {
+    let mut reasons: Vec<(u64, &str)> = Vec::new();
+    for run in answer.frames.iter().filter(|run| run.saved() == 0) {
+        let why = run.why().unwrap();
+        match reasons.iter_mut().find(|(_, known)| *known == why) {
+            Some((count, _)) => *count += run.count,
+            None => reasons.push((run.count, why)),
+        }
+    }
+    reasons
+}
+
+/// What a busy machine adds, and a camera that has to be aligned anew, which is as true.
+fn is_beside(why: &str) -> bool {
+    [Cause::Blocked, Cause::Stopped, Cause::HeldBack, Cause::AlignLonger]
+        .iter()
+        .any(|cause| cause.why() == why)
+}
+
+/// The answer to an order during which `happens`: frames are missing because of `cause`, and nothing else.
+fn because(properties: &str, elements: &str, why: &str, happens: impl FnOnce(&Pipeline)) {
+    let (pipeline, rig, folder) = device(properties, elements);
+    while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
+    let placed = place(&rig, soon(120));
+    happens(&pipeline);
+    let answer = answer(placed);
+    let found = reasons(&answer);
+    assert!(found.iter().any(|(_, found)| *found == why), "{why}: {found:?}");
+    assert!(found.iter().all(|(_, found)| *found == why || is_beside(found)), "{why}: {found:?}");
+    let take = take(&folder.path().join("o/pi"));
+    assert!(take.holes.iter().any(|hole| hole.why == why), "{:?}", take.holes);
+}
+
+#[test]
+fn what_the_camera_drops() {
+    // Told by its count, and by its times.
+    because("simulated-fault=drop@100:3", "identity", Cause::Camera.why(), |_| {});
+    because("simulated-fault=lose@100:3", "identity", Cause::Camera.why(), |_| {});
+}
+
+#[test]
+fn a_camera_that_stood_still() {
+    because(
+        "simulated-fault=stall@100 on-stall=restart stall-periods=5",
+        "identity",
+        Cause::CameraRestarted.why(),
+        |_| {},
+    );
+}
+
+#[test]
+fn a_queue_that_leaks() {
+    let elements = "queue leaky=downstream max-size-buffers=1 ! identity sleep-time=80000";
+    because("", elements, LOST_BETWEEN, |_| {});
+}
+
+#[test]
+fn a_source_that_says_nothing() {
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} videotestsrc is-live=true ! video/x-raw,width=16,height=16,framerate=30/1 ! \
+         identity drop-probability=0.3 ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let answer = answer(place(&rig, soon(60)));
+    assert!(reasons(&answer).iter().all(|(_, why)| *why == UNKNOWN) && answer.saved() < 60, "{answer:?}");
+}
+
+#[test]
+fn a_pause() {
+    because("", "identity", Cause::Paused.why(), |pipeline| {
+        std::thread::sleep(Duration::from_millis(1_500)); // time is what passes here
+        pipeline.reach(gst::State::Paused);
+        std::thread::sleep(Duration::from_millis(700));
+        pipeline.reach(gst::State::Playing);
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_forward() {
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let camera = CAMERA;
+    let pipeline = Pipeline::launch(&format!(
+        "{camera} ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        folder.path().display()
+    ));
+    let clock: gst::SystemClock =
+        gst::glib::Object::builder().property("clock-type", gst::ClockType::Monotonic).build();
+    pipeline.0.use_clock(Some(&clock));
+    pipeline.reach(gst::State::Playing);
+    let now = Timestamp::from_nanos(i64::try_from(clock.time().nseconds()).unwrap());
+    let order = Order::burst(Name::new("o").unwrap(), now + Span::from_millis(500), 150).unwrap();
+    let placed = place(&rig, order);
+    common::eventually("it is in the middle", || folder.path().join("o/pi/frames.jsonl").exists());
+    let (internal, external, num, denom) = clock.calibration();
+    clock.set_calibration(internal, external + gst::ClockTime::SECOND, num, denom);
+    let answer = answer(placed);
+    let found = reasons(&answer);
+    let (count, _) =
+        found.iter().find(|(_, why)| *why == Cause::Clock.why()).unwrap_or_else(|| panic!("{found:?}"));
+    assert!(*count >= 25, "{found:?}");
+    assert!(found.iter().all(|(_, why)| *why != Cause::Camera.why()), "{found:?}");
+}
+
+#[test]
+#[ignore = "run by another, as a process of its own"]
+fn be_a_device() {
+    let Ok(description) = std::env::var(DEVICE) else { return };
+    let pipeline = Pipeline::launch(&description);
+    pipeline.reach(gst::State::Playing);
+    loop {
+        std::thread::park(); // until it is killed
+    }
+}
+
+/// A process that is killed when the test ends.
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.0.id())]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_process_that_is_stopped() {
+    use swsync_rig::control::{RigConfig, Session};
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("tcp/127.0.0.1:{port}");
+    let description = format!(
+        "{LEADER} {CAMERA} ! swsyncsink device-id=pi rig={rig} listen={endpoint} location={}",
+        folder.path().display()
+    );
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "be_a_device", "--ignored"]).env(DEVICE, description);
+    let device = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let config =
+        RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
+    let mut session = None;
+    common::eventually("the device is there", || {
+        session = Session::visit(&config, Duration::from_secs(1)).ok();
+        session.is_some()
+    });
+    let session = session.unwrap();
+    let placed =
+        std::thread::spawn(move || session.place(&soon(120), Duration::from_secs(60), |_| {}).unwrap());
+    common::eventually("it is in the middle", || folder.path().join("o/pi/frames.jsonl").exists());
+    device.signal("STOP");
+    std::thread::sleep(Duration::from_millis(1_500)); // time is what passes here
+    device.signal("CONT");
+    let answer = answer(placed);
+    let found = reasons(&answer);
+    let (count, _) =
+        found.iter().find(|(_, why)| *why == Cause::Stopped.why()).unwrap_or_else(|| panic!("{found:?}"));
+    assert!(*count >= 20, "{found:?}");
+    assert!(found.iter().all(|(_, why)| *why != Cause::Camera.why()), "{found:?}");
+}

@@ -1,0 +1,451 @@
+//! Why frames are missing: found out where frames come from, carried by the frames themselves, and looked up where one
+//! is missed.
+//!
+//! A source numbers frames by their time, so a number that it leaves out is a [`Gap`]. Each frame carries the last gap
+//! of its source: so it is known also where the first frame after it was lost on the way. What is missing and in no gap
+//! did leave the source, and was lost in between.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::frame::LockState;
+use crate::grid::FrameNumber;
+use crate::time::{Boottime, Rig, Span, Timestamp};
+
+/// Frames after which what held up the source before is taken to be over: as many as a camera can have in flight.
+const IN_FLIGHT: u32 = 30;
+
+/// Gaps that are remembered, at most: beyond it the oldest are forgotten.
+const MAX_GAPS: usize = 256;
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $cause:ident: $name:literal, $why:literal;)*) => {
+        /// Why a source has no frame for some numbers.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Cause {
+            $($(#[$doc])* $cause,)*
+        }
+
+        impl Cause {
+            const ALL: &[Self] = &[$(Self::$cause,)*];
+
+            /// Its name in metas and messages.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$cause => $name,)* }
+            }
+
+            /// The reason, for a person.
+            #[must_use]
+            pub const fn why(self) -> &'static str {
+                match self { $(Self::$cause => $why,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The source's first frame.
+    Started: "started", "the camera's element was started after that instant";
+    /// The driver's count or the frames' times show it.
+    Camera: "camera", "the camera dropped this frame";
+    /// It stood still or was gone.
+    CameraRestarted: "camera-restarted", "the camera stood still or was gone, and was started again";
+    /// Other formats or streams were asked for.
+    Reconfigured: "reconfigured", "the camera was started again for another format";
+    /// Restarts are how it is aligned.
+    AlignRestart: "align-restart", "the camera was started again to bring it onto the frame grid";
+    /// Long frames are how it is aligned.
+    AlignLonger: "align-longer", "a frame was made longer, to bring the camera onto the frame grid";
+    /// Frames were there but not on the grid.
+    HeldBack: "held-back", "the camera was not on the frame grid, and wait-lock holds back such frames";
+    /// Rig time against the sensor's.
+    Clock: "clock", "rig time was set forward past that instant";
+    /// Frames came, each after more than a period.
+    Slow: "slow", "the camera took longer than a period for the frame before";
+    /// Frames came, none of them nearest to this instant.
+    OffGrid: "off-grid", "the camera is not on the frame grid, and none of its frames was nearest to that instant";
+    /// Nobody asked for frames.
+    Blocked: "blocked", "the pipeline behind the camera was too slow to take this frame";
+    /// The process did not run.
+    Stopped: "stopped", "the process was stopped, or did not get to run";
+    /// The machine slept.
+    Suspended: "suspended", "the machine was suspended";
+    /// The pipeline did.
+    Paused: "paused", "the pipeline was paused";
+}
+
+impl Cause {
+    /// The cause that [`Cause::as_str`] gives this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.as_str() == name)
+    }
+}
+
+/// Frame numbers that a source left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Counts the source's gaps, from 1.
+    pub serial: u32,
+    /// The first of them.
+    pub first: FrameNumber,
+    /// How many.
+    pub count: u64,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// A frame that a source delivers.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    /// Its number.
+    pub number: FrameNumber,
+    /// Its time.
+    pub time: Timestamp<Rig>,
+    /// The sensor's stamp.
+    pub sensor_time: Timestamp<Boottime>,
+    /// Whether the camera was on the grid.
+    pub lock: LockState,
+}
+
+/// What went on at a source since its last frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Frames that the camera lost.
+    pub lost: u64,
+    /// It was started again after a fault.
+    pub camera_restarted: bool,
+    /// It was started again to be aligned.
+    pub align_restarted: bool,
+    /// It was started again for other formats.
+    pub reconfigured: bool,
+    /// A frame came and was held back.
+    pub held_back: bool,
+    /// For so long nobody asked for a frame.
+    pub blocked: Span,
+    /// For so long the process did not run.
+    pub stopped: Span,
+    /// For so long the machine slept.
+    pub suspended: Span,
+    /// For so long the pipeline was paused.
+    pub paused: Span,
+}
+
+impl Circumstances {
+    /// Adds what is known of later.
+    pub fn add(&mut self, later: Self) {
+        self.lost += later.lost;
+        self.camera_restarted |= later.camera_restarted;
+        self.align_restarted |= later.align_restarted;
+        self.reconfigured |= later.reconfigured;
+        self.held_back |= later.held_back;
+        self.blocked = self.blocked.max(later.blocked);
+        self.stopped += later.stopped;
+        self.suspended += later.suspended;
+        self.paused += later.paused;
+    }
+}
+
+/// Finds the gaps of a source, and what each comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GapFinder {
+    last: Option<Delivered>,
+    since: Circumstances,
+    /// Frames in a row, without a gap.
+    in_a_row: u32,
+    gap: Option<Gap>,
+}
+
+impl GapFinder {
+    /// What went on.
+    pub fn note(&mut self, circumstances: Circumstances) {
+        self.since.add(circumstances);
+    }
+
+    /// A frame goes downstream, on a grid of `period`: the last gap that there was.
+    pub fn handle_delivered(&mut self, frame: Delivered, period: Span) -> Option<Gap> {
+        let last = self.last.replace(frame);
+        let serial = self.gap.map_or(1, |gap| gap.serial.wrapping_add(1));
+        let first = last.map_or(0, |last| last.number.saturating_add(1));
+        if first < frame.number || last.is_none() {
+            let cause = last.map_or(Cause::Started, |last| self.cause(&last, &frame, period));
+            self.gap = Some(Gap { serial, first, count: frame.number.saturating_sub(first), cause });
+            (self.since, self.in_a_row) = (Circumstances::default(), 0);
+            return self.gap;
+        }
+        // Frames that were in flight when the source was held up come before those that it missed.
+        self.in_a_row += 1;
+        let Circumstances { blocked, stopped, suspended, paused, .. } = self.since;
+        let held_up = (blocked, stopped, suspended, paused) != Default::default();
+        self.since = match held_up && self.in_a_row < IN_FLIGHT {
+            true => Circumstances { blocked, stopped, suspended, paused, ..Circumstances::default() },
+            false => Circumstances::default(),
+        };
+        if !held_up || self.in_a_row >= IN_FLIGHT {
+            self.in_a_row = 0;
+        }
+        self.gap
+    }
+
+    fn cause(&self, last: &Delivered, frame: &Delivered, period: Span) -> Cause {
+        let since = &self.since;
+        let by_sensor = frame.sensor_time - last.sensor_time;
+        let by_rig = frame.time - last.time;
+        let stepped = by_rig - by_sensor;
+        let absent = by_rig.max(by_sensor) - period;
+        // Of several things the one that is most of it.
+        let most = |span: Span| span > Span::ZERO && span * 2 >= absent;
+        let on_grid = |lock| matches!(lock, LockState::Locked | LockState::Coasting | LockState::Free);
+        if most(since.suspended) {
+            Cause::Suspended
+        } else if most(since.stopped) {
+            Cause::Stopped
+        } else if most(since.paused) {
+            Cause::Paused
+        } else if most(stepped) && stepped > period / 2 {
+            Cause::Clock
+        } else if since.camera_restarted {
+            Cause::CameraRestarted
+        } else if since.reconfigured {
+            Cause::Reconfigured
+        } else if since.align_restarted {
+            Cause::AlignRestart
+        } else if since.held_back {
+            Cause::HeldBack
+        } else if since.lost > 0 && since.blocked > period && most(since.blocked) {
+            Cause::Blocked
+        } else if since.lost > 0 {
+            Cause::Camera
+        } else if !on_grid(last.lock) || !on_grid(frame.lock) {
+            Cause::AlignLonger
+        } else if by_sensor > period + period / 2 {
+            Cause::Slow
+        } else {
+            Cause::OffGrid
+        }
+    }
+}
+
+/// Nothing is said by the frames that came.
+pub const UNKNOWN: &str = "no frame of that instant arrived, and it is not known why";
+/// The source has delivered it.
+pub const LOST_BETWEEN: &str = "the camera delivered this frame, and it was lost on the way: an element in between (a queue, an encoder, \
+                                videorate) dropped it";
+
+/// What frames that arrived say of those that did not.
+#[derive(Debug, Clone, Default)]
+pub struct KnownGaps {
+    gaps: VecDeque<(Range<FrameNumber>, &'static str)>,
+    /// Of the last gap that was told of.
+    serial: u32,
+    /// The highest number that arrived.
+    last: Option<FrameNumber>,
+    /// Whether frames say what their source left out.
+    told: bool,
+}
+
+impl KnownGaps {
+    /// Frame `number` has arrived, and tells of `gap`, if its source tells of gaps at all.
+    pub fn note(&mut self, number: FrameNumber, gap: Option<Gap>) {
+        let between = self.last.map_or(0, |last| last.saturating_add(1))..number;
+        self.last = self.last.max(Some(number));
+        let Some(gap) = gap else {
+            self.told = false;
+            self.push(between, UNKNOWN);
+            return;
+        };
+        let is_news = !self.told || gap.serial != self.serial;
+        let (told, before) = (std::mem::replace(&mut self.told, true), self.serial);
+        // Encoded frames do not arrive in order: an earlier one may tell of an earlier gap.
+        self.serial = gap.serial.max(before);
+        if !is_news {
+            return;
+        }
+        if !told || gap.serial > before.saturating_add(1) {
+            // Nothing is known of the gaps before this one.
+            self.push(between.start..gap.first.min(between.end), UNKNOWN);
+        }
+        if gap.serial < before && gap.cause == Cause::Started {
+            self.serial = gap.serial; // it was started again, and counts anew
+        }
+        self.push(gap.first..gap.first.saturating_add(gap.count), gap.cause.why());
+    }
+
+    fn push(&mut self, numbers: Range<FrameNumber>, why: &'static str) {
+        if numbers.start >= numbers.end || self.gaps.back() == Some(&(numbers.clone(), why)) {
+            return;
+        }
+        self.gaps.push_back((numbers, why));
+        if self.gaps.len() > MAX_GAPS {
+            self.gaps.pop_front();
+        }
+    }
+
+    /// What is below `number` is not asked for any more.
+    pub fn forget_before(&mut self, number: FrameNumber) {
+        self.gaps.retain(|(numbers, _)| numbers.end > number);
+    }
+
+    /// Why frames in `numbers` are missing, in order. Not longer than what is known, and two.
+    #[must_use]
+    pub fn why(&self, numbers: Range<FrameNumber>) -> Vec<(Range<FrameNumber>, &'static str)> {
+        let mut parts: Vec<(Range<FrameNumber>, &'static str)> = Vec::new();
+        let mut from = numbers.start;
+        while from < numbers.end {
+            // What is known goes before what is not.
+            let here = |(gap, _): &&(Range<FrameNumber>, &'static str)| gap.contains(&from);
+            let known = self.gaps.iter().filter(here).max_by_key(|(_, why)| *why != UNKNOWN);
+            let next = self.gaps.iter().map(|(gap, _)| gap.start).filter(|start| *start > from).min();
+            let (end, why) = match known {
+                Some((gap, why)) if *why != UNKNOWN => (gap.end, *why),
+                Some((gap, why)) => (gap.end.min(next.unwrap_or(gap.end)), *why),
+                None => (next.unwrap_or(numbers.end), if self.told { LOST_BETWEEN } else { UNKNOWN }),
+            };
+            let end = end.min(numbers.end);
+            match parts.last_mut() {
+                Some((before, reason)) if *reason == why => before.end = end,
+                _ => parts.push((from..end, why)),
+            }
+            from = end;
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Span = Span::from_nanos(33_333_333);
+
+    /// A frame of number `number`, which the sensor stamped `sensor` periods after its start.
+    fn frame(number: FrameNumber, sensor: f64) -> Delivered {
+        let time = Timestamp::from_nanos(0) + PERIOD * i64::try_from(number).unwrap();
+        let sensor_time = Timestamp::from_nanos(7) + Span::from_nanos_f64(sensor * 33_333_333.0);
+        Delivered { number, time, sensor_time, lock: LockState::Locked }
+    }
+
+    /// The cause of what is missing between frame 100 and frame `to`.
+    fn cause(to: Delivered, circumstances: Circumstances) -> Cause {
+        let mut finder = GapFinder::default();
+        assert_eq!(finder.handle_delivered(frame(100, 0.0), PERIOD).unwrap().cause, Cause::Started);
+        finder.note(circumstances);
+        let gap = finder.handle_delivered(to, PERIOD).unwrap();
+        assert_eq!((gap.serial, gap.first, gap.count), (2, 101, to.number - 101));
+        assert_eq!(finder.handle_delivered(frame(to.number + 1, 9e9), PERIOD), Some(gap), "told again");
+        gap.cause
+    }
+
+    #[test]
+    fn each_gap_has_its_cause() {
+        let nothing = Circumstances::default();
+        let lost = Circumstances { lost: 9, ..nothing };
+        let missed = frame(110, 10.0);
+        assert_eq!(cause(missed, lost), Cause::Camera);
+        let half = PERIOD * 5;
+        assert_eq!(cause(missed, Circumstances { stopped: half, ..lost }), Cause::Stopped);
+        assert_eq!(cause(missed, Circumstances { stopped: half, suspended: half, ..lost }), Cause::Suspended);
+        assert_eq!(cause(missed, Circumstances { stopped: PERIOD * 4, ..lost }), Cause::Camera, "not that");
+        assert_eq!(cause(missed, Circumstances { blocked: half, ..lost }), Cause::Blocked);
+        assert_eq!(cause(missed, Circumstances { paused: half, ..nothing }), Cause::Paused);
+        assert_eq!(cause(missed, Circumstances { camera_restarted: true, ..lost }), Cause::CameraRestarted);
+        assert_eq!(cause(missed, Circumstances { align_restarted: true, ..nothing }), Cause::AlignRestart);
+        assert_eq!(cause(missed, Circumstances { reconfigured: true, ..nothing }), Cause::Reconfigured);
+        assert_eq!(cause(missed, Circumstances { held_back: true, ..nothing }), Cause::HeldBack);
+        assert_eq!(cause(frame(110, 1.0), nothing), Cause::Clock);
+        assert_eq!(cause(frame(110, 2.0), lost), Cause::Clock, "nearly all of it");
+        let aligning = Delivered { lock: LockState::Aligning, ..frame(102, 1.6) };
+        assert_eq!(cause(aligning, nothing), Cause::AlignLonger);
+        assert_eq!(cause(frame(102, 2.0), nothing), Cause::Slow);
+        assert_eq!(cause(frame(102, 1.501), nothing), Cause::Slow);
+        let free = Delivered { lock: LockState::Free, time: frame(101, 1.0).time, ..frame(102, 1.0) };
+        assert_eq!(cause(free, nothing), Cause::OffGrid);
+    }
+
+    #[test]
+    fn frames_in_flight_come_before_what_a_stopped_process_missed() {
+        let mut finder = GapFinder::default();
+        finder.handle_delivered(frame(100, 0.0), PERIOD);
+        finder.note(Circumstances { stopped: PERIOD * 20, ..Circumstances::default() });
+        for number in 101..105 {
+            assert_eq!(
+                finder
+                    .handle_delivered(
+                        frame(number, f64::from(u32::try_from(number).unwrap()) - 100.0),
+                        PERIOD
+                    )
+                    .unwrap()
+                    .serial,
+                1
+            );
+        }
+        finder.note(Circumstances { lost: 16, ..Circumstances::default() });
+        assert_eq!(finder.handle_delivered(frame(121, 21.0), PERIOD).unwrap().cause, Cause::Stopped);
+        finder.note(Circumstances { stopped: PERIOD * 20, ..Circumstances::default() });
+        for number in 122..160 {
+            finder.handle_delivered(frame(number, f64::from(u32::try_from(number).unwrap()) - 100.0), PERIOD);
+        }
+        finder.note(Circumstances { lost: 1, ..Circumstances::default() });
+        assert_eq!(finder.handle_delivered(frame(161, 61.0), PERIOD).unwrap().cause, Cause::Camera);
+    }
+
+    fn gap(serial: u32, first: FrameNumber, count: u64, cause: Cause) -> Option<Gap> {
+        Some(Gap { serial, first, count, cause })
+    }
+
+    #[test]
+    fn what_is_in_no_gap_was_lost_on_the_way() {
+        let mut known = KnownGaps::default();
+        let started = gap(1, 0, 100, Cause::Started);
+        known.note(100, started);
+        known.note(101, started);
+        known.note(105, gap(2, 103, 2, Cause::Clock));
+        let clock = Cause::Clock.why();
+        assert_eq!(known.why(102..105), [(102..103, LOST_BETWEEN), (103..105, clock)]);
+        // The first frame after a gap is lost itself.
+        known.note(111, gap(3, 107, 2, Cause::Camera));
+        let camera = Cause::Camera.why();
+        assert_eq!(
+            known.why(106..111),
+            [(106..107, LOST_BETWEEN), (107..109, camera), (109..111, LOST_BETWEEN)]
+        );
+        // And of two gaps all that tell of the first are.
+        known.note(130, gap(5, 125, 3, Cause::Paused));
+        let paused = Cause::Paused.why();
+        assert_eq!(known.why(112..130), [(112..125, UNKNOWN), (125..128, paused), (128..130, LOST_BETWEEN)]);
+        known.forget_before(128);
+        assert!(known.gaps.is_empty());
+    }
+
+    #[test]
+    fn frames_that_arrive_out_of_order_tell_the_same() {
+        let (one, two, three) =
+            (gap(1, 0, 100, Cause::Started), gap(2, 103, 2, Cause::Clock), gap(3, 107, 1, Cause::Camera));
+        let mut known = KnownGaps::default();
+        for (number, gap) in
+            [(100, one), (108, three), (105, two), (106, two), (101, one), (102, one), (109, three)]
+        {
+            known.note(number, gap);
+        }
+        assert_eq!(known.why(103..105), [(103..105, Cause::Clock.why())]);
+        assert_eq!(known.why(107..108), [(107..108, Cause::Camera.why())]);
+    }
+
+    #[test]
+    fn a_source_that_says_nothing_is_not_blamed() {
+        let mut known = KnownGaps::default();
+        known.note(100, None);
+        known.note(105, None);
+        assert_eq!(known.why(101..105), [(101..105, UNKNOWN)]);
+        assert_eq!(KnownGaps::default().why(3..4), [(3..4, UNKNOWN)]);
+    }
+
+    #[test]
+    fn causes_have_names() {
+        for cause in Cause::ALL {
+            assert_eq!(Cause::from_name(cause.as_str()), Some(*cause));
+        }
+        assert_eq!(Cause::from_name("sabotage"), None);
+    }
+}
