@@ -72,7 +72,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
     ended.stop_at(at_ns);
     let all = answer(place(&rig, ended.clone()));
     let named = ended.named(FrameGrid::new(30, 1).unwrap()).count().unwrap();
-    assert_eq!((all.named(), all.strays_from(&ended, None)), (named, None), "the whole order");
+    assert_eq!((all.named(), all.strays_from(&ended)), (named, None), "the whole order");
     assert!(all.unfinished.is_none() && all.saved() >= first.saved() + 20, "{all:?}");
     let absent =
         all.frames.iter().find(|run| run.why().is_some_and(|why| why.contains("restart of the device")));

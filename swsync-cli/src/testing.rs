@@ -3,9 +3,9 @@
 use swsync_core::control::{ClockStatus, FrameStatus, Status};
 use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
-use swsync_core::grid::FrameNumber;
+use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fate, FrameRun, Progress};
+use swsync_core::order::{Answer, Basis, Fate, FrameRun, Progress};
 use swsync_core::time::{Span, Timestamp};
 
 pub fn name(name: &str) -> Name {
@@ -94,7 +94,7 @@ pub fn answer(frames: Vec<FrameRun>) -> Answer {
         frames,
         unnumbered: None,
         unfinished: None,
-        basis: Default::default(),
+        basis: Basis { rate: FrameGrid::new(30, 1).ok(), timescale: None },
     }
 }
 

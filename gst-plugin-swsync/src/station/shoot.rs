@@ -65,7 +65,7 @@ pub fn place_shot(
 /// What is wrong with an answer for other frames than were asked for.
 fn stray(order: &Order, outcome: &DeviceOutcome) -> Option<String> {
     match outcome {
-        DeviceOutcome::Answered(answer) => answer.strays_from(order, None),
+        DeviceOutcome::Answered(answer) => answer.strays_from(order),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
     }
 }

@@ -10,7 +10,9 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
-use swsync_core::order::{Acknowledgement, Answer, Command, Fate, FrameRun, Order, Registry, Standing};
+use swsync_core::order::{
+    Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
+};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 use swsync_rig::share::Share;
@@ -97,7 +99,7 @@ impl DeviceHandler for Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: Default::default(),
+            basis: Basis { rate: Some(grid()), timescale: None },
         });
     }
 

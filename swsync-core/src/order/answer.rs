@@ -273,21 +273,20 @@ impl Answer {
         Self { frames: vec![all], ..short }
     }
 
-    /// How this differs from an account of what `order` names, for a person; `None`: it is one. `grid` is the device's,
-    /// for answers that do not say theirs.
+    /// How this differs from an account of what `order` names, for a person; `None`: it is one.
     ///
     /// Of an order that goes on until it is stopped the device decides how far.
     #[must_use]
-    pub fn strays_from(&self, order: &Order, grid: Option<FrameGrid>) -> Option<String> {
+    pub fn strays_from(&self, order: &Order) -> Option<String> {
         if self.unnumbered.is_some() || self.unfinished.is_some() {
             return None; // it says itself that it is none
         }
         let (Some(first), Some(last)) = (self.frames.first(), self.frames.last()) else {
-            let named = self.basis.rate.or(grid).and_then(|grid| order.named(grid).count()).unwrap_or(0);
+            let named = self.basis.rate.and_then(|grid| order.named(grid).count()).unwrap_or(0);
             return (named > 0)
                 .then(|| format!("accounts for none of the {named} frames that were asked for"));
         };
-        let Some(grid) = self.basis.rate.or(grid) else {
+        let Some(grid) = self.basis.rate else {
             return Some(
                 "does not say at which rate its frames are numbered, so they cannot be checked".into(),
             );
@@ -419,9 +418,9 @@ mod tests {
     fn an_answer_to_what_was_asked_is_told_from_another() {
         let given = answer(NOW..NOW + 3);
         for order in [burst(NOW, 3), take(NOW, Some(NOW + 3)), take(NOW, None)] {
-            assert_eq!(given.strays_from(&order, None), None, "{order:?}");
+            assert_eq!(given.strays_from(&order), None, "{order:?}");
         }
-        let stray = |order: &Order| given.strays_from(order, None).unwrap();
+        let stray = |order: &Order| given.strays_from(order).unwrap();
         let later = stray(&burst(NOW + 300, 3));
         assert!(later.contains("54000000300") && later.contains("10.000 s from there"), "{later}");
         assert!(stray(&burst(NOW - 1, 3)).contains("0.033 s"));
@@ -430,7 +429,7 @@ mod tests {
         );
         assert!(stray(&take(NOW, Some(NOW + 2))).contains("asked for 2"));
         assert!(stray(&take(NOW + 1, None)).contains("from 54000000000 on"));
-        assert!(answer(0..0).strays_from(&burst(NOW, 3), None).unwrap().contains("none of the 3"));
+        assert!(answer(0..0).strays_from(&burst(NOW, 3)).unwrap().contains("none of the 3"));
     }
 
     #[test]
@@ -438,11 +437,10 @@ mod tests {
         let mut moved = answer(NOW..NOW + 3);
         let Fate::Saved { info, .. } = &mut moved.frames[0].fate else { unreachable!() };
         info.rig_time_ns += Span::from_secs(5);
-        assert!(moved.strays_from(&burst(NOW, 3), None).unwrap().contains("5.000 s"));
+        assert!(moved.strays_from(&burst(NOW, 3)).unwrap().contains("5.000 s"));
         let older = Answer { basis: Basis::default(), ..answer(NOW..NOW + 3) };
-        assert!(older.strays_from(&burst(NOW, 3), None).unwrap().contains("at which rate"));
-        assert_eq!(older.strays_from(&burst(NOW, 3), Some(grid())), None);
+        assert!(older.strays_from(&burst(NOW, 3)).unwrap().contains("at which rate"));
         let unnumbered = Answer { unnumbered: Some("no frame yet".into()), ..answer(0..0) };
-        assert_eq!(unnumbered.strays_from(&burst(NOW, 3), Some(grid())), None, "it says so itself");
+        assert_eq!(unnumbered.strays_from(&burst(NOW, 3)), None, "it says so itself");
     }
 }

@@ -130,17 +130,20 @@ pub fn differences<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answ
     let answers: Vec<&Answer> = answers.into_iter().collect();
     let common = answers.iter().filter_map(|answer| answer.basis.rate.map(Rate)).max();
     let strays = |answer: &&Answer| {
-        let why = answer.strays_from(order, answer.basis.rate)?;
+        let why = answer.strays_from(order)?;
         Some(Difference { what: format!("{} {why}", answer.device), odd: [answer.device.clone()].into() })
     };
     let mut all: Vec<_> = answers.iter().filter_map(strays).collect();
+    let astray: BTreeSet<DeviceId> = all.iter().flat_map(|difference| difference.odd.clone()).collect();
     for answer in answers {
         let (timescale, rate) = (answer.basis.timescale, answer.basis.rate.map(Rate));
         timescales.add(timescale, &answer.device);
         if let Some(rate) = rate {
             rates.add(rate, &answer.device);
         }
-        if let (Some(first), Some(last)) = (answer.frames.first(), answer.frames.last()) {
+        if let (Some(first), Some(last)) = (answer.frames.first(), answer.frames.last())
+            && !astray.contains(&answer.device)
+        {
             let of = Numbers { first: first.first, last: last.last, count: answer.named() };
             numbers.entry(rate.or(common)).or_default().add(of, &answer.device);
         }

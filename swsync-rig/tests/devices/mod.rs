@@ -10,8 +10,11 @@ use rustix::process::{Pid, Signal};
 use swsync_core::control::{ClockStatus, Status};
 use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
+use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::order::{Acknowledgement, Answer, Command, Fate, FrameRun, Order, Registry, Standing};
+use swsync_core::order::{
+    Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
+};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
@@ -50,15 +53,22 @@ impl Handler {
     }
 
     fn answer(&self, order: &Order) -> Answer {
-        let fate = Fate::Saved { file: format!("{}.jpg", order.id()), bytes: 7, info: info(0) };
-        let frames = vec![FrameRun::one(0, fate)];
+        let grid = FrameGrid::new(30, 1).unwrap();
+        let named = order.named(grid);
+        let numbers = std::iter::successors(Some(named.first()), |number| named.next_from(number + 1));
+        let frames = numbers.take(named.count().map_or(1, |count| usize::try_from(count).unwrap()));
+        let saved = |number| {
+            let info = FrameInfo { rig_time_ns: grid.instant(number), ..info(number) };
+            FrameRun::one(number, Fate::Saved { file: format!("{number}.jpg"), bytes: 7, info })
+        };
+        let frames = frames.map(saved).collect();
         Answer {
             order: order.id().clone(),
             device: self.id(),
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: Default::default(),
+            basis: Basis { rate: Some(grid), timescale: None },
         }
     }
 }
