@@ -1,16 +1,22 @@
 //! An order whose files are being written.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{Hole, SCHEMA, Settings, Take};
-use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order};
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::name::OrderId;
+use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order, Record};
+use swsync_core::time::{Realtime, Rig, Span, Timestamp};
 use swsync_rig::files::{Removal, Shelf, TakeFolder};
 
-use super::video::Video;
+use super::video::{Unclosed, Video};
 use super::writer::Owner;
-use crate::station::{Camera, Stream};
+use crate::station::{Camera, Held, Stream};
+
+/// Bytes that a frame takes in what is written at the end of its order, at most.
+const TABLED: u64 = 512;
 
 /// Where a take's frames come from.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +29,7 @@ pub struct Origin {
 pub struct OpenTake {
     order: Order,
     pub named: Named,
+    accepted: Option<Timestamp<Realtime>>,
     /// Opened as soon as that can be done.
     pub folder: Option<TakeFolder>,
     holes: Vec<Hole>,
@@ -31,18 +38,29 @@ pub struct OpenTake {
     pub broken: Option<String>,
     /// Named frames that were to be saved, or are holes.
     pub handled: u64,
+    /// Files that are to be closed yet, by what the folder calls them.
+    pub waiting: HashMap<PathBuf, Unclosed>,
+    /// The answer, which is noted when the files are closed: until then the order is taken up again after a restart.
+    pub answered: Option<Record>,
+    /// The frame at which a key frame was last asked for.
+    asked: Option<Timestamp<Rig>>,
 }
 
 impl OpenTake {
-    pub fn new(shelf: &Shelf, order: &Order, named: Named) -> Self {
+    /// `accepted`: when the device accepted the order.
+    pub fn new(shelf: &Shelf, order: &Order, named: Named, accepted: Option<Timestamp<Realtime>>) -> Self {
         let mut this = Self {
             order: order.clone(),
             named,
+            accepted,
             folder: None,
             holes: Vec::new(),
             video: None,
             broken: None,
             handled: 0,
+            waiting: HashMap::new(),
+            answered: None,
+            asked: None,
         };
         this.open(shelf).unwrap_or_else(|error| {
             tracing::warn!(order = %order.id(), %error, "its folder cannot be opened yet");
@@ -74,14 +92,16 @@ impl OpenTake {
             removed: None,
             fill: fill_of(order),
             started_ns: Timestamp::ZERO,
+            accepted_ns: None,
             finished_ns: None,
             complete: false,
         }
     }
 
     fn open(&mut self, shelf: &Shelf) -> io::Result<()> {
-        let (folder, saved) =
-            TakeFolder::open(shelf.clone(), Self::blank(shelf, &self.order, Some(&self.named)))?;
+        let accepted_ns = self.accepted;
+        let take = Take { accepted_ns, ..Self::blank(shelf, &self.order, Some(&self.named)) };
+        let (folder, saved) = TakeFolder::open(shelf.clone(), take)?;
         // Of before a restart: they are not handled again.
         self.handled += saved.len() as u64;
         if let Some(run) = removed(folder.take(), &self.named) {
@@ -89,6 +109,24 @@ impl OpenTake {
         }
         self.folder = Some(folder);
         Ok(())
+    }
+
+    pub const fn id(&self) -> &OrderId {
+        self.order.id()
+    }
+
+    /// Bytes that are still to be written of what was recorded.
+    pub fn owed(&self) -> u64 {
+        self.video.as_ref().map_or(0, Video::owed) + TABLED * self.handled
+    }
+
+    /// Has the encoder make a key frame soon after `frame`, where it was not asked to within the last second.
+    pub fn ask_for_key(&mut self, frame: &Held, owner: &dyn Owner) {
+        let (at, period) = (frame.info.rig_time_ns, frame.stream.grid.period());
+        if self.asked.is_none_or(|asked| at - asked >= Span::from_secs(1)) {
+            self.asked = Some(at);
+            owner.ask_for_key(at + period * 2, period);
+        }
     }
 
     /// The oldest files go, where there are more than are kept.
@@ -128,12 +166,15 @@ impl OpenTake {
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
             let Origin { camera, settings } = owner.origin();
-            folder.describe(|take| {
+            let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
                 (take.maker, take.camera) = (camera.maker, camera.model);
                 take.settings = settings;
                 take.started_ns = stream.grid.instant(take.first);
-            })?;
+            });
+            if let Err(error) = described {
+                tracing::warn!(order = %self.order.id(), %error, "take.json is behind");
+            }
         }
         Ok(folder)
     }
@@ -149,13 +190,27 @@ impl OpenTake {
         self.holes.insert(at, Hole { first, count, why: why.to_owned() });
     }
 
-    /// Writes what can only be written when nothing more comes.
-    pub fn finish(mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
+    /// A frame that was thought not to be there is.
+    pub fn fill_hole(&mut self, number: FrameNumber) {
+        let before = self.holes.partition_point(|hole| hole.first <= number);
+        let Some(at) = before.checked_sub(1) else { return };
+        if number - self.holes[at].first >= self.holes[at].count {
+            return;
+        }
+        let Hole { first, count, why } = self.holes.remove(at);
+        let parts = [(first, number - first), (number + 1, first + count - number - 1)];
+        let parts = parts.into_iter().filter(|(_, count)| *count > 0);
+        let parts = parts.map(|(first, count)| Hole { first, count, why: why.clone() });
+        self.holes.splice(at..at, parts);
+    }
+
+    /// Writes what can only be written when nothing more comes. Call again where that failed.
+    pub fn finish(&mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
         if self.folder.is_none() {
             self.open(shelf)?;
         }
         let folder = self.folder.as_mut().expect("opened above");
-        folder.finish(self.handled, self.holes, now)
+        folder.finish(self.handled, self.holes.clone(), now)
     }
 }
 

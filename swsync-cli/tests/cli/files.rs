@@ -68,6 +68,7 @@ impl Part {
             removed: None,
             fill: Fill::Hold,
             started_ns: grid().instant(FIRST),
+            accepted_ns: None,
             finished_ns: Some(grid().instant(FIRST + count)),
             complete: true,
         };

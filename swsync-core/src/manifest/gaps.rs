@@ -228,6 +228,7 @@ mod tests {
             removed: None,
             fill: Fill::None,
             started_ns: Timestamp::ZERO,
+            accepted_ns: None,
             finished_ns: None,
             complete: true,
         }

@@ -8,7 +8,7 @@ use super::{PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::Fill;
-use crate::time::{Rig, Timestamp};
+use crate::time::{Realtime, Rig, Timestamp};
 
 /// Version of `take.json` that is written. A later one that older readers would misread has another
 /// number; what is merely added does not.
@@ -71,6 +71,10 @@ pub struct Take {
     pub fill: Fill,
     /// When the first file was begun.
     pub started_ns: Timestamp<Rig>,
+    /// When the device accepted the order, by its wall clock. Strictly greater than that of every order that it accepted
+    /// before, even where its clocks were set back: orders are sorted by it. `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_ns: Option<Timestamp<Realtime>>,
     /// When the last one was closed.
     pub finished_ns: Option<Timestamp<Rig>>,
     /// Whether the device is done with it: every named frame is saved or a hole, every file is closed, and
@@ -250,6 +254,7 @@ mod tests {
             removed: None,
             fill: Fill::Hold,
             started_ns: Timestamp::from_nanos(3_333_333_333),
+            accepted_ns: Some(Timestamp::from_nanos(3_000_000_000)),
             finished_ns: Some(Timestamp::from_nanos(5_400_000_000)),
             complete: true,
         }

@@ -3,6 +3,7 @@
 
 mod journal;
 mod kept;
+mod late;
 mod lines;
 mod location;
 mod recover;
@@ -18,8 +19,9 @@ mod whole;
 
 pub use journal::JournalFile;
 pub use kept::Removal;
+pub use late::Settled;
 pub use location::{FileOf, Location, LocationError};
 pub use segment::{Noted, SegmentFile};
-pub use storage::{Disk, Durability, Storage, StorageFile, make_folders};
-pub use take::{Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
+pub use storage::{Disk, Durability, Storage, StorageFile, make_folders, survive_size_limit};
+pub use take::{NotSaved, Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
 pub use whole::{WholeFile, final_of, partial_of, write_whole};

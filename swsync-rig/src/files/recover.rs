@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Segment, TAKE_JSON, Take};
 
 use super::lines::read_lines;
-use super::segment::{SegmentFile, log_of};
-use super::storage::{folder_of, read};
-use super::take::{TakeFolder, extent};
+use super::segment::{SegmentFile, log_of, read_log, video_of};
+use super::storage::{Storage, folder_of, read};
+use super::take::{NotSaved, TakeFolder, extent};
 use super::{final_of, partial_of};
 
 /// Finishes or removes what is unfinished in the folder of `take`. Returns what is saved there.
@@ -31,28 +31,21 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
     }
     let (mut records, spoilt) = manifest(take)?;
     let recorded: HashSet<_> = records.iter().map(|record| record.file.clone()).collect();
-    let partials = partials(take, &recorded)?;
-    let mut unfinished = Vec::new();
-    for path in partials {
-        let partial = partial_of(&path);
-        let has_name = storage.len(&path).is_ok();
-        if !has_name && storage.len(&log_of(&path)).is_ok() {
-            unfinished.push(path);
-            continue;
-        }
-        if !has_name && recorded.contains(&take.relative(&path)) {
-            // A picture with its line is whole, and lacks but its name.
-            storage.rename(&partial, &path)?;
-            storage.sync_folder(folder_of(&path))?;
-        } else {
-            storage.remove(&partial)?;
-        }
-        remove_log(take, &path);
-    }
+    let files = files(take, &recorded)?;
+    let unfinished = unfinished(take, &files, &records)?;
+    finish_pictures(take, &files, &recorded, &unfinished)?;
     take.finish_removal(&mut records)?;
     let before = records.len();
     // An unfinished video may have some of its lines, if the power was cut right then. They come again.
-    records.retain(|record| is_there(take, record));
+    let mut result = Ok(());
+    records.retain(|record| match is_there(take, record) {
+        Ok(is_there) => is_there,
+        Err(error) => {
+            result = Err(error);
+            true
+        }
+    });
+    result?;
     if spoilt || records.len() < before {
         tracing::warn!(folder = %take.folder.display(), lost = before - records.len(), "the manifest is mended");
         take.rewrite_manifest(&records)?;
@@ -62,7 +55,6 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
     for path in unfinished {
         records.extend(finish(take, &path)?);
     }
-    remove_orphaned_logs(take)?;
     // Of a folder where nothing can be saved any more it is to be said, too, that it is done with.
     if begun || !records.is_empty() {
         take.manifest()?;
@@ -95,35 +87,111 @@ fn manifest(take: &TakeFolder) -> io::Result<(Vec<FrameRecord>, bool)> {
     }
 }
 
-/// Final names of this order's files that are unfinished.
-fn partials(take: &TakeFolder, recorded: &HashSet<String>) -> io::Result<Vec<PathBuf>> {
+/// The files in this order's folders.
+fn files(take: &TakeFolder, recorded: &HashSet<String>) -> io::Result<Vec<PathBuf>> {
     let storage = take.shelf.storage.as_ref();
-    let sides = [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].map(|name| take.side(name));
-    let ours = |path: &Path| {
-        let timed = path.extension().is_some_and(|extension| extension == "pts");
-        sides.iter().any(|side| side == path)
-            || recorded.contains(&take.relative(path))
-            || take.shelf.location.may_name(&take.take.order, &take.shelf.device, path)
-            || timed && take.prefix.is_empty()
-    };
-    let mut found: Vec<_> = storage.files(&take.folder)?;
+    let mut found = storage.files(&take.folder)?;
     // Where the pattern has frames in folders of their own, those that the manifest knows.
     let others: HashSet<_> =
         recorded.iter().map(|file| folder_of(&take.folder.join(file)).to_owned()).collect();
     for folder in others.iter().filter(|folder| **folder != take.folder && storage.is_folder(folder)) {
         found.extend(storage.files(folder)?);
     }
-    let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "frames");
-    Ok(found.iter().filter_map(|path| final_of(path)).filter(|path| !is_log(path) && ours(path)).collect())
+    Ok(found)
+}
+
+/// This order's videos that are unfinished: each has a log. The logs of those that are finished go.
+fn unfinished(take: &TakeFolder, files: &[PathBuf], records: &[FrameRecord]) -> io::Result<Vec<PathBuf>> {
+    let storage = take.shelf.storage.as_ref();
+    let mut unfinished = Vec::new();
+    for log in files {
+        let Some(video) = video_of(log) else { continue };
+        let logged = read_log(storage, log)?;
+        let is_ours = match &logged.owner {
+            Some(owner) => owner.order == take.take.order && owner.device == take.shelf.device,
+            None => is_ours_alone(take, &video),
+        };
+        if !is_ours {
+            continue;
+        }
+        if exists(storage, &partial_of(&video))? {
+            unfinished.push(video);
+            continue;
+        }
+        let name = take.relative(&video);
+        let listed = records.iter().filter(|record| record.file == name).count();
+        let is_timed = exists(storage, &video.with_extension("pts"))?;
+        if exists(storage, &video)?
+            && logged.flushed == Some(storage.len(&video)?)
+            && !(listed == logged.named().count() && is_timed)
+            && logged.named().any(|number| !take.take.is_removed(number))
+        {
+            // It has its name, and lacks something else yet: that is done as for one without.
+            storage.rename(&video, &partial_of(&video))?;
+            unfinished.push(video);
+        } else {
+            storage.remove(log)?;
+        }
+    }
+    Ok(unfinished)
+}
+
+/// Gives pictures their names that have a line and lack but that; what else was begun goes.
+fn finish_pictures(
+    take: &TakeFolder,
+    files: &[PathBuf],
+    recorded: &HashSet<String>,
+    unfinished: &[PathBuf],
+) -> io::Result<()> {
+    let storage = take.shelf.storage.as_ref();
+    let sides = [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].map(|name| take.side(name));
+    for partial in files {
+        let Some(path) = final_of(partial) else { continue };
+        let is_log = path.extension().is_some_and(|extension| extension == "frames");
+        if is_log || unfinished.contains(&path) {
+            continue;
+        }
+        let is_timecodes = path.extension().is_some_and(|extension| extension == "pts");
+        if recorded.contains(&take.relative(&path)) {
+            match storage.rename_new(partial, &path) {
+                // Somebody else's is there: this one stays as it is.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            }
+            storage.sync_folder(folder_of(&path))?;
+        } else if sides.contains(&path)
+            || is_timecodes && take.prefix.is_empty()
+            || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))?
+        {
+            storage.remove(partial)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of this name can be of no other order or device.
+fn is_ours_alone(take: &TakeFolder, path: &Path) -> bool {
+    let location = &take.shelf.location;
+    location.is_apart() && location.may_name(&take.take.order, &take.shelf.device, path)
+}
+
+fn exists(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
+    match storage.len(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a record's file is there as the record says.
-fn is_there(take: &TakeFolder, record: &FrameRecord) -> bool {
-    let length = take.shelf.storage.len(&take.folder.join(&record.file));
+fn is_there(take: &TakeFolder, record: &FrameRecord) -> io::Result<bool> {
+    let length = match take.shelf.storage.len(&take.folder.join(&record.file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
     // A video is larger than its frames.
     let is_video = take.take.segments.iter().any(|segment| segment.file == record.file);
-    length
-        .is_ok_and(|length| length == record.bytes || is_video || record.offset > 0 || length > record.bytes)
+    Ok(length == record.bytes || is_video || record.offset > 0 || length > record.bytes)
 }
 
 /// A crash can come between a video's records and its entry in `take.json`.
@@ -131,7 +199,8 @@ fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result
     let storage = take.shelf.storage.clone();
     let folder = take.folder.clone();
     let mut segments = take.take.segments.clone();
-    segments.retain(|segment| storage.len(&folder.join(&segment.file)).is_ok());
+    let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    segments.retain(|segment| !storage.len(&folder.join(&segment.file)).is_err_and(is_gone));
     for record in records {
         let length = storage.len(&folder.join(&record.file))?;
         let is_video = record.offset > 0 || length > record.bytes;
@@ -153,44 +222,16 @@ fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result
 /// may yet come again, in the next file.
 fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
     let name = path.display();
-    let segment = match SegmentFile::reopen(&take.shelf, path.to_owned()) {
-        Ok(segment) => segment,
-        Err(error) => {
-            tracing::warn!(%name, %error, "an unfinished video is lost");
-            return Ok(Vec::new());
-        }
-    };
+    let segment = SegmentFile::reopen(&take.shelf, path.to_owned())?;
     match take.finish_segment(segment, None) {
         Ok(saved) => {
             tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
             Ok(saved.frames)
         }
-        Err(error) => {
-            tracing::warn!(%name, %error, "an unfinished video is lost");
+        Err(NotSaved { error, late }) => {
+            let later = late.is_some();
+            tracing::warn!(%name, %error, later, "an unfinished video cannot be finished");
             Ok(Vec::new())
         }
     }
-}
-
-fn remove_log(take: &TakeFolder, path: &Path) {
-    // It may not be there.
-    let _ = take.shelf.storage.remove(&log_of(path));
-}
-
-/// Logs of videos that are finished, or that never began.
-fn remove_orphaned_logs(take: &TakeFolder) -> io::Result<()> {
-    let storage = take.shelf.storage.as_ref();
-    for log in storage.files(&take.folder)? {
-        let Some(named) = final_of(&log).filter(|path| path.extension().is_some_and(|e| e == "frames"))
-        else {
-            continue;
-        };
-        let video = named.with_extension("");
-        let location = &take.shelf.location;
-        let ours = take.prefix.is_empty() || location.may_name(&take.take.order, &take.shelf.device, &video);
-        if ours && storage.len(&partial_of(&video)).is_err() {
-            storage.remove(&log)?;
-        }
-    }
-    Ok(())
 }
