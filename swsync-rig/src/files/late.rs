@@ -371,12 +371,9 @@ impl TakeFolder {
 
     /// Tells of a video in `take.json`. It is there and in the manifest: where that fails it can be told again.
     fn list_segment(&mut self, entry: Segment, lead_in: u64) {
-        let named = self.named_before(entry.first.saturating_add(entry.count));
         let described = self.describe(|take| {
             let at = take.segments.partition_point(|other| other.first < entry.first);
             take.segments.insert(at, entry);
-            // Of a take that goes on: those named so far.
-            take.count = take.count.max(named);
             if at == 0 {
                 take.lead_in = lead_in;
             }

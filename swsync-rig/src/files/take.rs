@@ -10,7 +10,6 @@ use swsync_core::manifest::{
     FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Hole, TAKE_JSON, Take, csv, pts,
 };
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::Order;
 use swsync_core::time::{Rig, Timestamp};
 
 use super::kept::Kept;
@@ -163,6 +162,7 @@ impl TakeFolder {
     /// What the system said.
     pub fn describe(&mut self, change: impl FnOnce(&mut Take)) -> io::Result<()> {
         change(&mut self.take);
+        self.take.settle();
         match self.manifest {
             Some(_) => self.write_take(),
             // Nothing is there yet that it could describe.
@@ -264,16 +264,6 @@ impl TakeFolder {
         }
     }
 
-    /// How many frame numbers before `end` the order names.
-    pub(super) fn named_before(&self, end: FrameNumber) -> u64 {
-        let Take { ordered, grid, first, .. } = &self.take;
-        match serde_json::from_value::<Order>(ordered.clone()) {
-            Ok(order) => order.named(*grid).count_in(*first..end),
-            // Of a version that orders other things: as if it had no pauses.
-            Err(_) => end.saturating_sub(*first),
-        }
-    }
-
     pub(super) fn write_pts(
         &self,
         path: &Path,
@@ -300,12 +290,7 @@ impl TakeFolder {
         }
         self.drop_stale_lines()?;
         self.write_tables()?;
-        self.describe(|take| {
-            take.count = count;
-            take.holes = holes;
-            take.finished_ns = Some(now);
-            take.complete = true;
-        })
+        self.describe(|take| take.finish(count, holes, now))
     }
 
     /// Writes the manifest's copy for spreadsheets, and the timecodes of pictures.
