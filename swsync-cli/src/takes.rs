@@ -90,7 +90,7 @@ impl DeviceTake {
         DeviceFrames {
             device: self.take.device.clone(),
             take: Some(self.take.clone()),
-            saved: there.flatten().map(|record| record.info.number).collect(),
+            saved: self.take.places().runs(there.flatten().map(|record| record.info.number)),
         }
     }
 }

@@ -456,7 +456,7 @@ fn a_file_that_is_removed_meanwhile_is_a_gap() {
             fs::write(folder.join("frames.jsonl"), left.map(|line| format!("{line}\n")).collect::<String>())
                 .unwrap();
             let mut take = take_json("o1", 3, true);
-            take.holes.push(Hole { first: 101, count: 1, why: "removed: max-files=1".into() });
+            take.holes.push(Hole::run(101, 1, "removed: max-files=1"));
             fs::write(folder.join("take.json"), take.to_json()).unwrap();
         }
     })

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{Hole, SCHEMA, Settings, Take};
+use swsync_core::manifest::{Holes, SCHEMA, Settings, Take};
 use swsync_core::name::OrderId;
 use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order, Record};
 use swsync_core::time::{Realtime, Rig, Span, Timestamp};
@@ -32,7 +32,7 @@ pub struct OpenTake {
     accepted: Option<Timestamp<Realtime>>,
     /// Opened as soon as that can be done.
     pub folder: Option<TakeFolder>,
-    holes: Vec<Hole>,
+    holes: Holes,
     pub video: Option<Video>,
     /// Why the last video broke off, until there is another.
     pub broken: Option<String>,
@@ -54,7 +54,7 @@ impl OpenTake {
             named,
             accepted,
             folder: None,
-            holes: Vec::new(),
+            holes: Holes::new(named),
             video: None,
             broken: None,
             handled: 0,
@@ -141,16 +141,7 @@ impl OpenTake {
     /// Frames that will not be saved.
     pub fn add_run(&mut self, run: &FrameRun) {
         self.handled += run.count;
-        let why = run.why().unwrap_or("not saved");
-        if run.last - run.first + 1 == run.count {
-            self.add_hole(run.first, run.count, why);
-            return;
-        }
-        let mut next = self.named.next_from(run.first);
-        while let Some(number) = next.filter(|number| *number <= run.last) {
-            self.add_hole(number, 1, why);
-            next = self.named.next_from(number + 1);
-        }
+        self.holes.add(run.first, run.last, run.count, run.why().unwrap_or("not saved"));
     }
 
     /// The folder, for frames of `stream`.
@@ -179,29 +170,14 @@ impl OpenTake {
         Ok(folder)
     }
 
-    /// Frames that are not there.
+    /// Frames that are not there, one after the other.
     pub fn add_hole(&mut self, first: FrameNumber, count: u64, why: &str) {
-        let at = self.holes.partition_point(|hole| hole.first < first);
-        let before = at.checked_sub(1).map(|index| &mut self.holes[index]);
-        if let Some(before) = before.filter(|hole| hole.first + hole.count == first && hole.why == why) {
-            before.count += count;
-            return;
-        }
-        self.holes.insert(at, Hole { first, count, why: why.to_owned() });
+        self.holes.add(first, first + count.saturating_sub(1), count, why);
     }
 
     /// A frame that was thought not to be there is.
     pub fn fill_hole(&mut self, number: FrameNumber) {
-        let before = self.holes.partition_point(|hole| hole.first <= number);
-        let Some(at) = before.checked_sub(1) else { return };
-        if number - self.holes[at].first >= self.holes[at].count {
-            return;
-        }
-        let Hole { first, count, why } = self.holes.remove(at);
-        let parts = [(first, number - first), (number + 1, first + count - number - 1)];
-        let parts = parts.into_iter().filter(|(_, count)| *count > 0);
-        let parts = parts.map(|(first, count)| Hole { first, count, why: why.clone() });
-        self.holes.splice(at..at, parts);
+        self.holes.fill(number);
     }
 
     /// Writes what can only be written when nothing more comes. Call again where that failed.
@@ -210,7 +186,7 @@ impl OpenTake {
             self.open(shelf)?;
         }
         let folder = self.folder.as_mut().expect("opened above");
-        folder.finish(self.handled, self.holes.clone(), now)
+        folder.finish(self.handled, self.holes.list(), now)
     }
 }
 

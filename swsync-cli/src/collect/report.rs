@@ -88,10 +88,10 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
 }
 
 fn describe(order: &OrderId, gap: &Gap) -> String {
-    let Gap { device, first, count, why } = gap;
+    let Gap { device, first, last, count, why } = gap;
     let frames = match count {
         1 => format!("frame {first}"),
-        _ => format!("frames {first} to {} ({count})", first + (count - 1)),
+        _ => format!("frames {first} to {last} ({count})"),
     };
     clean(&format!("  {order}  {device}  {frames}: {why}"))
 }
@@ -126,8 +126,10 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
         .gaps
         .iter()
         .map(|(order, gap)| {
-            let Gap { device, first, count, why } = gap;
-            serde_json::json!({ "order": order, "device": device, "first": first, "count": count, "why": why })
+            let Gap { device, first, last, count, why } = gap;
+            serde_json::json!({
+                "order": order, "device": device, "first": first, "last": last, "count": count, "why": why,
+            })
         })
         .collect();
     let silent: Vec<_> = harvest
@@ -184,7 +186,7 @@ mod tests {
     use crate::testing::name;
 
     fn gap(first: u64, count: u64) -> (OrderId, Gap) {
-        (name("o1"), Gap { device: name("pi"), first, count, why: "dropped".into() })
+        (name("o1"), Gap { device: name("pi"), first, last: first + count - 1, count, why: "dropped".into() })
     }
 
     fn harvest(gaps: Vec<(OrderId, Gap)>) -> Harvest {

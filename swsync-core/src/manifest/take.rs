@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PathError, check_path};
+use super::{Hole, PathError, Places, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
 use crate::time::{Realtime, Rig, Timestamp};
 
-/// Version of `take.json` that is written. A later one that older readers would misread has another
-/// number; what is merely added does not.
-pub const SCHEMA: u32 = 1;
+/// Latest version of `take.json` that is read. One that older readers would misread has another number; what is
+/// merely added does not. Written is the oldest version that says it all: 2 where a [`Hole`] has a `last`, else 1.
+pub const SCHEMA: u32 = 2;
 
 /// Properties that differ from their defaults, by the name of the element: of those that the frames went through, and of
 /// the pipeline's clock. `factory` says what kind of element it is.
@@ -22,7 +22,7 @@ pub type Settings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 /// closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Take {
-    /// [`SCHEMA`] of whoever wrote it.
+    /// Version of what is written; see [`SCHEMA`].
     pub schema: u32,
     /// The order.
     pub order: OrderId,
@@ -54,7 +54,7 @@ pub struct Take {
     /// Video files, in order; empty where each frame has a file of its own.
     #[serde(default)]
     pub segments: Vec<Segment>,
-    /// Numbers that the order names and that have no frame, in order; runs do not overlap.
+    /// Numbers that the order names and that have no frame, in order; they do not overlap, and are a few hundred at most.
     #[serde(default)]
     pub holes: Vec<Hole>,
     /// Pictures at the beginning of the first segment that come before [`first`](Self::first), because a
@@ -99,17 +99,6 @@ pub struct Segment {
     pub sha256: Option<String>,
 }
 
-/// Frame numbers, one after the other, that have no frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hole {
-    /// The first of them.
-    pub first: FrameNumber,
-    /// How many.
-    pub count: u64,
-    /// Why, for a person.
-    pub why: String,
-}
-
 /// The oldest files of a take were removed by the device that took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
@@ -152,7 +141,8 @@ impl Take {
     /// The file's text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self)
+        let schema = if self.holes.iter().any(|hole| hole.last.is_some()) { SCHEMA } else { 1 };
+        let mut text = serde_json::to_string_pretty(&Self { schema, ..self.clone() })
             .expect("a take is a plain struct with string keys, which JSON can hold");
         text.push('\n');
         text
@@ -240,11 +230,16 @@ impl Take {
     fn check(&self) -> Result<(), TakeError> {
         let mut next = self.first;
         let mut missing = 0_u64;
-        for Hole { first, count, .. } in &self.holes {
-            let (first, count) = (*first, *count);
-            let end = first.checked_add(count).filter(|_| count > 0 && first >= next);
+        for hole in &self.holes {
+            let Hole { first, count, .. } = *hole;
+            let end = first.checked_add(count).and_then(|run| match hole.last {
+                None => Some(run),
+                // Other numbers may lie between, so that they reach farther.
+                Some(last) => last.checked_add(1).filter(|end| *end >= run),
+            });
             missing = missing.saturating_add(count);
-            next = end.filter(|_| missing <= self.count).ok_or(TakeError::Hole { first, count })?;
+            let is_right = count > 0 && first >= next && missing <= self.count;
+            next = end.filter(|_| is_right).ok_or(TakeError::Hole { first, count })?;
         }
         let mut next = self.first;
         let (mut covered, end) = (0_u64, self.first.saturating_add(self.count));
@@ -271,11 +266,20 @@ impl Take {
         self.removed.as_ref().is_some_and(|removed| number < removed.before)
     }
 
-    /// Why frame `number` is not there; `None` where no hole covers it.
+    /// Why frame `number`, which the order names and the manifest does not have, is not there; `None` where no hole
+    /// covers it.
     #[must_use]
     pub fn why_missing(&self, number: FrameNumber) -> Option<&str> {
-        let hole = self.holes.iter().find(|hole| number >= hole.first && number - hole.first < hole.count)?;
-        Some(&hole.why)
+        let at = self.holes.partition_point(|hole| hole.last() < number);
+        Some(&self.holes.get(at).filter(|hole| hole.first <= number)?.why)
+    }
+
+    /// How the order counts the frames that it names.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let order = serde_json::from_value::<Order>(self.ordered.clone());
+        // Of a version that orders other things: as if it had no pauses.
+        Places::of(order.ok().map(|order| order.named(self.grid)))
     }
 }
 
@@ -293,7 +297,7 @@ mod tests {
             sha256: None,
         };
         Take {
-            schema: SCHEMA,
+            schema: 1,
             order: Name::new("o1").unwrap(),
             ordered: serde_json::json!({"id": "o1", "kind": "take"}),
             device: Name::new("pi1").unwrap(),
@@ -308,8 +312,8 @@ mod tests {
             count: 60,
             segments: vec![segment(0, 100, 30), segment(1, 130, 30)],
             holes: vec![
-                Hole { first: 105, count: 2, why: "the camera dropped this frame".into() },
-                Hole { first: 120, count: 1, why: "the encoder fell behind".into() },
+                Hole::run(105, 2, "the camera dropped this frame"),
+                Hole::run(120, 1, "the encoder fell behind"),
             ],
             lead_in: 4,
             removed: None,
@@ -343,9 +347,9 @@ mod tests {
         let mut json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
         json["of_a_later_version"] = 1.into();
         assert_eq!(Take::from_json(json.to_string().as_bytes()).unwrap(), take());
-        json["schema"] = 2.into();
+        json["schema"] = 3.into();
         json["first"] = "no longer a number".into();
-        assert!(matches!(Take::from_json(json.to_string().as_bytes()), Err(TakeError::Schema(2))));
+        assert!(matches!(Take::from_json(json.to_string().as_bytes()), Err(TakeError::Schema(3))));
         assert!(matches!(Take::from_json(b"{\"schema\":1}"), Err(TakeError::Json(_))));
         assert!(matches!(Take::from_json(b""), Err(TakeError::Json(_))));
     }
@@ -353,12 +357,14 @@ mod tests {
     #[test]
     fn holes_and_segments_are_checked() {
         type Change = fn(&mut Take);
-        let holes: [Change; 5] = [
+        let holes: [Change; 7] = [
             |take| take.holes[0].first = 99,
             |take| take.holes[0].count = 0,
             |take| take.holes[0].count = u64::MAX,
             |take| take.holes[1].first = 106,
             |take| take.holes[1].count = 59,
+            |take| take.holes[0].last = Some(105),
+            |take| take.holes[0].last = Some(120),
         ];
         for change in holes {
             let mut take = take();
@@ -388,6 +394,17 @@ mod tests {
         assert_eq!(read(&stills).unwrap(), stills);
         stills.holes[1].count = 3;
         assert!(read(&stills).is_err(), "more missing than named");
+    }
+
+    #[test]
+    fn a_hole_of_stills_is_one_and_of_another_schema() {
+        let hole = Hole { last: Some(100_000), ..Hole::run(120, 30, "switched off") };
+        let stills = Take { segments: Vec::new(), holes: vec![hole], ..take() };
+        let again = read(&stills).unwrap();
+        assert_eq!((again.schema, &again.holes, again.missing()), (2, &stills.holes, 30));
+        assert_eq!(again.why_missing(99_990), Some("switched off"));
+        assert_eq!((again.why_missing(119), again.why_missing(100_001)), (None, None));
+        assert_eq!(read(&take()).unwrap().schema, 1, "what older readers understand stays theirs");
     }
 
     #[test]

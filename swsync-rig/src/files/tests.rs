@@ -133,7 +133,7 @@ fn a_folder_that_a_crash_left_without_a_file_is_said_to_be_done_with() {
     drop(folder.begin_segment(0, 100, "mp4").unwrap()); // nothing of it can be played
     let (mut folder, saved) = open(&disk, Durability::Safe);
     assert!(saved.is_empty());
-    let hole = Hole { first: 100, count: 10, why: "lost".into() };
+    let hole = Hole::run(100, 10, "lost");
     folder.finish(10, vec![hole.clone()], Timestamp::from_nanos(9)).unwrap();
     let take = Take::from_json(&read(&disk, Path::new("/shots/o/pi/take.json")).unwrap()).unwrap();
     assert!(take.complete && take.holes == [hole], "{take:?}");
