@@ -39,7 +39,7 @@ pub(super) enum Said {
     },
     Files {
         files: Vec<FileEntry>,
-        /// How many there are.
+        /// How many there are at least; if no more than were told by now: all.
         total: usize,
     },
     /// The bytes follow.

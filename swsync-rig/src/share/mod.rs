@@ -16,6 +16,7 @@ mod catalog;
 pub mod collect;
 mod digest;
 mod message;
+mod names;
 pub mod pending;
 mod remote;
 mod serve;
