@@ -106,17 +106,17 @@ fn a_device_pays_for_what_is_asked() {
     let _share = Share::open(&device, name("pi"), disk.path().to_owned(), Box::new(|| None)).unwrap();
     let remote = Remote::new(&desk, name("pi"), Duration::from_secs(60), |_| ());
 
-    let (read, takes) = cost("all takes, the first time", || remote.takes().unwrap());
+    let (read, takes) = cost("all takes, the first time", || remote.takes().unwrap().takes);
     assert_eq!(takes.len() as u64, orders);
     assert!(read < orders * 1_000, "take.json alone");
     assert!(Used::now().niceness > 0, "others come first");
 
-    let (read, takes) = cost("all takes, once more", || remote.takes().unwrap());
+    let (read, takes) = cost("all takes, once more", || remote.takes().unwrap().takes);
     assert_eq!((takes.len() as u64, read), (orders, 0), "what did not change is not read again");
 
     make_take(disk.path(), "o0000", pictures);
     make_take(disk.path(), "new", 1);
-    let (read, takes) = cost("all takes, one changed and one new", || remote.takes().unwrap());
+    let (read, takes) = cost("all takes, one changed and one new", || remote.takes().unwrap().takes);
     assert_eq!(takes.len() as u64, orders + 1);
     assert!(read < 2_000, "the two take.json, not {read} B");
 

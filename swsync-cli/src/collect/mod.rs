@@ -24,7 +24,7 @@ use swsync_rig::share::{Listing, Remote, RemoteError, TakeEntry, Unreadable};
 use crate::exit;
 use crate::output;
 use crate::rig::RigArgs;
-use crate::takes::{self, DeviceTake};
+use crate::takes;
 use progress::{Bar, Bars};
 
 /// How long the picture of who is in the rig may take to settle.
@@ -357,10 +357,11 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], harvest
         let mut frames = Vec::new();
         let mut given = None;
         for device in &here {
-            match DeviceTake::read(&args.out.join(order.as_str()).join(device.as_str())) {
+            match takes::read_frames(&args.out.join(order.as_str()).join(device.as_str())) {
                 Ok(part) => {
-                    given = given.or_else(|| serde_json::from_value::<Order>(part.take.ordered.clone()).ok());
-                    frames.push(part.frames());
+                    let ordered = part.take.as_ref().map(|take| take.ordered.clone());
+                    given = given.or_else(|| serde_json::from_value::<Order>(ordered?).ok());
+                    frames.push(part);
                 }
                 Err(error) => harvest.unreadable.push(format!("take {order} of {device}: {error}")),
             }

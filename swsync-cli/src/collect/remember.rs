@@ -11,7 +11,7 @@ use swsync_rig::share::pending::{Pending, is_here};
 use swsync_rig::share::{RemoteError, TakeEntry};
 
 use super::{CollectArgs, Harvest, Outcome, twin};
-use crate::takes::{self, DeviceTake};
+use crate::takes;
 
 /// What is remembered of `order`'s parts below `out`, by device.
 pub fn of(out: &Path, order: &OrderId) -> Vec<(DeviceId, Pending)> {
@@ -121,7 +121,7 @@ fn expect_targets(args: &CollectArgs, devices: &[DeviceId], order: &OrderId) -> 
     let here = takes::devices(&args.out, order);
     let part = |device: &DeviceId| args.out.join(order.as_str()).join(device.as_str());
     let given = here.iter().find_map(|device| {
-        let take = DeviceTake::read(&part(device)).ok()?.take;
+        let take = takes::read_take(&part(device)).ok()?;
         serde_json::from_value::<Order>(take.ordered).ok()
     });
     let Some(Targets::Devices(targets)) = given.as_ref().map(Order::targets) else { return Ok(()) };

@@ -83,6 +83,17 @@ impl Runs {
         self.0.iter().copied()
     }
 
+    /// Adds a number: cheaply, if it comes behind the others.
+    pub fn add(&mut self, number: u64) {
+        match self.0.last_mut() {
+            Some((first, count)) if first.saturating_add(*count) == number => *count += 1,
+            Some((first, count)) if first.saturating_add(*count) > number => {
+                *self = self.iter().chain([(number, 1)]).collect();
+            }
+            _ => self.0.push((number, 1)),
+        }
+    }
+
     /// How many numbers.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -161,6 +172,9 @@ mod tests {
             prop_assert_eq!(runs_a.count(), set_a.len() as u64);
             prop_assert_eq!(numbers(&runs_a.and(&runs_b)), &set_a & &set_b);
             prop_assert_eq!(numbers(&runs_a.without(&runs_b)), &set_a - &set_b);
+            let mut added = Runs::default();
+            set_b.iter().chain(&set_a).for_each(|number| added.add(*number));
+            prop_assert_eq!(numbers(&added), &set_a | &set_b);
             prop_assert_eq!(&set_a.into_iter().collect::<Runs>(), &runs_a, "one form for one set");
         }
     }

@@ -9,6 +9,7 @@ mod location;
 mod recover;
 mod salvage;
 mod segment;
+mod sorted;
 #[cfg(test)]
 mod simulated;
 mod storage;

@@ -17,6 +17,7 @@ use super::late::Late;
 use super::lines::{LineFile, read_lines, rewrite_lines};
 use super::recover;
 use super::segment::SegmentFile;
+use super::sorted::Sorted;
 use super::storage::{Durability, Storage};
 use super::{FileOf, Location, WholeFile, partial_of};
 
@@ -269,14 +270,17 @@ impl TakeFolder {
         path: &Path,
         times: impl Iterator<Item = Timestamp<Rig>>,
     ) -> io::Result<()> {
+        let mut timecodes = self.begin_pts(path)?;
+        for time in times {
+            timecodes.push(time)?;
+        }
+        timecodes.file.commit()
+    }
+
+    fn begin_pts(&self, path: &Path) -> io::Result<Timecodes> {
         let mut file = WholeFile::create_on(&self.shelf.storage, path, self.shelf.durability)?;
         file.write_all(pts::HEADER.as_bytes())?;
-        let mut first = None;
-        for time in times {
-            let since = time - *first.get_or_insert(time);
-            file.write_all(pts::line(since).as_bytes())?;
-        }
-        file.commit()
+        Ok(Timecodes { file, first: None })
     }
 
     /// The order is done: writes what can only be written then. `count` is how many frame numbers it named.
@@ -298,21 +302,28 @@ impl TakeFolder {
         let Shelf { storage, durability, .. } = &self.shelf;
         let mut table = WholeFile::create_on(storage, &self.side(FRAMES_CSV), *durability)?;
         table.write_all(csv::header().as_bytes())?;
-        let mut times = Vec::new();
+        // A video has its own.
+        let has_pictures = self.take.segments.is_empty();
+        let mut timecodes = has_pictures.then(|| self.begin_pts(&self.side(FRAMES_PTS))).transpose()?;
+        let mut times = Sorted::default();
         let mut result = Ok(());
         read_lines(storage.as_ref(), &self.side(FRAMES_JSONL), |line| {
             // What is no record was said to be dropped when the folder was opened.
-            let Ok(record) = FrameRecord::from_line(line) else { return };
-            times.push(record.info.rig_time_ns);
+            let Some((line, at)) = csv::of_line(line) else { return };
             if result.is_ok() {
-                result = table.write_all(csv::line(&record).as_bytes());
+                result = table.write_all(line.as_bytes());
+            }
+            if let (Ok(()), Some(timecodes)) = (&result, &mut timecodes) {
+                result = times.push(at, at).map_or(Ok(()), |at| timecodes.push(at));
             }
         })?;
         result?;
         table.commit()?;
-        if self.take.segments.is_empty() {
-            times.sort();
-            self.write_pts(&self.side(FRAMES_PTS), times.into_iter())?;
+        if let Some(mut timecodes) = timecodes {
+            while let Some(at) = times.pop() {
+                timecodes.push(at)?;
+            }
+            timecodes.file.commit()?;
         }
         Ok(())
     }
@@ -330,6 +341,20 @@ impl TakeFolder {
         self.manifest = None; // it is another file from now on
         new.commit()?;
         self.manifest().map(|_| ())
+    }
+}
+
+/// A file of timecodes while it is written.
+struct Timecodes {
+    file: WholeFile,
+    first: Option<Timestamp<Rig>>,
+}
+
+impl Timecodes {
+    /// Adds the next picture that is shown.
+    fn push(&mut self, at: Timestamp<Rig>) -> io::Result<()> {
+        let since = at - *self.first.get_or_insert(at);
+        self.file.write_all(pts::line(since).as_bytes())
     }
 }
 

@@ -167,7 +167,7 @@ impl Catalog {
                         let why = format!("{} holds take {} already", self.below(other), take.order);
                         bad.push((folder.clone(), prefix.clone(), why));
                     }
-                    None => _ = takes.insert(&take.order, (folder, take)),
+                    None => _ = takes.insert(&take.order, (folder.as_path(), take)),
                 },
                 Err(NoTake::Bad(why)) => bad.push((folder.clone(), prefix.clone(), why.clone())),
                 Err(NoTake::Foreign) => {}

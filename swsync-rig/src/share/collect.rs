@@ -208,16 +208,18 @@ pub fn collect(
     if !wanted.is_empty() {
         note("not all of it has come")?;
     }
-    let mut gone = Vec::new();
+    let (mut gone, mut left) = (HashSet::new(), None);
     for file in &wanted {
         match folder.fetch(remote, order, file, &mut on_event) {
             Ok(digest) => {
                 folder.note(&file.path, digest)?;
                 on_event(Event::Verified);
             }
-            Err(CollectError::Remote(RemoteError::Refused { .. })) if is_gone(remote, order, &file.path)? => {
+            Err(CollectError::Remote(RemoteError::Refused { .. }))
+                if is_gone(remote, order, &file.path, &mut left)? =>
+            {
                 folder.forget(&file.path)?;
-                gone.push(&file.path);
+                gone.insert(&file.path);
             }
             Err(error) => return Err(error),
         }
@@ -227,7 +229,7 @@ pub fn collect(
         Pending::forget(out, order, remote.device())
             .map_err(|error| CollectError::Local { path: folder.path.join(pending::NOTE), error })?;
     }
-    let here = || files.iter().filter(|file| !gone.contains(&&file.path));
+    let here = || files.iter().filter(|file| !gone.contains(&file.path));
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),
@@ -244,9 +246,18 @@ fn is_side(path: &str) -> bool {
     [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].contains(&path)
 }
 
-/// Whether the device, which refuses a file that it has listed, has it no more.
-fn is_gone(remote: &Remote<'_>, order: &OrderId, path: &str) -> Result<bool, CollectError> {
-    Ok(!remote.files(order)?.iter().any(|file| file.path == path))
+/// Whether the device, which refuses a file that it has listed, has it no more. `left`: the files that it had when that was
+/// asked last; it is asked again only where it may have changed its mind since.
+fn is_gone(
+    remote: &Remote<'_>,
+    order: &OrderId,
+    path: &str,
+    left: &mut Option<HashSet<String>>,
+) -> Result<bool, CollectError> {
+    if left.as_ref().is_none_or(|left| left.contains(path)) {
+        *left = Some(remote.files(order)?.into_iter().map(|file| file.path).collect());
+    }
+    Ok(left.as_ref().is_some_and(|left| !left.contains(path)))
 }
 
 /// Has the device delete the take of `order`, once all of it is here: each file is read again on both sides first. Where the
