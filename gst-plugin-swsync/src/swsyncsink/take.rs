@@ -101,9 +101,14 @@ impl OpenTake {
     fn open(&mut self, shelf: &Shelf) -> io::Result<()> {
         let accepted_ns = self.accepted;
         let take = Take { accepted_ns, ..Self::blank(shelf, &self.order, Some(&self.named)) };
-        let (folder, saved) = TakeFolder::open(shelf.clone(), take)?;
+        let folder = TakeFolder::open(shelf.clone(), take)?;
         // Of before a restart: they are not handled again.
-        self.handled += saved.len() as u64;
+        let mut handled = 0;
+        folder.saved(|_| {
+            handled += 1;
+            Ok(())
+        })?;
+        self.handled += handled;
         if let Some(run) = removed(folder.take(), &self.named) {
             self.add_run(&run);
         }

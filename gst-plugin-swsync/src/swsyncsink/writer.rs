@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Action, Fate, FrameRun, Journal, Named, Order, Record, Recorded, Role, Ticket};
+use swsync_core::order::{
+    Action, Fate, FrameRun, Journal, MAX_DETAILED, Named, Order, Record, Recorded, Role, Ticket,
+};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::clock::wall_clock;
 use swsync_rig::files::{JournalFile, Removal, Settled, Shelf, TakeFolder};
@@ -88,25 +90,28 @@ impl Writer {
     /// What of `order` is on the disk, or was and is gone again, after what a crash left unfinished is finished or
     /// removed.
     pub fn on_disk(shelf: &Shelf, order: &Order) -> Vec<FrameRun> {
-        match TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None)) {
-            Ok((folder, records)) => {
-                let path = |file: &str| folder.path_of(file).display().to_string();
-                let saved = records.iter().map(|record| {
-                    let (number, file) = (record.info.number, path(&record.file));
-                    let fate = match folder.is_video(&record.file) {
-                        true => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
-                        false => Fate::Saved { file, bytes: record.bytes, info: record.info },
-                    };
-                    FrameRun::one(number, fate)
-                });
-                let take = folder.take();
-                removed(take, &order.unstopped().named(take.grid)).into_iter().chain(saved).collect()
-            }
-            Err(error) => {
-                tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
-                Vec::new()
-            }
-        }
+        let read = || -> io::Result<Vec<FrameRun>> {
+            let folder = TakeFolder::open(shelf.clone(), OpenTake::blank(shelf, order, None))?;
+            let take = folder.take();
+            let named = order.unstopped().named(take.grid);
+            let is_detailed = order.named(take.grid).count().is_some_and(|count| count <= MAX_DETAILED);
+            let mut runs: Vec<_> = removed(take, &named).into_iter().collect();
+            folder.saved(|record| {
+                let file = folder.path_of(&record.file).display().to_string();
+                let fate = match is_detailed && !folder.is_video(&record.file) {
+                    true => Fate::Saved { file, bytes: record.bytes, info: record.info },
+                    false => Fate::Recorded(Recorded::frame(file, record.bytes, &record.info)),
+                };
+                let run = FrameRun::one(record.info.number, fate);
+                add_run(&mut runs, run, &named, shelf.max_files.is_some());
+                Ok(())
+            })?;
+            Ok(runs)
+        };
+        read().unwrap_or_else(|error| {
+            tracing::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
+            Vec::new()
+        })
     }
 
     fn begin(&mut self, order: &Order, named: Named) {
@@ -363,6 +368,23 @@ fn tell(
         station.handle_written(take.id(), frames, fate);
     }
     problem
+}
+
+/// Adds a frame to `runs`: to the last of them, where it follows that one. Frames of different files are to be `apart`, or
+/// not.
+fn add_run(runs: &mut Vec<FrameRun>, one: FrameRun, named: &Named, apart: bool) {
+    if let (Some(last), Fate::Recorded(next)) = (runs.last_mut(), &one.fate)
+        && last.last < one.first
+        && named.count_in(last.last + 1..one.first) == 0
+        && let Fate::Recorded(all) = &mut last.fate
+        && (!apart || all.file == next.file)
+    {
+        all.append(next.clone());
+        last.last = one.last;
+        last.count += one.count;
+    } else {
+        runs.push(one);
+    }
 }
 
 /// [`Action::Save`].

@@ -1,5 +1,6 @@
 //! `swsync collect`: brings what orders yielded home from every device.
 
+mod last;
 mod progress;
 mod remember;
 mod report;
@@ -48,7 +49,7 @@ pub struct CollectArgs {
     orders: Vec<OrderId>,
     #[command(flatten)]
     rig: RigArgs,
-    /// Only the order that began last.
+    /// Only what was ordered last, whenever it was taken.
     #[arg(long, conflicts_with = "orders")]
     last: bool,
     /// Only from this device. Repeatable, or separated by commas.
@@ -80,7 +81,7 @@ pub struct CollectArgs {
 const AFTER_HELP: &str = "\
 Examples:
   swsync collect takes                         everything that is not here yet
-  swsync collect takes --last                  what was taken last
+  swsync collect takes --last                  what was ordered last
   swsync collect takes run-3 --delete-verified one order, and make room on the devices
   swsync collect takes --without left          a device that will not come back
   swsync collect takes --json | jq .gaps       which frames some devices lack
@@ -208,8 +209,7 @@ impl CollectArgs {
             anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
         }
         if self.last {
-            let last = takes.iter().max_by_key(|(_, take)| take.started_ns);
-            return Ok(last.map(|(_, take)| take.order.clone()).into_iter().collect());
+            return Ok(last::ordered(takes).into_iter().cloned().collect());
         }
         let named: BTreeSet<_> = self.orders.iter().cloned().collect();
         Ok(if named.is_empty() { all } else { named }.into_iter().collect())
@@ -287,7 +287,7 @@ fn fetch_all(
             .filter(|(of, take)| of == device && orders.contains(&take.order))
             .map(|(_, take)| take)
             .collect();
-        wanted.sort_by_key(|take| take.started_ns);
+        wanted.sort_by_key(|take| (take.accepted_ns, take.started_ns));
         let bar = bars.add(device);
         let mut parts = Vec::new();
         let mut gone = None;

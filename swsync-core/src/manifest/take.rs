@@ -191,12 +191,16 @@ impl Take {
             segment.count = segment.count.min(next.saturating_sub(segment.first));
         }
         self.holes.sort_by_key(|hole| hole.first);
+        let places = self.places();
         let mut next = 0;
         self.holes.retain_mut(|hole| {
             // Of what was told twice, the first reason stays.
-            let end = hole.first.saturating_add(hole.count);
-            hole.first = hole.first.max(next);
-            hole.count = end.saturating_sub(hole.first);
+            let end = hole.last().saturating_add(1);
+            if hole.first < next {
+                let told = places.of_number(next.min(end)) - places.of_number(hole.first);
+                hole.count = hole.count.saturating_sub(told);
+                hole.first = places.number(places.of_number(next));
+            }
             next = next.max(end);
             hole.count > 0
         });
@@ -421,14 +425,13 @@ mod tests {
     #[test]
     fn what_ended_before_its_file_reads_back() {
         let mut take = Take { complete: false, ..take() };
-        let why = |why: &str| why.to_owned();
         // The second file was begun for numbers up to 160; 145 were named by the time of the stop.
         (take.count, take.lead_in) = (60, 0);
         let holes = vec![
-            Hole { first: 140, count: 5, why: why("b") },
-            Hole { first: 105, count: 2, why: why("a") },
-            Hole { first: 104, count: 3, why: why("c") },
-            Hole { first: 105, count: 1, why: why("d") },
+            Hole::run(140, 5, "b"),
+            Hole::run(105, 2, "a"),
+            Hole::run(104, 3, "c"),
+            Hole::run(105, 1, "d"),
         ];
         take.finish(45, holes, Timestamp::from_nanos(1));
         let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();

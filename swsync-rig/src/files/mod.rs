@@ -6,12 +6,13 @@ mod kept;
 mod late;
 mod lines;
 mod location;
+mod recorded;
 mod recover;
 mod salvage;
 mod segment;
-mod sorted;
 #[cfg(test)]
 mod simulated;
+mod sorted;
 mod storage;
 mod take;
 #[cfg(test)]

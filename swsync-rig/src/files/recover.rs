@@ -1,25 +1,25 @@
 //! After a crash: what was begun in an order's folder is finished, or goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Segment, TAKE_JSON, Take};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, Segment, TAKE_JSON, Take};
 
-use super::lines::read_lines;
 use super::segment::{SegmentFile, log_of, read_log, video_of};
 use super::storage::{Storage, folder_of, read};
-use super::take::{NotSaved, TakeFolder, extent};
+use super::take::{NotSaved, TakeFolder};
 use super::{final_of, partial_of};
 
-/// Finishes or removes what is unfinished in the folder of `take`. Returns what is saved there.
+/// Finishes or removes what is unfinished in the folder of `take`. The manifest is read a few times, file by file, and never
+/// held: it may be of days.
 ///
 /// # Errors
 /// What the system said.
-pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
+pub(super) fn recover(take: &mut TakeFolder) -> io::Result<()> {
     let storage = take.shelf.storage.clone();
     if !storage.is_folder(&take.folder) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut begun = false;
     match read(storage.as_ref(), &take.side(TAKE_JSON)).map(|text| Take::from_json(&text)) {
@@ -29,82 +29,66 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let (mut records, spoilt) = manifest(take)?;
-    let recorded: HashSet<_> = records.iter().map(|record| record.file.clone()).collect();
-    let files = files(take, &recorded)?;
-    let unfinished = unfinished(take, &files, &records)?;
-    finish_pictures(take, &files, &recorded, &unfinished)?;
-    take.finish_removal(&mut records)?;
-    let before = records.len();
-    // An unfinished video may have some of its lines, if the power was cut right then. They come again.
-    let mut result = Ok(());
-    records.retain(|record| match is_there(take, record) {
-        Ok(is_there) => is_there,
-        Err(error) => {
-            result = Err(error);
-            true
-        }
-    });
-    result?;
-    if spoilt || records.len() < before {
-        tracing::warn!(folder = %take.folder.display(), lost = before - records.len(), "the manifest is mended");
-        take.rewrite_manifest(&records)?;
-    }
-    relist_segments(take, &records)?;
-    take.keep(records.iter());
+    let (partials, recorded) = partials(take)?;
+    let unfinished = unfinished(take, &partials, &recorded)?;
+    finish_pictures(take, &partials, &recorded, &unfinished)?;
+    take.finish_removal()?;
+    mend_manifest(take)?;
     for path in unfinished {
-        records.extend(finish(take, &path)?);
+        finish(take, &path)?;
     }
     // Of a folder where nothing can be saved any more it is to be said, too, that it is done with.
-    if begun || !records.is_empty() {
+    if begun || storage.len(&take.side(FRAMES_JSONL)).is_ok() {
         take.manifest()?;
     }
-    if !take.take.complete {
-        // What a crash finished may be one more than are kept.
-        if let Err(error) = take.remove_surplus() {
-            tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than are to be");
-        }
-        records.retain(|record| !take.take.is_removed(record.info.number));
+    // What a crash finished may be one more than are kept.
+    if !take.take.complete
+        && let Err(error) = take.remove_surplus()
+    {
+        tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than are to be");
     }
-    Ok(records)
+    Ok(())
 }
 
-/// The manifest's records, and whether there are lines that are none.
-fn manifest(take: &TakeFolder) -> io::Result<(Vec<FrameRecord>, bool)> {
-    let (mut records, mut spoilt) = (Vec::new(), false);
-    let read =
-        read_lines(
-            take.shelf.storage.as_ref(),
-            &take.side(FRAMES_JSONL),
-            |line| match FrameRecord::from_line(line) {
-                Ok(record) => records.push(record),
-                Err(_) => spoilt = true,
-            },
-        );
-    match read {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok((records, spoilt)),
-    }
-}
+/// How many lines of the manifest name each of the files that were looked for.
+type Recorded = HashMap<String, u64>;
 
-/// The files in this order's folders.
-fn files(take: &TakeFolder, recorded: &HashSet<String>) -> io::Result<Vec<PathBuf>> {
+/// Files in this order's folders that have a temporary name, and those of them that the manifest names, or whose video it
+/// does.
+fn partials(take: &TakeFolder) -> io::Result<(Vec<PathBuf>, Recorded)> {
     let storage = take.shelf.storage.as_ref();
-    let mut found = storage.files(&take.folder)?;
+    let mut found = storage.partials(&take.folder)?;
     // Where the pattern has frames in folders of their own, those that the manifest knows.
-    let others: HashSet<_> =
-        recorded.iter().map(|file| folder_of(&take.folder.join(file)).to_owned()).collect();
-    for folder in others.iter().filter(|folder| **folder != take.folder && storage.is_folder(folder)) {
-        found.extend(storage.files(folder)?);
+    let mut folders = HashSet::new();
+    take.each_file(|file| {
+        let folder = folder_of(Path::new(&file.name));
+        if folder != Path::new(".") && !folders.contains(folder) {
+            folders.insert(folder.to_owned());
+        }
+        Ok(())
+    })?;
+    for folder in folders.iter().map(|folder| take.folder.join(folder)) {
+        if storage.is_folder(&folder) {
+            found.extend(storage.partials(&folder)?);
+        }
     }
-    Ok(found)
+    let finals = found.iter().filter_map(|path| video_of(path).or_else(|| final_of(path)));
+    let mut recorded: Recorded = finals.map(|path| (take.relative(&path), 0)).collect();
+    take.each_file(|file| {
+        if let Some(lines) = recorded.get_mut(&file.name) {
+            *lines += file.lines;
+        }
+        Ok(())
+    })?;
+    recorded.retain(|_, lines| *lines > 0);
+    Ok((found, recorded))
 }
 
 /// This order's videos that are unfinished: each has a log. The logs of those that are finished go.
-fn unfinished(take: &TakeFolder, files: &[PathBuf], records: &[FrameRecord]) -> io::Result<Vec<PathBuf>> {
+fn unfinished(take: &TakeFolder, partials: &[PathBuf], recorded: &Recorded) -> io::Result<Vec<PathBuf>> {
     let storage = take.shelf.storage.as_ref();
     let mut unfinished = Vec::new();
-    for log in files {
+    for log in partials {
         let Some(video) = video_of(log) else { continue };
         let logged = read_log(storage, log)?;
         let is_ours = match &logged.owner {
@@ -119,11 +103,11 @@ fn unfinished(take: &TakeFolder, files: &[PathBuf], records: &[FrameRecord]) -> 
             continue;
         }
         let name = take.relative(&video);
-        let listed = records.iter().filter(|record| record.file == name).count();
+        let listed = recorded.get(&name).copied().unwrap_or(0);
         let is_timed = exists(storage, &video.with_extension("pts"))?;
         if exists(storage, &video)?
             && logged.flushed == Some(storage.len(&video)?)
-            && !(listed == logged.named().count() && is_timed)
+            && !(listed == logged.named().count() as u64 && is_timed)
             && logged.named().any(|number| !take.take.is_removed(number))
         {
             // It has its name, and lacks something else yet: that is done as for one without.
@@ -139,20 +123,20 @@ fn unfinished(take: &TakeFolder, files: &[PathBuf], records: &[FrameRecord]) -> 
 /// Gives pictures their names that have a line and lack but that; what else was begun goes.
 fn finish_pictures(
     take: &TakeFolder,
-    files: &[PathBuf],
-    recorded: &HashSet<String>,
+    partials: &[PathBuf],
+    recorded: &Recorded,
     unfinished: &[PathBuf],
 ) -> io::Result<()> {
     let storage = take.shelf.storage.as_ref();
     let sides = [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].map(|name| take.side(name));
-    for partial in files {
+    for partial in partials {
         let Some(path) = final_of(partial) else { continue };
         let is_log = path.extension().is_some_and(|extension| extension == "frames");
         if is_log || unfinished.contains(&path) {
             continue;
         }
         let is_timecodes = path.extension().is_some_and(|extension| extension == "pts");
-        if recorded.contains(&take.relative(&path)) {
+        if recorded.contains_key(&take.relative(&path)) {
             match storage.rename_new(partial, &path) {
                 // Somebody else's is there: this one stays as it is.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -183,55 +167,57 @@ fn exists(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether a record's file is there as the record says.
-fn is_there(take: &TakeFolder, record: &FrameRecord) -> io::Result<bool> {
-    let length = match take.shelf.storage.len(&take.folder.join(&record.file)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other?,
-    };
-    // A video is larger than its frames.
-    let is_video = take.take.segments.iter().any(|segment| segment.file == record.file);
-    Ok(length == record.bytes || is_video || record.offset > 0 || length > record.bytes)
-}
-
-/// A crash can come between a video's records and its entry in `take.json`.
-fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result<()> {
+/// Brings manifest and `take.json` in line with the files that are there.
+fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
     let storage = take.shelf.storage.clone();
-    let folder = take.folder.clone();
-    let mut segments = take.take.segments.clone();
     let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-    segments.retain(|segment| !storage.len(&folder.join(&segment.file)).is_err_and(is_gone));
-    for record in records {
-        let length = storage.len(&folder.join(&record.file))?;
-        let is_video = record.offset > 0 || length > record.bytes;
-        let listed = segments.iter().any(|segment| segment.file == record.file);
-        if is_video && !listed {
-            let (first, count) = extent(records.iter().filter(|r| r.file == record.file));
-            segments.push(Segment { file: record.file.clone(), first, count, bytes: length, sha256: None });
+    let mut segments = take.take.segments.clone();
+    segments.retain(|segment| !storage.len(&take.folder.join(&segment.file)).is_err_and(is_gone));
+    let mut lost = 0;
+    let mut kept = Vec::new();
+    let spoilt = take.each_file(|file| {
+        let Some(length) = file.length(take)? else {
+            // An unfinished video may have some of its lines, if the power was cut right then. They come again.
+            lost += file.lines;
+            return Ok(());
+        };
+        // A crash can come between a video's records and its entry in take.json. A video is larger than its frames.
+        let is_video = file.last_offset > 0 || length > file.last_bytes;
+        if is_video && !segments.iter().any(|segment| segment.file == file.name) {
+            let (first, count) = (file.first, file.last - file.first + 1);
+            segments.push(Segment { file: file.name.clone(), first, count, bytes: length, sha256: None });
         }
+        if take.shelf.max_files.is_some() {
+            kept.push(file);
+        }
+        Ok(())
+    })?;
+    if spoilt || lost > 0 {
+        tracing::warn!(folder = %take.folder.display(), lost, "the manifest is mended");
+        take.drop_lines_of_lost_files()?;
     }
     segments.sort_by_key(|segment| segment.first);
     if segments != take.take.segments {
         take.manifest()?;
         take.describe(|take| take.segments = segments)?;
     }
+    kept.into_iter().for_each(|file| take.kept.add(file));
     Ok(())
 }
 
 /// Finishes the video file at `path`, as far as it can be played. It covers what can be: what was under way to it
 /// may yet come again, in the next file.
-fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
+fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<()> {
     let name = path.display();
     let segment = SegmentFile::reopen(&take.shelf, path.to_owned())?;
     match take.finish_segment(segment, None) {
         Ok(saved) => {
             tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
-            Ok(saved.frames)
         }
         Err(NotSaved { error, late }) => {
             let later = late.is_some();
             tracing::warn!(%name, %error, later, "an unfinished video cannot be finished");
-            Ok(Vec::new())
         }
     }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::whole::final_of;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -92,6 +93,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The files in a folder, without its folders.
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Those of them that have a temporary name: few, where there may be a million files.
+    fn partials(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.files(folder)?.into_iter().filter(|path| final_of(path).is_some()).collect())
+    }
     /// The most bytes that a file in `folder` can have, as far as that is known.
     fn max_file_bytes(&self, folder: &Path) -> Option<u64>;
     /// Has the names in a folder reach the disk.
@@ -163,6 +168,20 @@ impl StorageFile for DiskFile {
     }
 }
 
+/// The files in `folder` that `are_wanted`, sorted.
+fn files_that(folder: &Path, are_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if are_wanted(&path) && !entry.file_type()?.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 impl Storage for Disk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir(folder)
@@ -212,15 +231,10 @@ impl Storage for Disk {
         fs::remove_file(path)
     }
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-        Ok(files)
+        files_that(folder, |_| true)
+    }
+    fn partials(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        files_that(folder, |path| final_of(path).is_some())
     }
     fn max_file_bytes(&self, folder: &Path) -> Option<u64> {
         // Sizes of 32 bits: FAT's limit.

@@ -14,7 +14,7 @@ use swsync_core::time::{Rig, Timestamp};
 
 use super::kept::Kept;
 use super::late::Late;
-use super::lines::{LineFile, read_lines, rewrite_lines};
+use super::lines::{LineFile, read_lines};
 use super::recover;
 use super::segment::SegmentFile;
 use super::sorted::Sorted;
@@ -101,13 +101,13 @@ pub struct TakeFolder {
 }
 
 impl TakeFolder {
-    /// The folder of `take`. What a crash left there is finished or removed; returned is what is saved.
+    /// The folder of `take`. What a crash left there is finished or removed; [`saved`](Self::saved) tells what is there.
     ///
     /// Nothing is made before the first file.
     ///
     /// # Errors
     /// What the system said.
-    pub fn open(shelf: Shelf, take: Take) -> io::Result<(Self, Vec<FrameRecord>)> {
+    pub fn open(shelf: Shelf, take: Take) -> io::Result<Self> {
         let (folder, prefix) = shelf.location.side(&take.order, &shelf.device);
         let mut this = Self {
             shelf,
@@ -119,8 +119,8 @@ impl TakeFolder {
             kept: Kept::default(),
             late: Late::default(),
         };
-        let saved = recover::recover(&mut this)?;
-        Ok((this, saved))
+        recover::recover(&mut this)?;
+        Ok(this)
     }
 
     /// What `take.json` says.
@@ -326,14 +326,6 @@ impl TakeFolder {
             timecodes.file.commit()?;
         }
         Ok(())
-    }
-
-    /// Replaces the manifest by these records.
-    pub(super) fn rewrite_manifest(&mut self, records: &[FrameRecord]) -> io::Result<()> {
-        self.manifest = None;
-        let lines: Vec<_> = records.iter().map(FrameRecord::to_line).collect();
-        let path = self.side(FRAMES_JSONL);
-        rewrite_lines(&self.shelf.storage, &path, self.shelf.durability, lines.iter().map(String::as_str))
     }
 
     /// Replaces the manifest by this one.

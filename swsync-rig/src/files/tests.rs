@@ -66,7 +66,14 @@ fn open_loop(
     durability: Durability,
     max_files: Option<u32>,
 ) -> (TakeFolder, Vec<FrameRecord>) {
-    TakeFolder::open(shelf(disk, durability, max_files), take()).unwrap()
+    let folder = TakeFolder::open(shelf(disk, durability, max_files), take()).unwrap();
+    let mut saved = Vec::new();
+    let result = folder.saved(|record| {
+        saved.push(record);
+        Ok(())
+    });
+    result.unwrap();
+    (folder, saved)
 }
 
 /// What the file of frame `number` holds: never zeros, and of a length of its own.

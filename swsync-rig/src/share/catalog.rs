@@ -393,7 +393,13 @@ fn prefix_of(name: &str, side: &str) -> Option<String> {
 
 /// What is said of a take.
 fn entry(take: &Take) -> TakeEntry {
-    TakeEntry { order: take.order.clone(), started_ns: take.started_ns, complete: take.complete }
+    let Take { order, started_ns, accepted_ns, complete, .. } = take;
+    TakeEntry {
+        order: order.clone(),
+        started_ns: *started_ns,
+        accepted_ns: *accepted_ns,
+        complete: *complete,
+    }
 }
 
 /// What tells whether a file or folder is still as it was.

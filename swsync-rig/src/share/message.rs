@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use swsync_core::control::{MessageError, decode, encode};
 use swsync_core::name::OrderId;
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::time::{Realtime, Rig, Timestamp};
 
 /// Most bytes of a file in one reply.
 pub(super) const MAX_CHUNK: u64 = 4 << 20;
@@ -73,6 +73,9 @@ pub struct TakeEntry {
     pub order: OrderId,
     /// When its first file was begun.
     pub started_ns: Timestamp<Rig>,
+    /// When the device accepted the order, by a count of its own: greater with each. `None`: an older device does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_ns: Option<Timestamp<Realtime>>,
     /// Whether nothing of it will change any more.
     pub complete: bool,
 }

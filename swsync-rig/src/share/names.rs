@@ -243,7 +243,7 @@ impl Names {
     }
 
     /// Whether a picture or a video of it is still there.
-    pub(super) fn has_media(&mut self) -> io::Result<bool> {
+    pub(super) fn has_media(&self) -> io::Result<bool> {
         let videos = self.others[..self.videos].iter();
         if videos.filter(|(name, _)| !name.ends_with(".pts")).any(|(_, path)| path.exists()) {
             return Ok(true);
