@@ -68,7 +68,7 @@ impl Used {
         };
         let task = tasks.into_iter().find(|task| is_it(task)).expect("the thread that shares files");
         let text = |name| fs::read_to_string(task.join(name)).unwrap();
-        let field = |text: &str, at| text.split_whitespace().nth(at).unwrap().parse().unwrap();
+        let field = |text: &str, at| text.split_whitespace().nth(at).unwrap().parse::<i64>().unwrap();
         let stat = text("stat");
         Self {
             read: field(&text("io"), 1).try_into().unwrap(),
