@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use swsync_core::name::Name;
@@ -61,12 +61,17 @@ struct Used {
 }
 
 impl Used {
-    fn now() -> Self {
+    /// The folder of the thread, which has its name once it runs.
+    fn task() -> Option<PathBuf> {
         let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
         let is_it = |task: &Path| {
             fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "swsync-share")
         };
-        let task = tasks.into_iter().find(|task| is_it(task)).expect("the thread that shares files");
+        tasks.into_iter().find(|task| is_it(task))
+    }
+
+    fn now() -> Self {
+        let task = Self::task().expect("the thread that shares files");
         let text = |name| fs::read_to_string(task.join(name)).unwrap();
         let field = |text: &str, at| text.split_whitespace().nth(at).unwrap().parse::<i64>().unwrap();
         let stat = text("stat");
@@ -104,6 +109,9 @@ fn a_device_pays_for_what_is_asked() {
     let desk = Session::open_unshared(&desk).unwrap();
     let device = Session::open_unshared(&RigConfig { rig, listen: Vec::new(), connect: endpoint }).unwrap();
     let _share = Share::open(&device, name("pi"), disk.path().to_owned(), Box::new(|| None)).unwrap();
+    while Used::task().is_none() {
+        std::thread::yield_now();
+    }
     let remote = Remote::new(&desk, name("pi"), Duration::from_secs(60), |_| ());
 
     let (read, takes) = cost("all takes, the first time", || remote.takes().unwrap().takes);
