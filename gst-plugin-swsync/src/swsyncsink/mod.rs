@@ -49,6 +49,7 @@ mod imp;
 mod muxer;
 mod parameters;
 mod pictures;
+mod room;
 mod take;
 mod video;
 mod writer;

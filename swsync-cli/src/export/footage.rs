@@ -76,8 +76,9 @@ impl Footage {
         let begin =
             cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
         let begin = begin.min().unwrap_or_default();
+        let most = usize::try_from(MAX_FRAMES).unwrap_or(usize::MAX);
         let numbers: Runs =
-            cameras.iter().flat_map(|camera| camera.frames().asked().iter().collect::<Vec<_>>()).collect();
+            cameras.iter().flat_map(|camera| camera.frames().asked_numbers().take(most + 1)).collect();
         let numbers = numbers.without(&Runs::from_iter([(0, begin)]));
         ensure!(numbers.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", numbers.count());
         let numbers = numbers.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect();

@@ -68,6 +68,7 @@ impl Part {
             removed: None,
             fill: Fill::Hold,
             started_ns: grid().instant(FIRST),
+            accepted_ns: None,
             finished_ns: Some(grid().instant(FIRST + count)),
             complete: true,
         };
@@ -114,8 +115,7 @@ impl Part {
     }
 
     fn hole(mut self, index: u64) -> Self {
-        let why = "the camera dropped this frame".into();
-        self.take.holes.push(Hole { first: FIRST + index, count: 1, why });
+        self.take.holes.push(Hole::run(FIRST + index, 1, "the camera dropped this frame"));
         self
     }
 

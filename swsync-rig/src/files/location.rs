@@ -125,6 +125,14 @@ impl Location {
         }
     }
 
+    /// Whether no other order's or device's files are in the same place under the same names.
+    #[must_use]
+    pub(super) fn is_apart(&self) -> bool {
+        let is_apart =
+            |pattern: &Pattern| [Part::Order, Part::Device].iter().all(|part| pattern.0.contains(part));
+        is_apart(&self.pictures) && is_apart(&self.videos)
+    }
+
     /// A file's path.
     #[must_use]
     pub fn path(&self, order: &OrderId, device: &DeviceId, file: FileOf, extension: &str) -> PathBuf {
@@ -186,13 +194,14 @@ impl Location {
         }
     }
 
-    /// Bytes that are free for files of ordinary users, where the root folder is.
+    /// Bytes that are free for files of ordinary users, where the root folder is, and those of the file system in all.
     ///
     /// # Errors
     /// What the system said.
-    pub fn free_bytes(&self) -> io::Result<u64> {
+    pub fn space(&self) -> io::Result<(u64, u64)> {
         let stats = rustix::fs::statvfs(self.root())?;
-        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stats.f_frsize);
+        Ok((bytes(stats.f_bavail), bytes(stats.f_blocks)))
     }
 
     /// Makes the root folder, and proves that files can be written there.

@@ -242,6 +242,13 @@ impl Storage for SimulatedDisk {
         self.made(path, true)
     }
 
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        match self.len(path) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => self.made(path, true),
+        }
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         self.made(path, false)
     }
@@ -271,6 +278,13 @@ impl Storage for SimulatedDisk {
         Ok(())
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.len(to).is_ok() || self.is_folder(to) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => self.rename(from, to),
+        }
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = lock(&self.0);
         Self::change(&mut inner)?;
@@ -285,6 +299,10 @@ impl Storage for SimulatedDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(inner.names.keys().filter(|path| folder_of(path) == folder).cloned().collect())
+    }
+
+    fn max_file_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
