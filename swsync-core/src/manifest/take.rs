@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
-use crate::order::Fill;
+use crate::order::{Fill, Order};
 use crate::time::{Rig, Timestamp};
 
 /// Version of `take.json` that is written. A later one that older readers would misread has another
@@ -154,7 +154,8 @@ impl Take {
         text
     }
 
-    /// Reads the file's text and checks that it makes sense.
+    /// Reads the file's text and checks that it makes sense. Of a take that is complete, a segment that covers numbers which
+    /// the order did not name after all covers fewer: swsync 0.1.0 wrote so of takes that were stopped.
     ///
     /// # Errors
     /// [`TakeError`] says what does not.
@@ -168,9 +169,67 @@ impl Take {
         if version.schema > SCHEMA {
             return Err(TakeError::Schema(version.schema));
         }
-        let take: Self = serde_json::from_slice(text)?;
+        let mut take: Self = serde_json::from_slice(text)?;
+        if take.complete {
+            take.trim_segments();
+        }
         take.check()?;
         Ok(take)
+    }
+
+    /// Nothing more comes: the order named `count` numbers, of which `holes` have no frame.
+    pub fn finish(&mut self, count: u64, holes: Vec<Hole>, at: Timestamp<Rig>) {
+        self.count = count;
+        self.holes = holes;
+        self.finished_ns = Some(at);
+        self.complete = true;
+        self.settle();
+    }
+
+    /// Makes one thing of what was told piece by piece, so that it can be read again: call before it is written. Segments
+    /// and holes are put in order. While the take goes on it has as many numbers as its files cover; when it is
+    /// complete, files cover no more than it has.
+    pub fn settle(&mut self) {
+        self.segments.sort_by_key(|segment| segment.first);
+        let starts: Vec<_> = self.segments.iter().skip(1).map(|segment| segment.first).collect();
+        for (segment, next) in self.segments.iter_mut().zip(starts) {
+            // Another file has those: this one broke off.
+            segment.count = segment.count.min(next.saturating_sub(segment.first));
+        }
+        self.holes.sort_by_key(|hole| hole.first);
+        let mut next = 0;
+        self.holes.retain_mut(|hole| {
+            // Of what was told twice, the first reason stays.
+            let end = hole.first.saturating_add(hole.count);
+            hole.first = hole.first.max(next);
+            hole.count = end.saturating_sub(hole.first);
+            next = next.max(end);
+            hole.count > 0
+        });
+        if self.complete {
+            self.trim_segments();
+        } else if let Some(last) = self.segments.last() {
+            self.count = self.count.max(self.named_before(last.first.saturating_add(last.count)));
+        }
+    }
+
+    /// A file was begun for all of its segment, and the order ended before that.
+    fn trim_segments(&mut self) {
+        let end = self.first.saturating_add(self.count);
+        // Stills that lie apart have a file each, which covers one.
+        for segment in self.segments.iter_mut().filter(|segment| segment.count > 1) {
+            segment.count = segment.count.min(end.saturating_sub(segment.first));
+        }
+    }
+
+    /// How many frame numbers before `end` the order names, if nobody stops it.
+    #[must_use]
+    pub fn named_before(&self, end: FrameNumber) -> u64 {
+        match serde_json::from_value::<Order>(self.ordered.clone()) {
+            Ok(order) => order.unstopped().named(self.grid).count_in(self.first..end),
+            // Of a version that orders other things: as if it had no pauses.
+            Err(_) => end.saturating_sub(self.first),
+        }
     }
 
     /// Whether it makes sense.
@@ -184,11 +243,13 @@ impl Take {
             next = end.filter(|_| missing <= self.count).ok_or(TakeError::Hole { first, count })?;
         }
         let mut next = self.first;
-        let mut covered = 0_u64;
+        let (mut covered, end) = (0_u64, self.first.saturating_add(self.count));
         for Segment { file, first, count, .. } in &self.segments {
             check_path(file)?;
             covered = covered.saturating_add(*count);
             let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
+            // Stills that lie apart have a file each, which covers one.
+            let after = after.filter(|after| *count <= 1 || *after <= end);
             next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
         }
         Ok(())
@@ -306,7 +367,7 @@ mod tests {
             |take| take.segments[1].count = u64::MAX,
         ];
         for change in segments {
-            let mut take = take();
+            let mut take = Take { complete: false, ..take() };
             change(&mut take);
             assert!(matches!(read(&take), Err(TakeError::Segment { .. })), "{:?}", take.segments);
         }
@@ -333,6 +394,41 @@ mod tests {
         assert_eq!(read(&stills).unwrap(), stills);
         stills.segments[1].count = 4;
         assert!(matches!(read(&stills), Err(TakeError::Segment { .. })), "more covered than named");
+    }
+
+    #[test]
+    fn what_ended_before_its_file_reads_back() {
+        let mut take = Take { complete: false, ..take() };
+        let why = |why: &str| why.to_owned();
+        // The second file was begun for numbers up to 160; 145 were named by the time of the stop.
+        (take.count, take.lead_in) = (60, 0);
+        let holes = vec![
+            Hole { first: 140, count: 5, why: why("b") },
+            Hole { first: 105, count: 2, why: why("a") },
+            Hole { first: 104, count: 3, why: why("c") },
+            Hole { first: 105, count: 1, why: why("d") },
+        ];
+        take.finish(45, holes, Timestamp::from_nanos(1));
+        let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+        assert_eq!(covers, [(100, 30), (130, 15)]);
+        let told: Vec<_> = take.holes.iter().map(|hole| (hole.first, hole.count, &*hole.why)).collect();
+        assert_eq!(told, [(104, 3, "c"), (140, 5, "b")]);
+        assert_eq!(read(&take).unwrap(), take, "what is written is what is read");
+        // As 0.1.0 left it.
+        let mut of_before = take.clone();
+        of_before.segments[1].count = 30;
+        assert_eq!(read(&of_before).unwrap(), take);
+    }
+
+    #[test]
+    fn while_a_take_goes_on_it_has_what_its_files_cover() {
+        let mut take = Take { complete: false, count: 0, holes: Vec::new(), ..take() };
+        take.segments.reverse(); // the first was closed last
+        take.segments[1].count = 40;
+        take.settle();
+        let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+        assert_eq!((covers, take.count), (vec![(100, 30), (130, 30)], 60));
+        assert_eq!(read(&take).unwrap(), take);
     }
 
     #[test]

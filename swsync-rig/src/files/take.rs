@@ -10,7 +10,6 @@ use swsync_core::manifest::{
     FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Hole, Segment, TAKE_JSON, Take, csv, exif, pts,
 };
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::Order;
 use swsync_core::time::{Rig, Timestamp};
 
 use super::kept::Kept;
@@ -134,6 +133,7 @@ impl TakeFolder {
     /// What the system said.
     pub fn describe(&mut self, change: impl FnOnce(&mut Take)) -> io::Result<()> {
         change(&mut self.take);
+        self.take.settle();
         match self.manifest {
             Some(_) => self.write_side(TAKE_JSON, self.take.to_json().as_bytes()),
             // Nothing is there yet that it could describe.
@@ -358,12 +358,9 @@ impl TakeFolder {
         let entry = Segment { file, first, count, bytes, sha256: None };
         let lead_in = segment.lead_in();
         let is_first = self.take.segments.is_empty();
-        let named = self.named_before(first.saturating_add(count));
         // The video is there and in the manifest: what is told of it elsewhere can be told again.
         let described = self.describe(|take| {
             take.segments.push(entry);
-            // Of a take that goes on: those named so far.
-            take.count = take.count.max(named);
             if is_first {
                 take.lead_in = lead_in;
             }
@@ -373,16 +370,6 @@ impl TakeFolder {
         }
         self.keep(records.iter());
         Ok((SavedFile { path, bytes }, records))
-    }
-
-    /// How many frame numbers before `end` the order names.
-    fn named_before(&self, end: FrameNumber) -> u64 {
-        let Take { ordered, grid, first, .. } = &self.take;
-        match serde_json::from_value::<Order>(ordered.clone()) {
-            Ok(order) => order.named(*grid).count_in(*first..end),
-            // Of a version that orders other things: as if it had no pauses.
-            Err(_) => end.saturating_sub(*first),
-        }
     }
 
     pub(super) fn write_pts(
@@ -410,12 +397,7 @@ impl TakeFolder {
         }
         self.drop_stale_lines()?;
         self.write_tables()?;
-        self.describe(|take| {
-            take.count = count;
-            take.holes = holes;
-            take.finished_ns = Some(now);
-            take.complete = true;
-        })
+        self.describe(|take| take.finish(count, holes, now))
     }
 
     /// Writes the manifest's copy for spreadsheets, and the timecodes of pictures.
