@@ -195,6 +195,8 @@ fn settings_that_cannot_work_are_refused() {
         ("location=/tmp/{device}.jpg".into(), "needs {frame}".into()),
         ("location=/tmp/{device}-{frame}.jpg max-files=3".into(), "it needs {take}".into()),
         (format!("location={} device-id=a/b", good.display()), "device-id".into()),
+        (format!("location={} device-id=com1.x", good.display()), "Windows keeps COM1".into()),
+        (format!("location={} device-id=cam1.", good.display()), "ends with a dot".into()),
         (format!("location={} rig=../x", good.display()), "rig: ".into()),
         (format!("location={} connect=pi0", good.display()), "tcp/HOST:PORT".into()),
     ] {

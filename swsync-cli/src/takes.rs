@@ -63,8 +63,12 @@ impl DeviceTake {
         let path = folder.join(FRAMES_JSONL);
         let io = |error| ReadError::Io { path: path.clone(), error };
         let mut records = Vec::new();
-        for (index, line) in BufReader::new(File::open(&path).map_err(io)?).lines().enumerate() {
+        let mut lines = BufReader::new(File::open(&path).map_err(io)?).lines().enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
             let record = FrameRecord::from_line(&line.map_err(io)?);
+            if record.is_err() && !take.complete && lines.peek().is_none() {
+                break; // the device was not done, with this line neither
+            }
             records.push(record.map_err(|error| ReadError::Record {
                 path: path.clone(),
                 line: index + 1,
@@ -105,6 +109,14 @@ pub fn devices(folder: &Path, order: &OrderId) -> Vec<DeviceId> {
 pub fn orders(folder: &Path) -> Vec<OrderId> {
     let mut orders = names(folder);
     orders.retain(|order| !devices(folder, order).is_empty());
+    orders
+}
+
+/// What may be takes below `folder`, by their names, sorted.
+#[must_use]
+pub fn folders(folder: &Path) -> Vec<OrderId> {
+    let mut orders = names(folder);
+    orders.retain(|order| folder.join(order.as_str()).is_dir());
     orders
 }
 

@@ -214,6 +214,20 @@ fn two_devices_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn names_that_differ_in_case_only_are_not_for_two_devices() {
+    let lab = Lab::new();
+    let a = lab.device("cam1");
+    let Err(error @ ControlError::AlikeDevice { .. }) = lab.try_device("Cam1") else {
+        panic!("two devices joined that would have one folder");
+    };
+    assert!(error.to_string().contains("is called \"cam1\", and this one \"Cam1\""), "{error}");
+    let session = a.membership().session().clone();
+    let same_process = session.join(name("CAM1"), devices::Handler::answering());
+    assert!(matches!(same_process, Err(ControlError::AlikeDevice { .. })));
+    assert!(session.join(name("cam10"), devices::Handler::answering()).is_ok());
+}
+
+#[test]
 fn two_of_one_name_that_meet_later_settle_it() {
     // Both join while they cannot see each other, as cards from one image do that boot at once.
     let lab = Lab::new();

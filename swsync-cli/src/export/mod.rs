@@ -8,15 +8,18 @@ mod pictures;
 mod tables;
 mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
+use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
+use swsync_rig::share::pending::Pending;
 
-use crate::output;
+use crate::takes;
+use crate::{exit, output};
 use footage::Footage;
 use target::Target;
 
@@ -84,7 +87,8 @@ Pictures out of videos, and videos out of pictures or across holes, are coded an
 
 Exit codes:
   0  written
-  1  not written, or not all of it
+  1  not written, or not all of it: also where a device's part of a take is not whole here, and was not given up
+     (`swsync collect OUT --without DEVICE`)
   2  wrong arguments";
 
 /// Runs the command.
@@ -92,6 +96,7 @@ Exit codes:
 /// # Errors
 /// Where a take cannot be read or the export cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    args.takes.iter().try_for_each(|take| check_is_take(take))?;
     let footage: Vec<_> = args
         .takes
         .iter()
@@ -107,5 +112,37 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Format::Timecode => tables::export_timecodes(&footage, fill, &mut target)?,
     }
     output::line(&target.summary());
-    Ok(ExitCode::SUCCESS)
+    let missing = args.takes.iter().map(|take| name_missing(take, &args.device)).sum::<usize>();
+    Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
+}
+
+/// Whether `take` is a take's folder, and not the one above.
+fn check_is_take(take: &Path) -> anyhow::Result<()> {
+    let has_part = std::fs::read_dir(take).into_iter().flatten().flatten().any(|entry| {
+        entry.path().join(TAKE_JSON).is_file()
+    });
+    let inside = takes::orders(take);
+    let paths = inside.iter().map(|order| take.join(order.as_str()).display().to_string());
+    ensure!(
+        has_part || inside.is_empty(),
+        "{} is no take, but the folder of takes: name those that are meant: {}",
+        take.display(),
+        paths.collect::<Vec<_>>().join(" ")
+    );
+    Ok(())
+}
+
+/// Says whose part of a take is missing here, and returns how many are that nobody has given up.
+fn name_missing(take: &Path, devices: &[DeviceId]) -> usize {
+    let Ok(folder) = take.canonicalize() else { return 0 };
+    let mut missing = 0;
+    for (device, Pending { why, given_up }) in Pending::of_take(&folder) {
+        if !devices.is_empty() && !devices.contains(&device) {
+            continue;
+        }
+        let advice = if given_up { "it was given up" } else { "collect it again, or give it up with --without" };
+        eprintln!("swsync: warning: {}: {device} is not whole here: {why}; {advice}", take.display());
+        missing += usize::from(!given_up);
+    }
+    missing
 }

@@ -73,11 +73,6 @@ impl Keys {
         format!("{}/device/*/*", self.root)
     }
 
-    /// Presence of everyone who goes by `device`.
-    pub(super) fn members_named(&self, device: &DeviceId) -> String {
-        format!("{}/device/{device}/*", self.root)
-    }
-
     /// What to ask of one member.
     pub(super) fn aspect(&self, member: &Member, aspect: Aspect) -> String {
         format!("{}/{aspect}", self.member(member))

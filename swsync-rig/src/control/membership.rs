@@ -141,8 +141,12 @@ impl Session {
         handler: Arc<dyn DeviceHandler>,
     ) -> Result<Membership, ControlError> {
         let member = Member { device: device.clone(), instance: self.instance.clone() };
-        if !self.joined().insert(device.clone()) {
-            return Err(self.duplicate(&device));
+        {
+            let mut joined = self.joined();
+            if let Some(other) = joined.iter().find(|other| other.is_folder_of(&device)) {
+                return Err(self.duplicate(&device, other));
+            }
+            joined.insert(device.clone());
         }
         // From here on, dropping `membership` undoes everything.
         let mut membership = Membership {
@@ -152,8 +156,8 @@ impl Session {
             guard: None,
             catch_up: None,
         };
-        if self.rivals(&member)?.iter().any(|rival| self.is_alive(rival)) {
-            return Err(self.duplicate(&device));
+        if let Some(rival) = self.rivals(&member)?.iter().find(|rival| self.is_alive(rival)) {
+            return Err(self.duplicate(&device, &rival.device));
         }
         let declared = self.declare(&member, &handler)?;
         *lock(&membership.declared) = Some(declared);
@@ -167,23 +171,27 @@ impl Session {
         lock(&self.joined)
     }
 
-    fn duplicate(&self, device: &DeviceId) -> ControlError {
-        ControlError::DuplicateDevice { device: device.clone(), rig: self.rig().clone() }
+    fn duplicate(&self, device: &DeviceId, other: &DeviceId) -> ControlError {
+        let (device, other, rig) = (device.clone(), other.clone(), self.rig().clone());
+        match device == other {
+            true => ControlError::DuplicateDevice { device, rig },
+            false => ControlError::AlikeDevice { device, other, rig },
+        }
     }
 
-    /// Others that have `member`'s id.
+    /// Others that have `member`'s id, or one whose folder is the same on many disks.
     fn rivals(&self, member: &Member) -> Result<Vec<Member>, ControlError> {
         let tokens = self
             .zenoh
             .liveliness()
-            .get(self.keys.members_named(&member.device))
+            .get(self.keys.members())
             .timeout(PROOF)
             .wait()
             .map_err(|source| ControlError::zenoh("see who is present", source))?;
         Ok(tokens
             .into_iter()
             .filter_map(|reply| self.keys.parse_member(reply.result().ok()?.key_expr()))
-            .filter(|other| other.instance != member.instance)
+            .filter(|other| other.device.is_folder_of(&member.device) && other.instance != member.instance)
             .collect())
     }
 
@@ -268,7 +276,9 @@ impl Session {
         let (tx, rx) = mpsc::channel();
         let (rivals, me, joined) = (tx.clone(), member.clone(), Arc::downgrade(&declared));
         self.members.watch(move |change| match change {
-            Change::Came(other) if other.device == me.device && other.instance != me.instance => {
+            Change::Came(other)
+                if other.device.is_folder_of(&me.device) && other.instance != me.instance =>
+            {
                 rivals.send(GuardEvent::Rival(other)).is_ok()
             }
             Change::Came(_) | Change::Left(_) => joined.strong_count() > 0,
@@ -294,7 +304,7 @@ impl Session {
             if !self.is_alive(&rival) {
                 continue;
             }
-            let error = self.duplicate(&member.device);
+            let error = self.duplicate(&member.device, &rival.device);
             if member.instance < rival.instance {
                 tracing::warn!(device = %member.device, "{error}; the other one leaves");
                 continue;

@@ -12,7 +12,7 @@ use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, T
 use swsync_core::name::{DeviceId, OrderId};
 
 use super::digest;
-use super::message::{Chunk, Digest, FileEntry, MAX_CHUNK, TakeEntry};
+use super::message::{Chunk, Digest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
 
 /// How deep below the root takes are looked for: the default location keeps them at depth 2.
 const DEPTH: usize = 4;
@@ -50,6 +50,7 @@ pub(super) struct Catalog {
     root: PathBuf,
     device: DeviceId,
     listed: HashMap<OrderId, Listed>,
+    unreadable: Vec<Unreadable>,
     /// Sums that were counted already, of files of this size and age.
     digests: HashMap<PathBuf, Digest>,
     /// Set when nobody is served any more.
@@ -59,30 +60,64 @@ pub(super) struct Catalog {
 impl Catalog {
     /// The takes of `device` below `root`. What takes long ends when `stop` is set.
     pub(super) fn new(root: PathBuf, device: DeviceId, stop: Arc<AtomicBool>) -> Self {
-        Self { root, device, listed: HashMap::new(), digests: HashMap::new(), stop }
+        Self {
+            root,
+            device,
+            listed: HashMap::new(),
+            unreadable: Vec::new(),
+            digests: HashMap::new(),
+            stop,
+        }
     }
 
-    /// All takes, by name. What cannot be read is no take.
+    /// What seems to be of this device and is no take that can be read, as it was last listed.
+    pub(super) fn unreadable(&self) -> Vec<Unreadable> {
+        self.unreadable.clone()
+    }
+
+    /// All takes, by name.
     pub(super) fn takes(&mut self) -> Vec<TakeEntry> {
         self.listed.clear();
+        self.unreadable.clear();
         let mut folders = VecDeque::from([(self.root.clone(), 0)]);
         let mut left = MAX_FOLDERS;
         while let Some((folder, depth)) = folders.pop_front() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.blame(&folder, "", "", &error.to_string());
+                    continue;
+                }
+            };
+            let mut manifests = Vec::new();
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let Ok(kind) = entry.file_type() else { continue };
                 if name.starts_with('.') {
                     continue;
                 }
-                if kind.is_dir() && depth < DEPTH && left > 0 {
-                    left -= 1;
+                if kind.is_dir() && depth < DEPTH {
                     folders.push_back((entry.path(), depth + 1));
                 } else if kind.is_file()
-                    && let Some(prefix) = name.strip_suffix(TAKE_JSON)
+                    && let Some(prefix) = prefix_of(&name, TAKE_JSON)
                 {
                     self.list(&folder, prefix);
+                } else if kind.is_file()
+                    && let Some(prefix) = prefix_of(&name, FRAMES_JSONL)
+                {
+                    manifests.push(prefix.to_owned());
                 }
+            }
+            for prefix in manifests {
+                if !folder.join(format!("{prefix}{TAKE_JSON}")).exists() {
+                    self.blame(&folder, &prefix, FRAMES_JSONL, "there is no take.json beside it");
+                }
+            }
+            left -= 1;
+            if left == 0 {
+                let why = format!("it holds more than {MAX_FOLDERS} folders, and takes in the others are not listed");
+                self.unreadable.push(Unreadable { path: ".".into(), why });
+                break;
             }
         }
         let mut takes: Vec<_> = self
@@ -101,16 +136,51 @@ impl Catalog {
     /// Notes the take in `folder` whose side files have `prefix` before their names, if it is this device's.
     fn list(&mut self, folder: &Path, prefix: &str) {
         let path = folder.join(format!("{prefix}{TAKE_JSON}"));
-        let take = fs::read(&path).map_err(|error| error.to_string());
-        let take = take.and_then(|text| Take::from_json(&text).map_err(|error| error.to_string()));
-        match take {
-            Ok(take) if take.device == self.device => {
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return, // it was deleted just now
+            Err(error) => return self.blame(folder, prefix, TAKE_JSON, &error.to_string()),
+        };
+        match Take::from_json(&text) {
+            Ok(take) if take.device != self.device => (),
+            Ok(take) => {
+                if let Some(other) = self.listed.get(&take.order) {
+                    let why = format!("{} holds take {} already", self.below(&other.folder), take.order);
+                    self.blame(folder, prefix, TAKE_JSON, &why);
+                    return;
+                }
                 let files = files_of(folder, prefix, &take);
                 self.listed.insert(take.order.clone(), Listed { folder: folder.to_owned(), take, files });
             }
-            Ok(_) => (),
-            Err(why) => tracing::debug!(path = %path.display(), why, "no take"),
+            Err(why) => {
+                // It may be another device's, or nothing of swsync's.
+                let json = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+                match json["device"].as_str() {
+                    Some(device) if device != self.device.as_str() => (),
+                    _ => self.blame(folder, prefix, TAKE_JSON, &why.to_string()),
+                }
+            }
         }
+    }
+
+    /// Notes that something in `folder` cannot be read, provided that its place is one of this device's takes: it is in a
+    /// folder of the device's name, or has that before its own.
+    fn blame(&mut self, folder: &Path, prefix: &str, name: &str, why: &str) {
+        let device = self.device.as_str();
+        let is_ours = folder.file_name().is_some_and(|folder| folder == device)
+            || prefix.strip_suffix('.').is_some_and(|prefix| {
+                prefix.strip_suffix(device).is_some_and(|order| order.is_empty() || order.ends_with('.'))
+            });
+        if is_ours {
+            let path = self.below(&folder.join(format!("{prefix}{name}")));
+            tracing::debug!(path, why, "no take");
+            self.unreadable.push(Unreadable { path, why: why.to_owned() });
+        }
+    }
+
+    /// `path` from the root on.
+    fn below(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
     fn listed(&mut self, order: &OrderId) -> Result<&Listed, CatalogError> {
@@ -195,6 +265,7 @@ impl Catalog {
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
         let (_, now) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         if now != sha256 {
+            self.digests.remove(&real); // it may be of before
             return Err(CatalogError::Differs { path: path.to_owned(), sha256: now });
         }
         fs::remove_file(&real).map_err(io)?;
@@ -245,7 +316,14 @@ fn files_of(folder: &Path, prefix: &str, take: &Take) -> HashMap<String, PathBuf
     files
 }
 
-/// When a file was last changed, in nanoseconds since the Unix epoch.
+/// What stands before `side`, a side file's plain name, in `name`: nothing, or what ends with a dot.
+fn prefix_of<'n>(name: &'n str, side: &str) -> Option<&'n str> {
+    name.strip_suffix(side).filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+}
+
+/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch: with mtime alone, what was
+/// changed and given its age again would pass for the same.
 fn modified(about: &Metadata) -> i64 {
-    about.mtime().saturating_mul(1_000_000_000).saturating_add(about.mtime_nsec())
+    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
 }

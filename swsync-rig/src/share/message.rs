@@ -34,6 +34,8 @@ pub(super) enum Request {
 pub(super) enum Said {
     Takes {
         takes: Vec<TakeEntry>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<Unreadable>,
     },
     Files {
         files: Vec<FileEntry>,
@@ -50,6 +52,10 @@ pub(super) enum Said {
         digest: Digest,
     },
     Deleted,
+    /// Not deleted: it is not what whoever asks has.
+    Differs {
+        sha256: String,
+    },
     /// Not now: the device is at work on a take.
     Busy {
         why: String,
@@ -71,6 +77,24 @@ pub struct TakeEntry {
     pub complete: bool,
 }
 
+/// What lies where a device's takes are, and is none that can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its path on the device, from the folder that the takes are below.
+    pub path: String,
+    /// What is wrong with it, for a person.
+    pub why: String,
+}
+
+/// What a device has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Its takes, by name.
+    pub takes: Vec<TakeEntry>,
+    /// What else there is that may be takes.
+    pub unreadable: Vec<Unreadable>,
+}
+
 /// A file of a take.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileEntry {
@@ -78,7 +102,8 @@ pub struct FileEntry {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When it was last changed, by the device's wall clock, in nanoseconds since the Unix epoch.
+    /// When it, or its name, age or owner, was last changed, by the device's wall clock, in nanoseconds since the Unix epoch.
+    /// Where this is the same, it is the same file; where it is not, its sum tells.
     pub modified_ns: i64,
 }
 

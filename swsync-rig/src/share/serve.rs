@@ -102,7 +102,7 @@ fn answer(request: Request, catalog: &mut Catalog, busy: &Busy) -> (Said, Vec<u8
 
 fn try_answer(request: Request, catalog: &mut Catalog) -> Result<(Said, Vec<u8>), CatalogError> {
     let said = match request {
-        Request::Takes => Said::Takes { takes: catalog.takes() },
+        Request::Takes => Said::Takes { takes: catalog.takes(), unreadable: catalog.unreadable() },
         Request::Files { order, skip } => {
             if skip == 0 {
                 catalog.takes(); // what has come and gone since
@@ -116,10 +116,10 @@ fn try_answer(request: Request, catalog: &mut Catalog) -> Result<(Said, Vec<u8>)
             return Ok((Said::Chunk { chunk }, bytes));
         }
         Request::Digest { order, path } => Said::Digest { digest: catalog.digest(&order, &path)? },
-        Request::Delete { order, path, sha256 } => {
-            catalog.delete(&order, &path, &sha256)?;
-            Said::Deleted
-        }
+        Request::Delete { order, path, sha256 } => match catalog.delete(&order, &path, &sha256) {
+            Err(CatalogError::Differs { sha256, .. }) => Said::Differs { sha256 },
+            done => done.map(|()| Said::Deleted)?,
+        },
     };
     Ok((said, Vec::new()))
 }
