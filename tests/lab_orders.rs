@@ -70,7 +70,8 @@ fn orders(lab: &Lab, args: &[&str]) -> (Ended, Value) {
     let mut command = command(built("swsync"));
     let seed = std::env::var("SWSYNC_TEST_SEED").unwrap_or_else(|_| "7".into());
     command.args(["lab", "orders", "--seed", &seed, "--json", "--out"]).arg(lab.path("lab")).args(args);
-    let ended = Process::start("swsync-lab", &lab.path(""), &mut command).wait_for_up_to(if std::env::var_os("SWSYNC_TEST_ORDERS").is_some() { LONG } else { PATIENCE });
+    let ended = Process::start("swsync-lab", &lab.path(""), &mut command)
+        .wait_for_up_to(if std::env::var_os("SWSYNC_TEST_ORDERS").is_some() { LONG } else { PATIENCE });
     let report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
     (ended, report)
 }

@@ -212,7 +212,11 @@ fn a_take_comes_home_once() {
     fs::remove_file(rig.home("o1").join("00000101.jpg")).unwrap();
     assert_eq!(rig.collect("o1").unwrap(), 2);
     let mut here = content(&rig.home("o1"));
-    assert_eq!(here.remove("00000100.kept1.jpg").unwrap(), noise(100), "what the device had before is not lost");
+    assert_eq!(
+        here.remove("00000100.kept1.jpg").unwrap(),
+        noise(100),
+        "what the device had before is not lost"
+    );
     assert_eq!(here, content(&rig.folder("o1")));
 }
 
@@ -234,7 +238,10 @@ fn sums_decide_and_nothing_is_overwritten() {
     let there = content(&rig.folder("o1"));
     let again = |kept: &[&str], fetched| {
         let collected = collect(&rig.remote(), &name("o1"), rig.out.path(), |_| ()).unwrap();
-        assert_eq!((collected.kept, collected.fetched), (kept.iter().map(|k| (*k).to_owned()).collect(), fetched));
+        assert_eq!(
+            (collected.kept, collected.fetched),
+            (kept.iter().map(|k| (*k).to_owned()).collect(), fetched)
+        );
     };
     again(&[], 0);
     // Of another age, but the same: here, there, and where the list of what came is lost.

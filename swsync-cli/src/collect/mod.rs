@@ -134,7 +134,8 @@ struct Harvest {
 impl Harvest {
     fn is_whole(&self) -> bool {
         let here = |part: &Part| matches!(part.outcome, Outcome::Here { .. });
-        let others = self.unreadable.is_empty() && self.unreadable_there.is_empty() && self.pending.is_empty();
+        let others =
+            self.unreadable.is_empty() && self.unreadable_there.is_empty() && self.pending.is_empty();
         self.silent.is_empty() && others && self.parts.iter().all(here)
     }
 }
@@ -295,7 +296,10 @@ fn fetch_all(
                 // It will not have come back for its next take.
                 Some(error) => Outcome::Failed(CollectError::Remote(RemoteError::clone(error))),
                 None => match twin(takes, device, take) {
-                    Some(name) => Outcome::Failed(CollectError::Alike { there: args.out.join(name), name: device.clone() }),
+                    Some(name) => Outcome::Failed(CollectError::Alike {
+                        there: args.out.join(name),
+                        name: device.clone(),
+                    }),
                     None => fetch(args, session, device, take, &bar),
                 },
             };
@@ -368,7 +372,8 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], harvest
             let has_some = harvest.parts.iter().any(|part| part.device == *device && part.order == *order);
             !is_silent && !has_some
         };
-        let absent = devices.iter().filter(|device| !here.contains(device) && says_no(device) && meant(device));
+        let absent =
+            devices.iter().filter(|device| !here.contains(device) && says_no(device) && meant(device));
         frames.extend(absent.map(|device| DeviceFrames {
             device: device.clone(),
             take: None,

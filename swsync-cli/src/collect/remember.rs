@@ -52,13 +52,16 @@ pub fn begin(
 ) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for order in orders {
-        let has = listed.iter().filter(|(device, take)| take.order == *order && twin(listed, device, take).is_none());
+        let has = listed
+            .iter()
+            .filter(|(device, take)| take.order == *order && twin(listed, device, take).is_none());
         missing.extend(has.map(|(device, _)| (order, device, "not all of it has come".to_owned())));
         missing.extend(silent.iter().map(|(device, error)| (order, device, error.to_string())));
     }
     for (order, device, why) in missing {
         // On some disks its folder would be another's.
-        let is_alone = check_case(&args.out, order).is_ok() && check_case(&args.out.join(order.as_str()), device).is_ok();
+        let is_alone = check_case(&args.out, order).is_ok()
+            && check_case(&args.out.join(order.as_str()), device).is_ok();
         let known = Pending::recall(&args.out, order, device).is_some_and(|known| !known.given_up);
         if is_alone && !known && !is_here(&args.out, order, device) {
             remember(args, order, device, &why, false)?;

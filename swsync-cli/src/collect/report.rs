@@ -234,7 +234,11 @@ mod tests {
         some.pending.clear();
         let unreadable = Unreadable { path: "o2/left/take.json".into(), why: "it is torn".into() };
         some.unreadable_there.push((name("left"), unreadable));
-        assert!(verdict(&some)[0].starts_with("left has o2/left/take.json, which cannot"), "{some:?}", some = verdict(&some));
+        assert!(
+            verdict(&some)[0].starts_with("left has o2/left/take.json, which cannot"),
+            "{some:?}",
+            some = verdict(&some)
+        );
         assert!(!some.is_whole());
         assert_eq!(json(Path::new("x"), &some)["parts"][0]["gone"], 2);
     }

@@ -118,9 +118,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 
 /// Whether `take` is a take's folder, and not the one above.
 fn check_is_take(take: &Path) -> anyhow::Result<()> {
-    let has_part = std::fs::read_dir(take).into_iter().flatten().flatten().any(|entry| {
-        entry.path().join(TAKE_JSON).is_file()
-    });
+    let has_part = std::fs::read_dir(take)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.path().join(TAKE_JSON).is_file());
     let inside = takes::orders(take);
     let paths = inside.iter().map(|order| take.join(order.as_str()).display().to_string());
     ensure!(
@@ -140,7 +142,8 @@ fn name_missing(take: &Path, devices: &[DeviceId]) -> usize {
         if !devices.is_empty() && !devices.contains(&device) {
             continue;
         }
-        let advice = if given_up { "it was given up" } else { "collect it again, or give it up with --without" };
+        let advice =
+            if given_up { "it was given up" } else { "collect it again, or give it up with --without" };
         eprintln!("swsync: warning: {}: {device} is not whole here: {why}; {advice}", take.display());
         missing += usize::from(!given_up);
     }

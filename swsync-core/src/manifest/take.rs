@@ -217,8 +217,8 @@ impl Take {
     fn trim_segments(&mut self) {
         let end = self.first.saturating_add(self.count);
         // Stills that lie apart have a file each, which covers one.
-        for segment in self.segments.iter_mut().filter(|segment| segment.count > 1) {
-            segment.count = segment.count.min(end.saturating_sub(segment.first));
+        for segment in self.segments.iter_mut().filter(|segment| segment.count > 1 && segment.first < end) {
+            segment.count = segment.count.min(end - segment.first);
         }
     }
 

@@ -276,9 +276,7 @@ impl Session {
         let (tx, rx) = mpsc::channel();
         let (rivals, me, joined) = (tx.clone(), member.clone(), Arc::downgrade(&declared));
         self.members.watch(move |change| match change {
-            Change::Came(other)
-                if other.device.is_folder_of(&me.device) && other.instance != me.instance =>
-            {
+            Change::Came(other) if other.device.is_folder_of(&me.device) && other.instance != me.instance => {
                 rivals.send(GuardEvent::Rival(other)).is_ok()
             }
             Change::Came(_) | Change::Left(_) => joined.strong_count() > 0,

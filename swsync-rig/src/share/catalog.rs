@@ -60,14 +60,7 @@ pub(super) struct Catalog {
 impl Catalog {
     /// The takes of `device` below `root`. What takes long ends when `stop` is set.
     pub(super) fn new(root: PathBuf, device: DeviceId, stop: Arc<AtomicBool>) -> Self {
-        Self {
-            root,
-            device,
-            listed: HashMap::new(),
-            unreadable: Vec::new(),
-            digests: HashMap::new(),
-            stop,
-        }
+        Self { root, device, listed: HashMap::new(), unreadable: Vec::new(), digests: HashMap::new(), stop }
     }
 
     /// What seems to be of this device and is no take that can be read, as it was last listed.
@@ -115,7 +108,9 @@ impl Catalog {
             }
             left -= 1;
             if left == 0 {
-                let why = format!("it holds more than {MAX_FOLDERS} folders, and takes in the others are not listed");
+                let why = format!(
+                    "it holds more than {MAX_FOLDERS} folders, and takes in the others are not listed"
+                );
                 self.unreadable.push(Unreadable { path: ".".into(), why });
                 break;
             }

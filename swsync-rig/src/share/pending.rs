@@ -67,7 +67,8 @@ impl Pending {
     /// Those of the take in `folder`, by device.
     #[must_use]
     pub fn of_take(folder: &Path) -> Vec<(DeviceId, Self)> {
-        let (Some(out), Some(order)) = (folder.parent(), folder.file_name().and_then(|name| name.to_str())) else {
+        let (Some(out), Some(order)) = (folder.parent(), folder.file_name().and_then(|name| name.to_str()))
+        else {
             return Vec::new();
         };
         let Ok(order) = Name::new(order) else { return Vec::new() };

@@ -34,7 +34,8 @@ pub fn collect(devices: &Devices) -> anyhow::Result<()> {
             continue; // swsync's own
         }
         let bytes = std::fs::read(&path)?;
-        let here = std::fs::read(home.join(name)).with_context(|| format!("{} was not collected", name.display()))?;
+        let here = std::fs::read(home.join(name))
+            .with_context(|| format!("{} was not collected", name.display()))?;
         ensure!(here == bytes, "{} is another one than on the device", name.display());
         if name.ends_with(TAKE_JSON) {
             let take = Take::from_json(&bytes).with_context(|| name.display().to_string())?;
@@ -47,7 +48,8 @@ pub fn collect(devices: &Devices) -> anyhow::Result<()> {
 /// Exports all that was collected below `out`, in every format that can hold it: MCAP's players decode no `b_frames`. What
 /// fails.
 pub fn export(out: &Path, b_frames: bool) -> Vec<String> {
-    let takes: Vec<_> = std::fs::read_dir(home(out)).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let takes: Vec<_> =
+        std::fs::read_dir(home(out)).into_iter().flatten().flatten().map(|e| e.path()).collect();
     if takes.is_empty() {
         return Vec::new(); // nothing was saved
     }
