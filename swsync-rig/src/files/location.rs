@@ -25,7 +25,9 @@ pub enum LocationError {
     #[error("location has a brace without its counterpart: {0}")]
     Brace(String),
     /// What a manifest cannot name, nor another system store: nobody could collect it.
-    #[error("location {0:?} holds a backslash or a control character, which no file of a take can have in its name")]
+    #[error(
+        "location {0:?} holds a backslash or a control character, which no file of a take can have in its name"
+    )]
     Characters(String),
     /// Files of several frames, devices or orders would overwrite one another.
     #[error(
