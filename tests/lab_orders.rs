@@ -24,11 +24,6 @@ fn random_orders_of_video_too() {
     holds(&["--orders", "16", "--kill-every", "6", "--video"]);
 }
 
-#[test]
-fn random_orders_of_loops_and_frames_coded_from_later_ones_too() {
-    holds(&["--orders", "12", "--kill-every", "5", "--video", "--b-frames", "--max-files", "3"]);
-}
-
 /// Runs them, with pictures that prove their time; more of them, and others, where SWSYNC_TEST_ORDERS and SWSYNC_TEST_SEED
 /// say so.
 fn holds(args: &[&str]) {

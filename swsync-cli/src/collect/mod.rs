@@ -148,7 +148,7 @@ impl Harvest {
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     remember::give_up(args)?;
-    let session = args.rig.visit()?;
+    let session = args.rig.visit().inspect_err(|_| remember::tell(args))?;
     let devices = args.devices(&session)?;
     on_interrupt()?;
     let bars = Bars::new(args.json);

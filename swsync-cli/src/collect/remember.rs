@@ -10,7 +10,7 @@ use swsync_rig::share::collect::check_case;
 use swsync_rig::share::pending::{Pending, is_here};
 use swsync_rig::share::{RemoteError, TakeEntry};
 
-use super::{CollectArgs, Harvest, Outcome, twin};
+use super::{CollectArgs, Harvest, Outcome, report, twin};
 use crate::takes;
 
 /// What is remembered of `order`'s parts below `out`, by device.
@@ -50,24 +50,38 @@ pub fn begin(
     silent: &[(DeviceId, RemoteError)],
     orders: &[OrderId],
 ) -> anyhow::Result<()> {
-    let mut missing = Vec::new();
-    for order in orders {
-        let has = listed
-            .iter()
-            .filter(|(device, take)| take.order == *order && twin(listed, device, take).is_none());
-        missing.extend(has.map(|(device, _)| (order, device, "not all of it has come".to_owned())));
-        missing.extend(silent.iter().map(|(device, error)| (order, device, error.to_string())));
-    }
-    for (order, device, why) in missing {
+    let note = |order, device, why: &str, is_known: &dyn Fn(Pending) -> bool| {
         // On some disks its folder would be another's.
-        let is_alone = check_case(&args.out, order).is_ok()
-            && check_case(&args.out.join(order.as_str()), device).is_ok();
-        let known = Pending::recall(&args.out, order, device).is_some_and(|known| !known.given_up);
-        if is_alone && !known && !is_here(&args.out, order, device) {
-            remember(args, order, device, &why, false)?;
+        let parent = args.out.join(OrderId::as_str(order));
+        let is_alone = check_case(&args.out, order).is_ok() && check_case(&parent, device).is_ok();
+        let is_known = Pending::recall(&args.out, order, device).is_some_and(is_known);
+        match is_alone && !is_known && !is_here(&args.out, order, device) {
+            true => remember(args, order, device, why, false),
+            false => Ok(()),
+        }
+    };
+    for order in orders {
+        for (device, take) in listed.iter().filter(|(_, take)| take.order == *order) {
+            if twin(listed, device, take).is_none() {
+                // Who was given up may have come back.
+                note(order, device, "not all of it has come", &|known| !known.given_up)?;
+            }
+        }
+        for (device, error) in silent {
+            note(order, device, &error.to_string(), &|_| true)?;
         }
     }
     Ok(())
+}
+
+/// Says what is missing where nobody can be asked.
+pub fn tell(args: &CollectArgs) {
+    let orders = if args.orders.is_empty() { takes::folders(&args.out) } else { args.orders.clone() };
+    for order in &orders {
+        for (device, pending) in of(&args.out, order).iter().filter(|(_, pending)| !pending.given_up) {
+            eprintln!("swsync: {}", report::missing(order, device, pending));
+        }
+    }
 }
 
 /// What came of it. Returned is what is still missing and of which nothing is said yet.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use swsync_core::manifest::Gap;
-use swsync_core::name::OrderId;
+use swsync_core::name::{DeviceId, OrderId};
 use swsync_rig::share::Unreadable;
 use swsync_rig::share::collect::Collected;
+use swsync_rig::share::pending::Pending;
 
 use super::{Harvest, Outcome, Part};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
@@ -65,10 +66,11 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
     lines.extend(harvest.unreadable_there.iter().map(|(device, Unreadable { path, why })| {
         clean(&format!("{device} has {path}, which cannot be collected: {why}"))
     }));
-    lines.extend(harvest.pending.iter().map(|(order, device, pending)| {
-        let given_up = format!("--without {device} gives it up");
-        clean(&format!("{order} of {device} is not whole here: {}; {given_up}", pending.why))
-    }));
+    let missing = harvest.pending.iter().map(|(order, device, pending)| missing(order, device, pending));
+    lines.extend(missing.take(MAX_GAPS));
+    if let Some(more) = harvest.pending.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
+        lines.push(format!("and {more} parts more are not whole here: --json lists them all"));
+    }
     if !harvest.gaps.is_empty() {
         let frames: u64 = harvest.gaps.iter().map(|(_, gap)| gap.count).sum();
         lines.push(format!("{frames} frames are missing on some devices:"));
@@ -85,6 +87,12 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
         (false, _) => format!("NOT all collected: {here} of {all} parts whole; run again to go on"),
     });
     lines
+}
+
+/// That a part was not whole before, and nothing is heard of it now.
+pub fn missing(order: &OrderId, device: &DeviceId, pending: &Pending) -> String {
+    let why = &pending.why;
+    clean(&format!("{order} of {device} is not whole here: {why}; --without {device} gives it up"))
 }
 
 fn describe(order: &OrderId, gap: &Gap) -> String {
@@ -180,8 +188,6 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) ->
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::share::pending::Pending;
-
     use super::*;
     use crate::testing::name;
 

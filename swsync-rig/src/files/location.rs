@@ -24,6 +24,11 @@ pub enum LocationError {
     /// A brace without its counterpart.
     #[error("location has a brace without its counterpart: {0}")]
     Brace(String),
+    /// What a manifest cannot name, nor another system store: nobody could collect it.
+    #[error(
+        "location {0:?} holds a backslash or a control character, which no file of a take can have in its name"
+    )]
+    Characters(String),
     /// Files of several frames, devices or orders would overwrite one another.
     #[error(
         "location {0} names the same file for every frame: it needs {{frame}}, or for videos {{segment}}"
@@ -220,6 +225,9 @@ impl Location {
 
 impl Pattern {
     fn parse(pattern: &str) -> Result<Self, LocationError> {
+        if pattern.contains(|c: char| c.is_control() || c == '\\') {
+            return Err(LocationError::Characters(pattern.to_owned()));
+        }
         let mut parts = Vec::new();
         let mut rest = pattern;
         while let Some((text, after)) = rest.split_once('{') {
@@ -349,6 +357,7 @@ mod tests {
         assert!(location.check_pictures().is_ok());
         assert!(matches!(Location::parse("{shot}/{frame}"), Err(LocationError::Placeholder(_))));
         assert!(matches!(Location::parse("{frame"), Err(LocationError::Brace(_))));
+        assert!(matches!(Location::parse("{take}/a\\b{frame}"), Err(LocationError::Characters(_))));
         assert!(matches!(Location::parse("{device}}"), Err(LocationError::Brace(_))));
         assert!(matches!(Location::parse("{device}.jpg"), Err(LocationError::NotUnique(_))));
         let shared = location.check_orders().unwrap_err().to_string();

@@ -279,7 +279,7 @@ pub fn delete(remote: &Remote<'_>, order: &OrderId, out: &Path) -> Result<Delete
         }
     }
     // What describes the take goes last: until then the rest can be found.
-    files.sort_by_key(|file| file.path == TAKE_JSON);
+    files.sort_by_key(|file| (is_side(&file.path), file.path == TAKE_JSON));
     for file in &files {
         folder.delete_there(remote, order, file)?;
     }
