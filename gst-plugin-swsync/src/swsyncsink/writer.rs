@@ -168,11 +168,14 @@ impl Writer {
             station.handle_taken(save.ticket);
             return;
         };
-        let is_other = |video: &Video| video.index != save.segment || video.stream != save.frame.stream;
-        let is_other = take.video.as_ref().is_some_and(is_other);
-        let is_full = take.video.as_mut().is_some_and(|video| video.is_full_before(&save.frame));
-        if is_other || is_full {
-            self.finish_video(station, &save.order, !is_other);
+        // Another file of the same segment goes on where this one ends.
+        let ends = take.video.as_mut().and_then(|video| {
+            let is_next = video.index != save.segment;
+            let ends = is_next || video.stream != save.frame.stream || video.is_full_before(&save.frame);
+            ends.then_some(!is_next)
+        });
+        if let Some(is_early) = ends {
+            self.finish_video(station, &save.order, is_early);
         }
         let Some(take) = self.takes.get_mut(&save.order) else { return };
         if take.video.is_none() {
