@@ -13,7 +13,7 @@ use swsync_rig::clock::wall_clock;
 use swsync_rig::files::{JournalFile, Removal, Settled, Shelf, TakeFolder};
 
 use super::muxer::Container;
-use super::pictures::Waiting;
+use super::pictures::{Waiting, cost};
 use super::room::Room;
 use super::take::{OpenTake, Origin, removed};
 use super::video::{End, Unclosed, Video, closed_message, fates};
@@ -120,8 +120,9 @@ impl Writer {
         if let Some(take) = self.takes.get_mut(&save.order).filter(|_| save.role == Role::Named) {
             take.handled += 1;
         }
-        let owed = self.takes.values().map(OpenTake::owed).sum();
-        if let Err(why) = self.room.take(&self.shelf.location, save.frame.buffer.size() as u64, owed) {
+        let batch = self.batch.iter().flat_map(|(_, batch)| batch).map(Waiting::cost).sum::<u64>();
+        let owed = self.takes.values().map(OpenTake::owed).sum::<u64>() + batch;
+        if let Err(why) = self.room.take(&self.shelf.location, cost(save.frame.buffer.size()), owed) {
             self.write_batch(station);
             if let Some(take) = self.takes.get_mut(&save.order) {
                 take.broken.get_or_insert_with(|| why.clone());

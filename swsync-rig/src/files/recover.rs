@@ -26,7 +26,7 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
         Ok(Ok(before)) if before.order == take.take.order => (take.take, begun) = (before, true),
         // It is written before anything else: so there is nothing else, or it is of another version or order.
         Ok(_) => tracing::warn!(folder = %take.folder.display(), "take.json is not this order's"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if is_no_file(&error) => {}
         Err(error) => return Err(error),
     }
     let (mut records, spoilt) = manifest(take)?;
@@ -82,9 +82,14 @@ fn manifest(take: &TakeFolder) -> io::Result<(Vec<FrameRecord>, bool)> {
             },
         );
     match read {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if !is_no_file(&error) => Err(error),
         _ => Ok((records, spoilt)),
     }
+}
+
+/// Whether there is no file of that name, be it that a folder is in its place.
+fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
 }
 
 /// The files in this order's folders.
