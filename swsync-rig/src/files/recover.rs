@@ -127,7 +127,8 @@ fn unfinished(take: &TakeFolder, files: &[PathBuf], records: &[FrameRecord]) -> 
         let listed = records.iter().filter(|record| record.file == name).count();
         let is_timed = exists(storage, &video.with_extension("pts"))?;
         if exists(storage, &video)?
-            && logged.flushed == Some(storage.len(&video)?)
+            // The log of a full disk may be behind.
+            && logged.flushed.unwrap_or(0) <= storage.len(&video)?
             && !(listed == logged.named().count() && is_timed)
             && logged.named().any(|number| !take.take.is_removed(number))
         {
