@@ -186,7 +186,7 @@ fn storage_properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecInt64::builder("keep-free")
             .nick("Keep free")
-            .blurb("Bytes of the disk that are kept free: recording ends before, so that what was recorded can be closed and answered for, and goes on when there is room again. -1: a twentieth of the disk, 256 MiB at most; 0: none")
+            .blurb("Room on the disk that is kept free, in bytes: recording ends before, so that what was recorded can be closed and answered for, and goes on when there is room again. -1: a twentieth of the disk, 256 MiB at most; 0: none")
             .minimum(-1)
             .default_value(-1)
             .mutable_ready()

@@ -6,7 +6,7 @@ use swsync_core::name::OrderId;
 use swsync_core::order::{Fate, Role, Ticket};
 use swsync_rig::files::{NotSaved, Picture};
 
-use super::video::Unclosed;
+use super::video::{BESIDE, Unclosed};
 use super::writer::{Save, Writer};
 use crate::station::{Held, Station};
 
@@ -19,6 +19,17 @@ pub(super) struct Waiting {
     ticket: Ticket,
     frame: Held,
     extension: String,
+}
+
+/// Bytes of the disk that a frame takes, with what is written beside it: file systems count in blocks.
+pub(super) const fn cost(bytes: usize) -> u64 {
+    (bytes as u64).next_multiple_of(4096) + BESIDE
+}
+
+impl Waiting {
+    pub(super) fn cost(&self) -> u64 {
+        cost(self.frame.buffer.size())
+    }
 }
 
 impl Writer {

@@ -15,7 +15,7 @@ use swsync_rig::clock::wall_clock;
 use swsync_rig::files::{JournalFile, Removal, Settled, Shelf, TakeFolder};
 
 use super::muxer::Container;
-use super::pictures::Waiting;
+use super::pictures::{Waiting, cost};
 use super::room::Room;
 use super::take::{OpenTake, Origin, removed};
 use super::video::{End, Unclosed, Video, closed_message, fates};
@@ -125,8 +125,9 @@ impl Writer {
         if let Some(take) = self.takes.get_mut(&save.order).filter(|_| save.role == Role::Named) {
             take.handled += 1;
         }
-        let owed = self.takes.values().map(OpenTake::owed).sum();
-        if let Err(why) = self.room.take(&self.shelf.location, save.frame.buffer.size() as u64, owed) {
+        let batch = self.batch.iter().flat_map(|(_, batch)| batch).map(Waiting::cost).sum::<u64>();
+        let owed = self.takes.values().map(OpenTake::owed).sum::<u64>() + batch;
+        if let Err(why) = self.room.take(&self.shelf.location, cost(save.frame.buffer.size()), owed) {
             self.write_batch(station);
             if let Some(take) = self.takes.get_mut(&save.order) {
                 take.broken.get_or_insert_with(|| why.clone());
@@ -173,11 +174,14 @@ impl Writer {
             station.handle_taken(save.ticket);
             return;
         };
-        let is_other = |video: &Video| video.index != save.segment || video.stream != save.frame.stream;
-        let is_other = take.video.as_ref().is_some_and(is_other);
-        let is_full = take.video.as_mut().is_some_and(|video| video.is_full_before(&save.frame));
-        if is_other || is_full {
-            self.finish_video(station, &save.order, !is_other);
+        // Another file of the same segment goes on where this one ends.
+        let ends = take.video.as_mut().and_then(|video| {
+            let is_next = video.index != save.segment;
+            let ends = is_next || video.stream != save.frame.stream || video.is_full_before(&save.frame);
+            ends.then_some(!is_next)
+        });
+        if let Some(is_early) = ends {
+            self.finish_video(station, &save.order, is_early);
         }
         let Some(take) = self.takes.get_mut(&save.order) else { return };
         if take.video.is_none() {

@@ -67,6 +67,11 @@ impl RecordedFile {
     }
 }
 
+/// Whether there is no file of that name, be it that a folder is in its place.
+pub(super) fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory)
+}
+
 impl TakeFolder {
     /// Hands the records of frames that are saved to `visit`, as they stand in the manifest.
     ///
@@ -91,7 +96,7 @@ impl TakeFolder {
             }
         });
         match read {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if !is_no_file(&error) => Err(error),
             _ => result.map(|()| spoilt),
         }
     }

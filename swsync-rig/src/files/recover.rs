@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, Segment, TAKE_JSON, Take};
 
+use super::recorded::is_no_file;
 use super::segment::{SegmentFile, log_of, read_log, video_of};
 use super::storage::{Storage, folder_of, read};
 use super::take::{NotSaved, TakeFolder};
@@ -26,7 +27,7 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<()> {
         Ok(Ok(before)) if before.order == take.take.order => (take.take, begun) = (before, true),
         // It is written before anything else: so there is nothing else, or it is of another version or order.
         Ok(_) => tracing::warn!(folder = %take.folder.display(), "take.json is not this order's"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if is_no_file(&error) => {}
         Err(error) => return Err(error),
     }
     let (partials, recorded) = partials(take)?;
@@ -106,7 +107,8 @@ fn unfinished(take: &TakeFolder, partials: &[PathBuf], recorded: &Recorded) -> i
         let listed = recorded.get(&name).copied().unwrap_or(0);
         let is_timed = exists(storage, &video.with_extension("pts"))?;
         if exists(storage, &video)?
-            && logged.flushed == Some(storage.len(&video)?)
+            // The log of a full disk may be behind.
+            && logged.flushed.unwrap_or(0) <= storage.len(&video)?
             && !(listed == logged.named().count() as u64 && is_timed)
             && logged.named().any(|number| !take.take.is_removed(number))
         {
