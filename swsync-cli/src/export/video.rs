@@ -217,6 +217,7 @@ fn encode(
     out: &Path,
     target: &Target,
 ) -> anyhow::Result<()> {
+    gst::init().context("cannot start GStreamer")?;
     let mut source = Pictures::of(camera)?;
     let mut video: Option<Mp4<'_>> = None;
     let mut kind: Option<gst::Caps> = None;
@@ -317,8 +318,9 @@ impl<'a> Pictures<'a> {
                 // I420: brightness, then colours.
                 let info = gst_video::VideoInfo::from_caps(&caps)
                     .context("raw pictures say how they are laid out")?;
+                let is_full = info.colorimetry().range() == gst_video::VideoColorRange::Range0_255;
                 let mut black = vec![128; info.size()];
-                black[..info.offset()[1]].fill(16);
+                black[..info.offset()[1]].fill(if is_full { 0 } else { 16 });
                 black
             }
             "image/jpeg" => pictures::black_like(self.camera)?,

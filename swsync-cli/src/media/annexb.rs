@@ -20,11 +20,6 @@ fn delimiter_first(frame: &[u8], is_delimiter: impl Fn(u8) -> bool) -> Vec<u8> {
     first.chain(rest).collect::<Vec<_>>().concat()
 }
 
-/// Whether key frames of `media` bring parameters.
-pub fn needs_parameters(media: &str) -> bool {
-    orders(media).is_some()
-}
-
 /// The parameters that `frame`, of `media`, brings: what decodes one frame decodes another if these are alike.
 pub fn parameters(media: &str, frame: &[u8]) -> Vec<u8> {
     match media {

@@ -7,7 +7,7 @@ mod units;
 use anyhow::anyhow;
 use gst::prelude::*;
 
-pub use annexb::{needs_parameters, parameters, pictures_of};
+pub use annexb::pictures_of;
 pub use mp4::Mp4;
 pub use units::{Index, Unit, Units, decode};
 

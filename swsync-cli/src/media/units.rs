@@ -58,22 +58,22 @@ impl Units {
     /// H.265 as a byte stream whose key frames bring their parameters, each frame beginning with its delimiter if it has one.
     pub fn coded(video: &Path, media: &str) -> anyhow::Result<Self> {
         let parse = PARSERS.iter().find(|(known, _)| *known == media).map_or("identity", |(_, parse)| parse);
-        Self::start(video, &format!("parsebin ! {parse}"), annexb::orders(media))
+        Self::start(video, &format!("parsebin ! {parse}"), media)
     }
 
     /// The pictures of `video`, in the order in which they are shown, lead-in included; with `tail` behind the decoder.
     pub fn decoded(video: &Path, tail: &str) -> anyhow::Result<Self> {
-        Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), None)
+        Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), "")
     }
 
-    fn start(video: &Path, elements: &str, order: Option<fn(&[u8]) -> Vec<u8>>) -> anyhow::Result<Self> {
+    fn start(video: &Path, elements: &str, media: &str) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let pipeline = launch(&format!("filesrc name=from ! {elements} ! fakesink name=out sync=false"))?;
         let path = video.to_str().context("GStreamer takes paths in UTF-8 only")?;
         pipeline.by_name("from").context("the description names it")?.set_property("location", path);
         let bus = pipeline.bus().context("a pipeline has a bus")?;
         let (passed, inbox) = mpsc::sync_channel(QUEUE);
-        tap(&pipeline, order, passed)?;
+        tap(&pipeline, media.to_owned(), passed)?;
         // A pipeline that cannot start says why on its bus, too.
         let _ = pipeline.set_state(gst::State::Playing);
         Ok(Self { pipeline, bus, inbox: Some(inbox) })
@@ -120,7 +120,7 @@ impl Drop for Units {
 /// Sends what reaches `out`.
 fn tap(
     pipeline: &gst::Pipeline,
-    order: Option<fn(&[u8]) -> Vec<u8>>,
+    media: String,
     passed: SyncSender<Passed>,
 ) -> anyhow::Result<()> {
     let pad = pipeline.by_name("out").and_then(|out| out.static_pad("sink"));
@@ -129,16 +129,13 @@ fn tap(
     pad.add_probe(kinds, move |pad, info| {
         let passing = match &info.data {
             Some(gst::PadProbeData::Buffer(buffer)) => {
-                let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-                let ordered = order.and_then(|order| {
-                    let map = buffer.map_readable().ok()?;
-                    let mut ordered = gst::Buffer::from_mut_slice(order(&map));
-                    let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
-                    buffer.copy_into(ordered.make_mut(), flags, ..).ok()?;
-                    Some(ordered)
-                });
-                let caps = pad.current_caps().unwrap_or_else(gst::Caps::new_empty);
-                Some(Unit { buffer: ordered.unwrap_or_else(|| buffer.clone()), caps, is_key })
+                let mut unit = Unit {
+                    buffer: buffer.clone(),
+                    caps: pad.current_caps().unwrap_or_else(gst::Caps::new_empty),
+                    is_key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+                };
+                tidy(&mut unit, &media);
+                Some(unit)
             }
             Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => None,
             _ => return gst::PadProbeReturn::Ok,
@@ -148,6 +145,21 @@ fn tap(
         gst::PadProbeReturn::Ok
     });
     Ok(())
+}
+
+/// Puts the parts of a frame of H.264 or H.265 in order. Parsers take every frame that refers to no other for a key frame (seen
+/// with 1.26), but one may come after it that refers to what was before: only those that bring their parameters are.
+fn tidy(unit: &mut Unit, media: &str) {
+    let Some(order) = annexb::orders(media) else { return };
+    let Ok(map) = unit.buffer.map_readable() else { return };
+    unit.is_key = unit.is_key && !annexb::parameters(media, &map).is_empty();
+    let mut ordered = gst::Buffer::from_mut_slice(order(&map));
+    drop(map);
+    let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
+    // Both are buffers of this thread alone.
+    if unit.buffer.copy_into(ordered.make_mut(), flags, ..).is_ok() {
+        unit.buffer = ordered;
+    }
 }
 
 /// Decodes `video` and hands each picture as a JPEG of this quality to `on_picture`, in the order in which they are

@@ -18,9 +18,10 @@ topics, files, decoders = {}, {}, {}
 
 
 def write(device, frames):
+    if device not in files:
+        files[device] = open(f"{folder}/{device}.yuv", "wb")
     for frame in frames:
-        planes = frame.reformat(format="yuv420p").to_ndarray()
-        files.setdefault(device, open(f"{folder}/{device}.yuv", "wb")).write(planes.tobytes())
+        files[device].write(frame.reformat(format="yuv420p").to_ndarray().tobytes())
 
 
 with open(path, "rb") as stream:
@@ -37,9 +38,9 @@ with open(path, "rb") as stream:
         device = decoded.frame_id
         stamp = decoded.timestamp.seconds * 10**9 + decoded.timestamp.nanos
         assert (channel.topic, stamp) == (f"/{device}/video", message.log_time)
-        decoder = decoders.setdefault(device, av.CodecContext.create(decoded.format, "r"))
-        decoder.thread_count = 1
-        write(device, decoder.decode(av.Packet(decoded.data)))
+        if device not in decoders:
+            decoders[device] = av.CodecContext.create(decoded.format, "r")
+        write(device, decoders[device].decode(av.Packet(decoded.data)))
     for device, decoder in decoders.items():
         write(device, decoder.decode(None))
     metadata = [{"name": record.name, **record.metadata} for record in reader.iter_metadata()]

@@ -228,12 +228,6 @@ impl<'a> VideoFile<'a> {
         let bytes = unit.bytes()?;
         let mut sum = DefaultHasher::new();
         media::pictures_of(self.media, &bytes).hash(&mut sum);
-        ensure!(
-            !unit.is_key
-                || !media::needs_parameters(self.media)
-                || !media::parameters(self.media, &bytes).is_empty(),
-            "a key frame lacks the parameters to decode it"
-        );
         let data = Data::Coded { bytes, format: self.format, sum: sum.finish(), is_key: unit.is_key };
         Ok(Moment { at, number, device: self.device.clone(), data, about })
     }
