@@ -3,8 +3,11 @@
 //! A frame's delimiter comes first (ITU-T H.264, 7.4.1.2.3; H.265, 7.4.2.4.4). GStreamer's parsers put the parameters of key frames
 //! before it (seen with 1.26).
 
+/// Puts the parts of a frame in order.
+pub type InOrder = fn(&[u8]) -> Vec<u8>;
+
 /// What puts the parts of a frame of `media` in order; `None` where there are no such parts.
-pub fn orders(media: &str) -> Option<fn(&[u8]) -> Vec<u8>> {
+pub fn orders(media: &str) -> Option<InOrder> {
     match media {
         "video/x-h264" => Some(|frame| delimiter_first(frame, |header| header & 0x1f == 9)),
         "video/x-h265" => Some(|frame| delimiter_first(frame, |header| header >> 1 & 0x3f == 35)),

@@ -118,11 +118,7 @@ impl Drop for Units {
 }
 
 /// Sends what reaches `out`.
-fn tap(
-    pipeline: &gst::Pipeline,
-    media: String,
-    passed: SyncSender<Passed>,
-) -> anyhow::Result<()> {
+fn tap(pipeline: &gst::Pipeline, media: String, passed: SyncSender<Passed>) -> anyhow::Result<()> {
     let pad = pipeline.by_name("out").and_then(|out| out.static_pad("sink"));
     let pad = pad.context("the description has it")?;
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;

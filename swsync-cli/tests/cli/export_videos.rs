@@ -330,8 +330,8 @@ fn timecodes_fit_their_files() {
     assert_eq!(lines, [25, 25, 20, 20], "a line for each picture that is stored");
     // The take began with a's lead-in, five frames before its first number.
     for (path, first, lead_in) in [("a/0000", 0, 5), ("a/0001", 20, 5), ("b/0000", 0, 0), ("b/0001", 20, 0)] {
-        for (index, at) in files[path].iter().enumerate() {
-            let expected = (5.0 + f64::from(first - lead_in) + index as f64) * 1000.0 / 30.0;
+        for (index, at) in (0..).zip(&files[path]) {
+            let expected = (5.0 + f64::from(first - lead_in + index)) * 1000.0 / 30.0;
             assert!((at - expected).abs() < 0.5, "{path}, {index}: {at}, not {expected}");
         }
     }

@@ -282,9 +282,11 @@ impl Stream {
         source.set_property("caps", &self.caps);
         pipeline.set_state(gst::State::Playing).unwrap();
         for frame in frames {
-            source.emit_by_name::<gst::FlowReturn>("push-buffer", &[frame]);
+            let pushed: gst::FlowReturn = source.emit_by_name("push-buffer", &[frame]);
+            assert_eq!(pushed, gst::FlowReturn::Ok);
         }
-        source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+        let ended: gst::FlowReturn = source.emit_by_name("end-of-stream", &[]);
+        assert_eq!(ended, gst::FlowReturn::Ok);
         wait_for_end(&pipeline, &description);
         fs::read(out).unwrap()
     }
