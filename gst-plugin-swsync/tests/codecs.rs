@@ -109,8 +109,9 @@ fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extensio
         }
         if let Some(made) = created(&folder.join(&name)) {
             let times = std::fs::read_to_string(folder.join(&name).with_extension("pts")).unwrap();
-            let lead_in: f64 = times.lines().nth(1 + lead_in).unwrap().parse().unwrap();
-            let first = records[0].info.rig_time_ns - Span::from_nanos((lead_in * 1e6).round() as i64);
+            // Milliseconds with six digits behind the point.
+            let before: i64 = times.lines().nth(1 + lead_in).unwrap().replace('.', "").parse().unwrap();
+            let first = records[0].info.rig_time_ns - Span::from_nanos(before);
             assert_eq!(made, first.as_nanos().div_euclid(1_000_000_000), "{what}: that of the first picture");
         }
     }
