@@ -363,20 +363,21 @@ impl TakeFolder {
             self.append(records.iter())?;
             *is_listed = true;
             let (first, count) = covers.unwrap_or_else(|| extent(records.iter()));
-            self.list_segment(Segment { file, first, count, bytes, sha256: None }, segment.lead_in());
+            let lead_in = Some(segment.lead_in());
+            self.list_segment(Segment { file, first, count, lead_in, bytes, sha256: None });
             self.keep(records.iter());
         }
         Ok(SavedVideo { file: SavedFile { path, bytes }, frames: records, lost: segment.why_broken() })
     }
 
     /// Tells of a video in `take.json`. It is there and in the manifest: where that fails it can be told again.
-    fn list_segment(&mut self, entry: Segment, lead_in: u64) {
+    fn list_segment(&mut self, entry: Segment) {
         let described = self.describe(|take| {
             let at = take.segments.partition_point(|other| other.first < entry.first);
-            take.segments.insert(at, entry);
             if at == 0 {
-                take.lead_in = lead_in;
+                take.lead_in = entry.lead_in.unwrap_or_default();
             }
+            take.segments.insert(at, entry);
         });
         if let Err(error) = described {
             tracing::warn!(%error, folder = %self.folder.display(), "take.json is behind");

@@ -187,7 +187,8 @@ fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
         let is_video = file.last_offset > 0 || length > file.last_bytes;
         if is_video && !segments.iter().any(|segment| segment.file == file.name) {
             let (first, count) = (file.first, file.last - file.first + 1);
-            segments.push(Segment { file: file.name.clone(), first, count, bytes: length, sha256: None });
+            let lead_in = Some(file.lead_in);
+            segments.push(Segment { file: file.name.clone(), first, count, lead_in, bytes: length, sha256: None });
         }
         if take.shelf.max_files.is_some() {
             kept.push(file);
