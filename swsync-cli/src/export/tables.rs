@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::{csv, pts, utc};
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Timestamp};
@@ -18,14 +19,14 @@ pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow:
         let table: String = std::iter::once(csv::header()).chain(rows.into_iter().map(csv::line)).collect();
         target.write(&PathBuf::from(format!("{}-frames.csv", take.order)), table.as_bytes())?;
         target
-            .write(&PathBuf::from(format!("{}-grid.csv", take.order)), grid_table(take, fill).as_bytes())?;
+            .write(&PathBuf::from(format!("{}-grid.csv", take.order)), grid_table(take, &take.numbers, fill).as_bytes())?;
     }
     Ok(())
 }
 
 /// A row per frame number: its instant, and per device the file that shows it, relative to the take's folder;
 /// behind a `#` the picture's index in a video. Empty where nothing does.
-fn grid_table(take: &Footage, fill: Fill) -> String {
+pub fn grid_table(take: &Footage, numbers: &[FrameNumber], fill: Fill) -> String {
     let mut table = String::from("number,instant_ns,utc");
     for camera in &take.cameras {
         table.push(',');
@@ -33,8 +34,8 @@ fn grid_table(take: &Footage, fill: Fill) -> String {
     }
     table.push_str("\r\n");
     let columns: Vec<_> =
-        take.cameras.iter().map(|camera| Footage::cells(camera, &take.numbers, fill)).collect();
-    for (row, number) in take.numbers.iter().enumerate() {
+        take.cameras.iter().map(|camera| Footage::cells(camera, numbers, fill)).collect();
+    for (row, number) in numbers.iter().enumerate() {
         let instant = take.grid.instant(*number);
         table.push_str(&format!("{number},{},{}", instant.as_nanos(), utc(instant)));
         for (camera, cells) in take.cameras.iter().zip(&columns) {
@@ -115,13 +116,13 @@ mod tests {
         device_take(root.path(), "o1", "b", &[30, 31, 32]);
         let take = Footage::read(&root.path().join("o1"), &[]).unwrap();
         assert_eq!(
-            grid_table(&take, Fill::None),
+            grid_table(&take, &take.numbers, Fill::None),
             "number,instant_ns,utc,a,b\r\n\
              30,1000000000,1970-01-01T00:00:01.000000000Z,a/00000030.jpg,b/00000030.jpg\r\n\
              31,1033333333,1970-01-01T00:00:01.033333333Z,a/00000031.jpg,b/00000031.jpg\r\n\
              32,1066666667,1970-01-01T00:00:01.066666667Z,,b/00000032.jpg\r\n"
         );
-        assert!(grid_table(&take, Fill::Hold).ends_with("a/00000031.jpg,b/00000032.jpg\r\n"));
-        assert!(grid_table(&take, Fill::Black).ends_with("black,b/00000032.jpg\r\n"));
+        assert!(grid_table(&take, &take.numbers, Fill::Hold).ends_with("a/00000031.jpg,b/00000032.jpg\r\n"));
+        assert!(grid_table(&take, &take.numbers, Fill::Black).ends_with("black,b/00000032.jpg\r\n"));
     }
 }
