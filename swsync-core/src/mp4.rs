@@ -18,14 +18,11 @@ pub fn box_at(bytes: &[u8]) -> Option<([u8; 4], u64)> {
     (size >= least).then_some((*kind, size))
 }
 
-/// Has a file say that it was made `at`: in `moov`, which is this box with all that is in it, for the whole and for each of
-/// its tracks. To the second, since it counts no finer. Returns whether there was a place to say so.
-pub fn set_creation_time(moov: &mut [u8], at: Timestamp<Rig>) -> bool {
+/// Has a file say that it was made `at`, for the whole and for each of its tracks, in the `moov` that is among `boxes`. To the
+/// second, since it counts no finer. Returns whether there was a place to say so.
+pub fn set_creation_time(boxes: &mut [u8], at: Timestamp<Rig>) -> bool {
     let seconds = u64::try_from(at.as_nanos().div_euclid(1_000_000_000) + FROM_1904).unwrap_or(0);
-    match box_at(moov) {
-        Some((kind, size)) if &kind == b"moov" && size == moov.len() as u64 => set_in(&mut moov[8..], seconds),
-        _ => false,
-    }
+    set_in(boxes, seconds)
 }
 
 /// Sets the times in the boxes that `content` is made of.
@@ -37,7 +34,7 @@ fn set_in(mut content: &mut [u8], seconds: u64) -> bool {
             break;
         };
         match &kind {
-            b"trak" | b"mdia" => is_set |= set_in(&mut this[8..], seconds),
+            b"moov" | b"trak" | b"mdia" => is_set |= set_in(&mut this[8..], seconds),
             // Version and flags, then time of creation and of the last change.
             b"mvhd" | b"tkhd" | b"mdhd" => {
                 let width = if this.get(8) == Some(&1) { 8 } else { 4 };
@@ -88,7 +85,7 @@ mod tests {
         let cut = make(b"moov", &make(b"mvhd", &[0; 12]))[..20].to_vec();
         let mut endless = make(b"moov", &make(b"trak", &[]));
         endless[8..12].fill(0xff);
-        for bytes in [vec![], cut, make(b"moof", &[]), make(b"moov", &make(b"mvhd", &[0; 3])), endless] {
+        for bytes in [vec![], cut, make(b"moof", &make(b"mvhd", &[0; 12])), make(b"moov", &make(b"mvhd", &[0; 3])), endless] {
             let mut changed = bytes.clone();
             assert!(!set_creation_time(&mut changed, AT));
             assert_eq!(changed, bytes);

@@ -17,7 +17,8 @@ use super::{pictures, tables};
 use crate::media::{self, Index, Mp4, Units};
 use crate::takes::DeviceTake;
 
-/// Per take `<order>/<device>.mp4`, and `<order>/<order>-grid.csv`, which has a row per picture.
+/// Per take `<order>/<device>.mp4`, its timecodes `<order>/<device>.pts`, and `<order>/<order>-grid.csv`, which has a row per
+/// picture.
 ///
 /// Without a fill only the frames that every device has are in the videos, so that they have as many frames.
 pub fn export(takes: &[Footage], fill: Option<Fill>, target: &mut Target) -> anyhow::Result<()> {
@@ -25,10 +26,15 @@ pub fn export(takes: &[Footage], fill: Option<Fill>, target: &mut Target) -> any
         let ordered = take.cameras.first().map_or(Fill::None, |camera| camera.take.fill);
         let (fill, folder) = (fill.unwrap_or(ordered), PathBuf::from(take.order.as_str()));
         let numbers = take.alike(fill)?;
-        for camera in &take.cameras {
-            let cells = Footage::cells(camera, &numbers, fill);
+        let columns: Vec<_> =
+            take.cameras.iter().map(|camera| Footage::cells(camera, &numbers, fill)).collect();
+        let times: Vec<_> = columns.iter().map(|cells| tables::shown_times(take, cells)).collect();
+        let instant = numbers.first().map(|first| take.grid.instant(*first));
+        let start = times.iter().flatten().copied().chain(instant).min().context("there are no frames")?;
+        for ((camera, cells), times) in take.cameras.iter().zip(&columns).zip(&times) {
             let path = folder.join(format!("{}.mp4", camera.take.device));
-            let how = write(take, camera, &cells, &path, target)?;
+            let how = write(take, camera, cells, &path, target)?;
+            target.write(&path.with_extension("pts"), tables::timecodes(times, start).as_bytes())?;
             target.say(&format!("{}: {}, {how}", take.order, camera.take.device));
         }
         let left = take.numbers.len() - numbers.len();

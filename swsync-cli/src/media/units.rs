@@ -171,6 +171,8 @@ pub struct Index {
     pub shown: Vec<usize>,
     /// Those that build on no other, and the parameters that they bring.
     pub keys: BTreeMap<usize, Vec<u8>>,
+    /// When its pictures are shown, in that order, in the file's own time; empty where it does not say.
+    pub times: Vec<gst::ClockTime>,
 }
 
 impl Index {
@@ -193,7 +195,9 @@ impl Index {
         for (place, stored) in order.into_iter().enumerate() {
             shown[stored] = place;
         }
-        Ok(Self { shown, keys })
+        let mut times: Vec<_> = times.into_iter().collect::<Option<_>>().unwrap_or_default();
+        times.sort_unstable();
+        Ok(Self { shown, keys, times })
     }
 
     /// Whether frames are shown in another order than they are stored.

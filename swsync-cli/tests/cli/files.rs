@@ -81,18 +81,29 @@ impl Part {
                 self = self.hole(index);
                 continue;
             }
-            let file = format!("{:08}.jpg", FIRST + index);
-            let bytes = picture(index);
-            self.record(index, &file, 0, bytes.len());
-            self.files.insert(file, bytes);
+            self = self.picture(index, picture(index));
         }
         self
     }
 
+    /// A picture of frame `index`.
+    pub fn picture(mut self, index: u64, bytes: Vec<u8>) -> Self {
+        let file = format!("{:08}.jpg", FIRST + index);
+        self.record(index, &file, 0, bytes.len());
+        self.files.insert(file, bytes);
+        self
+    }
+
     /// A video file of frames from `index` on, but for `dropped` ones.
-    pub fn video(mut self, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
+    pub fn video(self, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
+        let lead_in = if self.take.segments.is_empty() { self.take.lead_in } else { 0 };
+        self.video_after(lead_in, index, count, dropped, bytes)
+    }
+
+    /// A video file that begins with `lead_in` pictures of before.
+    pub fn video_after(mut self, lead_in: u64, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
         let file = format!("{:04}.mp4", self.take.segments.len());
-        let mut offset = if self.take.segments.is_empty() { self.take.lead_in } else { 0 };
+        let mut offset = lead_in;
         for index in index..index + count {
             if dropped.contains(&index) {
                 self = self.hole(index);
@@ -106,6 +117,7 @@ impl Part {
             first: FIRST + index,
             count,
             bytes: bytes.len() as u64,
+            lead_in: Some(lead_in),
             sha256: None,
         };
         self.take.segments.push(segment);
@@ -200,4 +212,95 @@ pub fn video(shades: &[u8]) -> Vec<u8> {
          video/x-h264,profile=constrained-baseline ! mp4mux ! filesink location={path}/out.mp4"
     ));
     fs::read(folder.path().join("out.mp4")).unwrap()
+}
+
+/// What an encoder of H.264 made: frames that build on one another, out of which takes are cut.
+pub struct Stream {
+    folder: tempfile::TempDir,
+    count: usize,
+}
+
+impl Stream {
+    /// `count` frames of one of videotestsrc's patterns, each tenth of them a key frame.
+    pub fn of(pattern: &str, count: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = run_pipeline(&format!(
+            "videotestsrc pattern={pattern} num-buffers={count} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+             x264enc bframes=0 aud=true key-int-max=10 option-string=scenecut=0 ! h264parse ! \
+             video/x-h264,stream-format=byte-stream,alignment=au ! multifilesink name=out location={}/%d.h264",
+            folder.path().display()
+        ));
+        assert_eq!(frames, count);
+        Self { folder, count }
+    }
+
+    /// An MP4 of some of its frames as they are.
+    pub fn mp4(&self, frames: std::ops::RangeInclusive<usize>) -> Vec<u8> {
+        let out = self.folder.path().join("out.mp4");
+        run_pipeline(&format!("{} ! mp4mux ! filesink location={}", self.read(frames), out.display()));
+        fs::read(out).unwrap()
+    }
+
+    /// Its pictures, decoded.
+    pub fn pictures(&self) -> Vec<u8> {
+        let out = self.folder.path().join("out.yuv");
+        let frames = self.read(0..=self.count - 1);
+        run_pipeline(&format!("{frames} ! {DECODE} ! filesink location={}", out.display()));
+        fs::read(out).unwrap()
+    }
+
+    fn read(&self, frames: std::ops::RangeInclusive<usize>) -> String {
+        format!(
+            "multifilesrc location={}/%d.h264 start-index={} stop-index={} \
+             caps=video/x-h264,stream-format=byte-stream,alignment=au,framerate=30/1 ! h264parse",
+            self.folder.path().display(),
+            frames.start(),
+            frames.end()
+        )
+    }
+}
+
+/// Decodes parsed H.264 to pictures of 64x48 in I420.
+const DECODE: &str = "openh264dec ! videoconvert ! video/x-raw,format=I420";
+
+/// Size of such a picture, in bytes.
+pub const PICTURE: usize = 64 * 48 * 3 / 2;
+
+/// Decodes a byte stream of H.264.
+pub fn decoded(stream: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    fs::write(&from, stream).unwrap();
+    run_pipeline(&format!(
+        "filesrc location={} ! h264parse ! {DECODE} ! filesink location={}",
+        from.display(),
+        to.display()
+    ));
+    fs::read(to).unwrap()
+}
+
+/// The pictures of an MP4.
+pub fn pictures_in(video: &Path) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("to");
+    run_pipeline(&format!(
+        "filesrc location={} ! qtdemux ! h264parse ! {DECODE} ! filesink location={}",
+        video.display(),
+        to.display()
+    ));
+    fs::read(to).unwrap()
+}
+
+/// Runs one of the Python scripts in tests/tools, with what tools/python.txt names; `None` where that is not installed, as
+/// in a bare `cargo test`. With `./x` it is.
+pub fn python(script: &str, arguments: &[&Path]) -> Option<String> {
+    let Some(python) = std::env::var_os("SWSYNC_PYTHON") else {
+        assert!(std::env::var_os("CI").is_none(), "SWSYNC_PYTHON is not set: see tools/python.sh");
+        eprintln!("skipped: SWSYNC_PYTHON is not set, see tools/python.sh");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(script);
+    let ran = std::process::Command::new(python).arg(&script).args(arguments).output().unwrap();
+    assert!(ran.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&ran.stderr));
+    Some(String::from_utf8(ran.stdout).unwrap())
 }

@@ -3,6 +3,7 @@
 mod calibrate;
 mod collect;
 mod export;
+mod export_videos;
 mod files;
 mod lab_clock;
 mod lab_phase;
