@@ -29,7 +29,8 @@ pub fn set_creation_time(boxes: &mut [u8], at: Timestamp<Rig>) -> bool {
 fn set_in(mut content: &mut [u8], seconds: u64) -> bool {
     let mut is_set = false;
     while let Some((kind, size)) = box_at(content) {
-        let Some((this, rest)) = usize::try_from(size).ok().and_then(|size| content.split_at_mut_checked(size))
+        let Some((this, rest)) =
+            usize::try_from(size).ok().and_then(|size| content.split_at_mut_checked(size))
         else {
             break;
         };
@@ -85,7 +86,13 @@ mod tests {
         let cut = make(b"moov", &make(b"mvhd", &[0; 12]))[..20].to_vec();
         let mut endless = make(b"moov", &make(b"trak", &[]));
         endless[8..12].fill(0xff);
-        for bytes in [vec![], cut, make(b"moof", &make(b"mvhd", &[0; 12])), make(b"moov", &make(b"mvhd", &[0; 3])), endless] {
+        for bytes in [
+            vec![],
+            cut,
+            make(b"moof", &make(b"mvhd", &[0; 12])),
+            make(b"moov", &make(b"mvhd", &[0; 3])),
+            endless,
+        ] {
             let mut changed = bytes.clone();
             assert!(!set_creation_time(&mut changed, AT));
             assert_eq!(changed, bytes);

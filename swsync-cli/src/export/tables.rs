@@ -23,8 +23,10 @@ pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow:
         rows.sort_by(|a, b| (a.info.number, &a.device).cmp(&(b.info.number, &b.device)));
         let table: String = std::iter::once(csv::header()).chain(rows.into_iter().map(csv::line)).collect();
         target.write(&PathBuf::from(format!("{}-frames.csv", take.order)), table.as_bytes())?;
-        target
-            .write(&PathBuf::from(format!("{}-grid.csv", take.order)), grid_table(take, &take.numbers, fill).as_bytes())?;
+        target.write(
+            &PathBuf::from(format!("{}-grid.csv", take.order)),
+            grid_table(take, &take.numbers, fill).as_bytes(),
+        )?;
     }
     Ok(())
 }
@@ -38,8 +40,7 @@ pub fn grid_table(take: &Footage, numbers: &[FrameNumber], fill: Fill) -> String
         csv::push_text(&mut table, camera.take.device.as_str());
     }
     table.push_str("\r\n");
-    let columns: Vec<_> =
-        take.cameras.iter().map(|camera| Footage::cells(camera, numbers, fill)).collect();
+    let columns: Vec<_> = take.cameras.iter().map(|camera| Footage::cells(camera, numbers, fill)).collect();
     for (row, number) in numbers.iter().enumerate() {
         let instant = take.grid.instant(*number);
         table.push_str(&format!("{number},{},{}", instant.as_nanos(), utc(instant)));
@@ -125,7 +126,8 @@ fn times_in(
     grid: FrameGrid,
 ) -> anyhow::Result<Vec<Timestamp<Rig>>> {
     let path = camera.folder.join(file);
-    let index = Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
+    let index =
+        Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
     let count = index.shown.len() as u64;
     let last = records.last_key_value().map_or(0, |(last, _)| *last);
     ensure!(

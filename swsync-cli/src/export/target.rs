@@ -66,7 +66,9 @@ impl Drop for Staging {
         let _ = fs::remove_dir_all(&self.folder);
         // Only folders that are empty, of those that were made for this.
         let mut folder = self.folder.parent();
-        while let Some(made) = folder.filter(|folder| self.made.as_ref().is_some_and(|made| folder.starts_with(made))) {
+        while let Some(made) =
+            folder.filter(|folder| self.made.as_ref().is_some_and(|made| folder.starts_with(made)))
+        {
             if fs::remove_dir(made).is_err() {
                 break;
             }
@@ -175,8 +177,9 @@ impl Target {
             return Ok(());
         }
         let copied = fs::copy(from, &place);
-        copied
-            .with_context(|| format!("cannot copy {} to {}", from.display(), self.root.join(path).display()))?;
+        copied.with_context(|| {
+            format!("cannot copy {} to {}", from.display(), self.root.join(path).display())
+        })?;
         Ok(())
     }
 
@@ -194,7 +197,8 @@ impl Target {
                 file.sync_all()?;
                 file.metadata()
             });
-            let about = written.with_context(|| format!("cannot write {}", self.root.join(path).display()))?;
+            let about =
+                written.with_context(|| format!("cannot write {}", self.root.join(path).display()))?;
             bytes += about.len();
         }
         for (path, is_link) in &self.files {

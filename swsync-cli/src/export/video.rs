@@ -35,7 +35,9 @@ pub fn export(takes: &[Footage], fill: Option<Fill>, target: &mut Target) -> any
             let path = folder.join(format!("{}.mp4", camera.take.device));
             let how = write(take, camera, cells, &path, target)?;
             target.write(&path.with_extension("pts"), tables::timecodes(times, start).as_bytes())?;
-            target.say(&format!("{}: {}, {how}", take.order, camera.take.device));
+            if !target.is_dry_run() {
+                target.say(&format!("{}: {}, {how}", take.order, camera.take.device));
+            }
         }
         let left = take.numbers.len() - numbers.len();
         let left = if left == 0 { String::new() } else { format!("; {left} numbers are not on all devices") };
@@ -105,7 +107,10 @@ fn fraction(mut above: u64, mut below: u64) -> gst::Fraction {
     while above.max(below) > u64::from(i32::MAX.unsigned_abs()) {
         (above, below) = (above.div_ceil(2), below.div_ceil(2));
     }
-    gst::Fraction::new(i32::try_from(above).unwrap_or(i32::MAX), i32::try_from(below.max(1)).unwrap_or(i32::MAX))
+    gst::Fraction::new(
+        i32::try_from(above).unwrap_or(i32::MAX),
+        i32::try_from(below.max(1)).unwrap_or(i32::MAX),
+    )
 }
 
 /// Coded frames of one file, one after the other.
@@ -141,7 +146,8 @@ fn copied<'a>(
     let mut known: Option<Vec<u8>> = None;
     for part in &mut parts {
         let path = camera.folder.join(part.file);
-        let index = Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
+        let index =
+            Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
         let (frames, last) = (index.shown.len(), part.first + part.count - 1);
         ensure!(
             last < frames,
@@ -173,7 +179,8 @@ fn copy(
     let mut video: Option<Mp4<'_>> = None;
     let mut done = 0;
     // So many frames are stored before one that is shown before them, at most: by so much they are all decoded earlier.
-    let late = |part: &Part<'_>| part.shown.iter().enumerate().map(|(at, shown)| at.saturating_sub(*shown)).max();
+    let late =
+        |part: &Part<'_>| part.shown.iter().enumerate().map(|(at, shown)| at.saturating_sub(*shown)).max();
     let depth = i64::try_from(parts.iter().filter_map(late).max().unwrap_or_default())?;
     let (_, step) = slots.at.first().context("there are no frames")?;
     let early = *step * depth;
@@ -286,7 +293,8 @@ impl<'a> Pictures<'a> {
         }
         let (_, units, next) = self.open.as_mut().context("it was just opened")?;
         loop {
-            let unit = units.next().transpose().with_context(|| format!("cannot decode {}", path.display()))?;
+            let unit =
+                units.next().transpose().with_context(|| format!("cannot decode {}", path.display()))?;
             let Some(unit) = unit else {
                 bail!(
                     "{} has {next} pictures, but the manifest names picture {offset} of it (from 0): is the file whole?",
@@ -307,7 +315,8 @@ impl<'a> Pictures<'a> {
         let bytes = match kind {
             "video/x-raw" => {
                 // I420: brightness, then colours.
-                let info = gst_video::VideoInfo::from_caps(&caps).context("raw pictures say how they are laid out")?;
+                let info = gst_video::VideoInfo::from_caps(&caps)
+                    .context("raw pictures say how they are laid out")?;
                 let mut black = vec![128; info.size()];
                 black[..info.offset()[1]].fill(16);
                 black

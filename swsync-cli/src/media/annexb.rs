@@ -90,10 +90,7 @@ mod tests {
         );
         assert_eq!(pictures_of("video/x-h264", &[sps, slice].concat()), slice[2..]);
         let h265 = [&[0, 0, 0, 1, 32 << 1, 1, 9][..], &[0, 0, 0, 1, 35 << 1, 1, 8], &[0, 0, 1, 1, 1, 7]];
-        assert_eq!(
-            orders("video/x-h265").unwrap()(&h265.concat()),
-            [h265[1], h265[0], h265[2]].concat()
-        );
+        assert_eq!(orders("video/x-h265").unwrap()(&h265.concat()), [h265[1], h265[0], h265[2]].concat());
         assert!(orders("video/x-vp9").is_none());
     }
 }

@@ -46,7 +46,8 @@ impl<'a> Mp4<'a> {
                  gstreamer1.0-plugins-bad (openh264enc)"
             );
         };
-        let decoder = if caps.structure(0).is_some_and(|s| s.name() == "video/x-raw") { "" } else { "decodebin ! " };
+        let decoder =
+            if caps.structure(0).is_some_and(|s| s.name() == "video/x-raw") { "" } else { "decodebin ! " };
         let elements =
             format!("{decoder}videoconvert ! video/x-raw,format=I420 ! {encoder} ! h264parse name=out");
         Self::begin(&elements, caps, ORIGIN, path)
@@ -61,7 +62,12 @@ impl<'a> Mp4<'a> {
         Self::begin(&format!("{parse} name=out"), caps, after_origin(-ahead), path)
     }
 
-    fn begin(elements: &str, caps: &gst::Caps, begins: gst::ClockTime, path: &'a Path) -> anyhow::Result<Self> {
+    fn begin(
+        elements: &str,
+        caps: &gst::Caps,
+        begins: gst::ClockTime,
+        path: &'a Path,
+    ) -> anyhow::Result<Self> {
         // The index goes to the end: to put it first, mp4mux would write everything twice, once to the system's folder
         // for temporary files.
         let pipeline = launch(&format!(
@@ -101,7 +107,13 @@ impl<'a> Mp4<'a> {
 
     /// Adds a picture that is shown for so long; when, and when it is decoded, counts from when the first is shown. In the order in
     /// which they are decoded.
-    pub fn push(&mut self, buffer: &gst::Buffer, shown: Span, decoded: Span, duration: Span) -> anyhow::Result<()> {
+    pub fn push(
+        &mut self,
+        buffer: &gst::Buffer,
+        shown: Span,
+        decoded: Span,
+        duration: Span,
+    ) -> anyhow::Result<()> {
         let mut buffer = buffer.copy();
         {
             let buffer = buffer.make_mut();
@@ -164,7 +176,10 @@ fn date(path: &Path, at: Timestamp<Rig>) -> anyhow::Result<()> {
             let mut index = vec![0; usize::try_from(size)?];
             file.seek(SeekFrom::Start(begin))?;
             file.read_exact(&mut index)?;
-            ensure!(mp4::set_creation_time(&mut index, at), "the MP4 that was written has no place for its date");
+            ensure!(
+                mp4::set_creation_time(&mut index, at),
+                "the MP4 that was written has no place for its date"
+            );
             file.seek(SeekFrom::Start(begin))?;
             return Ok(file.write_all(&index)?);
         }

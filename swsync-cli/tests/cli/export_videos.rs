@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use serde_json::Value;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{Kind, Order};
 use swsync_core::time::Span;
 
-use crate::files::{FIRST, PICTURE, Part, Stream, decoded, grey, info, name, python, shade, video};
+use crate::files::{
+    FIRST, PICTURE, Part, Stream, decoded, grey, info, name, pictures_in, python, run_pipeline, shade, video,
+};
 use crate::rig::{Ran, swsync};
 
 const H264: &str = "video/x-h264, width=(int)64, height=(int)48, framerate=(fraction)30/1";
@@ -99,7 +101,10 @@ fn mcap_decodes_to_what_was_taken() {
         assert!(pictures == stream.pictures()[..count * PICTURE], "{device}");
     }
     let records = read["metadata"].as_array().unwrap();
-    assert_eq!((records[0]["name"].as_str(), records[0]["order"].as_str()), (Some("swsync.take"), Some("o1")));
+    assert_eq!(
+        (records[0]["name"].as_str(), records[0]["order"].as_str()),
+        (Some("swsync.take"), Some("o1"))
+    );
     assert_eq!((records[0]["devices"].as_str(), records[0]["count"].as_str()), (Some("a,b"), Some("40")));
     assert_eq!(records[0]["begin_ns"], time(0).to_string());
     assert_eq!(records[0]["worst_phase_error_ns"], "5000");
@@ -195,7 +200,10 @@ fn picture_k_is_the_same_instant_in_all_videos() {
         part
     };
     // As it is; with pictures of before; with a hole; and pictures.
-    part("a").video(0, 4, &[], video(&shades(0..4))).video(4, 4, &[], video(&shades(4..8))).write(root.path());
+    part("a")
+        .video(0, 4, &[], video(&shades(0..4)))
+        .video(4, 4, &[], video(&shades(4..8)))
+        .write(root.path());
     let before = video(&[&[16, 16][..], &shades(0..4)].concat());
     part("b").video_after(2, 0, 4, &[], before).video(4, 4, &[], video(&shades(4..8))).write(root.path());
     let holed = video(&[tone(1), tone(3)]);
@@ -242,12 +250,40 @@ fn copied_frames_are_those_of_the_take_whatever_order_they_are_stored_in() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let stream = Stream::of("ball", 40);
     to_come("a", &stream).write(root.path());
-    let out = out.path().join("out");
-    let ran = export("video", &[root.path().join("o1")], &out, &[]);
-    assert!(ran.code == 0 && ran.stdout.contains("a, copied as it is"), "{ran:#?}");
-    let video = out.join("o1/a.mp4");
-    let pictures = crate::files::pictures_in(&video);
-    assert!(pictures == stream.pictures(), "bit by bit");
+    let mut part = Part::new("o1", "b", 40);
+    part.take.caps = H264.into();
+    let folder = part.video(0, 40, &[], reordered(40)).write(root.path());
+    let (takes, cut) = ([root.path().join("o1")], out.path().join("cut"));
+    let ran = export("video", &takes, &cut, &[]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    for (device, pictures) in [("a", stream.pictures()), ("b", pictures_in(&folder.join("0000.mp4")))] {
+        assert!(ran.stdout.contains(&format!("o1: {device}, copied as it is")), "{ran:#?}");
+        assert_eq!(pictures.len(), 40 * PICTURE);
+        assert!(pictures_in(&cut.join(format!("o1/{device}.mp4"))) == pictures, "{device}, bit by bit");
+    }
+    let videos = ["a", "b"].map(|device| cut.join(format!("o1/{device}.mp4")));
+    if let Some(played) = played(&videos) {
+        assert!(
+            played.iter().all(|(said, count, rate)| (*said, *count, *rate) == (40, 40, 30.0)),
+            "{played:?}"
+        );
+    }
+    let refused = export("mcap", &takes, &out.path().join("log"), &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("B-frames"), "{refused:#?}");
+    assert!(!out.path().join("log").exists());
+}
+
+/// An MP4 whose frames are stored in another order than they are shown.
+fn reordered(count: usize) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.mp4");
+    run_pipeline(&format!(
+        "videotestsrc pattern=ball num-buffers={count} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+         x264enc bframes=2 b-adapt=false key-int-max=20 ! video/x-h264,profile=main ! h264parse ! mp4mux ! \
+         filesink location={}",
+        path.display()
+    ));
+    fs::read(path).unwrap()
 }
 
 #[test]

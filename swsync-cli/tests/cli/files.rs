@@ -101,7 +101,14 @@ impl Part {
     }
 
     /// A video file that begins with `lead_in` pictures of before.
-    pub fn video_after(mut self, lead_in: u64, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
+    pub fn video_after(
+        mut self,
+        lead_in: u64,
+        index: u64,
+        count: u64,
+        dropped: &[u64],
+        bytes: Vec<u8>,
+    ) -> Self {
         let file = format!("{:04}.mp4", self.take.segments.len());
         let mut offset = lead_in;
         for index in index..index + count {
@@ -180,23 +187,35 @@ pub fn shade(path: &Path) -> u8 {
 
 /// Runs a GStreamer pipeline to its end, and counts the frames that reach the element `out`.
 pub fn run_pipeline(description: &str) -> usize {
+    let frames = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = frames.clone();
+    run_with(description, move |_, _| {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    frames.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Runs a GStreamer pipeline to its end, and shows what reaches the element `out`.
+fn run_with(description: &str, on_frame: impl Fn(&gst::Pad, &gst::Buffer) + Send + Sync + 'static) {
     use gst::prelude::*;
     gst::init().unwrap();
     let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
-    let frames = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     if let Some(out) = pipeline.by_name("out") {
-        let frames = frames.clone();
-        out.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            frames.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        out.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            on_frame(pad, info.buffer().unwrap());
             gst::PadProbeReturn::Ok
         });
     }
     pipeline.set_state(gst::State::Playing).unwrap();
+    wait_for_end(&pipeline, description);
+}
+
+fn wait_for_end(pipeline: &gst::Pipeline, description: &str) {
+    use gst::prelude::*;
     let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
     let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
     pipeline.set_state(gst::State::Null).unwrap();
     assert_eq!(message.expect("ends").type_(), gst::MessageType::Eos, "{description}");
-    frames.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 /// An MP4 of H.264 whose pictures have these shades.
@@ -216,47 +235,58 @@ pub fn video(shades: &[u8]) -> Vec<u8> {
 
 /// What an encoder of H.264 made: frames that build on one another, out of which takes are cut.
 pub struct Stream {
-    folder: tempfile::TempDir,
-    count: usize,
+    caps: gst::Caps,
+    frames: Vec<gst::Buffer>,
 }
 
 impl Stream {
     /// `count` frames of one of videotestsrc's patterns, each tenth of them a key frame.
     pub fn of(pattern: &str, count: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let frames = run_pipeline(&format!(
+        use gst::prelude::*;
+        let frames = std::sync::Arc::new(std::sync::Mutex::new((None, Vec::new())));
+        let made = frames.clone();
+        let description = format!(
             "videotestsrc pattern={pattern} num-buffers={count} ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
-             x264enc bframes=0 aud=true key-int-max=10 option-string=scenecut=0 ! h264parse ! \
-             video/x-h264,stream-format=byte-stream,alignment=au ! multifilesink name=out location={}/%d.h264",
-            folder.path().display()
-        ));
-        assert_eq!(frames, count);
-        Self { folder, count }
+             x264enc bframes=0 aud=true key-int-max=10 option-string=scenecut=0 ! video/x-h264,profile=main ! h264parse ! \
+             video/x-h264,stream-format=byte-stream,alignment=au ! fakesink name=out sync=false"
+        );
+        run_with(&description, move |pad, buffer| {
+            let mut made = made.lock().unwrap();
+            made.0 = pad.current_caps();
+            made.1.push(buffer.clone());
+        });
+        let (caps, frames) = std::mem::take(&mut *frames.lock().unwrap());
+        assert_eq!(frames.len(), count);
+        Self { caps: caps.unwrap(), frames }
     }
 
     /// An MP4 of some of its frames as they are.
     pub fn mp4(&self, frames: std::ops::RangeInclusive<usize>) -> Vec<u8> {
-        let out = self.folder.path().join("out.mp4");
-        run_pipeline(&format!("{} ! mp4mux ! filesink location={}", self.read(frames), out.display()));
-        fs::read(out).unwrap()
+        self.feed(&self.frames[frames], "h264parse ! mp4mux")
     }
 
     /// Its pictures, decoded.
     pub fn pictures(&self) -> Vec<u8> {
-        let out = self.folder.path().join("out.yuv");
-        let frames = self.read(0..=self.count - 1);
-        run_pipeline(&format!("{frames} ! {DECODE} ! filesink location={}", out.display()));
-        fs::read(out).unwrap()
+        self.feed(&self.frames, &format!("h264parse ! {DECODE}"))
     }
 
-    fn read(&self, frames: std::ops::RangeInclusive<usize>) -> String {
-        format!(
-            "multifilesrc location={}/%d.h264 start-index={} stop-index={} \
-             caps=video/x-h264,stream-format=byte-stream,alignment=au,framerate=30/1 ! h264parse",
-            self.folder.path().display(),
-            frames.start(),
-            frames.end()
-        )
+    /// What comes out of these elements.
+    fn feed(&self, frames: &[gst::Buffer], elements: &str) -> Vec<u8> {
+        use gst::prelude::*;
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let description =
+            format!("appsrc name=in format=time ! {elements} ! filesink location={}", out.display());
+        let pipeline = gst::parse::launch(&description).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline.by_name("in").unwrap();
+        source.set_property("caps", &self.caps);
+        pipeline.set_state(gst::State::Playing).unwrap();
+        for frame in frames {
+            source.emit_by_name::<gst::FlowReturn>("push-buffer", &[frame]);
+        }
+        source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+        wait_for_end(&pipeline, &description);
+        fs::read(out).unwrap()
     }
 }
 

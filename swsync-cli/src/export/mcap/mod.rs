@@ -157,8 +157,16 @@ impl Writer {
             .library(concat!("swsync ", env!("CARGO_PKG_VERSION")))
             .create(BufWriter::new(file))?;
         Ok(Self {
-            image_schema: mcap.add_schema("foxglove.CompressedImage", "protobuf", &messages::image_schema())?,
-            video_schema: mcap.add_schema("foxglove.CompressedVideo", "protobuf", &messages::video_schema())?,
+            image_schema: mcap.add_schema(
+                "foxglove.CompressedImage",
+                "protobuf",
+                &messages::image_schema(),
+            )?,
+            video_schema: mcap.add_schema(
+                "foxglove.CompressedVideo",
+                "protobuf",
+                &messages::video_schema(),
+            )?,
             frame_schema: mcap.add_schema("swsync.Frame", "jsonschema", br#"{"type":"object"}"#)?,
             mcap,
             channels: HashMap::new(),
@@ -258,7 +266,8 @@ impl Writer {
 /// How good the times are: the worst of all frames, and how many have no bound or were not on the grid.
 fn bounds<'a>(cameras: impl Iterator<Item = &'a DeviceTake> + Clone) -> BTreeMap<String, String> {
     let infos = || cameras.clone().flat_map(|camera| &camera.records).map(|record| &record.info);
-    let worst = |spans: &mut dyn Iterator<Item = Span>| spans.map(|span| span.as_nanos().unsigned_abs()).max();
+    let worst =
+        |spans: &mut dyn Iterator<Item = Span>| spans.map(|span| span.as_nanos().unsigned_abs()).max();
     let phase = worst(&mut infos().map(|info| info.phase_error_ns));
     let clock = worst(&mut infos().filter_map(|info| info.clock_uncertainty_ns));
     let unbound = infos().filter(|info| info.clock_uncertainty_ns.is_none()).count();

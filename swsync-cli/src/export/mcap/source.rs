@@ -31,7 +31,10 @@ pub struct Moment {
 
 /// A frame.
 pub enum Data {
-    Picture { bytes: Vec<u8>, format: String },
+    Picture {
+        bytes: Vec<u8>,
+        format: String,
+    },
     Coded {
         bytes: Vec<u8>,
         format: &'static str,
@@ -226,7 +229,9 @@ impl<'a> VideoFile<'a> {
         let mut sum = DefaultHasher::new();
         media::pictures_of(self.media, &bytes).hash(&mut sum);
         ensure!(
-            !unit.is_key || !media::needs_parameters(self.media) || !media::parameters(self.media, &bytes).is_empty(),
+            !unit.is_key
+                || !media::needs_parameters(self.media)
+                || !media::parameters(self.media, &bytes).is_empty(),
             "a key frame lacks the parameters to decode it"
         );
         let data = Data::Coded { bytes, format: self.format, sum: sum.finish(), is_key: unit.is_key };
