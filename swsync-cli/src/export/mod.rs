@@ -8,10 +8,11 @@ mod pictures;
 mod tables;
 mod target;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
@@ -97,6 +98,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|take| Footage::read(take, &args.device).with_context(|| format!("take {}", take.display())))
         .collect::<Result<_, _>>()?;
+    refuse_namesakes(&footage, &args.takes)?;
     let mut target = Target::open(&args.out, args)?;
     let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
     match args.format {
@@ -108,4 +110,20 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     }
     output::line(&target.summary());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Files of an export are named after their orders: two takes of one name would overwrite each other.
+fn refuse_namesakes(footage: &[Footage], folders: &[PathBuf]) -> anyhow::Result<()> {
+    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+    for (take, folder) in footage.iter().zip(folders) {
+        // Regardless of case, as file systems of other machines compare them.
+        if let Some(other) = known.insert(take.order.as_str().to_lowercase(), folder) {
+            bail!(
+                "{} and {} have one name: export them one by one, each to a folder of its own",
+                other.display(),
+                folder.display()
+            );
+        }
+    }
+    Ok(())
 }

@@ -24,7 +24,8 @@ pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow:
 }
 
 /// A row per frame number: its instant, and per device the file that shows it, relative to the take's folder;
-/// behind a `#` the picture's index in a video. Empty where nothing does.
+/// behind a `#` the picture's index in a video. Empty where nothing does. Without a fill, frames that no camera has are
+/// rows too.
 fn grid_table(take: &Footage, fill: Fill) -> String {
     let mut table = String::from("number,instant_ns,utc");
     for camera in &take.cameras {
@@ -32,9 +33,9 @@ fn grid_table(take: &Footage, fill: Fill) -> String {
         csv::push_text(&mut table, camera.take.device.as_str());
     }
     table.push_str("\r\n");
-    let columns: Vec<_> =
-        take.cameras.iter().map(|camera| Footage::cells(camera, &take.numbers, fill)).collect();
-    for (row, number) in take.numbers.iter().enumerate() {
+    let numbers = if fill == Fill::None { &take.asked } else { &take.numbers };
+    let columns: Vec<_> = take.cameras.iter().map(|camera| Footage::cells(camera, numbers, fill)).collect();
+    for (row, number) in numbers.iter().enumerate() {
         let instant = take.grid.instant(*number);
         table.push_str(&format!("{number},{},{}", instant.as_nanos(), utc(instant)));
         for (camera, cells) in take.cameras.iter().zip(&columns) {

@@ -249,7 +249,10 @@ fn exif_fields(record: &FrameRecord, size: Option<(u16, u16)>) -> Vec<(u16, Valu
     let device = || Some(Value::Ascii(record.device.to_string()));
     let iso = iso_speed(info);
     let fields = [
-        (EXPOSURE_TIME, info.exposure_ns.and_then(exposure_time).map(|(count, per)| Value::Rational(count, per))),
+        (
+            EXPOSURE_TIME,
+            info.exposure_ns.and_then(exposure_time).map(|(count, per)| Value::Rational(count, per)),
+        ),
         (PHOTOGRAPHIC_SENSITIVITY, iso.map(Value::Short)),
         // Unknown: by which of ISO 12232's definitions nobody measured.
         (SENSITIVITY_TYPE, iso.map(|_| Value::Short(0))),
@@ -280,7 +283,11 @@ fn known<const N: usize>(fields: [(u16, Option<Value>); N]) -> Vec<(u16, Value)>
 fn iso_speed(info: &FrameInfo) -> Option<u16> {
     let gain = info.analogue_gain? * info.details.digital_gain.map_or(1.0, f64::from);
     let speed = (gain * ISO_AT_UNIT_GAIN).round();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the range of u16, and whole")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the range of u16, and whole"
+    )]
     (1.0..f64::from(u16::MAX)).contains(&speed).then_some(speed as u16)
 }
 

@@ -105,7 +105,8 @@ fn what_is_not_known_is_left_out() {
     let plain = jpeg(&[JFIF]);
     let with = with_exif(&plain, &unknown, &origin).unwrap();
     let exif = read(&with.to_vec());
-    for tag in [Tag::Make, Tag::Model, Tag::ExposureTime, Tag::PhotographicSensitivity, Tag::PixelXDimension] {
+    for tag in [Tag::Make, Tag::Model, Tag::ExposureTime, Tag::PhotographicSensitivity, Tag::PixelXDimension]
+    {
         assert_eq!(text(&exif, tag), None);
     }
 }
