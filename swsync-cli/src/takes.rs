@@ -78,6 +78,12 @@ impl DeviceTake {
         Ok(Self { folder: folder.to_owned(), take, records })
     }
 
+    /// What its frames are: the name of its caps, as `video/x-h264`.
+    #[must_use]
+    pub fn media(&self) -> &str {
+        self.take.caps.split(',').next().unwrap_or_default().trim()
+    }
+
     /// What it has, for comparison with the others: frames whose files are there.
     #[must_use]
     pub fn frames(&self) -> DeviceFrames {

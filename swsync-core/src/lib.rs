@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod frame;
 pub mod grid;
 pub mod manifest;
+pub mod mp4;
 pub mod name;
 pub mod ntp;
 pub mod order;

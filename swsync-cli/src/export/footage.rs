@@ -118,6 +118,23 @@ impl Footage {
         numbers.iter().map(cell).collect()
     }
 
+    /// The numbers that are to be shown where all cameras show as many frames: without a fill those that every camera has.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn alike(&self, fill: Fill) -> anyhow::Result<Vec<FrameNumber>> {
+        let numbers = match fill {
+            Fill::None => self.common(),
+            Fill::Hold | Fill::Black => self.numbers.clone(),
+        };
+        ensure!(
+            !numbers.is_empty(),
+            "no frame of {} is on all devices: fill in with --fill hold",
+            self.order
+        );
+        Ok(numbers)
+    }
+
     /// The numbers that every camera has.
     pub fn common(&self) -> Vec<FrameNumber> {
         let has = |camera: &DeviceTake, number: FrameNumber| {

@@ -12,17 +12,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::utc;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::{Cell, Footage};
-use super::pictures;
+use super::footage::Footage;
 use super::tables::shown_at;
 use super::target::Target;
-use crate::media;
+use super::video;
 use crate::output;
 use crate::takes::DeviceTake;
 
@@ -31,22 +30,13 @@ use crate::takes::DeviceTake;
 /// Without a fill only the frames that every device has are in the videos, so that they have as many frames.
 pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
-        let numbers = match fill {
-            Fill::None => take.common(),
-            Fill::Hold | Fill::Black => take.numbers.clone(),
-        };
-        ensure!(
-            !numbers.is_empty(),
-            "no frame of {} is on all devices: fill in with --fill hold",
-            take.order
-        );
+        let numbers = take.alike(fill)?;
         let recording = PathBuf::from(take.order.as_str());
         let videos = recording.join("synchronized_videos");
         for (index, camera) in take.cameras.iter().enumerate() {
             let cells = Footage::cells(camera, &numbers, fill);
-            let video = videos.join(format!("{}.mp4", video_stem(take, index)));
-            write_video(take, camera, &cells, &video, target)
-                .with_context(|| format!("cannot make {}", video.display()))?;
+            let path = videos.join(format!("{}.mp4", video_stem(take, index)));
+            video::write(take, camera, &cells, &path, target)?;
         }
         write_timestamps(take, &numbers, fill, &videos.join("timestamps"), target)?;
         let info = recording.join(format!("{}_recording_info.json", take.order));
@@ -76,40 +66,6 @@ fn recording_info(take: &Footage) -> String {
     let videos: serde_json::Map<String, serde_json::Value> =
         take.cameras.iter().enumerate().map(video).collect();
     format!("{:#}\n", serde_json::json!({ "recording_name": take.order, "videos": videos }))
-}
-
-/// Writes one camera's video: as it is where it shows just these frames, else coded anew.
-fn write_video(
-    take: &Footage,
-    camera: &DeviceTake,
-    cells: &[(FrameNumber, Cell<'_>)],
-    path: &Path,
-    target: &mut Target,
-) -> anyhow::Result<()> {
-    let Some(out) = target.begin(path)? else { return Ok(()) };
-    if let Some(file) = as_it_is(camera, cells) {
-        let media = camera.take.caps.split(',').next().unwrap_or_default().trim();
-        media::remux(&camera.folder.join(file), media, cells.len(), &out)?;
-    } else {
-        let Some(scratch) = target.scratch()? else { return Ok(()) };
-        let extension = pictures::extension(camera)?;
-        let folder = scratch.path();
-        // Without a frame to be seen of this camera there is nothing but black.
-        let picture = |index, _| folder.join(format!("{index}.{extension}"));
-        target.uncounted(|target| pictures::write(camera, cells, target, picture))?;
-        media::encode(folder, &extension, cells.len(), take.grid, &out)?;
-    }
-    target.finish(&out);
-    Ok(())
-}
-
-/// The one video file that shows just these frames, if there is one.
-fn as_it_is<'a>(camera: &'a DeviceTake, cells: &[(FrameNumber, Cell<'a>)]) -> Option<&'a str> {
-    let [segment] = &camera.take.segments[..] else { return None };
-    let in_place = |(index, cell): (usize, &(FrameNumber, Cell<'_>))| matches!(cell.1, Cell::Frame(record) if record.file == segment.file && record.offset == index as u64);
-    let coded = ["video/x-h264", "video/x-h265"].iter().any(|media| camera.take.caps.starts_with(media));
-    let whole = cells.len() == camera.records.len() && camera.take.lead_in == 0;
-    (coded && whole && cells.iter().enumerate().all(in_place)).then_some(segment.file.as_str())
 }
 
 /// Writes each camera's times, and those of all together, which are their mean.

@@ -7,6 +7,7 @@ mod mcap;
 mod pictures;
 mod tables;
 mod target;
+mod video;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,8 +38,8 @@ pub struct ExportArgs {
     /// Where the files go.
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
-    /// What stands where a device lacks a frame: hold, the one before; black; none. [default: hold for freemocap,
-    /// else none]
+    /// What stands where a device lacks a frame: hold, the one before; black; none. [default: hold for freemocap, what
+    /// the take was ordered with for video, else none]
     #[arg(long, value_name = "FILL")]
     fill: Option<Fill>,
     /// Only this device. Repeatable, or separated by commas.
@@ -69,8 +70,11 @@ enum Format {
     Csv,
     /// One MCAP file for Foxglove and Rerun, its log times being the frames' own.
     Mcap,
-    /// Timecode format v2 per device, on one time line.
+    /// Timecode format v2 per device, on one time line: a line for each picture of each video file.
     Timecode,
+    /// A video per device, all of one length, whose pictures of one index show one instant. As it is where that
+    /// is possible.
+    Video,
 }
 
 const AFTER_HELP: &str = "\
@@ -78,6 +82,7 @@ Examples:
   swsync export colmap takes/shot-1 takes/shot-2 -o scan
   swsync export colmap takes/walk -o scan --every 15
   swsync export freemocap takes/walk -o freemocap_data/recording_sessions
+  swsync export video takes/walk -o cut
   swsync export mcap takes/walk -o walk
   swsync export csv takes/walk -o tables
 
@@ -85,7 +90,7 @@ Pictures out of videos, and videos out of pictures or across holes, are coded an
 
 Exit codes:
   0  written
-  1  not written, or not all of it
+  1  nothing written
   2  wrong arguments";
 
 /// Runs the command.
@@ -107,8 +112,9 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Format::Csv => tables::export_csv(&footage, fill, &mut target)?,
         Format::Mcap => mcap::export(&footage, fill, &mut target)?,
         Format::Timecode => tables::export_timecodes(&footage, fill, &mut target)?,
+        Format::Video => video::export(&footage, args.fill, &mut target)?,
     }
-    output::line(&target.summary());
+    output::line(&target.finish()?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! A camera's frames as picture files, wherever they come from.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -63,7 +64,7 @@ pub fn write(
             Some(record) => target.place(&camera.folder.join(&record.file), &path)?,
             None if *cell == Cell::Black => {
                 if black.is_none() {
-                    black = Some(black_like(camera)?);
+                    black = Some(black_file(camera)?);
                 }
                 target.write(&path, black.as_deref().unwrap_or_default())?;
             }
@@ -122,6 +123,21 @@ fn from_video(
         );
     }
     Ok(())
+}
+
+/// A black picture in the format of `camera`'s files.
+fn black_file(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
+    match extension(camera)?.as_str() {
+        "jpg" | "jpeg" => black_like(camera),
+        "png" => {
+            let (width, height) = dimensions(camera)?;
+            let mut png = Cursor::new(Vec::new());
+            let picture = image::DynamicImage::new_rgb8(width, height);
+            picture.write_to(&mut png, image::ImageFormat::Png).context("cannot make a black picture")?;
+            Ok(png.into_inner())
+        }
+        other => bail!("no black .{other} file can be made here: use --fill hold or --fill none"),
+    }
 }
 
 /// A black JPEG as large as `camera`'s frames.

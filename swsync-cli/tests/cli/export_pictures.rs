@@ -49,6 +49,26 @@ fn frames_that_no_camera_has_are_left_out_and_said() {
 }
 
 #[test]
+fn a_black_picture_is_of_the_same_format_as_the_others() {
+    let root = tempfile::tempdir().unwrap();
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::new_luma8(16, 16).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    for (device, dropped) in [("a", &[][..]), ("b", &[1])] {
+        let mut part = Part::new("o1", device, 3).pictures(dropped, |_| png.get_ref().clone());
+        for record in &mut part.records {
+            record.file = record.file.replace(".jpg", ".png");
+        }
+        part.files = part.files.into_iter().map(|(name, bytes)| (name.replace(".jpg", ".png"), bytes)).collect();
+        part.write(root.path());
+    }
+    let out = root.path().join("out");
+    let ran = export("colmap", &[&root.path().join("o1")], &out, &["--fill", "black"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let black = fs::read(out.join(format!("images/rig1/b/{}.png", FIRST + 1))).unwrap();
+    assert_eq!(image::guess_format(&black).unwrap(), image::ImageFormat::Png);
+}
+
+#[test]
 fn takes_of_one_name_do_not_overwrite_each_other() {
     let root = tempfile::tempdir().unwrap();
     let (monday, tuesday) = (root.path().join("monday"), root.path().join("tuesday"));

@@ -4,6 +4,7 @@ mod calibrate;
 mod collect;
 mod export;
 mod export_pictures;
+mod export_videos;
 mod files;
 mod lab_clock;
 mod lab_phase;

@@ -57,9 +57,7 @@ pub struct Take {
     /// Numbers that the order names and that have no frame, in order; runs do not overlap.
     #[serde(default)]
     pub holes: Vec<Hole>,
-    /// Pictures at the beginning of the first segment that come before [`first`](Self::first), because a
-    /// video can only begin with a key frame: where a player has to seek to, in pictures. They have no
-    /// records.
+    /// [`lead_in`](Segment::lead_in) of the first segment.
     #[serde(default)]
     pub lead_in: u64,
     /// Of a loop recording, which keeps its newest files alone: what is gone again. When the take is complete, these
@@ -88,6 +86,10 @@ pub struct Segment {
     /// How many of the frame numbers that the order names it covers, there or not: of stills one, however far apart
     /// they are.
     pub count: u64,
+    /// Pictures at its beginning that come before those that it is there for, because a video can only begin with a key
+    /// frame. They have no records. `None`: an older version wrote this; it is the `offset` of the file's first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_in: Option<u64>,
     /// Its size.
     pub bytes: u64,
     /// SHA-256 of it in hexadecimal, where it was counted.
@@ -224,6 +226,7 @@ mod tests {
             file: format!("{index:04}.mp4"),
             first,
             count,
+            lead_in: Some(4 * (1 - index)),
             bytes: 1000,
             sha256: None,
         };

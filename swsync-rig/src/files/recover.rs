@@ -138,7 +138,9 @@ fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result
         let listed = segments.iter().any(|segment| segment.file == record.file);
         if is_video && !listed {
             let (first, count) = extent(records.iter().filter(|r| r.file == record.file));
-            segments.push(Segment { file: record.file.clone(), first, count, bytes: length, sha256: None });
+            // Records come in the order in which they are shown.
+            let (file, lead_in) = (record.file.clone(), Some(record.offset));
+            segments.push(Segment { file, first, count, lead_in, bytes: length, sha256: None });
         }
     }
     segments.sort_by_key(|segment| segment.first);

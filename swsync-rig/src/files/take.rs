@@ -355,8 +355,8 @@ impl TakeFolder {
         }
         let bytes = segment.length();
         let (first, count) = covers.unwrap_or_else(|| extent(records.iter()));
-        let entry = Segment { file, first, count, bytes, sha256: None };
         let lead_in = segment.lead_in();
+        let entry = Segment { file, first, count, lead_in: Some(lead_in), bytes, sha256: None };
         let is_first = self.take.segments.is_empty();
         let named = self.named_before(first.saturating_add(count));
         // The video is there and in the manifest: what is told of it elsewhere can be told again.
