@@ -18,4 +18,7 @@ rm -rf --one-file-system "$folder"
 python3 -m venv "$folder"
 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --requirement "$here/python.txt" ||
     die 'is the network there? Then run the same command again.'
+# Not for this Python by their own word, and with a window system behind them: what the tests call of them runs all the same.
+"$folder/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps --ignore-requires-python \
+    --requirement "$here/python-alone.txt" || die 'is the network there? Then run the same command again.'
 touch "$folder/.whole"

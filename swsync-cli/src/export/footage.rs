@@ -21,6 +21,8 @@ pub struct Footage {
     /// The grid that all cameras are on.
     pub grid: FrameGrid,
     /// The frame numbers that were asked for, in order.
+    pub asked: Vec<FrameNumber>,
+    /// Those of them that some camera has. Only these are filled in: of the others nobody saw anything.
     pub numbers: Vec<FrameNumber>,
     /// The cameras, by name.
     pub cameras: Vec<DeviceTake>,
@@ -77,12 +79,20 @@ impl Footage {
             cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
         let begin = begin.min().unwrap_or_default();
         let most = usize::try_from(MAX_FRAMES).unwrap_or(usize::MAX);
-        let numbers: Runs =
+        let asked: Runs =
             cameras.iter().flat_map(|camera| camera.frames().asked_numbers().take(most + 1)).collect();
-        let numbers = numbers.without(&Runs::from_iter([(0, begin)]));
-        ensure!(numbers.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", numbers.count());
-        let numbers = numbers.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect();
-        Ok(Self { order, grid, numbers, cameras })
+        let asked = asked.without(&Runs::from_iter([(0, begin)]));
+        ensure!(asked.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", asked.count());
+        let there: Runs =
+            cameras.iter().flat_map(|camera| &camera.records).map(|record| record.info.number).collect();
+        let unseen = asked.without(&there);
+        if let Some(text) = left_out(&order, &unseen, asked.count()) {
+            eprintln!("swsync: warning: {text}");
+        }
+        let all = |runs: &Runs| -> Vec<_> {
+            runs.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect()
+        };
+        Ok(Self { order, grid, numbers: all(&asked.and(&there)), asked: all(&asked), cameras })
     }
 
     /// What `camera` has for each of `numbers`, which are in order.
@@ -134,6 +144,23 @@ impl Footage {
         let numbers = self.numbers.iter().copied();
         numbers.filter(|number| self.cameras.iter().all(|camera| has(camera, *number))).collect()
     }
+}
+
+/// What is said of `unseen` frames, of `asked` that an order names, where there are any.
+fn left_out(order: &OrderId, unseen: &Runs, asked: u64) -> Option<String> {
+    /// So many runs are named.
+    const NAMED: usize = 3;
+    let runs: Vec<_> = unseen.iter().collect();
+    let named = runs.iter().take(NAMED).map(|(first, count)| match count {
+        1 => first.to_string(),
+        _ => format!("{first} to {}", first + (count - 1)),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = if runs.len() > NAMED { ", and others" } else { "" };
+    (!runs.is_empty()).then(|| {
+        let count = unseen.count();
+        format!("no device has {count} of the {asked} frames that {order} names: {named}{more}; they are left out, and not filled in")
+    })
 }
 
 impl Cell<'_> {

@@ -9,10 +9,11 @@ mod tables;
 mod target;
 mod video;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
@@ -107,6 +108,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|take| Footage::read(take, &args.device).with_context(|| format!("take {}", take.display())))
         .collect::<Result<_, _>>()?;
+    refuse_namesakes(&footage, &args.takes)?;
     let mut target = Target::open(&args.out, args)?;
     let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
     match args.format {
@@ -154,4 +156,20 @@ fn name_missing(take: &Path, devices: &[DeviceId]) -> usize {
         missing += usize::from(!given_up);
     }
     missing
+}
+
+/// Files of an export are named after their orders: two takes of one name would overwrite each other.
+fn refuse_namesakes(footage: &[Footage], folders: &[PathBuf]) -> anyhow::Result<()> {
+    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+    for (take, folder) in footage.iter().zip(folders) {
+        // Regardless of case, as file systems of other machines compare them.
+        if let Some(other) = known.insert(take.order.as_str().to_lowercase(), folder) {
+            bail!(
+                "{} and {} have one name: export them one by one, each to a folder of its own",
+                other.display(),
+                folder.display()
+            );
+        }
+    }
+    Ok(())
 }

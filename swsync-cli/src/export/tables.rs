@@ -23,10 +23,10 @@ pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow:
         rows.sort_by(|a, b| (a.info.number, &a.device).cmp(&(b.info.number, &b.device)));
         let table: String = std::iter::once(csv::header()).chain(rows.into_iter().map(csv::line)).collect();
         target.write(&PathBuf::from(format!("{}-frames.csv", take.order)), table.as_bytes())?;
-        target.write(
-            &PathBuf::from(format!("{}-grid.csv", take.order)),
-            grid_table(take, &take.numbers, fill).as_bytes(),
-        )?;
+        // Without a fill, frames that no camera has are rows too.
+        let numbers = if fill == Fill::None { &take.asked } else { &take.numbers };
+        let table = grid_table(take, numbers, fill);
+        target.write(&PathBuf::from(format!("{}-grid.csv", take.order)), table.as_bytes())?;
     }
     Ok(())
 }
