@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::process::Signal;
+use swsync_core::frame::LockState;
 use swsync_core::manifest::{FRAMES_CSV, Take};
 
-use crate::process::{Process, built, command, despite_drops};
-use crate::rig::Lab;
+use crate::process::{Process, built, command, despite_drops, poll};
+use crate::rig::{Lab, Rig};
+
+/// Longer than any command here takes.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 #[test]
 fn a_shot_comes_home_and_goes_on_to_colmap() {
@@ -51,6 +57,72 @@ fn a_shot_comes_home_and_goes_on_to_colmap() {
         names[0].len() == 2 && names.iter().all(|of| *of == names[0]),
         "one name for one instant: {names:?}"
     );
+}
+
+/// What ends a take.
+const ENDINGS: [&str; 6] = ["stopped", "cancelled", "interrupted", "at-eos", "killed", "never-begun"];
+
+#[test]
+fn a_take_of_video_comes_home_and_goes_on_however_it_ended() {
+    let lab = Lab::alone();
+    let start = || {
+        let video = "swsyncsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency";
+        lab.leader().simulated(1).frames(video).start()
+    };
+    let mut rig = Rig::with(&lab, vec![start()]);
+    rig.wait_until_ready(LockState::Locked);
+    let said = |args: &[&str]| rig.swsync(args).wait_for_up_to(PATIENCE);
+    let record = |id: &str| said(&["record", "--detach", "--segment", "1s", "--id", id]);
+    let in_its_second_file = |id: &str| {
+        let file = lab.path("shots").join(id).join("leader/.0001.mp4.part");
+        poll(id, || file.exists().then_some(()));
+    };
+    record("stopped");
+    in_its_second_file("stopped");
+    said(&["stop", "stopped"]);
+    record("cancelled");
+    in_its_second_file("cancelled");
+    said(&["cancel", "cancelled"]);
+    let attended = rig.swsync(&["record", "--segment", "1s", "--id", "interrupted"]);
+    in_its_second_file("interrupted");
+    attended.signal(Signal::INT);
+    attended.wait_for_up_to(PATIENCE);
+    said(&["record", "--detach", "--in", "1h", "--segment", "1s", "--id", "never-begun"]);
+    said(&["stop", "never-begun"]);
+
+    for (id, signal) in [("at-eos", Signal::INT), ("killed", Signal::KILL)] {
+        rig.swsync(&["record", "--detach", "--segment", "1s", "--id", id]).wait_for_up_to(PATIENCE);
+        let device = rig.take_last();
+        in_its_second_file(id);
+        device.signal(signal);
+        device.wait_for_up_to(PATIENCE);
+        rig.add(start());
+        rig.wait_until_ready(LockState::Locked);
+        // It may have been done with it when it ended.
+        rig.swsync(&["stop", id]).wait_for_up_to(PATIENCE);
+    }
+    poll("nothing is open any more", || {
+        let statuses = rig.statuses();
+        (statuses.len() == 1 && statuses[0].open.is_empty()).then_some(())
+    });
+
+    let takes = lab.path("takes");
+    let collected = rig.swsync(&["collect", takes.to_str().unwrap()]).wait_for_up_to(PATIENCE);
+    assert_eq!(collected.code, Some(0), "{collected:#?}");
+    for ending in &ENDINGS[..5] {
+        let text = fs::read(takes.join(ending).join("leader/take.json"));
+        let text = text.unwrap_or_else(|error| panic!("{ending}: {error}: {collected:#?}"));
+        let take = Take::from_json(&text).unwrap();
+        assert!(take.complete && take.segments.len() >= 2, "{ending}: {take:?}");
+        assert_eq!(take.to_json().as_bytes(), text, "{ending}: what is written is what is read");
+    }
+    for format in ["csv", "timecode", "mcap", "freemocap", "colmap"] {
+        let mut export = command(built("swsync"));
+        export.args(["export", format]).args(ENDINGS[..5].iter().map(|ending| takes.join(ending)));
+        export.arg("-o").arg(lab.path(format));
+        let exported = Process::start(format, &lab.path(""), &mut export).wait_for_up_to(PATIENCE);
+        assert_eq!(exported.code, Some(0), "{exported:#?}");
+    }
 }
 
 /// The one take that is there.

@@ -11,6 +11,8 @@ use crate::rig::Lab;
 
 /// It takes a quarter of a minute where the machine is idle.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Of one of those that SWSYNC_TEST_ORDERS asks for.
+const LONG: Duration = Duration::from_secs(3600);
 
 #[test]
 fn random_orders_are_accounted_for_frame_by_frame() {
@@ -22,15 +24,25 @@ fn random_orders_of_video_too() {
     holds(&["--orders", "16", "--kill-every", "6", "--video"]);
 }
 
-/// Runs them, with pictures that prove their time.
+/// Runs them, with pictures that prove their time; more of them, and others, where SWSYNC_TEST_ORDERS and SWSYNC_TEST_SEED
+/// say so.
 fn holds(args: &[&str]) {
     let lab = Lab::alone();
-    let (ended, report) = orders(&lab, &[&["--devices", "3"], args].concat());
+    let more = std::env::var("SWSYNC_TEST_ORDERS").ok();
+    let args: Vec<_> = match &more {
+        Some(more) => ["--orders", more].iter().chain(&args[2..]).copied().collect(),
+        None => args.to_vec(),
+    };
+    let (ended, report) = orders(&lab, &[&["--devices", "3"], &args[..]].concat());
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(report["violations"], Value::Array(Vec::new()), "{report:#}");
     assert_eq!(report["devices"], 3, "{report:#}");
     for counted in ["saved", "files", "kills"] {
         assert!(report[counted].as_u64() > Some(0), "{counted}: {report:#}");
+    }
+    for format in ["csv", "timecode", "colmap", "freemocap"] {
+        let written = fs::read_dir(lab.path("lab/exports").join(format)).map(Iterator::count);
+        assert!(matches!(written, Ok(1..)), "{format}: {written:?}");
     }
     for counted in ["on_grid", "spread"] {
         assert!(report["truth"][counted]["count"].as_u64() > Some(5), "{counted}: {report:#}");
@@ -51,8 +63,10 @@ fn files_that_no_answer_names_are_found() {
 
 fn orders(lab: &Lab, args: &[&str]) -> (Ended, Value) {
     let mut command = command(built("swsync"));
-    command.args(["lab", "orders", "--seed", "7", "--json", "--out"]).arg(lab.path("lab")).args(args);
-    let ended = Process::start("swsync-lab", &lab.path(""), &mut command).wait_for_up_to(PATIENCE);
+    let seed = std::env::var("SWSYNC_TEST_SEED").unwrap_or_else(|_| "7".into());
+    command.args(["lab", "orders", "--seed", &seed, "--json", "--out"]).arg(lab.path("lab")).args(args);
+    let ended = Process::start("swsync-lab", &lab.path(""), &mut command)
+        .wait_for_up_to(if std::env::var_os("SWSYNC_TEST_ORDERS").is_some() { LONG } else { PATIENCE });
     let report = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
     (ended, report)
 }

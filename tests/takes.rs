@@ -6,12 +6,18 @@ use std::time::Duration;
 use serde_json::Value;
 use swsync_core::frame::LockState;
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Take};
+use swsync_core::time::Span;
 
-use crate::process::{Ended, despite_drops, poll};
+use crate::panel;
+use crate::process::{Ended, Process, built, command, despite_drops, poll};
 use crate::rig::{Lab, Rig};
 
 /// Encoded video, from the same cameras.
 const VIDEO: &str = "swsyncsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency";
+
+/// The same, at a quality at which the panel can be read.
+const PANEL: &str =
+    "swsyncsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency pass=quant quantizer=10";
 
 /// Longer than any command here takes that waits for answers.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -130,6 +136,53 @@ fn an_armed_order_goes_if_enough_devices_are_ready() {
         .wait_for_up_to(PATIENCE);
     assert!(matches!(quorum.code, Some(0 | 1)), "{quorum:#?}");
     assert!(lab.path("shots/quorum").exists(), "{quorum:#?}");
+}
+
+#[test]
+fn exported_videos_show_one_instant_in_each_picture() {
+    let lab = Lab::alone();
+    let leader = lab.leader().simulated(1).frames(PANEL).start();
+    let left = lab.client("left").simulated(2).frames(PANEL).start();
+    let mut rig = Rig::with(&lab, vec![leader, left]);
+    rig.wait_until_ready(LockState::Locked);
+    poll("two seconds of frames are there", || {
+        let frames: Vec<_> = rig.statuses().into_iter().filter_map(|status| status.frames).collect();
+        (frames.len() == 2 && frames.iter().all(|frames| frames.ring_frames >= 70)).then_some(())
+    });
+    // Of the past: each device's files begin with what its own encoder's last key frame was.
+    let take = despite_drops(|| record(&rig, &["--last", "1500ms", "--segment", "1s"]));
+    let (shots, out) = (lab.path("shots").join(take.order.as_str()), lab.path("cut"));
+    let mut export = command(built("swsync"));
+    export.args(["export", "video"]).arg(&shots).arg("-o").arg(&out);
+    let exported = Process::start("swsync-export", &lab.path(""), &mut export).wait();
+    assert_eq!(exported.code, Some(0), "{exported:#?}");
+
+    let numbers: Vec<_> = (take.first..take.first + take.count).collect();
+    let devices = ["leader", "left"].map(|device| {
+        let manifest = fs::read_to_string(shots.join(device).join(FRAMES_JSONL)).unwrap();
+        let infos: Vec<_> = manifest.lines().map(|line| FrameRecord::from_line(line).unwrap().info).collect();
+        assert!(infos.iter().map(|info| info.number).eq(numbers.iter().copied()));
+        let video = out.join(take.order.as_str()).join(format!("{device}.mp4"));
+        let pictures = lab.path(device).join("pictures");
+        fs::create_dir_all(&pictures).unwrap();
+        let mut decode = command("gst-launch-1.0");
+        let line = format!(
+            "filesrc location={} ! decodebin ! videoconvert ! jpegenc quality=95 ! multifilesink location={}/%d.jpg",
+            video.display(),
+            pictures.display()
+        );
+        let decoded = Process::start("decode", &lab.path(""), decode.args(line.split_whitespace())).wait();
+        assert_eq!(decoded.code, Some(0), "{decoded:#?}");
+        assert_eq!(fs::read_dir(&pictures).unwrap().count() as u64, take.count, "{device}");
+        (pictures, infos)
+    });
+    for index in 0..numbers.len() {
+        let path = |of: &(std::path::PathBuf, Vec<_>)| of.0.join(format!("{index}.jpg"));
+        let paths = devices.each_ref().map(path);
+        let pictures = paths.iter().zip(&devices).map(|(path, (_, infos))| (path.as_path(), &infos[index]));
+        let apart = panel::spread(pictures);
+        assert!(apart < Span::from_millis(1), "pictures {index} are {apart:?} apart");
+    }
 }
 
 /// Records a take, and returns what the devices agree on of it; `None` where one has not all of its frames.

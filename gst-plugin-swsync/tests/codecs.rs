@@ -107,8 +107,39 @@ fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extensio
             let year = swsync_core::manifest::utc(records[0].info.rig_time_ns)[..10].to_owned();
             assert!(date.starts_with(&year), "{what}: {date} is not {year}");
         }
+        if let Some(made) = created(&folder.join(&name)) {
+            let times = std::fs::read_to_string(folder.join(&name).with_extension("pts")).unwrap();
+            // Milliseconds with six digits behind the point.
+            let before: i64 = times.lines().nth(1 + lead_in).unwrap().replace('.', "").parse().unwrap();
+            let first = records[0].info.rig_time_ns - Span::from_nanos(before);
+            assert_eq!(made, first.as_nanos().div_euclid(1_000_000_000), "{what}: that of the first picture");
+        }
     }
     lead_ins
+}
+
+/// When an MP4 or a Matroska file says that it was made, in seconds since 1970.
+fn created(file: &Path) -> Option<i64> {
+    let bytes = std::fs::read(file).unwrap();
+    let behind = |mark: &[u8]| {
+        let at = bytes.windows(mark.len()).position(|window| window == mark)? + mark.len();
+        Some(&bytes[at..])
+    };
+    let seconds = |bytes: &[u8]| u32::from_be_bytes(*bytes.first_chunk().unwrap());
+    match file.extension()?.to_str()? {
+        "mp4" => {
+            let movie = behind(b"mvhd")?;
+            let of_track = behind(b"mdhd")?;
+            assert_eq!(movie[4..12], of_track[4..12], "of the whole and of its track, made and changed");
+            Some(i64::from(seconds(&movie[4..])) - 2_082_844_800)
+        }
+        // DateUTC, of eight bytes: nanoseconds since 2001.
+        "mkv" | "webm" => {
+            let date = behind(&[0x44, 0x61, 0x88])?;
+            Some(i64::from_be_bytes(*date.first_chunk().unwrap()).div_euclid(1_000_000_000) + 978_307_200)
+        }
+        _ => None,
+    }
 }
 
 #[test]

@@ -112,6 +112,8 @@ fn a_take_of_the_past_begins_with_what_it_builds_on() {
     assert_eq!(numbers, (first..end).collect::<Vec<_>>(), "what leads in has no records");
     assert_eq!((records[0].offset, records[29].offset, records[30].offset), (15, 44, 20));
     assert_eq!(take(&folder).lead_in, 15);
+    let lead_ins: Vec<_> = take(&folder).segments.iter().map(|segment| segment.lead_in).collect();
+    assert_eq!(lead_ins, [Some(15), Some(20)], "each segment's own");
     assert_eq!(text("0000.pts").lines().count(), 46);
 }
 

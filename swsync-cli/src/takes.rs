@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, TAKE_JSON, Take, TakeError};
+use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, Runs, TAKE_JSON, Take, TakeError};
 use swsync_core::name::{DeviceId, Name, OrderId};
 
 /// Why a device's part of a take cannot be read.
@@ -56,37 +56,94 @@ impl DeviceTake {
     /// # Errors
     /// [`ReadError`].
     pub fn read(folder: &Path) -> Result<Self, ReadError> {
-        let path = folder.join(TAKE_JSON);
-        let text = fs::read(&path).map_err(|error| ReadError::Io { path: path.clone(), error })?;
-        let take = Take::from_json(&text).map_err(|error| ReadError::Take { path, error })?;
-
-        let path = folder.join(FRAMES_JSONL);
-        let io = |error| ReadError::Io { path: path.clone(), error };
+        let take = read_take(folder)?;
         let mut records = Vec::new();
-        for (index, line) in BufReader::new(File::open(&path).map_err(io)?).lines().enumerate() {
-            let record = FrameRecord::from_line(&line.map_err(io)?);
-            records.push(record.map_err(|error| ReadError::Record {
-                path: path.clone(),
-                line: index + 1,
-                error,
-            })?);
-        }
-        // Of a device that was not done: lines whose files are gone.
-        records.retain(|record| !take.is_removed(record.info.number));
+        each_record(folder, &take, |record| records.push(record))?;
         records.sort_by_key(|record| record.info.number);
         records.dedup_by_key(|record| record.info.number);
         Ok(Self { folder: folder.to_owned(), take, records })
     }
 
+    /// What its frames are: the name of its caps, as `video/x-h264`.
+    #[must_use]
+    pub fn media(&self) -> &str {
+        self.take.caps.split(',').next().unwrap_or_default().trim()
+    }
+
     /// What it has, for comparison with the others: frames whose files are there.
     #[must_use]
     pub fn frames(&self) -> DeviceFrames {
-        let files = self.records.chunk_by(|one, two| one.file == two.file);
-        let there = files.filter(|records| self.folder.join(&records[0].file).exists());
-        DeviceFrames {
-            device: self.take.device.clone(),
-            take: Some(self.take.clone()),
-            saved: there.flatten().map(|record| record.info.number).collect(),
+        let mut there = There::new(&self.folder);
+        let numbers = self.records.iter().filter(|record| there.has(record)).map(|record| record.info.number);
+        let saved = self.take.places().runs(numbers);
+        DeviceFrames { device: self.take.device.clone(), take: Some(self.take.clone()), saved }
+    }
+}
+
+/// What the part in `folder` has, as [`DeviceTake::frames`], however long it is: its records are not kept.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_frames(folder: &Path) -> Result<DeviceFrames, ReadError> {
+    let take = read_take(folder)?;
+    let (places, mut there, mut saved) = (take.places(), There::new(folder), Runs::default());
+    each_record(folder, &take, |record| {
+        if there.has(&record) {
+            saved.add(places.of_number(record.info.number));
+        }
+    })?;
+    Ok(DeviceFrames { device: take.device.clone(), take: Some(take), saved })
+}
+
+/// What describes the part in `folder`.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_take(folder: &Path) -> Result<Take, ReadError> {
+    let path = folder.join(TAKE_JSON);
+    let text = fs::read(&path).map_err(|error| ReadError::Io { path: path.clone(), error })?;
+    Take::from_json(&text).map_err(|error| ReadError::Take { path, error })
+}
+
+/// Hands the records of `take` in `folder` to `visit`.
+fn each_record(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -> Result<(), ReadError> {
+    let path = folder.join(FRAMES_JSONL);
+    let io = |error| ReadError::Io { path: path.clone(), error };
+    let mut lines = BufReader::new(File::open(&path).map_err(io)?).lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        let record = FrameRecord::from_line(&line.map_err(io)?);
+        if record.is_err() && !take.complete && lines.peek().is_none() {
+            break; // the device was not done, with this line neither
+        }
+        let record =
+            record.map_err(|error| ReadError::Record { path: path.clone(), line: index + 1, error })?;
+        // Of a device that was not done: lines whose files are gone.
+        if !take.is_removed(record.info.number) {
+            visit(record);
+        }
+    }
+    Ok(())
+}
+
+/// Which records' files are there: of the frames of a video it is looked up once.
+struct There<'a> {
+    folder: &'a Path,
+    last: Option<(String, bool)>,
+}
+
+impl<'a> There<'a> {
+    const fn new(folder: &'a Path) -> Self {
+        Self { folder, last: None }
+    }
+
+    fn has(&mut self, record: &FrameRecord) -> bool {
+        match &self.last {
+            Some((file, is_there)) if *file == record.file => *is_there,
+            _ => {
+                let is_there = self.folder.join(&record.file).exists();
+                self.last = Some((record.file.clone(), is_there));
+                is_there
+            }
         }
     }
 }
@@ -105,6 +162,14 @@ pub fn devices(folder: &Path, order: &OrderId) -> Vec<DeviceId> {
 pub fn orders(folder: &Path) -> Vec<OrderId> {
     let mut orders = names(folder);
     orders.retain(|order| !devices(folder, order).is_empty());
+    orders
+}
+
+/// What may be takes below `folder`, by their names, sorted.
+#[must_use]
+pub fn folders(folder: &Path) -> Vec<OrderId> {
+    let mut orders = names(folder);
+    orders.retain(|order| folder.join(order.as_str()).is_dir());
     orders
 }
 
@@ -134,6 +199,7 @@ mod tests {
         let numbers: Vec<_> = read.records.iter().map(|record| record.info.number).collect();
         assert_eq!(numbers, [100, 102]);
         assert_eq!(read.frames().saved.count(), 2);
+        assert_eq!(read_frames(&take).unwrap(), read.frames(), "the same, without keeping it");
         fs::remove_file(take.join("00000102.jpg")).unwrap();
         assert_eq!(read.frames().saved.count(), 1, "of what is not here it has nothing");
         // As a device leaves it that was killed while it recorded a loop.

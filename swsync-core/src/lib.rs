@@ -15,6 +15,7 @@ pub mod frame;
 pub mod gap;
 pub mod grid;
 pub mod manifest;
+pub mod mp4;
 pub mod name;
 pub mod ntp;
 pub mod order;

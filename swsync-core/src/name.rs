@@ -6,11 +6,26 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text cannot name a device, a rig or an order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a name: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
-pub struct NameError(String);
+#[non_exhaustive]
+pub enum NameError {
+    /// It holds something else, or is too short or too long.
+    #[error("{0:?} is not a name: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
+    Characters(String),
+    /// Windows drops the dot, so that it is another name there.
+    #[error("{0:?} is not a name: it becomes a folder, and on Windows no folder's name ends with a dot")]
+    TrailingDot(String),
+    /// A device of Windows and DOS, whatever the extension.
+    #[error("{0:?} is not a name: it becomes a folder, and Windows keeps {1} for a device of its own")]
+    Reserved(String, String),
+}
 
-/// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a
-/// letter or digit.
+/// Names that Windows and DOS keep for devices of their own, with any extension and in any case.
+const RESERVED: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
+/// The same, with a digit behind.
+const RESERVED_WITH_DIGIT: [&str; 2] = ["COM", "LPT"];
+
+/// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a letter or digit, the
+/// last no dot, and none that Windows keeps for itself (`con`, `com1.x`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -32,7 +47,24 @@ impl Name {
         let valid = (1..=64).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.chars().all(plain);
-        if valid { Ok(Self(name)) } else { Err(NameError(name)) }
+        if !valid {
+            return Err(NameError::Characters(name));
+        }
+        if name.ends_with('.') {
+            return Err(NameError::TrailingDot(name));
+        }
+        if is_reserved(&name) {
+            let stem = stem(&name).to_ascii_uppercase();
+            return Err(NameError::Reserved(name, stem));
+        }
+        Ok(Self(name))
+    }
+
+    /// Whether a folder of this name is one of `other`'s name, too, on a disk that does not tell upper from lower case (those
+    /// of Windows and macOS, SD cards and USB sticks).
+    #[must_use]
+    pub fn is_folder_of(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
     }
 
     /// The name as text.
@@ -40,6 +72,17 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What stands before the first dot.
+fn stem(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+fn is_reserved(name: &str) -> bool {
+    let stem = stem(name).to_ascii_uppercase();
+    let digit = RESERVED_WITH_DIGIT.iter().filter_map(|device| stem.strip_prefix(device));
+    RESERVED.contains(&&*stem) || digit.into_iter().any(|digit| matches!(digit.as_bytes(), [b'0'..=b'9']))
 }
 
 impl TryFrom<String> for Name {
@@ -83,5 +126,22 @@ mod tests {
             assert!(Name::new(bad).is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<Name>("\"../etc\"").is_err());
+    }
+
+    #[test]
+    fn names_are_folders_on_every_system() {
+        for bad in ["CON", "con", "Aux.left", "nul", "PRN.1.2", "COM1", "com1.x", "lpt9", "COM0"] {
+            assert!(matches!(Name::new(bad), Err(NameError::Reserved(..))), "{bad}");
+        }
+        for bad in ["cam1.", "a..", "con."] {
+            assert!(matches!(Name::new(bad), Err(NameError::TrailingDot(_))), "{bad}");
+        }
+        for good in ["CONE", "com", "com10", "COMA", "x.con", "lpt-1", "auxiliary", "con-1"] {
+            assert!(Name::new(good).is_ok(), "{good}");
+        }
+        let why = Name::new("com1.x").unwrap_err().to_string();
+        assert!(why.contains("\"com1.x\"") && why.contains("COM1"), "{why}");
+        let name = |name| Name::new(name).unwrap();
+        assert!(name("Cam1").is_folder_of(&name("cAM1")) && !name("cam1").is_folder_of(&name("cam2")));
     }
 }

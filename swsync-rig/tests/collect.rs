@@ -16,6 +16,7 @@ use swsync_core::manifest::{Hole, Take};
 use swsync_core::name::Name;
 use swsync_rig::control::{RigConfig, Session};
 use swsync_rig::share::collect::{CollectError, Event, collect, delete};
+use swsync_rig::share::pending::{self, Pending};
 use swsync_rig::share::{Remote, RemoteError, Share};
 use tempfile::TempDir;
 use zenoh::Wait;
@@ -135,12 +136,12 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// What is in a folder, but for the list of what came.
+/// What is in a folder, but for what collecting notes there.
 fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
     named
-        .filter(|(name, _)| name != ".collected.jsonl")
+        .filter(|(name, _)| ![".collected.jsonl", ".incomplete.json"].contains(&&**name))
         .map(|(name, path)| (name, fs::read(path).unwrap()))
         .collect()
 }
@@ -199,7 +200,7 @@ fn a_take_comes_home_once() {
     rig.take("o1", &[noise(100), Vec::new(), noise(3_000_000)]);
     rig.take("o2", &[noise(5)]);
     let _device = rig.serve();
-    let takes = rig.remote().takes().unwrap();
+    let takes = rig.remote().takes().unwrap().takes;
     assert_eq!(takes.iter().map(|take| take.order.as_str()).collect::<Vec<_>>(), ["o1", "o2"]);
     assert_eq!(rig.collect("o1").unwrap(), 5);
     assert_eq!(content(&rig.home("o1")), content(&rig.folder("o1")));
@@ -210,7 +211,157 @@ fn a_take_comes_home_once() {
     fs::write(rig.folder("o1").join("00000100.jpg"), b"another").unwrap();
     fs::remove_file(rig.home("o1").join("00000101.jpg")).unwrap();
     assert_eq!(rig.collect("o1").unwrap(), 2);
-    assert_eq!(content(&rig.home("o1")), content(&rig.folder("o1")));
+    let mut here = content(&rig.home("o1"));
+    assert_eq!(
+        here.remove("00000100.kept1.jpg").unwrap(),
+        noise(100),
+        "what the device had before is not lost"
+    );
+    assert_eq!(here, content(&rig.folder("o1")));
+}
+
+/// Changes a byte of the file at `path`, and gives it the age that it had.
+fn flip_a_byte(path: &Path) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[3] ^= 1;
+    fs::write(path, bytes).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+}
+
+#[test]
+fn sums_decide_and_nothing_is_overwritten() {
+    let rig = Rig::new();
+    rig.take("o1", &[noise(10), noise(20), noise(30)]);
+    let _device = rig.serve();
+    rig.collect("o1").unwrap();
+    let there = content(&rig.folder("o1"));
+    let again = |kept: &[&str], fetched| {
+        let collected = collect(&rig.remote(), &name("o1"), rig.out.path(), |_| ()).unwrap();
+        assert_eq!(
+            (collected.kept, collected.fetched),
+            (kept.iter().map(|k| (*k).to_owned()).collect(), fetched)
+        );
+    };
+    again(&[], 0);
+    // Of another age, but the same: here, there, and where the list of what came is lost.
+    for path in [rig.home("o1").join("00000100.jpg"), rig.folder("o1").join("00000101.jpg")] {
+        fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    again(&[], 0);
+    fs::remove_file(rig.home("o1").join(".collected.jsonl")).unwrap();
+    again(&[], 0);
+
+    let here = rig.home("o1");
+    flip_a_byte(&here.join("00000100.jpg"));
+    fs::write(here.join("00000101.jpg"), "edited, and longer than it was").unwrap();
+    fs::write(here.join("take.json"), "{}").unwrap();
+    again(&["00000100.kept1.jpg", "00000101.kept1.jpg", "take.kept1.json"], 3);
+    fs::write(here.join("00000101.jpg"), "edited again").unwrap();
+    again(&["00000101.kept2.jpg"], 1);
+    let mut all = content(&here);
+    assert_eq!(all.remove("00000101.kept1.jpg").unwrap(), b"edited, and longer than it was");
+    assert_eq!(all.remove("00000101.kept2.jpg").unwrap(), b"edited again");
+    all.retain(|name, _| !name.contains("kept"));
+    assert_eq!(all, there);
+
+    flip_a_byte(&rig.folder("o1").join("00000102.jpg"));
+    again(&["00000102.kept1.jpg"], 1);
+    assert_eq!(fs::read(here.join("00000102.kept1.jpg")).unwrap(), noise(30));
+}
+
+#[test]
+fn what_rots_on_the_device_is_not_a_loop() {
+    let rig = Rig::new();
+    rig.take("o1", &[noise(10), noise(3 << 20)]);
+    let _device = rig.serve();
+    rig.collect("o1").unwrap();
+    let (there, list) = (rig.folder("o1").join("00000101.jpg"), rig.home("o1").join(".collected.jsonl"));
+    let modified = || {
+        let files = rig.remote().files(&name("o1")).unwrap();
+        files.iter().find(|file| file.path == "00000101.jpg").unwrap().modified_ns.to_string()
+    };
+    // A disk that fails changes no times: so it is as if this were the time that it always had.
+    let before = modified();
+    flip_a_byte(&there);
+    let text = fs::read_to_string(&list).unwrap();
+    assert!(text.contains(&before));
+    fs::write(&list, text.replace(&before, &modified())).unwrap();
+    assert_eq!(rig.collect("o1").unwrap(), 0, "what is here is what the device had");
+    let deleted = delete(&rig.remote(), &name("o1"), rig.out.path()).unwrap();
+    assert_eq!((deleted.files, deleted.kept), (4, vec!["00000101.kept1.jpg".to_owned()]));
+    assert_eq!(fs::read(rig.home("o1").join("00000101.kept1.jpg")).unwrap(), noise(3 << 20));
+    assert!(!rig.root().join("o1").exists());
+}
+
+#[test]
+fn one_device_is_never_written_over_another() {
+    let rig = Rig::new();
+    rig.take("o1", &[noise(10)]);
+    rig.take("O1", &[noise(20)]);
+    let _device = rig.serve();
+    rig.collect("o1").unwrap();
+    let error = rig.collect("O1").unwrap_err();
+    assert!(matches!(&error, CollectError::Alike { name, .. } if name.as_str() == "O1"), "{error}");
+    fs::rename(rig.out.path().join("o1"), rig.out.path().join("O1")).unwrap();
+    fs::rename(rig.home("O1"), rig.out.path().join("O1/PI")).unwrap();
+    let error = rig.collect("O1").unwrap_err().to_string();
+    assert!(error.contains("O1/PI is here already, and is the folder of pi too"), "{error}");
+}
+
+#[test]
+fn what_was_begun_is_remembered_until_it_is_whole() {
+    let rig = Rig::new();
+    rig.take("o1", &[noise(3 << 20)]);
+    rig.take_that_is("o2", &[noise(10)], false);
+    let mut child = Child::of(&rig);
+    let remote = Remote::new(&rig.desk, name("pi"), IMPATIENCE, |_| ());
+    let until = std::time::Instant::now() + PATIENCE;
+    while remote.takes().is_err() {
+        assert!(std::time::Instant::now() < until, "it does not come");
+    }
+    let is_here = |order| pending::is_here(rig.out.path(), &name(order), &name("pi"));
+    let died = collect(&remote, &name("o1"), rig.out.path(), |event| {
+        if matches!(event, Event::Bytes(_)) {
+            child.kill();
+        }
+    });
+    assert!(died.is_err() && !is_here("o1"));
+    assert_eq!(Pending::of_take(&rig.out.path().join("o1")).len(), 1);
+
+    let _again = Child::of(&rig);
+    rig.collect("o1").unwrap();
+    assert!(is_here("o1") && Pending::of_take(&rig.out.path().join("o1")).is_empty());
+    // What is whole of a take that is not: that is said.
+    let part = collect(&rig.remote(), &name("o2"), rig.out.path(), |_| ()).unwrap();
+    assert!(!part.complete && !is_here("o2"));
+    assert_eq!(content(&rig.home("o2")), content(&rig.folder("o2")));
+}
+
+#[test]
+fn what_cannot_be_read_on_the_device_is_named() {
+    let rig = Rig::new();
+    for order in ["o1", "o2", "o3", "o4"] {
+        rig.take(order, &[noise(10)]);
+    }
+    let broken = |order: &str| rig.folder(order).join("take.json");
+    fs::write(broken("o1"), "{\"schema\": 1").unwrap();
+    let text = fs::read_to_string(broken("o2")).unwrap();
+    fs::write(broken("o2"), text.replace("\"schema\": 1", "\"schema\": 99")).unwrap();
+    fs::remove_file(broken("o3")).unwrap();
+    // Those of others are not this device's to tell of.
+    fs::create_dir_all(rig.root().join("o1/left")).unwrap();
+    fs::write(rig.root().join("o1/left/take.json"), "{}").unwrap();
+    fs::write(rig.root().join("mistake.json"), "{}").unwrap();
+    let _device = rig.serve();
+    let listing = rig.remote().takes().unwrap();
+    assert_eq!(listing.takes.iter().map(|take| take.order.as_str()).collect::<Vec<_>>(), ["o4"]);
+    let mut unreadable = listing.unreadable;
+    unreadable.sort();
+    let told: Vec<_> = unreadable.iter().map(|one| (one.path.as_str(), one.why.as_str())).collect();
+    let [(o1, torn), (o2, newer), (o3, lost)] = told[..] else { panic!("{told:?}") };
+    assert_eq!((o1, o2, o3), ("o1/pi/take.json", "o2/pi/take.json", "o3/pi/frames.jsonl"));
+    assert!(torn.contains("it is no take.json") && newer.contains("99") && lost.contains("no take.json"));
 }
 
 #[test]
@@ -305,7 +456,7 @@ fn a_file_that_is_removed_meanwhile_is_a_gap() {
             fs::write(folder.join("frames.jsonl"), left.map(|line| format!("{line}\n")).collect::<String>())
                 .unwrap();
             let mut take = take_json("o1", 3, true);
-            take.holes.push(Hole { first: 101, count: 1, why: "removed: max-files=1".into() });
+            take.holes.push(Hole::run(101, 1, "removed: max-files=1"));
             fs::write(folder.join("take.json"), take.to_json()).unwrap();
         }
     })
@@ -379,7 +530,7 @@ fn nothing_but_the_takes_can_be_had() {
 
     let _device = rig.serve();
     let remote = rig.remote();
-    let takes = remote.takes().unwrap();
+    let takes = remote.takes().unwrap().takes;
     assert_eq!(takes.iter().map(|take| take.order.as_str()).collect::<Vec<_>>(), ["o1"]);
     let files = remote.files(&name("o1")).unwrap();
     let files: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
@@ -443,16 +594,17 @@ fn only_what_is_here_and_right_is_deleted() {
     let times = fs::FileTimes::new().set_modified(fs::metadata(&changed).unwrap().modified().unwrap());
     fs::write(&changed, vec![0; 10]).unwrap();
     fs::File::options().write(true).open(&changed).unwrap().set_times(times).unwrap();
-    let error = delete(&remote, &o1, rig.out.path()).unwrap_err();
-    assert!(matches!(error, CollectError::Remote(RemoteError::Refused { .. })), "{error}");
+    refused(delete(&remote, &o1, rig.out.path()).unwrap_err());
     assert_eq!(content(&rig.folder("o1")).len(), on_device.len(), "nothing is gone");
 
     fs::write(&changed, noise(10)).unwrap();
     rig.collect("o1").unwrap();
-    assert_eq!(delete(&remote, &o1, rig.out.path()).unwrap(), 4);
+    assert_eq!(delete(&remote, &o1, rig.out.path()).unwrap().files, 4);
     assert!(!rig.root().join("o1").exists(), "nor its empty folders");
-    assert_eq!(content(&rig.home("o1")), on_device);
-    assert_eq!(remote.takes().unwrap().len(), 1);
+    let mut here = content(&rig.home("o1"));
+    assert!(here.remove("00000100.kept1.jpg").is_none(), "it was never here as it was for a while");
+    assert_eq!(here, on_device);
+    assert_eq!(remote.takes().unwrap().takes.len(), 1);
     assert!(rig.folder("o2").join("take.json").exists());
 }
 
@@ -461,7 +613,7 @@ fn a_take_that_is_not_finished_is_not_deleted() {
     let rig = Rig::new();
     rig.take_that_is("o1", &[noise(10)], false);
     let _device = rig.serve();
-    assert!(!rig.remote().takes().unwrap()[0].complete);
+    assert!(!rig.remote().takes().unwrap().takes[0].complete);
     rig.collect("o1").unwrap();
     let error = delete(&rig.remote(), &name("o1"), rig.out.path()).unwrap_err();
     assert!(error.to_string().contains("is not finished"), "{error}");

@@ -213,6 +213,20 @@ fn two_devices_of_one_name_are_told_apart() {
     assert!(session.join(name("a"), devices::Handler::answering()).is_ok());
 }
 
+#[test]
+fn names_that_differ_in_case_only_are_not_for_two_devices() {
+    let lab = Lab::new();
+    let a = lab.device("cam1");
+    let Err(error @ ControlError::AlikeDevice { .. }) = lab.try_device("Cam1") else {
+        panic!("two devices joined that would have one folder");
+    };
+    assert!(error.to_string().contains("is called \"cam1\", and this one \"Cam1\""), "{error}");
+    let session = a.membership().session().clone();
+    let same_process = session.join(name("CAM1"), devices::Handler::answering());
+    assert!(matches!(same_process, Err(ControlError::AlikeDevice { .. })));
+    assert!(session.join(name("cam10"), devices::Handler::answering()).is_ok());
+}
+
 /// Until `done`, for as long as a test that fails waits.
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;

@@ -141,7 +141,9 @@ impl RigSettings {
 
 pub fn control_error(error: &ControlError) -> gst::ErrorMessage {
     match error {
-        ControlError::DuplicateDevice { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
+        ControlError::DuplicateDevice { .. } | ControlError::AlikeDevice { .. } => {
+            gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
+        }
         ControlError::Endpoint { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         _ => gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")),
     }

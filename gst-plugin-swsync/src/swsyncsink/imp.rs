@@ -125,6 +125,10 @@ impl ObjectImpl for SwsyncSink {
                 settings.durability =
                     value.get::<super::SinkDurability>().expect("checked by GObject").into();
             }
+            "keep-free" => {
+                let bytes: i64 = value.get().expect("checked by GObject");
+                settings.options.keep_free = u64::try_from(bytes).ok();
+            }
             "max-files" => settings.max_files = value.get().expect("checked by GObject"),
             "muxer-factory" => settings.options.muxer_factory = text().filter(|name| !name.is_empty()),
             "muxer-properties" => {
@@ -143,6 +147,11 @@ impl ObjectImpl for SwsyncSink {
         match pspec.name() {
             "location" => settings.location.as_deref().unwrap_or(DEFAULT_LOCATION).to_value(),
             "durability" => super::SinkDurability::from(settings.durability).to_value(),
+            "keep-free" => settings
+                .options
+                .keep_free
+                .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+                .to_value(),
             "max-files" => settings.max_files.to_value(),
             "muxer-factory" => settings.options.muxer_factory.to_value(),
             "muxer-properties" => settings.options.muxer_properties.to_value(),
@@ -173,6 +182,13 @@ fn storage_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder_with_default("durability", super::SinkDurability::default())
             .nick("Durability")
             .blurb("What a file goes through before an order is answered: safe survives a power cut, fast only a crash of the program")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecInt64::builder("keep-free")
+            .nick("Keep free")
+            .blurb("Room on the disk that is kept free, in bytes: recording ends before, so that what was recorded can be closed and answered for, and goes on when there is room again. -1: a twentieth of the disk, 256 MiB at most; 0: none")
+            .minimum(-1)
+            .default_value(-1)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("max-files")
@@ -276,6 +292,12 @@ impl Owner for SinkHost {
     fn post(&self, structure: gst::Structure) {
         if let Some(sink) = self.0.upgrade() {
             sink.imp().post(structure);
+        }
+    }
+
+    fn ask_for_key(&self, at: Timestamp<Rig>, period: Span) {
+        if let Some(sink) = self.0.upgrade() {
+            request_key_frame(sink.upcast_ref(), at, period);
         }
     }
 
@@ -440,7 +462,13 @@ impl SwsyncSink {
         duty.station().restore(journal, |order| Writer::on_disk(&known, order));
         std::thread::Builder::new()
             .name("swsync-writer".into())
-            .spawn(move || while duty.step(&mut writer) {})
+            .spawn(move || {
+                // Where files may not grow any larger, writing says so, and nothing ends.
+                if let Err(error) = swsync_rig::files::survive_size_limit() {
+                    tracing::warn!(%error, "a file that grows too large may end the program");
+                }
+                while duty.step(&mut writer) {}
+            })
             .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("no thread to write in: {e}")))
     }
 

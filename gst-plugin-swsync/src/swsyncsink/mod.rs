@@ -26,6 +26,12 @@
 //! when one more is finished. Those of other orders stay. `swsync record --segment 60s` then keeps the last ten minutes
 //! until it is stopped. What went is missed in the answer, and a hole in `take.json`: `removed: max-files=10`.
 //!
+//! Nothing that was recorded is removed because something else fails: a video that cannot be closed (a full disk, one that
+//! is read-only, no more files can be opened) stays as it is, under its temporary name, and is closed as soon as that is
+//! possible, also after a restart. No saved file is ever replaced. With `keep-free` (a twentieth of the disk, 256 MiB
+//! at most) recording ends while there is room to close it. Where files cannot grow any larger (4 GiB on FAT, or
+//! setrlimit(2)), another one goes on from a key frame before that.
+//!
 //! Orders are kept in a journal (`.swsync/` below `location`) until they are answered: after a crash the device takes up
 //! those that are open, finishes what can be played of a video in progress, and accounts for every frame.
 //!
@@ -49,6 +55,7 @@ mod imp;
 mod muxer;
 mod parameters;
 mod pictures;
+mod room;
 mod take;
 mod video;
 mod writer;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
+use swsync_core::mp4;
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::files::SegmentFile;
 
@@ -281,7 +282,9 @@ impl Muxer {
         match output {
             Output::Data(buffer) => {
                 let map = buffer.map_readable().map_err(|error| error.to_string())?;
-                out.write_at(self.position, &map).map_err(|error| error.to_string())?;
+                let dated = dated(&map, self.origin);
+                out.write_at(self.position, dated.as_deref().unwrap_or(&map))
+                    .map_err(|error| error.to_string())?;
                 self.position += map.len() as u64;
             }
             Output::Seek(position) => self.position = position,
@@ -377,6 +380,15 @@ fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
         }
     }
     has("streamable")
+}
+
+/// The beginning or the index of an MP4 with the time of its first picture: of its own mp4mux takes the wall clock.
+fn dated(bytes: &[u8], begins: Timestamp<Rig>) -> Option<Vec<u8>> {
+    if !matches!(mp4::box_at(bytes)?.0, [b'f', b't', b'y', b'p'] | [b'm', b'o', b'o', b'v']) {
+        return None;
+    }
+    let mut bytes = bytes.to_vec();
+    mp4::set_creation_time(&mut bytes, begins).then_some(bytes)
 }
 
 /// Rig time on the calendar, to the microsecond.

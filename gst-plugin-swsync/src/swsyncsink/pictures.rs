@@ -4,8 +4,9 @@ use std::io;
 
 use swsync_core::name::OrderId;
 use swsync_core::order::{Fate, Role, Ticket};
-use swsync_rig::files::Picture;
+use swsync_rig::files::{NotSaved, Picture};
 
+use super::video::{BESIDE, Unclosed};
 use super::writer::{Save, Writer};
 use crate::station::{Held, Station};
 
@@ -18,6 +19,17 @@ pub(super) struct Waiting {
     ticket: Ticket,
     frame: Held,
     extension: String,
+}
+
+/// Bytes of the disk that a frame takes, with what is written beside it: file systems count in blocks.
+pub(super) const fn cost(bytes: usize) -> u64 {
+    (bytes as u64).next_multiple_of(4096) + BESIDE
+}
+
+impl Waiting {
+    pub(super) fn cost(&self) -> u64 {
+        cost(self.frame.buffer.size())
+    }
 }
 
 impl Writer {
@@ -56,34 +68,37 @@ impl Writer {
         {
             Some(Ok(folder)) => folder.save_pictures(&pictures),
             Some(Err(error)) => {
-                pictures.iter().map(|_| Err(io::Error::new(error.kind(), error.to_string()))).collect()
+                let failed = || Err(io::Error::new(error.kind(), error.to_string()).into());
+                pictures.iter().map(|_| failed()).collect()
             }
             None => Vec::new(),
         };
         for (waiting, result) in batch.iter().zip(results) {
             let info = waiting.frame.info;
+            let Some(take) = self.takes.get_mut(&order) else { continue };
             let fate = match result {
                 Ok(saved) => {
                     self.problem = None;
-                    self.tell_picture(&order, waiting, &saved.path.display().to_string());
-                    Fate::Saved { file: saved.path.display().to_string(), bytes: saved.bytes, info }
+                    let path = saved.path.display().to_string();
+                    self.tell_picture(&order, waiting, &path);
+                    Fate::Saved { file: path, bytes: saved.bytes, info }
                 }
-                Err(error) => {
+                Err(NotSaved { error, late }) => {
                     let of = swsync_rig::files::FileOf::Picture(info.number);
                     let location = &self.shelf.location;
                     let path = location.path(&order, &self.shelf.device, of, &waiting.extension);
                     let why = format!("cannot write {}: {error}", path.display());
                     tracing::warn!(%why, "a frame is not saved");
                     self.problem = Some(why.clone());
-                    if let Some(take) = self.takes.get_mut(&order) {
-                        take.add_hole(info.number, 1, &why);
+                    if let Some(key) = late {
+                        let unclosed = Unclosed { numbers: vec![info.number], segment: None, why };
+                        take.waiting.insert(key, unclosed);
+                        continue;
                     }
+                    take.add_hole(info.number, 1, &why);
                     Fate::Failed { why }
                 }
             };
-            if let Some(take) = self.takes.get_mut(&order) {
-                take.handled += 1;
-            }
             station.handle_written(&order, info.number..=info.number, fate);
         }
         drop(maps);

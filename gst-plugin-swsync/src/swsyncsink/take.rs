@@ -1,16 +1,22 @@
 //! An order whose files are being written.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{Hole, SCHEMA, Settings, Take};
-use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order};
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::manifest::{Holes, SCHEMA, Settings, Take};
+use swsync_core::name::OrderId;
+use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order, Record};
+use swsync_core::time::{Realtime, Rig, Span, Timestamp};
 use swsync_rig::files::{Removal, Shelf, TakeFolder};
 
-use super::video::Video;
+use super::video::{Unclosed, Video};
 use super::writer::Owner;
-use crate::station::{Camera, Stream};
+use crate::station::{Camera, Held, Stream};
+
+/// Bytes that a frame takes in what is written at the end of its order, at most.
+const TABLED: u64 = 512;
 
 /// Where a take's frames come from.
 #[derive(Debug, Clone, Default)]
@@ -23,26 +29,38 @@ pub struct Origin {
 pub struct OpenTake {
     order: Order,
     pub named: Named,
+    accepted: Option<Timestamp<Realtime>>,
     /// Opened as soon as that can be done.
     pub folder: Option<TakeFolder>,
-    holes: Vec<Hole>,
+    holes: Holes,
     pub video: Option<Video>,
     /// Why the last video broke off, until there is another.
     pub broken: Option<String>,
     /// Named frames that were to be saved, or are holes.
     pub handled: u64,
+    /// Files that are to be closed yet, by what the folder calls them.
+    pub waiting: HashMap<PathBuf, Unclosed>,
+    /// The answer, which is noted when the files are closed: until then the order is taken up again after a restart.
+    pub answered: Option<Record>,
+    /// The frame at which a key frame was last asked for.
+    asked: Option<Timestamp<Rig>>,
 }
 
 impl OpenTake {
-    pub fn new(shelf: &Shelf, order: &Order, named: Named) -> Self {
+    /// `accepted`: when the device accepted the order.
+    pub fn new(shelf: &Shelf, order: &Order, named: Named, accepted: Option<Timestamp<Realtime>>) -> Self {
         let mut this = Self {
             order: order.clone(),
             named,
+            accepted,
             folder: None,
-            holes: Vec::new(),
+            holes: Holes::new(named),
             video: None,
             broken: None,
             handled: 0,
+            waiting: HashMap::new(),
+            answered: None,
+            asked: None,
         };
         this.open(shelf).unwrap_or_else(|error| {
             tracing::warn!(order = %order.id(), %error, "its folder cannot be opened yet");
@@ -74,26 +92,51 @@ impl OpenTake {
             removed: None,
             fill: fill_of(order),
             started_ns: Timestamp::ZERO,
+            accepted_ns: None,
             finished_ns: None,
             complete: false,
         }
     }
 
     fn open(&mut self, shelf: &Shelf) -> io::Result<()> {
-        let (folder, saved) =
-            TakeFolder::open(shelf.clone(), Self::blank(shelf, &self.order, Some(&self.named)))?;
+        let accepted_ns = self.accepted;
+        let take = Take { accepted_ns, ..Self::blank(shelf, &self.order, Some(&self.named)) };
+        let folder = TakeFolder::open(shelf.clone(), take)?;
         // Of before a restart: they are not handled again.
-        self.handled += saved.len() as u64;
+        let mut handled = 0;
+        folder.saved(|_| {
+            handled += 1;
+            Ok(())
+        })?;
+        self.handled += handled;
         let from = folder.take().removed.as_ref().map_or(0, |removed| removed.before);
-        for Hole { first, count, why } in folder.take().holes.iter().filter(|hole| hole.first >= from) {
-            self.handled += count;
-            self.add_hole(*first, *count, why);
+        for hole in folder.take().holes.iter().filter(|hole| hole.first >= from) {
+            self.handled += hole.count;
+            self.holes.add(hole.first, hole.last(), hole.count, &hole.why);
         }
         if let Some(run) = removed(folder.take(), &self.named) {
             self.add_run(&run);
         }
         self.folder = Some(folder);
         Ok(())
+    }
+
+    pub const fn id(&self) -> &OrderId {
+        self.order.id()
+    }
+
+    /// Bytes that are still to be written of what was recorded.
+    pub fn owed(&self) -> u64 {
+        self.video.as_ref().map_or(0, Video::owed) + TABLED * self.handled
+    }
+
+    /// Has the encoder make a key frame soon after `frame`, where it was not asked to within the last second.
+    pub fn ask_for_key(&mut self, frame: &Held, owner: &dyn Owner) {
+        let (at, period) = (frame.info.rig_time_ns, frame.stream.grid.period());
+        if self.asked.is_none_or(|asked| at - asked >= Span::from_secs(1)) {
+            self.asked = Some(at);
+            owner.ask_for_key(at + period * 2, period);
+        }
     }
 
     /// The oldest files go, where there are more than are kept.
@@ -108,16 +151,7 @@ impl OpenTake {
     /// Frames that will not be saved.
     pub fn add_run(&mut self, run: &FrameRun) {
         self.handled += run.count;
-        let why = run.why().unwrap_or("not saved");
-        if run.last - run.first + 1 == run.count {
-            self.add_hole(run.first, run.count, why);
-            return;
-        }
-        let mut next = self.named.next_from(run.first);
-        while let Some(number) = next.filter(|number| *number <= run.last) {
-            self.add_hole(number, 1, why);
-            next = self.named.next_from(number + 1);
-        }
+        self.holes.add(run.first, run.last, run.count, run.why().unwrap_or("not saved"));
     }
 
     /// The folder, for frames of `stream`.
@@ -133,25 +167,27 @@ impl OpenTake {
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
             let Origin { camera, settings } = owner.origin();
-            folder.describe(|take| {
+            let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
                 (take.maker, take.camera) = (camera.maker, camera.model);
                 take.settings = settings;
                 take.started_ns = stream.grid.instant(take.first);
-            })?;
+            });
+            if let Err(error) = described {
+                tracing::warn!(order = %self.order.id(), %error, "take.json is behind");
+            }
         }
         Ok(folder)
     }
 
-    /// Frames that are not there.
+    /// Frames that are not there, one after the other.
     pub fn add_hole(&mut self, first: FrameNumber, count: u64, why: &str) {
-        let at = self.holes.partition_point(|hole| hole.first < first);
-        let before = at.checked_sub(1).map(|index| &mut self.holes[index]);
-        if let Some(before) = before.filter(|hole| hole.first + hole.count == first && hole.why == why) {
-            before.count += count;
-            return;
-        }
-        self.holes.insert(at, Hole { first, count, why: why.to_owned() });
+        self.holes.add(first, first + count.saturating_sub(1), count, why);
+    }
+
+    /// A frame that was thought not to be there is.
+    pub fn fill_hole(&mut self, number: FrameNumber) {
+        self.holes.fill(number);
     }
 
     /// Writes what is known so far: nothing more comes for a while.
@@ -160,16 +196,16 @@ impl OpenTake {
             self.open(shelf)?;
         }
         let folder = self.folder.as_mut().expect("opened above");
-        folder.suspend(self.handled, self.holes)
+        folder.suspend(self.handled, self.holes.list())
     }
 
-    /// Writes what can only be written when nothing more comes.
-    pub fn finish(mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
+    /// Writes what can only be written when nothing more comes. Call again where that failed.
+    pub fn finish(&mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
         if self.folder.is_none() {
             self.open(shelf)?;
         }
         let folder = self.folder.as_mut().expect("opened above");
-        folder.finish(self.handled, self.holes, now)
+        folder.finish(self.handled, self.holes.list(), now)
     }
 }
 

@@ -1,16 +1,20 @@
 //! A video file that is being written: the muxer and the file.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Fate, Named, Recorded};
-use swsync_rig::files::{Noted, SavedVideo, SegmentFile, TakeFolder};
+use swsync_rig::files::{NotSaved, Noted, SavedVideo, SegmentFile, TakeFolder};
 
 use super::muxer::{Container, Muxer};
 use crate::station::{Held, Stream};
+
+/// Bytes that are written beside a video for each of its frames, at most: in manifest, log, table and timecodes.
+pub const BESIDE: u64 = 2048;
 
 /// A video file that is being written.
 pub struct Video {
@@ -24,7 +28,49 @@ pub struct Video {
     duration: gst::ClockTime,
     /// Frames in it that the order names.
     numbers: Vec<FrameNumber>,
+    /// Bytes of all frames in it.
+    fed: u64,
+    limit: Limit,
     pub flushed: Instant,
+}
+
+/// When a file is to be ended, since no larger one is possible.
+#[derive(Debug, Default)]
+struct Limit {
+    /// The most bytes that it can have.
+    max: Option<u64>,
+    /// Bytes before the last key frame, and the most from one key frame to the next.
+    key_at: u64,
+    longest: u64,
+}
+
+impl Limit {
+    /// What lies beyond is for the muxer's own, and for encoders that make a key frame only when asked to.
+    fn soft(max: u64) -> u64 {
+        max / 4 * 3
+    }
+
+    /// A key frame comes after `fed` bytes: whether the file is to be ended before it.
+    fn is_reached(&mut self, fed: u64) -> bool {
+        self.longest = self.longest.max(fed - self.key_at);
+        self.key_at = fed;
+        // Another as long as the longest so far has to fit.
+        self.max.is_some_and(|max| fed >= Self::soft(max) || fed + self.longest / 4 * 5 >= max / 20 * 19)
+    }
+
+    /// Whether a key frame is to be asked for.
+    fn is_near(&self, fed: u64) -> bool {
+        self.max.is_some_and(|max| fed >= Self::soft(max))
+    }
+}
+
+/// Frames of a file that is to be closed yet, and why it is not.
+#[derive(Debug)]
+pub struct Unclosed {
+    pub numbers: Vec<FrameNumber>,
+    /// The segment of a video.
+    pub segment: Option<u64>,
+    pub why: String,
 }
 
 /// What became of a video file.
@@ -35,6 +81,19 @@ pub struct Finished {
     pub is_clean: bool,
     /// To be posted.
     pub message: Option<gst::Structure>,
+    /// What is not decided yet, and what the folder calls it.
+    pub waiting: Option<(PathBuf, Unclosed)>,
+}
+
+/// Why a video file ends.
+#[derive(Debug, Clone, Copy)]
+pub enum End<'a> {
+    /// What it was made for is in it.
+    Whole,
+    /// Another one goes on from here.
+    Early,
+    /// Something went wrong.
+    Broken(&'a str),
 }
 
 impl Video {
@@ -59,6 +118,7 @@ impl Video {
         let file = folder
             .begin_segment(name, first.info.number, extension)
             .map_err(|error| format!("cannot begin a video file: {error}"))?;
+        let limit = Limit { max: file.max_bytes(), ..Limit::default() };
         let period = first.stream.grid.period().as_nanos().unsigned_abs();
         Ok(Self {
             index,
@@ -68,13 +128,32 @@ impl Video {
             position: 0,
             duration: gst::ClockTime::from_nseconds(period),
             numbers: Vec::new(),
+            fed: 0,
+            limit,
             flushed: Instant::now(),
         })
+    }
+
+    /// Whether `next` is to begin another file, since this one would grow larger than files can be.
+    pub fn is_full_before(&mut self, next: &Held) -> bool {
+        let is_key = !next.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        is_key && self.fed > 0 && self.limit.is_reached(self.fed)
+    }
+
+    /// Whether it needs a key frame soon, to go on in another file.
+    pub fn needs_key(&self) -> bool {
+        self.limit.is_near(self.fed)
+    }
+
+    /// Bytes that are still to be written of it, and beside it.
+    pub fn owed(&self) -> u64 {
+        self.fed.saturating_sub(self.file.length()) + BESIDE * self.numbers.len() as u64
     }
 
     /// Adds a frame. On an error the file is to be finished.
     pub fn push(&mut self, frame: &Held, is_named: bool) -> Result<(), String> {
         let bytes = frame.buffer.size() as u64;
+        self.fed += bytes;
         let info = is_named.then_some(frame.info);
         if is_named {
             self.numbers.push(frame.info.number);
@@ -101,43 +180,51 @@ impl Video {
         }
     }
 
-    /// Closes the file; `broken` says why it breaks off, if it does.
-    pub fn finish(mut self, folder: &mut TakeFolder, named: &Named, broken: Option<&str>) -> Finished {
+    /// Closes the file.
+    pub fn finish(mut self, folder: &mut TakeFolder, named: &Named, end: End<'_>) -> Finished {
         let path = self.file.path().display().to_string();
-        let ended = match (self.muxer.take(), broken) {
-            (Some(muxer), None) => {
+        let ended = match (self.muxer.take(), end) {
+            (Some(muxer), End::Whole | End::Early) => {
                 muxer.finish(&mut self.file).map_err(|why| format!("cannot finish {path}: {why}"))
             }
             // What it has not written by now is lost.
-            (Some(_), Some(why)) => Err(why.to_owned()),
-            (None, _) => broken.map_or(Ok(()), |why| Err(why.to_owned())),
+            (_, End::Broken(why)) => Err(why.to_owned()),
+            (None, End::Whole | End::Early) => Ok(()),
         };
         self.numbers.sort_unstable();
-        let ((Some(&first), Some(&last)), numbers) =
-            ((self.numbers.first(), self.numbers.last()), &self.numbers)
-        else {
-            // Nothing but a lead-in: the file goes when it is dropped.
-            return Finished { fates: Vec::new(), is_clean: true, message: None };
+        let (Some(&first), Some(&last)) = (self.numbers.first(), self.numbers.last()) else {
+            self.file.discard(); // nothing but a lead-in
+            return Finished { fates: Vec::new(), is_clean: true, message: None, waiting: None };
         };
         if ended.is_err() {
             self.file.break_off();
         }
-        let covers = covers(named, folder, first, last, ended.is_ok());
+        let is_whole = ended.is_ok() && matches!(end, End::Whole);
+        let covers = covers(named, folder, first, last, is_whole);
         match folder.finish_segment(self.file, Some(covers)) {
             Ok(saved) => {
                 let lost =
                     ended.err().or_else(|| Some(format!("cannot write {path}: {}", saved.lost.as_ref()?)));
                 let why = lost.clone().unwrap_or_else(|| format!("{path} does not hold it"));
                 Finished {
-                    fates: fates(numbers, &saved, &why),
+                    fates: fates(&self.numbers, &saved, &why),
                     is_clean: lost.is_none(),
                     message: Some(closed_message(folder.order(), self.index, &saved)),
+                    waiting: None,
                 }
             }
-            Err(error) => {
+            Err(NotSaved { error, late }) => {
                 let why = ended.err().unwrap_or_else(|| format!("cannot write {path}: {error}"));
-                let fates = vec![(first..=last, Fate::Failed { why })];
-                Finished { fates, is_clean: false, message: None }
+                let (fates, waiting) = match late {
+                    None => (vec![(first..=last, Fate::Failed { why })], None),
+                    Some(key) => {
+                        let why =
+                            format!("{why}; what is recorded is kept, and closed once that is possible");
+                        let waiting = Unclosed { numbers: self.numbers, segment: Some(self.index), why };
+                        (Vec::new(), Some((key, waiting)))
+                    }
+                };
+                Finished { fates, is_clean: false, message: None, waiting }
             }
         }
     }
@@ -153,7 +240,7 @@ impl Video {
 }
 
 /// `swsync-fragment-closed`.
-fn closed_message(order: &OrderId, index: u64, saved: &SavedVideo) -> gst::Structure {
+pub fn closed_message(order: &OrderId, index: u64, saved: &SavedVideo) -> gst::Structure {
     let (first, last) = (saved.frames.first(), saved.frames.last());
     gst::Structure::builder("swsync-fragment-closed")
         .field("location", saved.file.path.display().to_string())
@@ -180,7 +267,7 @@ fn covers(
     while begin > named.first() && named.segment_of(begin - 1) == index {
         begin -= 1;
     }
-    let before = folder.take().segments.last().map_or(0, |segment| segment.first + segment.count);
+    let before = folder.covered();
     // What lies between stills is in no file.
     let begin = named.next_from(begin.max(before)).map_or(first, |begin| begin.min(first));
     let end = named.next_cut(first).or(named.end()).filter(|end| is_whole && *end > last);
@@ -188,7 +275,11 @@ fn covers(
 }
 
 /// What became of the frames `numbers` of a file, by runs.
-fn fates(numbers: &[FrameNumber], saved: &SavedVideo, why: &str) -> Vec<(RangeInclusive<FrameNumber>, Fate)> {
+pub fn fates(
+    numbers: &[FrameNumber],
+    saved: &SavedVideo,
+    why: &str,
+) -> Vec<(RangeInclusive<FrameNumber>, Fate)> {
     let file = saved.file.path.display().to_string();
     let mut records = saved.frames.iter().peekable();
     let mut fates: Vec<(RangeInclusive<FrameNumber>, Fate)> = Vec::new();

@@ -1,6 +1,8 @@
 //! `swsync collect`: brings what orders yielded home from every device.
 
+mod last;
 mod progress;
+mod remember;
 mod report;
 
 use std::collections::BTreeSet;
@@ -13,16 +15,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use swsync_core::manifest::{DeviceFrames, Gap, Runs, gaps};
-use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_core::order::Order;
 use swsync_rig::control::Session;
 use swsync_rig::share::collect::{CollectError, Collected, collect, delete};
-use swsync_rig::share::{Remote, RemoteError, TakeEntry};
+use swsync_rig::share::pending::Pending;
+use swsync_rig::share::{Listing, Remote, RemoteError, TakeEntry, Unreadable};
 
 use crate::exit;
 use crate::output;
 use crate::rig::RigArgs;
-use crate::takes::{self, DeviceTake};
+use crate::takes;
 use progress::{Bar, Bars};
 
 /// How long the picture of who is in the rig may take to settle.
@@ -32,7 +35,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 ///
 /// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, its SHA-256 being
 /// that of the device's, or not at all. Whatever interrupts it, the same command goes on where it stopped, and
-/// what is here already is not fetched again. While a device records, it is waited for.
+/// what is here already is not fetched again: it is read, and compared by its SHA-256. What is here under a file's name
+/// and is not what the device has (an edited picture) is kept under another name. While a device records, it is waited
+/// for. Who was not whole the last time is named until it is, or is given up with --without.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CollectArgs {
@@ -44,12 +49,20 @@ pub struct CollectArgs {
     orders: Vec<OrderId>,
     #[command(flatten)]
     rig: RigArgs,
-    /// Only the order that began last.
+    /// Only what was ordered last, whenever it was taken.
     #[arg(long, conflicts_with = "orders")]
     last: bool,
     /// Only from this device. Repeatable, or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     device: Vec<DeviceId>,
+    /// Give this device up: it is not asked, and what is missing of it in OUT is no longer named. Repeatable, or separated by
+    /// commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "device")]
+    without: Vec<DeviceId>,
+    /// Also fetch what is whole of takes that a device is not done with: it still writes, its disk is full, or it was
+    /// switched off.
+    #[arg(long)]
+    partial: bool,
     /// Devices to fetch from at once: on WiFi more only share the same air.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     parallel: u8,
@@ -68,17 +81,21 @@ pub struct CollectArgs {
 const AFTER_HELP: &str = "\
 Examples:
   swsync collect takes                         everything that is not here yet
-  swsync collect takes --last                  what was taken last
+  swsync collect takes --last                  what was ordered last
   swsync collect takes run-3 --delete-verified one order, and make room on the devices
+  swsync collect takes --without left          a device that will not come back
   swsync collect takes --json | jq .gaps       which frames some devices lack
 
 Columns:
   new        files that came this time; the others were here already
-  state      whole: all files are here; unfinished: the device still writes, or was switched off while it did
+  state      whole: all files are here, and are what the device has; unfinished: the device still writes, or was
+             switched off while it did; partial: of such a take what is whole is here (--partial)
 
 Exit codes:
-  0  all files of the orders are here (frames that a device never had are listed, but do not count)
-  1  some files could not be fetched
+  0  all files that the devices have of the orders are here, and can be read. Frames that a device never had are
+     listed, but do not count
+  1  not all of it: a file could not be fetched or read; a take is not finished (with --partial too); a device does
+     not say what it has, or was not whole the last time and is not here now; or the command failed
   2  wrong arguments
   3  no rig or no devices
   130  interrupted by Ctrl-C; the same command goes on";
@@ -93,6 +110,8 @@ struct Part {
 enum Outcome {
     /// It is here, and so many files of it are deleted there.
     Here { collected: Collected, deleted: usize },
+    /// The device is not done with it. What is whole of it is here.
+    Partial(Collected),
     /// The device is not done with it.
     Unfinished,
     /// It is not here, or not all of it, or could not be deleted.
@@ -107,12 +126,18 @@ struct Harvest {
     gaps: Vec<(OrderId, Gap)>,
     /// Parts that are here but cannot be read.
     unreadable: Vec<String>,
+    /// What devices have and cannot list as a take.
+    unreadable_there: Vec<(DeviceId, Unreadable)>,
+    /// Parts that were not whole before, and of which nothing is heard now.
+    pending: Vec<(OrderId, DeviceId, Pending)>,
 }
 
 impl Harvest {
     fn is_whole(&self) -> bool {
         let here = |part: &Part| matches!(part.outcome, Outcome::Here { .. });
-        self.silent.is_empty() && self.unreadable.is_empty() && self.parts.iter().all(here)
+        let others =
+            self.unreadable.is_empty() && self.unreadable_there.is_empty() && self.pending.is_empty();
+        self.silent.is_empty() && others && self.parts.iter().all(here)
     }
 }
 
@@ -122,12 +147,14 @@ impl Harvest {
 /// Where there is no rig, or no device has an order that was named.
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    let session = args.rig.visit()?;
+    remember::give_up(args)?;
+    let session = args.rig.visit().inspect_err(|_| remember::tell(args))?;
     let devices = args.devices(&session)?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let (takes, silent) = list(args, &session, &devices);
+    let Listed { takes, unreadable: unreadable_there, silent } = list(args, &session, &devices);
     let orders = args.chosen(&takes)?;
+    remember::begin(args, &takes, &silent, &orders)?;
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
@@ -139,8 +166,16 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
             bars.print(&table.row(&report::row(part)));
         }
     });
-    let (gaps, unreadable) = compare(args, &devices, &silent, &orders);
-    let harvest = Harvest { parts, silent, gaps, unreadable };
+    let mut harvest = Harvest {
+        parts,
+        silent,
+        gaps: Vec::new(),
+        unreadable: Vec::new(),
+        unreadable_there,
+        pending: Vec::new(),
+    };
+    compare(args, &devices, &orders, &mut harvest);
+    harvest.pending = remember::end(args, &devices, &takes, &orders, &harvest)?;
     if args.json {
         output::line(&report::json(&args.out, &harvest).to_string());
     } else {
@@ -154,7 +189,8 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
 impl CollectArgs {
     /// The devices to ask.
     fn devices(&self, session: &Session) -> anyhow::Result<Vec<DeviceId>> {
-        let roster = session.roster(SETTLE);
+        let mut roster = session.roster(SETTLE);
+        roster.retain(|device| !self.without.contains(device));
         if self.device.is_empty() {
             return Ok(roster);
         }
@@ -168,12 +204,12 @@ impl CollectArgs {
     /// The orders to fetch, out of those that devices have.
     fn chosen(&self, takes: &[(DeviceId, TakeEntry)]) -> anyhow::Result<Vec<OrderId>> {
         let all: BTreeSet<_> = takes.iter().map(|(_, take)| take.order.clone()).collect();
-        if let Some(unknown) = self.orders.iter().find(|order| !all.contains(order)) {
+        let unknown = |order: &&OrderId| !all.contains(order) && remember::of(&self.out, order).is_empty();
+        if let Some(unknown) = self.orders.iter().find(unknown) {
             anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
         }
         if self.last {
-            let last = takes.iter().max_by_key(|(_, take)| take.started_ns);
-            return Ok(last.map(|(_, take)| take.order.clone()).into_iter().collect());
+            return Ok(last::ordered(takes).into_iter().cloned().collect());
         }
         let named: BTreeSet<_> = self.orders.iter().cloned().collect();
         Ok(if named.is_empty() { all } else { named }.into_iter().collect())
@@ -206,22 +242,33 @@ fn in_parallel<T: Send, R: Send>(
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Silent = Vec<(DeviceId, RemoteError)>;
+/// What devices say that they have.
+#[derive(Default)]
+struct Listed {
+    takes: Vec<(DeviceId, TakeEntry)>,
+    unreadable: Vec<(DeviceId, Unreadable)>,
+    /// Devices that do not say.
+    silent: Vec<(DeviceId, RemoteError)>,
+}
 
-/// The takes that devices have, and the devices that do not say.
-fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> (Vec<(DeviceId, TakeEntry)>, Silent) {
-    let listed = in_parallel(args.parallel, devices, |device| {
+fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> Listed {
+    let answers = in_parallel(args.parallel, devices, |device| {
         (device.clone(), args.remote(session, device, Bar::none()).takes())
     });
-    let (mut takes, mut silent) = (Vec::new(), Vec::new());
-    for (device, result) in listed {
+    let mut listed = Listed::default();
+    for (device, result) in answers {
         match result {
-            Ok(entries) => takes.extend(entries.into_iter().map(|take| (device.clone(), take))),
-            Err(error) => silent.push((device, error)),
+            Ok(Listing { takes, unreadable }) => {
+                listed.takes.extend(takes.into_iter().map(|take| (device.clone(), take)));
+                listed.unreadable.extend(unreadable.into_iter().map(|one| (device.clone(), one)));
+            }
+            Err(error) => listed.silent.push((device, error)),
         }
     }
-    silent.sort_by(|a, b| a.0.cmp(&b.0));
-    (takes, silent)
+    listed.takes.sort_by(|a, b| (&a.0, &a.1.order).cmp(&(&b.0, &b.1.order)));
+    listed.unreadable.sort();
+    listed.silent.sort_by(|a, b| a.0.cmp(&b.0));
+    listed
 }
 
 /// Fetches the chosen orders: of each device one after the other, the oldest first.
@@ -240,20 +287,28 @@ fn fetch_all(
             .filter(|(of, take)| of == device && orders.contains(&take.order))
             .map(|(_, take)| take)
             .collect();
-        wanted.sort_by_key(|take| take.started_ns);
+        wanted.sort_by_key(|take| (take.accepted_ns, take.started_ns));
         let bar = bars.add(device);
         let mut parts = Vec::new();
+        let mut gone = None;
         for take in wanted {
-            let outcome = fetch(args, session, device, take, &bar);
-            // A device that is gone will not have come back for its next take.
-            let gone =
-                matches!(&outcome, Outcome::Failed(CollectError::Remote(RemoteError::NoAnswer { .. })));
+            let outcome = match &gone {
+                // It will not have come back for its next take.
+                Some(error) => Outcome::Failed(CollectError::Remote(RemoteError::clone(error))),
+                None => match twin(takes, device, take) {
+                    Some(name) => Outcome::Failed(CollectError::Alike {
+                        there: args.out.join(name),
+                        name: device.clone(),
+                    }),
+                    None => fetch(args, session, device, take, &bar),
+                },
+            };
+            if let Outcome::Failed(CollectError::Remote(error @ RemoteError::NoAnswer { .. })) = &outcome {
+                gone.get_or_insert_with(|| error.clone());
+            }
             let part = Part { device: device.clone(), order: take.order.clone(), outcome };
             on_part(&part);
             parts.push(part);
-            if gone {
-                break;
-            }
         }
         bar.finish();
         parts
@@ -263,55 +318,70 @@ fn fetch_all(
     parts
 }
 
+/// The folder of another take, or of another device's part of this one, which is that of `device`'s part of `take` where upper
+/// and lower case are one. It comes first.
+fn twin(takes: &[(DeviceId, TakeEntry)], device: &DeviceId, take: &TakeEntry) -> Option<String> {
+    let is_first = |other: &Name, name: &Name| other < name && other.is_folder_of(name);
+    takes.iter().find_map(|(other, TakeEntry { order, .. })| {
+        if is_first(order, &take.order) {
+            return Some(order.to_string());
+        }
+        (*order == take.order && is_first(other, device)).then(|| format!("{order}/{other}"))
+    })
+}
+
 fn fetch(args: &CollectArgs, session: &Session, device: &DeviceId, take: &TakeEntry, bar: &Bar) -> Outcome {
-    if !take.complete {
+    if !take.complete && !args.partial {
         return Outcome::Unfinished;
     }
     let remote = args.remote(session, device, bar.clone());
     bar.begin(&take.order);
     match collect(&remote, &take.order, &args.out, |event| bar.show(event)) {
-        Ok(collected) => {
-            let deleted = if args.delete_verified { delete(&remote, &take.order, &args.out) } else { Ok(0) };
-            deleted.map_or_else(Outcome::Failed, |deleted| Outcome::Here { collected, deleted })
-        }
+        Ok(collected) if !collected.complete => Outcome::Partial(collected),
+        Ok(collected) if !args.delete_verified => Outcome::Here { collected, deleted: 0 },
+        Ok(mut collected) => match delete(&remote, &take.order, &args.out) {
+            Ok(deleted) => {
+                collected.kept.extend(deleted.kept);
+                Outcome::Here { collected, deleted: deleted.files }
+            }
+            Err(error) => Outcome::Failed(error),
+        },
         Err(error) => Outcome::Failed(error),
     }
 }
 
-/// The frames that some devices lack, out of what is here; and what of that cannot be read.
-fn compare(
-    args: &CollectArgs,
-    devices: &[DeviceId],
-    silent: &[(DeviceId, RemoteError)],
-    orders: &[OrderId],
-) -> (Vec<(OrderId, Gap)>, Vec<String>) {
-    let (mut all, mut unreadable) = (Vec::new(), Vec::new());
+/// Looks for the frames that some devices lack, out of what is here; and for what of that cannot be read.
+fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], harvest: &mut Harvest) {
     for order in orders {
         let here = takes::devices(&args.out, order);
         let mut frames = Vec::new();
         let mut given = None;
         for device in &here {
-            match DeviceTake::read(&args.out.join(order.as_str()).join(device.as_str())) {
+            match takes::read_frames(&args.out.join(order.as_str()).join(device.as_str())) {
                 Ok(part) => {
-                    given = given.or_else(|| serde_json::from_value::<Order>(part.take.ordered.clone()).ok());
-                    frames.push(part.frames());
+                    let ordered = part.take.as_ref().map(|take| take.ordered.clone());
+                    given = given.or_else(|| serde_json::from_value::<Order>(ordered?).ok());
+                    frames.push(part);
                 }
-                Err(error) => unreadable.push(error.to_string()),
+                Err(error) => harvest.unreadable.push(format!("take {order} of {device}: {error}")),
             }
         }
         // Those that were asked, and say that they have nothing of it.
-        let meant = |device: &&DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
-        let absent = devices.iter().filter(|device| {
-            !here.contains(device) && !silent.iter().any(|(silent, _)| silent == *device) && meant(device)
-        });
+        let meant = |device: &DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
+        let says_no = |device: &DeviceId| {
+            let is_silent = harvest.silent.iter().any(|(silent, _)| silent == device);
+            let has_some = harvest.parts.iter().any(|part| part.device == *device && part.order == *order);
+            !is_silent && !has_some
+        };
+        let absent =
+            devices.iter().filter(|device| !here.contains(device) && says_no(device) && meant(device));
         frames.extend(absent.map(|device| DeviceFrames {
             device: device.clone(),
             take: None,
             saved: Runs::default(),
         }));
-        all.extend(gaps(&frames).into_iter().map(|gap| (order.clone(), gap)));
+        harvest.gaps.extend(gaps(&frames).into_iter().map(|gap| (order.clone(), gap)));
     }
-    (all, unreadable)
 }
 
 /// Has Ctrl-C say that nothing is lost, and end the command.

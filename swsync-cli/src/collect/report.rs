@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use swsync_core::manifest::Gap;
-use swsync_core::name::OrderId;
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_rig::share::Unreadable;
+use swsync_rig::share::collect::Collected;
+use swsync_rig::share::pending::Pending;
 
 use super::{Harvest, Outcome, Part};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
@@ -30,19 +33,29 @@ pub fn row(part: &Part) -> [String; 6] {
     let nothing = || NOTHING.to_owned();
     match &part.outcome {
         Outcome::Here { collected, deleted } => {
-            let mut state = "whole".to_owned();
-            if *deleted > 0 {
-                state.push_str(&format!(", {deleted} deleted there"));
-            }
-            if collected.gone > 0 {
-                state.push_str(&format!(", less {} removed there meanwhile", collected.gone));
-            }
-            let (files, new) = (collected.files.to_string(), collected.fetched.to_string());
-            [device, order, files, size(collected.bytes), new, state]
+            let deleted = (*deleted > 0).then(|| format!(", {deleted} deleted there"));
+            come(device, order, collected, &format!("whole{}", deleted.unwrap_or_default()))
+        }
+        Outcome::Partial(collected) => {
+            come(device, order, collected, "partial: what is whole is here; the device is not done with it")
         }
         Outcome::Unfinished => [device, order, nothing(), nothing(), nothing(), "unfinished".into()],
         Outcome::Failed(error) => [device, order, nothing(), nothing(), nothing(), error.to_string()],
     }
+}
+
+/// The row of a part of which something is here.
+fn come(device: String, order: String, collected: &Collected, state: &str) -> [String; 6] {
+    let mut state = state.to_owned();
+    if collected.gone > 0 {
+        state.push_str(&format!(", less {} removed there meanwhile", collected.gone));
+    }
+    if !collected.kept.is_empty() {
+        let kept = clean(&collected.kept.join(", "));
+        state.push_str(&format!("; what was here and is not what the device has is kept as {kept}"));
+    }
+    let (files, new) = (collected.files.to_string(), collected.fetched.to_string());
+    [device, order, files, size(collected.bytes), new, state]
 }
 
 /// What stands below the table.
@@ -50,6 +63,14 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(harvest.silent.iter().map(|(_, error)| clean(&error.to_string())));
     lines.extend(harvest.unreadable.iter().map(|error| clean(error)));
+    lines.extend(harvest.unreadable_there.iter().map(|(device, Unreadable { path, why })| {
+        clean(&format!("{device} has {path}, which cannot be collected: {why}"))
+    }));
+    let missing = harvest.pending.iter().map(|(order, device, pending)| missing(order, device, pending));
+    lines.extend(missing.take(MAX_GAPS));
+    if let Some(more) = harvest.pending.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
+        lines.push(format!("and {more} parts more are not whole here: --json lists them all"));
+    }
     if !harvest.gaps.is_empty() {
         let frames: u64 = harvest.gaps.iter().map(|(_, gap)| gap.count).sum();
         lines.push(format!("{frames} frames are missing on some devices:"));
@@ -68,11 +89,17 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
     lines
 }
 
+/// That a part was not whole before, and nothing is heard of it now.
+pub fn missing(order: &OrderId, device: &DeviceId, pending: &Pending) -> String {
+    let why = &pending.why;
+    clean(&format!("{order} of {device} is not whole here: {why}; --without {device} gives it up"))
+}
+
 fn describe(order: &OrderId, gap: &Gap) -> String {
-    let Gap { device, first, count, why } = gap;
+    let Gap { device, first, last, count, why } = gap;
     let frames = match count {
         1 => format!("frame {first}"),
-        _ => format!("frames {first} to {} ({count})", first + (count - 1)),
+        _ => format!("frames {first} to {last} ({count})"),
     };
     clean(&format!("  {order}  {device}  {frames}: {why}"))
 }
@@ -87,12 +114,12 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
             match &part.outcome {
                 Outcome::Here { collected, deleted } => {
                     json["state"] = "whole".into();
-                    json["folder"] = collected.folder.display().to_string().into();
-                    json["files"] = collected.files.into();
-                    json["bytes"] = collected.bytes.into();
-                    json["new"] = collected.fetched.into();
+                    describe_files(&mut json, collected);
                     json["deleted"] = (*deleted).into();
-                    json["gone"] = collected.gone.into();
+                }
+                Outcome::Partial(collected) => {
+                    json["state"] = "partial".into();
+                    describe_files(&mut json, collected);
                 }
                 Outcome::Unfinished => json["state"] = "unfinished".into(),
                 Outcome::Failed(error) => {
@@ -107,8 +134,10 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
         .gaps
         .iter()
         .map(|(order, gap)| {
-            let Gap { device, first, count, why } = gap;
-            serde_json::json!({ "order": order, "device": device, "first": first, "count": count, "why": why })
+            let Gap { device, first, last, count, why } = gap;
+            serde_json::json!({
+                "order": order, "device": device, "first": first, "last": last, "count": count, "why": why,
+            })
         })
         .collect();
     let silent: Vec<_> = harvest
@@ -116,14 +145,39 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
         .iter()
         .map(|(device, error)| serde_json::json!({ "device": device, "why": error.to_string() }))
         .collect();
+    let unreadable_there: Vec<_> = harvest
+        .unreadable_there
+        .iter()
+        .map(|(device, Unreadable { path, why })| {
+            serde_json::json!({ "device": device, "path": path, "why": why })
+        })
+        .collect();
+    let pending: Vec<_> = harvest
+        .pending
+        .iter()
+        .map(|(order, device, pending)| {
+            serde_json::json!({ "order": order, "device": device, "why": pending.why })
+        })
+        .collect();
     serde_json::json!({
         "out": out.display().to_string(),
         "complete": harvest.is_whole(),
         "parts": parts,
         "silent": silent,
         "unreadable": harvest.unreadable,
+        "unreadable_there": unreadable_there,
+        "pending": pending,
         "gaps": gaps,
     })
+}
+
+fn describe_files(json: &mut serde_json::Value, collected: &Collected) {
+    json["folder"] = collected.folder.display().to_string().into();
+    json["files"] = collected.files.into();
+    json["bytes"] = collected.bytes.into();
+    json["new"] = collected.fetched.into();
+    json["gone"] = collected.gone.into();
+    json["kept"] = collected.kept.clone().into();
 }
 
 /// Names, for a message.
@@ -136,14 +190,20 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) ->
 mod tests {
     use super::*;
     use crate::testing::name;
-    use swsync_rig::share::collect::Collected;
 
     fn gap(first: u64, count: u64) -> (OrderId, Gap) {
-        (name("o1"), Gap { device: name("pi"), first, count, why: "dropped".into() })
+        (name("o1"), Gap { device: name("pi"), first, last: first + count - 1, count, why: "dropped".into() })
     }
 
     fn harvest(gaps: Vec<(OrderId, Gap)>) -> Harvest {
-        Harvest { parts: Vec::new(), silent: Vec::new(), gaps, unreadable: Vec::new() }
+        Harvest {
+            parts: Vec::new(),
+            silent: Vec::new(),
+            gaps,
+            unreadable: Vec::new(),
+            unreadable_there: Vec::new(),
+            pending: Vec::new(),
+        }
     }
 
     #[test]
@@ -165,10 +225,29 @@ mod tests {
         assert!(verdict(&some)[0].starts_with("NOT all collected: 0 of 1"));
         assert_eq!(json(Path::new("x"), &some)["complete"], false);
         assert_eq!(row(&some.parts[0])[5], "unfinished");
-        let collected = Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2 };
+        let kept = vec!["a.kept1.jpg".to_owned()];
+        let collected =
+            Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2, kept, complete: true };
         let outcome = Outcome::Here { collected, deleted: 0 };
         some.parts[0].outcome = outcome;
-        assert_eq!(row(&some.parts[0])[5], "whole, less 2 removed there meanwhile");
+        let state = row(&some.parts[0])[5].clone();
+        assert!(state.starts_with("whole, less 2 removed there meanwhile; what was here"), "{state}");
+        assert!(state.ends_with("kept as a.kept1.jpg"), "{state}");
+        assert!(some.is_whole());
+        let pending = Pending { why: "it was switched off".into(), given_up: false };
+        some.pending.push((name("o1"), name("left"), pending));
+        let lines = verdict(&some);
+        assert_eq!(lines[0], "o1 of left is not whole here: it was switched off; --without left gives it up");
+        assert!(lines[1].starts_with("NOT all collected"), "{lines:?}");
+        some.pending.clear();
+        let unreadable = Unreadable { path: "o2/left/take.json".into(), why: "it is torn".into() };
+        some.unreadable_there.push((name("left"), unreadable));
+        assert!(
+            verdict(&some)[0].starts_with("left has o2/left/take.json, which cannot"),
+            "{some:?}",
+            some = verdict(&some)
+        );
+        assert!(!some.is_whole());
         assert_eq!(json(Path::new("x"), &some)["parts"][0]["gone"], 2);
     }
 }

@@ -3,10 +3,14 @@
 //! <https://colmap.github.io/rigs.html>: pictures of one instant have one name in the folders of all cameras; the
 //! configuration names each camera's folder and one camera as the reference of the rig.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
+use swsync_core::grid::FrameNumber;
+use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
+use swsync_core::time::{Rig, Timestamp};
 
 use super::footage::{Cell, Footage};
 use super::pictures;
@@ -16,9 +20,22 @@ use crate::output;
 /// The rig's folder below `images`.
 const RIG: &str = "rig1";
 
-/// Writes all takes into one workspace: their frame numbers do not meet.
+/// What to type next. Where the cameras stand is not known: it comes out of a first model without a rig, and the second
+/// one keeps to it. rig_configurator without that model leaves a rig at which the mapper aborts.
+const NEXT: &str = "\
+next, in that folder, with COLMAP 3.12 or later (`colmap help` says which; Debian 13 has an older one, without
+rig_configurator. pycolmap from PyPI has the same steps as functions):
+  colmap feature_extractor --database_path database.db --image_path images --ImageReader.single_camera_per_folder 1
+  colmap exhaustive_matcher --database_path database.db
+  mkdir -p sparse sparse-rig
+  colmap mapper --database_path database.db --image_path images --output_path sparse
+  colmap rig_configurator --database_path database.db --rig_config_path rig_config.json --input_path sparse/0
+  colmap mapper --database_path database.db --image_path images --output_path sparse-rig
+The model is sparse-rig/0. The first mapper is only for the rig: it takes pictures that overlap.";
+
+/// Writes all takes into one workspace. Takes may overlap: a frame that is in several is written once.
 pub fn export(takes: &[Footage], fill: Fill, every: u64, target: &mut Target) -> anyhow::Result<()> {
-    let mut cameras: Vec<(String, bool)> = Vec::new();
+    let mut cameras: BTreeMap<DeviceId, BTreeMap<FrameNumber, Timestamp<Rig>>> = BTreeMap::new();
     let mut names: Option<String> = None;
     for take in takes {
         let numbers: Vec<_> = take.numbers.iter().copied().filter(|number| number % every == 0).collect();
@@ -31,30 +48,47 @@ pub fn export(takes: &[Footage], fill: Fill, every: u64, target: &mut Target) ->
                  all must be of one kind",
                 camera.take.device
             );
-            let cells = Footage::cells(camera, &numbers, fill);
+            let known = cameras.entry(camera.take.device.clone()).or_default();
+            let cells = unknown_cells(Footage::cells(camera, &numbers, fill), known, take)?;
             let folder = Path::new("images").join(RIG).join(camera.take.device.as_str());
             let path = |_, number| -> PathBuf { folder.join(format!("{number:08}.{extension}")) };
             pictures::write(camera, &cells, target, path)?;
-            let some = cells.iter().any(|(_, cell)| *cell != Cell::Hole);
-            let device = camera.take.device.to_string();
-            match cameras.iter_mut().find(|(known, _)| *known == device) {
-                Some((_, any)) => *any |= some,
-                None => cameras.push((device, some)),
-            }
         }
     }
     // One without pictures is no camera: rig_configurator stops at those.
-    cameras.retain(|(_, any)| *any);
-    cameras.sort();
-    let cameras: Vec<_> = cameras.into_iter().map(|(device, _)| device).collect();
+    cameras.retain(|_, frames| !frames.is_empty());
+    let cameras: Vec<_> = cameras.into_keys().map(|device| device.to_string()).collect();
     ensure!(!cameras.is_empty(), "there are no pictures in it, or none of a multiple of --every");
     target.write(Path::new("rig_config.json"), config(&cameras).as_bytes())?;
-    output::line("next, in that folder:");
-    output::line(
-        "  colmap feature_extractor --database_path database.db --image_path images --ImageReader.single_camera_per_folder 1",
-    );
-    output::line("  colmap rig_configurator --database_path database.db --rig_config_path rig_config.json");
+    output::line(NEXT);
     Ok(())
+}
+
+/// Those of `cells` that show something and are not in `known` yet, to which they are added.
+fn unknown_cells<'a>(
+    cells: Vec<(FrameNumber, Cell<'a>)>,
+    known: &mut BTreeMap<FrameNumber, Timestamp<Rig>>,
+    take: &Footage,
+) -> anyhow::Result<Vec<(FrameNumber, Cell<'a>)>> {
+    let mut unknown = Vec::new();
+    for (number, cell) in cells {
+        let time = match cell {
+            Cell::Hole => continue,
+            Cell::Black => take.grid.instant(number),
+            Cell::Frame(record) | Cell::Held(record) => record.info.rig_time_ns,
+        };
+        let before = known.insert(number, time);
+        ensure!(
+            before.is_none_or(|before| before == time),
+            "frame {number} of {} is another instant than in another take: rig time began anew between them, or one of \
+             them lacks it; export them to folders of their own",
+            take.order
+        );
+        if before.is_none() {
+            unknown.push((number, cell));
+        }
+    }
+    Ok(unknown)
 }
 
 /// The configuration of a rig of `cameras`, the first being its reference. Where they stand is for COLMAP to find.

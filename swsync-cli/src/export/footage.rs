@@ -21,6 +21,8 @@ pub struct Footage {
     /// The grid that all cameras are on.
     pub grid: FrameGrid,
     /// The frame numbers that were asked for, in order.
+    pub asked: Vec<FrameNumber>,
+    /// Those of them that some camera has. Only these are filled in: of the others nobody saw anything.
     pub numbers: Vec<FrameNumber>,
     /// The cameras, by name.
     pub cameras: Vec<DeviceTake>,
@@ -76,12 +78,21 @@ impl Footage {
         let begin =
             cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
         let begin = begin.min().unwrap_or_default();
-        let numbers: Runs =
-            cameras.iter().flat_map(|camera| camera.frames().asked().iter().collect::<Vec<_>>()).collect();
-        let numbers = numbers.without(&Runs::from_iter([(0, begin)]));
-        ensure!(numbers.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", numbers.count());
-        let numbers = numbers.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect();
-        Ok(Self { order, grid, numbers, cameras })
+        let most = usize::try_from(MAX_FRAMES).unwrap_or(usize::MAX);
+        let asked: Runs =
+            cameras.iter().flat_map(|camera| camera.frames().asked_numbers().take(most + 1)).collect();
+        let asked = asked.without(&Runs::from_iter([(0, begin)]));
+        ensure!(asked.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", asked.count());
+        let there: Runs =
+            cameras.iter().flat_map(|camera| &camera.records).map(|record| record.info.number).collect();
+        let unseen = asked.without(&there);
+        if let Some(text) = left_out(&order, &unseen, asked.count()) {
+            eprintln!("swsync: warning: {text}");
+        }
+        let all = |runs: &Runs| -> Vec<_> {
+            runs.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect()
+        };
+        Ok(Self { order, grid, numbers: all(&asked.and(&there)), asked: all(&asked), cameras })
     }
 
     /// What `camera` has for each of `numbers`, which are in order.
@@ -108,6 +119,23 @@ impl Footage {
         numbers.iter().map(cell).collect()
     }
 
+    /// The numbers that are to be shown where all cameras show as many frames: without a fill those that every camera has.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn alike(&self, fill: Fill) -> anyhow::Result<Vec<FrameNumber>> {
+        let numbers = match fill {
+            Fill::None => self.common(),
+            Fill::Hold | Fill::Black => self.numbers.clone(),
+        };
+        ensure!(
+            !numbers.is_empty(),
+            "no frame of {} is on all devices: fill in with --fill hold",
+            self.order
+        );
+        Ok(numbers)
+    }
+
     /// The numbers that every camera has.
     pub fn common(&self) -> Vec<FrameNumber> {
         let has = |camera: &DeviceTake, number: FrameNumber| {
@@ -116,6 +144,23 @@ impl Footage {
         let numbers = self.numbers.iter().copied();
         numbers.filter(|number| self.cameras.iter().all(|camera| has(camera, *number))).collect()
     }
+}
+
+/// What is said of `unseen` frames, of `asked` that an order names, where there are any.
+fn left_out(order: &OrderId, unseen: &Runs, asked: u64) -> Option<String> {
+    /// So many runs are named.
+    const NAMED: usize = 3;
+    let runs: Vec<_> = unseen.iter().collect();
+    let named = runs.iter().take(NAMED).map(|(first, count)| match count {
+        1 => first.to_string(),
+        _ => format!("{first} to {}", first + (count - 1)),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = if runs.len() > NAMED { ", and others" } else { "" };
+    (!runs.is_empty()).then(|| {
+        let count = unseen.count();
+        format!("no device has {count} of the {asked} frames that {order} names: {named}{more}; they are left out, and not filled in")
+    })
 }
 
 impl Cell<'_> {

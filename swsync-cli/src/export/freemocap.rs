@@ -1,22 +1,27 @@
-//! FreeMoCap: `<recording>/synchronized_videos/<device>.mp4`, each with as many frames, and timestamps.
+//! FreeMoCap: `<recording>/synchronized_videos/`, one MP4 per camera, each with as many frames, and timestamps.
 //!
-//! Its reader (freemocap, recording_framerate.py) takes the recording's rate from the median of
-//! `from_previous.framerate.hz` in `synchronized_videos/timestamps/*_timestamps.csv`; columns are called as skellycam,
-//! its own recorder, calls them.
+//! Two versions read different things, and an export has both:
+//!
+//! - 1.8 takes cameras in the order of their file names, and reads `timestamps/*.npy`, which it expects wherever there is
+//!   a folder `timestamps` (data_loader.py, recording_info_model.py).
+//! - 2.0 takes the cameras' ids from `<recording>_recording_info.json` (video_group_helper.py), else from file names of
+//!   the form `<recording>.id-<camera>.idx-<index>.mp4` (skellycam, parse_video_filename.py): of other names it
+//!   keeps a part only, so that cam1-left and cam1-right became one camera. It takes the rate from the median of
+//!   `from_previous.framerate.hz` in `timestamps/*_timestamps.csv`, and a camera's times from
+//!   `timestamps/camera_timestamps/<recording>.camera<camera>.timestamps.csv`.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::utc;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::{Cell, Footage};
-use super::pictures;
+use super::footage::Footage;
 use super::tables::shown_at;
 use super::target::Target;
-use crate::media;
+use super::video;
 use crate::output;
 use crate::takes::DeviceTake;
 
@@ -25,24 +30,17 @@ use crate::takes::DeviceTake;
 /// Without a fill only the frames that every device has are in the videos, so that they have as many frames.
 pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
-        let numbers = match fill {
-            Fill::None => take.common(),
-            Fill::Hold | Fill::Black => take.numbers.clone(),
-        };
-        ensure!(
-            !numbers.is_empty(),
-            "no frame of {} is on all devices: fill in with --fill hold",
-            take.order
-        );
+        let numbers = take.alike(fill)?;
         let recording = PathBuf::from(take.order.as_str());
         let videos = recording.join("synchronized_videos");
-        for camera in &take.cameras {
+        for (index, camera) in take.cameras.iter().enumerate() {
             let cells = Footage::cells(camera, &numbers, fill);
-            let video = videos.join(format!("{}.mp4", camera.take.device));
-            write_video(take, camera, &cells, &video, target)
-                .with_context(|| format!("cannot make {}", video.display()))?;
+            let path = videos.join(format!("{}.mp4", video_stem(take, index)));
+            video::write(take, camera, &cells, &path, target)?;
         }
         write_timestamps(take, &numbers, fill, &videos.join("timestamps"), target)?;
+        let info = recording.join(format!("{}_recording_info.json", take.order));
+        target.write(&info, recording_info(take).as_bytes())?;
         output::line(&format!(
             "{}: {} videos of {} frames each; import the folder {} in FreeMoCap",
             take.order,
@@ -54,38 +52,20 @@ pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Res
     Ok(())
 }
 
-/// Writes one camera's video: as it is where it shows just these frames, else coded anew.
-fn write_video(
-    take: &Footage,
-    camera: &DeviceTake,
-    cells: &[(FrameNumber, Cell<'_>)],
-    path: &Path,
-    target: &mut Target,
-) -> anyhow::Result<()> {
-    let Some(out) = target.begin(path)? else { return Ok(()) };
-    if let Some(file) = as_it_is(camera, cells) {
-        let media = camera.take.caps.split(',').next().unwrap_or_default().trim();
-        media::remux(&camera.folder.join(file), media, cells.len(), &out)?;
-    } else {
-        let Some(scratch) = target.scratch()? else { return Ok(()) };
-        let extension = pictures::extension(camera)?;
-        let folder = scratch.path();
-        // Without a frame to be seen of this camera there is nothing but black.
-        let picture = |index, _| folder.join(format!("{index}.{extension}"));
-        target.uncounted(|target| pictures::write(camera, cells, target, picture))?;
-        media::encode(folder, &extension, cells.len(), take.grid, &out)?;
-    }
-    target.finish(&out);
-    Ok(())
+/// The name of a camera's video without its extension: what 2.0 reads an id and an index from. Its ids have no dots.
+fn video_stem(take: &Footage, index: usize) -> String {
+    let id = take.cameras[index].take.device.as_str().replace('.', "-");
+    format!("{}.id-{id}.idx-{index}", take.order)
 }
 
-/// The one video file that shows just these frames, if there is one.
-fn as_it_is<'a>(camera: &'a DeviceTake, cells: &[(FrameNumber, Cell<'a>)]) -> Option<&'a str> {
-    let [segment] = &camera.take.segments[..] else { return None };
-    let in_place = |(index, cell): (usize, &(FrameNumber, Cell<'_>))| matches!(cell.1, Cell::Frame(record) if record.file == segment.file && record.offset == index as u64);
-    let coded = ["video/x-h264", "video/x-h265"].iter().any(|media| camera.take.caps.starts_with(media));
-    let whole = cells.len() == camera.records.len() && camera.take.lead_in == 0;
-    (coded && whole && cells.iter().enumerate().all(in_place)).then_some(segment.file.as_str())
+/// Which camera's video is which file.
+fn recording_info(take: &Footage) -> String {
+    let video = |(index, camera): (usize, &DeviceTake)| {
+        (camera.take.device.to_string(), format!("{}.mp4", video_stem(take, index)).into())
+    };
+    let videos: serde_json::Map<String, serde_json::Value> =
+        take.cameras.iter().enumerate().map(video).collect();
+    format!("{:#}\n", serde_json::json!({ "recording_name": take.order, "videos": videos }))
 }
 
 /// Writes each camera's times, and those of all together, which are their mean.
@@ -98,11 +78,14 @@ fn write_timestamps(
 ) -> anyhow::Result<()> {
     let Some(start) = numbers.first().map(|first| take.grid.instant(*first)) else { return Ok(()) };
     let mut columns = Vec::new();
-    for camera in &take.cameras {
+    for (index, camera) in take.cameras.iter().enumerate() {
         let cells = Footage::cells(camera, numbers, fill);
         let times: Vec<_> = cells.iter().filter_map(|(number, cell)| shown_at(take, *number, cell)).collect();
-        let path = folder.join("camera_timestamps").join(format!("{}_timestamps.csv", camera.take.device));
+        let name = format!("{}.camera{}.timestamps.csv", take.order, camera.take.device);
+        let path = folder.join("camera_timestamps").join(name);
         target.write(&path, table("recording_frame_number", numbers, &times, start).as_bytes())?;
+        let path = folder.join(format!("{}_binary.npy", video_stem(take, index)));
+        target.write(&path, &npy(&times))?;
         columns.push(times);
     }
     let devices = i64::try_from(columns.len()).context("too many devices")?;
@@ -113,6 +96,19 @@ fn write_timestamps(
     let times: Vec<_> = (0..numbers.len()).map(mean).collect();
     let path = folder.join(format!("{}_timestamps.csv", take.order));
     target.write(&path, table("multiframe_number", numbers, &times, start).as_bytes())
+}
+
+/// Times in nanoseconds since 1970 as a one-dimensional array of 64-bit integers, in NumPy's format 1.0
+/// (numpy.lib.format).
+fn npy(times: &[Timestamp<Rig>]) -> Vec<u8> {
+    let about = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", times.len());
+    // Magic, version and length take ten bytes; spaces and a newline fill the header up to a multiple of 64.
+    let length = (10 + about.len() + 1).next_multiple_of(64) - 10;
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend(u16::try_from(length).expect("a header of some 80 characters").to_le_bytes());
+    file.extend(format!("{about:<width$}\n", width = length - 1).into_bytes());
+    file.extend(times.iter().flat_map(|time| time.as_nanos().to_le_bytes()));
+    file
 }
 
 /// Times as skellycam writes them.

@@ -1,11 +1,14 @@
 //! A camera's frames as picture files, wherever they come from.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use image::codecs::jpeg::JpegEncoder;
 use swsync_core::grid::FrameNumber;
+use swsync_core::manifest::exif::{Origin, with_exif};
+use swsync_core::manifest::{FrameRecord, Take};
 
 use super::footage::Cell;
 use super::target::Target;
@@ -48,19 +51,20 @@ pub fn write(
 ) -> anyhow::Result<()> {
     let mut black = None;
     // For each video and each of its pictures, where that goes.
-    let mut of_videos: BTreeMap<&str, BTreeMap<u64, Vec<PathBuf>>> = BTreeMap::new();
+    let mut of_videos: BTreeMap<&str, BTreeMap<u64, Wanted<'_>>> = BTreeMap::new();
     target.plan(cells.len());
     for (index, (number, cell)) in cells.iter().enumerate() {
         let path = path(index, *number);
         match cell.record() {
             Some(record) if is_video(camera) => {
-                of_videos.entry(&record.file).or_default().entry(record.offset).or_default().push(path);
+                let wanted = of_videos.entry(&record.file).or_default().entry(record.offset);
+                wanted.or_insert_with(|| Wanted { record, paths: Vec::new() }).paths.push(path);
                 continue;
             }
             Some(record) => target.place(&camera.folder.join(&record.file), &path)?,
             None if *cell == Cell::Black => {
                 if black.is_none() {
-                    black = Some(black_like(camera)?);
+                    black = Some(black_file(camera)?);
                 }
                 target.write(&path, black.as_deref().unwrap_or_default())?;
             }
@@ -69,26 +73,44 @@ pub fn write(
         target.step();
     }
     for (file, wanted) in of_videos {
-        from_video(&camera.folder.join(file), wanted, target)?;
+        from_video(camera, &camera.folder.join(file), wanted, target)?;
     }
     Ok(())
 }
 
-/// Writes the `wanted` pictures of a video.
+/// A picture of a video, and where it goes.
+struct Wanted<'a> {
+    record: &'a FrameRecord,
+    paths: Vec<PathBuf>,
+}
+
+/// Writes the `wanted` pictures of a video, by their place in it, with what the manifest knows of them as EXIF.
 fn from_video(
+    camera: &DeviceTake,
     video: &Path,
-    mut wanted: BTreeMap<u64, Vec<PathBuf>>,
+    mut wanted: BTreeMap<u64, Wanted<'_>>,
     target: &mut Target,
 ) -> anyhow::Result<()> {
     if target.is_dry_run() {
-        return wanted.into_values().flatten().try_for_each(|path| target.write(&path, &[]));
+        let paths = wanted.into_values().flat_map(|wanted| wanted.paths);
+        return paths.into_iter().try_for_each(|path| target.write(&path, &[]));
     }
+    let Take { maker, camera: model, software, .. } = &camera.take;
+    let software = format!("swsync {software}");
+    let origin = Origin {
+        make: maker.as_deref().unwrap_or_default(),
+        model: model.as_deref().unwrap_or_default(),
+        software: &software,
+    };
     let Some(last) = wanted.keys().next_back().copied() else { return Ok(()) };
     let mut index = 0;
     media::decode(video, QUALITY, |picture| {
-        for path in wanted.remove(&index).unwrap_or_default() {
-            target.write(&path, picture)?;
-            target.step();
+        if let Some(Wanted { record, paths }) = wanted.remove(&index) {
+            let picture = with_exif(picture, record, &origin)?.to_vec();
+            for path in paths {
+                target.write(&path, &picture)?;
+                target.step();
+            }
         }
         index += 1;
         Ok(index <= last)
@@ -101,6 +123,21 @@ fn from_video(
         );
     }
     Ok(())
+}
+
+/// A black picture in the format of `camera`'s files.
+fn black_file(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
+    match extension(camera)?.as_str() {
+        "jpg" | "jpeg" => black_like(camera),
+        "png" => {
+            let (width, height) = dimensions(camera)?;
+            let mut png = Cursor::new(Vec::new());
+            let picture = image::DynamicImage::new_rgb8(width, height);
+            picture.write_to(&mut png, image::ImageFormat::Png).context("cannot make a black picture")?;
+            Ok(png.into_inner())
+        }
+        other => bail!("no black .{other} file can be made here: use --fill hold or --fill none"),
+    }
 }
 
 /// A black JPEG as large as `camera`'s frames.

@@ -117,8 +117,7 @@ fn table() -> Table<6> {
 pub fn run(args: &ShutterArgs) -> anyhow::Result<ExitCode> {
     let temporary = std::env::temp_dir().join(format!("swsync-shutter-{}", std::process::id()));
     let out = args.out.as_ref().unwrap_or(&temporary);
-    let setup =
-        Setup { count: args.devices, source: Source::Simulated, video: false, drop: 0.0, seed: args.seed };
+    let setup = Setup { count: args.devices, source: Source::Simulated, seed: args.seed, ..Setup::default() };
     let mut devices = Devices::start(setup, out)?;
     let measured = measure(args, &mut devices);
     drop(devices);

@@ -41,9 +41,9 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NANOSECONDS", conflicts_with = "last",
           value_parser = clap::value_parser!(i64).range(0..))]
     at: Option<i64>,
-    /// A new file every so often, on all devices at the same frame; one file if not said.
-    #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
-    segment: Option<Duration>,
+    /// A new file every so often, on all devices at the same frame; `none`: one file, however long it grows.
+    #[arg(long, value_name = "DURATION|none", default_value = "10m")]
+    segment: Segment,
     /// What stands in for a frame that is missing: hold (the one before), black, or none.
     #[arg(long, value_name = "hold|black|none", default_value = "hold")]
     fill: Fill,
@@ -63,6 +63,24 @@ pub struct RecordArgs {
     /// Print one JSON document instead of the table.
     #[arg(long)]
     json: bool,
+}
+
+/// How long each file of the take is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment(Option<Span>);
+
+impl std::str::FromStr for Segment {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let length = humantime::parse_duration(text);
+        let length =
+            length.map_err(|error| format!("{error}; a length is like 10m, or none for one file"))?;
+        // Nothing is as long as no time: whoever says it wants no cuts.
+        Ok(Self(Some(Span::from(length)).filter(|length| *length > Span::ZERO)))
+    }
 }
 
 /// How long the take is. [default: until Ctrl-C]
@@ -86,6 +104,7 @@ Examples:
   swsync record --for 10s --in 2s         ten seconds, two seconds from now
   swsync record --last 5s                 the five seconds that have just passed
   swsync record --segment 60s             a new file every minute, on all devices at the same frame
+  swsync record --segment none            one file, however long it grows; else one every ten minutes
   swsync record --segment 60s             where swsyncsink has max-files=10: the last ten minutes, as a dash-cam
   swsync record --arm --need 4            only if four devices are ready
   swsync record --detach                  and later, from any device: swsync stop
@@ -140,7 +159,7 @@ impl RecordArgs {
             Some(id) => id.clone(),
             None => default_id("take", at, rand::random())?,
         };
-        let kind = Kind::Take { segment: self.segment.map(Span::from), fill: self.fill };
+        let kind = Kind::Take { segment: self.segment.0, fill: self.fill };
         let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
         Ok(order.on_timescale(look.common.timescale()))
     }
@@ -181,6 +200,7 @@ fn describe(order: &Order, now: Timestamp<Rig>, detached: bool) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
+    use swsync_core::order::DEFAULT_SEGMENT;
 
     #[derive(Parser)]
     struct Cli {
@@ -204,6 +224,21 @@ mod tests {
         assert_eq!(instants(&["--last", "5s"]), (ms(-4997), Some(ms(5000))));
         let args = ["--at", "1800000000500000000", "--until", "1800000001000000000"];
         assert_eq!(instants(&args), (ms(500), Some(ms(500))));
+    }
+
+    #[test]
+    fn files_have_a_length_unless_it_is_said_that_they_have_none() {
+        let segment = |args: &[&str]| {
+            Cli::try_parse_from([&["record"], args].concat())
+                .map(|cli| cli.args.segment.0)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(segment(&[]), Ok(Some(DEFAULT_SEGMENT)));
+        assert_eq!(segment(&["--segment", "90s"]), Ok(Some(Span::from_secs(90))));
+        for none in ["none", "0", "0s"] {
+            assert_eq!(segment(&["--segment", none]), Ok(None), "{none}");
+        }
+        assert!(segment(&["--segment", "long"]).unwrap_err().contains("or none for one file"));
     }
 
     #[test]

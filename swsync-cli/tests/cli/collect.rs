@@ -88,6 +88,109 @@ fn what_could_not_be_had_is_1_and_named() {
 }
 
 #[test]
+fn who_was_not_whole_is_named_until_it_is_or_is_given_up() {
+    let (left, right, out) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    part("o1", "left", &[]).write(left.path());
+    part("o1", "right", &[]).write(right.path());
+    let export = |args: &[&str]| {
+        let (take, to) = (out.path().join("o1"), tempfile::tempdir().unwrap());
+        let to = to.path().join("csv");
+        let paths = ["export", "csv", take.to_str().unwrap(), "-o", to.to_str().unwrap()];
+        crate::rig::Ran::of(&mut crate::rig::swsync(&[&paths, args].concat()))
+    };
+    {
+        let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
+        let _shares = rig.device(0).share(left.path()); // right is there, and says nothing
+        let ran = collect(&rig, out.path(), &["--timeout", "100ms"]);
+        assert_eq!(ran.code, 1, "{ran:#?}");
+        assert!(ran.stdout.contains("right does not answer for its files"), "{ran:#?}");
+        assert!(!ran.stdout.contains("the device has no files of this take"), "nobody knows that: {ran:#?}");
+    }
+    let rig = Rig::new().with("left", Does::Save);
+    let _share = rig.device(0).share(left.path());
+    for _ in 0..2 {
+        let ran = collect(&rig, out.path(), &[]);
+        assert_eq!((ran.code, ran.row("left")[5]), (1, "whole"), "{ran:#?}");
+        assert!(ran.stdout.contains("o1 of right is not whole here: right does not answer"), "{ran:#?}");
+        assert!(ran.stdout.contains("NOT all collected: 1 of 1 parts whole"), "{ran:#?}");
+    }
+    let exported = export(&[]);
+    assert_eq!(exported.code, 1, "{exported:#?}");
+    assert!(exported.stderr.contains("o1: right is not whole here"), "{exported:#?}");
+    assert_eq!(export(&["--device", "left"]).code, 0);
+
+    let ran = collect(&rig, out.path(), &["--without", "right", "--json"]);
+    assert_eq!((ran.code, ran.json()["complete"].clone()), (0, true.into()), "{ran:#?}");
+    assert_eq!(collect(&rig, out.path(), &[]).code, 0, "that is remembered too");
+    let exported = export(&[]);
+    assert!(exported.code == 0 && exported.stderr.contains("right is not whole here"), "{exported:#?}");
+
+    // It comes back after all.
+    drop(_share);
+    let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
+    let _shares = [rig.device(0).share(left.path()), rig.device(1).share(right.path())];
+    let ran = collect(&rig, out.path(), &[]);
+    assert!(ran.stdout.ends_with("all collected: 2 of 2 parts whole\n") && ran.code == 0, "{ran:#?}");
+    let exported = export(&[]);
+    assert!(exported.code == 0 && exported.stderr.is_empty(), "{exported:#?}");
+}
+
+#[test]
+fn what_is_not_finished_comes_as_far_as_it_is_whole() {
+    let rig = Rig::new().with("a", Does::Save);
+    let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut running = part("o1", "a", &[]);
+    running.take.complete = false;
+    running.write(disk.path());
+    // A line that the device was at when its disk was full.
+    let manifest = disk.path().join("o1/a/frames.jsonl");
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "{\"order\": \"o1\", \"dev").unwrap();
+    let _share = rig.device(0).share(disk.path());
+    let ran = collect(&rig, out.path(), &["--partial", "--delete-verified"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    let state = ran.stdout.lines().find(|line| line.starts_with("a ")).unwrap();
+    assert!(state.contains("partial: what is whole is here"), "{ran:#?}");
+    assert!(!ran.stdout.contains("frames.jsonl"), "{ran:#?}");
+    assert!(disk.path().join("o1/a/take.json").exists(), "it is not deleted");
+    assert_eq!(fs::read(out.path().join("o1/a/54000000003.jpg")).unwrap(), b"o1 a 3");
+    part("o1", "a", &[]).write(disk.path());
+    let ran = collect(&rig, out.path(), &[]);
+    assert_eq!((ran.code, ran.row("a")[5]), (0, "whole"), "{ran:#?}");
+}
+
+#[test]
+fn what_a_device_has_and_cannot_list_is_1_and_named() {
+    let rig = Rig::new().with("a", Does::Save);
+    let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    part("o1", "a", &[]).write(disk.path());
+    part("o2", "a", &[]).write(disk.path());
+    fs::write(disk.path().join("o2/a/take.json"), "{").unwrap();
+    let _share = rig.device(0).share(disk.path());
+    let ran = collect(&rig, out.path(), &[]);
+    assert_eq!((ran.code, ran.row("a")[5]), (1, "whole"), "{ran:#?}");
+    assert!(ran.stdout.contains("a has o2/a/take.json, which cannot be collected: "), "{ran:#?}");
+    assert!(ran.stdout.ends_with("NOT all collected: 1 of 1 parts whole; run again to go on\n"), "{ran:#?}");
+}
+
+#[test]
+fn devices_whose_names_differ_in_case_are_kept_apart() {
+    let rig = Rig::new().with("cam", Does::Save).with("other", Does::Save);
+    let (one, other, out) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    part("o1", "cam", &[]).write(one.path());
+    part("O1", "other", &[]).write(other.path());
+    let _shares = [rig.device(0).share(one.path()), rig.device(1).share(other.path())];
+    for _ in 0..2 {
+        let ran = collect(&rig, out.path(), &[]);
+        assert_eq!(ran.code, 1, "{ran:#?}");
+        assert!(ran.stdout.contains("where upper and lower case are one"), "{ran:#?}");
+        assert!(ran.stdout.contains("NOT all collected: 1 of 2 parts whole"), "{ran:#?}");
+        assert!(!out.path().join("o1").exists() && out.path().join("O1/other/take.json").exists());
+    }
+}
+
+#[test]
 fn arguments_are_checked_and_a_rig_is_needed() {
     let rig = Rig::new();
     let out = tempfile::tempdir().unwrap();

@@ -191,21 +191,23 @@ fn freemocap_gets_as_many_frames_of_each_camera() {
         assert_eq!(ran.code, 0, "{ran:#?}");
         let videos = out.join("o1/synchronized_videos");
         let files = [
-            "a.mp4",
-            "b.mp4",
-            "timestamps/camera_timestamps/a_timestamps.csv",
-            "timestamps/camera_timestamps/b_timestamps.csv",
+            "o1.id-a.idx-0.mp4",
+            "o1.id-b.idx-1.mp4",
+            "timestamps/camera_timestamps/o1.cameraa.timestamps.csv",
+            "timestamps/camera_timestamps/o1.camerab.timestamps.csv",
+            "timestamps/o1.id-a.idx-0_binary.npy",
+            "timestamps/o1.id-b.idx-1_binary.npy",
             "timestamps/o1_timestamps.csv",
         ];
         assert_eq!(tree(&videos), files);
-        for device in ["a.mp4", "b.mp4"] {
+        for device in ["o1.id-a.idx-0.mp4", "o1.id-b.idx-1.mp4"] {
             assert_eq!(frames(&videos.join(device)), count, "{device}");
         }
         // b's third frame is its second, held.
         for (index, tone) in [(0, tone(0)), (1, tone(1)), (2, tone(1)), (4, tone(4))] {
-            near(shade(&videos.join(format!("b.mp4.{index}.jpg"))), tone);
+            near(shade(&videos.join(format!("o1.id-b.idx-1.mp4.{index}.jpg"))), tone);
         }
-        near(shade(&videos.join("a.mp4.2.jpg")), tone(2));
+        near(shade(&videos.join("o1.id-a.idx-0.mp4.2.jpg")), tone(2));
         let table = fs::read_to_string(videos.join("timestamps/o1_timestamps.csv")).unwrap();
         let column = table.lines().next().unwrap().split(',').position(|c| c == "from_previous.framerate.hz");
         let rates: Vec<f64> = table
@@ -223,9 +225,9 @@ fn freemocap_without_a_fill_gets_what_all_have() {
     let (root, (_keep, out)) = (pictures(), out());
     assert_eq!(export("freemocap", root.path(), &out, &["--fill", "none"]).code, 0);
     let videos = out.join("o1/synchronized_videos");
-    for device in ["a", "b"] {
-        assert_eq!(frames(&videos.join(format!("{device}.mp4"))), 3);
-        near(shade(&videos.join(format!("{device}.mp4.2.jpg"))), tone(4));
+    for device in ["id-a.idx-0", "id-b.idx-1"] {
+        assert_eq!(frames(&videos.join(format!("o1.{device}.mp4"))), 3);
+        near(shade(&videos.join(format!("o1.{device}.mp4.2.jpg"))), tone(4));
     }
 }
 
@@ -237,7 +239,7 @@ fn freemocap_gets_a_whole_video_as_it_is() {
     part.video(0, 4, &[], video(&[40, 60, 80, 100])).write(root.path());
     let ran = export("freemocap", root.path(), &out, &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
-    assert_eq!(frames(&out.join("o1/synchronized_videos/a.mp4")), 4);
+    assert_eq!(frames(&out.join("o1/synchronized_videos/o1.id-a.idx-0.mp4")), 4);
 }
 
 /// Foxglove's messages, as far as they are looked at.

@@ -3,9 +3,12 @@
 mod calibrate;
 mod collect;
 mod export;
+mod export_pictures;
+mod export_videos;
 mod files;
 mod lab_clock;
 mod lab_phase;
 mod rig;
+mod scene;
 mod shoot;
 mod status;

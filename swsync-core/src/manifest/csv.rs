@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::FrameRecord;
+use crate::time::{Rig, Timestamp};
 
 /// Columns: the name, and where in a record's JSON the value is (RFC 6901).
 const COLUMNS: [(&str, &str); 27] = [
@@ -53,8 +54,16 @@ pub fn header() -> String {
 /// A frame's line, with its end.
 #[must_use]
 pub fn line(record: &FrameRecord) -> String {
-    // By way of the text, so that numbers of 32 bits have the same digits in both.
-    let json: Value = serde_json::from_str(&record.to_line()).expect("what was just written can be read");
+    of_line(&record.to_line()).expect("what was just written can be read").0
+}
+
+/// The line of the frame that this line of the manifest is of, with its end; and when the frame was taken. `None`: that
+/// one is no record.
+#[must_use]
+pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
+    // From the text, so that numbers have the same digits in both.
+    let json: Value = serde_json::from_str(record).ok()?;
+    let at = Timestamp::from_nanos(json.get("rig_time_ns")?.as_i64()?);
     let mut line = String::with_capacity(256);
     for (index, (_, pointer)) in COLUMNS.iter().enumerate() {
         if index > 0 {
@@ -68,7 +77,7 @@ pub fn line(record: &FrameRecord) -> String {
         }
     }
     line.push_str("\r\n");
-    line
+    Some((line, at))
 }
 
 /// Appends `text` as a cell: quoted where it holds what would end the cell.
@@ -96,6 +105,14 @@ mod tests {
         assert_eq!(line(&record()), cells);
         assert_eq!(header.matches(',').count(), cells.matches(',').count());
         assert!(header.ends_with("lux\r\n"));
+    }
+
+    #[test]
+    fn what_is_no_record_has_no_line() {
+        for text in ["", "{", "{}", "[1]", "{\"rig_time_ns\": \"then\"}"] {
+            assert_eq!(of_line(text), None, "{text}");
+        }
+        assert_eq!(of_line(&record().to_line()).unwrap().1, record().info.rig_time_ns);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::FrameRecord;
 use super::utc::date;
+use crate::frame::FrameInfo;
 use crate::time::Span;
 
 /// What the Exif segment of a JPEG begins with, behind its marker and length.
@@ -15,14 +16,30 @@ const MAX_TEXT: usize = 200;
 const MAKE: u16 = 0x010f;
 const MODEL: u16 = 0x0110;
 const ORIENTATION: u16 = 0x0112;
+const X_RESOLUTION: u16 = 0x011a;
+const Y_RESOLUTION: u16 = 0x011b;
+const RESOLUTION_UNIT: u16 = 0x0128;
 const SOFTWARE: u16 = 0x0131;
+const YCBCR_POSITIONING: u16 = 0x0213;
 const EXPOSURE_TIME: u16 = 0x829a;
 const EXIF_IFD: u16 = 0x8769;
+const PHOTOGRAPHIC_SENSITIVITY: u16 = 0x8827;
+const SENSITIVITY_TYPE: u16 = 0x8830;
 const EXIF_VERSION: u16 = 0x9000;
 const DATE_TIME_ORIGINAL: u16 = 0x9003;
 const OFFSET_TIME_ORIGINAL: u16 = 0x9011;
+const COMPONENTS_CONFIGURATION: u16 = 0x9101;
 const USER_COMMENT: u16 = 0x9286;
 const SUB_SEC_TIME_ORIGINAL: u16 = 0x9291;
+const FLASHPIX_VERSION: u16 = 0xa000;
+const COLOR_SPACE: u16 = 0xa001;
+const PIXEL_X_DIMENSION: u16 = 0xa002;
+const PIXEL_Y_DIMENSION: u16 = 0xa003;
+const CAMERA_OWNER_NAME: u16 = 0xa430;
+const BODY_SERIAL_NUMBER: u16 = 0xa431;
+
+/// ISO speed of a sensor at a gain of 1. libcamera does not say a sensor's own; rpicam-apps writes the same.
+const ISO_AT_UNIT_GAIN: f64 = 100.0;
 
 /// Whose picture it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +78,12 @@ impl WithExif<'_> {
         [self.head, &self.segment].into_iter().chain(self.rest.iter().copied())
     }
 
+    /// The pieces put together.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.slices().flatten().copied().collect()
+    }
+
     /// Bytes of all pieces together.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -70,9 +93,10 @@ impl WithExif<'_> {
 
 /// `jpeg` with an Exif segment that tells of `record`'s frame and of its `origin`.
 ///
-/// DateTimeOriginal, with SubSecTimeOriginal and OffsetTimeOriginal, is the frame's rig time in UTC, to the
-/// nanosecond; UserComment is the frame's number and what else the manifest knows of its time, as JSON. The
-/// segment stands behind JFIF's (APP0), where readers look for it. One that the JPEG had before is replaced,
+/// DateTimeOriginal, with SubSecTimeOriginal and OffsetTimeOriginal, is the frame's rig time in UTC, cut to the
+/// microsecond: some readers parse six digits at most. UserComment is the frame's number and what else the
+/// manifest knows of its time, in nanoseconds, as JSON. CameraOwnerName and BodySerialNumber are the device's id,
+/// so that programs that keep intrinsics per camera tell devices of one model apart. The segment stands behind JFIF's (APP0), where readers look for it. One that the JPEG had before is replaced,
 /// since a JPEG has but one and its date would contradict: the orientation is carried over.
 ///
 /// # Errors
@@ -86,7 +110,7 @@ pub fn with_exif<'a>(
         return Err(JpegError::Start);
     }
     let (mut insert_at, mut at) = (2, 2);
-    let mut orientation = None;
+    let (mut orientation, mut size) = (None, None);
     let mut old = Vec::new();
     loop {
         let segment = Segment::read(jpeg, at).ok_or(JpegError::Header(at))?;
@@ -95,6 +119,10 @@ pub fn with_exif<'a>(
             0xe1 if segment.body.starts_with(SIGNATURE) => {
                 orientation = orientation.or_else(|| read_orientation(&segment.body[SIGNATURE.len()..]));
                 old.push((at, segment.end));
+            }
+            // Start of frame; 0xc4, 0xc8 and 0xcc are other segments (ITU-T T.81, table B.1).
+            0xc0..=0xcf if !matches!(segment.marker, 0xc4 | 0xc8 | 0xcc) => {
+                size = size.or_else(|| read_size(segment.body));
             }
             // Start of scan: the picture itself follows.
             0xda => break,
@@ -109,7 +137,7 @@ pub fn with_exif<'a>(
         from = end;
     }
     rest.push(&jpeg[from..]);
-    Ok(WithExif { head: &jpeg[..insert_at], segment: app1(record, origin, orientation), rest })
+    Ok(WithExif { head: &jpeg[..insert_at], segment: app1(record, origin, orientation, size), rest })
 }
 
 /// A segment of a JPEG's header.
@@ -136,6 +164,14 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// Width and height in the body of a start-of-frame segment (ITU-T T.81 B.2.2); `None` where it is cut short, or the
+/// height only follows the picture.
+fn read_size(body: &[u8]) -> Option<(u16, u16)> {
+    let u16_at = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
+    let (height, width) = (u16_at(1)?, u16_at(3)?);
+    (width > 0 && height > 0).then_some((width, height))
+}
+
 /// The orientation in an Exif segment's TIFF; `None` where there is none that a reader could use.
 fn read_orientation(tiff: &[u8]) -> Option<u16> {
     let big = match tiff.get(..2)? {
@@ -157,30 +193,15 @@ fn read_orientation(tiff: &[u8]) -> Option<u16> {
     u16_at(entry + 8).filter(|value| (1..=8).contains(value))
 }
 
-/// The whole APP1 segment, with its marker.
-fn app1(record: &FrameRecord, origin: &Origin, orientation: Option<u16>) -> Vec<u8> {
-    let date = date(record.info.rig_time_ns);
-    let mut exif = vec![
-        (EXIF_VERSION, Value::Undefined(b"0232".to_vec())),
-        (DATE_TIME_ORIGINAL, Value::Ascii(date.strftime("%Y:%m:%d %H:%M:%S").to_string())),
-        (OFFSET_TIME_ORIGINAL, Value::Ascii("+00:00".into())),
-        (USER_COMMENT, Value::Undefined(user_comment(record))),
-        (SUB_SEC_TIME_ORIGINAL, Value::Ascii(date.strftime("%9f").to_string())),
-    ];
-    if let Some((seconds, per)) = record.info.exposure_ns.and_then(exposure_time) {
-        exif.insert(0, (EXPOSURE_TIME, Value::Rational(seconds, per)));
-    }
-    let mut main = Vec::new();
-    for (tag, text) in [(MAKE, origin.make), (MODEL, origin.model)] {
-        if !text.is_empty() {
-            main.push((tag, Value::Ascii(text.to_owned())));
-        }
-    }
-    if let Some(orientation) = orientation {
-        main.push((ORIENTATION, Value::Short(orientation)));
-    }
-    main.push((SOFTWARE, Value::Ascii(origin.software.to_owned())));
-    main.push((EXIF_IFD, Value::Long(0)));
+/// The whole APP1 segment, with its marker. `size` is width and height of the picture.
+fn app1(
+    record: &FrameRecord,
+    origin: &Origin,
+    orientation: Option<u16>,
+    size: Option<(u16, u16)>,
+) -> Vec<u8> {
+    let exif = exif_fields(record, size);
+    let mut main = main_fields(origin, orientation);
 
     let mut tiff = b"II\x2a\0\x08\0\0\0".to_vec();
     // The second directory follows the first, whose length does not depend on where it points.
@@ -194,12 +215,80 @@ fn app1(record: &FrameRecord, origin: &Origin, orientation: Option<u16>) -> Vec<
     write_ifd(&mut tiff, second, &exif);
 
     let length = u16::try_from(2 + SIGNATURE.len() + tiff.len())
-        .expect("a dozen fields, the longest of which are cut, stay far below 64 KiB");
+        .expect("two dozen fields, the longest of which are cut, stay far below 64 KiB");
     let mut segment = vec![0xff, 0xe1];
     segment.extend(length.to_be_bytes());
     segment.extend(SIGNATURE);
     segment.extend(tiff);
     segment
+}
+
+/// The fields of the first directory. The pointer to the second one is the last of them, and still 0.
+fn main_fields(origin: &Origin, orientation: Option<u16>) -> Vec<(u16, Value)> {
+    let text = |text: &str| (!text.is_empty()).then(|| Value::Ascii(text.to_owned()));
+    let fields = [
+        (MAKE, text(origin.make)),
+        (MODEL, text(origin.model)),
+        (ORIENTATION, orientation.map(Value::Short)),
+        // 72 pixels an inch, what the standard asks for where nobody knows.
+        (X_RESOLUTION, Some(Value::Rational(72, 1))),
+        (Y_RESOLUTION, Some(Value::Rational(72, 1))),
+        (RESOLUTION_UNIT, Some(Value::Short(2))),
+        (SOFTWARE, text(origin.software)),
+        // Centred, as JFIF has it.
+        (YCBCR_POSITIONING, Some(Value::Short(1))),
+        (EXIF_IFD, Some(Value::Long(0))),
+    ];
+    known(fields)
+}
+
+/// The fields of the second directory.
+fn exif_fields(record: &FrameRecord, size: Option<(u16, u16)>) -> Vec<(u16, Value)> {
+    let info = &record.info;
+    let date = date(info.rig_time_ns);
+    let device = || Some(Value::Ascii(record.device.to_string()));
+    let iso = iso_speed(info);
+    let fields = [
+        (
+            EXPOSURE_TIME,
+            info.exposure_ns.and_then(exposure_time).map(|(count, per)| Value::Rational(count, per)),
+        ),
+        (PHOTOGRAPHIC_SENSITIVITY, iso.map(Value::Short)),
+        // Unknown: by which of ISO 12232's definitions nobody measured.
+        (SENSITIVITY_TYPE, iso.map(|_| Value::Short(0))),
+        (EXIF_VERSION, Some(Value::Undefined(b"0232".to_vec()))),
+        (DATE_TIME_ORIGINAL, Some(Value::Ascii(date.strftime("%Y:%m:%d %H:%M:%S").to_string()))),
+        (OFFSET_TIME_ORIGINAL, Some(Value::Ascii("+00:00".into()))),
+        // Y, Cb, Cr.
+        (COMPONENTS_CONFIGURATION, Some(Value::Undefined(vec![1, 2, 3, 0]))),
+        (USER_COMMENT, Some(Value::Undefined(user_comment(record)))),
+        (SUB_SEC_TIME_ORIGINAL, Some(Value::Ascii(date.strftime("%6f").to_string()))),
+        (FLASHPIX_VERSION, Some(Value::Undefined(b"0100".to_vec()))),
+        // sRGB.
+        (COLOR_SPACE, Some(Value::Short(1))),
+        (PIXEL_X_DIMENSION, size.map(|(width, _)| Value::Long(width.into()))),
+        (PIXEL_Y_DIMENSION, size.map(|(_, height)| Value::Long(height.into()))),
+        (CAMERA_OWNER_NAME, device()),
+        (BODY_SERIAL_NUMBER, device()),
+    ];
+    known(fields)
+}
+
+/// Those fields that have a value.
+fn known<const N: usize>(fields: [(u16, Option<Value>); N]) -> Vec<(u16, Value)> {
+    fields.into_iter().filter_map(|(tag, value)| Some((tag, value?))).collect()
+}
+
+/// The ISO speed that the gains amount to; `None` where the camera does not say them, or beyond what the field holds.
+fn iso_speed(info: &FrameInfo) -> Option<u16> {
+    let gain = info.analogue_gain? * info.details.digital_gain.map_or(1.0, f64::from);
+    let speed = (gain * ISO_AT_UNIT_GAIN).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the range of u16, and whole"
+    )]
+    (1.0..f64::from(u16::MAX)).contains(&speed).then_some(speed as u16)
 }
 
 /// What the manifest says of the frame's time, as JSON behind the name of its character set.
@@ -267,7 +356,7 @@ impl Value {
 fn write_ifd(tiff: &mut Vec<u8>, at: usize, fields: &[(u16, Value)]) {
     let mut data = Vec::new();
     let data_at = at + 2 + 12 * fields.len() + 4;
-    tiff.extend(u16::try_from(fields.len()).expect("a dozen fields").to_le_bytes());
+    tiff.extend(u16::try_from(fields.len()).expect("two dozen fields").to_le_bytes());
     for (tag, value) in fields {
         let (kind, count, mut bytes) = value.encode();
         tiff.extend(tag.to_le_bytes());
@@ -289,7 +378,7 @@ fn write_ifd(tiff: &mut Vec<u8>, at: usize, fields: &[(u16, Value)]) {
 
 /// A length or an offset as TIFF has it.
 fn offset(value: usize) -> u32 {
-    u32::try_from(value).expect("a dozen fields, the longest of which are cut")
+    u32::try_from(value).expect("two dozen fields, the longest of which are cut")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Take;
+use super::{Hole, Places, Runs, Take};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 
@@ -16,99 +16,6 @@ const ENDED: &str =
 const UNFINISHED: &str = "the device is not done with this take: it was stopped, or records on";
 const NO_TAKE: &str = "the device has no files of this take";
 
-/// Frame numbers, as runs in order that do not touch: a take of hours fits few of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Runs(Vec<(FrameNumber, u64)>);
-
-impl FromIterator<FrameNumber> for Runs {
-    fn from_iter<I: IntoIterator<Item = FrameNumber>>(numbers: I) -> Self {
-        numbers.into_iter().map(|number| (number, 1)).collect()
-    }
-}
-
-impl FromIterator<(FrameNumber, u64)> for Runs {
-    /// From runs (first, count) in any order, be it that they overlap.
-    fn from_iter<I: IntoIterator<Item = (FrameNumber, u64)>>(runs: I) -> Self {
-        let mut this = Self::default();
-        for (first, count) in runs {
-            match this.0.last_mut() {
-                // In order, as manifests are.
-                Some((last, length)) if last.saturating_add(*length) == first => {
-                    *length = length.saturating_add(count)
-                }
-                _ if count > 0 => this.0.push((first, count)),
-                _ => (),
-            }
-        }
-        this.0.sort_unstable();
-        let mut joined: Vec<(FrameNumber, u64)> = Vec::with_capacity(this.0.len());
-        for (first, count) in this.0 {
-            match joined.last_mut() {
-                Some((last, length)) if first <= last.saturating_add(*length) => {
-                    *length = (*length).max((first - *last).saturating_add(count));
-                }
-                _ => joined.push((first, count)),
-            }
-        }
-        Self(joined)
-    }
-}
-
-impl Runs {
-    /// The runs: first number and count.
-    pub fn iter(&self) -> impl Iterator<Item = (FrameNumber, u64)> {
-        self.0.iter().copied()
-    }
-
-    /// How many numbers.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
-    }
-
-    /// Those that are in both.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        let mut both = Vec::new();
-        let (mut a, mut b) = (self.iter().peekable(), other.iter().peekable());
-        while let (Some((first_a, count_a)), Some((first_b, count_b))) = (a.peek(), b.peek()) {
-            let (end_a, end_b) = (first_a.saturating_add(*count_a), first_b.saturating_add(*count_b));
-            let (first, end) = (*first_a.max(first_b), end_a.min(end_b));
-            if first < end {
-                both.push((first, end - first));
-            }
-            if end_a <= end_b {
-                a.next();
-            } else {
-                b.next();
-            }
-        }
-        Self(both)
-    }
-
-    /// Those that are not in `other`.
-    #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
-        let mut left = Vec::new();
-        for (first, count) in self.iter() {
-            let (mut from, end) = (first, first.saturating_add(count));
-            for (taken, length) in other.iter().skip_while(|(taken, n)| taken.saturating_add(*n) <= first) {
-                if taken >= end {
-                    break;
-                }
-                if taken > from {
-                    left.push((from, taken - from));
-                }
-                from = from.max(taken.saturating_add(length));
-            }
-            if from < end {
-                left.push((from, end - from));
-            }
-        }
-        Self(left)
-    }
-}
-
 /// What one device has of a take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceFrames {
@@ -116,23 +23,39 @@ pub struct DeviceFrames {
     pub device: DeviceId,
     /// Its `take.json`; `None` where it has no files of the take.
     pub take: Option<Take>,
-    /// The frames in its manifest.
+    /// The frames in its manifest, by their [`Places`].
     pub saved: Runs,
 }
 
 impl DeviceFrames {
-    /// The frames that it was asked for: what it has, what it says it lacks, and what lies between the first and
-    /// the last number of an order without pauses.
-    #[must_use]
-    pub fn asked(&self) -> Runs {
+    /// The places of the frames that it was asked for: what it has, what it says it lacks, and what lies between the
+    /// first and the last one that the order names.
+    fn asked(&self) -> Runs {
         let Some(take) = &self.take else { return self.saved.clone() };
-        let holes = take.holes.iter().map(|hole| (hole.first, hole.count));
-        let told: Runs = self.saved.iter().chain(holes).collect();
-        let within = |(first, count): (FrameNumber, u64)| {
-            first >= take.first && (first - take.first).saturating_add(count) <= take.count
-        };
-        if told.iter().all(within) { Runs::from_iter([(take.first, take.count)]) } else { told }
+        let places = take.places();
+        let told: Runs =
+            self.saved.iter().chain(take.holes.iter().map(|hole| extent(places, hole))).collect();
+        let first = places.of_number(take.first);
+        let within =
+            |(from, count): (u64, u64)| from >= first && (from - first).saturating_add(count) <= take.count;
+        // Of an order that is not known, frames may lie anywhere.
+        let all = places.has_pauses() || told.iter().all(within);
+        if all { told.iter().chain([(first, take.count)]).collect() } else { told }
     }
+
+    /// The numbers of the frames that it was asked for.
+    pub fn asked_numbers(&self) -> impl Iterator<Item = FrameNumber> + use<> {
+        let places = self.take.as_ref().map_or(Places::of(None), Take::places);
+        let asked: Vec<_> = self.asked().iter().collect();
+        let all = asked.into_iter().flat_map(|(first, count)| first..first.saturating_add(count));
+        all.map(move |place| places.number(place))
+    }
+}
+
+/// The places that a hole reaches over.
+fn extent(places: Places, hole: &Hole) -> (u64, u64) {
+    let (first, last) = (places.of_number(hole.first), places.of_number(hole.last()));
+    (first, last - first + 1)
 }
 
 /// Frames that one device lacks.
@@ -142,7 +65,9 @@ pub struct Gap {
     pub device: DeviceId,
     /// The first of them.
     pub first: FrameNumber,
-    /// How many, one after the other.
+    /// The last of them.
+    pub last: FrameNumber,
+    /// How many: fewer than lie between where the order has pauses.
     pub count: u64,
     /// Why, for a person.
     pub why: String,
@@ -150,14 +75,15 @@ pub struct Gap {
 
 /// The frames that each of `devices` lacks of those that any of them was asked for: by device, then by number.
 ///
-/// Numbers are compared between devices of one frame rate; those of another rate name other instants. A
+/// Frames are compared between devices of one frame rate; those of another rate name other instants. A
 /// device without a take is compared with everyone.
 #[must_use]
 pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
-    let mut named: BTreeMap<(u32, u32), Runs> = BTreeMap::new();
+    let mut named: BTreeMap<(u32, u32), (Places, Runs)> = BTreeMap::new();
     for device in devices {
         if let Some(take) = &device.take {
-            let of_rate = named.entry(take.grid.rate()).or_default();
+            let (_, of_rate) =
+                named.entry(take.grid.rate()).or_insert_with(|| (take.places(), Runs::default()));
             *of_rate = of_rate.iter().chain(device.asked().iter()).collect();
         }
     }
@@ -165,36 +91,43 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
     for device in devices {
         let Some(take) = &device.take else {
             // Whichever rate it has: the one that most have been asked for.
-            if let Some(all) = named.values().max_by_key(|runs| runs.count()) {
-                push(&mut gaps, &device.device, all, NO_TAKE);
+            if let Some((places, all)) = named.values().max_by_key(|(_, runs)| runs.count()) {
+                push(&mut gaps, *places, &device.device, all, NO_TAKE);
             }
             continue;
         };
-        let Some(all) = named.get(&FrameGrid::rate(take.grid)) else { continue };
+        let Some((_, all)) = named.get(&FrameGrid::rate(take.grid)) else { continue };
+        let places = take.places();
         let mut missing = all.without(&device.saved);
         let from = gaps.len();
+        // Takes of older versions can have very many holes, for few reasons.
+        let mut holes: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
         for hole in &take.holes {
-            let run = Runs::from_iter([(hole.first, hole.count)]);
-            push(&mut gaps, &device.device, &missing.and(&run), &hole.why);
-            missing = missing.without(&run);
+            holes.entry(&hole.why).or_default().push(extent(places, hole));
+        }
+        for (why, runs) in holes {
+            let runs = runs.into_iter().collect();
+            push(&mut gaps, places, &device.device, &missing.and(&runs), why);
+            missing = missing.without(&runs);
         }
         let own = device.asked();
-        push(&mut gaps, &device.device, &missing.and(&own), UNEXPLAINED);
+        push(&mut gaps, places, &device.device, &missing.and(&own), UNEXPLAINED);
+        let others = missing.without(&own);
         let end = own.iter().last().map_or(0, |(first, count)| first.saturating_add(count));
         let later = Runs::from_iter([(end, FrameNumber::MAX - end)]);
-        let others = missing.without(&own);
-        push(&mut gaps, &device.device, &others.without(&later), NOT_NAMED);
+        push(&mut gaps, places, &device.device, &others.without(&later), NOT_NAMED);
         let why = if take.complete { ENDED } else { UNFINISHED };
-        push(&mut gaps, &device.device, &others.and(&later), why);
+        push(&mut gaps, places, &device.device, &others.and(&later), why);
         gaps[from..].sort_by_key(|gap| gap.first);
     }
     gaps
 }
 
-fn push(gaps: &mut Vec<Gap>, device: &DeviceId, runs: &Runs, why: &str) {
+fn push(gaps: &mut Vec<Gap>, places: Places, device: &DeviceId, runs: &Runs, why: &str) {
     gaps.extend(runs.iter().map(|(first, count)| Gap {
         device: device.clone(),
-        first,
+        first: places.number(first),
+        last: places.number(first.saturating_add(count - 1)),
         count,
         why: why.to_owned(),
     }));
@@ -202,12 +135,8 @@ fn push(gaps: &mut Vec<Gap>, device: &DeviceId, runs: &Runs, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::manifest::{Hole, SCHEMA};
+    use crate::manifest::SCHEMA;
     use crate::name::Name;
     use crate::order::Fill;
     use crate::time::Timestamp;
@@ -228,14 +157,12 @@ mod tests {
             first,
             count,
             segments: Vec::new(),
-            holes: holes
-                .iter()
-                .map(|(first, count)| Hole { first: *first, count: *count, why: "dropped".into() })
-                .collect(),
+            holes: holes.iter().map(|(first, count)| Hole::run(*first, *count, "dropped")).collect(),
             lead_in: 0,
             removed: None,
             fill: Fill::None,
             started_ns: Timestamp::ZERO,
+            accepted_ns: None,
             finished_ns: None,
             complete: true,
         }
@@ -298,27 +225,52 @@ mod tests {
         let holed = device(take("b", 30, 100, 3, &[(250, 1)]), [100, 400]);
         assert_eq!(told(&[whole, holed]), [gap("b", 250, 1, "dropped")]);
     }
-
-    fn numbers(runs: &Runs) -> BTreeSet<u64> {
-        runs.iter().flat_map(|(first, count)| first..first + count).collect()
+    #[test]
+    fn a_long_absence_in_a_time_lapse_is_one_gap_and_cheap() {
+        const COUNT: u64 = 300_000;
+        for (every_ns, rate) in
+            [(1_000_000_000_u64, (30, 1)), (130_000_000, (30, 1)), (2_000_000_000, (30_000, 1001))]
+        {
+            let mut lapse = take("a", 30, 0, COUNT, &[]);
+            lapse.grid = FrameGrid::new(rate.0, rate.1).unwrap();
+            lapse.ordered = serde_json::json!({
+                "order": "o1", "at_ns": 1_800_000_000_000_000_000_u64, "kind": "still", "every_ns": every_ns,
+            });
+            let places = lapse.places();
+            lapse.first = places.number(0);
+            let frames = |lapse: &Take, there: fn(u64) -> bool| DeviceFrames {
+                device: lapse.device.clone(),
+                saved: lapse
+                    .places()
+                    .runs((0..COUNT).filter(|p| there(*p)).map(|p| lapse.places().number(p))),
+                take: Some(lapse.clone()),
+            };
+            let whole = frames(&lapse, |_| true);
+            assert_eq!(whole.saved.iter().count(), 1);
+            let mut absent = Take { device: Name::new("b").unwrap(), ..lapse.clone() };
+            let (from, to) = (places.number(10), places.number(COUNT - 10));
+            absent.holes = vec![Hole { last: Some(to), ..Hole::run(from, COUNT - 19, "switched off") }];
+            // As older versions wrote it.
+            let mut old = absent.clone();
+            old.holes = (10..=COUNT - 10).map(|p| Hole::run(places.number(p), 1, "switched off")).collect();
+            let there: fn(u64) -> bool = |place| !(10..=COUNT - 10).contains(&place) && place != 5;
+            for other in [&absent, &old] {
+                let gaps = gaps(&[whole.clone(), frames(other, there)]);
+                let told: Vec<_> = gaps.iter().map(|g| (g.first, g.last, g.count, g.why.as_str())).collect();
+                let (five, why) = (places.number(5), "switched off");
+                assert_eq!(told, [(five, five, 1, UNEXPLAINED), (from, to, COUNT - 19, why)]);
+            }
+        }
     }
 
-    proptest! {
-        #[test]
-        fn runs_are_sets(
-            a in proptest::collection::vec((0_u64..60, 0_u64..8), 0..12),
-            b in proptest::collection::vec((0_u64..60, 0_u64..8), 0..12),
-        ) {
-            let set = |runs: &[(u64, u64)]| -> BTreeSet<u64> {
-                runs.iter().flat_map(|(first, count)| *first..first + count).collect()
-            };
-            let (set_a, set_b) = (set(&a), set(&b));
-            let (runs_a, runs_b): (Runs, Runs) = (a.into_iter().collect(), b.into_iter().collect());
-            prop_assert_eq!(numbers(&runs_a), set_a.clone());
-            prop_assert_eq!(runs_a.count(), set_a.len() as u64);
-            prop_assert_eq!(numbers(&runs_a.and(&runs_b)), &set_a & &set_b);
-            prop_assert_eq!(numbers(&runs_a.without(&runs_b)), &set_a - &set_b);
-            prop_assert_eq!(&set_a.into_iter().collect::<Runs>(), &runs_a, "one form for one set");
-        }
+    #[test]
+    fn what_many_holes_were_summed_up_to_is_told_apart_by_what_is_there() {
+        let mut summed = take("a", 30, 100, 10, &[]);
+        summed.holes = vec![Hole { last: Some(106), ..Hole::run(102, 3, "dropped") }];
+        let frames = device(summed, [100, 101, 103, 105, 107, 108, 109]);
+        assert_eq!(
+            told(&[frames]),
+            [gap("a", 102, 1, "dropped"), gap("a", 104, 1, "dropped"), gap("a", 106, 1, "dropped")]
+        );
     }
 }

@@ -15,16 +15,20 @@
 pub mod csv;
 pub mod exif;
 mod gaps;
+mod holes;
 mod path;
+mod places;
 pub mod pts;
 mod record;
 mod take;
 mod utc;
 
-pub use gaps::{DeviceFrames, Gap, Runs, gaps};
+pub use gaps::{DeviceFrames, Gap, gaps};
+pub use holes::{Hole, Holes};
 pub use path::{PathError, check_path};
+pub use places::{Places, Runs};
 pub use record::FrameRecord;
-pub use take::{Hole, Removed, SCHEMA, Segment, Settings, Take, TakeError};
+pub use take::{Removed, SCHEMA, Segment, Settings, Take, TakeError};
 pub use utc::utc;
 
 /// The manifest's name in a device's folder of an order.

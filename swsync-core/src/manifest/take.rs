@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PathError, check_path};
+use super::{Hole, PathError, Places, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
-use crate::order::Fill;
-use crate::time::{Rig, Timestamp};
+use crate::order::{Fill, Order};
+use crate::time::{Realtime, Rig, Timestamp};
 
-/// Version of `take.json` that is written. A later one that older readers would misread has another
-/// number; what is merely added does not.
-pub const SCHEMA: u32 = 1;
+/// Latest version of `take.json` that is read. One that older readers would misread has another number; what is
+/// merely added does not. Written is the oldest version that says it all: 2 where a [`Hole`] has a `last`, else 1.
+pub const SCHEMA: u32 = 2;
 
 /// Properties that differ from their defaults, by the name of the element: of those that the frames went through, and of
 /// the pipeline's clock. `factory` says what kind of element it is.
@@ -22,7 +22,7 @@ pub type Settings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 /// closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Take {
-    /// [`SCHEMA`] of whoever wrote it.
+    /// Version of what is written; see [`SCHEMA`].
     pub schema: u32,
     /// The order.
     pub order: OrderId,
@@ -54,12 +54,10 @@ pub struct Take {
     /// Video files, in order; empty where each frame has a file of its own.
     #[serde(default)]
     pub segments: Vec<Segment>,
-    /// Numbers that the order names and that have no frame, in order; runs do not overlap.
+    /// Numbers that the order names and that have no frame, in order; they do not overlap, and are a few hundred at most.
     #[serde(default)]
     pub holes: Vec<Hole>,
-    /// Pictures at the beginning of the first segment that come before [`first`](Self::first), because a
-    /// video can only begin with a key frame: where a player has to seek to, in pictures. They have no
-    /// records.
+    /// [`lead_in`](Segment::lead_in) of the first segment.
     #[serde(default)]
     pub lead_in: u64,
     /// Of a loop recording, which keeps its newest files alone: what is gone again. When the take is complete, these
@@ -71,6 +69,10 @@ pub struct Take {
     pub fill: Fill,
     /// When the first file was begun.
     pub started_ns: Timestamp<Rig>,
+    /// When the device accepted the order, by its wall clock. Strictly greater than that of every order that it accepted
+    /// before, even where its clocks were set back: orders are sorted by it. `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_ns: Option<Timestamp<Realtime>>,
     /// When the last one was closed.
     pub finished_ns: Option<Timestamp<Rig>>,
     /// Whether the device is done with it: every named frame is saved or a hole, every file is closed, and
@@ -88,22 +90,15 @@ pub struct Segment {
     /// How many of the frame numbers that the order names it covers, there or not: of stills one, however far apart
     /// they are.
     pub count: u64,
+    /// Pictures at its beginning that come before those that it is there for, because a video can only begin with a key
+    /// frame. They have no records. `None`: an older version wrote this; it is the `offset` of the file's first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_in: Option<u64>,
     /// Its size.
     pub bytes: u64,
     /// SHA-256 of it in hexadecimal, where it was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-}
-
-/// Frame numbers, one after the other, that have no frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hole {
-    /// The first of them.
-    pub first: FrameNumber,
-    /// How many.
-    pub count: u64,
-    /// Why, for a person.
-    pub why: String,
 }
 
 /// The oldest files of a take were removed by the device that took it.
@@ -148,13 +143,15 @@ impl Take {
     /// The file's text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self)
+        let schema = if self.holes.iter().any(|hole| hole.last.is_some()) { SCHEMA } else { 1 };
+        let mut text = serde_json::to_string_pretty(&Self { schema, ..self.clone() })
             .expect("a take is a plain struct with string keys, which JSON can hold");
         text.push('\n');
         text
     }
 
-    /// Reads the file's text and checks that it makes sense.
+    /// Reads the file's text and checks that it makes sense. Of a take that is complete, a segment that covers numbers which
+    /// the order did not name after all covers fewer: swsync 0.1.0 wrote so of takes that were stopped.
     ///
     /// # Errors
     /// [`TakeError`] says what does not.
@@ -168,27 +165,96 @@ impl Take {
         if version.schema > SCHEMA {
             return Err(TakeError::Schema(version.schema));
         }
-        let take: Self = serde_json::from_slice(text)?;
+        let mut take: Self = serde_json::from_slice(text)?;
+        if take.complete {
+            take.trim_segments();
+        }
         take.check()?;
         Ok(take)
+    }
+
+    /// Nothing more comes: the order named `count` numbers, of which `holes` have no frame.
+    pub fn finish(&mut self, count: u64, holes: Vec<Hole>, at: Timestamp<Rig>) {
+        self.count = count;
+        self.holes = holes;
+        self.finished_ns = Some(at);
+        self.complete = true;
+        self.settle();
+    }
+
+    /// Makes one thing of what was told piece by piece, so that it can be read again: call before it is written. Segments
+    /// and holes are put in order. While the take goes on it has as many numbers as its files cover; when it is
+    /// complete, files cover no more than it has.
+    pub fn settle(&mut self) {
+        self.segments.sort_by_key(|segment| segment.first);
+        let starts: Vec<_> = self.segments.iter().skip(1).map(|segment| segment.first).collect();
+        for (segment, next) in self.segments.iter_mut().zip(starts) {
+            // Another file has those: this one broke off.
+            segment.count = segment.count.min(next.saturating_sub(segment.first));
+        }
+        self.holes.sort_by_key(|hole| hole.first);
+        let places = self.places();
+        let mut next = 0;
+        self.holes.retain_mut(|hole| {
+            // Of what was told twice, the first reason stays.
+            let end = hole.last().saturating_add(1);
+            if hole.first < next {
+                let told = places.of_number(next.min(end)) - places.of_number(hole.first);
+                hole.count = hole.count.saturating_sub(told);
+                hole.first = places.number(places.of_number(next));
+            }
+            next = next.max(end);
+            hole.count > 0
+        });
+        if self.complete {
+            self.trim_segments();
+        } else if let Some(last) = self.segments.last() {
+            self.count = self.count.max(self.named_before(last.first.saturating_add(last.count)));
+        }
+    }
+
+    /// A file was begun for all of its segment, and the order ended before that.
+    fn trim_segments(&mut self) {
+        let end = self.first.saturating_add(self.count);
+        // Stills that lie apart have a file each, which covers one.
+        for segment in self.segments.iter_mut().filter(|segment| segment.count > 1 && segment.first < end) {
+            segment.count = segment.count.min(end - segment.first);
+        }
+    }
+
+    /// How many frame numbers before `end` the order names, if nobody stops it.
+    #[must_use]
+    pub fn named_before(&self, end: FrameNumber) -> u64 {
+        match serde_json::from_value::<Order>(self.ordered.clone()) {
+            Ok(order) => order.unstopped().named(self.grid).count_in(self.first..end),
+            // Of a version that orders other things: as if it had no pauses.
+            Err(_) => end.saturating_sub(self.first),
+        }
     }
 
     /// Whether it makes sense.
     fn check(&self) -> Result<(), TakeError> {
         let mut next = self.first;
         let mut missing = 0_u64;
-        for Hole { first, count, .. } in &self.holes {
-            let (first, count) = (*first, *count);
-            let end = first.checked_add(count).filter(|_| count > 0 && first >= next);
+        for hole in &self.holes {
+            let Hole { first, count, .. } = *hole;
+            let end = first.checked_add(count).and_then(|run| match hole.last {
+                None => Some(run),
+                // Other numbers may lie between, so that they reach farther.
+                Some(last) => last.checked_add(1).filter(|end| *end >= run),
+            });
             missing = missing.saturating_add(count);
-            next = end.filter(|_| missing <= self.count).ok_or(TakeError::Hole { first, count })?;
+            let is_right = count > 0 && first >= next && missing <= self.count;
+            next = end.filter(|_| is_right).ok_or(TakeError::Hole { first, count })?;
         }
         let mut next = self.first;
-        let mut covered = 0_u64;
+        let (mut covered, end) = (0_u64, self.first.saturating_add(self.count));
         for Segment { file, first, count, .. } in &self.segments {
             check_path(file)?;
             covered = covered.saturating_add(*count);
             let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
+            // Stills that lie apart have a file each, which covers one.
+            let after = after.filter(|after| *count <= 1 || *after <= end);
             next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
         }
         Ok(())
@@ -206,11 +272,20 @@ impl Take {
         self.removed.as_ref().is_some_and(|removed| number < removed.before)
     }
 
-    /// Why frame `number` is not there; `None` where no hole covers it.
+    /// Why frame `number`, which the order names and the manifest does not have, is not there; `None` where no hole
+    /// covers it.
     #[must_use]
     pub fn why_missing(&self, number: FrameNumber) -> Option<&str> {
-        let hole = self.holes.iter().find(|hole| number >= hole.first && number - hole.first < hole.count)?;
-        Some(&hole.why)
+        let at = self.holes.partition_point(|hole| hole.last() < number);
+        Some(&self.holes.get(at).filter(|hole| hole.first <= number)?.why)
+    }
+
+    /// How the order counts the frames that it names.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let order = serde_json::from_value::<Order>(self.ordered.clone());
+        // Of a version that orders other things: as if it had no pauses.
+        Places::of(order.ok().map(|order| order.named(self.grid)))
     }
 }
 
@@ -224,11 +299,12 @@ mod tests {
             file: format!("{index:04}.mp4"),
             first,
             count,
+            lead_in: Some(4 * (1 - index)),
             bytes: 1000,
             sha256: None,
         };
         Take {
-            schema: SCHEMA,
+            schema: 1,
             order: Name::new("o1").unwrap(),
             ordered: serde_json::json!({"id": "o1", "kind": "take"}),
             device: Name::new("pi1").unwrap(),
@@ -243,13 +319,14 @@ mod tests {
             count: 60,
             segments: vec![segment(0, 100, 30), segment(1, 130, 30)],
             holes: vec![
-                Hole { first: 105, count: 2, why: "the camera dropped this frame".into() },
-                Hole { first: 120, count: 1, why: "the encoder fell behind".into() },
+                Hole::run(105, 2, "the camera dropped this frame"),
+                Hole::run(120, 1, "the encoder fell behind"),
             ],
             lead_in: 4,
             removed: None,
             fill: Fill::Hold,
             started_ns: Timestamp::from_nanos(3_333_333_333),
+            accepted_ns: Some(Timestamp::from_nanos(3_000_000_000)),
             finished_ns: Some(Timestamp::from_nanos(5_400_000_000)),
             complete: true,
         }
@@ -277,9 +354,9 @@ mod tests {
         let mut json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
         json["of_a_later_version"] = 1.into();
         assert_eq!(Take::from_json(json.to_string().as_bytes()).unwrap(), take());
-        json["schema"] = 2.into();
+        json["schema"] = 3.into();
         json["first"] = "no longer a number".into();
-        assert!(matches!(Take::from_json(json.to_string().as_bytes()), Err(TakeError::Schema(2))));
+        assert!(matches!(Take::from_json(json.to_string().as_bytes()), Err(TakeError::Schema(3))));
         assert!(matches!(Take::from_json(b"{\"schema\":1}"), Err(TakeError::Json(_))));
         assert!(matches!(Take::from_json(b""), Err(TakeError::Json(_))));
     }
@@ -287,12 +364,14 @@ mod tests {
     #[test]
     fn holes_and_segments_are_checked() {
         type Change = fn(&mut Take);
-        let holes: [Change; 5] = [
+        let holes: [Change; 7] = [
             |take| take.holes[0].first = 99,
             |take| take.holes[0].count = 0,
             |take| take.holes[0].count = u64::MAX,
             |take| take.holes[1].first = 106,
             |take| take.holes[1].count = 59,
+            |take| take.holes[0].last = Some(105),
+            |take| take.holes[0].last = Some(120),
         ];
         for change in holes {
             let mut take = take();
@@ -306,7 +385,7 @@ mod tests {
             |take| take.segments[1].count = u64::MAX,
         ];
         for change in segments {
-            let mut take = take();
+            let mut take = Take { complete: false, ..take() };
             change(&mut take);
             assert!(matches!(read(&take), Err(TakeError::Segment { .. })), "{:?}", take.segments);
         }
@@ -325,6 +404,17 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_of_stills_is_one_and_of_another_schema() {
+        let hole = Hole { last: Some(100_000), ..Hole::run(120, 30, "switched off") };
+        let stills = Take { segments: Vec::new(), holes: vec![hole], ..take() };
+        let again = read(&stills).unwrap();
+        assert_eq!((again.schema, &again.holes, again.missing()), (2, &stills.holes, 30));
+        assert_eq!(again.why_missing(99_990), Some("switched off"));
+        assert_eq!((again.why_missing(119), again.why_missing(100_001)), (None, None));
+        assert_eq!(read(&take()).unwrap().schema, 1, "what older readers understand stays theirs");
+    }
+
+    #[test]
     fn videos_of_stills_may_lie_far_apart() {
         let mut stills = Take { count: 4, ..take() };
         for (segment, first) in stills.segments.iter_mut().zip([100, 100_000]) {
@@ -333,6 +423,40 @@ mod tests {
         assert_eq!(read(&stills).unwrap(), stills);
         stills.segments[1].count = 4;
         assert!(matches!(read(&stills), Err(TakeError::Segment { .. })), "more covered than named");
+    }
+
+    #[test]
+    fn what_ended_before_its_file_reads_back() {
+        let mut take = Take { complete: false, ..take() };
+        // The second file was begun for numbers up to 160; 145 were named by the time of the stop.
+        (take.count, take.lead_in) = (60, 0);
+        let holes = vec![
+            Hole::run(140, 5, "b"),
+            Hole::run(105, 2, "a"),
+            Hole::run(104, 3, "c"),
+            Hole::run(105, 1, "d"),
+        ];
+        take.finish(45, holes, Timestamp::from_nanos(1));
+        let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+        assert_eq!(covers, [(100, 30), (130, 15)]);
+        let told: Vec<_> = take.holes.iter().map(|hole| (hole.first, hole.count, &*hole.why)).collect();
+        assert_eq!(told, [(104, 3, "c"), (140, 5, "b")]);
+        assert_eq!(read(&take).unwrap(), take, "what is written is what is read");
+        // As 0.1.0 left it.
+        let mut of_before = take.clone();
+        of_before.segments[1].count = 30;
+        assert_eq!(read(&of_before).unwrap(), take);
+    }
+
+    #[test]
+    fn while_a_take_goes_on_it_has_what_its_files_cover() {
+        let mut take = Take { complete: false, count: 0, holes: Vec::new(), ..take() };
+        take.segments.reverse(); // the first was closed last
+        take.segments[1].count = 40;
+        take.settle();
+        let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
+        assert_eq!((covers, take.count), (vec![(100, 30), (130, 30)], 60));
+        assert_eq!(read(&take).unwrap(), take);
     }
 
     #[test]

@@ -282,7 +282,6 @@ mod tests {
     use crate::name::Name;
     use crate::order::testing::info;
     use crate::order::{Basis, Fate, Fill, FrameRun, Kind};
-    use crate::time::Timestamp;
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()

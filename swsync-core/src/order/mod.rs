@@ -44,6 +44,10 @@ pub const MAX_DETAILED: u64 = 1_000;
 /// Shortest segment of a take. Shorter ones leave an encoder no room between its key frames.
 pub const MIN_SEGMENT: Span = Span::from_secs(1);
 
+/// Length of a take's files where nobody says another. Chosen: at 50 Mbit/s a file has 3.75 GB then, and FAT takes less
+/// than 4.3; whatever goes wrong with one file costs no more; and muxers keep a few megabytes for so many frames.
+pub const DEFAULT_SEGMENT: Span = Span::from_secs(600);
+
 /// Least time between the stills of one order.
 pub const MIN_EVERY: Span = Span::from_millis(1);
 

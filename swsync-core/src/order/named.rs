@@ -121,6 +121,30 @@ impl Named {
         })
     }
 
+    /// Whether frames that the order does not name lie between those that it names.
+    #[must_use]
+    pub const fn has_pauses(&self) -> bool {
+        self.every.is_some()
+    }
+
+    /// How many frames it names before `number`, were there no end: the place of `number`, from 0, if it is named.
+    #[must_use]
+    pub fn place(&self, number: FrameNumber) -> u64 {
+        match self.every {
+            None => number.saturating_sub(self.first),
+            Some(every) => self.index_from(every, number),
+        }
+    }
+
+    /// The frame at this place, were there no end; saturates.
+    #[must_use]
+    pub fn at_place(&self, place: u64) -> FrameNumber {
+        match self.every {
+            None => self.first.saturating_add(place),
+            Some(every) => self.grid.nearest(instant(self.at, Some(every), place)),
+        }
+    }
+
     /// The file that frame `number` belongs to, counted from 0: the segment of a take; for stills which of them.
     #[must_use]
     pub fn segment_of(&self, number: FrameNumber) -> u64 {
@@ -292,6 +316,9 @@ mod tests {
             prop_assert_eq!(named.contains(probe), expected.contains(&probe));
             prop_assert_eq!(named.next_from(probe), expected.iter().copied().find(|n| *n >= probe));
             prop_assert_eq!(named.last_before(probe), expected.iter().copied().rev().find(|n| *n < probe));
+            for (place, number) in (0..).zip(&expected) {
+                prop_assert_eq!((named.place(*number), named.at_place(place)), (place, *number));
+            }
             let within = expected.iter().filter(|n| (first..probe).contains(n)).count() as u64;
             prop_assert_eq!(named.count_in(0..probe), within);
             if let Kind::Take { segment: Some(segment), .. } = kind {

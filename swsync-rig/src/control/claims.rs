@@ -153,7 +153,7 @@ impl Guard {
         lock(&claims.state).guard = Some(events.clone());
         let (rivals, me, joined) = (events.clone(), member.clone(), Arc::downgrade(&declared));
         session.members.watch(move |change| match change {
-            Change::Came(other) if other.device == me.device && other.instance != me.instance => {
+            Change::Came(other) if other.device.is_folder_of(&me.device) && other.instance != me.instance => {
                 rivals.send(Event::Rival(other)).is_ok()
             }
             Change::Came(_) | Change::Left(_) => joined.strong_count() > 0,

@@ -57,6 +57,19 @@ pub enum ControlError {
         /// Where the other one runs, for a person.
         place: String,
     },
+    /// There is a device in the rig whose id differs from this one's in case only.
+    #[error(
+        "a device of rig \"{rig}\" is called \"{other}\", and this one \"{device}\": on many disks upper and lower case are \
+         one, so that both would write to one folder; give each another `device-id`"
+    )]
+    AlikeDevice {
+        /// The id.
+        device: DeviceId,
+        /// The other one's.
+        other: DeviceId,
+        /// The rig's name.
+        rig: Name,
+    },
     /// Zenoh refuses.
     #[error("could not {doing}: {source}")]
     Zenoh {

@@ -87,11 +87,6 @@ impl Keys {
         format!("{}/leaving/*/*", self.root)
     }
 
-    /// Presence of everyone who goes by `device`.
-    pub(super) fn members_named(&self, device: &DeviceId) -> String {
-        format!("{}/device/{device}/*", self.root)
-    }
-
     /// What to ask of one member.
     pub(super) fn aspect(&self, member: &Member, aspect: Aspect) -> String {
         format!("{}/{aspect}", self.member(member))

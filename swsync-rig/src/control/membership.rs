@@ -135,8 +135,12 @@ impl Session {
         handler: Arc<dyn DeviceHandler>,
     ) -> Result<Membership, ControlError> {
         let member = Member { device: device.clone(), instance: self.instance.clone() };
-        if !self.joined().insert(device.clone()) {
-            return Err(self.duplicate(&device, "in this process".into()));
+        {
+            let mut joined = self.joined();
+            if let Some(other) = joined.iter().find(|other| other.is_folder_of(&device)) {
+                return Err(self.alike(&device, other, "in this process".into()));
+            }
+            joined.insert(device.clone());
         }
         // From here on, dropping `membership` undoes everything.
         let mut membership = Membership {
@@ -151,7 +155,7 @@ impl Session {
             if let Some(verdict) =
                 self.claim(&rival, &claims).filter(|verdict| verdict.stays != member.instance)
             {
-                return Err(self.duplicate(&device, verdict.place));
+                return Err(self.alike(&device, &rival.device, verdict.place));
             }
         }
         let declared = self.declare(&member, &handler, &claims)?;
@@ -171,19 +175,28 @@ impl Session {
         ControlError::DuplicateDevice { device: device.clone(), rig: self.rig().clone(), place }
     }
 
-    /// Others that have `member`'s id.
+    /// `device` and `other` have one folder on many disks.
+    fn alike(&self, device: &DeviceId, other: &DeviceId, place: String) -> ControlError {
+        if device == other {
+            return self.duplicate(device, place);
+        }
+        let (device, other, rig) = (device.clone(), other.clone(), self.rig().clone());
+        ControlError::AlikeDevice { device, other, rig }
+    }
+
+    /// Others that have `member`'s id, or one whose folder is the same on many disks.
     fn rivals(&self, member: &Member) -> Result<Vec<Member>, ControlError> {
         let tokens = self
             .zenoh
             .liveliness()
-            .get(self.keys.members_named(&member.device))
+            .get(self.keys.members())
             .timeout(PROOF)
             .wait()
             .map_err(|source| ControlError::zenoh("see who is present", source))?;
         Ok(tokens
             .into_iter()
             .filter_map(|reply| self.keys.parse_member(reply.result().ok()?.key_expr()))
-            .filter(|other| other.instance != member.instance)
+            .filter(|other| other.device.is_folder_of(&member.device) && other.instance != member.instance)
             .collect())
     }
 

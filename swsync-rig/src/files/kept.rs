@@ -18,6 +18,7 @@ use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Removed, Runs};
 
 use super::WholeFile;
 use super::lines::read_lines;
+use super::recorded::RecordedFile;
 use super::storage::{Durability, folder_of};
 use super::take::TakeFolder;
 
@@ -37,22 +38,11 @@ pub struct Removal {
     pub why: String,
 }
 
-/// A picture or a video that is there.
-#[derive(Debug)]
-struct File {
-    name: String,
-    numbers: Runs,
-    last: FrameNumber,
-    bytes: u64,
-    /// Pictures before the first that the order names.
-    lead_in: u64,
-}
-
 /// The files of an order that are there, and what of older ones is left.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// The oldest first.
-    files: VecDeque<File>,
+    files: VecDeque<RecordedFile>,
     /// Files that are to be removed.
     doomed: HashSet<PathBuf>,
     /// Folders in which files were removed since they were last flushed.
@@ -62,17 +52,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// A file that has these records is there.
-    fn add(&mut self, records: &[&FrameRecord]) {
-        let [first, ..] = records else { return };
-        let numbers = || records.iter().map(|record| record.info.number);
-        let file = File {
-            name: first.file.clone(),
-            numbers: numbers().collect(),
-            last: numbers().max().unwrap_or_default(),
-            bytes: records.iter().map(|record| record.bytes).sum(),
-            lead_in: first.offset,
-        };
+    /// A file is there.
+    pub(super) fn add(&mut self, file: RecordedFile) {
         let at = self.files.partition_point(|other| other.last <= file.last);
         self.files.insert(at, file);
     }
@@ -82,8 +63,18 @@ impl TakeFolder {
     /// Files that have these records are there, the records of each in a row.
     pub(super) fn keep<'a>(&mut self, records: impl Iterator<Item = &'a FrameRecord>) {
         if self.shelf.max_files.is_some() {
-            let records: Vec<_> = records.collect();
-            records.chunk_by(|one, two| one.file == two.file).for_each(|file| self.kept.add(file));
+            let mut file: Option<RecordedFile> = None;
+            for record in records {
+                match &mut file {
+                    Some(file) if file.name == record.file => file.add(record),
+                    _ => {
+                        if let Some(before) = file.replace(RecordedFile::of(record)) {
+                            self.kept.add(before);
+                        }
+                    }
+                }
+            }
+            file.into_iter().for_each(|last| self.kept.add(last));
         }
     }
 
@@ -205,18 +196,18 @@ impl TakeFolder {
         Ok(())
     }
 
-    /// A crash may have come before files went that `take.json` says are gone: they go now. `records` are the
-    /// manifest's; those that stay are left.
-    pub(super) fn finish_removal(&mut self, records: &mut Vec<FrameRecord>) -> io::Result<()> {
-        let is_stale = |record: &FrameRecord| self.take.is_removed(record.info.number);
-        let fresh: HashSet<_> = records.iter().filter(|r| !is_stale(r)).map(|r| r.file.clone()).collect();
-        let (stale, left): (Vec<_>, Vec<_>) =
-            std::mem::take(records).into_iter().partition(|record| is_stale(record));
-        *records = left;
-        self.kept.stale = stale.len() as u64;
-        for record in stale.iter().filter(|record| !fresh.contains(&record.file)) {
-            self.doom(&record.file);
+    /// A crash may have come before files went that `take.json` says are gone: they go now.
+    pub(super) fn finish_removal(&mut self) -> io::Result<()> {
+        if self.take.removed.is_none() {
+            return Ok(());
         }
+        let mut stale = self.removed_files()?;
+        self.kept.stale = stale.values().sum();
+        self.each_file(|file| {
+            stale.remove(&file.name); // some of it stays
+            Ok(())
+        })?;
+        stale.keys().for_each(|name| self.doom(name));
         self.remove_doomed();
         if self.kept.doomed.is_empty() { self.drop_stale_lines() } else { Ok(()) }
     }

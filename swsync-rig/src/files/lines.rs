@@ -28,13 +28,12 @@ impl LineFile {
     /// What the system said.
     pub fn open(storage: &Arc<dyn Storage>, path: &Path, durability: Durability) -> io::Result<Self> {
         make_folders(storage.as_ref(), folder_of(path), durability)?;
-        let (mut length, mut all) = (0, 0);
-        let mut is_new = true;
-        match read_lines(storage.as_ref(), path, |line| length += line.len() as u64 + 1) {
-            Ok(bytes) => (is_new, all) = (false, bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let (all, is_new) = match storage.len(path) {
+            Ok(all) => (all, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (0, true),
             Err(error) => return Err(error),
-        }
+        };
+        let length = whole_lines(storage.as_ref(), path, all)?;
         let file = storage.open(path)?;
         if is_new && durability == Durability::Safe {
             storage.sync_folder(folder_of(path))?;
@@ -53,21 +52,46 @@ impl LineFile {
     /// # Errors
     /// What the system said.
     pub fn append(&mut self, lines: &str) -> io::Result<()> {
-        self.try_append(lines).inspect_err(|_| {
+        self.append_each(|append| append(lines))
+    }
+
+    /// As [`append`](Self::append), of more lines than are to be in memory at once: `each` hands them over a few at a time.
+    ///
+    /// # Errors
+    /// What the system said, or `each`.
+    pub fn append_each(
+        &mut self,
+        each: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let written = self.try_append(each).inspect_err(|_| {
             // If it cannot be cut now, it is before the next line.
             self.torn = self.file.set_len(self.length).is_err();
         })?;
-        self.length += lines.len() as u64;
+        self.length += written;
         Ok(())
     }
 
-    fn try_append(&mut self, lines: &str) -> io::Result<()> {
+    fn try_append(
+        &mut self,
+        each: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<u64> {
         self.cut()?;
         self.torn = true;
-        self.file.write_at(self.length, lines.as_bytes())?;
+        let (mut at, mut waiting) = (self.length, String::new());
+        let file = &mut self.file;
+        each(&mut |lines| {
+            waiting.push_str(lines);
+            if waiting.len() >= CHUNK {
+                file.write_at(at, waiting.as_bytes())?;
+                at += waiting.len() as u64;
+                waiting.clear();
+            }
+            Ok(())
+        })?;
+        self.file.write_at(at, waiting.as_bytes())?;
         self.sync()?;
         self.torn = false;
-        Ok(())
+        Ok(at + waiting.len() as u64 - self.length)
     }
 
     /// Takes back what was appended since the file had `length` bytes.
@@ -110,8 +134,9 @@ pub fn read_lines(storage: &dyn Storage, path: &Path, mut take: impl FnMut(&str)
             return Ok(offset);
         }
         offset += chunk.len() as u64;
+        let end = chunk.iter().rposition(|byte| *byte == b'\n').map(|end| rest.len() + end);
         rest.extend_from_slice(&chunk);
-        let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
+        let Some(end) = end else { continue };
         for line in rest[..end].split(|byte| *byte == b'\n') {
             match std::str::from_utf8(line) {
                 Ok(line) => take(line),
@@ -121,6 +146,20 @@ pub fn read_lines(storage: &dyn Storage, path: &Path, mut take: impl FnMut(&str)
         }
         rest.drain(..=end);
     }
+}
+
+/// Length of the whole lines among the first `all` bytes of a file, which is read from its end.
+fn whole_lines(storage: &dyn Storage, path: &Path, all: u64) -> io::Result<u64> {
+    let mut end = all;
+    while end > 0 {
+        let from = end.saturating_sub(CHUNK as u64);
+        let chunk = storage.read_at(path, from, usize::try_from(end - from).unwrap_or(CHUNK))?;
+        if let Some(last) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + last as u64 + 1);
+        }
+        end = from;
+    }
+    Ok(0)
 }
 
 /// Replaces the lines of a file by others, whole or not at all.
@@ -195,6 +234,23 @@ mod tests {
         let long = "x".repeat(CHUNK * 2 + 5);
         open(&storage).append(&format!("a\n{long}\nb\n")).unwrap();
         assert_eq!(lines(&storage), ["a", &long, "b"]);
+    }
+
+    #[test]
+    fn many_lines_are_appended_as_one() {
+        let (disk, storage) = disk();
+        let mut log = open(&storage);
+        log.append("one\n").unwrap();
+        let long = format!("{}\n", "x".repeat(CHUNK / 3));
+        let many = |append: &mut dyn FnMut(&str) -> io::Result<()>| (0..7).try_for_each(|_| append(&long));
+        disk.set_capacity(Some(CHUNK * 2));
+        assert!(log.append_each(many).is_err());
+        assert_eq!(lines(&storage), ["one"], "none of them, where one does not fit");
+        disk.set_capacity(None);
+        log.append_each(many).unwrap();
+        log.append("two\n").unwrap();
+        assert_eq!((lines(&storage).len(), log.length()), (9, 8 + 7 * long.len() as u64));
+        assert_eq!(open(&storage).length(), log.length());
     }
 
     #[test]

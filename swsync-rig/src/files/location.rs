@@ -25,6 +25,11 @@ pub enum LocationError {
     /// A brace without its counterpart.
     #[error("location has a brace without its counterpart: {0}")]
     Brace(String),
+    /// What a manifest cannot name, nor another system store: nobody could collect it.
+    #[error(
+        "location {0:?} holds a backslash or a control character, which no file of a take can have in its name"
+    )]
+    Characters(String),
     /// Files of several frames, devices or orders would overwrite one another.
     #[error(
         "location {0} names the same file for every frame: it needs {{frame}}, or for videos {{segment}}"
@@ -126,6 +131,14 @@ impl Location {
         }
     }
 
+    /// Whether no other order's or device's files are in the same place under the same names.
+    #[must_use]
+    pub(super) fn is_apart(&self) -> bool {
+        let is_apart =
+            |pattern: &Pattern| [Part::Order, Part::Device].iter().all(|part| pattern.0.contains(part));
+        is_apart(&self.pictures) && is_apart(&self.videos)
+    }
+
     /// A file's path.
     #[must_use]
     pub fn path(&self, order: &OrderId, device: &DeviceId, file: FileOf, extension: &str) -> PathBuf {
@@ -187,13 +200,14 @@ impl Location {
         }
     }
 
-    /// Bytes that are free for files of ordinary users, where the root folder is.
+    /// Bytes that are free for files of ordinary users, where the root folder is, and those of the file system in all.
     ///
     /// # Errors
     /// What the system said.
-    pub fn free_bytes(&self) -> io::Result<u64> {
+    pub fn space(&self) -> io::Result<(u64, u64)> {
         let stats = rustix::fs::statvfs(self.root())?;
-        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stats.f_frsize);
+        Ok((bytes(stats.f_bavail), bytes(stats.f_blocks)))
     }
 
     /// Why no file can be made there now, for a person: the file system is read-only or gone, say. Writes nothing.
@@ -228,6 +242,9 @@ impl Location {
 
 impl Pattern {
     fn parse(pattern: &str) -> Result<Self, LocationError> {
+        if pattern.contains(|c: char| c.is_control() || c == '\\') {
+            return Err(LocationError::Characters(pattern.to_owned()));
+        }
         let mut parts = Vec::new();
         let mut rest = pattern;
         while let Some((text, after)) = rest.split_once('{') {
@@ -357,6 +374,7 @@ mod tests {
         assert!(location.check_pictures().is_ok());
         assert!(matches!(Location::parse("{shot}/{frame}"), Err(LocationError::Placeholder(_))));
         assert!(matches!(Location::parse("{frame"), Err(LocationError::Brace(_))));
+        assert!(matches!(Location::parse("{take}/a\\b{frame}"), Err(LocationError::Characters(_))));
         assert!(matches!(Location::parse("{device}}"), Err(LocationError::Brace(_))));
         assert!(matches!(Location::parse("{device}.jpg"), Err(LocationError::NotUnique(_))));
         let shared = location.check_orders().unwrap_err().to_string();

@@ -3,13 +3,16 @@
 
 mod journal;
 mod kept;
+mod late;
 mod lines;
 mod location;
+mod recorded;
 mod recover;
 mod salvage;
 mod segment;
 #[cfg(test)]
 mod simulated;
+mod sorted;
 mod storage;
 mod take;
 #[cfg(test)]
@@ -18,8 +21,9 @@ mod whole;
 
 pub use journal::JournalFile;
 pub use kept::Removal;
+pub use late::Settled;
 pub use location::{FileOf, Location, LocationError};
 pub use segment::{Noted, SegmentFile};
-pub use storage::{Disk, Durability, Storage, StorageFile, make_folders};
-pub use take::{Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
+pub use storage::{Disk, Durability, Storage, StorageFile, make_folders, survive_size_limit};
+pub use take::{NotSaved, Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
 pub use whole::{WholeFile, final_of, partial_of, write_whole};

@@ -1,195 +1,232 @@
 //! After a crash: what was begun in an order's folder is finished, or goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, Segment, TAKE_JSON, Take};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, Segment, TAKE_JSON, Take};
 
-use super::lines::read_lines;
-use super::segment::{SegmentFile, log_of};
-use super::storage::{folder_of, read};
-use super::take::{TakeFolder, extent};
+use super::recorded::is_no_file;
+use super::segment::{SegmentFile, log_of, read_log, video_of};
+use super::storage::{Storage, folder_of, read};
+use super::take::{NotSaved, TakeFolder};
 use super::{final_of, partial_of};
 
-/// Finishes or removes what is unfinished in the folder of `take`. Returns what is saved there.
+/// Finishes or removes what is unfinished in the folder of `take`. The manifest is read a few times, file by file, and never
+/// held: it may be of days.
 ///
 /// # Errors
 /// What the system said.
-pub(super) fn recover(take: &mut TakeFolder) -> io::Result<Vec<FrameRecord>> {
+pub(super) fn recover(take: &mut TakeFolder) -> io::Result<()> {
     let storage = take.shelf.storage.clone();
     if !storage.is_folder(&take.folder) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut begun = false;
     match read(storage.as_ref(), &take.side(TAKE_JSON)).map(|text| Take::from_json(&text)) {
         Ok(Ok(before)) if before.order == take.take.order => (take.take, begun) = (before, true),
         // It is written before anything else: so there is nothing else, or it is of another version or order.
         Ok(_) => tracing::warn!(folder = %take.folder.display(), "take.json is not this order's"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if is_no_file(&error) => {}
         Err(error) => return Err(error),
     }
-    let (mut records, spoilt) = manifest(take)?;
-    let recorded: HashSet<_> = records.iter().map(|record| record.file.clone()).collect();
-    let partials = partials(take, &recorded)?;
-    let mut unfinished = Vec::new();
-    for path in partials {
-        let partial = partial_of(&path);
-        let has_name = storage.len(&path).is_ok();
-        if !has_name && storage.len(&log_of(&path)).is_ok() {
-            unfinished.push(path);
-            continue;
-        }
-        if !has_name && recorded.contains(&take.relative(&path)) {
-            // A picture with its line is whole, and lacks but its name.
-            storage.rename(&partial, &path)?;
-            storage.sync_folder(folder_of(&path))?;
-        } else {
-            storage.remove(&partial)?;
-        }
-        remove_log(take, &path);
-    }
-    take.finish_removal(&mut records)?;
-    let before = records.len();
-    // An unfinished video may have some of its lines, if the power was cut right then. They come again.
-    records.retain(|record| is_there(take, record));
-    if spoilt || records.len() < before {
-        tracing::warn!(folder = %take.folder.display(), lost = before - records.len(), "the manifest is mended");
-        take.rewrite_manifest(&records)?;
-    }
-    relist_segments(take, &records)?;
-    take.keep(records.iter());
+    let (partials, recorded) = partials(take)?;
+    let unfinished = unfinished(take, &partials, &recorded)?;
+    finish_pictures(take, &partials, &recorded, &unfinished)?;
+    take.finish_removal()?;
+    mend_manifest(take)?;
     for path in unfinished {
-        records.extend(finish(take, &path)?);
+        finish(take, &path)?;
     }
-    remove_orphaned_logs(take)?;
     // Of a folder where nothing can be saved any more it is to be said, too, that it is done with.
-    if begun || !records.is_empty() {
+    if begun || storage.len(&take.side(FRAMES_JSONL)).is_ok() {
         take.manifest()?;
     }
-    if !take.take.complete {
-        // What a crash finished may be one more than are kept.
-        if let Err(error) = take.remove_surplus() {
-            tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than are to be");
+    // What a crash finished may be one more than are kept.
+    if !take.take.complete
+        && let Err(error) = take.remove_surplus()
+    {
+        tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than are to be");
+    }
+    Ok(())
+}
+
+/// How many lines of the manifest name each of the files that were looked for.
+type Recorded = HashMap<String, u64>;
+
+/// Files in this order's folders that have a temporary name, and those of them that the manifest names, or whose video it
+/// does.
+fn partials(take: &TakeFolder) -> io::Result<(Vec<PathBuf>, Recorded)> {
+    let storage = take.shelf.storage.as_ref();
+    let mut found = storage.partials(&take.folder)?;
+    // Where the pattern has frames in folders of their own, those that the manifest knows.
+    let mut folders = HashSet::new();
+    take.each_file(|file| {
+        let folder = folder_of(Path::new(&file.name));
+        if folder != Path::new(".") && !folders.contains(folder) {
+            folders.insert(folder.to_owned());
         }
-        records.retain(|record| !take.take.is_removed(record.info.number));
+        Ok(())
+    })?;
+    for folder in folders.iter().map(|folder| take.folder.join(folder)) {
+        if storage.is_folder(&folder) {
+            found.extend(storage.partials(&folder)?);
+        }
     }
-    Ok(records)
+    let finals = found.iter().filter_map(|path| video_of(path).or_else(|| final_of(path)));
+    let mut recorded: Recorded = finals.map(|path| (take.relative(&path), 0)).collect();
+    take.each_file(|file| {
+        if let Some(lines) = recorded.get_mut(&file.name) {
+            *lines += file.lines;
+        }
+        Ok(())
+    })?;
+    recorded.retain(|_, lines| *lines > 0);
+    Ok((found, recorded))
 }
 
-/// The manifest's records, and whether there are lines that are none.
-fn manifest(take: &TakeFolder) -> io::Result<(Vec<FrameRecord>, bool)> {
-    let (mut records, mut spoilt) = (Vec::new(), false);
-    let read =
-        read_lines(
-            take.shelf.storage.as_ref(),
-            &take.side(FRAMES_JSONL),
-            |line| match FrameRecord::from_line(line) {
-                Ok(record) => records.push(record),
-                Err(_) => spoilt = true,
-            },
-        );
-    match read {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok((records, spoilt)),
+/// This order's videos that are unfinished: each has a log. The logs of those that are finished go.
+fn unfinished(take: &TakeFolder, partials: &[PathBuf], recorded: &Recorded) -> io::Result<Vec<PathBuf>> {
+    let storage = take.shelf.storage.as_ref();
+    let mut unfinished = Vec::new();
+    for log in partials {
+        let Some(video) = video_of(log) else { continue };
+        let logged = read_log(storage, log)?;
+        let is_ours = match &logged.owner {
+            Some(owner) => owner.order == take.take.order && owner.device == take.shelf.device,
+            None => is_ours_alone(take, &video),
+        };
+        if !is_ours {
+            continue;
+        }
+        if exists(storage, &partial_of(&video))? {
+            unfinished.push(video);
+            continue;
+        }
+        let name = take.relative(&video);
+        let listed = recorded.get(&name).copied().unwrap_or(0);
+        let is_timed = exists(storage, &video.with_extension("pts"))?;
+        if exists(storage, &video)?
+            // The log of a full disk may be behind.
+            && logged.flushed.unwrap_or(0) <= storage.len(&video)?
+            && !(listed == logged.named().count() as u64 && is_timed)
+            && logged.named().any(|number| !take.take.is_removed(number))
+        {
+            // It has its name, and lacks something else yet: that is done as for one without.
+            storage.rename(&video, &partial_of(&video))?;
+            unfinished.push(video);
+        } else {
+            storage.remove(log)?;
+        }
     }
+    Ok(unfinished)
 }
 
-/// Final names of this order's files that are unfinished.
-fn partials(take: &TakeFolder, recorded: &HashSet<String>) -> io::Result<Vec<PathBuf>> {
+/// Gives pictures their names that have a line and lack but that; what else was begun goes.
+fn finish_pictures(
+    take: &TakeFolder,
+    partials: &[PathBuf],
+    recorded: &Recorded,
+    unfinished: &[PathBuf],
+) -> io::Result<()> {
     let storage = take.shelf.storage.as_ref();
     let sides = [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].map(|name| take.side(name));
-    let ours = |path: &Path| {
-        let timed = path.extension().is_some_and(|extension| extension == "pts");
-        sides.iter().any(|side| side == path)
-            || recorded.contains(&take.relative(path))
-            || take.shelf.location.may_name(&take.take.order, &take.shelf.device, path)
-            || timed && take.prefix.is_empty()
-    };
-    let mut found: Vec<_> = storage.files(&take.folder)?;
-    // Where the pattern has frames in folders of their own, those that the manifest knows.
-    let others: HashSet<_> =
-        recorded.iter().map(|file| folder_of(&take.folder.join(file)).to_owned()).collect();
-    for folder in others.iter().filter(|folder| **folder != take.folder && storage.is_folder(folder)) {
-        found.extend(storage.files(folder)?);
-    }
-    let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "frames");
-    Ok(found.iter().filter_map(|path| final_of(path)).filter(|path| !is_log(path) && ours(path)).collect())
-}
-
-/// Whether a record's file is there as the record says.
-fn is_there(take: &TakeFolder, record: &FrameRecord) -> bool {
-    let length = take.shelf.storage.len(&take.folder.join(&record.file));
-    // A video is larger than its frames.
-    let is_video = take.take.segments.iter().any(|segment| segment.file == record.file);
-    length
-        .is_ok_and(|length| length == record.bytes || is_video || record.offset > 0 || length > record.bytes)
-}
-
-/// A crash can come between a video's records and its entry in `take.json`.
-fn relist_segments(take: &mut TakeFolder, records: &[FrameRecord]) -> io::Result<()> {
-    let storage = take.shelf.storage.clone();
-    let folder = take.folder.clone();
-    let mut segments = take.take.segments.clone();
-    segments.retain(|segment| storage.len(&folder.join(&segment.file)).is_ok());
-    for record in records {
-        let length = storage.len(&folder.join(&record.file))?;
-        let is_video = record.offset > 0 || length > record.bytes;
-        let listed = segments.iter().any(|segment| segment.file == record.file);
-        if is_video && !listed {
-            let (first, count) = extent(records.iter().filter(|r| r.file == record.file));
-            segments.push(Segment { file: record.file.clone(), first, count, bytes: length, sha256: None });
+    for partial in partials {
+        let Some(path) = final_of(partial) else { continue };
+        let is_log = path.extension().is_some_and(|extension| extension == "frames");
+        if is_log || unfinished.contains(&path) {
+            continue;
         }
+        let is_timecodes = path.extension().is_some_and(|extension| extension == "pts");
+        if recorded.contains_key(&take.relative(&path)) {
+            match storage.rename_new(partial, &path) {
+                // Somebody else's is there: this one stays as it is.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            }
+            storage.sync_folder(folder_of(&path))?;
+        } else if sides.contains(&path)
+            || is_timecodes && take.prefix.is_empty()
+            || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))?
+        {
+            storage.remove(partial)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of this name can be of no other order or device.
+fn is_ours_alone(take: &TakeFolder, path: &Path) -> bool {
+    let location = &take.shelf.location;
+    location.is_apart() && location.may_name(&take.take.order, &take.shelf.device, path)
+}
+
+fn exists(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
+    match storage.len(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Brings manifest and `take.json` in line with the files that are there.
+fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
+    let storage = take.shelf.storage.clone();
+    let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut segments = take.take.segments.clone();
+    segments.retain(|segment| !storage.len(&take.folder.join(&segment.file)).is_err_and(is_gone));
+    let mut lost = 0;
+    let mut kept = Vec::new();
+    let spoilt = take.each_file(|file| {
+        let Some(length) = file.length(take)? else {
+            // An unfinished video may have some of its lines, if the power was cut right then. They come again.
+            lost += file.lines;
+            return Ok(());
+        };
+        // A crash can come between a video's records and its entry in take.json. A video is larger than its frames.
+        let is_video = file.last_offset > 0 || length > file.last_bytes;
+        if is_video && !segments.iter().any(|segment| segment.file == file.name) {
+            let (first, count) = (file.first, file.last - file.first + 1);
+            let lead_in = Some(file.lead_in);
+            segments.push(Segment {
+                file: file.name.clone(),
+                first,
+                count,
+                lead_in,
+                bytes: length,
+                sha256: None,
+            });
+        }
+        if take.shelf.max_files.is_some() {
+            kept.push(file);
+        }
+        Ok(())
+    })?;
+    if spoilt || lost > 0 {
+        tracing::warn!(folder = %take.folder.display(), lost, "the manifest is mended");
+        take.drop_lines_of_lost_files()?;
     }
     segments.sort_by_key(|segment| segment.first);
     if segments != take.take.segments {
         take.manifest()?;
         take.describe(|take| take.segments = segments)?;
     }
+    kept.into_iter().for_each(|file| take.kept.add(file));
     Ok(())
 }
 
 /// Finishes the video file at `path`, as far as it can be played. It covers what can be: what was under way to it
 /// may yet come again, in the next file.
-fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<Vec<FrameRecord>> {
+fn finish(take: &mut TakeFolder, path: &Path) -> io::Result<()> {
     let name = path.display();
-    let segment = match SegmentFile::reopen(&take.shelf, path.to_owned()) {
-        Ok(segment) => segment,
-        Err(error) => {
-            tracing::warn!(%name, %error, "an unfinished video is lost");
-            return Ok(Vec::new());
-        }
-    };
+    let segment = SegmentFile::reopen(&take.shelf, path.to_owned())?;
     match take.finish_segment(segment, None) {
         Ok(saved) => {
             tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
-            Ok(saved.frames)
         }
-        Err(error) => {
-            tracing::warn!(%name, %error, "an unfinished video is lost");
-            Ok(Vec::new())
-        }
-    }
-}
-
-fn remove_log(take: &TakeFolder, path: &Path) {
-    // It may not be there.
-    let _ = take.shelf.storage.remove(&log_of(path));
-}
-
-/// Logs of videos that are finished, or that never began.
-fn remove_orphaned_logs(take: &TakeFolder) -> io::Result<()> {
-    let storage = take.shelf.storage.as_ref();
-    for log in storage.files(&take.folder)? {
-        let Some(named) = final_of(&log).filter(|path| path.extension().is_some_and(|e| e == "frames"))
-        else {
-            continue;
-        };
-        let video = named.with_extension("");
-        let location = &take.shelf.location;
-        let ours = take.prefix.is_empty() || location.may_name(&take.take.order, &take.shelf.device, &video);
-        if ours && storage.len(&partial_of(&video)).is_err() {
-            storage.remove(&log)?;
+        Err(NotSaved { error, late }) => {
+            let later = late.is_some();
+            tracing::warn!(%name, %error, later, "an unfinished video cannot be finished");
         }
     }
     Ok(())

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use swsync_core::frame::FrameInfo;
+use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::FrameRecord;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::time::{Rig, Timestamp};
 
 use super::lines::{LineFile, read_lines};
-use super::partial_of;
 use super::salvage::playable;
 use super::storage::{Durability, Storage, StorageFile, folder_of, make_folders};
 use super::take::{Shelf, again};
+use super::{final_of, partial_of};
+
+/// What is read at once.
+const CHUNK: usize = 1 << 20;
 
 /// A picture that was handed to the muxer, in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,12 +38,23 @@ enum Line {
     /// A picture was handed to the muxer.
     Noted(Box<Noted>),
     /// So many bytes of the video are on the disk. What lies behind may be anything after a power cut, zeros too,
-    /// in a file that looks whole. Not written where nothing is flushed.
+    /// in a file that looks whole. Where nothing is flushed it is written at the end alone.
     Flushed { flushed: u64 },
+    /// Whose video it is. The first line.
+    Owner(Owner),
+}
+
+/// Whose video a log belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    pub order: OrderId,
+    pub device: DeviceId,
 }
 
 /// A video file while it is written, and beside it what its pictures are: so that all but the last second of it
 /// survives a power cut.
+///
+/// Whatever fails, what was written of it stays on the disk, to be closed later.
 #[derive(Debug)]
 pub struct SegmentFile {
     storage: Arc<dyn Storage>,
@@ -48,14 +63,51 @@ pub struct SegmentFile {
     partial: PathBuf,
     file: Box<dyn StorageFile>,
     length: u64,
+    /// How much of it is on the disk for certain.
+    flushed: u64,
+    /// Whether a flush failed: then only what is written anew can be flushed.
+    unsure: bool,
     noted: Vec<Noted>,
-    log: LineFile,
-    log_path: PathBuf,
-    /// How many of `noted` the log has.
-    logged: usize,
+    log: Log,
     /// The first write that failed.
     broken: Option<io::Error>,
-    appeared: bool,
+    stage: Stage,
+}
+
+/// What the disk has of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Writing,
+    /// Nothing more is written, and it is on the disk under its temporary name.
+    Finished,
+    /// It has its name.
+    Named,
+    /// There is nothing to do any more.
+    Done,
+}
+
+/// The log of the pictures in a video. Where it cannot be written the video goes on without it, and it is tried again.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: Option<LineFile>,
+    /// The first lines.
+    begin: String,
+    /// How many pictures it has.
+    pictures: usize,
+}
+
+impl Log {
+    fn append(&mut self, storage: &Arc<dyn Storage>, durability: Durability, lines: &str) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            return file.append(lines);
+        }
+        let mut file = LineFile::open(storage, &self.path, durability)?;
+        file.take_back(0)?; // of one that could not be finished
+        file.append(&format!("{}{lines}", self.begin))?;
+        self.file = Some(file);
+        Ok(())
+    }
 }
 
 /// Name of the log of the pictures in the video file `path`.
@@ -64,25 +116,60 @@ pub(super) fn log_of(path: &Path) -> PathBuf {
     folder_of(path).join(format!(".{name}.frames.part"))
 }
 
+/// The video whose log is at `path`; `None`: it is no log.
+pub(super) fn video_of(log: &Path) -> Option<PathBuf> {
+    let named = final_of(log)?;
+    (named.extension()? == "frames").then(|| named.with_extension(""))
+}
+
+/// What a log says.
+#[derive(Debug, Default)]
+pub(super) struct Logged {
+    /// Whose video it is, where it says so.
+    pub owner: Option<Owner>,
+    noted: Vec<Noted>,
+    /// How much of the video was on the disk, where it says so.
+    pub flushed: Option<u64>,
+}
+
+impl Logged {
+    /// Pictures that the order names.
+    pub fn named(&self) -> impl Iterator<Item = FrameNumber> {
+        self.noted.iter().filter_map(|noted| Some(noted.info?.number))
+    }
+}
+
+/// Reads a log, as far as it is whole.
+///
+/// # Errors
+/// What the system said.
+pub(super) fn read_log(storage: &dyn Storage, log: &Path) -> io::Result<Logged> {
+    let (mut logged, mut whole) = (Logged::default(), true);
+    read_lines(storage, log, |line| match serde_json::from_str(line) {
+        Ok(Line::Noted(note)) if whole => logged.noted.push(*note),
+        Ok(Line::Flushed { flushed }) if whole => logged.flushed = Some(flushed),
+        Ok(Line::Owner(owner)) if whole => logged.owner = Some(owner),
+        _ => whole = false, // what follows has no place
+    })?;
+    Ok(logged)
+}
+
 impl SegmentFile {
-    pub(super) fn create(shelf: &Shelf, path: PathBuf) -> io::Result<Self> {
+    /// Begins the file that shall be at `path`, where there is none, nor one being written.
+    pub(super) fn create(shelf: &Shelf, order: &OrderId, path: PathBuf) -> io::Result<Self> {
         let storage = Arc::clone(&shelf.storage);
         make_folders(storage.as_ref(), folder_of(&path), shelf.durability)?;
-        let (partial, log_path) = (partial_of(&path), log_of(&path));
-        let file = storage.create(&partial)?;
-        let begin = || -> io::Result<LineFile> {
-            let mut log = LineFile::open(&storage, &log_path, shelf.durability)?;
-            log.take_back(0)?; // of one that could not be finished
-            if shelf.durability == Durability::Safe {
-                log.append(&line(&Line::Flushed { flushed: 0 }))?;
-            }
-            Ok(log)
-        };
-        let log = begin().inspect_err(|_| {
-            // The first error is what matters.
-            let _ = storage.remove(&partial);
-            let _ = storage.remove(&log_path);
-        })?;
+        let partial = partial_of(&path);
+        let file = storage.create_new(&partial)?;
+        let owner = Owner { order: order.clone(), device: shelf.device.clone() };
+        let mut begin = line(&Line::Owner(owner));
+        if shelf.durability == Durability::Safe {
+            begin.push_str(&line(&Line::Flushed { flushed: 0 }));
+        }
+        let mut log = Log { path: log_of(&path), file: None, begin, pictures: 0 };
+        if let Err(error) = log.append(&storage, shelf.durability, "") {
+            tracing::warn!(path = %log.path.display(), %error, "a video is recorded without its log for now");
+        }
         Ok(Self {
             storage,
             durability: shelf.durability,
@@ -90,12 +177,12 @@ impl SegmentFile {
             partial,
             file,
             length: 0,
+            flushed: 0,
+            unsure: false,
             noted: Vec::new(),
             log,
-            log_path,
-            logged: 0,
             broken: None,
-            appeared: false,
+            stage: Stage::Writing,
         })
     }
 
@@ -103,31 +190,28 @@ impl SegmentFile {
     pub(super) fn reopen(shelf: &Shelf, path: PathBuf) -> io::Result<Self> {
         let storage = Arc::clone(&shelf.storage);
         let (partial, log_path) = (partial_of(&path), log_of(&path));
-        let (mut noted, mut flushed, mut whole) = (Vec::new(), None, true);
-        read_lines(storage.as_ref(), &log_path, |line| match serde_json::from_str(line) {
-            Ok(Line::Noted(note)) if whole => noted.push(*note),
-            Ok(Line::Flushed { flushed: length }) if whole => flushed = Some(length),
-            _ => whole = false, // what follows has no place
-        })?;
+        let Logged { noted, flushed, owner: _ } = read_log(storage.as_ref(), &log_path)?;
         let mut file = storage.open(&partial)?;
         let mut length = storage.len(&partial)?;
         if let Some(flushed) = flushed.filter(|flushed| *flushed < length) {
             file.set_len(flushed)?;
             length = flushed;
         }
+        let log = LineFile::open(&storage, &log_path, shelf.durability)?;
+        let pictures = noted.len();
         Ok(Self {
             file,
-            log: LineFile::open(&storage, &log_path, shelf.durability)?,
+            log: Log { path: log_path, file: Some(log), begin: String::new(), pictures },
             storage,
             durability: shelf.durability,
             path,
             partial,
             length,
-            logged: noted.len(),
+            flushed: length,
+            unsure: false,
             noted,
-            log_path,
             broken: Some(io::Error::other("the device was stopped while it recorded")),
-            appeared: false,
+            stage: Stage::Writing,
         })
     }
 
@@ -135,6 +219,12 @@ impl SegmentFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The most bytes that it can have, as far as that is known.
+    #[must_use]
+    pub fn max_bytes(&self) -> Option<u64> {
+        self.storage.max_file_bytes(folder_of(&self.path))
     }
 
     /// Its size so far, in bytes.
@@ -172,21 +262,55 @@ impl SegmentFile {
     /// Has what is written so far survive a power cut. Call once a second or so.
     ///
     /// # Errors
-    /// What the system said, now or earlier.
+    /// What the system said of the video, now or earlier.
     pub fn sync(&mut self) -> io::Result<()> {
         if let Some(error) = &self.broken {
             return Err(again(error));
         }
-        let mut lines: String =
-            self.noted[self.logged..].iter().map(|n| line(&Line::Noted(Box::new(*n)))).collect();
-        if self.durability == Durability::Safe {
-            self.file.sync().map_err(|error| self.fail(error))?;
-            lines.push_str(&line(&Line::Flushed { flushed: self.length }));
-        }
-        // All that is in the file was noted before.
-        self.log.append(&lines).map_err(|error| self.fail(error))?;
-        self.logged = self.noted.len();
+        self.reach_disk().map_err(|error| self.fail(error))?;
+        self.write_log();
         Ok(())
+    }
+
+    /// Has all that was written reach the disk.
+    fn reach_disk(&mut self) -> io::Result<()> {
+        if self.durability == Durability::Fast {
+            self.flushed = self.length;
+            return Ok(());
+        }
+        if self.unsure {
+            // The system says only once that something did not reach the disk, and takes it for done then.
+            let mut at = self.flushed;
+            while at < self.length {
+                let bytes = self.storage.read_at(&self.partial, at, CHUNK)?;
+                if bytes.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.file.write_at(at, &bytes)?;
+                at += bytes.len() as u64;
+            }
+        }
+        self.unsure = true;
+        self.file.sync()?;
+        self.unsure = false;
+        self.flushed = self.length;
+        Ok(())
+    }
+
+    /// Brings the log up to what is on the disk. Where that fails, it is tried again the next time.
+    fn write_log(&mut self) {
+        // All that is in the file was noted before.
+        let new = &self.noted[self.log.pictures.min(self.noted.len())..];
+        let mut lines: String = new.iter().map(|noted| line(&Line::Noted(Box::new(*noted)))).collect();
+        if self.durability == Durability::Safe || self.stage != Stage::Writing {
+            lines.push_str(&line(&Line::Flushed { flushed: self.flushed }));
+        }
+        match self.log.append(&self.storage, self.durability, &lines) {
+            Ok(()) => self.log.pictures = self.noted.len(),
+            Err(error) => {
+                tracing::warn!(path = %self.log.path.display(), %error, "the log of a video is behind");
+            }
+        }
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {
@@ -199,57 +323,46 @@ impl SegmentFile {
         self.fail(io::Error::other("the video broke off"));
     }
 
-    /// Nothing more is written: what cannot be played is cut off, and the rest reaches the disk.
-    /// Returns why that is not all of it.
-    pub(super) fn finish(&mut self) -> io::Result<Option<io::Error>> {
-        let why = self.broken.take();
-        if why.is_some() {
-            self.cut_to(u64::MAX)?;
+    /// Nothing more is written: what cannot be played is cut off, and the rest reaches the disk. Whether there is
+    /// anything that can be played. Call again where it failed.
+    pub(super) fn finish(&mut self) -> io::Result<bool> {
+        if self.stage == Stage::Writing {
+            if self.broken.is_some() && !self.cut()? {
+                return Ok(false);
+            }
+            self.reach_disk()?;
+            self.stage = Stage::Finished;
+            self.write_log();
         }
-        if self.durability == Durability::Safe {
-            self.file.sync()?;
-        }
-        Ok(why)
+        Ok(true)
     }
 
-    /// Gives up the end of the video for what has to be written beside it.
-    pub(super) fn make_room(&mut self, full: &io::Error) -> io::Result<()> {
-        let told = 1024 * self.noted.len() as u64; // its lines in manifest and timecodes, with room to spare
-        let target = self.length.saturating_sub(told.max(256 << 10));
-        self.cut_to(target)?;
-        if self.noted.is_empty() {
-            return Err(again(full));
-        }
-        match self.durability {
-            Durability::Safe => self.file.sync(),
-            Durability::Fast => Ok(()),
-        }
+    /// Why it is not all that was recorded, if it is not.
+    pub(super) fn why_broken(&self) -> Option<io::Error> {
+        self.broken.as_ref().map(again)
     }
 
-    /// Cuts the file to what is playable of its first `limit` bytes.
-    fn cut_to(&mut self, limit: u64) -> io::Result<()> {
-        if limit < self.length {
-            self.file.set_len(limit)?;
-        }
+    /// Cuts the file to what can be played. `false`: nothing can be, and it is as it was.
+    fn cut(&mut self) -> io::Result<bool> {
         let sizes: Vec<_> = self.noted.iter().map(|noted| noted.bytes).collect();
         let found = playable(self.storage.as_ref(), &self.partial, &sizes)?;
         let kept = usize::try_from(found.pictures).unwrap_or(usize::MAX).min(self.noted.len());
         // Of pictures in another order than they are shown, the last ones may lack one between them: none of
         // those shown after it count.
         let lost_from = self.noted[kept..].iter().map(|noted| noted.rig_time_ns).min();
-        self.noted.truncate(kept);
-        for noted in &mut self.noted {
-            if lost_from.is_some_and(|lost| noted.rig_time_ns > lost) {
-                noted.info = None;
-            }
+        let is_shown = |noted: &Noted| lost_from.is_none_or(|lost| noted.rig_time_ns <= lost);
+        if !self.noted[..kept].iter().any(|noted| noted.info.is_some() && is_shown(noted)) {
+            return Ok(false);
         }
         self.file.set_len(found.length)?;
-        self.length = found.length;
-        self.logged = self.logged.min(kept);
-        match self.noted.iter().any(|noted| noted.info.is_some()) {
-            true => Ok(()),
-            false => Err(io::Error::other("nothing of the video can be played")),
+        self.noted.truncate(kept);
+        for noted in self.noted.iter_mut().filter(|noted| !is_shown(noted)) {
+            noted.info = None;
         }
+        self.length = found.length;
+        self.flushed = self.flushed.min(found.length);
+        self.log.pictures = self.log.pictures.min(kept);
+        Ok(true)
     }
 
     /// When its pictures were taken, in the order in which they are shown.
@@ -276,29 +389,97 @@ impl SegmentFile {
         records.collect()
     }
 
-    pub(super) fn appear(&mut self) -> io::Result<()> {
-        self.storage.rename(&self.partial, &self.path)?;
-        self.appeared = true;
-        if self.durability == Durability::Safe {
-            self.storage.sync_folder(folder_of(&self.path))?;
+    /// Where it is now.
+    pub(super) fn on_disk(&self) -> &Path {
+        if self.is_named() { &self.path } else { &self.partial }
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Whether it has its name.
+    pub(super) const fn is_named(&self) -> bool {
+        matches!(self.stage, Stage::Named | Stage::Done)
+    }
+
+    /// Gives it its name, or `path` where that is taken by now; the folder is not flushed.
+    pub(super) fn appear(&mut self, path: PathBuf) -> io::Result<()> {
+        self.storage.rename_new(&self.partial, &path)?;
+        self.stage = Stage::Named;
+        if path != self.path {
+            // After a crash it is known by its log, which goes by its name.
+            let log = log_of(&path);
+            match self.storage.rename(&self.log.path, &log) {
+                Ok(()) => self.log.path = log,
+                Err(error) => {
+                    tracing::warn!(path = %log.display(), %error, "the log of a video has another name")
+                }
+            }
+            self.path = path;
         }
-        // One that stays is removed at the next start.
-        let _ = self.storage.remove(&self.log_path);
         Ok(())
     }
 
-    /// Leaves it as it is, to be finished when the order's folder is opened again.
-    pub fn leave(mut self) {
-        self.appeared = true;
+    /// All is written that the log could tell.
+    pub(super) fn forget(&mut self) {
+        self.stage = Stage::Done;
+        // One that stays is removed at the next start.
+        let _ = self.storage.remove(&self.log.path);
+    }
+
+    /// Nothing of it can be played, but it may be mended by hand: it goes out of the way, under a name of its own.
+    /// `None`: there was nothing in it.
+    ///
+    /// # Errors
+    /// What the system said; then it is where it was.
+    pub(super) fn set_aside(&mut self) -> io::Result<Option<PathBuf>> {
+        if self.is_empty() {
+            self.remove();
+            return Ok(None);
+        }
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names = (1..).map(|part| if part == 1 { String::new() } else { format!("-{part}") });
+        for part in names {
+            let aside = self.path.with_file_name(format!("{name}{part}.broken"));
+            match self.storage.rename_new(&self.partial, &aside) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.forget();
+                    return Ok(Some(aside));
+                }
+            }
+        }
+        unreachable!("there are endless names")
+    }
+
+    /// Whether no picture can be in it, be it that the muxer wrote its header.
+    fn is_empty(&self) -> bool {
+        self.noted.first().is_none_or(|first| self.length < first.bytes)
+    }
+
+    /// What was recorded is not wanted: it is removed.
+    pub fn discard(mut self) {
+        self.remove();
+    }
+
+    fn remove(&mut self) {
+        self.stage = Stage::Done;
+        // They may be gone already, and nobody is there to be told.
+        let _ = self.storage.remove(&self.partial);
+        let _ = self.storage.remove(&self.log.path);
     }
 }
 
 impl Drop for SegmentFile {
+    /// Leaves it as it is, to be closed when the order's folder is opened again.
     fn drop(&mut self) {
-        if !self.appeared {
-            // They may be gone already, and nobody is there to be told.
-            let _ = self.storage.remove(&self.partial);
-            let _ = self.storage.remove(&self.log_path);
+        match self.stage {
+            Stage::Writing if self.noted.is_empty() => self.remove(),
+            Stage::Writing | Stage::Finished | Stage::Named => self.write_log(),
+            Stage::Done => {}
         }
     }
 }

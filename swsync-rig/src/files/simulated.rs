@@ -46,6 +46,8 @@ struct Inner {
     trouble: Option<Trouble>,
     /// Calls that still succeed before the process is killed.
     calls_left: Option<u64>,
+    /// The call that fails, and no other.
+    fails: Option<u64>,
     calls: u64,
 }
 
@@ -80,6 +82,18 @@ impl SimulatedDisk {
     /// After so many more calls that change something, every call fails: the process is dead.
     pub fn die_after(&self, calls: Option<u64>) {
         lock(&self.0).calls_left = calls;
+    }
+
+    /// Of the calls that change something, the one of this number fails.
+    pub fn fail_call(&self, call: u64) {
+        lock(&self.0).fails = Some(call);
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, folder: &Path) {
+        let mut inner = lock(&self.0);
+        assert!(inner.folders.remove(folder));
+        inner.folders_on_disk.remove(folder);
     }
 
     /// Calls so far that change something.
@@ -137,6 +151,9 @@ impl SimulatedDisk {
             *left = left.checked_sub(1).ok_or_else(|| io::Error::other("killed"))?;
         }
         inner.calls += 1;
+        if inner.fails == Some(inner.calls - 1) {
+            return Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32));
+        }
         match inner.trouble {
             Some(Trouble::ReadOnly) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             Some(Trouble::Unplugged) => Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32)),
@@ -242,6 +259,13 @@ impl Storage for SimulatedDisk {
         self.made(path, true)
     }
 
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        match self.len(path) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => self.made(path, true),
+        }
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         self.made(path, false)
     }
@@ -271,6 +295,13 @@ impl Storage for SimulatedDisk {
         Ok(())
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.len(to).is_ok() || self.is_folder(to) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => self.rename(from, to),
+        }
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = lock(&self.0);
         Self::change(&mut inner)?;
@@ -285,6 +316,10 @@ impl Storage for SimulatedDisk {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(inner.names.keys().filter(|path| folder_of(path) == folder).cloned().collect())
+    }
+
+    fn max_file_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

@@ -7,6 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::whole::final_of;
+use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// What a file that has its final name has been through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -72,6 +77,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn is_folder(&self, path: &Path) -> bool;
     /// An empty file of that name, whatever was there before.
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// An empty file of that name, where there is none: else [`io::ErrorKind::AlreadyExists`].
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// The file of that name, to be written to; made where it is missing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// What is in a file from `offset` bytes on: `length` bytes, or fewer where it ends.
@@ -80,12 +87,30 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// Gives a file another name, in the same folder; what had that name is gone.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, in the same folder, that nothing has: else [`io::ErrorKind::AlreadyExists`].
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The files in a folder, without its folders.
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Those of them that have a temporary name: few, where there may be a million files.
+    fn partials(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.files(folder)?.into_iter().filter(|path| final_of(path).is_some()).collect())
+    }
+    /// The most bytes that a file in `folder` can have, as far as that is known.
+    fn max_file_bytes(&self, folder: &Path) -> Option<u64>;
     /// Has the names in a folder reach the disk.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// Has the calling thread outlive a write beyond the largest size of files (setrlimit(2)): it fails with an error instead.
+///
+/// # Errors
+/// What the system said.
+pub fn survive_size_limit() -> io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    Ok(signals.thread_block()?)
 }
 
 /// The folder that `path` is in.
@@ -143,6 +168,20 @@ impl StorageFile for DiskFile {
     }
 }
 
+/// The files in `folder` that `are_wanted`, sorted.
+fn files_that(folder: &Path, are_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if are_wanted(&path) && !entry.file_type()?.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 impl Storage for Disk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir(folder)
@@ -152,6 +191,9 @@ impl Storage for Disk {
     }
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         Ok(Box::new(DiskFile(File::create(path)?)))
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(DiskFile(File::create_new(path)?)))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
@@ -170,19 +212,38 @@ impl Storage for Disk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
+        match renamed {
+            // Not every file system knows how: NFS does not, and it has hard links.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            other => return Ok(other?),
+        }
+        match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Nor does it have those: what another process does at this very moment cannot be helped.
+            Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(from, to),
+        }
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-        Ok(files)
+        files_that(folder, |_| true)
+    }
+    fn partials(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        files_that(folder, |path| final_of(path).is_some())
+    }
+    fn max_file_bytes(&self, folder: &Path) -> Option<u64> {
+        // Sizes of 32 bits: FAT's limit.
+        const MSDOS_SUPER_MAGIC: u64 = 0x4d44;
+        let is_fat = rustix::fs::statfs(folder)
+            .is_ok_and(|about| u64::try_from(about.f_type).is_ok_and(|kind| kind == MSDOS_SUPER_MAGIC));
+        let by_system = is_fat.then_some(u64::from(u32::MAX));
+        let by_limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        by_system.into_iter().chain(by_limit).min()
     }
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()

@@ -66,7 +66,14 @@ fn open_loop(
     durability: Durability,
     max_files: Option<u32>,
 ) -> (TakeFolder, Vec<FrameRecord>) {
-    TakeFolder::open(shelf(disk, durability, max_files), take()).unwrap()
+    let folder = TakeFolder::open(shelf(disk, durability, max_files), take()).unwrap();
+    let mut saved = Vec::new();
+    let result = folder.saved(|record| {
+        saved.push(record);
+        Ok(())
+    });
+    result.unwrap();
+    (folder, saved)
 }
 
 /// What the file of frame `number` holds: never zeros, and of a length of its own.
@@ -133,7 +140,7 @@ fn a_folder_that_a_crash_left_without_a_file_is_said_to_be_done_with() {
     drop(folder.begin_segment(0, 100, "mp4").unwrap()); // nothing of it can be played
     let (mut folder, saved) = open(&disk, Durability::Safe);
     assert!(saved.is_empty());
-    let hole = Hole { first: 100, count: 10, why: "lost".into() };
+    let hole = Hole::run(100, 10, "lost");
     folder.finish(10, vec![hole.clone()], Timestamp::from_nanos(9)).unwrap();
     let take = Take::from_json(&read(&disk, Path::new("/shots/o/pi/take.json")).unwrap()).unwrap();
     assert!(take.complete && take.holes == [hole], "{take:?}");
@@ -156,7 +163,7 @@ fn a_frame_that_a_crash_kept_out_of_a_video_is_not_covered_by_it() {
         }
     }
     segment.sync().unwrap();
-    segment.leave();
+    drop(segment);
     let (mut folder, saved) = open(&disk, Durability::Safe);
     assert_eq!(saved.iter().map(|record| record.info.number).collect::<Vec<_>>(), [100, 101, 102, 103]);
     // The camera still has it.
@@ -179,7 +186,7 @@ fn what_cannot_be_written_fails_with_its_cause_and_the_next_is_saved() {
     };
     let used: usize = finished(&disk).values().map(Vec::len).sum();
     disk.set_capacity(Some(used));
-    assert_eq!(fails(&mut folder).kind(), io::ErrorKind::StorageFull);
+    assert_eq!(fails(&mut folder).error.kind(), io::ErrorKind::StorageFull);
     disk.set_capacity(None);
     for (trouble, says) in [(Trouble::ReadOnly, "read-only"), (Trouble::Unplugged, "Input/output error")] {
         disk.set_trouble(Some(trouble));
@@ -209,8 +216,19 @@ fn record(folder: &mut TakeFolder, index: u32, numbers: &[FrameNumber]) -> io::R
             let _ = segment.sync();
         }
     }
-    let saved = folder.finish_segment(segment, Some((numbers[0], numbers.len() as u64)))?;
+    let saved = folder.finish_segment(segment, Some((numbers[0], numbers.len() as u64)));
+    let saved = saved.map_err(|not| not.error)?;
     Ok(saved.frames.iter().map(|record| record.info.number).collect())
+}
+
+/// Goes on with what could not be finished: frames that are saved by now.
+fn retried(folder: &mut TakeFolder) -> Vec<FrameNumber> {
+    let settled = folder.retry(false).into_iter().flat_map(|(_, settled)| match settled {
+        Settled::Picture(record) => vec![record.info.number],
+        Settled::Video(saved) => saved.frames.iter().map(|record| record.info.number).collect(),
+        Settled::Lost(error) => panic!("{error}"),
+    });
+    settled.collect()
 }
 
 /// A video's bytes are those of its records, one frame after the other.
@@ -230,8 +248,10 @@ fn a_full_disk_costs_the_end_of_a_video_and_not_its_beginning() {
         folder.manifest().unwrap();
         disk.set_capacity(Some(capacity));
         let numbers: Vec<_> = (100..140).collect();
-        let kept = record(&mut folder, 0, &numbers).unwrap_or_default();
+        let mut kept = record(&mut folder, 0, &numbers).unwrap_or_default();
         disk.set_capacity(None);
+        kept.extend(retried(&mut folder));
+        assert!(!kept.is_empty() || capacity < 3000, "what was recorded is kept: {capacity}");
         let later: Vec<_> = (140..150).collect();
         assert_eq!(record(&mut folder, 1, &later).unwrap(), later, "there is room again");
         folder.finish(50, Vec::new(), Timestamp::ZERO).unwrap();
@@ -241,6 +261,144 @@ fn a_full_disk_costs_the_end_of_a_video_and_not_its_beginning() {
         assert_videos_are_whole(&disk, &records);
         assert!(leftovers(&disk).is_empty(), "{:?}", leftovers(&disk));
     }
+}
+
+/// Records videos of four frames each, in the middle of which they are flushed: the frames that the disk took.
+fn record_as_far_as_possible(folder: &mut TakeFolder) -> Vec<FrameNumber> {
+    let mut written = Vec::new();
+    for index in 0..2_u32 {
+        let first = 100 + 4 * u64::from(index);
+        let Ok(mut segment) = folder.begin_segment(index, first, "h264") else { continue };
+        let mut offset = 0;
+        for number in first..first + 4 {
+            let (bytes, info) = (content(number), info(number));
+            segment.note(Noted {
+                rig_time_ns: info.rig_time_ns,
+                bytes: bytes.len() as u64,
+                info: Some(info),
+            });
+            if segment.write_at(offset, &bytes).is_ok() {
+                written.push(number);
+            }
+            offset += bytes.len() as u64;
+            if number == first + 1 {
+                let _ = segment.sync(); // the next frame fails with it
+            }
+        }
+        let _ = folder.finish_segment(segment, Some((first, 4))); // to be tried again
+    }
+    written
+}
+
+#[test]
+fn no_error_at_whatever_moment_costs_a_frame_that_the_disk_took() {
+    for (videos, durability) in [
+        (true, Durability::Safe),
+        (true, Durability::Fast),
+        (false, Durability::Safe),
+        (false, Durability::Fast),
+    ] {
+        for failing in 0.. {
+            let disk = SimulatedDisk::new();
+            let (mut folder, _) = open(&disk, durability);
+            disk.fail_call(failing);
+            let written = match videos {
+                true => record_as_far_as_possible(&mut folder),
+                false => {
+                    [100, 104].iter().flat_map(|n| save(&mut folder, &[*n, n + 1, n + 2, n + 3])).collect()
+                }
+            };
+            let least = if videos { 4 } else { 7 };
+            let case = format!("videos {videos}, {durability:?}, call {failing}");
+            retried(&mut folder);
+            let finished = folder.finish(8, Vec::new(), Timestamp::from_nanos(9));
+            if finished.is_err() {
+                retried(&mut folder);
+                folder.finish(8, Vec::new(), Timestamp::from_nanos(9)).unwrap();
+            }
+            let is_past = disk.calls() <= failing;
+            disk.fail_call(u64::MAX);
+            let take = described(&disk);
+            assert!(take.complete && take.count == 8, "{case}: {take:?}");
+            let (_, records) = open(&disk, durability);
+            let saved: Vec<_> = records.iter().map(|record| record.info.number).collect();
+            assert!(written.iter().all(|number| saved.contains(number)), "{case}: {saved:?} of {written:?}");
+            assert!(saved.len() >= least, "{case}: {saved:?}");
+            assert_videos_are_whole(&disk, &records);
+            assert!(leftovers(&disk).is_empty(), "{case}: {:?}", leftovers(&disk));
+            if is_past {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_that_dies_with_files_that_are_not_closed_closes_them_at_the_next_start() {
+    for durability in [Durability::Safe, Durability::Fast] {
+        let disk = SimulatedDisk::new();
+        let (mut folder, _) = open(&disk, durability);
+        let numbers: Vec<_> = (100..108).collect();
+        // What is in its place cannot be the manifest.
+        disk.create_folder(Path::new("/shots")).unwrap();
+        make_folders(&disk, Path::new("/shots/o/pi/frames.jsonl"), durability).unwrap();
+        let error = record(&mut folder, 0, &numbers).unwrap_err();
+        assert!(error.to_string().contains("directory"), "{error}");
+        assert!(folder.finish(8, Vec::new(), Timestamp::ZERO).is_err(), "it is not complete");
+        assert_eq!(
+            finished(&disk)["0000.h264"],
+            numbers.iter().flat_map(|n| content(*n)).collect::<Vec<_>>()
+        );
+        drop(folder);
+        disk.remove_folder(Path::new("/shots/o/pi/frames.jsonl"));
+        let (mut folder, records) = open(&disk, durability);
+        assert_eq!(records.iter().map(|record| record.info.number).collect::<Vec<_>>(), numbers);
+        folder.finish(8, Vec::new(), Timestamp::ZERO).unwrap();
+        assert!(described(&disk).complete && leftovers(&disk).is_empty());
+        assert_videos_are_whole(&disk, &records);
+    }
+}
+
+#[test]
+fn orders_that_share_a_folder_leave_each_other_alone() {
+    let disk = SimulatedDisk::new();
+    let shelf = |pattern: &str| Shelf {
+        location: Location::parse(pattern).unwrap(),
+        ..shelf(&disk, Durability::Safe, None)
+    };
+    let folder = |pattern: &str, order: &str| {
+        TakeFolder::open(shelf(pattern), Take { order: name(order), ..take() }).unwrap()
+    };
+    let bytes = |path: &str| read(&disk, Path::new(path)).unwrap();
+    // The same frames once more, be it because rig time repeats.
+    let mut saved = Vec::new();
+    for order in ["one", "two", "three"] {
+        let frame = info(100);
+        let picture = Picture { info: &frame, extension: "raw", bytes: order.as_bytes() };
+        saved.push(folder("/p/{frame}.raw", order).save_pictures(&[picture]).remove(0).unwrap().path);
+    }
+    let names = ["/p/00000100.raw", "/p/00000100-2.raw", "/p/00000100-3.raw"];
+    assert_eq!(saved, names.map(PathBuf::from));
+    assert_eq!(names.map(bytes), ["one", "two", "three"].map(|order| order.as_bytes().to_vec()));
+    // Two at once: the second opens the folder while the first records.
+    let mut one = folder("/v/{segment}.h264", "one");
+    let mut segment = one.begin_segment(0, 100, "h264").unwrap();
+    let note = |number| {
+        let (info, bytes) = (info(number), content(number));
+        (Noted { rig_time_ns: info.rig_time_ns, bytes: bytes.len() as u64, info: Some(info) }, bytes)
+    };
+    let (noted, first) = note(100);
+    segment.note(noted);
+    segment.write_at(0, &first).unwrap();
+    segment.sync().unwrap();
+    let mut two = folder("/v/{segment}.h264", "two");
+    assert_eq!(record(&mut two, 0, &[200, 201]).unwrap(), [200, 201]);
+    let (noted, second) = note(101);
+    segment.note(noted);
+    segment.write_at(first.len() as u64, &second).unwrap();
+    let path = one.finish_segment(segment, None).unwrap().file.path;
+    assert_eq!(bytes(path.to_str().unwrap()), [first, second].concat());
+    assert_eq!(bytes("/v/0000-2.h264"), [content(200), content(201)].concat());
 }
 
 /// Numbers of the frames that are in the manifest.

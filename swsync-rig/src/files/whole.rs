@@ -63,11 +63,30 @@ impl WholeFile {
     /// # Errors
     /// What the system said.
     pub fn create_on(storage: &Arc<dyn Storage>, path: &Path, durability: Durability) -> io::Result<Self> {
+        Self::begin(storage, path, durability, |partial| storage.create(partial))
+    }
+
+    /// Begins a file that shall be at `path` of `storage`, where none is, nor one begun: else
+    /// [`io::ErrorKind::AlreadyExists`].
+    pub(super) fn create_new(
+        storage: &Arc<dyn Storage>,
+        path: &Path,
+        durability: Durability,
+    ) -> io::Result<Self> {
+        Self::begin(storage, path, durability, |partial| storage.create_new(partial))
+    }
+
+    fn begin(
+        storage: &Arc<dyn Storage>,
+        path: &Path,
+        durability: Durability,
+        create: impl FnOnce(&Path) -> io::Result<Box<dyn StorageFile>>,
+    ) -> io::Result<Self> {
         path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
         make_folders(storage.as_ref(), folder_of(path), durability)?;
         let partial = partial_of(path);
         Ok(Self {
-            file: storage.create(&partial)?,
+            file: create(&partial)?,
             storage: Arc::clone(storage),
             durability,
             buffer: Vec::new(),
@@ -104,8 +123,13 @@ impl WholeFile {
     }
 
     /// Has all that was written reach the disk, under the temporary name.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
+        self.sync()
+    }
+
+    /// Has what was flushed reach the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         match self.durability {
             Durability::Safe => self.file.sync(),
             Durability::Fast => Ok(()),
@@ -113,10 +137,15 @@ impl WholeFile {
     }
 
     /// Gives what [`finish`](Self::finish) wrote its name; the folder is not flushed.
-    pub(super) fn appear(&mut self) -> io::Result<()> {
+    fn appear(&mut self) -> io::Result<()> {
         self.storage.rename(&self.partial, &self.path)?;
         self.committed = true;
         Ok(())
+    }
+
+    /// Leaves it under its temporary name.
+    pub(super) fn leave(mut self) {
+        self.committed = true;
     }
 }
 

@@ -1,24 +1,39 @@
 //! The takes of one device on its disk, and nothing else of that disk.
+//!
+//! What is asked costs what it takes to say it, and a take that nobody asks for costs nothing: which takes there are is
+//! known from their `take.json`, of which those are read that changed; a manifest is read for the files of its own take
+//! alone, in pieces, and memory does not grow with it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, FrameRecord, TAKE_JSON, Take, check_path};
+use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
 
 use super::digest;
-use super::message::{Chunk, Digest, FileEntry, MAX_CHUNK, TakeEntry};
+use super::message::{Chunk, Digest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
+use super::names::Names;
 
 /// How deep below the root takes are looked for: the default location keeps them at depth 2.
 const DEPTH: usize = 4;
 
 /// Folders that are looked into at most: the root may be somebody's home.
 const MAX_FOLDERS: usize = 50_000;
+
+/// A folder that changed so lately may have changed again within what its time tells apart.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Sums that are remembered, at most.
+const MAX_DIGESTS: usize = 1_000;
+
+/// Takes whose files are asked for at once, at most; of others the next question costs more.
+const MAX_NAMES: usize = 4;
 
 /// Why something cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -29,19 +44,39 @@ pub(super) enum CatalogError {
     NoFile { order: OrderId, path: String },
     #[error("take {0} is not finished")]
     Unfinished(OrderId),
+    #[error("{path:?} tells of files that are still here: delete them first")]
+    StillNeeded { path: String },
     #[error("{path:?} is not what you have: its SHA-256 is {sha256}")]
     Differs { path: String, sha256: String },
     #[error("{path:?}: {error}")]
     Io { path: String, error: io::Error },
 }
 
-/// A take as it was last listed.
+/// A folder as it was last looked into.
 #[derive(Debug)]
-struct Listed {
-    folder: PathBuf,
-    take: Take,
-    /// Its files by name: the name is what it has there on the disk.
-    files: HashMap<String, PathBuf>,
+struct Folder {
+    changed: (i64, u64),
+    folders: Vec<PathBuf>,
+    /// What stands before [`TAKE_JSON`], of each there is.
+    takes: Vec<String>,
+    /// What stands before [`FRAMES_JSONL`], of each there is.
+    manifests: Vec<String>,
+}
+
+/// What was read of a `take.json`.
+#[derive(Debug)]
+struct Known {
+    changed: (i64, u64),
+    take: Result<TakeEntry, NoTake>,
+}
+
+/// Why a `take.json` is not one of this device's takes.
+#[derive(Debug)]
+enum NoTake {
+    /// It is another device's, or gone by now.
+    Foreign,
+    /// It cannot be read.
+    Bad(String),
 }
 
 /// The takes below a folder.
@@ -49,7 +84,13 @@ struct Listed {
 pub(super) struct Catalog {
     root: PathBuf,
     device: DeviceId,
-    listed: HashMap<OrderId, Listed>,
+    folders: HashMap<PathBuf, Folder>,
+    /// By the folder, and what stands before `take.json` there.
+    known: BTreeMap<(PathBuf, String), Known>,
+    /// What seems to be of this device and is no take that can be read.
+    unreadable: Vec<Unreadable>,
+    /// The files of those takes that were asked for last.
+    names: VecDeque<Names>,
     /// Sums that were counted already, of files of this size and age.
     digests: HashMap<PathBuf, Digest>,
     /// Set when nobody is served any more.
@@ -59,87 +100,176 @@ pub(super) struct Catalog {
 impl Catalog {
     /// The takes of `device` below `root`. What takes long ends when `stop` is set.
     pub(super) fn new(root: PathBuf, device: DeviceId, stop: Arc<AtomicBool>) -> Self {
-        Self { root, device, listed: HashMap::new(), digests: HashMap::new(), stop }
+        Self {
+            root,
+            device,
+            folders: HashMap::new(),
+            known: BTreeMap::new(),
+            unreadable: Vec::new(),
+            names: VecDeque::new(),
+            digests: HashMap::new(),
+            stop,
+        }
     }
 
-    /// All takes, by name. What cannot be read is no take.
+    /// What seems to be of this device and is no take that can be read, as it was last listed.
+    pub(super) fn unreadable(&self) -> Vec<Unreadable> {
+        self.unreadable.clone()
+    }
+
+    /// All takes, by name.
     pub(super) fn takes(&mut self) -> Vec<TakeEntry> {
-        self.listed.clear();
-        let mut folders = VecDeque::from([(self.root.clone(), 0)]);
-        let mut left = MAX_FOLDERS;
-        while let Some((folder, depth)) = folders.pop_front() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let Ok(kind) = entry.file_type() else { continue };
-                if name.starts_with('.') {
+        let (folders, known) = (std::mem::take(&mut self.folders), std::mem::take(&mut self.known));
+        let (mut folders_before, mut known_before) = (folders, known);
+        self.unreadable.clear();
+        let mut queue = VecDeque::from([(self.root.clone(), 0)]);
+        while let Some((path, depth)) = queue.pop_front() {
+            // One of an order's own holds nothing but it, and perhaps a million pictures.
+            if depth > 0 && self.note(&mut known_before, &path, "") {
+                continue;
+            }
+            let folder = match look_into(&path, folders_before.remove(&path)) {
+                Ok(folder) => folder,
+                Err(error) => {
+                    self.blame(&path, "", "", &error.to_string());
                     continue;
                 }
-                if kind.is_dir() && depth < DEPTH && left > 0 {
-                    left -= 1;
-                    folders.push_back((entry.path(), depth + 1));
-                } else if kind.is_file()
-                    && let Some(prefix) = name.strip_suffix(TAKE_JSON)
-                {
-                    self.list(&folder, prefix);
-                }
+            };
+            for prefix in &folder.takes {
+                self.note(&mut known_before, &path, prefix);
+            }
+            for prefix in folder.manifests.iter().filter(|prefix| !folder.takes.contains(prefix)) {
+                self.blame(&path, prefix, FRAMES_JSONL, "there is no take.json beside it");
+            }
+            if depth < DEPTH {
+                queue.extend(folder.folders.iter().map(|path| (path.clone(), depth + 1)));
+            }
+            self.folders.insert(path, folder);
+            if self.folders.len() >= MAX_FOLDERS {
+                let why = format!(
+                    "it holds more than {MAX_FOLDERS} folders, and takes in the others are not listed"
+                );
+                self.unreadable.push(Unreadable { path: ".".into(), why });
+                break;
             }
         }
-        let mut takes: Vec<_> = self
-            .listed
-            .values()
-            .map(|Listed { take, .. }| TakeEntry {
-                order: take.order.clone(),
-                started_ns: take.started_ns,
-                complete: take.complete,
-            })
-            .collect();
-        takes.sort_by(|a, b| a.order.cmp(&b.order));
+        self.list()
+    }
+
+    /// The takes among what is known, by name.
+    fn list(&mut self) -> Vec<TakeEntry> {
+        let mut takes: BTreeMap<&OrderId, (&Path, &TakeEntry)> = BTreeMap::new();
+        let mut bad = Vec::new();
+        for ((folder, prefix), known) in &self.known {
+            match &known.take {
+                Ok(take) => match takes.get(&take.order) {
+                    Some((other, _)) => {
+                        let why = format!("{} holds take {} already", self.below(other), take.order);
+                        bad.push((folder.clone(), prefix.clone(), why));
+                    }
+                    None => _ = takes.insert(&take.order, (folder.as_path(), take)),
+                },
+                Err(NoTake::Bad(why)) => bad.push((folder.clone(), prefix.clone(), why.clone())),
+                Err(NoTake::Foreign) => {}
+            }
+        }
+        let takes = takes.into_values().map(|(_, take)| take.clone()).collect();
+        bad.iter().for_each(|(folder, prefix, why)| self.blame(folder, prefix, TAKE_JSON, why));
         takes
     }
 
-    /// Notes the take in `folder` whose side files have `prefix` before their names, if it is this device's.
-    fn list(&mut self, folder: &Path, prefix: &str) {
+    /// Notes that something in `folder` cannot be read, provided that its place is one of this device's takes: it is in a
+    /// folder of the device's name, or has that before its own.
+    fn blame(&mut self, folder: &Path, prefix: &str, name: &str, why: &str) {
+        let device = self.device.as_str();
+        let is_ours = folder.file_name().is_some_and(|folder| folder == device)
+            || prefix.strip_suffix('.').is_some_and(|prefix| {
+                prefix.strip_suffix(device).is_some_and(|order| order.is_empty() || order.ends_with('.'))
+            });
+        if is_ours {
+            let path = self.below(&folder.join(format!("{prefix}{name}")));
+            tracing::debug!(path, why, "no take");
+            self.unreadable.push(Unreadable { path, why: why.to_owned() });
+        }
+    }
+
+    /// `path` from the root on.
+    fn below(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
+    /// Notes the take in `folder` whose side files have `prefix` before their names. Whether there is one.
+    fn note(&mut self, before: &mut BTreeMap<(PathBuf, String), Known>, folder: &Path, prefix: &str) -> bool {
         let path = folder.join(format!("{prefix}{TAKE_JSON}"));
-        let take = fs::read(&path).map_err(|error| error.to_string());
-        let take = take.and_then(|text| Take::from_json(&text).map_err(|error| error.to_string()));
-        match take {
-            Ok(take) if take.device == self.device => {
-                let files = files_of(folder, prefix, &take);
-                self.listed.insert(take.order.clone(), Listed { folder: folder.to_owned(), take, files });
+        let Ok(about) = fs::symlink_metadata(&path) else { return false };
+        if !about.is_file() {
+            return false;
+        }
+        let changed = changed(&about);
+        let key = (folder.to_owned(), prefix.to_owned());
+        let known = before.remove(&key).filter(|known| known.changed == changed);
+        let known =
+            known.unwrap_or_else(|| Known { changed, take: self.read_take(&path).map(|take| entry(&take)) });
+        self.known.insert(key, known);
+        true
+    }
+
+    /// The take that the file at `path` describes, if it is this device's.
+    fn read_take(&self, path: &Path) -> Result<Take, NoTake> {
+        let text = fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NoTake::Foreign, // it was deleted just now
+            _ => NoTake::Bad(error.to_string()),
+        })?;
+        match Take::from_json(&text) {
+            Ok(take) if take.device == self.device => Ok(take),
+            Ok(_) => Err(NoTake::Foreign),
+            Err(why) => {
+                // It may be another device's, or nothing of swsync's.
+                let json = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+                let is_other = json["device"].as_str().is_some_and(|device| device != self.device.as_str());
+                Err(if is_other { NoTake::Foreign } else { NoTake::Bad(why.to_string()) })
             }
-            Ok(_) => (),
-            Err(why) => tracing::debug!(path = %path.display(), why, "no take"),
         }
     }
 
-    fn listed(&mut self, order: &OrderId) -> Result<&Listed, CatalogError> {
-        if !self.listed.contains_key(order) {
-            self.takes();
-        }
-        self.listed.get(order).ok_or_else(|| CatalogError::NoTake(order.clone()))
+    /// The names of a take's files, where it was found before.
+    fn find(&self, order: &OrderId) -> Option<Names> {
+        let is_it = |known: &Known| known.take.as_ref().is_ok_and(|take| take.order == *order);
+        let ((folder, prefix), _) = self.known.iter().find(|(_, known)| is_it(known))?;
+        let take = self.read_take(&folder.join(format!("{prefix}{TAKE_JSON}"))).ok()?;
+        (take.order == *order).then(|| Names::new(folder.clone(), prefix, take))
     }
 
-    /// The files of a take, by name.
-    pub(super) fn files(&mut self, order: &OrderId) -> Result<Vec<FileEntry>, CatalogError> {
-        let listed = self.listed(order)?;
-        let mut files: Vec<_> = listed
-            .files
-            .iter()
-            .filter_map(|(path, on_disk)| {
-                let about = fs::symlink_metadata(on_disk).ok().filter(Metadata::is_file)?;
-                Some(FileEntry { path: path.clone(), bytes: about.len(), modified_ns: modified(&about) })
-            })
-            .collect();
-        files.sort();
-        Ok(files)
+    /// The names of a take's files. With `anew` as they are now; else as they were listed last.
+    fn names(&mut self, order: &OrderId, anew: bool) -> Result<&mut Names, CatalogError> {
+        let at = self.names.iter().position(|names| names.take.order == *order);
+        let listed = at.and_then(|at| self.names.remove(at)).filter(|_| !anew);
+        let names = listed.or_else(|| self.find(order)).or_else(|| {
+            self.takes(); // it may be new, or elsewhere
+            self.find(order)
+        });
+        let names = names.ok_or_else(|| CatalogError::NoTake(order.clone()))?;
+        self.names.truncate(MAX_NAMES - 1);
+        self.names.push_front(names);
+        Ok(&mut self.names[0])
+    }
+
+    /// Files of a take, from the `skip`th on and so many at most; and whether there are more.
+    pub(super) fn files(
+        &mut self,
+        order: &OrderId,
+        skip: usize,
+        most: usize,
+    ) -> Result<(Vec<FileEntry>, bool), CatalogError> {
+        let names = self.names(order, skip == 0)?;
+        names.page(skip, most).map_err(|error| CatalogError::Io { path: FRAMES_JSONL.to_owned(), error })
     }
 
     /// Where a file that was listed is, provided that it is below the root still, whatever links say.
     fn locate(&mut self, order: &OrderId, path: &str) -> Result<PathBuf, CatalogError> {
         let no_file = || CatalogError::NoFile { order: order.clone(), path: path.to_owned() };
-        let on_disk = self.listed(order)?.files.get(path).ok_or_else(no_file)?.clone();
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
+        let on_disk = self.names(order, false)?.on_disk(path).map_err(io)?.ok_or_else(no_file)?;
         let (root, real) = (self.root.canonicalize().map_err(io)?, on_disk.canonicalize().map_err(io)?);
         if real.starts_with(root) && real.is_file() { Ok(real) } else { Err(no_file()) }
     }
@@ -179,6 +309,9 @@ impl Catalog {
         let (bytes, sha256) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         // Of before: a file that grew meanwhile is noticed by its age.
         let digest = Digest { bytes, modified_ns: modified(&about), sha256 };
+        if self.digests.len() >= MAX_DIGESTS {
+            self.digests.clear();
+        }
         self.digests.insert(real, digest.clone());
         Ok(digest)
     }
@@ -186,24 +319,27 @@ impl Catalog {
     /// Deletes a file whose SHA-256 is `sha256`; with the last one of a take its folders too, where nothing
     /// else is in them.
     pub(super) fn delete(&mut self, order: &OrderId, path: &str, sha256: &str) -> Result<(), CatalogError> {
-        let listed = self.listed(order)?;
-        if !listed.take.complete {
+        let io = |error| CatalogError::Io { path: path.to_owned(), error };
+        let names = self.names(order, false)?;
+        if !names.take.complete {
             return Err(CatalogError::Unfinished(order.clone()));
         }
-        let folder = listed.folder.clone();
+        if [FRAMES_JSONL, TAKE_JSON].contains(&path) && names.has_media().map_err(io)? {
+            return Err(CatalogError::StillNeeded { path: path.to_owned() });
+        }
+        let folder = names.folder().to_owned();
         let real = self.locate(order, path)?;
-        let io = |error| CatalogError::Io { path: path.to_owned(), error };
         let (_, now) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         if now != sha256 {
+            self.digests.remove(&real); // it may be of before
             return Err(CatalogError::Differs { path: path.to_owned(), sha256: now });
         }
         fs::remove_file(&real).map_err(io)?;
         tracing::info!(%order, path, "deleted a file that has been collected");
         self.digests.remove(&real);
-        let Some(listed) = self.listed.get_mut(order) else { return Ok(()) };
-        listed.files.remove(path);
-        if listed.files.values().all(|file| !file.exists()) {
-            self.listed.remove(order);
+        if path == TAKE_JSON {
+            self.names.retain(|names| names.take.order != *order);
+            self.known.retain(|_, known| !known.take.as_ref().is_ok_and(|take| take.order == *order));
             // As far as they are empty, and never the root itself.
             for folder in folder.ancestors().take_while(|folder| *folder != self.root) {
                 if fs::remove_dir(folder).is_err() {
@@ -215,37 +351,65 @@ impl Catalog {
     }
 }
 
-/// The files of `take` in `folder`: their names, and where they are. Side files go by their plain names,
-/// whatever stands before them here.
-fn files_of(folder: &Path, prefix: &str, take: &Take) -> HashMap<String, PathBuf> {
-    let mut files: HashMap<_, _> = [TAKE_JSON, FRAMES_JSONL, FRAMES_CSV, FRAMES_PTS]
-        .into_iter()
-        .map(|name| (name.to_owned(), folder.join(format!("{prefix}{name}"))))
-        .collect();
-    let mut add = |name: &str| {
-        if check_path(name).is_ok() {
-            files.entry(name.to_owned()).or_insert_with(|| folder.join(name));
-        }
-    };
-    for segment in &take.segments {
-        add(&segment.file);
-        add(&Path::new(&segment.file).with_extension("pts").to_string_lossy());
-    }
-    if take.segments.is_empty()
-        && let Ok(manifest) = File::open(folder.join(format!("{prefix}{FRAMES_JSONL}")))
+/// What is in a folder, if it can be looked into; `before`: as it was the last time.
+fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
+    let about = fs::metadata(path)?;
+    let changed = changed(&about);
+    if let Some(before) = before.filter(|before| before.changed == changed)
+        && is_settled(changed.0)
     {
-        // A line that cannot be read names no file.
-        for line in BufReader::new(manifest).lines().map_while(Result::ok) {
-            if let Ok(record) = FrameRecord::from_line(&line) {
-                add(&record.file);
-            }
+        return Ok(before);
+    }
+    let mut folder = Folder { changed, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
+    for entry in fs::read_dir(path)?.flatten() {
+        let (name, Ok(kind)) = (entry.file_name().to_string_lossy().into_owned(), entry.file_type()) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        if kind.is_dir() {
+            folder.folders.push(entry.path());
+        } else if kind.is_file() {
+            folder.takes.extend(prefix_of(&name, TAKE_JSON));
+            folder.manifests.extend(prefix_of(&name, FRAMES_JSONL));
         }
     }
-    files.retain(|_, path| path.exists());
-    files
+    folder.folders.sort();
+    Ok(folder)
 }
 
-/// When a file was last changed, in nanoseconds since the Unix epoch.
-fn modified(about: &Metadata) -> i64 {
-    about.mtime().saturating_mul(1_000_000_000).saturating_add(about.mtime_nsec())
+/// Whether what changed at this time cannot have changed again in the same tick of the file system's clock.
+fn is_settled(modified_ns: i64) -> bool {
+    let at = UNIX_EPOCH + Duration::from_nanos(u64::try_from(modified_ns).unwrap_or_default());
+    SystemTime::now().duration_since(at).is_ok_and(|age| age > SETTLED)
+}
+
+/// What stands before `side`, a side file's plain name, in `name`: nothing, or what ends with a dot.
+fn prefix_of(name: &str, side: &str) -> Option<String> {
+    let prefix = name.strip_suffix(side)?;
+    (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+}
+
+/// What is said of a take.
+fn entry(take: &Take) -> TakeEntry {
+    let Take { order, started_ns, accepted_ns, complete, .. } = take;
+    TakeEntry {
+        order: order.clone(),
+        started_ns: *started_ns,
+        accepted_ns: *accepted_ns,
+        complete: *complete,
+    }
+}
+
+/// What tells whether a file or folder is still as it was.
+fn changed(about: &Metadata) -> (i64, u64) {
+    (modified(about), about.ino())
+}
+
+/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch: with mtime alone, what was
+/// changed and given its age again would pass for the same.
+pub(super) fn modified(about: &Metadata) -> i64 {
+    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
 }

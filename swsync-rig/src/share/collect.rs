@@ -2,19 +2,22 @@
 //!
 //! A file appears under its name only when it is whole and its SHA-256 is that of the device's. Until then it
 //! is `.NAME.part`, and what came in between (an interruption, a lost connection, a full disk) costs nothing
-//! but the time: whoever collects again goes on where it stopped. What is here already is not fetched again.
+//! but the time: whoever collects again goes on where it stopped. What is here already is not fetched again: it is read, and
+//! its sum decides, not its size and age. What is here under a file's name and is not what the device has is kept under
+//! another name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, PathError, TAKE_JSON, check_path};
-use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, PathError, TAKE_JSON, check_path};
+use swsync_core::name::{DeviceId, Name, OrderId};
 
 use super::digest::{Sha256, of_file};
 use super::message::{Digest, FileEntry};
+use super::pending::{self, Pending};
 use super::remote::{Remote, RemoteError};
 
 /// Bytes that are fetched at once: a tenth of a second on good WiFi.
@@ -46,6 +49,18 @@ pub enum CollectError {
     Locked {
         /// The take's folder.
         folder: PathBuf,
+    },
+    /// Two names that are one on many disks.
+    #[error(
+        "{} is here already, and is the folder of {name} too where upper and lower case are one: collect one of the two into \
+         another folder, and name them differently",
+        there.display()
+    )]
+    Alike {
+        /// What is there.
+        there: PathBuf,
+        /// Of the device or the order that is not collected.
+        name: Name,
     },
     /// What came is not what the device has.
     #[error(
@@ -126,6 +141,19 @@ pub struct Collected {
     pub fetched: usize,
     /// Files that were removed there after they were listed.
     pub gone: usize,
+    /// Names under which is kept what was here and was not what the device has.
+    pub kept: Vec<String>,
+    /// Whether the device is done with the take.
+    pub complete: bool,
+}
+
+/// What was deleted on a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many files.
+    pub files: usize,
+    /// As in [`Collected`]: the device read some of its files anew, and they were not what it had sent.
+    pub kept: Vec<String>,
 }
 
 /// A file that was verified, as it stands in the list of what is here.
@@ -141,6 +169,10 @@ struct Folder {
     path: PathBuf,
     list: File,
     here: HashMap<String, Digest>,
+    /// What is here under these names is to be kept under others.
+    differing: HashSet<String>,
+    /// Names under which that was done.
+    kept: Vec<String>,
 }
 
 /// Brings the take of `order` on `remote`'s device to `<out>/<order>/<device>/`.
@@ -158,49 +190,85 @@ pub fn collect(
         check_path(&file.path)?;
     }
     let mut folder = Folder::open(out, order, remote.device())?;
-    let mut wanted: Vec<_> = files.iter().filter(|file| !folder.has(file)).collect();
+    let mut wanted = Vec::new();
+    for file in &files {
+        if !folder.has(remote, order, file)? {
+            wanted.push(file);
+        }
+    }
     // What tells of the files comes last: it knows what became of those that are gone by then.
-    wanted.sort_by_key(|file| [FRAMES_CSV, FRAMES_JSONL, TAKE_JSON].contains(&&*file.path));
+    wanted.sort_by_key(|file| (is_side(&file.path), file.path == TAKE_JSON));
     let begun = |file: &&FileEntry| fs::metadata(folder.part(&file.path)).map_or(0, |part| part.len());
     let bytes = wanted.iter().map(|file| file.bytes.saturating_sub(begun(file))).sum();
     on_event(Event::Planned { files: wanted.len(), bytes, here: files.len() - wanted.len() });
-    let mut gone = Vec::new();
+    let note = |why: &str| {
+        let remembered = Pending { why: why.into(), given_up: false }.remember(out, order, remote.device());
+        remembered.map_err(|error| CollectError::Local { path: folder.path.join(pending::NOTE), error })
+    };
+    if !wanted.is_empty() {
+        note("not all of it has come")?;
+    }
+    let (mut gone, mut left) = (HashSet::new(), None);
     for file in &wanted {
         match folder.fetch(remote, order, file, &mut on_event) {
             Ok(digest) => {
                 folder.note(&file.path, digest)?;
                 on_event(Event::Verified);
             }
-            Err(CollectError::Remote(RemoteError::Refused { .. })) if is_gone(remote, order, &file.path)? => {
+            Err(CollectError::Remote(RemoteError::Refused { .. }))
+                if is_gone(remote, order, &file.path, &mut left)? =>
+            {
                 folder.forget(&file.path)?;
-                gone.push(&file.path);
+                gone.insert(&file.path);
             }
             Err(error) => return Err(error),
         }
     }
-    let here = || files.iter().filter(|file| !gone.contains(&&file.path));
+    let complete = pending::is_done(&folder.path);
+    if complete {
+        Pending::forget(out, order, remote.device())
+            .map_err(|error| CollectError::Local { path: folder.path.join(pending::NOTE), error })?;
+    }
+    let here = || files.iter().filter(|file| !gone.contains(&file.path));
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),
         bytes: here().map(|file| file.bytes).sum(),
         fetched: wanted.len() - gone.len(),
         gone: gone.len(),
+        kept: folder.kept,
+        complete,
     })
 }
 
-/// Whether the device, which refuses a file that it has listed, has it no more.
-fn is_gone(remote: &Remote<'_>, order: &OrderId, path: &str) -> Result<bool, CollectError> {
-    Ok(!remote.files(order)?.iter().any(|file| file.path == path))
+/// Whether `path` is one of the files that stand beside pictures and videos: the device writes those anew.
+fn is_side(path: &str) -> bool {
+    [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].contains(&path)
 }
 
-/// Has the device delete the take of `order`, once all of it is here: each file is read again on both sides
-/// first. Returns how many files were deleted.
+/// Whether the device, which refuses a file that it has listed, has it no more. `left`: the files that it had when that was
+/// asked last; it is asked again only where it may have changed its mind since.
+fn is_gone(
+    remote: &Remote<'_>,
+    order: &OrderId,
+    path: &str,
+    left: &mut Option<HashSet<String>>,
+) -> Result<bool, CollectError> {
+    if left.as_ref().is_none_or(|left| left.contains(path)) {
+        *left = Some(remote.files(order)?.into_iter().map(|file| file.path).collect());
+    }
+    Ok(left.as_ref().is_some_and(|left| !left.contains(path)))
+}
+
+/// Has the device delete the take of `order`, once all of it is here: each file is read again on both sides first. Where the
+/// device then finds another sum than it had sent (its disk may be failing), the file comes once more, and what came before
+/// is kept.
 ///
 /// # Errors
 /// [`CollectError::NotHere`] before anything is deleted.
-pub fn delete(remote: &Remote<'_>, order: &OrderId, out: &Path) -> Result<usize, CollectError> {
+pub fn delete(remote: &Remote<'_>, order: &OrderId, out: &Path) -> Result<Deleted, CollectError> {
     let mut files = remote.files(order)?;
-    let folder = Folder::open(out, order, remote.device())?;
+    let mut folder = Folder::open(out, order, remote.device())?;
     for file in &files {
         let not_here = || CollectError::NotHere { device: remote.device().clone(), path: file.path.clone() };
         check_path(&file.path)?;
@@ -211,13 +279,11 @@ pub fn delete(remote: &Remote<'_>, order: &OrderId, out: &Path) -> Result<usize,
         }
     }
     // What describes the take goes last: until then the rest can be found.
-    files.sort_by_key(|file| file.path == TAKE_JSON);
+    files.sort_by_key(|file| (is_side(&file.path), file.path == TAKE_JSON));
     for file in &files {
-        if let Some(digest) = folder.here.get(&file.path) {
-            remote.delete(order, &file.path, file.bytes, &digest.sha256)?;
-        }
+        folder.delete_there(remote, order, file)?;
     }
-    Ok(files.len())
+    Ok(Deleted { files: files.len(), kept: folder.kept })
 }
 
 /// Whether `digest` is of the file that is listed as `file`, as far as that can be told without reading it.
@@ -228,7 +294,9 @@ fn matches(digest: &Digest, file: &FileEntry) -> bool {
 impl Folder {
     /// Opens or makes it, for this process alone.
     fn open(out: &Path, order: &OrderId, device: &DeviceId) -> Result<Self, CollectError> {
-        let path = out.join(order.as_str()).join(device.as_str());
+        check_case(out, order)?;
+        check_case(&out.join(order.as_str()), device)?;
+        let path = pending::folder(out, order, device);
         let list_path = path.join(LIST);
         let local = |error| CollectError::Local { path: list_path.clone(), error };
         fs::create_dir_all(&path).map_err(local)?;
@@ -242,13 +310,77 @@ impl Folder {
         let lines = BufReader::new(&list).lines().map_while(Result::ok);
         let here = lines.filter_map(|line| serde_json::from_str::<Here>(&line).ok());
         let here = here.map(|here| (here.path, here.digest)).collect();
-        Ok(Self { path, list, here })
+        Ok(Self { path, list, here, differing: HashSet::new(), kept: Vec::new() })
     }
 
-    /// Whether `file` is here as it is there.
-    fn has(&self, file: &FileEntry) -> bool {
-        let here = || fs::metadata(self.path.join(&file.path)).is_ok_and(|here| here.len() == file.bytes);
-        self.here.get(&file.path).is_some_and(|digest| matches(digest, file)) && here()
+    /// Whether `file` is here as it is there, by its sum. What is here is read; the device reads its own only where it may
+    /// have changed since it came. Where it is another one, it is to be kept.
+    fn has(&mut self, remote: &Remote<'_>, order: &OrderId, file: &FileEntry) -> Result<bool, CollectError> {
+        let path = self.path.join(&file.path);
+        let (bytes, here) = match of_file(&path) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(CollectError::Local { path, error }),
+        };
+        let known = self.here.get(&file.path).cloned();
+        let is_as_it_came = known.as_ref().is_some_and(|known| known.sha256 == here);
+        let there = match known.filter(|known| matches(known, file)) {
+            Some(known) => Some(known.sha256),
+            None if bytes != file.bytes => None, // it cannot be the same
+            None => match remote.digest(order, &file.path, file.bytes) {
+                Ok(digest) if digest.sha256 == here => {
+                    self.note(&file.path, digest)?;
+                    return Ok(true);
+                }
+                Ok(digest) => Some(digest.sha256),
+                Err(RemoteError::Refused { .. }) => None, // it is gone, which fetching it finds out
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if there.is_some_and(|there| there == here) {
+            return Ok(true);
+        }
+        if !(is_as_it_came && is_side(&file.path)) {
+            self.differing.insert(file.path.clone());
+        }
+        Ok(false)
+    }
+
+    /// Has the device delete `file`, of which the same is here; or another one by now, if that is what the device has.
+    fn delete_there(
+        &mut self,
+        remote: &Remote<'_>,
+        order: &OrderId,
+        file: &FileEntry,
+    ) -> Result<(), CollectError> {
+        for _ in 0..TRIES {
+            let Some(digest) = self.here.get(&file.path) else { break };
+            if remote.delete(order, &file.path, file.bytes, &digest.sha256)? {
+                return Ok(());
+            }
+            self.differing.insert(file.path.clone());
+            let digest = self.fetch(remote, order, file, &mut |_| ())?;
+            self.note(&file.path, digest)?;
+        }
+        Err(CollectError::Changing { device: remote.device().clone(), path: file.path.clone() })
+    }
+
+    /// Makes room for what comes under the name `path`, if something else has it.
+    fn set_aside(&mut self, path: &str) -> io::Result<()> {
+        if !self.differing.remove(path) {
+            return Ok(());
+        }
+        let old = self.path.join(path);
+        let (stem, extension) = (
+            old.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            old.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default(),
+        );
+        let names = (1..).map(|count| old.with_file_name(format!("{stem}.kept{count}{extension}")));
+        let new = names.into_iter().find(|new| !new.exists()).expect("there are endless names");
+        fs::rename(&old, &new)?;
+        tracing::info!(old = %old.display(), new = %new.display(), "kept what is not what the device has");
+        self.kept.push(new.strip_prefix(&self.path).unwrap_or(&new).display().to_string());
+        Ok(())
     }
 
     /// Where `path` is until it is whole.
@@ -282,7 +414,7 @@ impl Folder {
 
     /// Brings one file here, whole and right.
     fn fetch(
-        &self,
+        &mut self,
         remote: &Remote<'_>,
         order: &OrderId,
         file: &FileEntry,
@@ -298,6 +430,7 @@ impl Folder {
             }
             match fetch_part(remote, order, &file, &part, on_event)? {
                 Outcome::Whole(digest) => {
+                    self.set_aside(&file.path).map_err(local)?;
                     fs::rename(&part, &path).map_err(local)?;
                     sync_folder(&path).map_err(local)?;
                     return Ok(digest);
@@ -382,6 +515,20 @@ fn fetch_part(
     }
     on_disk.sync_all().map_err(local)?;
     Ok(Outcome::Whole(digest))
+}
+
+/// Whether `name` can be a folder in `parent` that is none of another name's.
+///
+/// # Errors
+/// [`CollectError::Alike`] where there is one whose name differs in case only: on many disks they are one.
+pub fn check_case(parent: &Path, name: &Name) -> Result<(), CollectError> {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let other = entry.file_name().into_string().ok().and_then(|other| Name::new(other).ok());
+        if other.is_some_and(|other| other != *name && other.is_folder_of(name)) {
+            return Err(CollectError::Alike { there: entry.path(), name: name.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that the new name of `path` outlives a power cut.

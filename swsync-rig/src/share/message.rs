@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use swsync_core::control::{MessageError, decode, encode};
 use swsync_core::name::OrderId;
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::time::{Realtime, Rig, Timestamp};
 
 /// Most bytes of a file in one reply.
 pub(super) const MAX_CHUNK: u64 = 4 << 20;
@@ -34,10 +34,12 @@ pub(super) enum Request {
 pub(super) enum Said {
     Takes {
         takes: Vec<TakeEntry>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<Unreadable>,
     },
     Files {
         files: Vec<FileEntry>,
-        /// How many there are.
+        /// How many there are at least; if no more than were told by now: all.
         total: usize,
     },
     /// The bytes follow.
@@ -50,6 +52,10 @@ pub(super) enum Said {
         digest: Digest,
     },
     Deleted,
+    /// Not deleted: it is not what whoever asks has.
+    Differs {
+        sha256: String,
+    },
     /// Not now: the device is at work on a take.
     Busy {
         why: String,
@@ -67,8 +73,29 @@ pub struct TakeEntry {
     pub order: OrderId,
     /// When its first file was begun.
     pub started_ns: Timestamp<Rig>,
+    /// When the device accepted the order, by a count of its own: greater with each. `None`: an older device does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_ns: Option<Timestamp<Realtime>>,
     /// Whether nothing of it will change any more.
     pub complete: bool,
+}
+
+/// What lies where a device's takes are, and is none that can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its path on the device, from the folder that the takes are below.
+    pub path: String,
+    /// What is wrong with it, for a person.
+    pub why: String,
+}
+
+/// What a device has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Its takes, by name.
+    pub takes: Vec<TakeEntry>,
+    /// What else there is that may be takes.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A file of a take.
@@ -78,7 +105,8 @@ pub struct FileEntry {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When it was last changed, by the device's wall clock, in nanoseconds since the Unix epoch.
+    /// When it, or its name, age or owner, was last changed, by the device's wall clock, in nanoseconds since the Unix epoch.
+    /// Where this is the same, it is the same file; where it is not, its sum tells.
     pub modified_ns: i64,
 }
 

@@ -16,10 +16,12 @@ mod catalog;
 pub mod collect;
 mod digest;
 mod message;
+mod names;
+pub mod pending;
 mod remote;
 mod serve;
 
 pub(crate) use digest::of_bytes as sha256_of;
-pub use message::{Chunk, Digest, FileEntry, TakeEntry};
+pub use message::{Chunk, Digest, FileEntry, Listing, TakeEntry, Unreadable};
 pub use remote::{Remote, RemoteError};
 pub use serve::{Busy, Share};

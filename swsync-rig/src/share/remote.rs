@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use swsync_core::control::encode;
 use swsync_core::name::{DeviceId, OrderId};
 
-use super::message::{Chunk, Digest, FileEntry, Request, Said, TakeEntry, unframe};
+use super::message::{Chunk, Digest, FileEntry, Listing, Request, Said, unframe};
 use crate::control::Session;
 
 /// How long one question may take where no file has to be read for it.
@@ -84,9 +84,9 @@ impl<'a> Remote<'a> {
     ///
     /// # Errors
     /// [`RemoteError`].
-    pub fn takes(&self) -> Result<Vec<TakeEntry>, RemoteError> {
+    pub fn takes(&self) -> Result<Listing, RemoteError> {
         match self.ask(&Request::Takes, QUICK)?.0 {
-            Said::Takes { takes } => Ok(takes),
+            Said::Takes { takes, unreadable } => Ok(Listing { takes, unreadable }),
             other => Err(self.nonsense(&other)),
         }
     }
@@ -142,15 +142,17 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Has it delete a file of about `bytes` bytes, provided that its SHA-256 is `sha256`.
+    /// Has it delete a file of about `bytes` bytes, provided that its SHA-256 is `sha256`. Whether it was: the device reads
+    /// it once more.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where it is not.
-    pub fn delete(&self, order: &OrderId, path: &str, bytes: u64, sha256: &str) -> Result<(), RemoteError> {
+    /// [`RemoteError`].
+    pub fn delete(&self, order: &OrderId, path: &str, bytes: u64, sha256: &str) -> Result<bool, RemoteError> {
         let request =
             Request::Delete { order: order.clone(), path: path.to_owned(), sha256: sha256.to_owned() };
         match self.ask(&request, QUICK + Duration::from_secs(bytes / SLOWEST))?.0 {
-            Said::Deleted => Ok(()),
+            Said::Deleted => Ok(true),
+            Said::Differs { .. } => Ok(false),
             other => Err(self.nonsense(&other)),
         }
     }

@@ -75,8 +75,16 @@ impl Drop for Share {
     }
 }
 
+/// How much the thread leaves to others: cameras, encoders and the writer's thread come first, at the processor and, as
+/// the kernel derives it from this, at the disk.
+const NICENESS: i32 = 10;
+
 /// The thread's loop: until the queryable is gone.
 fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy) {
+    // On Linux it is a thread's own.
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
+        tracing::warn!(%error, "files are shared at the same priority as they are written");
+    }
     while let Ok(query) = inbox.recv() {
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
         let (said, bytes) = match payload.as_deref().map(decode::<Request>) {
@@ -93,8 +101,10 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy)
 
 /// What to say to `request`, and the bytes behind it.
 fn answer(request: Request, catalog: &mut Catalog, busy: &Busy) -> (Said, Vec<u8>) {
-    let reads = matches!(request, Request::Read { .. } | Request::Digest { .. } | Request::Delete { .. });
-    if reads && let Some(why) = busy() {
+    // Which takes there are costs next to nothing.
+    if !matches!(request, Request::Takes)
+        && let Some(why) = busy()
+    {
         return (Said::Busy { why }, Vec::new());
     }
     try_answer(request, catalog).unwrap_or_else(|error| (refused(&error.to_string()), Vec::new()))
@@ -102,24 +112,22 @@ fn answer(request: Request, catalog: &mut Catalog, busy: &Busy) -> (Said, Vec<u8
 
 fn try_answer(request: Request, catalog: &mut Catalog) -> Result<(Said, Vec<u8>), CatalogError> {
     let said = match request {
-        Request::Takes => Said::Takes { takes: catalog.takes() },
+        Request::Takes => Said::Takes { takes: catalog.takes(), unreadable: catalog.unreadable() },
         Request::Files { order, skip } => {
-            if skip == 0 {
-                catalog.takes(); // what has come and gone since
-            }
-            let files = catalog.files(&order)?;
-            let total = files.len();
-            Said::Files { files: files.into_iter().skip(skip).take(MAX_FILES).collect(), total }
+            let (files, more) = catalog.files(&order, skip, MAX_FILES)?;
+            // Where it ends is known once it is there.
+            let total = skip + files.len() + usize::from(more);
+            Said::Files { files, total }
         }
         Request::Read { order, path, offset, length } => {
             let (chunk, bytes) = catalog.read(&order, &path, offset, length)?;
             return Ok((Said::Chunk { chunk }, bytes));
         }
         Request::Digest { order, path } => Said::Digest { digest: catalog.digest(&order, &path)? },
-        Request::Delete { order, path, sha256 } => {
-            catalog.delete(&order, &path, &sha256)?;
-            Said::Deleted
-        }
+        Request::Delete { order, path, sha256 } => match catalog.delete(&order, &path, &sha256) {
+            Err(CatalogError::Differs { sha256, .. }) => Said::Differs { sha256 },
+            done => done.map(|()| Said::Deleted)?,
+        },
     };
     Ok((said, Vec::new()))
 }

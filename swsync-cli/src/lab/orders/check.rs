@@ -164,7 +164,8 @@ impl Report {
         }
     }
 
-    fn complain(&mut self, what: String) {
+    /// Adds something that is wrong.
+    pub fn complain(&mut self, what: String) {
         self.violations.push(what);
     }
 

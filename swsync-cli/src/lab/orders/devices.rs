@@ -34,8 +34,15 @@ const VIDEO_ENCODERS: [(&str, &str); 2] = [
     ("openh264enc", "openh264enc rate-control=quality bitrate=4000000 gop-size=60"),
 ];
 
+/// The one that codes frames from later ones, which come out of it before.
+const B_FRAME_ENCODER: (&str, &str) = (
+    "x264enc",
+    "x264enc bframes=2 b-adapt=false rc-lookahead=2 sync-lookahead=0 sliced-threads=true speed-preset=ultrafast \
+     pass=quant quantizer=16 key-int-max=60 ! h264parse",
+);
+
 /// What devices there are to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Setup {
     /// How many, the leader among them.
     pub count: u16,
@@ -43,6 +50,10 @@ pub struct Setup {
     pub source: Source,
     /// Whether they encode video, rather than pictures.
     pub video: bool,
+    /// Whether video has frames that are coded from later ones.
+    pub b_frames: bool,
+    /// How many files of an order are kept, if not all.
+    pub max_files: Option<u32>,
     /// Probability with which each frame is lost before it is encoded.
     pub drop: f64,
     /// Clocks and cameras follow from it.
@@ -88,6 +99,11 @@ impl Devices {
         &self.out
     }
 
+    /// Arguments by which a command reaches them.
+    pub fn reach(&self) -> [&str; 4] {
+        ["--rig", &self.rig, "--connect", &self.control]
+    }
+
     /// Starts a device that does not run.
     pub fn restart(&mut self, index: usize) -> anyhow::Result<()> {
         let log = self.out.join(format!("device{index}.log"));
@@ -118,6 +134,7 @@ impl Devices {
         let child = command
             .args(line.split_whitespace())
             .arg(format!("location={}", self.out.join("takes").display()))
+            .args(self.setup.max_files.map(|max| format!("max-files={max}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -184,7 +201,8 @@ impl Devices {
 fn encoder(setup: &Setup) -> anyhow::Result<String> {
     let encoder = if setup.video {
         gst::init()?;
-        let found = VIDEO_ENCODERS.iter().find(|(name, _)| gst::ElementFactory::find(name).is_some());
+        let encoders: &[_] = if setup.b_frames { &[B_FRAME_ENCODER] } else { &VIDEO_ENCODERS };
+        let found = encoders.iter().find(|(name, _)| gst::ElementFactory::find(name).is_some());
         let (_, encoder) = found.context(
             "no encoder of H.264 is installed: on Debian, install gstreamer1.0-plugins-ugly (x264enc) or \
              gstreamer1.0-plugins-bad (openh264enc)",

@@ -146,11 +146,11 @@ fn check_picture(path: &Path, bytes: u64) -> anyhow::Result<()> {
 /// among them.
 fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     let (mut coded, mut begins_with_key) = (0_u64, false);
-    media::units(path, "video/x-h264", |unit| {
+    for unit in media::Units::coded(path, "video/x-h264")? {
+        let unit = unit?;
         begins_with_key |= coded == 0 && unit.is_key;
         coded += 1;
-        Ok(true)
-    })?;
+    }
     ensure!(begins_with_key, "it begins with no key frame");
     let times = std::fs::read_to_string(path.with_extension("pts"))?;
     let told = times.lines().filter(|line| !line.starts_with('#')).count() as u64;

@@ -35,7 +35,7 @@ impl Random {
 pub fn random_order(random: &mut Random, index: u32, now: Timestamp<Rig>) -> anyhow::Result<Order> {
     let at = now + random.millis(-3000, 2000);
     let count = |random: &mut Random, to: u64| u32::try_from(1 + random.below(to)).unwrap_or(1);
-    let (kind, stop) = match random.below(10) {
+    let (kind, stop) = match random.below(11) {
         0..=2 => (Kind::Still { every: None, count: Some(1) }, None),
         3..=4 => (Kind::Burst { count: count(random, 30) }, None),
         5 => (Kind::Still { every: Some(random.millis(100, 500)), count: Some(count(random, 8)) }, None),
@@ -44,7 +44,11 @@ pub fn random_order(random: &mut Random, index: u32, now: Timestamp<Rig>) -> any
             let segment = Some(random.millis(1000, 1500));
             (Kind::Take { segment, fill: Fill::None }, Some(at + random.millis(1000, 3000)))
         }
-        _ => (Kind::Take { segment: None, fill: Fill::Hold }, None),
+        // Those that go on until they are stopped or cancelled, wherever in a file that is.
+        _ => {
+            let segment = (random.below(3) > 0).then(|| random.millis(1000, 2500));
+            (Kind::Take { segment, fill: Fill::Hold }, None)
+        }
     };
     Ok(Order::new(Name::new(format!("o{index:04}"))?, at, stop, kind)?)
 }

@@ -11,6 +11,8 @@ const ORIGIN: Origin = Origin { make: "Raspberry Pi", model: "imx708", software:
 /// What ends a JPEG: start of scan with some entropy-coded bytes, end of image.
 const PICTURE: &[u8] = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xaa\xff\x00\xe1\xff\xd9";
 const JFIF: &[u8] = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+/// Start of frame, baseline: 640 x 480.
+const FRAME: &[u8] = b"\xff\xc0\x00\x0b\x08\x01\xe0\x02\x80\x01\x01\x11\x00";
 const TABLE: &[u8] = b"\xff\xdb\x00\x04\x00\x01";
 
 fn jpeg(segments: &[&[u8]]) -> Vec<u8> {
@@ -19,7 +21,7 @@ fn jpeg(segments: &[&[u8]]) -> Vec<u8> {
 
 fn tagged(jpeg: &[u8]) -> Vec<u8> {
     let with = with_exif(jpeg, &record(), &ORIGIN).unwrap();
-    let bytes: Vec<u8> = with.slices().flatten().copied().collect();
+    let bytes = with.to_vec();
     assert_eq!(bytes.len(), with.size());
     bytes
 }
@@ -35,16 +37,21 @@ fn text(exif: &Exif, tag: Tag) -> Option<String> {
 
 #[test]
 fn another_reader_finds_what_was_written() {
-    let exif = read(&tagged(&jpeg(&[JFIF, TABLE])));
+    let exif = read(&tagged(&jpeg(&[JFIF, TABLE, FRAME])));
     for (tag, value) in [
         (Tag::Make, "\"Raspberry Pi\""),
         (Tag::Model, "\"imx708\""),
         (Tag::Software, "\"swsync 0.1.0\""),
         (Tag::DateTimeOriginal, "2027-01-15 08:00:00"),
-        (Tag::SubSecTimeOriginal, "\"033333400\""),
+        (Tag::SubSecTimeOriginal, "\"033333\""),
         (Tag::OffsetTimeOriginal, "\"+00:00\""),
         (Tag::ExposureTime, "1/10000"),
         (Tag::ExifVersion, "2.32"),
+        (Tag::PhotographicSensitivity, "150"),
+        (Tag::PixelXDimension, "640"),
+        (Tag::PixelYDimension, "480"),
+        (Tag::CameraOwnerName, "\"pi1\""),
+        (Tag::BodySerialNumber, "\"pi1\""),
     ] {
         assert_eq!(text(&exif, tag).as_deref(), Some(value), "{tag}");
     }
@@ -74,7 +81,7 @@ fn the_picture_stays_and_jfif_comes_first() {
 
 #[test]
 fn an_old_segment_is_replaced_but_its_orientation_stays() {
-    let mut old = app1(&record(), &Origin { model: "another", ..ORIGIN }, Some(6));
+    let mut old = app1(&record(), &Origin { model: "another", ..ORIGIN }, Some(6), None);
     let xmp = b"\xff\xe1\x00\x08http:/";
     for _ in 0..2 {
         let bytes = tagged(&jpeg(&[JFIF, xmp, &old, TABLE]));
@@ -93,12 +100,13 @@ fn an_old_segment_is_replaced_but_its_orientation_stays() {
 #[test]
 fn what_is_not_known_is_left_out() {
     let mut unknown = record();
-    unknown.info.exposure_ns = None;
+    (unknown.info.exposure_ns, unknown.info.analogue_gain) = (None, None);
     let origin = Origin { make: "", model: "", software: "swsync" };
     let plain = jpeg(&[JFIF]);
     let with = with_exif(&plain, &unknown, &origin).unwrap();
-    let exif = read(&with.slices().flatten().copied().collect::<Vec<_>>());
-    for tag in [Tag::Make, Tag::Model, Tag::ExposureTime] {
+    let exif = read(&with.to_vec());
+    for tag in [Tag::Make, Tag::Model, Tag::ExposureTime, Tag::PhotographicSensitivity, Tag::PixelXDimension]
+    {
         assert_eq!(text(&exif, tag), None);
     }
 }
@@ -120,12 +128,28 @@ fn exposures_are_fractions() {
 }
 
 #[test]
+fn gains_are_an_iso_speed() {
+    for (analogue, digital, speed) in [
+        (Some(1.0), None, Some(100)),
+        (Some(2.5), Some(1.5), Some(375)),
+        (Some(700.0), None, None),
+        (Some(0.0), None, None),
+        (Some(f64::NAN), None, None),
+        (None, Some(2.0), None),
+    ] {
+        let mut info = record().info;
+        (info.analogue_gain, info.details.digital_gain) = (analogue, digital);
+        assert_eq!(iso_speed(&info), speed, "{analogue:?} {digital:?}");
+    }
+}
+
+#[test]
 fn names_from_elsewhere_do_no_harm() {
     let long = "é\0".repeat(100_000);
     let origin = Origin { make: &long, model: &long, software: "swsync" };
     let plain = jpeg(&[JFIF]);
     let with = with_exif(&plain, &record(), &origin).unwrap();
-    let exif = read(&with.slices().flatten().copied().collect::<Vec<_>>());
+    let exif = read(&with.to_vec());
     assert_eq!(text(&exif, Tag::Model), Some(format!("\"{}\"", "?".repeat(MAX_TEXT))));
 }
 

@@ -23,7 +23,7 @@ pub struct Playable {
 /// # Errors
 /// What the system said.
 pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result<Playable> {
-    let source = Source { storage, path, length: storage.len(path)? };
+    let source = Source { most: sizes.len() as u64, storage, path, length: storage.len(path)? };
     let head = source.bytes(0, 8)?;
     let found = match &head[..] {
         [_, _, _, _, b'f', b't', b'y', b'p'] => mp4(&source)?,
@@ -33,11 +33,12 @@ pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result
         [b'F', b'L', b'V', ..] => streams::flv(&source)?,
         _ => elementary(&source, sizes)?,
     };
-    // More than were handed over cannot be: then it is not what it seems to be.
-    Ok(if found.pictures > sizes.len() as u64 { Playable::default() } else { found })
+    Ok(found)
 }
 
 struct Source<'a> {
+    /// Pictures that were handed to the muxer, as far as is known: what lies behind those is nobody's.
+    most: u64,
     storage: &'a dyn Storage,
     path: &'a Path,
     length: u64,
@@ -97,10 +98,10 @@ fn mp4(source: &Source<'_>) -> io::Result<Playable> {
             b"moov" => has_header = true,
             b"moof" => announced = Some(samples(source, next.content, next.end)?),
             b"mdat" => match announced.take() {
-                Some(pictures) => {
+                Some(pictures) if found.pictures + pictures <= source.most => {
                     found = Playable { length: next.end, pictures: found.pictures + pictures };
                 }
-                None => break,
+                Some(_) | None => break,
             },
             _ => {}
         }
@@ -146,6 +147,9 @@ fn matroska(source: &Source<'_>) -> io::Result<Playable> {
             break;
         }
         if matches!(id, SIMPLE_BLOCK | BLOCK_GROUP) {
+            if found.pictures == source.most {
+                break;
+            }
             found = Playable { length: end, pictures: found.pictures + 1 };
         }
         at = end;
@@ -224,7 +228,8 @@ mod tests {
             assert_eq!(look(&whole[..cut], &[1; 42]), Playable { length: shorter as u64, pictures: 30 });
         }
         assert_eq!(look(&whole[..40], &[1; 42]), Playable::default());
-        assert_eq!(look(&whole, &[1; 41]), Playable::default(), "not what was handed over");
+        let known = look(&whole, &[1; 41]);
+        assert_eq!(known, Playable { length: shorter as u64, pictures: 30 }, "no more than is known of");
     }
 
     #[test]
@@ -248,7 +253,7 @@ mod tests {
             let start = [&b""[..], b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3", b"\x47", b"RIFF", b"FLV"][kind];
             let bytes = [start, &bytes].concat();
             let found = look(&bytes, &[3; 10]);
-            prop_assert!(found.length <= bytes.len() as u64);
+            prop_assert!(found.length <= bytes.len() as u64 && found.pictures <= 10);
         }
 
         #[test]

@@ -20,6 +20,9 @@ pub fn transport(source: &Source<'_>) -> io::Result<Playable> {
             }
             if begins_picture(packet) {
                 found = Playable { length: at, pictures: begun };
+                if begun == source.most {
+                    return Ok(found);
+                }
                 begun += 1;
             }
             at += PACKET as u64;
@@ -56,6 +59,9 @@ pub fn avi(source: &Source<'_>) -> io::Result<Playable> {
             break;
         }
         if matches!(kind, [b'0'..=b'9', b'0'..=b'9', b'd', b'b' | b'c']) {
+            if found.pictures == source.most {
+                break;
+            }
             found = Playable { length: end, pictures: found.pictures + 1 };
         }
         at = end;
@@ -82,6 +88,9 @@ pub fn flv(source: &Source<'_>) -> io::Result<Playable> {
             _ => size > 0,
         };
         if kind == 9 && is_picture {
+            if found.pictures == source.most {
+                break;
+            }
             found = Playable { length: end, pictures: found.pictures + 1 };
         }
         at = end;

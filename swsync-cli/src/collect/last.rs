@@ -1,0 +1,71 @@
+//! Which order came last: not that with the latest frames, since those may be out of a ring, and rig time begins anew with a
+//! new time scale.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_rig::share::TakeEntry;
+
+/// The order among `takes` that was given last.
+///
+/// Each device counts the orders that it accepts by its wall clock, and some have no right one: so what a device says of
+/// two orders that it has both of is believed first, and the count over all devices where they say nothing of two.
+pub fn ordered(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
+    let mut counts: BTreeMap<&OrderId, BTreeMap<&DeviceId, i64>> = BTreeMap::new();
+    for (device, take) in takes {
+        let count = take.accepted_ns.map_or(take.started_ns.as_nanos(), |at| at.as_nanos());
+        counts.entry(&take.order).or_default().insert(device, count);
+    }
+    let is_later = |one: &BTreeMap<&DeviceId, i64>, other: &BTreeMap<&DeviceId, i64>| {
+        let both: BTreeSet<_> = one.keys().filter(|device| other.contains_key(*device)).collect();
+        let later = both.iter().filter(|device| one[**device] > other[**device]).count();
+        match later.cmp(&(both.len() - later)) {
+            std::cmp::Ordering::Equal => one.values().max() > other.values().max(),
+            more => more.is_gt(),
+        }
+    };
+    let last = counts.iter().reduce(|last, next| if is_later(next.1, last.1) { next } else { last });
+    last.map(|(order, _)| *order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::name;
+    use swsync_core::time::Timestamp;
+
+    fn take(device: &str, order: &str, started: i64, accepted: Option<i64>) -> (DeviceId, TakeEntry) {
+        let entry = TakeEntry {
+            order: name(order),
+            started_ns: Timestamp::from_nanos(started),
+            accepted_ns: accepted.map(Timestamp::from_nanos),
+            complete: true,
+        };
+        (name(device), entry)
+    }
+
+    fn last(takes: &[(DeviceId, TakeEntry)]) -> &str {
+        ordered(takes).unwrap().as_str()
+    }
+
+    #[test]
+    fn what_was_ordered_last_is_not_what_was_taken_last() {
+        let past = [take("a", "future", 900, Some(10)), take("a", "past", 100, Some(11))];
+        assert_eq!(last(&past), "past");
+        let older = [take("a", "x", 900, None), take("a", "y", 1000, None)];
+        assert_eq!(last(&older), "y", "where devices do not say");
+        assert_eq!(ordered(&[]), None);
+    }
+
+    #[test]
+    fn a_device_with_a_wrong_clock_still_knows_what_came_later() {
+        let takes = [
+            take("right", "one", 100, Some(1_000_000)),
+            take("wrong", "one", 100, Some(10)),
+            take("wrong", "two", 100, Some(11)), // by this device alone
+        ];
+        assert_eq!(last(&takes), "two");
+        let takes: Vec<_> = takes.into_iter().rev().collect();
+        assert_eq!(last(&takes), "two");
+    }
+}

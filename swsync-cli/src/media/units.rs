@@ -1,0 +1,215 @@
+//! The frames of a video file, coded or decoded, one after the other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+use gst::prelude::*;
+
+use super::{PARSERS, annexb, error_on, launch};
+
+/// Frames that may wait between GStreamer's thread and this one.
+const QUEUE: usize = 8;
+
+/// How often errors are looked for while no frame comes.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long no frame may come before the file or the machine is given up.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// A frame, coded or not.
+pub struct Unit {
+    /// It, as GStreamer has it.
+    pub buffer: gst::Buffer,
+    /// What it is.
+    pub caps: gst::Caps,
+    /// Whether it builds on no other.
+    pub is_key: bool,
+}
+
+impl Unit {
+    /// When it is shown, in the file's own time.
+    pub fn pts(&self) -> Option<gst::ClockTime> {
+        self.buffer.pts()
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let map = self.buffer.map_readable().map_err(|error| anyhow!("a frame cannot be read: {error}"))?;
+        Ok(map.to_vec())
+    }
+}
+
+/// What passes from GStreamer's thread: `None` is the end.
+type Passed = Option<Unit>;
+
+/// The frames of a file, in order. An error is the last thing that comes.
+pub struct Units {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    /// `None` once nothing more is wanted.
+    inbox: Option<Receiver<Passed>>,
+}
+
+impl Units {
+    /// The coded frames of `video`, whose media type is `media`, in the order in which they are stored, lead-in included. H.264 and
+    /// H.265 as a byte stream whose key frames bring their parameters, each frame beginning with its delimiter if it has one.
+    pub fn coded(video: &Path, media: &str) -> anyhow::Result<Self> {
+        let parse = PARSERS.iter().find(|(known, _)| *known == media).map_or("identity", |(_, parse)| parse);
+        Self::start(video, &format!("parsebin ! {parse}"), media)
+    }
+
+    /// The pictures of `video`, in the order in which they are shown, lead-in included; with `tail` behind the decoder.
+    pub fn decoded(video: &Path, tail: &str) -> anyhow::Result<Self> {
+        Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), "")
+    }
+
+    fn start(video: &Path, elements: &str, media: &str) -> anyhow::Result<Self> {
+        gst::init().context("cannot start GStreamer")?;
+        let pipeline = launch(&format!("filesrc name=from ! {elements} ! fakesink name=out sync=false"))?;
+        let path = video.to_str().context("GStreamer takes paths in UTF-8 only")?;
+        pipeline.by_name("from").context("the description names it")?.set_property("location", path);
+        let bus = pipeline.bus().context("a pipeline has a bus")?;
+        let (passed, inbox) = mpsc::sync_channel(QUEUE);
+        tap(&pipeline, media.to_owned(), passed)?;
+        // A pipeline that cannot start says why on its bus, too.
+        let _ = pipeline.set_state(gst::State::Playing);
+        Ok(Self { pipeline, bus, inbox: Some(inbox) })
+    }
+
+    fn wait(&mut self) -> anyhow::Result<Option<Unit>> {
+        let Some(inbox) = &self.inbox else { return Ok(None) };
+        let mut silent = Duration::ZERO;
+        loop {
+            match inbox.recv_timeout(POLL) {
+                Ok(passed) => return Ok(passed),
+                Err(RecvTimeoutError::Timeout) => silent += POLL,
+                // The pad is gone; the bus says why.
+                Err(RecvTimeoutError::Disconnected) => silent = STALLED,
+            }
+            if let Some(error) = error_on(&self.bus) {
+                return Err(error);
+            }
+            ensure!(silent < STALLED, "GStreamer gave no frame for {STALLED:?}");
+        }
+    }
+}
+
+impl Iterator for Units {
+    type Item = anyhow::Result<Unit>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.wait().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.inbox = None;
+        }
+        next
+    }
+}
+
+impl Drop for Units {
+    fn drop(&mut self) {
+        // Whoever waits to hand over a frame must not keep the pipeline from stopping.
+        self.inbox = None;
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Sends what reaches `out`.
+fn tap(pipeline: &gst::Pipeline, media: String, passed: SyncSender<Passed>) -> anyhow::Result<()> {
+    let pad = pipeline.by_name("out").and_then(|out| out.static_pad("sink"));
+    let pad = pad.context("the description has it")?;
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(kinds, move |pad, info| {
+        let passing = match &info.data {
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                let mut unit = Unit {
+                    buffer: buffer.clone(),
+                    caps: pad.current_caps().unwrap_or_else(gst::Caps::new_empty),
+                    is_key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+                };
+                tidy(&mut unit, &media);
+                Some(unit)
+            }
+            Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => None,
+            _ => return gst::PadProbeReturn::Ok,
+        };
+        // Nobody listens any more: the pipeline is being stopped.
+        let _ = passed.send(passing);
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
+/// Puts the parts of a frame of H.264 or H.265 in order. Parsers take every frame that refers to no other for a key frame (seen
+/// with 1.26), but one may come after it that refers to what was before: only those that bring their parameters are.
+fn tidy(unit: &mut Unit, media: &str) {
+    let Some(order) = annexb::orders(media) else { return };
+    let Ok(map) = unit.buffer.map_readable() else { return };
+    unit.is_key = unit.is_key && !annexb::parameters(media, &map).is_empty();
+    let mut ordered = gst::Buffer::from_mut_slice(order(&map));
+    drop(map);
+    let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
+    // Both are buffers of this thread alone.
+    if unit.buffer.copy_into(ordered.make_mut(), flags, ..).is_ok() {
+        unit.buffer = ordered;
+    }
+}
+
+/// Decodes `video` and hands each picture as a JPEG of this quality to `on_picture`, in the order in which they are
+/// shown, for as long as it answers `true`.
+pub fn decode(
+    video: &Path,
+    quality: u8,
+    mut on_picture: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    for picture in Units::decoded(video, &format!("jpegenc quality={quality}"))? {
+        if !on_picture(&picture?.bytes()?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What is stored in a video file.
+pub struct Index {
+    /// For each coded frame, as they are stored, when it comes among those that are shown, from 0.
+    pub shown: Vec<usize>,
+    /// Those that build on no other, and the parameters that they bring.
+    pub keys: BTreeMap<usize, Vec<u8>>,
+    /// When its pictures are shown, in that order, in the file's own time; empty where it does not say.
+    pub times: Vec<gst::ClockTime>,
+}
+
+impl Index {
+    /// Reads `video`, whose media type is `media`.
+    pub fn of(video: &Path, media: &str) -> anyhow::Result<Self> {
+        let (mut times, mut keys) = (Vec::new(), BTreeMap::new());
+        for (stored, unit) in Units::coded(video, media)?.enumerate() {
+            let unit = unit?;
+            if unit.is_key {
+                keys.insert(stored, annexb::parameters(media, &unit.bytes()?));
+            }
+            times.push(unit.pts());
+        }
+        // Without times, as in a stream without container, they are shown as they are stored.
+        let mut order: Vec<_> = (0..times.len()).collect();
+        if times.iter().all(Option::is_some) {
+            order.sort_by_key(|stored| times[*stored]);
+        }
+        let mut shown = vec![0; order.len()];
+        for (place, stored) in order.into_iter().enumerate() {
+            shown[stored] = place;
+        }
+        let mut times: Vec<_> = times.into_iter().collect::<Option<_>>().unwrap_or_default();
+        times.sort_unstable();
+        Ok(Self { shown, keys, times })
+    }
+
+    /// Whether frames are shown in another order than they are stored.
+    pub fn is_reordered(&self) -> bool {
+        self.shown.iter().enumerate().any(|(stored, shown)| stored != *shown)
+    }
+}

@@ -1,0 +1,31 @@
+"""Reads a recording as FreeMoCap 1.8 does, with its own code: prints the frames and times per camera that it finds.
+
+    freemocap_check.py RECORDING
+"""
+
+import json
+import sys
+from unittest.mock import MagicMock
+
+# Only its tracker needs this, which names the landmarks of a body.
+for name in ("mediapipe", "mediapipe.python", "mediapipe.python.solutions"):
+    sys.modules[name] = MagicMock()
+
+from freemocap.data_layer.data_saver.data_loader import DataLoader
+from freemocap.data_layer.recording_models.recording_info_model import RecordingInfoModel
+from freemocap.tests.test_synchronized_video_frame_counts import test_synchronized_video_frame_counts
+
+recording = sys.argv[1]
+info = RecordingInfoModel(recording_folder_path=recording)
+# Asserts that there are videos, and that all have as many frames.
+test_synchronized_video_frame_counts(info.synchronized_videos_folder_path)
+
+loader = DataLoader.__new__(DataLoader)
+loader._recording_folder_path = recording
+loader._load_timestamps()
+frames = len(loader._timestamps_mean_per_frame)
+print(json.dumps({
+    "cameras": sorted(loader._timestamps_by_camera),
+    "frames": frames,
+    "means": [loader.get_timestamps(frame).mean for frame in range(frames)],
+}))
