@@ -295,11 +295,15 @@ fn a_file_ends_at_a_key_frame_before_it_would_be_too_large() {
     // 512 bytes each.
     let test = std::env::current_exe().unwrap();
     let output = Command::new("sh")
-        .args(["-c", "ulimit -f 400; exec \"$0\" --exact be_limited_to_files_of_200_kb --ignored --nocapture"])
+        .args([
+            "-c",
+            "ulimit -f 400; exec \"$0\" --exact be_limited_to_files_of_200_kb --ignored --nocapture",
+        ])
         .arg(test)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("1 passed"), "{}: {told}", output.status);
 }
 

@@ -32,7 +32,15 @@ fn frames_that_no_camera_has_are_left_out_and_said() {
     cut_short(root.path(), "cancelled", &["a", "b"], 450, (0, 39));
     cut_short(root.path(), "past", &["a", "b"], 60, (48, 60));
     for (order, frames, said) in [
-        ("cancelled", 39, format!("no device has 411 of the 450 frames that cancelled names: {} to {}", FIRST + 39, FIRST + 449)),
+        (
+            "cancelled",
+            39,
+            format!(
+                "no device has 411 of the 450 frames that cancelled names: {} to {}",
+                FIRST + 39,
+                FIRST + 449
+            ),
+        ),
         ("past", 12, format!("no device has 48 of the 60 frames that past names: {FIRST} to {}", FIRST + 47)),
     ] {
         let out = root.path().join(format!("out-{order}"));
@@ -58,7 +66,8 @@ fn a_black_picture_is_of_the_same_format_as_the_others() {
         for record in &mut part.records {
             record.file = record.file.replace(".jpg", ".png");
         }
-        part.files = part.files.into_iter().map(|(name, bytes)| (name.replace(".jpg", ".png"), bytes)).collect();
+        part.files =
+            part.files.into_iter().map(|(name, bytes)| (name.replace(".jpg", ".png"), bytes)).collect();
         part.write(root.path());
     }
     let out = root.path().join("out");
@@ -129,11 +138,14 @@ fn freemocap_tells_cameras_of_like_names_apart() {
         let file = file.as_str().unwrap();
         assert!(videos.join(file).is_file(), "{file}");
         // ... and without it from file names of this form: <recording>.id-<camera without dots>.idx-<index>.mp4.
-        let stem = file.strip_prefix("walk.id-").and_then(|rest| rest.strip_suffix(&format!(".idx-{index}.mp4")));
+        let stem =
+            file.strip_prefix("walk.id-").and_then(|rest| rest.strip_suffix(&format!(".idx-{index}.mp4")));
         assert_eq!(stem, Some(devices[index].replace('.', "-").as_str()));
     }
     for device in devices {
-        assert!(videos.join(format!("timestamps/camera_timestamps/walk.camera{device}.timestamps.csv")).is_file());
+        assert!(
+            videos.join(format!("timestamps/camera_timestamps/walk.camera{device}.timestamps.csv")).is_file()
+        );
     }
 
     // 1.8, by its own code.
@@ -175,7 +187,11 @@ fn colmap_makes_a_model_of_the_rig_by_the_steps_that_are_printed() {
     let models: serde_json::Value = serde_json::from_str(models.lines().last().unwrap()).unwrap();
     let [alone, rig] = [&models[0], &models[1]];
     assert_eq!((&alone["images"], &alone["rigs"]), (&12.into(), &4.into()), "{models}");
-    assert_eq!((&rig["images"], &rig["frames"], &rig["rigs"]), (&12.into(), &3.into(), &1.into()), "{models}");
+    assert_eq!(
+        (&rig["images"], &rig["frames"], &rig["rigs"]),
+        (&12.into(), &3.into(), &1.into()),
+        "{models}"
+    );
     assert!(rig["error"].as_f64().unwrap() < 1.0, "{models}");
 }
 
@@ -191,7 +207,16 @@ fn pictures_out_of_videos_tell_when_and_by_what_they_were_taken() {
     assert_eq!(ran.code, 0, "{ran:#?}");
     let picture = out.join(format!("images/rig1/pi7/{}.jpg", FIRST + 1));
     let told = match Command::new("exiftool")
-        .args(["-validate", "-warning", "-a", "-s3", "-SubSecDateTimeOriginal", "-ISO", "-SerialNumber", "-OwnerName"])
+        .args([
+            "-validate",
+            "-warning",
+            "-a",
+            "-s3",
+            "-SubSecDateTimeOriginal",
+            "-ISO",
+            "-SerialNumber",
+            "-OwnerName",
+        ])
         .args(["-Model", "-ExifImageWidth", "-ExifImageHeight"])
         .arg(&picture)
         .output()

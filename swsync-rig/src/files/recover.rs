@@ -153,9 +153,7 @@ fn finish_pictures(
                 other => other?,
             }
             storage.sync_folder(folder_of(&path))?;
-        } else if is_side(&path)
-            || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))?
-        {
+        } else if is_side(&path) || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))? {
             // A video that has no log: nobody knows which frames it has. A picture may be half a one.
             let is_kept = !is_side(&path) && !is_picture(&path) && storage.len(partial)? > 0;
             match is_kept {
@@ -207,7 +205,14 @@ fn mend_manifest(take: &mut TakeFolder) -> io::Result<bool> {
         if is_video && !segments.iter().any(|segment| segment.file == file.name) {
             let (first, count) = (file.first, file.last - file.first + 1);
             let lead_in = Some(file.lead_in);
-            segments.push(Segment { file: file.name.clone(), first, count, lead_in, bytes: length, sha256: None });
+            segments.push(Segment {
+                file: file.name.clone(),
+                first,
+                count,
+                lead_in,
+                bytes: length,
+                sha256: None,
+            });
         }
         if take.shelf.max_files.is_some() {
             kept.push(file);

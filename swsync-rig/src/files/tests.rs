@@ -272,7 +272,11 @@ fn record_as_far_as_possible(folder: &mut TakeFolder) -> Vec<FrameNumber> {
         let mut offset = 0;
         for number in first..first + 4 {
             let (bytes, info) = (content(number), info(number));
-            segment.note(Noted { rig_time_ns: info.rig_time_ns, bytes: bytes.len() as u64, info: Some(info) });
+            segment.note(Noted {
+                rig_time_ns: info.rig_time_ns,
+                bytes: bytes.len() as u64,
+                info: Some(info),
+            });
             if segment.write_at(offset, &bytes).is_ok() {
                 written.push(number);
             }
@@ -288,16 +292,21 @@ fn record_as_far_as_possible(folder: &mut TakeFolder) -> Vec<FrameNumber> {
 
 #[test]
 fn no_error_at_whatever_moment_costs_a_frame_that_the_disk_took() {
-    for (videos, durability) in
-        [(true, Durability::Safe), (true, Durability::Fast), (false, Durability::Safe), (false, Durability::Fast)]
-    {
+    for (videos, durability) in [
+        (true, Durability::Safe),
+        (true, Durability::Fast),
+        (false, Durability::Safe),
+        (false, Durability::Fast),
+    ] {
         for failing in 0.. {
             let disk = SimulatedDisk::new();
             let (mut folder, _) = open(&disk, durability);
             disk.fail_call(failing);
             let written = match videos {
                 true => record_as_far_as_possible(&mut folder),
-                false => [100, 104].iter().flat_map(|n| save(&mut folder, &[*n, n + 1, n + 2, n + 3])).collect(),
+                false => {
+                    [100, 104].iter().flat_map(|n| save(&mut folder, &[*n, n + 1, n + 2, n + 3])).collect()
+                }
             };
             let least = if videos { 4 } else { 7 };
             let case = format!("videos {videos}, {durability:?}, call {failing}");
@@ -336,7 +345,10 @@ fn a_device_that_dies_with_files_that_are_not_closed_closes_them_at_the_next_sta
         let error = record(&mut folder, 0, &numbers).unwrap_err();
         assert!(error.to_string().contains("directory"), "{error}");
         assert!(folder.finish(8, Vec::new(), Timestamp::ZERO).is_err(), "it is not complete");
-        assert_eq!(finished(&disk)["0000.h264"], numbers.iter().flat_map(|n| content(*n)).collect::<Vec<_>>());
+        assert_eq!(
+            finished(&disk)["0000.h264"],
+            numbers.iter().flat_map(|n| content(*n)).collect::<Vec<_>>()
+        );
         drop(folder);
         disk.remove_folder(Path::new("/shots/o/pi/frames.jsonl"));
         let (mut folder, records) = open(&disk, durability);
