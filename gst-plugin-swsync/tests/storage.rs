@@ -211,7 +211,7 @@ fn a_disk_that_runs_full_in_a_take_costs_the_frames_of_that_time() {
         assert!(check_videos(&folder) >= full.saved() && files(&folder).len() > 3);
         let take = take(&folder);
         assert_eq!(take.missing() + check_videos(&folder), take.count, "{take:?}");
-        let first = if is_restarted { NOW + 1 } else { NOW - 100 };
+        let first = if is_restarted { NOW + 10 } else { NOW - 100 };
         let later = answer(sink.place(record("later", first, 90)));
         assert!(later.is_complete(), "{later:?}");
         assert_eq!(check_videos(&stick.shots().join("later/pi")), 90);

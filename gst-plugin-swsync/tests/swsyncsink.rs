@@ -91,32 +91,37 @@ fn a_dropped_frame_is_missed_and_the_others_saved() {
     assert_eq!(numbers, [NOW - 10, NOW - 8]);
 }
 
+/// A sink of one picture, below whose folder something is made first; and what it said of the order.
+fn shoot_with(make: impl Fn(&Path)) -> (Sink, gst::Structure) {
+    let mut sink = Sink::with(|element, folder| {
+        let pattern = format!("{}/{{device}}/{{frame}}.{{ext}}", folder.display());
+        element.set_property("location", pattern);
+        make(folder);
+    });
+    sink.push(NOW);
+    sink.shoot(Span::ZERO, 1).expect("an order");
+    let served = sink.wait_for("swsync-served");
+    (sink, served)
+}
+
 #[test]
 fn a_file_that_cannot_be_written_fails_and_leaves_nothing() {
-    // A file in the place of the device's folder; then a folder in the place of the picture.
-    for in_the_way in ["pi".to_owned(), format!("pi/{NOW}.jpg/")] {
-        let mut sink = Sink::with(|element, folder| {
-            let pattern = format!("{}/{{device}}/{{frame}}.{{ext}}", folder.display());
-            element.set_property("location", pattern);
-            match in_the_way.strip_suffix('/') {
-                Some(path) => std::fs::create_dir_all(folder.join(path)).unwrap(),
-                None => std::fs::write(folder.join(&in_the_way), "").unwrap(),
-            }
-        });
-        let before = files(sink.folder.path());
-        sink.push(NOW);
-        sink.shoot(Span::ZERO, 1).expect("an order");
-        let served = sink.wait_for("swsync-served");
-        assert!(!complete(&served));
-        let problems = strings(&served, "problems");
-        assert!(problems[0].contains("cannot write") && problems[0].contains(".jpg"), "{problems:?}");
-        let pictures = |folder: &Path| -> Vec<_> {
-            let beside = |name: &String| BESIDE.iter().any(|end| name.ends_with(end));
-            files(folder).into_iter().filter(|name| !beside(name)).collect()
-        };
-        assert_eq!(pictures(sink.folder.path()), before, "{in_the_way}");
-        assert!(manifests(sink.folder.path()).is_empty(), "{in_the_way}");
-    }
+    // A file in the place of the device's folder.
+    let (sink, served) = shoot_with(|folder| std::fs::write(folder.join("pi"), "").unwrap());
+    assert!(!complete(&served));
+    let problems = strings(&served, "problems");
+    assert!(problems[0].contains("cannot write") && problems[0].contains(".jpg"), "{problems:?}");
+    assert_eq!(files(sink.folder.path()), ["pi"]);
+    assert!(manifests(sink.folder.path()).is_empty());
+}
+
+#[test]
+fn a_picture_whose_name_is_taken_gets_another() {
+    let name = format!("{NOW}.jpg");
+    let (sink, served) = shoot_with(|folder| std::fs::create_dir_all(folder.join("pi").join(&name)).unwrap());
+    assert!(complete(&served), "{served:?}");
+    let device = sink.folder.path().join("pi");
+    assert!(device.join(&name).is_dir() && device.join(format!("{NOW}-2.jpg")).is_file());
 }
 
 #[test]

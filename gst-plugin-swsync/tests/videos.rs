@@ -155,7 +155,7 @@ fn stills_of_a_video_are_files_of_their_own() {
         let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
         assert_eq!(covers, stills.iter().map(|number| (*number, 1)).collect::<Vec<_>>());
         assert_eq!((take.complete, take.first, take.count, take.lead_in), (true, NOW - 70, 3, 5));
-        let (device, saved) = (take.device.clone(), saved.into_iter().collect());
+        let (device, saved) = (take.device.clone(), take.places().runs(saved));
         let gaps = gaps(&[DeviceFrames { device, take: Some(take), saved }]);
         let gaps: Vec<_> = gaps.iter().map(|gap| (gap.first, gap.count)).collect();
         assert_eq!(gaps, if is_there { vec![] } else { vec![(NOW - 40, 1)] });

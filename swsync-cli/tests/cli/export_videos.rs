@@ -298,7 +298,7 @@ fn a_time_lapse_plays_at_its_own_rate() {
         part = part.picture(15 * index, grey(tone(index)));
     }
     part.write(root.path());
-    for (format, path) in [("video", "o1/a.mp4"), ("freemocap", "o1/synchronized_videos/a.mp4")] {
+    for (format, path) in [("video", "o1/a.mp4"), ("freemocap", "o1/synchronized_videos/o1.id-a.idx-0.mp4")] {
         let out = out.path().join(format);
         let ran = export(format, &[root.path().join("o1")], &out, &[]);
         assert_eq!(ran.code, 0, "{ran:#?}");

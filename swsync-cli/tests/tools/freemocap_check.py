@@ -8,7 +8,8 @@ import sys
 from unittest.mock import MagicMock
 
 # Only its tracker needs this, which names the landmarks of a body.
-for name in ("mediapipe", "mediapipe.python", "mediapipe.python.solutions"):
+solutions = "mediapipe.python.solutions"
+for name in ("mediapipe", "mediapipe.python", solutions, f"{solutions}.face_mesh", f"{solutions}.holistic"):
     sys.modules[name] = MagicMock()
 
 from freemocap.data_layer.data_saver.data_loader import DataLoader

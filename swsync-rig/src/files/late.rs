@@ -59,6 +59,8 @@ struct LateVideo {
     is_flushed: bool,
     /// Whether the manifest has its lines.
     is_listed: bool,
+    /// Whether it is saved, and `take.json` was to say so.
+    is_saved: bool,
     /// Whether its timecodes are written.
     is_timed: bool,
     error: Option<io::Error>,
@@ -115,7 +117,7 @@ impl TakeFolder {
     pub fn retry(&mut self, is_last: bool) -> Vec<(PathBuf, Settled)> {
         let mut settled = Vec::new();
         for mut video in std::mem::take(&mut self.late.videos) {
-            let was_told = video.is_listed;
+            let was_told = video.is_saved;
             match self.close(&mut video) {
                 Ok(saved) if !was_told => settled.push((video.key.clone(), Settled::Video(saved))),
                 Err(NotSaved { error, late: None }) => {
@@ -288,6 +290,7 @@ impl TakeFolder {
             covers,
             is_flushed: false,
             is_listed: false,
+            is_saved: false,
             is_timed: false,
             error: None,
         };
@@ -335,7 +338,7 @@ impl TakeFolder {
     }
 
     fn try_close(&mut self, video: &mut LateVideo) -> io::Result<SavedVideo> {
-        let LateVideo { segment, covers, is_flushed, is_listed, .. } = video;
+        let LateVideo { segment, covers, is_flushed, is_listed, is_saved, .. } = video;
         if !segment.finish()? {
             let lost = segment.why_broken().map_or_else(String::new, |why| format!("{why}; "));
             let aside = segment.set_aside()?;
@@ -346,9 +349,22 @@ impl TakeFolder {
         self.mend();
         while !segment.is_named() {
             let is_free = |path: &Path| !self.is_taken(path) && !self.is_taken(&path.with_extension("pts"));
-            match segment.appear(self.free_name(segment.path().to_owned(), is_free)) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other?,
+            let path = self.free_name(segment.path().to_owned(), is_free);
+            // Where the log cannot be written the manifest comes first: after a crash something has to tell what is in a video.
+            let before = self.manifest().map(|manifest| manifest.length());
+            if !segment.is_logged() {
+                let records = segment.records(&self.take.order, &self.shelf.device, &self.relative(&path));
+                self.append(records.iter())?;
+                *is_listed = true;
+            }
+            if let Err(error) = segment.appear(path) {
+                if std::mem::take(is_listed) {
+                    // What cannot be cut off now is before the next line.
+                    let _ = self.manifest()?.take_back(before?);
+                }
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    return Err(error);
+                }
             }
         }
         let path = segment.path().to_owned();
@@ -362,6 +378,9 @@ impl TakeFolder {
         if !*is_listed {
             self.append(records.iter())?;
             *is_listed = true;
+        }
+        if !*is_saved {
+            *is_saved = true;
             let (first, count) = covers.unwrap_or_else(|| extent(records.iter()));
             let lead_in = Some(segment.lead_in());
             self.list_segment(Segment { file, first, count, lead_in, bytes, sha256: None });

@@ -55,6 +55,11 @@ impl LineFile {
         self.append_each(|append| append(lines))
     }
 
+    /// Has the disk keep room for `bytes` of lines that follow, if it can.
+    pub fn reserve(&mut self, bytes: u64) {
+        self.file.reserve(self.length, bytes);
+    }
+
     /// As [`append`](Self::append), of more lines than are to be in memory at once: `each` hands them over a few at a time.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, Segment, TAKE_JSON, Take};
 
 use super::recorded::is_no_file;
-use super::segment::{SegmentFile, log_of, read_log, video_of};
+use super::segment::{SegmentFile, log_of, read_log, set_aside, video_of};
 use super::storage::{Storage, folder_of, read};
 use super::take::{NotSaved, TakeFolder};
 use super::{final_of, partial_of};
@@ -34,12 +34,12 @@ pub(super) fn recover(take: &mut TakeFolder) -> io::Result<()> {
     let unfinished = unfinished(take, &partials, &recorded)?;
     finish_pictures(take, &partials, &recorded, &unfinished)?;
     take.finish_removal()?;
-    mend_manifest(take)?;
+    let has_lines = mend_manifest(take)?;
     for path in unfinished {
         finish(take, &path)?;
     }
     // Of a folder where nothing can be saved any more it is to be said, too, that it is done with.
-    if begun || storage.len(&take.side(FRAMES_JSONL)).is_ok() {
+    if begun || has_lines {
         take.manifest()?;
     }
     // What a crash finished may be one more than are kept.
@@ -99,17 +99,22 @@ fn unfinished(take: &TakeFolder, partials: &[PathBuf], recorded: &Recorded) -> i
         if !is_ours {
             continue;
         }
-        if exists(storage, &partial_of(&video))? {
-            unfinished.push(video);
-            continue;
-        }
         let name = take.relative(&video);
         let listed = recorded.get(&name).copied().unwrap_or(0);
+        let logged_names = logged.named().count() as u64;
+        if exists(storage, &partial_of(&video))? {
+            match listed > logged_names {
+                // Its log could not be written: its lines came before its name, which it gets with the pictures.
+                true => storage.remove(log)?,
+                false => unfinished.push(video),
+            }
+            continue;
+        }
         let is_timed = exists(storage, &video.with_extension("pts"))?;
         if exists(storage, &video)?
             // The log of a full disk may be behind.
             && logged.flushed.unwrap_or(0) <= storage.len(&video)?
-            && !(listed == logged.named().count() as u64 && is_timed)
+            && !(listed == logged_names && is_timed)
             && logged.named().any(|number| !take.take.is_removed(number))
         {
             // It has its name, and lacks something else yet: that is done as for one without.
@@ -131,13 +136,16 @@ fn finish_pictures(
 ) -> io::Result<()> {
     let storage = take.shelf.storage.as_ref();
     let sides = [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].map(|name| take.side(name));
+    let is_side = |path: &PathBuf| {
+        let is_timecodes = path.extension().is_some_and(|extension| extension == "pts");
+        sides.contains(path) || is_timecodes && take.prefix.is_empty()
+    };
     for partial in partials {
         let Some(path) = final_of(partial) else { continue };
         let is_log = path.extension().is_some_and(|extension| extension == "frames");
         if is_log || unfinished.contains(&path) {
             continue;
         }
-        let is_timecodes = path.extension().is_some_and(|extension| extension == "pts");
         if recorded.contains_key(&take.relative(&path)) {
             match storage.rename_new(partial, &path) {
                 // Somebody else's is there: this one stays as it is.
@@ -145,14 +153,22 @@ fn finish_pictures(
                 other => other?,
             }
             storage.sync_folder(folder_of(&path))?;
-        } else if sides.contains(&path)
-            || is_timecodes && take.prefix.is_empty()
-            || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))?
-        {
-            storage.remove(partial)?;
+        } else if is_side(&path) || is_ours_alone(take, &path) && !exists(storage, &log_of(&path))? {
+            // A video that has no log: nobody knows which frames it has. A picture may be half a one.
+            let is_kept = !is_side(&path) && !is_picture(&path) && storage.len(partial)? > 0;
+            match is_kept {
+                true => drop(set_aside(storage, partial, &path)?),
+                false => storage.remove(partial)?,
+            }
         }
     }
     Ok(())
+}
+
+/// Whether a file of this name holds one picture.
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    ["jpg", "jpeg", "png", "tif", "tiff", "webp", "bayer", "raw"].contains(&&*extension)
 }
 
 /// Whether a file of this name can be of no other order or device.
@@ -169,13 +185,13 @@ fn exists(storage: &dyn Storage, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Brings manifest and `take.json` in line with the files that are there.
-fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
+/// Brings manifest and `take.json` in line with the files that are there. Whether there are any.
+fn mend_manifest(take: &mut TakeFolder) -> io::Result<bool> {
     let storage = take.shelf.storage.clone();
     let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut segments = take.take.segments.clone();
     segments.retain(|segment| !storage.len(&take.folder.join(&segment.file)).is_err_and(is_gone));
-    let mut lost = 0;
+    let (mut lost, mut has_lines) = (0, false);
     let mut kept = Vec::new();
     let spoilt = take.each_file(|file| {
         let Some(length) = file.length(take)? else {
@@ -183,6 +199,7 @@ fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
             lost += file.lines;
             return Ok(());
         };
+        has_lines = true;
         // A crash can come between a video's records and its entry in take.json. A video is larger than its frames.
         let is_video = file.last_offset > 0 || length > file.last_bytes;
         if is_video && !segments.iter().any(|segment| segment.file == file.name) {
@@ -212,7 +229,7 @@ fn mend_manifest(take: &mut TakeFolder) -> io::Result<()> {
         take.describe(|take| take.segments = segments)?;
     }
     kept.into_iter().for_each(|file| take.kept.add(file));
-    Ok(())
+    Ok(has_lines)
 }
 
 /// Finishes the video file at `path`, as far as it can be played. It covers what can be: what was under way to it

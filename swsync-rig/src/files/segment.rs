@@ -20,6 +20,9 @@ use super::{final_of, partial_of};
 /// What is read at once.
 const CHUNK: usize = 1 << 20;
 
+/// Room on the disk that is kept for what comes in the log, in bytes: more than a second of pictures.
+const LOG_ROOM: u64 = 32 << 10;
+
 /// A picture that was handed to the muxer, in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Noted {
@@ -100,11 +103,14 @@ struct Log {
 impl Log {
     fn append(&mut self, storage: &Arc<dyn Storage>, durability: Durability, lines: &str) -> io::Result<()> {
         if let Some(file) = &mut self.file {
-            return file.append(lines);
+            file.append(lines)?;
+            file.reserve(LOG_ROOM);
+            return Ok(());
         }
         let mut file = LineFile::open(storage, &self.path, durability)?;
         file.take_back(0)?; // of one that could not be finished
         file.append(&format!("{}{lines}", self.begin))?;
+        file.reserve(LOG_ROOM);
         self.file = Some(file);
         Ok(())
     }
@@ -168,6 +174,10 @@ impl SegmentFile {
         }
         let mut log = Log { path: log_of(&path), file: None, begin, pictures: 0 };
         if let Err(error) = log.append(&storage, shelf.durability, "") {
+            if is_no_room(&error) {
+                let _ = storage.remove(&partial); // nothing is in it
+                return Err(error);
+            }
             tracing::warn!(path = %log.path.display(), %error, "a video is recorded without its log for now");
         }
         Ok(Self {
@@ -193,7 +203,8 @@ impl SegmentFile {
         let Logged { noted, flushed, owner: _ } = read_log(storage.as_ref(), &log_path)?;
         let mut file = storage.open(&partial)?;
         let mut length = storage.len(&partial)?;
-        if let Some(flushed) = flushed.filter(|flushed| *flushed < length) {
+        // Of what has no line nobody knows what it is: it is set aside as it is.
+        if let Some(flushed) = flushed.filter(|flushed| *flushed < length && !noted.is_empty()) {
             file.set_len(flushed)?;
             length = flushed;
         }
@@ -333,8 +344,15 @@ impl SegmentFile {
             self.reach_disk()?;
             self.stage = Stage::Finished;
             self.write_log();
+        } else if !self.is_named() && !self.is_logged() {
+            self.write_log();
         }
         Ok(true)
+    }
+
+    /// Whether its log says all of what is in it: then it can be gone on with after a crash.
+    pub(super) fn is_logged(&self) -> bool {
+        self.log.pictures == self.noted.len()
     }
 
     /// Why it is not all that was recorded, if it is not.
@@ -439,25 +457,14 @@ impl SegmentFile {
             self.remove();
             return Ok(None);
         }
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let names = (1..).map(|part| if part == 1 { String::new() } else { format!("-{part}") });
-        for part in names {
-            let aside = self.path.with_file_name(format!("{name}{part}.broken"));
-            match self.storage.rename_new(&self.partial, &aside) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    self.forget();
-                    return Ok(Some(aside));
-                }
-            }
-        }
-        unreachable!("there are endless names")
+        let aside = set_aside(self.storage.as_ref(), &self.partial, &self.path)?;
+        self.forget();
+        Ok(Some(aside))
     }
 
     /// Whether no picture can be in it, be it that the muxer wrote its header.
     fn is_empty(&self) -> bool {
-        self.noted.first().is_none_or(|first| self.length < first.bytes)
+        self.length < self.noted.first().map_or(1, |first| first.bytes)
     }
 
     /// What was recorded is not wanted: it is removed.
@@ -482,6 +489,27 @@ impl Drop for SegmentFile {
             Stage::Done => {}
         }
     }
+}
+
+/// Gives `partial`, of which nobody knows what is in it, a name that says so: that of `path` with `.broken` behind it.
+///
+/// # Errors
+/// What the system said; then it is where it was.
+pub(super) fn set_aside(storage: &dyn Storage, partial: &Path, path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut names = (1..).map(|part| if part == 1 { String::new() } else { format!("-{part}") });
+    loop {
+        let part = names.next().expect("there are endless names");
+        let aside = path.with_file_name(format!("{name}{part}.broken"));
+        match storage.rename_new(partial, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|()| aside),
+        }
+    }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn line(line: &Line) -> String {

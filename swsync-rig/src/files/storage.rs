@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::whole::final_of;
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 /// What a file that has its final name has been through.
@@ -51,6 +51,10 @@ pub trait StorageFile: Send + fmt::Debug {
     /// # Errors
     /// What the system said; some of `bytes` may be written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Has the disk keep room for the file's `bytes` from `offset` on, so that they can be written when it is full. Where it
+    /// cannot, or does not know how, they are written all the same if there is room then.
+    fn reserve(&mut self, _offset: u64, _bytes: u64) {}
 
     /// Cuts the file to `length` bytes.
     ///
@@ -159,6 +163,10 @@ struct DiskFile(File);
 impl StorageFile for DiskFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+    fn reserve(&mut self, offset: u64, bytes: u64) {
+        // Not every file system can.
+        let _ = rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, bytes);
     }
     fn set_len(&mut self, length: u64) -> io::Result<()> {
         self.0.set_len(length)

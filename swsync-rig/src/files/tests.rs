@@ -97,7 +97,7 @@ fn finished(disk: &SimulatedDisk) -> BTreeMap<String, Vec<u8>> {
     let files = disk.files(Path::new("/shots/o/pi")).unwrap_or_default();
     let named = files.into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?.to_owned();
-        let side = ["jsonl", "csv", "json", "pts"].iter().any(|end| name.ends_with(end));
+        let side = ["jsonl", "csv", "json", "pts", "broken"].iter().any(|end| name.ends_with(end));
         (!name.starts_with('.') && !side).then(|| (name, read(disk, &path).unwrap()))
     });
     named.collect()
