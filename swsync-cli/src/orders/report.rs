@@ -218,6 +218,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use swsync_core::order::{Fill, Kind};
     use swsync_core::time::Timestamp;
 
     use super::*;
@@ -281,7 +282,11 @@ mod tests {
         let bad = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         let summary = summary_of(vec![good, bad]);
         assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
-        let summary = summary_of(vec![DeviceOutcome::Answered(answer(Vec::new()))]);
+        let at = Timestamp::from_nanos(5);
+        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let mut stopped = Order::new(name("o1"), at, None, kind).unwrap();
+        stopped.stop_at(at);
+        let summary = Summary::new(&stopped, vec![DeviceOutcome::Answered(answer(Vec::new()))]);
         assert_eq!(
             verdict(&summary),
             "nothing saved: the order ended before its first frame, on 1 of 1 devices"
