@@ -464,7 +464,8 @@ fn what_was_recorded_stays_while_no_more_files_can_be_opened() {
     let test = std::env::current_exe().unwrap();
     let arguments = ["--exact", "be_short_of_open_files", "--ignored", "--nocapture"];
     let output = Command::new(test).args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("1 passed"), "{}: {told}", output.status);
 }
 
