@@ -8,6 +8,7 @@ use std::process::Command;
 use common::Pipeline;
 use common::sink::{CAPS, NOW, Sink, answer, content, files, frame, grid, manifest, rig, take};
 use gst::prelude::*;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
@@ -456,4 +457,36 @@ fn a_folder_that_is_removed_is_made_anew_with_all_that_belongs_to_it() {
     let later = common::sink::answer(sink.place(burst("later", NOW, 60)));
     assert!(later.is_complete(), "{later:?}");
     assert_eq!(check_pictures(&shots.join("later/pi")), 60);
+}
+
+#[test]
+fn what_was_recorded_stays_while_no_more_files_can_be_opened() {
+    let test = std::env::current_exe().unwrap();
+    let arguments = ["--exact", "be_short_of_open_files", "--ignored", "--nocapture"];
+    let output = Command::new(test).args(arguments).output().unwrap();
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("1 passed"), "{}: {told}", output.status);
+}
+
+#[test]
+#[ignore = "run by another, as a process of its own"]
+fn be_short_of_open_files() {
+    let shots = tempfile::tempdir().unwrap();
+    let mut sink = video_at(shots.path());
+    (NOW - 30..=NOW).for_each(|number| push_video(&mut sink, number));
+    let placed = sink.place(record("o", NOW - 20, 60));
+    let folder = shots.path().join("o/pi");
+    common::eventually("the first file is begun", || folder.join(".0000.h264.part").exists());
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..before }).unwrap();
+    (NOW + 1..=NOW + 50).for_each(|number| push_video(&mut sink, number));
+    let answer = answer(placed);
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert!(!answer.is_complete() && !reasons(&answer).is_empty(), "{answer:?}");
+    assert!(reasons(&answer).iter().all(|why| why.contains("open files")), "{answer:?}");
+    wait_until_complete(&folder);
+    let take = take(&folder);
+    assert!((30..60).contains(&check_videos(&folder)), "{take:?}");
+    assert_eq!(take.missing() + check_videos(&folder), take.count, "{take:?}");
 }

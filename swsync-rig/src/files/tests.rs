@@ -360,6 +360,46 @@ fn a_device_that_dies_with_files_that_are_not_closed_closes_them_at_the_next_sta
 }
 
 #[test]
+fn a_video_that_nothing_tells_of_is_set_aside_and_not_removed() {
+    for log in [None, Some("")] {
+        let disk = SimulatedDisk::new();
+        let folder = Path::new("/shots/o/pi");
+        make_folders(&disk, folder, Durability::Safe).unwrap();
+        let part = |name: &str, bytes: &[u8]| {
+            disk.create(&folder.join(name)).unwrap().write_at(0, bytes).unwrap();
+        };
+        part(".0000.h264.part", b"pictures");
+        part(".0001.h264.part", b"");
+        part(".00000100.raw.part", b"half a picture");
+        log.iter().for_each(|log| part(".0000.h264.frames.part", log.as_bytes()));
+        open(&disk, Durability::Safe);
+        assert_eq!(read(&disk, &folder.join("0000.h264.broken")).unwrap(), b"pictures", "{log:?}");
+        assert!(leftovers(&disk).is_empty(), "{log:?}: {:?}", leftovers(&disk));
+        assert!(disk.len(&folder.join("0001.h264.broken")).is_err());
+    }
+}
+
+#[test]
+fn a_video_whose_log_cannot_be_written_has_its_lines_before_its_name() {
+    for killed in [false, true] {
+        let disk = SimulatedDisk::new();
+        let (mut folder, _) = open(&disk, Durability::Safe);
+        make_folders(&disk, Path::new("/shots/o/pi/.0000.h264.frames.part"), Durability::Safe).unwrap();
+        assert_eq!(record(&mut folder, 0, &[100, 101]).unwrap(), [100, 101]);
+        if killed {
+            // Right before it had its name.
+            drop(folder);
+            let path = |name: &str| Path::new("/shots/o/pi").join(name);
+            disk.rename(&path("0000.h264"), &path(".0000.h264.part")).unwrap();
+            disk.remove_folder(&path(".0000.h264.frames.part"));
+        }
+        let (_, records) = open(&disk, Durability::Safe);
+        assert_eq!(records.iter().map(|record| record.info.number).collect::<Vec<_>>(), [100, 101]);
+        assert_videos_are_whole(&disk, &records);
+    }
+}
+
+#[test]
 fn orders_that_share_a_folder_leave_each_other_alone() {
     let disk = SimulatedDisk::new();
     let shelf = |pattern: &str| Shelf {
