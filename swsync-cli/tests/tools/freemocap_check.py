@@ -4,8 +4,14 @@
 """
 
 import json
+import os
 import sys
+from pathlib import Path
 from unittest.mock import MagicMock
+
+recording = sys.argv[1]
+# At import it makes a folder for its logs there.
+os.environ["HOME"] = str(Path(recording).parent)
 
 # Only its tracker needs this, which names the landmarks of a body.
 solutions = "mediapipe.python.solutions"
@@ -16,7 +22,6 @@ from freemocap.data_layer.data_saver.data_loader import DataLoader
 from freemocap.data_layer.recording_models.recording_info_model import RecordingInfoModel
 from freemocap.tests.test_synchronized_video_frame_counts import test_synchronized_video_frame_counts
 
-recording = sys.argv[1]
 info = RecordingInfoModel(recording_folder_path=recording)
 # Asserts that there are videos, and that all have as many frames.
 test_synchronized_video_frame_counts(info.synchronized_videos_folder_path)

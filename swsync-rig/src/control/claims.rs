@@ -68,7 +68,17 @@ impl Claims {
     }
 
     fn own(&self) -> Claim {
-        Claim { instance: self.instance.clone(), age_ms: millis(self.since.elapsed()), place: place() }
+        Claim {
+            instance: self.instance.clone(),
+            age_ms: millis(self.since.elapsed()),
+            place: place(),
+            joining: !self.has_joined(),
+        }
+    }
+
+    /// Whether this device is in the rig, and its guard looks at rivals.
+    fn has_joined(&self) -> bool {
+        lock(&self.state).guard.is_some()
     }
 
     /// Which of the two stays, where that has been decided.
@@ -79,10 +89,13 @@ impl Claims {
     /// A rival asks: decides which of the two stays. Asked again it says the same.
     pub(super) fn judge(&self, rival: &Claim) -> Verdict {
         let stays = self.decided(&rival.instance).unwrap_or_else(|| {
-            is_first(
-                (self.since.elapsed(), &self.instance),
-                (Duration::from_millis(rival.age_ms), &rival.instance),
-            )
+            // One that is still joining found this one in the rig: no ages have to be compared.
+            let is_in = rival.joining && self.has_joined();
+            is_in
+                || is_first(
+                    (self.since.elapsed(), &self.instance),
+                    (Duration::from_millis(rival.age_ms), &rival.instance),
+                )
         });
         self.settle(&rival.instance, stays, &rival.place);
         let stays = if stays { &self.instance } else { &rival.instance };
@@ -253,6 +266,7 @@ mod tests {
             instance: Name::new(instance).unwrap(),
             age_ms,
             place: "there".into(),
+            joining: false,
         };
         assert_eq!(claims.judge(&claim("1", 60_000)).stays.as_str(), "1", "it was first");
         assert_eq!(claims.judge(&claim("1", 0)).stays.as_str(), "1");

@@ -51,6 +51,9 @@ pub(super) struct Claim {
     pub age_ms: u64,
     /// Where it runs, for a person.
     pub place: String,
+    /// It is not in the rig yet, and asks before it joins.
+    #[serde(default)]
+    pub joining: bool,
 }
 
 /// Which of two devices of one id stays in the rig.
