@@ -55,7 +55,7 @@ impl Scene {
             let along = (eye[other] + distance * ray[other]) * DENSITY;
             #[expect(clippy::cast_possible_truncation, reason = "walls are a few units long")]
             let index = along.floor() as i64;
-            usize::try_from(index.rem_euclid(SQUARES as i64)).unwrap()
+            usize::try_from(index.rem_euclid(i64::try_from(SQUARES).unwrap())).unwrap()
         };
         let (one, other) = ((axis + 1) % 3, (axis + 2) % 3);
         self.0[axis][square(one) * SQUARES + square(other)]
