@@ -60,9 +60,10 @@ pub fn source(path: &str) -> PathBuf {
 
 /// A command to run in the environment of this build.
 pub fn command(program: impl AsRef<Path>) -> Command {
-    // It ends with the test, even where that is killed.
+    // It ends with the test, even where that is killed. Whoever runs tests in the background may have it ignore signals.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program.as_ref()).envs(GSTREAMER.iter().cloned());
+    command.args(["--pdeathsig", "KILL", "--", "env", "--default-signal=HUP,INT,TERM"]);
+    command.arg(program.as_ref()).envs(GSTREAMER.iter().cloned());
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("SWSYNC_") || name == "GST_DEBUG_FILE") {
             command.env_remove(name);

@@ -222,7 +222,9 @@ impl Rig {
 
 /// The command.
 pub fn swsync(args: &[&str]) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_swsync"));
+    // Whoever runs tests in the background may have it ignore signals.
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_swsync")]);
     command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
     command
 }

@@ -43,7 +43,7 @@ impl Hole {
     }
 }
 
-/// The holes of a take while it is written. They need no more memory than [`MAX_HOLES`], whatever happens.
+/// The holes of a take while it is written. They need no more memory than 200 holes, whatever happens.
 #[derive(Debug)]
 pub struct Holes {
     named: Named,

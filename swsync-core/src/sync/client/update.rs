@@ -44,7 +44,7 @@ impl ClockUpdate {
     }
 
     /// Whether all that is known says that the clock is in rig time when the local clock reads `local`: its error
-    /// may be `most` at most (1 sigma), and it is neither held nor being corrected by more than [`KNOWN_ERROR`].
+    /// may be `most` at most (1 sigma), and it is neither held nor being corrected by more than 1 ms.
     #[must_use]
     pub fn is_good_at(&self, local: Timestamp<Local>, most: Span) -> bool {
         self.upstream.is_settled()
