@@ -224,8 +224,13 @@ mod tests {
     use super::*;
     use crate::testing::{answer, missed, name, saved};
 
+    /// The instant of frame 7.
+    fn seventh() -> Timestamp<swsync_core::time::Rig> {
+        swsync_core::grid::FrameGrid::new(30, 1).unwrap().instant(7)
+    }
+
     fn summary_of(outcomes: Vec<DeviceOutcome>) -> Summary {
-        Summary::new(&Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap(), outcomes)
+        Summary::new(&Order::still(name("o1"), seventh()).unwrap(), outcomes)
     }
 
     fn cells(frames: Vec<FrameRun>) -> [String; 7] {
@@ -282,7 +287,7 @@ mod tests {
         let bad = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         let summary = summary_of(vec![good, bad]);
         assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
-        let at = Timestamp::from_nanos(5);
+        let at = seventh();
         let kind = Kind::Take { segment: None, fill: Fill::Hold };
         let mut stopped = Order::new(name("o1"), at, None, kind).unwrap();
         stopped.stop_at(at);
