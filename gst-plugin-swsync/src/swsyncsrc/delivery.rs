@@ -15,7 +15,7 @@ use super::imp::{CAT, State, SwsyncSrc};
 use super::stats::Taken;
 use super::streams::Further;
 use crate::camera::CameraError;
-use crate::clock::{SwsyncClock, clock_time};
+use crate::clock::SwsyncClock;
 use crate::lock::lock;
 use crate::meta;
 
@@ -43,11 +43,7 @@ impl SwsyncSrc {
     ///
     /// # Errors
     /// [`CameraError::Flushing`] where the wait is interrupted, or the camera's own.
-    pub(super) fn next_frame(
-        &self,
-        clock: &gst::Clock,
-        base_time: gst::ClockTime,
-    ) -> Result<Next, CameraError> {
+    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<Next, CameraError> {
         let (target, wait_lock) = {
             let settings = lock(&self.settings);
             (settings.align.target(), settings.align.wait_lock)
@@ -57,8 +53,7 @@ impl SwsyncSrc {
             State::Streaming { framer, streams, .. } => {
                 let refused = framer.set_target(target).err();
                 let next = framer.next(clock, &self.sleeper).map(|mut frame| {
-                    // A frame from before the pipeline's start has no running time.
-                    let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
+                    let pts = self.running_time(frame.info.rig_time_ns);
                     let (period, main) = (framer.grid().period(), streams.main.is_some());
                     let held_up = lock(&self.watch).as_ref().map_or_else(HeldUp::default, Watch::take);
                     let progress = framer.progress();

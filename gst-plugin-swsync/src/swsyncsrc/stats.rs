@@ -9,6 +9,9 @@ use super::framer::PlacedFrame;
 use super::held_up::HeldUp;
 use crate::meta;
 
+/// Running times that go back by less are mistakes, by more somebody's wish.
+const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
+
 /// What was seen since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Observed {
@@ -16,6 +19,8 @@ pub struct Observed {
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
+    /// Its running time.
+    last_pts: Option<gst::ClockTime>,
     /// What is missing between frames that went downstream.
     gaps: GapFinder,
     /// The last of it.
@@ -36,6 +41,8 @@ pub struct Observed {
     frames: u64,
     lost: u64,
     off_grid: u64,
+    /// Frames that were exposed while the pipeline did not play.
+    not_playing: u64,
 }
 
 /// What [`Observed::take_in`] makes of a frame.
@@ -81,14 +88,18 @@ impl Observed {
         self.lost += frame.lost;
         self.off_grid += u64::from(held_back);
         self.copied += u64::from(frame.copied);
-        let pts = pts.filter(|_| !(wait_lock && held_back));
+        let pts = pts.filter(|pts| self.last_pts.is_none_or(|last| *pts > last || last - *pts > SET_BACK));
+        self.not_playing += u64::from(pts.is_none());
+        let held_back = wait_lock && held_back;
+        let pts = pts.filter(|_| !held_back);
+        self.last_pts = pts.or(self.last_pts);
         let HeldUp { blocked, stopped, suspended, paused } = held_up;
         self.gaps.note(Circumstances {
             lost: frame.lost,
             camera_restarted: resumed,
             align_restarted: frame.restarted,
             reconfigured: std::mem::take(&mut self.reconfigured),
-            held_back: pts.is_none() && held_back,
+            held_back,
             blocked,
             stopped,
             suspended,
@@ -120,6 +131,7 @@ impl Observed {
             .field("branch-dropped", self.branch_dropped)
             .field("recoveries", self.recoveries)
             .field("off-grid", self.off_grid)
+            .field("not-playing", self.not_playing)
             .field("lock-count", self.lock_count)
             .build();
         stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));
