@@ -12,10 +12,10 @@ use super::controls;
 use super::framer::PlacedFrame;
 use super::held_up::{HeldUp, Watch};
 use super::imp::{CAT, State, SwsyncSrc};
-use super::stats::Taken;
+use super::stats::{Silence, Taken};
 use super::streams::Further;
 use crate::camera::CameraError;
-use crate::clock::SwsyncClock;
+use crate::clock::{SwsyncClock, rig_time};
 use crate::lock::lock;
 use crate::meta;
 
@@ -87,6 +87,9 @@ impl SwsyncSrc {
         if frame.is_news() || taken.first_copy {
             self.report(&frame, taken);
         }
+        if let Some(silence) = taken.silence {
+            self.report_silence(&frame.info, silence, clock);
+        }
         let PlacedFrame { mut buffer, mut others, info, .. } = frame;
         let Some(pts) = taken.pts else {
             return Ok(None);
@@ -148,7 +151,63 @@ impl SwsyncSrc {
                 Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
             }
             self.post_element_message(report::trouble_message(change, info));
+            if let Change::Began(issue) = change
+                && issue.is_given_up()
+            {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("The camera cannot be aligned: {}", issue.text()),
+                    [
+                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is mended, start \
+                      the element again; or use align-method=reset, or none"
+                    ]
+                );
+            }
         }
+    }
+
+    /// Says that frames come and none goes downstream, and what helps.
+    #[cold]
+    fn report_silence(&self, info: &FrameInfo, silence: Silence, clock: &gst::Clock) {
+        let progress = lock(&self.observed).progress;
+        let (why, remedy) = match silence {
+            Silence::HeldBack => {
+                let FrameInfo { lock, phase_error_ns: off, .. } = info;
+                let issue = progress.and_then(|progress| progress.trouble).map(|issue| issue.text());
+                let issue = issue.map_or_else(String::new, |issue| format!(": {issue}"));
+                let (method, tolerance) =
+                    progress.map_or(("none", Span::ZERO), |progress| (progress.method, progress.tolerance));
+                let why =
+                    format!("the camera is not on the frame grid ({}, {off:?} off){issue}", lock.as_str());
+                let chance = if method == "reset" {
+                    " It is restarted until its phase falls right by chance."
+                } else {
+                    ""
+                };
+                let remedy = format!(
+                    "align-method is {method}, the tolerance {tolerance:?}.{chance} A larger `tolerance` is reached sooner; \
+                     wait-lock=false delivers frames meanwhile, each with its phase error; align-method=none leaves the \
+                     camera as it is"
+                );
+                (why, remedy)
+            }
+            Silence::NotPlaying => {
+                let ago = rig_time(clock.time()) - info.rig_time_ns;
+                let why = format!(
+                    "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"
+                );
+                let remedy = "The camera's driver stamps by another clock than CLOCK_BOOTTIME, or the pipeline's clock was \
+                              set: PAUSED and PLAYING again helps against the latter";
+                (why, remedy.to_owned())
+            }
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::ResourceError::Read,
+            ("No frame has been delivered for 5 s: {why}"),
+            ["{remedy}"]
+        );
     }
 }
 

@@ -60,8 +60,8 @@ pub(super) enum State {
 pub(super) struct Known {
     /// What the camera can deliver in each of [`StreamRole::ALL`], as far as anyone has asked, while it is open.
     pub(super) caps: [Option<gst::Caps>; StreamRole::ALL.len()],
-    /// From a frame's start to its delivery, while it streams.
-    pub(super) latency: Option<gst::ClockTime>,
+    /// From a frame's start to its delivery, while it streams: where it is taken at once, and where it can still be had.
+    pub(super) latency: Option<(gst::ClockTime, gst::ClockTime)>,
     /// The camera's model, once it has streamed.
     pub(super) model: Option<String>,
     /// The base class is about to name its stream.
@@ -422,8 +422,8 @@ impl SwsyncSrc {
     /// Whether the latency is known.
     pub(super) fn answer_latency(&self, latency: &mut gst::query::Latency) -> bool {
         let known = lock(&self.known).latency;
-        if let Some(least) = known {
-            latency.set(true, least, gst::ClockTime::NONE);
+        if let Some((least, most)) = known {
+            latency.set(true, least, most);
         }
         known.is_some()
     }

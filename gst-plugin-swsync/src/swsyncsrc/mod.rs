@@ -73,7 +73,9 @@
 //! unknown-exposure, `text`, and numbers); `swsync-frames-lost`. The property `stats` has the rest.
 //!
 //! `wait-lock` holds frames back until the camera is on the grid, and while it is lost. A camera that is being
-//! corrected because its exposure or its target was changed goes on, and each frame says so in its meta (`lock`).
+//! corrected because its exposure or its target was changed goes on, and each frame says so in its meta (`lock`). Where no
+//! frame is delivered for 5 s, a WARNING says why and what helps. A camera on which long exposures have no effect is given
+//! up: a WARNING, and its frames are `free`.
 //!
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! autovideosink

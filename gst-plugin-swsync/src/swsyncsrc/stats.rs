@@ -2,7 +2,7 @@
 
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
-use swsync_core::time::Span;
+use swsync_core::time::{Boottime, Span, Timestamp};
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
@@ -11,6 +11,18 @@ use crate::meta;
 
 /// Running times that go back by less are mistakes, by more somebody's wish.
 const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
+
+/// For so long frames may come of which none goes downstream before it is said.
+const SILENT: Span = Span::from_secs(5);
+
+/// Why frames do not go downstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// They are off the grid, and the lock is waited for.
+    HeldBack,
+    /// By their stamps the pipeline did not play yet.
+    NotPlaying,
+}
 
 /// What was seen since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +37,8 @@ pub struct Observed {
     gaps: GapFinder,
     /// The last of it.
     gap: Option<Gap>,
+    /// Since this frame none went downstream; whether that was said.
+    silent: Option<(Timestamp<Boottime>, bool)>,
     /// The camera was started for other formats, and no frame has come since.
     pub reconfigured: bool,
     /// The camera streams again after a fault, and no frame has come since.
@@ -58,6 +72,8 @@ pub struct Taken {
     pub discont: bool,
     /// The last gap in the stream.
     pub gap: Option<Gap>,
+    /// Why none went downstream for long, where that is to be said.
+    pub silence: Option<Silence>,
 }
 
 impl Observed {
@@ -91,6 +107,11 @@ impl Observed {
         let pts = pts.filter(|pts| self.last_pts.is_none_or(|last| *pts > last || last - *pts > SET_BACK));
         self.not_playing += u64::from(pts.is_none());
         let held_back = wait_lock && held_back;
+        let silence = match pts {
+            None => Some(Silence::NotPlaying),
+            Some(_) => held_back.then_some(Silence::HeldBack),
+        };
+        let silence = self.is_silent(frame.info.sensor_time_ns, silence, held_up.paused);
         let pts = pts.filter(|_| !held_back);
         self.last_pts = pts.or(self.last_pts);
         let HeldUp { blocked, stopped, suspended, paused } = held_up;
@@ -118,7 +139,26 @@ impl Observed {
             pts,
             discont,
             gap: self.gap,
+            silence,
         }
+    }
+
+    /// Why nothing went downstream for long, once each time. The newest frame is of `time`, and does not go there for the
+    /// reason `why`, if it does not.
+    fn is_silent(
+        &mut self,
+        time: Option<Timestamp<Boottime>>,
+        why: Option<Silence>,
+        paused: Span,
+    ) -> Option<Silence> {
+        if why.is_none() || paused > Span::ZERO {
+            self.silent = None;
+        }
+        let (time, why) = (time?, why?);
+        let (since, said) = self.silent.get_or_insert((time, false));
+        let due = time - *since >= SILENT && !*said;
+        *said |= due;
+        due.then_some(why)
     }
 
     /// The structure that applications read; `None` before the first frame.
@@ -137,5 +177,28 @@ impl Observed {
         stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));
         report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
         Some(stats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_said_once_each_time() {
+        let mut observed = Observed::default();
+        let mut after = |seconds: i64, why, paused: i64| {
+            let time = Timestamp::from_nanos(7) + Span::from_secs(seconds);
+            observed.is_silent(Some(time), why, Span::from_secs(paused))
+        };
+        let held_back = Some(Silence::HeldBack);
+        assert_eq!([0, 4, 5, 6, 600].map(|at| after(at, held_back, 0)), [None, None, held_back, None, None]);
+        assert_eq!(after(601, None, 0), None, "a frame");
+        assert_eq!([602, 606, 607].map(|at| after(at, held_back, 0)), [None, None, held_back]);
+        assert_eq!(after(608, None, 0), None);
+        let not_playing = Some(Silence::NotPlaying);
+        assert_eq!([609, 613].map(|at| after(at, not_playing, 0)), [None, None]);
+        assert_eq!(after(700, not_playing, 90), None, "the pipeline was paused");
+        assert_eq!([704, 705].map(|at| after(at, not_playing, 0)), [None, not_playing]);
     }
 }

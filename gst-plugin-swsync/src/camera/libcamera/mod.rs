@@ -262,7 +262,8 @@ impl Camera for LibcameraCamera {
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
         let response = self.profile.response_at(period).map(|measured| measured.response);
-        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency })
+        let backlog = if self.description.on_request { 1 } else { session::REQUESTS };
+        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog })
     }
 
     fn set_patience(&mut self, patience: Patience) {
