@@ -419,14 +419,13 @@ impl Listener {
 
     fn handle_quality(&self, quality: SyncQuality) {
         let state = ClockState::from(quality);
-        let clock = lock(&self.clock).clone();
         if state.is_synced() {
-            clock.start();
+            self.start_clock();
             if let Some(provider) = &*lock(&self.provider) {
                 provider.set_active(true);
             }
         }
-        clock.recheck();
+        lock(&self.clock).recheck();
         if let Some(element) = self.element.upgrade() {
             let leader = lock(&self.leader).clone();
             element.imp().announce(state, &leader);
@@ -436,8 +435,39 @@ impl Listener {
         }
     }
 
-    /// Rig time has begun anew: the pipeline is told to take another clock, and with it another base time.
+    /// Rig time is known: the clock reads it from now on. One that a pipeline has already does not: it would go forward by
+    /// decades, and all running times with it. Such a pipeline gets another one.
+    fn start_clock(&self) {
+        let clock = lock(&self.clock).clone();
+        let of_pipeline = self.element.upgrade().and_then(|element| element.clock());
+        let taken = of_pipeline.is_some_and(|of_pipeline| of_pipeline == *clock.upcast_ref::<gst::Clock>());
+        if clock.has_started() || !taken {
+            clock.start();
+            return;
+        }
+        clock.end();
+        self.warn(
+            "Rig time is known now, and the pipeline plays on another clock",
+            "With wait-sync=false that is so until it, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
+        );
+        self.replace_clock();
+    }
+
+    /// Rig time has begun anew: it had been off by so much.
     fn handle_beginning(&self, by: Span) {
+        if let Some(element) = self.element.upgrade() {
+            self.post_step(&element, by, Span::ZERO, true);
+        }
+        self.warn(
+            &format!("Rig time has begun anew: it had been {by:?} off"),
+            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
+             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
+        );
+        self.replace_clock();
+    }
+
+    /// The pipeline is told to take another clock, and with it another base time.
+    fn replace_clock(&self) {
         let new = SwsyncClock::new("SwsyncClock", self.rig.clone());
         new.start();
         let old = std::mem::replace(&mut *lock(&self.clock), new.clone());
@@ -454,12 +484,6 @@ impl Listener {
         if let Some(opened) = &mut *lock(&element.imp().opened) {
             opened.clock = new;
         }
-        self.post_step(&element, by, Span::ZERO, true);
-        self.warn(
-            &format!("Rig time has begun anew: it had been {by:?} off"),
-            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
-             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
-        );
         let lost = gst::message::ClockLost::builder(old.upcast_ref::<gst::Clock>()).src(&element).build();
         let _ = element.post_message(lost);
     }

@@ -40,7 +40,7 @@
 //!   than `step-threshold`: `by` (int64, ns, positive where it jumped ahead), `held-for` (int64, ns: a clock
 //!   that was ahead stands still until its time has come, and is not synced meanwhile), `anew` (boolean: it
 //!   was wrong by more than 2 s, so rig time begins anew)
-//! - CLOCK_LOST where rig time begins anew. The old clock runs on, never to be synced again; a pipeline that goes
+//! - CLOCK_LOST where rig time begins anew, and where it begins while a pipeline plays already (`wait-sync=false`). The old clock runs on, never to be synced again; a pipeline that goes
 //!   through PAUSED to PLAYING, as gst-launch-1.0 does then, takes the new one and a new base time
 //! - progress messages of code `sync`, once a second while waiting, that say what is waited for
 //! - a warning where the time scale becomes another one or the source of time unusable
