@@ -54,12 +54,15 @@ impl SwsyncSrc {
                 let refused = framer.set_target(target).err();
                 let next = framer.next(clock, &self.sleeper).map(|mut frame| {
                     let pts = self.running_time(frame.info.rig_time_ns);
-                    let (period, main) = (framer.grid().period(), streams.main.is_some());
+                    let (grid, main) = (framer.grid(), streams.main.is_some());
                     let held_up = lock(&self.watch).as_ref().map_or_else(HeldUp::default, Watch::take);
                     let progress = framer.progress();
                     let taken =
-                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, period, pts);
-                    Next::Frame(frame, Delivery { taken, period, main, further: streams.further.clone() })
+                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, grid, pts);
+                    Next::Frame(
+                        frame,
+                        Delivery { taken, period: grid.period(), main, further: streams.further.clone() },
+                    )
                 });
                 drop(state);
                 if let Some(error) = refused {

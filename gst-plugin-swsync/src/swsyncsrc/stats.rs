@@ -2,18 +2,23 @@
 
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
+use swsync_core::grid::FrameGrid;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
 use super::held_up::HeldUp;
 use crate::meta;
+use crate::station::numbers::Phase;
 
 /// Running times that go back by less are mistakes, by more somebody's wish.
 const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
 
 /// For so long frames may come of which none goes downstream before it is said.
 const SILENT: Span = Span::from_secs(5);
+
+/// Numbers that go back by more are those of another time.
+const FEW: u64 = 2;
 
 /// Why frames do not go downstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub struct Observed {
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
+    /// Of a free camera.
+    phase: Phase,
     /// Its running time.
     last_pts: Option<gst::ClockTime>,
     /// What is missing between frames that went downstream.
@@ -85,9 +92,10 @@ impl Observed {
         progress: &Progress,
         held_up: HeldUp,
         wait_lock: bool,
-        period: Span,
+        grid: FrameGrid,
         pts: Option<gst::ClockTime>,
     ) -> Taken {
+        let again = self.is_taken(&mut frame.info, grid);
         let number = frame.info.number;
         let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
         let before = self.newest.as_ref().map(|info| (info.number, info.lock));
@@ -112,7 +120,7 @@ impl Observed {
             Some(_) => held_back.then_some(Silence::HeldBack),
         };
         let silence = self.is_silent(frame.info.sensor_time_ns, silence, held_up.paused);
-        let pts = pts.filter(|_| !held_back);
+        let pts = pts.filter(|_| !held_back && !again);
         self.last_pts = pts.or(self.last_pts);
         let HeldUp { blocked, stopped, suspended, paused } = held_up;
         self.gaps.note(Circumstances {
@@ -128,7 +136,8 @@ impl Observed {
         });
         if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
             let FrameInfo { rig_time_ns: time, lock, .. } = frame.info;
-            self.gap = self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, period);
+            self.gap =
+                self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, grid.period());
         }
         // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
         let before = pts.and_then(|_| self.delivered.replace(number));
@@ -141,6 +150,17 @@ impl Observed {
             gap: self.gap,
             silence,
         }
+    }
+
+    /// Whether the frame before has the number of this one, so that it goes nowhere: while a camera is brought onto the
+    /// grid, two frames can be nearest to one instant. A free one's may stay between two.
+    fn is_taken(&mut self, info: &mut FrameInfo, grid: FrameGrid) -> bool {
+        if info.lock == LockState::Free {
+            let time = grid.instant(info.number) + info.phase_error_ns;
+            info.number = self.phase.near(time, grid);
+            info.phase_error_ns = time - grid.instant(info.number);
+        }
+        self.delivered.is_some_and(|before| (info.number..=info.number + FEW).contains(&before))
     }
 
     /// Why nothing went downstream for long, once each time. The newest frame is of `time`, and does not go there for the
@@ -183,6 +203,40 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_is_taken_twice() {
+        let grid = FrameGrid::new(30, 1).unwrap();
+        let mut observed = Observed::default();
+        // Frames at so many tenths of a period.
+        let mut deliver = |tenths: i64, lock| {
+            let time = Timestamp::ZERO + grid.period() * tenths / 10;
+            let mut info = FrameInfo {
+                number: grid.nearest(time),
+                rig_time_ns: time,
+                phase_error_ns: grid.phase_error(time),
+                clock_uncertainty_ns: None,
+                sync: swsync_core::frame::SyncQuality::Synced,
+                lock,
+                exposure_ns: None,
+                analogue_gain: None,
+                sensor_time_ns: None,
+                details: swsync_core::frame::FrameDetails::default(),
+            };
+            let taken = observed.is_taken(&mut info, grid);
+            if !taken {
+                observed.delivered = Some(info.number);
+            }
+            assert!((grid.instant(info.number) + info.phase_error_ns - time).abs() < Span::from_nanos(20));
+            (!taken).then_some(info.number)
+        };
+        let free = [74, 86, 94, 106, 114, 120].map(|tenths| deliver(tenths, LockState::Free));
+        assert_eq!(free, [7, 8, 9, 10, 11, 12].map(Some));
+        assert_eq!(deliver(122, LockState::Free), None, "more frames than instants");
+        let aligning = [130, 134, 140].map(|tenths| deliver(tenths, LockState::Aligning));
+        assert_eq!(aligning, [Some(13), None, Some(14)]);
+        assert_eq!(deliver(30, LockState::Aligning), Some(3), "the clock was set");
+    }
 
     #[test]
     fn silence_is_said_once_each_time() {
