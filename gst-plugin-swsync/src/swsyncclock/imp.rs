@@ -383,6 +383,17 @@ impl SwsyncClockElement {
     }
 }
 
+/// Whether the pipeline of `element` plays on `clock`, or is about to. In any other state it takes its base time later.
+fn plays_on(mut element: gst::Element, clock: &gst::Clock) -> bool {
+    if element.clock().as_ref() != Some(clock) {
+        return false;
+    }
+    while let Some(parent) = element.parent().and_downcast::<gst::Element>() {
+        element = parent;
+    }
+    [element.current_state(), element.pending_state()].contains(&gst::State::Playing)
+}
+
 impl Listener {
     /// Where the time comes from, from now on.
     pub(super) fn set_leader(&self, leader: String) {
@@ -435,13 +446,12 @@ impl Listener {
         }
     }
 
-    /// Rig time is known: the clock reads it from now on. One that a pipeline has already does not: it would go forward by
+    /// Rig time is known: the clock reads it from now on. One that a pipeline plays on does not: it would go forward by
     /// decades, and all running times with it. Such a pipeline gets another one.
     fn start_clock(&self) {
         let clock = lock(&self.clock).clone();
-        let of_pipeline = self.element.upgrade().and_then(|element| element.clock());
-        let taken = of_pipeline.is_some_and(|of_pipeline| of_pipeline == *clock.upcast_ref::<gst::Clock>());
-        if clock.has_started() || !taken {
+        let plays = |element: super::SwsyncClockElement| plays_on(element.upcast(), clock.upcast_ref());
+        if clock.has_started() || !self.element.upgrade().is_some_and(plays) {
             clock.start();
             return;
         }

@@ -30,7 +30,8 @@
 //! Where the application handles SIGINT, SIGTERM or SIGHUP, each of these ends it too, beside what
 //! the application does about it. With `wait-sync=false` PAUSED is reached at once, and the application
 //! waits itself before PLAYING: `gst_clock_wait_for_sync()`, the property `synced`, or the message. Until
-//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced.
+//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. Where a pipeline plays on it by then, that gets another
+//! clock instead (CLOCK_LOST).
 //!
 //! # Messages
 //! - element message `swsync-clock` on every change of `state`: `state` (string: `unsynced`,

@@ -50,6 +50,9 @@
 //! is not linked has no stream. A branch behind a `src_%u` that is slow loses frames of its own (DISCONT,
 //! `branch-dropped` in `stats`) and holds up nobody.
 //!
+//! A frame has a running time where it was taken while the pipeline played. What was exposed while it was paused goes
+//! nowhere (`not-playing` in `stats`; `paused` as the cause of the gap). No frame number is taken twice.
+//!
 //! Pictures go out in the camera's own frame buffers, with their strides in a GstVideoMeta, and go back when the last
 //! reference is dropped. Who keeps nearly all of them, as a ring of recent frames does, gets copies from then on: element message
 //! `swsync-frames-copied`, once, and `copied` in `stats`.
@@ -64,6 +67,9 @@
 //! with `on-stall=restart` it is opened again every half second until it streams (element messages `swsync-camera-lost`
 //! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
 //! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).
+//!
+//! A driver that hangs in libcamera is waited for 20 s, then that is an error; libcamera is of no use to the process until
+//! it comes back.
 //!
 //! # What it says
 //!

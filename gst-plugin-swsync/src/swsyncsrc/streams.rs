@@ -51,6 +51,9 @@ impl Streams {
     }
 }
 
+/// A camera that streams and what of its controls it refuses, or the camera and why it does not.
+type Begun = Result<(Box<Framer>, Vec<Refusal>), (Box<dyn Camera>, StartError)>;
+
 impl SwsyncSrc {
     /// The first pad's role.
     pub(super) fn main_role(&self) -> StreamRole {
@@ -212,7 +215,7 @@ impl SwsyncSrc {
         mut camera: Box<dyn Camera>,
         streams: &Streams,
         device: &Arc<DeviceClock>,
-    ) -> Result<(Box<Framer>, Vec<Refusal>), (Box<dyn Camera>, StartError)> {
+    ) -> Begun {
         let bridge = SensorTimeBridge::new(device.clone());
         let alignment = lock(&self.settings).align.alignment();
         let capabilities = match camera.configure(&streams.setups()) {
