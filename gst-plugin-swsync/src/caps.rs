@@ -2,6 +2,26 @@
 
 use swsync_core::grid::FrameGrid;
 
+/// Caps of memory that other devices read without a copy.
+pub const DMABUF: &str = "memory:DMABuf";
+
+/// What cameras deliver, whichever they are.
+///
+/// Raw video in dma-bufs has no formats here: GStreamer names them as DRM does (`format=DMA_DRM`) from 1.24 on, as it
+/// names others before. Which of them it is, the camera's caps say.
+pub fn template_caps() -> gst::Caps {
+    let mut dma_bufs = gst_video::VideoCapsBuilder::new().features([DMABUF]).build();
+    dma_bufs.make_mut().iter_mut().for_each(|structure| structure.remove_field("format"));
+    [
+        gst_video::VideoCapsBuilder::new().build(),
+        dma_bufs,
+        gst::Caps::new_empty_simple("image/jpeg"),
+        gst::Caps::new_empty_simple("video/x-bayer"),
+    ]
+    .into_iter()
+    .collect()
+}
+
 /// The frame grid of fixed `caps`.
 ///
 /// # Errors

@@ -58,12 +58,12 @@ mod imp {
         fn internal_time(&self) -> gst::ClockTime {
             // GstSystemClock reads the time while it is constructed, before there is a rig.
             let now = self.rig.get().map_or(0, |rig| {
-                if let Some(ended) = self.ended.get() {
-                    ended.rig_at(rig.device().now()).as_nanos()
-                } else if self.started.load(Ordering::Acquire) {
-                    rig.now().as_nanos()
-                } else {
+                if !self.started.load(Ordering::Acquire) {
                     rig.device().now().as_nanos()
+                } else if let Some(ended) = self.ended.get() {
+                    ended.rig_at(rig.device().now()).as_nanos()
+                } else {
+                    rig.now().as_nanos()
                 }
             });
             gst::ClockTime::from_nseconds(u64::try_from(now).unwrap_or(0))
@@ -146,7 +146,13 @@ impl SwsyncClock {
         self.recheck();
     }
 
-    /// Rig time is about to begin anew. This clock goes on as it was, so that nobody who waits by it waits for ever, but
+    /// Whether it reads rig time.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.imp().started.load(Ordering::Acquire)
+    }
+
+    /// Rig time is about to begin anew, or begins where a pipeline plays on this clock, which does not read it. This clock goes on as it was, so that nobody who waits by it waits for ever, but
     /// counts as synced no more: a pipeline needs another one.
     pub fn end(&self) {
         let _ = self.imp().ended.set(self.rig().frozen()); // it ends once

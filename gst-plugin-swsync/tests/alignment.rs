@@ -270,3 +270,20 @@ fn what_stands_in_the_way_is_named() {
     assert!(trouble.get::<&str>("text").is_ok_and(|text| text.contains("max-slew")));
     assert!(trouble.get::<u32>("frames").is_ok_and(|frames| frames > 90));
 }
+
+#[test]
+fn it_is_said_why_no_frame_comes() {
+    // Chance does not hit a microsecond.
+    let (pipeline, frames) = camera("simulated-control=none align-method=reset tolerance=1000");
+    pipeline.reach(gst::State::Playing);
+    let source = pipeline.element("s");
+    let (text, remedy) = pipeline.wait_for("a warning", |message| match message.view() {
+        gst::MessageView::Warning(warning) if message.src() == Some(source.upcast_ref()) => {
+            Some((warning.error().to_string(), warning.debug().unwrap_or_default().to_string()))
+        }
+        _ => None,
+    });
+    assert!(text.contains("No frame") && text.contains("not on the frame grid"), "{text}");
+    assert!(remedy.contains("wait-lock=false") && remedy.contains("reset"), "{remedy}");
+    assert_eq!(frames.try_iter().count(), 0);
+}

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Pipeline, leader};
+use common::{CAMERA, PATIENCE, Pipeline, leader};
 use gst::prelude::*;
+use swsync_core::frame::SyncQuality;
 use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Rig, Span, Timestamp};
 
@@ -424,4 +425,46 @@ fn a_garbled_simulated_clock_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("SWSYNC_SIMULATED_CLOCK"), "{said}");
+}
+
+#[test]
+fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
+    // A leader's port; nobody leads there at first.
+    let (leader, address) = common::leader();
+    leader.reach(gst::State::Null);
+    let client = Pipeline::launch(&format!(
+        "swsyncclock name=c role=client leader={address} wait-sync=false \
+         {CAMERA} ! fakesink name=k sync=false async=false"
+    ));
+    client.element("s").set_property("wait-lock", false);
+    let (tx, frames) = std::sync::mpsc::channel();
+    let pad = client.element("k").static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let buffer = info.buffer().expect("a buffer probe");
+        let details = gstswsync::meta::details_of(buffer).expect("frames carry the meta");
+        let _ = tx.send((buffer.pts().unwrap(), details.sync, details.number)); // the test is over
+        gst::PadProbeReturn::Ok
+    });
+    let next = || frames.recv_timeout(PATIENCE.into()).expect("a frame in time");
+    client.reach(gst::State::Playing);
+    let (mut last, sync, _) = next();
+    assert_eq!(sync, SyncQuality::Unsynced);
+    assert!(last < gst::ClockTime::from_seconds(10), "{last}");
+    let port = address.port();
+    let leader = Pipeline::launch(&format!("swsyncclock role=leader bind-address=127.0.0.1 port={port}"));
+    leader.reach(gst::State::Playing);
+    client.wait_for("CLOCK_LOST", |message| (message.type_() == gst::MessageType::ClockLost).then_some(()));
+    // As gst-launch-1.0 does.
+    client.reach(gst::State::Paused);
+    client.reach(gst::State::Playing);
+    loop {
+        let (pts, sync, number) = next();
+        assert!(pts > last && pts < last + gst::ClockTime::from_seconds(30), "{last} {pts}");
+        last = pts;
+        if sync == SyncQuality::Synced {
+            // Counted from 1970 at 30 a second, not from when this machine was started.
+            assert!(number > 40_000_000_000, "{number}");
+            break;
+        }
+    }
 }

@@ -47,6 +47,36 @@ fn frames_of_the_past_are_saved() {
 }
 
 #[test]
+fn half_of_the_frames_have_numbers_of_their_own_and_are_said_to_be_off_the_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = Sink::reopen(folder, &rig(), &CAPS.replace("30/1", "15/1"), |_, _| {});
+    // As videorate passes them on: in the middle between two instants of 15 a second.
+    for number in (NOW - 59..NOW).step_by(2) {
+        sink.push(number);
+    }
+    let warnings = sink.bus.iter_filtered(&[gst::MessageType::Warning]);
+    let said: Vec<String> = warnings
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Warning(said) => Some(format!("{} {:?}", said.error(), said.debug())),
+            _ => None,
+        })
+        .filter(|said| said.contains("off the grid"))
+        .collect();
+    assert!(said.len() == 1 && said[0].contains("videorate"), "{said:?}");
+    let id = sink.shoot(grid().period() * -40, 12).expect("an order");
+    assert!(complete(&sink.wait_for("swsync-served")));
+    let records = manifest(&sink.order(&id));
+    let first = records[0].info.number;
+    assert!(records.iter().map(|record| record.info.number).eq(first..first + 12), "{records:?}");
+    assert!(records.iter().all(|record| record.info.lock == LockState::Free
+        && record.info.phase_error_ns.abs() > Span::from_millis(33)));
+    let phases = |record: &swsync_core::manifest::FrameRecord| record.info.phase_error_ns;
+    assert!(
+        records.windows(2).all(|pair| (phases(&pair[0]) - phases(&pair[1])).abs() < Span::from_micros(1))
+    );
+}
+
+#[test]
 fn frames_to_come_are_saved_as_they_come() {
     let mut sink = Sink::new();
     sink.push(NOW);

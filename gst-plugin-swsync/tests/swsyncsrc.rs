@@ -233,6 +233,72 @@ fn states_go_up_and_down_in_any_order() {
 }
 
 #[test]
+fn no_pool_of_downstream_is_taken() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    let pad = pipeline.element("k").static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        let Some(gst::QueryViewMut::Allocation(query)) = info.query_mut().map(gst::QueryRef::view_mut) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        // As v4l2h264enc and v4l2convert do: whoever takes their pool has to configure it.
+        query.add_allocation_pool(Some(&gst::BufferPool::new()), 160 * 120 * 3 / 2, 2, 4);
+        query.add_allocation_param(None::<&gst::Allocator>, gst::AllocationParams::default());
+        gst::PadProbeReturn::Handled
+    });
+    pipeline.reach(gst::State::Playing);
+    for _ in 0..3 {
+        next(&buffers);
+    }
+}
+
+#[test]
+fn dma_bufs_link_and_are_refused_where_the_camera_has_none() {
+    for format in ["", ",format=NV12", ",format=DMA_DRM,drm-format=NV12"] {
+        // Linked here, or it cannot be made.
+        let pipeline = Pipeline::launch(&format!(
+            "{LEADER} swsyncsrc backend=simulated ! video/x-raw(memory:DMABuf){format} ! fakesink async=false"
+        ));
+        let error = pipeline.try_reach(gst::State::Playing).err().unwrap_or_else(|| pipeline.error());
+        assert!(error.contains("not-negotiated"), "{format}: {error}");
+    }
+}
+
+#[test]
+fn running_times_rise_over_pauses_and_what_was_exposed_meanwhile_is_left_out() {
+    let (pipeline, buffers) = camera("wait-lock=false");
+    assert_times_rise_over_pauses(&pipeline, &buffers, 8);
+    let stats = pipeline.element("s").property::<Option<gst::Structure>>("stats").unwrap();
+    assert!(stats.get::<u64>("not-playing").unwrap() > 0, "{stats}");
+}
+
+/// With `pauses` pauses. The next state is PLAYING.
+fn assert_times_rise_over_pauses(pipeline: &Pipeline, buffers: &mpsc::Receiver<gst::Buffer>, pauses: u32) {
+    let mut last = None;
+    let mut left_out = 0;
+    for _ in 0..pauses {
+        pipeline.reach(gst::State::Playing);
+        let since = pipeline.0.start_time();
+        for _ in 0..3 {
+            let buffer = next(buffers);
+            let pts = buffer.pts().expect("a running time");
+            assert!(last.is_none_or(|last| pts > last) && Some(pts) >= since, "{last:?} {since:?} {pts}");
+            last = Some(pts);
+            let gap = gstswsync::meta::details_of(&buffer).and_then(|details| details.gap);
+            left_out += u32::from(gap.is_some_and(|gap| gap.cause == swsync_core::gap::Cause::Paused));
+        }
+        pipeline.reach(gst::State::Paused);
+        // Frames are completed meanwhile, of which the camera keeps some.
+        let clock = pipeline.0.clock().unwrap();
+        clock.new_single_shot_id(clock.time() + gst::ClockTime::from_mseconds(150)).wait().0.unwrap();
+        for buffer in buffers.try_iter() {
+            last = buffer.pts().max(last);
+        }
+    }
+    // All but the frames before the first pause, and such as tell of a gap that came after one.
+    assert!(left_out >= pauses, "{left_out}");
+}
+
+#[test]
 fn an_eos_event_ends_the_stream() {
     let (pipeline, buffers) = camera("");
     pipeline.reach(gst::State::Playing);
@@ -275,7 +341,9 @@ fn queries_do_not_wait_for_frames() {
         let (live, least, most) = latency.result();
         assert!(live);
         assert!(least > gst::ClockTime::SECOND && least < gst::ClockTime::from_seconds(2), "{least}");
-        assert!(most.is_none_or(|most| most >= least));
+        // What the camera captures ahead, and no more.
+        let ahead = most.expect("it is bounded") - least;
+        assert!(ahead >= gst::ClockTime::SECOND && ahead < gst::ClockTime::from_seconds(10), "{ahead}");
         assert!(!pad.query_caps(None).is_any());
     }
     // Each would wait for most of a second, were it to wait.
@@ -403,6 +471,9 @@ fn a_libcamera_camera_takes_its_frames_on_the_grid() {
         pipeline.reach(gst::State::Ready);
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
+    while buffers.try_recv().is_ok() {}
+    // More than it has frame buffers.
+    assert_times_rise_over_pauses(&pipeline, &buffers, 12);
     pipeline.reach(gst::State::Playing);
     let second = Pipeline::launch(&format!("{LEADER} {virtual0} ! fakesink"));
     let error = second.try_reach(gst::State::Paused).unwrap_err();

@@ -174,6 +174,8 @@ pub struct Capabilities {
     pub readout: Option<Readout>,
     /// Longest time from the start of a frame to its delivery at nominal rate: the source's latency.
     pub latency: Span,
+    /// Frames that it captures while nobody takes any: what comes after them is lost.
+    pub backlog: u32,
 }
 
 /// What a stream is for: libcamera chooses the sensor's mode and the processing by it.

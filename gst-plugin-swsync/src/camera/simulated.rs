@@ -351,6 +351,9 @@ impl Camera for SimulatedCamera {
                 rows: model.height,
             }),
             latency: self.simulation.exposure + readout + model.isp_latency + model.isp_mean_excess * 4,
+            backlog: u32::try_from(MAX_BACKLOG.as_nanos() / frame_duration.as_nanos().max(1))
+                .unwrap_or(u32::MAX)
+                .max(1),
         };
         self.configured = Some(Configured { streams, frame_duration, model });
         Ok(capabilities)

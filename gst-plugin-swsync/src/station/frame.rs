@@ -1,25 +1,67 @@
 //! A frame as the ring holds it, and what is known of its stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::gap::Gap;
 use swsync_core::grid::FrameGrid;
 use swsync_core::order::MOST_OFFSET;
 use swsync_core::ring::Entry;
-use swsync_core::time::{Rig, Timestamp};
+use swsync_core::time::{Rig, Span, Timestamp};
 
+use super::numbers::Numbers;
 use crate::clock::{rig_time, status_of};
+use crate::lock::lock;
 use crate::meta;
 
 /// GST_ALLOCATOR_SYSMEM.
 const ORDINARY: &str = "SystemMemory";
 
-/// What caps say of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Frames that are further from the grid than this, though their camera says that they are on one, are on another.
+const ON_GRID: Span = Span::from_millis(1);
+
+/// What caps say of a stream, and how its frames are numbered.
+#[derive(Debug)]
 pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
+    numbers: Mutex<Numbers>,
+    /// How far a frame is off the grid of its caps that is on another; whether that was said.
+    off_grid: Mutex<(Option<Span>, bool)>,
+}
+
+impl PartialEq for Stream {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.caps, self.grid) == (&other.caps, other.grid)
+    }
+}
+
+impl Stream {
+    pub fn new(caps: gst::Caps, grid: FrameGrid) -> Self {
+        Self { caps, grid, numbers: Mutex::default(), off_grid: Mutex::default() }
+    }
+
+    /// Whether pictures build on others.
+    fn is_coded(&self) -> bool {
+        let name = self.caps.structure(0).map(|structure| structure.name().as_str());
+        !name
+            .is_some_and(|name| name.starts_with("image/") || matches!(name, "video/x-raw" | "video/x-bayer"))
+    }
+
+    /// That frames are not on the grid of their caps, once, and what helps.
+    pub fn off_grid(&self) -> Option<(String, &'static str)> {
+        let mut off_grid = lock(&self.off_grid);
+        let (Some(by), false) = *off_grid else { return None };
+        off_grid.1 = true;
+        let (frames, seconds) = self.grid.rate();
+        let text = format!(
+            "Frames are off the grid of the {frames}/{seconds} per second that their caps say: one by {by:?}. They are \
+             not called locked"
+        );
+        let remedy = "They were taken at another rate, and an element in between (videorate?) has made this one of it. Have \
+                      the camera take them at it: leave that element out, and give the rate in the caps behind swsyncsrc";
+        Some((text, remedy))
+    }
 }
 
 /// A frame in the ring.
@@ -41,7 +83,7 @@ impl PartialEq for Held {
 }
 
 impl Held {
-    /// The frame in `buffer`; `None` where it has no time.
+    /// The frame in `buffer`; `None` where it has no time, or another one its number.
     ///
     /// It is numbered by its rig time, or on a source that knows none by its running time on `clock`.
     pub fn new(
@@ -56,7 +98,10 @@ impl Held {
             Some(rig_time(base_time? + running))
         };
         let time = meta::rig_time_of(&buffer).or_else(by_clock)?;
-        let (info, gap) = frame_info(&buffer, time, stream.grid, clock);
+        let Some((info, gap)) = frame_info(&buffer, time, stream, clock) else {
+            tracing::debug!(?time, "another frame has this one's number");
+            return None;
+        };
         let buffer = detached(buffer);
         Some(Self { buffer, info, gap, stream: Arc::clone(stream), segment: segment.clone() })
     }
@@ -93,14 +138,22 @@ fn detached(buffer: gst::Buffer) -> gst::Buffer {
 fn frame_info(
     buffer: &gst::BufferRef,
     time: Timestamp<Rig>,
-    grid: FrameGrid,
+    stream: &Stream,
     clock: Option<&gst::Clock>,
-) -> (FrameInfo, Option<Gap>) {
-    let mut gap = None;
+) -> Option<(FrameInfo, Option<Gap>)> {
+    let grid = stream.grid;
+    let details = meta::details_of(buffer);
+    // Cameras that take turns are off the grid's instants by as much as they were told to be. A number that is
+    // far from the time counts frames of another rate than they have here.
+    let told = details.as_ref().filter(|details| (grid.instant(details.number) - time).abs() <= MOST_OFFSET);
+    let (told, told_phase, gap) =
+        told.map_or((None, None, None), |told| (Some(told.number), Some(told.phase_error), told.gap));
+    let number = lock(&stream.numbers).give(told, time, grid, stream.is_coded())?;
+    let told_phase = told_phase.filter(|_| told == Some(number));
     let mut info = FrameInfo {
-        number: grid.nearest(time),
+        number,
         rig_time_ns: time,
-        phase_error_ns: grid.phase_error(time),
+        phase_error_ns: told_phase.unwrap_or_else(|| time - grid.instant(number)),
         clock_uncertainty_ns: None,
         sync: SyncQuality::Unsynced,
         lock: LockState::Free,
@@ -109,16 +162,14 @@ fn frame_info(
         sensor_time_ns: None,
         details: FrameDetails::default(),
     };
-    if let Some(details) = meta::details_of(buffer) {
-        // Cameras that take turns are off the grid's instants by as much as they were told to be. A number that is
-        // far from the time counts frames of another rate than they have here.
-        if (grid.instant(details.number) - time).abs() <= MOST_OFFSET {
-            (info.number, info.phase_error_ns) = (details.number, details.phase_error);
-            gap = details.gap;
-        }
+    if let Some(details) = details {
         info.clock_uncertainty_ns = details.clock_uncertainty;
         info.sync = details.sync;
-        info.lock = details.lock;
+        if told_phase.is_some() || info.phase_error_ns.abs() <= ON_GRID {
+            info.lock = details.lock;
+        } else {
+            lock(&stream.off_grid).0.get_or_insert(info.phase_error_ns);
+        }
         info.exposure_ns = details.exposure;
         info.analogue_gain = details.analogue_gain;
         info.sensor_time_ns = details.sensor_time;
@@ -128,5 +179,5 @@ fn frame_info(
         info.clock_uncertainty_ns = status.uncertainty_ns;
         info.sync = status.quality;
     }
-    (info, gap)
+    Some((info, gap))
 }

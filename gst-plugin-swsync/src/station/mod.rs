@@ -5,6 +5,7 @@
 
 mod frame;
 mod keys;
+pub mod numbers;
 mod origin;
 mod report;
 mod settings;

@@ -383,6 +383,17 @@ impl SwsyncClockElement {
     }
 }
 
+/// Whether the pipeline of `element` plays on `clock`, or is about to. In any other state it takes its base time later.
+fn plays_on(mut element: gst::Element, clock: &gst::Clock) -> bool {
+    if element.clock().as_ref() != Some(clock) {
+        return false;
+    }
+    while let Some(parent) = element.parent().and_downcast::<gst::Element>() {
+        element = parent;
+    }
+    [element.current_state(), element.pending_state()].contains(&gst::State::Playing)
+}
+
 impl Listener {
     /// Where the time comes from, from now on.
     pub(super) fn set_leader(&self, leader: String) {
@@ -419,14 +430,13 @@ impl Listener {
 
     fn handle_quality(&self, quality: SyncQuality) {
         let state = ClockState::from(quality);
-        let clock = lock(&self.clock).clone();
         if state.is_synced() {
-            clock.start();
+            self.start_clock();
             if let Some(provider) = &*lock(&self.provider) {
                 provider.set_active(true);
             }
         }
-        clock.recheck();
+        lock(&self.clock).recheck();
         if let Some(element) = self.element.upgrade() {
             let leader = lock(&self.leader).clone();
             element.imp().announce(state, &leader);
@@ -436,8 +446,38 @@ impl Listener {
         }
     }
 
-    /// Rig time has begun anew: the pipeline is told to take another clock, and with it another base time.
+    /// Rig time is known: the clock reads it from now on. One that a pipeline plays on does not: it would go forward by
+    /// decades, and all running times with it. Such a pipeline gets another one.
+    fn start_clock(&self) {
+        let clock = lock(&self.clock).clone();
+        let plays = |element: super::SwsyncClockElement| plays_on(element.upcast(), clock.upcast_ref());
+        if clock.has_started() || !self.element.upgrade().is_some_and(plays) {
+            clock.start();
+            return;
+        }
+        clock.end();
+        self.warn(
+            "Rig time is known now, and the pipeline plays on another clock",
+            "With wait-sync=false that is so until it, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
+        );
+        self.replace_clock();
+    }
+
+    /// Rig time has begun anew: it had been off by so much.
     fn handle_beginning(&self, by: Span) {
+        if let Some(element) = self.element.upgrade() {
+            self.post_step(&element, by, Span::ZERO, true);
+        }
+        self.warn(
+            &format!("Rig time has begun anew: it had been {by:?} off"),
+            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
+             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
+        );
+        self.replace_clock();
+    }
+
+    /// The pipeline is told to take another clock, and with it another base time.
+    fn replace_clock(&self) {
         let new = SwsyncClock::new("SwsyncClock", self.rig.clone());
         new.start();
         let old = std::mem::replace(&mut *lock(&self.clock), new.clone());
@@ -454,12 +494,6 @@ impl Listener {
         if let Some(opened) = &mut *lock(&element.imp().opened) {
             opened.clock = new;
         }
-        self.post_step(&element, by, Span::ZERO, true);
-        self.warn(
-            &format!("Rig time has begun anew: it had been {by:?} off"),
-            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
-             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
-        );
         let lost = gst::message::ClockLost::builder(old.upcast_ref::<gst::Clock>()).src(&element).build();
         let _ = element.post_message(lost);
     }

@@ -30,7 +30,8 @@
 //! Where the application handles SIGINT, SIGTERM or SIGHUP, each of these ends it too, beside what
 //! the application does about it. With `wait-sync=false` PAUSED is reached at once, and the application
 //! waits itself before PLAYING: `gst_clock_wait_for_sync()`, the property `synced`, or the message. Until
-//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced.
+//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. Where a pipeline plays on it by then, that gets another
+//! clock instead (CLOCK_LOST).
 //!
 //! # Messages
 //! - element message `swsync-clock` on every change of `state`: `state` (string: `unsynced`,
@@ -40,7 +41,7 @@
 //!   than `step-threshold`: `by` (int64, ns, positive where it jumped ahead), `held-for` (int64, ns: a clock
 //!   that was ahead stands still until its time has come, and is not synced meanwhile), `anew` (boolean: it
 //!   was wrong by more than 2 s, so rig time begins anew)
-//! - CLOCK_LOST where rig time begins anew. The old clock runs on, never to be synced again; a pipeline that goes
+//! - CLOCK_LOST where rig time begins anew, and where it begins while a pipeline plays already (`wait-sync=false`). The old clock runs on, never to be synced again; a pipeline that goes
 //!   through PAUSED to PLAYING, as gst-launch-1.0 does then, takes the new one and a new base time
 //! - progress messages of code `sync`, once a second while waiting, that say what is waited for
 //! - a warning where the time scale becomes another one or the source of time unusable

@@ -326,8 +326,15 @@ impl SwsyncGate {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
                 station.handle_frame(frame);
+                if let Some((text, remedy)) = stream.off_grid() {
+                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
+                }
             }
-            None => gst::warning!(CAT, imp = self, "a buffer without rig time and PTS is dropped"),
+            None => gst::warning!(
+                CAT,
+                imp = self,
+                "a buffer without rig time and PTS, or with the number of another, is dropped"
+            ),
         }
         match *lock(&flow) {
             // For the moment, or for what was ordered: more may be asked of it.
@@ -393,7 +400,7 @@ impl SwsyncGate {
             }
         };
         let changed = self.with_started(|started| {
-            started.stream = Some(Arc::new(Stream { caps, grid }));
+            started.stream = Some(Arc::new(Stream::new(caps, grid)));
         });
         if let Some(station) = self.station() {
             station.set_grid(grid);

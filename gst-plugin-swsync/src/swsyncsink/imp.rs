@@ -372,7 +372,7 @@ impl BaseSinkImpl for SwsyncSink {
         self.check_container(caps).map_err(refuse)?;
         let started = match &mut *lock(&self.state) {
             State::Started { station, stream, .. } => {
-                *stream = Some(Arc::new(Stream { caps: caps.clone(), grid }));
+                *stream = Some(Arc::new(Stream::new(caps.clone(), grid)));
                 Some(station.clone())
             }
             State::Stopped => None,
@@ -418,8 +418,15 @@ impl BaseSinkImpl for SwsyncSink {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
                 station.handle_frame(frame);
+                if let Some((text, remedy)) = stream.off_grid() {
+                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
+                }
             }
-            None => gst::warning!(CAT, imp = self, "a buffer without rig time and PTS is dropped"),
+            None => gst::warning!(
+                CAT,
+                imp = self,
+                "a buffer without rig time and PTS, or with the number of another, is dropped"
+            ),
         }
         Ok(gst::FlowSuccess::Ok)
     }

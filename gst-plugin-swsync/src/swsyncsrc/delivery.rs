@@ -12,10 +12,10 @@ use super::controls;
 use super::framer::PlacedFrame;
 use super::held_up::{HeldUp, Watch};
 use super::imp::{CAT, State, SwsyncSrc};
-use super::stats::Taken;
+use super::stats::{Silence, Taken};
 use super::streams::Further;
 use crate::camera::CameraError;
-use crate::clock::{SwsyncClock, clock_time};
+use crate::clock::{SwsyncClock, rig_time};
 use crate::lock::lock;
 use crate::meta;
 
@@ -43,11 +43,7 @@ impl SwsyncSrc {
     ///
     /// # Errors
     /// [`CameraError::Flushing`] where the wait is interrupted, or the camera's own.
-    pub(super) fn next_frame(
-        &self,
-        clock: &gst::Clock,
-        base_time: gst::ClockTime,
-    ) -> Result<Next, CameraError> {
+    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<Next, CameraError> {
         let (target, wait_lock) = {
             let settings = lock(&self.settings);
             (settings.align.target(), settings.align.wait_lock)
@@ -57,14 +53,16 @@ impl SwsyncSrc {
             State::Streaming { framer, streams, .. } => {
                 let refused = framer.set_target(target).err();
                 let next = framer.next(clock, &self.sleeper).map(|mut frame| {
-                    // A frame from before the pipeline's start has no running time.
-                    let pts = clock_time(frame.info.rig_time_ns).checked_sub(base_time);
-                    let (period, main) = (framer.grid().period(), streams.main.is_some());
+                    let pts = self.running_time(frame.info.rig_time_ns);
+                    let (grid, main) = (framer.grid(), streams.main.is_some());
                     let held_up = lock(&self.watch).as_ref().map_or_else(HeldUp::default, Watch::take);
                     let progress = framer.progress();
                     let taken =
-                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, period, pts);
-                    Next::Frame(frame, Delivery { taken, period, main, further: streams.further.clone() })
+                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, grid, pts);
+                    Next::Frame(
+                        frame,
+                        Delivery { taken, period: grid.period(), main, further: streams.further.clone() },
+                    )
                 });
                 drop(state);
                 if let Some(error) = refused {
@@ -91,6 +89,9 @@ impl SwsyncSrc {
         controls::report(self.desk(), &self.obj(), &frame.info);
         if frame.is_news() || taken.first_copy {
             self.report(&frame, taken);
+        }
+        if let Some(silence) = taken.silence {
+            self.report_silence(&frame.info, silence, clock);
         }
         let PlacedFrame { mut buffer, mut others, info, .. } = frame;
         let Some(pts) = taken.pts else {
@@ -153,7 +154,63 @@ impl SwsyncSrc {
                 Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
             }
             self.post_element_message(report::trouble_message(change, info));
+            if let Change::Began(issue) = change
+                && issue.is_given_up()
+            {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("The camera cannot be aligned: {}", issue.text()),
+                    [
+                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is mended, start \
+                      the element again; or use align-method=reset, or none"
+                    ]
+                );
+            }
         }
+    }
+
+    /// Says that frames come and none goes downstream, and what helps.
+    #[cold]
+    fn report_silence(&self, info: &FrameInfo, silence: Silence, clock: &gst::Clock) {
+        let progress = lock(&self.observed).progress;
+        let (why, remedy) = match silence {
+            Silence::HeldBack => {
+                let FrameInfo { lock, phase_error_ns: off, .. } = info;
+                let issue = progress.and_then(|progress| progress.trouble).map(|issue| issue.text());
+                let issue = issue.map_or_else(String::new, |issue| format!(": {issue}"));
+                let (method, tolerance) =
+                    progress.map_or(("none", Span::ZERO), |progress| (progress.method, progress.tolerance));
+                let why =
+                    format!("the camera is not on the frame grid ({}, {off:?} off){issue}", lock.as_str());
+                let chance = if method == "reset" {
+                    " It is restarted until its phase falls right by chance."
+                } else {
+                    ""
+                };
+                let remedy = format!(
+                    "align-method is {method}, the tolerance {tolerance:?}.{chance} A larger `tolerance` is reached sooner; \
+                     wait-lock=false delivers frames meanwhile, each with its phase error; align-method=none leaves the \
+                     camera as it is"
+                );
+                (why, remedy)
+            }
+            Silence::NotPlaying => {
+                let ago = rig_time(clock.time()) - info.rig_time_ns;
+                let why = format!(
+                    "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"
+                );
+                let remedy = "The camera's driver stamps by another clock than CLOCK_BOOTTIME, or the pipeline's clock was \
+                              set: PAUSED and PLAYING again helps against the latter";
+                (why, remedy.to_owned())
+            }
+        };
+        gst::element_imp_warning!(
+            self,
+            gst::ResourceError::Read,
+            ("No frame has been delivered for 5 s: {why}"),
+            ["{remedy}"]
+        );
     }
 }
 

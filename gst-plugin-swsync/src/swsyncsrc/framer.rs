@@ -142,6 +142,8 @@ pub struct Feed {
     desk: Arc<Desk>,
     /// The last request set an exposure to align the camera.
     injecting: bool,
+    /// A frame was asked for, and has not come yet.
+    asked: bool,
 }
 
 impl Feed {
@@ -186,6 +188,7 @@ impl Feed {
             restarted: false,
             desk,
             injecting: false,
+            asked: false,
         })
     }
 
@@ -202,11 +205,14 @@ impl Feed {
     /// The next frame.
     pub fn next(&mut self, time: &mut impl TimeBase) -> Result<PlacedFrame, CameraError> {
         self.rest(time)?;
-        if self.method == Method::OnRequest {
+        // Once, however often the wait for it is interrupted.
+        if self.method == Method::OnRequest && !self.asked {
             self.wait_for_grid(time)?;
             self.camera.request(Controls::default())?;
+            self.asked = true;
         }
         let frame = self.camera.next_frame()?;
+        self.asked = false;
         let stamped = time.convert(frame.sensor_time);
         let status = time.status();
         let (sequence, exposure) = (frame.sequence, frame.exposure);

@@ -7,6 +7,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
 use swsync_core::frame::LockState;
+use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
 use super::controls::{self, Desk};
@@ -22,6 +23,8 @@ use crate::camera::controls::by_property;
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
+use crate::caps::template_caps;
+use crate::clock::clock_time;
 use crate::lock::lock;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -57,8 +60,8 @@ pub(super) enum State {
 pub(super) struct Known {
     /// What the camera can deliver in each of [`StreamRole::ALL`], as far as anyone has asked, while it is open.
     pub(super) caps: [Option<gst::Caps>; StreamRole::ALL.len()],
-    /// From a frame's start to its delivery, while it streams.
-    pub(super) latency: Option<gst::ClockTime>,
+    /// From a frame's start to its delivery, while it streams: where it is taken at once, and where it can still be had.
+    pub(super) latency: Option<(gst::ClockTime, gst::ClockTime)>,
     /// The camera's model, once it has streamed.
     pub(super) model: Option<String>,
     /// The base class is about to name its stream.
@@ -80,11 +83,13 @@ impl Interrupted {
     }
 }
 
-/// Tells an interruption by a pause from one by a flush or EOS.
+/// Whether the pipeline plays; tells an interruption by a pause from one by a flush or EOS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Pauses {
     paused: bool,
     changes: u32,
+    /// The pipeline's clock when it began to play.
+    since: Option<gst::ClockTime>,
 }
 
 // Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
@@ -196,13 +201,7 @@ impl ElementImpl for SwsyncSrc {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps: gst::Caps = [
-                gst_video::VideoCapsBuilder::new().build(),
-                gst::Caps::new_empty_simple("image/jpeg"),
-                gst::Caps::new_empty_simple("video/x-bayer"),
-            ]
-            .into_iter()
-            .collect();
+            let caps = template_caps();
             let template = |name, presence| {
                 let pad = SwsyncSrcPad::static_type();
                 gst::PadTemplate::with_gtype(name, gst::PadDirection::Src, presence, &caps, pad)
@@ -322,6 +321,9 @@ impl BaseSrcImpl for SwsyncSrc {
         // Frames are in the camera's own buffers: of what downstream answers, only the layout matters.
         let (caps, _) = query.get_owned();
         *lock(&self.layout) = caps.map(|caps| Layout::new(&caps, Some(query))).unwrap_or_default();
+        // The base class would use what is left, and fail where a pool cannot be activated as it is.
+        (0..query.allocation_pools().count()).for_each(|_| query.remove_nth_allocation_pool(0));
+        (0..query.allocation_params().count()).for_each(|_| query.remove_nth_allocation_param(0));
         Ok(())
     }
 
@@ -352,11 +354,11 @@ impl BaseSrcImpl for SwsyncSrc {
         self.watch(Watch::note_asked);
         loop {
             let before = *lock(&self.pauses);
-            let (Some(clock), Some(base_time)) = (element.clock(), element.base_time()) else {
+            let (Some(clock), Some(_)) = (element.clock(), element.base_time()) else {
                 gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
                 return Err(gst::FlowError::Error);
             };
-            match self.next_frame(&clock, base_time) {
+            match self.next_frame(&clock) {
                 Ok(Next::Frame(frame, delivery)) => {
                     if let Some(buffer) = self.deliver(frame, &delivery, &clock)? {
                         self.watch(Watch::note_left);
@@ -420,8 +422,8 @@ impl SwsyncSrc {
     /// Whether the latency is known.
     pub(super) fn answer_latency(&self, latency: &mut gst::query::Latency) -> bool {
         let known = lock(&self.known).latency;
-        if let Some(least) = known {
-            latency.set(true, least, gst::ClockTime::NONE);
+        if let Some((least, most)) = known {
+            latency.set(true, least, most);
         }
         known.is_some()
     }
@@ -454,8 +456,23 @@ impl SwsyncSrc {
 
     fn note_pause(&self, paused: bool) {
         self.watch(|watch| watch.note_pause(paused));
+        let since = self.obj().clock().filter(|_| !paused).map(|clock| clock.time());
         let mut pauses = lock(&self.pauses);
-        *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1) };
+        *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1), since };
+    }
+
+    /// The running time of a frame that was taken at `time`; `None` where the pipeline did not play then.
+    ///
+    /// After a pause the base time is another one. What was exposed before that has no running time by it: it would
+    /// go back, by as much as the pause was long.
+    pub(super) fn running_time(&self, time: Timestamp<Rig>) -> Option<gst::ClockTime> {
+        let time = clock_time(time);
+        // Under the lock, as the base time is set before the pipeline's start is noted.
+        let pauses = lock(&self.pauses);
+        if pauses.paused || pauses.since.is_some_and(|since| time < since) {
+            return None;
+        }
+        time.checked_sub(self.obj().base_time()?)
     }
 
     /// After a wait was interrupted: if that was for a pause, waits until the pipeline plays again.

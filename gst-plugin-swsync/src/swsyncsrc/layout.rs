@@ -2,6 +2,8 @@
 
 use gst_video::{VideoFrameRef, VideoInfo, VideoMeta};
 
+use crate::caps::DMABUF;
+
 /// How downstream wants raw pictures laid out.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
@@ -15,7 +17,7 @@ impl Layout {
         let understood = query.is_some_and(|query| query.find_allocation_meta::<VideoMeta>().is_some());
         // Only memory that the CPU reads: dma-bufs must go out as they are.
         let raw = caps.structure(0).is_some_and(|structure| structure.name() == "video/x-raw")
-            && caps.features(0).is_none_or(|features| !features.contains("memory:DMABuf"));
+            && caps.features(0).is_none_or(|features| !features.contains(DMABUF));
         let default_only = (raw && !understood).then(|| VideoInfo::from_caps(caps).ok()).flatten();
         Self { default_only }
     }

@@ -50,6 +50,9 @@
 //! is not linked has no stream. A branch behind a `src_%u` that is slow loses frames of its own (DISCONT,
 //! `branch-dropped` in `stats`) and holds up nobody.
 //!
+//! A frame has a running time where it was taken while the pipeline played. What was exposed while it was paused goes
+//! nowhere (`not-playing` in `stats`; `paused` as the cause of the gap). No frame number is taken twice.
+//!
 //! Pictures go out in the camera's own frame buffers, with their strides in a GstVideoMeta, and go back when the last
 //! reference is dropped. Who keeps nearly all of them, as a ring of recent frames does, gets copies from then on: element message
 //! `swsync-frames-copied`, once, and `copied` in `stats`.
@@ -65,6 +68,9 @@
 //! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
 //! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).
 //!
+//! A driver that hangs in libcamera is waited for 20 s, then that is an error; libcamera is of no use to the process until
+//! it comes back.
+//!
 //! # What it says
 //!
 //! Element messages: `swsync-phase` when the lock changes (`state`, `cause` = start, phase, exposure, target or clock,
@@ -73,7 +79,9 @@
 //! unknown-exposure, `text`, and numbers); `swsync-frames-lost`. The property `stats` has the rest.
 //!
 //! `wait-lock` holds frames back until the camera is on the grid, and while it is lost. A camera that is being
-//! corrected because its exposure or its target was changed goes on, and each frame says so in its meta (`lock`).
+//! corrected because its exposure or its target was changed goes on, and each frame says so in its meta (`lock`). Where no
+//! frame is delivered for 5 s, a WARNING says why and what helps. A camera on which long exposures have no effect is given
+//! up: a WARNING, and its frames are `free`.
 //!
 //! ```text
 //! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! autovideosink

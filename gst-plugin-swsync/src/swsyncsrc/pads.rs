@@ -153,13 +153,17 @@ mod imp {
                     self.pass_event(event);
                     return;
                 }
-                Some(Item::Buffer(buffer)) => match lock(&self.layout).apply(buffer) {
-                    Ok(buffer) => pad.push(buffer),
-                    Err(reason) => {
-                        gst::error!(CAT, obj = pad, "{reason}");
-                        Err(gst::FlowError::Error)
+                Some(Item::Buffer(buffer)) => {
+                    // Whoever gets it may ask anything of the pad.
+                    let laid_out = lock(&self.layout).apply(buffer);
+                    match laid_out {
+                        Ok(buffer) => pad.push(buffer),
+                        Err(reason) => {
+                            gst::error!(CAT, obj = pad, "{reason}");
+                            Err(gst::FlowError::Error)
+                        }
                     }
-                },
+                }
                 None => Err(gst::FlowError::Flushing),
             };
             match result {

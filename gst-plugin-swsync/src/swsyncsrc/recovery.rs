@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use gst::subclass::prelude::*;
 use swsync_rig::clock::DeviceClock;
 
+use super::controls;
 use super::framer::StartError;
 use super::imp::{CAT, State, SwsyncSrc, error_message};
 use super::settings::Settings;
@@ -133,11 +134,12 @@ impl SwsyncSrc {
             }
         };
         match revived {
-            Ok(framer) => {
+            Ok((framer, refusals)) => {
                 if let State::Lost { streams, device, settings } = std::mem::take(&mut *state) {
                     *state = State::Streaming { framer, streams, device, settings };
                 }
                 drop(state);
+                controls::refuse_all(&self.obj(), &refusals);
                 {
                     let mut observed = lock(&self.observed);
                     (observed.recoveries, observed.resumed) = (observed.recoveries + 1, true);

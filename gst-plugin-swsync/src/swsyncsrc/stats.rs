@@ -2,12 +2,32 @@
 
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
-use swsync_core::time::Span;
+use swsync_core::grid::FrameGrid;
+use swsync_core::time::{Boottime, Span, Timestamp};
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
 use super::held_up::HeldUp;
 use crate::meta;
+use crate::station::numbers::Phase;
+
+/// Running times that go back by less are mistakes, by more somebody's wish.
+const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
+
+/// For so long frames may come of which none goes downstream before it is said.
+const SILENT: Span = Span::from_secs(5);
+
+/// Numbers that go back by more are those of another time.
+const FEW: u64 = 2;
+
+/// Why frames do not go downstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// They are off the grid, and the lock is waited for.
+    HeldBack,
+    /// By their stamps the pipeline did not play yet.
+    NotPlaying,
+}
 
 /// What was seen since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,10 +36,16 @@ pub struct Observed {
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
+    /// Of a free camera.
+    phase: Phase,
+    /// Its running time.
+    last_pts: Option<gst::ClockTime>,
     /// What is missing between frames that went downstream.
     gaps: GapFinder,
     /// The last of it.
     gap: Option<Gap>,
+    /// Since this frame none went downstream; whether that was said.
+    silent: Option<(Timestamp<Boottime>, bool)>,
     /// The camera was started for other formats, and no frame has come since.
     pub reconfigured: bool,
     /// The camera streams again after a fault, and no frame has come since.
@@ -36,6 +62,8 @@ pub struct Observed {
     frames: u64,
     lost: u64,
     off_grid: u64,
+    /// Frames that were exposed while the pipeline did not play.
+    not_playing: u64,
 }
 
 /// What [`Observed::take_in`] makes of a frame.
@@ -51,6 +79,8 @@ pub struct Taken {
     pub discont: bool,
     /// The last gap in the stream.
     pub gap: Option<Gap>,
+    /// Why none went downstream for long, where that is to be said.
+    pub silence: Option<Silence>,
 }
 
 impl Observed {
@@ -62,9 +92,10 @@ impl Observed {
         progress: &Progress,
         held_up: HeldUp,
         wait_lock: bool,
-        period: Span,
+        grid: FrameGrid,
         pts: Option<gst::ClockTime>,
     ) -> Taken {
+        let again = self.is_taken(&mut frame.info, grid);
         let number = frame.info.number;
         let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
         let before = self.newest.as_ref().map(|info| (info.number, info.lock));
@@ -81,14 +112,23 @@ impl Observed {
         self.lost += frame.lost;
         self.off_grid += u64::from(held_back);
         self.copied += u64::from(frame.copied);
-        let pts = pts.filter(|_| !(wait_lock && held_back));
+        let pts = pts.filter(|pts| self.last_pts.is_none_or(|last| *pts > last || last - *pts > SET_BACK));
+        self.not_playing += u64::from(pts.is_none());
+        let held_back = wait_lock && held_back;
+        let silence = match pts {
+            None => Some(Silence::NotPlaying),
+            Some(_) => held_back.then_some(Silence::HeldBack),
+        };
+        let silence = self.is_silent(frame.info.sensor_time_ns, silence, held_up.paused);
+        let pts = pts.filter(|_| !held_back && !again);
+        self.last_pts = pts.or(self.last_pts);
         let HeldUp { blocked, stopped, suspended, paused } = held_up;
         self.gaps.note(Circumstances {
             lost: frame.lost,
             camera_restarted: resumed,
             align_restarted: frame.restarted,
             reconfigured: std::mem::take(&mut self.reconfigured),
-            held_back: pts.is_none() && held_back,
+            held_back,
             blocked,
             stopped,
             suspended,
@@ -96,7 +136,8 @@ impl Observed {
         });
         if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
             let FrameInfo { rig_time_ns: time, lock, .. } = frame.info;
-            self.gap = self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, period);
+            self.gap =
+                self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, grid.period());
         }
         // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
         let before = pts.and_then(|_| self.delivered.replace(number));
@@ -107,7 +148,37 @@ impl Observed {
             pts,
             discont,
             gap: self.gap,
+            silence,
         }
+    }
+
+    /// Whether the frame before has the number of this one, so that it goes nowhere: while a camera is brought onto the
+    /// grid, two frames can be nearest to one instant. A free one's may stay between two.
+    fn is_taken(&mut self, info: &mut FrameInfo, grid: FrameGrid) -> bool {
+        if info.lock == LockState::Free {
+            let time = grid.instant(info.number) + info.phase_error_ns;
+            info.number = self.phase.near(time, grid);
+            info.phase_error_ns = time - grid.instant(info.number);
+        }
+        self.delivered.is_some_and(|before| (info.number..=info.number + FEW).contains(&before))
+    }
+
+    /// Why nothing went downstream for long, once each time. The newest frame is of `time`, and does not go there for the
+    /// reason `why`, if it does not.
+    fn is_silent(
+        &mut self,
+        time: Option<Timestamp<Boottime>>,
+        why: Option<Silence>,
+        paused: Span,
+    ) -> Option<Silence> {
+        if why.is_none() || paused > Span::ZERO {
+            self.silent = None;
+        }
+        let (time, why) = (time?, why?);
+        let (since, said) = self.silent.get_or_insert((time, false));
+        let due = time - *since >= SILENT && !*said;
+        *said |= due;
+        due.then_some(why)
     }
 
     /// The structure that applications read; `None` before the first frame.
@@ -120,10 +191,68 @@ impl Observed {
             .field("branch-dropped", self.branch_dropped)
             .field("recoveries", self.recoveries)
             .field("off-grid", self.off_grid)
+            .field("not-playing", self.not_playing)
             .field("lock-count", self.lock_count)
             .build();
         stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));
         report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
         Some(stats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_is_taken_twice() {
+        let grid = FrameGrid::new(30, 1).unwrap();
+        let mut observed = Observed::default();
+        // Frames at so many tenths of a period.
+        let mut deliver = |tenths: i64, lock| {
+            let time = Timestamp::ZERO + grid.period() * tenths / 10;
+            let mut info = FrameInfo {
+                number: grid.nearest(time),
+                rig_time_ns: time,
+                phase_error_ns: grid.phase_error(time),
+                clock_uncertainty_ns: None,
+                sync: swsync_core::frame::SyncQuality::Synced,
+                lock,
+                exposure_ns: None,
+                analogue_gain: None,
+                sensor_time_ns: None,
+                details: swsync_core::frame::FrameDetails::default(),
+            };
+            let taken = observed.is_taken(&mut info, grid);
+            if !taken {
+                observed.delivered = Some(info.number);
+            }
+            assert!((grid.instant(info.number) + info.phase_error_ns - time).abs() < Span::from_nanos(20));
+            (!taken).then_some(info.number)
+        };
+        let free = [74, 86, 94, 106, 114, 120].map(|tenths| deliver(tenths, LockState::Free));
+        assert_eq!(free, [7, 8, 9, 10, 11, 12].map(Some));
+        assert_eq!(deliver(122, LockState::Free), None, "more frames than instants");
+        let aligning = [130, 134, 140].map(|tenths| deliver(tenths, LockState::Aligning));
+        assert_eq!(aligning, [Some(13), None, Some(14)]);
+        assert_eq!(deliver(30, LockState::Aligning), Some(3), "the clock was set");
+    }
+
+    #[test]
+    fn silence_is_said_once_each_time() {
+        let mut observed = Observed::default();
+        let mut after = |seconds: i64, why, paused: i64| {
+            let time = Timestamp::from_nanos(7) + Span::from_secs(seconds);
+            observed.is_silent(Some(time), why, Span::from_secs(paused))
+        };
+        let held_back = Some(Silence::HeldBack);
+        assert_eq!([0, 4, 5, 6, 600].map(|at| after(at, held_back, 0)), [None, None, held_back, None, None]);
+        assert_eq!(after(601, None, 0), None, "a frame");
+        assert_eq!([602, 606, 607].map(|at| after(at, held_back, 0)), [None, None, held_back]);
+        assert_eq!(after(608, None, 0), None);
+        let not_playing = Some(Silence::NotPlaying);
+        assert_eq!([609, 613].map(|at| after(at, not_playing, 0)), [None, None]);
+        assert_eq!(after(700, not_playing, 90), None, "the pipeline was paused");
+        assert_eq!([704, 705].map(|at| after(at, not_playing, 0)), [None, not_playing]);
     }
 }

@@ -8,6 +8,7 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use swsync_core::grid::FrameGrid;
+use swsync_core::time::Span;
 use swsync_rig::clock::DeviceClock;
 
 use super::controls;
@@ -15,10 +16,15 @@ use super::delivery::is_stand_in;
 use super::framer::{Framer, StartError};
 use super::imp::{CAT, State, SwsyncSrc, error_message};
 use super::pads::{Offered, SwsyncSrcPad};
+use crate::camera::controls::Refusal;
 use crate::camera::{Camera, StreamRole, StreamSetup};
 use crate::caps::grid_of;
 use crate::clock::SensorTimeBridge;
 use crate::lock::lock;
+
+fn clock_span(span: Span) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(span.as_nanos().unsigned_abs())
+}
 
 /// A further stream, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,9 @@ impl Streams {
         self.main.iter().chain(further).cloned().collect()
     }
 }
+
+/// A camera that streams and what of its controls it refuses, or the camera and why it does not.
+type Begun = Result<(Box<Framer>, Vec<Refusal>), (Box<dyn Camera>, StartError)>;
 
 impl SwsyncSrc {
     /// The first pad's role.
@@ -92,18 +101,22 @@ impl SwsyncSrc {
     }
 
     /// The grid of streams of `caps`.
-    fn grid_of(&self, caps: &gst::CapsRef) -> Result<FrameGrid, gst::LoggableError> {
-        grid_of(caps).map_err(|reason| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
-            gst::loggable_error!(CAT, "{caps}: {reason}")
-        })
+    fn grid_of(caps: &gst::CapsRef) -> Result<FrameGrid, gst::ErrorMessage> {
+        grid_of(caps).map_err(|reason| gst::error_msg!(gst::StreamError::Format, ("{caps}: {reason}")))
+    }
+
+    /// Says why there is no stream: without `state`, as who hears it may want that.
+    fn refuse(&self, message: gst::ErrorMessage) -> gst::LoggableError {
+        let refused = gst::loggable_error!(CAT, "{message}");
+        self.post_error_message(message);
+        refused
     }
 
     /// The streams that downstream wants, `caps` being those of the first pad.
     ///
     /// # Errors
     /// The pad that wants what the camera does not have.
-    fn plan(&self, camera: &mut dyn Camera, caps: &gst::Caps) -> Result<Streams, gst::LoggableError> {
+    fn plan(&self, camera: &mut dyn Camera, caps: &gst::Caps) -> Result<Streams, gst::ErrorMessage> {
         let pads = self.linked_further_pads();
         let main = (pads.is_empty() || self.obj().src_pad().is_linked())
             .then(|| StreamSetup { role: self.main_role(), caps: caps.clone() });
@@ -121,13 +134,11 @@ impl SwsyncSrc {
             let both = wanted.intersect_with_mode(&offered, gst::CapsIntersectMode::First);
             if both.is_empty() {
                 let name = pad.name();
-                gst::element_imp_error!(
-                    self,
+                return Err(gst::error_msg!(
                     gst::CoreError::Negotiation,
                     ("Pad {name}: the camera has no stream that downstream takes"),
                     ["a {role:?} stream could be {offered}; downstream takes {wanted}"]
-                );
-                return Err(gst::loggable_error!(CAT, "pad {name}: no common format"));
+                ));
             }
             let mut caps = camera.fixate(role, both);
             caps.fixate();
@@ -135,7 +146,7 @@ impl SwsyncSrc {
             further.push(Further { pad, setup: StreamSetup { role, caps } });
         }
         let first = main.as_ref().or_else(|| further.first().map(|further| &further.setup));
-        let grid = self.grid_of(first.map_or(caps, |first| &first.caps))?;
+        let grid = Self::grid_of(first.map_or(caps, |first| &first.caps))?;
         Ok(Streams { grid, main, further: further.into() })
     }
 
@@ -154,36 +165,41 @@ impl SwsyncSrc {
                 // For when it is back.
                 let grid = streams.main.as_mut().map(|main| {
                     main.caps.clone_from(caps);
-                    self.grid_of(caps)
+                    Self::grid_of(caps)
                 });
                 let grid = grid.transpose();
                 if let Ok(Some(grid)) = grid {
                     streams.grid = grid;
                 }
                 *state = State::Lost { streams, device, settings };
-                return grid.map(drop);
+                drop(state);
+                return grid.map(drop).map_err(|message| self.refuse(message));
             }
         };
         let streams = match self.plan(&mut *camera, caps) {
             Ok(streams) => streams,
-            Err(error) => {
+            Err(message) => {
                 *state = State::Opened { camera, device, settings };
-                return Err(error);
+                drop(state);
+                return Err(self.refuse(message));
             }
         };
-        match self.begin(camera, &streams, &device) {
-            Ok(framer) => *state = State::Streaming { framer, streams, device, settings },
+        let refusals = match self.begin(camera, &streams, &device) {
+            Ok((framer, refusals)) => {
+                *state = State::Streaming { framer, streams, device, settings };
+                refusals
+            }
             Err((camera, error)) => {
                 *state = State::Opened { camera, device, settings };
                 drop(state);
-                self.post_error_message(match &error {
+                return Err(self.refuse(match &error {
                     StartError::Camera(error) => error_message(error),
                     StartError::Align(error) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
-                });
-                return Err(gst::loggable_error!(CAT, "{error}"));
+                }));
             }
-        }
+        };
         drop(state);
+        controls::refuse_all(&self.obj(), &refusals);
         // Downstream hears of it before the first frame; further pads get it with their opening. Not by
         // gst_element_send_event, which waits for a change of state that waits for this thread.
         self.parent_send_event(gst::event::Tag::new(self.camera_tags()));
@@ -193,31 +209,31 @@ impl SwsyncSrc {
         Ok(())
     }
 
-    /// Configures and starts `camera`.
+    /// Configures and starts `camera`. What of its controls it refuses is to be said once `state` is free.
     pub(super) fn begin(
         &self,
         mut camera: Box<dyn Camera>,
         streams: &Streams,
         device: &Arc<DeviceClock>,
-    ) -> Result<Box<Framer>, (Box<dyn Camera>, StartError)> {
+    ) -> Begun {
         let bridge = SensorTimeBridge::new(device.clone());
         let alignment = lock(&self.settings).align.alignment();
-        let framer = match camera.configure(&streams.setups()) {
-            Ok(capabilities) => {
-                let begun = self.desk().begin(&mut *camera, &capabilities, streams.grid);
-                controls::refuse_all(&self.obj(), &begun);
-                Framer::start(camera, capabilities, streams.grid, bridge, &alignment, self.desk_of_framer())?
-            }
+        let capabilities = match camera.configure(&streams.setups()) {
+            Ok(capabilities) => capabilities,
             Err(error) => return Err((camera, error.into())),
         };
+        let refusals = self.desk().begin(&mut *camera, &capabilities, streams.grid);
+        let desk = self.desk_of_framer();
+        let framer = Framer::start(camera, capabilities, streams.grid, bridge, &alignment, desk)?;
         gst::info!(CAT, imp = self, "streaming from {}", framer.capabilities().model);
-        let latency = framer.capabilities().latency + framer.grid().period();
-        let latency = gst::ClockTime::from_nseconds(latency.as_nanos().unsigned_abs());
+        let (can, period) = (framer.capabilities(), framer.grid().period());
+        let least = can.latency + period;
+        let most = least + period * i64::from(can.backlog);
         let mut known = lock(&self.known);
-        known.latency = Some(latency);
+        known.latency = Some((clock_span(least), clock_span(most)));
         known.model = Some(framer.capabilities().model.clone());
         drop(known);
-        Ok(Box::new(framer))
+        Ok((Box::new(framer), refusals))
     }
 
     /// After the base class has negotiated: starts the camera anew where other streams are wanted.
@@ -228,10 +244,13 @@ impl SwsyncSrc {
         let changed = {
             let mut state = lock(&self.state);
             match &mut *state {
-                State::Streaming { framer, streams, .. } => self.plan(framer.camera(), &main)? != *streams,
-                State::Stopped | State::Opened { .. } | State::Lost { .. } => false,
+                State::Streaming { framer, streams, .. } => {
+                    self.plan(framer.camera(), &main).map(|planned| planned != *streams)
+                }
+                State::Stopped | State::Opened { .. } | State::Lost { .. } => Ok(false),
             }
         };
+        let changed = changed.map_err(|message| self.refuse(message))?;
         if changed { self.stream(&main) } else { Ok(()) }
     }
 
@@ -410,6 +429,44 @@ mod pad_count {
         unsafe {
             let pads = gst::glib::ffi::g_list_length((*object).srcpads);
             (*object).numsrcpads = if one { 1 } else { u16::try_from(pads).unwrap_or(u16::MAX) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use gst::prelude::*;
+    use gst::subclass::prelude::*;
+
+    #[test]
+    fn no_error_is_posted_under_a_lock() {
+        gst::init().unwrap();
+        crate::plugin_register_static().unwrap();
+        let camera = "swsyncsrc name=s backend=simulated";
+        for wrong in [
+            format!("{camera} ! fakesink s.src_0 ! video/x-raw,format=RGB ! fakesink"),
+            format!("{camera} profile=/no/such/profile ! fakesink"),
+            format!("{camera} align-method=inject simulated-control=none ! fakesink"),
+        ] {
+            let pipeline = gst::parse::launch(&wrong).unwrap().downcast::<gst::Pipeline>().unwrap();
+            let source = pipeline.by_name("s").unwrap().downcast::<super::super::SwsyncSrc>().unwrap();
+            let (tx, errors) = mpsc::channel();
+            let heard = source.downgrade();
+            pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+                if let (gst::MessageView::Error(_), Some(source)) = (message.view(), heard.upgrade())
+                    && message.src() == Some(source.upcast_ref())
+                {
+                    let _ = tx.send(source.imp().state.try_lock().is_ok()); // the test is over
+                }
+                gst::BusSyncReply::Pass
+            });
+            let _ = pipeline.set_state(gst::State::Playing); // it fails, or will
+            let free = errors.recv_timeout(Duration::from_secs(30)).expect("an error in time");
+            pipeline.set_state(gst::State::Null).unwrap();
+            assert!(free, "{wrong}");
         }
     }
 }

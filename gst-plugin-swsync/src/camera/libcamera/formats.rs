@@ -11,6 +11,7 @@ use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
 use crate::camera::{CameraError, StreamRole};
+use crate::caps::DMABUF;
 
 /// What a stream's frames are in GStreamer's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,6 @@ pub(super) enum Picture {
     /// What the sensor reads, one colour per pixel: the name in caps, and bytes per pixel.
     Bayer(&'static str, u32),
 }
-
-/// Caps of memory that other devices read without a copy.
-pub(super) const DMABUF: &str = "memory:DMABuf";
 
 /// From this version of GStreamer on, caps of dma-bufs name formats as DRM does.
 const DRM_CAPS: (u32, u32) = (1, 24);
@@ -344,6 +342,11 @@ mod tests {
         assert!(old.contains("BGRx") && !old.contains("drm-format"), "{old}");
         let new = dma_buf_caps(&caps, (1, 26, 2, 0)).to_string();
         assert!(new.contains("drm-format=(string)XR24") && new.contains("drm-format=(string)NV12"), "{new}");
+        let whole = "video/x-raw,format=BGRx,width=64,height=64,framerate=30/1";
+        for version in [(1, 22, 0, 0), (1, 26, 2, 0)] {
+            let offered = dma_buf_caps(&whole.parse::<gst::Caps>().unwrap(), version);
+            assert!(offered.is_subset(&crate::caps::template_caps()), "{offered}");
+        }
         let (pixel, picture) = by_drm_name("XR24").unwrap();
         assert_eq!((pixel, picture), (drm(*b"XR24"), Picture::Raw(VideoFormat::Bgrx)));
         assert!(by_drm_name("NV12:0x0000000000000000").is_some());

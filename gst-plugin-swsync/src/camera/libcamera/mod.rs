@@ -262,7 +262,8 @@ impl Camera for LibcameraCamera {
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
         let response = self.profile.response_at(period).map(|measured| measured.response);
-        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency })
+        let backlog = if self.description.on_request { 1 } else { session::REQUESTS };
+        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog })
     }
 
     fn set_patience(&mut self, patience: Patience) {
@@ -384,12 +385,19 @@ impl Camera for LibcameraCamera {
             return;
         };
         let configured = streaming.configured.clone();
-        if self.service.with(self.session, Session::stop).is_none() {
+        let stopped = self.service.with(self.session, Session::stop).is_some();
+        let streaming = std::mem::replace(&mut self.state, State::Configured(configured));
+        if service::hangs() {
+            // The camera may yet write to its memory, and hand back its requests.
+            std::mem::forget((streaming, self.events.clone()));
+            tracing::error!(camera = self.id(), "{}", service::HUNG);
+            return;
+        }
+        if !stopped {
             tracing::warn!(camera = self.id(), "libcamera panicked while stopping the camera");
         }
         // All requests are back: they go before their camera may.
         self.events.clear();
-        self.state = State::Configured(configured);
     }
 
     fn wakeup(&self) -> Arc<dyn Wakeup> {
@@ -401,7 +409,12 @@ impl Drop for LibcameraCamera {
     fn drop(&mut self) {
         self.stop();
         let session = self.session;
-        let _ = self.service.call(move |library| library.close(session));
+        if service::hangs() {
+            // Once it is back.
+            self.service.post(move |library| library.close(session));
+        } else {
+            let _ = self.service.call(move |library| library.close(session));
+        }
     }
 }
 
@@ -409,6 +422,10 @@ fn failed(camera: &str, doing: &'static str, reason: impl Display) -> CameraErro
     CameraError::Failed { camera: camera.to_owned(), doing, reason: reason.to_string() }
 }
 
+/// No answer came.
 fn panicked(camera: &str, doing: &'static str) -> CameraError {
+    if service::hangs() {
+        return failed(camera, doing, service::HUNG);
+    }
     failed(camera, doing, "libcamera returned what its binding does not expect")
 }

@@ -8,8 +8,9 @@ use gst_video::{VideoFrameFlags, VideoFrameRef, VideoInfo, VideoMeta};
 use swsync_core::time::Span;
 
 use super::colour;
-use super::formats::{DMABUF, FORMATS, Picture, by_drm_name, refused};
+use super::formats::{FORMATS, Picture, by_drm_name, refused};
 use crate::camera::{CameraError, StreamRole, StreamSetup};
+use crate::caps::DMABUF;
 
 /// A stream's fixed caps, parsed.
 #[derive(Debug, Clone)]

@@ -9,13 +9,18 @@
 //!
 //! The first [`Service::get`] starts the thread, the drop of the last [`Service`] ends and joins
 //! it. Both happen under [`RUNNING`]'s lock, so that a new manager never meets the old one.
+//!
+//! A driver that hangs takes the thread with it. Whoever waits for it gives up after [`LONGEST`]; from then on nobody
+//! waits until it comes back, and nobody joins it.
 
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::libcamera::camera_manager::CameraManager;
 
@@ -28,6 +33,21 @@ use crate::camera::mailbox::Mailbox;
 const NO_CAMERA: &str = "none: libcamera finds no camera (`cam -l` lists what it finds). Check the \
      ribbon cable, the camera's overlay in config.txt, and that this user may open /dev/media* \
      and /dev/video* (group video)";
+
+/// For so long a call may take: several cameras are started one after the other, in a second or two each.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Nobody waits for the thread any more, until it is through with what it does.
+static HANGS: AtomicBool = AtomicBool::new(false);
+
+/// Whether libcamera does not come back from what it was asked to do.
+pub(super) fn hangs() -> bool {
+    HANGS.load(Ordering::Acquire)
+}
+
+/// What that is, and what helps.
+pub(super) const HUNG: &str = "it does not come back: a camera's driver hangs (`dmesg` may say why). End this process; where that \
+     does not help, unplug the camera or restart the machine";
 
 /// What to do on the thread; `None` ends it.
 type Job = Option<Box<dyn FnOnce(&mut Library) + Send>>;
@@ -69,14 +89,25 @@ impl Service {
                     Err(error) => return drop(ready.send(Err(error))),
                 };
                 drop(ready.send(Ok(())));
+                HANGS.store(false, Ordering::Release);
                 while let Ok(Some(job)) = inbox.recv() {
                     // The binding unwraps what libcamera returns in places. A job that panics drops
                     // its reply, so its caller gets an error, and the other cameras go on.
                     let _ = catch_unwind(AssertUnwindSafe(|| job(&mut library)));
+                    HANGS.store(false, Ordering::Release);
                 }
             })
             .map_err(|error| cannot(error.to_string()))?;
-        let started = started.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        let started = match started.recv_timeout(LONGEST) {
+            Ok(started) => started,
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("it panicked")),
+            Err(RecvTimeoutError::Timeout) => {
+                // It stays, as a second manager would end the process.
+                HANGS.store(true, Ordering::Release);
+                *running = Some(Running { users: 1, jobs, thread });
+                return Err(cannot(HUNG.into()));
+            }
+        };
         if let Err(error) = started {
             let _ = thread.join();
             return Err(cannot(error.to_string()));
@@ -85,14 +116,30 @@ impl Service {
         Ok(Self { jobs })
     }
 
-    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it panicked.
+    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it panicked, or [hangs].
     pub(super) fn call<R: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Library) -> R + Send + 'static,
     ) -> Option<R> {
+        self.call_within(LONGEST, job)
+    }
+
+    fn call_within<R: Send + 'static>(
+        &self,
+        longest: Duration,
+        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+    ) -> Option<R> {
+        if hangs() {
+            return None;
+        }
         let (reply, answer) = mpsc::channel();
         self.post(move |library| drop(reply.send(job(library))));
-        answer.recv().ok()
+        let answer = answer.recv_timeout(longest);
+        if let Err(RecvTimeoutError::Timeout) = answer {
+            tracing::error!("libcamera has not answered for {longest:?}: a driver hangs");
+            HANGS.store(true, Ordering::Release);
+        }
+        answer.ok()
     }
 
     /// Runs `job` with an open camera on libcamera's thread; `None` where it panicked.
@@ -105,7 +152,7 @@ impl Service {
     }
 
     /// Runs `job` on libcamera's thread some time soon, after those posted before.
-    fn post(&self, job: impl FnOnce(&mut Library) + Send + 'static) {
+    pub(super) fn post(&self, job: impl FnOnce(&mut Library) + Send + 'static) {
         // The thread outlives every `Service`, so someone receives.
         let _ = self.jobs.send(Some(Box::new(job)));
     }
@@ -114,6 +161,9 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let mut running = running();
+        if hangs() {
+            return; // it counts as used for ever: nobody can wait for its end
+        }
         let Some(current) = running.as_mut() else {
             return;
         };
@@ -188,5 +238,46 @@ impl Library {
 
     pub(super) fn close(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_driver_that_hangs() {
+        // The thread is everybody's: in a process of its own.
+        const ALONE: &str = "SWSYNC_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = concat!(module_path!(), "::nobody_waits_for_a_driver_that_hangs");
+            let name = name.split_once("::").expect("in a crate").1;
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(ALONE, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let service = Service::get().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let hung = service.call_within(Duration::from_millis(50), move |_| held.recv());
+        assert!(hung.is_none() && hangs());
+        let begun = Instant::now();
+        assert!(service.call(|library| library.list().len()).is_none());
+        drop(service);
+        let again = Service::get().unwrap();
+        assert!(again.call(|_| ()).is_none());
+        assert!(begun.elapsed() < LONGEST / 2, "{:?}", begun.elapsed());
+        // It comes back after all.
+        release.send(()).unwrap();
+        while hangs() {
+            std::thread::yield_now();
+        }
+        assert!(again.call(|library| library.list().len()).is_some());
     }
 }

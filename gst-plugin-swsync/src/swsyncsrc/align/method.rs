@@ -194,6 +194,7 @@ mod tests {
             readout: None,
             stamped_at: StampedAt::ReadoutStart,
             latency: Span::ZERO,
+            backlog: 4,
         }
     }
 

@@ -170,10 +170,23 @@ pub struct Driver {
 
 #[derive(Debug)]
 enum Engine {
-    Inject { aligner: Box<Aligner>, control: FrameDurationControl },
-    InjectExposure { injector: Box<Injector>, control: ExposureControl, returns_to: Option<Span> },
-    Reset { reset: Box<Reset>, random: u64 },
-    None,
+    Inject {
+        aligner: Box<Aligner>,
+        control: FrameDurationControl,
+    },
+    InjectExposure {
+        injector: Box<Injector>,
+        control: ExposureControl,
+        returns_to: Option<Span>,
+    },
+    Reset {
+        reset: Box<Reset>,
+        random: u64,
+    },
+    /// What is tried without any effect is given up, and said.
+    None {
+        given_up: Option<Trouble>,
+    },
 }
 
 /// What all methods say of a frame.
@@ -235,7 +248,7 @@ impl Driver {
                 );
                 Engine::Reset { reset: Box::new(Reset::new(config)), random: seed }
             }
-            Method::None | Method::OnRequest => Engine::None,
+            Method::None | Method::OnRequest => Engine::None { given_up: None },
         };
         let progress = Progress {
             method: method.name(),
@@ -290,7 +303,7 @@ impl Driver {
             Engine::Inject { aligner, .. } => aligner.set_aim(aim),
             Engine::InjectExposure { injector, .. } => injector.set_aim(aim),
             Engine::Reset { reset, .. } => reset.set_aim(aim),
-            Engine::None => {}
+            Engine::None { .. } => {}
         }
         self.retargeted = true;
         check_point(target.point, camera)?;
@@ -375,7 +388,13 @@ impl Driver {
     ) -> Judged {
         let Self { engine, progress, grid, target, exposure, .. } = self;
         let time = readout + place;
-        match engine {
+        let free = |trouble, action| Judged {
+            phase_error: grid.phase_error(time - target.phase_offset),
+            lock: LockState::Free,
+            trouble,
+            action,
+        };
+        let judged = match engine {
             Engine::Inject { aligner, control } => {
                 aligner.set_holdover(holdover);
                 if let Some(exposure) = *exposure {
@@ -412,7 +431,8 @@ impl Driver {
                 progress.response = Some(injector.learnt());
                 // One long exposure, then the one before again.
                 let normal = returns_to.take();
-                let wanted = report.exposure.map(|exposure| {
+                let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
+                let wanted = exposure.map(|exposure| {
                     *returns_to = Some(normal.or(seen.exposure).unwrap_or(grid.period() / 2));
                     exposure.clamp(control.min, control.max)
                 });
@@ -441,13 +461,15 @@ impl Driver {
                     action: report.restart_after.map_or(Action::Nothing, Action::Restart),
                 }
             }
-            Engine::None => Judged {
-                phase_error: grid.phase_error(time - target.phase_offset),
-                lock: LockState::Free,
-                trouble: None,
-                action: Action::Nothing,
-            },
+            Engine::None { given_up } => return free(*given_up, Action::Nothing),
+        };
+        if !gives_up(judged.trouble) {
+            return judged;
         }
+        // It would go on for ever, and hold back all frames.
+        *engine = Engine::None { given_up: judged.trouble };
+        progress.method = Method::None.name();
+        free(judged.trouble, judged.action)
     }
 
     /// What stands in the way: what the method says, or that nothing says where the aligned instant is.
@@ -457,6 +479,11 @@ impl Driver {
         let blind = (self.exposure.is_none() && needs_exposure).then_some(Issue::UnknownExposure);
         trouble.map(Issue::Aligner).or(blind)
     }
+}
+
+/// Whether a camera cannot be aligned after all.
+const fn gives_up(trouble: Option<Trouble>) -> bool {
+    matches!(trouble, Some(Trouble::NoEffect { .. }))
 }
 
 /// Whether frames whose lock is `lock` are held back until the camera is on the grid.

@@ -419,7 +419,15 @@ fn a_camera_that_takes_no_lengths_after_all_is_told_of() {
     let model = SensorModel { long_exposure: LongExposure::Cut, ..SensorModel::imx219() };
     let kind = Kind { model: model.at_exactly(PERIOD), can: Can::Exposures, ..imx219() };
     let mut camera = rehearse(&kind, AlignMethod::Auto, TARGET);
-    assert_eq!(troubles(&camera.frames(600)), [("no-effect", true)]);
+    let frames = camera.frames(600);
+    assert_eq!(troubles(&frames), [("no-effect", true)]);
+    // It is given up, and its frames are delivered as they come.
+    let given_up = frames.iter().position(|frame| frame.info.lock == LockState::Free).expect("given up");
+    assert!(frames[given_up..].iter().all(|frame| frame.info.lock == LockState::Free));
+    let progress = camera.feed.progress();
+    assert_eq!((progress.method, progress.injections), ("none", 5));
+    let normal = |frame: &PlacedFrame| frame.info.exposure_ns.is_none_or(|exposure| exposure < PERIOD / 2);
+    assert!(frames[given_up + 8..].iter().all(normal), "no long exposure is left set");
 }
 
 /// Whatever happens to a camera, one after the other: a frame that is called locked is near the grid, and the lock

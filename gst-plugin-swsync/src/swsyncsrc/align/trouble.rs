@@ -39,6 +39,11 @@ impl Issue {
         }
     }
 
+    /// Whether frames are left as they come because of it.
+    pub const fn is_given_up(&self) -> bool {
+        matches!(self, Self::Aligner(Trouble::NoEffect { .. }))
+    }
+
     /// Its numbers, by the names of their fields in messages.
     pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let numbers: [Option<(&'static str, u32)>; 3] = match *self {

@@ -174,6 +174,7 @@ impl StagedCamera {
             }),
             stamped_at: if *phone { StampedAt::ExposureStart } else { StampedAt::ReadoutStart },
             latency: Span::from_millis(60),
+            backlog: 4,
         }
     }
 
