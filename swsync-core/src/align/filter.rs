@@ -135,6 +135,22 @@ impl Filter {
         self.covariance[0] = 1.6 * self.jitter / f64::from(u32::try_from(frames).unwrap_or(1).max(1));
     }
 
+    /// Standard deviation of a stamp's jitter, as measured, in ns.
+    pub fn jitter(&self) -> f64 {
+        self.jitter.sqrt()
+    }
+
+    /// Stamps have a jitter of `sigma` ns, by another measurement.
+    pub fn set_jitter(&mut self, sigma: f64) {
+        let sigma = sigma.clamp(JITTER_LEAST, JITTER_MOST);
+        self.jitter = sigma * sigma;
+    }
+
+    /// Standard deviation of the rate's error, in ns per period.
+    pub fn rate_uncertainty(&self) -> f64 {
+        self.covariance[2].max(0.0).sqrt()
+    }
+
     /// The next frame's phase is open by a further `variance`, in ns^2.
     pub fn doubt(&mut self, variance: f64) {
         self.covariance[0] += variance;
