@@ -72,7 +72,7 @@ pub struct Place {
     pub sequence: u64,
     /// The stamp.
     pub time: Timestamp<Rig>,
-    /// Offset from the line, in ns; whole periods too, as frames are counted.
+    /// Offset from the line, in ns; whole periods too, by which a frame took longer.
     pub offset: f64,
     /// Standard deviation of a stamp's jitter, in ns.
     pub jitter: f64,
@@ -98,9 +98,11 @@ pub enum Seen {
     Still {
         /// From the line, in ns: the median.
         offset: f64,
-        /// By stamps together, this is a step.
+        /// Whole periods included, in ns.
+        elapsed: f64,
+        /// By stamps together, this is a step, or else one of whole periods.
         moved: bool,
-        /// Less than this could not be told, in ns.
+        /// A shift by less than this could not be told, in ns.
         least: f64,
     },
     /// They do not agree for long.
@@ -117,22 +119,33 @@ pub struct Watch {
     out: usize,
     frames: usize,
     offsets: [f64; SETTLE_FRAMES],
+    /// How much longer than a frame the long one should take, in ns, where that is known.
+    expected: Option<f64>,
+    /// Whole periods that were skipped as frames that are missing, in ns.
+    skipped: f64,
 }
 
 impl Watch {
-    /// An exposure was asked for at this frame.
-    pub const fn new(sequence: u64, time: Timestamp<Rig>) -> Self {
+    /// An exposure was asked for at this frame, and should make one take longer by `expected` ns.
+    pub const fn new(sequence: u64, time: Timestamp<Rig>, expected: Option<f64>) -> Self {
         let offsets = [0.0; SETTLE_FRAMES];
-        Self { asked_at: sequence, quiet: (sequence, time), out: 0, frames: 0, offsets }
+        Self { asked_at: sequence, quiet: (sequence, time), out: 0, frames: 0, offsets, expected, skipped: 0.0 }
+    }
+
+    /// Whether a step of `elapsed` ns, whole periods but for `rest`, is frames that are missing.
+    fn is_gap(&self, elapsed: f64, rest: f64, least: f64, period: f64) -> bool {
+        let unlike = self.expected.is_none_or(|expected| (elapsed - expected).abs() > 0.5 * period);
+        rest.abs() <= least && unlike
     }
 
     /// One frame more, on a grid of `period` ns.
     pub fn handle_frame(&mut self, place: Place, period: f64, latency: &Latency) -> Seen {
         self.offsets.rotate_left(1);
-        self.offsets[SETTLE_FRAMES - 1] = place.offset;
+        let newest = place.offset - self.skipped;
+        self.offsets[SETTLE_FRAMES - 1] = newest;
         self.frames += 1;
         let least = STEP.max(STEP_SIGMA * place.jitter) + 3.0 * place.doubt;
-        if place.offset.abs() <= least {
+        if newest.abs() <= least {
             (self.quiet, self.out) = ((place.sequence, place.time), 0);
         } else {
             self.out += 1;
@@ -142,6 +155,13 @@ impl Watch {
         if self.out >= SETTLE_FRAMES {
             if agree {
                 let elapsed = (place.time - self.quiet.1).as_nanos_f64() - real(self.out as u64) * period;
+                let rest = offset - period * (offset / period).round();
+                if self.is_gap(elapsed, rest, least, period) {
+                    self.skipped += offset - rest;
+                    self.offsets.iter_mut().for_each(|one| *one -= offset - rest);
+                    (self.quiet, self.out) = ((place.sequence, place.time), 0);
+                    return Seen::Nothing;
+                }
                 return Seen::Step { offset, elapsed, latency: since + 1 };
             }
             return if self.out > UNKNOWN as usize { Seen::Unclear } else { Seen::Nothing };
@@ -150,8 +170,9 @@ impl Watch {
             return Seen::Nothing;
         }
         // The median of seven has half a stamp's deviation.
-        let moved = offset.abs() > 0.5 * STEP + 2.0 * place.jitter + 3.0 * place.doubt;
-        Seen::Still { offset, moved, least }
+        let moved = offset.abs() > 0.5 * STEP + 2.0 * place.jitter + 3.0 * place.doubt || self.skipped != 0.0;
+        let shows = self.expected.is_some_and(|expected| expected > least);
+        Seen::Still { offset, elapsed: offset + self.skipped, moved, least: if shows { 0.0 } else { least } }
     }
 
     /// The median of the newest offsets, and whether they agree on it.

@@ -110,7 +110,7 @@ struct Injection {
     /// Phase of that frame, without the injection, and its variance.
     phase: f64,
     variance: f64,
-    /// What the frames since took longer than their number of periods, and what the first was off its phase.
+    /// What the frames since took longer than a period each, and what the first was off its phase.
     offset: f64,
     /// ... and what the long one did.
     elapsed: f64,
@@ -205,6 +205,7 @@ impl Injector {
 
     /// A frame has arrived: the driver's count of it, and its time.
     pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+        let period = self.config.grid.period_ns();
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.last.replace((sequence, time)) {
             Some((before, then)) if before < sequence => {
@@ -212,8 +213,7 @@ impl Injector {
                 self.filter.advance(0.0, frames);
                 match self.pending.take() {
                     Some((watch, mut injection)) => {
-                        injection.offset +=
-                            (time - then).as_nanos_f64() - frames * self.config.grid.period_ns();
+                        injection.offset += (time - then).as_nanos_f64() - period;
                         self.await_effect(watch, injection, (sequence, time), observed);
                     }
                     None => self.follow(sequence, frames, observed),
@@ -335,9 +335,9 @@ impl Injector {
                 }
                 offset
             }
-            Seen::Still { offset, moved, least } => {
+            Seen::Still { offset, elapsed, moved, least } => {
                 if moved {
-                    injection.elapsed = offset;
+                    injection.elapsed = elapsed;
                     self.acted = Some(injection);
                 } else if injection.wanted.abs() > least {
                     self.fruitless = self.fruitless.saturating_add(1);
@@ -403,7 +403,8 @@ impl Injector {
             elapsed: 0.0,
             wanted,
         };
-        self.pending = Some((Watch::new(sequence, time), injection));
+        let expected = self.response.expected(exposure);
+        self.pending = Some((Watch::new(sequence, time, expected), injection));
         Some(Span::from_nanos_f64(exposure))
     }
 }

@@ -242,6 +242,12 @@ impl Response {
         (self.best().variance(exposure) + self.scatter * self.scatter).sqrt()
     }
 
+    /// How much longer than a frame one with this exposure should take, in ns, where the number of periods is known.
+    pub fn expected(&self, exposure: f64) -> Option<f64> {
+        let line = self.best();
+        (line.variance(exposure).sqrt() < self.period / 16.0).then(|| line.shift(exposure))
+    }
+
     /// What single shifts scatter by, 1 sigma, in ns.
     pub const fn scatter(&self) -> f64 {
         self.scatter
