@@ -85,7 +85,7 @@ pub struct Injector {
     latency: Latency,
     lock: Lock,
     last: Option<(u64, Timestamp<Rig>)>,
-    /// Periods and phases of the frames that are learnt from, and how many there are.
+    /// Time in periods and phase of the frames that are learnt from first, and how many there are.
     search: [(f64, f64); SEARCH_FRAMES],
     seen: usize,
     /// Frames that the phase has been measured over.
@@ -242,9 +242,11 @@ impl Injector {
         }
     }
 
-    /// Whether the phase is known to `sigma` ns, or as well as can be waited for.
+    /// Whether the phase is known to `sigma` ns, by when an injection shows too, or as well as can be waited for.
     fn is_known_to(&self, sigma: f64) -> bool {
-        self.filter.uncertainty() <= sigma || self.measured >= READY_FRAMES
+        let ahead = self.latency.frames().0 + real(SETTLE_FRAMES as u64);
+        let later = self.filter.uncertainty().hypot(self.filter.rate_uncertainty() * ahead);
+        later <= sigma || self.measured >= READY_FRAMES
     }
 
     /// Phase, rate and jitter are learnt from this frame on.
@@ -255,10 +257,11 @@ impl Injector {
 
     fn follow(&mut self, sequence: u64, frames: f64, observed: f64) {
         if self.seen < SEARCH_FRAMES {
-            self.search[self.seen] = (frames, observed);
+            let (at, phase) = self.search[self.seen - 1];
+            self.search[self.seen] = (at + frames, phase + self.filter.wrap(observed - phase));
             self.seen += 1;
             if self.seen == SEARCH_FRAMES {
-                self.learn_stream();
+                self.filter.restart_with_line(&self.search);
                 self.measured = 0;
                 return;
             }
@@ -273,27 +276,6 @@ impl Injector {
             self.acted = None;
             self.search_from(observed);
             self.lock.handle_restart(Span::from_nanos_f64(self.filter.phase()).abs());
-        }
-    }
-
-    /// Jitter by the median of second differences, phase and rate by going through the frames once more.
-    fn learn_stream(&mut self) {
-        let mut steps = [0.0; SEARCH_FRAMES - 1];
-        for (step, pair) in steps.iter_mut().zip(self.search.windows(2)) {
-            *step = self.filter.wrap(pair[1].1 - pair[0].1) / pair[1].0;
-        }
-        let mut changes = [0.0; SEARCH_FRAMES - 2];
-        for (change, pair) in changes.iter_mut().zip(steps.windows(2)) {
-            *change = (pair[1] - pair[0]).abs();
-        }
-        changes.sort_by(f64::total_cmp);
-        let median = 0.5 * (changes[changes.len() / 2] + changes[(changes.len() - 1) / 2]);
-        // Of a normal distribution, half is within 0.6745 sigma; a second difference has six times the variance.
-        self.filter.set_jitter(median / (0.6745 * 6.0_f64.sqrt()));
-        self.filter.restart(self.search[0].1);
-        for (frames, observed) in &self.search[1..] {
-            self.filter.advance(0.0, *frames);
-            self.filter.observe(*observed, AGREEING);
         }
     }
 

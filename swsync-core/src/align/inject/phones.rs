@@ -221,3 +221,24 @@ fn table() {
         }
     }
 }
+
+#[test]
+fn trace() {
+    for (seed, outcome) in phones(40, 5.0, 25.0, Count::Periods, 0.0).map(|mut p| run(&mut p)).enumerate() {
+        println!("{seed} {outcome:?}");
+    }
+    let worst = phones(40, 5.0, 25.0, Count::Periods, 0.0).map(|p| (run(&mut p.clone()).injections, p)).max_by_key(|x| x.0).unwrap();
+    let mut phone = worst.1;
+    println!("{} ppm {}", worst.0, phone.ppm);
+    let mut injector = injector();
+    for _ in 0..1500 {
+        let (sequence, phase, time) = phone.frame();
+        let (seen, acted) = (injector.seen, injector.acted.is_some());
+        let report = injector.handle_frame(sequence, time);
+        if report.exposure.is_some() || injector.seen < seen || acted != injector.acted.is_some() || sequence % 30 == 0 {
+            println!("{sequence} true {:.1} est {:.1} unc {:.1} rate {:.2}/{:.2} (true {:.2}) jitter {:.1} scatter {:.1} seen {} acted {} {:?} lock {:?} {:?}", phase/1e3, injector.filter.phase()/1e3,
+                injector.filter.uncertainty()/1e3, injector.filter.rate()/1e3, injector.filter.rate_uncertainty()/1e3, phone.ppm*PERIOD*1e-9, injector.filter.jitter()/1e3,injector.response.scatter()/1e3, injector.seen, injector.acted.is_some(), report.exposure, report.lock, injector.latency.frames());
+        }
+        phone.ask(report.exposure);
+    }
+}
