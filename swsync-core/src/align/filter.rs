@@ -34,6 +34,8 @@ const GATE_LEAST: f64 = 20_000.0;
 const OUTER_SIGMA: f64 = 0.7;
 /// A stamp is late where it is so many standard deviations of the others off their line.
 const LATE_SIGMA: f64 = 5.0;
+/// Frames are on no line from so many times the variance of the largest jitter.
+const NO_LINE: f64 = 9.0;
 /// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
 const STUBBORN: u32 = 8;
 
@@ -165,8 +167,8 @@ impl Filter {
     }
 
     /// Begins anew with the straight line through `frames`: periods, and phases near each other, in ns. The rate that was
-    /// believed counts as surely as it was known, and one stamp that is late for nothing.
-    pub fn restart_with_line(&mut self, frames: &[(f64, f64)]) {
+    /// believed counts as surely as it was known, and one stamp that is late for nothing. Whether they lie on a line.
+    pub fn restart_with_line(&mut self, frames: &[(f64, f64)]) -> bool {
         let all = Fit::of(frames.iter().copied());
         let off = |&(at, phase): &(f64, f64)| (phase - all.phase - all.rate * (at - all.end)).abs();
         let worst = frames.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
@@ -175,6 +177,9 @@ impl Filter {
             (phase - others.phase - others.rate * (at - others.end)).abs() > LATE_SIGMA * others.variance.sqrt()
         });
         let fit = if late { others } else { all };
+        if fit.variance > NO_LINE * JITTER_MOST * JITTER_MOST {
+            return false;
+        }
         self.restart(0.0);
         self.jitter = fit.variance.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
         let [_, _, prior] = self.covariance;
@@ -188,6 +193,7 @@ impl Filter {
         let [phase, both, rate] =
             [phase - both * both * gain, both - both * rate * gain, rate - rate * rate * gain];
         self.covariance = [phase + ahead * (2.0 * both + ahead * rate), both + ahead * rate, rate];
+        true
     }
 
     /// The phase it began anew at is the median of `frames` stamps.

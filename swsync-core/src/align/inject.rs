@@ -260,16 +260,14 @@ impl Injector {
             let (at, phase) = self.search[self.seen - 1];
             self.search[self.seen] = (at + frames, phase + self.filter.wrap(observed - phase));
             self.seen += 1;
-            if self.seen == SEARCH_FRAMES {
-                self.filter.restart_with_line(&self.search);
-                self.measured = 0;
-                return;
+            self.filter.restart(observed);
+            if self.seen == SEARCH_FRAMES && !self.filter.restart_with_line(&self.search) {
+                self.search_from(observed);
             }
+            return;
         }
         self.measured = self.measured.saturating_add(1);
-        if matches!(self.filter.observe(observed, AGREEING), Verdict::Restarted { .. })
-            && self.seen >= SEARCH_FRAMES
-        {
+        if matches!(self.filter.observe(observed, AGREEING), Verdict::Restarted { .. }) {
             // An injection that was given up after all, or nothing that is known of.
             let since = self.lost.take().map(|asked| sequence - asked).filter(|since| *since < BLAME_FRAMES);
             since.into_iter().for_each(|since| self.latency.learn(since.saturating_sub(AGREEING.into())));
