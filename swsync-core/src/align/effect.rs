@@ -132,6 +132,11 @@ impl Watch {
         Self { asked_at: sequence, quiet: (sequence, time), out: 0, frames: 0, offsets, expected, skipped: 0.0 }
     }
 
+    /// Whether the newest frame is out of its place.
+    pub const fn has_stepped(&self) -> bool {
+        self.out > 0
+    }
+
     /// Whether a step of `elapsed` ns, whole periods but for `rest`, is frames that are missing.
     fn is_gap(&self, elapsed: f64, rest: f64, least: f64, period: f64) -> bool {
         let unlike = self.expected.is_none_or(|expected| (elapsed - expected).abs() > 0.5 * period);

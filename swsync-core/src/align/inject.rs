@@ -227,12 +227,15 @@ impl Injector {
         }
         let learnt = self.seen >= SEARCH_FRAMES && self.pending.is_none();
         let exposure = if learnt { self.inject(sequence, time, observed) } else { None };
-        let error = Span::from_nanos_f64(self.filter.phase()).abs();
+        // After a step the filter waits for frames that agree on how far it was.
+        let stepped = self.pending.as_ref().is_some_and(|(watch, _)| watch.has_stepped());
+        let phase_error = Span::from_nanos_f64(if stepped { observed } else { self.filter.phase() });
+        let error = phase_error.abs();
         let learnt = learnt && self.is_known_to(0.5 * self.config.tolerance.as_nanos_f64());
         self.lock.handle_frame(Evidence { error, learnt, holdover: self.holdover });
         let injections = self.fruitless;
         Report {
-            phase_error: Span::from_nanos_f64(self.filter.phase()),
+            phase_error,
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
             trouble: (injections >= FRUITLESS).then_some(Trouble::NoEffect { injections }),
             lock: self.lock.state(),
