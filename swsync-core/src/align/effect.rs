@@ -13,7 +13,9 @@ const AGREE: f64 = 20_000.0;
 const AGREE_SIGMA: f64 = 3.0;
 /// Frames within which a request acts, as long as none was seen to.
 const UNKNOWN: u64 = 30;
-/// ... and what is taken for its mean.
+/// Frames out of their place that do not agree, until they are given up.
+const UNSETTLED: usize = 30;
+/// What is taken for the mean latency as long as none was seen.
 const USUAL: f64 = 4.0;
 /// Frames beyond the longest latency that was seen in which a request may still act: always, and the fewer
 /// requests were seen, the more; and mean deviations.
@@ -129,7 +131,15 @@ impl Watch {
     /// An exposure was asked for at this frame, and should make one take longer by `expected` ns.
     pub const fn new(sequence: u64, time: Timestamp<Rig>, expected: Option<f64>) -> Self {
         let offsets = [0.0; SETTLE_FRAMES];
-        Self { asked_at: sequence, quiet: (sequence, time), out: 0, frames: 0, offsets, expected, skipped: 0.0 }
+        Self {
+            asked_at: sequence,
+            quiet: (sequence, time),
+            out: 0,
+            frames: 0,
+            offsets,
+            expected,
+            skipped: 0.0,
+        }
     }
 
     /// Whether the newest frame is out of its place.
@@ -169,7 +179,7 @@ impl Watch {
                 }
                 return Seen::Step { offset, elapsed, latency: since + 1 };
             }
-            return if self.out > UNKNOWN as usize { Seen::Unclear } else { Seen::Nothing };
+            return if self.out > UNSETTLED { Seen::Unclear } else { Seen::Nothing };
         }
         if self.out > 0 || self.frames < SETTLE_FRAMES || !latency.has_passed(since) {
             return Seen::Nothing;

@@ -73,8 +73,10 @@ impl Fit {
             let (sum, n) = frames.clone().fold((0.0, 0.0), |(sum, n), frame| (sum + of(frame), n + 1.0));
             (sum / n, n)
         };
-        let (((centre, n), (level, _)), end) =
-            ((mean(&|frame| frame.0), mean(&|frame| frame.1)), frames.clone().last().map_or(0.0, |last| last.0));
+        let (((centre, n), (level, _)), end) = (
+            (mean(&|frame| frame.0), mean(&|frame| frame.1)),
+            frames.clone().last().map_or(0.0, |last| last.0),
+        );
         let spread = n * mean(&|(at, _)| (at - centre).powi(2)).0;
         let rate = n * mean(&|(at, phase)| (at - centre) * (phase - level)).0 / spread;
         let squares = n * mean(&|(at, phase)| (phase - level - rate * (at - centre)).powi(2)).0;
@@ -174,7 +176,8 @@ impl Filter {
         let worst = frames.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
         let others = Fit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
         let late = worst.is_some_and(|&(at, phase)| {
-            (phase - others.phase - others.rate * (at - others.end)).abs() > LATE_SIGMA * others.variance.sqrt()
+            (phase - others.phase - others.rate * (at - others.end)).abs()
+                > LATE_SIGMA * others.variance.sqrt()
         });
         let fit = if late { others } else { all };
         if fit.variance > NO_LINE * JITTER_MOST * JITTER_MOST {

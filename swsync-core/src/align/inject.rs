@@ -7,6 +7,12 @@
 //! several attempts however well the line is known (with σ = 25 us six in ten hit). What helps is drift: a
 //! stream that drifts towards the grid by itself, and will be there soon, is left alone; and a stream that
 //! drifts is aimed a little before the grid, so that more of the scatter ends where drift mends it.
+//!
+//! Requests take a time that varies, by three frames and more on phones. So nothing is asked for until the
+//! last injection's effect was seen, or as many frames have passed as requests take at most, by what was
+//! learnt of them (`effect`). The effect is told by the time that a frame took, so that a small shift is seen among
+//! noisy stamps, and frames that are missing are not taken for it. Nor is anything asked for before phase and
+//! rate are known well enough for the next shift to hit; how noisy stamps are comes from the stream itself.
 
 use super::effect::{Latency, Place, SETTLE_FRAMES, Seen, Watch};
 use super::filter::{Filter, Verdict};
