@@ -32,6 +32,10 @@ const GATE_SIGMA: f64 = 4.0;
 const GATE_LEAST: f64 = 20_000.0;
 /// Residuals count as no more than so many standard deviations.
 const OUTER_SIGMA: f64 = 0.7;
+/// A stamp is late where it is so many standard deviations of the others off their line.
+const LATE_SIGMA: f64 = 5.0;
+/// Frames are on no line from so many times the variance of the largest jitter.
+const NO_LINE: f64 = 9.0;
 /// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
 const STUBBORN: u32 = 8;
 
@@ -50,6 +54,41 @@ pub enum Verdict {
         /// How far from what was believed, in ns.
         jump: f64,
     },
+}
+
+/// A straight line by least squares, at the last of its frames.
+struct Fit {
+    end: f64,
+    phase: f64,
+    rate: f64,
+    /// Variance of a stamp, and covariance of phase and rate in units of that.
+    variance: f64,
+    covariance: [f64; 3],
+}
+
+impl Fit {
+    /// Through at least three frames.
+    fn of(frames: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+        let mean = |of: &dyn Fn((f64, f64)) -> f64| {
+            let (sum, n) = frames.clone().fold((0.0, 0.0), |(sum, n), frame| (sum + of(frame), n + 1.0));
+            (sum / n, n)
+        };
+        let (((centre, n), (level, _)), end) = (
+            (mean(&|frame| frame.0), mean(&|frame| frame.1)),
+            frames.clone().last().map_or(0.0, |last| last.0),
+        );
+        let spread = n * mean(&|(at, _)| (at - centre).powi(2)).0;
+        let rate = n * mean(&|(at, phase)| (at - centre) * (phase - level)).0 / spread;
+        let squares = n * mean(&|(at, phase)| (phase - level - rate * (at - centre)).powi(2)).0;
+        let ahead = end - centre;
+        Self {
+            end,
+            phase: level + rate * ahead,
+            rate,
+            variance: squares / (n - 2.0),
+            covariance: [1.0 / n + ahead * ahead / spread, ahead / spread, 1.0 / spread],
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -129,10 +168,51 @@ impl Filter {
         (self.agreeing, self.rejected) = (0, 0);
     }
 
+    /// Begins anew with the straight line through `frames`: periods, and phases near each other, in ns. The rate that was
+    /// believed counts as surely as it was known, and one stamp that is late for nothing. Whether they lie on a line.
+    pub fn restart_with_line(&mut self, frames: &[(f64, f64)]) -> bool {
+        let all = Fit::of(frames.iter().copied());
+        let off = |&(at, phase): &(f64, f64)| (phase - all.phase - all.rate * (at - all.end)).abs();
+        let worst = frames.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
+        let others = Fit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
+        let late = worst.is_some_and(|&(at, phase)| {
+            (phase - others.phase - others.rate * (at - others.end)).abs()
+                > LATE_SIGMA * others.variance.sqrt()
+        });
+        let fit = if late { others } else { all };
+        if fit.variance > NO_LINE * JITTER_MOST * JITTER_MOST {
+            return false;
+        }
+        self.restart(0.0);
+        self.jitter = fit.variance.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
+        let [_, _, prior] = self.covariance;
+        let [phase, both, rate] = fit.covariance.map(|one| one * self.jitter);
+        let gain = 1.0 / (rate + prior);
+        let innovation = self.rate - fit.rate;
+        self.rate = fit.rate + rate * gain * innovation;
+        let end = frames.last().map_or(fit.end, |frame| frame.0);
+        let ahead = end - fit.end;
+        self.phase = self.wrap(fit.phase + both * gain * innovation + self.rate * ahead);
+        let [phase, both, rate] =
+            [phase - both * both * gain, both - both * rate * gain, rate - rate * rate * gain];
+        self.covariance = [phase + ahead * (2.0 * both + ahead * rate), both + ahead * rate, rate];
+        true
+    }
+
     /// The phase it began anew at is the median of `frames` stamps.
     pub fn settled(&mut self, frames: usize) {
         // The median's variance is pi/2 that of the mean.
         self.covariance[0] = 1.6 * self.jitter / f64::from(u32::try_from(frames).unwrap_or(1).max(1));
+    }
+
+    /// Standard deviation of a stamp's jitter, as measured, in ns.
+    pub fn jitter(&self) -> f64 {
+        self.jitter.sqrt()
+    }
+
+    /// Standard deviation of the rate's error, in ns per period.
+    pub fn rate_uncertainty(&self) -> f64 {
+        self.covariance[2].max(0.0).sqrt()
     }
 
     /// The next frame's phase is open by a further `variance`, in ns^2.

@@ -7,28 +7,34 @@
 //! several attempts however well the line is known (with σ = 25 us six in ten hit). What helps is drift: a
 //! stream that drifts towards the grid by itself, and will be there soon, is left alone; and a stream that
 //! drifts is aimed a little before the grid, so that more of the scatter ends where drift mends it.
+//!
+//! Requests take a time that varies, by three frames and more on phones. So nothing is asked for until the
+//! last injection's effect was seen, or as many frames have passed as requests take at most, by what was
+//! learnt of them (`effect`). The effect is told by the time that a frame took, so that a small shift is seen among
+//! noisy stamps, and frames that are missing are not taken for it. Nor is anything asked for before phase and
+//! rate are known well enough for the next shift to hit; how noisy stamps are comes from the stream itself.
 
+use super::effect::{Latency, Place, SETTLE_FRAMES, Seen, Watch};
 use super::filter::{Filter, Verdict};
-use super::lock::{Evidence, HYSTERESIS, Lock};
+use super::lock::{Evidence, Lock};
 use super::profile;
-use super::response::Response;
+use super::response::{Response, Shift};
 use super::{Aim, Trouble, real};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
 
-/// Frames from which phase and rate are learnt before the first injection.
-const SEARCH_FRAMES: u32 = 12;
-/// Frames after a jump that tell how far it was: the median of so many stamps.
-const SETTLE_FRAMES: usize = 7;
-/// They agree where all but two of them are within this of their median, in ns.
-const AGREE: f64 = 20_000.0;
-/// A jump of less cannot be told from drift, in ns.
-const JUMP: f64 = 40_000.0;
-/// Frames within which an injection acts: a request waits for those before it.
-const PATIENCE: u64 = 16;
+/// Frames from which phase, rate and the stamps' jitter are learnt before the first injection.
+const SEARCH_FRAMES: usize = 12;
+/// Frames in which the phase has to become known as well as it is needed.
+const READY_FRAMES: u32 = 45;
 /// Frames for which drift may have its way.
 const DRIFT_FRAMES: f64 = 60.0;
+/// Of a stream on the grid: how far it may drift, and how far before the grid it is aimed, in tolerances.
+const HOLD: f64 = 2.0;
+const AHEAD: f64 = 1.5;
+/// Frames for which an injection that showed no effect may be to blame for what happens.
+const BLAME_FRAMES: u64 = 90;
 /// Injections in a row without effect that are no chance.
 const FRUITLESS: u32 = 4;
 /// What two crystals and a period that is not quite the grid's amount to.
@@ -82,28 +88,37 @@ pub struct Injector {
     config: InjectConfig,
     filter: Filter,
     response: Response,
+    latency: Latency,
     lock: Lock,
     last: Option<(u64, Timestamp<Rig>)>,
-    seen: u32,
+    /// Time in periods and phase of the frames that are learnt from first, and how many there are.
+    search: [(f64, f64); SEARCH_FRAMES],
+    seen: usize,
+    /// Frames that the phase has been measured over.
+    measured: u32,
     injections: u32,
     /// Injections in a row that shifted nothing.
     fruitless: u32,
     holdover: bool,
-    pending: Option<Pending>,
+    /// An injection whose effect is awaited, and one whose effect is being measured.
+    pending: Option<(Watch, Injection)>,
+    acted: Option<Injection>,
+    /// When the last injection was asked for that showed no effect.
+    lost: Option<u64>,
 }
 
-/// An injection whose effect is awaited.
-#[derive(Debug)]
-struct Pending {
+/// An injection.
+#[derive(Debug, Clone, Copy)]
+struct Injection {
     exposure: f64,
     /// Frame at which it was asked for.
     asked_at: u64,
-    /// Phase of that frame, without the injection.
+    /// Phase of that frame, without the injection, and its variance.
     phase: f64,
-    /// How far from that line the newest frames were.
-    offsets: [f64; SETTLE_FRAMES],
-    frames: usize,
-    /// How much longer than their number of periods the frames since took, all together.
+    variance: f64,
+    /// What the frames since took longer than a period each, and what the first was off its phase.
+    offset: f64,
+    /// ... and what the long one did.
     elapsed: f64,
     /// How far the phase should be shifted, by what is known.
     wanted: f64,
@@ -122,14 +137,19 @@ impl Injector {
         Self {
             filter: Filter::with_rate_prior(period, RATE_PRIOR),
             response,
+            latency: Latency::unknown(),
             lock: Lock::new(config.tolerance, config.settle_frames),
             config,
             last: None,
+            search: [(0.0, 0.0); SEARCH_FRAMES],
             seen: 0,
+            measured: 0,
             injections: 0,
             fruitless: 0,
             holdover: false,
             pending: None,
+            acted: None,
+            lost: None,
         }
     }
 
@@ -140,12 +160,20 @@ impl Injector {
 
     /// The next frame's time stands for another instant than the frames' before, later by `by`.
     pub fn displace(&mut self, by: Span) {
+        if let Some((_, injection)) = &mut self.pending {
+            injection.offset -= by.as_nanos_f64();
+        }
+        self.shift(by);
+    }
+
+    /// All phases are greater by `by`, without a frame.
+    fn shift(&mut self, by: Span) {
         let by = by.as_nanos_f64();
         self.filter.displace(by);
-        if let Some(pending) = &mut self.pending {
-            pending.phase = self.filter.wrap(pending.phase + by);
-            pending.elapsed -= by;
-        } else {
+        self.search.iter_mut().for_each(|(_, phase)| *phase += by);
+        let pending = self.pending.as_mut().map(|(_, injection)| injection);
+        pending.into_iter().chain(&mut self.acted).for_each(|injection| injection.phase += by);
+        if self.pending.is_none() {
             self.lock.handle_displacement(Span::from_nanos_f64(self.filter.phase()).abs());
         }
     }
@@ -158,7 +186,7 @@ impl Injector {
         (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
         self.lock.set_aim(&aim);
         if by != Span::ZERO {
-            self.displace(by);
+            self.shift(by);
         }
     }
 
@@ -166,6 +194,13 @@ impl Injector {
     #[must_use]
     pub fn learnt(&self) -> profile::Response {
         self.response.profile()
+    }
+
+    /// Frames from a request to the last one that it leaves in its place: the mean so far, and the mean
+    /// deviation from it.
+    #[must_use]
+    pub const fn latency(&self) -> (f64, f64) {
+        self.latency.frames()
     }
 
     /// The slope of the response, and what it may be off.
@@ -176,29 +211,37 @@ impl Injector {
 
     /// A frame has arrived: the driver's count of it, and its time.
     pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+        let period = self.config.grid.period_ns();
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.last.replace((sequence, time)) {
             Some((before, then)) if before < sequence => {
                 let frames = real(sequence - before);
-                let elapsed = (time - then).as_nanos_f64() - frames * self.config.grid.period_ns();
                 self.filter.advance(0.0, frames);
                 match self.pending.take() {
-                    Some(pending) => self.await_effect(pending, sequence, observed, elapsed),
-                    None => self.follow(observed),
+                    Some((watch, mut injection)) => {
+                        injection.offset += (time - then).as_nanos_f64() - period;
+                        self.await_effect(watch, injection, (sequence, time), observed);
+                    }
+                    None => self.follow(sequence, frames, observed),
                 }
             }
             _ => {
                 self.filter.restart(observed);
-                (self.seen, self.pending) = (1, None);
+                (self.pending, self.acted, self.lost) = (None, None, None);
+                self.search_from(observed);
             }
         }
         let learnt = self.seen >= SEARCH_FRAMES && self.pending.is_none();
-        let exposure = if learnt { self.inject(sequence) } else { None };
-        let error = Span::from_nanos_f64(self.filter.phase()).abs();
+        let exposure = if learnt { self.inject(sequence, time, observed) } else { None };
+        // After a step the filter waits for frames that agree on how far it was.
+        let stepped = self.pending.as_ref().is_some_and(|(watch, _)| watch.has_stepped());
+        let phase_error = Span::from_nanos_f64(if stepped { observed } else { self.filter.phase() });
+        let error = phase_error.abs();
+        let learnt = learnt && self.is_known_to(0.5 * self.config.tolerance.as_nanos_f64());
         self.lock.handle_frame(Evidence { error, learnt, holdover: self.holdover });
         let injections = self.fruitless;
         Report {
-            phase_error: Span::from_nanos_f64(self.filter.phase()),
+            phase_error,
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
             trouble: (injections >= FRUITLESS).then_some(Trouble::NoEffect { injections }),
             lock: self.lock.state(),
@@ -208,63 +251,125 @@ impl Injector {
         }
     }
 
-    fn follow(&mut self, observed: f64) {
-        match self.filter.observe(observed, AGREEING) {
-            Verdict::Used => self.seen = self.seen.saturating_add(1),
-            Verdict::PassedOver { .. } => {}
-            Verdict::Restarted { .. } => {
-                self.seen = AGREEING;
-                self.lock.handle_restart(Span::from_nanos_f64(self.filter.phase()).abs());
+    /// Whether the phase is known to `sigma` ns, by when an injection shows too, or as well as can be waited for.
+    fn is_known_to(&self, sigma: f64) -> bool {
+        let ahead = self.latency.frames().0 + real(SETTLE_FRAMES as u64);
+        let later = self.filter.uncertainty().hypot(self.filter.rate_uncertainty() * ahead);
+        later <= sigma || self.measured >= READY_FRAMES
+    }
+
+    /// Phase, rate and jitter are learnt from this frame on.
+    fn search_from(&mut self, observed: f64) {
+        self.search[0] = (0.0, observed);
+        (self.seen, self.measured) = (1, 0);
+    }
+
+    fn follow(&mut self, sequence: u64, frames: f64, observed: f64) {
+        if self.seen < SEARCH_FRAMES {
+            let (at, phase) = self.search[self.seen - 1];
+            self.search[self.seen] = (at + frames, phase + self.filter.wrap(observed - phase));
+            self.seen += 1;
+            self.filter.restart(observed);
+            if self.seen == SEARCH_FRAMES && !self.filter.restart_with_line(&self.search) {
+                self.search_from(observed);
             }
+            return;
+        }
+        self.measured = self.measured.saturating_add(1);
+        if matches!(self.filter.observe(observed, AGREEING), Verdict::Restarted { .. }) {
+            // An injection that was given up after all, or nothing that is known of.
+            let since = self.lost.take().map(|asked| sequence - asked).filter(|since| *since < BLAME_FRAMES);
+            since.into_iter().for_each(|since| self.latency.learn(since.saturating_sub(AGREEING.into())));
+            self.acted = None;
+            self.search_from(observed);
+            self.lock.handle_restart(Span::from_nanos_f64(self.filter.phase()).abs());
         }
     }
 
     /// One frame more after an injection.
-    fn await_effect(&mut self, mut pending: Pending, sequence: u64, observed: f64, elapsed: f64) {
-        let since = sequence - pending.asked_at;
-        let line = pending.phase + self.filter.rate() * real(since);
-        let newest = self.filter.wrap(observed - line);
-        pending.offsets.rotate_left(1);
-        pending.offsets[SETTLE_FRAMES - 1] = newest;
-        pending.frames += 1;
-        pending.elapsed += elapsed;
-        let (offset, agree) = self.agreement(&pending);
-        let jumped = pending.elapsed > self.config.grid.period_ns() / 4.0 || offset.abs() > JUMP;
-        if agree && (jumped || since >= PATIENCE) {
-            // Where nothing jumped although it should have, the injection was lost, and nothing learnt.
-            let fruitless = !jumped && pending.wanted.abs() > JUMP;
-            self.fruitless = if fruitless { self.fruitless.saturating_add(1) } else { 0 };
-            if !fruitless {
-                self.response.learn(pending.exposure, offset, pending.elapsed);
+    fn await_effect(
+        &mut self,
+        mut watch: Watch,
+        mut injection: Injection,
+        (sequence, time): (u64, Timestamp<Rig>),
+        observed: f64,
+    ) {
+        let since = real(sequence - injection.asked_at);
+        let (rate, unsure) = (self.filter.rate(), self.filter.rate_uncertainty() * since);
+        let place = Place {
+            sequence,
+            time,
+            offset: injection.offset - rate * since,
+            jitter: self.filter.jitter(),
+            doubt: unsure.hypot(injection.variance.sqrt()),
+        };
+        let offset = match watch.handle_frame(place, self.config.grid.period_ns(), &self.latency) {
+            Seen::Nothing => {
+                self.pending = Some((watch, injection));
+                return;
             }
-            self.filter.restart(self.filter.wrap(line + offset));
-            self.filter.settled(SETTLE_FRAMES);
-            self.seen = SEARCH_FRAMES;
-        } else if since > 2 * PATIENCE {
-            self.filter.restart(observed);
-            self.seen = 1;
-        } else {
-            self.pending = Some(pending);
-        }
+            Seen::Unclear => {
+                self.lost = Some(injection.asked_at);
+                self.filter.restart(observed);
+                self.search_from(observed);
+                return;
+            }
+            Seen::Step { offset, elapsed, latency } => {
+                injection.elapsed = elapsed;
+                self.acted = Some(injection);
+                self.fruitless = 0;
+                // What an earlier one did comes too soon for this one.
+                if !self.is_confused(sequence) {
+                    self.latency.learn(latency);
+                }
+                offset
+            }
+            Seen::Still { offset, elapsed, moved, least } => {
+                if moved {
+                    injection.elapsed = elapsed;
+                    self.acted = Some(injection);
+                } else if injection.wanted.abs() > least {
+                    self.fruitless = self.fruitless.saturating_add(1);
+                    self.lost = Some(injection.asked_at);
+                }
+                offset
+            }
+        };
+        self.filter.restart(self.filter.wrap(injection.phase + rate * since + offset));
+        self.filter.settled(SETTLE_FRAMES);
+        self.measured = 0;
     }
 
-    /// The median of the last offsets, and whether they agree on it.
-    fn agreement(&self, pending: &Pending) -> (f64, bool) {
-        let newest = pending.offsets[SETTLE_FRAMES - 1];
-        // Around the newest, so that half a period is no place where they fall apart.
-        let mut offsets = pending.offsets.map(|offset| self.filter.wrap(offset - newest));
-        offsets.sort_by(f64::total_cmp);
-        let median = offsets[SETTLE_FRAMES / 2];
-        let near = offsets.iter().filter(|offset| (**offset - median).abs() <= AGREE).count();
-        let agree = pending.frames >= SETTLE_FRAMES && near + 2 >= SETTLE_FRAMES;
-        (self.filter.wrap(median + newest), agree)
+    /// Whether what happens may be the work of an injection that was given up.
+    fn is_confused(&self, sequence: u64) -> bool {
+        self.lost.is_some_and(|asked| sequence - asked < BLAME_FRAMES)
+    }
+
+    /// What the last injection did, now that the phase since is known.
+    fn learn_shift(&mut self, sequence: u64) {
+        let Some(injection) = self.acted.take() else { return };
+        let since = real(sequence - injection.asked_at);
+        let shift = self.filter.wrap(self.filter.phase() - injection.phase - self.filter.rate() * since);
+        let (now, unsure) = (self.filter.uncertainty(), self.filter.rate_uncertainty() * since);
+        let variance = injection.variance + now * now + unsure * unsure;
+        self.response.learn(Shift {
+            exposure: injection.exposure,
+            shift,
+            elapsed: injection.elapsed,
+            variance,
+        });
     }
 
     /// An injection, if the stream needs one.
-    fn inject(&mut self, sequence: u64) -> Option<Span> {
+    fn inject(&mut self, sequence: u64, time: Timestamp<Rig>, observed: f64) -> Option<Span> {
         let (phase, rate) = (self.filter.phase(), self.filter.rate());
         let tolerance = self.config.tolerance.as_nanos_f64();
-        let bound = if self.lock.holds() { tolerance * real(HYSTERESIS.unsigned_abs()) } else { tolerance };
+        let needed = (0.5 * tolerance).max(0.6 * self.response.scatter()).max(0.05 * phase.abs());
+        if !self.is_known_to(needed) {
+            return None;
+        }
+        self.learn_shift(sequence);
+        let bound = if self.lock.holds() { HOLD * tolerance } else { tolerance };
         if phase.abs() <= bound {
             return None;
         }
@@ -272,22 +377,29 @@ impl Injector {
         if (0.0..DRIFT_FRAMES).contains(&frames_back) {
             return None; // the drift is bringing it there
         }
-        let ahead = (0.5 * rate * DRIFT_FRAMES * self.filter.rate_known()).clamp(-tolerance, tolerance);
-        let wanted = self.filter.wrap(-phase - ahead - rate * real(SETTLE_FRAMES as u64));
+        let most = AHEAD * tolerance;
+        let ahead = (0.5 * rate * DRIFT_FRAMES * self.filter.rate_known()).clamp(-most, most);
+        let (latency, _) = self.latency.frames();
+        let wanted = self.filter.wrap(-phase - ahead - rate * latency);
         let exposure = self.response.exposure_for(wanted);
         self.injections = self.injections.saturating_add(1);
-        self.pending = Some(Pending {
+        let injection = Injection {
             exposure,
             asked_at: sequence,
             phase,
-            offsets: [0.0; SETTLE_FRAMES],
-            frames: 0,
+            variance: self.filter.uncertainty().powi(2),
+            offset: self.filter.wrap(observed - phase),
             elapsed: 0.0,
             wanted,
-        });
+        };
+        let expected = self.response.expected(exposure);
+        self.pending = Some((Watch::new(sequence, time, expected), injection));
         Some(Span::from_nanos_f64(exposure))
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod phones;

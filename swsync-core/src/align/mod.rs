@@ -23,6 +23,7 @@
 //! Other methods, for cameras whose frames cannot be made longer or shorter: [`inject`] and [`reset`].
 
 pub mod calibrate;
+mod effect;
 mod filter;
 mod flight;
 mod handover;

@@ -37,6 +37,11 @@ const SURPRISE: f64 = 6.0;
 const ELAPSED_BONUS: f64 = 4.0;
 /// Ideas less likely than the best one by more than this factor are given up (its logarithm).
 const UNLIKELY: f64 = -20.0;
+/// By how many shifts the scatter is known that was told, and that a profile measured; and its range, in ns.
+const TOLD: f64 = 4.0;
+const MEASURED: f64 = 12.0;
+const MOST_TRIED: f64 = 30.0;
+const SCATTER: (f64, f64) = (3_000.0, 200_000.0);
 /// Longest exposure, in periods.
 const LONGEST: f64 = 4.0;
 /// Least exposure to learn by, in periods: the longer it is, the less the unknown overhead blurs the slope.
@@ -75,9 +80,10 @@ impl Line {
     }
 
     /// This idea after `exposure` shifted by `innovation` more than it said; weight included.
-    fn learn(mut self, exposure: f64, innovation: f64, scatter: f64) -> Self {
+    /// The shift has a `variance` of its own.
+    fn learn(mut self, exposure: f64, innovation: f64, variance: f64) -> Self {
         let x = exposure - self.origin;
-        let total = self.variance(exposure) + scatter * scatter;
+        let total = self.variance(exposure) + variance;
         let [slope, both, offset] = self.covariance;
         let (along, across) = (slope * x + both, both * x + offset);
         self.mean[0] += along / total * innovation;
@@ -99,6 +105,23 @@ pub struct Response {
     least: f64,
     longest: f64,
     observed: u32,
+    /// Scatter is known as surely as by so many shifts.
+    tried: f64,
+    /// A shift that nothing explained: it may be another exposure's.
+    suspect: Option<Shift>,
+}
+
+/// What an exposure did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shift {
+    /// The exposure, in ns.
+    pub exposure: f64,
+    /// By how much it shifted the phase, in ns, modulo the period.
+    pub shift: f64,
+    /// The same by the time between the frames, in ns: whole periods included.
+    pub elapsed: f64,
+    /// Variance of the measurement, without the camera's scatter, in ns^2.
+    pub variance: f64,
 }
 
 impl Response {
@@ -113,6 +136,8 @@ impl Response {
             least: period * 1.02 + 2.0 * line,
             longest: LONGEST * period,
             observed: 0,
+            tried: TOLD,
+            suspect: None,
         }
     }
 
@@ -144,6 +169,8 @@ impl Response {
             least: profile.min_exposure_ns,
             longest: LONGEST * period,
             observed: u32::from(profile.surety.is_some()),
+            tried: MEASURED,
+            suspect: None,
         }
     }
 
@@ -215,26 +242,53 @@ impl Response {
         (self.best().variance(exposure) + self.scatter * self.scatter).sqrt()
     }
 
-    /// `exposure` shifted the phase by `shift` ns modulo the period; by the time between the frames it
-    /// was `elapsed` ns.
-    pub fn learn(&mut self, exposure: f64, shift: f64, elapsed: f64) {
-        if self.observed == 0 && self.lines.len() > 1 {
+    /// How much longer than a frame one with this exposure should take, in ns, where the number of periods is known.
+    pub fn expected(&self, exposure: f64) -> Option<f64> {
+        let line = self.best();
+        (line.variance(exposure).sqrt() < self.period / 16.0).then(|| line.shift(exposure))
+    }
+
+    /// What single shifts scatter by, 1 sigma, in ns.
+    pub const fn scatter(&self) -> f64 {
+        self.scatter
+    }
+
+    /// Takes in what an exposure did. A shift that nothing explains is kept in mind, as it may be the work of another
+    /// exposure; with a second one in a row, this is not the camera it was taken for.
+    pub fn learn(&mut self, shift: Shift) {
+        if self.take_in(shift) {
+            self.suspect = None;
+        } else if let Some(suspect) = self.suspect.take() {
+            tracing::debug!(?suspect, ?shift, "exposures shift otherwise than was believed");
+            let slope = (self.best().mean[0].max(LEAST_SLOPE), SLOPE.1);
+            let spread = (suspect.variance + self.scatter * self.scatter).sqrt();
+            self.lines = vec![Line::new(1.0, suspect.exposure, slope, (suspect.shift, spread))];
+            self.take_in(shift);
+        } else {
+            self.suspect = Some(shift);
+        }
+    }
+
+    /// Whether some idea explains this shift: all ideas then learn by it.
+    fn take_in(&mut self, Shift { exposure, shift, elapsed, variance }: Shift) -> bool {
+        let lines = self.lines.len();
+        if self.observed == 0 && lines > 1 {
             // The third idea: wherever the line is, this is a point of it.
             let offset = (elapsed, self.period);
             self.lines.push(Line::new(0.1, exposure, SLOPE, offset));
         }
-        self.observed += 1;
+        let noise = variance + self.scatter * self.scatter;
         let mut next = Vec::with_capacity(2 * MOST);
         let mut nearest = f64::INFINITY;
         for line in &self.lines {
-            let spread = (line.variance(exposure) + self.scatter * self.scatter).sqrt();
+            let spread = (line.variance(exposure) + noise).sqrt();
             let innovation = self.wrap(shift - line.shift(exposure));
             nearest = nearest.min(innovation.abs() / spread);
             let periods = (2.5 * spread / self.period).floor().clamp(0.0, 4.0);
             let mut k = -periods;
             while k <= periods {
                 let innovation = innovation + k * self.period;
-                let mut learnt = line.learn(exposure, innovation, self.scatter);
+                let mut learnt = line.learn(exposure, innovation, noise);
                 let by_clock = (line.shift(exposure) + innovation - elapsed).abs() < self.period / 4.0;
                 learnt.weight += if by_clock { ELAPSED_BONUS.ln() } else { 0.0 };
                 if learnt.mean[0] > LEAST_SLOPE {
@@ -244,23 +298,32 @@ impl Response {
             }
         }
         if nearest > SURPRISE || next.is_empty() {
-            // Not the camera it was taken for: only this point is known of it.
-            tracing::debug!(
-                exposure,
-                shift,
-                surprise = nearest,
-                "exposures shift otherwise than was believed"
-            );
-            let slope = (self.best().mean[0].max(LEAST_SLOPE), SLOPE.1);
-            self.lines = vec![Line::new(1.0, exposure, slope, (shift, self.scatter))];
-            return;
+            self.lines.truncate(lines);
+            return false;
         }
+        self.observed += 1;
+        self.learn_scatter(exposure, shift, noise);
         next.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         next.truncate(MOST);
         let best = next[0].weight;
         next.iter_mut().for_each(|line| line.weight -= best);
         next.retain(|line| line.weight > UNLIKELY);
         self.lines = next;
+        true
+    }
+
+    /// Where the line is known, what is left of a shift of such noise is mostly scatter.
+    fn learn_scatter(&mut self, exposure: f64, shift: f64, noise: f64) {
+        let (line, own) = (self.best(), self.scatter * self.scatter);
+        let known = line.variance(exposure);
+        if known > own {
+            return;
+        }
+        let innovation = self.wrap(shift - line.shift(exposure));
+        let square = own * (innovation * innovation / (known + noise)).min(9.0);
+        let scatter = ((self.tried * own + square) / (self.tried + 1.0)).sqrt();
+        self.scatter = scatter.clamp(SCATTER.0, SCATTER.1);
+        self.tried = (self.tried + 1.0).min(MOST_TRIED);
     }
 }
 
@@ -274,7 +337,7 @@ mod tests {
         for exposure in exposures {
             let shift = truth(*exposure);
             let wrapped = response.wrap(shift);
-            response.learn(*exposure, wrapped, shift);
+            response.learn(Shift { exposure: *exposure, shift: wrapped, elapsed: shift, variance: 0.0 });
         }
     }
 

@@ -27,8 +27,10 @@ pub struct PhoneModel {
     pub scatter: Span,
     /// What stamps scatter by, 1 sigma: hardware stamps.
     pub jitter: Span,
-    /// Frames from the one at whose arrival an exposure is asked for to the first that it shifts.
+    /// Frames from the one at whose arrival an exposure is asked for to the first that it shifts, at least.
     pub latency: u64,
+    /// By up to so many frames more they are, anew each time.
+    pub latency_spread: u64,
 }
 
 /// A frame of a phone's.
@@ -57,6 +59,7 @@ impl PhoneModel {
             scatter: Span::from_micros(25),
             jitter: Span::from_micros(2),
             latency: 2,
+            latency_spread: 0,
         }
     }
 }
@@ -118,7 +121,9 @@ impl Phone {
 
     /// Asks, after the frame that came last, for one with this exposure.
     pub fn inject(&mut self, exposure: Span) {
-        let frame = self.sequence.saturating_sub(1) + self.model.latency.max(1);
+        let spread = self.model.latency_spread;
+        let more = if spread == 0 { 0 } else { self.rng.random_range(0..=spread) };
+        let frame = self.sequence.saturating_sub(1) + self.model.latency.max(1) + more;
         self.waiting.push((frame, exposure));
     }
 }
@@ -137,6 +142,7 @@ mod tests {
             scatter: Span::ZERO,
             jitter: Span::ZERO,
             latency: 3,
+            latency_spread: 0,
         };
         let mut phone = Phone::new(model, 1, Skew::ZERO, Timestamp::ZERO);
         let (mut starts, mut injected) = (Vec::new(), Vec::new());
@@ -152,5 +158,18 @@ mod tests {
         let long = 33_000_000 + 80_000_000 + 400_000;
         assert_eq!(injected, [(3, Span::from_millis(40))]);
         assert_eq!(intervals, [33_000_000, 33_000_000, 33_000_000, long, 33_000_000, 33_000_000, 33_000_000]);
+    }
+    #[test]
+    fn latency_takes_all_values_of_its_spread() {
+        let model = PhoneModel { latency: 3, latency_spread: 2, ..PhoneModel::paper(33_000_000.0) };
+        let mut phone = Phone::new(model, 1, Skew::ZERO, Timestamp::ZERO);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            let asked_at = phone.next_frame().sequence;
+            phone.inject(Span::from_millis(40));
+            let long = std::iter::repeat_with(|| phone.next_frame()).find(|frame| frame.injected.is_some());
+            seen.extend(long.map(|frame| frame.sequence + 1 - asked_at));
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [3, 4, 5]);
     }
 }

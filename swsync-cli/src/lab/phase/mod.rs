@@ -33,7 +33,7 @@ pub struct PhaseArgs {
     #[arg(long, conflicts_with_all = ["sensor", "method", "trials", "seed", "json", "svg", "trace"])]
     stdio: bool,
     /// Cameras, separated by commas: imx219, imx477, imx708, latency, tight, clock, shaking, exposure,
-    /// reset; without this, all
+    /// phone, reset; without this, all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     sensor: Vec<Scenario>,
     /// Ways to align by frame length, separated by commas; without this, all

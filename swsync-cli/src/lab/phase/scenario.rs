@@ -22,10 +22,19 @@ pub struct Scenario {
 pub enum Camera {
     /// Frame lengths can be set.
     Lengths(Box<Lengths>),
-    /// Only exposures can be set; the slope of the response is anything from 1/2 to 2.
-    Exposures,
+    /// Only exposures can be set.
+    Exposures(Phones),
     /// Nothing can be set.
     Nothing,
+}
+
+/// Phones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phones {
+    /// Requests take 2 or 3 frames, always the same; the slope of the response is anything from 1/2 to 2.
+    Steady,
+    /// Requests take a varying time, 3 to 6 frames and 5 to 30 ms; stamps and shifts scatter by 5 to 60 us.
+    Varying,
 }
 
 /// A camera whose frame lengths can be set.
@@ -97,7 +106,13 @@ impl Scenario {
             Self {
                 name: "exposure",
                 about: "a phone: only exposure, slope unknown within 2x, sigma 25 us",
-                camera: Camera::Exposures,
+                camera: Camera::Exposures(Phones::Steady),
+                clock: ClockError::None,
+            },
+            Self {
+                name: "phone",
+                about: "a phone: requests take 3 to 6 frames and 5 to 30 ms, stamps and shifts scatter by 5 to 60 us",
+                camera: Camera::Exposures(Phones::Varying),
                 clock: ClockError::None,
             },
             Self {

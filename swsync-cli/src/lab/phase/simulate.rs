@@ -66,7 +66,7 @@ impl Way {
             Camera::Lengths(_) => {
                 Method::value_variants().iter().map(|m| (m.name(), Self::Lengths(*m))).collect()
             }
-            Camera::Exposures => vec![
+            Camera::Exposures(_) => vec![
                 ("swsync", Self::Exposures(ByExposure::Swsync)),
                 ("swsync, calibrated", Self::Exposures(ByExposure::Calibrated)),
                 ("libsoftwaresync", Self::Exposures(ByExposure::Libsoftwaresync)),
@@ -80,8 +80,8 @@ impl Way {
             (Self::Lengths(method), Camera::Lengths(lengths)) => {
                 trial::lengths(method, lengths, scenario.clock, seed)
             }
-            (Self::Exposures(way), _) => trial::exposures(way, seed),
-            (Self::Resets | Self::Lengths(_), _) => trial::resets(seed),
+            (Self::Exposures(way), Camera::Exposures(phones)) => trial::exposures(way, *phones, seed),
+            (Self::Resets | Self::Lengths(_) | Self::Exposures(_), _) => trial::resets(seed),
         }
     }
 }
@@ -92,7 +92,7 @@ fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Out
     let chosen = |name: &str| args.method.is_empty() || args.method.iter().any(|m| m.name() == name);
     let ways: Vec<_> = match scenario.camera {
         Camera::Lengths(_) => ways.into_iter().filter(|(name, _)| chosen(name)).collect(),
-        Camera::Exposures | Camera::Nothing => ways,
+        Camera::Exposures(_) | Camera::Nothing => ways,
     };
     ways.into_iter()
         .map(|(name, way)| (name, trials(scenario, args, |seed| way.trial(scenario, seed))))
@@ -132,7 +132,7 @@ fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome 
 fn to_table(scenario: &Scenario, args: &PhaseArgs, scores: &[(&'static str, Score)]) -> String {
     let (steps, about) = match &scenario.camera {
         Camera::Lengths(_) => ("frames", String::new()),
-        Camera::Exposures => ("injections", String::new()),
+        Camera::Exposures(_) => ("injections", String::new()),
         Camera::Nothing => {
             let config = trial::reset_config();
             let about = format!(
@@ -175,6 +175,14 @@ mod tests {
             let (mean, p95, most) = score.hold_us.unwrap();
             assert!(mean <= 6.0 && p95 <= 11.0 && most <= 60.0 && score.off == 0, "{sensor}: {score:?}");
         }
+    }
+
+    #[test]
+    fn phones_reach_the_grid_and_stay() {
+        let score = swsync("phone", &["--trials", "20"]);
+        let (median, p99) = score.steps.unwrap();
+        assert!(score.success > 0.999 && median <= 6.0 && p99 <= 30.0, "{score:?}");
+        assert!(score.hold_us.unwrap().0 <= 35.0, "{score:?}");
     }
 
     #[test]

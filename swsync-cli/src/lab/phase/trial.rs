@@ -12,7 +12,7 @@ use swsync_sim::sensor::{Controls, Phone, PhoneModel, Sensor, SensorModel};
 
 use super::method::{Controller, Method, Seen};
 use super::random::Random;
-use super::scenario::{CLOCK_RMS_NS, CLOCK_TAU_S, ClockError, Lengths};
+use super::scenario::{CLOCK_RMS_NS, CLOCK_TAU_S, ClockError, Lengths, Phones};
 
 /// An error that counts as aligned.
 const ALIGNED_NS: f64 = 20_000.0;
@@ -26,6 +26,7 @@ const HOLD_FRAMES: usize = 1_800;
 const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_000_000_000_000);
 /// Largest skew, in ppm, and wander, in ppm per root second (a Raspberry Pi at work).
 const SKEW_PPM: f64 = 20.0;
+const PHONE_SKEW_PPM: f64 = 40.0;
 const WANDER_PPM: f64 = 0.01;
 
 /// What came of a trial.
@@ -227,8 +228,24 @@ const SETTLE_FRAMES: u64 = 12;
 /// Its Pixel 3's: T, overhead, shortest exposure.
 const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
 
-/// A phone of any slope and overhead: scatter and jitter are the paper's.
-fn any_phone(random: &mut Random) -> PhoneModel {
+/// A phone of any slope and overhead; of steady ones, scatter and jitter are the paper's.
+fn any_phone(phones: Phones, random: &mut Random) -> PhoneModel {
+    if phones == Phones::Varying {
+        let mut between = |least: f64, most: f64| least + (most - least) * random.uniform();
+        let slope = between(0.8, 2.2);
+        let mut micros = |least, most| Span::from_nanos_f64(1e3 * between(least, most));
+        return PhoneModel {
+            period_ns: grid().period_ns(),
+            slope,
+            origin: Span::ZERO,
+            overhead: micros(50.0, 600.0).mul_f64(slope),
+            scatter: micros(5.0, 60.0),
+            jitter: micros(5.0, 60.0),
+            // 3 to 6 frames and 5 to 30 ms: the next one can begin with it, and the one after that is shifted.
+            latency: 5,
+            latency_spread: 3,
+        };
+    }
     PhoneModel {
         period_ns: grid().period_ns(),
         slope: 2.0_f64.powf(2.0 * random.uniform() - 1.0),
@@ -237,6 +254,7 @@ fn any_phone(random: &mut Random) -> PhoneModel {
         scatter: Span::from_micros(25),
         jitter: Span::from_micros(2),
         latency: if random.uniform() < 0.5 { 2 } else { 3 },
+        latency_spread: 0,
     }
 }
 
@@ -258,11 +276,12 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
 }
 
 /// Aligns a phone; steps are injections.
-pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
+pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let period = grid().period_ns();
-    let model = any_phone(&mut random);
-    let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
+    let model = any_phone(phones, &mut random);
+    let most_ppm = if phones == Phones::Varying { PHONE_SKEW_PPM } else { SKEW_PPM };
+    let skew = Skew::from_ppm(most_ppm * (2.0 * random.uniform() - 1.0));
     let started = BEGIN + grid().period().mul_f64(random.uniform());
     let mut phone = Phone::new(model, seed, skew, started);
     let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
@@ -282,13 +301,24 @@ pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
         longest: None,
     });
     let (mut streak, mut injections, mut next) = (0, 0_u32, SETTLE_FRAMES);
-    for _ in 0..INJECTION_PATIENCE_FRAMES {
+    let (mut outcome, mut last) = (Outcome::default(), None);
+    for count in 1_usize.. {
         let frame = phone.next_frame();
         let error = grid().phase_error(clock.read(frame.start)).as_nanos_f64();
-        streak = if error.abs() <= ALIGNED_NS { streak + 1 } else { 0 };
-        if streak == STEADY_FRAMES {
-            let seconds = (frame.start - started).as_secs_f64();
-            return Outcome { steps: Some(injections.into()), seconds: Some(seconds), ..Outcome::default() };
+        let took = last.replace(frame.start).map_or(period, |last| (frame.start - last).as_nanos_f64());
+        // Who never gets there is judged by where that leaves it.
+        if outcome.steps.is_some() || count > INJECTION_PATIENCE_FRAMES {
+            outcome.held.push(error);
+            outcome.off += usize::from((took - period).abs() > 0.01 * period);
+            if outcome.held.len() == HOLD_FRAMES {
+                break;
+            }
+        } else {
+            streak = if error.abs() <= ALIGNED_NS { streak + 1 } else { 0 };
+            if streak == STEADY_FRAMES {
+                outcome.steps = Some(injections.into());
+                outcome.seconds = Some((frame.start - started).as_secs_f64());
+            }
         }
         let stamp = clock.read(frame.stamp);
         let exposure = match way {
@@ -307,7 +337,7 @@ pub fn exposures(way: ByExposure, seed: u64) -> Outcome {
             phone.inject(exposure);
         }
     }
-    Outcome::default()
+    outcome
 }
 
 /// Tolerance of reset sampling.

@@ -76,7 +76,7 @@ pub fn draw(
 fn with_lengths(scenarios: &[Scenario]) -> impl Iterator<Item = (&Scenario, &Lengths)> {
     scenarios.iter().filter_map(|scenario| match &scenario.camera {
         Camera::Lengths(lengths) => Some((scenario, lengths.as_ref())),
-        Camera::Exposures | Camera::Nothing => None,
+        Camera::Exposures(_) | Camera::Nothing => None,
     })
 }
 
