@@ -211,7 +211,7 @@ impl Station {
     /// Has the desk know the time scale that the clock is on now.
     fn heed_timescale(&self) {
         let timescale = self.timescale();
-        self.act(|inner| ((), inner.desk.set_timescale(timescale)));
+        lock(&self.inner).desk.set_timescale(timescale);
     }
 
     /// What was handed out under `ticket` needs no memory any more.

@@ -247,27 +247,11 @@ impl<T: Clone> Desk<T> {
         self.serve(actions)
     }
 
-    /// The device's clock is on this time scale from now on; `None`: it does not say. Open orders that name instants of
-    /// another one end: what they ask for is not known here any more.
-    pub fn set_timescale(&mut self, timescale: Option<TimeScale>) -> Vec<Action<T>> {
-        if timescale == self.timescale {
-            return Vec::new();
-        }
+    /// The device's clock is on this time scale from now on; `None`: it does not say. Open orders go on: as long as rig time
+    /// does not [begin anew](Self::handle_new_time), as when a leader is back that was restarted, their instants are as good
+    /// as those of before. Their answers say the scale that they end on, so that nobody takes it for the one that was asked.
+    pub const fn set_timescale(&mut self, timescale: Option<TimeScale>) {
         self.timescale = timescale;
-        let mut actions = Vec::new();
-        for open in &mut self.open {
-            if let Some(why) = open.order.foreign_to(timescale) {
-                open.give_up(&why, &mut actions);
-            }
-        }
-        let unnumbered: Vec<_> = self
-            .open
-            .extract_if(.., |open| !open.is_numbered() && open.order.foreign_to(timescale).is_some())
-            .collect();
-        for open in unnumbered {
-            actions.extend(self.answer(open));
-        }
-        self.serve(actions)
     }
 
     /// An order has arrived.
@@ -308,14 +292,6 @@ impl<T: Clone> Desk<T> {
                 false => Err(Refused::Id(order.id().clone())),
             };
         }
-        if let Some(why) = order.foreign_to(self.timescale) {
-            // Not kept: once the clock is on the other time scale, the order can be given again.
-            let (order, device) = (order.id().clone(), self.device.clone());
-            let basis = self.basis();
-            let answer =
-                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), unfinished: None, basis };
-            return Ok(vec![Action::Answer(answer)]);
-        }
         if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
             if !open.order.is_same(&order) {
                 return Err(Refused::Id(order.id().clone()));
@@ -324,6 +300,14 @@ impl<T: Clone> Desk<T> {
             let stop = order.stop().filter(|stop| open.order.stop().is_none_or(|known| *stop < known));
             let stop = stop.map(|at_ns| Command::Stop { order: order.id().clone(), at_ns });
             return Ok(stop.map_or_else(Vec::new, |stop| self.handle_command(&stop).1));
+        }
+        if let Some(why) = order.foreign_to(self.timescale) {
+            // Not kept: once the clock is on the other time scale, the order can be given again.
+            let (order, device) = (order.id().clone(), self.device.clone());
+            let basis = self.basis();
+            let answer =
+                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), unfinished: None, basis };
+            return Ok(vec![Action::Answer(answer)]);
         }
         if self.open.len() >= MAX_OPEN {
             return Err(Refused::TooMany);

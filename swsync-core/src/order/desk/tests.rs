@@ -635,18 +635,20 @@ fn an_order_of_another_time_scale_is_missed_and_said_so() {
 }
 
 #[test]
-fn open_orders_of_a_time_scale_end_when_the_clock_leaves_it() {
+fn open_orders_go_on_when_the_clock_comes_to_another_time_scale_without_a_step() {
     let mut desk = desk();
     desk.set_timescale(Some(TimeScale(7)));
     desk.handle_frame(frame(100));
-    for order in [order("named", 101, 3).on_timescale(Some(TimeScale(7))), order("unsaid", 101, 3)] {
-        assert!(visible(desk.handle_order(order).unwrap()).is_empty());
-    }
-    let actions = desk.handle_frame(frame(101));
-    assert!(write_all(&mut desk, actions).is_empty());
-    let actions = desk.set_timescale(Some(TimeScale(8)));
+    let asked = order("named", 101, 3).on_timescale(Some(TimeScale(7)));
+    assert!(visible(desk.handle_order(asked.clone()).unwrap()).is_empty());
+    let mut actions = desk.handle_frame(frame(101));
+    // The leader was restarted.
+    desk.set_timescale(Some(TimeScale(8)));
+    assert!(visible(desk.handle_order(asked.clone()).unwrap()).is_empty(), "it is open, whoever asks again");
+    actions.extend([102, 103].into_iter().flat_map(|number| desk.handle_frame(frame(number))));
     let answers = write_all(&mut desk, actions);
     let [answer] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!((answer.order.as_str(), answer.saved(), answer.named()), ("named", 1, 3));
-    assert!(answer.frames[1].why().unwrap().contains("time scale"), "{answer:?}");
+    assert_eq!((answer.saved(), answer.named()), (3, 3), "{answer:?}");
+    let [difference] = &crate::order::differences(&asked, &answers)[..] else { panic!() };
+    assert!(difference.what.contains("the order is of time scale 0000000000000007"), "{difference:?}");
 }
