@@ -58,8 +58,8 @@ impl Stream {
             "Frames are off the grid of the {frames}/{seconds} per second that their caps say: one by {by:?}. They are \
              not called locked"
         );
-        let remedy = "They were taken at another rate, and an element in between (videorate?) has made this one of it. Have \
-                      the camera take them at it: leave that element out, and give the rate in the caps behind swsyncsrc";
+        let remedy = "An element in between (videorate?) has left out or doubled frames to make this rate of another. Have the \
+                      camera take them at it: leave that element out, and give the rate in the caps behind swsyncsrc";
         Some((text, remedy))
     }
 }

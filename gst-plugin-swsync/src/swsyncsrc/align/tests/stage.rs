@@ -28,6 +28,8 @@ pub enum Can {
     Durations,
     Exposures,
     Nothing,
+    /// It takes a frame when it is asked for one.
+    OnRequest,
 }
 
 /// What happens beside frames.
@@ -43,6 +45,10 @@ pub struct World {
     pub crash: bool,
     /// The next so many waits are interrupted.
     pub interruptions: u32,
+    /// The same, of waits for a frame.
+    pub frame_interruptions: u32,
+    /// Requests without a frame.
+    pub requests: u32,
     /// The camera does not say how long it exposed.
     pub silent: bool,
     pub starts: u64,
@@ -65,6 +71,8 @@ impl Stage {
             exposure: None,
             crash: false,
             interruptions: 0,
+            frame_interruptions: 0,
+            requests: 0,
             silent: false,
             starts: 0,
             running: false,
@@ -157,13 +165,16 @@ impl StagedCamera {
         let Kind { model, can, phone, readout, .. } = &self.kind;
         Capabilities {
             model: "staged".into(),
-            pacing: Pacing::FreeRunning((*can == Can::Durations).then_some(FrameDurationControl {
-                line_time_ns: model.line_time_ns,
-                min_lines: model.min_frame_length,
-                max_lines: model.max_frame_length,
-                latency: model.delays.vblank,
-                exposure_margin: model.exposure_margin,
-            })),
+            pacing: match can {
+                Can::OnRequest => Pacing::OnRequest,
+                can => Pacing::FreeRunning((*can == Can::Durations).then_some(FrameDurationControl {
+                    line_time_ns: model.line_time_ns,
+                    min_lines: model.min_frame_length,
+                    max_lines: model.max_frame_length,
+                    latency: model.delays.vblank,
+                    exposure_margin: model.exposure_margin,
+                })),
+            },
             exposure: (*can == Can::Exposures)
                 .then_some(ExposureControl { min: Span::from_micros(20), max: Span::from_millis(200) }),
             response: None,
@@ -226,6 +237,7 @@ impl Camera for StagedCamera {
 
     fn request(&mut self, controls: Controls) -> Result<(), CameraError> {
         let (now, set) = self.stage.with(|world| {
+            world.requests += 1;
             world.longest_request = world.longest_request.max(controls.exposure.unwrap_or(Span::ZERO));
             (world.now, world.exposure.take())
         });
@@ -245,6 +257,15 @@ impl Camera for StagedCamera {
     }
 
     fn next_frame(&mut self) -> Result<Frame, CameraError> {
+        let interrupted = self.stage.with(|world| {
+            let interrupted = world.frame_interruptions > 0;
+            world.frame_interruptions = world.frame_interruptions.saturating_sub(1);
+            world.requests = world.requests.saturating_sub(u32::from(!interrupted));
+            interrupted
+        });
+        if interrupted {
+            return Err(CameraError::Flushing);
+        }
         if self.stage.with(|world| std::mem::take(&mut world.crash)) {
             self.boot();
         }
