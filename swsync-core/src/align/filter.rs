@@ -34,6 +34,10 @@ const GATE_LEAST: f64 = 20_000.0;
 const OUTER_SIGMA: f64 = 0.7;
 /// A stamp is late where it is so many standard deviations of the others off their line.
 const LATE_SIGMA: f64 = 5.0;
+/// A line contradicts the rate that was believed from so many times their variance; and no two crystals differ by more
+/// than this, in s/s.
+const CONTRADICTS: f64 = 36.0;
+const MOST_RATE: f64 = 2e-3;
 /// Frames are on no line from so many times the variance of the largest jitter.
 const NO_LINE: f64 = 9.0;
 /// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
@@ -187,6 +191,13 @@ impl Filter {
         self.jitter = fit.variance.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
         let [_, _, prior] = self.covariance;
         let [phase, both, rate] = fit.covariance.map(|one| one * self.jitter);
+        let contradicts = (self.rate - fit.rate).powi(2) > CONTRADICTS * (rate + prior);
+        if contradicts && fit.rate.abs() > MOST_RATE * self.period {
+            // Frames that a crystal cannot make so long: they say nothing of it.
+            self.phase = self.wrap(frames.last().map_or(0.0, |frame| frame.1));
+            return true;
+        }
+        let prior = if contradicts { f64::INFINITY } else { prior };
         let gain = 1.0 / (rate + prior);
         let innovation = self.rate - fit.rate;
         self.rate = fit.rate + rate * gain * innovation;

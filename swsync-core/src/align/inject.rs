@@ -30,8 +30,9 @@ const SEARCH_FRAMES: usize = 12;
 const READY_FRAMES: u32 = 45;
 /// Frames for which drift may have its way.
 const DRIFT_FRAMES: f64 = 60.0;
-/// Of a stream on the grid: how far it may drift, and how far before the grid it is aimed, in tolerances.
-const HOLD: f64 = 2.0;
+/// Frames by whose drift, and no more than a tolerance, a stream on the grid may be beyond the tolerance.
+const HOLD_FRAMES: f64 = 30.0;
+/// How far before the grid a drifting stream is aimed, in tolerances.
 const AHEAD: f64 = 1.5;
 /// Frames for which an injection that showed no effect may be to blame for what happens.
 const BLAME_FRAMES: u64 = 90;
@@ -105,6 +106,9 @@ pub struct Injector {
     acted: Option<Injection>,
     /// When the last injection was asked for that showed no effect.
     lost: Option<u64>,
+    /// What the last one did was never clear (the exposure before did not come back, say): the next one's step is
+    /// partly that.
+    unclear: bool,
 }
 
 /// An injection.
@@ -150,6 +154,7 @@ impl Injector {
             pending: None,
             acted: None,
             lost: None,
+            unclear: false,
         }
     }
 
@@ -309,14 +314,14 @@ impl Injector {
                 return;
             }
             Seen::Unclear => {
-                self.lost = Some(injection.asked_at);
+                (self.lost, self.unclear) = (Some(injection.asked_at), true);
                 self.filter.restart(observed);
                 self.search_from(observed);
                 return;
             }
             Seen::Step { offset, elapsed, latency } => {
                 injection.elapsed = elapsed;
-                self.acted = Some(injection);
+                self.acted = (!std::mem::take(&mut self.unclear)).then_some(injection);
                 self.fruitless = 0;
                 // What an earlier one did comes too soon for this one.
                 if !self.is_confused(sequence) {
@@ -369,7 +374,9 @@ impl Injector {
             return None;
         }
         self.learn_shift(sequence);
-        let bound = if self.lock.holds() { HOLD * tolerance } else { tolerance };
+        // Where drift is slow, it is brought nearer, as that lasts.
+        let drift = (HOLD_FRAMES * rate.abs()).min(tolerance) + self.filter.uncertainty();
+        let bound = if self.lock.holds() { tolerance + drift } else { tolerance };
         if phase.abs() <= bound {
             return None;
         }

@@ -177,7 +177,8 @@ enum Engine {
     InjectExposure {
         injector: Box<Injector>,
         control: ExposureControl,
-        returns_to: Option<Span>,
+        usual: Option<Span>,
+        returns: bool,
     },
     Reset {
         reset: Box<Reset>,
@@ -235,7 +236,7 @@ impl Driver {
                     response: camera.response,
                     longest: Some(control.max),
                 });
-                Engine::InjectExposure { injector: Box::new(injector), control, returns_to: None }
+                Engine::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
             }
             Method::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
@@ -420,7 +421,7 @@ impl Driver {
                     action: report.lines.map_or(Action::Nothing, |lines| Action::Set(controls(lines))),
                 }
             }
-            Engine::InjectExposure { injector, control, returns_to } => {
+            Engine::InjectExposure { injector, control, usual, returns } => {
                 injector.set_holdover(holdover);
                 if moved != Span::ZERO {
                     injector.displace(moved);
@@ -429,13 +430,16 @@ impl Driver {
                 progress.uncertainty = Some(report.uncertainty);
                 progress.injections = report.injections;
                 progress.response = Some(injector.learnt());
-                // One long exposure, then the one before again.
-                let normal = returns_to.take();
+                // One long exposure, then the one before again: asked for once more where a long one is seen, as the
+                // first request may have been lost.
+                let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
+                if !long && !*returns {
+                    *usual = seen.exposure.or(*usual);
+                }
                 let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
-                let wanted = exposure.map(|exposure| {
-                    *returns_to = Some(normal.or(seen.exposure).unwrap_or(grid.period() / 2));
-                    exposure.clamp(control.min, control.max)
-                });
+                let wanted = exposure.map(|exposure| exposure.clamp(control.min, control.max));
+                let normal = (*returns || long).then(|| usual.unwrap_or(grid.period() / 2));
+                *returns = wanted.is_some();
                 let exposure = wanted.or(normal);
                 Judged {
                     phase_error: report.phase_error,

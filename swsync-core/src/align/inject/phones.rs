@@ -238,6 +238,27 @@ fn whatever_else_phones_do_is_no_effect_of_an_injection() {
 }
 
 #[test]
+fn a_long_exposure_that_stays_is_got_over() {
+    for seed in 0..30 {
+        // The next request after an injection is lost that would have set the exposure back: frames are 10 ms longer
+        // until there is another one.
+        let (mut phone, mut injector) = (Phone { jitter: 5e3, scatter: 5e3, ..Phone::new(seed) }, injector());
+        let (mut longer, mut near, mut until) = (0.0, 0, 0);
+        for frame in 0..1_200 {
+            let (sequence, phase, time) = phone.frame();
+            near = if phase.abs() <= 60_000.0 { near + 1 } else { 0 };
+            let exposure = injector.handle_frame(sequence, time).exposure;
+            if exposure.is_some() {
+                (longer, until) = if injector.injections == 2 { (10e6, frame + 8) } else { (0.0, 0) };
+            }
+            phone.left = if frame >= until { longer } else { 0.0 };
+            phone.ask(exposure);
+        }
+        assert!(near > 300, "seed {seed}: {near}, {:?}", injector.latency());
+    }
+}
+
+#[test]
 fn latency_is_learnt_with_its_spread() {
     let (mut phone, mut injector) = (Phone { scatter: 25e3, jitter: 5e3, ..Phone::new(3) }, injector());
     for _ in 0..6_000 {
