@@ -441,9 +441,9 @@ impl<T: Clone> Desk<T> {
     /// far. It stays open, as after a crash: it is taken up again when frames come again, or by
     /// [`restore`](Self::restore).
     pub fn handle_stop(&mut self) -> Vec<Action<T>> {
-        let (mut actions, basis) = (Vec::new(), self.basis());
+        let (mut actions, basis, ring_end) = (Vec::new(), self.basis(), self.ring.end());
         for open in &mut self.open {
-            if open.suspend(&mut actions) {
+            if open.suspend(ring_end, &mut actions) {
                 actions.push(Action::Answer(open.answer(&self.device, basis)));
             }
         }

@@ -393,8 +393,9 @@ impl OpenOrder {
         named.until(last.map_or(named.first(), |last| last + 1))
     }
 
-    /// The device stops for a while. Whether the order is to be answered at once, with what became of it so far.
-    pub fn suspend<T>(&mut self, actions: &mut Vec<Action<T>>) -> bool {
+    /// The device stops for a while; `ring_end` is the place after the newest frame. Whether the order is to be answered at
+    /// once, with what became of it so far.
+    pub fn suspend<T>(&mut self, ring_end: u64, actions: &mut Vec<Action<T>>) -> bool {
         if let (Stage::Waiting(named) | Stage::Serving(named), Some(seen)) = (&self.stage, self.seen) {
             let named = *named;
             // No more of an encoder's frames come: what has not come by now will not.
@@ -403,7 +404,13 @@ impl OpenOrder {
         }
         match self.stage {
             Stage::Closing(_) | Stage::Suspending(_) => false,
-            Stage::Unnumbered(_) | Stage::Waiting(_) => !std::mem::replace(&mut self.told, true),
+            Stage::Unnumbered(_) | Stage::Waiting(_) => {
+                // Nothing is handed out any more when the writer has room again: it would not be told to finish it.
+                if self.next < ring_end {
+                    (self.next, self.before, self.absent) = (ring_end, None, Some(STOPPED));
+                }
+                !std::mem::replace(&mut self.told, true)
+            }
             Stage::Serving(named) => {
                 let so_far = self.so_far(named);
                 actions.push(Action::Suspend { order: self.order.id().clone(), named: so_far });
