@@ -223,6 +223,8 @@ fn encode(
     let mut kind: Option<gst::Caps> = None;
     for ((_, cell), (at, duration)) in cells.iter().zip(&slots.at) {
         let (buffer, caps) = source.show(cell)?;
+        // A file of one picture says none of its own.
+        let caps = with_rate(&caps, slots.rate);
         ensure!(
             kind.get_or_insert_with(|| caps.clone()) == &caps,
             "the size or kind of its pictures changes on the way: {caps} follows {}",
@@ -230,7 +232,7 @@ fn encode(
         );
         let video = match &mut video {
             Some(video) => video,
-            None => video.insert(Mp4::encoding(&with_rate(&caps, slots.rate), out)?),
+            None => video.insert(Mp4::encoding(&caps, out)?),
         };
         video.push(&buffer, *at, *at, *duration)?;
         target.step();
