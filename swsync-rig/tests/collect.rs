@@ -17,7 +17,7 @@ use swsync_core::name::Name;
 use swsync_rig::control::{RigConfig, Session};
 use swsync_rig::share::collect::{CollectError, Event, collect, delete};
 use swsync_rig::share::pending::{self, Pending};
-use swsync_rig::share::{Remote, RemoteError, Share};
+use swsync_rig::share::{Listing, Remote, RemoteError, Share, Unreadable};
 use tempfile::TempDir;
 use zenoh::Wait;
 
@@ -362,6 +362,19 @@ fn what_cannot_be_read_on_the_device_is_named() {
     let [(o1, torn), (o2, newer), (o3, lost)] = told[..] else { panic!("{told:?}") };
     assert_eq!((o1, o2, o3), ("o1/pi/take.json", "o2/pi/take.json", "o3/pi/frames.jsonl"));
     assert!(torn.contains("it is no take.json") && newer.contains("99") && lost.contains("no take.json"));
+}
+
+#[test]
+fn a_disk_that_is_gone_is_no_device_without_takes() {
+    let rig = Rig::new();
+    rig.take("o1", &[noise(10)]);
+    let _device = rig.serve();
+    assert!(rig.remote().takes().unwrap().unreadable.is_empty());
+    fs::rename(rig.root(), rig.disk.path().join("elsewhere")).unwrap();
+    let Listing { takes, unreadable } = rig.remote().takes().unwrap();
+    assert!(takes.is_empty() && unreadable.len() == 1, "{takes:?} {unreadable:?}");
+    let Unreadable { path, why } = &unreadable[0];
+    assert!(path.ends_with("shots") && why.contains("No such file"), "{path}: {why}");
 }
 
 #[test]

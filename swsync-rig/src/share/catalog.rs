@@ -56,6 +56,8 @@ pub(super) enum CatalogError {
 #[derive(Debug)]
 struct Folder {
     changed: (i64, u64),
+    /// Whether it had not changed for so long, when it was looked into, that what changes it later changes its time too.
+    is_settled: bool,
     folders: Vec<PathBuf>,
     /// What stands before [`TAKE_JSON`], of each there is.
     takes: Vec<String>,
@@ -67,6 +69,8 @@ struct Folder {
 #[derive(Debug)]
 struct Known {
     changed: (i64, u64),
+    /// As of a [`Folder`].
+    is_settled: bool,
     take: Result<TakeEntry, NoTake>,
 }
 
@@ -131,7 +135,7 @@ impl Catalog {
             let folder = match look_into(&path, folders_before.remove(&path)) {
                 Ok(folder) => folder,
                 Err(error) => {
-                    self.blame(&path, "", "", &error.to_string());
+                    self.blame_folder(&path, depth, &error);
                     continue;
                 }
             };
@@ -193,6 +197,18 @@ impl Catalog {
         }
     }
 
+    /// Notes that a folder cannot be looked into, unless it is gone by now, or somebody's whose files are not for this
+    /// device: it has no takes there. That of all takes is always noted; its disk may be gone.
+    fn blame_folder(&mut self, folder: &Path, depth: usize, error: &io::Error) {
+        let is_none_of_ours = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+        if depth == 0 || !is_none_of_ours {
+            let path = if depth == 0 { self.root.display().to_string() } else { self.below(folder) };
+            self.unreadable.push(Unreadable { path, why: error.to_string() });
+        } else {
+            self.blame(folder, "", "", &error.to_string());
+        }
+    }
+
     /// `path` from the root on.
     fn below(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
@@ -201,15 +217,24 @@ impl Catalog {
     /// Notes the take in `folder` whose side files have `prefix` before their names. Whether there is one.
     fn note(&mut self, before: &mut BTreeMap<(PathBuf, String), Known>, folder: &Path, prefix: &str) -> bool {
         let path = folder.join(format!("{prefix}{TAKE_JSON}"));
-        let Ok(about) = fs::symlink_metadata(&path) else { return false };
-        if !about.is_file() {
-            return false;
-        }
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) if about.is_file() => about,
+            Ok(_) => return false,
+            Err(error) => {
+                // In a folder that is not to be looked into there is nothing; that is said by whoever looks.
+                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) {
+                    self.unreadable.push(Unreadable { path: self.below(&path), why: error.to_string() });
+                }
+                return false;
+            }
+        };
         let changed = changed(&about);
         let key = (folder.to_owned(), prefix.to_owned());
-        let known = before.remove(&key).filter(|known| known.changed == changed);
-        let known =
-            known.unwrap_or_else(|| Known { changed, take: self.read_take(&path).map(|take| entry(&take)) });
+        let known = before.remove(&key).filter(|known| known.changed == changed && known.is_settled);
+        let known = known.unwrap_or_else(|| {
+            let is_settled = is_settled(changed.0);
+            Known { changed, is_settled, take: self.read_take(&path).map(|take| entry(&take)) }
+        });
         self.known.insert(key, known);
         true
     }
@@ -355,19 +380,22 @@ impl Catalog {
 fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
     let about = fs::metadata(path)?;
     let changed = changed(&about);
-    if let Some(before) = before.filter(|before| before.changed == changed)
-        && is_settled(changed.0)
-    {
+    if let Some(before) = before.filter(|before| before.changed == changed && before.is_settled) {
         return Ok(before);
     }
-    let mut folder = Folder { changed, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
-    for entry in fs::read_dir(path)?.flatten() {
-        let (name, Ok(kind)) = (entry.file_name().to_string_lossy().into_owned(), entry.file_type()) else {
-            continue;
-        };
+    let is_settled = is_settled(changed.0);
+    let mut folder =
+        Folder { changed, is_settled, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') {
             continue;
         }
+        let kind = match entry.file_type() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // it went just now
+            other => other?,
+        };
         if kind.is_dir() {
             folder.folders.push(entry.path());
         } else if kind.is_file() {
@@ -412,4 +440,24 @@ fn changed(about: &Metadata) -> (i64, u64) {
 pub(super) fn modified(about: &Metadata) -> i64 {
     let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
     nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_changed_in_the_instant_it_was_looked_into_is_looked_into_again() {
+        let root = tempfile::tempdir().unwrap();
+        let first = look_into(root.path(), None).unwrap();
+        assert!(!first.is_settled && first.folders.is_empty());
+        fs::create_dir(root.path().join("o1")).unwrap();
+        // In the same tick of the file system's clock, the folder's time stays.
+        let changed = changed(&fs::metadata(root.path()).unwrap());
+        let again = look_into(root.path(), Some(Folder { changed, ..first })).unwrap();
+        assert_eq!(again.folders, [root.path().join("o1")]);
+        // What had settled is as it was.
+        let settled = Folder { is_settled: true, folders: Vec::new(), ..again };
+        assert!(look_into(root.path(), Some(settled)).unwrap().folders.is_empty());
+    }
 }
