@@ -283,6 +283,79 @@ fn an_applications_own_muxer_gets_a_take() {
     assert!(stats.get::<u64>("rendered").unwrap() >= answer.saved());
 }
 
+/// Waits until so many buffers have passed `pad` from now on.
+fn wait_for_buffers(pad: &gst::Pad, count: usize) {
+    let (sender, passed) = std::sync::mpsc::channel();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| match sender.send(()) {
+        Ok(()) => gst::PadProbeReturn::Ok,
+        Err(_) => gst::PadProbeReturn::Remove,
+    });
+    for buffer in 0..count {
+        passed
+            .recv_timeout(Duration::from(PATIENCE))
+            .unwrap_or_else(|_| panic!("only {buffer} buffers pass {}", pad.path_string()));
+    }
+}
+
+#[test]
+fn audio_beside_a_gate_goes_on_while_it_is_shut() {
+    // mp4mux keeps a stream's last frame, and waits for its next before it takes anything of another stream.
+    for (muxer, opens) in [("matroskamux", true), ("mpegtsmux", true), ("mp4mux", false)] {
+        if ["x264enc", "opusenc", "h264parse", muxer].iter().any(|name| !common::installed(name)) {
+            return;
+        }
+        let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+        let file = folder.path().join("take");
+        let pipeline = Pipeline::launch(&format!(
+            "{LEADER} {CAMERA} ! queue ! x264enc speed-preset=ultrafast tune=zerolatency ! swsyncgate \
+             listen=tcp/127.0.0.1:0 rig={rig} device-id=pi ! h264parse ! queue ! {muxer} name=m ! \
+             filesink sync=false location={} audiotestsrc is-live=true ! opusenc ! queue name=audio ! m.",
+            file.display()
+        ));
+        pipeline.reach(gst::State::Playing);
+        let audio = pipeline.element("audio").static_pad("src").unwrap();
+        // The queue holds a second of it.
+        wait_for_buffers(&audio, 100);
+        let mut saved = 0;
+        if opens {
+            let now = swsync_core::time::Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+            saved = answer(place(&rig, burst(grid().nearest(now + Span::from_millis(800)), 10))).saved();
+            assert!(saved > 0, "{muxer}");
+            wait_for_buffers(&audio, 100);
+        }
+        pipeline.0.send_event(gst::event::Eos::new());
+        pipeline.wait_for_eos();
+        drop(pipeline);
+        if muxer != "matroskamux" {
+            continue;
+        }
+        let reader = Pipeline::launch(&format!(
+            "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! fakesink name=video sync=false \
+             d.audio_0 ! queue ! fakesink name=audio sync=false",
+            file.display()
+        ));
+        reader.reach(gst::State::Playing);
+        reader.wait_for_eos();
+        let rendered =
+            |name| reader.element(name).property::<gst::Structure>("stats").get::<u64>("rendered").unwrap();
+        let (video, audio) = (rendered("video"), rendered("audio"));
+        assert!(video >= saved && audio >= 200, "{muxer}: {video} of {saved}, {audio}");
+    }
+}
+
+#[test]
+fn the_end_passes_where_nothing_came_before_it() {
+    let pipeline = Pipeline::launch(&format!(
+        "appsrc name=s format=time caps={CODED} ! swsyncgate listen=tcp/127.0.0.1:0 rig={} device-id=pi ! \
+         fakesink async=false",
+        rig()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let flow: gst::FlowReturn = pipeline.element("s").emit_by_name("end-of-stream", &[]);
+    assert_eq!(flow, gst::FlowReturn::Ok);
+    pipeline.wait_for_eos();
+}
+
 #[test]
 fn states_go_up_and_down_in_any_order() {
     use gst::State::{Null, Paused, Playing, Ready};

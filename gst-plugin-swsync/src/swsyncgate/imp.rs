@@ -10,7 +10,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
 
 use super::OnShort;
-use super::outlet::{Flow, GateOutlet};
+use super::outlet::{Flow, GateOutlet, Newest, Place};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
@@ -44,13 +44,10 @@ struct Started {
     /// For what goes downstream beside frames.
     events: mpsc::Sender<gst::Event>,
     flow: Flow,
+    newest: Newest,
     /// Once caps are known.
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
-    /// Whether downstream was told of a stream.
-    has_begun: bool,
-    /// Whether downstream has something to preroll with: anew after each pause.
-    has_preroll: bool,
 }
 
 // Of the mutexes, `state` is taken before `duty`.
@@ -184,9 +181,6 @@ impl ElementImpl for SwsyncGate {
                     return Err(gst::StateChangeError);
                 }
             }
-            gst::StateChange::PlayingToPaused => {
-                self.with_started(|started| started.has_preroll = false);
-            }
             gst::StateChange::PausedToReady => {
                 // While downstream still takes what there is.
                 if let Some(station) = self.station() {
@@ -251,17 +245,18 @@ impl SwsyncGate {
         let (events, received) = mpsc::channel();
         let flow = Flow::new(Mutex::new(Ok(gst::FlowSuccess::Ok)));
         let name = self.obj().name().to_string();
-        let outlet = GateOutlet::new(self.source.clone(), name, settings.on_short, received, flow.clone());
+        let newest = Newest::default();
+        let (pad, on_short) = (self.source.clone(), settings.on_short);
+        let outlet = GateOutlet::new(pad, name, on_short, received, newest.clone(), flow.clone());
         *lock(&self.duty) = Some((duty, outlet));
         *lock(&self.state) = State::Started(Box::new(Started {
             station,
             _membership: membership,
             events,
             flow,
+            newest,
             stream: None,
             segment: None,
-            has_begun: false,
-            has_preroll: false,
         }));
         Ok(())
     }
@@ -299,29 +294,18 @@ impl SwsyncGate {
 
     /// A buffer has arrived.
     fn take(&self, _pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (station, stream, segment, flow) = match &mut *lock(&self.state) {
+        let (station, stream, segment, newest, flow) = match &*lock(&self.state) {
             State::Started(started) => {
                 let (Some(stream), Some(segment)) = (&started.stream, &started.segment) else {
                     return Err(gst::FlowError::NotNegotiated);
                 };
-                if let Some(pts) = buffer.pts().filter(|_| !started.has_preroll) {
-                    // Caps, segment and a gap: sinks can preroll though no order has come.
-                    let mut begin = vec![gst::event::Gap::builder(pts).build()];
-                    if !started.has_begun {
-                        begin.insert(0, gst::event::Segment::new(segment));
-                        begin.insert(0, gst::event::Caps::new(&stream.caps));
-                    }
-                    (started.has_begun, started.has_preroll) = (true, true);
-                    for event in begin {
-                        // The task lives as long as the element is started.
-                        let _ = started.events.send(event);
-                    }
-                }
-                (started.station.clone(), stream.clone(), segment.clone(), started.flow.clone())
+                let (newest, flow) = (started.newest.clone(), started.flow.clone());
+                (started.station.clone(), stream.clone(), segment.clone(), newest, flow)
             }
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
         let gate = self.obj();
+        let place = buffer.pts().map(|pts| Place::new(&stream, &segment, pts, buffer.duration()));
         match Held::new(buffer, &stream, &segment, gate.clock().as_ref(), gate.base_time()) {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
@@ -336,6 +320,8 @@ impl SwsyncGate {
                 "a buffer without rig time and PTS, or with the number of another, is dropped"
             ),
         }
+        // After what is to be released of it is under way.
+        *lock(&newest) = place;
         match *lock(&flow) {
             // For the moment, or for what was ordered: more may be asked of it.
             Err(gst::FlowError::Flushing | gst::FlowError::Eos) | Ok(_) => Ok(gst::FlowSuccess::Ok),
@@ -357,7 +343,10 @@ impl SwsyncGate {
                 };
                 self.with_started(|started| started.segment = Some(segment))
             }
-            gst::EventView::FlushStart(_) | gst::EventView::FlushStop(_) => {
+            gst::EventView::FlushStart(_) => gst::Pad::event_default(pad, Some(&*self.obj()), event),
+            gst::EventView::FlushStop(_) => {
+                self.with_started(|started| *lock(&started.newest) = None);
+                self.queue(event.clone());
                 gst::Pad::event_default(pad, Some(&*self.obj()), event)
             }
             gst::EventView::Eos(_) => {
@@ -366,8 +355,12 @@ impl SwsyncGate {
                 }
                 self.queue(event)
             }
-            // A gap of what is dropped anyway.
-            gst::EventView::Gap(_) => true,
+            gst::EventView::Gap(gap) => self.with_started(|started| {
+                if let (Some(stream), Some(segment)) = (&started.stream, &started.segment) {
+                    let (begin, duration) = gap.get();
+                    *lock(&started.newest) = Some(Place::new(stream, segment, begin, duration));
+                }
+            }),
             _ if event.is_serialized() => self.queue(event),
             _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
         }

@@ -30,8 +30,17 @@
 //! - `swsync-hole`: `order`, `first-frame`, `frames`, `why`: frames that do not come. As soon as that is known.
 //! - `swsync-order-end`: `order`, `released`, `missing`. After its last buffer.
 //!
-//! Between orders the stream is sparse. One GAP event at the beginning and after each pause lets sinks preroll; caps and segment come before the
-//! first frame that they are of. At the end of the stream, open orders end with what there is, and EOS follows.
+//! Between orders the stream is sparse: GAP events, five times a second, tell downstream how far it has come, so that sinks preroll and
+//! a muxer goes on with its other streams. Caps and segment come before the first frame, or gap, that they are of. Frames of the past come
+//! with PTS that lie before gaps that were told. At the end of the stream, open orders end with what there is, and EOS follows.
+//!
+//! `mp4mux` and `qtmux` cannot mux such a stream with others: they keep each stream's last frame, and take nothing of the other streams until
+//! its next one has come. `matroskamux` and `mpegtsmux` can:
+//!
+//! ```text
+//! gst-launch-1.0 -e swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! swsyncgate ! h264parse ! queue ! \
+//!     matroskamux name=m ! filesink location=take.mkv alsasrc ! audioconvert ! opusenc ! queue ! m.
+//! ```
 //!
 //! # Orders
 //!

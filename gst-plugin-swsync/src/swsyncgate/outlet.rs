@@ -28,6 +28,32 @@ struct Release {
     is_short: bool,
 }
 
+/// Where the newest frame stands, whether it is released or not.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub stream: Arc<Stream>,
+    pub segment: gst::FormattedSegment<gst::ClockTime>,
+    /// In the segment's time.
+    pub begin: gst::ClockTime,
+    pub end: gst::ClockTime,
+}
+
+impl Place {
+    /// That of the frame in `buffer`, or of an absence of frames.
+    pub fn new(
+        stream: &Arc<Stream>,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        begin: gst::ClockTime,
+        duration: Option<gst::ClockTime>,
+    ) -> Self {
+        let end = begin + duration.unwrap_or_default();
+        Self { stream: Arc::clone(stream), segment: segment.clone(), begin, end }
+    }
+}
+
+/// The newest [`Place`]: set after the station was handed the frame.
+pub type Newest = Arc<Mutex<Option<Place>>>;
+
 /// Pushes on the gate's source pad, on the pad's task.
 pub struct GateOutlet {
     pad: gst::Pad,
@@ -39,6 +65,11 @@ pub struct GateOutlet {
     /// What downstream was told of the frames.
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
+    newest: Newest,
+    /// The place at the last rest: what is to be released of the frames up to there has been by the next.
+    passed: Option<Place>,
+    /// How far downstream was told of frames, or that there are none.
+    told: Option<gst::ClockTime>,
     flow: Flow,
 }
 
@@ -58,9 +89,22 @@ impl GateOutlet {
         name: String,
         on_short: OnShort,
         events: mpsc::Receiver<gst::Event>,
+        newest: Newest,
         flow: Flow,
     ) -> Self {
-        Self { pad, name, on_short, events, releases: HashMap::new(), stream: None, segment: None, flow }
+        Self {
+            pad,
+            name,
+            on_short,
+            events,
+            releases: HashMap::new(),
+            stream: None,
+            segment: None,
+            newest,
+            passed: None,
+            told: None,
+            flow,
+        }
     }
 
     fn tell(&self, structure: gst::Structure) {
@@ -69,7 +113,13 @@ impl GateOutlet {
 
     fn pass_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
-            self.pad.push_event(event);
+            match event.type_() {
+                // Downstream has it already, and knows nothing of before.
+                gst::EventType::FlushStop => {
+                    (self.stream, self.segment, self.passed, self.told) = (None, None, None, None);
+                }
+                _ => _ = self.pad.push_event(event),
+            }
         }
     }
 
@@ -115,12 +165,14 @@ impl GateOutlet {
             }
             (None, _) => {}
         }
-        self.announce_stream(&frame);
+        self.announce_stream(&frame.stream, &frame.segment);
         for structure in news {
             self.tell(structure);
         }
         let (info, bytes) = (frame.info, frame.buffer.size() as u64);
         let mut buffer = frame.buffer;
+        let end = buffer.pts().map(|pts| pts + buffer.duration().unwrap_or_default());
+        self.told = self.told.max(end);
         if !is_named {
             buffer.make_mut().set_flags(gst::BufferFlags::DECODE_ONLY);
         }
@@ -141,16 +193,33 @@ impl GateOutlet {
         station.handle_written(&order, number..=number, fate);
     }
 
-    /// Tells downstream of what the frame is, where that is new.
-    fn announce_stream(&mut self, frame: &Held) {
-        if self.stream.as_ref().is_none_or(|stream| stream.caps != frame.stream.caps) {
-            self.pad.push_event(gst::event::Caps::new(&frame.stream.caps));
-            self.stream = Some(Arc::clone(&frame.stream));
+    /// Tells downstream of what the next frames are, where that is new.
+    fn announce_stream(&mut self, stream: &Arc<Stream>, segment: &gst::FormattedSegment<gst::ClockTime>) {
+        if self.stream.as_ref().is_none_or(|known| known.caps != stream.caps) {
+            self.pad.push_event(gst::event::Caps::new(&stream.caps));
+            self.stream = Some(Arc::clone(stream));
         }
-        if self.segment.as_ref() != Some(&frame.segment) {
-            self.pad.push_event(gst::event::Segment::new(&frame.segment));
-            self.segment = Some(frame.segment.clone());
+        if self.segment.as_ref() != Some(segment) {
+            self.pad.push_event(gst::event::Segment::new(segment));
+            self.segment = Some(segment.clone());
+            self.told = None;
         }
+    }
+
+    /// Tells downstream that nothing is to be waited for, as far as that is so: whoever has other streams beside this one
+    /// goes on with them.
+    fn tell_gap(&mut self) {
+        let newest = lock(&self.newest).clone();
+        let Some(Place { stream, segment, begin, end }) = std::mem::replace(&mut self.passed, newest) else {
+            return;
+        };
+        if self.told.is_some_and(|told| told >= end) {
+            return;
+        }
+        self.announce_stream(&stream, &segment);
+        let from = self.told.unwrap_or(begin);
+        self.pad.push_event(gst::event::Gap::builder(from).duration(end - from).build());
+        self.told = Some(end);
     }
 
     fn begin(&mut self, station: &Station, order: OrderId, named: Named) {
@@ -212,6 +281,7 @@ impl Outlet for GateOutlet {
     }
 
     fn rest(&mut self, _station: &Station) {
+        self.tell_gap();
         self.pass_events();
     }
 
