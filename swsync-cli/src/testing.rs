@@ -51,6 +51,7 @@ pub fn status(device: &str) -> Status {
             ring_frames: 60,
             ring_bytes: 6_000_000,
             oldest: 54_000_000_001,
+            latency_ns: Span::ZERO,
         }),
         storage: None,
         open: vec![progress("o1")],

@@ -140,6 +140,9 @@ pub struct FrameStatus {
     pub ring_bytes: usize,
     /// Number of the oldest frame in the ring.
     pub oldest: FrameNumber,
+    /// How long after their instants frames arrive, at most: exposure, and what encoders hold back.
+    #[serde(default)]
+    pub latency_ns: Span,
 }
 
 /// What a device says of the place that its files go to.

@@ -4,12 +4,12 @@
 //! in on the streaming thread, orders on the control plane's threads; neither ever waits for the outlet.
 
 mod frame;
-mod keys;
 pub mod numbers;
 mod origin;
 mod report;
 mod settings;
 mod shoot;
+mod upstream;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use gst::prelude::Cast as _;
+use gst::prelude::{Cast as _, ClockExt as _};
 use swsync_core::control::{FrameStatus, Status, StorageStatus, TimeScale};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -31,13 +31,13 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Reply};
 
 pub use frame::{Held, Stream};
-pub use keys::request_key_frame;
 pub use origin::{Camera, settings_of};
 pub use report::served_message;
 pub use settings::{RigSettings, control_error};
 pub use shoot::place_shot;
+pub use upstream::{request_key_frame, stated_latency};
 
-use crate::clock::{SwsyncClock, status_of};
+use crate::clock::{SwsyncClock, rig_time, status_of};
 use crate::lock::lock;
 
 /// How often the desk looks for orders that nothing will come of any more.
@@ -64,6 +64,8 @@ pub trait Host: Send + Sync {
     fn announce(&self, answer: &Answer);
     /// The device cannot go on, because of this.
     fn fail(&self, error: gst::ErrorMessage);
+    /// How late frames arrive, by what upstream states; `None`: it states nothing.
+    fn latency(&self) -> Option<Span>;
     /// What is on the disk of an order that is not remembered.
     fn on_disk(&self, order: &Order) -> OnDisk;
 }
@@ -194,7 +196,14 @@ impl Station {
 
     /// A frame has arrived.
     pub fn handle_frame(&self, frame: Held) {
-        lock(&self.inner).newest = Some(frame.info);
+        {
+            let mut inner = lock(&self.inner);
+            inner.newest = Some(frame.info);
+            if let Some(clock) = &inner.clock {
+                let age = rig_time(clock.time()) - frame.info.rig_time_ns;
+                inner.desk.handle_age(age);
+            }
+        }
         self.act(|inner| ((), inner.desk.handle_frame(frame.into_entry())));
     }
 
@@ -206,6 +215,11 @@ impl Station {
     /// The time scale of the pipeline's clock, where it says so.
     pub fn timescale(&self) -> Option<TimeScale> {
         status_of(&self.clock()?).timescale()
+    }
+
+    /// How long after their instants frames arrive, at most.
+    pub fn latency(&self) -> Span {
+        lock(&self.inner).desk.latency()
     }
 
     /// Has the desk know the time scale that the clock is on now.
@@ -349,6 +363,9 @@ impl Duty {
             self.patient_until = self.last_tick + GRACE.to_duration();
         }
         self.station.heed_timescale();
+        if let Some(latency) = self.station.host.latency() {
+            lock(&self.station.inner).desk.set_latency(latency);
+        }
         if let Some(now) = self.station.rig_now().filter(|_| self.last_tick >= self.patient_until) {
             self.station.act(|inner| ((), inner.desk.handle_timeout(now)));
         }
@@ -414,6 +431,7 @@ impl DeviceHandler for Station {
                 ring_frames: ring.len(),
                 ring_bytes: ring.bytes(),
                 oldest,
+                latency_ns: inner.desk.latency(),
             }),
             storage: inner.free_bytes.map(|free_bytes| StorageStatus {
                 free_bytes,

@@ -44,7 +44,7 @@ pub fn place_shot(
     let order = order.on_timescale(station.timescale());
     let id = order.id().clone();
     let element = element.downgrade();
-    let settled = order.settled_at(SLOWEST_PERIOD).unwrap_or(order.at());
+    let settled = order.settled_at(SLOWEST_PERIOD, station.latency()).unwrap_or(order.at());
     let timeout = (settled - now).to_duration() + WRITE_TIME;
     let run = move || {
         let post = |structure: gst::Structure| {

@@ -15,6 +15,7 @@ use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
     Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    stated_latency,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -225,6 +226,10 @@ impl Host for GateHost {
         if let Some(gate) = self.0.upgrade() {
             gate.post_error_message(error);
         }
+    }
+
+    fn latency(&self) -> Option<Span> {
+        stated_latency(self.0.upgrade()?.upcast_ref())
     }
 
     fn on_disk(&self, _order: &Order) -> OnDisk {

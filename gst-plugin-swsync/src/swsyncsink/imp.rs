@@ -20,7 +20,7 @@ use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
     self, Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame,
-    served_message, settings_of,
+    served_message, settings_of, stated_latency,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -281,6 +281,10 @@ impl Host for StationHost {
         if let Some(sink) = self.sink.upgrade() {
             sink.post_error_message(error);
         }
+    }
+
+    fn latency(&self) -> Option<Span> {
+        stated_latency(self.sink.upgrade()?.upcast_ref())
     }
 
     fn on_disk(&self, order: &Order) -> OnDisk {

@@ -61,7 +61,7 @@ impl Follow<'_> {
     /// Where no device is there any more. What devices answer is an exit code, not an error.
     pub fn run(&self, mut order: Order, what: &str) -> anyhow::Result<ExitCode> {
         let now = self.look.now();
-        let settled = order.settled_at(self.look.slowest());
+        let settled = self.look.settled(&order);
         // A take can be stopped, however short it is.
         let is_take = matches!(order.kind(), Kind::Take { .. });
         let is_short = !is_take && settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
@@ -77,7 +77,8 @@ impl Follow<'_> {
             stopped = self.watch(&mut order, &shared);
             *stage(&shared) = asking(0, stopped);
         }
-        let left = self.timeout.unwrap_or_else(|| timeout(&order, self.look.now(), self.look.slowest()));
+        let left =
+            self.timeout.unwrap_or_else(|| timeout(&order, self.look.now(), self.look.settled(&order)));
         let summary = collect_answers(self.session, &order, given, left, self.json, self.look, |answered| {
             *stage(&shared) = asking(answered, stopped);
         })?;

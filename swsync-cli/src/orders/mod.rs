@@ -113,6 +113,13 @@ impl Look {
         periods.max().unwrap_or(SLOWEST_PERIOD)
     }
 
+    /// The instant by which every frame of `order` that exists has arrived at its device.
+    pub fn settled(&self, order: &Order) -> Option<Timestamp<Rig>> {
+        let frames = self.reports.iter().filter_map(|report| report.status.frames.as_ref());
+        let latency = frames.map(|frames| frames.latency_ns).max().unwrap_or_default();
+        order.settled_at(self.slowest(), latency)
+    }
+
     fn rates(&self) -> impl Iterator<Item = FrameGrid> {
         self.reports.iter().filter_map(|report| report.status.frames.as_ref().map(|frames| frames.rate))
     }
@@ -158,8 +165,8 @@ pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> anyhow::Result
 }
 
 /// Until the frames are there, or known not to come, and written.
-pub fn timeout(order: &Order, now: Timestamp<Rig>, period: Span) -> Duration {
-    let settled = order.settled_at(period).unwrap_or(order.at()) - now;
+pub fn timeout(order: &Order, now: Timestamp<Rig>, settled: Option<Timestamp<Rig>>) -> Duration {
+    let settled = settled.unwrap_or(order.at()) - now;
     settled.max(GRACE).to_duration() + WRITING
 }
 
@@ -188,9 +195,12 @@ mod tests {
         let period = Span::from_millis(100);
         let order = |at, count| Order::burst(name("o1"), at, count).unwrap();
         let in_5_s = order(NOW + Span::from_secs(5), 30);
-        assert_eq!(timeout(&in_5_s, NOW, period), Duration::from_secs(5 + 3 + 2 + 10));
+        assert_eq!(
+            timeout(&in_5_s, NOW, in_5_s.settled_at(period, Span::ZERO)),
+            Duration::from_secs(5 + 3 + 2 + 10)
+        );
         let long_ago = order(NOW - Span::from_secs(3600), 1);
-        assert_eq!(timeout(&long_ago, NOW, period), Duration::from_secs(12));
+        assert_eq!(timeout(&long_ago, NOW, long_ago.settled_at(period, Span::ZERO)), Duration::from_secs(12));
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
     }
-    let left = args.which.timeout.unwrap_or_else(|| timeout(&order, look.now(), look.slowest()));
+    let left = args.which.timeout.unwrap_or_else(|| timeout(&order, look.now(), look.settled(&order)));
     let summary =
         collect_answers(&session, &order, look.when(order.at()), left, args.which.json, &look, |_| ())?;
     Ok(conclude(&order, &summary, args.which.json))

@@ -136,6 +136,7 @@ impl DeviceHandler for Handler {
                 ring_frames: 61,
                 ring_bytes: 6_000_000,
                 oldest: number - 60,
+                latency_ns: Span::ZERO,
             }),
             storage: None,
             open: Vec::new(),

@@ -313,6 +313,7 @@ mod tests {
                 ring_frames: 1,
                 ring_bytes: 1,
                 oldest: 54_000_000_000,
+                latency_ns: Span::ZERO,
             }),
             storage: None,
             open: Vec::new(),

@@ -51,7 +51,7 @@ pub const DEFAULT_SEGMENT: Span = Span::from_secs(600);
 /// Least time between the stills of one order.
 pub const MIN_EVERY: Span = Span::from_millis(1);
 
-/// How long after its instant a frame may still arrive: exposure, encoding, a busy machine.
+/// How much later than at all times before a frame may still arrive: a busy machine.
 pub const GRACE: Span = Span::from_secs(2);
 
 /// What to save: a still or several, a burst, a take.
@@ -356,10 +356,11 @@ impl Order {
         [by_kind, self.stop].into_iter().flatten().min()
     }
 
-    /// The instant by which every frame that exists has arrived, on a grid of `period`.
+    /// The instant by which every frame that exists has arrived, on a grid of `period`, of frames that arrive `latency` after
+    /// their instants.
     #[must_use]
-    pub fn settled_at(&self, period: Span) -> Option<Timestamp<Rig>> {
-        Some(self.ends_at(period)?.max(self.at) + GRACE)
+    pub fn settled_at(&self, period: Span, latency: Span) -> Option<Timestamp<Rig>> {
+        Some(self.ends_at(period)?.max(self.at) + latency + GRACE)
     }
 
     /// The frames that it names on `grid`.

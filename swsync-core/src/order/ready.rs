@@ -153,7 +153,9 @@ impl Readiness {
             self.problems.push(format!("its camera is {}", newest.lock.as_str()));
         }
         let silent = status.clock.map(|clock| clock.rig_time_ns - newest.rig_time_ns);
-        if let Some(silent) = silent.filter(|silent| *silent > MAX_SILENCE + frames.rate.period()) {
+        if let Some(silent) =
+            silent.filter(|silent| *silent > MAX_SILENCE + frames.latency_ns.max(frames.rate.period()))
+        {
             self.problems.push(format!("its last frame came {:.1} s ago", silent.as_secs_f64()));
         }
     }
@@ -256,6 +258,7 @@ mod tests {
                 ring_frames: 150,
                 ring_bytes: 15_000_000,
                 oldest: 54_000_000_000 - 149,
+                latency_ns: Span::ZERO,
             }),
             storage: Some(StorageStatus {
                 free_bytes: 300_000_000,

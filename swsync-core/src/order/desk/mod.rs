@@ -28,7 +28,7 @@ use crate::control::TimeScale;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
-use crate::time::{Rig, Timestamp};
+use crate::time::{Rig, Span, Timestamp};
 use open::{MAX_REORDER, OpenOrder};
 
 /// Orders that can be open at once.
@@ -126,6 +126,9 @@ pub enum Refused {
     TooMany,
 }
 
+/// What is later has no exposure or encoder for a cause, but another clock.
+const MAX_LATENCY: Span = Span::from_secs(600);
+
 /// Why frames of an order are missed that was open when rig time began anew.
 const NEW_TIME: &str =
     "rig time began anew: the leader came back with another wall clock, or its source was stepped";
@@ -136,6 +139,7 @@ pub struct Desk<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
     timescale: Option<TimeScale>,
+    lateness: Lateness,
     ring: Ring<T>,
     backlog: Backlog,
     open: Vec<OpenOrder>,
@@ -146,6 +150,22 @@ pub struct Desk<T> {
     missed: u64,
     /// Whether files may go again.
     apart: bool,
+}
+
+/// How late frames arrive.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lateness {
+    stated: Span,
+    /// Of late: what happened once is forgotten after some hundred frames.
+    seen: Span,
+}
+
+impl Lateness {
+    fn see(&mut self, age: Span) {
+        if age < MAX_LATENCY {
+            self.seen = age.max(self.seen - self.seen / 64);
+        }
+    }
 }
 
 /// Frames that wait for the writer.
@@ -195,6 +215,7 @@ impl<T: Clone> Desk<T> {
             device,
             grid: None,
             timescale: None,
+            lateness: Lateness::default(),
             ring: Ring::new(limits),
             backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
             open: Vec::new(),
@@ -363,6 +384,23 @@ impl<T: Clone> Desk<T> {
         (standing, vec![Action::Journal(record)])
     }
 
+    /// How late frames arrive by what the elements that they come through state.
+    pub const fn set_latency(&mut self, stated: Span) {
+        self.lateness.stated = stated;
+    }
+
+    /// A frame arrives that was taken so long ago.
+    pub fn handle_age(&mut self, age: Span) {
+        self.lateness.see(age);
+    }
+
+    /// How long after their instants frames arrive, at most: a period for the exposure at least.
+    #[must_use]
+    pub fn latency(&self) -> Span {
+        let period = self.grid.map_or(Span::ZERO, FrameGrid::period);
+        self.lateness.stated.max(self.lateness.seen).max(period)
+    }
+
     /// A frame has arrived.
     pub fn handle_frame(&mut self, entry: Entry<T>) -> Vec<Action<T>> {
         let mut actions = Vec::new();
@@ -427,10 +465,10 @@ impl<T: Clone> Desk<T> {
 
     /// Gives up on frames whose time has long passed. Call now and then.
     pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<Action<T>> {
-        let mut actions = Vec::new();
+        let (mut actions, latency) = (Vec::new(), self.latency());
         let ring = &self.ring;
-        let unnumbered: Vec<_> =
-            self.open.extract_if(.., |open| open.handle_timeout(now, ring, &mut actions)).collect();
+        let is_unnumbered = |open: &mut OpenOrder| open.handle_timeout(now, latency, ring, &mut actions);
+        let unnumbered: Vec<_> = self.open.extract_if(.., is_unnumbered).collect();
         for open in unnumbered {
             actions.extend(self.answer(open));
         }

@@ -443,21 +443,22 @@ impl OpenOrder {
         self.close_if_done(&named, actions);
     }
 
-    /// Frames whose time has long passed will not come. Whether the order is to be answered though no frame
+    /// Frames whose time has passed for longer than their `latency` explains will not come. Whether the order is to be answered though no frame
     /// could be numbered.
     pub fn handle_timeout<T: Clone>(
         &mut self,
         now: Timestamp<Rig>,
+        latency: Span,
         ring: &Ring<T>,
         actions: &mut Vec<Action<T>>,
     ) -> bool {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else {
-            let settled = self.order.settled_at(Span::ZERO);
+            let settled = self.order.settled_at(Span::ZERO, latency);
             return !self.is_numbered() && (self.cancelled || settled.is_some_and(|settled| settled <= now));
         };
-        let mut overdue = named.grid().nearest(now - GRACE);
+        let mut overdue = named.grid().nearest(now - latency - GRACE);
         if named.end().is_none_or(|end| overdue < end) {
-            overdue = named.grid().nearest(now - SILENCE);
+            overdue = named.grid().nearest(now - latency - SILENCE);
         }
         if let Some(waiting) = ring.at(self.next) {
             // It has come, and waits for the writer.

@@ -140,6 +140,36 @@ fn a_silent_camera_is_given_up_after_the_grace() {
 }
 
 #[test]
+fn late_frames_are_waited_for_as_long_as_they_take() {
+    let second = Span::from_secs(1);
+    let (due, before) = (grid().instant(131) + GRACE, Span::from_millis(100));
+    // By what is stated before the first of them; by what was seen.
+    for stated in [true, false] {
+        let mut desk = desk();
+        if stated {
+            desk.set_latency(second * 3);
+        } else {
+            desk.handle_age(second * 3);
+        }
+        desk.handle_frame(frame(100));
+        desk.handle_order(order("o", 130, 1)).unwrap();
+        assert!(desk.handle_timeout(due + second * 3 - before).is_empty(), "{stated}");
+        assert!(!desk.handle_timeout(due + second * 3 + before).is_empty(), "{stated}");
+    }
+    // A machine that stood still once, or a clock that was set, is no reason to wait for ever.
+    let mut desk = desk();
+    desk.handle_age(second * 20);
+    desk.handle_age(second * 1_000_000);
+    for _ in 0..1000 {
+        desk.handle_age(before);
+    }
+    assert_eq!(desk.latency(), before);
+    // An exposure lasts as long as a period may.
+    desk.set_grid(FrameGrid::new(1, 5).unwrap());
+    assert_eq!(desk.latency(), second * 5);
+}
+
+#[test]
 fn a_device_without_frames_says_so() {
     let mut desk = Desk::<FrameNumber>::new(name("pi"), Limits { bytes: 1, time: Span::ZERO });
     assert!(visible(desk.handle_order(order("o", 130, 3)).unwrap()).is_empty());
@@ -524,7 +554,7 @@ fn a_camera_that_is_slow_to_start_again_does_not_cost_what_was_saved() {
     let mut again = Desk::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
     let actions = again.restore(journal, |_| vec![FrameRun::one(100, saved(100))]);
     assert!(actions.is_empty(), "frames may come yet: {actions:?}");
-    let actions = again.handle_timeout(grid().instant(103) + GRACE + grid().period());
+    let actions = again.handle_timeout(grid().instant(103) + GRACE + grid().period() * 2);
     let answers = write_all(&mut again, actions);
     assert_eq!((numbers(&answers[0]), answers[0].saved()), (vec![100, 101, 102, 103], 1));
     assert_eq!(answers[0].frames[1].why(), Some("lost in the restart of the device"));

@@ -1,4 +1,4 @@
-//! Key frames where files begin.
+//! What the elements upstream are asked: for key frames where files begin, and how long they hold frames.
 
 use gst::prelude::*;
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -18,4 +18,14 @@ pub fn request_key_frame(element: &gst::Element, at: Timestamp<Rig>, period: Spa
     if !pad.push_event(event) {
         tracing::debug!(?at, "no encoder upstream takes requests for key frames");
     }
+}
+
+/// How long the elements upstream of `element`'s sink pad hold frames, where they state it.
+pub fn stated_latency(element: &gst::Element) -> Option<Span> {
+    let mut query = gst::query::Latency::new();
+    if !element.static_pad("sink")?.peer_query(&mut query) {
+        return None;
+    }
+    let (_, least, _) = query.result();
+    Some(Span::from_nanos(i64::try_from(least.nseconds()).ok()?))
 }

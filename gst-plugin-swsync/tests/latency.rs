@@ -1,0 +1,59 @@
+//! Frames that arrive long after they were taken: encoders that look ahead, cameras that expose for seconds.
+
+mod common;
+
+use common::sink::{answer, place, rig};
+use common::{LEADER, Pipeline};
+use swsync_core::grid::FrameGrid;
+use swsync_core::name::Name;
+use swsync_core::order::Order;
+use swsync_core::time::{Span, Timestamp};
+
+/// Has a burst of `count` frames, that begins `ahead` from now, saved behind these elements.
+fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span) {
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let (frames, seconds) = rate;
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} {source} ! video/x-raw,width=160,height=120,framerate={frames}/{seconds} ! {elements} ! \
+         swsyncsink listen=tcp/127.0.0.1:0 rig={rig} device-id=pi location={}",
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let grid = FrameGrid::new(frames, seconds).unwrap();
+    // A busy machine drops frames, and says so.
+    common::eventually(elements, || {
+        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let id = Name::new(format!("o{}", now.as_nanos())).unwrap();
+        let first = grid.instant(grid.nearest(now + ahead));
+        let answer = answer(place(&rig, Order::burst(id, first, count).unwrap()));
+        if !answer.is_complete() {
+            eprintln!(
+                "{elements}: {:?}",
+                answer.frames.iter().filter_map(|run| run.why()).collect::<Vec<_>>()
+            );
+        }
+        answer.is_complete()
+    });
+}
+
+#[test]
+fn an_encoder_that_looks_ahead_is_waited_for() {
+    if common::installed("x264enc") {
+        // By itself it holds more than 40 frames: 2.7 s and more.
+        shoot(
+            "swsyncsrc backend=simulated",
+            (15, 1),
+            "videoconvert ! queue ! x264enc",
+            10,
+            Span::from_millis(500),
+        );
+    }
+}
+
+#[test]
+fn long_exposures_are_waited_for() {
+    // The simulated sensor exposes for less than two seconds. The queue stands for one that does longer: it hands a frame
+    // over when the next has begun, and states no latency.
+    let exposure = "queue min-threshold-time=2000000000 ! jpegenc";
+    shoot("videotestsrc is-live=true", (1, 3), exposure, 1, Span::from_secs(4));
+}
