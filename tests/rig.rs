@@ -269,7 +269,7 @@ impl<'a> Rig<'a> {
             let statuses = self.statuses();
             let ready = |status: &Status| {
                 let clock = status.clock.is_some_and(|clock| is_synced(clock.quality));
-                clock && status.frames.as_ref().is_some_and(|frames| frames.newest.lock == lock)
+                clock && status.frames.as_ref().is_some_and(|frames| frames.newest.lock == Some(lock))
             };
             (statuses.len() == self.devices.len() && statuses.iter().all(ready)).then_some(())
         });

@@ -119,7 +119,7 @@ fn assert_shoots_one_instant(rig: &Rig<'_>, args: &[&str]) {
     assert_eq!(numbers.len(), 1, "one frame number everywhere: {shot:?}");
     for (device, frames) in &shot.answers {
         for (file, info) in saved(frames) {
-            assert_eq!(info.lock, LockState::Locked, "{device}");
+            assert_eq!(info.lock, Some(LockState::Locked), "{device}");
             let record = record(shot, device, &file);
             assert_eq!(record.info, info, "{device}");
             assert_eq!(record.bytes, fs::metadata(&file).unwrap().len(), "{device}");

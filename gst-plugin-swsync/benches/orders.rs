@@ -35,7 +35,7 @@ fn frame(number: u64) -> gst::Buffer {
         phase_error_ns: Span::ZERO,
         clock_uncertainty_ns: None,
         sync: SyncQuality::Synced,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,

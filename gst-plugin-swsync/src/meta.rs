@@ -134,7 +134,7 @@ fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>, absen
     structure.set_with_static(gstr!("frame-number"), info.number);
     structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
     set_word(structure, gstr!("sync"), info.sync.as_str());
-    set_word(structure, gstr!("lock"), info.lock.as_str());
+    set_word(structure, gstr!("lock"), info.lock_text());
     4 + set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns, absent)
         + set(structure, gstr!("exposure"), info.exposure_ns, absent)
         + set(structure, gstr!("analogue-gain"), info.analogue_gain, absent)
@@ -363,7 +363,7 @@ mod tests {
             phase_error_ns: Span::from_nanos(-12),
             clock_uncertainty_ns: Some(Span::from_micros(20)),
             sync: SyncQuality::Synced,
-            lock: LockState::Locked,
+            lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: Some(2.0),
             sensor_time_ns: Some(Timestamp::from_nanos(77)),
@@ -387,7 +387,7 @@ mod tests {
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.clock_uncertainty, info.clock_uncertainty_ns);
         assert_eq!((details.number, details.phase_error), (info.number, info.phase_error_ns));
-        assert_eq!((details.sync, details.lock), (info.sync, info.lock));
+        assert_eq!((details.sync, Some(details.lock)), (info.sync, info.lock));
         assert_eq!((details.exposure, details.analogue_gain), (None, Some(2.0)));
         assert_eq!(details.sensor_time, info.sensor_time_ns);
         assert_eq!(details.frame, info.details);
@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(rig_time_of(&buffer), Some(next.rig_time_ns));
         assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync", "timestamp/x-unix"], "one of each");
 
-        let moved = FrameInfo { lock: LockState::Aligning, ..info };
+        let moved = FrameInfo { lock: Some(LockState::Aligning), ..info };
         attach(buffer.get_mut().unwrap(), &moved, None, Span::from_millis(33), false);
         assert_eq!(details_of(&buffer).unwrap().gap, None, "the source of this one tells of none");
         assert_eq!(details_of(&buffer).unwrap().lock, LockState::Aligning);

@@ -41,7 +41,7 @@ fn frames_of_the_past_are_saved() {
         assert_eq!((record.order.as_str(), record.device.as_str()), (id.as_str(), "pi"));
         assert_eq!((record.info.number, record.bytes), (number, text.len() as u64));
         assert_eq!(record.info.phase_error_ns, Span::from_micros(3));
-        assert_eq!((record.info.lock, record.info.sync), (LockState::Locked, SyncQuality::Synced));
+        assert_eq!((record.info.lock, record.info.sync), (Some(LockState::Locked), SyncQuality::Synced));
         assert_eq!(record.info.exposure_ns, Some(Span::from_millis(5)));
     }
 }
@@ -68,7 +68,7 @@ fn half_of_the_frames_have_numbers_of_their_own_and_are_said_to_be_off_the_grid(
     let records = manifest(&sink.order(&id));
     let first = records[0].info.number;
     assert!(records.iter().map(|record| record.info.number).eq(first..first + 12), "{records:?}");
-    assert!(records.iter().all(|record| record.info.lock == LockState::Free
+    assert!(records.iter().all(|record| record.info.lock == Some(LockState::Free)
         && record.info.phase_error_ns.abs() > Span::from_millis(33)));
     let phases = |record: &swsync_core::manifest::FrameRecord| record.info.phase_error_ns;
     assert!(
@@ -336,7 +336,7 @@ fn every_device_saves_the_frame_of_the_same_number() {
         for record in &records {
             let picture = std::fs::read(folder.path().join(id).join(name).join(&record.file)).unwrap();
             assert!(picture.starts_with(&[0xff, 0xd8]) && picture.ends_with(&[0xff, 0xd9]));
-            assert_eq!(record.info.lock, LockState::Locked, "{record:?}");
+            assert_eq!(record.info.lock, Some(LockState::Locked), "{record:?}");
             assert_eq!(record.info.number, grid().nearest(record.info.rig_time_ns));
         }
         records.iter().map(|record| record.info.number).collect()
@@ -392,6 +392,6 @@ fn frames_of_other_sources_are_numbered_by_the_clock() {
     let records = manifest(&folder.path().join(&id).join("a"));
     let info = records[0].info;
     assert!((info.rig_time_ns.as_nanos() - before).abs() < 60_000_000_000, "{info:?}");
-    assert_eq!((info.sync, info.lock), (SyncQuality::Leading, LockState::Free));
+    assert_eq!((info.sync, info.lock), (SyncQuality::Leading, None));
     assert!(records[0].file.ends_with(".raw"));
 }

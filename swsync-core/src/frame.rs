@@ -101,8 +101,9 @@ pub struct FrameInfo {
     pub clock_uncertainty_ns: Option<Span>,
     /// How well the device knew rig time.
     pub sync: SyncQuality,
-    /// Whether the camera was on the grid.
-    pub lock: LockState,
+    /// Whether the camera was on the grid; unknown where its frames came without what `swsyncsrc` says of them.
+    #[serde(default)]
+    pub lock: Option<LockState>,
     /// Exposure time that the camera used.
     pub exposure_ns: Option<Span>,
     /// Analogue gain that the camera used.
@@ -112,6 +113,14 @@ pub struct FrameInfo {
     /// What else is known of it.
     #[serde(flatten)]
     pub details: FrameDetails,
+}
+
+impl FrameInfo {
+    /// Whether the camera was on the grid, for a person.
+    #[must_use]
+    pub fn lock_text(&self) -> &'static str {
+        self.lock.map_or("unknown", LockState::as_str)
+    }
 }
 
 /// When a frame was exposed, and what the camera says that it really used; nothing is invented for a

@@ -41,7 +41,7 @@ fn info(number: FrameNumber) -> FrameInfo {
         phase_error_ns: Span::from_nanos(1_234),
         clock_uncertainty_ns: Some(Span::from_nanos(4_321)),
         sync: SyncQuality::Synced,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(10)),
         analogue_gain: Some(1.5),
         sensor_time_ns: Some(Timestamp::from_nanos(5_000_000_000)),

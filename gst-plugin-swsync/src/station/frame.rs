@@ -26,8 +26,36 @@ pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
     numbers: Mutex<Numbers>,
-    /// How far a frame is off the grid of its caps that is on another; whether that was said.
-    off_grid: Mutex<(Option<Span>, bool)>,
+    remarks: Mutex<Remarks>,
+}
+
+/// What there is to say of a stream's frames, once.
+#[derive(Debug, Default)]
+struct Remarks {
+    /// How far a frame is off the grid of its caps that is on another.
+    off_grid: Remark<Span>,
+    /// That a frame has nothing with it but its PTS.
+    bare: Remark<()>,
+}
+
+#[derive(Debug, Default)]
+struct Remark<T> {
+    due: Option<T>,
+    is_made: bool,
+}
+
+impl<T> Remark<T> {
+    fn is_due(&mut self, about: T) {
+        if !self.is_made {
+            self.due.get_or_insert(about);
+        }
+    }
+
+    fn make(&mut self) -> Option<T> {
+        let about = self.due.take()?;
+        self.is_made = true;
+        Some(about)
+    }
 }
 
 impl PartialEq for Stream {
@@ -38,7 +66,7 @@ impl PartialEq for Stream {
 
 impl Stream {
     pub fn new(caps: gst::Caps, grid: FrameGrid) -> Self {
-        Self { caps, grid, numbers: Mutex::default(), off_grid: Mutex::default() }
+        Self { caps, grid, numbers: Mutex::default(), remarks: Mutex::default() }
     }
 
     /// Whether pictures build on others.
@@ -48,11 +76,17 @@ impl Stream {
             .is_some_and(|name| name.starts_with("image/") || matches!(name, "video/x-raw" | "video/x-bayer"))
     }
 
-    /// That frames are not on the grid of their caps, once, and what helps.
-    pub fn off_grid(&self) -> Option<(String, &'static str)> {
-        let mut off_grid = lock(&self.off_grid);
-        let (Some(by), false) = *off_grid else { return None };
-        off_grid.1 = true;
+    /// What whoever runs the pipeline should know of its frames, each once, and what helps.
+    pub fn remark(&self) -> Option<(String, &'static str)> {
+        let mut remarks = lock(&self.remarks);
+        if remarks.bare.make().is_some() {
+            let text = "Frames come without what swsyncsrc says of them: they are numbered by their PTS, and whether they were on \
+                        the grid, and how they were exposed, is not known";
+            let remedy = "An element in between (compositor?) makes buffers of its own and drops metas: put it behind swsyncsink in a \
+                          branch of its own, or leave it out. Of a source that is not swsyncsrc, nothing more is to be had";
+            return Some((text.into(), remedy));
+        }
+        let by = remarks.off_grid.make()?;
         let (frames, seconds) = self.grid.rate();
         let text = format!(
             "Frames are off the grid of the {frames}/{seconds} per second that their caps say: one by {by:?}. They are \
@@ -156,7 +190,7 @@ fn frame_info(
         phase_error_ns: told_phase.unwrap_or_else(|| time - grid.instant(number)),
         clock_uncertainty_ns: None,
         sync: SyncQuality::Unsynced,
-        lock: LockState::Free,
+        lock: None,
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,
@@ -166,18 +200,22 @@ fn frame_info(
         info.clock_uncertainty_ns = details.clock_uncertainty;
         info.sync = details.sync;
         if told_phase.is_some() || info.phase_error_ns.abs() <= ON_GRID {
-            info.lock = details.lock;
+            info.lock = Some(details.lock);
         } else {
-            lock(&stream.off_grid).0.get_or_insert(info.phase_error_ns);
+            info.lock = Some(LockState::Free);
+            lock(&stream.remarks).off_grid.is_due(info.phase_error_ns);
         }
         info.exposure_ns = details.exposure;
         info.analogue_gain = details.analogue_gain;
         info.sensor_time_ns = details.sensor_time;
         info.details = details.frame;
-    } else if let Some(status) = clock.map(status_of) {
-        // The encoder dropped the meta, or the source is another one: what the clock says now.
-        info.clock_uncertainty_ns = status.uncertainty_ns;
-        info.sync = status.quality;
+    } else {
+        // An element dropped the meta, or the source is another one: what the clock says now.
+        lock(&stream.remarks).bare.is_due(());
+        if let Some(status) = clock.map(status_of) {
+            info.clock_uncertainty_ns = status.uncertainty_ns;
+            info.sync = status.quality;
+        }
     }
     Some((info, gap))
 }

@@ -315,7 +315,7 @@ impl SwsyncGate {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
                 station.handle_frame(frame);
-                if let Some((text, remedy)) = stream.off_grid() {
+                if let Some((text, remedy)) = stream.remark() {
                     gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
                 }
             }

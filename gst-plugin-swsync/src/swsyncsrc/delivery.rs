@@ -144,7 +144,7 @@ impl SwsyncSrc {
     fn report_alignment(&self, frame: &PlacedFrame, progress: &Progress, lock_count: u32) {
         let info = &frame.info;
         if let Some(cause) = frame.news {
-            let (state, cause_name) = (info.lock.as_str(), cause.as_str());
+            let (state, cause_name) = (info.lock_text(), cause.as_str());
             gst::info!(CAT, imp = self, "{state} ({cause_name}), phase error {:?}", info.phase_error_ns);
             self.post_element_message(report::phase_message(info, progress, cause, lock_count));
         }
@@ -176,13 +176,13 @@ impl SwsyncSrc {
         let progress = lock(&self.observed).progress;
         let (why, remedy) = match silence {
             Silence::HeldBack => {
-                let FrameInfo { lock, phase_error_ns: off, .. } = info;
+                let off = info.phase_error_ns;
                 let issue = progress.and_then(|progress| progress.trouble).map(|issue| issue.text());
                 let issue = issue.map_or_else(String::new, |issue| format!(": {issue}"));
                 let (method, tolerance) =
                     progress.map_or(("none", Span::ZERO), |progress| (progress.method, progress.tolerance));
                 let why =
-                    format!("the camera is not on the frame grid ({}, {off:?} off){issue}", lock.as_str());
+                    format!("the camera is not on the frame grid ({}, {off:?} off){issue}", info.lock_text());
                 let chance = if method == "reset" {
                     " It is restarted until its phase falls right by chance."
                 } else {

@@ -238,7 +238,7 @@ impl Feed {
                 phase_error_ns: verdict.phase_error,
                 clock_uncertainty_ns: status.uncertainty_ns,
                 sync: status.quality,
-                lock: verdict.lock,
+                lock: Some(verdict.lock),
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,
                 sensor_time_ns: Some(frame.sensor_time),

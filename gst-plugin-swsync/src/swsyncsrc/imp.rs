@@ -166,7 +166,7 @@ impl ObjectImpl for SwsyncSrc {
         let observed = *lock(&self.observed);
         match pspec.name() {
             "phase-error" => observed.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
-            "locked" => observed.newest.is_some_and(|info| info.lock == LockState::Locked).to_value(),
+            "locked" => observed.newest.is_some_and(|info| info.lock == Some(LockState::Locked)).to_value(),
             "lock-count" => observed.lock_count.to_value(),
             "stats" => observed.stats().to_value(),
             name => match by_property(name) {

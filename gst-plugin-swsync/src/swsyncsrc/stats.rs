@@ -97,7 +97,7 @@ impl Observed {
     ) -> Taken {
         let again = self.is_taken(&mut frame.info, grid);
         let number = frame.info.number;
-        let holds = |lock| matches!(lock, LockState::Locked | LockState::Coasting);
+        let holds = |lock| matches!(lock, Some(LockState::Locked | LockState::Coasting));
         let before = self.newest.as_ref().map(|info| (info.number, info.lock));
         self.newest = Some(frame.info);
         let resumed = std::mem::take(&mut self.resumed);
@@ -106,7 +106,8 @@ impl Observed {
         }
         let won = holds(frame.info.lock) && !before.is_some_and(|(_, lock)| holds(lock));
         self.lock_count += u32::from(won);
-        let held_back = held_back(frame.info.lock, self.lock_count > 0);
+        let lock = frame.info.lock.unwrap_or(LockState::Free);
+        let held_back = held_back(lock, self.lock_count > 0);
         self.progress = Some(*progress);
         self.frames += 1;
         self.lost += frame.lost;
@@ -135,7 +136,7 @@ impl Observed {
             paused,
         });
         if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
-            let FrameInfo { rig_time_ns: time, lock, .. } = frame.info;
+            let time = frame.info.rig_time_ns;
             self.gap =
                 self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, grid.period());
         }
@@ -155,7 +156,7 @@ impl Observed {
     /// Whether the frame before has the number of this one, so that it goes nowhere: while a camera is brought onto the
     /// grid, two frames can be nearest to one instant. A free one's may stay between two.
     fn is_taken(&mut self, info: &mut FrameInfo, grid: FrameGrid) -> bool {
-        if info.lock == LockState::Free {
+        if info.lock == Some(LockState::Free) {
             let time = grid.instant(info.number) + info.phase_error_ns;
             info.number = self.phase.near(time, grid);
             info.phase_error_ns = time - grid.instant(info.number);
@@ -217,7 +218,7 @@ mod tests {
                 phase_error_ns: grid.phase_error(time),
                 clock_uncertainty_ns: None,
                 sync: swsync_core::frame::SyncQuality::Synced,
-                lock,
+                lock: Some(lock),
                 exposure_ns: None,
                 analogue_gain: None,
                 sensor_time_ns: None,

@@ -56,7 +56,7 @@ fn is_ready(status: &Status, camera: Camera) -> bool {
     let sure = clock.uncertainty_ns.is_some_and(|uncertainty| uncertainty <= MAX_UNCERTAINTY);
     let synced = matches!(clock.quality, SyncQuality::Synced | SyncQuality::Leading);
     let placed = status.frames.as_ref().is_some_and(|frames| match camera {
-        Camera::Simulated => frames.newest.lock == LockState::Locked,
+        Camera::Simulated => frames.newest.lock == Some(LockState::Locked),
         Camera::Libcamera => frames.ring_frames > 10,
     });
     sure && synced && placed
@@ -69,7 +69,7 @@ fn describe(status: &Status) -> String {
     });
     let phase = status.frames.as_ref().map_or("no frames yet".into(), |frames| {
         let newest = &frames.newest;
-        format!("{}, phase error {:.0} us", newest.lock.as_str(), newest.phase_error_ns.as_micros_f64())
+        format!("{}, phase error {:.0} us", newest.lock_text(), newest.phase_error_ns.as_micros_f64())
     });
     format!("  {:<10} {clock:<24} {phase}", status.device)
 }

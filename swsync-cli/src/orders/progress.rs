@@ -58,7 +58,7 @@ impl Progress {
 /// A device's line.
 fn line(order: &OrderId, report: &StatusReport) -> String {
     let status = &report.status;
-    let camera = status.frames.as_ref().map_or("no frames", |frames| frames.newest.lock.as_str());
+    let camera = status.frames.as_ref().map_or("no frames", |frames| frames.newest.lock_text());
     let Some(progress) = status.open.iter().find(|open| open.order == *order) else {
         return format!("  {}  done or not begun  {camera}", status.device);
     };

@@ -133,7 +133,7 @@ fn row(status: &Status, most: Option<FrameGrid>) -> [String; 12] {
         cells[4] = format!("{:+.3}", clock.skew_ppm);
     }
     if let Some(frames) = &status.frames {
-        cells[5] = frames.newest.lock.as_str().into();
+        cells[5] = frames.newest.lock_text().into();
         cells[6] = rate(frames.rate, most);
         cells[7] = micros(frames.newest.phase_error_ns);
         cells[8] = ring(frames);

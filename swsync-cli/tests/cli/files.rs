@@ -26,7 +26,7 @@ pub fn info(number: u64) -> FrameInfo {
         phase_error_ns: Span::from_micros(5),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncQuality::Synced,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(4)),
         analogue_gain: Some(1.5),
         sensor_time_ns: None,

@@ -49,7 +49,7 @@ fn frame(number: u64) -> FrameInfo {
         phase_error_ns: Span::from_micros(-4),
         clock_uncertainty_ns: Some(Span::from_micros(21)),
         sync: SyncQuality::Synced,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,

@@ -108,7 +108,7 @@ impl Recorded {
             bytes,
             phase_error_ns: info.phase_error_ns,
             clock_uncertainty_ns: info.clock_uncertainty_ns,
-            unlocked: u64::from(info.lock != LockState::Locked),
+            unlocked: u64::from(info.lock != Some(LockState::Locked)),
         }
     }
 

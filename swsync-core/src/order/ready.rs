@@ -147,10 +147,12 @@ impl Readiness {
             return;
         };
         let newest = &frames.newest;
-        self.lock = Some(newest.lock);
+        self.lock = newest.lock;
         self.phase_error_ns = Some(newest.phase_error_ns);
-        if newest.lock != LockState::Locked {
-            self.problems.push(format!("its camera is {}", newest.lock.as_str()));
+        match newest.lock {
+            Some(LockState::Locked) => {}
+            Some(lock) => self.problems.push(format!("its camera is {}", lock.as_str())),
+            None => self.problems.push("whether its camera is on the grid is not known".into()),
         }
         let silent = status.clock.map(|clock| clock.rig_time_ns - newest.rig_time_ns);
         if let Some(silent) =
@@ -308,7 +310,10 @@ mod tests {
         assert!(
             of(|s| s.clock.as_mut().unwrap().uncertainty_ns = Some(Span::from_millis(3))).contains("3.0 ms")
         );
-        assert_eq!(of(|s| s.frames.as_mut().unwrap().newest.lock = LockState::Free), "its camera is free");
+        assert_eq!(
+            of(|s| s.frames.as_mut().unwrap().newest.lock = Some(LockState::Free)),
+            "its camera is free"
+        );
         assert!(of(|s| s.clock.as_mut().unwrap().rig_time_ns += Span::from_secs(4)).contains("4.0 s ago"));
         assert!(of(|s| s.storage.as_mut().unwrap().free_bytes = 90_000_000).contains("30 s of recording"));
         assert!(of(|s| s.storage.as_mut().unwrap().queued_bytes = 800).contains("behind"));

@@ -80,7 +80,7 @@ fn info(number: u64) -> FrameInfo {
         phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncQuality::Synced,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
         sensor_time_ns: None,

@@ -7,7 +7,7 @@ use super::{Cause, Change, Progress};
 /// `swsync-phase`: the lock changed, or another target was set.
 pub fn phase_message(info: &FrameInfo, progress: &Progress, cause: Cause, lock_count: u32) -> gst::Structure {
     let mut message = gst::Structure::builder("swsync-phase")
-        .field("state", info.lock.as_str())
+        .field("state", info.lock_text())
         .field("cause", cause.as_str())
         .field("method", progress.method)
         .field("phase-error", info.phase_error_ns.as_nanos())
@@ -45,7 +45,7 @@ pub fn add_to_stats(stats: &mut gst::StructureRef, info: Option<&FrameInfo>, pro
     stats.set("align-method", progress.method);
     stats.set("tolerance", progress.tolerance.as_nanos());
     if let Some(info) = info {
-        stats.set("lock", info.lock.as_str());
+        stats.set("lock", info.lock_text());
         stats.set("phase-error", info.phase_error_ns.as_nanos());
     }
     if let Some(uncertainty) = progress.uncertainty {

@@ -26,7 +26,7 @@ fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
         phase_error_ns: Span::ZERO,
         clock_uncertainty_ns: None,
         sync: SyncQuality::Leading,
-        lock: LockState::Locked,
+        lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_micros(exposure_us)),
         analogue_gain: None,
         sensor_time_ns: None,

@@ -271,7 +271,7 @@ fn bounds<'a>(cameras: impl Iterator<Item = &'a DeviceTake> + Clone) -> BTreeMap
     let phase = worst(&mut infos().map(|info| info.phase_error_ns));
     let clock = worst(&mut infos().filter_map(|info| info.clock_uncertainty_ns));
     let unbound = infos().filter(|info| info.clock_uncertainty_ns.is_none()).count();
-    let unlocked = infos().filter(|info| info.lock != swsync_core::frame::LockState::Locked).count();
+    let unlocked = infos().filter(|info| info.lock != Some(swsync_core::frame::LockState::Locked)).count();
     let text = |nanos: Option<u64>| nanos.map_or_else(String::new, |nanos| nanos.to_string());
     BTreeMap::from([
         ("worst_phase_error_ns".into(), text(phase)),

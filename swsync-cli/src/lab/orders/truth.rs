@@ -144,7 +144,7 @@ impl Truth {
 
 /// Whether a frame is said to lie on the grid of a clock that is good.
 fn is_on_grid(info: &FrameInfo) -> bool {
-    info.lock == LockState::Locked && matches!(info.sync, SyncQuality::Synced | SyncQuality::Leading)
+    info.lock == Some(LockState::Locked) && matches!(info.sync, SyncQuality::Synced | SyncQuality::Leading)
 }
 
 /// The picture `index` of a video, in the order in which they are shown.
@@ -205,7 +205,7 @@ mod tests {
         let mut info = FrameInfo { exposure_ns: Some(exposure), ..frame(NUMBER) };
         (info.rig_time_ns, info.phase_error_ns) = (oracle::instant(NUMBER) + owned, owned);
         if owned > MAX_ERROR {
-            info.lock = LockState::Aligning;
+            info.lock = Some(LockState::Aligning);
         }
         let (order, device) = (name("o"), name("a"));
         let record = FrameRecord { order, device, file: "a.jpg".into(), offset: 0, bytes: 1, info };

@@ -38,7 +38,7 @@ fn saved(number: FrameNumber) -> Fate {
             phase_error_ns: Span::ZERO,
             clock_uncertainty_ns: None,
             sync: SyncQuality::Synced,
-            lock: LockState::Locked,
+            lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: None,
             sensor_time_ns: None,
