@@ -1,5 +1,6 @@
 //! What an operator is told and what stays behind: rigs that are not as they should be, and commands that are ended.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -180,4 +181,56 @@ fn of_two_devices_of_one_id_that_meet_late_the_second_ends_with_an_error() {
     let ended = recording.wait_for_up_to(PATIENCE);
     assert!(ended.out.contains("of 1 devices complete"), "the first one has gone on: {ended:#?}");
     assert_nothing_open(&rig);
+}
+
+/// A small disk of its own where devices save; gone when dropped.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// `None` where this process may not mount: nowhere that `./x` runs tests.
+    fn mount(point: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&point).unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], &point);
+        assert!(mounted || std::env::var_os("SWSYNC_NETNS").is_none(), "./x gives the right to mount");
+        mounted.then_some(Self(point))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn mount(how: &[&str], point: &std::path::Path) -> bool {
+    Command::new("mount").args(how).arg(point).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_not_ready_and_nothing_is_all_saved() {
+    let lab = Lab::alone();
+    let Some(disk) = Disk::mount(lab.path("shots")) else {
+        eprintln!("skipped: no right to mount a small file system");
+        return;
+    };
+    let rig = lab.rig(&[]);
+    status(&rig);
+    let status_says = |parts: [&str; 2]| {
+        poll(parts[0], || {
+            let out = status(&rig).out;
+            parts.iter().all(|part| out.contains(part)).then_some(())
+        });
+    };
+    // What is opened from now on: the device has its journal open, and a disk that is written to cannot be made read-only.
+    let shots = disk.0.to_str().unwrap();
+    assert!(mount(&["--bind", "-o", "ro", shots], &disk.0));
+    status_says(["0 of 1 devices ready", "Read-only"]);
+    let shot = rig.swsync(&["shoot"]).wait_for_up_to(PATIENCE);
+    shot.assert_failed(1, &["Read-only", "NOT all saved"]);
+    assert!(Command::new("umount").arg(&disk.0).status().unwrap().success());
+    status_says(["1 of 1 devices ready", "leader"]);
+    std::fs::write(disk.0.join("other"), vec![1; 60 << 20]).unwrap();
+    status_says(["0 of 1 devices ready", "disk"]);
+    let shot = rig.swsync(&["shoot", "--count", "200"]).wait_for_up_to(PATIENCE);
+    shot.assert_failed(1, &["No space left", "NOT all saved"]);
 }

@@ -504,6 +504,11 @@ impl Outlet for Writer {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
             self.retry_all(station);
+            // What failed is told for as long as something waits for it, or until it would not fail again.
+            let is_idle = self.takes.is_empty() && self.unfinished.is_empty();
+            if self.problem.is_some() && is_idle && self.shelf.location.check().is_ok() {
+                self.problem = None;
+            }
             let free = self.shelf.location.space().ok().map(|(free, _)| free);
             let problem = self.problem.clone().or_else(|| self.shelf.location.unwritable());
             station.set_storage(free, problem);

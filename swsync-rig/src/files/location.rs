@@ -1,7 +1,7 @@
 //! Where files go: a path with placeholders.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -233,9 +233,13 @@ impl Location {
     pub fn check(&self) -> Result<(), LocationError> {
         let folder = self.root();
         let probe = folder.join(format!(".swsync-probe-{}", std::process::id()));
+        let write = || File::create(&probe)?.write_all(&[0; 4096]);
         fs::create_dir_all(&folder)
-            .and_then(|()| File::create(&probe))
-            .and_then(|_| fs::remove_file(&probe))
+            .and_then(|()| {
+                let written = write();
+                fs::remove_file(&probe).or_else(|error| if written.is_ok() { Err(error) } else { Ok(()) })?;
+                written
+            })
             .map_err(|error| LocationError::Unwritable { folder, error })
     }
 }
