@@ -12,6 +12,7 @@ use std::sync::Arc;
 use gst::glib;
 use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
+use swsync_core::stamps::{Misfit, StampedBy};
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use self::controls::{Ranges, Setting};
@@ -79,6 +80,17 @@ pub enum CameraError {
         camera: String,
         /// What was noticed.
         reason: String,
+    },
+    /// The camera stamps frames by a clock that nothing is known of.
+    #[error(
+        "camera {camera} stamps its frames by neither CLOCK_BOOTTIME nor CLOCK_MONOTONIC: {misfit}. Its driver has to be set to \
+         one of these (uvcvideo: `clock=CLOCK_MONOTONIC`, `hwtimestamps=0` in /sys/module/uvcvideo/parameters)"
+    )]
+    Stamps {
+        /// The camera's id.
+        camera: String,
+        /// How far its stamps are off.
+        misfit: Misfit,
     },
     /// The camera's profile cannot be used.
     #[error(transparent)]
@@ -245,6 +257,8 @@ pub struct Frame {
     pub sequence: u64,
     /// The instant that [`Capabilities::stamped_at`] names.
     pub sensor_time: Timestamp<Boottime>,
+    /// Which clock the driver stamped it by.
+    pub stamped_by: StampedBy,
     /// Exposure that the camera really used, where it says so.
     pub exposure: Option<Span>,
     /// Analogue gain that the camera really used, where it says so.

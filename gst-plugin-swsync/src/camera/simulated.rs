@@ -8,7 +8,8 @@ use gst::glib;
 use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::CameraProfile;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::stamps::{StampedBy, Stamps};
+use swsync_core::time::{Boottime, Skew, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, true_now};
 use swsync_sim::True;
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
@@ -55,6 +56,22 @@ pub enum SimulatedControl {
     None,
 }
 
+/// Which clock a simulated camera's driver stamps frames by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncSimulatedStamps")]
+pub enum SimulatedStamps {
+    /// As libcamera documents it.
+    #[default]
+    #[enum_value(name = "Boottime: as libcamera documents it", nick = "boottime")]
+    Boottime,
+    /// As V4L2 drivers do.
+    #[enum_value(name = "Monotonic: as V4L2 drivers do", nick = "monotonic")]
+    Monotonic,
+    /// As uvcvideo does where it is told so: of no use here.
+    #[enum_value(name = "Realtime: of no use, as such a driver's", nick = "realtime")]
+    Realtime,
+}
+
 /// What a simulated camera is like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {
@@ -75,6 +92,8 @@ pub struct Simulation {
     pub view: u32,
     /// Exposure at the start.
     pub exposure: Span,
+    /// Which clock frames are stamped by.
+    pub stamps: SimulatedStamps,
 }
 
 /// See the module's documentation.
@@ -89,6 +108,7 @@ pub struct SimulatedCamera {
     starts: u64,
     staged: Vec<Setting>,
     gains: Gains,
+    stamps: Stamps,
 }
 
 #[derive(Debug)]
@@ -133,6 +153,7 @@ impl SimulatedCamera {
             starts: 0,
             staged: Vec::new(),
             gains: Gains::default(),
+            stamps: Stamps::default(),
         }
     }
 
@@ -215,6 +236,25 @@ impl SimulatedCamera {
         Ok(std::iter::repeat_with(|| running.next_frame())
             .find(|frame| frame.delivered_at >= oldest)
             .expect("the iterator has no end"))
+    }
+
+    /// The boot time of the stamp of `frame`, read as any driver's is. `None` of one that cannot be.
+    fn sensor_time(
+        &mut self,
+        frame: &SensorFrame,
+    ) -> Result<Option<(Timestamp<Boottime>, StampedBy)>, CameraError> {
+        let (arrival, age) = (self.device.arrival(), true_now() - frame.timestamp);
+        let stamp = match self.simulation.stamps {
+            SimulatedStamps::Boottime => self.device.boottime_from_true(frame.timestamp).as_nanos(),
+            SimulatedStamps::Monotonic => self.device.local_from_true(frame.timestamp).as_nanos(),
+            SimulatedStamps::Realtime => (self.device.wall_now() - age).as_nanos(),
+        };
+        let period = self.configured.as_ref().map_or(Span::ZERO, |configured| configured.frame_duration);
+        match self.stamps.handle(stamp, arrival, period) {
+            Ok(stamped) => Ok(Some(stamped)),
+            Err(misfit) if misfit.is_lasting() => Err(CameraError::Stamps { camera: self.id(), misfit }),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The pictures of `frame` in all streams.
@@ -427,11 +467,16 @@ impl Camera for SimulatedCamera {
     }
 
     fn next_frame(&mut self) -> Result<Frame, CameraError> {
-        let frame = self.next_sensor_frame()?;
-        let wait = (frame.delivered_at - true_now()).to_duration();
-        let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
-        debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
-        self.gains.taken(frame.sequence.into());
+        let (frame, (sensor_time, stamped_by)) = loop {
+            let frame = self.next_sensor_frame()?;
+            let wait = (frame.delivered_at - true_now()).to_duration();
+            let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
+            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            self.gains.taken(frame.sequence.into());
+            if let Some(stamped) = self.sensor_time(&frame)? {
+                break (frame, stamped);
+            }
+        };
         let mut pictures = self.render(&frame)?;
         let buffer = pictures.remove(0);
         let gain = self.gains.at(frame.sequence.into());
@@ -440,7 +485,8 @@ impl Camera for SimulatedCamera {
             others: pictures,
             copied: false,
             sequence: u64::from(frame.sequence),
-            sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
+            sensor_time,
+            stamped_by,
             exposure: Some(frame.reported_exposure),
             analogue_gain: Some(gain.factor()),
             reported: settings::reported(frame.reported_exposure, gain),

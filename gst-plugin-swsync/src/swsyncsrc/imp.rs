@@ -394,6 +394,7 @@ pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
         CameraError::Failed { .. }
         | CameraError::Stalled { .. }
         | CameraError::Gone { .. }
+        | CameraError::Stamps { .. }
         | CameraError::Flushing => {
             gst::error_msg!(gst::ResourceError::Read, ("{error}"))
         }

@@ -68,6 +68,11 @@
 //! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
 //! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).
 //!
+//! Frames are stamped by `CLOCK_BOOTTIME`, as libcamera documents it, or by `CLOCK_MONOTONIC`, as V4L2 drivers do it. Which it
+//! is the stamps' age tells, camera by camera: `stats` has it as `sensor-clock` (`boottime`, `monotonic`) and
+//! `sensor-clock-basis` (`age`; `same`: both clocks read the same; `assumed`: they are too near to each other to tell). Five
+//! stamps in a row that are of neither clock end the stream with an error.
+//!
 //! A driver that hangs in libcamera is waited for 20 s, then that is an error; libcamera is of no use to the process until
 //! it comes back.
 //!
@@ -114,7 +119,7 @@ use gst::subclass::prelude::*;
 pub use align::{AlignMethod, AlignPoint};
 
 use crate::camera::StreamRole;
-use crate::camera::simulated::SimulatedControl;
+use crate::camera::simulated::{SimulatedControl, SimulatedStamps};
 
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
@@ -163,6 +168,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         AlignPoint::static_type(),
         OnStall::static_type(),
         SimulatedControl::static_type(),
+        SimulatedStamps::static_type(),
         StreamRole::static_type(),
         pads::SwsyncSrcPad::static_type(),
     ] {

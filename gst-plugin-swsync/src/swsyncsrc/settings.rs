@@ -12,7 +12,7 @@ use super::align::settings::AlignSettings;
 use super::{Backend, OnStall};
 use crate::camera::Patience;
 use crate::camera::faults::Faults;
-use crate::camera::simulated::{SimulatedControl, Simulation};
+use crate::camera::simulated::{SimulatedControl, SimulatedStamps, Simulation};
 
 const DEFAULT_SENSOR: &str = "imx219";
 /// A camera whose stream shifts as phones' do, and the sensor whose rows it has.
@@ -37,6 +37,7 @@ pub struct Settings {
     simulated_view: u32,
     simulated_exposure: u32,
     simulated_fault: Option<String>,
+    simulated_stamps: SimulatedStamps,
 }
 
 impl Default for Settings {
@@ -55,6 +56,7 @@ impl Default for Settings {
             simulated_view: 0,
             simulated_exposure: DEFAULT_SIMULATED_EXPOSURE,
             simulated_fault: None,
+            simulated_stamps: SimulatedStamps::default(),
         }
     }
 }
@@ -81,6 +83,7 @@ impl Settings {
             skew: Skew::from_ppm(self.simulated_skew_ppm),
             view: self.simulated_view,
             exposure: Span::from_micros(i64::from(self.simulated_exposure)),
+            stamps: self.simulated_stamps,
         })
     }
 
@@ -113,6 +116,7 @@ impl Settings {
             "simulated-skew-ppm" => self.simulated_skew_ppm = value.get().expect("checked"),
             "simulated-view" => self.simulated_view = value.get().expect("checked"),
             "simulated-exposure" => self.simulated_exposure = value.get().expect("checked"),
+            "simulated-stamps" => self.simulated_stamps = value.get().expect("checked"),
             name => assert!(self.align.set(name, value), "no property {name}"),
         }
     }
@@ -131,6 +135,7 @@ impl Settings {
             "simulated-skew-ppm" => self.simulated_skew_ppm.to_value(),
             "simulated-view" => self.simulated_view.to_value(),
             "simulated-exposure" => self.simulated_exposure.to_value(),
+            "simulated-stamps" => self.simulated_stamps.to_value(),
             name => self.align.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }
@@ -211,6 +216,11 @@ fn simulation_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("simulated-fault")
             .nick("Simulated fault")
             .blurb("Faults for the camera to have, for tests: stall@FRAME, vanish@FRAME:TIMES, drop@FRAME:COUNT, lose@FRAME:COUNT, with commas")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<SimulatedStamps>("simulated-stamps")
+            .nick("Simulated stamps")
+            .blurb("Which clock the simulated sensor's driver stamps frames by")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("simulated-exposure")

@@ -55,7 +55,7 @@ use self::formats::refused;
 use self::picture::Wanted;
 use self::service::{Service, SessionId};
 use self::session::{Configured, Description, Event, Session};
-use self::streaming::Streaming;
+use self::streaming::{Streaming, Trouble};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::{
@@ -356,7 +356,7 @@ impl Camera for LibcameraCamera {
                     streaming.gone = Some(reason.clone());
                     return Err(CameraError::Gone { camera: self.id().to_owned(), reason });
                 }
-                Some(Event::Completed(request)) => {
+                Some(Event::Completed(request, arrival)) => {
                     streaming.in_flight = streaming.in_flight.saturating_sub(1);
                     if request.status() != RequestStatus::Complete {
                         // libcamera gave the frame up; the next one may come.
@@ -364,7 +364,7 @@ impl Camera for LibcameraCamera {
                         self.queue(request);
                         continue;
                     }
-                    let taken = streaming.take(request);
+                    let taken = streaming.take(request, arrival);
                     if let Some(request) = taken.request {
                         self.give_back(request);
                     }
@@ -373,7 +373,10 @@ impl Camera for LibcameraCamera {
                         Ok(Some(frame)) => return Ok(frame),
                         // Its number shows that it is missing.
                         Ok(None) => self.ask_again(),
-                        Err(reason) => return Err(self.failed("taking a frame", reason)),
+                        Err(Trouble::Stamps(misfit)) => {
+                            return Err(CameraError::Stamps { camera: self.id().to_owned(), misfit });
+                        }
+                        Err(Trouble::Other(reason)) => return Err(self.failed("taking a frame", reason)),
                     }
                 }
             }

@@ -11,7 +11,9 @@ use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
+use swsync_core::stamps::Arrival;
 use swsync_rig::claim::{Claim, ClaimError, Holder, user_of_video_device};
+use swsync_rig::clock::arrival_on_host;
 
 use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_configuration};
 use super::memory::{Planes, memfd_buffer};
@@ -38,8 +40,8 @@ const LARGE: u32 = 8 << 20;
 
 /// What happens to a streaming camera.
 pub(super) enum Event {
-    /// A frame is there, or a request was given up.
-    Completed(Request),
+    /// A frame is there, or a request was given up; when that was.
+    Completed(Request, Arrival),
     /// Nothing more will come, and why.
     Gone(String),
 }
@@ -109,7 +111,9 @@ impl Session {
         });
         let mut camera = acquired?;
         let completed = events.clone();
-        camera.on_request_completed(move |request| completed.push(Event::Completed(request)));
+        camera.on_request_completed(move |request| {
+            completed.push(Event::Completed(request, arrival_on_host()))
+        });
         let gone = events.clone();
         camera.on_disconnected(move || gone.push(Event::Gone("it was disconnected".into())));
 

@@ -6,6 +6,7 @@ use swsync_core::align::point::AlignPoint as Point;
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::{FrameDetails, SyncQuality};
 use swsync_core::grid::FrameGrid;
+use swsync_core::stamps::{Basis, StampClock, StampedBy};
 use swsync_core::time::{Boottime, Rig, Skew, Span, Timestamp};
 use swsync_sim::True;
 use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
@@ -295,6 +296,7 @@ impl Camera for StagedCamera {
             copied: false,
             sequence,
             sensor_time: Timestamp::from_nanos(stamp.as_nanos()),
+            stamped_by: StampedBy { clock: StampClock::Boottime, basis: Basis::Same },
             exposure: (!silent).then_some(exposure),
             analogue_gain: None,
             reported: Vec::new(),
