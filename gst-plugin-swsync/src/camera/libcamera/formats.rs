@@ -102,6 +102,55 @@ pub(super) const FORMATS: [(PixelFormat, Picture); 47] = [
     (drm(*b"RGB6"), Picture::Bayer("rggb16le", 2)),
 ];
 
+/// A format in which a camera may deliver what it lists as `listed`, with the pictures that come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// As the camera lists it, for its sizes.
+    pub(super) listed: PixelFormat,
+    /// What is asked for.
+    pub(super) pixel: PixelFormat,
+    pub(super) picture: Picture,
+}
+
+/// The formats to try of those that a camera lists, most wanted first.
+///
+/// Raspberry Pi's pipeline handlers list what a sensor reads as CSI-2 delivers it, packed, and nothing else. But
+/// `validate` takes them unpacked: the VC4's (up to the Pi 4) in the same depth, the PiSP's (Pi 5) in 16 bits, whatever the
+/// depth (`Vc4CameraData::platformValidate`, `PiSPCameraData::platformValidate`). A packed format is the unpacked one's
+/// fourcc with a modifier. So each is tried both ways, and what is adjusted is not offered.
+pub(super) fn offers(listed: &[PixelFormat]) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    for (pixel, picture) in FORMATS {
+        let as_it_is = listed.iter().find(|known| **known == pixel);
+        let packed = || listed.iter().find(|known| is_packed_of(**known, pixel, picture));
+        if let Some(listed) = as_it_is.or_else(packed) {
+            offers.push(Offer { listed: *listed, pixel, picture });
+        }
+    }
+    offers
+}
+
+/// Whether `listed` is a packed or compressed form of what `pixel` is unpacked, in its own depth or in 16 bits.
+fn is_packed_of(listed: PixelFormat, pixel: PixelFormat, picture: Picture) -> bool {
+    if listed.modifier() == 0 {
+        return false;
+    }
+    match picture {
+        Picture::Bayer(name, _) => {
+            let order = FORMATS.iter().find_map(|(known, of)| match of {
+                Picture::Bayer(of, _) if known.fourcc() == listed.fourcc() => of.get(..4),
+                _ => None,
+            });
+            pixel.fourcc() == listed.fourcc() || name.get(4..) == Some("16le") && order == name.get(..4)
+        }
+        // Sensors without colours.
+        Picture::Raw(VideoFormat::Gray16Le) => {
+            [*b"R10 ", *b"R12 ", *b"R14 ", *b"R16 "].contains(&listed.fourcc().to_le_bytes())
+        }
+        Picture::Raw(_) | Picture::Jpeg => false,
+    }
+}
+
 /// What dma-buf caps call `pixel`: DRM's fourcc, linear.
 fn drm_name(pixel: PixelFormat) -> Option<String> {
     let fourcc = pixel.fourcc().to_le_bytes();
@@ -169,8 +218,8 @@ pub(super) fn camera_caps(
     let Some(mut configuration) = default_configuration(camera, &[role]) else {
         return caps;
     };
-    for (pixel, picture) in FORMATS {
-        let Some((listed, range)) = sizes(&configuration, pixel) else {
+    for Offer { listed, pixel, picture } in offers(&listed_formats(&configuration)) {
+        let Some((listed, range)) = sizes(&configuration, listed) else {
             continue;
         };
         let mut taken = listed.clone();
@@ -218,12 +267,19 @@ fn dma_buf_caps(caps: &gst::CapsRef, version: (u32, u32, u32, u32)) -> gst::Caps
     dma_bufs
 }
 
-/// The common sizes that the pipeline handler lists for `pixel`, and the range of all sizes.
-fn sizes(configuration: &CameraConfiguration, pixel: PixelFormat) -> Option<(Vec<Size>, SizeRange)> {
+/// The formats that the pipeline handler lists for the first stream.
+pub(super) fn listed_formats(configuration: &CameraConfiguration) -> Vec<PixelFormat> {
+    configuration
+        .get(0)
+        .map(|stream| stream.formats().pixel_formats().into_iter().collect())
+        .unwrap_or_default()
+}
+
+/// The common sizes that the pipeline handler lists for `listed`, and the range of all sizes.
+fn sizes(configuration: &CameraConfiguration, listed: PixelFormat) -> Option<(Vec<Size>, SizeRange)> {
     let stream = configuration.get(0)?;
     let formats = stream.formats();
-    let present = formats.pixel_formats().into_iter().any(|p| p == pixel);
-    present.then(|| (formats.sizes(pixel), formats.range(pixel)))
+    Some((formats.sizes(listed), formats.range(listed)))
 }
 
 /// Sets up the first stream and lets libcamera validate it.
@@ -330,6 +386,63 @@ mod tests {
             let caps: gst::Caps = picture.structure().into();
             assert!(!caps.is_empty() && !caps.to_string().contains("UNKNOWN"), "{picture:?}");
         }
+    }
+
+    /// MIPI_FORMAT_MOD_CSI2_PACKED and PISP_FORMAT_MOD_COMPRESS(1), from libcamera's `formats.yaml` and `drm_fourcc.h`.
+    const CSI2_PACKED: u64 = 0x0b00_0000_0000_0001;
+    const PISP_COMPRESSED: u64 = 0x0c00_0000_0000_0001;
+
+    /// What the pipeline handlers' `platformValidate` makes of a raw stream's format, for a sensor of 10 or 12 bits. Stand-ins for
+    /// upstream's, which take boards: written after its source.
+    fn validated_by_vc4(pixel: PixelFormat, depth: [u8; 2]) -> PixelFormat {
+        let fourcc = pixel.fourcc().to_le_bytes();
+        let packing = if pixel.modifier() == 0 { 0 } else { CSI2_PACKED };
+        PixelFormat::new(u32::from_le_bytes([fourcc[0], fourcc[1], depth[0], depth[1]]), packing)
+    }
+
+    fn validated_by_pisp(pixel: PixelFormat) -> PixelFormat {
+        let sixteen: [u8; 4] = match pixel.fourcc().to_le_bytes() {
+            [b'R', b'G', ..] => *b"RGB6",
+            [b'B', ..] => *b"BYR2",
+            other => other,
+        };
+        let packing = if pixel.modifier() == 0 { 0 } else { PISP_COMPRESSED };
+        PixelFormat::new(u32::from_le_bytes(sixteen), packing)
+    }
+
+    #[test]
+    fn what_a_raspberry_pi_reads_is_offered_unpacked() {
+        let listed =
+            [*b"RG10", *b"RG12"].map(|fourcc| PixelFormat::new(u32::from_le_bytes(fourcc), CSI2_PACKED));
+        let names = |accepts: &dyn Fn(PixelFormat) -> bool| -> Vec<&'static str> {
+            let offers = offers(&listed).into_iter().filter(|offer| accepts(offer.pixel));
+            let name = |offer: Offer| match offer.picture {
+                Picture::Bayer(name, 2) => name,
+                other => panic!("{other:?}"),
+            };
+            offers.map(name).collect()
+        };
+        // In the mode of 12 bits, then in that of 10.
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"12") == pixel), ["rggb12le"]);
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"10") == pixel), ["rggb10le"]);
+        assert_eq!(names(&|pixel| validated_by_pisp(pixel) == pixel), ["rggb16le"]);
+        // None of them as it is listed: GStreamer has no name for that.
+        assert!(
+            offers(&listed).iter().all(|offer| offer.pixel.modifier() == 0 && listed.contains(&offer.listed))
+        );
+    }
+
+    #[test]
+    fn what_is_listed_unpacked_is_offered_as_it_is_and_nothing_is_made_up() {
+        let plain = [drm(*b"NV12"), drm(*b"RG10")];
+        let offered: Vec<_> = offers(&plain).into_iter().map(|offer| (offer.listed, offer.pixel)).collect();
+        assert_eq!(offered, plain.map(|pixel| (pixel, pixel)));
+        // Tiled pictures are not the linear ones.
+        let tiled = PixelFormat::new(u32::from_le_bytes(*b"NV12"), CSI2_PACKED);
+        assert!(offers(&[tiled]).is_empty());
+        let grey = PixelFormat::new(u32::from_le_bytes(*b"R10 "), CSI2_PACKED);
+        let offered: Vec<_> = offers(&[grey]).into_iter().map(|offer| offer.picture).collect();
+        assert_eq!(offered, [Picture::Raw(VideoFormat::Gray16Le)]);
     }
 
     #[test]
