@@ -43,6 +43,12 @@ pub enum CameraError {
         /// The ids of the other cameras.
         others: Vec<String>,
     },
+    /// Someone else in this process has libcamera.
+    #[error(
+        "libcamera is in use by another part of this process (libcamerasrc, or the program itself), and a process can have one \
+         camera manager. Use swsyncsrc for all its cameras, or run a process for each"
+    )]
+    Occupied,
     /// The camera refuses the format.
     #[error("camera {camera} cannot deliver {caps}: {reason}")]
     Format {

@@ -388,7 +388,9 @@ impl BaseSrcImpl for SwsyncSrc {
 pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
     match error {
         CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
-        CameraError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
+        CameraError::Busy { .. } | CameraError::Occupied => {
+            gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
+        }
         CameraError::Profile(_) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
         CameraError::Failed { .. }

@@ -16,9 +16,8 @@
 //! downstream keeps all that there are, pictures are copied: a slow or hoarding pipeline costs copies, but
 //! never starves the camera.
 //!
-//! libcamera allows one camera manager per process and aborts the process at the second. Any number
-//! of cameras here share one; `libcamerasrc` in the same process would bring its own: use the one
-//! or the other.
+//! A process can have one camera manager, which all cameras here share. Where `libcamerasrc` or the program itself has one, cameras
+//! here are an error, and the other way round ([`manager`]).
 //!
 //! A camera has one user at a time, which libcamera sees to where there are media devices to lock. Its virtual cameras
 //! have none, and of others it does not tell who has them: so an open camera is also a [`Claim`](swsync_rig::claim::Claim).
@@ -34,6 +33,7 @@ mod controls;
 mod devices;
 mod formats;
 mod homing;
+mod manager;
 mod memory;
 mod picture;
 mod queue;
