@@ -24,8 +24,9 @@ use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
 use crate::caps::template_caps;
-use crate::clock::clock_time;
+use crate::clock::{SwsyncClock, clock_time, others};
 use crate::lock::lock;
+use crate::swsyncclock::SwsyncClockElement;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
@@ -221,6 +222,7 @@ impl ElementImpl for SwsyncSrc {
             gst::StateChange::PausedToPlaying => {
                 self.note_pause(false);
                 self.set_flushing(false);
+                self.check_pipelines_clock();
             }
             _ => {}
         }
@@ -462,6 +464,19 @@ impl SwsyncSrc {
         let since = self.obj().clock().filter(|_| !paused).map(|clock| clock.time());
         let mut pauses = lock(&self.pauses);
         *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1), since };
+    }
+
+    /// Warns where the pipeline has a `swsyncclock`, and plays on another clock. Without one, any clock is what is wanted.
+    fn check_pipelines_clock(&self) {
+        let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
+        let all = others::all_around(&element);
+        let rig_clocks: Vec<_> = all.iter().filter(|other| other.is::<SwsyncClockElement>()).collect();
+        let Some(rig_clock) = rig_clocks.first() else { return };
+        if chosen.as_ref().is_some_and(|chosen| chosen.is::<SwsyncClock>()) {
+            return;
+        }
+        let (text, remedy) = others::warning(&element, chosen.as_ref(), rig_clock);
+        gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
     /// The running time of a frame that was taken at `time`; `None` where the pipeline did not play then.
