@@ -4,6 +4,7 @@ pub mod controls;
 pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
+pub mod mode;
 pub mod patience;
 pub mod simulated;
 
@@ -16,6 +17,7 @@ use swsync_core::stamps::{Misfit, StampedBy};
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use self::controls::{Ranges, Setting};
+use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
 pub use patience::Patience;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
@@ -49,6 +51,16 @@ pub enum CameraError {
          camera manager. Use swsyncsrc for all its cameras, or run a process for each"
     )]
     Occupied,
+    /// The camera's sensor cannot be read so.
+    #[error("camera {camera} does not take sensor-config={asked}: {reason}")]
+    Mode {
+        /// The camera's id.
+        camera: String,
+        /// What was asked for.
+        asked: String,
+        /// What stands in the way, and what there is.
+        reason: String,
+    },
     /// The camera refuses the format.
     #[error("camera {camera} cannot deliver {caps}: {reason}")]
     Format {
@@ -194,6 +206,8 @@ pub struct Capabilities {
     pub latency: Span,
     /// Frames that it captures while nobody takes any: what comes after them is lost.
     pub backlog: u32,
+    /// How it reads its sensor, as far as that was asked for, and which way round its pictures are.
+    pub mode: Mode,
 }
 
 /// What a stream is for: libcamera chooses the sensor's mode and the processing by it.
@@ -297,6 +311,13 @@ pub fn fixate_nearest(caps: &mut gst::Caps, (width, height): (i32, i32), rate: g
 pub trait Camera: Send {
     /// Everything that a stream of this role can deliver.
     fn caps(&self, role: StreamRole) -> gst::Caps;
+
+    /// Sets how it is to read its sensor and which way round pictures are to be, before its formats are asked for. An orientation
+    /// that it cannot have is not an error: [`Capabilities::mode`] says what it does.
+    ///
+    /// # Errors
+    /// [`CameraError::Mode`] where the sensor has no such mode.
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError>;
 
     /// Makes `caps`, a part of what [`Camera::caps`] says, as narrow as the camera can: the size, pixels and
     /// rate nearest to its own preference, and the colorimetry that it will deliver.

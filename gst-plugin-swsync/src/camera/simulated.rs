@@ -20,6 +20,7 @@ use swsync_sim::sensor::{
 use self::settings::{Gains, SimulatedControls};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
+use super::mode::{Mode, Orientation};
 use super::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Frame, FrameDurationControl, Pacing,
     Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
@@ -109,6 +110,7 @@ pub struct SimulatedCamera {
     staged: Vec<Setting>,
     gains: Gains,
     stamps: Stamps,
+    orientation: Orientation,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl SimulatedCamera {
             staged: Vec::new(),
             gains: Gains::default(),
             stamps: Stamps::default(),
+            orientation: Orientation::default(),
         }
     }
 
@@ -276,11 +279,34 @@ impl SimulatedCamera {
         let [y, u, v, _] = picture.planes_data_mut();
         let plane = |data, index: usize| PlaneMut { data, stride: strides[index] };
         let planes = I420Mut { y: plane(y, 0), u: plane(u, 1), v: plane(v, 2) };
-        scene.render(&frame.shutter(info.height()), planes).map_err(|e| failed(&e))?;
-        let [y, ..] = picture.planes_data_mut();
+        let (columns, rows) = self.orientation.flips();
+        let mut shutter = frame.shutter(info.height());
+        if rows {
+            // What it reads first is what else comes last.
+            shutter = shutter.from_below(info.height());
+        }
+        scene.render(&shutter, planes).map_err(|e| failed(&e))?;
+        let [y, u, v, _] = picture.planes_data_mut();
+        let size = |by: u32| (info.width().div_ceil(by) as usize, info.height().div_ceil(by) as usize);
+        flip(y, size(1), strides[0], columns, rows);
+        flip(u, size(2), strides[1], columns, rows);
+        flip(v, size(2), strides[2], columns, rows);
         self.gains.at(frame.sequence.into()).amplify(y);
         drop(picture);
         Ok(buffer)
+    }
+}
+
+/// Reverses the order of columns or rows of a plane.
+fn flip(plane: &mut [u8], (width, height): (usize, usize), stride: usize, columns: bool, rows: bool) {
+    if columns {
+        plane.chunks_mut(stride).take(height).for_each(|row| row[..width].reverse());
+    }
+    if rows {
+        for row in 0..height / 2 {
+            let (above, below) = plane.split_at_mut((height - 1 - row) * stride);
+            above[row * stride..][..width].swap_with_slice(&mut below[..width]);
+        }
     }
 }
 
@@ -353,6 +379,22 @@ impl Camera for SimulatedCamera {
             .build()
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
+        if let Some(sensor) = &mode.sensor {
+            return Err(CameraError::Mode {
+                camera: self.id(),
+                asked: sensor.structure().to_string(),
+                reason:
+                    "a simulated sensor has one mode. Leave sensor-config unset, and choose the size by caps"
+                        .into(),
+            });
+        }
+        // As sensors do: they read rows and columns in reverse order, but never one for the other.
+        let can = !mode.orientation.is_transposed();
+        self.orientation = if can { mode.orientation } else { Orientation::default() };
+        Ok(())
+    }
+
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
         let Some(main) = streams.first() else {
             return Err(self.failed("configuring it", "no stream is wanted"));
@@ -394,6 +436,7 @@ impl Camera for SimulatedCamera {
             backlog: u32::try_from(MAX_BACKLOG.as_nanos() / frame_duration.as_nanos().max(1))
                 .unwrap_or(u32::MAX)
                 .max(1),
+            mode: Mode { sensor: None, orientation: self.orientation },
         };
         self.configured = Some(Configured { streams, frame_duration, model });
         Ok(capabilities)

@@ -65,6 +65,8 @@ pub(super) struct Known {
     pub(super) latency: Option<(gst::ClockTime, gst::ClockTime)>,
     /// The camera's model, once it has streamed.
     pub(super) model: Option<String>,
+    /// What readers have to do to its pictures, once it has streamed: see [`crate::camera::mode::Orientation::left_to_readers`].
+    pub(super) left_to_readers: Option<&'static str>,
     /// The base class is about to name its stream.
     pub(super) naming: bool,
 }
@@ -393,7 +395,9 @@ pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
         CameraError::Busy { .. } | CameraError::Occupied => {
             gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
         }
-        CameraError::Profile(_) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+        CameraError::Profile(_) | CameraError::Mode { .. } => {
+            gst::error_msg!(gst::LibraryError::Settings, ("{error}"))
+        }
         CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
         CameraError::Failed { .. }
         | CameraError::Stalled { .. }

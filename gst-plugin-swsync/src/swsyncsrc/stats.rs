@@ -9,6 +9,7 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
 use super::held_up::HeldUp;
+use crate::camera::mode::Mode;
 use crate::meta;
 use crate::station::numbers::Phase;
 
@@ -59,6 +60,8 @@ pub struct Observed {
     pub recoveries: u64,
     /// What is known of alignment, while the camera streams.
     pub progress: Option<Progress>,
+    /// How the camera reads its sensor, and which way round its pictures are.
+    pub mode: Option<Mode>,
     /// Which clock the newest frame was stamped by.
     stamped_by: Option<StampedBy>,
     /// Frames that came, were lost by the camera, and were off the grid.
@@ -199,6 +202,11 @@ impl Observed {
             .field("not-playing", self.not_playing)
             .field("lock-count", self.lock_count)
             .build();
+        stats.set_if_some("orientation", self.mode.map(|mode| mode.orientation.nick()));
+        stats.set_if_some(
+            "sensor-config",
+            self.mode.and_then(|mode| mode.sensor).map(|sensor| sensor.structure()),
+        );
         stats.set_if_some("sensor-clock", self.stamped_by.map(|by| by.clock.as_str()));
         stats.set_if_some("sensor-clock-basis", self.stamped_by.map(|by| by.basis.as_str()));
         stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));

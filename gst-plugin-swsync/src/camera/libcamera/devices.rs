@@ -17,6 +17,7 @@ use super::service::{Library, Service};
 use super::session::{Session, has_dma_buf_heap};
 use super::{failed, panicked};
 use crate::camera::mailbox::Mailbox;
+use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 
 /// A camera that libcamera has found, without having been opened.
@@ -121,7 +122,12 @@ impl Library {
                 model: sensor::model(properties),
                 location,
                 rotation: properties.get::<properties::Rotation>().ok().map(|rotation| rotation.0),
-                caps: camera_caps(&camera, StreamRole::default(), fastest, !on_request || has_dma_buf_heap()),
+                caps: camera_caps(
+                    &camera,
+                    (StreamRole::default(), &Mode::default()),
+                    fastest,
+                    !on_request || has_dma_buf_heap(),
+                ),
             }
         });
         found.collect()
@@ -146,7 +152,7 @@ impl Session {
             let Some(mut configuration) = default_configuration(self.camera(), &[role]) else {
                 continue;
             };
-            if try_stream(&mut configuration, pixel, size).is_err() {
+            if try_stream(&mut configuration, &Mode::default(), pixel, size).is_err() {
                 continue;
             }
             let frame = self

@@ -10,6 +10,7 @@ use ::libcamera::stream::StreamRole as Role;
 use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
+use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 use crate::caps::DMABUF;
 
@@ -117,38 +118,46 @@ pub(super) struct Offer {
 /// Raspberry Pi's pipeline handlers list what a sensor reads as CSI-2 delivers it, packed, and nothing else. But
 /// `validate` takes them unpacked: the VC4's (up to the Pi 4) in the same depth, the PiSP's (Pi 5) in 16 bits, whatever the
 /// depth (`Vc4CameraData::platformValidate`, `PiSPCameraData::platformValidate`). A packed format is the unpacked one's
-/// fourcc with a modifier. So each is tried both ways, and what is adjusted is not offered.
+/// fourcc with a modifier. And they list the order of colours of a sensor that is not flipped, but take that of one
+/// that is, as most of their cameras are mounted (`RPiCameraConfiguration::validate`). So each is tried in all these ways, and
+/// what is adjusted is not offered.
 pub(super) fn offers(listed: &[PixelFormat]) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = Vec::new();
-    for (pixel, picture) in FORMATS {
-        let as_it_is = listed.iter().find(|known| **known == pixel);
-        let packed = || listed.iter().find(|known| is_packed_of(**known, pixel, picture));
-        if let Some(listed) = as_it_is.or_else(packed) {
-            offers.push(Offer { listed: *listed, pixel, picture });
-        }
-    }
-    offers
+    let of_format = |(pixel, picture)| {
+        let as_it_is = listed.iter().filter(move |known| **known == pixel);
+        let otherwise = listed.iter().filter(move |known| may_be_read_as(**known, pixel, picture));
+        as_it_is.chain(otherwise).map(move |listed| Offer { listed: *listed, pixel, picture })
+    };
+    FORMATS.into_iter().flat_map(of_format).collect()
 }
 
-/// Whether `listed` is a packed or compressed form of what `pixel` is unpacked, in its own depth or in 16 bits.
-fn is_packed_of(listed: PixelFormat, pixel: PixelFormat, picture: Picture) -> bool {
-    if listed.modifier() == 0 {
-        return false;
-    }
-    match picture {
-        Picture::Bayer(name, _) => {
-            let order = FORMATS.iter().find_map(|(known, of)| match of {
-                Picture::Bayer(of, _) if known.fourcc() == listed.fourcc() => of.get(..4),
-                _ => None,
-            });
-            pixel.fourcc() == listed.fourcc() || name.get(4..) == Some("16le") && order == name.get(..4)
+/// Whether what a camera lists as `listed` may come as `pixel`.
+fn may_be_read_as(listed: PixelFormat, pixel: PixelFormat, picture: Picture) -> bool {
+    let packed = listed.modifier() != 0;
+    match (picture, depth_of(listed)) {
+        (Picture::Bayer(..), Some(depth)) if is_bayer(listed) && listed != pixel => {
+            depth_of(pixel) == Some(depth) || packed && depth_of(pixel) == Some(16)
         }
         // Sensors without colours.
-        Picture::Raw(VideoFormat::Gray16Le) => {
-            [*b"R10 ", *b"R12 ", *b"R14 ", *b"R16 "].contains(&listed.fourcc().to_le_bytes())
-        }
-        Picture::Raw(_) | Picture::Jpeg => false,
+        (Picture::Raw(VideoFormat::Gray16Le), Some(_)) => packed && !is_bayer(listed),
+        _ => false,
     }
+}
+
+/// Bits per pixel of what a sensor reads, unpacked or not; `None` of pictures.
+pub(super) fn depth_of(pixel: PixelFormat) -> Option<u32> {
+    match &pixel.fourcc().to_le_bytes() {
+        b"R8  " | b"BA81" | b"GBRG" | b"GRBG" | b"RGGB" => Some(8),
+        b"R10 " | b"BG10" | b"GB10" | b"BA10" | b"RG10" => Some(10),
+        b"R12 " | b"BG12" | b"GB12" | b"BA12" | b"RG12" => Some(12),
+        b"R14 " | b"BG14" | b"GB14" | b"BA14" | b"RG14" => Some(14),
+        b"R16 " | b"BYR2" | b"GB16" | b"GR16" | b"RGB6" => Some(16),
+        _ => None,
+    }
+}
+
+fn is_bayer(pixel: PixelFormat) -> bool {
+    let of = FORMATS.iter().find(|(known, _)| known.fourcc() == pixel.fourcc());
+    of.is_some_and(|(_, picture)| matches!(picture, Picture::Bayer(..)))
 }
 
 /// What dma-buf caps call `pixel`: DRM's fourcc, linear.
@@ -210,7 +219,7 @@ pub(super) fn default_configuration(
 /// in it are taken.
 pub(super) fn camera_caps(
     camera: &Camera<'_>,
-    role: StreamRole,
+    (role, mode): (StreamRole, &Mode),
     fastest_us: Option<i64>,
     dma_bufs: bool,
 ) -> gst::Caps {
@@ -223,7 +232,7 @@ pub(super) fn camera_caps(
             continue;
         };
         let mut taken = listed.clone();
-        taken.retain(|&size| try_stream(&mut configuration, pixel, size).is_ok());
+        taken.retain(|&size| try_stream(&mut configuration, mode, pixel, size).is_ok());
         let single = |size: &Size| SizeRange { min: *size, max: *size, h_step: 1, v_step: 1 };
         let range = (taken.len() == listed.len()).then_some(range);
         for range in taken.iter().map(single).chain(range) {
@@ -288,9 +297,11 @@ fn sizes(configuration: &CameraConfiguration, listed: PixelFormat) -> Option<(Ve
 /// See [`check_stream`].
 pub(super) fn try_stream(
     configuration: &mut CameraConfiguration,
+    mode: &Mode,
     pixel: PixelFormat,
     size: Size,
 ) -> Result<(), String> {
+    mode.ask(configuration);
     let mut stream = configuration.get_mut(0).ok_or("the camera has no stream")?;
     stream.set_pixel_format(pixel);
     stream.set_size(size);
@@ -392,20 +403,15 @@ mod tests {
     const CSI2_PACKED: u64 = 0x0b00_0000_0000_0001;
     const PISP_COMPRESSED: u64 = 0x0c00_0000_0000_0001;
 
-    /// What the pipeline handlers' `platformValidate` makes of a raw stream's format, for a sensor of 10 or 12 bits. Stand-ins for
-    /// upstream's, which take boards: written after its source.
-    fn validated_by_vc4(pixel: PixelFormat, depth: [u8; 2]) -> PixelFormat {
-        let fourcc = pixel.fourcc().to_le_bytes();
+    /// What the pipeline handlers' `validate` makes of a raw stream's format: the order of colours and the depth are
+    /// the sensor's (`[order, depth]`), the packing the stream's. Stand-ins for upstream's, which take boards: written after
+    /// its source.
+    fn validated_by_vc4(pixel: PixelFormat, order: [u8; 2], depth: [u8; 2]) -> PixelFormat {
         let packing = if pixel.modifier() == 0 { 0 } else { CSI2_PACKED };
-        PixelFormat::new(u32::from_le_bytes([fourcc[0], fourcc[1], depth[0], depth[1]]), packing)
+        PixelFormat::new(u32::from_le_bytes([order[0], order[1], depth[0], depth[1]]), packing)
     }
 
-    fn validated_by_pisp(pixel: PixelFormat) -> PixelFormat {
-        let sixteen: [u8; 4] = match pixel.fourcc().to_le_bytes() {
-            [b'R', b'G', ..] => *b"RGB6",
-            [b'B', ..] => *b"BYR2",
-            other => other,
-        };
+    fn validated_by_pisp(pixel: PixelFormat, sixteen: [u8; 4]) -> PixelFormat {
         let packing = if pixel.modifier() == 0 { 0 } else { PISP_COMPRESSED };
         PixelFormat::new(u32::from_le_bytes(sixteen), packing)
     }
@@ -420,29 +426,50 @@ mod tests {
                 Picture::Bayer(name, 2) => name,
                 other => panic!("{other:?}"),
             };
-            offers.map(name).collect()
+            let mut names: Vec<_> = offers.map(name).collect();
+            names.dedup();
+            names
         };
-        // In the mode of 12 bits, then in that of 10.
-        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"12") == pixel), ["rggb12le"]);
-        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"10") == pixel), ["rggb10le"]);
-        assert_eq!(names(&|pixel| validated_by_pisp(pixel) == pixel), ["rggb16le"]);
-        // None of them as it is listed: GStreamer has no name for that.
-        assert!(
-            offers(&listed).iter().all(|offer| offer.pixel.modifier() == 0 && listed.contains(&offer.listed))
-        );
+        // In the mode of 12 bits, then in that of 10; mounted as it is, and upside down.
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"12") == pixel), ["rggb12le"]);
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"10") == pixel), ["rggb10le"]);
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"BG", *b"10") == pixel), ["bggr10le"]);
+        assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"RGB6") == pixel), ["rggb16le"]);
+        assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"BYR2") == pixel), ["bggr16le"]);
+        // None of them as it is listed: GStreamer has no name for that. Sizes are those of both modes.
+        let all = offers(&listed);
+        assert!(all.iter().all(|offer| offer.pixel.modifier() == 0));
+        let of_sixteen = all.iter().filter(|offer| offer.picture == Picture::Bayer("rggb16le", 2));
+        assert_eq!(of_sixteen.map(|offer| offer.listed).collect::<Vec<_>>(), listed);
     }
 
     #[test]
-    fn what_is_listed_unpacked_is_offered_as_it_is_and_nothing_is_made_up() {
+    fn what_is_listed_unpacked_comes_first_and_nothing_is_made_up() {
         let plain = [drm(*b"NV12"), drm(*b"RG10")];
-        let offered: Vec<_> = offers(&plain).into_iter().map(|offer| (offer.listed, offer.pixel)).collect();
-        assert_eq!(offered, plain.map(|pixel| (pixel, pixel)));
+        let offered = offers(&plain);
+        assert!(
+            plain
+                .iter()
+                .all(|plain| offered.iter().any(|offer| offer.listed == *plain && offer.pixel == *plain))
+        );
+        // Other orders of the same depth are tried, other depths and pictures are not.
+        assert!(offered.iter().all(|offer| offer.pixel == plain[0] || depth_of(offer.pixel) == Some(10)));
         // Tiled pictures are not the linear ones.
         let tiled = PixelFormat::new(u32::from_le_bytes(*b"NV12"), CSI2_PACKED);
         assert!(offers(&[tiled]).is_empty());
         let grey = PixelFormat::new(u32::from_le_bytes(*b"R10 "), CSI2_PACKED);
         let offered: Vec<_> = offers(&[grey]).into_iter().map(|offer| offer.picture).collect();
         assert_eq!(offered, [Picture::Raw(VideoFormat::Gray16Le)]);
+        for (pixel, picture) in FORMATS {
+            assert_eq!(
+                depth_of(pixel).is_some(),
+                matches!(
+                    picture,
+                    Picture::Bayer(..) | Picture::Raw(VideoFormat::Gray8 | VideoFormat::Gray16Le)
+                ),
+                "{picture:?}"
+            );
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod formats;
 mod homing;
 mod manager;
 mod memory;
+mod mode;
 mod picture;
 mod queue;
 mod sensor;
@@ -58,6 +59,7 @@ use self::session::{Configured, Description, Event, Session};
 use self::streaming::{Streaming, Trouble};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
+use super::mode::Mode;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, Patience, StampedAt, StreamRole, StreamSetup,
     Wakeup,
@@ -232,6 +234,15 @@ impl Camera for LibcameraCamera {
         listed.unwrap_or_else(|_| gst::Caps::new_empty())
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
+        let caps = self.with("choosing its mode", move |camera| {
+            camera.set_mode(mode)?;
+            Ok(camera.description().caps.clone())
+        })?;
+        self.description.caps = caps;
+        Ok(())
+    }
+
     fn fixate(&mut self, role: StreamRole, caps: gst::Caps) -> gst::Caps {
         let wanted = caps.clone();
         self.with("choosing a format", move |camera| Ok(camera.fixate(role, &wanted))).unwrap_or(caps)
@@ -259,11 +270,12 @@ impl Camera for LibcameraCamera {
             let latency = period * LATENCY_FRAMES;
             (Pacing::FreeRunning(control), profile.stamped_at, readout, latency)
         };
+        let mode = configured.mode;
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
         let response = self.profile.response_at(period).map(|measured| measured.response);
         let backlog = if self.description.on_request { 1 } else { session::REQUESTS };
-        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog })
+        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog, mode })
     }
 
     fn set_patience(&mut self, patience: Patience) {

@@ -13,6 +13,7 @@ use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
 
 use super::super::{AlignMethod, Target, TimeBase};
 use crate::camera::controls::{Ranges, Setting};
+use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
     Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
@@ -187,6 +188,7 @@ impl StagedCamera {
             stamped_at: if *phone { StampedAt::ExposureStart } else { StampedAt::ReadoutStart },
             latency: Span::from_millis(60),
             backlog: 4,
+            mode: Mode::default(),
         }
     }
 
@@ -211,6 +213,10 @@ impl StagedCamera {
 impl Camera for StagedCamera {
     fn caps(&self, _role: StreamRole) -> gst::Caps {
         gst::Caps::new_any()
+    }
+
+    fn set_mode(&mut self, _mode: Mode) -> Result<(), CameraError> {
+        Ok(())
     }
 
     fn configure(&mut self, _streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
