@@ -54,7 +54,7 @@ pub fn warning(
             format!("the clock {} ({}) of {}", other.name(), other.type_().name(), provider.name())
         }
     };
-    let switch = provider.filter(|provider| can_refrain(provider)).map_or_else(String::new, |provider| {
+    let switch = provider.filter(can_refrain).map_or_else(String::new, |provider| {
         format!("Set provide-clock=false on {}, or in", provider.name())
     });
     let switch = if switch.is_empty() { "In".to_owned() } else { switch };

@@ -13,11 +13,12 @@ use swsync_rig::time::ClockEvent;
 use super::service::Service;
 use super::settings::Settings;
 use super::status::{self, ClockState, Condition, nanos_or_unknown};
-use super::wait::{Outcome, Signals, Wait};
+use super::wait::{Outcome, Wait};
 use super::{Role, Source};
 use crate::clock::SwsyncClock;
 use crate::clock::others;
 use crate::lock::lock;
+use crate::signals::Signals;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
