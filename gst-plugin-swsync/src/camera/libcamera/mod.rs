@@ -17,7 +17,7 @@
 //! never starves the camera.
 //!
 //! A process can have one camera manager, which all cameras here share. Where `libcamerasrc` or the program itself has one, cameras
-//! here are an error, and the other way round ([`manager`]).
+//! here are an error, and the other way round (`manager.rs`).
 //!
 //! A camera has one user at a time, which libcamera sees to where there are media devices to lock. Its virtual cameras
 //! have none, and of others it does not tell who has them: so an open camera is also a [`Claim`](swsync_rig::claim::Claim).
