@@ -12,6 +12,7 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, RigClock};
 
+pub mod others;
 mod waits;
 
 mod imp {

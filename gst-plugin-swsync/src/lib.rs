@@ -11,6 +11,7 @@ mod clock;
 mod lock;
 mod logging;
 pub mod meta;
+mod signals;
 mod station;
 mod swsyncclock;
 mod swsyncdevices;

@@ -21,5 +21,6 @@ pub mod ntp;
 pub mod order;
 pub mod profile;
 pub mod ring;
+pub mod stamps;
 pub mod sync;
 pub mod time;

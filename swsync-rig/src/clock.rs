@@ -9,6 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use swsync_core::clock::{Adjustment, ClockMap};
 use swsync_core::control::{ClockStatus, TimeSource};
 use swsync_core::frame::SyncQuality;
+use swsync_core::stamps::Arrival;
 use swsync_core::sync::{ClockUpdate, Identity, ServerStatus};
 use swsync_core::time::{Boottime, Local, Realtime, Rig, Skew, Span, Timestamp};
 use swsync_sim::True;
@@ -35,11 +36,25 @@ pub fn true_now() -> Timestamp<True> {
 
 /// How far `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
 fn suspended() -> Span {
+    let attempt = || {
+        let before = host::<Local>(ClockId::Monotonic);
+        let boottime = host::<Boottime>(ClockId::Boottime);
+        let between = host::<Local>(ClockId::Monotonic) - before;
+        let span = boottime.as_nanos().saturating_sub((before + between / 2).as_nanos());
+        (between, Span::from_nanos(span))
+    };
+    // Whoever is interrupted between two readings tries again.
+    let attempts = [attempt(), attempt(), attempt()];
+    let span = attempts.into_iter().min().map_or(Span::ZERO, |(_, span)| span);
+    // A suspend is long; what is shorter is the time between the readings. In a time namespace boot time may be behind.
+    if span.abs() < Span::from_millis(10) { Span::ZERO } else { span }
+}
+
+/// The host's clocks now, for what drivers stamp.
+#[must_use]
+pub fn arrival_on_host() -> Arrival {
     let monotonic = host::<Local>(ClockId::Monotonic);
-    let boottime = host::<Boottime>(ClockId::Boottime);
-    let span = Span::from_nanos(boottime.as_nanos().saturating_sub(monotonic.as_nanos()));
-    // A suspend is long; what is shorter is the time between the two readings.
-    if span < Span::from_millis(10) { Span::ZERO } else { span }
+    Arrival { boottime: Timestamp::from_nanos(monotonic.as_nanos()) + suspended(), monotonic }
 }
 
 /// This device's clocks: the host's, or simulated ones derived from them.
@@ -103,6 +118,18 @@ impl DeviceClock {
         match &self.oscillator {
             Some(_) => self.boottime_from_true(true_now()),
             None => host(ClockId::Boottime),
+        }
+    }
+
+    /// This device's clocks now, for stamps of its own.
+    #[must_use]
+    pub fn arrival(&self) -> Arrival {
+        match &self.oscillator {
+            Some(_) => {
+                let now = true_now();
+                Arrival { boottime: self.boottime_from_true(now), monotonic: self.local_from_true(now) }
+            }
+            None => arrival_on_host(),
         }
     }
 

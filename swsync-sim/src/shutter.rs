@@ -25,6 +25,14 @@ pub struct Shutter {
 }
 
 impl Shutter {
+    /// That of a picture of `height` rows whose lowest row is read first.
+    #[must_use]
+    pub fn from_below(self, height: u32) -> Self {
+        let RowTiming { exposure, row_time_ns } = self.timing;
+        let last = Span::from_nanos_f64(f64::from(height.saturating_sub(1)) * row_time_ns);
+        Self { start: self.start + last, timing: RowTiming { exposure, row_time_ns: -row_time_ns } }
+    }
+
     /// Start of exposure of row `row`, which may be a fraction, as ns after `self.start`.
     #[must_use]
     pub fn row_offset_ns(&self, row: f64) -> f64 {

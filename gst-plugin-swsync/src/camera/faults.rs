@@ -11,6 +11,7 @@ use swsync_core::time::Span;
 
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
+use super::mode::Mode;
 use super::{Camera, CameraError, Capabilities, Controls, Frame, Patience, StreamRole, StreamSetup, Wakeup};
 use crate::lock::lock;
 
@@ -153,6 +154,10 @@ impl FaultyCamera {
 impl Camera for FaultyCamera {
     fn caps(&self, role: StreamRole) -> gst::Caps {
         self.camera.caps(role)
+    }
+
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
+        self.camera.set_mode(mode)
     }
 
     fn fixate(&mut self, role: StreamRole, caps: gst::Caps) -> gst::Caps {

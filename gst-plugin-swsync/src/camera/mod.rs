@@ -4,6 +4,7 @@ pub mod controls;
 pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
+pub mod mode;
 pub mod patience;
 pub mod simulated;
 
@@ -12,9 +13,11 @@ use std::sync::Arc;
 use gst::glib;
 use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
+use swsync_core::stamps::{Misfit, StampedBy};
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use self::controls::{Ranges, Setting};
+use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
 pub use patience::Patience;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
@@ -41,6 +44,22 @@ pub enum CameraError {
         holder: Holder,
         /// The ids of the other cameras.
         others: Vec<String>,
+    },
+    /// Someone else in this process has libcamera.
+    #[error(
+        "libcamera is in use by another part of this process (libcamerasrc, or the program itself), and a process can have one \
+         camera manager. Use swsyncsrc for all its cameras, or run a process for each"
+    )]
+    Occupied,
+    /// The camera's sensor cannot be read so.
+    #[error("camera {camera} does not take sensor-config={asked}: {reason}")]
+    Mode {
+        /// The camera's id.
+        camera: String,
+        /// What was asked for.
+        asked: String,
+        /// What stands in the way, and what there is.
+        reason: String,
     },
     /// The camera refuses the format.
     #[error("camera {camera} cannot deliver {caps}: {reason}")]
@@ -79,6 +98,17 @@ pub enum CameraError {
         camera: String,
         /// What was noticed.
         reason: String,
+    },
+    /// The camera stamps frames by a clock that nothing is known of.
+    #[error(
+        "camera {camera} stamps its frames by neither CLOCK_BOOTTIME nor CLOCK_MONOTONIC: {misfit}. Its driver has to be set to \
+         one of these (uvcvideo: `clock=CLOCK_MONOTONIC`, `hwtimestamps=0` in /sys/module/uvcvideo/parameters)"
+    )]
+    Stamps {
+        /// The camera's id.
+        camera: String,
+        /// How far its stamps are off.
+        misfit: Misfit,
     },
     /// The camera's profile cannot be used.
     #[error(transparent)]
@@ -176,6 +206,8 @@ pub struct Capabilities {
     pub latency: Span,
     /// Frames that it captures while nobody takes any: what comes after them is lost.
     pub backlog: u32,
+    /// How it reads its sensor, as far as that was asked for, and which way round its pictures are.
+    pub mode: Mode,
 }
 
 /// What a stream is for: libcamera chooses the sensor's mode and the processing by it.
@@ -245,6 +277,8 @@ pub struct Frame {
     pub sequence: u64,
     /// The instant that [`Capabilities::stamped_at`] names.
     pub sensor_time: Timestamp<Boottime>,
+    /// Which clock the driver stamped it by.
+    pub stamped_by: StampedBy,
     /// Exposure that the camera really used, where it says so.
     pub exposure: Option<Span>,
     /// Analogue gain that the camera really used, where it says so.
@@ -277,6 +311,13 @@ pub fn fixate_nearest(caps: &mut gst::Caps, (width, height): (i32, i32), rate: g
 pub trait Camera: Send {
     /// Everything that a stream of this role can deliver.
     fn caps(&self, role: StreamRole) -> gst::Caps;
+
+    /// Sets how it is to read its sensor and which way round pictures are to be, before its formats are asked for. An orientation
+    /// that it cannot have is not an error: [`Capabilities::mode`] says what it does.
+    ///
+    /// # Errors
+    /// [`CameraError::Mode`] where the sensor has no such mode.
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError>;
 
     /// Makes `caps`, a part of what [`Camera::caps`] says, as narrow as the camera can: the size, pixels and
     /// rate nearest to its own preference, and the colorimetry that it will deliver.

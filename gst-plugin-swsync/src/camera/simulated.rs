@@ -8,7 +8,8 @@ use gst::glib;
 use swsync_core::align::profile::Response;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::CameraProfile;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::stamps::{StampedBy, Stamps};
+use swsync_core::time::{Boottime, Skew, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, true_now};
 use swsync_sim::True;
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
@@ -19,6 +20,7 @@ use swsync_sim::sensor::{
 use self::settings::{Gains, SimulatedControls};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
+use super::mode::{Mode, Orientation};
 use super::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Frame, FrameDurationControl, Pacing,
     Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
@@ -55,6 +57,22 @@ pub enum SimulatedControl {
     None,
 }
 
+/// Which clock a simulated camera's driver stamps frames by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstSwsyncSimulatedStamps")]
+pub enum SimulatedStamps {
+    /// As libcamera documents it.
+    #[default]
+    #[enum_value(name = "Boottime: as libcamera documents it", nick = "boottime")]
+    Boottime,
+    /// As V4L2 drivers do.
+    #[enum_value(name = "Monotonic: as V4L2 drivers do", nick = "monotonic")]
+    Monotonic,
+    /// As uvcvideo does where it is told so: of no use here.
+    #[enum_value(name = "Realtime: of no use, as such a driver's", nick = "realtime")]
+    Realtime,
+}
+
 /// What a simulated camera is like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {
@@ -75,6 +93,8 @@ pub struct Simulation {
     pub view: u32,
     /// Exposure at the start.
     pub exposure: Span,
+    /// Which clock frames are stamped by.
+    pub stamps: SimulatedStamps,
 }
 
 /// See the module's documentation.
@@ -89,6 +109,8 @@ pub struct SimulatedCamera {
     starts: u64,
     staged: Vec<Setting>,
     gains: Gains,
+    stamps: Stamps,
+    orientation: Orientation,
 }
 
 #[derive(Debug)]
@@ -133,6 +155,8 @@ impl SimulatedCamera {
             starts: 0,
             staged: Vec::new(),
             gains: Gains::default(),
+            stamps: Stamps::default(),
+            orientation: Orientation::default(),
         }
     }
 
@@ -217,6 +241,25 @@ impl SimulatedCamera {
             .expect("the iterator has no end"))
     }
 
+    /// The boot time of the stamp of `frame`, read as any driver's is. `None` of one that cannot be.
+    fn sensor_time(
+        &mut self,
+        frame: &SensorFrame,
+    ) -> Result<Option<(Timestamp<Boottime>, StampedBy)>, CameraError> {
+        let (arrival, age) = (self.device.arrival(), true_now() - frame.timestamp);
+        let stamp = match self.simulation.stamps {
+            SimulatedStamps::Boottime => self.device.boottime_from_true(frame.timestamp).as_nanos(),
+            SimulatedStamps::Monotonic => self.device.local_from_true(frame.timestamp).as_nanos(),
+            SimulatedStamps::Realtime => (self.device.wall_now() - age).as_nanos(),
+        };
+        let period = self.configured.as_ref().map_or(Span::ZERO, |configured| configured.frame_duration);
+        match self.stamps.handle(stamp, arrival, period) {
+            Ok(stamped) => Ok(Some(stamped)),
+            Err(misfit) if misfit.is_lasting() => Err(CameraError::Stamps { camera: self.id(), misfit }),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// The pictures of `frame` in all streams.
     fn render(&self, frame: &SensorFrame) -> Result<Vec<gst::Buffer>, CameraError> {
         let Some(Configured { streams, .. }) = &self.configured else {
@@ -236,11 +279,34 @@ impl SimulatedCamera {
         let [y, u, v, _] = picture.planes_data_mut();
         let plane = |data, index: usize| PlaneMut { data, stride: strides[index] };
         let planes = I420Mut { y: plane(y, 0), u: plane(u, 1), v: plane(v, 2) };
-        scene.render(&frame.shutter(info.height()), planes).map_err(|e| failed(&e))?;
-        let [y, ..] = picture.planes_data_mut();
+        let (columns, rows) = self.orientation.flips();
+        let mut shutter = frame.shutter(info.height());
+        if rows {
+            // What it reads first is what else comes last.
+            shutter = shutter.from_below(info.height());
+        }
+        scene.render(&shutter, planes).map_err(|e| failed(&e))?;
+        let [y, u, v, _] = picture.planes_data_mut();
+        let size = |by: u32| (info.width().div_ceil(by) as usize, info.height().div_ceil(by) as usize);
+        flip(y, size(1), strides[0], columns, rows);
+        flip(u, size(2), strides[1], columns, rows);
+        flip(v, size(2), strides[2], columns, rows);
         self.gains.at(frame.sequence.into()).amplify(y);
         drop(picture);
         Ok(buffer)
+    }
+}
+
+/// Reverses the order of columns or rows of a plane.
+fn flip(plane: &mut [u8], (width, height): (usize, usize), stride: usize, columns: bool, rows: bool) {
+    if columns {
+        plane.chunks_mut(stride).take(height).for_each(|row| row[..width].reverse());
+    }
+    if rows {
+        for row in 0..height / 2 {
+            let (above, below) = plane.split_at_mut((height - 1 - row) * stride);
+            above[row * stride..][..width].swap_with_slice(&mut below[..width]);
+        }
     }
 }
 
@@ -313,6 +379,22 @@ impl Camera for SimulatedCamera {
             .build()
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
+        if let Some(sensor) = &mode.sensor {
+            return Err(CameraError::Mode {
+                camera: self.id(),
+                asked: sensor.structure().to_string(),
+                reason:
+                    "a simulated sensor has one mode. Leave sensor-config unset, and choose the size by caps"
+                        .into(),
+            });
+        }
+        // As sensors do: they read rows and columns in reverse order, but never one for the other.
+        let can = !mode.orientation.is_transposed();
+        self.orientation = if can { mode.orientation } else { Orientation::default() };
+        Ok(())
+    }
+
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
         let Some(main) = streams.first() else {
             return Err(self.failed("configuring it", "no stream is wanted"));
@@ -354,6 +436,7 @@ impl Camera for SimulatedCamera {
             backlog: u32::try_from(MAX_BACKLOG.as_nanos() / frame_duration.as_nanos().max(1))
                 .unwrap_or(u32::MAX)
                 .max(1),
+            mode: Mode { sensor: None, orientation: self.orientation },
         };
         self.configured = Some(Configured { streams, frame_duration, model });
         Ok(capabilities)
@@ -427,11 +510,16 @@ impl Camera for SimulatedCamera {
     }
 
     fn next_frame(&mut self) -> Result<Frame, CameraError> {
-        let frame = self.next_sensor_frame()?;
-        let wait = (frame.delivered_at - true_now()).to_duration();
-        let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
-        debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
-        self.gains.taken(frame.sequence.into());
+        let (frame, (sensor_time, stamped_by)) = loop {
+            let frame = self.next_sensor_frame()?;
+            let wait = (frame.delivered_at - true_now()).to_duration();
+            let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
+            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            self.gains.taken(frame.sequence.into());
+            if let Some(stamped) = self.sensor_time(&frame)? {
+                break (frame, stamped);
+            }
+        };
         let mut pictures = self.render(&frame)?;
         let buffer = pictures.remove(0);
         let gain = self.gains.at(frame.sequence.into());
@@ -440,7 +528,8 @@ impl Camera for SimulatedCamera {
             others: pictures,
             copied: false,
             sequence: u64::from(frame.sequence),
-            sensor_time: self.device.boottime_from_true(Timestamp::from_nanos(frame.timestamp.as_nanos())),
+            sensor_time,
+            stamped_by,
             exposure: Some(frame.reported_exposure),
             analogue_gain: Some(gain.factor()),
             reported: settings::reported(frame.reported_exposure, gain),

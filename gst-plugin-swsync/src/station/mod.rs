@@ -14,7 +14,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ClockExt as _};
@@ -68,6 +68,10 @@ pub trait Host: Send + Sync {
     fn latency(&self) -> Option<Span>;
     /// What is on the disk of an order that is not remembered.
     fn on_disk(&self, order: &Order) -> OnDisk;
+    /// What stands in the way just now, seen without asking the disk.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What is on the disk under the id of an order.
@@ -94,6 +98,15 @@ struct Inner {
     /// Files that the outlet keeps of each order, if not all.
     max_files: Option<u32>,
     problem: Option<String>,
+}
+
+/// How the wait of [`Station::suspend`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// All is done.
+    Reached,
+    Interrupted,
+    GivenUp,
 }
 
 /// Shared by the streaming thread, the control plane's threads and the outlet's.
@@ -161,12 +174,39 @@ impl Station {
     }
 
     /// No more frames come for now: files are finished, and every order is answered with what became of it so far. Returns
-    /// when that is done, or when it has taken longer than `patience`.
-    pub fn suspend(&self, patience: Duration) {
+    /// when that is done, with how it ended. `progress` rises while there is hope: without any for `patience`, it is given up,
+    /// as where it `is_interrupted`. What was not in time is still answered later.
+    pub fn suspend(
+        &self,
+        patience: Duration,
+        progress: impl Fn() -> u64,
+        is_interrupted: impl Fn() -> bool,
+    ) -> Rest {
         self.act(|inner| ((), inner.desk.handle_stop()));
-        let is_open = |inner: &mut Inner| !inner.desk.is_at_rest();
-        // Where it was not in time, the order is still answered later.
-        drop(self.quiet.wait_timeout_while(lock(&self.inner), patience, is_open));
+        let (mut seen, mut since) = (progress(), Instant::now());
+        let mut inner = lock(&self.inner);
+        loop {
+            if inner.desk.is_at_rest() {
+                return Rest::Reached;
+            }
+            if is_interrupted() {
+                return Rest::Interrupted;
+            }
+            let now = progress();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() >= patience {
+                return Rest::GivenUp;
+            }
+            let waited = self.quiet.wait_timeout(inner, TICK);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What is not written yet: open orders, and bytes of their frames.
+    pub fn left(&self) -> (Vec<OrderId>, usize) {
+        let inner = lock(&self.inner);
+        (inner.desk.open_orders().map(|order| order.id().clone()).collect(), inner.desk.backlog().0)
     }
 
     /// Has the outlet's thread finish files, answer every open order with what became of it so far, and end.
@@ -442,7 +482,7 @@ impl DeviceHandler for Station {
             open: inner.desk.progress(),
             saved,
             missed,
-            problems: inner.problem.iter().cloned().collect(),
+            problems: inner.problem.iter().cloned().chain(self.host.problem()).collect(),
             refused: Vec::new(),
         }
     }

@@ -13,10 +13,12 @@ use swsync_rig::time::ClockEvent;
 use super::service::Service;
 use super::settings::Settings;
 use super::status::{self, ClockState, Condition, nanos_or_unknown};
-use super::wait::{Outcome, Signals, Wait};
+use super::wait::{Outcome, Wait};
 use super::{Role, Source};
 use crate::clock::SwsyncClock;
+use crate::clock::others;
 use crate::lock::lock;
+use crate::signals::Signals;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
@@ -159,6 +161,7 @@ impl ElementImpl for SwsyncClockElement {
         }
         let result = self.parent_change_state(transition);
         match transition {
+            gst::StateChange::PausedToPlaying => self.check_pipelines_clock(),
             gst::StateChange::PausedToReady => self.stop(),
             gst::StateChange::ReadyToNull => *lock(&self.opened) = None,
             _ => {}
@@ -179,6 +182,16 @@ impl SwsyncClockElement {
 
     fn clock(&self) -> Option<SwsyncClock> {
         lock(&self.opened).as_ref().map(|opened| opened.clock.clone())
+    }
+
+    /// Warns where the pipeline took another clock.
+    fn check_pipelines_clock(&self) {
+        let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
+        if chosen == self.clock().map(Cast::upcast) {
+            return;
+        }
+        let (text, remedy) = others::warning(&element, chosen.as_ref(), &element);
+        gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
     fn condition(&self) -> Option<Condition> {

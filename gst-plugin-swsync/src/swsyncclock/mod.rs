@@ -44,6 +44,8 @@
 //! - CLOCK_LOST where rig time begins anew, and where it begins while a pipeline plays already (`wait-sync=false`). The old clock runs on, never to be synced again; a pipeline that goes
 //!   through PAUSED to PLAYING, as gst-launch-1.0 does then, takes the new one and a new base time
 //! - progress messages of code `sync`, once a second while waiting, that say what is waited for
+//! - a warning where the pipeline plays on another clock: which, whose, and how to set this one (a `swsyncclock` in a bin
+//!   with links may lose against another provider); `swsyncsrc` says so too
 //! - a warning where the time scale becomes another one or the source of time unusable
 //!
 //! # Statistics

@@ -5,19 +5,14 @@
 //! thread in a state change cannot look after signals, and no other can change the state meanwhile: hence
 //! [`Wait::cancel`], and [`Signals`].
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-
 use crate::lock::lock;
+use crate::signals::{SIGNAL_INTERVAL, Signals};
 
 /// Interval of reports while waiting.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How often signals are looked for: nothing that a signal handler may do wakes a condition variable.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,68 +79,10 @@ impl Wait {
     }
 }
 
-/// Watches the signals that ask a process to end, beside handlers that the application has for them.
-///
-/// Where it has none, they end the process anyway, or are ignored, and nothing is done: no handler
-/// is installed that would change that. `gst-launch-1.0` (1.26) installs its own only after the
-/// pipeline is PAUSED.
-///
-/// signal-hook's handler calls the one that was there before, and stays when the watch is over. An
-/// application that installs another one after a first wait is no longer watched: it waits for
-/// `sync-timeout`, or calls `cancel`.
-pub struct Signals(Vec<(&'static str, Arc<AtomicBool>, SigId)>);
-
-impl Signals {
-    pub fn watch() -> Self {
-        let caught = caught_signals();
-        let signals = [("SIGINT", SIGINT), ("SIGTERM", SIGTERM), ("SIGHUP", SIGHUP)];
-        let of_application = signals.into_iter().filter(|(_, number)| caught >> (number - 1) & 1 == 1);
-        Self(
-            of_application
-                .filter_map(|(name, number)| {
-                    let arrived = Arc::new(AtomicBool::new(false));
-                    match signal_hook::flag::register(number, arrived.clone()) {
-                        Ok(id) => Some((name, arrived, id)),
-                        Err(error) => {
-                            tracing::warn!(name, %error, "cannot watch a signal while waiting");
-                            None
-                        }
-                    }
-                })
-                .collect(),
-        )
-    }
-
-    fn any(&self) -> bool {
-        !self.0.is_empty()
-    }
-
-    fn arrived(&self) -> Option<&'static str> {
-        self.0.iter().find(|(_, arrived, _)| arrived.load(Ordering::Relaxed)).map(|(name, ..)| *name)
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        for (_, _, id) in &self.0 {
-            signal_hook::low_level::unregister(*id);
-        }
-    }
-}
-
-/// The signals that this process has handlers for: bit n-1 is signal n. None where `/proc` does not say.
-fn caught_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    parse_caught(&status).unwrap_or(0)
-}
-
-fn parse_caught(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// Never waited out by a test that passes.
@@ -181,14 +118,5 @@ mod tests {
     fn a_report_may_end_it() {
         let wait = Wait::default();
         assert_eq!(wait.until_ended(LONG, &Signals(Vec::new()), || wait.succeed()), Outcome::Synced);
-    }
-
-    #[test]
-    fn the_kernel_says_which_signals_are_caught() {
-        assert_eq!(
-            parse_caught("SigIgn:\t0000000000001000\nSigCgt:\t0000000100000404\n"),
-            Some(0x1_0000_0404)
-        );
-        assert_eq!(parse_caught("SigIgn:\t0\n"), None);
     }
 }

@@ -1,13 +1,20 @@
-//! `swsyncdeviceprovider`: lists the cameras for `gst-device-monitor-1.0 Video/Source` and applications.
+//! `swsyncdeviceprovider`: lists the cameras for applications that ask for it by name
+//! (`gst_device_provider_factory_get_by_name`), as `swsync cameras` does.
+//!
+//! Its rank is NONE, so device monitors leave it out: others' programs that look for a camera are not to start libcamera through
+//! swsync, nor to find each camera twice. A program whose monitor is to have it raises the rank
+//! (`gst_plugin_feature_set_rank`; the environment variable GST_PLUGIN_FEATURE_RANK is for elements only).
 //!
 //! A device's properties say what `swsyncsrc`'s `camera-name` takes, its model, and how it is mounted. Its action signal
 //! `list-modes` opens the camera for a moment and returns a structure `swsync-modes`: `modes`, an array of structures with
 //! `width`, `height`, `min-frame-duration` and `max-frame-duration` (ns); `from-profile`, why they are the profile's and not the
 //! camera's own; `error`, why there are none.
 //!
-//! Cameras that come and go are announced, except where libcamera's own device provider is installed: a process can have one
-//! camera manager, theirs needs one while a monitor starts, and two of them abort the process. Ours is then only there
-//! while it lists.
+//! A process can have one camera manager. Where `libcamerasrc` or the program itself has one, the list is empty, with a warning.
+//! While swsync has it, libcamera's own provider lists nothing, with a warning, rather than abort the process.
+//!
+//! Cameras that come and go are announced, except where libcamera's own device provider is installed: ours is then only there while
+//! it lists, so that theirs can list in its turn.
 
 mod device;
 mod provider;
@@ -34,6 +41,6 @@ const CLASS: &str = "Source/Video";
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     let provider = SwsyncDeviceProvider::static_type();
-    // Device monitors leave out rank NONE. Others come first, as they do with cameras that are not to be synchronized.
-    gst::DeviceProvider::register(Some(plugin), NAME, gst::Rank::MARGINAL, provider)
+    // Device monitors leave out rank NONE: see the module's documentation.
+    gst::DeviceProvider::register(Some(plugin), NAME, gst::Rank::NONE, provider)
 }

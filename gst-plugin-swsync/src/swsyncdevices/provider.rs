@@ -66,7 +66,14 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
         if gst::DeviceProviderFactory::find(PEER).is_some() {
             gst::info!(CAT, imp = self, "{PEER} is installed: cameras that come and go are not announced");
         } else {
-            *lock(&self.watching) = Some(self.watch()?);
+            match Watch::start() {
+                Ok(watch) => *lock(&self.watching) = Some(self.watch(watch)?),
+                // A monitor is to go on with what others list.
+                Err(error) => {
+                    gst::warning!(CAT, imp = self, "no camera is listed, and none that comes later: {error}");
+                    return Ok(());
+                }
+            }
         }
         for device in self.probe() {
             self.obj().device_add(&device);
@@ -86,8 +93,7 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
 }
 
 impl SwsyncDeviceProvider {
-    fn watch(&self) -> Result<Watching, gst::LoggableError> {
-        let (watch, changes) = Watch::start().map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
+    fn watch(&self, (watch, changes): (Watch, Receiver<Change>)) -> Result<Watching, gst::LoggableError> {
         let provider = self.obj().downgrade();
         let thread = std::thread::Builder::new()
             .name("swsync-devices".into())

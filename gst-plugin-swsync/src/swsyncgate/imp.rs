@@ -185,7 +185,7 @@ impl ElementImpl for SwsyncGate {
             gst::StateChange::PausedToReady => {
                 // While downstream still takes what there is.
                 if let Some(station) = self.station() {
-                    station.suspend(END_PATIENCE);
+                    station.suspend(END_PATIENCE, || 0, || false);
                 }
             }
             _ => {}
@@ -356,7 +356,8 @@ impl SwsyncGate {
             }
             gst::EventView::Eos(_) => {
                 if let Some(station) = self.station() {
-                    station.suspend(END_PATIENCE);
+                    let is_flushed = || pad.pad_flags().contains(gst::PadFlags::FLUSHING);
+                    station.suspend(END_PATIENCE, || 0, is_flushed);
                 }
                 self.queue(event)
             }

@@ -1,5 +1,4 @@
 use std::sync::{Arc, LazyLock, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gst::glib;
@@ -10,16 +9,19 @@ use gst_base::subclass::prelude::*;
 use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
-use swsync_rig::files::{Disk, Durability, Location, LocationError, Shelf};
+use swsync_rig::files::{Activity, Disk, Durability, Location, Shelf, Watched};
 use swsync_rig::share::Share;
 
 use super::muxer::{self, Container};
+use super::patience::{self, GivenUp, STALL};
 use super::take::Origin;
 use super::writer::{Options, Owner, Writer};
+use super::writing::{Writing, location_error};
 use crate::caps::grid_of;
 use crate::lock::lock;
+use crate::signals::Signals;
 use crate::station::{
-    self, Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame,
+    self, Held, Host, OnDisk, Rest, RigSettings, Station, Stream, control_error, request_key_frame,
     served_message, settings_of, stated_latency,
 };
 
@@ -30,9 +32,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 const DEFAULT_LOCATION: &str = "swsync";
 /// All of them.
 const DEFAULT_MAX_FILES: u32 = 0;
-
-/// How long the end of a stream waits for the files of open orders.
-const EOS_PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 struct Settings {
@@ -62,7 +61,7 @@ enum State {
     Stopped,
     Started {
         station: Arc<Station>,
-        writer: JoinHandle<()>,
+        writing: Box<Writing>,
         session: Arc<Session>,
         membership: Membership,
         /// The takes, for `swsync collect`.
@@ -260,7 +259,11 @@ struct SinkHost(glib::WeakRef<super::SwsyncSink>);
 struct StationHost {
     sink: glib::WeakRef<super::SwsyncSink>,
     shelf: Shelf,
+    activity: Arc<Activity>,
 }
+
+/// A disk that has not answered for so long is said to hang.
+const SLOW: Duration = Duration::from_secs(5);
 
 impl Host for StationHost {
     fn request_key(&self, at: Timestamp<Rig>, period: Span) {
@@ -289,6 +292,11 @@ impl Host for StationHost {
 
     fn on_disk(&self, order: &Order) -> OnDisk {
         Writer::known_on_disk(&self.shelf, order)
+    }
+
+    fn problem(&self) -> Option<String> {
+        let (what, how_long) = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW)?;
+        Some(format!("the disk has not answered for {} s: {what}", how_long.as_secs()))
     }
 }
 
@@ -323,10 +331,10 @@ impl BaseSinkImpl for SwsyncSink {
         if max_files.is_some() {
             location.check_orders().map_err(|e| location_error(&e))?;
         }
-        location.check().map_err(|e| location_error(&e))?;
         let root = location.root();
+        let activity = Arc::new(Activity::default());
         let shelf = Shelf {
-            storage: Arc::new(Disk),
+            storage: Arc::new(Watched::new(Disk, activity.clone())),
             durability: settings.durability,
             location,
             device: device.clone(),
@@ -334,10 +342,12 @@ impl BaseSinkImpl for SwsyncSink {
             max_files,
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
-        let host = StationHost { sink: self.obj().downgrade(), shelf: shelf.clone() };
+        let host =
+            StationHost { sink: self.obj().downgrade(), shelf: shelf.clone(), activity: activity.clone() };
         let (station, duty) = Station::new(device.clone(), settings.rig.limits(), max_files, host);
         station.set_clock(self.obj().clock());
-        let writer = self.start_writer(shelf, settings.options, duty)?;
+        let owner = SinkHost(self.obj().downgrade());
+        let writing = Box::new(Writing::start(shelf, settings.options, owner, duty, activity)?);
         let joined = session.join(device.clone(), station.clone()).and_then(|membership| {
             let busy = Arc::downgrade(&station);
             let share = Share::open(&session, device, root, Box::new(move || busy.upgrade()?.busy()))?;
@@ -347,22 +357,23 @@ impl BaseSinkImpl for SwsyncSink {
             Ok(joined) => joined,
             Err(error) => {
                 station.close();
-                join(writer);
+                if let Err(why) = writing.finish(&station) {
+                    gst::warning!(CAT, imp = self, "the writer goes on by itself: {why}");
+                }
                 return Err(control_error(&error));
             }
         };
-        *lock(&self.state) = State::Started { station, writer, session, membership, share, stream: None };
+        *lock(&self.state) = State::Started { station, writing, session, membership, share, stream: None };
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let state = std::mem::take(&mut *lock(&self.state));
-        if let State::Started { station, writer, membership, share, session, .. } = state {
+        if let State::Started { station, writing, membership, share, session, .. } = state {
             station.close(); // answers what is open, while the rig can still be reached
-            join(writer);
-            drop(membership);
-            drop(share);
-            drop(session);
+            let finished = writing.finish(&station);
+            patience::leave((membership, share, session));
+            return finished;
         }
         Ok(())
     }
@@ -392,11 +403,13 @@ impl BaseSinkImpl for SwsyncSink {
             gst::EventView::Eos(_) => {
                 // Whoever sees the end of the stream may trust that its files are there.
                 let started = match &*lock(&self.state) {
-                    State::Started { station, .. } => Some(station.clone()),
+                    State::Started { station, writing, .. } => {
+                        Some((station.clone(), writing.activity.clone()))
+                    }
                     State::Stopped => None,
                 };
-                if let Some(station) = started {
-                    station.suspend(EOS_PATIENCE);
+                if let Some((station, activity)) = started {
+                    self.finish_stream(&station, &activity);
                 }
             }
             gst::EventView::Tag(tag) => {
@@ -436,51 +449,22 @@ impl BaseSinkImpl for SwsyncSink {
     }
 }
 
-fn join(writer: JoinHandle<()>) {
-    if writer.join().is_err() {
-        tracing::error!("the writer panicked");
-    }
-}
-
-fn location_error(error: &LocationError) -> gst::ErrorMessage {
-    match error {
-        LocationError::Unwritable { .. } => gst::error_msg!(
-            gst::ResourceError::OpenWrite,
-            ("{error}"),
-            ["Choose another `location`, or make the folder writable."]
-        ),
-        _ => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
-    }
-}
-
 impl SwsyncSink {
-    /// Starts the writer's thread, which ends when the station is closed, and takes up what was open before a restart.
-    fn start_writer(
-        &self,
-        shelf: Shelf,
-        options: Options,
-        mut duty: Duty,
-    ) -> Result<JoinHandle<()>, gst::ErrorMessage> {
-        let owner = SinkHost(self.obj().downgrade());
-        let root = shelf.location.root();
-        let known = shelf.clone();
-        let (mut writer, journal) = Writer::open(shelf, options, owner).map_err(|error| {
-            gst::error_msg!(
-                gst::ResourceError::OpenReadWrite,
-                ("cannot read the journal below {}: {error}", root.display())
-            )
-        })?;
-        duty.station().restore(journal, |order| Writer::on_disk(&known, order));
-        std::thread::Builder::new()
-            .name("swsync-writer".into())
-            .spawn(move || {
-                // Where files may not grow any larger, writing says so, and nothing ends.
-                if let Err(error) = swsync_rig::files::survive_size_limit() {
-                    tracing::warn!(%error, "a file that grows too large may end the program");
-                }
-                while duty.step(&mut writer) {}
-            })
-            .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("no thread to write in: {e}")))
+    /// Waits at the end of the stream until all that was ordered of it is on the disk.
+    fn finish_stream(&self, station: &Station, activity: &Activity) {
+        let pad = self.obj().static_pad("sink").expect("it has one");
+        let signals = Signals::watch();
+        let is_over = || pad.pad_flags().contains(gst::PadFlags::FLUSHING) || signals.arrived().is_some();
+        if station.suspend(STALL, || activity.answered(), is_over) == Rest::GivenUp {
+            let why = GivenUp::Hangs(activity.longest().map(|(what, _)| what), STALL);
+            let (orders, bytes) = station.left();
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Write,
+                ("The stream ends before all its files are there: {why}"),
+                ["{} orders are open, and {bytes} bytes of frames wait", orders.len()]
+            );
+        }
     }
 
     /// Whether frames of `caps` can be saved as the properties want.

@@ -32,6 +32,11 @@
 //! at most) recording ends while there is room to close it. Where files cannot grow any larger (4 GiB on FAT, or
 //! setrlimit(2)), another one goes on from a key frame before that.
 //!
+//! A disk that hangs (a server that is gone, a dying card) is waited for at the start, at EOS and on the way to NULL as long as it
+//! answers anything within 30 s. Then an ERROR says which call hangs, which orders are open and how much waits in memory. That
+//! is written once the disk is back, while the process runs; until then the element cannot be started with the same
+//! `location`. A flush ends the wait at EOS; where the application handles SIGINT, SIGTERM or SIGHUP, each ends all these waits.
+//!
 //! Orders are kept in a journal (`.swsync/` below `location`) until they are answered: after a crash the device takes up
 //! those that are open, finishes what can be played of a video in progress, and accounts for every frame.
 //!
@@ -54,11 +59,13 @@
 mod imp;
 mod muxer;
 mod parameters;
+mod patience;
 mod pictures;
 mod room;
 mod take;
 mod video;
 mod writer;
+mod writing;
 
 use gst::glib;
 use gst::prelude::*;

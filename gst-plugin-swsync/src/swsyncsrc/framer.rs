@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
+use swsync_core::stamps::StampedBy;
 use swsync_core::time::Span;
 
 use super::align::{
@@ -55,6 +56,8 @@ pub struct PlacedFrame {
     pub copied: bool,
     /// See [`crate::camera::Frame::reported`].
     pub reported: Vec<Setting>,
+    /// See [`crate::camera::Frame::stamped_by`].
+    pub stamped_by: StampedBy,
     pub info: FrameInfo,
     /// Frames that the camera lost just before this one.
     pub lost: u64,
@@ -248,6 +251,7 @@ impl Feed {
             others: frame.others,
             copied: frame.copied,
             reported: frame.reported,
+            stamped_by: frame.stamped_by,
         })
     }
 

@@ -24,8 +24,9 @@ use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
 use crate::caps::template_caps;
-use crate::clock::clock_time;
+use crate::clock::{SwsyncClock, clock_time, others};
 use crate::lock::lock;
+use crate::swsyncclock::SwsyncClockElement;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
@@ -64,6 +65,8 @@ pub(super) struct Known {
     pub(super) latency: Option<(gst::ClockTime, gst::ClockTime)>,
     /// The camera's model, once it has streamed.
     pub(super) model: Option<String>,
+    /// What readers have to do to its pictures, once it has streamed: see [`crate::camera::mode::Orientation::left_to_readers`].
+    pub(super) left_to_readers: Option<&'static str>,
     /// The base class is about to name its stream.
     pub(super) naming: bool,
 }
@@ -221,6 +224,7 @@ impl ElementImpl for SwsyncSrc {
             gst::StateChange::PausedToPlaying => {
                 self.note_pause(false);
                 self.set_flushing(false);
+                self.check_pipelines_clock();
             }
             _ => {}
         }
@@ -388,12 +392,17 @@ impl BaseSrcImpl for SwsyncSrc {
 pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
     match error {
         CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
-        CameraError::Busy { .. } => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
-        CameraError::Profile(_) => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
+        CameraError::Busy { .. } | CameraError::Occupied => {
+            gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
+        }
+        CameraError::Profile(_) | CameraError::Mode { .. } => {
+            gst::error_msg!(gst::LibraryError::Settings, ("{error}"))
+        }
         CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
         CameraError::Failed { .. }
         | CameraError::Stalled { .. }
         | CameraError::Gone { .. }
+        | CameraError::Stamps { .. }
         | CameraError::Flushing => {
             gst::error_msg!(gst::ResourceError::Read, ("{error}"))
         }
@@ -459,6 +468,19 @@ impl SwsyncSrc {
         let since = self.obj().clock().filter(|_| !paused).map(|clock| clock.time());
         let mut pauses = lock(&self.pauses);
         *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1), since };
+    }
+
+    /// Warns where the pipeline has a `swsyncclock`, and plays on another clock. Without one, any clock is what is wanted.
+    fn check_pipelines_clock(&self) {
+        let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
+        let all = others::all_around(&element);
+        let rig_clocks: Vec<_> = all.iter().filter(|other| other.is::<SwsyncClockElement>()).collect();
+        let Some(rig_clock) = rig_clocks.first() else { return };
+        if chosen.as_ref().is_some_and(|chosen| chosen.is::<SwsyncClock>()) {
+            return;
+        }
+        let (text, remedy) = others::warning(&element, chosen.as_ref(), rig_clock);
+        gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
     /// The running time of a frame that was taken at `time`; `None` where the pipeline did not play then.

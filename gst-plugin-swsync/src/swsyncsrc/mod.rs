@@ -50,6 +50,14 @@
 //! is not linked has no stream. A branch behind a `src_%u` that is slow loses frames of its own (DISCONT,
 //! `branch-dropped` in `stats`) and holds up nobody.
 //!
+//! `sensor-config` says how the camera reads its sensor, in `libcamerasrc`'s words:
+//! `sensor-config="sensor/config,width=2304,height=1296,depth=10"`. If it is not set, libcamera chooses by the size of the streams.
+//! A mode that the sensor does not have is an error which names those that it has; so is any for cameras that tell of none (USB,
+//! virtual and simulated ones). `orientation` (`rotate-0`, `rotate-180`, `rotate-90`, `rotate-270`, each also with `-mirror`: libcamera's
+//! names) is for cameras that hang upside down, say; it counts from how the camera is mounted, where its driver knows that. Sensors
+//! mirror and turn by 180 degrees. What a camera cannot do is a WARNING, its pictures come as `stats` has them
+//! (`orientation`, also `sensor-config`), and the tag `image-orientation` says what is left to do.
+//!
 //! A frame has a running time where it was taken while the pipeline played. What was exposed while it was paused goes
 //! nowhere (`not-playing` in `stats`; `paused` as the cause of the gap). No frame number is taken twice.
 //!
@@ -67,6 +75,11 @@
 //! with `on-stall=restart` it is opened again every half second until it streams (element messages `swsync-camera-lost`
 //! with `reason`, and `swsync-camera-back`; `recoveries` in `stats`). Frame numbers go on by time. Lost frames
 //! are seen by the driver's count and by times (`swsync-frames-lost`, DISCONT, `lost` in `stats`).
+//!
+//! Frames are stamped by `CLOCK_BOOTTIME`, as libcamera documents it, or by `CLOCK_MONOTONIC`, as V4L2 drivers do it. Which it
+//! is the stamps' age tells, camera by camera: `stats` has it as `sensor-clock` (`boottime`, `monotonic`) and
+//! `sensor-clock-basis` (`age`; `same`: both clocks read the same; `assumed`: they are too near to each other to tell). Five
+//! stamps in a row that are of neither clock end the stream with an error.
 //!
 //! A driver that hangs in libcamera is waited for 20 s, then that is an error; libcamera is of no use to the process until
 //! it comes back.
@@ -114,7 +127,8 @@ use gst::subclass::prelude::*;
 pub use align::{AlignMethod, AlignPoint};
 
 use crate::camera::StreamRole;
-use crate::camera::simulated::SimulatedControl;
+use crate::camera::mode::Orientation;
+use crate::camera::simulated::{SimulatedControl, SimulatedStamps};
 
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
@@ -163,6 +177,8 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         AlignPoint::static_type(),
         OnStall::static_type(),
         SimulatedControl::static_type(),
+        SimulatedStamps::static_type(),
+        Orientation::static_type(),
         StreamRole::static_type(),
         pads::SwsyncSrcPad::static_type(),
     ] {

@@ -65,6 +65,7 @@ impl SwsyncSrc {
             None => camera,
         };
         camera.set_patience(settings.stall_periods);
+        camera.set_mode(settings.mode().map_err(Missing::Settings)?).map_err(Missing::Camera)?;
         self.adopt(&*camera);
         Ok(camera)
     }
@@ -148,7 +149,9 @@ impl SwsyncSrc {
                 self.post_element_message(gst::Structure::new_empty("swsync-camera-back"));
                 Ok(())
             }
-            Err(error @ (CameraError::Format { .. } | CameraError::Profile(_))) => Err(error),
+            Err(
+                error @ (CameraError::Format { .. } | CameraError::Mode { .. } | CameraError::Profile(_)),
+            ) => Err(error),
             Err(error) => {
                 drop(state);
                 gst::debug!(CAT, imp = self, "not back yet: {error}");

@@ -12,7 +12,8 @@ use super::align::settings::AlignSettings;
 use super::{Backend, OnStall};
 use crate::camera::Patience;
 use crate::camera::faults::Faults;
-use crate::camera::simulated::{SimulatedControl, Simulation};
+use crate::camera::mode::{Mode, Orientation, SensorConfig};
+use crate::camera::simulated::{SimulatedControl, SimulatedStamps, Simulation};
 
 const DEFAULT_SENSOR: &str = "imx219";
 /// A camera whose stream shifts as phones' do, and the sensor whose rows it has.
@@ -27,6 +28,9 @@ pub struct Settings {
     pub camera_name: Option<String>,
     /// File with the camera's profile, instead of the one that is found by its model.
     pub profile: Option<String>,
+    /// How the camera is to read its sensor, as asked for.
+    sensor_config: Option<gst::Structure>,
+    pub orientation: Orientation,
     pub on_stall: OnStall,
     pub stall_periods: Patience,
     pub align: AlignSettings,
@@ -37,6 +41,7 @@ pub struct Settings {
     simulated_view: u32,
     simulated_exposure: u32,
     simulated_fault: Option<String>,
+    simulated_stamps: SimulatedStamps,
 }
 
 impl Default for Settings {
@@ -45,6 +50,8 @@ impl Default for Settings {
             backend: Backend::default(),
             camera_name: None,
             profile: None,
+            sensor_config: None,
+            orientation: Orientation::default(),
             on_stall: OnStall::default(),
             stall_periods: Patience::default(),
             align: AlignSettings::default(),
@@ -55,6 +62,7 @@ impl Default for Settings {
             simulated_view: 0,
             simulated_exposure: DEFAULT_SIMULATED_EXPOSURE,
             simulated_fault: None,
+            simulated_stamps: SimulatedStamps::default(),
         }
     }
 }
@@ -81,7 +89,20 @@ impl Settings {
             skew: Skew::from_ppm(self.simulated_skew_ppm),
             view: self.simulated_view,
             exposure: Span::from_micros(i64::from(self.simulated_exposure)),
+            stamps: self.simulated_stamps,
         })
+    }
+
+    /// The mode that the camera is to be in.
+    pub fn mode(&self) -> Result<Mode, gst::ErrorMessage> {
+        let sensor = self.sensor_config.as_ref().map(|structure| SensorConfig::parse(structure)).transpose();
+        let sensor = sensor.map_err(|reason| {
+            gst::error_msg!(
+                gst::LibraryError::Settings,
+                ("sensor-config: {reason}. As an example: sensor/config,width=2304,height=1296,depth=10")
+            )
+        })?;
+        Ok(Mode { sensor, orientation: self.orientation })
     }
 
     /// The faults that the camera is to have, if any.
@@ -100,6 +121,8 @@ impl Settings {
         match name {
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
+            "sensor-config" => self.sensor_config = value.get().expect("checked"),
+            "orientation" => self.orientation = value.get().expect("checked"),
             "on-stall" => self.on_stall = value.get().expect("checked"),
             "stall-periods" => self.stall_periods = Patience(value.get().expect("checked")),
             "simulated-fault" => self.simulated_fault = value.get().expect("checked"),
@@ -113,6 +136,7 @@ impl Settings {
             "simulated-skew-ppm" => self.simulated_skew_ppm = value.get().expect("checked"),
             "simulated-view" => self.simulated_view = value.get().expect("checked"),
             "simulated-exposure" => self.simulated_exposure = value.get().expect("checked"),
+            "simulated-stamps" => self.simulated_stamps = value.get().expect("checked"),
             name => assert!(self.align.set(name, value), "no property {name}"),
         }
     }
@@ -121,6 +145,8 @@ impl Settings {
         match name {
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
+            "sensor-config" => self.sensor_config.to_value(),
+            "orientation" => self.orientation.to_value(),
             "on-stall" => self.on_stall.to_value(),
             "stall-periods" => self.stall_periods.0.to_value(),
             "simulated-fault" => self.simulated_fault.to_value(),
@@ -131,6 +157,7 @@ impl Settings {
             "simulated-skew-ppm" => self.simulated_skew_ppm.to_value(),
             "simulated-view" => self.simulated_view.to_value(),
             "simulated-exposure" => self.simulated_exposure.to_value(),
+            "simulated-stamps" => self.simulated_stamps.to_value(),
             name => self.align.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }
@@ -154,6 +181,16 @@ fn camera_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("camera-name")
             .nick("Camera name")
             .blurb("Id of the libcamera camera, as `cam -l` lists it; the first one if not set")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("sensor-config")
+            .nick("Sensor configuration")
+            .blurb("How the camera reads its sensor: sensor/config,width=2304,height=1296,depth=10, also bin-x, bin-y, x-odd-inc, x-even-inc, y-odd-inc, y-even-inc, analog-crop-x, -y, -width, -height; if not set, libcamera chooses by the size of the streams")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<Orientation>("orientation")
+            .nick("Orientation")
+            .blurb("Which way round pictures are, seen from how the camera is mounted; what the camera cannot do is left to readers (tag image-orientation), with a warning")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder::<OnStall>("on-stall")
@@ -211,6 +248,11 @@ fn simulation_properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("simulated-fault")
             .nick("Simulated fault")
             .blurb("Faults for the camera to have, for tests: stall@FRAME, vanish@FRAME:TIMES, drop@FRAME:COUNT, lose@FRAME:COUNT, with commas")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder::<SimulatedStamps>("simulated-stamps")
+            .nick("Simulated stamps")
+            .blurb("Which clock the simulated sensor's driver stamps frames by")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("simulated-exposure")

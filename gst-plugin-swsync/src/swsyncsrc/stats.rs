@@ -3,11 +3,13 @@
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
 use swsync_core::grid::FrameGrid;
+use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use super::align::{Progress, held_back, report};
 use super::framer::PlacedFrame;
 use super::held_up::HeldUp;
+use crate::camera::mode::Mode;
 use crate::meta;
 use crate::station::numbers::Phase;
 
@@ -58,6 +60,10 @@ pub struct Observed {
     pub recoveries: u64,
     /// What is known of alignment, while the camera streams.
     pub progress: Option<Progress>,
+    /// How the camera reads its sensor, and which way round its pictures are.
+    pub mode: Option<Mode>,
+    /// Which clock the newest frame was stamped by.
+    stamped_by: Option<StampedBy>,
     /// Frames that came, were lost by the camera, and were off the grid.
     frames: u64,
     lost: u64,
@@ -109,6 +115,7 @@ impl Observed {
         let lock = frame.info.lock.unwrap_or(LockState::Free);
         let held_back = held_back(lock, self.lock_count > 0);
         self.progress = Some(*progress);
+        self.stamped_by = Some(frame.stamped_by);
         self.frames += 1;
         self.lost += frame.lost;
         self.off_grid += u64::from(held_back);
@@ -195,6 +202,13 @@ impl Observed {
             .field("not-playing", self.not_playing)
             .field("lock-count", self.lock_count)
             .build();
+        stats.set_if_some("orientation", self.mode.map(|mode| mode.orientation.nick()));
+        stats.set_if_some(
+            "sensor-config",
+            self.mode.and_then(|mode| mode.sensor).map(|sensor| sensor.structure()),
+        );
+        stats.set_if_some("sensor-clock", self.stamped_by.map(|by| by.clock.as_str()));
+        stats.set_if_some("sensor-clock-basis", self.stamped_by.map(|by| by.basis.as_str()));
         stats.set_if_some("newest-frame", self.newest.as_ref().map(meta::structure_of));
         report::add_to_stats(&mut stats, self.newest.as_ref(), &progress);
         Some(stats)

@@ -200,6 +200,7 @@ impl SwsyncSrc {
         };
         drop(state);
         controls::refuse_all(&self.obj(), &refusals);
+        self.warn_of_orientation();
         // Downstream hears of it before the first frame; further pads get it with their opening. Not by
         // gst_element_send_event, which waits for a change of state that waits for this thread.
         self.parent_send_event(gst::event::Tag::new(self.camera_tags()));
@@ -229,9 +230,12 @@ impl SwsyncSrc {
         let (can, period) = (framer.capabilities(), framer.grid().period());
         let least = can.latency + period;
         let most = least + period * i64::from(can.backlog);
+        let wanted = lock(&self.settings).orientation;
+        lock(&self.observed).mode = Some(can.mode);
         let mut known = lock(&self.known);
         known.latency = Some((clock_span(least), clock_span(most)));
         known.model = Some(framer.capabilities().model.clone());
+        known.left_to_readers = can.mode.orientation.left_to_readers(wanted);
         drop(known);
         Ok((Box::new(framer), refusals))
     }
@@ -278,11 +282,32 @@ impl SwsyncSrc {
         [start.build(), gst::event::Segment::new(&element.segment()), tags]
     }
 
+    /// Warns where the camera's pictures are another way round than asked for.
+    fn warn_of_orientation(&self) {
+        let wanted = lock(&self.settings).orientation.nick();
+        let Some(left) = lock(&self.known).left_to_readers else { return };
+        let got = lock(&self.observed)
+            .mode
+            .map_or_else(|| "others".to_owned(), |mode| mode.orientation.nick().to_owned());
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("The camera cannot deliver pictures as orientation={wanted}: they are {got}"),
+            [
+                "The tag image-orientation={left} tells whoever shows or stores them. `videoflip video-direction=auto` turns them                  at once, orientation={got} asks for what the camera does"
+            ]
+        );
+    }
+
     /// What is said of the camera to whoever stores its pictures.
     fn camera_tags(&self) -> gst::TagList {
         let mut tags = gst::TagList::new();
-        if let Some(model) = &lock(&self.known).model {
+        let known = lock(&self.known);
+        if let Some(model) = &known.model {
             tags.make_mut().add::<gst::tags::DeviceModel>(&model.as_str(), gst::TagMergeMode::Replace);
+        }
+        if let Some(left) = known.left_to_readers {
+            tags.make_mut().add::<gst::tags::ImageOrientation>(&left, gst::TagMergeMode::Replace);
         }
         tags
     }

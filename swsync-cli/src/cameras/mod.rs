@@ -33,7 +33,7 @@ pub struct CamerasArgs {
 
 const AFTER_HELP: &str = "\
 Each camera is opened for a moment and put into each of its modes; where another process has it open, the modes are
-those of its profile. `gst-device-monitor-1.0 Video/Source` lists the same cameras, without their modes.
+those of its profile.
 
 Columns:
   mode         columns x rows that the sensor reads (of cameras that do not tell: of the picture)

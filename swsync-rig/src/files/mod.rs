@@ -17,6 +17,7 @@ mod storage;
 mod take;
 #[cfg(test)]
 mod tests;
+mod watched;
 mod whole;
 
 pub use journal::JournalFile;
@@ -26,4 +27,5 @@ pub use location::{FileOf, Location, LocationError};
 pub use segment::{Noted, SegmentFile};
 pub use storage::{Disk, Durability, Storage, StorageFile, make_folders, survive_size_limit};
 pub use take::{NotSaved, Picture, SavedFile, SavedVideo, Shelf, TakeFolder};
+pub use watched::{Activity, Watched};
 pub use whole::{WholeFile, final_of, partial_of, write_whole};

@@ -11,12 +11,13 @@ use ::libcamera::properties;
 use swsync_core::time::Span;
 use swsync_rig::profiles;
 
-use super::formats::{FORMATS, camera_caps, default_configuration, try_stream};
+use super::formats::{Offer, camera_caps, default_configuration, listed_formats, offers, try_stream};
 use super::sensor;
 use super::service::{Library, Service};
 use super::session::{Session, has_dma_buf_heap};
 use super::{failed, panicked};
 use crate::camera::mailbox::Mailbox;
+use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 
 /// A camera that libcamera has found, without having been opened.
@@ -121,7 +122,12 @@ impl Library {
                 model: sensor::model(properties),
                 location,
                 rotation: properties.get::<properties::Rotation>().ok().map(|rotation| rotation.0),
-                caps: camera_caps(&camera, StreamRole::default(), fastest, !on_request || has_dma_buf_heap()),
+                caps: camera_caps(
+                    &camera,
+                    (StreamRole::default(), &Mode::default()),
+                    fastest,
+                    !on_request || has_dma_buf_heap(),
+                ),
             }
         });
         found.collect()
@@ -146,7 +152,7 @@ impl Session {
             let Some(mut configuration) = default_configuration(self.camera(), &[role]) else {
                 continue;
             };
-            if try_stream(&mut configuration, pixel, size).is_err() {
+            if try_stream(&mut configuration, &Mode::default(), pixel, size).is_err() {
                 continue;
             }
             let frame = self
@@ -162,6 +168,7 @@ impl Session {
         modes
     }
 
+    /// Formats and sizes to try. Of pictures one format will do; of what sensors read each is a mode.
     fn listed(&self, role: StreamRole) -> Vec<(PixelFormat, Size)> {
         let Some(configuration) = default_configuration(self.camera(), &[role]) else {
             return Vec::new();
@@ -170,15 +177,15 @@ impl Session {
             return Vec::new();
         };
         let formats = stream.formats();
-        let all: Vec<PixelFormat> = formats.pixel_formats().into_iter().collect();
-        // Of pictures one format will do, of what sensors read each is a mode.
-        let wanted: Vec<PixelFormat> = match role {
-            StreamRole::Raw => all,
-            _ => {
-                FORMATS.iter().map(|(pixel, _)| *pixel).filter(|pixel| all.contains(pixel)).take(1).collect()
-            }
-        };
-        let sizes = |pixel: PixelFormat| formats.sizes(pixel).into_iter().map(move |size| (pixel, size));
+        let all = listed_formats(&configuration);
+        let mut wanted: Vec<(PixelFormat, PixelFormat)> =
+            offers(&all).into_iter().map(|Offer { listed, pixel, .. }| (listed, pixel)).collect();
+        match role {
+            // Those that GStreamer has no name for are modes too.
+            StreamRole::Raw => wanted.extend(all.iter().map(|pixel| (*pixel, *pixel))),
+            _ => wanted.truncate(1),
+        }
+        let sizes = |(listed, pixel)| formats.sizes(listed).into_iter().map(move |size| (pixel, size));
         wanted.into_iter().flat_map(sizes).collect()
     }
 }

@@ -10,6 +10,7 @@ use ::libcamera::stream::StreamRole as Role;
 use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
+use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 use crate::caps::DMABUF;
 
@@ -102,6 +103,63 @@ pub(super) const FORMATS: [(PixelFormat, Picture); 47] = [
     (drm(*b"RGB6"), Picture::Bayer("rggb16le", 2)),
 ];
 
+/// A format in which a camera may deliver what it lists as `listed`, with the pictures that come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// As the camera lists it, for its sizes.
+    pub(super) listed: PixelFormat,
+    /// What is asked for.
+    pub(super) pixel: PixelFormat,
+    pub(super) picture: Picture,
+}
+
+/// The formats to try of those that a camera lists, most wanted first.
+///
+/// Raspberry Pi's pipeline handlers list what a sensor reads as CSI-2 delivers it, packed, and nothing else. But
+/// `validate` takes them unpacked: the VC4's (up to the Pi 4) in the same depth, the PiSP's (Pi 5) in 16 bits, whatever the
+/// depth (`Vc4CameraData::platformValidate`, `PiSPCameraData::platformValidate`). A packed format is the unpacked one's
+/// fourcc with a modifier. And they list the order of colours of a sensor that is not flipped, but take that of one
+/// that is, as most of their cameras are mounted (`RPiCameraConfiguration::validate`). So each is tried in all these ways, and
+/// what is adjusted is not offered.
+pub(super) fn offers(listed: &[PixelFormat]) -> Vec<Offer> {
+    let of_format = |(pixel, picture)| {
+        let as_it_is = listed.iter().filter(move |known| **known == pixel);
+        let otherwise = listed.iter().filter(move |known| may_be_read_as(**known, pixel, picture));
+        as_it_is.chain(otherwise).map(move |listed| Offer { listed: *listed, pixel, picture })
+    };
+    FORMATS.into_iter().flat_map(of_format).collect()
+}
+
+/// Whether what a camera lists as `listed` may come as `pixel`.
+fn may_be_read_as(listed: PixelFormat, pixel: PixelFormat, picture: Picture) -> bool {
+    let packed = listed.modifier() != 0;
+    match (picture, depth_of(listed)) {
+        (Picture::Bayer(..), Some(depth)) if is_bayer(listed) && listed != pixel => {
+            depth_of(pixel) == Some(depth) || packed && depth_of(pixel) == Some(16)
+        }
+        // Sensors without colours.
+        (Picture::Raw(VideoFormat::Gray16Le), Some(_)) => packed && !is_bayer(listed),
+        _ => false,
+    }
+}
+
+/// Bits per pixel of what a sensor reads, unpacked or not; `None` of pictures.
+pub(super) fn depth_of(pixel: PixelFormat) -> Option<u32> {
+    match &pixel.fourcc().to_le_bytes() {
+        b"R8  " | b"BA81" | b"GBRG" | b"GRBG" | b"RGGB" => Some(8),
+        b"R10 " | b"BG10" | b"GB10" | b"BA10" | b"RG10" => Some(10),
+        b"R12 " | b"BG12" | b"GB12" | b"BA12" | b"RG12" => Some(12),
+        b"R14 " | b"BG14" | b"GB14" | b"BA14" | b"RG14" => Some(14),
+        b"R16 " | b"BYR2" | b"GB16" | b"GR16" | b"RGB6" => Some(16),
+        _ => None,
+    }
+}
+
+fn is_bayer(pixel: PixelFormat) -> bool {
+    let of = FORMATS.iter().find(|(known, _)| known.fourcc() == pixel.fourcc());
+    of.is_some_and(|(_, picture)| matches!(picture, Picture::Bayer(..)))
+}
+
 /// What dma-buf caps call `pixel`: DRM's fourcc, linear.
 fn drm_name(pixel: PixelFormat) -> Option<String> {
     let fourcc = pixel.fourcc().to_le_bytes();
@@ -161,7 +219,7 @@ pub(super) fn default_configuration(
 /// in it are taken.
 pub(super) fn camera_caps(
     camera: &Camera<'_>,
-    role: StreamRole,
+    (role, mode): (StreamRole, &Mode),
     fastest_us: Option<i64>,
     dma_bufs: bool,
 ) -> gst::Caps {
@@ -169,12 +227,12 @@ pub(super) fn camera_caps(
     let Some(mut configuration) = default_configuration(camera, &[role]) else {
         return caps;
     };
-    for (pixel, picture) in FORMATS {
-        let Some((listed, range)) = sizes(&configuration, pixel) else {
+    for Offer { listed, pixel, picture } in offers(&listed_formats(&configuration)) {
+        let Some((listed, range)) = sizes(&configuration, listed) else {
             continue;
         };
         let mut taken = listed.clone();
-        taken.retain(|&size| try_stream(&mut configuration, pixel, size).is_ok());
+        taken.retain(|&size| try_stream(&mut configuration, mode, pixel, size).is_ok());
         let single = |size: &Size| SizeRange { min: *size, max: *size, h_step: 1, v_step: 1 };
         let range = (taken.len() == listed.len()).then_some(range);
         for range in taken.iter().map(single).chain(range) {
@@ -218,12 +276,19 @@ fn dma_buf_caps(caps: &gst::CapsRef, version: (u32, u32, u32, u32)) -> gst::Caps
     dma_bufs
 }
 
-/// The common sizes that the pipeline handler lists for `pixel`, and the range of all sizes.
-fn sizes(configuration: &CameraConfiguration, pixel: PixelFormat) -> Option<(Vec<Size>, SizeRange)> {
+/// The formats that the pipeline handler lists for the first stream.
+pub(super) fn listed_formats(configuration: &CameraConfiguration) -> Vec<PixelFormat> {
+    configuration
+        .get(0)
+        .map(|stream| stream.formats().pixel_formats().into_iter().collect())
+        .unwrap_or_default()
+}
+
+/// The common sizes that the pipeline handler lists for `listed`, and the range of all sizes.
+fn sizes(configuration: &CameraConfiguration, listed: PixelFormat) -> Option<(Vec<Size>, SizeRange)> {
     let stream = configuration.get(0)?;
     let formats = stream.formats();
-    let present = formats.pixel_formats().into_iter().any(|p| p == pixel);
-    present.then(|| (formats.sizes(pixel), formats.range(pixel)))
+    Some((formats.sizes(listed), formats.range(listed)))
 }
 
 /// Sets up the first stream and lets libcamera validate it.
@@ -232,9 +297,11 @@ fn sizes(configuration: &CameraConfiguration, pixel: PixelFormat) -> Option<(Vec
 /// See [`check_stream`].
 pub(super) fn try_stream(
     configuration: &mut CameraConfiguration,
+    mode: &Mode,
     pixel: PixelFormat,
     size: Size,
 ) -> Result<(), String> {
+    mode.ask(configuration);
     let mut stream = configuration.get_mut(0).ok_or("the camera has no stream")?;
     stream.set_pixel_format(pixel);
     stream.set_size(size);
@@ -329,6 +396,79 @@ mod tests {
             assert!(rest.iter().all(|(other, _)| other != pixel), "{pixel:?}");
             let caps: gst::Caps = picture.structure().into();
             assert!(!caps.is_empty() && !caps.to_string().contains("UNKNOWN"), "{picture:?}");
+        }
+    }
+
+    /// MIPI_FORMAT_MOD_CSI2_PACKED and PISP_FORMAT_MOD_COMPRESS(1), from libcamera's `formats.yaml` and `drm_fourcc.h`.
+    const CSI2_PACKED: u64 = 0x0b00_0000_0000_0001;
+    const PISP_COMPRESSED: u64 = 0x0c00_0000_0000_0001;
+
+    /// What the pipeline handlers' `validate` makes of a raw stream's format: the order of colours and the depth are
+    /// the sensor's (`[order, depth]`), the packing the stream's. Stand-ins for upstream's, which take boards: written after
+    /// its source.
+    fn validated_by_vc4(pixel: PixelFormat, order: [u8; 2], depth: [u8; 2]) -> PixelFormat {
+        let packing = if pixel.modifier() == 0 { 0 } else { CSI2_PACKED };
+        PixelFormat::new(u32::from_le_bytes([order[0], order[1], depth[0], depth[1]]), packing)
+    }
+
+    fn validated_by_pisp(pixel: PixelFormat, sixteen: [u8; 4]) -> PixelFormat {
+        let packing = if pixel.modifier() == 0 { 0 } else { PISP_COMPRESSED };
+        PixelFormat::new(u32::from_le_bytes(sixteen), packing)
+    }
+
+    #[test]
+    fn what_a_raspberry_pi_reads_is_offered_unpacked() {
+        let listed =
+            [*b"RG10", *b"RG12"].map(|fourcc| PixelFormat::new(u32::from_le_bytes(fourcc), CSI2_PACKED));
+        let names = |accepts: &dyn Fn(PixelFormat) -> bool| -> Vec<&'static str> {
+            let offers = offers(&listed).into_iter().filter(|offer| accepts(offer.pixel));
+            let name = |offer: Offer| match offer.picture {
+                Picture::Bayer(name, 2) => name,
+                other => panic!("{other:?}"),
+            };
+            let mut names: Vec<_> = offers.map(name).collect();
+            names.dedup();
+            names
+        };
+        // In the mode of 12 bits, then in that of 10; mounted as it is, and upside down.
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"12") == pixel), ["rggb12le"]);
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"10") == pixel), ["rggb10le"]);
+        assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"BG", *b"10") == pixel), ["bggr10le"]);
+        assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"RGB6") == pixel), ["rggb16le"]);
+        assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"BYR2") == pixel), ["bggr16le"]);
+        // None of them as it is listed: GStreamer has no name for that. Sizes are those of both modes.
+        let all = offers(&listed);
+        assert!(all.iter().all(|offer| offer.pixel.modifier() == 0));
+        let of_sixteen = all.iter().filter(|offer| offer.picture == Picture::Bayer("rggb16le", 2));
+        assert_eq!(of_sixteen.map(|offer| offer.listed).collect::<Vec<_>>(), listed);
+    }
+
+    #[test]
+    fn what_is_listed_unpacked_comes_first_and_nothing_is_made_up() {
+        let plain = [drm(*b"NV12"), drm(*b"RG10")];
+        let offered = offers(&plain);
+        assert!(
+            plain
+                .iter()
+                .all(|plain| offered.iter().any(|offer| offer.listed == *plain && offer.pixel == *plain))
+        );
+        // Other orders of the same depth are tried, other depths and pictures are not.
+        assert!(offered.iter().all(|offer| offer.pixel == plain[0] || depth_of(offer.pixel) == Some(10)));
+        // Tiled pictures are not the linear ones.
+        let tiled = PixelFormat::new(u32::from_le_bytes(*b"NV12"), CSI2_PACKED);
+        assert!(offers(&[tiled]).is_empty());
+        let grey = PixelFormat::new(u32::from_le_bytes(*b"R10 "), CSI2_PACKED);
+        let offered: Vec<_> = offers(&[grey]).into_iter().map(|offer| offer.picture).collect();
+        assert_eq!(offered, [Picture::Raw(VideoFormat::Gray16Le)]);
+        for (pixel, picture) in FORMATS {
+            assert_eq!(
+                depth_of(pixel).is_some(),
+                matches!(
+                    picture,
+                    Picture::Bayer(..) | Picture::Raw(VideoFormat::Gray8 | VideoFormat::Gray16Le)
+                ),
+                "{picture:?}"
+            );
         }
     }
 

@@ -16,9 +16,8 @@
 //! downstream keeps all that there are, pictures are copied: a slow or hoarding pipeline costs copies, but
 //! never starves the camera.
 //!
-//! libcamera allows one camera manager per process and aborts the process at the second. Any number
-//! of cameras here share one; `libcamerasrc` in the same process would bring its own: use the one
-//! or the other.
+//! A process can have one camera manager, which all cameras here share. Where `libcamerasrc` or the program itself has one, cameras
+//! here are an error, and the other way round (`manager.rs`).
 //!
 //! A camera has one user at a time, which libcamera sees to where there are media devices to lock. Its virtual cameras
 //! have none, and of others it does not tell who has them: so an open camera is also a [`Claim`](swsync_rig::claim::Claim).
@@ -34,7 +33,9 @@ mod controls;
 mod devices;
 mod formats;
 mod homing;
+mod manager;
 mod memory;
+mod mode;
 mod picture;
 mod queue;
 mod sensor;
@@ -55,9 +56,10 @@ use self::formats::refused;
 use self::picture::Wanted;
 use self::service::{Service, SessionId};
 use self::session::{Configured, Description, Event, Session};
-use self::streaming::Streaming;
+use self::streaming::{Streaming, Trouble};
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
+use super::mode::Mode;
 use super::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, Patience, StampedAt, StreamRole, StreamSetup,
     Wakeup,
@@ -232,6 +234,15 @@ impl Camera for LibcameraCamera {
         listed.unwrap_or_else(|_| gst::Caps::new_empty())
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
+        let caps = self.with("choosing its mode", move |camera| {
+            camera.set_mode(mode)?;
+            Ok(camera.description().caps.clone())
+        })?;
+        self.description.caps = caps;
+        Ok(())
+    }
+
     fn fixate(&mut self, role: StreamRole, caps: gst::Caps) -> gst::Caps {
         let wanted = caps.clone();
         self.with("choosing a format", move |camera| Ok(camera.fixate(role, &wanted))).unwrap_or(caps)
@@ -259,11 +270,12 @@ impl Camera for LibcameraCamera {
             let latency = period * LATENCY_FRAMES;
             (Pacing::FreeRunning(control), profile.stamped_at, readout, latency)
         };
+        let mode = configured.mode;
         self.state = State::Configured(configured);
         let exposure = exposure.filter(|_| !self.description.on_request);
         let response = self.profile.response_at(period).map(|measured| measured.response);
         let backlog = if self.description.on_request { 1 } else { session::REQUESTS };
-        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog })
+        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog, mode })
     }
 
     fn set_patience(&mut self, patience: Patience) {
@@ -356,7 +368,7 @@ impl Camera for LibcameraCamera {
                     streaming.gone = Some(reason.clone());
                     return Err(CameraError::Gone { camera: self.id().to_owned(), reason });
                 }
-                Some(Event::Completed(request)) => {
+                Some(Event::Completed(request, arrival)) => {
                     streaming.in_flight = streaming.in_flight.saturating_sub(1);
                     if request.status() != RequestStatus::Complete {
                         // libcamera gave the frame up; the next one may come.
@@ -364,7 +376,7 @@ impl Camera for LibcameraCamera {
                         self.queue(request);
                         continue;
                     }
-                    let taken = streaming.take(request);
+                    let taken = streaming.take(request, arrival);
                     if let Some(request) = taken.request {
                         self.give_back(request);
                     }
@@ -373,7 +385,10 @@ impl Camera for LibcameraCamera {
                         Ok(Some(frame)) => return Ok(frame),
                         // Its number shows that it is missing.
                         Ok(None) => self.ask_again(),
-                        Err(reason) => return Err(self.failed("taking a frame", reason)),
+                        Err(Trouble::Stamps(misfit)) => {
+                            return Err(CameraError::Stamps { camera: self.id().to_owned(), misfit });
+                        }
+                        Err(Trouble::Other(reason)) => return Err(self.failed("taking a frame", reason)),
                     }
                 }
             }

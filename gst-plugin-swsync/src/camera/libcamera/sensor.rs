@@ -15,6 +15,7 @@ use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
+use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_rig::clock::DeviceClock;
 
@@ -202,36 +203,42 @@ pub(super) struct Pictures {
     pub(super) filled: Option<Filled>,
 }
 
-/// The frame with these pictures, and with what `request`'s metadata and else the buffer's say of it.
-///
-/// `None` where nothing says when it was taken: here, such a frame is of no use.
-pub(super) fn frame(
-    pictures: Pictures,
-    request: &Request,
-    sequence: &mut Sequence,
-    can: Controllable,
-) -> Option<Frame> {
-    let (metadata, filled) = (request.metadata(), pictures.filled);
-    let stamp = metadata.get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
+/// When the driver says that a frame was taken, by whichever clock it has, in ns. `None` where nothing says so: here, such a
+/// frame is of no use.
+pub(super) fn stamp(request: &Request, filled: Option<Filled>) -> Option<i64> {
+    let stamp = request.metadata().get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
     let stamp = match filled {
         Some(filled) if stamp <= 0 => i64::try_from(filled.timestamp).ok()?,
         _ => stamp,
     };
+    (stamp > 0).then_some(stamp)
+}
+
+/// The frame with these pictures, taken at `stamped` of the host's clocks, and with what `request`'s metadata say of it.
+pub(super) fn frame(
+    pictures: Pictures,
+    request: &Request,
+    (stamp, stamped_by): (Timestamp<Boottime>, StampedBy),
+    sequence: &mut Sequence,
+    can: Controllable,
+) -> Frame {
+    let (metadata, filled) = (request.metadata(), pictures.filled);
     // A virtual camera's says nothing but the time.
     let more = (metadata.len() > 1).then_some(metadata);
     let exposure = more.and_then(|metadata| metadata.get::<ids::ExposureTime>().ok());
     let analogue_gain = more.and_then(|metadata| metadata.get::<ids::AnalogueGain>().ok());
-    (stamp > 0).then(|| Frame {
+    Frame {
         buffer: pictures.main,
         others: pictures.others,
         copied: pictures.copied,
         sequence: sequence.next(filled.map(|filled| filled.sequence)),
-        sensor_time: boottime(Timestamp::from_nanos(stamp)),
+        sensor_time: boottime(stamp),
+        stamped_by,
         exposure: exposure.map(|us| Span::from_micros(i64::from(us.0))),
         analogue_gain: analogue_gain.map(|gain| f64::from(gain.0)),
         reported: if can.reports { controls::reported(metadata) } else { Vec::new() },
         details: more.map_or_else(FrameDetails::default, details),
-    })
+    }
 }
 
 /// What this process's device, whose clocks may be simulated, had as boot time when the host had `stamp`.

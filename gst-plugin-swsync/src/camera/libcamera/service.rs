@@ -1,6 +1,6 @@
 //! The thread that owns libcamera.
 //!
-//! libcamera allows one camera manager per process, and the binding's cameras must neither leave
+//! A process can have one camera manager ([`super::manager`]), and the binding's cameras must neither leave
 //! the thread that made them nor outlive the manager. So one thread owns the manager and every open
 //! camera; whoever needs them sends it a closure. It only enumerates, configures, starts and
 //! stops: requests go to the camera from the threads that have them ([`super::queue`]), frames go from
@@ -14,7 +14,6 @@
 //! waits until it comes back, and nobody joins it.
 
 use std::collections::HashMap;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -24,6 +23,7 @@ use std::time::Duration;
 
 use ::libcamera::camera_manager::CameraManager;
 
+use super::manager::{self, Claimed};
 use super::session::{Description, Event, Session};
 use super::{CameraDescription, devices, failed, sensor};
 use crate::camera::CameraError;
@@ -98,9 +98,9 @@ impl Service {
                 }
             })
             .map_err(|error| cannot(error.to_string()))?;
-        let started = match started.recv_timeout(LONGEST) {
+        let started = match started.recv_timeout(LONGEST * 2) {
             Ok(started) => started,
-            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("it panicked")),
+            Err(RecvTimeoutError::Disconnected) => Err(cannot("it panicked".into())),
             Err(RecvTimeoutError::Timeout) => {
                 // It stays, as a second manager would end the process.
                 HANGS.store(true, Ordering::Release);
@@ -110,7 +110,7 @@ impl Service {
         };
         if let Err(error) = started {
             let _ = thread.join();
-            return Err(cannot(error.to_string()));
+            return Err(error);
         }
         *running = Some(Running { users: 1, jobs: jobs.clone(), thread });
         Ok(Self { jobs })
@@ -187,13 +187,17 @@ pub(super) struct Library {
     sessions: HashMap<SessionId, Session>,
     opened: u64,
     pub(super) manager: CameraManager,
+    // After the manager: while it lives nobody else in this process may have one.
+    _claimed: Claimed,
 }
 
 impl Library {
-    fn new() -> io::Result<Self> {
-        let mut manager = CameraManager::new()?;
+    fn new() -> Result<Self, CameraError> {
+        let claimed = manager::claim()?;
+        let started = CameraManager::new();
+        let mut manager = started.map_err(|error| failed("libcamera", "starting", error))?;
         devices::announce_changes(&mut manager);
-        Ok(Self { sessions: HashMap::new(), opened: 0, manager })
+        Ok(Self { sessions: HashMap::new(), opened: 0, manager, _claimed: claimed })
     }
 
     pub(super) fn list(&self) -> Vec<CameraDescription> {

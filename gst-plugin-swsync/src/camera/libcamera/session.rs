@@ -11,7 +11,9 @@ use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
+use swsync_core::stamps::Arrival;
 use swsync_rig::claim::{Claim, ClaimError, Holder, user_of_video_device};
+use swsync_rig::clock::arrival_on_host;
 
 use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_configuration};
 use super::memory::{Planes, memfd_buffer};
@@ -21,6 +23,7 @@ use super::sensor::{self, Controllable, Limits};
 use super::{colour, controls, failed};
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
+use crate::camera::mode::{Mode, Orientation};
 use crate::camera::{
     CameraError, Controls, DEFAULT_FRAME_RATE, ExposureControl, StreamRole, StreamSetup, fixate_nearest,
 };
@@ -38,8 +41,8 @@ const LARGE: u32 = 8 << 20;
 
 /// What happens to a streaming camera.
 pub(super) enum Event {
-    /// A frame is there, or a request was given up.
-    Completed(Request),
+    /// A frame is there, or a request was given up; when that was.
+    Completed(Request, Arrival),
     /// Nothing more will come, and why.
     Gone(String),
 }
@@ -64,6 +67,8 @@ pub(super) struct Configured {
     pub(super) limits: Option<Limits>,
     pub(super) exposure: Option<ExposureControl>,
     pub(super) controllable: Controllable,
+    /// How it reads its sensor, and which way round its pictures are.
+    pub(super) mode: Mode,
 }
 
 #[derive(Clone)]
@@ -84,6 +89,8 @@ pub(super) struct Session {
     camera: OpenCamera,
     _claim: Claim,
     description: Description,
+    /// What is asked of it.
+    mode: Mode,
     configured: Option<Configured>,
     streaming: bool,
 }
@@ -109,7 +116,9 @@ impl Session {
         });
         let mut camera = acquired?;
         let completed = events.clone();
-        camera.on_request_completed(move |request| completed.push(Event::Completed(request)));
+        camera.on_request_completed(move |request| {
+            completed.push(Event::Completed(request, arrival_on_host()))
+        });
         let gone = events.clone();
         camera.on_disconnected(move || gone.push(Event::Gone("it was disconnected".into())));
 
@@ -120,6 +129,7 @@ impl Session {
             camera: OpenCamera::new(camera, queue.clone()),
             _claim: claim,
             description: Description { id, model, on_request, caps: gst::Caps::new_empty(), queue },
+            mode: Mode::default(),
             configured: None,
             streaming: false,
         };
@@ -134,7 +144,7 @@ impl Session {
         // Before `configure`, only a virtual camera's limits mean something.
         let limits = sensor::frame_duration_limits(self.camera.get().controls()).filter(|_| on_request);
         let fastest = limits.map(|limits| limits.min_us);
-        camera_caps(self.camera.get(), role, fastest, !on_request || has_dma_buf_heap())
+        camera_caps(self.camera.get(), (role, &self.mode), fastest, !on_request || has_dma_buf_heap())
     }
 
     /// `caps` with the size and format nearest to libcamera's preference for `role`, a rate that the mode
@@ -229,8 +239,15 @@ impl Session {
             let buffers = stream.get_buffer_count().max(REQUESTS) + spare;
             stream.set_buffer_count(buffers);
         }
+        self.mode.ask(&mut configuration);
         if configuration.validate().is_invalid() {
-            return Err(first.refused(id, "libcamera calls the configuration invalid".into()));
+            let reason = match &self.mode.sensor {
+                Some(sensor) => {
+                    format!("libcamera calls it invalid together with sensor-config={}", sensor.structure())
+                }
+                None => "libcamera calls the configuration invalid".to_owned(),
+            };
+            return Err(first.refused(id, reason));
         }
         for (index, wanted) in wanted.iter().enumerate() {
             check_stream(&configuration, index, wanted.pixel, wanted.size)
@@ -251,6 +268,7 @@ impl Session {
     pub(super) fn configure(&mut self, wanted: Vec<Wanted>) -> Result<Configured, CameraError> {
         self.configured = None;
         let mut configuration = self.validated(&wanted)?;
+        let mode = self.mode_in_effect(&configuration)?;
         let fail = |reason: String| failed(&self.description.id, "configuring it", reason);
         self.camera.get_mut().configure(&mut configuration).map_err(|error| fail(error.to_string()))?;
         let limits = sensor::frame_duration_limits(self.camera.get().controls());
@@ -273,7 +291,30 @@ impl Session {
         }
         let exposure = sensor::exposure_control(self.camera.get().controls());
         let controllable = Controllable::of(self.camera.get().controls());
-        Ok(self.configured.insert(Configured { streams, limits, exposure, controllable }).clone())
+        Ok(self.configured.insert(Configured { streams, limits, exposure, controllable, mode }).clone())
+    }
+
+    pub(super) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Uses the camera in `mode`, which it has, from now on: its formats may be others.
+    pub(super) fn change_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.configured = None;
+        self.description.caps = self.caps(StreamRole::default());
+    }
+
+    /// What the camera makes of the mode that is asked of it, by a validated `configuration`.
+    fn mode_in_effect(&self, configuration: &CameraConfiguration) -> Result<Mode, CameraError> {
+        let mode = self.mode.in_effect(configuration).map_err(|reason| CameraError::Mode {
+            camera: self.description.id.clone(),
+            asked: self.mode.sensor.map(|sensor| sensor.structure().to_string()).unwrap_or_default(),
+            reason,
+        })?;
+        // A virtual camera does not look at what is asked, nor says so.
+        let orientation = if self.description.on_request { Orientation::default() } else { mode.orientation };
+        Ok(Mode { orientation, ..mode })
     }
 
     /// The camera itself.

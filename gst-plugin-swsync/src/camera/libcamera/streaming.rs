@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use ::libcamera::request::Request;
 use gst::prelude::*;
 use gst_video::VideoBufferPool;
+use swsync_core::stamps::{Arrival, Misfit, Stamps};
 use swsync_core::time::Span;
 
 use super::memory::{Lender, Planes};
@@ -40,6 +41,7 @@ pub(super) struct Streaming {
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
     sequence: Sequence,
+    stamps: Stamps,
     frames: u64,
     pub(super) gone: Option<String>,
 }
@@ -59,10 +61,23 @@ struct Placement {
 
 /// What became of a request that brought a frame.
 pub(super) struct Taken {
-    /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one.
-    pub(super) frame: Result<Option<Frame>, String>,
+    /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one, or has a bad stamp.
+    pub(super) frame: Result<Option<Frame>, Trouble>,
     /// The request, where its memory is not lent.
     pub(super) request: Option<Request>,
+}
+
+/// Why no more frames can be taken.
+pub(super) enum Trouble {
+    /// They are stamped by another clock.
+    Stamps(Misfit),
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
 }
 
 impl Streaming {
@@ -89,6 +104,7 @@ impl Streaming {
             controls: VecDeque::new(),
             in_flight: 0,
             sequence: Sequence::default(),
+            stamps: Stamps::default(),
             frames: 0,
             gone: None,
         })
@@ -99,28 +115,31 @@ impl Streaming {
         (self.in_flight < self.depth).then(|| self.lender.take_idle()).flatten()
     }
 
+    fn period(&self) -> Span {
+        self.configured.streams.first().map_or(Span::ZERO, |stream| stream.wanted.period)
+    }
+
     /// How long the next frame may take.
     pub(super) fn longest_wait(&self, patience: Patience) -> Span {
-        let period = self.configured.streams.first().map_or(Span::ZERO, |stream| stream.wanted.period);
+        let period = self.period();
         if self.frames > 0 { patience.next(period) } else { patience.first(period) }
     }
 
-    /// The frame that `request` brought.
-    pub(super) fn take(&mut self, request: Request) -> Taken {
+    /// The frame that `request` brought at `arrival`.
+    pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> Taken {
         let check = self.frames.is_multiple_of(SYNC_CHECK);
         self.frames += 1;
         let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
         let cookie = usize::try_from(request.cookie()).unwrap_or(usize::MAX);
         let spare = self.lender.idle() > 0;
-        let frame = self.pictures(&request, cookie, spare).and_then(|pictures| {
-            if elsewhere {
-                return Err(SYNCHRONISED_ELSEWHERE.to_owned());
-            }
-            let Some(pictures) = pictures else {
-                return Ok(None);
-            };
-            let frame = sensor::frame(pictures, &request, &mut self.sequence, self.configured.controllable);
-            frame.map(Some).ok_or_else(|| "the driver does not say when it was taken".to_owned())
+        let pictures = if elsewhere {
+            Err(Trouble::Other(SYNCHRONISED_ELSEWHERE.to_owned()))
+        } else {
+            self.pictures(&request, cookie, spare).map_err(Trouble::from)
+        };
+        let frame = pictures.and_then(|pictures| match pictures {
+            Some(pictures) => self.frame(pictures, &request, arrival),
+            None => Ok(None),
         });
         // Also where the frame came to nothing: its memory is home by now.
         let request = if spare {
@@ -130,6 +149,27 @@ impl Streaming {
             Some(request)
         };
         Taken { frame, request }
+    }
+
+    /// The frame of these `pictures`, if it has a stamp that can be read.
+    fn frame(
+        &mut self,
+        pictures: Pictures,
+        request: &Request,
+        arrival: Arrival,
+    ) -> Result<Option<Frame>, Trouble> {
+        let stamp = sensor::stamp(request, pictures.filled);
+        let stamp = stamp.ok_or_else(|| "the driver does not say when it was taken".to_owned())?;
+        let stamped = match self.stamps.handle(stamp, arrival, self.period()) {
+            Ok(stamped) => stamped,
+            Err(misfit) if misfit.is_lasting() => return Err(Trouble::Stamps(misfit)),
+            Err(misfit) => {
+                tracing::warn!(%misfit, "a frame is left out: its stamp is of no clock that is known");
+                return Ok(None);
+            }
+        };
+        let can = self.configured.controllable;
+        Ok(Some(sensor::frame(pictures, request, stamped, &mut self.sequence, can)))
     }
 
     /// The pictures that `request` brought: the frame buffers themselves where they are `lent`, else copies. `None` where a

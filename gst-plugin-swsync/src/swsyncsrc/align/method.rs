@@ -173,6 +173,7 @@ pub fn check_grid(frames: FrameGrid, period: gst::Fraction) -> Result<(), AlignE
 mod tests {
     use super::*;
     use crate::camera::StampedAt;
+    use crate::camera::mode::Mode;
 
     const PERIOD: Span = Span::from_micros(33_333);
     const DURATIONS: FrameDurationControl = FrameDurationControl {
@@ -195,6 +196,7 @@ mod tests {
             stamped_at: StampedAt::ReadoutStart,
             latency: Span::ZERO,
             backlog: 4,
+            mode: Mode::default(),
         }
     }
 

@@ -6,12 +6,14 @@ use swsync_core::align::point::AlignPoint as Point;
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::{FrameDetails, SyncQuality};
 use swsync_core::grid::FrameGrid;
+use swsync_core::stamps::{Basis, StampClock, StampedBy};
 use swsync_core::time::{Boottime, Rig, Skew, Span, Timestamp};
 use swsync_sim::True;
 use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
 
 use super::super::{AlignMethod, Target, TimeBase};
 use crate::camera::controls::{Ranges, Setting};
+use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
     Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
@@ -186,6 +188,7 @@ impl StagedCamera {
             stamped_at: if *phone { StampedAt::ExposureStart } else { StampedAt::ReadoutStart },
             latency: Span::from_millis(60),
             backlog: 4,
+            mode: Mode::default(),
         }
     }
 
@@ -210,6 +213,10 @@ impl StagedCamera {
 impl Camera for StagedCamera {
     fn caps(&self, _role: StreamRole) -> gst::Caps {
         gst::Caps::new_any()
+    }
+
+    fn set_mode(&mut self, _mode: Mode) -> Result<(), CameraError> {
+        Ok(())
     }
 
     fn configure(&mut self, _streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
@@ -295,6 +302,7 @@ impl Camera for StagedCamera {
             copied: false,
             sequence,
             sensor_time: Timestamp::from_nanos(stamp.as_nanos()),
+            stamped_by: StampedBy { clock: StampClock::Boottime, basis: Basis::Same },
             exposure: (!silent).then_some(exposure),
             analogue_gain: None,
             reported: Vec::new(),
