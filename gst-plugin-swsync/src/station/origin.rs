@@ -313,6 +313,6 @@ mod tests {
         tags.make_mut().add::<gst::tags::DeviceModel>(&"imx219", gst::TagMergeMode::Replace);
         camera.learn(&tags);
         camera.learn(&gst::TagList::new());
-        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()) });
+        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()), orientation: None });
     }
 }
