@@ -186,3 +186,61 @@ fn a_virtual_camera_is_not_believed() {
     let (warnings, tag) = said(&pipeline);
     assert_eq!((warnings.len(), tag.as_deref()), (1, Some("rotate-180")), "{warnings:?}");
 }
+
+/// Files below `folder` with this extension.
+fn files_of(folder: &std::path::Path, extension: &str) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| if path.is_dir() { files_of(&path, extension) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|own| own == extension))
+        .collect()
+}
+
+/// Saves frames of a camera that cannot turn its pictures as it is asked to, and returns the folder.
+fn saved(encoder: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = common::sink::rig();
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} rig={rig} swsyncsrc name=s backend=simulated orientation=rotate-90 ! \
+         video/x-raw,width=320,height=240 ! {encoder} ! \
+         swsyncsink name=k rig={rig} device-id=pi listen=tcp/127.0.0.1:0 location={}",
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let (sink, source) = (pipeline.element("k"), pipeline.element("s"));
+    common::eventually("frames on the grid", || source.property::<bool>("locked"));
+    common::eventually("an order", || {
+        sink.emit_by_name::<Option<String>>("shoot", &[&2_000_000_000_i64, &5_u32]).is_some()
+    });
+    let served = pipeline.wait_for_structure("swsync-served");
+    assert!(served.get::<bool>("complete").unwrap(), "{served}");
+    folder
+}
+
+#[test]
+fn files_say_what_is_left_to_readers() {
+    let pictures = saved("jpegenc");
+    let jpegs = files_of(pictures.path(), "jpg");
+    assert_eq!(jpegs.len(), 5);
+    for jpeg in jpegs {
+        let bytes = std::fs::read(jpeg).unwrap();
+        // Exif's Orientation, a short in a little-endian directory: 6, turn clockwise.
+        let field = [0x12, 0x01, 0x03, 0x00, 0x01, 0x00, 0x00, 0x00, 0x06, 0x00];
+        assert!(bytes.windows(field.len()).any(|window| window == field));
+    }
+    if !common::installed("x264enc") || !common::installed("qtdemux") {
+        return;
+    }
+    let videos = saved("x264enc tune=zerolatency key-int-max=10");
+    let [video] = &files_of(videos.path(), "mp4")[..] else { panic!("{:?}", files_of(videos.path(), "mp4")) };
+    let reader = Pipeline::launch(&format!("filesrc location={} ! qtdemux ! fakesink", video.display()));
+    reader.reach(gst::State::Paused);
+    let left = reader.wait_for("the tag", |message| match message.view() {
+        gst::MessageView::Tag(tags) => {
+            tags.tags().get::<gst::tags::ImageOrientation>().map(|tag| tag.get().to_owned())
+        }
+        _ => None,
+    });
+    assert_eq!(left, "rotate-90");
+}

@@ -115,23 +115,55 @@ impl Orientation {
         (mirrored != upside_down, upside_down)
     }
 
-    /// What whoever shows a picture that is `self` has to heed (the tag `image-orientation`), so that it appears as `wanted`; `None`
-    /// where it does as it is.
+    /// What whoever shows a picture that is `self` has to heed, so that it appears as `wanted`; `None` where it does as it is.
     #[must_use]
-    pub fn left_to_readers(self, wanted: Self) -> Option<&'static str> {
-        // The tag, like Exif, says how the picture lies, and its reader undoes that.
+    pub fn left_to_readers(self, wanted: Self) -> Option<LeftToReaders> {
+        // Like Exif, this says how the picture lies, and its reader undoes that.
         let lies = self.turn().after(wanted.turn().inverse());
         let lies = Self::ALL.into_iter().find(|one| one.turn() == lies)?;
-        Some(match lies {
-            Self::Rotate0 => return None,
-            Self::Rotate0Mirror => "flip-rotate-0",
-            Self::Rotate180 => "rotate-180",
-            Self::Rotate180Mirror => "flip-rotate-180",
-            Self::Rotate90Mirror => "flip-rotate-270",
-            Self::Rotate270 => "rotate-90",
-            Self::Rotate270Mirror => "flip-rotate-90",
-            Self::Rotate90 => "rotate-270",
-        })
+        (lies != Self::Rotate0).then_some(LeftToReaders(lies))
+    }
+}
+
+/// How a picture lies that is not as it is to appear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftToReaders(Orientation);
+
+impl LeftToReaders {
+    /// The value of GStreamer's tag `image-orientation`, which names what a reader does.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self.0 {
+            Orientation::Rotate0 => "rotate-0",
+            Orientation::Rotate0Mirror => "flip-rotate-0",
+            Orientation::Rotate180 => "rotate-180",
+            Orientation::Rotate180Mirror => "flip-rotate-180",
+            Orientation::Rotate90Mirror => "flip-rotate-270",
+            Orientation::Rotate270 => "rotate-90",
+            Orientation::Rotate270Mirror => "flip-rotate-90",
+            Orientation::Rotate90 => "rotate-270",
+        }
+    }
+
+    /// What the tag's value says; `None` of pictures that appear as they are.
+    #[must_use]
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        Orientation::ALL
+            .map(Self)
+            .into_iter()
+            .find(|left| left.tag() == tag && left.0 != Orientation::Rotate0)
+    }
+
+    /// Exif's number.
+    #[must_use]
+    pub fn exif(self) -> Option<u16> {
+        u16::try_from(self.0 as i32).ok()
+    }
+
+    /// What Exif's number says.
+    #[must_use]
+    pub fn of_exif(number: u16) -> Option<Self> {
+        Orientation::ALL.map(Self).into_iter().find(|left| left.exif() == Some(number))
     }
 }
 
@@ -275,18 +307,22 @@ mod tests {
     fn readers_make_of_a_picture_what_was_wanted() {
         use Orientation::{Rotate0, Rotate0Mirror, Rotate90, Rotate180, Rotate270};
         // GStreamer's names say what a reader does: it turns clockwise, then flips.
-        assert_eq!(Rotate0.left_to_readers(Rotate90), Some("rotate-90"));
-        assert_eq!(Rotate0.left_to_readers(Rotate270), Some("rotate-270"));
-        assert_eq!(Rotate0.left_to_readers(Rotate180), Some("rotate-180"));
-        assert_eq!(Rotate180.left_to_readers(Rotate0), Some("rotate-180"));
-        assert_eq!(Rotate0.left_to_readers(Rotate0Mirror), Some("flip-rotate-0"));
+        let tag = |got: Orientation, wanted| got.left_to_readers(wanted).map(LeftToReaders::tag);
+        assert_eq!(tag(Rotate0, Rotate90), Some("rotate-90"));
+        assert_eq!(tag(Rotate0, Rotate270), Some("rotate-270"));
+        assert_eq!(tag(Rotate0, Rotate180), Some("rotate-180"));
+        assert_eq!(tag(Rotate180, Rotate0), Some("rotate-180"));
+        assert_eq!(tag(Rotate0, Rotate0Mirror), Some("flip-rotate-0"));
         // By places: what the reader does to what lies there is what was wanted.
         for got in Orientation::ALL {
             for wanted in Orientation::ALL {
                 let lies = got.turn().after(wanted.turn().inverse());
                 let undone = lies.inverse().after(got.turn());
                 assert_eq!(undone, wanted.turn(), "{got:?} {wanted:?}");
-                assert_eq!(got.left_to_readers(wanted).is_none(), got == wanted);
+                let left = got.left_to_readers(wanted);
+                assert_eq!(left.is_none(), got == wanted);
+                assert_eq!(left.and_then(|left| LeftToReaders::of_tag(left.tag())), left);
+                assert_eq!(left.and_then(LeftToReaders::exif).and_then(LeftToReaders::of_exif), left);
                 let both =
                     Orientation::ALL.into_iter().find(|one| one.turn() == wanted.turn().after(got.turn()));
                 assert_eq!(moved(wanted, moved(got, (1, 0))), moved(both.unwrap(), (1, 0)));

@@ -1,5 +1,6 @@
 //! Where an element's frames come from: the camera, as far as tags tell of it, and what is set on the way.
 
+use crate::camera::mode::LeftToReaders;
 use std::collections::BTreeMap;
 
 use gst::glib;
@@ -15,6 +16,8 @@ const MAX_ELEMENTS: usize = 64;
 pub struct Camera {
     pub maker: Option<String>,
     pub model: Option<String>,
+    /// What is left to do to its pictures.
+    pub orientation: Option<LeftToReaders>,
 }
 
 impl Camera {
@@ -24,6 +27,10 @@ impl Camera {
         let model = tags.get::<gst::tags::DeviceModel>().map(|tag| tag.get().to_owned());
         self.maker = maker.or(self.maker.take());
         self.model = model.or(self.model.take());
+        // Whoever turns pictures says that they are upright then.
+        if let Some(tag) = tags.get::<gst::tags::ImageOrientation>() {
+            self.orientation = LeftToReaders::of_tag(tag.get());
+        }
     }
 }
 
@@ -306,6 +313,6 @@ mod tests {
         tags.make_mut().add::<gst::tags::DeviceModel>(&"imx219", gst::TagMergeMode::Replace);
         camera.learn(&tags);
         camera.learn(&gst::TagList::new());
-        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()) });
+        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()), orientation: None });
     }
 }

@@ -14,6 +14,7 @@ use swsync_core::mp4;
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::files::SegmentFile;
 
+use crate::camera::mode::LeftToReaders;
 use crate::station::{Held, Stream};
 
 /// Time in the muxer of the first frame: frames that are decoded before it is shown come before it.
@@ -152,7 +153,12 @@ impl Muxer {
     ///
     /// # Errors
     /// What the muxer cannot do, for a person.
-    pub fn begin(factory: &str, properties: Option<&gst::Structure>, first: &Held) -> Result<Self, String> {
+    pub fn begin(
+        factory: &str,
+        properties: Option<&gst::Structure>,
+        first: &Held,
+        left: Option<LeftToReaders>,
+    ) -> Result<Self, String> {
         let Stream { caps, .. } = first.stream.as_ref();
         let known =
             gst::ElementFactory::find(factory).ok_or_else(|| format!("there is no element {factory}"))?;
@@ -190,11 +196,11 @@ impl Muxer {
         elements.push(muxer);
         let this =
             Self { elements, input, output, received, bus, origin: first.info.rig_time_ns, position: 0 };
-        this.start(first)?;
+        this.start(first, left)?;
         Ok(this)
     }
 
-    fn start(&self, first: &Held) -> Result<(), String> {
+    fn start(&self, first: &Held, left: Option<LeftToReaders>) -> Result<(), String> {
         self.output.set_active(true).map_err(|error| error.to_string())?;
         for element in self.elements.iter().rev() {
             element.set_bus(Some(&self.bus));
@@ -211,6 +217,9 @@ impl Muxer {
         let mut tags = gst::TagList::new();
         if let Some(date) = date_time(first.info.rig_time_ns) {
             tags.make_mut().add::<gst::tags::DateTime>(&date, gst::TagMergeMode::Replace);
+        }
+        if let Some(left) = left {
+            tags.make_mut().add::<gst::tags::ImageOrientation>(&left.tag(), gst::TagMergeMode::Replace);
         }
         let begin = [
             gst::event::StreamStart::builder("swsync").group_id(gst::GroupId::next()).build(),

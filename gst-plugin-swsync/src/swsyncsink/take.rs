@@ -80,6 +80,7 @@ impl OpenTake {
             host: swsync_rig::host_name(),
             software: software.into(),
             camera: None,
+            orientation: None,
             maker: None,
             settings: Settings::default(),
             caps: String::new(),
@@ -169,6 +170,7 @@ impl OpenTake {
             let Origin { camera, settings } = owner.origin();
             let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
+                take.orientation = camera.orientation.and_then(|left| left.exif());
                 (take.maker, take.camera) = (camera.maker, camera.model);
                 take.settings = settings;
                 take.started_ns = stream.grid.instant(take.first);

@@ -11,6 +11,7 @@ use swsync_core::order::{Fate, Named, Recorded};
 use swsync_rig::files::{NotSaved, Noted, SavedVideo, SegmentFile, TakeFolder};
 
 use super::muxer::{Container, Muxer};
+use crate::camera::mode::LeftToReaders;
 use crate::station::{Held, Stream};
 
 /// Bytes that are written beside a video for each of its frames, at most: in manifest, log, table and timecodes.
@@ -110,9 +111,10 @@ impl Video {
         super::parameters::missing(&first.stream.caps, &map)?;
         drop(map);
         let muxer = match container {
-            Container::Muxer { factory, properties } => {
-                Some(Muxer::begin(&factory, properties.as_ref(), first)?)
-            }
+            Container::Muxer { factory, properties } => Some({
+                let left = folder.take().orientation.and_then(LeftToReaders::of_exif);
+                Muxer::begin(&factory, properties.as_ref(), first, left)?
+            }),
             Container::Elementary | Container::Picture => None,
         };
         let file = folder

@@ -200,8 +200,8 @@ impl SwsyncSrc {
                 let why = format!(
                     "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"
                 );
-                let remedy = "The camera's driver stamps by another clock than CLOCK_BOOTTIME, or the pipeline's clock was \
-                              set: PAUSED and PLAYING again helps against the latter";
+                let remedy = "The pipeline's clock was set, which PAUSED and PLAYING again mend, or the camera's stamps are late \
+                              (`sensor-clock` and `sensor-clock-basis` in `stats` say which clock they are taken to be of)";
                 (why, remedy.to_owned())
             }
         };

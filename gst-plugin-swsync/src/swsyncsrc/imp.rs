@@ -22,6 +22,7 @@ use super::streams::Streams;
 use crate::camera::controls::by_property;
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
+use crate::camera::mode::LeftToReaders;
 use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
 use crate::caps::template_caps;
 use crate::clock::{SwsyncClock, clock_time, others};
@@ -66,7 +67,7 @@ pub(super) struct Known {
     /// The camera's model, once it has streamed.
     pub(super) model: Option<String>,
     /// What readers have to do to its pictures, once it has streamed: see [`crate::camera::mode::Orientation::left_to_readers`].
-    pub(super) left_to_readers: Option<&'static str>,
+    pub(super) left_to_readers: Option<LeftToReaders>,
     /// The base class is about to name its stream.
     pub(super) naming: bool,
 }

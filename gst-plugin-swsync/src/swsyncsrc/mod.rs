@@ -59,7 +59,8 @@
 //! (`orientation`, also `sensor-config`), and the tag `image-orientation` says what is left to do.
 //!
 //! A frame has a running time where it was taken while the pipeline played. What was exposed while it was paused goes
-//! nowhere (`not-playing` in `stats`; `paused` as the cause of the gap). No frame number is taken twice.
+//! nowhere (`not-playing` in `stats`; `paused` as the cause of the gap). No frame number is taken twice (`number-taken` counts what is left out for
+//! that, as when more frames come than there are instants).
 //!
 //! Pictures go out in the camera's own frame buffers, with their strides in a GstVideoMeta, and go back when the last
 //! reference is dropped. Who keeps nearly all of them, as a ring of recent frames does, gets copies from then on: element message

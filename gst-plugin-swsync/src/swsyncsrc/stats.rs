@@ -70,6 +70,8 @@ pub struct Observed {
     off_grid: u64,
     /// Frames that were exposed while the pipeline did not play.
     not_playing: u64,
+    /// Frames that were left out because another one has their number.
+    number_taken: u64,
 }
 
 /// What [`Observed::take_in`] makes of a frame.
@@ -122,6 +124,7 @@ impl Observed {
         self.copied += u64::from(frame.copied);
         let pts = pts.filter(|pts| self.last_pts.is_none_or(|last| *pts > last || last - *pts > SET_BACK));
         self.not_playing += u64::from(pts.is_none());
+        self.number_taken += u64::from(pts.is_some() && again);
         let held_back = wait_lock && held_back;
         let silence = match pts {
             None => Some(Silence::NotPlaying),
@@ -200,6 +203,7 @@ impl Observed {
             .field("recoveries", self.recoveries)
             .field("off-grid", self.off_grid)
             .field("not-playing", self.not_playing)
+            .field("number-taken", self.number_taken)
             .field("lock-count", self.lock_count)
             .build();
         stats.set_if_some("orientation", self.mode.map(|mode| mode.orientation.nick()));

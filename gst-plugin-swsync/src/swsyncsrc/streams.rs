@@ -286,6 +286,7 @@ impl SwsyncSrc {
     fn warn_of_orientation(&self) {
         let wanted = lock(&self.settings).orientation.nick();
         let Some(left) = lock(&self.known).left_to_readers else { return };
+        let left = left.tag();
         let got = lock(&self.observed)
             .mode
             .map_or_else(|| "others".to_owned(), |mode| mode.orientation.nick().to_owned());
@@ -307,7 +308,7 @@ impl SwsyncSrc {
             tags.make_mut().add::<gst::tags::DeviceModel>(&model.as_str(), gst::TagMergeMode::Replace);
         }
         if let Some(left) = known.left_to_readers {
-            tags.make_mut().add::<gst::tags::ImageOrientation>(&left, gst::TagMergeMode::Replace);
+            tags.make_mut().add::<gst::tags::ImageOrientation>(&left.tag(), gst::TagMergeMode::Replace);
         }
         tags
     }

@@ -101,6 +101,7 @@ fn from_video(
         make: maker.as_deref().unwrap_or_default(),
         model: model.as_deref().unwrap_or_default(),
         software: &software,
+        orientation: camera.take.orientation,
     };
     let Some(last) = wanted.keys().next_back().copied() else { return Ok(()) };
     let mut index = 0;

@@ -56,6 +56,7 @@ impl Part {
             host: device.into(),
             software: "test".into(),
             camera: Some("imx708".into()),
+            orientation: None,
             maker: None,
             settings: Default::default(),
             caps: "image/jpeg, width=16, height=16, framerate=30/1".into(),

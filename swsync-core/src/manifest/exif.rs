@@ -50,6 +50,8 @@ pub struct Origin<'a> {
     pub model: &'a str,
     /// What took it, as `swsync 0.1.0`.
     pub software: &'a str,
+    /// How the picture lies, where it does not say so itself.
+    pub orientation: Option<u16>,
 }
 
 /// Why a file cannot be given an Exif segment.
@@ -137,7 +139,11 @@ pub fn with_exif<'a>(
         from = end;
     }
     rest.push(&jpeg[from..]);
-    Ok(WithExif { head: &jpeg[..insert_at], segment: app1(record, origin, orientation, size), rest })
+    Ok(WithExif {
+        head: &jpeg[..insert_at],
+        segment: app1(record, origin, orientation.or(origin.orientation), size),
+        rest,
+    })
 }
 
 /// A segment of a JPEG's header.

@@ -150,6 +150,7 @@ mod tests {
             host: String::new(),
             software: String::new(),
             camera: None,
+            orientation: None,
             maker: None,
             settings: Default::default(),
             caps: String::new(),

@@ -36,6 +36,9 @@ pub struct Take {
     pub software: String,
     /// Model of the camera, where it is known.
     pub camera: Option<String>,
+    /// How its pictures lie, as Exif numbers that, where the camera could not turn them as it was asked to: for readers to undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<u16>,
     /// Its maker, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<String>,
@@ -311,6 +314,7 @@ mod tests {
             host: "raspberrypi".into(),
             software: "0.1.0".into(),
             camera: Some("imx708".into()),
+            orientation: None,
             maker: None,
             settings: Settings::from([("src".into(), [("exposure-time".into(), 5000.into())].into())]),
             caps: "video/x-h264, width=1280, height=720, framerate=30/1".into(),

@@ -183,6 +183,7 @@ impl TakeFolder {
             make: maker.as_deref().unwrap_or_default(),
             model: camera.as_deref().unwrap_or_default(),
             software,
+            orientation: self.take.orientation,
         };
         let with_exif = match picture.extension {
             "jpg" | "jpeg" => exif::with_exif(picture.bytes, &record, &origin).ok(),

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::super::testing::record;
 use super::*;
 
-const ORIGIN: Origin = Origin { make: "Raspberry Pi", model: "imx708", software: "swsync 0.1.0" };
+const ORIGIN: Origin =
+    Origin { make: "Raspberry Pi", model: "imx708", software: "swsync 0.1.0", orientation: None };
 
 /// What ends a JPEG: start of scan with some entropy-coded bytes, end of image.
 const PICTURE: &[u8] = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xaa\xff\x00\xe1\xff\xd9";
@@ -101,7 +102,7 @@ fn an_old_segment_is_replaced_but_its_orientation_stays() {
 fn what_is_not_known_is_left_out() {
     let mut unknown = record();
     (unknown.info.exposure_ns, unknown.info.analogue_gain) = (None, None);
-    let origin = Origin { make: "", model: "", software: "swsync" };
+    let origin = Origin { make: "", model: "", software: "swsync", orientation: None };
     let plain = jpeg(&[JFIF]);
     let with = with_exif(&plain, &unknown, &origin).unwrap();
     let exif = read(&with.to_vec());
@@ -146,7 +147,7 @@ fn gains_are_an_iso_speed() {
 #[test]
 fn names_from_elsewhere_do_no_harm() {
     let long = "é\0".repeat(100_000);
-    let origin = Origin { make: &long, model: &long, software: "swsync" };
+    let origin = Origin { make: &long, model: &long, software: "swsync", orientation: None };
     let plain = jpeg(&[JFIF]);
     let with = with_exif(&plain, &record(), &origin).unwrap();
     let exif = read(&with.to_vec());
