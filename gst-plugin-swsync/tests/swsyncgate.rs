@@ -307,8 +307,8 @@ fn audio_beside_a_gate_goes_on_while_it_is_shut() {
         let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
         let file = folder.path().join("take");
         let pipeline = Pipeline::launch(&format!(
-            "{LEADER} {CAMERA} ! queue ! x264enc speed-preset=ultrafast tune=zerolatency ! swsyncgate \
-             listen=tcp/127.0.0.1:0 rig={rig} device-id=pi ! h264parse ! queue ! {muxer} name=m ! \
+            "{LEADER} {CAMERA} ! queue ! x264enc speed-preset=ultrafast tune=zerolatency ! h264parse ! swsyncgate \
+             listen=tcp/127.0.0.1:0 rig={rig} device-id=pi ! queue ! {muxer} name=m ! \
              filesink sync=false location={} audiotestsrc is-live=true ! opusenc ! queue name=audio ! m.",
             file.display()
         ));

@@ -38,9 +38,12 @@
 //! its next one has come. `matroskamux` and `mpegtsmux` can:
 //!
 //! ```text
-//! gst-launch-1.0 -e swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! swsyncgate ! h264parse ! queue ! \
+//! gst-launch-1.0 -e swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! h264parse ! swsyncgate ! queue ! \
 //!     matroskamux name=m ! filesink location=take.mkv alsasrc ! audioconvert ! opusenc ! queue ! m.
 //! ```
+//!
+//! The parser stands before the gate: behind it, it would have to say what the stream is before it has seen a frame, and muxers take no other
+//! caps later.
 //!
 //! # Orders
 //!
