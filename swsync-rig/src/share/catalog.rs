@@ -200,7 +200,8 @@ impl Catalog {
     /// Notes that a folder cannot be looked into, unless it is gone by now, or somebody's whose files are not for this
     /// device: it has no takes there. That of all takes is always noted; its disk may be gone.
     fn blame_folder(&mut self, folder: &Path, depth: usize, error: &io::Error) {
-        let is_none_of_ours = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+        let is_none_of_ours =
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
         if depth == 0 || !is_none_of_ours {
             let path = if depth == 0 { self.root.display().to_string() } else { self.below(folder) };
             self.unreadable.push(Unreadable { path, why: error.to_string() });
