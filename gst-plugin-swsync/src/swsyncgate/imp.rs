@@ -322,6 +322,8 @@ impl SwsyncGate {
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
         let gate = self.obj();
+        // Parameters that come by themselves belong to the next frame.
+        let Some(buffer) = stream.whole(buffer) else { return Ok(gst::FlowSuccess::Ok) };
         match Held::new(buffer, &stream, &segment, gate.clock().as_ref(), gate.base_time()) {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
