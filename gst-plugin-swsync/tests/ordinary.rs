@@ -73,20 +73,6 @@ fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)
     files.iter().map(|file| (file.clone(), pictures(file))).collect()
 }
 
-/// Runs a script of tests/tools; `None` where what it needs is not there.
-fn python(script: &str, files: &[(PathBuf, usize)]) -> Option<String> {
-    let Some(python) = std::env::var_os("SWSYNC_PYTHON") else {
-        assert!(std::env::var_os("CI").is_none(), "SWSYNC_PYTHON is not set: see tools/python.sh");
-        eprintln!("skipped: SWSYNC_PYTHON is not set, see tools/python.sh");
-        return None;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(script);
-    let ran = Command::new(python).arg(script).args(files.iter().map(|(path, _)| path)).output().unwrap();
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    assert!(ran.status.success() && ran.stderr.is_empty(), "{}{}", text(&ran.stdout), text(&ran.stderr));
-    Some(text(&ran.stdout))
-}
-
 /// What GStreamer's own tool says of a file: how long it is, and whether it can be sought in.
 fn discovered(file: &Path) -> (f64, bool) {
     let ran = Command::new("gst-discoverer-1.0").arg("-v").arg(file).output().unwrap();
@@ -123,7 +109,8 @@ fn is_ordinary(codec: &Codec, encoder: &str, extension: &str, counts: Counts) {
         let expected = f64::from(u32::try_from(*pictures).unwrap()) / 30.0;
         assert!(is_seekable && (seconds - expected).abs() < 0.07, "{what}: {seconds} s, not {expected}");
     }
-    let Some(told) = python("ordinary.py", &files) else { return };
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.as_path()).collect();
+    let Some(told) = common::python("ordinary.py", &paths) else { return };
     let mut told = told.lines();
     for (_, pictures) in &files {
         let read: Read = serde_json::from_str(told.next().unwrap()).unwrap();
