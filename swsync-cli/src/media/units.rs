@@ -179,6 +179,8 @@ pub struct Index {
     pub shown: Vec<usize>,
     /// Those that build on no other, and the parameters that they bring.
     pub keys: BTreeMap<usize, Vec<u8>>,
+    /// What its frames are, but for their rate.
+    pub caps: Option<gst::Caps>,
     /// When its pictures are shown, in that order, in the file's own time; empty where it does not say.
     pub times: Vec<gst::ClockTime>,
 }
@@ -186,13 +188,17 @@ pub struct Index {
 impl Index {
     /// Reads `video`, whose media type is `media`.
     pub fn of(video: &Path, media: &str) -> anyhow::Result<Self> {
-        let (mut times, mut keys) = (Vec::new(), BTreeMap::new());
+        let (mut times, mut keys, mut caps) = (Vec::new(), BTreeMap::new(), None);
         for (stored, unit) in Units::coded(video, media)?.enumerate() {
             let unit = unit?;
             if unit.is_key {
                 keys.insert(stored, annexb::parameters(media, &unit.bytes()?));
             }
             times.push(unit.pts());
+            caps.get_or_insert(unit.caps);
+        }
+        if let Some(caps) = caps.as_mut().map(gst::Caps::make_mut) {
+            caps.iter_mut().for_each(|structure| structure.remove_fields(["framerate", "codec_data"]));
         }
         // Without times, as in a stream without container, they are shown as they are stored.
         let mut order: Vec<_> = (0..times.len()).collect();
@@ -205,7 +211,7 @@ impl Index {
         }
         let mut times: Vec<_> = times.into_iter().collect::<Option<_>>().unwrap_or_default();
         times.sort_unstable();
-        Ok(Self { shown, keys, times })
+        Ok(Self { shown, keys, caps, times })
     }
 
     /// Whether frames are shown in another order than they are stored.
