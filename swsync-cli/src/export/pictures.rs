@@ -118,8 +118,10 @@ fn from_video(
     .with_context(|| format!("cannot decode {}", video.display()))?;
     if let Some(missing) = wanted.keys().next() {
         bail!(
-            "{} has {index} pictures, but the manifest names picture {missing} of it (from 0): is the file whole?",
-            video.display()
+            "{index} pictures of {} can be decoded, but the manifest names picture {missing} of it (from 0): is the file \
+             whole?{}",
+            video.display(),
+            media::decoder_remedy(camera.media())
         );
     }
     Ok(())

@@ -320,8 +320,10 @@ impl<'a> Pictures<'a> {
                 units.next().transpose().with_context(|| format!("cannot decode {}", path.display()))?;
             let Some(unit) = unit else {
                 bail!(
-                    "{} has {next} pictures, but the manifest names picture {offset} of it (from 0): is the file whole?",
-                    path.display()
+                    "{next} pictures of {} can be decoded, but the manifest names picture {offset} of it (from 0): is the file \
+                     whole?{}",
+                    path.display(),
+                    media::decoder_remedy(self.camera.media())
                 );
             };
             *next += 1;

@@ -25,6 +25,21 @@ pub fn fits_mp4(media: &str) -> bool {
     PARSERS.iter().any(|(known, _)| *known == media)
 }
 
+/// What to say where fewer pictures are decoded than a video has, though it may be whole; empty where nothing is known.
+///
+/// openh264dec gives nothing of a video with B-frames that ends before its first picture came out (seen with 1.26: its `finish`
+/// drains only what has a size by then).
+pub fn decoder_remedy(media: &str) -> &'static str {
+    let is_there = |name: &str| gst::ElementFactory::find(name).is_some();
+    match media {
+        "video/x-h264" if !is_there("avdec_h264") && is_there("openh264dec") => {
+            " (OpenH264, which decodes here, gives nothing of short videos with B-frames: on Debian, install \
+             gstreamer1.0-libav)"
+        }
+        _ => "",
+    }
+}
+
 fn launch(description: &str) -> anyhow::Result<gst::Pipeline> {
     let element = gst::parse::launch(description)
         .map_err(|error| anyhow!("{error}; on Debian, install gstreamer1.0-plugins-good, -bad and -libav"))?;

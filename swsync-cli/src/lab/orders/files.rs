@@ -160,7 +160,11 @@ fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
         shown += 1;
         Ok(true)
     })?;
-    ensure!(coded == shown, "{coded} pictures, of which {shown} can be decoded");
+    ensure!(
+        coded == shown,
+        "{coded} pictures, of which {shown} can be decoded{}",
+        media::decoder_remedy("video/x-h264")
+    );
     let mut offsets: Vec<_> = records.iter().map(|record| record.offset).collect();
     offsets.dedup();
     ensure!(
