@@ -264,7 +264,7 @@ fn size_of(buffer: &gst::Buffer, caps: &gst::Caps) -> anyhow::Result<(u32, u32)>
 struct Pictures<'a> {
     camera: &'a DeviceTake,
     /// The file that is being decoded, and the index of its next picture.
-    open: Option<(&'a str, Units, u64)>,
+    open: Option<(&'a str, media::Pictures, u64)>,
     /// The one that was shown last: where it is from, and it.
     last: Option<(&'a str, u64, gst::Buffer)>,
     caps: Option<gst::Caps>,
@@ -312,25 +312,25 @@ impl<'a> Pictures<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            self.open = Some((file, Units::decoded(&path, "video/x-raw,format=I420")?, 0));
+            let pictures = media::Pictures::of(&path, self.camera.media(), "video/x-raw,format=I420")?;
+            self.open = Some((file, pictures, 0));
         }
-        let (_, units, next) = self.open.as_mut().context("it was just opened")?;
-        loop {
-            let unit =
-                units.next().transpose().with_context(|| format!("cannot decode {}", path.display()))?;
-            let Some(unit) = unit else {
-                bail!(
-                    "{next} pictures of {} can be decoded, but the manifest names picture {offset} of it (from 0): is the file \
-                     whole?{}",
-                    path.display(),
-                    media::decoder_remedy(self.camera.media())
-                );
-            };
-            *next += 1;
-            if *next > offset {
+        let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
+        for picture in pictures {
+            let (place, unit) = picture.with_context(|| format!("cannot decode {}", path.display()))?;
+            *next = place + 1;
+            if place == offset {
                 return Ok((unit.buffer, unit.caps));
             }
+            if place > offset {
+                break;
+            }
         }
+        bail!(
+            "picture {offset} (from 0) of {}, which the manifest names, cannot be decoded: is the file whole?{}",
+            path.display(),
+            media::decoder_remedy(self.camera.media())
+        )
     }
 
     /// A black picture of the kind of the others.

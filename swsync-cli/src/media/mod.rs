@@ -9,7 +9,7 @@ use gst::prelude::*;
 
 pub use annexb::pictures_of;
 pub use mp4::Mp4;
-pub use units::{Index, Unit, Units, decode};
+pub use units::{Index, Pictures, Unit, Units, decode};
 
 /// The parser of a stream of `media`, a caps' name, and the form in which its frames are handed on: H.264 and H.265 as a byte
 /// stream, which needs nothing beside it.
