@@ -6,13 +6,16 @@ The last line is of all of them one behind the other, as `ffmpeg -f concat -c co
 """
 
 import json
+import os
 import sys
 import tempfile
 
-import av
-import cv2
-
 # FFmpeg does not understand all that GStreamer's flvmux tells of itself, and reads on.
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+
+import av  # noqa: E402
+import cv2  # noqa: E402
+
 av.logging.set_level(av.logging.FATAL)
 
 for path in sys.argv[1:]:

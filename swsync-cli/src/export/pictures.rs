@@ -121,7 +121,7 @@ fn from_video(
             "{decoded} pictures of {} can be decoded, and picture {missing} (from 0), which the manifest names, is not among \
              them: is the file whole?{}",
             video.display(),
-            media::decoder_remedy(camera.media())
+            if decoded == 0 { media::decoder_remedy(camera.media()) } else { "" }
         );
     }
     Ok(())

@@ -312,7 +312,8 @@ impl<'a> Pictures<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            let pictures = media::Pictures::of(&path, self.camera.media(), "video/x-raw,format=I420")?;
+            let pictures = media::Pictures::of(&path, self.camera.media(), "video/x-raw,format=I420")
+                .with_context(|| format!("cannot decode {}", path.display()))?;
             self.open = Some((file, pictures, 0));
         }
         let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
@@ -329,7 +330,7 @@ impl<'a> Pictures<'a> {
         bail!(
             "picture {offset} (from 0) of {}, which the manifest names, cannot be decoded: is the file whole?{}",
             path.display(),
-            media::decoder_remedy(self.camera.media())
+            if *next == 0 { media::decoder_remedy(self.camera.media()) } else { "" }
         )
     }
 
