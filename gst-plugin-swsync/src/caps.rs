@@ -27,12 +27,34 @@ pub fn template_caps() -> gst::Caps {
 /// # Errors
 /// Why they have none, for a person.
 pub fn grid_of(caps: &gst::CapsRef) -> Result<FrameGrid, String> {
+    check_alignment(caps)?;
     let rate = caps
         .structure(0)
         .and_then(|s| s.get::<gst::Fraction>("framerate").ok())
         .ok_or("frames are numbered by their rate, but the caps have no framerate")?;
     let part = |number: i32| u32::try_from(number).unwrap_or(0);
     FrameGrid::new(part(rate.numer()), part(rate.denom())).map_err(|error| error.to_string())
+}
+
+/// Whether each buffer of `caps` is a frame.
+fn check_alignment(caps: &gst::CapsRef) -> Result<(), String> {
+    let Some(structure) = caps.structure(0) else { return Ok(()) };
+    let Ok(alignment) = structure.get::<&str>("alignment") else { return Ok(()) };
+    let (media, parser, whole) = match structure.name().as_str() {
+        // The parser's other form fails on parts, with 1.26.
+        media @ "video/x-h264" => (media, "h264parse", "stream-format=byte-stream,alignment=au"),
+        media @ "video/x-h265" => (media, "h265parse", "stream-format=byte-stream,alignment=au"),
+        media @ "video/x-av1" => (media, "av1parse", "alignment=tu"),
+        media @ "video/x-vp9" => (media, "vp9parse", "alignment=super-frame"),
+        _ => return Ok(()),
+    };
+    if whole.ends_with(&format!("alignment={alignment}")) {
+        return Ok(());
+    }
+    Err(format!(
+        "buffers with alignment={alignment} are parts of frames: put `{parser} ! {media},{whole}` before this element, \
+         and leave out what asks for alignment={alignment}"
+    ))
 }
 
 /// The extension of files that hold buffers of fixed `caps`.
@@ -64,6 +86,14 @@ mod tests {
             let caps = gst::Caps::from_str(none).unwrap();
             assert!(grid_of(&caps).is_err());
             assert_eq!(extension_of(&caps), "raw");
+        }
+        for (part, remedy) in [
+            ("video/x-h264,alignment=nal", "h264parse ! video/x-h264,stream-format=byte-stream,alignment=au"),
+            ("video/x-av1,alignment=obu", "av1parse ! video/x-av1,alignment=tu"),
+            ("video/x-vp9,alignment=frame", "vp9parse ! video/x-vp9,alignment=super-frame"),
+        ] {
+            let caps = gst::Caps::from_str(&format!("{part},framerate=30/1")).unwrap();
+            assert!(grid_of(&caps).unwrap_err().contains(remedy));
         }
     }
 }

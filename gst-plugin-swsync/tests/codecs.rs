@@ -174,6 +174,72 @@ fn h265() {
     }
 }
 
+/// Takes of the past that begin anywhere in open groups of pictures: all that is in their files decodes, and is what the manifest says.
+fn open_groups(codec: &Codec, encoder: &str) {
+    if !common::installed(codec.element) {
+        return;
+    }
+    let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! queue ! \
+         {encoder} ! swsyncsink name=a listen=tcp/127.0.0.1:0 rig={rig} device-id=pi \
+         location={}/{{take}}/{{device}}/{{segment}}.mp4",
+        folder.path().display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let (mut wholes, begin) = (0, now());
+    common::eventually("takes of a whole group's beginnings", || {
+        let now = now();
+        if now < begin + 120 {
+            return false;
+        }
+        // Wherever the group's beginnings are: as many takes as it has frames, and two more.
+        let first = now - 60 - wholes;
+        let id = format!("p{wholes}-{now}");
+        let kind = Kind::Take { segment: None, fill: Fill::None };
+        let (at, stop) = (grid().instant(first), Some(grid().instant(first + PAST)));
+        let answer = answer(place(&rig, Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap()));
+        if !is_complete(&answer, encoder) {
+            return false;
+        }
+        let folder = folder.path().join(id).join("pi");
+        let file = folder.join("0000.mp4");
+        let (played, records) = (codec.play(&file), manifest(&folder));
+        // OpenH264 knows no pictures that are shown before they are coded.
+        let Some(decoded) = common::python("decode.py", &[&file]) else { return true };
+        assert_eq!(
+            decoded.trim(),
+            played.pictures.to_string(),
+            "{encoder}: all of {} decodes",
+            file.display()
+        );
+        let begin = played.times[usize::try_from(records[0].offset).unwrap()];
+        for record in &records {
+            let expected = record.info.rig_time_ns - records[0].info.rig_time_ns;
+            let shown = played.times[usize::try_from(record.offset).unwrap()] - begin;
+            let error = Span::from_nanos(i64::try_from(shown.nseconds()).unwrap()) - expected;
+            assert!(error.abs() <= Span::from_millis(1), "{encoder}: {error:?} of {record:?}");
+        }
+        wholes += 1;
+        wholes >= 14
+    });
+}
+
+#[test]
+fn open_groups_of_h265() {
+    open_groups(
+        &H265,
+        "x265enc speed-preset=ultrafast key-int-max=12 option-string=bframes=3:b-adapt=0:scenecut=0 ! h265parse config-interval=-1",
+    );
+}
+
+#[test]
+fn open_groups_of_h264() {
+    let encoder =
+        "x264enc speed-preset=ultrafast key-int-max=12 bframes=3 b-adapt=false option-string=open-gop=1";
+    open_groups(&H264, encoder);
+}
+
 #[test]
 fn vp8() {
     if common::installed(VP8.element) {

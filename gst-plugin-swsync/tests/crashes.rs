@@ -146,6 +146,17 @@ fn kill_in_the_middle(
     saved
 }
 
+/// What an MP4 file is made of.
+fn boxes(file: &Path) -> Vec<String> {
+    let bytes = std::fs::read(file).unwrap();
+    let (mut rest, mut kinds) = (&bytes[..], Vec::new());
+    while let Some((kind, size)) = swsync_core::mp4::box_at(rest) {
+        kinds.push(String::from_utf8_lossy(&kind).into_owned());
+        rest = rest.get(usize::try_from(size).unwrap()..).unwrap_or_default();
+    }
+    kinds
+}
+
 /// Kills a device in the middle of a take, after what `middle` says of its folder. How many frames are saved.
 fn kill_in_a_take(
     codec: &Codec,
@@ -162,6 +173,9 @@ fn kill_in_a_take(
             let played = codec.play(file);
             assert!(played.begins_with_key && played.pictures as u64 >= pictures, "{}", file.display());
             assert_eq!(codec.decode(file), played.pictures, "{}", file.display());
+            if extension == "mp4" {
+                assert_eq!(boxes(file), ["ftyp", "mdat", "moov"], "what a crash left has an index, too");
+            }
         }
     })
 }

@@ -162,6 +162,49 @@ fn stills_of_a_video_are_files_of_their_own() {
     }
 }
 
+/// The camera is set up anew in the middle of a file, at its end, and with frames that came in another order than they are shown.
+#[test]
+fn where_frames_change_their_form_another_file_goes_on() {
+    let mut sink = sink();
+    sink.push_coded(NOW, true);
+    let (first, end) = (NOW + 1, NOW + 121);
+    let placed = sink.place(order("t", first, end));
+    wait_for_order(&sink, "t");
+    let form = |size: &str| CODED.replace("width=160,height=120", size);
+    let (wide, narrow) = (form("width=320,height=240"), form("width=80,height=60"));
+    for number in first..first + 20 {
+        sink.push_coded(number, number == first);
+    }
+    // 5 are missing.
+    sink.harness.set_src_caps_str(&wide);
+    for number in [25, 28, 26, 27, 29].map(|at| first + at) {
+        sink.push_coded(number, number == first + 25);
+    }
+    sink.harness.set_src_caps_str(&narrow);
+    for number in (first + 30..first + 50).chain(first + 60..end + 40) {
+        if number == first + 60 {
+            sink.harness.set_src_caps_str(CODED);
+        }
+        sink.push_coded(number, (number - first).is_multiple_of(30));
+    }
+    let answer = answer(placed);
+    assert_eq!((answer.named(), answer.saved()), (120, 105), "{answer:?}");
+    let take = take(&sink.order("t"));
+    let covers: Vec<_> = take.segments.iter().map(|s| (s.file.as_str(), s.first - first, s.count)).collect();
+    assert_eq!(
+        covers,
+        [
+            ("0000.h264", 0, 20),
+            ("0000-2.h264", 20, 10),
+            ("0001.h264", 30, 30),
+            ("0002.h264", 60, 30),
+            ("0003.h264", 90, 30)
+        ]
+    );
+    let holes: Vec<_> = take.holes.iter().map(|hole| (hole.first - first, hole.count)).collect();
+    assert_eq!(holes, [(20, 5), (50, 10)]);
+}
+
 #[test]
 fn files_that_are_closed_are_told_of() {
     let mut sink = sink();

@@ -232,6 +232,9 @@ pub const UNKNOWN: &str = "no frame of that instant arrived, and it is not known
 /// The source has delivered it.
 pub const LOST_BETWEEN: &str = "the camera delivered this frame, and it was lost on the way: an element in between (a queue, an encoder, \
                                 videorate) dropped it";
+/// What came after it says that something was lost in between.
+pub const LOST_BEHIND: &str =
+    "lost behind the encoder: an element there (a leaky queue, a network) dropped this frame";
 
 /// What frames that arrived say of those that did not.
 #[derive(Debug, Clone, Default)]
@@ -243,12 +246,23 @@ pub struct KnownGaps {
     last: Option<FrameNumber>,
     /// Whether frames say what their source left out.
     told: bool,
+    /// The number from which on frames were lost behind the encoder, until one comes that does not build on them.
+    lost_from: Option<FrameNumber>,
 }
 
 impl KnownGaps {
-    /// Frame `number` has arrived, and tells of `gap`, if its source tells of gaps at all.
-    pub fn note(&mut self, number: FrameNumber, gap: Option<Gap>) {
+    /// Frame `number` has arrived, and tells of `gap`, if its source tells of gaps at all; and whether it `lacks` frames that were
+    /// lost behind the encoder.
+    pub fn note(&mut self, number: FrameNumber, gap: Option<Gap>, lacks: bool) {
         let between = self.last.map_or(0, |last| last.saturating_add(1))..number;
+        match self.lost_from {
+            None if lacks => self.lost_from = Some(between.start.min(number)),
+            Some(from) if !lacks => {
+                self.push(from..number, LOST_BEHIND);
+                self.lost_from = None;
+            }
+            None | Some(_) => {}
+        }
         self.last = self.last.max(Some(number));
         let Some(gap) = gap else {
             self.told = false;
@@ -295,12 +309,15 @@ impl KnownGaps {
         while from < numbers.end {
             // What is known goes before what is not.
             let here = |(gap, _): &&(Range<FrameNumber>, &'static str)| gap.contains(&from);
-            let known = self.gaps.iter().filter(here).max_by_key(|(_, why)| *why != UNKNOWN);
+            let known = self.gaps.iter().filter(here).max_by_key(|(_, why)| certainty(why));
             let next = self.gaps.iter().map(|(gap, _)| gap.start).filter(|start| *start > from).min();
             let (end, why) = match known {
-                Some((gap, why)) if *why != UNKNOWN => (gap.end, *why),
-                Some((gap, why)) => (gap.end.min(next.unwrap_or(gap.end)), *why),
-                None => (next.unwrap_or(numbers.end), if self.told { LOST_BETWEEN } else { UNKNOWN }),
+                Some((gap, why)) if certainty(why) > certainty(LOST_BEHIND) => (gap.end, *why),
+                Some((gap, why)) => {
+                    let why = if *why == UNKNOWN && self.is_lost(from) { LOST_BEHIND } else { *why };
+                    (gap.end.min(next.unwrap_or(gap.end)), why)
+                }
+                None => (next.unwrap_or(numbers.end), self.otherwise(from)),
             };
             let end = end.min(numbers.end);
             match parts.last_mut() {
@@ -310,6 +327,28 @@ impl KnownGaps {
             from = end;
         }
         parts
+    }
+
+    /// Why a frame is missing that no gap has.
+    fn otherwise(&self, number: FrameNumber) -> &'static str {
+        match self.told {
+            _ if self.is_lost(number) => LOST_BEHIND,
+            true => LOST_BETWEEN,
+            false => UNKNOWN,
+        }
+    }
+
+    fn is_lost(&self, number: FrameNumber) -> bool {
+        self.lost_from.is_some_and(|from| number >= from)
+    }
+}
+
+/// How much a reason says: what the source knows more than what is known behind the encoder.
+fn certainty(why: &str) -> u8 {
+    match why {
+        UNKNOWN => 0,
+        LOST_BEHIND => 1,
+        _ => 2,
     }
 }
 
@@ -398,20 +437,20 @@ mod tests {
     fn what_is_in_no_gap_was_lost_on_the_way() {
         let mut known = KnownGaps::default();
         let started = gap(1, 0, 100, Cause::Started);
-        known.note(100, started);
-        known.note(101, started);
-        known.note(105, gap(2, 103, 2, Cause::Clock));
+        known.note(100, started, false);
+        known.note(101, started, false);
+        known.note(105, gap(2, 103, 2, Cause::Clock), false);
         let clock = Cause::Clock.why();
         assert_eq!(known.why(102..105), [(102..103, LOST_BETWEEN), (103..105, clock)]);
         // The first frame after a gap is lost itself.
-        known.note(111, gap(3, 107, 2, Cause::Camera));
+        known.note(111, gap(3, 107, 2, Cause::Camera), false);
         let camera = Cause::Camera.why();
         assert_eq!(
             known.why(106..111),
             [(106..107, LOST_BETWEEN), (107..109, camera), (109..111, LOST_BETWEEN)]
         );
         // And of two gaps all that tell of the first are.
-        known.note(130, gap(5, 125, 3, Cause::Paused));
+        known.note(130, gap(5, 125, 3, Cause::Paused), false);
         let paused = Cause::Paused.why();
         assert_eq!(known.why(112..130), [(112..125, UNKNOWN), (125..128, paused), (128..130, LOST_BETWEEN)]);
         known.forget_before(128);
@@ -426,7 +465,7 @@ mod tests {
         for (number, gap) in
             [(100, one), (108, three), (105, two), (106, two), (101, one), (102, one), (109, three)]
         {
-            known.note(number, gap);
+            known.note(number, gap, false);
         }
         assert_eq!(known.why(103..105), [(103..105, Cause::Clock.why())]);
         assert_eq!(known.why(107..108), [(107..108, Cause::Camera.why())]);
@@ -435,10 +474,40 @@ mod tests {
     #[test]
     fn a_source_that_says_nothing_is_not_blamed() {
         let mut known = KnownGaps::default();
-        known.note(100, None);
-        known.note(105, None);
+        known.note(100, None, false);
+        known.note(105, None, false);
         assert_eq!(known.why(101..105), [(101..105, UNKNOWN)]);
         assert_eq!(KnownGaps::default().why(3..4), [(3..4, UNKNOWN)]);
+    }
+
+    #[test]
+    fn what_was_lost_behind_the_encoder_is_not_blamed_on_the_camera() {
+        let started = gap(1, 0, 100, Cause::Started);
+        for told in [None, started] {
+            let mut known = KnownGaps::default();
+            known.note(100, told, false);
+            // One is missing, the next builds on it.
+            known.note(102, told, true);
+            assert_eq!(known.why(101..102), [(101..102, LOST_BEHIND)]);
+            known.note(104, told, true);
+            assert_eq!(known.why(103..104), [(103..104, LOST_BEHIND)]);
+            // What the camera itself left out is not laid to that.
+            let camera = told.map(|_| Gap { serial: 2, first: 106, count: 2, cause: Cause::Camera });
+            known.note(110, camera, false);
+            let parts = known.why(101..110);
+            match told {
+                None => assert_eq!(parts, [(101..110, LOST_BEHIND)]),
+                Some(_) => assert_eq!(
+                    parts,
+                    [(101..106, LOST_BEHIND), (106..108, Cause::Camera.why()), (108..110, LOST_BEHIND)]
+                ),
+            }
+            known.note(112, camera, false);
+            assert_eq!(
+                known.why(111..112),
+                [(111..112, if told.is_some() { LOST_BETWEEN } else { UNKNOWN })]
+            );
+        }
     }
 
     #[test]

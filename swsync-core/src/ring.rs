@@ -15,6 +15,38 @@ pub struct Limits {
     pub time: Span,
 }
 
+/// What a frame builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// Nothing, nor does what comes after it build on what was before: every picture, key frames of encoded video.
+    Key,
+    /// Nothing; but what comes after it and is shown before it may build on what was before: the key frames of open groups of
+    /// pictures.
+    OpenKey,
+    /// Frames since the last key frame.
+    Delta,
+    /// Frames before the last key frame, before which it is shown.
+    Leading,
+    /// Such a frame, of which one is lost that it builds on.
+    Orphan,
+    /// A frame that did not arrive, as what comes after it does until a key frame comes.
+    Lost,
+}
+
+impl Coding {
+    /// Whether it can be decoded without others.
+    #[must_use]
+    pub const fn is_key(self) -> bool {
+        matches!(self, Self::Key | Self::OpenKey)
+    }
+
+    /// Whether nothing that is shown after the last key frame builds on it.
+    #[must_use]
+    pub const fn is_leading(self) -> bool {
+        matches!(self, Self::Leading | Self::Orphan)
+    }
+}
+
 /// A frame in the ring.
 #[derive(Debug, Clone)]
 pub struct Entry<T> {
@@ -24,8 +56,8 @@ pub struct Entry<T> {
     pub time: Timestamp<Rig>,
     /// Size of its payload.
     pub bytes: usize,
-    /// Whether it can be decoded without others: every picture, the key frames of an encoded video.
-    pub key: bool,
+    /// What it builds on.
+    pub coding: Coding,
     /// The last gap of its source; `None`: the source does not tell of gaps.
     pub gap: Option<Gap>,
     /// The frame itself.
@@ -60,7 +92,7 @@ impl<T> Ring<T> {
     pub fn push(&mut self, entry: Entry<T>, mut on_drop: impl FnMut(u64, Entry<T>)) {
         self.bytes += entry.bytes;
         let since = entry.time - self.limits.time;
-        if entry.key {
+        if entry.coding.is_key() {
             self.keys.push_back(self.end());
         } else {
             self.coded = true;
@@ -84,7 +116,7 @@ impl<T> Ring<T> {
 
     /// Whether the key frame that the first entry builds on is gone.
     fn is_first_useless(&self) -> bool {
-        self.entries.front().is_some_and(|first| !first.key)
+        self.entries.front().is_some_and(|first| !first.coding.is_key())
     }
 
     /// Whether everything from `since` on can be had without the first group of pictures.
@@ -186,7 +218,7 @@ mod tests {
 
     fn entry(number: FrameNumber, bytes: usize) -> Entry<()> {
         let time = Timestamp::from_nanos(i64::try_from(number).unwrap() * 10_000_000);
-        Entry { number, time, bytes, key: true, gap: None, payload: () }
+        Entry { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
     }
 
     fn push(ring: &mut Ring<()>, entry: Entry<()>) -> Vec<FrameNumber> {
@@ -235,7 +267,8 @@ mod tests {
 
     /// Frame `number` of a video with a key frame every 10.
     fn coded(number: FrameNumber) -> Entry<()> {
-        Entry { key: number.is_multiple_of(10), ..entry(number, 1) }
+        let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
+        Entry { coding, ..entry(number, 1) }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use swsync_core::gap::Gap;
 use swsync_core::grid::FrameGrid;
 use swsync_core::order::MOST_OFFSET;
-use swsync_core::ring::Entry;
+use swsync_core::ring::{Coding, Entry};
 use swsync_core::time::{Rig, Span, Timestamp};
 
+use super::coded::{Follower, Form};
 use super::numbers::Numbers;
 use crate::clock::{rig_time, status_of};
 use crate::lock::lock;
@@ -26,6 +27,10 @@ pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
     numbers: Mutex<Numbers>,
+    form: Form,
+    coded: Mutex<Follower>,
+    /// Parameters that came in buffers of their own, for the next frame.
+    header: Mutex<Option<gst::Buffer>>,
     remarks: Mutex<Remarks>,
 }
 
@@ -66,7 +71,37 @@ impl PartialEq for Stream {
 
 impl Stream {
     pub fn new(caps: gst::Caps, grid: FrameGrid) -> Self {
-        Self { caps, grid, numbers: Mutex::default(), remarks: Mutex::default() }
+        let form = Form::of(&caps);
+        Self {
+            caps,
+            grid,
+            numbers: Mutex::default(),
+            form,
+            coded: Mutex::default(),
+            header: Mutex::default(),
+            remarks: Mutex::default(),
+        }
+    }
+
+    /// The frame in `buffer`, with what was sent for it before; `None`: it is that alone.
+    pub fn whole(&self, mut buffer: gst::Buffer) -> Option<gst::Buffer> {
+        let is_header = buffer.map_readable().is_ok_and(|map| self.form.is_header(&map));
+        let mut header = lock(&self.header);
+        if let Some(before) = header.take() {
+            let is_after_loss = before.flags().contains(gst::BufferFlags::DISCONT);
+            let whole = buffer.make_mut();
+            for memory in before.iter_memories_owned().collect::<Vec<_>>().into_iter().rev() {
+                whole.prepend_memory(memory);
+            }
+            if is_after_loss {
+                whole.set_flags(gst::BufferFlags::DISCONT);
+            }
+        }
+        if is_header {
+            *header = Some(buffer);
+            return None;
+        }
+        Some(buffer)
     }
 
     /// Whether pictures build on others.
@@ -103,6 +138,8 @@ impl Stream {
 pub struct Held {
     pub buffer: gst::Buffer,
     pub info: FrameInfo,
+    /// What it builds on.
+    pub coding: Coding,
     /// The last gap of its source; `None`: the source does not tell of gaps.
     pub gap: Option<Gap>,
     pub stream: Arc<Stream>,
@@ -131,13 +168,18 @@ impl Held {
             let running = segment.to_running_time(buffer.pts()?)?;
             Some(rig_time(base_time? + running))
         };
+        let coding = lock(&stream.coded).coding(&stream.form, &buffer);
         let time = meta::rig_time_of(&buffer).or_else(by_clock)?;
         let Some((info, gap)) = frame_info(&buffer, time, stream, clock) else {
             tracing::debug!(?time, "another frame has this one's number");
             return None;
         };
-        let buffer = detached(buffer);
-        Some(Self { buffer, info, gap, stream: Arc::clone(stream), segment: segment.clone() })
+        let mut buffer = detached(buffer);
+        if !coding.is_key() && stream.is_coded() && !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+            // Whoever reads it from here on is to know.
+            buffer.make_mut().set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        Some(Self { buffer, info, coding, gap, stream: Arc::clone(stream), segment: segment.clone() })
     }
 
     /// Its place in the ring.
@@ -146,7 +188,7 @@ impl Held {
             number: self.info.number,
             time: self.info.rig_time_ns,
             bytes: self.buffer.size(),
-            key: !self.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+            coding: self.coding,
             gap: self.gap,
             payload: self,
         }

@@ -3,6 +3,7 @@
 //! `swsyncsink` and `swsyncgate` differ in their [`Outlet`]: one writes files, the other pushes downstream. Frames come
 //! in on the streaming thread, orders on the control plane's threads; neither ever waits for the outlet.
 
+mod coded;
 mod frame;
 pub mod numbers;
 mod origin;
@@ -26,7 +27,7 @@ use swsync_core::order::{
     Acknowledgement, Action, Answer, Command, Desk, Fate, FrameRun, GRACE, Journal, Kind, Order, Refused,
     Registry, Ticket,
 };
-use swsync_core::ring::Limits;
+use swsync_core::ring::{Coding, Limits};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Reply};
 
@@ -45,6 +46,9 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// How long before a take files are no longer shared: what is on its way has arrived by then.
 const QUIET_BEFORE: Span = Span::from_secs(2);
+
+/// How often a key frame is asked for while what comes builds on a frame that was lost.
+const ASK_EVERY: Span = Span::from_secs(1);
 
 /// What carries out what a desk wants, on one thread.
 pub trait Outlet: Send {
@@ -91,6 +95,8 @@ struct Inner {
     /// Those who wait for an order's answer.
     replies: HashMap<OrderId, Vec<Reply>>,
     newest: Option<FrameInfo>,
+    /// While frames build on one that was lost: when a key frame was last asked for.
+    asked: Option<Timestamp<Rig>>,
     clock: Option<gst::Clock>,
     /// Of orders that the outlet has not begun with: the oldest frame that was held when they began.
     oldest_at_begin: HashMap<OrderId, FrameNumber>,
@@ -145,6 +151,7 @@ impl Station {
                 desk: Desk::new(device.clone(), limits).with_files_apart(max_files.is_some()),
                 replies: HashMap::new(),
                 newest: None,
+                asked: None,
                 clock: None,
                 oldest_at_begin: HashMap::new(),
                 free_bytes: None,
@@ -236,12 +243,23 @@ impl Station {
 
     /// A frame has arrived.
     pub fn handle_frame(&self, frame: Held) {
+        let (info, period) = (frame.info, frame.stream.grid.period());
         {
             let mut inner = lock(&self.inner);
-            inner.newest = Some(frame.info);
+            inner.newest = Some(info);
             if let Some(clock) = &inner.clock {
-                let age = rig_time(clock.time()) - frame.info.rig_time_ns;
+                let age = rig_time(clock.time()) - info.rig_time_ns;
                 inner.desk.handle_age(age);
+            }
+            // What comes is of no use before the next key frame: it is asked for at once, and again.
+            let is_lost = frame.coding == Coding::Lost;
+            let asks = is_lost && inner.asked.is_none_or(|at| (info.rig_time_ns - at).abs() >= ASK_EVERY);
+            if asks || !is_lost {
+                inner.asked = is_lost.then_some(info.rig_time_ns);
+            }
+            drop(inner);
+            if asks {
+                self.host.request_key(info.rig_time_ns, period);
             }
         }
         self.act(|inner| ((), inner.desk.handle_frame(frame.into_entry())));

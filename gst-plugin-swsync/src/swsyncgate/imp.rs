@@ -310,6 +310,8 @@ impl SwsyncGate {
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
         let gate = self.obj();
+        // Parameters that come by themselves belong to the next frame.
+        let Some(buffer) = stream.whole(buffer) else { return Ok(gst::FlowSuccess::Ok) };
         let place = buffer.pts().map(|pts| Place::new(&stream, &segment, pts, buffer.duration()));
         match Held::new(buffer, &stream, &segment, gate.clock().as_ref(), gate.base_time()) {
             Some(frame) => {

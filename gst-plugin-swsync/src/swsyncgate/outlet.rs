@@ -70,6 +70,8 @@ pub struct GateOutlet {
     passed: Option<Place>,
     /// How far downstream was told of frames, or that there are none.
     told: Option<gst::ClockTime>,
+    /// Whether EOS was the last event.
+    has_ended: bool,
     flow: Flow,
 }
 
@@ -103,6 +105,7 @@ impl GateOutlet {
             newest,
             passed: None,
             told: None,
+            has_ended: false,
             flow,
         }
     }
@@ -117,8 +120,12 @@ impl GateOutlet {
                 // Downstream has it already, and knows nothing of before.
                 gst::EventType::FlushStop => {
                     (self.stream, self.segment, self.passed, self.told) = (None, None, None, None);
+                    self.has_ended = false;
                 }
-                _ => _ = self.pad.push_event(event),
+                kind => {
+                    self.has_ended = kind == gst::EventType::Eos;
+                    self.pad.push_event(event);
+                }
             }
         }
     }
@@ -213,7 +220,7 @@ impl GateOutlet {
         let Some(Place { stream, segment, begin, end }) = std::mem::replace(&mut self.passed, newest) else {
             return;
         };
-        if self.told.is_some_and(|told| told >= end) {
+        if self.has_ended || self.told.is_some_and(|told| told >= end) {
             return;
         }
         self.announce_stream(&stream, &segment);

@@ -431,7 +431,9 @@ impl BaseSinkImpl for SwsyncSink {
             gst::warning!(CAT, imp = self, "a stream that is not in time is dropped");
             return Ok(gst::FlowSuccess::Ok);
         };
-        match Held::new(buffer.clone(), &stream, &segment, sink.clock().as_ref(), sink.base_time()) {
+        // Parameters that come by themselves belong to the next frame.
+        let Some(buffer) = stream.whole(buffer.clone()) else { return Ok(gst::FlowSuccess::Ok) };
+        match Held::new(buffer, &stream, &segment, sink.clock().as_ref(), sink.base_time()) {
             Some(frame) => {
                 gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
                 station.handle_frame(frame);

@@ -16,11 +16,19 @@
 //!
 //! # Files
 //!
-//! Pictures and raw frames are saved one a file, encoded video one file per segment of a take: MP4 in fragments of a
-//! second unless `location` spells out another extension, or `muxer-factory` says otherwise. Video begins with a key
+//! `location` is a folder, or a pattern with `{take}`, `{device}`, `{frame}`, `{segment}` and `{ext}`; `~/` is the home folder.
+//! printf's `%05d` and the name of a single file (`out.mp4`) are refused.
+//!
+//! Pictures and raw frames are saved one a file, encoded video one file per segment of a take: MP4 unless `location` spells out
+//! another extension, or `muxer-factory` says otherwise. They are written in fragments of a second, so that a power cut takes no
+//! more, and are ordinary files once they are closed: with duration and index. Video begins with a key
 //! frame: the sink asks the encoder for one at the very frame that an order, or a segment, begins with, and for one that
 //! has passed keeps the frames from the last key frame on. Names, side files and what survives what are told in
 //! docs/takes.md.
+//!
+//! Where a frame was lost behind the encoder (DISCONT on one that builds on others), what follows is a hole until the next
+//! key frame, which is asked for at once. Where frames change their form (another resolution), another file goes on. Each buffer has to be a frame
+//! (`alignment=au`); parameters in a buffer of their own go with the next frame.
 //!
 //! With `max-files=10` a loop is recorded: of each order the newest ten pictures, or video files, stay, and the oldest go
 //! when one more is finished. Those of other orders stay. `swsync record --segment 60s` then keeps the last ten minutes

@@ -167,7 +167,7 @@ impl Muxer {
             gst::ElementFactory::make(factory).build().map_err(|error| format!("{factory}: {error}"))
         };
         let muxer = make(factory)?;
-        let survives = survive_power_cuts(&muxer, first.info.rig_time_ns);
+        let may_go_back = survive_power_cuts(&muxer, first.info.rig_time_ns);
         if let Some(properties) = properties {
             apply(&muxer, properties)?;
         }
@@ -178,7 +178,7 @@ impl Muxer {
         let bus = gst::Bus::new();
         let sink =
             request_video_pad(&muxer, caps).ok_or_else(|| format!("{factory} has no pad for {caps}"))?;
-        let (output, received) = output_pad(!survives);
+        let (output, received) = output_pad(may_go_back);
         let failed = |what: &str| format!("{factory}: {what}");
         let source = muxer.static_pad("src").ok_or_else(|| failed("it has no output"))?;
         source.link(&output).map_err(|error| failed(&error.to_string()))?;
@@ -366,15 +366,19 @@ fn output_pad(is_seekable: bool) -> (gst::Pad, mpsc::Receiver<Output>) {
     (pad, received)
 }
 
-/// Has the muxer write such that what is on the disk can be played, but for the last second, where it can: whether it
-/// can.
+/// Has the muxer write such that what is on the disk can be played, but for the last second, where it can. Whether it may go back
+/// and write into what is there.
+///
+/// In a file that is closed in good order muxers then write where its pictures are and how long it is. mp4mux does not, in
+/// fragments: that is done when it is closed (swsync-rig).
 fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
     let has = |name: &str| muxer.find_property(name).is_some();
-    if has("fragment-duration") {
+    let in_fragments = has("fragment-duration");
+    if in_fragments {
         muxer.set_property("fragment-duration", u32::try_from(FRAGMENT.mseconds()).unwrap_or(1000));
     }
     if has("streamable") {
-        muxer.set_property("streamable", true);
+        muxer.set_property("streamable", in_fragments);
     }
     if has("start-gap-threshold") {
         // Frames that are reordered are shown somewhat later than the file begins: that is no gap.
@@ -388,7 +392,7 @@ fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
             muxer.set_property("creation-time", date);
         }
     }
-    has("streamable")
+    !in_fragments
 }
 
 /// The beginning or the index of an MP4 with the time of its first picture: of its own mp4mux takes the wall clock.

@@ -7,7 +7,7 @@ pub mod play;
 pub mod sink;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -174,4 +174,18 @@ pub fn tool(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Opt
         }
         Err(error) => panic!("{name}: {error}"),
     }
+}
+
+/// Runs a script of tests/tools, with what tools/python.txt names; `None` where that is not installed, as in a plain `cargo test`.
+pub fn python(script: &str, files: &[&Path]) -> Option<String> {
+    let Some(python) = std::env::var_os("SWSYNC_PYTHON") else {
+        assert!(std::env::var_os("CI").is_none(), "SWSYNC_PYTHON is not set: see tools/python.sh");
+        eprintln!("skipped: SWSYNC_PYTHON is not set, see tools/python.sh");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(script);
+    let ran = Command::new(python).arg(script).args(files).output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{}{}", text(&ran.stdout), text(&ran.stderr));
+    Some(text(&ran.stdout))
 }

@@ -104,8 +104,9 @@ fn from_video(
         orientation: camera.take.orientation,
     };
     let Some(last) = wanted.keys().next_back().copied() else { return Ok(()) };
-    let mut index = 0;
-    media::decode(video, QUALITY, |picture| {
+    let mut decoded = 0;
+    media::decode(video, camera.media(), QUALITY, |index, picture| {
+        decoded += 1;
         if let Some(Wanted { record, paths }) = wanted.remove(&index) {
             let picture = with_exif(picture, record, &origin)?.to_vec();
             for path in paths {
@@ -113,14 +114,15 @@ fn from_video(
                 target.step();
             }
         }
-        index += 1;
-        Ok(index <= last)
+        Ok(index < last)
     })
     .with_context(|| format!("cannot decode {}", video.display()))?;
     if let Some(missing) = wanted.keys().next() {
         bail!(
-            "{} has {index} pictures, but the manifest names picture {missing} of it (from 0): is the file whole?",
-            video.display()
+            "{decoded} pictures of {} can be decoded, and picture {missing} (from 0), which the manifest names, is not among \
+             them: is the file whole?{}",
+            video.display(),
+            if decoded == 0 { media::decoder_remedy(camera.media()) } else { "" }
         );
     }
     Ok(())

@@ -61,9 +61,8 @@ pub fn write(
     let slots = slots(take, cells);
     let written = match copied(camera, cells)? {
         Ok(parts) => copy(camera, &parts, &slots, &out, target).map(|()| "copied as it is".into()),
-        Err(why) => {
-            encode(camera, cells, &slots, &out, target).map(|()| format!("coded anew (H.264): {why}"))
-        }
+        Err(why) => encode(camera, cells, &slots, &out, target)
+            .map(|scaled| format!("coded anew (H.264): {why}{scaled}")),
     };
     written.with_context(|| format!("cannot make {}", path.display()))
 }
@@ -143,7 +142,7 @@ fn copied<'a>(
             _ => parts.push(Part { file: &record.file, first: offset, count: 1, shown: Vec::new() }),
         }
     }
-    let mut known: Option<Vec<u8>> = None;
+    let mut known: Option<(Vec<u8>, Option<gst::Caps>)> = None;
     for part in &mut parts {
         let path = camera.folder.join(part.file);
         let index =
@@ -160,7 +159,8 @@ fn copied<'a>(
         if index.is_reordered() && (part.first, part.count) != (0, frames) {
             return Ok(Err("it builds on frames that are not shown"));
         }
-        if known.get_or_insert_with(|| parameters.clone()) != parameters {
+        let own = (parameters.clone(), index.caps.clone());
+        if *known.get_or_insert_with(|| own.clone()) != own {
             return Ok(Err("its files have different parameters"));
         }
         part.shown = index.shown;
@@ -209,42 +209,62 @@ fn with_rate(caps: &gst::Caps, rate: gst::Fraction) -> gst::Caps {
     caps
 }
 
-/// Codes pictures anew, whatever they come from.
+/// Codes pictures anew, whatever they come from. Returns what else was done to them, for a person.
 fn encode(
     camera: &DeviceTake,
     cells: &[(FrameNumber, Cell<'_>)],
     slots: &Slots,
     out: &Path,
     target: &Target,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     gst::init().context("cannot start GStreamer")?;
     let mut source = Pictures::of(camera)?;
     let mut video: Option<Mp4<'_>> = None;
     let mut kind: Option<gst::Caps> = None;
+    let mut sizes = Vec::new();
     for ((_, cell), (at, duration)) in cells.iter().zip(&slots.at) {
         let (buffer, caps) = source.show(cell)?;
         // A file of one picture says none of its own.
         let caps = with_rate(&caps, slots.rate);
-        ensure!(
-            kind.get_or_insert_with(|| caps.clone()) == &caps,
-            "the size or kind of its pictures changes on the way: {caps} follows {}",
-            kind.as_ref().unwrap_or(&caps)
-        );
+        let size = size_of(&buffer, &caps)?;
+        if !sizes.contains(&size) {
+            sizes.push(size);
+        }
         let video = match &mut video {
             Some(video) => video,
-            None => video.insert(Mp4::encoding(&caps, out)?),
+            None => video.insert(Mp4::encoding(&caps, size, out)?),
         };
+        if kind.replace(caps.clone()).is_some_and(|before| before != caps) {
+            // The camera was set up anew in the take.
+            video.change(&caps)?;
+        }
         video.push(&buffer, *at, *at, *duration)?;
         target.step();
     }
-    video.context("there are no pictures")?.finish(slots.begin)
+    video.context("there are no pictures")?.finish(slots.begin)?;
+    let [(width, height), others @ ..] = &sizes[..] else { return Ok(String::new()) };
+    let others =
+        others.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>().join(", ");
+    let scaled = format!("; pictures of {others} are scaled to {width}x{height}, as its first ones have");
+    Ok(if others.is_empty() { String::new() } else { scaled })
+}
+
+/// Width and height of a picture.
+fn size_of(buffer: &gst::Buffer, caps: &gst::Caps) -> anyhow::Result<(u32, u32)> {
+    let field = |name: &str| caps.structure(0)?.get::<i32>(name).ok()?.try_into().ok();
+    if let Some(size) = field("width").zip(field("height")) {
+        return Ok(size);
+    }
+    let map = buffer.map_readable().context("a picture cannot be read")?;
+    let reader = image::ImageReader::new(std::io::Cursor::new(map.as_slice())).with_guessed_format()?;
+    reader.into_dimensions().context("a picture does not say how large it is")
 }
 
 /// A camera's pictures in the order of their numbers.
 struct Pictures<'a> {
     camera: &'a DeviceTake,
     /// The file that is being decoded, and the index of its next picture.
-    open: Option<(&'a str, Units, u64)>,
+    open: Option<(&'a str, media::Pictures, u64)>,
     /// The one that was shown last: where it is from, and it.
     last: Option<(&'a str, u64, gst::Buffer)>,
     caps: Option<gst::Caps>,
@@ -292,23 +312,26 @@ impl<'a> Pictures<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            self.open = Some((file, Units::decoded(&path, "video/x-raw,format=I420")?, 0));
+            let pictures = media::Pictures::of(&path, self.camera.media(), "video/x-raw,format=I420")
+                .with_context(|| format!("cannot decode {}", path.display()))?;
+            self.open = Some((file, pictures, 0));
         }
-        let (_, units, next) = self.open.as_mut().context("it was just opened")?;
-        loop {
-            let unit =
-                units.next().transpose().with_context(|| format!("cannot decode {}", path.display()))?;
-            let Some(unit) = unit else {
-                bail!(
-                    "{} has {next} pictures, but the manifest names picture {offset} of it (from 0): is the file whole?",
-                    path.display()
-                );
-            };
-            *next += 1;
-            if *next > offset {
+        let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
+        for picture in pictures {
+            let (place, unit) = picture.with_context(|| format!("cannot decode {}", path.display()))?;
+            *next = place + 1;
+            if place == offset {
                 return Ok((unit.buffer, unit.caps));
             }
+            if place > offset {
+                break;
+            }
         }
+        bail!(
+            "picture {offset} (from 0) of {}, which the manifest names, cannot be decoded: is the file whole?{}",
+            path.display(),
+            if *next == 0 { media::decoder_remedy(self.camera.media()) } else { "" }
+        )
     }
 
     /// A black picture of the kind of the others.

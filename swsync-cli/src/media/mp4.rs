@@ -36,8 +36,9 @@ pub struct Mp4<'a> {
 }
 
 impl<'a> Mp4<'a> {
-    /// A file of pictures that are coded as H.264: raw ones, or JPEGs and the like, as `caps` say.
-    pub fn encoding(caps: &gst::Caps, path: &'a Path) -> anyhow::Result<Self> {
+    /// A file of pictures that are coded as H.264: raw ones, or JPEGs and the like, as `caps` say. Those of another `size` are
+    /// scaled to it, with black borders where their shape differs.
+    pub fn encoding(caps: &gst::Caps, size: (u32, u32), path: &'a Path) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let found = ENCODERS.iter().find(|(name, _)| gst::ElementFactory::find(name).is_some());
         let Some((_, encoder)) = found else {
@@ -48,8 +49,11 @@ impl<'a> Mp4<'a> {
         };
         let decoder =
             if caps.structure(0).is_some_and(|s| s.name() == "video/x-raw") { "" } else { "decodebin ! " };
-        let elements =
-            format!("{decoder}videoconvert ! video/x-raw,format=I420 ! {encoder} ! h264parse name=out");
+        let (width, height) = size;
+        let elements = format!(
+            "{decoder}videoconvert ! videoscale add-borders=true ! \
+             video/x-raw,format=I420,width={width},height={height},pixel-aspect-ratio=1/1 ! {encoder} ! h264parse name=out"
+        );
         Self::begin(&elements, caps, ORIGIN, path)
     }
 
@@ -103,6 +107,15 @@ impl<'a> Mp4<'a> {
             this.error("it refuses the stream")
         );
         Ok(this)
+    }
+
+    /// The pictures that come are of these caps from now on.
+    pub fn change(&self, caps: &gst::Caps) -> anyhow::Result<()> {
+        ensure!(
+            self.input.push_event(gst::event::Caps::new(caps)),
+            self.error("it refuses pictures of another size or kind")
+        );
+        Ok(())
     }
 
     /// Adds a picture that is shown for so long; when, and when it is decoded, counts from when the first is shown. In the order in

@@ -158,15 +158,54 @@ fn tidy(unit: &mut Unit, media: &str) {
     }
 }
 
-/// Decodes `video` and hands each picture as a JPEG of this quality to `on_picture`, in the order in which they are
-/// shown, for as long as it answers `true`.
+/// The pictures of a video as they are shown, each with its place among all that are stored, from 0: a decoder leaves out those
+/// that build on what is not in the file.
+pub struct Pictures {
+    units: Units,
+    times: Vec<gst::ClockTime>,
+    next: usize,
+}
+
+impl Pictures {
+    /// Those of `video`, whose media type is `media`; with `tail` behind the decoder.
+    pub fn of(video: &Path, media: &str, tail: &str) -> anyhow::Result<Self> {
+        let times = Index::of(video, media)?.times;
+        Ok(Self { units: Units::decoded(video, tail)?, times, next: 0 })
+    }
+
+    /// The place of a picture that is shown at `pts`.
+    fn place(&self, pts: Option<gst::ClockTime>) -> usize {
+        let later = pts.and_then(|pts| {
+            let left = self.times.get(self.next..)?.iter().enumerate();
+            left.min_by_key(|(_, time)| time.nseconds().abs_diff(pts.nseconds()))
+        });
+        self.next + later.map_or(0, |(ahead, _)| ahead)
+    }
+}
+
+impl Iterator for Pictures {
+    type Item = anyhow::Result<(u64, Unit)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.units.next()?.map(|unit| {
+            let place = self.place(unit.pts());
+            self.next = place + 1;
+            (place as u64, unit)
+        }))
+    }
+}
+
+/// Decodes `video`, whose media type is `media`, and hands each picture as a JPEG of this quality to `on_picture`, with its place
+/// among those that are stored, in the order in which they are shown, for as long as it answers `true`.
 pub fn decode(
     video: &Path,
+    media: &str,
     quality: u8,
-    mut on_picture: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+    mut on_picture: impl FnMut(u64, &[u8]) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    for picture in Units::decoded(video, &format!("jpegenc quality={quality}"))? {
-        if !on_picture(&picture?.bytes()?)? {
+    for picture in Pictures::of(video, media, &format!("jpegenc quality={quality}"))? {
+        let (place, picture) = picture?;
+        if !on_picture(place, &picture.bytes()?)? {
             break;
         }
     }
@@ -179,6 +218,8 @@ pub struct Index {
     pub shown: Vec<usize>,
     /// Those that build on no other, and the parameters that they bring.
     pub keys: BTreeMap<usize, Vec<u8>>,
+    /// What its frames are, but for their rate.
+    pub caps: Option<gst::Caps>,
     /// When its pictures are shown, in that order, in the file's own time; empty where it does not say.
     pub times: Vec<gst::ClockTime>,
 }
@@ -186,13 +227,17 @@ pub struct Index {
 impl Index {
     /// Reads `video`, whose media type is `media`.
     pub fn of(video: &Path, media: &str) -> anyhow::Result<Self> {
-        let (mut times, mut keys) = (Vec::new(), BTreeMap::new());
+        let (mut times, mut keys, mut caps) = (Vec::new(), BTreeMap::new(), None);
         for (stored, unit) in Units::coded(video, media)?.enumerate() {
             let unit = unit?;
             if unit.is_key {
                 keys.insert(stored, annexb::parameters(media, &unit.bytes()?));
             }
             times.push(unit.pts());
+            caps.get_or_insert(unit.caps);
+        }
+        if let Some(caps) = caps.as_mut().map(gst::Caps::make_mut) {
+            caps.iter_mut().for_each(|structure| structure.remove_fields(["framerate", "codec_data"]));
         }
         // Without times, as in a stream without container, they are shown as they are stored.
         let mut order: Vec<_> = (0..times.len()).collect();
@@ -205,11 +250,53 @@ impl Index {
         }
         let mut times: Vec<_> = times.into_iter().collect::<Option<_>>().unwrap_or_default();
         times.sort_unstable();
-        Ok(Self { shown, keys, times })
+        Ok(Self { shown, keys, caps, times })
     }
 
     /// Whether frames are shown in another order than they are stored.
     pub fn is_reordered(&self) -> bool {
         self.shown.iter().enumerate().any(|(stored, shown)| stored != *shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_decoder_leaves_out_at_the_beginning_moves_no_picture() {
+        gst::init().unwrap();
+        if gst::ElementFactory::find("x264enc").is_none() {
+            eprintln!("skipped: no x264enc here");
+            return;
+        }
+        const MEDIA: &str = "video/x-h264";
+        let folder = tempfile::tempdir().unwrap();
+        let cut = folder.path().join("cut.mp4");
+        let pipeline = launch(&format!(
+            "videotestsrc num-buffers=30 ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+             x264enc bframes=0 key-int-max=10 option-string=scenecut=0 ! identity name=i ! mp4mux ! filesink location={}",
+            cut.display()
+        ))
+        .unwrap();
+        // Without the key frame that the first five in the file build on.
+        let pad = pipeline.by_name("i").unwrap().static_pad("src").unwrap();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0..5 => gst::PadProbeReturn::Drop,
+                _ => gst::PadProbeReturn::Ok,
+            }
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end =
+            pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds).unwrap();
+        assert_eq!(end.type_(), gst::MessageType::Eos);
+        pipeline.set_state(gst::State::Null).unwrap();
+        let places: Vec<_> =
+            Pictures::of(&cut, MEDIA, "identity").unwrap().map(|picture| picture.unwrap().0).collect();
+        assert_eq!(places.last(), Some(&24), "{places:?}");
+        assert!(places.ends_with(&(5..25).collect::<Vec<_>>()), "{places:?}");
     }
 }

@@ -1,12 +1,14 @@
 //! An order from the moment it is given to the last device's answer, with signals on the way.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use swsync_core::order::{Command, Kind, Order, Registry, Standing};
-use swsync_rig::control::{Session, Summary};
+use swsync_core::name::DeviceId;
+use swsync_core::order::{Command, Fate, Kind, Order, Recorded, Registry, Standing};
+use swsync_rig::control::{DeviceOutcome, Session, Summary};
 
 use super::progress::Progress;
 use super::{Look, STATUS_TIMEOUT, STOP_LEAD, report, timeout};
@@ -21,6 +23,8 @@ const SHORT: Duration = Duration::from_secs(10);
 const OFFER: Duration = Duration::from_millis(2_500);
 /// Between two looks at how far it is.
 const WATCH: Duration = Duration::from_secs(1);
+/// Extensions of files that hold one frame.
+const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "tif", "tiff", "webp", "bayer", "raw"];
 /// So many looks in which every device answered, and none had the order open, show that it is over.
 const CLOSED: u32 = 2;
 /// How often it is looked whether it was interrupted.
@@ -35,6 +39,26 @@ pub struct Follow<'a> {
     pub timeout: Option<Duration>,
     /// How to ask again, for whoever interrupts.
     pub again: String,
+    /// Whether the user said how long files are to be.
+    pub is_cut: bool,
+}
+
+/// The devices that have saved pictures.
+fn savers_of_pictures(summary: &Summary) -> impl Iterator<Item = &DeviceId> {
+    let is_picture = |file: &str| {
+        let extension = Path::new(file).extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| PICTURES.contains(&extension))
+    };
+    summary.outcomes.iter().filter_map(move |outcome| match outcome {
+        DeviceOutcome::Answered(answer) => {
+            let files = answer.frames.iter().filter_map(|run| match &run.fate {
+                Fate::Saved { file, .. } | Fate::Recorded(Recorded { file, .. }) => Some(file),
+                _ => None,
+            });
+            files.into_iter().any(|file| is_picture(file)).then_some(&answer.device)
+        }
+        _ => None,
+    })
 }
 
 /// What a signal finds.
@@ -82,6 +106,12 @@ impl Follow<'_> {
         let summary = collect_answers(self.session, &order, given, left, self.json, self.look, |answered| {
             *stage(&shared) = asking(answered, stopped);
         })?;
+        for device in savers_of_pictures(&summary).filter(|_| self.is_cut) {
+            warn(&format!(
+                "{device} saves pictures, a file for each frame: --segment changes nothing there (videos are saved of \
+                 what an encoder of video before swsyncsink makes)"
+            ));
+        }
         Ok(conclude(&order, &summary, self.json))
     }
 
@@ -251,6 +281,31 @@ mod tests {
     fn whoever_interrupts_can_ask_again() {
         let text = interrupted(1, 3, "swsync shoot --id o1 --at 5 --count 2");
         assert!(text.contains("1 of 3") && text.ends_with("swsync shoot --id o1 --at 5 --count 2"), "{text}");
+    }
+
+    #[test]
+    fn devices_that_save_pictures_are_told_from_those_that_save_video() {
+        let answered = |device: &str, file: &str| {
+            let recorded = Recorded {
+                file: file.into(),
+                last_file: None,
+                bytes: 1,
+                phase_error_ns: swsync_core::time::Span::ZERO,
+                clock_uncertainty_ns: None,
+                unlocked: 0,
+            };
+            DeviceOutcome::Answered(swsync_core::order::Answer {
+                order: name("t"),
+                device: name(device),
+                frames: vec![swsync_core::order::FrameRun::one(7, Fate::Recorded(recorded))],
+                unnumbered: None,
+                unfinished: None,
+                basis: swsync_core::order::Basis { timescale: None, rate: None },
+            })
+        };
+        let outcomes = vec![answered("a", "/x/t/a/00000007.jpg"), answered("b", "/x/t/b/0000.mp4")];
+        let summary = Summary { outcomes, differences: Vec::new() };
+        assert_eq!(savers_of_pictures(&summary).map(DeviceId::as_str).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{DEFAULT_SEGMENT, Fill, Kind, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 pub use end::{CancelArgs, NoOrder, StopArgs, cancel, stop};
@@ -41,9 +41,9 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NANOSECONDS", conflicts_with = "last",
           value_parser = clap::value_parser!(i64).range(0..))]
     at: Option<i64>,
-    /// A new file every so often, on all devices at the same frame; `none`: one file, however long it grows.
-    #[arg(long, value_name = "DURATION|none", default_value = "10m")]
-    segment: Segment,
+    /// A new file of video every so often, on all devices at the same frame; `none`: one file, however long it grows. [default: 10m]
+    #[arg(long, value_name = "DURATION|none")]
+    segment: Option<Segment>,
     /// What stands in for a frame that is missing: hold (the one before), black, or none.
     #[arg(long, value_name = "hold|black|none", default_value = "hold")]
     fill: Fill,
@@ -138,7 +138,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let order = args.order(&look)?;
     let what = describe(&order, look.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
-    let follow = Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again };
+    let is_cut = args.segment.is_some_and(|segment| segment.0.is_some());
+    let follow =
+        Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again, is_cut };
     if args.detach {
         let all = follow.offer(&order)? && look.is_alike(&targets);
         if args.json {
@@ -159,7 +161,10 @@ impl RecordArgs {
             Some(id) => id.clone(),
             None => default_id("take", at, rand::random())?,
         };
-        let kind = Kind::Take { segment: self.segment.0, fill: self.fill };
+        let kind = Kind::Take {
+            segment: self.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0),
+            fill: self.fill,
+        };
         let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
         Ok(order.on_timescale(look.common.timescale()))
     }
@@ -200,7 +205,6 @@ fn describe(order: &Order, now: Timestamp<Rig>, detached: bool) -> String {
 mod tests {
     use super::*;
     use clap::Parser;
-    use swsync_core::order::DEFAULT_SEGMENT;
 
     #[derive(Parser)]
     struct Cli {
@@ -230,7 +234,7 @@ mod tests {
     fn files_have_a_length_unless_it_is_said_that_they_have_none() {
         let segment = |args: &[&str]| {
             Cli::try_parse_from([&["record"], args].concat())
-                .map(|cli| cli.args.segment.0)
+                .map(|cli| cli.args.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0))
                 .map_err(|e| e.to_string())
         };
         assert_eq!(segment(&[]), Ok(Some(DEFAULT_SEGMENT)));

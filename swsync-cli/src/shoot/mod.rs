@@ -118,7 +118,8 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let now = look.now();
     let again = args.again(&order);
     let what = describe(&order, now);
-    Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again }.run(order, &what)
+    Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again, is_cut: false }
+        .run(order, &what)
 }
 
 impl ShootArgs {

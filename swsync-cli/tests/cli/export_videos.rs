@@ -10,7 +10,8 @@ use swsync_core::order::{Kind, Order};
 use swsync_core::time::Span;
 
 use crate::files::{
-    FIRST, PICTURE, Part, Stream, decoded, grey, info, name, pictures_in, python, run_pipeline, shade, video,
+    FIRST, PICTURE, Part, Stream, decoded, grey, info, name, pictures_in, python, run_pipeline, shade,
+    sized_video, video,
 };
 use crate::rig::{Ran, swsync};
 
@@ -242,6 +243,31 @@ fn picture_k_is_the_same_instant_in_all_videos() {
             };
             near(shade(&PathBuf::from(format!("{}.{index}.png", video.display()))), expected);
         }
+    }
+}
+
+#[test]
+fn a_camera_that_changed_its_size_in_a_take_is_read_by_all() {
+    let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shades = |range: std::ops::Range<u64>| range.map(tone).collect::<Vec<_>>();
+    let mut part = Part::new("o1", "a", 8);
+    part.take.caps = H264.into();
+    part.video(0, 3, &[], video(&shades(0..3)))
+        .video(3, 5, &[3], sized_video(&shades(4..8), ",width=128,height=48"))
+        .write(root.path());
+    let takes = [root.path().join("o1")];
+    for format in ["csv", "timecode", "mcap", "colmap", "freemocap", "video"] {
+        let ran = export(format, &takes, &out.path().join(format), &[]);
+        assert_eq!(ran.code, 0, "{format}: {ran:#?}");
+        if format == "video" {
+            assert!(ran.stdout.contains("pictures of 128x48 are scaled to"), "{ran:#?}");
+        }
+    }
+    let video = out.path().join("video/o1/a.mp4");
+    let Some(played) = played(std::slice::from_ref(&video)) else { return };
+    assert_eq!((played[0].0, played[0].1), (7, 7));
+    for (index, number) in [0, 1, 2, 4, 5, 6, 7].into_iter().enumerate() {
+        near(shade(&PathBuf::from(format!("{}.{index}.png", video.display()))), tone(number));
     }
 }
 

@@ -221,6 +221,11 @@ fn wait_for_end(pipeline: &gst::Pipeline, description: &str) {
 
 /// An MP4 of H.264 whose pictures have these shades.
 pub fn video(shades: &[u8]) -> Vec<u8> {
+    sized_video(shades, "")
+}
+
+/// A video of pictures that have this size, in the words of caps.
+pub fn sized_video(shades: &[u8], size: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (index, shade) in shades.iter().enumerate() {
         fs::write(folder.path().join(format!("{index}.jpg")), grey(*shade)).unwrap();
@@ -228,7 +233,7 @@ pub fn video(shades: &[u8]) -> Vec<u8> {
     let (path, last) = (folder.path().display(), shades.len() - 1);
     run_pipeline(&format!(
         "multifilesrc location={path}/%d.jpg start-index=0 stop-index={last} \
-         caps=image/jpeg,framerate=30/1 ! jpegdec ! videoconvert ! x264enc bframes=0 quantizer=10 pass=quant ! \
+         caps=image/jpeg,framerate=30/1 ! jpegdec ! videoconvert ! videoscale ! video/x-raw{size} ! x264enc bframes=0 quantizer=10 pass=quant ! \
          video/x-h264,profile=constrained-baseline ! mp4mux ! filesink location={path}/out.mp4"
     ));
     fs::read(folder.path().join("out.mp4")).unwrap()

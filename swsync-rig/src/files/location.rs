@@ -12,6 +12,9 @@ use swsync_core::name::{DeviceId, OrderId};
 const PICTURES: &str = "{take}/{device}/{frame}.{ext}";
 const VIDEOS: &str = "{take}/{device}/{segment}.{ext}";
 
+/// Extensions of pictures and videos: a folder is hardly meant.
+const FILES: [&str; 10] = ["jpg", "jpeg", "png", "mp4", "m4v", "mov", "mkv", "webm", "avi", "flv"];
+
 /// Why a location cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +28,21 @@ pub enum LocationError {
     /// A brace without its counterpart.
     #[error("location has a brace without its counterpart: {0}")]
     Brace(String),
+    /// A number as multifilesink and splitmuxsink write it.
+    #[error(
+        "location {0:?} has a number as in printf, but frames are named by {{frame}}, and videos by {{segment}}: \
+         img{{frame}}.jpg, {{take}}/{{device}}/{{segment}}.mp4"
+    )]
+    Printf(String),
+    /// The name of a single file.
+    #[error(
+        "location {0:?} names one file, and orders are many: give a folder, or a pattern, as \
+         {{take}}/{{device}}/{{frame}}.jpg for pictures and {{take}}/{{device}}/{{segment}}.mp4 for videos"
+    )]
+    OneFile(String),
+    /// `~`, where nobody knows whose.
+    #[error("location {0:?} begins with the home folder, but HOME is not set: write it out")]
+    Home(String),
     /// What a manifest cannot name, nor another system store: nobody could collect it.
     #[error(
         "location {0:?} holds a backslash or a control character, which no file of a take can have in its name"
@@ -91,12 +109,35 @@ impl Location {
     /// # Errors
     /// [`LocationError`] says what is wrong with the pattern.
     pub fn parse(pattern: &str) -> Result<Self, LocationError> {
+        Self::parse_below(pattern, std::env::var("HOME").ok().as_deref())
+    }
+
+    /// The same where `~/` stands for `home`: shells leave it as it is behind `location=`.
+    fn parse_below(pattern: &str, home: Option<&str>) -> Result<Self, LocationError> {
+        let behind_home = pattern.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let pattern = match behind_home {
+            Some(rest) => {
+                let home = home.filter(|home| home.starts_with('/'));
+                let home = home.ok_or_else(|| LocationError::Home(pattern.to_owned()))?;
+                &format!("{}{rest}", home.trim_end_matches('/'))
+            }
+            None => pattern,
+        };
+        if has_printf(pattern) {
+            return Err(LocationError::Printf(pattern.to_owned()));
+        }
         if pattern.contains(['{', '}']) {
             let parsed = Pattern::parse(pattern)?;
             if !parsed.0.iter().any(|part| matches!(part, Part::Frame | Part::Segment)) {
                 return Err(LocationError::NotUnique(pattern.into()));
             }
             return Ok(Self { pictures: parsed.clone(), videos: parsed });
+        }
+        let extension =
+            Path::new(pattern).extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let is_file = extension.is_some_and(|extension| FILES.contains(&&*extension));
+        if is_file && !pattern.ends_with('/') && !Path::new(pattern).is_dir() {
+            return Err(LocationError::OneFile(pattern.to_owned()));
         }
         let folder = match pattern {
             "" => ".",
@@ -242,6 +283,14 @@ impl Location {
             })
             .map_err(|error| LocationError::Unwritable { folder, error })
     }
+}
+
+/// Whether there is a `%d` in it, be it with a width.
+fn has_printf(pattern: &str) -> bool {
+    pattern
+        .split('%')
+        .skip(1)
+        .any(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['d', 'i', 'u']))
 }
 
 impl Pattern {
@@ -390,6 +439,34 @@ mod tests {
         assert!(videos.check_orders().is_ok() && Location::parse("x").unwrap().check_orders().is_ok());
         assert_eq!(videos.extension(), Some("mkv"));
         assert!(matches!(videos.check_pictures(), Err(LocationError::NotUnique(_))));
+    }
+
+    #[test]
+    fn what_other_sinks_and_shells_understand_is_understood_or_refused() {
+        for printf in ["img%05d.jpg", "{take}/%d.png", "/x/%08u", "video%02d.mp4"] {
+            let error = Location::parse(printf).unwrap_err();
+            assert!(
+                matches!(error, LocationError::Printf(_)) && error.to_string().contains("img{frame}.jpg"),
+                "{error}"
+            );
+        }
+        assert!(Location::parse("100%/due").is_ok() && Location::parse("50%_done").is_ok());
+        for file in ["out.mp4", "/x/picture.JPG"] {
+            let error = Location::parse(file).unwrap_err();
+            assert!(
+                matches!(error, LocationError::OneFile(_)) && error.to_string().contains("{segment}.mp4"),
+                "{error}"
+            );
+        }
+        assert!(Location::parse("takes.v2").is_ok() && Location::parse("out.mp4/").is_ok());
+        let below = |pattern| Location::parse_below(pattern, Some("/home/pi"));
+        assert_eq!(below("~/x").unwrap().root(), Path::new("/home/pi/x"));
+        assert_eq!(below("~").unwrap().root(), Path::new("/home/pi"));
+        assert_eq!(below("~/{take}/{frame}.jpg").unwrap().root(), Path::new("/home/pi"));
+        assert_eq!(below("~x").unwrap().root(), Path::new("~x"));
+        for home in [None, Some(""), Some("here")] {
+            assert!(matches!(Location::parse_below("~/x", home), Err(LocationError::Home(_))));
+        }
     }
 
     #[test]

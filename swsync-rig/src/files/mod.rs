@@ -1,6 +1,7 @@
 //! Takes on disk: files that appear whole or not at all, what stands beside them, and what is left to do after
 //! a crash.
 
+mod index;
 mod journal;
 mod kept;
 mod late;

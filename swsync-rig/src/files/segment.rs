@@ -11,8 +11,9 @@ use swsync_core::manifest::FrameRecord;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::time::{Rig, Timestamp};
 
+use super::index::{self, Plan};
 use super::lines::{LineFile, read_lines};
-use super::salvage::playable;
+use super::salvage::{Source, playable};
 use super::storage::{Durability, Storage, StorageFile, folder_of, make_folders};
 use super::take::{Shelf, again};
 use super::{final_of, partial_of};
@@ -204,7 +205,10 @@ impl SegmentFile {
         let mut file = storage.open(&partial)?;
         let mut length = storage.len(&partial)?;
         // Of what has no line nobody knows what it is: it is set aside as it is.
-        if let Some(flushed) = flushed.filter(|flushed| *flushed < length && !noted.is_empty()) {
+        let source = Source::of(storage.as_ref(), &partial, u64::MAX)?;
+        // One with an index is whole, and of no use without its end.
+        let is_whole = index::pictures(&source)?.is_some();
+        if let Some(flushed) = flushed.filter(|flushed| *flushed < length && !noted.is_empty() && !is_whole) {
             file.set_len(flushed)?;
             length = flushed;
         }
@@ -334,7 +338,7 @@ impl SegmentFile {
         self.fail(io::Error::other("the video broke off"));
     }
 
-    /// Nothing more is written: what cannot be played is cut off, and the rest reaches the disk. Whether there is
+    /// Nothing more is written: what cannot be played is cut off, and the rest gets an index and reaches the disk. Whether there is
     /// anything that can be played. Call again where it failed.
     pub(super) fn finish(&mut self) -> io::Result<bool> {
         if self.stage == Stage::Writing {
@@ -342,12 +346,40 @@ impl SegmentFile {
                 return Ok(false);
             }
             self.reach_disk()?;
+            self.write_index()?;
             self.stage = Stage::Finished;
             self.write_log();
         } else if !self.is_named() && !self.is_logged() {
             self.write_log();
         }
         Ok(true)
+    }
+
+    /// Makes an ordinary file of it, with an index. Where there is no room for that it stays as it is, which can be played
+    /// too.
+    fn write_index(&mut self) -> io::Result<()> {
+        let Plan { index, header: (at, header) } = match index::plan(self.storage.as_ref(), &self.partial) {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::warn!(path = %self.path.display(), %error, "a video stays without an index");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let before = self.length;
+        let written = self.file.write_at(before, &index).and_then(|()| {
+            self.length = before + index.len() as u64;
+            self.reach_disk()
+        });
+        if let Err(error) = written {
+            tracing::warn!(path = %self.path.display(), %error, "a video stays without an index");
+            self.file.set_len(before)?;
+            (self.length, self.flushed) = (before, self.flushed.min(before));
+            return self.reach_disk();
+        }
+        self.file.write_at(at, &header)?;
+        self.reach_disk()
     }
 
     /// Whether its log says all of what is in it: then it can be gone on with after a crash.

@@ -120,6 +120,12 @@ impl SimulatedDisk {
         let folders = &inner.folders_on_disk;
         inner.names_on_disk.retain(|path, _| folders.contains(folder_of(path)));
         for file in inner.inodes.values_mut().filter(|file| file.cached != file.on_disk) {
+            // Of what was written over something else that is there, or the other.
+            let over = file.on_disk.len().min(file.cached.len());
+            let (new, old) = (&mut file.cached[..over], &mut file.on_disk[..over]);
+            if new != old {
+                if coin(2) == 1 { old.copy_from_slice(new) } else { new.copy_from_slice(old) }
+            }
             let flushed = file.cached.iter().zip(&file.on_disk).take_while(|(a, b)| a == b).count();
             let survives = flushed + coin(file.cached.len() - flushed + 1);
             let mut bytes = file.on_disk.clone();

@@ -156,11 +156,15 @@ fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     let told = times.lines().filter(|line| !line.starts_with('#')).count() as u64;
     ensure!(coded == told, "{coded} pictures, and {told} in its timecodes");
     let mut shown = 0_u64;
-    media::decode(path, 50, |_| {
+    media::decode(path, "video/x-h264", 50, |_, _| {
         shown += 1;
         Ok(true)
     })?;
-    ensure!(coded == shown, "{coded} pictures, of which {shown} can be decoded");
+    ensure!(
+        coded == shown,
+        "{coded} pictures, of which {shown} can be decoded{}",
+        media::decoder_remedy("video/x-h264")
+    );
     let mut offsets: Vec<_> = records.iter().map(|record| record.offset).collect();
     offsets.dedup();
     ensure!(

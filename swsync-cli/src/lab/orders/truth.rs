@@ -150,15 +150,14 @@ fn is_on_grid(info: &FrameInfo) -> bool {
 /// The picture `index` of a video, in the order in which they are shown.
 fn picture_in(video: &Path, index: u64) -> anyhow::Result<RgbImage> {
     const QUALITY: u8 = 95;
-    let (mut at, mut found) = (0, None);
-    media::decode(video, QUALITY, |jpeg| {
+    let mut found = None;
+    media::decode(video, "video/x-h264", QUALITY, |at, jpeg| {
         if at == index {
             found = Some(image::load_from_memory(jpeg)?.into_rgb8());
         }
-        at += 1;
-        Ok(found.is_none())
+        Ok(at < index)
     })?;
-    found.with_context(|| format!("{} has but {at} pictures", video.display()))
+    found.with_context(|| format!("picture {index} (from 0) of {} cannot be decoded", video.display()))
 }
 
 /// Their amounts, ascending.

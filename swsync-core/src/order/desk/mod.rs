@@ -10,6 +10,7 @@
 
 mod ledger;
 mod open;
+mod piece;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
 use super::ledger::Ledger;
+use super::piece::{self, Piece};
 use super::{Action, Backlog, Role};
 use crate::gap::KnownGaps;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 use crate::order::{Answer, Basis, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
-use crate::ring::{Entry, Ring};
+use crate::ring::{Coding, Entry, Ring};
 use crate::time::{Rig, Span, Timestamp};
 
 /// Encoded frames may arrive in another order than they were taken, by at most so many: H.264 and H.265 decoders
@@ -20,7 +21,6 @@ pub(super) const MAX_REORDER: u64 = 16;
 const KEY_LEAD: Span = Span::from_secs(1);
 
 const TOO_SLOW: &str = "the disk could not keep up: the frame left the ring before it could be written";
-const UNDECODABLE: &str = "the frames that this one builds on are not held";
 const NO_FRAME: &str = "no frame has arrived since, of that instant or a later one";
 const RESTARTED: &str = "lost in the restart of the device";
 const STOPPED: &str = "the device was stopped";
@@ -77,16 +77,6 @@ enum Stage {
     Closing(Named),
     /// The writer finishes its files, and the order goes on when the device is back.
     Suspending(Named),
-}
-
-/// Encoded frames that were handed out for one file.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    segment: u64,
-    /// Place after the last one.
-    next: u64,
-    /// Whether what comes there was lost.
-    broken: bool,
 }
 
 impl OpenOrder {
@@ -201,7 +191,7 @@ impl OpenOrder {
                 let why = self.absent.unwrap_or("before the device's first frame");
                 self.before = Some((entry.number, why.into()));
             }
-            self.known.note(entry.number, entry.gap);
+            self.known.note(entry.number, entry.gap, entry.coding == Coding::Lost);
             if wanted {
                 self.begin(&named, actions);
                 self.hand_out(&named, ring, entry, backlog, actions);
@@ -246,15 +236,19 @@ impl OpenOrder {
     ) {
         let place = self.next;
         let segment = named.segment_of(entry.number);
-        let Some(from) = self.decodable_from(ring, place, segment) else {
-            let run = FrameRun::one(entry.number, Fate::Missed { why: UNDECODABLE.into() });
-            if !self.piece.is_some_and(|piece| piece.segment == segment && piece.broken) {
-                let number = entry.number + 1;
-                actions.push(Action::RequestKey { number, at: named.grid().instant(number) });
+        let way = match piece::way(self.piece, ring, place, segment, self.awaits_before(named, entry.number))
+        {
+            Ok(way) => way,
+            Err(why) => {
+                let run = FrameRun::one(entry.number, Fate::Missed { why: why.into() });
+                if !entry.coding.is_leading() && !piece::is_broken(self.piece, segment) {
+                    let number = entry.number + 1;
+                    actions.push(Action::RequestKey { number, at: named.grid().instant(number) });
+                }
+                self.decide(named, run, actions);
+                self.piece = piece::without(self.piece, entry.coding, segment, place);
+                return;
             }
-            self.decide(named, run, actions);
-            self.piece = Some(Piece { segment, next: place + 1, broken: true });
-            return;
         };
         let mut save = |role, entry: &Entry<T>| {
             actions.push(Action::Save {
@@ -266,28 +260,24 @@ impl OpenOrder {
                 payload: entry.payload.clone(),
             });
         };
-        for support in (from..place).filter_map(|place| ring.at(place)) {
+        for support in way.supports(ring, place).filter_map(|place| ring.at(place)) {
             save(Role::Support, support);
         }
         save(Role::Named, entry);
         self.writing.insert(entry.number);
-        self.piece = Some(Piece { segment, next: place + 1, broken: false });
+        self.piece = Some(Piece::with(segment, way, place));
     }
 
-    /// From where frames go into the file of `segment` so that the one at `place` can be decoded.
-    fn decodable_from<T>(&self, ring: &Ring<T>, place: u64, segment: u64) -> Option<u64> {
-        if !ring.is_coded() {
-            return Some(place);
-        }
-        let key = ring.key_until(place);
-        match self.piece {
-            // Nothing goes into a file twice.
-            Some(piece) if piece.segment == segment => match key {
-                Some(key) if key >= piece.next => Some(key),
-                _ => (!piece.broken && piece.next >= ring.base()).then_some(piece.next),
-            },
-            _ => key,
-        }
+    /// Whether frames of the same file as `number`, and from before it, may come yet.
+    fn awaits_before(&self, named: &Named, number: FrameNumber) -> bool {
+        let from = number.saturating_sub(MAX_REORDER).max(named.first());
+        let of_file = |gap: Range<FrameNumber>| {
+            named
+                .last_before(gap.end)
+                .filter(|last| *last >= gap.start && named.segment_of(*last) == named.segment_of(number))
+        };
+        from < number
+            && self.ledger.gaps(from..number, &self.writing).into_iter().any(|gap| of_file(gap).is_some())
     }
 
     /// The entry at `place` has left the ring.
@@ -297,7 +287,7 @@ impl OpenOrder {
         }
         self.next = place + 1;
         if let Some(piece) = &mut self.piece {
-            piece.broken = true;
+            piece.break_off();
         }
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
         if named.contains(entry.number) && !self.is_accounted(entry.number) {
@@ -305,7 +295,7 @@ impl OpenOrder {
             self.decide(&named, FrameRun::one(entry.number, Fate::Failed { why: TOO_SLOW.into() }), actions);
         }
         self.seen = self.seen.max(Some(entry.number));
-        self.known.note(entry.number, entry.gap);
+        self.known.note(entry.number, entry.gap, entry.coding == Coding::Lost);
     }
 
     /// Asks for the key frames that the order needs, once they are near.

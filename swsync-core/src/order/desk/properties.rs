@@ -8,6 +8,7 @@ use super::*;
 use crate::name::Name;
 use crate::order::testing::info;
 use crate::order::{Fill, GRACE, Kind};
+use crate::ring::Coding;
 use crate::time::Span;
 
 /// Frames since the rig started, as far as these worlds go. Numbers on the grid are `ORIGIN` more.
@@ -19,7 +20,10 @@ const ORIGIN: u64 = 54_000_000_000;
 struct Picture {
     run: usize,
     place: u64,
-    key: bool,
+    coding: Coding,
+    /// Place of the last key frame, and how many frames right before this one are shown before that.
+    key: u64,
+    leading: u64,
 }
 
 /// What a world is made of.
@@ -31,6 +35,10 @@ struct World {
     reorder: u64,
     /// Whether it heeds requests for key frames.
     heeds: bool,
+    /// Whether key frames that were not asked for come before frames that are shown before them.
+    open: bool,
+    /// Frames that are lost behind the encoder, counted as they come out of it.
+    leaks: BTreeSet<u64>,
     ring_bytes: usize,
     dropped: BTreeSet<u64>,
     /// Frames that the writer finishes in a period.
@@ -234,6 +242,10 @@ struct Encoder {
     behind: Vec<FrameNumber>,
     since_key: u64,
     place: u64,
+    key: u64,
+    leading: u64,
+    lacks: bool,
+    lacks_before: bool,
 }
 
 impl Encoder {
@@ -241,6 +253,13 @@ impl Encoder {
         let world = device.world;
         let asked = world.heeds && device.key_requests.range(..=number).next().is_some();
         let is_key = self.place == 0 && self.held.is_none() || asked || self.since_key >= world.group;
+        if is_key && world.open && !asked && self.place > 0 {
+            self.since_key = 1;
+            let key = self.entry(number, Coding::OpenKey, device.run);
+            let behind = std::mem::take(&mut self.behind);
+            let behind = behind.into_iter().map(|number| self.entry(number, Coding::Leading, device.run));
+            return std::iter::once(key).chain(behind.collect::<Vec<_>>()).collect();
+        }
         if is_key {
             // A closed group: what was held back comes out before.
             let mut out = std::mem::take(&mut self.behind);
@@ -248,8 +267,8 @@ impl Encoder {
             device.key_requests.retain(|key| *key > number);
             self.since_key = 1;
             let mut entries: Vec<_> =
-                out.into_iter().map(|number| self.entry(number, false, device.run)).collect();
-            entries.push(self.entry(number, true, device.run));
+                out.into_iter().map(|number| self.entry(number, Coding::Delta, device.run)).collect();
+            entries.push(self.entry(number, Coding::Key, device.run));
             return entries;
         }
         self.since_key += 1;
@@ -257,16 +276,39 @@ impl Encoder {
             self.behind.push(number);
             return Vec::new();
         }
-        let first = self.entry(number, false, device.run);
-        let behind =
-            std::mem::take(&mut self.behind).into_iter().map(|number| self.entry(number, false, device.run));
+        let first = self.entry(number, Coding::Delta, device.run);
+        let behind = std::mem::take(&mut self.behind)
+            .into_iter()
+            .map(|number| self.entry(number, Coding::Delta, device.run));
         std::iter::once(first).chain(behind.collect::<Vec<_>>()).collect()
     }
 
-    fn entry(&mut self, number: FrameNumber, key: bool, run: usize) -> Entry<Picture> {
+    fn entry(&mut self, number: FrameNumber, coding: Coding, run: usize) -> Entry<Picture> {
         self.place += 1;
-        let payload = Picture { run, place: self.place, key };
-        Entry { number, time: grid().instant(number), bytes: 100, key, gap: None, payload }
+        if coding.is_key() {
+            self.key = self.place;
+        }
+        let payload = Picture { run, place: self.place, coding, key: self.key, leading: self.leading };
+        self.leading = if coding.is_leading() { self.leading + 1 } else { 0 };
+        Entry { number, time: grid().instant(number), bytes: 100, coding, gap: None, payload }
+    }
+
+    /// What arrives of what came out.
+    fn leak(&mut self, mut entry: Entry<Picture>, leaks: &BTreeSet<u64>) -> Option<Entry<Picture>> {
+        if leaks.contains(&entry.payload.place) {
+            self.lacks = true;
+            return None;
+        }
+        if entry.coding.is_key() {
+            self.lacks_before = std::mem::take(&mut self.lacks);
+        }
+        if self.lacks {
+            entry.coding = Coding::Lost;
+        } else if self.lacks_before && entry.coding == Coding::Leading {
+            entry.coding = Coding::Orphan;
+        }
+        entry.payload.coding = entry.coding;
+        Some(entry)
     }
 }
 
@@ -300,7 +342,10 @@ fn play(world: &World) -> (Vec<Order>, Device<'_>) {
             happen(event, number, &mut orders, &mut device);
         }
         if !world.dropped.contains(&now) {
-            for entry in encoder.encode(number, &mut device) {
+            let out = encoder.encode(number, &mut device);
+            for entry in
+                out.into_iter().filter_map(|entry| encoder.leak(entry, &world.leaks)).collect::<Vec<_>>()
+            {
                 let actions = device.desk.handle_frame(entry);
                 device.carry_out(actions);
             }
@@ -384,25 +429,30 @@ fn events() -> impl Strategy<Value = Event> {
 fn worlds() -> impl Strategy<Value = World> {
     (
         (prop_oneof![Just(0_u64), 1_u64..40], 0_u64..4, any::<bool>(), proptest::option::of(1_usize..5)),
+        (any::<bool>(), proptest::collection::btree_set(0_u64..FRAMES, 0..6)),
         prop_oneof![Just(100_000_usize), 200_usize..5_000],
         proptest::collection::btree_set(0_u64..FRAMES, 0..40),
         prop_oneof![Just(1000_usize), 1_usize..4],
         proptest::collection::vec((1_u64..FRAMES - 30, 0_u64..25), 0..3),
         proptest::collection::vec((0_u64..FRAMES, events()), 1..16),
     )
-        .prop_map(|((group, reorder, heeds, max_files), ring_bytes, dropped, pace, cuts, events)| {
-            World {
-                group,
-                reorder: if group == 0 { 0 } else { reorder },
-                heeds,
-                ring_bytes,
-                dropped,
-                pace,
-                max_files,
-                cuts,
-                events,
-            }
-        })
+        .prop_map(
+            |((group, reorder, heeds, max_files), (open, leaks), ring_bytes, dropped, pace, cuts, events)| {
+                World {
+                    group,
+                    reorder: if group == 0 { 0 } else { reorder },
+                    heeds,
+                    open,
+                    leaks: if group == 0 { BTreeSet::new() } else { leaks },
+                    ring_bytes,
+                    dropped,
+                    pace,
+                    max_files,
+                    cuts,
+                    events,
+                }
+            },
+        )
 }
 
 /// What is on disk of an order by number, and how often.
@@ -461,9 +511,24 @@ fn check_account(order: &Order, device: &Device<'_>) -> Result<(), TestCaseError
 fn check_decodable(device: &Device<'_>) -> Result<(), TestCaseError> {
     for (file, frames) in &device.disk {
         let mut last: Option<Picture> = None;
+        // Place of the key frame since which none is missing.
+        let mut begin = 0;
         for (picture, number, _) in frames {
-            let follows = last.is_some_and(|last| last.run == picture.run && last.place + 1 == picture.place);
-            prop_assert!(picture.key || follows, "{:?}: frame {} in {:?}", file, number, frames);
+            let place = picture.place;
+            let before = last.filter(|last| last.run == picture.run && last.place < place);
+            let between = before.map(|last| place - last.place - 1);
+            // It may come without what is shown before the key frame.
+            let is_next = between.is_some_and(|between| between <= picture.leading);
+            let is_there = match picture.coding {
+                Coding::Key | Coding::OpenKey => {
+                    begin = if is_next { begin } else { place };
+                    true
+                }
+                Coding::Delta => is_next,
+                Coding::Leading => between == Some(0) && begin < picture.key,
+                Coding::Lost | Coding::Orphan => false,
+            };
+            prop_assert!(is_there, "{:?}: frame {} in {:?}", file, number, frames);
             last = Some(*picture);
         }
         let named = frames.last().is_some_and(|(.., role)| *role == Role::Named);
@@ -492,7 +557,8 @@ proptest! {
     fn nothing_is_missed_that_could_be_had(world in worlds()) {
         let events = world.events.iter().filter(|(_, event)| matches!(event, Event::Order { .. }));
         let events = events.cloned().collect();
-        let world = World { ring_bytes: 1_000_000, pace: 1000, max_files: None, cuts: Vec::new(), events, ..world };
+        let world = World {
+            open: false, leaks: BTreeSet::new(), ring_bytes: 1_000_000, pace: 1000, max_files: None, cuts: Vec::new(), events, ..world };
         let (orders, device) = play(&world);
         for order in &orders {
             check_account(order, &device)?;

@@ -3,6 +3,7 @@ use crate::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use crate::name::Name;
 use crate::order::Kind;
 use crate::order::{GRACE, OrderError};
+use crate::ring::Coding;
 use crate::time::Span;
 
 fn grid() -> FrameGrid {
@@ -20,7 +21,14 @@ fn desk() -> Desk<FrameNumber> {
 }
 
 fn frame(number: FrameNumber) -> Entry<FrameNumber> {
-    Entry { number, time: grid().instant(number), bytes: 100, key: true, gap: None, payload: number }
+    Entry {
+        number,
+        time: grid().instant(number),
+        bytes: 100,
+        coding: Coding::Key,
+        gap: None,
+        payload: number,
+    }
 }
 
 fn order(id: &str, first: FrameNumber, count: u32) -> Order {
@@ -577,7 +585,8 @@ fn an_order_without_an_end_survives_a_change_of_rate_with_what_it_has() {
 
 /// A frame of a video with a key frame every 10.
 fn coded(number: FrameNumber) -> Entry<FrameNumber> {
-    Entry { key: number.is_multiple_of(10), ..frame(number) }
+    let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
+    Entry { coding, ..frame(number) }
 }
 
 /// What is handed out: file, number, and whether it is named.

@@ -5,6 +5,7 @@ mod streams;
 use std::io;
 use std::path::Path;
 
+use super::index;
 use super::storage::Storage;
 
 /// A part of a file that players take.
@@ -23,7 +24,11 @@ pub struct Playable {
 /// # Errors
 /// What the system said.
 pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result<Playable> {
-    let source = Source { most: sizes.len() as u64, storage, path, length: storage.len(path)? };
+    let source = Source::of(storage, path, sizes.len() as u64)?;
+    // What was finished with an index can be cut nowhere.
+    if let Some(pictures) = index::pictures(&source)? {
+        return Ok(Playable { length: source.length, pictures: pictures.min(source.most) });
+    }
     let head = source.bytes(0, 8)?;
     let found = match &head[..] {
         [_, _, _, _, b'f', b't', b'y', b'p'] => mp4(&source)?,
@@ -36,17 +41,23 @@ pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result
     Ok(found)
 }
 
-struct Source<'a> {
+/// A file that is read.
+pub(super) struct Source<'a> {
     /// Pictures that were handed to the muxer, as far as is known: what lies behind those is nobody's.
     most: u64,
     storage: &'a dyn Storage,
     path: &'a Path,
-    length: u64,
+    pub(super) length: u64,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The file at `path`, of which the first `most` pictures count.
+    pub(super) fn of(storage: &'a dyn Storage, path: &'a Path, most: u64) -> io::Result<Self> {
+        Ok(Self { most, storage, path, length: storage.len(path)? })
+    }
+
     /// Up to `length` bytes.
-    fn bytes(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn bytes(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         self.storage.read_at(self.path, at, length)
     }
 }

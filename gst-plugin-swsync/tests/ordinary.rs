@@ -1,0 +1,159 @@
+//! Videos that `swsyncsink` closed in good order are what other people's programs take for ordinary ones: they say how long they
+//! are and how many pictures they have, can be sought in, and be joined as they are.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::coded::{Codec, H264, H265, VP8};
+use common::sink::{answer, grid, manifest, place, rig};
+use common::{LEADER, Pipeline};
+use serde::Deserialize;
+use swsync_core::name::Name;
+use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::time::{Span, Timestamp};
+
+/// Frames of a take: two files of as many.
+const FRAMES: u64 = 60;
+
+/// What OpenCV and FFmpeg make of a file.
+#[derive(Debug, Deserialize)]
+struct Read {
+    opencv_count: usize,
+    opencv_shown: usize,
+    seconds: Option<f64>,
+    stream_frames: usize,
+    packets: usize,
+    decoded: usize,
+    sought: f64,
+}
+
+/// What FFmpeg makes of files that are joined.
+#[derive(Debug, Deserialize)]
+struct Joined {
+    packets: usize,
+    rising: bool,
+}
+
+/// The files of a take by `encoder`, and how many pictures each has.
+fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)> {
+    let rig = rig();
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! queue ! \
+         {encoder} ! swsyncsink listen=tcp/127.0.0.1:0 rig={rig} device-id=pi \
+         location={}/{{take}}/{{device}}/{{segment}}.{extension}",
+        folder.display()
+    ));
+    pipeline.reach(gst::State::Playing);
+    let mut files = Vec::new();
+    // A busy machine drops frames.
+    common::eventually("a complete take", || {
+        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let first = grid().nearest(now) + 30;
+        let id = format!("t{first}");
+        let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+        let (at, stop) = (grid().instant(first), Some(grid().instant(first + FRAMES)));
+        let order = Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap();
+        let answer = answer(place(&rig, order));
+        let folder = folder.join(id).join("pi");
+        let Ok(entries) = std::fs::read_dir(&folder) else { return false };
+        files = entries.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|other| other == extension));
+        files.sort();
+        answer.is_complete() && {
+            assert_eq!(manifest(&folder).len() as u64, FRAMES);
+            true
+        }
+    });
+    let pictures = |file: &Path| {
+        let times = std::fs::read_to_string(file.with_extension("pts")).unwrap();
+        times.lines().count() - 1 // its head
+    };
+    files.iter().map(|file| (file.clone(), pictures(file))).collect()
+}
+
+/// What GStreamer's own tool says of a file: how long it is, and whether it can be sought in.
+fn discovered(file: &Path) -> (f64, bool) {
+    let ran = Command::new("gst-discoverer-1.0").arg("-v").arg(file).output().unwrap();
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} {text}")).trim().to_owned()
+    };
+    let duration = field("Duration:");
+    let [hours, minutes, seconds] = duration.split(':').collect::<Vec<_>>()[..] else { panic!("{duration}") };
+    let part = |part: &str| part.parse::<f64>().unwrap();
+    (3600.0 * part(hours) + 60.0 * part(minutes) + part(seconds), field("Seekable:") == "yes")
+}
+
+/// How much of a container is not said in all of FFmpeg's words.
+#[derive(Clone, Copy, PartialEq)]
+enum Counts {
+    /// Its index has the number of pictures.
+    Said,
+    /// Readers work it out from duration and rate, of which one is rounded.
+    Estimated,
+}
+
+fn is_ordinary(codec: &Codec, encoder: &str, extension: &str, counts: Counts) {
+    if !common::installed(codec.element) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let files = record(encoder, extension, folder.path());
+    let what = format!("{encoder} in {extension}");
+    assert_eq!(files.len(), 2, "{what}");
+    for (file, pictures) in &files {
+        let (seconds, is_seekable) = discovered(file);
+        let expected = f64::from(u32::try_from(*pictures).unwrap()) / 30.0;
+        assert!(is_seekable && (seconds - expected).abs() < 0.07, "{what}: {seconds} s, not {expected}");
+    }
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.as_path()).collect();
+    let Some(told) = common::python("ordinary.py", &paths) else { return };
+    let mut told = told.lines();
+    for (_, pictures) in &files {
+        let read: Read = serde_json::from_str(told.next().unwrap()).unwrap();
+        let expected = f64::from(u32::try_from(*pictures).unwrap()) / 30.0;
+        let all = [read.packets, read.decoded, read.opencv_shown];
+        assert_eq!(all, [*pictures; 3], "{what}: {read:?}");
+        let seconds = read.seconds.expect("the file says how long it is");
+        assert!((seconds - expected).abs() < 0.07, "{what}: {read:?}");
+        if counts == Counts::Said {
+            assert_eq!([read.stream_frames, read.opencv_count], [*pictures; 2], "{what}: {read:?}");
+        } else {
+            assert!(read.opencv_count.abs_diff(*pictures) <= 1, "{what}: {read:?}");
+        }
+        assert!(read.sought <= seconds / 2.0 + 0.05, "{what}: {read:?}");
+    }
+    let joined: Joined = serde_json::from_str(told.next().unwrap()).unwrap();
+    let all: usize = files.iter().map(|(_, pictures)| pictures).sum();
+    assert!(joined.rising && joined.packets == all, "{what}: {joined:?}");
+}
+
+const REORDERED: &str = "x264enc speed-preset=ultrafast bframes=2 key-int-max=15";
+
+#[test]
+fn mp4() {
+    is_ordinary(&H264, H264.encoder, "mp4", Counts::Said);
+    is_ordinary(&H264, REORDERED, "mp4", Counts::Said);
+    is_ordinary(&H265, H265.encoder, "mp4", Counts::Said);
+}
+
+#[test]
+fn quicktime() {
+    is_ordinary(&H264, REORDERED, "mov", Counts::Said);
+}
+
+#[test]
+fn matroska() {
+    is_ordinary(&H264, H264.encoder, "mkv", Counts::Estimated);
+    is_ordinary(&H264, REORDERED, "mkv", Counts::Estimated);
+    is_ordinary(&VP8, VP8.encoder, "webm", Counts::Estimated);
+}
+
+#[test]
+fn avi_and_flv() {
+    is_ordinary(&H264, H264.encoder, "avi", Counts::Said);
+    is_ordinary(&H264, H264.encoder, "flv", Counts::Estimated);
+}
