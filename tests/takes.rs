@@ -123,11 +123,19 @@ fn an_armed_order_goes_if_enough_devices_are_ready() {
     let json: Value = serde_json::from_str(&refused.out).unwrap();
     let webcam = json["devices"].as_array().unwrap().iter().find(|device| device["device"] == "webcam");
     let problems = webcam.unwrap()["problems"].to_string();
-    assert!(json["ready"] == false && problems.contains("its camera is free"), "{json:#}");
+    assert!(
+        json["ready"] == false && problems.contains("whether its camera is on the grid is not known"),
+        "{json:#}"
+    );
     let said = rig.swsync(&["shoot", "--id", "refused", "--arm=0s", "--to", "webcam,ghost"]).wait();
     said.assert_failed(
         4,
-        &["its camera is free", "ghost", "it is not in the rig", "NOT given: 0 of 2 devices"],
+        &[
+            "whether its camera is on the grid is not known",
+            "ghost",
+            "it is not in the rig",
+            "NOT given: 0 of 2 devices",
+        ],
     );
     assert!(!lab.path("shots/refused").exists(), "nothing was ordered");
 

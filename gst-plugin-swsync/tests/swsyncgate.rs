@@ -330,8 +330,8 @@ fn audio_beside_a_gate_goes_on_while_it_is_shut() {
             continue;
         }
         let reader = Pipeline::launch(&format!(
-            "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! fakesink name=video sync=false \
-             d.audio_0 ! queue ! fakesink name=audio sync=false",
+            "filesrc location={} ! matroskademux name=d d.video_0 ! queue ! fakesink name=video sync=false async=false \
+             d.audio_0 ! queue ! fakesink name=audio sync=false async=false",
             file.display()
         ));
         reader.reach(gst::State::Playing);
