@@ -365,6 +365,21 @@ fn what_cannot_be_read_on_the_device_is_named() {
 }
 
 #[test]
+fn what_is_left_of_a_broken_video_comes_home_and_goes_with_the_take() {
+    let rig = Rig::new();
+    // All of its video was lost in a crash.
+    rig.take("o1", &[]);
+    fs::write(rig.folder("o1").join("frames.jsonl"), "").unwrap();
+    fs::write(rig.folder("o1").join("0000.mp4.broken"), noise(100)).unwrap();
+    let _device = rig.serve();
+    rig.collect("o1").unwrap();
+    assert_eq!(content(&rig.home("o1")), content(&rig.folder("o1")));
+    assert_eq!(content(&rig.home("o1"))["0000.mp4.broken"], noise(100));
+    delete(&rig.remote(), &name("o1"), rig.out.path()).unwrap();
+    assert!(!rig.folder("o1").exists());
+}
+
+#[test]
 fn a_disk_that_is_gone_is_no_device_without_takes() {
     let rig = Rig::new();
     rig.take("o1", &[noise(10)]);

@@ -25,6 +25,7 @@ pub use journal::JournalFile;
 pub use kept::Removal;
 pub use late::Settled;
 pub use location::{FileOf, Location, LocationError};
+pub(crate) use segment::BROKEN;
 pub use segment::{Noted, SegmentFile};
 pub use storage::{Disk, Durability, Storage, StorageFile, make_folders, survive_size_limit};
 pub use take::{NotSaved, Picture, SavedFile, SavedVideo, Shelf, TakeFolder};

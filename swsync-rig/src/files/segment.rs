@@ -523,7 +523,10 @@ impl Drop for SegmentFile {
     }
 }
 
-/// Gives `partial`, of which nobody knows what is in it, a name that says so: that of `path` with `.broken` behind it.
+/// What the name of a file ends with of which nobody knows what is in it.
+pub const BROKEN: &str = ".broken";
+
+/// Gives `partial` a name that says that it is [broken](BROKEN): that of `path` with that behind it.
 ///
 /// # Errors
 /// What the system said; then it is where it was.
@@ -532,7 +535,7 @@ pub(super) fn set_aside(storage: &dyn Storage, partial: &Path, path: &Path) -> i
     let mut names = (1..).map(|part| if part == 1 { String::new() } else { format!("-{part}") });
     loop {
         let part = names.next().expect("there are endless names");
-        let aside = path.with_file_name(format!("{name}{part}.broken"));
+        let aside = path.with_file_name(format!("{name}{part}{BROKEN}"));
         match storage.rename_new(partial, &aside) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other.map(|()| aside),

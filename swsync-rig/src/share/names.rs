@@ -12,6 +12,7 @@ use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON, Tak
 
 use super::catalog::modified;
 use super::message::FileEntry;
+use crate::files::BROKEN;
 
 /// Names that are held in memory, at most.
 const WINDOW: usize = 4_000;
@@ -56,7 +57,7 @@ pub(super) struct Names {
     manifest: PathBuf,
     /// Which file the manifest is; written anew, it is another one.
     identity: u64,
-    /// Videos, and what stands beside them: their names, and what they are called on the disk.
+    /// Videos, what is left of broken ones, and what stands beside them: their names, and what they are called on the disk.
     others: Vec<(String, PathBuf)>,
     /// How many of them are videos and timecodes.
     videos: usize,
@@ -77,10 +78,15 @@ impl Names {
             }
         }
         let videos = others.len();
+        let manifest = folder.join(format!("{prefix}{FRAMES_JSONL}"));
+        // A folder of pictures is not looked into: it may have a million.
+        let is_of_videos = videos > 0 || fs::metadata(&manifest).is_ok_and(|about| about.len() == 0);
+        if is_of_videos && prefix.is_empty() {
+            others.extend(broken(&folder));
+        }
         for name in [FRAMES_PTS, FRAMES_CSV, FRAMES_JSONL, TAKE_JSON] {
             others.push((name.to_owned(), folder.join(format!("{prefix}{name}"))));
         }
-        let manifest = folder.join(format!("{prefix}{FRAMES_JSONL}"));
         let marks = Vec::new();
         let mut this =
             Self { take, folder, manifest, identity: 0, others, videos, marks, window: Window::default() };
@@ -251,6 +257,16 @@ impl Names {
         let all_gone = self.pictures(0, |_, name| !self.folder.join(name).exists())?;
         Ok(!all_gone)
     }
+}
+
+/// Videos in `folder` that nothing can be played of, and that are kept to be mended by hand.
+fn broken(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut broken: Vec<_> =
+        names.filter(|name| name.ends_with(BROKEN) && check_path(name).is_ok()).collect();
+    broken.sort();
+    broken.into_iter().map(|name| (name.clone(), folder.join(name))).collect()
 }
 
 fn entry(name: &str, path: &Path) -> Option<FileEntry> {
