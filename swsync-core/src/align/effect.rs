@@ -22,6 +22,8 @@ const USUAL: f64 = 4.0;
 const MARGIN: f64 = 4.0;
 const INEXPERIENCE: f64 = 12.0;
 const DEVIATIONS: f64 = 3.0;
+/// What should move frames by a part of a period does not move them by whole ones, but for a chance in a hundred.
+const BESIDE: f64 = 0.05;
 /// Weight of one request in the mean, at least.
 const GAIN: f64 = 0.1;
 
@@ -149,7 +151,10 @@ impl Watch {
 
     /// Whether a step of `elapsed` ns, whole periods but for `rest`, is frames that are missing.
     fn is_gap(&self, elapsed: f64, rest: f64, least: f64, period: f64) -> bool {
-        let unlike = self.expected.is_none_or(|expected| (elapsed - expected).abs() > 0.5 * period);
+        let beside = |time: f64| (time - period * (time / period).round()).abs();
+        let unlike = self.expected.is_none_or(|expected| {
+            (elapsed - expected).abs() > 0.5 * period || beside(expected) > BESIDE * period
+        });
         rest.abs() <= least && unlike
     }
 
@@ -190,13 +195,15 @@ impl Watch {
         Seen::Still { offset, elapsed: offset + self.skipped, moved, least: if shows { 0.0 } else { least } }
     }
 
-    /// The median of the newest offsets, and whether they agree on it.
+    /// The median of the newest offsets, and whether they agree on it, the very newest too: else they may have moved
+    /// once more.
     fn agreement(&self, jitter: f64) -> (f64, bool) {
         let mut offsets = self.offsets;
         offsets.sort_by(f64::total_cmp);
         let median = offsets[SETTLE_FRAMES / 2];
         let bound = AGREE.max(AGREE_SIGMA * jitter);
-        let near = offsets.iter().filter(|offset| (**offset - median).abs() <= bound).count();
-        (median, near + 2 >= SETTLE_FRAMES)
+        let is_near = |offset: &&f64| (**offset - median).abs() <= bound;
+        let near = offsets.iter().filter(is_near).count();
+        (median, near + 2 >= SETTLE_FRAMES && is_near(&&self.offsets[SETTLE_FRAMES - 1]))
     }
 }

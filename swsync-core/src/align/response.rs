@@ -19,6 +19,8 @@ use super::profile::Response as Known;
 const SLOPE: (f64, f64) = (1.2, 0.6);
 /// Least slope that is believed in.
 const LEAST_SLOPE: f64 = 0.1;
+/// No camera has been seen to shift by more than 2.2 times what an exposure is longer.
+const MOST_SLOPE: f64 = 3.5;
 /// Overhead, and what it may be off, in ns (libsoftwaresync's Pixel 3: 0.2 ms).
 const OVERHEAD: (f64, f64) = (200_000.0, 250_000.0);
 /// How far a profile's slope and overhead may be off, where one is given.
@@ -83,6 +85,11 @@ impl Line {
     /// The shift has a `variance` of its own.
     fn learn(mut self, exposure: f64, innovation: f64, variance: f64) -> Self {
         let x = exposure - self.origin;
+        let expected = self.variance(exposure) + variance;
+        let surprise = innovation * innovation / expected;
+        // Less is known than was thought: a shift may have been mismeasured, and is to be forgotten.
+        let fading = (surprise / UNEXPECTED).clamp(1.0, MOST_FADING);
+        self.covariance = self.covariance.map(|part| fading * part);
         let total = self.variance(exposure) + variance;
         let [slope, both, offset] = self.covariance;
         let (along, across) = (slope * x + both, both * x + offset);
@@ -90,10 +97,14 @@ impl Line {
         self.mean[1] += across / total * innovation;
         self.covariance =
             [slope - along * along / total, both - along * across / total, offset - across * across / total];
-        self.weight -= 0.5 * (innovation * innovation / total + total.ln());
+        self.weight -= 0.5 * (surprise + expected.ln());
         self
     }
 }
+
+/// A shift whose squared error is so many times what was expected makes what is known less sure, by this factor at most.
+const UNEXPECTED: f64 = 4.0;
+const MOST_FADING: f64 = 4.0;
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -260,7 +271,7 @@ impl Response {
             self.suspect = None;
         } else if let Some(suspect) = self.suspect.take() {
             tracing::debug!(?suspect, ?shift, "exposures shift otherwise than was believed");
-            let slope = (self.best().mean[0].max(LEAST_SLOPE), SLOPE.1);
+            let slope = (self.best().mean[0].clamp(LEAST_SLOPE, MOST_SLOPE), SLOPE.1);
             let spread = (suspect.variance + self.scatter * self.scatter).sqrt();
             self.lines = vec![Line::new(1.0, suspect.exposure, slope, (suspect.shift, spread))];
             self.take_in(shift);
@@ -291,7 +302,7 @@ impl Response {
                 let mut learnt = line.learn(exposure, innovation, noise);
                 let by_clock = (line.shift(exposure) + innovation - elapsed).abs() < self.period / 4.0;
                 learnt.weight += if by_clock { ELAPSED_BONUS.ln() } else { 0.0 };
-                if learnt.mean[0] > LEAST_SLOPE {
+                if (LEAST_SLOPE..MOST_SLOPE).contains(&learnt.mean[0]) {
                     next.push(learnt);
                 }
                 k += 1.0;
