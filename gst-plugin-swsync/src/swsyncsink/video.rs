@@ -35,7 +35,11 @@ pub struct Video {
     pub flushed: Instant,
 }
 
-/// When a file is to be ended, since no larger one is possible.
+/// Pictures in one file, at most: some 300 B are held in memory for each until it is closed, and muxers hold as much. Two
+/// hours at 30 a second.
+const MOST_PICTURES: usize = 216_000;
+
+/// When a file is to be ended, since no larger one is possible, or wise.
 #[derive(Debug, Default)]
 struct Limit {
     /// The most bytes that it can have.
@@ -51,17 +55,18 @@ impl Limit {
         max / 4 * 3
     }
 
-    /// A key frame comes after `fed` bytes: whether the file is to be ended before it.
-    fn is_reached(&mut self, fed: u64) -> bool {
+    /// A key frame comes after so many bytes and pictures: whether the file is to be ended before it.
+    fn is_reached(&mut self, fed: u64, pictures: usize) -> bool {
         self.longest = self.longest.max(fed - self.key_at);
         self.key_at = fed;
         // Another as long as the longest so far has to fit.
-        self.max.is_some_and(|max| fed >= Self::soft(max) || fed + self.longest / 4 * 5 >= max / 20 * 19)
+        let is_large = |max| fed >= Self::soft(max) || fed + self.longest / 4 * 5 >= max / 20 * 19;
+        pictures >= MOST_PICTURES || self.max.is_some_and(is_large)
     }
 
     /// Whether a key frame is to be asked for.
-    fn is_near(&self, fed: u64) -> bool {
-        self.max.is_some_and(|max| fed >= Self::soft(max))
+    fn is_near(&self, fed: u64, pictures: usize) -> bool {
+        pictures >= MOST_PICTURES || self.max.is_some_and(|max| fed >= Self::soft(max))
     }
 }
 
@@ -139,12 +144,12 @@ impl Video {
     /// Whether `next` is to begin another file, since this one would grow larger than files can be.
     pub fn is_full_before(&mut self, next: &Held) -> bool {
         let is_key = !next.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        is_key && self.fed > 0 && self.limit.is_reached(self.fed)
+        is_key && self.fed > 0 && self.limit.is_reached(self.fed, self.numbers.len())
     }
 
     /// Whether it needs a key frame soon, to go on in another file.
     pub fn needs_key(&self) -> bool {
-        self.limit.is_near(self.fed)
+        self.limit.is_near(self.fed, self.numbers.len())
     }
 
     /// Bytes that are still to be written of it, and beside it.
@@ -301,4 +306,19 @@ pub fn fates(
         }
     }
     fates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_ends_before_it_is_too_large_and_before_memory_is() {
+        let mut free = Limit::default();
+        assert!(!free.is_reached(1, MOST_PICTURES - 1) && !free.is_near(1 << 60, MOST_PICTURES - 1));
+        assert!(free.is_reached(2, MOST_PICTURES) && free.is_near(1, MOST_PICTURES));
+        let mut small = Limit { max: Some(1000), ..Limit::default() };
+        assert!(!small.is_reached(400, 1), "as much again has room");
+        assert!(small.is_reached(800, 2) && small.is_near(800, 2) && !small.is_near(700, 2));
+    }
 }

@@ -104,7 +104,7 @@ Examples:
   swsync record --for 10s --in 2s         ten seconds, two seconds from now
   swsync record --last 5s                 the five seconds that have just passed
   swsync record --segment 60s             a new file every minute, on all devices at the same frame
-  swsync record --segment none            one file, however long it grows; else one every ten minutes
+  swsync record --segment none            one file, of up to 216 000 pictures; else one every ten minutes
   swsync record --segment 60s             where swsyncsink has max-files=10: the last ten minutes, as a dash-cam
   swsync record --arm --need 4            only if four devices are ready
   swsync record --detach                  and later, from any device: swsync stop
