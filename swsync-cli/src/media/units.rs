@@ -69,6 +69,14 @@ impl Units {
     fn start(video: &Path, elements: &str, media: &str) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let pipeline = launch(&format!("filesrc name=from ! {elements} ! fakesink name=out sync=false"))?;
+        // FFmpeg's decoders make up what is missing of pictures that build on others which are not there, and with several
+        // threads they give a picture the time of one that they leave out (seen with 1.26).
+        pipeline.connect_deep_element_added(|_, _, element| {
+            if element.has_property("output-corrupt") {
+                element.set_property("output-corrupt", false);
+                element.set_property_from_str("max-threads", "1");
+            }
+        });
         let path = video.to_str().context("GStreamer takes paths in UTF-8 only")?;
         pipeline.by_name("from").context("the description names it")?.set_property("location", path);
         let bus = pipeline.bus().context("a pipeline has a bus")?;
@@ -266,27 +274,29 @@ mod tests {
     #[test]
     fn what_a_decoder_leaves_out_at_the_beginning_moves_no_picture() {
         gst::init().unwrap();
-        if gst::ElementFactory::find("x264enc").is_none() {
-            eprintln!("skipped: no x264enc here");
+        let is_there = |name: &str| gst::ElementFactory::find(name).is_some();
+        if !is_there("x265enc") || !(is_there("avdec_h265") || is_there("libde265dec")) {
+            eprintln!("skipped: no x265enc, or no decoder, here");
             return;
         }
-        const MEDIA: &str = "video/x-h264";
+        const MEDIA: &str = "video/x-h265";
         let folder = tempfile::tempdir().unwrap();
         let cut = folder.path().join("cut.mp4");
         let pipeline = launch(&format!(
-            "videotestsrc num-buffers=30 ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
-             x264enc bframes=0 key-int-max=10 option-string=scenecut=0 ! identity name=i ! mp4mux ! filesink location={}",
+            "videotestsrc num-buffers=40 ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+             x265enc key-int-max=10 option-string=scenecut=0:bframes=3:b-adapt=0 ! h265parse ! identity name=i ! mp4mux ! \
+             filesink location={}",
             cut.display()
         ))
         .unwrap();
-        // Without the key frame that the first five in the file build on.
+        // From the second key frame on: those that are shown before it, and come after it, build on what is not there.
         let pad = pipeline.by_name("i").unwrap().static_pad("src").unwrap();
-        let count = std::sync::atomic::AtomicU32::new(0);
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                0..5 => gst::PadProbeReturn::Drop,
-                _ => gst::PadProbeReturn::Ok,
-            }
+        let keys = std::sync::atomic::AtomicU32::new(0);
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let buffer = info.buffer().unwrap();
+            let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            let before = keys.fetch_add(u32::from(is_key), std::sync::atomic::Ordering::Relaxed);
+            if before + u32::from(is_key) < 2 { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
         });
         pipeline.set_state(gst::State::Playing).unwrap();
         let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
@@ -296,7 +306,9 @@ mod tests {
         pipeline.set_state(gst::State::Null).unwrap();
         let places: Vec<_> =
             Pictures::of(&cut, MEDIA, "identity").unwrap().map(|picture| picture.unwrap().0).collect();
-        assert_eq!(places.last(), Some(&24), "{places:?}");
-        assert!(places.ends_with(&(5..25).collect::<Vec<_>>()), "{places:?}");
+        let stored = Index::of(&cut, MEDIA).unwrap().times.len() as u64;
+        let left_out = stored - places.len() as u64;
+        assert!(left_out > 0, "{places:?} of {stored}");
+        assert_eq!(places, (left_out..stored).collect::<Vec<_>>());
     }
 }
