@@ -26,7 +26,7 @@ fn random_orders_of_video_too() {
 
 #[test]
 fn random_orders_of_video_with_b_frames_too() {
-    holds(&["--orders", "10", "--kill-every", "5", "--video", "--b-frames"]);
+    holds(&["--orders", "16", "--kill-every", "6", "--video", "--b-frames"]);
 }
 
 /// Runs them, with pictures that prove their time; more of them, and others, where SWSYNC_TEST_ORDERS and SWSYNC_TEST_SEED
