@@ -21,10 +21,8 @@ impl Follower {
     pub fn coding(&mut self, form: &Form, buffer: &gst::BufferRef) -> Coding {
         let flags = buffer.flags();
         let is_key = !flags.contains(gst::BufferFlags::DELTA_UNIT);
-        let kind = match buffer.map_readable() {
-            Ok(map) => form.kind_of(&map),
-            Err(_) => Kind::Unknown,
-        };
+        let kind = form.is_read().then(|| buffer.map_readable().ok()).flatten();
+        let kind = kind.map_or(Kind::Unknown, |map| form.kind_of(&map));
         let (coding, is_open) = match (is_key, kind) {
             (true, Kind::Closed) => (Coding::Key, false),
             (true, Kind::Open) => (Coding::OpenKey, true),
@@ -68,8 +66,10 @@ pub enum Form {
     },
     /// AV1 by temporal units.
     Av1,
-    /// Frames are shown in the order in which they are coded.
+    /// Frames build on others, and are shown in the order in which they are coded.
     InOrder,
+    /// Frames build on no other.
+    Pictures,
     /// Another one.
     Other,
 }
@@ -102,10 +102,16 @@ impl Form {
             "video/x-h264" => Self::H264 { prefix: prefix(4) },
             "video/x-h265" => Self::H265 { prefix: prefix(21) },
             "video/x-av1" if structure.get::<&str>("stream-format") != Ok("annexb") => Self::Av1,
-            "video/x-av1" | "video/x-vp8" | "video/x-vp9" | "video/x-raw" | "video/x-bayer" => Self::InOrder,
-            name if name.starts_with("image/") => Self::InOrder,
+            "video/x-av1" | "video/x-vp8" | "video/x-vp9" => Self::InOrder,
+            "video/x-raw" | "video/x-bayer" => Self::Pictures,
+            name if name.starts_with("image/") => Self::Pictures,
             _ => Self::Other,
         }
+    }
+
+    /// Whether frames' bytes say what they build on. Others are not mapped: they may be large, and in a camera's memory.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::H264 { .. } | Self::H265 { .. } | Self::Av1)
     }
 
     const fn may_reorder(self) -> bool {
@@ -122,7 +128,7 @@ impl Form {
             Self::H264 { prefix } => h264(units(bytes, prefix)),
             Self::H265 { prefix } => h265(units(bytes, prefix)),
             Self::Av1 => av1(bytes).unwrap_or(Kind::Unknown),
-            Self::InOrder | Self::Other => Kind::Unknown,
+            Self::InOrder | Self::Pictures | Self::Other => Kind::Unknown,
         }
     }
 
@@ -141,7 +147,7 @@ impl Form {
                 let mut units = Obus(bytes).peekable();
                 units.peek().is_some() && units.all(|(kind, _)| !matches!(kind, 3 | 4 | 6 | 7))
             }
-            Self::InOrder | Self::Other => false,
+            Self::InOrder | Self::Pictures | Self::Other => false,
         }
     }
 }

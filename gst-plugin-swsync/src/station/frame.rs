@@ -85,6 +85,9 @@ impl Stream {
 
     /// The frame in `buffer`, with what was sent for it before; `None`: it is that alone.
     pub fn whole(&self, mut buffer: gst::Buffer) -> Option<gst::Buffer> {
+        if !self.form.is_read() {
+            return Some(buffer);
+        }
         let is_header = buffer.map_readable().is_ok_and(|map| self.form.is_header(&map));
         let mut header = lock(&self.header);
         if let Some(before) = header.take() {
@@ -106,9 +109,7 @@ impl Stream {
 
     /// Whether pictures build on others.
     fn is_coded(&self) -> bool {
-        let name = self.caps.structure(0).map(|structure| structure.name().as_str());
-        !name
-            .is_some_and(|name| name.starts_with("image/") || matches!(name, "video/x-raw" | "video/x-bayer"))
+        self.form != Form::Pictures
     }
 
     /// What whoever runs the pipeline should know of its frames, each once, and what helps.

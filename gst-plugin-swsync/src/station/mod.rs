@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gst::prelude::{Cast as _, ClockExt as _};
+use gst::prelude::{Cast as _, ClockExt as _, ElementExt as _};
 use swsync_core::control::{FrameStatus, Status, StorageStatus, TimeScale};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -241,8 +241,34 @@ impl Station {
         lock(&self.inner).clock.clone()
     }
 
-    /// A frame has arrived.
-    pub fn handle_frame(&self, frame: Held) {
+    /// A buffer of `stream` has arrived at `element`, in this segment. `false`: it is not a frame, but belongs to the next one.
+    pub fn handle_buffer(
+        &self,
+        element: &gst::Element,
+        buffer: gst::Buffer,
+        stream: &Arc<Stream>,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+    ) -> bool {
+        // Parameters that come by themselves belong to the next frame.
+        let Some(buffer) = stream.whole(buffer) else { return false };
+        match Held::new(buffer, stream, segment, element.clock().as_ref(), element.base_time()) {
+            Some(frame) => {
+                tracing::trace!(number = frame.info.number, "a frame");
+                self.handle_frame(frame);
+                if let Some((text, remedy)) = stream.remark() {
+                    gst::element_warning!(element, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
+                }
+            }
+            None => {
+                tracing::warn!(
+                    "a buffer without rig time and PTS, or with the number of another, is dropped"
+                );
+            }
+        }
+        true
+    }
+
+    fn handle_frame(&self, frame: Held) {
         let (info, period) = (frame.info, frame.stream.grid.period());
         {
             let mut inner = lock(&self.inner);

@@ -14,7 +14,7 @@ use super::outlet::{Flow, GateOutlet, Newest, Place};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::station::{
-    Duty, Held, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    Duty, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
     stated_latency,
 };
 
@@ -309,26 +309,11 @@ impl SwsyncGate {
             }
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
-        let gate = self.obj();
-        // Parameters that come by themselves belong to the next frame.
-        let Some(buffer) = stream.whole(buffer) else { return Ok(gst::FlowSuccess::Ok) };
         let place = buffer.pts().map(|pts| Place::new(&stream, &segment, pts, buffer.duration()));
-        match Held::new(buffer, &stream, &segment, gate.clock().as_ref(), gate.base_time()) {
-            Some(frame) => {
-                gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
-                station.handle_frame(frame);
-                if let Some((text, remedy)) = stream.remark() {
-                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
-                }
-            }
-            None => gst::warning!(
-                CAT,
-                imp = self,
-                "a buffer without rig time and PTS, or with the number of another, is dropped"
-            ),
+        if station.handle_buffer(self.obj().upcast_ref(), buffer, &stream, &segment) {
+            // After what is to be released of it is under way.
+            *lock(&newest) = place;
         }
-        // After what is to be released of it is under way.
-        *lock(&newest) = place;
         match *lock(&flow) {
             // For the moment, or for what was ordered: more may be asked of it.
             Err(gst::FlowError::Flushing | gst::FlowError::Eos) | Ok(_) => Ok(gst::FlowSuccess::Ok),

@@ -21,8 +21,8 @@ use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::signals::Signals;
 use crate::station::{
-    self, Held, Host, OnDisk, Rest, RigSettings, Station, Stream, control_error, request_key_frame,
-    served_message, settings_of, stated_latency,
+    self, Host, OnDisk, Rest, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
+    settings_of, stated_latency,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -431,22 +431,7 @@ impl BaseSinkImpl for SwsyncSink {
             gst::warning!(CAT, imp = self, "a stream that is not in time is dropped");
             return Ok(gst::FlowSuccess::Ok);
         };
-        // Parameters that come by themselves belong to the next frame.
-        let Some(buffer) = stream.whole(buffer.clone()) else { return Ok(gst::FlowSuccess::Ok) };
-        match Held::new(buffer, &stream, &segment, sink.clock().as_ref(), sink.base_time()) {
-            Some(frame) => {
-                gst::trace!(CAT, imp = self, "frame {}", frame.info.number);
-                station.handle_frame(frame);
-                if let Some((text, remedy)) = stream.remark() {
-                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
-                }
-            }
-            None => gst::warning!(
-                CAT,
-                imp = self,
-                "a buffer without rig time and PTS, or with the number of another, is dropped"
-            ),
-        }
+        station.handle_buffer(sink.upcast_ref(), buffer.clone(), &stream, &segment);
         Ok(gst::FlowSuccess::Ok)
     }
 }
