@@ -3,11 +3,11 @@
 #
 #   pipelines/leader.sh
 #
-# Environment, as for the swsync command:
+# Environment, the same as for the swsync command:
 #   SWSYNC_RIG      the rig's name, e.g. 'stage'
-#   SWSYNC_CONNECT  a device of the rig to connect to, e.g. 'tcp/pi0.local:7447'; without it found by multicast
-#   SWSYNC_LISTEN   where others may connect, e.g. 'tcp/0.0.0.0:7447'; of pipelines only
-# and each a list of element properties as in a gst-launch-1.0 line:
+#   SWSYNC_CONNECT  a device of the rig to connect to, e.g. 'tcp/pi0.local:7447'; if not set, devices are found by multicast
+#   SWSYNC_LISTEN   where others may connect, e.g. 'tcp/0.0.0.0:7447'; only for pipelines
+# These are lists of element properties, written as in a gst-launch-1.0 line:
 #   SWSYNC_CLOCK    for swsyncclock,  e.g. 'port=11123'
 #   SWSYNC_CAMERA   for swsyncsrc,    e.g. 'camera-name=/base/soc/i2c0mux/i2c@1/imx219@10'
 #   SWSYNC_FORMAT   caps of the camera's frames, e.g. 'video/x-raw,width=1920,height=1080,framerate=30/1'
@@ -15,7 +15,7 @@
 set -euf
 # shellcheck source=pipelines/rig.sh
 . "$(dirname "$0")/rig.sh"
-# The lists are meant to be split into words.
+# The shell has to split the lists into words.
 # shellcheck disable=SC2086
 exec gst-launch-1.0 -e \
     swsyncclock role=leader ${rig-} ${SWSYNC_CLOCK:-} \

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034
-# Read by the other scripts here: $rig is what their elements are told of the rig, from the same environment as the swsync
-# command's.
+# Sourced by the other scripts here. Sets $rig: the properties of their elements that concern the rig, from the same
+# environment variables as the swsync command reads.
 rig=
 case ${SWSYNC_RIG:-} in
     *=*)

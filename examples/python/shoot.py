@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""An application with swsync in it: leads a rig, waits until its camera is on the frame grid, and has
+"""Embeds swsync in an application: leads a rig, waits until its camera is on the frame grid, and makes
 every camera of the rig take one picture of the same instant.
 
     examples/python/shoot.py --location shots      # the first camera that libcamera finds
     examples/python/shoot.py --simulated           # without a camera
 
-Needs GStreamer's Python bindings (Debian: python3-gi gir1.2-gstreamer-1.0), and GST_PLUGIN_PATH set to
-the folder of libgstswsync.so unless it is installed; `./x shell` has both. Other devices join the rig
-with pipelines/client.sh.
+Needs GStreamer's Python bindings (Debian: python3-gi gir1.2-gstreamer-1.0). If libgstswsync.so is not
+installed, set GST_PLUGIN_PATH to its folder. `./x shell` provides both. Other devices join the rig with
+pipelines/client.sh.
 """
 
 import argparse
@@ -18,18 +18,18 @@ import warnings
 import gi
 
 gi.require_version("Gst", "1.0")
-from gi.repository import Gst  # noqa: E402 (its version comes first)
+from gi.repository import Gst  # noqa: E402 (the version has to be set first)
 
-# How long the camera may take to get onto the frame grid; one that has to be restarted for it takes
+# How long the camera may take to reach the frame grid. A camera that has to be restarted for it takes
 # seconds.
 LOCK_TIMEOUT_S = 60
-# How long devices may take to answer. `swsync-order-done` comes before, even if some device never
-# answers, so only a fault could make it this long.
+# How long devices may take to answer. `swsync-order-done` comes earlier, even if some device never
+# answers, so only a fault can exceed it.
 ANSWER_TIMEOUT_S = 60
 
 
 class Failure(Exception):
-    """What the user is told."""
+    """An error message for the user."""
 
 
 def parse_arguments():
@@ -48,7 +48,7 @@ def parse_arguments():
 
 
 def make(name, **properties):
-    """An element; properties that are None keep their defaults."""
+    """Makes an element. Properties that are None keep their defaults."""
     element = Gst.ElementFactory.make(name)
     if element is None:
         raise Failure(f"GStreamer has no element {name}: is GST_PLUGIN_PATH set to the folder of "
@@ -62,7 +62,7 @@ def make(name, **properties):
 def build(args):
     """The same pipeline as pipelines/leader.sh, and its sink."""
     pipeline = Gst.Pipeline.new()
-    # Has no pads and is linked to nothing: being in the pipeline, it provides the pipeline's clock.
+    # It has no pads and is not linked. Being in the pipeline is enough to provide the pipeline's clock.
     clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port,
                  rig=args.rig, listen=args.listen, connect=args.connect)
     camera = make("swsyncsrc", backend="simulated" if args.simulated else "libcamera",
@@ -80,7 +80,7 @@ def build(args):
 
 
 def element_messages(pipeline, timeout_s):
-    """What elements say on the bus, until the pipeline fails or ends or the time is over."""
+    """Yields the elements' messages on the bus. Fails on an error, on EOS, or when the time is over."""
     wanted = Gst.MessageType.ELEMENT | Gst.MessageType.ERROR | Gst.MessageType.EOS
     deadline = time.monotonic() + timeout_s
     while True:
@@ -102,20 +102,20 @@ def describe(message):
 
 
 def wait_for_lock(pipeline):
-    """Until the frames are on the grid: from then on all devices expose at the same instants."""
+    """Waits until the frames are on the grid. From then on all devices expose at the same instants."""
     for message in element_messages(pipeline, LOCK_TIMEOUT_S):
         if message.get_name() != "swsync-phase":
             continue
         state = message.get_value("state")
         print(f"camera {state}, {message.get_value('phase-error')} ns from the frame grid")
-        # free: its phase cannot be controlled. Its frames are numbered like everyone's, and say how
-        # far from the grid they are.
+        # free: this camera's phase cannot be controlled. Its frames are numbered like those of the
+        # others, and say how far from the grid they are.
         if state in ("locked", "free"):
             return
 
 
-def texts(message, field):
-    """The texts in a list."""
+def strings(message, field):
+    """The strings in a list field of a message."""
     found, array = message.get_array(field)
     with warnings.catch_warnings():
         # GLib deprecates GValueArray, but it is what a Gst.Structure has for Python.
@@ -124,17 +124,17 @@ def texts(message, field):
 
 
 def wait_for_answers(pipeline, order):
-    """Prints what each device made of the order. Whether all of them saved everything."""
+    """Prints each device's result. Returns whether all devices saved everything."""
     for message in element_messages(pipeline, ANSWER_TIMEOUT_S):
-        # Others may order too.
+        # Other devices may give orders too.
         if not message.has_field("order") or message.get_value("order") != order:
             continue
-        # One for each device of the rig, this one included.
+        # There is one for each device of the rig, this one included.
         if message.get_name() == "swsync-order":
             device = message.get_value("device")
-            for file in texts(message, "files"):
+            for file in strings(message, "files"):
                 print(f"{device}: {file}")
-            for problem in texts(message, "problems"):
+            for problem in strings(message, "problems"):
                 print(f"{device}: NOT saved: {problem}")
         elif message.get_name() == "swsync-order-done":
             if message.has_field("error"):
@@ -146,14 +146,14 @@ def wait_for_answers(pipeline, order):
 
 def shoot(pipeline, sink):
     """Waits for the camera, orders a shot, and says whether all devices saved it."""
-    # Everything that can be wrong from the start (no such camera, folder not writable, port taken) is
-    # an error message on the bus, which says more than the failed state change does.
+    # Whatever is wrong from the start (no such camera, folder not writable, port taken) is an error
+    # message on the bus. It says more than the failed state change.
     if pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
         message = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
         raise Failure(describe(message) if message else "the pipeline does not start")
     wait_for_lock(pipeline)
-    # Half a second from now: late enough for the order to be on all devices in time, on WiFi too. A
-    # negative delay asks for a moment that has passed.
+    # Half a second from now: time enough for the order to reach all devices, also on WiFi. A negative
+    # delay asks for an instant in the past.
     order = sink.emit("shoot", 500 * Gst.MSECOND, 1)
     if order is None:
         raise Failure("the order could not be placed; GST_DEBUG=swsyncsink:3 says why")
@@ -172,7 +172,7 @@ def main():
         print(f"shoot.py: {failure}", file=sys.stderr)
         return 1
     finally:
-        # To NULL, so that files are finished and the rig is left.
+        # NULL finishes the files and leaves the rig.
         if pipeline is not None:
             pipeline.set_state(Gst.State.NULL)
 
