@@ -11,7 +11,7 @@ fn cameras(arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn modes_are_judged_by_the_wanted_rate() {
+fn the_headroom_of_each_mode_is_that_at_the_given_rate() {
     if !crate::is_set("SWSYNC_VIRTUAL_CAMERA", "libcamera's virtual camera, which ./x sets up in its root") {
         return;
     }
@@ -35,14 +35,14 @@ fn modes_are_judged_by_the_wanted_rate() {
 }
 
 #[test]
-fn rates_that_are_none_are_refused() {
+fn an_invalid_rate_is_refused() {
     let ended = cameras(&["--fps", "fast"]);
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert!(ended.err.contains("30000/1001"), "{ended:#?}");
 }
 
 #[test]
-fn a_plugin_that_is_not_found_is_said() {
+fn a_missing_plugin_is_an_error() {
     let output = command(built("swsync"))
         .arg("cameras")
         .env("GST_PLUGIN_PATH", "/nowhere")
@@ -51,7 +51,7 @@ fn a_plugin_that_is_not_found_is_said() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    // Where it is installed for all, it is found all the same.
+    // If it is installed for the system, GStreamer finds it nevertheless.
     if output.status.code() != Some(0) {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("GST_PLUGIN_PATH"), "{said}");

@@ -1,6 +1,6 @@
-//! swsync and chrony, each following the other.
+//! chrony follows a swsync leader, and a swsync client follows chrony.
 //!
-//! chronyd runs with `-x`: it keeps a time of its own beside the system's clock, which it leaves alone.
+//! chronyd runs with `-x`: it keeps its own time and does not change the system's clock.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
@@ -21,14 +21,14 @@ use swsync_rig::time::{
 };
 
 use crate::process::{Process, free_port, poll};
-use crate::rig::Lab;
+use crate::rig::TestBed;
 
-/// How far ahead of the system's clock the leader's time is: chronyd cannot know it by itself.
+/// How far the leader's time is ahead of the system's clock, so that chronyd cannot know it by itself.
 const AHEAD: Span = Span::from_millis(1_700);
-/// What chrony and then swsync may be off on loopback: far more than either is, and far less than any
-/// mistake in the protocol costs.
+/// Allowed error of a swsync client that follows chrony that follows the leader, on loopback. It is far more than their
+/// actual error, and far less than any mistake in the protocol costs.
 const CHAIN: Span = Span::from_millis(5);
-/// The same for swsync alone.
+/// Allowed error of a swsync client that follows chrony directly.
 const DIRECT: Span = Span::from_millis(1);
 
 const KEY_ID: u32 = 7;
@@ -43,14 +43,14 @@ fn key() -> Key {
 struct Chrony {
     process: Process,
     folder: PathBuf,
-    /// Where it serves time.
+    /// The UDP port where it serves time.
     port: u16,
 }
 
 impl Chrony {
-    fn start(lab: &Lab, extra: &str) -> Self {
-        let folder = lab.path("chrony");
-        // chronyd keeps its command socket only where nobody else can get at it.
+    fn start(bed: &TestBed, extra: &str) -> Self {
+        let folder = bed.path("chrony");
+        // chronyd accepts a folder for its command socket only if nobody else can access it.
         DirBuilder::new().mode(0o700).create(&folder).unwrap();
         let port = free_port();
         let at = folder.display();
@@ -79,7 +79,7 @@ impl Chrony {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// What chronyc says to `command`.
+    /// What chronyc answers to `command`; `None` if it fails.
     fn ask(&self, command: &str) -> Option<String> {
         let socket = self.folder.join("chronyd.sock");
         let output =
@@ -88,14 +88,14 @@ impl Chrony {
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
     }
 
-    /// What it says of its only source, by name.
+    /// What chronyc says about its only source, by field name.
     fn ntpdata(&self) -> HashMap<String, String> {
         let text = self.ask("ntpdata").unwrap_or_default();
         let fields = text.lines().filter_map(|line| line.split_once(':'));
         fields.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
     }
 
-    /// Until it has selected its source.
+    /// Waits until chronyd has selected its source.
     fn wait_for_selection(&mut self) {
         poll("chronyd selects the swsync leader", || {
             self.process.assert_running();
@@ -110,10 +110,10 @@ fn program(name: &str) -> String {
     found.unwrap_or_else(|| panic!("there is no {name}: install the package chrony")).clone()
 }
 
-/// The system's clock, and then some.
-struct Ahead(Arc<DeviceClock>);
+/// A reference that is [`AHEAD`] of the system's clock.
+struct AheadReference(Arc<DeviceClock>);
 
-impl Reference for Ahead {
+impl Reference for AheadReference {
     fn read(&mut self) -> Option<Reading> {
         let before = self.0.now();
         let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
@@ -146,7 +146,8 @@ impl Leader {
         let device = device("offset=11s,skew=20ppm");
         let clock = Arc::new(RigClock::new(device.clone()));
         let config = ReferenceConfig::default();
-        let follower = ReferenceFollower::start(Ahead(device), &config, clock.clone(), |_| {}).unwrap();
+        let follower =
+            ReferenceFollower::start(AheadReference(device), &config, clock.clone(), |_| {}).unwrap();
         poll("the leader knows the time", || (clock.quality() == SyncQuality::Synced).then_some(()));
         let config = TimeLeaderConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -166,8 +167,8 @@ fn follow(address: SocketAddr, client: ClientConfig) -> (TimeClient, Arc<RigCloc
     (client, clock)
 }
 
-/// Until `clock` and `truth` agree within `bound`, as the median of some readings: one may fall where the
-/// machine does something else.
+/// Waits until `clock` and `truth` agree within `bound`. It takes the median of 21 readings, since a single one may be
+/// delayed by the scheduler.
 fn wait_for_agreement(what: &str, bound: Span, clock: &RigClock, truth: impl Fn() -> i64) {
     let error = || {
         let before = truth();
@@ -187,15 +188,17 @@ fn wait_for_agreement(what: &str, bound: Span, clock: &RigClock, truth: impl Fn(
     });
 }
 
-/// chronyd follows a swsync leader, asking with `options` beside the usual ones, and somebody
-/// follows chronyd: what it serves is its idea of the time. Until it says that its last exchange was
-/// interleaved and authenticated, or not, as expected: on a busy machine one or the other is not.
+/// Lets chronyd follow a swsync leader, with `options` in addition to the usual ones, and a swsync client follow chronyd to
+/// check the time that it serves.
+///
+/// Then waits until chronyd says that its last exchange was interleaved and authenticated, or not, as expected. It waits
+/// because on a busy machine single exchanges are not interleaved.
 fn chrony_follows(keys: Keys, options: &str, interleaved: &str, authenticated: &str) -> TimeLeaderStats {
-    let lab = Lab::shared();
+    let bed = TestBed::shared();
     let leader = Leader::start(keys);
     let port = leader.service.local_addr().port();
     let server = format!("server 127.0.0.1 port {port} iburst minpoll -6 maxpoll -4 {options}");
-    let mut chrony = Chrony::start(&lab, &server);
+    let mut chrony = Chrony::start(&bed, &server);
     chrony.wait_for_selection();
     let (_client, clock) = follow(chrony.address(), ClientConfig { burst: 24, ..ClientConfig::default() });
     wait_for_agreement("chrony's time", CHAIN, &clock, || leader.clock.now().as_nanos());
@@ -244,24 +247,24 @@ fn chrony_follows_a_leader_interleaved_with_a_key() {
 }
 
 #[test]
-fn a_key_that_differs_keeps_chrony_out() {
-    let lab = Lab::shared();
+fn chrony_with_another_key_does_not_follow_the_leader() {
+    let bed = TestBed::shared();
     let other = Key::new(KEY_ID, &[0xee; 16]).unwrap();
     let leader = Leader::start(Keys::from_iter([other]));
     let port = leader.service.local_addr().port();
     let server = format!("server 127.0.0.1 port {port} iburst minpoll -6 maxpoll -4 key {KEY_ID}");
-    let chrony = Chrony::start(&lab, &server);
-    poll("it has asked often enough", || {
+    let chrony = Chrony::start(&bed, &server);
+    poll("chrony has asked often enough", || {
         (leader.service.stats().protocol.unauthenticated >= 8).then_some(())
     });
     let sources = chrony.ask("sources").unwrap();
     assert!(!sources.lines().any(|line| line.starts_with("^*")), "{sources}");
 }
 
-/// A swsync client follows a chronyd that serves the system's time.
+/// Lets a swsync client follow a chronyd that serves the system's time, and returns the client's statistics.
 fn follows_chrony(client: ClientConfig) -> swsync_core::sync::ClientStats {
-    let lab = Lab::shared();
-    let chrony = Chrony::start(&lab, "local stratum 1");
+    let bed = TestBed::shared();
+    let chrony = Chrony::start(&bed, "local stratum 1");
     let (client, clock) = follow(chrony.address(), client);
     poll("the client is synced", || (clock.quality() == SyncQuality::Synced).then_some(()));
     wait_for_agreement("the client's time", DIRECT, &clock, || wall_clock().as_nanos());
@@ -272,8 +275,8 @@ fn follows_chrony(client: ClientConfig) -> swsync_core::sync::ClientStats {
     );
     let stats = stats.protocol.unwrap();
     assert_eq!(stats.bogus, 0, "{stats:?}");
-    // chrony fills the bits below its precision at random, which is as much as loopback's round trip: now and
-    // then that makes one negative.
+    // chrony fills the bits below its precision at random. That is as much as loopback's round trip, so now and then a
+    // round trip comes out negative.
     assert!(stats.implausible < stats.responses / 4, "{stats:?}");
     let upstream = stats.upstream.unwrap();
     assert_eq!((upstream.stratum, upstream.field), (1, None));

@@ -1,11 +1,11 @@
-//! The examples, run as a user runs them.
+//! Runs the Rust and Python examples as a user does.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Ended, Process, built, command, despite_drops, source};
-use crate::rig::{Lab, tells_of_drops};
-use crate::shots::{assert_only_whole_files, files_below};
+use crate::process::{Ended, Process, built, command, retry_on_drops, source};
+use crate::rig::{TestBed, mentions_drops};
+use crate::shots::{assert_only_complete_files, files_below};
 
 fn rust() -> Command {
     command(built("swsync-example"))
@@ -17,38 +17,38 @@ fn python() -> Command {
     python
 }
 
-/// Runs an example as the only device of a rig.
-fn run(lab: &Lab, mut example: Command, location: &Path, camera: &[&str]) -> Ended {
+/// Runs `example` as the only device of a rig.
+fn run(bed: &TestBed, mut example: Command, location: &Path, camera: &[&str]) -> Ended {
     example
-        .args(["--rig", lab.rig_name(), "--device-id", "device", "--listen", lab.endpoint()])
+        .args(["--rig", bed.rig_name(), "--device-id", "device", "--listen", bed.endpoint()])
         .args(["--bind-address", "127.0.0.1", "--port", "0", "--location"])
         .arg(location)
         .args(camera);
-    Process::start("example", &lab.path("."), &mut example).wait()
+    Process::start("example", &bed.path("."), &mut example).wait()
 }
 
 #[test]
-fn the_rust_example_shoots() {
-    shoots(rust);
+fn the_rust_example_takes_a_picture() {
+    assert_takes_a_picture(rust);
 }
 
 #[test]
-fn the_python_example_shoots() {
-    shoots(python);
+fn the_python_example_takes_a_picture() {
+    assert_takes_a_picture(python);
 }
 
-fn shoots(example: fn() -> Command) {
-    let lab = Lab::alone();
-    let (ended, folder) = despite_drops(|| {
+fn assert_takes_a_picture(example: fn() -> Command) {
+    let bed = TestBed::exclusive();
+    let (ended, folder) = retry_on_drops(|| {
         let folder = tempfile::tempdir().unwrap();
-        let ended = run(&lab, example(), folder.path(), &["--simulated"]);
-        (!tells_of_drops(&ended.out)).then_some((ended, folder))
+        let ended = run(&bed, example(), folder.path(), &["--simulated"]);
+        (!mentions_drops(&ended.out)).then_some((ended, folder))
     });
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:#?}");
     assert!(ended.out.contains("camera locked"), "{ended:#?}");
     assert!(ended.out.ends_with("complete, devices: 1\n"), "{ended:#?}");
     let files = files_below(folder.path());
-    assert_only_whole_files(&files);
+    assert_only_complete_files(&files);
     let pictures = files.iter().filter(|file| file.extension().is_some_and(|e| e == "jpg"));
     let pictures: Vec<_> = pictures.map(|file| format!("device: {}", file.display())).collect();
     let [picture] = &pictures[..] else { panic!("one picture: {files:?}") };
@@ -56,19 +56,19 @@ fn shoots(example: fn() -> Command) {
 }
 
 #[test]
-fn the_rust_example_says_what_is_wrong() {
-    says_what_is_wrong(rust);
+fn the_rust_example_reports_errors() {
+    assert_reports_errors(rust);
 }
 
 #[test]
-fn the_python_example_says_what_is_wrong() {
-    says_what_is_wrong(python);
+fn the_python_example_reports_errors() {
+    assert_reports_errors(python);
 }
 
-fn says_what_is_wrong(example: fn() -> Command) {
-    let lab = Lab::shared();
-    let ended = run(&lab, example(), Path::new("/dev/null/x"), &["--simulated"]);
+fn assert_reports_errors(example: fn() -> Command) {
+    let bed = TestBed::shared();
+    let ended = run(&bed, example(), Path::new("/dev/null/x"), &["--simulated"]);
     ended.assert_failed(1, &["cannot write to /dev/null/x", "Choose another `location`"]);
-    let ended = run(&lab, example(), &lab.path("shots"), &["--camera-name", "nope"]);
+    let ended = run(&bed, example(), &bed.path("shots"), &["--camera-name", "nope"]);
     ended.assert_failed(1, &["nope"]);
 }

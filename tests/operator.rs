@@ -1,18 +1,18 @@
-//! What an operator is told and what stays behind: rigs that are not as they should be, and commands that are ended.
+//! What an operator sees if a rig has a fault (two leaders, other frame rates, devices that hang, full disks), and if a
+//! command is ended by a signal.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use swsync_core::control::Status;
 use swsync_core::frame::LockState;
 
-use crate::process::{Ended, Process, free_endpoint, poll};
-use crate::rig::{Lab, Rig};
+use crate::process::{COMMAND_TIMEOUT, Ended, Process, free_endpoint, poll};
+use crate::rig::{Rig, TestBed};
 
-/// Longer than any command here takes that waits for answers.
-const PATIENCE: Duration = Duration::from_secs(150);
-
-/// As far as these tests care, "at once": far less than any wait for a lease, a timeout or the end of a take.
+/// "At once" for these tests: far less than any wait for a lease, a timeout or the end of a take.
 const SOON: Duration = Duration::from_secs(9);
 
 fn status(rig: &Rig<'_>) -> Ended {
@@ -21,11 +21,12 @@ fn status(rig: &Rig<'_>) -> Ended {
 
 #[test]
 fn devices_of_two_leaders_are_never_ready_or_complete_together() {
-    let lab = Lab::alone();
-    let leader = lab.leader().simulated(1).start();
-    let client = lab.client("left").simulated(2).start();
-    let rival = lab.rival("rival").simulated(3).env("SWSYNC_SIMULATED_CLOCK", "offset=5s,skew=10ppm").start();
-    let mut rig = Rig::with(&lab, vec![leader, client, rival]);
+    let bed = TestBed::exclusive();
+    let leader = bed.leader().simulated(1).start();
+    let client = bed.client("left").simulated(2).start();
+    let rival =
+        bed.second_leader("rival").simulated(3).env("SWSYNC_SIMULATED_CLOCK", "offset=5s,skew=10ppm").start();
+    let mut rig = Rig::with(&bed, vec![leader, client, rival]);
     rig.wait_until_ready(LockState::Locked);
     let ended = status(&rig);
     ended.assert_failed(1, &["time scales differ: ", "on leader, left", "on rival", "2 of 3 devices ready"]);
@@ -35,7 +36,7 @@ fn devices_of_two_leaders_are_never_ready_or_complete_together() {
         &["record", "--for", "1s"],
         &["record", "--for", "1s", "--arm=1s"],
     ] {
-        let ended = rig.swsync(args).wait_for_up_to(PATIENCE);
+        let ended = rig.swsync(args).wait_for_up_to(COMMAND_TIMEOUT);
         let armed = args.iter().any(|arg| arg.starts_with("--arm"));
         let (code, last) = if armed { (4, "2 of 3 devices are ready") } else { (1, "NOT all saved: ") };
         ended.assert_failed(code, &["time scale", "rival", last]);
@@ -44,32 +45,32 @@ fn devices_of_two_leaders_are_never_ready_or_complete_together() {
     let given = rig.swsync(&["record", "--detach", "--id", "apart"]).wait();
     given.assert_failed(1, &["rival is not ready: its clock is on time scale"]);
     rig.swsync(&["stop", "apart"])
-        .wait_for_up_to(PATIENCE)
+        .wait_for_up_to(COMMAND_TIMEOUT)
         .assert_failed(1, &["time scale", "NOT all saved"]);
 }
 
 #[test]
-fn a_device_of_another_frame_rate_is_named_and_nothing_is_all_saved() {
-    let lab = Lab::alone();
-    let leader = lab.leader().simulated(1).start();
+fn a_device_of_another_frame_rate_is_named_and_no_order_is_all_saved() {
+    let bed = TestBed::exclusive();
+    let leader = bed.leader().simulated(1).start();
     let format = "video/x-raw,framerate=25/1";
-    let slow = lab.client("slow").simulated(2).env("SWSYNC_FORMAT", format).start();
-    let mut rig = Rig::with(&lab, vec![leader, slow]);
+    let slow = bed.client("slow").simulated(2).env("SWSYNC_FORMAT", format).start();
+    let mut rig = Rig::with(&bed, vec![leader, slow]);
     rig.wait_until_ready(LockState::Locked);
     status(&rig).assert_failed(1, &["frame rates differ: 25 on slow; 30 on leader", "!"]);
-    let shot = rig.swsync(&["shoot"]).wait_for_up_to(PATIENCE);
+    let shot = rig.swsync(&["shoot"]).wait_for_up_to(COMMAND_TIMEOUT);
     shot.assert_failed(1, &["frame rates differ: 25 on slow; 30 on leader", "NOT all saved"]);
 }
 
 #[test]
-fn who_hangs_or_is_killed_is_named_by_every_command() {
-    let lab = Lab::alone();
-    let mut rig = lab.rig(&["left", "victim"]);
+fn a_device_that_hangs_or_is_killed_is_named_by_every_command() {
+    let bed = TestBed::exclusive();
+    let mut rig = bed.rig(&["left", "victim"]);
     let victim = rig.take_last();
     victim.signal(Signal::STOP);
     let asked = |rig: &Rig<'_>, args: &[&str], words: &[&str]| {
         let begin = Instant::now();
-        let ended = rig.swsync(args).wait_for_up_to(PATIENCE);
+        let ended = rig.swsync(args).wait_for_up_to(COMMAND_TIMEOUT);
         let took = begin.elapsed();
         ended.assert_failed(1, &[&["victim"][..], words].concat());
         assert!(took < SOON, "{args:?} took {took:?}");
@@ -82,11 +83,11 @@ fn who_hangs_or_is_killed_is_named_by_every_command() {
     };
     all(&rig);
     let open = rig.swsync(&["record", "--detach", "--id", "open"]).wait();
-    assert_eq!(open.code, Some(1), "who has not taken it is named: {open:#?}");
+    assert_eq!(open.code, Some(1), "the device that has not taken the order is named: {open:#?}");
     asked(&rig, &["stop", "open"], &["no answer"]);
     victim.signal(Signal::CONT);
-    poll("it is back", || (status(&rig).code == Some(0)).then_some(()));
-    // And for good: the others have long missed it when somebody asks.
+    poll("the device is back", || (status(&rig).code == Some(0)).then_some(()));
+    // Now it is killed. The others have missed it for a while when the commands ask.
     victim.signal(Signal::KILL);
     drop(victim);
     all(&rig);
@@ -94,7 +95,7 @@ fn who_hangs_or_is_killed_is_named_by_every_command() {
     assert_eq!(forgotten.code, Some(0), "{forgotten:#?}");
     let ended = status(&rig);
     assert!(ended.code == Some(0) && ended.out.contains("2 of 2 devices ready"), "{ended:#?}");
-    // One that is stopped in good order is not missed.
+    // A device that is stopped in good order is not missed.
     let left = rig.take_last();
     left.signal(Signal::INT);
     left.wait();
@@ -102,11 +103,11 @@ fn who_hangs_or_is_killed_is_named_by_every_command() {
     assert!(ended.code == Some(0) && ended.out.contains("1 of 1 devices ready"), "{ended:#?}");
 }
 
-/// Waits until `id` is being recorded by all.
+/// Waits until all `devices` have saved some frames of the open order.
 fn wait_until_recording(rig: &Rig<'_>, devices: usize) {
     poll("the take is under way everywhere", || {
         let statuses = rig.statuses();
-        let begun = |status: &swsync_core::control::Status| status.open.iter().any(|open| open.saved >= 5);
+        let begun = |status: &Status| status.open.iter().any(|open| open.saved >= 5);
         (statuses.len() == devices && statuses.iter().all(begun)).then_some(())
     });
 }
@@ -118,20 +119,20 @@ fn assert_nothing_open(rig: &Rig<'_>) {
 }
 
 #[test]
-fn a_record_that_is_ended_by_any_signal_stops_the_take() {
-    let lab = Lab::alone();
-    let rig = lab.rig(&["left"]);
+fn a_signal_to_record_stops_the_take_on_all_devices() {
+    let bed = TestBed::exclusive();
+    let rig = bed.rig(&["left"]);
     let (take, lapse) = (&["record", "--for", "10min"][..], &["shoot", "--every", "200ms"][..]);
     for (signal, args) in [(Signal::HUP, take), (Signal::TERM, lapse), (Signal::INT, take)] {
         let recording = rig.swsync(args);
         wait_until_recording(&rig, 2);
         let begin = Instant::now();
-        // As a shell and the kernel do it together, when a connection is lost.
+        // Twice: if a connection is lost, both the shell and the kernel send the signal.
         recording.signal(signal);
         if signal != Signal::INT {
             recording.signal(signal);
         }
-        let ended = recording.wait_for_up_to(PATIENCE);
+        let ended = recording.wait_for_up_to(COMMAND_TIMEOUT);
         assert!(begin.elapsed() < SOON, "{signal:?}: {:?}", begin.elapsed());
         assert!(ended.err.contains("swsync: stopping "), "{signal:?}: {ended:#?}");
         assert!(ended.out.contains("of 2 devices complete"), "{signal:?}: {ended:#?}");
@@ -140,17 +141,17 @@ fn a_record_that_is_ended_by_any_signal_stops_the_take() {
 }
 
 #[test]
-fn stop_without_a_name_ends_a_take_of_a_given_length_and_whoever_records_learns_of_it() {
-    let lab = Lab::alone();
-    let rig = lab.rig(&["left"]);
+fn stop_and_cancel_without_a_name_end_a_take_and_the_record_command_reports_it() {
+    let bed = TestBed::exclusive();
+    let rig = bed.rig(&["left"]);
     for end in [&["stop", "--in", "3s"][..], &["cancel"]] {
         let recording: Process = rig.swsync(&["record", "--for", "10min"]);
         wait_until_recording(&rig, 2);
         let begin = Instant::now();
-        let ended = rig.swsync(end).wait_for_up_to(PATIENCE);
+        let ended = rig.swsync(end).wait_for_up_to(COMMAND_TIMEOUT);
         assert!(ended.code.is_some_and(|code| code <= 1), "{ended:#?}");
         assert_eq!(end == ["cancel"], ended.out.contains("cancelled on 2 of 2 devices"), "{ended:#?}");
-        let recorded = recording.wait_for_up_to(PATIENCE);
+        let recorded = recording.wait_for_up_to(COMMAND_TIMEOUT);
         assert!(begin.elapsed() < SOON * 2, "{end:?}: {:?}", begin.elapsed());
         assert!(recorded.out.contains("of 2 devices complete"), "{recorded:#?}");
         assert_nothing_open(&rig);
@@ -158,14 +159,14 @@ fn stop_without_a_name_ends_a_take_of_a_given_length_and_whoever_records_learns_
 }
 
 #[test]
-fn of_two_devices_of_one_id_that_meet_late_the_second_ends_with_an_error() {
-    let lab = Lab::alone();
-    let rig = lab.rig(&[]);
+fn the_second_of_two_devices_with_one_id_ends_with_an_error_when_they_meet() {
+    let bed = TestBed::exclusive();
+    let rig = bed.rig(&[]);
     let recording = rig.swsync(&["record", "--for", "10min"]);
     wait_until_recording(&rig, 1);
     let endpoint = free_endpoint();
-    let sink = format!("device-id=leader location=\"{}\"", lab.path("second").display());
-    let second = lab.apart("second", &endpoint).simulated(2).env("SWSYNC_SINK", &sink).start();
+    let sink = format!("device-id=leader location=\"{}\"", bed.path("second").display());
+    let second = bed.isolated("second", &endpoint).simulated(2).env("SWSYNC_SINK", &sink).start();
     poll("the second one is there", || {
         let status = rig.swsync_at(&endpoint, &["status"]).wait();
         status.out.contains("leader").then_some(())
@@ -178,17 +179,17 @@ fn of_two_devices_of_one_id_that_meet_late_the_second_ends_with_an_error() {
         &["leader: process ", "came with this id too", "give it its own device-id", "1 of 1 devices ready"],
     );
     recording.signal(Signal::INT);
-    let ended = recording.wait_for_up_to(PATIENCE);
-    assert!(ended.out.contains("of 1 devices complete"), "the first one has gone on: {ended:#?}");
+    let ended = recording.wait_for_up_to(COMMAND_TIMEOUT);
+    assert!(ended.out.contains("of 1 devices complete"), "the first one has continued: {ended:#?}");
     assert_nothing_open(&rig);
 }
 
-/// A small disk of its own where devices save; gone when dropped.
-struct Disk(std::path::PathBuf);
+/// A small file system where devices save. Dropping it unmounts it.
+struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` where this process may not mount: nowhere that `./x` runs tests.
-    fn mount(point: std::path::PathBuf) -> Option<Self> {
+    /// `None` if this process may not mount. `./x` always gives that right.
+    fn mount(point: PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&point).unwrap();
         let mounted = mount(&["-t", "tmpfs", "-o", "size=64m", "tmpfs"], &point);
         assert!(mounted || std::env::var_os("SWSYNC_NETNS").is_none(), "./x gives the right to mount");
@@ -202,18 +203,18 @@ impl Drop for Disk {
     }
 }
 
-fn mount(how: &[&str], point: &std::path::Path) -> bool {
+fn mount(how: &[&str], point: &Path) -> bool {
     Command::new("mount").args(how).arg(point).status().is_ok_and(|status| status.success())
 }
 
 #[test]
-fn a_disk_that_takes_nothing_is_not_ready_and_nothing_is_all_saved() {
-    let lab = Lab::alone();
-    let Some(disk) = Disk::mount(lab.path("shots")) else {
+fn a_device_with_a_read_only_or_full_disk_is_not_ready_and_no_order_is_all_saved() {
+    let bed = TestBed::exclusive();
+    let Some(disk) = Disk::mount(bed.path("shots")) else {
         eprintln!("skipped: no right to mount a small file system");
         return;
     };
-    let rig = lab.rig(&[]);
+    let rig = bed.rig(&[]);
     status(&rig);
     let status_says = |parts: [&str; 2]| {
         poll(parts[0], || {
@@ -221,16 +222,17 @@ fn a_disk_that_takes_nothing_is_not_ready_and_nothing_is_all_saved() {
             parts.iter().all(|part| out.contains(part)).then_some(())
         });
     };
-    // What is opened from now on: the device has its journal open, and a disk that is written to cannot be made read-only.
+    // A read-only bind mount affects files that are opened from now on. The file system itself cannot be made read-only, as
+    // the device has its journal open for writing.
     let shots = disk.0.to_str().unwrap();
     assert!(mount(&["--bind", "-o", "ro", shots], &disk.0));
     status_says(["0 of 1 devices ready", "Read-only"]);
-    let shot = rig.swsync(&["shoot"]).wait_for_up_to(PATIENCE);
+    let shot = rig.swsync(&["shoot"]).wait_for_up_to(COMMAND_TIMEOUT);
     shot.assert_failed(1, &["Read-only", "NOT all saved"]);
     assert!(Command::new("umount").arg(&disk.0).status().unwrap().success());
     status_says(["1 of 1 devices ready", "leader"]);
     std::fs::write(disk.0.join("other"), vec![1; 60 << 20]).unwrap();
     status_says(["0 of 1 devices ready", "disk"]);
-    let shot = rig.swsync(&["shoot", "--count", "200"]).wait_for_up_to(PATIENCE);
+    let shot = rig.swsync(&["shoot", "--count", "200"]).wait_for_up_to(COMMAND_TIMEOUT);
     shot.assert_failed(1, &["No space left", "NOT all saved"]);
 }

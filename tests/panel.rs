@@ -1,4 +1,4 @@
-//! When a picture was taken, by the LED panel that it shows.
+//! Reads from a picture of the LED panel when the picture was taken.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use swsync_sim::panel::PanelLayout;
 use swsync_sim::sensor::SensorModel;
 use swsync_sim::shutter::RowTiming;
 
-/// What the panel shows in a picture of a simulated camera.
+/// Decodes the panel in a picture of a simulated camera.
 fn read(file: &Path, info: &FrameInfo) -> Reading {
     let picture = image::open(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).into_rgb8();
     let (width, height) = picture.dimensions();
@@ -22,7 +22,7 @@ fn read(file: &Path, info: &FrameInfo) -> Reading {
     reading.unwrap_or_else(|e| panic!("{}: {e}", file.display()))
 }
 
-/// From the earliest of `pictures` to the latest.
+/// The time from the earliest of `pictures` to the latest.
 pub fn spread<'a>(pictures: impl IntoIterator<Item = (&'a Path, &'a FrameInfo)>) -> Span {
     let readings: Vec<_> = pictures.into_iter().map(|(file, info)| read(file, info)).collect();
     let times = || readings.iter().map(|reading| difference(reading, &readings[0]));

@@ -1,4 +1,4 @@
-//! Processes that end with their test.
+//! Starts processes, collects their output, and kills them at the end of the test.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,36 +11,39 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Generous: only a failing test waits this long.
+/// Only a failing test waits this long.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where what cargo has built lies: this test is in `target/<profile>/deps`.
+/// Longer than any `swsync` command takes that waits for answers, files or exports.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// The folder of the programs that cargo built. This test is in `target/<profile>/deps`.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = env::current_exe().expect("this executable has a path");
     test.ancestors().nth(2).expect("it is two folders deep").to_owned()
 });
 
-/// The environment in which GStreamer finds the plugin: what `./x` has set, or else made here.
+/// The environment in which GStreamer finds the plugin. Empty if `./x` has set it already.
 static GSTREAMER: LazyLock<Vec<(&str, PathBuf)>> = LazyLock::new(|| {
     if env::var_os("GST_PLUGIN_PATH").is_some() {
         return Vec::new();
     }
-    // A folder with nothing else in it: GStreamer would look through all of the target folder.
+    // A folder that contains only the plugin: GStreamer would scan the whole target folder.
     let folder = BUILT.join("end-to-end");
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins).unwrap();
     let link = plugins.join("libgstswsync.so");
-    let _ = fs::remove_file(&link); // of an earlier run, if there was one
+    let _ = fs::remove_file(&link); // left by an earlier run
     symlink(built("libgstswsync.so"), link).unwrap();
     let environment = vec![("GST_PLUGIN_PATH", plugins), ("GST_REGISTRY", folder.join("registry.bin"))];
-    // Takes stock once, rather than in each process.
+    // Makes GStreamer build its registry once, rather than in each process.
     let mut inspect = Command::new("gst-inspect-1.0");
     let output = inspect.arg("swsync").envs(environment.iter().cloned()).output().unwrap();
     assert!(output.status.success(), "GStreamer cannot load the plugin: {output:?}");
     environment
 });
 
-/// A file that cargo makes of another package of this workspace.
+/// A file that cargo built from another package of this workspace.
 pub fn built(name: &str) -> PathBuf {
     let path = BUILT.join(name);
     assert!(
@@ -58,9 +61,10 @@ pub fn source(path: &str) -> PathBuf {
     tests.parent().unwrap().join(path)
 }
 
-/// A command to run in the environment of this build.
+/// A command that runs in the environment of this build.
 pub fn command(program: impl AsRef<Path>) -> Command {
-    // It ends with the test, even where that is killed. Whoever runs tests in the background may have it ignore signals.
+    // The process ends with the test, even if the test is killed. Tests that run in the background may have signals
+    // ignored, and children would inherit that: hence the default handlers.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "env", "--default-signal=HUP,INT,TERM"]);
     command.arg(program.as_ref()).envs(GSTREAMER.iter().cloned());
@@ -73,17 +77,17 @@ pub fn command(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// A TCP endpoint on loopback where nobody listens.
+/// A free TCP endpoint on loopback.
 pub fn free_endpoint() -> String {
     format!("tcp/{}", swsync_rig::free_loopback().unwrap())
 }
 
-/// A UDP port on loopback where nobody listens.
+/// A free UDP port on loopback.
 pub fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Tries until `attempt` has something, and panics with `what` was waited for where it takes too long.
+/// Calls `attempt` until it returns something. After [`TIMEOUT`] it panics and names `what` it waited for.
 pub fn poll<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     poll_for_up_to(TIMEOUT, what, attempt)
 }
@@ -99,15 +103,15 @@ fn poll_for_up_to<T>(timeout: Duration, what: &str, mut attempt: impl FnMut() ->
     }
 }
 
-/// Cameras drop frames where the machine is too busy, and say so: a hole, not a fault. Tries again where
-/// `attempt` has none for that reason.
-pub fn despite_drops<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+/// Repeats `attempt` until it returns something. Cameras drop frames while the machine is too busy, and say so. That is not
+/// a fault: an `attempt` returns `None` then.
+pub fn retry_on_drops<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     (0..10)
         .find_map(|_| attempt())
         .expect("in ten attempts cameras kept dropping frames: a fault, or a machine much too busy")
 }
 
-/// A running process; killed when dropped. Of a failing test's, what it said is shown.
+/// A running process. Dropping it kills it, and prints its output if the test has failed.
 pub struct Process {
     name: String,
     child: Child,
@@ -115,17 +119,17 @@ pub struct Process {
     err: PathBuf,
 }
 
-/// How a process ended, and what it said.
+/// How a process ended, and its output.
 #[derive(Debug)]
 pub struct Ended {
-    /// `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
 impl Process {
-    /// Starts `command`; what it says goes to files named after `name` in `folder`.
+    /// Starts `command`. Its output goes to files named after `name` in `folder`.
     pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
         let [out, err] = ["out", "err"].map(|stream| folder.join(format!("{name}.{stream}")));
         let child = command
@@ -137,24 +141,24 @@ impl Process {
         Self { name: name.into(), child, out, err }
     }
 
-    /// Panics if it has ended.
+    /// Panics if the process has ended.
     pub fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} has ended: {status}", self.name);
         }
     }
 
-    /// Sends it `signal`.
+    /// Sends `signal` to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub fn wait(self) -> Ended {
         self.wait_for_up_to(TIMEOUT)
     }
 
-    /// Waits until it has ended, where that may take longer than is usual.
+    /// As [`wait`](Self::wait), for a process that may take longer than usual.
     pub fn wait_for_up_to(mut self, timeout: Duration) -> Ended {
         let status = poll_for_up_to(timeout, &self.name.clone(), || self.child.try_wait().unwrap());
         Ended { code: status.code(), out: read(&self.out), err: read(&self.err) }
@@ -167,7 +171,7 @@ fn read(path: &Path) -> String {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended; a child that was not waited for keeps its id.
+        // Safe if it has ended already: a child that was not waited for keeps its id.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -177,7 +181,7 @@ impl Drop for Process {
 }
 
 impl Ended {
-    /// Asserts that it failed by itself, and that it said all of `words`.
+    /// Asserts that the process exited with `code`, and that its output contains all of `words`.
     pub fn assert_failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
         for word in words {

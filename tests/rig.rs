@@ -1,4 +1,4 @@
-//! Rigs of the shipped pipelines.
+//! Starts rigs of the shipped pipelines, and asks them with the `swsync` command.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,60 +12,62 @@ use swsync_core::gap::Cause;
 use swsync_core::order::{Fate, FrameRun};
 use tempfile::TempDir;
 
-use crate::process::{Ended, Process, built, command, free_endpoint, free_port, poll, source};
+use crate::process::{
+    COMMAND_TIMEOUT, Ended, Process, built, command, free_endpoint, free_port, poll, source,
+};
 
-/// Whether it tells of frames that were lost because the machine is busy.
-pub fn tells_of_drops(text: &str) -> bool {
+/// Returns whether `text` reports frames that were lost because the machine is busy.
+pub fn mentions_drops(text: &str) -> bool {
     [Cause::Camera, Cause::Blocked, Cause::Stopped].iter().any(|cause| text.contains(cause.why()))
 }
 
 static MACHINE: RwLock<()> = RwLock::new(());
 static RIGS: AtomicU32 = AtomicU32::new(0);
 
-/// Cameras in real time want the machine to themselves; what has none may run beside its like.
-enum Turn {
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+/// Cameras in real time need the machine to themselves. Tests without cameras may run side by side.
+enum MachineLock {
+    Exclusive { _guard: RwLockWriteGuard<'static, ()> },
     Shared { _guard: RwLockReadGuard<'static, ()> },
 }
 
-/// A test's turn, its folder, and the addresses of its rig.
-pub struct Lab {
-    // dropped last to first in the struct below: the folder before the turn
+/// What one test needs to run a rig: the right to use the machine, a folder, and free addresses.
+pub struct TestBed {
+    // Fields are dropped in this order: the folder before the lock.
     folder: TempDir,
     name: String,
     endpoint: Option<String>,
     port: u16,
-    _turn: Turn,
+    _lock: MachineLock,
 }
 
-impl Lab {
-    /// With the machine to itself.
-    pub fn alone() -> Self {
-        // Poisoned by another test that failed.
-        Self::new(Turn::Alone { _guard: MACHINE.write().unwrap_or_else(PoisonError::into_inner) })
+impl TestBed {
+    /// Waits until no other test uses the machine, and keeps it.
+    pub fn exclusive() -> Self {
+        // Poisoned if another test failed.
+        Self::new(MachineLock::Exclusive { _guard: MACHINE.write().unwrap_or_else(PoisonError::into_inner) })
     }
 
-    /// Beside other tests.
+    /// Shares the machine with other tests that do the same.
     pub fn shared() -> Self {
-        Self::new(Turn::Shared { _guard: MACHINE.read().unwrap_or_else(PoisonError::into_inner) })
+        Self::new(MachineLock::Shared { _guard: MACHINE.read().unwrap_or_else(PoisonError::into_inner) })
     }
 
-    fn new(turn: Turn) -> Self {
+    fn new(lock: MachineLock) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             name: format!("e2e-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed)),
             endpoint: Some(free_endpoint()),
             port: free_port(),
-            _turn: turn,
+            _lock: lock,
         }
     }
 
-    /// The same, with devices that find each other by multicast.
+    /// Lets the devices find each other by multicast.
     pub fn discovering(self) -> Self {
         Self { endpoint: None, ..self }
     }
 
-    /// Where time is served.
+    /// Where the leader serves time.
     pub fn time_address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -75,63 +77,72 @@ impl Lab {
         &self.name
     }
 
-    /// Where the first device listens.
+    /// The Zenoh endpoint where the first device listens.
     pub fn endpoint(&self) -> &str {
-        self.endpoint.as_deref().expect("not of a lab with discovery")
+        self.endpoint.as_deref().expect("a rig with discovery has no endpoint")
     }
 
-    /// A folder of this test; `shots` is where devices write.
+    /// A path in this test's folder. The devices write to `shots`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The leader's pipeline, to be started.
+    /// Runs `swsync export` to `format`, and asserts that it succeeds.
+    pub fn export(&self, format: &str, takes: &[PathBuf], out: &Path) {
+        let mut command = command(built("swsync"));
+        command.args(["export", format]).args(takes).arg("-o").arg(out);
+        let name = format!("swsync-export-{format}");
+        let exported =
+            Process::start(&name, self.folder.path(), &mut command).wait_for_up_to(COMMAND_TIMEOUT);
+        assert_eq!(exported.code, Some(0), "{exported:#?}");
+    }
+
+    /// The leader's pipeline, not yet started.
     pub fn leader(&self) -> Pipeline<'_> {
         let endpoint = self.endpoint.as_ref().map(|endpoint| format!("listen={endpoint}"));
         let pipeline = Pipeline::new(self, "leader", endpoint);
         pipeline.clock(&format!("bind-address=127.0.0.1 port={}", self.port))
     }
 
-    /// A client's pipeline, to be started.
+    /// A client's pipeline, not yet started.
     pub fn client(&self, name: &'static str) -> Pipeline<'_> {
         let endpoint = self.endpoint.as_ref().map(|endpoint| format!("connect={endpoint}"));
         let pipeline = Pipeline::new(self, name, endpoint);
         Pipeline { leader: Some(self.time_address()), ..pipeline }.clock("sync-timeout=60000000000")
     }
 
-    /// A second leader in the same rig, which is a mistake.
-    pub fn rival(&self, name: &'static str) -> Pipeline<'_> {
+    /// A second leader in the same rig, which is a user's mistake.
+    pub fn second_leader(&self, name: &'static str) -> Pipeline<'_> {
         let endpoint = self.endpoint.as_ref().map(|endpoint| format!("connect={endpoint}"));
         Pipeline::new(self, name, endpoint).clock(&format!("bind-address=127.0.0.1 port={}", free_port()))
     }
 
-    /// A device of the same rig, listening at `endpoint`, that neither sees the others nor is seen by them until somebody
-    /// connects to both.
-    pub fn apart(&self, name: &'static str, endpoint: &str) -> Pipeline<'_> {
+    /// A device of the same rig that listens at `endpoint`. It and the others do not see each other until somebody connects
+    /// to both.
+    pub fn isolated(&self, name: &'static str, endpoint: &str) -> Pipeline<'_> {
         let pipeline = Pipeline::new(self, name, Some(format!("listen={endpoint}")));
         pipeline.clock(&format!("bind-address=127.0.0.1 port={}", free_port()))
     }
 
-    /// Starts the leader and `clients`, each with clock and camera of its own, and waits until all are
-    /// ready.
+    /// Starts the leader and `clients`, each with its own simulated clock and camera, and waits until all are ready.
     pub fn rig(&self, clients: &[&'static str]) -> Rig<'_> {
         let leader = self.leader().simulated(1);
-        // The first is told where the leader is. The others find it, where it announces itself: on loopback
-        // only with an endpoint.
+        // The first client gets the leader's address. The others have to find the leader. On loopback it announces
+        // itself only through an endpoint.
         let clients = clients.iter().zip(2..).map(|(name, seed)| {
             let client = self.client(name).simulated(seed);
-            if seed > 2 && self.endpoint.is_some() { client.unled() } else { client }
+            if seed > 2 && self.endpoint.is_some() { client.without_leader_address() } else { client }
         });
         let devices = std::iter::once(leader).chain(clients).map(|p| p.start()).collect();
-        let mut rig = Rig { lab: self, devices };
+        let mut rig = Rig { bed: self, devices };
         rig.wait_until_ready(LockState::Locked);
         rig
     }
 }
 
-/// One of the shipped pipelines, with its environment.
+/// One of the shipped pipelines, with its environment variables.
 pub struct Pipeline<'a> {
-    lab: &'a Lab,
+    bed: &'a TestBed,
     name: &'static str,
     leader: Option<String>,
     environment: Vec<(&'static str, String)>,
@@ -141,27 +152,27 @@ pub struct Pipeline<'a> {
 }
 
 impl<'a> Pipeline<'a> {
-    fn new(lab: &'a Lab, name: &'static str, endpoint: Option<String>) -> Self {
-        let location = lab.path("shots");
-        Self { lab, name, leader: None, environment: Vec::new(), location, endpoint, frames: None }
+    fn new(bed: &'a TestBed, name: &'static str, endpoint: Option<String>) -> Self {
+        let location = bed.path("shots");
+        Self { bed, name, leader: None, environment: Vec::new(), location, endpoint, frames: None }
     }
 
-    /// Its frames come from these elements, and not from the camera and encoder of the shipped pipelines.
+    /// Uses these elements as the source of frames, in place of the camera and encoder of the shipped pipeline.
     pub fn frames(self, elements: &'static str) -> Self {
         Self { frames: Some(elements), ..self }
     }
 
-    /// Properties of `swsyncclock`, instead of those so far.
+    /// Sets the properties of `swsyncclock`, in place of those set before.
     pub fn clock(self, properties: &str) -> Self {
         self.env("SWSYNC_CLOCK", properties)
     }
 
-    /// Properties of `swsyncsrc`, instead of those so far.
+    /// Sets the properties of `swsyncsrc`, in place of those set before.
     pub fn camera(self, properties: &str) -> Self {
         self.env("SWSYNC_CAMERA", properties)
     }
 
-    /// A camera, a crystal and a clock that are off, in their own way for each `seed`.
+    /// Uses a simulated camera and clock, with rates and offsets that differ for each `seed`.
     pub fn simulated(self, seed: u8) -> Self {
         let sign = if seed.is_multiple_of(2) { 1.0 } else { -1.0 };
         let skew = sign * 12.0 * f64::from(seed);
@@ -172,22 +183,22 @@ impl<'a> Pipeline<'a> {
         .env("SWSYNC_SIMULATED_CLOCK", &format!("offset={seed}.25s,skew={skew:.1}ppm"))
     }
 
-    /// The address of the leader, for a client.
+    /// Sets the address of the leader, for a client.
     pub fn follow(self, leader: &str) -> Self {
         Self { leader: Some(leader.into()), ..self }
     }
 
-    /// A client that is not told the leader's address, and so has to find it.
-    pub fn unled(self) -> Self {
+    /// A client without the leader's address, which has to find it.
+    pub fn without_leader_address(self) -> Self {
         self.follow("")
     }
 
-    /// Where files go.
+    /// Sets the folder for files.
     pub fn location(self, location: &Path) -> Self {
         Self { location: location.into(), ..self }
     }
 
-    /// An environment variable of the script.
+    /// Sets an environment variable of the script.
     pub fn env(mut self, name: &'static str, value: &str) -> Self {
         self.environment.push((name, value.into()));
         self
@@ -195,14 +206,14 @@ impl<'a> Pipeline<'a> {
 
     pub fn start(self) -> Process {
         let endpoint = self.endpoint.unwrap_or_default();
-        let rig = format!("rig={} {endpoint}", self.lab.name);
+        let rig = format!("rig={} {endpoint}", self.bed.name);
         let sink = format!("device-id={} location=\"{}\"", self.name, self.location.display());
         let mut command = match self.frames {
             None => {
                 let script =
                     if self.leader.is_some() { "pipelines/client.sh" } else { "pipelines/leader.sh" };
                 let mut command = command(source(script));
-                command.args(&self.leader).env("SWSYNC_RIG", &self.lab.name).env("SWSYNC_SINK", sink);
+                command.args(&self.leader).env("SWSYNC_RIG", &self.bed.name).env("SWSYNC_SINK", sink);
                 match endpoint.split_once('=') {
                     Some(("listen", at)) => drop(command.env("SWSYNC_LISTEN", at)),
                     Some((_, at)) => drop(command.env("SWSYNC_CONNECT", at)),
@@ -227,42 +238,42 @@ impl<'a> Pipeline<'a> {
             }
         };
         command.envs(self.environment);
-        Process::start(self.name, self.lab.folder.path(), &mut command)
+        Process::start(self.name, self.bed.folder.path(), &mut command)
     }
 }
 
 /// Running devices of one rig.
 pub struct Rig<'a> {
-    lab: &'a Lab,
+    bed: &'a TestBed,
     devices: Vec<Process>,
 }
 
 impl<'a> Rig<'a> {
-    /// A rig of one, with a real camera or what passes for it.
-    pub fn of(lab: &'a Lab, leader: Process) -> Self {
-        Self { lab, devices: vec![leader] }
+    /// A rig of one device.
+    pub fn of(bed: &'a TestBed, leader: Process) -> Self {
+        Self { bed, devices: vec![leader] }
     }
 
-    pub fn lab(&self) -> &Lab {
-        self.lab
+    pub fn bed(&self) -> &TestBed {
+        self.bed
     }
 
-    /// Devices that were started apart.
-    pub fn with(lab: &'a Lab, devices: Vec<Process>) -> Self {
-        Self { lab, devices }
+    /// A rig of devices that were started separately.
+    pub fn with(bed: &'a TestBed, devices: Vec<Process>) -> Self {
+        Self { bed, devices }
     }
 
-    /// One more device, which was started.
+    /// Adds a device that was started.
     pub fn add(&mut self, device: Process) {
         self.devices.push(device);
     }
 
-    /// Takes the last device out of the test's care.
+    /// Removes the last device and returns it.
     pub fn take_last(&mut self) -> Process {
         self.devices.pop().expect("a rig has devices")
     }
 
-    /// Until every device's clock is in rig time and its camera is in state `lock`.
+    /// Waits until every device's clock is synced and its camera is in state `lock`.
     pub fn wait_until_ready(&mut self, lock: LockState) {
         poll("the rig is ready", || {
             self.devices.iter_mut().for_each(Process::assert_running);
@@ -275,39 +286,39 @@ impl<'a> Rig<'a> {
         });
     }
 
-    /// What the devices say of themselves now; of those who say something.
+    /// The current status of each device that answers.
     pub fn statuses(&self) -> Vec<Status> {
         let ended = self.swsync(&["status", "--json"]).wait();
         let Ok(mut json) = serde_json::from_str::<Value>(&ended.out) else {
-            return Vec::new(); // nobody is there yet
+            return Vec::new(); // no device is there yet
         };
         let devices = json["devices"].as_array_mut().unwrap();
         let said = devices.iter_mut().filter(|device| device["answered"] == true);
         said.map(|device| serde_json::from_value(device["status"].take()).unwrap()).collect()
     }
 
-    /// The `swsync` command, started, to ask this rig.
+    /// Starts the `swsync` command for this rig.
     pub fn swsync(&self, args: &[&str]) -> Process {
-        self.start(self.lab.endpoint.as_deref(), args)
+        self.start(self.bed.endpoint.as_deref(), args)
     }
 
-    /// As [`swsync`](Self::swsync), by the device that listens at `endpoint`.
+    /// As [`swsync`](Self::swsync), connected to the device that listens at `endpoint`.
     pub fn swsync_at(&self, endpoint: &str, args: &[&str]) -> Process {
         self.start(Some(endpoint), args)
     }
 
     fn start(&self, endpoint: Option<&str>, args: &[&str]) -> Process {
         let mut command = command(built("swsync"));
-        command.args(args).args(["--rig", &self.lab.name]);
+        command.args(args).args(["--rig", &self.bed.name]);
         if let Some(endpoint) = endpoint {
             command.args(["--connect", endpoint]);
         }
-        // Several may run at once.
+        // Several may run at once, so each gets its own name.
         let name = format!("swsync-{}-{}", args[0], RIGS.fetch_add(1, Ordering::Relaxed));
-        Process::start(&name, self.lab.folder.path(), &mut command)
+        Process::start(&name, self.bed.folder.path(), &mut command)
     }
 
-    /// What `swsync shoot --json` says, and whether it was content.
+    /// Runs `swsync shoot --json` and returns its result.
     pub fn shoot(&self, args: &[&str]) -> Shot {
         let args: Vec<_> = ["shoot", "--json"].iter().chain(args).copied().collect();
         Shot::of(&self.swsync(&args).wait())
@@ -318,24 +329,24 @@ fn is_synced(quality: SyncQuality) -> bool {
     matches!(quality, SyncQuality::Synced | SyncQuality::Leading)
 }
 
-/// What a frame's fate may be in a rig without fault.
+/// Returns whether `fate` is one that a rig without fault may report.
 pub fn is_saved_or_dropped(fate: &Fate) -> bool {
     match fate {
         Fate::Saved { .. } | Fate::Recorded(_) => true,
-        Fate::Missed { why } => tells_of_drops(why),
+        Fate::Missed { why } => mentions_drops(why),
         Fate::Failed { .. } | Fate::Partly { .. } => false,
     }
 }
 
-/// An order, and what came of it.
+/// A stills order and its result.
 pub struct Shot {
     pub code: Option<i32>,
     pub order: String,
-    /// Devices that answered, and their frames.
+    /// The devices that answered, with their frames.
     pub answers: Vec<(String, Vec<FrameRun>)>,
 }
 
-/// A line for each frame would be too much to read.
+/// Shorter than the derived form, which has several lines for each frame.
 impl fmt::Debug for Shot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, exit code {:?}", self.order, self.code)?;
@@ -356,7 +367,7 @@ impl fmt::Debug for Shot {
 }
 
 impl Shot {
-    /// From the JSON of a `swsync shoot` that has ended.
+    /// Parses the JSON of a `swsync shoot` that has ended.
     pub fn of(ended: &Ended) -> Self {
         let mut json: Value = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:#?}"));
         let order = json["order"].as_str().unwrap().to_owned();
@@ -371,7 +382,7 @@ impl Shot {
         Self { code: ended.code, order, answers }
     }
 
-    /// Whether a camera has dropped a frame that it was to save.
+    /// Returns whether a camera dropped a frame that the order named.
     pub fn has_drops(&self) -> bool {
         let mut frames = self.answers.iter().flat_map(|(_, frames)| frames);
         frames.any(|frame| matches!(&frame.fate, Fate::Missed { .. }) && is_saved_or_dropped(&frame.fate))

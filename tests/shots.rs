@@ -1,4 +1,4 @@
-//! Orders to rigs of the shipped pipelines.
+//! Stills and bursts with rigs of the shipped pipelines, also while devices are killed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,39 +12,39 @@ use swsync_core::order::{Fate, FrameRun};
 use swsync_core::time::Span;
 
 use crate::panel;
-use crate::process::{Ended, despite_drops, poll};
-use crate::rig::{Lab, Rig, Shot, is_saved_or_dropped};
+use crate::process::{Ended, poll, retry_on_drops};
+use crate::rig::{Rig, Shot, TestBed, is_saved_or_dropped};
 
-/// Most time between pictures of one instant. Simulated cameras stamp and align to tens of us on an
-/// idle machine; a frame of another number would be 33,000 us off.
+/// Largest allowed time between pictures of one instant. Simulated cameras are aligned to tens of us on an idle machine. A
+/// frame of another number would be 33,000 us off.
 const MAX_SPREAD: Span = Span::from_micros(250);
 
 #[test]
-fn a_rig_shoots_ahead_and_back() {
-    let lab = Lab::alone();
-    let rig = lab.rig(&["left", "right"]);
+fn a_rig_shoots_one_instant_in_the_future_and_in_the_past() {
+    let bed = TestBed::exclusive();
+    let rig = bed.rig(&["left", "right"]);
     assert_shoots_one_instant(&rig, &["--in", "700ms"]);
     assert_shoots_one_instant(&rig, &["--ago", "500ms"]);
 }
 
 #[test]
-fn a_rig_that_found_itself_by_multicast_shoots() {
+fn devices_that_find_each_other_by_multicast_shoot_one_instant() {
     if !crate::is_set("SWSYNC_NETNS", "discovery, as it sends multicast on every interface") {
         return;
     }
-    let lab = Lab::alone().discovering();
-    let rig = lab.rig(&["left", "right"]);
+    let bed = TestBed::exclusive().discovering();
+    let rig = bed.rig(&["left", "right"]);
     assert_shoots_one_instant(&rig, &[]);
 }
 
 #[test]
-fn malformed_datagrams_at_the_leader_harm_no_client() {
-    let lab = Lab::alone();
-    let rig = lab.rig(&["left"]);
+fn malformed_datagrams_to_the_leader_do_not_disturb_its_clients() {
+    let bed = TestBed::exclusive();
+    let rig = bed.rig(&["left"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(lab.time_address()).unwrap();
+    socket.connect(bed.time_address()).unwrap();
     for datagram in malformed_datagrams() {
-        // Refused means that nobody listens any more.
+        // An error here (connection refused) means that the leader listens no more.
         socket.send(&datagram).unwrap();
     }
     assert_shoots_one_instant(&rig, &[]);
@@ -53,11 +53,11 @@ fn malformed_datagrams_at_the_leader_harm_no_client() {
 }
 
 #[test]
-fn a_client_killed_during_an_order_is_named_and_the_others_save() {
-    let lab = Lab::alone();
-    let mut rig = lab.rig(&["left", "victim"]);
+fn a_client_killed_during_an_order_is_named_and_the_others_save_their_frames() {
+    let bed = TestBed::exclusive();
+    let mut rig = bed.rig(&["left", "victim"]);
     let shoot = rig.swsync(&["shoot", "--in", "3s", "--count", "15"]);
-    poll("the order is with all", || {
+    poll("all devices have the order", || {
         let statuses = rig.statuses();
         (statuses.len() == 3 && statuses.iter().all(|status| status.open.len() == 1)).then_some(())
     });
@@ -72,17 +72,17 @@ fn a_client_killed_during_an_order_is_named_and_the_others_save() {
     }
     assert!(ended.out.contains("NOT all saved"), "{ended:#?}");
     assert!(
-        !lab.path("shots").read_dir().unwrap().any(|order| order.unwrap().path().join("victim").exists())
+        !bed.path("shots").read_dir().unwrap().any(|order| order.unwrap().path().join("victim").exists())
     );
-    assert_only_whole_files(&files_below(&lab.path("shots")));
+    assert_only_complete_files(&files_below(&bed.path("shots")));
 }
 
 #[test]
-fn a_pipeline_interrupted_during_an_order_leaves_whole_files() {
-    let lab = Lab::alone();
-    let mut rig = lab.rig(&["victim"]);
+fn a_pipeline_interrupted_during_an_order_leaves_only_complete_files() {
+    let bed = TestBed::exclusive();
+    let mut rig = bed.rig(&["victim"]);
     let shoot = rig.swsync(&["shoot", "--in", "200ms", "--count", "120", "--id", "burst", "--json"]);
-    let folder = lab.path("shots/burst/victim");
+    let folder = bed.path("shots/burst/victim");
     poll("the burst is being written", || {
         let pictures = fs::read_dir(&folder).ok()?.filter(|file| is_picture(&file.as_ref().unwrap().path()));
         (pictures.count() >= 5).then_some(())
@@ -102,16 +102,20 @@ fn a_pipeline_interrupted_during_an_order_leaves_whole_files() {
     let last = |saved: &[(PathBuf, FrameInfo)]| saved.last().map(|(_, info)| info.number);
     assert!(last(&self::saved(shot.frames("leader"))) > last(&saved), "the leader went on: {shot:?}");
     let files: BTreeSet<_> = files_below(&folder).into_iter().filter(|file| is_picture(file)).collect();
-    assert_eq!(files, saved.iter().map(|(file, _)| file.clone()).collect(), "what it said and did agree");
+    assert_eq!(
+        files,
+        saved.iter().map(|(file, _)| file.clone()).collect(),
+        "its answer agrees with its files"
+    );
     for (file, info) in &saved {
         assert_eq!(record(&shot, "victim", file).info, *info);
     }
-    assert_only_whole_files(&files_below(&lab.path("shots")));
+    assert_only_complete_files(&files_below(&bed.path("shots")));
 }
 
-/// What each frame says of itself must agree with the files, and the pictures with each other.
+/// Shoots, and asserts that answers agree with the files, and that the pictures show one instant.
 fn assert_shoots_one_instant(rig: &Rig<'_>, args: &[&str]) {
-    let shot = &despite_drops(|| Some(rig.shoot(args)).filter(|shot| !shot.has_drops()));
+    let shot = &retry_on_drops(|| Some(rig.shoot(args)).filter(|shot| !shot.has_drops()));
     assert_eq!(shot.code, Some(0), "{shot:?}");
     let pictures: Vec<_> = shot.answers.iter().flat_map(|(_, frames)| saved(frames)).collect();
     assert_eq!(pictures.len(), rig.statuses().len(), "{shot:?}");
@@ -128,10 +132,10 @@ fn assert_shoots_one_instant(rig: &Rig<'_>, args: &[&str]) {
     let spread = panel::spread(pictures.iter().map(|(file, info)| (file.as_path(), info)));
     println!("{}: {:.1} us between {} pictures", shot.order, spread.as_micros_f64(), pictures.len());
     assert!(spread <= MAX_SPREAD, "{:.1} us between the pictures: {shot:?}", spread.as_micros_f64());
-    assert_only_whole_files(&files_below(&rig.lab().path("shots")));
+    assert_only_complete_files(&files_below(&rig.bed().path("shots")));
 }
 
-/// Files of the frames that were saved, and what is known of them.
+/// The files of the saved frames, and their metadata.
 pub fn saved(frames: &[FrameRun]) -> Vec<(PathBuf, FrameInfo)> {
     let saved = frames.iter().filter_map(|frame| match &frame.fate {
         Fate::Saved { file, info, .. } => Some((PathBuf::from(file), *info)),
@@ -140,7 +144,7 @@ pub fn saved(frames: &[FrameRun]) -> Vec<(PathBuf, FrameInfo)> {
     saved.collect()
 }
 
-/// The manifest's line of `file`.
+/// The line of `file` in the manifest.
 fn record(shot: &Shot, device: &str, file: &Path) -> FrameRecord {
     let manifest = fs::read_to_string(file.with_file_name("frames.jsonl")).unwrap();
     let records = manifest.lines().map(|line| serde_json::from_str::<FrameRecord>(line).unwrap());
@@ -160,32 +164,32 @@ fn is_picture(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "jpg")
 }
 
-/// Every file in `folder` and the folders in it, but for journals.
+/// All files in `folder` and its folders, without journals.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let entries = entries.filter(|path| !path.ends_with(".swsync"));
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// What stands beside pictures.
-const BESIDE: [&str; 4] = ["frames.jsonl", "frames.csv", "frames.pts", "take.json"];
+/// The files beside the pictures of a take.
+const SIDE_FILES: [&str; 4] = ["frames.jsonl", "frames.csv", "frames.pts", "take.json"];
 
-/// Nothing temporary, and every picture from its first byte to its last.
-pub fn assert_only_whole_files(files: &[PathBuf]) {
+/// Asserts that there are no temporary files, and that every picture is complete.
+pub fn assert_only_complete_files(files: &[PathBuf]) {
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(is_picture(file) || BESIDE.contains(&name), "left behind: {}", file.display());
+        assert!(is_picture(file) || SIDE_FILES.contains(&name), "left behind: {}", file.display());
         if is_picture(file) {
             let bytes = fs::read(file).unwrap();
-            // JPEG's start and end of image
-            let whole = bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]);
-            assert!(whole, "{} is not whole", file.display());
+            // JPEG's markers for start and end of image
+            let complete = bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]);
+            assert!(complete, "{} is not complete", file.display());
             image::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         }
     }
 }
 
-/// What is not NTP, or only just.
+/// Datagrams that are not NTP, or are barely NTP.
 fn malformed_datagrams() -> Vec<Vec<u8>> {
     let header = |first: u8| {
         let mut datagram = vec![0; 48];
@@ -195,7 +199,7 @@ fn malformed_datagrams() -> Vec<Vec<u8>> {
     let mut datagrams: Vec<Vec<u8>> = (0..=100).map(|length| vec![0xff; length]).collect();
     // every mode of every version, with every leap indicator
     datagrams.extend((0..=255).map(header));
-    // Client's requests with extension fields that are cut, endless, empty, or of no length.
+    // Client requests with extension fields that are truncated, longer than the datagram, empty, or of length zero.
     for field in [&[0][..], &[0xf5, 0, 0xff, 0xfc], &[0xf5, 0, 0, 0], &[0xf5, 0, 0, 4], &[1, 4, 0, 17]] {
         let mut datagram = header(0x23);
         datagram.extend(field);

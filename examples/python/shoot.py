@@ -87,7 +87,7 @@ def element_messages(pipeline, timeout_s):
         left = max(deadline - time.monotonic(), 0)
         message = pipeline.get_bus().timed_pop_filtered(int(left * Gst.SECOND), wanted)
         if message is None:
-            raise Failure(f"nothing came of it within {timeout_s} s")
+            raise Failure(f"no result within {timeout_s} s")
         if message.type == Gst.MessageType.ERROR:
             raise Failure(describe(message))
         if message.type == Gst.MessageType.EOS:

@@ -1,31 +1,31 @@
-//! A leader that comes back with another wall clock: rig time begins anew, and whole pipelines bear it.
+//! The leader comes back with another wall clock: rig time begins anew, and the pipelines continue in the new time scale.
 
 use std::time::Instant;
 
 use swsync_core::frame::{LockState, SyncQuality};
 use swsync_core::time::Span;
 
-use crate::process::{Process, poll};
-use crate::rig::{Lab, Rig};
+use crate::process::{Process, poll, retry_on_drops};
+use crate::rig::{Rig, TestBed};
 
-/// The leader's pipeline, whose wall clock is off by `wall`.
-fn leader(lab: &Lab, wall: &str) -> Process {
-    lab.leader()
+/// Starts the leader's pipeline with a wall clock that is off by `wall`.
+fn leader(bed: &TestBed, wall: &str) -> Process {
+    bed.leader()
         .simulated(1)
         .env("SWSYNC_SIMULATED_CLOCK", &format!("offset=1.25s,skew=-12ppm,wall={wall}"))
         .start()
 }
 
-/// The leader is killed in the middle of a take and comes back with its wall clock off by `wall`.
-fn come_back(wall: &str) {
-    let lab = Lab::alone();
-    let mut rig = Rig::with(&lab, vec![lab.client("client").simulated(2).start(), leader(&lab, "0s")]);
+/// Kills the leader and starts it again with its wall clock off by `wall`.
+fn leader_comes_back(wall: &str) {
+    let bed = TestBed::exclusive();
+    let mut rig = Rig::with(&bed, vec![bed.client("client").simulated(2).start(), leader(&bed, "0s")]);
     rig.wait_until_ready(LockState::Locked);
     let before = status_of(&rig, "client").expect("it is ready");
     let begun = Instant::now();
     drop(rig.take_last());
-    rig.add(leader(&lab, wall));
-    // Never synced and held: it runs on as it did, until it has heard of the new time.
+    rig.add(leader(&bed, wall));
+    // Whenever the client says that it is synced, it is either in the new time, or its clock still runs on as before.
     let after = poll("the client is in the new time", || {
         let (client, leader) = (status_of(&rig, "client")?, status_of(&rig, "leader")?);
         let apart = (client.0 - leader.0).abs();
@@ -38,8 +38,8 @@ fn come_back(wall: &str) {
     });
     assert!((after.0 - before.0).abs() > Span::from_secs(4), "{before:?} {after:?}");
     rig.wait_until_ready(LockState::Locked);
-    // Frames go on, and both save the same numbers.
-    let shot = crate::process::despite_drops(|| {
+    // Frames continue, and both devices save the same numbers.
+    let shot = retry_on_drops(|| {
         let shot = rig.shoot(&["--in", "500ms", "--count", "2"]);
         (!shot.has_drops()).then_some(shot)
     });
@@ -48,7 +48,7 @@ fn come_back(wall: &str) {
     assert_eq!(numbers("client"), numbers("leader"), "{shot:?}");
 }
 
-/// Rig time of `device` since the Unix epoch, and how well it is known.
+/// Rig time of `device` since the Unix epoch, and the state of its clock.
 fn status_of(rig: &Rig<'_>, device: &str) -> Option<(Span, SyncQuality)> {
     let statuses = rig.statuses();
     let status = statuses.iter().find(|status| status.device.as_str() == device)?;
@@ -57,16 +57,16 @@ fn status_of(rig: &Rig<'_>, device: &str) -> Option<(Span, SyncQuality)> {
 }
 
 #[test]
-fn an_hour_back() {
-    come_back("-3600s");
+fn a_client_follows_a_leader_that_comes_back_an_hour_behind() {
+    leader_comes_back("-3600s");
 }
 
 #[test]
-fn some_seconds_back() {
-    come_back("-12s");
+fn a_client_follows_a_leader_that_comes_back_seconds_behind() {
+    leader_comes_back("-12s");
 }
 
 #[test]
-fn an_hour_ahead() {
-    come_back("3600s");
+fn a_client_follows_a_leader_that_comes_back_an_hour_ahead() {
+    leader_comes_back("3600s");
 }
