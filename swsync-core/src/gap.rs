@@ -1,7 +1,7 @@
 //! Why frames are missing: found out where frames come from, carried by the frames themselves, and looked up where one
 //! is missed.
 //!
-//! A source numbers frames by their time, so a number that it leaves out is a [`Gap`]. Each frame carries the last gap
+//! A source numbers frames by their time, so a number that it leaves out is a [`FrameGap`]. Each frame carries the last gap
 //! of its source: so it is known also where the first frame after it was lost on the way. What is missing and in no gap
 //! did leave the source, and was lost in between.
 
@@ -22,11 +22,11 @@ macro_rules! causes {
     ($($(#[$doc:meta])* $cause:ident: $name:literal, $why:literal;)*) => {
         /// Why a source has no frame for some numbers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Cause {
+        pub enum GapCause {
             $($(#[$doc])* $cause,)*
         }
 
-        impl Cause {
+        impl GapCause {
             const ALL: &[Self] = &[$(Self::$cause,)*];
 
             /// Its name in metas and messages.
@@ -75,8 +75,8 @@ causes! {
     Paused: "paused", "the pipeline was paused";
 }
 
-impl Cause {
-    /// The cause that [`Cause::as_str`] gives this name.
+impl GapCause {
+    /// The cause that [`GapCause::as_str`] gives this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.as_str() == name)
@@ -85,7 +85,7 @@ impl Cause {
 
 /// Frame numbers that a source left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
+pub struct FrameGap {
     /// Counts the source's gaps, from 1.
     pub serial: u32,
     /// The first of them.
@@ -93,12 +93,12 @@ pub struct Gap {
     /// How many.
     pub count: u64,
     /// Why.
-    pub cause: Cause,
+    pub cause: GapCause,
 }
 
 /// A frame that a source delivers.
 #[derive(Debug, Clone, Copy)]
-pub struct Delivered {
+pub struct DeliveredFrame {
     /// Its number.
     pub number: FrameNumber,
     /// Its time.
@@ -150,11 +150,11 @@ impl Circumstances {
 /// Finds the gaps of a source, and what each comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GapFinder {
-    last: Option<Delivered>,
+    last: Option<DeliveredFrame>,
     since: Circumstances,
     /// Frames in a row, without a gap.
     in_a_row: u32,
-    gap: Option<Gap>,
+    gap: Option<FrameGap>,
 }
 
 impl GapFinder {
@@ -164,13 +164,13 @@ impl GapFinder {
     }
 
     /// A frame goes downstream, on a grid of `period`: the last gap that there was.
-    pub fn handle_delivered(&mut self, frame: Delivered, period: Span) -> Option<Gap> {
+    pub fn handle_delivered(&mut self, frame: DeliveredFrame, period: Span) -> Option<FrameGap> {
         let last = self.last.replace(frame);
         let serial = self.gap.map_or(1, |gap| gap.serial.wrapping_add(1));
         let first = last.map_or(0, |last| last.number.saturating_add(1));
         if first < frame.number || last.is_none() {
-            let cause = last.map_or(Cause::Started, |last| self.cause(&last, &frame, period));
-            self.gap = Some(Gap { serial, first, count: frame.number.saturating_sub(first), cause });
+            let cause = last.map_or(GapCause::Started, |last| self.cause(&last, &frame, period));
+            self.gap = Some(FrameGap { serial, first, count: frame.number.saturating_sub(first), cause });
             (self.since, self.in_a_row) = (Circumstances::default(), 0);
             return self.gap;
         }
@@ -188,7 +188,7 @@ impl GapFinder {
         self.gap
     }
 
-    fn cause(&self, last: &Delivered, frame: &Delivered, period: Span) -> Cause {
+    fn cause(&self, last: &DeliveredFrame, frame: &DeliveredFrame, period: Span) -> GapCause {
         let since = &self.since;
         let by_sensor = frame.sensor_time - last.sensor_time;
         let by_rig = frame.time - last.time;
@@ -198,31 +198,31 @@ impl GapFinder {
         let most = |span: Span| span > Span::ZERO && span * 2 >= absent;
         let on_grid = |lock| matches!(lock, LockState::Locked | LockState::Coasting | LockState::Free);
         if most(since.suspended) {
-            Cause::Suspended
+            GapCause::Suspended
         } else if most(since.stopped) {
-            Cause::Stopped
+            GapCause::Stopped
         } else if most(since.paused) {
-            Cause::Paused
+            GapCause::Paused
         } else if most(stepped) && stepped > period / 2 {
-            Cause::Clock
+            GapCause::Clock
         } else if since.camera_restarted {
-            Cause::CameraRestarted
+            GapCause::CameraRestarted
         } else if since.reconfigured {
-            Cause::Reconfigured
+            GapCause::Reconfigured
         } else if since.align_restarted {
-            Cause::AlignRestart
+            GapCause::AlignRestart
         } else if since.held_back {
-            Cause::HeldBack
+            GapCause::HeldBack
         } else if since.lost > 0 && since.blocked > period && most(since.blocked) {
-            Cause::Blocked
+            GapCause::Blocked
         } else if since.lost > 0 {
-            Cause::Camera
+            GapCause::Camera
         } else if !on_grid(last.lock) || !on_grid(frame.lock) {
-            Cause::AlignLonger
+            GapCause::AlignLonger
         } else if by_sensor > period + period / 2 {
-            Cause::Slow
+            GapCause::Slow
         } else {
-            Cause::OffGrid
+            GapCause::OffGrid
         }
     }
 }
@@ -230,10 +230,10 @@ impl GapFinder {
 /// Nothing is said by the frames that came.
 pub const UNKNOWN: &str = "no frame of that instant arrived, and it is not known why";
 /// The source has delivered it.
-pub const LOST_BETWEEN: &str = "the camera delivered this frame, and it was lost on the way: an element in between (a queue, an encoder, \
+pub const LOST_DOWNSTREAM: &str = "the camera delivered this frame, and it was lost on the way: an element in between (a queue, an encoder, \
                                 videorate) dropped it";
 /// What came after it says that something was lost in between.
-pub const LOST_BEHIND: &str =
+pub const LOST_AFTER_ENCODER: &str =
     "lost behind the encoder: an element there (a leaky queue, a network) dropped this frame";
 
 /// What frames that arrived say of those that did not.
@@ -253,12 +253,12 @@ pub struct KnownGaps {
 impl KnownGaps {
     /// Frame `number` has arrived, and tells of `gap`, if its source tells of gaps at all; and whether it `lacks` frames that were
     /// lost behind the encoder.
-    pub fn note(&mut self, number: FrameNumber, gap: Option<Gap>, lacks: bool) {
+    pub fn note(&mut self, number: FrameNumber, gap: Option<FrameGap>, lacks: bool) {
         let between = self.last.map_or(0, |last| last.saturating_add(1))..number;
         match self.lost_from {
             None if lacks => self.lost_from = Some(between.start.min(number)),
             Some(from) if !lacks => {
-                self.push(from..number, LOST_BEHIND);
+                self.push(from..number, LOST_AFTER_ENCODER);
                 self.lost_from = None;
             }
             None | Some(_) => {}
@@ -280,7 +280,7 @@ impl KnownGaps {
             // Nothing is known of the gaps before this one.
             self.push(between.start..gap.first.min(between.end), UNKNOWN);
         }
-        if gap.serial < before && gap.cause == Cause::Started {
+        if gap.serial < before && gap.cause == GapCause::Started {
             self.serial = gap.serial; // it was started again, and counts anew
         }
         self.push(gap.first..gap.first.saturating_add(gap.count), gap.cause.why());
@@ -312,9 +312,9 @@ impl KnownGaps {
             let known = self.gaps.iter().filter(here).max_by_key(|(_, why)| certainty(why));
             let next = self.gaps.iter().map(|(gap, _)| gap.start).filter(|start| *start > from).min();
             let (end, why) = match known {
-                Some((gap, why)) if certainty(why) > certainty(LOST_BEHIND) => (gap.end, *why),
+                Some((gap, why)) if certainty(why) > certainty(LOST_AFTER_ENCODER) => (gap.end, *why),
                 Some((gap, why)) => {
-                    let why = if *why == UNKNOWN && self.is_lost(from) { LOST_BEHIND } else { *why };
+                    let why = if *why == UNKNOWN && self.is_lost(from) { LOST_AFTER_ENCODER } else { *why };
                     (gap.end.min(next.unwrap_or(gap.end)), why)
                 }
                 None => (next.unwrap_or(numbers.end), self.otherwise(from)),
@@ -332,8 +332,8 @@ impl KnownGaps {
     /// Why a frame is missing that no gap has.
     fn otherwise(&self, number: FrameNumber) -> &'static str {
         match self.told {
-            _ if self.is_lost(number) => LOST_BEHIND,
-            true => LOST_BETWEEN,
+            _ if self.is_lost(number) => LOST_AFTER_ENCODER,
+            true => LOST_DOWNSTREAM,
             false => UNKNOWN,
         }
     }
@@ -347,7 +347,7 @@ impl KnownGaps {
 fn certainty(why: &str) -> u8 {
     match why {
         UNKNOWN => 0,
-        LOST_BEHIND => 1,
+        LOST_AFTER_ENCODER => 1,
         _ => 2,
     }
 }
@@ -359,16 +359,16 @@ mod tests {
     const PERIOD: Span = Span::from_nanos(33_333_333);
 
     /// A frame of number `number`, which the sensor stamped `sensor` periods after its start.
-    fn frame(number: FrameNumber, sensor: f64) -> Delivered {
+    fn frame(number: FrameNumber, sensor: f64) -> DeliveredFrame {
         let time = Timestamp::from_nanos(0) + PERIOD * i64::try_from(number).unwrap();
         let sensor_time = Timestamp::from_nanos(7) + Span::from_nanos_f64(sensor * 33_333_333.0);
-        Delivered { number, time, sensor_time, lock: LockState::Locked }
+        DeliveredFrame { number, time, sensor_time, lock: LockState::Locked }
     }
 
     /// The cause of what is missing between frame 100 and frame `to`.
-    fn cause(to: Delivered, circumstances: Circumstances) -> Cause {
+    fn cause(to: DeliveredFrame, circumstances: Circumstances) -> GapCause {
         let mut finder = GapFinder::default();
-        assert_eq!(finder.handle_delivered(frame(100, 0.0), PERIOD).unwrap().cause, Cause::Started);
+        assert_eq!(finder.handle_delivered(frame(100, 0.0), PERIOD).unwrap().cause, GapCause::Started);
         finder.note(circumstances);
         let gap = finder.handle_delivered(to, PERIOD).unwrap();
         assert_eq!((gap.serial, gap.first, gap.count), (2, 101, to.number - 101));
@@ -381,25 +381,35 @@ mod tests {
         let nothing = Circumstances::default();
         let lost = Circumstances { lost: 9, ..nothing };
         let missed = frame(110, 10.0);
-        assert_eq!(cause(missed, lost), Cause::Camera);
+        assert_eq!(cause(missed, lost), GapCause::Camera);
         let half = PERIOD * 5;
-        assert_eq!(cause(missed, Circumstances { stopped: half, ..lost }), Cause::Stopped);
-        assert_eq!(cause(missed, Circumstances { stopped: half, suspended: half, ..lost }), Cause::Suspended);
-        assert_eq!(cause(missed, Circumstances { stopped: PERIOD * 4, ..lost }), Cause::Camera, "not that");
-        assert_eq!(cause(missed, Circumstances { blocked: half, ..lost }), Cause::Blocked);
-        assert_eq!(cause(missed, Circumstances { paused: half, ..nothing }), Cause::Paused);
-        assert_eq!(cause(missed, Circumstances { camera_restarted: true, ..lost }), Cause::CameraRestarted);
-        assert_eq!(cause(missed, Circumstances { align_restarted: true, ..nothing }), Cause::AlignRestart);
-        assert_eq!(cause(missed, Circumstances { reconfigured: true, ..nothing }), Cause::Reconfigured);
-        assert_eq!(cause(missed, Circumstances { held_back: true, ..nothing }), Cause::HeldBack);
-        assert_eq!(cause(frame(110, 1.0), nothing), Cause::Clock);
-        assert_eq!(cause(frame(110, 2.0), lost), Cause::Clock, "nearly all of it");
-        let aligning = Delivered { lock: LockState::Aligning, ..frame(102, 1.6) };
-        assert_eq!(cause(aligning, nothing), Cause::AlignLonger);
-        assert_eq!(cause(frame(102, 2.0), nothing), Cause::Slow);
-        assert_eq!(cause(frame(102, 1.501), nothing), Cause::Slow);
-        let free = Delivered { lock: LockState::Free, time: frame(101, 1.0).time, ..frame(102, 1.0) };
-        assert_eq!(cause(free, nothing), Cause::OffGrid);
+        assert_eq!(cause(missed, Circumstances { stopped: half, ..lost }), GapCause::Stopped);
+        assert_eq!(
+            cause(missed, Circumstances { stopped: half, suspended: half, ..lost }),
+            GapCause::Suspended
+        );
+        assert_eq!(
+            cause(missed, Circumstances { stopped: PERIOD * 4, ..lost }),
+            GapCause::Camera,
+            "not that"
+        );
+        assert_eq!(cause(missed, Circumstances { blocked: half, ..lost }), GapCause::Blocked);
+        assert_eq!(cause(missed, Circumstances { paused: half, ..nothing }), GapCause::Paused);
+        assert_eq!(
+            cause(missed, Circumstances { camera_restarted: true, ..lost }),
+            GapCause::CameraRestarted
+        );
+        assert_eq!(cause(missed, Circumstances { align_restarted: true, ..nothing }), GapCause::AlignRestart);
+        assert_eq!(cause(missed, Circumstances { reconfigured: true, ..nothing }), GapCause::Reconfigured);
+        assert_eq!(cause(missed, Circumstances { held_back: true, ..nothing }), GapCause::HeldBack);
+        assert_eq!(cause(frame(110, 1.0), nothing), GapCause::Clock);
+        assert_eq!(cause(frame(110, 2.0), lost), GapCause::Clock, "nearly all of it");
+        let aligning = DeliveredFrame { lock: LockState::Aligning, ..frame(102, 1.6) };
+        assert_eq!(cause(aligning, nothing), GapCause::AlignLonger);
+        assert_eq!(cause(frame(102, 2.0), nothing), GapCause::Slow);
+        assert_eq!(cause(frame(102, 1.501), nothing), GapCause::Slow);
+        let free = DeliveredFrame { lock: LockState::Free, time: frame(101, 1.0).time, ..frame(102, 1.0) };
+        assert_eq!(cause(free, nothing), GapCause::OffGrid);
     }
 
     #[test]
@@ -420,55 +430,61 @@ mod tests {
             );
         }
         finder.note(Circumstances { lost: 16, ..Circumstances::default() });
-        assert_eq!(finder.handle_delivered(frame(121, 21.0), PERIOD).unwrap().cause, Cause::Stopped);
+        assert_eq!(finder.handle_delivered(frame(121, 21.0), PERIOD).unwrap().cause, GapCause::Stopped);
         finder.note(Circumstances { stopped: PERIOD * 20, ..Circumstances::default() });
         for number in 122..160 {
             finder.handle_delivered(frame(number, f64::from(u32::try_from(number).unwrap()) - 100.0), PERIOD);
         }
         finder.note(Circumstances { lost: 1, ..Circumstances::default() });
-        assert_eq!(finder.handle_delivered(frame(161, 61.0), PERIOD).unwrap().cause, Cause::Camera);
+        assert_eq!(finder.handle_delivered(frame(161, 61.0), PERIOD).unwrap().cause, GapCause::Camera);
     }
 
-    fn gap(serial: u32, first: FrameNumber, count: u64, cause: Cause) -> Option<Gap> {
-        Some(Gap { serial, first, count, cause })
+    fn gap(serial: u32, first: FrameNumber, count: u64, cause: GapCause) -> Option<FrameGap> {
+        Some(FrameGap { serial, first, count, cause })
     }
 
     #[test]
     fn what_is_in_no_gap_was_lost_on_the_way() {
         let mut known = KnownGaps::default();
-        let started = gap(1, 0, 100, Cause::Started);
+        let started = gap(1, 0, 100, GapCause::Started);
         known.note(100, started, false);
         known.note(101, started, false);
-        known.note(105, gap(2, 103, 2, Cause::Clock), false);
-        let clock = Cause::Clock.why();
-        assert_eq!(known.why(102..105), [(102..103, LOST_BETWEEN), (103..105, clock)]);
+        known.note(105, gap(2, 103, 2, GapCause::Clock), false);
+        let clock = GapCause::Clock.why();
+        assert_eq!(known.why(102..105), [(102..103, LOST_DOWNSTREAM), (103..105, clock)]);
         // The first frame after a gap is lost itself.
-        known.note(111, gap(3, 107, 2, Cause::Camera), false);
-        let camera = Cause::Camera.why();
+        known.note(111, gap(3, 107, 2, GapCause::Camera), false);
+        let camera = GapCause::Camera.why();
         assert_eq!(
             known.why(106..111),
-            [(106..107, LOST_BETWEEN), (107..109, camera), (109..111, LOST_BETWEEN)]
+            [(106..107, LOST_DOWNSTREAM), (107..109, camera), (109..111, LOST_DOWNSTREAM)]
         );
         // And of two gaps all that tell of the first are.
-        known.note(130, gap(5, 125, 3, Cause::Paused), false);
-        let paused = Cause::Paused.why();
-        assert_eq!(known.why(112..130), [(112..125, UNKNOWN), (125..128, paused), (128..130, LOST_BETWEEN)]);
+        known.note(130, gap(5, 125, 3, GapCause::Paused), false);
+        let paused = GapCause::Paused.why();
+        assert_eq!(
+            known.why(112..130),
+            [(112..125, UNKNOWN), (125..128, paused), (128..130, LOST_DOWNSTREAM)]
+        );
         known.forget_before(128);
         assert!(known.gaps.is_empty());
     }
 
     #[test]
     fn frames_that_arrive_out_of_order_tell_the_same() {
-        let (one, two, three) =
-            (gap(1, 0, 100, Cause::Started), gap(2, 103, 2, Cause::Clock), gap(3, 107, 1, Cause::Camera));
+        let (one, two, three) = (
+            gap(1, 0, 100, GapCause::Started),
+            gap(2, 103, 2, GapCause::Clock),
+            gap(3, 107, 1, GapCause::Camera),
+        );
         let mut known = KnownGaps::default();
         for (number, gap) in
             [(100, one), (108, three), (105, two), (106, two), (101, one), (102, one), (109, three)]
         {
             known.note(number, gap, false);
         }
-        assert_eq!(known.why(103..105), [(103..105, Cause::Clock.why())]);
-        assert_eq!(known.why(107..108), [(107..108, Cause::Camera.why())]);
+        assert_eq!(known.why(103..105), [(103..105, GapCause::Clock.why())]);
+        assert_eq!(known.why(107..108), [(107..108, GapCause::Camera.why())]);
     }
 
     #[test]
@@ -482,39 +498,43 @@ mod tests {
 
     #[test]
     fn what_was_lost_behind_the_encoder_is_not_blamed_on_the_camera() {
-        let started = gap(1, 0, 100, Cause::Started);
+        let started = gap(1, 0, 100, GapCause::Started);
         for told in [None, started] {
             let mut known = KnownGaps::default();
             known.note(100, told, false);
             // One is missing, the next builds on it.
             known.note(102, told, true);
-            assert_eq!(known.why(101..102), [(101..102, LOST_BEHIND)]);
+            assert_eq!(known.why(101..102), [(101..102, LOST_AFTER_ENCODER)]);
             known.note(104, told, true);
-            assert_eq!(known.why(103..104), [(103..104, LOST_BEHIND)]);
+            assert_eq!(known.why(103..104), [(103..104, LOST_AFTER_ENCODER)]);
             // What the camera itself left out is not laid to that.
-            let camera = told.map(|_| Gap { serial: 2, first: 106, count: 2, cause: Cause::Camera });
+            let camera = told.map(|_| FrameGap { serial: 2, first: 106, count: 2, cause: GapCause::Camera });
             known.note(110, camera, false);
             let parts = known.why(101..110);
             match told {
-                None => assert_eq!(parts, [(101..110, LOST_BEHIND)]),
+                None => assert_eq!(parts, [(101..110, LOST_AFTER_ENCODER)]),
                 Some(_) => assert_eq!(
                     parts,
-                    [(101..106, LOST_BEHIND), (106..108, Cause::Camera.why()), (108..110, LOST_BEHIND)]
+                    [
+                        (101..106, LOST_AFTER_ENCODER),
+                        (106..108, GapCause::Camera.why()),
+                        (108..110, LOST_AFTER_ENCODER)
+                    ]
                 ),
             }
             known.note(112, camera, false);
             assert_eq!(
                 known.why(111..112),
-                [(111..112, if told.is_some() { LOST_BETWEEN } else { UNKNOWN })]
+                [(111..112, if told.is_some() { LOST_DOWNSTREAM } else { UNKNOWN })]
             );
         }
     }
 
     #[test]
     fn causes_have_names() {
-        for cause in Cause::ALL {
-            assert_eq!(Cause::from_name(cause.as_str()), Some(*cause));
+        for cause in GapCause::ALL {
+            assert_eq!(GapCause::from_name(cause.as_str()), Some(*cause));
         }
-        assert_eq!(Cause::from_name("sabotage"), None);
+        assert_eq!(GapCause::from_name("sabotage"), None);
     }
 }

@@ -9,12 +9,12 @@
 pub mod align;
 pub mod bridge;
 pub mod clock;
-pub mod control;
 pub mod estimate;
 pub mod frame;
 pub mod gap;
 pub mod grid;
 pub mod manifest;
+pub mod message;
 pub mod mp4;
 pub mod name;
 pub mod ntp;

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::gap::Gap;
+use crate::gap::FrameGap;
 use crate::grid::FrameNumber;
 use crate::time::{Rig, Span, Timestamp};
 
 /// How much a ring may hold: whichever bound is reached first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RingLimits {
     /// Most bytes of payload.
     pub bytes: usize,
     /// The span into the past that is kept. What is older stays only where a frame within the span builds on it.
@@ -28,9 +28,9 @@ pub enum Coding {
     /// Frames before the last key frame, before which it is shown.
     Leading,
     /// Such a frame, of which one is lost that it builds on.
-    Orphan,
+    UndecodableLeading,
     /// A frame that did not arrive, as what comes after it does until a key frame comes.
-    Lost,
+    Undecodable,
 }
 
 impl Coding {
@@ -43,13 +43,13 @@ impl Coding {
     /// Whether nothing that is shown after the last key frame builds on it.
     #[must_use]
     pub const fn is_leading(self) -> bool {
-        matches!(self, Self::Leading | Self::Orphan)
+        matches!(self, Self::Leading | Self::UndecodableLeading)
     }
 }
 
 /// A frame in the ring.
 #[derive(Debug, Clone)]
-pub struct Entry<T> {
+pub struct RingFrame<T> {
     /// Its frame number.
     pub number: FrameNumber,
     /// Its frame time.
@@ -59,7 +59,7 @@ pub struct Entry<T> {
     /// What it builds on.
     pub coding: Coding,
     /// The last gap of its source; `None`: the source does not tell of gaps.
-    pub gap: Option<Gap>,
+    pub gap: Option<FrameGap>,
     /// The frame itself.
     pub payload: T,
 }
@@ -68,28 +68,28 @@ pub struct Entry<T> {
 ///
 /// Encoded video is kept by groups of pictures: the first frame held is a key frame, or else the only one.
 #[derive(Debug)]
-pub struct Ring<T> {
-    entries: VecDeque<Entry<T>>,
+pub struct FrameRing<T> {
+    entries: VecDeque<RingFrame<T>>,
     /// Place of the first entry in the order of arrival, counted since the ring was made.
     base: u64,
     /// Places of the key frames among them.
     keys: VecDeque<u64>,
-    limits: Limits,
+    limits: RingLimits,
     bytes: usize,
     /// Whether a frame that builds on others was seen since the ring was last cleared.
     coded: bool,
 }
 
-impl<T> Ring<T> {
+impl<T> FrameRing<T> {
     /// An empty ring.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
+    pub const fn new(limits: RingLimits) -> Self {
         Self { entries: VecDeque::new(), base: 0, keys: VecDeque::new(), limits, bytes: 0, coded: false }
     }
 
     /// Adds a frame, and tells `on_drop` of each that no longer fits, with its place. The newest frame always
     /// stays, even if it alone exceeds the bounds: an order for "now" must not fail for a picture's size.
-    pub fn push(&mut self, entry: Entry<T>, mut on_drop: impl FnMut(u64, Entry<T>)) {
+    pub fn push(&mut self, entry: RingFrame<T>, mut on_drop: impl FnMut(u64, RingFrame<T>)) {
         self.bytes += entry.bytes;
         let since = entry.time - self.limits.time;
         if entry.coding.is_key() {
@@ -127,7 +127,7 @@ impl<T> Ring<T> {
 
     /// The frame with this number, if it is still here.
     #[must_use]
-    pub fn get(&self, number: FrameNumber) -> Option<&Entry<T>> {
+    pub fn get(&self, number: FrameNumber) -> Option<&RingFrame<T>> {
         self.entries.iter().find(|entry| entry.number == number)
     }
 
@@ -145,7 +145,7 @@ impl<T> Ring<T> {
 
     /// The entry at `place` in the order of arrival, if it is still here.
     #[must_use]
-    pub fn at(&self, place: u64) -> Option<&Entry<T>> {
+    pub fn at(&self, place: u64) -> Option<&RingFrame<T>> {
         self.entries.get(usize::try_from(place.checked_sub(self.base)?).ok()?)
     }
 
@@ -170,7 +170,7 @@ impl<T> Ring<T> {
 
     /// The frame that came last.
     #[must_use]
-    pub fn newest(&self) -> Option<&Entry<T>> {
+    pub fn newest(&self) -> Option<&RingFrame<T>> {
         self.entries.back()
     }
 
@@ -216,12 +216,12 @@ impl<T> Ring<T> {
 mod tests {
     use super::*;
 
-    fn entry(number: FrameNumber, bytes: usize) -> Entry<()> {
+    fn entry(number: FrameNumber, bytes: usize) -> RingFrame<()> {
         let time = Timestamp::from_nanos(i64::try_from(number).unwrap() * 10_000_000);
-        Entry { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
+        RingFrame { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
     }
 
-    fn push(ring: &mut Ring<()>, entry: Entry<()>) -> Vec<FrameNumber> {
+    fn push(ring: &mut FrameRing<()>, entry: RingFrame<()>) -> Vec<FrameNumber> {
         let mut dropped = Vec::new();
         ring.push(entry, |_, entry| dropped.push(entry.number));
         dropped
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn bytes_bound_it() {
-        let mut ring = Ring::new(Limits { bytes: 300, time: Span::MAX });
+        let mut ring = FrameRing::new(RingLimits { bytes: 300, time: Span::MAX });
         for number in 0..10 {
             let dropped = push(&mut ring, entry(number, 100));
             assert_eq!(dropped, number.checked_sub(3).into_iter().collect::<Vec<_>>());
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn time_bounds_it() {
-        let mut ring = Ring::new(Limits { bytes: usize::MAX, time: Span::from_millis(50) });
+        let mut ring = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::from_millis(50) });
         for number in 0..100 {
             push(&mut ring, entry(number, 1));
         }
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_newest_frame_stays_however_large() {
-        let mut ring = Ring::new(Limits { bytes: 10, time: Span::ZERO });
+        let mut ring = FrameRing::new(RingLimits { bytes: 10, time: Span::ZERO });
         push(&mut ring, entry(1, 100));
         push(&mut ring, entry(2, 200));
         assert_eq!(ring.range(), Some((2, 2)));
@@ -266,14 +266,14 @@ mod tests {
     }
 
     /// Frame `number` of a video with a key frame every 10.
-    fn coded(number: FrameNumber) -> Entry<()> {
+    fn coded(number: FrameNumber) -> RingFrame<()> {
         let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
-        Entry { coding, ..entry(number, 1) }
+        RingFrame { coding, ..entry(number, 1) }
     }
 
     #[test]
     fn video_is_kept_by_groups_that_cover_the_span() {
-        let mut ring = Ring::new(Limits { bytes: usize::MAX, time: Span::from_millis(250) });
+        let mut ring = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::from_millis(250) });
         for number in 0..=45 {
             push(&mut ring, coded(number));
             let (oldest, newest) = ring.range().unwrap();
@@ -288,13 +288,13 @@ mod tests {
 
     #[test]
     fn bytes_bound_video_too() {
-        let mut ring = Ring::new(Limits { bytes: 15, time: Span::MAX });
+        let mut ring = FrameRing::new(RingLimits { bytes: 15, time: Span::MAX });
         for number in 0..=25 {
             push(&mut ring, coded(number));
             assert!(ring.bytes() <= 15);
         }
         assert_eq!(ring.range(), Some((20, 25)));
-        let mut tight = Ring::new(Limits { bytes: 5, time: Span::MAX });
+        let mut tight = FrameRing::new(RingLimits { bytes: 5, time: Span::MAX });
         for number in 0..=8 {
             push(&mut tight, coded(number));
         }

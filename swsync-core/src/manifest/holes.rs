@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::grid::FrameNumber;
-use crate::order::Named;
+use crate::order::NamedFrames;
 
 /// Most holes of a take; beyond them the oldest are summed up. With [`MAX_WHY`] they are 60 kB of JSON at most.
 const MAX_HOLES: usize = 200;
@@ -46,14 +46,14 @@ impl Hole {
 /// The holes of a take while it is written. They need no more memory than 200 holes, whatever happens.
 #[derive(Debug)]
 pub struct Holes {
-    named: Named,
+    named: NamedFrames,
     list: Vec<Hole>,
 }
 
 impl Holes {
     /// None yet, of what `named` names.
     #[must_use]
-    pub const fn new(named: Named) -> Self {
+    pub const fn new(named: NamedFrames) -> Self {
         Self { named, list: Vec::new() }
     }
 
@@ -75,7 +75,7 @@ impl Holes {
     /// Makes one of the hole at `index` and those behind it, as far as they are one.
     fn join(&mut self, index: usize) {
         while let Some([one, two]) = self.list.get(index..index + 2) {
-            let follows = self.named.place(two.first) == self.named.place(one.last()).saturating_add(1);
+            let follows = self.named.index_of(two.first) == self.named.index_of(one.last()).saturating_add(1);
             // One that lies within was left out of those that were summed up.
             if !(follows && one.why == two.why || two.first <= one.last()) {
                 break;
@@ -100,15 +100,16 @@ impl Holes {
         let at = self.list.partition_point(|hole| hole.last() < number);
         let Some(hole) = self.list.get_mut(at).filter(|hole| hole.first <= number) else { return };
         let named = self.named;
-        let (first, filled, last) = (named.place(hole.first), named.place(number), named.place(hole.last()));
+        let (first, filled, last) =
+            (named.index_of(hole.first), named.index_of(number), named.index_of(hole.last()));
         if last - first >= hole.count && hole.count > 1 {
             hole.count -= 1; // of those that were summed up
             return;
         }
         let Hole { why, .. } = self.list.remove(at);
         let part = |first, end| Hole {
-            last: Some(named.at_place(end - 1)),
-            ..Hole::run(named.at_place(first), end - first, &why)
+            last: Some(named.number_at(end - 1)),
+            ..Hole::run(named.number_at(first), end - first, &why)
         };
         let parts = [(first, filled), (filled + 1, last + 1)].into_iter().filter(|(first, end)| first < end);
         self.list.splice(at..at, parts.map(|(first, end)| part(first, end)));
@@ -131,14 +132,14 @@ mod tests {
     use super::*;
     use crate::grid::FrameGrid;
     use crate::name::Name;
-    use crate::order::{Kind, Order};
+    use crate::order::{Order, OrderKind};
     use crate::time::{Span, Timestamp};
     use proptest::prelude::*;
 
-    fn named(every: Option<Span>, rate: (u32, u32)) -> Named {
+    fn named(every: Option<Span>, rate: (u32, u32)) -> NamedFrames {
         let kind = match every {
-            Some(every) => Kind::Still { every: Some(every), count: None },
-            None => Kind::Take { segment: None, fill: Default::default() },
+            Some(every) => OrderKind::Still { every: Some(every), count: None },
+            None => OrderKind::Take { segment: None, fill: Default::default() },
         };
         let order = Order::new(Name::new("o").unwrap(), Timestamp::ZERO, None, kind).unwrap();
         order.named(FrameGrid::new(rate.0, rate.1).unwrap())
@@ -159,13 +160,13 @@ mod tests {
             let named = named(every, rate);
             let mut holes = Holes::new(named);
             for place in (0..100_000).filter(|place| *place != 50_000) {
-                let number = named.at_place(place);
+                let number = named.number_at(place);
                 holes.add(number, number, 1, "switched off");
             }
             let told = told(&holes);
             let [before, after] = &told[..] else { panic!("{told:?}") };
             assert_eq!((before.0, before.2), (0, 50_000));
-            assert_eq!((after.0, after.2), (named.at_place(50_001), 49_999));
+            assert_eq!((after.0, after.2), (named.number_at(50_001), 49_999));
             assert_eq!(after.1.is_some(), every.is_some());
         }
     }
@@ -187,7 +188,7 @@ mod tests {
     fn what_was_thought_to_be_missing_is_no_hole() {
         let every = Some(Span::from_millis(130));
         let named = named(every, (30, 1));
-        let at = |place| named.at_place(place);
+        let at = |place| named.number_at(place);
         let mut holes = Holes::new(named);
         holes.add(at(1), at(9), 9, "a");
         for place in [5, 1, 9, 20] {

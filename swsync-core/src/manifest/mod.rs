@@ -14,21 +14,21 @@
 
 pub mod csv;
 pub mod exif;
-mod gaps;
 mod holes;
+mod missing;
+mod order_index;
 mod path;
-mod places;
 pub mod pts;
 mod record;
 mod take;
 mod utc;
 
-pub use gaps::{DeviceFrames, Gap, gaps};
 pub use holes::{Hole, Holes};
+pub use missing::{DeviceFrames, MissingFrames, missing_frames};
+pub use order_index::{NumberSet, OrderIndex};
 pub use path::{PathError, check_path};
-pub use places::{Places, Runs};
 pub use record::FrameRecord;
-pub use take::{Removed, SCHEMA, Segment, Settings, Take, TakeError};
+pub use take::{PipelineSettings, RemovedFrames, SCHEMA, Take, TakeError, TakeSegment};
 pub use utc::utc;
 
 /// The manifest's name in a device's folder of an order.

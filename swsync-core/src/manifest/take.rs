@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hole, PathError, Places, check_path};
+use super::{Hole, OrderIndex, PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
@@ -16,7 +16,7 @@ pub const SCHEMA: u32 = 2;
 
 /// Properties that differ from their defaults, by the name of the element: of those that the frames went through, and of
 /// the pipeline's clock. `factory` says what kind of element it is.
-pub type Settings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+pub type PipelineSettings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 
 /// What an order yielded on one device. Written when the first file begins, and again whenever one is
 /// closed.
@@ -46,7 +46,7 @@ pub struct Take {
     pub caps: String,
     /// What was set in the pipeline when the first frame came.
     #[serde(default)]
-    pub settings: Settings,
+    pub settings: PipelineSettings,
     /// The grid that the frames are numbered on: (frames, per seconds).
     pub grid: FrameGrid,
     /// Number of the first frame that the order names, there or not: the same on every device.
@@ -56,17 +56,17 @@ pub struct Take {
     pub count: u64,
     /// Video files, in order; empty where each frame has a file of its own.
     #[serde(default)]
-    pub segments: Vec<Segment>,
+    pub segments: Vec<TakeSegment>,
     /// Numbers that the order names and that have no frame, in order; they do not overlap, and are a few hundred at most.
     #[serde(default)]
     pub holes: Vec<Hole>,
-    /// [`lead_in`](Segment::lead_in) of the first segment.
+    /// [`lead_in`](TakeSegment::lead_in) of the first segment.
     #[serde(default)]
     pub lead_in: u64,
     /// Of a loop recording, which keeps its newest files alone: what is gone again. When the take is complete, these
     /// numbers are among the [`holes`](Self::holes) too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<Removed>,
+    pub removed: Option<RemovedFrames>,
     /// What was asked to stand in a video where a frame is missing.
     #[serde(default)]
     pub fill: Fill,
@@ -85,7 +85,7 @@ pub struct Take {
 
 /// One video file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct TakeSegment {
     /// Its name, relative to `take.json`'s folder.
     pub file: String,
     /// The first frame number that it covers, there or not.
@@ -106,7 +106,7 @@ pub struct Segment {
 
 /// The oldest files of a take were removed by the device that took it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
+pub struct RemovedFrames {
     /// No frame before this number is there any more; a line of the manifest that names one is stale.
     pub before: FrameNumber,
     /// Why, for a person.
@@ -133,7 +133,7 @@ pub enum TakeError {
     },
     /// Segments that overlap, are out of order, or cover more than the order names.
     #[error("segment {file:?} is out of order, or covers more frames than the take has")]
-    Segment {
+    TakeSegment {
         /// Its name.
         file: String,
     },
@@ -196,15 +196,15 @@ impl Take {
             segment.count = segment.count.min(next.saturating_sub(segment.first));
         }
         self.holes.sort_by_key(|hole| hole.first);
-        let places = self.places();
+        let places = self.order_index();
         let mut next = 0;
         self.holes.retain_mut(|hole| {
             // Of what was told twice, the first reason stays.
             let end = hole.last().saturating_add(1);
             if hole.first < next {
-                let told = places.of_number(next.min(end)) - places.of_number(hole.first);
+                let told = places.index_of(next.min(end)) - places.index_of(hole.first);
                 hole.count = hole.count.saturating_sub(told);
-                hole.first = places.number(places.of_number(next));
+                hole.first = places.number_at(places.index_of(next));
             }
             next = next.max(end);
             hole.count > 0
@@ -252,13 +252,13 @@ impl Take {
         }
         let mut next = self.first;
         let (mut covered, end) = (0_u64, self.first.saturating_add(self.count));
-        for Segment { file, first, count, .. } in &self.segments {
+        for TakeSegment { file, first, count, .. } in &self.segments {
             check_path(file)?;
             covered = covered.saturating_add(*count);
             let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
             // Stills that lie apart have a file each, which covers one.
             let after = after.filter(|after| *count <= 1 || *after <= end);
-            next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
+            next = after.ok_or_else(|| TakeError::TakeSegment { file: file.clone() })?;
         }
         Ok(())
     }
@@ -285,10 +285,10 @@ impl Take {
 
     /// How the order counts the frames that it names.
     #[must_use]
-    pub fn places(&self) -> Places {
+    pub fn order_index(&self) -> OrderIndex {
         let order = serde_json::from_value::<Order>(self.ordered.clone());
         // Of a version that orders other things: as if it had no pauses.
-        Places::of(order.ok().map(|order| order.named(self.grid)))
+        OrderIndex::of(order.ok().map(|order| order.named(self.grid)))
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
     use crate::name::Name;
 
     fn take() -> Take {
-        let segment = |index: u64, first, count| Segment {
+        let segment = |index: u64, first, count| TakeSegment {
             file: format!("{index:04}.mp4"),
             first,
             count,
@@ -316,7 +316,10 @@ mod tests {
             camera: Some("imx708".into()),
             orientation: None,
             maker: None,
-            settings: Settings::from([("src".into(), [("exposure-time".into(), 5000.into())].into())]),
+            settings: PipelineSettings::from([(
+                "src".into(),
+                [("exposure-time".into(), 5000.into())].into(),
+            )]),
             caps: "video/x-h264, width=1280, height=720, framerate=30/1".into(),
             grid: FrameGrid::new(30, 1).unwrap(),
             first: 100,
@@ -347,7 +350,7 @@ mod tests {
         assert_eq!(json["grid"], serde_json::json!([30, 1]));
         assert_eq!(json["fill"], "hold");
         assert!(json["segments"][0].get("sha256").is_none() && json.get("removed").is_none());
-        let removed = Some(Removed { before: 130, why: "removed: max-files=1".into() });
+        let removed = Some(RemovedFrames { before: 130, why: "removed: max-files=1".into() });
         let looped = Take { removed, ..take() };
         assert_eq!(read(&looped).unwrap(), looped);
         assert!(looped.is_removed(129) && !looped.is_removed(130) && !take().is_removed(100));
@@ -391,7 +394,7 @@ mod tests {
         for change in segments {
             let mut take = Take { complete: false, ..take() };
             change(&mut take);
-            assert!(matches!(read(&take), Err(TakeError::Segment { .. })), "{:?}", take.segments);
+            assert!(matches!(read(&take), Err(TakeError::TakeSegment { .. })), "{:?}", take.segments);
         }
         let mut elsewhere = take();
         elsewhere.segments[0].file = "../0000.mp4".into();
@@ -426,7 +429,7 @@ mod tests {
         }
         assert_eq!(read(&stills).unwrap(), stills);
         stills.segments[1].count = 4;
-        assert!(matches!(read(&stills), Err(TakeError::Segment { .. })), "more covered than named");
+        assert!(matches!(read(&stills), Err(TakeError::TakeSegment { .. })), "more covered than named");
     }
 
     #[test]

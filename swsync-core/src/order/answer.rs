@@ -2,21 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::TimeScale;
 use crate::frame::{FrameInfo, LockState};
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::order::Order;
 use crate::time::{Rig, Span, Timestamp};
 
 /// A frame is at most so far from the instant that it is numbered by: `swsyncsrc`'s largest `phase-offset`, and half a
 /// period of a frame a second.
-pub const MOST_OFFSET: Span = Span::from_millis(1_500);
+pub const MAX_FRAME_OFFSET: Span = Span::from_millis(1_500);
 
 /// What became of frames of an order on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
-pub enum Fate {
+pub enum FrameOutcome {
     /// One frame, which is on disk, whole.
     Saved {
         /// Path of the file on the device.
@@ -27,7 +27,7 @@ pub enum Fate {
         info: FrameInfo,
     },
     /// Frames that are on disk, whole, in one file or several.
-    Recorded(Recorded),
+    RecordedFrames(RecordedFrames),
     /// They cannot be had: never captured, or no longer held.
     Missed {
         /// Why, for a person.
@@ -50,14 +50,14 @@ pub enum Fate {
     },
 }
 
-impl Fate {
+impl FrameOutcome {
     /// What two runs of frames are together that follow each other, if they can be one.
     pub(super) fn joined(&self, next: &Self) -> Option<Self> {
         match (self, next) {
-            (Self::Recorded(one), Self::Recorded(two)) => {
+            (Self::RecordedFrames(one), Self::RecordedFrames(two)) => {
                 let mut both = one.clone();
                 both.append(two.clone());
-                Some(Self::Recorded(both))
+                Some(Self::RecordedFrames(both))
             }
             (Self::Missed { why: one }, Self::Missed { why: two }) if one == two => {
                 Some(Self::Missed { why: one.clone() })
@@ -67,14 +67,16 @@ impl Fate {
             }
             (Self::Partly { .. } | Self::Saved { .. }, _)
             | (_, Self::Partly { .. } | Self::Saved { .. })
-            | (Self::Recorded(_) | Self::Missed { .. } | Self::Failed { .. }, _) => None,
+            | (Self::RecordedFrames(_) | Self::Missed { .. } | Self::Failed { .. }, _) => None,
         }
     }
 
     /// The same without what is known of a single frame.
     pub(super) fn summed(self) -> Self {
         match self {
-            Self::Saved { file, bytes, info } => Self::Recorded(Recorded::frame(file, bytes, &info)),
+            Self::Saved { file, bytes, info } => {
+                Self::RecordedFrames(RecordedFrames::frame(file, bytes, &info))
+            }
             other => other,
         }
     }
@@ -82,7 +84,7 @@ impl Fate {
 
 /// Frames on disk, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct RecordedFrames {
     /// Path of the first file on the device.
     pub file: String,
     /// Path of the last one, where it is another.
@@ -98,7 +100,7 @@ pub struct Recorded {
     pub unlocked: u64,
 }
 
-impl Recorded {
+impl RecordedFrames {
     /// One frame in `file`.
     #[must_use]
     pub fn frame(file: String, bytes: u64, info: &FrameInfo) -> Self {
@@ -125,7 +127,7 @@ impl Recorded {
     }
 }
 
-/// Frames of an order with one fate: `count` of those that it named, from number `first` to `last`.
+/// Frames of an order with one outcome: `count` of those that it named, from number `first` to `last`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "RawRun", into = "RawRun")]
 pub struct FrameRun {
@@ -136,7 +138,7 @@ pub struct FrameRun {
     /// How many: fewer than lie between where an order names one frame of many.
     pub count: u64,
     /// What became of them.
-    pub fate: Fate,
+    pub outcome: FrameOutcome,
 }
 
 /// A run on the wire: one frame has a number and no more.
@@ -148,13 +150,13 @@ struct RawRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(flatten)]
-    fate: Fate,
+    outcome: FrameOutcome,
 }
 
 impl From<RawRun> for FrameRun {
     fn from(raw: RawRun) -> Self {
-        let RawRun { number, last, count, fate } = raw;
-        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), fate }
+        let RawRun { number, last, count, outcome } = raw;
+        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), outcome }
     }
 }
 impl From<FrameRun> for RawRun {
@@ -164,7 +166,7 @@ impl From<FrameRun> for RawRun {
             number: run.first,
             last: (!one).then_some(run.last),
             count: (!one).then_some(run.count),
-            fate: run.fate,
+            outcome: run.outcome,
         }
     }
 }
@@ -172,37 +174,39 @@ impl From<FrameRun> for RawRun {
 impl FrameRun {
     /// The one frame `number`.
     #[must_use]
-    pub const fn one(number: FrameNumber, fate: Fate) -> Self {
-        Self { first: number, last: number, count: 1, fate }
+    pub const fn one(number: FrameNumber, outcome: FrameOutcome) -> Self {
+        Self { first: number, last: number, count: 1, outcome }
     }
 
     /// Frames of it on disk.
     #[must_use]
     pub const fn saved(&self) -> u64 {
-        match self.fate {
-            Fate::Saved { .. } | Fate::Recorded(_) => self.count,
-            Fate::Partly { saved, .. } => saved,
-            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        match self.outcome {
+            FrameOutcome::Saved { .. } | FrameOutcome::RecordedFrames(_) => self.count,
+            FrameOutcome::Partly { saved, .. } => saved,
+            FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => 0,
         }
     }
 
     /// Bytes of it on disk.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        match &self.fate {
-            Fate::Saved { bytes, .. } | Fate::Partly { bytes, .. } => *bytes,
-            Fate::Recorded(recorded) => recorded.bytes,
-            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        match &self.outcome {
+            FrameOutcome::Saved { bytes, .. } | FrameOutcome::Partly { bytes, .. } => *bytes,
+            FrameOutcome::RecordedFrames(recorded) => recorded.bytes,
+            FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => 0,
         }
     }
 
     /// Why frames of it are not on disk.
     #[must_use]
     pub fn why(&self) -> Option<&str> {
-        match &self.fate {
-            Fate::Missed { why } | Fate::Failed { why } => Some(why),
-            Fate::Partly { .. } => Some("with more gaps than an answer can hold; the manifest has them all"),
-            Fate::Saved { .. } | Fate::Recorded(_) => None,
+        match &self.outcome {
+            FrameOutcome::Missed { why } | FrameOutcome::Failed { why } => Some(why),
+            FrameOutcome::Partly { .. } => {
+                Some("with more gaps than an answer can hold; the manifest has them all")
+            }
+            FrameOutcome::Saved { .. } | FrameOutcome::RecordedFrames(_) => None,
         }
     }
 }
@@ -225,13 +229,13 @@ pub struct Answer {
     pub unfinished: Option<String>,
     /// What its numbers and instants mean.
     #[serde(flatten)]
-    pub basis: Basis,
+    pub basis: TimeBasis,
 }
 
 /// What a device's frame numbers and instants mean, as far as it says so: answers of two devices can be told to be of the
 /// same instants only where both do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Basis {
+pub struct TimeBasis {
     /// The time scale that its clock read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timescale: Option<TimeScale>,
@@ -246,12 +250,16 @@ impl Answer {
     pub fn condensed(self) -> Self {
         let mut frames: Vec<FrameRun> = Vec::new();
         for run in self.frames {
-            let run = FrameRun { fate: run.fate.summed(), ..run };
+            let run = FrameRun { outcome: run.outcome.summed(), ..run };
             // The account has no gaps: what follows in it is what the order names next.
-            match frames.last_mut().and_then(|last| Some((last.fate.joined(&run.fate)?, last))) {
-                Some((fate, last)) => {
-                    *last =
-                        FrameRun { first: last.first, last: run.last, count: last.count + run.count, fate };
+            match frames.last_mut().and_then(|last| Some((last.outcome.joined(&run.outcome)?, last))) {
+                Some((outcome, last)) => {
+                    *last = FrameRun {
+                        first: last.first,
+                        last: run.last,
+                        count: last.count + run.count,
+                        outcome,
+                    };
                 }
                 None => frames.push(run),
             }
@@ -268,8 +276,8 @@ impl Answer {
             return short;
         };
         let (count, saved) = (short.named(), short.saved());
-        let fate = Fate::Partly { saved, lost: count - saved, bytes: short.bytes() };
-        let all = FrameRun { first: first.first, last, count, fate };
+        let outcome = FrameOutcome::Partly { saved, lost: count - saved, bytes: short.bytes() };
+        let all = FrameRun { first: first.first, last, count, outcome };
         Self { frames: vec![all], ..short }
     }
 
@@ -301,13 +309,13 @@ impl Answer {
                 off.abs().as_secs_f64()
             ));
         }
-        let taken = self.frames.iter().find_map(|run| match &run.fate {
-            Fate::Saved { info, .. } => Some((run.first, info.rig_time_ns)),
+        let taken = self.frames.iter().find_map(|run| match &run.outcome {
+            FrameOutcome::Saved { info, .. } => Some((run.first, info.rig_time_ns)),
             _ => None,
         });
         if let Some((number, at)) = taken
             && let off = at - grid.instant(number)
-            && off.abs() > MOST_OFFSET
+            && off.abs() > MAX_FRAME_OFFSET
         {
             return Some(format!(
                 "took its frame {number} {:.3} s from where it was asked for",
@@ -352,7 +360,7 @@ impl Answer {
 
 /// How far a device is with an open order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct OrderProgress {
     /// The order.
     pub order: OrderId,
     /// When it begins.
@@ -376,7 +384,7 @@ mod tests {
     use super::*;
     use crate::name::Name;
     use crate::order::testing::info;
-    use crate::order::{Fill, Kind};
+    use crate::order::{Fill, OrderKind};
 
     const NOW: FrameNumber = 54_000_000_000;
 
@@ -391,14 +399,14 @@ mod tests {
     fn answer(numbers: std::ops::Range<FrameNumber>) -> Answer {
         let saved = |number| {
             let info = FrameInfo { number, rig_time_ns: grid().instant(number), ..info(number) };
-            FrameRun::one(number, Fate::Saved { file: String::new(), bytes: 1, info })
+            FrameRun::one(number, FrameOutcome::Saved { file: String::new(), bytes: 1, info })
         };
         let frames = numbers.map(saved).collect();
         Answer {
             order: name("o"),
             device: name("a"),
             frames,
-            basis: Basis { rate: Some(grid()), timescale: None },
+            basis: TimeBasis { rate: Some(grid()), timescale: None },
             unnumbered: None,
             unfinished: None,
         }
@@ -409,7 +417,7 @@ mod tests {
     }
 
     fn take(first: FrameNumber, end: Option<FrameNumber>) -> Order {
-        let kind = Kind::Take { segment: None, fill: Fill::None };
+        let kind = OrderKind::Take { segment: None, fill: Fill::None };
         let stop = end.map(|end| grid().instant(end));
         Order::new(name("o"), grid().instant(first), stop, kind).unwrap()
     }
@@ -435,10 +443,10 @@ mod tests {
     #[test]
     fn frames_that_were_taken_elsewhere_or_on_no_known_grid_stray() {
         let mut moved = answer(NOW..NOW + 3);
-        let Fate::Saved { info, .. } = &mut moved.frames[0].fate else { unreachable!() };
+        let FrameOutcome::Saved { info, .. } = &mut moved.frames[0].outcome else { unreachable!() };
         info.rig_time_ns += Span::from_secs(5);
         assert!(moved.strays_from(&burst(NOW, 3)).unwrap().contains("5.000 s"));
-        let older = Answer { basis: Basis::default(), ..answer(NOW..NOW + 3) };
+        let older = Answer { basis: TimeBasis::default(), ..answer(NOW..NOW + 3) };
         assert!(older.strays_from(&burst(NOW, 3)).unwrap().contains("at which rate"));
         let unnumbered = Answer { unnumbered: Some("no frame yet".into()), ..answer(0..0) };
         assert_eq!(unnumbered.strays_from(&burst(NOW, 3)), None, "it says so itself");

@@ -9,7 +9,7 @@ use crate::time::{Rig, Timestamp};
 /// A change of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Command {
+pub enum OrderCommand {
     /// Its last frame is before this instant. Of several stops the earliest counts.
     Stop {
         /// The order.
@@ -24,7 +24,7 @@ pub enum Command {
     },
 }
 
-impl Command {
+impl OrderCommand {
     /// The order.
     #[must_use]
     pub const fn order(&self) -> &OrderId {
@@ -36,14 +36,14 @@ impl Command {
 
 /// What a device knows of the rig's orders: for those that join later, come back, or lost their issuer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registry {
+pub struct OrderRoster {
     /// Orders that it has not answered yet, with their stops.
     pub orders: Vec<Order>,
     /// The last commands that it heard: an order that was stopped elsewhere may still be open here.
-    pub commands: Vec<Command>,
+    pub commands: Vec<OrderCommand>,
 }
 
-/// A device has heard a [`Command`].
+/// A device has heard a [`OrderCommand`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// The order.
@@ -52,13 +52,13 @@ pub struct Acknowledgement {
     pub device: DeviceId,
     /// How it stands with the order there.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub outcome: CommandOutcome,
 }
 
 /// How it stands with an order on a device that hears a command for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "kebab-case")]
-pub enum Standing {
+pub enum CommandOutcome {
     /// It is open, and does as told.
     Open,
     /// It is open, but a stop came too late: so many frames after the stop were handed to the writer already.

@@ -7,8 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Order};
-use crate::control;
 use crate::grid::FrameGrid;
+use crate::message;
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
@@ -25,7 +25,7 @@ const MAX_RUNS: usize = 5_000;
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
-pub enum Record {
+pub enum JournalRecord {
     /// An order has arrived.
     Opened {
         /// The order.
@@ -55,11 +55,11 @@ pub enum Record {
     },
 }
 
-impl Record {
+impl JournalRecord {
     /// The record as one line of JSON, with its newline.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
-        let mut line = control::encode(self);
+        let mut line = message::encode(self);
         line.push(b'\n');
         line
     }
@@ -67,7 +67,7 @@ impl Record {
 
 /// An order that is not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingOrder {
     /// The order, with its stop.
     pub order: Order,
     /// Whether it was cancelled.
@@ -77,7 +77,7 @@ pub struct Pending {
 /// What the records say together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
-    open: Vec<Pending>,
+    open: Vec<PendingOrder>,
     answers: Answers,
     grid: Option<FrameGrid>,
 }
@@ -89,7 +89,7 @@ impl Journal {
     pub fn parse(text: &[u8]) -> (Self, usize) {
         let (mut journal, mut unread) = (Self::default(), 0);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match control::decode(line) {
+            match message::decode(line) {
                 Ok(record) => journal.apply(record),
                 Err(_) => unread += 1,
             }
@@ -98,58 +98,58 @@ impl Journal {
     }
 
     /// Takes in one more record.
-    pub fn apply(&mut self, record: Record) {
+    pub fn apply(&mut self, record: JournalRecord) {
         match record {
-            Record::Opened { opened } => {
+            JournalRecord::Opened { opened } => {
                 if self.pending(opened.id()).is_none() {
-                    self.open.push(Pending { order: opened, cancelled: false });
+                    self.open.push(PendingOrder { order: opened, cancelled: false });
                 }
             }
-            Record::Stopped { order, at_ns } => {
+            JournalRecord::Stopped { order, at_ns } => {
                 if let Some(pending) = self.pending(&order) {
                     pending.order.stop_at(at_ns);
                 }
             }
-            Record::Cancelled { order } => {
+            JournalRecord::Cancelled { order } => {
                 if let Some(pending) = self.pending(&order) {
                     pending.cancelled = true;
                 }
             }
-            Record::Answered { answer } => {
+            JournalRecord::Answered { answer } => {
                 let open = self.open.iter().position(|pending| *pending.order.id() == answer.order);
                 let order = open.map(|index| self.open.remove(index).order);
                 self.answers.keep(order, answer);
             }
-            Record::Grid { grid } => self.grid = Some(grid),
+            JournalRecord::Grid { grid } => self.grid = Some(grid),
         }
     }
 
-    fn pending(&mut self, order: &OrderId) -> Option<&mut Pending> {
+    fn pending(&mut self, order: &OrderId) -> Option<&mut PendingOrder> {
         self.open.iter_mut().find(|pending| pending.order.id() == order)
     }
 
     /// The fewest records that say the same: to begin a new file with when the old one has grown long.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
-        let grid = self.grid.map(|grid| Record::Grid { grid });
+    pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
+        let grid = self.grid.map(|grid| JournalRecord::Grid { grid });
         let answered = self.answers.oldest_first().flat_map(|Answered { order, answer }| {
-            let opened = order.clone().map(|opened| Record::Opened { opened });
-            opened.into_iter().chain([Record::Answered { answer: answer.clone() }])
+            let opened = order.clone().map(|opened| JournalRecord::Opened { opened });
+            opened.into_iter().chain([JournalRecord::Answered { answer: answer.clone() }])
         });
         let open = self.open.iter().flat_map(|pending| {
             let cancelled =
-                pending.cancelled.then(|| Record::Cancelled { order: pending.order.id().clone() });
-            [Record::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
+                pending.cancelled.then(|| JournalRecord::Cancelled { order: pending.order.id().clone() });
+            [JournalRecord::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
         });
         grid.into_iter().chain(answered).chain(open)
     }
 
     /// Orders that are not answered yet, in the order of their arrival.
     #[must_use]
-    pub fn open(&self) -> &[Pending] {
+    pub fn open(&self) -> &[PendingOrder] {
         &self.open
     }
 
-    pub(super) fn into_parts(self) -> (Vec<Pending>, Answers, Option<FrameGrid>) {
+    pub(super) fn into_parts(self) -> (Vec<PendingOrder>, Answers, Option<FrameGrid>) {
         (self.open, self.answers, self.grid)
     }
 }
@@ -223,15 +223,15 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::name::Name;
-    use crate::order::{Fate, FrameRun, Kind};
+    use crate::order::{FrameOutcome, FrameRun, OrderKind};
 
     fn order(id: &str) -> Order {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
         Order::new(Name::new(id).unwrap(), Timestamp::from_nanos(5), None, kind).unwrap()
     }
 
     fn answer(id: &str, runs: u64) -> Answer {
-        let run = |number| FrameRun::one(number, Fate::Missed { why: "x".into() });
+        let run = |number| FrameRun::one(number, FrameOutcome::Missed { why: "x".into() });
         let name = |text: &str| Name::new(text).unwrap();
         let frames = (0..runs).map(run).collect();
         Answer {
@@ -244,8 +244,8 @@ mod tests {
         }
     }
 
-    fn journal(records: &[Record]) -> Journal {
-        let text: Vec<u8> = records.iter().flat_map(Record::to_line).collect();
+    fn journal(records: &[JournalRecord]) -> Journal {
+        let text: Vec<u8> = records.iter().flat_map(JournalRecord::to_line).collect();
         let (journal, unread) = Journal::parse(&text);
         assert_eq!(unread, 0);
         journal
@@ -255,15 +255,15 @@ mod tests {
     fn what_is_open_and_answered_is_read_back() {
         let stop = Timestamp::from_nanos(900);
         let records = [
-            Record::Opened { opened: order("a") },
-            Record::Opened { opened: order("b") },
-            Record::Opened { opened: order("b") }, // again
-            Record::Stopped { order: order("b").id().clone(), at_ns: stop },
-            Record::Cancelled { order: order("b").id().clone() },
-            Record::Answered { answer: answer("a", 1) },
-            Record::Grid { grid: FrameGrid::new(25, 1).unwrap() },
-            Record::Opened { opened: order("c") },
-            Record::Grid { grid: FrameGrid::new(30, 1).unwrap() },
+            JournalRecord::Opened { opened: order("a") },
+            JournalRecord::Opened { opened: order("b") },
+            JournalRecord::Opened { opened: order("b") }, // again
+            JournalRecord::Stopped { order: order("b").id().clone(), at_ns: stop },
+            JournalRecord::Cancelled { order: order("b").id().clone() },
+            JournalRecord::Answered { answer: answer("a", 1) },
+            JournalRecord::Grid { grid: FrameGrid::new(25, 1).unwrap() },
+            JournalRecord::Opened { opened: order("c") },
+            JournalRecord::Grid { grid: FrameGrid::new(30, 1).unwrap() },
         ];
         let journal = journal(&records);
         assert_eq!(journal.grid, FrameGrid::new(30, 1).ok());
@@ -280,15 +280,15 @@ mod tests {
 
     #[test]
     fn a_torn_line_costs_only_itself() {
-        let mut text = Record::Opened { opened: order("a") }.to_line();
-        text.extend(&Record::Opened { opened: order("b") }.to_line()[..20]);
+        let mut text = JournalRecord::Opened { opened: order("a") }.to_line();
+        text.extend(&JournalRecord::Opened { opened: order("b") }.to_line()[..20]);
         let (journal, unread) = Journal::parse(&text);
         assert_eq!((journal.open().len(), unread), (1, 1));
     }
 
     fn answered(journal: &mut Journal, answer: Answer) {
-        journal.apply(Record::Opened { opened: order(answer.order.as_str()) });
-        journal.apply(Record::Answered { answer });
+        journal.apply(JournalRecord::Opened { opened: order(answer.order.as_str()) });
+        journal.apply(JournalRecord::Answered { answer });
     }
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
         for id in 0..10 {
             let mut long = answer(&format!("o{id}"), 1_000);
             for (index, run) in long.frames.iter_mut().enumerate() {
-                run.fate = Fate::Missed { why: (index % 2).to_string() };
+                run.outcome = FrameOutcome::Missed { why: (index % 2).to_string() };
             }
             answered(&mut journal, long);
         }

@@ -1,15 +1,15 @@
 //! Orders: which frames to save, and what became of them.
 //!
 //! An [`Order`] names instants of rig time; [`Order::named`] turns them into frame numbers on a device's grid,
-//! alike on every device of that rate. A device serves orders at its [`Desk`] and answers with an [`Answer`] that
+//! alike on every device of that rate. A device serves orders at its [`OrderQueue`] and answers with an [`Answer`] that
 //! accounts for every frame that was named.
 
+mod agreement;
 mod answer;
 mod command;
-mod common;
-mod desk;
 mod journal;
 mod named;
+mod queue;
 mod ready;
 #[cfg(test)]
 mod testing;
@@ -18,16 +18,18 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Basis, Fate, FrameRun, MOST_OFFSET, Progress, Recorded};
-pub use command::{Acknowledgement, Command, Registry, Standing};
-pub use common::{Common, Difference, Said, differences};
-pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
-pub use journal::{Journal, Pending, Record};
-pub use named::Named;
-pub use ready::{LEAST_RECORDING, MAX_SILENCE, MAX_UNCERTAINTY, Need, Readiness};
+pub use agreement::{Disagreement, RigAgreement, TimedStatus, disagreements};
+pub use answer::{
+    Answer, FrameOutcome, FrameRun, MAX_FRAME_OFFSET, OrderProgress, RecordedFrames, TimeBasis,
+};
+pub use command::{Acknowledgement, CommandOutcome, OrderCommand, OrderRoster};
+pub use journal::{Journal, JournalRecord, PendingOrder};
+pub use named::NamedFrames;
+pub use queue::{FramePurpose, MAX_OPEN, OrderAction, OrderQueue, OrderRefused, SaveTicket};
+pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
 
-use crate::control::TimeScale;
 use crate::grid::FrameGrid;
+use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Span, Timestamp};
 
@@ -64,7 +66,7 @@ pub struct Order {
     id: OrderId,
     at: Timestamp<Rig>,
     stop: Option<Timestamp<Rig>>,
-    kind: Kind,
+    kind: OrderKind,
     targets: Targets,
     timescale: Option<TimeScale>,
 }
@@ -72,7 +74,7 @@ pub struct Order {
 /// Of what kind an order is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Kind {
+pub enum OrderKind {
     /// Single frames.
     Still {
         /// From one to the next, in nanoseconds; `None`: there is only one.
@@ -162,7 +164,7 @@ struct RawOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stop_ns: Option<Timestamp<Rig>>,
     #[serde(flatten)]
-    kind: Kind,
+    kind: OrderKind,
     #[serde(default, skip_serializing_if = "is_all")]
     targets: Targets,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,7 +221,7 @@ impl Order {
         id: OrderId,
         at: Timestamp<Rig>,
         stop: Option<Timestamp<Rig>>,
-        kind: Kind,
+        kind: OrderKind,
     ) -> Result<Self, OrderError> {
         if at < Timestamp::ZERO {
             return Err(OrderError::Instant(at));
@@ -228,16 +230,16 @@ impl Order {
             return Err(OrderError::Stop { at, stop });
         }
         match kind {
-            Kind::Burst { count } if !(1..=MAX_BURST).contains(&count) => Err(OrderError::Burst(count)),
-            Kind::Still { count: Some(count), .. } if !(1..=MAX_STILLS).contains(&count) => {
+            OrderKind::Burst { count } if !(1..=MAX_BURST).contains(&count) => Err(OrderError::Burst(count)),
+            OrderKind::Still { count: Some(count), .. } if !(1..=MAX_STILLS).contains(&count) => {
                 Err(OrderError::Stills(count))
             }
-            Kind::Still { every: Some(every), .. } if every < MIN_EVERY => Err(OrderError::Every(every)),
-            Kind::Still { every: None, count } if count != Some(1) => Err(OrderError::NoEvery),
-            Kind::Take { segment: Some(segment), .. } if segment < MIN_SEGMENT => {
+            OrderKind::Still { every: Some(every), .. } if every < MIN_EVERY => Err(OrderError::Every(every)),
+            OrderKind::Still { every: None, count } if count != Some(1) => Err(OrderError::NoEvery),
+            OrderKind::Take { segment: Some(segment), .. } if segment < MIN_SEGMENT => {
                 Err(OrderError::Segment(segment))
             }
-            Kind::Burst { .. } | Kind::Still { .. } | Kind::Take { .. } => {
+            OrderKind::Burst { .. } | OrderKind::Still { .. } | OrderKind::Take { .. } => {
                 Ok(Self { id, at, stop, kind, targets: Targets::All, timescale: None })
             }
         }
@@ -248,7 +250,7 @@ impl Order {
     /// # Errors
     /// [`OrderError::Instant`].
     pub fn still(id: OrderId, at: Timestamp<Rig>) -> Result<Self, OrderError> {
-        Self::new(id, at, None, Kind::Still { every: None, count: Some(1) })
+        Self::new(id, at, None, OrderKind::Still { every: None, count: Some(1) })
     }
 
     /// An order for `count` frames, the first being the one nearest to `at`.
@@ -256,7 +258,7 @@ impl Order {
     /// # Errors
     /// [`OrderError::Burst`] or [`OrderError::Instant`].
     pub fn burst(id: OrderId, at: Timestamp<Rig>, count: u32) -> Result<Self, OrderError> {
-        Self::new(id, at, None, Kind::Burst { count })
+        Self::new(id, at, None, OrderKind::Burst { count })
     }
 
     /// This order for `targets` only.
@@ -314,7 +316,7 @@ impl Order {
 
     /// Of what kind it is.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> OrderKind {
         self.kind
     }
 
@@ -347,11 +349,11 @@ impl Order {
     #[must_use]
     pub fn ends_at(&self, period: Span) -> Option<Timestamp<Rig>> {
         let by_kind = match self.kind {
-            Kind::Still { every, count } => {
+            OrderKind::Still { every, count } => {
                 count.map(|count| self.at + every.unwrap_or(Span::ZERO) * i64::from(count - 1) + period)
             }
-            Kind::Burst { count } => Some(self.at + period * i64::from(count)),
-            Kind::Take { .. } => None,
+            OrderKind::Burst { count } => Some(self.at + period * i64::from(count)),
+            OrderKind::Take { .. } => None,
         };
         [by_kind, self.stop].into_iter().flatten().min()
     }
@@ -365,8 +367,8 @@ impl Order {
 
     /// The frames that it names on `grid`.
     #[must_use]
-    pub fn named(&self, grid: FrameGrid) -> Named {
-        Named::of(self, grid)
+    pub fn named(&self, grid: FrameGrid) -> NamedFrames {
+        NamedFrames::of(self, grid)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Kind, Order};
+use super::{Order, OrderKind};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::time::{Rig, Span, Timestamp};
 
@@ -10,7 +10,7 @@ use crate::time::{Rig, Span, Timestamp};
 ///
 /// Nothing here counts frames that were seen: a device that saw none of them names the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedFrames {
     grid: FrameGrid,
     at: Timestamp<Rig>,
     first: FrameNumber,
@@ -21,19 +21,19 @@ pub struct Named {
     segment: Option<Span>,
 }
 
-impl Named {
+impl NamedFrames {
     pub(super) fn of(order: &Order, grid: FrameGrid) -> Self {
         let at = order.at();
         let first = grid.nearest(at);
         let (by_kind, every, segment) = match order.kind() {
-            Kind::Still { every, count } => {
+            OrderKind::Still { every, count } => {
                 let last = count.map(|count| grid.nearest(instant(at, every, u64::from(count) - 1)));
                 // Stills closer than a period are every frame there is.
                 let every = every.filter(|every| grid.is_period_within(*every));
                 (last.map(|last| last + 1), every, None)
             }
-            Kind::Burst { count } => (Some(first + u64::from(count)), None, None),
-            Kind::Take { segment, .. } => (None, None, segment),
+            OrderKind::Burst { count } => (Some(first + u64::from(count)), None, None),
+            OrderKind::Take { segment, .. } => (None, None, segment),
         };
         let stop = order.stop().map(|stop| grid.nearest(stop).max(first));
         let end = [by_kind, stop].into_iter().flatten().min();
@@ -129,7 +129,7 @@ impl Named {
 
     /// How many frames it names before `number`, were there no end: the place of `number`, from 0, if it is named.
     #[must_use]
-    pub fn place(&self, number: FrameNumber) -> u64 {
+    pub fn index_of(&self, number: FrameNumber) -> u64 {
         match self.every {
             None => number.saturating_sub(self.first),
             Some(every) => self.index_from(every, number),
@@ -138,7 +138,7 @@ impl Named {
 
     /// The frame at this place, were there no end; saturates.
     #[must_use]
-    pub fn at_place(&self, place: u64) -> FrameNumber {
+    pub fn number_at(&self, place: u64) -> FrameNumber {
         match self.every {
             None => self.first.saturating_add(place),
             Some(every) => self.grid.nearest(instant(self.at, Some(every), place)),
@@ -210,7 +210,7 @@ mod tests {
     use crate::order::Fill;
     use proptest::prelude::*;
 
-    fn order(at: i64, stop: Option<i64>, kind: Kind) -> Order {
+    fn order(at: i64, stop: Option<i64>, kind: OrderKind) -> Order {
         let mut order = Order::new(Name::new("o").unwrap(), Timestamp::from_nanos(at), None, kind).unwrap();
         if let Some(stop) = stop {
             order.stop_at(Timestamp::from_nanos(stop));
@@ -218,8 +218,8 @@ mod tests {
         order
     }
 
-    fn take(segment: Option<Span>) -> Kind {
-        Kind::Take { segment, fill: Fill::Hold }
+    fn take(segment: Option<Span>) -> OrderKind {
+        OrderKind::Take { segment, fill: Fill::Hold }
     }
 
     const NOW: i64 = 1_800_000_000_000_000_000;
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn stills_are_the_nearest_frames() {
         let grid = FrameGrid::new(30, 1).unwrap();
-        let kind = Kind::Still { every: Some(Span::from_secs(2)), count: Some(3) };
+        let kind = OrderKind::Still { every: Some(Span::from_secs(2)), count: Some(3) };
         let named = order(NOW, None, kind).named(grid);
         let first = grid.nearest(Timestamp::from_nanos(NOW));
         assert_eq!(named.iter().unwrap().collect::<Vec<_>>(), [first, first + 60, first + 120]);
@@ -266,14 +266,14 @@ mod tests {
         assert_eq!(named.iter().unwrap().count(), 0);
     }
 
-    fn kinds() -> impl Strategy<Value = Kind> {
+    fn kinds() -> impl Strategy<Value = OrderKind> {
         prop_oneof![
-            (1_i64..3_000_000_000, 1_u32..40).prop_map(|(every, count)| Kind::Still {
+            (1_i64..3_000_000_000, 1_u32..40).prop_map(|(every, count)| OrderKind::Still {
                 every: Some(Span::from_nanos(every.max(1_000_000))),
                 count: Some(count)
             }),
-            Just(Kind::Still { every: None, count: Some(1) }),
-            (1_u32..200).prop_map(|count| Kind::Burst { count }),
+            Just(OrderKind::Still { every: None, count: Some(1) }),
+            (1_u32..200).prop_map(|count| OrderKind::Burst { count }),
             proptest::option::of(1_000_000_000_i64..5_000_000_000)
                 .prop_map(|segment| take(segment.map(Span::from_nanos))),
         ]
@@ -291,7 +291,7 @@ mod tests {
         ) {
             let grid = FrameGrid::new(num, den).unwrap();
             let stop = match kind {
-                Kind::Take { .. } => Some(at + stop),
+                OrderKind::Take { .. } => Some(at + stop),
                 _ => (stop > 4_000_000_000).then_some(at + stop),
             };
             let order = order(at, stop, kind);
@@ -300,12 +300,12 @@ mod tests {
             let end = stop.map(nearest);
             let first = nearest(at);
             let mut expected: Vec<FrameNumber> = match kind {
-                Kind::Still { every, count } => {
+                OrderKind::Still { every, count } => {
                     let every = every.map_or(0, Span::as_nanos);
                     (0..i64::from(count.unwrap())).map(|i| nearest(at + i * every)).collect()
                 }
-                Kind::Burst { count } => (first..first + u64::from(count)).collect(),
-                Kind::Take { .. } => (first..end.unwrap().max(first)).collect(),
+                OrderKind::Burst { count } => (first..first + u64::from(count)).collect(),
+                OrderKind::Take { .. } => (first..end.unwrap().max(first)).collect(),
             };
             expected.retain(|number| end.is_none_or(|end| *number < end));
             expected.dedup();
@@ -317,11 +317,11 @@ mod tests {
             prop_assert_eq!(named.next_from(probe), expected.iter().copied().find(|n| *n >= probe));
             prop_assert_eq!(named.last_before(probe), expected.iter().copied().rev().find(|n| *n < probe));
             for (place, number) in (0..).zip(&expected) {
-                prop_assert_eq!((named.place(*number), named.at_place(place)), (place, *number));
+                prop_assert_eq!((named.index_of(*number), named.number_at(place)), (place, *number));
             }
             let within = expected.iter().filter(|n| (first..probe).contains(n)).count() as u64;
             prop_assert_eq!(named.count_in(0..probe), within);
-            if let Kind::Take { segment: Some(segment), .. } = kind {
+            if let OrderKind::Take { segment: Some(segment), .. } = kind {
                 for number in expected.iter().copied() {
                     let cuts = |k: i64| nearest(at + k * segment.as_nanos());
                     let k = (0..).take_while(|k| cuts(*k) <= number).last().unwrap();

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Order};
-use crate::control::{FrameStatus, Status};
+use super::{Order, OrderKind};
 use crate::frame::{LockState, SyncQuality};
+use crate::message::{FrameStatus, Status};
 use crate::name::DeviceId;
 use crate::time::{Rig, Span, Timestamp};
 
@@ -16,19 +16,19 @@ pub const MAX_UNCERTAINTY: Span = Span::from_millis(1);
 pub const MAX_SILENCE: Span = Span::from_secs(1);
 
 /// Room for so much recording is asked for where an order does not say how long it is.
-pub const LEAST_RECORDING: Span = Span::from_secs(60);
+pub const MIN_RECORDING: Span = Span::from_secs(60);
 
 /// Which devices must be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Need {
+pub enum Quorum {
     /// All that the order is for.
     All,
     /// So many at least.
     AtLeast(usize),
 }
 
-impl std::str::FromStr for Need {
+impl std::str::FromStr for Quorum {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
@@ -39,7 +39,7 @@ impl std::str::FromStr for Need {
     }
 }
 
-impl Need {
+impl Quorum {
     /// Whether it is met by `ready` devices of `all`.
     #[must_use]
     pub const fn is_met(self, ready: usize, all: usize) -> bool {
@@ -193,7 +193,7 @@ impl Readiness {
         let room = Span::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.disk_ns = Some(room);
         let needed =
-            order.map_or(LEAST_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));
+            order.map_or(MIN_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));
         if room < needed {
             let (room, needed) = (room.as_secs_f64(), needed.as_secs_f64());
             self.problems.push(format!(
@@ -213,24 +213,26 @@ fn needed(order: &Order, period: Span, max_files: Option<u32>) -> Span {
     let all = needed_for_all(order, period);
     match (order.kind(), max_files) {
         // One more is being written.
-        (Kind::Take { segment: Some(segment), .. }, Some(max)) => all.min(segment * (i64::from(max) + 1)),
-        (Kind::Still { .. } | Kind::Take { .. } | Kind::Burst { .. }, _) => all,
+        (OrderKind::Take { segment: Some(segment), .. }, Some(max)) => {
+            all.min(segment * (i64::from(max) + 1))
+        }
+        (OrderKind::Still { .. } | OrderKind::Take { .. } | OrderKind::Burst { .. }, _) => all,
     }
 }
 
 fn needed_for_all(order: &Order, period: Span) -> Span {
     match (order.kind(), order.ends_at(period)) {
-        (Kind::Still { count: Some(count), .. }, _) => period * i64::from(count),
-        (Kind::Take { .. } | Kind::Burst { .. }, Some(end)) => end - order.at(),
-        (Kind::Still { .. } | Kind::Take { .. } | Kind::Burst { .. }, _) => LEAST_RECORDING,
+        (OrderKind::Still { count: Some(count), .. }, _) => period * i64::from(count),
+        (OrderKind::Take { .. } | OrderKind::Burst { .. }, Some(end)) => end - order.at(),
+        (OrderKind::Still { .. } | OrderKind::Take { .. } | OrderKind::Burst { .. }, _) => MIN_RECORDING,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{ClockStatus, StorageStatus};
     use crate::grid::FrameGrid;
+    use crate::message::{ClockStatus, StorageStatus};
     use crate::name::Name;
     use crate::order::testing::info;
 
@@ -279,7 +281,7 @@ mod tests {
     const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_040_000_000);
 
     fn take(at: Span, length: Option<Span>) -> Order {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
         Order::new(name("o"), NOW + at, length.map(|length| NOW + at + length), kind).unwrap()
     }
 
@@ -326,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_loop_needs_room_for_the_files_that_are_kept() {
-        let kind = Kind::Take { segment: Some(Span::from_secs(30)), fill: Default::default() };
+        let kind = OrderKind::Take { segment: Some(Span::from_secs(30)), fill: Default::default() };
         let hour = NOW + Span::from_secs(3_600);
         let order = Order::new(name("o"), NOW, Some(hour), kind).unwrap();
         let of = |max_files| {
@@ -339,10 +341,10 @@ mod tests {
 
     #[test]
     fn a_quorum_is_all_or_so_many() {
-        assert_eq!("all".parse(), Ok(Need::All));
-        assert_eq!("3".parse(), Ok(Need::AtLeast(3)));
-        assert!("0".parse::<Need>().is_err() && "some".parse::<Need>().is_err());
-        assert!(Need::All.is_met(5, 5) && !Need::All.is_met(4, 5) && !Need::All.is_met(0, 0));
-        assert!(Need::AtLeast(4).is_met(4, 5) && !Need::AtLeast(4).is_met(3, 5));
+        assert_eq!("all".parse(), Ok(Quorum::All));
+        assert_eq!("3".parse(), Ok(Quorum::AtLeast(3)));
+        assert!("0".parse::<Quorum>().is_err() && "some".parse::<Quorum>().is_err());
+        assert!(Quorum::All.is_met(5, 5) && !Quorum::All.is_met(4, 5) && !Quorum::All.is_met(0, 0));
+        assert!(Quorum::AtLeast(4).is_met(4, 5) && !Quorum::AtLeast(4).is_met(3, 5));
     }
 }

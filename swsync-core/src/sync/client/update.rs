@@ -1,8 +1,8 @@
 //! What a client tells of the clock.
 
 use crate::clock::{Adjustment, ClockEstimate, ClockMap};
-use crate::control::TimeSource;
 use crate::frame::SyncQuality;
+use crate::message::TimeSource;
 use crate::ntp::RigField;
 use crate::sync::Upstream;
 use crate::time::{Local, Span, Timestamp};

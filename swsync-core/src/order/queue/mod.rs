@@ -8,9 +8,9 @@
 //! writer that is too slow leaves frames waiting in the ring; those that fall out of it are lost, and named. The camera is
 //! never held up.
 
-mod ledger;
+mod account;
+mod decode_path;
 mod open;
-mod piece;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -21,14 +21,14 @@ use std::ops::RangeInclusive;
 
 use super::journal::{Answered, Answers};
 use super::{
-    Answer, Basis, Command, Fate, FrameRun, Journal, Named, Order, Pending, Progress, Record, Registry,
-    Standing,
+    Answer, CommandOutcome, FrameOutcome, FrameRun, Journal, JournalRecord, NamedFrames, Order, OrderCommand,
+    OrderProgress, OrderRoster, PendingOrder, TimeBasis,
 };
 use crate::clock::LONGEST_HOLD;
-use crate::control::TimeScale;
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
-use crate::ring::{Entry, Limits, Ring};
+use crate::ring::{FrameRing, RingFrame, RingLimits};
 use crate::time::{Rig, Span, Timestamp};
 use open::{MAX_REORDER, OpenOrder};
 
@@ -40,29 +40,29 @@ const MAX_COMMANDS: usize = 64;
 
 /// What the desk wants done, in this order.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action<T> {
+pub enum OrderAction<T> {
     /// Make this line of the journal durable, before anything that comes after it.
-    Journal(Record),
+    Journal(JournalRecord),
     /// The writer's work on an order begins: once before everything else of it.
     Begin {
         /// The order.
         order: Order,
         /// Its frames. A stop that is still to come changes their end.
-        named: Named,
+        named: NamedFrames,
     },
-    /// Write this frame. Call [`Desk::handle_taken`] when its memory is free again, and for a named one
-    /// [`Desk::handle_written`] when it is durable or known not to become so.
+    /// Write this frame. Call [`OrderQueue::handle_released`] when its memory is free again, and for a named one
+    /// [`OrderQueue::handle_written`] when it is durable or known not to become so.
     Save {
         /// The order.
         order: OrderId,
         /// What to tell the desk when the payload is let go.
-        ticket: Ticket,
+        ticket: SaveTicket,
         /// The frame's number.
         number: FrameNumber,
-        /// The file it belongs to, counted from 0: [`Named::segment_of`] of the named frame that it is for.
+        /// The file it belongs to, counted from 0: [`NamedFrames::segment_of`] of the named frame that it is for.
         segment: u64,
         /// Whether the order names it.
-        role: Role,
+        purpose: FramePurpose,
         /// The frame.
         payload: T,
     },
@@ -81,18 +81,18 @@ pub enum Action<T> {
         at: Timestamp<Rig>,
     },
     /// Nothing more comes for an order: finish its files, say what became of each frame, then call
-    /// [`Desk::handle_closed`].
+    /// [`OrderQueue::handle_closed`].
     Close {
         /// The order.
         order: OrderId,
     },
     /// Nothing more comes for an order until the device is back: finish its files, which have frames of `named` only, but
-    /// not the account. Then call [`Desk::handle_closed`].
+    /// not the account. Then call [`OrderQueue::handle_closed`].
     Suspend {
         /// The order.
         order: OrderId,
         /// What it named so far.
-        named: Named,
+        named: NamedFrames,
     },
     /// Tell whoever ordered. An unfinished one is followed by another.
     Answer(Answer),
@@ -100,22 +100,22 @@ pub enum Action<T> {
 
 /// Why a frame is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum FramePurpose {
     /// The order names it.
     Named,
     /// The order does not name it, but the named frame that follows in its file builds on it: the lead-in from the
     /// last key frame. How many there are at the beginning of a file is its in-point.
-    Support,
+    LeadIn,
 }
 
 /// A frame that the writer holds.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
-pub struct Ticket(u64);
+pub struct SaveTicket(u64);
 
 /// Why a desk does not take an order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum OrderRefused {
     /// It would answer for another order.
     #[error(
         "order {0} is known here, and it asked for something else: give this one another id, or repeat the first \
@@ -134,19 +134,19 @@ const MAX_LATENCY: Span = Span::from_secs(600);
 const NEW_TIME: &str =
     "rig time began anew: the leader came back with another wall clock, or its source was stepped";
 
-/// Serves orders. Every order gets exactly one [`Action::Answer`] that is not unfinished, and another when it arrives again.
+/// Serves orders. Every order gets exactly one [`OrderAction::Answer`] that is not unfinished, and another when it arrives again.
 #[derive(Debug)]
-pub struct Desk<T> {
+pub struct OrderQueue<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
     timescale: Option<TimeScale>,
     lateness: Lateness,
-    ring: Ring<T>,
+    ring: FrameRing<T>,
     backlog: Backlog,
     open: Vec<OpenOrder>,
     answers: Answers,
-    foretold: VecDeque<Command>,
-    heard: VecDeque<Command>,
+    foretold: VecDeque<OrderCommand>,
+    heard: VecDeque<OrderCommand>,
     saved: u64,
     missed: u64,
     /// Whether files may go again.
@@ -175,7 +175,7 @@ pub(in crate::order) struct Backlog {
     limit: usize,
     bytes: usize,
     next: u64,
-    out: BTreeMap<Ticket, usize>,
+    out: BTreeMap<SaveTicket, usize>,
 }
 
 impl Backlog {
@@ -184,21 +184,21 @@ impl Backlog {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.limit
     }
 
-    pub fn issue(&mut self, bytes: usize) -> Ticket {
-        let ticket = Ticket(self.next);
+    pub fn issue(&mut self, bytes: usize) -> SaveTicket {
+        let ticket = SaveTicket(self.next);
         self.next += 1;
         self.bytes += bytes;
         self.out.insert(ticket, bytes);
         ticket
     }
 
-    fn take_back(&mut self, ticket: Ticket) {
+    fn take_back(&mut self, ticket: SaveTicket) {
         self.bytes -= self.out.remove(&ticket).unwrap_or(0);
     }
 }
 
 /// Adds `command` to `list` once; its oldest go.
-fn keep(list: &mut VecDeque<Command>, command: &Command) {
+fn keep(list: &mut VecDeque<OrderCommand>, command: &OrderCommand) {
     if list.contains(command) {
         return;
     }
@@ -208,16 +208,16 @@ fn keep(list: &mut VecDeque<Command>, command: &Command) {
     }
 }
 
-impl<T: Clone> Desk<T> {
+impl<T: Clone> OrderQueue<T> {
     /// A desk with an empty ring.
     #[must_use]
-    pub fn new(device: DeviceId, limits: Limits) -> Self {
+    pub fn new(device: DeviceId, limits: RingLimits) -> Self {
         Self {
             device,
             grid: None,
             timescale: None,
             lateness: Lateness::default(),
-            ring: Ring::new(limits),
+            ring: FrameRing::new(limits),
             backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
             open: Vec::new(),
             answers: Answers::default(),
@@ -242,7 +242,7 @@ impl<T: Clone> Desk<T> {
         &mut self,
         journal: Journal,
         mut on_disk: impl FnMut(&Order) -> Vec<FrameRun>,
-    ) -> Vec<Action<T>> {
+    ) -> Vec<OrderAction<T>> {
         let (open, answers, grid) = journal.into_parts();
         self.answers = answers;
         // Until a camera that takes long to start has frames, they are numbered as before.
@@ -256,12 +256,12 @@ impl<T: Clone> Desk<T> {
 
     /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the one before, and
     /// orders that are under way end: numbers of two grids do not mix.
-    pub fn set_grid(&mut self, grid: FrameGrid) -> Vec<Action<T>> {
+    pub fn set_grid(&mut self, grid: FrameGrid) -> Vec<OrderAction<T>> {
         let mut actions = Vec::new();
         if self.grid != Some(grid) {
             self.ring.clear();
             self.grid = Some(grid);
-            actions.push(Action::Journal(Record::Grid { grid }));
+            actions.push(OrderAction::Journal(JournalRecord::Grid { grid }));
         }
         for open in &mut self.open {
             open.set_grid(grid, &mut actions);
@@ -279,8 +279,8 @@ impl<T: Clone> Desk<T> {
     /// An order has arrived.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing else comes of it.
-    pub fn handle_order(&mut self, order: Order) -> Result<Vec<Action<T>>, Refused> {
+    /// [`OrderRefused`]; then nothing else comes of it.
+    pub fn handle_order(&mut self, order: Order) -> Result<Vec<OrderAction<T>>, OrderRefused> {
         self.take_order(order, None)
     }
 
@@ -293,7 +293,7 @@ impl<T: Clone> Desk<T> {
         &mut self,
         order: Order,
         on_disk: Vec<FrameRun>,
-    ) -> Result<Vec<Action<T>>, Refused> {
+    ) -> Result<Vec<OrderAction<T>>, OrderRefused> {
         self.take_order(order, Some(on_disk))
     }
 
@@ -307,20 +307,20 @@ impl<T: Clone> Desk<T> {
         &mut self,
         order: Order,
         on_disk: Option<Vec<FrameRun>>,
-    ) -> Result<Vec<Action<T>>, Refused> {
+    ) -> Result<Vec<OrderAction<T>>, OrderRefused> {
         if let Some(Answered { order: before, answer }) = self.answers.get(order.id()) {
             return match before.as_ref().is_some_and(|before| before.is_same(&order)) {
-                true => Ok(vec![Action::Answer(answer.clone())]),
-                false => Err(Refused::Id(order.id().clone())),
+                true => Ok(vec![OrderAction::Answer(answer.clone())]),
+                false => Err(OrderRefused::Id(order.id().clone())),
             };
         }
         if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
             if !open.order.is_same(&order) {
-                return Err(Refused::Id(order.id().clone()));
+                return Err(OrderRefused::Id(order.id().clone()));
             }
             // It may have been stopped since it was first here.
             let stop = order.stop().filter(|stop| open.order.stop().is_none_or(|known| *stop < known));
-            let stop = stop.map(|at_ns| Command::Stop { order: order.id().clone(), at_ns });
+            let stop = stop.map(|at_ns| OrderCommand::Stop { order: order.id().clone(), at_ns });
             return Ok(stop.map_or_else(Vec::new, |stop| self.handle_command(&stop).1));
         }
         if let Some(why) = order.foreign_to(self.timescale) {
@@ -329,17 +329,17 @@ impl<T: Clone> Desk<T> {
             let basis = self.basis();
             let answer =
                 Answer { order, device, frames: Vec::new(), unnumbered: Some(why), unfinished: None, basis };
-            return Ok(vec![Action::Answer(answer)]);
+            return Ok(vec![OrderAction::Answer(answer)]);
         }
         if self.open.len() >= MAX_OPEN {
-            return Err(Refused::TooMany);
+            return Err(OrderRefused::TooMany);
         }
-        let mut actions = vec![Action::Journal(Record::Opened { opened: order.clone() })];
+        let mut actions = vec![OrderAction::Journal(JournalRecord::Opened { opened: order.clone() })];
         let id = order.id().clone();
         let mut open = match on_disk {
             None => OpenOrder::new(order, self.apart, &self.ring),
             Some(decided) => {
-                let pending = Pending { order, cancelled: false };
+                let pending = PendingOrder { order, cancelled: false };
                 OpenOrder::restored(pending, decided, self.apart, &self.ring)
             }
         };
@@ -358,31 +358,31 @@ impl<T: Clone> Desk<T> {
     }
 
     /// An order is to be stopped or cancelled. How it stands with it here.
-    pub fn handle_command(&mut self, command: &Command) -> (Standing, Vec<Action<T>>) {
-        let (standing, actions) = self.obey(command);
-        (standing, self.serve(actions))
+    pub fn handle_command(&mut self, command: &OrderCommand) -> (CommandOutcome, Vec<OrderAction<T>>) {
+        let (outcome, actions) = self.obey(command);
+        (outcome, self.serve(actions))
     }
 
-    fn obey(&mut self, command: &Command) -> (Standing, Vec<Action<T>>) {
+    fn obey(&mut self, command: &OrderCommand) -> (CommandOutcome, Vec<OrderAction<T>>) {
         let Some(open) = self.open.iter_mut().find(|open| open.order.id() == command.order()) else {
             if self.answers.get(command.order()).is_some() {
-                return (Standing::Answered, Vec::new());
+                return (CommandOutcome::Answered, Vec::new());
             }
             keep(&mut self.foretold, command);
-            return (Standing::Unknown, Vec::new());
+            return (CommandOutcome::Unknown, Vec::new());
         };
         keep(&mut self.heard, command);
         let (surplus, record) = match command {
-            Command::Stop { order, at_ns } => {
-                (open.stop(*at_ns), Record::Stopped { order: order.clone(), at_ns: *at_ns })
+            OrderCommand::Stop { order, at_ns } => {
+                (open.stop(*at_ns), JournalRecord::Stopped { order: order.clone(), at_ns: *at_ns })
             }
-            Command::Cancel { order } => {
+            OrderCommand::Cancel { order } => {
                 open.cancel();
-                (0, Record::Cancelled { order: order.clone() })
+                (0, JournalRecord::Cancelled { order: order.clone() })
             }
         };
-        let standing = if surplus > 0 { Standing::Late { surplus } } else { Standing::Open };
-        (standing, vec![Action::Journal(record)])
+        let outcome = if surplus > 0 { CommandOutcome::Late { surplus } } else { CommandOutcome::Open };
+        (outcome, vec![OrderAction::Journal(record)])
     }
 
     /// How late frames arrive by what the elements that they come through state.
@@ -403,7 +403,7 @@ impl<T: Clone> Desk<T> {
     }
 
     /// A frame has arrived.
-    pub fn handle_frame(&mut self, entry: Entry<T>) -> Vec<Action<T>> {
+    pub fn handle_frame(&mut self, entry: RingFrame<T>) -> Vec<OrderAction<T>> {
         let mut actions = Vec::new();
         // A clock that is held, or frames in the order of an encoder, go back by less.
         if self.ring.newest().is_some_and(|newest| {
@@ -421,16 +421,21 @@ impl<T: Clone> Desk<T> {
     }
 
     /// The payload that was handed out under `ticket` needs no memory any more.
-    pub fn handle_taken(&mut self, ticket: Ticket) -> Vec<Action<T>> {
+    pub fn handle_released(&mut self, ticket: SaveTicket) -> Vec<OrderAction<T>> {
         self.backlog.take_back(ticket);
         self.serve(Vec::new())
     }
 
-    /// The writer is done with those named frames of `order` that it has in `frames`; `fate` says what it wrote, or why
+    /// The writer is done with those named frames of `order` that it has in `frames`; `outcome` says what it wrote, or why
     /// it could not.
-    pub fn handle_written(&mut self, order: &OrderId, frames: RangeInclusive<FrameNumber>, fate: Fate) {
+    pub fn handle_written(
+        &mut self,
+        order: &OrderId,
+        frames: RangeInclusive<FrameNumber>,
+        outcome: FrameOutcome,
+    ) {
         if let Some(open) = self.open.iter_mut().find(|open| open.order.id() == order) {
-            open.handle_written(frames, fate);
+            open.handle_written(frames, outcome);
         }
     }
 
@@ -448,8 +453,8 @@ impl<T: Clone> Desk<T> {
         }
     }
 
-    /// The writer has finished an order's files, as [`Action::Close`] or [`Action::Suspend`] asked.
-    pub fn handle_closed(&mut self, order: &OrderId) -> Vec<Action<T>> {
+    /// The writer has finished an order's files, as [`OrderAction::Close`] or [`OrderAction::Suspend`] asked.
+    pub fn handle_closed(&mut self, order: &OrderId) -> Vec<OrderAction<T>> {
         let Some(index) = self.open.iter().position(|open| open.order.id() == order && open.is_ending())
         else {
             return Vec::new();
@@ -459,13 +464,13 @@ impl<T: Clone> Desk<T> {
         if !open.is_suspended() {
             return self.answer(open);
         }
-        let so_far = Action::Answer(open.answer(&self.device, self.basis()));
+        let so_far = OrderAction::Answer(open.answer(&self.device, self.basis()));
         self.open.insert(index, open.resumed(&self.ring));
         self.serve(vec![so_far])
     }
 
     /// Gives up on frames whose time has long passed. Call now and then.
-    pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<Action<T>> {
+    pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<OrderAction<T>> {
         let (mut actions, latency) = (Vec::new(), self.latency());
         let ring = &self.ring;
         let is_unnumbered = |open: &mut OpenOrder| open.handle_timeout(now, latency, ring, &mut actions);
@@ -479,18 +484,18 @@ impl<T: Clone> Desk<T> {
     /// The device stops in good order: files are finished, and every open order is answered with what became of it so
     /// far. It stays open, as after a crash: it is taken up again when frames come again, or by
     /// [`restore`](Self::restore).
-    pub fn handle_stop(&mut self) -> Vec<Action<T>> {
+    pub fn handle_stop(&mut self) -> Vec<OrderAction<T>> {
         let (mut actions, basis, ring_end) = (Vec::new(), self.basis(), self.ring.end());
         for open in &mut self.open {
             if open.suspend(ring_end, &mut actions) {
-                actions.push(Action::Answer(open.answer(&self.device, basis)));
+                actions.push(OrderAction::Answer(open.answer(&self.device, basis)));
             }
         }
         actions
     }
 
     /// Rig time has begun anew: what was numbered before is not to be combined with what comes. Open orders end.
-    pub fn handle_new_time(&mut self) -> Vec<Action<T>> {
+    pub fn handle_new_time(&mut self) -> Vec<OrderAction<T>> {
         self.ring.clear();
         let mut actions = Vec::new();
         for open in &mut self.open {
@@ -505,12 +510,12 @@ impl<T: Clone> Desk<T> {
 
     /// Whether the writer has nothing to do for any open order.
     #[must_use]
-    pub fn is_at_rest(&self) -> bool {
-        self.open.iter().all(OpenOrder::is_at_rest)
+    pub fn is_idle(&self) -> bool {
+        self.open.iter().all(OpenOrder::is_idle)
     }
 
     /// Does for every open order what can be done now.
-    fn serve(&mut self, mut actions: Vec<Action<T>>) -> Vec<Action<T>> {
+    fn serve(&mut self, mut actions: Vec<OrderAction<T>>) -> Vec<OrderAction<T>> {
         for open in &mut self.open {
             if let (Some(grid), false) = (self.grid, open.is_numbered()) {
                 open.set_grid(grid, &mut actions);
@@ -523,17 +528,20 @@ impl<T: Clone> Desk<T> {
         actions
     }
 
-    fn answer(&mut self, open: OpenOrder) -> Vec<Action<T>> {
+    fn answer(&mut self, open: OpenOrder) -> Vec<OrderAction<T>> {
         let open = open.over();
         let answer = open.answer(&self.device, self.basis());
         self.saved += answer.saved();
         self.missed += answer.named() - answer.saved();
         self.answers.keep(Some(open.order), answer.clone());
-        vec![Action::Journal(Record::Answered { answer: answer.clone() }), Action::Answer(answer)]
+        vec![
+            OrderAction::Journal(JournalRecord::Answered { answer: answer.clone() }),
+            OrderAction::Answer(answer),
+        ]
     }
 
-    const fn basis(&self) -> Basis {
-        Basis { timescale: self.timescale, rate: self.grid }
+    const fn basis(&self) -> TimeBasis {
+        TimeBasis { timescale: self.timescale, rate: self.grid }
     }
 
     /// The grid that frames are numbered on, once it is known.
@@ -544,7 +552,7 @@ impl<T: Clone> Desk<T> {
 
     /// The ring.
     #[must_use]
-    pub const fn ring(&self) -> &Ring<T> {
+    pub const fn ring(&self) -> &FrameRing<T> {
         &self.ring
     }
 
@@ -561,8 +569,8 @@ impl<T: Clone> Desk<T> {
 
     /// What others that missed something should know of orders.
     #[must_use]
-    pub fn registry(&self) -> Registry {
-        Registry {
+    pub fn registry(&self) -> OrderRoster {
+        OrderRoster {
             orders: self.open_orders().cloned().collect(),
             commands: self.heard.iter().cloned().collect(),
         }
@@ -570,7 +578,7 @@ impl<T: Clone> Desk<T> {
 
     /// How far each of them is.
     #[must_use]
-    pub fn progress(&self) -> Vec<Progress> {
+    pub fn progress(&self) -> Vec<OrderProgress> {
         self.open.iter().map(OpenOrder::progress).collect()
     }
 

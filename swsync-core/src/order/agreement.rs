@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Answer, Order};
-use crate::control::{Status, TimeScale};
 use crate::frame::SyncQuality;
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::message::{Status, TimeScale};
 use crate::name::DeviceId;
 use crate::time::Span;
 
@@ -17,7 +17,7 @@ const READING: Span = Span::from_millis(1);
 
 /// A status, and what its clock read against the clock of whoever asked.
 #[derive(Debug, Clone, Copy)]
-pub struct Said<'a> {
+pub struct TimedStatus<'a> {
     /// The status.
     pub status: &'a Status,
     /// Rig time minus the asker's own clock, at the middle between question and answer.
@@ -28,17 +28,17 @@ pub struct Said<'a> {
 
 /// What the devices of a rig have in common, by what most of them say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Common {
+pub struct RigAgreement {
     timescales: Groups<Option<TimeScale>>,
     rates: Groups<Rate>,
     /// Devices whose clock reads something else than the others', and by how much.
     astray: BTreeMap<DeviceId, Span>,
 }
 
-impl Common {
+impl RigAgreement {
     /// Of all devices that say something.
     #[must_use]
-    pub fn of(said: &[Said<'_>]) -> Self {
+    pub fn of(said: &[TimedStatus<'_>]) -> Self {
         let mut common = Self::default();
         for said in said {
             if let Some(clock) = said.status.clock.filter(|clock| clock.quality != SyncQuality::Unsynced) {
@@ -106,7 +106,7 @@ impl Common {
 
     /// Who has what, where they differ: for a person.
     #[must_use]
-    pub fn differences(&self) -> Vec<String> {
+    pub fn disagreements(&self) -> Vec<String> {
         let timescales = self.timescales.named("time scale", scale_name);
         timescales.into_iter().chain(self.rates.named("frame rate", Rate::to_string)).collect()
     }
@@ -114,7 +114,7 @@ impl Common {
 
 /// What answers to one order do not have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Disagreement {
     /// Who has what, for a person.
     pub what: String,
     /// Those that are not with the most.
@@ -124,14 +124,14 @@ pub struct Difference {
 /// Where `answers` to `order` are not of the same instants. Frames that are whole on every device are all saved only where
 /// there is none.
 #[must_use]
-pub fn differences<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answer>) -> Vec<Difference> {
+pub fn disagreements<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answer>) -> Vec<Disagreement> {
     let (mut timescales, mut rates) = (Groups::default(), Groups::default());
     let mut numbers: BTreeMap<Option<Rate>, Groups<Numbers>> = BTreeMap::new();
     let answers: Vec<&Answer> = answers.into_iter().collect();
     let common = answers.iter().filter_map(|answer| answer.basis.rate.map(Rate)).max();
     let strays = |answer: &&Answer| {
         let why = answer.strays_from(order)?;
-        Some(Difference { what: format!("{} {why}", answer.device), odd: [answer.device.clone()].into() })
+        Some(Disagreement { what: format!("{} {why}", answer.device), odd: [answer.device.clone()].into() })
     };
     let mut all: Vec<_> = answers.iter().filter_map(strays).collect();
     let astray: BTreeSet<DeviceId> = all.iter().flat_map(|difference| difference.odd.clone()).collect();
@@ -166,15 +166,17 @@ pub fn differences<'a>(order: &Order, answers: impl IntoIterator<Item = &'a Answ
             }
         };
         if !odd.is_empty() {
-            all.push(Difference { what, odd });
+            all.push(Disagreement { what, odd });
         }
     }
     all.extend(
-        rates.named("frame rate", Rate::to_string).map(|what| Difference { what, odd: rates.odd(|_| true) }),
+        rates
+            .named("frame rate", Rate::to_string)
+            .map(|what| Disagreement { what, odd: rates.odd(|_| true) }),
     );
     for numbers in numbers.values() {
         let what = numbers.named("frame number", Numbers::to_string);
-        all.extend(what.map(|what| Difference { what, odd: numbers.odd(|_| true) }));
+        all.extend(what.map(|what| Disagreement { what, odd: numbers.odd(|_| true) }));
     }
     all
 }
@@ -278,10 +280,10 @@ impl<K: Ord + Copy> Groups<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{ClockStatus, FrameStatus, TimeSource, decode, encode};
+    use crate::message::{ClockStatus, FrameStatus, TimeSource, decode, encode};
     use crate::name::Name;
     use crate::order::testing::info;
-    use crate::order::{Basis, Fate, Fill, FrameRun, Kind};
+    use crate::order::{Fill, FrameOutcome, FrameRun, OrderKind, TimeBasis};
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -324,8 +326,8 @@ mod tests {
         }
     }
 
-    fn said(status: &Status, ahead: Span) -> Said<'_> {
-        Said { status, ahead, slack: Span::from_millis(2) }
+    fn said(status: &Status, ahead: Span) -> TimedStatus<'_> {
+        TimedStatus { status, ahead, slack: Span::from_millis(2) }
     }
 
     #[test]
@@ -339,12 +341,12 @@ mod tests {
             status("f", None, 30),
         ];
         let all: Vec<_> = statuses.iter().map(|status| said(status, Span::ZERO)).collect();
-        let common = Common::of(&all);
+        let common = RigAgreement::of(&all);
         assert_eq!((common.timescale(), common.rate()), (Some(TimeScale(7)), Some(rate(30))));
         let objections: Vec<_> = statuses.iter().map(|status| common.objections(status).len()).collect();
         assert_eq!(objections, [0, 0, 1, 2, 1, 1]);
-        assert_eq!(common.differences().len(), 2, "{:?}", common.differences());
-        assert_eq!(Common::of(&[]).differences(), Vec::<String>::new());
+        assert_eq!(common.disagreements().len(), 2, "{:?}", common.disagreements());
+        assert_eq!(RigAgreement::of(&[]).disagreements(), Vec::<String>::new());
     }
 
     #[test]
@@ -352,7 +354,7 @@ mod tests {
         let statuses = ["a", "b", "c"].map(|device| status(device, None, 30));
         let ahead = [Span::ZERO, Span::from_millis(3), Span::from_secs(5)];
         let all: Vec<_> = statuses.iter().zip(ahead).map(|(status, ahead)| said(status, ahead)).collect();
-        let common = Common::of(&all);
+        let common = RigAgreement::of(&all);
         assert!(common.objections(&statuses[0]).is_empty() && common.objections(&statuses[1]).is_empty());
         assert_eq!(common.objections(&statuses[2]), ["its clock is +5.000 s from that of the others"]);
     }
@@ -362,29 +364,29 @@ mod tests {
         basis: (Option<u64>, Option<u32>),
         frames: std::ops::RangeInclusive<u64>,
     ) -> Answer {
-        let missed = |number| FrameRun::one(number, Fate::Missed { why: String::new() });
+        let missed = |number| FrameRun::one(number, FrameOutcome::Missed { why: String::new() });
         Answer {
             order: name("o"),
             device: name(device),
             frames: frames.map(missed).collect(),
             unnumbered: None,
             unfinished: None,
-            basis: Basis { timescale: basis.0.map(TimeScale), rate: basis.1.map(rate) },
+            basis: TimeBasis { timescale: basis.0.map(TimeScale), rate: basis.1.map(rate) },
         }
     }
 
     fn order(timescale: Option<u64>) -> Order {
         // Until it is stopped: the devices decide how far.
-        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let kind = OrderKind::Take { segment: None, fill: Fill::Hold };
         let order = Order::new(name("o"), rate(30).instant(5), None, kind).unwrap();
         order.on_timescale(timescale.map(TimeScale))
     }
 
     fn odd(order: &Order, answers: &[Answer]) -> Vec<(String, Vec<String>)> {
-        let said = |difference: Difference| {
+        let said = |difference: Disagreement| {
             (difference.what, difference.odd.iter().map(ToString::to_string).collect())
         };
-        differences(order, answers).into_iter().map(said).collect()
+        disagreements(order, answers).into_iter().map(said).collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::name::Name;
 use crate::order::testing::info;
-use crate::order::{Fill, GRACE, Kind};
+use crate::order::{Fill, GRACE, OrderKind};
 use crate::ring::Coding;
 use crate::time::Span;
 
@@ -55,7 +55,7 @@ enum Event {
     /// An order for what begins so many frames from now.
     Order {
         offset: i64,
-        kind: Kind,
+        kind: OrderKind,
         length: Option<u64>,
     },
     /// Stops the so manieth order at so many frames from now.
@@ -79,14 +79,14 @@ type File = (OrderId, u64, usize);
 /// A device: what survives a power cut, and what does not.
 struct Device<'a> {
     world: &'a World,
-    desk: Desk<Picture>,
+    desk: OrderQueue<Picture>,
     /// What was handed to the writer.
-    queue: VecDeque<Action<Picture>>,
+    queue: VecDeque<OrderAction<Picture>>,
     /// Requests that the encoder has not come to.
     key_requests: BTreeSet<FrameNumber>,
     journal: Journal,
     /// The frames in each file as they were written.
-    disk: BTreeMap<File, Vec<(Picture, FrameNumber, Role)>>,
+    disk: BTreeMap<File, Vec<(Picture, FrameNumber, FramePurpose)>>,
     /// Of each order the number before which its frames are gone from the disk again.
     removed: BTreeMap<OrderId, FrameNumber>,
     answers: BTreeMap<OrderId, Answer>,
@@ -114,8 +114,8 @@ impl<'a> Device<'a> {
         }
     }
 
-    fn desk(world: &World) -> Desk<Picture> {
-        let desk = Desk::new(name("pi"), Limits { bytes: world.ring_bytes, time: Span::MAX });
+    fn desk(world: &World) -> OrderQueue<Picture> {
+        let desk = OrderQueue::new(name("pi"), RingLimits { bytes: world.ring_bytes, time: Span::MAX });
         desk.with_files_apart(world.max_files.is_some())
     }
 
@@ -128,7 +128,7 @@ impl<'a> Device<'a> {
         let (journal, disk, removed) = (self.journal.clone(), &self.disk, &self.removed);
         let actions = self.desk.restore(journal, |order| {
             let frames = disk.iter().filter(|((id, ..), _)| id == order.id()).flat_map(|(_, frames)| frames);
-            let named = frames.filter(|(.., role)| *role == Role::Named);
+            let named = frames.filter(|(.., purpose)| *purpose == FramePurpose::Named);
             let named = named.map(|(_, number, _)| FrameRun::one(*number, saved(*number)));
             gone(order, removed).into_iter().chain(named).collect()
         });
@@ -137,16 +137,16 @@ impl<'a> Device<'a> {
         self.carry_out(actions);
     }
 
-    fn carry_out(&mut self, actions: Vec<Action<Picture>>) {
+    fn carry_out(&mut self, actions: Vec<OrderAction<Picture>>) {
         for action in actions {
             match action {
-                Action::Journal(record) => self.journal.apply(record),
-                Action::RequestKey { number, .. } => {
+                OrderAction::Journal(record) => self.journal.apply(record),
+                OrderAction::RequestKey { number, .. } => {
                     self.key_requests.insert(number);
                 }
                 // Another follows.
-                Action::Answer(answer) if answer.unfinished.is_some() => assert!(!answer.is_complete()),
-                Action::Answer(answer) => {
+                OrderAction::Answer(answer) if answer.unfinished.is_some() => assert!(!answer.is_complete()),
+                OrderAction::Answer(answer) => {
                     let before = self.answers.insert(answer.order.clone(), answer.clone());
                     assert!(before.is_none_or(|before| before == answer), "two answers: {answer:?}");
                 }
@@ -164,25 +164,27 @@ impl<'a> Device<'a> {
             && let Some(work) = self.queue.pop_front()
         {
             match work {
-                Action::Save { order, ticket, number, segment, role, payload } => {
+                OrderAction::Save { order, ticket, number, segment, purpose, payload } => {
                     pace -= 1;
                     self.disk
                         .entry((order.clone(), segment, self.run))
                         .or_default()
-                        .push((payload, number, role));
-                    if role == Role::Named {
+                        .push((payload, number, purpose));
+                    if purpose == FramePurpose::Named {
                         self.desk.handle_written(&order, number..=number, saved(number));
                     }
                     self.remove_surplus(&order);
-                    let more = self.desk.handle_taken(ticket);
+                    let more = self.desk.handle_released(ticket);
                     self.carry_out(more);
                 }
-                Action::Close { order } | Action::Suspend { order, .. } => {
+                OrderAction::Close { order } | OrderAction::Suspend { order, .. } => {
                     let more = self.desk.handle_closed(&order);
                     self.carry_out(more);
                 }
-                Action::Begin { .. } | Action::Hole { .. } => {}
-                Action::Journal(_) | Action::RequestKey { .. } | Action::Answer(_) => unreachable!(),
+                OrderAction::Begin { .. } | OrderAction::Hole { .. } => {}
+                OrderAction::Journal(_) | OrderAction::RequestKey { .. } | OrderAction::Answer(_) => {
+                    unreachable!()
+                }
             }
         }
     }
@@ -192,8 +194,12 @@ impl<'a> Device<'a> {
         let Some(max) = self.world.max_files else { return };
         loop {
             let files = self.disk.iter().filter(|((id, ..), _)| id == order);
-            let last = |frames: &[(Picture, FrameNumber, Role)]| {
-                frames.iter().filter(|(.., role)| *role == Role::Named).map(|(_, number, _)| *number).max()
+            let last = |frames: &[(Picture, FrameNumber, FramePurpose)]| {
+                frames
+                    .iter()
+                    .filter(|(.., purpose)| *purpose == FramePurpose::Named)
+                    .map(|(_, number, _)| *number)
+                    .max()
             };
             let files: BTreeMap<_, _> =
                 files.filter_map(|(file, frames)| Some((last(frames)?, file.clone()))).collect();
@@ -205,18 +211,18 @@ impl<'a> Device<'a> {
             };
             *before = (*before).max(last + 1);
             let gone = self.disk.remove(oldest).expect("just found");
-            let gone = gone.iter().filter(|(.., role)| *role == Role::Named).count() as u64;
+            let gone = gone.iter().filter(|(.., purpose)| *purpose == FramePurpose::Named).count() as u64;
             self.desk.handle_removed(order, *before, (gone, gone), REMOVED);
         }
     }
 
-    fn command(&mut self, command: &Command) -> Standing {
-        let (standing, actions) = self.desk.handle_command(command);
-        if let Standing::Late { surplus } = standing {
+    fn command(&mut self, command: &OrderCommand) -> CommandOutcome {
+        let (outcome, actions) = self.desk.handle_command(command);
+        if let CommandOutcome::Late { surplus } = outcome {
             self.late.insert(command.order().clone(), surplus);
         }
         self.carry_out(actions);
-        standing
+        outcome
     }
 }
 
@@ -228,11 +234,11 @@ fn gone(order: &Order, removed: &BTreeMap<OrderId, FrameNumber>) -> Option<Frame
     let named = order.unstopped().named(grid());
     let (first, last) = (named.first(), named.last_before(before)?);
     let count = named.count_in(first..before);
-    Some(FrameRun { first, last, count, fate: Fate::Missed { why: REMOVED.into() } })
+    Some(FrameRun { first, last, count, outcome: FrameOutcome::Missed { why: REMOVED.into() } })
 }
 
-fn saved(number: FrameNumber) -> Fate {
-    Fate::Saved { file: format!("{number}.jpg"), bytes: 1, info: info(number) }
+fn saved(number: FrameNumber) -> FrameOutcome {
+    FrameOutcome::Saved { file: format!("{number}.jpg"), bytes: 1, info: info(number) }
 }
 
 /// What comes out of the encoder for frames of one run of it, in the order of their coming.
@@ -249,7 +255,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn encode(&mut self, number: FrameNumber, device: &mut Device<'_>) -> Vec<Entry<Picture>> {
+    fn encode(&mut self, number: FrameNumber, device: &mut Device<'_>) -> Vec<RingFrame<Picture>> {
         let world = device.world;
         let asked = world.heeds && device.key_requests.range(..=number).next().is_some();
         let is_key = self.place == 0 && self.held.is_none() || asked || self.since_key >= world.group;
@@ -283,18 +289,18 @@ impl Encoder {
         std::iter::once(first).chain(behind.collect::<Vec<_>>()).collect()
     }
 
-    fn entry(&mut self, number: FrameNumber, coding: Coding, run: usize) -> Entry<Picture> {
+    fn entry(&mut self, number: FrameNumber, coding: Coding, run: usize) -> RingFrame<Picture> {
         self.place += 1;
         if coding.is_key() {
             self.key = self.place;
         }
         let payload = Picture { run, place: self.place, coding, key: self.key, leading: self.leading };
         self.leading = if coding.is_leading() { self.leading + 1 } else { 0 };
-        Entry { number, time: grid().instant(number), bytes: 100, coding, gap: None, payload }
+        RingFrame { number, time: grid().instant(number), bytes: 100, coding, gap: None, payload }
     }
 
     /// What arrives of what came out.
-    fn leak(&mut self, mut entry: Entry<Picture>, leaks: &BTreeSet<u64>) -> Option<Entry<Picture>> {
+    fn leak(&mut self, mut entry: RingFrame<Picture>, leaks: &BTreeSet<u64>) -> Option<RingFrame<Picture>> {
         if leaks.contains(&entry.payload.place) {
             self.lacks = true;
             return None;
@@ -303,9 +309,9 @@ impl Encoder {
             self.lacks_before = std::mem::take(&mut self.lacks);
         }
         if self.lacks {
-            entry.coding = Coding::Lost;
+            entry.coding = Coding::Undecodable;
         } else if self.lacks_before && entry.coding == Coding::Leading {
-            entry.coding = Coding::Orphan;
+            entry.coding = Coding::UndecodableLeading;
         }
         entry.payload.coding = entry.coding;
         Some(entry)
@@ -328,7 +334,7 @@ fn play(world: &World) -> (Vec<Order>, Device<'_>) {
                 let actions = device.desk.handle_stop();
                 device.carry_out(actions);
                 device.write(usize::MAX);
-                assert!(device.desk.is_at_rest());
+                assert!(device.desk.is_idle());
             }
         }
         if now < off_until {
@@ -355,7 +361,7 @@ fn play(world: &World) -> (Vec<Order>, Device<'_>) {
         device.write(world.pace);
     }
     for order in orders.iter().filter(|order| order.named(grid()).end().is_none()) {
-        device.command(&Command::Stop {
+        device.command(&OrderCommand::Stop {
             order: order.id().clone(),
             at_ns: grid().instant(ORIGIN + FRAMES + 400),
         });
@@ -387,7 +393,7 @@ fn happen(event: &Event, now: FrameNumber, orders: &mut Vec<Order>, device: &mut
         }
         Event::Stop(index, offset) if *index < orders.len() => {
             let order = orders[*index].id().clone();
-            if device.command(&Command::Stop { order, at_ns: at(*offset) }) != Standing::Answered {
+            if device.command(&OrderCommand::Stop { order, at_ns: at(*offset) }) != CommandOutcome::Answered {
                 orders[*index].stop_at(at(*offset));
             }
         }
@@ -396,23 +402,23 @@ fn happen(event: &Event, now: FrameNumber, orders: &mut Vec<Order>, device: &mut
             if order.named(grid()).end().is_none() {
                 device.cut_short.insert(order.id().clone());
             }
-            device.command(&Command::Cancel { order: order.id().clone() });
+            device.command(&OrderCommand::Cancel { order: order.id().clone() });
         }
         Event::Again(_) | Event::Stop(..) | Event::Cancel(_) => {}
     }
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
+fn kinds() -> impl Strategy<Value = OrderKind> {
     prop_oneof![
-        Just(Kind::Still { every: None, count: Some(1) }),
-        (2_i64..20, 1_u32..8).prop_map(|(every, count)| Kind::Still {
+        Just(OrderKind::Still { every: None, count: Some(1) }),
+        (2_i64..20, 1_u32..8).prop_map(|(every, count)| OrderKind::Still {
             every: Some(Span::from_millis(every * 17)),
             count: Some(count)
         }),
-        Just(Kind::Still { every: Some(Span::from_millis(200)), count: None }),
-        (1_u32..50).prop_map(|count| Kind::Burst { count }),
+        Just(OrderKind::Still { every: Some(Span::from_millis(200)), count: None }),
+        (1_u32..50).prop_map(|count| OrderKind::Burst { count }),
         proptest::option::of(1000_i64..3000)
-            .prop_map(|ms| Kind::Take { segment: ms.map(Span::from_millis), fill: Fill::Hold }),
+            .prop_map(|ms| OrderKind::Take { segment: ms.map(Span::from_millis), fill: Fill::Hold }),
     ]
 }
 
@@ -459,7 +465,7 @@ fn worlds() -> impl Strategy<Value = World> {
 fn on_disk(device: &Device<'_>, order: &OrderId) -> BTreeMap<FrameNumber, usize> {
     let mut numbers = BTreeMap::new();
     for (_, frames) in device.disk.iter().filter(|((id, ..), _)| id == order) {
-        for (_, number, _) in frames.iter().filter(|(.., role)| *role == Role::Named) {
+        for (_, number, _) in frames.iter().filter(|(.., purpose)| *purpose == FramePurpose::Named) {
             *numbers.entry(*number).or_default() += 1;
         }
     }
@@ -526,12 +532,12 @@ fn check_decodable(device: &Device<'_>) -> Result<(), TestCaseError> {
                 }
                 Coding::Delta => is_next,
                 Coding::Leading => between == Some(0) && begin < picture.key,
-                Coding::Lost | Coding::Orphan => false,
+                Coding::Undecodable | Coding::UndecodableLeading => false,
             };
             prop_assert!(is_there, "{:?}: frame {} in {:?}", file, number, frames);
             last = Some(*picture);
         }
-        let named = frames.last().is_some_and(|(.., role)| *role == Role::Named);
+        let named = frames.last().is_some_and(|(.., purpose)| *purpose == FramePurpose::Named);
         // The power may have gone between a lead-in and its frame.
         prop_assert!(named || !device.world.cuts.is_empty(), "{:?} ends with what nobody asked for", file);
     }

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
-use super::ledger::Ledger;
-use super::piece::{self, Piece};
-use super::{Action, Backlog, Role};
+use super::account::OrderAccount;
+use super::decode_path::{self, FileTail};
+use super::{Backlog, FramePurpose, OrderAction};
 use crate::gap::KnownGaps;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
-use crate::order::{Answer, Basis, Fate, FrameRun, GRACE, MAX_DETAILED, Named, Order, Pending, Progress};
-use crate::ring::{Coding, Entry, Ring};
+use crate::order::{
+    Answer, FrameOutcome, FrameRun, GRACE, MAX_DETAILED, NamedFrames, Order, OrderProgress, PendingOrder,
+    TimeBasis,
+};
+use crate::ring::{Coding, FrameRing, RingFrame};
 use crate::time::{Rig, Span, Timestamp};
 
 /// Encoded frames may arrive in another order than they were taken, by at most so many: H.264 and H.265 decoders
@@ -35,7 +38,7 @@ const SILENCE: Span = Span::from_secs(30);
 pub(super) struct OpenOrder {
     pub order: Order,
     stage: Stage,
-    ledger: Ledger,
+    account: OrderAccount,
     /// Frames that the writer has.
     writing: BTreeSet<FrameNumber>,
     /// Place in the ring of the next entry to look at.
@@ -44,13 +47,13 @@ pub(super) struct OpenOrder {
     seen: Option<FrameNumber>,
     /// What frames that were looked at say of others.
     known: KnownGaps,
-    /// Named frames below are decided or with the writer.
+    /// NamedFrames frames below are decided or with the writer.
     frontier: FrameNumber,
     /// Frames below this number were never to be had, and why.
     before: Option<(FrameNumber, String)>,
     /// One past the last frame that was decided before a restart.
     decided_before: FrameNumber,
-    piece: Option<Piece>,
+    piece: Option<FileTail>,
     /// The next frame that has to be a key frame.
     next_key: Option<FrameNumber>,
     cancelled: bool,
@@ -70,18 +73,18 @@ enum Stage {
     /// The grid is not known. What was decided before a restart.
     Unnumbered(Vec<FrameRun>),
     /// Nothing was decided or handed out.
-    Waiting(Named),
+    Waiting(NamedFrames),
     /// The writer knows of it.
-    Serving(Named),
+    Serving(NamedFrames),
     /// The writer finishes its files.
-    Closing(Named),
+    Closing(NamedFrames),
     /// The writer finishes its files, and the order goes on when the device is back.
-    Suspending(Named),
+    Suspending(NamedFrames),
 }
 
 impl OpenOrder {
     /// `order`, to be served from `ring` and from what comes after.
-    pub fn new<T>(order: Order, apart: bool, ring: &Ring<T>) -> Self {
+    pub fn new<T>(order: Order, apart: bool, ring: &FrameRing<T>) -> Self {
         let before = ring.range().map(|(oldest, newest)| {
             (oldest, format!("older than the ring, which holds frames {oldest} to {newest}"))
         });
@@ -89,15 +92,20 @@ impl OpenOrder {
     }
 
     /// `pending`, of which `on_disk` was decided before the device was restarted.
-    pub fn restored<T>(pending: Pending, on_disk: Vec<FrameRun>, apart: bool, ring: &Ring<T>) -> Self {
-        let Pending { order, cancelled } = pending;
+    pub fn restored<T>(
+        pending: PendingOrder,
+        on_disk: Vec<FrameRun>,
+        apart: bool,
+        ring: &FrameRing<T>,
+    ) -> Self {
+        let PendingOrder { order, cancelled } = pending;
         Self { cancelled, absent: Some(RESTARTED), apart, ..Self::with(order, ring.end(), None, on_disk) }
     }
 
     /// A suspended order, to be taken up again with what comes after what is in `ring`.
-    pub fn resumed<T>(self, ring: &Ring<T>) -> Self {
-        let Self { order, ledger, cancelled, apart, .. } = self;
-        let this = Self::with(order, ring.end(), None, ledger.into_runs());
+    pub fn resumed<T>(self, ring: &FrameRing<T>) -> Self {
+        let Self { order, account, cancelled, apart, .. } = self;
+        let this = Self::with(order, ring.end(), None, account.into_runs());
         Self { cancelled, absent: Some(STOPPED), told: true, apart, ..this }
     }
 
@@ -105,7 +113,7 @@ impl OpenOrder {
         Self {
             order,
             stage: Stage::Unnumbered(on_disk),
-            ledger: Ledger::default(),
+            account: OrderAccount::default(),
             writing: BTreeSet::new(),
             next,
             seen: None,
@@ -123,7 +131,7 @@ impl OpenOrder {
         }
     }
 
-    fn named(&self) -> Option<Named> {
+    fn named(&self) -> Option<NamedFrames> {
         match self.stage {
             Stage::Unnumbered(_) => None,
             Stage::Waiting(named)
@@ -138,13 +146,13 @@ impl OpenOrder {
     }
 
     /// Frames are numbered on `grid` from now on.
-    pub fn set_grid<T>(&mut self, grid: FrameGrid, actions: &mut Vec<Action<T>>) {
+    pub fn set_grid<T>(&mut self, grid: FrameGrid, actions: &mut Vec<OrderAction<T>>) {
         match &mut self.stage {
             Stage::Unnumbered(on_disk) => {
                 let on_disk = std::mem::take(on_disk);
                 self.number(grid, on_disk);
             }
-            Stage::Waiting(named) if named.grid() != grid && self.ledger.is_empty() => {
+            Stage::Waiting(named) if named.grid() != grid && self.account.is_empty() => {
                 self.number(grid, Vec::new());
             }
             Stage::Waiting(named) | Stage::Serving(named) if named.grid() != grid => {
@@ -161,11 +169,12 @@ impl OpenOrder {
         let last = on_disk.iter().map(|run| run.last).max();
         self.decided_before = last.map_or(0, |last| last + 1);
         named = last.map_or(named, |last| named.until_after(last));
-        self.ledger = Ledger::new(named.count().is_some_and(|count| count <= MAX_DETAILED), self.apart);
+        self.account =
+            OrderAccount::new(named.count().is_some_and(|count| count <= MAX_DETAILED), self.apart);
         for run in on_disk {
             // Of another rate, where the camera was set up anew: not this order's.
             if named.count_in(run.first..run.last + 1) == run.count {
-                self.ledger.note(&named, run);
+                self.account.note(&named, run);
             }
         }
         self.frontier = named.first();
@@ -175,7 +184,12 @@ impl OpenOrder {
 
     /// Hands out what is in `ring` and was not looked at, as far as `backlog` has room, and decides what cannot
     /// come any more.
-    pub fn advance<T: Clone>(&mut self, ring: &Ring<T>, backlog: &mut Backlog, actions: &mut Vec<Action<T>>) {
+    pub fn advance<T: Clone>(
+        &mut self,
+        ring: &FrameRing<T>,
+        backlog: &mut Backlog,
+        actions: &mut Vec<OrderAction<T>>,
+    ) {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
         if self.cancelled {
             self.give_up(CANCELLED, actions);
@@ -191,7 +205,7 @@ impl OpenOrder {
                 let why = self.absent.unwrap_or("before the device's first frame");
                 self.before = Some((entry.number, why.into()));
             }
-            self.known.note(entry.number, entry.gap, entry.coding == Coding::Lost);
+            self.known.note(entry.number, entry.gap, entry.coding == Coding::Undecodable);
             if wanted {
                 self.begin(&named, actions);
                 self.hand_out(&named, ring, entry, backlog, actions);
@@ -204,7 +218,7 @@ impl OpenOrder {
             self.settle(&named, (seen + 1).saturating_sub(reorder), None, actions);
         }
         if let Some(end) = named.end().filter(|end| *end <= self.frontier + MAX_REORDER)
-            && let gaps = self.ledger.gaps(self.frontier.min(end)..end, &self.writing)
+            && let gaps = self.account.gaps(self.frontier.min(end)..end, &self.writing)
             && gaps.into_iter().all(|gap| named.count_in(gap) == 0)
         {
             self.frontier = self.frontier.max(end); // nothing is left that could still arrive
@@ -213,13 +227,13 @@ impl OpenOrder {
     }
 
     fn is_accounted(&self, number: FrameNumber) -> bool {
-        self.writing.contains(&number) || self.ledger.contains(number)
+        self.writing.contains(&number) || self.account.contains(number)
     }
 
     /// Has the writer know of the order, before anything else does.
-    fn begin<T>(&mut self, named: &Named, actions: &mut Vec<Action<T>>) {
+    fn begin<T>(&mut self, named: &NamedFrames, actions: &mut Vec<OrderAction<T>>) {
         if matches!(self.stage, Stage::Waiting(_)) {
-            actions.push(Action::Begin { order: self.order.clone(), named: *named });
+            actions.push(OrderAction::Begin { order: self.order.clone(), named: *named });
             self.stage = Stage::Serving(*named);
             self.told = false;
         }
@@ -228,48 +242,49 @@ impl OpenOrder {
     /// Hands out the entry at `self.next`, with what it takes to decode it.
     fn hand_out<T: Clone>(
         &mut self,
-        named: &Named,
-        ring: &Ring<T>,
-        entry: &Entry<T>,
+        named: &NamedFrames,
+        ring: &FrameRing<T>,
+        entry: &RingFrame<T>,
         backlog: &mut Backlog,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<OrderAction<T>>,
     ) {
         let place = self.next;
         let segment = named.segment_of(entry.number);
-        let way = match piece::way(self.piece, ring, place, segment, self.awaits_before(named, entry.number))
-        {
-            Ok(way) => way,
-            Err(why) => {
-                let run = FrameRun::one(entry.number, Fate::Missed { why: why.into() });
-                if !entry.coding.is_leading() && !piece::is_broken(self.piece, segment) {
-                    let number = entry.number + 1;
-                    actions.push(Action::RequestKey { number, at: named.grid().instant(number) });
+        let way =
+            match decode_path::way(self.piece, ring, place, segment, self.awaits_before(named, entry.number))
+            {
+                Ok(way) => way,
+                Err(why) => {
+                    let run = FrameRun::one(entry.number, FrameOutcome::Missed { why: why.into() });
+                    if !entry.coding.is_leading() && !decode_path::is_broken(self.piece, segment) {
+                        let number = entry.number + 1;
+                        actions.push(OrderAction::RequestKey { number, at: named.grid().instant(number) });
+                    }
+                    self.decide(named, run, actions);
+                    self.piece = decode_path::without(self.piece, entry.coding, segment, place);
+                    return;
                 }
-                self.decide(named, run, actions);
-                self.piece = piece::without(self.piece, entry.coding, segment, place);
-                return;
-            }
-        };
-        let mut save = |role, entry: &Entry<T>| {
-            actions.push(Action::Save {
+            };
+        let mut save = |purpose, entry: &RingFrame<T>| {
+            actions.push(OrderAction::Save {
                 order: self.order.id().clone(),
                 ticket: backlog.issue(entry.bytes),
                 number: entry.number,
                 segment,
-                role,
+                purpose,
                 payload: entry.payload.clone(),
             });
         };
         for support in way.supports(ring, place).filter_map(|place| ring.at(place)) {
-            save(Role::Support, support);
+            save(FramePurpose::LeadIn, support);
         }
-        save(Role::Named, entry);
+        save(FramePurpose::Named, entry);
         self.writing.insert(entry.number);
-        self.piece = Some(Piece::with(segment, way, place));
+        self.piece = Some(FileTail::with(segment, way, place));
     }
 
     /// Whether frames of the same file as `number`, and from before it, may come yet.
-    fn awaits_before(&self, named: &Named, number: FrameNumber) -> bool {
+    fn awaits_before(&self, named: &NamedFrames, number: FrameNumber) -> bool {
         let from = number.saturating_sub(MAX_REORDER).max(named.first());
         let of_file = |gap: Range<FrameNumber>| {
             named
@@ -277,11 +292,16 @@ impl OpenOrder {
                 .filter(|last| *last >= gap.start && named.segment_of(*last) == named.segment_of(number))
         };
         from < number
-            && self.ledger.gaps(from..number, &self.writing).into_iter().any(|gap| of_file(gap).is_some())
+            && self.account.gaps(from..number, &self.writing).into_iter().any(|gap| of_file(gap).is_some())
     }
 
     /// The entry at `place` has left the ring.
-    pub fn handle_dropped<T, U>(&mut self, place: u64, entry: &Entry<U>, actions: &mut Vec<Action<T>>) {
+    pub fn handle_dropped<T, U>(
+        &mut self,
+        place: u64,
+        entry: &RingFrame<U>,
+        actions: &mut Vec<OrderAction<T>>,
+    ) {
         if place < self.next {
             return;
         }
@@ -292,14 +312,18 @@ impl OpenOrder {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
         if named.contains(entry.number) && !self.is_accounted(entry.number) {
             self.begin(&named, actions);
-            self.decide(&named, FrameRun::one(entry.number, Fate::Failed { why: TOO_SLOW.into() }), actions);
+            self.decide(
+                &named,
+                FrameRun::one(entry.number, FrameOutcome::Failed { why: TOO_SLOW.into() }),
+                actions,
+            );
         }
         self.seen = self.seen.max(Some(entry.number));
-        self.known.note(entry.number, entry.gap, entry.coding == Coding::Lost);
+        self.known.note(entry.number, entry.gap, entry.coding == Coding::Undecodable);
     }
 
     /// Asks for the key frames that the order needs, once they are near.
-    pub fn request_keys<T>(&mut self, newest: FrameNumber, actions: &mut Vec<Action<T>>) {
+    pub fn request_keys<T>(&mut self, newest: FrameNumber, actions: &mut Vec<OrderAction<T>>) {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
         let grid = named.grid();
         let ahead = grid.nearest(grid.instant(newest) + KEY_LEAD);
@@ -307,7 +331,7 @@ impl OpenOrder {
             if !named.contains(number) {
                 self.next_key = None; // the order was stopped before
             } else if number > newest {
-                actions.push(Action::RequestKey { number, at: grid.instant(number) });
+                actions.push(OrderAction::RequestKey { number, at: grid.instant(number) });
                 self.next_key = named.next_cut(number);
             } else {
                 // Past already. What lies between is of no use either.
@@ -319,10 +343,10 @@ impl OpenOrder {
     /// Everything named below `number` that has not come will not, because of `why`; `None`: of what later frames say.
     fn settle<T>(
         &mut self,
-        named: &Named,
+        named: &NamedFrames,
         number: FrameNumber,
         why: Option<&str>,
-        actions: &mut Vec<Action<T>>,
+        actions: &mut Vec<OrderAction<T>>,
     ) {
         let number = named.end().map_or(number, |end| number.min(end));
         if number <= self.frontier {
@@ -330,14 +354,18 @@ impl OpenOrder {
         }
         let range = self.frontier..number;
         self.frontier = number;
-        for gap in self.ledger.gaps(range, &self.writing) {
+        for gap in self.account.gaps(range, &self.writing) {
             for (part, why) in self.reasons(gap, why) {
                 let count = named.count_in(part.clone());
                 if let (Some(first), Some(last), 1..) =
                     (named.next_from(part.start), named.last_before(part.end), count)
                 {
                     self.begin(named, actions);
-                    self.decide(named, FrameRun { first, last, count, fate: Fate::Missed { why } }, actions);
+                    self.decide(
+                        named,
+                        FrameRun { first, last, count, outcome: FrameOutcome::Missed { why } },
+                        actions,
+                    );
                 }
             }
         }
@@ -363,29 +391,29 @@ impl OpenOrder {
     }
 
     /// Notes that frames will not come, and tells the writer.
-    fn decide<T>(&mut self, named: &Named, run: FrameRun, actions: &mut Vec<Action<T>>) {
-        self.ledger.note(named, run.clone());
-        actions.push(Action::Hole { order: self.order.id().clone(), run });
+    fn decide<T>(&mut self, named: &NamedFrames, run: FrameRun, actions: &mut Vec<OrderAction<T>>) {
+        self.account.note(named, run.clone());
+        actions.push(OrderAction::Hole { order: self.order.id().clone(), run });
     }
 
     /// Has the writer finish, once everything is handed out or decided.
-    fn close_if_done<T>(&mut self, named: &Named, actions: &mut Vec<Action<T>>) {
+    fn close_if_done<T>(&mut self, named: &NamedFrames, actions: &mut Vec<OrderAction<T>>) {
         if named.end().is_some_and(|end| self.frontier >= end) {
             self.begin(named, actions);
-            actions.push(Action::Close { order: self.order.id().clone() });
+            actions.push(OrderAction::Close { order: self.order.id().clone() });
             self.stage = Stage::Closing(*named);
         }
     }
 
     /// Those of `named` that are decided or handed out, and what is before them.
-    fn so_far(&self, named: Named) -> Named {
-        let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
+    fn so_far(&self, named: NamedFrames) -> NamedFrames {
+        let last = [self.account.last(), self.writing.last().copied()].into_iter().flatten().max();
         named.until(last.map_or(named.first(), |last| last + 1))
     }
 
     /// The device stops for a while; `ring_end` is the place after the newest frame. Whether the order is to be answered at
     /// once, with what became of it so far.
-    pub fn suspend<T>(&mut self, ring_end: u64, actions: &mut Vec<Action<T>>) -> bool {
+    pub fn suspend<T>(&mut self, ring_end: u64, actions: &mut Vec<OrderAction<T>>) -> bool {
         if let (Stage::Waiting(named) | Stage::Serving(named), Some(seen)) = (&self.stage, self.seen) {
             let named = *named;
             // No more of an encoder's frames come: what has not come by now will not.
@@ -403,7 +431,7 @@ impl OpenOrder {
             }
             Stage::Serving(named) => {
                 let so_far = self.so_far(named);
-                actions.push(Action::Suspend { order: self.order.id().clone(), named: so_far });
+                actions.push(OrderAction::Suspend { order: self.order.id().clone(), named: so_far });
                 self.stage = Stage::Suspending(named);
                 false
             }
@@ -411,7 +439,7 @@ impl OpenOrder {
     }
 
     /// Ends the order: what has not been handed out is missed. One without an end ends with what it has.
-    pub fn give_up<T>(&mut self, why: &str, actions: &mut Vec<Action<T>>) {
+    pub fn give_up<T>(&mut self, why: &str, actions: &mut Vec<OrderAction<T>>) {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
         let seen = self.seen.map_or(0, |seen| seen + 1);
         let named = match named.end() {
@@ -439,8 +467,8 @@ impl OpenOrder {
         &mut self,
         now: Timestamp<Rig>,
         latency: Span,
-        ring: &Ring<T>,
-        actions: &mut Vec<Action<T>>,
+        ring: &FrameRing<T>,
+        actions: &mut Vec<OrderAction<T>>,
     ) -> bool {
         let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else {
             let settled = self.order.settled_at(Span::ZERO, latency);
@@ -466,7 +494,7 @@ impl OpenOrder {
         self.order.stop_at(at);
         let Some(before) = self.named() else { return 0 };
         let mut named = self.order.named(before.grid());
-        let last = [self.ledger.last(), self.writing.last().copied()].into_iter().flatten().max();
+        let last = [self.account.last(), self.writing.last().copied()].into_iter().flatten().max();
         let wished = named.end().unwrap_or(FrameNumber::MAX);
         named = last.map_or(named, |last| named.until_after(last));
         match &mut self.stage {
@@ -482,8 +510,8 @@ impl OpenOrder {
         self.cancelled = true;
     }
 
-    /// Frames in `range` that the writer has are as `fate` says.
-    pub fn handle_written(&mut self, range: RangeInclusive<FrameNumber>, fate: Fate) {
+    /// Frames in `range` that the writer has are as `outcome` says.
+    pub fn handle_written(&mut self, range: RangeInclusive<FrameNumber>, outcome: FrameOutcome) {
         let Some(named) = self.named() else { return };
         let written: Vec<_> = self.writing.range(range).copied().collect();
         let mut runs: Vec<FrameRun> = Vec::new();
@@ -494,30 +522,30 @@ impl OpenOrder {
                     run.last = number;
                     run.count += 1;
                 }
-                _ => runs.push(FrameRun::one(number, fate.clone())),
+                _ => runs.push(FrameRun::one(number, outcome.clone())),
             }
         }
         for (index, mut run) in runs.into_iter().enumerate() {
             // What is said of all of them is counted once.
-            if let (1.., Fate::Recorded(recorded)) = (index, &mut run.fate) {
+            if let (1.., FrameOutcome::RecordedFrames(recorded)) = (index, &mut run.outcome) {
                 recorded.bytes = 0;
                 recorded.unlocked = 0;
             }
-            self.ledger.note(&named, run);
+            self.account.note(&named, run);
         }
     }
 
     /// Files with so many frames and bytes are gone again, and with them all that was saved before `before`.
     pub fn handle_removed(&mut self, before: FrameNumber, size: (u64, u64), why: &str) {
         if let Some(named) = self.named() {
-            self.ledger.remove(&named, before, size, why);
+            self.account.remove(&named, before, size, why);
         }
     }
 
     /// The writer has finished. What it did not account for it does not have.
     pub fn handle_closed(&mut self) {
         let why = "the writer ended without it".into();
-        self.handle_written(0..=FrameNumber::MAX, Fate::Failed { why });
+        self.handle_written(0..=FrameNumber::MAX, FrameOutcome::Failed { why });
     }
 
     /// Nothing more comes of it.
@@ -535,19 +563,19 @@ impl OpenOrder {
     }
 
     /// Whether the writer has nothing to do for it.
-    pub const fn is_at_rest(&self) -> bool {
+    pub const fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Unnumbered(_) | Stage::Waiting(_))
     }
 
     /// What became of it, so far where the device was stopped.
-    pub fn answer(&self, device: &DeviceId, basis: Basis) -> Answer {
+    pub fn answer(&self, device: &DeviceId, basis: TimeBasis) -> Answer {
         let rate = self.named().map(|named| named.grid()).or(basis.rate);
         let (unnumbered, frames) = match &self.stage {
             Stage::Unnumbered(on_disk) => {
                 let why = if self.cancelled { CANCELLED } else { "the device has not seen a frame yet" };
                 (Some(why.into()), on_disk.clone())
             }
-            Stage::Closing(_) => (None, self.ledger.runs()),
+            Stage::Closing(_) => (None, self.account.runs()),
             Stage::Waiting(named) | Stage::Serving(named) | Stage::Suspending(named) => {
                 (None, self.runs_so_far(named))
             }
@@ -560,35 +588,40 @@ impl OpenOrder {
             Some(why) => Some(format!("it ended before the order did: {why}")),
         };
         let order = self.order.id().clone();
-        let basis = Basis { rate, ..basis };
+        let basis = TimeBasis { rate, ..basis };
         Answer { order, device: device.clone(), frames, unnumbered, unfinished, basis }
     }
 
     /// The account so far; of an order that ends, what is still to come is missing.
-    fn runs_so_far(&self, named: &Named) -> Vec<FrameRun> {
-        let mut runs = self.ledger.runs();
+    fn runs_so_far(&self, named: &NamedFrames) -> Vec<FrameRun> {
+        let mut runs = self.account.runs();
         let end = named.end().unwrap_or(named.first());
-        for gap in self.ledger.gaps(named.first()..end, &self.writing) {
+        for gap in self.account.gaps(named.first()..end, &self.writing) {
             if let (Some(first), Some(last), count @ 1..) =
                 (named.next_from(gap.start), named.last_before(gap.end), named.count_in(gap))
             {
-                runs.push(FrameRun { first, last, count, fate: Fate::Missed { why: STOPPED.into() } });
+                runs.push(FrameRun {
+                    first,
+                    last,
+                    count,
+                    outcome: FrameOutcome::Missed { why: STOPPED.into() },
+                });
             }
         }
         runs.sort_by_key(|run| run.first);
         runs
     }
 
-    pub fn progress(&self) -> Progress {
-        Progress {
+    pub fn progress(&self) -> OrderProgress {
+        OrderProgress {
             order: self.order.id().clone(),
             at_ns: self.order.at(),
             stop_ns: self.order.stop(),
             named: self.named().and_then(|named| named.count()),
-            saved: self.ledger.saved() + self.writing.len() as u64,
-            lost: self.ledger.lost(),
-            bytes: self.ledger.bytes(),
-            why: self.ledger.why().cloned(),
+            saved: self.account.saved() + self.writing.len() as u64,
+            lost: self.account.lost(),
+            bytes: self.account.bytes(),
+            why: self.account.why().cloned(),
         }
     }
 }

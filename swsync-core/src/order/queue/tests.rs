@@ -1,7 +1,7 @@
 use super::*;
 use crate::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
 use crate::name::Name;
-use crate::order::Kind;
+use crate::order::OrderKind;
 use crate::order::{GRACE, OrderError};
 use crate::ring::Coding;
 use crate::time::Span;
@@ -14,14 +14,14 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn desk() -> Desk<FrameNumber> {
-    let mut desk = Desk::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+fn desk() -> OrderQueue<FrameNumber> {
+    let mut desk = OrderQueue::new(name("pi"), RingLimits { bytes: 1_000, time: Span::MAX });
     desk.set_grid(grid());
     desk
 }
 
-fn frame(number: FrameNumber) -> Entry<FrameNumber> {
-    Entry {
+fn frame(number: FrameNumber) -> RingFrame<FrameNumber> {
+    RingFrame {
         number,
         time: grid().instant(number),
         bytes: 100,
@@ -36,8 +36,8 @@ fn order(id: &str, first: FrameNumber, count: u32) -> Order {
     Order::burst(name(id), grid().instant(first) + Span::from_millis(7), count).unwrap()
 }
 
-fn saved(number: FrameNumber) -> Fate {
-    Fate::Saved {
+fn saved(number: FrameNumber) -> FrameOutcome {
+    FrameOutcome::Saved {
         file: format!("{number}.jpg"),
         bytes: 1,
         info: FrameInfo {
@@ -56,30 +56,30 @@ fn saved(number: FrameNumber) -> Fate {
 }
 
 /// Plays the writer: everything to save is saved at once. Returns the answers.
-fn write_all(desk: &mut Desk<FrameNumber>, actions: Vec<Action<FrameNumber>>) -> Vec<Answer> {
+fn write_all(desk: &mut OrderQueue<FrameNumber>, actions: Vec<OrderAction<FrameNumber>>) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut actions = VecDeque::from(actions);
     while let Some(action) = actions.pop_front() {
         match action {
-            Action::Save { order, number, payload, ticket, role, .. } => {
-                assert_eq!((number, role), (payload, Role::Named));
+            OrderAction::Save { order, number, payload, ticket, purpose, .. } => {
+                assert_eq!((number, purpose), (payload, FramePurpose::Named));
                 desk.handle_written(&order, number..=number, saved(number));
-                actions.extend(desk.handle_taken(ticket));
+                actions.extend(desk.handle_released(ticket));
             }
-            Action::Close { order } | Action::Suspend { order, .. } => {
+            OrderAction::Close { order } | OrderAction::Suspend { order, .. } => {
                 actions.extend(desk.handle_closed(&order));
             }
-            Action::Answer(answer) => answers.push(answer),
-            Action::Journal(_) | Action::Begin { .. } | Action::Hole { .. } => {}
-            Action::RequestKey { .. } => panic!("these are pictures"),
+            OrderAction::Answer(answer) => answers.push(answer),
+            OrderAction::Journal(_) | OrderAction::Begin { .. } | OrderAction::Hole { .. } => {}
+            OrderAction::RequestKey { .. } => panic!("these are pictures"),
         }
     }
     answers
 }
 
 /// Everything but the journal's lines.
-fn visible(actions: Vec<Action<FrameNumber>>) -> Vec<Action<FrameNumber>> {
-    actions.into_iter().filter(|action| !matches!(action, Action::Journal(_))).collect()
+fn visible(actions: Vec<OrderAction<FrameNumber>>) -> Vec<OrderAction<FrameNumber>> {
+    actions.into_iter().filter(|action| !matches!(action, OrderAction::Journal(_))).collect()
 }
 
 fn numbers(answer: &Answer) -> Vec<FrameNumber> {
@@ -120,7 +120,7 @@ fn frames_older_than_the_ring_are_missed_with_its_range() {
     }
     let actions = desk.handle_order(order("o", 50, 1)).unwrap();
     let answers = write_all(&mut desk, actions);
-    let Fate::Missed { why } = &answers[0].frames[0].fate else { panic!("{answers:?}") };
+    let FrameOutcome::Missed { why } = &answers[0].frames[0].outcome else { panic!("{answers:?}") };
     assert!(why.contains("110 to 119"), "{why}");
 }
 
@@ -132,7 +132,7 @@ fn a_dropped_frame_is_missed_once_a_later_one_arrives() {
     assert!(desk.handle_frame(frame(101)).is_empty());
     let actions = desk.handle_frame(frame(103));
     let answers = write_all(&mut desk, actions);
-    assert!(matches!(answers[0].frames[0].fate, Fate::Missed { .. }));
+    assert!(matches!(answers[0].frames[0].outcome, FrameOutcome::Missed { .. }));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn late_frames_are_waited_for_as_long_as_they_take() {
 
 #[test]
 fn a_device_without_frames_says_so() {
-    let mut desk = Desk::<FrameNumber>::new(name("pi"), Limits { bytes: 1, time: Span::ZERO });
+    let mut desk = OrderQueue::<FrameNumber>::new(name("pi"), RingLimits { bytes: 1, time: Span::ZERO });
     assert!(visible(desk.handle_order(order("o", 130, 3)).unwrap()).is_empty());
     let actions = desk.handle_timeout(grid().instant(134) + GRACE);
     let answers = write_all(&mut desk, actions);
@@ -194,7 +194,7 @@ fn an_order_that_arrives_again_is_not_served_again() {
     assert!(desk.handle_order(order("o", 100, 1)).unwrap().is_empty()); // while the writer is busy
     let answers = write_all(&mut desk, actions);
     let again = desk.handle_order(order("o", 100, 1)).unwrap();
-    assert_eq!(again, [Action::Answer(answers[0].clone())]);
+    assert_eq!(again, [OrderAction::Answer(answers[0].clone())]);
     assert_eq!(desk.totals(), (1, 0));
 }
 
@@ -206,9 +206,9 @@ fn stopping_answers_what_is_open_with_what_there_is_so_far() {
     assert!(write_all(&mut desk, actions).is_empty());
     let actions = desk.handle_stop();
     let answers = write_all(&mut desk, actions);
-    assert!(matches!(answers[0].frames[0].fate, Fate::Saved { .. }));
+    assert!(matches!(answers[0].frames[0].outcome, FrameOutcome::Saved { .. }));
     assert_eq!(answers[0].frames[1].why(), Some("the device was stopped"));
-    assert!(answers[0].unfinished.is_some() && desk.is_at_rest());
+    assert!(answers[0].unfinished.is_some() && desk.is_idle());
     assert!(desk.handle_stop().is_empty(), "it is told once");
     // Frames come again: it goes on, in the same process.
     let actions = desk.handle_frame(frame(101));
@@ -226,10 +226,13 @@ fn a_take_goes_on_after_a_clean_restart_and_its_answer_is_for_all_of_it() {
         said.extend(write_all(&mut desk, actions));
     }
     let mut actions = VecDeque::from(desk.handle_stop());
-    let Some(Action::Suspend { named, .. }) = actions.pop_front() else { panic!("{actions:?}") };
+    let Some(OrderAction::Suspend { named, .. }) = actions.pop_front() else { panic!("{actions:?}") };
     assert_eq!((named.first(), named.end()), (100, Some(110)), "its files are closed as they are");
     let actions = desk.handle_closed(&name("t"));
-    assert!(!actions.iter().any(|action| matches!(action, Action::Journal(_))), "it stays open: {actions:?}");
+    assert!(
+        !actions.iter().any(|action| matches!(action, OrderAction::Journal(_))),
+        "it stays open: {actions:?}"
+    );
     said.extend(write_all(&mut desk, actions));
     assert!(said.len() == 1 && said[0].saved() == 10 && !said[0].is_complete(), "{said:?}");
 
@@ -250,25 +253,25 @@ fn a_take_goes_on_after_a_clean_restart_and_its_answer_is_for_all_of_it() {
 
 #[test]
 fn reasons_are_what_the_source_says() {
-    use crate::gap::{Cause, Gap, LOST_BETWEEN};
+    use crate::gap::{FrameGap, GapCause, LOST_DOWNSTREAM};
     let mut desk = desk();
     let actions = desk.handle_order(order("o", 101, 9)).unwrap();
     write_all(&mut desk, actions);
-    let gap = |serial, first, count, cause| Some(Gap { serial, first, count, cause });
+    let gap = |serial, first, count, cause| Some(FrameGap { serial, first, count, cause });
     let mut answers = Vec::new();
-    let clock = gap(2, 102, 3, Cause::Clock);
+    let clock = gap(2, 102, 3, GapCause::Clock);
     for (number, gap) in [
-        (100, gap(1, 0, 100, Cause::Started)),
-        (101, gap(1, 0, 100, Cause::Started)),
+        (100, gap(1, 0, 100, GapCause::Started)),
+        (101, gap(1, 0, 100, GapCause::Started)),
         (107, clock),
         (109, clock),
     ] {
-        let actions = desk.handle_frame(Entry { gap, ..frame(number) });
+        let actions = desk.handle_frame(RingFrame { gap, ..frame(number) });
         answers.extend(write_all(&mut desk, actions));
     }
     let runs: Vec<_> = answers[0].frames.iter().filter(|run| run.saved() == 0).collect();
     let told: Vec<_> = runs.iter().map(|run| (run.first, run.count, run.why().unwrap())).collect();
-    assert_eq!(told, [(102, 3, Cause::Clock.why()), (105, 2, LOST_BETWEEN), (108, 1, LOST_BETWEEN)]);
+    assert_eq!(told, [(102, 3, GapCause::Clock.why()), (105, 2, LOST_DOWNSTREAM), (108, 1, LOST_DOWNSTREAM)]);
 }
 
 #[test]
@@ -282,11 +285,11 @@ fn time_that_begins_anew_ends_what_is_open() {
     assert!(write_all(&mut desk, actions).is_empty() && desk.ring().len() == 2);
     let actions = desk.handle_frame(frame(92_000));
     let answers = write_all(&mut desk, actions);
-    assert!(matches!(answers[0].frames[0].fate, Fate::Saved { .. }));
+    assert!(matches!(answers[0].frames[0].outcome, FrameOutcome::Saved { .. }));
     assert!(answers[0].frames[1].why().unwrap().starts_with("rig time began anew"), "{answers:?}");
     assert_eq!(desk.ring().len(), 1);
     let actions = desk.handle_order(order("p", 92_000, 1)).unwrap();
-    assert!(matches!(write_all(&mut desk, actions)[0].frames[0].fate, Fate::Saved { .. }));
+    assert!(matches!(write_all(&mut desk, actions)[0].frames[0].outcome, FrameOutcome::Saved { .. }));
 }
 
 #[test]
@@ -307,12 +310,12 @@ fn orders_are_checked_where_they_are_parsed() {
 }
 
 fn take(id: &str, first: FrameNumber, segment: Option<Span>) -> Order {
-    let kind = Kind::Take { segment, fill: Default::default() };
+    let kind = OrderKind::Take { segment, fill: Default::default() };
     Order::new(name(id), grid().instant(first), None, kind).unwrap()
 }
 
-fn stop(id: &str, end: FrameNumber) -> Command {
-    Command::Stop { order: name(id), at_ns: grid().instant(end) }
+fn stop(id: &str, end: FrameNumber) -> OrderCommand {
+    OrderCommand::Stop { order: name(id), at_ns: grid().instant(end) }
 }
 
 #[test]
@@ -327,11 +330,11 @@ fn a_take_is_a_run_and_ends_where_it_is_stopped() {
     }
     let progress = desk.progress();
     assert_eq!((progress[0].saved, progress[0].lost, progress[0].named), (58, 0, None));
-    assert_eq!(desk.handle_command(&stop("t", 162)).0, Standing::Open);
-    assert_eq!(desk.handle_command(&stop("t", 170)).0, Standing::Open, "the earliest counts");
+    assert_eq!(desk.handle_command(&stop("t", 162)).0, CommandOutcome::Open);
+    assert_eq!(desk.handle_command(&stop("t", 170)).0, CommandOutcome::Open, "the earliest counts");
     assert!(desk.handle_frame(frame(160)).len() == 1);
     let actions = desk.handle_frame(frame(162));
-    assert!(matches!(actions[..], [Action::Hole { .. }, Action::Close { .. }]), "{actions:?}");
+    assert!(matches!(actions[..], [OrderAction::Hole { .. }, OrderAction::Close { .. }]), "{actions:?}");
     desk.handle_written(&name("t"), 160..=160, saved(160));
     let answers = write_all(&mut desk, actions);
     assert_eq!(numbers(&answers[0]), (102..162).collect::<Vec<_>>());
@@ -349,8 +352,8 @@ fn a_stop_that_comes_too_late_says_by_how_much() {
         let actions = desk.handle_frame(frame(number));
         write_all(&mut desk, actions);
     }
-    let (standing, actions) = desk.handle_command(&stop("t", 107));
-    assert_eq!(standing, Standing::Late { surplus: 3 });
+    let (outcome, actions) = desk.handle_command(&stop("t", 107));
+    assert_eq!(outcome, CommandOutcome::Late { surplus: 3 });
     let answers = write_all(&mut desk, actions);
     assert_eq!(
         numbers(&answers[0]),
@@ -363,9 +366,9 @@ fn a_stop_that_comes_too_late_says_by_how_much() {
 fn commands_may_come_before_the_order() {
     let mut desk = desk();
     desk.handle_frame(frame(100));
-    let cancel = Command::Cancel { order: name("c") };
-    assert_eq!(desk.handle_command(&cancel).0, Standing::Unknown);
-    assert_eq!(desk.handle_command(&stop("t", 103)).0, Standing::Unknown);
+    let cancel = OrderCommand::Cancel { order: name("c") };
+    assert_eq!(desk.handle_command(&cancel).0, CommandOutcome::Unknown);
+    assert_eq!(desk.handle_command(&stop("t", 103)).0, CommandOutcome::Unknown);
     let actions = desk.handle_order(order("c", 100, 1)).unwrap();
     let answers = write_all(&mut desk, actions);
     assert_eq!(answers[0].frames[0].why(), Some("cancelled"));
@@ -377,7 +380,7 @@ fn commands_may_come_before_the_order() {
         answers.extend(write_all(&mut desk, actions));
     }
     assert_eq!(numbers(&answers[0]), [101, 102]);
-    assert_eq!(desk.handle_command(&stop("t", 200)).0, Standing::Answered);
+    assert_eq!(desk.handle_command(&stop("t", 200)).0, CommandOutcome::Answered);
 }
 
 #[test]
@@ -399,30 +402,30 @@ fn an_id_answers_for_one_order_only() {
     desk.handle_frame(frame(100));
     let actions = desk.handle_order(order("o", 100, 1)).unwrap();
     write_all(&mut desk, actions);
-    assert_eq!(desk.handle_order(order("o", 101, 1)), Err(Refused::Id(name("o"))));
+    assert_eq!(desk.handle_order(order("o", 101, 1)), Err(OrderRefused::Id(name("o"))));
     for index in 0..MAX_OPEN {
         desk.handle_order(order(&format!("p{index}"), 500, 1)).unwrap();
     }
-    assert_eq!(desk.handle_order(order("q", 500, 1)), Err(Refused::TooMany));
+    assert_eq!(desk.handle_order(order("q", 500, 1)), Err(OrderRefused::TooMany));
 }
 
 /// Has `desk` take an order and writes what comes of it, and the journal too. The answer, if it is given at once.
-fn taken(desk: &mut Desk<FrameNumber>, journal: &mut Journal, order: Order) -> Option<Answer> {
+fn taken(desk: &mut OrderQueue<FrameNumber>, journal: &mut Journal, order: Order) -> Option<Answer> {
     let mut actions = VecDeque::from(desk.handle_order(order).unwrap());
     let mut answer = None;
     while let Some(action) = actions.pop_front() {
         match action {
-            Action::Journal(record) => journal.apply(record),
-            Action::Answer(given) => answer = Some(given),
+            OrderAction::Journal(record) => journal.apply(record),
+            OrderAction::Answer(given) => answer = Some(given),
             other => {
-                let Action::Save { order, number, ticket, .. } = other else {
-                    if let Action::Close { order } = other {
+                let OrderAction::Save { order, number, ticket, .. } = other else {
+                    if let OrderAction::Close { order } = other {
                         actions.extend(desk.handle_closed(&order));
                     }
                     continue;
                 };
                 desk.handle_written(&order, number..=number, saved(number));
-                actions.extend(desk.handle_taken(ticket));
+                actions.extend(desk.handle_released(ticket));
             }
         }
     }
@@ -444,9 +447,9 @@ fn an_id_of_before_a_restart_answers_for_the_same_order_only() {
     again.restore(Journal::parse(&text).0, |_| panic!("nothing is open"));
     for desk in [&mut desk, &mut again] {
         for other in [order("o", 108, 2), order("o", 103, 3), take("o", 103, None)] {
-            assert_eq!(desk.handle_order(other), Err(Refused::Id(name("o"))));
+            assert_eq!(desk.handle_order(other), Err(OrderRefused::Id(name("o"))));
         }
-        assert_eq!(desk.handle_order(order("o", 103, 2)), Ok(vec![Action::Answer(answer.clone())]));
+        assert_eq!(desk.handle_order(order("o", 103, 2)), Ok(vec![OrderAction::Answer(answer.clone())]));
     }
 }
 
@@ -455,7 +458,7 @@ fn a_take_that_only_the_disk_remembers_is_answered_for() {
     let mut desk = desk();
     desk.handle_frame(frame(500));
     assert!(!desk.knows(&name("o")));
-    let dropped = FrameRun::one(101, Fate::Missed { why: "dropped".into() });
+    let dropped = FrameRun::one(101, FrameOutcome::Missed { why: "dropped".into() });
     let on_disk = vec![FrameRun::one(100, saved(100)), dropped.clone()];
     let actions = desk.handle_order_on_disk(order("o", 100, 2), on_disk).unwrap();
     let answers = write_all(&mut desk, actions);
@@ -473,8 +476,8 @@ fn a_slow_writer_holds_up_nobody_and_what_it_loses_is_named() {
     for number in 100..130 {
         for action in desk.handle_frame(frame(number)) {
             match action {
-                Action::Save { ticket, number, .. } => held.push((ticket, number)),
-                Action::Hole { run, .. } => holes.push(run),
+                OrderAction::Save { ticket, number, .. } => held.push((ticket, number)),
+                OrderAction::Hole { run, .. } => holes.push(run),
                 _ => {}
             }
         }
@@ -483,8 +486,8 @@ fn a_slow_writer_holds_up_nobody_and_what_it_loses_is_named() {
     assert_eq!(held.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [100, 101, 102, 103, 104]);
     assert_eq!(holes.iter().map(|run| run.first).collect::<Vec<_>>(), (105..120).collect::<Vec<_>>());
     assert!(holes[0].why().unwrap().contains("the disk could not keep up"));
-    let more = desk.handle_taken(held[0].0);
-    assert!(matches!(more[..], [Action::Save { number: 120, .. }]), "{more:?}");
+    let more = desk.handle_released(held[0].0);
+    assert!(matches!(more[..], [OrderAction::Save { number: 120, .. }]), "{more:?}");
     assert_eq!((desk.progress()[0].saved, desk.progress()[0].lost), (6, 15));
 }
 
@@ -493,15 +496,15 @@ fn an_order_survives_a_restart() {
     let mut journal = Journal::default();
     let mut first = desk();
     for action in first.handle_order(order("o", 100, 4)).unwrap() {
-        let Action::Journal(record) = action else { panic!() };
+        let OrderAction::Journal(record) = action else { panic!() };
         journal.apply(record);
     }
     first.handle_frame(frame(100)); // and it is on disk when power fails
-    let mut again = Desk::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+    let mut again = OrderQueue::new(name("pi"), RingLimits { bytes: 1_000, time: Span::MAX });
     assert!(again.restore(journal, |_| vec![FrameRun::one(100, saved(100))]).is_empty());
     assert!(visible(again.set_grid(grid())).is_empty());
     let actions = again.handle_frame(frame(102));
-    assert!(matches!(actions[0], Action::Begin { .. }), "{actions:?}");
+    assert!(matches!(actions[0], OrderAction::Begin { .. }), "{actions:?}");
     assert!(write_all(&mut again, actions).is_empty());
     let actions = again.handle_frame(frame(103));
     let answers = write_all(&mut again, actions);
@@ -519,7 +522,7 @@ fn what_is_removed_again_is_missed_also_after_a_restart() {
     let mut desk = desk().with_files_apart(true);
     let id = name("o");
     for action in desk.handle_order(order("o", 100, 6)).unwrap() {
-        let Action::Journal(record) = action else { panic!() };
+        let OrderAction::Journal(record) = action else { panic!() };
         journal.apply(record);
     }
     for number in 100..104 {
@@ -532,7 +535,8 @@ fn what_is_removed_again_is_missed_also_after_a_restart() {
     assert_eq!(progress.why.as_deref(), Some(WHY));
 
     let mut again = self::desk().with_files_apart(true);
-    let removed = FrameRun { first: 100, last: 101, count: 2, fate: Fate::Missed { why: WHY.into() } };
+    let removed =
+        FrameRun { first: 100, last: 101, count: 2, outcome: FrameOutcome::Missed { why: WHY.into() } };
     let saved = [102, 103].map(|number| FrameRun::one(number, saved(number)));
     again.restore(journal, |_| std::iter::once(removed.clone()).chain(saved.clone()).collect());
     for desk in [&mut desk, &mut again] {
@@ -551,15 +555,15 @@ fn what_is_removed_again_is_missed_also_after_a_restart() {
 #[test]
 fn a_camera_that_is_slow_to_start_again_does_not_cost_what_was_saved() {
     let mut journal = Journal::default();
-    let mut first = Desk::<FrameNumber>::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+    let mut first = OrderQueue::<FrameNumber>::new(name("pi"), RingLimits { bytes: 1_000, time: Span::MAX });
     let mut actions = first.set_grid(grid());
     actions.extend(first.handle_order(order("o", 100, 4)).unwrap());
     for action in actions {
-        if let Action::Journal(record) = action {
+        if let OrderAction::Journal(record) = action {
             journal.apply(record);
         }
     }
-    let mut again = Desk::new(name("pi"), Limits { bytes: 1_000, time: Span::MAX });
+    let mut again = OrderQueue::new(name("pi"), RingLimits { bytes: 1_000, time: Span::MAX });
     let actions = again.restore(journal, |_| vec![FrameRun::one(100, saved(100))]);
     assert!(actions.is_empty(), "frames may come yet: {actions:?}");
     let actions = again.handle_timeout(grid().instant(103) + GRACE + grid().period() * 2);
@@ -584,22 +588,24 @@ fn an_order_without_an_end_survives_a_change_of_rate_with_what_it_has() {
 }
 
 /// A frame of a video with a key frame every 10.
-fn coded(number: FrameNumber) -> Entry<FrameNumber> {
+fn coded(number: FrameNumber) -> RingFrame<FrameNumber> {
     let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
-    Entry { coding, ..frame(number) }
+    RingFrame { coding, ..frame(number) }
 }
 
 /// What is handed out: file, number, and whether it is named.
-fn saves(actions: &[Action<FrameNumber>]) -> Vec<(u64, FrameNumber, bool)> {
-    let save = |action: &Action<FrameNumber>| match action {
-        Action::Save { segment, number, role, .. } => Some((*segment, *number, *role == Role::Named)),
+fn saves(actions: &[OrderAction<FrameNumber>]) -> Vec<(u64, FrameNumber, bool)> {
+    let save = |action: &OrderAction<FrameNumber>| match action {
+        OrderAction::Save { segment, number, purpose, .. } => {
+            Some((*segment, *number, *purpose == FramePurpose::Named))
+        }
         _ => None,
     };
     actions.iter().filter_map(save).collect()
 }
 
-fn wide_desk() -> Desk<FrameNumber> {
-    let mut desk = Desk::new(name("pi"), Limits { bytes: 100_000, time: Span::MAX });
+fn wide_desk() -> OrderQueue<FrameNumber> {
+    let mut desk = OrderQueue::new(name("pi"), RingLimits { bytes: 100_000, time: Span::MAX });
     desk.set_grid(grid());
     desk
 }
@@ -626,7 +632,7 @@ fn key_frames_are_asked_for_at_start_and_cuts() {
     let mut asked = Vec::new();
     for number in 110..300 {
         for action in desk.handle_frame(coded(number)) {
-            if let Action::RequestKey { number: key, at } = action {
+            if let OrderAction::RequestKey { number: key, at } = action {
                 assert_eq!(at, grid().instant(key));
                 assert_eq!(key, number + 30, "a second ahead");
                 asked.push(key);
@@ -658,10 +664,10 @@ fn an_order_of_another_time_scale_is_missed_and_said_so() {
     desk.handle_frame(frame(100));
     let foreign = order("foreign", 100, 1).on_timescale(other);
     let actions = desk.handle_order(foreign.clone()).unwrap();
-    let [Action::Answer(answer)] = &actions[..] else { panic!("{actions:?}") };
+    let [OrderAction::Answer(answer)] = &actions[..] else { panic!("{actions:?}") };
     assert!(!answer.is_complete() && answer.frames.is_empty());
     assert!(answer.unnumbered.as_deref().unwrap().contains("time scale 0000000000000007"), "{answer:?}");
-    assert_eq!(answer.basis, Basis { timescale: own, rate: Some(grid()) });
+    assert_eq!(answer.basis, TimeBasis { timescale: own, rate: Some(grid()) });
     // On its own, and where it is not said.
     for order in [order("own", 100, 1).on_timescale(own), order("unsaid", 100, 1)] {
         let actions = desk.handle_order(order).unwrap();
@@ -688,6 +694,6 @@ fn open_orders_go_on_when_the_clock_comes_to_another_time_scale_without_a_step()
     let answers = write_all(&mut desk, actions);
     let [answer] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((answer.saved(), answer.named()), (3, 3), "{answer:?}");
-    let [difference] = &crate::order::differences(&asked, &answers)[..] else { panic!() };
+    let [difference] = &crate::order::disagreements(&asked, &answers)[..] else { panic!() };
     assert!(difference.what.contains("the order is of time scale 0000000000000007"), "{difference:?}");
 }

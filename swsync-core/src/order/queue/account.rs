@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::grid::FrameNumber;
-use crate::order::{Fate, FrameRun, Named};
+use crate::order::{FrameOutcome, FrameRun, NamedFrames};
 
 /// Runs that are kept apart, at most; beyond them the oldest are summed up. A run on the wire is 200 bytes or so.
 const MAX_RUNS: usize = 2_000;
 
 /// What became of an order's frames so far.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct OrderAccount {
     /// By the number of their first frame. They do not overlap.
     runs: BTreeMap<FrameNumber, FrameRun>,
     /// Whether each saved frame has a run of its own, with all that is known of it.
@@ -24,15 +24,15 @@ pub struct Ledger {
     why: Option<String>,
 }
 
-impl Ledger {
+impl OrderAccount {
     pub fn new(detailed: bool, apart: bool) -> Self {
         Self { detailed, apart, ..Self::default() }
     }
 
     /// Notes what became of frames that `named` names and that are not decided yet.
-    pub fn note(&mut self, named: &Named, mut run: FrameRun) {
+    pub fn note(&mut self, named: &NamedFrames, mut run: FrameRun) {
         if !self.detailed {
-            run.fate = run.fate.summed();
+            run.outcome = run.outcome.summed();
         }
         self.saved += run.saved();
         self.lost += run.count - run.saved();
@@ -45,7 +45,7 @@ impl Ledger {
     /// saved any more, because of `why`.
     pub fn remove(
         &mut self,
-        named: &Named,
+        named: &NamedFrames,
         before: FrameNumber,
         (mut frames, mut bytes): (u64, u64),
         why: &str,
@@ -63,10 +63,10 @@ impl Ledger {
             self.lost += gone.0;
             self.bytes = self.bytes.saturating_sub(gone.1);
             if gone.0 == run.count {
-                run.fate = Fate::Missed { why: why.to_owned() };
+                run.outcome = FrameOutcome::Missed { why: why.to_owned() };
             } else if gone.0 > 0 {
                 let saved = saved - gone.0;
-                run.fate = Fate::Partly { saved, lost: run.count - saved, bytes: size - gone.1 };
+                run.outcome = FrameOutcome::Partly { saved, lost: run.count - saved, bytes: size - gone.1 };
             }
             self.insert(named, run);
         }
@@ -74,20 +74,20 @@ impl Ledger {
     }
 
     /// Puts a run among the others, and makes one of it and its neighbours where they can be one.
-    fn insert(&mut self, named: &Named, mut run: FrameRun) {
+    fn insert(&mut self, named: &NamedFrames, mut run: FrameRun) {
         if let Some((_, before)) = self.runs.range_mut(..run.first).next_back()
             && is_adjacent(named, before, &run)
-            && let Some(fate) = joined(before, &run, self.apart)
+            && let Some(outcome) = joined(before, &run, self.apart)
         {
             let first = before.first;
-            run = FrameRun { first, last: run.last, count: before.count + run.count, fate };
+            run = FrameRun { first, last: run.last, count: before.count + run.count, outcome };
             self.runs.remove(&first);
         }
         if let Some((_, after)) = self.runs.range_mut(run.last..).next()
             && is_adjacent(named, &run, after)
-            && let Some(fate) = joined(&run, after, self.apart)
+            && let Some(outcome) = joined(&run, after, self.apart)
         {
-            run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, fate };
+            run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, outcome };
             let key = self.runs.range(run.first..).next().map(|(key, _)| *key);
             key.and_then(|key| self.runs.remove(&key));
         }
@@ -98,16 +98,16 @@ impl Ledger {
     }
 
     /// Makes one run of the first two that have nothing undecided between them.
-    fn sum_up(&mut self, named: &Named) {
+    fn sum_up(&mut self, named: &NamedFrames) {
         let pairs = self.runs.values().zip(self.runs.values().skip(1));
         let Some((one, two)) = pairs.into_iter().find(|(one, two)| is_adjacent(named, one, two)) else {
             return;
         };
         let (saved, bytes) = (one.saved() + two.saved(), one.bytes().saturating_add(two.bytes()));
         let count = one.count + two.count;
-        let fate = Fate::Partly { saved, lost: count - saved, bytes };
+        let outcome = FrameOutcome::Partly { saved, lost: count - saved, bytes };
         let (first, second) = (one.first, two.first);
-        let run = FrameRun { first, last: two.last, count, fate };
+        let run = FrameRun { first, last: two.last, count, outcome };
         self.runs.remove(&second);
         self.runs.insert(first, run);
     }
@@ -178,17 +178,18 @@ impl Ledger {
 }
 
 /// What two runs that follow each other are together, if they can be one.
-fn joined(one: &FrameRun, two: &FrameRun, apart: bool) -> Option<Fate> {
-    if let (true, Fate::Recorded(one), Fate::Recorded(two)) = (apart, &one.fate, &two.fate)
+fn joined(one: &FrameRun, two: &FrameRun, apart: bool) -> Option<FrameOutcome> {
+    if let (true, FrameOutcome::RecordedFrames(one), FrameOutcome::RecordedFrames(two)) =
+        (apart, &one.outcome, &two.outcome)
         && (one.file != two.file || one.last_file.is_some() || two.last_file.is_some())
     {
         return None;
     }
-    one.fate.joined(&two.fate)
+    one.outcome.joined(&two.outcome)
 }
 
 /// Whether `named` names nothing between two runs.
-fn is_adjacent(named: &Named, one: &FrameRun, two: &FrameRun) -> bool {
+fn is_adjacent(named: &NamedFrames, one: &FrameRun, two: &FrameRun) -> bool {
     named.count_in(one.last + 1..two.first) == 0
 }
 
@@ -198,81 +199,84 @@ mod tests {
     use crate::grid::FrameGrid;
     use crate::name::Name;
     use crate::order::testing::info;
-    use crate::order::{Kind, Order, Recorded};
+    use crate::order::{Order, OrderKind, RecordedFrames};
     use crate::time::Timestamp;
     use proptest::prelude::*;
 
-    fn named() -> Named {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
+    fn named() -> NamedFrames {
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
         let order = Order::new(Name::new("o").unwrap(), Timestamp::ZERO, None, kind).unwrap();
         order.named(FrameGrid::new(30, 1).unwrap())
     }
 
     fn saved(number: FrameNumber) -> FrameRun {
-        FrameRun::one(number, Fate::Saved { file: format!("{number}.jpg"), bytes: 10, info: info(number) })
+        FrameRun::one(
+            number,
+            FrameOutcome::Saved { file: format!("{number}.jpg"), bytes: 10, info: info(number) },
+        )
     }
 
     fn missed(number: FrameNumber) -> FrameRun {
-        FrameRun::one(number, Fate::Missed { why: "dropped".into() })
+        FrameRun::one(number, FrameOutcome::Missed { why: "dropped".into() })
     }
 
     #[test]
     fn an_hour_is_one_run() {
-        let mut ledger = Ledger::new(false, false);
+        let mut account = OrderAccount::new(false, false);
         for number in (0..1000).rev() {
-            ledger.note(&named(), saved(2 * number));
-            ledger.note(&named(), saved(2 * number + 1));
+            account.note(&named(), saved(2 * number));
+            account.note(&named(), saved(2 * number + 1));
         }
-        assert_eq!((ledger.saved(), ledger.bytes()), (2000, 20_000));
-        let [run] = &ledger.into_runs()[..] else { panic!() };
+        assert_eq!((account.saved(), account.bytes()), (2000, 20_000));
+        let [run] = &account.into_runs()[..] else { panic!() };
         assert_eq!((run.first, run.last, run.count), (0, 1999, 2000));
-        let Fate::Recorded(recorded) = &run.fate else { panic!("{run:?}") };
+        let FrameOutcome::RecordedFrames(recorded) = &run.outcome else { panic!("{run:?}") };
         assert_eq!((recorded.file.as_str(), recorded.last_file.as_deref()), ("0.jpg", Some("1999.jpg")));
     }
 
     #[test]
     fn details_are_kept_where_asked_for() {
-        let mut ledger = Ledger::new(true, false);
+        let mut account = OrderAccount::new(true, false);
         for run in [saved(1), saved(2), missed(3), missed(4)] {
-            ledger.note(&named(), run);
+            account.note(&named(), run);
         }
-        assert_eq!(ledger.why().map(String::as_str), Some("dropped"));
-        assert_eq!(ledger.into_runs().len(), 3);
+        assert_eq!(account.why().map(String::as_str), Some("dropped"));
+        assert_eq!(account.into_runs().len(), 3);
     }
 
     #[test]
     fn more_gaps_than_an_answer_holds_are_summed_up() {
-        let mut ledger = Ledger::new(false, false);
+        let mut account = OrderAccount::new(false, false);
         for number in 0..10_000 {
-            ledger.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
+            account.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
         }
-        let runs = ledger.into_runs();
+        let runs = account.into_runs();
         assert_eq!(runs.len(), MAX_RUNS);
         assert_eq!(runs.iter().map(|run| run.count).sum::<u64>(), 10_000);
         assert_eq!(runs.iter().map(FrameRun::saved).sum::<u64>(), 5_000);
         assert_eq!(runs.iter().map(FrameRun::bytes).sum::<u64>(), 50_000);
-        assert!(matches!(runs[0].fate, Fate::Partly { .. }));
+        assert!(matches!(runs[0].outcome, FrameOutcome::Partly { .. }));
     }
 
     fn recorded(number: FrameNumber, file: u64) -> FrameRun {
-        let fate = Recorded::frame(format!("{file}.mp4"), 10, &info(number));
-        FrameRun::one(number, Fate::Recorded(fate))
+        let outcome = RecordedFrames::frame(format!("{file}.mp4"), 10, &info(number));
+        FrameRun::one(number, FrameOutcome::RecordedFrames(outcome))
     }
 
     #[test]
     fn files_that_are_gone_again_leave_the_others_as_they_are() {
-        let mut ledger = Ledger::new(false, true);
+        let mut account = OrderAccount::new(false, true);
         for number in (0..100).filter(|number| *number != 35) {
-            ledger.note(&named(), recorded(number, number / 20));
+            account.note(&named(), recorded(number, number / 20));
         }
-        ledger.note(&named(), missed(35));
-        let before = ledger.runs.clone();
+        account.note(&named(), missed(35));
+        let before = account.runs.clone();
         assert_eq!(before.len(), 7, "five files, one of them with a hole");
-        ledger.remove(&named(), 20, (20, 200), "removed");
-        ledger.remove(&named(), 40, (19, 190), "removed");
-        assert_eq!((ledger.saved(), ledger.lost(), ledger.bytes()), (60, 40, 600));
-        assert_eq!(ledger.why().map(String::as_str), Some("removed"));
-        let runs = ledger.into_runs();
+        account.remove(&named(), 20, (20, 200), "removed");
+        account.remove(&named(), 40, (19, 190), "removed");
+        assert_eq!((account.saved(), account.lost(), account.bytes()), (60, 40, 600));
+        assert_eq!(account.why().map(String::as_str), Some("removed"));
+        let runs = account.into_runs();
         let of: Vec<_> = runs.iter().map(|run| (run.first, run.last, run.why())).collect();
         assert_eq!(of[..3], [(0, 34, Some("removed")), (35, 35, Some("dropped")), (36, 39, Some("removed"))]);
         assert_eq!(runs[3..], before.into_values().skip(4).collect::<Vec<_>>());
@@ -281,16 +285,16 @@ mod tests {
     #[test]
     fn what_goes_of_a_sum_is_taken_off() {
         for apart in [false, true] {
-            let mut ledger = Ledger::new(false, apart);
+            let mut account = OrderAccount::new(false, apart);
             for number in 0..10_000 {
-                ledger.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
+                account.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
             }
             for file in 1..=70 {
-                ledger.remove(&named(), 100 * file, (50, 500), "removed");
+                account.remove(&named(), 100 * file, (50, 500), "removed");
             }
-            let left = (ledger.saved(), ledger.lost(), ledger.bytes());
+            let left = (account.saved(), account.lost(), account.bytes());
             assert_eq!(left, (1_500, 8_500, 15_000));
-            let runs = ledger.into_runs();
+            let runs = account.into_runs();
             let sum = |of: fn(&FrameRun) -> u64| runs.iter().map(of).sum::<u64>();
             assert_eq!(
                 (sum(FrameRun::saved), sum(FrameRun::bytes), sum(|run| run.count)),
@@ -307,7 +311,7 @@ mod tests {
             apart in any::<bool>(),
             detailed in any::<bool>(),
         ) {
-            let mut ledger = Ledger::new(detailed, apart);
+            let mut account = OrderAccount::new(detailed, apart);
             let mut on_disk: Vec<(FrameNumber, Vec<FrameNumber>)> = Vec::new();
             let mut fates = BTreeMap::new();
             let mut next = 0;
@@ -316,7 +320,7 @@ mod tests {
                 next = numbers.end;
                 for number in numbers.clone() {
                     let is_there = holes >> (number % 8) & 1 == 0;
-                    ledger.note(&named(), if is_there { recorded(number, file) } else { missed(number) });
+                    account.note(&named(), if is_there { recorded(number, file) } else { missed(number) });
                     fates.insert(number, if is_there { None } else { Some("dropped") });
                 }
                 let there: Vec<_> = numbers.filter(|number| fates[number].is_none()).collect();
@@ -324,14 +328,14 @@ mod tests {
                     on_disk.push((*last, there));
                 }
                 for (last, gone) in on_disk.drain(..go.min(on_disk.len())) {
-                    ledger.remove(&named(), last + 1, (gone.len() as u64, 10 * gone.len() as u64), "removed");
+                    account.remove(&named(), last + 1, (gone.len() as u64, 10 * gone.len() as u64), "removed");
                     fates.extend(gone.into_iter().map(|number| (number, Some("removed"))));
                 }
             }
-            let saved = fates.values().filter(|fate| fate.is_none()).count() as u64;
-            prop_assert_eq!((ledger.saved(), ledger.lost()), (saved, next - saved));
-            prop_assert_eq!(ledger.bytes(), 10 * saved);
-            let runs = ledger.into_runs();
+            let saved = fates.values().filter(|outcome| outcome.is_none()).count() as u64;
+            prop_assert_eq!((account.saved(), account.lost()), (saved, next - saved));
+            prop_assert_eq!(account.bytes(), 10 * saved);
+            let runs = account.into_runs();
             prop_assert_eq!(runs.iter().map(FrameRun::saved).sum::<u64>(), saved);
             prop_assert_eq!(runs.iter().map(FrameRun::bytes).sum::<u64>(), 10 * saved);
             let all: Vec<_> = runs.iter().flat_map(|run| run.first..=run.last).collect();
@@ -351,24 +355,24 @@ mod tests {
             order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
             (from, length) in (0_u64..60, 0_u64..60),
         ) {
-            let mut ledger = Ledger::new(false, false);
+            let mut account = OrderAccount::new(false, false);
             let mut left: Vec<_> = numbers.iter().copied().collect();
             for index in order {
                 if left.is_empty() { break }
                 let number = left.remove(index.index(left.len()));
-                ledger.note(&named(), if number % 7 < 5 { saved(number) } else { missed(number) });
+                account.note(&named(), if number % 7 < 5 { saved(number) } else { missed(number) });
             }
             for number in left {
-                ledger.note(&named(), saved(number));
+                account.note(&named(), saved(number));
             }
             let to = from + length;
             let free = |n: &u64| !numbers.contains(n) && !writing.contains(n);
-            let gaps: Vec<u64> = ledger.gaps(from..to, &writing).into_iter().flatten().collect();
+            let gaps: Vec<u64> = account.gaps(from..to, &writing).into_iter().flatten().collect();
             prop_assert_eq!(gaps, (from..to).filter(free).collect::<Vec<_>>());
             for number in 0..60 {
-                prop_assert_eq!(ledger.contains(number), numbers.contains(&number));
+                prop_assert_eq!(account.contains(number), numbers.contains(&number));
             }
-            let runs = ledger.into_runs();
+            let runs = account.into_runs();
             let all: Vec<u64> = runs.iter().flat_map(|run| run.first..=run.last).collect();
             prop_assert_eq!(all, numbers.into_iter().collect::<Vec<_>>());
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{FrameInfo, SyncQuality};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
-use crate::order::Progress;
+use crate::order::OrderProgress;
 use crate::time::{Rig, Span, Timestamp};
 
 /// Version of the messages in this module. A receiver refuses others by name.
@@ -174,7 +174,7 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
     /// Orders not yet answered.
-    pub open: Vec<Progress>,
+    pub open: Vec<OrderProgress>,
     /// Frames saved since it started.
     pub saved: u64,
     /// Frames missed or failed since it started.
@@ -190,7 +190,7 @@ pub struct Status {
 
 impl Status {
     /// Whether an order now would yield aligned frames that can be saved. Of this device alone: whether it agrees
-    /// with the others of its rig is told by [`crate::order::Common`].
+    /// with the others of its rig is told by [`crate::order::RigAgreement`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
         crate::order::Readiness::now(self).is_ready()

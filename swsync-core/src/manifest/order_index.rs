@@ -1,35 +1,35 @@
 //! Where an order's frames lie: their numbers, and how many it names before them.
 
 use crate::grid::FrameNumber;
-use crate::order::Named;
+use crate::order::NamedFrames;
 
 /// How an order counts the frames that it names. Frames that follow each other in an order have numbers far apart
 /// where it has pauses; their places follow each other too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Places(Option<Named>);
+pub struct OrderIndex(Option<NamedFrames>);
 
-impl Places {
+impl OrderIndex {
     /// Those of `named`; of an order without pauses, or one that is not known, a frame's place is its number.
-    pub(super) fn of(named: Option<Named>) -> Self {
-        Self(named.filter(Named::has_pauses))
+    pub(super) fn of(named: Option<NamedFrames>) -> Self {
+        Self(named.filter(NamedFrames::has_pauses))
     }
 
     /// The place of a frame.
     #[must_use]
-    pub fn of_number(&self, number: FrameNumber) -> u64 {
-        self.0.map_or(number, |named| named.place(number))
+    pub fn index_of(&self, number: FrameNumber) -> u64 {
+        self.0.map_or(number, |named| named.index_of(number))
     }
 
     /// The frame at a place.
     #[must_use]
-    pub fn number(&self, place: u64) -> FrameNumber {
-        self.0.map_or(place, |named| named.at_place(place))
+    pub fn number_at(&self, place: u64) -> FrameNumber {
+        self.0.map_or(place, |named| named.number_at(place))
     }
 
     /// The places of frames.
     #[must_use]
-    pub fn runs(&self, numbers: impl IntoIterator<Item = FrameNumber>) -> Runs {
-        numbers.into_iter().map(|number| self.of_number(number)).collect()
+    pub fn set_of(&self, numbers: impl IntoIterator<Item = FrameNumber>) -> NumberSet {
+        numbers.into_iter().map(|number| self.index_of(number)).collect()
     }
 
     /// Whether the order is known, and has pauses.
@@ -41,15 +41,15 @@ impl Places {
 /// Numbers as runs in order that do not touch: of frames, or of the places that an order gives them. A take of days fits
 /// few of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Runs(Vec<(FrameNumber, u64)>);
+pub struct NumberSet(Vec<(FrameNumber, u64)>);
 
-impl FromIterator<FrameNumber> for Runs {
+impl FromIterator<FrameNumber> for NumberSet {
     fn from_iter<I: IntoIterator<Item = FrameNumber>>(numbers: I) -> Self {
         numbers.into_iter().map(|number| (number, 1)).collect()
     }
 }
 
-impl FromIterator<(FrameNumber, u64)> for Runs {
+impl FromIterator<(FrameNumber, u64)> for NumberSet {
     /// From runs (first, count) in any order, be it that they overlap.
     fn from_iter<I: IntoIterator<Item = (FrameNumber, u64)>>(runs: I) -> Self {
         let mut this = Self::default();
@@ -77,7 +77,7 @@ impl FromIterator<(FrameNumber, u64)> for Runs {
     }
 }
 
-impl Runs {
+impl NumberSet {
     /// The runs: first number and count.
     pub fn iter(&self) -> impl Iterator<Item = (FrameNumber, u64)> {
         self.0.iter().copied()
@@ -102,7 +102,7 @@ impl Runs {
 
     /// Those that are in both.
     #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Vec::new();
         let (mut a, mut b) = (self.iter().peekable(), other.iter().peekable());
         while let (Some((first_a, count_a)), Some((first_b, count_b))) = (a.peek(), b.peek()) {
@@ -122,7 +122,7 @@ impl Runs {
 
     /// Those that are not in `other`.
     #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
+    pub fn difference(&self, other: &Self) -> Self {
         let mut left = Vec::new();
         let mut others = other.iter().peekable();
         for (first, count) in self.iter() {
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    fn numbers(runs: &Runs) -> BTreeSet<u64> {
+    fn numbers(runs: &NumberSet) -> BTreeSet<u64> {
         runs.iter().flat_map(|(first, count)| first..first + count).collect()
     }
 
@@ -167,15 +167,15 @@ mod tests {
                 runs.iter().flat_map(|(first, count)| *first..first + count).collect()
             };
             let (set_a, set_b) = (set(&a), set(&b));
-            let (runs_a, runs_b): (Runs, Runs) = (a.into_iter().collect(), b.into_iter().collect());
+            let (runs_a, runs_b): (NumberSet, NumberSet) = (a.into_iter().collect(), b.into_iter().collect());
             prop_assert_eq!(numbers(&runs_a), set_a.clone());
             prop_assert_eq!(runs_a.count(), set_a.len() as u64);
-            prop_assert_eq!(numbers(&runs_a.and(&runs_b)), &set_a & &set_b);
-            prop_assert_eq!(numbers(&runs_a.without(&runs_b)), &set_a - &set_b);
-            let mut added = Runs::default();
+            prop_assert_eq!(numbers(&runs_a.intersection(&runs_b)), &set_a & &set_b);
+            prop_assert_eq!(numbers(&runs_a.difference(&runs_b)), &set_a - &set_b);
+            let mut added = NumberSet::default();
             set_b.iter().chain(&set_a).for_each(|number| added.add(*number));
             prop_assert_eq!(numbers(&added), &set_a | &set_b);
-            prop_assert_eq!(&set_a.into_iter().collect::<Runs>(), &runs_a, "one form for one set");
+            prop_assert_eq!(&set_a.into_iter().collect::<NumberSet>(), &runs_a, "one form for one set");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Hole, Places, Runs, Take};
+use super::{Hole, NumberSet, OrderIndex, Take};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 
@@ -23,19 +23,19 @@ pub struct DeviceFrames {
     pub device: DeviceId,
     /// Its `take.json`; `None` where it has no files of the take.
     pub take: Option<Take>,
-    /// The frames in its manifest, by their [`Places`].
-    pub saved: Runs,
+    /// The frames in its manifest, by their [`OrderIndex`].
+    pub saved: NumberSet,
 }
 
 impl DeviceFrames {
     /// The places of the frames that it was asked for: what it has, what it says it lacks, and what lies between the
     /// first and the last one that the order names.
-    fn asked(&self) -> Runs {
+    fn asked(&self) -> NumberSet {
         let Some(take) = &self.take else { return self.saved.clone() };
-        let places = take.places();
-        let told: Runs =
+        let places = take.order_index();
+        let told: NumberSet =
             self.saved.iter().chain(take.holes.iter().map(|hole| extent(places, hole))).collect();
-        let first = places.of_number(take.first);
+        let first = places.index_of(take.first);
         let within =
             |(from, count): (u64, u64)| from >= first && (from - first).saturating_add(count) <= take.count;
         // Of an order that is not known, frames may lie anywhere.
@@ -45,22 +45,22 @@ impl DeviceFrames {
 
     /// The numbers of the frames that it was asked for.
     pub fn asked_numbers(&self) -> impl Iterator<Item = FrameNumber> + use<> {
-        let places = self.take.as_ref().map_or(Places::of(None), Take::places);
+        let places = self.take.as_ref().map_or(OrderIndex::of(None), Take::order_index);
         let asked: Vec<_> = self.asked().iter().collect();
         let all = asked.into_iter().flat_map(|(first, count)| first..first.saturating_add(count));
-        all.map(move |place| places.number(place))
+        all.map(move |place| places.number_at(place))
     }
 }
 
 /// The places that a hole reaches over.
-fn extent(places: Places, hole: &Hole) -> (u64, u64) {
-    let (first, last) = (places.of_number(hole.first), places.of_number(hole.last()));
+fn extent(places: OrderIndex, hole: &Hole) -> (u64, u64) {
+    let (first, last) = (places.index_of(hole.first), places.index_of(hole.last()));
     (first, last - first + 1)
 }
 
 /// Frames that one device lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Gap {
+pub struct MissingFrames {
     /// The device.
     pub device: DeviceId,
     /// The first of them.
@@ -78,12 +78,12 @@ pub struct Gap {
 /// Frames are compared between devices of one frame rate; those of another rate name other instants. A
 /// device without a take is compared with everyone.
 #[must_use]
-pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
-    let mut named: BTreeMap<(u32, u32), (Places, Runs)> = BTreeMap::new();
+pub fn missing_frames(devices: &[DeviceFrames]) -> Vec<MissingFrames> {
+    let mut named: BTreeMap<(u32, u32), (OrderIndex, NumberSet)> = BTreeMap::new();
     for device in devices {
         if let Some(take) = &device.take {
             let (_, of_rate) =
-                named.entry(take.grid.rate()).or_insert_with(|| (take.places(), Runs::default()));
+                named.entry(take.grid.rate()).or_insert_with(|| (take.order_index(), NumberSet::default()));
             *of_rate = of_rate.iter().chain(device.asked().iter()).collect();
         }
     }
@@ -97,8 +97,8 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
             continue;
         };
         let Some((_, all)) = named.get(&FrameGrid::rate(take.grid)) else { continue };
-        let places = take.places();
-        let mut missing = all.without(&device.saved);
+        let places = take.order_index();
+        let mut missing = all.difference(&device.saved);
         let from = gaps.len();
         // Takes of older versions can have very many holes, for few reasons.
         let mut holes: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
@@ -107,27 +107,27 @@ pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
         }
         for (why, runs) in holes {
             let runs = runs.into_iter().collect();
-            push(&mut gaps, places, &device.device, &missing.and(&runs), why);
-            missing = missing.without(&runs);
+            push(&mut gaps, places, &device.device, &missing.intersection(&runs), why);
+            missing = missing.difference(&runs);
         }
         let own = device.asked();
-        push(&mut gaps, places, &device.device, &missing.and(&own), UNEXPLAINED);
-        let others = missing.without(&own);
+        push(&mut gaps, places, &device.device, &missing.intersection(&own), UNEXPLAINED);
+        let others = missing.difference(&own);
         let end = own.iter().last().map_or(0, |(first, count)| first.saturating_add(count));
-        let later = Runs::from_iter([(end, FrameNumber::MAX - end)]);
-        push(&mut gaps, places, &device.device, &others.without(&later), NOT_NAMED);
+        let later = NumberSet::from_iter([(end, FrameNumber::MAX - end)]);
+        push(&mut gaps, places, &device.device, &others.difference(&later), NOT_NAMED);
         let why = if take.complete { ENDED } else { UNFINISHED };
-        push(&mut gaps, places, &device.device, &others.and(&later), why);
+        push(&mut gaps, places, &device.device, &others.intersection(&later), why);
         gaps[from..].sort_by_key(|gap| gap.first);
     }
     gaps
 }
 
-fn push(gaps: &mut Vec<Gap>, places: Places, device: &DeviceId, runs: &Runs, why: &str) {
-    gaps.extend(runs.iter().map(|(first, count)| Gap {
+fn push(gaps: &mut Vec<MissingFrames>, places: OrderIndex, device: &DeviceId, runs: &NumberSet, why: &str) {
+    gaps.extend(runs.iter().map(|(first, count)| MissingFrames {
         device: device.clone(),
-        first: places.number(first),
-        last: places.number(first.saturating_add(count - 1)),
+        first: places.number_at(first),
+        last: places.number_at(first.saturating_add(count - 1)),
         count,
         why: why.to_owned(),
     }));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn told(devices: &[DeviceFrames]) -> Vec<(String, u64, u64, String)> {
-        let gaps = gaps(devices).into_iter();
+        let gaps = missing_frames(devices).into_iter();
         gaps.map(|gap| (gap.device.to_string(), gap.first, gap.count, gap.why)).collect()
     }
 
@@ -188,7 +188,7 @@ mod tests {
         let holed = device(take("b", 30, 100, 10, &[(103, 2)]), [100, 101, 102, 105, 106, 107, 109]);
         let late = device(take("c", 30, 105, 5, &[]), 105..110);
         let name = Name::new("d").unwrap();
-        let absent = DeviceFrames { device: name, take: None, saved: Runs::default() };
+        let absent = DeviceFrames { device: name, take: None, saved: NumberSet::default() };
         assert_eq!(
             told(&[whole.clone(), holed, late, absent]),
             [
@@ -237,28 +237,29 @@ mod tests {
             lapse.ordered = serde_json::json!({
                 "order": "o1", "at_ns": 1_800_000_000_000_000_000_u64, "kind": "still", "every_ns": every_ns,
             });
-            let places = lapse.places();
-            lapse.first = places.number(0);
+            let places = lapse.order_index();
+            lapse.first = places.number_at(0);
             let frames = |lapse: &Take, there: fn(u64) -> bool| DeviceFrames {
                 device: lapse.device.clone(),
                 saved: lapse
-                    .places()
-                    .runs((0..COUNT).filter(|p| there(*p)).map(|p| lapse.places().number(p))),
+                    .order_index()
+                    .set_of((0..COUNT).filter(|p| there(*p)).map(|p| lapse.order_index().number_at(p))),
                 take: Some(lapse.clone()),
             };
             let whole = frames(&lapse, |_| true);
             assert_eq!(whole.saved.iter().count(), 1);
             let mut absent = Take { device: Name::new("b").unwrap(), ..lapse.clone() };
-            let (from, to) = (places.number(10), places.number(COUNT - 10));
+            let (from, to) = (places.number_at(10), places.number_at(COUNT - 10));
             absent.holes = vec![Hole { last: Some(to), ..Hole::run(from, COUNT - 19, "switched off") }];
             // As older versions wrote it.
             let mut old = absent.clone();
-            old.holes = (10..=COUNT - 10).map(|p| Hole::run(places.number(p), 1, "switched off")).collect();
+            old.holes =
+                (10..=COUNT - 10).map(|p| Hole::run(places.number_at(p), 1, "switched off")).collect();
             let there: fn(u64) -> bool = |place| !(10..=COUNT - 10).contains(&place) && place != 5;
             for other in [&absent, &old] {
-                let gaps = gaps(&[whole.clone(), frames(other, there)]);
+                let gaps = missing_frames(&[whole.clone(), frames(other, there)]);
                 let told: Vec<_> = gaps.iter().map(|g| (g.first, g.last, g.count, g.why.as_str())).collect();
-                let (five, why) = (places.number(5), "switched off");
+                let (five, why) = (places.number_at(5), "switched off");
                 assert_eq!(told, [(five, five, 1, UNEXPLAINED), (from, to, COUNT - 19, why)]);
             }
         }
