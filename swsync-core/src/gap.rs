@@ -1,9 +1,9 @@
-//! Why frames are missing: found out where frames come from, carried by the frames themselves, and looked up where one
-//! is missed.
+//! Why frames are missing.
 //!
-//! A source numbers frames by their time, so a number that it leaves out is a [`FrameGap`]. Each frame carries the last gap
-//! of its source: so it is known also where the first frame after it was lost on the way. What is missing and in no gap
-//! did leave the source, and was lost in between.
+//! A source numbers frames by their time, so a number that it leaves out is a [`FrameGap`]; [`GapFinder`] finds gaps and their
+//! causes. Each frame carries the last gap of its source, so that the gap is known even if the first frame after it is lost.
+//! Where a frame is missed, [`KnownGaps`] looks up the reason. A frame that is missing and in no gap has left the source and was
+//! lost downstream.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use crate::frame::LockState;
 use crate::grid::FrameNumber;
 use crate::time::{Boottime, Rig, Span, Timestamp};
 
-/// Frames after which what held up the source before is taken to be over: as many as a camera can have in flight.
+/// Frames without a gap after which an earlier hold-up of the source is forgotten: as many as a camera can have in flight.
 const IN_FLIGHT: u32 = 30;
 
-/// Gaps that are remembered, at most: beyond it the oldest are forgotten.
+/// Most gaps that are remembered. Beyond it the oldest are forgotten.
 const MAX_GAPS: usize = 256;
 
 macro_rules! causes {
@@ -35,7 +35,7 @@ macro_rules! causes {
                 match self { $(Self::$cause => $name,)* }
             }
 
-            /// The reason, for a person.
+            /// The reason, as text for the operator.
             #[must_use]
             pub const fn why(self) -> &'static str {
                 match self { $(Self::$cause => $why,)* }
@@ -45,38 +45,38 @@ macro_rules! causes {
 }
 
 causes! {
-    /// The source's first frame.
+    /// The source had not started.
     Started: "started", "the camera's element was started after that instant";
-    /// The driver's count or the frames' times show it.
+    /// The camera lost frames, by the driver's count or the frames' times.
     Camera: "camera", "the camera dropped this frame";
-    /// It stood still or was gone.
+    /// The camera stopped delivering or vanished, and was restarted.
     CameraRestarted: "camera-restarted", "the camera stood still or was gone, and was started again";
-    /// Other formats or streams were asked for.
+    /// The camera was restarted for another format or other streams.
     Reconfigured: "reconfigured", "the camera was started again for another format";
-    /// Restarts are how it is aligned.
+    /// The camera was restarted to align it (`align-method=reset`).
     AlignRestart: "align-restart", "the camera was started again to bring it onto the frame grid";
-    /// Long frames are how it is aligned.
+    /// A frame was made longer to align the camera (`inject`).
     AlignLonger: "align-longer", "a frame was made longer, to bring the camera onto the frame grid";
-    /// Frames were there but not on the grid.
+    /// Frames were held back, since the camera was not locked (`wait-lock`).
     HeldBack: "held-back", "the camera was not on the frame grid, and wait-lock holds back such frames";
-    /// Rig time against the sensor's.
+    /// Rig time advanced by more than the sensor's time: it was stepped.
     Clock: "clock", "rig time was set forward past that instant";
-    /// Frames came, each after more than a period.
+    /// The frame before took longer than a period.
     Slow: "slow", "the camera took longer than a period for the frame before";
-    /// Frames came, none of them nearest to this instant.
+    /// No frame was nearest to this instant, since the camera is not on the grid.
     OffGrid: "off-grid", "the camera is not on the frame grid, and none of its frames was nearest to that instant";
-    /// Nobody asked for frames.
+    /// Downstream blocked the source.
     Blocked: "blocked", "the pipeline behind the camera was too slow to take this frame";
     /// The process did not run.
     Stopped: "stopped", "the process was stopped, or did not get to run";
-    /// The machine slept.
+    /// The machine was suspended.
     Suspended: "suspended", "the machine was suspended";
-    /// The pipeline did.
+    /// The pipeline was paused.
     Paused: "paused", "the pipeline was paused";
 }
 
 impl GapCause {
-    /// The cause that [`GapCause::as_str`] gives this name.
+    /// The cause with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.as_str() == name)
@@ -86,13 +86,13 @@ impl GapCause {
 /// Frame numbers that a source left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameGap {
-    /// Counts the source's gaps, from 1.
+    /// Serial number of the gap at its source, from 1.
     pub serial: u32,
     /// The first of them.
     pub first: FrameNumber,
     /// How many.
     pub count: u64,
-    /// Why.
+    /// Why they were left out.
     pub cause: GapCause,
 }
 
@@ -109,31 +109,31 @@ pub struct DeliveredFrame {
     pub lock: LockState,
 }
 
-/// What went on at a source since its last frame.
+/// Events at a source since its last frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Circumstances {
+pub struct SourceEvents {
     /// Frames that the camera lost.
     pub lost: u64,
-    /// It was started again after a fault.
+    /// The camera was restarted after a fault.
     pub camera_restarted: bool,
-    /// It was started again to be aligned.
+    /// The camera was restarted to align it.
     pub align_restarted: bool,
-    /// It was started again for other formats.
+    /// The camera was restarted for other formats.
     pub reconfigured: bool,
-    /// A frame came and was held back.
+    /// A frame was held back.
     pub held_back: bool,
-    /// For so long nobody asked for a frame.
+    /// How long downstream blocked the source.
     pub blocked: Span,
-    /// For so long the process did not run.
+    /// How long the process did not run.
     pub stopped: Span,
-    /// For so long the machine slept.
+    /// How long the machine was suspended.
     pub suspended: Span,
-    /// For so long the pipeline was paused.
+    /// How long the pipeline was paused.
     pub paused: Span,
 }
 
-impl Circumstances {
-    /// Adds what is known of later.
+impl SourceEvents {
+    /// Adds later events.
     pub fn add(&mut self, later: Self) {
         self.lost += later.lost;
         self.camera_restarted |= later.camera_restarted;
@@ -147,23 +147,23 @@ impl Circumstances {
     }
 }
 
-/// Finds the gaps of a source, and what each comes from.
+/// Finds the gaps of a source and their causes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GapFinder {
     last: Option<DeliveredFrame>,
-    since: Circumstances,
-    /// Frames in a row, without a gap.
+    since: SourceEvents,
+    /// Frames since the last gap.
     in_a_row: u32,
     gap: Option<FrameGap>,
 }
 
 impl GapFinder {
-    /// What went on.
-    pub fn note(&mut self, circumstances: Circumstances) {
-        self.since.add(circumstances);
+    /// Notes events.
+    pub fn note(&mut self, events: SourceEvents) {
+        self.since.add(events);
     }
 
-    /// A frame goes downstream, on a grid of `period`: the last gap that there was.
+    /// A frame goes downstream, on a grid of this period. Returns the last gap so far, for the frame to carry.
     pub fn handle_delivered(&mut self, frame: DeliveredFrame, period: Span) -> Option<FrameGap> {
         let last = self.last.replace(frame);
         let serial = self.gap.map_or(1, |gap| gap.serial.wrapping_add(1));
@@ -171,16 +171,16 @@ impl GapFinder {
         if first < frame.number || last.is_none() {
             let cause = last.map_or(GapCause::Started, |last| self.cause(&last, &frame, period));
             self.gap = Some(FrameGap { serial, first, count: frame.number.saturating_sub(first), cause });
-            (self.since, self.in_a_row) = (Circumstances::default(), 0);
+            (self.since, self.in_a_row) = (SourceEvents::default(), 0);
             return self.gap;
         }
-        // Frames that were in flight when the source was held up come before those that it missed.
+        // Frames in flight arrive between a hold-up and the gap that it causes.
         self.in_a_row += 1;
-        let Circumstances { blocked, stopped, suspended, paused, .. } = self.since;
+        let SourceEvents { blocked, stopped, suspended, paused, .. } = self.since;
         let held_up = (blocked, stopped, suspended, paused) != Default::default();
         self.since = match held_up && self.in_a_row < IN_FLIGHT {
-            true => Circumstances { blocked, stopped, suspended, paused, ..Circumstances::default() },
-            false => Circumstances::default(),
+            true => SourceEvents { blocked, stopped, suspended, paused, ..SourceEvents::default() },
+            false => SourceEvents::default(),
         };
         if !held_up || self.in_a_row >= IN_FLIGHT {
             self.in_a_row = 0;
@@ -194,7 +194,7 @@ impl GapFinder {
         let by_rig = frame.time - last.time;
         let stepped = by_rig - by_sensor;
         let absent = by_rig.max(by_sensor) - period;
-        // Of several things the one that is most of it.
+        // The cause is an event that lasted for most of the gap.
         let most = |span: Span| span > Span::ZERO && span * 2 >= absent;
         let on_grid = |lock| matches!(lock, LockState::Locked | LockState::Coasting | LockState::Free);
         if most(since.suspended) {
@@ -227,37 +227,37 @@ impl GapFinder {
     }
 }
 
-/// Nothing is said by the frames that came.
+/// No frame that arrived tells.
 pub const UNKNOWN: &str = "no frame of that instant arrived, and it is not known why";
-/// The source has delivered it.
+/// The source delivered the frame.
 pub const LOST_DOWNSTREAM: &str = "the camera delivered this frame, and it was lost on the way: an element in between (a queue, an encoder, \
                                 videorate) dropped it";
-/// What came after it says that something was lost in between.
+/// Later frames show that a frame was lost after the encoder.
 pub const LOST_AFTER_ENCODER: &str =
     "lost behind the encoder: an element there (a leaky queue, a network) dropped this frame";
 
-/// What frames that arrived say of those that did not.
+/// What frames that arrived tell about frames that did not.
 #[derive(Debug, Clone, Default)]
 pub struct KnownGaps {
     gaps: VecDeque<(Range<FrameNumber>, &'static str)>,
-    /// Of the last gap that was told of.
+    /// Serial number of the last gap that a frame told of.
     serial: u32,
     /// The highest number that arrived.
     last: Option<FrameNumber>,
-    /// Whether frames say what their source left out.
+    /// Whether frames carry gaps.
     told: bool,
-    /// The number from which on frames were lost behind the encoder, until one comes that does not build on them.
+    /// The number from which on frames were lost after the encoder. `None` again after a frame that can be decoded.
     lost_from: Option<FrameNumber>,
 }
 
 impl KnownGaps {
-    /// Frame `number` has arrived, and tells of `gap`, if its source tells of gaps at all; and whether it `lacks` frames that were
-    /// lost behind the encoder.
-    pub fn note(&mut self, number: FrameNumber, gap: Option<FrameGap>, lacks: bool) {
+    /// Frame `number` has arrived. `gap`: the last gap of its source, if the source reports gaps. `is_undecodable`: it may depend on
+    /// a frame that was lost after the encoder.
+    pub fn note(&mut self, number: FrameNumber, gap: Option<FrameGap>, is_undecodable: bool) {
         let between = self.last.map_or(0, |last| last.saturating_add(1))..number;
         match self.lost_from {
-            None if lacks => self.lost_from = Some(between.start.min(number)),
-            Some(from) if !lacks => {
+            None if is_undecodable => self.lost_from = Some(between.start.min(number)),
+            Some(from) if !is_undecodable => {
                 self.push(from..number, LOST_AFTER_ENCODER);
                 self.lost_from = None;
             }
@@ -271,17 +271,17 @@ impl KnownGaps {
         };
         let is_news = !self.told || gap.serial != self.serial;
         let (told, before) = (std::mem::replace(&mut self.told, true), self.serial);
-        // Encoded frames do not arrive in order: an earlier one may tell of an earlier gap.
+        // Encoded frames arrive out of order: an earlier frame may carry an earlier gap.
         self.serial = gap.serial.max(before);
         if !is_news {
             return;
         }
         if !told || gap.serial > before.saturating_add(1) {
-            // Nothing is known of the gaps before this one.
+            // Gaps before this one are not known.
             self.push(between.start..gap.first.min(between.end), UNKNOWN);
         }
         if gap.serial < before && gap.cause == GapCause::Started {
-            self.serial = gap.serial; // it was started again, and counts anew
+            self.serial = gap.serial; // the source was restarted and counts from 1 again
         }
         self.push(gap.first..gap.first.saturating_add(gap.count), gap.cause.why());
     }
@@ -296,18 +296,18 @@ impl KnownGaps {
         }
     }
 
-    /// What is below `number` is not asked for any more.
+    /// Forgets gaps that end before `number`.
     pub fn forget_before(&mut self, number: FrameNumber) {
         self.gaps.retain(|(numbers, _)| numbers.end > number);
     }
 
-    /// Why frames in `numbers` are missing, in order. Not longer than what is known, and two.
+    /// Why the frames in `numbers` are missing, as consecutive ranges with one reason each.
     #[must_use]
     pub fn why(&self, numbers: Range<FrameNumber>) -> Vec<(Range<FrameNumber>, &'static str)> {
         let mut parts: Vec<(Range<FrameNumber>, &'static str)> = Vec::new();
         let mut from = numbers.start;
         while from < numbers.end {
-            // What is known goes before what is not.
+            // The most certain reason counts.
             let here = |(gap, _): &&(Range<FrameNumber>, &'static str)| gap.contains(&from);
             let known = self.gaps.iter().filter(here).max_by_key(|(_, why)| certainty(why));
             let next = self.gaps.iter().map(|(gap, _)| gap.start).filter(|start| *start > from).min();
@@ -317,7 +317,7 @@ impl KnownGaps {
                     let why = if *why == UNKNOWN && self.is_lost(from) { LOST_AFTER_ENCODER } else { *why };
                     (gap.end.min(next.unwrap_or(gap.end)), why)
                 }
-                None => (next.unwrap_or(numbers.end), self.otherwise(from)),
+                None => (next.unwrap_or(numbers.end), self.without_gap(from)),
             };
             let end = end.min(numbers.end);
             match parts.last_mut() {
@@ -329,8 +329,8 @@ impl KnownGaps {
         parts
     }
 
-    /// Why a frame is missing that no gap has.
-    fn otherwise(&self, number: FrameNumber) -> &'static str {
+    /// Why a frame is missing that is in no known gap.
+    fn without_gap(&self, number: FrameNumber) -> &'static str {
         match self.told {
             _ if self.is_lost(number) => LOST_AFTER_ENCODER,
             true => LOST_DOWNSTREAM,
@@ -343,7 +343,7 @@ impl KnownGaps {
     }
 }
 
-/// How much a reason says: what the source knows more than what is known behind the encoder.
+/// How certain a reason is: what the source reports is more certain than what is concluded after the encoder.
 fn certainty(why: &str) -> u8 {
     match why {
         UNKNOWN => 0,
@@ -358,52 +358,53 @@ mod tests {
 
     const PERIOD: Span = Span::from_nanos(33_333_333);
 
-    /// A frame of number `number`, which the sensor stamped `sensor` periods after its start.
+    /// Frame `number`, stamped by the sensor `sensor` periods after its start.
     fn frame(number: FrameNumber, sensor: f64) -> DeliveredFrame {
         let time = Timestamp::from_nanos(0) + PERIOD * i64::try_from(number).unwrap();
         let sensor_time = Timestamp::from_nanos(7) + Span::from_nanos_f64(sensor * 33_333_333.0);
         DeliveredFrame { number, time, sensor_time, lock: LockState::Locked }
     }
 
-    /// The cause of what is missing between frame 100 and frame `to`.
-    fn cause(to: DeliveredFrame, circumstances: Circumstances) -> GapCause {
+    /// The cause of the gap between frame 100 and frame `to`.
+    fn cause(to: DeliveredFrame, events: SourceEvents) -> GapCause {
         let mut finder = GapFinder::default();
         assert_eq!(finder.handle_delivered(frame(100, 0.0), PERIOD).unwrap().cause, GapCause::Started);
-        finder.note(circumstances);
+        finder.note(events);
         let gap = finder.handle_delivered(to, PERIOD).unwrap();
         assert_eq!((gap.serial, gap.first, gap.count), (2, 101, to.number - 101));
-        assert_eq!(finder.handle_delivered(frame(to.number + 1, 9e9), PERIOD), Some(gap), "told again");
+        assert_eq!(
+            finder.handle_delivered(frame(to.number + 1, 9e9), PERIOD),
+            Some(gap),
+            "the next frame carries it too"
+        );
         gap.cause
     }
 
     #[test]
     fn each_gap_has_its_cause() {
-        let nothing = Circumstances::default();
-        let lost = Circumstances { lost: 9, ..nothing };
+        let nothing = SourceEvents::default();
+        let lost = SourceEvents { lost: 9, ..nothing };
         let missed = frame(110, 10.0);
         assert_eq!(cause(missed, lost), GapCause::Camera);
         let half = PERIOD * 5;
-        assert_eq!(cause(missed, Circumstances { stopped: half, ..lost }), GapCause::Stopped);
+        assert_eq!(cause(missed, SourceEvents { stopped: half, ..lost }), GapCause::Stopped);
         assert_eq!(
-            cause(missed, Circumstances { stopped: half, suspended: half, ..lost }),
+            cause(missed, SourceEvents { stopped: half, suspended: half, ..lost }),
             GapCause::Suspended
         );
         assert_eq!(
-            cause(missed, Circumstances { stopped: PERIOD * 4, ..lost }),
+            cause(missed, SourceEvents { stopped: PERIOD * 4, ..lost }),
             GapCause::Camera,
-            "not that"
+            "it lasted for less than half of the gap"
         );
-        assert_eq!(cause(missed, Circumstances { blocked: half, ..lost }), GapCause::Blocked);
-        assert_eq!(cause(missed, Circumstances { paused: half, ..nothing }), GapCause::Paused);
-        assert_eq!(
-            cause(missed, Circumstances { camera_restarted: true, ..lost }),
-            GapCause::CameraRestarted
-        );
-        assert_eq!(cause(missed, Circumstances { align_restarted: true, ..nothing }), GapCause::AlignRestart);
-        assert_eq!(cause(missed, Circumstances { reconfigured: true, ..nothing }), GapCause::Reconfigured);
-        assert_eq!(cause(missed, Circumstances { held_back: true, ..nothing }), GapCause::HeldBack);
+        assert_eq!(cause(missed, SourceEvents { blocked: half, ..lost }), GapCause::Blocked);
+        assert_eq!(cause(missed, SourceEvents { paused: half, ..nothing }), GapCause::Paused);
+        assert_eq!(cause(missed, SourceEvents { camera_restarted: true, ..lost }), GapCause::CameraRestarted);
+        assert_eq!(cause(missed, SourceEvents { align_restarted: true, ..nothing }), GapCause::AlignRestart);
+        assert_eq!(cause(missed, SourceEvents { reconfigured: true, ..nothing }), GapCause::Reconfigured);
+        assert_eq!(cause(missed, SourceEvents { held_back: true, ..nothing }), GapCause::HeldBack);
         assert_eq!(cause(frame(110, 1.0), nothing), GapCause::Clock);
-        assert_eq!(cause(frame(110, 2.0), lost), GapCause::Clock, "nearly all of it");
+        assert_eq!(cause(frame(110, 2.0), lost), GapCause::Clock, "it is nearly all of the gap");
         let aligning = DeliveredFrame { lock: LockState::Aligning, ..frame(102, 1.6) };
         assert_eq!(cause(aligning, nothing), GapCause::AlignLonger);
         assert_eq!(cause(frame(102, 2.0), nothing), GapCause::Slow);
@@ -413,10 +414,10 @@ mod tests {
     }
 
     #[test]
-    fn frames_in_flight_come_before_what_a_stopped_process_missed() {
+    fn a_hold_up_causes_the_gap_after_the_frames_in_flight() {
         let mut finder = GapFinder::default();
         finder.handle_delivered(frame(100, 0.0), PERIOD);
-        finder.note(Circumstances { stopped: PERIOD * 20, ..Circumstances::default() });
+        finder.note(SourceEvents { stopped: PERIOD * 20, ..SourceEvents::default() });
         for number in 101..105 {
             assert_eq!(
                 finder
@@ -429,13 +430,13 @@ mod tests {
                 1
             );
         }
-        finder.note(Circumstances { lost: 16, ..Circumstances::default() });
+        finder.note(SourceEvents { lost: 16, ..SourceEvents::default() });
         assert_eq!(finder.handle_delivered(frame(121, 21.0), PERIOD).unwrap().cause, GapCause::Stopped);
-        finder.note(Circumstances { stopped: PERIOD * 20, ..Circumstances::default() });
+        finder.note(SourceEvents { stopped: PERIOD * 20, ..SourceEvents::default() });
         for number in 122..160 {
             finder.handle_delivered(frame(number, f64::from(u32::try_from(number).unwrap()) - 100.0), PERIOD);
         }
-        finder.note(Circumstances { lost: 1, ..Circumstances::default() });
+        finder.note(SourceEvents { lost: 1, ..SourceEvents::default() });
         assert_eq!(finder.handle_delivered(frame(161, 61.0), PERIOD).unwrap().cause, GapCause::Camera);
     }
 
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_no_gap_was_lost_on_the_way() {
+    fn a_missing_frame_in_no_gap_was_lost_downstream() {
         let mut known = KnownGaps::default();
         let started = gap(1, 0, 100, GapCause::Started);
         known.note(100, started, false);
@@ -452,14 +453,14 @@ mod tests {
         known.note(105, gap(2, 103, 2, GapCause::Clock), false);
         let clock = GapCause::Clock.why();
         assert_eq!(known.why(102..105), [(102..103, LOST_DOWNSTREAM), (103..105, clock)]);
-        // The first frame after a gap is lost itself.
+        // The first frame after the gap is lost itself.
         known.note(111, gap(3, 107, 2, GapCause::Camera), false);
         let camera = GapCause::Camera.why();
         assert_eq!(
             known.why(106..111),
             [(106..107, LOST_DOWNSTREAM), (107..109, camera), (109..111, LOST_DOWNSTREAM)]
         );
-        // And of two gaps all that tell of the first are.
+        // All frames that carry the first of two gaps are lost.
         known.note(130, gap(5, 125, 3, GapCause::Paused), false);
         let paused = GapCause::Paused.why();
         assert_eq!(
@@ -471,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_arrive_out_of_order_tell_the_same() {
+    fn gaps_are_known_if_frames_arrive_out_of_order() {
         let (one, two, three) = (
             gap(1, 0, 100, GapCause::Started),
             gap(2, 103, 2, GapCause::Clock),
@@ -488,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_says_nothing_is_not_blamed() {
+    fn without_gaps_from_the_source_the_reason_is_unknown() {
         let mut known = KnownGaps::default();
         known.note(100, None, false);
         known.note(105, None, false);
@@ -497,17 +498,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_behind_the_encoder_is_not_blamed_on_the_camera() {
+    fn a_frame_lost_after_the_encoder_is_told_from_one_of_the_camera() {
         let started = gap(1, 0, 100, GapCause::Started);
         for told in [None, started] {
             let mut known = KnownGaps::default();
             known.note(100, told, false);
-            // One is missing, the next builds on it.
+            // Frame 101 is missing, and 102 depends on it.
             known.note(102, told, true);
             assert_eq!(known.why(101..102), [(101..102, LOST_AFTER_ENCODER)]);
             known.note(104, told, true);
             assert_eq!(known.why(103..104), [(103..104, LOST_AFTER_ENCODER)]);
-            // What the camera itself left out is not laid to that.
+            // A gap of the camera itself keeps its cause.
             let camera = told.map(|_| FrameGap { serial: 2, first: 106, count: 2, cause: GapCause::Camera });
             known.note(110, camera, false);
             let parts = known.why(101..110);

@@ -9,6 +9,7 @@
 pub mod align;
 pub mod bridge;
 pub mod clock;
+pub mod coded;
 pub mod estimate;
 pub mod frame;
 pub mod gap;
@@ -22,5 +23,6 @@ pub mod order;
 pub mod profile;
 pub mod ring;
 pub mod stamps;
+pub mod status;
 pub mod sync;
 pub mod time;

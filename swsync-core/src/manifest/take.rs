@@ -133,7 +133,7 @@ pub enum TakeError {
     },
     /// Segments that overlap, are out of order, or cover more than the order names.
     #[error("segment {file:?} is out of order, or covers more frames than the take has")]
-    TakeSegment {
+    Segment {
         /// Its name.
         file: String,
     },
@@ -258,7 +258,7 @@ impl Take {
             let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
             // Stills that lie apart have a file each, which covers one.
             let after = after.filter(|after| *count <= 1 || *after <= end);
-            next = after.ok_or_else(|| TakeError::TakeSegment { file: file.clone() })?;
+            next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
         }
         Ok(())
     }
@@ -394,7 +394,7 @@ mod tests {
         for change in segments {
             let mut take = Take { complete: false, ..take() };
             change(&mut take);
-            assert!(matches!(read(&take), Err(TakeError::TakeSegment { .. })), "{:?}", take.segments);
+            assert!(matches!(read(&take), Err(TakeError::Segment { .. })), "{:?}", take.segments);
         }
         let mut elsewhere = take();
         elsewhere.segments[0].file = "../0000.mp4".into();
@@ -429,7 +429,7 @@ mod tests {
         }
         assert_eq!(read(&stills).unwrap(), stills);
         stills.segments[1].count = 4;
-        assert!(matches!(read(&stills), Err(TakeError::TakeSegment { .. })), "more covered than named");
+        assert!(matches!(read(&stills), Err(TakeError::Segment { .. })), "more covered than named");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What a device must remember of its orders across a restart: which are open, and what it answered.
+//! The journal of a device's orders, which survives a restart: open orders, and answers.
 //!
-//! Which frames are on disk is not in here: the manifests beside them say so.
+//! Which frames are on disk stands in the manifests, not in the journal.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,14 +12,14 @@ use crate::message;
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
-/// Orders that are remembered once they are answered, each with its answer: a shot every ten seconds for more than a
-/// day. What is older is found on the disk, as long as its take is there.
+/// Most answered orders that are remembered: a shot every ten seconds for more than a day. Older ones are found on disk, as
+/// long as their takes are there.
 const MAX_ORDERS: usize = 10_000;
 
-/// Of these, answers that say more than how many frames were saved, at most.
+/// Most of these with a full answer. Older answers are shortened to a single run.
 const MAX_ANSWERS: usize = 1_024;
 
-/// Runs of frames in those, at most: bounds memory and file to a few megabytes. Beyond it the oldest are shortened.
+/// Most runs of frames in the full answers together. Bounds memory and file to a few megabytes.
 const MAX_RUNS: usize = 5_000;
 
 /// One line of the journal.
@@ -31,24 +31,24 @@ pub enum JournalRecord {
         /// The order.
         opened: Order,
     },
-    /// It ends at this instant, if not earlier.
+    /// An order was stopped.
     Stopped {
         /// The order.
         order: OrderId,
         /// The instant.
         at_ns: Timestamp<Rig>,
     },
-    /// It was cancelled.
+    /// An order was cancelled.
     Cancelled {
         /// The order.
         order: OrderId,
     },
-    /// It is answered.
+    /// An order was answered.
     Answered {
         /// The answer.
         answer: Answer,
     },
-    /// Frames are numbered on this grid from now on.
+    /// Frames are numbered on another grid from here on.
     Grid {
         /// The grid.
         grid: FrameGrid,
@@ -74,7 +74,7 @@ pub struct PendingOrder {
     pub cancelled: bool,
 }
 
-/// What the records say together.
+/// The state after all records of a journal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
     open: Vec<PendingOrder>,
@@ -83,8 +83,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// What the lines in `text` say, and how many of them say nothing: one that a power cut tore, or of a version
-    /// of swsync with other orders.
+    /// Reads the lines of `text`. Also returns how many lines could not be read: torn by a power cut, or written by another
+    /// version of swsync.
     #[must_use]
     pub fn parse(text: &[u8]) -> (Self, usize) {
         let (mut journal, mut unread) = (Self::default(), 0);
@@ -97,7 +97,7 @@ impl Journal {
         (journal, unread)
     }
 
-    /// Takes in one more record.
+    /// Applies one more record.
     pub fn apply(&mut self, record: JournalRecord) {
         match record {
             JournalRecord::Opened { opened } => {
@@ -128,7 +128,7 @@ impl Journal {
         self.open.iter_mut().find(|pending| pending.order.id() == order)
     }
 
-    /// The fewest records that say the same: to begin a new file with when the old one has grown long.
+    /// The fewest records with the same state, to replace a file that has grown long.
     pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
         let grid = self.grid.map(|grid| JournalRecord::Grid { grid });
         let answered = self.answers.oldest_first().flat_map(|Answered { order, answer }| {
@@ -154,23 +154,23 @@ impl Journal {
     }
 }
 
-/// An order that is answered.
+/// An answered order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answered {
-    /// What was asked for; `None`: an older version did not write it down.
+    /// The order. `None`: an older version did not write it down.
     pub order: Option<Order>,
     pub answer: Answer,
 }
 
-/// The last orders that were answered.
+/// The orders that were answered last.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Answers {
     by_id: HashMap<OrderId, Answered>,
     /// Oldest first.
     ids: VecDeque<OrderId>,
-    /// The first so many of them have short answers.
+    /// How many of the oldest have shortened answers.
     short: usize,
-    /// In the others' answers.
+    /// Runs in the full answers.
     runs: usize,
 }
 
@@ -183,7 +183,7 @@ impl Answers {
         self.ids.iter().filter_map(|id| self.by_id.get(id))
     }
 
-    /// Keeps the answer to `order`; `None`: to the one that it was given for before, if that is known.
+    /// Keeps an answer. `order`: `None` keeps the order that is known under this id, if there is one.
     pub(super) fn keep(&mut self, order: Option<Order>, answer: Answer) {
         let id = answer.order.clone();
         let before = self.by_id.remove(&id);
@@ -198,10 +198,10 @@ impl Answers {
         self.ids.push_back(id.clone());
         let order = order.or(before.and_then(|before| before.order));
         self.by_id.insert(id, Answered { order, answer });
-        self.bound();
+        self.shorten_and_forget();
     }
 
-    fn bound(&mut self) {
+    fn shorten_and_forget(&mut self) {
         while self.short + 1 < self.ids.len()
             && (self.runs > MAX_RUNS || self.ids.len() - self.short > MAX_ANSWERS)
         {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_and_answered_is_read_back() {
+    fn open_orders_and_answers_are_read_back() {
         let stop = Timestamp::from_nanos(900);
         let records = [
             JournalRecord::Opened { opened: order("a") },
@@ -274,12 +274,12 @@ mod tests {
         assert_eq!(
             self::journal(&journal.records().collect::<Vec<_>>()),
             journal,
-            "the short form says the same"
+            "the compacted journal has the same state"
         );
     }
 
     #[test]
-    fn a_torn_line_costs_only_itself() {
+    fn a_torn_line_is_skipped() {
         let mut text = JournalRecord::Opened { opened: order("a") }.to_line();
         text.extend(&JournalRecord::Opened { opened: order("b") }.to_line()[..20]);
         let (journal, unread) = Journal::parse(&text);
@@ -301,7 +301,7 @@ mod tests {
             answered(&mut journal, answer(&format!("p{id}"), 1_000));
         }
         let kept = |id: &str| journal.answers.get(order(id).id()).unwrap();
-        assert_eq!(kept("o0").order, Some(order("o0")), "what it was is known");
+        assert_eq!(kept("o0").order, Some(order("o0")), "the order itself is remembered");
         let [old, first, last] = ["o0", "p0", "p9"].map(|id| &kept(id).answer);
         assert_eq!((old.frames.len(), first.frames.len(), last.frames.len()), (1, 1, 1_000));
         assert_eq!((old.named(), first.named(), last.named()), (3, 1_000, 1_000));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_summing_up_makes_short_is_counted() {
+    fn answers_that_cannot_be_merged_become_one_run() {
         let mut journal = Journal::default();
         for id in 0..10 {
             let mut long = answer(&format!("o{id}"), 1_000);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_orders_are_forgotten_in_the_end() {
+    fn the_oldest_orders_are_forgotten() {
         let mut journal = Journal::default();
         for id in 0..MAX_ORDERS + 5 {
             answered(&mut journal, answer(&format!("o{id}"), 1));

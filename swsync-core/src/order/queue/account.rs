@@ -1,4 +1,5 @@
-//! The account of one order: which of its frames are decided, and how. By runs, so that an hour is a few lines.
+//! The account of an order: which of its frames are decided, and how. It consists of runs of frames, so that an hour takes a
+//! few lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,18 +7,18 @@ use std::ops::Range;
 use crate::grid::FrameNumber;
 use crate::order::{FrameOutcome, FrameRun, NamedFrames};
 
-/// Runs that are kept apart, at most; beyond them the oldest are summed up. A run on the wire is 200 bytes or so.
+/// Most runs. Beyond it the oldest are merged. A run takes about 200 bytes on the wire.
 const MAX_RUNS: usize = 2_000;
 
-/// What became of an order's frames so far.
+/// The outcomes of an order's frames so far.
 #[derive(Debug, Default)]
 pub struct OrderAccount {
     /// By the number of their first frame. They do not overlap.
     runs: BTreeMap<FrameNumber, FrameRun>,
-    /// Whether each saved frame has a run of its own, with all that is known of it.
+    /// Whether each saved frame has a run of its own, with its details.
     detailed: bool,
-    /// Whether frames of different files are runs of their own, since files may go again.
-    apart: bool,
+    /// Whether frames of different files have runs of their own, because files may be removed again.
+    separate_files: bool,
     saved: u64,
     lost: u64,
     bytes: u64,
@@ -25,14 +26,14 @@ pub struct OrderAccount {
 }
 
 impl OrderAccount {
-    pub fn new(detailed: bool, apart: bool) -> Self {
-        Self { detailed, apart, ..Self::default() }
+    pub fn new(detailed: bool, separate_files: bool) -> Self {
+        Self { detailed, separate_files, ..Self::default() }
     }
 
-    /// Notes what became of frames that `named` names and that are not decided yet.
+    /// Adds the outcome of frames of `named` that are not decided yet.
     pub fn note(&mut self, named: &NamedFrames, mut run: FrameRun) {
         if !self.detailed {
-            run.outcome = run.outcome.summed();
+            run.outcome = run.outcome.without_details();
         }
         self.saved += run.saved();
         self.lost += run.count - run.saved();
@@ -41,8 +42,7 @@ impl OrderAccount {
         self.insert(named, run);
     }
 
-    /// Files are gone again that had `frames` frames of `bytes` bytes: nothing that is before number `before` is
-    /// saved any more, because of `why`.
+    /// Files with so many frames and bytes were removed because of `why`: no frame before number `before` is saved any more.
     pub fn remove(
         &mut self,
         named: &NamedFrames,
@@ -55,7 +55,7 @@ impl OrderAccount {
         for first in reached {
             let Some(mut run) = self.runs.remove(&first) else { continue };
             let (saved, size) = (run.saved(), run.bytes());
-            // Of the last one some may stay.
+            // Of the last run some frames may stay.
             let gone = if run.last < before { (saved, size) } else { (frames.min(saved), bytes.min(size)) };
             frames = frames.saturating_sub(gone.0);
             bytes = bytes.saturating_sub(gone.1);
@@ -73,11 +73,11 @@ impl OrderAccount {
         self.why = Some(why.to_owned());
     }
 
-    /// Puts a run among the others, and makes one of it and its neighbours where they can be one.
+    /// Inserts a run, and merges it with its neighbours if possible.
     fn insert(&mut self, named: &NamedFrames, mut run: FrameRun) {
         if let Some((_, before)) = self.runs.range_mut(..run.first).next_back()
             && is_adjacent(named, before, &run)
-            && let Some(outcome) = joined(before, &run, self.apart)
+            && let Some(outcome) = merged(before, &run, self.separate_files)
         {
             let first = before.first;
             run = FrameRun { first, last: run.last, count: before.count + run.count, outcome };
@@ -85,7 +85,7 @@ impl OrderAccount {
         }
         if let Some((_, after)) = self.runs.range_mut(run.last..).next()
             && is_adjacent(named, &run, after)
-            && let Some(outcome) = joined(&run, after, self.apart)
+            && let Some(outcome) = merged(&run, after, self.separate_files)
         {
             run = FrameRun { first: run.first, last: after.last, count: run.count + after.count, outcome };
             let key = self.runs.range(run.first..).next().map(|(key, _)| *key);
@@ -93,12 +93,12 @@ impl OrderAccount {
         }
         self.runs.insert(run.first, run);
         if !self.detailed && self.runs.len() > MAX_RUNS {
-            self.sum_up(named);
+            self.merge_oldest(named);
         }
     }
 
-    /// Makes one run of the first two that have nothing undecided between them.
-    fn sum_up(&mut self, named: &NamedFrames) {
+    /// Merges the first two runs that have no undecided frame between them.
+    fn merge_oldest(&mut self, named: &NamedFrames) {
         let pairs = self.runs.values().zip(self.runs.values().skip(1));
         let Some((one, two)) = pairs.into_iter().find(|(one, two)| is_adjacent(named, one, two)) else {
             return;
@@ -112,12 +112,12 @@ impl OrderAccount {
         self.runs.insert(first, run);
     }
 
-    /// Whether it is decided what became of `number`.
+    /// Whether `number` is decided.
     pub fn contains(&self, number: FrameNumber) -> bool {
         self.runs.range(..=number).next_back().is_some_and(|(_, run)| run.last >= number)
     }
 
-    /// What of `range` is neither decided nor in `writing`.
+    /// The parts of `range` that are neither decided nor in `writing`.
     pub fn gaps(
         &self,
         range: Range<FrameNumber>,
@@ -171,24 +171,24 @@ impl OrderAccount {
         self.bytes
     }
 
-    /// Why the last frame was lost that was.
+    /// Why the last lost frame was lost.
     pub const fn why(&self) -> Option<&String> {
         self.why.as_ref()
     }
 }
 
-/// What two runs that follow each other are together, if they can be one.
-fn joined(one: &FrameRun, two: &FrameRun, apart: bool) -> Option<FrameOutcome> {
-    if let (true, FrameOutcome::RecordedFrames(one), FrameOutcome::RecordedFrames(two)) =
-        (apart, &one.outcome, &two.outcome)
+/// The outcome of two adjacent runs as one. `None`: they cannot be merged.
+fn merged(one: &FrameRun, two: &FrameRun, separate_files: bool) -> Option<FrameOutcome> {
+    if let (true, FrameOutcome::Recorded(one), FrameOutcome::Recorded(two)) =
+        (separate_files, &one.outcome, &two.outcome)
         && (one.file != two.file || one.last_file.is_some() || two.last_file.is_some())
     {
         return None;
     }
-    one.outcome.joined(&two.outcome)
+    one.outcome.merged(&two.outcome)
 }
 
-/// Whether `named` names nothing between two runs.
+/// Whether `named` names no frame between two runs.
 fn is_adjacent(named: &NamedFrames, one: &FrameRun, two: &FrameRun) -> bool {
     named.count_in(one.last + 1..two.first) == 0
 }
@@ -230,12 +230,12 @@ mod tests {
         assert_eq!((account.saved(), account.bytes()), (2000, 20_000));
         let [run] = &account.into_runs()[..] else { panic!() };
         assert_eq!((run.first, run.last, run.count), (0, 1999, 2000));
-        let FrameOutcome::RecordedFrames(recorded) = &run.outcome else { panic!("{run:?}") };
+        let FrameOutcome::Recorded(recorded) = &run.outcome else { panic!("{run:?}") };
         assert_eq!((recorded.file.as_str(), recorded.last_file.as_deref()), ("0.jpg", Some("1999.jpg")));
     }
 
     #[test]
-    fn details_are_kept_where_asked_for() {
+    fn a_detailed_account_has_a_run_for_each_saved_frame() {
         let mut account = OrderAccount::new(true, false);
         for run in [saved(1), saved(2), missed(3), missed(4)] {
             account.note(&named(), run);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn more_gaps_than_an_answer_holds_are_summed_up() {
+    fn the_oldest_runs_are_merged_beyond_the_limit() {
         let mut account = OrderAccount::new(false, false);
         for number in 0..10_000 {
             account.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
@@ -260,11 +260,11 @@ mod tests {
 
     fn recorded(number: FrameNumber, file: u64) -> FrameRun {
         let outcome = RecordedFrames::frame(format!("{file}.mp4"), 10, &info(number));
-        FrameRun::one(number, FrameOutcome::RecordedFrames(outcome))
+        FrameRun::one(number, FrameOutcome::Recorded(outcome))
     }
 
     #[test]
-    fn files_that_are_gone_again_leave_the_others_as_they_are() {
+    fn removed_files_leave_the_runs_of_other_files_unchanged() {
         let mut account = OrderAccount::new(false, true);
         for number in (0..100).filter(|number| *number != 35) {
             account.note(&named(), recorded(number, number / 20));
@@ -283,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_of_a_sum_is_taken_off() {
-        for apart in [false, true] {
-            let mut account = OrderAccount::new(false, apart);
+    fn removed_frames_are_subtracted_from_merged_runs() {
+        for separate_files in [false, true] {
+            let mut account = OrderAccount::new(false, separate_files);
             for number in 0..10_000 {
                 account.note(&named(), if number % 2 == 0 { saved(number) } else { missed(number) });
             }
@@ -304,14 +304,14 @@ mod tests {
     }
 
     proptest! {
-        /// Files of random lengths, with holes, of which the oldest go now and then: as if each frame was looked at alone.
+        /// Files of random lengths, with holes; the oldest are removed now and then. Compared with counting frame by frame.
         #[test]
         fn removing_agrees_with_counting(
             files in proptest::collection::vec((1_u64..9, any::<u8>(), 0_usize..4), 1..20),
-            apart in any::<bool>(),
+            separate_files in any::<bool>(),
             detailed in any::<bool>(),
         ) {
-            let mut account = OrderAccount::new(detailed, apart);
+            let mut account = OrderAccount::new(detailed, separate_files);
             let mut on_disk: Vec<(FrameNumber, Vec<FrameNumber>)> = Vec::new();
             let mut fates = BTreeMap::new();
             let mut next = 0;
@@ -340,8 +340,8 @@ mod tests {
             prop_assert_eq!(runs.iter().map(FrameRun::bytes).sum::<u64>(), 10 * saved);
             let all: Vec<_> = runs.iter().flat_map(|run| run.first..=run.last).collect();
             prop_assert_eq!(all, (0..next).collect::<Vec<_>>());
-            // Where files are apart nothing is summed up that could not be told from what is left.
-            for run in runs.iter().filter(|_| apart) {
+            // With separate files no run mixes removed and saved frames.
+            for run in runs.iter().filter(|_| separate_files) {
                 for number in run.first..=run.last {
                     prop_assert_eq!(run.why(), fates[&number], "{:?}", run);
                 }
@@ -349,7 +349,7 @@ mod tests {
         }
 
         #[test]
-        fn every_frame_is_in_one_place(
+        fn every_frame_is_in_at_most_one_run(
             numbers in proptest::collection::btree_set(0_u64..60, 0..40),
             writing in proptest::collection::btree_set(0_u64..60, 0..20),
             order in proptest::collection::vec(any::<prop::sample::Index>(), 40),

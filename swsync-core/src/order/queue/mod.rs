@@ -1,243 +1,110 @@
-//! The desk at which a device serves orders: which frames to save, when to ask for key frames, what to answer.
+//! The order queue of a device: which frames to save, when to ask for key frames, what to answer.
 //!
-//! One state machine for single pictures and for encoded video, from the ring and from frames yet to come. Every
-//! frame that an order names is accounted for once: handed to the writer, which says what became of it, or
-//! declared a hole with its reason as soon as it is known that it will not come.
+//! One state machine serves pictures and encoded video, from the frame ring and from frames to come. It accounts for every
+//! frame that an order names exactly once: either it hands the frame to the writer, which reports the outcome, or it
+//! declares a hole with the reason, as soon as it is known that the frame will not come.
 //!
-//! Memory is bounded: the ring by its limits, what waits for the writer by a share of them, accounts by runs. A
-//! writer that is too slow leaves frames waiting in the ring; those that fall out of it are lost, and named. The camera is
-//! never held up.
+//! Memory is bounded: the ring by its limits, the writer's backlog by half of them, accounts by merging runs. While the
+//! writer is too slow, frames wait in the ring. Frames that leave the ring unwritten are lost and accounted for. Frames that
+//! arrive never wait.
 
 mod account;
+mod action;
+mod backlog;
 mod decode_path;
+mod intake;
+mod latency;
 mod open;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use super::journal::{Answered, Answers};
-use super::{
-    Answer, CommandOutcome, FrameOutcome, FrameRun, Journal, JournalRecord, NamedFrames, Order, OrderCommand,
-    OrderProgress, OrderRoster, PendingOrder, TimeBasis,
-};
+pub use action::{FramePurpose, OrderAction};
+pub use backlog::SaveTicket;
+pub use intake::OrderRefused;
+
+use super::journal::Answers;
+use super::{FrameOutcome, FrameRun, Journal, JournalRecord, Order, OrderCommand, OrderProgress, TimeBasis};
 use crate::clock::LONGEST_HOLD;
+use crate::coded::Coding;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{FrameRing, RingFrame, RingLimits};
 use crate::time::{Rig, Span, Timestamp};
+use backlog::Backlog;
+use latency::Latency;
 use open::{MAX_REORDER, OpenOrder};
 
-/// Orders that can be open at once.
+/// Most orders that can be open at once.
 pub const MAX_OPEN: usize = 64;
 
-/// Commands kept for orders that have not arrived yet, and for devices that have not heard them.
-const MAX_COMMANDS: usize = 64;
+/// How often a key frame is requested while frames arrive that cannot be decoded.
+const KEY_REQUEST_INTERVAL: Span = Span::from_secs(1);
 
-/// What the desk wants done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum OrderAction<T> {
-    /// Make this line of the journal durable, before anything that comes after it.
-    Journal(JournalRecord),
-    /// The writer's work on an order begins: once before everything else of it.
-    Begin {
-        /// The order.
-        order: Order,
-        /// Its frames. A stop that is still to come changes their end.
-        named: NamedFrames,
-    },
-    /// Write this frame. Call [`OrderQueue::handle_released`] when its memory is free again, and for a named one
-    /// [`OrderQueue::handle_written`] when it is durable or known not to become so.
-    Save {
-        /// The order.
-        order: OrderId,
-        /// What to tell the desk when the payload is let go.
-        ticket: SaveTicket,
-        /// The frame's number.
-        number: FrameNumber,
-        /// The file it belongs to, counted from 0: [`NamedFrames::segment_of`] of the named frame that it is for.
-        segment: u64,
-        /// Whether the order names it.
-        purpose: FramePurpose,
-        /// The frame.
-        payload: T,
-    },
-    /// These frames will not come: for what fills gaps, and for the side files.
-    Hole {
-        /// The order.
-        order: OrderId,
-        /// The frames, and why.
-        run: FrameRun,
-    },
-    /// Ask the encoder for a key frame at this very frame.
-    RequestKey {
-        /// The frame.
-        number: FrameNumber,
-        /// Its instant.
-        at: Timestamp<Rig>,
-    },
-    /// Nothing more comes for an order: finish its files, say what became of each frame, then call
-    /// [`OrderQueue::handle_closed`].
-    Close {
-        /// The order.
-        order: OrderId,
-    },
-    /// Nothing more comes for an order until the device is back: finish its files, which have frames of `named` only, but
-    /// not the account. Then call [`OrderQueue::handle_closed`].
-    Suspend {
-        /// The order.
-        order: OrderId,
-        /// What it named so far.
-        named: NamedFrames,
-    },
-    /// Tell whoever ordered. An unfinished one is followed by another.
-    Answer(Answer),
-}
-
-/// Why a frame is to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FramePurpose {
-    /// The order names it.
-    Named,
-    /// The order does not name it, but the named frame that follows in its file builds on it: the lead-in from the
-    /// last key frame. How many there are at the beginning of a file is its in-point.
-    LeadIn,
-}
-
-/// A frame that the writer holds.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
-pub struct SaveTicket(u64);
-
-/// Why a desk does not take an order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OrderRefused {
-    /// It would answer for another order.
-    #[error(
-        "order {0} is known here, and it asked for something else: give this one another id, or repeat the first \
-         as it was"
-    )]
-    Id(OrderId),
-    /// Too many.
-    #[error("{MAX_OPEN} orders are open already: wait for them, stop or cancel some")]
-    TooMany,
-}
-
-/// What is later has no exposure or encoder for a cause, but another clock.
-const MAX_LATENCY: Span = Span::from_secs(600);
-
-/// Why frames of an order are missed that was open when rig time began anew.
+/// Why frames of orders that were open are missed when rig time begins anew.
 const NEW_TIME: &str =
     "rig time began anew: the leader came back with another wall clock, or its source was stepped";
 
-/// Serves orders. Every order gets exactly one [`OrderAction::Answer`] that is not unfinished, and another when it arrives again.
+/// Serves orders. Every order gets exactly one [`OrderAction::Answer`] that is not unfinished, and the same answer again when
+/// the order arrives again.
 #[derive(Debug)]
 pub struct OrderQueue<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
     timescale: Option<TimeScale>,
-    lateness: Lateness,
+    latency: Latency,
     ring: FrameRing<T>,
     backlog: Backlog,
     open: Vec<OpenOrder>,
     answers: Answers,
-    foretold: VecDeque<OrderCommand>,
-    heard: VecDeque<OrderCommand>,
+    /// Commands for orders that have not arrived yet.
+    early_commands: VecDeque<OrderCommand>,
+    /// Commands that were carried out.
+    recent_commands: VecDeque<OrderCommand>,
     saved: u64,
     missed: u64,
-    /// Whether files may go again.
-    apart: bool,
-}
-
-/// How late frames arrive.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lateness {
-    stated: Span,
-    /// Of late: what happened once is forgotten after some hundred frames.
-    seen: Span,
-}
-
-impl Lateness {
-    fn see(&mut self, age: Span) {
-        if age < MAX_LATENCY {
-            self.seen = age.max(self.seen - self.seen / 64);
-        }
-    }
-}
-
-/// Frames that wait for the writer.
-#[derive(Debug)]
-pub(in crate::order) struct Backlog {
-    limit: usize,
-    bytes: usize,
-    next: u64,
-    out: BTreeMap<SaveTicket, usize>,
-}
-
-impl Backlog {
-    /// Whether a frame of `bytes` can be handed out. One always can.
-    pub const fn has_room(&self, bytes: usize) -> bool {
-        self.bytes == 0 || self.bytes.saturating_add(bytes) <= self.limit
-    }
-
-    pub fn issue(&mut self, bytes: usize) -> SaveTicket {
-        let ticket = SaveTicket(self.next);
-        self.next += 1;
-        self.bytes += bytes;
-        self.out.insert(ticket, bytes);
-        ticket
-    }
-
-    fn take_back(&mut self, ticket: SaveTicket) {
-        self.bytes -= self.out.remove(&ticket).unwrap_or(0);
-    }
-}
-
-/// Adds `command` to `list` once; its oldest go.
-fn keep(list: &mut VecDeque<OrderCommand>, command: &OrderCommand) {
-    if list.contains(command) {
-        return;
-    }
-    list.push_back(command.clone());
-    if list.len() > MAX_COMMANDS {
-        list.pop_front();
-    }
+    /// Whether frames of different files are accounted for separately.
+    separate_files: bool,
+    /// When a key frame was last requested because of undecodable frames, while these arrive.
+    key_requested: Option<Timestamp<Rig>>,
 }
 
 impl<T: Clone> OrderQueue<T> {
-    /// A desk with an empty ring.
+    /// A queue with an empty ring.
     #[must_use]
     pub fn new(device: DeviceId, limits: RingLimits) -> Self {
         Self {
             device,
             grid: None,
             timescale: None,
-            lateness: Lateness::default(),
+            latency: Latency::default(),
             ring: FrameRing::new(limits),
-            backlog: Backlog { limit: limits.bytes / 2, bytes: 0, next: 0, out: BTreeMap::new() },
+            backlog: Backlog::new(limits.bytes / 2),
             open: Vec::new(),
             answers: Answers::default(),
-            foretold: VecDeque::new(),
-            heard: VecDeque::new(),
+            early_commands: VecDeque::new(),
+            recent_commands: VecDeque::new(),
             saved: 0,
             missed: 0,
-            apart: false,
+            separate_files: false,
+            key_requested: None,
         }
     }
 
-    /// Accounts for frames of different files apart, since [`handle_removed`](Self::handle_removed) may be called:
-    /// then what is said of a run is true of what is left. Costs a run for each file.
+    /// Accounts for frames of different files separately. Needed if [`handle_removed`](Self::handle_removed) may be called:
+    /// the account stays right for the files that remain. Costs one run per file.
     #[must_use]
-    pub fn with_files_apart(self, apart: bool) -> Self {
-        Self { apart, ..self }
+    pub fn with_separate_files(self, separate_files: bool) -> Self {
+        Self { separate_files, ..self }
     }
 
-    /// Takes up what was open before a restart. `on_disk` tells which frames of an order are there, whole, and which
-    /// were and are gone again.
+    /// Resumes the orders that were open before a restart. `on_disk` returns the frames of an order that are complete on disk,
+    /// and those that were removed again.
     pub fn restore(
         &mut self,
         journal: Journal,
@@ -245,17 +112,17 @@ impl<T: Clone> OrderQueue<T> {
     ) -> Vec<OrderAction<T>> {
         let (open, answers, grid) = journal.into_parts();
         self.answers = answers;
-        // Until a camera that takes long to start has frames, they are numbered as before.
+        // Frames are numbered as before until the camera runs, which can take long.
         self.grid = self.grid.or(grid);
         for pending in open {
             let decided = on_disk(&pending.order);
-            self.open.push(OpenOrder::restored(pending, decided, self.apart, &self.ring));
+            self.open.push(OpenOrder::restored(pending, decided, self.separate_files, &self.ring));
         }
         self.serve(Vec::new())
     }
 
-    /// The grid that frames are numbered on from now on. The ring is emptied if it differs from the one before, and
-    /// orders that are under way end: numbers of two grids do not mix.
+    /// Numbers frames on `grid` from now on. If the grid differs from the one before, the ring is emptied and orders that are
+    /// being served end: numbers of two grids do not mix.
     pub fn set_grid(&mut self, grid: FrameGrid) -> Vec<OrderAction<T>> {
         let mut actions = Vec::new();
         if self.grid != Some(grid) {
@@ -269,165 +136,68 @@ impl<T: Clone> OrderQueue<T> {
         self.serve(actions)
     }
 
-    /// The device's clock is on this time scale from now on; `None`: it does not say. Open orders go on: as long as rig time
-    /// does not [begin anew](Self::handle_new_time), as when a leader is back that was restarted, their instants are as good
-    /// as those of before. Their answers say the scale that they end on, so that nobody takes it for the one that was asked.
+    /// Sets the time scale of the device's clock. `None`: the clock states none.
+    ///
+    /// Open orders go on: their instants stay valid as long as rig time does not [begin anew](Self::handle_new_time), for
+    /// instance when a leader was restarted and is back. Their answers state the time scale that they end on.
     pub const fn set_timescale(&mut self, timescale: Option<TimeScale>) {
         self.timescale = timescale;
     }
 
-    /// An order has arrived.
-    ///
-    /// # Errors
-    /// [`OrderRefused`]; then nothing else comes of it.
-    pub fn handle_order(&mut self, order: Order) -> Result<Vec<OrderAction<T>>, OrderRefused> {
-        self.take_order(order, None)
-    }
-
-    /// An order has arrived that is not [known](Self::knows), but whose take is there: `on_disk` tells which frames are
-    /// saved, and which are missing.
-    ///
-    /// # Errors
-    /// As [`handle_order`](Self::handle_order).
-    pub fn handle_order_on_disk(
-        &mut self,
-        order: Order,
-        on_disk: Vec<FrameRun>,
-    ) -> Result<Vec<OrderAction<T>>, OrderRefused> {
-        self.take_order(order, Some(on_disk))
-    }
-
-    /// Whether an order of this id is open, or its answer is remembered.
-    #[must_use]
-    pub fn knows(&self, order: &OrderId) -> bool {
-        self.answers.get(order).is_some() || self.open_orders().any(|open| open.id() == order)
-    }
-
-    fn take_order(
-        &mut self,
-        order: Order,
-        on_disk: Option<Vec<FrameRun>>,
-    ) -> Result<Vec<OrderAction<T>>, OrderRefused> {
-        if let Some(Answered { order: before, answer }) = self.answers.get(order.id()) {
-            return match before.as_ref().is_some_and(|before| before.is_same(&order)) {
-                true => Ok(vec![OrderAction::Answer(answer.clone())]),
-                false => Err(OrderRefused::Id(order.id().clone())),
-            };
-        }
-        if let Some(open) = self.open.iter().find(|open| open.order.id() == order.id()) {
-            if !open.order.is_same(&order) {
-                return Err(OrderRefused::Id(order.id().clone()));
-            }
-            // It may have been stopped since it was first here.
-            let stop = order.stop().filter(|stop| open.order.stop().is_none_or(|known| *stop < known));
-            let stop = stop.map(|at_ns| OrderCommand::Stop { order: order.id().clone(), at_ns });
-            return Ok(stop.map_or_else(Vec::new, |stop| self.handle_command(&stop).1));
-        }
-        if let Some(why) = order.foreign_to(self.timescale) {
-            // Not kept: once the clock is on the other time scale, the order can be given again.
-            let (order, device) = (order.id().clone(), self.device.clone());
-            let basis = self.basis();
-            let answer =
-                Answer { order, device, frames: Vec::new(), unnumbered: Some(why), unfinished: None, basis };
-            return Ok(vec![OrderAction::Answer(answer)]);
-        }
-        if self.open.len() >= MAX_OPEN {
-            return Err(OrderRefused::TooMany);
-        }
-        let mut actions = vec![OrderAction::Journal(JournalRecord::Opened { opened: order.clone() })];
-        let id = order.id().clone();
-        let mut open = match on_disk {
-            None => OpenOrder::new(order, self.apart, &self.ring),
-            Some(decided) => {
-                let pending = PendingOrder { order, cancelled: false };
-                OpenOrder::restored(pending, decided, self.apart, &self.ring)
-            }
-        };
-        if let Some(grid) = self.grid {
-            open.set_grid(grid, &mut actions);
-        }
-        self.open.push(open);
-        for command in std::mem::take(&mut self.foretold) {
-            if command.order() == &id {
-                actions.extend(self.obey(&command).1);
-            } else {
-                self.foretold.push_back(command);
-            }
-        }
-        Ok(self.serve(actions))
-    }
-
-    /// An order is to be stopped or cancelled. How it stands with it here.
-    pub fn handle_command(&mut self, command: &OrderCommand) -> (CommandOutcome, Vec<OrderAction<T>>) {
-        let (outcome, actions) = self.obey(command);
-        (outcome, self.serve(actions))
-    }
-
-    fn obey(&mut self, command: &OrderCommand) -> (CommandOutcome, Vec<OrderAction<T>>) {
-        let Some(open) = self.open.iter_mut().find(|open| open.order.id() == command.order()) else {
-            if self.answers.get(command.order()).is_some() {
-                return (CommandOutcome::Answered, Vec::new());
-            }
-            keep(&mut self.foretold, command);
-            return (CommandOutcome::Unknown, Vec::new());
-        };
-        keep(&mut self.heard, command);
-        let (surplus, record) = match command {
-            OrderCommand::Stop { order, at_ns } => {
-                (open.stop(*at_ns), JournalRecord::Stopped { order: order.clone(), at_ns: *at_ns })
-            }
-            OrderCommand::Cancel { order } => {
-                open.cancel();
-                (0, JournalRecord::Cancelled { order: order.clone() })
-            }
-        };
-        let outcome = if surplus > 0 { CommandOutcome::Late { surplus } } else { CommandOutcome::Open };
-        (outcome, vec![OrderAction::Journal(record)])
-    }
-
-    /// How late frames arrive by what the elements that they come through state.
+    /// Sets the latency of frames by what the elements upstream state.
     pub const fn set_latency(&mut self, stated: Span) {
-        self.lateness.stated = stated;
+        self.latency.set_stated(stated);
     }
 
-    /// A frame arrives that was taken so long ago.
+    /// A frame of this age arrives.
     pub fn handle_age(&mut self, age: Span) {
-        self.lateness.see(age);
+        self.latency.handle_age(age);
     }
 
-    /// How long after their instants frames arrive, at most: a period for the exposure at least.
+    /// The longest time from a frame's instant to its arrival.
     #[must_use]
     pub fn latency(&self) -> Span {
-        let period = self.grid.map_or(Span::ZERO, FrameGrid::period);
-        self.lateness.stated.max(self.lateness.seen).max(period)
+        self.latency.max_on(self.grid.map_or(Span::ZERO, FrameGrid::period))
     }
 
-    /// A frame has arrived.
-    pub fn handle_frame(&mut self, entry: RingFrame<T>) -> Vec<OrderAction<T>> {
+    /// A frame arrives.
+    pub fn handle_frame(&mut self, frame: RingFrame<T>) -> Vec<OrderAction<T>> {
         let mut actions = Vec::new();
-        // A clock that is held, or frames in the order of an encoder, go back by less.
+        // A clock that is held, or frames in coding order, go back by less.
         if self.ring.newest().is_some_and(|newest| {
-            entry.number + MAX_REORDER < newest.number && entry.time < newest.time - LONGEST_HOLD
+            frame.number + MAX_REORDER < newest.number && frame.time < newest.time - LONGEST_HOLD
         }) {
             actions = self.handle_new_time();
         }
+        self.request_key_after_loss(&frame, &mut actions);
         let open = &mut self.open;
-        self.ring.push(entry, |place, dropped| {
+        self.ring.push(frame, |position, dropped| {
             for open in open.iter_mut() {
-                open.handle_dropped(place, &dropped, &mut actions);
+                open.handle_dropped(position, &dropped, &mut actions);
             }
         });
         self.serve(actions)
     }
 
-    /// The payload that was handed out under `ticket` needs no memory any more.
+    /// Requests a key frame at once when frames cannot be decoded any more, and again while that lasts.
+    fn request_key_after_loss(&mut self, frame: &RingFrame<T>, actions: &mut Vec<OrderAction<T>>) {
+        if frame.coding != Coding::Undecodable {
+            self.key_requested = None;
+            return;
+        }
+        if self.key_requested.is_none_or(|at| (frame.time - at).abs() >= KEY_REQUEST_INTERVAL) {
+            self.key_requested = Some(frame.time);
+            actions.push(OrderAction::RequestKey { number: frame.number, at: frame.time });
+        }
+    }
+
+    /// The writer has released the payload of `ticket`.
     pub fn handle_released(&mut self, ticket: SaveTicket) -> Vec<OrderAction<T>> {
-        self.backlog.take_back(ticket);
+        self.backlog.release(ticket);
         self.serve(Vec::new())
     }
 
-    /// The writer is done with those named frames of `order` that it has in `frames`; `outcome` says what it wrote, or why
-    /// it could not.
+    /// The writer reports the outcome of those named frames of `order` that it holds in `frames`.
     pub fn handle_written(
         &mut self,
         order: &OrderId,
@@ -439,8 +209,8 @@ impl<T: Clone> OrderQueue<T> {
         }
     }
 
-    /// The writer has removed the oldest files of `order` again, which had `frames` frames of `bytes` bytes: nothing
-    /// before number `before` is saved any more. Call after [`handle_written`](Self::handle_written) told of them.
+    /// The writer has removed the oldest files of `order`, with so many frames and bytes: no frame before number `before` is
+    /// saved any more. Call it after [`handle_written`](Self::handle_written) has reported these frames.
     pub fn handle_removed(
         &mut self,
         order: &OrderId,
@@ -453,7 +223,7 @@ impl<T: Clone> OrderQueue<T> {
         }
     }
 
-    /// The writer has finished an order's files, as [`OrderAction::Close`] or [`OrderAction::Suspend`] asked.
+    /// The writer has finished the files of an order, after [`OrderAction::Close`] or [`OrderAction::Suspend`].
     pub fn handle_closed(&mut self, order: &OrderId) -> Vec<OrderAction<T>> {
         let Some(index) = self.open.iter().position(|open| open.order.id() == order && open.is_ending())
         else {
@@ -469,21 +239,20 @@ impl<T: Clone> OrderQueue<T> {
         self.serve(vec![so_far])
     }
 
-    /// Gives up on frames whose time has long passed. Call now and then.
+    /// Gives up on frames that are overdue. Call it regularly.
     pub fn handle_timeout(&mut self, now: Timestamp<Rig>) -> Vec<OrderAction<T>> {
         let (mut actions, latency) = (Vec::new(), self.latency());
         let ring = &self.ring;
-        let is_unnumbered = |open: &mut OpenOrder| open.handle_timeout(now, latency, ring, &mut actions);
-        let unnumbered: Vec<_> = self.open.extract_if(.., is_unnumbered).collect();
-        for open in unnumbered {
+        let is_over = |open: &mut OpenOrder| open.handle_timeout(now, latency, ring, &mut actions);
+        let over: Vec<_> = self.open.extract_if(.., is_over).collect();
+        for open in over {
             actions.extend(self.answer(open));
         }
         self.serve(actions)
     }
 
-    /// The device stops in good order: files are finished, and every open order is answered with what became of it so
-    /// far. It stays open, as after a crash: it is taken up again when frames come again, or by
-    /// [`restore`](Self::restore).
+    /// The device stops: files are finished, and every open order is answered with its account so far. The orders stay open,
+    /// and are resumed when frames arrive again, or by [`restore`](Self::restore).
     pub fn handle_stop(&mut self) -> Vec<OrderAction<T>> {
         let (mut actions, basis, ring_end) = (Vec::new(), self.basis(), self.ring.end());
         for open in &mut self.open {
@@ -494,7 +263,7 @@ impl<T: Clone> OrderQueue<T> {
         actions
     }
 
-    /// Rig time has begun anew: what was numbered before is not to be combined with what comes. Open orders end.
+    /// Rig time begins anew: earlier numbers and later ones do not mix. Open orders end.
     pub fn handle_new_time(&mut self) -> Vec<OrderAction<T>> {
         self.ring.clear();
         let mut actions = Vec::new();
@@ -514,7 +283,7 @@ impl<T: Clone> OrderQueue<T> {
         self.open.iter().all(OpenOrder::is_idle)
     }
 
-    /// Does for every open order what can be done now.
+    /// Advances every open order.
     fn serve(&mut self, mut actions: Vec<OrderAction<T>>) -> Vec<OrderAction<T>> {
         for open in &mut self.open {
             if let (Some(grid), false) = (self.grid, open.is_numbered()) {
@@ -529,8 +298,7 @@ impl<T: Clone> OrderQueue<T> {
     }
 
     fn answer(&mut self, open: OpenOrder) -> Vec<OrderAction<T>> {
-        let open = open.over();
-        let answer = open.answer(&self.device, self.basis());
+        let answer = open.final_answer(&self.device, self.basis());
         self.saved += answer.saved();
         self.missed += answer.named() - answer.saved();
         self.answers.keep(Some(open.order), answer.clone());
@@ -550,7 +318,7 @@ impl<T: Clone> OrderQueue<T> {
         self.grid
     }
 
-    /// The ring.
+    /// The frame ring.
     #[must_use]
     pub const fn ring(&self) -> &FrameRing<T> {
         &self.ring
@@ -559,30 +327,21 @@ impl<T: Clone> OrderQueue<T> {
     /// Bytes that wait for the writer, and how many may.
     #[must_use]
     pub const fn backlog(&self) -> (usize, usize) {
-        (self.backlog.bytes, self.backlog.limit)
+        (self.backlog.bytes(), self.backlog.limit())
     }
 
-    /// Orders not yet answered.
+    /// Orders that are not answered yet.
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
         self.open.iter().map(|open| &open.order)
     }
 
-    /// What others that missed something should know of orders.
-    #[must_use]
-    pub fn registry(&self) -> OrderRoster {
-        OrderRoster {
-            orders: self.open_orders().cloned().collect(),
-            commands: self.heard.iter().cloned().collect(),
-        }
-    }
-
-    /// How far each of them is.
+    /// The progress of each open order.
     #[must_use]
     pub fn progress(&self) -> Vec<OrderProgress> {
         self.open.iter().map(OpenOrder::progress).collect()
     }
 
-    /// Frames saved, and frames missed or failed, in all orders answered so far.
+    /// Frames saved, and frames missed or failed, in all answered orders.
     #[must_use]
     pub const fn totals(&self) -> (u64, u64) {
         (self.saved, self.missed)
