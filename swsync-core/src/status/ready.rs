@@ -201,7 +201,7 @@ impl Readiness {
 fn needed(order: &Order, period: Span, max_files: Option<u32>) -> Span {
     let all = needed_for_all_files(order, period);
     match (order.kind(), max_files) {
-        // The oldest is removed only when the next file is complete.
+        // One more file is being written.
         (OrderKind::Take { segment: Some(segment), .. }, Some(max)) => {
             all.min(segment * (i64::from(max) + 1))
         }
