@@ -151,20 +151,10 @@ impl fmt::Display for Numbers {
 mod tests {
     use super::*;
     use crate::frame::FrameInfo;
-    use crate::grid::FrameGrid;
     use crate::message::{decode, encode};
-    use crate::name::Name;
-    use crate::order::testing::info;
+    use crate::order::testing::{info, name, rate};
     use crate::order::{Fill, FrameRun, OrderKind, TimeBasis};
     use crate::time::Span;
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-
-    fn rate(frames: u32) -> FrameGrid {
-        FrameGrid::new(frames, 1).unwrap()
-    }
 
     fn answer(
         device: &str,

@@ -222,17 +222,16 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Name;
+    use crate::order::testing::name;
     use crate::order::{FrameOutcome, FrameRun, OrderKind};
 
     fn order(id: &str) -> Order {
         let kind = OrderKind::Take { segment: None, fill: Default::default() };
-        Order::new(Name::new(id).unwrap(), Timestamp::from_nanos(5), None, kind).unwrap()
+        Order::new(name(id), Timestamp::from_nanos(5), None, kind).unwrap()
     }
 
     fn answer(id: &str, runs: u64) -> Answer {
         let run = |number| FrameRun::one(number, FrameOutcome::Missed { why: "x".into() });
-        let name = |text: &str| Name::new(text).unwrap();
         let frames = (0..runs).map(run).collect();
         Answer {
             order: name(id),

@@ -1,8 +1,18 @@
 //! Valid values for tests.
 
 use crate::frame::{FrameInfo, LockState, SyncQuality};
-use crate::grid::FrameNumber;
+use crate::grid::{FrameGrid, FrameNumber};
+use crate::name::Name;
 use crate::time::{Span, Timestamp};
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// The grid of so many frames per second.
+pub fn rate(frames: u32) -> FrameGrid {
+    FrameGrid::new(frames, 1).unwrap()
+}
 
 /// A frame of a synced device whose camera is locked.
 pub fn info(number: FrameNumber) -> FrameInfo {

@@ -115,7 +115,8 @@ impl RigAgreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::testing::{rate, status};
+    use crate::order::testing::rate;
+    use crate::status::testing::status;
 
     fn timed(status: &Status, offset: Span) -> TimedStatus<'_> {
         TimedStatus { status, offset, slack: Span::from_millis(2) }

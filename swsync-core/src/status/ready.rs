@@ -220,13 +220,9 @@ fn needed_for_all_files(order: &Order, period: Span) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Name;
+    use crate::order::testing::name;
     use crate::status::StorageStatus;
     use crate::status::testing::status;
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
 
     /// Frames of the last five seconds are in the ring, and 100 s fit on the disk.
     fn good() -> Status {

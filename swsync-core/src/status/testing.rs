@@ -2,21 +2,15 @@
 
 use super::{ClockStatus, FrameStatus, Status, TimeSource};
 use crate::frame::SyncQuality;
-use crate::grid::FrameGrid;
-use crate::name::Name;
-use crate::order::testing::info;
+use crate::order::testing::{info, name, rate};
 use crate::time::Span;
-
-pub fn rate(frames: u32) -> FrameGrid {
-    FrameGrid::new(frames, 1).unwrap()
-}
 
 /// A synced device on this time scale, with frames at this rate and no storage.
 pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
     let newest = info(54_000_000_000);
     let source = |timescale| TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
     Status {
-        device: Name::new(device).unwrap(),
+        device: name(device),
         software: "test".into(),
         clock: Some(ClockStatus {
             quality: SyncQuality::Synced,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::encoder::Picture;
-use super::{World, grid, name, saved};
+use super::{World, grid, saved};
 use crate::grid::FrameNumber;
 use crate::name::OrderId;
 use crate::order::queue::{FramePurpose, OrderAction, OrderQueue};
+use crate::order::testing::name;
 use crate::order::{Answer, CommandOutcome, FrameOutcome, FrameRun, Journal, Order, OrderCommand};
 use crate::ring::RingLimits;
 use crate::time::Span;

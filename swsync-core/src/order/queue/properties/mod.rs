@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::grid::{FrameGrid, FrameNumber};
-use crate::name::{Name, OrderId};
-use crate::order::testing::info;
+use crate::name::OrderId;
+use crate::order::testing::{info, name, rate};
 use crate::order::{CommandOutcome, Fill, FrameOutcome, GRACE, Order, OrderCommand, OrderKind};
 use crate::time::Span;
 use checks::{check_account, check_decodable};
@@ -59,11 +59,7 @@ enum Event {
 }
 
 fn grid() -> FrameGrid {
-    FrameGrid::new(30, 1).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
+    rate(30)
 }
 
 fn saved(number: FrameNumber) -> FrameOutcome {

@@ -8,15 +8,11 @@ mod video;
 
 use super::*;
 use crate::frame::{FrameInfo, LockState, SyncQuality};
-use crate::name::Name;
+use crate::order::testing::{name, rate};
 use crate::order::{Answer, CommandOutcome, GRACE, OrderError, OrderKind};
 
 fn grid() -> FrameGrid {
-    FrameGrid::new(30, 1).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
+    rate(30)
 }
 
 fn queue() -> OrderQueue<FrameNumber> {
