@@ -1,4 +1,4 @@
-//! What is known of a frame: its place in rig time, and how well it is known.
+//! What a device knows about one frame: its number, its rig time, how good the clock was, and the camera's settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ use crate::time::{Boottime, Rig, Span, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SyncQuality {
-    /// It does not.
+    /// It has no estimate of rig time.
     Unsynced,
-    /// It has an estimate, not yet a good one.
+    /// It has an estimate that is not good enough yet.
     Acquiring,
     /// Its clock follows the leader's.
     Synced,
-    /// The leader is silent: extrapolating.
+    /// No leader is heard: the clock runs on by its last estimate.
     Holdover,
     /// It is the leader.
     Leading,
-    /// Its pipeline runs on another clock (PTP, NTP, the system's) that swsync has no estimate for.
+    /// Its pipeline runs on another clock (PTP, NTP, the system clock), about which swsync has no estimate.
     Foreign,
 }
 
@@ -33,16 +33,16 @@ pub enum LockState {
     Aligning,
     /// On the grid, within the tolerance.
     Locked,
-    /// On the grid of a clock that nobody corrects for the moment: it is in holdover.
+    /// On the grid of a clock that is in holdover.
     Coasting,
-    /// It was locked and no longer is.
+    /// It was locked and is not any more.
     Lost,
-    /// This camera's phase cannot be controlled: the error is stated, not corrected.
+    /// The phase of this camera cannot be controlled: the error is stated, not corrected.
     Free,
 }
 
 impl LockState {
-    /// The name that serde and element messages give it.
+    /// The name in JSON and in element messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl LockState {
 }
 
 impl SyncQuality {
-    /// The name that serde and element messages give it.
+    /// The name in JSON and in element messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,62 +88,80 @@ impl SyncQuality {
     }
 }
 
-/// Everything that a frame carries about itself.
+/// The facts about one frame that travel with it: in buffer metas, status messages, answers and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FrameInfo {
-    /// Number of the nearest grid instant.
+    /// The number that its source gave it; without one, that of the grid instant nearest to its time.
     pub number: FrameNumber,
-    /// The frame's time: start of exposure of the first row.
+    /// The frame time: start of exposure of the first row, or the middle of exposure of the middle row with
+    /// `align-point=exposure-center`.
     pub rig_time_ns: Timestamp<Rig>,
-    /// Frame time minus grid instant, in (-period/2, period/2].
+    /// Frame time minus the instant that it was aligned to: the grid instant plus the source's `phase-offset`.
     pub phase_error_ns: Span,
-    /// What the error of rig time may be, 1 sigma; unknown where the pipeline's clock does not say.
+    /// Uncertainty of rig time, 1 sigma. `None`: the pipeline's clock does not state one.
     pub clock_uncertainty_ns: Option<Span>,
     /// How well the device knew rig time.
     pub sync: SyncQuality,
-    /// Whether the camera was on the grid; unknown where its frames came without what `swsyncsrc` says of them.
+    /// Whether the camera was on the grid. `None`: the buffer had no meta of `swsyncsrc`.
     #[serde(default)]
     pub lock: Option<LockState>,
-    /// Exposure time that the camera used.
+    /// Exposure time as the camera reports it.
     pub exposure_ns: Option<Span>,
-    /// Analogue gain that the camera used.
+    /// Analogue gain as the camera reports it.
     pub analogue_gain: Option<f64>,
     /// The sensor's own timestamp.
     pub sensor_time_ns: Option<Timestamp<Boottime>>,
-    /// What else is known of it.
+    /// Further values that the camera reports.
     #[serde(flatten)]
     pub details: FrameDetails,
 }
 
 impl FrameInfo {
-    /// Whether the camera was on the grid, for a person.
+    /// A frame of which only number, time and phase error are known.
+    #[must_use]
+    pub fn new(number: FrameNumber, rig_time: Timestamp<Rig>, phase_error: Span) -> Self {
+        Self {
+            number,
+            rig_time_ns: rig_time,
+            phase_error_ns: phase_error,
+            clock_uncertainty_ns: None,
+            sync: SyncQuality::Unsynced,
+            lock: None,
+            exposure_ns: None,
+            analogue_gain: None,
+            sensor_time_ns: None,
+            details: FrameDetails::default(),
+        }
+    }
+
+    /// The lock state in words.
     #[must_use]
     pub fn lock_text(&self) -> &'static str {
         self.lock.map_or("unknown", LockState::as_str)
     }
 }
 
-/// When a frame was exposed, and what the camera says that it really used; nothing is invented for a
-/// camera that does not say.
+/// When a frame was exposed and with which settings, as the camera reports it. What a camera does not report stays
+/// `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FrameDetails {
     /// Start of exposure of the first row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exposure_start_ns: Option<Timestamp<Rig>>,
-    /// Middle of exposure of the middle row: known where exposure, row time and rows are.
+    /// Middle of exposure of the middle row. Needs exposure time, row time and number of rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exposure_middle_ns: Option<Timestamp<Rig>>,
-    /// From the start of one row's exposure to the next row's; 0 of a global shutter.
+    /// From the start of one row's exposure to the next row's; 0 for a global shutter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_time_ns: Option<f64>,
-    /// From the start of this frame to the next one's.
+    /// From the start of this frame to the start of the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_duration_ns: Option<Span>,
-    /// Gain applied to the numbers, after the analogue one.
+    /// Digital gain, applied after the analogue gain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digital_gain: Option<f32>,
-    /// White balance: gains of red and of blue, relative to green's.
+    /// White balance: gains of red and blue, relative to green.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colour_gains: Option<[f32; 2]>,
     /// Colour temperature of the light, in kelvin, as the camera estimates it.
@@ -152,10 +170,10 @@ pub struct FrameDetails {
     /// Temperature of the sensor, in degrees Celsius.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensor_temperature_c: Option<f32>,
-    /// Where the lens focuses, in dioptres: 1 / metres, 0 at infinity.
+    /// Focus distance in dioptres (1/m); 0 is infinity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lens_position_dpt: Option<f32>,
-    /// How sharp the picture is, larger is sharper; comparable within one camera and scene only.
+    /// Focus figure of merit: larger is sharper. Comparable only within one camera and scene.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focus_fom: Option<i32>,
     /// Brightness of the scene, in lux, as the camera estimates it.
@@ -169,14 +187,14 @@ mod tests {
 
     #[test]
     fn details_are_optional_and_flat() {
-        // As written before there were any, with a field of the future.
+        // As an older version wrote it, with a field of a later one.
         let old = r#"{"number":3,"rig_time_ns":100000000,"phase_error_ns":0,"clock_uncertainty_ns":null,
             "sync":"leading","lock":"locked","exposure_ns":1000,"analogue_gain":1.0,"sensor_time_ns":null,
             "weather":"fine"}"#;
         let mut info: FrameInfo = serde_json::from_str(old).unwrap();
         assert_eq!(info.details, FrameDetails::default());
         let written = serde_json::to_value(info).unwrap();
-        assert_eq!(written.as_object().unwrap().len(), 9, "nothing is said of what is not known: {written}");
+        assert_eq!(written.as_object().unwrap().len(), 9, "unknown fields are left out: {written}");
 
         info.details = FrameDetails {
             exposure_start_ns: Some(Timestamp::from_nanos(1_800_000_000_033_333_333)),
@@ -199,8 +217,8 @@ mod tests {
 
     #[test]
     fn names_match_what_serde_writes() {
-        let (won, not) = ([LockState::Locked, LockState::Coasting], [LockState::Lost, LockState::Free]);
-        for state in [LockState::Searching, LockState::Aligning].into_iter().chain(won).chain(not) {
+        use LockState::{Aligning, Coasting, Free, Locked, Lost, Searching};
+        for state in [Searching, Aligning, Locked, Coasting, Lost, Free] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(LockState::from_name(state.as_str()), Some(state));
         }

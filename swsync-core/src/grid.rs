@@ -1,8 +1,8 @@
 //! The frame grid: the instants `k * period` in rig time, and frame numbers derived from them.
 //!
-//! The period is an exact fraction of a second (1/30 s is not 33 333 333 ns), counted from the Unix
-//! epoch, so that every device derives the same number for the same instant, for ever and without
-//! counting: drops, restarts and late joiners change nothing.
+//! The period is an exact fraction of a second (1/30 s is not 33 333 333 ns), counted from the Unix epoch. Every device
+//! derives the same number from the same instant, without counting frames: dropped frames, restarts and late joiners
+//! change nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +14,16 @@ pub type FrameNumber = u64;
 /// Nanoseconds in a second, wide enough for exact products.
 const NANOS: i128 = 1_000_000_000;
 
-/// Why a grid cannot have the asked period.
+/// Why a frame rate gives no grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GridError {
     /// The period is not a positive fraction.
     #[error("a frame rate of {numerator}/{denominator} frames per second is not a positive fraction")]
     Rate {
-        /// Frames ...
+        /// Frames,
         numerator: u32,
-        /// ... per so many seconds.
+        /// per this many seconds.
         denominator: u32,
     },
 }
@@ -34,9 +34,7 @@ pub enum GridError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "(u32, u32)", into = "(u32, u32)")]
 pub struct FrameGrid {
-    /// Frames ...
     numerator: u32,
-    /// ... per so many seconds.
     denominator: u32,
 }
 
@@ -70,7 +68,7 @@ impl FrameGrid {
         (self.numerator, self.denominator)
     }
 
-    /// The period in nanoseconds, with the fraction that a [`Span`] cannot hold.
+    /// The period in nanoseconds, without rounding to a whole [`Span`].
     #[must_use]
     pub fn period_ns(self) -> f64 {
         f64::from(self.denominator) * 1e9 / f64::from(self.numerator)
@@ -82,7 +80,7 @@ impl FrameGrid {
         Span::from_nanos_f64(self.period_ns())
     }
 
-    /// The instant of frame `number`, rounded to the nearest nanosecond; saturates.
+    /// The instant of frame `number`, rounded to the nearest nanosecond. Saturates.
     #[must_use]
     pub fn instant(self, number: FrameNumber) -> Timestamp<Rig> {
         let num = i128::from(self.numerator);
@@ -90,8 +88,8 @@ impl FrameGrid {
         Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
-    /// The frame whose instant is nearest to `at`; of two equally near ones the earlier. Frame 0
-    /// for instants before the epoch.
+    /// The frame whose instant is nearest to `at`; of two equally near ones the earlier. Instants before the epoch give
+    /// frame 0.
     #[must_use]
     pub fn nearest(self, at: Timestamp<Rig>) -> FrameNumber {
         let den = i128::from(self.denominator) * NANOS;
@@ -102,7 +100,7 @@ impl FrameGrid {
         u64::try_from(number).unwrap_or(0)
     }
 
-    /// The first instant whose nearest frame is `number` or a later one; saturates.
+    /// The first instant whose nearest frame is `number` or later. Saturates.
     #[must_use]
     pub fn earliest(self, number: FrameNumber) -> Timestamp<Rig> {
         // Just after (number - 1/2) * period, in exact integers.
@@ -111,7 +109,7 @@ impl FrameGrid {
         Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
-    /// Whether `span` is as long as a period at least.
+    /// Whether `span` is at least one period long.
     #[must_use]
     pub fn is_period_within(self, span: Span) -> bool {
         i128::from(span.as_nanos()) * i128::from(self.numerator) >= i128::from(self.denominator) * NANOS

@@ -1,12 +1,12 @@
-//! MP4 and QuickTime files (ISO/IEC 14496-12): when what they hold was taken.
+//! Boxes of MP4 and QuickTime files (ISO/IEC 14496-12): finding them, and setting the creation time.
 
 use crate::time::{Rig, Timestamp};
 
-/// Seconds from 1904, where these files count from, to 1970.
+/// Seconds from 1904, the epoch of these files, to 1970.
 const FROM_1904: i64 = 2_082_844_800;
 
-/// Kind and size, header included, of the box that `bytes` begin with; `None` where none does, or it goes on to the end of
-/// the file.
+/// Type and size (with its header) of the box at the beginning of `bytes`. `None`: there is no box, or one of size 0, which
+/// extends to the end of the file.
 #[must_use]
 pub fn box_at(bytes: &[u8]) -> Option<([u8; 4], u64)> {
     let (size, rest) = bytes.split_first_chunk::<4>()?;
@@ -18,15 +18,15 @@ pub fn box_at(bytes: &[u8]) -> Option<([u8; 4], u64)> {
     (size >= least).then_some((*kind, size))
 }
 
-/// Has a file say that it was made `at`, for the whole and for each of its tracks, in the `moov` that is among `boxes`. To the
-/// second, since it counts no finer. Returns whether there was a place to say so.
+/// Sets the creation and modification times of the movie and of each track in the `moov` box among `boxes`, rounded down to
+/// the second (their unit). Returns whether there was a field to set.
 pub fn set_creation_time(boxes: &mut [u8], at: Timestamp<Rig>) -> bool {
     let seconds = u64::try_from(at.as_nanos().div_euclid(1_000_000_000) + FROM_1904).unwrap_or(0);
-    set_in(boxes, seconds)
+    set_times(boxes, seconds)
 }
 
-/// Sets the times in the boxes that `content` is made of.
-fn set_in(mut content: &mut [u8], seconds: u64) -> bool {
+/// Sets the times in the boxes that `content` consists of.
+fn set_times(mut content: &mut [u8], seconds: u64) -> bool {
     let mut is_set = false;
     while let Some((kind, size)) = box_at(content) {
         let Some((this, rest)) =
@@ -35,8 +35,8 @@ fn set_in(mut content: &mut [u8], seconds: u64) -> bool {
             break;
         };
         match &kind {
-            b"moov" | b"trak" | b"mdia" => is_set |= set_in(&mut this[8..], seconds),
-            // Version and flags, then time of creation and of the last change.
+            b"moov" | b"trak" | b"mdia" => is_set |= set_times(&mut this[8..], seconds),
+            // Version and flags, then creation and modification time: 32 bits in version 0, 64 in version 1.
             b"mvhd" | b"tkhd" | b"mdhd" => {
                 let width = if this.get(8) == Some(&1) { 8 } else { 4 };
                 if let Some(times) = this.get_mut(12..12 + 2 * width) {
@@ -62,11 +62,11 @@ mod tests {
         [&size.to_be_bytes()[..], kind, content].concat()
     }
 
-    /// 2026-11-23T01:49:18Z and a half.
+    /// 2026-11-23T01:49:18.5Z.
     const AT: Timestamp<Rig> = Timestamp::from_nanos(1_795_398_558_500_000_000);
 
     #[test]
-    fn the_whole_and_its_tracks_are_dated() {
+    fn movie_and_tracks_get_the_creation_time() {
         let short = |width: u8| [&[0, 0, 0, 7][..], &[width; 12]].concat();
         let long = [&[1, 0, 0, 0][..], &[9; 24]].concat();
         let track = make(b"trak", &[make(b"tkhd", &short(3)), make(b"mdia", &make(b"mdhd", &long))].concat());
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_stays_as_it_is() {
+    fn other_or_broken_boxes_stay_as_they_are() {
         let cut = make(b"moov", &make(b"mvhd", &[0; 12]))[..20].to_vec();
         let mut endless = make(b"moov", &make(b"trak", &[]));
         endless[8..12].fill(0xff);

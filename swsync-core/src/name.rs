@@ -1,4 +1,4 @@
-//! Names of devices, rigs and orders: safe wherever they end up.
+//! Names of devices, rigs and orders: safe in Zenoh keys, file names and terminals.
 
 use std::fmt;
 
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// It holds something else, or is too short or too long.
+    /// It has other characters, or is too short or too long.
     #[error("{0:?} is not a name: use 1 to 64 of a-z A-Z 0-9 . _ - and begin with a letter or digit")]
     Characters(String),
-    /// Windows drops the dot, so that it is another name there.
+    /// Windows drops a dot at the end, which makes it another name.
     #[error("{0:?} is not a name: it becomes a folder, and on Windows no folder's name ends with a dot")]
     TrailingDot(String),
-    /// A device of Windows and DOS, whatever the extension.
+    /// The name of a DOS device, with or without an extension.
     #[error("{0:?} is not a name: it becomes a folder, and Windows keeps {1} for a device of its own")]
     Reserved(String, String),
 }
 
-/// Names that Windows and DOS keep for devices of their own, with any extension and in any case.
+/// Names of DOS devices, which Windows reserves with any extension and in any case.
 const RESERVED: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
-/// The same, with a digit behind.
+/// The same, followed by a digit.
 const RESERVED_WITH_DIGIT: [&str; 2] = ["COM", "LPT"];
 
-/// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a letter or digit, the
-/// last no dot, and none that Windows keeps for itself (`con`, `com1.x`).
+/// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`. It begins with a letter or digit,
+/// does not end with a dot, and is not reserved by Windows (`con`, `com1.x`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-/// A device's id, unique in its rig.
+/// The id of a device, unique in its rig.
 pub type DeviceId = Name;
 
-/// An order's id: the same everywhere, so that an order that arrives twice is served once.
+/// The id of an order, the same on every device: an order that arrives twice is served once.
 pub type OrderId = Name;
 
 impl Name {
-    /// `name`, if it is one.
+    /// Checks `name`.
     ///
     /// # Errors
-    /// [`NameError`] says what a name may hold.
+    /// [`NameError`] says which rule `name` breaks.
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -60,8 +60,8 @@ impl Name {
         Ok(Self(name))
     }
 
-    /// Whether a folder of this name is one of `other`'s name, too, on a disk that does not tell upper from lower case (those
-    /// of Windows and macOS, SD cards and USB sticks).
+    /// Whether folders of both names would be the same folder on a file system that ignores case (Windows, macOS, FAT on SD
+    /// cards and USB sticks).
     #[must_use]
     pub fn is_folder_of(&self, other: &Self) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
@@ -74,7 +74,7 @@ impl Name {
     }
 }
 
-/// What stands before the first dot.
+/// The part before the first dot.
 fn stem(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }

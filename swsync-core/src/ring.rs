@@ -1,162 +1,132 @@
-//! The ring of recent frames that past orders are served from: bounded in bytes and in time.
+//! The frame ring: the most recent frames, bounded in bytes and in time. Past orders are served from it.
 
 use std::collections::VecDeque;
 
-use crate::gap::Gap;
+use crate::coded::Coding;
+use crate::gap::FrameGap;
 use crate::grid::FrameNumber;
 use crate::time::{Rig, Span, Timestamp};
 
-/// How much a ring may hold: whichever bound is reached first.
+/// The bounds of a ring; the one that is reached first counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RingLimits {
     /// Most bytes of payload.
     pub bytes: usize,
-    /// The span into the past that is kept. What is older stays only where a frame within the span builds on it.
+    /// How far back frames are kept. Older frames stay only if a frame within this span depends on them.
     pub time: Span,
-}
-
-/// What a frame builds on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    /// Nothing, nor does what comes after it build on what was before: every picture, key frames of encoded video.
-    Key,
-    /// Nothing; but what comes after it and is shown before it may build on what was before: the key frames of open groups of
-    /// pictures.
-    OpenKey,
-    /// Frames since the last key frame.
-    Delta,
-    /// Frames before the last key frame, before which it is shown.
-    Leading,
-    /// Such a frame, of which one is lost that it builds on.
-    Orphan,
-    /// A frame that did not arrive, as what comes after it does until a key frame comes.
-    Lost,
-}
-
-impl Coding {
-    /// Whether it can be decoded without others.
-    #[must_use]
-    pub const fn is_key(self) -> bool {
-        matches!(self, Self::Key | Self::OpenKey)
-    }
-
-    /// Whether nothing that is shown after the last key frame builds on it.
-    #[must_use]
-    pub const fn is_leading(self) -> bool {
-        matches!(self, Self::Leading | Self::Orphan)
-    }
 }
 
 /// A frame in the ring.
 #[derive(Debug, Clone)]
-pub struct Entry<T> {
+pub struct RingFrame<T> {
     /// Its frame number.
     pub number: FrameNumber,
     /// Its frame time.
     pub time: Timestamp<Rig>,
-    /// Size of its payload.
+    /// Size of the payload.
     pub bytes: usize,
-    /// What it builds on.
+    /// Which frames it depends on.
     pub coding: Coding,
-    /// The last gap of its source; `None`: the source does not tell of gaps.
-    pub gap: Option<Gap>,
+    /// The last gap of its source. `None`: the source does not report gaps.
+    pub gap: Option<FrameGap>,
     /// The frame itself.
     pub payload: T,
 }
 
-/// The most recent frames in the order of their arrival, oldest first.
+/// The most recent frames in order of arrival.
 ///
-/// Encoded video is kept by groups of pictures: the first frame held is a key frame, or else the only one.
+/// Frames are addressed by their *position*: a count of arrivals since the ring was made. Encoded video is kept by groups of
+/// pictures: the oldest frame is a key frame, unless it is the only frame.
 #[derive(Debug)]
-pub struct Ring<T> {
-    entries: VecDeque<Entry<T>>,
-    /// Place of the first entry in the order of arrival, counted since the ring was made.
-    base: u64,
-    /// Places of the key frames among them.
+pub struct FrameRing<T> {
+    frames: VecDeque<RingFrame<T>>,
+    /// Position of the oldest frame.
+    start: u64,
+    /// Positions of the key frames.
     keys: VecDeque<u64>,
-    limits: Limits,
+    limits: RingLimits,
     bytes: usize,
-    /// Whether a frame that builds on others was seen since the ring was last cleared.
+    /// Whether a frame that depends on others has arrived since the ring was last cleared.
     coded: bool,
 }
 
-impl<T> Ring<T> {
+impl<T> FrameRing<T> {
     /// An empty ring.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
-        Self { entries: VecDeque::new(), base: 0, keys: VecDeque::new(), limits, bytes: 0, coded: false }
+    pub const fn new(limits: RingLimits) -> Self {
+        Self { frames: VecDeque::new(), start: 0, keys: VecDeque::new(), limits, bytes: 0, coded: false }
     }
 
-    /// Adds a frame, and tells `on_drop` of each that no longer fits, with its place. The newest frame always
-    /// stays, even if it alone exceeds the bounds: an order for "now" must not fail for a picture's size.
-    pub fn push(&mut self, entry: Entry<T>, mut on_drop: impl FnMut(u64, Entry<T>)) {
-        self.bytes += entry.bytes;
-        let since = entry.time - self.limits.time;
-        if entry.coding.is_key() {
+    /// Adds a frame, and passes each frame that does not fit any more to `on_drop`, with its position. The newest frame always
+    /// stays, even if it alone exceeds the bounds: an order for "now" must not fail because a picture is large.
+    pub fn push(&mut self, frame: RingFrame<T>, mut on_drop: impl FnMut(u64, RingFrame<T>)) {
+        self.bytes += frame.bytes;
+        let since = frame.time - self.limits.time;
+        if frame.coding.is_key() {
             self.keys.push_back(self.end());
         } else {
             self.coded = true;
         }
-        self.entries.push_back(entry);
-        while self.entries.len() > 1
+        self.frames.push_back(frame);
+        while self.frames.len() > 1
             && (self.bytes > self.limits.bytes
-                || self.is_first_useless()
+                || self.is_oldest_undecodable()
                 || self.is_first_group_before(since))
         {
-            let place = self.base;
-            let Some(dropped) = self.entries.pop_front() else { return };
+            let position = self.start;
+            let Some(dropped) = self.frames.pop_front() else { return };
             self.bytes -= dropped.bytes;
-            self.base += 1;
-            if self.keys.front() == Some(&place) {
+            self.start += 1;
+            if self.keys.front() == Some(&position) {
                 self.keys.pop_front();
             }
-            on_drop(place, dropped);
+            on_drop(position, dropped);
         }
     }
 
-    /// Whether the key frame that the first entry builds on is gone.
-    fn is_first_useless(&self) -> bool {
-        self.entries.front().is_some_and(|first| !first.coding.is_key())
+    /// Whether the key frame that the oldest frame depends on is gone.
+    fn is_oldest_undecodable(&self) -> bool {
+        self.frames.front().is_some_and(|first| !first.coding.is_key())
     }
 
-    /// Whether everything from `since` on can be had without the first group of pictures.
+    /// Whether everything from `since` on can be decoded without the first group of pictures.
     fn is_first_group_before(&self, since: Timestamp<Rig>) -> bool {
-        let second = self.keys.iter().find(|place| **place > self.base);
-        second.and_then(|place| self.at(*place)).is_some_and(|second| second.time <= since)
+        let second = self.keys.iter().find(|position| **position > self.start);
+        second.and_then(|position| self.at(*position)).is_some_and(|second| second.time <= since)
     }
 
     /// The frame with this number, if it is still here.
     #[must_use]
-    pub fn get(&self, number: FrameNumber) -> Option<&Entry<T>> {
-        self.entries.iter().find(|entry| entry.number == number)
+    pub fn get(&self, number: FrameNumber) -> Option<&RingFrame<T>> {
+        self.frames.iter().find(|frame| frame.number == number)
     }
 
-    /// Place of the first entry in the order of arrival.
+    /// Position of the oldest frame.
     #[must_use]
-    pub const fn base(&self) -> u64 {
-        self.base
+    pub const fn start(&self) -> u64 {
+        self.start
     }
 
-    /// Place that the next entry will have.
+    /// Position that the next frame will have.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.base + self.entries.len() as u64
+        self.start + self.frames.len() as u64
     }
 
-    /// The entry at `place` in the order of arrival, if it is still here.
+    /// The frame at `position`, if it is still here.
     #[must_use]
-    pub fn at(&self, place: u64) -> Option<&Entry<T>> {
-        self.entries.get(usize::try_from(place.checked_sub(self.base)?).ok()?)
+    pub fn at(&self, position: u64) -> Option<&RingFrame<T>> {
+        self.frames.get(usize::try_from(position.checked_sub(self.start)?).ok()?)
     }
 
-    /// Place of the last key frame that is at `place` or before.
+    /// Position of the last key frame at or before `position`.
     #[must_use]
-    pub fn key_until(&self, place: u64) -> Option<u64> {
-        let after = self.keys.partition_point(|key| *key <= place);
+    pub fn key_until(&self, position: u64) -> Option<u64> {
+        let after = self.keys.partition_point(|key| *key <= position);
         self.keys.get(after.checked_sub(1)?).copied()
     }
 
-    /// Whether the frames are encoded such that some build on others.
+    /// Whether some frames depend on others.
     #[must_use]
     pub const fn is_coded(&self) -> bool {
         self.coded
@@ -165,47 +135,47 @@ impl<T> Ring<T> {
     /// Numbers of the oldest and the newest frame.
     #[must_use]
     pub fn range(&self) -> Option<(FrameNumber, FrameNumber)> {
-        Some((self.entries.front()?.number, self.entries.back()?.number))
+        Some((self.frames.front()?.number, self.frames.back()?.number))
     }
 
-    /// The frame that came last.
+    /// The frame that arrived last.
     #[must_use]
-    pub fn newest(&self) -> Option<&Entry<T>> {
-        self.entries.back()
+    pub fn newest(&self) -> Option<&RingFrame<T>> {
+        self.frames.back()
     }
 
-    /// Frames held.
+    /// How many frames it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.frames.len()
     }
 
-    /// Whether no frame is held.
+    /// Whether it holds no frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.frames.is_empty()
     }
 
-    /// Bytes of payload held.
+    /// Bytes of payload that it holds.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of payload a second, as the frames held have it; 0 where there are too few to tell.
+    /// Bytes of payload per second of the frames that it holds; 0 if there are too few.
     #[must_use]
     pub fn bytes_per_second(&self) -> u64 {
-        let (Some(oldest), Some(newest)) = (self.entries.front(), self.entries.back()) else { return 0 };
+        let (Some(oldest), Some(newest)) = (self.frames.front(), self.frames.back()) else { return 0 };
         let nanos = i128::from((newest.time - oldest.time).as_nanos());
-        // The newest frame's own time is not over yet.
+        // The newest frame belongs to the time after it.
         let bytes = i128::try_from(self.bytes - newest.bytes).unwrap_or(i128::MAX);
         if nanos > 0 { u64::try_from(bytes.saturating_mul(1_000_000_000) / nanos).unwrap_or(0) } else { 0 }
     }
 
     /// Drops all frames.
     pub fn clear(&mut self) {
-        self.base = self.end();
-        self.entries.clear();
+        self.start = self.end();
+        self.frames.clear();
         self.keys.clear();
         self.bytes = 0;
         self.coded = false;
@@ -216,64 +186,64 @@ impl<T> Ring<T> {
 mod tests {
     use super::*;
 
-    fn entry(number: FrameNumber, bytes: usize) -> Entry<()> {
+    fn frame(number: FrameNumber, bytes: usize) -> RingFrame<()> {
         let time = Timestamp::from_nanos(i64::try_from(number).unwrap() * 10_000_000);
-        Entry { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
+        RingFrame { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
     }
 
-    fn push(ring: &mut Ring<()>, entry: Entry<()>) -> Vec<FrameNumber> {
+    fn push(ring: &mut FrameRing<()>, added: RingFrame<()>) -> Vec<FrameNumber> {
         let mut dropped = Vec::new();
-        ring.push(entry, |_, entry| dropped.push(entry.number));
+        ring.push(added, |_, frame| dropped.push(frame.number));
         dropped
     }
 
     #[test]
-    fn bytes_bound_it() {
-        let mut ring = Ring::new(Limits { bytes: 300, time: Span::MAX });
+    fn it_is_bounded_in_bytes() {
+        let mut ring = FrameRing::new(RingLimits { bytes: 300, time: Span::MAX });
         for number in 0..10 {
-            let dropped = push(&mut ring, entry(number, 100));
+            let dropped = push(&mut ring, frame(number, 100));
             assert_eq!(dropped, number.checked_sub(3).into_iter().collect::<Vec<_>>());
         }
         assert_eq!(ring.range(), Some((7, 9)));
         assert_eq!(ring.bytes(), 300);
         assert_eq!(ring.bytes_per_second(), 10_000); // 100 bytes every 10 ms
-        assert_eq!((ring.base(), ring.end()), (7, 10));
+        assert_eq!((ring.start(), ring.end()), (7, 10));
         assert_eq!(ring.at(8).unwrap().number, 8);
         assert!(ring.at(6).is_none() && ring.at(10).is_none());
     }
 
     #[test]
-    fn time_bounds_it() {
-        let mut ring = Ring::new(Limits { bytes: usize::MAX, time: Span::from_millis(50) });
+    fn it_is_bounded_in_time() {
+        let mut ring = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::from_millis(50) });
         for number in 0..100 {
-            push(&mut ring, entry(number, 1));
+            push(&mut ring, frame(number, 1));
         }
         assert_eq!(ring.range(), Some((94, 99))); // 50 ms from first to last
         assert_eq!(ring.len(), 6);
     }
 
     #[test]
-    fn the_newest_frame_stays_however_large() {
-        let mut ring = Ring::new(Limits { bytes: 10, time: Span::ZERO });
-        push(&mut ring, entry(1, 100));
-        push(&mut ring, entry(2, 200));
+    fn the_newest_frame_stays_even_if_it_exceeds_the_bounds() {
+        let mut ring = FrameRing::new(RingLimits { bytes: 10, time: Span::ZERO });
+        push(&mut ring, frame(1, 100));
+        push(&mut ring, frame(2, 200));
         assert_eq!(ring.range(), Some((2, 2)));
         assert!(ring.get(1).is_none() && ring.get(2).is_some());
         ring.clear();
         assert!(ring.is_empty() && ring.bytes() == 0 && ring.range().is_none());
-        push(&mut ring, entry(3, 1));
-        assert_eq!(ring.base(), 2, "places go on");
+        push(&mut ring, frame(3, 1));
+        assert_eq!(ring.start(), 2, "positions go on");
     }
 
     /// Frame `number` of a video with a key frame every 10.
-    fn coded(number: FrameNumber) -> Entry<()> {
+    fn coded(number: FrameNumber) -> RingFrame<()> {
         let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
-        Entry { coding, ..entry(number, 1) }
+        RingFrame { coding, ..frame(number, 1) }
     }
 
     #[test]
-    fn video_is_kept_by_groups_that_cover_the_span() {
-        let mut ring = Ring::new(Limits { bytes: usize::MAX, time: Span::from_millis(250) });
+    fn video_is_kept_by_groups_of_pictures_that_cover_the_span() {
+        let mut ring = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::from_millis(250) });
         for number in 0..=45 {
             push(&mut ring, coded(number));
             let (oldest, newest) = ring.range().unwrap();
@@ -287,17 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_bound_video_too() {
-        let mut ring = Ring::new(Limits { bytes: 15, time: Span::MAX });
+    fn video_is_bounded_in_bytes() {
+        let mut ring = FrameRing::new(RingLimits { bytes: 15, time: Span::MAX });
         for number in 0..=25 {
             push(&mut ring, coded(number));
             assert!(ring.bytes() <= 15);
         }
         assert_eq!(ring.range(), Some((20, 25)));
-        let mut tight = Ring::new(Limits { bytes: 5, time: Span::MAX });
+        let mut tight = FrameRing::new(RingLimits { bytes: 5, time: Span::MAX });
         for number in 0..=8 {
             push(&mut tight, coded(number));
         }
-        assert_eq!(tight.range(), Some((8, 8)), "without their key frame they are of no use");
+        assert_eq!(tight.range(), Some((8, 8)), "without their key frame the others cannot be decoded");
     }
 }

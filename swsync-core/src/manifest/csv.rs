@@ -1,9 +1,8 @@
-//! The manifest for spreadsheets: RFC 4180, one header and one line per frame, with what is in the JSON
-//! and under the same names.
+//! The manifest for spreadsheets (RFC 4180): a header, and a line per frame with the same values and names as the JSON.
 //!
-//! Columns keep their place from version to version; new ones are added behind the last. An empty cell is
-//! something that is not known. Times are integers in nanoseconds: of rig time (since the Unix epoch), but
-//! for `sensor_time_ns` (since the device's boot). docs/takes.md describes each.
+//! Columns keep their place from version to version; new ones are added at the end. An empty cell means that a value is not
+//! known. Times are integers in nanoseconds of rig time (since the Unix epoch), except `sensor_time_ns` (since the boot of the
+//! device). docs/takes.md describes each column.
 
 use std::fmt::Write as _;
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 use super::FrameRecord;
 use crate::time::{Rig, Timestamp};
 
-/// Columns: the name, and where in a record's JSON the value is (RFC 6901).
+/// Columns: the name, and the JSON pointer (RFC 6901) to the value in a record.
 const COLUMNS: [(&str, &str); 27] = [
     ("number", "/number"),
     ("rig_time_ns", "/rig_time_ns"),
@@ -43,7 +42,7 @@ const COLUMNS: [(&str, &str); 27] = [
     ("lux", "/lux"),
 ];
 
-/// The first line, with its end.
+/// The header line, with its line end.
 #[must_use]
 pub fn header() -> String {
     let mut line = COLUMNS.map(|(name, _)| name).join(",");
@@ -51,17 +50,17 @@ pub fn header() -> String {
     line
 }
 
-/// A frame's line, with its end.
+/// The line of a frame, with its line end.
 #[must_use]
 pub fn line(record: &FrameRecord) -> String {
     of_line(&record.to_line()).expect("what was just written can be read").0
 }
 
-/// The line of the frame that this line of the manifest is of, with its end; and when the frame was taken. `None`: that
-/// one is no record.
+/// Converts a line of the manifest: returns the line with its line end, and the frame's rig time. `None`: `record` is not a
+/// record.
 #[must_use]
 pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
-    // From the text, so that numbers have the same digits in both.
+    // From the JSON text, so that numbers have the same digits in both.
     let json: Value = serde_json::from_str(record).ok()?;
     let at = Timestamp::from_nanos(json.get("rig_time_ns")?.as_i64()?);
     let mut line = String::with_capacity(256);
@@ -72,7 +71,7 @@ pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
         match json.pointer(pointer) {
             None | Some(Value::Null) => (),
             Some(Value::String(text)) => push_text(&mut line, text),
-            // Numbers: no other kind is under these names. Writing to a string cannot fail.
+            // A number. Writing to a string cannot fail.
             Some(other) => write!(line, "{other}").unwrap_or_default(),
         }
     }
@@ -80,7 +79,7 @@ pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
     Some((line, at))
 }
 
-/// Appends `text` as a cell: quoted where it holds what would end the cell.
+/// Appends `text` as a cell. Quotes it if it has characters that would end the cell.
 pub fn push_text(line: &mut String, text: &str) {
     if text.contains([',', '"', '\r', '\n']) {
         line.push('"');
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_headers_cells() {
+    fn a_line_has_as_many_cells_as_the_header() {
         let header = header();
         assert!(header.starts_with("number,rig_time_ns,utc,sensor_time_ns,exposure_start_ns,"));
         let cells = "54000000001,1800000000033333400,2027-01-15T08:00:00.033333400Z,5000000000,,,100000,1.5,67,,\
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_has_no_line() {
+    fn other_text_than_a_record_has_no_line() {
         for text in ["", "{", "{}", "[1]", "{\"rig_time_ns\": \"then\"}"] {
             assert_eq!(of_line(text), None, "{text}");
         }
@@ -116,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_a_cell_is_quoted() {
+    fn characters_that_would_end_a_cell_are_quoted() {
         let record = FrameRecord { file: "a,\"b\"\n.jpg".into(), ..record() };
         assert!(line(&record).contains(",leading,\"a,\"\"b\"\"\n.jpg\",0,"));
     }
 
     #[test]
-    fn nothing_of_the_json_is_missing() {
+    fn every_value_of_the_json_has_a_column() {
         let record = FrameRecord::from_line(
             r#"{"order":"o","device":"d","file":"f","offset":0,"bytes":1,"number":3,"rig_time_ns":100000000,
             "phase_error_ns":0,"clock_uncertainty_ns":4,"sync":"leading","lock":"locked","exposure_ns":1000,

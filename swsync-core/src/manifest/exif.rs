@@ -1,15 +1,14 @@
-//! A frame's time and number, written into the JPEG itself: an Exif segment (CIPA DC-008, Exif 2.32), put
-//! in without touching a byte of the picture.
+//! Adds an Exif segment (CIPA DC-008, Exif 2.32) with a frame's time and number to a JPEG. The picture stays as it is.
 
 use super::FrameRecord;
 use super::utc::date;
 use crate::frame::FrameInfo;
 use crate::time::Span;
 
-/// What the Exif segment of a JPEG begins with, behind its marker and length.
+/// The beginning of an Exif segment, after its marker and length.
 const SIGNATURE: &[u8] = b"Exif\0\0";
 
-/// Longest text that is put into a field.
+/// Longest text of a field, in characters.
 const MAX_TEXT: usize = 200;
 
 // Tags, Exif 2.32 tables 4 and 8.
@@ -38,35 +37,35 @@ const PIXEL_Y_DIMENSION: u16 = 0xa003;
 const CAMERA_OWNER_NAME: u16 = 0xa430;
 const BODY_SERIAL_NUMBER: u16 = 0xa431;
 
-/// ISO speed of a sensor at a gain of 1. libcamera does not say a sensor's own; rpicam-apps writes the same.
+/// ISO speed at a gain of 1. libcamera does not report a sensor's own; rpicam-apps assumes the same.
 const ISO_AT_UNIT_GAIN: f64 = 100.0;
 
-/// Whose picture it is.
+/// Camera and software of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin<'a> {
-    /// The camera's maker; empty where it is not known.
+    /// Maker of the camera. Empty: not known.
     pub make: &'a str,
-    /// The camera's model; empty where it is not known.
+    /// Model of the camera. Empty: not known.
     pub model: &'a str,
-    /// What took it, as `swsync 0.1.0`.
+    /// The software, as in `swsync 0.1.0`.
     pub software: &'a str,
-    /// How the picture lies, where it does not say so itself.
+    /// Exif orientation, used if the JPEG has none.
     pub orientation: Option<u16>,
 }
 
-/// Why a file cannot be given an Exif segment.
+/// Why an Exif segment cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JpegError {
-    /// It does not begin as a JPEG does.
-    #[error("it is no JPEG: it does not begin with a start-of-image marker")]
+    /// The data does not begin like a JPEG.
+    #[error("it is not a JPEG: it does not begin with a start-of-image marker")]
     Start,
-    /// Its segments lead beyond its end, or no picture follows them.
+    /// A segment extends beyond the end, or no picture follows the segments.
     #[error("the JPEG's header is cut short or broken at byte {0}")]
     Header(usize),
 }
 
-/// A JPEG with an Exif segment, in pieces that share the picture's bytes.
+/// A JPEG with an Exif segment, as slices of the original and the new segment.
 #[derive(Debug)]
 pub struct WithExif<'a> {
     head: &'a [u8],
@@ -75,34 +74,37 @@ pub struct WithExif<'a> {
 }
 
 impl WithExif<'_> {
-    /// The pieces, one after the other.
+    /// The slices, in order.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         [self.head, &self.segment].into_iter().chain(self.rest.iter().copied())
     }
 
-    /// The pieces put together.
+    /// The whole JPEG.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.slices().flatten().copied().collect()
     }
 
-    /// Bytes of all pieces together.
+    /// Size of the whole JPEG.
     #[must_use]
     pub fn size(&self) -> usize {
         self.slices().map(<[u8]>::len).sum()
     }
 }
 
-/// `jpeg` with an Exif segment that tells of `record`'s frame and of its `origin`.
+/// `jpeg` with an Exif segment about the frame of `record` and its `origin`.
 ///
-/// DateTimeOriginal, with SubSecTimeOriginal and OffsetTimeOriginal, is the frame's rig time in UTC, cut to the
-/// microsecond: some readers parse six digits at most. UserComment is the frame's number and what else the
-/// manifest knows of its time, in nanoseconds, as JSON. CameraOwnerName and BodySerialNumber are the device's id,
-/// so that programs that keep intrinsics per camera tell devices of one model apart. The segment stands behind JFIF's (APP0), where readers look for it. One that the JPEG had before is replaced,
-/// since a JPEG has but one and its date would contradict: the orientation is carried over.
+/// | field | value |
+/// | --- | --- |
+/// | DateTimeOriginal, SubSecTimeOriginal, OffsetTimeOriginal | rig time in UTC, cut to the microsecond: some readers take six digits at most |
+/// | UserComment | JSON with the frame's number, and what the manifest has about its time, in nanoseconds |
+/// | CameraOwnerName, BodySerialNumber | the device's id, so that programs with intrinsics per camera tell devices of one model apart |
+///
+/// The segment is put after JFIF's (APP0), where readers expect it. It replaces an Exif segment of the JPEG, whose date would
+/// contradict it, but takes over the orientation.
 ///
 /// # Errors
-/// [`JpegError`] where `jpeg` is none. It can be saved as it is all the same.
+/// [`JpegError`] if `jpeg` is not a JPEG. It can still be saved as it is.
 pub fn with_exif<'a>(
     jpeg: &'a [u8],
     record: &FrameRecord,
@@ -126,7 +128,7 @@ pub fn with_exif<'a>(
             0xc0..=0xcf if !matches!(segment.marker, 0xc4 | 0xc8 | 0xcc) => {
                 size = size.or_else(|| read_size(segment.body));
             }
-            // Start of scan: the picture itself follows.
+            // Start of scan: the picture follows.
             0xda => break,
             _ => (),
         }
@@ -146,7 +148,7 @@ pub fn with_exif<'a>(
     })
 }
 
-/// A segment of a JPEG's header.
+/// A segment of the JPEG header.
 struct Segment<'a> {
     marker: u8,
     body: &'a [u8],
@@ -154,7 +156,7 @@ struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// The segment whose marker is at `at`; `None` if there is none, whole.
+    /// The segment whose marker is at `at`. `None`: there is no complete segment.
     fn read(jpeg: &'a [u8], mut at: usize) -> Option<Self> {
         if *jpeg.get(at)? != 0xff {
             return None;
@@ -170,15 +172,15 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Width and height in the body of a start-of-frame segment (ITU-T T.81 B.2.2); `None` where it is cut short, or the
-/// height only follows the picture.
+/// Width and height in the body of a start-of-frame segment (ITU-T T.81 B.2.2). `None`: it is cut short, or the height comes
+/// only after the picture.
 fn read_size(body: &[u8]) -> Option<(u16, u16)> {
     let u16_at = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
     let (height, width) = (u16_at(1)?, u16_at(3)?);
     (width > 0 && height > 0).then_some((width, height))
 }
 
-/// The orientation in an Exif segment's TIFF; `None` where there is none that a reader could use.
+/// The orientation in the TIFF part of an Exif segment. `None`: there is no valid one.
 fn read_orientation(tiff: &[u8]) -> Option<u16> {
     let big = match tiff.get(..2)? {
         b"MM" => true,
@@ -199,7 +201,7 @@ fn read_orientation(tiff: &[u8]) -> Option<u16> {
     u16_at(entry + 8).filter(|value| (1..=8).contains(value))
 }
 
-/// The whole APP1 segment, with its marker. `size` is width and height of the picture.
+/// The whole APP1 segment with its marker. `size`: width and height of the picture.
 fn app1(
     record: &FrameRecord,
     origin: &Origin,
@@ -210,7 +212,7 @@ fn app1(
     let mut main = main_fields(origin, orientation);
 
     let mut tiff = b"II\x2a\0\x08\0\0\0".to_vec();
-    // The second directory follows the first, whose length does not depend on where it points.
+    // The second directory follows the first, whose length does not depend on the pointer in it.
     let mut length = Vec::new();
     write_ifd(&mut length, tiff.len(), &main);
     let second = tiff.len() + length.len();
@@ -229,19 +231,19 @@ fn app1(
     segment
 }
 
-/// The fields of the first directory. The pointer to the second one is the last of them, and still 0.
+/// The fields of the first directory. The last one is the pointer to the second directory, still 0.
 fn main_fields(origin: &Origin, orientation: Option<u16>) -> Vec<(u16, Value)> {
     let text = |text: &str| (!text.is_empty()).then(|| Value::Ascii(text.to_owned()));
     let fields = [
         (MAKE, text(origin.make)),
         (MODEL, text(origin.model)),
         (ORIENTATION, orientation.map(Value::Short)),
-        // 72 pixels an inch, what the standard asks for where nobody knows.
+        // 72 pixels per inch: the standard's value for an unknown resolution.
         (X_RESOLUTION, Some(Value::Rational(72, 1))),
         (Y_RESOLUTION, Some(Value::Rational(72, 1))),
         (RESOLUTION_UNIT, Some(Value::Short(2))),
         (SOFTWARE, text(origin.software)),
-        // Centred, as JFIF has it.
+        // Centred, as in JFIF.
         (YCBCR_POSITIONING, Some(Value::Short(1))),
         (EXIF_IFD, Some(Value::Long(0))),
     ];
@@ -260,7 +262,7 @@ fn exif_fields(record: &FrameRecord, size: Option<(u16, u16)>) -> Vec<(u16, Valu
             info.exposure_ns.and_then(exposure_time).map(|(count, per)| Value::Rational(count, per)),
         ),
         (PHOTOGRAPHIC_SENSITIVITY, iso.map(Value::Short)),
-        // Unknown: by which of ISO 12232's definitions nobody measured.
+        // 0: it is not known which definition of ISO 12232 applies.
         (SENSITIVITY_TYPE, iso.map(|_| Value::Short(0))),
         (EXIF_VERSION, Some(Value::Undefined(b"0232".to_vec()))),
         (DATE_TIME_ORIGINAL, Some(Value::Ascii(date.strftime("%Y:%m:%d %H:%M:%S").to_string()))),
@@ -280,12 +282,12 @@ fn exif_fields(record: &FrameRecord, size: Option<(u16, u16)>) -> Vec<(u16, Valu
     known(fields)
 }
 
-/// Those fields that have a value.
+/// The fields that have a value.
 fn known<const N: usize>(fields: [(u16, Option<Value>); N]) -> Vec<(u16, Value)> {
     fields.into_iter().filter_map(|(tag, value)| Some((tag, value?))).collect()
 }
 
-/// The ISO speed that the gains amount to; `None` where the camera does not say them, or beyond what the field holds.
+/// The ISO speed of the gains. `None`: the camera does not report them, or the field cannot hold the value.
 fn iso_speed(info: &FrameInfo) -> Option<u16> {
     let gain = info.analogue_gain? * info.details.digital_gain.map_or(1.0, f64::from);
     let speed = (gain * ISO_AT_UNIT_GAIN).round();
@@ -297,7 +299,7 @@ fn iso_speed(info: &FrameInfo) -> Option<u16> {
     (1.0..f64::from(u16::MAX)).contains(&speed).then_some(speed as u16)
 }
 
-/// What the manifest says of the frame's time, as JSON behind the name of its character set.
+/// What the manifest has about the frame's time, as JSON after the name of the character set.
 fn user_comment(record: &FrameRecord) -> Vec<u8> {
     let info = &record.info;
     let json = serde_json::json!({
@@ -315,8 +317,7 @@ fn user_comment(record: &FrameRecord) -> Vec<u8> {
     comment
 }
 
-/// An exposure as seconds over units of a second, exact to the nanosecond below 4 s and to the microsecond
-/// above.
+/// An exposure time in seconds as a fraction, exact to the nanosecond below 4 s and to the microsecond above.
 fn exposure_time(exposure: Span) -> Option<(u32, u32)> {
     let nanos = u64::try_from(exposure.as_nanos()).ok().filter(|nanos| *nanos > 0)?;
     let reduced = |count: u64, per: u64| {
@@ -339,7 +340,7 @@ enum Value {
 }
 
 impl Value {
-    /// Type, count and bytes.
+    /// Field type, count and bytes (TIFF 6.0, section 2).
     fn encode(&self) -> (u16, usize, Vec<u8>) {
         match self {
             Self::Ascii(text) => {
@@ -357,8 +358,7 @@ impl Value {
     }
 }
 
-/// Appends a directory that stands `at` bytes from the TIFF's start, and what its fields hold. Fields are in
-/// the order of their tags.
+/// Appends a directory at offset `at` of the TIFF, and the data of its fields. Fields must be ordered by tag.
 fn write_ifd(tiff: &mut Vec<u8>, at: usize, fields: &[(u16, Value)]) {
     let mut data = Vec::new();
     let data_at = at + 2 + 12 * fields.len() + 4;
@@ -374,7 +374,7 @@ fn write_ifd(tiff: &mut Vec<u8>, at: usize, fields: &[(u16, Value)]) {
         } else {
             tiff.extend(offset(data_at + data.len()).to_le_bytes());
             data.extend(bytes);
-            // Values stand at even offsets.
+            // Values are at even offsets.
             data.resize(data.len().next_multiple_of(2), 0);
         }
     }
@@ -382,7 +382,7 @@ fn write_ifd(tiff: &mut Vec<u8>, at: usize, fields: &[(u16, Value)]) {
     tiff.extend(data);
 }
 
-/// A length or an offset as TIFF has it.
+/// A length or offset of TIFF.
 fn offset(value: usize) -> u32 {
     u32::try_from(value).expect("two dozen fields, the longest of which are cut")
 }

@@ -1,36 +1,37 @@
-//! The frames that a take lacks, in a few lines however long it is.
+//! The holes of a take: its missing frames, bounded in size.
 
 use serde::{Deserialize, Serialize};
 
 use crate::grid::FrameNumber;
-use crate::order::Named;
+use crate::order::NamedFrames;
 
-/// Most holes of a take; beyond them the oldest are summed up. With [`MAX_WHY`] they are 60 kB of JSON at most.
+/// Most holes of a take. Beyond it the oldest are merged. With [`MAX_WHY`] they take at most 60 kB of JSON.
 const MAX_HOLES: usize = 200;
 
-/// Longest reason that is kept, in bytes.
+/// Longest reason, in bytes. Longer ones are cut.
 const MAX_WHY: usize = 200;
 
-/// What is said of holes that are summed up and have different reasons.
+/// The reason of merged holes with different reasons.
 const SEVERAL: &str = "several reasons: there were more holes than take.json lists";
 
-/// Frames that have no frame, of those that the order names: one after the other, be it with the pauses that the order
-/// has. Of a take with very many holes also some of those in between: then the ones without a line in the manifest.
+/// Missing frames that follow each other in the order.
+///
+/// Merged holes of a take with very many also span frames that exist: those with a line in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {
     /// The first of them.
     pub first: FrameNumber,
-    /// The last of them, where other numbers lie between.
+    /// The last of them, if there are other numbers between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<FrameNumber>,
     /// How many.
     pub count: u64,
-    /// Why, for a person.
+    /// The reason, as text for the operator.
     pub why: String,
 }
 
 impl Hole {
-    /// `count` numbers from `first` on.
+    /// `count` consecutive numbers from `first` on.
     #[must_use]
     pub fn run(first: FrameNumber, count: u64, why: &str) -> Self {
         Self { first, last: None, count, why: why.to_owned() }
@@ -43,21 +44,21 @@ impl Hole {
     }
 }
 
-/// The holes of a take while it is written. They need no more memory than 200 holes, whatever happens.
+/// The holes of a take while it is written. Bounded in memory.
 #[derive(Debug)]
 pub struct Holes {
-    named: Named,
+    named: NamedFrames,
     list: Vec<Hole>,
 }
 
 impl Holes {
-    /// None yet, of what `named` names.
+    /// No holes yet, of an order that names these frames.
     #[must_use]
-    pub const fn new(named: Named) -> Self {
+    pub const fn new(named: NamedFrames) -> Self {
         Self { named, list: Vec::new() }
     }
 
-    /// Adds `count` named frames, from number `first` to `last`, that are not there because of `why`.
+    /// Adds a hole of `count` named frames, from number `first` to `last`.
     pub fn add(&mut self, first: FrameNumber, last: FrameNumber, count: u64, why: &str) {
         let end = why.floor_char_boundary(MAX_WHY);
         let hole = Hole { last: Some(last), ..Hole::run(first, count, &why[..end]) };
@@ -68,24 +69,24 @@ impl Holes {
             self.join(before);
         }
         if self.list.len() > MAX_HOLES {
-            self.sum_up(0);
+            self.merge(0);
         }
     }
 
-    /// Makes one of the hole at `index` and those behind it, as far as they are one.
+    /// Merges the hole at `index` with its successors, as long as they belong together.
     fn join(&mut self, index: usize) {
         while let Some([one, two]) = self.list.get(index..index + 2) {
-            let follows = self.named.place(two.first) == self.named.place(one.last()).saturating_add(1);
-            // One that lies within was left out of those that were summed up.
+            let follows = self.named.index_of(two.first) == self.named.index_of(one.last()).saturating_add(1);
+            // A hole may lie within one that was merged.
             if !(follows && one.why == two.why || two.first <= one.last()) {
                 break;
             }
-            self.sum_up(index);
+            self.merge(index);
         }
     }
 
-    /// Makes one of the hole at `index` and the next.
-    fn sum_up(&mut self, index: usize) {
+    /// Merges the hole at `index` with the next.
+    fn merge(&mut self, index: usize) {
         let two = self.list.remove(index + 1);
         let one = &mut self.list[index];
         one.last = Some(one.last().max(two.last()));
@@ -95,20 +96,21 @@ impl Holes {
         }
     }
 
-    /// A frame that was thought not to be there is.
+    /// A frame exists after all: removes it from its hole.
     pub fn fill(&mut self, number: FrameNumber) {
         let at = self.list.partition_point(|hole| hole.last() < number);
         let Some(hole) = self.list.get_mut(at).filter(|hole| hole.first <= number) else { return };
         let named = self.named;
-        let (first, filled, last) = (named.place(hole.first), named.place(number), named.place(hole.last()));
+        let (first, filled, last) =
+            (named.index_of(hole.first), named.index_of(number), named.index_of(hole.last()));
         if last - first >= hole.count && hole.count > 1 {
-            hole.count -= 1; // of those that were summed up
+            hole.count -= 1; // a merged hole cannot be split
             return;
         }
         let Hole { why, .. } = self.list.remove(at);
         let part = |first, end| Hole {
-            last: Some(named.at_place(end - 1)),
-            ..Hole::run(named.at_place(first), end - first, &why)
+            last: Some(named.number_at(end - 1)),
+            ..Hole::run(named.number_at(first), end - first, &why)
         };
         let parts = [(first, filled), (filled + 1, last + 1)].into_iter().filter(|(first, end)| first < end);
         self.list.splice(at..at, parts.map(|(first, end)| part(first, end)));
@@ -131,14 +133,14 @@ mod tests {
     use super::*;
     use crate::grid::FrameGrid;
     use crate::name::Name;
-    use crate::order::{Kind, Order};
+    use crate::order::{Order, OrderKind};
     use crate::time::{Span, Timestamp};
     use proptest::prelude::*;
 
-    fn named(every: Option<Span>, rate: (u32, u32)) -> Named {
+    fn named(every: Option<Span>, rate: (u32, u32)) -> NamedFrames {
         let kind = match every {
-            Some(every) => Kind::Still { every: Some(every), count: None },
-            None => Kind::Take { segment: None, fill: Default::default() },
+            Some(every) => OrderKind::Still { every: Some(every), count: None },
+            None => OrderKind::Take { segment: None, fill: Default::default() },
         };
         let order = Order::new(Name::new("o").unwrap(), Timestamp::ZERO, None, kind).unwrap();
         order.named(FrameGrid::new(rate.0, rate.1).unwrap())
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_absence_is_one_hole_whatever_the_pauses() {
+    fn a_long_absence_is_one_hole_also_with_pauses() {
         for (every, rate) in [
             (None, (30, 1)),
             (Some(Span::from_secs(1)), (30, 1)),
@@ -158,20 +160,20 @@ mod tests {
         ] {
             let named = named(every, rate);
             let mut holes = Holes::new(named);
-            for place in (0..100_000).filter(|place| *place != 50_000) {
-                let number = named.at_place(place);
+            for index in (0..100_000).filter(|index| *index != 50_000) {
+                let number = named.number_at(index);
                 holes.add(number, number, 1, "switched off");
             }
             let told = told(&holes);
             let [before, after] = &told[..] else { panic!("{told:?}") };
             assert_eq!((before.0, before.2), (0, 50_000));
-            assert_eq!((after.0, after.2), (named.at_place(50_001), 49_999));
+            assert_eq!((after.0, after.2), (named.number_at(50_001), 49_999));
             assert_eq!(after.1.is_some(), every.is_some());
         }
     }
 
     #[test]
-    fn reasons_are_kept_apart_and_are_short() {
+    fn holes_with_different_reasons_are_not_joined() {
         let mut holes = Holes::new(named(None, (30, 1)));
         holes.add(3, 3, 1, "b");
         holes.add(1, 2, 2, "a");
@@ -184,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_thought_to_be_missing_is_no_hole() {
+    fn a_frame_that_exists_after_all_splits_its_hole() {
         let every = Some(Span::from_millis(130));
         let named = named(every, (30, 1));
-        let at = |place| named.at_place(place);
+        let at = |index| named.number_at(index);
         let mut holes = Holes::new(named);
         holes.add(at(1), at(9), 9, "a");
-        for place in [5, 1, 9, 20] {
-            holes.fill(at(place));
+        for index in [5, 1, 9, 20] {
+            holes.fill(at(index));
         }
         assert_eq!(told(&holes), [(at(2), Some(at(4)), 3, "a".into()), (at(6), Some(at(8)), 3, "a".into())]);
         let mut holes = Holes::new(named);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn more_holes_than_are_listed_are_summed_up() {
+    fn the_oldest_holes_are_merged_beyond_the_limit() {
         let mut holes = Holes::new(named(None, (30, 1)));
         for number in 0..1_000_000 {
             holes.add(2 * number, 2 * number, 1, "dropped");
@@ -216,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_frame_is_counted_once(
+        fn every_missing_frame_is_counted_once(
             numbers in proptest::collection::vec((0_u64..900, 0_u8..3), 0..700),
         ) {
             let mut holes = Holes::new(named(None, (30, 1)));

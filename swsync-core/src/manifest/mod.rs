@@ -1,43 +1,44 @@
-//! A take on disk: what stands in the files beside the pictures and the video. Pure: values in, text and
-//! bytes out.
+//! The files of a take beside pictures and video: their text and bytes, without any I/O.
 //!
-//! Each device keeps one folder per order, and in it
+//! Each device keeps one folder per order, with
 //!
 //! | file | what | made by |
 //! | --- | --- | --- |
 //! | [`FRAMES_JSONL`] | the manifest: one [`FrameRecord`] per saved frame, a line of JSON each | [`FrameRecord::to_line`] |
-//! | [`FRAMES_CSV`] | the same, for spreadsheets | [`csv::header`], [`csv::line`] |
-//! | `*.pts` | when each picture of a file is shown, from the file's first: timecode format v2 | [`pts`] |
-//! | [`TAKE_JSON`] | who took what, with what, and what is missing | [`Take`] |
+//! | [`FRAMES_CSV`] | the same for spreadsheets | [`csv::header`], [`csv::line`] |
+//! | `*.pts` | when each picture of a file is shown, in timecode format v2 | [`pts`] |
+//! | [`TAKE_JSON`] | order, device, settings, video files and missing frames | [`Take`] |
 //!
-//! Beside that, [`exif`] writes a frame's time into a JPEG itself. docs/takes.md tells users of it.
+//! In addition [`exif`] writes a frame's time into a JPEG. docs/takes.md documents the files for users.
 
 pub mod csv;
 pub mod exif;
-mod gaps;
 mod holes;
+mod missing;
+mod number_set;
+mod order_index;
 mod path;
-mod places;
 pub mod pts;
 mod record;
 mod take;
 mod utc;
 
-pub use gaps::{DeviceFrames, Gap, gaps};
 pub use holes::{Hole, Holes};
+pub use missing::{DeviceFrames, MissingFrames, missing_frames};
+pub use number_set::NumberSet;
+pub use order_index::OrderIndex;
 pub use path::{PathError, check_path};
-pub use places::{Places, Runs};
 pub use record::FrameRecord;
-pub use take::{Removed, SCHEMA, Segment, Settings, Take, TakeError};
+pub use take::{PipelineSettings, RemovedFrames, SCHEMA, Take, TakeError, TakeSegment};
 pub use utc::utc;
 
-/// The manifest's name in a device's folder of an order.
+/// Name of the manifest.
 pub const FRAMES_JSONL: &str = "frames.jsonl";
 
-/// Name of the manifest's copy for spreadsheets.
+/// Name of the copy of the manifest for spreadsheets.
 pub const FRAMES_CSV: &str = "frames.csv";
 
-/// Name of the timecode file of an order's pictures; a video has its own, named as the video.
+/// Name of the timecode file of pictures. Each video has its own, named after the video.
 pub const FRAMES_PTS: &str = "frames.pts";
 
 /// Name of the file that describes the take.

@@ -1,9 +1,12 @@
-//! File names that come from elsewhere.
+//! Checks file names that come from a manifest or a peer.
 
-/// Longest path, in bytes, and longest part of one: what Linux's file systems take.
-const MAX: (usize, usize) = (1024, 255);
+/// Longest path, in bytes.
+const MAX_PATH: usize = 1024;
 
-/// Why a text cannot name a file of a take.
+/// Longest part of a path, in bytes: the limit of Linux file systems.
+const MAX_PART: usize = 255;
+
+/// Why a text is not the path of a file of a take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?} is no path below a take's folder: {why}")]
 pub struct PathError {
@@ -11,8 +14,8 @@ pub struct PathError {
     why: &'static str,
 }
 
-/// Whether `path` names something below the folder that it is relative to, wherever that is: its parts are
-/// plain names, so that neither a manifest nor a peer can reach anything else.
+/// Checks that `path` stays below the folder that it is relative to: all its parts are plain names, so that neither a
+/// manifest nor a peer can reach other files.
 ///
 /// # Errors
 /// [`PathError`] says what is wrong with it.
@@ -21,7 +24,7 @@ pub fn check_path(path: &str) -> Result<(), PathError> {
         "it is empty"
     } else if path.starts_with('/') {
         "it begins at the root"
-    } else if path.len() > MAX.0 || path.split('/').any(|part| part.len() > MAX.1) {
+    } else if path.len() > MAX_PATH || path.split('/').any(|part| part.len() > MAX_PART) {
         "it is too long"
     } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         "its parts must be names"
@@ -38,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_below_the_folder_pass() {
+    fn only_paths_below_the_folder_are_accepted() {
         for good in ["0000.mp4", "a/b.jpg", "..a", "a..", ".hidden", "Größe.jpg", "a b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }

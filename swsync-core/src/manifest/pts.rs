@@ -1,13 +1,14 @@
-//! Timecode format v2, as `rpicam-vid --save-pts` writes it and `mkvmerge --timestamps` reads it: a header,
-//! then a line per picture in the order in which they are shown, with its time in milliseconds from the
-//! file's first picture.
+//! Timecode format v2, which `rpicam-vid --save-pts` writes and `mkvmerge --timestamps` reads.
+//!
+//! After a header there is a line for each picture, in the order in which they are shown, with its time in milliseconds since
+//! the first picture of the file.
 
 use crate::time::Span;
 
 /// The first line, with its end.
 pub const HEADER: &str = "# timecode format v2\n";
 
-/// The line of a picture that is shown `since_first` after the file's first one: exact to the nanosecond.
+/// The line of a picture that is shown `since_first` after the first one of the file, with nanosecond resolution.
 #[must_use]
 pub fn line(since_first: Span) -> String {
     let nanos = since_first.as_nanos();

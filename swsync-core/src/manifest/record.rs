@@ -1,4 +1,4 @@
-//! The manifest's records.
+//! One line of the manifest.
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -6,9 +6,9 @@ use super::utc;
 use crate::frame::FrameInfo;
 use crate::name::{DeviceId, OrderId};
 
-/// One line of the manifest: a frame that is saved, and where.
+/// A saved frame, and where it is.
 ///
-/// Its JSON holds `utc` too, rig time as ISO 8601 with nanoseconds: for people, and not read back.
+/// The JSON also has `utc`: rig time as ISO 8601 with nanoseconds, for people. It is not read back.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct FrameRecord {
     /// The order that asked for the frame.
@@ -17,13 +17,12 @@ pub struct FrameRecord {
     pub device: DeviceId,
     /// The file, relative to the manifest's folder.
     pub file: String,
-    /// Where in the file: 0 for a picture, in a video the frame's index among all that the file holds,
-    /// in the order in which they are shown and including the lead-in.
+    /// Index of the frame in the file, in the order in which frames are shown and including the lead-in. 0 for a picture.
     #[serde(default)]
     pub offset: u64,
     /// Bytes of the picture, or of the frame as it came from the encoder.
     pub bytes: u64,
-    /// What is known of the frame.
+    /// The frame.
     #[serde(flatten)]
     pub info: FrameInfo,
 }
@@ -59,8 +58,7 @@ impl FrameRecord {
         line
     }
 
-    /// Reads a line of the manifest, with or without its newline. Fields that this version does not know
-    /// are passed over.
+    /// Reads a line of the manifest, with or without its newline. Unknown fields are ignored.
     ///
     /// # Errors
     /// What is wrong with the line, and where.
@@ -84,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_its_time_in_words_and_is_read_without() {
+    fn utc_is_written_but_not_needed_to_read_a_line() {
         let mut json: serde_json::Value = serde_json::from_str(&record().to_line()).unwrap();
         assert_eq!(json["utc"], "2027-01-15T08:00:00.033333400Z");
         let fields = json.as_object_mut().unwrap();

@@ -1,115 +1,113 @@
-//! `take.json`: who took what, with what, and what is missing.
+//! `take.json`: order, device, settings, video files and missing frames of a take.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hole, PathError, Places, check_path};
+use super::{Hole, OrderIndex, PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
 use crate::time::{Realtime, Rig, Timestamp};
 
-/// Latest version of `take.json` that is read. One that older readers would misread has another number; what is
-/// merely added does not. Written is the oldest version that says it all: 2 where a [`Hole`] has a `last`, else 1.
+/// Latest version of `take.json` that can be read. Only a change that older readers would misread gets another number. A take
+/// is written as the oldest version that can express it: 2 if a [`Hole`] has a `last`, else 1.
 pub const SCHEMA: u32 = 2;
 
-/// Properties that differ from their defaults, by the name of the element: of those that the frames went through, and of
-/// the pipeline's clock. `factory` says what kind of element it is.
-pub type Settings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+/// Properties that differ from their defaults, by element name, of the elements that the frames went through and of the
+/// pipeline's clock. `factory` names the kind of element.
+pub type PipelineSettings = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
 
-/// What an order yielded on one device. Written when the first file begins, and again whenever one is
-/// closed.
+/// The result of an order on one device. Written when the first file begins, and again whenever a file is closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Take {
-    /// Version of what is written; see [`SCHEMA`].
+    /// Version of the file; see [`SCHEMA`].
     pub schema: u32,
     /// The order.
     pub order: OrderId,
-    /// The order as it was given, in the words of the wire.
+    /// The order as it was given, in its JSON form.
     pub ordered: serde_json::Value,
     /// The device.
     pub device: DeviceId,
-    /// Name of the host that it ran on.
+    /// Host name of the device.
     pub host: String,
-    /// swsync's version.
+    /// Version of swsync.
     pub software: String,
-    /// Model of the camera, where it is known.
+    /// Model of the camera, if known.
     pub camera: Option<String>,
-    /// How its pictures lie, as Exif numbers that, where the camera could not turn them as it was asked to: for readers to undo.
+    /// Exif orientation of the pictures, if the camera could not rotate them as asked: for readers to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orientation: Option<u16>,
-    /// Its maker, where that is known.
+    /// Maker of the camera, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<String>,
-    /// What the frames are, as GStreamer caps.
+    /// GStreamer caps of the frames.
     pub caps: String,
-    /// What was set in the pipeline when the first frame came.
+    /// Settings of the pipeline when the first frame came.
     #[serde(default)]
-    pub settings: Settings,
-    /// The grid that the frames are numbered on: (frames, per seconds).
+    pub settings: PipelineSettings,
+    /// The grid that the frames are numbered on, as (numerator, denominator) of frames per second.
     pub grid: FrameGrid,
-    /// Number of the first frame that the order names, there or not: the same on every device.
+    /// The first frame number that the order names, whether the frame exists or not: the same on every device.
     pub first: FrameNumber,
-    /// How many frame numbers the order names, there or not: the same on every device. Of a take that
-    /// goes on, those named so far.
+    /// How many frame numbers the order names, whether the frames exist or not: the same on every device. While a take goes
+    /// on, those named so far.
     pub count: u64,
-    /// Video files, in order; empty where each frame has a file of its own.
+    /// Video files, in order. Empty if each frame has a file of its own.
     #[serde(default)]
-    pub segments: Vec<Segment>,
-    /// Numbers that the order names and that have no frame, in order; they do not overlap, and are a few hundred at most.
+    pub segments: Vec<TakeSegment>,
+    /// Numbers that the order names and that have no frame, in order and without overlap. A few hundred at most.
     #[serde(default)]
     pub holes: Vec<Hole>,
-    /// [`lead_in`](Segment::lead_in) of the first segment.
+    /// [`lead_in`](TakeSegment::lead_in) of the first segment.
     #[serde(default)]
     pub lead_in: u64,
-    /// Of a loop recording, which keeps its newest files alone: what is gone again. When the take is complete, these
-    /// numbers are among the [`holes`](Self::holes) too.
+    /// Frames that a loop recording has removed again, because it keeps only its newest files. When the take is complete, they are
+    /// [`holes`](Self::holes) too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<Removed>,
-    /// What was asked to stand in a video where a frame is missing.
+    pub removed: Option<RemovedFrames>,
+    /// What an export puts in place of a missing frame.
     #[serde(default)]
     pub fill: Fill,
     /// When the first file was begun.
     pub started_ns: Timestamp<Rig>,
-    /// When the device accepted the order, by its wall clock. Strictly greater than that of every order that it accepted
-    /// before, even where its clocks were set back: orders are sorted by it. `None`: not known.
+    /// When the device accepted the order, by its wall clock. Always later than that of any order that it accepted before, even
+    /// if the clock was set back, because orders are sorted by it. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_ns: Option<Timestamp<Realtime>>,
     /// When the last one was closed.
     pub finished_ns: Option<Timestamp<Rig>>,
-    /// Whether the device is done with it: every named frame is saved or a hole, every file is closed, and
-    /// nothing in the folder will change any more.
+    /// Whether the take is finished: every named frame is saved or a hole, every file is closed, and nothing in the folder
+    /// changes any more.
     pub complete: bool,
 }
 
 /// One video file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct TakeSegment {
     /// Its name, relative to `take.json`'s folder.
     pub file: String,
-    /// The first frame number that it covers, there or not.
+    /// The first frame number that it covers, whether the frame exists or not.
     pub first: FrameNumber,
-    /// How many of the frame numbers that the order names it covers, there or not: of stills one, however far apart
-    /// they are.
+    /// How many of the named frame numbers it covers, whether the frames exist or not. One for stills that lie apart.
     pub count: u64,
-    /// Pictures at its beginning that come before those that it is there for, because a video can only begin with a key
-    /// frame. They have no records. `None`: an older version wrote this; it is the `offset` of the file's first record.
+    /// Frames at its beginning that the order does not name, because a video can only begin with a key frame. They have no
+    /// records. `None`: an older version wrote this, and it is the `offset` of the file's first record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_in: Option<u64>,
     /// Its size.
     pub bytes: u64,
-    /// SHA-256 of it in hexadecimal, where it was counted.
+    /// Its SHA-256 in hexadecimal, if it was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// The oldest files of a take were removed by the device that took it.
+/// Frames that the device removed with the oldest files of a take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// No frame before this number is there any more; a line of the manifest that names one is stale.
+pub struct RemovedFrames {
+    /// No frame before this number exists any more. A line of the manifest that names one is stale.
     pub before: FrameNumber,
-    /// Why, for a person.
+    /// The reason, as text for the operator.
     pub why: String,
 }
 
@@ -117,13 +115,13 @@ pub struct Removed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
-    /// Not such a file at all.
+    /// Not a `take.json`.
     #[error("it is no take.json: {0}")]
     Json(#[from] serde_json::Error),
     /// Written by a later version.
     #[error("it has schema version {0}, and this swsync reads {SCHEMA} and below: update swsync")]
     Schema(u32),
-    /// Holes that overlap, are out of order, or lie outside of what the order names.
+    /// A hole that is empty, overlaps another, is out of order, or lies outside the order.
     #[error("the hole of {count} frames at {first} is empty, out of order or outside of the take")]
     Hole {
         /// Where it begins.
@@ -131,13 +129,13 @@ pub enum TakeError {
         /// How long it is.
         count: u64,
     },
-    /// Segments that overlap, are out of order, or cover more than the order names.
+    /// A segment that overlaps another, is out of order, or covers more than the order names.
     #[error("segment {file:?} is out of order, or covers more frames than the take has")]
     Segment {
         /// Its name.
         file: String,
     },
-    /// A segment's name that leads elsewhere.
+    /// A file name that leads out of the folder.
     #[error(transparent)]
     Path(#[from] PathError),
 }
@@ -153,11 +151,11 @@ impl Take {
         text
     }
 
-    /// Reads the file's text and checks that it makes sense. Of a take that is complete, a segment that covers numbers which
-    /// the order did not name after all covers fewer: swsync 0.1.0 wrote so of takes that were stopped.
+    /// Reads and checks the file's text. The segments of a complete take are cut to the numbers that the order names: swsync
+    /// 0.1.0 wrote larger ones for takes that were stopped.
     ///
     /// # Errors
-    /// [`TakeError`] says what does not.
+    /// [`TakeError`].
     pub fn from_json(text: &[u8]) -> Result<Self, TakeError> {
         /// The one field that every version has.
         #[derive(Deserialize)]
@@ -176,7 +174,7 @@ impl Take {
         Ok(take)
     }
 
-    /// Nothing more comes: the order named `count` numbers, of which `holes` have no frame.
+    /// Finishes the take: the order named `count` numbers, of which `holes` have no frame.
     pub fn finish(&mut self, count: u64, holes: Vec<Hole>, at: Timestamp<Rig>) {
         self.count = count;
         self.holes = holes;
@@ -185,26 +183,27 @@ impl Take {
         self.settle();
     }
 
-    /// Makes one thing of what was told piece by piece, so that it can be read again: call before it is written. Segments
-    /// and holes are put in order. While the take goes on it has as many numbers as its files cover; when it is
-    /// complete, files cover no more than it has.
+    /// Makes segments, holes and count consistent, so that the take can be read again. Call it before writing.
+    ///
+    /// Segments and holes are sorted. While the take goes on, its count includes all numbers that its files cover. When it is
+    /// complete, its files cover no more than its count.
     pub fn settle(&mut self) {
         self.segments.sort_by_key(|segment| segment.first);
         let starts: Vec<_> = self.segments.iter().skip(1).map(|segment| segment.first).collect();
         for (segment, next) in self.segments.iter_mut().zip(starts) {
-            // Another file has those: this one broke off.
+            // The next file covers the rest: this one ended early.
             segment.count = segment.count.min(next.saturating_sub(segment.first));
         }
         self.holes.sort_by_key(|hole| hole.first);
-        let places = self.places();
+        let index = self.order_index();
         let mut next = 0;
         self.holes.retain_mut(|hole| {
-            // Of what was told twice, the first reason stays.
+            // Of overlapping holes, the first reason stays.
             let end = hole.last().saturating_add(1);
             if hole.first < next {
-                let told = places.of_number(next.min(end)) - places.of_number(hole.first);
-                hole.count = hole.count.saturating_sub(told);
-                hole.first = places.number(places.of_number(next));
+                let covered = index.index_of(next.min(end)) - index.index_of(hole.first);
+                hole.count = hole.count.saturating_sub(covered);
+                hole.first = index.number_at(index.index_of(next));
             }
             next = next.max(end);
             hole.count > 0
@@ -216,26 +215,26 @@ impl Take {
         }
     }
 
-    /// A file was begun for all of its segment, and the order ended before that.
+    /// Cuts segments at the end of the order: a file is begun for its whole segment, and the order may end before.
     fn trim_segments(&mut self) {
         let end = self.first.saturating_add(self.count);
-        // Stills that lie apart have a file each, which covers one.
+        // Stills that lie apart have a file each, which covers one number.
         for segment in self.segments.iter_mut().filter(|segment| segment.count > 1 && segment.first < end) {
             segment.count = segment.count.min(end - segment.first);
         }
     }
 
-    /// How many frame numbers before `end` the order names, if nobody stops it.
+    /// How many frame numbers before `end` the order names, ignoring stops.
     #[must_use]
     pub fn named_before(&self, end: FrameNumber) -> u64 {
         match serde_json::from_value::<Order>(self.ordered.clone()) {
             Ok(order) => order.unstopped().named(self.grid).count_in(self.first..end),
-            // Of a version that orders other things: as if it had no pauses.
+            // An order of another version: taken as one without pauses.
             Err(_) => end.saturating_sub(self.first),
         }
     }
 
-    /// Whether it makes sense.
+    /// Checks holes and segments.
     fn check(&self) -> Result<(), TakeError> {
         let mut next = self.first;
         let mut missing = 0_u64;
@@ -243,7 +242,7 @@ impl Take {
             let Hole { first, count, .. } = *hole;
             let end = first.checked_add(count).and_then(|run| match hole.last {
                 None => Some(run),
-                // Other numbers may lie between, so that they reach farther.
+                // There may be other numbers between.
                 Some(last) => last.checked_add(1).filter(|end| *end >= run),
             });
             missing = missing.saturating_add(count);
@@ -252,31 +251,30 @@ impl Take {
         }
         let mut next = self.first;
         let (mut covered, end) = (0_u64, self.first.saturating_add(self.count));
-        for Segment { file, first, count, .. } in &self.segments {
+        for TakeSegment { file, first, count, .. } in &self.segments {
             check_path(file)?;
             covered = covered.saturating_add(*count);
             let after = first.checked_add(*count).filter(|_| *first >= next && covered <= self.count);
-            // Stills that lie apart have a file each, which covers one.
+            // Stills that lie apart have a file each, which covers one number.
             let after = after.filter(|after| *count <= 1 || *after <= end);
             next = after.ok_or_else(|| TakeError::Segment { file: file.clone() })?;
         }
         Ok(())
     }
 
-    /// Numbers that have no frame.
+    /// How many named numbers have no frame.
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.holes.iter().map(|hole| hole.count).sum()
     }
 
-    /// Whether frame `number` is gone again, if it ever was there.
+    /// Whether frame `number` was removed, if it ever existed.
     #[must_use]
     pub fn is_removed(&self, number: FrameNumber) -> bool {
         self.removed.as_ref().is_some_and(|removed| number < removed.before)
     }
 
-    /// Why frame `number`, which the order names and the manifest does not have, is not there; `None` where no hole
-    /// covers it.
+    /// Why frame `number`, which the order names and the manifest does not have, is missing. `None`: no hole covers it.
     #[must_use]
     pub fn why_missing(&self, number: FrameNumber) -> Option<&str> {
         let at = self.holes.partition_point(|hole| hole.last() < number);
@@ -285,10 +283,10 @@ impl Take {
 
     /// How the order counts the frames that it names.
     #[must_use]
-    pub fn places(&self) -> Places {
+    pub fn order_index(&self) -> OrderIndex {
         let order = serde_json::from_value::<Order>(self.ordered.clone());
-        // Of a version that orders other things: as if it had no pauses.
-        Places::of(order.ok().map(|order| order.named(self.grid)))
+        // An order of another version: taken as one without pauses.
+        OrderIndex::of(order.ok().map(|order| order.named(self.grid)))
     }
 }
 
@@ -298,7 +296,7 @@ mod tests {
     use crate::name::Name;
 
     fn take() -> Take {
-        let segment = |index: u64, first, count| Segment {
+        let segment = |index: u64, first, count| TakeSegment {
             file: format!("{index:04}.mp4"),
             first,
             count,
@@ -316,7 +314,10 @@ mod tests {
             camera: Some("imx708".into()),
             orientation: None,
             maker: None,
-            settings: Settings::from([("src".into(), [("exposure-time".into(), 5000.into())].into())]),
+            settings: PipelineSettings::from([(
+                "src".into(),
+                [("exposure-time".into(), 5000.into())].into(),
+            )]),
             caps: "video/x-h264, width=1280, height=720, framerate=30/1".into(),
             grid: FrameGrid::new(30, 1).unwrap(),
             first: 100,
@@ -347,14 +348,14 @@ mod tests {
         assert_eq!(json["grid"], serde_json::json!([30, 1]));
         assert_eq!(json["fill"], "hold");
         assert!(json["segments"][0].get("sha256").is_none() && json.get("removed").is_none());
-        let removed = Some(Removed { before: 130, why: "removed: max-files=1".into() });
+        let removed = Some(RemovedFrames { before: 130, why: "removed: max-files=1".into() });
         let looped = Take { removed, ..take() };
         assert_eq!(read(&looped).unwrap(), looped);
         assert!(looped.is_removed(129) && !looped.is_removed(130) && !take().is_removed(100));
     }
 
     #[test]
-    fn what_is_added_later_is_passed_over_and_a_later_schema_is_not() {
+    fn unknown_fields_are_ignored_and_a_later_schema_is_refused() {
         let mut json: serde_json::Value = serde_json::from_str(&take().to_json()).unwrap();
         json["of_a_later_version"] = 1.into();
         assert_eq!(Take::from_json(json.to_string().as_bytes()).unwrap(), take());
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn stills_now_and_then_may_have_holes_far_apart() {
+    fn stills_may_have_holes_far_apart() {
         let mut stills = Take { segments: Vec::new(), count: 4, ..take() };
         stills.holes[1].first = 100_000;
         assert_eq!(read(&stills).unwrap(), stills);
@@ -408,18 +409,18 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_of_stills_is_one_and_of_another_schema() {
+    fn a_hole_with_pauses_needs_schema_2() {
         let hole = Hole { last: Some(100_000), ..Hole::run(120, 30, "switched off") };
         let stills = Take { segments: Vec::new(), holes: vec![hole], ..take() };
         let again = read(&stills).unwrap();
         assert_eq!((again.schema, &again.holes, again.missing()), (2, &stills.holes, 30));
         assert_eq!(again.why_missing(99_990), Some("switched off"));
         assert_eq!((again.why_missing(119), again.why_missing(100_001)), (None, None));
-        assert_eq!(read(&take()).unwrap().schema, 1, "what older readers understand stays theirs");
+        assert_eq!(read(&take()).unwrap().schema, 1, "older readers can still read it");
     }
 
     #[test]
-    fn videos_of_stills_may_lie_far_apart() {
+    fn videos_of_stills_may_be_far_apart() {
         let mut stills = Take { count: 4, ..take() };
         for (segment, first) in stills.segments.iter_mut().zip([100, 100_000]) {
             (segment.first, segment.count) = (first, 1);
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_before_its_file_reads_back() {
+    fn a_take_that_ended_before_its_file_reads_back() {
         let mut take = Take { complete: false, ..take() };
         // The second file was begun for numbers up to 160; 145 were named by the time of the stop.
         (take.count, take.lead_in) = (60, 0);
@@ -445,15 +446,15 @@ mod tests {
         assert_eq!(covers, [(100, 30), (130, 15)]);
         let told: Vec<_> = take.holes.iter().map(|hole| (hole.first, hole.count, &*hole.why)).collect();
         assert_eq!(told, [(104, 3, "c"), (140, 5, "b")]);
-        assert_eq!(read(&take).unwrap(), take, "what is written is what is read");
-        // As 0.1.0 left it.
+        assert_eq!(read(&take).unwrap(), take, "it reads back as it was written");
+        // As 0.1.0 wrote it.
         let mut of_before = take.clone();
         of_before.segments[1].count = 30;
         assert_eq!(read(&of_before).unwrap(), take);
     }
 
     #[test]
-    fn while_a_take_goes_on_it_has_what_its_files_cover() {
+    fn while_a_take_goes_on_its_count_is_what_its_files_cover() {
         let mut take = Take { complete: false, count: 0, holes: Vec::new(), ..take() };
         take.segments.reverse(); // the first was closed last
         take.segments[1].count = 40;
@@ -464,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_says_why() {
+    fn a_hole_states_the_reason() {
         let take = take();
         assert_eq!(take.missing(), 3);
         assert_eq!(take.why_missing(104), None);

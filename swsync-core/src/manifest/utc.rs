@@ -4,14 +4,13 @@ use crate::time::{Rig, Timestamp};
 
 /// `at` as ISO 8601 in UTC with nanoseconds: `2027-01-15T08:00:00.033333400Z`.
 ///
-/// Rig time counts nanoseconds since the Unix epoch as the leader had it: as right about the date as the
-/// leader's clock was when the rig started.
+/// The date is as right as the leader's wall clock was when the time scale began.
 #[must_use]
 pub fn utc(at: Timestamp<Rig>) -> String {
     format!("{:.9}", date(at))
 }
 
-/// `at` on the calendar.
+/// `at` as a calendar date.
 pub(super) fn date(at: Timestamp<Rig>) -> jiff::Timestamp {
     jiff::Timestamp::from_nanosecond(at.as_nanos().into())
         .expect("64 bits of nanoseconds reach from 1677 to 2262, and jiff's years from -9999 to 9999")

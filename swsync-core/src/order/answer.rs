@@ -1,47 +1,46 @@
-//! What a device answers to an order.
+//! A device's answer to an order: what became of every frame that it names.
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::TimeScale;
 use crate::frame::{FrameInfo, LockState};
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
-use crate::order::Order;
 use crate::time::{Rig, Span, Timestamp};
 
-/// A frame is at most so far from the instant that it is numbered by: `swsyncsrc`'s largest `phase-offset`, and half a
-/// period of a frame a second.
-pub const MOST_OFFSET: Span = Span::from_millis(1_500);
+/// Largest distance of a frame from the grid instant of its number: the largest `phase-offset` of `swsyncsrc`, plus half a
+/// period at one frame per second.
+pub const MAX_FRAME_OFFSET: Span = Span::from_millis(1_500);
 
-/// What became of frames of an order on one device.
+/// What became of frames of an order on one device. JSON calls it `fate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
-pub enum Fate {
-    /// One frame, which is on disk, whole.
+pub enum FrameOutcome {
+    /// One frame, complete on disk.
     Saved {
         /// Path of the file on the device.
         file: String,
         /// Its size.
         bytes: u64,
-        /// What is known of the frame.
+        /// The frame.
         info: FrameInfo,
     },
-    /// Frames that are on disk, whole, in one file or several.
-    Recorded(Recorded),
-    /// They cannot be had: never captured, or no longer held.
+    /// Frames that are complete on disk, in one file or several.
+    Recorded(RecordedFrames),
+    /// They were never captured, or have left the ring.
     Missed {
-        /// Why, for a person.
+        /// The reason, as text for the operator.
         why: String,
     },
-    /// They were there but could not be written.
+    /// They were captured, but could not be written.
     Failed {
-        /// Why, for a person.
+        /// The reason, as text for the operator.
         why: String,
     },
-    /// Some are on disk and some are not: what is left of an account with more runs than an answer can hold. The
-    /// manifest has the details.
+    /// Some are on disk and some are not: several runs were merged because an answer cannot hold more. The manifest has the
+    /// details.
     Partly {
-        /// Frames on disk.
+        /// How many frames are on disk.
         saved: u64,
         /// Frames missed or failed.
         lost: u64,
@@ -50,9 +49,9 @@ pub enum Fate {
     },
 }
 
-impl Fate {
-    /// What two runs of frames are together that follow each other, if they can be one.
-    pub(super) fn joined(&self, next: &Self) -> Option<Self> {
+impl FrameOutcome {
+    /// The outcome of this run and the one that follows it as one run. `None`: they cannot be merged.
+    pub(super) fn merged(&self, next: &Self) -> Option<Self> {
         match (self, next) {
             (Self::Recorded(one), Self::Recorded(two)) => {
                 let mut both = one.clone();
@@ -71,34 +70,34 @@ impl Fate {
         }
     }
 
-    /// The same without what is known of a single frame.
-    pub(super) fn summed(self) -> Self {
+    /// The same without the details of a single frame.
+    pub(super) fn without_details(self) -> Self {
         match self {
-            Self::Saved { file, bytes, info } => Self::Recorded(Recorded::frame(file, bytes, &info)),
+            Self::Saved { file, bytes, info } => Self::Recorded(RecordedFrames::frame(file, bytes, &info)),
             other => other,
         }
     }
 }
 
-/// Frames on disk, summed up.
+/// Sums over frames on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct RecordedFrames {
     /// Path of the first file on the device.
     pub file: String,
-    /// Path of the last one, where it is another.
+    /// Path of the last file, if it is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_file: Option<String>,
-    /// Size of the frames in them.
+    /// Size of the frames in the files.
     pub bytes: u64,
     /// The phase error farthest from zero.
     pub phase_error_ns: Span,
-    /// The largest clock uncertainty, where it is known.
+    /// The largest clock uncertainty, if known.
     pub clock_uncertainty_ns: Option<Span>,
     /// Frames that were not locked to the grid.
     pub unlocked: u64,
 }
 
-impl Recorded {
+impl RecordedFrames {
     /// One frame in `file`.
     #[must_use]
     pub fn frame(file: String, bytes: u64, info: &FrameInfo) -> Self {
@@ -112,7 +111,7 @@ impl Recorded {
         }
     }
 
-    /// Adds what comes after it.
+    /// Adds the frames that follow.
     pub fn append(&mut self, next: Self) {
         let last = next.last_file.unwrap_or(next.file);
         self.last_file = (last != self.file).then_some(last);
@@ -125,7 +124,7 @@ impl Recorded {
     }
 }
 
-/// Frames of an order with one fate: `count` of those that it named, from number `first` to `last`.
+/// Consecutive frames of an order with one outcome: `count` of the frames that it names, from number `first` to `last`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "RawRun", into = "RawRun")]
 pub struct FrameRun {
@@ -133,13 +132,13 @@ pub struct FrameRun {
     pub first: FrameNumber,
     /// The last.
     pub last: FrameNumber,
-    /// How many: fewer than lie between where an order names one frame of many.
+    /// How many. Fewer than `last - first + 1` if the order does not name every frame.
     pub count: u64,
     /// What became of them.
-    pub fate: Fate,
+    pub outcome: FrameOutcome,
 }
 
-/// A run on the wire: one frame has a number and no more.
+/// A run on the wire. A single frame has only a number.
 #[derive(Serialize, Deserialize)]
 struct RawRun {
     number: FrameNumber,
@@ -148,13 +147,13 @@ struct RawRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(flatten)]
-    fate: Fate,
+    outcome: FrameOutcome,
 }
 
 impl From<RawRun> for FrameRun {
     fn from(raw: RawRun) -> Self {
-        let RawRun { number, last, count, fate } = raw;
-        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), fate }
+        let RawRun { number, last, count, outcome } = raw;
+        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), outcome }
     }
 }
 impl From<FrameRun> for RawRun {
@@ -164,94 +163,99 @@ impl From<FrameRun> for RawRun {
             number: run.first,
             last: (!one).then_some(run.last),
             count: (!one).then_some(run.count),
-            fate: run.fate,
+            outcome: run.outcome,
         }
     }
 }
 
 impl FrameRun {
-    /// The one frame `number`.
+    /// A run of one frame.
     #[must_use]
-    pub const fn one(number: FrameNumber, fate: Fate) -> Self {
-        Self { first: number, last: number, count: 1, fate }
+    pub const fn one(number: FrameNumber, outcome: FrameOutcome) -> Self {
+        Self { first: number, last: number, count: 1, outcome }
     }
 
-    /// Frames of it on disk.
+    /// How many of its frames are on disk.
     #[must_use]
     pub const fn saved(&self) -> u64 {
-        match self.fate {
-            Fate::Saved { .. } | Fate::Recorded(_) => self.count,
-            Fate::Partly { saved, .. } => saved,
-            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        match self.outcome {
+            FrameOutcome::Saved { .. } | FrameOutcome::Recorded(_) => self.count,
+            FrameOutcome::Partly { saved, .. } => saved,
+            FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => 0,
         }
     }
 
-    /// Bytes of it on disk.
+    /// Bytes of its frames on disk.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        match &self.fate {
-            Fate::Saved { bytes, .. } | Fate::Partly { bytes, .. } => *bytes,
-            Fate::Recorded(recorded) => recorded.bytes,
-            Fate::Missed { .. } | Fate::Failed { .. } => 0,
+        match &self.outcome {
+            FrameOutcome::Saved { bytes, .. } | FrameOutcome::Partly { bytes, .. } => *bytes,
+            FrameOutcome::Recorded(recorded) => recorded.bytes,
+            FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => 0,
         }
     }
 
-    /// Why frames of it are not on disk.
+    /// Why frames of it are missing, if some are.
     #[must_use]
     pub fn why(&self) -> Option<&str> {
-        match &self.fate {
-            Fate::Missed { why } | Fate::Failed { why } => Some(why),
-            Fate::Partly { .. } => Some("with more gaps than an answer can hold; the manifest has them all"),
-            Fate::Saved { .. } | Fate::Recorded(_) => None,
+        match &self.outcome {
+            FrameOutcome::Missed { why } | FrameOutcome::Failed { why } => Some(why),
+            FrameOutcome::Partly { .. } => {
+                Some("with more gaps than an answer can hold; the manifest has them all")
+            }
+            FrameOutcome::Saved { .. } | FrameOutcome::Recorded(_) => None,
         }
     }
 }
 
-/// A device's answer to an order: every frame that it named, accounted for exactly once.
+/// A device's answer to an order. It accounts for every frame that the order names, exactly once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The order.
     pub order: OrderId,
-    /// Who answers.
+    /// The device that answers.
     pub device: DeviceId,
-    /// Its frames, by number.
+    /// The frames, by number.
     pub frames: Vec<FrameRun>,
-    /// Why no frame could be numbered, where none could: the device does not know its grid.
+    /// Set if no frame could be numbered, because the device does not know its grid: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unnumbered: Option<String>,
-    /// Why the account ends before the order does, where that is so: the device was stopped, and takes the order up
-    /// again when it is back.
+    /// Set if the account ends before the order does: why. A device that was stopped resumes the order later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<String>,
-    /// What its numbers and instants mean.
+    /// Time scale and frame rate of its numbers.
     #[serde(flatten)]
-    pub basis: Basis,
+    pub basis: TimeBasis,
 }
 
-/// What a device's frame numbers and instants mean, as far as it says so: answers of two devices can be told to be of the
-/// same instants only where both do.
+/// The time scale and the frame rate that a device's frame numbers refer to. Numbers of two devices can be compared only if
+/// both are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Basis {
-    /// The time scale that its clock read.
+pub struct TimeBasis {
+    /// The time scale of its clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timescale: Option<TimeScale>,
-    /// Frames per second as (numerator, denominator): the grid that the numbers count on.
+    /// The grid of the numbers, on the wire as (numerator, denominator) of frames per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<FrameGrid>,
 }
 
 impl Answer {
-    /// The same by runs, without what is known of single frames: the manifest has that.
+    /// The same answer with equal outcomes merged, and without details of single frames (the manifest has them).
     #[must_use]
     pub fn condensed(self) -> Self {
         let mut frames: Vec<FrameRun> = Vec::new();
         for run in self.frames {
-            let run = FrameRun { fate: run.fate.summed(), ..run };
-            // The account has no gaps: what follows in it is what the order names next.
-            match frames.last_mut().and_then(|last| Some((last.fate.joined(&run.fate)?, last))) {
-                Some((fate, last)) => {
-                    *last =
-                        FrameRun { first: last.first, last: run.last, count: last.count + run.count, fate };
+            let run = FrameRun { outcome: run.outcome.without_details(), ..run };
+            // An account has no gaps, so the next run holds the frames that the order names next.
+            match frames.last_mut().and_then(|last| Some((last.outcome.merged(&run.outcome)?, last))) {
+                Some((outcome, last)) => {
+                    *last = FrameRun {
+                        first: last.first,
+                        last: run.last,
+                        count: last.count + run.count,
+                        outcome,
+                    };
                 }
                 None => frames.push(run),
             }
@@ -259,7 +263,7 @@ impl Answer {
         Self { frames, ..self }
     }
 
-    /// The same as one run, which says how many frames were saved and little else.
+    /// The same answer as a single run: only how many frames were saved.
     #[must_use]
     pub(super) fn shortened(self) -> Self {
         let short = self.condensed();
@@ -268,76 +272,24 @@ impl Answer {
             return short;
         };
         let (count, saved) = (short.named(), short.saved());
-        let fate = Fate::Partly { saved, lost: count - saved, bytes: short.bytes() };
-        let all = FrameRun { first: first.first, last, count, fate };
+        let outcome = FrameOutcome::Partly { saved, lost: count - saved, bytes: short.bytes() };
+        let all = FrameRun { first: first.first, last, count, outcome };
         Self { frames: vec![all], ..short }
     }
 
-    /// How this differs from an account of what `order` names, for a person; `None`: it is one.
-    ///
-    /// Of an order that goes on until it is stopped the device decides how far.
-    #[must_use]
-    pub fn strays_from(&self, order: &Order) -> Option<String> {
-        if self.unnumbered.is_some() || self.unfinished.is_some() {
-            return None; // it says itself that it is none
-        }
-        let (Some(first), Some(last)) = (self.frames.first(), self.frames.last()) else {
-            let named = self.basis.rate.and_then(|grid| order.named(grid).count()).unwrap_or(0);
-            return (named > 0)
-                .then(|| format!("accounts for none of the {named} frames that were asked for"));
-        };
-        let Some(grid) = self.basis.rate else {
-            return Some(
-                "does not say at which rate its frames are numbered, so they cannot be checked".into(),
-            );
-        };
-        let named = order.named(grid);
-        let begin = named.first();
-        if first.first != begin {
-            let off = grid.instant(first.first) - grid.instant(begin);
-            return Some(format!(
-                "answers for frames from {} on, where it was asked for those from {begin} on, {:.3} s from there",
-                first.first,
-                off.abs().as_secs_f64()
-            ));
-        }
-        let taken = self.frames.iter().find_map(|run| match &run.fate {
-            Fate::Saved { info, .. } => Some((run.first, info.rig_time_ns)),
-            _ => None,
-        });
-        if let Some((number, at)) = taken
-            && let off = at - grid.instant(number)
-            && off.abs() > MOST_OFFSET
-        {
-            return Some(format!(
-                "took its frame {number} {:.3} s from where it was asked for",
-                off.abs().as_secs_f64()
-            ));
-        }
-        let count = named.count()?;
-        (self.named() != count).then(|| {
-            format!(
-                "accounts for {} frames, {} to {}, where it was asked for {count}",
-                self.named(),
-                first.first,
-                last.last
-            )
-        })
-    }
-
-    /// Whether every frame that the order names was saved.
+    /// Whether every frame that the order names is saved.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.unnumbered.is_none() && self.unfinished.is_none() && self.saved() == self.named()
     }
 
-    /// Frames that the order named.
+    /// How many frames the order names.
     #[must_use]
     pub fn named(&self) -> u64 {
         self.frames.iter().map(|run| run.count).sum()
     }
 
-    /// Frames on disk.
+    /// How many frames are on disk.
     #[must_use]
     pub fn saved(&self) -> u64 {
         self.frames.iter().map(FrameRun::saved).sum()
@@ -350,97 +302,23 @@ impl Answer {
     }
 }
 
-/// How far a device is with an open order.
+/// The progress of a device with an open order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct OrderProgress {
     /// The order.
     pub order: OrderId,
     /// When it begins.
     pub at_ns: Timestamp<Rig>,
-    /// When it stops, where that is said by an instant.
+    /// When it stops, if it has a stop.
     pub stop_ns: Option<Timestamp<Rig>>,
-    /// Frames that it names; `None`: it goes on until it is stopped.
+    /// How many frames it names. `None`: it goes on until it is stopped.
     pub named: Option<u64>,
-    /// Frames that are on disk or on their way there.
+    /// Frames on disk or with the writer.
     pub saved: u64,
     /// Frames missed or failed.
     pub lost: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Why the last frame was lost, if one was.
+    /// Why the last lost frame was lost.
     pub why: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::name::Name;
-    use crate::order::testing::info;
-    use crate::order::{Fill, Kind};
-
-    const NOW: FrameNumber = 54_000_000_000;
-
-    fn grid() -> FrameGrid {
-        FrameGrid::new(30, 1).unwrap()
-    }
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-
-    fn answer(numbers: std::ops::Range<FrameNumber>) -> Answer {
-        let saved = |number| {
-            let info = FrameInfo { number, rig_time_ns: grid().instant(number), ..info(number) };
-            FrameRun::one(number, Fate::Saved { file: String::new(), bytes: 1, info })
-        };
-        let frames = numbers.map(saved).collect();
-        Answer {
-            order: name("o"),
-            device: name("a"),
-            frames,
-            basis: Basis { rate: Some(grid()), timescale: None },
-            unnumbered: None,
-            unfinished: None,
-        }
-    }
-
-    fn burst(first: FrameNumber, count: u32) -> Order {
-        Order::burst(name("o"), grid().instant(first), count).unwrap()
-    }
-
-    fn take(first: FrameNumber, end: Option<FrameNumber>) -> Order {
-        let kind = Kind::Take { segment: None, fill: Fill::None };
-        let stop = end.map(|end| grid().instant(end));
-        Order::new(name("o"), grid().instant(first), stop, kind).unwrap()
-    }
-
-    #[test]
-    fn an_answer_to_what_was_asked_is_told_from_another() {
-        let given = answer(NOW..NOW + 3);
-        for order in [burst(NOW, 3), take(NOW, Some(NOW + 3)), take(NOW, None)] {
-            assert_eq!(given.strays_from(&order), None, "{order:?}");
-        }
-        let stray = |order: &Order| given.strays_from(order).unwrap();
-        let later = stray(&burst(NOW + 300, 3));
-        assert!(later.contains("54000000300") && later.contains("10.000 s from there"), "{later}");
-        assert!(stray(&burst(NOW - 1, 3)).contains("0.033 s"));
-        assert!(
-            stray(&burst(NOW, 4)).contains("3 frames, 54000000000 to 54000000002, where it was asked for 4")
-        );
-        assert!(stray(&take(NOW, Some(NOW + 2))).contains("asked for 2"));
-        assert!(stray(&take(NOW + 1, None)).contains("from 54000000000 on"));
-        assert!(answer(0..0).strays_from(&burst(NOW, 3)).unwrap().contains("none of the 3"));
-    }
-
-    #[test]
-    fn frames_that_were_taken_elsewhere_or_on_no_known_grid_stray() {
-        let mut moved = answer(NOW..NOW + 3);
-        let Fate::Saved { info, .. } = &mut moved.frames[0].fate else { unreachable!() };
-        info.rig_time_ns += Span::from_secs(5);
-        assert!(moved.strays_from(&burst(NOW, 3)).unwrap().contains("5.000 s"));
-        let older = Answer { basis: Basis::default(), ..answer(NOW..NOW + 3) };
-        assert!(older.strays_from(&burst(NOW, 3)).unwrap().contains("at which rate"));
-        let unnumbered = Answer { unnumbered: Some("no frame yet".into()), ..answer(0..0) };
-        assert_eq!(unnumbered.strays_from(&burst(NOW, 3)), None, "it says so itself");
-    }
 }

@@ -1,4 +1,4 @@
-//! What can be asked of an order that was given.
+//! Commands for an order that was given: stop and cancel.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,25 +6,25 @@ use super::Order;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Timestamp};
 
-/// A change of an order.
+/// A change to an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Command {
-    /// Its last frame is before this instant. Of several stops the earliest counts.
+pub enum OrderCommand {
+    /// The order ends before this instant. Of several stops the earliest counts.
     Stop {
         /// The order.
         order: OrderId,
-        /// The instant: to be the same on all devices it must be ahead of the frames that are being taken.
+        /// The instant. Devices end at the same frame only if it lies ahead of the frames that are being taken.
         at_ns: Timestamp<Rig>,
     },
-    /// What of it is not on disk need not be. What is there stays.
+    /// Frames that are not on disk yet are not saved any more. Saved ones stay.
     Cancel {
         /// The order.
         order: OrderId,
     },
 }
 
-impl Command {
+impl OrderCommand {
     /// The order.
     #[must_use]
     pub const fn order(&self) -> &OrderId {
@@ -34,40 +34,40 @@ impl Command {
     }
 }
 
-/// What a device knows of the rig's orders: for those that join later, come back, or lost their issuer.
+/// What a device knows about the orders of the rig, for devices that join late or come back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registry {
+pub struct OrderRoster {
     /// Orders that it has not answered yet, with their stops.
     pub orders: Vec<Order>,
-    /// The last commands that it heard: an order that was stopped elsewhere may still be open here.
-    pub commands: Vec<Command>,
+    /// The last commands that it received. Another device may have missed them.
+    pub commands: Vec<OrderCommand>,
 }
 
-/// A device has heard a [`Command`].
+/// A device's reply to an [`OrderCommand`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// The order.
     pub order: OrderId,
-    /// Who speaks.
+    /// The device that replies.
     pub device: DeviceId,
-    /// How it stands with the order there.
+    /// What the command did there.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub outcome: CommandOutcome,
 }
 
-/// How it stands with an order on a device that hears a command for it.
+/// What a command did on a device. JSON calls it `standing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "standing", rename_all = "kebab-case")]
-pub enum Standing {
-    /// It is open, and does as told.
+pub enum CommandOutcome {
+    /// The order is open, and the command was carried out.
     Open,
-    /// It is open, but a stop came too late: so many frames after the stop were handed to the writer already.
+    /// The order is open, but the stop came too late: frames after it were with the writer already.
     Late {
-        /// Frames in the files after the last one that the order names.
+        /// How many frames after the stop are in the files.
         surplus: u64,
     },
-    /// It was answered before.
+    /// The order was answered before.
     Answered,
-    /// It is not known here. Should it arrive, it will be as told.
+    /// The order is not known here. The command is kept for when it arrives.
     Unknown,
 }

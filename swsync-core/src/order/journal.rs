@@ -1,65 +1,65 @@
-//! What a device must remember of its orders across a restart: which are open, and what it answered.
+//! The journal of a device's orders, which survives a restart: open orders, and answers.
 //!
-//! Which frames are on disk is not in here: the manifests beside them say so.
+//! Which frames are on disk stands in the manifests, not in the journal.
 
 use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Order};
-use crate::control;
 use crate::grid::FrameGrid;
+use crate::message;
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
-/// Orders that are remembered once they are answered, each with its answer: a shot every ten seconds for more than a
-/// day. What is older is found on the disk, as long as its take is there.
+/// Most answered orders that are remembered: a shot every ten seconds for more than a day. Older ones are found on disk, as
+/// long as their takes are there.
 const MAX_ORDERS: usize = 10_000;
 
-/// Of these, answers that say more than how many frames were saved, at most.
+/// Most of these with a full answer. Older answers are shortened to a single run.
 const MAX_ANSWERS: usize = 1_024;
 
-/// Runs of frames in those, at most: bounds memory and file to a few megabytes. Beyond it the oldest are shortened.
+/// Most runs of frames in the full answers together. Bounds memory and file to a few megabytes.
 const MAX_RUNS: usize = 5_000;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
-pub enum Record {
+pub enum JournalRecord {
     /// An order has arrived.
     Opened {
         /// The order.
         opened: Order,
     },
-    /// It ends at this instant, if not earlier.
+    /// An order was stopped.
     Stopped {
         /// The order.
         order: OrderId,
         /// The instant.
         at_ns: Timestamp<Rig>,
     },
-    /// It was cancelled.
+    /// An order was cancelled.
     Cancelled {
         /// The order.
         order: OrderId,
     },
-    /// It is answered.
+    /// An order was answered.
     Answered {
         /// The answer.
         answer: Answer,
     },
-    /// Frames are numbered on this grid from now on.
+    /// Frames are numbered on another grid from here on.
     Grid {
         /// The grid.
         grid: FrameGrid,
     },
 }
 
-impl Record {
+impl JournalRecord {
     /// The record as one line of JSON, with its newline.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
-        let mut line = control::encode(self);
+        let mut line = message::encode(self);
         line.push(b'\n');
         line
     }
@@ -67,29 +67,29 @@ impl Record {
 
 /// An order that is not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingOrder {
     /// The order, with its stop.
     pub order: Order,
     /// Whether it was cancelled.
     pub cancelled: bool,
 }
 
-/// What the records say together.
+/// The state after all records of a journal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
-    open: Vec<Pending>,
+    open: Vec<PendingOrder>,
     answers: Answers,
     grid: Option<FrameGrid>,
 }
 
 impl Journal {
-    /// What the lines in `text` say, and how many of them say nothing: one that a power cut tore, or of a version
-    /// of swsync with other orders.
+    /// Reads the lines of `text`. Also returns how many lines could not be read: torn by a power cut, or written by another
+    /// version of swsync.
     #[must_use]
     pub fn parse(text: &[u8]) -> (Self, usize) {
         let (mut journal, mut unread) = (Self::default(), 0);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match control::decode(line) {
+            match message::decode(line) {
                 Ok(record) => journal.apply(record),
                 Err(_) => unread += 1,
             }
@@ -97,80 +97,80 @@ impl Journal {
         (journal, unread)
     }
 
-    /// Takes in one more record.
-    pub fn apply(&mut self, record: Record) {
+    /// Applies one more record.
+    pub fn apply(&mut self, record: JournalRecord) {
         match record {
-            Record::Opened { opened } => {
+            JournalRecord::Opened { opened } => {
                 if self.pending(opened.id()).is_none() {
-                    self.open.push(Pending { order: opened, cancelled: false });
+                    self.open.push(PendingOrder { order: opened, cancelled: false });
                 }
             }
-            Record::Stopped { order, at_ns } => {
+            JournalRecord::Stopped { order, at_ns } => {
                 if let Some(pending) = self.pending(&order) {
                     pending.order.stop_at(at_ns);
                 }
             }
-            Record::Cancelled { order } => {
+            JournalRecord::Cancelled { order } => {
                 if let Some(pending) = self.pending(&order) {
                     pending.cancelled = true;
                 }
             }
-            Record::Answered { answer } => {
+            JournalRecord::Answered { answer } => {
                 let open = self.open.iter().position(|pending| *pending.order.id() == answer.order);
                 let order = open.map(|index| self.open.remove(index).order);
                 self.answers.keep(order, answer);
             }
-            Record::Grid { grid } => self.grid = Some(grid),
+            JournalRecord::Grid { grid } => self.grid = Some(grid),
         }
     }
 
-    fn pending(&mut self, order: &OrderId) -> Option<&mut Pending> {
+    fn pending(&mut self, order: &OrderId) -> Option<&mut PendingOrder> {
         self.open.iter_mut().find(|pending| pending.order.id() == order)
     }
 
-    /// The fewest records that say the same: to begin a new file with when the old one has grown long.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
-        let grid = self.grid.map(|grid| Record::Grid { grid });
+    /// The fewest records with the same state, to replace a file that has grown long.
+    pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
+        let grid = self.grid.map(|grid| JournalRecord::Grid { grid });
         let answered = self.answers.oldest_first().flat_map(|Answered { order, answer }| {
-            let opened = order.clone().map(|opened| Record::Opened { opened });
-            opened.into_iter().chain([Record::Answered { answer: answer.clone() }])
+            let opened = order.clone().map(|opened| JournalRecord::Opened { opened });
+            opened.into_iter().chain([JournalRecord::Answered { answer: answer.clone() }])
         });
         let open = self.open.iter().flat_map(|pending| {
             let cancelled =
-                pending.cancelled.then(|| Record::Cancelled { order: pending.order.id().clone() });
-            [Record::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
+                pending.cancelled.then(|| JournalRecord::Cancelled { order: pending.order.id().clone() });
+            [JournalRecord::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
         });
         grid.into_iter().chain(answered).chain(open)
     }
 
     /// Orders that are not answered yet, in the order of their arrival.
     #[must_use]
-    pub fn open(&self) -> &[Pending] {
+    pub fn open(&self) -> &[PendingOrder] {
         &self.open
     }
 
-    pub(super) fn into_parts(self) -> (Vec<Pending>, Answers, Option<FrameGrid>) {
+    pub(super) fn into_parts(self) -> (Vec<PendingOrder>, Answers, Option<FrameGrid>) {
         (self.open, self.answers, self.grid)
     }
 }
 
-/// An order that is answered.
+/// An answered order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answered {
-    /// What was asked for; `None`: an older version did not write it down.
+    /// The order. `None`: an older version did not write it down.
     pub order: Option<Order>,
     pub answer: Answer,
 }
 
-/// The last orders that were answered.
+/// The orders that were answered last.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Answers {
     by_id: HashMap<OrderId, Answered>,
     /// Oldest first.
     ids: VecDeque<OrderId>,
-    /// The first so many of them have short answers.
+    /// How many of the oldest have shortened answers.
     short: usize,
-    /// In the others' answers.
+    /// Runs in the full answers.
     runs: usize,
 }
 
@@ -183,7 +183,7 @@ impl Answers {
         self.ids.iter().filter_map(|id| self.by_id.get(id))
     }
 
-    /// Keeps the answer to `order`; `None`: to the one that it was given for before, if that is known.
+    /// Keeps an answer. `order`: `None` keeps the order that is known under this id, if there is one.
     pub(super) fn keep(&mut self, order: Option<Order>, answer: Answer) {
         let id = answer.order.clone();
         let before = self.by_id.remove(&id);
@@ -198,10 +198,10 @@ impl Answers {
         self.ids.push_back(id.clone());
         let order = order.or(before.and_then(|before| before.order));
         self.by_id.insert(id, Answered { order, answer });
-        self.bound();
+        self.shorten_and_forget();
     }
 
-    fn bound(&mut self) {
+    fn shorten_and_forget(&mut self) {
         while self.short + 1 < self.ids.len()
             && (self.runs > MAX_RUNS || self.ids.len() - self.short > MAX_ANSWERS)
         {
@@ -222,17 +222,16 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Name;
-    use crate::order::{Fate, FrameRun, Kind};
+    use crate::order::testing::name;
+    use crate::order::{FrameOutcome, FrameRun, OrderKind};
 
     fn order(id: &str) -> Order {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
-        Order::new(Name::new(id).unwrap(), Timestamp::from_nanos(5), None, kind).unwrap()
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
+        Order::new(name(id), Timestamp::from_nanos(5), None, kind).unwrap()
     }
 
     fn answer(id: &str, runs: u64) -> Answer {
-        let run = |number| FrameRun::one(number, Fate::Missed { why: "x".into() });
-        let name = |text: &str| Name::new(text).unwrap();
+        let run = |number| FrameRun::one(number, FrameOutcome::Missed { why: "x".into() });
         let frames = (0..runs).map(run).collect();
         Answer {
             order: name(id),
@@ -244,26 +243,26 @@ mod tests {
         }
     }
 
-    fn journal(records: &[Record]) -> Journal {
-        let text: Vec<u8> = records.iter().flat_map(Record::to_line).collect();
+    fn journal(records: &[JournalRecord]) -> Journal {
+        let text: Vec<u8> = records.iter().flat_map(JournalRecord::to_line).collect();
         let (journal, unread) = Journal::parse(&text);
         assert_eq!(unread, 0);
         journal
     }
 
     #[test]
-    fn what_is_open_and_answered_is_read_back() {
+    fn open_orders_and_answers_are_read_back() {
         let stop = Timestamp::from_nanos(900);
         let records = [
-            Record::Opened { opened: order("a") },
-            Record::Opened { opened: order("b") },
-            Record::Opened { opened: order("b") }, // again
-            Record::Stopped { order: order("b").id().clone(), at_ns: stop },
-            Record::Cancelled { order: order("b").id().clone() },
-            Record::Answered { answer: answer("a", 1) },
-            Record::Grid { grid: FrameGrid::new(25, 1).unwrap() },
-            Record::Opened { opened: order("c") },
-            Record::Grid { grid: FrameGrid::new(30, 1).unwrap() },
+            JournalRecord::Opened { opened: order("a") },
+            JournalRecord::Opened { opened: order("b") },
+            JournalRecord::Opened { opened: order("b") }, // again
+            JournalRecord::Stopped { order: order("b").id().clone(), at_ns: stop },
+            JournalRecord::Cancelled { order: order("b").id().clone() },
+            JournalRecord::Answered { answer: answer("a", 1) },
+            JournalRecord::Grid { grid: FrameGrid::new(25, 1).unwrap() },
+            JournalRecord::Opened { opened: order("c") },
+            JournalRecord::Grid { grid: FrameGrid::new(30, 1).unwrap() },
         ];
         let journal = journal(&records);
         assert_eq!(journal.grid, FrameGrid::new(30, 1).ok());
@@ -274,21 +273,21 @@ mod tests {
         assert_eq!(
             self::journal(&journal.records().collect::<Vec<_>>()),
             journal,
-            "the short form says the same"
+            "the compacted journal has the same state"
         );
     }
 
     #[test]
-    fn a_torn_line_costs_only_itself() {
-        let mut text = Record::Opened { opened: order("a") }.to_line();
-        text.extend(&Record::Opened { opened: order("b") }.to_line()[..20]);
+    fn a_torn_line_is_skipped() {
+        let mut text = JournalRecord::Opened { opened: order("a") }.to_line();
+        text.extend(&JournalRecord::Opened { opened: order("b") }.to_line()[..20]);
         let (journal, unread) = Journal::parse(&text);
         assert_eq!((journal.open().len(), unread), (1, 1));
     }
 
     fn answered(journal: &mut Journal, answer: Answer) {
-        journal.apply(Record::Opened { opened: order(answer.order.as_str()) });
-        journal.apply(Record::Answered { answer });
+        journal.apply(JournalRecord::Opened { opened: order(answer.order.as_str()) });
+        journal.apply(JournalRecord::Answered { answer });
     }
 
     #[test]
@@ -301,7 +300,7 @@ mod tests {
             answered(&mut journal, answer(&format!("p{id}"), 1_000));
         }
         let kept = |id: &str| journal.answers.get(order(id).id()).unwrap();
-        assert_eq!(kept("o0").order, Some(order("o0")), "what it was is known");
+        assert_eq!(kept("o0").order, Some(order("o0")), "the order itself is remembered");
         let [old, first, last] = ["o0", "p0", "p9"].map(|id| &kept(id).answer);
         assert_eq!((old.frames.len(), first.frames.len(), last.frames.len()), (1, 1, 1_000));
         assert_eq!((old.named(), first.named(), last.named()), (3, 1_000, 1_000));
@@ -310,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn what_no_summing_up_makes_short_is_counted() {
+    fn answers_that_cannot_be_merged_become_one_run() {
         let mut journal = Journal::default();
         for id in 0..10 {
             let mut long = answer(&format!("o{id}"), 1_000);
             for (index, run) in long.frames.iter_mut().enumerate() {
-                run.fate = Fate::Missed { why: (index % 2).to_string() };
+                run.outcome = FrameOutcome::Missed { why: (index % 2).to_string() };
             }
             answered(&mut journal, long);
         }
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_orders_are_forgotten_in_the_end() {
+    fn the_oldest_orders_are_forgotten() {
         let mut journal = Journal::default();
         for id in 0..MAX_ORDERS + 5 {
             answered(&mut journal, answer(&format!("o{id}"), 1));

@@ -1,118 +1,119 @@
 //! Orders: which frames to save, and what became of them.
 //!
-//! An [`Order`] names instants of rig time; [`Order::named`] turns them into frame numbers on a device's grid,
-//! alike on every device of that rate. A device serves orders at its [`Desk`] and answers with an [`Answer`] that
-//! accounts for every frame that was named.
+//! An [`Order`] names instants of rig time. [`Order::named`] turns them into frame numbers on a device's grid, the same
+//! numbers on every device of that rate. A device serves orders with an [`OrderQueue`] and answers each with an [`Answer`],
+//! which accounts for every frame that the order names.
 
 mod answer;
 mod command;
-mod common;
-mod desk;
+mod compare;
+pub(crate) mod groups;
 mod journal;
 mod named;
-mod ready;
+mod queue;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Basis, Fate, FrameRun, MOST_OFFSET, Progress, Recorded};
-pub use command::{Acknowledgement, Command, Registry, Standing};
-pub use common::{Common, Difference, Said, differences};
-pub use desk::{Action, Desk, MAX_OPEN, Refused, Role, Ticket};
-pub use journal::{Journal, Pending, Record};
-pub use named::Named;
-pub use ready::{LEAST_RECORDING, MAX_SILENCE, MAX_UNCERTAINTY, Need, Readiness};
+pub use answer::{
+    Answer, FrameOutcome, FrameRun, MAX_FRAME_OFFSET, OrderProgress, RecordedFrames, TimeBasis,
+};
+pub use command::{Acknowledgement, CommandOutcome, OrderCommand, OrderRoster};
+pub use compare::{Disagreement, disagreements};
+pub use journal::{Journal, JournalRecord, PendingOrder};
+pub use named::NamedFrames;
+pub use queue::{FramePurpose, MAX_OPEN, OrderAction, OrderQueue, OrderRefused, SaveTicket};
 
-use crate::control::TimeScale;
 use crate::grid::FrameGrid;
+use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Span, Timestamp};
 
-/// Most frames of a burst. Longer ones are takes.
+/// Most frames of a burst. For more, record a take.
 pub const MAX_BURST: u32 = 10_000;
 
-/// Most stills of one order that says how many: one a second for eleven days.
+/// Most stills of an order with a count: one per second for eleven days.
 pub const MAX_STILLS: u32 = 1_000_000;
 
-/// Up to so many frames are accounted for one by one, with what is known of each. Longer orders by runs of
-/// frames: an answer stays below 1 MB, and the manifest has the details.
+/// Most frames of an order that an answer lists one by one, with the details of each. Longer orders are accounted for by
+/// runs, so that an answer stays below 1 MB; the manifest has the details.
 pub const MAX_DETAILED: u64 = 1_000;
 
-/// Shortest segment of a take. Shorter ones leave an encoder no room between its key frames.
+/// Shortest segment of a take: an encoder needs room between its key frames.
 pub const MIN_SEGMENT: Span = Span::from_secs(1);
 
-/// Length of a take's files where nobody says another. Chosen: at 50 Mbit/s a file has 3.75 GB then, and FAT takes less
-/// than 4.3; whatever goes wrong with one file costs no more; and muxers keep a few megabytes for so many frames.
+/// Default length of a take's files. Chosen: at 50 Mbit/s a file has 3.75 GB (FAT allows less than 4.3 GB), a broken file costs
+/// no more than that, and muxers keep a few megabytes for so many frames.
 pub const DEFAULT_SEGMENT: Span = Span::from_secs(600);
 
-/// Least time between the stills of one order.
+/// Shortest time between the stills of one order.
 pub const MIN_EVERY: Span = Span::from_millis(1);
 
-/// How much later than at all times before a frame may still arrive: a busy machine.
+/// How much longer than its usual latency a frame may take to arrive, because the machine is busy.
 pub const GRACE: Span = Span::from_secs(2);
 
-/// What to save: a still or several, a burst, a take.
+/// What to save: stills, a burst or a take.
 ///
-/// All instants are rig time and may be ahead or past. Each device saves the frames whose numbers
-/// [`Order::named`] yields on its own grid.
+/// All instants are rig time and may be in the future or the past. Each device saves the frames that [`Order::named`] yields
+/// on its own grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawOrder", into = "RawOrder")]
 pub struct Order {
     id: OrderId,
     at: Timestamp<Rig>,
     stop: Option<Timestamp<Rig>>,
-    kind: Kind,
+    kind: OrderKind,
     targets: Targets,
     timescale: Option<TimeScale>,
 }
 
-/// Of what kind an order is.
+/// The kind of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Kind {
+pub enum OrderKind {
     /// Single frames.
     Still {
-        /// From one to the next, in nanoseconds; `None`: there is only one.
+        /// Time from one to the next, in nanoseconds. `None`: there is only one.
         #[serde(rename = "every_ns", default, skip_serializing_if = "Option::is_none")]
         every: Option<Span>,
-        /// How many, where that is said; else until the order is stopped.
+        /// How many. `None`: until the order is stopped.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u32>,
     },
-    /// So many frames, one after another.
+    /// Consecutive frames.
     Burst {
         /// How many.
         count: u32,
     },
-    /// Every frame until the order's stop.
+    /// Every frame until the order is stopped.
     Take {
-        /// Length of each file in nanoseconds of rig time, counted from the start; `None`: one file.
+        /// Length of each file in nanoseconds of rig time, counted from the start. `None`: one file.
         #[serde(rename = "segment_ns", default, skip_serializing_if = "Option::is_none")]
         segment: Option<Span>,
-        /// What stands in for frames that are missing.
+        /// What an export puts in place of missing frames.
         #[serde(default)]
         fill: Fill,
     },
 }
 
-/// What stands in a take's files for a frame that is missing, so that all devices' files have as many frames.
+/// What an export puts in place of a missing frame, so that the files of all devices have equally many frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fill {
-    /// The frame before it, once more.
+    /// The frame before it, repeated.
     #[default]
     Hold,
     /// A black frame.
     Black,
-    /// Nothing: the files have a gap, and say so.
+    /// Nothing: the files have a gap.
     None,
 }
 
 impl Fill {
-    /// The name that serde gives it.
+    /// Its name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -132,19 +133,19 @@ impl std::str::FromStr for Fill {
     }
 }
 
-/// Whom an order is for.
+/// The devices that an order is for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Targets {
     /// Every device of the rig, also those that join while the order is open.
     #[default]
     All,
-    /// These devices, be they there yet or not.
+    /// These devices, whether they are in the rig yet or not.
     Devices(BTreeSet<DeviceId>),
 }
 
 impl Targets {
-    /// Whether `device` is meant.
+    /// Whether `device` is one of them.
     #[must_use]
     pub fn include(&self, device: &DeviceId) -> bool {
         match self {
@@ -154,7 +155,7 @@ impl Targets {
     }
 }
 
-/// An order as it stands on the wire.
+/// An order on the wire.
 #[derive(Serialize, Deserialize)]
 struct RawOrder {
     order: OrderId,
@@ -162,7 +163,7 @@ struct RawOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stop_ns: Option<Timestamp<Rig>>,
     #[serde(flatten)]
-    kind: Kind,
+    kind: OrderKind,
     #[serde(default, skip_serializing_if = "is_all")]
     targets: Targets,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,28 +174,28 @@ fn is_all(targets: &Targets) -> bool {
     *targets == Targets::All
 }
 
-/// Why an order cannot be meant.
+/// Why an order makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderError {
-    /// No frames, or more than anyone wants.
+    /// A burst of no frames, or of too many.
     #[error("a burst has 1 to {MAX_BURST} frames, not {0}: for more, record a take")]
     Burst(u32),
-    /// No frames, or more than anyone wants.
+    /// No stills, or too many.
     #[error(
         "an order names 1 to {MAX_STILLS} stills, not {0}; without a count they go on until it is stopped"
     )]
     Stills(u32),
-    /// Several stills at one instant.
+    /// Several stills without the time between them.
     #[error("several stills need the time from one to the next")]
     NoEvery,
-    /// Too close, or backwards.
+    /// Stills too close together.
     #[error("stills are {} s apart at least, not {} s", MIN_EVERY.as_secs_f64(), .0.as_secs_f64())]
     Every(Span),
-    /// Before the Unix epoch.
+    /// An instant before the Unix epoch.
     #[error("an order's instant is rig time after 1970, not {} s before", -(*.0 - Timestamp::ZERO).as_secs_f64())]
     Instant(Timestamp<Rig>),
-    /// Nothing in between.
+    /// A stop that is not after the start.
     #[error("an order's stop comes after its start, not {} s before it", (*at - *stop).as_secs_f64())]
     Stop {
         /// The start.
@@ -202,24 +203,24 @@ pub enum OrderError {
         /// The stop.
         stop: Timestamp<Rig>,
     },
-    /// Too short.
+    /// Segments that are too short.
     #[error("a take's segments are {} s long at least, not {} s", MIN_SEGMENT.as_secs_f64(), .0.as_secs_f64())]
     Segment(Span),
-    /// For nobody.
+    /// No devices.
     #[error("an order is for one device at least")]
     NoTargets,
 }
 
 impl Order {
-    /// An order for what `kind` says, from `at` on, before `stop` if there is one, for all devices.
+    /// An order of this kind from `at` on, before `stop` if there is one, for all devices.
     ///
     /// # Errors
-    /// [`OrderError`] where no device could serve it.
+    /// [`OrderError`] if no device could serve it.
     pub fn new(
         id: OrderId,
         at: Timestamp<Rig>,
         stop: Option<Timestamp<Rig>>,
-        kind: Kind,
+        kind: OrderKind,
     ) -> Result<Self, OrderError> {
         if at < Timestamp::ZERO {
             return Err(OrderError::Instant(at));
@@ -228,35 +229,35 @@ impl Order {
             return Err(OrderError::Stop { at, stop });
         }
         match kind {
-            Kind::Burst { count } if !(1..=MAX_BURST).contains(&count) => Err(OrderError::Burst(count)),
-            Kind::Still { count: Some(count), .. } if !(1..=MAX_STILLS).contains(&count) => {
+            OrderKind::Burst { count } if !(1..=MAX_BURST).contains(&count) => Err(OrderError::Burst(count)),
+            OrderKind::Still { count: Some(count), .. } if !(1..=MAX_STILLS).contains(&count) => {
                 Err(OrderError::Stills(count))
             }
-            Kind::Still { every: Some(every), .. } if every < MIN_EVERY => Err(OrderError::Every(every)),
-            Kind::Still { every: None, count } if count != Some(1) => Err(OrderError::NoEvery),
-            Kind::Take { segment: Some(segment), .. } if segment < MIN_SEGMENT => {
+            OrderKind::Still { every: Some(every), .. } if every < MIN_EVERY => Err(OrderError::Every(every)),
+            OrderKind::Still { every: None, count } if count != Some(1) => Err(OrderError::NoEvery),
+            OrderKind::Take { segment: Some(segment), .. } if segment < MIN_SEGMENT => {
                 Err(OrderError::Segment(segment))
             }
-            Kind::Burst { .. } | Kind::Still { .. } | Kind::Take { .. } => {
+            OrderKind::Burst { .. } | OrderKind::Still { .. } | OrderKind::Take { .. } => {
                 Ok(Self { id, at, stop, kind, targets: Targets::All, timescale: None })
             }
         }
     }
 
-    /// An order for the one frame whose grid instant is nearest to `at`.
+    /// An order for the frame whose grid instant is nearest to `at`.
     ///
     /// # Errors
     /// [`OrderError::Instant`].
     pub fn still(id: OrderId, at: Timestamp<Rig>) -> Result<Self, OrderError> {
-        Self::new(id, at, None, Kind::Still { every: None, count: Some(1) })
+        Self::new(id, at, None, OrderKind::Still { every: None, count: Some(1) })
     }
 
-    /// An order for `count` frames, the first being the one nearest to `at`.
+    /// An order for `count` consecutive frames, the first of which is nearest to `at`.
     ///
     /// # Errors
     /// [`OrderError::Burst`] or [`OrderError::Instant`].
     pub fn burst(id: OrderId, at: Timestamp<Rig>, count: u32) -> Result<Self, OrderError> {
-        Self::new(id, at, None, Kind::Burst { count })
+        Self::new(id, at, None, OrderKind::Burst { count })
     }
 
     /// This order for `targets` only.
@@ -270,19 +271,19 @@ impl Order {
         }
     }
 
-    /// This order with its instants on `timescale`, where that is known: a device on another one takes no part.
+    /// This order with instants of `timescale`, if that is known. A device on another time scale does not serve it.
     #[must_use]
     pub fn on_timescale(self, timescale: Option<TimeScale>) -> Self {
         Self { timescale, ..self }
     }
 
-    /// The time scale that its instants are of, where that was known to who gave it.
+    /// The time scale of its instants, if whoever gave the order knew it.
     #[must_use]
     pub const fn timescale(&self) -> Option<TimeScale> {
         self.timescale
     }
 
-    /// Why a device whose clock reads `own` cannot serve it; `None`: nothing is known against it.
+    /// Why a device on time scale `own` cannot serve it. `None`: nothing is known against it.
     #[must_use]
     pub fn foreign_to(&self, own: Option<TimeScale>) -> Option<String> {
         let (asked, own) = (self.timescale?, own?);
@@ -306,58 +307,58 @@ impl Order {
         self.at
     }
 
-    /// The instant before which its last frame is; `None`: its kind says, or it goes on until it is stopped.
+    /// The instant before which its last frame lies. `None`: its kind says, or it goes on until it is stopped.
     #[must_use]
     pub const fn stop(&self) -> Option<Timestamp<Rig>> {
         self.stop
     }
 
-    /// Of what kind it is.
+    /// Its kind.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> OrderKind {
         self.kind
     }
 
-    /// Whom it is for.
+    /// The devices that it is for.
     #[must_use]
     pub const fn targets(&self) -> &Targets {
         &self.targets
     }
 
-    /// Whether `other` asks for the same, be it that one of them was stopped since.
+    /// Whether `other` is the same order, regardless of stops.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let of = |order: &Self| (order.at, order.kind);
         self.id == other.id && of(self) == of(other) && self.targets == other.targets
     }
 
-    /// This order as if nobody had stopped it: it names what was taken before the stop was heard, too.
+    /// This order without its stop. It also names frames that were taken before a late stop arrived.
     #[must_use]
     pub fn unstopped(&self) -> Self {
         Self { stop: None, ..self.clone() }
     }
 
-    /// Has it end at `stop`, unless it ends earlier anyway: of several stops the earliest counts, so that
-    /// devices agree in whatever order they hear of them.
+    /// Ends the order at `stop`, unless it ends earlier. Of several stops the earliest counts, so that devices agree whatever
+    /// the order in which stops arrive.
     pub fn stop_at(&mut self, stop: Timestamp<Rig>) {
         self.stop = Some(self.stop.map_or(stop, |before| before.min(stop)));
     }
 
-    /// The instant after which it names nothing, on a grid of `period`; `None`: it goes on until it is stopped.
+    /// The instant after which it names no frame, on a grid of this period. `None`: it goes on until it is stopped.
     #[must_use]
     pub fn ends_at(&self, period: Span) -> Option<Timestamp<Rig>> {
         let by_kind = match self.kind {
-            Kind::Still { every, count } => {
+            OrderKind::Still { every, count } => {
                 count.map(|count| self.at + every.unwrap_or(Span::ZERO) * i64::from(count - 1) + period)
             }
-            Kind::Burst { count } => Some(self.at + period * i64::from(count)),
-            Kind::Take { .. } => None,
+            OrderKind::Burst { count } => Some(self.at + period * i64::from(count)),
+            OrderKind::Take { .. } => None,
         };
         [by_kind, self.stop].into_iter().flatten().min()
     }
 
-    /// The instant by which every frame that exists has arrived, on a grid of `period`, of frames that arrive `latency` after
-    /// their instants.
+    /// The instant by which all its frames have arrived, on a grid of this period, if frames arrive at most `latency` after
+    /// their instants. `None`: it goes on until it is stopped.
     #[must_use]
     pub fn settled_at(&self, period: Span, latency: Span) -> Option<Timestamp<Rig>> {
         Some(self.ends_at(period)?.max(self.at) + latency + GRACE)
@@ -365,15 +366,15 @@ impl Order {
 
     /// The frames that it names on `grid`.
     #[must_use]
-    pub fn named(&self, grid: FrameGrid) -> Named {
-        Named::of(self, grid)
+    pub fn named(&self, grid: FrameGrid) -> NamedFrames {
+        NamedFrames::of(self, grid)
     }
 }
 
 impl TryFrom<RawOrder> for Order {
     type Error = OrderError;
     fn try_from(raw: RawOrder) -> Result<Self, OrderError> {
-        // A stop can come before the start: the order was stopped before it began.
+        // Unlike in `new`, a stop may be before the start: the order was stopped before it began.
         let mut order = Self::new(raw.order, raw.at_ns, None, raw.kind)?.with_targets(raw.targets)?;
         order.stop = raw.stop_ns;
         Ok(order.on_timescale(raw.timescale))

@@ -1,46 +1,46 @@
-//! Which frames an order names on a grid: pure arithmetic on instants, alike on every device.
+//! Which frames an order names on a grid, computed from instants alone.
 
 use std::ops::Range;
 
-use super::{Kind, Order};
+use super::{Order, OrderKind};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::time::{Rig, Span, Timestamp};
 
 /// The frames that an order names on one grid, in ascending order of their numbers.
 ///
-/// Nothing here counts frames that were seen: a device that saw none of them names the same.
+/// Frames that arrived play no role, so that every device of this rate names the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedFrames {
     grid: FrameGrid,
     at: Timestamp<Rig>,
     first: FrameNumber,
-    /// One past the last; `None`: there is no last one yet.
+    /// One past the last. `None`: there is no last one yet.
     end: Option<FrameNumber>,
-    /// Between stills that are a period or more apart; `None`: every frame from first to end is named.
+    /// Time between stills that are a period or more apart. `None`: every frame from first to end is named.
     every: Option<Span>,
     segment: Option<Span>,
 }
 
-impl Named {
+impl NamedFrames {
     pub(super) fn of(order: &Order, grid: FrameGrid) -> Self {
         let at = order.at();
         let first = grid.nearest(at);
         let (by_kind, every, segment) = match order.kind() {
-            Kind::Still { every, count } => {
+            OrderKind::Still { every, count } => {
                 let last = count.map(|count| grid.nearest(instant(at, every, u64::from(count) - 1)));
-                // Stills closer than a period are every frame there is.
+                // Stills closer than a period name every frame.
                 let every = every.filter(|every| grid.is_period_within(*every));
                 (last.map(|last| last + 1), every, None)
             }
-            Kind::Burst { count } => (Some(first + u64::from(count)), None, None),
-            Kind::Take { segment, .. } => (None, None, segment),
+            OrderKind::Burst { count } => (Some(first + u64::from(count)), None, None),
+            OrderKind::Take { segment, .. } => (None, None, segment),
         };
         let stop = order.stop().map(|stop| grid.nearest(stop).max(first));
         let end = [by_kind, stop].into_iter().flatten().min();
         Self { grid, at, first, end, every, segment }
     }
 
-    /// The grid that the numbers are of.
+    /// The grid of the numbers.
     #[must_use]
     pub const fn grid(&self) -> FrameGrid {
         self.grid
@@ -52,24 +52,24 @@ impl Named {
         self.first
     }
 
-    /// One past the last frame, or more; `None`: they go on until the order is stopped.
+    /// A number after the last frame, not always the next one. `None`: they go on until the order is stopped.
     #[must_use]
     pub const fn end(&self) -> Option<FrameNumber> {
         self.end
     }
 
-    /// Those before `end`.
+    /// The frames before `end`.
     #[must_use]
     pub fn until(self, end: FrameNumber) -> Self {
         Self { end: Some(self.end.map_or(end, |before| before.min(end)).max(self.first)), ..self }
     }
 
-    /// These, and what comes after them up to `last`.
+    /// The same frames, with the end moved behind `last` if that is later.
     pub(super) fn until_after(self, last: FrameNumber) -> Self {
         Self { end: self.end.map(|end| end.max(last.saturating_add(1))), ..self }
     }
 
-    /// How many; `None`: they go on until the order is stopped.
+    /// How many. `None`: they go on until the order is stopped.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         self.end.map(|end| self.count_in(self.first..end))
@@ -121,36 +121,36 @@ impl Named {
         })
     }
 
-    /// Whether frames that the order does not name lie between those that it names.
+    /// Whether there are frames between the named ones that the order does not name.
     #[must_use]
     pub const fn has_pauses(&self) -> bool {
         self.every.is_some()
     }
 
-    /// How many frames it names before `number`, were there no end: the place of `number`, from 0, if it is named.
+    /// The index of frame `number` among the named frames, from 0: how many come before it. Ignores the end.
     #[must_use]
-    pub fn place(&self, number: FrameNumber) -> u64 {
+    pub fn index_of(&self, number: FrameNumber) -> u64 {
         match self.every {
             None => number.saturating_sub(self.first),
             Some(every) => self.index_from(every, number),
         }
     }
 
-    /// The frame at this place, were there no end; saturates.
+    /// The named frame with this index, from 0. Ignores the end; saturates.
     #[must_use]
-    pub fn at_place(&self, place: u64) -> FrameNumber {
+    pub fn number_at(&self, index: u64) -> FrameNumber {
         match self.every {
-            None => self.first.saturating_add(place),
-            Some(every) => self.grid.nearest(instant(self.at, Some(every), place)),
+            None => self.first.saturating_add(index),
+            Some(every) => self.grid.nearest(instant(self.at, Some(every), index)),
         }
     }
 
-    /// The file that frame `number` belongs to, counted from 0: the segment of a take; for stills which of them.
+    /// The file that frame `number` belongs to, from 0: of a take the segment, of stills that lie apart the index of the still.
     #[must_use]
     pub fn segment_of(&self, number: FrameNumber) -> u64 {
         match (self.every, self.segment) {
             (Some(every), _) => self.index_from(every, number),
-            // The last cut that is no later.
+            // The last cut at or before `number`.
             (None, Some(segment)) => {
                 let until = self.grid.earliest(number.saturating_add(1)).as_nanos() - 1;
                 u64::try_from((until - self.at.as_nanos()).div_euclid(segment.as_nanos())).unwrap_or(0)
@@ -159,7 +159,7 @@ impl Named {
         }
     }
 
-    /// The frame at which the file that is after the one of `number` begins; `None`: there is none.
+    /// The frame at which the file after that of `number` begins. `None`: there is none.
     #[must_use]
     pub fn next_cut(&self, number: FrameNumber) -> Option<FrameNumber> {
         let next = match (self.every, self.segment) {
@@ -169,7 +169,7 @@ impl Named {
                 loop {
                     index += 1;
                     let cut = self.grid.nearest(instant(self.at, Some(segment), index));
-                    // Segments shorter than a period are empty, and there is no file of them.
+                    // A segment shorter than a period can be empty: it has no file.
                     if cut > number {
                         break cut;
                     }
@@ -188,7 +188,7 @@ impl Named {
         Some(std::iter::successors(named.next_from(named.first), move |number| named.next_from(number + 1)))
     }
 
-    /// How many stills come before the first one that is frame `number` or later.
+    /// How many stills come before the first one whose frame is `number` or later.
     fn index_from(&self, every: Span, number: FrameNumber) -> u64 {
         let since = i128::from(self.grid.earliest(number).as_nanos()) - i128::from(self.at.as_nanos());
         let every = i128::from(every.as_nanos());
@@ -196,7 +196,7 @@ impl Named {
     }
 }
 
-/// `index` times `every` after `at`; saturates.
+/// The instant `index * every` after `at`. Saturates.
 fn instant(at: Timestamp<Rig>, every: Option<Span>, index: u64) -> Timestamp<Rig> {
     let every = every.map_or(0, Span::as_nanos);
     let nanos = i128::from(at.as_nanos()) + i128::from(every) * i128::from(index);
@@ -210,7 +210,7 @@ mod tests {
     use crate::order::Fill;
     use proptest::prelude::*;
 
-    fn order(at: i64, stop: Option<i64>, kind: Kind) -> Order {
+    fn order(at: i64, stop: Option<i64>, kind: OrderKind) -> Order {
         let mut order = Order::new(Name::new("o").unwrap(), Timestamp::from_nanos(at), None, kind).unwrap();
         if let Some(stop) = stop {
             order.stop_at(Timestamp::from_nanos(stop));
@@ -218,14 +218,14 @@ mod tests {
         order
     }
 
-    fn take(segment: Option<Span>) -> Kind {
-        Kind::Take { segment, fill: Fill::Hold }
+    fn take(segment: Option<Span>) -> OrderKind {
+        OrderKind::Take { segment, fill: Fill::Hold }
     }
 
     const NOW: i64 = 1_800_000_000_000_000_000;
 
     #[test]
-    fn a_take_of_ten_seconds_has_as_many_frames_wherever_it_begins() {
+    fn a_take_of_ten_seconds_has_300_frames_wherever_it_begins() {
         let grid = FrameGrid::new(30, 1).unwrap();
         for offset in [0, 1, 16_666_666, 16_666_667, 20_000_000, 33_333_333] {
             let stop = NOW + offset + 10_000_000_000;
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn stills_are_the_nearest_frames() {
         let grid = FrameGrid::new(30, 1).unwrap();
-        let kind = Kind::Still { every: Some(Span::from_secs(2)), count: Some(3) };
+        let kind = OrderKind::Still { every: Some(Span::from_secs(2)), count: Some(3) };
         let named = order(NOW, None, kind).named(grid);
         let first = grid.nearest(Timestamp::from_nanos(NOW));
         assert_eq!(named.iter().unwrap().collect::<Vec<_>>(), [first, first + 60, first + 120]);
@@ -266,21 +266,21 @@ mod tests {
         assert_eq!(named.iter().unwrap().count(), 0);
     }
 
-    fn kinds() -> impl Strategy<Value = Kind> {
+    fn kinds() -> impl Strategy<Value = OrderKind> {
         prop_oneof![
-            (1_i64..3_000_000_000, 1_u32..40).prop_map(|(every, count)| Kind::Still {
+            (1_i64..3_000_000_000, 1_u32..40).prop_map(|(every, count)| OrderKind::Still {
                 every: Some(Span::from_nanos(every.max(1_000_000))),
                 count: Some(count)
             }),
-            Just(Kind::Still { every: None, count: Some(1) }),
-            (1_u32..200).prop_map(|count| Kind::Burst { count }),
+            Just(OrderKind::Still { every: None, count: Some(1) }),
+            (1_u32..200).prop_map(|count| OrderKind::Burst { count }),
             proptest::option::of(1_000_000_000_i64..5_000_000_000)
                 .prop_map(|segment| take(segment.map(Span::from_nanos))),
         ]
     }
 
     proptest! {
-        /// Against the plain reading of the definition, instant by instant.
+        /// Compares with enumeration, instant by instant.
         #[test]
         fn arithmetic_agrees_with_enumeration(
             (num, den) in prop_oneof![(1_u32..240, 1_u32..3), Just((30_000, 1001)), (1_u32..3, 1_u32..20)],
@@ -291,7 +291,7 @@ mod tests {
         ) {
             let grid = FrameGrid::new(num, den).unwrap();
             let stop = match kind {
-                Kind::Take { .. } => Some(at + stop),
+                OrderKind::Take { .. } => Some(at + stop),
                 _ => (stop > 4_000_000_000).then_some(at + stop),
             };
             let order = order(at, stop, kind);
@@ -300,28 +300,27 @@ mod tests {
             let end = stop.map(nearest);
             let first = nearest(at);
             let mut expected: Vec<FrameNumber> = match kind {
-                Kind::Still { every, count } => {
+                OrderKind::Still { every, count } => {
                     let every = every.map_or(0, Span::as_nanos);
                     (0..i64::from(count.unwrap())).map(|i| nearest(at + i * every)).collect()
                 }
-                Kind::Burst { count } => (first..first + u64::from(count)).collect(),
-                Kind::Take { .. } => (first..end.unwrap().max(first)).collect(),
+                OrderKind::Burst { count } => (first..first + u64::from(count)).collect(),
+                OrderKind::Take { .. } => (first..end.unwrap().max(first)).collect(),
             };
             expected.retain(|number| end.is_none_or(|end| *number < end));
             expected.dedup();
-            // Stills closer than a period name every frame, which is no more than enumeration finds.
             prop_assert_eq!(&named.iter().unwrap().collect::<Vec<_>>(), &expected);
             prop_assert_eq!(named.count(), Some(expected.len() as u64));
             let probe = first.saturating_sub(20) + probe;
             prop_assert_eq!(named.contains(probe), expected.contains(&probe));
             prop_assert_eq!(named.next_from(probe), expected.iter().copied().find(|n| *n >= probe));
             prop_assert_eq!(named.last_before(probe), expected.iter().copied().rev().find(|n| *n < probe));
-            for (place, number) in (0..).zip(&expected) {
-                prop_assert_eq!((named.place(*number), named.at_place(place)), (place, *number));
+            for (index, number) in (0..).zip(&expected) {
+                prop_assert_eq!((named.index_of(*number), named.number_at(index)), (index, *number));
             }
             let within = expected.iter().filter(|n| (first..probe).contains(n)).count() as u64;
             prop_assert_eq!(named.count_in(0..probe), within);
-            if let Kind::Take { segment: Some(segment), .. } = kind {
+            if let OrderKind::Take { segment: Some(segment), .. } = kind {
                 for number in expected.iter().copied() {
                     let cuts = |k: i64| nearest(at + k * segment.as_nanos());
                     let k = (0..).take_while(|k| cuts(*k) <= number).last().unwrap();

@@ -1,21 +1,25 @@
 //! Valid values for tests.
 
-use crate::frame::FrameInfo;
-use crate::grid::FrameNumber;
+use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::grid::{FrameGrid, FrameNumber};
+use crate::name::Name;
+use crate::time::{Span, Timestamp};
 
-/// What is known of a good frame.
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// The grid of so many frames per second.
+pub fn rate(frames: u32) -> FrameGrid {
+    FrameGrid::new(frames, 1).unwrap()
+}
+
+/// A frame of a synced device whose camera is locked.
 pub fn info(number: FrameNumber) -> FrameInfo {
-    // From JSON, so that what else becomes known of frames does not concern these tests.
-    serde_json::from_value(serde_json::json!({
-        "number": number,
-        "rig_time_ns": 1_800_000_000_000_000_000_i64,
-        "phase_error_ns": 67,
-        "clock_uncertainty_ns": 20_000,
-        "sync": "synced",
-        "lock": "locked",
-        "exposure_ns": null,
-        "analogue_gain": null,
-        "sensor_time_ns": null,
-    }))
-    .unwrap()
+    FrameInfo {
+        clock_uncertainty_ns: Some(Span::from_micros(20)),
+        sync: SyncQuality::Synced,
+        lock: Some(LockState::Locked),
+        ..FrameInfo::new(number, Timestamp::from_nanos(1_800_000_000_000_000_000), Span::from_nanos(67))
+    }
 }

@@ -9,7 +9,7 @@ use super::*;
 const ORIGIN: Origin =
     Origin { make: "Raspberry Pi", model: "imx708", software: "swsync 0.1.0", orientation: None };
 
-/// What ends a JPEG: start of scan with some entropy-coded bytes, end of image.
+/// The end of a JPEG: start of scan with some entropy-coded bytes, end of image.
 const PICTURE: &[u8] = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xaa\xff\x00\xe1\xff\xd9";
 const JFIF: &[u8] = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
 /// Start of frame, baseline: 640 x 480.
@@ -27,7 +27,7 @@ fn tagged(jpeg: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// By an independent reader.
+/// Reads with an independent library.
 fn read(jpeg: &[u8]) -> Exif {
     Reader::new().read_from_container(&mut Cursor::new(jpeg)).unwrap()
 }
@@ -37,7 +37,7 @@ fn text(exif: &Exif, tag: Tag) -> Option<String> {
 }
 
 #[test]
-fn another_reader_finds_what_was_written() {
+fn an_independent_reader_finds_the_fields() {
     let exif = read(&tagged(&jpeg(&[JFIF, TABLE, FRAME])));
     for (tag, value) in [
         (Tag::Make, "\"Raspberry Pi\""),
@@ -69,19 +69,19 @@ fn another_reader_finds_what_was_written() {
 }
 
 #[test]
-fn the_picture_stays_and_jfif_comes_first() {
+fn the_picture_is_unchanged_and_jfif_comes_first() {
     for before in [&[JFIF, TABLE][..], &[JFIF, JFIF, TABLE], &[TABLE], &[]] {
         let plain = jpeg(before);
         let bytes = tagged(&plain);
         let app0 = before.iter().take_while(|segment| **segment == JFIF).count() * JFIF.len();
         assert!(bytes.starts_with(&plain[..2 + app0]));
         assert_eq!(bytes[2 + app0..][..2], [0xff, 0xe1]);
-        assert!(bytes.ends_with(&plain[2 + app0..]), "every other byte is as it was");
+        assert!(bytes.ends_with(&plain[2 + app0..]), "every other byte is unchanged");
     }
 }
 
 #[test]
-fn an_old_segment_is_replaced_but_its_orientation_stays() {
+fn an_old_exif_segment_is_replaced_but_its_orientation_is_kept() {
     let mut old = app1(&record(), &Origin { model: "another", ..ORIGIN }, Some(6), None);
     let xmp = b"\xff\xe1\x00\x08http:/";
     for _ in 0..2 {
@@ -92,14 +92,14 @@ fn an_old_segment_is_replaced_but_its_orientation_stays() {
         assert_eq!(bytes.windows(6).filter(|window| *window == SIGNATURE).count(), 1);
         assert_eq!(bytes, tagged(&bytes), "writing it again changes nothing");
         assert!(bytes.windows(xmp.len()).any(|window| window == xmp));
-        // The other byte order, by hand: one entry, orientation 6.
+        // In the other byte order, by hand: one entry, orientation 6.
         let tiff = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
         old = [&b"\xff\xe1\x00\x22"[..], SIGNATURE, tiff].concat();
     }
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn unknown_values_are_left_out() {
     let mut unknown = record();
     (unknown.info.exposure_ns, unknown.info.analogue_gain) = (None, None);
     let origin = Origin { make: "", model: "", software: "swsync", orientation: None };
@@ -145,7 +145,7 @@ fn gains_are_an_iso_speed() {
 }
 
 #[test]
-fn names_from_elsewhere_do_no_harm() {
+fn long_and_non_ascii_names_are_made_safe() {
     let long = "é\0".repeat(100_000);
     let origin = Origin { make: &long, model: &long, software: "swsync", orientation: None };
     let plain = jpeg(&[JFIF]);
@@ -155,7 +155,7 @@ fn names_from_elsewhere_do_no_harm() {
 }
 
 #[test]
-fn what_is_no_jpeg_is_said_to_be_none() {
+fn other_data_than_a_jpeg_is_refused() {
     let with = |bytes: &[u8]| with_exif(bytes, &record(), &ORIGIN).map(|_| ()).unwrap_err();
     assert_eq!(with(b""), JpegError::Start);
     assert_eq!(with(b"\x89PNG"), JpegError::Start);
@@ -167,7 +167,7 @@ fn what_is_no_jpeg_is_said_to_be_none() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), jpeg in any::<bool>()) {
+    fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), jpeg in any::<bool>()) {
         if jpeg && bytes.len() > 4 {
             bytes[..4].copy_from_slice(b"\xff\xd8\xff\xe1");
         }
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn a_broken_exif_does_not_spoil_the_picture(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn a_broken_exif_segment_does_not_damage_the_picture(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let length = u16::try_from(2 + SIGNATURE.len() + body.len()).unwrap().to_be_bytes();
         let old = [&b"\xff\xe1"[..], &length, SIGNATURE, &body].concat();
         let bytes = tagged(&jpeg(&[JFIF, &old, TABLE]));

@@ -1,15 +1,15 @@
 //! What a client tells of the clock.
 
 use crate::clock::{Adjustment, ClockEstimate, ClockMap};
-use crate::control::TimeSource;
 use crate::frame::SyncQuality;
 use crate::ntp::RigField;
+use crate::status::TimeSource;
 use crate::sync::Upstream;
 use crate::time::{Local, Span, Timestamp};
 
 /// A clock that is known to be wrong by more is not in sync, however well its error is known: the uncertainty beyond
 /// which a device is not ready for orders.
-const KNOWN_ERROR: Span = crate::order::MAX_UNCERTAINTY;
+const KNOWN_ERROR: Span = crate::status::MAX_UNCERTAINTY;
 
 /// What the clock reads from now on, and how sure that is.
 #[derive(Debug, Clone, Copy, PartialEq)]

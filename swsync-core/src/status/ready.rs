@@ -1,46 +1,46 @@
-//! Arm, ready, go: whether a device would serve an order well, and what stands in the way.
+//! Whether a device is ready to serve an order, and what stands in the way.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Order};
-use crate::control::{FrameStatus, Status};
+use super::Status;
 use crate::frame::{LockState, SyncQuality};
 use crate::name::DeviceId;
+use crate::order::{Order, OrderKind};
 use crate::time::{Rig, Span, Timestamp};
 
-/// A clock that may be off by more than this (1 sigma) is not ready: a hundred rows of a rolling shutter, and ten
-/// times what WiFi does.
+/// Largest uncertainty (1 sigma) of a clock that is ready. Chosen: as long as a hundred rows of a rolling shutter take, and
+/// ten times what WiFi gives.
 pub const MAX_UNCERTAINTY: Span = Span::from_millis(1);
 
-/// A camera that has given no frame for so long is not ready.
+/// A camera that has given no frame for longer than this is not ready.
 pub const MAX_SILENCE: Span = Span::from_secs(1);
 
-/// Room for so much recording is asked for where an order does not say how long it is.
-pub const LEAST_RECORDING: Span = Span::from_secs(60);
+/// Recording time that must fit on the disk for an order that does not state its length.
+pub const MIN_RECORDING: Span = Span::from_secs(60);
 
-/// Which devices must be ready.
+/// How many devices must be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Need {
+pub enum Quorum {
     /// All that the order is for.
     All,
-    /// So many at least.
+    /// At least so many.
     AtLeast(usize),
 }
 
-impl std::str::FromStr for Need {
+impl std::str::FromStr for Quorum {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             _ if text == "all" => Ok(Self::All),
             Ok(count @ 1..) => Ok(Self::AtLeast(count)),
-            _ => Err(format!("{text:?} is no number of devices: write all, or 1 or more")),
+            _ => Err(format!("{text:?} is not a number of devices: write all, or 1 or more")),
         }
     }
 }
 
-impl Need {
-    /// Whether it is met by `ready` devices of `all`.
+impl Quorum {
+    /// Whether `ready` devices of `all` are enough.
     #[must_use]
     pub const fn is_met(self, ready: usize, all: usize) -> bool {
         match self {
@@ -50,7 +50,7 @@ impl Need {
     }
 }
 
-/// How ready a device is for an order. What is not known is `None`.
+/// The judgement of a device: ready if it has no problems. A value that is not known is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     /// The device.
@@ -59,24 +59,42 @@ pub struct Readiness {
     pub lock: Option<LockState>,
     /// How well it knows rig time.
     pub sync: Option<SyncQuality>,
-    /// What the error of its clock may be, 1 sigma.
+    /// Uncertainty of its clock, 1 sigma.
     pub clock_uncertainty_ns: Option<Span>,
-    /// Its newest frame's time minus the grid instant.
+    /// Phase error of its newest frame.
     pub phase_error_ns: Option<Span>,
     /// How far back its ring reaches.
     pub ring_ns: Option<Span>,
-    /// How long it can record until its disk is full, at the rate of the frames in its ring.
+    /// Recording time until its disk is full, at the data rate of the frames in its ring.
     pub disk_ns: Option<Span>,
-    /// How much of what may wait for the writer is free, 0 to 1.
+    /// Free share of the queue to the writer, 0 to 1.
     pub headroom: Option<f64>,
-    /// What stands in the way, for a person. Empty: it is ready.
+    /// What stands in the way, as text for the operator. Empty: it is ready.
     pub problems: Vec<String>,
 }
 
 impl Readiness {
-    /// Of a device that gave no status, because of `why`.
+    /// A device that gave no status, because of `why`.
     #[must_use]
     pub fn unknown(device: DeviceId, why: impl Into<String>) -> Self {
+        Self { problems: vec![why.into()], ..Self::empty(device) }
+    }
+
+    /// Judges the device with `status`: for this order, seen at this rig time, or with `None` for any order that may come
+    /// now.
+    ///
+    /// It judges one device alone; [`RigAgreement`](super::RigAgreement) compares it with the others.
+    #[must_use]
+    pub fn judge(status: &Status, order: Option<(&Order, Timestamp<Rig>)>) -> Self {
+        let mut ready = Self { problems: status.problems.clone(), ..Self::empty(status.device.clone()) };
+        ready.judge_clock(status);
+        ready.judge_camera(status);
+        ready.judge_ring(status, order);
+        ready.judge_disk(status, order.map(|(order, _)| order));
+        ready
+    }
+
+    const fn empty(device: DeviceId) -> Self {
         Self {
             device,
             lock: None,
@@ -86,34 +104,8 @@ impl Readiness {
             ring_ns: None,
             disk_ns: None,
             headroom: None,
-            problems: vec![why.into()],
+            problems: Vec::new(),
         }
-    }
-
-    /// Of the device with `status`, for `order`, at `now`.
-    #[must_use]
-    pub fn of(status: &Status, order: &Order, now: Timestamp<Rig>) -> Self {
-        let mut ready = Self::begun(status);
-        ready.judge_ring(status, order, now);
-        ready.judge_disk(status, Some(order));
-        ready
-    }
-
-    /// Of the device with `status`, for any order that might come now.
-    #[must_use]
-    pub fn now(status: &Status) -> Self {
-        let mut ready = Self::begun(status);
-        ready.ring_ns = status.frames.as_ref().map(held);
-        ready.judge_disk(status, None);
-        ready
-    }
-
-    fn begun(status: &Status) -> Self {
-        let mut ready = Self::unknown(status.device.clone(), "");
-        ready.problems.clone_from(&status.problems);
-        ready.judge_clock(status);
-        ready.judge_camera(status);
-        ready
     }
 
     /// Whether nothing stands in the way.
@@ -162,11 +154,13 @@ impl Readiness {
         }
     }
 
-    fn judge_ring(&mut self, status: &Status, order: &Order, now: Timestamp<Rig>) {
+    fn judge_ring(&mut self, status: &Status, order: Option<(&Order, Timestamp<Rig>)>) {
         let Some(frames) = &status.frames else { return };
         let oldest = frames.rate.instant(frames.oldest);
-        self.ring_ns = Some(held(frames));
-        if frames.rate.nearest(order.at()) < frames.oldest {
+        self.ring_ns = Some(frames.newest.rig_time_ns - oldest);
+        if let Some((order, now)) = order
+            && frames.rate.nearest(order.at()) < frames.oldest
+        {
             let reach = (now - oldest).as_secs_f64();
             let asked = (now - order.at()).as_secs_f64();
             self.problems.push(format!("its ring reaches back {reach:.1} s, and {asked:.1} s are asked for"));
@@ -193,7 +187,7 @@ impl Readiness {
         let room = Span::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         self.disk_ns = Some(room);
         let needed =
-            order.map_or(LEAST_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));
+            order.map_or(MIN_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));
         if room < needed {
             let (room, needed) = (room.as_secs_f64(), needed.as_secs_f64());
             self.problems.push(format!(
@@ -203,102 +197,74 @@ impl Readiness {
     }
 }
 
-/// How far back the ring reaches.
-fn held(frames: &FrameStatus) -> Span {
-    frames.newest.rig_time_ns - frames.rate.instant(frames.oldest)
-}
-
-/// How much recording an order may come to at a time, on a grid of `period`, where `max_files` of it are kept.
+/// Recording time of `order` that must fit on the disk, on a grid of `period`, if `max_files` files of it are kept.
 fn needed(order: &Order, period: Span, max_files: Option<u32>) -> Span {
-    let all = needed_for_all(order, period);
+    let all = needed_for_all_files(order, period);
     match (order.kind(), max_files) {
-        // One more is being written.
-        (Kind::Take { segment: Some(segment), .. }, Some(max)) => all.min(segment * (i64::from(max) + 1)),
-        (Kind::Still { .. } | Kind::Take { .. } | Kind::Burst { .. }, _) => all,
+        // One more file is being written.
+        (OrderKind::Take { segment: Some(segment), .. }, Some(max)) => {
+            all.min(segment * (i64::from(max) + 1))
+        }
+        (OrderKind::Still { .. } | OrderKind::Take { .. } | OrderKind::Burst { .. }, _) => all,
     }
 }
 
-fn needed_for_all(order: &Order, period: Span) -> Span {
+fn needed_for_all_files(order: &Order, period: Span) -> Span {
     match (order.kind(), order.ends_at(period)) {
-        (Kind::Still { count: Some(count), .. }, _) => period * i64::from(count),
-        (Kind::Take { .. } | Kind::Burst { .. }, Some(end)) => end - order.at(),
-        (Kind::Still { .. } | Kind::Take { .. } | Kind::Burst { .. }, _) => LEAST_RECORDING,
+        (OrderKind::Still { count: Some(count), .. }, _) => period * i64::from(count),
+        (OrderKind::Take { .. } | OrderKind::Burst { .. }, Some(end)) => end - order.at(),
+        (OrderKind::Still { .. } | OrderKind::Take { .. } | OrderKind::Burst { .. }, _) => MIN_RECORDING,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{ClockStatus, StorageStatus};
-    use crate::grid::FrameGrid;
-    use crate::name::Name;
-    use crate::order::testing::info;
+    use crate::order::testing::name;
+    use crate::status::StorageStatus;
+    use crate::status::testing::status;
 
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-
-    fn status() -> Status {
-        let rate = FrameGrid::new(30, 1).unwrap();
-        let newest = info(54_000_000_000);
-        Status {
-            device: name("pi"),
-            software: "test".into(),
-            clock: Some(ClockStatus {
-                quality: SyncQuality::Synced,
-                rig_time_ns: newest.rig_time_ns + Span::from_millis(40),
-                offset_ns: Span::ZERO,
-                uncertainty_ns: Some(Span::from_micros(20)),
-                skew_ppm: 0.0,
-                round_trip_ns: None,
-                source: None,
-            }),
-            frames: Some(FrameStatus {
-                newest,
-                rate,
-                bytes_per_second: 3_000_000,
-                ring_frames: 150,
-                ring_bytes: 15_000_000,
-                oldest: 54_000_000_000 - 149,
-                latency_ns: Span::ZERO,
-            }),
-            storage: Some(StorageStatus {
-                free_bytes: 300_000_000,
-                queued_bytes: 0,
-                queue_limit_bytes: 1_000,
-                max_files: None,
-            }),
-            open: Vec::new(),
-            saved: 0,
-            missed: 0,
-            problems: Vec::new(),
-            refused: Vec::new(),
-        }
+    /// Frames of the last five seconds are in the ring, and 100 s fit on the disk.
+    fn good() -> Status {
+        let mut status = status("pi", Some(7), 30);
+        let clock = status.clock.as_mut().unwrap();
+        clock.rig_time_ns += Span::from_millis(40);
+        clock.uncertainty_ns = Some(Span::from_micros(20));
+        let frames = status.frames.as_mut().unwrap();
+        (frames.bytes_per_second, frames.oldest) = (3_000_000, 54_000_000_000 - 149);
+        status.storage = Some(StorageStatus {
+            free_bytes: 300_000_000,
+            queued_bytes: 0,
+            queue_limit_bytes: 1_000,
+            max_files: None,
+        });
+        status
     }
 
     const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_040_000_000);
 
     fn take(at: Span, length: Option<Span>) -> Order {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
         Order::new(name("o"), NOW + at, length.map(|length| NOW + at + length), kind).unwrap()
     }
 
     fn problems(change: impl Fn(&mut Status), order: &Order) -> Vec<String> {
-        let mut status = status();
+        let mut status = good();
         change(&mut status);
-        Readiness::of(&status, order, NOW).problems
+        Readiness::judge(&status, Some((order, NOW))).problems
     }
 
     #[test]
-    fn a_good_device_is_ready_and_says_its_figures() {
-        let ready = Readiness::of(&status(), &take(Span::from_secs(1), Some(Span::from_secs(90))), NOW);
+    fn a_good_device_is_ready() {
+        let order = take(Span::from_secs(1), Some(Span::from_secs(90)));
+        let ready = Readiness::judge(&good(), Some((&order, NOW)));
         assert!(ready.is_ready(), "{ready:?}");
         assert_eq!((ready.disk_ns, ready.headroom), (Some(Span::from_secs(100)), Some(1.0)));
         assert_eq!(ready.ring_ns.unwrap().as_secs_f64().round(), 5.0);
     }
 
     #[test]
-    fn what_stands_in_the_way_is_named() {
+    fn each_problem_is_named() {
         let soon = take(Span::from_secs(1), None);
         let of = |change: fn(&mut Status)| problems(change, &soon).join("; ");
         assert_eq!(of(|s| s.clock = None), "it has no clock yet");
@@ -325,8 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_needs_room_for_the_files_that_are_kept() {
-        let kind = Kind::Take { segment: Some(Span::from_secs(30)), fill: Default::default() };
+    fn a_loop_recording_needs_room_for_the_files_that_it_keeps() {
+        let kind = OrderKind::Take { segment: Some(Span::from_secs(30)), fill: Default::default() };
         let hour = NOW + Span::from_secs(3_600);
         let order = Order::new(name("o"), NOW, Some(hour), kind).unwrap();
         let of = |max_files| {
@@ -338,11 +304,11 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_is_all_or_so_many() {
-        assert_eq!("all".parse(), Ok(Need::All));
-        assert_eq!("3".parse(), Ok(Need::AtLeast(3)));
-        assert!("0".parse::<Need>().is_err() && "some".parse::<Need>().is_err());
-        assert!(Need::All.is_met(5, 5) && !Need::All.is_met(4, 5) && !Need::All.is_met(0, 0));
-        assert!(Need::AtLeast(4).is_met(4, 5) && !Need::AtLeast(4).is_met(3, 5));
+    fn a_quorum_is_all_devices_or_a_number() {
+        assert_eq!("all".parse(), Ok(Quorum::All));
+        assert_eq!("3".parse(), Ok(Quorum::AtLeast(3)));
+        assert!("0".parse::<Quorum>().is_err() && "some".parse::<Quorum>().is_err());
+        assert!(Quorum::All.is_met(5, 5) && !Quorum::All.is_met(4, 5) && !Quorum::All.is_met(0, 0));
+        assert!(Quorum::AtLeast(4).is_met(4, 5) && !Quorum::AtLeast(4).is_met(3, 5));
     }
 }

@@ -1,14 +1,13 @@
-//! What of a take some devices lack, and why.
+//! The frames of a take that some devices lack, and why.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Hole, Places, Runs, Take};
+use super::{Hole, NumberSet, OrderIndex, Take};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 
-/// Why, where nobody says.
 const UNEXPLAINED: &str = "it has no file, and is none of the holes of take.json";
 const NOT_NAMED: &str = "the device was not asked for it: it had another order, or joined later";
 const ENDED: &str =
@@ -23,111 +22,116 @@ pub struct DeviceFrames {
     pub device: DeviceId,
     /// Its `take.json`; `None` where it has no files of the take.
     pub take: Option<Take>,
-    /// The frames in its manifest, by their [`Places`].
-    pub saved: Runs,
+    /// The frames in its manifest, by [`OrderIndex`].
+    pub saved: NumberSet,
 }
 
 impl DeviceFrames {
-    /// The places of the frames that it was asked for: what it has, what it says it lacks, and what lies between the
-    /// first and the last one that the order names.
-    fn asked(&self) -> Runs {
+    /// Indexes of the frames that it was asked for: those it has, those in its holes, and all from the first to the last one
+    /// that the order names.
+    fn asked(&self) -> NumberSet {
         let Some(take) = &self.take else { return self.saved.clone() };
-        let places = take.places();
-        let told: Runs =
-            self.saved.iter().chain(take.holes.iter().map(|hole| extent(places, hole))).collect();
-        let first = places.of_number(take.first);
+        let index = take.order_index();
+        let told: NumberSet =
+            self.saved.iter().chain(take.holes.iter().map(|hole| extent(index, hole))).collect();
+        let first = index.index_of(take.first);
         let within =
             |(from, count): (u64, u64)| from >= first && (from - first).saturating_add(count) <= take.count;
-        // Of an order that is not known, frames may lie anywhere.
-        let all = places.has_pauses() || told.iter().all(within);
+        // Frames of an unknown order may lie anywhere.
+        let all = index.has_pauses() || told.iter().all(within);
         if all { told.iter().chain([(first, take.count)]).collect() } else { told }
     }
 
-    /// The numbers of the frames that it was asked for.
+    /// Numbers of the frames that it was asked for.
     pub fn asked_numbers(&self) -> impl Iterator<Item = FrameNumber> + use<> {
-        let places = self.take.as_ref().map_or(Places::of(None), Take::places);
+        let index = self.take.as_ref().map_or(OrderIndex::of(None), Take::order_index);
         let asked: Vec<_> = self.asked().iter().collect();
         let all = asked.into_iter().flat_map(|(first, count)| first..first.saturating_add(count));
-        all.map(move |place| places.number(place))
+        all.map(move |at| index.number_at(at))
     }
 }
 
-/// The places that a hole reaches over.
-fn extent(places: Places, hole: &Hole) -> (u64, u64) {
-    let (first, last) = (places.of_number(hole.first), places.of_number(hole.last()));
+/// The indexes that a hole covers, as (first, count).
+fn extent(index: OrderIndex, hole: &Hole) -> (u64, u64) {
+    let (first, last) = (index.index_of(hole.first), index.index_of(hole.last()));
     (first, last - first + 1)
 }
 
 /// Frames that one device lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Gap {
+pub struct MissingFrames {
     /// The device.
     pub device: DeviceId,
     /// The first of them.
     pub first: FrameNumber,
     /// The last of them.
     pub last: FrameNumber,
-    /// How many: fewer than lie between where the order has pauses.
+    /// How many. Fewer than `last - first + 1` if the order has pauses.
     pub count: u64,
-    /// Why, for a person.
+    /// The reason, as text for the operator.
     pub why: String,
 }
 
-/// The frames that each of `devices` lacks of those that any of them was asked for: by device, then by number.
+/// The frames that each device lacks of those that any of them was asked for: by device, then by number.
 ///
-/// Frames are compared between devices of one frame rate; those of another rate name other instants. A
-/// device without a take is compared with everyone.
+/// Only devices with the same frame rate are compared, since numbers at another rate mean other instants. A device without a
+/// take is compared with the frame rate of most frames.
 #[must_use]
-pub fn gaps(devices: &[DeviceFrames]) -> Vec<Gap> {
-    let mut named: BTreeMap<(u32, u32), (Places, Runs)> = BTreeMap::new();
+pub fn missing_frames(devices: &[DeviceFrames]) -> Vec<MissingFrames> {
+    let mut named: BTreeMap<(u32, u32), (OrderIndex, NumberSet)> = BTreeMap::new();
     for device in devices {
         if let Some(take) = &device.take {
             let (_, of_rate) =
-                named.entry(take.grid.rate()).or_insert_with(|| (take.places(), Runs::default()));
+                named.entry(take.grid.rate()).or_insert_with(|| (take.order_index(), NumberSet::default()));
             *of_rate = of_rate.iter().chain(device.asked().iter()).collect();
         }
     }
-    let mut gaps = Vec::new();
+    let mut all_missing = Vec::new();
     for device in devices {
         let Some(take) = &device.take else {
-            // Whichever rate it has: the one that most have been asked for.
-            if let Some((places, all)) = named.values().max_by_key(|(_, runs)| runs.count()) {
-                push(&mut gaps, *places, &device.device, all, NO_TAKE);
+            if let Some((index, all)) = named.values().max_by_key(|(_, runs)| runs.count()) {
+                push(&mut all_missing, *index, &device.device, all, NO_TAKE);
             }
             continue;
         };
         let Some((_, all)) = named.get(&FrameGrid::rate(take.grid)) else { continue };
-        let places = take.places();
-        let mut missing = all.without(&device.saved);
-        let from = gaps.len();
-        // Takes of older versions can have very many holes, for few reasons.
+        let index = take.order_index();
+        let mut missing = all.difference(&device.saved);
+        let from = all_missing.len();
+        // Takes of older versions can have very many holes, with few reasons.
         let mut holes: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
         for hole in &take.holes {
-            holes.entry(&hole.why).or_default().push(extent(places, hole));
+            holes.entry(&hole.why).or_default().push(extent(index, hole));
         }
         for (why, runs) in holes {
             let runs = runs.into_iter().collect();
-            push(&mut gaps, places, &device.device, &missing.and(&runs), why);
-            missing = missing.without(&runs);
+            push(&mut all_missing, index, &device.device, &missing.intersection(&runs), why);
+            missing = missing.difference(&runs);
         }
         let own = device.asked();
-        push(&mut gaps, places, &device.device, &missing.and(&own), UNEXPLAINED);
-        let others = missing.without(&own);
+        push(&mut all_missing, index, &device.device, &missing.intersection(&own), UNEXPLAINED);
+        let others = missing.difference(&own);
         let end = own.iter().last().map_or(0, |(first, count)| first.saturating_add(count));
-        let later = Runs::from_iter([(end, FrameNumber::MAX - end)]);
-        push(&mut gaps, places, &device.device, &others.without(&later), NOT_NAMED);
+        let later = NumberSet::from_iter([(end, FrameNumber::MAX - end)]);
+        push(&mut all_missing, index, &device.device, &others.difference(&later), NOT_NAMED);
         let why = if take.complete { ENDED } else { UNFINISHED };
-        push(&mut gaps, places, &device.device, &others.and(&later), why);
-        gaps[from..].sort_by_key(|gap| gap.first);
+        push(&mut all_missing, index, &device.device, &others.intersection(&later), why);
+        all_missing[from..].sort_by_key(|run| run.first);
     }
-    gaps
+    all_missing
 }
 
-fn push(gaps: &mut Vec<Gap>, places: Places, device: &DeviceId, runs: &Runs, why: &str) {
-    gaps.extend(runs.iter().map(|(first, count)| Gap {
+fn push(
+    all_missing: &mut Vec<MissingFrames>,
+    index: OrderIndex,
+    device: &DeviceId,
+    runs: &NumberSet,
+    why: &str,
+) {
+    all_missing.extend(runs.iter().map(|(first, count)| MissingFrames {
         device: device.clone(),
-        first: places.number(first),
-        last: places.number(first.saturating_add(count - 1)),
+        first: index.number_at(first),
+        last: index.number_at(first.saturating_add(count - 1)),
         count,
         why: why.to_owned(),
     }));
@@ -174,7 +178,7 @@ mod tests {
     }
 
     fn told(devices: &[DeviceFrames]) -> Vec<(String, u64, u64, String)> {
-        let gaps = gaps(devices).into_iter();
+        let gaps = missing_frames(devices).into_iter();
         gaps.map(|gap| (gap.device.to_string(), gap.first, gap.count, gap.why)).collect()
     }
 
@@ -183,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn each_lack_has_its_reason() {
+    fn each_missing_frame_has_its_reason() {
         let whole = device(take("a", 30, 100, 10, &[]), 100..110);
         let holed = device(take("b", 30, 100, 10, &[(103, 2)]), [100, 101, 102, 105, 106, 107, 109]);
         let late = device(take("c", 30, 105, 5, &[]), 105..110);
         let name = Name::new("d").unwrap();
-        let absent = DeviceFrames { device: name, take: None, saved: Runs::default() };
+        let absent = DeviceFrames { device: name, take: None, saved: NumberSet::default() };
         assert_eq!(
             told(&[whole.clone(), holed, late, absent]),
             [
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_ends_early_is_told_from_one_that_is_not_done() {
+    fn a_take_that_ended_early_is_told_from_an_unfinished_one() {
         let whole = device(take("a", 30, 100, 10, &[]), 100..110);
         let early = device(take("b", 30, 100, 4, &[]), 100..104);
         let mut unfinished = device(take("c", 30, 100, 4, &[]), 100..104);
@@ -221,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn stills_now_and_then_lack_nothing_in_between() {
+    fn frames_between_stills_are_not_missing() {
         let whole = device(take("a", 30, 100, 3, &[]), [100, 250, 400]);
         let holed = device(take("b", 30, 100, 3, &[(250, 1)]), [100, 400]);
         assert_eq!(told(&[whole, holed]), [gap("b", 250, 1, "dropped")]);
     }
     #[test]
-    fn a_long_absence_in_a_time_lapse_is_one_gap_and_cheap() {
+    fn a_long_absence_in_a_time_lapse_is_one_run_and_cheap() {
         const COUNT: u64 = 300_000;
         for (every_ns, rate) in
             [(1_000_000_000_u64, (30, 1)), (130_000_000, (30, 1)), (2_000_000_000, (30_000, 1001))]
@@ -237,35 +241,35 @@ mod tests {
             lapse.ordered = serde_json::json!({
                 "order": "o1", "at_ns": 1_800_000_000_000_000_000_u64, "kind": "still", "every_ns": every_ns,
             });
-            let places = lapse.places();
-            lapse.first = places.number(0);
-            let frames = |lapse: &Take, there: fn(u64) -> bool| DeviceFrames {
+            let index = lapse.order_index();
+            lapse.first = index.number_at(0);
+            let frames = |lapse: &Take, is_there: fn(u64) -> bool| DeviceFrames {
                 device: lapse.device.clone(),
                 saved: lapse
-                    .places()
-                    .runs((0..COUNT).filter(|p| there(*p)).map(|p| lapse.places().number(p))),
+                    .order_index()
+                    .set_of((0..COUNT).filter(|p| is_there(*p)).map(|p| lapse.order_index().number_at(p))),
                 take: Some(lapse.clone()),
             };
             let whole = frames(&lapse, |_| true);
             assert_eq!(whole.saved.iter().count(), 1);
             let mut absent = Take { device: Name::new("b").unwrap(), ..lapse.clone() };
-            let (from, to) = (places.number(10), places.number(COUNT - 10));
+            let (from, to) = (index.number_at(10), index.number_at(COUNT - 10));
             absent.holes = vec![Hole { last: Some(to), ..Hole::run(from, COUNT - 19, "switched off") }];
-            // As older versions wrote it.
+            // As an older version wrote it.
             let mut old = absent.clone();
-            old.holes = (10..=COUNT - 10).map(|p| Hole::run(places.number(p), 1, "switched off")).collect();
+            old.holes = (10..=COUNT - 10).map(|p| Hole::run(index.number_at(p), 1, "switched off")).collect();
             let there: fn(u64) -> bool = |place| !(10..=COUNT - 10).contains(&place) && place != 5;
             for other in [&absent, &old] {
-                let gaps = gaps(&[whole.clone(), frames(other, there)]);
+                let gaps = missing_frames(&[whole.clone(), frames(other, there)]);
                 let told: Vec<_> = gaps.iter().map(|g| (g.first, g.last, g.count, g.why.as_str())).collect();
-                let (five, why) = (places.number(5), "switched off");
+                let (five, why) = (index.number_at(5), "switched off");
                 assert_eq!(told, [(five, five, 1, UNEXPLAINED), (from, to, COUNT - 19, why)]);
             }
         }
     }
 
     #[test]
-    fn what_many_holes_were_summed_up_to_is_told_apart_by_what_is_there() {
+    fn a_merged_hole_is_split_by_the_frames_that_exist() {
         let mut summed = take("a", 30, 100, 10, &[]);
         summed.holes = vec![Hole { last: Some(106), ..Hole::run(102, 3, "dropped") }];
         let frames = device(summed, [100, 101, 103, 105, 107, 108, 109]);

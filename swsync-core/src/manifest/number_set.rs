@@ -1,61 +1,22 @@
-//! Where an order's frames lie: their numbers, and how many it names before them.
+//! Sets of numbers, stored as runs.
 
-use crate::grid::FrameNumber;
-use crate::order::Named;
-
-/// How an order counts the frames that it names. Frames that follow each other in an order have numbers far apart
-/// where it has pauses; their places follow each other too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Places(Option<Named>);
-
-impl Places {
-    /// Those of `named`; of an order without pauses, or one that is not known, a frame's place is its number.
-    pub(super) fn of(named: Option<Named>) -> Self {
-        Self(named.filter(Named::has_pauses))
-    }
-
-    /// The place of a frame.
-    #[must_use]
-    pub fn of_number(&self, number: FrameNumber) -> u64 {
-        self.0.map_or(number, |named| named.place(number))
-    }
-
-    /// The frame at a place.
-    #[must_use]
-    pub fn number(&self, place: u64) -> FrameNumber {
-        self.0.map_or(place, |named| named.at_place(place))
-    }
-
-    /// The places of frames.
-    #[must_use]
-    pub fn runs(&self, numbers: impl IntoIterator<Item = FrameNumber>) -> Runs {
-        numbers.into_iter().map(|number| self.of_number(number)).collect()
-    }
-
-    /// Whether the order is known, and has pauses.
-    pub(super) const fn has_pauses(&self) -> bool {
-        self.0.is_some()
-    }
-}
-
-/// Numbers as runs in order that do not touch: of frames, or of the places that an order gives them. A take of days fits
-/// few of them.
+/// A set of frame numbers or of indexes in an order, as ascending runs that do not touch: a take of days needs few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Runs(Vec<(FrameNumber, u64)>);
+pub struct NumberSet(Vec<(u64, u64)>);
 
-impl FromIterator<FrameNumber> for Runs {
-    fn from_iter<I: IntoIterator<Item = FrameNumber>>(numbers: I) -> Self {
+impl FromIterator<u64> for NumberSet {
+    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
         numbers.into_iter().map(|number| (number, 1)).collect()
     }
 }
 
-impl FromIterator<(FrameNumber, u64)> for Runs {
-    /// From runs (first, count) in any order, be it that they overlap.
-    fn from_iter<I: IntoIterator<Item = (FrameNumber, u64)>>(runs: I) -> Self {
+impl FromIterator<(u64, u64)> for NumberSet {
+    /// From runs (first, count) in any order, which may overlap.
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(runs: I) -> Self {
         let mut this = Self::default();
         for (first, count) in runs {
             match this.0.last_mut() {
-                // In order, as manifests are.
+                // Fast path: manifests are in order.
                 Some((last, length)) if last.saturating_add(*length) == first => {
                     *length = length.saturating_add(count)
                 }
@@ -64,7 +25,7 @@ impl FromIterator<(FrameNumber, u64)> for Runs {
             }
         }
         this.0.sort_unstable();
-        let mut joined: Vec<(FrameNumber, u64)> = Vec::with_capacity(this.0.len());
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(this.0.len());
         for (first, count) in this.0 {
             match joined.last_mut() {
                 Some((last, length)) if first <= last.saturating_add(*length) => {
@@ -77,13 +38,13 @@ impl FromIterator<(FrameNumber, u64)> for Runs {
     }
 }
 
-impl Runs {
-    /// The runs: first number and count.
-    pub fn iter(&self) -> impl Iterator<Item = (FrameNumber, u64)> {
+impl NumberSet {
+    /// The runs, as (first, count).
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().copied()
     }
 
-    /// Adds a number: cheaply, if it comes behind the others.
+    /// Adds a number. Cheap if it is greater than all others.
     pub fn add(&mut self, number: u64) {
         match self.0.last_mut() {
             Some((first, count)) if first.saturating_add(*count) == number => *count += 1,
@@ -100,9 +61,9 @@ impl Runs {
         self.0.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Those that are in both.
+    /// The numbers that are in both.
     #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
+    pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Vec::new();
         let (mut a, mut b) = (self.iter().peekable(), other.iter().peekable());
         while let (Some((first_a, count_a)), Some((first_b, count_b))) = (a.peek(), b.peek()) {
@@ -120,9 +81,9 @@ impl Runs {
         Self(both)
     }
 
-    /// Those that are not in `other`.
+    /// The numbers that are not in `other`.
     #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
+    pub fn difference(&self, other: &Self) -> Self {
         let mut left = Vec::new();
         let mut others = other.iter().peekable();
         for (first, count) in self.iter() {
@@ -133,7 +94,7 @@ impl Runs {
                 }
                 from = from.max(taken.saturating_add(length));
                 if from > end {
-                    break; // it reaches into what comes next
+                    break; // it also covers the beginning of the next run
                 }
                 others.next();
             }
@@ -153,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn numbers(runs: &Runs) -> BTreeSet<u64> {
+    fn numbers(runs: &NumberSet) -> BTreeSet<u64> {
         runs.iter().flat_map(|(first, count)| first..first + count).collect()
     }
 
@@ -167,15 +128,15 @@ mod tests {
                 runs.iter().flat_map(|(first, count)| *first..first + count).collect()
             };
             let (set_a, set_b) = (set(&a), set(&b));
-            let (runs_a, runs_b): (Runs, Runs) = (a.into_iter().collect(), b.into_iter().collect());
+            let (runs_a, runs_b): (NumberSet, NumberSet) = (a.into_iter().collect(), b.into_iter().collect());
             prop_assert_eq!(numbers(&runs_a), set_a.clone());
             prop_assert_eq!(runs_a.count(), set_a.len() as u64);
-            prop_assert_eq!(numbers(&runs_a.and(&runs_b)), &set_a & &set_b);
-            prop_assert_eq!(numbers(&runs_a.without(&runs_b)), &set_a - &set_b);
-            let mut added = Runs::default();
+            prop_assert_eq!(numbers(&runs_a.intersection(&runs_b)), &set_a & &set_b);
+            prop_assert_eq!(numbers(&runs_a.difference(&runs_b)), &set_a - &set_b);
+            let mut added = NumberSet::default();
             set_b.iter().chain(&set_a).for_each(|number| added.add(*number));
             prop_assert_eq!(numbers(&added), &set_a | &set_b);
-            prop_assert_eq!(&set_a.into_iter().collect::<Runs>(), &runs_a, "one form for one set");
+            prop_assert_eq!(&set_a.into_iter().collect::<NumberSet>(), &runs_a, "equal sets are equal values");
         }
     }
 }

@@ -1,0 +1,97 @@
+//! Encoded video: lead-in frames and key frame requests.
+
+use super::*;
+use crate::coded::Coding;
+
+/// A frame of a video with a key frame every 10.
+fn coded(number: FrameNumber) -> RingFrame<FrameNumber> {
+    let coding = if number.is_multiple_of(10) { Coding::Key } else { Coding::Delta };
+    RingFrame { coding, ..frame(number) }
+}
+
+/// The frames that are handed out: segment, number, whether it is named.
+fn saves(actions: &[OrderAction<FrameNumber>]) -> Vec<(u64, FrameNumber, bool)> {
+    let save = |action: &OrderAction<FrameNumber>| match action {
+        OrderAction::Save { segment, number, purpose, .. } => {
+            Some((*segment, *number, *purpose == FramePurpose::Named))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(save).collect()
+}
+
+fn wide_queue() -> OrderQueue<FrameNumber> {
+    let mut queue = OrderQueue::new(name("pi"), RingLimits { bytes: 100_000, time: Span::MAX });
+    queue.set_grid(grid());
+    queue
+}
+
+#[test]
+fn a_past_start_of_video_has_a_lead_in() {
+    let mut queue = wide_queue();
+    for number in 100..125 {
+        queue.handle_frame(coded(number));
+    }
+    let actions = queue.handle_order(take("t", 113, None)).unwrap();
+    let lead_in = (110..113).map(|number| (0, number, false));
+    let named = (113..125).map(|number| (0, number, true));
+    assert_eq!(saves(&actions), lead_in.chain(named).collect::<Vec<_>>());
+}
+
+#[test]
+fn key_frames_are_requested_for_the_start_and_for_each_segment() {
+    let mut queue = wide_queue();
+    for number in 100..110 {
+        queue.handle_frame(coded(number));
+    }
+    queue.handle_order(take("t", 200, Some(Span::from_secs(2)))).unwrap();
+    let mut asked = Vec::new();
+    for number in 110..300 {
+        for action in queue.handle_frame(coded(number)) {
+            if let OrderAction::RequestKey { number: key, at } = action {
+                assert_eq!(at, grid().instant(key));
+                assert_eq!(key, number + 30, "a second ahead");
+                asked.push(key);
+            }
+        }
+    }
+    assert_eq!(asked, [200, 260, 320]);
+}
+
+#[test]
+fn a_segment_that_does_not_begin_with_a_key_frame_has_a_lead_in() {
+    let mut queue = wide_queue();
+    queue.handle_order(take("t", 105, Some(Span::from_secs(1)))).unwrap();
+    let mut all = Vec::new();
+    for number in 100..140 {
+        all.extend(saves(&queue.handle_frame(coded(number))));
+    }
+    let in_point = |segment| all.iter().filter(|save| save.0 == segment).take_while(|save| !save.2).count();
+    assert_eq!((in_point(0), in_point(1)), (5, 5)); // 100..105, and 130..135 once more
+    let named: Vec<_> = all.iter().filter(|save| save.2).map(|save| save.1).collect();
+    assert_eq!(named, (105..140).collect::<Vec<_>>());
+}
+
+/// Numbers of the key frames that `actions` request.
+fn requested(actions: &[OrderAction<FrameNumber>]) -> Vec<FrameNumber> {
+    let requested = |action: &OrderAction<FrameNumber>| match action {
+        OrderAction::RequestKey { number, .. } => Some(*number),
+        _ => None,
+    };
+    actions.iter().filter_map(requested).collect()
+}
+
+#[test]
+fn a_key_frame_is_requested_at_once_and_every_second_while_frames_cannot_be_decoded() {
+    let mut queue = wide_queue();
+    let mut arrive = |number, coding| requested(&queue.handle_frame(RingFrame { coding, ..frame(number) }));
+    assert!(arrive(100, Coding::Key).is_empty());
+    assert_eq!(arrive(102, Coding::Undecodable), [102], "at once, with no order open");
+    for number in 103..132 {
+        assert!(arrive(number, Coding::Undecodable).is_empty());
+    }
+    assert_eq!(arrive(132, Coding::Undecodable), [132], "again after a second");
+    assert!(arrive(133, Coding::Key).is_empty());
+    assert!(arrive(134, Coding::Delta).is_empty());
+    assert_eq!(arrive(136, Coding::Undecodable), [136], "another loss does not wait");
+}

@@ -1,0 +1,40 @@
+//! Valid statuses for tests.
+
+use super::{ClockStatus, FrameStatus, Status, TimeSource};
+use crate::frame::SyncQuality;
+use crate::order::testing::{info, name, rate};
+use crate::time::Span;
+
+/// A synced device on this time scale, with frames at this rate and no storage.
+pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
+    let newest = info(54_000_000_000);
+    let source = |timescale| TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
+    Status {
+        device: name(device),
+        software: "test".into(),
+        clock: Some(ClockStatus {
+            quality: SyncQuality::Synced,
+            rig_time_ns: newest.rig_time_ns,
+            offset_ns: Span::ZERO,
+            uncertainty_ns: None,
+            skew_ppm: 0.0,
+            round_trip_ns: None,
+            source: timescale.map(source),
+        }),
+        frames: Some(FrameStatus {
+            newest,
+            rate: rate(frames),
+            bytes_per_second: 1,
+            ring_frames: 1,
+            ring_bytes: 1,
+            oldest: 54_000_000_000,
+            latency_ns: Span::ZERO,
+        }),
+        storage: None,
+        open: Vec::new(),
+        saved: 0,
+        missed: 0,
+        problems: Vec::new(),
+        refused: Vec::new(),
+    }
+}
