@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::estimate::{EstimatorConfig, Exchange, Method};
+use swsync_core::estimate::{EstimatorConfig, EstimatorKind, Exchange};
 use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::{self, Key, Packet, RigField, Trailer};
-use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Span, Timestamp};
+use swsync_core::time_service::{Identity, Server, ServerConfig, ServerStatus};
 
 fn codec(c: &mut Criterion) {
     let packet = Packet { mode: ntp::MODE_SERVER, rig: Some(RigField::default()), ..Packet::default() };
@@ -33,8 +33,8 @@ fn codec(c: &mut Criterion) {
 fn per_packet(c: &mut Criterion) {
     let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(RigField::default()), ..Packet::default() };
     let response = ntp::encode(&Packet { mode: ntp::MODE_SERVER, ..request });
-    for (name, method) in [("packet/min", Method::Min), ("packet/track", Method::Track)] {
-        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+    for (name, kind) in [("packet/min", EstimatorKind::Min), ("packet/track", EstimatorKind::Track)] {
+        let mut estimator = EstimatorConfig { kind, ..EstimatorConfig::default() }.build();
         let mut i = 0;
         c.bench_function(name, |b| {
             b.iter(|| {
@@ -80,10 +80,12 @@ fn exchange(i: i64) -> Exchange {
 }
 
 fn estimators(c: &mut Criterion) {
-    for (name, method) in
-        [("estimate/mean", Method::Mean), ("estimate/min", Method::Min), ("estimate/track", Method::Track)]
-    {
-        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+    for (name, kind) in [
+        ("estimate/mean", EstimatorKind::Mean),
+        ("estimate/min", EstimatorKind::Min),
+        ("estimate/track", EstimatorKind::Track),
+    ] {
+        let mut estimator = EstimatorConfig { kind, ..EstimatorConfig::default() }.build();
         let mut i = 0;
         c.bench_function(name, |b| {
             b.iter(|| {

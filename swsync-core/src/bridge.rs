@@ -13,7 +13,7 @@ use crate::time::{Boottime, Local, Rig, Span, Timestamp};
 
 /// The clocks at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockPair {
     /// What sensors are stamped by.
     pub boottime: Timestamp<Boottime>,
     /// What stands still in suspend; need not be read as precisely as the other two.
@@ -34,7 +34,7 @@ pub struct Bridged {
 /// See the module's documentation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SensorBridge {
-    last: Option<Reading>,
+    last: Option<ClockPair>,
     suspend: Option<Suspend>,
 }
 
@@ -42,7 +42,7 @@ pub struct SensorBridge {
 #[derive(Debug, Clone, Copy)]
 struct Suspend {
     /// The reading before it.
-    before: Reading,
+    before: ClockPair,
     /// From there to the reading after it, without the suspend.
     awake: Span,
 }
@@ -64,7 +64,7 @@ impl SensorBridge {
     }
 
     /// The time of the clock at the sensor time `at`, shortly before `now`.
-    pub fn convert(&mut self, now: Reading, at: Timestamp<Boottime>) -> Bridged {
+    pub fn convert(&mut self, now: ClockPair, at: Timestamp<Boottime>) -> Bridged {
         let before = self.last.replace(now).unwrap_or(now);
         let (boottime, awake) = (now.boottime - before.boottime, now.local - before.local);
         let suspended = Some(boottime - awake).filter(|suspended| *suspended >= SUSPEND);
@@ -107,8 +107,8 @@ mod tests {
             Timestamp::from_nanos(1_800_000_000_000_000_000) + self.awake(at).mul_f64(1.0 + self.ppm * 1e-6)
         }
 
-        fn read(&self, at: Span) -> Reading {
-            Reading {
+        fn read(&self, at: Span) -> ClockPair {
+            ClockPair {
                 boottime: Timestamp::ZERO + at,
                 local: Timestamp::ZERO + self.awake(at),
                 clock: self.clock(at),
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(suspends, []);
 
         let mut bridge = SensorBridge::new();
-        let reading = |ms, stepped| Reading {
+        let reading = |ms, stepped| ClockPair {
             clock: device.clock(Span::from_millis(ms)) + stepped,
             ..device.read(Span::from_millis(ms))
         };

@@ -6,11 +6,13 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{FrameInfo, SyncQuality};
+use crate::frame::{FrameInfo, SyncState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
+use crate::ntp::RigField;
 use crate::order::Progress;
 use crate::time::{Rig, Span, Timestamp};
+use crate::time_service::ClockUpdate;
 
 /// Version of the messages in this module. A receiver refuses others by name.
 pub const VERSION: u16 = 2;
@@ -77,7 +79,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, MessageError> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClockStatus {
     /// How well it knows rig time.
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// Rig time when this was written.
     pub rig_time_ns: Timestamp<Rig>,
     /// Rig minus local time.
@@ -115,6 +117,16 @@ pub struct TimeSource {
     /// The least round trip to the server that the estimate rests on: what no two-way exchange can see is
     /// within half of it.
     pub least_delay_ns: Span,
+}
+
+impl ClockUpdate {
+    /// The source of this time, if the server states it.
+    #[must_use]
+    pub fn source(&self) -> Option<TimeSource> {
+        let RigField { leader, timescale, .. } = self.upstream.field?;
+        let least_delay_ns = self.estimate.least_delay;
+        Some(TimeSource { stratum: self.upstream.stratum, leader, timescale, least_delay_ns })
+    }
 }
 
 impl ClockStatus {

@@ -4,24 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grid::FrameNumber;
 use crate::time::{Boottime, Rig, Span, Timestamp};
-
-/// How well a device knows rig time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SyncQuality {
-    /// It does not.
-    Unsynced,
-    /// It has an estimate, not yet a good one.
-    Acquiring,
-    /// Its clock follows the leader's.
-    Synced,
-    /// The leader is silent: extrapolating.
-    Holdover,
-    /// It is the leader.
-    Leading,
-    /// Its pipeline runs on another clock (PTP, NTP, the system's) that swsync has no estimate for.
-    Foreign,
-}
+pub use crate::time_service::SyncState;
 
 /// Whether a camera's frames lie on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,30 +47,6 @@ impl LockState {
     }
 }
 
-impl SyncQuality {
-    /// The name that serde and element messages give it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unsynced => "unsynced",
-            Self::Acquiring => "acquiring",
-            Self::Synced => "synced",
-            Self::Holdover => "holdover",
-            Self::Leading => "leading",
-            Self::Foreign => "foreign",
-        }
-    }
-
-    /// The quality that [`SyncQuality::as_str`] gives this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        use SyncQuality::{Acquiring, Foreign, Holdover, Leading, Synced, Unsynced};
-        [Unsynced, Acquiring, Synced, Holdover, Leading, Foreign]
-            .into_iter()
-            .find(|quality| quality.as_str() == name)
-    }
-}
-
 /// Everything that a frame carries about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FrameInfo {
@@ -100,7 +59,7 @@ pub struct FrameInfo {
     /// What the error of rig time may be, 1 sigma; unknown where the pipeline's clock does not say.
     pub clock_uncertainty_ns: Option<Span>,
     /// How well the device knew rig time.
-    pub sync: SyncQuality,
+    pub sync: SyncState,
     /// Whether the camera was on the grid; unknown where its frames came without what `swsyncsrc` says of them.
     #[serde(default)]
     pub lock: Option<LockState>,
@@ -204,11 +163,5 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(LockState::from_name(state.as_str()), Some(state));
         }
-        for quality in ["unsynced", "acquiring", "synced", "holdover", "leading", "foreign"] {
-            let parsed: SyncQuality = serde_json::from_value(quality.into()).unwrap();
-            assert_eq!(parsed.as_str(), quality);
-            assert_eq!(SyncQuality::from_name(quality), Some(parsed));
-        }
-        assert_eq!(SyncQuality::from_name("splendid"), None);
     }
 }

@@ -35,7 +35,7 @@ impl StampClock {
 
 /// How it is known which clock that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
+pub enum StampBasis {
     /// Both clocks read the same: it makes no difference.
     Same,
     /// By the other clock the stamp would be of the future, or too old.
@@ -44,7 +44,7 @@ pub enum Basis {
     Assumed,
 }
 
-impl Basis {
+impl StampBasis {
     /// Its name in `stats`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -62,7 +62,7 @@ pub struct StampedBy {
     /// The clock.
     pub clock: StampClock,
     /// How it is known.
-    pub basis: Basis,
+    pub basis: StampBasis,
 }
 
 /// The host's clocks when a frame came.
@@ -76,7 +76,7 @@ pub struct Arrival {
 
 /// A stamp that is of neither clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misfit {
+pub struct StampMismatch {
     /// How old it would be by `CLOCK_BOOTTIME`; negative: in the future.
     pub boottime_age: Span,
     /// How old it would be by `CLOCK_MONOTONIC`.
@@ -85,7 +85,7 @@ pub struct Misfit {
     pub in_a_row: u32,
 }
 
-impl Misfit {
+impl StampMismatch {
     /// Whether it is the camera's way and not one bad stamp: some drivers' first ones are.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
@@ -93,7 +93,7 @@ impl Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for StampMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = |age: Span| {
             let seconds = age.as_secs_f64();
@@ -112,24 +112,24 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Stamps may be so far in the future: drivers that reckon them from a camera's own clock are off by some milliseconds.
+/// StampIdentifier may be so far in the future: drivers that reckon them from a camera's own clock are off by some milliseconds.
 const FUTURE: Span = Span::from_millis(20);
 
 /// A frame comes at most so long after its stamp, and four frame periods. Chosen: far above any camera, far below the
 /// suspends that have to be told from it.
 const LONGEST: Span = Span::from_secs(10);
 
-/// So many misfits in a row are not chance.
+/// So many mismatches in a row are not chance.
 const LASTING: u32 = 5;
 
 /// What is known of one camera's stamps.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Stamps {
+pub struct StampIdentifier {
     known: Option<StampedBy>,
-    misfits: u32,
+    mismatches: u32,
 }
 
-impl Stamps {
+impl StampIdentifier {
     /// The boot time of the stamp `stamp_ns` of a frame that came at `arrival`, one of every `period`.
     ///
     /// # Errors
@@ -139,28 +139,28 @@ impl Stamps {
         stamp_ns: i64,
         arrival: Arrival,
         period: Span,
-    ) -> Result<(Timestamp<Boottime>, StampedBy), Misfit> {
+    ) -> Result<(Timestamp<Boottime>, StampedBy), StampMismatch> {
         let of_boottime = Timestamp::<Boottime>::from_nanos(stamp_ns);
         let boottime_age = arrival.boottime - of_boottime;
         let monotonic_age = arrival.monotonic - Timestamp::from_nanos(stamp_ns);
         let longest = LONGEST + period * 4;
         let fits = |age: Span| age >= Span::ZERO - FUTURE && age <= longest;
         let ahead = boottime_age - monotonic_age;
-        let assumed = StampedBy { clock: StampClock::Monotonic, basis: Basis::Assumed };
+        let assumed = StampedBy { clock: StampClock::Monotonic, basis: StampBasis::Assumed };
         let by = match (fits(boottime_age), fits(monotonic_age)) {
             (false, false) => {
-                self.misfits = self.misfits.saturating_add(1);
-                return Err(Misfit { boottime_age, monotonic_age, in_a_row: self.misfits });
+                self.mismatches = self.mismatches.saturating_add(1);
+                return Err(StampMismatch { boottime_age, monotonic_age, in_a_row: self.mismatches });
             }
             (true, true) if ahead == Span::ZERO => {
-                StampedBy { clock: StampClock::Boottime, basis: Basis::Same }
+                StampedBy { clock: StampClock::Boottime, basis: StampBasis::Same }
             }
-            (true, false) => StampedBy { clock: StampClock::Boottime, basis: Basis::Age },
-            (false, true) => StampedBy { clock: StampClock::Monotonic, basis: Basis::Age },
+            (true, false) => StampedBy { clock: StampClock::Boottime, basis: StampBasis::Age },
+            (false, true) => StampedBy { clock: StampClock::Monotonic, basis: StampBasis::Age },
             // A frame before may have told.
-            (true, true) => self.known.filter(|known| known.basis == Basis::Age).unwrap_or(assumed),
+            (true, true) => self.known.filter(|known| known.basis == StampBasis::Age).unwrap_or(assumed),
         };
-        (self.known, self.misfits) = (Some(by), 0);
+        (self.known, self.mismatches) = (Some(by), 0);
         let time = match by.clock {
             StampClock::Boottime => of_boottime,
             StampClock::Monotonic => of_boottime + ahead,
@@ -183,7 +183,7 @@ mod tests {
         (stamp.as_nanos(), Arrival { boottime, monotonic })
     }
 
-    fn told(stamps: &mut Stamps, stamp: i64, arrival: Arrival) -> (Span, StampClock, Basis) {
+    fn told(stamps: &mut StampIdentifier, stamp: i64, arrival: Arrival) -> (Span, StampClock, StampBasis) {
         let (time, by) = stamps.handle(stamp, arrival, PERIOD).unwrap();
         (arrival.boottime - time, by.clock, by.basis)
     }
@@ -193,23 +193,26 @@ mod tests {
         let age = Span::from_millis(40);
         for ahead in [Span::from_secs(3600), Span::from_secs(-3600), Span::from_secs(60)] {
             let (stamp, arrival) = frame(ahead);
-            let monotonic = told(&mut Stamps::default(), stamp, arrival);
-            assert_eq!(monotonic, (age, StampClock::Monotonic, Basis::Age), "{ahead:?}");
-            let boottime = told(&mut Stamps::default(), stamp + ahead.as_nanos(), arrival);
-            assert_eq!(boottime, (age, StampClock::Boottime, Basis::Age), "{ahead:?}");
+            let monotonic = told(&mut StampIdentifier::default(), stamp, arrival);
+            assert_eq!(monotonic, (age, StampClock::Monotonic, StampBasis::Age), "{ahead:?}");
+            let boottime = told(&mut StampIdentifier::default(), stamp + ahead.as_nanos(), arrival);
+            assert_eq!(boottime, (age, StampClock::Boottime, StampBasis::Age), "{ahead:?}");
         }
         let (stamp, arrival) = frame(Span::ZERO);
-        assert_eq!(told(&mut Stamps::default(), stamp, arrival), (age, StampClock::Boottime, Basis::Same));
+        assert_eq!(
+            told(&mut StampIdentifier::default(), stamp, arrival),
+            (age, StampClock::Boottime, StampBasis::Same)
+        );
     }
 
     #[test]
     fn after_a_short_suspend_a_stamp_of_boot_time_shows_and_another_is_assumed() {
         let (age, ahead) = (Span::from_millis(40), Span::from_secs(2));
         let (stamp, arrival) = frame(ahead);
-        let mut stamps = Stamps::default();
-        assert_eq!(told(&mut stamps, stamp, arrival), (age, StampClock::Monotonic, Basis::Assumed));
+        let mut stamps = StampIdentifier::default();
+        assert_eq!(told(&mut stamps, stamp, arrival), (age, StampClock::Monotonic, StampBasis::Assumed));
         let of_boottime = stamp + ahead.as_nanos();
-        assert_eq!(told(&mut stamps, of_boottime, arrival), (age, StampClock::Boottime, Basis::Age));
+        assert_eq!(told(&mut stamps, of_boottime, arrival), (age, StampClock::Boottime, StampBasis::Age));
         // One that comes late could be either: it is what the others are.
         let late = of_boottime - 2_500_000_000;
         assert_eq!(told(&mut stamps, late, arrival).1, StampClock::Boottime);
@@ -218,12 +221,12 @@ mod tests {
     #[test]
     fn what_fits_neither_is_an_error_once_it_lasts() {
         let (stamp, arrival) = frame(Span::from_secs(3600));
-        let mut stamps = Stamps::default();
+        let mut stamps = StampIdentifier::default();
         let wall = 1_700_000_000_000_000_000;
-        let misfits: Vec<_> =
+        let mismatches: Vec<_> =
             (0..LASTING).map(|_| stamps.handle(wall, arrival, PERIOD).unwrap_err()).collect();
-        assert!(!misfits[0].is_lasting() && misfits.last().unwrap().is_lasting());
-        assert!(misfits[0].to_string().contains("in its future by CLOCK_BOOTTIME"), "{}", misfits[0]);
+        assert!(!mismatches[0].is_lasting() && mismatches.last().unwrap().is_lasting());
+        assert!(mismatches[0].to_string().contains("in its future by CLOCK_BOOTTIME"), "{}", mismatches[0]);
         told(&mut stamps, stamp, arrival);
         let old = stamp - 20_000_000_000;
         let again = stamps.handle(old, arrival, PERIOD).unwrap_err();

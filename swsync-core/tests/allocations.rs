@@ -6,11 +6,13 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::estimate::{EstimatorConfig, Method};
+use swsync_core::estimate::{EstimatorConfig, EstimatorKind};
 use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::Key;
-use swsync_core::sync::{Action, Client, ClientConfig, Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Local, Rig, Span, Timestamp};
+use swsync_core::time_service::{
+    Client, ClientAction, ClientConfig, Identity, Server, ServerConfig, ServerStatus,
+};
 
 thread_local! {
     /// Allocations of this thread: tests run beside one another.
@@ -65,10 +67,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(method: Method, secret: Option<&[u8]>) -> Self {
+    fn new(kind: EstimatorKind, secret: Option<&[u8]>) -> Self {
         let now = Timestamp::ZERO + Span::from_secs(1000);
         let key = secret.map(|secret| Key::new(7, secret).unwrap());
-        let estimator = EstimatorConfig { method, ..EstimatorConfig::default() };
+        let estimator = EstimatorConfig { kind, ..EstimatorConfig::default() };
         let server = ServerConfig { keys: key.iter().cloned().collect(), ..ServerConfig::default() };
         let identity = Identity { rig: 1, device: 2, timescale: 3 };
         Self {
@@ -97,7 +99,7 @@ impl Pair {
             self.client.handle_timeout(self.now);
             while let Some(action) = self.client.poll_action() {
                 match action {
-                    Action::Send { datagram, token } => {
+                    ClientAction::Send { datagram, token } => {
                         self.client.handle_sent(token, self.now);
                         let there = self.now + self.delay();
                         let left = there + Span::from_micros(20);
@@ -111,8 +113,8 @@ impl Pair {
                         self.now = left + self.delay();
                         self.client.handle_datagram(&response.datagram, self.now);
                     }
-                    Action::Publish(_) => self.published += 1,
-                    Action::Refused(refusal) => panic!("{refusal}"),
+                    ClientAction::Publish(_) => self.published += 1,
+                    ClientAction::Refused(refusal) => panic!("{refusal}"),
                 }
             }
         }
@@ -142,18 +144,18 @@ fn the_counter_counts() {
 
 #[test]
 fn tracking_allocates_nothing() {
-    Pair::new(Method::Track, None).assert_steady();
+    Pair::new(EstimatorKind::Track, None).assert_steady();
 }
 
 #[test]
 fn mean_and_min_allocate_nothing() {
-    Pair::new(Method::Mean, None).assert_steady();
-    Pair::new(Method::Min, None).assert_steady();
+    Pair::new(EstimatorKind::Mean, None).assert_steady();
+    Pair::new(EstimatorKind::Min, None).assert_steady();
 }
 
 #[test]
 fn authentication_allocates_nothing() {
-    Pair::new(Method::Min, Some(&[0x5a; 16])).assert_steady();
+    Pair::new(EstimatorKind::Min, Some(&[0x5a; 16])).assert_steady();
 }
 
 #[test]

@@ -10,9 +10,8 @@
 //! All start at true time zero. The paper ran its panel at a slower pace too, to be sure that it was
 //! not off by a multiple of 20 ms: here the ball rules that out up to a second.
 
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
-use crate::True;
 use crate::num::{index, real};
 
 /// Columns of the fast array, and LEDs of the slow row.
@@ -35,7 +34,7 @@ const MIN_PITCH: usize = 7;
 
 /// The panel's time at `at`, in ns within [`PERIOD`].
 #[must_use]
-pub fn phase_ns(at: Timestamp<True>) -> f64 {
+pub fn phase_ns(at: Timestamp<Host>) -> f64 {
     Span::from_nanos(at.as_nanos().rem_euclid(PERIOD.as_nanos())).as_nanos_f64()
 }
 

@@ -1,8 +1,6 @@
 //! When each row of a picture was exposed.
 
-use swsync_core::time::{Span, Timestamp};
-
-use crate::True;
+use swsync_core::time::{Host, Span, Timestamp};
 
 /// A rolling shutter's timing: row `r` is exposed from `r * row_time_ns` after the first row's
 /// start on, for `exposure`.
@@ -19,7 +17,7 @@ pub struct RowTiming {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shutter {
     /// Start of exposure of the first row: the frame's time.
-    pub start: Timestamp<True>,
+    pub start: Timestamp<Host>,
     /// The rows' timing from there.
     pub timing: RowTiming,
 }
@@ -41,7 +39,7 @@ impl Shutter {
 
     /// Middle of exposure of the middle row of `height` rows.
     #[must_use]
-    pub fn centre(&self, height: u32) -> Timestamp<True> {
+    pub fn centre(&self, height: u32) -> Timestamp<Host> {
         let rows = Span::from_nanos_f64(self.timing.row_time_ns * (f64::from(height) - 1.0) / 2.0);
         self.start + rows + self.timing.exposure / 2
     }

@@ -21,9 +21,8 @@ use std::str::FromStr;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swsync_core::estimate::Exchange;
-use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
+use swsync_core::time::{Host, Local, Offset, Rig, Skew, Span, Timestamp};
 
-use crate::True;
 use crate::link::{Direction, Link, LinkModel};
 use crate::noise::generator;
 use crate::oscillator::{Oscillator, OscillatorConfig, WarmUp};
@@ -33,7 +32,7 @@ const ONCE: u64 = 20;
 const PACE: u64 = 21;
 const HOLD: u64 = 22;
 /// True time at a trace's beginning, at the earliest ...
-const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_001_000_000_000);
+const BEGIN: Timestamp<Host> = Timestamp::from_nanos(1_001_000_000_000);
 /// ... and by how many seconds it may be later: bursts that take turns are due at fixed times.
 const LATER: f64 = 30.0;
 /// How long a client that follows answers waits for one that was lost.
@@ -205,7 +204,7 @@ impl Scenario {
     }
 
     /// The client's clock: its skew between 60 and 100 % of the greatest, its offset within 0.5 s.
-    fn oscillator(&self, seed: u64, epoch: Timestamp<True>, rng: &mut ChaCha8Rng) -> OscillatorConfig {
+    fn oscillator(&self, seed: u64, epoch: Timestamp<Host>, rng: &mut ChaCha8Rng) -> OscillatorConfig {
         let Crystal { skew, wander, warm_up } = self.crystal;
         let sign = if rng.random::<bool>() { 1.0 } else { -1.0 };
         let scaled = |skew: Skew, factor: f64| Skew::from_ratio(skew.as_ratio() * factor);
@@ -228,7 +227,7 @@ impl Scenario {
 
     fn paced(
         &self,
-        times: impl Iterator<Item = Timestamp<True>>,
+        times: impl Iterator<Item = Timestamp<Host>>,
         link: &mut Link,
         draws: &mut Draws,
     ) -> Vec<Flight> {
@@ -253,7 +252,7 @@ impl Scenario {
         answered
     }
 
-    fn following(&self, begin: Timestamp<True>, link: &mut Link, draws: &mut Draws) -> Vec<Flight> {
+    fn following(&self, begin: Timestamp<Host>, link: &mut Link, draws: &mut Draws) -> Vec<Flight> {
         let mut flights = Vec::new();
         let mut t1 = begin;
         while t1 - begin < self.duration {
@@ -279,16 +278,16 @@ struct Draws {
 /// An exchange in true time.
 #[derive(Debug, Clone, Copy)]
 struct Flight {
-    t1: Timestamp<True>,
-    t2: Timestamp<True>,
-    t3: Timestamp<True>,
-    t4: Timestamp<True>,
+    t1: Timestamp<Host>,
+    t2: Timestamp<Host>,
+    t3: Timestamp<Host>,
+    t4: Timestamp<Host>,
 }
 
 impl Flight {
     /// What a client with this clock makes of it, and its true offset at the end.
     fn seen_by(&self, clock: &Oscillator<Local>) -> (Exchange, Offset) {
-        let leader = |at: Timestamp<True>| Timestamp::<Rig>::from_nanos(at.as_nanos());
+        let leader = |at: Timestamp<Host>| Timestamp::<Rig>::from_nanos(at.as_nanos());
         let (t1, t4) = (clock.read(self.t1), clock.read(self.t4));
         let exchange = Exchange { t1, t2: leader(self.t2), t3: leader(self.t3), t4 };
         (exchange, Offset::between(leader(self.t4), t4))

@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use swsync_core::frame::SyncQuality;
 use swsync_core::ntp::Datagram;
-use swsync_core::sync::{
-    Action, Client, ClientConfig, ClockUpdate, Identity, Refusal, Response, Server, ServerConfig,
-    ServerStatus,
+use swsync_core::time::{Host, Rig, Span, Timestamp};
+use swsync_core::time_service::{
+    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Refusal, Server, ServerConfig, ServerResponse,
+    ServerStatus, SyncState,
 };
-use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_sim::True;
 use swsync_sim::link::{Direction, Link, LinkModel};
 use swsync_sim::oscillator::Oscillator;
 
 /// Rig time minus true time: the leader's crystal is the measure of all others.
 const RIG_EPOCH: i64 = 1_800_000_000_000_000_000;
 
-fn rig(at: Timestamp<True>) -> Timestamp<Rig> {
+fn rig(at: Timestamp<Host>) -> Timestamp<Rig> {
     Timestamp::from_nanos(RIG_EPOCH + at.as_nanos())
 }
 
-fn at_s(secs: f64) -> Timestamp<True> {
+fn at_s(secs: f64) -> Timestamp<Host> {
     Timestamp::ZERO + Span::from_secs_f64(secs)
 }
 
@@ -40,8 +38,8 @@ struct World {
     identity: Identity,
     link: Link,
     clock: Oscillator,
-    now: Timestamp<True>,
-    events: BTreeMap<(Timestamp<True>, u64), Event>,
+    now: Timestamp<Host>,
+    events: BTreeMap<(Timestamp<Host>, u64), Event>,
     count: u64,
     up: bool,
     last: Option<ClockUpdate>,
@@ -79,18 +77,18 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Send { datagram, token } => {
+                ClientAction::Send { datagram, token } => {
                     self.client.handle_sent(token, self.clock.read(self.now));
                     self.transmit(Direction::ToLeader, Event::Request(datagram));
                 }
-                Action::Publish(update) => self.last = Some(update),
+                ClientAction::Publish(update) => self.last = Some(update),
                 // It happens to who asks before the server is synced itself.
-                Action::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
+                ClientAction::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
             }
         }
     }
 
-    fn run_until(&mut self, end: Timestamp<True>) {
+    fn run_until(&mut self, end: Timestamp<Host>) {
         loop {
             let wake = self.clock.true_at(self.client.wake_at());
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
@@ -114,7 +112,7 @@ impl World {
     }
 
     /// What the server's clock reads.
-    fn served(&self, at: Timestamp<True>) -> Timestamp<Rig> {
+    fn served(&self, at: Timestamp<Host>) -> Timestamp<Rig> {
         match &self.upstream {
             None => rig(at),
             Some(world) => {
@@ -138,7 +136,7 @@ impl World {
         let (received, stated) = (self.served(self.now), self.served(sent - Span::from_micros(15)));
         let from = [10, 0, 0, 2].into();
         let response = self.server.handle_request(request, from, received, stated, &self.status);
-        if let Some(Response { datagram, token: Some(token) }) = response {
+        if let Some(ServerResponse { datagram, token: Some(token) }) = response {
             let at = self.served(sent);
             self.server.handle_sent(token, at);
             self.now = sent;
@@ -146,7 +144,7 @@ impl World {
         }
     }
 
-    fn quality(&self) -> SyncQuality {
+    fn quality(&self) -> SyncState {
         self.client.stats(self.clock.read(self.now)).quality
     }
 
@@ -170,7 +168,7 @@ fn a_client_syncs_within_a_second_over_wifi() {
     for seed in 0..100 {
         let mut world = World::new(LinkModel::wifi(), "skew=20ppm,wander=0.01ppm", seed);
         world.run_until(at_s(1.0));
-        assert_eq!(world.quality(), SyncQuality::Synced, "seed {seed}");
+        assert_eq!(world.quality(), SyncState::Synced, "seed {seed}");
         assert!(world.error().abs() < Span::from_micros(200), "seed {seed}: {:?}", world.error());
     }
 }
@@ -195,11 +193,11 @@ fn the_worst_crystals_are_followed() {
 fn holdover(minutes: f64, seed: u64) -> (Span, bool) {
     let mut world = World::new(LinkModel::wifi(), "skew=15ppm,wander=0.02ppm", seed);
     world.run_until(at_s(minutes * 60.0));
-    assert_eq!(world.quality(), SyncQuality::Synced);
+    assert_eq!(world.quality(), SyncState::Synced);
     let before = world.error();
     world.up = false;
     world.run_until(at_s(minutes * 60.0 + 60.0));
-    assert_eq!(world.quality(), SyncQuality::Holdover);
+    assert_eq!(world.quality(), SyncState::Holdover);
     // Half the asymmetry of the path is stated apart: no two-way exchange can see it.
     let stated = world.uncertainty() * 2 + LinkModel::wifi().asymmetry().abs();
     let cost = (world.error() - before).abs();
@@ -251,14 +249,14 @@ fn outages_are_survived() {
         world.run_until(at_s(f64::from(second) + 0.1));
         world.up = true;
         world.run_until(at_s(f64::from(second) + 1.0));
-        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert_eq!(world.quality(), SyncState::Synced);
     }
     world.up = false;
     world.run_until(at_s(70.0));
-    assert_eq!(world.quality(), SyncQuality::Holdover);
+    assert_eq!(world.quality(), SyncState::Holdover);
     world.up = true;
     world.run_until(at_s(73.0));
-    assert_eq!(world.quality(), SyncQuality::Synced);
+    assert_eq!(world.quality(), SyncState::Synced);
     assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
 }
 
@@ -271,7 +269,7 @@ fn time_is_passed_on() {
         last = World { upstream: Some(Box::new(last)), ..world(seed) };
     }
     last.run_until(at_s(60.0));
-    assert_eq!(last.quality(), SyncQuality::Synced);
+    assert_eq!(last.quality(), SyncState::Synced);
     let upstream = last.last.unwrap().upstream;
     let field = upstream.field.unwrap();
     assert_eq!((upstream.stratum, field.leader, field.timescale), (3, 2, 3));

@@ -29,14 +29,14 @@ const GAIN: f64 = 0.1;
 
 /// Frames from requests to the last one that they leave in place, as learnt.
 #[derive(Debug, Clone, Copy)]
-pub struct Latency {
+pub struct RequestLatency {
     mean: f64,
     deviation: f64,
     longest: f64,
     requests: u32,
 }
 
-impl Latency {
+impl RequestLatency {
     /// Of a camera that has answered no request.
     pub const fn unknown() -> Self {
         Self { mean: USUAL, deviation: 0.0, longest: 0.0, requests: 0 }
@@ -71,7 +71,7 @@ impl Latency {
 
 /// Where frames are, beside the line that they were on when an exposure was asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct FramePlace {
     /// The driver's count.
     pub sequence: u64,
     /// The stamp.
@@ -86,7 +86,7 @@ pub struct Place {
 
 /// What the frames since an injection amount to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Seen {
+pub enum Effect {
     /// Not yet anything.
     Nothing,
     /// They moved by `offset` ns, and the long one took `elapsed` ns more than a frame does.
@@ -115,7 +115,7 @@ pub enum Seen {
 
 /// Watches frames after an injection.
 #[derive(Debug)]
-pub struct Watch {
+pub struct EffectDetector {
     asked_at: u64,
     /// The newest frame that was in its place.
     quiet: (u64, Timestamp<Rig>),
@@ -129,7 +129,7 @@ pub struct Watch {
     skipped: f64,
 }
 
-impl Watch {
+impl EffectDetector {
     /// An exposure was asked for at this frame, and should make one take longer by `expected` ns.
     pub const fn new(sequence: u64, time: Timestamp<Rig>, expected: Option<f64>) -> Self {
         let offsets = [0.0; SETTLE_FRAMES];
@@ -159,7 +159,7 @@ impl Watch {
     }
 
     /// One frame more, on a grid of `period` ns.
-    pub fn handle_frame(&mut self, place: Place, period: f64, latency: &Latency) -> Seen {
+    pub fn handle_frame(&mut self, place: FramePlace, period: f64, latency: &RequestLatency) -> Effect {
         self.offsets.rotate_left(1);
         let newest = place.offset - self.skipped;
         self.offsets[SETTLE_FRAMES - 1] = newest;
@@ -180,19 +180,24 @@ impl Watch {
                     self.skipped += offset - rest;
                     self.offsets.iter_mut().for_each(|one| *one -= offset - rest);
                     (self.quiet, self.out) = ((place.sequence, place.time), 0);
-                    return Seen::Nothing;
+                    return Effect::Nothing;
                 }
-                return Seen::Step { offset, elapsed, latency: since + 1 };
+                return Effect::Step { offset, elapsed, latency: since + 1 };
             }
-            return if self.out > UNSETTLED { Seen::Unclear } else { Seen::Nothing };
+            return if self.out > UNSETTLED { Effect::Unclear } else { Effect::Nothing };
         }
         if self.out > 0 || self.frames < SETTLE_FRAMES || !latency.has_passed(since) {
-            return Seen::Nothing;
+            return Effect::Nothing;
         }
         // The median of seven has half a stamp's deviation.
         let moved = offset.abs() > 0.5 * STEP + 2.0 * place.jitter + 3.0 * place.doubt || self.skipped != 0.0;
         let shows = self.expected.is_some_and(|expected| expected > least);
-        Seen::Still { offset, elapsed: offset + self.skipped, moved, least: if shows { 0.0 } else { least } }
+        Effect::Still {
+            offset,
+            elapsed: offset + self.skipped,
+            moved,
+            least: if shows { 0.0 } else { least },
+        }
     }
 
     /// The median of the newest offsets, and whether they agree on it, the very newest too: else they may have moved

@@ -45,7 +45,7 @@ const STUBBORN: u32 = 8;
 
 /// What became of a stamp.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict {
+pub enum StampVerdict {
     /// It moved the estimate.
     Used,
     /// It was late, or so it seems.
@@ -61,7 +61,7 @@ pub enum Verdict {
 }
 
 /// A straight line by least squares, at the last of its frames.
-struct Fit {
+struct LineFit {
     end: f64,
     phase: f64,
     rate: f64,
@@ -70,7 +70,7 @@ struct Fit {
     covariance: [f64; 3],
 }
 
-impl Fit {
+impl LineFit {
     /// Through at least three frames.
     fn of(frames: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
         let mean = |of: &dyn Fn((f64, f64)) -> f64| {
@@ -97,7 +97,7 @@ impl Fit {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Filter {
+pub struct PhaseFilter {
     period: f64,
     phase: f64,
     rate: f64,
@@ -114,7 +114,7 @@ pub struct Filter {
     rejected: u32,
 }
 
-impl Filter {
+impl PhaseFilter {
     /// A filter for a grid of `period` ns.
     pub const fn new(period: f64) -> Self {
         Self::with_rate_prior(period, RATE_PRIOR)
@@ -175,10 +175,10 @@ impl Filter {
     /// Begins anew with the straight line through `frames`: periods, and phases near each other, in ns. The rate that was
     /// believed counts as surely as it was known, and one stamp that is late for nothing. Whether they lie on a line.
     pub fn restart_with_line(&mut self, frames: &[(f64, f64)]) -> bool {
-        let all = Fit::of(frames.iter().copied());
+        let all = LineFit::of(frames.iter().copied());
         let off = |&(at, phase): &(f64, f64)| (phase - all.phase - all.rate * (at - all.end)).abs();
         let worst = frames.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
-        let others = Fit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
+        let others = LineFit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
         let late = worst.is_some_and(|&(at, phase)| {
             (phase - others.phase - others.rate * (at - others.end)).abs()
                 > LATE_SIGMA * others.variance.sqrt()
@@ -267,7 +267,7 @@ impl Filter {
     }
 
     /// The newest frame's phase as stamped; `agreeing` contradictions in a row that agree are believed.
-    pub fn observe(&mut self, observed: f64, agreeing: u32) -> Verdict {
+    pub fn observe(&mut self, observed: f64, agreeing: u32) -> StampVerdict {
         let residual = self.wrap(observed - self.phase);
         let (variance, gate) = (self.variance(), self.gate());
         if residual.abs() > gate {
@@ -276,10 +276,10 @@ impl Filter {
             self.rejected += 1;
             self.suspect = residual;
             if self.agreeing < agreeing && self.rejected < STUBBORN {
-                return Verdict::PassedOver { residual };
+                return StampVerdict::PassedOver { residual };
             }
             self.restart(observed);
-            return Verdict::Restarted { jump: residual };
+            return StampVerdict::Restarted { jump: residual };
         }
         (self.agreeing, self.rejected) = (0, 0);
         let change = residual - self.last;
@@ -297,7 +297,7 @@ impl Filter {
         self.phase = self.wrap(self.phase + gain_phase * residual);
         self.rate += gain_rate * residual;
         self.covariance = [phase * (1.0 - gain_phase), both * (1.0 - gain_phase), rate - gain_rate * both];
-        Verdict::Used
+        StampVerdict::Used
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn wrapping_is_half_open() {
-        let filter = Filter::new(10.0);
+        let filter = PhaseFilter::new(10.0);
         assert_eq!(filter.wrap(5.0), 5.0);
         assert_eq!(filter.wrap(-5.0), 5.0);
         assert_eq!(filter.wrap(12.0), 2.0);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn it_learns_the_rate() {
-        let mut filter = Filter::new(PERIOD);
+        let mut filter = PhaseFilter::new(PERIOD);
         let mut phase = 1_000.0;
         filter.restart(phase);
         for i in 0..400 {
@@ -333,20 +333,20 @@ mod tests {
 
     #[test]
     fn late_stamps_move_nothing() {
-        let mut filter = Filter::new(PERIOD);
+        let mut filter = PhaseFilter::new(PERIOD);
         filter.restart(0.0);
         for i in 0..100 {
             filter.advance(0.0, 1.0);
             let stamp = if i % 10 == 9 { 150_000.0 } else { 0.0 };
             let verdict = filter.observe(stamp, 3);
-            assert_eq!(matches!(verdict, Verdict::PassedOver { .. }), stamp > 0.0);
+            assert_eq!(matches!(verdict, StampVerdict::PassedOver { .. }), stamp > 0.0);
         }
         assert!(filter.phase().abs() < 1.0);
     }
 
     #[test]
     fn three_that_agree_are_believed() {
-        let mut filter = Filter::new(PERIOD);
+        let mut filter = PhaseFilter::new(PERIOD);
         filter.restart(0.0);
         let mut verdicts = Vec::new();
         for _ in 0..3 {
@@ -356,9 +356,9 @@ mod tests {
         assert!(matches!(
             verdicts[..],
             [
-                Verdict::PassedOver { .. },
-                Verdict::PassedOver { .. },
-                Verdict::Restarted { jump: -7_000_000.0 }
+                StampVerdict::PassedOver { .. },
+                StampVerdict::PassedOver { .. },
+                StampVerdict::Restarted { jump: -7_000_000.0 }
             ]
         ));
         assert_eq!(filter.phase(), -7_000_000.0);

@@ -14,12 +14,12 @@
 //! noisy stamps, and frames that are missing are not taken for it. Nor is anything asked for before phase and
 //! rate are known well enough for the next shift to hit; how noisy stamps are comes from the stream itself.
 
-use super::effect::{Latency, Place, SETTLE_FRAMES, Seen, Watch};
-use super::filter::{Filter, Verdict};
-use super::lock::{Evidence, Lock};
-use super::profile;
-use super::response::{Response, Shift};
-use super::{Aim, Trouble, real};
+use super::effect::{Effect, EffectDetector, FramePlace, RequestLatency, SETTLE_FRAMES};
+use super::exposure_response::ExposureResponse;
+use super::filter::{PhaseFilter, StampVerdict};
+use super::lock::{Lock, LockInput};
+use super::response_estimator::{ResponseEstimator, Shift};
+use super::{AlignProblem, AlignTarget, real};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
@@ -59,14 +59,14 @@ pub struct InjectConfig {
     /// What single shifts scatter by, 1 sigma; a profile knows better.
     pub scatter: Span,
     /// The camera's response, where it is known.
-    pub response: Option<profile::Response>,
+    pub response: Option<ExposureResponse>,
     /// The longest exposure that the camera takes, where that is known.
     pub longest: Option<Span>,
 }
 
 /// What the injector makes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
+pub struct InjectorReport {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
     /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
@@ -80,16 +80,16 @@ pub struct Report {
     /// Injections so far, this one included.
     pub injections: u32,
     /// What stands in the way, if anything.
-    pub trouble: Option<Trouble>,
+    pub problem: Option<AlignProblem>,
 }
 
 /// Aligns a camera by injecting long exposures.
 #[derive(Debug)]
 pub struct Injector {
     config: InjectConfig,
-    filter: Filter,
-    response: Response,
-    latency: Latency,
+    filter: PhaseFilter,
+    response: ResponseEstimator,
+    latency: RequestLatency,
     lock: Lock,
     last: Option<(u64, Timestamp<Rig>)>,
     /// Time in periods and phase of the frames that are learnt from first, and how many there are.
@@ -102,7 +102,7 @@ pub struct Injector {
     fruitless: u32,
     holdover: bool,
     /// An injection whose effect is awaited, and one whose effect is being measured.
-    pending: Option<(Watch, Injection)>,
+    pending: Option<(EffectDetector, Injection)>,
     acted: Option<Injection>,
     /// When the last injection was asked for that showed no effect.
     lost: Option<u64>,
@@ -133,15 +133,17 @@ impl Injector {
     #[must_use]
     pub fn new(config: InjectConfig) -> Self {
         let period = config.grid.period_ns();
-        let unknown = || Response::unknown(period, config.line_time_ns, config.scatter.as_nanos_f64());
-        let mut response = config.response.map_or_else(unknown, |known| Response::known(period, &known));
+        let unknown =
+            || ResponseEstimator::unknown(period, config.line_time_ns, config.scatter.as_nanos_f64());
+        let mut response =
+            config.response.map_or_else(unknown, |known| ResponseEstimator::known(period, &known));
         if let Some(longest) = config.longest {
             response.limit(longest.as_nanos_f64());
         }
         Self {
-            filter: Filter::with_rate_prior(period, RATE_PRIOR),
+            filter: PhaseFilter::with_rate_prior(period, RATE_PRIOR),
             response,
-            latency: Latency::unknown(),
+            latency: RequestLatency::unknown(),
             lock: Lock::new(config.tolerance, config.settle_frames),
             config,
             last: None,
@@ -185,11 +187,11 @@ impl Injector {
 
     /// Frames are to lie elsewhere, or be judged otherwise, from the next one on. (A slew cannot be bounded
     /// here: one exposure is all there is.)
-    pub fn set_aim(&mut self, aim: Aim) {
-        let by = self.config.phase_offset - aim.phase_offset;
-        self.config.phase_offset = aim.phase_offset;
-        (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
-        self.lock.set_aim(&aim);
+    pub fn set_target(&mut self, target: AlignTarget) {
+        let by = self.config.phase_offset - target.phase_offset;
+        self.config.phase_offset = target.phase_offset;
+        (self.config.tolerance, self.config.settle_frames) = (target.tolerance, target.settle_frames);
+        self.lock.set_target(&target);
         if by != Span::ZERO {
             self.shift(by);
         }
@@ -197,7 +199,7 @@ impl Injector {
 
     /// What has been learnt of the camera, to be kept in its profile.
     #[must_use]
-    pub fn learnt(&self) -> profile::Response {
+    pub fn learnt(&self) -> ExposureResponse {
         self.response.profile()
     }
 
@@ -215,7 +217,7 @@ impl Injector {
     }
 
     /// A frame has arrived: the driver's count of it, and its time.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> InjectorReport {
         let period = self.config.grid.period_ns();
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.last.replace((sequence, time)) {
@@ -223,9 +225,9 @@ impl Injector {
                 let frames = real(sequence - before);
                 self.filter.advance(0.0, frames);
                 match self.pending.take() {
-                    Some((watch, mut injection)) => {
+                    Some((detector, mut injection)) => {
                         injection.offset += (time - then).as_nanos_f64() - period;
-                        self.await_effect(watch, injection, (sequence, time), observed);
+                        self.await_effect(detector, injection, (sequence, time), observed);
                     }
                     None => self.follow(sequence, frames, observed),
                 }
@@ -239,16 +241,16 @@ impl Injector {
         let learnt = self.seen >= SEARCH_FRAMES && self.pending.is_none();
         let exposure = if learnt { self.inject(sequence, time, observed) } else { None };
         // After a step the filter waits for frames that agree on how far it was.
-        let stepped = self.pending.as_ref().is_some_and(|(watch, _)| watch.has_stepped());
+        let stepped = self.pending.as_ref().is_some_and(|(detector, _)| detector.has_stepped());
         let phase_error = Span::from_nanos_f64(if stepped { observed } else { self.filter.phase() });
         let error = phase_error.abs();
         let learnt = learnt && self.is_known_to(0.5 * self.config.tolerance.as_nanos_f64());
-        self.lock.handle_frame(Evidence { error, learnt, holdover: self.holdover });
+        self.lock.handle_frame(LockInput { error, learnt, holdover: self.holdover });
         let injections = self.fruitless;
-        Report {
+        InjectorReport {
             phase_error,
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
-            trouble: (injections >= FRUITLESS).then_some(Trouble::NoEffect { injections }),
+            problem: (injections >= FRUITLESS).then_some(AlignProblem::NoEffect { injections }),
             lock: self.lock.state(),
             lock_count: self.lock.count(),
             exposure,
@@ -281,7 +283,7 @@ impl Injector {
             return;
         }
         self.measured = self.measured.saturating_add(1);
-        if matches!(self.filter.observe(observed, AGREEING), Verdict::Restarted { .. }) {
+        if matches!(self.filter.observe(observed, AGREEING), StampVerdict::Restarted { .. }) {
             // An injection that was given up after all, or nothing that is known of.
             let since = self.lost.take().map(|asked| sequence - asked).filter(|since| *since < BLAME_FRAMES);
             since.into_iter().for_each(|since| self.latency.learn(since.saturating_sub(AGREEING.into())));
@@ -294,32 +296,32 @@ impl Injector {
     /// One frame more after an injection.
     fn await_effect(
         &mut self,
-        mut watch: Watch,
+        mut detector: EffectDetector,
         mut injection: Injection,
         (sequence, time): (u64, Timestamp<Rig>),
         observed: f64,
     ) {
         let since = real(sequence - injection.asked_at);
         let (rate, unsure) = (self.filter.rate(), self.filter.rate_uncertainty() * since);
-        let place = Place {
+        let place = FramePlace {
             sequence,
             time,
             offset: injection.offset - rate * since,
             jitter: self.filter.jitter(),
             doubt: unsure.hypot(injection.variance.sqrt()),
         };
-        let offset = match watch.handle_frame(place, self.config.grid.period_ns(), &self.latency) {
-            Seen::Nothing => {
-                self.pending = Some((watch, injection));
+        let offset = match detector.handle_frame(place, self.config.grid.period_ns(), &self.latency) {
+            Effect::Nothing => {
+                self.pending = Some((detector, injection));
                 return;
             }
-            Seen::Unclear => {
+            Effect::Unclear => {
                 (self.lost, self.unclear) = (Some(injection.asked_at), true);
                 self.filter.restart(observed);
                 self.search_from(observed);
                 return;
             }
-            Seen::Step { offset, elapsed, latency } => {
+            Effect::Step { offset, elapsed, latency } => {
                 injection.elapsed = elapsed;
                 self.acted = (!std::mem::take(&mut self.unclear)).then_some(injection);
                 self.fruitless = 0;
@@ -329,7 +331,7 @@ impl Injector {
                 }
                 offset
             }
-            Seen::Still { offset, elapsed, moved, least } => {
+            Effect::Still { offset, elapsed, moved, least } => {
                 if moved {
                     injection.elapsed = elapsed;
                     self.acted = Some(injection);
@@ -400,7 +402,7 @@ impl Injector {
             wanted,
         };
         let expected = self.response.expected(exposure);
-        self.pending = Some((Watch::new(sequence, time, expected), injection));
+        self.pending = Some((EffectDetector::new(sequence, time, expected), injection));
         Some(Span::from_nanos_f64(exposure))
     }
 }
@@ -409,4 +411,4 @@ impl Injector {
 mod tests;
 
 #[cfg(test)]
-mod phones;
+mod phone_tests;

@@ -1,6 +1,6 @@
 //! Where a camera stands with the grid: searching, aligning, locked, coasting, lost.
 
-use super::Aim;
+use super::AlignTarget;
 use crate::frame::LockState;
 use crate::time::Span;
 
@@ -17,7 +17,7 @@ const GROSS_LEAST: Span = Span::from_micros(300);
 
 /// What is judged of each frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Evidence {
+pub struct LockInput {
     /// Magnitude of its phase error.
     pub error: Span,
     /// Whether phase and rate are known well enough to say so.
@@ -68,9 +68,9 @@ impl Lock {
         true
     }
 
-    /// Frames are judged by `aim` from now on.
-    pub const fn set_aim(&mut self, aim: &Aim) {
-        (self.tolerance, self.settle_frames) = (aim.tolerance, aim.settle_frames);
+    /// Frames are judged by `target` from now on.
+    pub const fn set_target(&mut self, target: &AlignTarget) {
+        (self.tolerance, self.settle_frames) = (target.tolerance, target.settle_frames);
     }
 
     /// Frames are `error` from the grid, for a reason that is known: too far for a lock, and nobody has to
@@ -82,20 +82,20 @@ impl Lock {
     }
 
     /// One frame more.
-    pub fn handle_frame(&mut self, evidence: Evidence) {
+    pub fn handle_frame(&mut self, input: LockInput) {
         let (against, enough) = if self.holds() {
             let wide = self.tolerance * HYSTERESIS;
-            let gross = evidence.error > (wide * GROSS).max(GROSS_LEAST);
-            (evidence.error > wide, if gross { 1 } else { LOSING_FRAMES })
+            let gross = input.error > (wide * GROSS).max(GROSS_LEAST);
+            (input.error > wide, if gross { 1 } else { LOSING_FRAMES })
         } else {
-            (evidence.learnt && evidence.error <= self.tolerance, self.settle_frames)
+            (input.learnt && input.error <= self.tolerance, self.settle_frames)
         };
         self.streak = if against { self.streak.saturating_add(1) } else { 0 };
         let turned = against && self.streak >= enough;
         if turned {
             self.streak = 0;
         }
-        let on_grid = if evidence.holdover { LockState::Coasting } else { LockState::Locked };
+        let on_grid = if input.holdover { LockState::Coasting } else { LockState::Locked };
         self.state = match self.state {
             LockState::Locked | LockState::Coasting if turned => LockState::Lost,
             LockState::Locked | LockState::Coasting => on_grid,
@@ -103,7 +103,7 @@ impl Lock {
                 self.count = self.count.saturating_add(1);
                 on_grid
             }
-            LockState::Searching if evidence.learnt => LockState::Aligning,
+            LockState::Searching if input.learnt => LockState::Aligning,
             other @ (LockState::Searching | LockState::Aligning | LockState::Lost | LockState::Free) => other,
         };
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn frame(lock: &mut Lock, micros: i64) -> LockState {
-        lock.handle_frame(Evidence { error: Span::from_micros(micros), learnt: true, holdover: false });
+        lock.handle_frame(LockInput { error: Span::from_micros(micros), learnt: true, holdover: false });
         lock.state()
     }
 
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn nothing_is_won_before_the_phase_is_learnt() {
         let mut lock = Lock::new(Span::from_micros(20), 1);
-        lock.handle_frame(Evidence { error: Span::ZERO, learnt: false, holdover: false });
+        lock.handle_frame(LockInput { error: Span::ZERO, learnt: false, holdover: false });
         assert_eq!(lock.state(), LockState::Searching);
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn a_clock_in_holdover_is_coasted_on() {
         let mut lock = locked();
         let coast = |lock: &mut Lock, holdover, micros| {
-            lock.handle_frame(Evidence { error: Span::from_micros(micros), learnt: true, holdover });
+            lock.handle_frame(LockInput { error: Span::from_micros(micros), learnt: true, holdover });
             lock.state()
         };
         assert_eq!(coast(&mut lock, true, 5), LockState::Coasting);
@@ -173,13 +173,13 @@ mod tests {
         assert_eq!(lock.state(), LockState::Locked);
         lock.handle_displacement(Span::from_micros(61));
         assert_eq!(lock.state(), LockState::Aligning);
-        let aim = Aim {
+        let target = AlignTarget {
             phase_offset: Span::ZERO,
             tolerance: Span::from_micros(5),
             settle_frames: 2,
             max_slew: None,
         };
-        lock.set_aim(&aim);
+        lock.set_target(&target);
         let states = [6, 5, 5].map(|micros| frame(&mut lock, micros));
         assert_eq!(states, [LockState::Aligning, LockState::Aligning, LockState::Locked]);
         assert_eq!(lock.count(), 2);

@@ -6,7 +6,7 @@
 //! frame of L lines moves the phase of the next one by L·λ − T against the grid's period T. The
 //! aligner keeps an estimate of phase and of the rate by which λ differs from its nominal value
 //! (`filter`: a Kalman filter over the stamps, with a gate for late ones), and the lengths that were
-//! asked for with the frames that have them (`flight`). From these it predicts the phase of the first
+//! asked for with the frames that have them (`delayed_lengths`). From these it predicts the phase of the first
 //! frame that it can still determine, and asks for the length that brings the one after it nearest to
 //! the grid (`plan`). So a large error goes in one frame (the paper's frame injection, sec. V.B), and
 //! from then on whole lines are dithered such that the phase stays within half a line.
@@ -23,23 +23,23 @@
 //! Other methods, for cameras whose frames cannot be made longer or shorter: [`inject`] and [`reset`].
 
 pub mod calibrate;
+mod delayed_lengths;
+mod delivery;
 mod effect;
+pub mod exposure_response;
 mod filter;
-mod flight;
-mod handover;
 pub mod inject;
 mod lock;
 mod plan;
 pub mod point;
-pub mod profile;
 pub mod reset;
-mod response;
+mod response_estimator;
 
-use filter::{Filter, Verdict};
-use flight::{CANDIDATES, Flight};
-use handover::Handover;
-use lock::{Evidence, Lock};
-use plan::Limits;
+use delayed_lengths::{CANDIDATES, DelayedLengths};
+use delivery::DeliveryDelay;
+use filter::{PhaseFilter, StampVerdict};
+use lock::{Lock, LockInput};
+use plan::LengthLimits;
 
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
@@ -108,7 +108,7 @@ pub struct AlignerConfig {
 
 /// What may change while a camera is being aligned, and all methods have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Aim {
+pub struct AlignTarget {
     /// Where frames are to lie after the grid's instants.
     pub phase_offset: Span,
     /// Largest phase error of a locked frame.
@@ -130,7 +130,7 @@ impl AlignerConfig {
 /// What stands in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Trouble {
+pub enum AlignProblem {
     /// No frame is as long as the period.
     #[error(
         "frames of {min} to {max} lines cannot follow a grid of {period} lines: choose another frame rate \
@@ -195,7 +195,7 @@ pub enum Trouble {
     },
 }
 
-impl Trouble {
+impl AlignProblem {
     /// Its name in messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -212,7 +212,7 @@ impl Trouble {
 
 /// What the aligner makes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
+pub struct AlignerReport {
     /// The frame's phase error: filtered, as single stamps come late now and then.
     pub phase_error: Span,
     /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
@@ -228,15 +228,15 @@ pub struct Report {
     /// Writes that were lost or late.
     pub missed_writes: u32,
     /// What stands in the way, if anything: the gravest.
-    pub trouble: Option<Trouble>,
+    pub problem: Option<AlignProblem>,
 }
 
 /// Brings one camera's frames onto the grid and holds them there.
 #[derive(Debug)]
 pub struct Aligner {
     config: AlignerConfig,
-    filter: Filter,
-    flight: Flight,
+    filter: PhaseFilter,
+    lengths: DelayedLengths,
     lock: Lock,
     sequence: Option<u64>,
     /// Frames since the filter began.
@@ -245,7 +245,7 @@ pub struct Aligner {
     astray: bool,
     /// Nothing was asked for at the newest frame, as it came too late for a large correction.
     withheld: bool,
-    handover: Handover,
+    delivery: DeliveryDelay,
     missed_writes: u32,
     exposure_lines: u32,
     holdover: bool,
@@ -266,10 +266,10 @@ impl Aligner {
     #[must_use]
     pub fn new(config: AlignerConfig) -> Self {
         Self {
-            filter: Filter::new(config.grid.period_ns()),
-            flight: Flight::new(config.sensor.latency, config.sensor.nominal_lines),
+            filter: PhaseFilter::new(config.grid.period_ns()),
+            lengths: DelayedLengths::new(config.sensor.latency, config.sensor.nominal_lines),
             lock: Lock::new(config.tolerance, config.settle_frames),
-            handover: Handover::new(config.grid.period_ns()),
+            delivery: DeliveryDelay::new(config.grid.period_ns()),
             config,
             sequence: None,
             seen: 0,
@@ -303,18 +303,18 @@ impl Aligner {
 
     /// Frames are to lie elsewhere, or be judged otherwise, from the next one on. What has been learnt of the
     /// sensor stays.
-    pub fn set_aim(&mut self, aim: Aim) {
-        let by = self.config.phase_offset - aim.phase_offset;
-        (self.config.phase_offset, self.config.max_slew) = (aim.phase_offset, aim.max_slew);
-        (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
-        self.lock.set_aim(&aim);
+    pub fn set_target(&mut self, target: AlignTarget) {
+        let by = self.config.phase_offset - target.phase_offset;
+        (self.config.phase_offset, self.config.max_slew) = (target.phase_offset, target.max_slew);
+        (self.config.tolerance, self.config.settle_frames) = (target.tolerance, target.settle_frames);
+        self.lock.set_target(&target);
         if by != Span::ZERO {
             self.displace(by);
         }
     }
 
     /// A frame has arrived: the driver's count of it, and its time.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> AlignerReport {
         self.handle_frame_at(sequence, time, time)
     }
 
@@ -324,7 +324,12 @@ impl Aligner {
     /// too late, and libcamera's controls then delay all later ones besides. Where that has begun as well, an
     /// ordinary length is asked for. Of frames that have waited for one another nothing is asked at all: each set
     /// of controls takes a frame of its own, so that several at once delay all later ones.
-    pub fn handle_frame_at(&mut self, sequence: u64, time: Timestamp<Rig>, now: Timestamp<Rig>) -> Report {
+    pub fn handle_frame_at(
+        &mut self,
+        sequence: u64,
+        time: Timestamp<Rig>,
+        now: Timestamp<Rig>,
+    ) -> AlignerReport {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         self.astray = false;
         match self.sequence.replace(sequence) {
@@ -334,7 +339,8 @@ impl Aligner {
             // The first one, or a count that began anew: nothing that was asked for is known to hold.
             before => {
                 if before.is_some() {
-                    self.flight = Flight::new(self.config.sensor.latency, self.config.sensor.nominal_lines);
+                    self.lengths =
+                        DelayedLengths::new(self.config.sensor.latency, self.config.sensor.nominal_lines);
                     self.lock.handle_restart(Span::MAX);
                 }
                 self.filter.restart(observed);
@@ -348,11 +354,11 @@ impl Aligner {
             }
         }
         let learnt = self.seen >= SEARCH_FRAMES;
-        let length = f64::from(self.flight.length(self.flight.current(), sequence));
-        let waited = self.handover.handle_frame(time, now);
-        let ahead = length.mul_add(self.config.sensor.line_time_ns, self.handover.usual());
+        let length = f64::from(self.lengths.length(self.lengths.current(), sequence));
+        let waited = self.delivery.handle_frame(time, now);
+        let ahead = length.mul_add(self.config.sensor.line_time_ns, self.delivery.usual());
         let late = now >= time + Span::from_nanos_f64(ahead);
-        let (plan, trouble) = self.choose_length(sequence, late);
+        let (plan, problem) = self.choose_length(sequence, late);
         let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
         let large = (f64::from(plan) - period).abs() > real(TELLING_LINES);
         let lines = match (learnt && !waited, late && large) {
@@ -363,41 +369,41 @@ impl Aligner {
             (true, true) => Some(self.ordinary_length(period)),
         };
         self.withheld = learnt && !waited && lines.is_none();
-        self.flight.ask(sequence, lines, late);
-        self.lock.handle_frame(Evidence { error: self.error(), learnt, holdover: self.holdover });
-        Report {
+        self.lengths.ask(sequence, lines, late);
+        self.lock.handle_frame(LockInput { error: self.error(), learnt, holdover: self.holdover });
+        AlignerReport {
             phase_error: Span::from_nanos_f64(if self.astray { observed } else { self.filter.phase() }),
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
             lock: if self.astray && self.lock.holds() { LockState::Lost } else { self.lock.state() },
             lock_count: self.lock.count(),
             lines,
-            latency: self.flight.latency(),
+            latency: self.lengths.latency(),
             missed_writes: self.missed_writes,
-            trouble,
+            problem,
         }
     }
 
     /// From frame `before` to frame `sequence`, which was stamped at the phase `observed`.
     fn follow(&mut self, before: u64, sequence: u64, observed: f64) {
         let lines: [u64; CANDIDATES] = std::array::from_fn(|candidate| {
-            (before..sequence).map(|frame| u64::from(self.flight.length(candidate, frame))).sum()
+            (before..sequence).map(|frame| u64::from(self.lengths.length(candidate, frame))).sum()
         });
         let frames = real(sequence - before);
         let moves = lines.map(|lines| self.movement(real(lines), frames));
         let residuals = moves.map(|(shift, periods)| self.filter.residual_after(observed, shift, periods));
         if frames > 1.0 {
-            self.flight.handle_loss();
+            self.lengths.handle_loss();
         }
         let (shift, periods) = self.explain(lines, moves, residuals);
         self.filter.advance(shift, periods);
         let agreeing = if self.lock.holds() { AGREEING } else { AGREEING_AT_FIRST };
         match self.filter.observe(observed, agreeing) {
-            Verdict::Used => self.seen = self.seen.saturating_add(1),
+            StampVerdict::Used => self.seen = self.seen.saturating_add(1),
             // Stamps come late, but not by so much: whatever moved this frame, it is not on the grid.
-            Verdict::PassedOver { residual } => {
+            StampVerdict::PassedOver { residual } => {
                 self.astray = !(LOOSELY_EARLY..=LOOSELY_LATE).contains(&residual);
             }
-            Verdict::Restarted { jump } => {
+            StampVerdict::Restarted { jump } => {
                 self.look_for_limit(sequence, jump);
                 if self.lock.handle_restart(self.error()) {
                     // The stamps that agreed are as good as a search.
@@ -414,7 +420,7 @@ impl Aligner {
         moves: [(f64, f64); CANDIDATES],
         residuals: [f64; CANDIDATES],
     ) -> (f64, f64) {
-        let believed = self.flight.current();
+        let believed = self.lengths.current();
         let [least, most] = [lines.iter().min(), lines.iter().max()].map(|n| n.copied().unwrap_or(0));
         if least == most {
             return moves[believed];
@@ -431,16 +437,16 @@ impl Aligner {
             if !possible[believed] {
                 self.missed_writes = self.missed_writes.saturating_add(1);
             }
-            self.flight.exclude(possible);
+            self.lengths.exclude(possible);
         }
         // A line or two are between one late stamp and the next: all that is possible has its share.
         let residuals = residuals.map(|residual| residual / deviation);
-        let mut shares = self.flight.shares(residuals);
+        let mut shares = self.lengths.shares(residuals);
         let sum: f64 = (0..CANDIDATES).filter(|i| possible[*i]).map(|i| shares[i]).sum();
         for (share, possible) in shares.iter_mut().zip(possible) {
             *share = if possible { *share / sum } else { 0.0 };
         }
-        self.flight.weigh(residuals);
+        self.lengths.weigh(residuals);
         let [shift, periods] = [moves.map(|m| m.0), moves.map(|m| m.1)]
             .map(|values| (0..CANDIDATES).map(|i| shares[i] * values[i]).sum::<f64>());
         let spread: f64 = (0..CANDIDATES).map(|i| shares[i] * (moves[i].0 - shift).powi(2)).sum();
@@ -457,12 +463,12 @@ impl Aligner {
     }
 
     /// The length of the first frame that can still be determined, and what is in the way.
-    fn choose_length(&self, sequence: u64, late: bool) -> (u32, Option<Trouble>) {
+    fn choose_length(&self, sequence: u64, late: bool) -> (u32, Option<AlignProblem>) {
         let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
-        let (period, believed) = (grid.period_ns(), self.flight.current());
+        let (period, believed) = (grid.period_ns(), self.lengths.current());
         let near = sensor.line_time_ns * real(TELLING_LINES);
         let phases: [f64; CANDIDATES] = std::array::from_fn(|i| self.phase_ahead(i, sequence, late));
-        let odds = self.flight.odds();
+        let odds = self.lengths.odds();
         // Where it is open which latency is true, the mean errs least; what is far off is no matter of that.
         let lead =
             |i: usize| Some(self.filter.wrap(phases[i] - phases[believed])).filter(|d| d.abs() <= near);
@@ -472,7 +478,7 @@ impl Aligner {
         let phase = self.filter.wrap(phases[believed] + lead / sum);
         let line_ns = sensor.line_time_ns * (1.0 + self.filter.rate() / period);
         let period_lines = period / line_ns;
-        let mut limits = Limits::of(sensor, self.exposure_lines, period_lines, *max_slew);
+        let mut limits = LengthLimits::of(sensor, self.exposure_lines, period_lines, *max_slew);
         if let Some(FoundLimit { asked, got, .. }) = self.found {
             if asked < got {
                 limits.min = limits.min.max(got).min(limits.max);
@@ -481,52 +487,53 @@ impl Aligner {
             }
         }
         // After a frame that is shorter than the next one takes to arrive, that cannot be answered in time.
-        let answered = (self.handover.soonest() / line_ns).min(SHORTER * period_lines);
+        let answered = (self.delivery.soonest() / line_ns).min(SHORTER * period_lines);
         limits.min = limits.min.max(whole(answered)).min(limits.max);
         if self.lock.holds() {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
         }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
-        (plan.lines, self.trouble(limits, period_lines, plan.frames))
+        (plan.lines, self.problem(limits, period_lines, plan.frames))
     }
 
     /// The length nearest to a period of `period` lines that a frame may have.
     fn ordinary_length(&self, period: f64) -> u32 {
         let sensor = &self.config.sensor;
-        let limits = Limits::of(sensor, self.exposure_lines, period, None);
+        let limits = LengthLimits::of(sensor, self.exposure_lines, period, None);
         plan::length(sensor, limits, (0.0, period * sensor.line_time_ns), sensor.line_time_ns, true).lines
     }
 
     /// The phase of the first frame that can still be determined, if `candidate` is true.
     fn phase_ahead(&self, candidate: usize, sequence: u64, late: bool) -> f64 {
-        let known = self.flight.known_frames(candidate, late);
+        let known = self.lengths.known_frames(candidate, late);
         let lines = (sequence..sequence.saturating_add(known))
-            .map(|frame| u64::from(self.flight.length(candidate, frame)))
+            .map(|frame| u64::from(self.lengths.length(candidate, frame)))
             .sum();
         let (shift, periods) = self.movement(real(lines), real(known));
         self.filter.wrap(self.filter.phase() + shift + self.filter.rate() * periods)
     }
 
     /// What is in the way of a correction that takes `frames` frames: the gravest.
-    fn trouble(&self, limits: Limits, period_lines: f64, frames: f64) -> Option<Trouble> {
-        let Limits { min, max } = limits;
+    fn problem(&self, limits: LengthLimits, period_lines: f64, frames: f64) -> Option<AlignProblem> {
+        let LengthLimits { min, max } = limits;
         let period = whole(period_lines.round());
         if self.exposure_lines.saturating_add(self.config.sensor.exposure_margin) > whole(period_lines.ceil())
             && self.exposure_lines > 0
         {
-            return Some(Trouble::ExposureTooLong { exposure: self.exposure_lines, period });
+            return Some(AlignProblem::ExposureTooLong { exposure: self.exposure_lines, period });
         }
         if f64::from(min) > period_lines || f64::from(max) < period_lines {
-            return Some(Trouble::OffRate { min, max, period });
+            return Some(AlignProblem::OffRate { min, max, period });
         }
         if let Some(FoundLimit { asked, got, .. }) = self.found {
-            return Some(Trouble::Clamped { asked, got });
+            return Some(AlignProblem::Clamped { asked, got });
         }
         if frames > PATIENCE_FRAMES && !self.lock.holds() && self.seen >= SEARCH_FRAMES {
-            return Some(Trouble::LittleHeadroom { frames: whole(frames), min, max });
+            return Some(AlignProblem::LittleHeadroom { frames: whole(frames), min, max });
         }
-        let latency = || Trouble::Latency { told: self.config.sensor.latency, found: self.flight.latency() };
-        self.flight.differs().then(latency)
+        let latency =
+            || AlignProblem::Latency { told: self.config.sensor.latency, found: self.lengths.latency() };
+        self.lengths.differs().then(latency)
     }
 
     /// The phase jumped by `jump` ns from what was expected: perhaps the length that was asked for, of a
@@ -536,7 +543,7 @@ impl Aligner {
         let period = self.config.grid.period_ns() / line;
         let recent = sequence.saturating_sub(u64::from(AGREEING) + 2)..sequence;
         let telling = recent
-            .map(|frame| self.flight.length(self.flight.current(), frame))
+            .map(|frame| self.lengths.length(self.lengths.current(), frame))
             .max_by(|a, b| (f64::from(*a) - period).abs().total_cmp(&(f64::from(*b) - period).abs()));
         let Some(asked) = telling else { return };
         let (wanted, got) = (f64::from(asked) - period, f64::from(asked) - period + jump / line);

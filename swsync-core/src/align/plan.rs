@@ -10,14 +10,14 @@ const NEVER: f64 = 1e9;
 
 /// What lengths a frame may have now, in lines.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct LengthLimits {
     /// Shortest.
     pub min: u32,
     /// Longest.
     pub max: u32,
 }
 
-impl Limits {
+impl LengthLimits {
     /// The sensor's, with an exposure of `exposure_lines`, and no further from the period of
     /// `period_lines` than `max_slew` of it.
     pub fn of(sensor: &SensorTiming, exposure_lines: u32, period_lines: f64, max_slew: Option<f64>) -> Self {
@@ -39,7 +39,7 @@ impl Limits {
 
 /// A length, and how many frames the correction takes with it: 1 when it is done by this one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct LengthPlan {
     /// Length of the frame, in lines.
     pub lines: u32,
     /// Frames that the whole correction takes.
@@ -52,11 +52,11 @@ pub struct Plan {
 /// a stream on the grid is not turned by a whole period because it may not be shortened.
 pub fn length(
     sensor: &SensorTiming,
-    limits: Limits,
+    limits: LengthLimits,
     (phase, period_ns): (f64, f64),
     line_ns: f64,
     direct: bool,
-) -> Plan {
+) -> LengthPlan {
     let period = period_ns / line_ns;
     let error = phase / line_ns;
     // Shortening takes away what the phase is late; lengthening goes on to the next instant.
@@ -72,7 +72,7 @@ pub fn length(
     };
     let (wanted, frames) =
         if shorter { (period - shorten, by_shortening) } else { (period + lengthen, by_lengthening) };
-    Plan { lines: to_step(sensor, limits, wanted), frames }
+    LengthPlan { lines: to_step(sensor, limits, wanted), frames }
 }
 
 /// Frames to make up `lines` at `most` a frame. Half a line is less than can be told.
@@ -84,7 +84,7 @@ fn frames(lines: f64, most: f64) -> f64 {
 }
 
 /// The length nearest to `wanted` that the sensor has: so many steps from its nominal one, within limits.
-fn to_step(sensor: &SensorTiming, limits: Limits, wanted: f64) -> u32 {
+fn to_step(sensor: &SensorTiming, limits: LengthLimits, wanted: f64) -> u32 {
     let wanted = wanted.clamp(f64::from(limits.min), f64::from(limits.max));
     let step = sensor.line_step.max(1);
     if step == 1 {
@@ -124,29 +124,29 @@ mod tests {
     };
     const PERIOD: f64 = 33_333_333.3;
 
-    fn at(phase: f64, sensor: &SensorTiming) -> Plan {
-        let limits = Limits::of(sensor, 0, PERIOD / sensor.line_time_ns, None);
+    fn at(phase: f64, sensor: &SensorTiming) -> LengthPlan {
+        let limits = LengthLimits::of(sensor, 0, PERIOD / sensor.line_time_ns, None);
         length(sensor, limits, (phase, PERIOD), sensor.line_time_ns, false)
     }
 
     #[test]
     fn lengths_by_hand() {
         // The period is 1666.67 lines.
-        assert_eq!(at(0.0, &SENSOR), Plan { lines: 1667, frames: 1.0 });
+        assert_eq!(at(0.0, &SENSOR), LengthPlan { lines: 1667, frames: 1.0 });
         assert_eq!(at(10_000.0, &SENSOR).lines, 1666);
-        assert_eq!(at(2_000_000.0, &SENSOR), Plan { lines: 1567, frames: 1.0 });
-        assert_eq!(at(-2_000_000.0, &SENSOR), Plan { lines: 1767, frames: 1.0 });
+        assert_eq!(at(2_000_000.0, &SENSOR), LengthPlan { lines: 1567, frames: 1.0 });
+        assert_eq!(at(-2_000_000.0, &SENSOR), LengthPlan { lines: 1767, frames: 1.0 });
         // 15 ms late: 750 lines are more than a frame can be shortened by (666), and 917 can be added.
-        assert_eq!(at(15_000_000.0, &SENSOR), Plan { lines: 2583, frames: 1.0 });
+        assert_eq!(at(15_000_000.0, &SENSOR), LengthPlan { lines: 2583, frames: 1.0 });
     }
 
     #[test]
     fn the_way_with_fewer_frames_is_taken() {
         let sensor = SensorTiming { min_lines: 1_656, max_lines: 1_686, ..SENSOR };
         // 2 ms late: 100 lines at 10 a frame, or 1567 at 19.
-        assert_eq!(at(2_000_000.0, &sensor), Plan { lines: 1656, frames: 10.0 });
+        assert_eq!(at(2_000_000.0, &sensor), LengthPlan { lines: 1656, frames: 10.0 });
         // 16 ms late: 800 lines at 10.67 a frame, or 867 at 19.33.
-        assert_eq!(at(16_000_000.0, &sensor), Plan { lines: 1686, frames: 45.0 });
+        assert_eq!(at(16_000_000.0, &sensor), LengthPlan { lines: 1686, frames: 45.0 });
         // At the full rate nothing can be shortened; near the grid that is no reason to go round.
         let sensor = SensorTiming { min_lines: 1_667, ..SENSOR };
         assert_eq!(at(2_000_000.0, &sensor).lines, 3_000);
@@ -155,13 +155,13 @@ mod tests {
 
     #[test]
     fn slew_and_exposure_narrow_the_limits() {
-        let limits = |exposure, slew| Limits::of(&SENSOR, exposure, 1_666.67, slew);
-        assert_eq!(limits(0, None), Limits { min: 1_000, max: 3_000 });
-        assert_eq!(limits(1_200, None), Limits { min: 1_204, max: 3_000 });
-        assert_eq!(limits(5_000, None), Limits { min: 5_004, max: 5_004 });
-        assert_eq!(limits(0, Some(0.01)), Limits { min: 1_651, max: 1_683 });
-        assert_eq!(limits(0, Some(0.0)), Limits { min: 1_666, max: 1_667 });
-        assert_eq!(limits(1_700, Some(0.01)), Limits { min: 1_704, max: 1_704 });
+        let limits = |exposure, slew| LengthLimits::of(&SENSOR, exposure, 1_666.67, slew);
+        assert_eq!(limits(0, None), LengthLimits { min: 1_000, max: 3_000 });
+        assert_eq!(limits(1_200, None), LengthLimits { min: 1_204, max: 3_000 });
+        assert_eq!(limits(5_000, None), LengthLimits { min: 5_004, max: 5_004 });
+        assert_eq!(limits(0, Some(0.01)), LengthLimits { min: 1_651, max: 1_683 });
+        assert_eq!(limits(0, Some(0.0)), LengthLimits { min: 1_666, max: 1_667 });
+        assert_eq!(limits(1_700, Some(0.01)), LengthLimits { min: 1_704, max: 1_704 });
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! within ±tolerance with probability `2 tolerance / T` (the paper counts ε/T: its tolerance is the whole
 //! width of the window).
 
-use super::Aim;
-use super::filter::{Filter, Verdict};
+use super::AlignTarget;
+use super::filter::{PhaseFilter, StampVerdict};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
@@ -59,7 +59,7 @@ impl ResetConfig {
 
 /// What the sampler makes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
+pub struct ResetReport {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
     /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
@@ -78,7 +78,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Reset {
     config: ResetConfig,
-    filter: Filter,
+    filter: PhaseFilter,
     sequence: Option<u64>,
     seen: u32,
     restarts: u32,
@@ -93,7 +93,7 @@ impl Reset {
     #[must_use]
     pub fn new(config: ResetConfig) -> Self {
         Self {
-            filter: Filter::new(config.grid.period_ns()),
+            filter: PhaseFilter::new(config.grid.period_ns()),
             config,
             sequence: None,
             seen: 0,
@@ -116,9 +116,9 @@ impl Reset {
     }
 
     /// Frames are to lie elsewhere, or within another tolerance, from the next one on.
-    pub fn set_aim(&mut self, aim: Aim) {
-        self.displace(self.config.phase_offset - aim.phase_offset);
-        (self.config.phase_offset, self.config.tolerance) = (aim.phase_offset, aim.tolerance);
+    pub fn set_target(&mut self, target: AlignTarget) {
+        self.displace(self.config.phase_offset - target.phase_offset);
+        (self.config.phase_offset, self.config.tolerance) = (target.phase_offset, target.tolerance);
     }
 
     /// The camera was started again.
@@ -128,15 +128,15 @@ impl Reset {
 
     /// A frame has arrived: the driver's count of it, and its time. `random` is uniform in 0..1, anew for
     /// every frame: how long the camera is to sleep, if it has to.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>, random: f64) -> Report {
+    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>, random: f64) -> ResetReport {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.sequence.replace(sequence) {
             Some(before) if before < sequence => {
                 self.filter.advance(0.0, f64::from(u32::try_from(sequence - before).unwrap_or(u32::MAX)));
                 match self.filter.observe(observed, 2) {
-                    Verdict::Used => self.seen = self.seen.saturating_add(1),
-                    Verdict::PassedOver { .. } => {}
-                    Verdict::Restarted { .. } => self.seen = 2,
+                    StampVerdict::Used => self.seen = self.seen.saturating_add(1),
+                    StampVerdict::PassedOver { .. } => {}
+                    StampVerdict::Restarted { .. } => self.seen = 2,
                 }
             }
             _ => {
@@ -164,7 +164,7 @@ impl Reset {
             (false, true) => LockState::Lost,
             (false, false) => LockState::Searching,
         };
-        Report {
+        ResetReport {
             phase_error: Span::from_nanos_f64(self.filter.phase()),
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
             lock,

@@ -91,7 +91,7 @@ fn aligner() -> Aligner {
 
 struct Trace {
     true_errors: Vec<f64>,
-    reports: Vec<Report>,
+    reports: Vec<AlignerReport>,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a test's numbers are small")]
@@ -143,14 +143,14 @@ fn another_aim_is_followed_in_one_go_or_slowly() {
     for (max_slew, most) in [(None, 12), (Some(0.01), 40)] {
         let (mut sensor, mut aligner) = (Sensor::new(9, -3_000_000.0, 12.0), aligner());
         run(&mut sensor, &mut aligner, 60);
-        let aim = Aim {
+        let target = AlignTarget {
             phase_offset: Span::from_millis(8),
             tolerance: Span::from_micros(20),
             settle_frames: 3,
             max_slew,
         };
-        aligner.set_aim(aim);
-        aligner.set_aim(aim); // twice is once
+        aligner.set_target(target);
+        aligner.set_target(target); // twice is once
         let trace = run(&mut sensor, &mut aligner, 80);
         assert_eq!(trace.reports[0].lock, LockState::Aligning);
         assert!(trace.locked_at() <= most, "{}", trace.locked_at());
@@ -277,9 +277,9 @@ fn a_latency_that_differs_from_what_was_told_is_learnt() {
         assert!(trace.true_errors[locked..].iter().all(|e| e.abs() < 60.0), "latency {latency}");
         let last = trace.reports.last().unwrap();
         // This sensor counts from the frame that is exposed while the request arrives.
-        assert_eq!(last.latency as usize, latency, "{:?}", last.trouble);
-        let told = last.trouble.is_none();
-        assert_eq!(told, latency == 3, "{:?}", last.trouble);
+        assert_eq!(last.latency as usize, latency, "{:?}", last.problem);
+        let told = last.problem.is_none();
+        assert_eq!(told, latency == 3, "{:?}", last.problem);
     }
 }
 
@@ -288,8 +288,8 @@ fn a_limit_that_nobody_told_of_is_found_and_named() {
     let mut sensor = Sensor::new(11, -9e6, 0.0);
     sensor.clamps = (1_600, 1_900);
     let trace = run(&mut sensor, &mut aligner(), 120);
-    let found = trace.reports.iter().find_map(|r| match r.trouble {
-        Some(Trouble::Clamped { asked, got }) => Some((asked, got)),
+    let found = trace.reports.iter().find_map(|r| match r.problem {
+        Some(AlignProblem::Clamped { asked, got }) => Some((asked, got)),
         _ => None,
     });
     let (asked, got) = found.expect("it is named");
@@ -316,17 +316,17 @@ fn too_little_room_is_named() {
         aligner.set_exposure(exposure);
         let mut camera = Sensor::new(5, 9e6, 0.0);
         (camera.limits, camera.clamps) = ((0, u32::MAX), (sensor.min_lines, sensor.max_lines));
-        run(&mut camera, &mut aligner, 40).reports[20].trouble
+        run(&mut camera, &mut aligner, 40).reports[20].problem
     };
     let sensor = aligner().config.sensor;
     assert_eq!(of(sensor, Span::from_millis(10)), None);
     let tight = SensorTiming { min_lines: 1_760, max_lines: 1_766, ..sensor };
-    let trouble = of(tight, Span::ZERO);
-    assert!(matches!(trouble, Some(Trouble::LittleHeadroom { frames: 100.., .. })), "{trouble:?}");
+    let problem = of(tight, Span::ZERO);
+    assert!(matches!(problem, Some(AlignProblem::LittleHeadroom { frames: 100.., .. })), "{problem:?}");
     let fast = SensorTiming { min_lines: 1_000, max_lines: 1_700, nominal_lines: 1_700, ..sensor };
-    assert!(matches!(of(fast, Span::ZERO), Some(Trouble::OffRate { period: 1763, .. })));
-    let trouble = of(sensor, Span::from_millis(40));
-    assert!(matches!(trouble, Some(Trouble::ExposureTooLong { period: 1763, .. })), "{trouble:?}");
+    assert!(matches!(of(fast, Span::ZERO), Some(AlignProblem::OffRate { period: 1763, .. })));
+    let problem = of(sensor, Span::from_millis(40));
+    assert!(matches!(problem, Some(AlignProblem::ExposureTooLong { period: 1763, .. })), "{problem:?}");
 }
 
 #[test]

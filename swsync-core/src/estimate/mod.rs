@@ -1,4 +1,6 @@
-//! Estimators: from exchanges with the leader to an offset, a skew and their uncertainty.
+//! Estimators: they turn exchanges with the leader into an offset, a skew and their uncertainty.
+//!
+//! docs/time.md derives and compares them.
 
 mod mean;
 mod min;
@@ -10,12 +12,15 @@ pub use mean::Mean;
 pub use min::Min;
 pub use track::Track;
 
-use crate::clock::ClockEstimate;
 use crate::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 
-/// Two unadjusted crystals differ by so much, 1 sigma. Chosen: half of the 100 ppm that two
-/// ordinary 50 ppm crystals can differ by at worst.
+/// Rate difference of two unadjusted crystals, 1 sigma. Chosen: half of the 100 ppm that two ordinary 50 ppm crystals can
+/// differ by at worst.
 const CRYSTALS: Skew = Skew::from_ratio(50e-6);
+
+/// How fast the rate of a Raspberry Pi class crystal wanders, in s/s per square root of a second. Chosen to cover the
+/// `drifting` trace of swsync-sim (a 25 ppm crystal with wander and warm-up).
+const WANDER: Skew = Skew::from_ratio(0.02e-6);
 
 /// The four timestamps of one exchange (RFC 5905 section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +39,20 @@ impl Exchange {
     /// Round-trip delay without the time the leader held the request.
     ///
     /// δ = (T4 − T1) − (T3 − T2), RFC 5905 section 8; eq. 1 of the paper. Comes out negative when skew
-    /// over the hold time exceeds the path delay; [`Exchange::is_plausible`] rejects such samples.
+    /// over the hold time exceeds the path delay; [`Exchange::is_plausible`] then rejects the exchange.
     #[must_use]
     pub fn delay(&self) -> Span {
         (self.t4 - self.t1) - (self.t3 - self.t2)
     }
 
-    /// Rig minus local time, if both ways took equally long.
+    /// Rig minus local time, assuming that both directions took equally long.
     ///
     /// θ = ((T2 − T1) + (T3 − T4)) / 2, RFC 5905 section 8; eq. 1 of the paper.
     #[must_use]
     pub fn offset(&self) -> Offset {
         let up = self.upper().as_span().as_nanos();
         let down = self.lower().as_span().as_nanos();
-        // Half of the sum without its overflow.
+        // Half of the sum, without overflow of the sum.
         Offset::from_span(Span::from_nanos(up / 2 + down / 2 + (up % 2 + down % 2) / 2))
     }
 
@@ -63,11 +68,46 @@ impl Exchange {
         Offset::between(self.t3, self.t4)
     }
 
-    /// Whether the order of events is possible and the round trip below ten seconds.
+    /// Whether the order of events is possible and the round trip is below ten seconds.
     #[must_use]
     pub fn is_plausible(&self) -> bool {
         let delay = self.delay();
         self.t4 >= self.t1 && self.t3 >= self.t2 && !delay.is_negative() && delay < Span::from_secs(10)
+    }
+}
+
+/// What an estimator concludes from the exchanges so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClockEstimate {
+    /// The instant that the estimate is for.
+    pub at: Timestamp<Local>,
+    /// Rig minus local time at that instant.
+    pub offset: Offset,
+    /// Rate of rig time relative to local time.
+    pub skew: Skew,
+    /// Error of `offset`, 1 sigma, without half the asymmetry of the path's least delays: no two-way exchange can
+    /// measure that.
+    pub uncertainty: Span,
+    /// Error of `skew`, 1 sigma.
+    pub skew_uncertainty: Skew,
+    /// The least round trip that the estimate rests on. Half of it bounds the error that an asymmetric path adds to
+    /// `uncertainty`.
+    pub least_delay: Span,
+}
+
+impl ClockEstimate {
+    /// Rig time when the local clock reads `local`, by this estimate.
+    #[must_use]
+    pub fn rig_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
+        self.offset.to_rig(local) + self.skew.over(local - self.at)
+    }
+
+    /// The uncertainty at `local`: it grows with the age of the estimate.
+    #[must_use]
+    pub fn uncertainty_at(&self, local: Timestamp<Local>) -> Span {
+        let age = (local - self.at).abs();
+        let drift = self.skew_uncertainty.over(age) + WANDER.over(age).mul_f64(age.as_secs_f64().sqrt());
+        Span::from_nanos_f64(self.uncertainty.as_nanos_f64().hypot(drift.as_nanos_f64()))
     }
 }
 
@@ -78,19 +118,19 @@ const fn number(count: usize) -> f64 {
 
 /// Turns exchanges into estimates.
 pub trait Estimator: fmt::Debug + Send {
-    /// Takes in one exchange. `None` as long as there is nothing to say.
+    /// Updates the estimate with one exchange. `None` until there is an estimate.
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate>;
-    /// Whether more exchanges in quick succession would be wasted.
+    /// Whether further exchanges in quick succession would not improve the estimate.
     fn has_settled(&self) -> bool {
         false
     }
-    /// Forgets everything: the time scale is another one.
+    /// Discards all exchanges, because the time scale or its leader has changed.
     fn reset(&mut self);
 }
 
-/// The estimators by name.
+/// Selects an estimator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Method {
+pub enum EstimatorKind {
     /// The mean of the last K exchanges' offsets (sec. IV.A of the paper).
     Mean,
     /// The exchange with the least delay among the last K (sec. IV.B of the paper).
@@ -100,38 +140,38 @@ pub enum Method {
     Track,
 }
 
-/// An estimator, and what it has to know.
+/// An estimator and its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EstimatorConfig {
-    /// Which one.
-    pub method: Method,
+    /// Which estimator.
+    pub kind: EstimatorKind,
     /// The K of `mean` and `min`.
     pub window: usize,
-    /// `min` has settled once a delay is below this; `mean` rejects delays above it.
+    /// `min` has settled once a delay is below this threshold; `mean` rejects delays above it.
     pub threshold: Option<Span>,
 }
 
 impl Default for EstimatorConfig {
     fn default() -> Self {
-        Self { method: Method::Track, window: 300, threshold: None }
+        Self { kind: EstimatorKind::Track, window: 300, threshold: None }
     }
 }
 
 impl EstimatorConfig {
-    /// A new estimator as configured.
+    /// Builds the estimator.
     #[must_use]
     pub fn build(&self) -> Box<dyn Estimator> {
-        match self.method {
-            Method::Mean => Box::new(Mean::new(self.window, self.threshold)),
-            Method::Min => Box::new(Min::new(self.window, self.threshold)),
-            Method::Track => Box::new(Track::new()),
+        match self.kind {
+            EstimatorKind::Mean => Box::new(Mean::new(self.window, self.threshold)),
+            EstimatorKind::Min => Box::new(Min::new(self.window, self.threshold)),
+            EstimatorKind::Track => Box::new(Track::new()),
         }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! A link and a clock with known truth.
+    //! A simulated link and clock with known truth.
 
     use super::*;
 
@@ -189,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offset_and_delay_are_rfc_5905s() {
+    fn offset_and_delay_follow_rfc_5905() {
         let exchange = Exchange {
             t1: Timestamp::from_nanos(1_000),
             t2: Timestamp::from_nanos(5_300),

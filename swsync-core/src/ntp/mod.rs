@@ -1,11 +1,11 @@
 //! NTPv4 packets (RFC 5905 section 7.3), the extension field that carries what NTP has no field for
 //! ([`RigField`]), and the message authentication code (`mac`).
 //!
-//! The codec holds a packet's fields as they are on the wire and judges none of them; [`crate::sync`]
+//! The codec holds a packet's fields as they are on the wire and judges none of them; [`crate::time_service`]
 //! decides what a packet means. Encoding goes into a buffer of fixed size: neither way allocates.
 
-mod field;
 mod mac;
+mod rig_field;
 mod time;
 
 #[cfg(test)]
@@ -14,8 +14,8 @@ mod tests;
 use std::fmt;
 use std::ops::Deref;
 
-pub use field::{MAX_HOPS, Path, RIG_FIELD_LEN, RigField, rig_id};
 pub use mac::{Key, KeyError, Keys, MAC_LEN, Mac};
+pub use rig_field::{MAX_HOPS, RIG_FIELD_LEN, RigField, ServerPath, rig_id};
 pub use time::{NtpShort, NtpTimestamp};
 
 /// Length of the header, without extension fields.
@@ -260,7 +260,7 @@ fn decode_trailer(bytes: &[u8], version: u8) -> Result<(Option<RigField>, Traile
         if length < SHORTEST_FIELD || length % 4 != 0 || length > field.len() {
             return Err(PacketError::Extension { at, length });
         }
-        if kind == field::RIG_FIELD {
+        if kind == rig_field::RIG_FIELD {
             rig = RigField::from_bytes(&field[..length]);
         }
         at += length;

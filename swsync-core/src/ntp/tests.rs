@@ -20,7 +20,7 @@ fn packet() -> Packet {
             rig: rig_id("swsync"),
             timescale: 7,
             leader: 8,
-            path: Path::new(&[11, 12]).unwrap(),
+            path: ServerPath::new(&[11, 12]).unwrap(),
             uncertainty_ns: 1_000,
             unsettled: true,
         }),
@@ -143,13 +143,13 @@ fn our_field_of_another_version_is_passed_over() {
 
 #[test]
 fn a_path_ends_at_eight_hops() {
-    let mut path = Path::default();
+    let mut path = ServerPath::default();
     for hop in 0..8 {
         path = path.then(hop).unwrap();
     }
     assert_eq!(path.hops(), [0, 1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(path.then(8), None);
-    assert_eq!(Path::new(&[0; 9]), None);
+    assert_eq!(ServerPath::new(&[0; 9]), None);
 }
 
 fn hex(digits: &str) -> Vec<u8> {
@@ -246,7 +246,7 @@ prop_compose! {
         rig: u64, timescale: u64, leader: u64, uncertainty_ns: u32, unsettled: bool,
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
-        RigField { rig, timescale, leader, path: Path::new(&hops).unwrap(), uncertainty_ns, unsettled }
+        RigField { rig, timescale, leader, path: ServerPath::new(&hops).unwrap(), uncertainty_ns, unsettled }
     }
 }
 

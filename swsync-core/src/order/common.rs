@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{Answer, Order};
 use crate::control::{Status, TimeScale};
-use crate::frame::SyncQuality;
+use crate::frame::SyncState;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::DeviceId;
 use crate::time::Span;
@@ -41,7 +41,7 @@ impl Common {
     pub fn of(said: &[Said<'_>]) -> Self {
         let mut common = Self::default();
         for said in said {
-            if let Some(clock) = said.status.clock.filter(|clock| clock.quality != SyncQuality::Unsynced) {
+            if let Some(clock) = said.status.clock.filter(|clock| clock.quality != SyncState::Unsynced) {
                 common.timescales.add(clock.timescale(), &said.status.device);
             }
             if let Some(frames) = &said.status.frames {
@@ -50,9 +50,8 @@ impl Common {
         }
         let reference = said.iter().filter(|said| common.timescales.has(common.timescale(), said.status));
         if let Some(reference) = reference.min_by_key(|said| said.slack).copied() {
-            for other in said
-                .iter()
-                .filter(|said| said.status.clock.is_some_and(|c| c.quality != SyncQuality::Unsynced))
+            for other in
+                said.iter().filter(|said| said.status.clock.is_some_and(|c| c.quality != SyncState::Unsynced))
             {
                 let (apart, limit) = (other.ahead - reference.ahead, other.slack + reference.slack + READING);
                 if apart.abs() > limit {
@@ -79,7 +78,7 @@ impl Common {
     #[must_use]
     pub fn objections(&self, status: &Status) -> Vec<String> {
         let mut objections = Vec::new();
-        let clock = status.clock.filter(|clock| clock.quality != SyncQuality::Unsynced);
+        let clock = status.clock.filter(|clock| clock.quality != SyncState::Unsynced);
         match (clock.map(|clock| clock.timescale()), self.timescale()) {
             (Some(Some(own)), Some(most)) if own != most => {
                 objections.push(format!("its clock is on time scale {own}, and others are on {most}"));
@@ -298,7 +297,7 @@ mod tests {
             device: name(device),
             software: "test".into(),
             clock: Some(ClockStatus {
-                quality: SyncQuality::Synced,
+                quality: SyncState::Synced,
                 rig_time_ns: newest.rig_time_ns,
                 offset_ns: Span::ZERO,
                 uncertainty_ns: None,

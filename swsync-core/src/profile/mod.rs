@@ -6,14 +6,14 @@
 //! `swsync calibrate`. [`CameraProfile::unknown`] stands for a model that nobody has described.
 
 mod mode;
-mod phaseconfig;
+mod phase_config;
 mod response;
 mod shipped;
 
 use serde::{Deserialize, Serialize};
 
 pub use mode::{FrameLimits, Mode};
-pub use phaseconfig::PhaseConfig;
+pub use phase_config::PhaseConfig;
 pub use response::MeasuredResponse;
 pub use shipped::{shipped, shipped_models};
 

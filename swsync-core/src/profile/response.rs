@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ProfileError, within};
-use crate::align::profile::Response;
+use crate::align::exposure_response::ExposureResponse;
 
 /// A camera's response to long exposures, at one frame rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct MeasuredResponse {
     pub periods: u32,
     /// The line.
     #[serde(flatten)]
-    pub response: Response,
+    pub response: ExposureResponse,
     /// Injections that it was measured with; 0 where nobody said.
     #[serde(default)]
     pub injections: u32,
@@ -22,7 +22,7 @@ pub struct MeasuredResponse {
 
 impl MeasuredResponse {
     pub(super) fn check(&self) -> Result<(), ProfileError> {
-        let Response { slope, overhead_ns, min_exposure_ns, scatter_ns, surety } = self.response;
+        let ExposureResponse { slope, overhead_ns, min_exposure_ns, scatter_ns, surety } = self.response;
         within("period_ns", self.period_ns, (1e5, 1e11), "0.1 ms to 100 s")?;
         within("slope", slope, (0.1, 10.0), "0.1 to 10")?;
         within("overhead_ns", overhead_ns, (-1e11, 1e11), "less than 100 s")?;

@@ -3,12 +3,12 @@
 use super::{CameraProfile, base_model};
 
 const SHIPPED: [(&str, &str); 6] = [
-    ("imx219", include_str!("../../../profiles/imx219.json")),
-    ("imx296", include_str!("../../../profiles/imx296.json")),
-    ("imx477", include_str!("../../../profiles/imx477.json")),
-    ("imx708", include_str!("../../../profiles/imx708.json")),
-    ("ov5647", include_str!("../../../profiles/ov5647.json")),
-    ("ov9281", include_str!("../../../profiles/ov9281.json")),
+    ("imx219", include_str!("../../profiles/imx219.json")),
+    ("imx296", include_str!("../../profiles/imx296.json")),
+    ("imx477", include_str!("../../profiles/imx477.json")),
+    ("imx708", include_str!("../../profiles/imx708.json")),
+    ("ov5647", include_str!("../../profiles/ov5647.json")),
+    ("ov9281", include_str!("../../profiles/ov9281.json")),
 ];
 
 /// The shipped profile of `model` (or of what it is a variant of), if there is one.

@@ -175,7 +175,8 @@ fn nonsense_is_refused_by_name() {
 fn libsoftwaresyncs_fields_are_imported() {
     let imported = PhaseConfig::from_json(PIXEL_3).unwrap().response();
     assert_eq!(imported.periods, 2);
-    let crate::align::profile::Response { slope, overhead_ns, min_exposure_ns, .. } = imported.response;
+    let crate::align::exposure_response::ExposureResponse { slope, overhead_ns, min_exposure_ns, .. } =
+        imported.response;
     // Its formula: to shift by d it exposes for T + d/2 - overhead, and that shifts by 2T + d.
     let d = 5e6;
     let exposure = imported.period_ns + d / 2.0 - overhead_ns;

@@ -38,11 +38,10 @@ mod rows;
 
 use std::f64::consts::TAU;
 
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 pub use picture::{Picture, PictureError};
 
-use crate::True;
 use crate::num::real;
 use crate::panel::{COLUMNS, FAST_PERIOD, FAST_SLOT, PERIOD, PanelLayout, ROWS, SLOW_PERIOD, SLOW_SLOT};
 use crate::shutter::RowTiming;
@@ -133,7 +132,7 @@ pub enum DecodeError {
 
 /// The time that a picture tells.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub struct PanelReading {
     /// Start of exposure of the first row: true time modulo one second ([`PERIOD`]), in `[0, 1 s)`.
     pub time: Span,
     /// Standard error, from how much the ten rows of LEDs differ (a jackknife).
@@ -144,10 +143,10 @@ pub struct Reading {
     pub rows: usize,
 }
 
-impl Reading {
+impl PanelReading {
     /// The instant nearest to `guess` that this may be the reading of.
     #[must_use]
-    pub fn nearest(&self, guess: Timestamp<True>) -> Timestamp<True> {
+    pub fn nearest(&self, guess: Timestamp<Host>) -> Timestamp<Host> {
         let there = Span::from_nanos(guess.as_nanos().rem_euclid(PERIOD.as_nanos()));
         guess + fold(self.time - there)
     }
@@ -155,7 +154,7 @@ impl Reading {
 
 /// By how much `a` is later than `b`, in (-0.5 s, 0.5 s].
 #[must_use]
-pub fn difference(a: &Reading, b: &Reading) -> Span {
+pub fn difference(a: &PanelReading, b: &PanelReading) -> Span {
     fold(a.time - b.time)
 }
 
@@ -174,7 +173,7 @@ pub fn decode(
     picture: &Picture<'_>,
     layout: &PanelLayout,
     timing: RowTiming,
-) -> Result<Reading, DecodeError> {
+) -> Result<PanelReading, DecodeError> {
     let (got_width, got_height) = picture.size();
     let (width, height) = (layout.width(), layout.height());
     if (got_width, got_height) != (width, height) {
@@ -200,7 +199,7 @@ pub fn decode(
         return Err(DecodeError::BallElsewhere { apart: Span::from_nanos_f64(start - by_ball) });
     }
     let time = Span::from_nanos_f64(start).as_nanos().rem_euclid(PERIOD.as_nanos());
-    Ok(Reading {
+    Ok(PanelReading {
         time: Span::from_nanos(time),
         uncertainty: Span::from_nanos_f64(fast.uncertainty_ns),
         fit: fast.fit,

@@ -23,13 +23,13 @@ fn timing(scene: &Scene, sensor: &SensorModel, exposure_us: i64) -> RowTiming {
     RowTiming { exposure: Span::from_micros(exposure_us), row_time_ns: sensor.line_time_ns * lines_per_row }
 }
 
-fn shoot(scene: &Scene, start: Timestamp<True>, timing: RowTiming) -> I420Buffer {
+fn shoot(scene: &Scene, start: Timestamp<Host>, timing: RowTiming) -> I420Buffer {
     let mut picture = I420Buffer::new(scene.layout());
     scene.render(&Shutter { start, timing }, picture.planes_mut()).unwrap();
     picture
 }
 
-fn read(scene: &Scene, luma: &[u8], timing: RowTiming) -> Result<Reading, DecodeError> {
+fn read(scene: &Scene, luma: &[u8], timing: RowTiming) -> Result<PanelReading, DecodeError> {
     let (width, height) = (scene.layout().width(), scene.layout().height());
     decode(&Picture::luma(luma, width, width, height).unwrap(), scene.layout(), timing)
 }
@@ -213,7 +213,8 @@ fn wrong_parameters_are_errors() {
 
 #[test]
 fn differences_are_circular() {
-    let reading = |ns| Reading { time: Span::from_nanos(ns), uncertainty: Span::ZERO, fit: 1.0, rows: 1 };
+    let reading =
+        |ns| PanelReading { time: Span::from_nanos(ns), uncertainty: Span::ZERO, fit: 1.0, rows: 1 };
     assert_eq!(difference(&reading(5), &reading(999_999_999)), Span::from_nanos(6));
     assert_eq!(difference(&reading(999_999_999), &reading(5)), Span::from_nanos(-6));
     assert_eq!(difference(&reading(500_000_000), &reading(0)), Span::from_millis(500));

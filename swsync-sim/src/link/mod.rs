@@ -10,11 +10,10 @@ mod model;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma, StandardNormal};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 pub use model::{BurstPattern, Bursts, DirectionModel, LinkModel, Quiet, Spikes, UnknownLink};
 
-use crate::True;
 use crate::noise::{generator, hash, uniform};
 
 /// Series of hashed numbers: which moments are quiet.
@@ -45,7 +44,7 @@ pub struct Link {
 struct Lane {
     rng: ChaCha8Rng,
     /// Logarithm of the congestion queue in standard deviations, as it was at the last packet.
-    queue: Option<(Timestamp<True>, f64)>,
+    queue: Option<(Timestamp<Host>, f64)>,
 }
 
 impl Lane {
@@ -85,7 +84,7 @@ impl Link {
     ///
     /// Within a direction ask in the order of sending: congestion lasts from packet to packet.
     #[must_use]
-    pub fn delay(&mut self, direction: Direction, at: Timestamp<True>) -> Option<Span> {
+    pub fn delay(&mut self, direction: Direction, at: Timestamp<Host>) -> Option<Span> {
         let quiet = self.is_quiet(at);
         let congested = self.is_congested(direction, at);
         let (model, lane) = match direction {
@@ -111,7 +110,7 @@ impl Link {
     }
 
     /// Whether nobody else is on the air at `at`, in either direction.
-    fn is_quiet(&self, at: Timestamp<True>) -> bool {
+    fn is_quiet(&self, at: Timestamp<Host>) -> bool {
         self.model.quiet.is_some_and(|quiet| {
             let (moment, _) = cell(at, quiet.length);
             uniform(hash(self.seed, QUIET, moment)) < quiet.probability
@@ -119,7 +118,7 @@ impl Link {
     }
 
     /// Whether a burst of congestion holds up `direction` at `at`.
-    fn is_congested(&self, direction: Direction, at: Timestamp<True>) -> bool {
+    fn is_congested(&self, direction: Direction, at: Timestamp<Host>) -> bool {
         match self.model.bursts.map(|bursts| bursts.pattern) {
             None => false,
             Some(BurstPattern::Random { cell: length, probability, min, mean_excess }) => {
@@ -146,7 +145,7 @@ impl Link {
 }
 
 /// The cell of `length` that `at` is in, and how far in.
-fn cell(at: Timestamp<True>, length: Span) -> (u64, Span) {
+fn cell(at: Timestamp<Host>, length: Span) -> (u64, Span) {
     let length = length.as_nanos().max(1);
     let index = at.as_nanos().div_euclid(length).cast_unsigned();
     (index, Span::from_nanos(at.as_nanos().rem_euclid(length)))
@@ -154,7 +153,7 @@ fn cell(at: Timestamp<True>, length: Span) -> (u64, Span) {
 
 impl Lane {
     /// The queue's level at `at`: an Ornstein-Uhlenbeck process of mean 0 and variance 1.
-    fn queue_at(&mut self, at: Timestamp<True>, correlation: Span) -> f64 {
+    fn queue_at(&mut self, at: Timestamp<Host>, correlation: Span) -> f64 {
         let innovation: f64 = self.rng.sample(StandardNormal);
         let level = match self.queue {
             None => innovation,

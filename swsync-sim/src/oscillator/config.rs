@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use swsync_core::time::{Skew, Span, Timestamp};
-
-use crate::True;
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
 /// Skew and warm-up beyond this are taken for a slip of the pen: 5 % (no crystal is 0.1 % off).
 const MAX_SKEW_PPM: f64 = 50_000.0;
@@ -32,7 +30,7 @@ pub struct OscillatorConfig {
     /// Further skew that dies away after `epoch`.
     pub warm_up: Option<WarmUp>,
     /// When the offset holds and warm-up begins. Zero: when the host booted.
-    pub epoch: Timestamp<True>,
+    pub epoch: Timestamp<Host>,
     /// Which wander.
     pub seed: u64,
     /// How far the device's wall clock is off the host's: a board without a battery comes up in the past.

@@ -25,11 +25,10 @@ mod config;
 
 use std::marker::PhantomData;
 
-use swsync_core::time::{Local, Skew, Span, Timestamp};
+use swsync_core::time::{Host, Local, Skew, Span, Timestamp};
 
 pub use config::{OscillatorConfig, OscillatorError, WarmUp};
 
-use crate::True;
 use crate::noise::{gaussian, hash};
 
 /// Octaves of wander: periods of `2^0` to `2^12` s.
@@ -44,7 +43,7 @@ const INVERSION_STEPS: usize = 20;
 /// A simulated device clock of kind `D`.
 ///
 /// ```
-/// use swsync_core::time::{Local, Timestamp};
+/// use swsync_core::time::{Host, Local, Timestamp};
 /// use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
 ///
 /// let config: OscillatorConfig = "offset=2.5s,skew=31ppm".parse()?;
@@ -78,13 +77,13 @@ impl<D> Oscillator<D> {
 
     /// What the clock shows at true time `at`. Never decreases as `at` increases.
     #[must_use]
-    pub fn read(&self, at: Timestamp<True>) -> Timestamp<D> {
+    pub fn read(&self, at: Timestamp<Host>) -> Timestamp<D> {
         Timestamp::from_nanos(at.as_nanos()).saturating_add(self.error_at(at))
     }
 
     /// The clock's reading minus true time, at true time `at`.
     #[must_use]
-    pub fn error_at(&self, at: Timestamp<True>) -> Span {
+    pub fn error_at(&self, at: Timestamp<Host>) -> Span {
         let since_epoch = at - self.config.epoch;
         let mut gained = since_epoch.as_nanos_f64() * self.config.skew.as_ratio();
         if let Some(warm_up) = self.config.warm_up
@@ -100,7 +99,7 @@ impl<D> Oscillator<D> {
 
     /// The clock's rate relative to true time at `at`, averaged over the second around it.
     #[must_use]
-    pub fn skew_at(&self, at: Timestamp<True>) -> Skew {
+    pub fn skew_at(&self, at: Timestamp<Host>) -> Skew {
         let half = Span::from_millis(500);
         let gained = self.error_at(at + half) - self.error_at(at - half);
         Skew::from_ratio(gained.as_secs_f64())
@@ -109,8 +108,8 @@ impl<D> Oscillator<D> {
     /// The true time at which the clock shows `reading`, to 1 ns (a slow clock shows some
     /// readings for two nanoseconds, a fast one skips some).
     #[must_use]
-    pub fn true_at(&self, reading: Timestamp<D>) -> Timestamp<True> {
-        let nominal = Timestamp::<True>::from_nanos(reading.as_nanos()) - self.config.offset;
+    pub fn true_at(&self, reading: Timestamp<D>) -> Timestamp<Host> {
+        let nominal = Timestamp::<Host>::from_nanos(reading.as_nanos()) - self.config.offset;
         // t = reading - error(t) contracts by the skew with every step.
         let mut at = nominal;
         for _ in 0..INVERSION_STEPS {
@@ -131,7 +130,7 @@ impl<D> Oscillator<D> {
 }
 
 /// Integrated wander at `at`, in ns.
-fn wander_ns(config: &OscillatorConfig, at: Timestamp<True>) -> f64 {
+fn wander_ns(config: &OscillatorConfig, at: Timestamp<Host>) -> f64 {
     if config.wander == Skew::ZERO {
         return 0.0;
     }
@@ -171,7 +170,7 @@ mod tests {
     use crate::num::real;
     use proptest::prelude::*;
 
-    fn at(nanos: i64) -> Timestamp<True> {
+    fn at(nanos: i64) -> Timestamp<Host> {
         Timestamp::from_nanos(nanos)
     }
 

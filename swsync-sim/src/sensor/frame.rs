@@ -3,10 +3,9 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Exp1, StandardNormal};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 use super::model::{SensorModel, StampJitter};
-use crate::True;
 use crate::shutter::{RowTiming, Shutter};
 
 /// One frame: when it happened in truth, and what the camera says about it.
@@ -15,9 +14,9 @@ pub struct SensorFrame {
     /// The sensor's own count, from 0; jumps where frames were dropped, wraps after `u32::MAX`.
     pub sequence: u32,
     /// Start of exposure of the first row: the frame's time.
-    pub exposure_start_first_row: Timestamp<True>,
+    pub exposure_start_first_row: Timestamp<Host>,
     /// Start of readout of the first row: the end of its exposure, and the frame-start event.
-    pub readout_start: Timestamp<True>,
+    pub readout_start: Timestamp<Host>,
     /// Exposure of each row, by true time.
     pub exposure: Span,
     /// From one row to the next, in ns by true time (the crystal's skew included).
@@ -33,11 +32,11 @@ pub struct SensorFrame {
     /// Frame duration as metadata gives it: nominal, in whole microseconds.
     pub reported_frame_duration: Span,
     /// The frame's timestamp (of what the model's `TimestampPoint` says), error included.
-    pub timestamp: Timestamp<True>,
+    pub timestamp: Timestamp<Host>,
     /// The error in `timestamp`: positive if it is late.
     pub stamp_error: Span,
     /// When the frame reaches the application.
-    pub delivered_at: Timestamp<True>,
+    pub delivered_at: Timestamp<Host>,
 }
 
 impl SensorFrame {

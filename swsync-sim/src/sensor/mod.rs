@@ -35,13 +35,12 @@ mod phone;
 use std::collections::VecDeque;
 
 use rand::RngExt;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
 pub use frame::SensorFrame;
 pub use model::{ControlDelays, LongExposure, SensorModel, StampJitter, TimestampPoint, UnknownSensor};
 pub use phone::{Phone, PhoneFrame, PhoneModel};
 
-use crate::True;
 use crate::noise::generator;
 use crate::num;
 use delayed_controls::DelayedControls;
@@ -82,7 +81,7 @@ pub struct Sensor {
     made: bool,
     /// Frames that began while nobody asked for them.
     ready: VecDeque<SensorFrame>,
-    last_delivery: Timestamp<True>,
+    last_delivery: Timestamp<Host>,
 }
 
 /// Where in the stream of frames.
@@ -90,7 +89,7 @@ pub struct Sensor {
 struct Cursor {
     sequence: u64,
     /// Readout of the first row, and the fraction of a nanosecond beyond.
-    start: Timestamp<True>,
+    start: Timestamp<Host>,
     fraction_ns: f64,
     /// Lines since the start of the frame before.
     lines_before: u32,
@@ -134,7 +133,7 @@ impl Sensor {
         mut model: SensorModel,
         seed: u64,
         skew: Skew,
-        started_at: Timestamp<True>,
+        started_at: Timestamp<Host>,
         controls: Controls,
     ) -> Self {
         model.delays.exposure = model.delays.exposure.max(2);
@@ -178,7 +177,7 @@ impl Sensor {
     /// It is written at the first frame-start event after `at` that is free, and in effect for the
     /// frame the slowest control's delay later. A second set pushed between two events waits for the
     /// event after, and so does every set from then on, until an event is lost.
-    pub fn queue_controls(&mut self, at: Timestamp<True>, controls: Controls) {
+    pub fn queue_controls(&mut self, at: Timestamp<Host>, controls: Controls) {
         while self.cursor.start <= at {
             if !self.made {
                 let frame = self.make_frame();
@@ -218,7 +217,7 @@ impl Sensor {
     /// When the next frame will be delivered, with the controls queued so far. (Only after two frames
     /// dropped in a row could a later set change it.)
     #[must_use]
-    pub fn next_delivery(&self) -> Timestamp<True> {
+    pub fn next_delivery(&self) -> Timestamp<Host> {
         if let Some(frame) = self.ready.front() {
             return frame.delivered_at;
         }
@@ -276,7 +275,7 @@ impl Sensor {
         })
     }
 
-    fn delivery(&self, readout_start: Timestamp<True>, chance: &Chance) -> Timestamp<True> {
+    fn delivery(&self, readout_start: Timestamp<Host>, chance: &Chance) -> Timestamp<Host> {
         let readout = Span::from_nanos_f64(self.line_time_ns * f64::from(self.model.height));
         (readout_start + readout + chance.isp_latency).max(self.last_delivery)
     }

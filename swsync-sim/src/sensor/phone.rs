@@ -7,9 +7,8 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
-use crate::True;
 use crate::noise::generator;
 
 /// What a phone's camera is like.
@@ -39,9 +38,9 @@ pub struct PhoneFrame {
     /// The camera's own count, from 0.
     pub sequence: u64,
     /// Its true time.
-    pub start: Timestamp<True>,
+    pub start: Timestamp<Host>,
     /// Its timestamp.
-    pub stamp: Timestamp<True>,
+    pub stamp: Timestamp<Host>,
     /// The long exposure that was injected with it, if one was.
     pub injected: Option<Span>,
 }
@@ -70,7 +69,7 @@ pub struct Phone {
     model: PhoneModel,
     rng: ChaCha8Rng,
     period_ns: f64,
-    started_at: Timestamp<True>,
+    started_at: Timestamp<Host>,
     /// Since then, of the next frame.
     after_ns: f64,
     sequence: u64,
@@ -80,7 +79,7 @@ pub struct Phone {
 impl Phone {
     /// Starts one whose crystal runs fast by `skew`.
     #[must_use]
-    pub fn new(model: PhoneModel, seed: u64, skew: Skew, started_at: Timestamp<True>) -> Self {
+    pub fn new(model: PhoneModel, seed: u64, skew: Skew, started_at: Timestamp<Host>) -> Self {
         Self {
             model,
             rng: generator(seed, 0),

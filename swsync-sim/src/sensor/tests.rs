@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn at(nanos: i64) -> Timestamp<True> {
+fn at(nanos: i64) -> Timestamp<Host> {
     Timestamp::from_nanos(nanos)
 }
 

@@ -1,8 +1,8 @@
 //! The line through what a calibration measured.
 
-use super::super::profile::{Response, Surety};
+use super::super::exposure_response::{ExposureResponse, ResponseUncertainty};
 use super::super::real;
-use super::Point;
+use super::CalibrationPoint;
 use crate::profile::MeasuredResponse;
 
 /// Points that a line explains, at least, of all.
@@ -87,7 +87,7 @@ impl Fit {
     ///
     /// # Errors
     /// Where there is none.
-    pub fn through(points: &[Point], period_ns: f64) -> Result<Self, FitError> {
+    pub fn through(points: &[CalibrationPoint], period_ns: f64) -> Result<Self, FitError> {
         let points: Vec<(f64, f64)> = points
             .iter()
             .filter(|point| !point.knee)
@@ -156,7 +156,7 @@ impl Fit {
 
     /// Whether `point` lies on the line, as far as points do.
     #[must_use]
-    pub fn explains(&self, point: &Point) -> bool {
+    pub fn explains(&self, point: &CalibrationPoint) -> bool {
         (point.shift_ns - self.shift(point.exposure_ns)).abs() <= STRAY * self.sigma(point.exposure_ns)
     }
 
@@ -180,12 +180,12 @@ impl Fit {
         MeasuredResponse {
             period_ns: self.period_ns,
             periods: self.periods(),
-            response: Response {
+            response: ExposureResponse {
                 slope: self.slope,
                 overhead_ns: self.overhead_ns(),
                 min_exposure_ns: self.min_exposure_ns,
                 scatter_ns: self.scatter_ns,
-                surety: Some(Surety {
+                surety: Some(ResponseUncertainty {
                     centre_ns: self.centre_ns,
                     slope_sigma: self.slope_sigma,
                     shift_sigma_ns: self.shift_sigma_ns,

@@ -50,7 +50,7 @@ const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct CalibrationPlan {
     /// Period of the stream, nominally.
     pub period: Span,
     /// Shortest and longest exposure that may be asked for.
@@ -88,7 +88,7 @@ pub enum PlanError {
     },
 }
 
-impl Plan {
+impl CalibrationPlan {
     /// A plan for a stream of this period: exposures up to three periods, 24 of them.
     #[must_use]
     pub fn new(period: Span) -> Self {
@@ -109,7 +109,7 @@ impl Plan {
 
 /// One exposure, and how far it shifted the frames after it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct CalibrationPoint {
     /// In ns.
     pub exposure_ns: f64,
     /// In ns: whole periods included.
@@ -120,7 +120,7 @@ pub struct Point {
 
 /// What is to be done after a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Step {
+pub enum CalibrationStep {
     /// Nothing: more frames are needed.
     Wait,
     /// One frame with this exposure, then exposures as before.
@@ -131,9 +131,9 @@ pub enum Step {
 
 /// Where a calibration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct CalibrationProgress {
     /// What is being done.
-    pub stage: Stage,
+    pub stage: CalibrationStage,
     /// Injections that were measured.
     pub done: usize,
     /// Injections that are expected altogether.
@@ -142,7 +142,7 @@ pub struct Progress {
 
 /// What a calibration is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum CalibrationStage {
     /// Learning the stream's own period.
     Resting,
     /// Measuring exposures of all lengths.
@@ -195,7 +195,7 @@ pub enum CalibrationError {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Calibration {
-    plan: Plan,
+    plan: CalibrationPlan,
     /// The stream's period, in ns, and how much that is worth.
     period: f64,
     period_weight: f64,
@@ -203,7 +203,7 @@ pub struct Calibration {
     sweep: Vec<f64>,
     again: usize,
     knee: Option<Knee>,
-    points: Vec<Point>,
+    points: Vec<CalibrationPoint>,
     failures: u32,
     spread: f64,
     state: State,
@@ -251,7 +251,7 @@ impl Calibration {
     ///
     /// # Errors
     /// Where `plan` cannot be carried out.
-    pub fn new(plan: Plan) -> Result<Self, PlanError> {
+    pub fn new(plan: CalibrationPlan) -> Result<Self, PlanError> {
         plan.check()?;
         let period = plan.period.as_nanos_f64();
         let (least, longest) = (plan.exposures.0.as_nanos_f64(), plan.exposures.1.as_nanos_f64());
@@ -278,7 +278,7 @@ impl Calibration {
 
     /// What has been measured.
     #[must_use]
-    pub fn points(&self) -> &[Point] {
+    pub fn points(&self) -> &[CalibrationPoint] {
         &self.points
     }
 
@@ -290,12 +290,14 @@ impl Calibration {
 
     /// Where it stands.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> CalibrationProgress {
         let stage = match (&self.state, &self.knee) {
-            (State::Done | State::Failed, _) => Stage::Done,
-            (_, Some(_)) => Stage::Knee,
-            _ if self.points.is_empty() && matches!(self.state, State::Resting { .. }) => Stage::Resting,
-            _ => Stage::Sweep,
+            (State::Done | State::Failed, _) => CalibrationStage::Done,
+            (_, Some(_)) => CalibrationStage::Knee,
+            _ if self.points.is_empty() && matches!(self.state, State::Resting { .. }) => {
+                CalibrationStage::Resting
+            }
+            _ => CalibrationStage::Sweep,
         };
         let knee =
             self.knee.map_or(HALVINGS as usize * 3 / 2, |knee| (HALVINGS - knee.halvings) as usize * 3 / 2);
@@ -303,7 +305,7 @@ impl Calibration {
             State::Done | State::Failed => self.points.len(),
             _ => self.points.len() + self.sweep.len() + knee,
         };
-        Progress { stage, done: self.points.len(), of }
+        CalibrationProgress { stage, done: self.points.len(), of }
     }
 
     /// The line through what has been measured so far, to be shown while it goes on.
@@ -334,20 +336,20 @@ impl Calibration {
             }
             State::Failed => Err(CalibrationError::Restless { spread_us: self.spread / 1e3 }),
             State::Resting { .. } | State::Pending { .. } => {
-                let Progress { done, of, .. } = self.progress();
+                let CalibrationProgress { done, of, .. } = self.progress();
                 Err(CalibrationError::Unfinished { done, of })
             }
         }
     }
 
     /// A frame has arrived: the driver's count of it, and its time, from any instant of any even clock.
-    pub fn handle_frame(&mut self, sequence: u64, time: Span) -> Step {
+    pub fn handle_frame(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         let follows = self.last.replace((sequence, time)).is_none_or(|(before, _)| before < sequence);
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Done => Step::Done,
+            State::Done => CalibrationStep::Done,
             State::Failed => {
                 self.state = State::Failed;
-                Step::Done
+                CalibrationStep::Done
             }
             State::Resting { .. } | State::Pending { .. } if !follows => self.rest(sequence, time),
             State::Resting { origin, frames } => self.handle_rest(origin, frames, sequence, time),
@@ -359,9 +361,9 @@ impl Calibration {
     }
 
     /// Begins to rest with the frame at hand.
-    fn rest(&mut self, sequence: u64, time: Span) -> Step {
+    fn rest(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         self.state = State::Resting { origin: (sequence, time), frames: vec![(0.0, 0.0)] };
-        Step::Wait
+        CalibrationStep::Wait
     }
 
     fn handle_rest(
@@ -370,7 +372,7 @@ impl Calibration {
         mut frames: Vec<(f64, f64)>,
         sequence: u64,
         time: Span,
-    ) -> Step {
+    ) -> CalibrationStep {
         if frames.is_empty() {
             return self.rest(sequence, time);
         }
@@ -378,7 +380,7 @@ impl Calibration {
         let needed = if self.period_weight > 0.0 { REST } else { FIRST_REST };
         if frames.len() < needed {
             self.state = State::Resting { origin, frames };
-            return Step::Wait;
+            return CalibrationStep::Wait;
         }
         let (period, phase, spread) = fit::steady(&frames);
         if spread > AGREE {
@@ -407,7 +409,7 @@ impl Calibration {
         (asked_at, sequence): (u64, u64),
         offsets: Vec<f64>,
         time: Span,
-    ) -> Step {
+    ) -> CalibrationStep {
         let since = sequence - asked_at;
         if let Some(newest) = offsets.len().checked_sub(SETTLE).map(|from| &offsets[from..]) {
             let median = fit::median(newest.to_vec()).unwrap_or(0.0);
@@ -416,7 +418,7 @@ impl Calibration {
             if near + 2 >= SETTLE && (jumped || since >= PATIENCE) {
                 self.failures = 0;
                 tracing::debug!(exposure_ns = exposure, shift_ns = median, frames = since, "measured");
-                self.points.push(Point {
+                self.points.push(CalibrationPoint {
                     exposure_ns: exposure,
                     shift_ns: median,
                     knee: self.knee.is_some(),
@@ -435,26 +437,26 @@ impl Calibration {
             return self.fail(sequence, time);
         }
         self.state = State::Pending { exposure, line, asked_at, offsets };
-        Step::Wait
+        CalibrationStep::Wait
     }
 
-    fn fail(&mut self, sequence: u64, time: Span) -> Step {
+    fn fail(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         self.failures += 1;
         if self.failures >= FAILURES {
             self.state = State::Failed;
-            return Step::Done;
+            return CalibrationStep::Done;
         }
         self.rest(sequence, time)
     }
 
-    fn next_exposure(&mut self, line: Line, sequence: u64) -> Step {
+    fn next_exposure(&mut self, line: Line, sequence: u64) -> CalibrationStep {
         let next = self.sweep.pop().or_else(|| self.again()).or_else(|| self.next_to_knee());
         let Some(exposure) = next else {
             self.state = State::Done;
-            return Step::Done;
+            return CalibrationStep::Done;
         };
         self.state = State::Pending { exposure, line, asked_at: sequence, offsets: Vec::new() };
-        Step::Expose(Span::from_nanos_f64(exposure))
+        CalibrationStep::Expose(Span::from_nanos_f64(exposure))
     }
 
     /// An exposure whose injection was lost, or did something else.

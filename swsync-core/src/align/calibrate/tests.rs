@@ -93,21 +93,21 @@ impl Camera {
     }
 }
 
-fn plan() -> Plan {
-    Plan::new(Span::from_micros(33_333))
+fn plan() -> CalibrationPlan {
+    CalibrationPlan::new(Span::from_micros(33_333))
 }
 
-fn calibrate(camera: &mut Camera, plan: Plan) -> (Calibration, usize) {
+fn calibrate(camera: &mut Camera, plan: CalibrationPlan) -> (Calibration, usize) {
     let mut calibration = Calibration::new(plan).unwrap();
     for frame in 1..10_000 {
         let (sequence, time) = camera.frame();
         match calibration.handle_frame(sequence, time) {
-            Step::Wait => {}
-            Step::Expose(exposure) => {
+            CalibrationStep::Wait => {}
+            CalibrationStep::Expose(exposure) => {
                 assert!(exposure <= plan.exposures.1 && exposure >= plan.exposures.0, "{exposure:?}");
                 camera.expose(exposure);
             }
-            Step::Done => return (calibration, frame),
+            CalibrationStep::Done => return (calibration, frame),
         }
     }
     panic!("no end: {:?}", calibration.progress());
@@ -122,7 +122,7 @@ fn the_papers_phone() {
     assert!((fit.overhead_ns() - 200_000.0).abs() < 40_000.0, "{}", fit.overhead_ns());
     assert!((15_000.0..40_000.0).contains(&fit.scatter_ns), "{fit:?}");
     assert!((PERIOD..PERIOD + 120_000.0).contains(&fit.min_exposure_ns), "{fit:?}");
-    assert_eq!((fit.periods(), calibration.progress().stage), (2, Stage::Done));
+    assert_eq!((fit.periods(), calibration.progress().stage), (2, CalibrationStage::Done));
     assert!(frames < 1_500, "{frames}: less than a minute");
     let ppm = (calibration.period().as_nanos_f64() / PERIOD - 1.0) * 1e6;
     assert!((ppm - 17.0).abs() < 2.0, "{ppm}");
@@ -175,10 +175,10 @@ fn exposures_that_end_somewhere_are_told_of() {
     for _ in 0..5_000 {
         let (sequence, time) = camera.frame();
         match calibration.handle_frame(sequence, time) {
-            Step::Wait => {}
+            CalibrationStep::Wait => {}
             // It takes no more than 50 ms.
-            Step::Expose(exposure) => camera.expose(exposure.min(Span::from_millis(50))),
-            Step::Done => break,
+            CalibrationStep::Expose(exposure) => camera.expose(exposure.min(Span::from_millis(50))),
+            CalibrationStep::Done => break,
         }
     }
     let error = calibration.finish().unwrap_err().to_string();
@@ -200,7 +200,7 @@ fn what_was_stopped_is_unfinished() {
     let mut calibration = Calibration::new(plan()).unwrap();
     for _ in 0..120 {
         let (sequence, time) = camera.frame();
-        if let Step::Expose(exposure) = calibration.handle_frame(sequence, time) {
+        if let CalibrationStep::Expose(exposure) = calibration.handle_frame(sequence, time) {
             camera.expose(exposure);
         }
     }
@@ -213,13 +213,13 @@ fn what_was_stopped_is_unfinished() {
 #[test]
 fn plans_that_cannot_be_carried_out() {
     let error = |plan| Calibration::new(plan).unwrap_err().to_string();
-    assert!(error(Plan { injections: 3, ..plan() }).contains("at least 8"));
-    let short = Plan { exposures: (Span::ZERO, Span::from_millis(30)), ..plan() };
+    assert!(error(CalibrationPlan { injections: 3, ..plan() }).contains("at least 8"));
+    let short = CalibrationPlan { exposures: (Span::ZERO, Span::from_millis(30)), ..plan() };
     assert!(error(short).contains("use a higher frame rate"));
 }
 
 /// Injections that an injector needs until it is locked.
-fn injections(seed: u64, response: Option<crate::align::profile::Response>) -> u32 {
+fn injections(seed: u64, response: Option<crate::align::exposure_response::ExposureResponse>) -> u32 {
     let grid = FrameGrid::new(30, 1).unwrap();
     let mut camera = Camera::paper(seed);
     camera.lossy = 1 << 40;
@@ -299,7 +299,7 @@ proptest! {
         for (step, nanos) in stamps {
             sequence += step;
             time += nanos;
-            if let Step::Expose(exposure) = calibration.handle_frame(sequence, Span::from_nanos(time)) {
+            if let CalibrationStep::Expose(exposure) = calibration.handle_frame(sequence, Span::from_nanos(time)) {
                 prop_assert!(exposure <= plan().exposures.1 && exposure > Span::ZERO);
             }
             let progress = calibration.progress();

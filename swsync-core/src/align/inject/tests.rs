@@ -128,7 +128,7 @@ fn an_injection_that_was_lost_is_repeated() {
 
 #[test]
 fn a_known_response_needs_no_learning() {
-    let known = profile::Response {
+    let known = ExposureResponse {
         slope: 2.0,
         overhead_ns: 200_000.0,
         min_exposure_ns: 33_370_000.0,
@@ -174,27 +174,27 @@ fn no_exposure_is_longer_than_the_camera_takes() {
 fn a_camera_that_ignores_long_exposures_is_told_of() {
     let (mut camera, mut injector) = (Camera::new(7), injector());
     camera.lose = u32::MAX;
-    let mut trouble = None;
+    let mut problem = None;
     for _ in 0..600 {
         let (sequence, _, time) = camera.frame();
         let report = injector.handle_frame(sequence, time);
         camera.ask(report.exposure);
-        trouble = trouble.or(report.trouble);
+        problem = problem.or(report.problem);
     }
-    assert_eq!(trouble, Some(Trouble::NoEffect { injections: FRUITLESS }));
+    assert_eq!(problem, Some(AlignProblem::NoEffect { injections: FRUITLESS }));
 }
 
 #[test]
 fn another_aim_is_reached_with_what_was_learnt() {
     let (mut camera, mut injector) = (Camera::new(3), injector());
     converge(&mut camera, &mut injector).expect("it converges");
-    let aim = Aim {
+    let target = AlignTarget {
         phase_offset: Span::from_millis(8),
         tolerance: Span::from_micros(50),
         settle_frames: 5,
         max_slew: None,
     };
-    injector.set_aim(aim);
+    injector.set_target(target);
     let (mut states, mut error) = (Vec::new(), f64::MAX);
     let before = injector.injections;
     for _ in 0..300 {

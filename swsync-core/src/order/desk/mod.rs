@@ -24,11 +24,11 @@ use super::{
     Answer, Basis, Command, Fate, FrameRun, Journal, Named, Order, Pending, Progress, Record, Registry,
     Standing,
 };
-use crate::clock::LONGEST_HOLD;
 use crate::control::TimeScale;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{Entry, Limits, Ring};
+use crate::servo::LONGEST_HOLD;
 use crate::time::{Rig, Span, Timestamp};
 use open::{MAX_REORDER, OpenOrder};
 

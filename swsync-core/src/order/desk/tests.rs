@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use crate::name::Name;
 use crate::order::Kind;
 use crate::order::{GRACE, OrderError};
@@ -45,7 +45,7 @@ fn saved(number: FrameNumber) -> Fate {
             rig_time_ns: grid().instant(number),
             phase_error_ns: Span::ZERO,
             clock_uncertainty_ns: None,
-            sync: SyncQuality::Synced,
+            sync: SyncState::Synced,
             lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: None,
