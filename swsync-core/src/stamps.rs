@@ -1,19 +1,19 @@
-//! Which of the host's clocks a camera stamps its frames by.
+//! Finds out which of the host's clocks a camera stamps its frames with.
 //!
-//! libcamera documents `SensorTimestamp` as `CLOCK_BOOTTIME`. But what comes from V4L2 is stamped by `CLOCK_MONOTONIC`, and so is
-//! what the virtual camera takes. The two differ by the time that the device was suspended, or by the offsets of a
-//! time namespace. A stamp does not say which clock it is of, but its age does: a frame comes some milliseconds after its stamp, and
-//! neither before it nor minutes later.
+//! libcamera documents `SensorTimestamp` as `CLOCK_BOOTTIME`. But V4L2 drivers stamp with `CLOCK_MONOTONIC`, and so does
+//! libcamera's virtual camera. The two clocks differ by the time that the device was suspended, or by the offsets of a time
+//! namespace. The age of a stamp tells its clock: a frame arrives some milliseconds after its stamp, neither before it nor
+//! minutes later.
 //!
-//! Where the clocks are so near to each other that a stamp may be of either, it is taken for the monotonic one, as all V4L2
-//! drivers stamp by that, and the answer says that this is assumed. A stamp of boot time that is younger than the clocks are
-//! apart would lie in the future of the monotonic clock, so for most such cameras the first frame decides.
+//! If both clocks give a plausible age, the monotonic one is assumed, because all V4L2 drivers use it, and the result says so. A
+//! boot-time stamp that is younger than the difference of the clocks would be in the monotonic clock's future, so for most such
+//! cameras the first frame decides.
 
 use std::fmt;
 
 use crate::time::{Boottime, Local, Span, Timestamp};
 
-/// A clock that frames are stamped by.
+/// A clock that cameras use for stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StampClock {
     /// `CLOCK_BOOTTIME`.
@@ -33,14 +33,14 @@ impl StampClock {
     }
 }
 
-/// How it is known which clock that is.
+/// How the clock of a stamp was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StampBasis {
-    /// Both clocks read the same: it makes no difference.
+    /// Both clocks read the same.
     Same,
-    /// By the other clock the stamp would be of the future, or too old.
+    /// By the other clock, the stamp would be in the future or too old.
     Age,
-    /// It could be either.
+    /// Both clocks are possible.
     Assumed,
 }
 
@@ -56,16 +56,16 @@ impl StampBasis {
     }
 }
 
-/// Which clock a stamp is of, and how that is known.
+/// The clock of a stamp, and how it was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StampedBy {
     /// The clock.
     pub clock: StampClock,
-    /// How it is known.
+    /// How it was determined.
     pub basis: StampBasis,
 }
 
-/// The host's clocks when a frame came.
+/// The host's clocks at the arrival of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
     /// `CLOCK_BOOTTIME`.
@@ -77,16 +77,16 @@ pub struct Arrival {
 /// A stamp that is of neither clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StampMismatch {
-    /// How old it would be by `CLOCK_BOOTTIME`; negative: in the future.
+    /// Its age by `CLOCK_BOOTTIME`; negative: in the future.
     pub boottime_age: Span,
-    /// How old it would be by `CLOCK_MONOTONIC`.
+    /// Its age by `CLOCK_MONOTONIC`.
     pub monotonic_age: Span,
-    /// So many in a row were of neither.
+    /// Number of such stamps in a row.
     pub in_a_row: u32,
 }
 
 impl StampMismatch {
-    /// Whether it is the camera's way and not one bad stamp: some drivers' first ones are.
+    /// Whether the camera's stamps are unusable. Single bad stamps do not count: some drivers' first ones are bad.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
         self.in_a_row >= LASTING
@@ -115,14 +115,14 @@ impl fmt::Display for StampMismatch {
 /// StampIdentifier may be so far in the future: drivers that reckon them from a camera's own clock are off by some milliseconds.
 const FUTURE: Span = Span::from_millis(20);
 
-/// A frame comes at most so long after its stamp, and four frame periods. Chosen: far above any camera, far below the
-/// suspends that have to be told from it.
+/// A frame arrives at most this long, plus four frame periods, after its stamp. Chosen: far longer than any camera needs, far
+/// shorter than the suspends that matter.
 const LONGEST: Span = Span::from_secs(10);
 
-/// So many mismatches in a row are not chance.
+/// This number of mismatches in a row means that the stamps are unusable.
 const LASTING: u32 = 5;
 
-/// What is known of one camera's stamps.
+/// Identifies the clock of one camera's stamps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StampIdentifier {
     known: Option<StampedBy>,
@@ -130,10 +130,10 @@ pub struct StampIdentifier {
 }
 
 impl StampIdentifier {
-    /// The boot time of the stamp `stamp_ns` of a frame that came at `arrival`, one of every `period`.
+    /// Converts the stamp `stamp_ns` to boot time. Its frame arrived at `arrival`; frames come every `period`.
     ///
     /// # Errors
-    /// A stamp that is of neither clock.
+    /// If the stamp fits neither clock.
     pub fn handle(
         &mut self,
         stamp_ns: i64,
@@ -157,7 +157,7 @@ impl StampIdentifier {
             }
             (true, false) => StampedBy { clock: StampClock::Boottime, basis: StampBasis::Age },
             (false, true) => StampedBy { clock: StampClock::Monotonic, basis: StampBasis::Age },
-            // A frame before may have told.
+            // An earlier frame may have decided.
             (true, true) => self.known.filter(|known| known.basis == StampBasis::Age).unwrap_or(assumed),
         };
         (self.known, self.mismatches) = (Some(by), 0);
@@ -175,7 +175,8 @@ mod tests {
 
     const PERIOD: Span = Span::from_millis(33);
 
-    /// A frame stamped at 1000 s of the monotonic clock, 40 ms before it comes, boot time being so much ahead.
+    /// Stamp and arrival of a frame: stamped at 1000 s of the monotonic clock, 40 ms before its arrival. Boot time is ahead by
+    /// `ahead`.
     fn frame(ahead: Span) -> (i64, Arrival) {
         let stamp = Timestamp::<Local>::from_nanos(1_000_000_000_000);
         let monotonic = stamp + Span::from_millis(40);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn either_clock_is_told_by_the_age() {
+    fn the_age_tells_the_clock() {
         let age = Span::from_millis(40);
         for ahead in [Span::from_secs(3600), Span::from_secs(-3600), Span::from_secs(60)] {
             let (stamp, arrival) = frame(ahead);
@@ -206,20 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn after_a_short_suspend_a_stamp_of_boot_time_shows_and_another_is_assumed() {
+    fn after_a_short_suspend_boot_time_is_detected_and_monotonic_time_is_assumed() {
         let (age, ahead) = (Span::from_millis(40), Span::from_secs(2));
         let (stamp, arrival) = frame(ahead);
         let mut stamps = StampIdentifier::default();
         assert_eq!(told(&mut stamps, stamp, arrival), (age, StampClock::Monotonic, StampBasis::Assumed));
         let of_boottime = stamp + ahead.as_nanos();
         assert_eq!(told(&mut stamps, of_boottime, arrival), (age, StampClock::Boottime, StampBasis::Age));
-        // One that comes late could be either: it is what the others are.
+        // A late stamp could be of either clock: earlier stamps decide.
         let late = of_boottime - 2_500_000_000;
         assert_eq!(told(&mut stamps, late, arrival).1, StampClock::Boottime);
     }
 
     #[test]
-    fn what_fits_neither_is_an_error_once_it_lasts() {
+    fn a_stamp_that_fits_neither_clock_is_an_error() {
         let (stamp, arrival) = frame(Span::from_secs(3600));
         let mut stamps = StampIdentifier::default();
         let wall = 1_700_000_000_000_000_000;
@@ -231,7 +232,7 @@ mod tests {
         let old = stamp - 20_000_000_000;
         let again = stamps.handle(old, arrival, PERIOD).unwrap_err();
         assert_eq!((again.in_a_row, again.monotonic_age), (1, Span::from_millis(20_040)));
-        // A camera of long frames takes its time.
+        // With long frames, an old stamp is plausible.
         stamps.handle(old, arrival, Span::from_secs(20)).unwrap();
     }
 }

@@ -1,51 +1,52 @@
-//! Lengths that were asked for, and which frame has which of them.
+//! The requested frame lengths, and which frame has which of them.
 //!
-//! A sensor's driver says how many frames a write takes to act, but a set that is queued a moment too late
-//! acts one frame later, and so does every one after it until the driver loses a frame-start event
-//! (libcamera's `DelayedControls`); and what is known of a sensor may be wrong by one. So several latencies
-//! are kept in mind, and every frame whose length depends on which is true says which it is.
+//! A driver tells how many frames a write takes to act. But a set of controls that is queued a moment too late acts one frame
+//! later, and so does every set after it, until the driver loses a frame-start event (libcamera's `DelayedControls`). And a
+//! profile may be wrong by one. So this module follows several latencies; each frame whose length depends on the latency tells
+//! which is true (docs/phase.md, "Latency").
 
-/// Latencies that are kept in mind: one less than told, as told, one and two more.
+/// Number of candidate latencies: the profile's less one, the profile's, one more, two more.
 pub const CANDIDATES: usize = 4;
-/// Which of them is the one that was told.
+/// Index of the profile's latency.
 const TOLD: usize = 1;
-/// What each begins with: the further from what was told, the more has to speak for it.
+/// Initial cost of each candidate.
 const PRIOR: [f64; CANDIDATES] = [3.0, 0.0, 2.0, 4.0];
-/// Asked lengths that are remembered: more than the largest latency and the frames of a drop.
+/// Number of requests that are remembered: more than the largest latency and the frames of a drop.
 const MEMORY: usize = 64;
-/// Largest latency that can be told.
+/// Largest latency of a profile.
 pub const MAX_LATENCY: u32 = 24;
-/// A candidate that fails to explain a frame loses so much at most: a late stamp explains nothing.
+/// Largest cost of one frame: a late stamp fits no candidate.
 const WORST: f64 = 9.0;
-/// How much of what spoke against a candidate is still held against it a frame later.
+/// Part of a candidate's cost that remains after a frame.
 const REMEMBERED: f64 = 0.95;
-/// As much as is ever held against one: latencies change, and then two frames or three have to tell.
+/// Largest cost of a candidate, so that two or three frames are enough when the latency changes.
 const MOST: f64 = 16.0;
-/// ... and after frames were lost, when they often do.
+/// Largest cost after frames were lost, when the latency often changes.
 const MOST_AFTER_LOSS: f64 = 4.0;
-/// So much better has another one to be.
+/// Another candidate has to be better by this cost.
 const HYSTERESIS: f64 = 2.0;
-/// Share of frames that no latency explains: a write was lost.
+/// Share of frames that no latency explains, because a write was lost.
 const STRAY: f64 = 0.001;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct DelayedLengths {
     told: u32,
-    /// Asked at the arrival of frame `n`, at `n % MEMORY`; 0 where nothing was.
+    /// The request at the arrival of frame `n`, at index `n % MEMORY`; 0 if there was none.
     asked: [u32; MEMORY],
-    /// Whether that was after the next frame had begun, likewise.
+    /// Whether the next frame had begun before that request; same index.
     late: [bool; MEMORY],
-    /// The first frame that `asked` does not cover yet.
+    /// The first frame after those in `asked`.
     next: u64,
-    /// Length where nothing was asked for as far back as memory goes.
+    /// Length of frames before the oldest request in memory.
     rest: u32,
-    against: [f64; CANDIDATES],
+    /// Cost of each candidate; the best has 0.
+    costs: [f64; CANDIDATES],
     current: usize,
 }
 
 impl DelayedLengths {
-    /// Nothing asked for yet: frames have `nominal` lines.
+    /// No requests yet: frames have `nominal` lines.
     pub fn new(latency: u32, nominal: u32) -> Self {
         let told = latency.clamp(1, MAX_LATENCY);
         Self {
@@ -54,27 +55,27 @@ impl DelayedLengths {
             late: [false; MEMORY],
             next: 0,
             rest: nominal,
-            against: PRIOR,
+            costs: PRIOR,
             current: TOLD,
         }
     }
 
-    /// The latency that is believed in, in frames.
+    /// The most likely latency, in frames.
     pub fn latency(&self) -> u32 {
         self.latency_of(self.current)
     }
 
-    /// Which candidate that is.
+    /// The index of the most likely candidate.
     pub const fn current(&self) -> usize {
         self.current
     }
 
-    /// Whether the latency that was told is not the one believed in.
+    /// Whether the most likely latency is not the profile's.
     pub const fn differs(&self) -> bool {
         self.current != TOLD
     }
 
-    /// The latency that a candidate stands for, in frames.
+    /// The latency of a candidate, in frames.
     pub const fn latency_of(&self, candidate: usize) -> u32 {
         let latency = match candidate {
             0 => self.told - 1,
@@ -85,14 +86,13 @@ impl DelayedLengths {
         if latency == 0 { 1 } else { latency }
     }
 
-    /// Frames from the one that arrives, this included, whose length can no longer be determined.
+    /// Number of frames, from the one that arrives on, whose length can no longer be changed.
     pub const fn known_frames(&self, candidate: usize, late: bool) -> u64 {
         let waits = late && candidate <= TOLD;
         self.latency_of(candidate) as u64 + waits as u64
     }
 
-    /// `lines` were asked for at the arrival of `frame`. Between it and the one before nothing was.
-    /// `late` is where the next frame had begun already.
+    /// Notes the request at the arrival of `frame`, if any. `late`: the next frame had already begun.
     pub fn ask(&mut self, frame: u64, lines: Option<u32>, late: bool) {
         let skipped = frame.saturating_sub(self.next).min(MEMORY as u64);
         for missed in frame - skipped..frame {
@@ -100,7 +100,7 @@ impl DelayedLengths {
         }
         self.put(frame, lines.unwrap_or(0), late);
         self.next = frame.saturating_add(1);
-        // What comes late is the next frame's, of which nothing else is known yet.
+        // A late request counts for the next frame, which has none of its own yet.
         self.put(self.next, 0, false);
     }
 
@@ -112,9 +112,8 @@ impl DelayedLengths {
         (self.asked[at], self.late[at]) = (lines, late);
     }
 
-    /// What was asked for in time for the latency of `candidate` after `frame`; 0 if nothing. Where writes
-    /// are delayed by a frame anyway there is always time; else one that comes late is the next frame's,
-    /// unless that asks itself.
+    /// The request that counts for `frame` if `candidate` is true; 0 if none. A late request counts for the next frame, unless
+    /// that frame has a request of its own. If writes are delayed by a frame anyway, no request is late.
     fn asked_at(&self, candidate: usize, frame: u64) -> u32 {
         let at = slot(frame);
         if candidate > TOLD || (self.asked[at] != 0 && !self.late[at]) {
@@ -124,8 +123,7 @@ impl DelayedLengths {
         if self.late[before] { self.asked[before] } else { 0 }
     }
 
-    /// Length of `frame` if `candidate` is true: what was asked for last in time for it, as registers
-    /// keep their value.
+    /// Length of `frame` if `candidate` is true: the last request in time for it. Registers keep their value.
     pub fn length(&self, candidate: usize, frame: u64) -> u32 {
         let oldest = self.next.saturating_sub(MEMORY as u64 - 1);
         let mut at = frame.saturating_add(1).saturating_sub(u64::from(self.latency_of(candidate)));
@@ -140,15 +138,14 @@ impl DelayedLengths {
         self.rest
     }
 
-    /// How likely each candidate is.
+    /// Probability of each candidate.
     pub fn odds(&self) -> [f64; CANDIDATES] {
-        let weights = self.against.map(|against| (-0.5 * against).exp());
+        let weights = self.costs.map(|costs| (-0.5 * costs).exp());
         let sum: f64 = weights.iter().sum();
         weights.map(|weight| weight / sum)
     }
 
-    /// How likely it is of each candidate that a frame had the length that it says, by the residuals that
-    /// the frame leaves, in standard deviations.
+    /// Probability that a frame had each candidate's length, given its residuals in standard deviations.
     pub fn shares(&self, residuals: [f64; CANDIDATES]) -> [f64; CANDIDATES] {
         let odds = self.odds();
         let likely = |residual: f64| (-0.5 * cost(residual).min(2.0 * WORST)).exp();
@@ -157,40 +154,39 @@ impl DelayedLengths {
         shares.map(|share| share / sum)
     }
 
-    /// Takes in the residuals that a frame leaves under each candidate, in standard deviations.
+    /// Updates the costs with a frame's residuals under each candidate, in standard deviations.
     pub fn weigh(&mut self, residuals: [f64; CANDIDATES]) {
-        for (against, residual) in self.against.iter_mut().zip(residuals) {
-            *against = *against * REMEMBERED + cost(residual).min(WORST);
+        for (total, residual) in self.costs.iter_mut().zip(residuals) {
+            *total = *total * REMEMBERED + cost(residual).min(WORST);
         }
         self.settle(HYSTERESIS);
     }
 
-    /// A stamp can be explained by the candidates that `possible` names alone.
+    /// Only the `possible` candidates explain the last stamp.
     pub fn exclude(&mut self, possible: [bool; CANDIDATES]) {
-        for (against, possible) in self.against.iter_mut().zip(possible) {
-            *against += if possible { 0.0 } else { 2.0 * MOST };
+        for (total, possible) in self.costs.iter_mut().zip(possible) {
+            *total += if possible { 0.0 } else { 2.0 * MOST };
         }
         self.settle(0.0);
     }
 
-    /// Frames were lost, and with them perhaps what delayed all writes.
+    /// Frames were lost, so the latency may have changed.
     pub fn handle_loss(&mut self) {
-        self.against.iter_mut().for_each(|against| *against = against.min(MOST_AFTER_LOSS));
+        self.costs.iter_mut().for_each(|cost| *cost = cost.min(MOST_AFTER_LOSS));
     }
 
-    /// Counts from the best one, and believes in it where it is so much better.
+    /// Normalizes the costs, and switches to the best candidate if it is better by `hysteresis`.
     fn settle(&mut self, hysteresis: f64) {
-        let least = self.against.iter().copied().fold(f64::INFINITY, f64::min);
-        self.against.iter_mut().for_each(|against| *against = (*against - least).min(MOST));
-        if self.against[self.current] > hysteresis {
-            let best = self.against.iter().position(|against| *against <= 0.0);
+        let least = self.costs.iter().copied().fold(f64::INFINITY, f64::min);
+        self.costs.iter_mut().for_each(|cost| *cost = (*cost - least).min(MOST));
+        if self.costs[self.current] > hysteresis {
+            let best = self.costs.iter().position(|cost| *cost <= 0.0);
             self.current = best.unwrap_or(self.current);
         }
     }
 }
 
-/// What speaks against an explanation that leaves `residual`, in standard deviations: its square, but that
-/// stamps come late more often than early, by an exponential's tail.
+/// Cost of a residual, in standard deviations: its square, with an exponential tail on the late side.
 fn cost(residual: f64) -> f64 {
     let square = residual * residual;
     if residual > 0.0 { square.min(1.5 * residual + 2.8) } else { square }
@@ -214,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_comes_into_effect_after_the_latency() {
+    fn a_request_takes_effect_after_the_latency() {
         let lengths = lengths();
         for candidate in 0..CANDIDATES {
             let long: Vec<u64> = (0..30).filter(|frame| lengths.length(candidate, *frame) == 2000).collect();
@@ -225,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_keep_their_value_where_nothing_is_asked() {
+    fn registers_keep_their_value_without_requests() {
         let mut lengths = lengths();
         lengths.ask(18, Some(1700), false); // 16 and 17 were dropped
         let asked: Vec<u32> = (18..23).map(|frame| lengths.length(TOLD, frame)).collect();
@@ -236,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_request_is_the_next_frames_unless_writes_wait_anyway() {
+    fn a_late_request_counts_for_the_next_frame() {
         let mut lengths = DelayedLengths::new(3, 1763);
         lengths.ask(10, Some(1763), false);
         lengths.ask(11, Some(2000), true);
@@ -249,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_latency_cannot_explain_speaks_for_another() {
+    fn the_latency_changes_if_it_cannot_explain_frames() {
         let mut lengths = lengths();
         lengths.exclude([false, false, true, true]);
         assert_eq!((lengths.latency(), lengths.differs()), (4, true));
@@ -263,15 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn shares_follow_the_stamp_but_not_a_late_one() {
+    fn shares_follow_a_stamp_unless_it_is_late() {
         let mut lengths = lengths();
         for _ in 0..20 {
             lengths.weigh([4.0, 0.5, 4.0, 4.0]);
         }
         assert!(lengths.shares([4.0, 0.5, 4.0, 4.0])[TOLD] > 0.99);
-        // A write was lost: the length before it, that of the candidate one later, explains the frame.
+        // A write was lost: the previous length, which the candidate one later has, explains the frame.
         assert!(lengths.shares([-5.0, -5.0, -0.3, -5.0])[2] > 0.8);
-        // ... unless a stamp that came late explains it as well.
+        // A late stamp would explain it as well.
         let share = lengths.shares([4.0, 4.0, 0.3, 4.0])[2];
         assert!((0.02..0.8).contains(&share), "{share}");
         assert!(lengths.shares([30.0, 30.0, 26.0, 30.0])[TOLD] > 0.95, "nothing explains this one");

@@ -1,58 +1,59 @@
-//! What a long exposure does to a stream's phase, learnt from what it did.
+//! Learns how a long exposure shifts a stream's phase.
 //!
-//! The paper (sec. V.B) found exposures of T + δ/2 to shift a phone's stream by 2T + δ; others differ, but
-//! all are straight lines: an exposure x shifts the phase by `slope (x - origin) + offset`, modulo the
-//! period T, with a scatter σ of some tens of us. Slope and offset are estimated together (a Kalman filter
-//! on the line), for several ideas of what is a priori known at once, as a mixture whose weights follow
-//! from how well each explains what came:
+//! An exposure x shifts the phase by `slope (x - origin) + offset`, modulo the period T, with a scatter of some tens of us (the
+//! paper, sec. V.B). A Kalman filter estimates slope and offset together, for several hypotheses at once; their weights follow
+//! from how well each explains the observed shifts:
 //!
-//! - the shift is proportional to the exposure, but for a small overhead (`origin` 0),
-//! - it is proportional to what the exposure is longer than the period (`origin` T),
-//! - nothing but the slope's order is known (`origin` where the first exposure was).
+//! - the shift is proportional to the exposure, except for a small overhead (`origin` 0),
+//! - the shift is proportional to the excess of the exposure over the period (`origin` T),
+//! - only the order of the slope is known (`origin` at the first exposure).
 //!
-//! As a shift is only known modulo T, an idea that leaves more than a period open is split into one for
-//! each number of periods.
+//! A shift is only known modulo T. So a hypothesis whose uncertainty exceeds a period is split into one for each number of
+//! periods.
 
 use super::exposure_response::ExposureResponse;
 
-/// Slope, and what it may be off: most cameras' lie between 1/2 and 2.
+/// Prior of the slope, and its standard deviation: most cameras' slopes are between 1/2 and 2.
 const SLOPE: (f64, f64) = (1.2, 0.6);
-/// Least slope that is believed in.
+/// Least plausible slope.
 const LEAST_SLOPE: f64 = 0.1;
-/// No camera has been seen to shift by more than 2.2 times what an exposure is longer.
+/// Largest plausible slope: no known camera has more than 2.2.
 const MOST_SLOPE: f64 = 3.5;
-/// Overhead, and what it may be off, in ns (libsoftwaresync's Pixel 3: 0.2 ms).
+/// Prior of the overhead, and its standard deviation, in ns (libsoftwaresync's Pixel 3 has 0.2 ms).
 const OVERHEAD: (f64, f64) = (200_000.0, 250_000.0);
-/// How far a profile's slope and overhead may be off, where one is given.
+/// Errors of a profile's slope (relative) and overhead (in ns), 1 sigma, without a stated uncertainty.
 const PROFILE_SLOPE: f64 = 0.001;
 const PROFILE_OVERHEAD: f64 = 15_000.0;
-/// ... and at least, where that was measured: a camera is not as it was on another day.
+/// Least errors of a measured slope (relative) and shift (in ns), 1 sigma: a camera changes from day to day.
 const MEASURED_SLOPE: f64 = 5e-5;
 const MEASURED_SHIFT: f64 = 3_000.0;
-/// How likely it is, beside 1, that the camera is not the one that was measured.
+/// Relative weight of the hypothesis that the camera is not the one that was measured.
 const UNLIKE_MEASURED: f64 = 0.05;
-/// Components of the mixture, at most.
+/// Most hypotheses.
 const MOST: usize = 12;
-/// An innovation beyond so many standard deviations is explained by nothing.
+/// An innovation beyond this number of standard deviations fits no hypothesis.
 const SURPRISE: f64 = 6.0;
-/// How much likelier the number of periods is that the time between the frames says.
+/// Factor on the weight of the number of periods that the frames' times suggest.
 const ELAPSED_BONUS: f64 = 4.0;
-/// Ideas less likely than the best one by more than this factor are given up (its logarithm).
+/// Hypotheses below this log weight relative to the best are dropped.
 const UNLIKELY: f64 = -20.0;
-/// By how many shifts the scatter is known that was told, and that a profile measured; and its range, in ns.
+/// Weight of the configured scatter, in shifts.
 const TOLD: f64 = 4.0;
+/// Weight of a profile's scatter, in shifts.
 const MEASURED: f64 = 12.0;
+/// Largest weight of the learnt scatter, in shifts.
 const MOST_TRIED: f64 = 30.0;
+/// Range of the scatter, in ns.
 const SCATTER: (f64, f64) = (3_000.0, 200_000.0);
 /// Longest exposure, in periods.
 const LONGEST: f64 = 4.0;
-/// Least exposure to learn by, in periods: the longer it is, the less the unknown overhead blurs the slope.
+/// Least exposure of the first injection, in periods: the longer, the less the unknown overhead blurs the slope.
 const FIRST: f64 = 2.2;
 
-/// One idea of the line: mean and covariance of (slope, offset).
+/// One hypothesis about the line: mean and covariance of (slope, offset).
 #[derive(Debug, Clone, Copy)]
 struct Hypothesis {
-    /// Logarithm of how likely it is.
+    /// Logarithm of its weight.
     weight: f64,
     origin: f64,
     mean: [f64; 2],
@@ -81,13 +82,13 @@ impl Hypothesis {
         (slope * x * x + 2.0 * both * x + offset).max(0.0)
     }
 
-    /// This idea after `exposure` shifted by `innovation` more than it said; weight included.
-    /// The shift has a `variance` of its own.
+    /// This hypothesis after `exposure` shifted the phase by `innovation` more than it predicts, with its new weight. The shift
+    /// was measured with `variance`.
     fn learn(mut self, exposure: f64, innovation: f64, variance: f64) -> Self {
         let x = exposure - self.origin;
         let expected = self.variance(exposure) + variance;
         let surprise = innovation * innovation / expected;
-        // Less is known than was thought: a shift may have been mismeasured, and is to be forgotten.
+        // A surprise means that an earlier shift may have been mismeasured: increase the covariance.
         let fading = (surprise / UNEXPECTED).clamp(1.0, MOST_FADING);
         self.covariance = self.covariance.map(|part| fading * part);
         let total = self.variance(exposure) + variance;
@@ -102,8 +103,9 @@ impl Hypothesis {
     }
 }
 
-/// A shift whose squared error is so many times what was expected makes what is known less sure, by this factor at most.
+/// The covariance grows if the squared error of a shift exceeds its expectation by this factor.
 const UNEXPECTED: f64 = 4.0;
+/// Largest growth of the covariance.
 const MOST_FADING: f64 = 4.0;
 
 /// See the module's documentation.
@@ -112,35 +114,36 @@ pub struct ResponseEstimator {
     period: f64,
     scatter: f64,
     lines: Vec<Hypothesis>,
-    /// The shortest exposure that is used, and the longest, in ns.
+    /// The shortest exposure to use, in ns.
     least: f64,
+    /// The longest exposure to use, in ns.
     longest: f64,
     observed: u32,
-    /// Scatter is known as surely as by so many shifts.
+    /// Weight of `scatter`, in shifts.
     tried: f64,
-    /// A shift that nothing explained: it may be another exposure's.
+    /// A shift that fits no hypothesis: it may be another exposure's.
     suspect: Option<Shift>,
 }
 
-/// What an exposure did.
+/// The observed effect of an exposure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shift {
     /// The exposure, in ns.
     pub exposure: f64,
-    /// By how much it shifted the phase, in ns, modulo the period.
+    /// Shift of the phase, in ns, modulo the period.
     pub shift: f64,
-    /// The same by the time between the frames, in ns: whole periods included.
+    /// The same from the frames' times, in ns, including whole periods.
     pub elapsed: f64,
     /// Variance of the measurement, without the camera's scatter, in ns^2.
     pub variance: f64,
 }
 
 impl ResponseEstimator {
-    /// What is known of any camera that takes a frame every `period` ns, with lines of `line` ns.
+    /// An estimator for an unknown camera with a frame every `period` ns and lines of `line` ns.
     pub fn unknown(period: f64, line: f64, scatter: f64) -> Self {
         let lines =
             vec![Hypothesis::new(0.5, 0.0, SLOPE, OVERHEAD), Hypothesis::new(0.5, period, SLOPE, OVERHEAD)];
-        // Exposures up to the period fit into a frame as it is, and may shift nothing.
+        // Exposures up to the period fit into a normal frame and may have no effect.
         Self {
             period,
             scatter,
@@ -153,7 +156,8 @@ impl ResponseEstimator {
         }
     }
 
-    /// What a profile knows: as surely as it was measured, or else that this camera is not quite that one.
+    /// An estimator that starts from a profile: with its uncertainty, and beside it a looser hypothesis in case the camera is
+    /// not quite the one that was measured.
     pub fn known(period: f64, profile: &ExposureResponse) -> Self {
         let offset = profile.slope * profile.overhead_ns;
         let loosely = Hypothesis::new(
@@ -163,15 +167,15 @@ impl ResponseEstimator {
             (offset, PROFILE_OVERHEAD * profile.slope),
         );
         let mut lines = vec![loosely];
-        if let Some(surety) = profile.surety {
-            let slope_sigma = surety.slope_sigma.max(MEASURED_SLOPE * profile.slope);
-            let shift = offset + profile.slope * surety.centre_ns;
+        if let Some(uncertainty) = profile.uncertainty {
+            let slope_sigma = uncertainty.slope_sigma.max(MEASURED_SLOPE * profile.slope);
+            let shift = offset + profile.slope * uncertainty.centre_ns;
             lines[0].weight = UNLIKE_MEASURED.ln();
             lines.push(Hypothesis::new(
                 1.0,
-                surety.centre_ns,
+                uncertainty.centre_ns,
                 (profile.slope, slope_sigma),
-                (shift, surety.shift_sigma_ns.max(MEASURED_SHIFT)),
+                (shift, uncertainty.shift_sigma_ns.max(MEASURED_SHIFT)),
             ));
         }
         Self {
@@ -180,13 +184,13 @@ impl ResponseEstimator {
             lines,
             least: profile.min_exposure_ns,
             longest: LONGEST * period,
-            observed: u32::from(profile.surety.is_some()),
+            observed: u32::from(profile.uncertainty.is_some()),
             tried: MEASURED,
             suspect: None,
         }
     }
 
-    /// No exposure may be longer than `longest` ns.
+    /// Limits exposures to `longest` ns.
     pub const fn limit(&mut self, longest: f64) {
         self.longest = longest.min(self.longest).max(self.least);
     }
@@ -197,7 +201,7 @@ impl ResponseEstimator {
         (line.mean[0], line.covariance[0].max(0.0).sqrt())
     }
 
-    /// What has been learnt, as a profile: the overhead within half a period.
+    /// The learnt response; the overhead is reduced to half a period.
     pub fn profile(&self) -> ExposureResponse {
         let line = self.best();
         let slope = line.mean[0].max(LEAST_SLOPE);
@@ -207,7 +211,7 @@ impl ResponseEstimator {
             overhead_ns: offset / slope,
             min_exposure_ns: self.least,
             scatter_ns: self.scatter,
-            surety: None,
+            uncertainty: None,
         }
     }
 
@@ -220,7 +224,7 @@ impl ResponseEstimator {
         phase - self.period * (phase / self.period - 0.5).ceil()
     }
 
-    /// The exposure that most surely shifts the phase by `wanted` ns, modulo the period.
+    /// The exposure that shifts the phase by `wanted` ns, modulo the period, with the least uncertainty.
     pub fn exposure_for(&self, wanted: f64) -> f64 {
         let line = self.best();
         let slope = line.mean[0].max(LEAST_SLOPE);
@@ -237,41 +241,41 @@ impl ResponseEstimator {
             if exposure > longest {
                 break;
             }
-            // A longer exposure is a longer gap between frames: it has to be surer by a tenth.
+            // A longer exposure makes a longer gap between frames, so it has to be better by a tenth.
             let doubt = line.variance(exposure) + 0.1 * self.scatter * self.scatter;
             if doubt < 0.9 * best.1 {
                 best = (exposure, doubt);
             }
             exposure += step;
         }
-        // Where the camera's limits leave no whole turn of the phase, as far as they go.
+        // If the camera's limits do not allow any phase, use the longest exposure.
         best.0.min(self.longest.max(self.least))
     }
 
-    /// How far the next shift by `exposure` may be from what is wanted, 1 sigma, in ns.
+    /// Error of the next shift by `exposure`, 1 sigma, in ns.
     #[cfg(test)]
     pub fn doubt(&self, exposure: f64) -> f64 {
         (self.best().variance(exposure) + self.scatter * self.scatter).sqrt()
     }
 
-    /// How much longer than a frame one with this exposure should take, in ns, where the number of periods is known.
+    /// Expected additional duration of a frame with this exposure, in ns, if the number of periods is known.
     pub fn expected(&self, exposure: f64) -> Option<f64> {
         let line = self.best();
         (line.variance(exposure).sqrt() < self.period / 16.0).then(|| line.shift(exposure))
     }
 
-    /// What single shifts scatter by, 1 sigma, in ns.
+    /// Scatter of single shifts, 1 sigma, in ns.
     pub const fn scatter(&self) -> f64 {
         self.scatter
     }
 
-    /// Takes in what an exposure did. A shift that nothing explains is kept in mind, as it may be the work of another
-    /// exposure; with a second one in a row, this is not the camera it was taken for.
+    /// Learns from an observed shift. A shift that fits no hypothesis is remembered, because another exposure may have caused it.
+    /// After a second one in a row the hypotheses are replaced: the camera is not the expected one.
     pub fn learn(&mut self, shift: Shift) {
         if self.take_in(shift) {
             self.suspect = None;
         } else if let Some(suspect) = self.suspect.take() {
-            tracing::debug!(?suspect, ?shift, "exposures shift otherwise than was believed");
+            tracing::debug!(?suspect, ?shift, "exposures do not shift as expected: starting anew");
             let slope = (self.best().mean[0].clamp(LEAST_SLOPE, MOST_SLOPE), SLOPE.1);
             let spread = (suspect.variance + self.scatter * self.scatter).sqrt();
             self.lines = vec![Hypothesis::new(1.0, suspect.exposure, slope, (suspect.shift, spread))];
@@ -281,11 +285,11 @@ impl ResponseEstimator {
         }
     }
 
-    /// Whether some idea explains this shift: all ideas then learn by it.
+    /// Updates all hypotheses if some hypothesis explains this shift. Returns whether one does.
     fn take_in(&mut self, Shift { exposure, shift, elapsed, variance }: Shift) -> bool {
         let lines = self.lines.len();
         if self.observed == 0 && lines > 1 {
-            // The third idea: wherever the line is, this is a point of it.
+            // The third hypothesis: the line goes through this point.
             let offset = (elapsed, self.period);
             self.lines.push(Hypothesis::new(0.1, exposure, SLOPE, offset));
         }
@@ -324,7 +328,7 @@ impl ResponseEstimator {
         true
     }
 
-    /// Where the line is known, what is left of a shift of such noise is mostly scatter.
+    /// Updates the scatter, if the line is known well enough for the innovation to be mostly scatter.
     fn learn_scatter(&mut self, exposure: f64, shift: f64, noise: f64) {
         let (line, own) = (self.best(), self.scatter * self.scatter);
         let known = line.variance(exposure);
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn two_exposures_tell_a_line_whatever_its_form() {
+    fn two_exposures_determine_any_line() {
         let pixel = |x: f64| 2.0 * (x + 200_000.0);
         let beyond = |x: f64| 0.6 * (x - PERIOD) + 400_000.0;
         let ideal = |x: f64| x - PERIOD;
@@ -371,13 +375,13 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_hits_at_once_and_a_wrong_one_is_given_up() {
+    fn a_right_profile_hits_at_once_and_a_wrong_one_is_replaced() {
         let profile = ExposureResponse {
             slope: 2.0,
             overhead_ns: 200_000.0,
             min_exposure_ns: 33_370_000.0,
             scatter_ns: 25_000.0,
-            surety: None,
+            uncertainty: None,
         };
         let mut response = ResponseEstimator::known(PERIOD, &profile);
         let truth = |x: f64| 2.0 * (x + 200_000.0);

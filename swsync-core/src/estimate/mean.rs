@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::{CRYSTALS, ClockEstimate, Estimator, Exchange};
+use super::estimator::{CRYSTALS, ClockEstimate, Estimator};
+use super::exchange::Exchange;
 use crate::time::{Offset, Skew, Span};
 
 /// The mean of the last `window` offsets.

@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::{CRYSTALS, ClockEstimate, Estimator, Exchange};
+use super::estimator::{CRYSTALS, ClockEstimate, Estimator};
+use super::exchange::Exchange;
 use crate::time::{Skew, Span};
 
 /// The exchange with the least delay among the last `window`.

@@ -1,12 +1,12 @@
-//! swsync's extension field: what a server says of its time scale, beyond NTP.
+//! swsync's NTP extension field: a server's time scale, leader, path and uncertainty.
 
 /// Type of the field, from the range 0xF000 to 0xFFFF that IANA keeps for experimental use (RFC 9748).
 pub(super) const RIG_FIELD: u16 = 0xF573;
 
-/// Most servers between a client and the leader.
+/// Most servers on the path between a client and the leader.
 pub const MAX_HOPS: usize = 8;
 
-/// Length of the field with its header, always: a request has to be as long as its response. More than
+/// Length of the field with its header. It is constant, because a request has to be as long as its response, and longer than
 /// the 28 bytes that a last field without a MAC needs (RFC 7822 section 7.5.1.4).
 ///
 /// | bytes | |
@@ -22,8 +22,8 @@ pub const MAX_HOPS: usize = 8;
 /// | 36..100 | hops |
 pub const RIG_FIELD_LEN: usize = 36 + 8 * MAX_HOPS;
 
-/// A rig's id: the 64-bit FNV-1a hash of its name. Names apart what happens to share a network; against
-/// those who mean harm there are keys.
+/// A rig's id: the 64-bit FNV-1a hash of its name. It distinguishes rigs on one network; it does not protect against attackers,
+/// which is what keys are for.
 #[must_use]
 pub const fn rig_id(name: &str) -> u64 {
     let bytes = name.as_bytes();
@@ -36,7 +36,7 @@ pub const fn rig_id(name: &str) -> u64 {
     hash
 }
 
-/// The servers between the leader and a client, nearest to the leader first. Empty at the leader.
+/// The servers from the leader to a client, nearest to the leader first, without the leader itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerPath {
     hops: [u64; MAX_HOPS],
@@ -44,7 +44,7 @@ pub struct ServerPath {
 }
 
 impl ServerPath {
-    /// The path by way of `hops`; `None` if there are more than [`MAX_HOPS`].
+    /// The path through `hops`; `None` if there are more than [`MAX_HOPS`].
     #[must_use]
     pub fn new(hops: &[u64]) -> Option<Self> {
         let mut path = Self { hops: [0; MAX_HOPS], len: u8::try_from(hops.len()).ok()? };
@@ -58,7 +58,7 @@ impl ServerPath {
         &self.hops[..usize::from(self.len)]
     }
 
-    /// This path and then by way of `server`; `None` where it would be too long.
+    /// This path, extended by `server`; `None` if it would be too long.
     #[must_use]
     pub fn then(mut self, server: u64) -> Option<Self> {
         *self.hops.get_mut(usize::from(self.len))? = server;
@@ -67,22 +67,21 @@ impl ServerPath {
     }
 }
 
-/// What a server says of its time scale, beyond NTP. In a request only `rig` means something.
+/// swsync's extension field. In a request only `rig` has a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RigField {
     /// [`rig_id`] of the rig's name; 0 is unknown.
     pub rig: u64,
-    /// Chosen at random when the rig's time began: another number is another time scale, and clients
-    /// begin anew.
+    /// Id of the time scale: chosen at random when the rig's time began. When it changes, clients begin anew.
     pub timescale: u64,
     /// Id of the device whose clock defines rig time; 0 is unknown.
     pub leader: u64,
-    /// The way from the leader to the server, the server included unless it leads.
+    /// The path from the leader to the server, including the server unless it leads.
     pub path: ServerPath,
-    /// What the error of the server's idea of rig time may be, 1 sigma; zero for the leader.
+    /// Error of the server's rig time, 1 sigma; zero for the leader.
     pub uncertainty_ns: u32,
-    /// The server's clock is not in rig time: it is held, being corrected, in holdover, or has just been stepped. What
-    /// it says is to be followed, but nobody is in sync by it.
+    /// The server's clock is not in rig time: it stands still, is being corrected, is in holdover, or has just been stepped.
+    /// Clients follow it, but do not count as synced.
     pub unsettled: bool,
 }
 
@@ -105,8 +104,8 @@ impl RigField {
         bytes
     }
 
-    /// The field in `bytes`, which begin with its type; `None` where they are too few or name too many
-    /// hops: another version's field, to be passed over like one of unknown type.
+    /// The field in `bytes`, which begin with its type. `None` if they are too short or have too many hops: that is another
+    /// version's field, to be skipped like one of unknown type.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.first_chunk::<RIG_FIELD_LEN>()?;
         let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));

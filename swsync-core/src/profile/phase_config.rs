@@ -1,10 +1,11 @@
-//! libsoftwaresync's files, which can be imported.
+//! Import of libsoftwaresync's `phaseconfig` files.
 
 use serde::{Deserialize, Serialize};
 
-use super::{MeasuredResponse, ProfileError};
+use super::error::ProfileError;
+use super::response::MeasuredResponse;
 use crate::align::exposure_response::ExposureResponse;
-use crate::align::real;
+use crate::align::numbers::real;
 
 /// A `phaseconfig` of libsoftwaresync (`app/src/main/res/raw/pixel3_phaseconfig.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,9 +13,9 @@ use crate::align::real;
 pub struct PhaseConfig {
     /// Period of the stream.
     pub period_ns: u64,
-    /// Where in the period frames are to start. A choice, not the camera's: swsync's is `phase-offset`.
+    /// Intended phase. It is a setting, not a property of the camera: swsync's is `phase-offset`.
     pub goal_phase_ns: u64,
-    /// Error up to which a stream counts as aligned. Likewise: swsync's is `tolerance`.
+    /// Largest error of an aligned stream. It is a setting too: swsync's is `tolerance`.
     pub align_threshold_ns: u64,
     /// What a frame takes beyond its exposure.
     pub overhead_ns: u64,
@@ -28,17 +29,17 @@ const PIXEL_SLOPE: f64 = 2.0;
 const PIXEL_SCATTER_NS: f64 = 25_000.0;
 
 impl PhaseConfig {
-    /// Reads one.
+    /// Parses a `phaseconfig` file.
     ///
     /// # Errors
-    /// Where it is none, or its numbers are no camera's.
+    /// If `text` is not one, or its numbers are implausible.
     pub fn from_json(text: &str) -> Result<Self, ProfileError> {
         let config: Self = serde_json::from_str(text)?;
         config.response().check()?;
         Ok(config)
     }
 
-    /// What it says of the camera.
+    /// The camera's response.
     #[must_use]
     pub fn response(&self) -> MeasuredResponse {
         MeasuredResponse {
@@ -49,7 +50,7 @@ impl PhaseConfig {
                 overhead_ns: real(self.overhead_ns),
                 min_exposure_ns: real(self.min_exposure_ns),
                 scatter_ns: PIXEL_SCATTER_NS,
-                surety: None,
+                uncertainty: None,
             },
             injections: 0,
         }

@@ -2,23 +2,24 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::align::inject::{InjectConfig, Injector};
+use crate::align::testing::XorShift;
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::Timestamp;
 
 const PERIOD: f64 = 33_333_333.3;
 
-/// A camera that exposures shift along a line from its knee on.
+/// A camera whose exposures beyond its knee shift along a line.
 #[derive(Debug, Clone)]
 struct Camera {
-    random: u64,
+    random: XorShift,
     slope: f64,
     overhead: f64,
     knee: f64,
     scatter: f64,
     jitter: f64,
     latency: u64,
-    /// Of so many injections one is lost, and of so many frames one.
+    /// One in this number of injections is lost, and one in five times this number of frames.
     lossy: u64,
     ppm: f64,
     sequence: u64,
@@ -27,10 +28,10 @@ struct Camera {
 }
 
 impl Camera {
-    /// As the paper's phone, with every exposure beyond the period.
+    /// The paper's phone: exposures beyond the period shift.
     fn paper(seed: u64) -> Self {
         let mut camera = Self {
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: XorShift::mixed(seed),
             slope: 2.0,
             overhead: 200_000.0,
             knee: PERIOD,
@@ -43,22 +44,8 @@ impl Camera {
             start: 5e12,
             waiting: Vec::new(),
         };
-        for _ in 0..20 {
-            camera.next();
-        }
-        camera.start += PERIOD * real(camera.next()) / 2.0_f64.powi(31);
+        camera.start += PERIOD * camera.random.uniform();
         camera
-    }
-
-    fn next(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 33
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| real(self.next()) / 2.0_f64.powi(31)).sum::<f64>() - 6.0
     }
 
     fn shift(&self, exposure: f64) -> f64 {
@@ -73,21 +60,21 @@ impl Camera {
             if let Some(at) = self.waiting.iter().position(|(frame, _)| *frame <= sequence) {
                 let (_, exposure) = self.waiting.remove(at);
                 let shift = self.shift(exposure);
-                let scatter = if shift > 0.0 { self.scatter * self.normal() } else { 0.0 };
+                let scatter = if shift > 0.0 { self.scatter * self.random.normal() } else { 0.0 };
                 self.start += shift + scatter;
             }
-            let mut stamp = self.start + self.jitter * self.normal();
-            if self.next().is_multiple_of(50) {
+            let mut stamp = self.start + self.jitter * self.random.normal();
+            if self.random.bits().is_multiple_of(50) {
                 stamp += 150_000.0;
             }
-            if !self.next().is_multiple_of(5 * self.lossy) {
+            if !self.random.bits().is_multiple_of(5 * self.lossy) {
                 return (sequence, Span::from_nanos_f64(stamp));
             }
         }
     }
 
     fn expose(&mut self, exposure: Span) {
-        if !self.next().is_multiple_of(self.lossy) {
+        if !self.random.bits().is_multiple_of(self.lossy) {
             self.waiting.push((self.sequence - 1 + self.latency, exposure.as_nanos_f64()));
         }
     }
@@ -114,7 +101,7 @@ fn calibrate(camera: &mut Camera, plan: CalibrationPlan) -> (Calibration, usize)
 }
 
 #[test]
-fn the_papers_phone() {
+fn the_papers_phone_is_measured() {
     let mut camera = Camera::paper(1);
     let (calibration, frames) = calibrate(&mut camera, plan());
     let fit = calibration.finish().unwrap();
@@ -129,15 +116,15 @@ fn the_papers_phone() {
 }
 
 #[test]
-fn an_ideal_camera_with_a_continuous_knee() {
-    // Exposures that no longer fit, less 4 lines of 18.9 us, lengthen the frame by what they lack.
+fn an_ideal_camera_with_a_continuous_knee_is_measured() {
+    // An exposure that does not fit into the frame less 4 lines of 18.9 us lengthens the frame by the difference.
     let mut camera = Camera::paper(2);
     (camera.slope, camera.overhead, camera.knee) = (1.0, 75_600.0 - PERIOD, PERIOD - 75_600.0);
     (camera.scatter, camera.lossy) = (5_000.0, 1 << 40);
     let (calibration, _) = calibrate(&mut camera, plan());
     let fit = calibration.finish().unwrap();
     assert!((fit.slope - 1.0).abs() < 4.0 * fit.slope_sigma, "{fit:?}");
-    // The period by its own crystal: 17 ppm are 0.6 us.
+    // The camera's own crystal changes the period by 17 ppm, 0.6 us.
     assert!((fit.overhead_ns() - 75_600.0).abs() < 15_000.0, "{}", fit.overhead_ns());
     assert_eq!(fit.periods(), 0);
     let above = fit.min_exposure_ns - camera.knee;
@@ -145,7 +132,7 @@ fn an_ideal_camera_with_a_continuous_knee() {
 }
 
 #[test]
-fn lost_injections_are_asked_for_again_and_passed_over() {
+fn lost_injections_are_repeated_and_ignored() {
     for seed in 0..20 {
         let mut camera = Camera::paper(seed);
         camera.lossy = 8;
@@ -159,7 +146,7 @@ fn lost_injections_are_asked_for_again_and_passed_over() {
 }
 
 #[test]
-fn a_camera_that_cuts_exposures_is_told_of() {
+fn a_camera_that_cuts_exposures_is_reported() {
     let mut camera = Camera::paper(3);
     camera.knee = f64::INFINITY;
     let (calibration, _) = calibrate(&mut camera, plan());
@@ -168,7 +155,7 @@ fn a_camera_that_cuts_exposures_is_told_of() {
 }
 
 #[test]
-fn exposures_that_end_somewhere_are_told_of() {
+fn a_limit_of_the_exposure_is_reported() {
     let mut calibration = Calibration::new(plan()).unwrap();
     let mut camera = Camera::paper(4);
     camera.lossy = 1 << 40;
@@ -176,7 +163,7 @@ fn exposures_that_end_somewhere_are_told_of() {
         let (sequence, time) = camera.frame();
         match calibration.handle_frame(sequence, time) {
             CalibrationStep::Wait => {}
-            // It takes no more than 50 ms.
+            // The camera limits exposures to 50 ms.
             CalibrationStep::Expose(exposure) => camera.expose(exposure.min(Span::from_millis(50))),
             CalibrationStep::Done => break,
         }
@@ -186,7 +173,7 @@ fn exposures_that_end_somewhere_are_told_of() {
 }
 
 #[test]
-fn a_restless_stream_is_given_up() {
+fn an_unsteady_stream_fails() {
     let mut camera = Camera::paper(5);
     camera.jitter = 2e6;
     let (calibration, _) = calibrate(&mut camera, plan());
@@ -195,7 +182,7 @@ fn a_restless_stream_is_given_up() {
 }
 
 #[test]
-fn what_was_stopped_is_unfinished() {
+fn a_stopped_calibration_is_unfinished() {
     let mut camera = Camera::paper(6);
     let mut calibration = Calibration::new(plan()).unwrap();
     for _ in 0..120 {
@@ -211,14 +198,14 @@ fn what_was_stopped_is_unfinished() {
 }
 
 #[test]
-fn plans_that_cannot_be_carried_out() {
+fn impossible_plans_are_refused() {
     let error = |plan| Calibration::new(plan).unwrap_err().to_string();
     assert!(error(CalibrationPlan { injections: 3, ..plan() }).contains("at least 8"));
     let short = CalibrationPlan { exposures: (Span::ZERO, Span::from_millis(30)), ..plan() };
     assert!(error(short).contains("use a higher frame rate"));
 }
 
-/// Injections that an injector needs until it is locked.
+/// Number of injections until an injector is locked.
 fn injections(seed: u64, response: Option<crate::align::exposure_response::ExposureResponse>) -> u32 {
     let grid = FrameGrid::new(30, 1).unwrap();
     let mut camera = Camera::paper(seed);
@@ -245,7 +232,7 @@ fn injections(seed: u64, response: Option<crate::align::exposure_response::Expos
 }
 
 #[test]
-fn who_is_calibrated_needs_fewer_injections() {
+fn a_calibrated_camera_needs_fewer_injections() {
     let (calibration, _) = calibrate(&mut Camera::paper(7), plan());
     let response = calibration.finish().unwrap().response();
     let total = |response| (100..200).map(|seed| injections(seed, response)).sum::<u32>();
@@ -256,7 +243,7 @@ fn who_is_calibrated_needs_fewer_injections() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the camera's line: it is found, within what is said of it.
+    /// For any line of the camera: the fit is within its stated uncertainty.
     #[test]
     fn any_line_is_recovered(
         seed in any::<u64>(),
@@ -277,7 +264,7 @@ proptest! {
             let error = fit.shift(exposure) - camera.shift(exposure);
             let line = fit.slope_sigma * (exposure - fit.centre_ns);
             let sure = (fit.shift_sigma_ns.powi(2) + line * line).sqrt();
-            // 24 points: six standard deviations are one in a hundred thousand.
+            // With 24 points, six standard deviations are one in a hundred thousand.
             prop_assert!(error.abs() < 6.0 * sure + 2_000.0, "{} of {}: {:?}", error, sure, fit);
         }
         prop_assert!(fit.scatter_ns < 2.5 * scatter.hypot(jitter) + 2_000.0, "{:?}", fit);
@@ -291,9 +278,9 @@ proptest! {
         prop_assert!((read.responses[0].response.slope - response.response.slope).abs() < 1e-12);
     }
 
-    /// Whatever the stamps say: no panic, no exposure outside the limits, an end.
+    /// For any stamps: no panic, and no exposure outside the limits.
     #[test]
-    fn any_stamps(stamps in proptest::collection::vec((0_u64..5, -100_000_000_i64..200_000_000), 1..600)) {
+    fn exposures_stay_within_the_limits_for_any_stamps(stamps in proptest::collection::vec((0_u64..5, -100_000_000_i64..200_000_000), 1..600)) {
         let mut calibration = Calibration::new(plan()).unwrap();
         let (mut sequence, mut time) = (7, 0);
         for (step, nanos) in stamps {

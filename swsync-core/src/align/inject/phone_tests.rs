@@ -1,10 +1,12 @@
-//! Phones whose requests take a varying time, on simulated time.
+//! Tests with simulated phones, whose requests take a varying time.
 
 use super::*;
+use crate::align::testing::XorShift;
 
 const PERIOD: f64 = 33_333_333.333;
-/// Frames within which the grid has to be reached, and for which it then has to be held.
+/// The grid has to be reached within this number of frames.
 const REACH: u64 = 1_800;
+/// The grid then has to be held for this number of frames.
 const HOLD: u64 = 1_800;
 
 /// How frames are counted.
@@ -15,37 +17,39 @@ enum Count {
     Periods,
 }
 
-/// A phone: a request takes 3 to 6 frames and 5 to 30 ms, anew each time.
+/// A phone. A request takes 3 to 6 frames and 5 to 30 ms, at random.
 #[derive(Debug, Clone)]
 struct Phone {
-    random: u64,
+    random: XorShift,
     slope: f64,
     overhead: f64,
     ppm: f64,
-    /// Of single shifts and of stamps, 1 sigma, in ns.
+    /// Scatter of single shifts, 1 sigma, in ns.
     scatter: f64,
+    /// Jitter of stamps, 1 sigma, in ns.
     jitter: f64,
     count: Count,
-    /// Of a hundred requests so many are lost.
+    /// Percentage of lost requests.
     lossy: f64,
-    /// Of a hundred stamps so many are late, and frames missing.
+    /// Percentage of late stamps.
     late: f64,
+    /// Percentage of missing frames.
     missing: f64,
-    /// The frame after the long one is long as well, each by half of the shift.
+    /// Two frames share the shift, half each.
     halves: bool,
     left: f64,
     sequence: u64,
     start: f64,
-    /// Exposures on their way, and the time from which a frame can have them.
+    /// Exposures in flight, and the time from which a frame can have them.
     waiting: Vec<(f64, f64)>,
-    /// Requests that were made before an earlier one had shifted anything.
+    /// Number of requests made before an earlier one had acted.
     confusable: u32,
 }
 
 impl Phone {
     fn new(seed: u64) -> Self {
         let mut phone = Self {
-            random: (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: XorShift::mixed(seed + 1),
             slope: 0.0,
             overhead: 0.0,
             ppm: 0.0,
@@ -62,25 +66,11 @@ impl Phone {
             waiting: Vec::new(),
             confusable: 0,
         };
-        for _ in 0..20 {
-            phone.uniform();
-        }
-        phone.slope = 0.8 + 1.4 * phone.uniform();
-        phone.overhead = 50_000.0 + 550_000.0 * phone.uniform();
-        phone.ppm = 80.0 * phone.uniform() - 40.0;
-        phone.start = 1.0e6 * PERIOD + PERIOD * phone.uniform();
+        phone.slope = 0.8 + 1.4 * phone.random.uniform();
+        phone.overhead = 50_000.0 + 550_000.0 * phone.random.uniform();
+        phone.ppm = 80.0 * phone.random.uniform() - 40.0;
+        phone.start = 1.0e6 * PERIOD + PERIOD * phone.random.uniform();
         phone
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        f64::from(u32::try_from(self.random >> 33).unwrap()) / f64::from(1_u32 << 31)
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
     /// The next frame's count, true phase and stamp.
@@ -90,7 +80,7 @@ impl Phone {
             self.start += PERIOD * (1.0 + self.ppm * 1e-6) + std::mem::take(&mut self.left);
             if let Some(at) = self.waiting.iter().position(|(from, _)| *from <= began) {
                 let (_, exposure) = self.waiting.remove(at);
-                let shift = self.slope * (exposure + self.overhead) + self.scatter * self.normal();
+                let shift = self.slope * (exposure + self.overhead) + self.scatter * self.random.normal();
                 self.left = if self.halves { 0.5 * shift } else { 0.0 };
                 self.start += shift - self.left;
             }
@@ -99,12 +89,12 @@ impl Phone {
                 periods += 1;
             }
             self.sequence += periods;
-            if 100.0 * self.uniform() >= self.missing {
+            if 100.0 * self.random.uniform() >= self.missing {
                 break;
             }
         }
-        let late = if 100.0 * self.uniform() < self.late { 1e6 * self.uniform() } else { 0.0 };
-        let stamp = self.start + self.jitter * self.normal() + late;
+        let late = if 100.0 * self.random.uniform() < self.late { 1e6 * self.random.uniform() } else { 0.0 };
+        let stamp = self.start + self.jitter * self.random.normal() + late;
         let phase = self.start - PERIOD * (self.start / PERIOD).round();
         (self.sequence, phase, Timestamp::from_nanos(Span::from_nanos_f64(stamp).as_nanos()))
     }
@@ -112,23 +102,26 @@ impl Phone {
     fn ask(&mut self, exposure: Option<Span>) {
         let Some(exposure) = exposure else { return };
         self.confusable += u32::from(!self.waiting.is_empty());
-        let latency = (3.0 + 4.0 * self.uniform()).floor() * PERIOD + 5e6 + 25e6 * self.uniform();
-        if 100.0 * self.uniform() >= self.lossy {
+        let latency =
+            (3.0 + 4.0 * self.random.uniform()).floor() * PERIOD + 5e6 + 25e6 * self.random.uniform();
+        if 100.0 * self.random.uniform() >= self.lossy {
             self.waiting.push((self.start + latency, exposure.as_nanos_f64()));
         }
     }
 }
 
-/// What came of a phone.
+/// The outcome of one phone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outcome {
-    /// Injections until it was within 100 us and 20 us, for 5 frames.
+    /// Injections until it was within 100 us for 5 frames.
     to_100: Option<u32>,
+    /// Injections until it was within 20 us for 5 frames.
     to_20: Option<u32>,
-    /// Mean of the error since, in ns, and injections since.
+    /// Mean error since then, in ns.
     held: f64,
+    /// Injections since then.
     injections: u32,
-    /// Requests that were made before an earlier one had shifted anything.
+    /// Number of requests made before an earlier one had acted.
     confusable: u32,
 }
 
@@ -173,18 +166,20 @@ fn run(phone: &mut Phone) -> Outcome {
     outcome
 }
 
-/// What came of many phones.
+/// The outcome of many phones.
 #[derive(Debug)]
 struct Score {
-    /// Injections until they were within 20 us: median and 99 in 100.
+    /// Injections until they were within 20 us: median.
     median: u32,
+    /// Injections until they were within 20 us: 99th percentile.
     p99: u32,
-    /// Mean of the error since, in us, and injections in that minute.
+    /// Mean error since then, in us.
     held_us: f64,
+    /// Mean number of injections in the minute since then.
     injections: f64,
 }
 
-/// 100 phones of such noise, in us: all have to reach 100 us and 20 us, with no two injections under way at once.
+/// The score of 100 phones with this noise, in us. All have to reach 100 us and 20 us without two injections in flight at once.
 fn score(scatter: f64, jitter: f64, as_well: impl Fn(Phone) -> Phone) -> Score {
     let outcomes: Vec<Outcome> = (0..100)
         .map(|seed| {
@@ -208,7 +203,7 @@ fn score(scatter: f64, jitter: f64, as_well: impl Fn(Phone) -> Phone) -> Score {
 
 #[test]
 fn phones_whose_requests_take_a_varying_time_reach_the_grid_and_stay() {
-    // Scatter and jitter in us, and what may come of it.
+    // Scatter and jitter in us, and the limits of the score.
     for (scatter, jitter, p99, held_us, injections) in [
         (5.0, 5.0, 6, 22.0, 22.0),
         (25.0, 2.0, 10, 25.0, 25.0),
@@ -222,7 +217,7 @@ fn phones_whose_requests_take_a_varying_time_reach_the_grid_and_stay() {
 }
 
 #[test]
-fn whatever_else_phones_do_is_no_effect_of_an_injection() {
+fn other_disturbances_are_not_taken_for_effects_of_an_injection() {
     type Change = fn(Phone) -> Phone;
     let cases: [(&str, Change); 4] = [
         ("requests are lost", |phone| Phone { lossy: 10.0, ..phone }),
@@ -238,10 +233,9 @@ fn whatever_else_phones_do_is_no_effect_of_an_injection() {
 }
 
 #[test]
-fn a_long_exposure_that_stays_is_got_over() {
+fn the_injector_recovers_from_a_long_exposure_that_stays() {
     for seed in 0..30 {
-        // The next request after an injection is lost that would have set the exposure back: frames are 10 ms longer
-        // until there is another one.
+        // The request that resets the exposure after an injection is lost: frames are 10 ms longer until the next request.
         let (mut phone, mut injector) = (Phone { jitter: 5e3, scatter: 5e3, ..Phone::new(seed) }, injector());
         let (mut longer, mut near, mut until) = (0.0, 0, 0);
         for frame in 0..1_200 {
@@ -266,7 +260,7 @@ fn latency_is_learnt_with_its_spread() {
         let exposure = injector.handle_frame(sequence, time).exposure;
         phone.ask(exposure);
     }
-    // 3 to 6 frames and 5 to 30 ms until a frame can begin with it, which then is the last one in its place.
+    // A frame can begin with the exposure after 3 to 6 frames and 5 to 30 ms. It is then the last frame that does not move.
     let (mean, deviation) = injector.latency();
     assert!((5.5..7.0).contains(&mean) && (0.5..1.6).contains(&deviation), "{mean} {deviation}");
 }
@@ -274,9 +268,9 @@ fn latency_is_learnt_with_its_spread() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
 
-    /// Whatever the phone: no two injections whose effects can be confused, and the grid is reached.
+    /// For any phone: no two injections in flight at once, and the grid is reached.
     #[test]
-    fn no_two_injections_are_under_way_at_once(
+    fn no_two_injections_are_in_flight_at_once(
         seed in 0_u64..1_000_000,
         scatter in 5e3..60e3,
         jitter in 2e3..60e3,

@@ -1,6 +1,6 @@
 //! The floor of one direction: the offset plus that direction's least delay, from the lowest bounds (docs/time.md, "Offset").
 
-use super::super::WANDER;
+use super::super::estimator::WANDER;
 use super::skew::Rate;
 use super::window::Window;
 

@@ -16,7 +16,8 @@ use floor::{Floor, Lowest, QuietGap};
 use skew::{Fitter, Rate};
 use window::{Inserted, Window};
 
-use super::{ClockEstimate, Estimator, Exchange, number};
+use super::estimator::{ClockEstimate, Estimator, number};
+use super::exchange::Exchange;
 use crate::time::{Local, Offset, Skew, Span, Timestamp};
 
 /// Noise of the timestamps themselves, in ns.

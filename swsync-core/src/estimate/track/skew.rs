@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::WANDER;
-use super::super::number;
+use super::super::estimator::{WANDER, number};
 use super::window::{Bin, CAPACITY, SIGNS, Window};
 
 /// Standard deviation of the prior, in ns/s: crystals of up to 400 ppm are within four sigma.

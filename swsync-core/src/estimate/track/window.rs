@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::Exchange;
+use super::super::exchange::Exchange;
 use crate::time::{Local, Offset, Span, Timestamp};
 
 /// Length of the window: long enough to measure the skew to a fraction of a ppm over WiFi, short enough for the wander of a

@@ -1,12 +1,16 @@
 use std::collections::VecDeque;
 
-use super::*;
 use proptest::prelude::*;
 
-/// A sensor in arithmetic: line quantum, latency, jitter, late stamps, lost writes, drops.
+use super::*;
+use crate::align::SensorTiming;
+use crate::align::testing::XorShift;
+use crate::grid::FrameGrid;
+
+/// An arithmetic model of a sensor: line quantum, latency, jitter, late stamps, lost writes, drops.
 #[derive(Debug)]
 struct Sensor {
-    random: u64,
+    random: XorShift,
     line_ns: f64,
     latency: usize,
     start_ns: f64,
@@ -16,7 +20,7 @@ struct Sensor {
     lost_writes: f64,
     drops: f64,
     limits: (u32, u32),
-    /// Lengths that it really makes of what it is asked for.
+    /// The limits that it really has.
     clamps: (u32, u32),
 }
 
@@ -25,7 +29,7 @@ const NOMINAL_LINE: f64 = 18_904.0;
 impl Sensor {
     fn new(seed: u64, phase_ns: f64, ppm: f64) -> Self {
         Self {
-            random: seed * 2 + 1,
+            random: XorShift::new(seed * 2 + 1),
             line_ns: NOMINAL_LINE * (1.0 + ppm * 1e-6),
             latency: 3,
             start_ns: 1.8e6 * 33_333_333.333_333_3 + phase_ns,
@@ -39,14 +43,7 @@ impl Sensor {
         }
     }
 
-    fn uniform(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        f64::from(u32::try_from(self.random >> 33).unwrap()) / f64::from(1_u32 << 31)
-    }
-
-    /// The true and the stamped start of the next frame that is delivered.
+    /// Count, true start and stamped start of the next delivered frame.
     fn frame(&mut self) -> (u64, f64, f64) {
         loop {
             let start = self.start_ns;
@@ -59,11 +56,11 @@ impl Sensor {
             }
             self.start_ns += f64::from(self.registers) * self.line_ns;
             self.sequence += 1;
-            let mut stamp = start + (self.uniform() - 0.5) * 14_000.0;
-            if self.uniform() < 0.02 {
-                stamp += 20_000.0 + self.uniform() * 180_000.0;
+            let mut stamp = start + (self.random.uniform() - 0.5) * 14_000.0;
+            if self.random.uniform() < 0.02 {
+                stamp += 20_000.0 + self.random.uniform() * 180_000.0;
             }
-            if self.uniform() >= self.drops {
+            if self.random.uniform() >= self.drops {
                 return (sequence, start, stamp);
             }
             self.queue.push_back(None);
@@ -71,7 +68,7 @@ impl Sensor {
     }
 
     fn ask(&mut self, lines: Option<u32>) {
-        let lost = self.uniform() < self.lost_writes;
+        let lost = self.random.uniform() < self.lost_writes;
         self.queue.push_back(lines.filter(|_| !lost));
     }
 }
@@ -116,10 +113,10 @@ impl Trace {
 }
 
 #[test]
-fn exposures_that_change_are_followed_and_a_leap_is_said() {
+fn small_displacements_keep_the_lock_and_a_large_one_ends_it() {
     let (mut sensor, mut aligner) = (Sensor::new(5, 4_000_000.0, 12.0), aligner());
     run(&mut sensor, &mut aligner, 60);
-    // What is aligned comes to lie 100 us later in the frame, 5 us at a time: followed under the lock.
+    // The aligned instant moves by 100 us within the frame, 5 us at a time: the lock stays.
     for _ in 0..20 {
         sensor.start_ns += 5_000.0;
         aligner.displace(Span::from_micros(5));
@@ -129,7 +126,7 @@ fn exposures_that_change_are_followed_and_a_leap_is_said() {
     let trace = run(&mut sensor, &mut aligner, 30);
     assert!(trace.reports.iter().all(|report| report.lock == LockState::Locked));
     assert!(trace.true_errors[20..].iter().all(|error| error.abs() < 30.0), "{:?}", trace.true_errors);
-    // 2 ms at once: no lock, which is said with the first frame, and a new one within frames.
+    // 2 ms at once: the lock ends with the first frame, and there is a new one after a few frames.
     sensor.start_ns += 2e6;
     aligner.displace(Span::from_millis(2));
     let trace = run(&mut sensor, &mut aligner, 30);
@@ -139,7 +136,7 @@ fn exposures_that_change_are_followed_and_a_leap_is_said() {
 }
 
 #[test]
-fn another_aim_is_followed_in_one_go_or_slowly() {
+fn a_new_target_is_reached_at_once_or_slowly() {
     for (max_slew, most) in [(None, 12), (Some(0.01), 40)] {
         let (mut sensor, mut aligner) = (Sensor::new(9, -3_000_000.0, 12.0), aligner());
         run(&mut sensor, &mut aligner, 60);
@@ -150,7 +147,7 @@ fn another_aim_is_followed_in_one_go_or_slowly() {
             max_slew,
         };
         aligner.set_target(target);
-        aligner.set_target(target); // twice is once
+        aligner.set_target(target); // the second call has no effect
         let trace = run(&mut sensor, &mut aligner, 80);
         assert_eq!(trace.reports[0].lock, LockState::Aligning);
         assert!(trace.locked_at() <= most, "{}", trace.locked_at());
@@ -180,7 +177,7 @@ fn any_phase_locks_within_a_third_of_a_second_and_holds_within_a_line() {
 }
 
 #[test]
-fn an_error_goes_in_one_long_frame() {
+fn an_error_is_corrected_by_one_long_frame() {
     let mut sensor = Sensor::new(5, -9e6, 0.0);
     let trace = run(&mut sensor, &mut aligner(), 30);
     let long = trace.reports.iter().filter(|r| r.lines.is_some_and(|lines| lines > 1800)).count();
@@ -188,7 +185,7 @@ fn an_error_goes_in_one_long_frame() {
 }
 
 #[test]
-fn lost_writes_and_drops_are_recovered_from() {
+fn the_aligner_recovers_from_lost_writes_and_drops() {
     let mut sensor = Sensor::new(17, 5e6, 10.0);
     sensor.lost_writes = 0.003;
     sensor.drops = 0.001;
@@ -199,7 +196,7 @@ fn lost_writes_and_drops_are_recovered_from() {
 }
 
 #[test]
-fn a_lost_injection_is_noticed_and_repeated() {
+fn a_lost_correction_is_noticed_and_repeated() {
     let mut sensor = Sensor::new(5, -9e6, 0.0);
     let mut aligner = aligner();
     let mut injections = 0;
@@ -221,7 +218,7 @@ fn a_lost_injection_is_noticed_and_repeated() {
 }
 
 #[test]
-fn a_clock_that_moves_is_followed() {
+fn a_slewing_clock_is_followed() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();
     run(&mut sensor, &mut aligner, 100);
@@ -235,8 +232,8 @@ fn a_clock_that_moves_is_followed() {
 }
 
 #[test]
-fn corrections_of_the_clock_cost_no_lock() {
-    // What the servo does with an estimate that moves: 200 us, worked off with a time constant of 2 s.
+fn corrections_of_the_clock_keep_the_lock() {
+    // The servo's correction of 200 us, with a time constant of 2 s.
     for seed in 1..50 {
         let mut sensor = Sensor::new(seed, 1e6, 20.0);
         let mut aligner = aligner();
@@ -253,7 +250,7 @@ fn corrections_of_the_clock_cost_no_lock() {
 }
 
 #[test]
-fn losing_the_lock_is_said() {
+fn losing_the_lock_is_reported() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();
     run(&mut sensor, &mut aligner, 60);
@@ -265,7 +262,7 @@ fn losing_the_lock_is_said() {
 }
 
 #[test]
-fn a_latency_that_differs_from_what_was_told_is_learnt() {
+fn a_latency_that_differs_from_the_profile_is_learnt() {
     for (latency, seed) in
         [(2, 3), (3, 4), (4, 5), (5, 6)].into_iter().flat_map(|(l, s)| [(l, s), (l, s + 40)])
     {
@@ -276,7 +273,7 @@ fn a_latency_that_differs_from_what_was_told_is_learnt() {
         assert!(locked <= 16, "latency {latency}: locked at frame {locked}");
         assert!(trace.true_errors[locked..].iter().all(|e| e.abs() < 60.0), "latency {latency}");
         let last = trace.reports.last().unwrap();
-        // This sensor counts from the frame that is exposed while the request arrives.
+        // This sensor counts the latency from the frame that is exposed while the request arrives.
         assert_eq!(last.latency as usize, latency, "{:?}", last.problem);
         let told = last.problem.is_none();
         assert_eq!(told, latency == 3, "{:?}", last.problem);
@@ -284,7 +281,7 @@ fn a_latency_that_differs_from_what_was_told_is_learnt() {
 }
 
 #[test]
-fn a_limit_that_nobody_told_of_is_found_and_named() {
+fn an_unknown_limit_is_discovered_and_reported() {
     let mut sensor = Sensor::new(11, -9e6, 0.0);
     sensor.clamps = (1_600, 1_900);
     let trace = run(&mut sensor, &mut aligner(), 120);
@@ -292,13 +289,13 @@ fn a_limit_that_nobody_told_of_is_found_and_named() {
         Some(AlignProblem::Clamped { asked, got }) => Some((asked, got)),
         _ => None,
     });
-    let (asked, got) = found.expect("it is named");
+    let (asked, got) = found.expect("a report");
     assert!(asked > 2_000 && (1_890..=1_910).contains(&got), "{asked} {got}");
     assert!(trace.true_errors[110..].iter().all(|e| e.abs() < 40.0), "{:?}", trace.true_errors);
 }
 
 #[test]
-fn slew_keeps_the_cadence() {
+fn max_slew_limits_the_lengths() {
     let config = AlignerConfig { max_slew: Some(0.01), ..aligner().config };
     let mut sensor = Sensor::new(5, 9e6, -10.0);
     let trace = run(&mut sensor, &mut Aligner::new(config), 120);
@@ -310,7 +307,7 @@ fn slew_keeps_the_cadence() {
 }
 
 #[test]
-fn too_little_room_is_named() {
+fn too_little_headroom_is_reported() {
     let of = |sensor: SensorTiming, exposure| {
         let mut aligner = Aligner::new(AlignerConfig { sensor, ..aligner().config });
         aligner.set_exposure(exposure);
@@ -330,7 +327,7 @@ fn too_little_room_is_named() {
 }
 
 #[test]
-fn cameras_that_take_turns_are_offset() {
+fn a_phase_offset_is_kept() {
     let offset = Span::from_micros(8_333);
     let config = AlignerConfig { phase_offset: offset, ..aligner().config };
     let mut sensor = Sensor::new(9, 1e6, 0.0);
@@ -340,8 +337,8 @@ fn cameras_that_take_turns_are_offset() {
 }
 
 #[test]
-fn rates_that_divide_share_one_grid() {
-    // Frames of 120 per second: every fourth one is on the grid of 30.
+fn a_multiple_of_the_rate_shares_the_grid() {
+    // Every fourth frame of 120 per second is on the grid of 30 per second.
     let config = aligner().config;
     let sensor = SensorTiming { min_lines: 300, nominal_lines: 440, ..config.sensor };
     let config = AlignerConfig { grid: FrameGrid::new(120, 1).unwrap(), sensor, ..config };
@@ -354,7 +351,7 @@ fn rates_that_divide_share_one_grid() {
 }
 
 #[test]
-fn holdover_is_coasted_through() {
+fn the_lock_coasts_through_holdover() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();
     run(&mut sensor, &mut aligner, 60);
@@ -366,7 +363,7 @@ fn holdover_is_coasted_through() {
 }
 
 #[test]
-fn a_change_of_the_reference_is_no_surprise() {
+fn a_known_displacement_is_corrected() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();
     run(&mut sensor, &mut aligner, 60);
@@ -375,19 +372,19 @@ fn a_change_of_the_reference_is_no_surprise() {
     aligner.displace(Span::from_millis(2));
     let trace = run(&mut sensor, &mut aligner, 40);
     assert!((trace.reports[0].phase_error - Span::from_millis(2)).abs() < Span::from_micros(40));
-    assert_eq!(trace.reports[0].lock, LockState::Aligning, "it is said");
+    assert_eq!(trace.reports[0].lock, LockState::Aligning, "reported at once");
     assert_eq!((trace.reports[39].lock, trace.reports[39].lock_count), (LockState::Locked, 2));
 }
 
 #[test]
-fn of_frames_that_waited_for_one_another_nothing_is_asked() {
+fn frames_in_a_batch_trigger_no_requests() {
     let grid = FrameGrid::new(30, 1).unwrap();
     let at = |ns: f64| Timestamp::from_nanos(Span::from_nanos_f64(ns).as_nanos());
     let (mut sensor, mut aligner) = (Sensor::new(3, 9e6, 20.0), aligner());
     let mut held_until = 0.0;
     for frame in 0..200 {
         let (sequence, start, stamp) = sensor.frame();
-        // The pipeline takes four frames to start, and stands still for three later on.
+        // The pipeline takes four frames to start, and stalls for three frames later on.
         let stall = [(0, 130e6), (100, 100e6)].iter().find(|(begin, _)| *begin == frame);
         held_until = stall.map_or(held_until, |(_, span)| start + span);
         let report = aligner.handle_frame_at(sequence, at(stamp), at(held_until.max(start + 25e6)));
@@ -401,15 +398,14 @@ fn of_frames_that_waited_for_one_another_nothing_is_asked() {
 }
 
 #[test]
-fn short_frames_that_all_come_late_are_ended() {
+fn short_frames_that_all_arrive_late_are_lengthened() {
     let grid = FrameGrid::new(30, 1).unwrap();
     let (mut sensor, mut aligner) = (Sensor::new(8, 6e6, 12.0), aligner());
     let mut last = None;
     for frame in 0..200 {
         let (sequence, start, stamp) = sensor.frame();
         let at = |ns: f64| Timestamp::from_nanos(Span::from_nanos_f64(ns).as_nanos());
-        // Handed over 27 ms after their start: late where frames are short. The one after the first correction
-        // is late in any case.
+        // Delivered 27 ms after their start: late if frames are short. The frame after the first correction is always late.
         let delivered = stamp + if frame == 3 { 40e6 } else { 27e6 };
         let report = aligner.handle_frame_at(sequence, at(stamp), at(delivered));
         sensor.ask(report.lines);
@@ -420,7 +416,7 @@ fn short_frames_that_all_come_late_are_ended() {
 }
 
 #[test]
-fn counts_that_begin_anew_and_long_gaps_are_no_harm() {
+fn the_aligner_recovers_from_restarted_counts_and_long_gaps() {
     let mut sensor = Sensor::new(8, 1e6, 0.0);
     let mut aligner = aligner();
     run(&mut sensor, &mut aligner, 60);
@@ -432,7 +428,7 @@ fn counts_that_begin_anew_and_long_gaps_are_no_harm() {
     }
 }
 
-/// Sensors of all kinds, with their faults.
+/// Any sensor, with any faults.
 fn any_sensor() -> impl Strategy<Value = (Sensor, AlignerConfig)> {
     let nature = (1_u64..1_000_000, -16.0e6..16.0e6, -50.0..50.0, 1_usize..6);
     let faults = (0.0..0.05, 0.0..0.02, 1_200_u32..1_740, 1_790_u32..4_000);
@@ -442,7 +438,7 @@ fn any_sensor() -> impl Strategy<Value = (Sensor, AlignerConfig)> {
         (sensor.drops, sensor.lost_writes, sensor.limits) = (drops, lost, (min, max));
         let mut config = aligner().config;
         (config.sensor.min_lines, config.sensor.max_lines) = (min, max);
-        // What is told is off by one at most.
+        // The configured latency is off by at most one.
         config.sensor.latency =
             u32::try_from(latency).unwrap().saturating_sub(u32::from(seed % 3 == 0)).max(1);
         (sensor, config)
@@ -450,10 +446,10 @@ fn any_sensor() -> impl Strategy<Value = (Sensor, AlignerConfig)> {
 }
 
 proptest! {
-    /// Whatever the sensor's true latency, limits and faults: no request outside the limits (the
-    /// sensor asserts it), no stamp panics, and the phase error stays in its range.
+    /// For any latency, limits and faults: no request is outside the limits (the sensor asserts it), nothing panics, and the phase
+    /// error stays in its range.
     #[test]
-    fn it_never_asks_for_the_impossible(
+    fn requests_stay_within_the_limits(
         seed in 1_u64..1_000_000, phase in -16.0e6..16.0e6, ppm in -200.0..200.0, latency in 1_usize..7,
         min in 1000_u32..1763, max in 1764_u32..4000, drops in 0.0..0.2,
     ) {
@@ -467,7 +463,7 @@ proptest! {
         }
     }
 
-    /// However the sensor errs, frames are on the grid again and again, and the lock says when.
+    /// For any sensor and faults, the aligner locks again after every displacement.
     #[test]
     fn it_always_locks_again((mut sensor, config) in any_sensor()) {
         let mut aligner = Aligner::new(config);
@@ -481,9 +477,9 @@ proptest! {
         }
     }
 
-    /// Whatever the stamps say.
+    /// For any stamps.
     #[test]
-    fn no_stamps_make_it_ask_for_the_impossible(
+    fn requests_stay_within_the_limits_for_any_stamps(
         stamps in proptest::collection::vec((0_u64..100, 0_i64..4_000_000_000_000_000_000), 1..200),
         exposure in 0_i64..100_000_000, slew in proptest::option::of(0.0..2.0), step in 1_u32..40,
     ) {
@@ -505,12 +501,12 @@ proptest! {
 
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "times of this century")]
-fn a_frame_far_off_the_grid_is_never_called_locked() {
+fn a_frame_far_off_the_grid_is_never_locked() {
     let mut aligner = aligner();
     let mut sensor = Sensor::new(5, 9e6, 20.0);
     let mut displaced = 0;
     for i in 0..2000 {
-        // The sensor takes a long frame that nobody asked for, now and then.
+        // Now and then the sensor makes a long frame without a request.
         if i % 400 == 399 {
             sensor.start_ns += 14e6;
         }
