@@ -1,4 +1,4 @@
-//! What core costs per packet and per frame.
+//! Benchmarks of core, per packet and per frame.
 //!
 //! `./x bench -p swsync-core`
 
@@ -29,7 +29,7 @@ fn codec(c: &mut Criterion) {
     });
 }
 
-/// What one exchange costs a client: a request encoded, its response decoded, the estimate.
+/// The client's work per exchange: encode a request, decode its response, estimate.
 fn per_packet(c: &mut Criterion) {
     let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(RigField::default()), ..Packet::default() };
     let response = ntp::encode(&Packet { mode: ntp::MODE_SERVER, ..request });
@@ -47,7 +47,7 @@ fn per_packet(c: &mut Criterion) {
     }
 }
 
-/// What one request costs a server.
+/// The server's work per request.
 fn server(c: &mut Criterion) {
     let key = Key::new(1, &[0x5a; 16]).expect("16 bytes are a key");
     let identity = Identity { rig: 1, device: 2, timescale: 3 };
@@ -70,7 +70,7 @@ fn server(c: &mut Criterion) {
     }
 }
 
-/// The `i`-th of exchanges 40 ms apart over a link with delays of 0.9 to 2.9 ms, in no order.
+/// The `i`-th exchange of a series with 40 ms spacing and irregular delays of 0.9 to 2.9 ms.
 fn exchange(i: i64) -> Exchange {
     let t1 = Timestamp::ZERO + Span::from_millis(40 * i);
     let delay = |salt: i64| Span::from_micros(900 + (i * 7919 + salt) % 2003);

@@ -29,5 +29,7 @@ pub mod profile;
 pub mod ring;
 pub mod servo;
 pub mod stamps;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod time_service;

@@ -112,7 +112,7 @@ impl fmt::Display for StampMismatch {
     }
 }
 
-/// StampIdentifier may be so far in the future: drivers that reckon them from a camera's own clock are off by some milliseconds.
+/// Stamps may be this far in the future: drivers that derive them from a camera's own clock err by some milliseconds.
 const FUTURE: Span = Span::from_millis(20);
 
 /// A frame arrives at most this long, plus four frame periods, after its stamp. Chosen: far longer than any camera needs, far

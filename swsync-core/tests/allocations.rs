@@ -1,5 +1,4 @@
-//! The time service does not allocate once it runs: neither per request served, nor per exchange followed. Nor
-//! does the aligner, per frame.
+//! In steady operation, client and server of the time service and the aligner do not allocate.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -15,7 +14,7 @@ use swsync_core::time_service::{
 };
 
 thread_local! {
-    /// Allocations of this thread: tests run beside one another.
+    /// Number of allocations of this thread; tests run in parallel.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -23,12 +22,12 @@ struct Counting;
 
 impl Counting {
     fn count() {
-        // While a thread ends there is nothing left to count in.
+        // The counter is gone while its thread ends.
         let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
     }
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: every call is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
@@ -83,7 +82,7 @@ impl Pair {
         }
     }
 
-    /// From 0.5 to 2.5 ms.
+    /// A random delay from 0.5 to 2.5 ms.
     fn delay(&mut self) -> Span {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -91,7 +90,7 @@ impl Pair {
         Span::from_nanos(500_000 + i64::try_from(self.state % 2_000_000).unwrap())
     }
 
-    /// Lets the client ask, the server answer, and the client hear.
+    /// Runs `steps` exchanges.
     fn run(&mut self, steps: u32) {
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
         for _ in 0..steps {
@@ -173,7 +172,7 @@ fn a_frame_allocates_nothing() {
     let mut aligner = Aligner::new(AlignerConfig::new(grid, sensor, Span::from_micros(20), 3));
     let before = allocations();
     for sequence in 1..2_000 {
-        // Far off at first, then a lost frame now and then and a late stamp.
+        // The phase is far off at first. Some frames are lost, some stamps are late.
         let late = if sequence % 37 == 0 { 150 } else { 0 };
         let time =
             grid.instant(sequence) + Span::from_micros(if sequence < 1_000 { 9_000 } else { 5 } + late);

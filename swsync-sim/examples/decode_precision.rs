@@ -1,8 +1,14 @@
-//! Measures how precisely the time is read back out of simulated pictures, through JPEG.
+//! Measures the precision of reading the time back out of simulated JPEG pictures.
 //!
 //! ```text
 //! cargo run --release -p swsync-sim --example decode_precision -- [TRIALS] [QUALITY]
 //! ```
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program reads arguments and prints"
+)]
 
 use std::error::Error;
 

@@ -7,6 +7,8 @@
 //! The jitter is measured from the differences of successive residuals. A correction of the clock moves successive residuals
 //! alike, so it does not count as jitter; noise of the clock does.
 
+use super::numbers;
+
 /// Standard deviation of a stamp's usual jitter, in ns (N(0, 3) + Exp(4) us), and the range of the measured one.
 const JITTER: f64 = 5_000.0;
 const JITTER_LEAST: f64 = 3_000.0;
@@ -161,7 +163,7 @@ impl PhaseFilter {
 
     /// `phase` brought into (-period/2, period/2].
     pub fn wrap(&self, phase: f64) -> f64 {
-        phase - self.period * (phase / self.period - 0.5).ceil()
+        numbers::wrap(phase, self.period)
     }
 
     /// Restarts at the phase `observed`. The rate is a property of two crystals and stays.
@@ -307,15 +309,6 @@ mod tests {
     use super::*;
 
     const PERIOD: f64 = 33_333_333.3;
-
-    #[test]
-    fn wrapping_is_half_open() {
-        let filter = PhaseFilter::new(10.0);
-        assert_eq!(filter.wrap(5.0), 5.0);
-        assert_eq!(filter.wrap(-5.0), 5.0);
-        assert_eq!(filter.wrap(12.0), 2.0);
-        assert_eq!(filter.wrap(-12.0), -2.0);
-    }
 
     #[test]
     fn it_learns_the_rate() {

@@ -23,8 +23,6 @@ pub mod point;
 mod problem;
 pub mod reset;
 mod response_estimator;
-#[cfg(test)]
-mod testing;
 
 pub use aligner::{Aligner, AlignerReport};
 pub use config::{AlignTarget, AlignerConfig, SensorTiming};

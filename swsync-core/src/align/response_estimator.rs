@@ -12,6 +12,7 @@
 //! periods.
 
 use super::exposure_response::ExposureResponse;
+use super::numbers;
 
 /// Prior of the slope, and its standard deviation: most cameras' slopes are between 1/2 and 2.
 const SLOPE: (f64, f64) = (1.2, 0.6);
@@ -221,7 +222,7 @@ impl ResponseEstimator {
     }
 
     fn wrap(&self, phase: f64) -> f64 {
-        phase - self.period * (phase / self.period - 0.5).ceil()
+        numbers::wrap(phase, self.period)
     }
 
     /// The exposure that shifts the phase by `wanted` ns, modulo the period, with the least uncertainty.

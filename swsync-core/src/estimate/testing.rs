@@ -1,11 +1,12 @@
 //! A simulated link and clock with known truth.
 
 use super::exchange::Exchange;
+use crate::testing::XorShift;
 use crate::time::{Local, Rig, Span, Timestamp};
 
-/// Exchanges over a link with exponential delays above a floor, from a 64-bit xorshift.
+/// Exchanges over a link with exponential delays above a floor.
 pub struct Link {
-    pub state: u64,
+    random: XorShift,
     pub floor: Span,
     pub mean_excess: Span,
     pub offset: Span,
@@ -15,7 +16,7 @@ pub struct Link {
 impl Link {
     pub fn new(seed: u64) -> Self {
         Self {
-            state: seed * 2 + 1,
+            random: XorShift::new(seed * 2 + 1),
             floor: Span::from_micros(500),
             mean_excess: Span::from_micros(800),
             offset: Span::from_millis(-1234),
@@ -23,15 +24,9 @@ impl Link {
         }
     }
 
-    fn uniform(&mut self) -> f64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        f64::from(u32::try_from(self.state >> 33).unwrap() + 1) / f64::from(1_u32 << 31)
-    }
-
     pub fn delay(&mut self) -> Span {
-        self.floor + self.mean_excess.mul_f64(-self.uniform().ln())
+        let uniform = self.random.uniform() + 2.0_f64.powi(-31); // in (0, 1]
+        self.floor + self.mean_excess.mul_f64(-uniform.ln())
     }
 
     pub fn truth(&self, at: Timestamp<Local>) -> Timestamp<Rig> {

@@ -1,4 +1,4 @@
-//! What the server that a client follows says of itself.
+//! The state of the server that a client follows, as the server states it.
 
 use crate::ntp::RigField;
 use crate::time::Span;
@@ -6,7 +6,7 @@ use crate::time::Span;
 /// Stratum of a server that does not know the time.
 pub(super) const UNSYNCHRONIZED: u8 = 16;
 
-/// What the server that a client follows says of itself.
+/// The state of the server that a client follows, as the server states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upstream {
     /// Distance from the leader: 1 is the leader itself.

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::align::SensorTiming;
-use crate::align::testing::XorShift;
 use crate::grid::FrameGrid;
+use crate::testing::XorShift;
 
 /// An arithmetic model of a sensor: line quantum, latency, jitter, late stamps, lost writes, drops.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The line through the points of a calibration.
 
 use super::super::exposure_response::{ExposureResponse, ResponseUncertainty};
-use super::super::numbers::real;
+use super::super::numbers::{real, wrap};
 use crate::profile::MeasuredResponse;
 
 /// Least share of points on the line.
@@ -173,8 +173,7 @@ impl Fit {
     /// What a frame takes beyond its exposure, in ns, reduced to half a period.
     #[must_use]
     pub fn overhead_ns(&self) -> f64 {
-        let offset = self.shift(0.0);
-        (offset - self.period_ns * (offset / self.period_ns - 0.5).ceil()) / self.slope
+        wrap(self.shift(0.0), self.period_ns) / self.slope
     }
 
     /// Number of whole periods that the shortest injection shifts by: the paper's k.

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::align::inject::{InjectConfig, Injector};
-use crate::align::testing::XorShift;
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
+use crate::testing::XorShift;
 use crate::time::Timestamp;
 
 const PERIOD: f64 = 33_333_333.3;

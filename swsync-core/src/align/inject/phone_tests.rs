@@ -1,7 +1,7 @@
 //! Tests with simulated phones, whose requests take a varying time.
 
 use super::*;
-use crate::align::testing::XorShift;
+use crate::testing::XorShift;
 
 const PERIOD: f64 = 33_333_333.333;
 /// The grid has to be reached within this number of frames.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::align::testing::XorShift;
+use crate::testing::XorShift;
 
 const PERIOD: f64 = 33_333_333.333;
 

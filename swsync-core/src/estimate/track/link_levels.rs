@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::estimate::testing::at_ms;
+use crate::testing::XorShift;
 
 /// What one level adds to the floors of both directions, in ns.
 type Level = [i64; 2];
@@ -36,13 +37,8 @@ struct Outcome {
 
 impl Quiet {
     fn play(&self) -> Outcome {
-        let mut state = self.seed * 2 + 1;
-        let mut below = move |limit: i64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            i64::try_from(state >> 33).unwrap() % limit.max(1)
-        };
+        let mut random = XorShift::new(self.seed * 2 + 1);
+        let mut below = move |limit: i64| i64::try_from(random.bits()).unwrap() % limit.max(1);
         let levels = || self.phases.iter().flat_map(|phase| &phase.levels);
         let asymmetry = levels().map(|[up, down]| (up - down).abs()).max().unwrap_or(0) / 2;
         let truth = |at: Timestamp<Local>| {

@@ -26,7 +26,7 @@ pub struct ClientStats {
     pub quality: SyncState,
     /// When `quality` last changed.
     pub since: Timestamp<Local>,
-    /// What the server last said of itself.
+    /// The last state of the server.
     pub upstream: Option<Upstream>,
     /// When a server that knows the time last answered.
     pub last_heard: Option<Timestamp<Local>>,

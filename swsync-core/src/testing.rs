@@ -1,6 +1,4 @@
-//! Random numbers for the tests of this folder.
-
-use super::numbers::real;
+//! Random numbers for tests.
 
 /// A 64-bit xorshift generator.
 #[derive(Debug, Clone)]
@@ -31,7 +29,7 @@ impl XorShift {
 
     /// A uniform random number in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        real(self.bits()) / f64::from(1_u32 << 31)
+        f64::from(u32::try_from(self.bits()).expect("31 bits")) / f64::from(1_u32 << 31)
     }
 
     /// A nearly normal random number of mean 0 and variance 1.
