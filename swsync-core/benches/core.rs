@@ -1,4 +1,4 @@
-//! What core costs per packet and per frame.
+//! Benchmarks of core, per packet and per frame.
 //!
 //! `./x bench -p swsync-core`
 
@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::estimate::{EstimatorConfig, Exchange, Method};
+use swsync_core::estimate::{EstimatorConfig, EstimatorKind, Exchange};
 use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::{self, Key, Packet, RigField, Trailer};
-use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Span, Timestamp};
+use swsync_core::time_service::{Identity, Server, ServerConfig, ServerStatus};
 
 fn codec(c: &mut Criterion) {
     let packet = Packet { mode: ntp::MODE_SERVER, rig: Some(RigField::default()), ..Packet::default() };
@@ -29,12 +29,12 @@ fn codec(c: &mut Criterion) {
     });
 }
 
-/// What one exchange costs a client: a request encoded, its response decoded, the estimate.
+/// The client's work per exchange: encode a request, decode its response, estimate.
 fn per_packet(c: &mut Criterion) {
     let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(RigField::default()), ..Packet::default() };
     let response = ntp::encode(&Packet { mode: ntp::MODE_SERVER, ..request });
-    for (name, method) in [("packet/min", Method::Min), ("packet/track", Method::Track)] {
-        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+    for (name, kind) in [("packet/min", EstimatorKind::Min), ("packet/track", EstimatorKind::Track)] {
+        let mut estimator = EstimatorConfig { kind, ..EstimatorConfig::default() }.build();
         let mut i = 0;
         c.bench_function(name, |b| {
             b.iter(|| {
@@ -47,7 +47,7 @@ fn per_packet(c: &mut Criterion) {
     }
 }
 
-/// What one request costs a server.
+/// The server's work per request.
 fn server(c: &mut Criterion) {
     let key = Key::new(1, &[0x5a; 16]).expect("16 bytes are a key");
     let identity = Identity { rig: 1, device: 2, timescale: 3 };
@@ -70,7 +70,7 @@ fn server(c: &mut Criterion) {
     }
 }
 
-/// The `i`-th of exchanges 40 ms apart over a link with delays of 0.9 to 2.9 ms, in no order.
+/// The `i`-th exchange of a series with 40 ms spacing and irregular delays of 0.9 to 2.9 ms.
 fn exchange(i: i64) -> Exchange {
     let t1 = Timestamp::ZERO + Span::from_millis(40 * i);
     let delay = |salt: i64| Span::from_micros(900 + (i * 7919 + salt) % 2003);
@@ -80,10 +80,12 @@ fn exchange(i: i64) -> Exchange {
 }
 
 fn estimators(c: &mut Criterion) {
-    for (name, method) in
-        [("estimate/mean", Method::Mean), ("estimate/min", Method::Min), ("estimate/track", Method::Track)]
-    {
-        let mut estimator = EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+    for (name, kind) in [
+        ("estimate/mean", EstimatorKind::Mean),
+        ("estimate/min", EstimatorKind::Min),
+        ("estimate/track", EstimatorKind::Track),
+    ] {
+        let mut estimator = EstimatorConfig { kind, ..EstimatorConfig::default() }.build();
         let mut i = 0;
         c.bench_function(name, |b| {
             b.iter(|| {

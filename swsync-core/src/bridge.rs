@@ -1,70 +1,70 @@
-//! From sensor time to the time of the pipeline's clock.
+//! Converts sensor time to the time of the pipeline's clock.
 //!
-//! Sensors are stamped by `CLOCK_BOOTTIME`, which goes on while the device is suspended. A pipeline's clock, whatever it
-//! is, is made of `CLOCK_MONOTONIC`, which does not. Both are read together with each frame, and a stamp between
-//! two readings is interpolated, so that a clock that slews meanwhile, or runs at a rate of its own, costs nothing.
+//! Sensors are stamped by `CLOCK_BOOTTIME`, which continues while the device is suspended. Any pipeline clock derives from
+//! `CLOCK_MONOTONIC`, which stops. Both are read together at each frame, and a stamp between two readings is interpolated. So a
+//! clock that slews, or has a rate of its own, causes no error.
 //!
-//! A suspend between two readings lengthens boot time alone. A stamp from before it counts from the reading before, one
-//! from after it from the reading after; which it is, the monotonic clock tells: counted from the reading before,
-//! a stamp from after the suspend would lie in the future. (So would one from before count as from after, if it came later
-//! than the suspend was long; suspends take seconds, frames milliseconds.)
+//! A suspend between two readings lengthens boot time only. A stamp from before the suspend is converted by the reading before,
+//! a stamp from after it by the reading after. The monotonic clock tells which is the case: converted by the reading before, a
+//! stamp from after the suspend would be in the future. (The decision is wrong only for a stamp that is older than the suspend
+//! was long. Suspends take seconds, frames milliseconds.)
 
 use crate::time::{Boottime, Local, Rig, Span, Timestamp};
 
-/// The clocks at one instant.
+/// Readings of the clocks at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
-    /// What sensors are stamped by.
+pub struct ClockPair {
+    /// The clock of the sensor's stamps.
     pub boottime: Timestamp<Boottime>,
-    /// What stands still in suspend; need not be read as precisely as the other two.
+    /// The clock that stops in suspend. It need not be read as precisely as the other two.
     pub local: Timestamp<Local>,
     /// The pipeline's clock.
     pub clock: Timestamp<Rig>,
 }
 
-/// A stamp on the pipeline's clock.
+/// A stamp, converted to the pipeline's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bridged {
-    /// When it was.
+    /// Its time on the pipeline's clock.
     pub time: Timestamp<Rig>,
-    /// How long the device was suspended since the stamp before, if it was.
+    /// How long the device was suspended since the previous stamp, if it was.
     pub suspended: Option<Span>,
 }
 
-/// See the module's documentation.
+/// Converts the stamps of one sensor; see the module's documentation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SensorBridge {
-    last: Option<Reading>,
+    last: Option<ClockPair>,
     suspend: Option<Suspend>,
 }
 
 /// The latest suspend.
 #[derive(Debug, Clone, Copy)]
 struct Suspend {
-    /// The reading before it.
-    before: Reading,
-    /// From there to the reading after it, without the suspend.
+    /// The last reading before it.
+    before: ClockPair,
+    /// Time from there to the next reading, without the suspend.
     awake: Span,
 }
 
-/// What is shorter is no suspend, but the time between reading one clock and the other on a busy machine.
+/// A shorter difference is not a suspend: on a busy machine, time passes between reading one clock and the other.
 const SUSPEND: Span = Span::from_millis(100);
 
-/// Readings closer to each other give no rate.
+/// Closer readings do not determine a rate.
 const RATE_BASE: Span = Span::from_millis(1);
 
-/// Clocks that run at rates further apart were stepped: 2000 ppm, four times what a clock is slewed by.
+/// A larger difference of the rates is a step: 1/500, 2000 ppm, four times the usual slew.
 const STEP_SHARE: i64 = 500;
 
 impl SensorBridge {
-    /// A bridge that has read nothing.
+    /// A bridge without readings.
     #[must_use]
     pub const fn new() -> Self {
         Self { last: None, suspend: None }
     }
 
-    /// The time of the clock at the sensor time `at`, shortly before `now`.
-    pub fn convert(&mut self, now: Reading, at: Timestamp<Boottime>) -> Bridged {
+    /// Converts the sensor time `at`, which is shortly before `now`.
+    pub fn convert(&mut self, now: ClockPair, at: Timestamp<Boottime>) -> Bridged {
         let before = self.last.replace(now).unwrap_or(now);
         let (boottime, awake) = (now.boottime - before.boottime, now.local - before.local);
         let suspended = Some(boottime - awake).filter(|suspended| *suspended >= SUSPEND);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A device whose clock runs fast by `ppm`, in true time since it was started, suspended once.
+    /// A device whose clock runs fast by `ppm`, and which is suspended once.
     #[derive(Debug, Clone, Copy)]
     struct Device {
         ppm: f64,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     impl Device {
-        /// Boot time that this device's monotonic clock had when its boot-time clock read `at`.
+        /// The reading of the monotonic clock when the boot-time clock reads `at`.
         fn awake(&self, at: Span) -> Span {
             if at <= self.suspended_at { at } else { (at - self.suspended_for).max(self.suspended_at) }
         }
@@ -107,8 +107,8 @@ mod tests {
             Timestamp::from_nanos(1_800_000_000_000_000_000) + self.awake(at).mul_f64(1.0 + self.ppm * 1e-6)
         }
 
-        fn read(&self, at: Span) -> Reading {
-            Reading {
+        fn read(&self, at: Span) -> ClockPair {
+            ClockPair {
                 boottime: Timestamp::ZERO + at,
                 local: Timestamp::ZERO + self.awake(at),
                 clock: self.clock(at),
@@ -118,8 +118,8 @@ mod tests {
 
     const PERIOD: Span = Span::from_nanos(33_333_333);
 
-    /// Frames of `device`, each stamped `age` of awake time before it is taken, across its suspend: the worst error, and how
-    /// often a suspend was said.
+    /// Converts frames of `device` across its suspend; each is delivered `age` of awake time after its stamp. Returns the worst
+    /// error, and the reported suspends.
     fn run(device: &Device, age: Span) -> (Span, Vec<Span>) {
         let mut bridge = SensorBridge::new();
         let (mut worst, mut suspends) = (Span::ZERO, Vec::new());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_taken_before_a_suspend_and_delivered_after_it_keeps_its_time() {
+    fn a_frame_from_before_a_suspend_keeps_its_time() {
         for into_frame in 0..33 {
             let device = Device {
                 ppm: 0.0,
@@ -151,15 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn a_slewing_clock_costs_nothing_and_a_step_is_no_rate() {
+    fn a_slewing_clock_causes_no_error_and_a_step_is_not_a_rate() {
         let device = Device { ppm: 400.0, suspended_at: Span::from_secs(1_000), suspended_for: Span::ZERO };
         let (worst, suspends) = run(&device, Span::from_millis(60));
-        // The first stamp has no rate yet: 400 ppm of 60 ms.
+        // There is no rate at the first stamp: 400 ppm of 60 ms.
         assert!(worst <= Span::from_nanos(24_010), "{worst:?}");
         assert_eq!(suspends, []);
 
         let mut bridge = SensorBridge::new();
-        let reading = |ms, stepped| Reading {
+        let reading = |ms, stepped| ClockPair {
             clock: device.clock(Span::from_millis(ms)) + stepped,
             ..device.read(Span::from_millis(ms))
         };
@@ -185,7 +185,7 @@ mod tests {
                 suspended_for: Span::from_millis(suspended_for_ms),
             };
             let (worst, suspends) = run(&device, Span::from_micros(age_us));
-            // Without a rate, at the start and across the suspend: 400 ppm of up to 0.4 s and a period.
+            // There is no rate at the start and across the suspend: 400 ppm of up to 0.4 s and a period.
             prop_assert!(worst <= Span::from_micros(180), "{worst:?}");
             prop_assert_eq!(suspends, vec![device.suspended_for]);
         }

@@ -4,24 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grid::FrameNumber;
 use crate::time::{Boottime, Rig, Span, Timestamp};
-
-/// How well a device knows rig time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SyncQuality {
-    /// It has no estimate of rig time.
-    Unsynced,
-    /// It has an estimate that is not good enough yet.
-    Acquiring,
-    /// Its clock follows the leader's.
-    Synced,
-    /// No leader is heard: the clock runs on by its last estimate.
-    Holdover,
-    /// It is the leader.
-    Leading,
-    /// Its pipeline runs on another clock (PTP, NTP, the system clock), about which swsync has no estimate.
-    Foreign,
-}
+pub use crate::time_service::SyncState;
 
 /// Whether a camera's frames lie on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,30 +47,6 @@ impl LockState {
     }
 }
 
-impl SyncQuality {
-    /// The name in JSON and in element messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unsynced => "unsynced",
-            Self::Acquiring => "acquiring",
-            Self::Synced => "synced",
-            Self::Holdover => "holdover",
-            Self::Leading => "leading",
-            Self::Foreign => "foreign",
-        }
-    }
-
-    /// The quality that [`SyncQuality::as_str`] gives this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        use SyncQuality::{Acquiring, Foreign, Holdover, Leading, Synced, Unsynced};
-        [Unsynced, Acquiring, Synced, Holdover, Leading, Foreign]
-            .into_iter()
-            .find(|quality| quality.as_str() == name)
-    }
-}
-
 /// The facts about one frame that travel with it: in buffer metas, status messages, answers and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FrameInfo {
@@ -101,7 +60,7 @@ pub struct FrameInfo {
     /// Uncertainty of rig time, 1 sigma. `None`: the pipeline's clock does not state one.
     pub clock_uncertainty_ns: Option<Span>,
     /// How well the device knew rig time.
-    pub sync: SyncQuality,
+    pub sync: SyncState,
     /// Whether the camera was on the grid. `None`: the buffer had no meta of `swsyncsrc`.
     #[serde(default)]
     pub lock: Option<LockState>,
@@ -125,7 +84,7 @@ impl FrameInfo {
             rig_time_ns: rig_time,
             phase_error_ns: phase_error,
             clock_uncertainty_ns: None,
-            sync: SyncQuality::Unsynced,
+            sync: SyncState::Unsynced,
             lock: None,
             exposure_ns: None,
             analogue_gain: None,
@@ -222,11 +181,5 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(LockState::from_name(state.as_str()), Some(state));
         }
-        for quality in ["unsynced", "acquiring", "synced", "holdover", "leading", "foreign"] {
-            let parsed: SyncQuality = serde_json::from_value(quality.into()).unwrap();
-            assert_eq!(parsed.as_str(), quality);
-            assert_eq!(SyncQuality::from_name(quality), Some(parsed));
-        }
-        assert_eq!(SyncQuality::from_name("splendid"), None);
     }
 }

@@ -1,19 +1,19 @@
-//! Which of the host's clocks a camera stamps its frames by.
+//! Finds out which of the host's clocks a camera stamps its frames with.
 //!
-//! libcamera documents `SensorTimestamp` as `CLOCK_BOOTTIME`. But what comes from V4L2 is stamped by `CLOCK_MONOTONIC`, and so is
-//! what the virtual camera takes. The two differ by the time that the device was suspended, or by the offsets of a
-//! time namespace. A stamp does not say which clock it is of, but its age does: a frame comes some milliseconds after its stamp, and
-//! neither before it nor minutes later.
+//! libcamera documents `SensorTimestamp` as `CLOCK_BOOTTIME`. But V4L2 drivers stamp with `CLOCK_MONOTONIC`, and so does
+//! libcamera's virtual camera. The two clocks differ by the time that the device was suspended, or by the offsets of a time
+//! namespace. The age of a stamp tells its clock: a frame arrives some milliseconds after its stamp, neither before it nor
+//! minutes later.
 //!
-//! Where the clocks are so near to each other that a stamp may be of either, it is taken for the monotonic one, as all V4L2
-//! drivers stamp by that, and the answer says that this is assumed. A stamp of boot time that is younger than the clocks are
-//! apart would lie in the future of the monotonic clock, so for most such cameras the first frame decides.
+//! If both clocks give a plausible age, the monotonic one is assumed, because all V4L2 drivers use it, and the result says so. A
+//! boot-time stamp that is younger than the difference of the clocks would be in the monotonic clock's future, so for most such
+//! cameras the first frame decides.
 
 use std::fmt;
 
 use crate::time::{Boottime, Local, Span, Timestamp};
 
-/// A clock that frames are stamped by.
+/// A clock that cameras use for stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StampClock {
     /// `CLOCK_BOOTTIME`.
@@ -33,18 +33,18 @@ impl StampClock {
     }
 }
 
-/// How it is known which clock that is.
+/// How the clock of a stamp was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
-    /// Both clocks read the same: it makes no difference.
+pub enum StampBasis {
+    /// Both clocks read the same.
     Same,
-    /// By the other clock the stamp would be of the future, or too old.
+    /// By the other clock, the stamp would be in the future or too old.
     Age,
-    /// It could be either.
+    /// Both clocks are possible.
     Assumed,
 }
 
-impl Basis {
+impl StampBasis {
     /// Its name in `stats`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -56,16 +56,16 @@ impl Basis {
     }
 }
 
-/// Which clock a stamp is of, and how that is known.
+/// The clock of a stamp, and how it was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StampedBy {
     /// The clock.
     pub clock: StampClock,
-    /// How it is known.
-    pub basis: Basis,
+    /// How it was determined.
+    pub basis: StampBasis,
 }
 
-/// The host's clocks when a frame came.
+/// The host's clocks at the arrival of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
     /// `CLOCK_BOOTTIME`.
@@ -76,24 +76,24 @@ pub struct Arrival {
 
 /// A stamp that is of neither clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misfit {
-    /// How old it would be by `CLOCK_BOOTTIME`; negative: in the future.
+pub struct StampMismatch {
+    /// Its age by `CLOCK_BOOTTIME`; negative: in the future.
     pub boottime_age: Span,
-    /// How old it would be by `CLOCK_MONOTONIC`.
+    /// Its age by `CLOCK_MONOTONIC`.
     pub monotonic_age: Span,
-    /// So many in a row were of neither.
+    /// Number of such stamps in a row.
     pub in_a_row: u32,
 }
 
-impl Misfit {
-    /// Whether it is the camera's way and not one bad stamp: some drivers' first ones are.
+impl StampMismatch {
+    /// Whether the camera's stamps are unusable. Single bad stamps do not count: some drivers' first ones are bad.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
         self.in_a_row >= LASTING
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for StampMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let age = |age: Span| {
             let seconds = age.as_secs_f64();
@@ -112,55 +112,55 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Stamps may be so far in the future: drivers that reckon them from a camera's own clock are off by some milliseconds.
+/// Stamps may be this far in the future: drivers that derive them from a camera's own clock err by some milliseconds.
 const FUTURE: Span = Span::from_millis(20);
 
-/// A frame comes at most so long after its stamp, and four frame periods. Chosen: far above any camera, far below the
-/// suspends that have to be told from it.
+/// A frame arrives at most this long, plus four frame periods, after its stamp. Chosen: far longer than any camera needs, far
+/// shorter than the suspends that matter.
 const LONGEST: Span = Span::from_secs(10);
 
-/// So many misfits in a row are not chance.
+/// This number of mismatches in a row means that the stamps are unusable.
 const LASTING: u32 = 5;
 
-/// What is known of one camera's stamps.
+/// Identifies the clock of one camera's stamps.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Stamps {
+pub struct StampIdentifier {
     known: Option<StampedBy>,
-    misfits: u32,
+    mismatches: u32,
 }
 
-impl Stamps {
-    /// The boot time of the stamp `stamp_ns` of a frame that came at `arrival`, one of every `period`.
+impl StampIdentifier {
+    /// Converts the stamp `stamp_ns` to boot time. Its frame arrived at `arrival`; frames come every `period`.
     ///
     /// # Errors
-    /// A stamp that is of neither clock.
+    /// If the stamp fits neither clock.
     pub fn handle(
         &mut self,
         stamp_ns: i64,
         arrival: Arrival,
         period: Span,
-    ) -> Result<(Timestamp<Boottime>, StampedBy), Misfit> {
+    ) -> Result<(Timestamp<Boottime>, StampedBy), StampMismatch> {
         let of_boottime = Timestamp::<Boottime>::from_nanos(stamp_ns);
         let boottime_age = arrival.boottime - of_boottime;
         let monotonic_age = arrival.monotonic - Timestamp::from_nanos(stamp_ns);
         let longest = LONGEST + period * 4;
         let fits = |age: Span| age >= Span::ZERO - FUTURE && age <= longest;
         let ahead = boottime_age - monotonic_age;
-        let assumed = StampedBy { clock: StampClock::Monotonic, basis: Basis::Assumed };
+        let assumed = StampedBy { clock: StampClock::Monotonic, basis: StampBasis::Assumed };
         let by = match (fits(boottime_age), fits(monotonic_age)) {
             (false, false) => {
-                self.misfits = self.misfits.saturating_add(1);
-                return Err(Misfit { boottime_age, monotonic_age, in_a_row: self.misfits });
+                self.mismatches = self.mismatches.saturating_add(1);
+                return Err(StampMismatch { boottime_age, monotonic_age, in_a_row: self.mismatches });
             }
             (true, true) if ahead == Span::ZERO => {
-                StampedBy { clock: StampClock::Boottime, basis: Basis::Same }
+                StampedBy { clock: StampClock::Boottime, basis: StampBasis::Same }
             }
-            (true, false) => StampedBy { clock: StampClock::Boottime, basis: Basis::Age },
-            (false, true) => StampedBy { clock: StampClock::Monotonic, basis: Basis::Age },
-            // A frame before may have told.
-            (true, true) => self.known.filter(|known| known.basis == Basis::Age).unwrap_or(assumed),
+            (true, false) => StampedBy { clock: StampClock::Boottime, basis: StampBasis::Age },
+            (false, true) => StampedBy { clock: StampClock::Monotonic, basis: StampBasis::Age },
+            // An earlier frame may have decided.
+            (true, true) => self.known.filter(|known| known.basis == StampBasis::Age).unwrap_or(assumed),
         };
-        (self.known, self.misfits) = (Some(by), 0);
+        (self.known, self.mismatches) = (Some(by), 0);
         let time = match by.clock {
             StampClock::Boottime => of_boottime,
             StampClock::Monotonic => of_boottime + ahead,
@@ -175,7 +175,8 @@ mod tests {
 
     const PERIOD: Span = Span::from_millis(33);
 
-    /// A frame stamped at 1000 s of the monotonic clock, 40 ms before it comes, boot time being so much ahead.
+    /// Stamp and arrival of a frame: stamped at 1000 s of the monotonic clock, 40 ms before its arrival. Boot time is ahead by
+    /// `ahead`.
     fn frame(ahead: Span) -> (i64, Arrival) {
         let stamp = Timestamp::<Local>::from_nanos(1_000_000_000_000);
         let monotonic = stamp + Span::from_millis(40);
@@ -183,52 +184,55 @@ mod tests {
         (stamp.as_nanos(), Arrival { boottime, monotonic })
     }
 
-    fn told(stamps: &mut Stamps, stamp: i64, arrival: Arrival) -> (Span, StampClock, Basis) {
+    fn told(stamps: &mut StampIdentifier, stamp: i64, arrival: Arrival) -> (Span, StampClock, StampBasis) {
         let (time, by) = stamps.handle(stamp, arrival, PERIOD).unwrap();
         (arrival.boottime - time, by.clock, by.basis)
     }
 
     #[test]
-    fn either_clock_is_told_by_the_age() {
+    fn the_age_tells_the_clock() {
         let age = Span::from_millis(40);
         for ahead in [Span::from_secs(3600), Span::from_secs(-3600), Span::from_secs(60)] {
             let (stamp, arrival) = frame(ahead);
-            let monotonic = told(&mut Stamps::default(), stamp, arrival);
-            assert_eq!(monotonic, (age, StampClock::Monotonic, Basis::Age), "{ahead:?}");
-            let boottime = told(&mut Stamps::default(), stamp + ahead.as_nanos(), arrival);
-            assert_eq!(boottime, (age, StampClock::Boottime, Basis::Age), "{ahead:?}");
+            let monotonic = told(&mut StampIdentifier::default(), stamp, arrival);
+            assert_eq!(monotonic, (age, StampClock::Monotonic, StampBasis::Age), "{ahead:?}");
+            let boottime = told(&mut StampIdentifier::default(), stamp + ahead.as_nanos(), arrival);
+            assert_eq!(boottime, (age, StampClock::Boottime, StampBasis::Age), "{ahead:?}");
         }
         let (stamp, arrival) = frame(Span::ZERO);
-        assert_eq!(told(&mut Stamps::default(), stamp, arrival), (age, StampClock::Boottime, Basis::Same));
+        assert_eq!(
+            told(&mut StampIdentifier::default(), stamp, arrival),
+            (age, StampClock::Boottime, StampBasis::Same)
+        );
     }
 
     #[test]
-    fn after_a_short_suspend_a_stamp_of_boot_time_shows_and_another_is_assumed() {
+    fn after_a_short_suspend_boot_time_is_detected_and_monotonic_time_is_assumed() {
         let (age, ahead) = (Span::from_millis(40), Span::from_secs(2));
         let (stamp, arrival) = frame(ahead);
-        let mut stamps = Stamps::default();
-        assert_eq!(told(&mut stamps, stamp, arrival), (age, StampClock::Monotonic, Basis::Assumed));
+        let mut stamps = StampIdentifier::default();
+        assert_eq!(told(&mut stamps, stamp, arrival), (age, StampClock::Monotonic, StampBasis::Assumed));
         let of_boottime = stamp + ahead.as_nanos();
-        assert_eq!(told(&mut stamps, of_boottime, arrival), (age, StampClock::Boottime, Basis::Age));
-        // One that comes late could be either: it is what the others are.
+        assert_eq!(told(&mut stamps, of_boottime, arrival), (age, StampClock::Boottime, StampBasis::Age));
+        // A late stamp could be of either clock: earlier stamps decide.
         let late = of_boottime - 2_500_000_000;
         assert_eq!(told(&mut stamps, late, arrival).1, StampClock::Boottime);
     }
 
     #[test]
-    fn what_fits_neither_is_an_error_once_it_lasts() {
+    fn a_stamp_that_fits_neither_clock_is_an_error() {
         let (stamp, arrival) = frame(Span::from_secs(3600));
-        let mut stamps = Stamps::default();
+        let mut stamps = StampIdentifier::default();
         let wall = 1_700_000_000_000_000_000;
-        let misfits: Vec<_> =
+        let mismatches: Vec<_> =
             (0..LASTING).map(|_| stamps.handle(wall, arrival, PERIOD).unwrap_err()).collect();
-        assert!(!misfits[0].is_lasting() && misfits.last().unwrap().is_lasting());
-        assert!(misfits[0].to_string().contains("in its future by CLOCK_BOOTTIME"), "{}", misfits[0]);
+        assert!(!mismatches[0].is_lasting() && mismatches.last().unwrap().is_lasting());
+        assert!(mismatches[0].to_string().contains("in its future by CLOCK_BOOTTIME"), "{}", mismatches[0]);
         told(&mut stamps, stamp, arrival);
         let old = stamp - 20_000_000_000;
         let again = stamps.handle(old, arrival, PERIOD).unwrap_err();
         assert_eq!((again.in_a_row, again.monotonic_age), (1, Span::from_millis(20_040)));
-        // A camera of long frames takes its time.
+        // With long frames, an old stamp is plausible.
         stamps.handle(old, arrival, Span::from_secs(20)).unwrap();
     }
 }

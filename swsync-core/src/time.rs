@@ -1,4 +1,4 @@
-//! Instants tagged with the clock that read them, signed spans, and the bridges between clocks.
+//! Types for time: instants tagged with the clock that read them, signed spans, offsets and rates.
 //!
 //! An instant of one clock cannot be mistaken for an instant of another:
 //!
@@ -6,10 +6,10 @@
 //! use swsync_core::time::{Local, Rig, Timestamp};
 //! let rig = Timestamp::<Rig>::from_nanos(2);
 //! let local = Timestamp::<Local>::from_nanos(1);
-//! let _ = rig - local; // two clocks: only an `Offset` leads from one to the other
+//! let _ = rig - local; // two clocks: only an `Offset` converts between them
 //! ```
 //!
-//! and neither can a rate for an offset:
+//! A rate cannot be mistaken for an offset:
 //!
 //! ```compile_fail
 //! use swsync_core::time::{Offset, Skew};
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 /// A clock that timestamps can belong to.
 pub trait Clock {
-    /// What `Debug` calls it.
+    /// Its name in `Debug` output.
     const NAME: &'static str;
 }
 
@@ -47,7 +47,7 @@ clock! {
     Local
 }
 clock! {
-    /// Rig time: ns since the Unix epoch as the leader had it when the rig started.
+    /// Rig time: ns since the Unix epoch, as the first leader had it when the time scale began.
     Rig
 }
 clock! {
@@ -58,6 +58,13 @@ clock! {
     /// One device's `CLOCK_REALTIME`: what the kernel's software packet timestamps count.
     Realtime
 }
+clock! {
+    /// The host's own `CLOCK_MONOTONIC`, never simulated.
+    ///
+    /// The clocks of simulated devices derive from it, so simulations call it true time. Without simulation, [`Local`] is
+    /// the same clock.
+    Host
+}
 
 /// An instant on clock `D`, in nanoseconds since that clock's origin.
 pub struct Timestamp<D>(i64, PhantomData<D>);
@@ -65,7 +72,7 @@ pub struct Timestamp<D>(i64, PhantomData<D>);
 impl<D> Timestamp<D> {
     /// The clock's origin.
     pub const ZERO: Self = Self::from_nanos(0);
-    /// The last instant that can be represented.
+    /// The latest instant that fits into 64 bit.
     pub const MAX: Self = Self::from_nanos(i64::MAX);
 
     /// The instant `nanos` ns after the clock's origin.
@@ -160,17 +167,17 @@ impl<D> Sub<Span> for Timestamp<D> {
     }
 }
 
-/// A signed span in nanoseconds. Sums saturate, so that one cannot fold back into a plausible value.
+/// A signed span in nanoseconds. Sums saturate, so that an overflow cannot look like a plausible value.
 ///
-/// Over long spans apply a [`Skew`] before changing clock.
+/// Two clocks measure a long span differently: apply a [`Skew`] before changing clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Span(i64);
 
 impl Span {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Self = Self(0);
-    /// The longest span that can be represented.
+    /// The longest span that fits into 64 bit.
     pub const MAX: Self = Self(i64::MAX);
 
     /// A span of `nanos` ns.
@@ -238,19 +245,19 @@ impl Span {
         self.as_nanos_f64() / 1e9
     }
 
-    /// Magnitude.
+    /// Its magnitude.
     #[must_use]
     pub const fn abs(self) -> Self {
         Self(self.0.saturating_abs())
     }
 
-    /// Whether it runs backwards.
+    /// Whether it is less than zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
 
-    /// As a `Duration` to wait for: zero where negative.
+    /// As a `Duration` to wait for; zero if negative.
     #[must_use]
     pub fn to_duration(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
@@ -319,7 +326,7 @@ impl Sum for Span {
     }
 }
 
-/// Rig time minus local time at one instant: the only way from one clock to the other.
+/// Rig time minus local time at one instant; the only conversion between the two clocks.
 ///
 /// RFC 5905 section 8 calls it θ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -327,31 +334,31 @@ impl Sum for Span {
 pub struct Offset(Span);
 
 impl Offset {
-    /// The offset at which a local clock read `local` when the rig's read `rig`.
+    /// The offset at the instant when the local clock reads `local` and rig time is `rig`.
     #[must_use]
     pub const fn between(rig: Timestamp<Rig>, local: Timestamp<Local>) -> Self {
         Self(Span(rig.0.saturating_sub(local.0)))
     }
 
-    /// The offset that amounts to `span`.
+    /// The offset `span`.
     #[must_use]
     pub const fn from_span(span: Span) -> Self {
         Self(span)
     }
 
-    /// As a span: positive where the rig's clock is ahead.
+    /// As a span: positive if rig time is ahead of local time.
     #[must_use]
     pub const fn as_span(self) -> Span {
         self.0
     }
 
-    /// The rig's reading when the local clock reads `local`.
+    /// Rig time when the local clock reads `local`.
     #[must_use]
     pub const fn to_rig(self, local: Timestamp<Local>) -> Timestamp<Rig> {
         Timestamp::from_nanos(local.0.saturating_add(self.0.0))
     }
 
-    /// The local reading when the rig's clock reads `rig`.
+    /// Local time when rig time is `rig`.
     #[must_use]
     pub const fn to_local(self, rig: Timestamp<Rig>) -> Timestamp<Local> {
         Timestamp::from_nanos(rig.0.saturating_sub(self.0.0))
@@ -363,8 +370,9 @@ impl fmt::Debug for Offset {
     }
 }
 
-/// Rate of one clock relative to another, minus one (s/s; 1e-6 is 1 ppm). Of the rig's clock
-/// relative to the local one where nothing else is said.
+/// Rate of one clock relative to another, minus one (s/s; 1e-6 is 1 ppm).
+///
+/// It is the rate of rig time relative to local time unless stated otherwise.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Skew(f64);
@@ -397,13 +405,13 @@ impl Skew {
         self.0 * 1e6
     }
 
-    /// What the fast clock gains over `span`.
+    /// The time that the fast clock gains over `span`.
     #[must_use]
     pub fn over(self, span: Span) -> Span {
         span.mul_f64(self.0)
     }
 
-    /// Not more than `limit` in either direction.
+    /// This skew, limited to the magnitude of `limit`.
     #[must_use]
     pub fn clamp(self, limit: Self) -> Self {
         Self(self.0.clamp(-limit.0.abs(), limit.0.abs()))
@@ -426,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_saturate_rather_than_wrap() {
+    fn spans_saturate() {
         assert_eq!(Span::MAX + Span::from_nanos(1), Span::MAX);
         assert_eq!(-Span::from_nanos(i64::MIN), Span::MAX);
         assert_eq!(Span::from_nanos(i64::MIN).abs(), Span::MAX);
@@ -436,13 +444,13 @@ mod tests {
     }
 
     #[test]
-    fn negative_spans_wait_for_nothing() {
+    fn a_negative_span_becomes_a_zero_duration() {
         assert_eq!(Span::from_millis(-3).to_duration(), Duration::ZERO);
         assert_eq!(Span::from_millis(3).to_duration(), Duration::from_millis(3));
     }
 
     #[test]
-    fn an_offset_leads_there_and_back() {
+    fn an_offset_converts_both_ways() {
         let local = Timestamp::<Local>::from_nanos(10);
         let rig = Timestamp::<Rig>::from_nanos(1_000);
         let offset = Offset::between(rig, local);
@@ -459,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_gains_in_proportion() {
+    fn the_gain_of_a_skew_is_proportional_to_the_span() {
         assert_eq!(Skew::from_ppm(20.0).over(Span::from_secs(1)), Span::from_micros(20));
         assert_eq!(Skew::from_ppm(900.0).clamp(Skew::from_ppm(500.0)), Skew::from_ppm(500.0));
     }

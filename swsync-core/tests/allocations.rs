@@ -1,19 +1,20 @@
-//! The time service does not allocate once it runs: neither per request served, nor per exchange followed. Nor
-//! does the aligner, per frame.
+//! In steady operation, client and server of the time service and the aligner do not allocate.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
-use swsync_core::estimate::{EstimatorConfig, Method};
+use swsync_core::estimate::{EstimatorConfig, EstimatorKind};
 use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::Key;
-use swsync_core::sync::{Action, Client, ClientConfig, Identity, Server, ServerConfig, ServerStatus};
 use swsync_core::time::{Local, Rig, Span, Timestamp};
+use swsync_core::time_service::{
+    Client, ClientAction, ClientConfig, Identity, Server, ServerConfig, ServerStatus,
+};
 
 thread_local! {
-    /// Allocations of this thread: tests run beside one another.
+    /// Number of allocations of this thread; tests run in parallel.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -21,12 +22,12 @@ struct Counting;
 
 impl Counting {
     fn count() {
-        // While a thread ends there is nothing left to count in.
+        // The counter is gone while its thread ends.
         let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
     }
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: every call is forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
@@ -65,10 +66,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(method: Method, secret: Option<&[u8]>) -> Self {
+    fn new(kind: EstimatorKind, secret: Option<&[u8]>) -> Self {
         let now = Timestamp::ZERO + Span::from_secs(1000);
         let key = secret.map(|secret| Key::new(7, secret).unwrap());
-        let estimator = EstimatorConfig { method, ..EstimatorConfig::default() };
+        let estimator = EstimatorConfig { kind, ..EstimatorConfig::default() };
         let server = ServerConfig { keys: key.iter().cloned().collect(), ..ServerConfig::default() };
         let identity = Identity { rig: 1, device: 2, timescale: 3 };
         Self {
@@ -81,7 +82,7 @@ impl Pair {
         }
     }
 
-    /// From 0.5 to 2.5 ms.
+    /// A random delay from 0.5 to 2.5 ms.
     fn delay(&mut self) -> Span {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -89,7 +90,7 @@ impl Pair {
         Span::from_nanos(500_000 + i64::try_from(self.state % 2_000_000).unwrap())
     }
 
-    /// Lets the client ask, the server answer, and the client hear.
+    /// Runs `steps` exchanges.
     fn run(&mut self, steps: u32) {
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
         for _ in 0..steps {
@@ -97,7 +98,7 @@ impl Pair {
             self.client.handle_timeout(self.now);
             while let Some(action) = self.client.poll_action() {
                 match action {
-                    Action::Send { datagram, token } => {
+                    ClientAction::Send { datagram, token } => {
                         self.client.handle_sent(token, self.now);
                         let there = self.now + self.delay();
                         let left = there + Span::from_micros(20);
@@ -111,8 +112,8 @@ impl Pair {
                         self.now = left + self.delay();
                         self.client.handle_datagram(&response.datagram, self.now);
                     }
-                    Action::Publish(_) => self.published += 1,
-                    Action::Refused(refusal) => panic!("{refusal}"),
+                    ClientAction::Publish(_) => self.published += 1,
+                    ClientAction::Refused(refusal) => panic!("{refusal}"),
                 }
             }
         }
@@ -142,18 +143,18 @@ fn the_counter_counts() {
 
 #[test]
 fn tracking_allocates_nothing() {
-    Pair::new(Method::Track, None).assert_steady();
+    Pair::new(EstimatorKind::Track, None).assert_steady();
 }
 
 #[test]
 fn mean_and_min_allocate_nothing() {
-    Pair::new(Method::Mean, None).assert_steady();
-    Pair::new(Method::Min, None).assert_steady();
+    Pair::new(EstimatorKind::Mean, None).assert_steady();
+    Pair::new(EstimatorKind::Min, None).assert_steady();
 }
 
 #[test]
 fn authentication_allocates_nothing() {
-    Pair::new(Method::Min, Some(&[0x5a; 16])).assert_steady();
+    Pair::new(EstimatorKind::Min, Some(&[0x5a; 16])).assert_steady();
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn a_frame_allocates_nothing() {
     let mut aligner = Aligner::new(AlignerConfig::new(grid, sensor, Span::from_micros(20), 3));
     let before = allocations();
     for sequence in 1..2_000 {
-        // Far off at first, then a lost frame now and then and a late stamp.
+        // The phase is far off at first. Some frames are lost, some stamps are late.
         let late = if sequence % 37 == 0 { 150 } else { 0 };
         let time =
             grid.instant(sequence) + Span::from_micros(if sequence < 1_000 { 9_000 } else { 5 } + late);

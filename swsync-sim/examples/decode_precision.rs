@@ -1,16 +1,21 @@
-//! Measures how precisely the time is read back out of simulated pictures, through JPEG.
+//! Measures the precision of reading the time back out of simulated JPEG pictures.
 //!
 //! ```text
 //! cargo run --release -p swsync-sim --example decode_precision -- [TRIALS] [QUALITY]
 //! ```
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program reads arguments and prints"
+)]
 
 use std::error::Error;
 
 use image::codecs::jpeg::JpegEncoder;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swsync_core::time::{Span, Timestamp};
-use swsync_sim::True;
+use swsync_core::time::{Host, Span, Timestamp};
 use swsync_sim::decode::{Picture, decode};
 use swsync_sim::scene::{I420Buffer, Scene, View};
 use swsync_sim::sensor::SensorModel;
@@ -37,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     exposure: Span::from_micros(exposure_us),
                     row_time_ns: sensor.line_time_ns * lines_per_row,
                 };
-                let start = Timestamp::<True>::from_nanos(rng.random_range(0..10_000_000_000_000));
+                let start = Timestamp::<Host>::from_nanos(rng.random_range(0..10_000_000_000_000));
                 let scene = &scenes[rng.random_range(0..scenes.len())];
                 let mut picture = I420Buffer::new(scene.layout());
                 scene.render(&Shutter { start, timing }, picture.planes_mut())?;

@@ -1,8 +1,14 @@
-//! Writes the simulated camera's picture at a given time as a PNG, to look at it.
+//! Writes the simulated camera's picture at a given time as a PNG.
 //!
 //! ```text
 //! cargo run -p swsync-sim --example render -- OUT.png [WIDTHxHEIGHT] [TIME_MS] [EXPOSURE_US] [VIEW]
 //! ```
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "a program reads arguments and prints"
+)]
 
 use std::error::Error;
 

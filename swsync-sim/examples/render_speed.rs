@@ -1,8 +1,15 @@
-//! Measures how long a simulated frame takes to render, and its time to be read back, at several sizes.
+//! Measures the time to render a simulated frame and to decode it, at several sizes.
 //!
 //! ```text
 //! cargo run --release -p swsync-sim --example render_speed
 //! ```
+
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a program measures time and prints"
+)]
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,24 +1,29 @@
-//! The parts of a simulated rig: oscillators, links, cameras, and what the cameras look at.
+//! Simulated rigs: device clocks, network links, camera sensors, and the LED panel that the cameras look at.
 //!
-//! Nobody owns every rig, so simulation is part of the product: the demo, the tests and the
-//! benchmarks are the same parts with other numbers. Everything here is a function of its
-//! arguments and a seed. Nothing reads a clock, opens a socket or starts a thread, so an hour of a
-//! rig passes in milliseconds in a test, and in an hour when a pipeline drives the same code live.
+//! The demo, the tests and the benchmarks use the same parts with other numbers. Everything is a function of its arguments
+//! and a seed, so a test runs an hour of a rig in milliseconds, and a pipeline runs the same code live.
 //!
-//! | module | what it stands for |
+//! **Never in this crate:** clock reads, sockets, threads, files, random numbers without a seed. `clippy.toml` beside
+//! `Cargo.toml` lists what breaks the build. Examples and tests are exempt where they read arguments and print.
+//!
+//! **Where to begin:** [`scene`] and [`panel`] for the picture, [`sensor`] for the camera, [`oscillator`] and [`link`] for
+//! time, [`trace`] for whole traces of exchanges.
+//!
+//! | module | what it simulates |
 //! | --- | --- |
 //! | [`oscillator`] | a device's clock: offset, skew, wander, warm-up |
-//! | [`link`] | one-way delays of the network, both ways, with loss |
+//! | [`link`] | one-way delays of the network in both directions, with loss |
 //! | [`sensor`] | a rolling-shutter sensor behind libcamera's delayed controls |
 //! | [`scene`] | the picture: the paper's LED panel beside a ball on a one-second orbit |
-//! | [`panel`] | the panel's light as a function of time, and where it is in a picture |
-//! | [`trace`] | recordings of exchanges over such a link with such a clock, and their truth |
-//! | [`decode`] | the true time read back out of a picture |
+//! | [`panel`] | the panel's light as a function of time, and its place in the picture |
+//! | [`trace`] | exchanges over such a link with such a clock, and their truth |
+//! | [`decode`] | reads the true time back out of a picture |
 //!
-//! "The paper" is Ansari, Wadhwa, Garg and Chen, "Wireless Software Synchronization of Multiple
-//! Distributed Cameras", 2019.
+//! True time is [`Host`](swsync_core::time::Host): the host's `CLOCK_MONOTONIC` when the simulation runs live. "The paper" is
+//! Ansari, Wadhwa, Garg and Chen, "Wireless Software Synchronization of Multiple Distributed Cameras", 2019.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod decode;
 pub mod link;
@@ -30,15 +35,3 @@ pub mod scene;
 pub mod sensor;
 pub mod shutter;
 pub mod trace;
-
-use swsync_core::time::Clock;
-
-/// True time of the simulation: the host's `CLOCK_MONOTONIC` when it is run live.
-///
-/// Simulated devices have clocks of their own, which an [`oscillator::Oscillator`] derives from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum True {}
-
-impl Clock for True {
-    const NAME: &'static str = "True";
-}

@@ -1,7 +1,7 @@
-//! Noise that is a function of where it is asked for.
+//! Noise as a function of its arguments.
 //!
-//! A generator's next draw depends on how many came before; a hash of (seed, which series, which
-//! knot) does not. What is queried in any order, such as a clock, is made of the latter.
+//! A generator's next draw depends on the draws before; a hash of (seed, series, knot) does not. So clocks, which are read in any
+//! order, use hashes.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,8 +29,7 @@ fn first_half(hash: u64) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// A number of mean 0 and variance 1, nearly normal: the sum of four uniform ones, so never beyond
-/// 3.47 in magnitude.
+/// A nearly normal number of mean 0 and variance 1: the sum of four uniform ones, so at most 3.47 in magnitude.
 pub(crate) fn gaussian(hash: u64) -> f64 {
     let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
     let sum: f64 = [[a, b], [c, d], [e, f], [g, h]]
@@ -40,7 +39,7 @@ pub(crate) fn gaussian(hash: u64) -> f64 {
     (sum - 2.0) * 3.0_f64.sqrt()
 }
 
-/// The generator of one series of draws: the same for the same `(seed, series)`, wherever.
+/// The generator of one series of draws; it depends on `(seed, series)` only.
 pub(crate) fn generator(seed: u64, series: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(series);

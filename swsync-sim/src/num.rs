@@ -1,5 +1,4 @@
-//! The few lossy conversions between numbers, each with its reason, so that casts stay out of the
-//! rest of the crate.
+//! The lossy conversions between numbers, so that the rest of the crate needs no casts.
 
 /// A coordinate, a count or a byte sum as a float: exact below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "pictures have fewer than 2^53 pixels")]

@@ -1,5 +1,4 @@
-//! The LED panel of the paper (section VI.A) and the ball beside it: what is lit when, and where it
-//! is in a picture.
+//! The LED panel of the paper (section VI.A) and the ball beside it: what is lit when, and its place in a picture.
 //!
 //! | light | period | tells |
 //! | --- | --- | --- |
@@ -7,12 +6,11 @@
 //! | slow row, 10 LEDs at the bottom | 20 ms: each is lit for 2 ms in turn | which 2 ms |
 //! | ball on a circle around a hub | 1 s, clockwise from 12 o'clock | which 20 ms |
 //!
-//! All start at true time zero. The paper ran its panel at a slower pace too, to be sure that it was
-//! not off by a multiple of 20 ms: here the ball rules that out up to a second.
+//! All start at true time zero. The paper also ran its panel at a slower pace, to exclude errors of multiples of 20 ms. Here the
+//! ball excludes them up to a second.
 
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
-use crate::True;
 use crate::num::{index, real};
 
 /// Columns of the fast array, and LEDs of the slow row.
@@ -21,34 +19,33 @@ pub const COLUMNS: usize = 10;
 pub const ROWS: usize = 10;
 /// How long a column of the fast array is lit: the paper's tau.
 pub const FAST_SLOT: Span = Span::from_micros(200);
-/// After it the fast array repeats.
+/// Period of the fast array.
 pub const FAST_PERIOD: Span = Span::from_millis(2);
 /// How long an LED of the slow row is lit.
 pub const SLOW_SLOT: Span = FAST_PERIOD;
-/// After it the slow row repeats.
+/// Period of the slow row.
 pub const SLOW_PERIOD: Span = Span::from_millis(20);
-/// After it the ball is back, and the whole picture repeats: times are read modulo this.
+/// Period of the ball and of the whole picture: times are read modulo this.
 pub const PERIOD: Span = Span::from_secs(1);
 
-/// Smallest pitch of LEDs, in pixels, that still has a readable middle.
+/// Smallest readable pitch of LEDs, in pixels.
 const MIN_PITCH: usize = 7;
 
 /// The panel's time at `at`, in ns within [`PERIOD`].
 #[must_use]
-pub fn phase_ns(at: Timestamp<True>) -> f64 {
+pub fn phase_ns(at: Timestamp<Host>) -> f64 {
     Span::from_nanos(at.as_nanos().rem_euclid(PERIOD.as_nanos())).as_nanos_f64()
 }
 
-/// How much of an exposure from `start_ns` on, for `exposure_ns`, each LED of a row is lit for, as a
-/// fraction in `[0, 1]`, when each is lit for `slot` in turn. The fractions add up to 1.
+/// For each LED of a row, the fraction of an exposure during which it is lit, in `[0, 1]`, if each is lit for `slot` in turn. The
+/// fractions add up to 1.
 ///
-/// `start_ns` counts from when the first LED goes on, and may be any number of periods away. An
-/// exposure of no time counts as 1 ns.
+/// The exposure starts `start_ns` after the first LED goes on, modulo the period. An empty exposure counts as 1 ns.
 #[must_use]
 pub fn lit_fractions(slot: Span, start_ns: f64, exposure_ns: f64) -> [f64; COLUMNS] {
     let slot = slot.as_nanos_f64();
     let exposure = exposure_ns.max(1.0);
-    // Starts in units of a slot, within one period.
+    // In units of a slot, within one period.
     let start = (start_ns / slot).rem_euclid(real(COLUMNS));
     let length = exposure / slot;
     let end = start + length;
@@ -59,7 +56,7 @@ pub fn lit_fractions(slot: Span, start_ns: f64, exposure_ns: f64) -> [f64; COLUM
     lit
 }
 
-/// Slots for which the LED of `column` was lit from 0 until `slots`.
+/// Number of slots for which the LED of `column` was lit from 0 until `slots`.
 fn lit_until(column: usize, slots: f64) -> f64 {
     let period = real(COLUMNS);
     let rounds = (slots / period).floor();
@@ -109,7 +106,7 @@ impl Rect {
         }
     }
 
-    /// The rectangle with `margin` more pixels on every side, as far as there are any.
+    /// The rectangle with `margin` more pixels on every side, clipped at the origin.
     #[must_use]
     pub const fn outset(&self, margin: usize) -> Self {
         let left = self.left.saturating_sub(margin);
@@ -118,7 +115,7 @@ impl Rect {
     }
 }
 
-/// The ball's orbit, in pixels. Where the camera stands moves it by up to `max_parallax` sideways.
+/// The ball's orbit, in pixels. The camera's viewpoint moves it sideways by up to `max_parallax`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Orbit {
     /// Centre for a camera in the middle: column and row, in pixels from the left and top edge.
@@ -129,22 +126,22 @@ pub struct Orbit {
     pub ball: f64,
     /// Radius of the hub, the bright spot in the centre.
     pub hub: f64,
-    /// How far the whole orbit may be to the left or right.
+    /// Largest shift of the whole orbit to the left or right.
     pub max_parallax: f64,
 }
 
-/// The picture's size has no room for a panel that could be read.
+/// The picture is too small for a readable panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a picture of {width}x{height} has no room for the LED panel: 160x120 has")]
+#[error("a picture of {width}x{height} is too small for the LED panel: use at least 160x120")]
 pub struct SizeError {
-    /// Columns asked for.
+    /// Requested columns.
     pub width: u32,
-    /// Rows asked for.
+    /// Requested rows.
     pub height: u32,
 }
 
-/// Where the panel and the ball are in a picture of a given size: the calibration, as fixed as a
-/// tripod. The panel is to the left, the ball's orbit to the right.
+/// The places of the panel and the ball in a picture of a given size. They are fixed, as if the camera stood on a tripod. The panel
+/// is on the left, the ball's orbit on the right.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PanelLayout {
     width: usize,
@@ -164,7 +161,7 @@ impl PanelLayout {
     /// The layout in pictures of `width` x `height` pixels.
     ///
     /// # Errors
-    /// [`SizeError`] where LEDs would be too small to read: below 160x120 or so.
+    /// [`SizeError`] if LEDs would be too small to read: below 160x120 or so.
     pub fn new(width: u32, height: u32) -> Result<Self, SizeError> {
         let error = SizeError { width, height };
         let (w, h) = (f64::from(width), f64::from(height));
@@ -193,7 +190,7 @@ impl PanelLayout {
                 radius,
                 ball,
                 hub: (radius * 0.10).max(1.5),
-                // Less than half the way from the hub to the ball: where the hub may be, the ball is not.
+                // Less than half the distance from the hub to the ball, so that the ball is never where the hub may be.
                 max_parallax: (room / 2.0 - radius - ball).clamp(0.0, radius * 0.27),
             },
         })
@@ -233,7 +230,7 @@ impl PanelLayout {
         Rect { left: self.fast.0 + column * self.pitch, top, width: self.led, height: self.led }
     }
 
-    /// What all LEDs and the gaps between them take up.
+    /// The rectangle of all LEDs and the gaps between them.
     #[must_use]
     pub const fn leds(&self) -> Rect {
         Rect {
@@ -244,13 +241,13 @@ impl PanelLayout {
         }
     }
 
-    /// The part of an LED, or of the gap beside it, that its light reaches: half of each gap.
+    /// The area that an LED's light reaches: the LED and half of the gaps around it.
     #[must_use]
     pub(crate) const fn cell(&self, led: Rect) -> Rect {
         led.outset((self.pitch - self.led) / 2)
     }
 
-    /// The part of an LED that its mean is taken from: without its rim.
+    /// The part of an LED that is sampled: without its rim.
     #[must_use]
     pub(crate) const fn core(&self, led: Rect) -> Rect {
         led.inset(1 + self.led / 12)
@@ -310,7 +307,7 @@ mod tests {
                 prop_assert!(orbit.centre.0 - reach > real(leds.right()));
                 prop_assert!(orbit.centre.0 + reach <= f64::from(width) + 1e-6);
                 prop_assert!(orbit.centre.1 - orbit.radius - orbit.ball > 0.0);
-                // the ball at one end of the arc does not come where the hub is at the other
+                // with one camera's parallax the ball is never where the hub is with another's
                 prop_assert!(orbit.radius - orbit.ball > 2.0 * orbit.max_parallax + orbit.hub + 2.0);
                 let core = layout.core(layout.fast_led(0, 0));
                 prop_assert!(core.width >= 2 && core.height >= 2);

@@ -1,17 +1,13 @@
-//! When each row of a picture was exposed.
+//! The exposure times of a picture's rows.
 
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
-use crate::True;
-
-/// A rolling shutter's timing: row `r` is exposed from `r * row_time_ns` after the first row's
-/// start on, for `exposure`.
+/// A rolling shutter's timing: row `r` is exposed for `exposure`, from `r * row_time_ns` after the first row's start on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowTiming {
     /// How long each row is exposed.
     pub exposure: Span,
-    /// From one row of the picture to the next, in ns. A picture scaled down has fewer rows than
-    /// its sensor has lines: then it is the line time times lines per row.
+    /// From one row of the picture to the next, in ns. In a scaled picture it is the line time times lines per row.
     pub row_time_ns: f64,
 }
 
@@ -19,13 +15,13 @@ pub struct RowTiming {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shutter {
     /// Start of exposure of the first row: the frame's time.
-    pub start: Timestamp<True>,
+    pub start: Timestamp<Host>,
     /// The rows' timing from there.
     pub timing: RowTiming,
 }
 
 impl Shutter {
-    /// That of a picture of `height` rows whose lowest row is read first.
+    /// The same opening for a picture of `height` rows whose lowest row is read first.
     #[must_use]
     pub fn from_below(self, height: u32) -> Self {
         let RowTiming { exposure, row_time_ns } = self.timing;
@@ -41,7 +37,7 @@ impl Shutter {
 
     /// Middle of exposure of the middle row of `height` rows.
     #[must_use]
-    pub fn centre(&self, height: u32) -> Timestamp<True> {
+    pub fn centre(&self, height: u32) -> Timestamp<Host> {
         let rows = Span::from_nanos_f64(self.timing.row_time_ns * (f64::from(height) - 1.0) / 2.0);
         self.start + rows + self.timing.exposure / 2
     }

@@ -1,8 +1,7 @@
-//! Whole traces of exchanges between a client and its leader, with known truth.
+//! Traces of exchanges between a client and its leader, with known truth.
 //!
-//! A [`Scenario`] is a link, a crystal and a pace; a seed makes a [`Trace`] of it, in simulated time.
-//! The presets are the physics of the recorded-form traces in `shared/traces` (delays: see
-//! [`LinkModel`]), with these further numbers read off the files:
+//! A [`Scenario`] is a link, a crystal and a pace; with a seed it gives a [`Trace`]. The presets match the recorded-form traces in
+//! `shared/traces` (for delays see [`LinkModel`]), with these further numbers from the files:
 //!
 //! | | value | from |
 //! | --- | --- | --- |
@@ -13,36 +12,37 @@
 //! | loss, each way | 0.06 % `drifting`, 0.3 % busy, 0.5 % asymmetric | rows that are missing |
 //! | skew | 60 to 100 % of the nominal one, either sign | 12.3, 10.4, -12.2 of 15; 22 of 25 ppm |
 //!
-//! Requests overtake one another where delays differ by more than the spacing, as in the files; rows
-//! are in the order in which answers arrive.
+//! Requests overtake one another if their delays differ by more than the spacing, as in the files. Rows are in the order in which
+//! answers arrive.
 
 use std::str::FromStr;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swsync_core::estimate::Exchange;
-use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
+use swsync_core::time::{Host, Local, Offset, Rig, Skew, Span, Timestamp};
 
-use crate::True;
 use crate::link::{Direction, Link, LinkModel};
 use crate::noise::generator;
 use crate::oscillator::{Oscillator, OscillatorConfig, WarmUp};
 
-/// Series of the generator: what of the scenario is drawn once, and the times of sending and holding.
+/// Series of the values that are drawn once per trace.
 const ONCE: u64 = 20;
+/// Series of the times of sending.
 const PACE: u64 = 21;
+/// Series of the leader's holding times.
 const HOLD: u64 = 22;
-/// True time at a trace's beginning, at the earliest ...
-const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_001_000_000_000);
-/// ... and by how many seconds it may be later: bursts that take turns are due at fixed times.
+/// Earliest true time of a trace's beginning.
+const BEGIN: Timestamp<Host> = Timestamp::from_nanos(1_001_000_000_000);
+/// Range of the beginning, in s: alternating bursts come at fixed times.
 const LATER: f64 = 30.0;
-/// How long a client that follows answers waits for one that was lost.
+/// Timeout of a client that waits for each answer.
 const LOST: Span = Span::from_millis(20);
 
 /// A link, a crystal and a pace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
-    /// What `FromStr` calls it.
+    /// Its name for `FromStr`.
     pub name: &'static str,
     /// The path between client and leader.
     pub link: LinkModel,
@@ -59,11 +59,11 @@ pub struct Scenario {
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Evenly, whatever became of the one before.
+    /// At this interval.
     Every(Span),
-    /// As soon as the answer to the one before is there: the paper's phones.
+    /// When the previous answer arrives: the paper's phones.
     Following,
-    /// As swsync's client does on a good link: 480 at 2 ms, then 20 each at 125, 250 and 500 ms, then every second.
+    /// As swsync's client on a good link: 480 at 2 ms, then 20 each at 125, 250 and 500 ms, then every second.
     Slowing,
 }
 
@@ -76,14 +76,14 @@ pub struct Hold {
     pub mean_excess: Span,
 }
 
-/// What the client's clock may be like.
+/// The client's crystal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crystal {
-    /// Greatest magnitude of its rate against the leader's.
+    /// Largest magnitude of its rate relative to the leader's.
     pub skew: Skew,
     /// Change of rate over one second, 1 sigma.
     pub wander: Skew,
-    /// It was switched on at the beginning.
+    /// Warm-up, if it was switched on at the beginning.
     pub warm_up: Option<WarmUp>,
 }
 
@@ -114,7 +114,7 @@ impl FromStr for Scenario {
 }
 
 impl Scenario {
-    /// All presets: the scenarios of `shared/traces`, and one of a quiet link whose round trips have levels.
+    /// All presets: the scenarios of `shared/traces`, and a quiet link whose round trips have levels.
     #[must_use]
     pub fn presets() -> [Self; 7] {
         let phones = Self {
@@ -175,18 +175,18 @@ impl Scenario {
         ]
     }
 
-    /// The trace that `seed` makes of it.
+    /// The trace of this scenario with `seed`.
     #[must_use]
     pub fn simulate(&self, seed: u64) -> Trace {
         let mut once = generator(seed, ONCE);
         let begin = BEGIN + Span::from_secs_f64(once.random_range(0.0..LATER));
         let clock = Oscillator::<Local>::new(self.oscillator(seed, begin, &mut once));
         let mut link = Link::new(self.link.clone(), seed);
-        let mut draws = Draws { pace: generator(seed, PACE), hold: generator(seed, HOLD) };
-        let flights = match self.pace {
+        let mut generators = Generators { pace: generator(seed, PACE), hold: generator(seed, HOLD) };
+        let exchanges = match self.pace {
             Pace::Every(spacing) => {
                 let count = self.duration.as_nanos() / spacing.as_nanos().max(1);
-                self.paced((0..count).map(|k| begin + spacing * k), &mut link, &mut draws)
+                self.paced((0..count).map(|k| begin + spacing * k), &mut link, &mut generators)
             }
             Pace::Slowing => {
                 let spacings = [(480, 2), (20, 125), (20, 250), (20, 500)]
@@ -197,15 +197,15 @@ impl Scenario {
                     *at += spacing;
                     Some(*at)
                 });
-                self.paced(times.take_while(|at| *at - begin < self.duration), &mut link, &mut draws)
+                self.paced(times.take_while(|at| *at - begin < self.duration), &mut link, &mut generators)
             }
-            Pace::Following => self.following(begin, &mut link, &mut draws),
+            Pace::Following => self.following(begin, &mut link, &mut generators),
         };
-        Trace { exchanges: flights.iter().map(|flight| flight.seen_by(&clock)).collect() }
+        Trace { exchanges: exchanges.iter().map(|exchange| exchange.seen_by(&clock)).collect() }
     }
 
-    /// The client's clock: its skew between 60 and 100 % of the greatest, its offset within 0.5 s.
-    fn oscillator(&self, seed: u64, epoch: Timestamp<True>, rng: &mut ChaCha8Rng) -> OscillatorConfig {
+    /// The client's clock: its skew is 60 to 100 % of the largest, its offset within 0.5 s.
+    fn oscillator(&self, seed: u64, epoch: Timestamp<Host>, rng: &mut ChaCha8Rng) -> OscillatorConfig {
         let Crystal { skew, wander, warm_up } = self.crystal;
         let sign = if rng.random::<bool>() { 1.0 } else { -1.0 };
         let scaled = |skew: Skew, factor: f64| Skew::from_ratio(skew.as_ratio() * factor);
@@ -221,74 +221,79 @@ impl Scenario {
     }
 
     fn hold(&self, rng: &mut ChaCha8Rng) -> Span {
-        // A gamma distribution of shape 2 is the sum of two exponential ones.
+        // A gamma distribution of shape 2 is the sum of two exponential distributions.
         let product = (1.0 - rng.random::<f64>()) * (1.0 - rng.random::<f64>());
         self.hold.floor + self.hold.mean_excess.mul_f64(-product.ln() / 2.0)
     }
 
     fn paced(
         &self,
-        times: impl Iterator<Item = Timestamp<True>>,
+        times: impl Iterator<Item = Timestamp<Host>>,
         link: &mut Link,
-        draws: &mut Draws,
-    ) -> Vec<Flight> {
-        let mut asked: Vec<Flight> = times
+        generators: &mut Generators,
+    ) -> Vec<TrueExchange> {
+        let mut asked: Vec<TrueExchange> = times
             .filter_map(|at| {
-                let jitter = Span::from_nanos(draws.pace.random_range(-100_000..=100_000));
+                let jitter = Span::from_nanos(generators.pace.random_range(-100_000..=100_000));
                 let t1 = at + jitter;
                 let t2 = t1 + link.delay(Direction::ToLeader, t1)?;
-                let t3 = t2 + self.hold(&mut draws.hold);
-                Some(Flight { t1, t2, t3, t4: t3 })
+                let t3 = t2 + self.hold(&mut generators.hold);
+                Some(TrueExchange { t1, t2, t3, t4: t3 })
             })
             .collect();
-        asked.sort_by_key(|flight| flight.t3.as_nanos());
-        let mut answered: Vec<Flight> = asked
+        asked.sort_by_key(|exchange| exchange.t3.as_nanos());
+        let mut answered: Vec<TrueExchange> = asked
             .into_iter()
-            .filter_map(|flight| {
-                let t4 = flight.t3 + link.delay(Direction::ToClient, flight.t3)?;
-                Some(Flight { t4, ..flight })
+            .filter_map(|exchange| {
+                let t4 = exchange.t3 + link.delay(Direction::ToClient, exchange.t3)?;
+                Some(TrueExchange { t4, ..exchange })
             })
             .collect();
-        answered.sort_by_key(|flight| flight.t4.as_nanos());
+        answered.sort_by_key(|exchange| exchange.t4.as_nanos());
         answered
     }
 
-    fn following(&self, begin: Timestamp<True>, link: &mut Link, draws: &mut Draws) -> Vec<Flight> {
-        let mut flights = Vec::new();
+    fn following(
+        &self,
+        begin: Timestamp<Host>,
+        link: &mut Link,
+        generators: &mut Generators,
+    ) -> Vec<TrueExchange> {
+        let mut exchanges = Vec::new();
         let mut t1 = begin;
         while t1 - begin < self.duration {
             let there = link.delay(Direction::ToLeader, t1).map(|delay| t1 + delay);
-            let flight = there.and_then(|t2| {
-                let t3 = t2 + self.hold(&mut draws.hold);
+            let exchange = there.and_then(|t2| {
+                let t3 = t2 + self.hold(&mut generators.hold);
                 let t4 = t3 + link.delay(Direction::ToClient, t3)?;
-                Some(Flight { t1, t2, t3, t4 })
+                Some(TrueExchange { t1, t2, t3, t4 })
             });
-            let gap = Span::from_nanos(draws.pace.random_range(250_000..=270_000));
-            t1 = flight.map_or(t1 + LOST, |flight| flight.t4 + gap);
-            flights.extend(flight);
+            let gap = Span::from_nanos(generators.pace.random_range(250_000..=270_000));
+            t1 = exchange.map_or(t1 + LOST, |exchange| exchange.t4 + gap);
+            exchanges.extend(exchange);
         }
-        flights
+        exchanges
     }
 }
 
-struct Draws {
+struct Generators {
     pace: ChaCha8Rng,
     hold: ChaCha8Rng,
 }
 
 /// An exchange in true time.
 #[derive(Debug, Clone, Copy)]
-struct Flight {
-    t1: Timestamp<True>,
-    t2: Timestamp<True>,
-    t3: Timestamp<True>,
-    t4: Timestamp<True>,
+struct TrueExchange {
+    t1: Timestamp<Host>,
+    t2: Timestamp<Host>,
+    t3: Timestamp<Host>,
+    t4: Timestamp<Host>,
 }
 
-impl Flight {
-    /// What a client with this clock makes of it, and its true offset at the end.
+impl TrueExchange {
+    /// The exchange as a client with this clock measures it, and its true offset at the end.
     fn seen_by(&self, clock: &Oscillator<Local>) -> (Exchange, Offset) {
-        let leader = |at: Timestamp<True>| Timestamp::<Rig>::from_nanos(at.as_nanos());
+        let leader = |at: Timestamp<Host>| Timestamp::<Rig>::from_nanos(at.as_nanos());
         let (t1, t4) = (clock.read(self.t1), clock.read(self.t4));
         let exchange = Exchange { t1, t2: leader(self.t2), t3: leader(self.t3), t4 };
         (exchange, Offset::between(leader(self.t4), t4))
@@ -334,7 +339,7 @@ mod tests {
     ];
 
     #[test]
-    fn delays_are_distributed_as_recorded() {
+    fn delays_have_the_recorded_distribution() {
         for (name, rows, to_leader, to_client) in RECORDED {
             let trace = scenario(name).simulate(7);
             assert!(trace.exchanges.len().abs_diff(rows) * 50 < rows, "{name}: {}", trace.exchanges.len());
@@ -355,14 +360,14 @@ mod tests {
         let (up, down) = delays(&scenario("asymmetric-bursts").simulate(3));
         let slow = |values: &[f64]| real(values.iter().filter(|delay| **delay > 4000.0).count());
         let n = real(up.len());
-        // A third of the time, by turns: 5 s of 15, and most delays of that time.
+        // Each direction is congested for 5 s of every 30 s, and most delays of that time are long.
         assert!((0.08..0.2).contains(&(slow(&up) / n)) && (0.08..0.2).contains(&(slow(&down) / n)));
         let both = up.iter().zip(&down).filter(|(up, down)| **up > 4000.0 && **down > 4000.0).count();
         assert!(real(both) * 20.0 < slow(&up));
     }
 
     #[test]
-    fn a_seed_is_a_trace() {
+    fn a_seed_determines_the_trace() {
         for scenario in Scenario::presets() {
             let trace = scenario.simulate(1);
             assert_eq!(trace, scenario.simulate(1), "{}", scenario.name);
@@ -376,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn skews_are_the_crystals() {
+    fn skews_match_the_crystal() {
         for seed in 0..10 {
             let trace = scenario("drifting").simulate(seed);
             let rate = |from: usize, to: usize| {

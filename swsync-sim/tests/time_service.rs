@@ -1,26 +1,26 @@
-//! The time service over simulated links and crystals: a client against a leader in simulated time.
+//! The time service over simulated links and crystals: clients and a leader in simulated time.
+
+#![allow(clippy::disallowed_macros, reason = "a failed test shows its numbers")]
 
 use std::collections::BTreeMap;
 
-use swsync_core::frame::SyncQuality;
 use swsync_core::ntp::Datagram;
-use swsync_core::sync::{
-    Action, Client, ClientConfig, ClockUpdate, Identity, Refusal, Response, Server, ServerConfig,
-    ServerStatus,
+use swsync_core::time::{Host, Rig, Span, Timestamp};
+use swsync_core::time_service::{
+    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Refusal, Server, ServerConfig, ServerResponse,
+    ServerStatus, SyncState,
 };
-use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_sim::True;
 use swsync_sim::link::{Direction, Link, LinkModel};
 use swsync_sim::oscillator::Oscillator;
 
-/// Rig time minus true time: the leader's crystal is the measure of all others.
+/// Rig time minus true time: the leader's crystal defines rig time.
 const RIG_EPOCH: i64 = 1_800_000_000_000_000_000;
 
-fn rig(at: Timestamp<True>) -> Timestamp<Rig> {
+fn rig(at: Timestamp<Host>) -> Timestamp<Rig> {
     Timestamp::from_nanos(RIG_EPOCH + at.as_nanos())
 }
 
-fn at_s(secs: f64) -> Timestamp<True> {
+fn at_s(secs: f64) -> Timestamp<Host> {
     Timestamp::ZERO + Span::from_secs_f64(secs)
 }
 
@@ -31,17 +31,17 @@ enum Event {
 
 /// One client, and the leader or the client that serves it.
 struct World {
-    /// The server is a client itself.
+    /// The world of the server, if the server is a client too.
     upstream: Option<Box<World>>,
     client: Client,
     server: Server,
     status: ServerStatus,
-    /// As which this client would serve.
+    /// The identity with which this client would serve.
     identity: Identity,
     link: Link,
     clock: Oscillator,
-    now: Timestamp<True>,
-    events: BTreeMap<(Timestamp<True>, u64), Event>,
+    now: Timestamp<Host>,
+    events: BTreeMap<(Timestamp<Host>, u64), Event>,
     count: u64,
     up: bool,
     last: Option<ClockUpdate>,
@@ -79,18 +79,18 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Send { datagram, token } => {
+                ClientAction::Send { datagram, token } => {
                     self.client.handle_sent(token, self.clock.read(self.now));
                     self.transmit(Direction::ToLeader, Event::Request(datagram));
                 }
-                Action::Publish(update) => self.last = Some(update),
-                // It happens to who asks before the server is synced itself.
-                Action::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
+                ClientAction::Publish(update) => self.last = Some(update),
+                // The server may not be synced yet.
+                ClientAction::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
             }
         }
     }
 
-    fn run_until(&mut self, end: Timestamp<True>) {
+    fn run_until(&mut self, end: Timestamp<Host>) {
         loop {
             let wake = self.clock.true_at(self.client.wake_at());
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
@@ -101,7 +101,7 @@ impl World {
             self.now = wake.min(next).max(self.now);
             let local = self.clock.read(self.now);
             if wake < next {
-                // Conversions round: never early.
+                // The conversion rounds: do not call early.
                 self.client.handle_timeout(local.max(self.client.wake_at()));
             } else if let Some((_, event)) = self.events.pop_first() {
                 match event {
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// What the server's clock reads.
-    fn served(&self, at: Timestamp<True>) -> Timestamp<Rig> {
+    fn served(&self, at: Timestamp<Host>) -> Timestamp<Rig> {
         match &self.upstream {
             None => rig(at),
             Some(world) => {
@@ -133,12 +133,12 @@ impl World {
                 None => ServerStatus::unsynchronized(&world.identity),
             };
         }
-        // 25 us of work, 15 us more until the kernel has sent it.
+        // The server works for 25 us; the kernel sends 15 us later.
         let sent = self.now + Span::from_micros(40);
         let (received, stated) = (self.served(self.now), self.served(sent - Span::from_micros(15)));
         let from = [10, 0, 0, 2].into();
         let response = self.server.handle_request(request, from, received, stated, &self.status);
-        if let Some(Response { datagram, token: Some(token) }) = response {
+        if let Some(ServerResponse { datagram, token: Some(token) }) = response {
             let at = self.served(sent);
             self.server.handle_sent(token, at);
             self.now = sent;
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    fn quality(&self) -> SyncQuality {
+    fn quality(&self) -> SyncState {
         self.client.stats(self.clock.read(self.now)).quality
     }
 
@@ -170,7 +170,7 @@ fn a_client_syncs_within_a_second_over_wifi() {
     for seed in 0..100 {
         let mut world = World::new(LinkModel::wifi(), "skew=20ppm,wander=0.01ppm", seed);
         world.run_until(at_s(1.0));
-        assert_eq!(world.quality(), SyncQuality::Synced, "seed {seed}");
+        assert_eq!(world.quality(), SyncState::Synced, "seed {seed}");
         assert!(world.error().abs() < Span::from_micros(200), "seed {seed}: {:?}", world.error());
     }
 }
@@ -190,17 +190,17 @@ fn the_worst_crystals_are_followed() {
     }
 }
 
-/// What a minute without the leader costs after `minutes` over WiFi, with a crystal that walks as a
-/// Raspberry Pi's at its worst, and whether the clock told that it could be that wrong.
+/// The error of a minute in holdover after `minutes` over WiFi, with a crystal that wanders as a Raspberry Pi's at its worst; and
+/// whether the stated uncertainty covers it.
 fn holdover(minutes: f64, seed: u64) -> (Span, bool) {
     let mut world = World::new(LinkModel::wifi(), "skew=15ppm,wander=0.02ppm", seed);
     world.run_until(at_s(minutes * 60.0));
-    assert_eq!(world.quality(), SyncQuality::Synced);
+    assert_eq!(world.quality(), SyncState::Synced);
     let before = world.error();
     world.up = false;
     world.run_until(at_s(minutes * 60.0 + 60.0));
-    assert_eq!(world.quality(), SyncQuality::Holdover);
-    // Half the asymmetry of the path is stated apart: no two-way exchange can see it.
+    assert_eq!(world.quality(), SyncState::Holdover);
+    // Half the asymmetry of the path is stated separately: no two-way exchange can measure it.
     let stated = world.uncertainty() * 2 + LinkModel::wifi().asymmetry().abs();
     let cost = (world.error() - before).abs();
     println!("seed {seed}: {before:?}, then {:?}, stated {stated:?}", world.error());
@@ -208,14 +208,14 @@ fn holdover(minutes: f64, seed: u64) -> (Span, bool) {
 }
 
 #[test]
-fn a_minute_of_holdover_costs_less_than_100_us_and_is_told() {
+fn a_minute_of_holdover_adds_less_than_100_us_and_is_covered() {
     let outcomes: Vec<_> = (0..20).map(|seed| holdover(10.0, seed)).collect();
     assert!(outcomes.iter().all(|(cost, _)| *cost < Span::from_micros(100)), "{outcomes:?}");
     assert!(outcomes.iter().filter(|(_, told)| *told).count() >= 19, "{outcomes:?}");
 }
 
 #[test]
-fn so_it_does_after_an_hour() {
+fn holdover_after_an_hour_is_as_good() {
     for seed in [100, 101] {
         let (cost, told) = holdover(60.0, seed);
         assert!(cost < Span::from_micros(100) && told, "seed {seed}: {cost:?}");
@@ -223,7 +223,7 @@ fn so_it_does_after_an_hour() {
 }
 
 #[test]
-fn a_wire_is_asked_every_four_seconds_and_busy_air_eight_times_a_second() {
+fn a_wire_is_polled_every_four_seconds_and_busy_wifi_eight_times_a_second() {
     let mut wire = World::new(LinkModel::ethernet(), "skew=15ppm,wander=0.01ppm", 5);
     wire.run_until(at_s(240.0));
     assert_eq!(wire.poll_interval(), Span::from_secs(4));
@@ -234,16 +234,16 @@ fn a_wire_is_asked_every_four_seconds_and_busy_air_eight_times_a_second() {
         slow += usize::from(air.poll_interval() > Span::from_millis(125));
     }
     assert!(slow < 28, "slower than 8 Hz for {slow} of 280 s");
-    // Nobody's accuracy was paid for: the target is kept where it can be.
+    // The accuracy is kept at the slow interval.
     for second in 240..400 {
         wire.run_until(at_s(f64::from(second)));
         assert!(wire.error().abs() < Span::from_micros(20), "{:?}", wire.error());
     }
 }
 
-/// 100 ms of outage each second, or all is lost for half a minute: the client comes back.
+/// First an outage of 100 ms in each second, then one of half a minute.
 #[test]
-fn outages_are_survived() {
+fn the_client_recovers_from_outages() {
     let mut world = World::new(LinkModel::wifi(), "skew=20ppm,wander=0.01ppm", 3);
     world.run_until(at_s(10.0));
     for second in 10..40 {
@@ -251,18 +251,18 @@ fn outages_are_survived() {
         world.run_until(at_s(f64::from(second) + 0.1));
         world.up = true;
         world.run_until(at_s(f64::from(second) + 1.0));
-        assert_eq!(world.quality(), SyncQuality::Synced);
+        assert_eq!(world.quality(), SyncState::Synced);
     }
     world.up = false;
     world.run_until(at_s(70.0));
-    assert_eq!(world.quality(), SyncQuality::Holdover);
+    assert_eq!(world.quality(), SyncState::Holdover);
     world.up = true;
     world.run_until(at_s(73.0));
-    assert_eq!(world.quality(), SyncQuality::Synced);
+    assert_eq!(world.quality(), SyncState::Synced);
     assert!(world.error().abs() < Span::from_micros(150), "{:?}", world.error());
 }
 
-/// Anyone in sync can serve: three hops of wire, each an ordinary crystal.
+/// Three hops of wire, each with an ordinary crystal.
 #[test]
 fn time_is_passed_on() {
     let world = |seed| World::new(LinkModel::ethernet(), "skew=-20ppm,wander=0.01ppm", seed);
@@ -271,7 +271,7 @@ fn time_is_passed_on() {
         last = World { upstream: Some(Box::new(last)), ..world(seed) };
     }
     last.run_until(at_s(60.0));
-    assert_eq!(last.quality(), SyncQuality::Synced);
+    assert_eq!(last.quality(), SyncState::Synced);
     let upstream = last.last.unwrap().upstream;
     let field = upstream.field.unwrap();
     assert_eq!((upstream.stratum, field.leader, field.timescale), (3, 2, 3));

@@ -1,48 +1,48 @@
-//! When an injection acts: its effect in the stamps, and how long requests take, with its spread.
+//! Detects the effect of an injection in the stamps, and learns how long requests take to act.
 
-use super::real;
+use super::numbers::real;
 use crate::time::{Rig, Timestamp};
 
-/// Frames after a step that tell how far it was: the median of so many stamps.
+/// The size of a step is the median over this number of stamps after it.
 pub const SETTLE_FRAMES: usize = 7;
-/// A step of less cannot be told from drift, in ns; nor one of so many standard deviations of a stamp.
+/// A smaller step cannot be distinguished from drift: in ns, and in standard deviations of a stamp.
 const STEP: f64 = 40_000.0;
 const STEP_SIGMA: f64 = 6.0;
-/// Stamps agree where all but two of them are within this of their median, in ns and in standard deviations.
+/// Stamps agree if all but two are within this distance of their median: in ns, and in standard deviations.
 const AGREE: f64 = 20_000.0;
 const AGREE_SIGMA: f64 = 3.0;
-/// Frames within which a request acts, as long as none was seen to.
+/// Before any request was seen to act, a request acts within this number of frames.
 const UNKNOWN: u64 = 30;
-/// Frames out of their place that do not agree, until they are given up.
+/// The effect is unclear after this number of displaced frames that do not agree.
 const UNSETTLED: usize = 30;
-/// What is taken for the mean latency as long as none was seen.
+/// Mean latency that is assumed before any request was seen to act.
 const USUAL: f64 = 4.0;
-/// Frames beyond the longest latency that was seen in which a request may still act: always, and the fewer
-/// requests were seen, the more; and mean deviations.
+/// A request may act later than the longest observed latency by `MARGIN` frames, `DEVIATIONS` mean deviations, and
+/// `INEXPERIENCE` frames divided by the number of observed requests.
 const MARGIN: f64 = 4.0;
 const INEXPERIENCE: f64 = 12.0;
 const DEVIATIONS: f64 = 3.0;
-/// What should move frames by a part of a period does not move them by whole ones, but for a chance in a hundred.
+/// A step of whole periods counts as missing frames if the expected shift differs from whole periods by more than this part.
 const BESIDE: f64 = 0.05;
-/// Weight of one request in the mean, at least.
+/// Least weight of one request in the mean.
 const GAIN: f64 = 0.1;
 
-/// Frames from requests to the last one that they leave in place, as learnt.
+/// The learnt latency: frames from a request to the last frame that it does not move.
 #[derive(Debug, Clone, Copy)]
-pub struct Latency {
+pub struct RequestLatency {
     mean: f64,
     deviation: f64,
     longest: f64,
     requests: u32,
 }
 
-impl Latency {
-    /// Of a camera that has answered no request.
+impl RequestLatency {
+    /// The latency of a camera before its first request.
     pub const fn unknown() -> Self {
         Self { mean: USUAL, deviation: 0.0, longest: 0.0, requests: 0 }
     }
 
-    /// A request took `frames`.
+    /// A request acted after `frames`.
     pub fn learn(&mut self, frames: u64) {
         let frames = real(frames);
         self.requests = self.requests.saturating_add(1);
@@ -54,12 +54,12 @@ impl Latency {
         self.longest = self.longest.max(frames);
     }
 
-    /// The mean, and the mean deviation from it.
+    /// The mean, and the mean deviation.
     pub const fn frames(&self) -> (f64, f64) {
         (self.mean, self.deviation)
     }
 
-    /// Whether a request that has shown no effect after `frames` will show none.
+    /// Whether a request without effect after `frames` will have none.
     pub fn has_passed(&self, frames: u64) -> bool {
         if self.requests == 0 {
             return frames >= UNKNOWN;
@@ -69,68 +69,69 @@ impl Latency {
     }
 }
 
-/// Where frames are, beside the line that they were on when an exposure was asked for.
+/// A frame's position relative to the line that frames were on before the injection.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct FramePlace {
     /// The driver's count.
     pub sequence: u64,
-    /// The stamp.
+    /// The frame's stamp.
     pub time: Timestamp<Rig>,
-    /// Offset from the line, in ns; whole periods too, by which a frame took longer.
+    /// Offset from the line, in ns, including whole periods.
     pub offset: f64,
     /// Standard deviation of a stamp's jitter, in ns.
     pub jitter: f64,
-    /// What the line may be off there, 1 sigma, in ns.
+    /// Error of the line at this frame, 1 sigma, in ns.
     pub doubt: f64,
 }
 
-/// What the frames since an injection amount to.
+/// The effect of an injection, as far as the frames since show it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Seen {
-    /// Not yet anything.
-    Nothing,
-    /// They moved by `offset` ns, and the long one took `elapsed` ns more than a frame does.
+pub enum Effect {
+    /// Not yet known.
+    Pending,
+    /// The frames moved by `offset` ns, and the long one took `elapsed` ns more than a normal frame.
     Step {
-        /// From the line, in ns.
+        /// Offset from the line, in ns.
         offset: f64,
-        /// Whole periods included, in ns.
+        /// Additional duration, including whole periods, in ns.
         elapsed: f64,
-        /// Frames from the request to the last one in its place.
+        /// Frames from the request to the last frame that did not move.
         latency: u64,
     },
-    /// None moved in the time in which it should have, or by less than single stamps tell.
+    /// No single stamp showed a step in the time in which the request should have acted.
     Still {
-        /// From the line, in ns: the median.
+        /// Median offset from the line, in ns.
         offset: f64,
-        /// Whole periods included, in ns.
+        /// Additional duration, including whole periods, in ns.
         elapsed: f64,
-        /// By stamps together, this is a step, or else one of whole periods.
+        /// Whether the stamps together show a small step, or a step of whole periods.
         moved: bool,
-        /// A shift by less than this could not be told, in ns.
+        /// A smaller shift could not be detected, in ns.
         least: f64,
     },
-    /// They do not agree for long.
+    /// The stamps do not agree for long.
     Unclear,
 }
 
-/// Watches frames after an injection.
+/// Detects the effect of one injection.
 #[derive(Debug)]
-pub struct Watch {
+pub struct EffectDetector {
     asked_at: u64,
-    /// The newest frame that was in its place.
+    /// The newest frame that had not moved.
     quiet: (u64, Timestamp<Rig>),
-    /// Frames since then, and in all.
+    /// Frames since then.
     out: usize,
+    /// Frames since the request.
     frames: usize,
     offsets: [f64; SETTLE_FRAMES],
-    /// How much longer than a frame the long one should take, in ns, where that is known.
+    /// Expected additional duration of the long frame, in ns, if known.
     expected: Option<f64>,
-    /// Whole periods that were skipped as frames that are missing, in ns.
+    /// Whole periods that count as missing frames, in ns.
     skipped: f64,
 }
 
-impl Watch {
-    /// An exposure was asked for at this frame, and should make one take longer by `expected` ns.
+impl EffectDetector {
+    /// An exposure was requested at this frame; it should make one frame longer by `expected` ns.
     pub const fn new(sequence: u64, time: Timestamp<Rig>, expected: Option<f64>) -> Self {
         let offsets = [0.0; SETTLE_FRAMES];
         Self {
@@ -144,12 +145,12 @@ impl Watch {
         }
     }
 
-    /// Whether the newest frame is out of its place.
+    /// Whether the newest frame has moved.
     pub const fn has_stepped(&self) -> bool {
         self.out > 0
     }
 
-    /// Whether a step of `elapsed` ns, whole periods but for `rest`, is frames that are missing.
+    /// Whether a step of `elapsed` ns, which is whole periods except for `rest`, means missing frames.
     fn is_gap(&self, elapsed: f64, rest: f64, least: f64, period: f64) -> bool {
         let beside = |time: f64| (time - period * (time / period).round()).abs();
         let unlike = self.expected.is_none_or(|expected| {
@@ -158,8 +159,8 @@ impl Watch {
         rest.abs() <= least && unlike
     }
 
-    /// One frame more, on a grid of `period` ns.
-    pub fn handle_frame(&mut self, place: Place, period: f64, latency: &Latency) -> Seen {
+    /// Handles the next frame, on a grid of `period` ns.
+    pub fn handle_frame(&mut self, place: FramePlace, period: f64, latency: &RequestLatency) -> Effect {
         self.offsets.rotate_left(1);
         let newest = place.offset - self.skipped;
         self.offsets[SETTLE_FRAMES - 1] = newest;
@@ -180,23 +181,28 @@ impl Watch {
                     self.skipped += offset - rest;
                     self.offsets.iter_mut().for_each(|one| *one -= offset - rest);
                     (self.quiet, self.out) = ((place.sequence, place.time), 0);
-                    return Seen::Nothing;
+                    return Effect::Pending;
                 }
-                return Seen::Step { offset, elapsed, latency: since + 1 };
+                return Effect::Step { offset, elapsed, latency: since + 1 };
             }
-            return if self.out > UNSETTLED { Seen::Unclear } else { Seen::Nothing };
+            return if self.out > UNSETTLED { Effect::Unclear } else { Effect::Pending };
         }
         if self.out > 0 || self.frames < SETTLE_FRAMES || !latency.has_passed(since) {
-            return Seen::Nothing;
+            return Effect::Pending;
         }
-        // The median of seven has half a stamp's deviation.
+        // The median of seven stamps has half a stamp's deviation.
         let moved = offset.abs() > 0.5 * STEP + 2.0 * place.jitter + 3.0 * place.doubt || self.skipped != 0.0;
         let shows = self.expected.is_some_and(|expected| expected > least);
-        Seen::Still { offset, elapsed: offset + self.skipped, moved, least: if shows { 0.0 } else { least } }
+        Effect::Still {
+            offset,
+            elapsed: offset + self.skipped,
+            moved,
+            least: if shows { 0.0 } else { least },
+        }
     }
 
-    /// The median of the newest offsets, and whether they agree on it, the very newest too: else they may have moved
-    /// once more.
+    /// The median of the newest offsets, and whether they agree on it. The newest one has to agree too, or the frames may have
+    /// moved again.
     fn agreement(&self, jitter: f64) -> (f64, bool) {
         let mut offsets = self.offsets;
         offsets.sort_by(f64::total_cmp);

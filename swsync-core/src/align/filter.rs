@@ -1,77 +1,77 @@
-//! Phase and rate of a frame stream from its stamps: a Kalman filter with a gate.
+//! Phase and rate of a frame stream from its stamps: a Kalman filter with a gate for late stamps.
 //!
-//! State: phase error of the newest frame, and rate, the ns per period by which frames differ from what
-//! their lengths say (two crystals' difference). Stamps have a few us of interrupt jitter; two in a
-//! hundred come late by more than the gate and are passed over, unless several in a row agree.
+//! The state is the phase error of the newest frame, and the rate: the ns per period by which frames differ from their nominal
+//! lengths, because two crystals differ. Stamps have a few us of interrupt jitter. Two in a hundred are late by more than the
+//! gate; they are ignored unless several in a row match.
 //!
-//! The jitter is measured as it goes, from how much successive residuals differ: a clock that is being
-//! corrected moves all of them alike and so does not pass for noise, while one that shakes by 20 us does.
+//! The jitter is measured from the differences of successive residuals. A correction of the clock moves successive residuals
+//! alike, so it does not count as jitter; noise of the clock does.
 
-/// Standard deviation of a stamp's ordinary jitter, in ns (sensors.md: N(0, 3) + Exp(4) us), and the
-/// range within which it is measured.
+use super::numbers;
+
+/// Standard deviation of a stamp's usual jitter, in ns (N(0, 3) + Exp(4) us), and the range of the measured one.
 const JITTER: f64 = 5_000.0;
 const JITTER_LEAST: f64 = 3_000.0;
 const JITTER_MOST: f64 = 60_000.0;
 /// Weight of one residual in the measured jitter.
 const JITTER_GAIN: f64 = 0.05;
-/// Width of the rate's prior: 60 ppm of a period (two crystals of 20 ppm, a line time given to 1 ns).
+/// Standard deviation of the rate's prior, in s/s: two crystals of 20 ppm, and a line time that is rounded to 1 ns.
 const RATE_PRIOR: f64 = 60e-6;
-/// How much the phase wanders by itself from frame to frame, in ns: mostly the clock's doing, which works
-/// off corrections at up to some tens of ppm.
+/// Random walk of the phase from frame to frame, in ns. The clock causes most of it: it is corrected at up to some tens of ppm.
 const PHASE_WALK: f64 = 500.0;
-/// ... and where residuals have one sign for a while, as when the clock is being corrected.
+/// Random walk of the phase while residuals keep one sign, as during a correction of the clock, in ns.
 const PHASE_WALK_MOVING: f64 = 4_000.0;
-/// Mean residual, in its standard deviations, from which that is so.
+/// Residuals keep one sign if their mean exceeds this number of its standard deviations.
 const MOVING: f64 = 3.5;
 /// Weight of one residual in the mean.
 const MEAN_GAIN: f64 = 0.2;
-/// How much the rate wanders from frame to frame, in ns.
+/// Random walk of the rate from frame to frame, in ns.
 const RATE_WALK: f64 = 5.0;
-/// Stamps further from the prediction than this are late, in standard deviations and at least in ns.
+/// A stamp is late beyond this distance from the prediction: in standard deviations, and at least in ns.
 const GATE_SIGMA: f64 = 4.0;
 const GATE_LEAST: f64 = 20_000.0;
-/// Residuals count as no more than so many standard deviations.
+/// Residuals are clamped to this number of standard deviations.
 const OUTER_SIGMA: f64 = 0.7;
-/// A stamp is late where it is so many standard deviations of the others off their line.
+/// A stamp is late if it is this number of the others' standard deviations off their line.
 const LATE_SIGMA: f64 = 5.0;
-/// A line contradicts the rate that was believed from so many times their variance; and no two crystals differ by more
-/// than this, in s/s.
+/// A line contradicts the estimated rate if their squared difference exceeds their variance by this factor.
 const CONTRADICTS: f64 = 36.0;
+/// No two crystals differ by more than this, in s/s.
 const MOST_RATE: f64 = 2e-3;
-/// Frames are on no line from so many times the variance of the largest jitter.
+/// Frames are not on a line if their variance exceeds that of the largest jitter by this factor.
 const NO_LINE: f64 = 9.0;
-/// So many stamps in a row beyond the gate, agreeing or not, end what was believed.
+/// The filter restarts after this number of stamps in a row beyond the gate, matching or not.
 const STUBBORN: u32 = 8;
 
-/// What became of a stamp.
+/// What the filter did with a stamp.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict {
-    /// It moved the estimate.
+pub enum StampVerdict {
+    /// It updated the estimate.
     Used,
-    /// It was late, or so it seems.
-    PassedOver {
-        /// By how much, in ns.
+    /// It was ignored as late.
+    Late {
+        /// Its distance from the prediction, in ns.
         residual: f64,
     },
-    /// It confirmed others that contradicted the estimate, which now begins anew.
+    /// It matched earlier stamps that contradicted the estimate, so the filter restarted.
     Restarted {
-        /// How far from what was believed, in ns.
+        /// Its distance from the prediction, in ns.
         jump: f64,
     },
 }
 
-/// A straight line by least squares, at the last of its frames.
-struct Fit {
+/// A straight line by least squares, evaluated at the last frame.
+struct LineFit {
     end: f64,
     phase: f64,
     rate: f64,
-    /// Variance of a stamp, and covariance of phase and rate in units of that.
+    /// Variance of a stamp, and covariance of phase and rate in units of it.
     variance: f64,
     covariance: [f64; 3],
 }
 
-impl Fit {
-    /// Through at least three frames.
+impl LineFit {
+    /// The line through at least three frames.
     fn of(frames: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
         let mean = |of: &dyn Fn((f64, f64)) -> f64| {
             let (sum, n) = frames.clone().fold((0.0, 0.0), |(sum, n), frame| (sum + of(frame), n + 1.0));
@@ -97,30 +97,33 @@ impl Fit {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct Filter {
+pub struct PhaseFilter {
     period: f64,
     phase: f64,
     rate: f64,
     /// Covariance of phase and rate: [phase, both, rate].
     covariance: [f64; 3],
-    /// Variance of a stamp's jitter, as measured.
+    /// Measured variance of a stamp's jitter.
     jitter: f64,
-    /// Running mean of the residuals, and the last one that was used.
+    /// Running mean of the residuals.
     mean: f64,
+    /// The last residual that was used.
     last: f64,
-    /// The last residual beyond the gate, how many in a row agree, and how many there are.
+    /// The last residual beyond the gate.
     suspect: f64,
+    /// Number of matching residuals in a row beyond the gate.
     agreeing: u32,
+    /// Number of residuals in a row beyond the gate.
     rejected: u32,
 }
 
-impl Filter {
+impl PhaseFilter {
     /// A filter for a grid of `period` ns.
     pub const fn new(period: f64) -> Self {
         Self::with_rate_prior(period, RATE_PRIOR)
     }
 
-    /// A filter for streams whose rate may be off by `prior`, in s/s.
+    /// A filter for streams whose rate has the standard deviation `prior`, in s/s.
     pub const fn with_rate_prior(period: f64, prior: f64) -> Self {
         let rate = prior * period;
         Self {
@@ -142,28 +145,28 @@ impl Filter {
         self.phase
     }
 
-    /// What a frame of one period is longer than its length says, in ns.
+    /// Excess of a frame of one period over its nominal length, in ns.
     pub const fn rate(&self) -> f64 {
         self.rate
     }
 
-    /// How far the rate is to be trusted: 0 where it may as well be noise, 1 where it is certain.
+    /// How significant the rate is: 0 if it may be noise, 1 if it is certain.
     pub fn rate_known(&self) -> f64 {
         let square = self.rate * self.rate;
         square / (square + self.covariance[2].max(1.0))
     }
 
-    /// Standard deviation of the phase's error, in ns.
+    /// Error of the phase, 1 sigma, in ns.
     pub fn uncertainty(&self) -> f64 {
         self.covariance[0].max(0.0).sqrt()
     }
 
     /// `phase` brought into (-period/2, period/2].
     pub fn wrap(&self, phase: f64) -> f64 {
-        phase - self.period * (phase / self.period - 0.5).ceil()
+        numbers::wrap(phase, self.period)
     }
 
-    /// Begins anew at the phase `observed`. The rate is a property of two crystals and stays.
+    /// Restarts at the phase `observed`. The rate is a property of two crystals and stays.
     pub fn restart(&mut self, observed: f64) {
         self.phase = observed;
         self.covariance[0] = self.jitter;
@@ -172,13 +175,13 @@ impl Filter {
         (self.agreeing, self.rejected) = (0, 0);
     }
 
-    /// Begins anew with the straight line through `frames`: periods, and phases near each other, in ns. The rate that was
-    /// believed counts as surely as it was known, and one stamp that is late for nothing. Whether they lie on a line.
+    /// Restarts with the straight line through `frames`: periods, and phases near each other, in ns. The line is combined with
+    /// the estimated rate, and one late stamp is left out. Returns whether the frames lie on a line.
     pub fn restart_with_line(&mut self, frames: &[(f64, f64)]) -> bool {
-        let all = Fit::of(frames.iter().copied());
+        let all = LineFit::of(frames.iter().copied());
         let off = |&(at, phase): &(f64, f64)| (phase - all.phase - all.rate * (at - all.end)).abs();
         let worst = frames.iter().max_by(|a, b| off(a).total_cmp(&off(b)));
-        let others = Fit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
+        let others = LineFit::of(frames.iter().copied().filter(|frame| Some(frame) != worst));
         let late = worst.is_some_and(|&(at, phase)| {
             (phase - others.phase - others.rate * (at - others.end)).abs()
                 > LATE_SIGMA * others.variance.sqrt()
@@ -193,7 +196,7 @@ impl Filter {
         let [phase, both, rate] = fit.covariance.map(|one| one * self.jitter);
         let contradicts = (self.rate - fit.rate).powi(2) > CONTRADICTS * (rate + prior);
         if contradicts && fit.rate.abs() > MOST_RATE * self.period {
-            // Frames that a crystal cannot make so long: they say nothing of it.
+            // No crystal causes such a rate, so the frames tell nothing about it.
             self.phase = self.wrap(frames.last().map_or(0.0, |frame| frame.1));
             return true;
         }
@@ -210,33 +213,33 @@ impl Filter {
         true
     }
 
-    /// The phase it began anew at is the median of `frames` stamps.
+    /// The phase of the last restart was the median of `frames` stamps.
     pub fn settled(&mut self, frames: usize) {
-        // The median's variance is pi/2 that of the mean.
+        // The median's variance is pi/2 of the mean's.
         self.covariance[0] = 1.6 * self.jitter / f64::from(u32::try_from(frames).unwrap_or(1).max(1));
     }
 
-    /// Standard deviation of a stamp's jitter, as measured, in ns.
+    /// Measured standard deviation of a stamp's jitter, in ns.
     pub fn jitter(&self) -> f64 {
         self.jitter.sqrt()
     }
 
-    /// Standard deviation of the rate's error, in ns per period.
+    /// Error of the rate, 1 sigma, in ns per period.
     pub fn rate_uncertainty(&self) -> f64 {
         self.covariance[2].max(0.0).sqrt()
     }
 
-    /// The next frame's phase is open by a further `variance`, in ns^2.
+    /// Adds `variance` to that of the phase, in ns^2.
     pub fn doubt(&mut self, variance: f64) {
         self.covariance[0] += variance;
     }
 
-    /// The phase moved by `span` ns for a reason that is known, without a frame.
+    /// Moves the phase by `span` ns, for a known reason.
     pub fn displace(&mut self, span: f64) {
         self.phase = self.wrap(self.phase + span);
     }
 
-    /// On by frames of `periods` periods together, whose length moves the phase by `shift` ns.
+    /// Advances by frames that last `periods` periods and whose nominal lengths move the phase by `shift` ns.
     pub fn advance(&mut self, shift: f64, periods: f64) {
         self.phase = self.wrap(self.phase + shift + self.rate * periods);
         let [phase, both, rate] = self.covariance;
@@ -250,8 +253,7 @@ impl Filter {
         ];
     }
 
-    /// How far `observed` is from where `shift` ns over `periods` periods would have brought the phase,
-    /// in ns; nothing changes.
+    /// Residual of `observed` if frames that last `periods` periods had moved the phase by `shift` ns; in ns.
     pub fn residual_after(&self, observed: f64, shift: f64, periods: f64) -> f64 {
         self.wrap(observed - self.phase - shift - self.rate * periods)
     }
@@ -261,13 +263,14 @@ impl Filter {
         self.covariance[0] + self.jitter
     }
 
-    /// Residuals beyond this are not of ordinary jitter, in ns.
+    /// Largest residual of ordinary jitter, in ns.
     pub fn gate(&self) -> f64 {
         GATE_LEAST.max(GATE_SIGMA * self.variance().sqrt())
     }
 
-    /// The newest frame's phase as stamped; `agreeing` contradictions in a row that agree are believed.
-    pub fn observe(&mut self, observed: f64, agreeing: u32) -> Verdict {
+    /// Updates the estimate with the newest frame's stamp. The filter restarts after `agreeing` matching stamps in a row beyond
+    /// the gate.
+    pub fn observe(&mut self, observed: f64, agreeing: u32) -> StampVerdict {
         let residual = self.wrap(observed - self.phase);
         let (variance, gate) = (self.variance(), self.gate());
         if residual.abs() > gate {
@@ -276,20 +279,20 @@ impl Filter {
             self.rejected += 1;
             self.suspect = residual;
             if self.agreeing < agreeing && self.rejected < STUBBORN {
-                return Verdict::PassedOver { residual };
+                return StampVerdict::Late { residual };
             }
             self.restart(observed);
-            return Verdict::Restarted { jump: residual };
+            return StampVerdict::Restarted { jump: residual };
         }
         (self.agreeing, self.rejected) = (0, 0);
         let change = residual - self.last;
-        // Half the square of a difference is a variance; one wild pair does not make a shaking clock.
+        // Half the square of a difference is a variance. Limit the influence of one pair.
         let sample = (0.5 * change * change).min(9.0 * self.jitter);
         self.jitter += JITTER_GAIN * (sample - self.jitter);
         self.jitter = self.jitter.clamp(JITTER_LEAST * JITTER_LEAST, JITTER_MOST * JITTER_MOST);
         self.mean += MEAN_GAIN * (residual - self.mean);
         self.last = residual;
-        // Stamps come late rather than early: what is far out counts for less than it says.
+        // Stamps are late rather than early, so limit large residuals.
         let bound = OUTER_SIGMA * variance.sqrt();
         let residual = residual.clamp(-bound, bound);
         let [phase, both, rate] = self.covariance;
@@ -297,7 +300,7 @@ impl Filter {
         self.phase = self.wrap(self.phase + gain_phase * residual);
         self.rate += gain_rate * residual;
         self.covariance = [phase * (1.0 - gain_phase), both * (1.0 - gain_phase), rate - gain_rate * both];
-        Verdict::Used
+        StampVerdict::Used
     }
 }
 
@@ -308,17 +311,8 @@ mod tests {
     const PERIOD: f64 = 33_333_333.3;
 
     #[test]
-    fn wrapping_is_half_open() {
-        let filter = Filter::new(10.0);
-        assert_eq!(filter.wrap(5.0), 5.0);
-        assert_eq!(filter.wrap(-5.0), 5.0);
-        assert_eq!(filter.wrap(12.0), 2.0);
-        assert_eq!(filter.wrap(-12.0), -2.0);
-    }
-
-    #[test]
     fn it_learns_the_rate() {
-        let mut filter = Filter::new(PERIOD);
+        let mut filter = PhaseFilter::new(PERIOD);
         let mut phase = 1_000.0;
         filter.restart(phase);
         for i in 0..400 {
@@ -332,21 +326,21 @@ mod tests {
     }
 
     #[test]
-    fn late_stamps_move_nothing() {
-        let mut filter = Filter::new(PERIOD);
+    fn late_stamps_are_ignored() {
+        let mut filter = PhaseFilter::new(PERIOD);
         filter.restart(0.0);
         for i in 0..100 {
             filter.advance(0.0, 1.0);
             let stamp = if i % 10 == 9 { 150_000.0 } else { 0.0 };
             let verdict = filter.observe(stamp, 3);
-            assert_eq!(matches!(verdict, Verdict::PassedOver { .. }), stamp > 0.0);
+            assert_eq!(matches!(verdict, StampVerdict::Late { .. }), stamp > 0.0);
         }
         assert!(filter.phase().abs() < 1.0);
     }
 
     #[test]
-    fn three_that_agree_are_believed() {
-        let mut filter = Filter::new(PERIOD);
+    fn three_matching_stamps_restart_the_filter() {
+        let mut filter = PhaseFilter::new(PERIOD);
         filter.restart(0.0);
         let mut verdicts = Vec::new();
         for _ in 0..3 {
@@ -356,9 +350,9 @@ mod tests {
         assert!(matches!(
             verdicts[..],
             [
-                Verdict::PassedOver { .. },
-                Verdict::PassedOver { .. },
-                Verdict::Restarted { jump: -7_000_000.0 }
+                StampVerdict::Late { .. },
+                StampVerdict::Late { .. },
+                StampVerdict::Restarted { jump: -7_000_000.0 }
             ]
         ));
         assert_eq!(filter.phase(), -7_000_000.0);

@@ -1,147 +1,147 @@
 //! Alignment by exposure: for cameras where only that can be set (the paper, sec. V.B).
 //!
-//! One long frame shifts all later ones. By how much is learnt from frame to frame (`response`): phase
-//! and rate of the stream are measured over some frames, an exposure is asked for that should bring the
-//! phase to the grid, and when later frames have jumped and agree with each other on how far, that is
-//! what this exposure does. A shift scatters by some tens of us, so to reach 20 us is a matter of
-//! several attempts however well the line is known (with σ = 25 us six in ten hit). What helps is drift: a
-//! stream that drifts towards the grid by itself, and will be there soon, is left alone; and a stream that
-//! drifts is aimed a little before the grid, so that more of the scatter ends where drift mends it.
+//! One long frame shifts all later ones. The injector measures phase and rate of the stream over some frames, requests an
+//! exposure that should bring the phase to the grid, detects the effect (`effect`), and learns from it what exposures do
+//! (`response_estimator`). A shift scatters by some tens of us, so 20 us take several attempts. Drift helps: a stream that will
+//! soon drift onto the grid is left alone, and the target for a drifting stream is a little before the grid.
 //!
-//! Requests take a time that varies, by three frames and more on phones. So nothing is asked for until the
-//! last injection's effect was seen, or as many frames have passed as requests take at most, by what was
-//! learnt of them (`effect`). The effect is told by the time that a frame took, so that a small shift is seen among
-//! noisy stamps, and frames that are missing are not taken for it. Nor is anything asked for before phase and
-//! rate are known well enough for the next shift to hit; how noisy stamps are comes from the stream itself.
+//! There is never more than one injection in flight, because the latency of requests varies. docs/phase.md ("Only exposure can
+//! be set") has the details and the measurements.
 
-use super::effect::{Latency, Place, SETTLE_FRAMES, Seen, Watch};
-use super::filter::{Filter, Verdict};
-use super::lock::{Evidence, Lock};
-use super::profile;
-use super::response::{Response, Shift};
-use super::{Aim, Trouble, real};
+use super::config::AlignTarget;
+use super::effect::{Effect, EffectDetector, FramePlace, RequestLatency, SETTLE_FRAMES};
+use super::exposure_response::ExposureResponse;
+use super::filter::{PhaseFilter, StampVerdict};
+use super::lock::{Lock, LockInput};
+use super::numbers::real;
+use super::problem::AlignProblem;
+use super::response_estimator::{ResponseEstimator, Shift};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
 
-/// Frames from which phase, rate and the stamps' jitter are learnt before the first injection.
+/// Number of frames from which phase, rate and jitter are learnt before the first injection.
 const SEARCH_FRAMES: usize = 12;
-/// Frames in which the phase has to become known as well as it is needed.
+/// After this number of frames, an injection no longer waits for a more accurate phase.
 const READY_FRAMES: u32 = 45;
-/// Frames for which drift may have its way.
+/// The stream is left alone if drift brings it to the grid within this number of frames.
 const DRIFT_FRAMES: f64 = 60.0;
-/// Frames by whose drift, and no more than a tolerance, a stream on the grid may be beyond the tolerance.
+/// A locked stream may exceed the tolerance by its drift over this number of frames, and by one tolerance at most.
 const HOLD_FRAMES: f64 = 30.0;
-/// How far before the grid a drifting stream is aimed, in tolerances.
+/// Largest distance of the target before the grid for a drifting stream, in tolerances.
 const AHEAD: f64 = 1.5;
-/// Frames for which an injection that showed no effect may be to blame for what happens.
+/// An injection without effect may still act within this number of frames.
 const BLAME_FRAMES: u64 = 90;
-/// Injections in a row without effect that are no chance.
-const FRUITLESS: u32 = 4;
-/// What two crystals and a period that is not quite the grid's amount to.
+/// This number of injections in a row without effect is reported as a problem.
+const MAX_INEFFECTIVE: u32 = 4;
+/// Prior of the rate, in s/s: two crystals, and a period that is not quite the grid's.
 const RATE_PRIOR: f64 = 300e-6;
-/// Stamps that contradict the estimate and agree until they are believed.
+/// The estimate restarts after this number of matching stamps that contradict it.
 const AGREEING: u32 = 3;
 
-/// What the injector works with.
+/// The settings of the injector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InjectConfig {
-    /// The grid.
+    /// The frame grid.
     pub grid: FrameGrid,
-    /// Where frames are to lie after the grid's instants.
+    /// Intended delay of frames after the grid's instants.
     pub phase_offset: Span,
-    /// Time of one line, in ns: the quantum of exposures.
+    /// Time of one line, in ns; exposures are multiples of it.
     pub line_time_ns: f64,
     /// Largest phase error of an aligned frame.
     pub tolerance: Span,
-    /// Frames within the tolerance, in a row, that make a lock.
+    /// Number of frames in a row within the tolerance that make a lock.
     pub settle_frames: u32,
-    /// What single shifts scatter by, 1 sigma; a profile knows better.
+    /// Scatter of single shifts, 1 sigma; `response` overrides it.
     pub scatter: Span,
-    /// The camera's response, where it is known.
-    pub response: Option<profile::Response>,
-    /// The longest exposure that the camera takes, where that is known.
+    /// The camera's response, if known.
+    pub response: Option<ExposureResponse>,
+    /// The longest exposure that the camera supports, if known.
     pub longest: Option<Span>,
 }
 
-/// What the injector makes of a frame.
+/// The injector's report on a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
+pub struct InjectorReport {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
-    /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
+    /// Error of `phase_error`, 1 sigma, from the stamps alone, without the clock's uncertainty.
     pub uncertainty: Span,
-    /// Where the camera stands.
+    /// The camera's lock state.
     pub lock: LockState,
-    /// How often the lock was won.
+    /// How often the camera has locked.
     pub lock_count: u32,
-    /// Exposure of one frame to ask for, if any.
+    /// Exposure to request for one frame, if any.
     pub exposure: Option<Span>,
-    /// Injections so far, this one included.
+    /// Number of injections so far, including this one.
     pub injections: u32,
-    /// What stands in the way, if anything.
-    pub trouble: Option<Trouble>,
+    /// The problem, if any.
+    pub problem: Option<AlignProblem>,
 }
 
 /// Aligns a camera by injecting long exposures.
 #[derive(Debug)]
 pub struct Injector {
     config: InjectConfig,
-    filter: Filter,
-    response: Response,
-    latency: Latency,
+    filter: PhaseFilter,
+    response: ResponseEstimator,
+    latency: RequestLatency,
     lock: Lock,
     last: Option<(u64, Timestamp<Rig>)>,
-    /// Time in periods and phase of the frames that are learnt from first, and how many there are.
+    /// Time in periods and phase of the first frames.
     search: [(f64, f64); SEARCH_FRAMES],
+    /// Number of frames in `search`.
     seen: usize,
-    /// Frames that the phase has been measured over.
+    /// Number of frames that the phase has been measured over.
     measured: u32,
     injections: u32,
-    /// Injections in a row that shifted nothing.
-    fruitless: u32,
+    /// Number of injections in a row without effect.
+    ineffective: u32,
     holdover: bool,
-    /// An injection whose effect is awaited, and one whose effect is being measured.
-    pending: Option<(Watch, Injection)>,
+    /// The injection whose effect has not been seen yet.
+    pending: Option<(EffectDetector, Injection)>,
+    /// The injection whose effect was seen and is being measured.
     acted: Option<Injection>,
-    /// When the last injection was asked for that showed no effect.
-    lost: Option<u64>,
-    /// What the last one did was never clear (the exposure before did not come back, say): the next one's step is
-    /// partly that.
+    /// The frame at which the last injection without effect was requested.
+    ineffective_since: Option<u64>,
+    /// The effect of the last injection was unclear, for instance because the old exposure did not return. It may be part of the
+    /// next step.
     unclear: bool,
 }
 
-/// An injection.
+/// An injection in flight.
 #[derive(Debug, Clone, Copy)]
 struct Injection {
     exposure: f64,
-    /// Frame at which it was asked for.
+    /// The frame at which it was requested.
     asked_at: u64,
-    /// Phase of that frame, without the injection, and its variance.
+    /// Phase of that frame without the injection, and its variance.
     phase: f64,
     variance: f64,
-    /// What the frames since took longer than a period each, and what the first was off its phase.
+    /// Sum of what the frames since took longer than a period each, plus the residual of the first.
     offset: f64,
-    /// ... and what the long one did.
+    /// The additional duration of the long frame.
     elapsed: f64,
-    /// How far the phase should be shifted, by what is known.
+    /// The intended shift of the phase.
     wanted: f64,
 }
 
 impl Injector {
-    /// An injector that has seen no frame.
+    /// An injector before the first frame.
     #[must_use]
     pub fn new(config: InjectConfig) -> Self {
         let period = config.grid.period_ns();
-        let unknown = || Response::unknown(period, config.line_time_ns, config.scatter.as_nanos_f64());
-        let mut response = config.response.map_or_else(unknown, |known| Response::known(period, &known));
+        let unknown =
+            || ResponseEstimator::unknown(period, config.line_time_ns, config.scatter.as_nanos_f64());
+        let mut response =
+            config.response.map_or_else(unknown, |known| ResponseEstimator::known(period, &known));
         if let Some(longest) = config.longest {
             response.limit(longest.as_nanos_f64());
         }
         Self {
-            filter: Filter::with_rate_prior(period, RATE_PRIOR),
+            filter: PhaseFilter::with_rate_prior(period, RATE_PRIOR),
             response,
-            latency: Latency::unknown(),
+            latency: RequestLatency::unknown(),
             lock: Lock::new(config.tolerance, config.settle_frames),
             config,
             last: None,
@@ -149,21 +149,21 @@ impl Injector {
             seen: 0,
             measured: 0,
             injections: 0,
-            fruitless: 0,
+            ineffective: 0,
             holdover: false,
             pending: None,
             acted: None,
-            lost: None,
+            ineffective_since: None,
             unclear: false,
         }
     }
 
-    /// Whether the clock is in holdover: a lock is then said to be coasting.
+    /// Whether the clock is in holdover: a lock then counts as coasting.
     pub const fn set_holdover(&mut self, holdover: bool) {
         self.holdover = holdover;
     }
 
-    /// The next frame's time stands for another instant than the frames' before, later by `by`.
+    /// From the next frame on, a frame's time means another instant, later by `by`.
     pub fn displace(&mut self, by: Span) {
         if let Some((_, injection)) = &mut self.pending {
             injection.offset -= by.as_nanos_f64();
@@ -171,7 +171,7 @@ impl Injector {
         self.shift(by);
     }
 
-    /// All phases are greater by `by`, without a frame.
+    /// Adds `by` to all phases.
     fn shift(&mut self, by: Span) {
         let by = by.as_nanos_f64();
         self.filter.displace(by);
@@ -183,39 +183,37 @@ impl Injector {
         }
     }
 
-    /// Frames are to lie elsewhere, or be judged otherwise, from the next one on. (A slew cannot be bounded
-    /// here: one exposure is all there is.)
-    pub fn set_aim(&mut self, aim: Aim) {
-        let by = self.config.phase_offset - aim.phase_offset;
-        self.config.phase_offset = aim.phase_offset;
-        (self.config.tolerance, self.config.settle_frames) = (aim.tolerance, aim.settle_frames);
-        self.lock.set_aim(&aim);
+    /// Changes the target from the next frame on. `max_slew` has no effect here: an injection is a single frame.
+    pub fn set_target(&mut self, target: AlignTarget) {
+        let by = self.config.phase_offset - target.phase_offset;
+        self.config.phase_offset = target.phase_offset;
+        (self.config.tolerance, self.config.settle_frames) = (target.tolerance, target.settle_frames);
+        self.lock.set_target(&target);
         if by != Span::ZERO {
             self.shift(by);
         }
     }
 
-    /// What has been learnt of the camera, to be kept in its profile.
+    /// The learnt response of the camera, for its profile.
     #[must_use]
-    pub fn learnt(&self) -> profile::Response {
+    pub fn learnt(&self) -> ExposureResponse {
         self.response.profile()
     }
 
-    /// Frames from a request to the last one that it leaves in its place: the mean so far, and the mean
-    /// deviation from it.
+    /// Frames from a request to the last frame that it does not move: mean, and mean deviation.
     #[must_use]
     pub const fn latency(&self) -> (f64, f64) {
         self.latency.frames()
     }
 
-    /// The slope of the response, and what it may be off.
+    /// The slope of the response, and its standard deviation.
     #[must_use]
     pub fn slope(&self) -> (f64, f64) {
         self.response.slope()
     }
 
-    /// A frame has arrived: the driver's count of it, and its time.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> Report {
+    /// A frame has arrived; `sequence` is the driver's count, `time` the frame's time.
+    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>) -> InjectorReport {
         let period = self.config.grid.period_ns();
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.last.replace((sequence, time)) {
@@ -223,32 +221,32 @@ impl Injector {
                 let frames = real(sequence - before);
                 self.filter.advance(0.0, frames);
                 match self.pending.take() {
-                    Some((watch, mut injection)) => {
+                    Some((detector, mut injection)) => {
                         injection.offset += (time - then).as_nanos_f64() - period;
-                        self.await_effect(watch, injection, (sequence, time), observed);
+                        self.await_effect(detector, injection, (sequence, time), observed);
                     }
                     None => self.follow(sequence, frames, observed),
                 }
             }
             _ => {
                 self.filter.restart(observed);
-                (self.pending, self.acted, self.lost) = (None, None, None);
+                (self.pending, self.acted, self.ineffective_since) = (None, None, None);
                 self.search_from(observed);
             }
         }
         let learnt = self.seen >= SEARCH_FRAMES && self.pending.is_none();
         let exposure = if learnt { self.inject(sequence, time, observed) } else { None };
-        // After a step the filter waits for frames that agree on how far it was.
-        let stepped = self.pending.as_ref().is_some_and(|(watch, _)| watch.has_stepped());
+        // After a step the filter waits for frames that agree on its size.
+        let stepped = self.pending.as_ref().is_some_and(|(detector, _)| detector.has_stepped());
         let phase_error = Span::from_nanos_f64(if stepped { observed } else { self.filter.phase() });
         let error = phase_error.abs();
         let learnt = learnt && self.is_known_to(0.5 * self.config.tolerance.as_nanos_f64());
-        self.lock.handle_frame(Evidence { error, learnt, holdover: self.holdover });
-        let injections = self.fruitless;
-        Report {
+        self.lock.handle_frame(LockInput { error, learnt, holdover: self.holdover });
+        let injections = self.ineffective;
+        InjectorReport {
             phase_error,
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
-            trouble: (injections >= FRUITLESS).then_some(Trouble::NoEffect { injections }),
+            problem: (injections >= MAX_INEFFECTIVE).then_some(AlignProblem::NoEffect { injections }),
             lock: self.lock.state(),
             lock_count: self.lock.count(),
             exposure,
@@ -256,14 +254,14 @@ impl Injector {
         }
     }
 
-    /// Whether the phase is known to `sigma` ns, by when an injection shows too, or as well as can be waited for.
+    /// Whether the phase will be known to `sigma` ns when an injection shows its effect, or no longer waiting is worth it.
     fn is_known_to(&self, sigma: f64) -> bool {
         let ahead = self.latency.frames().0 + real(SETTLE_FRAMES as u64);
         let later = self.filter.uncertainty().hypot(self.filter.rate_uncertainty() * ahead);
         later <= sigma || self.measured >= READY_FRAMES
     }
 
-    /// Phase, rate and jitter are learnt from this frame on.
+    /// Starts to learn phase, rate and jitter at this frame.
     fn search_from(&mut self, observed: f64) {
         self.search[0] = (0.0, observed);
         (self.seen, self.measured) = (1, 0);
@@ -281,9 +279,13 @@ impl Injector {
             return;
         }
         self.measured = self.measured.saturating_add(1);
-        if matches!(self.filter.observe(observed, AGREEING), Verdict::Restarted { .. }) {
-            // An injection that was given up after all, or nothing that is known of.
-            let since = self.lost.take().map(|asked| sequence - asked).filter(|since| *since < BLAME_FRAMES);
+        if matches!(self.filter.observe(observed, AGREEING), StampVerdict::Restarted { .. }) {
+            // An injection that was given up has acted after all, or the reason is unknown.
+            let since = self
+                .ineffective_since
+                .take()
+                .map(|asked| sequence - asked)
+                .filter(|since| *since < BLAME_FRAMES);
             since.into_iter().for_each(|since| self.latency.learn(since.saturating_sub(AGREEING.into())));
             self.acted = None;
             self.search_from(observed);
@@ -291,51 +293,51 @@ impl Injector {
         }
     }
 
-    /// One frame more after an injection.
+    /// Handles a frame while an injection is in flight.
     fn await_effect(
         &mut self,
-        mut watch: Watch,
+        mut detector: EffectDetector,
         mut injection: Injection,
         (sequence, time): (u64, Timestamp<Rig>),
         observed: f64,
     ) {
         let since = real(sequence - injection.asked_at);
         let (rate, unsure) = (self.filter.rate(), self.filter.rate_uncertainty() * since);
-        let place = Place {
+        let place = FramePlace {
             sequence,
             time,
             offset: injection.offset - rate * since,
             jitter: self.filter.jitter(),
             doubt: unsure.hypot(injection.variance.sqrt()),
         };
-        let offset = match watch.handle_frame(place, self.config.grid.period_ns(), &self.latency) {
-            Seen::Nothing => {
-                self.pending = Some((watch, injection));
+        let offset = match detector.handle_frame(place, self.config.grid.period_ns(), &self.latency) {
+            Effect::Pending => {
+                self.pending = Some((detector, injection));
                 return;
             }
-            Seen::Unclear => {
-                (self.lost, self.unclear) = (Some(injection.asked_at), true);
+            Effect::Unclear => {
+                (self.ineffective_since, self.unclear) = (Some(injection.asked_at), true);
                 self.filter.restart(observed);
                 self.search_from(observed);
                 return;
             }
-            Seen::Step { offset, elapsed, latency } => {
+            Effect::Step { offset, elapsed, latency } => {
                 injection.elapsed = elapsed;
                 self.acted = (!std::mem::take(&mut self.unclear)).then_some(injection);
-                self.fruitless = 0;
-                // What an earlier one did comes too soon for this one.
+                self.ineffective = 0;
+                // The effect of an earlier injection would come too soon for this one's latency.
                 if !self.is_confused(sequence) {
                     self.latency.learn(latency);
                 }
                 offset
             }
-            Seen::Still { offset, elapsed, moved, least } => {
+            Effect::Still { offset, elapsed, moved, least } => {
                 if moved {
                     injection.elapsed = elapsed;
                     self.acted = Some(injection);
                 } else if injection.wanted.abs() > least {
-                    self.fruitless = self.fruitless.saturating_add(1);
-                    self.lost = Some(injection.asked_at);
+                    self.ineffective = self.ineffective.saturating_add(1);
+                    self.ineffective_since = Some(injection.asked_at);
                 }
                 offset
             }
@@ -345,12 +347,12 @@ impl Injector {
         self.measured = 0;
     }
 
-    /// Whether what happens may be the work of an injection that was given up.
+    /// Whether an injection that was given up may act now.
     fn is_confused(&self, sequence: u64) -> bool {
-        self.lost.is_some_and(|asked| sequence - asked < BLAME_FRAMES)
+        self.ineffective_since.is_some_and(|asked| sequence - asked < BLAME_FRAMES)
     }
 
-    /// What the last injection did, now that the phase since is known.
+    /// Learns the effect of the last injection, now that the phase after it is known.
     fn learn_shift(&mut self, sequence: u64) {
         let Some(injection) = self.acted.take() else { return };
         let since = real(sequence - injection.asked_at);
@@ -365,7 +367,7 @@ impl Injector {
         });
     }
 
-    /// An injection, if the stream needs one.
+    /// Starts an injection if the stream needs one. Returns its exposure.
     fn inject(&mut self, sequence: u64, time: Timestamp<Rig>, observed: f64) -> Option<Span> {
         let (phase, rate) = (self.filter.phase(), self.filter.rate());
         let tolerance = self.config.tolerance.as_nanos_f64();
@@ -374,7 +376,7 @@ impl Injector {
             return None;
         }
         self.learn_shift(sequence);
-        // Where drift is slow, it is brought nearer, as that lasts.
+        // The slower the drift, the nearer to the grid the stream is brought: it will stay there.
         let drift = (HOLD_FRAMES * rate.abs()).min(tolerance) + self.filter.uncertainty();
         let bound = if self.lock.holds() { tolerance + drift } else { tolerance };
         if phase.abs() <= bound {
@@ -382,7 +384,7 @@ impl Injector {
         }
         let frames_back = (phase.abs() - 0.7 * tolerance) / (-rate * phase.signum());
         if (0.0..DRIFT_FRAMES).contains(&frames_back) {
-            return None; // the drift is bringing it there
+            return None; // drift will bring it to the grid
         }
         let most = AHEAD * tolerance;
         let ahead = (0.5 * rate * DRIFT_FRAMES * self.filter.rate_known()).clamp(-most, most);
@@ -400,7 +402,7 @@ impl Injector {
             wanted,
         };
         let expected = self.response.expected(exposure);
-        self.pending = Some((Watch::new(sequence, time, expected), injection));
+        self.pending = Some((EffectDetector::new(sequence, time, expected), injection));
         Some(Span::from_nanos_f64(exposure))
     }
 }
@@ -409,4 +411,4 @@ impl Injector {
 mod tests;
 
 #[cfg(test)]
-mod phones;
+mod phone_tests;

@@ -1,38 +1,38 @@
-//! Where a camera stands with the grid: searching, aligning, locked, coasting, lost.
+//! The lock state of a camera: searching, aligning, locked, coasting, lost.
 
-use super::Aim;
+use super::config::AlignTarget;
 use crate::frame::LockState;
 use crate::time::Span;
 
-/// Frames out of the wider tolerance before the lock counts as lost.
+/// The lock is lost after this number of frames in a row beyond the wider tolerance.
 const LOSING_FRAMES: u32 = 3;
 
-/// How much wider the tolerance is for keeping a lock than for winning it.
+/// Factor on the tolerance for keeping a lock.
 pub const HYSTERESIS: i64 = 3;
 
-/// How much wider again it is for frames that nobody has to see twice, and the least of that: what a stamp's
-/// jitter and a clock's corrections amount to is far less.
+/// Further factor, and least error, beyond which one frame is enough to lose the lock. Jitter and clock corrections are far
+/// smaller.
 const GROSS: i64 = 10;
 const GROSS_LEAST: Span = Span::from_micros(300);
 
-/// What is judged of each frame.
+/// What the lock needs to know about a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Evidence {
+pub struct LockInput {
     /// Magnitude of its phase error.
     pub error: Span,
-    /// Whether phase and rate are known well enough to say so.
+    /// Whether phase and rate are known well enough.
     pub learnt: bool,
-    /// Whether the clock extrapolates, with nobody to follow.
+    /// Whether the clock is in holdover.
     pub holdover: bool,
 }
 
-/// The lock, and how often it was won.
+/// The lock state, and how often the camera has locked.
 #[derive(Debug)]
 pub struct Lock {
     state: LockState,
     tolerance: Span,
     settle_frames: u32,
-    /// Frames in a row that speak for another state.
+    /// Number of frames in a row that support another state.
     streak: u32,
     count: u32,
 }
@@ -46,7 +46,7 @@ impl Lock {
         self.state
     }
 
-    /// How often it was won.
+    /// How often the camera has locked.
     pub const fn count(&self) -> u32 {
         self.count
     }
@@ -56,8 +56,8 @@ impl Lock {
         matches!(self.state, LockState::Locked | LockState::Coasting)
     }
 
-    /// The estimate began anew, `error` from the grid. Near to it (a clock that was corrected, say)
-    /// nothing is lost and holding goes on; otherwise the phase is to be learnt again: whether so.
+    /// The estimate restarted at `error` from the grid. Near the grid the lock is kept, as after a correction of the clock.
+    /// Returns whether the lock is lost, so that the phase has to be learnt again.
     pub fn handle_restart(&mut self, error: Span) -> bool {
         self.streak = 0;
         self.state = match self.state {
@@ -68,34 +68,33 @@ impl Lock {
         true
     }
 
-    /// Frames are judged by `aim` from now on.
-    pub const fn set_aim(&mut self, aim: &Aim) {
-        (self.tolerance, self.settle_frames) = (aim.tolerance, aim.settle_frames);
+    /// Changes the tolerance and the number of settling frames.
+    pub const fn set_target(&mut self, target: &AlignTarget) {
+        (self.tolerance, self.settle_frames) = (target.tolerance, target.settle_frames);
     }
 
-    /// Frames are `error` from the grid, for a reason that is known: too far for a lock, and nobody has to
-    /// wait for frames to say so.
+    /// Frames are `error` from the grid for a known reason. If that is too far, the lock ends at once.
     pub fn handle_displacement(&mut self, error: Span) {
         if self.holds() && error > self.tolerance * HYSTERESIS {
             (self.state, self.streak) = (LockState::Aligning, 0);
         }
     }
 
-    /// One frame more.
-    pub fn handle_frame(&mut self, evidence: Evidence) {
+    /// Handles a frame.
+    pub fn handle_frame(&mut self, input: LockInput) {
         let (against, enough) = if self.holds() {
             let wide = self.tolerance * HYSTERESIS;
-            let gross = evidence.error > (wide * GROSS).max(GROSS_LEAST);
-            (evidence.error > wide, if gross { 1 } else { LOSING_FRAMES })
+            let gross = input.error > (wide * GROSS).max(GROSS_LEAST);
+            (input.error > wide, if gross { 1 } else { LOSING_FRAMES })
         } else {
-            (evidence.learnt && evidence.error <= self.tolerance, self.settle_frames)
+            (input.learnt && input.error <= self.tolerance, self.settle_frames)
         };
         self.streak = if against { self.streak.saturating_add(1) } else { 0 };
         let turned = against && self.streak >= enough;
         if turned {
             self.streak = 0;
         }
-        let on_grid = if evidence.holdover { LockState::Coasting } else { LockState::Locked };
+        let on_grid = if input.holdover { LockState::Coasting } else { LockState::Locked };
         self.state = match self.state {
             LockState::Locked | LockState::Coasting if turned => LockState::Lost,
             LockState::Locked | LockState::Coasting => on_grid,
@@ -103,7 +102,7 @@ impl Lock {
                 self.count = self.count.saturating_add(1);
                 on_grid
             }
-            LockState::Searching if evidence.learnt => LockState::Aligning,
+            LockState::Searching if input.learnt => LockState::Aligning,
             other @ (LockState::Searching | LockState::Aligning | LockState::Lost | LockState::Free) => other,
         };
     }
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     fn frame(lock: &mut Lock, micros: i64) -> LockState {
-        lock.handle_frame(Evidence { error: Span::from_micros(micros), learnt: true, holdover: false });
+        lock.handle_frame(LockInput { error: Span::from_micros(micros), learnt: true, holdover: false });
         lock.state()
     }
 
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn winning_takes_the_tolerance_and_losing_three_times_it() {
+    fn a_lock_needs_the_tolerance_and_is_lost_at_three_times_it() {
         let mut lock = locked();
         assert!([50, 60, 61, 61, 20].iter().all(|micros| frame(&mut lock, *micros) == LockState::Locked));
         let states = [61, 61, 61, 20, 20, 20].map(|micros| frame(&mut lock, micros));
@@ -139,24 +138,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_off_is_lost_at_once() {
+    fn one_gross_error_loses_the_lock() {
         let mut lock = locked();
         assert_eq!([600, 600, 20].map(|micros| frame(&mut lock, micros)), [LockState::Locked; 3]);
         assert_eq!(frame(&mut lock, 601), LockState::Lost);
     }
 
     #[test]
-    fn nothing_is_won_before_the_phase_is_learnt() {
+    fn there_is_no_lock_before_the_phase_is_learnt() {
         let mut lock = Lock::new(Span::from_micros(20), 1);
-        lock.handle_frame(Evidence { error: Span::ZERO, learnt: false, holdover: false });
+        lock.handle_frame(LockInput { error: Span::ZERO, learnt: false, holdover: false });
         assert_eq!(lock.state(), LockState::Searching);
     }
 
     #[test]
-    fn a_clock_in_holdover_is_coasted_on() {
+    fn a_lock_coasts_while_the_clock_is_in_holdover() {
         let mut lock = locked();
         let coast = |lock: &mut Lock, holdover, micros| {
-            lock.handle_frame(Evidence { error: Span::from_micros(micros), learnt: true, holdover });
+            lock.handle_frame(LockInput { error: Span::from_micros(micros), learnt: true, holdover });
             lock.state()
         };
         assert_eq!(coast(&mut lock, true, 5), LockState::Coasting);
@@ -167,26 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn a_displacement_is_a_correction_under_way_at_once() {
+    fn a_large_displacement_ends_the_lock_at_once() {
         let mut lock = locked();
         lock.handle_displacement(Span::from_micros(60));
         assert_eq!(lock.state(), LockState::Locked);
         lock.handle_displacement(Span::from_micros(61));
         assert_eq!(lock.state(), LockState::Aligning);
-        let aim = Aim {
+        let target = AlignTarget {
             phase_offset: Span::ZERO,
             tolerance: Span::from_micros(5),
             settle_frames: 2,
             max_slew: None,
         };
-        lock.set_aim(&aim);
+        lock.set_target(&target);
         let states = [6, 5, 5].map(|micros| frame(&mut lock, micros));
         assert_eq!(states, [LockState::Aligning, LockState::Aligning, LockState::Locked]);
         assert_eq!(lock.count(), 2);
     }
 
     #[test]
-    fn a_restart_far_away_is_a_loss() {
+    fn a_restart_far_from_the_grid_loses_the_lock() {
         let mut lock = locked();
         assert!(!lock.handle_restart(Span::from_micros(60)));
         assert_eq!(lock.state(), LockState::Locked);

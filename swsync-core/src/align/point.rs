@@ -1,14 +1,14 @@
-//! Which instant of a frame is aligned.
+//! The instant of a frame that is aligned.
 //!
-//! Two sensors that start their readout together are up to milliseconds apart in the middle of the
-//! picture, as they read at different speeds, and half the difference of their exposures besides: IMX219
-//! and IMX477, both with 1080 lines, by (20.4 - 16.4) ms / 2.
+//! Two sensors that start their readout together are milliseconds apart in the middle of the picture, because they read at
+//! different speeds: IMX219 and IMX477, both with 1080 lines, by (20.4 - 16.4) ms / 2. Half the difference of their exposures
+//! comes on top.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Span;
 
-/// Which instant of a frame is put on the grid.
+/// The instant of a frame that is put on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlignPoint {
@@ -19,7 +19,7 @@ pub enum AlignPoint {
     ExposureCenter,
 }
 
-/// A frame's timing, as far as its instants depend on it.
+/// The timing of a frame's rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameTiming {
     /// Exposure of each row.
@@ -37,7 +37,7 @@ impl AlignPoint {
         match self {
             Self::FrameStart => Span::ZERO,
             Self::ExposureCenter => {
-                // Between the two middle rows where their number is even.
+                // For an even number of rows, between the two middle ones.
                 let middle = f64::from(timing.rows.saturating_sub(1)) / 2.0;
                 Span::from_nanos_f64(timing.exposure.as_nanos_f64() / 2.0 + middle * timing.row_time_ns)
             }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn sensors_that_read_at_different_speeds_agree_in_the_middle_only_if_asked() {
-        // Where both have their exposure's centre at 0, their readouts start this far apart.
+        // With the centres of both exposures at 0, their readouts start this far apart.
         let center = AlignPoint::ExposureCenter;
         let apart = center.after_readout_start(&IMX477) - center.after_readout_start(&IMX219);
         // (15.167 - 18.904) us x 539.5 rows - (4 - 10) ms / 2

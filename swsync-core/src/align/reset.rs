@@ -1,46 +1,44 @@
-//! Alignment by restarting the camera until its phase falls right (the paper, sec. V.A): for cameras
-//! with no control at all.
+//! Alignment by restarting the camera until its phase is right (the paper, sec. V.A): for cameras without any control.
 //!
-//! A camera takes 600 to 800 ms to start, so that its phase is a matter of chance; as the chance may not
-//! be an even one, it is left stopped for a random time of up to a second besides. Each attempt falls
-//! within ±tolerance with probability `2 tolerance / T` (the paper counts ε/T: its tolerance is the whole
-//! width of the window).
+//! A camera takes 600 to 800 ms to start, so its phase is random. To make the distribution even, the camera stays stopped for a
+//! random time of up to a second. Each attempt is within the tolerance with probability `2 tolerance / T`. (The paper has ε/T,
+//! because its ε is the whole width of the window.)
 
-use super::Aim;
-use super::filter::{Filter, Verdict};
+use super::config::AlignTarget;
+use super::filter::{PhaseFilter, StampVerdict};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
 use crate::time::{Rig, Span, Timestamp};
 
-/// Longest time for which the camera is left stopped: N of eq. 2.
+/// Longest time for which the camera stays stopped: N of eq. 2.
 pub const LONGEST_SLEEP: Span = Span::from_secs(1);
-/// What one attempt takes: half a second of sleep, 0.7 s to start, and a frame (the paper's 1.23 s).
+/// Duration of one attempt: half a second of sleep, 0.7 s to start, and a frame (the paper's 1.23 s).
 pub const ATTEMPT: Span = Span::from_millis(1_230);
-/// Stamps that tell where the stream begins.
+/// Number of stamps that determine the phase.
 const FRAMES: u32 = 3;
-/// Times the tolerance at which an aligned stream has drifted away.
+/// Factor on the tolerance for keeping the alignment.
 const HYSTERESIS: i64 = 2;
 
-/// What the sampler works with.
+/// The settings of [`Reset`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ResetConfig {
-    /// The grid.
+    /// The frame grid.
     pub grid: FrameGrid,
-    /// Where frames are to lie after the grid's instants.
+    /// Intended delay of frames after the grid's instants.
     pub phase_offset: Span,
     /// Largest phase error of an aligned frame.
     pub tolerance: Span,
 }
 
 impl ResetConfig {
-    /// Chance that one attempt falls within the tolerance.
+    /// Probability that one attempt is within the tolerance.
     #[must_use]
     pub fn chance(&self) -> f64 {
         let share = 2.0 * self.tolerance.as_nanos_f64() / self.grid.period_ns();
         share.clamp(0.0, 1.0)
     }
 
-    /// Attempts that suffice with probability `confidence`: eq. 3, log(1 - confidence) / log(1 - chance).
+    /// Number of attempts that suffice with probability `confidence`: eq. 3, log(1 - confidence) / log(1 - chance).
     #[must_use]
     pub fn attempts(&self, confidence: f64) -> f64 {
         let chance = self.chance();
@@ -57,28 +55,28 @@ impl ResetConfig {
     }
 }
 
-/// What the sampler makes of a frame.
+/// The report on a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
+pub struct ResetReport {
     /// The frame's phase error, filtered.
     pub phase_error: Span,
-    /// What the error of that may be, 1 sigma, by the stamps alone: the clock's is to be added.
+    /// Error of `phase_error`, 1 sigma, from the stamps alone, without the clock's uncertainty.
     pub uncertainty: Span,
-    /// Where the camera stands.
+    /// The camera's lock state.
     pub lock: LockState,
-    /// Stop the camera, leave it stopped for so long, start it again and call [`Reset::handle_restarted`].
+    /// Stop the camera, leave it stopped for this time, start it again and call [`Reset::handle_restarted`].
     pub restart_after: Option<Span>,
-    /// Restarts so far.
+    /// Number of restarts so far.
     pub restarts: u32,
-    /// How often the lock was won.
+    /// How often the camera has locked.
     pub lock_count: u32,
 }
 
-/// Restarts a camera until its phase falls right.
+/// Restarts a camera until its phase is right.
 #[derive(Debug)]
 pub struct Reset {
     config: ResetConfig,
-    filter: Filter,
+    filter: PhaseFilter,
     sequence: Option<u64>,
     seen: u32,
     restarts: u32,
@@ -89,11 +87,11 @@ pub struct Reset {
 }
 
 impl Reset {
-    /// A sampler that has seen no frame.
+    /// A new one, before the first frame.
     #[must_use]
     pub fn new(config: ResetConfig) -> Self {
         Self {
-            filter: Filter::new(config.grid.period_ns()),
+            filter: PhaseFilter::new(config.grid.period_ns()),
             config,
             sequence: None,
             seen: 0,
@@ -105,38 +103,38 @@ impl Reset {
         }
     }
 
-    /// Whether the clock is in holdover: a lock is then said to be coasting.
+    /// Whether the clock is in holdover: a lock then counts as coasting.
     pub const fn set_holdover(&mut self, holdover: bool) {
         self.holdover = holdover;
     }
 
-    /// The next frame's time stands for another instant than the frames' before, later by `by`.
+    /// From the next frame on, a frame's time means another instant, later by `by`.
     pub fn displace(&mut self, by: Span) {
         self.filter.displace(by.as_nanos_f64());
     }
 
-    /// Frames are to lie elsewhere, or within another tolerance, from the next one on.
-    pub fn set_aim(&mut self, aim: Aim) {
-        self.displace(self.config.phase_offset - aim.phase_offset);
-        (self.config.phase_offset, self.config.tolerance) = (aim.phase_offset, aim.tolerance);
+    /// Changes phase offset and tolerance from the next frame on.
+    pub fn set_target(&mut self, target: AlignTarget) {
+        self.displace(self.config.phase_offset - target.phase_offset);
+        (self.config.phase_offset, self.config.tolerance) = (target.phase_offset, target.tolerance);
     }
 
-    /// The camera was started again.
+    /// The camera has been restarted.
     pub const fn handle_restarted(&mut self) {
         (self.sequence, self.seen, self.aligned) = (None, 0, false);
     }
 
-    /// A frame has arrived: the driver's count of it, and its time. `random` is uniform in 0..1, anew for
-    /// every frame: how long the camera is to sleep, if it has to.
-    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>, random: f64) -> Report {
+    /// A frame has arrived; `sequence` is the driver's count, `time` the frame's time. `random` is a new uniform number in 0..1 for
+    /// every frame; it determines how long the camera stays stopped.
+    pub fn handle_frame(&mut self, sequence: u64, time: Timestamp<Rig>, random: f64) -> ResetReport {
         let observed = self.config.grid.phase_error(time - self.config.phase_offset).as_nanos_f64();
         match self.sequence.replace(sequence) {
             Some(before) if before < sequence => {
                 self.filter.advance(0.0, f64::from(u32::try_from(sequence - before).unwrap_or(u32::MAX)));
                 match self.filter.observe(observed, 2) {
-                    Verdict::Used => self.seen = self.seen.saturating_add(1),
-                    Verdict::PassedOver { .. } => {}
-                    Verdict::Restarted { .. } => self.seen = 2,
+                    StampVerdict::Used => self.seen = self.seen.saturating_add(1),
+                    StampVerdict::Late { .. } => {}
+                    StampVerdict::Restarted { .. } => self.seen = 2,
                 }
             }
             _ => {
@@ -155,7 +153,7 @@ impl Reset {
             if !self.aligned {
                 restart_after = Some(LONGEST_SLEEP.mul_f64(random.clamp(0.0, 1.0)));
                 self.restarts = self.restarts.saturating_add(1);
-                self.seen = 0; // frames still on their way do not ask for another one
+                self.seen = 0; // frames that are still in flight must not cause another restart
             }
         }
         let lock = match (self.aligned, self.was_aligned) {
@@ -164,7 +162,7 @@ impl Reset {
             (false, true) => LockState::Lost,
             (false, false) => LockState::Searching,
         };
-        Report {
+        ResetReport {
             phase_error: Span::from_nanos_f64(self.filter.phase()),
             uncertainty: Span::from_nanos_f64(self.filter.uncertainty()),
             lock,
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn it_restarts_until_the_phase_falls_right() {
+    fn it_restarts_until_the_phase_is_right() {
         let config = config(Span::from_millis(1));
         let mut reset = Reset::new(config);
         for (phase_us, restarts) in [(9_000, true), (-1_100, true), (900, false)] {
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn drifting_away_is_said_and_mended() {
+    fn drifting_away_is_reported_and_causes_a_restart() {
         let config = config(Span::from_millis(1));
         let mut reset = Reset::new(config);
         let mut states = Vec::new();

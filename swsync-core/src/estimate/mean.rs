@@ -1,24 +1,24 @@
-//! The mean of the exchanges' offsets (sec. IV.A of the paper): right where both directions' delays are
-//! distributed alike, and biased by half their difference where they are not.
+//! The mean of the exchanges' offsets (the paper, sec. IV.A). It is biased by half the difference of the two directions' mean
+//! delays.
 
 use std::collections::VecDeque;
 
-use super::{CRYSTALS, Estimator, Exchange};
-use crate::clock::ClockEstimate;
+use super::estimator::{CRYSTALS, ClockEstimate, Estimator};
+use super::exchange::Exchange;
 use crate::time::{Offset, Skew, Span};
 
 /// The mean of the last `window` offsets.
 #[derive(Debug)]
 pub struct Mean {
     window: usize,
-    /// The longest delay that counts.
+    /// Longer delays are outliers.
     threshold: Option<Span>,
     recent: VecDeque<Exchange>,
 }
 
 impl Mean {
-    /// A filter over `window` exchanges (at least one): the paper's K. Those that took longer than
-    /// `threshold` are outliers, and rejected.
+    /// A filter over `window` exchanges (at least one): the paper's K. It rejects exchanges that took longer than
+    /// `threshold`.
     #[must_use]
     pub fn new(window: usize, threshold: Option<Span>) -> Self {
         Self { window: window.max(1), threshold, recent: VecDeque::with_capacity(window.clamp(1, 4096) + 1) }
@@ -36,7 +36,7 @@ impl Estimator for Mean {
         let (first, last) = (self.recent.front()?, self.recent.back()?);
         #[expect(clippy::cast_precision_loss, reason = "a window of some hundreds")]
         let n = self.recent.len() as f64;
-        // About the first one, so that floats stay small.
+        // Relative to the first offset, so that floats stay small.
         let reference = first.offset().as_span();
         let mut sum = 0.0;
         let mut squares = 0.0;
@@ -47,7 +47,7 @@ impl Estimator for Mean {
         }
         let mean = sum / n;
         let deviation = (squares / n - mean * mean).max(0.0).sqrt();
-        // The mean is of the middle of the window.
+        // The mean holds for the middle of the window.
         let at = first.t4 + (last.t4 - first.t4) / 2;
         Some(ClockEstimate {
             at,
@@ -83,7 +83,7 @@ mod tests {
             estimate = filter.handle_exchange(&link.exchange(at_ms(i * 4)));
         }
         assert!(filter.has_settled());
-        // One exchange is off by 566 us rms; their mean by 18.
+        // The rms error of one exchange is 566 us, that of their mean 18 us.
         let error = estimate.unwrap().rig_at(at_ms(4000)) - link.truth(at_ms(4000));
         assert!(error.abs() < Span::from_micros(80), "{error:?}");
     }

@@ -1,26 +1,26 @@
-//! The paper's min filter (sec. IV.B): the exchange with the least delay is the most symmetric one.
+//! The paper's minimum filter (sec. IV.B): it takes the exchange with the least delay, which is the most symmetric one.
 //!
-//! Old exchanges expire after `window` others. The filter knows no skew: between good exchanges its
-//! estimate drifts away at the rate of the crystals, which is what `track` is for.
+//! An exchange expires after `window` others. The filter knows no skew, so between good exchanges its estimate drifts at the
+//! rate difference of the crystals; `track` solves that.
 
 use std::collections::VecDeque;
 
-use super::{CRYSTALS, Estimator, Exchange};
-use crate::clock::ClockEstimate;
+use super::estimator::{CRYSTALS, ClockEstimate, Estimator};
+use super::exchange::Exchange;
 use crate::time::{Skew, Span};
 
 /// The exchange with the least delay among the last `window`.
 #[derive(Debug)]
 pub struct Min {
     window: usize,
-    /// A delay that is short enough to stop asking for better.
+    /// A delay below this is good enough: no more exchanges are needed.
     threshold: Option<Span>,
     recent: VecDeque<Exchange>,
 }
 
 impl Min {
-    /// A filter over `window` exchanges (at least one): the paper's K, 300 there. It has settled
-    /// before where a delay is below `threshold`.
+    /// A filter over `window` exchanges (at least one): the paper's K, 300 there. It settles earlier if a delay is below
+    /// `threshold`.
     #[must_use]
     pub fn new(window: usize, threshold: Option<Span>) -> Self {
         Self { window: window.max(1), threshold, recent: VecDeque::with_capacity(window.clamp(1, 4096) + 1) }
@@ -40,7 +40,7 @@ impl Estimator for Min {
             at: best.t4,
             offset: best.offset(),
             skew: Skew::ZERO,
-            // The offset is within half the delay for certain; that is two sigma here.
+            // The error is at most half the delay; we count that as two sigma.
             uncertainty: best.delay() / 4 + Span::from_nanos(100),
             skew_uncertainty: CRYSTALS,
             least_delay: best.delay(),
@@ -83,9 +83,9 @@ mod tests {
     fn old_exchanges_expire() {
         let mut link = Link::new(5);
         let mut filter = Min::new(10, None);
-        let lucky = Exchange { t4: at_ms(0), ..link.exchange(at_ms(0)) };
+        let shortest = Exchange { t4: at_ms(0), ..link.exchange(at_ms(0)) };
         link.floor = Span::from_millis(5);
-        filter.handle_exchange(&lucky);
+        filter.handle_exchange(&shortest);
         for i in 1..=10 {
             filter.handle_exchange(&link.exchange(at_ms(i * 10)));
         }

@@ -1,7 +1,7 @@
 //! A valid record for tests. Each changes one field.
 
 use super::FrameRecord;
-use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameInfo, LockState, SyncState};
 use crate::name::Name;
 use crate::time::{Span, Timestamp};
 
@@ -15,7 +15,7 @@ pub fn record() -> FrameRecord {
         offset: 0,
         bytes: 7,
         info: FrameInfo {
-            sync: SyncQuality::Leading,
+            sync: SyncState::Leading,
             lock: Some(LockState::Locked),
             exposure_ns: Some(Span::from_micros(100)),
             analogue_gain: Some(1.5),

@@ -11,18 +11,17 @@ pub const MAC_LEN: usize = 20;
 
 const DIGEST_LEN: usize = MAC_LEN - 4;
 
-/// What is wrong with a file of keys.
+/// An error in a key file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("keys, line {line}: {problem}")]
 pub struct KeyError {
-    /// Which line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong, and what would be right.
     pub problem: String,
 }
 
-/// A cipher that is ready to authenticate, so that no packet pays for the key's set-up, nor
-/// for an allocation where a key is passed on.
+/// A cipher with its key set up, so that a packet does not pay for that. It is shared, so that cloning a key does not allocate.
 #[derive(Clone)]
 enum Cipher {
     Aes128(Arc<Cmac<Aes128>>),
@@ -37,8 +36,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key `id` from a secret of 16 (AES-128) or 32 (AES-256) bytes; `None` for other lengths, and for
-    /// id 0, which is the crypto-NAK's.
+    /// The key `id` from a secret of 16 (AES-128) or 32 (AES-256) bytes. `None` for other lengths, and for id 0, which means
+    /// crypto-NAK.
     #[must_use]
     pub fn new(id: u32, secret: &[u8]) -> Option<Self> {
         let cipher = match secret.len() {
@@ -49,7 +48,7 @@ impl Key {
         (id != 0).then_some(Self { id, cipher })
     }
 
-    /// What both sides call it.
+    /// Its id on both sides.
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.id
@@ -62,7 +61,7 @@ impl Key {
         }
     }
 
-    /// Whether `digest` is that of `message`. Takes equally long wherever they differ.
+    /// Whether `digest` is that of `message`. The comparison takes constant time.
     fn verifies(&self, message: &[u8], digest: &[u8]) -> bool {
         match &self.cipher {
             Cipher::Aes128(cmac) => Cmac::clone(cmac).chain_update(message).verify_slice(digest).is_ok(),
@@ -72,7 +71,7 @@ impl Key {
 }
 
 impl PartialEq for Key {
-    /// Compares ids: secrets are not to be looked at.
+    /// Compares the ids only, never the secrets.
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
     }
@@ -88,12 +87,11 @@ impl fmt::Debug for Key {
 pub struct Keys(Vec<Key>);
 
 impl Keys {
-    /// The keys in `text`, in the form of chrony's key files: a line holds `ID TYPE SECRET`, where TYPE is
-    /// `AES128` or `AES256` and SECRET is `HEX:` and hexadecimal digits, or `ASCII:` (which may be left
-    /// out) and the secret itself. Lines that begin with one of `! ; # %` are comments.
+    /// Parses a key file in chrony's format. A line is `ID TYPE SECRET`: TYPE is `AES128` or `AES256`, SECRET is `HEX:` and
+    /// hexadecimal digits, or `ASCII:` (optional) and the secret itself. Lines that begin with one of `! ; # %` are comments.
     ///
     /// # Errors
-    /// [`KeyError`] names the line. Never passes over a line that it does not understand.
+    /// [`KeyError`] with the line. Invalid lines are never skipped.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut keys = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -139,7 +137,7 @@ fn parse_key(line: &str) -> Result<Key, String> {
     };
     let id = match id.parse() {
         Ok(id) if id != 0 => id,
-        // Not what stands there: it may be the secret, in the wrong place.
+        // Do not quote the word: it may be the secret, in the wrong place.
         _ => return Err(format!("its first word is no key id: use a number from 1 to {}", u32::MAX)),
     };
     let length = match kind {
@@ -168,23 +166,23 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// The MAC of a packet that has come.
+/// The MAC of a received packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mac<'a> {
-    /// Which key it claims.
+    /// The id of its key.
     pub key: u32,
     covered: &'a [u8],
     digest: &'a [u8],
 }
 
 impl<'a> Mac<'a> {
-    /// `bytes`, a key id and a digest, behind the `covered` ones.
+    /// The MAC in `bytes`, a key id and a digest, which authenticates `covered`.
     pub(super) fn new(covered: &'a [u8], bytes: &'a [u8]) -> Self {
         let (key, digest) = bytes.split_first_chunk().expect("a MAC has 20 bytes or more");
         Self { key: u32::from_be_bytes(*key), covered, digest }
     }
 
-    /// Whether `key` made it.
+    /// Whether `key` made this MAC.
     #[must_use]
     pub fn verifies(&self, key: &Key) -> bool {
         key.id == self.key && key.verifies(self.covered, self.digest)

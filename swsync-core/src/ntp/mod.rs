@@ -1,11 +1,10 @@
-//! NTPv4 packets (RFC 5905 section 7.3), the extension field that carries what NTP has no field for
-//! ([`RigField`]), and the message authentication code (`mac`).
+//! The codec of NTPv4 packets (RFC 5905 section 7.3), with swsync's extension field ([`RigField`]) and the message
+//! authentication code ([`Mac`]).
 //!
-//! The codec holds a packet's fields as they are on the wire and judges none of them; [`crate::sync`]
-//! decides what a packet means. Encoding goes into a buffer of fixed size: neither way allocates.
+//! The codec does not interpret the fields; [`crate::time_service`] does. It does not allocate.
 
-mod field;
 mod mac;
+mod rig_field;
 mod time;
 
 #[cfg(test)]
@@ -14,8 +13,8 @@ mod tests;
 use std::fmt;
 use std::ops::Deref;
 
-pub use field::{MAX_HOPS, Path, RIG_FIELD_LEN, RigField, rig_id};
 pub use mac::{Key, KeyError, Keys, MAC_LEN, Mac};
+pub use rig_field::{MAX_HOPS, RIG_FIELD_LEN, RigField, ServerPath, rig_id};
 pub use time::{NtpShort, NtpTimestamp};
 
 /// Length of the header, without extension fields.
@@ -24,7 +23,7 @@ pub const HEADER_LEN: usize = 48;
 /// Length of the longest packet that is sent: header, swsync's extension field, MAC.
 pub const MAX_LEN: usize = HEADER_LEN + RIG_FIELD_LEN + MAC_LEN;
 
-/// The version that is spoken. Requests of version 3, which lacks extension fields only, are understood.
+/// The protocol version of sent packets. Version 3, which only lacks extension fields, is understood too.
 pub const VERSION: u8 = 4;
 
 /// A client's request.
@@ -42,10 +41,10 @@ pub enum PacketError {
     /// Shorter than a header.
     #[error("{got} bytes, but an NTP header has {HEADER_LEN}")]
     Truncated {
-        /// Bytes there were.
+        /// Number of bytes.
         got: usize,
     },
-    /// A version that is not spoken here.
+    /// An unsupported version.
     #[error("NTP version {0}, but this is version 4")]
     Version(u8),
     /// An extension field that claims more bytes than there are, or too few for a field.
@@ -53,7 +52,7 @@ pub enum PacketError {
     Extension {
         /// Where it begins.
         at: usize,
-        /// What it says.
+        /// Its stated length.
         length: usize,
     },
     /// The last bytes are neither an extension field nor a MAC.
@@ -61,7 +60,7 @@ pub enum PacketError {
     Trailing {
         /// Where they begin.
         at: usize,
-        /// How many there are.
+        /// Number of bytes.
         length: usize,
     },
 }
@@ -83,7 +82,7 @@ pub struct Packet {
     pub precision: i8,
     /// Round trip to the primary source.
     pub root_delay: NtpShort,
-    /// Error bound against the primary source.
+    /// Error bound relative to the primary source.
     pub root_dispersion: NtpShort,
     /// Four characters that name the source, or a kiss code.
     pub reference_id: [u8; 4],
@@ -93,7 +92,7 @@ pub struct Packet {
     pub origin: NtpTimestamp,
     /// When the request arrived.
     pub receive: NtpTimestamp,
-    /// When the response left, or in interleaved mode the one before it.
+    /// When the response left; in interleaved mode, when the previous response left.
     pub transmit: NtpTimestamp,
     /// swsync's extension field.
     pub rig: Option<RigField>,
@@ -143,14 +142,14 @@ impl Datagram {
         Self { bytes: [0; MAX_LEN], len: 0 }
     }
 
-    /// Appends `bytes`, which have to fit.
+    /// Appends `bytes`, which must fit.
     fn push(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
         self.bytes[self.len..end].copy_from_slice(bytes);
         self.len = end;
     }
 
-    /// With the MAC of `key` behind what there is.
+    /// This datagram with the MAC of `key` appended.
     #[must_use]
     pub fn sealed(mut self, key: &Key) -> Self {
         let digest = key.digest(&self);
@@ -159,7 +158,7 @@ impl Datagram {
         self
     }
 
-    /// With a crypto-NAK in place of a MAC.
+    /// This datagram with a crypto-NAK in place of a MAC.
     #[must_use]
     pub fn with_crypto_nak(mut self) -> Self {
         self.push(&[0; 4]);
@@ -207,10 +206,10 @@ pub fn encode(packet: &Packet) -> Datagram {
     datagram
 }
 
-/// The packet in `bytes`, and what follows it. Extension fields of other types are passed over.
+/// The packet in `bytes`, and what follows its extension fields. Extension fields of other types are skipped.
 ///
 /// # Errors
-/// [`PacketError`] where the bytes are not an NTP packet.
+/// [`PacketError`] if the bytes are not an NTP packet.
 pub fn decode(bytes: &[u8]) -> Result<(Packet, Trailer<'_>), PacketError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Err(PacketError::Truncated { got: bytes.len() });
@@ -242,10 +241,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Packet, Trailer<'_>), PacketError> {
     Ok((packet, trailer))
 }
 
-/// swsync's field among the extension fields behind the header, and what follows them.
+/// swsync's field among the extension fields, and what follows them.
 ///
-/// RFC 7822 section 7.5.1.4: what is left is a MAC if it is no longer than the longest MAC, which is
-/// why a last field without a MAC behind it has at least 28 bytes.
+/// RFC 7822 section 7.5.1.4: the rest is a MAC if it is not longer than the longest MAC. That is why the last field of a packet
+/// without a MAC has at least 28 bytes.
 fn decode_trailer(bytes: &[u8], version: u8) -> Result<(Option<RigField>, Trailer<'_>), PacketError> {
     /// The longest MAC: a key id and 20 bytes of digest.
     const LONGEST_MAC: usize = 24;
@@ -260,7 +259,7 @@ fn decode_trailer(bytes: &[u8], version: u8) -> Result<(Option<RigField>, Traile
         if length < SHORTEST_FIELD || length % 4 != 0 || length > field.len() {
             return Err(PacketError::Extension { at, length });
         }
-        if kind == field::RIG_FIELD {
+        if kind == rig_field::RIG_FIELD {
             rig = RigField::from_bytes(&field[..length]);
         }
         at += length;

@@ -20,7 +20,7 @@ fn packet() -> Packet {
             rig: rig_id("swsync"),
             timescale: 7,
             leader: 8,
-            path: Path::new(&[11, 12]).unwrap(),
+            path: ServerPath::new(&[11, 12]).unwrap(),
             uncertainty_ns: 1_000,
             unsettled: true,
         }),
@@ -33,7 +33,7 @@ fn key() -> Key {
 }
 
 #[test]
-fn the_layout_is_rfc_5905s() {
+fn the_layout_follows_rfc_5905() {
     let bytes = encode(&packet());
     assert_eq!(bytes.len(), HEADER_LEN + RIG_FIELD_LEN);
     assert_eq!(bytes[0], 0b00_100_100); // leap 0, version 4, mode 4
@@ -53,7 +53,7 @@ fn a_request_is_as_long_as_its_response() {
 }
 
 #[test]
-fn the_unix_epoch_is_where_it_should_be() {
+fn the_unix_epoch_is_converted() {
     assert_eq!(NtpTimestamp::from_rig(Timestamp::ZERO).0 >> 32, 2_208_988_800);
     let half = NtpTimestamp::from_rig(Timestamp::from_nanos(500_000_000));
     assert_eq!(half.0 & 0xffff_ffff, 1 << 31);
@@ -76,7 +76,7 @@ fn short_spans_are_rounded_up_and_saturate() {
 }
 
 #[test]
-fn bad_bytes_are_named() {
+fn invalid_bytes_are_refused() {
     assert_eq!(decode(&[0x23; 47]), Err(PacketError::Truncated { got: 47 }));
     assert_eq!(decode(&[0x2b; 48]), Err(PacketError::Version(5)));
     let mut bytes = encode(&packet()).to_vec();
@@ -97,7 +97,7 @@ fn version_3_has_no_extension_fields() {
 }
 
 #[test]
-fn a_mac_is_no_extension_field() {
+fn a_mac_is_not_an_extension_field() {
     let plain = Packet { rig: None, ..packet() };
     for length in [20, 24] {
         let mut bytes = encode(&plain).to_vec();
@@ -120,7 +120,7 @@ fn unknown(length: u16) -> Vec<u8> {
 }
 
 #[test]
-fn unknown_fields_are_passed_over() {
+fn unknown_fields_are_skipped() {
     let ours = encode(&packet());
     let (header, field) = ours.split_at(HEADER_LEN);
     for bytes in [
@@ -135,7 +135,7 @@ fn unknown_fields_are_passed_over() {
 }
 
 #[test]
-fn our_field_of_another_version_is_passed_over() {
+fn our_field_of_another_version_is_skipped() {
     let mut bytes = encode(&packet()).to_vec();
     bytes[80] = 9; // hops
     assert_eq!(decode(&bytes).unwrap().0.rig, None);
@@ -143,13 +143,13 @@ fn our_field_of_another_version_is_passed_over() {
 
 #[test]
 fn a_path_ends_at_eight_hops() {
-    let mut path = Path::default();
+    let mut path = ServerPath::default();
     for hop in 0..8 {
         path = path.then(hop).unwrap();
     }
     assert_eq!(path.hops(), [0, 1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(path.then(8), None);
-    assert_eq!(Path::new(&[0; 9]), None);
+    assert_eq!(ServerPath::new(&[0; 9]), None);
 }
 
 fn hex(digits: &str) -> Vec<u8> {
@@ -200,7 +200,7 @@ fn every_changed_bit_is_noticed() {
 }
 
 #[test]
-fn key_files_are_chronys() {
+fn key_files_have_chronys_format() {
     let text = "# the rig's\n1 AES128 HEX:000102030405060708090a0b0c0D0E0F\n\n\
                 2 AES128 ASCII:sixteen_letters_\n; old\n 4294967295 AES256 HEX:00112233445566778899\
                 AABBCCDDEEFF00112233445566778899AABBCCDDEEFF\n3 AES128 0123456789abcdef\n";
@@ -218,7 +218,7 @@ fn key_files_are_chronys() {
 }
 
 #[test]
-fn a_bad_key_file_is_refused_by_line() {
+fn an_invalid_key_file_is_refused_with_its_line() {
     for (line, problem) in [
         ("1 AES128", "expected `ID AES128 HEX:...`"),
         ("1 AES128 HEX:00 11", "expected `ID AES128 HEX:...`"),
@@ -246,7 +246,7 @@ prop_compose! {
         rig: u64, timescale: u64, leader: u64, uncertainty_ns: u32, unsettled: bool,
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
-        RigField { rig, timescale, leader, path: Path::new(&hops).unwrap(), uncertainty_ns, unsettled }
+        RigField { rig, timescale, leader, path: ServerPath::new(&hops).unwrap(), uncertainty_ns, unsettled }
     }
 }
 

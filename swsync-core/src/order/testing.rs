@@ -1,6 +1,6 @@
 //! Valid values for tests.
 
-use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameInfo, LockState, SyncState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::Name;
 use crate::time::{Span, Timestamp};
@@ -18,7 +18,7 @@ pub fn rate(frames: u32) -> FrameGrid {
 pub fn info(number: FrameNumber) -> FrameInfo {
     FrameInfo {
         clock_uncertainty_ns: Some(Span::from_micros(20)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         ..FrameInfo::new(number, Timestamp::from_nanos(1_800_000_000_000_000_000), Span::from_nanos(67))
     }

@@ -1,11 +1,11 @@
-//! A sensor's modes, and which of them a camera runs in.
+//! A sensor's modes, and finding the one that a camera runs in.
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProfileError, within};
+use super::error::{ProfileError, within};
 use crate::time::Span;
 
-/// One of a sensor's modes.
+/// A mode of a sensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mode {
@@ -13,16 +13,16 @@ pub struct Mode {
     pub width: u32,
     /// Rows. All are read out.
     pub height: u32,
-    /// Time of one line, in ns, by the sensor's nominal clock: frames are whole multiples of it.
+    /// Time of one line, in ns, by the sensor's nominal clock; frame lengths are multiples of it.
     pub line_time_ns: f64,
-    /// From one row's readout to the next, in ns, where that is not a line.
+    /// From one row's readout to the next, in ns, if it differs from a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_time_ns: Option<f64>,
-    /// Fewest lines of a frame.
+    /// Least number of lines of a frame.
     pub min_lines: u32,
-    /// Most lines of a frame, before the driver multiplies them for long exposures.
+    /// Largest number of lines of a frame, before the driver multiplies them for long exposures.
     pub max_lines: u32,
-    /// What tells the mode from others of the same size.
+    /// The difference from other modes of the same size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
 }
@@ -36,11 +36,10 @@ pub struct FrameLimits {
     pub max: Span,
 }
 
-/// How far the shortest frame may be from a mode's: drivers' fewest blanking lines differ between kernels
-/// by up to 5.5 % (imx219 at 640x480: 4 or 32 of 512). Where modes are nearer to each other, the nearest
-/// is taken.
+/// Largest relative difference of the shortest frame from a mode's. The drivers' least blanking differs between kernels by up to
+/// 5.5 % (imx219 at 640x480: 4 or 32 of 512 lines). The nearest mode wins.
 const NEAR: f64 = 0.06;
-/// How far a line time told by libcamera may be from the driver's, to be the same one more precisely.
+/// A line time from libcamera that differs by at most this part is the mode's, more precisely.
 const SAME_LINE: f64 = 0.002;
 
 impl Mode {
@@ -65,17 +64,17 @@ impl Mode {
     }
 }
 
-/// The mode whose shortest frame is nearest to that of `limits`, its line time as `limits` have it.
+/// The mode whose shortest frame is nearest to that of `limits`, with the line time that `limits` imply.
 pub(super) fn by_limits(modes: &[Mode], limits: FrameLimits) -> Option<Mode> {
     let (shortest, longest) = (limits.min.as_nanos_f64(), limits.max.as_nanos_f64());
-    // libcamera truncates to microseconds: on average that is half of one.
+    // libcamera truncates to microseconds: add half of one.
     let apart = |mode: &&Mode| ((shortest + 500.0) / mode.shortest_ns() - 1.0).abs();
     let nearest = modes.iter().min_by(|a, b| apart(a).total_cmp(&apart(b)))?;
     if apart(&nearest) > NEAR {
         return None;
     }
     let mut mode = nearest.clone();
-    // The longest frame tells the line time to a part in a million, where it is made of the same lines.
+    // The longest frame tells the line time to a part in a million, if it consists of the same lines.
     let told = (longest + 500.0) / mode.longest_ns();
     if (told - 1.0).abs() < SAME_LINE {
         mode.line_time_ns *= told;

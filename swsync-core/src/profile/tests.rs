@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::time::Span;
 
 const PIXEL_3: &str = r#"{"periodNs": 33320000, "goalPhaseNs": 7000000, "alignThresholdNs": 100000,
     "overheadNs": 200000, "minExposureNs": 33370000}"#;
@@ -19,7 +20,7 @@ fn limits(mode: &Mode) -> FrameLimits {
 }
 
 #[test]
-fn every_shipped_profile_is_whole() {
+fn every_shipped_profile_is_complete() {
     for name in shipped_models() {
         let profile = shipped(name).unwrap();
         assert_eq!(profile.model, name);
@@ -38,7 +39,7 @@ fn every_shipped_profile_is_whole() {
 }
 
 #[test]
-fn what_the_drivers_say() {
+fn shipped_profiles_match_the_drivers() {
     let delays = |model| {
         let Delays { exposure, vblank, gain } = shipped(model).unwrap().delays;
         (exposure, vblank, gain)
@@ -63,13 +64,13 @@ fn what_the_drivers_say() {
 }
 
 #[test]
-fn variants_are_their_sensor_and_strangers_are_libcameras_guess() {
+fn variants_use_their_base_model_and_unknown_models_libcameras_defaults() {
     assert_eq!(CameraProfile::of_model("imx708_wide_noir").model, "imx708");
     assert_eq!(CameraProfile::of_model("IMX219"), shipped("imx219").unwrap());
     let stranger = CameraProfile::of_model("imx999");
     assert_eq!(stranger, CameraProfile::unknown("imx999"));
     assert_eq!(stranger.delays, Delays { exposure: 2, vblank: 2, gain: 1 });
-    // A camera's name may be anything, and becomes the name of a file.
+    // A camera's name may be any text, and it becomes a file name.
     assert_eq!(base_model("../../etc/passwd"), "etcpasswd");
     assert_eq!(base_model("HD Webcam C270: 046d"), "hdwebcamc270046d");
 }
@@ -88,19 +89,19 @@ fn a_mode_is_known_by_its_shortest_frame() {
         }
     }
     let imx219 = shipped("imx219").unwrap();
-    // 4 blanking lines, as older kernels have it: 1084 lines.
+    // Older kernels have 4 blanking lines: 1084 lines.
     let older = FrameLimits { min: micros(20_491), max: micros(1_238_841) };
     assert_eq!(imx219.mode_by_limits(older).unwrap().height, 1080);
-    // Four lanes, at 280.8 MHz: a mode that nobody has described.
+    // Four lanes at 280.8 MHz: an unknown mode.
     let four_lanes = FrameLimits { min: micros(13_654), max: micros(804_723) };
     assert_eq!(imx219.mode_by_limits(four_lanes), None);
     assert_eq!(CameraProfile::unknown("imx219").mode_by_limits(older), None);
 }
 
 #[test]
-fn libcameras_line_time_wins_where_it_is_told() {
+fn libcameras_line_time_is_preferred() {
     let imx477 = shipped("imx477").unwrap();
-    // IMX477: the longest frame has longer lines, and says nothing.
+    // IMX477: the longest frame has longer lines, so it does not tell the line time.
     let found = imx477.mode_by_limits(FrameLimits { min: micros(19_989), max: micros(694_434_742) }).unwrap();
     assert!((found.line_time_ns - 15_166.666_7).abs() < 1e-9);
     // A clock 0.1 % slow.
@@ -123,7 +124,7 @@ fn from_the_stamp_to_the_middle_of_the_exposure() {
     assert_eq!(start(StampedAt::FrameEnd, None), -10_000_000);
     // 5 ms and 539.5 rows after the start.
     assert_eq!(rolling.exposure_middle(exposure).as_nanos(), 5_000_000 + 10_198_443);
-    // All rows together: the middle of the exposure, whatever the row. They are read out one by one.
+    // With a global shutter, the middle of the exposure is the same for all rows. They are read out one by one.
     let imx296 = shipped("imx296").unwrap();
     let global = imx296.readout(&imx296.modes[0]);
     assert_eq!(global.exposure_middle(exposure).as_nanos(), 5_000_000);
@@ -151,11 +152,11 @@ fn a_file_changes_what_it_names() {
     assert!(error(r#"{"modle": "imx477"}"#).contains("unknown field `modle`"));
     assert!(error(r#"{"delays": {"exposure": 2}}"#).contains("missing field `vblank`"));
     assert!(error("[]").contains("expected an object"));
-    assert!(error("{").contains("no camera profile"));
+    assert!(error("{").contains("not a camera profile"));
 }
 
 #[test]
-fn nonsense_is_refused_by_name() {
+fn implausible_values_are_refused_with_the_field() {
     let error = |text: &str| CameraProfile::from_json(text).unwrap_err().to_string();
     assert!(error(r#"{"model": "../x"}"#).contains(r#"model is "../x""#));
     assert!(error(r#"{"model": ""}"#).contains("expected the sensor's name"));
@@ -172,11 +173,12 @@ fn nonsense_is_refused_by_name() {
 }
 
 #[test]
-fn libsoftwaresyncs_fields_are_imported() {
+fn libsoftwaresyncs_files_are_imported() {
     let imported = PhaseConfig::from_json(PIXEL_3).unwrap().response();
     assert_eq!(imported.periods, 2);
-    let crate::align::profile::Response { slope, overhead_ns, min_exposure_ns, .. } = imported.response;
-    // Its formula: to shift by d it exposes for T + d/2 - overhead, and that shifts by 2T + d.
+    let crate::align::exposure_response::ExposureResponse { slope, overhead_ns, min_exposure_ns, .. } =
+        imported.response;
+    // Its formula: an exposure of T + d/2 - overhead shifts by 2T + d.
     let d = 5e6;
     let exposure = imported.period_ns + d / 2.0 - overhead_ns;
     assert!((slope * (exposure + overhead_ns) - 2.0 * imported.period_ns - d).abs() < 1e-3);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Status;
-use crate::frame::SyncQuality;
+use crate::frame::SyncState;
 use crate::grid::FrameGrid;
 use crate::message::TimeScale;
 use crate::name::DeviceId;
@@ -39,7 +39,7 @@ impl RigAgreement {
     pub fn of(answered: &[TimedStatus<'_>]) -> Self {
         let mut agreement = Self::default();
         for TimedStatus { status, .. } in answered {
-            if let Some(clock) = status.clock.filter(|clock| clock.quality != SyncQuality::Unsynced) {
+            if let Some(clock) = status.clock.filter(|clock| clock.quality != SyncState::Unsynced) {
                 agreement.timescales.add(clock.timescale(), &status.device);
             }
             if let Some(frames) = &status.frames {
@@ -51,7 +51,7 @@ impl RigAgreement {
             |timed: &&TimedStatus| agreement.timescales.contains(timescale, &timed.status.device);
         if let Some(reference) = answered.iter().filter(in_majority).min_by_key(|timed| timed.slack) {
             let is_synced = |timed: &&TimedStatus| {
-                timed.status.clock.is_some_and(|clock| clock.quality != SyncQuality::Unsynced)
+                timed.status.clock.is_some_and(|clock| clock.quality != SyncState::Unsynced)
             };
             for other in answered.iter().filter(is_synced) {
                 let difference = other.offset - reference.offset;
@@ -79,7 +79,7 @@ impl RigAgreement {
     #[must_use]
     pub fn objections(&self, status: &Status) -> Vec<String> {
         let mut objections = Vec::new();
-        let clock = status.clock.filter(|clock| clock.quality != SyncQuality::Unsynced);
+        let clock = status.clock.filter(|clock| clock.quality != SyncState::Unsynced);
         match (clock.map(|clock| clock.timescale()), self.timescale()) {
             (Some(Some(own)), Some(most)) if own != most => {
                 objections.push(format!("its clock is on time scale {own}, and others are on {most}"));

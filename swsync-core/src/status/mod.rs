@@ -13,18 +13,20 @@ use serde::{Deserialize, Serialize};
 pub use agreement::{RigAgreement, TimedStatus};
 pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
 
-use crate::frame::{FrameInfo, SyncQuality};
+use crate::frame::{FrameInfo, SyncState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
 use crate::name::DeviceId;
+use crate::ntp::RigField;
 use crate::order::OrderProgress;
 use crate::time::{Rig, Span, Timestamp};
+use crate::time_service::ClockUpdate;
 
 /// The clock of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClockStatus {
     /// How well it knows rig time.
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// Rig time when this was written.
     pub rig_time_ns: Timestamp<Rig>,
     /// Rig time minus local time.
@@ -59,6 +61,16 @@ pub struct TimeSource {
     /// Least round trip among the exchanges that the estimate rests on. An asymmetry of the path, which no two-way
     /// exchange can see, is within half of it.
     pub least_delay_ns: Span,
+}
+
+impl ClockUpdate {
+    /// The source of this time, if the server states it.
+    #[must_use]
+    pub fn source(&self) -> Option<TimeSource> {
+        let RigField { leader, timescale, .. } = self.upstream.field?;
+        let least_delay_ns = self.estimate.least_delay;
+        Some(TimeSource { stratum: self.upstream.stratum, leader, timescale, least_delay_ns })
+    }
 }
 
 /// The frames of a device, and its frame ring.

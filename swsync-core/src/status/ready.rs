@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Status;
-use crate::frame::{LockState, SyncQuality};
+use crate::frame::{LockState, SyncState};
 use crate::name::DeviceId;
 use crate::order::{Order, OrderKind};
 use crate::time::{Rig, Span, Timestamp};
 
 /// Largest uncertainty (1 sigma) of a clock that is ready. Chosen: as long as a hundred rows of a rolling shutter take, and
 /// ten times what WiFi gives.
-pub const MAX_UNCERTAINTY: Span = Span::from_millis(1);
+pub const MAX_UNCERTAINTY: Span = crate::time_service::MAX_KNOWN_ERROR;
 
 /// A camera that has given no frame for longer than this is not ready.
 pub const MAX_SILENCE: Span = Span::from_secs(1);
@@ -58,7 +58,7 @@ pub struct Readiness {
     /// Whether its camera is on the grid.
     pub lock: Option<LockState>,
     /// How well it knows rig time.
-    pub sync: Option<SyncQuality>,
+    pub sync: Option<SyncState>,
     /// Uncertainty of its clock, 1 sigma.
     pub clock_uncertainty_ns: Option<Span>,
     /// Phase error of its newest frame.
@@ -122,8 +122,8 @@ impl Readiness {
         self.sync = Some(clock.quality);
         self.clock_uncertainty_ns = clock.uncertainty_ns;
         match clock.quality {
-            SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign => {}
-            SyncQuality::Unsynced | SyncQuality::Acquiring | SyncQuality::Holdover => {
+            SyncState::Synced | SyncState::Leading | SyncState::Foreign => {}
+            SyncState::Unsynced | SyncState::Acquiring | SyncState::Holdover => {
                 self.problems.push(format!("its clock is {}", clock.quality.as_str()));
             }
         }
@@ -269,10 +269,7 @@ mod tests {
         let of = |change: fn(&mut Status)| problems(change, &soon).join("; ");
         assert_eq!(of(|s| s.clock = None), "it has no clock yet");
         assert_eq!(of(|s| s.frames = None), "it has no frames yet");
-        assert_eq!(
-            of(|s| s.clock.as_mut().unwrap().quality = SyncQuality::Holdover),
-            "its clock is holdover"
-        );
+        assert_eq!(of(|s| s.clock.as_mut().unwrap().quality = SyncState::Holdover), "its clock is holdover");
         assert!(
             of(|s| s.clock.as_mut().unwrap().uncertainty_ns = Some(Span::from_millis(3))).contains("3.0 ms")
         );

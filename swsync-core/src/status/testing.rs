@@ -1,7 +1,7 @@
 //! Valid statuses for tests.
 
 use super::{ClockStatus, FrameStatus, Status, TimeSource};
-use crate::frame::SyncQuality;
+use crate::frame::SyncState;
 use crate::order::testing::{info, name, rate};
 use crate::time::Span;
 
@@ -13,7 +13,7 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
         device: name(device),
         software: "test".into(),
         clock: Some(ClockStatus {
-            quality: SyncQuality::Synced,
+            quality: SyncState::Synced,
             rig_time_ns: newest.rig_time_ns,
             offset_ns: Span::ZERO,
             uncertainty_ns: None,

@@ -1,16 +1,15 @@
-//! Reads the true time back out of a picture, independently of any timestamp.
+//! Reads the true time back out of a picture of the LED panel, independently of any timestamp.
 //!
-//! What is read is the frame's time: the start of exposure of the first row, modulo one second.
+//! The result is the frame's time: the start of exposure of the first row, modulo one second.
 //!
-//! 1. The fast array tells it modulo 2 ms. Each picture row through an LED shows ten intensities,
-//!    whose circular centre of mass is the middle of that row's exposure on the panel, to within half
-//!    a slot. Less the row's delay they agree on one start (their vector mean). Rows that
-//!    contradict it are left out, and least squares find the start whose rolling exposure explains
-//!    all intensities best: partially lit LEDs tell fractions of a slot, as in the paper.
-//! 2. The slow row tells which 2 ms of 20 ms: the one that explains its intensities best.
-//! 3. The ball tells which 20 ms of the second, by its angle as seen from the hub.
+//! 1. The fast array gives it modulo 2 ms. Each picture row through an LED row shows ten intensities. Their circular centre of
+//!    mass is the middle of that row's exposure, to within half a slot. Minus the row's delay, all rows agree on one start (their
+//!    vector mean); rows that contradict it are left out. Least squares then find the start that explains all intensities best.
+//!    Partially lit LEDs give fractions of a slot, as in the paper.
+//! 2. The slow row tells which 2 ms of 20 ms: those that explain its intensities best.
+//! 3. The ball tells which 20 ms of the second, by its angle around the hub.
 //!
-//! A step that does not come out clearly is an error. A time is never made up.
+//! An unclear step is an error; the decoder never guesses.
 //!
 //! # Precision
 //!
@@ -25,12 +24,10 @@
 //! | 1.5 ms | 2.4 / 6.1 | 0.4 / 1.8 | 0.15 / 0.8 | 0.07 / 0.3 |
 //! | 1.9 ms | 3.6 / 17 | 1.2 / 6.2 | 0.4 / 1.6 | 0.14 / 0.7 |
 //!
-//! An LED that is lit for longer than the exposure tells nothing while it is fully lit, but some row
-//! always sees an edge. Longer exposures spread the light over more columns: at 2 ms, the array's
-//! period, every column is lit for the same time in every row and nothing is left to read, so that
-//! exposure and beyond are refused. The exposure has to be known: half of its error goes into the
-//! start's. So does the row time's, times the rows above the panel's middle; beyond 0.2 % or so
-//! the panel's halves tell different times, which is an error.
+//! An LED that is fully lit during the exposure gives no information, but some row always sees an edge. Longer exposures spread
+//! the light over more columns. At 2 ms, the array's period, all columns look alike, so exposures of 2 ms and more are refused.
+//! The exposure has to be known: half of its error goes into the result. So does the row time's error, times the number of rows
+//! above the panel's middle. Beyond 0.2 % or so, the halves of the panel show different times, which is an error.
 
 mod orbit;
 mod picture;
@@ -38,17 +35,16 @@ mod rows;
 
 use std::f64::consts::TAU;
 
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 pub use picture::{Picture, PictureError};
 
-use crate::True;
 use crate::num::real;
 use crate::panel::{COLUMNS, FAST_PERIOD, FAST_SLOT, PERIOD, PanelLayout, ROWS, SLOW_PERIOD, SLOW_SLOT};
 use crate::shutter::RowTiming;
 use rows::RowSample;
 
-/// Exposures from here on show nothing of the fast array: its period.
+/// Exposures of this length and more do not show the fast array: its period.
 pub const EXPOSURE_LIMIT: Span = FAST_PERIOD;
 
 /// Share of the intensities' variation that the panel must explain. Noise alone reaches 0.2.
@@ -57,17 +53,17 @@ const LEAST_FIT: f64 = 0.6;
 const LEAST_VARIATION: f64 = 1.0;
 /// Share of the panel's rows that must agree.
 const LEAST_AGREEMENT: f64 = 0.5;
-/// Columns of the ten that may be dark or hidden.
+/// Number of the ten columns that may be dark or hidden.
 const MOST_DEAD: usize = 2;
-/// A row whose centre of mass is further than this from the others' start is left out, in ns: one and
-/// a half slots, where half a slot is what a short exposure's centre of mass may be off.
+/// A row whose centre of mass is further than this from the others' start is left out, in ns: one and a half slots. The centre of
+/// mass of a short exposure may be half a slot off.
 const FURTHEST_ROW: f64 = 300_000.0;
-/// How far the ball may be from where the panel puts it, in ns. Half of 20 ms is the next round.
+/// Largest difference between the ball and the panel, in ns. Half of 20 ms would be ambiguous.
 const FURTHEST_BALL: f64 = 8_000_000.0;
-/// Least uncertainty of a reading, in ns: what rounding of rows and exposures amounts to.
+/// Least uncertainty of a reading, in ns, from the rounding of rows and exposures.
 const FLOOR: f64 = 500.0;
 
-/// Why a picture tells no time.
+/// Why the time of a picture cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -83,19 +79,19 @@ pub enum DecodeError {
         /// The layout's rows.
         height: usize,
     },
-    /// The exposure leaves nothing to read, or is none.
+    /// The exposure is too long, or not positive.
     #[error("an exposure of {exposure:?}: it has to be positive and below {EXPOSURE_LIMIT:?}")]
     Exposure {
         /// The exposure.
         exposure: Span,
     },
-    /// The row time is no time.
+    /// The row time is not positive.
     #[error("a row time of {row_time_ns} ns")]
     RowTime {
         /// The row time.
         row_time_ns: f64,
     },
-    /// No fast array, or not with this exposure and row time.
+    /// There is no fast array, or it does not fit this exposure and row time.
     #[error("no LED panel: contrast {contrast:.1} levels, fit {fit:.2}, {agreement:.2} of the rows agree")]
     NoPanel {
         /// Root mean square difference between the columns of a row, in luma levels.
@@ -105,61 +101,60 @@ pub enum DecodeError {
         /// Share of the rows that agree on a time.
         agreement: f64,
     },
-    /// The upper and the lower half of the fast array tell different times: the row time is not that of
-    /// the picture, so the first row's time would be extrapolated wrongly.
+    /// The halves of the fast array show different times: the row time is wrong, so the first row's time cannot be extrapolated.
     #[error("the panel's lower half is {apart:?} later than the upper one: is the row time right?")]
     HalvesDisagree {
         /// The lower half's start of the first row minus the upper half's.
         apart: Span,
     },
-    /// The slow row does not tell which 2 ms it is.
+    /// The slow row is unclear.
     #[error("the slow LEDs are unclear: fit {fit:.2}, the next best {next:.2}")]
     NoSlowRow {
-        /// Share of the variation that the best 2 ms explains.
+        /// Share of the variation that the best 2 ms explain.
         fit: f64,
-        /// ... and the second best.
+        /// Share of the variation that the second best 2 ms explain.
         next: f64,
     },
-    /// No hub, or no ball on its orbit.
+    /// There is no hub, or no ball on its orbit.
     #[error("no ball on its orbit")]
     NoBall,
-    /// The ball is elsewhere than the panel says.
+    /// The ball contradicts the panel.
     #[error("the ball is {apart:?} from where the LEDs put it")]
     BallElsewhere {
-        /// How far, as a time.
+        /// Their difference, as a time.
         apart: Span,
     },
 }
 
-/// The time that a picture tells.
+/// The time read from a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub struct PanelReading {
     /// Start of exposure of the first row: true time modulo one second ([`PERIOD`]), in `[0, 1 s)`.
     pub time: Span,
-    /// Standard error, from how much the ten rows of LEDs differ (a jackknife).
+    /// Standard error, from the differences of the ten rows of LEDs (a jackknife).
     pub uncertainty: Span,
     /// Share of the intensities' variation that this time explains, up to 1.
     pub fit: f64,
-    /// Picture rows that it rests on.
+    /// Number of picture rows that were used.
     pub rows: usize,
 }
 
-impl Reading {
-    /// The instant nearest to `guess` that this may be the reading of.
+impl PanelReading {
+    /// The instant nearest to `guess` with this reading.
     #[must_use]
-    pub fn nearest(&self, guess: Timestamp<True>) -> Timestamp<True> {
+    pub fn nearest(&self, guess: Timestamp<Host>) -> Timestamp<Host> {
         let there = Span::from_nanos(guess.as_nanos().rem_euclid(PERIOD.as_nanos()));
         guess + fold(self.time - there)
     }
 }
 
-/// By how much `a` is later than `b`, in (-0.5 s, 0.5 s].
+/// `a` minus `b`, in (-0.5 s, 0.5 s].
 #[must_use]
-pub fn difference(a: &Reading, b: &Reading) -> Span {
+pub fn difference(a: &PanelReading, b: &PanelReading) -> Span {
     fold(a.time - b.time)
 }
 
-/// A difference of times modulo the period, into (-period/2, period/2].
+/// Reduces a difference of times to (-period/2, period/2].
 fn fold(span: Span) -> Span {
     let period = PERIOD.as_nanos();
     let folded = span.as_nanos().rem_euclid(period);
@@ -169,12 +164,12 @@ fn fold(span: Span) -> Span {
 /// Reads the time of a picture's first row.
 ///
 /// # Errors
-/// [`DecodeError`] where the picture does not clearly tell a time.
+/// [`DecodeError`] if the picture does not show a time clearly.
 pub fn decode(
     picture: &Picture<'_>,
     layout: &PanelLayout,
     timing: RowTiming,
-) -> Result<Reading, DecodeError> {
+) -> Result<PanelReading, DecodeError> {
     let (got_width, got_height) = picture.size();
     let (width, height) = (layout.width(), layout.height());
     if (got_width, got_height) != (width, height) {
@@ -190,7 +185,7 @@ pub fn decode(
     let within_20ms = fast.start_ns + read_slow(picture, layout, timing, fast.start_ns)?;
     let ball = orbit::find_ball(picture, layout).ok_or(DecodeError::NoBall)?;
 
-    // When the first row's exposure would have begun by the ball alone.
+    // The start of the first row's exposure, by the ball alone.
     let by_ball = ball.angle / TAU * PERIOD.as_nanos_f64()
         - ball.row * timing.row_time_ns
         - timing.exposure.as_nanos_f64() / 2.0;
@@ -200,7 +195,7 @@ pub fn decode(
         return Err(DecodeError::BallElsewhere { apart: Span::from_nanos_f64(start - by_ball) });
     }
     let time = Span::from_nanos_f64(start).as_nanos().rem_euclid(PERIOD.as_nanos());
-    Ok(Reading {
+    Ok(PanelReading {
         time: Span::from_nanos(time),
         uncertainty: Span::from_nanos_f64(fast.uncertainty_ns),
         fit: fast.fit,
@@ -208,7 +203,7 @@ pub fn decode(
     })
 }
 
-/// What the fast array tells.
+/// The result of the fast array.
 struct Fast {
     /// Start of exposure of the first row, modulo 2 ms.
     start_ns: f64,
@@ -239,7 +234,7 @@ fn read_fast(picture: &Picture<'_>, layout: &PanelLayout, timing: RowTiming) -> 
         return Err(no_panel(0.0));
     }
     let first = rows::refine(&agreeing, FAST_SLOT, rough, 120_000.0, exposure);
-    // Before outliers go: with a wrong row time they are the upper- and lowermost rows.
+    // Check this before removing outliers: with a wrong row time, the top and bottom rows are outliers.
     if let Some(apart_ns) = halves_apart(&agreeing, first, exposure) {
         return Err(DecodeError::HalvesDisagree { apart: Span::from_nanos_f64(apart_ns) });
     }
@@ -253,16 +248,15 @@ fn read_fast(picture: &Picture<'_>, layout: &PanelLayout, timing: RowTiming) -> 
     Ok(Fast { start_ns, uncertainty_ns, fit, rows: kept.len() })
 }
 
-/// Start of the first row's exposure by one row alone, from its centre of mass.
+/// Start of the first row's exposure, from one row's centre of mass.
 fn row_start(row: &RowSample, exposure_ns: f64) -> f64 {
     let (_, angle) = row.centre_of_mass();
-    // Column 0's middle is half a slot into the period, and the light's the middle of the exposure.
+    // The middle of column 0 is half a slot into the period; the middle of the light is the middle of the exposure.
     let middle = angle / TAU * FAST_PERIOD.as_nanos_f64() + FAST_SLOT.as_nanos_f64() / 2.0;
     middle - exposure_ns / 2.0 - row.after_ns
 }
 
-/// The rows' common start: the mean of their centres of mass as vectors, so that faint rows count
-/// for little.
+/// The rows' common start: the vector mean of their centres of mass, in which faint rows count little.
 fn vector_mean(rows: &[RowSample], exposure_ns: f64) -> f64 {
     let turn = TAU / FAST_PERIOD.as_nanos_f64();
     let (re, im) = rows.iter().fold((0.0, 0.0), |(re, im), row| {
@@ -273,8 +267,7 @@ fn vector_mean(rows: &[RowSample], exposure_ns: f64) -> f64 {
     im.atan2(re) / turn
 }
 
-/// The rows without those that `start_ns` explains far worse than it does most: something is in front
-/// of the panel there.
+/// Removes the rows that `start_ns` explains far worse than most: something covers the panel there.
 fn without_outliers(rows: Vec<RowSample>, start_ns: f64, exposure_ns: f64) -> Vec<RowSample> {
     const TOLERANCE: f64 = 9.0; // three times the median deviation
     const ALLOWANCE: f64 = 20.0; // of compression, in squared levels
@@ -285,15 +278,15 @@ fn without_outliers(rows: Vec<RowSample>, start_ns: f64, exposure_ns: f64) -> Ve
     rows.into_iter().filter(|row| left_by(row) <= limit).collect()
 }
 
-/// Columns that do not light up when they should: of a panel that is not where it is expected.
+/// Number of columns that do not light up when they should, because the panel is not at its place.
 fn dead_columns(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> usize {
     let brightness = rows::brightness(rows, FAST_SLOT, start_ns, exposure_ns);
     let brightest = brightness.into_iter().fold(0.0, f64::max);
     brightness.into_iter().filter(|level| *level < brightest / 3.0).count()
 }
 
-/// By how much the lower half of the array tells a later start than the upper one, where that explains
-/// the light notably better than one start for both.
+/// The start by the lower half of the array minus the start by the upper half, if two starts explain the light notably better than
+/// one.
 fn halves_apart(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> Option<f64> {
     const NOTABLE: f64 = 0.75; // of the unexplained light left; noise alone leaves all but a percent
     const LEAST_APART: f64 = 10_000.0;
@@ -307,7 +300,7 @@ fn halves_apart(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> Option<f
     (notable && !upper.is_empty() && !lower.is_empty()).then_some(lower_start - upper_start)
 }
 
-/// Standard error of the start: how it changes when one row of LEDs after the other is left out.
+/// Standard error of the start, by leaving out one row of LEDs at a time.
 fn jackknife(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> f64 {
     let without = |group: usize| {
         let others: Vec<RowSample> = rows.iter().filter(|row| row.group != group).copied().collect();
@@ -319,7 +312,7 @@ fn jackknife(rows: &[RowSample], start_ns: f64, exposure_ns: f64) -> f64 {
     (squares * real(ROWS - 1) / real(ROWS)).sqrt()
 }
 
-/// Which 2 ms of the slow row's 20 ms, as ns to add to a start that is known modulo 2 ms.
+/// The 2 ms of the slow row's 20 ms, as ns to add to a start that is known modulo 2 ms.
 fn read_slow(
     picture: &Picture<'_>,
     layout: &PanelLayout,

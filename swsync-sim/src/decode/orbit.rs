@@ -1,22 +1,22 @@
-//! Finding the hub and the ball: which 20 ms of the second it is.
+//! Finds the hub and the ball, which tell the 20 ms of the second.
 
 use super::picture::Picture;
 use crate::num::{index, real};
 use crate::panel::{PanelLayout, Rect};
 
-/// The ball as it was found.
+/// The ball in the picture.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BallSeen {
+pub(super) struct DetectedBall {
     /// Radians clockwise from 12 o'clock, in (-pi, pi].
     pub(super) angle: f64,
     /// The picture row of its middle, with the fraction.
     pub(super) row: f64,
 }
 
-/// Finds the ball by its hub; `None` where either is missing or they do not fit each other.
+/// Finds the hub, then the ball; `None` if either is missing or they do not fit each other.
 ///
-/// The hub is found first, for where the camera stands shifts both alike.
-pub(super) fn find_ball(picture: &Picture<'_>, layout: &PanelLayout) -> Option<BallSeen> {
+/// The ball is measured relative to the hub, because the camera's viewpoint shifts both alike.
+pub(super) fn find_ball(picture: &Picture<'_>, layout: &PanelLayout) -> Option<DetectedBall> {
     let orbit = layout.orbit();
     let (cx, cy) = orbit.centre;
     let reach = orbit.radius + orbit.ball + 2.0;
@@ -33,16 +33,16 @@ pub(super) fn find_ball(picture: &Picture<'_>, layout: &PanelLayout) -> Option<B
     let apart = |x: f64, y: f64| (x - hub.x).hypot(y - hub.y);
     let on_orbit = |x: f64, y: f64| (apart(x, y) - orbit.radius).abs() < orbit.ball + 3.0;
     let rough = bright.centre_of(picture, area, on_orbit)?;
-    // Once more, without what else may be bright.
+    // Repeat without other bright things.
     let close = |x: f64, y: f64| (x - rough.x).hypot(y - rough.y) < orbit.ball * 1.5 + 2.0;
     let ball = bright.centre_of(picture, area, close)?;
     let distance = apart(ball.x, ball.y);
     let plausible = (0.4..2.5).contains(&(ball.mass / area_of(orbit.ball)))
         && (distance - orbit.radius).abs() < orbit.ball * 0.5 + 1.0;
-    plausible.then(|| BallSeen { angle: (ball.x - hub.x).atan2(hub.y - ball.y), row: ball.y - 0.5 })
+    plausible.then(|| DetectedBall { angle: (ball.x - hub.x).atan2(hub.y - ball.y), row: ball.y - 0.5 })
 }
 
-/// What counts as bright: nothing below one level, all above the other.
+/// The brightness ramp: nothing counts below `none`, everything above `all`.
 #[derive(Debug, Clone, Copy)]
 struct Bright {
     none: f64,
@@ -58,8 +58,8 @@ struct Mass {
 }
 
 impl Bright {
-    /// Levels between the background (the median) and the bright parts (the 99th percentile) of
-    /// `area`; `None` where these hardly differ.
+    /// A ramp between the background (the median) and the bright parts (the 99th percentile) of `area`; `None` if these hardly
+    /// differ.
     fn of(picture: &Picture<'_>, area: Rect) -> Option<Self> {
         const LEAST_CONTRAST: f64 = 40.0;
         let mut levels: Vec<f64> = pixels(area).map(|(x, y)| picture.at(x, y)).collect();
@@ -90,7 +90,7 @@ fn pixels(area: Rect) -> impl Iterator<Item = (usize, usize)> {
     (area.top..area.bottom()).flat_map(move |y| (area.left..area.right()).map(move |x| (x, y)))
 }
 
-/// The pixels within a reach of `centre` that are in the picture.
+/// The part of the picture within `reach` of `centre`.
 fn clip(layout: &PanelLayout, centre: (f64, f64), reach: (f64, f64)) -> Rect {
     let span = |centre: f64, reach: f64, size: usize| {
         let first = index(centre - reach).min(size);

@@ -1,10 +1,10 @@
-//! A picture to read: borrowed samples of which only the luma counts.
+//! The picture to decode: borrowed samples, of which only luma is used.
 
-/// The samples are fewer than the size asks for.
+/// There are too few samples for the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{len} bytes with {stride} a row are no picture of {width}x{height}")]
+#[error("{len} bytes with {stride} a row are too few for a picture of {width}x{height}")]
 pub struct PictureError {
-    /// Bytes there are.
+    /// Number of bytes.
     pub len: usize,
     /// Bytes from row to row.
     pub stride: usize,
@@ -14,10 +14,10 @@ pub struct PictureError {
     pub height: usize,
 }
 
-/// A picture as a camera or a JPEG decoder gives it.
+/// A picture from a camera or a JPEG decoder.
 ///
-/// Everything is read from luma, relative to what surrounds it: limited or full range, brightness
-/// and tint make no difference, and chroma, which compression blurs most, is not needed.
+/// The decoder uses luma only, relative to its surroundings. So range, brightness and tint make no difference, and chroma, which
+/// compression blurs most, is not needed.
 #[derive(Debug, Clone, Copy)]
 pub struct Picture<'a> {
     data: &'a [u8],
@@ -37,7 +37,7 @@ impl<'a> Picture<'a> {
     /// The luma plane of a YUV picture (or a grey one), with `stride` bytes from row to row.
     ///
     /// # Errors
-    /// [`PictureError`] where there are too few samples.
+    /// [`PictureError`] if there are too few samples.
     pub fn luma(data: &'a [u8], stride: usize, width: usize, height: usize) -> Result<Self, PictureError> {
         Self::new(data, stride, width, height, Format::Luma)
     }
@@ -45,7 +45,7 @@ impl<'a> Picture<'a> {
     /// Red, green, blue, 8 bit each, without gaps between rows.
     ///
     /// # Errors
-    /// [`PictureError`] where there are too few samples.
+    /// [`PictureError`] if there are too few samples.
     pub fn rgb8(data: &'a [u8], width: usize, height: usize) -> Result<Self, PictureError> {
         Self::new(data, width.saturating_mul(3), width, height, Format::Rgb8)
     }

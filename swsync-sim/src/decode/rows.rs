@@ -1,4 +1,4 @@
-//! Fitting the light of a row of LEDs, as each picture row shows it, to a time.
+//! Fits a time to the light of a row of LEDs, as each picture row shows it.
 
 use std::f64::consts::TAU;
 
@@ -12,7 +12,7 @@ use crate::shutter::RowTiming;
 /// What one picture row shows of ten LEDs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowSample {
-    /// Which row of LEDs it is in.
+    /// The row of LEDs.
     pub(super) group: usize,
     /// Start of its exposure, in ns after the first row's.
     pub(super) after_ns: f64,
@@ -20,7 +20,7 @@ pub(super) struct RowSample {
     pub(super) levels: [f64; COLUMNS],
 }
 
-/// The picture rows of one row of LEDs, each given by its rectangle.
+/// Samples the picture rows of one row of LEDs; `led` gives the rectangle of each LED.
 pub(super) fn sample_rows(
     picture: &Picture<'_>,
     layout: &PanelLayout,
@@ -42,7 +42,7 @@ pub(super) fn sample_rows(
 }
 
 impl RowSample {
-    /// Levels less their mean.
+    /// Levels minus their mean.
     fn centred(&self) -> [f64; COLUMNS] {
         let mean = self.levels.iter().sum::<f64>() / real(COLUMNS);
         self.levels.map(|level| level - mean)
@@ -53,8 +53,8 @@ impl RowSample {
         self.centred().iter().map(|level| level * level).sum()
     }
 
-    /// The circular centre of mass of the light: length, and angle of a turn through all columns in
-    /// which the first one's middle is at zero. A background equal in all columns drops out.
+    /// The circular centre of mass of the light: length, and angle. A full turn covers all columns; the middle of the first is at
+    /// zero. An even background has no effect.
     pub(super) fn centre_of_mass(&self) -> (f64, f64) {
         let (mut re, mut im) = (0.0, 0.0);
         for (column, level) in self.levels.iter().enumerate() {
@@ -65,9 +65,8 @@ impl RowSample {
         (re.hypot(im), im.atan2(re))
     }
 
-    /// Sum of squares that is left of the row's variation when it is explained by LEDs that are lit
-    /// for `slot` in turn, `start_ns` being the start of exposure of the picture's first row: for
-    /// the best brightness (not negative) and background of this row.
+    /// The part of the row's variation that LEDs which are lit for `slot` in turn do not explain, if the exposure of the picture's
+    /// first row starts at `start_ns`. Brightness (not negative) and background are fitted per row.
     pub(super) fn unexplained(&self, slot: Span, start_ns: f64, exposure_ns: f64) -> f64 {
         let lit = lit_fractions(slot, start_ns + self.after_ns, exposure_ns);
         let mean = 1.0 / real(COLUMNS);
@@ -81,13 +80,13 @@ impl RowSample {
     }
 }
 
-/// Sum over rows of what a start at `start_ns` leaves unexplained.
+/// Sum over all rows of the variation that a start at `start_ns` does not explain.
 pub(super) fn cost(rows: &[RowSample], slot: Span, start_ns: f64, exposure_ns: f64) -> f64 {
     rows.iter().map(|row| row.unexplained(slot, start_ns, exposure_ns)).sum()
 }
 
-/// How brightly each LED follows the light that a start at `start_ns` expects of it: its level's slope
-/// over its lit fraction, relative to the row's mean.
+/// Brightness of each LED, if the exposure starts at `start_ns`: the slope of its level over its lit fraction, relative to the
+/// row's mean.
 pub(super) fn brightness(rows: &[RowSample], slot: Span, start_ns: f64, exposure_ns: f64) -> [f64; COLUMNS] {
     let (mut products, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
     for row in rows {
@@ -101,8 +100,7 @@ pub(super) fn brightness(rows: &[RowSample], slot: Span, start_ns: f64, exposure
     std::array::from_fn(|column| products[column] / squares[column].max(1e-12))
 }
 
-/// The start within `reach_ns` of `start_ns` that explains the rows best, to 20 ns: on a grid, then by
-/// golden section between its neighbours.
+/// The start within `reach_ns` of `start_ns` that explains the rows best, to 20 ns: first on a grid, then by golden section.
 pub(super) fn refine(rows: &[RowSample], slot: Span, start_ns: f64, reach_ns: f64, exposure_ns: f64) -> f64 {
     const STEPS: usize = 24;
     const RESOLUTION_NS: f64 = 20.0;

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::LazyLock;
 use swsync_core::time::Skew;
 
-/// Scenes of some sizes from some views; painting them takes longer than all else.
+/// Scenes of several sizes and views. They are shared, because painting them takes long.
 static SCENES: LazyLock<Vec<Scene>> = LazyLock::new(|| {
     [(160, 120, 0), (320, 240, 7), (640, 480, 1), (640, 480, 6), (1280, 720, 3)]
         .map(|(width, height, view)| Scene::new(width, height, View::new(view)).unwrap())
@@ -23,13 +23,13 @@ fn timing(scene: &Scene, sensor: &SensorModel, exposure_us: i64) -> RowTiming {
     RowTiming { exposure: Span::from_micros(exposure_us), row_time_ns: sensor.line_time_ns * lines_per_row }
 }
 
-fn shoot(scene: &Scene, start: Timestamp<True>, timing: RowTiming) -> I420Buffer {
+fn shoot(scene: &Scene, start: Timestamp<Host>, timing: RowTiming) -> I420Buffer {
     let mut picture = I420Buffer::new(scene.layout());
     scene.render(&Shutter { start, timing }, picture.planes_mut()).unwrap();
     picture
 }
 
-fn read(scene: &Scene, luma: &[u8], timing: RowTiming) -> Result<Reading, DecodeError> {
+fn read(scene: &Scene, luma: &[u8], timing: RowTiming) -> Result<PanelReading, DecodeError> {
     let (width, height) = (scene.layout().width(), scene.layout().height());
     decode(&Picture::luma(luma, width, width, height).unwrap(), scene.layout(), timing)
 }
@@ -48,7 +48,7 @@ fn cover(luma: &mut [u8], width: usize, area: Rect, level: u8) {
 }
 
 #[test]
-fn hundreds_of_random_pictures_through_jpeg() {
+fn random_pictures_are_read_through_jpeg() {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut errors: Vec<f64> = Vec::new();
     for trial in 0..400 {
@@ -71,7 +71,7 @@ fn hundreds_of_random_pictures_through_jpeg() {
 
         let error = (reading.nearest(start) - start).as_micros_f64();
         assert!(error.abs() < 25.0, "{start:?} {timing:?}: {error} us");
-        // The claimed uncertainty is meant: four sigma is rare.
+        // The stated uncertainty is realistic: four sigma is rare.
         assert!(error.abs() < 5.0 * reading.uncertainty.as_micros_f64(), "{error} us, {reading:?}");
         assert!(reading.fit > 0.8 && reading.fit <= 1.0);
         errors.push(error.abs());
@@ -82,7 +82,7 @@ fn hundreds_of_random_pictures_through_jpeg() {
 }
 
 #[test]
-fn times_at_the_wrap_arounds() {
+fn times_at_the_wrap_arounds_are_read() {
     let scene = &SCENES[VGA];
     for exposure in [20, 100, 199, 200, 201, 600, 1500] {
         let timing = timing(scene, &SensorModel::imx477(), exposure);
@@ -109,7 +109,7 @@ fn times_at_the_wrap_arounds() {
 }
 
 #[test]
-fn what_a_sensor_reports_is_enough_to_read_its_picture() {
+fn reported_metadata_is_enough_to_read_a_picture() {
     let (scene, model) = (&SCENES[VGA], SensorModel::imx708());
     let mut sensor =
         Sensor::new(model.clone(), 3, Skew::from_ppm(25.0), Timestamp::ZERO, Controls::default());
@@ -126,7 +126,7 @@ fn what_a_sensor_reports_is_enough_to_read_its_picture() {
 }
 
 #[test]
-fn pictures_that_tell_nothing_are_errors() {
+fn pictures_without_a_panel_are_errors() {
     let (scene, timing, picture) = vga();
     let read = |luma: &[u8]| read(scene, luma, timing);
     let n = picture.y.len();
@@ -146,7 +146,7 @@ fn pictures_that_tell_nothing_are_errors() {
 }
 
 #[test]
-fn a_hidden_part_is_missed() {
+fn a_hidden_part_is_reported() {
     let (scene, timing, picture) = vga();
     let layout = scene.layout();
     let without = |area: Rect| {
@@ -160,7 +160,7 @@ fn a_hidden_part_is_missed() {
     assert_eq!(without(right), Err(DecodeError::NoBall));
     let hub = Rect { left: 470, top: 220, width: 90, height: 40 };
     assert_eq!(without(hub), Err(DecodeError::NoBall));
-    // A third of the panel hidden is not much of a loss.
+    // The decoder works with a third of the panel hidden.
     let leds = layout.leds();
     let reading = without(Rect { height: leds.height / 3, ..leds }).unwrap();
     let start = Timestamp::from_nanos(987_654_321);
@@ -194,7 +194,7 @@ fn wrong_parameters_are_errors() {
     // Another sensor's row time: the rows do not agree.
     let row_time_ns = timing.row_time_ns * 0.8;
     assert!(matches!(with(RowTiming { row_time_ns, ..timing }), Err(DecodeError::NoPanel { .. })));
-    // Or off by little: the first row is 8 ms before the panel's middle, so 0.2 % are 16 us.
+    // Small errors are detected too: the first row is 8 ms before the panel's middle, so 0.2 % are 16 us.
     for factor in [0.95, 0.98, 0.99, 0.995, 0.998, 1.002, 1.01, 1.03, 1.06, 1.1] {
         let row_time_ns = timing.row_time_ns * factor;
         let wrong = with(RowTiming { row_time_ns, ..timing });
@@ -213,7 +213,8 @@ fn wrong_parameters_are_errors() {
 
 #[test]
 fn differences_are_circular() {
-    let reading = |ns| Reading { time: Span::from_nanos(ns), uncertainty: Span::ZERO, fit: 1.0, rows: 1 };
+    let reading =
+        |ns| PanelReading { time: Span::from_nanos(ns), uncertainty: Span::ZERO, fit: 1.0, rows: 1 };
     assert_eq!(difference(&reading(5), &reading(999_999_999)), Span::from_nanos(6));
     assert_eq!(difference(&reading(999_999_999), &reading(5)), Span::from_nanos(-6));
     assert_eq!(difference(&reading(500_000_000), &reading(0)), Span::from_millis(500));
@@ -228,7 +229,7 @@ fn differences_are_circular() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn a_picture_tells_when_it_was_taken(
+    fn any_picture_is_read(
         which in 0_usize..5, sensor in 0_usize..3, start in -1_000_000_000_000_i64..1_000_000_000_000_000, exposure in 10_i64..1800,
     ) {
         let scene = &SCENES[which];

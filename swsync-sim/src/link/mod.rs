@@ -1,31 +1,29 @@
-//! One-way delays of the network between a leader and one client, both ways, with loss.
+//! One-way delays of the network between a leader and one client, in both directions, with loss.
 //!
-//! The models and where their numbers come from are in [`LinkModel`]. A [`Link`] draws from one:
-//! each direction has its own generator, so what one direction carries does not change the other's
-//! delays, and the same sends give the same delays. Later packets may overtake earlier ones, as on
-//! the air; who delivers them keeps them in order of arrival.
+//! [`LinkModel`] has the models and their sources; a [`Link`] draws delays from one. Each direction has its own generator, so the
+//! directions do not influence each other, and the same sends give the same delays. Packets may overtake each other, as on the
+//! air; the caller delivers them in order of arrival.
 
 mod model;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma, StandardNormal};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 pub use model::{BurstPattern, Bursts, DirectionModel, LinkModel, Quiet, Spikes, UnknownLink};
 
-use crate::True;
 use crate::noise::{generator, hash, uniform};
 
-/// Series of hashed numbers: which moments are quiet.
+/// Series of hashed numbers that determines the quiet moments.
 const QUIET: u64 = 10;
-/// Series of hashed numbers: where bursts are (and the two following: when, how long).
+/// Series of hashed numbers that determines which cells have bursts; the next two determine start and length.
 const BURSTS: u64 = 11;
 
-/// Which way a packet goes.
+/// The direction of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From the client to the leader: the paper's slower way.
+    /// From the client to the leader: the paper's slower direction.
     ToLeader,
     /// From the leader to the client.
     ToClient,
@@ -36,19 +34,19 @@ pub enum Direction {
 pub struct Link {
     model: LinkModel,
     seed: u64,
-    to_leader: Lane,
-    to_client: Lane,
+    to_leader: DirectionState,
+    to_client: DirectionState,
 }
 
-/// The drawing state of one direction.
+/// The state of one direction.
 #[derive(Debug, Clone)]
-struct Lane {
+struct DirectionState {
     rng: ChaCha8Rng,
-    /// Logarithm of the congestion queue in standard deviations, as it was at the last packet.
-    queue: Option<(Timestamp<True>, f64)>,
+    /// Instant of the last packet, and the logarithm of the congestion queue then, in standard deviations.
+    queue: Option<(Timestamp<Host>, f64)>,
 }
 
-impl Lane {
+impl DirectionState {
     fn new(seed: u64, direction: Direction) -> Self {
         Self { rng: generator(seed, direction.series()), queue: None }
     }
@@ -64,67 +62,67 @@ impl Direction {
 }
 
 impl Link {
-    /// A link that behaves as `model`; another seed is another link of the kind.
+    /// A link of the kind `model`; each seed gives another one.
     #[must_use]
     pub fn new(model: LinkModel, seed: u64) -> Self {
         Self {
             model,
             seed,
-            to_leader: Lane::new(seed, Direction::ToLeader),
-            to_client: Lane::new(seed, Direction::ToClient),
+            to_leader: DirectionState::new(seed, Direction::ToLeader),
+            to_client: DirectionState::new(seed, Direction::ToClient),
         }
     }
 
-    /// What it behaves as.
+    /// Its model.
     #[must_use]
     pub const fn model(&self) -> &LinkModel {
         &self.model
     }
 
-    /// How long a packet that is sent at `at` travels; `None`: it is lost.
+    /// The delay of a packet that is sent at `at`; `None`: it is lost.
     ///
-    /// Within a direction ask in the order of sending: congestion lasts from packet to packet.
+    /// Within a direction, call this in the order of sending: congestion is correlated from packet to packet.
     #[must_use]
-    pub fn delay(&mut self, direction: Direction, at: Timestamp<True>) -> Option<Span> {
+    pub fn delay(&mut self, direction: Direction, at: Timestamp<Host>) -> Option<Span> {
         let quiet = self.is_quiet(at);
         let congested = self.is_congested(direction, at);
-        let (model, lane) = match direction {
+        let (model, state) = match direction {
             Direction::ToLeader => (&self.model.to_leader, &mut self.to_leader),
             Direction::ToClient => (&self.model.to_client, &mut self.to_client),
         };
-        if lane.rng.random::<f64>() < self.model.loss {
+        if state.rng.random::<f64>() < self.model.loss {
             return None;
         }
-        let spike = model.spikes.filter(|spikes| lane.rng.random::<f64>() < spikes.probability);
+        let spike = model.spikes.filter(|spikes| state.rng.random::<f64>() < spikes.probability);
         let queue = self.model.bursts.filter(|_| congested).map(|bursts| {
-            let level = lane.queue_at(at, bursts.correlation);
+            let level = state.queue_at(at, bursts.correlation);
             bursts.median.mul_f64((bursts.sigma * level).exp())
         });
         let body = if let Some(spikes) = spike {
-            spikes.floor + spikes.mean_excess.mul_f64(lane.rng.sample(Exp1))
+            spikes.floor + spikes.mean_excess.mul_f64(state.rng.sample(Exp1))
         } else if quiet {
-            model.quiet_floor + model.quiet_mean_excess.mul_f64(lane.rng.sample(Exp1))
+            model.quiet_floor + model.quiet_mean_excess.mul_f64(state.rng.sample(Exp1))
         } else {
-            model.floor + model.excess(&mut lane.rng)
+            model.floor + model.excess(&mut state.rng)
         };
         Some(body + queue.unwrap_or(Span::ZERO))
     }
 
-    /// Whether nobody else is on the air at `at`, in either direction.
-    fn is_quiet(&self, at: Timestamp<True>) -> bool {
+    /// Whether `at` is in a quiet moment, which covers both directions.
+    fn is_quiet(&self, at: Timestamp<Host>) -> bool {
         self.model.quiet.is_some_and(|quiet| {
             let (moment, _) = cell(at, quiet.length);
             uniform(hash(self.seed, QUIET, moment)) < quiet.probability
         })
     }
 
-    /// Whether a burst of congestion holds up `direction` at `at`.
-    fn is_congested(&self, direction: Direction, at: Timestamp<True>) -> bool {
+    /// Whether `direction` is congested at `at`.
+    fn is_congested(&self, direction: Direction, at: Timestamp<Host>) -> bool {
         match self.model.bursts.map(|bursts| bursts.pattern) {
             None => false,
             Some(BurstPattern::Random { cell: length, probability, min, mean_excess }) => {
                 let (index, within) = cell(at, length);
-                // One that began in the cell before may not have ended.
+                // A burst of the previous cell may still last.
                 [(index, within), (index.wrapping_sub(1), within + length)].into_iter().any(
                     |(index, within)| {
                         let draw = |series| uniform(hash(self.seed, series, index));
@@ -145,16 +143,16 @@ impl Link {
     }
 }
 
-/// The cell of `length` that `at` is in, and how far in.
-fn cell(at: Timestamp<True>, length: Span) -> (u64, Span) {
+/// The index of the cell of `length` that contains `at`, and the time since its beginning.
+fn cell(at: Timestamp<Host>, length: Span) -> (u64, Span) {
     let length = length.as_nanos().max(1);
     let index = at.as_nanos().div_euclid(length).cast_unsigned();
     (index, Span::from_nanos(at.as_nanos().rem_euclid(length)))
 }
 
-impl Lane {
+impl DirectionState {
     /// The queue's level at `at`: an Ornstein-Uhlenbeck process of mean 0 and variance 1.
-    fn queue_at(&mut self, at: Timestamp<True>, correlation: Span) -> f64 {
+    fn queue_at(&mut self, at: Timestamp<Host>, correlation: Span) -> f64 {
         let innovation: f64 = self.rng.sample(StandardNormal);
         let level = match self.queue {
             None => innovation,
@@ -170,8 +168,7 @@ impl Lane {
 }
 
 impl DirectionModel {
-    /// A draw of the body's time above its floor. A shape or scale that no gamma distribution has
-    /// means none.
+    /// Draws the body's time above its floor; zero if no gamma distribution has this shape and scale.
     fn excess(&self, rng: &mut ChaCha8Rng) -> Span {
         let mean = self.mean_excess.as_nanos_f64();
         Gamma::new(self.shape, mean / self.shape)
@@ -185,7 +182,7 @@ mod tests {
     use crate::num::real;
     use proptest::prelude::*;
 
-    /// Delays in us of `n` exchanges that follow one another as the paper's: one every 3.43 ms.
+    /// Delays in us of `n` exchanges, one every `spacing_us`.
     fn exchanges(model: LinkModel, seed: u64, n: i64, spacing_us: i64) -> Vec<(f64, f64)> {
         let mut link = Link::new(model, seed);
         (0..n)
@@ -208,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn wifi_is_table_iii_of_the_paper() {
+    fn wifi_matches_table_iii_of_the_paper() {
         let n = 100_000;
         let all = exchanges(LinkModel::wifi(), 3, n, 3430);
         let kept: Vec<_> = all.iter().copied().filter(|(up, down)| up.max(*down) <= 10_000.0).collect();
@@ -220,11 +217,11 @@ mod tests {
         assert!((up - 1878.0).abs() < 15.0, "client to leader {up}");
         assert!((down - 1133.0).abs() < 10.0, "leader to client {down}");
 
-        // The minima of any 10 000 exchanges are the table's to some 20 us.
+        // The minima of any 10 000 exchanges match the table's to some 20 us.
         for some in kept.chunks(10_000).filter(|some| some.len() > 5_000) {
             assert!((min(some.iter().map(|e| e.0)) - 479.0).abs() < 30.0);
             assert!((min(some.iter().map(|e| e.1)) - 517.0).abs() < 30.0);
-            // the two lucky ways come together: their sum is the shortest round trip
+            // quiet moments cover both directions: the sum is the shortest round trip
             assert!((min(some.iter().map(|e| e.0 + e.1)) - 996.0).abs() < 50.0);
         }
         let lost = 1.0 - real(all.len()) / 100_000.0;
@@ -232,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_of_few_exchanges_is_not_lucky() {
+    fn few_exchanges_rarely_hit_a_quiet_moment() {
         // Paper, VI.C: 1.87 ms for K = 300, 0.996 ms for K = 10 000. The median over trials.
         let mut shortest: Vec<f64> = (0..101)
             .map(|seed| min(exchanges(LinkModel::wifi(), seed, 300, 3430).iter().map(|e| e.0 + e.1)))
@@ -268,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn asymmetric_bursts_take_turns() {
+    fn asymmetric_bursts_alternate() {
         let all = exchanges(LinkModel::wifi_asymmetric(), 5, 30_000, 20_000);
         let slow = |delay: f64| delay > 4000.0;
         let up = all.iter().filter(|e| slow(e.0)).count();

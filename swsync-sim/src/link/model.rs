@@ -1,16 +1,16 @@
-//! What links are like: the parameters, and the presets with their sources.
+//! Models of links: the parameters, and the presets with their sources.
 
 use std::str::FromStr;
 
 use swsync_core::time::Span;
 
-/// How a link behaves. Its delays are a mixture, per direction:
+/// A model of a link. In each direction, delays are a mixture of:
 ///
 /// - the **body**: a floor plus a gamma-distributed time, for waiting, backing off, repeating;
 /// - **quiet moments**, when nobody else is on the air: both directions are fast together;
-/// - **spikes**, of a retransmission after a timeout or a scan: a higher floor plus an exponential;
-/// - **bursts** of congestion, seconds long: a queue on top, whose logarithm wanders with a
-///   correlation time, so that neighbouring packets fare alike.
+/// - **spikes** from a retransmission after a timeout or a scan: a higher floor plus an exponential time;
+/// - **bursts** of congestion that last for seconds: an additional queue, whose logarithm has a correlation time, so that
+///   neighbouring packets have similar delays.
 ///
 /// # Fits
 ///
@@ -32,7 +32,7 @@ use swsync_core::time::Span;
 /// the two directions: the queue's correlation time of 120 ms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkModel {
-    /// What `FromStr` calls it.
+    /// Its name for `FromStr`.
     pub name: &'static str,
     /// Packets of the client.
     pub to_leader: DirectionModel,
@@ -40,9 +40,9 @@ pub struct LinkModel {
     pub to_client: DirectionModel,
     /// Moments when both directions are fast.
     pub quiet: Option<Quiet>,
-    /// Seconds of congestion.
+    /// Bursts of congestion.
     pub bursts: Option<Bursts>,
-    /// Probability that a packet is lost, in `[0, 1]`, each way.
+    /// Probability that a packet is lost, in `[0, 1]`, in each direction.
     pub loss: f64,
 }
 
@@ -51,7 +51,7 @@ pub struct LinkModel {
 pub struct DirectionModel {
     /// The body's shortest delay.
     pub floor: Span,
-    /// Shape of the gamma distribution above the floor: 1 is exponential, more is rounder.
+    /// Shape of the gamma distribution above the floor; 1 is exponential.
     pub shape: f64,
     /// Mean time above the floor. Zero: the delay is constant.
     pub mean_excess: Span,
@@ -77,44 +77,44 @@ pub struct Spikes {
 /// Moments when nobody else is on the air.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quiet {
-    /// How long one is; long enough for an exchange at its fastest.
+    /// Length of one: long enough for a fast exchange.
     pub length: Span,
     /// Share of such moments, in `[0, 1]`.
     pub probability: f64,
 }
 
-/// Congestion that comes in bursts and adds a queue to every delay.
+/// Bursts of congestion, which add a queue to every delay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bursts {
-    /// When it comes.
+    /// When bursts occur.
     pub pattern: BurstPattern,
     /// Median of the queue.
     pub median: Span,
     /// Standard deviation of the queue's natural logarithm.
     pub sigma: f64,
-    /// After it, the logarithm's autocorrelation is 37 %.
+    /// Correlation time of the logarithm: the autocorrelation is 37 % after it.
     pub correlation: Span,
 }
 
-/// When congestion comes.
+/// When bursts occur.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum BurstPattern {
     /// In both directions at once, at random.
     Random {
-        /// Time in which one burst begins at most; no burst is longer.
+        /// At most one burst begins in each cell of this length; no burst is longer.
         cell: Span,
-        /// Probability of one, in `[0, 1]`.
+        /// Probability of a burst in a cell, in `[0, 1]`.
         probability: f64,
         /// Shortest burst.
         min: Span,
         /// Mean length above that, exponential.
         mean_excess: Span,
     },
-    /// In the two directions by turns: what biases an estimator that trusts in symmetry most.
+    /// In the two directions alternately, which biases an estimator that assumes symmetry most.
     Alternating {
         /// From one direction's burst to the other's.
         every: Span,
-        /// How long each is, in the middle of its turn.
+        /// Length of each burst, in the middle of its turn.
         length: Span,
     },
 }
@@ -157,8 +157,7 @@ impl LinkModel {
         ]
     }
 
-    /// Half of what the least delay to the leader is above the least delay to the client: what no
-    /// two-way exchange can see of the path.
+    /// Half the difference of the least delays, to the leader minus to the client: no two-way exchange can measure it.
     #[must_use]
     pub fn asymmetry(&self) -> Span {
         let least = |direction: &DirectionModel| match self.quiet {
@@ -171,9 +170,8 @@ impl LinkModel {
     /// `wifi`: the paper's two phones, Table III. Means 1878 us to the leader and 1133 us to the
     /// client without outliers beyond 10 ms, minima 479 and 517 us.
     ///
-    /// The minima belong to exchanges lucky both ways (their sum is the table's shortest round
-    /// trip), 1 in 1000; the next fastest are 1.77 ms. Loss of 0.2 % each way is assumed: the paper
-    /// does not tell.
+    /// The minima belong to exchanges in quiet moments, 1 in 1000: their sum is the table's shortest round trip. The next fastest
+    /// take 1.77 ms. Loss of 0.2 % in each direction is assumed: the paper does not tell.
     #[must_use]
     pub fn wifi() -> Self {
         let to_client = DirectionModel {
@@ -200,8 +198,8 @@ impl LinkModel {
         }
     }
 
-    /// `wifi-busy`: Raspberry Pis on WiFi that others use too: bursts of congestion, 7 % of the
-    /// time, of 0.3 s upwards (1.7 s on average), and 0.3 % of loss.
+    /// `wifi-busy`: Raspberry Pis on WiFi that others use too. Bursts of congestion for 7 % of the time, of at least 0.3 s (1.7 s on
+    /// average), and 0.3 % loss.
     #[must_use]
     pub fn wifi_busy() -> Self {
         let calm = Self::wifi();
@@ -235,10 +233,9 @@ impl LinkModel {
         }
     }
 
-    /// `wifi-asymmetric`: as `wifi-busy`, but one direction is congested for 5 s of every 15 s, then
-    /// the other: half the queue is error to who trusts in symmetry. The queue is that of the
-    /// `asymmetric-bursts` trace: median 5.7 ms in both directions, standard deviation of its logarithm
-    /// 0.53, which is steadier than in `wifi-busy`.
+    /// `wifi-asymmetric`: as `wifi-busy`, but one direction is congested for 5 s of every 15 s, then the other. An estimator that
+    /// assumes symmetry errs by half the queue. The queue is that of the `asymmetric-bursts` trace: median 5.7 ms in both
+    /// directions, standard deviation of its logarithm 0.53, which is steadier than in `wifi-busy`.
     #[must_use]
     pub fn wifi_asymmetric() -> Self {
         let busy = Self::wifi_busy();
@@ -255,8 +252,8 @@ impl LinkModel {
         }
     }
 
-    /// `ethernet`: a wire and a switch, with software timestamps (the `ethernet-sw` trace): mean
-    /// 34 us both ways, 0.8 % beyond 90 us for an interrupt that came late.
+    /// `ethernet`: a wire and a switch, with software timestamps (the `ethernet-sw` trace). Mean 34 us in both directions; 0.8 % are
+    /// beyond 90 us because of late interrupts.
     #[must_use]
     pub fn ethernet() -> Self {
         let direction = DirectionModel {
@@ -281,9 +278,9 @@ impl LinkModel {
         }
     }
 
-    /// `levels`: nobody else is there and timestamps are the kernel's, so that round trips vary by less than a
-    /// microsecond; but for seconds on end they are 11 us longer, both ways alike (a radio or a processor that saves
-    /// power, another route). Seen on a virtual access point without neighbours: 121 and 132 us.
+    /// `levels`: a link without other traffic, with kernel timestamps, so that round trips vary by less than a microsecond. But for
+    /// seconds on end they are 11 us longer, alike in both directions (power save of a radio or a processor, another route).
+    /// Observed on a virtual access point without neighbours: 121 and 132 us.
     #[must_use]
     pub fn levels() -> Self {
         let direction = DirectionModel {
@@ -316,7 +313,7 @@ impl LinkModel {
         }
     }
 
-    /// `ideal`: 50 us both ways, always.
+    /// `ideal`: always 50 us in both directions.
     #[must_use]
     pub fn ideal() -> Self {
         let direction = DirectionModel {

@@ -1,25 +1,23 @@
-//! The text form of an oscillator, as an environment variable or a property carries it.
+//! The settings of an oscillator, and their text form for environment variables and properties.
 
 use std::fmt;
 use std::str::FromStr;
 
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
-use crate::True;
-
-/// Skew and warm-up beyond this are taken for a slip of the pen: 5 % (no crystal is 0.1 % off).
+/// Largest skew and warm-up: 5 %. More is a typing error, as no crystal is 0.1 % off.
 const MAX_SKEW_PPM: f64 = 50_000.0;
-/// Wander beyond this, per root second, is no crystal's either, and could turn the clock back.
+/// Largest wander, per root second. No crystal has more, and the clock could run backwards.
 const MAX_WANDER_PPM: f64 = 100.0;
 
-/// What a simulated clock is made from. Text form, all parts optional:
+/// The settings of a simulated clock. In the text form all parts are optional:
 ///
 /// ```text
 /// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s
 /// ```
 ///
-/// Spans take `s`, `ms`, `us`, `ns`; rates take `ppm`, `ppb`. `Display` prints a text that parses
-/// to the same clock.
+/// Units of spans are `s`, `ms`, `us`, `ns`; units of rates are `ppm`, `ppb`. `Display` prints a text that parses to the same
+/// clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OscillatorConfig {
     /// Reading minus true time, at `epoch`.
@@ -29,22 +27,22 @@ pub struct OscillatorConfig {
     /// Standard deviation of the change of rate over one second; it grows with the square root of
     /// time. 0.003 to 0.01 ppm is a Raspberry Pi.
     pub wander: Skew,
-    /// Further skew that dies away after `epoch`.
+    /// Additional skew that decays after `epoch`.
     pub warm_up: Option<WarmUp>,
     /// When the offset holds and warm-up begins. Zero: when the host booted.
-    pub epoch: Timestamp<True>,
-    /// Which wander.
+    pub epoch: Timestamp<Host>,
+    /// Seed of the wander.
     pub seed: u64,
-    /// How far the device's wall clock is off the host's: a board without a battery comes up in the past.
+    /// The device's wall clock minus the host's. A board without a battery starts in the past.
     pub wall: Span,
 }
 
 /// Skew of a crystal that is warming up: `amount * exp(-x / time_constant)` after a time `x`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WarmUp {
-    /// Skew beyond the final one at the beginning.
+    /// Initial skew in addition to the final one.
     pub amount: Skew,
-    /// After it, 37 % of `amount` is left.
+    /// After this time, 37 % of `amount` is left.
     pub time_constant: Span,
 }
 
@@ -63,7 +61,7 @@ impl Default for OscillatorConfig {
     }
 }
 
-/// Why a text does not describe an oscillator.
+/// An error in the text form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OscillatorError {
@@ -73,26 +71,26 @@ pub enum OscillatorError {
         /// The part between two commas.
         part: String,
     },
-    /// No such key.
+    /// An unknown key.
     #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed, wall")]
     UnknownKey {
         /// The key as written.
         key: String,
     },
-    /// The same key twice.
+    /// A key that is given twice.
     #[error("oscillator: `{key}` is given twice")]
     Duplicate {
         /// The key.
         key: String,
     },
-    /// The value is not of the key's kind, or beyond its limits.
+    /// The value has the wrong form, or is beyond its limits.
     #[error("oscillator: `{key}={value}`: expected {expected}")]
     BadValue {
         /// The key.
         key: String,
         /// The value as written.
         value: String,
-        /// What would have been right, by example.
+        /// The right form, by example.
         expected: &'static str,
     },
 }
@@ -171,7 +169,7 @@ impl fmt::Display for OscillatorConfig {
     }
 }
 
-/// A span, in exact decimals: 0.1 s is 100 000 000 ns, not the nearest float to it.
+/// Parses a span in exact decimals, without floats.
 fn parse_span(text: &str) -> Option<Span> {
     let (number, digits) = [("ns", 0), ("us", 3), ("ms", 6), ("s", 9)]
         .into_iter()
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_in_any_order() {
+    fn all_keys_parse_in_any_order() {
         let config =
             parse("seed=7, epoch=12s,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s")
                 .unwrap();
@@ -257,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool, wall: i64) {
+        fn the_printed_text_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool, wall: i64) {
             prop_assume!(offset != i64::MIN && epoch != i64::MIN && wall != i64::MIN);
             let config = OscillatorConfig {
                 offset: Span::from_nanos(offset),

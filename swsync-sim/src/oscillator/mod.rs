@@ -1,4 +1,4 @@
-//! A simulated device's clock: what a crystal makes of true time.
+//! A simulated device clock: what a crystal makes of true time.
 //!
 //! With `x = t - epoch`, the clock reads
 //!
@@ -9,42 +9,40 @@
 //!
 //! # Wander
 //!
-//! A crystal's frequency walks at random: the variance of its change over a time `s` is
-//! `wander^2 s`. `w` is the integral of such a walk, as a sum of octaves: for each period
-//! `P = 1 s, 2 s, 4 s ... 4096 s` a cubic B-spline over hashed, nearly normal knots `P` apart, with
-//! amplitude `0.426 wander P^(3/2)`. With that factor the change of frequency has `wander^2 s` to
-//! within 12 % for `s` from 2 s to 1000 s (a test checks it). A spline has no kinks, so frequency is
-//! continuous; and unlike a walk it stays bounded (about `31 wander sqrt(s)` of the mean), so
-//! `skew` keeps its meaning on a host that has been up for weeks. Nothing is remembered
-//! between readings: any order of queries, from any process with the same text, gives one clock.
+//! A crystal's frequency is a random walk: the variance of its change over a time `s` is `wander^2 s`. `w` is the integral of such a
+//! walk, as a sum of octaves: for each period `P = 1 s, 2 s, 4 s ... 4096 s` a cubic B-spline over hashed, nearly normal knots `P`
+//! apart, with amplitude `0.426 wander P^(3/2)`. With that factor the variance is `wander^2 s` to within 12 % for `s` from 2 s to
+//! 1000 s (a test checks it).
 //!
-//! The numbers of recorded-form traces of Raspberry Pi class crystals: wander 0.003 ppm per root
-//! second at rest, 0.01 ppm when worked, warm-up of 3 ppm with a time constant of 85 s.
+//! A spline has no kinks, so the frequency is continuous. Unlike a random walk it stays bounded (about `31 wander sqrt(s)` of the
+//! mean), so `skew` keeps its meaning on a host that has been up for weeks. The clock has no state: readings in any order, in any
+//! process with the same settings, agree.
+//!
+//! Typical values of Raspberry Pi class crystals: wander 0.003 ppm per root second at rest, 0.01 ppm under load, warm-up of 3 ppm
+//! with a time constant of 85 s.
 
 mod config;
 
 use std::marker::PhantomData;
 
-use swsync_core::time::{Local, Skew, Span, Timestamp};
+use swsync_core::time::{Host, Local, Skew, Span, Timestamp};
 
 pub use config::{OscillatorConfig, OscillatorError, WarmUp};
 
-use crate::True;
 use crate::noise::{gaussian, hash};
 
-/// Octaves of wander: periods of `2^0` to `2^12` s.
+/// Number of octaves: periods of `2^0` to `2^12` s.
 const OCTAVES: u32 = 13;
-/// Scale that makes the octaves' change of frequency `wander^2 s`: `1/sqrt(5.5)`, from summing the
-/// octaves' structure functions.
+/// Scale of the octaves, so that the variance is `wander^2 s`: `1/sqrt(5.5)`, from the sum of the octaves' structure functions.
 const OCTAVE_SCALE: f64 = 0.4264;
-/// Steps of the inversion: each shrinks the error by the skew, so three do for a crystal, and this
-/// many for the largest skew that the text form takes (5 %) over centuries.
+/// Most steps of the inversion. Each reduces the error by the skew: three are enough for a crystal, this number for the largest
+/// skew of the text form (5 %) over centuries.
 const INVERSION_STEPS: usize = 20;
 
 /// A simulated device clock of kind `D`.
 ///
 /// ```
-/// use swsync_core::time::{Local, Timestamp};
+/// use swsync_core::time::{Host, Local, Timestamp};
 /// use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
 ///
 /// let config: OscillatorConfig = "offset=2.5s,skew=31ppm".parse()?;
@@ -57,7 +55,7 @@ const INVERSION_STEPS: usize = 20;
 #[derive(Debug, Clone)]
 pub struct Oscillator<D = Local> {
     config: OscillatorConfig,
-    /// Wander at the epoch, ns: the offset is what it says there.
+    /// Wander at the epoch, in ns. It is subtracted, so that the offset holds at the epoch.
     wander_at_epoch: f64,
     clock: PhantomData<D>,
 }
@@ -70,21 +68,21 @@ impl<D> Oscillator<D> {
         Self { config, wander_at_epoch, clock: PhantomData }
     }
 
-    /// What it was made from.
+    /// Its settings.
     #[must_use]
     pub const fn config(&self) -> &OscillatorConfig {
         &self.config
     }
 
-    /// What the clock shows at true time `at`. Never decreases as `at` increases.
+    /// The clock's reading at true time `at`. Never decreases as `at` increases.
     #[must_use]
-    pub fn read(&self, at: Timestamp<True>) -> Timestamp<D> {
+    pub fn read(&self, at: Timestamp<Host>) -> Timestamp<D> {
         Timestamp::from_nanos(at.as_nanos()).saturating_add(self.error_at(at))
     }
 
     /// The clock's reading minus true time, at true time `at`.
     #[must_use]
-    pub fn error_at(&self, at: Timestamp<True>) -> Span {
+    pub fn error_at(&self, at: Timestamp<Host>) -> Span {
         let since_epoch = at - self.config.epoch;
         let mut gained = since_epoch.as_nanos_f64() * self.config.skew.as_ratio();
         if let Some(warm_up) = self.config.warm_up
@@ -100,18 +98,18 @@ impl<D> Oscillator<D> {
 
     /// The clock's rate relative to true time at `at`, averaged over the second around it.
     #[must_use]
-    pub fn skew_at(&self, at: Timestamp<True>) -> Skew {
+    pub fn skew_at(&self, at: Timestamp<Host>) -> Skew {
         let half = Span::from_millis(500);
         let gained = self.error_at(at + half) - self.error_at(at - half);
         Skew::from_ratio(gained.as_secs_f64())
     }
 
-    /// The true time at which the clock shows `reading`, to 1 ns (a slow clock shows some
-    /// readings for two nanoseconds, a fast one skips some).
+    /// The true time at which the clock reads `reading`, to 1 ns: a slow clock has some readings for two nanoseconds, a fast one
+    /// skips some.
     #[must_use]
-    pub fn true_at(&self, reading: Timestamp<D>) -> Timestamp<True> {
-        let nominal = Timestamp::<True>::from_nanos(reading.as_nanos()) - self.config.offset;
-        // t = reading - error(t) contracts by the skew with every step.
+    pub fn true_at(&self, reading: Timestamp<D>) -> Timestamp<Host> {
+        let nominal = Timestamp::<Host>::from_nanos(reading.as_nanos()) - self.config.offset;
+        // The iteration t = reading - error(t) contracts by the skew.
         let mut at = nominal;
         for _ in 0..INVERSION_STEPS {
             let next = Timestamp::from_nanos(reading.as_nanos()) - self.error_at(at);
@@ -121,7 +119,7 @@ impl<D> Oscillator<D> {
                 break;
             }
         }
-        // Rounding may leave it a nanosecond or two beside one that shows the reading.
+        // Rounding may leave it a nanosecond or two off.
         [0, -1, 1, -2, 2]
             .map(|beside| at + Span::from_nanos(beside))
             .into_iter()
@@ -131,7 +129,7 @@ impl<D> Oscillator<D> {
 }
 
 /// Integrated wander at `at`, in ns.
-fn wander_ns(config: &OscillatorConfig, at: Timestamp<True>) -> f64 {
+fn wander_ns(config: &OscillatorConfig, at: Timestamp<Host>) -> f64 {
     if config.wander == Skew::ZERO {
         return 0.0;
     }
@@ -140,7 +138,7 @@ fn wander_ns(config: &OscillatorConfig, at: Timestamp<True>) -> f64 {
         let knot = at.as_nanos().div_euclid(period.as_nanos());
         let within = Span::from_nanos(at.as_nanos().rem_euclid(period.as_nanos()));
         let fraction = within.as_nanos_f64() / period.as_nanos_f64();
-        // wander is s/s per sqrt(s): times P^(3/2) it is seconds.
+        // The unit of wander is s/s per sqrt(s); times P^(3/2) it is s.
         let seconds = config.wander.as_ratio() * OCTAVE_SCALE * period.as_secs_f64().powf(1.5);
         let spline: f64 = (-1..=2)
             .zip(b_spline(fraction))
@@ -154,7 +152,7 @@ fn wander_ns(config: &OscillatorConfig, at: Timestamp<True>) -> f64 {
     (0..OCTAVES).map(octave).sum()
 }
 
-/// Uniform cubic B-spline: shares of the knots at -1, 0, 1 and 2 in the value at `u` in `[0, 1)`.
+/// Uniform cubic B-spline: weights of the knots at -1, 0, 1 and 2 for the value at `u` in `[0, 1)`.
 fn b_spline(u: f64) -> [f64; 4] {
     let v = 1.0 - u;
     [
@@ -171,7 +169,7 @@ mod tests {
     use crate::num::real;
     use proptest::prelude::*;
 
-    fn at(nanos: i64) -> Timestamp<True> {
+    fn at(nanos: i64) -> Timestamp<Host> {
         Timestamp::from_nanos(nanos)
     }
 
@@ -180,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_clock_is_true() {
+    fn the_default_clock_reads_true_time() {
         let clock = clock("");
         assert_eq!(clock.read(at(123)).as_nanos(), 123);
         assert_eq!(clock.true_at(Timestamp::from_nanos(123)), at(123));
     }
 
     #[test]
-    fn offset_holds_at_the_epoch() {
+    fn the_offset_holds_at_the_epoch() {
         let clock = clock("offset=-3ms,skew=40ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=1000s,seed=5");
         let epoch = at(1_000_000_000_000);
         assert_eq!(clock.error_at(epoch), Span::from_millis(-3));
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn frequency_walks_as_promised() {
+    fn the_frequency_walk_has_the_documented_variance() {
         // E[(f(t + s) - f(t))^2] = wander^2 s, over many times and seeds
         for lag in [2, 16, 128, 1024] {
             let mut sum = 0.0;
@@ -238,7 +236,7 @@ mod tests {
         }
 
         #[test]
-        fn a_reading_leads_back_to_its_true_time(
+        fn true_at_inverts_read(
             seed: u64,
             t in -1_000_000_000_000_i64..1_000_000_000_000_000,
             skew in -5000.0_f64..5000.0,

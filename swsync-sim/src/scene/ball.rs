@@ -1,17 +1,18 @@
 //! The ball on its orbit.
 
+use swsync_core::time::Span;
+
 use crate::num::{byte, index, real};
 use crate::panel::{self, PERIOD, PanelLayout, ball_angle};
 use crate::shutter::Shutter;
 
-use super::blur_instants;
 use super::paint::{self, Rgb};
 use super::view::View;
 
 const BALL: Rgb = [255.0, 196.0, 48.0];
 const BALL_LIT: Rgb = [255.0, 236.0, 170.0];
 
-/// The ball: where it goes and what it looks like.
+/// The ball: its orbit and its looks.
 #[derive(Debug, Clone)]
 pub(super) struct Ball {
     /// Centre of its orbit, and radii, in pixels.
@@ -43,7 +44,7 @@ impl Ball {
         }
     }
 
-    /// Draws what row `y` of the luma plane shows of it.
+    /// Draws the ball into row `y` of the luma plane.
     pub(super) fn draw_luma(&self, shutter: &Shutter, y: usize, out: &mut [u8], dark: &[u8]) {
         let row = real(y) + 0.5;
         self.draw(shutter, row, real(y), 1.0, out, dark, |dx, dy| {
@@ -52,13 +53,13 @@ impl Ball {
         });
     }
 
-    /// Likewise of a chroma plane, in which the ball has the sample `level`.
+    /// Draws the ball into row `y` of a chroma plane, where it has the sample `level`.
     pub(super) fn draw_chroma(&self, shutter: &Shutter, y: usize, out: &mut [u8], dark: &[u8], level: f64) {
         let row = real(2 * y) + 1.0;
         self.draw(shutter, row, real(2 * y) + 0.5, 2.0, out, dark, |_, _| level);
     }
 
-    /// `row` is the height of the samples' middle in luma pixels, `time_row` the row whose exposure
+    /// Draws the ball into one row. `row` is the height of the samples' middle in luma pixels, `time_row` the row whose exposure
     /// counts, `pitch` the samples' width in luma pixels.
     #[expect(clippy::too_many_arguments, reason = "one private routine for both kinds of plane")]
     fn draw(
@@ -98,4 +99,14 @@ impl Ball {
             }
         }
     }
+}
+
+/// Most instants of the exposure at which the ball is drawn, to blur it.
+const BLUR_STEPS: usize = 8;
+
+/// The instants at which the ball is drawn, in ns after the start of the exposure: the middles of equal parts of at most `step_ns`.
+fn blur_instants(exposure: Span, step_ns: f64) -> impl Iterator<Item = f64> + Clone {
+    let exposure = exposure.as_nanos_f64().max(0.0);
+    let steps = index((exposure / step_ns).ceil()).clamp(1, BLUR_STEPS);
+    (0..steps).map(move |step| (real(step) + 0.5) / real(steps) * exposure)
 }

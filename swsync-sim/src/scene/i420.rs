@@ -1,4 +1,4 @@
-//! I420 pictures to render into.
+//! I420 pictures: the render targets.
 
 use crate::num::byte;
 use crate::panel::PanelLayout;
@@ -24,13 +24,13 @@ pub struct I420Mut<'a> {
     pub v: PlaneMut<'a>,
 }
 
-/// A plane has no room for the picture.
+/// A plane is too small for the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("plane {plane} of {len} samples, {stride} a row, has no room for {width}x{height}")]
+#[error("plane {plane} of {len} samples, {stride} a row, is too small for {width}x{height}")]
 pub struct PlaneError {
     /// `Y`, `U` or `V`.
     pub plane: char,
-    /// Samples it has.
+    /// Its number of samples.
     pub len: usize,
     /// Its stride.
     pub stride: usize,
@@ -40,7 +40,7 @@ pub struct PlaneError {
     pub height: usize,
 }
 
-/// A picture that owns its planes, without gaps between rows: for who has no frame buffers.
+/// A picture that owns its planes, without gaps between rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct I420Buffer {
     width: usize,
@@ -49,7 +49,7 @@ pub struct I420Buffer {
     pub y: Vec<u8>,
     /// Blue difference, half of `width` a row, rounded up.
     pub u: Vec<u8>,
-    /// Red difference, likewise.
+    /// Red difference, half of `width` a row, rounded up.
     pub v: Vec<u8>,
 }
 

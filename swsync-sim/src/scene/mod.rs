@@ -1,19 +1,16 @@
 //! The picture: the paper's LED panel beside a ball on a one-second orbit, through a rolling shutter.
 //!
-//! Row `r` is exposed from `start + r * row_time` on, for `exposure` ([`Shutter`]). An LED's pixel is
-//! as bright as the LED was lit for, as a fraction of the row's exposure (the paper: "short
-//! exposures and rolling shutter means some LEDs will only be partially captured"), linearly. Each
-//! row shows the ball where it was during that row's exposure, blurred by its motion.
+//! Row `r` is exposed from `start + r * row_time` on, for `exposure` ([`Shutter`]). The brightness of an LED is proportional to the
+//! fraction of the row's exposure for which it was lit (the paper: "short exposures and rolling shutter means some LEDs will only
+//! be partially captured"). Each row shows the ball at its place during that row's exposure, blurred by its motion.
 //!
-//! What does not move is painted once, for all LEDs off and all lit; a frame is the dark picture, plus
-//! noise, plus the light of those columns that are lit. Nothing is allocated per frame.
+//! Everything static is painted once, with all LEDs off and with all LEDs lit. A frame is the dark picture, plus noise, plus the
+//! light of the lit columns, plus the ball. Rendering does not allocate.
 
 mod ball;
 mod i420;
 mod paint;
 mod view;
-
-use swsync_core::time::Span;
 
 pub use i420::{I420Buffer, I420Mut, PlaneError, PlaneMut};
 pub use view::View;
@@ -27,22 +24,21 @@ use paint::Canvas;
 
 /// Length of the noise table without the overhang of one row.
 const NOISE_LEN: usize = 1 << 14;
-/// Standard deviation of the luma noise, in levels: little enough to compress well.
+/// Standard deviation of the luma noise, in levels: low enough to compress well.
 const NOISE_SIGMA: f64 = 1.3;
-/// No light is more than this many levels brighter or darker than none, so that its product with
-/// a weight of 256 fits into 16 bit.
+/// Largest difference between a lit and a dark sample, in levels, so that its product with a weight of 256 fits into 16 bit.
 const MAX_LIGHT: f64 = 127.0;
 
-/// What one camera looks at.
+/// The scene in front of one camera.
 #[derive(Debug, Clone)]
 pub struct Scene {
     layout: PanelLayout,
-    /// The dark picture and its lit LEDs, plane by plane.
+    /// The static picture, plane by plane.
     y: Layer,
     u: Layer,
     v: Layer,
     ball: Ball,
-    /// Luma noise in two's complement, to be added.
+    /// Luma noise to add, in two's complement.
     noise: Vec<u8>,
 }
 
@@ -52,13 +48,13 @@ struct Layer {
     width: usize,
     height: usize,
     dark: Vec<u8>,
-    /// Where LEDs shine, in this plane's samples.
+    /// The area of the LEDs, in this plane's samples.
     lit_area: Rect,
     /// Levels that a lit LED adds to each sample of `lit_area`.
     light: Vec<i16>,
 }
 
-/// Which LEDs a row of the picture may show.
+/// The LEDs in a row of the picture.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leds {
     Fast,
@@ -69,7 +65,7 @@ impl Scene {
     /// The scene in pictures of `width` x `height`, as seen from `view`.
     ///
     /// # Errors
-    /// [`SizeError`] where the panel would be too small to be read.
+    /// [`SizeError`] if the panel would be too small to be read.
     pub fn new(width: u32, height: u32, view: View) -> Result<Self, SizeError> {
         let layout = PanelLayout::new(width, height)?;
         let dark = paint::paint_dark(&layout, &view);
@@ -96,17 +92,16 @@ impl Scene {
         })
     }
 
-    /// Where things are in it.
+    /// The layout of the picture.
     #[must_use]
     pub const fn layout(&self) -> &PanelLayout {
         &self.layout
     }
 
-    /// The picture that an opening of `shutter` takes. The same shutter gives the same picture, noise
-    /// included.
+    /// Renders the picture that `shutter` takes. The same shutter gives the same picture, including its noise.
     ///
     /// # Errors
-    /// [`PlaneError`] where a plane has no room; then nothing is written.
+    /// [`PlaneError`] if a plane is too small; then nothing is written.
     pub fn render(&self, shutter: &Shutter, out: I420Mut<'_>) -> Result<(), PlaneError> {
         let I420Mut { y, u, v } = out;
         self.y.check('Y', &y)?;
@@ -148,14 +143,14 @@ impl Scene {
             let out = &mut out[..layer.width];
             out.copy_from_slice(dark);
             if let Some(leds) = self.leds_at(2 * y).or_else(|| self.leds_at(2 * y + 1)) {
-                // A sample belongs to two rows, which are exposed one after the other.
+                // A chroma sample covers two rows, which are exposed one after the other.
                 let (upper, lower) =
                     (lit_row(shutter, leds, real(2 * y)), lit_row(shutter, leds, real(2 * y + 1)));
                 let lit = upper.into_iter().zip(lower).map(|(upper, lower)| (upper + lower) / 2.0);
                 let light = layer.light_row(y);
                 for (column, lit) in lit.enumerate().filter(|(_, lit)| *lit > 0.0) {
                     let cell = self.layout.cell(self.layout.fast_led(column, 0));
-                    // A sample that two cells share lies in a dark gap: the left one has it.
+                    // A sample that two cells share is in a dark gap; it belongs to the left cell.
                     let (left, right) = (cell.left.div_ceil(2), cell.right().div_ceil(2));
                     let light = &light[left - layer.lit_area.left..right - layer.lit_area.left];
                     add_light(&mut out[left..right], light, weight(lit));
@@ -165,7 +160,7 @@ impl Scene {
         }
     }
 
-    /// Which LEDs shine in row `y` of the picture.
+    /// The LEDs in row `y` of the picture.
     fn leds_at(&self, y: usize) -> Option<Leds> {
         let within = |rows: Rect| (rows.top..rows.bottom()).contains(&y);
         let first = self.layout.cell(self.layout.fast_led(0, 0));
@@ -178,7 +173,7 @@ impl Scene {
     }
 }
 
-/// How much of a row's exposure each LED was lit for.
+/// The fraction of a row's exposure for which each LED was lit.
 fn lit_row(shutter: &Shutter, leds: Leds, row: f64) -> [f64; COLUMNS] {
     let slot = match leds {
         Leds::Fast => FAST_SLOT,
@@ -233,7 +228,7 @@ impl Layer {
         }
     }
 
-    /// The light of row `y` of the plane, from the left of `lit_area` on.
+    /// The light in row `y` of the plane, from the left edge of `lit_area` on.
     fn light_row(&self, y: usize) -> &[i16] {
         let row = y.clamp(self.lit_area.top, self.lit_area.bottom() - 1) - self.lit_area.top;
         &self.light[row * self.lit_area.width..][..self.lit_area.width]
@@ -247,17 +242,6 @@ impl Layer {
         }
         Ok(())
     }
-}
-
-/// Instants at which a moving thing is looked at, to blur it over the exposure: at most this many.
-const BLUR_STEPS: usize = 8;
-
-/// Middles of the parts into which an exposure is split, so that the ball moves at most `step_ns`
-/// within one; as ns after the exposure's start.
-fn blur_instants(exposure: Span, step_ns: f64) -> impl Iterator<Item = f64> + Clone {
-    let exposure = exposure.as_nanos_f64().max(0.0);
-    let steps = index((exposure / step_ns).ceil()).clamp(1, BLUR_STEPS);
-    (0..steps).map(move |step| (real(step) + 0.5) / real(steps) * exposure)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Painting what does not move: wall, panel, dial. Done once per scene, in floating point.
+//! Paints the static parts of the scene: wall, panel, dial. Done once per scene, in floating point.
 
 use crate::noise::{hash, uniform};
 use crate::num::{byte, index, real};
@@ -15,7 +15,7 @@ const WALL_BOTTOM: Rgb = [36.0, 34.0, 58.0];
 const LAMPS: [Rgb; 4] =
     [[70.0, 120.0, 150.0], [140.0, 90.0, 150.0], [160.0, 110.0, 70.0], [60.0, 130.0, 110.0]];
 const LAMP_COUNT: u64 = 30;
-/// How much further the far lights move with the camera than the ball does.
+/// Parallax of the far lights relative to the ball's.
 const LAMP_PARALLAX: f64 = 2.5;
 const HOUSING: Rgb = [15.0, 16.0, 20.0];
 const HOUSING_EDGE: Rgb = [66.0, 70.0, 86.0];
@@ -43,7 +43,7 @@ impl Canvas {
         Self { width, height, pixels }
     }
 
-    /// Lays `colour` over `area` with the opacity that `cover` gives for a pixel's middle.
+    /// Blends `colour` over `area`; `cover` gives the opacity at a pixel's middle.
     fn blend(&mut self, area: Rect, colour: Rgb, cover: impl Fn(f64, f64) -> f64) {
         for y in area.top..area.bottom().min(self.height) {
             for x in area.left..area.right().min(self.width) {
@@ -71,8 +71,7 @@ fn mix(a: Rgb, b: Rgb, share: f64) -> Rgb {
     [0, 1, 2].map(|channel| a[channel] + (b[channel] - a[channel]) * share)
 }
 
-/// Y, U, V of a colour as seen from `view`: BT.601, limited range, which is what GStreamer takes
-/// I420 of up to 576 lines for.
+/// Y, U, V of a colour as seen from `view`, in BT.601 with limited range: GStreamer's default for I420 of up to 576 lines.
 pub(super) fn yuv(colour: Rgb, view: &View) -> [f64; 3] {
     let [r, g, b] = [0, 1, 2].map(|channel| (colour[channel] * view.gain[channel]).min(255.0) / 255.0);
     [
@@ -91,7 +90,7 @@ pub(super) fn luma(colour: Rgb, view: &View) -> u8 {
 pub(super) fn paint_dark(layout: &PanelLayout, view: &View) -> Canvas {
     let (w, h) = (real(layout.width()), real(layout.height()));
     let mut canvas = Canvas::new(layout.width(), layout.height(), |x, y| {
-        // Darker towards the corners, as through a lens.
+        // Darker towards the corners: vignetting.
         let corner = ((x / w - 0.5).powi(2) + (y / h - 0.5).powi(2)) / 0.5;
         let wall = mix(WALL_TOP, WALL_BOTTOM, y / h);
         wall.map(|channel| channel * (1.0 - 0.45 * corner))
@@ -115,7 +114,7 @@ fn paint_lamps(canvas: &mut Canvas, shift: f64) {
     for lamp in 0..LAMP_COUNT {
         let draw = |series| uniform(hash(0x1a3f, series, lamp));
         let radius = h * (0.02 + 0.06 * draw(0));
-        // Fewer of them further down.
+        // Fewer lamps further down.
         let (x, y) = (w * draw(1) + shift, h * (0.06 + 0.86 * draw(2).powf(1.5)));
         let colour = LAMPS[index(draw(5) * 4.0).min(3)];
         let strength = 0.07 + 0.17 * draw(6);
@@ -161,7 +160,7 @@ fn paint_led(canvas: &mut Canvas, layout: &PanelLayout, led: Rect, colour: Rgb, 
     }
     canvas.blend(led.outset(1), colour, |x, y| 0.5 - rounded(led, corner, x, y));
     if glow > 0.0 {
-        // The die in the middle overexposes a little.
+        // The middle is slightly overexposed.
         let (cx, cy) = (real(led.left) + size / 2.0, real(led.top) + size / 2.0);
         let white = colour.map(|channel| channel + (255.0 - channel) * 0.55);
         canvas.blend(led, white, |x, y| 0.75 * (1.0 - ((x - cx).hypot(y - cy) / (size * 0.5)).powi(2)));
@@ -174,7 +173,7 @@ fn paint_dial(canvas: &mut Canvas, layout: &PanelLayout, view: &View) {
     let thin = (orbit.radius * 0.018).max(0.6);
     let reach = orbit.radius + orbit.ball + 2.0;
     let area = square_around(cx, cy, reach);
-    // The orbit, and a tick every tenth of a second outside of it.
+    // The orbit, with a tick every tenth of a second outside it.
     let ring = |x: f64, y: f64| 0.55 * (thin / 2.0 + 0.5 - ((x - cx).hypot(y - cy) - orbit.radius).abs());
     canvas.blend(area, DIAL, ring);
     let tick = |x: f64, y: f64| {
@@ -190,7 +189,7 @@ fn paint_dial(canvas: &mut Canvas, layout: &PanelLayout, view: &View) {
     canvas.blend(square_around(cx, cy, orbit.hub + 2.0), HUB, hub);
 }
 
-/// Distance of a point from a rounded rectangle's edge, negative inside.
+/// Signed distance of a point from the edge of a rounded rectangle, negative inside.
 fn rounded(area: Rect, corner: f64, x: f64, y: f64) -> f64 {
     let (half_width, half_height) = (real(area.width) / 2.0, real(area.height) / 2.0);
     let dx = (x - real(area.left) - half_width).abs() - half_width + corner;
@@ -198,7 +197,7 @@ fn rounded(area: Rect, corner: f64, x: f64, y: f64) -> f64 {
     dx.max(0.0).hypot(dy.max(0.0)) + dx.max(dy).min(0.0) - corner
 }
 
-/// The pixels within `reach` of a point, as far as they are right of and below the origin.
+/// The pixels within `reach` of a point, clipped at the origin.
 fn square_around(x: f64, y: f64, reach: f64) -> Rect {
     let (left, top) = (index(x - reach), index(y - reach));
     Rect {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::shutter::RowTiming;
 use proptest::prelude::*;
-use swsync_core::time::Timestamp;
+use swsync_core::time::{Span, Timestamp};
 
 fn shutter(start_ns: i64, exposure_us: i64, height: u32) -> Shutter {
     // an IMX219 at 1080 lines
@@ -23,10 +23,10 @@ fn mean(picture: &I420Buffer, layout: &PanelLayout, area: Rect) -> f64 {
 }
 
 #[test]
-fn an_led_is_as_bright_as_it_was_lit_for() {
+fn the_brightness_of_an_led_is_its_lit_fraction() {
     let scene = Scene::new(640, 480, View::CENTRE).unwrap();
     let layout = scene.layout();
-    // All rows at once: the exposure is that of one instant everywhere.
+    // Without a row time, all rows are exposed together.
     let level = |column: usize, start_ns: i64, exposure_us: i64| {
         let mut shutter = shutter(start_ns, exposure_us, 480);
         shutter.timing.row_time_ns = 0.0;
@@ -39,7 +39,7 @@ fn an_led_is_as_bright_as_it_was_lit_for() {
         let half = (level(column, 150_000, 100) - dark) / (lit - dark);
         assert!((half - 0.5).abs() < 0.02, "{half}");
     }
-    // 400 us see any lit column for at most half of the time
+    // 800 us see any column for at most a quarter of the time
     let quarter = (level(2, 1_700_000 + 2_000_000, 800) - dark) / (lit - dark);
     assert!((quarter - 0.125).abs() < 0.02, "{quarter}");
 }
@@ -69,7 +69,7 @@ fn a_long_exposure_smears_the_ball() {
 }
 
 #[test]
-fn planes_without_room_are_refused_and_padding_is_left_alone() {
+fn small_planes_are_refused_and_padding_is_left_alone() {
     let scene = Scene::new(641, 481, View::CENTRE).unwrap();
     let shutter = shutter(123_456_789, 100, 481);
     let expected = picture(&scene, &shutter);

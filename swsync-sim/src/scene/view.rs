@@ -1,13 +1,12 @@
-//! Where a camera stands.
+//! A camera's viewpoint.
 
 use crate::noise::{hash, uniform};
 
-/// Cameras on the arc around the scene; more of them start over at its left end.
+/// Number of places on the arc around the scene; further cameras start again at its left end.
 const STANDS: u32 = 8;
 
-/// One camera's viewpoint and colours. The panel stays where it is in the picture, as if every
-/// tripod had been adjusted to it; the ball's orbit and the lights behind shift sideways, as things
-/// do that are nearer or farther.
+/// One camera's viewpoint and colours. The panel has the same place in every picture, as if every tripod had been adjusted to it.
+/// The ball's orbit and the lights behind shift sideways by their parallax.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
     /// Shift of the ball's orbit as a fraction of the layout's `max_parallax`, in `[-1, 1]`.

@@ -1,17 +1,15 @@
-//! libcamera's delayed controls: a queue of sets between who asks and the sensor's registers.
+//! libcamera's delayed controls: a queue of control sets in front of the sensor's registers.
 //!
 //! Modelled on `DelayedControls` of libcamera's Raspberry Pi pipelines
-//! (`src/libcamera/pipeline/rpi/common/delayed_controls.cpp`), quirks included:
+//! (`src/libcamera/pipeline/rpi/common/delayed_controls.cpp`), including its quirks:
 //!
-//! - Every push has an index. The frame-start event of frame `s` writes the set with index `s`, and
-//!   those of its controls that act sooner than the slowest one as many events later, so that all of
-//!   a set take effect at the same frame.
-//! - Where no set has the next index, one that changes nothing is queued. So a set that is pushed
-//!   between the events of frames `s` and `s + 1` has index `s + 1`; a second one has `s + 2`, and
-//!   from then on every set is one frame later, because a set a frame comes and a set a frame goes.
-//! - A frame-start event that is lost (frame `s` of `s - 1`, `s`, `s + 1`) makes the next one write
-//!   index `s`, and the index `s + 1` is passed over: the queue is shorter again, and controls with
-//!   the largest delay in that set are never written.
+//! - Every set has an index. The frame-start event of frame `s` writes the set with index `s`. Controls that act faster than the
+//!   slowest one are written correspondingly later, so that a whole set takes effect at the same frame.
+//! - If no set has the next index, a set without changes is queued. So a set that is pushed between the events of frames `s` and
+//!   `s + 1` has index `s + 1`. A second one has `s + 2`, and from then on every set is one frame late, because one set is pushed
+//!   and one is written per frame.
+//! - If the frame-start event of frame `s` is lost, the next one writes index `s`, and index `s + 1` is skipped. The queue is then
+//!   shorter again, and the slowest controls of the skipped set are never written.
 
 use std::collections::VecDeque;
 
@@ -19,20 +17,20 @@ use super::model::ControlDelays;
 
 /// One control's value in a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+struct ControlValue {
     lines: u32,
-    /// Whether it is still to be written.
+    /// Whether it still has to be written.
     updated: bool,
 }
 
 /// The controls of one set, in lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Set {
-    exposure: Entry,
-    frame_length: Entry,
+struct ControlSet {
+    exposure: ControlValue,
+    frame_length: ControlValue,
 }
 
-/// What one frame-start event writes.
+/// The register writes of one frame-start event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Writes {
     /// Exposure in lines.
@@ -44,11 +42,12 @@ pub(super) struct Writes {
 /// The queue.
 #[derive(Debug, Clone)]
 pub(super) struct DelayedControls {
-    /// Events from an index being due to exposure being written; likewise frame length.
+    /// Number of events by which the exposure is written later than the slowest control.
     exposure_lag: u64,
+    /// Number of events by which the frame length is written later than the slowest control.
     frame_length_lag: u64,
     /// Sets with the indices `first..first + sets.len()`; never empty.
-    sets: VecDeque<Set>,
+    sets: VecDeque<ControlSet>,
     first: u64,
     /// Index that the next event writes.
     next: u64,
@@ -58,9 +57,9 @@ impl DelayedControls {
     /// A queue before the first frame. The registers already hold the given values.
     pub(super) fn new(delays: ControlDelays, exposure: u32, frame_length: u32) -> Self {
         let slowest = delays.exposure.max(delays.vblank);
-        let initial = Set {
-            exposure: Entry { lines: exposure, updated: false },
-            frame_length: Entry { lines: frame_length, updated: false },
+        let initial = ControlSet {
+            exposure: ControlValue { lines: exposure, updated: false },
+            frame_length: ControlValue { lines: frame_length, updated: false },
         };
         Self {
             exposure_lag: u64::from(slowest - delays.exposure),
@@ -71,20 +70,20 @@ impl DelayedControls {
         }
     }
 
-    /// Queues a set. What is `None` keeps its value.
+    /// Queues a set. `None` keeps the value.
     pub(super) fn push(&mut self, exposure: Option<u32>, frame_length: Option<u32>) {
         let last = *self.sets.back().expect("the queue is never empty");
-        let entry = |asked: Option<u32>, last: Entry| Entry {
+        let value = |asked: Option<u32>, last: ControlValue| ControlValue {
             lines: asked.unwrap_or(last.lines),
             updated: asked.is_some(),
         };
-        self.sets.push_back(Set {
-            exposure: entry(exposure, last.exposure),
-            frame_length: entry(frame_length, last.frame_length),
+        self.sets.push_back(ControlSet {
+            exposure: value(exposure, last.exposure),
+            frame_length: value(frame_length, last.frame_length),
         });
     }
 
-    /// The frame-start event of frame `sequence`.
+    /// Handles the frame-start event of frame `sequence`.
     pub(super) fn frame_started(&mut self, sequence: u64) -> Writes {
         let exposure_at = self.position(self.next.saturating_sub(self.exposure_lag));
         let frame_length_at = self.position(self.next.saturating_sub(self.frame_length_lag));
@@ -104,15 +103,15 @@ impl DelayedControls {
         writes
     }
 
-    /// Where in `sets` the set with `index` is: the last one there is, where that is not queued yet.
+    /// Position in `sets` of the set with `index`; the last one if it is not queued yet.
     fn position(&self, index: u64) -> usize {
         let position = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         position.min(self.sets.len() - 1)
     }
 }
 
-fn take(entry: &mut Entry) -> Option<u32> {
-    std::mem::take(&mut entry.updated).then_some(entry.lines)
+fn take(value: &mut ControlValue) -> Option<u32> {
+    std::mem::take(&mut value.updated).then_some(value.lines)
 }
 
 #[cfg(test)]
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_set_too_many_delays_all_later_ones_until_an_event_is_lost() {
+    fn an_extra_set_delays_all_later_ones_until_an_event_is_lost() {
         let mut queue = DelayedControls::new(IMX219, 10, 100);
         queue.frame_started(0);
         queue.push(None, Some(1));

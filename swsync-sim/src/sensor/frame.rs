@@ -1,23 +1,22 @@
-//! A frame as a simulated sensor delivers it, and the chances that it runs.
+//! A frame of a simulated sensor, and its random faults.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Exp1, StandardNormal};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Host, Span, Timestamp};
 
 use super::model::{SensorModel, StampJitter};
-use crate::True;
 use crate::shutter::{RowTiming, Shutter};
 
-/// One frame: when it happened in truth, and what the camera says about it.
+/// One frame: its true times, and what the camera reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SensorFrame {
-    /// The sensor's own count, from 0; jumps where frames were dropped, wraps after `u32::MAX`.
+    /// The sensor's own count, from 0. It jumps at dropped frames and wraps after `u32::MAX`.
     pub sequence: u32,
     /// Start of exposure of the first row: the frame's time.
-    pub exposure_start_first_row: Timestamp<True>,
+    pub exposure_start_first_row: Timestamp<Host>,
     /// Start of readout of the first row: the end of its exposure, and the frame-start event.
-    pub readout_start: Timestamp<True>,
+    pub readout_start: Timestamp<Host>,
     /// Exposure of each row, by true time.
     pub exposure: Span,
     /// From one row to the next, in ns by true time (the crystal's skew included).
@@ -28,20 +27,20 @@ pub struct SensorFrame {
     pub exposure_lines: u32,
     /// Lines from this frame's start to the next one's.
     pub frame_length_lines: u32,
-    /// Exposure as metadata gives it: nominal, in whole microseconds.
+    /// Exposure in the metadata: nominal, in whole microseconds.
     pub reported_exposure: Span,
-    /// Frame duration as metadata gives it: nominal, in whole microseconds.
+    /// Frame duration in the metadata: nominal, in whole microseconds.
     pub reported_frame_duration: Span,
-    /// The frame's timestamp (of what the model's `TimestampPoint` says), error included.
-    pub timestamp: Timestamp<True>,
-    /// The error in `timestamp`: positive if it is late.
+    /// The frame's timestamp, including its error; the model's `TimestampPoint` tells its meaning.
+    pub timestamp: Timestamp<Host>,
+    /// The error of `timestamp`: positive if it is late.
     pub stamp_error: Span,
     /// When the frame reaches the application.
-    pub delivered_at: Timestamp<True>,
+    pub delivered_at: Timestamp<Host>,
 }
 
 impl SensorFrame {
-    /// The shutter's timing in a picture of `height` rows, to which the sensor's rows are scaled.
+    /// The shutter of a picture of `height` rows, to which the sensor's rows are scaled.
     #[must_use]
     pub fn shutter(&self, height: u32) -> Shutter {
         let lines_per_row = f64::from(self.active_lines) / f64::from(height.max(1));
@@ -52,15 +51,14 @@ impl SensorFrame {
     }
 }
 
-/// What chance does to one frame: a function of the seed and the frame's sequence number, so that it
-/// is the same whenever it is asked for.
+/// The random faults of one frame: a function of the seed and the frame's sequence number.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chance {
+pub(super) struct FrameFaults {
     /// The frame and its event are lost.
     pub(super) dropped: bool,
-    /// Frames by which a write of exposure at this frame's event is late; `None`: it is lost.
+    /// Number of frames by which a write of exposure at this frame's event is late; `None`: it is lost.
     pub(super) exposure_late: Option<u64>,
-    /// Likewise of frame length.
+    /// Number of frames by which a write of frame length at this frame's event is late; `None`: it is lost.
     pub(super) vblank_late: Option<u64>,
     /// From the end of readout to delivery.
     pub(super) isp_latency: Span,
@@ -68,7 +66,7 @@ pub(super) struct Chance {
     pub(super) stamp_error: Span,
 }
 
-impl Chance {
+impl FrameFaults {
     pub(super) fn draw(model: &SensorModel, mut rng: ChaCha8Rng) -> Self {
         let mut miss = || match rng.random::<f64>() / model.missed_write_probability {
             share if share < 0.5 => None,

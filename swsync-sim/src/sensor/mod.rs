@@ -2,9 +2,8 @@
 //!
 //! # Time of a frame
 //!
-//! The sensor reads its lines out one after another, `line_time` apart, beginning with the
-//! frame-start event `FS(s)` of frame `s`. A line's exposure ends at its readout, so the first
-//! row is exposed during `FS(s) - exposure .. FS(s)`, and row `r` that much later:
+//! The sensor reads its lines one after another, `line_time` apart, from the frame-start event `FS(s)` of frame `s` on. A line's
+//! exposure ends at its readout, so the first row is exposed during `FS(s) - exposure .. FS(s)`, and row `r` correspondingly later:
 //!
 //! ```text
 //!        exposure start           FS(s)           end of readout        delivered
@@ -13,19 +12,17 @@
 //!                               |<--- lines x line time --->|<- ISP latency ->|
 //! ```
 //!
-//! `FS(s) -> FS(s + 1)` takes the frame length in effect for frame `s`, in lines: a VBLANK write at
-//! the event of frame `s`, with delay `D`, changes the time from `FS(s + D)` to `FS(s + D + 1)`, and
-//! the instants of all frames after. An exposure write with delay `D` changes the exposure of frame
-//! `s + D`, which lies in `FS(s + D - 1) -> FS(s + D)` and has to fit there: where it does not, it is
-//! cut, or that interval grows ([`LongExposure`]).
+//! `FS(s) -> FS(s + 1)` lasts the frame length in effect for frame `s`, in lines. A VBLANK write at the event of frame `s`, with
+//! delay `D`, changes the time from `FS(s + D)` to `FS(s + D + 1)`, and so the instants of all later frames. An exposure write with
+//! delay `D` changes the exposure of frame `s + D`, which lies in `FS(s + D - 1) -> FS(s + D)`. If it does not fit there, it is cut,
+//! or that interval grows ([`LongExposure`]).
 //!
-//! # Driving it
+//! # Use
 //!
-//! [`Sensor::next_frame`] gives the next frame, as it will be delivered at its `delivered_at`; the
-//! driver waits until then. [`Sensor::queue_controls`] takes the instant of the call, because a set
-//! queued before a frame-start event is written one frame earlier than one queued after it. Both
-//! may be called in any order: the sensor only runs ahead of what it was told as far as physics
-//! allows (frame `s` is settled by the event of frame `s - 1`).
+//! [`Sensor::next_frame`] returns the next frame; the caller waits until its `delivered_at`. [`Sensor::queue_controls`] takes the
+//! instant of the call, because a set that is queued before a frame-start event is written one frame earlier than one that is
+//! queued after it. Both may be called in any order: the sensor runs ahead only as far as no later call can change a frame (frame
+//! `s` is determined by the event of frame `s - 1`).
 
 mod delayed_controls;
 mod frame;
@@ -35,35 +32,34 @@ mod phone;
 use std::collections::VecDeque;
 
 use rand::RngExt;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
 pub use frame::SensorFrame;
 pub use model::{ControlDelays, LongExposure, SensorModel, StampJitter, TimestampPoint, UnknownSensor};
 pub use phone::{Phone, PhoneFrame, PhoneModel};
 
-use crate::True;
 use crate::noise::generator;
 use crate::num;
 use delayed_controls::DelayedControls;
-use frame::Chance;
+use frame::FrameFaults;
 
-/// Series of draws: the start-up delay. Frames have the series above.
+/// The series of draws for the start-up delay. The series of a frame is its sequence number.
 const START_UP: u64 = 1 << 40;
 
 /// The paper's exposure for the LED panel: half of one LED's time.
 pub const DEFAULT_EXPOSURE: Span = Span::from_micros(100);
 
-/// What is asked of a sensor. What is `None` stays as it is.
+/// A set of controls. `None` keeps the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Controls {
-    /// From one frame's start to the next. Counted in whole microseconds, then in whole lines, both
-    /// truncated as by libcamera; clamped to the model's limits.
+    /// From one frame's start to the next. Truncated to whole microseconds and then to whole lines, as libcamera does; clamped to
+    /// the model's limits.
     pub frame_duration: Option<Span>,
-    /// Exposure, likewise.
+    /// Exposure; truncated and clamped in the same way.
     pub exposure: Option<Span>,
 }
 
-/// A sensor that was started.
+/// A running sensor.
 #[derive(Debug, Clone)]
 pub struct Sensor {
     model: SensorModel,
@@ -73,30 +69,30 @@ pub struct Sensor {
     queue: DelayedControls,
     exposure: Register,
     frame_length: Register,
-    /// What was asked last, before clamping: an exposure that was cut returns with a longer frame.
+    /// The last requests, before clamping: an exposure that was cut returns with a longer frame.
     asked_exposure: u32,
     asked_frame_length: u32,
-    /// The frame whose start event is the next to happen.
+    /// The frame whose start event is next.
     cursor: Cursor,
-    /// Whether `cursor`'s frame was made already: only its event is outstanding.
+    /// Whether the frame at `cursor` was made already, so that only its event is outstanding.
     made: bool,
-    /// Frames that began while nobody asked for them.
+    /// Frames that began before they were fetched.
     ready: VecDeque<SensorFrame>,
-    last_delivery: Timestamp<True>,
+    last_delivery: Timestamp<Host>,
 }
 
-/// Where in the stream of frames.
+/// A position in the stream of frames.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
     sequence: u64,
     /// Readout of the first row, and the fraction of a nanosecond beyond.
-    start: Timestamp<True>,
+    start: Timestamp<Host>,
     fraction_ns: f64,
     /// Lines since the start of the frame before.
     lines_before: u32,
 }
 
-/// A sensor register: values by the first frame that each is in effect for.
+/// A sensor register: each value with the first frame for which it is in effect.
 #[derive(Debug, Clone)]
 struct Register(VecDeque<(u64, u32)>);
 
@@ -115,7 +111,7 @@ impl Register {
         written.or(self.0.front()).expect("a register always has a value").1
     }
 
-    /// Forgets what only frames before `frame` need.
+    /// Drops values that only frames before `frame` need.
     fn forget_before(&mut self, frame: u64) {
         while self.0.get(1).is_some_and(|(from, _)| *from <= frame) {
             self.0.pop_front();
@@ -126,15 +122,14 @@ impl Register {
 impl Sensor {
     /// Starts a sensor at `started_at` with `controls` in its registers.
     ///
-    /// Its crystal runs fast by `skew`: lines take `1 / (1 + skew)` of their nominal time. Without
-    /// controls frames have their nominal length, and an exposure of 100 us as in the paper. The
-    /// first frame's readout begins after a random start-up delay.
+    /// Its crystal runs fast by `skew`: lines take `1 / (1 + skew)` of their nominal time. Without controls, frames have their
+    /// nominal length and an exposure of 100 us, as in the paper. Readout of the first frame begins after a random start-up delay.
     #[must_use]
     pub fn new(
         mut model: SensorModel,
         seed: u64,
         skew: Skew,
-        started_at: Timestamp<True>,
+        started_at: Timestamp<Host>,
         controls: Controls,
     ) -> Self {
         model.delays.exposure = model.delays.exposure.max(2);
@@ -167,18 +162,17 @@ impl Sensor {
         }
     }
 
-    /// What it is.
+    /// Its model.
     #[must_use]
     pub const fn model(&self) -> &SensorModel {
         &self.model
     }
 
-    /// Pushes one set of controls at true time `at`, as libcamera does once per processed frame.
+    /// Queues one set of controls at true time `at`, as libcamera does once per processed frame.
     ///
-    /// It is written at the first frame-start event after `at` that is free, and in effect for the
-    /// frame the slowest control's delay later. A second set pushed between two events waits for the
-    /// event after, and so does every set from then on, until an event is lost.
-    pub fn queue_controls(&mut self, at: Timestamp<True>, controls: Controls) {
+    /// The set is written at the first free frame-start event after `at`. It takes effect later by the slowest control's delay. A
+    /// second set between two events waits for the next event, and so does every set from then on, until an event is lost.
+    pub fn queue_controls(&mut self, at: Timestamp<Host>, controls: Controls) {
         while self.cursor.start <= at {
             if !self.made {
                 let frame = self.make_frame();
@@ -200,7 +194,7 @@ impl Sensor {
         );
     }
 
-    /// The next frame to be delivered. Dropped frames are passed over: the sequence jumps.
+    /// The next frame to be delivered. Dropped frames are skipped: the sequence jumps.
     pub fn next_frame(&mut self) -> SensorFrame {
         if let Some(frame) = self.ready.pop_front() {
             return frame;
@@ -215,39 +209,39 @@ impl Sensor {
         }
     }
 
-    /// When the next frame will be delivered, with the controls queued so far. (Only after two frames
-    /// dropped in a row could a later set change it.)
+    /// When the next frame will be delivered, with the controls queued so far. (A later set could change that only after two
+    /// dropped frames in a row.)
     #[must_use]
-    pub fn next_delivery(&self) -> Timestamp<True> {
+    pub fn next_delivery(&self) -> Timestamp<Host> {
         if let Some(frame) = self.ready.front() {
             return frame.delivered_at;
         }
         let mut cursor = if self.made { self.after(self.cursor) } else { self.cursor };
         loop {
-            let chance = self.chance(cursor.sequence);
-            if !chance.dropped {
-                return self.delivery(cursor.start, &chance);
+            let faults = self.faults(cursor.sequence);
+            if !faults.dropped {
+                return self.delivery(cursor.start, &faults);
             }
             cursor = self.after(cursor);
         }
     }
 
-    /// Exposure and frame length in lines that the last asked controls come to.
+    /// Exposure and frame length of the last requests, in lines.
     fn target(&self) -> (u32, u32) {
         let frame_length = self.model.clamp_frame_length(self.asked_frame_length);
         (self.model.clamp_exposure(self.asked_exposure, frame_length), frame_length)
     }
 
-    fn chance(&self, sequence: u64) -> Chance {
-        Chance::draw(&self.model, generator(self.seed, sequence))
+    fn faults(&self, sequence: u64) -> FrameFaults {
+        FrameFaults::draw(&self.model, generator(self.seed, sequence))
     }
 
     /// The frame at the cursor; `None` if it is dropped.
     fn make_frame(&mut self) -> Option<SensorFrame> {
         self.made = true;
         let cursor = self.cursor;
-        let chance = self.chance(cursor.sequence);
-        if chance.dropped {
+        let faults = self.faults(cursor.sequence);
+        if faults.dropped {
             return None;
         }
         let room = cursor.lines_before.saturating_sub(self.model.exposure_margin);
@@ -258,7 +252,7 @@ impl Sensor {
             TimestampPoint::FirstRowReadout => cursor.start,
             TimestampPoint::FirstRowExposure => cursor.start - exposure,
         };
-        self.last_delivery = self.delivery(cursor.start, &chance);
+        self.last_delivery = self.delivery(cursor.start, &faults);
         Some(SensorFrame {
             sequence: u32::try_from(cursor.sequence & u64::from(u32::MAX)).expect("masked to 32 bit"),
             exposure_start_first_row: cursor.start - exposure,
@@ -270,22 +264,22 @@ impl Sensor {
             frame_length_lines,
             reported_exposure: self.model.reported(exposure_lines),
             reported_frame_duration: self.model.reported(frame_length_lines),
-            timestamp: stamped + chance.stamp_error,
-            stamp_error: chance.stamp_error,
+            timestamp: stamped + faults.stamp_error,
+            stamp_error: faults.stamp_error,
             delivered_at: self.last_delivery,
         })
     }
 
-    fn delivery(&self, readout_start: Timestamp<True>, chance: &Chance) -> Timestamp<True> {
+    fn delivery(&self, readout_start: Timestamp<Host>, faults: &FrameFaults) -> Timestamp<Host> {
         let readout = Span::from_nanos_f64(self.line_time_ns * f64::from(self.model.height));
-        (readout_start + readout + chance.isp_latency).max(self.last_delivery)
+        (readout_start + readout + faults.isp_latency).max(self.last_delivery)
     }
 
-    /// The frame-start event at the cursor, which then moves on.
+    /// Handles the frame-start event at the cursor, and moves the cursor on.
     fn handle_frame_start(&mut self) {
         let sequence = self.cursor.sequence;
-        let chance = self.chance(sequence);
-        if !chance.dropped {
+        let faults = self.faults(sequence);
+        if !faults.dropped {
             let writes = self.queue.frame_started(sequence);
             let delays = self.model.delays;
             let write = |register: &mut Register, lines: Option<u32>, delay: u32, miss: Option<u64>| {
@@ -293,8 +287,8 @@ impl Sensor {
                     register.write(sequence + u64::from(delay) + late, lines);
                 }
             };
-            write(&mut self.exposure, writes.exposure, delays.exposure, chance.exposure_late);
-            write(&mut self.frame_length, writes.frame_length, delays.vblank, chance.vblank_late);
+            write(&mut self.exposure, writes.exposure, delays.exposure, faults.exposure_late);
+            write(&mut self.frame_length, writes.frame_length, delays.vblank, faults.vblank_late);
         }
         self.cursor = self.after(self.cursor);
         self.made = false;
@@ -323,7 +317,7 @@ impl Sensor {
 }
 
 impl SensorModel {
-    /// Whole lines in a span that is counted in whole microseconds: truncated twice, as by libcamera.
+    /// `span` in whole lines: truncated to whole microseconds first, as libcamera does.
     fn lines_of(&self, span: Span) -> u32 {
         let micros = span.as_micros_f64().trunc();
         num::lines(micros * 1e3 / self.line_time_ns)
@@ -341,7 +335,7 @@ impl SensorModel {
         lines.min(fits.saturating_sub(self.exposure_margin)).max(self.min_exposure)
     }
 
-    /// A number of lines as metadata gives it: nominal, in whole microseconds, truncated.
+    /// The duration of `lines` in the metadata: nominal, in whole microseconds, truncated.
     fn reported(&self, lines: u32) -> Span {
         Span::from_micros(i64::from(num::lines(f64::from(lines) * self.line_time_ns / 1e3)))
     }

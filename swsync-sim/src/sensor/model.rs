@@ -1,4 +1,4 @@
-//! What sensors are like: timing, limits and faults, and the presets with their sources.
+//! Models of sensors: timing, limits and faults, and the presets with their sources.
 
 use std::str::FromStr;
 
@@ -6,14 +6,14 @@ use swsync_core::time::Span;
 
 use crate::num;
 
-/// A rolling-shutter sensor in one mode, with the driver and interrupt handler in front of it.
+/// A model of a rolling-shutter sensor in one mode, with its driver and interrupt handler.
 ///
 /// Numbers of the presets come from the Linux drivers (`drivers/media/i2c/imx219.c`, `imx477.c`,
 /// `imx708.c` of raspberrypi/linux) and libcamera (`camera_sensor_properties.cpp`,
 /// `cam_helper_*.cpp`), except where a field says "assumed".
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensorModel {
-    /// What `FromStr` calls it.
+    /// Its name for `FromStr`.
     pub name: &'static str,
     /// Columns of the mode.
     pub width: u32,
@@ -21,68 +21,66 @@ pub struct SensorModel {
     pub height: u32,
     /// Nominal time of one line, in ns: line length over pixel rate.
     pub line_time_ns: f64,
-    /// Lines from one frame's start to the next when nothing else is asked: 30 per second.
+    /// Nominal frame length, in lines: 30 frames per second.
     pub frame_length: u32,
-    /// Fewest lines of a frame.
+    /// Least frame length, in lines.
     pub min_frame_length: u32,
-    /// Most lines of a frame.
+    /// Largest frame length, in lines.
     pub max_frame_length: u32,
-    /// Fewest lines of exposure.
+    /// Least exposure, in lines.
     pub min_exposure: u32,
-    /// Lines that must remain between an exposure and the end of its frame.
+    /// Least number of lines between an exposure and the end of its frame.
     pub exposure_margin: u32,
-    /// When controls take effect.
+    /// How late controls take effect.
     pub delays: ControlDelays,
-    /// What a frame's timestamp stands for.
+    /// The meaning of a frame's timestamp.
     pub timestamp_point: TimestampPoint,
     /// What happens when an exposure does not fit into the frame's length.
     pub long_exposure: LongExposure,
-    /// How far timestamps are off.
+    /// Error of timestamps.
     pub stamp_jitter: StampJitter,
-    /// Share of frames that are lost with their frame-start event. Assumed: 0.1 %.
+    /// Share of frames that are lost together with their frame-start event. Assumed: 0.1 %.
     pub drop_probability: f64,
-    /// Share of register writes that miss the frame they were meant for: half are lost, half come
-    /// one frame late. Assumed: 0.3 %.
+    /// Share of register writes that miss their frame: half are lost, half come one frame late. Assumed: 0.3 %.
     pub missed_write_probability: f64,
-    /// From the end of readout to delivery: at least. Assumed: 5 ms.
+    /// Least time from the end of readout to delivery. Assumed: 5 ms.
     pub isp_latency: Span,
     /// Mean time above that, exponential. Assumed: 2 ms.
     pub isp_mean_excess: Span,
-    /// From start to the first frame's readout: at least. The paper, section V.A: 600 ms.
+    /// Least time from start to readout of the first frame. The paper, section V.A: 600 ms.
     pub min_start_up: Span,
-    /// ... and at most: 800 ms. In between at random, so that the phase is arbitrary.
+    /// Largest time from start to readout of the first frame: 800 ms. It is uniform in between, so that the phase is random.
     pub max_start_up: Span,
 }
 
-/// Frames from the frame-start event at which a control is written to the first frame that it
-/// affects (libcamera's `sensorDelays`).
+/// Number of frames from the frame-start event at which a control is written to the first frame that it affects (libcamera's
+/// `sensorDelays`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ControlDelays {
     /// At least 2: while frame `s` is read out, frame `s + 1` is already being exposed.
     pub exposure: u32,
-    /// At least 1. Written at frame `s` it changes the time from frame `s + vblank` to the next
-    /// (assumed: an off-by-one is plausible on real hardware).
+    /// At least 1. A write at frame `s` changes the time from frame `s + vblank` to the next. (Assumed: real hardware may differ by
+    /// one.)
     pub vblank: u32,
     /// Not simulated: the panel is always well exposed.
     pub gain: u32,
 }
 
-/// What a frame's timestamp stands for.
+/// The meaning of a frame's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampPoint {
-    /// Readout of the first row begins: after its exposure. The Raspberry Pi's receivers stamp so,
-    /// in the frame-start interrupt.
+    /// Start of readout of the first row, after its exposure: the Raspberry Pi's receivers stamp in the frame-start interrupt.
     FirstRowReadout,
-    /// Exposure of the first row begins: Android's convention.
+    /// Start of exposure of the first row: Android's convention.
     FirstRowExposure,
 }
 
 /// What happens when an exposure does not fit into the frame's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LongExposure {
-    /// It is cut to the frame length less the margin, as by the V4L2 drivers.
+    /// It is cut to the frame length minus the margin, as V4L2 drivers do.
     Cut,
-    /// The frame before grows until it fits: how the paper injects a phase shift (section V.B).
+    /// The previous frame grows until the exposure fits: the paper's way to inject a phase shift (section V.B).
     ExtendFrame,
 }
 
@@ -93,7 +91,7 @@ pub struct StampJitter {
     pub normal: Span,
     /// Mean of the exponential part.
     pub exponential: Span,
-    /// Median of the two parts' sum, which is taken away: the usual stamp is right.
+    /// Median of the sum of the two parts. It is subtracted, so that the median error is zero.
     pub median: Span,
     /// Share of stamps late by 20 to 200 us more.
     pub late_probability: f64,
@@ -102,7 +100,7 @@ pub struct StampJitter {
 }
 
 impl StampJitter {
-    /// A stamp in an interrupt handler. Assumed.
+    /// Stamps of an interrupt handler. Assumed.
     pub const INTERRUPT: Self = Self {
         normal: Span::from_micros(3),
         exponential: Span::from_micros(4),
@@ -110,7 +108,7 @@ impl StampJitter {
         late_probability: 0.02,
         very_late_probability: 0.001,
     };
-    /// A perfect stamp.
+    /// Exact stamps.
     pub const NONE: Self = Self {
         normal: Span::ZERO,
         exponential: Span::ZERO,
@@ -210,8 +208,7 @@ impl SensorModel {
         }
     }
 
-    /// The same sensor with a crystal chosen for frames of exactly `period`: one whose frames have the length
-    /// that they have.
+    /// The same sensor with a line time for frames of exactly `period`.
     #[must_use]
     pub fn at_exactly(mut self, period: Span) -> Self {
         let lines = num::lines(period.as_nanos_f64() / self.line_time_ns).max(self.min_frame_length);

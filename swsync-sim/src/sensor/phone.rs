@@ -1,54 +1,51 @@
-//! A phone's camera, of which only the exposure can be set: one long frame shifts all later ones.
+//! A phone's camera, where only the exposure can be set: one long frame shifts all later ones.
 //!
-//! The paper (sec. V.B) found the shift to be a straight line in the exposure, with a scatter of tens of
-//! microseconds; slope and overhead are the model's of phone. No lines, no limits: those are
-//! [`SensorModel`](super::SensorModel)'s.
+//! The paper (sec. V.B) found that the shift is linear in the exposure, with a scatter of tens of microseconds. Slope and overhead
+//! depend on the phone. Lines and limits are not simulated: [`SensorModel`](super::SensorModel) does that.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use swsync_core::time::{Skew, Span, Timestamp};
+use swsync_core::time::{Host, Skew, Span, Timestamp};
 
-use crate::True;
 use crate::noise::generator;
 
-/// What a phone's camera is like.
+/// A model of a phone's camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PhoneModel {
     /// From one frame's start to the next, by its own crystal.
     pub period_ns: f64,
     /// Shift per exposure.
     pub slope: f64,
-    /// Exposure from which it counts: zero, or the period.
+    /// Exposure without a shift: zero, or the period.
     pub origin: Span,
-    /// Shift that comes with every injection.
+    /// Additional shift of every injection.
     pub overhead: Span,
-    /// What single shifts scatter by, 1 sigma.
+    /// Scatter of single shifts, 1 sigma.
     pub scatter: Span,
-    /// What stamps scatter by, 1 sigma: hardware stamps.
+    /// Jitter of stamps, 1 sigma.
     pub jitter: Span,
-    /// Frames from the one at whose arrival an exposure is asked for to the first that it shifts, at least.
+    /// Least number of frames from the request of an exposure to the first frame that it shifts.
     pub latency: u64,
-    /// By up to so many frames more they are, anew each time.
+    /// Largest random addition to `latency`.
     pub latency_spread: u64,
 }
 
-/// A frame of a phone's.
+/// A frame of a phone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PhoneFrame {
     /// The camera's own count, from 0.
     pub sequence: u64,
     /// Its true time.
-    pub start: Timestamp<True>,
+    pub start: Timestamp<Host>,
     /// Its timestamp.
-    pub stamp: Timestamp<True>,
-    /// The long exposure that was injected with it, if one was.
+    pub stamp: Timestamp<Host>,
+    /// The long exposure that was injected with it, if any.
     pub injected: Option<Span>,
 }
 
 impl PhoneModel {
-    /// A phone as the paper describes one (sec. V.B), with libsoftwaresync's overhead of its Pixel 3, that takes
-    /// a frame every `period_ns`.
+    /// The paper's phone (sec. V.B), with libsoftwaresync's overhead of its Pixel 3 and a frame every `period_ns`.
     #[must_use]
     pub const fn paper(period_ns: f64) -> Self {
         Self {
@@ -64,23 +61,23 @@ impl PhoneModel {
     }
 }
 
-/// A phone's camera that was started.
+/// A running camera of a phone.
 #[derive(Debug, Clone)]
 pub struct Phone {
     model: PhoneModel,
     rng: ChaCha8Rng,
     period_ns: f64,
-    started_at: Timestamp<True>,
-    /// Since then, of the next frame.
+    started_at: Timestamp<Host>,
+    /// Time of the next frame since then.
     after_ns: f64,
     sequence: u64,
     waiting: Vec<(u64, Span)>,
 }
 
 impl Phone {
-    /// Starts one whose crystal runs fast by `skew`.
+    /// Starts a camera whose crystal runs fast by `skew`.
     #[must_use]
-    pub fn new(model: PhoneModel, seed: u64, skew: Skew, started_at: Timestamp<True>) -> Self {
+    pub fn new(model: PhoneModel, seed: u64, skew: Skew, started_at: Timestamp<Host>) -> Self {
         Self {
             model,
             rng: generator(seed, 0),
@@ -101,12 +98,12 @@ impl Phone {
             let shift = (exposure - self.model.origin).mul_f64(self.model.slope)
                 + self.model.overhead
                 + self.model.scatter.mul_f64(scatter);
-            // However short it was: frames follow each other.
+            // Limit negative shifts: frames must not overlap.
             self.after_ns += shift.as_nanos_f64().max(-0.5 * self.period_ns);
         }
         let jitter: f64 = self.rng.sample(StandardNormal);
         let start = self.started_at + Span::from_nanos_f64(self.after_ns);
-        // It is the frame after a long exposure that comes later.
+        // The frame after a long exposure is shifted.
         let long = self.waiting.iter().find(|(frame, _)| *frame == self.sequence + 1);
         let frame = PhoneFrame {
             sequence: self.sequence,
@@ -119,7 +116,7 @@ impl Phone {
         frame
     }
 
-    /// Asks, after the frame that came last, for one with this exposure.
+    /// Requests this exposure for one frame, after the last delivered frame.
     pub fn inject(&mut self, exposure: Span) {
         let spread = self.model.latency_spread;
         let more = if spread == 0 { 0 } else { self.rng.random_range(0..=spread) };

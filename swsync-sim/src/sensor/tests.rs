@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn at(nanos: i64) -> Timestamp<True> {
+fn at(nanos: i64) -> Timestamp<Host> {
     Timestamp::from_nanos(nanos)
 }
 
@@ -23,7 +23,7 @@ fn lengths(sensor: &mut Sensor, n: usize) -> Vec<u32> {
 }
 
 #[test]
-fn starts_late_and_at_an_arbitrary_phase() {
+fn the_start_up_delay_is_random() {
     let delays: Vec<i64> = (0..200)
         .map(|seed| {
             let mut sensor = Sensor::new(SensorModel::imx708(), seed, Skew::ZERO, at(0), Controls::default());
@@ -35,7 +35,7 @@ fn starts_late_and_at_an_arbitrary_phase() {
 }
 
 #[test]
-fn a_free_running_frame_is_what_the_registers_say() {
+fn a_free_running_frame_follows_the_registers() {
     let mut sensor = faultless();
     let (first, second) = (sensor.next_frame(), sensor.next_frame());
     assert_eq!((first.sequence, second.sequence), (0, 1));
@@ -55,7 +55,7 @@ fn a_free_running_frame_is_what_the_registers_say() {
 }
 
 #[test]
-fn frames_do_not_lose_fractions_of_nanoseconds() {
+fn fractions_of_nanoseconds_are_not_lost() {
     let mut sensor = faultless();
     let first = sensor.next_frame();
     let last = (0..30_000).map(|_| sensor.next_frame()).last().unwrap();
@@ -82,7 +82,7 @@ fn vblank_changes_the_interval_two_frames_after_its_event() {
 }
 
 #[test]
-fn an_imx477_takes_a_frame_longer() {
+fn an_imx477_acts_one_frame_later() {
     let mut sensor = start(SensorModel::imx477().without_faults());
     let first = sensor.next_frame();
     let asked = Controls { exposure: Some(Span::from_millis(1)), ..duration(40_000) };
@@ -95,7 +95,7 @@ fn an_imx477_takes_a_frame_longer() {
 }
 
 #[test]
-fn one_long_frame_shifts_all_that_follow() {
+fn one_long_frame_shifts_all_later_ones() {
     let mut sensor = faultless();
     let mut frame = sensor.next_frame();
     let before = frame.readout_start;
@@ -121,19 +121,19 @@ fn a_late_push_makes_all_later_ones_late() {
 }
 
 #[test]
-fn when_a_set_is_queued_decides_not_in_which_order_frames_are_asked_for() {
+fn the_time_of_queueing_counts_not_the_order_of_calls() {
     let (mut early, mut late) = (faultless(), faultless());
     let now = early.next_frame().delivered_at;
     late.next_frame();
     early.queue_controls(now, duration(40_000));
     early.next_frame();
-    late.next_frame(); // asked for before it is delivered, the controls come during the wait
+    late.next_frame(); // fetched before its delivery; the controls are queued during the wait
     late.queue_controls(now, duration(40_000));
     assert_eq!(lengths(&mut early, 5), lengths(&mut late, 5));
 }
 
 #[test]
-fn frames_that_nobody_asked_for_wait() {
+fn frames_that_were_not_fetched_are_kept() {
     let mut sensor = faultless();
     let mut other = faultless();
     sensor.queue_controls(at(8_000_000_000), Controls::default());
@@ -175,7 +175,7 @@ fn a_cut_exposure_returns_with_a_longer_frame() {
 }
 
 #[test]
-fn a_long_exposure_can_extend_the_frame_before() {
+fn a_long_exposure_can_extend_the_previous_frame() {
     let model =
         SensorModel { long_exposure: LongExposure::ExtendFrame, ..SensorModel::imx219().without_faults() };
     let mut sensor = start(model);
@@ -196,7 +196,7 @@ fn a_long_exposure_can_extend_the_frame_before() {
 }
 
 #[test]
-fn faults_are_as_frequent_as_promised() {
+fn faults_have_the_configured_frequency() {
     let mut sensor = start(SensorModel::imx219());
     let n = 50_000;
     let frames: Vec<_> = (0..n).map(|_| sensor.next_frame()).collect();
@@ -215,7 +215,7 @@ fn faults_are_as_frequent_as_promised() {
 fn missed_writes_are_lost_or_late() {
     let (mut lost, mut late) = (0, 0);
     for seed in 0..20_000 {
-        // A constant ISP latency: else 2 % of the sets come after the next frame's start.
+        // Use a constant ISP latency: otherwise 2 % of the sets come after the next frame's start.
         let model = SensorModel {
             missed_write_probability: 0.2,
             isp_mean_excess: Span::ZERO,
@@ -265,7 +265,7 @@ proptest! {
                     prop_assert!(frame.readout_start > last.readout_start);
                     prop_assert!(frame.delivered_at >= last.delivered_at);
                     if frame.sequence == last.sequence + 1 {
-                        // what a frame says of its length is how long it was, and exposures fit
+                        // the reported frame length is the true one, and exposures fit
                         let lines = (frame.readout_start - last.readout_start).as_nanos_f64() / frame.line_time_ns;
                         prop_assert!((lines - f64::from(last.frame_length_lines)).abs() < 1e-3);
                         prop_assert!(frame.exposure_lines + margin <= last.frame_length_lines);

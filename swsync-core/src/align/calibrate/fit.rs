@@ -1,45 +1,55 @@
-//! The line through what a calibration measured.
+//! The line through the points of a calibration.
 
-use super::super::profile::{Response, Surety};
-use super::super::real;
-use super::Point;
+use super::super::exposure_response::{ExposureResponse, ResponseUncertainty};
+use super::super::numbers::{real, wrap};
 use crate::profile::MeasuredResponse;
 
-/// Points that a line explains, at least, of all.
+/// Least share of points on the line.
 const MOST: f64 = 0.7;
-/// Residuals beyond so many of their typical size are no scatter.
+/// A point is a stray if its residual exceeds the typical one by this factor.
 const STRAY: f64 = 6.0;
-/// The least typical size of residuals, in ns: stamps are no better.
+/// Least scatter, in ns: stamps are not more accurate.
 const LEAST_SCATTER: f64 = 1_000.0;
 /// A normal distribution's standard deviation over its median magnitude.
 const SIGMA_PER_MEDIAN: f64 = 1.4826;
-/// Slopes of cameras.
+/// Range of plausible slopes.
 const SLOPES: (f64, f64) = (0.1, 10.0);
-/// A shift by less than this share of the period, over all exposures, is none.
+/// Shifts below this share of the period count as none.
 const NONE: f64 = 0.05;
 
-/// A line: how far exposures shift, and how sure that is.
+/// One exposure, and the shift of the frames after it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrationPoint {
+    /// The exposure, in ns.
+    pub exposure_ns: f64,
+    /// The shift, in ns, including whole periods.
+    pub shift_ns: f64,
+    /// Whether it belongs to the search for the knee.
+    pub knee: bool,
+}
+
+/// The fitted line: the shift of exposures, and its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fit {
     /// The stream's period, in ns.
     pub period_ns: f64,
-    /// Shift per exposure, and what it may be off, 1 sigma.
+    /// Shift per exposure.
     pub slope: f64,
-    /// 1 sigma of the slope.
+    /// Error of the slope, 1 sigma.
     pub slope_sigma: f64,
-    /// The middle of the exposures, where slope and shift err independently, in ns.
+    /// The mean exposure, in ns; there the errors of slope and shift are independent.
     pub centre_ns: f64,
-    /// The shift there, in ns.
+    /// The shift at the centre, in ns.
     pub shift_ns: f64,
-    /// 1 sigma of that, in ns.
+    /// Error of that shift, 1 sigma, in ns.
     pub shift_sigma_ns: f64,
-    /// What single shifts scatter by, 1 sigma, in ns.
+    /// Scatter of single shifts, 1 sigma, in ns.
     pub scatter_ns: f64,
     /// Shortest exposure that follows the line, in ns.
     pub min_exposure_ns: f64,
-    /// Injections that the line is made of.
+    /// Number of injections on the line.
     pub used: usize,
-    /// Injections that it passes over.
+    /// Number of injections that were ignored as strays.
     pub strays: usize,
 }
 
@@ -50,44 +60,44 @@ pub enum FitError {
     /// Too few points.
     #[error("{0} injections are too few for a line")]
     TooFew(usize),
-    /// Exposures shift nothing.
+    /// Exposures have no effect.
     #[error(
         "exposures up to {longest_ms:.1} ms shift nothing: the camera cuts them to its frame length. Let frames be \
          longer (no FrameDurationLimits), or align it by frame duration, which needs no calibration"
     )]
     NoEffect {
-        /// The longest exposure that was tried, in ms.
+        /// The longest exposure, in ms.
         longest_ms: f64,
     },
-    /// Points that lie on no line.
+    /// The points are not on a line.
     #[error(
         "only {used} of {of} injections lie on a line ({slope:.3} per exposure). Exposures from {from_ms:.1} ms on may \
-         be cut by the camera: try a shorter --longest, and see that auto exposure is off"
+         be cut by the camera: try a shorter --longest, and make sure that auto exposure is off"
     )]
     NoLine {
-        /// Points on the best line.
+        /// Number of points on the best line.
         used: usize,
-        /// Points.
+        /// Number of points.
         of: usize,
-        /// Slope of that line.
+        /// Slope of the best line.
         slope: f64,
         /// The shortest exposure that is not on it, in ms.
         from_ms: f64,
     },
-    /// A slope that no camera has.
+    /// The slope is implausible.
     #[error(
         "the line through the injections has a slope of {0:.3}, which no camera has (0.1 to 10): the camera may \
-         cut long exposures, try a shorter --longest, and see that auto exposure is off"
+         cut long exposures. Try a shorter --longest, and make sure that auto exposure is off"
     )]
     Slope(f64),
 }
 
 impl Fit {
-    /// The line through `points`, without those that were asked for near the knee.
+    /// The line through `points`, without those of the search for the knee.
     ///
     /// # Errors
-    /// Where there is none.
-    pub fn through(points: &[Point], period_ns: f64) -> Result<Self, FitError> {
+    /// If there is none.
+    pub fn through(points: &[CalibrationPoint], period_ns: f64) -> Result<Self, FitError> {
         let points: Vec<(f64, f64)> = points
             .iter()
             .filter(|point| !point.knee)
@@ -100,7 +110,7 @@ impl Fit {
             let longest = points.iter().map(|(exposure, _)| *exposure).fold(0.0, f64::max);
             return Err(FitError::NoEffect { longest_ms: longest / 1e6 });
         }
-        // The slope that most pairs agree on stands a third of strays.
+        // The Theil-Sen slope tolerates a third of strays.
         let slope = theil_sen(&points).ok_or(FitError::TooFew(points.len()))?;
         let offset = median(points.iter().map(|(x, y)| y - slope * x).collect()).unwrap_or(0.0);
         let residual = |(x, y): &(f64, f64)| y - slope * x - offset;
@@ -141,51 +151,50 @@ impl Fit {
         }
     }
 
-    /// How far `exposure` shifts, in ns: whole periods included.
+    /// The shift of `exposure`, in ns, including whole periods.
     #[must_use]
     pub fn shift(&self, exposure: f64) -> f64 {
         self.shift_ns + self.slope * (exposure - self.centre_ns)
     }
 
-    /// What that may be off, 1 sigma, for a single injection.
+    /// Error of the shift of a single injection, 1 sigma, in ns.
     #[must_use]
     pub fn sigma(&self, exposure: f64) -> f64 {
         let slope = self.slope_sigma * (exposure - self.centre_ns);
         (self.scatter_ns.powi(2) + self.shift_sigma_ns.powi(2) + slope * slope).sqrt()
     }
 
-    /// Whether `point` lies on the line, as far as points do.
+    /// Whether `point` lies on the line.
     #[must_use]
-    pub fn explains(&self, point: &Point) -> bool {
+    pub fn explains(&self, point: &CalibrationPoint) -> bool {
         (point.shift_ns - self.shift(point.exposure_ns)).abs() <= STRAY * self.sigma(point.exposure_ns)
     }
 
-    /// What a frame takes beyond its exposure, in ns, within half a period's worth of it.
+    /// What a frame takes beyond its exposure, in ns, reduced to half a period.
     #[must_use]
     pub fn overhead_ns(&self) -> f64 {
-        let offset = self.shift(0.0);
-        (offset - self.period_ns * (offset / self.period_ns - 0.5).ceil()) / self.slope
+        wrap(self.shift(0.0), self.period_ns) / self.slope
     }
 
-    /// Whole periods that the shortest injection shifts by: the paper's k.
+    /// Number of whole periods that the shortest injection shifts by: the paper's k.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
     pub fn periods(&self) -> u32 {
         (self.shift(self.min_exposure_ns) / self.period_ns).round() as u32
     }
 
-    /// What the camera's profile keeps of it.
+    /// The response, for the camera's profile.
     #[must_use]
     pub fn response(&self) -> MeasuredResponse {
         MeasuredResponse {
             period_ns: self.period_ns,
             periods: self.periods(),
-            response: Response {
+            response: ExposureResponse {
                 slope: self.slope,
                 overhead_ns: self.overhead_ns(),
                 min_exposure_ns: self.min_exposure_ns,
                 scatter_ns: self.scatter_ns,
-                surety: Some(Surety {
+                uncertainty: Some(ResponseUncertainty {
                     centre_ns: self.centre_ns,
                     slope_sigma: self.slope_sigma,
                     shift_sigma_ns: self.shift_sigma_ns,
@@ -196,7 +205,7 @@ impl Fit {
     }
 }
 
-/// The median; `None` of nothing.
+/// The median; `None` if there are no values.
 pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -204,13 +213,13 @@ pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(if values.len().is_multiple_of(2) { (values[middle - 1] + upper) / 2.0 } else { upper })
 }
 
-/// The median of the slopes of all pairs of points.
+/// The Theil-Sen slope: the median of the slopes of all pairs of points.
 fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
     let pairs = points.iter().enumerate().flat_map(|(i, a)| points[i + 1..].iter().map(move |b| (a, b)));
     median(pairs.filter(|(a, b)| (a.0 - b.0).abs() > 1e-9).map(|(a, b)| (b.1 - a.1) / (b.0 - a.0)).collect())
 }
 
-/// Period and phase of frames (count, time) that come steadily, and how far stamps typically are from that.
+/// Period and phase of steady frames (count, time), and the typical residual of their stamps.
 pub(super) fn steady(frames: &[(f64, f64)]) -> (f64, f64, f64) {
     let period = theil_sen(frames).unwrap_or(0.0);
     let phase = median(frames.iter().map(|(n, t)| t - n * period).collect()).unwrap_or(0.0);

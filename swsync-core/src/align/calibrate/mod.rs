@@ -1,71 +1,70 @@
-//! Measuring a camera's response to long exposures: frames in, exposures out, a line out.
+//! Measures a camera's response to long exposures: frames in, exposures out, a fitted line at the end.
 //!
-//! The paper (sec. V.B) fits "a function mapping a desired phase offset to an exposure". Here the camera is
-//! asked for one long exposure after another; each shifts all later frames by an amount that the stamps
-//! before and after it tell. The frame count tells the shift itself, not just the shift modulo the period.
+//! The calibration requests one long exposure after another. Each shifts all later frames, and the stamps before and after it
+//! tell by how much. The frame count tells the whole shift, not only the shift modulo the period.
 //!
-//! 1. *Resting*: the stream's own period and phase are measured where nothing was asked for.
-//! 2. *Sweep*: exposures from the period to `longest`, in an order that spreads them from the first one
-//!    on (golden section), so that neither drift nor a cut at the end passes for slope.
-//! 3. *Knee*: halving between an exposure that does nothing and the shortest that follows the line: the
-//!    shortest exposure that may be used.
+//! 1. *Resting*: measure the stream's own period and phase.
+//! 2. *Sweep*: measure exposures from the period to `longest`, in an order that spreads them from the beginning (golden
+//!    section). So neither drift nor an early end distorts the slope.
+//! 3. *Knee*: search for the shortest exposure that follows the line, by bisection.
 //!
-//! A line is fitted through what the sweep found ([`fit`]), which passes over injections that were lost.
-//! Such ones are asked for again.
+//! [`fit`] fits the line. It ignores injections that were lost; these are repeated.
 
 pub mod fit;
 
+pub use fit::CalibrationPoint;
 use fit::{Fit, FitError};
 
-use super::real;
+use super::numbers::real;
 use crate::time::Span;
 
-/// Frames from which the stream's period is learnt at first.
+/// Number of frames that measure the stream's period at the beginning.
 const FIRST_REST: usize = 30;
-/// Frames of rest between injections that tell the phase.
+/// Number of frames between injections that measure the phase.
 const REST: usize = 12;
-/// Frames that tell how far the stream was shifted: the median of so many stamps.
+/// The shift is the median over this number of stamps.
 const SETTLE: usize = 7;
-/// They agree where all but two of them are within this of their median, in ns: late stamps are not counted.
+/// Stamps agree if all but two are within this distance of their median, in ns: two may be late.
 const AGREE: f64 = 20_000.0;
-/// A shift of less cannot be told from none, in ns.
+/// A smaller shift counts as none, in ns.
 const JUMP: f64 = 60_000.0;
-/// Frames within which an exposure acts.
+/// An exposure acts within this number of frames.
 const PATIENCE: u64 = 16;
-/// Frames after which a stream that does not come to rest is given up.
+/// A measurement fails if the stream does not settle within this number of frames.
 const RESTLESS: u64 = 60;
-/// Failures in a row that end the calibration.
+/// The calibration fails after this number of failures in a row.
 const FAILURES: u32 = 6;
-/// Share of the sweep that may be asked for again.
+/// One in this number of the sweep's injections may be repeated.
 const AGAIN: usize = 3;
-/// Halvings on the way to the knee. One that shows nothing is done twice.
+/// Number of bisections on the way to the knee. One without effect is repeated once.
 const HALVINGS: u32 = 10;
-/// Standard deviations within which a shift follows the line.
+/// A shift follows the line if it is within this number of standard deviations.
 const FOLLOWS: f64 = 4.0;
-/// Single shifts that scatter by more, in ns, align nothing; a slope less sure than this, relatively, neither.
+/// With a larger scatter, in ns, the line is of no use.
 const MOST_SCATTER: f64 = 1e6;
+/// With a larger relative error of the slope, the line is of no use.
 const VAGUE: f64 = 0.02;
 /// The golden section.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// What to measure.
+/// The plan of a calibration.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
-    /// Period of the stream, nominally.
+pub struct CalibrationPlan {
+    /// Nominal period of the stream.
     pub period: Span,
-    /// Shortest and longest exposure that may be asked for.
+    /// Shortest and longest allowed exposure.
     pub exposures: (Span, Span),
-    /// Exposures of the sweep.
+    /// Number of exposures of the sweep.
     pub injections: usize,
 }
 
-/// Longest exposure that is measured unless something else is said, in periods.
+/// Default of the longest exposure, in periods.
 const LONGEST: f64 = 3.0;
-/// What lies below this, in periods, is not looked at for the knee.
+/// Lower end of the search for the knee, in periods.
 const KNEE_FROM: f64 = 0.5;
-/// Where the sweep begins, in periods: beyond what fits into a frame as it is.
+/// Lower end of the sweep, in periods: longer than a normal frame.
 const SWEEP_FROM: f64 = 1.03;
-/// Fewest exposures that tell a line and its scatter.
+/// Least number of exposures that determine a line and its scatter.
 const FEWEST: usize = 8;
 
 /// Why a plan cannot be carried out.
@@ -73,7 +72,7 @@ const FEWEST: usize = 8;
 #[non_exhaustive]
 pub enum PlanError {
     /// Too few exposures.
-    #[error("{0} injections tell no line with its scatter: at least {FEWEST}")]
+    #[error("{0} injections do not determine a line and its scatter: use at least {FEWEST}")]
     TooFew(usize),
     /// The camera's longest exposure fits into a frame.
     #[error(
@@ -88,8 +87,8 @@ pub enum PlanError {
     },
 }
 
-impl Plan {
-    /// A plan for a stream of this period: exposures up to three periods, 24 of them.
+impl CalibrationPlan {
+    /// The default plan for a stream of this period: 24 exposures of up to three periods.
     #[must_use]
     pub fn new(period: Span) -> Self {
         Self { period, exposures: (Span::ZERO, period.mul_f64(LONGEST)), injections: 24 }
@@ -107,49 +106,38 @@ impl Plan {
     }
 }
 
-/// One exposure, and how far it shifted the frames after it.
+/// What to do after a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// In ns.
-    pub exposure_ns: f64,
-    /// In ns: whole periods included.
-    pub shift_ns: f64,
-    /// Whether it was asked for on the way to the knee.
-    pub knee: bool,
-}
-
-/// What is to be done after a frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Step {
+pub enum CalibrationStep {
     /// Nothing: more frames are needed.
     Wait,
-    /// One frame with this exposure, then exposures as before.
+    /// Request this exposure for one frame, then the normal exposure again.
     Expose(Span),
-    /// All is measured.
+    /// The calibration is complete.
     Done,
 }
 
-/// Where a calibration stands.
+/// The progress of a calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: Stage,
-    /// Injections that were measured.
+pub struct CalibrationProgress {
+    /// The present stage.
+    pub stage: CalibrationStage,
+    /// Number of measured injections.
     pub done: usize,
-    /// Injections that are expected altogether.
+    /// Expected number of injections.
     pub of: usize,
 }
 
-/// What a calibration is doing.
+/// The stages of a calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Learning the stream's own period.
+pub enum CalibrationStage {
+    /// Measuring the stream's own period.
     Resting,
     /// Measuring exposures of all lengths.
     Sweep,
-    /// Looking for the shortest exposure that has its effect.
+    /// Searching for the shortest exposure that has an effect.
     Knee,
-    /// All is measured.
+    /// Complete.
     Done,
 }
 
@@ -157,18 +145,18 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
-    /// It has not come to its end.
+    /// It is not complete.
     #[error("the calibration was stopped after {done} of {of} injections")]
     Unfinished {
-        /// Injections that were measured.
+        /// Number of measured injections.
         done: usize,
-        /// Injections that were to be.
+        /// Expected number of injections.
         of: usize,
     },
-    /// A line, but nothing to rely on.
+    /// The line is too uncertain.
     #[error(
         "the line is too uncertain to be of use: a slope of {slope:.3} +- {slope_sigma:.3}, single shifts scatter by \
-         {scatter_us:.0} us. Try more --injections, and see that nothing else sets this camera's controls"
+         {scatter_us:.0} us. Try more --injections, and make sure that nothing else sets this camera's controls"
     )]
     Vague {
         /// Slope.
@@ -178,16 +166,16 @@ pub enum CalibrationError {
         /// Scatter, in us.
         scatter_us: f64,
     },
-    /// The stream does not hold still.
+    /// The frames do not come at steady intervals.
     #[error(
-        "the camera's frames do not come at steady intervals: they differ by {spread_us:.0} us. Is auto exposure \
-         off, and does nothing else set this camera's controls?"
+        "the camera's frames do not come at steady intervals: they differ by {spread_us:.0} us. Switch auto exposure off, \
+         and make sure that nothing else sets this camera's controls"
     )]
     Restless {
-        /// How far stamps are apart that should agree, in us.
+        /// Spread of stamps that should agree, in us.
         spread_us: f64,
     },
-    /// No line.
+    /// There is no line.
     #[error(transparent)]
     Fit(#[from] FitError),
 }
@@ -195,15 +183,16 @@ pub enum CalibrationError {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Calibration {
-    plan: Plan,
-    /// The stream's period, in ns, and how much that is worth.
+    plan: CalibrationPlan,
+    /// The stream's period, in ns.
     period: f64,
     period_weight: f64,
-    /// Exposures of the sweep that are still to be asked for, the next one last.
+    /// The remaining exposures of the sweep, the next one last.
     sweep: Vec<f64>,
+    /// Number of injections that may still be repeated.
     again: usize,
     knee: Option<Knee>,
-    points: Vec<Point>,
+    points: Vec<CalibrationPoint>,
     failures: u32,
     spread: f64,
     state: State,
@@ -212,12 +201,12 @@ pub struct Calibration {
 
 #[derive(Debug)]
 enum State {
-    /// Frames at rest: count and time, relative to the first of them.
+    /// Measuring the stream at rest: count and time of each frame, relative to the first.
     Resting {
         origin: (u64, Span),
         frames: Vec<(f64, f64)>,
     },
-    /// An exposure was asked for after the rest that `line` describes.
+    /// An exposure was requested; `line` describes the stream before it.
     Pending {
         exposure: f64,
         line: Line,
@@ -228,7 +217,7 @@ enum State {
     Failed,
 }
 
-/// Where frames would be without an injection.
+/// The stream without an injection.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     origin: (u64, Span),
@@ -241,23 +230,23 @@ struct Knee {
     none: f64,
     follows: f64,
     halvings: u32,
-    /// The exposure at hand seemed to do nothing: once may be an injection that was lost.
+    /// The present exposure had no effect once; the injection may have been lost.
     doubted: bool,
     fit: Fit,
 }
 
 impl Calibration {
-    /// One that has seen no frame.
+    /// A calibration before the first frame.
     ///
     /// # Errors
-    /// Where `plan` cannot be carried out.
-    pub fn new(plan: Plan) -> Result<Self, PlanError> {
+    /// If `plan` cannot be carried out.
+    pub fn new(plan: CalibrationPlan) -> Result<Self, PlanError> {
         plan.check()?;
         let period = plan.period.as_nanos_f64();
         let (least, longest) = (plan.exposures.0.as_nanos_f64(), plan.exposures.1.as_nanos_f64());
         let from = (SWEEP_FROM * period).max(least);
         let spread = |i: usize| from + (longest - from) * (GOLDEN * real(i as u64)).fract();
-        // The ends first: they tell most of the slope.
+        // Measure both ends first: they determine the slope best.
         let inner = (2..plan.injections).map(spread);
         let mut sweep: Vec<f64> = [longest, from].into_iter().chain(inner).collect();
         sweep.reverse();
@@ -276,26 +265,28 @@ impl Calibration {
         })
     }
 
-    /// What has been measured.
+    /// The measured points.
     #[must_use]
-    pub fn points(&self) -> &[Point] {
+    pub fn points(&self) -> &[CalibrationPoint] {
         &self.points
     }
 
-    /// The stream's own period, as measured.
+    /// The measured period of the stream.
     #[must_use]
     pub fn period(&self) -> Span {
         Span::from_nanos_f64(self.period)
     }
 
-    /// Where it stands.
+    /// The progress.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> CalibrationProgress {
         let stage = match (&self.state, &self.knee) {
-            (State::Done | State::Failed, _) => Stage::Done,
-            (_, Some(_)) => Stage::Knee,
-            _ if self.points.is_empty() && matches!(self.state, State::Resting { .. }) => Stage::Resting,
-            _ => Stage::Sweep,
+            (State::Done | State::Failed, _) => CalibrationStage::Done,
+            (_, Some(_)) => CalibrationStage::Knee,
+            _ if self.points.is_empty() && matches!(self.state, State::Resting { .. }) => {
+                CalibrationStage::Resting
+            }
+            _ => CalibrationStage::Sweep,
         };
         let knee =
             self.knee.map_or(HALVINGS as usize * 3 / 2, |knee| (HALVINGS - knee.halvings) as usize * 3 / 2);
@@ -303,13 +294,13 @@ impl Calibration {
             State::Done | State::Failed => self.points.len(),
             _ => self.points.len() + self.sweep.len() + knee,
         };
-        Progress { stage, done: self.points.len(), of }
+        CalibrationProgress { stage, done: self.points.len(), of }
     }
 
-    /// The line through what has been measured so far, to be shown while it goes on.
+    /// The line through the points so far.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If there is none.
     pub fn preview(&self) -> Result<Fit, FitError> {
         Fit::through(&self.points, self.period)
     }
@@ -317,7 +308,7 @@ impl Calibration {
     /// The result.
     ///
     /// # Errors
-    /// Where it has not come to its end, or what was measured is no line.
+    /// If the calibration is not complete, or the points are not on a line.
     pub fn finish(&self) -> Result<Fit, CalibrationError> {
         match self.state {
             State::Done => {
@@ -327,27 +318,27 @@ impl Calibration {
                     return Err(CalibrationError::Vague { slope, slope_sigma, scatter_us: scatter_ns / 1e3 });
                 }
                 if let Some(knee) = self.knee {
-                    // Near the knee an exposure may fall short by what the scatter hides.
+                    // Near the knee the scatter may hide that an exposure is too short: add a margin.
                     fit.min_exposure_ns = knee.follows + FOLLOWS * fit.scatter_ns / fit.slope;
                 }
                 Ok(fit)
             }
             State::Failed => Err(CalibrationError::Restless { spread_us: self.spread / 1e3 }),
             State::Resting { .. } | State::Pending { .. } => {
-                let Progress { done, of, .. } = self.progress();
+                let CalibrationProgress { done, of, .. } = self.progress();
                 Err(CalibrationError::Unfinished { done, of })
             }
         }
     }
 
-    /// A frame has arrived: the driver's count of it, and its time, from any instant of any even clock.
-    pub fn handle_frame(&mut self, sequence: u64, time: Span) -> Step {
+    /// A frame has arrived; `sequence` is the driver's count, `time` the frame's time relative to any instant of a steady clock.
+    pub fn handle_frame(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         let follows = self.last.replace((sequence, time)).is_none_or(|(before, _)| before < sequence);
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Done => Step::Done,
+            State::Done => CalibrationStep::Done,
             State::Failed => {
                 self.state = State::Failed;
-                Step::Done
+                CalibrationStep::Done
             }
             State::Resting { .. } | State::Pending { .. } if !follows => self.rest(sequence, time),
             State::Resting { origin, frames } => self.handle_rest(origin, frames, sequence, time),
@@ -358,10 +349,10 @@ impl Calibration {
         }
     }
 
-    /// Begins to rest with the frame at hand.
-    fn rest(&mut self, sequence: u64, time: Span) -> Step {
+    /// Starts a rest with this frame.
+    fn rest(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         self.state = State::Resting { origin: (sequence, time), frames: vec![(0.0, 0.0)] };
-        Step::Wait
+        CalibrationStep::Wait
     }
 
     fn handle_rest(
@@ -370,7 +361,7 @@ impl Calibration {
         mut frames: Vec<(f64, f64)>,
         sequence: u64,
         time: Span,
-    ) -> Step {
+    ) -> CalibrationStep {
         if frames.is_empty() {
             return self.rest(sequence, time);
         }
@@ -378,18 +369,18 @@ impl Calibration {
         let needed = if self.period_weight > 0.0 { REST } else { FIRST_REST };
         if frames.len() < needed {
             self.state = State::Resting { origin, frames };
-            return Step::Wait;
+            return CalibrationStep::Wait;
         }
         let (period, phase, spread) = fit::steady(&frames);
         if spread > AGREE {
             self.spread = spread;
             return self.fail(sequence, time);
         }
-        // A slope through n stamps is worth n cubed.
+        // The weight of a slope through n stamps is n cubed.
         let weight = real(frames.len() as u64).powi(3);
         self.period_weight += weight;
         self.period += (period - self.period) * weight / self.period_weight;
-        // With the better period, the phase is the median of what is left.
+        // The phase is the median of the residuals by the improved period.
         let phase = fit::median(frames.iter().map(|(n, t)| t - n * self.period).collect()).unwrap_or(phase);
         self.next_exposure(Line { origin, phase }, sequence)
     }
@@ -399,7 +390,7 @@ impl Calibration {
         (time - line.origin.1).as_nanos_f64() - line.phase - frames * self.period
     }
 
-    /// One frame more after an injection.
+    /// Handles a frame after an injection.
     fn handle_pending(
         &mut self,
         exposure: f64,
@@ -407,7 +398,7 @@ impl Calibration {
         (asked_at, sequence): (u64, u64),
         offsets: Vec<f64>,
         time: Span,
-    ) -> Step {
+    ) -> CalibrationStep {
         let since = sequence - asked_at;
         if let Some(newest) = offsets.len().checked_sub(SETTLE).map(|from| &offsets[from..]) {
             let median = fit::median(newest.to_vec()).unwrap_or(0.0);
@@ -416,7 +407,7 @@ impl Calibration {
             if near + 2 >= SETTLE && (jumped || since >= PATIENCE) {
                 self.failures = 0;
                 tracing::debug!(exposure_ns = exposure, shift_ns = median, frames = since, "measured");
-                self.points.push(Point {
+                self.points.push(CalibrationPoint {
                     exposure_ns: exposure,
                     shift_ns: median,
                     knee: self.knee.is_some(),
@@ -435,29 +426,29 @@ impl Calibration {
             return self.fail(sequence, time);
         }
         self.state = State::Pending { exposure, line, asked_at, offsets };
-        Step::Wait
+        CalibrationStep::Wait
     }
 
-    fn fail(&mut self, sequence: u64, time: Span) -> Step {
+    fn fail(&mut self, sequence: u64, time: Span) -> CalibrationStep {
         self.failures += 1;
         if self.failures >= FAILURES {
             self.state = State::Failed;
-            return Step::Done;
+            return CalibrationStep::Done;
         }
         self.rest(sequence, time)
     }
 
-    fn next_exposure(&mut self, line: Line, sequence: u64) -> Step {
+    fn next_exposure(&mut self, line: Line, sequence: u64) -> CalibrationStep {
         let next = self.sweep.pop().or_else(|| self.again()).or_else(|| self.next_to_knee());
         let Some(exposure) = next else {
             self.state = State::Done;
-            return Step::Done;
+            return CalibrationStep::Done;
         };
         self.state = State::Pending { exposure, line, asked_at: sequence, offsets: Vec::new() };
-        Step::Expose(Span::from_nanos_f64(exposure))
+        CalibrationStep::Expose(Span::from_nanos_f64(exposure))
     }
 
-    /// An exposure whose injection was lost, or did something else.
+    /// An exposure to repeat, because its injection was lost or is off the line.
     fn again(&mut self) -> Option<f64> {
         if self.knee.is_some() || self.again == 0 {
             return None;

@@ -4,21 +4,22 @@ use super::*;
 use crate::align::inject::{InjectConfig, Injector};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
+use crate::testing::XorShift;
 use crate::time::Timestamp;
 
 const PERIOD: f64 = 33_333_333.3;
 
-/// A camera that exposures shift along a line from its knee on.
+/// A camera whose exposures beyond its knee shift along a line.
 #[derive(Debug, Clone)]
 struct Camera {
-    random: u64,
+    random: XorShift,
     slope: f64,
     overhead: f64,
     knee: f64,
     scatter: f64,
     jitter: f64,
     latency: u64,
-    /// Of so many injections one is lost, and of so many frames one.
+    /// One in this number of injections is lost, and one in five times this number of frames.
     lossy: u64,
     ppm: f64,
     sequence: u64,
@@ -27,10 +28,10 @@ struct Camera {
 }
 
 impl Camera {
-    /// As the paper's phone, with every exposure beyond the period.
+    /// The paper's phone: exposures beyond the period shift.
     fn paper(seed: u64) -> Self {
         let mut camera = Self {
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: XorShift::mixed(seed),
             slope: 2.0,
             overhead: 200_000.0,
             knee: PERIOD,
@@ -43,22 +44,8 @@ impl Camera {
             start: 5e12,
             waiting: Vec::new(),
         };
-        for _ in 0..20 {
-            camera.next();
-        }
-        camera.start += PERIOD * real(camera.next()) / 2.0_f64.powi(31);
+        camera.start += PERIOD * camera.random.uniform();
         camera
-    }
-
-    fn next(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 33
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| real(self.next()) / 2.0_f64.powi(31)).sum::<f64>() - 6.0
     }
 
     fn shift(&self, exposure: f64) -> f64 {
@@ -73,48 +60,48 @@ impl Camera {
             if let Some(at) = self.waiting.iter().position(|(frame, _)| *frame <= sequence) {
                 let (_, exposure) = self.waiting.remove(at);
                 let shift = self.shift(exposure);
-                let scatter = if shift > 0.0 { self.scatter * self.normal() } else { 0.0 };
+                let scatter = if shift > 0.0 { self.scatter * self.random.normal() } else { 0.0 };
                 self.start += shift + scatter;
             }
-            let mut stamp = self.start + self.jitter * self.normal();
-            if self.next().is_multiple_of(50) {
+            let mut stamp = self.start + self.jitter * self.random.normal();
+            if self.random.bits().is_multiple_of(50) {
                 stamp += 150_000.0;
             }
-            if !self.next().is_multiple_of(5 * self.lossy) {
+            if !self.random.bits().is_multiple_of(5 * self.lossy) {
                 return (sequence, Span::from_nanos_f64(stamp));
             }
         }
     }
 
     fn expose(&mut self, exposure: Span) {
-        if !self.next().is_multiple_of(self.lossy) {
+        if !self.random.bits().is_multiple_of(self.lossy) {
             self.waiting.push((self.sequence - 1 + self.latency, exposure.as_nanos_f64()));
         }
     }
 }
 
-fn plan() -> Plan {
-    Plan::new(Span::from_micros(33_333))
+fn plan() -> CalibrationPlan {
+    CalibrationPlan::new(Span::from_micros(33_333))
 }
 
-fn calibrate(camera: &mut Camera, plan: Plan) -> (Calibration, usize) {
+fn calibrate(camera: &mut Camera, plan: CalibrationPlan) -> (Calibration, usize) {
     let mut calibration = Calibration::new(plan).unwrap();
     for frame in 1..10_000 {
         let (sequence, time) = camera.frame();
         match calibration.handle_frame(sequence, time) {
-            Step::Wait => {}
-            Step::Expose(exposure) => {
+            CalibrationStep::Wait => {}
+            CalibrationStep::Expose(exposure) => {
                 assert!(exposure <= plan.exposures.1 && exposure >= plan.exposures.0, "{exposure:?}");
                 camera.expose(exposure);
             }
-            Step::Done => return (calibration, frame),
+            CalibrationStep::Done => return (calibration, frame),
         }
     }
     panic!("no end: {:?}", calibration.progress());
 }
 
 #[test]
-fn the_papers_phone() {
+fn the_papers_phone_is_measured() {
     let mut camera = Camera::paper(1);
     let (calibration, frames) = calibrate(&mut camera, plan());
     let fit = calibration.finish().unwrap();
@@ -122,22 +109,22 @@ fn the_papers_phone() {
     assert!((fit.overhead_ns() - 200_000.0).abs() < 40_000.0, "{}", fit.overhead_ns());
     assert!((15_000.0..40_000.0).contains(&fit.scatter_ns), "{fit:?}");
     assert!((PERIOD..PERIOD + 120_000.0).contains(&fit.min_exposure_ns), "{fit:?}");
-    assert_eq!((fit.periods(), calibration.progress().stage), (2, Stage::Done));
+    assert_eq!((fit.periods(), calibration.progress().stage), (2, CalibrationStage::Done));
     assert!(frames < 1_500, "{frames}: less than a minute");
     let ppm = (calibration.period().as_nanos_f64() / PERIOD - 1.0) * 1e6;
     assert!((ppm - 17.0).abs() < 2.0, "{ppm}");
 }
 
 #[test]
-fn an_ideal_camera_with_a_continuous_knee() {
-    // Exposures that no longer fit, less 4 lines of 18.9 us, lengthen the frame by what they lack.
+fn an_ideal_camera_with_a_continuous_knee_is_measured() {
+    // An exposure that does not fit into the frame less 4 lines of 18.9 us lengthens the frame by the difference.
     let mut camera = Camera::paper(2);
     (camera.slope, camera.overhead, camera.knee) = (1.0, 75_600.0 - PERIOD, PERIOD - 75_600.0);
     (camera.scatter, camera.lossy) = (5_000.0, 1 << 40);
     let (calibration, _) = calibrate(&mut camera, plan());
     let fit = calibration.finish().unwrap();
     assert!((fit.slope - 1.0).abs() < 4.0 * fit.slope_sigma, "{fit:?}");
-    // The period by its own crystal: 17 ppm are 0.6 us.
+    // The camera's own crystal changes the period by 17 ppm, 0.6 us.
     assert!((fit.overhead_ns() - 75_600.0).abs() < 15_000.0, "{}", fit.overhead_ns());
     assert_eq!(fit.periods(), 0);
     let above = fit.min_exposure_ns - camera.knee;
@@ -145,7 +132,7 @@ fn an_ideal_camera_with_a_continuous_knee() {
 }
 
 #[test]
-fn lost_injections_are_asked_for_again_and_passed_over() {
+fn lost_injections_are_repeated_and_ignored() {
     for seed in 0..20 {
         let mut camera = Camera::paper(seed);
         camera.lossy = 8;
@@ -159,7 +146,7 @@ fn lost_injections_are_asked_for_again_and_passed_over() {
 }
 
 #[test]
-fn a_camera_that_cuts_exposures_is_told_of() {
+fn a_camera_that_cuts_exposures_is_reported() {
     let mut camera = Camera::paper(3);
     camera.knee = f64::INFINITY;
     let (calibration, _) = calibrate(&mut camera, plan());
@@ -168,17 +155,17 @@ fn a_camera_that_cuts_exposures_is_told_of() {
 }
 
 #[test]
-fn exposures_that_end_somewhere_are_told_of() {
+fn a_limit_of_the_exposure_is_reported() {
     let mut calibration = Calibration::new(plan()).unwrap();
     let mut camera = Camera::paper(4);
     camera.lossy = 1 << 40;
     for _ in 0..5_000 {
         let (sequence, time) = camera.frame();
         match calibration.handle_frame(sequence, time) {
-            Step::Wait => {}
-            // It takes no more than 50 ms.
-            Step::Expose(exposure) => camera.expose(exposure.min(Span::from_millis(50))),
-            Step::Done => break,
+            CalibrationStep::Wait => {}
+            // The camera limits exposures to 50 ms.
+            CalibrationStep::Expose(exposure) => camera.expose(exposure.min(Span::from_millis(50))),
+            CalibrationStep::Done => break,
         }
     }
     let error = calibration.finish().unwrap_err().to_string();
@@ -186,7 +173,7 @@ fn exposures_that_end_somewhere_are_told_of() {
 }
 
 #[test]
-fn a_restless_stream_is_given_up() {
+fn an_unsteady_stream_fails() {
     let mut camera = Camera::paper(5);
     camera.jitter = 2e6;
     let (calibration, _) = calibrate(&mut camera, plan());
@@ -195,12 +182,12 @@ fn a_restless_stream_is_given_up() {
 }
 
 #[test]
-fn what_was_stopped_is_unfinished() {
+fn a_stopped_calibration_is_unfinished() {
     let mut camera = Camera::paper(6);
     let mut calibration = Calibration::new(plan()).unwrap();
     for _ in 0..120 {
         let (sequence, time) = camera.frame();
-        if let Step::Expose(exposure) = calibration.handle_frame(sequence, time) {
+        if let CalibrationStep::Expose(exposure) = calibration.handle_frame(sequence, time) {
             camera.expose(exposure);
         }
     }
@@ -211,15 +198,15 @@ fn what_was_stopped_is_unfinished() {
 }
 
 #[test]
-fn plans_that_cannot_be_carried_out() {
+fn impossible_plans_are_refused() {
     let error = |plan| Calibration::new(plan).unwrap_err().to_string();
-    assert!(error(Plan { injections: 3, ..plan() }).contains("at least 8"));
-    let short = Plan { exposures: (Span::ZERO, Span::from_millis(30)), ..plan() };
+    assert!(error(CalibrationPlan { injections: 3, ..plan() }).contains("at least 8"));
+    let short = CalibrationPlan { exposures: (Span::ZERO, Span::from_millis(30)), ..plan() };
     assert!(error(short).contains("use a higher frame rate"));
 }
 
-/// Injections that an injector needs until it is locked.
-fn injections(seed: u64, response: Option<crate::align::profile::Response>) -> u32 {
+/// Number of injections until an injector is locked.
+fn injections(seed: u64, response: Option<crate::align::exposure_response::ExposureResponse>) -> u32 {
     let grid = FrameGrid::new(30, 1).unwrap();
     let mut camera = Camera::paper(seed);
     camera.lossy = 1 << 40;
@@ -245,7 +232,7 @@ fn injections(seed: u64, response: Option<crate::align::profile::Response>) -> u
 }
 
 #[test]
-fn who_is_calibrated_needs_fewer_injections() {
+fn a_calibrated_camera_needs_fewer_injections() {
     let (calibration, _) = calibrate(&mut Camera::paper(7), plan());
     let response = calibration.finish().unwrap().response();
     let total = |response| (100..200).map(|seed| injections(seed, response)).sum::<u32>();
@@ -256,7 +243,7 @@ fn who_is_calibrated_needs_fewer_injections() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the camera's line: it is found, within what is said of it.
+    /// For any line of the camera: the fit is within its stated uncertainty.
     #[test]
     fn any_line_is_recovered(
         seed in any::<u64>(),
@@ -277,7 +264,7 @@ proptest! {
             let error = fit.shift(exposure) - camera.shift(exposure);
             let line = fit.slope_sigma * (exposure - fit.centre_ns);
             let sure = (fit.shift_sigma_ns.powi(2) + line * line).sqrt();
-            // 24 points: six standard deviations are one in a hundred thousand.
+            // With 24 points, six standard deviations are one in a hundred thousand.
             prop_assert!(error.abs() < 6.0 * sure + 2_000.0, "{} of {}: {:?}", error, sure, fit);
         }
         prop_assert!(fit.scatter_ns < 2.5 * scatter.hypot(jitter) + 2_000.0, "{:?}", fit);
@@ -291,15 +278,15 @@ proptest! {
         prop_assert!((read.responses[0].response.slope - response.response.slope).abs() < 1e-12);
     }
 
-    /// Whatever the stamps say: no panic, no exposure outside the limits, an end.
+    /// For any stamps: no panic, and no exposure outside the limits.
     #[test]
-    fn any_stamps(stamps in proptest::collection::vec((0_u64..5, -100_000_000_i64..200_000_000), 1..600)) {
+    fn exposures_stay_within_the_limits_for_any_stamps(stamps in proptest::collection::vec((0_u64..5, -100_000_000_i64..200_000_000), 1..600)) {
         let mut calibration = Calibration::new(plan()).unwrap();
         let (mut sequence, mut time) = (7, 0);
         for (step, nanos) in stamps {
             sequence += step;
             time += nanos;
-            if let Step::Expose(exposure) = calibration.handle_frame(sequence, Span::from_nanos(time)) {
+            if let CalibrationStep::Expose(exposure) = calibration.handle_frame(sequence, Span::from_nanos(time)) {
                 prop_assert!(exposure <= plan().exposures.1 && exposure > Span::ZERO);
             }
             let progress = calibration.progress();

@@ -1,12 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::XorShift;
 
 const PERIOD: f64 = 33_333_333.333;
 
 /// A camera whose one long exposure shifts all later frames.
 struct Camera {
-    random: u64,
+    random: XorShift,
     slope: f64,
     origin: f64,
     overhead: f64,
@@ -22,7 +23,7 @@ struct Camera {
 impl Camera {
     fn new(seed: u64) -> Self {
         let mut camera = Self {
-            random: (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: XorShift::mixed(seed + 1),
             slope: 1.0,
             origin: 0.0,
             overhead: 0.0,
@@ -34,26 +35,12 @@ impl Camera {
             latency: 3,
             lose: 0,
         };
-        for _ in 0..20 {
-            camera.uniform();
-        }
-        camera.slope = 2.0_f64.powf(2.0 * camera.uniform() - 1.0);
-        camera.origin = if camera.uniform() < 0.5 { PERIOD } else { 0.0 };
-        camera.overhead = 500_000.0 * camera.uniform();
-        camera.ppm = 40.0 * camera.uniform() - 20.0;
-        camera.start = 1.0e6 * PERIOD + PERIOD * camera.uniform();
+        camera.slope = 2.0_f64.powf(2.0 * camera.random.uniform() - 1.0);
+        camera.origin = if camera.random.uniform() < 0.5 { PERIOD } else { 0.0 };
+        camera.overhead = 500_000.0 * camera.random.uniform();
+        camera.ppm = 40.0 * camera.random.uniform() - 20.0;
+        camera.start = 1.0e6 * PERIOD + PERIOD * camera.random.uniform();
         camera
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        f64::from(u32::try_from(self.random >> 33).unwrap()) / f64::from(1_u32 << 31)
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
     /// The next frame's count, true phase and stamp.
@@ -63,9 +50,10 @@ impl Camera {
         self.start += PERIOD * (1.0 + self.ppm * 1e-6);
         if let Some(at) = self.waiting.iter().position(|(frame, _)| *frame == sequence) {
             let (_, exposure) = self.waiting.remove(at);
-            self.start += self.slope * (exposure - self.origin) + self.overhead + 25_000.0 * self.normal();
+            self.start +=
+                self.slope * (exposure - self.origin) + self.overhead + 25_000.0 * self.random.normal();
         }
-        let stamp = self.start + 2_000.0 * self.normal();
+        let stamp = self.start + 2_000.0 * self.random.normal();
         self.phase = self.start - PERIOD * (self.start / PERIOD).round();
         (sequence, self.phase, Timestamp::from_nanos(Span::from_nanos_f64(stamp).as_nanos()))
     }
@@ -94,7 +82,7 @@ fn injector() -> Injector {
     })
 }
 
-/// Injections until the stream is on the grid, in truth.
+/// Number of injections until the stream is truly on the grid.
 fn converge(camera: &mut Camera, injector: &mut Injector) -> Option<u32> {
     for _ in 0..600 {
         let (sequence, phase, time) = camera.frame();
@@ -117,7 +105,7 @@ fn an_unknown_slope_converges_in_a_few_injections() {
 }
 
 #[test]
-fn an_injection_that_was_lost_is_repeated() {
+fn a_lost_injection_is_repeated() {
     for seed in 0..20 {
         let (mut camera, mut injector) = (Camera::new(seed), injector());
         camera.lose = 1;
@@ -128,12 +116,12 @@ fn an_injection_that_was_lost_is_repeated() {
 
 #[test]
 fn a_known_response_needs_no_learning() {
-    let known = profile::Response {
+    let known = ExposureResponse {
         slope: 2.0,
         overhead_ns: 200_000.0,
         min_exposure_ns: 33_370_000.0,
         scatter_ns: 25_000.0,
-        surety: None,
+        uncertainty: None,
     };
     let mut counts: Vec<u32> = (0..200)
         .map(|seed| {
@@ -148,7 +136,7 @@ fn a_known_response_needs_no_learning() {
 }
 
 #[test]
-fn no_exposure_is_longer_than_the_camera_takes() {
+fn no_exposure_is_longer_than_the_camera_supports() {
     let longest = Span::from_millis(70);
     let mut counts: Vec<u32> = (0..100)
         .map(|seed| {
@@ -171,30 +159,30 @@ fn no_exposure_is_longer_than_the_camera_takes() {
 }
 
 #[test]
-fn a_camera_that_ignores_long_exposures_is_told_of() {
+fn a_camera_that_ignores_long_exposures_is_reported() {
     let (mut camera, mut injector) = (Camera::new(7), injector());
     camera.lose = u32::MAX;
-    let mut trouble = None;
+    let mut problem = None;
     for _ in 0..600 {
         let (sequence, _, time) = camera.frame();
         let report = injector.handle_frame(sequence, time);
         camera.ask(report.exposure);
-        trouble = trouble.or(report.trouble);
+        problem = problem.or(report.problem);
     }
-    assert_eq!(trouble, Some(Trouble::NoEffect { injections: FRUITLESS }));
+    assert_eq!(problem, Some(AlignProblem::NoEffect { injections: MAX_INEFFECTIVE }));
 }
 
 #[test]
-fn another_aim_is_reached_with_what_was_learnt() {
+fn a_new_target_is_reached_with_the_learnt_response() {
     let (mut camera, mut injector) = (Camera::new(3), injector());
     converge(&mut camera, &mut injector).expect("it converges");
-    let aim = Aim {
+    let target = AlignTarget {
         phase_offset: Span::from_millis(8),
         tolerance: Span::from_micros(50),
         settle_frames: 5,
         max_slew: None,
     };
-    injector.set_aim(aim);
+    injector.set_target(target);
     let (mut states, mut error) = (Vec::new(), f64::MAX);
     let before = injector.injections;
     for _ in 0..300 {
@@ -210,9 +198,9 @@ fn another_aim_is_reached_with_what_was_learnt() {
 }
 
 proptest! {
-    /// Whatever the stamps say: no panic, no exposure that is no long frame.
+    /// For any stamps: no panic, and every exposure makes a long frame.
     #[test]
-    fn no_stamps_make_it_ask_for_the_impossible(
+    fn exposures_are_plausible_for_any_stamps(
         steps in proptest::collection::vec((0_u64..4, -100_000_000_i64..400_000_000), 1..300),
     ) {
         let mut injector = injector();
@@ -230,7 +218,7 @@ proptest! {
         }
     }
 
-    /// Jumps between frames of a stream that keeps its rate otherwise, as a camera's injections make them.
+    /// For any shifts between frames of a steady stream.
     #[test]
     fn any_response_is_survived(
         shifts in proptest::collection::vec(-200_000_000_i64..200_000_000, 1..12), latency in 1_u64..8,

@@ -1,31 +1,28 @@
-//! The rate of the offset, by quantile regression of both directions' bounds.
+//! The rate of the offset, by quantile regression on the bounds of both directions (docs/time.md, "Skew").
 
 use std::ops::Range;
 
-use super::super::number;
+use super::super::estimator::{WANDER, number};
 use super::window::{Bin, CAPACITY, SIGNS, Window};
-use crate::clock::WANDER;
 
-/// Width of the prior, in ns/s: crystals of up to 400 ppm are within four sigma.
+/// Standard deviation of the prior, in ns/s: crystals of up to 400 ppm are within four sigma.
 const PRIOR: f64 = 100e3;
-/// Residuals below this are as good as none, in ns: the timestamps' own noise.
+/// Noise of the timestamps themselves, in ns: smaller residuals mean nothing.
 const NOISE: f64 = 100.0;
-/// Round trips are ordinary if they differ from the lower quintile by so many times the median change from
-/// one to the next.
+/// A round trip is ordinary if it differs from the lower quintile by at most this many median changes from one to the next.
 const ORDINARY: f64 = 8.0;
-/// Other round trips are of one level as long as the next one up is within so many such changes: no congested seconds among the others, and no level in two.
+/// Other round trips belong to one level while the next longer one is within this many such changes.
 const APART: f64 = 3.0;
-/// A level's loss is taken for known from so many points.
+/// A level's loss is averaged with this many points of the usual loss: few points fit any line.
 const FEW: f64 = 8.0;
-/// Quantile of the bins' bounds that the rate is fitted to: the lower edge of the body, above the
-/// quiet moments.
+/// The rate is fitted to this quantile of the bounds: the lower edge of the delays' body, above the quiet moments.
 const QUANTILE: f64 = 0.2;
 
-/// Neighbouring bounds are not independent, and the edge of the body is no Laplace distribution: so many
-/// times the deviation that they would give. Chosen for coverage (docs/time.md).
+/// Factor on the Laplace model's deviation: neighbouring bounds are not independent, and the noise is not quite Laplacian.
+/// Chosen for coverage (docs/time.md).
 const DOUBT: f64 = 2.4;
 
-/// Rate of the rig's clock against the local one.
+/// Rate of rig time relative to local time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
     /// ns/s.
@@ -35,27 +32,25 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Of any two crystals.
+    /// The prior for any two crystals.
     pub const UNKNOWN: Self = Self { mean: 0.0, sigma: PRIOR };
 }
 
-/// Bins whose round trips are alike: they share a line, of the same slope as all others.
+/// Bins with similar round trips: the points `from..to`. Each level has a line of its own; all lines have the same slope.
 #[derive(Debug, Clone, Copy)]
 struct Level {
-    /// Where its points begin ...
     from: usize,
-    /// ... and end.
     to: usize,
 }
 
-/// Fits rates; keeps its working memory, which never grows.
+/// Fits the rate. It owns its working memory, so that fitting does not allocate.
 #[derive(Debug)]
 pub(super) struct Fitter {
-    /// Round trips and numbers of bins, the least first.
+    /// Round trip and index of each bin, in ascending order.
     trips: Vec<(f64, usize)>,
     levels: Vec<Level>,
     points: [Vec<(f64, f64)>; 2],
-    /// Loss of a point that is usual, in ns: what is assumed of levels of a few bins.
+    /// Usual loss of a point, in ns.
     usual: f64,
     residuals: Vec<f64>,
 }
@@ -72,10 +67,10 @@ impl Fitter {
         }
     }
 
-    /// The rate over `window`, which holds something; `before` is where to look first.
+    /// The rate over `window`, which must not be empty; the search starts at `before`.
     pub fn fit(&mut self, window: &Window, prior: Rate, before: Rate) -> Rate {
         self.gather(window);
-        // The likelihood has one peak: golden section around the last one, wider where it is at the edge.
+        // The likelihood has one peak. Search around the last rate, and more widely if the peak is at the edge.
         let mut reach = 4.0 * before.sigma;
         let mut mean = before.mean;
         for _ in 0..6 {
@@ -90,7 +85,7 @@ impl Fitter {
         Rate { mean, sigma: self.sigma(mean, prior) }
     }
 
-    /// Gathers the bins' bounds by the levels of their round trips. No offset and no rate is in a round trip.
+    /// Sorts the bounds into levels by their round trips, which depend neither on the offset nor on the rate.
     fn gather(&mut self, window: &Window) {
         let round_trip = |bin: &Bin| bin.bounds[0].height + bin.bounds[1].height;
         let trips = &mut self.trips;
@@ -130,6 +125,7 @@ impl Fitter {
         }
     }
 
+    /// The rate of least cost within `reach` of `around`, by golden section.
     fn search(&mut self, around: f64, reach: f64, tolerance: f64, prior: Rate) -> f64 {
         let ratio = (5.0_f64.sqrt() - 1.0) / 2.0;
         let (mut low, mut high) = (around - reach, around + reach);
@@ -149,8 +145,8 @@ impl Fitter {
         f64::midpoint(low, high)
     }
 
-    /// Negative logarithm of the posterior: asymmetric Laplace noise of unknown scale in each
-    /// direction of each level, and the prior.
+    /// Negative logarithm of the posterior: asymmetric Laplace noise of unknown scale in each direction of each level, and the
+    /// prior.
     fn cost(&mut self, rate: f64, prior: Rate) -> f64 {
         let mut cost = ((rate - prior.mean) / prior.sigma).powi(2) / 2.0;
         for level in 0..self.levels.len() {
@@ -162,8 +158,7 @@ impl Fitter {
         cost
     }
 
-    /// Mean quantile loss of a level's points, in one direction, from a line of slope `rate` through their lower
-    /// quantile. A few points go through any line: they count as if among some of the usual loss.
+    /// Mean quantile loss of a level's points in one direction, against a line of slope `rate` through their lower quantile.
     fn loss(&mut self, level: Range<usize>, direction: usize, rate: f64) -> f64 {
         let sign = SIGNS[direction];
         let residuals = &mut self.residuals;
@@ -180,8 +175,8 @@ impl Fitter {
         (sum + FEW * self.usual) / (number(residuals.len()) + FEW) + NOISE
     }
 
-    /// Standard deviation of the rate: as if of Laplace noise with each level's mean loss as its
-    /// scale, all levels, both directions and the prior joined; and the wander.
+    /// Standard deviation of the rate: Laplace noise with each level's mean loss as its scale, all levels, directions and the
+    /// prior combined; plus the crystal's wander.
     fn sigma(&mut self, rate: f64, prior: Rate) -> f64 {
         let (mut information, mut moment) = (0.0, 0.0);
         let mut newest = f64::NEG_INFINITY;
@@ -198,7 +193,7 @@ impl Fitter {
             }
         }
         let fit = DOUBT * (information + prior.sigma.powi(-2)).sqrt().recip();
-        // The slope is the mean over the points' time; the crystal has wandered on since.
+        // The slope is a mean over the points' time; the crystal has wandered since.
         let age = if information > 0.0 { (newest - moment / information).max(0.0) } else { 0.0 };
         fit.hypot(WANDER.as_ratio() * 1e9 * (age * 2.0 / 3.0).sqrt())
     }

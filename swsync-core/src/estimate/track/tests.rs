@@ -9,7 +9,7 @@ fn errors(link: &mut Link, spacing_ms: i64, count: i64, skip: i64) -> Vec<(Span,
     follow(&mut track, link, 0, spacing_ms, count).split_off(usize::try_from(skip).unwrap())
 }
 
-/// Lets `track` take in `count` exchanges from `from_ms` on.
+/// Gives `track` `count` exchanges from `from_ms` on.
 fn follow(
     track: &mut Track,
     link: &mut Link,
@@ -94,7 +94,7 @@ fn a_step_that_no_exchange_contradicts_is_noticed() {
 
 #[test]
 fn another_rate_is_learnt() {
-    // A leader with another crystal takes over, without a step; after an outage or without.
+    // A leader with another crystal takes over without a step, with or without an outage.
     for (seed, ppm) in [-86.0, 50.0, 180.0, -300.0].into_iter().enumerate() {
         for outage_ms in [0, 14_000, 50_000] {
             for mean_excess_us in [20, 200, 800] {
@@ -133,7 +133,7 @@ fn steps_one_after_the_other_on_a_long_path_are_followed() {
 }
 
 #[test]
-fn a_new_path_costs_nothing() {
+fn a_new_path_adds_no_error() {
     // WiFi roams: both ways become longer, later shorter than at first.
     for floors_us in [[500, 2_500], [2_500, 500]] {
         let mut link = Link::new(4);
@@ -147,28 +147,28 @@ fn a_new_path_costs_nothing() {
 }
 
 #[test]
-fn a_lucky_moment_of_one_direction_alone_does_not_count() {
+fn a_quiet_moment_of_one_direction_alone_does_not_count() {
     for (seed, forth) in (0..20).map(|seed| (seed, seed % 2 == 0)) {
         let mut link = Link::new(seed);
         link.floor = Span::from_millis(1);
         link.mean_excess = Span::from_micros(200);
         let mut track = Track::new();
         follow(&mut track, &mut link, 0, 40, 500);
-        let mut lucky = link.exchange(at_ms(20_000));
+        let mut shorter = link.exchange(at_ms(20_000));
         let early = Span::from_micros(500);
         if forth {
-            lucky.t2 = link.truth(lucky.t1 + early);
+            shorter.t2 = link.truth(shorter.t1 + early);
         } else {
-            lucky.t3 = link.truth(lucky.t4 - early);
+            shorter.t3 = link.truth(shorter.t4 - early);
         }
-        track.handle_exchange(&lucky);
+        track.handle_exchange(&shorter);
         let after = follow(&mut track, &mut link, 20_040, 40, 1_000);
         assert!(worst(&after) < Span::from_micros(60), "{seed}: {:?}", worst(&after));
     }
 }
 
 #[test]
-fn disorder_and_repetition_do_no_harm() {
+fn reordered_and_repeated_exchanges_do_no_harm() {
     let mut link = Link::new(7);
     link.ppm = -30.0;
     let mut exchanges: Vec<_> = (0..1200).map(|i| link.exchange(at_ms(i * 50))).collect();
@@ -185,7 +185,7 @@ fn disorder_and_repetition_do_no_harm() {
 }
 
 #[test]
-fn a_long_silence_costs_the_window_but_not_the_rate() {
+fn a_long_silence_empties_the_window_but_keeps_the_rate() {
     let mut link = Link::new(21);
     link.ppm = 80.0;
     let mut track = Track::new();
@@ -196,9 +196,9 @@ fn a_long_silence_costs_the_window_but_not_the_rate() {
 }
 
 proptest! {
-    /// Whatever arrives: no panic, and an uncertainty that is one.
+    /// For any exchanges: no panic, and a positive uncertainty.
     #[test]
-    fn any_exchanges_are_borne(times in proptest::collection::vec(any::<[i64; 4]>(), 1..60), near in any::<bool>()) {
+    fn no_exchanges_make_it_panic(times in proptest::collection::vec(any::<[i64; 4]>(), 1..60), near in any::<bool>()) {
         let mut track = Track::new();
         for [a, b, c, d] in times {
             let bring = |t: i64| if near { t % 5_000_000_000 } else { t };
@@ -216,9 +216,9 @@ proptest! {
         }
     }
 
-    /// However fast or slow they come, memory is bounded and the clock is followed.
+    /// At any rate of exchanges, memory is bounded and the clock is followed.
     #[test]
-    fn any_rate_will_do(seed in 0_u64..1000, spacing_ms in prop_oneof![1_i64..10, 100_i64..4000]) {
+    fn any_poll_rate_works(seed in 0_u64..1000, spacing_ms in prop_oneof![1_i64..10, 100_i64..4000]) {
         let mut link = Link::new(seed);
         link.ppm = 20.0;
         let mut track = Track::new();

@@ -1,38 +1,38 @@
-//! The last minute of exchanges, reduced to the best bounds of short spans of time.
+//! The window: the last minute of exchanges, reduced to bins that keep only the best bound of each direction.
 
 use std::collections::VecDeque;
 
-use super::super::Exchange;
+use super::super::exchange::Exchange;
 use crate::time::{Local, Offset, Span, Timestamp};
 
-/// Length of the window. Long enough to learn a skew to a fraction of a ppm over WiFi, short against
-/// the wander of a crystal.
+/// Length of the window: long enough to measure the skew to a fraction of a ppm over WiFi, short enough for the wander of a
+/// crystal.
 const LENGTH: Span = Span::from_secs(60);
-/// Most bins that are kept; at high rates they grow, so that cost and memory are bounded.
+/// Most bins. At high rates bins grow, so that cost and memory are bounded.
 pub(super) const CAPACITY: usize = 256;
-/// Exchanges in a bin, at first.
+/// Initial number of exchanges per bin.
 const BIN_EXCHANGES: u32 = 8;
-/// Longest time that a bin is filled: at slow polls eight exchanges would take too long.
+/// Longest span of a bin: at slow polls eight exchanges would take too long.
 const BIN_TIME: Span = Span::from_secs(2);
 
-/// A bound of the offset by one direction: it is below `height`, seen from that direction (for the
-/// response's both are negated), by that direction's delay.
+/// A bound of the offset from one direction: the offset is below `height` by that direction's delay. For the response's
+/// direction, both signs are inverted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
-    /// s since the window's origin.
+    /// When it was measured, in s since the window's origin.
     pub t: f64,
-    /// ns from the reference.
+    /// Height, in ns from the reference.
     pub height: f64,
 }
 
 impl Bound {
-    /// The height that it has at `now` in s, if the offset moves by `rate` ns/s.
-    pub fn carried(&self, direction: usize, rate: f64, now: f64) -> f64 {
+    /// Its height at `now` in s, if the offset moves by `rate` ns/s.
+    pub fn projected(&self, direction: usize, rate: f64, now: f64) -> f64 {
         self.height + SIGNS[direction] * rate * (now - self.t)
     }
 }
 
-/// The best bounds of some successive exchanges: of the request's direction, and of the response's.
+/// The best bounds of some successive exchanges: first the request's direction, then the response's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bin {
     begin: Timestamp<Local>,
@@ -45,20 +45,19 @@ pub(super) struct Bin {
 pub(super) enum Inserted {
     /// It joined the newest bin.
     Joined,
-    /// It began a bin: the one before is complete.
+    /// It began a new bin.
     Began,
 }
 
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Where t = 0 and what offset has height 0, so that floats stay small.
+    /// The instant of t = 0 and the offset of height 0, so that floats stay small.
     origin: Option<(Timestamp<Local>, Offset)>,
     bins: VecDeque<Bin>,
     bin_exchanges: u32,
 }
 
-/// Seen from the request's direction, time that passes raises the offset by the skew; seen from the
-/// response's, it lowers it.
+/// Sign of the skew in each direction: a positive skew raises the request's bounds and lowers the response's.
 pub(super) const SIGNS: [f64; 2] = [1.0, -1.0];
 
 impl Window {
@@ -72,7 +71,7 @@ impl Window {
         self.bin_exchanges = BIN_EXCHANGES;
     }
 
-    /// Forgets all but the newest `keep` bins.
+    /// Discards all but the newest `keep` bins.
     pub fn keep_newest(&mut self, keep: usize) {
         self.bins.drain(..self.bins.len().saturating_sub(keep));
     }
@@ -81,28 +80,28 @@ impl Window {
         &self.bins
     }
 
-    /// How long the window's bins have been gathered.
+    /// Age of the oldest bin.
     pub fn age(&self, now: Timestamp<Local>) -> Span {
         self.bins.front().map_or(Span::ZERO, |bin| (now - bin.begin).max(Span::ZERO))
     }
 
-    /// Whether all that it holds is too old for an exchange at `now`.
+    /// Whether all bins are too old for an exchange at `now`.
     pub fn is_past(&self, now: Timestamp<Local>) -> bool {
         self.bins.back().is_some_and(|bin| bin.begin < now - LENGTH)
     }
 
-    /// Local time in s since the origin. Only after the first exchange.
+    /// Local time in s since the origin. Valid after the first exchange.
     pub fn seconds(&self, at: Timestamp<Local>) -> f64 {
         self.origin.map_or(0.0, |(start, _)| (at - start).as_secs_f64())
     }
 
-    /// The offset at `height`, seen from the request's direction.
+    /// The offset of `height`, in the request's direction.
     pub fn offset(&self, height: f64) -> Offset {
         let reference = self.origin.map_or(Span::ZERO, |(_, reference)| reference.as_span());
         Offset::from_span(reference + Span::from_nanos_f64(height))
     }
 
-    /// The bounds that `exchange` is.
+    /// The two bounds that `exchange` gives.
     pub fn bounds(&mut self, exchange: &Exchange) -> [Bound; 2] {
         let (start, reference) = *self.origin.get_or_insert((exchange.t4, exchange.offset()));
         let height = |offset: Offset| (offset.as_span() - reference.as_span()).as_nanos_f64();
@@ -113,8 +112,8 @@ impl Window {
         ]
     }
 
-    /// Takes in the `bounds` of an exchange that ended at `at`; bounds are compared as if the offset
-    /// moved by `skew` ns/s.
+    /// Inserts the `bounds` of an exchange that ended at `at`. Bounds are compared under the assumption that the offset moves by
+    /// `skew` ns/s.
     pub fn insert(&mut self, at: Timestamp<Local>, bounds: [Bound; 2], skew: f64) -> Inserted {
         while self.bins.front().is_some_and(|bin| bin.begin < at - LENGTH) {
             self.bins.pop_front();
@@ -133,7 +132,7 @@ impl Window {
         Inserted::Began
     }
 
-    /// Joins neighbouring bins, and lets new ones grow twice as large.
+    /// Joins neighbouring bins, and doubles the size of new ones.
     fn halve(&mut self, skew: f64) {
         for i in 0..self.bins.len() / 2 {
             let mut bin = self.bins[2 * i];
@@ -146,7 +145,7 @@ impl Window {
 }
 
 impl Bin {
-    /// When its first exchange ended.
+    /// The end of its first exchange.
     pub const fn begin(&self) -> Timestamp<Local> {
         self.begin
     }

@@ -29,12 +29,12 @@ pub use intake::OrderRefused;
 
 use super::journal::Answers;
 use super::{FrameOutcome, FrameRun, Journal, JournalRecord, Order, OrderCommand, OrderProgress, TimeBasis};
-use crate::clock::LONGEST_HOLD;
 use crate::coded::Coding;
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{FrameRing, RingFrame, RingLimits};
+use crate::servo::LONGEST_HOLD;
 use crate::time::{Rig, Span, Timestamp};
 use backlog::Backlog;
 use latency::Latency;

@@ -7,7 +7,7 @@ mod time;
 mod video;
 
 use super::*;
-use crate::frame::{FrameInfo, LockState, SyncQuality};
+use crate::frame::{FrameInfo, LockState, SyncState};
 use crate::order::testing::{name, rate};
 use crate::order::{Answer, CommandOutcome, GRACE, OrderError, OrderKind};
 
@@ -42,7 +42,7 @@ fn saved(number: FrameNumber) -> FrameOutcome {
         file: format!("{number}.jpg"),
         bytes: 1,
         info: FrameInfo {
-            sync: SyncQuality::Synced,
+            sync: SyncState::Synced,
             lock: Some(LockState::Locked),
             ..FrameInfo::new(number, grid().instant(number), Span::ZERO)
         },

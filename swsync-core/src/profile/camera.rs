@@ -1,0 +1,175 @@
+//! The profile of a camera model.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{ProfileError, within};
+use super::mode::{self, FrameLimits, Mode};
+use super::readout::{Readout, Shutter, StampedAt};
+use super::response::MeasuredResponse;
+use crate::time::Span;
+
+/// Number of frames from the frame-start event at which a control is written to the first frame that has it: libcamera's
+/// `sensorDelays`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delays {
+    /// Exposure.
+    pub exposure: u32,
+    /// Length of the frame.
+    pub vblank: u32,
+    /// Analogue gain.
+    pub gain: u32,
+}
+
+impl Default for Delays {
+    /// libcamera's defaults for unknown sensors.
+    fn default() -> Self {
+        Self { exposure: 2, vblank: 2, gain: 1 }
+    }
+}
+
+/// The profile of a camera model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraProfile {
+    /// libcamera's name of the model, without the suffix of a variant: `imx708`.
+    pub model: String,
+    /// The instant of a sensor timestamp.
+    #[serde(default)]
+    pub stamped_at: StampedAt,
+    /// Whether rows are exposed one after another.
+    #[serde(default)]
+    pub shutter: Shutter,
+    /// How late controls act.
+    #[serde(default)]
+    pub delays: Delays,
+    /// Least number of lines between an exposure and the end of its frame.
+    #[serde(default)]
+    pub exposure_margin_lines: u32,
+    /// The sensor's known modes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<Mode>,
+    /// The response to long exposures, for each frame rate at which it was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub responses: Vec<MeasuredResponse>,
+    /// Where the numbers come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+}
+
+impl CameraProfile {
+    /// The profile of an unknown camera: libcamera's defaults, no modes.
+    #[must_use]
+    pub fn unknown(model: &str) -> Self {
+        Self {
+            model: base_model(model),
+            stamped_at: StampedAt::default(),
+            shutter: Shutter::default(),
+            delays: Delays::default(),
+            exposure_margin_lines: 0,
+            modes: Vec::new(),
+            responses: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    /// Parses a complete profile.
+    ///
+    /// # Errors
+    /// If `text` is not a profile, or its numbers are implausible.
+    pub fn from_json(text: &str) -> Result<Self, ProfileError> {
+        serde_json::from_str::<Self>(text)?.checked()
+    }
+
+    /// This profile with the fields in `text` replaced.
+    ///
+    /// # Errors
+    /// If `text` is not a profile, or the profile of another model.
+    pub fn overridden_by(&self, text: &str) -> Result<Self, ProfileError> {
+        let serde_json::Value::Object(changes) = serde_json::from_str(text)? else {
+            return Err(ProfileError::NoObject);
+        };
+        let serde_json::Value::Object(mut whole) = serde_json::to_value(self)? else {
+            return Err(ProfileError::NoObject);
+        };
+        whole.extend(changes);
+        let found = serde_json::from_value::<Self>(whole.into())?.checked()?;
+        if found.model == self.model {
+            Ok(found)
+        } else {
+            Err(ProfileError::OtherModel { found: found.model, wanted: self.model.clone() })
+        }
+    }
+
+    /// The profile as the text of a file.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // serde_json cannot fail on strings, finite numbers and lists of them.
+        let mut text = serde_json::to_string_pretty(self).expect("a profile is plain data");
+        text.push('\n');
+        text
+    }
+
+    fn checked(self) -> Result<Self, ProfileError> {
+        if self.model.is_empty() || base_model(&self.model) != self.model {
+            return Err(ProfileError::Model(self.model));
+        }
+        for (name, frames) in [
+            ("delays.exposure", self.delays.exposure),
+            ("delays.vblank", self.delays.vblank),
+            ("delays.gain", self.delays.gain),
+        ] {
+            within(name, f64::from(frames), (0.0, 16.0), "0 to 16 frames")?;
+        }
+        let margin = f64::from(self.exposure_margin_lines);
+        within("exposure_margin_lines", margin, (0.0, 10_000.0), "0 to 10000")?;
+        self.modes.iter().try_for_each(Mode::check)?;
+        self.responses.iter().try_for_each(MeasuredResponse::check)?;
+        Ok(self)
+    }
+
+    /// The mode in which libcamera runs the sensor, by the frame durations that it allows.
+    ///
+    /// libcamera does not tell the mode, and several modes may have one width. But each mode has its own shortest frame. `None` if
+    /// no known mode is near.
+    #[must_use]
+    pub fn mode_by_limits(&self, limits: FrameLimits) -> Option<Mode> {
+        mode::by_limits(&self.modes, limits)
+    }
+
+    /// The readout of `mode`.
+    #[must_use]
+    pub fn readout(&self, mode: &Mode) -> Readout {
+        Readout {
+            shutter: self.shutter,
+            row_time_ns: mode.row_time_ns.unwrap_or(mode.line_time_ns),
+            rows: mode.height,
+        }
+    }
+
+    /// The response that was measured at `period`, within 1 %. A response is valid for one frame rate only.
+    #[must_use]
+    pub fn response_at(&self, period: Span) -> Option<&MeasuredResponse> {
+        let period = period.as_nanos_f64();
+        let apart = |r: &&MeasuredResponse| (r.period_ns / period - 1.0).abs();
+        self.responses.iter().min_by(|a, b| apart(a).total_cmp(&apart(b))).filter(|r| apart(r) < 0.01)
+    }
+
+    /// Adds a measured response; it replaces one at the same period.
+    pub fn set_response(&mut self, response: MeasuredResponse) {
+        self.responses.retain(|old| (old.period_ns / response.period_ns - 1.0).abs() >= 0.01);
+        self.responses.push(response);
+        self.responses.sort_by(|a, b| a.period_ns.total_cmp(&b.period_ns));
+    }
+}
+
+/// A model's name without the suffix of a variant: `imx708_wide_noir` differs from `imx708` only in lens and filter.
+#[must_use]
+pub fn base_model(model: &str) -> String {
+    let base = model.split('_').next().unwrap_or_default();
+    base.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c))
+        .map(|c| c.to_ascii_lowercase())
+        .skip_while(|c| *c == '.')
+        .collect()
+}

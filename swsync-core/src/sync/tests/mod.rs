@@ -1,6 +1,0 @@
-mod chaos;
-mod following;
-mod matching;
-mod polling;
-mod refusing;
-mod serving;

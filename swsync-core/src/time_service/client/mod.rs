@@ -1,0 +1,263 @@
+//! The client: it asks one server for the time and keeps a clock.
+
+mod config;
+mod pacer;
+mod publish;
+mod receive;
+mod refusal;
+mod requests;
+mod stats;
+mod update;
+
+use std::collections::VecDeque;
+
+pub use config::ClientConfig;
+use pacer::{InFlight, Pacer};
+pub use refusal::Refusal;
+use requests::{Cookies, Requests};
+pub use stats::{ClientStats, RoundTrips};
+use stats::{Counts, RoundTripWindow};
+pub use update::{ClockUpdate, MAX_KNOWN_ERROR};
+
+use super::state::SyncState;
+use super::upstream::Upstream;
+use crate::estimate::Estimator;
+use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
+use crate::servo::Servo;
+use crate::time::{Local, Rig, Span, Timestamp};
+
+/// The server counts as lost after this silence, counted from the first unanswered request.
+const SILENCE: Span = Span::from_secs(3);
+/// In interleaved mode an exchange that is older than this and than two poll intervals is not completed.
+const STALE: Span = Span::from_secs(2);
+
+/// Identifies one datagram, to report its transmit timestamp once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SendToken(u64);
+
+/// What the client asks its caller to do.
+#[derive(Debug, PartialEq)]
+pub enum ClientAction {
+    /// Send `datagram` to the server, then call [`Client::handle_sent`].
+    Send {
+        /// The request.
+        datagram: Datagram,
+        /// To be given back with the transmit timestamp.
+        token: SendToken,
+    },
+    /// Set the clock.
+    Publish(ClockUpdate),
+    /// The server cannot be followed. Reported once, until it can be followed or the reason changes.
+    Refused(Refusal),
+}
+
+/// Follows one server.
+///
+/// After each call of a `handle_*`, carry out what [`Client::poll_action`] returns until it returns `None`, and call
+/// [`Client::handle_timeout`] at [`Client::wake_at`].
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    estimator: Box<dyn Estimator>,
+    servo: Servo,
+    state: SyncState,
+    /// When `state` last changed.
+    since: Timestamp<Local>,
+    pacer: Pacer,
+    requests: Requests,
+    actions: VecDeque<ClientAction>,
+    upstream: Option<Upstream>,
+    last_heard: Option<Timestamp<Local>>,
+    /// The first request since the server was last heard.
+    unanswered_since: Option<Timestamp<Local>>,
+    last_update: Option<ClockUpdate>,
+    /// When to examine whether the clock, wrong by the last estimate, has become right.
+    recheck: Option<Timestamp<Local>>,
+    refusal: Option<Refusal>,
+    /// When a contradiction last caused a burst.
+    last_burst: Timestamp<Local>,
+    counts: Counts,
+    round_trips: RoundTripWindow,
+    random: u64,
+    pivot: Timestamp<Rig>,
+}
+
+impl Client {
+    /// A client that starts at `now`. `seed` makes its cookies unpredictable to strangers. `pivot` is the wall clock; it tells
+    /// the NTP era, so 68 years of error are allowed.
+    #[must_use]
+    pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: u64) -> Self {
+        Self {
+            estimator: config.estimator.build(),
+            servo: Servo::new(config.max_slew, config.step_threshold),
+            state: SyncState::Unsynced,
+            since: now,
+            pacer: Pacer::new(&config, now),
+            config,
+            requests: Requests::new(),
+            actions: VecDeque::with_capacity(8),
+            upstream: None,
+            last_heard: None,
+            unanswered_since: None,
+            last_update: None,
+            recheck: None,
+            refusal: None,
+            last_burst: now,
+            counts: Counts::default(),
+            round_trips: RoundTripWindow::new(),
+            random: seed,
+            pivot,
+        }
+    }
+
+    /// This client with another estimator.
+    #[cfg(test)]
+    pub(in crate::time_service) fn with_estimator(mut self, estimator: Box<dyn Estimator>) -> Self {
+        self.estimator = estimator;
+        self
+    }
+
+    /// What to do next; `None`: nothing until [`Client::wake_at`] or the next datagram.
+    pub fn poll_action(&mut self) -> Option<ClientAction> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Client::handle_timeout`], unless something happens before.
+    #[must_use]
+    pub fn wake_at(&self) -> Timestamp<Local> {
+        let next = self.pacer.next().min(self.recheck.unwrap_or(Timestamp::MAX));
+        match (self.state, self.unanswered_since) {
+            (SyncState::Synced, Some(since)) => next.min(since + SILENCE),
+            _ => next,
+        }
+    }
+
+    /// When a server that knows the time last answered; `None` before the first answer.
+    #[must_use]
+    pub const fn last_heard(&self) -> Option<Timestamp<Local>> {
+        self.last_heard
+    }
+
+    /// Number of completed exchanges of the first burst; all of them once it is over.
+    #[must_use]
+    pub const fn burst_done(&self) -> u32 {
+        self.pacer.burst_done(&self.config)
+    }
+
+    /// Requests go to another server from now on, or to another address. The estimate stays until the server turns out to keep
+    /// another time scale.
+    pub fn handle_new_server(&mut self, now: Timestamp<Local>) {
+        self.requests.forget();
+        self.refusal = None;
+        self.last_heard = None;
+        self.pacer.restart(now);
+    }
+
+    /// Time has passed. Early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp<Local>) {
+        if let Some(since) = self.unanswered_since
+            && now - since >= SILENCE
+        {
+            self.lose(now);
+            self.pacer.call(self.state == SyncState::Holdover);
+        }
+        if self.recheck.is_some_and(|recheck| now >= recheck) {
+            self.recheck(now);
+        }
+        if now >= self.pacer.next() {
+            self.send_request(now);
+        }
+    }
+
+    /// A request has left; `sent` is its transmit timestamp. It should come before the response is handled; in interleaved mode
+    /// it may come later.
+    pub fn handle_sent(&mut self, token: SendToken, sent: Timestamp<Local>) {
+        self.requests.set_sent(token.0, sent);
+    }
+
+    fn send_request(&mut self, now: Timestamp<Local>) {
+        let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
+        let stale = STALE.max(self.pacer.interval(&self.config, now) * 2);
+        let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved, stale);
+        let request = Packet {
+            mode: ntp::MODE_CLIENT,
+            rig: Some(RigField { rig: self.config.rig, ..RigField::default() }),
+            ..stamps
+        };
+        let mut datagram = ntp::encode(&request);
+        if let Some(key) = &self.config.key {
+            datagram = datagram.sealed(key);
+        }
+        self.unanswered_since.get_or_insert(now);
+        let patience = Pacer::patience(self.round_trips.figures().map(|trips| trips.mean));
+        let (requests, oldest) = self.requests.in_flight(now, patience);
+        let jitter = self.next_jitter();
+        self.pacer.handle_sent(&self.config, now, InFlight { requests, oldest }, patience, jitter);
+        self.actions.push_back(ClientAction::Send { datagram, token: SendToken(number) });
+    }
+
+    /// SplitMix64: each number is a bijection of a counter that started at a random value.
+    const fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    const fn next_cookie(&mut self) -> NtpTimestamp {
+        NtpTimestamp(self.next_random())
+    }
+
+    /// A random number in [-1, 1).
+    fn next_jitter(&mut self) -> f64 {
+        let bits = u32::try_from(self.next_random() >> 32).expect("32 bits");
+        f64::from(bits) / f64::from(1_u32 << 31) - 1.0
+    }
+
+    /// The statistics when the local clock reads `now`.
+    #[must_use]
+    pub fn stats(&self, now: Timestamp<Local>) -> ClientStats {
+        let (sent, lost) = self.requests.counts();
+        let Counts {
+            responses,
+            interleaved,
+            duplicates,
+            bogus,
+            bad_mac,
+            implausible,
+            kisses,
+            unusable,
+            resets,
+            contradictions,
+        } = self.counts;
+        let estimate = self.last_update.map(|update| update.estimate);
+        ClientStats {
+            quality: self.state,
+            since: self.since,
+            upstream: self.upstream,
+            last_heard: self.last_heard,
+            sent,
+            responses,
+            interleaved,
+            lost,
+            duplicates,
+            bogus,
+            bad_mac,
+            implausible,
+            kisses,
+            unusable,
+            authenticated: self.config.key.is_some(),
+            poll_interval: self.pacer.interval(&self.config, now),
+            round_trips: self.round_trips.figures(),
+            offset: estimate.map(|estimate| estimate.offset),
+            skew: estimate.map(|estimate| estimate.skew),
+            uncertainty: self.last_update.map(|update| update.uncertainty_at(now)),
+            least_delay: estimate.map(|estimate| estimate.least_delay),
+            steps: self.servo.steps(),
+            slewed: self.servo.slewed(now),
+            resets,
+            contradictions,
+        }
+    }
+}

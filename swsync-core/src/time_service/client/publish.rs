@@ -1,0 +1,135 @@
+//! The state of the client's clock: its transitions, and what is published of them.
+
+use super::{Client, ClientAction, ClockUpdate};
+use crate::estimate::ClockEstimate;
+use crate::time::{Local, Span, Timestamp};
+use crate::time_service::{SyncState, Upstream};
+
+/// A clock in holdover is examined again after this time: its correction may be done.
+const RECHECK: Span = Span::from_millis(250);
+
+/// What moves the client from one [`SyncState`] to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientEvent {
+    /// There is an estimate. `good`: the clock is right by it. `settled`: it is not from the middle of a burst.
+    Estimate { good: bool, settled: bool },
+    /// The server is silent or does not know the time, or there is another leader.
+    Lost,
+}
+
+impl ClientEvent {
+    /// The state after this event.
+    const fn next_state(self, before: SyncState) -> SyncState {
+        match (before, self) {
+            (SyncState::Synced, Self::Estimate { good: true, .. }) => SyncState::Synced,
+            // A client neither leads nor runs on a foreign clock.
+            (SyncState::Leading | SyncState::Foreign, _) => before,
+            (_, Self::Estimate { good: true, settled: true }) => SyncState::Synced,
+            (SyncState::Unsynced | SyncState::Acquiring, Self::Estimate { .. }) => SyncState::Acquiring,
+            (SyncState::Holdover | SyncState::Synced, Self::Estimate { .. } | Self::Lost) => {
+                SyncState::Holdover
+            }
+            (SyncState::Unsynced | SyncState::Acquiring, Self::Lost) => before,
+        }
+    }
+}
+
+impl Client {
+    /// Applies `event` to the state. Returns whether the state has changed.
+    fn advance(&mut self, event: ClientEvent, now: Timestamp<Local>) -> bool {
+        let before = self.state;
+        self.state = event.next_state(before);
+        if self.state != before {
+            self.since = now;
+        }
+        self.state != before
+    }
+
+    /// Examines whether the clock has become right by the last estimate: a correction may be done, a hold may be over.
+    pub(super) fn recheck(&mut self, now: Timestamp<Local>) {
+        let good = self.last_update.is_some_and(|update| update.is_good_at(now, self.config.max_uncertainty));
+        let settled = !self.pacer.is_in_burst();
+        if good && settled && self.advance(ClientEvent::Estimate { good, settled }, now) {
+            self.servo.rely();
+            self.republish();
+        }
+        self.recheck = (self.state == SyncState::Holdover).then_some(now + RECHECK);
+    }
+
+    /// The server's time is not available, or must not be combined with earlier exchanges.
+    pub(super) fn lose(&mut self, now: Timestamp<Local>) {
+        self.recheck = None;
+        if self.advance(ClientEvent::Lost, now) {
+            self.republish();
+        }
+    }
+
+    /// Moves the clock towards `estimate` and publishes it.
+    pub(super) fn publish(
+        &mut self,
+        estimate: &ClockEstimate,
+        round_trip: Span,
+        upstream: Upstream,
+        now: Timestamp<Local>,
+    ) {
+        let acquiring = self.pacer.is_in_burst();
+        // An estimate from early in a burst is not good enough to move a clock that readers rely on.
+        let adjustment = match (self.servo.is_relied_on(), acquiring) {
+            (true, true) => None,
+            (false, _) | (true, false) => Some(self.servo.update(now, estimate)),
+        };
+        let Some(&map) = self.servo.map() else { return };
+        let quality = self.state;
+        let mut update = ClockUpdate { map, estimate: *estimate, adjustment, quality, round_trip, upstream };
+        let good = update.is_good_at(now, self.config.max_uncertainty);
+        self.advance(ClientEvent::Estimate { good, settled: !acquiring }, now);
+        if self.state == SyncState::Synced {
+            self.servo.rely();
+        }
+        self.recheck = (self.state == SyncState::Holdover && !acquiring).then_some(now + RECHECK);
+        update.quality = self.state;
+        self.last_update = Some(update);
+        self.actions.push_back(ClientAction::Publish(update));
+    }
+
+    /// Publishes a change of state without an exchange.
+    fn republish(&mut self) {
+        let quality = self.state;
+        if let Some(update) = &mut self.last_update {
+            (update.quality, update.adjustment) = (quality, None);
+            self.actions.push_back(ClientAction::Publish(*update));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transition_is_as_intended() {
+        use SyncState::{Acquiring, Holdover, Synced, Unsynced};
+        let estimate = |good, settled| ClientEvent::Estimate { good, settled };
+        for (state, event, next) in [
+            (Unsynced, estimate(false, true), Acquiring),
+            (Unsynced, estimate(true, false), Acquiring),
+            (Unsynced, estimate(true, true), Synced),
+            (Unsynced, ClientEvent::Lost, Unsynced),
+            (Acquiring, estimate(false, true), Acquiring),
+            (Acquiring, estimate(true, false), Acquiring),
+            (Acquiring, estimate(true, true), Synced),
+            (Acquiring, ClientEvent::Lost, Acquiring),
+            (Synced, estimate(false, true), Holdover),
+            (Synced, estimate(false, false), Holdover),
+            (Synced, estimate(true, false), Synced),
+            (Synced, estimate(true, true), Synced),
+            (Synced, ClientEvent::Lost, Holdover),
+            (Holdover, estimate(false, true), Holdover),
+            (Holdover, estimate(true, false), Holdover),
+            (Holdover, estimate(true, true), Synced),
+            (Holdover, ClientEvent::Lost, Holdover),
+        ] {
+            assert_eq!(event.next_state(state), next, "{state:?} {event:?}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Datagrams from the server: matching them to requests, refusals, another leader, and exchanges.
+
+use super::pacer::SHORT_BURST;
+use super::requests::{Match, Stamps};
+use super::{Client, ClientAction, Refusal};
+use crate::estimate::{ClockEstimate, Exchange};
+use crate::ntp::{self, Key, Packet, Trailer};
+use crate::time::{Local, Span, Timestamp};
+use crate::time_service::upstream::UNSYNCHRONIZED;
+use crate::time_service::{SyncState, Upstream};
+
+/// After a longer silence a short burst refreshes the estimate.
+const LONG_SILENCE: Span = Span::from_secs(10);
+/// If the uncertainty grows by this factor from one exchange to the next, the estimator was contradicted and began anew.
+const CONTRADICTED: f64 = 4.0;
+/// Least time between two bursts because of contradictions.
+const CALM: Span = Span::from_secs(30);
+
+impl Client {
+    /// Handles a datagram from the server's address; `received` is its receive timestamp.
+    pub fn handle_datagram(&mut self, bytes: &[u8], received: Timestamp<Local>) {
+        let Some((index, interleaved, response)) = self.find_request(bytes) else { return };
+        if response.stratum == 0 {
+            self.requests.refuse(index);
+            self.handle_kiss(response.reference_id, received);
+            return;
+        }
+        if let Some(refusal) = self.objection(&response) {
+            self.requests.refuse(index);
+            self.handle_unusable(refusal);
+            return;
+        }
+        let upstream = Upstream {
+            stratum: response.stratum,
+            reference_id: response.reference_id,
+            root_delay: response.root_delay.to_span(),
+            root_dispersion: response.root_dispersion.to_span(),
+            field: response.rig,
+        };
+        self.counts.interleaved += u64::from(interleaved);
+        self.handle_upstream(upstream, received);
+        self.handle_heard(received);
+        if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
+            self.handle_exchange(&stamps, upstream, received);
+        }
+    }
+
+    /// The request that `bytes` answer, if `bytes` are an authentic response.
+    fn find_request(&mut self, bytes: &[u8]) -> Option<(usize, bool, Packet)> {
+        let decoded = ntp::decode(bytes).inspect_err(|error| tracing::debug!(%error, "not an NTP packet"));
+        let Some((response, trailer)) = decoded.ok().filter(|(packet, _)| packet.mode == ntp::MODE_SERVER)
+        else {
+            self.counts.bogus += 1;
+            return None;
+        };
+        match self.requests.find(&response) {
+            Match::Duplicate => {
+                self.counts.duplicates += 1;
+                None
+            }
+            Match::Bogus => {
+                self.counts.bogus += 1;
+                None
+            }
+            Match::Answer { index, interleaved } => {
+                let authentic = match (&self.config.key, trailer) {
+                    (None, _) => true,
+                    (Some(key), Trailer::Mac(mac)) => mac.verifies(key),
+                    (Some(_), Trailer::Nothing | Trailer::CryptoNak) => false,
+                };
+                if authentic {
+                    return Some((index, interleaved, response));
+                }
+                // Anybody on the path can send this. So tell the user, but change nothing else.
+                self.counts.bad_mac += 1;
+                let key = self.config.key.as_ref().map_or(0, Key::id);
+                self.report_refusal(match trailer {
+                    Trailer::CryptoNak => Refusal::Key(key),
+                    Trailer::Nothing | Trailer::Mac(_) => Refusal::Unauthenticated(key),
+                });
+                None
+            }
+        }
+    }
+
+    /// Why the server of `response` cannot be followed, if so.
+    fn objection(&self, response: &Packet) -> Option<Refusal> {
+        if response.leap == ntp::LEAP_UNSYNCHRONIZED || response.stratum >= UNSYNCHRONIZED {
+            return Some(Refusal::Unsynchronized);
+        }
+        let field = response.rig?;
+        if self.config.rig != 0 && field.rig != 0 && field.rig != self.config.rig {
+            return Some(Refusal::OtherRig(field.rig));
+        }
+        let me = self.config.device;
+        if me != 0 && (field.leader == me || field.path.hops().contains(&me)) {
+            return Some(Refusal::Loop);
+        }
+        None
+    }
+
+    /// The server knows the time and describes itself as `upstream`.
+    fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        // Another leader has another crystal, even if it continues the time scale. Its rate has to be learnt anew: the old rate
+        // would only mislead the estimator.
+        let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
+        if let (Some(before), Some(after)) = (self.upstream.and_then(leader), leader(upstream))
+            && before != after
+        {
+            tracing::info!("another leader or time scale: learning it anew");
+            self.estimator.reset();
+            self.requests.forget_exchanges();
+            self.counts.resets += 1;
+            self.lose(now);
+            self.pacer.start_burst(&self.config, now, self.config.burst);
+        }
+        self.upstream = Some(upstream);
+    }
+
+    /// A server that knows the time has answered.
+    fn handle_heard(&mut self, now: Timestamp<Local>) {
+        self.counts.responses += 1;
+        self.refusal = None;
+        let silent = self.last_heard.map(|heard| now - heard);
+        self.last_heard = Some(now);
+        self.unanswered_since = None;
+        if self.pacer.is_calling() {
+            let synced_once = matches!(self.state, SyncState::Synced | SyncState::Holdover);
+            if !synced_once {
+                self.pacer.start_burst(&self.config, now, self.config.burst);
+            } else if silent.is_none_or(|silent| silent >= LONG_SILENCE) {
+                self.pacer.start_burst(&self.config, now, SHORT_BURST);
+            }
+        }
+        let jitter = self.next_jitter();
+        self.pacer.handle_response(&self.config, now, jitter);
+    }
+
+    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, now: Timestamp<Local>) {
+        let t2 = stamps.t2.to_rig(self.pivot);
+        let t3 = stamps.t3.to_rig(self.pivot);
+        let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
+        if !exchange.is_plausible() {
+            tracing::debug!(?exchange, "implausible exchange");
+            self.counts.implausible += 1;
+            return;
+        }
+        self.round_trips.push(exchange.delay());
+        let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
+        self.notice_contradiction(&estimate, now);
+        self.pacer.end_burst(&self.config, now, self.estimator.has_settled());
+        self.pacer.handle_estimate(&self.config, now, &estimate);
+        self.publish(&estimate, exchange.delay(), upstream, now);
+    }
+
+    /// Starts a short burst if the estimator was contradicted.
+    fn notice_contradiction(&mut self, estimate: &ClockEstimate, now: Timestamp<Local>) {
+        let Some(before) = self.last_update.map(|update| update.estimate) else { return };
+        let expected = before.uncertainty_at(now).max(self.config.accuracy);
+        if self.state == SyncState::Synced
+            && !self.pacer.is_in_burst()
+            && now - self.last_burst > CALM
+            && estimate.uncertainty_at(now) > expected.mul_f64(CONTRADICTED)
+        {
+            tracing::debug!("the estimate has been contradicted");
+            self.last_burst = now;
+            self.counts.contradictions += 1;
+            self.pacer.start_burst(&self.config, now, SHORT_BURST);
+        }
+    }
+
+    /// Handles a kiss-o'-death (RFC 5905 section 7.4): RATE asks to slow down, DENY and RSTR to go away.
+    fn handle_kiss(&mut self, code: [u8; 4], now: Timestamp<Local>) {
+        match &code {
+            b"RATE" => {
+                self.counts.kisses += 1;
+                self.pacer.handle_rate(&self.config, now);
+            }
+            b"DENY" | b"RSTR" => {
+                self.counts.kisses += 1;
+                self.pacer.handle_denial(now);
+                self.report_refusal(Refusal::Kiss(code));
+            }
+            // Not a kiss: ntpd and chronyd send stratum 0, with INIT or nothing, until they know the time.
+            _ => self.handle_unusable(Refusal::Unsynchronized),
+        }
+    }
+
+    /// The server answers but cannot be followed: treat it as silent.
+    fn handle_unusable(&mut self, refusal: Refusal) {
+        self.counts.unusable += 1;
+        self.pacer.call(self.state == SyncState::Holdover);
+        self.report_refusal(refusal);
+    }
+
+    /// Reports once why the server cannot be followed.
+    fn report_refusal(&mut self, refusal: Refusal) {
+        if self.refusal != Some(refusal) {
+            tracing::warn!("{refusal}");
+            self.refusal = Some(refusal);
+            self.actions.push_back(ClientAction::Refused(refusal));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+mod faults;
+mod following;
+mod matching;
+mod polling;
+mod refusing;
+mod serving;
