@@ -1,33 +1,58 @@
-//! The running rig: what [`swsync_core`] decides, carried out on sockets, timers and this device's
-//! clocks.
+//! The control plane of a camera rig over Zenoh, peer to peer: presence, orders, settings, and sharing of a device's takes.
+//!
+//! A [`Session`] is a connection to the network. A device joins the rig through it ([`Session::join`]), and implements
+//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or find where
+//! rig time is served ([`Session::find_time`]). Time itself never goes this way. `swsync_core` defines the messages.
+//!
+//! ```no_run
+//! # use swsync_core::{name::Name, order::Order, time::Timestamp};
+//! # use swsync_rig::{ControlError, RigConfig, Session};
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let session = Session::visit(&RigConfig::default(), Duration::from_secs(3))?;
+//! let order = Order::still(Name::new("shot-1")?, Timestamp::from_nanos(1_800_000_000_000_000_000))?;
+//! let summary = session.place(&order, Duration::from_secs(10), |outcome| println!("{outcome:?}"))?;
+//! assert!(summary.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate imports `swsync-core` and `swsync-files`. It must never import `swsync-time`, GStreamer or `swsync-sim`.
+//!
+//! Start reading at `keys.rs` (what is where in Zenoh), then `session.rs`, `membership.rs` (a device) and `placement/` (an
+//! order).
 
-// Denied rather than forbidden: one function, which reads adjtimex(2), has to be allowed it.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-pub mod claim;
-pub mod clock;
-pub mod control;
-pub mod files;
-mod net;
-pub mod profiles;
-pub mod relay;
+mod config;
+mod device_handler;
+mod error;
+mod host;
+mod id_claims;
+mod keys;
+mod members;
+mod membership;
+mod message;
+mod order_catch_up;
+mod outcome;
+mod place;
+mod placement;
+mod poll;
+mod presence;
+mod queries;
+mod session;
+mod settling;
 pub mod share;
-pub mod time;
+mod time_announcement;
+mod zenoh_config;
 
-pub use net::free_loopback;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks `mutex`, though another thread may have panicked while it held it: only for what is whole
-/// after every statement under its lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The host's name, as far as a name may go: what devices are called where nobody chose an id.
-#[must_use]
-pub fn host_name() -> String {
-    let uname = rustix::system::uname();
-    let name = uname.nodename().to_string_lossy();
-    name.split('.').next().unwrap_or_default().to_owned()
-}
+pub use config::{DEFAULT_RIG, RigConfig, Search};
+pub use device_handler::{DeviceHandler, Reply};
+pub use error::ControlError;
+pub use host::{free_loopback, host_name};
+pub use membership::Membership;
+pub use outcome::{DeviceOutcome, Summary};
+pub use poll::{DeviceReply, KnownOrders};
+pub use presence::Presence;
+pub use session::{Session, StatusReport};
+pub use time_announcement::TimeAnnouncement;

@@ -1,8 +1,7 @@
 //! The control plane on real Zenoh sessions over loopback.
 //!
-//! Every test has a port and a rig of its own, so that they can run at once. Scouting sends multicast on
-//! every interface, so the test of it runs only where that is harmless, in a network namespace:
-//! `SWSYNC_NETNS=1`.
+//! Every test has a port and a rig of its own, so that they can run at once. Scouting sends multicast on every interface, so its
+//! test runs only in a network namespace, with `SWSYNC_NETNS=1`.
 
 mod devices;
 
@@ -15,18 +14,17 @@ use swsync_core::control::{MAX_MESSAGE, TimeService, encode};
 use swsync_core::frame::SyncQuality;
 use swsync_core::order::Fate;
 use swsync_core::sync::{ClientConfig, ServerConfig};
-use swsync_rig::clock::{DeviceClock, RigClock};
-use swsync_rig::control::{ControlError, DeviceOutcome, RigConfig, Session};
-use swsync_rig::time::{
-    Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
+use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session};
+use swsync_time::{
+    Authority, DeviceClock, LeaderSource, RigClock, TimeClient, TimeClientConfig, TimeLeader,
+    TimeLeaderConfig, new_identity,
 };
 use zenoh::Wait;
 
 /// Generous: only a failing test waits this long.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Until news of those that have just joined is here: a device's own session need not look for others,
-/// so it says at once whom it knows.
+/// Waits until the session sees so many devices: a device's own session does not wait for others that have just joined.
 fn wait_for_roster(session: &Session, devices: usize) {
     let deadline = Instant::now() + TIMEOUT;
     while session.roster(TIMEOUT).len() < devices {
@@ -37,7 +35,7 @@ fn wait_for_roster(session: &Session, devices: usize) {
 
 #[test]
 fn child_main() {
-    devices::child_main(); // no test: what `Lab::child` runs
+    devices::child_main(); // not a test: `Lab::child` runs this
 }
 
 #[test]
@@ -74,7 +72,7 @@ fn a_device_can_order_from_its_own_session_too() {
 
 #[test]
 fn a_visitor_of_one_reaches_all_at_once() {
-    // Whoever connects to the first device alone finds the others by gossip, even if it asks at once.
+    // A visitor that connects to the first device alone finds the others by gossip, even if it asks at once.
     let lab = Lab::new();
     let _devices = ["a", "b", "c", "d", "e"].map(|id| lab.device(id));
     for repeat in 0..10 {
@@ -94,7 +92,7 @@ fn an_order_that_arrives_twice_is_answered_alike() {
     let first = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
     let second = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
     assert_eq!(first, second);
-    assert_eq!(device.orders().len(), 2, "the desk behind it knows the id");
+    assert_eq!(device.orders().len(), 2, "the order queue behind it knows the id");
 }
 
 #[test]
@@ -116,7 +114,7 @@ fn a_device_killed_before_it_answered_is_noticed_soon() {
 }
 
 #[test]
-fn killing_the_device_that_all_connected_to_loses_no_other() {
+fn killing_the_device_that_all_connect_to_loses_no_other_device() {
     let lab = Lab::new();
     let (mut a, b, _c) = (lab.child("a"), lab.holding_device("b"), lab.device("c"));
     let visitor = lab.visitor();
@@ -185,7 +183,7 @@ fn a_device_that_comes_back_is_asked_again() {
 }
 
 #[test]
-fn the_silent_are_given_up_when_the_time_is_over() {
+fn a_silent_device_is_given_up_at_the_timeout() {
     let lab = Lab::new();
     let a = lab.holding_device("a");
     let summary = lab.visitor().place(&order("o1"), Duration::from_millis(300), |_| ()).unwrap();
@@ -197,15 +195,15 @@ fn the_silent_are_given_up_when_the_time_is_over() {
 }
 
 #[test]
-fn two_devices_of_one_name_are_told_apart() {
+fn a_second_device_with_the_same_id_cannot_join() {
     let lab = Lab::new();
     let a = lab.device("a");
     let other_host = lab.try_device("a");
     let Err(ControlError::DuplicateDevice { device, .. }) = other_host else {
-        panic!("two devices of one name joined");
+        panic!("two devices with one id joined");
     };
     assert_eq!(device, name("a"));
-    // in the same process, and after the first is gone
+    // In the same process, and after the first one is gone.
     let session = a.membership().session().clone();
     let same_process = session.join(name("a"), devices::Handler::answering());
     assert!(matches!(same_process, Err(ControlError::DuplicateDevice { .. })));
@@ -214,7 +212,7 @@ fn two_devices_of_one_name_are_told_apart() {
 }
 
 #[test]
-fn names_that_differ_in_case_only_are_not_for_two_devices() {
+fn ids_that_differ_in_case_only_are_refused() {
     let lab = Lab::new();
     let a = lab.device("cam1");
     let Err(error @ ControlError::AlikeDevice { .. }) = lab.try_device("Cam1") else {
@@ -227,7 +225,7 @@ fn names_that_differ_in_case_only_are_not_for_two_devices() {
     assert!(session.join(name("cam10"), devices::Handler::answering()).is_ok());
 }
 
-/// Until `done`, for as long as a test that fails waits.
+/// Waits until `done`.
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !done() {
@@ -236,13 +234,13 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Two devices of one name join while they cannot see each other, one `apart` after the other, and meet then.
+/// Two devices with one id join `apart` from each other while they cannot see each other, and then meet.
 fn meet(apart: Duration, first_is_far: bool) {
     let lab = Lab::new();
     let far = Lab::beside(&lab);
     let (here, there) = if first_is_far { (&far, &lab) } else { (&lab, &far) };
     let first = here.holding_device("a");
-    // It is recording.
+    // The first one is recording.
     let visitor = here.visitor();
     let recording = std::thread::spawn(move || visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap());
     first.wait_for_order(TIMEOUT);
@@ -250,21 +248,21 @@ fn meet(apart: Duration, first_is_far: bool) {
     let second = there.device("a");
     let bridge = lab.join_with(&far);
     wait_until("neither noticed", || first.duplicates() + second.duplicates() > 0);
-    assert_eq!((first.duplicates(), second.duplicates()), (0, 1), "who was first stays");
+    assert_eq!((first.duplicates(), second.duplicates()), (0, 1), "the first one stays");
     first.answer();
-    assert!(recording.join().unwrap().is_complete(), "it goes on with what it was doing");
+    assert!(recording.join().unwrap().is_complete(), "it goes on recording");
     assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
-    // The one that left is shown by the one that stays.
-    wait_until("nobody tells of the second one", || {
+    // The device that stays reports the other one.
+    wait_until("the second device is not reported", || {
         let reports = bridge.statuses(TIMEOUT);
         matches!(&reports[..], [report] if report.status.refused.len() == 1)
     });
-    assert!(bridge.presence(TIMEOUT).missed.is_empty(), "nor is it missed: it left in good order");
+    assert!(bridge.presence(TIMEOUT).missed.is_empty(), "it is not missed, since it left in good order");
 }
 
 #[test]
-fn of_two_of_one_name_that_meet_late_the_first_stays() {
-    // Each has a Zenoh id of its own, at random, and so has each meeting.
+fn of_two_devices_with_one_id_that_meet_late_the_first_stays() {
+    // Zenoh ids are random, so repeat.
     std::thread::scope(|scope| {
         for index in 0..8 {
             scope.spawn(move || meet(Duration::from_millis(600), index % 2 == 0));
@@ -273,8 +271,8 @@ fn of_two_of_one_name_that_meet_late_the_first_stays() {
 }
 
 #[test]
-fn of_two_of_one_name_that_are_as_old_one_stays() {
-    // As cards from one image do that boot at once.
+fn of_two_devices_with_one_id_and_age_one_stays() {
+    // As cards from one image that boot at once.
     for _ in 0..4 {
         let lab = Lab::new();
         let far = Lab::beside(&lab);
@@ -283,13 +281,13 @@ fn of_two_of_one_name_that_are_as_old_one_stays() {
         wait_until("neither noticed", || one.duplicates() + two.duplicates() > 0);
         let begin = Instant::now();
         assert_eq!(bridge.roster(TIMEOUT), [name("a")]);
-        assert!(begin.elapsed() < TIMEOUT / 2, "the one that left is not waited for");
+        assert!(begin.elapsed() < TIMEOUT / 2, "the device that left is not waited for");
         assert_eq!(one.duplicates() + two.duplicates(), 1, "one of them stays");
     }
 }
 
 #[test]
-fn who_goes_without_a_word_is_missed_by_those_who_come_later() {
+fn a_lost_device_is_missed_by_later_visitors() {
     let lab = Lab::new();
     let (_a, left, b) = (lab.device("a"), lab.device("left"), lab.child("b"));
     let visitor = lab.visitor();
@@ -297,10 +295,14 @@ fn who_goes_without_a_word_is_missed_by_those_who_come_later() {
     drop(left);
     b.kill();
     wait_until("b is gone", || visitor.roster(TIMEOUT) == [name("a")]);
-    // One that was not there when it happened.
+    // A visitor that was not there when it happened.
     let later = lab.visitor();
     let missed = later.presence(TIMEOUT).missed;
-    assert_eq!(missed.keys().collect::<Vec<_>>(), [&name("b")], "who left in good order is not missed");
+    assert_eq!(
+        missed.keys().collect::<Vec<_>>(),
+        [&name("b")],
+        "a device that left in good order is not missed"
+    );
     assert!(missed[&name("b")].contains("swsync forget b"), "{missed:?}");
     let begin = Instant::now();
     let summary = later.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
@@ -310,8 +312,8 @@ fn who_goes_without_a_word_is_missed_by_those_who_come_later() {
     };
     assert_eq!(device, &name("b"));
     let offered = later.offer(&order("o2"), TIMEOUT);
-    assert!(offered.iter().any(|heard| heard.device == name("b") && heard.reply.is_err()), "{offered:?}");
-    // A device that joined after it tells of it, too.
+    assert!(offered.iter().any(|reply| reply.device == name("b") && reply.reply.is_err()), "{offered:?}");
+    // A device that joined after that misses it too.
     let c = lab.device("c");
     wait_until("c learns of it", || {
         c.membership().session().presence(TIMEOUT).missed.contains_key(&name("b"))
@@ -321,7 +323,7 @@ fn who_goes_without_a_word_is_missed_by_those_who_come_later() {
 }
 
 #[test]
-fn who_leaves_while_an_order_is_open_is_named() {
+fn a_device_that_leaves_while_an_order_is_open_is_named() {
     let lab = Lab::new();
     let (_a, left) = (lab.device("a"), lab.device("left"));
     let visitor = lab.visitor();
@@ -329,7 +331,7 @@ fn who_leaves_while_an_order_is_open_is_named() {
     assert_eq!(visitor.offer(&order("o1"), TIMEOUT).len(), 2);
     drop(left);
     wait_until("it has left", || visitor.roster(TIMEOUT) == [name("a")]);
-    // Whoever gave it, and somebody who knows since when it is open.
+    // The visitor that gave the order, and another one that knows when it was given.
     for visitor in [visitor, lab.visitor()] {
         let summary = visitor.place_since(&order("o1"), before, TIMEOUT, |_| ()).unwrap();
         let [DeviceOutcome::Answered(_), DeviceOutcome::NoAnswer { device, why }] = &summary.outcomes[..]
@@ -341,7 +343,7 @@ fn who_leaves_while_an_order_is_open_is_named() {
         let later = visitor.place(&order("o2"), TIMEOUT, |_| ()).unwrap();
         assert!(
             later.is_complete() && later.outcomes.len() == 1,
-            "of a later order it is no part: {later:?}"
+            "a later order does not name it: {later:?}"
         );
     }
 }
@@ -353,7 +355,7 @@ fn a_hung_device_is_named_soon_and_counts() {
     let before = lab.visitor();
     wait_for_roster(&before, 2);
     b.stop();
-    // One that is connected to it already, and one that comes now.
+    // A visitor that is connected to it already, and one that comes now.
     for (what, visitor) in [("before", before), ("after", lab.visitor())] {
         let begin = Instant::now();
         let summary = visitor.place(&order(what), TIMEOUT, |_| ()).unwrap();
@@ -372,7 +374,7 @@ fn a_hung_device_is_named_soon_and_counts() {
 }
 
 #[test]
-fn a_malformed_order_is_refused_and_harms_nothing() {
+fn a_malformed_order_is_refused_and_does_no_harm() {
     let lab = Lab::new();
     let device = lab.device("a");
     let stranger = lab.stranger();
@@ -388,7 +390,7 @@ fn a_malformed_order_is_refused_and_harms_nothing() {
         (Some(vec![b' '; MAX_MESSAGE + 1]), "longer"),
     ];
     for (payload, expected) in attempts {
-        // with wildcards, as a stranger who knows no instance would
+        // With a wildcard, as a stranger who knows no instance would.
         let mut query = stranger.get(format!("swsync/{}/device/a/*/order", lab.rig())).timeout(TIMEOUT);
         if let Some(payload) = payload {
             query = query.payload(payload);
@@ -406,12 +408,12 @@ fn a_malformed_order_is_refused_and_harms_nothing() {
 }
 
 #[test]
-fn a_stranger_in_the_rigs_keys_harms_nothing() {
+fn a_stranger_that_uses_the_rigs_keys_does_no_harm() {
     let lab = Lab::new();
     let _a = lab.device("a");
     let stranger = lab.stranger();
     let rig = lab.rig();
-    // present, but answers nonsense; and a token that is no device's
+    // One that is present but answers nonsense, and a token that belongs to no device.
     let liar = format!("swsync/{rig}/device/liar/1");
     let liar_key = format!("{liar}/*");
     let _queryable = stranger
@@ -433,7 +435,7 @@ fn a_stranger_in_the_rigs_keys_harms_nothing() {
     let statuses = visitor.statuses(TIMEOUT);
     assert_eq!(statuses.len(), 1);
     assert_eq!(statuses[0].status.device, name("a"));
-    // and anyone may look at everything
+    // Anyone may query everything.
     let everything = stranger.get(format!("swsync/{rig}/**")).timeout(TIMEOUT).wait().unwrap();
     assert!(everything.into_iter().count() >= 3);
 }
@@ -454,21 +456,21 @@ fn a_device_that_only_others_reach_is_named() {
 }
 
 #[test]
-fn statuses_are_everyones_and_say_when() {
+fn statuses_come_from_all_devices_with_their_times() {
     let lab = Lab::new();
     let _devices = ["b", "a"].map(|id| lab.device(id));
     let visitor = lab.visitor();
     assert_eq!(visitor.roster(TIMEOUT).len(), 2);
     let begin = Instant::now();
     let reports = visitor.statuses(TIMEOUT);
-    assert!(begin.elapsed() < TIMEOUT, "does not wait for nobody");
+    assert!(begin.elapsed() < TIMEOUT, "it returns once all have answered");
     let ids: Vec<_> = reports.iter().map(|report| report.status.device.clone()).collect();
     assert_eq!(ids, ["a", "b"].map(name));
     assert!(reports.iter().all(|report| begin <= report.asked && report.asked < report.heard));
 }
 
 #[test]
-fn nobody_there_says_how_it_looked() {
+fn the_error_without_devices_says_how_they_were_looked_for() {
     let lab = Lab::new();
     let patience = Duration::from_millis(300);
     let error = Session::visit(&lab.visiting(), patience).err().unwrap();
@@ -525,7 +527,11 @@ fn a_client_finds_the_leader_that_the_rig_announces() {
     };
     let leader = TimeLeader::start(config, leading).unwrap();
     let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-    let source = LeaderSource::Discovered(lab.visitor());
+    let visitor = lab.visitor();
+    let name = format!("the time service of rig {}", visitor.rig());
+    let source = LeaderSource::discovered(name, move |timeout| {
+        visitor.find_time(timeout).map_err(|error| error.to_string())
+    });
     let config = TimeClientConfig { source, client: ClientConfig { burst: 24, ..ClientConfig::default() } };
     let client = TimeClient::start(config, clock.clone(), |_| {}).unwrap();
     let deadline = Instant::now() + TIMEOUT;
@@ -543,14 +549,14 @@ fn a_client_finds_the_leader_that_the_rig_announces() {
 }
 
 #[test]
-fn one_process_joins_once() {
+fn one_process_shares_one_session() {
     let lab = Lab::new();
     let config = lab.leading();
     let one = Session::open(&config).unwrap();
     let two = Session::open(&config).unwrap();
     assert!(std::sync::Arc::ptr_eq(&one, &two));
     drop((one, two));
-    // The port is free again, even if another thread was first to drop the last one.
+    // The port is free again, even if another thread drops the last session.
     for _ in 0..20 {
         let session = Session::open(&config).unwrap();
         let thread = std::thread::spawn(move || drop(session));

@@ -1,8 +1,7 @@
-//! The takes of one device on its disk, and nothing else of that disk.
+//! The takes of one device on its disk, and no other files of that disk.
 //!
-//! What is asked costs what it takes to say it, and a take that nobody asks for costs nothing: which takes there are is
-//! known from their `take.json`, of which those are read that changed; a manifest is read for the files of its own take
-//! alone, in pieces, and memory does not grow with it.
+//! A request costs no more than its reply needs. Takes are found by their `take.json`, which is read only when it has changed.
+//! A manifest is read only for requests of its own take, in parts, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File, Metadata};
@@ -15,27 +14,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_files::digest;
 
-use super::digest;
-use super::message::{Chunk, Digest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
-use super::names::Names;
+use super::file_list::FileList;
+use super::message::{Chunk, FileDigest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable, modified};
 
-/// How deep below the root takes are looked for: the default location keeps them at depth 2.
+/// Depth of folders below the root that is searched for takes: the default location has them at depth 2.
 const DEPTH: usize = 4;
 
-/// Folders that are looked into at most: the root may be somebody's home.
+/// Most folders that are searched: the root may be somebody's home.
 const MAX_FOLDERS: usize = 50_000;
 
-/// A folder that changed so lately may have changed again within what its time tells apart.
+/// A folder that changed this recently may change again without a change of its time stamp.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Sums that are remembered, at most.
+/// Most sums that are remembered.
 const MAX_DIGESTS: usize = 1_000;
 
-/// Takes whose files are asked for at once, at most; of others the next question costs more.
-const MAX_NAMES: usize = 4;
+/// Most takes whose file lists are remembered. Other lists are made again.
+const MAX_LISTS: usize = 4;
 
-/// Why something cannot be had.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CatalogError {
     #[error("there is no take {0} here")]
@@ -52,57 +51,57 @@ pub(super) enum CatalogError {
     Io { path: String, error: io::Error },
 }
 
-/// A folder as it was last looked into.
+/// A folder as it was last read.
 #[derive(Debug)]
-struct Folder {
+struct ScannedFolder {
     changed: (i64, u64),
-    /// Whether it had not changed for so long, when it was looked into, that what changes it later changes its time too.
+    /// Whether its last change was old enough when it was read, so that any later change changes its time stamp.
     is_settled: bool,
     folders: Vec<PathBuf>,
-    /// What stands before [`TAKE_JSON`], of each there is.
+    /// Prefixes of the [`TAKE_JSON`] files in it.
     takes: Vec<String>,
-    /// What stands before [`FRAMES_JSONL`], of each there is.
+    /// Prefixes of the [`FRAMES_JSONL`] files in it.
     manifests: Vec<String>,
 }
 
-/// What was read of a `take.json`.
+/// A `take.json` as it was last read.
 #[derive(Debug)]
-struct Known {
+struct ScannedTake {
     changed: (i64, u64),
-    /// As of a [`Folder`].
+    /// As in [`ScannedFolder`].
     is_settled: bool,
-    take: Result<TakeEntry, NoTake>,
+    take: Result<TakeEntry, NotOurTake>,
 }
 
-/// Why a `take.json` is not one of this device's takes.
+/// Why a `take.json` is none of this device's takes.
 #[derive(Debug)]
-enum NoTake {
-    /// It is another device's, or gone by now.
+enum NotOurTake {
+    /// It is another device's, or is gone.
     Foreign,
     /// It cannot be read.
     Bad(String),
 }
 
-/// The takes below a folder.
+/// The takes of a device below a folder.
 #[derive(Debug)]
 pub(super) struct Catalog {
     root: PathBuf,
     device: DeviceId,
-    folders: HashMap<PathBuf, Folder>,
-    /// By the folder, and what stands before `take.json` there.
-    known: BTreeMap<(PathBuf, String), Known>,
-    /// What seems to be of this device and is no take that can be read.
+    folders: HashMap<PathBuf, ScannedFolder>,
+    /// By the folder and the prefix of `take.json`.
+    known: BTreeMap<(PathBuf, String), ScannedTake>,
+    /// What seems to belong to this device, but is no readable take.
     unreadable: Vec<Unreadable>,
-    /// The files of those takes that were asked for last.
-    names: VecDeque<Names>,
-    /// Sums that were counted already, of files of this size and age.
-    digests: HashMap<PathBuf, Digest>,
-    /// Set when nobody is served any more.
+    /// File lists of the takes that were requested last.
+    lists: VecDeque<FileList>,
+    /// Known sums, each of a file of this size and age.
+    digests: HashMap<PathBuf, FileDigest>,
+    /// Set when the device stops sharing.
     stop: Arc<AtomicBool>,
 }
 
 impl Catalog {
-    /// The takes of `device` below `root`. What takes long ends when `stop` is set.
+    /// The takes of `device` below `root`. Long work ends once `stop` is set.
     pub(super) fn new(root: PathBuf, device: DeviceId, stop: Arc<AtomicBool>) -> Self {
         Self {
             root,
@@ -110,13 +109,13 @@ impl Catalog {
             folders: HashMap::new(),
             known: BTreeMap::new(),
             unreadable: Vec::new(),
-            names: VecDeque::new(),
+            lists: VecDeque::new(),
             digests: HashMap::new(),
             stop,
         }
     }
 
-    /// What seems to be of this device and is no take that can be read, as it was last listed.
+    /// What seemed to belong to this device but was no readable take, when [`takes`](Self::takes) was last called.
     pub(super) fn unreadable(&self) -> Vec<Unreadable> {
         self.unreadable.clone()
     }
@@ -128,22 +127,22 @@ impl Catalog {
         self.unreadable.clear();
         let mut queue = VecDeque::from([(self.root.clone(), 0)]);
         while let Some((path, depth)) = queue.pop_front() {
-            // One of an order's own holds nothing but it, and perhaps a million pictures.
-            if depth > 0 && self.note(&mut known_before, &path, "") {
+            // The folder of a take holds no other takes, and perhaps a million pictures.
+            if depth > 0 && self.note_take(&mut known_before, &path, "") {
                 continue;
             }
-            let folder = match look_into(&path, folders_before.remove(&path)) {
+            let folder = match scan(&path, folders_before.remove(&path)) {
                 Ok(folder) => folder,
                 Err(error) => {
-                    self.blame_folder(&path, depth, &error);
+                    self.note_unreadable_folder(&path, depth, &error);
                     continue;
                 }
             };
             for prefix in &folder.takes {
-                self.note(&mut known_before, &path, prefix);
+                self.note_take(&mut known_before, &path, prefix);
             }
             for prefix in folder.manifests.iter().filter(|prefix| !folder.takes.contains(prefix)) {
-                self.blame(&path, prefix, FRAMES_JSONL, "there is no take.json beside it");
+                self.note_unreadable(&path, prefix, FRAMES_JSONL, "there is no take.json beside it");
             }
             if depth < DEPTH {
                 queue.extend(folder.folders.iter().map(|path| (path.clone(), depth + 1)));
@@ -160,7 +159,7 @@ impl Catalog {
         self.list()
     }
 
-    /// The takes among what is known, by name.
+    /// The known takes, by name.
     fn list(&mut self) -> Vec<TakeEntry> {
         let mut takes: BTreeMap<&OrderId, (&Path, &TakeEntry)> = BTreeMap::new();
         let mut bad = Vec::new();
@@ -168,63 +167,68 @@ impl Catalog {
             match &known.take {
                 Ok(take) => match takes.get(&take.order) {
                     Some((other, _)) => {
-                        let why = format!("{} holds take {} already", self.below(other), take.order);
+                        let why = format!("{} holds take {} already", self.relative(other), take.order);
                         bad.push((folder.clone(), prefix.clone(), why));
                     }
                     None => _ = takes.insert(&take.order, (folder.as_path(), take)),
                 },
-                Err(NoTake::Bad(why)) => bad.push((folder.clone(), prefix.clone(), why.clone())),
-                Err(NoTake::Foreign) => {}
+                Err(NotOurTake::Bad(why)) => bad.push((folder.clone(), prefix.clone(), why.clone())),
+                Err(NotOurTake::Foreign) => {}
             }
         }
         let takes = takes.into_values().map(|(_, take)| take.clone()).collect();
-        bad.iter().for_each(|(folder, prefix, why)| self.blame(folder, prefix, TAKE_JSON, why));
+        bad.iter().for_each(|(folder, prefix, why)| self.note_unreadable(folder, prefix, TAKE_JSON, why));
         takes
     }
 
-    /// Notes that something in `folder` cannot be read, provided that its place is one of this device's takes: it is in a
-    /// folder of the device's name, or has that before its own.
-    fn blame(&mut self, folder: &Path, prefix: &str, name: &str, why: &str) {
+    /// Notes that a file in `folder` cannot be read, if it seems to belong to this device: it is in a folder of the device's
+    /// name, or has that name as a prefix.
+    fn note_unreadable(&mut self, folder: &Path, prefix: &str, name: &str, why: &str) {
         let device = self.device.as_str();
         let is_ours = folder.file_name().is_some_and(|folder| folder == device)
             || prefix.strip_suffix('.').is_some_and(|prefix| {
                 prefix.strip_suffix(device).is_some_and(|order| order.is_empty() || order.ends_with('.'))
             });
         if is_ours {
-            let path = self.below(&folder.join(format!("{prefix}{name}")));
+            let path = self.relative(&folder.join(format!("{prefix}{name}")));
             tracing::debug!(path, why, "no take");
             self.unreadable.push(Unreadable { path, why: why.to_owned() });
         }
     }
 
-    /// Notes that a folder cannot be looked into, unless it is gone by now, or somebody's whose files are not for this
-    /// device: it has no takes there. That of all takes is always noted; its disk may be gone.
-    fn blame_folder(&mut self, folder: &Path, depth: usize, error: &io::Error) {
+    /// Notes that a folder cannot be read. One that is gone by now, or that this device may not read, holds no takes of it and
+    /// is not noted, unless it has the device's name. The root is always noted: its disk may be gone.
+    fn note_unreadable_folder(&mut self, folder: &Path, depth: usize, error: &io::Error) {
         let is_none_of_ours =
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
         if depth == 0 || !is_none_of_ours {
-            let path = if depth == 0 { self.root.display().to_string() } else { self.below(folder) };
+            let path = if depth == 0 { self.root.display().to_string() } else { self.relative(folder) };
             self.unreadable.push(Unreadable { path, why: error.to_string() });
         } else {
-            self.blame(folder, "", "", &error.to_string());
+            self.note_unreadable(folder, "", "", &error.to_string());
         }
     }
 
-    /// `path` from the root on.
-    fn below(&self, path: &Path) -> String {
+    /// `path` relative to the root.
+    fn relative(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
-    /// Notes the take in `folder` whose side files have `prefix` before their names. Whether there is one.
-    fn note(&mut self, before: &mut BTreeMap<(PathBuf, String), Known>, folder: &Path, prefix: &str) -> bool {
+    /// Notes the take in `folder` whose side files have the prefix `prefix`. Returns whether there is one.
+    fn note_take(
+        &mut self,
+        before: &mut BTreeMap<(PathBuf, String), ScannedTake>,
+        folder: &Path,
+        prefix: &str,
+    ) -> bool {
         let path = folder.join(format!("{prefix}{TAKE_JSON}"));
         let about = match fs::symlink_metadata(&path) {
             Ok(about) if about.is_file() => about,
             Ok(_) => return false,
             Err(error) => {
-                // In a folder that is not to be looked into there is nothing; that is said by whoever looks.
+                // A folder that cannot be read is noted when it is searched.
                 if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) {
-                    self.unreadable.push(Unreadable { path: self.below(&path), why: error.to_string() });
+                    self.unreadable.push(Unreadable { path: self.relative(&path), why: error.to_string() });
                 }
                 return false;
             }
@@ -234,73 +238,73 @@ impl Catalog {
         let known = before.remove(&key).filter(|known| known.changed == changed && known.is_settled);
         let known = known.unwrap_or_else(|| {
             let is_settled = is_settled(changed.0);
-            Known { changed, is_settled, take: self.read_take(&path).map(|take| entry(&take)) }
+            ScannedTake { changed, is_settled, take: self.read_take(&path).map(|take| entry(&take)) }
         });
         self.known.insert(key, known);
         true
     }
 
-    /// The take that the file at `path` describes, if it is this device's.
-    fn read_take(&self, path: &Path) -> Result<Take, NoTake> {
+    /// The take in the file `path`, if it is this device's.
+    fn read_take(&self, path: &Path) -> Result<Take, NotOurTake> {
         let text = fs::read(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => NoTake::Foreign, // it was deleted just now
-            _ => NoTake::Bad(error.to_string()),
+            io::ErrorKind::NotFound => NotOurTake::Foreign, // it was deleted just now
+            _ => NotOurTake::Bad(error.to_string()),
         })?;
         match Take::from_json(&text) {
             Ok(take) if take.device == self.device => Ok(take),
-            Ok(_) => Err(NoTake::Foreign),
+            Ok(_) => Err(NotOurTake::Foreign),
             Err(why) => {
-                // It may be another device's, or nothing of swsync's.
+                // It may be another device's, or not swsync's at all.
                 let json = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
                 let is_other = json["device"].as_str().is_some_and(|device| device != self.device.as_str());
-                Err(if is_other { NoTake::Foreign } else { NoTake::Bad(why.to_string()) })
+                Err(if is_other { NotOurTake::Foreign } else { NotOurTake::Bad(why.to_string()) })
             }
         }
     }
 
-    /// The names of a take's files, where it was found before.
-    fn find(&self, order: &OrderId) -> Option<Names> {
-        let is_it = |known: &Known| known.take.as_ref().is_ok_and(|take| take.order == *order);
+    /// The file list of a take at its known place.
+    fn find(&self, order: &OrderId) -> Option<FileList> {
+        let is_it = |known: &ScannedTake| known.take.as_ref().is_ok_and(|take| take.order == *order);
         let ((folder, prefix), _) = self.known.iter().find(|(_, known)| is_it(known))?;
         let take = self.read_take(&folder.join(format!("{prefix}{TAKE_JSON}"))).ok()?;
-        (take.order == *order).then(|| Names::new(folder.clone(), prefix, take))
+        (take.order == *order).then(|| FileList::new(folder.clone(), prefix, take))
     }
 
-    /// The names of a take's files. With `anew` as they are now; else as they were listed last.
-    fn names(&mut self, order: &OrderId, anew: bool) -> Result<&mut Names, CatalogError> {
-        let at = self.names.iter().position(|names| names.take.order == *order);
-        let listed = at.and_then(|at| self.names.remove(at)).filter(|_| !anew);
-        let names = listed.or_else(|| self.find(order)).or_else(|| {
-            self.takes(); // it may be new, or elsewhere
+    /// The file list of a take: a new one if `anew`, else the last one.
+    fn list_of(&mut self, order: &OrderId, anew: bool) -> Result<&mut FileList, CatalogError> {
+        let at = self.lists.iter().position(|list| list.take.order == *order);
+        let listed = at.and_then(|at| self.lists.remove(at)).filter(|_| !anew);
+        let list = listed.or_else(|| self.find(order)).or_else(|| {
+            self.takes(); // the take may be new, or was moved
             self.find(order)
         });
-        let names = names.ok_or_else(|| CatalogError::NoTake(order.clone()))?;
-        self.names.truncate(MAX_NAMES - 1);
-        self.names.push_front(names);
-        Ok(&mut self.names[0])
+        let list = list.ok_or_else(|| CatalogError::NoTake(order.clone()))?;
+        self.lists.truncate(MAX_LISTS - 1);
+        self.lists.push_front(list);
+        Ok(&mut self.lists[0])
     }
 
-    /// Files of a take, from the `skip`th on and so many at most; and whether there are more.
+    /// Up to `most` files of a take from the `skip`th on, and whether there are more.
     pub(super) fn files(
         &mut self,
         order: &OrderId,
         skip: usize,
         most: usize,
     ) -> Result<(Vec<FileEntry>, bool), CatalogError> {
-        let names = self.names(order, skip == 0)?;
-        names.page(skip, most).map_err(|error| CatalogError::Io { path: FRAMES_JSONL.to_owned(), error })
+        let list = self.list_of(order, skip == 0)?;
+        list.page(skip, most).map_err(|error| CatalogError::Io { path: FRAMES_JSONL.to_owned(), error })
     }
 
-    /// Where a file that was listed is, provided that it is below the root still, whatever links say.
+    /// The path of a listed file, if it is below the root even after resolving symbolic links.
     fn locate(&mut self, order: &OrderId, path: &str) -> Result<PathBuf, CatalogError> {
         let no_file = || CatalogError::NoFile { order: order.clone(), path: path.to_owned() };
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
-        let on_disk = self.names(order, false)?.on_disk(path).map_err(io)?.ok_or_else(no_file)?;
+        let on_disk = self.list_of(order, false)?.on_disk(path).map_err(io)?.ok_or_else(no_file)?;
         let (root, real) = (self.root.canonicalize().map_err(io)?, on_disk.canonicalize().map_err(io)?);
         if real.starts_with(root) && real.is_file() { Ok(real) } else { Err(no_file()) }
     }
 
-    /// Bytes of a file from `offset` on, `length` at most and as far as it reaches.
+    /// Up to `length` bytes of a file from `offset` on.
     pub(super) fn read(
         &mut self,
         order: &OrderId,
@@ -323,18 +327,18 @@ impl Catalog {
         read().map_err(|error| CatalogError::Io { path: path.to_owned(), error })
     }
 
-    /// A file's SHA-256.
-    pub(super) fn digest(&mut self, order: &OrderId, path: &str) -> Result<Digest, CatalogError> {
+    /// The SHA-256 of a file.
+    pub(super) fn digest(&mut self, order: &OrderId, path: &str) -> Result<FileDigest, CatalogError> {
         let real = self.locate(order, path)?;
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
         let about = fs::metadata(&real).map_err(io)?;
-        let same = |known: &&Digest| known.bytes == about.len() && known.modified_ns == modified(&about);
+        let same = |known: &&FileDigest| known.bytes == about.len() && known.modified_ns == modified(&about);
         if let Some(known) = self.digests.get(&real).filter(same) {
             return Ok(known.clone());
         }
         let (bytes, sha256) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
-        // Of before: a file that grew meanwhile is noticed by its age.
-        let digest = Digest { bytes, modified_ns: modified(&about), sha256 };
+        // The age from before the reading: if the file grew meanwhile, its age will differ.
+        let digest = FileDigest { bytes, modified_ns: modified(&about), sha256 };
         if self.digests.len() >= MAX_DIGESTS {
             self.digests.clear();
         }
@@ -342,31 +346,30 @@ impl Catalog {
         Ok(digest)
     }
 
-    /// Deletes a file whose SHA-256 is `sha256`; with the last one of a take its folders too, where nothing
-    /// else is in them.
+    /// Deletes a file if its SHA-256 is `sha256`. With the last file of a take its empty folders go too.
     pub(super) fn delete(&mut self, order: &OrderId, path: &str, sha256: &str) -> Result<(), CatalogError> {
         let io = |error| CatalogError::Io { path: path.to_owned(), error };
-        let names = self.names(order, false)?;
-        if !names.take.complete {
+        let list = self.list_of(order, false)?;
+        if !list.take.complete {
             return Err(CatalogError::Unfinished(order.clone()));
         }
-        if [FRAMES_JSONL, TAKE_JSON].contains(&path) && names.has_media().map_err(io)? {
+        if [FRAMES_JSONL, TAKE_JSON].contains(&path) && list.has_media().map_err(io)? {
             return Err(CatalogError::StillNeeded { path: path.to_owned() });
         }
-        let folder = names.folder().to_owned();
+        let folder = list.folder().to_owned();
         let real = self.locate(order, path)?;
         let (_, now) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
         if now != sha256 {
-            self.digests.remove(&real); // it may be of before
+            self.digests.remove(&real); // it may be out of date
             return Err(CatalogError::Differs { path: path.to_owned(), sha256: now });
         }
         fs::remove_file(&real).map_err(io)?;
         tracing::info!(%order, path, "deleted a file that has been collected");
         self.digests.remove(&real);
         if path == TAKE_JSON {
-            self.names.retain(|names| names.take.order != *order);
+            self.lists.retain(|list| list.take.order != *order);
             self.known.retain(|_, known| !known.take.as_ref().is_ok_and(|take| take.order == *order));
-            // As far as they are empty, and never the root itself.
+            // Only empty ones, and never the root.
             for folder in folder.ancestors().take_while(|folder| *folder != self.root) {
                 if fs::remove_dir(folder).is_err() {
                     break;
@@ -377,8 +380,8 @@ impl Catalog {
     }
 }
 
-/// What is in a folder, if it can be looked into; `before`: as it was the last time.
-fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
+/// Reads a folder, or returns `before`, the last reading, if the folder has not changed.
+fn scan(path: &Path, before: Option<ScannedFolder>) -> io::Result<ScannedFolder> {
     let about = fs::metadata(path)?;
     let changed = changed(&about);
     if let Some(before) = before.filter(|before| before.changed == changed && before.is_settled) {
@@ -386,7 +389,7 @@ fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
     }
     let is_settled = is_settled(changed.0);
     let mut folder =
-        Folder { changed, is_settled, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
+        ScannedFolder { changed, is_settled, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -394,7 +397,7 @@ fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
             continue;
         }
         let kind = match entry.file_type() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // it went just now
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // it was deleted just now
             other => other?,
         };
         if kind.is_dir() {
@@ -408,19 +411,19 @@ fn look_into(path: &Path, before: Option<Folder>) -> io::Result<Folder> {
     Ok(folder)
 }
 
-/// Whether what changed at this time cannot have changed again in the same tick of the file system's clock.
+/// Whether a change at this time is so old that a later one has another time stamp of the file system.
 fn is_settled(modified_ns: i64) -> bool {
     let at = UNIX_EPOCH + Duration::from_nanos(u64::try_from(modified_ns).unwrap_or_default());
     SystemTime::now().duration_since(at).is_ok_and(|age| age > SETTLED)
 }
 
-/// What stands before `side`, a side file's plain name, in `name`: nothing, or what ends with a dot.
+/// The prefix of `name` before the plain name `side` of a side file: empty, or ending with a dot.
 fn prefix_of(name: &str, side: &str) -> Option<String> {
     let prefix = name.strip_suffix(side)?;
     (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
 }
 
-/// What is said of a take.
+/// The entry of a take in the list.
 fn entry(take: &Take) -> TakeEntry {
     let Take { order, started_ns, accepted_ns, complete, .. } = take;
     TakeEntry {
@@ -431,16 +434,9 @@ fn entry(take: &Take) -> TakeEntry {
     }
 }
 
-/// What tells whether a file or folder is still as it was.
+/// The time stamp and inode of a file or folder, which show whether it has changed.
 fn changed(about: &Metadata) -> (i64, u64) {
     (modified(about), about.ino())
-}
-
-/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch: with mtime alone, what was
-/// changed and given its age again would pass for the same.
-pub(super) fn modified(about: &Metadata) -> i64 {
-    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
 }
 
 #[cfg(test)]
@@ -448,17 +444,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_changed_in_the_instant_it_was_looked_into_is_looked_into_again() {
+    fn a_folder_that_changed_while_it_was_read_is_read_again() {
         let root = tempfile::tempdir().unwrap();
-        let first = look_into(root.path(), None).unwrap();
+        let first = scan(root.path(), None).unwrap();
         assert!(!first.is_settled && first.folders.is_empty());
         fs::create_dir(root.path().join("o1")).unwrap();
-        // In the same tick of the file system's clock, the folder's time stays.
+        // Within the resolution of the file system's clock the folder's time stamp stays.
         let changed = changed(&fs::metadata(root.path()).unwrap());
-        let again = look_into(root.path(), Some(Folder { changed, ..first })).unwrap();
+        let again = scan(root.path(), Some(ScannedFolder { changed, ..first })).unwrap();
         assert_eq!(again.folders, [root.path().join("o1")]);
-        // What had settled is as it was.
-        let settled = Folder { is_settled: true, folders: Vec::new(), ..again };
-        assert!(look_into(root.path(), Some(settled)).unwrap().folders.is_empty());
+        // A settled folder is not read again.
+        let settled = ScannedFolder { is_settled: true, folders: Vec::new(), ..again };
+        assert!(scan(root.path(), Some(settled)).unwrap().folders.is_empty());
     }
 }

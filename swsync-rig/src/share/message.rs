@@ -1,5 +1,8 @@
-//! What is asked of a device's files, and what it says: a line of JSON in the control plane's envelope, and
-//! behind it, where bytes of a file were asked for, these.
+//! Requests for a device's files, and replies: a line of JSON in the control plane's envelope, followed by the bytes of a file if
+//! the request was for these.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde::{Deserialize, Serialize};
 use swsync_core::control::{MessageError, decode, encode};
@@ -7,61 +10,99 @@ use swsync_core::name::OrderId;
 use swsync_core::time::{Realtime, Rig, Timestamp};
 
 /// Most bytes of a file in one reply.
-pub(super) const MAX_CHUNK: u64 = 4 << 20;
+pub(crate) const MAX_CHUNK: u64 = 4 << 20;
 
 /// Most files in one reply.
-pub(super) const MAX_FILES: usize = 2000;
+pub(crate) const MAX_FILES: usize = 2000;
 
-/// A question.
+/// A request for files of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Request {
-    /// Which takes there are.
+pub enum FileRequest {
+    /// The list of takes.
     Takes,
-    /// The files of one, from the `skip`th on.
-    Files { order: OrderId, skip: usize },
+    /// The list of files of a take, from the `skip`th on.
+    Files {
+        /// The take.
+        order: OrderId,
+        /// Number of files to skip.
+        skip: usize,
+    },
     /// Bytes of a file.
-    Read { order: OrderId, path: String, offset: u64, length: u64 },
-    /// A file's SHA-256.
-    Digest { order: OrderId, path: String },
-    /// To delete a file, by someone who has it.
-    Delete { order: OrderId, path: String, sha256: String },
+    Read {
+        /// The take.
+        order: OrderId,
+        /// The file.
+        path: String,
+        /// The first byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
+    /// The SHA-256 of a file.
+    Digest {
+        /// The take.
+        order: OrderId,
+        /// The file.
+        path: String,
+    },
+    /// Deletion of a file, by a client that has a copy.
+    Delete {
+        /// The take.
+        order: OrderId,
+        /// The file.
+        path: String,
+        /// SHA-256 of the copy.
+        sha256: String,
+    },
 }
 
-/// An answer.
+/// A reply of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
-pub(super) enum Said {
+pub enum FileReply {
+    /// The takes.
     Takes {
+        /// By name.
         takes: Vec<TakeEntry>,
+        /// Other things that may be takes.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unreadable: Vec<Unreadable>,
     },
+    /// Files of a take.
     Files {
+        /// A part of them.
         files: Vec<FileEntry>,
-        /// How many there are at least; if no more than were told by now: all.
+        /// A lower bound of their number. If it is the number listed so far, these are all.
         total: usize,
     },
-    /// The bytes follow.
+    /// Bytes of a file, which follow the line of JSON.
     Chunk {
+        /// What is known of the file.
         #[serde(flatten)]
         chunk: Chunk,
     },
+    /// The SHA-256 of a file.
     Digest {
+        /// With size and age.
         #[serde(flatten)]
-        digest: Digest,
+        digest: FileDigest,
     },
+    /// The file is deleted.
     Deleted,
-    /// Not deleted: it is not what whoever asks has.
+    /// The file is not deleted, since it differs from the client's copy.
     Differs {
+        /// SHA-256 of the device's file.
         sha256: String,
     },
-    /// Not now: the device is at work on a take.
+    /// Not now: the device is recording.
     Busy {
+        /// Why, for a person.
         why: String,
     },
-    /// Not at all.
+    /// The request is refused.
     Refused {
+        /// Why, for a person.
         why: String,
     },
 }
@@ -73,28 +114,28 @@ pub struct TakeEntry {
     pub order: OrderId,
     /// When its first file was begun.
     pub started_ns: Timestamp<Rig>,
-    /// When the device accepted the order, by a count of its own: greater with each. `None`: an older device does not say.
+    /// When the device accepted the order: greater for each order than for the one before. `None` from older devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_ns: Option<Timestamp<Realtime>>,
     /// Whether nothing of it will change any more.
     pub complete: bool,
 }
 
-/// What lies where a device's takes are, and is none that can be fetched.
+/// Something among the takes of a device that cannot be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unreadable {
-    /// Its path on the device, from the folder that the takes are below.
+    /// Its path on the device, relative to the folder of all takes.
     pub path: String,
     /// What is wrong with it, for a person.
     pub why: String,
 }
 
-/// What a device has.
+/// The takes of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Its takes, by name.
     pub takes: Vec<TakeEntry>,
-    /// What else there is that may be takes.
+    /// Other things that may be takes.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -105,26 +146,26 @@ pub struct FileEntry {
     pub path: String,
     /// Its size.
     pub bytes: u64,
-    /// When it, or its name, age or owner, was last changed, by the device's wall clock, in nanoseconds since the Unix epoch.
-    /// Where this is the same, it is the same file; where it is not, its sum tells.
+    /// When the file, or its name, age or owner, was last changed, in nanoseconds of the device's wall clock since the Unix
+    /// epoch. If this is the same, the file is the same. If not, its SHA-256 tells.
     pub modified_ns: i64,
 }
 
-/// What is told of a piece of a file.
+/// What is known of a file when a part of it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// Size of the whole file.
     pub bytes: u64,
     /// When it was last changed, as in [`FileEntry`].
     pub modified_ns: i64,
-    /// SHA-256 of the whole file in hexadecimal, where this piece is all of it.
+    /// SHA-256 of the file in hexadecimal, if the part is the whole file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// What identifies a file's content.
+/// The SHA-256 of a file, with size and age.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digest {
+pub struct FileDigest {
     /// Its size.
     pub bytes: u64,
     /// When it was last changed, as in [`FileEntry`].
@@ -133,17 +174,24 @@ pub struct Digest {
     pub sha256: String,
 }
 
-/// An answer as it travels.
-pub(super) fn frame(said: &Said, bytes: &[u8]) -> Vec<u8> {
-    let mut framed = encode(said);
+/// A reply as it is sent.
+pub(super) fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
+    let mut framed = encode(reply);
     framed.reserve_exact(1 + bytes.len());
     framed.push(b'\n'); // JSON on one line holds none
     framed.extend_from_slice(bytes);
     framed
 }
 
-/// The answer and the bytes behind it.
-pub(super) fn unframe(framed: &[u8]) -> Result<(Said, &[u8]), MessageError> {
+/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch. With mtime alone, a file that was
+/// changed and then given its old age would count as unchanged.
+pub(super) fn modified(about: &Metadata) -> i64 {
+    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
+}
+
+/// The reply and the bytes that follow it.
+pub(super) fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
     let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
     Ok((decode(&framed[..end])?, framed.get(end + 1..).unwrap_or_default()))
 }
@@ -153,14 +201,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_of_all_kinds_travel_behind_their_answer() {
+    fn any_bytes_may_follow_a_reply() {
         let chunk = Chunk { bytes: 9, modified_ns: 5, sha256: None };
-        let said = Said::Chunk { chunk };
+        let reply = FileReply::Chunk { chunk };
         for bytes in [&b""[..], b"\n\n", b"\0{}\n"] {
-            assert_eq!(unframe(&frame(&said, bytes)).unwrap(), (said.clone(), bytes));
+            assert_eq!(unframe(&frame(&reply, bytes)).unwrap(), (reply.clone(), bytes));
         }
         assert!(unframe(b"").is_err());
         assert!(unframe(b"\n{}").is_err());
-        assert_eq!(unframe(&encode(&Said::Deleted)).unwrap(), (Said::Deleted, &b""[..]));
+        assert_eq!(unframe(&encode(&FileReply::Deleted)).unwrap(), (FileReply::Deleted, &b""[..]));
     }
 }

@@ -1,27 +1,20 @@
-//! A device's takes, for others to fetch: over Zenoh, beside the control plane.
+//! Sharing of a device's takes over Zenoh, beside the control plane.
 //!
-//! A device serves what it has saved with a [`Share`]; [`Remote`] is that device's files as seen from
-//! elsewhere, and [`collect`] brings a take home: whole, verified, and from where it left off when
-//! something came in between.
+//! A device serves the files of its takes with a [`Share`]. [`Session::request_files`](crate::Session::request_files) asks for
+//! them; the crate `swsync-client` fetches whole takes with it.
 //!
 //! | key | what is there |
 //! | --- | --- |
-//! | `swsync/<rig>/files/<device>/<instance>` | queryable: a request in, what it asked for out |
+//! | `swsync/<rig>/files/<device>/<instance>` | queryable: a [`FileRequest`] in, a [`FileReply`] out |
 //!
-//! Nothing but the files of this device's takes can be had: not by any path, only by an order's name and a
-//! name that this device itself listed. A file can be deleted by whoever proves to have it, with its
-//! SHA-256.
+//! Only the files of this device's takes are shared: a file is named by its order and by a name that this device has listed,
+//! never by a path. A client can delete a file only by its SHA-256, which proves that the client has it.
 
 mod catalog;
-pub mod collect;
-mod digest;
+mod client;
+mod file_list;
 mod message;
-mod names;
-pub mod pending;
-mod remote;
-mod serve;
+mod server;
 
-pub(crate) use digest::of_bytes as sha256_of;
-pub use message::{Chunk, Digest, FileEntry, Listing, TakeEntry, Unreadable};
-pub use remote::{Remote, RemoteError};
-pub use serve::{Busy, Share};
+pub use message::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing, TakeEntry, Unreadable};
+pub use server::{Busy, Share};

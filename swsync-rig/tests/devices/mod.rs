@@ -1,4 +1,4 @@
-//! Devices that answer orders without a camera, and rigs on loopback to put them in.
+//! Devices that answer orders without a camera, and rigs on loopback.
 
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdout, Stdio};
@@ -16,7 +16,7 @@ use swsync_core::order::{
     Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
 };
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::control::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
+use swsync_rig::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
 
 pub fn name(name: &str) -> Name {
@@ -27,7 +27,7 @@ pub fn order(id: &str) -> Order {
     Order::still(name(id), Timestamp::from_nanos(1_800_000_000_000_000_000)).unwrap()
 }
 
-/// A device's side of the control plane: remembers orders, answers at once or when told to.
+/// The handler of a device: remembers orders, and answers at once or when told to.
 #[derive(Default)]
 pub struct Handler {
     id: Option<DeviceId>,
@@ -176,7 +176,7 @@ impl Device {
         assert!(!result.timed_out(), "no order came");
     }
 
-    /// Answers what it holds.
+    /// Answers the held orders.
     pub fn answer(&self) {
         let held = std::mem::take(&mut self.handler.state.lock().unwrap().held);
         for (order, reply) in held {
@@ -184,13 +184,13 @@ impl Device {
         }
     }
 
-    /// As an element that is stopped.
+    /// Drops the held orders, as an element that is stopped.
     pub fn drop_replies(&self) {
         self.handler.state.lock().unwrap().held.clear();
     }
 }
 
-/// A holding device in a process of its own, which can be killed as a process is.
+/// A holding device in a process of its own, which can be killed.
 pub struct Child {
     process: std::process::Child,
     output: std::io::Lines<BufReader<ChildStdout>>,
@@ -226,12 +226,12 @@ impl Child {
         self.wait_for("ordered");
     }
 
-    /// Stops it, as a process that hangs.
+    /// Stops it, like a process that hangs.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Has it go on.
+    /// Continues it.
     pub fn go_on(&self) {
         self.signal(Signal::CONT);
     }
@@ -240,7 +240,7 @@ impl Child {
         rustix::process::kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Kills it: no goodbyes.
+    /// Kills it without notice.
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -254,7 +254,7 @@ impl Drop for Child {
     }
 }
 
-/// The process behind [`Child`]: ends when its input does, should the test die without killing it.
+/// The process behind [`Child`]. It ends with its input, in case the test dies without killing it.
 pub fn child_main() {
     let Ok(id) = std::env::var("SWSYNC_TEST_CHILD") else {
         return;
@@ -309,12 +309,12 @@ impl Lab {
         RigConfig { rig: self.rig.clone(), listen: vec![self.endpoint.clone()], connect: Vec::new() }
     }
 
-    /// The configuration of everyone else.
+    /// The configuration of all other devices.
     pub fn visiting(&self) -> RigConfig {
         RigConfig { rig: self.rig.clone(), listen: Vec::new(), connect: vec![self.endpoint.clone()] }
     }
 
-    /// The first one is the one that the others connect to.
+    /// The first call returns the configuration of the device that the others connect to.
     fn config(&self) -> RigConfig {
         let mut leader = self.leader.lock().unwrap();
         if std::mem::replace(&mut *leader, true) { self.visiting() } else { self.leading() }
@@ -333,12 +333,12 @@ impl Lab {
         Device::try_joining(&self.config(), id, true).unwrap()
     }
 
-    /// A device that answers never, in a process of its own.
+    /// A device that never answers, in a process of its own.
     pub fn child(&self, id: &str) -> Child {
         Child::spawn(&self.config(), id)
     }
 
-    /// A device that is not the first, even if it is.
+    /// A device that connects to the first one, even if it comes first.
     pub fn follower(&self, id: &str) -> Device {
         Device::joining(&self.visiting(), id)
     }
@@ -347,24 +347,24 @@ impl Lab {
         Session::visit(&self.visiting(), Duration::from_secs(30)).unwrap()
     }
 
-    /// A visitor of both networks, through whom they learn of each other.
+    /// A visitor of both networks, which joins them.
     pub fn join_with(&self, other: &Self) -> Arc<Session> {
         let connect = vec![self.endpoint.clone(), other.endpoint.clone()];
         let config = RigConfig { connect, ..self.visiting() };
         Session::visit(&config, Duration::from_secs(30)).unwrap()
     }
 
-    /// A program that speaks Zenoh but is no swsync.
+    /// A program that uses Zenoh but is not swsync.
     pub fn stranger(&self) -> zenoh::Session {
         Self::raw(&[("connect/endpoints", &format!("[{:?}]", self.endpoint))])
     }
 
-    /// One where the rig's first device would be.
+    /// One that listens at the address of the rig's first device.
     pub fn stranger_listening(&self) -> zenoh::Session {
         Self::raw(&[("listen/endpoints", &format!("[{:?}]", self.endpoint))])
     }
 
-    /// One that connects to the first device, but to and from nobody else.
+    /// One that connects to the first device alone, and that no other can connect to.
     pub fn hermit(&self) -> zenoh::Session {
         Self::raw(&[
             ("connect/endpoints", &format!("[{:?}]", self.endpoint)),

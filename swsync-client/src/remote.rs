@@ -1,0 +1,203 @@
+//! The takes of a device, requested over the network.
+
+use std::time::{Duration, Instant};
+
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_rig::Session;
+use swsync_rig::share::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing};
+
+/// Timeout of a request for which the device reads no whole file.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// Slowest rate of a device for SHA-256, in bytes a second: a quarter of a Pi Zero.
+const SLOWEST: u64 = 5_000_000;
+
+/// Pause between requests to a device that is busy or does not answer.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a request for a device's files fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The device does not answer.
+    #[error(
+        "{device} does not answer for its files (for {waited:?}): is it switched on, and its pipeline running?"
+    )]
+    NoAnswer {
+        /// The device.
+        device: DeviceId,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// The device refuses.
+    #[error("{device} refuses: {why}")]
+    Refused {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+    /// The device sends another reply than was requested, or a malformed one.
+    #[error("{device} answers something that cannot be read: {why}")]
+    Malformed {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+/// Called with the reason while a busy device is waited for, and with `None` when that is over.
+type OnBusy<'a> = Box<dyn Fn(Option<&str>) + Send + 'a>;
+
+/// The takes of one device. The methods block; those that read files wait while the device is busy.
+pub struct RemoteTakes<'a> {
+    session: &'a Session,
+    device: DeviceId,
+    patience: Duration,
+    on_busy: OnBusy<'a>,
+}
+
+impl<'a> RemoteTakes<'a> {
+    /// The takes of `device`, which may stay silent for `patience` before it is given up: it may be restarting. `on_busy` is
+    /// called with the reason while a busy device is waited for, and with `None` when that is over.
+    pub fn new(
+        session: &'a Session,
+        device: DeviceId,
+        patience: Duration,
+        on_busy: impl Fn(Option<&str>) + Send + 'a,
+    ) -> Self {
+        Self { session, device, patience, on_busy: Box::new(on_busy) }
+    }
+
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// The list of its takes.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn takes(&self) -> Result<Listing, RemoteError> {
+        match self.request(&FileRequest::Takes, QUICK)?.0 {
+            FileReply::Takes { takes, unreadable } => Ok(Listing { takes, unreadable }),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// The list of files of a take.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn files(&self, order: &OrderId) -> Result<Vec<FileEntry>, RemoteError> {
+        let mut all = Vec::new();
+        loop {
+            let request = FileRequest::Files { order: order.clone(), skip: all.len() };
+            match self.request(&request, QUICK)?.0 {
+                FileReply::Files { files, total } => {
+                    let done = files.is_empty() || all.len() + files.len() >= total;
+                    all.extend(files);
+                    if done {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(self.malformed(&other)),
+            }
+        }
+    }
+
+    /// `length` bytes of a file from `offset` on, or fewer at its end.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn read(
+        &self,
+        order: &OrderId,
+        path: &str,
+        offset: u64,
+        length: u64,
+    ) -> Result<(Chunk, Vec<u8>), RemoteError> {
+        let request = FileRequest::Read { order: order.clone(), path: path.to_owned(), offset, length };
+        match self.request(&request, QUICK + Duration::from_secs(length / (SLOWEST / 50)))? {
+            (FileReply::Chunk { chunk }, bytes) => Ok((chunk, bytes)),
+            (other, _) => Err(self.malformed(&other)),
+        }
+    }
+
+    /// The SHA-256 of a file of about `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn digest(&self, order: &OrderId, path: &str, bytes: u64) -> Result<FileDigest, RemoteError> {
+        let request = FileRequest::Digest { order: order.clone(), path: path.to_owned() };
+        match self.request(&request, QUICK + Duration::from_secs(bytes / SLOWEST))?.0 {
+            FileReply::Digest { digest } => Ok(digest),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// Deletes a file of about `bytes` bytes on the device if its SHA-256, which the device computes anew, is `sha256`. Returns
+    /// whether it was.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn delete(&self, order: &OrderId, path: &str, bytes: u64, sha256: &str) -> Result<bool, RemoteError> {
+        let request =
+            FileRequest::Delete { order: order.clone(), path: path.to_owned(), sha256: sha256.to_owned() };
+        match self.request(&request, QUICK + Duration::from_secs(bytes / SLOWEST))?.0 {
+            FileReply::Deleted => Ok(true),
+            FileReply::Differs { .. } => Ok(false),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// Repeats a request until the device answers and is not busy.
+    fn request(&self, request: &FileRequest, timeout: Duration) -> Result<(FileReply, Vec<u8>), RemoteError> {
+        let mut silent_since = Instant::now();
+        let mut was_busy = false;
+        loop {
+            match self.request_once(request, timeout)? {
+                Some((FileReply::Busy { why }, _)) => {
+                    was_busy = true;
+                    (self.on_busy)(Some(&why));
+                    std::thread::sleep(RETRY);
+                    silent_since = Instant::now();
+                }
+                Some(answer) => {
+                    if was_busy {
+                        (self.on_busy)(None);
+                    }
+                    return match answer {
+                        (FileReply::Refused { why }, _) => {
+                            Err(RemoteError::Refused { device: self.device.clone(), why })
+                        }
+                        answer => Ok(answer),
+                    };
+                }
+                None if silent_since.elapsed() >= self.patience => {
+                    let waited = Duration::from_secs(silent_since.elapsed().as_secs());
+                    return Err(RemoteError::NoAnswer { device: self.device.clone(), waited });
+                }
+                None => std::thread::sleep(RETRY),
+            }
+        }
+    }
+
+    /// Sends a request once. `None`: there was no reply.
+    fn request_once(
+        &self,
+        request: &FileRequest,
+        timeout: Duration,
+    ) -> Result<Option<(FileReply, Vec<u8>)>, RemoteError> {
+        self.session
+            .request_files(&self.device, request, timeout)
+            .map_err(|error| RemoteError::Malformed { device: self.device.clone(), why: error.to_string() })
+    }
+
+    fn malformed(&self, reply: &FileReply) -> RemoteError {
+        let why = format!("{reply:?}").chars().take(200).collect();
+        RemoteError::Malformed { device: self.device.clone(), why }
+    }
+}

@@ -1,0 +1,87 @@
+//! Which rig to join, and how to reach it.
+
+use std::fmt;
+
+use swsync_core::name::Name;
+
+/// The default name of a rig.
+pub const DEFAULT_RIG: &str = "swsync";
+
+/// Which rig to join, and how to reach it. Zenoh endpoints are `tcp/HOST:PORT`.
+///
+/// With neither [`listen`](Self::listen) nor [`connect`](Self::connect), Zenoh finds the others by itself: by multicast
+/// scouting, and by gossip, with which each peer passes on those it knows. With either, scouting is off, and only these
+/// addresses and gossip are used: one reachable device leads to all others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RigConfig {
+    /// The rig's name.
+    pub rig: Name,
+    /// Where to accept connections. Empty: at a port that the system chooses.
+    pub listen: Vec<String>,
+    /// Whom to connect to.
+    pub connect: Vec<String>,
+}
+
+impl Default for RigConfig {
+    fn default() -> Self {
+        Self::discovering(Name::new(DEFAULT_RIG).expect("the default is a name"))
+    }
+}
+
+/// How others are looked for, in words: part of the error that no device was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search(RigConfig);
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        if config.is_discovering() {
+            return f.write_str("multicast scouting on every network interface");
+        }
+        if !config.connect.is_empty() {
+            write!(f, "connections to {}", config.connect.join(", "))?;
+        }
+        if !config.listen.is_empty() {
+            let and = if config.connect.is_empty() { "" } else { " and " };
+            write!(f, "{and}callers at {}", config.listen.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl RigConfig {
+    /// The rig `rig`, found by Zenoh's own discovery.
+    #[must_use]
+    pub const fn discovering(rig: Name) -> Self {
+        Self { rig, listen: Vec::new(), connect: Vec::new() }
+    }
+
+    /// Whether Zenoh's own discovery is used.
+    #[must_use]
+    pub const fn is_discovering(&self) -> bool {
+        self.listen.is_empty() && self.connect.is_empty()
+    }
+
+    /// How others are looked for, in words.
+    #[must_use]
+    pub fn search(&self) -> Search {
+        Search(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(listen: &[&str], connect: &[&str]) -> RigConfig {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        RigConfig { listen: owned(listen), connect: owned(connect), ..RigConfig::default() }
+    }
+
+    #[test]
+    fn a_search_says_where_it_looks() {
+        assert!(config(&[], &[]).search().to_string().contains("multicast"));
+        let both = config(&["tcp/0.0.0.0:1"], &["tcp/pi0:1", "tcp/pi1:1"]).search();
+        assert_eq!(both.to_string(), "connections to tcp/pi0:1, tcp/pi1:1 and callers at tcp/0.0.0.0:1");
+    }
+}

@@ -1,0 +1,115 @@
+//! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
+
+use swsync_core::control::Status;
+use swsync_core::order::{Acknowledgement, Answer, Command, Order, Registry};
+
+use crate::ControlError;
+
+/// What a device does for the rig. Called on network threads: each call must return soon, so hand long work to a thread of your
+/// own.
+pub trait DeviceHandler: Send + Sync {
+    /// Handles an order. Answer by `reply` once every frame is accounted for.
+    ///
+    /// An open order can arrive again, with another `reply`, if its sender lost the connection: answer that one too.
+    fn handle_order(&self, order: Order, reply: Reply);
+
+    /// Stops or cancels an order.
+    fn handle_command(&self, command: &Command) -> Acknowledgement;
+
+    /// The open orders and recent commands, for devices that missed some.
+    fn registry(&self) -> Registry;
+
+    /// The status of the device.
+    fn status(&self) -> Status;
+
+    /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This
+    /// one has left the rig, since two devices with one id would answer for each other. Tell the user.
+    fn handle_duplicate(&self, error: &ControlError) {
+        let _ = error;
+    }
+}
+
+/// The reply to an order.
+///
+/// If it is dropped without an answer, it tells the sender that the device was stopped first, so that nobody waits for it.
+pub struct Reply(Option<ReplyTo>);
+
+/// Sends the answer, or why there is none.
+type ReplyTo = Box<dyn FnOnce(Result<&Answer, &str>) + Send>;
+
+impl Reply {
+    /// A reply that hands the answer, or why there is none, to `send`: for orders that do not come through Zenoh.
+    #[must_use]
+    pub fn new(send: impl FnOnce(Result<&Answer, &str>) + Send + 'static) -> Self {
+        Self(Some(Box::new(send)))
+    }
+
+    /// The reply to an order whose answer nobody waits for.
+    #[must_use]
+    pub const fn unwanted() -> Self {
+        Self(None)
+    }
+
+    /// Tells why there will be no answer.
+    pub fn refuse(mut self, why: &str) {
+        if let Some(send) = self.0.take() {
+            send(Err(why));
+        }
+    }
+
+    /// Sends the answer.
+    pub fn send(mut self, answer: &Answer) {
+        if let Some(send) = self.0.take() {
+            send(Ok(answer));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(send) = self.0.take() {
+            send(Err("the device was stopped first"));
+        }
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use swsync_core::name::Name;
+
+    use super::*;
+
+    fn answer() -> Answer {
+        let name = |name| Name::new(name).unwrap();
+        Answer {
+            order: name("o"),
+            device: name("d"),
+            frames: Vec::new(),
+            unnumbered: None,
+            unfinished: None,
+            basis: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_sent_exactly_once() {
+        let (tx, rx) = mpsc::channel();
+        let reply = || {
+            let tx = tx.clone();
+            Reply::new(move |answer| tx.send(answer.cloned().map_err(str::to_owned)).unwrap())
+        };
+        reply().send(&answer());
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [Ok(answer())]);
+        drop(reply());
+        let refused = Err("the device was stopped first".to_owned());
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [refused]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Errors of the control plane. Their texts say what to do.
+
+use std::time::Duration;
+
+use swsync_core::name::{DeviceId, Name};
+
+use crate::Search;
+
+/// Why the control plane cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// A malformed address.
+    #[error("{endpoint:?} is not an endpoint: {why}; write tcp/HOST:PORT, for example tcp/192.168.1.20:7447")]
+    Endpoint {
+        /// The address as given.
+        endpoint: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// None of the given addresses answers.
+    #[error(
+        "nothing answers at {} within {waited:?}: is a device of the rig running there with its \
+         `listen` at that port, and can this host reach it?", endpoints.join(", ")
+    )]
+    Connect {
+        /// The addresses tried.
+        endpoints: Vec<String>,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// The network is there, but no device of the rig.
+    #[error(
+        "no device of rig \"{rig}\" was found by {search} within {waited:?}: is a pipeline with \
+         swsyncsink running, is the rig's name right, and does the network pass multicast (many WiFi \
+         access points do not)? To go without multicast, give one device a fixed port with \
+         `listen=tcp/0.0.0.0:7447` and name it here: `--connect tcp/HOST:7447`"
+    )]
+    NobodyThere {
+        /// The rig's name.
+        rig: Name,
+        /// How they were looked for.
+        search: Search,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// Another device of the rig has this id.
+    #[error(
+        "another device of rig \"{rig}\" calls itself \"{device}\" already ({place}): give each its own \
+         `device-id` (hosts installed from one image have one host name until they are renamed)"
+    )]
+    DuplicateDevice {
+        /// The id.
+        device: DeviceId,
+        /// The rig's name.
+        rig: Name,
+        /// Where the other device runs, for a person.
+        place: String,
+    },
+    /// A device of the rig has an id that differs from this one's in case only.
+    #[error(
+        "a device of rig \"{rig}\" is called \"{other}\", and this one \"{device}\": on many disks upper and lower case are \
+         one, so that both would write to one folder; give each another `device-id`"
+    )]
+    AlikeDevice {
+        /// The id.
+        device: DeviceId,
+        /// The id of the other device.
+        other: DeviceId,
+        /// The rig's name.
+        rig: Name,
+    },
+    /// Zenoh fails.
+    #[error("could not {doing}: {source}")]
+    Zenoh {
+        /// What was tried.
+        doing: &'static str,
+        /// The error of Zenoh.
+        source: zenoh::Error,
+    },
+}
+
+impl ControlError {
+    pub(crate) const fn zenoh(doing: &'static str, source: zenoh::Error) -> Self {
+        Self::Zenoh { doing, source }
+    }
+}

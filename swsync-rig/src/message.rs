@@ -1,0 +1,100 @@
+//! Messages between sessions that only this crate uses, in the envelope of [`swsync_core::control`].
+
+use serde::{Deserialize, Serialize};
+use swsync_core::control::decode;
+use swsync_core::name::{DeviceId, Name};
+
+use crate::keys::Member;
+
+/// The devices that a device sees, and those that are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Roster {
+    pub members: Vec<Member>,
+    /// Devices that were in the rig.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<GoneDevice>,
+}
+
+/// A device that was in the rig.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GoneDevice {
+    pub device: DeviceId,
+    /// How long it has been gone.
+    pub ago_ms: u64,
+    pub how: Departure,
+}
+
+/// Departure a device went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Departure {
+    /// Lost without notice: it still belongs to the rig.
+    Lost,
+    /// Stopped in good order.
+    Left,
+    /// Forgotten by command: it is not missed any more.
+    Forgotten,
+}
+
+/// Part of a query for the roster: a device to forget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Forget {
+    pub forget: DeviceId,
+}
+
+/// A claim to an id, sent to another device that has the same id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdClaim {
+    /// The claiming instance.
+    pub instance: Name,
+    /// How long it has been in the rig, or has tried to join.
+    pub age_ms: u64,
+    /// Where it runs, for a person.
+    pub place: String,
+    /// Whether it is not in the rig yet, and asks before it joins.
+    #[serde(default)]
+    pub joining: bool,
+}
+
+/// Which of two devices of one id stays in the rig.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdVerdict {
+    /// The instance that stays.
+    pub stays: Name,
+    /// Where the deciding device runs, for a person.
+    pub place: String,
+}
+
+/// Why a device refuses a query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    pub why: String,
+}
+
+/// Longest reason that is passed on, in characters.
+const MAX_WHY: usize = 300;
+
+/// The reason in an error reply, which may come from swsync or from Zenoh itself.
+pub(crate) fn reason(bytes: &[u8]) -> String {
+    let why = match decode::<Refusal>(bytes) {
+        Ok(refusal) => refusal.why,
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    why.chars().take(MAX_WHY).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use swsync_core::control::encode;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_comes_from_a_device_or_from_zenoh() {
+        let why = "the device was stopped first";
+        assert_eq!(reason(&encode(&Refusal { why: why.into() })), why);
+        assert_eq!(reason(b"Timeout"), "Timeout");
+        assert_eq!(reason(&[b'x'; 10_000]).len(), MAX_WHY);
+        assert_eq!(reason(b"\xff"), "\u{fffd}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Lets a device that joins or comes back learn of open orders from other devices: their sender may be gone.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use swsync_core::control::decode;
+use swsync_core::name::DeviceId;
+use swsync_core::order::{Command, Registry};
+
+use crate::keys::QueryKind;
+use crate::members::MemberChange;
+use crate::{ControlError, DeviceHandler, Reply, Session};
+
+/// How long to wait for further devices after one was seen: devices often come together.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long other devices have to answer.
+const ASK: Duration = Duration::from_secs(2);
+
+/// Asks other devices for their open orders whenever one comes into view. Dropping it ends that.
+pub(crate) struct OrderCatchUp {
+    stop: Option<mpsc::Sender<CatchUpEvent>>,
+    /// Started by [`OrderCatchUp::start`], joined on drop.
+    thread: Option<JoinHandle<()>>,
+}
+
+enum CatchUpEvent {
+    Seen,
+    Stop,
+}
+
+impl OrderCatchUp {
+    pub(crate) fn start(
+        session: &Arc<Session>,
+        device: DeviceId,
+        handler: Arc<dyn DeviceHandler>,
+    ) -> Result<Self, ControlError> {
+        let (tx, rx) = mpsc::channel();
+        let (seen, me) = (tx.clone(), device.clone());
+        session.members.watch(move |change| match change {
+            MemberChange::Came(member) if member.device != me => seen.send(CatchUpEvent::Seen).is_ok(),
+            MemberChange::Came(_) | MemberChange::Left(_) => true,
+        });
+        let session = Arc::downgrade(session);
+        let thread = std::thread::Builder::new()
+            .name("swsync-orders".into())
+            .spawn(move || run(&session, &device, handler.as_ref(), &rx))
+            .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
+        Ok(Self { stop: Some(tx), thread: Some(thread) })
+    }
+}
+
+impl Drop for OrderCatchUp {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(CatchUpEvent::Stop); // fails only if the thread has ended
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that asks for open orders has panicked");
+        }
+    }
+}
+
+fn run(
+    session: &Weak<Session>,
+    device: &DeviceId,
+    handler: &dyn DeviceHandler,
+    events: &Receiver<CatchUpEvent>,
+) {
+    while let Ok(CatchUpEvent::Seen) = events.recv() {
+        loop {
+            match events.recv_timeout(GATHER) {
+                Ok(CatchUpEvent::Seen) => {}
+                Ok(CatchUpEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+        }
+        let Some(session) = session.upgrade() else { return };
+        for registry in ask(&session, device) {
+            hand_over(registry, device, handler);
+        }
+        // This also learns which devices the others miss.
+        let _ = session.presence(ASK);
+    }
+}
+
+/// The registries of all other devices that answer.
+fn ask(session: &Session, device: &DeviceId) -> Vec<Registry> {
+    let (tx, rx) = mpsc::channel();
+    session.ask(&session.keys.query_all(QueryKind::Registry), None, ASK, move |reply| {
+        let _ = tx.send(reply); // fails if the caller has given up
+    });
+    let registries = rx.into_iter().filter_map(|reply| {
+        let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no registry")).ok()?;
+        let from = session.keys.parse_member(&key)?;
+        if from.device == *device {
+            return None;
+        }
+        decode(&bytes).inspect_err(|error| tracing::warn!(key, %error, "a registry that cannot be read")).ok()
+    });
+    registries.collect()
+}
+
+/// Hands orders and commands that the device does not know to its handler.
+fn hand_over(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler) {
+    let own = handler.registry();
+    for order in registry.orders.into_iter().filter(|order| order.targets().include(device)) {
+        let is_news = match own.orders.iter().find(|known| known.id() == order.id()) {
+            None => true,
+            Some(known) => order.stop().is_some_and(|stop| known.stop().is_none_or(|known| stop < known)),
+        };
+        if is_news {
+            tracing::info!(order = %order.id(), "an order that is open on another device");
+            handler.handle_order(order, Reply::unwanted());
+        }
+    }
+    for command in registry.commands {
+        // The order was stopped or cancelled while this device was away. It may not be here yet: its sender repeats it to
+        // late devices, and then nobody repeats the command.
+        let open = own.orders.iter().find(|order| order.id() == command.order());
+        let is_news = open.is_none_or(|open| match &command {
+            Command::Stop { at_ns, .. } => open.stop().is_none_or(|known| *at_ns < known),
+            Command::Cancel { .. } => true,
+        });
+        if is_news {
+            tracing::info!(?command, "a command that was given while this device was away");
+            let _ = handler.handle_command(&command);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use swsync_core::control::Status;
+    use swsync_core::name::Name;
+    use swsync_core::order::{Acknowledgement, Order, Standing};
+    use swsync_core::time::Timestamp;
+
+    /// A device that records its calls.
+    #[derive(Default)]
+    struct RecordingHandler(Mutex<Vec<String>>);
+
+    impl DeviceHandler for RecordingHandler {
+        fn handle_order(&self, order: Order, _reply: Reply) {
+            self.0.lock().push(format!("order {}", order.id()));
+        }
+        fn handle_command(&self, command: &Command) -> Acknowledgement {
+            self.0.lock().push(format!("command for {}", command.order()));
+            let (order, device) = (command.order().clone(), Name::new("pi").unwrap());
+            Acknowledgement { order, device, standing: Standing::Unknown }
+        }
+        fn registry(&self) -> Registry {
+            Registry { orders: Vec::new(), commands: Vec::new() }
+        }
+        fn status(&self) -> Status {
+            unreachable!("it is not queried")
+        }
+        fn handle_duplicate(&self, error: &ControlError) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn a_command_may_come_before_its_order() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let open = Order::still(name("open"), Timestamp::from_nanos(5)).unwrap();
+        let commands = vec![Command::Cancel { order: name("late") }];
+        let handler = RecordingHandler::default();
+        hand_over(Registry { orders: vec![open], commands }, &name("pi"), &handler);
+        assert_eq!(*handler.0.lock(), ["order open", "command for late"]);
+    }
+}

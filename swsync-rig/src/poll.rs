@@ -1,0 +1,146 @@
+//! Queries that each device answers at once: offers of orders, commands, and which orders it knows.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use swsync_core::control::{decode, encode};
+use swsync_core::name::DeviceId;
+use swsync_core::order::{Acknowledgement, Command, Order, Registry, Targets};
+
+use crate::Session;
+use crate::keys::{Member, QueryKind};
+use crate::placement::SETTLE;
+
+/// How long one query waits before it is repeated: a device that is there answers within a few milliseconds.
+const ASK: Duration = Duration::from_millis(800);
+
+/// Pause before queries are repeated.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The reply of a device, or why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceReply<M> {
+    /// The device.
+    pub device: DeviceId,
+    /// Its reply, or why there is none, for a person.
+    pub reply: Result<M, String>,
+}
+
+/// The orders that the devices of a rig know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownOrders {
+    /// What the devices that answered know together.
+    pub registry: Registry,
+    /// Devices of the rig that did not answer.
+    pub silent: Vec<DeviceId>,
+}
+
+impl Session {
+    /// Offers `order` to every device that it targets, and returns once each has accepted it or said why not.
+    /// [`place`](Self::place) waits for its outcome.
+    #[must_use]
+    pub fn offer(&self, order: &Order, timeout: Duration) -> Vec<DeviceReply<Acknowledgement>> {
+        self.poll(QueryKind::Offer, Some(&encode(order)), order.targets(), timeout)
+    }
+
+    /// Sends a command (stop or cancel) to every device among `targets`.
+    #[must_use]
+    pub fn command(
+        &self,
+        command: &Command,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<DeviceReply<Acknowledgement>> {
+        self.poll(QueryKind::Command, Some(&encode(command)), targets, timeout)
+    }
+
+    /// The orders that any device has open, each with its earliest stop.
+    #[must_use]
+    pub fn registry(&self, timeout: Duration) -> Registry {
+        self.known(timeout).registry
+    }
+
+    /// As [`registry`](Self::registry), with the devices that did not answer.
+    #[must_use]
+    pub fn known(&self, timeout: Duration) -> KnownOrders {
+        let mut known = KnownOrders::default();
+        let all = &mut known.registry;
+        for device_reply in self.poll::<Registry>(QueryKind::Registry, None, &Targets::All, timeout) {
+            let Ok(registry) = device_reply.reply else {
+                known.silent.push(device_reply.device);
+                continue;
+            };
+            for order in registry.orders {
+                match all.orders.iter_mut().find(|known| known.id() == order.id()) {
+                    None => all.orders.push(order),
+                    Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
+                }
+            }
+            all.commands.extend(registry.commands);
+        }
+        all.orders.sort_by_key(Order::at);
+        known
+    }
+
+    /// Asks each device among `targets` until it answers, for `timeout` at most. Sorted by device.
+    pub(crate) fn poll<M: DeserializeOwned>(
+        &self,
+        kind: QueryKind,
+        payload: Option<&[u8]>,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<DeviceReply<M>> {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let missed = self.presence(timeout.min(SETTLE)).missed;
+        let given_up = self.given_up.lock().clone();
+        let mut replies: BTreeMap<DeviceId, Result<M, String>> = BTreeMap::new();
+        let mut asked = false;
+        loop {
+            let here: Vec<Member> = self.members.here().into_iter().collect();
+            let meant = here.into_iter().filter(|member| targets.include(&member.device));
+            let waiting: Vec<Member> = meant.filter(|member| !replies.contains_key(&member.device)).collect();
+            // Devices that an earlier call gave up are asked once.
+            let only_silent = asked && waiting.iter().all(|member| given_up.contains(&member.device));
+            if waiting.is_empty() || left().is_zero() || only_silent {
+                self.given_up.lock().extend(waiting.iter().map(|member| member.device.clone()));
+                let silent = waiting.into_iter().map(|member| (member.device, "did not answer".to_owned()));
+                let missed = missed.into_iter().filter(|(device, _)| targets.include(device));
+                let absent = match targets {
+                    Targets::All => Vec::new(),
+                    Targets::Devices(devices) => devices.iter().cloned().collect(),
+                };
+                let absent = absent.into_iter().map(|device| (device, "is not in the rig".to_owned()));
+                for (device, why) in silent.chain(missed).chain(absent) {
+                    replies.entry(device).or_insert(Err(why));
+                }
+                return replies.into_iter().map(|(device, reply)| DeviceReply { device, reply }).collect();
+            }
+            asked = true;
+            let (tx, rx) = mpsc::channel();
+            for member in waiting {
+                let (key, tx) = (self.keys.query(&member, kind), tx.clone());
+                self.ask(&key, payload.map(<[u8]>::to_vec), left().min(ASK), move |reply| {
+                    let _ = tx.send((member.device.clone(), reply)); // fails if the caller has given up
+                });
+            }
+            drop(tx);
+            let before = replies.len();
+            for (device, reply) in rx {
+                let reply = match reply {
+                    Ok((_, bytes)) => decode(&bytes).map_err(|error| error.to_string()),
+                    // Zenoh's own error for a query without a reply.
+                    Err(why) if why == "Timeout" => continue,
+                    Err(why) => Err(why),
+                };
+                self.given_up.lock().remove(&device);
+                replies.insert(device, reply);
+            }
+            if replies.len() == before {
+                std::thread::sleep(left().min(AGAIN));
+            }
+        }
+    }
+}

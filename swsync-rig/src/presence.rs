@@ -1,0 +1,180 @@
+//! Presence: which devices are in the rig, and which are missed, as this session and others see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use swsync_core::control::{decode, encode};
+use swsync_core::name::DeviceId;
+use swsync_core::order::Targets;
+use zenoh::Wait;
+use zenoh::sample::{Sample, SampleKind};
+
+use crate::ControlError;
+use crate::keys::{Keys, Member, QueryKind};
+use crate::members::{Departed, MemberChange, Members};
+use crate::message::{Departure, Forget, Roster};
+use crate::session::{Inbox, Session};
+use crate::settling::Settling;
+
+/// The devices of the rig, as this session and others see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Devices that are present.
+    pub here: BTreeSet<DeviceId>,
+    /// Devices that belong to the rig but cannot be reached, and why.
+    pub missed: BTreeMap<DeviceId, String>,
+}
+
+impl Session {
+    /// The present devices, sorted. Returns once the view of the rig is settled, or after `settle`.
+    ///
+    /// The view is settled once the devices that were asked see no device that this session does not see. A session that has
+    /// just connected knows only the devices that it reached first.
+    #[must_use]
+    pub fn roster(&self, settle: Duration) -> Vec<DeviceId> {
+        self.presence(settle).here.into_iter().collect()
+    }
+
+    /// As [`roster`](Self::roster), with the missed devices: those that others see but this session does not, and those that
+    /// were lost without notice (their process hung or was killed, their power or network failed).
+    #[must_use]
+    pub fn presence(&self, settle: Duration) -> Presence {
+        enum PresenceEvent {
+            Seen(Member),
+            Roster(Member, Roster),
+            Closed,
+        }
+        let deadline = Instant::now() + settle;
+        let mut settling = Settling::without(self.given_up.lock().clone());
+        let (events, inbox) = mpsc::channel();
+        let seen = events.clone();
+        self.members.watch(move |change| match change {
+            MemberChange::Came(member) => seen.send(PresenceEvent::Seen(member)).is_ok(),
+            MemberChange::Left(_) => true,
+        });
+        while !settling.is_settled() {
+            match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(PresenceEvent::Seen(member)) => {
+                    if settling.handle_seen(&member) {
+                        let inbox = Inbox::new(events.clone(), PresenceEvent::Closed);
+                        self.ask_roster(member, settle, inbox, PresenceEvent::Roster);
+                    }
+                }
+                Ok(PresenceEvent::Roster(member, roster)) => {
+                    self.learn(&roster);
+                    settling.handle_roster(&member.device, &roster);
+                }
+                Ok(PresenceEvent::Closed) => settling.handle_closed(),
+                Err(_) => break, // `settle` has passed
+            }
+        }
+        let here: BTreeSet<_> = self.members.here().into_iter().map(|member| member.device).collect();
+        let mut missed = self.missed();
+        for (device, by) in settling.unseen() {
+            self.given_up.lock().insert(device.clone());
+            missed.insert(device.clone(), format!("seen by {by}, but not reachable from here"));
+        }
+        missed.retain(|device, _| !here.contains(device));
+        Presence { here, missed }
+    }
+
+    /// Learns of absent devices from the roster of another device.
+    pub(crate) fn learn(&self, roster: &Roster) {
+        for gone in &roster.gone {
+            if let Some(since) = Instant::now().checked_sub(Duration::from_millis(gone.ago_ms)) {
+                self.members.handle_gone(&gone.device, Departed { since, how: gone.how });
+            }
+        }
+    }
+
+    /// Devices that were lost without notice, each with a text for a person.
+    pub(crate) fn missed(&self) -> BTreeMap<DeviceId, String> {
+        let why = |device: &DeviceId, since: Instant| {
+            format!(
+                "lost {} s ago without a word: hung, killed or out of reach; if it is not to come back: swsync forget {device}",
+                since.elapsed().as_secs()
+            )
+        };
+        let lost = self.members.gone().into_iter().filter(|(_, gone)| gone.how == Departure::Lost);
+        lost.map(|(device, gone)| (device.clone(), why(&device, gone.since))).collect()
+    }
+
+    /// Devices that have left in good order since `since`, each with a text for a person: they do not answer for orders that
+    /// they had open.
+    #[must_use]
+    pub fn left_since(&self, since: Instant) -> BTreeMap<DeviceId, String> {
+        let left = self
+            .members
+            .gone()
+            .into_iter()
+            .filter(|(_, gone)| gone.how == Departure::Left && gone.since >= since);
+        let why =
+            |since: Instant| format!("was stopped {} s ago, before it was asked", since.elapsed().as_secs());
+        left.map(|(device, gone)| (device, why(gone.since))).collect()
+    }
+
+    /// Tells every device not to miss `device` any more. Returns the devices that do not answer: they may bring it up again.
+    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Vec<DeviceId> {
+        let bytes = encode(&Forget { forget: device.clone() });
+        let replies = self.poll::<Roster>(QueryKind::Roster, Some(&bytes), &Targets::All, timeout);
+        self.members.forget(device);
+        let silent = replies.into_iter().filter(|reply| reply.reply.is_err() && reply.device != *device);
+        silent.map(|reply| reply.device).collect()
+    }
+
+    /// Asks `member` for its roster, and puts that in `inbox`. A malformed one is dropped.
+    pub(crate) fn ask_roster<E: Send + Sync + 'static>(
+        &self,
+        member: Member,
+        timeout: Duration,
+        inbox: Inbox<E>,
+        event: fn(Member, Roster) -> E,
+    ) {
+        let key = self.keys.query(&member, QueryKind::Roster);
+        self.ask(&key, None, timeout, move |reply| {
+            let roster = reply.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
+            match roster {
+                Ok(roster) => inbox.put(event(member.clone(), roster)),
+                Err(why) => tracing::debug!(why, "no roster"),
+            }
+        });
+    }
+}
+
+/// Keeps `members` up to date for as long as the session lives.
+pub(crate) fn follow_presence(
+    zenoh: &zenoh::Session,
+    keys: &Keys,
+    members: &Arc<Members>,
+) -> Result<(), ControlError> {
+    let follow = |key: String, on_sample: Box<dyn Fn(Sample) + Send + Sync>| {
+        zenoh
+            .liveliness()
+            .declare_subscriber(key)
+            .history(true)
+            .callback(on_sample)
+            .background()
+            .wait()
+            .map_err(|source| ControlError::zenoh("follow who is present", source))
+    };
+    let (leaving, parser) = (Arc::clone(members), keys.clone());
+    let leaves = move |sample: Sample| {
+        if let (Some(member), SampleKind::Put) = (parser.parse_leaving(sample.key_expr()), sample.kind()) {
+            leaving.handle_leaving(member);
+        }
+    };
+    follow(keys.all_leaving(), Box::new(leaves))?;
+    let (members, parser) = (Arc::clone(members), keys.clone());
+    let changes = move |sample: Sample| {
+        let Some(member) = parser.parse_member(sample.key_expr()) else {
+            tracing::debug!(key = %sample.key_expr(), "a token that belongs to no device");
+            return;
+        };
+        members.handle(match sample.kind() {
+            SampleKind::Put => MemberChange::Came(member),
+            SampleKind::Delete => MemberChange::Left(member),
+        });
+    };
+    follow(keys.members(), Box::new(changes))
+}

@@ -1,0 +1,58 @@
+//! Events of a clock that follows a source of time.
+
+use std::net::SocketAddr;
+
+use swsync_core::frame::SyncQuality;
+use swsync_core::sync::Refusal;
+use swsync_core::time::Span;
+
+/// Something that happened to a clock and matters to its users.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ClockEvent {
+    /// How well rig time is known has changed.
+    QualityChanged {
+        /// The quality before.
+        from: SyncQuality,
+        /// The quality now.
+        to: SyncQuality,
+    },
+    /// The clock has jumped while in use: its error was beyond the step threshold.
+    Stepped {
+        /// The size of the jump; positive is forward.
+        by: Span,
+        /// How long it stands still if it had been ahead, since it never runs backwards.
+        held_for: Span,
+    },
+    /// The clock is about to begin anew: it was relied on, and was wrong by more than it can wait for. It still reads as
+    /// before, so that its users can go on by [`RigClock::frozen`](crate::RigClock::frozen).
+    Ends,
+    /// The clock has begun anew: its readings must not be combined with those of before.
+    Began {
+        /// How wrong it had been; positive if the new time is later.
+        by: Span,
+    },
+    /// A server answers, but cannot be followed. Sent again only if the reason changes, or after it could be followed.
+    Refused {
+        /// The server.
+        address: SocketAddr,
+        /// Why; its text says what may help.
+        refusal: Refusal,
+    },
+    /// The leader's time scale is another one: rig time begins anew.
+    TimescaleChanged,
+    /// Another leader's address answers than before, or the first one.
+    LeaderChanged {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The source of time cannot be used now. Sent again only if the reason changes, or after it could be used.
+    SourceUnusable {
+        /// Why, and what may help.
+        why: String,
+    },
+}
+
+/// Handles events on the service's own threads, with no locks held. It must not block for long: the clock follows nothing
+/// meanwhile.
+pub(crate) type OnEvent = Box<dyn Fn(ClockEvent) + Send + Sync>;
