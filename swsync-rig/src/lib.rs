@@ -10,7 +10,6 @@ pub mod control;
 pub mod files;
 mod net;
 pub mod profiles;
-pub mod relay;
 pub mod share;
 pub mod time;
 

@@ -20,9 +20,9 @@ use swsync_rig::control::{Presence, Session, StatusReport};
 pub use arm::{ArmArgs, Armed};
 pub use follow::{Follow, collect_answers, command, conclude};
 
-use crate::clock::{self, RigClock};
 use crate::exit::NoRigTime;
 use crate::output::warn;
+use crate::rig_time::{self, ReportedRigTime};
 
 /// How long to wait for everyone's status.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ pub struct Look {
     pub missed: BTreeMap<DeviceId, String>,
     /// What those that say something have in common.
     pub common: Common,
-    clock: Option<RigClock>,
+    clock: Option<ReportedRigTime>,
 }
 
 impl Look {
@@ -73,8 +73,8 @@ impl Look {
         let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
         missed.extend(silent);
         missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
-        let common = clock::common(&reports);
-        let clock = RigClock::best(&reports);
+        let common = rig_time::common(&reports);
+        let clock = ReportedRigTime::best(&reports);
         Self { reports, missed, common, clock }
     }
 

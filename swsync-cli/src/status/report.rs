@@ -9,8 +9,8 @@ use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::time::Span;
 
-use crate::clock;
 use crate::orders::Look;
+use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
 /// Everyone who belongs to the rig, and what those who answered say.
@@ -165,7 +165,7 @@ fn ring(frames: &FrameStatus) -> String {
 /// From the oldest frame to the newest.
 fn span(frames: &FrameStatus) -> Option<Span> {
     let periods = frames.newest.number.checked_sub(frames.oldest)?;
-    Some(clock::period(&frames.newest)? * i64::try_from(periods).ok()?)
+    Some(rig_time::period(&frames.newest)? * i64::try_from(periods).ok()?)
 }
 
 #[cfg(test)]

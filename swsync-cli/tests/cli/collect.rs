@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::files::Part;
 use crate::rig::{Does, Rig};
+use swsync_cli::testing::Part;
 
 fn part(order: &str, device: &str, dropped: &[u64]) -> Part {
     Part::new(order, device, 5).pictures(dropped, |index| format!("{order} {device} {index}").into_bytes())

@@ -1,0 +1,329 @@
+//! `swsync lab clock --live`: swsync, GStreamer's network clock and chrony follow a leader through the relay,
+//! side by side, in real time.
+//!
+//! Every clock has a link of its own through a relay with the same delays, and the same device below it: the
+//! host's clock. The leader's runs fast, so that all of them have a skew to learn.
+
+mod chrony;
+mod gstnet;
+mod swsync;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::relay::{Relay, RelayConfig, RelayStats};
+use anyhow::Context;
+use clap::Args;
+use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
+use swsync_sim::link::LinkModel;
+
+use super::ClockArgs;
+use super::score::{Rules, Sample, Score, Tally};
+use swsync_cli::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
+use swsync_cli::{exit, output};
+
+/// The leader's clock runs faster than the host's by so much.
+const LEADER_PPM: i32 = 25;
+/// A clock is read so often for one sample: the reading that took the least time counts.
+const READINGS: usize = 3;
+
+/// Arguments of the live comparison.
+#[derive(Debug, Clone, Args)]
+pub struct LiveArgs {
+    /// Follows a leader in real time: swsync, GstNetClientClock and chrony (where it is installed) side
+    /// by side, through a relay with a link's delays
+    #[arg(long, conflicts_with_all = ["trace", "scenario", "seeds", "write_trace", "filter", "after"], help_heading = "Live")]
+    pub live: bool,
+    /// How long errors are sampled
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..), requires = "live", help_heading = "Live")]
+    seconds: u32,
+    /// How long before that the clocks may settle
+    #[arg(long, value_name = "S", default_value_t = 10, requires = "live", help_heading = "Live")]
+    settle: u32,
+    /// The link: wifi, wifi-busy, wifi-asymmetric, ethernet or ideal
+    #[arg(long, value_name = "LINK", default_value = "wifi", requires = "live", help_heading = "Live")]
+    link: LinkModel,
+    /// Samples a second
+    #[arg(long, value_name = "HZ", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100), requires = "live", help_heading = "Live")]
+    rate: u32,
+}
+
+/// A reading of a clock.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// What it is minus the leader's at the same instant.
+    error: Span,
+    /// What it says its error may be, 1 sigma.
+    uncertainty: Option<Span>,
+}
+
+/// A clock that follows a leader.
+trait Follower {
+    /// What the table calls it.
+    fn name(&self) -> String;
+    /// How far it is off now; `None` as long as it does not know the leader's time.
+    fn read(&mut self) -> Option<Reading>;
+    /// Why it does not follow any more, if it does not.
+    fn problem(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// A clock that is compared, or why it is not.
+struct Lane {
+    name: String,
+    follower: Result<Box<dyn Follower>, String>,
+    samples: Vec<Sample>,
+    states_uncertainty: bool,
+}
+
+impl Lane {
+    fn new(name: &str, follower: anyhow::Result<Box<dyn Follower>>) -> Self {
+        let follower = follower.map_err(|error| format!("{error:#}"));
+        let name = follower.as_ref().map_or_else(|_| name.to_owned(), |follower| follower.name());
+        Self { name, follower, samples: Vec::new(), states_uncertainty: false }
+    }
+
+    fn sample(&mut self, at: Timestamp<Local>) {
+        let Ok(follower) = &mut self.follower else { return };
+        if let Some(Reading { error, uncertainty }) = follower.read() {
+            self.states_uncertainty |= uncertainty.is_some();
+            self.samples.push(Sample {
+                exchange: self.samples.len(),
+                at,
+                error,
+                uncertainty: uncertainty.unwrap_or_default(),
+            });
+        } else if let Some(problem) = follower.problem() {
+            self.follower = Err(problem);
+        }
+    }
+
+    fn score(&self, asymmetry: Span) -> Option<Score> {
+        let mut tally = Tally::default();
+        tally.add(&self.samples, Timestamp::ZERO, Rules { after: 0, asymmetry });
+        tally.score()
+    }
+}
+
+/// Runs the comparison, until it is over or interrupted.
+///
+/// # Errors
+/// Where swsync's own leader or relay cannot be started. A peer that cannot is a row that says why.
+pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
+    let (interrupt, interrupted) = mpsc::channel();
+    ctrlc::set_handler(move || {
+        let _ = interrupt.send(()); // a second one finds nobody waiting
+    })
+    .context("cannot catch Ctrl-C")?;
+    let LiveArgs { link, seconds, settle, rate, .. } = &args.live;
+    let leader = swsync::Leader::start(Skew::from_ppm(f64::from(LEADER_PPM)))?;
+    let relay = relay(args, leader.address())?;
+    let through = relay.local_addr();
+    let chrony = |poll: i8| {
+        let longest = Duration::from_secs(u64::from(settle + seconds) + 60);
+        let chronyd = chrony::Chronyd::start(through, poll, leader.clock(), longest);
+        chronyd.map(|chronyd| Box::new(chronyd) as Box<dyn Follower>)
+    };
+    let client = swsync::Client::start(through, leader.clock())?;
+    let mut lanes = vec![
+        Lane::new("swsync", Ok(Box::new(client))),
+        Lane::new(
+            "GstNetClientClock",
+            gstnet::GstNet::start(args, LEADER_PPM).map(|clock| Box::new(clock) as _),
+        ),
+        Lane::new("chrony", chrony(0)),
+        Lane::new("chrony", chrony(-4)),
+    ];
+    let total = settle + seconds;
+    eprintln!("swsync: four clocks follow a leader for {total} s; Ctrl-C ends it and shows what there is");
+    let mut ended = wait(&interrupted, Duration::from_secs(u64::from(*settle)), "settling", *settle);
+    let begin = Instant::now();
+    let mut ticks = 0;
+    while !ended && ticks < seconds * rate {
+        let elapsed = Span::from(begin.elapsed());
+        lanes.iter_mut().for_each(|lane| lane.sample(Timestamp::ZERO + elapsed));
+        ticks += 1;
+        let due = begin + Duration::from_secs(1) * ticks / *rate;
+        let pause = due.saturating_duration_since(Instant::now());
+        ended = wait(&interrupted, pause, "sampling", seconds - ticks / rate);
+    }
+    told("");
+    let asymmetry = args.asymmetry.unwrap_or_else(|| link.asymmetry());
+    let relayed = relay.stats();
+    let report = Report { link, asymmetry, samples: ticks, rate: *rate, lanes: &lanes, relayed };
+    output::line(&if args.json { report.to_json().to_string() } else { report.to_table() });
+    Ok(if ended { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// A relay before `server`, with the delays that `args` ask for.
+fn relay(args: &ClockArgs, server: SocketAddr) -> anyhow::Result<Relay> {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let config = RelayConfig { listen, forward_to: server, link: args.live.link.clone(), seed: args.seed };
+    Relay::spawn(&config).context("cannot start a relay on 127.0.0.1")
+}
+
+/// Waits, and says what for; whether it was interrupted.
+fn wait(interrupted: &mpsc::Receiver<()>, pause: Duration, what: &str, seconds_left: u32) -> bool {
+    told(&format!("{what}: {seconds_left} s left"));
+    !matches!(interrupted.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
+}
+
+/// Puts `text` into the terminal's line.
+fn told(text: &str) {
+    if io::stderr().is_terminal() {
+        let _ = write!(io::stderr(), "\r\x1b[K{text}"); // only a remark
+    }
+}
+
+/// How far `other` is from `leader` at one instant, from the reading that took the least time.
+fn difference(
+    leader: impl Fn() -> Timestamp<Rig>,
+    mut other: impl FnMut() -> Option<Timestamp<Rig>>,
+) -> Option<Span> {
+    let mut readings = (0..READINGS).filter_map(|_| {
+        let before = leader();
+        let reading = other()?;
+        let took = leader() - before;
+        Some((took, reading - (before + took / 2)))
+    });
+    let first = readings.next()?;
+    Some(readings.fold(first, |best, reading| if reading.0 < best.0 { reading } else { best }).1)
+}
+
+/// What came of it.
+struct Report<'a> {
+    link: &'a LinkModel,
+    asymmetry: Span,
+    /// Samples that were taken.
+    samples: u32,
+    rate: u32,
+    lanes: &'a [Lane],
+    /// What went through the relay of swsync and chrony.
+    relayed: RelayStats,
+}
+
+impl Report<'_> {
+    fn to_table(&self) -> String {
+        let number = |heading, width| Column { heading, width, align: Align::Right };
+        let table = Table::new([
+            Column { heading: "clock", width: 20, align: Align::Left },
+            number("samples", 7),
+            number("mean abs", 8),
+            number("p95", 8),
+            number("p99", 8),
+            number("max", 8),
+            number("bias", 8),
+            number("% in 2u", 7),
+        ]);
+        let mut lines = vec![
+            format!(
+                "live, link {}, {:.0} s at {} samples a second; errors in us against the leader",
+                self.link.name,
+                f64::from(self.samples) / f64::from(self.rate),
+                self.rate
+            ),
+            format!(
+                "the leader's clock runs {LEADER_PPM} ppm fast; asymmetry of the link {:+.1} us, taken off for `% in 2u`",
+                self.asymmetry.as_micros_f64()
+            ),
+            table.headings(),
+        ];
+        for lane in self.lanes {
+            lines.push(match (&lane.follower, lane.score(self.asymmetry)) {
+                (Err(why), _) => format!("{:<20}  {why}", lane.name),
+                (Ok(_), None) if self.samples == 0 => format!("{:<20}  not sampled", lane.name),
+                (Ok(_), None) => format!("{:<20}  did not find the leader's time", lane.name),
+                (Ok(_), Some(score)) => table.row(&[
+                    lane.name.clone(),
+                    score.count.to_string(),
+                    micros_unsigned(score.mean_abs),
+                    micros_unsigned(score.p95),
+                    micros_unsigned(score.p99),
+                    micros_unsigned(score.max),
+                    micros(score.bias),
+                    if lane.states_uncertainty {
+                        format!("{:.1}", 100.0 * score.coverage)
+                    } else {
+                        NOTHING.into()
+                    },
+                ]),
+            });
+        }
+        lines.push(NOTES.to_owned());
+        let RelayStats { forwarded, late, .. } = self.relayed;
+        if late * 100 > forwarded {
+            lines.push(format!(
+                "the machine was busy: of {forwarded} datagrams, the relay passed {late} on more than 100 us late"
+            ));
+        }
+        lines.join("\n")
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let lane = |lane: &Lane| {
+            let score = lane.score(self.asymmetry);
+            serde_json::json!({
+                "clock": lane.name,
+                "problem": lane.follower.as_ref().err(),
+                "samples": lane.samples.len(),
+                "mean_abs_ns": score.as_ref().map(|score| score.mean_abs),
+                "p95_ns": score.as_ref().map(|score| score.p95),
+                "p99_ns": score.as_ref().map(|score| score.p99),
+                "max_ns": score.as_ref().map(|score| score.max),
+                "bias_ns": score.as_ref().map(|score| score.bias),
+                "coverage": score.as_ref().filter(|_| lane.states_uncertainty).map(|score| score.coverage),
+            })
+        };
+        serde_json::json!({
+            "link": self.link.name,
+            "samples": self.samples,
+            "rate_hz": self.rate,
+            "leader_skew_ppm": LEADER_PPM,
+            "asymmetry_ns": self.asymmetry,
+            "relayed": { "datagrams": self.relayed.forwarded, "late": self.relayed.late },
+            "clocks": self.lanes.iter().map(lane).collect::<Vec<_>>(),
+        })
+    }
+}
+
+const NOTES: &str = "\
+All have the host's clock below them. chronyd runs with -x: it keeps the leader's time and leaves
+the host's alone; asked for it as an NTP server, over loopback, it is read to about 10 us.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_reading_counts() {
+        let at = |us: i64| Timestamp::<Rig>::ZERO + Span::from_micros(us);
+        // Before and after each reading of the other clock, which is 7 us ahead of the middle.
+        let leader = std::cell::RefCell::new([0, 90, 100, 110, 200, 300].into_iter());
+        let mut other = [at(60), at(112), at(300)].into_iter();
+        let error = difference(|| at(leader.borrow_mut().next().unwrap()), || other.next());
+        assert_eq!(error, Some(Span::from_micros(7)));
+        assert_eq!(difference(|| at(0), || None), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_missing_is_a_row_that_says_so() {
+        let lanes = [Lane::new("chrony", Err(anyhow::anyhow!("not installed: apt install chrony")))];
+        let report = Report {
+            link: &LinkModel::wifi(),
+            asymmetry: Span::ZERO,
+            samples: 0,
+            rate: 10,
+            lanes: &lanes,
+            relayed: RelayStats { forwarded: 9_000, lost: 0, late: 900, refused: 0 },
+        };
+        let table = report.to_table();
+        assert!(table.contains("chrony                not installed: apt install chrony"), "{table}");
+        assert!(table.contains("of 9000 datagrams, the relay passed 900 on"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+        assert_eq!(report.to_json()["clocks"][0]["problem"], "not installed: apt install chrony");
+    }
+}

@@ -1,0 +1,139 @@
+//! What many trials amount to.
+
+use super::trial::Outcome;
+use swsync_cli::table::{Align, Column, NOTHING, Table};
+
+/// The figures of one way to align, over many trials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Trials.
+    pub trials: usize,
+    /// Share of them that were aligned in time.
+    pub success: f64,
+    /// Steps (frames, injections, restarts) to there: median and 99 % quantile, of those.
+    pub steps: Option<(f64, f64)>,
+    /// Seconds, likewise.
+    pub seconds: Option<(f64, f64)>,
+    /// Magnitude of the error while holding: mean, 95 % quantile, maximum, in us.
+    pub hold_us: Option<(f64, f64, f64)>,
+    /// Frames while holding that differ from the period by more than 1 %.
+    pub off: usize,
+}
+
+impl Score {
+    /// Of these trials.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let steps: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.steps).collect();
+        let seconds: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.seconds).collect();
+        let held = outcomes.iter().flat_map(|outcome| outcome.held.iter().map(|ns| ns.abs() / 1e3));
+        let mut held: Vec<f64> = held.collect();
+        held.sort_by(f64::total_cmp);
+        let hold_us = held.last().copied().map(|most| {
+            let mean = held.iter().sum::<f64>() / real(held.len());
+            (mean, quantile(&held, 95), most)
+        });
+        Self {
+            trials: outcomes.len(),
+            success: real(steps.len()) / real(outcomes.len().max(1)),
+            steps: median_and_p99(steps),
+            seconds: median_and_p99(seconds),
+            hold_us,
+            off: outcomes.iter().map(|outcome| outcome.off).sum(),
+        }
+    }
+
+    /// A row of [`table`].
+    pub fn cells(&self, name: &str) -> [String; 9] {
+        let one = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| NOTHING.to_owned(), |value| format!("{value:.digits$}"))
+        };
+        [
+            name.to_owned(),
+            format!("{:.1}", 100.0 * self.success),
+            one(self.steps.map(|(median, _)| median), 0),
+            one(self.steps.map(|(_, p99)| p99), 0),
+            one(self.seconds.map(|(median, _)| median), 2),
+            one(self.hold_us.map(|(mean, _, _)| mean), 1),
+            one(self.hold_us.map(|(_, p95, _)| p95), 1),
+            one(self.hold_us.map(|(_, _, most)| most), 1),
+            self.hold_us.map_or_else(|| NOTHING.to_owned(), |_| self.off.to_string()),
+        ]
+    }
+
+    /// The same, for programs.
+    pub fn to_json(&self, name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "method": name,
+            "trials": self.trials,
+            "success": self.success,
+            "steps_median": self.steps.map(|(median, _)| median),
+            "steps_p99": self.steps.map(|(_, p99)| p99),
+            "seconds_median": self.seconds.map(|(median, _)| median),
+            "seconds_p99": self.seconds.map(|(_, p99)| p99),
+            "hold_mean_us": self.hold_us.map(|(mean, _, _)| mean),
+            "hold_p95_us": self.hold_us.map(|(_, p95, _)| p95),
+            "hold_max_us": self.hold_us.map(|(_, _, most)| most),
+            "frames_off": self.hold_us.map(|_| self.off),
+        })
+    }
+}
+
+/// The table of a scenario whose steps are called `steps`.
+pub fn table(steps: &'static str) -> Table<9> {
+    let right = |heading, width| Column { heading, width, align: Align::Right };
+    Table::new([
+        Column { heading: "", width: 18, align: Align::Left },
+        right("% ok", 6),
+        right(steps, 10),
+        right("p99", 5),
+        right("s", 7),
+        right("mean us", 8),
+        right("p95", 8),
+        right("max", 9),
+        right("> 1 %", 6),
+    ])
+}
+
+fn median_and_p99(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    (!values.is_empty()).then(|| (quantile(&values, 50), quantile(&values, 99)))
+}
+
+/// The value that `percent` of the sorted values do not exceed: one of them.
+pub fn quantile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted[rank - 1]
+}
+
+/// A count as a float: exact below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 frames")]
+const fn real(n: usize) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_by_hand() {
+        let outcome = |steps, held: &[f64]| Outcome {
+            steps,
+            seconds: steps.map(|steps| steps / 30.0),
+            held: held.to_vec(),
+            off: 1,
+        };
+        let outcomes = [
+            outcome(Some(6.0), &[-4_000.0, 2_000.0]),
+            outcome(Some(9.0), &[6_000.0, 0.0]),
+            outcome(Some(30.0), &[]),
+            outcome(None, &[]),
+        ];
+        let score = Score::of(&outcomes);
+        assert_eq!((score.trials, score.off), (4, 4));
+        assert!((score.success - 0.75).abs() < 1e-9);
+        assert_eq!((score.steps, score.hold_us), (Some((9.0, 30.0)), Some((3.0, 6.0, 6.0))));
+        assert_eq!(Score::of(&[]).steps, None);
+        assert_eq!(Score::of(&[]).cells("x")[2], "-");
+    }
+}
