@@ -54,7 +54,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// There are devices, but none of them knows rig time.
+/// No device knows rig time.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_their_codes() {
+    fn each_kind_of_error_has_its_code() {
         let of = |error: anyhow::Error| format!("{:?}", code(&error));
         let expect = |code: u8| format!("{:?}", ExitCode::from(code));
         let connect = ControlError::Connect { endpoints: Vec::new(), waited: Default::default() };

@@ -1,5 +1,5 @@
-//! Rig time as the devices have it. The command has no rig clock of its own, and needs none: it names
-//! one instant for all, and that the choice of it is off by a few milliseconds harms nobody.
+//! Rig time as the devices report it. The command needs no rig clock of its own: it names one instant for all devices, and
+//! may choose that instant some milliseconds off.
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use swsync_core::order::{Common, Said};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::StatusReport;
 
-/// Rig time, as one device said it.
+/// Rig time as one device reported it, run on by this host's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportedRigTime {
     rig: Timestamp<Rig>,
-    /// When it was that.
+    /// When it was read, by this host's clock.
     at: Instant,
 }
 
 impl ReportedRigTime {
-    /// The best clock among `reports` on the time scale that most are on: the leader's, else the least uncertain of those
-    /// that follow it. `None`: nobody knows rig time.
+    /// The best clock among `reports` on the time scale that most are on: the leader's, else the least uncertain of its
+    /// followers. `None`: no device knows rig time.
     #[must_use]
     pub fn best(reports: &[StatusReport]) -> Option<Self> {
         let timescale = common(reports).timescale();
@@ -31,7 +31,7 @@ impl ReportedRigTime {
             .min_by_key(|(rank, _, _)| *rank)
             .map(|(_, report, clock)| Self {
                 rig: clock.rig_time_ns,
-                // Read between question and answer: most likely in the middle.
+                // It was read between question and answer, most likely in the middle.
                 at: report.asked + (report.heard - report.asked) / 2,
             })
     }
@@ -43,7 +43,7 @@ impl ReportedRigTime {
     }
 }
 
-/// The less, the better.
+/// A lower rank is better.
 fn rank(clock: &ClockStatus) -> Option<(u8, Span)> {
     let class = match clock.quality {
         SyncQuality::Leading => 0,
@@ -55,8 +55,7 @@ fn rank(clock: &ClockStatus) -> Option<(u8, Span)> {
     Some((class, clock.uncertainty_ns.unwrap_or(Span::MAX)))
 }
 
-/// From one frame to the next, from the number of a frame and its instant: numbers count from the
-/// epoch. `None` for numbers that cannot be.
+/// The frame period, from the number of a frame and its instant: numbers count from the epoch. `None` for impossible numbers.
 #[must_use]
 pub fn period(frame: &FrameInfo) -> Option<Span> {
     let instant = (frame.rig_time_ns - Timestamp::ZERO) - frame.phase_error_ns;
@@ -65,17 +64,17 @@ pub fn period(frame: &FrameInfo) -> Option<Span> {
     Some((instant + Span::from_nanos(number / 2)) / number)
 }
 
-/// What those who reported have in common.
+/// What the devices that reported have in common.
 #[must_use]
 pub fn common(reports: &[StatusReport]) -> Common {
     let Some(epoch) = reports.iter().map(|report| report.asked).min() else { return Common::default() };
-    let said = reports.iter().map(|report| {
+    let statuses = reports.iter().map(|report| {
         let slack = Span::from(report.heard.saturating_duration_since(report.asked)) / 2;
         let read = Span::from(report.asked.saturating_duration_since(epoch)) + slack;
         let rig = report.status.clock.map_or(Span::ZERO, |clock| clock.rig_time_ns - Timestamp::ZERO);
         Said { status: &report.status, ahead: rig - read, slack }
     });
-    Common::of(&said.collect::<Vec<_>>())
+    Common::of(&statuses.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_knows_best_then_the_least_uncertain() {
+    fn the_leader_is_best_then_the_least_uncertain() {
         use SyncQuality::{Acquiring, Holdover, Leading, Synced, Unsynced};
         let now = Instant::now();
         let best = |clocks: &[(SyncQuality, i64)]| {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn rig_time_is_read_half_a_round_trip_ago() {
+    fn rig_time_is_taken_as_read_half_a_round_trip_ago() {
         let begin = Instant::now();
         let clock = ReportedRigTime::best(&[report(SyncQuality::Leading, 1, RIG, begin)]).unwrap();
         let later = begin + Duration::from_millis(30);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_period_is_in_the_frame_numbers() {
+    fn the_period_follows_from_number_and_instant() {
         for (num, den) in [(30, 1), (30_000, 1001), (120, 1), (1, 10)] {
             let grid = FrameGrid::new(num, den).unwrap();
             let number = grid.nearest(Timestamp::from_nanos(RIG));

@@ -1,5 +1,5 @@
-//! What the commands that give orders have in common: whom they are for, who must be ready, and how an order is
-//! followed from its first frame to the last device's answer.
+//! What all commands share that give orders: the targets, the readiness check (`--arm`), and following an order from its
+//! first frame to the last device's answer.
 
 mod arm;
 mod follow;
@@ -18,22 +18,22 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Presence, Session, StatusReport};
 
 pub use arm::{ArmArgs, Armed};
-pub use follow::{Follow, collect_answers, command, conclude};
+pub use follow::{FollowOrder, collect_answers, command, conclude};
 
 use crate::exit::NoRigTime;
 use crate::output::warn;
 use crate::rig_time::{self, ReportedRigTime};
 
-/// How long to wait for everyone's status.
+/// Longest wait for the devices' statuses.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
-/// The slowest frames that are waited for where no device tells its own.
+/// The frame period that is assumed if no device reports one.
 pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
-/// How long writing the files may take, beyond the time in which frames come.
+/// How long writing files may take after the last frame.
 const WRITING: Duration = Duration::from_secs(10);
-/// How far ahead a stop is, so that every device hears of it before that frame, on WiFi too.
+/// A stop is so far in the future that every device gets it before that frame, on WiFi too.
 pub const STOP_LEAD: Span = Span::from_millis(500);
 
-/// Whom an order is for.
+/// The devices that an order is for.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
     /// Only these devices, separated by commas; without it all, also those that join later.
@@ -50,26 +50,27 @@ impl TargetArgs {
     }
 }
 
-/// The rig as it is when an order is given.
-pub struct Look {
+/// The rig when an order is given: its devices, their statuses, and rig time.
+pub struct RigSnapshot {
     pub reports: Vec<StatusReport>,
-    /// Devices that belong to the rig and do not say how they are, and why.
+    /// Devices that belong to the rig but did not answer, with the reason.
     pub missed: BTreeMap<DeviceId, String>,
-    /// What those that say something have in common.
+    /// What the devices that answered have in common.
     pub common: Common,
     clock: Option<ReportedRigTime>,
 }
 
-impl Look {
-    /// The rig now.
-    pub fn at(session: &Session) -> Self {
+impl RigSnapshot {
+    /// Asks all devices now.
+    pub fn take(session: &Session) -> Self {
         let presence = session.presence(STATUS_TIMEOUT);
         Self::of(presence, session.statuses(STATUS_TIMEOUT))
     }
 
-    /// What was seen and said of a rig.
+    /// From what the devices said.
     pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
         let mut missed = presence.missed;
+        // Those that answered are taken out below.
         let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
         missed.extend(silent);
         missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
@@ -78,11 +79,11 @@ impl Look {
         Self { reports, missed, common, clock }
     }
 
-    /// Fails where no device knows rig time.
+    /// Fails if no device knows rig time.
     ///
     /// # Errors
     /// [`NoRigTime`].
-    pub fn knowing_time(self) -> anyhow::Result<Self> {
+    pub fn require_time(self) -> anyhow::Result<Self> {
         if self.clock.is_some() { Ok(self) } else { Err(NoRigTime.into()) }
     }
 
@@ -91,60 +92,60 @@ impl Look {
         Some(self.clock?.at(Instant::now()))
     }
 
-    /// Rig time now. Only for a rig that knows it.
+    /// Rig time now. Call it only after [`require_time`](Self::require_time) or [`time`](Self::time) succeeded.
     pub fn now(&self) -> Timestamp<Rig> {
-        self.time().expect("whoever orders has looked for one that knows the time")
+        self.time().expect("checked before an order is made")
     }
 
-    /// The instant of this host's clock when it was `at` in the rig; now, where that is to come.
+    /// The instant on this host's clock when rig time was `at`; now, if `at` is in the future.
     pub fn when(&self, at: Timestamp<Rig>) -> Instant {
         let now = Instant::now();
         now.checked_sub((self.now() - at).to_duration()).unwrap_or(now)
     }
 
-    /// Everyone who belongs to the rig, as far as is known.
+    /// All known devices of the rig.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
         self.reports.iter().map(|report| &report.status.device).chain(self.missed.keys())
     }
 
-    /// The longest of the devices' periods.
-    pub fn slowest(&self) -> Span {
+    /// The frame period of the slowest camera.
+    pub fn longest_period(&self) -> Span {
         let periods = self.rates().map(FrameGrid::period);
         periods.max().unwrap_or(SLOWEST_PERIOD)
     }
 
-    /// The instant by which every frame of `order` that exists has arrived at its device.
+    /// The instant by which all frames of `order` have arrived at their devices.
     pub fn settled(&self, order: &Order) -> Option<Timestamp<Rig>> {
         let frames = self.reports.iter().filter_map(|report| report.status.frames.as_ref());
         let latency = frames.map(|frames| frames.latency_ns).max().unwrap_or_default();
-        order.settled_at(self.slowest(), latency)
+        order.settled_at(self.longest_period(), latency)
     }
 
     fn rates(&self) -> impl Iterator<Item = FrameGrid> {
         self.reports.iter().filter_map(|report| report.status.frames.as_ref().map(|frames| frames.rate))
     }
 
-    /// The instant of the slowest camera's frame nearest to `at`: cameras of other rates have one there too, if any
-    /// instant is common to them, and so all begin and end together.
-    pub fn snapped(&self, at: Timestamp<Rig>) -> Timestamp<Rig> {
+    /// The frame instant of the slowest camera nearest to `at`. Cameras of other rates have a frame there too if any instant
+    /// is common to all, so that all begin and end together.
+    pub fn snap_to_grid(&self, at: Timestamp<Rig>) -> Timestamp<Rig> {
         let slowest = self.rates().max_by_key(|rate| rate.period());
         slowest.map_or(at, |rate| rate.instant(rate.nearest(at)))
     }
 
-    /// Why the device with `status` would not yield good frames together with the others.
+    /// The reasons why the device with `status` is not ready, or does not fit the other devices.
     pub fn objections(&self, status: &Status) -> Vec<String> {
         let mut problems = Readiness::now(status).problems;
         problems.extend(self.common.objections(status));
         problems
     }
 
-    /// Whether those among `targets` are on one time scale and take frames at one rate.
+    /// Whether the `targets` are on one time scale and take frames at one rate.
     pub fn is_alike(&self, targets: &Targets) -> bool {
         let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));
         meant.map(|report| &report.status).all(|status| self.common.objections(status).is_empty())
     }
 
-    /// Names those from whom good frames are not to be expected.
+    /// Warns of each target that is not ready.
     pub fn warn_of_unready(&self, targets: &Targets) {
         for report in self.reports.iter().filter(|report| targets.include(&report.status.device)) {
             let problems = self.objections(&report.status);
@@ -158,13 +159,13 @@ impl Look {
     }
 }
 
-/// `<kind>-<UTC date>-<time>-<random>`: sorts by the time that the pictures show.
+/// `<kind>-<UTC date>-<time>-<random>`, so that ids sort by the time of the pictures.
 pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> anyhow::Result<OrderId> {
     let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into())?;
     Ok(OrderId::new(format!("{kind}-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))?)
 }
 
-/// Until the frames are there, or known not to come, and written.
+/// How long to wait for answers: until all frames have arrived, or are known not to come, and are written.
 pub fn timeout(order: &Order, now: Timestamp<Rig>, settled: Option<Timestamp<Rig>>) -> Duration {
     let settled = settled.unwrap_or(order.at()) - now;
     settled.max(GRACE).to_duration() + WRITING
@@ -212,13 +213,13 @@ mod tests {
             StatusReport { status, asked: now, heard: now }
         };
         let reports = vec![report(60), report(30)];
-        let look = Look::of(Presence::default(), reports);
-        assert_eq!(look.slowest(), Span::from_nanos(33_333_333));
-        assert_eq!(look.snapped(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
+        let snapshot = RigSnapshot::of(Presence::default(), reports);
+        assert_eq!(snapshot.longest_period(), Span::from_nanos(33_333_333));
+        assert_eq!(snapshot.snap_to_grid(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
     }
 
     #[test]
-    fn when_is_said_in_words() {
+    fn instants_are_described_relative_to_now() {
         assert_eq!(relative(NOW + Span::from_millis(500), NOW), "in 0.500 s");
         assert_eq!(relative(NOW - Span::from_millis(1250), NOW), "1.250 s ago");
     }

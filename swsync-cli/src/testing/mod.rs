@@ -7,7 +7,7 @@ mod program;
 mod takes;
 
 pub use program::{Ran, command};
-pub use takes::{FIRST, Part, info};
+pub use takes::{FIRST, TakeBuilder, info};
 
 use swsync_core::control::{ClockStatus, FrameStatus, Status};
 use swsync_core::frame::SyncQuality;
@@ -85,13 +85,13 @@ pub fn progress(order: &str) -> Progress {
     }
 }
 
-/// The frame `number`, saved.
+/// Frame `number`, saved.
 pub fn saved(number: FrameNumber) -> FrameRun {
     let fate = Fate::Saved { file: format!("o1/a/{number}.jpg"), bytes: 100_000, info: frame(number) };
     FrameRun::one(number, fate)
 }
 
-/// The frame `number`, missed.
+/// Frame `number`, missed.
 pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
     FrameRun::one(number, Fate::Missed { why: why.into() })
 }
@@ -108,8 +108,7 @@ pub fn answer(frames: Vec<FrameRun>) -> Answer {
     }
 }
 
-/// Writes a device's part of a take of pictures below `root`, and returns its folder. Each picture's file
-/// holds its number.
+/// Writes a device's part of a take of pictures below `root`, and returns its folder. Each file holds the frame's number.
 pub fn device_take(
     root: &std::path::Path,
     order: &str,

@@ -15,7 +15,7 @@ use super::name;
 /// The first frame number of takes.
 pub const FIRST: u64 = 54_000_000_000;
 
-/// What is known of frame `number` of a camera at 30 frames per second whose frames are 5 us late.
+/// The information on frame `number` of a camera at 30 frames per second whose frames are 5 us late.
 pub fn info(number: u64) -> FrameInfo {
     FrameInfo {
         number,
@@ -36,13 +36,13 @@ fn grid() -> FrameGrid {
 }
 
 /// A device's part of a take, before it is written.
-pub struct Part {
+pub struct TakeBuilder {
     pub take: Take,
     pub records: Vec<FrameRecord>,
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-impl Part {
+impl TakeBuilder {
     /// A take of `count` frames on `device`, of which nothing is saved.
     pub fn new(order: &str, device: &str, count: u64) -> Self {
         let take = Take {
@@ -73,7 +73,7 @@ impl Part {
         Self { take, records: Vec::new(), files: BTreeMap::new() }
     }
 
-    /// A picture of each frame but for `dropped`, which are holes.
+    /// Adds a picture of each frame except `dropped`, which are holes.
     pub fn pictures(mut self, dropped: &[u64], picture: impl Fn(u64) -> Vec<u8>) -> Self {
         for index in 0..self.take.count {
             if dropped.contains(&index) {
@@ -85,7 +85,7 @@ impl Part {
         self
     }
 
-    /// A picture of frame `index`.
+    /// Adds a picture of frame `index`.
     pub fn picture(mut self, index: u64, bytes: Vec<u8>) -> Self {
         let file = format!("{:08}.jpg", FIRST + index);
         self.record(index, &file, 0, bytes.len());
@@ -93,13 +93,13 @@ impl Part {
         self
     }
 
-    /// A video file of frames from `index` on, but for `dropped` ones.
+    /// Adds a video file of `count` frames from `index` on, without `dropped` ones.
     pub fn video(self, index: u64, count: u64, dropped: &[u64], bytes: Vec<u8>) -> Self {
         let lead_in = if self.take.segments.is_empty() { self.take.lead_in } else { 0 };
         self.video_after(lead_in, index, count, dropped, bytes)
     }
 
-    /// A video file that begins with `lead_in` pictures of before.
+    /// As [`video`](Self::video), with a file that begins with `lead_in` earlier frames.
     pub fn video_after(
         mut self,
         lead_in: u64,
@@ -160,7 +160,7 @@ impl Part {
         folder
     }
 
-    /// As of a take that began `secs` later.
+    /// Has the take begin `secs` later.
     pub fn later(mut self, secs: i64) -> Self {
         self.take.started_ns = Timestamp::from_nanos(self.take.started_ns.as_nanos() + secs * 1_000_000_000);
         self

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use swsync_core::manifest::{FrameRecord, Removed};
 
-use swsync_cli::testing::{FIRST, Part, Ran, info};
+use swsync_cli::testing::{FIRST, TakeBuilder, Ran, info};
 
 use crate::swsync_media;
 use crate::videos::{grey, run_pipeline, shade, video};
@@ -21,8 +21,8 @@ fn tone(index: u64) -> u8 {
 /// A take of five frames: `a` has them all, `b` lacks the third and the fourth.
 fn pictures() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    Part::new("o1", "a", 5).pictures(&[], |index| grey(tone(index))).write(root.path());
-    Part::new("o1", "b", 5).pictures(&[2, 3], |index| grey(tone(index))).write(root.path());
+    TakeBuilder::new("o1", "a", 5).pictures(&[], |index| grey(tone(index))).write(root.path());
+    TakeBuilder::new("o1", "b", 5).pictures(&[2, 3], |index| grey(tone(index))).write(root.path());
     root
 }
 
@@ -30,14 +30,14 @@ fn pictures() -> tempfile::TempDir {
 fn videos() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let shades = |range: std::ops::Range<u64>| range.map(tone).collect::<Vec<_>>();
-    let mut a = Part::new("o1", "a", 8);
+    let mut a = TakeBuilder::new("o1", "a", 8);
     a.take.lead_in = 1;
     a.take.caps = "video/x-h264, width=(int)64, height=(int)48, framerate=(fraction)30/1".into();
     let caps = a.take.caps.clone();
     a.video(0, 4, &[], video(&[&[16][..], &shades(0..4)].concat()))
         .video(4, 4, &[], video(&shades(4..8)))
         .write(root.path());
-    let mut b = Part::new("o1", "b", 8);
+    let mut b = TakeBuilder::new("o1", "b", 8);
     b.take.caps = caps;
     b.video(0, 4, &[2], video(&[tone(0), tone(1), tone(3)]))
         .video(4, 4, &[], video(&shades(4..8)))
@@ -83,7 +83,7 @@ fn near(shade: u8, expected: u8) {
 fn a_loop_begins_where_the_first_camera_has_something() {
     let root = tempfile::tempdir().unwrap();
     for (device, gone) in [("a", 2), ("b", 3)] {
-        let mut part = Part::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
+        let mut part = TakeBuilder::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
         let before = FIRST + gone as u64;
         part.take.removed = Some(Removed { before, why: "removed: max-files=3".into() });
         part.write(root.path());
@@ -236,7 +236,7 @@ fn freemocap_without_a_fill_gets_what_all_have() {
 #[test]
 fn freemocap_gets_a_whole_video_as_it_is() {
     let (root, (_keep, out)) = (tempfile::tempdir().unwrap(), out());
-    let mut part = Part::new("o1", "a", 4);
+    let mut part = TakeBuilder::new("o1", "a", 4);
     part.take.caps = "video/x-h264, width=64, height=48".into();
     part.video(0, 4, &[], video(&[40, 60, 80, 100])).write(root.path());
     let ran = export("freemocap", root.path(), &out, &[]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, TAKE_JSON};
 
-use swsync_cli::testing::{FIRST, Part, Ran};
+use swsync_cli::testing::{FIRST, TakeBuilder, Ran};
 
 use crate::scene::Scene;
 use crate::swsync_media;
@@ -23,7 +23,7 @@ fn export(format: &str, takes: &[&Path], out: &Path, args: &[&str]) -> Ran {
 fn cut_short(root: &Path, order: &str, devices: &[&str], count: u64, (from, to): (u64, u64)) {
     for device in devices {
         let dropped: Vec<_> = (0..count).filter(|index| !(from..to).contains(index)).collect();
-        Part::new(order, device, count).pictures(&dropped, |_| grey(100)).write(root);
+        TakeBuilder::new(order, device, count).pictures(&dropped, |_| grey(100)).write(root);
     }
 }
 
@@ -64,7 +64,7 @@ fn a_black_picture_is_of_the_same_format_as_the_others() {
     let mut png = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_luma8(16, 16).write_to(&mut png, image::ImageFormat::Png).unwrap();
     for (device, dropped) in [("a", &[][..]), ("b", &[1])] {
-        let mut part = Part::new("o1", device, 3).pictures(dropped, |_| png.get_ref().clone());
+        let mut part = TakeBuilder::new("o1", device, 3).pictures(dropped, |_| png.get_ref().clone());
         for record in &mut part.records {
             record.file = record.file.replace(".jpg", ".png");
         }
@@ -173,7 +173,7 @@ fn colmap_makes_a_model_of_the_rig_by_the_steps_that_are_printed() {
             let by = f64::from(u32::try_from(index).unwrap());
             scene.picture(moved(by, place), moved(by, [0.6; 3]))
         };
-        Part::new("scan", &format!("cam{camera}"), 3).pictures(&[], picture).write(root.path());
+        TakeBuilder::new("scan", &format!("cam{camera}"), 3).pictures(&[], picture).write(root.path());
     }
     let out = root.path().join("workspace");
     let ran = export("colmap", &[&root.path().join("scan")], &out, &[]);
@@ -200,7 +200,7 @@ fn colmap_makes_a_model_of_the_rig_by_the_steps_that_are_printed() {
 #[test]
 fn pictures_out_of_videos_tell_when_and_by_what_they_were_taken() {
     let root = tempfile::tempdir().unwrap();
-    let mut part = Part::new("o1", "pi7", 3);
+    let mut part = TakeBuilder::new("o1", "pi7", 3);
     part.take.caps = "video/x-h264, width=(int)64, height=(int)48, framerate=(fraction)30/1".into();
     let folder = part.video(0, 3, &[], video(&[40, 80, 120])).write(root.path());
     assert!(folder.join(TAKE_JSON).is_file());

@@ -9,7 +9,7 @@ use serde_json::Value;
 use swsync_core::order::{Kind, Order};
 use swsync_core::time::Span;
 
-use swsync_cli::testing::{FIRST, Part, Ran, info, name};
+use swsync_cli::testing::{FIRST, TakeBuilder, Ran, info, name};
 
 use crate::swsync_media;
 use crate::videos::{
@@ -20,15 +20,15 @@ const H264: &str = "video/x-h264, width=(int)64, height=(int)48, framerate=(frac
 
 /// A take of 40 frames of the past in two files, each of which begins with five frames of before; the encoder had made frames
 /// 0 to 44.
-fn past(device: &str, stream: &Stream) -> Part {
-    let mut part = Part::new("o1", device, 40);
+fn past(device: &str, stream: &Stream) -> TakeBuilder {
+    let mut part = TakeBuilder::new("o1", device, 40);
     (part.take.caps, part.take.lead_in) = (H264.into(), 5);
     part.video_after(5, 0, 20, &[], stream.mp4(0..=24)).video_after(5, 20, 20, &[], stream.mp4(20..=44))
 }
 
 /// A take of 40 frames to come in two files, which begin with key frames.
-fn to_come(device: &str, stream: &Stream) -> Part {
-    let mut part = Part::new("o1", device, 40);
+fn to_come(device: &str, stream: &Stream) -> TakeBuilder {
+    let mut part = TakeBuilder::new("o1", device, 40);
     part.take.caps = H264.into();
     part.video(0, 20, &[], stream.mp4(0..=19)).video(20, 20, &[], stream.mp4(20..=39))
 }
@@ -120,10 +120,10 @@ fn mcap_sorts_takes_and_has_what_they_share_once() {
     let stream = Stream::of("ball", 45);
     past("a", &stream).write(root.path());
     // Frames 25 to 34 of the same take, and a picture.
-    let mut part = Part::new("o2", "a", 10);
+    let mut part = TakeBuilder::new("o2", "a", 10);
     (part.take.caps, part.take.first) = (H264.into(), FIRST + 25);
     part.video_after(10, 25, 10, &[], stream.mp4(20..=39)).write(root.path());
-    Part::new("o0", "b", 1).pictures(&[], |_| grey(40)).write(root.path());
+    TakeBuilder::new("o0", "b", 1).pictures(&[], |_| grey(40)).write(root.path());
     let takes = ["o2", "o1", "o0"].map(|order| root.path().join(order));
     let ran = export("mcap", &takes, &out.path().join("out"), &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
@@ -135,7 +135,7 @@ fn mcap_sorts_takes_and_has_what_they_share_once() {
 
     // Not out of the same encoder: no decoder could go from the one to the other.
     let other = Stream::of("snow", 45);
-    let mut part = Part::new("o3", "a", 10);
+    let mut part = TakeBuilder::new("o3", "a", 10);
     (part.take.caps, part.take.first) = (H264.into(), FIRST + 10);
     part.video(10, 10, &[], other.mp4(0..=9)).write(root.path());
     let takes = ["o1", "o3"].map(|order| root.path().join(order));
@@ -197,7 +197,7 @@ fn picture_k_is_the_same_instant_in_all_videos() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let shades = |range: std::ops::Range<u64>| range.map(tone).collect::<Vec<_>>();
     let part = |device| {
-        let mut part = Part::new("o1", device, 8);
+        let mut part = TakeBuilder::new("o1", device, 8);
         part.take.caps = H264.into();
         part
     };
@@ -210,7 +210,7 @@ fn picture_k_is_the_same_instant_in_all_videos() {
     part("b").video_after(2, 0, 4, &[], before).video(4, 4, &[], video(&shades(4..8))).write(root.path());
     let holed = video(&[tone(1), tone(3)]);
     part("c").video(0, 4, &[0, 2], holed).video(4, 4, &[], video(&shades(4..8))).write(root.path());
-    Part::new("o1", "d", 8).pictures(&[5], |index| grey(tone(index))).write(root.path());
+    TakeBuilder::new("o1", "d", 8).pictures(&[5], |index| grey(tone(index))).write(root.path());
     let out = out.path().join("out");
     let ran = export("video", &[root.path().join("o1")], &out, &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
@@ -251,7 +251,7 @@ fn picture_k_is_the_same_instant_in_all_videos() {
 fn a_camera_that_changed_its_size_in_a_take_is_read_by_all() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let shades = |range: std::ops::Range<u64>| range.map(tone).collect::<Vec<_>>();
-    let mut part = Part::new("o1", "a", 8);
+    let mut part = TakeBuilder::new("o1", "a", 8);
     part.take.caps = H264.into();
     part.video(0, 3, &[], video(&shades(0..3)))
         .video(3, 5, &[3], sized_video(&shades(4..8), ",width=128,height=48"))
@@ -277,7 +277,7 @@ fn copied_frames_are_those_of_the_take_whatever_order_they_are_stored_in() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let stream = Stream::of("ball", 40);
     to_come("a", &stream).write(root.path());
-    let mut part = Part::new("o1", "b", 40);
+    let mut part = TakeBuilder::new("o1", "b", 40);
     part.take.caps = H264.into();
     let folder = part.video(0, 40, &[], reordered(40)).write(root.path());
     let (takes, cut) = ([root.path().join("o1")], out.path().join("cut"));
@@ -319,7 +319,7 @@ fn a_time_lapse_plays_at_its_own_rate() {
     let kind = Kind::Still { every: Some(Span::from_millis(500)), count: Some(6) };
     let at = info(FIRST).rig_time_ns - Span::from_micros(5);
     let order = Order::new(name("o1"), at, None, kind).unwrap();
-    let mut part = Part::new("o1", "a", 6);
+    let mut part = TakeBuilder::new("o1", "a", 6);
     part.take.ordered = serde_json::to_value(&order).unwrap();
     for index in 0..6 {
         part = part.picture(15 * index, grey(tone(index)));

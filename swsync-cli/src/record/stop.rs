@@ -1,4 +1,4 @@
-//! `swsync stop` and `swsync cancel`: the end of orders that are open, whoever gave them.
+//! `swsync stop` and `swsync cancel`: end an open order, whoever gave it.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use swsync_rig::control::Session;
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{Look, STOP_LEAD, collect_answers, command, conclude, report, timeout};
+use crate::orders::{RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
 /// How long devices have to say which orders are open.
-const REGISTRY: Duration = Duration::from_millis(2_500);
+const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Stop a take (or a time lapse) on every device at one instant, and wait for whole files.
 #[derive(Debug, Clone, Args)]
@@ -73,7 +73,7 @@ Exit codes:
   3  no rig, no devices, or none that knows rig time
   5  no such order is open, or several are and none was named";
 
-/// There is no one order to end.
+/// No order is open that could be meant, or several.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NoOrder(String);
@@ -81,33 +81,33 @@ pub struct NoOrder(String);
 /// Runs `swsync stop`.
 ///
 /// # Errors
-/// [`NoOrder`], or where there is no rig.
+/// [`NoOrder`], or there is no rig.
 pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let look = Look::at(&session).knowing_time()?;
+    let snapshot = RigSnapshot::take(&session).require_time()?;
     let running =
         |order: &Order| matches!(order.kind(), Kind::Take { .. }) || order.ends_at(Span::ZERO).is_none();
     let mut order = args.which.find(&session, running)?;
-    let at = look.now() + args.after.map_or(STOP_LEAD, Span::from);
+    let at = snapshot.now() + args.after.map_or(STOP_LEAD, Span::from);
     order.stop_at(at);
     command(&session, &Command::Stop { order: order.id().clone(), at_ns: at }, &order);
     if !args.which.json {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
     }
-    let left = args.which.timeout.unwrap_or_else(|| timeout(&order, look.now(), look.settled(&order)));
+    let left = args.which.timeout.unwrap_or_else(|| timeout(&order, snapshot.now(), snapshot.settled(&order)));
     let summary =
-        collect_answers(&session, &order, look.when(order.at()), left, args.which.json, &look, |_| ())?;
+        collect_answers(&session, &order, snapshot.when(order.at()), left, args.which.json, &snapshot, |_| ())?;
     Ok(conclude(&order, &summary, args.which.json))
 }
 
 /// Runs `swsync cancel`.
 ///
 /// # Errors
-/// [`NoOrder`], or where there is no rig.
+/// [`NoOrder`], or there is no rig.
 pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let look = Look::at(&session).knowing_time()?;
+    let snapshot = RigSnapshot::take(&session).require_time()?;
     let order = args.which.find(&session, |_| true)?;
     command(&session, &Command::Cancel { order: order.id().clone() }, &order);
     if !args.which.json {
@@ -115,20 +115,20 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     }
     let left = args.which.timeout.unwrap_or(Duration::from_secs(12));
     let summary =
-        collect_answers(&session, &order, look.when(order.at()), left, args.which.json, &look, |_| ())?;
+        collect_answers(&session, &order, snapshot.when(order.at()), left, args.which.json, &snapshot, |_| ())?;
     if args.which.json {
         output::line(&report::json(&order, &summary).to_string());
     } else {
-        output::line(&report::let_go(&summary));
+        output::line(&report::cancelled(&summary));
     }
     let all = report::answers(&summary) == summary.outcomes.len();
     Ok(ExitCode::from(if all { 0 } else { exit::INCOMPLETE }))
 }
 
 impl Which {
-    /// The order that is meant; without a name the only one that is open and `likely`.
+    /// The order with the given name; without a name, the only open one that is `likely` meant.
     fn find(&self, session: &Session, likely: impl Fn(&Order) -> bool) -> Result<Order, NoOrder> {
-        let known = session.known(REGISTRY);
+        let known = session.known(TIMEOUT);
         for device in &known.silent {
             warn(&format!("{device} does not say which orders it has open"));
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_one_needs_no_name() {
+    fn a_name_is_needed_only_if_several_orders_are_open() {
         let still = Order::still(name("s"), Timestamp::from_nanos(5)).unwrap();
         let endless = |order: &Order| order.ends_at(Span::ZERO).is_none();
         let open = vec![still, take("t")];

@@ -1,5 +1,5 @@
-//! Which order came last: not that with the latest frames, since those may be out of a ring, and rig time begins anew with a
-//! new time scale.
+//! Finds the order that was given last. It need not have the latest frames: those of another may be from the past, and rig
+//! time begins anew with a new time scale.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use swsync_rig::share::TakeEntry;
 
 /// The order among `takes` that was given last.
 ///
-/// Each device counts the orders that it accepts by its wall clock, and some have no right one: so what a device says of
-/// two orders that it has both of is believed first, and the count over all devices where they say nothing of two.
-pub fn ordered(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
+/// Each device numbers the orders that it accepts by its wall clock, which may be wrong. So of two orders, that one is the
+/// later which most devices that have both accepted later. If no device has both, the numbers are compared directly.
+pub fn find(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
     let mut counts: BTreeMap<&OrderId, BTreeMap<&DeviceId, i64>> = BTreeMap::new();
     for (device, take) in takes {
         let count = take.accepted_ns.map_or(take.started_ns.as_nanos(), |at| at.as_nanos());
@@ -45,20 +45,20 @@ mod tests {
     }
 
     fn last(takes: &[(DeviceId, TakeEntry)]) -> &str {
-        ordered(takes).unwrap().as_str()
+        find(takes).unwrap().as_str()
     }
 
     #[test]
-    fn what_was_ordered_last_is_not_what_was_taken_last() {
+    fn the_last_order_is_not_the_one_with_the_latest_frames() {
         let past = [take("a", "future", 900, Some(10)), take("a", "past", 100, Some(11))];
         assert_eq!(last(&past), "past");
         let older = [take("a", "x", 900, None), take("a", "y", 1000, None)];
-        assert_eq!(last(&older), "y", "where devices do not say");
-        assert_eq!(ordered(&[]), None);
+        assert_eq!(last(&older), "y", "without numbers, by the first frame");
+        assert_eq!(find(&[]), None);
     }
 
     #[test]
-    fn a_device_with_a_wrong_clock_still_knows_what_came_later() {
+    fn a_device_with_a_wrong_clock_still_tells_the_later_of_two() {
         let takes = [
             take("right", "one", 100, Some(1_000_000)),
             take("wrong", "one", 100, Some(10)),
