@@ -5,11 +5,12 @@
 //!
 //! Where to begin reading: [`export`] turns collected takes into other tools' layouts, one file per format; [`video_file`]
 //! reads and writes videos for it through GStreamer. [`cameras`] lists what the plugin's device provider finds.
-//! [`calibrate`] measures how a camera responds to long exposures.
+//! [`calibrate`] measures how a camera responds to long exposures. Both say why the plugin is missing, if it is.
 
 #![forbid(unsafe_code)]
 
 pub mod calibrate;
 pub mod cameras;
 pub mod export;
+mod plugin;
 pub mod video_file;

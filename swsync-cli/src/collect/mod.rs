@@ -1,8 +1,8 @@
 //! `swsync collect`: fetches the files of orders from every device.
 
 mod latest_order;
-mod progress;
 mod pending;
+mod progress;
 mod report;
 
 use std::collections::BTreeSet;
@@ -303,7 +303,8 @@ fn fetch_all(
                     None => fetch(args, session, device, take, &bar),
                 },
             };
-            if let PartOutcome::Failed(CollectError::Remote(error @ RemoteError::NoAnswer { .. })) = &outcome {
+            if let PartOutcome::Failed(CollectError::Remote(error @ RemoteError::NoAnswer { .. })) = &outcome
+            {
                 gone.get_or_insert_with(|| error.clone());
             }
             let part = TakePart { device: device.clone(), order: take.order.clone(), outcome };
@@ -330,7 +331,13 @@ fn case_conflict(takes: &[(DeviceId, TakeEntry)], device: &DeviceId, take: &Take
     })
 }
 
-fn fetch(args: &CollectArgs, session: &Session, device: &DeviceId, take: &TakeEntry, bar: &Bar) -> PartOutcome {
+fn fetch(
+    args: &CollectArgs,
+    session: &Session,
+    device: &DeviceId,
+    take: &TakeEntry,
+    bar: &Bar,
+) -> PartOutcome {
     if !take.complete && !args.partial {
         return PartOutcome::Unfinished;
     }
@@ -367,7 +374,8 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], result:
             }
         }
         // Devices that were asked and have nothing of this order.
-        let is_target = |device: &DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
+        let is_target =
+            |device: &DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
         let has_none = |device: &DeviceId| {
             let is_silent = result.silent.iter().any(|(silent, _)| silent == device);
             let has_some = result.parts.iter().any(|part| part.device == *device && part.order == *order);

@@ -36,9 +36,12 @@ pub fn row(part: &TakePart) -> [String; 6] {
             let deleted = (*deleted > 0).then(|| format!(", {deleted} deleted there"));
             fetched(device, order, collected, &format!("whole{}", deleted.unwrap_or_default()))
         }
-        PartOutcome::Partial(collected) => {
-            fetched(device, order, collected, "partial: what is whole is here; the device is not done with it")
-        }
+        PartOutcome::Partial(collected) => fetched(
+            device,
+            order,
+            collected,
+            "partial: what is whole is here; the device is not done with it",
+        ),
         PartOutcome::Unfinished => [device, order, nothing(), nothing(), nothing(), "unfinished".into()],
         PartOutcome::Failed(error) => [device, order, nothing(), nothing(), nothing(), error.to_string()],
     }

@@ -61,7 +61,8 @@ impl ArmArgs {
         let deadline = Instant::now() + patience;
         loop {
             let snapshot = RigSnapshot::take(session);
-            let order = snapshot.time().map(|now| Ok::<_, anyhow::Error>((order(&snapshot)?, now))).transpose()?;
+            let order =
+                snapshot.time().map(|now| Ok::<_, anyhow::Error>((order(&snapshot)?, now))).transpose()?;
             let all = readiness(&snapshot, targets, order.as_ref());
             let ready = all.iter().filter(|ready| ready.is_ready()).count();
             if order.is_some() && self.need.is_met(ready, all.len()) {
@@ -77,7 +78,11 @@ impl ArmArgs {
 }
 
 /// The readiness of each target, for `order` if rig time is known already.
-fn readiness(snapshot: &RigSnapshot, targets: &Targets, order: Option<&(Order, Timestamp<Rig>)>) -> Vec<Readiness> {
+fn readiness(
+    snapshot: &RigSnapshot,
+    targets: &Targets,
+    order: Option<&(Order, Timestamp<Rig>)>,
+) -> Vec<Readiness> {
     let reports = snapshot.reports.iter().filter(|report| targets.include(&report.status.device));
     let of = |report: &StatusReport| {
         let status = &report.status;

@@ -73,8 +73,6 @@ enum Stage {
     Asking { answered: usize, stopped: bool },
 }
 
-
-
 impl FollowOrder<'_> {
     /// Gives `order`, described by `what`, and follows it.
     ///
@@ -98,11 +96,13 @@ impl FollowOrder<'_> {
             stopped = self.watch(&mut order, &stage);
             *stage.lock() = asking(0, stopped);
         }
-        let left =
-            self.timeout.unwrap_or_else(|| timeout(&order, self.snapshot.now(), self.snapshot.settled(&order)));
-        let summary = collect_answers(self.session, &order, given, left, self.json, self.snapshot, |answered| {
-            *stage.lock() = asking(answered, stopped);
-        })?;
+        let left = self
+            .timeout
+            .unwrap_or_else(|| timeout(&order, self.snapshot.now(), self.snapshot.settled(&order)));
+        let summary =
+            collect_answers(self.session, &order, given, left, self.json, self.snapshot, |answered| {
+                *stage.lock() = asking(answered, stopped);
+            })?;
         for device in savers_of_pictures(&summary).filter(|_| self.is_cut) {
             warn(&format!(
                 "{device} saves pictures, a file for each frame: --segment changes nothing there (videos are saved of \

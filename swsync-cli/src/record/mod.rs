@@ -139,8 +139,14 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let what = describe(&order, snapshot.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let is_cut = args.segment.is_some_and(|segment| segment.0.is_some());
-    let follow =
-        FollowOrder { session: &session, snapshot: &snapshot, json: args.json, timeout: args.timeout, again, is_cut };
+    let follow = FollowOrder {
+        session: &session,
+        snapshot: &snapshot,
+        json: args.json,
+        timeout: args.timeout,
+        again,
+        is_cut,
+    };
     if args.detach {
         let all = follow.offer(&order)? && snapshot.is_alike(&targets);
         if args.json {

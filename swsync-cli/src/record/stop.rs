@@ -95,9 +95,17 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
     }
-    let left = args.which.timeout.unwrap_or_else(|| timeout(&order, snapshot.now(), snapshot.settled(&order)));
-    let summary =
-        collect_answers(&session, &order, snapshot.when(order.at()), left, args.which.json, &snapshot, |_| ())?;
+    let left =
+        args.which.timeout.unwrap_or_else(|| timeout(&order, snapshot.now(), snapshot.settled(&order)));
+    let summary = collect_answers(
+        &session,
+        &order,
+        snapshot.when(order.at()),
+        left,
+        args.which.json,
+        &snapshot,
+        |_| (),
+    )?;
     Ok(conclude(&order, &summary, args.which.json))
 }
 
@@ -114,8 +122,15 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
         output::line(&format!("{}  cancelled", order.id()));
     }
     let left = args.which.timeout.unwrap_or(Duration::from_secs(12));
-    let summary =
-        collect_answers(&session, &order, snapshot.when(order.at()), left, args.which.json, &snapshot, |_| ())?;
+    let summary = collect_answers(
+        &session,
+        &order,
+        snapshot.when(order.at()),
+        left,
+        args.which.json,
+        &snapshot,
+        |_| (),
+    )?;
     if args.which.json {
         output::line(&report::json(&order, &summary).to_string());
     } else {

@@ -118,8 +118,15 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let now = snapshot.now();
     let again = args.again(&order);
     let what = describe(&order, now);
-    FollowOrder { session: &session, snapshot: &snapshot, json: args.json, timeout: args.timeout, again, is_cut: false }
-        .run(order, &what)
+    FollowOrder {
+        session: &session,
+        snapshot: &snapshot,
+        json: args.json,
+        timeout: args.timeout,
+        again,
+        is_cut: false,
+    }
+    .run(order, &what)
 }
 
 impl ShootArgs {

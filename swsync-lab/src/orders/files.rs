@@ -146,9 +146,9 @@ fn check_picture(path: &Path, bytes: u64) -> anyhow::Result<()> {
 /// among them.
 fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     let (mut coded, mut begins_with_key) = (0_u64, false);
-    for unit in video_file::Units::coded(path, "video/x-h264")? {
-        let unit = unit?;
-        begins_with_key |= coded == 0 && unit.is_key;
+    for frame in video_file::FrameReader::coded(path, "video/x-h264")? {
+        let frame = frame?;
+        begins_with_key |= coded == 0 && frame.is_key;
         coded += 1;
     }
     ensure!(begins_with_key, "it begins with no key frame");

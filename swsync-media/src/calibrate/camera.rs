@@ -1,21 +1,22 @@
-//! The camera: an swsyncsrc in a pipeline of its own, whose frames feed the calibration.
+//! Runs an swsyncsrc in a pipeline and feeds the times of its frames to the calibration.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use gst::prelude::*;
+use parking_lot::Mutex;
 use swsync_core::align::calibrate::{Calibration, Plan, Stage, Step};
 use swsync_core::time::Span;
 
 use super::{CalibrateArgs, span};
 
-/// The custom meta of swsyncsrc's buffers, with the sensor's own time.
+/// The custom meta of swsyncsrc's buffers. It has the sensor's timestamp.
 const FRAME_META: &str = "SwsyncFrameMeta";
-/// Longest wait for the next frame.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for a frame.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A pipeline with an swsyncsrc in it.
 pub struct Camera {
@@ -23,30 +24,26 @@ pub struct Camera {
     source: gst::Element,
 }
 
-/// What the streaming thread works with.
-struct Work {
+/// State of the measurement, updated by the streaming thread.
+struct Measurement {
     calibration: Option<Calibration>,
     /// Frames so far, lost ones included.
     sequence: u64,
-    /// The frame before asked for a long exposure, which is to be the only one.
-    back: bool,
+    /// The frame before requested one long exposure: now the usual one has to be set again.
+    restore_exposure: bool,
     problem: Option<String>,
-    seen: Instant,
+    last_frame: Instant,
     done: bool,
 }
 
 impl Camera {
-    /// The camera that `args` name.
+    /// A pipeline with the source of `args`.
     ///
     /// # Errors
-    /// Where there is no such pipeline.
+    /// The description is no pipeline, or has no swsyncsrc.
     pub fn new(args: &CalibrateArgs) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
-        if gst::ElementFactory::find("swsyncsrc").is_none() {
-            bail!(
-                "GStreamer does not find swsyncsrc: does GST_PLUGIN_PATH name the folder of libgstswsync.so?"
-            );
-        }
+        crate::plugin::check_loaded()?;
         let text = format!("{} ! capsfilter caps={} ! fakesink sync=false", args.source, args.caps);
         let pipeline = gst::parse::launch(&text).with_context(|| format!("this is no pipeline: {text}"))?;
         let pipeline =
@@ -60,7 +57,7 @@ impl Camera {
         Ok(Self { pipeline, source })
     }
 
-    /// The model, where the source's properties tell it.
+    /// The sensor model of a simulated camera.
     pub fn model(&self) -> Option<String> {
         let backend = self.source.property_value("backend");
         let simulated = backend
@@ -69,38 +66,38 @@ impl Camera {
         if simulated { self.source.property("simulated-sensor") } else { None }
     }
 
-    /// Measures; `None` where Ctrl-C ended it.
+    /// Measures. Returns `None` if Ctrl-C ended it.
     ///
     /// # Errors
-    /// Where the camera does not run, or takes no exposures.
+    /// The camera does not run, or refuses exposures.
     pub fn measure(&self, args: &CalibrateArgs) -> anyhow::Result<Option<Calibration>> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let seen = interrupted.clone();
-        ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed)).context("cannot listen to Ctrl-C")?;
-        let work = Arc::new(Mutex::new(Work {
+        let flag = interrupted.clone();
+        ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot listen to Ctrl-C")?;
+        let work = Arc::new(Mutex::new(Measurement {
             calibration: None,
             sequence: 0,
-            back: false,
+            restore_exposure: false,
             problem: None,
-            seen: Instant::now(),
+            last_frame: Instant::now(),
             done: false,
         }));
-        self.listen(args, &work)?;
+        self.add_probe(args, &work)?;
         let started = self.pipeline.set_state(gst::State::Playing);
         let result =
-            started.context("the camera does not start").and_then(|_| self.watch(&work, &interrupted));
+            started.context("the camera does not start").and_then(|_| self.wait(&work, &interrupted));
         let result = result.map_err(|error| self.error().unwrap_or(error));
-        // What the camera was left like is nobody's concern any more.
+        // The measurement is over: a failure to stop does not matter.
         let _ = self.pipeline.set_state(gst::State::Null);
         if !result? {
             return Ok(None);
         }
-        let calibration = lock(&work).calibration.take();
+        let calibration = work.lock().calibration.take();
         calibration.map(Some).context("the camera delivered no frame")
     }
 
-    /// Has the frames worked with.
-    fn listen(&self, args: &CalibrateArgs, work: &Arc<Mutex<Work>>) -> anyhow::Result<()> {
+    /// Has each frame handed to [`Measurement::handle`], together with the number of frames lost before it.
+    fn add_probe(&self, args: &CalibrateArgs, work: &Arc<Mutex<Measurement>>) -> anyhow::Result<()> {
         let usual = span(args.exposure);
         for name in ["ae-enable", "exposure-time"] {
             if self.source.find_property(name).is_none() {
@@ -124,7 +121,7 @@ impl Camera {
         let (injections, longest) = (usize::from(args.injections), args.longest.map(span));
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let (Some(buffer), Some(source)) = (info.buffer(), source.upgrade()) {
-                let mut work = lock(&work);
+                let mut work = work.lock();
                 let before = lost.swap(0, Ordering::Relaxed);
                 if let Err(problem) = work.handle(pad, buffer, before, (injections, longest), &source, usual)
                 {
@@ -136,10 +133,10 @@ impl Camera {
         Ok(())
     }
 
-    /// Waits for the end; whether that is the calibration's.
-    fn watch(&self, work: &Mutex<Work>, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    /// Waits until the calibration is done; returns `false` if Ctrl-C came first.
+    fn wait(&self, work: &Mutex<Measurement>, interrupted: &AtomicBool) -> anyhow::Result<bool> {
         let bus = self.pipeline.bus().context("a pipeline without a bus")?;
-        let told = io::stderr().is_terminal();
+        let is_terminal = io::stderr().is_terminal();
         loop {
             let message = bus.timed_pop_filtered(
                 gst::ClockTime::from_mseconds(200),
@@ -153,16 +150,16 @@ impl Camera {
             if interrupted.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let work = lock(work);
+            let work = work.lock();
             if let Some(problem) = &work.problem {
                 bail!("{problem}");
             }
-            if work.seen.elapsed() > PATIENCE {
-                bail!("no frame came for {PATIENCE:?}");
+            if work.last_frame.elapsed() > FRAME_TIMEOUT {
+                bail!("no frame came for {FRAME_TIMEOUT:?}");
             }
-            if told && let Some(calibration) = &work.calibration {
-                // Only a remark.
-                let _ = write!(io::stderr(), "\r\x1b[K{}", remark(calibration));
+            if is_terminal && let Some(calibration) = &work.calibration {
+                // Standard error may be closed.
+                let _ = write!(io::stderr(), "\r\x1b[K{}", progress(calibration));
                 if work.done {
                     let _ = write!(io::stderr(), "\r\x1b[K");
                 }
@@ -173,7 +170,7 @@ impl Camera {
         }
     }
 
-    /// What the pipeline says has gone wrong, if anything: rather than what follows from it.
+    /// The pipeline's error message, if there is one: it is the cause of others.
     fn error(&self) -> Option<anyhow::Error> {
         let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
         let gst::MessageView::Error(error) = message.view() else { return None };
@@ -181,8 +178,8 @@ impl Camera {
     }
 }
 
-impl Work {
-    /// A frame has arrived, `lost` ones before it.
+impl Measurement {
+    /// Handles a frame; `lost` is the number of frames lost before it.
     fn handle(
         &mut self,
         pad: &gst::Pad,
@@ -192,7 +189,7 @@ impl Work {
         source: &gst::Element,
         usual: Span,
     ) -> Result<(), String> {
-        self.seen = Instant::now();
+        self.last_frame = Instant::now();
         self.sequence += 1 + lost;
         let meta = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META);
         let time = meta.ok().and_then(|meta| meta.structure().get::<i64>("sensor-time").ok());
@@ -201,14 +198,14 @@ impl Work {
             let plan = plan(pad, injections, longest)?;
             self.calibration = Some(Calibration::new(plan).map_err(|error| error.to_string())?);
         }
-        if std::mem::take(&mut self.back) {
+        if std::mem::take(&mut self.restore_exposure) {
             expose(source, usual)?;
         }
         let Some(calibration) = &mut self.calibration else { return Ok(()) };
         match calibration.handle_frame(self.sequence, Span::from_nanos(time)) {
             Step::Wait => Ok(()),
             Step::Expose(exposure) => {
-                self.back = true;
+                self.restore_exposure = true;
                 expose(source, exposure)
             }
             Step::Done => {
@@ -229,7 +226,7 @@ fn plan(pad: &gst::Pad, injections: usize, longest: Option<Span>) -> Result<Plan
     Ok(Plan { exposures, injections, ..plan })
 }
 
-/// Has the next frame that can still be determined, and all later ones, exposed for so long.
+/// Sets the exposure from the next frame on that can still be changed.
 fn expose(source: &gst::Element, exposure: Span) -> Result<(), String> {
     let controls = gst::Structure::builder("controls").field("exposure-time", micros(exposure)).build();
     if source.emit_by_name::<bool>("set-controls", &[&0_u64, &controls]) {
@@ -246,7 +243,7 @@ fn micros(span: Span) -> i32 {
     i32::try_from(span.as_nanos().saturating_add(500) / 1_000).unwrap_or(i32::MAX)
 }
 
-fn remark(calibration: &Calibration) -> String {
+fn progress(calibration: &Calibration) -> String {
     let progress = calibration.progress();
     let what = match progress.stage {
         Stage::Resting => "learning the camera's own period",
@@ -258,8 +255,4 @@ fn remark(calibration: &Calibration) -> String {
         .preview()
         .map_or_else(|_| String::new(), |fit| format!(", slope {:.4} +- {:.4}", fit.slope, fit.slope_sigma));
     format!("{} of {}: {what}{slope}", progress.done, progress.of)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! `swsync calibrate`: how a camera answers to long exposures, measured and kept in its profile.
+//! `swsync calibrate`: measures how a camera responds to long exposures, and keeps it in the camera's profile.
 
 mod camera;
 mod report;
@@ -63,7 +63,7 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// Where the camera cannot be run, what it does is no line, or the profile cannot be kept.
+/// The camera does not run, its response is not linear, or the profile cannot be written.
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.import {
         let text =
@@ -79,7 +79,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         (None, Some(model)) => model,
         (None, None) => bail!("which camera model is it? Say --model, as `swsync cameras` lists it"),
     };
-    // Before half a minute is spent.
+    // Fails early: the measurement takes half a minute.
     let path = path(args, &model)?;
     let found =
         if path.exists() { profiles::read(&path, &model)?.source } else { profiles::find(&model)?.source };
@@ -136,7 +136,7 @@ fn keep(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A span from an argument.
+/// The duration of an argument.
 fn span(duration: humantime::Duration) -> Span {
     Span::from(*duration)
 }

@@ -1,4 +1,4 @@
-//! What a calibration found, for people and for programs.
+//! The result of a calibration: a plot, a summary, and JSON.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,10 +9,10 @@ use swsync_core::profile::{CameraProfile, MeasuredResponse};
 
 const COLUMNS: usize = 60;
 const ROWS: usize = 16;
-/// Places of the line that are drawn: a few in every column.
+/// Points of the line that are drawn: a few in every column.
 const STEPS: u32 = 240;
 
-/// Shift against exposure, in characters: `o` a measurement, `x` one that is passed over, `.` the line.
+/// A plot of shift against exposure: `o` is a measurement, `x` one that is left out of the fit, `.` the line.
 pub fn plot(points: &[Point], fit: &Fit) -> String {
     let most = |of: fn(&Point) -> f64| points.iter().map(of).fold(1.0, f64::max);
     let (wide, high) = (most(|point| point.exposure_ns) * 1.02, most(|point| point.shift_ns) * 1.05);
@@ -49,7 +49,7 @@ pub fn plot(points: &[Point], fit: &Fit) -> String {
     text
 }
 
-/// Which of `count` cells `share` of the way falls into.
+/// The index of the cell, of `count`, at `share` of the axis.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -61,7 +61,7 @@ fn place(share: f64, count: usize) -> Option<usize> {
     (0.0..=count as f64).contains(&cell).then(|| (cell as usize).min(count - 1))
 }
 
-/// The line in words.
+/// The fitted line in words.
 pub fn summary(fit: &Fit) -> String {
     let response = fit.response().response;
     let sure = fit.sigma(fit.centre_ns) / 1e3;
@@ -93,7 +93,7 @@ pub fn summary(fit: &Fit) -> String {
     )
 }
 
-/// What the overhead may be off, 1 sigma: the shift at exposure 0 is far from where was measured.
+/// The error of the overhead, 1 sigma: it is extrapolated to exposure 0, far from all measurements.
 fn overhead_sigma(fit: &Fit) -> f64 {
     fit.shift_sigma_ns.hypot(fit.slope_sigma * fit.centre_ns) / fit.slope
 }

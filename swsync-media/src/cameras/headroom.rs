@@ -1,27 +1,27 @@
-//! How much room a mode leaves to shift frames.
+//! How much shorter than the wanted period a mode's frames can be: the room to shift them.
 
 use swsync_core::time::Span;
 
 use super::Rate;
 
-/// Less is too little to hold phase: crystals differ by up to 100 ppm, but exposures, clocks that are slewed, and a shift
-/// within seconds need far more. Chosen: at 2 % half a period takes 25 frames.
+/// Less headroom is too little to hold phase. Crystals differ by up to 100 ppm, but slewed clocks and a shift within seconds need
+/// far more. Chosen: at 2 % a shift by half a period takes 25 frames.
 const ENOUGH: f64 = 0.02;
 
-/// By how much frames can be shorter than the period, in parts of it: negative where they cannot be as short.
+/// By how much frames can be shorter than the period, as a fraction of it. Negative: they cannot be as short.
 pub fn headroom(shortest: Span, rate: Rate) -> f64 {
     let period = rate.period().as_nanos_f64();
     (period - shortest.as_nanos_f64()) / period
 }
 
-/// What is to be said of a mode whose shortest frame this is, if anything.
+/// The warning for a mode with this shortest frame, if it needs one.
 pub fn warning(shortest: Option<Span>, rate: Rate) -> Option<String> {
     let Some(shortest) = shortest else {
         return Some("it does not say how long its frames are, so its phase cannot be controlled".to_owned());
     };
     let (headroom, fastest) = (headroom(shortest, rate), 1.0 / shortest.as_secs_f64());
     let comfortable = fastest * (1.0 - ENOUGH);
-    // libcamera truncates to microseconds: a period that is a fraction of one too short is reached.
+    // libcamera truncates to microseconds, so a shortfall of less than one microsecond is none.
     if shortest - rate.period() >= Span::from_micros(1) {
         return Some(format!(
             "it does not reach {rate} fps: its fastest is {fastest:.3} fps. Choose a smaller mode, or a rate of at most \
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_warned_of_with_the_reason() {
+    fn too_little_headroom_is_warned_of_with_the_reason() {
         assert_eq!(warning(Some(Span::from_micros(16_666)), rate("30")), None);
         // An IMX219 reads 3280x2464 in 47.18 ms.
         let slow = warning(Some(Span::from_micros(47_183)), rate("30")).unwrap();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_that_is_advised_has_room() {
+    fn the_advised_rate_has_enough_headroom() {
         for us in (5_000..200_000).step_by(777) {
             let shortest = Span::from_micros(us);
             let advised = format!("{:.3}", 0.98 / shortest.as_secs_f64() - 0.001);

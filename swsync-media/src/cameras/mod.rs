@@ -1,7 +1,6 @@
-//! `swsync cameras`: what cameras there are, and which of their modes leave room to shift frames.
+//! `swsync cameras`: lists the cameras, and which of their modes leave room to shift frames.
 
 mod headroom;
-mod plugin;
 mod report;
 
 use std::fmt;
@@ -84,7 +83,7 @@ impl FromStr for Rate {
 /// Runs the command.
 ///
 /// # Errors
-/// Where GStreamer does not start, or does not find the plugin.
+/// GStreamer does not start, or the plugin lists no cameras ([`PluginError`](crate::plugin::PluginError)).
 pub fn run(args: &CamerasArgs) -> anyhow::Result<ExitCode> {
     let cameras = devices()?.iter().map(camera).collect();
     let report = Report { fps: args.fps, cameras };
@@ -110,7 +109,7 @@ pub fn ids() -> anyhow::Result<Vec<String>> {
 
 fn devices() -> anyhow::Result<Vec<gst::Device>> {
     gst::init().context("GStreamer does not start")?;
-    Ok(plugin::device_provider()?.devices().into_iter().collect())
+    Ok(crate::plugin::device_provider()?.devices().into_iter().collect())
 }
 
 fn id(device: &gst::Device) -> String {
@@ -118,7 +117,7 @@ fn id(device: &gst::Device) -> String {
     named.unwrap_or_else(|| device.display_name().into())
 }
 
-/// What the plugin says of a camera.
+/// A camera as the plugin describes it.
 fn camera(device: &gst::Device) -> Camera {
     let properties = device.properties();
     let text = |name: &str| properties.as_ref().and_then(|p| p.get::<String>(name).ok());

@@ -16,20 +16,20 @@ pub struct Mode {
     pub frame: Option<(Span, Span)>,
 }
 
-/// A camera, and what is known of it.
+/// A camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Camera {
     pub id: String,
     pub model: String,
     pub location: Option<String>,
     pub modes: Vec<Mode>,
-    /// Why the modes are the profile's, where they are.
+    /// If the modes are those of the profile: why.
     pub from_profile: Option<String>,
-    /// Why there are none.
+    /// If the modes are not known: why.
     pub error: Option<String>,
 }
 
-/// All cameras, judged by a frame rate.
+/// All cameras, with their headroom at a frame rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     pub fps: Rate,
@@ -45,7 +45,7 @@ const TABLE: Table<5> = Table::new([
 ]);
 
 impl Mode {
-    /// As the plugin says it.
+    /// From the plugin's description.
     pub fn of(structure: &gst::Structure) -> Option<Self> {
         let span = |name: &str| structure.get::<i64>(name).ok().map(Span::from_nanos);
         Some(Self {
@@ -88,13 +88,13 @@ impl Mode {
 }
 
 impl Camera {
-    /// A line to try it with.
+    /// A command that shows the camera's picture.
     fn launch(&self) -> String {
         let bare = |c: char| c.is_ascii_alphanumeric() || "-_./@:".contains(c);
         let id = if !self.id.is_empty() && self.id.chars().all(bare) {
             self.id.clone()
         } else {
-            // As gst-launch-1.0 wants it, and a shell around it.
+            // Quoted for gst-launch-1.0, and that for the shell.
             format!("'\"{}\"'", self.id.replace('\\', "\\\\").replace('"', "\\\"").replace('\'', "'\\''"))
         };
         format!("gst-launch-1.0 swsyncsrc camera-name={id} ! videoconvert ! autovideosink")
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_for_each_mode_and_the_reasons_below() {
+    fn each_mode_has_a_row_and_warnings_follow() {
         let lines = report(vec![camera("/base/soc/i2c0mux/i2c@1/imx219@10")]).lines().join("\n");
         let id = "/base/soc/i2c0mux/i2c@1/imx219@10";
         for line in [
@@ -204,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_quoted_for_the_shell_where_they_have_to_be() {
+    fn ids_are_quoted_for_the_shell_if_needed() {
         assert!(camera("Virtual 0").launch().contains("camera-name='\"Virtual 0\"' !"));
         assert!(camera("a'b").launch().contains(r#"camera-name='"a'\''b"' !"#));
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn unknown_modes_have_a_reason() {
         let mut unknown = camera("a");
         (unknown.error, unknown.modes) = (Some("camera a is in use by another process".into()), Vec::new());
         let report = report(vec![camera("b"), unknown]);

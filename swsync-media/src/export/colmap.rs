@@ -12,16 +12,16 @@ use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Timestamp};
 
-use super::footage::{Cell, Footage};
 use super::pictures;
+use super::rig_take::{RigTake, Slot};
 use super::target::Target;
 use swsync_cli::output;
 
 /// The rig's folder below `images`.
 const RIG: &str = "rig1";
 
-/// What to type next. Where the cameras stand is not known: it comes out of a first model without a rig, and the second
-/// one keeps to it. rig_configurator without that model leaves a rig at which the mapper aborts.
+/// The next commands. The cameras' poses are not known: they come from a first model without a rig, which the second model
+/// uses. Without that model rig_configurator makes a rig at which the mapper aborts.
 const NEXT: &str = "\
 next, in that folder, with COLMAP 3.12 or later (`colmap help` says which; Debian 13 has an older one, without
 rig_configurator. pycolmap from PyPI has the same steps as functions):
@@ -33,8 +33,8 @@ rig_configurator. pycolmap from PyPI has the same steps as functions):
   colmap mapper --database_path database.db --image_path images --output_path sparse-rig
 The model is sparse-rig/0. The first mapper is only for the rig: it takes pictures that overlap.";
 
-/// Writes all takes into one workspace. Takes may overlap: a frame that is in several is written once.
-pub fn export(takes: &[Footage], fill: Fill, every: u64, target: &mut Target) -> anyhow::Result<()> {
+/// Writes all takes into one workspace. Takes may overlap: a frame that is in several takes is written once.
+pub fn export(takes: &[RigTake], fill: Fill, every: u64, target: &mut Target) -> anyhow::Result<()> {
     let mut cameras: BTreeMap<DeviceId, BTreeMap<FrameNumber, Timestamp<Rig>>> = BTreeMap::new();
     let mut names: Option<String> = None;
     for take in takes {
@@ -49,13 +49,13 @@ pub fn export(takes: &[Footage], fill: Fill, every: u64, target: &mut Target) ->
                 camera.take.device
             );
             let known = cameras.entry(camera.take.device.clone()).or_default();
-            let cells = unknown_cells(Footage::cells(camera, &numbers, fill), known, take)?;
+            let slots = unknown_slots(RigTake::slots(camera, &numbers, fill), known, take)?;
             let folder = Path::new("images").join(RIG).join(camera.take.device.as_str());
             let path = |_, number| -> PathBuf { folder.join(format!("{number:08}.{extension}")) };
-            pictures::write(camera, &cells, target, path)?;
+            pictures::write(camera, &slots, target, path)?;
         }
     }
-    // One without pictures is no camera: rig_configurator stops at those.
+    // rig_configurator fails at cameras without pictures.
     cameras.retain(|_, frames| !frames.is_empty());
     let cameras: Vec<_> = cameras.into_keys().map(|device| device.to_string()).collect();
     ensure!(!cameras.is_empty(), "there are no pictures in it, or none of a multiple of --every");
@@ -64,18 +64,18 @@ pub fn export(takes: &[Footage], fill: Fill, every: u64, target: &mut Target) ->
     Ok(())
 }
 
-/// Those of `cells` that show something and are not in `known` yet, to which they are added.
-fn unknown_cells<'a>(
-    cells: Vec<(FrameNumber, Cell<'a>)>,
+/// The `slots` that show something and are not in `known` yet. They are added to it.
+fn unknown_slots<'a>(
+    slots: Vec<(FrameNumber, Slot<'a>)>,
     known: &mut BTreeMap<FrameNumber, Timestamp<Rig>>,
-    take: &Footage,
-) -> anyhow::Result<Vec<(FrameNumber, Cell<'a>)>> {
+    take: &RigTake,
+) -> anyhow::Result<Vec<(FrameNumber, Slot<'a>)>> {
     let mut unknown = Vec::new();
-    for (number, cell) in cells {
-        let time = match cell {
-            Cell::Hole => continue,
-            Cell::Black => take.grid.instant(number),
-            Cell::Frame(record) | Cell::Held(record) => record.info.rig_time_ns,
+    for (number, slot) in slots {
+        let time = match slot {
+            Slot::Missing => continue,
+            Slot::Black => take.grid.instant(number),
+            Slot::Frame(record) | Slot::Repeated(record) => record.info.rig_time_ns,
         };
         let before = known.insert(number, time);
         ensure!(
@@ -85,19 +85,19 @@ fn unknown_cells<'a>(
             take.order
         );
         if before.is_none() {
-            unknown.push((number, cell));
+            unknown.push((number, slot));
         }
     }
     Ok(unknown)
 }
 
-/// The configuration of a rig of `cameras`, the first being its reference. Where they stand is for COLMAP to find.
+/// The configuration of a rig of `cameras`, without poses. The first camera is the reference.
 fn config(cameras: &[String]) -> String {
     let cameras: Vec<_> = cameras
         .iter()
         .enumerate()
         .map(|(index, device)| {
-            // With the slash: "pi1" is a beginning of "pi10" too.
+            // The slash matters: "pi1" is a prefix of "pi10" too.
             let mut camera = serde_json::json!({ "image_prefix": format!("{RIG}/{device}/") });
             if index == 0 {
                 camera["ref_sensor"] = true.into();
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_camera_is_the_reference() {
+    fn the_first_camera_is_the_reference() {
         let json: serde_json::Value = serde_json::from_str(&config(&["pi1".into(), "pi10".into()])).unwrap();
         let expected = serde_json::json!([{ "cameras": [
             { "image_prefix": "rig1/pi1/", "ref_sensor": true },

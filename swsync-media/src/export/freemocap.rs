@@ -1,6 +1,6 @@
 //! FreeMoCap: `<recording>/synchronized_videos/`, one MP4 per camera, each with as many frames, and timestamps.
 //!
-//! Two versions read different things, and an export has both:
+//! Versions 1.8 and 2.0 read different files, and an export has both:
 //!
 //! - 1.8 takes cameras in the order of their file names, and reads `timestamps/*.npy`, which it expects wherever there is
 //!   a folder `timestamps` (data_loader.py, recording_info_model.py).
@@ -18,25 +18,24 @@ use swsync_core::manifest::utc;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::Footage;
+use super::rig_take::RigTake;
 use super::tables::shown_at;
 use super::target::Target;
 use super::video;
 use swsync_cli::output;
 use swsync_cli::takes::DeviceTake;
 
-/// Per take a recording folder.
-///
-/// Without a fill only the frames that every device has are in the videos, so that they have as many frames.
-pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
+/// Writes a recording folder per take. Without a fill the videos have only frames that every device has, so that all have the same
+/// number of frames.
+pub fn export(takes: &[RigTake], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
-        let numbers = take.alike(fill)?;
+        let numbers = take.numbers_for_all(fill)?;
         let recording = PathBuf::from(take.order.as_str());
         let videos = recording.join("synchronized_videos");
         for (index, camera) in take.cameras.iter().enumerate() {
-            let cells = Footage::cells(camera, &numbers, fill);
+            let slots = RigTake::slots(camera, &numbers, fill);
             let path = videos.join(format!("{}.mp4", video_stem(take, index)));
-            video::write(take, camera, &cells, &path, target)?;
+            video::write(take, camera, &slots, &path, target)?;
         }
         write_timestamps(take, &numbers, fill, &videos.join("timestamps"), target)?;
         let info = recording.join(format!("{}_recording_info.json", take.order));
@@ -52,14 +51,14 @@ pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Res
     Ok(())
 }
 
-/// The name of a camera's video without its extension: what 2.0 reads an id and an index from. Its ids have no dots.
-fn video_stem(take: &Footage, index: usize) -> String {
+/// The name of a camera's video without its extension. FreeMoCap 2.0 reads an id, without dots, and an index from it.
+fn video_stem(take: &RigTake, index: usize) -> String {
     let id = take.cameras[index].take.device.as_str().replace('.', "-");
     format!("{}.id-{id}.idx-{index}", take.order)
 }
 
-/// Which camera's video is which file.
-fn recording_info(take: &Footage) -> String {
+/// The recording info: the file of each camera's video.
+fn recording_info(take: &RigTake) -> String {
     let video = |(index, camera): (usize, &DeviceTake)| {
         (camera.take.device.to_string(), format!("{}.mp4", video_stem(take, index)).into())
     };
@@ -68,9 +67,9 @@ fn recording_info(take: &Footage) -> String {
     format!("{:#}\n", serde_json::json!({ "recording_name": take.order, "videos": videos }))
 }
 
-/// Writes each camera's times, and those of all together, which are their mean.
+/// Writes each camera's times, and the mean times of all cameras.
 fn write_timestamps(
-    take: &Footage,
+    take: &RigTake,
     numbers: &[FrameNumber],
     fill: Fill,
     folder: &Path,
@@ -79,8 +78,8 @@ fn write_timestamps(
     let Some(start) = numbers.first().map(|first| take.grid.instant(*first)) else { return Ok(()) };
     let mut columns = Vec::new();
     for (index, camera) in take.cameras.iter().enumerate() {
-        let cells = Footage::cells(camera, numbers, fill);
-        let times: Vec<_> = cells.iter().filter_map(|(number, cell)| shown_at(take, *number, cell)).collect();
+        let slots = RigTake::slots(camera, numbers, fill);
+        let times: Vec<_> = slots.iter().filter_map(|(number, slot)| shown_at(take, *number, slot)).collect();
         let name = format!("{}.camera{}.timestamps.csv", take.order, camera.take.device);
         let path = folder.join("camera_timestamps").join(name);
         target.write(&path, table("recording_frame_number", numbers, &times, start).as_bytes())?;
@@ -98,8 +97,7 @@ fn write_timestamps(
     target.write(&path, table("multiframe_number", numbers, &times, start).as_bytes())
 }
 
-/// Times in nanoseconds since 1970 as a one-dimensional array of 64-bit integers, in NumPy's format 1.0
-/// (numpy.lib.format).
+/// Times as a NumPy file, format 1.0 (numpy.lib.format): a one-dimensional array of 64-bit integers, nanoseconds since 1970.
 fn npy(times: &[Timestamp<Rig>]) -> Vec<u8> {
     let about = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", times.len());
     // Magic, version and length take ten bytes; spaces and a newline fill the header up to a multiple of 64.
@@ -111,7 +109,7 @@ fn npy(times: &[Timestamp<Rig>]) -> Vec<u8> {
     file
 }
 
-/// Times as skellycam writes them.
+/// A table of times as skellycam writes it.
 fn table(
     index_name: &str,
     numbers: &[FrameNumber],
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_in_skellycams_columns() {
+    fn the_table_has_the_columns_of_skellycam() {
         let at = Timestamp::from_nanos;
         let table =
             table("multiframe_number", &[30, 31], &[at(1_000_000_000), at(1_025_000_000)], at(999_000_000));

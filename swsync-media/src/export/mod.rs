@@ -1,10 +1,10 @@
-//! `swsync export`: collected takes as other programs want them.
+//! `swsync export`: turns collected takes into the layouts that other programs read, one module per format.
 
 mod colmap;
-mod footage;
 mod freemocap;
 mod mcap;
 mod pictures;
+mod rig_take;
 mod tables;
 mod target;
 mod video;
@@ -20,7 +20,7 @@ use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 use swsync_rig::share::pending::Pending;
 
-use footage::Footage;
+use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
 use target::Target;
@@ -62,10 +62,10 @@ pub struct ExportArgs {
     force: bool,
 }
 
-/// What for.
+/// The format of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Pictures in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
+    /// PictureReader in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
     Colmap,
     /// synchronized_videos/ with timestamps, as FreeMoCap imports them: as many frames in each.
     Freemocap,
@@ -89,7 +89,7 @@ Examples:
   swsync export mcap takes/walk -o walk
   swsync export csv takes/walk -o tables
 
-Pictures out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
+PictureReader out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
 
 Exit codes:
   0  written
@@ -100,31 +100,31 @@ Exit codes:
 /// Runs the command.
 ///
 /// # Errors
-/// Where a take cannot be read or the export cannot be written.
+/// A take cannot be read, or the export cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     args.takes.iter().try_for_each(|take| check_is_take(take))?;
-    let footage: Vec<_> = args
+    let takes: Vec<_> = args
         .takes
         .iter()
-        .map(|take| Footage::read(take, &args.device).with_context(|| format!("take {}", take.display())))
+        .map(|take| RigTake::read(take, &args.device).with_context(|| format!("take {}", take.display())))
         .collect::<Result<_, _>>()?;
-    refuse_namesakes(&footage, &args.takes)?;
+    check_names(&takes, &args.takes)?;
     let mut target = Target::open(&args.out, args)?;
     let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
     match args.format {
-        Format::Colmap => colmap::export(&footage, fill, args.every, &mut target)?,
-        Format::Freemocap => freemocap::export(&footage, fill, &mut target)?,
-        Format::Csv => tables::export_csv(&footage, fill, &mut target)?,
-        Format::Mcap => mcap::export(&footage, fill, &mut target)?,
-        Format::Timecode => tables::export_timecodes(&footage, fill, &mut target)?,
-        Format::Video => video::export(&footage, args.fill, &mut target)?,
+        Format::Colmap => colmap::export(&takes, fill, args.every, &mut target)?,
+        Format::Freemocap => freemocap::export(&takes, fill, &mut target)?,
+        Format::Csv => tables::export_csv(&takes, fill, &mut target)?,
+        Format::Mcap => mcap::export(&takes, fill, &mut target)?,
+        Format::Timecode => tables::export_timecodes(&takes, fill, &mut target)?,
+        Format::Video => video::export(&takes, args.fill, &mut target)?,
     }
     output::line(&target.finish()?);
-    let missing = args.takes.iter().map(|take| name_missing(take, &args.device)).sum::<usize>();
+    let missing = args.takes.iter().map(|take| warn_of_missing(take, &args.device)).sum::<usize>();
     Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
 }
 
-/// Whether `take` is a take's folder, and not the one above.
+/// Fails if `take` is not the folder of a take but the one above.
 fn check_is_take(take: &Path) -> anyhow::Result<()> {
     let has_part = std::fs::read_dir(take)
         .into_iter()
@@ -142,8 +142,8 @@ fn check_is_take(take: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says whose part of a take is missing here, and returns how many are that nobody has given up.
-fn name_missing(take: &Path, devices: &[DeviceId]) -> usize {
+/// Warns of parts of a take that are not whole here. Returns the number of those that were not given up.
+fn warn_of_missing(take: &Path, devices: &[DeviceId]) -> usize {
     let Ok(folder) = take.canonicalize() else { return 0 };
     let mut missing = 0;
     for (device, Pending { why, given_up }) in Pending::of_take(&folder) {
@@ -158,11 +158,11 @@ fn name_missing(take: &Path, devices: &[DeviceId]) -> usize {
     missing
 }
 
-/// Files of an export are named after their orders: two takes of one name would overwrite each other.
-fn refuse_namesakes(footage: &[Footage], folders: &[PathBuf]) -> anyhow::Result<()> {
+/// Fails if two takes have one name: files of an export are named after their orders.
+fn check_names(takes: &[RigTake], folders: &[PathBuf]) -> anyhow::Result<()> {
     let mut known: BTreeMap<String, &Path> = BTreeMap::new();
-    for (take, folder) in footage.iter().zip(folders) {
-        // Regardless of case, as file systems of other machines compare them.
+    for (take, folder) in takes.iter().zip(folders) {
+        // Regardless of case, as the file systems of some machines compare them.
         if let Some(other) = known.insert(take.order.as_str().to_lowercase(), folder) {
             bail!(
                 "{} and {} have one name: export them one by one, each to a folder of its own",

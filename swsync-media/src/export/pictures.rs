@@ -1,4 +1,4 @@
-//! A camera's frames as picture files, wherever they come from.
+//! A camera's frames as picture files, from pictures or from video.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -10,15 +10,15 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::exif::{Origin, with_exif};
 use swsync_core::manifest::{FrameRecord, Take};
 
-use super::footage::Cell;
+use super::rig_take::Slot;
 use super::target::Target;
 use crate::video_file;
 use swsync_cli::takes::DeviceTake;
 
-/// Quality of JPEGs that are made here: hardly to be told from what they are made of.
+/// Quality of JPEGs made here. The loss is hardly visible.
 const QUALITY: u8 = 95;
 
-/// Pictures that other programs open.
+/// PictureReader that other programs open.
 const KNOWN: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Whether a camera's frames are in video files.
@@ -26,7 +26,7 @@ pub fn is_video(camera: &DeviceTake) -> bool {
     !camera.take.segments.is_empty()
 }
 
-/// What pictures of `camera` are called: the extension of its files, or that of what is made of its videos.
+/// The extension of pictures of `camera`: that of its files, or `jpg` for pictures out of its videos.
 pub fn extension(camera: &DeviceTake) -> anyhow::Result<String> {
     if is_video(camera) {
         return Ok("jpg".into());
@@ -42,27 +42,27 @@ pub fn extension(camera: &DeviceTake) -> anyhow::Result<String> {
     Ok(extension)
 }
 
-/// Writes a picture for each of `cells` that shows one, to where `path` says.
+/// Writes a picture for each of `slots` that is not missing. `path` returns the file for index and frame number.
 pub fn write(
     camera: &DeviceTake,
-    cells: &[(FrameNumber, Cell<'_>)],
+    slots: &[(FrameNumber, Slot<'_>)],
     target: &mut Target,
     path: impl Fn(usize, FrameNumber) -> PathBuf,
 ) -> anyhow::Result<()> {
     let mut black = None;
-    // For each video and each of its pictures, where that goes.
+    // For each video and index in it, the files to write.
     let mut of_videos: BTreeMap<&str, BTreeMap<u64, Wanted<'_>>> = BTreeMap::new();
-    target.plan(cells.len());
-    for (index, (number, cell)) in cells.iter().enumerate() {
+    target.plan(slots.len());
+    for (index, (number, slot)) in slots.iter().enumerate() {
         let path = path(index, *number);
-        match cell.record() {
+        match slot.record() {
             Some(record) if is_video(camera) => {
                 let wanted = of_videos.entry(&record.file).or_default().entry(record.offset);
                 wanted.or_insert_with(|| Wanted { record, paths: Vec::new() }).paths.push(path);
                 continue;
             }
             Some(record) => target.place(&camera.folder.join(&record.file), &path)?,
-            None if *cell == Cell::Black => {
+            None if *slot == Slot::Black => {
                 if black.is_none() {
                     black = Some(black_file(camera)?);
                 }
@@ -78,13 +78,13 @@ pub fn write(
     Ok(())
 }
 
-/// A picture of a video, and where it goes.
+/// A picture of a video, and the files to write it to.
 struct Wanted<'a> {
     record: &'a FrameRecord,
     paths: Vec<PathBuf>,
 }
 
-/// Writes the `wanted` pictures of a video, by their place in it, with what the manifest knows of them as EXIF.
+/// Writes the `wanted` pictures of a video, which are by index, with their manifest record as EXIF.
 fn from_video(
     camera: &DeviceTake,
     video: &Path,
@@ -143,7 +143,7 @@ fn black_file(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// A black JPEG as large as `camera`'s frames.
+/// A black JPEG of the size of `camera`'s frames.
 pub fn black_like(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
     let (width, height) = dimensions(camera)?;
     let mut jpeg = Vec::new();
@@ -154,7 +154,7 @@ pub fn black_like(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
     Ok(jpeg)
 }
 
-/// Width and height of `camera`'s frames: of its first picture, or what its caps say.
+/// Width and height of `camera`'s frames, from its first picture or its caps.
 fn dimensions(camera: &DeviceTake) -> anyhow::Result<(u32, u32)> {
     if !is_video(camera)
         && let Some(record) = camera.records.first()

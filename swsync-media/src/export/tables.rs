@@ -1,4 +1,4 @@
-//! Tables and timecodes.
+//! CSV tables and timecode files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use swsync_core::manifest::{FrameRecord, csv, pts, utc};
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::{Cell, Footage};
 use super::pictures;
+use super::rig_take::{RigTake, Slot};
 use super::target::Target;
-use crate::video_file::Index;
+use crate::video_file::VideoIndex;
 use swsync_cli::takes::DeviceTake;
 
-/// Per take `<order>-frames.csv`, a row per frame and device as on the devices, and `<order>-grid.csv`, a row per
-/// frame number with the file of each device.
-pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
+/// Writes per take `<order>-frames.csv`, with a row per frame and device as on the devices, and `<order>-grid.csv`, with a row per
+/// frame number and the file of each device.
+pub fn export_csv(takes: &[RigTake], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
         let mut rows: Vec<_> = take.cameras.iter().flat_map(|camera| &camera.records).collect();
         rows.sort_by(|a, b| (a.info.number, &a.device).cmp(&(b.info.number, &b.device)));
         let table: String = std::iter::once(csv::header()).chain(rows.into_iter().map(csv::line)).collect();
         target.write(&PathBuf::from(format!("{}-frames.csv", take.order)), table.as_bytes())?;
-        // Without a fill, frames that no camera has are rows too.
+        // Without a fill, frames that no camera has get a row too.
         let numbers = if fill == Fill::None { &take.asked } else { &take.numbers };
         let table = grid_table(take, numbers, fill);
         target.write(&PathBuf::from(format!("{}-grid.csv", take.order)), table.as_bytes())?;
@@ -31,28 +31,28 @@ pub fn export_csv(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow:
     Ok(())
 }
 
-/// A row per frame number: its instant, and per device the file that shows it, relative to the take's folder;
-/// behind a `#` the picture's index in a video. Empty where nothing does.
-pub fn grid_table(take: &Footage, numbers: &[FrameNumber], fill: Fill) -> String {
+/// A table with a row per frame number: its instant, and per device the file that shows it, relative to the take's folder. The
+/// index in a video follows a `#`. Empty if the device shows nothing.
+pub fn grid_table(take: &RigTake, numbers: &[FrameNumber], fill: Fill) -> String {
     let mut table = String::from("number,instant_ns,utc");
     for camera in &take.cameras {
         table.push(',');
         csv::push_text(&mut table, camera.take.device.as_str());
     }
     table.push_str("\r\n");
-    let columns: Vec<_> = take.cameras.iter().map(|camera| Footage::cells(camera, numbers, fill)).collect();
+    let columns: Vec<_> = take.cameras.iter().map(|camera| RigTake::slots(camera, numbers, fill)).collect();
     for (row, number) in numbers.iter().enumerate() {
         let instant = take.grid.instant(*number);
         table.push_str(&format!("{number},{},{}", instant.as_nanos(), utc(instant)));
-        for (camera, cells) in take.cameras.iter().zip(&columns) {
+        for (camera, slots) in take.cameras.iter().zip(&columns) {
             table.push(',');
-            let cell = &cells[row].1;
-            let text = match cell.record() {
+            let slot = &slots[row].1;
+            let text = match slot.record() {
                 Some(record) if camera.take.segments.is_empty() => {
                     format!("{}/{}", record.device, record.file)
                 }
                 Some(record) => format!("{}/{}#{}", record.device, record.file, record.offset),
-                None if *cell == Cell::Black => "black".into(),
+                None if *slot == Slot::Black => "black".into(),
                 None => String::new(),
             };
             csv::push_text(&mut table, &text);
@@ -62,16 +62,16 @@ pub fn grid_table(take: &Footage, numbers: &[FrameNumber], fill: Fill) -> String
     table
 }
 
-/// Per take `<order>/<device>/<file>.pts` of each video file, with a line for each picture in it, and of pictures
-/// `<order>/<device>.pts`: times since the take began, which is the instant of its first frame number, or whatever
-/// picture came before that: alike for all devices, and never negative. What stands in for a picture has that one's instant.
-pub fn export_timecodes(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
+/// Writes per take `<order>/<device>/<file>.pts` for each video file, with a line for each picture in it, and for pictures
+/// `<order>/<device>.pts`. Times count from the take's begin: the instant of its first frame number, or the earliest picture if that
+/// is earlier. So the origin is the same for all devices, and no time is negative. A substitute has the instant of its number.
+pub fn export_timecodes(takes: &[RigTake], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
         let mut files = Vec::new();
         for camera in &take.cameras {
             let folder = PathBuf::from(take.order.as_str());
             if !pictures::is_video(camera) {
-                let times = shown_times(take, &Footage::cells(camera, &take.numbers, fill));
+                let times = shown_times(take, &RigTake::slots(camera, &take.numbers, fill));
                 files.push((folder.join(format!("{}.pts", camera.take.device)), times));
                 continue;
             }
@@ -97,18 +97,18 @@ pub fn export_timecodes(takes: &[Footage], fill: Fill, target: &mut Target) -> a
     Ok(())
 }
 
-/// Timecode format v2 of pictures that were taken at `times`, from `start` on.
+/// Timecodes, format v2, of pictures taken at `times`, counted from `start`.
 pub fn timecodes(times: &[Timestamp<Rig>], start: Timestamp<Rig>) -> String {
     let lines = times.iter().map(|time| pts::line(*time - start));
     std::iter::once(pts::HEADER.to_owned()).chain(lines).collect()
 }
 
-/// When what `cells` show was taken.
-pub fn shown_times(take: &Footage, cells: &[(FrameNumber, Cell<'_>)]) -> Vec<Timestamp<Rig>> {
-    cells.iter().filter_map(|(number, cell)| shown_at(take, *number, cell)).collect()
+/// The times of what `slots` show.
+pub fn shown_times(take: &RigTake, slots: &[(FrameNumber, Slot<'_>)]) -> Vec<Timestamp<Rig>> {
+    slots.iter().filter_map(|(number, slot)| shown_at(take, *number, slot)).collect()
 }
 
-/// A camera's video files, and the frames of each by their places in it.
+/// A camera's video files, and the frames of each by index.
 fn files_of(camera: &DeviceTake) -> BTreeMap<&str, BTreeMap<u64, &FrameRecord>> {
     let mut files = BTreeMap::<_, BTreeMap<_, _>>::new();
     for record in &camera.records {
@@ -117,8 +117,8 @@ fn files_of(camera: &DeviceTake) -> BTreeMap<&str, BTreeMap<u64, &FrameRecord>> 
     files
 }
 
-/// When each picture of a video file was taken. Of those that have no record, before and behind those that have one, the file
-/// says how far they are from these.
+/// The time of each picture of a video file. For pictures without a record (lead-in, and after the end) it follows from the file's
+/// presentation times, relative to the nearest one with a record.
 fn times_in(
     camera: &DeviceTake,
     file: &str,
@@ -127,7 +127,7 @@ fn times_in(
 ) -> anyhow::Result<Vec<Timestamp<Rig>>> {
     let path = camera.folder.join(file);
     let index =
-        Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
+        VideoIndex::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
     let count = index.shown.len() as u64;
     let last = records.last_key_value().map_or(0, |(last, _)| *last);
     ensure!(
@@ -149,12 +149,12 @@ fn times_in(
     (0..count).map(time).collect()
 }
 
-/// When what a cell shows was taken: a frame at its own time, what stands in for one at the instant of its number.
-pub fn shown_at(take: &Footage, number: u64, cell: &Cell<'_>) -> Option<Timestamp<Rig>> {
-    match cell {
-        Cell::Frame(record) => Some(record.info.rig_time_ns),
-        Cell::Held(_) | Cell::Black => Some(take.grid.instant(number)),
-        Cell::Hole => None,
+/// The time of what a slot shows: a frame has its own time, a substitute the instant of its number.
+pub fn shown_at(take: &RigTake, number: u64, slot: &Slot<'_>) -> Option<Timestamp<Rig>> {
+    match slot {
+        Slot::Frame(record) => Some(record.info.rig_time_ns),
+        Slot::Repeated(_) | Slot::Black => Some(take.grid.instant(number)),
+        Slot::Missing => None,
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
         // 3 us after the instant of frame 30, as testing's frames are, and 2 us before it.
         let text = std::fs::read_to_string(&early).unwrap().replace(":1000003000,", ":999998000,");
         std::fs::write(&early, text).unwrap();
-        let take = Footage::read(&root.path().join("o1"), &[]).unwrap();
+        let take = RigTake::read(&root.path().join("o1"), &[]).unwrap();
         let out = root.path().join("out");
         let mut target = Target::to(&out);
         export_timecodes(&[take], Fill::None, &mut target).unwrap();
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn a_row_per_number_and_a_column_per_device() {
+    fn the_grid_table_has_a_row_per_number_and_a_column_per_device() {
         let root = tempfile::tempdir().unwrap();
         device_take(root.path(), "o1", "a", &[30, 31]);
         device_take(root.path(), "o1", "b", &[30, 31, 32]);
-        let take = Footage::read(&root.path().join("o1"), &[]).unwrap();
+        let take = RigTake::read(&root.path().join("o1"), &[]).unwrap();
         assert_eq!(
             grid_table(&take, &take.numbers, Fill::None),
             "number,instant_ns,utc,a,b\r\n\

@@ -1,7 +1,7 @@
-//! Where an export is written: all of it is there, or nothing.
+//! The folder that an export is written to. All of its files appear, or none.
 //!
-//! Files are written into a hidden folder in the target's, on the same disk, and moved to their places when all of them are whole.
-//! What fails, or is interrupted, leaves the target as it was.
+//! Files are written into a hidden staging folder inside it, and moved to their places when all are whole. An export that fails or
+//! is interrupted leaves the folder as it was.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -15,26 +15,26 @@ use super::ExportArgs;
 use swsync_cli::output;
 use swsync_cli::table::size;
 
-/// The folder in the target's where files are until all are whole.
+/// Name of the staging folder.
 const STAGING: &str = ".swsync-export.part";
 
-/// A folder that files are written to, or only said to be.
+/// The folder of an export, or of a dry run.
 pub struct Target {
     root: PathBuf,
-    /// `None`: nothing is written.
+    /// `None`: a dry run.
     staging: Option<Staging>,
     copy: bool,
-    /// What was begun, relative to the root, and whether it is a link.
+    /// The files so far, relative to the root, and whether each is a link.
     files: BTreeMap<PathBuf, bool>,
     bar: ProgressBar,
 }
 
-/// The hidden folder. It goes when this is dropped.
+/// The staging folder, removed on drop.
 struct Staging {
     folder: PathBuf,
-    /// The target's folder, if it was made for this.
+    /// The outermost folder that was made for this export, if any.
     made: Option<PathBuf>,
-    /// Held as long as this process is at it.
+    /// Held as long as this process writes there.
     _lock: File,
 }
 
@@ -46,7 +46,7 @@ impl Staging {
             fs::create_dir_all(&folder)?;
             let lock = File::open(&folder)?;
             match lock.try_lock() {
-                // What a killed export left behind.
+                // Removes what a killed export left.
                 Ok(()) => empty(&folder)?,
                 Err(TryLockError::WouldBlock) => {
                     return Err(io::Error::other("another export is writing there; wait until it is done"));
@@ -62,9 +62,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What stays is removed by the next export to that folder.
+        // The next export to that folder removes what remains.
         let _ = fs::remove_dir_all(&self.folder);
-        // Only folders that are empty, of those that were made for this.
+        // Removes the folders that were made for this export, if they are empty.
         let mut folder = self.folder.parent();
         while let Some(made) =
             folder.filter(|folder| self.made.as_ref().is_some_and(|made| folder.starts_with(made)))
@@ -77,7 +77,7 @@ impl Drop for Staging {
     }
 }
 
-/// The outermost folder that has to be made for `path` to be one.
+/// The outermost folder that has to be made so that `path` exists.
 fn first_to_make(path: &Path) -> PathBuf {
     let absent = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     absent.last().unwrap_or(path).to_owned()
@@ -95,7 +95,7 @@ fn empty(folder: &Path) -> io::Result<()> {
 }
 
 impl Target {
-    /// The folder `root`, which holds nothing yet, unless `args` say that this does not matter.
+    /// Opens the folder `root`. It must be empty, unless `args` have --force.
     pub fn open(root: &Path, args: &ExportArgs) -> anyhow::Result<Self> {
         let others = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != STAGING);
         let is_there = fs::read_dir(root).is_ok_and(|entries| entries.into_iter().any(others));
@@ -123,12 +123,12 @@ impl Target {
         Self::new(root, Some(Staging::make(root).unwrap()), false, ProgressBar::hidden())
     }
 
-    /// So many frames more are to be done.
+    /// Adds `frames` to the length of the progress bar.
     pub fn plan(&self, frames: usize) {
         self.bar.inc_length(frames as u64);
     }
 
-    /// A frame is done.
+    /// Advances the progress bar by one frame.
     pub fn step(&self) {
         self.bar.inc(1);
     }
@@ -138,18 +138,18 @@ impl Target {
         self.staging.is_none()
     }
 
-    /// Says what is known now, above the progress.
-    pub fn say(&self, text: &str) {
+    /// Prints a line above the progress bar.
+    pub fn print(&self, text: &str) {
         self.bar.suspend(|| output::line(text));
     }
 
-    /// Where what will be `path` is to be written to, its folder made; `None` if it is only to be said.
+    /// The staging path for the file `path`, whose folder is made; `None` in a dry run.
     pub fn begin(&mut self, path: &Path) -> anyhow::Result<Option<PathBuf>> {
         let is_new = self.files.insert(path.to_owned(), false).is_none();
         let place = self.root.join(path);
         ensure!(is_new, "two files would be called {}: export the takes one by one", place.display());
         let Some(staging) = &self.staging else {
-            self.say(&format!("would write {}", place.display()));
+            self.print(&format!("would write {}", place.display()));
             return Ok(None);
         };
         ensure!(!place.is_dir(), "cannot write {}: it is a folder", place.display());
@@ -183,7 +183,7 @@ impl Target {
         Ok(())
     }
 
-    /// All is written: it takes its place. Returns what was written, in words.
+    /// Moves all files to their places. Returns a summary.
     pub fn finish(self) -> anyhow::Result<String> {
         self.bar.finish_and_clear();
         let (root, files) = (self.root.display().to_string(), self.files.len());
@@ -191,7 +191,7 @@ impl Target {
             return Ok(format!("{root}: {files} files would be written"));
         };
         let mut bytes = 0;
-        // A full disk may show only now.
+        // On some file systems a full disk shows only on flush.
         for (path, _) in self.files.iter().filter(|(_, is_link)| !**is_link) {
             let written = File::open(staging.folder.join(path)).and_then(|file| {
                 file.sync_all()?;
@@ -206,7 +206,7 @@ impl Target {
             let moved = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
                 let from = staging.folder.join(path);
                 fs::rename(&from, &place)?;
-                // Of two links to one file the system leaves both.
+                // rename does nothing if both names are links to one file.
                 if *is_link && from.exists() { fs::remove_file(from) } else { Ok(()) }
             });
             moved.with_context(|| format!("cannot write {}", place.display()))?;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_there_or_nothing() {
+    fn all_files_appear_or_none() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("new/out");
         let mut target = Target::to(&out);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_stays_until_all_is_written() {
+    fn existing_files_stay_until_all_is_written() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("1"), b"old").unwrap();
         let mut target = Target::to(root.path());
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_export_left_is_cleared_away_and_one_that_runs_is_not() {
+    fn leftovers_are_removed_unless_their_export_still_runs() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join(STAGING).join("a")).unwrap();
         fs::write(root.path().join(STAGING).join("a/1"), b"half").unwrap();

@@ -1,7 +1,7 @@
-//! Videos of one length: picture k of each shows the same instant.
+//! A video per device, all of one length: picture k of each shows the same instant.
 //!
-//! Coded frames are copied where they are just what is to be shown. Else the camera's pictures are decoded and coded anew: a
-//! coded video can begin with a key frame only, and nothing can be put into it or taken out of it.
+//! Coded frames are copied if they are exactly the ones to show. Else the camera's pictures are decoded and encoded again: a coded
+//! video can only begin with a key frame, and frames can be neither inserted nor removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,92 +11,92 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::{Cell, Footage};
+use super::rig_take::{RigTake, Slot};
 use super::target::Target;
 use super::{pictures, tables};
-use crate::video_file::{self, Index, Mp4, Units};
+use crate::video_file::{self, FrameReader, Mp4Writer, VideoIndex};
 use swsync_cli::takes::DeviceTake;
 
-/// Per take `<order>/<device>.mp4`, its timecodes `<order>/<device>.pts`, and `<order>/<order>-grid.csv`, which has a row per
+/// Writes per take `<order>/<device>.mp4`, its timecodes `<order>/<device>.pts`, and `<order>/<order>-grid.csv` with a row per
 /// picture.
 ///
 /// Without a fill only the frames that every device has are in the videos, so that they have as many frames.
-pub fn export(takes: &[Footage], fill: Option<Fill>, target: &mut Target) -> anyhow::Result<()> {
+pub fn export(takes: &[RigTake], fill: Option<Fill>, target: &mut Target) -> anyhow::Result<()> {
     for take in takes {
         let ordered = take.cameras.first().map_or(Fill::None, |camera| camera.take.fill);
         let (fill, folder) = (fill.unwrap_or(ordered), PathBuf::from(take.order.as_str()));
-        let numbers = take.alike(fill)?;
+        let numbers = take.numbers_for_all(fill)?;
         let columns: Vec<_> =
-            take.cameras.iter().map(|camera| Footage::cells(camera, &numbers, fill)).collect();
-        let times: Vec<_> = columns.iter().map(|cells| tables::shown_times(take, cells)).collect();
+            take.cameras.iter().map(|camera| RigTake::slots(camera, &numbers, fill)).collect();
+        let times: Vec<_> = columns.iter().map(|slots| tables::shown_times(take, slots)).collect();
         let instant = numbers.first().map(|first| take.grid.instant(*first));
         let start = times.iter().flatten().copied().chain(instant).min().context("there are no frames")?;
-        for ((camera, cells), times) in take.cameras.iter().zip(&columns).zip(&times) {
+        for ((camera, slots), times) in take.cameras.iter().zip(&columns).zip(&times) {
             let path = folder.join(format!("{}.mp4", camera.take.device));
-            let how = write(take, camera, cells, &path, target)?;
+            let how = write(take, camera, slots, &path, target)?;
             target.write(&path.with_extension("pts"), tables::timecodes(times, start).as_bytes())?;
             if !target.is_dry_run() {
-                target.say(&format!("{}: {}, {how}", take.order, camera.take.device));
+                target.print(&format!("{}: {}, {how}", take.order, camera.take.device));
             }
         }
         let left = take.numbers.len() - numbers.len();
         let left = if left == 0 { String::new() } else { format!("; {left} numbers are not on all devices") };
-        target.say(&format!("{}: {} pictures each{left}", take.order, numbers.len()));
+        target.print(&format!("{}: {} pictures each{left}", take.order, numbers.len()));
         let table = tables::grid_table(take, &numbers, fill);
         target.write(&folder.join(format!("{}-grid.csv", take.order)), table.as_bytes())?;
     }
     Ok(())
 }
 
-/// Writes one camera's video, which shows `cells`, none of which is a hole. Returns how, for a person.
+/// Writes one camera's video, which shows `slots`; none may be missing. Returns how it was made, for a message.
 pub fn write(
-    take: &Footage,
+    take: &RigTake,
     camera: &DeviceTake,
-    cells: &[(FrameNumber, Cell<'_>)],
+    slots: &[(FrameNumber, Slot<'_>)],
     path: &Path,
     target: &mut Target,
 ) -> anyhow::Result<String> {
     let Some(out) = target.begin(path)? else { return Ok("not written".into()) };
-    target.plan(cells.len());
-    let slots = slots(take, cells);
-    let written = match copied(camera, cells)? {
-        Ok(parts) => copy(camera, &parts, &slots, &out, target).map(|()| "copied as it is".into()),
-        Err(why) => encode(camera, cells, &slots, &out, target)
+    target.plan(slots.len());
+    let timing = timing(take, slots);
+    let written = match plan_copy(camera, slots)? {
+        Ok(runs) => copy(camera, &runs, &timing, &out, target).map(|()| "copied as it is".into()),
+        Err(why) => encode(camera, slots, &timing, &out, target)
             .map(|scaled| format!("coded anew (H.264): {why}{scaled}")),
     };
     written.with_context(|| format!("cannot make {}", path.display()))
 }
 
-/// When pictures are shown, and for how long.
-struct Slots {
-    /// Instant of the first.
+/// The times at which pictures are shown.
+struct Timing {
+    /// Rig time of the first picture.
     begin: Timestamp<Rig>,
-    /// For each, when it is shown after the first, and for how long.
+    /// For each picture its time since the first, and its duration.
     at: Vec<(Span, Span)>,
-    /// Pictures per second, as a fraction.
+    /// Pictures per second.
     rate: gst::Fraction,
 }
 
-/// Pictures are shown as far apart as their numbers are: a time lapse at its own rate.
-fn slots(take: &Footage, cells: &[(FrameNumber, Cell<'_>)]) -> Slots {
-    let instants: Vec<_> = cells.iter().map(|(number, _)| take.grid.instant(*number)).collect();
+/// Pictures are shown as far apart as their numbers are: a time lapse has its own rate.
+fn timing(take: &RigTake, slots: &[(FrameNumber, Slot<'_>)]) -> Timing {
+    let instants: Vec<_> = slots.iter().map(|(number, _)| take.grid.instant(*number)).collect();
     let begin = instants.first().copied().unwrap_or(take.grid.instant(0));
     let mut steps: Vec<_> = instants.windows(2).map(|pair| pair[1] - pair[0]).collect();
     steps.push(steps.last().copied().unwrap_or(take.grid.period()));
-    let numbers = cells.first().zip(cells.last()).map_or(0, |(first, last)| last.0 - first.0);
+    let numbers = slots.first().zip(slots.last()).map_or(0, |(first, last)| last.0 - first.0);
     let (frames, seconds) = take.grid.rate();
-    let (frames, seconds) = match (cells.len() as u64).saturating_sub(1) {
+    let (frames, seconds) = match (slots.len() as u64).saturating_sub(1) {
         0 => (u64::from(frames), u64::from(seconds)),
         count => (u64::from(frames) * count, u64::from(seconds) * numbers.max(1)),
     };
-    Slots {
+    Timing {
         begin,
         at: instants.iter().zip(steps).map(|(instant, step)| (*instant - begin, step)).collect(),
         rate: fraction(frames, seconds),
     }
 }
 
-/// `above / below`, as exactly as GStreamer can say it.
+/// `above / below`, as exactly as a GStreamer fraction can be.
 fn fraction(mut above: u64, mut below: u64) -> gst::Fraction {
     let (mut a, mut b) = (above, below);
     while b != 0 {
@@ -112,95 +112,95 @@ fn fraction(mut above: u64, mut below: u64) -> gst::Fraction {
     )
 }
 
-/// Coded frames of one file, one after the other.
-struct Part<'a> {
+/// Consecutive coded frames of one file.
+struct CopiedRun<'a> {
     file: &'a str,
     /// Index of the first in the file.
     first: usize,
     count: usize,
-    /// For each stored frame, when it comes among those that are shown.
+    /// For each stored frame its index in presentation order.
     shown: Vec<usize>,
 }
 
-/// The coded frames that are just what `cells` show; or why they have to be coded anew.
-fn copied<'a>(
+/// The coded frames that are exactly what `slots` show; or the reason why pictures have to be encoded again.
+fn plan_copy<'a>(
     camera: &'a DeviceTake,
-    cells: &[(FrameNumber, Cell<'a>)],
-) -> anyhow::Result<Result<Vec<Part<'a>>, &'static str>> {
+    slots: &[(FrameNumber, Slot<'a>)],
+) -> anyhow::Result<Result<Vec<CopiedRun<'a>>, &'static str>> {
     if !pictures::is_video(camera) {
         return Ok(Err("it saved pictures"));
     }
     if !video_file::fits_mp4(camera.media()) {
         return Ok(Err("MP4 does not hold it"));
     }
-    let mut parts: Vec<Part<'_>> = Vec::new();
-    for (_, cell) in cells {
-        let Cell::Frame(record) = *cell else { return Ok(Err("frames are filled in")) };
+    let mut runs: Vec<CopiedRun<'_>> = Vec::new();
+    for (_, slot) in slots {
+        let Slot::Frame(record) = *slot else { return Ok(Err("frames are filled in")) };
         let offset = usize::try_from(record.offset)?;
-        match parts.last_mut() {
-            Some(part) if part.file == record.file && part.first + part.count == offset => part.count += 1,
-            _ => parts.push(Part { file: &record.file, first: offset, count: 1, shown: Vec::new() }),
+        match runs.last_mut() {
+            Some(run) if run.file == record.file && run.first + run.count == offset => run.count += 1,
+            _ => runs.push(CopiedRun { file: &record.file, first: offset, count: 1, shown: Vec::new() }),
         }
     }
     let mut known: Option<(Vec<u8>, Option<gst::Caps>)> = None;
-    for part in &mut parts {
-        let path = camera.folder.join(part.file);
-        let index =
-            Index::of(&path, camera.media()).with_context(|| format!("cannot read {}", path.display()))?;
-        let (frames, last) = (index.shown.len(), part.first + part.count - 1);
+    for run in &mut runs {
+        let path = camera.folder.join(run.file);
+        let index = VideoIndex::of(&path, camera.media())
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let (frames, last) = (index.shown.len(), run.first + run.count - 1);
         ensure!(
             last < frames,
             "{} has {frames} frames, but the manifest names frame {last} of it (from 0): is the file whole?",
             path.display()
         );
-        let Some(parameters) = index.keys.get(&part.first) else {
+        let Some(parameters) = index.keys.get(&run.first) else {
             return Ok(Err("what it begins with builds on frames of before"));
         };
-        if index.is_reordered() && (part.first, part.count) != (0, frames) {
+        if index.is_reordered() && (run.first, run.count) != (0, frames) {
             return Ok(Err("it builds on frames that are not shown"));
         }
         let own = (parameters.clone(), index.caps.clone());
         if *known.get_or_insert_with(|| own.clone()) != own {
             return Ok(Err("its files have different parameters"));
         }
-        part.shown = index.shown;
+        run.shown = index.shown;
     }
-    Ok(Ok(parts))
+    Ok(Ok(runs))
 }
 
-/// Puts coded frames one after the other into an MP4 file.
+/// Copies coded frames into an MP4 file.
 fn copy(
     camera: &DeviceTake,
-    parts: &[Part<'_>],
-    slots: &Slots,
+    runs: &[CopiedRun<'_>],
+    timing: &Timing,
     out: &Path,
     target: &Target,
 ) -> anyhow::Result<()> {
-    let mut video: Option<Mp4<'_>> = None;
+    let mut video: Option<Mp4Writer<'_>> = None;
     let mut done = 0;
-    // So many frames are stored before one that is shown before them, at most: by so much they are all decoded earlier.
+    // The reorder depth: at most so many frames are stored before one that is shown before them. All are decoded that much earlier.
     let late =
-        |part: &Part<'_>| part.shown.iter().enumerate().map(|(at, shown)| at.saturating_sub(*shown)).max();
-    let depth = i64::try_from(parts.iter().filter_map(late).max().unwrap_or_default())?;
-    let (_, step) = slots.at.first().context("there are no frames")?;
+        |run: &CopiedRun<'_>| run.shown.iter().enumerate().map(|(at, shown)| at.saturating_sub(*shown)).max();
+    let depth = i64::try_from(runs.iter().filter_map(late).max().unwrap_or_default())?;
+    let (_, step) = timing.at.first().context("there are no frames")?;
     let early = *step * depth;
-    for part in parts {
-        let path = camera.folder.join(part.file);
-        let units = Units::coded(&path, camera.media())?.enumerate();
-        for (stored, unit) in units.skip(part.first).take(part.count) {
-            let unit = unit.with_context(|| format!("cannot read {}", path.display()))?;
-            let (at, duration) = slots.at[done + part.shown[stored] - part.first];
-            let decoded = slots.at[done + stored - part.first].0 - early;
+    for run in runs {
+        let path = camera.folder.join(run.file);
+        let frames = FrameReader::coded(&path, camera.media())?.enumerate();
+        for (stored, frame) in frames.skip(run.first).take(run.count) {
+            let frame = frame.with_context(|| format!("cannot read {}", path.display()))?;
+            let (at, duration) = timing.at[done + run.shown[stored] - run.first];
+            let decoded = timing.at[done + stored - run.first].0 - early;
             let video = match &mut video {
                 Some(video) => video,
-                None => video.insert(Mp4::copying(&with_rate(&unit.caps, slots.rate), early, out)?),
+                None => video.insert(Mp4Writer::copying(&with_rate(&frame.caps, timing.rate), early, out)?),
             };
-            video.push(&unit.buffer, at, decoded, duration)?;
+            video.push(&frame.buffer, at, decoded, duration)?;
             target.step();
         }
-        done += part.count;
+        done += run.count;
     }
-    video.context("there are no frames")?.finish(slots.begin)
+    video.context("there are no frames")?.finish(timing.begin)
 }
 
 fn with_rate(caps: &gst::Caps, rate: gst::Fraction) -> gst::Caps {
@@ -209,39 +209,39 @@ fn with_rate(caps: &gst::Caps, rate: gst::Fraction) -> gst::Caps {
     caps
 }
 
-/// Codes pictures anew, whatever they come from. Returns what else was done to them, for a person.
+/// Encodes pictures, from picture files or decoded video. Returns a remark if some had to be scaled, else an empty text.
 fn encode(
     camera: &DeviceTake,
-    cells: &[(FrameNumber, Cell<'_>)],
-    slots: &Slots,
+    slots: &[(FrameNumber, Slot<'_>)],
+    timing: &Timing,
     out: &Path,
     target: &Target,
 ) -> anyhow::Result<String> {
     gst::init().context("cannot start GStreamer")?;
-    let mut source = Pictures::of(camera)?;
-    let mut video: Option<Mp4<'_>> = None;
+    let mut source = PictureSource::of(camera)?;
+    let mut video: Option<Mp4Writer<'_>> = None;
     let mut kind: Option<gst::Caps> = None;
     let mut sizes = Vec::new();
-    for ((_, cell), (at, duration)) in cells.iter().zip(&slots.at) {
-        let (buffer, caps) = source.show(cell)?;
-        // A file of one picture says none of its own.
-        let caps = with_rate(&caps, slots.rate);
+    for ((_, slot), (at, duration)) in slots.iter().zip(&timing.at) {
+        let (buffer, caps) = source.picture_for(slot)?;
+        // Picture files have no rate of their own.
+        let caps = with_rate(&caps, timing.rate);
         let size = size_of(&buffer, &caps)?;
         if !sizes.contains(&size) {
             sizes.push(size);
         }
         let video = match &mut video {
             Some(video) => video,
-            None => video.insert(Mp4::encoding(&caps, size, out)?),
+            None => video.insert(Mp4Writer::encoding(&caps, size, out)?),
         };
         if kind.replace(caps.clone()).is_some_and(|before| before != caps) {
-            // The camera was set up anew in the take.
+            // The camera's format changed within the take.
             video.change(&caps)?;
         }
         video.push(&buffer, *at, *at, *duration)?;
         target.step();
     }
-    video.context("there are no pictures")?.finish(slots.begin)?;
+    video.context("there are no pictures")?.finish(timing.begin)?;
     let [(width, height), others @ ..] = &sizes[..] else { return Ok(String::new()) };
     let others =
         others.iter().map(|(width, height)| format!("{width}x{height}")).collect::<Vec<_>>().join(", ");
@@ -260,28 +260,28 @@ fn size_of(buffer: &gst::Buffer, caps: &gst::Caps) -> anyhow::Result<(u32, u32)>
     reader.into_dimensions().context("a picture does not say how large it is")
 }
 
-/// A camera's pictures in the order of their numbers.
-struct Pictures<'a> {
+/// Reads a camera's pictures in the order of their numbers.
+struct PictureSource<'a> {
     camera: &'a DeviceTake,
-    /// The file that is being decoded, and the index of its next picture.
-    open: Option<(&'a str, video_file::Pictures, u64)>,
-    /// The one that was shown last: where it is from, and it.
+    /// The video that is being decoded, and the index of its next picture.
+    open: Option<(&'a str, video_file::PictureReader, u64)>,
+    /// The last picture, with its file and index.
     last: Option<(&'a str, u64, gst::Buffer)>,
     caps: Option<gst::Caps>,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> PictureSource<'a> {
     fn of(camera: &'a DeviceTake) -> anyhow::Result<Self> {
         pictures::extension(camera)?;
         Ok(Self { camera, open: None, last: None, caps: None })
     }
 
-    fn show(&mut self, cell: &Cell<'a>) -> anyhow::Result<(gst::Buffer, gst::Caps)> {
-        let (record, is_shown) = match cell {
-            Cell::Frame(record) | Cell::Held(record) => (Some(*record), true),
-            // As large as the first that is shown.
-            Cell::Black => (self.camera.records.first(), false),
-            Cell::Hole => bail!("a hole has no picture"),
+    fn picture_for(&mut self, slot: &Slot<'a>) -> anyhow::Result<(gst::Buffer, gst::Caps)> {
+        let (record, is_shown) = match slot {
+            Slot::Frame(record) | Slot::Repeated(record) => (Some(*record), true),
+            // Black pictures have the size of the first frame.
+            Slot::Black => (self.camera.records.first(), false),
+            Slot::Missing => bail!("a hole has no picture"),
         };
         let Some(record) = record.filter(|_| is_shown || self.caps.is_none()) else {
             return self.black();
@@ -299,7 +299,7 @@ impl<'a> Pictures<'a> {
         buffer.zip(self.caps.clone()).context("it was just read")
     }
 
-    /// Picture `offset` of a file.
+    /// Reads picture `offset` of a file.
     fn read(&mut self, file: &'a str, offset: u64) -> anyhow::Result<(gst::Buffer, gst::Caps)> {
         let path = self.camera.folder.join(file);
         if !pictures::is_video(self.camera) {
@@ -312,16 +312,17 @@ impl<'a> Pictures<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            let pictures = video_file::Pictures::of(&path, self.camera.media(), "video/x-raw,format=I420")
-                .with_context(|| format!("cannot decode {}", path.display()))?;
+            let pictures =
+                video_file::PictureReader::of(&path, self.camera.media(), "video/x-raw,format=I420")
+                    .with_context(|| format!("cannot decode {}", path.display()))?;
             self.open = Some((file, pictures, 0));
         }
         let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
         for picture in pictures {
-            let (place, unit) = picture.with_context(|| format!("cannot decode {}", path.display()))?;
+            let (place, frame) = picture.with_context(|| format!("cannot decode {}", path.display()))?;
             *next = place + 1;
             if place == offset {
-                return Ok((unit.buffer, unit.caps));
+                return Ok((frame.buffer, frame.caps));
             }
             if place > offset {
                 break;
@@ -334,13 +335,13 @@ impl<'a> Pictures<'a> {
         )
     }
 
-    /// A black picture of the kind of the others.
+    /// A black picture in the format of the others.
     fn black(&self) -> anyhow::Result<(gst::Buffer, gst::Caps)> {
         let caps = self.caps.clone().unwrap_or_else(|| gst::Caps::new_empty_simple("image/jpeg"));
         let kind = caps.structure(0).map_or("", |structure| structure.name().as_str());
         let bytes = match kind {
             "video/x-raw" => {
-                // I420: brightness, then colours.
+                // I420: the luma plane, then both chroma planes.
                 let info = gst_video::VideoInfo::from_caps(&caps)
                     .context("raw pictures say how they are laid out")?;
                 let is_full = info.colorimetry().range() == gst_video::VideoColorRange::Range0_255;

@@ -1,12 +1,12 @@
-//! H.264 and H.265 as a byte stream (their annexes B): the order of what belongs to one frame.
+//! NAL units of H.264 and H.265 byte streams (Annex B): puts those of one frame in order, and picks out parameters and slices.
 //!
-//! A frame's delimiter comes first (ITU-T H.264, 7.4.1.2.3; H.265, 7.4.2.4.4). GStreamer's parsers put the parameters of key frames
-//! before it (seen with 1.26).
+//! The access unit delimiter comes first (ITU-T H.264, 7.4.1.2.3; H.265, 7.4.2.4.4). GStreamer's parsers put the parameter sets of
+//! key frames before it (seen with 1.26).
 
-/// Puts the parts of a frame in order.
+/// Puts the NAL units of a frame in order.
 pub type InOrder = fn(&[u8]) -> Vec<u8>;
 
-/// What puts the parts of a frame of `media` in order; `None` where there are no such parts.
+/// The function that puts a frame of `media` in order; `None`: it has no NAL units.
 pub fn orders(media: &str) -> Option<InOrder> {
     match media {
         "video/x-h264" => Some(|frame| delimiter_first(frame, |header| header & 0x1f == 9)),
@@ -15,7 +15,7 @@ pub fn orders(media: &str) -> Option<InOrder> {
     }
 }
 
-/// `frame` with the delimiter before all else.
+/// `frame` with its delimiter first.
 fn delimiter_first(frame: &[u8], is_delimiter: impl Fn(u8) -> bool) -> Vec<u8> {
     let (delimiters, rest): (Vec<_>, Vec<_>) =
         parts(frame).into_iter().partition(|part| is_delimiter(header(part)));
@@ -23,7 +23,7 @@ fn delimiter_first(frame: &[u8], is_delimiter: impl Fn(u8) -> bool) -> Vec<u8> {
     first.chain(rest).collect::<Vec<_>>().concat()
 }
 
-/// The parameters that `frame`, of `media`, brings: what decodes one frame decodes another if these are alike.
+/// The parameter sets in `frame`. Frames with the same ones can be in one stream.
 pub fn parameters(media: &str, frame: &[u8]) -> Vec<u8> {
     match media {
         "video/x-h264" => select(frame, |header| matches!(header & 0x1f, 7 | 8)),
@@ -32,7 +32,7 @@ pub fn parameters(media: &str, frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What `frame`, of `media`, shows, whatever stands around that.
+/// The slices in `frame`: the coded picture without parameter sets, delimiters and other units.
 pub fn pictures_of(media: &str, frame: &[u8]) -> Vec<u8> {
     match media {
         "video/x-h264" => select(frame, |header| matches!(header & 0x1f, 1..=5)),
@@ -41,19 +41,19 @@ pub fn pictures_of(media: &str, frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The parts whose header is such, without start codes.
+/// The NAL units whose header byte `is_wanted`, without start codes.
 fn select(frame: &[u8], is_wanted: impl Fn(u8) -> bool) -> Vec<u8> {
     let parts = parts(frame).into_iter().filter(|part| is_wanted(header(part)));
     parts.map(|part| &part[part.iter().take_while(|byte| **byte == 0).count()..]).collect::<Vec<_>>().concat()
 }
 
-/// The first byte behind a part's start code.
+/// The first byte after a unit's start code.
 fn header(part: &[u8]) -> u8 {
     let zeros = part.iter().take_while(|byte| **byte == 0).count();
     part.get(zeros + 1).copied().unwrap_or(0)
 }
 
-/// The parts of a frame, each with its start code of three or four bytes.
+/// The NAL units of a frame, each with its start code of three or four bytes.
 fn parts(frame: &[u8]) -> Vec<&[u8]> {
     let mut starts = Vec::new();
     let mut at = 0;

@@ -1,18 +1,18 @@
-//! Coded video, by GStreamer's elements: files into coded frames or pictures ([`Units`]), and those into files ([`Mp4`]).
+//! Video files, through GStreamer: [`FrameReader`] reads a file as coded frames or as pictures, [`Mp4Writer`] writes one.
 
 mod annexb;
-mod mp4;
-mod units;
+mod frame_reader;
+mod mp4_writer;
 
 use anyhow::anyhow;
 use gst::prelude::*;
 
 pub use annexb::pictures_of;
-pub use mp4::Mp4;
-pub use units::{Index, Pictures, Unit, Units, decode};
+pub use frame_reader::{FrameReader, PictureReader, VideoFrame, VideoIndex, decode};
+pub use mp4_writer::Mp4Writer;
 
-/// The parser of a stream of `media`, a caps' name, and the form in which its frames are handed on: H.264 and H.265 as a byte
-/// stream, which needs nothing beside it.
+/// Per media type the parser, and the form of the frames that it outputs. H.264 and H.265 are a byte stream, which has its
+/// parameters in itself.
 const PARSERS: [(&str, &str); 4] = [
     ("video/x-h264", "h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au"),
     ("video/x-h265", "h265parse config-interval=-1 ! video/x-h265,stream-format=byte-stream,alignment=au"),
@@ -20,15 +20,15 @@ const PARSERS: [(&str, &str); 4] = [
     ("video/x-av1", "av1parse ! video/x-av1,stream-format=obu-stream,alignment=tu"),
 ];
 
-/// Whether an MP4 file can hold a stream of `media` as it is.
+/// Whether an MP4 file can hold coded frames of `media`.
 pub fn fits_mp4(media: &str) -> bool {
     PARSERS.iter().any(|(known, _)| *known == media)
 }
 
-/// What to say where fewer pictures are decoded than a video has, though it may be whole; empty where nothing is known.
+/// Advice for a message if fewer pictures can be decoded than a whole video has; empty if there is none.
 ///
-/// openh264dec gives nothing of a video with B-frames that ends before its first picture came out (seen with 1.26: its `finish`
-/// drains only what has a size by then).
+/// openh264dec outputs nothing of a video with B-frames that ends before its first output (seen with 1.26: its `finish` drains
+/// only if the picture size is known by then).
 pub fn decoder_remedy(media: &str) -> &'static str {
     let is_there = |name: &str| gst::ElementFactory::find(name).is_some();
     match media {
@@ -46,7 +46,7 @@ fn launch(description: &str) -> anyhow::Result<gst::Pipeline> {
     element.downcast().map_err(|_| anyhow!("{description} is no pipeline"))
 }
 
-/// The error that `bus` tells of, if there is one.
+/// The error message on `bus`, if there is one.
 fn error_on(bus: &gst::Bus) -> Option<anyhow::Error> {
     let message = bus.pop_filtered(&[gst::MessageType::Error])?;
     match message.view() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use swsync_core::manifest::{FrameRecord, Removed};
 
-use swsync_cli::testing::{FIRST, TakeBuilder, Ran, info};
+use swsync_cli::testing::{FIRST, Ran, TakeBuilder, info};
 
 use crate::swsync_media;
 use crate::videos::{grey, run_pipeline, shade, video};
@@ -83,7 +83,8 @@ fn near(shade: u8, expected: u8) {
 fn a_loop_begins_where_the_first_camera_has_something() {
     let root = tempfile::tempdir().unwrap();
     for (device, gone) in [("a", 2), ("b", 3)] {
-        let mut part = TakeBuilder::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
+        let mut part =
+            TakeBuilder::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
         let before = FIRST + gone as u64;
         part.take.removed = Some(Removed { before, why: "removed: max-files=3".into() });
         part.write(root.path());

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, TAKE_JSON};
 
-use swsync_cli::testing::{FIRST, TakeBuilder, Ran};
+use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
 
 use crate::scene::Scene;
 use crate::swsync_media;

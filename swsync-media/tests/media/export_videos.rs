@@ -9,7 +9,7 @@ use serde_json::Value;
 use swsync_core::order::{Kind, Order};
 use swsync_core::time::Span;
 
-use swsync_cli::testing::{FIRST, TakeBuilder, Ran, info, name};
+use swsync_cli::testing::{FIRST, Ran, TakeBuilder, info, name};
 
 use crate::swsync_media;
 use crate::videos::{

@@ -1,4 +1,4 @@
-//! Foxglove's messages, and how they describe themselves.
+//! Foxglove's messages and their Protobuf schemas.
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -41,7 +41,7 @@ pub fn video_schema() -> Vec<u8> {
     descriptor("CompressedVideo", &[("timestamp", 1), ("frame_id", 2), ("data", 3), ("format", 4)])
 }
 
-/// An instant as Protobuf has it.
+/// An instant as a Protobuf timestamp.
 pub fn timestamp(at: Timestamp<Rig>) -> prost_types::Timestamp {
     let nanos = at.as_nanos();
     prost_types::Timestamp {
@@ -50,7 +50,7 @@ pub fn timestamp(at: Timestamp<Rig>) -> prost_types::Timestamp {
     }
 }
 
-/// The schema of `foxglove.<name>` with these fields, as Protobuf describes itself: with all that it is built upon.
+/// The schema of `foxglove.<name>` with these fields: a FileDescriptorSet, with the messages that it depends on.
 fn descriptor(name: &str, fields: &[(&str, i32)]) -> Vec<u8> {
     let field = |name: &str, number: i32, kind: Type, type_name: Option<&str>| FieldDescriptorProto {
         name: Some(name.into()),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn times_split_into_seconds_and_the_rest() {
+    fn times_split_into_seconds_and_nanoseconds() {
         let split = |nanos| timestamp(Timestamp::from_nanos(nanos));
         assert_eq!(
             split(1_800_000_000_033_333_400),

@@ -1,9 +1,8 @@
-//! MCAP: one file, per device a topic of pictures or of coded video, and one of what is known of each frame.
+//! MCAP: one file, with a topic of pictures or coded video per device, and a topic of frame metadata per device.
 //!
-//! Pictures are `foxglove.CompressedImage`, coded frames `foxglove.CompressedVideo`, in Protobuf, since that costs no
-//! space beyond the frames'; what is known of frames is the manifest's JSON. Log time and publish time are the frame's
-//! own: its rig time, by which all messages of all cameras and takes are sorted. What was taken, by whom, and how well, is in
-//! metadata records.
+//! Pictures are `foxglove.CompressedImage`, coded frames `foxglove.CompressedVideo`, both in Protobuf, which adds little to their
+//! size. Frame metadata is the manifest's JSON. Log time and publish time are the frame's rig time, by which all messages are
+//! sorted. Metadata records describe the takes and devices.
 //! <https://docs.foxglove.dev/docs/sdk/schemas/compressed-video>
 
 mod messages;
@@ -22,14 +21,14 @@ use swsync_core::manifest::utc;
 use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::footage::Footage;
 use super::pictures;
+use super::rig_take::RigTake;
 use super::target::Target;
-use source::{Data, Moment};
+use source::{FrameData, TimedFrame};
 use swsync_cli::takes::DeviceTake;
 
 /// Writes all takes into one file, `<first order>.mcap`.
-pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
+pub fn export(takes: &[RigTake], fill: Fill, target: &mut Target) -> anyhow::Result<()> {
     let Some(first) = takes.first() else { return Ok(()) };
     for camera in takes.iter().flat_map(|take| &take.cameras) {
         ensure!(
@@ -49,32 +48,32 @@ pub fn export(takes: &[Footage], fill: Fill, target: &mut Target) -> anyhow::Res
             target.plan(camera.records.len());
         }
     }
-    while let Some(moment) = next(&mut sources, fill)? {
-        if writer.moment(moment)? {
+    while let Some(frame) = next(&mut sources, fill)? {
+        if writer.frame(frame)? {
             target.step();
         }
     }
     writer.finish()
 }
 
-/// What one camera has of one take. It is opened only when its time comes: a file of many takes has thousands of videos.
+/// The frames of one camera in one take. Opened only when their time comes: many takes can have thousands of videos.
 enum Source<'a> {
-    Waiting { begins: Timestamp<Rig>, take: &'a Footage, camera: &'a DeviceTake },
-    Open(Peekable<source::Moments<'a>>),
+    Waiting { begins: Timestamp<Rig>, take: &'a RigTake, camera: &'a DeviceTake },
+    Open(Peekable<source::TimedFrames<'a>>),
 }
 
-/// The earliest of what is left.
-fn next(sources: &mut Vec<Source<'_>>, fill: Fill) -> anyhow::Result<Option<Moment>> {
+/// The earliest frame of all sources.
+fn next(sources: &mut Vec<Source<'_>>, fill: Fill) -> anyhow::Result<Option<TimedFrame>> {
     loop {
         let mut earliest: Option<(Timestamp<Rig>, usize)> = None;
         let mut index = 0;
         while index < sources.len() {
             let at = match &mut sources[index] {
                 Source::Waiting { begins, .. } => Some(*begins),
-                Source::Open(moments) => match moments.peek() {
-                    Some(Ok(moment)) => Some(moment.at),
-                    // An error comes at once.
-                    Some(Err(_)) => return moments.next().transpose(),
+                Source::Open(frames) => match frames.peek() {
+                    Some(Ok(frame)) => Some(frame.at),
+                    // An error is returned at once.
+                    Some(Err(_)) => return frames.next().transpose(),
                     None => None,
                 },
             };
@@ -89,11 +88,11 @@ fn next(sources: &mut Vec<Source<'_>>, fill: Fill) -> anyhow::Result<Option<Mome
         let Some((_, index)) = earliest else { return Ok(None) };
         match &mut sources[index] {
             Source::Waiting { take, camera, .. } => {
-                let moments = source::moments(take, camera, fill)
+                let frames = source::frames(take, camera, fill)
                     .with_context(|| format!("{} of {}", camera.take.device, take.order))?;
-                sources[index] = Source::Open(moments.peekable());
+                sources[index] = Source::Open(frames.peekable());
             }
-            Source::Open(moments) => return moments.next().transpose(),
+            Source::Open(frames) => return frames.next().transpose(),
         }
     }
 }
@@ -103,44 +102,45 @@ struct Writer {
     mcap: mcap::Writer<BufWriter<File>>,
     /// Channels by topic, and the next message's number.
     channels: HashMap<String, (u16, u32)>,
-    /// By device, what was written of it.
-    devices: HashMap<String, Written>,
+    /// What was written, by device.
+    devices: HashMap<String, WrittenFrames>,
     image_schema: u16,
     video_schema: u16,
     frame_schema: u16,
 }
 
-/// What of a device is in the file.
+/// The frames of one device that are in the file already.
 #[derive(Default)]
-struct Written {
-    /// The last frame, and the last of which is told what is known of it.
+struct WrittenFrames {
+    /// The last frame.
     last: Option<FrameNumber>,
-    told: Option<FrameNumber>,
-    /// Sums of coded frames, as far back as a file can begin: from the last key frame but one.
-    sums: BTreeMap<FrameNumber, u64>,
+    /// The last frame with metadata.
+    described: Option<FrameNumber>,
+    /// Hashes of coded frames, as far back as a file can begin: from the last key frame but one.
+    hashes: BTreeMap<FrameNumber, u64>,
     /// The last key frame.
     key: FrameNumber,
 }
 
-impl Written {
-    /// Whether frame `number` is still to be written. Takes overlap, and a file begins with frames of before, which the file
-    /// before it has too.
-    fn takes(&mut self, number: FrameNumber, data: &Data) -> anyhow::Result<bool> {
+impl WrittenFrames {
+    /// Registers frame `number`; returns whether it still has to be written. It may have been: takes overlap, and the lead-in of a
+    /// file is in the file before, too.
+    fn accept(&mut self, number: FrameNumber, data: &FrameData) -> anyhow::Result<bool> {
         let is_there = self.last.is_some_and(|last| number <= last);
-        if let Data::Coded { sum, is_key, .. } = data {
+        if let FrameData::Coded { hash, is_key, .. } = data {
             if is_there {
-                let known = self.sums.get(&number);
+                let known = self.hashes.get(&number);
                 ensure!(
-                    known == Some(sum),
+                    known == Some(hash),
                     "frame {number} is in two files, coded in two ways, so that no decoder could go from the one to the other: \
                      export takes that overlap one by one, or pictures"
                 );
             } else {
                 if *is_key {
                     let before = std::mem::replace(&mut self.key, number);
-                    self.sums = self.sums.split_off(&before);
+                    self.hashes = self.hashes.split_off(&before);
                 }
-                self.sums.insert(number, *sum);
+                self.hashes.insert(number, *hash);
             }
         }
         self.last = self.last.max(Some(number));
@@ -175,26 +175,26 @@ impl Writer {
     }
 
     /// Writes what there is of one frame, as far as it is not there yet; whether it is one of the take.
-    fn moment(&mut self, moment: Moment) -> anyhow::Result<bool> {
-        let Moment { at, number, device, data, about } = moment;
+    fn frame(&mut self, frame: TimedFrame) -> anyhow::Result<bool> {
+        let TimedFrame { at, number, device, data, metadata } = frame;
         let written = self.devices.entry(device.clone()).or_default();
-        let is_new = written.takes(number, &data).with_context(|| device.clone())?;
-        let is_told = written.told.is_some_and(|told| number <= told);
-        if about.is_some() {
-            written.told = written.told.max(Some(number));
+        let is_new = written.accept(number, &data).with_context(|| device.clone())?;
+        let is_told = written.described.is_some_and(|described| number <= described);
+        if metadata.is_some() {
+            written.described = written.described.max(Some(number));
         }
         if is_new {
             let (topic, schema) = match data {
-                Data::Picture { .. } => ("image", self.image_schema),
-                Data::Coded { .. } => ("video", self.video_schema),
+                FrameData::Picture { .. } => ("image", self.image_schema),
+                FrameData::Coded { .. } => ("video", self.video_schema),
             };
             let message = data.into_message(at, &device);
             self.message(&format!("/{device}/{topic}"), schema, "protobuf", at, &message)?;
         }
-        let Some(about) = about else { return Ok(false) };
+        let Some(metadata) = metadata else { return Ok(false) };
         if !is_told {
             let schema = self.frame_schema;
-            self.message(&format!("/{device}/frame"), schema, "json", at, about.as_bytes())?;
+            self.message(&format!("/{device}/frame"), schema, "json", at, metadata.as_bytes())?;
         }
         Ok(true)
     }
@@ -222,12 +222,12 @@ impl Writer {
     }
 
     /// A record `swsync.take` of a take, and one `swsync.device` of each of its cameras.
-    fn metadata(&mut self, take: &Footage) -> anyhow::Result<()> {
+    fn metadata(&mut self, take: &RigTake) -> anyhow::Result<()> {
         let devices: Vec<_> = take.cameras.iter().map(|camera| camera.take.device.as_str()).collect();
         let records = || take.cameras.iter().flat_map(|camera| &camera.records);
         let (frames, seconds) = take.grid.rate();
-        let mut about = bounds(take.cameras.iter());
-        about.extend([
+        let mut metadata = bounds(take.cameras.iter());
+        metadata.extend([
             ("order".to_owned(), take.order.to_string()),
             ("devices".to_owned(), devices.join(",")),
             ("frames_per_second".to_owned(), format!("{frames}/{seconds}")),
@@ -237,21 +237,21 @@ impl Writer {
         let times = || records().map(|record| record.info.rig_time_ns);
         for (name, at) in [("begin", times().min()), ("end", times().max())] {
             if let Some(at) = at {
-                about.insert(format!("{name}_ns"), at.as_nanos().to_string());
-                about.insert(format!("{name}_utc"), utc(at));
+                metadata.insert(format!("{name}_ns"), at.as_nanos().to_string());
+                metadata.insert(format!("{name}_utc"), utc(at));
             }
         }
-        self.mcap.write_metadata(&Metadata { name: "swsync.take".into(), metadata: about })?;
+        self.mcap.write_metadata(&Metadata { name: "swsync.take".into(), metadata })?;
         for camera in &take.cameras {
-            let mut about = bounds(std::iter::once(camera));
-            about.extend([
+            let mut metadata = bounds(std::iter::once(camera));
+            metadata.extend([
                 ("order".to_owned(), take.order.to_string()),
                 ("device".to_owned(), camera.take.device.to_string()),
                 ("frames".to_owned(), camera.records.len().to_string()),
                 ("missing".to_owned(), camera.take.missing().to_string()),
                 ("take.json".to_owned(), camera.take.to_json()),
             ]);
-            self.mcap.write_metadata(&Metadata { name: "swsync.device".into(), metadata: about })?;
+            self.mcap.write_metadata(&Metadata { name: "swsync.device".into(), metadata })?;
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Writer {
     }
 }
 
-/// How good the times are: the worst of all frames, and how many have no bound or were not on the grid.
+/// The quality of the times: the worst errors, and the numbers of frames without an error bound or not on the grid.
 fn bounds<'a>(cameras: impl Iterator<Item = &'a DeviceTake> + Clone) -> BTreeMap<String, String> {
     let infos = || cameras.clone().flat_map(|camera| &camera.records).map(|record| &record.info);
     let worst =

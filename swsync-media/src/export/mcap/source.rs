@@ -1,4 +1,4 @@
-//! What one camera has of one take, frame by frame.
+//! Reads the frames of one camera in one take, in the order of time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,24 +13,24 @@ use swsync_core::order::Fill;
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::messages::{CompressedImage, CompressedVideo, timestamp};
-use crate::export::footage::{Cell, Footage};
 use crate::export::pictures;
+use crate::export::rig_take::{RigTake, Slot};
 use crate::export::tables::shown_at;
-use crate::video_file::{self, Unit, Units};
+use crate::video_file::{self, FrameReader, VideoFrame};
 use swsync_cli::takes::DeviceTake;
 
-/// What there is of one frame.
-pub struct Moment {
+/// A frame with its time and metadata.
+pub struct TimedFrame {
     pub at: Timestamp<Rig>,
     pub number: FrameNumber,
     pub device: String,
-    pub data: Data,
-    /// What is known of it, as JSON; `None`: it is not of the take, but one of it builds on it.
-    pub about: Option<String>,
+    pub data: FrameData,
+    /// Its metadata as JSON; `None`: it belongs to the lead-in, which the decoder needs.
+    pub metadata: Option<String>,
 }
 
-/// A frame.
-pub enum Data {
+/// The data of a frame.
+pub enum FrameData {
     Picture {
         bytes: Vec<u8>,
         format: String,
@@ -38,13 +38,13 @@ pub enum Data {
     Coded {
         bytes: Vec<u8>,
         format: &'static str,
-        /// Of what it shows, whatever stands around that.
-        sum: u64,
+        /// Hash of its slices, without parameter sets and delimiters.
+        hash: u64,
         is_key: bool,
     },
 }
 
-impl Data {
+impl FrameData {
     pub fn into_message(self, at: Timestamp<Rig>, device: &str) -> Vec<u8> {
         let (timestamp, frame_id) = (Some(timestamp(at)), device.to_owned());
         match self {
@@ -58,11 +58,11 @@ impl Data {
     }
 }
 
-/// What a camera has, by time.
-pub type Moments<'a> = Box<dyn Iterator<Item = anyhow::Result<Moment>> + 'a>;
+/// The frames of a camera, by time.
+pub type TimedFrames<'a> = Box<dyn Iterator<Item = anyhow::Result<TimedFrame>> + 'a>;
 
-/// No earlier than this begins what `camera` has: a lead-in may have lost every other frame.
-pub fn begins(take: &Footage, camera: &DeviceTake) -> Timestamp<Rig> {
+/// A lower bound for the time of `camera`'s first frame, lead-in included. The lead-in may have lost every other frame.
+pub fn begins(take: &RigTake, camera: &DeviceTake) -> Timestamp<Rig> {
     let first = take.numbers.first().map(|first| take.grid.instant(*first));
     let of_first = camera.records.first().map(|record| {
         let lead_in = i64::try_from(record.offset).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(1);
@@ -71,40 +71,40 @@ pub fn begins(take: &Footage, camera: &DeviceTake) -> Timestamp<Rig> {
     first.into_iter().chain(of_first).min().unwrap_or(take.grid.instant(0))
 }
 
-/// What `camera` has of `take`.
-pub fn moments<'a>(take: &'a Footage, camera: &'a DeviceTake, fill: Fill) -> anyhow::Result<Moments<'a>> {
+/// The frames of `camera` in `take`.
+pub fn frames<'a>(take: &'a RigTake, camera: &'a DeviceTake, fill: Fill) -> anyhow::Result<TimedFrames<'a>> {
     if pictures::is_video(camera) { videos(take, camera) } else { stills(take, camera, fill) }
 }
 
-fn stills<'a>(take: &'a Footage, camera: &'a DeviceTake, fill: Fill) -> anyhow::Result<Moments<'a>> {
+fn stills<'a>(take: &'a RigTake, camera: &'a DeviceTake, fill: Fill) -> anyhow::Result<TimedFrames<'a>> {
     let extension = pictures::extension(camera)?;
-    let cells = Footage::cells(camera, &take.numbers, fill).into_iter();
-    let moment = move |(number, cell): (FrameNumber, Cell<'_>)| -> Option<anyhow::Result<Moment>> {
-        let at = shown_at(take, number, &cell)?;
-        Some(picture(camera, cell, &extension).map(|data| {
+    let slots = RigTake::slots(camera, &take.numbers, fill).into_iter();
+    let frame = move |(number, slot): (FrameNumber, Slot<'_>)| -> Option<anyhow::Result<TimedFrame>> {
+        let at = shown_at(take, number, &slot)?;
+        Some(picture(camera, slot, &extension).map(|data| {
             let device = camera.take.device.to_string();
-            let about = match cell {
-                Cell::Frame(record) => record.to_line().trim_end().to_owned(),
-                // What stands in for a frame is said to.
+            let metadata = match slot {
+                Slot::Frame(record) => record.to_line().trim_end().to_owned(),
+                // A substitute is marked as such.
                 _ => serde_json::json!({ "device": device, "number": number, "filled_in": true }).to_string(),
             };
-            Moment { at, number, device, data, about: Some(about) }
+            TimedFrame { at, number, device, data, metadata: Some(metadata) }
         }))
     };
-    Ok(Box::new(cells.filter_map(moment)))
+    Ok(Box::new(slots.filter_map(frame)))
 }
 
-fn picture(camera: &DeviceTake, cell: Cell<'_>, extension: &str) -> anyhow::Result<Data> {
-    let Some(record) = cell.record() else {
-        return Ok(Data::Picture { bytes: pictures::black_like(camera)?, format: "jpeg".into() });
+fn picture(camera: &DeviceTake, slot: Slot<'_>, extension: &str) -> anyhow::Result<FrameData> {
+    let Some(record) = slot.record() else {
+        return Ok(FrameData::Picture { bytes: pictures::black_like(camera)?, format: "jpeg".into() });
     };
     let path = camera.folder.join(&record.file);
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let format = if extension == "jpg" { "jpeg" } else { extension };
-    Ok(Data::Picture { bytes, format: format.into() })
+    Ok(FrameData::Picture { bytes, format: format.into() })
 }
 
-fn videos<'a>(take: &Footage, camera: &'a DeviceTake) -> anyhow::Result<Moments<'a>> {
+fn videos<'a>(take: &RigTake, camera: &'a DeviceTake) -> anyhow::Result<TimedFrames<'a>> {
     let media = camera.media();
     let format = match media {
         "video/x-h264" => "h264",
@@ -124,7 +124,7 @@ fn videos<'a>(take: &Footage, camera: &'a DeviceTake) -> anyhow::Result<Moments<
         }
     }
     let grid = take.grid;
-    let files = by_file.into_iter().flat_map(move |records| -> Moments<'a> {
+    let files = by_file.into_iter().flat_map(move |records| -> TimedFrames<'a> {
         match VideoFile::open(camera, format, grid, records) {
             Ok(file) => Box::new(file),
             Err(error) => Box::new(std::iter::once(Err(error))),
@@ -141,10 +141,10 @@ struct VideoFile<'a> {
     format: &'static str,
     grid: FrameGrid,
     records: BTreeMap<u64, &'a FrameRecord>,
-    units: Units,
-    /// Frames that come before the first record, until that has come: their times count back from it.
-    lead_in: Vec<Unit>,
-    ready: std::collections::VecDeque<Moment>,
+    frames: FrameReader,
+    /// Lead-in frames, kept until the first frame with a record: their times count back from it.
+    lead_in: Vec<VideoFrame>,
+    ready: std::collections::VecDeque<TimedFrame>,
     index: u64,
     shown: Option<gst::ClockTime>,
 }
@@ -159,15 +159,15 @@ impl<'a> VideoFile<'a> {
         let file = records.values().next().context("a file has frames")?.file.as_str();
         let path = camera.folder.join(file);
         let (media, device) = (camera.media(), camera.take.device.to_string());
-        let units = Units::coded(&path, media)?;
+        let frames = FrameReader::coded(&path, media)?;
         let (lead_in, ready) = (Vec::new(), std::collections::VecDeque::new());
-        Ok(Self { path, media, device, format, grid, records, units, lead_in, ready, index: 0, shown: None })
+        Ok(Self { path, media, device, format, grid, records, frames, lead_in, ready, index: 0, shown: None })
     }
 
-    /// Reads on until there is a moment to be handed out; `false` at the end.
+    /// Reads on until there is a frame to be handed out; `false` at the end.
     fn read(&mut self) -> anyhow::Result<bool> {
         while self.ready.is_empty() {
-            let Some(unit) = self.units.next().transpose()? else {
+            let Some(frame) = self.frames.next().transpose()? else {
                 let last = self.records.last_key_value().map_or(0, |(last, _)| *last);
                 ensure!(
                     last < self.index,
@@ -177,64 +177,64 @@ impl<'a> VideoFile<'a> {
                 return Ok(false);
             };
             ensure!(
-                self.shown < unit.pts() || unit.pts().is_none(),
+                self.shown < frame.pts() || frame.pts().is_none(),
                 "it has frames that are shown in another order than they are stored (B-frames), which Foxglove does \
                  not play: have the encoder leave them out, as with x264enc bframes=0, or use `swsync export video`"
             );
-            ensure!(self.index > 0 || unit.is_key, "it does not begin with a key frame");
-            self.shown = unit.pts();
+            ensure!(self.index > 0 || frame.is_key, "it does not begin with a key frame");
+            self.shown = frame.pts();
             let record = self.records.get(&self.index).copied();
             self.index += 1;
             match record {
                 Some(record) => {
-                    for unit in std::mem::take(&mut self.lead_in) {
-                        let moment = self.leading(&unit, record, self.shown)?;
-                        self.ready.push_back(moment);
+                    for frame in std::mem::take(&mut self.lead_in) {
+                        let frame = self.leading(&frame, record, self.shown)?;
+                        self.ready.push_back(frame);
                     }
-                    let about = Some(record.to_line().trim_end().to_owned());
-                    let moment = self.moment(&unit, record.info.rig_time_ns, record.info.number, about)?;
-                    self.ready.push_back(moment);
+                    let metadata = Some(record.to_line().trim_end().to_owned());
+                    let frame = self.frame(&frame, record.info.rig_time_ns, record.info.number, metadata)?;
+                    self.ready.push_back(frame);
                 }
                 None if self.records.first_key_value().is_some_and(|(first, _)| self.index <= *first) => {
-                    self.lead_in.push(unit);
+                    self.lead_in.push(frame);
                 }
-                // Of no use to what is named.
+                // After the last frame of the take.
                 None => {}
             }
         }
         Ok(true)
     }
 
-    /// A frame of before the first one `record`, which is shown at `shown` in the file's time.
+    /// A lead-in frame. `record` is the first frame with a record, `shown` its presentation time.
     fn leading(
         &self,
-        unit: &Unit,
+        frame: &VideoFrame,
         record: &FrameRecord,
         shown: Option<gst::ClockTime>,
-    ) -> anyhow::Result<Moment> {
-        let apart = shown.zip(unit.pts()).context("it does not say when its frames are shown")?;
+    ) -> anyhow::Result<TimedFrame> {
+        let apart = shown.zip(frame.pts()).context("it does not say when its frames are shown")?;
         let apart = Span::from_nanos(i64::try_from(apart.0.nseconds() - apart.1.nseconds())?);
         let at = record.info.rig_time_ns - apart;
-        self.moment(unit, at, self.grid.nearest(at), None)
+        self.frame(frame, at, self.grid.nearest(at), None)
     }
 
-    fn moment(
+    fn frame(
         &self,
-        unit: &Unit,
+        frame: &VideoFrame,
         at: Timestamp<Rig>,
         number: FrameNumber,
-        about: Option<String>,
-    ) -> anyhow::Result<Moment> {
-        let bytes = unit.bytes()?;
-        let mut sum = DefaultHasher::new();
-        video_file::pictures_of(self.media, &bytes).hash(&mut sum);
-        let data = Data::Coded { bytes, format: self.format, sum: sum.finish(), is_key: unit.is_key };
-        Ok(Moment { at, number, device: self.device.clone(), data, about })
+        metadata: Option<String>,
+    ) -> anyhow::Result<TimedFrame> {
+        let bytes = frame.bytes()?;
+        let mut hash = DefaultHasher::new();
+        video_file::pictures_of(self.media, &bytes).hash(&mut hash);
+        let data = FrameData::Coded { bytes, format: self.format, hash: hash.finish(), is_key: frame.is_key };
+        Ok(TimedFrame { at, number, device: self.device.clone(), data, metadata })
     }
 }
 
 impl Iterator for VideoFile<'_> {
-    type Item = anyhow::Result<Moment>;
+    type Item = anyhow::Result<TimedFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read().with_context(|| self.path.display().to_string()) {

@@ -1,4 +1,4 @@
-//! The plugin's device provider, or the reason why there is none.
+//! Whether GStreamer has swsync's plugin, its device provider, and the reasons if it does not.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use gst::prelude::*;
 const PROVIDER: &str = "swsyncdeviceprovider";
 const LIBRARY: &str = "libgstswsync.so";
 
-/// Why the plugin lists no cameras.
+/// Why the plugin, or its device provider, is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// GStreamer does not find the plugin's file.
@@ -44,9 +44,7 @@ pub enum PluginError {
 /// # Errors
 /// [`PluginError`].
 pub fn device_provider() -> Result<gst::DeviceProvider, PluginError> {
-    if gst::Registry::get().find_plugin("swsync").is_none() {
-        load()?;
-    }
+    check_loaded()?;
     let backends = backends();
     let provider = gst::DeviceProviderFactory::find(PROVIDER).and_then(|factory| factory.get());
     provider.filter(|_| backends.iter().any(|backend| backend == "libcamera")).ok_or_else(|| {
@@ -55,12 +53,19 @@ pub fn device_provider() -> Result<gst::DeviceProvider, PluginError> {
     })
 }
 
-/// Tries to load a plugin that GStreamer's registry has as a file that cannot be loaded: the registry does not keep the reason.
-fn load() -> Result<(), PluginError> {
+/// Fails if GStreamer does not have the plugin.
+///
+/// # Errors
+/// [`PluginError`].
+pub fn check_loaded() -> Result<(), PluginError> {
+    if gst::Registry::get().find_plugin("swsync").is_some() {
+        return Ok(());
+    }
+    // GStreamer's registry has files that could not be loaded, but not the reason: loading the file again gives it.
     let paths = gst::Registry::get().plugins().into_iter().filter_map(|plugin| plugin.filename());
     let mut paths = paths.filter(|path| path.file_name().is_some_and(|name| name == LIBRARY));
     let path = paths.next().ok_or(PluginError::NotFound)?;
-    // It may succeed: what was missing when the registry was written can be there now.
+    // It may succeed: a library that was missing when the registry was written can be there now.
     match gst::Plugin::load_file(&path) {
         Ok(_) => Ok(()),
         Err(error) => Err(PluginError::NotLoadable { path, why: error.message().to_owned() }),

@@ -1,4 +1,4 @@
-//! What a take shows: for each camera and frame number a frame, or what stands in for it.
+//! A take of all cameras: for each camera and frame number the frame, or its substitute.
 
 use std::path::Path;
 
@@ -10,39 +10,39 @@ use swsync_core::order::Fill;
 
 use swsync_cli::takes::{self, DeviceTake};
 
-/// Frames that are looked at, at most: a day at 100 frames per second.
+/// A take may have at most so many frames: a day at 100 frames per second.
 const MAX_FRAMES: u64 = 10_000_000;
 
 /// A take with all its cameras.
 #[derive(Debug)]
-pub struct Footage {
+pub struct RigTake {
     /// The order.
     pub order: OrderId,
     /// The grid that all cameras are on.
     pub grid: FrameGrid,
-    /// The frame numbers that were asked for, in order.
+    /// The frame numbers that the order names, ascending.
     pub asked: Vec<FrameNumber>,
-    /// Those of them that some camera has. Only these are filled in: of the others nobody saw anything.
+    /// Those of them that at least one camera has. Only these are filled in on the other cameras.
     pub numbers: Vec<FrameNumber>,
     /// The cameras, by name.
     pub cameras: Vec<DeviceTake>,
 }
 
-/// What there is of one frame number.
+/// What a camera shows for one frame number.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Cell<'a> {
-    /// The frame.
+pub enum Slot<'a> {
+    /// The frame itself.
     Frame(&'a FrameRecord),
-    /// The one before, in its place.
-    Held(&'a FrameRecord),
-    /// A black one, in its place.
+    /// The previous frame, in its place.
+    Repeated(&'a FrameRecord),
+    /// A black picture, in its place.
     Black,
     /// Nothing.
-    Hole,
+    Missing,
 }
 
-impl Footage {
-    /// Reads the take in `folder`; of `devices` only, if any are named.
+impl RigTake {
+    /// Reads the take in `folder`. If `devices` are named, only theirs.
     pub fn read(folder: &Path, devices: &[DeviceId]) -> anyhow::Result<Self> {
         let folder = folder.canonicalize()?;
         let order = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -74,7 +74,7 @@ impl Footage {
                 eprintln!("swsync: warning: {other} was not done with {order}: its end may be missing");
             }
         }
-        // A loop begins where the first camera still has something.
+        // A loop recording begins where the first camera still has files.
         let begin =
             cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
         let begin = begin.min().unwrap_or_default();
@@ -95,35 +95,35 @@ impl Footage {
         Ok(Self { order, grid, numbers: all(&asked.and(&there)), asked: all(&asked), cameras })
     }
 
-    /// What `camera` has for each of `numbers`, which are in order.
-    pub fn cells<'a>(
+    /// What `camera` shows for each of `numbers`, which must be ascending.
+    pub fn slots<'a>(
         camera: &'a DeviceTake,
         numbers: &[FrameNumber],
         fill: Fill,
-    ) -> Vec<(FrameNumber, Cell<'a>)> {
+    ) -> Vec<(FrameNumber, Slot<'a>)> {
         let mut records = camera.records.iter().peekable();
         let mut before = None;
-        let cell = |number: &FrameNumber| {
+        let slot = |number: &FrameNumber| {
             while let Some(record) = records.next_if(|record| record.info.number <= *number) {
                 before = Some(record);
             }
-            let cell = match (before, fill) {
-                (Some(record), _) if record.info.number == *number => Cell::Frame(record),
-                (_, Fill::None) => Cell::Hole,
-                (Some(record), Fill::Hold) => Cell::Held(record),
-                // Nothing was before it.
-                (None, Fill::Hold) | (_, Fill::Black) => Cell::Black,
+            let slot = match (before, fill) {
+                (Some(record), _) if record.info.number == *number => Slot::Frame(record),
+                (_, Fill::None) => Slot::Missing,
+                (Some(record), Fill::Hold) => Slot::Repeated(record),
+                // There is no previous frame.
+                (None, Fill::Hold) | (_, Fill::Black) => Slot::Black,
             };
-            (*number, cell)
+            (*number, slot)
         };
-        numbers.iter().map(cell).collect()
+        numbers.iter().map(slot).collect()
     }
 
-    /// The numbers that are to be shown where all cameras show as many frames: without a fill those that every camera has.
+    /// The numbers that all cameras can show. Without a fill those are the ones that every camera has.
     ///
     /// # Errors
-    /// Where there are none.
-    pub fn alike(&self, fill: Fill) -> anyhow::Result<Vec<FrameNumber>> {
+    /// There are none.
+    pub fn numbers_for_all(&self, fill: Fill) -> anyhow::Result<Vec<FrameNumber>> {
         let numbers = match fill {
             Fill::None => self.common(),
             Fill::Hold | Fill::Black => self.numbers.clone(),
@@ -146,9 +146,9 @@ impl Footage {
     }
 }
 
-/// What is said of `unseen` frames, of `asked` that an order names, where there are any.
+/// The warning about `unseen` frames, of `asked` that an order names, if there are any.
 fn left_out(order: &OrderId, unseen: &Runs, asked: u64) -> Option<String> {
-    /// So many runs are named.
+    /// At most so many runs are named.
     const NAMED: usize = 3;
     let runs: Vec<_> = unseen.iter().collect();
     let named = runs.iter().take(NAMED).map(|(first, count)| match count {
@@ -163,12 +163,12 @@ fn left_out(order: &OrderId, unseen: &Runs, asked: u64) -> Option<String> {
     })
 }
 
-impl Cell<'_> {
-    /// The frame that is shown, if one is.
+impl Slot<'_> {
+    /// The frame that is shown, if there is one.
     pub fn record(&self) -> Option<&FrameRecord> {
         match self {
-            Self::Frame(record) | Self::Held(record) => Some(record),
-            Self::Black | Self::Hole => None,
+            Self::Frame(record) | Self::Repeated(record) => Some(record),
+            Self::Black | Self::Missing => None,
         }
     }
 }
@@ -178,32 +178,32 @@ mod tests {
     use super::*;
     use swsync_cli::testing::{device_take, name};
 
-    fn shown(cells: &[(FrameNumber, Cell<'_>)]) -> Vec<String> {
-        let word = |cell: &Cell<'_>| match cell {
-            Cell::Frame(record) => record.info.number.to_string(),
-            Cell::Held(record) => format!("held {}", record.info.number),
-            Cell::Black => "black".into(),
-            Cell::Hole => "hole".into(),
+    fn shown(slots: &[(FrameNumber, Slot<'_>)]) -> Vec<String> {
+        let word = |slot: &Slot<'_>| match slot {
+            Slot::Frame(record) => record.info.number.to_string(),
+            Slot::Repeated(record) => format!("held {}", record.info.number),
+            Slot::Black => "black".into(),
+            Slot::Missing => "hole".into(),
         };
-        cells.iter().map(|(_, cell)| word(cell)).collect()
+        slots.iter().map(|(_, slot)| word(slot)).collect()
     }
 
     #[test]
-    fn holes_are_filled_as_asked() {
+    fn missing_frames_are_filled_as_asked() {
         let root = tempfile::tempdir().unwrap();
         device_take(root.path(), "o1", "a", &[100, 101, 102, 103, 104]);
         device_take(root.path(), "o1", "b", &[101, 104]);
-        let footage = Footage::read(&root.path().join("o1"), &[]).unwrap();
-        assert_eq!(footage.numbers, [100, 101, 102, 103, 104]);
-        assert_eq!(footage.common(), [101, 104]);
-        let cells = |fill| shown(&Footage::cells(&footage.cameras[1], &footage.numbers, fill));
-        assert_eq!(cells(Fill::None), ["hole", "101", "hole", "hole", "104"]);
-        assert_eq!(cells(Fill::Hold), ["black", "101", "held 101", "held 101", "104"]);
-        assert_eq!(cells(Fill::Black), ["black", "101", "black", "black", "104"]);
+        let takes = RigTake::read(&root.path().join("o1"), &[]).unwrap();
+        assert_eq!(takes.numbers, [100, 101, 102, 103, 104]);
+        assert_eq!(takes.common(), [101, 104]);
+        let slots = |fill| shown(&RigTake::slots(&takes.cameras[1], &takes.numbers, fill));
+        assert_eq!(slots(Fill::None), ["hole", "101", "hole", "hole", "104"]);
+        assert_eq!(slots(Fill::Hold), ["black", "101", "held 101", "held 101", "104"]);
+        assert_eq!(slots(Fill::Black), ["black", "101", "black", "black", "104"]);
     }
 
     #[test]
-    fn only_devices_that_are_there_and_of_one_rate() {
+    fn devices_must_exist_and_have_one_rate() {
         let root = tempfile::tempdir().unwrap();
         device_take(root.path(), "o1", "a", &[100]);
         let b = device_take(root.path(), "o1", "b", &[100]);
@@ -211,10 +211,10 @@ mod tests {
         let text = std::fs::read_to_string(&take).unwrap().replace("[30,1]", "[60,1]");
         std::fs::write(take, text).unwrap();
         let folder = root.path().join("o1");
-        let error = Footage::read(&folder, &[]).unwrap_err().to_string();
+        let error = RigTake::read(&folder, &[]).unwrap_err().to_string();
         assert!(error.contains("a has 30/1 frames per second and b 60/1"), "{error}");
-        assert_eq!(Footage::read(&folder, &[name("b")]).unwrap().cameras.len(), 1);
-        assert!(Footage::read(&folder, &[name("c")]).is_err());
-        assert!(Footage::read(root.path(), &[]).is_err());
+        assert_eq!(RigTake::read(&folder, &[name("b")]).unwrap().cameras.len(), 1);
+        assert!(RigTake::read(&folder, &[name("c")]).is_err());
+        assert!(RigTake::read(root.path(), &[]).is_err());
     }
 }

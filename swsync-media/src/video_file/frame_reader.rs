@@ -1,4 +1,4 @@
-//! The frames of a video file, coded or decoded, one after the other.
+//! Reads the frames of a video file one after the other, coded or decoded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,27 +10,27 @@ use gst::prelude::*;
 
 use super::{PARSERS, annexb, error_on, launch};
 
-/// Frames that may wait between GStreamer's thread and this one.
+/// Frames that may wait between GStreamer's thread and the reader.
 const QUEUE: usize = 8;
 
-/// How often errors are looked for while no frame comes.
+/// How often to look for errors while no frame comes.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long no frame may come before the file or the machine is given up.
+/// Reading fails if no frame comes for so long.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// A frame, coded or not.
-pub struct Unit {
-    /// It, as GStreamer has it.
+/// A coded frame, or a decoded picture.
+pub struct VideoFrame {
+    /// The data and timestamps.
     pub buffer: gst::Buffer,
-    /// What it is.
+    /// The format.
     pub caps: gst::Caps,
-    /// Whether it builds on no other.
+    /// Whether it can be decoded without other frames.
     pub is_key: bool,
 }
 
-impl Unit {
-    /// When it is shown, in the file's own time.
+impl VideoFrame {
+    /// Its presentation time in the file.
     pub fn pts(&self) -> Option<gst::ClockTime> {
         self.buffer.pts()
     }
@@ -42,26 +42,23 @@ impl Unit {
     }
 }
 
-/// What passes from GStreamer's thread: `None` is the end.
-type Passed = Option<Unit>;
-
-/// The frames of a file, in order. An error is the last thing that comes.
-pub struct Units {
+/// The frames of a file, in order. Ends after an error.
+pub struct FrameReader {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
-    /// `None` once nothing more is wanted.
-    inbox: Option<Receiver<Passed>>,
+    /// Frames from GStreamer's thread; `None` is the end of the file. The field is `None` after the end.
+    inbox: Option<Receiver<Option<VideoFrame>>>,
 }
 
-impl Units {
-    /// The coded frames of `video`, whose media type is `media`, in the order in which they are stored, lead-in included. H.264 and
-    /// H.265 as a byte stream whose key frames bring their parameters, each frame beginning with its delimiter if it has one.
+impl FrameReader {
+    /// The coded frames of `video`, of media type `media`, in stored order, lead-in included. H.264 and H.265 are a byte stream
+    /// whose key frames have their parameter sets; each frame begins with its delimiter if it has one.
     pub fn coded(video: &Path, media: &str) -> anyhow::Result<Self> {
         let parse = PARSERS.iter().find(|(known, _)| *known == media).map_or("identity", |(_, parse)| parse);
         Self::start(video, &format!("parsebin ! {parse}"), media)
     }
 
-    /// The pictures of `video`, in the order in which they are shown, lead-in included; with `tail` behind the decoder.
+    /// The pictures of `video`, in presentation order, lead-in included. `tail` is the description of elements after the decoder.
     pub fn decoded(video: &Path, tail: &str) -> anyhow::Result<Self> {
         Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), "")
     }
@@ -69,8 +66,8 @@ impl Units {
     fn start(video: &Path, elements: &str, media: &str) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let pipeline = launch(&format!("filesrc name=from ! {elements} ! fakesink name=out sync=false"))?;
-        // FFmpeg's decoders make up what is missing of pictures that build on others which are not there, and with several
-        // threads they give a picture the time of one that they leave out (seen with 1.26).
+        // FFmpeg's decoders conceal pictures whose references are missing, and with several threads they give a picture the time
+        // of one that they leave out (seen with 1.26).
         pipeline.connect_deep_element_added(|_, _, element| {
             if element.has_property("output-corrupt") {
                 element.set_property("output-corrupt", false);
@@ -80,19 +77,19 @@ impl Units {
         let path = video.to_str().context("GStreamer takes paths in UTF-8 only")?;
         pipeline.by_name("from").context("the description names it")?.set_property("location", path);
         let bus = pipeline.bus().context("a pipeline has a bus")?;
-        let (passed, inbox) = mpsc::sync_channel(QUEUE);
-        tap(&pipeline, media.to_owned(), passed)?;
-        // A pipeline that cannot start says why on its bus, too.
+        let (sender, inbox) = mpsc::sync_channel(QUEUE);
+        add_probe(&pipeline, media.to_owned(), sender)?;
+        // If it cannot start, the reason is on the bus, where `wait` finds it.
         let _ = pipeline.set_state(gst::State::Playing);
         Ok(Self { pipeline, bus, inbox: Some(inbox) })
     }
 
-    fn wait(&mut self) -> anyhow::Result<Option<Unit>> {
+    fn wait(&mut self) -> anyhow::Result<Option<VideoFrame>> {
         let Some(inbox) = &self.inbox else { return Ok(None) };
         let mut silent = Duration::ZERO;
         loop {
             match inbox.recv_timeout(POLL) {
-                Ok(passed) => return Ok(passed),
+                Ok(frame) => return Ok(frame),
                 Err(RecvTimeoutError::Timeout) => silent += POLL,
                 // The pad is gone; the bus says why.
                 Err(RecvTimeoutError::Disconnected) => silent = STALLED,
@@ -105,8 +102,8 @@ impl Units {
     }
 }
 
-impl Iterator for Units {
-    type Item = anyhow::Result<Unit>;
+impl Iterator for FrameReader {
+    type Item = anyhow::Result<VideoFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.wait().transpose();
@@ -117,71 +114,74 @@ impl Iterator for Units {
     }
 }
 
-impl Drop for Units {
+impl Drop for FrameReader {
     fn drop(&mut self) {
-        // Whoever waits to hand over a frame must not keep the pipeline from stopping.
+        // Unblocks a streaming thread that waits to send a frame; else the pipeline could not stop.
         self.inbox = None;
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
-/// Sends what reaches `out`.
-fn tap(pipeline: &gst::Pipeline, media: String, passed: SyncSender<Passed>) -> anyhow::Result<()> {
+/// Sends each frame that reaches the element `out`.
+fn add_probe(
+    pipeline: &gst::Pipeline,
+    media: String,
+    sender: SyncSender<Option<VideoFrame>>,
+) -> anyhow::Result<()> {
     let pad = pipeline.by_name("out").and_then(|out| out.static_pad("sink"));
     let pad = pad.context("the description has it")?;
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(kinds, move |pad, info| {
-        let passing = match &info.data {
+        let sent = match &info.data {
             Some(gst::PadProbeData::Buffer(buffer)) => {
-                let mut unit = Unit {
+                let mut frame = VideoFrame {
                     buffer: buffer.clone(),
                     caps: pad.current_caps().unwrap_or_else(gst::Caps::new_empty),
                     is_key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
                 };
-                tidy(&mut unit, &media);
-                Some(unit)
+                correct(&mut frame, &media);
+                Some(frame)
             }
             Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => None,
             _ => return gst::PadProbeReturn::Ok,
         };
-        // Nobody listens any more: the pipeline is being stopped.
-        let _ = passed.send(passing);
+        // Fails only if the reader was dropped: the pipeline is being stopped.
+        let _ = sender.send(sent);
         gst::PadProbeReturn::Ok
     });
     Ok(())
 }
 
-/// Puts the parts of a frame of H.264 or H.265 in order. Parsers take every frame that refers to no other for a key frame (seen
-/// with 1.26), but one may come after it that refers to what was before: only those that bring their parameters are.
-fn tidy(unit: &mut Unit, media: &str) {
+/// Puts the NAL units of H.264 or H.265 in order, and corrects `is_key`. Parsers take every intra frame for a key frame (seen with
+/// 1.26), but a later frame may refer to one before it. Only intra frames with parameter sets are key frames.
+fn correct(frame: &mut VideoFrame, media: &str) {
     let Some(order) = annexb::orders(media) else { return };
-    let Ok(map) = unit.buffer.map_readable() else { return };
-    unit.is_key = unit.is_key && !annexb::parameters(media, &map).is_empty();
+    let Ok(map) = frame.buffer.map_readable() else { return };
+    frame.is_key = frame.is_key && !annexb::parameters(media, &map).is_empty();
     let mut ordered = gst::Buffer::from_mut_slice(order(&map));
     drop(map);
     let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
-    // Both are buffers of this thread alone.
-    if unit.buffer.copy_into(ordered.make_mut(), flags, ..).is_ok() {
-        unit.buffer = ordered;
+    if frame.buffer.copy_into(ordered.make_mut(), flags, ..).is_ok() {
+        frame.buffer = ordered;
     }
 }
 
-/// The pictures of a video as they are shown, each with its place among all that are stored, from 0: a decoder leaves out those
-/// that build on what is not in the file.
-pub struct Pictures {
-    units: Units,
+/// The pictures of a video in presentation order, each with its index among all stored ones, from 0. A decoder leaves out pictures
+/// whose references are not in the file, so the index follows from the time.
+pub struct PictureReader {
+    frames: FrameReader,
     times: Vec<gst::ClockTime>,
     next: usize,
 }
 
-impl Pictures {
-    /// Those of `video`, whose media type is `media`; with `tail` behind the decoder.
+impl PictureReader {
+    /// The pictures of `video`, of media type `media`. `tail` is the description of elements after the decoder.
     pub fn of(video: &Path, media: &str, tail: &str) -> anyhow::Result<Self> {
-        let times = Index::of(video, media)?.times;
-        Ok(Self { units: Units::decoded(video, tail)?, times, next: 0 })
+        let times = VideoIndex::of(video, media)?.times;
+        Ok(Self { frames: FrameReader::decoded(video, tail)?, times, next: 0 })
     }
 
-    /// The place of a picture that is shown at `pts`.
+    /// The index of the picture that is shown at `pts`.
     fn place(&self, pts: Option<gst::ClockTime>) -> usize {
         let later = pts.and_then(|pts| {
             let left = self.times.get(self.next..)?.iter().enumerate();
@@ -191,27 +191,27 @@ impl Pictures {
     }
 }
 
-impl Iterator for Pictures {
-    type Item = anyhow::Result<(u64, Unit)>;
+impl Iterator for PictureReader {
+    type Item = anyhow::Result<(u64, VideoFrame)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.units.next()?.map(|unit| {
-            let place = self.place(unit.pts());
+        Some(self.frames.next()?.map(|frame| {
+            let place = self.place(frame.pts());
             self.next = place + 1;
-            (place as u64, unit)
+            (place as u64, frame)
         }))
     }
 }
 
-/// Decodes `video`, whose media type is `media`, and hands each picture as a JPEG of this quality to `on_picture`, with its place
-/// among those that are stored, in the order in which they are shown, for as long as it answers `true`.
+/// Decodes `video`, of media type `media`, and calls `on_picture` with each picture's index and its JPEG of this quality, in
+/// presentation order, as long as that returns `true`.
 pub fn decode(
     video: &Path,
     media: &str,
     quality: u8,
     mut on_picture: impl FnMut(u64, &[u8]) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    for picture in Pictures::of(video, media, &format!("jpegenc quality={quality}"))? {
+    for picture in PictureReader::of(video, media, &format!("jpegenc quality={quality}"))? {
         let (place, picture) = picture?;
         if !on_picture(place, &picture.bytes()?)? {
             break;
@@ -220,34 +220,34 @@ pub fn decode(
     Ok(())
 }
 
-/// What is stored in a video file.
-pub struct Index {
-    /// For each coded frame, as they are stored, when it comes among those that are shown, from 0.
+/// The order, key frames and times of all frames in a video file.
+pub struct VideoIndex {
+    /// For each frame in stored order its index in presentation order, from 0.
     pub shown: Vec<usize>,
-    /// Those that build on no other, and the parameters that they bring.
+    /// The key frames by stored index, each with its parameter sets.
     pub keys: BTreeMap<usize, Vec<u8>>,
-    /// What its frames are, but for their rate.
+    /// The frames' caps without their rate.
     pub caps: Option<gst::Caps>,
-    /// When its pictures are shown, in that order, in the file's own time; empty where it does not say.
+    /// The presentation times in ascending order; empty if the file has none.
     pub times: Vec<gst::ClockTime>,
 }
 
-impl Index {
-    /// Reads `video`, whose media type is `media`.
+impl VideoIndex {
+    /// Reads all of `video`, of media type `media`.
     pub fn of(video: &Path, media: &str) -> anyhow::Result<Self> {
         let (mut times, mut keys, mut caps) = (Vec::new(), BTreeMap::new(), None);
-        for (stored, unit) in Units::coded(video, media)?.enumerate() {
-            let unit = unit?;
-            if unit.is_key {
-                keys.insert(stored, annexb::parameters(media, &unit.bytes()?));
+        for (stored, frame) in FrameReader::coded(video, media)?.enumerate() {
+            let frame = frame?;
+            if frame.is_key {
+                keys.insert(stored, annexb::parameters(media, &frame.bytes()?));
             }
-            times.push(unit.pts());
-            caps.get_or_insert(unit.caps);
+            times.push(frame.pts());
+            caps.get_or_insert(frame.caps);
         }
         if let Some(caps) = caps.as_mut().map(gst::Caps::make_mut) {
             caps.iter_mut().for_each(|structure| structure.remove_fields(["framerate", "codec_data"]));
         }
-        // Without times, as in a stream without container, they are shown as they are stored.
+        // Without times, as in a stream without container, presentation order is stored order.
         let mut order: Vec<_> = (0..times.len()).collect();
         if times.iter().all(Option::is_some) {
             order.sort_by_key(|stored| times[*stored]);
@@ -261,7 +261,7 @@ impl Index {
         Ok(Self { shown, keys, caps, times })
     }
 
-    /// Whether frames are shown in another order than they are stored.
+    /// Whether presentation order differs from stored order.
     pub fn is_reordered(&self) -> bool {
         self.shown.iter().enumerate().any(|(stored, shown)| stored != *shown)
     }
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_decoder_leaves_out_at_the_beginning_moves_no_picture() {
+    fn pictures_that_a_decoder_leaves_out_do_not_shift_the_others() {
         gst::init().unwrap();
         let is_there = |name: &str| gst::ElementFactory::find(name).is_some();
         if !is_there("x265enc") || !(is_there("avdec_h265") || is_there("libde265dec")) {
@@ -289,7 +289,7 @@ mod tests {
             cut.display()
         ))
         .unwrap();
-        // From the second key frame on: those that are shown before it, and come after it, build on what is not there.
+        // Keeps frames from the second key frame on. Those stored after it and shown before it lack their references.
         let pad = pipeline.by_name("i").unwrap().static_pad("src").unwrap();
         let keys = std::sync::atomic::AtomicU32::new(0);
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -305,8 +305,8 @@ mod tests {
         assert_eq!(end.type_(), gst::MessageType::Eos);
         pipeline.set_state(gst::State::Null).unwrap();
         let places: Vec<_> =
-            Pictures::of(&cut, MEDIA, "identity").unwrap().map(|picture| picture.unwrap().0).collect();
-        let stored = Index::of(&cut, MEDIA).unwrap().times.len() as u64;
+            PictureReader::of(&cut, MEDIA, "identity").unwrap().map(|picture| picture.unwrap().0).collect();
+        let stored = VideoIndex::of(&cut, MEDIA).unwrap().times.len() as u64;
         let left_out = stored - places.len() as u64;
         assert!(left_out > 0, "{places:?} of {stored}");
         assert_eq!(places, (left_out..stored).collect::<Vec<_>>());

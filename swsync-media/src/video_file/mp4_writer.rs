@@ -1,4 +1,4 @@
-//! Writing an MP4 file.
+//! Writes an MP4 file, of coded frames as they are or of pictures to be encoded.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,22 +11,21 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::{PARSERS, error_on, launch};
 
-/// Encoders of H.264, by preference, set to lose as little as is worth the space, without frames that are shown in
-/// another order than they are stored.
+/// H.264 encoders by preference. They are set to near-lossless quality, without B-frames.
 const ENCODERS: [(&str, &str); 3] = [
     ("x264enc", "x264enc pass=qual quantizer=18 speed-preset=veryfast bframes=0 key-int-max=30"),
     ("openh264enc", "openh264enc rate-control=quality bitrate=20000000 gop-size=30"),
     ("v4l2h264enc", "v4l2h264enc extra-controls=\"controls,video_bitrate=20000000\""),
 ];
 
-/// Time in the muxer of the first picture: frames that are decoded before it is shown come before it.
+/// The muxer's time of the first picture. Frames that are decoded before it is shown have earlier times.
 const ORIGIN: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 
-/// How long the end of a file may take.
+/// Longest wait for the end of the file.
 const STALLED: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
-/// An MP4 file that is being written, under whatever name: it is whole only once it is finished.
-pub struct Mp4<'a> {
+/// An MP4 file that is being written. It is whole only after [`finish`](Self::finish).
+pub struct Mp4Writer<'a> {
     path: &'a Path,
     pipeline: gst::Pipeline,
     bus: gst::Bus,
@@ -35,9 +34,9 @@ pub struct Mp4<'a> {
     written: Arc<AtomicUsize>,
 }
 
-impl<'a> Mp4<'a> {
-    /// A file of pictures that are coded as H.264: raw ones, or JPEGs and the like, as `caps` say. Those of another `size` are
-    /// scaled to it, with black borders where their shape differs.
+impl<'a> Mp4Writer<'a> {
+    /// A file of pictures that are encoded as H.264. `caps` are raw video or a picture format such as JPEG. Pictures of another
+    /// size are scaled to `size`, with black borders if their aspect ratio differs.
     pub fn encoding(caps: &gst::Caps, size: (u32, u32), path: &'a Path) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let found = ENCODERS.iter().find(|(name, _)| gst::ElementFactory::find(name).is_some());
@@ -57,7 +56,7 @@ impl<'a> Mp4<'a> {
         Self::begin(&elements, caps, ORIGIN, path)
     }
 
-    /// A file of coded frames as they are; the first is decoded so long before it is shown.
+    /// A file of coded frames as they are. The first is decoded `ahead` of its presentation.
     pub fn copying(caps: &gst::Caps, ahead: Span, path: &'a Path) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let media = caps.structure(0).map_or("", |structure| structure.name().as_str());
@@ -72,8 +71,7 @@ impl<'a> Mp4<'a> {
         begins: gst::ClockTime,
         path: &'a Path,
     ) -> anyhow::Result<Self> {
-        // The index goes to the end: to put it first, mp4mux would write everything twice, once to the system's folder
-        // for temporary files.
+        // The index is at the end. To put it first, mp4mux would write all data twice, once to the system's temporary folder.
         let pipeline = launch(&format!(
             "identity name=in silent=true ! {elements} ! mp4mux ! filesink name=to async=false"
         ))?;
@@ -109,7 +107,7 @@ impl<'a> Mp4<'a> {
         Ok(this)
     }
 
-    /// The pictures that come are of these caps from now on.
+    /// Sets the caps of the pictures that follow.
     pub fn change(&self, caps: &gst::Caps) -> anyhow::Result<()> {
         ensure!(
             self.input.push_event(gst::event::Caps::new(caps)),
@@ -118,8 +116,7 @@ impl<'a> Mp4<'a> {
         Ok(())
     }
 
-    /// Adds a picture that is shown for so long; when, and when it is decoded, counts from when the first is shown. In the order in
-    /// which they are decoded.
+    /// Adds a picture or coded frame, in decoding order. `shown` and `decoded` count from the presentation of the first one.
     pub fn push(
         &mut self,
         buffer: &gst::Buffer,
@@ -141,7 +138,7 @@ impl<'a> Mp4<'a> {
         }
     }
 
-    /// Ends the file, whose first picture was taken `at`.
+    /// Ends the file, and writes into it that its first picture was taken `at`.
     pub fn finish(self, at: Timestamp<Rig>) -> anyhow::Result<()> {
         self.input.push_event(gst::event::Eos::new());
         let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
@@ -155,7 +152,7 @@ impl<'a> Mp4<'a> {
         self.pipeline.set_state(gst::State::Null).map_err(|_| self.error("the file cannot be closed"))?;
         let (pushed, written) = (self.pushed, self.written.load(Ordering::Relaxed));
         ensure!(written == pushed, "the video has {written} frames, but should have {pushed}");
-        date(self.path, at)
+        set_creation_time(self.path, at)
     }
 
     fn error(&self, otherwise: &str) -> anyhow::Error {
@@ -167,16 +164,16 @@ fn after_origin(span: Span) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(ORIGIN.nseconds().saturating_add_signed(span.as_nanos()))
 }
 
-impl Drop for Mp4<'_> {
+impl Drop for Mp4Writer<'_> {
     fn drop(&mut self) {
-        // What fails here has no consequence any more.
+        // Failures have no consequence here.
         let _ = self.input.set_active(false);
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
-/// Writes into the MP4 file when it was taken: mp4mux takes the wall clock.
-fn date(path: &Path, at: Timestamp<Rig>) -> anyhow::Result<()> {
+/// Sets the creation time in the MP4 file: mp4mux writes the wall clock's.
+fn set_creation_time(path: &Path, at: Timestamp<Rig>) -> anyhow::Result<()> {
     use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
     let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
     let (mut begin, end) = (0, file.metadata()?.len());
