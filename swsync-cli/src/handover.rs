@@ -83,8 +83,7 @@ pub fn subcommands() -> impl Iterator<Item = clap::Command> {
 /// [`HandoverError`].
 pub fn run(arguments: &[OsString]) -> Result<(), HandoverError> {
     let Some((external, arguments)) = split(arguments) else { return Ok(()) };
-    let beside = std::env::current_exe().ok().map(|this| this.with_file_name(external.program));
-    let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| external.program.into());
+    let program = find(external.program);
     let named = if external.passes_name { "swsync".to_owned() } else { format!("swsync {}", external.name) };
     let error = Command::new(&program).arg0(named).args(arguments).exec();
     Err(match error.kind() {
@@ -93,6 +92,13 @@ pub fn run(arguments: &[OsString]) -> Result<(), HandoverError> {
         }
         _ => HandoverError::Exec { program, error },
     })
+}
+
+/// The path of one of swsync's programs, if it is beside this one; else its name, to be looked for in PATH.
+#[must_use]
+pub fn find(program: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|this| this.with_file_name(program));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| program.into())
 }
 
 /// The external subcommand that `arguments` begin with, and the arguments of its program. Only -v may stand before it; it is

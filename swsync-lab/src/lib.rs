@@ -17,3 +17,5 @@ pub mod phase;
 pub mod relay;
 pub mod shutter;
 mod simulated_device;
+mod split_mix;
+mod stats;

@@ -8,10 +8,10 @@ use swsync_sim::panel::PanelLayout;
 use swsync_sim::sensor::SensorModel;
 use swsync_sim::shutter::RowTiming;
 
-/// When `picture` was taken, as the panel in it shows. Of `info` nothing but the exposure counts.
+/// When `picture` was taken, as the panel in it shows. Of `info` only the exposure is used.
 ///
 /// # Errors
-/// Where the picture does not clearly tell a time.
+/// The picture does not clearly show a time.
 pub fn read(picture: &RgbImage, info: &FrameInfo) -> anyhow::Result<Reading> {
     let (width, height) = picture.dimensions();
     let pixels = Picture::rgb8(picture.as_raw(), width as usize, height as usize)?;

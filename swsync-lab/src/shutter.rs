@@ -1,7 +1,6 @@
-//! `swsync lab shutter`: how long it takes from an order to its files on all devices, beside what network and disk take of it.
+//! `swsync lab shutter`: measures the time from an order to its files on all devices, and the network's and the disk's share of it.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,17 +11,18 @@ use swsync_core::name::Name;
 use swsync_core::order::{Answer, Fate, FrameRun, Order};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
+use swsync_rig::files::write_whole;
 
-use super::orders::{Devices, Setup, Source};
-use super::phase::score::quantile;
+use super::orders::{Devices, RigSetup, Source};
+use crate::stats::quantile;
 use swsync_cli::exit;
 use swsync_cli::output;
 use swsync_cli::rig_time::ReportedRigTime;
 use swsync_cli::table::{Align, Column, NOTHING, Table};
 
 /// How long devices may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two orders, so that none waits for another.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two orders, so that none waits for another.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Time the way from an order to its files on all devices.
@@ -50,11 +50,11 @@ pub struct ShutterArgs {
     json: bool,
 }
 
-/// When the frame of an order is.
+/// When the frame of an order is, relative to the order.
 #[derive(Clone, Copy)]
 struct When {
     name: &'static str,
-    /// From the order to it.
+    /// The frame's time minus the order's.
     delay: Span,
 }
 
@@ -77,7 +77,7 @@ impl Times {
         Self { name, ms }
     }
 
-    /// The value that `percent` of them do not exceed, where there are any.
+    /// The quantile; `None` if there are no times.
     fn quantile(&self, percent: usize) -> Option<f64> {
         (!self.ms.is_empty()).then(|| quantile(&self.ms, percent))
     }
@@ -113,16 +113,17 @@ fn table() -> Table<6> {
 /// Runs the command.
 ///
 /// # Errors
-/// Where the rig cannot be set up, or a device does not answer.
+/// The rig cannot be set up, or a device does not answer.
 pub fn run(args: &ShutterArgs) -> anyhow::Result<ExitCode> {
     let temporary = std::env::temp_dir().join(format!("swsync-shutter-{}", std::process::id()));
     let out = args.out.as_ref().unwrap_or(&temporary);
-    let setup = Setup { count: args.devices, source: Source::Simulated, seed: args.seed, ..Setup::default() };
+    let setup =
+        RigSetup { count: args.devices, source: Source::Simulated, seed: args.seed, ..RigSetup::default() };
     let mut devices = Devices::start(setup, out)?;
     let measured = measure(args, &mut devices);
     drop(devices);
     if args.out.is_none() {
-        // Nothing was made if this fails, or the error below says more.
+        // Fails if the folder was not made; then the error below has the reason.
         let _ = fs::remove_dir_all(out);
     }
     let (rows, missed) = measured?;
@@ -141,12 +142,12 @@ pub fn run(args: &ShutterArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if missed.is_empty() { 0 } else { exit::INCOMPLETE }))
 }
 
-/// All rows, and why frames were missed that were.
+/// All rows of the table, and the reasons of missed frames.
 fn measure(args: &ShutterArgs, devices: &mut Devices) -> anyhow::Result<(Vec<Times>, Vec<String>)> {
     let session = devices.session()?;
     let all = usize::from(args.devices);
     let clock = devices.wait_until_ready(&session)?;
-    // The past is measured too.
+    // So that the rings reach back far enough for orders in the past.
     std::thread::sleep(Duration::from_secs(1));
     let (mut rows, mut missed, mut bytes) = (Vec::new(), Vec::new(), 0);
     for When { name, delay } in WHEN {
@@ -183,7 +184,7 @@ fn measure(args: &ShutterArgs, devices: &mut Devices) -> anyhow::Result<(Vec<Tim
     Ok((rows, missed))
 }
 
-/// Orders one frame: from the press, or from the frame's instant if that is later, to the last device's answer.
+/// Orders one frame. Returns the time from the order, or from the frame's instant if that is later, to the last device's answer.
 fn shoot(
     session: &Session,
     clock: &ReportedRigTime,
@@ -195,7 +196,7 @@ fn shoot(
     let order = Order::still(id, clock.at(pressed) + delay)?;
     let mut last = pressed;
     let mut answers = Vec::new();
-    session.place(&order, PATIENCE, |outcome| {
+    session.place(&order, ANSWER_TIMEOUT, |outcome| {
         last = Instant::now();
         answers.push(outcome.clone());
     })?;
@@ -209,31 +210,24 @@ fn shoot(
         })
         .collect::<Result<_, _>>()?;
     ensure!(answers.len() == all, "{} of {all} devices answered", answers.len());
-    // What comes after the frame's instant is what counts; an order for the past is timed from the press.
+    // An order for the past is timed from the order itself.
     Ok((last.saturating_duration_since(pressed + delay.to_duration()), answers))
 }
 
-/// How long it takes until all devices have said how they are.
+/// How long it takes until all devices have reported their status.
 fn ask(session: &Session, all: usize) -> anyhow::Result<Duration> {
     std::thread::sleep(PAUSE);
     let begun = Instant::now();
-    let reports = session.statuses(PATIENCE);
+    let reports = session.statuses(ANSWER_TIMEOUT);
     ensure!(reports.len() == all, "{} of {all} devices answered", reports.len());
     let last = reports.iter().map(|report| report.heard).max().unwrap_or(begun);
     Ok(last.saturating_duration_since(begun))
 }
 
-/// How long it takes until each of `count` threads has `bytes` in a file of its own, flushed and with its name.
+/// How long it takes until `count` threads have each written `bytes` to a file, flushed and renamed as devices do it.
 fn write_files(folder: &Path, count: usize, bytes: &[u8]) -> anyhow::Result<Duration> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let write = |index: usize| -> std::io::Result<()> {
-        let (partial, path) = (folder.join(format!(".{index}.part")), folder.join(index.to_string()));
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&partial, &path)?;
-        File::open(folder)?.sync_all()
-    };
+    let write = |index: usize| write_whole(&folder.join(index.to_string()), bytes);
     std::thread::sleep(PAUSE);
     let begun = Instant::now();
     std::thread::scope(|scope| {

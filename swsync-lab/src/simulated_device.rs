@@ -1,6 +1,8 @@
-//! What is random about a simulated device, from its rig's seed and its index.
+//! The random properties of a simulated device: they follow from the rig's seed and the device's index.
 
-/// See the module's documentation.
+use crate::split_mix::SplitMix64;
+
+/// Clock and camera of a simulated device.
 pub struct SimulatedDevice {
     seed: u64,
     index: u16,
@@ -10,18 +12,10 @@ pub struct SimulatedDevice {
 }
 
 impl SimulatedDevice {
-    /// The device `index` of the rig of this seed.
+    /// Device `index` of the rig with this seed.
     pub fn of(seed: u64, index: u16) -> Self {
-        // SplitMix64: three uniform numbers in [-1, 1).
-        let mut state = seed ^ (u64::from(index) + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
-        let mut uniform = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let top = u32::try_from((z ^ z >> 31) >> 32).expect("32 bits are left");
-            f64::from(top) / f64::from(1_u32 << 31) - 1.0
-        };
+        let mut random = SplitMix64::new(seed ^ (u64::from(index) + 1).wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let mut uniform = || 2.0 * random.uniform() - 1.0;
         let (offset_s, clock_ppm, sensor_ppm) = (6.0 + 5.0 * uniform(), 40.0 * uniform(), 40.0 * uniform());
         Self { seed, index, offset_s, clock_ppm, sensor_ppm }
     }

@@ -1,37 +1,37 @@
-//! Tables of nanoseconds as CSV: traces of exchanges, and their truth.
+//! Reads tables of nanoseconds as CSV: traces of exchanges, and their true offsets.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Longer lines are no rows.
+/// Longer lines are an error.
 const MAX_LINE: u64 = 1000;
 
 /// The columns of a trace of exchanges.
 pub const TRACE: [&str; 4] = ["t0_ns", "t1_ns", "t2_ns", "t3_ns"];
-/// The columns of a trace's truth.
+/// The columns of a table of true offsets.
 pub const TRUTH: [&str; 2] = ["t3_ns", "true_offset_ns"];
 
-/// Why a table cannot be read on.
+/// Why a table cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CsvError {
-    /// The system said no.
+    /// The system's error.
     #[error("cannot read {name}, line {line}: {source}")]
     Read {
-        /// What was read.
+        /// Name of the input.
         name: String,
         /// Line, from 1.
         line: u64,
-        /// What the system said.
+        /// The error.
         source: io::Error,
     },
     /// The first line is not the header.
     #[error("{name}, line 1: the header must be `{expected}`, but this is {found}: put the header there")]
     Header {
-        /// What was read.
+        /// Name of the input.
         name: String,
-        /// What stands there.
+        /// The line.
         found: String,
-        /// What has to.
+        /// The header.
         expected: String,
     },
     /// A row with too few or too many columns.
@@ -39,7 +39,7 @@ pub enum CsvError {
         "{name}, line {line}: {found} columns where the header has {expected}: correct the row or remove it"
     )]
     Columns {
-        /// What was read.
+        /// Name of the input.
         name: String,
         /// Line, from 1.
         line: u64,
@@ -54,7 +54,7 @@ pub enum CsvError {
          2^63: correct the row or remove it"
     )]
     Number {
-        /// What was read.
+        /// Name of the input.
         name: String,
         /// Line, from 1.
         line: u64,
@@ -62,20 +62,20 @@ pub enum CsvError {
         column: usize,
         /// Its heading.
         heading: &'static str,
-        /// What stands there.
+        /// The cell.
         text: String,
     },
-    /// A line that goes on and on.
+    /// A line that is too long.
     #[error("{name}, line {line}: longer than {MAX_LINE} bytes, so this is no table of timestamps")]
     TooLong {
-        /// What was read.
+        /// Name of the input.
         name: String,
         /// Line, from 1.
         line: u64,
     },
 }
 
-/// Reads a table row by row, none before it is asked for.
+/// Reads a table row by row, each only when it is asked for.
 #[derive(Debug)]
 pub struct Rows<R, const N: usize> {
     input: BufReader<R>,
@@ -92,12 +92,12 @@ impl<R: Read, const N: usize> Rows<R, N> {
         Self { input: BufReader::new(input), name: name.into(), headings, line: 0, text: Vec::new() }
     }
 
-    /// Whether the next row may have to be waited for: no whole line has been read ahead.
+    /// Whether reading the next row may block: no whole line is buffered.
     pub fn may_block(&self) -> bool {
         !self.input.buffer().contains(&b'\n')
     }
 
-    /// The next row; `None` at the end. The first call reads the header, too. Empty lines are passed over.
+    /// The next row; `None` at the end. The first call reads the header, too. Empty lines are skipped.
     ///
     /// # Errors
     /// [`CsvError`], with the line's number.
@@ -124,7 +124,7 @@ impl<R: Read, const N: usize> Rows<R, N> {
         Err(CsvError::Header { name: self.name.clone(), found, expected: self.headings.join(",") })
     }
 
-    /// Reads a line, without its end; `false` where there is none.
+    /// Reads a line, without its end; `false` at the end of the input.
     fn next_line(&mut self) -> Result<bool, CsvError> {
         self.line += 1;
         self.text.clear();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_both_line_ends() {
+    fn unix_and_windows_line_ends_are_read() {
         let expected = Ok(vec![[1, -2], [i64::MAX, i64::MIN]]);
         assert_eq!(rows(b"t3_ns,true_offset_ns\n1,-2\n9223372036854775807,-9223372036854775808\n"), expected);
         let windows =
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_there_as_soon_as_its_line_ends() {
+    fn a_row_is_returned_as_soon_as_its_line_ends() {
         let mut rows = Rows::new(&b"t3_ns,true_offset_ns\n1,2\n3,4\n"[..], "x", TRUTH);
         assert!(rows.may_block());
         rows.next_row().unwrap();

@@ -3,9 +3,9 @@
 use clap::ValueEnum;
 use swsync_core::estimate::{Estimator, EstimatorConfig, Method};
 
-use super::peers::{GstNet, Held, Kalman, Ntp8};
+use super::peers::{GstNet, Kalman, MinHeld, Ntp8};
 
-/// An estimator of swsync's, or of a peer.
+/// An estimator of swsync or of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Filter {
     /// swsync's: offset, skew and uncertainty from the envelopes of both directions
@@ -26,7 +26,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// A new estimator of the kind.
+    /// A new estimator of this kind.
     #[must_use]
     pub fn build(self) -> Box<dyn Estimator> {
         let core = |method| EstimatorConfig { method, ..EstimatorConfig::default() }.build();
@@ -34,14 +34,14 @@ impl Filter {
             Self::Track => core(Method::Track),
             Self::Min => core(Method::Min),
             Self::Mean => core(Method::Mean),
-            Self::MinHeld => Box::new(Held::new()),
+            Self::MinHeld => Box::new(MinHeld::new()),
             Self::Gstnet => Box::<GstNet>::default(),
             Self::Ntp8 => Box::<Ntp8>::default(),
             Self::Kalman => Box::<Kalman>::default(),
         }
     }
 
-    /// What the command line calls it.
+    /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Filter {
         }
     }
 
-    /// Whether the original says how uncertain it is.
+    /// Whether the original states an uncertainty.
     #[must_use]
     pub const fn states_uncertainty(self) -> bool {
         !matches!(self, Self::Gstnet)
@@ -69,7 +69,7 @@ mod tests {
     use swsync_core::estimate::Exchange;
     use swsync_core::time::Timestamp;
 
-    /// What a broken recorder, a stranger or a clock that steps may make of an exchange.
+    /// An exchange as a broken recorder, an attacker or a stepping clock may produce it.
     fn any_exchange() -> impl Strategy<Value = Exchange> {
         let stamp = prop_oneof![
             any::<i64>(),
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_exchanges_make_a_filter_panic(exchanges in proptest::collection::vec(any_exchange(), 0..60)) {
+        fn no_exchange_makes_a_filter_panic(exchanges in proptest::collection::vec(any_exchange(), 0..60)) {
             for filter in Filter::value_variants() {
                 let mut estimator = filter.build();
                 for exchange in &exchanges {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_command_lines() {
+    fn names_are_those_of_the_command_line() {
         for filter in Filter::value_variants() {
             assert_eq!(Filter::from_str(filter.name(), false), Ok(*filter));
         }

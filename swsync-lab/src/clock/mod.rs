@@ -1,11 +1,11 @@
-//! `swsync lab clock`: how good clock estimators are, where the truth is known.
+//! `swsync lab clock`: measures the errors of clock estimators against a known true offset.
 
 mod csv;
 mod filter;
 mod live;
-mod out;
 mod peers;
 mod replay;
+mod row_output;
 mod score;
 mod simulate;
 
@@ -95,7 +95,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|seeds| *seeds > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
-/// What the path's asymmetry adds to every offset: as told, or measured.
+/// What the path's asymmetry adds to every offset; `None`: it is measured.
 type Asymmetry = Option<Span>;
 
 fn parse_asymmetry(text: &str) -> Result<Asymmetry, String> {
@@ -112,7 +112,7 @@ fn parse_asymmetry(text: &str) -> Result<Asymmetry, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Where a file cannot be read or written, and at the first row of a trace that is none.
+/// A file cannot be read or written, or a row of a trace is invalid.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     match &args.trace {
         Some(trace) => replay::run(args, trace),
@@ -133,7 +133,7 @@ mod testing {
         clock: ClockArgs,
     }
 
-    /// What the command line's arguments amount to.
+    /// The parsed arguments.
     pub fn args(args: &[&str]) -> ClockArgs {
         Command::parse_from([&["clock"], args].concat()).clock
     }

@@ -1,4 +1,4 @@
-//! `swsync lab clock --trace`: estimators over a recorded trace, one exchange at a time.
+//! `swsync lab clock --trace`: replays a recorded trace through estimators, one exchange at a time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,20 +15,20 @@ use swsync_core::time::{Local, Offset, Span, Timestamp};
 use super::ClockArgs;
 use super::csv::{Rows, TRACE, TRUTH};
 use super::filter::Filter;
-use super::out::Out;
+use super::row_output::RowOutput;
 use super::score::{self, LeastDelays, Rules, Sample, Score, Tally};
 use swsync_cli::{exit, output};
 
-/// The columns of the answer.
+/// The columns of the answers.
 const ANSWER: &str = "t3_ns,offset_ns,skew_ppb,uncertainty_ns";
-/// How often progress is told.
+/// How often progress is shown.
 const PROGRESS: Duration = Duration::from_millis(500);
 
-/// An estimator, and what it last said.
-struct Runner {
+/// An estimator and its last estimate.
+struct FilterRun {
     filter: Filter,
     estimator: Box<dyn Estimator>,
-    standing: Option<ClockEstimate>,
+    current: Option<ClockEstimate>,
     samples: Vec<Sample>,
 }
 
@@ -38,7 +38,7 @@ type Truth = HashMap<i64, Offset>;
 /// Replays the trace that `args` name.
 ///
 /// # Errors
-/// Where a file cannot be read or written, and at the first row that is none.
+/// A file cannot be read or written, or a row is invalid.
 pub fn run(args: &ClockArgs, trace: &Path) -> anyhow::Result<ExitCode> {
     let out_path = match (&args.out, &args.truth) {
         (Some(path), _) => Some(path.clone()),
@@ -51,24 +51,24 @@ pub fn run(args: &ClockArgs, trace: &Path) -> anyhow::Result<ExitCode> {
     }
     let truth = args.truth.as_deref().map(read_truth).transpose()?;
     let input = open(trace)?;
-    let mut out = out_path.as_deref().map(Out::open).transpose()?;
-    on_interrupt(out.as_ref().and_then(Out::partial))?;
+    let mut out = out_path.as_deref().map(RowOutput::open).transpose()?;
+    on_interrupt(out.as_ref().and_then(RowOutput::partial))?;
     let mut replay = Replay::new(filters, truth);
     let shown = out_path.as_deref() == Some(Path::new("-"));
-    replay.run(&mut Rows::new(input, name(trace), TRACE), out.as_mut(), &mut Progress::new(shown))?;
+    replay.run(&mut Rows::new(input, name(trace), TRACE), out.as_mut(), &mut ProgressLine::new(shown))?;
     if let Some(out) = out {
         quietly_closed(out.finish())?;
     }
     if let Some(truth) = &args.truth {
         let report = replay.report(args, trace, truth)?;
         let text = if args.json { report.to_json().to_string() } else { report.to_table() };
-        // Beside rows on standard output, the table is a remark.
+        // Standard output may have the rows already.
         if shown { eprintln!("{text}") } else { output::line(&text) }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What messages call an input.
+/// The name of an input in messages.
 fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }
@@ -90,18 +90,18 @@ fn read_truth(path: &Path) -> anyhow::Result<Truth> {
     Ok(truth)
 }
 
-/// Has Ctrl-C leave no partial file.
+/// From now on Ctrl-C removes the unfinished file and ends the process.
 fn on_interrupt(partial: Option<PathBuf>) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
         if let Some(partial) = &partial {
-            let _ = std::fs::remove_file(partial); // it may have got its name just now
+            let _ = std::fs::remove_file(partial); // fails if it was just renamed
         }
         std::process::exit(i32::from(exit::INTERRUPTED));
     })
     .context("cannot catch Ctrl-C")
 }
 
-/// Ends the process where nobody reads the answers any more, as `head` does.
+/// Ends the process if the reader of the answers has gone, as `head` does.
 fn quietly_closed(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -111,7 +111,7 @@ fn quietly_closed(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// One row of the answer: empty cells where there is no estimate yet.
+/// One row of the answers; its cells are empty if there is no estimate yet.
 fn answer(at: Timestamp<Local>, estimate: Option<&ClockEstimate>) -> String {
     let t3 = at.as_nanos();
     let Some(estimate) = estimate else { return format!("{t3},,,") };
@@ -121,7 +121,7 @@ fn answer(at: Timestamp<Local>, estimate: Option<&ClockEstimate>) -> String {
 }
 
 struct Replay {
-    runners: Vec<Runner>,
+    runs: Vec<FilterRun>,
     truth: Option<Truth>,
     least: LeastDelays,
     begin: Option<Timestamp<Local>>,
@@ -132,14 +132,14 @@ struct Replay {
 
 impl Replay {
     fn new(filters: &[Filter], truth: Option<Truth>) -> Self {
-        let runner = |filter: &Filter| Runner {
+        let run = |filter: &Filter| FilterRun {
             filter: *filter,
             estimator: filter.build(),
-            standing: None,
+            current: None,
             samples: Vec::new(),
         };
         Self {
-            runners: filters.iter().map(runner).collect(),
+            runs: filters.iter().map(run).collect(),
             truth,
             least: LeastDelays::default(),
             begin: None,
@@ -151,14 +151,14 @@ impl Replay {
     fn run<R: Read>(
         &mut self,
         rows: &mut Rows<R, 4>,
-        mut out: Option<&mut Out>,
-        progress: &mut Progress,
+        mut out: Option<&mut RowOutput>,
+        progress: &mut ProgressLine,
     ) -> anyhow::Result<()> {
         if let Some(out) = &mut out {
             quietly_closed(out.line(ANSWER))?;
         }
         loop {
-            // Whoever feeds line by line waits for the answer before the next line.
+            // A program that feeds line by line waits for the answer before it sends the next line.
             if let Some(out) = out.as_mut().filter(|_| rows.may_block()) {
                 quietly_closed(out.flush())?;
             }
@@ -170,8 +170,8 @@ impl Replay {
                 t4: Timestamp::from_nanos(t3),
             };
             self.exchange(&exchange);
-            if let (Some(out), [runner, ..]) = (&mut out, self.runners.as_slice()) {
-                quietly_closed(out.line(&answer(exchange.t4, runner.standing.as_ref())))?;
+            if let (Some(out), [run, ..]) = (&mut out, self.runs.as_slice()) {
+                quietly_closed(out.line(&answer(exchange.t4, run.current.as_ref())))?;
             }
             progress.at(self.exchanges);
         }
@@ -188,34 +188,34 @@ impl Replay {
             Some(None) => self.without_truth += 1,
             None => {}
         }
-        for runner in &mut self.runners {
-            runner.standing = runner.estimator.handle_exchange(exchange).or(runner.standing);
-            if let (Some(Some(truth)), Some(estimate)) = (truth, &runner.standing) {
-                runner.samples.push(Sample::of(self.exchanges - 1, estimate, exchange.t4, truth));
+        for run in &mut self.runs {
+            run.current = run.estimator.handle_exchange(exchange).or(run.current);
+            if let (Some(Some(truth)), Some(estimate)) = (truth, &run.current) {
+                run.samples.push(Sample::of(self.exchanges - 1, estimate, exchange.t4, truth));
             }
         }
     }
 
-    /// How good the filters were.
+    /// The scores of the filters.
     fn report(&self, args: &ClockArgs, trace: &Path, truth: &Path) -> anyhow::Result<Report> {
         let Some(begin) = self.begin.filter(|_| self.without_truth < self.exchanges) else {
             bail!("{}: no exchange of {} has its t3_ns there", name(truth), name(trace));
         };
         let asymmetry = args.asymmetry.unwrap_or_else(|| self.least.asymmetry());
         let rules = Rules { after: args.after, asymmetry };
-        let score = |runner: &Runner| {
+        let score = |run: &FilterRun| {
             let mut tally = Tally::default();
-            tally.add(&runner.samples, begin, rules);
+            tally.add(&run.samples, begin, rules);
             let score = tally.score().with_context(|| {
                 format!(
                     "{}: {} has {} estimates and --after {} leaves none: a smaller --after counts some",
                     name(trace),
-                    runner.filter.name(),
-                    runner.samples.len(),
+                    run.filter.name(),
+                    run.samples.len(),
                     args.after
                 )
             })?;
-            Ok((runner.filter, score))
+            Ok((run.filter, score))
         };
         Ok(Report {
             trace: name(trace),
@@ -223,12 +223,12 @@ impl Replay {
             without_truth: self.without_truth,
             after: args.after,
             asymmetry,
-            scores: self.runners.iter().map(score).collect::<anyhow::Result<_>>()?,
+            scores: self.runs.iter().map(score).collect::<anyhow::Result<_>>()?,
         })
     }
 }
 
-/// What came of a trace whose truth is known.
+/// The scores on a trace with known true offsets.
 struct Report {
     trace: String,
     exchanges: usize,
@@ -270,14 +270,14 @@ impl Report {
     }
 }
 
-/// How far a long replay is, on a terminal.
-struct Progress {
+/// Shows the progress of a long replay on a terminal.
+struct ProgressLine {
     next: Option<Instant>,
     told: bool,
 }
 
-impl Progress {
-    /// None where `rows_are_shown` between it.
+impl ProgressLine {
+    /// Shows nothing if the rows go to the same terminal.
     fn new(rows_are_shown: bool) -> Self {
         let told = io::stderr().is_terminal() && !(rows_are_shown && io::stdout().is_terminal());
         Self { next: told.then(|| Instant::now() + PROGRESS), told: false }
@@ -285,14 +285,14 @@ impl Progress {
 
     fn at(&mut self, exchanges: usize) {
         if self.next.is_some_and(|next| Instant::now() >= next) {
-            let _ = write!(io::stderr(), "\r{exchanges} exchanges"); // only a remark
+            let _ = write!(io::stderr(), "\r{exchanges} exchanges"); // standard error may be closed
             (self.next, self.told) = (Some(Instant::now() + PROGRESS), true);
         }
     }
 
     fn end(&self) {
         if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K"); // only a remark
+            let _ = write!(io::stderr(), "\r\x1b[K"); // standard error may be closed
         }
     }
 }
@@ -303,7 +303,7 @@ mod tests {
     use swsync_core::time::Skew;
 
     #[test]
-    fn an_answer_is_of_t3() {
+    fn an_answer_is_the_estimate_at_t3() {
         let at = Timestamp::from_nanos(3_000_000_000);
         let estimate = ClockEstimate {
             at: Timestamp::from_nanos(1_000_000_000),

@@ -1,27 +1,28 @@
-//! How good an estimator was, where the truth is known.
+//! Scores of estimators against a known true offset.
 
 use swsync_core::clock::ClockEstimate;
 use swsync_core::estimate::Exchange;
 use swsync_core::time::{Local, Offset, Span, Timestamp};
 
 use super::filter::Filter;
+use crate::stats::{as_f64, quantile};
 use swsync_cli::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 
-/// An error that is small enough to count as synced.
+/// Largest error that counts as synced.
 const SYNCED: Span = Span::from_micros(100);
-/// It has to stay so for this long.
+/// The error has to stay below it for so long.
 const SYNCED_FOR: Span = Span::from_secs(1);
 
 /// An estimator's error after one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// Which exchange of the trace, from 0.
+    /// Index of the exchange in the trace, from 0.
     pub exchange: usize,
     /// When the response arrived.
     pub at: Timestamp<Local>,
     /// Estimated minus true offset.
     pub error: Span,
-    /// What the estimator said the error may be, 1 sigma.
+    /// The uncertainty that the estimator stated, 1 sigma.
     pub uncertainty: Span,
 }
 
@@ -35,7 +36,7 @@ impl Sample {
     }
 }
 
-/// The least delays of both directions of a path, which tell what no two-way exchange can see.
+/// The least delays of both directions of a path. They show the asymmetry, which no two-way exchange can.
 #[derive(Debug, Clone, Copy)]
 pub struct LeastDelays {
     to_leader: Span,
@@ -49,7 +50,7 @@ impl Default for LeastDelays {
 }
 
 impl LeastDelays {
-    /// Takes in an exchange at whose end the offset was `truth`.
+    /// Adds an exchange at whose end the true offset was `truth`.
     pub fn add(&mut self, exchange: &Exchange, truth: Offset) {
         if exchange.is_plausible() {
             self.to_leader = self.to_leader.min(exchange.upper().as_span() - truth.as_span());
@@ -57,37 +58,37 @@ impl LeastDelays {
         }
     }
 
-    /// Half of what the way to the leader takes longer: the error of who knows both least delays.
+    /// Half of the difference of the least delays: the error that every two-way estimate has.
     #[must_use]
     pub fn asymmetry(&self) -> Span {
         (self.to_leader - self.to_client) / 2
     }
 }
 
-/// What part of a trace counts, and what is taken off for coverage.
+/// Which samples count, and the asymmetry for coverage.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Exchanges at the beginning whose samples do not count, but for the time to be synced.
+    /// Exchanges at the beginning whose samples count only for the time to be synced.
     pub after: usize,
     /// What the path's asymmetry adds to every error.
     pub asymmetry: Span,
 }
 
-/// An estimator's errors over one trace, or over many.
+/// An estimator's errors over one or many traces.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Magnitudes, sorted trace by trace.
+    /// Magnitudes of errors, sorted within each trace.
     sizes: Vec<Span>,
-    /// Of the errors, ns.
+    /// Sum of the errors, ns.
     sum: f64,
     /// Errors within twice the stated uncertainty.
     within: usize,
-    /// Of each trace: how long until it was synced, the mean magnitude, and the 99 % quantile.
+    /// Per trace: the time until it was synced, the mean magnitude, and the 99 % quantile.
     traces: Vec<(Option<Span>, Span, Span)>,
 }
 
 impl Tally {
-    /// Takes in the samples of a trace that began at `begin`; whether any of them counts.
+    /// Adds the samples of a trace that began at `begin`. Returns whether any of them counts.
     pub fn add(&mut self, samples: &[Sample], begin: Timestamp<Local>, rules: Rules) -> bool {
         let counted = &samples[samples.partition_point(|sample| sample.exchange < rules.after)..];
         if counted.is_empty() {
@@ -103,7 +104,7 @@ impl Tally {
         true
     }
 
-    /// Takes in another tally.
+    /// Adds another tally.
     pub fn merge(&mut self, other: Self) {
         self.sizes.extend(other.sizes);
         self.sum += other.sum;
@@ -111,12 +112,12 @@ impl Tally {
         self.traces.extend(other.traces);
     }
 
-    /// What it amounts to; `None` where no sample counted.
+    /// The score; `None` if no sample counted.
     #[must_use]
     pub fn score(mut self) -> Option<Score> {
         let mean_abs = (!self.sizes.is_empty()).then(|| mean(&self.sizes))?;
         self.sizes.sort_unstable();
-        let n = real(self.sizes.len());
+        let n = as_f64(self.sizes.len());
         let mut times: Vec<Option<Span>> = self.traces.iter().map(|(time, _, _)| *time).collect();
         times.sort_by_key(|time| time.unwrap_or(Span::MAX));
         Some(Score {
@@ -127,14 +128,14 @@ impl Tally {
             max: quantile(&self.sizes, 100),
             bias: Span::from_nanos_f64(self.sum / n),
             to_synced: times[(times.len() - 1) / 2],
-            coverage: real(self.within) / n,
+            coverage: as_f64(self.within) / n,
             worst_mean: self.traces.iter().map(|(_, mean, _)| *mean).max()?,
             worst_p99: self.traces.iter().map(|(_, _, p99)| *p99).max()?,
         })
     }
 }
 
-/// How good an estimator was.
+/// The score of an estimator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
     /// Errors that were counted.
@@ -149,8 +150,8 @@ pub struct Score {
     pub max: Span,
     /// Mean, with its sign.
     pub bias: Span,
-    /// From the first exchange until errors stay within 100 us for a second, the median over the
-    /// traces; `None` where they never did in most of them.
+    /// Time from the first exchange until errors stay within 100 us for a second: the median over the traces. `None`: in most
+    /// traces they never did.
     pub to_synced: Option<Span>,
     /// Share of errors within twice the stated uncertainty, less the path's asymmetry, in `[0, 1]`.
     pub coverage: f64,
@@ -176,7 +177,7 @@ impl Score {
         ]
     }
 
-    /// The coverage, where the filter states an uncertainty.
+    /// The coverage; `None` if the filter states no uncertainty.
     fn coverage_of(&self, filter: Filter) -> Option<f64> {
         filter.states_uncertainty().then_some(self.coverage)
     }
@@ -243,15 +244,10 @@ impl Score {
 
 /// The mean of `spans` (not empty).
 fn mean(spans: &[Span]) -> Span {
-    Span::from_nanos_f64(spans.iter().map(|span| span.as_nanos_f64()).sum::<f64>() / real(spans.len()))
+    Span::from_nanos_f64(spans.iter().map(|span| span.as_nanos_f64()).sum::<f64>() / as_f64(spans.len()))
 }
 
-/// The least of sorted `sizes` (not empty) that `percent` % of them are not above.
-fn quantile(sizes: &[Span], percent: usize) -> Span {
-    sizes[(sizes.len() * percent).div_ceil(100).max(1) - 1]
-}
-
-/// From `begin` to the first sample from which on errors are small for a while.
+/// The time from `begin` to the first sample from which on errors stay small for [`SYNCED_FOR`].
 fn time_to_synced(samples: &[Sample], begin: Timestamp<Local>) -> Option<Span> {
     let mut since = None;
     for sample in samples {
@@ -265,13 +261,6 @@ fn time_to_synced(samples: &[Sample], begin: Timestamp<Local>) -> Option<Span> {
         }
     }
     None
-}
-
-/// A count as a float.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "counts of exchanges are far below 2^53")]
-pub fn real(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
@@ -294,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_worked_by_hand() {
+    fn a_score_as_computed_by_hand() {
         let rules = Rules { after: 1, asymmetry: Span::from_micros(-19) };
         let mut tally = Tally::default();
         assert!(tally.add(&samples(&[500, -39, 1, 2, -40]), at_ms(0), rules));
@@ -309,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_are_pooled_and_the_worst_is_named() {
+    fn traces_are_pooled_and_the_worst_is_kept() {
         let rules = Rules { after: 0, asymmetry: Span::ZERO };
         let mut all = Tally::default();
         for errors in [[10_i64; 20], [30; 20], [200; 20]] {
@@ -324,14 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_the_nearest_ranks() {
-        let hundred: Vec<Span> = (1..=100).map(Span::from_nanos).collect();
-        assert_eq!([95, 99, 100].map(|percent| quantile(&hundred, percent).as_nanos()), [95, 99, 100]);
-        assert_eq!(quantile(&hundred[..1], 95).as_nanos(), 1);
-    }
-
-    #[test]
-    fn synced_is_synced_for_a_second() {
+    fn synced_means_synced_for_a_second() {
         let mut errors = vec![300, 20, 20, 20, 200];
         errors.extend([-99; 11]);
         assert_eq!(time_to_synced(&samples(&errors), at_ms(-200)), Some(Span::from_millis(700)));
@@ -339,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn asymmetry_is_of_the_least_delays() {
+    fn asymmetry_is_half_the_difference_of_the_least_delays() {
         let mut least = LeastDelays::default();
         let truth = Offset::from_span(Span::from_micros(1000));
         for (up, down) in [(700, 900), (900, 660), (708, 700)] {

@@ -1,15 +1,16 @@
-//! `swsync lab clock` without a trace: estimators over simulated links and clocks, many seeds of each.
+//! `swsync lab clock` without a trace: runs estimators over simulated links and clocks, with many seeds each.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use clap::ValueEnum as _;
+use parking_lot::Mutex;
 use swsync_core::time::Timestamp;
 use swsync_rig::files::write_whole;
 use swsync_sim::trace::{Pace, Scenario, Trace};
@@ -23,7 +24,7 @@ use swsync_cli::{exit, output};
 /// Runs the comparison that `args` ask for.
 ///
 /// # Errors
-/// Where a trace cannot be written.
+/// A trace cannot be written.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let filters = if args.filter.is_empty() { Filter::value_variants() } else { &args.filter };
     let scenarios =
@@ -52,10 +53,10 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came of one scenario.
+/// The scores of all filters in one scenario.
 struct Comparison<'a> {
     scenario: &'a Scenario,
-    /// Traces that were judged.
+    /// Number of traces.
     seeds: usize,
     first_seed: u64,
     exchanges: usize,
@@ -64,7 +65,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Simulates and judges, on all processors, until `stop` says so.
+    /// Simulates and scores on all processors, until `stop` is set.
     fn of(
         args: &ClockArgs,
         scenario: &'a Scenario,
@@ -74,7 +75,7 @@ impl<'a> Comparison<'a> {
         let asymmetry = args.asymmetry.unwrap_or_else(|| scenario.link.asymmetry());
         let rules = Rules { after: args.after, asymmetry };
         let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let progress = Progress::new(scenario.name, args.seeds);
+        let progress = ProgressLine::new(scenario.name, args.seeds);
         let work = || -> anyhow::Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +89,7 @@ impl<'a> Comparison<'a> {
                 }
                 let tallies: Vec<Tally> =
                     filters.iter().map(|filter| judge(*filter, &trace, rules)).collect();
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut done = done.lock();
                 done.push((index, trace.exchanges.len(), tallies));
                 progress.at(done.len());
             }
@@ -100,8 +101,8 @@ impl<'a> Comparison<'a> {
             workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
         })?;
         progress.end();
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Whoever was first: the sums come out alike.
+        let mut done = done.into_inner();
+        // In the order of seeds, so that sums of floats do not depend on the threads.
         done.sort_by_key(|(index, _, _)| *index);
         let (seeds, exchanges) = (done.len(), done.iter().map(|(_, count, _)| count).sum());
         let mut all = vec![Tally::default(); filters.len()];
@@ -143,7 +144,7 @@ impl<'a> Comparison<'a> {
         text += &table.headings();
         text.push('\n');
         for (filter, score) in &self.scores {
-            let _ = writeln!(text, "{}", table.row(&score.cells_of_many(*filter))); // a string takes all
+            let _ = writeln!(text, "{}", table.row(&score.cells_of_many(*filter))); // writing to a string cannot fail
         }
         text
     }
@@ -165,14 +166,14 @@ impl<'a> Comparison<'a> {
 /// The errors of a new `filter` over `trace`.
 fn judge(filter: Filter, trace: &Trace, rules: Rules) -> Tally {
     let mut estimator = filter.build();
-    let mut standing = None;
+    let mut current = None;
     let samples: Vec<Sample> = trace
         .exchanges
         .iter()
         .enumerate()
         .filter_map(|(index, (exchange, truth))| {
-            standing = estimator.handle_exchange(exchange).or(standing);
-            Some(Sample::of(index, standing.as_ref()?, exchange.t4, *truth))
+            current = estimator.handle_exchange(exchange).or(current);
+            Some(Sample::of(index, current.as_ref()?, exchange.t4, *truth))
         })
         .collect();
     let mut tally = Tally::default();
@@ -182,14 +183,14 @@ fn judge(filter: Filter, trace: &Trace, rules: Rules) -> Tally {
     tally
 }
 
-/// Writes `trace` and its truth, in the format of `shared/traces`.
+/// Writes `trace` and its true offsets, in the format of `shared/traces`.
 fn write(folder: &Path, name: &str, trace: &Trace) -> anyhow::Result<()> {
     let mut rows = format!("{}\n", TRACE.join(","));
     let mut truth = format!("{}\n", TRUTH.join(","));
     for (exchange, offset) in &trace.exchanges {
         let [t1, t4] = [exchange.t1, exchange.t4].map(Timestamp::as_nanos);
         let [t2, t3] = [exchange.t2, exchange.t3].map(Timestamp::as_nanos);
-        let _ = writeln!(rows, "{t1},{t2},{t3},{t4}"); // a string takes all
+        let _ = writeln!(rows, "{t1},{t2},{t3},{t4}"); // writing to a string cannot fail
         let _ = writeln!(truth, "{t4},{}", offset.as_span().as_nanos());
     }
     for (text, ending) in [(rows, "csv"), (truth, "truth.csv")] {
@@ -200,13 +201,13 @@ fn write(folder: &Path, name: &str, trace: &Trace) -> anyhow::Result<()> {
 }
 
 /// How far a scenario is, on a terminal.
-struct Progress {
+struct ProgressLine {
     scenario: &'static str,
     seeds: usize,
     told: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     fn new(scenario: &'static str, seeds: usize) -> Self {
         Self { scenario, seeds, told: io::stderr().is_terminal() }
     }

@@ -1,4 +1,4 @@
-//! The demo's devices: processes, each behind a relay, that end with the demo.
+//! The demo's devices: processes, the clients each behind a relay, that end with the demo.
 
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,24 +18,24 @@ use swsync_sim::link::LinkModel;
 use super::{Camera, DemoArgs, pipelines};
 use crate::simulated_device::SimulatedDevice;
 
-/// How long a device may take to end after an interrupt: EOS, open files, leaving the rig.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a device may take to end after SIGINT: EOS, closing files, leaving the rig.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The rig's devices and links, all of which end when this is dropped.
-pub struct Rig {
+/// The rig's devices and relays. They end on drop.
+pub struct DemoRig {
     devices: Vec<Device>,
     relays: Vec<Relay>,
     config: RigConfig,
 }
 
-/// One process.
+/// A device's process.
 struct Device {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
-impl Rig {
+impl DemoRig {
     /// Starts the leader, and the clients behind their relays.
     pub fn start(args: &DemoArgs, out: &Path) -> anyhow::Result<Self> {
         let scripts = pipelines()?;
@@ -45,7 +45,7 @@ impl Rig {
         }
         let logs = out.join("logs");
         std::fs::create_dir_all(&logs)?;
-        // Both ports are free now; in the demo's own network namespace nobody else can take them.
+        // Both ports are free now. In the demo's own network namespace no other process can take them.
         let time: SocketAddr = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let control = format!("tcp/{}", swsync_rig::free_loopback()?);
         let config = RigConfig {
@@ -76,7 +76,7 @@ impl Rig {
         Ok(rig)
     }
 
-    /// A place in the rig's network, to order from.
+    /// A session in the rig, to give orders.
     pub fn session(&mut self) -> anyhow::Result<Arc<Session>> {
         let begun = Instant::now();
         loop {
@@ -89,7 +89,7 @@ impl Rig {
         }
     }
 
-    /// Fails if a device has ended: a demo without it proves nothing.
+    /// Fails if a device has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         for device in &mut self.devices {
             if let Some(status) = device.child.try_wait()? {
@@ -115,19 +115,19 @@ impl Rig {
         }
         let begun = Instant::now();
         for device in &mut self.devices {
-            while begun.elapsed() < END_PATIENCE && !device.has_ended() {
+            while begun.elapsed() < END_TIMEOUT && !device.has_ended() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             if !device.has_ended() {
                 device.signal(Signal::KILL);
             }
-            let _: std::io::Result<ExitStatus> = device.child.wait(); // reaped; how it ended is in its log
+            let _: std::io::Result<ExitStatus> = device.child.wait(); // its log has the reason, if it failed
         }
         self.devices.clear();
     }
 }
 
-impl Drop for Rig {
+impl Drop for DemoRig {
     fn drop(&mut self) {
         self.end();
     }
@@ -140,14 +140,14 @@ impl Device {
 
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // It may have ended by itself; a child that was not waited for keeps its id.
+        // The process may have ended, but its id stays valid until it is waited for.
         if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
             eprintln!("{}: {error}", self.name);
         }
     }
 }
 
-/// What all devices of a demo are started with.
+/// The parameters of all devices of a demo.
 struct Launch<'a> {
     args: &'a DemoArgs,
     out: &'a Path,
@@ -156,10 +156,10 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// The command of a device, without its place in the network.
+    /// The command of a device, without its network addresses.
     fn command(&self, index: u16, script: PathBuf) -> Command {
-        let chance = SimulatedDevice::of(self.args.seed, index);
-        // The device ends with the demo, even where that is killed.
+        let simulated = SimulatedDevice::of(self.args.seed, index);
+        // The device ends with the demo, even if that is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT", "--"]).arg(script);
         command.env("GST_DEBUG_NO_COLOR", "1").env_remove("SWSYNC_FORMAT");
@@ -172,17 +172,23 @@ impl Launch<'_> {
         }
         let camera = match self.args.camera {
             Camera::Simulated => {
-                command.env(SIMULATED_CLOCK, chance.clock());
-                chance.camera()
+                command.env(SIMULATED_CLOCK, simulated.clock());
+                simulated.camera()
             }
-            // Each its own, by its place in libcamera's list: a camera has one user at a time.
+            // Each device has its own, by its index in libcamera's list: a camera has one user at a time.
             Camera::Libcamera => format!("backend=libcamera camera-name={index}"),
         };
         command.env("SWSYNC_CAMERA", camera);
         command
     }
 
-    fn spawn(&self, rig: &mut Rig, mut command: Command, name: &str, network: &str) -> anyhow::Result<()> {
+    fn spawn(
+        &self,
+        rig: &mut DemoRig,
+        mut command: Command,
+        name: &str,
+        network: &str,
+    ) -> anyhow::Result<()> {
         let log = self.logs.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let sink = format!("device-id={name} rig={} location=\"{}\" {network}", self.rig, self.out.display());
@@ -198,7 +204,7 @@ impl Launch<'_> {
     }
 }
 
-/// Fails where there are more devices than `cameras`.
+/// Fails if there are more devices than `cameras`.
 fn check_enough(devices: u16, cameras: &[String]) -> anyhow::Result<()> {
     if usize::from(devices) <= cameras.len() {
         return Ok(());
@@ -225,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_device_takes_a_camera_of_its_own() {
+    fn each_device_needs_a_camera_of_its_own() {
         let cameras = ["A".to_owned(), "B".to_owned()];
         assert!(check_enough(2, &cameras).is_ok());
         let few = check_enough(5, &cameras).unwrap_err().to_string();

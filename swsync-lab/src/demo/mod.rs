@@ -1,14 +1,13 @@
-//! `swsync demo`: a rig of cameras on this machine takes a synchronized photograph, and the pictures
-//! prove it.
+//! `swsync demo`: a rig of cameras on this machine takes synchronized photographs, and the pictures prove it.
 //!
-//! One leader and several clients, each an ordinary `gst-launch-1.0` process that runs the script from
-//! `pipelines/`, each with a simulated clock and camera of its own; the clients' time packets go through
-//! a relay with the WiFi delays of the paper. Everything stays on loopback.
+//! One leader and several clients, each an ordinary `gst-launch-1.0` process that runs a script from `pipelines/`, each with its own
+//! simulated clock and camera. The clients' time packets go through a relay with the WiFi delays of the paper. Everything stays on
+//! loopback.
 
+mod contact_sheet;
 mod devices;
-mod lock;
-mod measure;
-mod sheet;
+mod readiness;
+mod shot;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +21,11 @@ use swsync_core::order::{Answer, FrameRun};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
-use devices::Rig;
-use measure::Shot;
+use devices::DemoRig;
+use shot::Shot;
 use swsync_cli::rig_time::ReportedRigTime;
 
-/// The paper's worst pair of phones, and so its bound for the spread of many (sec. VI.A).
+/// The spread of the paper's worst pair of phones, and so its bound for the spread of many (sec. VI.A).
 const PAPER_WORST_SPREAD_US: f64 = 242.0;
 /// The demo fails beyond this.
 const MAX_SPREAD: Span = Span::from_micros(250);
@@ -67,21 +66,21 @@ const SHOTS: [(&str, &str, Span); 2] =
 /// Runs the demo.
 ///
 /// # Errors
-/// Whatever keeps it from being measured. A spread that is too large is an exit code, not an error.
+/// The rig does not start, or does not answer. A spread that is too large is an exit code, not an error.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let out = args.out.canonicalize()?;
     println!("swsync demo: {} devices, seed {}, {:?} cameras", args.cameras, args.seed, args.camera);
-    let mut rig = Rig::start(args, &out)?;
+    let mut rig = DemoRig::start(args, &out)?;
     let session = rig.session()?;
-    lock::wait_for_lock(&mut rig, &session, args)?;
+    readiness::wait_until_ready(&mut rig, &session, args)?;
     let mut shots = Vec::new();
     for (name, when, delay) in SHOTS {
         let answers = shoot(&session, args, name, when, delay)?;
         shots.push(match args.camera {
-            Camera::Simulated => measure::from_pictures(name, &answers)?,
-            Camera::Libcamera => measure::from_stamps(name, &answers)?,
+            Camera::Simulated => shot::from_pictures(name, &answers)?,
+            Camera::Libcamera => shot::from_stamps(name, &answers)?,
         });
         print_shot(shots.last().expect("just pushed"));
     }
@@ -89,7 +88,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         print_pace(&session, args)?;
     }
     let sheet = out.join("contact-sheet.png");
-    sheet::write(&sheet, &shots)?;
+    contact_sheet::write(&sheet, &shots)?;
     drop(session);
     rig.stop();
     println!("\ncontact sheet: {}", sheet.display());
@@ -117,8 +116,7 @@ fn verdict(camera: Camera, shots: &[Shot]) -> ExitCode {
 
 /// Orders one frame from every device until all have it, and returns the answers.
 ///
-/// Cameras drop a frame now and then, the simulated ones too; that device then says so, and the order
-/// is given again.
+/// Cameras drop a frame now and then, the simulated ones too. The device then says so, and another order is given.
 fn shoot(
     session: &Arc<Session>,
     args: &DemoArgs,
@@ -127,7 +125,7 @@ fn shoot(
     delay: Span,
 ) -> anyhow::Result<Vec<Answer>> {
     const ATTEMPTS: usize = 5;
-    /// Long enough that an order in the past names other frames.
+    /// So long that the next order in the past names other frames.
     const PAUSE: Duration = Duration::from_secs(1);
     for _ in 0..ATTEMPTS {
         let order = new_order(session, name, delay, 1)?;
@@ -191,7 +189,7 @@ fn print_shot(shot: &Shot) {
     println!("  spread: {:.1} us {}", shot.spread().as_micros_f64(), shot.source);
 }
 
-/// Orders two seconds of frames, and says at what pace they came.
+/// Orders two seconds of frames, and prints their rate and intervals.
 fn print_pace(session: &Arc<Session>, args: &DemoArgs) -> anyhow::Result<()> {
     const FRAMES: u32 = 60;
     let order = new_order(session, "pace", Span::from_millis(300), FRAMES)?;
@@ -201,7 +199,7 @@ fn print_pace(session: &Arc<Session>, args: &DemoArgs) -> anyhow::Result<()> {
         let DeviceOutcome::Answered(answer) = outcome else {
             bail!("{}: no answer", outcome.device());
         };
-        let pace = measure::Pace::of(answer);
+        let pace = shot::Pace::of(answer);
         println!("  {:<10}  {pace}", answer.device);
     }
     if summary.outcomes.len() != usize::from(args.cameras) {
@@ -210,7 +208,7 @@ fn print_pace(session: &Arc<Session>, args: &DemoArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder with the pipelines' scripts: the checkout's, or the one that was installed.
+/// The folder with the pipelines' scripts, in the checkout or as installed.
 fn pipelines() -> anyhow::Result<PathBuf> {
     let root = std::env::var_os("SWSYNC_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let folder = root.join("pipelines");

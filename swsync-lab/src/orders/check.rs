@@ -1,4 +1,4 @@
-//! Answers held against orders, and files against answers.
+//! Checks answers against orders, and files against answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,15 +8,15 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::order::{Answer, Order};
 use swsync_rig::control::DeviceOutcome;
 
-use super::files::{Part, files_below};
-use super::play::{Given, Outage, Played};
-use super::truth::Truth;
+use super::picture_times::PictureTimes;
+use super::run_orders::{GivenOrder, OrdersRun, Outage};
+use super::saved_part::{SavedPart, files_below};
 use super::{OrdersArgs, oracle};
 
-/// Most violations that are printed.
+/// At most so many violations are printed.
 const SHOWN: usize = 20;
 
-/// What was found.
+/// The result of all checks.
 #[derive(Default)]
 pub struct Report {
     seed: u64,
@@ -29,47 +29,47 @@ pub struct Report {
     leader_kills: usize,
     named: u64,
     saved: u64,
-    /// Answers of devices that heard too late of a stop: they recorded more, and say so.
+    /// Answers of devices that got a stop too late: they recorded more frames, and say so.
     late: u64,
     files: u64,
     /// Frames that are not saved, by reason.
     lost: BTreeMap<String, u64>,
-    truth: Option<Truth>,
+    picture_times: Option<PictureTimes>,
     violations: Vec<String>,
 }
 
 impl Report {
-    /// Checks all that was played, with files below `out`.
-    pub fn of(args: &OrdersArgs, played: &Played, truth: Option<Truth>, out: &Path) -> Self {
+    /// Checks all orders of the run, with files below `out`.
+    pub fn of(args: &OrdersArgs, run: &OrdersRun, picture_times: Option<PictureTimes>, out: &Path) -> Self {
         let mut report = Self {
             seed: args.seed,
             devices: args.devices.into(),
-            seconds: played.took.as_secs_f64(),
-            kills: played.outages.len(),
-            leader_kills: played.outages.iter().filter(|outage| outage.is_leaders()).count(),
-            truth,
+            seconds: run.took.as_secs_f64(),
+            kills: run.outages.len(),
+            leader_kills: run.outages.iter().filter(|outage| outage.is_leaders()).count(),
+            picture_times,
             ..Self::default()
         };
-        for (given, summary) in &played.orders {
+        for (given, summary) in &run.orders {
             report.orders += 1;
             report.cancelled += u64::from(given.cancelled);
             report.stopped += u64::from(given.stopped);
-            report.check(given, &summary.outcomes, &played.outages, out);
+            report.check(given, &summary.outcomes, &run.outages, out);
         }
         report.check_leftovers(out);
         report
     }
 
-    /// Whether all is as it should be.
+    /// Whether there are no violations.
     pub const fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
 
     /// Checks one order's answers and files.
-    fn check(&mut self, given: &Given, outcomes: &[DeviceOutcome], outages: &[Outage], out: &Path) {
+    fn check(&mut self, given: &GivenOrder, outcomes: &[DeviceOutcome], outages: &[Outage], out: &Path) {
         let id = given.order.id();
         if outcomes.len() != self.devices {
-            self.complain(format!("{id}: {} devices answered", outcomes.len()));
+            self.add_violation(format!("{id}: {} devices answered", outcomes.len()));
         }
         let mut parts = Vec::new();
         for outcome in outcomes {
@@ -78,24 +78,24 @@ impl Report {
                     let is_disturbed = outages.iter().any(|o| o.disturbs(answer.device.as_str(), given));
                     match self.check_answer(given, answer, is_disturbed, out) {
                         Ok(part) => parts.extend(part),
-                        Err(why) => self.complain(format!("{id}, {}: {why:#}", answer.device)),
+                        Err(why) => self.add_violation(format!("{id}, {}: {why:#}", answer.device)),
                     }
                 }
                 DeviceOutcome::NoAnswer { device, why } | DeviceOutcome::Refused { device, why } => {
-                    self.complain(format!("{id}, {device}: no answer: {why}"));
+                    self.add_violation(format!("{id}, {device}: no answer: {why}"));
                 }
             }
         }
-        self.look(&parts);
+        self.check_times(&parts);
     }
 
     fn check_answer(
         &mut self,
-        given: &Given,
+        given: &GivenOrder,
         answer: &Answer,
         is_disturbed: bool,
         out: &Path,
-    ) -> anyhow::Result<Option<Part>> {
+    ) -> anyhow::Result<Option<SavedPart>> {
         self.named += answer.named();
         self.saved += answer.saved();
         for run in &answer.frames {
@@ -112,9 +112,9 @@ impl Report {
         self.late += u64::from(check_account(given, &account)?);
         let folder = out.join("takes").join(given.order.id().as_str()).join(answer.device.as_str());
         if saved.is_empty() && files_below(&folder).is_empty() {
-            return Ok(None); // where nothing was saved, nothing is told of it
+            return Ok(None); // a device that saved nothing writes no take.json
         }
-        let part = Part::read(&folder)?;
+        let part = SavedPart::read(&folder)?;
         let listed: BTreeSet<_> = part.records.keys().copied().collect();
         if listed != saved {
             let difference: Vec<_> = listed.symmetric_difference(&saved).take(5).collect();
@@ -126,14 +126,14 @@ impl Report {
         }
         self.files += part.check_files()?;
         part.check_take(&account)?;
-        // A file that is being written when its order is cancelled ends there.
+        // A file that is open when its order is cancelled ends there.
         part.check_cuts(&given.order, &account, is_disturbed || given.cancelled)?;
         Ok(Some(part))
     }
 
-    /// Reads a picture of each device: of one number, as far as they have one in common.
-    fn look(&mut self, parts: &[Part]) {
-        let Some(mut truth) = self.truth.take() else { return };
+    /// Checks the time of one picture of each device: of a number that as many as possible have.
+    fn check_times(&mut self, parts: &[SavedPart]) {
+        let Some(mut picture_times) = self.picture_times.take() else { return };
         let has =
             |number: &FrameNumber| parts.iter().filter(|part| part.records.contains_key(number)).count();
         let numbers: BTreeSet<_> = parts.iter().flat_map(|part| part.records.keys().copied()).collect();
@@ -144,28 +144,28 @@ impl Report {
             let own: Vec<_> = part.records.values().collect();
             let common = common.get(common.len() / 2).and_then(|number| part.records.get(number));
             let Some(record) = common.or_else(|| own.get(own.len() / 2).copied()) else { continue };
-            match truth.look(&part.folder, record, part.is_video(record)) {
+            match picture_times.check(&part.folder, record, part.is_video(record)) {
                 Ok(one) => seen.push(one),
-                Err(why) => self.complain(format!("{}/{}: {why:#}", part.folder.display(), record.file)),
+                Err(why) => self.add_violation(format!("{}/{}: {why:#}", part.folder.display(), record.file)),
             }
         }
-        if let Err(why) = truth.compare(&seen) {
-            self.complain(format!("{why:#}"));
+        if let Err(why) = picture_times.compare(&seen) {
+            self.add_violation(format!("{why:#}"));
         }
-        self.truth = Some(truth);
+        self.picture_times = Some(picture_times);
     }
 
-    /// Nothing half done lies about.
+    /// Checks that no unfinished file was left behind.
     fn check_leftovers(&mut self, out: &Path) {
         for path in files_below(&out.join("takes")) {
             if path.extension().is_some_and(|extension| extension == "part") {
-                self.complain(format!("{} was left behind", path.display()));
+                self.add_violation(format!("{} was left behind", path.display()));
             }
         }
     }
 
-    /// Adds something that is wrong.
-    pub fn complain(&mut self, what: String) {
+    /// Adds a violation.
+    pub fn add_violation(&mut self, what: String) {
         self.violations.push(what);
     }
 
@@ -189,7 +189,7 @@ impl Report {
             ),
         ];
         lines.extend(self.lost.iter().map(|(why, count)| format!("  {count} lost: {why}")));
-        lines.extend(self.truth.iter().flat_map(Truth::lines));
+        lines.extend(self.picture_times.iter().flat_map(PictureTimes::lines));
         lines.extend(self.violations.iter().take(SHOWN).map(|what| format!("  WRONG: {what}")));
         lines.push(match self.violations.len() {
             0 => "every frame accounted for, every file whole".into(),
@@ -203,13 +203,13 @@ impl Report {
             "seed": self.seed, "devices": self.devices, "orders": self.orders, "stopped": self.stopped,
             "cancelled": self.cancelled, "kills": self.kills, "leader_kills": self.leader_kills,
             "seconds": self.seconds, "named": self.named, "saved": self.saved, "files": self.files,
-            "late_stops": self.late, "lost": self.lost, "truth": self.truth.as_ref().map(Truth::json),
+            "late_stops": self.late, "lost": self.lost, "truth": self.picture_times.as_ref().map(PictureTimes::json),
             "violations": self.violations,
         })
     }
 }
 
-/// The numbers that an answer accounts for, and those of them that it says are saved.
+/// The frame numbers that an answer accounts for, and those that it says are saved.
 fn expand(order: &Order, answer: &Answer) -> anyhow::Result<(Vec<FrameNumber>, BTreeSet<FrameNumber>)> {
     let mut unstopped = oracle::unstopped(order).peekable();
     let (mut account, mut saved) = (Vec::new(), BTreeSet::new());
@@ -237,11 +237,10 @@ fn expand(order: &Order, answer: &Answer) -> anyhow::Result<(Vec<FrameNumber>, B
     Ok((account, saved))
 }
 
-/// Whether an account that begins as it should ends as it should: `true` where it goes beyond a stop that was heard of too
-/// late.
-fn check_account(given: &Given, account: &[FrameNumber]) -> anyhow::Result<bool> {
+/// Checks the end of an account. Returns `true` if it goes beyond a stop, which the device then got too late.
+fn check_account(given: &GivenOrder, account: &[FrameNumber]) -> anyhow::Result<bool> {
     let Some(named) = oracle::named(&given.order) else { return Ok(false) };
-    // What is cancelled ends sooner.
+    // A cancelled order ends early.
     anyhow::ensure!(
         account.len() >= named.len() || given.cancelled,
         "accounts for {} frames to {:?}, named are {} to {:?}",
@@ -267,7 +266,7 @@ mod tests {
     use swsync_core::time::Timestamp;
 
     #[test]
-    fn an_answer_that_names_others_is_found() {
+    fn an_answer_about_other_frames_is_found() {
         let order = Order::burst(name("o1"), Timestamp::from_nanos(1_000_000_000), 3).unwrap();
         let answer = |frames| Answer {
             order: name("o1"),

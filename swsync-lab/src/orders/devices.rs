@@ -1,4 +1,4 @@
-//! The rig: a pipeline for each device, in a process that can be killed.
+//! The rig: a pipeline per device, in a process that can be killed.
 
 use std::fs::OpenOptions;
 use std::net::UdpSocket;
@@ -17,14 +17,14 @@ use super::{Source, oracle};
 use crate::simulated_device::SimulatedDevice;
 use swsync_cli::rig_time::ReportedRigTime;
 
-/// How long the first device may take to be there.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the first device may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long devices may take to be ready.
 const READY: Duration = Duration::from_secs(90);
-/// How long a device has to say how it is.
+/// How long a device has to answer.
 const ASK: Duration = Duration::from_secs(3);
 
-/// Encoders of H.264 by preference, fast, and with few key frames that nobody asked for. Fine enough that LEDs can be read.
+/// H.264 encoders by preference: fast, with few key frames beyond those asked for, and in such quality that LEDs can be read.
 const VIDEO_ENCODERS: [(&str, &str); 2] = [
     (
         "x264enc",
@@ -34,16 +34,16 @@ const VIDEO_ENCODERS: [(&str, &str); 2] = [
     ("openh264enc", "openh264enc rate-control=quality bitrate=4000000 gop-size=60"),
 ];
 
-/// The one that codes frames from later ones, which come out of it before.
+/// The encoder for B-frames, which it outputs after the frames that they refer to.
 const B_FRAME_ENCODER: (&str, &str) = (
     "x264enc",
     "x264enc bframes=2 b-adapt=false rc-lookahead=2 sync-lookahead=0 sliced-threads=true speed-preset=ultrafast \
      pass=quant quantizer=16 key-int-max=60 ! h264parse",
 );
 
-/// What devices there are to be.
+/// The devices to start.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Setup {
+pub struct RigSetup {
     /// How many, the leader among them.
     pub count: u16,
     /// Where their frames come from.
@@ -60,11 +60,11 @@ pub struct Setup {
     pub seed: u64,
 }
 
-/// Devices, all of which end when this is dropped.
+/// The devices' processes. They are killed on drop.
 pub struct Devices {
     out: PathBuf,
-    setup: Setup,
-    /// What stands between camera and sink.
+    setup: RigSetup,
+    /// The elements between camera and sink.
     encoder: String,
     rig: String,
     control: String,
@@ -73,10 +73,10 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Starts them, the first as the leader.
-    pub fn start(setup: Setup, out: &Path) -> anyhow::Result<Self> {
+    /// Starts all devices, the first as the leader.
+    pub fn start(setup: RigSetup, out: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-        // Both are free now, and taken at once.
+        // Both ports are free now, and taken at once.
         let control = swsync_rig::free_loopback()?;
         let time = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let mut devices = Self {
@@ -99,8 +99,8 @@ impl Devices {
         &self.out
     }
 
-    /// Arguments by which a command reaches them.
-    pub fn reach(&self) -> [&str; 4] {
+    /// The arguments of a command for this rig.
+    pub fn rig_arguments(&self) -> [&str; 4] {
         ["--rig", &self.rig, "--connect", &self.control]
     }
 
@@ -116,9 +116,9 @@ impl Devices {
                 (format!("role=client leader={time} sync-timeout=60000000000"), format!("connect={control}"))
             }
         };
-        let chance = SimulatedDevice::of(self.setup.seed, u16::try_from(index)?);
+        let simulated = SimulatedDevice::of(self.setup.seed, u16::try_from(index)?);
         let camera = match self.setup.source {
-            Source::Simulated => format!("swsyncsrc {}", chance.camera()),
+            Source::Simulated => format!("swsyncsrc {}", simulated.camera()),
             Source::Test => "videotestsrc is-live=true pattern=ball".into(),
         };
         let (rate, encoder) = (oracle::RATE, &self.encoder);
@@ -129,7 +129,7 @@ impl Devices {
         let mut command = Command::new("gst-launch-1.0");
         // The leader has the host's clock, so that rig time is known here.
         if index > 0 {
-            command.env(SIMULATED_CLOCK, chance.clock());
+            command.env(SIMULATED_CLOCK, simulated.clock());
         }
         let child = command
             .args(line.split_whitespace())
@@ -144,7 +144,7 @@ impl Devices {
         Ok(())
     }
 
-    /// Kills a device: no goodbyes.
+    /// Kills a device with SIGKILL.
     pub fn kill(&mut self, index: usize) -> anyhow::Result<()> {
         if let Some(mut child) = self.children[index].take() {
             child.kill()?;
@@ -163,19 +163,19 @@ impl Devices {
         Ok(())
     }
 
-    /// A place in the rig's network, to order from.
+    /// A session in the rig, to give orders.
     pub fn session(&self) -> anyhow::Result<Arc<Session>> {
         let config = RigConfig {
             rig: Name::new(&*self.rig)?,
             listen: Vec::new(),
             connect: vec![self.control.clone()],
         };
-        Ok(Session::visit(&config, PATIENCE)?)
+        Ok(Session::visit(&config, START_TIMEOUT)?)
     }
 
-    /// Waits until every device is ready for orders. A rig clock.
+    /// Waits until every device is ready for orders. Returns rig time.
     pub fn wait_until_ready(&mut self, session: &Session) -> anyhow::Result<ReportedRigTime> {
-        let Setup { count, source, .. } = self.setup;
+        let RigSetup { count, source, .. } = self.setup;
         let deadline = Instant::now() + READY;
         loop {
             self.check()?;
@@ -197,8 +197,8 @@ impl Devices {
     }
 }
 
-/// What stands between the cameras and the sinks.
-fn encoder(setup: &Setup) -> anyhow::Result<String> {
+/// The elements between the cameras and the sinks.
+fn encoder(setup: &RigSetup) -> anyhow::Result<String> {
     let encoder = if setup.video {
         gst::init()?;
         let encoders: &[_] = if setup.b_frames { &[B_FRAME_ENCODER] } else { &VIDEO_ENCODERS };
@@ -211,7 +211,7 @@ fn encoder(setup: &Setup) -> anyhow::Result<String> {
     } else {
         "jpegenc"
     };
-    // Lost before they are coded: what is coded builds on what came before.
+    // Frames are dropped before the encoder: a coded frame without its references could not be decoded.
     Ok(format!("identity drop-probability={} ! queue ! {encoder}", setup.drop))
 }
 

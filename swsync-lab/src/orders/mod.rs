@@ -1,15 +1,15 @@
-//! `swsync lab orders`: random orders to a rig of real pipelines, some of which are killed now and then; then every file is
-//! held against every answer, every answer against what the order names, and pictures against the time at which they
-//! were taken. What was saved is collected, and exported in every format.
+//! `swsync lab orders`: gives random orders to a rig of real pipelines, and kills some of them now and then. Then it checks every
+//! answer against the frames that the order names, every file against its answer, and pictures against the time at which they were
+//! taken. What was saved is collected, and exported in every format.
 
 mod check;
+mod collect_export;
 mod devices;
-mod files;
-mod home;
 mod oracle;
-mod play;
-mod random;
-mod truth;
+mod picture_times;
+mod random_order;
+mod run_orders;
+mod saved_part;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use check::Report;
-pub use devices::{Devices, Setup};
+pub use devices::{Devices, RigSetup};
+use picture_times::PictureTimes;
 use swsync_cli::exit;
 use swsync_cli::output;
-use truth::Truth;
 
 /// Where the devices' frames come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -83,7 +83,7 @@ pub struct OrdersArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Where the rig cannot be set up. What is amiss with files and answers is an exit code.
+/// The rig cannot be set up. Wrong files and answers are an exit code.
 pub fn run(args: &OrdersArgs) -> anyhow::Result<ExitCode> {
     let temporary = match &args.out {
         Some(_) => None,
@@ -91,16 +91,18 @@ pub fn run(args: &OrdersArgs) -> anyhow::Result<ExitCode> {
     };
     let out = args.out.clone().or_else(|| temporary.clone()).expect("one of the two is there");
     let OrdersArgs { devices, source, video, b_frames, max_files, drop, seed, .. } = *args;
-    let setup = Setup { count: devices, source, video, b_frames, max_files, drop, seed };
+    let setup = RigSetup { count: devices, source, video, b_frames, max_files, drop, seed };
     let mut devices = Devices::start(setup, &out)?;
-    let truth = (args.source == Source::Simulated).then(Truth::new);
-    let played = play::play(args, &mut devices);
-    let collected = home::collect(&devices);
-    std::mem::drop(devices); // what follows is work enough
-    let mut report = Report::of(args, &played?, truth, &out);
+    let picture_times = (args.source == Source::Simulated).then(PictureTimes::new);
+    let run = run_orders::run_orders(args, &mut devices);
+    let collected = collect_export::collect(&devices);
+    std::mem::drop(devices); // the checks need the processors
+    let mut report = Report::of(args, &run?, picture_times, &out);
     match collected {
-        Ok(()) => home::export(&out, b_frames).into_iter().for_each(|why| report.complain(why)),
-        Err(why) => report.complain(format!("{why:#}")),
+        Ok(()) => {
+            collect_export::export(&out, b_frames).into_iter().for_each(|why| report.add_violation(why))
+        }
+        Err(why) => report.add_violation(format!("{why:#}")),
     }
     if args.json {
         output::line(&report.json().to_string());

@@ -1,5 +1,5 @@
-//! Which frames an order names, worked out anew from the definition: frame by frame, in whole numbers, and without
-//! what the devices use. Else an error in that would agree with itself.
+//! The test oracle: which frames an order names, computed from the definition, frame by frame and in integers. It must not use the
+//! code of the devices, for an error in that would then go unnoticed.
 
 use std::iter;
 
@@ -9,17 +9,17 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 /// Frames per second of the lab's devices.
 pub const RATE: u32 = 30;
-/// From one to the next.
+/// The frame period.
 pub const PERIOD: Span = Span::from_nanos(33_333_333);
 const SECOND: i128 = 1_000_000_000;
 
-/// When frame `number` is due, to the nanosecond below.
+/// The instant of frame `number`, rounded down to nanoseconds.
 pub fn instant(number: FrameNumber) -> Timestamp<Rig> {
     let nanos = i128::from(number) * SECOND / i128::from(RATE);
     Timestamp::from_nanos(i64::try_from(nanos).expect("numbers of this century"))
 }
 
-/// The frame whose instant is nearest; of two equally near ones the earlier.
+/// The frame whose instant is nearest to `at`; of two equally near ones the earlier.
 pub fn nearest(at: Timestamp<Rig>) -> FrameNumber {
     let frames = i128::from(at.as_nanos()) * i128::from(RATE);
     let (whole, rest) = (frames / SECOND, frames % SECOND);
@@ -27,7 +27,7 @@ pub fn nearest(at: Timestamp<Rig>) -> FrameNumber {
     FrameNumber::try_from(number).expect("rig time is after 1970")
 }
 
-/// What `order` names if nobody stops it.
+/// The frames that `order` names if it is not stopped.
 pub fn unstopped(order: &Order) -> Box<dyn Iterator<Item = FrameNumber>> {
     let at = order.at();
     match order.kind() {
@@ -46,7 +46,7 @@ pub fn unstopped(order: &Order) -> Box<dyn Iterator<Item = FrameNumber>> {
     }
 }
 
-/// What `order` names; `None`: it goes on until it is stopped.
+/// The frames that `order` names; `None`: it goes on until it is stopped.
 pub fn named(order: &Order) -> Option<Vec<FrameNumber>> {
     let end = order.stop().map(nearest);
     if end.is_none() && matches!(order.kind(), Kind::Take { .. } | Kind::Still { count: None, .. }) {
@@ -78,15 +78,15 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_frame_by_hand() {
-        // Frame 1 is at 33.3 ms; half way to frame 2 are exactly 50 ms.
+    fn the_nearest_frame_as_computed_by_hand() {
+        // Frame 1 is at 33.3 ms; half way to frame 2 is exactly 50 ms.
         let by_hand =
             [(0, 0), (16_666_666, 0), (16_666_667, 1), (50_000_000, 1), (50_000_001, 2), (66_666_667, 2)];
         assert_eq!(by_hand.map(|(nanos, _)| nearest(at(nanos))), by_hand.map(|(_, number)| number));
     }
 
     #[test]
-    fn orders_by_hand() {
+    fn named_frames_as_computed_by_hand() {
         let order =
             |stop: Option<i64>, kind| Order::new(name("o"), at(1_000_000_000), stop.map(at), kind).unwrap();
         let every = Some(Span::from_millis(100));

@@ -48,7 +48,7 @@ impl Method {
 
 /// A frame as a controller sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct ArrivedFrame {
     /// The driver's count.
     pub sequence: u64,
     /// Its stamp, on the device's clock.
@@ -62,7 +62,7 @@ pub struct Seen {
 /// Answers frames with frame durations.
 pub trait Controller {
     /// The duration to ask for, if any.
-    fn handle_frame(&mut self, frame: &Seen) -> Option<Span>;
+    fn handle_frame(&mut self, frame: &ArrivedFrame) -> Option<Span>;
 }
 
 struct Swsync {
@@ -71,7 +71,7 @@ struct Swsync {
 }
 
 impl Controller for Swsync {
-    fn handle_frame(&mut self, frame: &Seen) -> Option<Span> {
+    fn handle_frame(&mut self, frame: &ArrivedFrame) -> Option<Span> {
         let lines = self.aligner.handle_frame_at(frame.sequence, frame.time, frame.now).lines?;
         // Whole microseconds, rounded up, as libcamera truncates to lines.
         let micros = (f64::from(lines) * self.sensor.line_time_ns / 1e3).ceil();
@@ -93,7 +93,7 @@ const MIN_ADJUSTMENT: Span = Span::from_micros(50);
 const MESSAGE_LOSS: f64 = 0.02;
 
 impl Controller for PiSync {
-    fn handle_frame(&mut self, frame: &Seen) -> Option<Span> {
+    fn handle_frame(&mut self, frame: &ArrivedFrame) -> Option<Span> {
         self.frames += 1;
         let heard = self.frames.is_multiple_of(SERVER_PERIOD) && frame.chance >= MESSAGE_LOSS;
         let error = self.grid.phase_error(frame.time);
@@ -113,7 +113,7 @@ const KP: f64 = 0.05;
 const MOST: f64 = 10e6;
 
 impl Controller for PController {
-    fn handle_frame(&mut self, frame: &Seen) -> Option<Span> {
+    fn handle_frame(&mut self, frame: &ArrivedFrame) -> Option<Span> {
         let error = self.grid.phase_error(frame.time).as_nanos_f64();
         Some(self.nominal - Span::from_nanos_f64((KP * error).clamp(-MOST, MOST)))
     }

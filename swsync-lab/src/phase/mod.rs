@@ -1,10 +1,9 @@
 //! `swsync lab phase`: how cameras reach the frame grid and hold it, where the truth is known.
 
+mod charts;
 mod method;
-mod picture;
-mod random;
 mod scenario;
-pub mod score;
+mod score;
 mod simulate;
 mod stdio;
 mod trial;

@@ -1,6 +1,7 @@
 //! What many trials amount to.
 
 use super::trial::Outcome;
+use crate::stats::{as_f64, quantile};
 use swsync_cli::table::{Align, Column, NOTHING, Table};
 
 /// The figures of one way to align, over many trials.
@@ -25,16 +26,17 @@ impl Score {
     pub fn of(outcomes: &[Outcome]) -> Self {
         let steps: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.steps).collect();
         let seconds: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.seconds).collect();
-        let held = outcomes.iter().flat_map(|outcome| outcome.held.iter().map(|ns| ns.abs() / 1e3));
-        let mut held: Vec<f64> = held.collect();
-        held.sort_by(f64::total_cmp);
-        let hold_us = held.last().copied().map(|most| {
-            let mean = held.iter().sum::<f64>() / real(held.len());
-            (mean, quantile(&held, 95), most)
+        let hold_errors =
+            outcomes.iter().flat_map(|outcome| outcome.hold_errors.iter().map(|ns| ns.abs() / 1e3));
+        let mut hold_errors: Vec<f64> = hold_errors.collect();
+        hold_errors.sort_by(f64::total_cmp);
+        let hold_us = hold_errors.last().copied().map(|most| {
+            let mean = hold_errors.iter().sum::<f64>() / as_f64(hold_errors.len());
+            (mean, quantile(&hold_errors, 95), most)
         });
         Self {
             trials: outcomes.len(),
-            success: real(steps.len()) / real(outcomes.len().max(1)),
+            success: as_f64(steps.len()) / as_f64(outcomes.len().max(1)),
             steps: median_and_p99(steps),
             seconds: median_and_p99(seconds),
             hold_us,
@@ -99,28 +101,16 @@ fn median_and_p99(mut values: Vec<f64>) -> Option<(f64, f64)> {
     (!values.is_empty()).then(|| (quantile(&values, 50), quantile(&values, 99)))
 }
 
-/// The value that `percent` of the sorted values do not exceed: one of them.
-pub fn quantile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted[rank - 1]
-}
-
-/// A count as a float: exact below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 frames")]
-const fn real(n: usize) -> f64 {
-    n as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn figures_by_hand() {
-        let outcome = |steps, held: &[f64]| Outcome {
+        let outcome = |steps, hold_errors: &[f64]| Outcome {
             steps,
             seconds: steps.map(|steps| steps / 30.0),
-            held: held.to_vec(),
+            hold_errors: hold_errors.to_vec(),
             off: 1,
         };
         let outcomes = [

@@ -4,13 +4,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum as _;
+use parking_lot::Mutex;
 
 use super::PhaseArgs;
+use super::charts;
 use super::method::Method;
-use super::picture;
 use super::scenario::{Camera, ClockError, Scenario};
 use super::score::{self, Score};
 use super::trial::{self, ByExposure, Outcome};
@@ -43,24 +43,24 @@ pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
         );
     }
     if let Some(folder) = &args.svg {
-        picture::draw(folder, &scenarios, args.seed, &first)?;
+        charts::draw(folder, &scenarios, args.seed, &first)?;
     }
     if let Some(file) = &args.trace {
         let methods = if args.method.is_empty() { Method::value_variants() } else { &args.method };
-        picture::trace(file, &scenarios, methods, args.seed)?;
+        charts::trace(file, &scenarios, methods, args.seed)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A way to align the cameras of a scenario.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum TrialKind {
     Lengths(Method),
     Exposures(ByExposure),
     Resets,
 }
 
-impl Way {
+impl TrialKind {
     fn all(scenario: &Scenario) -> Vec<(&'static str, Self)> {
         match &scenario.camera {
             Camera::Lengths(_) => {
@@ -88,7 +88,7 @@ impl Way {
 
 /// The outcomes of all trials of a scenario, by the way to align.
 fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Outcome>)> {
-    let ways = Way::all(scenario);
+    let ways = TrialKind::all(scenario);
     let chosen = |name: &str| args.method.is_empty() || args.method.iter().any(|m| m.name() == name);
     let ways: Vec<_> = match scenario.camera {
         Camera::Lengths(_) => ways.into_iter().filter(|(name, _)| chosen(name)).collect(),
@@ -116,7 +116,7 @@ fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome 
             }
             let seed = args.seed.wrapping_add(u64::try_from(index).unwrap_or(u64::MAX));
             let outcome = trial(seed);
-            done.lock().unwrap_or_else(PoisonError::into_inner)[index] = outcome;
+            done.lock()[index] = outcome;
         }
     };
     std::thread::scope(|scope| {
@@ -126,7 +126,7 @@ fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome 
     if told {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
-    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+    done.into_inner()
 }
 
 fn to_table(scenario: &Scenario, args: &PhaseArgs, scores: &[(&'static str, Score)]) -> String {

@@ -100,7 +100,7 @@ struct Answer {
 }
 
 /// One trial's camera.
-enum Judged {
+enum JudgedAligner {
     Lines {
         aligner: Box<Aligner>,
         /// Lines in one of the aligner's, where the sensor's quantum is less than a line.
@@ -135,7 +135,7 @@ enum Failure {
 }
 
 fn answer(mut input: impl BufRead, output: &mut impl Write) -> Result<(), Failure> {
-    let mut judged = None;
+    let mut aligner = None;
     let mut text = String::new();
     let mut line = 0;
     loop {
@@ -153,26 +153,26 @@ fn answer(mut input: impl BufRead, output: &mut impl Write) -> Result<(), Failur
             continue;
         }
         let message = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
-        if let Some(answer) = handle(&mut judged, &message).map_err(failed)? {
+        if let Some(answer) = handle(&mut aligner, &message).map_err(failed)? {
             let answer = serde_json::to_string(&answer).expect("numbers have a JSON form");
             writeln!(output, "{answer}").and_then(|()| output.flush()).map_err(Failure::Output)?;
         }
     }
 }
 
-fn handle(judged: &mut Option<Judged>, message: &Message) -> Result<Option<Answer>, InputError> {
-    match (message, judged.as_mut()) {
+fn handle(aligner: &mut Option<JudgedAligner>, message: &Message) -> Result<Option<Answer>, InputError> {
+    match (message, aligner.as_mut()) {
         (Message::Hello(_), Some(_)) => Err(InputError::SecondHello),
         (Message::Frame(_), None) => Err(InputError::NoHello),
         (Message::Hello(hello), None) => {
-            *judged = Some(Judged::of(hello)?);
+            *aligner = Some(JudgedAligner::of(hello)?);
             Ok(None)
         }
-        (Message::Frame(frame), Some(judged)) => judged.handle_frame(frame).map(Some),
+        (Message::Frame(frame), Some(aligner)) => aligner.handle_frame(frame).map(Some),
     }
 }
 
-impl Judged {
+impl JudgedAligner {
     fn of(hello: &Hello) -> Result<Self, InputError> {
         let period_us = in_range("period_us", hello.period_us, (100.0, 1e9), "100 us to 1000 s")?;
         let line_us = in_range("line_us", hello.line_us, (0.01, period_us), "0.01 us to the period")?;

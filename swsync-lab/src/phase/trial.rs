@@ -10,9 +10,9 @@ use swsync_sim::True;
 use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
 use swsync_sim::sensor::{Controls, Phone, PhoneModel, Sensor, SensorModel};
 
-use super::method::{Controller, Method, Seen};
-use super::random::Random;
+use super::method::{ArrivedFrame, Controller, Method};
 use super::scenario::{CLOCK_RMS_NS, CLOCK_TAU_S, ClockError, Lengths, Phones};
+use crate::split_mix::SplitMix64;
 
 /// An error that counts as aligned.
 const ALIGNED_NS: f64 = 20_000.0;
@@ -37,9 +37,14 @@ pub struct Outcome {
     /// Seconds until then.
     pub seconds: Option<f64>,
     /// True errors over the time of holding, in ns.
-    pub held: Vec<f64>,
+    pub hold_errors: Vec<f64>,
     /// Frames while holding whose length differed from the period by more than 1 %.
     pub off: usize,
+}
+
+/// A trial's random numbers: what its camera and clock are like.
+fn random(seed: u64) -> SplitMix64 {
+    SplitMix64::new(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5851_f42d_4c95_7f2d)
 }
 
 /// The grid that all are aligned to.
@@ -56,7 +61,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn new(error: ClockError, seed: u64, random: &mut Random) -> Self {
+    fn new(error: ClockError, seed: u64, random: &mut SplitMix64) -> Self {
         let wander = Skew::from_ppm(WANDER_PPM);
         let config = OscillatorConfig { wander, epoch: BEGIN, seed, ..OscillatorConfig::default() };
         let error_ns = if error == ClockError::None { 0.0 } else { CLOCK_RMS_NS * random.normal() };
@@ -64,7 +69,7 @@ impl Clock {
     }
 
     /// The clock's error at the frame at `at`, which moved on since the last one.
-    fn error_at(&mut self, at: Timestamp<True>, random: &mut Random) -> f64 {
+    fn error_at(&mut self, at: Timestamp<True>, random: &mut SplitMix64) -> f64 {
         let elapsed = self.last.replace(at).map_or(0.0, |last| (at - last).as_secs_f64());
         match self.error {
             ClockError::None => {}
@@ -115,7 +120,7 @@ fn align(
     seed: u64,
     watch: &mut dyn FnMut(Sample) -> bool,
 ) -> Outcome {
-    let mut random = Random::new(seed);
+    let mut random = random(seed);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
     let mut model = lengths.model.clone();
     if let Some(headroom) = lengths.headroom {
@@ -148,7 +153,7 @@ fn run(
     mut sensor: Sensor,
     controller: &mut dyn Controller,
     mut clock: Clock,
-    random: &mut Random,
+    random: &mut SplitMix64,
     watch: &mut dyn FnMut(Sample) -> bool,
 ) -> Outcome {
     let (grid, period) = (grid(), grid().period_ns());
@@ -165,13 +170,13 @@ fn run(
         let as_seen = truth + Span::from_nanos_f64(clock_error);
         // Who never gets there is judged by where that leaves it.
         if outcome.steps.is_some() || count > PATIENCE {
-            outcome.held.push(error);
+            outcome.hold_errors.push(error);
             if let Some((before, then)) = last {
                 let frames = f64::from(frame.sequence) - f64::from(u32::try_from(before).unwrap_or(0));
                 let excess = (truth - then).as_nanos_f64() - frames * period;
                 outcome.off += usize::from(excess.abs() > 0.01 * period);
             }
-            if outcome.held.len() == HOLD_FRAMES {
+            if outcome.hold_errors.len() == HOLD_FRAMES {
                 return outcome;
             }
         } else {
@@ -186,7 +191,7 @@ fn run(
         last = Some((u64::from(frame.sequence), truth));
         let time = clock.oscillator.read(frame.timestamp) + Span::from_nanos_f64(clock_error);
         let now = clock.oscillator.read(frame.delivered_at) + Span::from_nanos_f64(clock_error);
-        let seen = Seen { sequence: u64::from(frame.sequence), time, now, chance: random.uniform() };
+        let seen = ArrivedFrame { sequence: u64::from(frame.sequence), time, now, chance: random.uniform() };
         let asked = controller.handle_frame(&seen);
         if let Some(duration) = asked {
             let controls = Controls { frame_duration: Some(duration), exposure: None };
@@ -229,7 +234,7 @@ const SETTLE_FRAMES: u64 = 12;
 const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
 
 /// A phone of any slope and overhead; of steady ones, scatter and jitter are the paper's.
-fn any_phone(phones: Phones, random: &mut Random) -> PhoneModel {
+fn any_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
     if phones == Phones::Varying {
         let mut between = |least: f64, most: f64| least + (most - least) * random.uniform();
         let slope = between(0.8, 2.2);
@@ -261,7 +266,7 @@ fn any_phone(phones: Phones, random: &mut Random) -> PhoneModel {
 /// What `swsync calibrate` finds on such a phone; `None` where it fails.
 pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibration> {
     let mut phone = Phone::new(*model, seed, skew, BEGIN);
-    let clock = Clock::new(ClockError::None, seed, &mut Random::new(seed)).oscillator;
+    let clock = Clock::new(ClockError::None, seed, &mut random(seed)).oscillator;
     let mut calibration = Calibration::new(Plan::new(grid().period())).ok()?;
     loop {
         let frame = phone.next_frame();
@@ -277,7 +282,7 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
 
 /// Aligns a phone; steps are injections.
 pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
-    let mut random = Random::new(seed);
+    let mut random = random(seed);
     let period = grid().period_ns();
     let model = any_phone(phones, &mut random);
     let most_ppm = if phones == Phones::Varying { PHONE_SKEW_PPM } else { SKEW_PPM };
@@ -308,9 +313,9 @@ pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
         let took = last.replace(frame.start).map_or(period, |last| (frame.start - last).as_nanos_f64());
         // Who never gets there is judged by where that leaves it.
         if outcome.steps.is_some() || count > INJECTION_PATIENCE_FRAMES {
-            outcome.held.push(error);
+            outcome.hold_errors.push(error);
             outcome.off += usize::from((took - period).abs() > 0.01 * period);
-            if outcome.held.len() == HOLD_FRAMES {
+            if outcome.hold_errors.len() == HOLD_FRAMES {
                 break;
             }
         } else {
@@ -347,7 +352,7 @@ const RESET_PATIENCE: Span = Span::from_secs(600);
 
 /// Restarts a camera until its phase falls right; steps are restarts.
 pub fn resets(seed: u64) -> Outcome {
-    let mut random = Random::new(seed);
+    let mut random = random(seed);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
     let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
     let mut reset = Reset::new(reset_config());

@@ -41,14 +41,14 @@ Example: a client that follows the leader on this host as if over WiFi
 /// Runs the command.
 ///
 /// # Errors
-/// Where the address cannot be listened at.
+/// The relay cannot listen at the address.
 pub fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     let RelayArgs { listen, to, link, seed } = args.clone();
     let config = RelayConfig { listen, forward_to: to, link, seed };
     let relay = Relay::spawn(&config).with_context(|| format!("cannot relay from {listen}"))?;
     let (interrupt, interrupted) = std::sync::mpsc::channel();
     ctrlc::set_handler(move || {
-        let _ = interrupt.send(()); // a second one finds nobody waiting
+        let _ = interrupt.send(()); // fails at a second Ctrl-C, when nothing waits any more
     })
     .context("cannot catch Ctrl-C")?;
     output::line(&format!("relaying from {} to {to}; Ctrl-C ends", relay.local_addr()));

@@ -1,9 +1,8 @@
 //! A UDP relay that delays and loses datagrams as a simulated link does: WiFi on one machine.
 //!
-//! A part of the simulation, between real sockets. Each datagram is released at the time the link's
-//! model says, counted from its arrival as the kernel has it: that a thread was woken late costs
-//! nothing as long as the link is slower than that. Datagrams are released in the order of these
-//! times, so one that the link delays less overtakes, as on the air.
+//! Each datagram is released after the delay that the link's model gives, counted from the kernel's receive timestamp. So a thread
+//! that wakes up late adds no delay as long as the link is slower than that. Datagrams are released in the order of these times: one
+//! with less delay overtakes others, as on the air.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, IoSliceMut};
@@ -28,33 +27,32 @@ use swsync_sim::link::{Direction, Link, LinkModel};
 
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
-/// A client silent for so long makes room for another if need be.
+/// A client that is silent for so long may be replaced by another.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often the receiving threads look whether they should end.
+/// How often receiving threads check whether to end.
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest datagram that is passed on whole.
+/// Longer datagrams are truncated.
 const MAX_DATAGRAM: usize = 2048;
-/// The last bit of a wait is spent awake: waking up takes 20 to 45 us on a machine with nothing else
-/// to do (measured, with the timer slack at its least). At 50 datagrams a second it costs 0.3 % of a
-/// core.
+/// The last part of a wait is spent spinning: waking up takes 20 to 45 us on an idle machine (measured, with the least timer slack).
+/// At 50 datagrams a second it costs 0.3 % of a core.
 const SPIN: Span = Span::from_micros(60);
-/// A datagram released so long after its time counts as late.
+/// A datagram that is released so long after its time counts as late.
 const LATE: Span = Span::from_micros(100);
 
-/// What to relay, and how.
+/// Configuration of a relay.
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
-    /// Where clients send to; port 0: any free one.
+    /// The address that clients send to; port 0 is any free one.
     pub listen: SocketAddr,
     /// The server behind the link.
     pub forward_to: SocketAddr,
-    /// The link. Each client has one of its own.
+    /// The link's model. Each client has its own link.
     pub link: LinkModel,
     /// Seed of the first client's delays; the next client's is one more, and so on.
     pub seed: u64,
 }
 
-/// Datagrams so far, both ways together.
+/// Numbers of datagrams so far, both directions together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayStats {
     /// Passed on.
@@ -63,7 +61,7 @@ pub struct RelayStats {
     pub lost: u64,
     /// Of those passed on, released more than 100 us after their time: the machine was busy.
     pub late: u64,
-    /// Not taken on: from more clients than fit, or to where nobody listens.
+    /// Refused: too many clients, or sending failed.
     pub refused: u64,
 }
 
@@ -77,7 +75,7 @@ pub struct Relay {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Datagrams under way, by the time of their release.
+    /// Datagrams in flight, by the time of their release.
     under_way: Mutex<BinaryHeap<Release>>,
     changed: Condvar,
     stop: AtomicBool,
@@ -87,7 +85,7 @@ struct Shared {
     refused: AtomicU64,
 }
 
-/// A datagram under way. Ordered such that the heap's greatest is the next to be released.
+/// A datagram in flight. Ordered so that the heap's maximum is released next.
 #[derive(Debug)]
 struct Release {
     at: Timestamp<True>,
@@ -117,12 +115,12 @@ impl Relay {
     /// Starts relaying.
     ///
     /// # Errors
-    /// Where the socket cannot be had or threads cannot be started.
+    /// The socket cannot be opened, or a thread cannot be started.
     pub fn spawn(config: &RelayConfig) -> io::Result<Self> {
-        let socket = Arc::new(stamping(UdpSocket::bind(config.listen)?)?);
+        let socket = Arc::new(with_timestamps(UdpSocket::bind(config.listen)?)?);
         let shared = Arc::new(Shared::default());
         let address = socket.local_addr()?;
-        // From here on, dropping `relay` ends the threads that were started.
+        // From here on, a drop of `relay` ends the threads that were started.
         let mut relay = Self { address, shared: shared.clone(), threads: Vec::new() };
         let releasing = shared.clone();
         relay.threads.push(thread("swsync-release", move || releasing.release())?);
@@ -131,7 +129,7 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Where clients send to.
+    /// The address that clients send to.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
@@ -171,8 +169,7 @@ fn count(counter: &AtomicU64) {
 
 impl Shared {
     fn stop(&self) {
-        // Under the lock, so that the releasing thread cannot be between its look at the flag and its
-        // wait.
+        // Under the lock: else the releasing thread could check the flag before, and wait after the notification.
         let _under_way = self.under_way.lock();
         self.stop.store(true, Ordering::Relaxed);
         self.changed.notify_all();
@@ -182,7 +179,7 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sends a datagram on its way, or loses it.
+    /// Queues a datagram for release, or drops it.
     fn dispatch(
         &self,
         link: &Mutex<Link>,
@@ -201,9 +198,9 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Releases datagrams when their time has come, until told to stop.
+    /// Releases datagrams at their times until the relay stops.
     fn release(&self) {
-        // Without this the kernel adds 50 us to every sleep, to wake several threads at once.
+        // The default timer slack adds 50 us to every sleep.
         if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
             tracing::debug!(%error, "cannot set the timer slack: the relay is a little late");
         }
@@ -213,7 +210,7 @@ impl Shared {
             if wait > SPIN {
                 self.changed.wait_for(&mut under_way, (wait - SPIN).to_duration());
             } else if wait > Span::ZERO {
-                drop(under_way); // for others, which may bring one that is due earlier
+                drop(under_way); // another thread may queue one that is due earlier
                 std::hint::spin_loop();
                 under_way = self.under_way.lock();
             } else if let Some(due) = under_way.pop() {
@@ -228,7 +225,7 @@ impl Shared {
         if true_now() - due.at > LATE {
             count(&self.late);
         }
-        // Counted first: whoever has received it may look.
+        // Counted before it is sent, so that a receiver finds it counted.
         count(&self.forwarded);
         if let Err(error) = due.socket.send_to(&due.bytes, due.to) {
             tracing::debug!(to = %due.to, %error, "cannot pass on a datagram");
@@ -238,7 +235,7 @@ impl Shared {
     }
 }
 
-/// A client's way to the server, and the thread that passes back what comes from there.
+/// A client's link, its socket towards the server, and the thread that passes back the server's datagrams.
 struct Client {
     link: Arc<Mutex<Link>>,
     upstream: Arc<UdpSocket>,
@@ -247,8 +244,7 @@ struct Client {
     heard: Instant,
 }
 
-/// Receives from clients, each of which gets a socket of its own towards the server; and ends the
-/// threads of these sockets.
+/// Receives from clients and opens a socket towards the server for each. Joins the threads of these sockets in the end.
 fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, config: &RelayConfig) {
     let mut clients: HashMap<SocketAddr, Client> = HashMap::new();
     let mut gone = Vec::new();
@@ -283,7 +279,7 @@ fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, config: &RelayConfig) {
     clients.into_values().map(|client| client.thread).chain(gone).for_each(join);
 }
 
-/// Ends the client that has been silent longest, if there is no room left and it is [`IDLE`].
+/// If there is no room, removes the client that has been silent longest, unless it is not [`IDLE`] yet.
 fn make_room(clients: &mut HashMap<SocketAddr, Client>) -> Option<JoinHandle<()>> {
     if clients.len() < MAX_CLIENTS {
         return None;
@@ -310,7 +306,7 @@ impl Client {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let upstream = Arc::new(stamping(UdpSocket::bind(any)?)?);
+        let upstream = Arc::new(with_timestamps(UdpSocket::bind(any)?)?);
         let link = Arc::new(Mutex::new(Link::new(config.link.clone(), seed)));
         let stop = Arc::new(AtomicBool::new(false));
         let server = config.forward_to;
@@ -332,21 +328,21 @@ impl Client {
     }
 }
 
-/// A datagram that has come.
+/// A received datagram.
 struct Datagram<'a> {
     bytes: &'a [u8],
     from: SocketAddr,
     at: Timestamp<True>,
 }
 
-/// Has the kernel note when each datagram comes, and [`receive`] return now and then.
-fn stamping(socket: UdpSocket) -> io::Result<UdpSocket> {
+/// Turns on receive timestamps, and a timeout for [`receive`].
+fn with_timestamps(socket: UdpSocket) -> io::Result<UdpSocket> {
     socket.set_read_timeout(Some(STOP_INTERVAL))?;
     setsockopt(&socket, ReceiveTimestampns, &true)?;
     Ok(socket)
 }
 
-/// A datagram, if one comes before it is time to look around again.
+/// The next datagram; `None` if none comes in time.
 fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<Datagram<'a>> {
     let mut control = nix::cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -357,7 +353,7 @@ fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<Datagram<'a>>
         Err(nix::Error::EAGAIN | nix::Error::EINTR) => return None,
         Err(error) => {
             tracing::debug!(%error, "cannot receive");
-            std::thread::sleep(Duration::from_millis(1)); // a persistent error must not spin
+            std::thread::sleep(Duration::from_millis(1)); // do not spin on a persistent error
             return None;
         }
     };
@@ -379,8 +375,7 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
 
-/// How long ago a stamp of the kernel was taken. It is of `CLOCK_REALTIME`, which may have stepped
-/// since: then it tells nothing.
+/// The age of a kernel timestamp. That is of `CLOCK_REALTIME`, which may have stepped since: then zero is returned.
 fn age(stamp: TimeSpec) -> Span {
     let nanos = |secs: i64, nanos: i64| Span::from_secs(secs) + Span::from_nanos(nanos);
     let now = clock_gettime(ClockId::Realtime);

@@ -1,4 +1,4 @@
-//! The real chronyd, in a folder of its own and without power over the host's clock.
+//! A real chronyd, in a temporary folder and without control of the host's clock.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,14 +14,14 @@ use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::clock::RigClock;
 use tempfile::TempDir;
 
-use super::{Follower, Reading, difference};
+use super::{FollowingClock, MeasuredError, difference};
 
-/// Where Debian has it, which is not in everybody's path.
+/// Debian installs it to /usr/sbin, which is not in every user's path.
 const PROGRAMS: [&str; 2] = ["chronyd", "/usr/sbin/chronyd"];
 /// Longest wait for an answer over loopback.
-const PATIENCE: Duration = Duration::from_millis(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// A chronyd that follows the leader, and is asked what time it thinks it is there.
+/// A chronyd that follows the leader, and serves its time on loopback.
 pub struct Chronyd {
     child: Child,
     poll: i8,
@@ -31,11 +31,11 @@ pub struct Chronyd {
 }
 
 impl Chronyd {
-    /// Follows the leader at `address`, which is `leader`, with a request every 2^`poll` s, for not more
-    /// than `longest`, should this process be killed before.
+    /// Follows the leader at `address`, whose clock is `leader`, with a request every 2^`poll` s. chronyd ends after `longest`, in
+    /// case this process is killed.
     ///
     /// # Errors
-    /// Where chronyd is not installed or cannot be started.
+    /// chronyd is not installed or cannot be started.
     pub fn start(
         address: SocketAddr,
         poll: i8,
@@ -46,7 +46,7 @@ impl Chronyd {
         let (serving, asking) = (free_port()?, free_port()?);
         let at = |name: &str| folder.path().join(name).display().to_string();
         let config = at("chrony.conf");
-        // One port for asking: the relay takes another one for another client.
+        // A fixed source port: the relay takes each source port for another client.
         let text = format!(
             "server {} port {} minpoll {poll} maxpoll {poll} iburst\n\
              acquisitionport {asking}\n\
@@ -60,17 +60,17 @@ impl Chronyd {
         let child = spawn(&config, longest, File::create(at("log"))?)?;
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot open a UDP socket")?;
         socket.connect((Ipv4Addr::LOCALHOST, serving))?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self { child, poll, socket, leader: leader.clone(), folder })
     }
 
-    /// What it thinks the leader's time is, in the middle between question and answer.
+    /// The leader's time according to chronyd, in the middle between receiving the request and sending the answer.
     fn ask(&self) -> Option<Timestamp<Rig>> {
         let cookie = NtpTimestamp(rand::random());
         let request = Packet { mode: ntp::MODE_CLIENT, transmit: cookie, ..Packet::default() };
         self.socket.send(&ntp::encode(&request)).ok()?;
         let mut buffer = [0; 1024];
-        // An answer that came too late for the question before is passed over.
+        // Skips late answers to earlier requests.
         for _ in 0..3 {
             let length = self.socket.recv(&mut buffer).ok()?;
             let (answer, _) = ntp::decode(&buffer[..length]).ok()?;
@@ -83,7 +83,7 @@ impl Chronyd {
         None
     }
 
-    /// Why it ended, if it did.
+    /// If it has ended: why.
     fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
         let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -91,7 +91,7 @@ impl Chronyd {
     }
 }
 
-/// A port that nobody has just now.
+/// A port that is free now.
 fn free_port() -> anyhow::Result<u16> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot open a UDP socket")?;
     Ok(socket.local_addr()?.port())
@@ -105,7 +105,7 @@ fn spawn(config: &str, longest: Duration, log: File) -> anyhow::Result<Child> {
         if getuid().is_root() {
             command.args(["-u", "root"]); // the folder is this user's
         }
-        // Ctrl-C is for this process, which then ends chronyd.
+        // In its own process group, so that Ctrl-C reaches only this process, which then ends chronyd.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
         match command.spawn() {
             Ok(child) => return Ok(child),
@@ -116,7 +116,7 @@ fn spawn(config: &str, longest: Duration, log: File) -> anyhow::Result<Child> {
     bail!("not installed: `apt install chrony` (it need not run as a service)")
 }
 
-impl Follower for Chronyd {
+impl FollowingClock for Chronyd {
     fn name(&self) -> String {
         match self.poll {
             0 => "chrony, 1 s poll".into(),
@@ -124,9 +124,9 @@ impl Follower for Chronyd {
         }
     }
 
-    fn read(&mut self) -> Option<Reading> {
+    fn read(&mut self) -> Option<MeasuredError> {
         let error = difference(|| self.leader.now(), || self.ask())?;
-        Some(Reading { error, uncertainty: None })
+        Some(MeasuredError { error, uncertainty: None })
     }
 
     fn problem(&mut self) -> Option<String> {

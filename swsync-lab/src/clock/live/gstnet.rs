@@ -1,4 +1,4 @@
-//! GStreamer's own network clock: `GstNetClientClock` after a `GstNetTimeProvider`.
+//! GStreamer's network clock: a `GstNetClientClock` that follows a `GstNetTimeProvider`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,9 +7,9 @@ use anyhow::Context;
 use gst::prelude::*;
 use swsync_core::time::{Rig, Timestamp};
 
-use super::{ClockArgs, Follower, Reading, difference};
+use super::{ClockArgs, FollowingClock, MeasuredError, difference};
 
-/// A provider, the relay before it, and the client behind.
+/// A provider, a relay in front of it, and a client.
 pub struct GstNet {
     leader: gst::Clock,
     client: gst_net::NetClientClock,
@@ -18,10 +18,10 @@ pub struct GstNet {
 }
 
 impl GstNet {
-    /// Follows a leader of its own, whose clock runs faster than the host's by `ppm`.
+    /// Follows its own leader, whose clock is `ppm` faster than the host's.
     ///
     /// # Errors
-    /// Where GStreamer, the provider or the relay cannot be started.
+    /// GStreamer, the provider or the relay cannot be started.
     pub fn start(args: &ClockArgs, ppm: i32) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let leader = gst::glib::Object::new::<gst::SystemClock>().upcast::<gst::Clock>();
@@ -44,22 +44,22 @@ impl GstNet {
     }
 }
 
-/// What a GStreamer clock reads, as an instant of the leader's time.
+/// The time of a GStreamer clock as rig time.
 fn time(clock: &impl IsA<gst::Clock>) -> Timestamp<Rig> {
     // 2^63 ns are 292 years.
     Timestamp::from_nanos(i64::try_from(clock.time().nseconds()).unwrap_or(i64::MAX))
 }
 
-impl Follower for GstNet {
+impl FollowingClock for GstNet {
     fn name(&self) -> String {
         "GstNetClientClock".into()
     }
 
-    fn read(&mut self) -> Option<Reading> {
+    fn read(&mut self) -> Option<MeasuredError> {
         if !self.client.is_synced() {
             return None;
         }
         let error = difference(|| time(&self.leader), || Some(time(&self.client)))?;
-        Some(Reading { error, uncertainty: None })
+        Some(MeasuredError { error, uncertainty: None })
     }
 }

@@ -1,8 +1,7 @@
-//! `swsync lab clock --live`: swsync, GStreamer's network clock and chrony follow a leader through the relay,
-//! side by side, in real time.
+//! `swsync lab clock --live`: swsync, GStreamer's network clock and chrony follow a leader in real time, side by side.
 //!
-//! Every clock has a link of its own through a relay with the same delays, and the same device below it: the
-//! host's clock. The leader's runs fast, so that all of them have a skew to learn.
+//! Each clock has its own link through a relay with the same delays, and runs on the same device clock, the host's. The leader's
+//! clock is fast, so that all of them have a skew to learn.
 
 mod chrony;
 mod gstnet;
@@ -27,7 +26,7 @@ use swsync_cli::{exit, output};
 
 /// The leader's clock runs faster than the host's by so much.
 const LEADER_PPM: i32 = 25;
-/// A clock is read so often for one sample: the reading that took the least time counts.
+/// A clock is read so often per sample. The reading that took the least time counts.
 const READINGS: usize = 3;
 
 /// Arguments of the live comparison.
@@ -51,45 +50,45 @@ pub struct LiveArgs {
     rate: u32,
 }
 
-/// A reading of a clock.
+/// The error of a clock at one instant.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
-    /// What it is minus the leader's at the same instant.
+struct MeasuredError {
+    /// Its time minus the leader's.
     error: Span,
-    /// What it says its error may be, 1 sigma.
+    /// The uncertainty that it states, 1 sigma.
     uncertainty: Option<Span>,
 }
 
 /// A clock that follows a leader.
-trait Follower {
-    /// What the table calls it.
+trait FollowingClock {
+    /// Its name in the table.
     fn name(&self) -> String;
-    /// How far it is off now; `None` as long as it does not know the leader's time.
-    fn read(&mut self) -> Option<Reading>;
-    /// Why it does not follow any more, if it does not.
+    /// Its error now; `None` while it does not know the leader's time.
+    fn read(&mut self) -> Option<MeasuredError>;
+    /// If it no longer follows the leader: why.
     fn problem(&mut self) -> Option<String> {
         None
     }
 }
 
-/// A clock that is compared, or why it is not.
-struct Lane {
+/// A clock that is compared, or the reason why it is not.
+struct ComparedClock {
     name: String,
-    follower: Result<Box<dyn Follower>, String>,
+    following: Result<Box<dyn FollowingClock>, String>,
     samples: Vec<Sample>,
     states_uncertainty: bool,
 }
 
-impl Lane {
-    fn new(name: &str, follower: anyhow::Result<Box<dyn Follower>>) -> Self {
-        let follower = follower.map_err(|error| format!("{error:#}"));
-        let name = follower.as_ref().map_or_else(|_| name.to_owned(), |follower| follower.name());
-        Self { name, follower, samples: Vec::new(), states_uncertainty: false }
+impl ComparedClock {
+    fn new(name: &str, following: anyhow::Result<Box<dyn FollowingClock>>) -> Self {
+        let following = following.map_err(|error| format!("{error:#}"));
+        let name = following.as_ref().map_or_else(|_| name.to_owned(), |following| following.name());
+        Self { name, following, samples: Vec::new(), states_uncertainty: false }
     }
 
     fn sample(&mut self, at: Timestamp<Local>) {
-        let Ok(follower) = &mut self.follower else { return };
-        if let Some(Reading { error, uncertainty }) = follower.read() {
+        let Ok(following) = &mut self.following else { return };
+        if let Some(MeasuredError { error, uncertainty }) = following.read() {
             self.states_uncertainty |= uncertainty.is_some();
             self.samples.push(Sample {
                 exchange: self.samples.len(),
@@ -97,8 +96,8 @@ impl Lane {
                 error,
                 uncertainty: uncertainty.unwrap_or_default(),
             });
-        } else if let Some(problem) = follower.problem() {
-            self.follower = Err(problem);
+        } else if let Some(problem) = following.problem() {
+            self.following = Err(problem);
         }
     }
 
@@ -109,14 +108,14 @@ impl Lane {
     }
 }
 
-/// Runs the comparison, until it is over or interrupted.
+/// Runs the comparison until it is over or interrupted.
 ///
 /// # Errors
-/// Where swsync's own leader or relay cannot be started. A peer that cannot is a row that says why.
+/// swsync's own leader or relay cannot be started. A peer that cannot be started is a row with the reason.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let (interrupt, interrupted) = mpsc::channel();
     ctrlc::set_handler(move || {
-        let _ = interrupt.send(()); // a second one finds nobody waiting
+        let _ = interrupt.send(()); // fails at a second Ctrl-C, when nothing waits any more
     })
     .context("cannot catch Ctrl-C")?;
     let LiveArgs { link, seconds, settle, rate, .. } = &args.live;
@@ -126,17 +125,17 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let chrony = |poll: i8| {
         let longest = Duration::from_secs(u64::from(settle + seconds) + 60);
         let chronyd = chrony::Chronyd::start(through, poll, leader.clock(), longest);
-        chronyd.map(|chronyd| Box::new(chronyd) as Box<dyn Follower>)
+        chronyd.map(|chronyd| Box::new(chronyd) as Box<dyn FollowingClock>)
     };
     let client = swsync::Client::start(through, leader.clock())?;
-    let mut lanes = vec![
-        Lane::new("swsync", Ok(Box::new(client))),
-        Lane::new(
+    let mut clocks = vec![
+        ComparedClock::new("swsync", Ok(Box::new(client))),
+        ComparedClock::new(
             "GstNetClientClock",
             gstnet::GstNet::start(args, LEADER_PPM).map(|clock| Box::new(clock) as _),
         ),
-        Lane::new("chrony", chrony(0)),
-        Lane::new("chrony", chrony(-4)),
+        ComparedClock::new("chrony", chrony(0)),
+        ComparedClock::new("chrony", chrony(-4)),
     ];
     let total = settle + seconds;
     eprintln!("swsync: four clocks follow a leader for {total} s; Ctrl-C ends it and shows what there is");
@@ -145,41 +144,41 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let mut ticks = 0;
     while !ended && ticks < seconds * rate {
         let elapsed = Span::from(begin.elapsed());
-        lanes.iter_mut().for_each(|lane| lane.sample(Timestamp::ZERO + elapsed));
+        clocks.iter_mut().for_each(|clock| clock.sample(Timestamp::ZERO + elapsed));
         ticks += 1;
         let due = begin + Duration::from_secs(1) * ticks / *rate;
         let pause = due.saturating_duration_since(Instant::now());
         ended = wait(&interrupted, pause, "sampling", seconds - ticks / rate);
     }
-    told("");
+    show_status("");
     let asymmetry = args.asymmetry.unwrap_or_else(|| link.asymmetry());
     let relayed = relay.stats();
-    let report = Report { link, asymmetry, samples: ticks, rate: *rate, lanes: &lanes, relayed };
+    let report = Report { link, asymmetry, samples: ticks, rate: *rate, clocks: &clocks, relayed };
     output::line(&if args.json { report.to_json().to_string() } else { report.to_table() });
     Ok(if ended { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// A relay before `server`, with the delays that `args` ask for.
+/// A relay in front of `server`, with the link of `args`.
 fn relay(args: &ClockArgs, server: SocketAddr) -> anyhow::Result<Relay> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = RelayConfig { listen, forward_to: server, link: args.live.link.clone(), seed: args.seed };
     Relay::spawn(&config).context("cannot start a relay on 127.0.0.1")
 }
 
-/// Waits, and says what for; whether it was interrupted.
+/// Waits for `pause` and shows what for. Returns whether it was interrupted.
 fn wait(interrupted: &mpsc::Receiver<()>, pause: Duration, what: &str, seconds_left: u32) -> bool {
-    told(&format!("{what}: {seconds_left} s left"));
+    show_status(&format!("{what}: {seconds_left} s left"));
     !matches!(interrupted.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
 }
 
-/// Puts `text` into the terminal's line.
-fn told(text: &str) {
+/// Shows `text` in the current line of the terminal.
+fn show_status(text: &str) {
     if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K{text}"); // only a remark
+        let _ = write!(io::stderr(), "\r\x1b[K{text}"); // standard error may be closed
     }
 }
 
-/// How far `other` is from `leader` at one instant, from the reading that took the least time.
+/// `other` minus `leader`, from the reading that took the least time.
 fn difference(
     leader: impl Fn() -> Timestamp<Rig>,
     mut other: impl FnMut() -> Option<Timestamp<Rig>>,
@@ -194,15 +193,15 @@ fn difference(
     Some(readings.fold(first, |best, reading| if reading.0 < best.0 { reading } else { best }).1)
 }
 
-/// What came of it.
+/// The result.
 struct Report<'a> {
     link: &'a LinkModel,
     asymmetry: Span,
-    /// Samples that were taken.
+    /// Number of samples.
     samples: u32,
     rate: u32,
-    lanes: &'a [Lane],
-    /// What went through the relay of swsync and chrony.
+    clocks: &'a [ComparedClock],
+    /// Counters of the relay of swsync and chrony.
     relayed: RelayStats,
 }
 
@@ -232,20 +231,20 @@ impl Report<'_> {
             ),
             table.headings(),
         ];
-        for lane in self.lanes {
-            lines.push(match (&lane.follower, lane.score(self.asymmetry)) {
-                (Err(why), _) => format!("{:<20}  {why}", lane.name),
-                (Ok(_), None) if self.samples == 0 => format!("{:<20}  not sampled", lane.name),
-                (Ok(_), None) => format!("{:<20}  did not find the leader's time", lane.name),
+        for clock in self.clocks {
+            lines.push(match (&clock.following, clock.score(self.asymmetry)) {
+                (Err(why), _) => format!("{:<20}  {why}", clock.name),
+                (Ok(_), None) if self.samples == 0 => format!("{:<20}  not sampled", clock.name),
+                (Ok(_), None) => format!("{:<20}  did not find the leader's time", clock.name),
                 (Ok(_), Some(score)) => table.row(&[
-                    lane.name.clone(),
+                    clock.name.clone(),
                     score.count.to_string(),
                     micros_unsigned(score.mean_abs),
                     micros_unsigned(score.p95),
                     micros_unsigned(score.p99),
                     micros_unsigned(score.max),
                     micros(score.bias),
-                    if lane.states_uncertainty {
+                    if clock.states_uncertainty {
                         format!("{:.1}", 100.0 * score.coverage)
                     } else {
                         NOTHING.into()
@@ -264,18 +263,18 @@ impl Report<'_> {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let lane = |lane: &Lane| {
-            let score = lane.score(self.asymmetry);
+        let clock = |clock: &ComparedClock| {
+            let score = clock.score(self.asymmetry);
             serde_json::json!({
-                "clock": lane.name,
-                "problem": lane.follower.as_ref().err(),
-                "samples": lane.samples.len(),
+                "clock": clock.name,
+                "problem": clock.following.as_ref().err(),
+                "samples": clock.samples.len(),
                 "mean_abs_ns": score.as_ref().map(|score| score.mean_abs),
                 "p95_ns": score.as_ref().map(|score| score.p95),
                 "p99_ns": score.as_ref().map(|score| score.p99),
                 "max_ns": score.as_ref().map(|score| score.max),
                 "bias_ns": score.as_ref().map(|score| score.bias),
-                "coverage": score.as_ref().filter(|_| lane.states_uncertainty).map(|score| score.coverage),
+                "coverage": score.as_ref().filter(|_| clock.states_uncertainty).map(|score| score.coverage),
             })
         };
         serde_json::json!({
@@ -285,7 +284,7 @@ impl Report<'_> {
             "leader_skew_ppm": LEADER_PPM,
             "asymmetry_ns": self.asymmetry,
             "relayed": { "datagrams": self.relayed.forwarded, "late": self.relayed.late },
-            "clocks": self.lanes.iter().map(lane).collect::<Vec<_>>(),
+            "clocks": self.clocks.iter().map(clock).collect::<Vec<_>>(),
         })
     }
 }
@@ -299,9 +298,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_quickest_reading_counts() {
+    fn the_fastest_reading_counts() {
         let at = |us: i64| Timestamp::<Rig>::ZERO + Span::from_micros(us);
-        // Before and after each reading of the other clock, which is 7 us ahead of the middle.
+        // The leader is read before and after each reading of the other clock, which is 7 us ahead of the middle.
         let leader = std::cell::RefCell::new([0, 90, 100, 110, 200, 300].into_iter());
         let mut other = [at(60), at(112), at(300)].into_iter();
         let error = difference(|| at(leader.borrow_mut().next().unwrap()), || other.next());
@@ -310,14 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_missing_is_a_row_that_says_so() {
-        let lanes = [Lane::new("chrony", Err(anyhow::anyhow!("not installed: apt install chrony")))];
+    fn a_missing_peer_has_a_row_with_the_reason() {
+        let clocks =
+            [ComparedClock::new("chrony", Err(anyhow::anyhow!("not installed: apt install chrony")))];
         let report = Report {
             link: &LinkModel::wifi(),
             asymmetry: Span::ZERO,
             samples: 0,
             rate: 10,
-            lanes: &lanes,
+            clocks: &clocks,
             relayed: RelayStats { forwarded: 9_000, lost: 0, late: 900, refused: 0 },
         };
         let table = report.to_table();

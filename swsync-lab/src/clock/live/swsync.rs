@@ -13,7 +13,7 @@ use swsync_rig::time::{
 };
 use swsync_sim::oscillator::OscillatorConfig;
 
-use super::{Follower, Reading, difference};
+use super::{FollowingClock, MeasuredError, difference};
 
 /// The leader that swsync and chrony follow.
 pub struct Leader {
@@ -22,10 +22,10 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// A leader on loopback, whose clock runs faster than the host's by `skew`.
+    /// A leader on loopback, whose clock is faster than the host's by `skew`.
     ///
     /// # Errors
-    /// Where its socket cannot be had.
+    /// Its socket cannot be opened.
     pub fn start(skew: Skew) -> anyhow::Result<Self> {
         let device = DeviceClock::simulated(OscillatorConfig { skew, ..OscillatorConfig::default() });
         let clock = Arc::new(RigClock::new(Arc::new(device)));
@@ -45,7 +45,7 @@ impl Leader {
         self.service.local_addr()
     }
 
-    /// What time it is there.
+    /// Its rig clock.
     pub fn clock(&self) -> &Arc<RigClock> {
         &self.clock
     }
@@ -59,10 +59,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Follows the leader at `address`, which is `leader`.
+    /// Follows the leader at `address`, whose clock is `leader`.
     ///
     /// # Errors
-    /// Where its threads cannot be started.
+    /// Its threads cannot be started.
     pub fn start(address: SocketAddr, leader: &Arc<RigClock>) -> anyhow::Result<Self> {
         let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
         let source = LeaderSource::Addresses(vec![address.to_string()]);
@@ -73,16 +73,16 @@ impl Client {
     }
 }
 
-impl Follower for Client {
+impl FollowingClock for Client {
     fn name(&self) -> String {
         "swsync".into()
     }
 
-    fn read(&mut self) -> Option<Reading> {
+    fn read(&mut self) -> Option<MeasuredError> {
         if !matches!(self.clock.quality(), SyncQuality::Synced | SyncQuality::Holdover) {
             return None;
         }
         let error = difference(|| self.leader.now(), || Some(self.clock.now()))?;
-        Some(Reading { error, uncertainty: self.clock.status().uncertainty_ns })
+        Some(MeasuredError { error, uncertainty: self.clock.status().uncertainty_ns })
     }
 }

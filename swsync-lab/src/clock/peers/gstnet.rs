@@ -1,14 +1,12 @@
 //! `GstNetClientClock`, as of GStreamer 1.26 (`gstnetclientclock.c`, and the regression of `gstclock.c`).
 //!
-//! Exchanges that took longer than twice the median of the last nine or than twice a running average
-//! are dropped. A line through the last 32 (client's mean time, leader's mean time) is the clock's
-//! calibration, where at least four are there. While the leader's answers lie where the clock expects
-//! them, a jump is bounded by a quarter of the average round trip; otherwise the new line is used only if
-//! the answer fits it, or after six refusals.
+//! Exchanges that took longer than twice the median of the last nine, or than twice a running average, are dropped. The clock's
+//! calibration is a line through the last 32 pairs (client's mean time, leader's mean time), if there are at least four. While the
+//! leader's answers are where the clock expects them, a jump is limited to a quarter of the average round trip. Otherwise the new
+//! line is used only if the answer fits it, or after six refusals.
 //!
-//! It asks when the last answer's correlation says so: at once up to a second later, 50 ms apart at
-//! least, a quarter of a second after a dropped one. Exchanges before that are not shown to it. It
-//! states no uncertainty.
+//! The polling interval follows from the line's correlation: from 50 ms to a second, a quarter of a second after a dropped exchange.
+//! Exchanges before that are ignored. It states no uncertainty.
 
 use std::collections::VecDeque;
 
@@ -22,7 +20,7 @@ const ROUND_TRIP_LIMIT: Span = Span::from_secs(1);
 const MIN_INTERVAL: Span = Span::from_millis(50);
 /// `DEFAULT_TIMEOUT`: the longest interval.
 const TIMEOUT: Span = Span::from_secs(1);
-/// When it asks again after a dropped exchange.
+/// Polling interval after a dropped exchange.
 const AFTER_BOGUS: Span = Span::from_millis(250);
 /// `MEDIAN_PRE_FILTERING_WINDOW`.
 const MEDIAN_WINDOW: usize = 9;
@@ -32,25 +30,25 @@ const THRESHOLD: usize = 4;
 /// `MAX_SKIPPED_UPDATES`.
 const MAX_SKIPPED: u32 = 5;
 
-/// An estimator that does as `GstNetClientClock`.
+/// An estimator that behaves like `GstNetClientClock`.
 #[derive(Debug)]
 pub struct GstNet {
     calibration: Calibration,
-    /// Whether `calibration` ever came from an observation.
+    /// Whether `calibration` is from observations.
     synced: bool,
     round_trips: VecDeque<Span>,
-    /// Round trips until the median counts.
+    /// Round trips until the median is used.
     missing: usize,
     average: Option<Span>,
     observations: VecDeque<(Timestamp<Local>, Timestamp<Rig>)>,
     skipped: u32,
     next_ask: Option<Timestamp<Local>>,
     last_remote: Option<Timestamp<Rig>>,
-    /// The leader's time went back: 1.26 then gives the clock up for good.
+    /// The leader's time went back: version 1.26 then stops for good.
     corrupted: bool,
 }
 
-/// A line: the leader's time as the clock has it.
+/// The line from client's time to leader's time.
 #[derive(Debug, Clone, Copy)]
 struct Calibration {
     internal: Timestamp<Local>,
@@ -101,7 +99,7 @@ impl GstNet {
                 return false;
             }
         }
-        // Shorter ones weigh more.
+        // Shorter round trips weigh more.
         let average = match self.average {
             None => round_trip,
             Some(average) if round_trip < average => (average * 3 + round_trip) / 4,
@@ -111,7 +109,7 @@ impl GstNet {
         round_trip <= average * 2
     }
 
-    /// Takes in an accepted exchange; how long until the next one.
+    /// Adds an accepted exchange. Returns the interval until the next one.
     fn observe(&mut self, exchange: &Exchange) -> Span {
         let local = exchange.t1 + (exchange.t4 - exchange.t1) / 2;
         let remote = exchange.t2 + (exchange.t3 - exchange.t2) / 2;
@@ -151,7 +149,7 @@ impl GstNet {
         let (x0, y0) = *self.observations.front()?;
         let points =
             || self.observations.iter().map(|(x, y)| ((*x - x0).as_nanos_f64(), (*y - y0).as_nanos_f64()));
-        let n = crate::clock::score::real(self.observations.len());
+        let n = crate::stats::as_f64(self.observations.len());
         let (x_mean, y_mean) =
             points().fold((0.0, 0.0), |(sum_x, sum_y), (x, y)| (sum_x + x / n, sum_y + y / n));
         let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);

@@ -1,21 +1,20 @@
-//! A plain Kalman filter of offset and skew, as textbooks and many a PTP servo have it.
+//! A plain Kalman filter of offset and skew, as in textbooks and many PTP servos.
 //!
-//! State (θ, s), dθ/dt = s, with white noise of the frequency. A measurement is an exchange's offset; its
-//! standard deviation is half of what its delay is above the least delay so far, for that much the two
-//! ways may differ, and not less than a floor. It knows of no tail and no asymmetry: slow exchanges
-//! pull it towards the slower way.
+//! State (θ, s), dθ/dt = s, with random walk of the frequency. A measurement is an exchange's offset. Its standard deviation is half
+//! of the delay above the least delay so far, since the two directions may differ by that much, but at least a floor. The filter
+//! models neither tails nor asymmetry: slow exchanges pull it towards the slower direction.
 
 use swsync_core::clock::ClockEstimate;
 use swsync_core::estimate::{Estimator, Exchange};
 use swsync_core::time::{Local, Offset, Skew, Span, Timestamp};
 
-/// Change of frequency over one second, 1 sigma, in ns/s: 0.01 ppm, as of a Raspberry Pi's crystal.
+/// Change of frequency in one second, 1 sigma, in ns/s: 0.01 ppm, as a Raspberry Pi's crystal has.
 const WANDER: f64 = 10.0;
-/// Skew that is expected at first, 1 sigma, in ns/s: 50 ppm.
+/// Initial uncertainty of the skew, 1 sigma, in ns/s: 50 ppm.
 const SKEW: f64 = 50e3;
-/// A measurement's standard deviation is not below this, in ns, ...
+/// Least standard deviation of a measurement, in ns.
 const FLOOR: f64 = 2e3;
-/// ... and not below this part of its delay.
+/// Least standard deviation of a measurement, as a fraction of its delay.
 const PART: f64 = 0.02;
 
 /// A Kalman filter of offset and skew.
@@ -27,7 +26,7 @@ pub struct Kalman {
 #[derive(Debug, Clone, Copy)]
 struct State {
     at: Timestamp<Local>,
-    /// What θ is relative to, so that floats stay small.
+    /// θ is relative to this offset, so that floats stay small.
     reference: Offset,
     /// Offset in ns, skew in ns/s.
     theta: f64,
@@ -50,7 +49,7 @@ impl State {
         }
     }
 
-    /// Carried on to `at`.
+    /// Predicts the state at `at`.
     fn predict(&mut self, at: Timestamp<Local>) {
         let dt = (at - self.at).max(Span::ZERO).as_secs_f64();
         let q = WANDER * WANDER * dt;
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_exact_where_there_is_no_noise() {
+    fn it_is_exact_without_noise() {
         let exchanges = ideal(60, 100, 400.0).simulate(1).exchanges;
         assert!(worst(&errors(&mut Kalman::default(), &exchanges, 300)) < 0.1);
     }

@@ -1,21 +1,20 @@
-//! Estimators of other programs, for comparison: each does what its original does with the same
-//! exchanges, and no better.
+//! Estimators of other programs, for comparison. Each does with the same exchanges what its original does.
 //!
-//! A peer that decides itself when to ask is shown only the exchanges that it would have asked for.
+//! A peer that decides itself when to poll gets only the exchanges that it would have polled.
 
 mod gstnet;
-mod held;
 mod kalman;
+mod min_held;
 mod ntp8;
 
 pub use gstnet::GstNet;
-pub use held::Held;
 pub use kalman::Kalman;
+pub use min_held::MinHeld;
 pub use ntp8::Ntp8;
 
 #[cfg(test)]
 mod testing {
-    //! Links on which a peer's error is known beforehand.
+    //! Links on which a peer's error is known in advance.
 
     use swsync_core::estimate::{Estimator, Exchange};
     use swsync_core::time::{Offset, Skew, Span};
@@ -43,17 +42,17 @@ mod testing {
     /// Errors in us of `peer` after each exchange, from the `skip`-th on.
     pub fn errors(peer: &mut dyn Estimator, exchanges: &[(Exchange, Offset)], skip: usize) -> Vec<f64> {
         let mut errors = Vec::new();
-        let mut standing = None;
+        let mut current = None;
         for (exchange, truth) in exchanges {
-            standing = peer.handle_exchange(exchange).or(standing);
-            errors.push(standing.map(|estimate| Sample::of(0, &estimate, exchange.t4, *truth).error));
+            current = peer.handle_exchange(exchange).or(current);
+            errors.push(current.map(|estimate| Sample::of(0, &estimate, exchange.t4, *truth).error));
         }
         let counted = errors.into_iter().skip(skip);
         counted.map(|error| error.expect("there is an estimate by now").as_micros_f64()).collect()
     }
 
     pub fn mean(values: &[f64]) -> f64 {
-        values.iter().sum::<f64>() / crate::clock::score::real(values.len())
+        values.iter().sum::<f64>() / crate::stats::as_f64(values.len())
     }
 
     pub fn worst(values: &[f64]) -> f64 {

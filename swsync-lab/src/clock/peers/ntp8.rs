@@ -1,14 +1,13 @@
 //! NTP's client after RFC 5905: the clock filter of eight stages (section 10 and A.5.2), the popcorn spike
 //! suppressor, and the phase-locked loop of the clock discipline (section 11.3, A.5.5.6).
 //!
-//! One exchange a second is used (a poll exponent of 0, where the RFC allows 4 to 17, so that the loop
-//! has a chance within minutes), the others are passed over. As with a drift file, it begins
-//! in the state `FSET` with a skew of zero: without one the RFC would measure the frequency for
-//! fifteen minutes first. Loop gain and time constant are those of the reference implementation: the clock is
-//! slewed by 1/16 of the residual offset a second. With one server, selection and combining have
-//! nothing to do. The frequency-locked loop sets in beyond polls of 2^10 s only.
+//! One exchange a second is used: a poll exponent of 0, where the RFC allows 4 to 17, so that the loop can converge within minutes.
+//! The others are ignored. As with a drift file, it starts in state `FSET` with a skew of zero; without one the RFC measures the
+//! frequency for fifteen minutes first. Loop gain and time constant are those of the reference implementation: per second the clock
+//! is slewed by 1/16 of the residual offset. With one server there is nothing to select or combine. The frequency-locked loop is only
+//! used for polls above 2^10 s.
 //!
-//! Its uncertainty is NTP's: the jitter of the filter, and the dispersion of the sample.
+//! Its uncertainty is NTP's: the filter's jitter and the sample's dispersion.
 
 use std::collections::VecDeque;
 
@@ -22,13 +21,13 @@ const STAGES: usize = 8;
 const GATE: f64 = 3.0;
 /// `STEPT`: beyond this the clock is stepped.
 const STEP: f64 = 0.128e9;
-/// `WATCH`: for how long larger offsets are taken for spikes first, in s.
+/// `WATCH`: larger offsets are taken for spikes for so long, in s.
 const WATCH: f64 = 900.0;
 /// `PHI`: greatest frequency error, ns/s.
 const PHI: f64 = 15e3;
-/// `MINDISP`: what a stage's dispersion begins with: the precision of both sides, ns.
+/// `MINDISP`: initial dispersion of a stage, the precision of both sides, ns.
 const PRECISION: f64 = 1e3;
-/// Dispersion of a stage that holds nothing, ns.
+/// Dispersion of an empty stage, ns.
 const MAX_DISPERSION: f64 = 16e9;
 /// `CLOCK_PLL` of the reference implementation.
 const PLL: f64 = 16.0;
@@ -46,13 +45,13 @@ struct Stage {
     dispersion: f64,
 }
 
-/// An estimator that does as NTP.
+/// An estimator that behaves like NTP.
 #[derive(Debug, Default)]
 pub struct Ntp8 {
     clock: Option<Disciplined>,
     stages: VecDeque<Stage>,
     next_poll: Option<Timestamp<Local>>,
-    /// What was last used, and the filter's jitter and dispersion then.
+    /// The sample that was used last: its time and offset.
     used: Option<(Timestamp<Local>, f64)>,
     jitter: f64,
     dispersion: f64,
@@ -60,12 +59,12 @@ pub struct Ntp8 {
     spike_since: Option<Timestamp<Local>>,
 }
 
-/// The clock: `base + rate` and what is still to be slewed.
+/// The disciplined clock: its offset and skew, and what is still to be slewed.
 #[derive(Debug, Clone, Copy)]
 struct Disciplined {
     at: Timestamp<Local>,
     base: Offset,
-    /// Beyond `base`, ns.
+    /// Offset relative to `base`, ns.
     theta: f64,
     /// ns/s.
     skew: f64,
@@ -76,7 +75,7 @@ struct Disciplined {
 }
 
 impl Disciplined {
-    /// Carried on to `at`.
+    /// Runs the clock on to `at`.
     fn advance(&mut self, at: Timestamp<Local>) {
         let elapsed = (at - self.at).max(Span::ZERO).as_secs_f64();
         let left = self.residual * (-elapsed / (PLL * POLL)).exp();
@@ -102,7 +101,7 @@ impl Ntp8 {
         if self.stages.len() > STAGES {
             self.stages.pop_front();
         }
-        // Among equals the newest, as a stable sort from the newest on has it.
+        // The sort is stable and starts with the newest, so the newest of equal delays comes first.
         let mut sorted: Vec<Stage> = self.stages.iter().rev().copied().collect();
         sorted.sort_by(|a, b| a.delay.total_cmp(&b.delay));
         let best = sorted[0];
@@ -112,7 +111,7 @@ impl Ntp8 {
             weight /= 2.0;
             squares += sorted.get(k).map_or(0.0, |stage| (stage.offset - best.offset).powi(2));
         }
-        let others = crate::clock::score::real(sorted.len().max(2) - 1);
+        let others = crate::stats::as_f64(sorted.len().max(2) - 1);
         let before = self.jitter;
         self.dispersion = dispersion;
         self.jitter = (squares / others).sqrt().max(PRECISION);

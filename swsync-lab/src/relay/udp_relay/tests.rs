@@ -37,7 +37,7 @@ fn datagrams_of_two_clients_go_there_and_back() {
 }
 
 #[test]
-fn none_comes_earlier_than_the_link_lets_it() {
+fn no_datagram_comes_earlier_than_the_link_allows() {
     let server = socket();
     let relay = relay(&server, LinkModel::wifi());
     let client = socket();
@@ -46,7 +46,7 @@ fn none_comes_earlier_than_the_link_lets_it() {
         let sent = true_now();
         client.send_to(b"x", relay.local_addr()).unwrap();
         if relay.stats().lost > 0 {
-            return; // the one that may be lost on this link
+            return; // this link may lose one
         }
         server.recv_from(&mut buffer).unwrap();
         assert!(true_now() - sent >= Span::from_micros(400), "{:?}", true_now() - sent);
@@ -66,7 +66,7 @@ fn the_link_may_lose_everything() {
 }
 
 #[test]
-fn more_clients_than_fit_are_refused_and_harm_nobody() {
+fn too_many_clients_are_refused_and_do_not_disturb_others() {
     let server = socket();
     let relay = relay(&server, LinkModel::ideal());
     let clients: Vec<_> = (0..=MAX_CLIENTS).map(|_| socket()).collect();
@@ -92,7 +92,7 @@ fn constant(delay: Span) -> LinkModel {
 
 #[test]
 fn datagrams_are_released_when_the_link_says() {
-    let server = stamping(socket()).unwrap();
+    let server = with_timestamps(socket()).unwrap();
     let relay = relay(&server, constant(Span::from_millis(2)));
     let client = socket();
     let mut late: Vec<f64> = (0..200_u32)
@@ -112,7 +112,7 @@ fn datagrams_are_released_when_the_link_says() {
     late.sort_by(f64::total_cmp);
     let [min, p50, p90, p99, max] = [0, 100, 180, 198, 199].map(|index| late[index]);
     println!("late by us: min {min:.1} median {p50:.1} p90 {p90:.1} p99 {p99:.1} max {max:.1}");
-    // Kernel and process read different clocks, and whoever is interrupted between the two readings is off by as much.
+    // Kernel and process read different clocks, and an interrupt between the two reads shifts the result.
     let least = late[late.len() / 20];
     assert!(least >= 0.0, "never early: {least}");
     assert!(p50 < 500.0, "on a machine with anything left to give: {p50}");

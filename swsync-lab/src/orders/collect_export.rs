@@ -1,4 +1,4 @@
-//! What was saved comes home and is handed on, with the commands that users have: whatever a device can save, they can read.
+//! Collects and exports all that was saved, by the commands that users have: they must be able to read whatever a device saves.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,34 +7,34 @@ use anyhow::{Context, ensure};
 use swsync_core::manifest::{TAKE_JSON, Take};
 
 use super::devices::Devices;
-use super::files::files_below;
+use super::saved_part::files_below;
 
-/// All that `swsync export` writes.
+/// The formats of `swsync export`.
 const FORMATS: [&str; 5] = ["csv", "timecode", "colmap", "freemocap", "mcap"];
 
-/// Where takes come to.
-pub fn home(out: &Path) -> PathBuf {
+/// The folder that takes are collected to.
+fn collected_folder(out: &Path) -> PathBuf {
     out.join("home")
 }
 
-/// Collects all that `devices` have.
+/// Collects all takes of `devices`, and compares them with the originals.
 ///
 /// # Errors
-/// What is not as it is there.
+/// The command failed, or a file differs.
 pub fn collect(devices: &Devices) -> anyhow::Result<()> {
-    let home = home(devices.out());
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("collect").arg(&home).args(devices.reach());
+    let collected = collected_folder(devices.out());
+    let mut command = Command::new(swsync_cli::handover::find("swsync"));
+    command.arg("collect").arg(&collected).args(devices.rig_arguments());
     let ran = run(&mut command)?;
-    ensure!(ran.status.success(), "swsync collect: {}", said(&ran));
+    ensure!(ran.status.success(), "swsync collect: {}", last_lines(&ran));
     let there = devices.out().join("takes");
     for path in files_below(&there) {
         let name = path.strip_prefix(&there)?;
         if name.iter().any(|part| part.to_string_lossy().starts_with('.')) {
-            continue; // swsync's own
+            continue; // swsync's own files
         }
         let bytes = std::fs::read(&path)?;
-        let here = std::fs::read(home.join(name))
+        let here = std::fs::read(collected.join(name))
             .with_context(|| format!("{} was not collected", name.display()))?;
         ensure!(here == bytes, "{} is another one than on the device", name.display());
         if name.ends_with(TAKE_JSON) {
@@ -45,19 +45,19 @@ pub fn collect(devices: &Devices) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Exports all that was collected below `out`, in every format that can hold it: MCAP's players decode no `b_frames`. What
-/// fails.
+/// Exports all that was collected below `out`, in every format. MCAP is left out with `b_frames`, which its players cannot decode.
+/// Returns what failed.
 pub fn export(out: &Path, b_frames: bool) -> Vec<String> {
     let takes: Vec<_> =
-        std::fs::read_dir(home(out)).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        std::fs::read_dir(collected_folder(out)).into_iter().flatten().flatten().map(|e| e.path()).collect();
     if takes.is_empty() {
         return Vec::new(); // nothing was saved
     }
     let export = |format: &&str| -> anyhow::Result<()> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(swsync_cli::handover::find("swsync-media"));
         command.args(["export", format]).args(&takes).arg("--out").arg(out.join("exports").join(format));
         let ran = run(&mut command)?;
-        ensure!(ran.status.success(), "swsync export {format}: {}", said(&ran));
+        ensure!(ran.status.success(), "swsync export {format}: {}", last_lines(&ran));
         Ok(())
     };
     let formats = FORMATS.iter().filter(|format| !(b_frames && **format == "mcap"));
@@ -68,8 +68,8 @@ fn run(command: &mut Command) -> anyhow::Result<Output> {
     command.stdin(Stdio::null()).output().context("cannot start swsync")
 }
 
-/// The end of what it said.
-fn said(ran: &Output) -> String {
+/// The last lines of its output.
+fn last_lines(ran: &Output) -> String {
     let all = [&ran.stdout[..], &ran.stderr].concat();
     let text = String::from_utf8_lossy(&all);
     let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -1,4 +1,4 @@
-//! The orders, and what is done to orders and devices meanwhile.
+//! Gives the orders; stops and cancels some, and kills devices meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +9,31 @@ use swsync_rig::control::{Session, Summary};
 
 use super::OrdersArgs;
 use super::devices::Devices;
-use super::random::{Random, random_order};
+use super::random_order::random_order;
+use crate::split_mix::SplitMix64;
 use swsync_cli::rig_time::ReportedRigTime;
 
-/// How long devices may take to start, and to answer in the end.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a device has to say something.
-const ASK: Duration = Duration::from_secs(3);
-/// No more orders while so many are open: a device takes 64.
-const MANY: usize = 40;
-/// Before a device was killed, for so long an order may have been under way that the kill bears upon: as long as its ring
-/// reaches back, and an order waits for late frames.
+/// How long devices may take to start, and to answer at the end.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a device has to answer a question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// No more orders are given while so many are open: a device takes 64.
+const MAX_OPEN: usize = 40;
+/// A kill may affect orders that ended so long before it: as long as the ring reaches back, and an order waits for late frames.
 const BEFORE: Span = Span::from_secs(10);
-/// After a device was started again, for so long frames may be missing: until it is synced and its ring is full.
+/// Frames may be missing for so long after a device was started again: until it is synced and its ring is full.
 const AFTER: Span = Span::from_secs(30);
 
-/// An order that was given, and what was done to it.
-pub struct Given {
+/// An order that was given, and whether it was stopped or cancelled.
+pub struct GivenOrder {
     pub order: Order,
     pub cancelled: bool,
     pub stopped: bool,
-    /// When it was.
+    /// When it was given.
     given: Timestamp<Rig>,
 }
 
-/// A device was killed, and started again.
+/// The time in which a killed device was down.
 pub struct Outage {
     device: usize,
     from: Timestamp<Rig>,
@@ -45,8 +45,8 @@ impl Outage {
         self.device == 0
     }
 
-    /// Whether it may have had a part in what became of `given` on that device.
-    pub fn disturbs(&self, device: &str, given: &Given) -> bool {
+    /// Whether it may have affected the answer of that device to `given`.
+    pub fn disturbs(&self, device: &str, given: &GivenOrder) -> bool {
         let order = &given.order;
         let end = order.ends_at(Span::ZERO).unwrap_or(Timestamp::MAX).max(given.given);
         device == format!("device{}", self.device)
@@ -55,28 +55,28 @@ impl Outage {
     }
 }
 
-/// What came of it.
-pub struct Played {
-    pub orders: Vec<(Given, Summary)>,
+/// What was done, and the answers.
+pub struct OrdersRun {
+    pub orders: Vec<(GivenOrder, Summary)>,
     pub outages: Vec<Outage>,
     pub took: Duration,
 }
 
 /// Gives all orders, kills devices, and waits until everything is answered.
-pub fn play(args: &OrdersArgs, devices: &mut Devices) -> anyhow::Result<Played> {
+pub fn run_orders(args: &OrdersArgs, devices: &mut Devices) -> anyhow::Result<OrdersRun> {
     let session = devices.session()?;
     let clock = devices.wait_until_ready(&session)?;
-    let mut random = Random::new(args.seed);
+    let mut random = SplitMix64::new(args.seed);
     let begun = Instant::now();
-    let mut given: Vec<Given> = Vec::new();
+    let mut given: Vec<GivenOrder> = Vec::new();
     let mut outages: Vec<Outage> = Vec::new();
     let mut down: Option<Instant> = None;
     for index in 0..args.orders {
         let now = clock.at(Instant::now());
         let order = random_order(&mut random, index, now)?;
-        let _ = session.offer(&order, ASK); // who is down learns of it later
-        given.push(Given { order, cancelled: false, stopped: false, given: now });
-        meddle(&session, &mut random, &clock, &mut given);
+        let _ = session.offer(&order, ASK_TIMEOUT); // a device that is down gets it later
+        given.push(GivenOrder { order, cancelled: false, stopped: false, given: now });
+        stop_or_cancel(&session, &mut random, &clock, &mut given);
         if down.is_none() && (index + 1).is_multiple_of(args.kill_every) {
             let victim = if args.kill_leader { 0 } else { random.below(args.devices.into()) };
             let device = usize::try_from(victim)?;
@@ -90,7 +90,7 @@ pub fn play(args: &OrdersArgs, devices: &mut Devices) -> anyhow::Result<Played> 
             if down.take_if(|until| Instant::now() >= *until).is_some() {
                 end_outage(devices, &mut outages, &clock)?;
             }
-            if session.registry(ASK).orders.len() <= MANY {
+            if session.registry(ASK_TIMEOUT).orders.len() <= MAX_OPEN {
                 break;
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -107,10 +107,10 @@ pub fn play(args: &OrdersArgs, devices: &mut Devices) -> anyhow::Result<Played> 
     let took = begun.elapsed();
     let mut orders = Vec::new();
     for one in given {
-        let summary = session.place(&one.order, PATIENCE, |_| ())?;
+        let summary = session.place(&one.order, ANSWER_TIMEOUT, |_| ())?;
         orders.push((one, summary));
     }
-    Ok(Played { orders, outages, took })
+    Ok(OrdersRun { orders, outages, took })
 }
 
 /// Starts the device that was killed last.
@@ -122,8 +122,13 @@ fn end_outage(devices: &mut Devices, outages: &mut [Outage], clock: &ReportedRig
     Ok(())
 }
 
-/// Now and then an order is stopped or cancelled, be it over or not.
-fn meddle(session: &Session, random: &mut Random, clock: &ReportedRigTime, given: &mut [Given]) {
+/// Now and then stops or cancels an order, which may be over already.
+fn stop_or_cancel(
+    session: &Session,
+    random: &mut SplitMix64,
+    clock: &ReportedRigTime,
+    given: &mut [GivenOrder],
+) {
     let recent = given.len().saturating_sub(8);
     let index = recent + usize::try_from(random.below(8)).expect("less than 8");
     let Some(one) = given.get_mut(index) else { return };
@@ -131,33 +136,33 @@ fn meddle(session: &Session, random: &mut Random, clock: &ReportedRigTime, given
         0 => {
             one.cancelled = true;
             let command = Command::Cancel { order: one.order.id().clone() };
-            let _ = session.command(&command, &Targets::All, ASK); // who is down learns of it later
+            let _ = session.command(&command, &Targets::All, ASK_TIMEOUT); // a device that is down gets it later
         }
         1 if one.order.ends_at(Span::ZERO).is_none() => stop(session, clock, one),
         _ => {}
     }
 }
 
-fn stop(session: &Session, clock: &ReportedRigTime, one: &mut Given) {
+fn stop(session: &Session, clock: &ReportedRigTime, one: &mut GivenOrder) {
     let at = clock.at(Instant::now()) + Span::from_millis(800);
     one.stopped = true;
     one.order.stop_at(at);
     let command = Command::Stop { order: one.order.id().clone(), at_ns: at };
-    let _ = session.command(&command, &Targets::All, ASK); // who is down learns of it later
+    let _ = session.command(&command, &Targets::All, ASK_TIMEOUT); // a device that is down gets it later
 }
 
-/// Until no device has an order open.
+/// Waits until no device has an order open.
 fn wait_until_idle(session: &Session, devices: &mut Devices) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
         devices.check()?;
         let open: Vec<String> =
-            session.registry(ASK).orders.iter().map(|order| order.id().to_string()).collect();
+            session.registry(ASK_TIMEOUT).orders.iter().map(|order| order.id().to_string()).collect();
         if open.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            bail!("still open after {PATIENCE:?}: {}", open.join(", "));
+            bail!("still open after {ANSWER_TIMEOUT:?}: {}", open.join(", "));
         }
         std::thread::sleep(Duration::from_millis(300));
     }

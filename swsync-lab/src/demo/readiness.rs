@@ -11,18 +11,18 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::time::Span;
 use swsync_rig::control::Session;
 
-use super::devices::Rig;
+use super::devices::DemoRig;
 use super::{Camera, DemoArgs};
 
-/// Clocks that are less sure of rig time than this are not ready: the demo's 250 us are five of it.
+/// Largest clock uncertainty of a device that is ready: a fifth of the demo's limit of 250 us.
 const MAX_UNCERTAINTY: Span = Span::from_micros(50);
 /// How often the devices are asked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(400);
-/// How often a status is printed where there is no terminal to repaint.
+/// How often a status is printed if there is no terminal to repaint.
 const PRINT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Waits until every device is synced, sure of it, and locked.
-pub fn wait_for_lock(rig: &mut Rig, session: &Session, args: &DemoArgs) -> anyhow::Result<()> {
+/// Waits until every device is synced, with a small uncertainty, and locked.
+pub fn wait_until_ready(rig: &mut DemoRig, session: &Session, args: &DemoArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut screen = Screen::new();
     let mut seen = BTreeMap::new();
@@ -53,13 +53,13 @@ pub fn wait_for_lock(rig: &mut Rig, session: &Session, args: &DemoArgs) -> anyho
 
 fn is_ready(status: &Status, camera: Camera) -> bool {
     let Some(clock) = status.clock else { return false };
-    let sure = clock.uncertainty_ns.is_some_and(|uncertainty| uncertainty <= MAX_UNCERTAINTY);
+    let certain = clock.uncertainty_ns.is_some_and(|uncertainty| uncertainty <= MAX_UNCERTAINTY);
     let synced = matches!(clock.quality, SyncQuality::Synced | SyncQuality::Leading);
-    let placed = status.frames.as_ref().is_some_and(|frames| match camera {
+    let aligned = status.frames.as_ref().is_some_and(|frames| match camera {
         Camera::Simulated => frames.newest.lock == Some(LockState::Locked),
         Camera::Libcamera => frames.ring_frames > 10,
     });
-    sure && synced && placed
+    certain && synced && aligned
 }
 
 fn describe(status: &Status) -> String {
@@ -74,7 +74,7 @@ fn describe(status: &Status) -> String {
     format!("  {:<10} {clock:<24} {phase}", status.device)
 }
 
-/// Repaints a status on a terminal, and prints one now and then elsewhere.
+/// Shows the status: repainted on a terminal, else printed now and then.
 struct Screen {
     is_terminal: bool,
     lines: usize,
@@ -103,7 +103,7 @@ impl Screen {
         }
         self.lines = seen.len() + 1;
         print!("{text}");
-        // A status that cannot be shown keeps nobody from waiting for it.
+        // A failure to show the status does not matter.
         let _ = std::io::stdout().flush();
     }
 }

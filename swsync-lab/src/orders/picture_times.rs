@@ -1,4 +1,4 @@
-//! When pictures were really taken: the LED panel that the simulated cameras look at tells it, whatever stamps say.
+//! Checks when pictures were really taken, by the LED panel that the simulated cameras look at, independently of all timestamps.
 
 use std::path::Path;
 
@@ -16,29 +16,29 @@ use super::oracle;
 use crate::panel;
 use swsync_media::video_file;
 
-/// Most that a frame which is said to be on the grid may be off it: what the demo takes for synchronized.
+/// Largest error of a frame that claims to be on the grid: the demo's limit for synchronized.
 const MAX_ERROR: Span = Span::from_micros(250);
 
-/// What the pictures say.
-pub struct Truth {
-    /// Rig time less true time: the leader's clock is the host's, so it is known without asking the rig.
+/// The times of pictures, and their errors so far.
+pub struct PictureTimes {
+    /// Rig time minus host time. The leader's clock is the host's, so it is known without asking the rig.
     offset: Span,
-    /// How far pictures on the grid were taken from the instant of their number.
+    /// For pictures on the grid: true time minus the instant of their number.
     locked: Vec<Span>,
-    /// How far the others were taken from when their records say.
+    /// For other pictures: true time minus the time in their record.
     unlocked: Vec<Span>,
-    /// From the first to the last picture of one number, on the grid.
+    /// Time from the first to the last picture of one number on the grid.
     spreads: Vec<Span>,
 }
 
-/// A picture that was read.
-pub struct Seen {
+/// A picture whose time was read.
+pub struct TimedPicture {
     pub number: FrameNumber,
-    /// True less grid instant; `None`: the camera was not on the grid.
+    /// True time minus grid instant; `None`: the camera was not on the grid.
     pub error: Option<Span>,
 }
 
-impl Truth {
+impl PictureTimes {
     pub fn new() -> Self {
         let (before, wall, after) = (true_now(), wall_clock(), true_now());
         let middle = before + (after - before) / 2;
@@ -46,11 +46,16 @@ impl Truth {
         Self { offset, locked: Vec::new(), unlocked: Vec::new(), spreads: Vec::new() }
     }
 
-    /// Reads the picture that `record` is of.
+    /// Checks the picture of `record`.
     ///
     /// # Errors
-    /// Where it was taken at another time than its number or its record says, or does not tell.
-    pub fn look(&mut self, folder: &Path, record: &FrameRecord, is_video: bool) -> anyhow::Result<Seen> {
+    /// It was taken at another time than its number or its record says, or does not show a time.
+    pub fn check(
+        &mut self,
+        folder: &Path,
+        record: &FrameRecord,
+        is_video: bool,
+    ) -> anyhow::Result<TimedPicture> {
         let info = &record.info;
         let picture = match is_video {
             true => picture_in(&folder.join(&record.file), record.offset)?,
@@ -80,14 +85,14 @@ impl Truth {
         if apart.abs() > allowed {
             bail!("was taken {apart:?} from when it is said to be, give or take {sigma:?}");
         }
-        Ok(Seen { number: info.number, error: on_grid.then_some(error) })
+        Ok(TimedPicture { number: info.number, error: on_grid.then_some(error) })
     }
 
-    /// Pictures of one order, one of each device.
+    /// Compares pictures of one order, one of each device.
     ///
     /// # Errors
-    /// Where two of one number are further apart than two devices of a synchronized rig may be.
-    pub fn compare(&mut self, seen: &[Seen]) -> anyhow::Result<()> {
+    /// Two of one number are further apart than two devices of a synchronized rig may be.
+    pub fn compare(&mut self, seen: &[TimedPicture]) -> anyhow::Result<()> {
         let numbers: std::collections::BTreeSet<_> = seen.iter().map(|one| one.number).collect();
         for number in numbers {
             let errors = || seen.iter().filter(|one| one.number == number).filter_map(|one| one.error);
@@ -116,17 +121,17 @@ impl Truth {
             format!(
                 "{} pictures read that are said to be on the grid: {}",
                 self.locked.len(),
-                told(&self.locked)
+                summary(&self.locked)
             ),
             format!(
                 "{} others, from when they are said to be: {}",
                 self.unlocked.len(),
-                told(&self.unlocked)
+                summary(&self.unlocked)
             ),
             format!(
                 "{} numbers on several devices, first to last picture: {}",
                 self.spreads.len(),
-                told(&self.spreads)
+                summary(&self.spreads)
             ),
         ]
     }
@@ -143,12 +148,12 @@ impl Truth {
     }
 }
 
-/// Whether a frame is said to lie on the grid of a clock that is good.
+/// Whether a frame claims to be on the grid, by a synced clock.
 fn is_on_grid(info: &FrameInfo) -> bool {
     info.lock == Some(LockState::Locked) && matches!(info.sync, SyncQuality::Synced | SyncQuality::Leading)
 }
 
-/// The picture `index` of a video, in the order in which they are shown.
+/// Picture `index` of a video, in presentation order.
 fn picture_in(video: &Path, index: u64) -> anyhow::Result<RgbImage> {
     const QUALITY: u8 = 95;
     let mut found = None;
@@ -161,7 +166,7 @@ fn picture_in(video: &Path, index: u64) -> anyhow::Result<RgbImage> {
     found.with_context(|| format!("picture {index} (from 0) of {} cannot be decoded", video.display()))
 }
 
-/// Their amounts, ascending.
+/// Their magnitudes, ascending.
 fn sorted(spans: &[Span]) -> Vec<Span> {
     let mut sorted: Vec<_> = spans.iter().map(|span| span.abs()).collect();
     sorted.sort();
@@ -172,7 +177,7 @@ fn quantile(sorted: &[Span], percent: usize) -> Option<Span> {
     sorted.get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?)).copied()
 }
 
-fn told(spans: &[Span]) -> String {
+fn summary(spans: &[Span]) -> String {
     let sorted = sorted(spans);
     let micros = |percent| {
         quantile(&sorted, percent).map_or("-".into(), |span| format!("{:.1}", span.as_micros_f64()))
@@ -190,41 +195,43 @@ mod tests {
 
     const NUMBER: FrameNumber = 54_000_000_000;
 
-    /// A picture taken `late` after the instant of frame [`NUMBER`], and a record that owns up to `owned` of it.
-    fn look(truth: &mut Truth, late: Span, owned: Span) -> anyhow::Result<Seen> {
+    /// Checks a picture taken `late` after the instant of frame [`NUMBER`], whose record states a phase error of `stated`.
+    fn check(picture_times: &mut PictureTimes, late: Span, stated: Span) -> anyhow::Result<TimedPicture> {
         let folder = tempfile::tempdir().unwrap();
         let scene = Scene::new(160, 120, View::new(0)).unwrap();
         let model = SensorModel::imx219();
         let exposure = Span::from_micros(100);
         let row_time_ns = model.line_time_ns * f64::from(model.height) / 120.0;
-        let start = truth.true_time(oracle::instant(NUMBER) + late);
+        let start = picture_times.true_time(oracle::instant(NUMBER) + late);
         let mut picture = I420Buffer::new(scene.layout());
         let shutter = Shutter { start, timing: RowTiming { exposure, row_time_ns } };
         scene.render(&shutter, picture.planes_mut()).unwrap();
         RgbImage::from_raw(160, 120, picture.to_rgb8()).unwrap().save(folder.path().join("a.jpg")).unwrap();
         let mut info = FrameInfo { exposure_ns: Some(exposure), ..frame(NUMBER) };
-        (info.rig_time_ns, info.phase_error_ns) = (oracle::instant(NUMBER) + owned, owned);
-        if owned > MAX_ERROR {
+        (info.rig_time_ns, info.phase_error_ns) = (oracle::instant(NUMBER) + stated, stated);
+        if stated > MAX_ERROR {
             info.lock = Some(LockState::Aligning);
         }
         let (order, device) = (name("o"), name("a"));
         let record = FrameRecord { order, device, file: "a.jpg".into(), offset: 0, bytes: 1, info };
-        truth.look(folder.path(), &record, false)
+        picture_times.check(folder.path(), &record, false)
     }
 
     #[test]
-    fn a_picture_of_another_time_than_its_number_says_is_found() {
-        let mut truth = Truth::new();
+    fn a_picture_taken_at_another_time_than_stated_is_found() {
+        let mut picture_times = PictureTimes::new();
         let (near, far) = (Span::from_micros(40), Span::from_micros(400));
-        let seen = look(&mut truth, near, Span::ZERO).unwrap();
+        let seen = check(&mut picture_times, near, Span::ZERO).unwrap();
         assert!((seen.error.unwrap() - near).abs() < Span::from_micros(5), "{:?}", seen.error);
-        for (late, owned) in [(far, Span::ZERO), (oracle::PERIOD, Span::ZERO), (Span::ZERO, far)] {
-            assert!(look(&mut truth, late, owned).is_err(), "{late:?} late, {owned:?} said");
+        for (late, stated) in [(far, Span::ZERO), (oracle::PERIOD, Span::ZERO), (Span::ZERO, far)] {
+            assert!(check(&mut picture_times, late, stated).is_err(), "{late:?} late, {stated:?} stated");
         }
-        assert!(look(&mut truth, Span::from_millis(5), Span::from_millis(5)).unwrap().error.is_none());
-        let one = |micros| Seen { number: NUMBER, error: Some(Span::from_micros(micros)) };
-        assert!(truth.compare(&[one(-100), one(100)]).is_ok());
-        assert!(truth.compare(&[one(-200), one(200)]).is_err());
-        assert_eq!(truth.spreads.len(), 2);
+        assert!(
+            check(&mut picture_times, Span::from_millis(5), Span::from_millis(5)).unwrap().error.is_none()
+        );
+        let one = |micros| TimedPicture { number: NUMBER, error: Some(Span::from_micros(micros)) };
+        assert!(picture_times.compare(&[one(-100), one(100)]).is_ok());
+        assert!(picture_times.compare(&[one(-200), one(200)]).is_err());
+        assert_eq!(picture_times.spreads.len(), 2);
     }
 }

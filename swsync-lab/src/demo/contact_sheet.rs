@@ -12,7 +12,7 @@ use embedded_graphics::{Pixel, prelude::WebColors};
 use image::imageops::{FilterType, overlay, resize};
 use image::{Rgb, RgbImage};
 
-use super::measure::Shot;
+use super::shot::Shot;
 
 const THUMBNAIL: (u32, u32) = (384, 288);
 const MARGIN: u32 = 12;
@@ -20,7 +20,7 @@ const CAPTION: u32 = 24;
 const TITLE: u32 = 34;
 const BACKGROUND: Rgb<u8> = Rgb([24, 26, 30]);
 
-/// Lets text be drawn on a picture.
+/// A picture that embedded-graphics can draw text on.
 struct Canvas(RgbImage);
 
 impl OriginDimensions for Canvas {

@@ -1,5 +1,5 @@
-//! The paper's min filter as the paper uses it (sec. IV.B): one burst of K exchanges, the one with the
-//! least delay gives the offset, and it is held from then on.
+//! The paper's min filter as the paper uses it (sec. IV.B): of one burst of K exchanges the one with the least delay gives the
+//! offset, which is held from then on.
 
 use swsync_core::clock::ClockEstimate;
 use swsync_core::estimate::{Estimator, EstimatorConfig, Exchange, Method};
@@ -9,15 +9,15 @@ const BURST: usize = 300;
 
 /// The least delay of the first K exchanges, held.
 #[derive(Debug)]
-pub struct Held {
+pub struct MinHeld {
     min: Box<dyn Estimator>,
-    /// Plausible exchanges that are still to come.
+    /// Plausible exchanges that are still missing.
     missing: usize,
     last: Option<ClockEstimate>,
 }
 
-impl Held {
-    /// A filter that has heard nothing yet.
+impl MinHeld {
+    /// A filter without exchanges.
     #[must_use]
     pub fn new() -> Self {
         let config = EstimatorConfig { method: Method::Min, window: BURST, ..EstimatorConfig::default() };
@@ -25,7 +25,7 @@ impl Held {
     }
 }
 
-impl Estimator for Held {
+impl Estimator for MinHeld {
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
         if self.missing > 0 && exchange.is_plausible() {
             self.missing -= 1;
@@ -49,9 +49,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_good_at_first_and_drifts_away() {
+    fn its_error_grows_after_the_burst() {
         let exchanges = ethernet(120, 20, 20.0).simulate(2).exchanges;
-        let errors = errors(&mut Held::new(), &exchanges, 0);
+        let errors = errors(&mut MinHeld::new(), &exchanges, 0);
         assert!(errors[299].abs() < 150.0, "{}", errors[299]);
         // 12 to 20 ppm for 114 s.
         let end = errors.last().unwrap().abs();

@@ -1,4 +1,4 @@
-//! Where rows go: standard output, or a file that appears whole or not at all.
+//! The output for rows: standard output, a pipe, or a file that appears whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -8,24 +8,24 @@ use anyhow::Context;
 use swsync_rig::files::WholeFile;
 
 /// An open output.
-pub enum Out {
-    /// Rows appear when they are flushed; also for what is no regular file, as a pipe.
+pub enum RowOutput {
+    /// Rows appear when they are flushed. For standard output, pipes and devices.
     Stream(Box<dyn Write>),
-    /// Rows appear together at the end.
+    /// The file appears at the end.
     Whole(WholeFile),
 }
 
-impl Out {
+impl RowOutput {
     /// Opens `path`; `-` is standard output.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// It cannot be written.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stream(Box::new(BufWriter::new(io::stdout().lock()))));
         }
         let context = || format!("cannot write {}", path.display());
-        // To put a file in a pipe's or a device's place would be a surprise.
+        // A pipe or a device must not be replaced by a file.
         if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let file = File::options().write(true).open(path).with_context(context)?;
             return Ok(Self::Stream(Box::new(BufWriter::new(file))));
@@ -33,7 +33,7 @@ impl Out {
         Ok(Self::Whole(WholeFile::create(path).with_context(context)?))
     }
 
-    /// What to remove where the process ends early.
+    /// The unfinished file, to be removed if the process ends early.
     #[must_use]
     pub fn partial(&self) -> Option<PathBuf> {
         match self {
@@ -45,7 +45,7 @@ impl Out {
     /// Writes one line.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn line(&mut self, line: &str) -> io::Result<()> {
         match self {
             Self::Stream(stream) => writeln!(stream, "{line}"),
@@ -53,10 +53,10 @@ impl Out {
         }
     }
 
-    /// Has whoever reads a stream see what was written.
+    /// Flushes a stream.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.flush(),
@@ -64,10 +64,10 @@ impl Out {
         }
     }
 
-    /// Has everything be where it belongs.
+    /// Flushes a stream, or commits the file.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn finish(self) -> io::Result<()> {
         match self {
             Self::Stream(mut stream) => stream.flush(),

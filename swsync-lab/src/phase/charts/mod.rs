@@ -1,7 +1,7 @@
 //! `swsync lab phase --svg`: the pictures of docs/phase.md, from trials; `--trace`: the same trials frame by
 //! frame.
 
-mod chart;
+mod svg;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,10 +10,11 @@ use anyhow::Context;
 use clap::ValueEnum as _;
 use swsync_core::time::Skew;
 
-use self::chart::{Axis, BLUE, GREEN, GREY, Mark, ORANGE, PURPLE, Panel, Scale, Series, figure};
+use self::svg::{Axis, BLUE, GREEN, GREY, Mark, ORANGE, PURPLE, Panel, Scale, Series, figure};
 use super::method::Method;
 use super::scenario::{Camera, ClockError, Lengths, Scenario};
 use super::trial::{self, Outcome, Sample};
+use crate::stats::as_f64;
 
 /// Frames of a trial that are traced.
 const TRACED: usize = 400;
@@ -90,7 +91,7 @@ const fn colour(method: Method) -> &'static str {
 }
 
 fn errors(samples: &[Sample], unit_ns: f64) -> Vec<(f64, f64)> {
-    samples.iter().map(|sample| (real(sample.frame), sample.error_ns / unit_ns)).collect()
+    samples.iter().map(|sample| (as_f64(sample.frame), sample.error_ns / unit_ns)).collect()
 }
 
 /// Phase errors in us over four decades, both signs.
@@ -111,7 +112,7 @@ fn lock(lengths: &[(&Scenario, &Lengths)], seed: u64) -> String {
         .enumerate()
         .map(|(index, (scenario, lengths))| Panel {
             title: scenario.about.to_owned(),
-            x: Axis::linear("frame", (0.0, real(LOCKING)), 10.0),
+            x: Axis::linear("frame", (0.0, as_f64(LOCKING)), 10.0),
             y: decades("true phase error"),
             series: std::iter::once(Series { name: None, colour: GREY, mark: Mark::Band(-20.0, 20.0) })
                 .chain(Method::value_variants().iter().rev().map(|method| Series {
@@ -135,12 +136,12 @@ fn hold((scenario, lengths): &(&Scenario, &Lengths), seed: u64) -> String {
     let samples = trial::trace(Method::Swsync, lengths, ClockError::None, seed, to);
     let samples = &samples[from.min(samples.len())..];
     let half = lengths.model.line_time_ns / 2e3;
-    let x = || Axis::linear("frame", (real(from), real(to)), 10.0);
+    let x = || Axis::linear("frame", (as_f64(from), as_f64(to)), 10.0);
     let nominal = f64::from(lengths.model.frame_length);
     let dots =
         |mark: fn(Vec<(f64, f64)>) -> Mark, points| Series { name: None, colour: BLUE, mark: mark(points) };
     let lines: Vec<_> =
-        samples.iter().map(|sample| (real(sample.frame), f64::from(sample.lines) - nominal)).collect();
+        samples.iter().map(|sample| (as_f64(sample.frame), f64::from(sample.lines) - nominal)).collect();
     let panels = [
         Panel {
             title: format!("True phase error; grey: half a line, {half:.2} us"),
@@ -178,11 +179,11 @@ fn latency(lengths: &[(&Scenario, &Lengths)], seed: u64) -> String {
     let line = lengths.model.line_time_ns;
     let asked: Vec<(f64, f64)> = samples
         .iter()
-        .filter_map(|sample| Some((real(sample.frame), (sample.asked?.as_nanos_f64() - period) / 1e6)))
+        .filter_map(|sample| Some((as_f64(sample.frame), (sample.asked?.as_nanos_f64() - period) / 1e6)))
         .collect();
     let taken: Vec<(f64, f64)> = samples
         .iter()
-        .map(|sample| (real(sample.frame), (f64::from(sample.lines) * line - period) / 1e6))
+        .map(|sample| (as_f64(sample.frame), (f64::from(sample.lines) * line - period) / 1e6))
         .collect();
     let most = asked.iter().chain(&taken).map(|(_, ms)| ms.abs()).fold(1.0, f64::max) * 1.25;
     let longest =
@@ -243,7 +244,7 @@ fn time(scenario: &Scenario, outcomes: &[(&'static str, Vec<Outcome>)]) -> Strin
     let series = outcomes.iter().map(|(name, outcomes)| {
         let mut steps: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.steps).collect();
         steps.sort_by(f64::total_cmp);
-        let share = |count: usize| 100.0 * real(count) / real(outcomes.len().max(1));
+        let share = |count: usize| 100.0 * as_f64(count) / as_f64(outcomes.len().max(1));
         let mut points = vec![(1.0, 0.0)];
         for (count, at) in steps.iter().enumerate() {
             points.extend([(*at, share(count)), (*at, share(count + 1))]);
@@ -320,12 +321,6 @@ fn response(seed: u64) -> String {
         },
     ];
     figure("A phone's response to long exposures (paper, sec. V.B)", &panels)
-}
-
-/// A count as a float: exact below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 frames")]
-const fn real(n: usize) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files of one order on one device, held against its manifest, and that against what is known of them.
+//! What one device saved for one order: its files are checked against its manifest, and that against the answer.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use swsync_core::order::Order;
 use super::oracle;
 use swsync_media::video_file;
 
-/// What one device saved for one order.
-pub struct Part {
+/// The manifest and take.json of one order on one device.
+pub struct SavedPart {
     pub folder: PathBuf,
-    /// By their numbers.
+    /// The manifest's records by frame number.
     pub records: BTreeMap<FrameNumber, FrameRecord>,
     pub take: Take,
 }
 
-impl Part {
+impl SavedPart {
     /// Reads manifest and `take.json` in `folder`.
     ///
     /// # Errors
-    /// What cannot be read, or stands there twice.
+    /// A file cannot be read, or a frame is in the manifest twice.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(folder.join(FRAMES_JSONL)).unwrap_or_default(); // nothing was saved
         let mut records = BTreeMap::new();
@@ -38,15 +38,15 @@ impl Part {
         Ok(Self { folder: folder.to_owned(), records, take })
     }
 
-    /// Whether `record` is of a picture in a video.
+    /// Whether the frame of `record` is in a video file.
     pub fn is_video(&self, record: &FrameRecord) -> bool {
         self.take.segments.iter().any(|segment| segment.file == record.file)
     }
 
-    /// Checks that `take.json` tells of the frames `account`, and that those without a record are its holes.
+    /// Checks that `take.json` has the frames `account`, and that those without a record are its holes.
     ///
     /// # Errors
-    /// Where it does not.
+    /// The first difference.
     pub fn check_take(&self, account: &[FrameNumber]) -> anyhow::Result<()> {
         let take = &self.take;
         ensure!(take.complete, "take.json says that it goes on");
@@ -73,10 +73,10 @@ impl Part {
         Ok(())
     }
 
-    /// Checks every file. How many there are.
+    /// Checks every file. Returns how many there are.
     ///
     /// # Errors
-    /// What is torn, missing, or there without being named.
+    /// A file is torn, missing, or not in the manifest.
     pub fn check_files(&self) -> anyhow::Result<u64> {
         let mut media = files_below(&self.folder);
         media.retain(|path| {
@@ -102,11 +102,11 @@ impl Part {
         Ok(media.len() as u64)
     }
 
-    /// Checks that video files are cut where `order` says. `is_disturbed`: the device was killed, so that there may be
-    /// more files, and they end early.
+    /// Checks that video files are cut where `order` says. With `is_disturbed` the device was killed, so there may be more files,
+    /// which end early.
     ///
     /// # Errors
-    /// Which is not.
+    /// The first file that is cut elsewhere.
     pub fn check_cuts(
         &self,
         order: &Order,
@@ -134,7 +134,7 @@ impl Part {
     }
 }
 
-/// Whether there is a whole JPEG of `bytes` bytes.
+/// Fails unless `path` is a whole JPEG of `bytes` bytes.
 fn check_picture(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let content = std::fs::read(path)?;
     ensure!(content.len() as u64 == bytes, "{} bytes, {bytes} in the manifest", content.len());
@@ -142,8 +142,8 @@ fn check_picture(path: &Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a video plays: from a key frame on, as many pictures as its timecodes have lines, with those of `records`
-/// among them.
+/// Fails unless a video plays: it begins with a key frame, has as many pictures as its timecodes have lines, and has those of
+/// `records` among them.
 fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     let (mut coded, mut begins_with_key) = (0_u64, false);
     for frame in video_file::FrameReader::coded(path, "video/x-h264")? {
@@ -153,8 +153,8 @@ fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     }
     ensure!(begins_with_key, "it begins with no key frame");
     let times = std::fs::read_to_string(path.with_extension("pts"))?;
-    let told = times.lines().filter(|line| !line.starts_with('#')).count() as u64;
-    ensure!(coded == told, "{coded} pictures, and {told} in its timecodes");
+    let timecodes = times.lines().filter(|line| !line.starts_with('#')).count() as u64;
+    ensure!(coded == timecodes, "{coded} pictures, and {timecodes} in its timecodes");
     let mut shown = 0_u64;
     video_file::decode(path, "video/x-h264", 50, |_, _| {
         shown += 1;
@@ -176,7 +176,7 @@ fn check_video(path: &Path, records: &[&FrameRecord]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All files in `folder` and below; none where it is not there.
+/// All files in `folder` and below; none if it does not exist.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! What the pictures of one shot say about when they were taken.
+//! The pictures of one shot, and when they were taken.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::panel;
 pub struct Shot {
     pub name: &'static str,
     pub views: Vec<View>,
-    /// Where the times are from, for a person.
+    /// Where the times are from, in words.
     pub source: &'static str,
 }
 
@@ -58,7 +58,7 @@ fn open(file: &Path) -> anyhow::Result<RgbImage> {
     Ok(picture.into_rgb8())
 }
 
-/// The true times that the LED panel shows in the pictures of `answers`.
+/// A shot with the true times that the LED panel shows in the pictures of `answers`.
 pub fn from_pictures(name: &'static str, answers: &[Answer]) -> anyhow::Result<Shot> {
     let mut views = Vec::new();
     let mut first: Option<Reading> = None;
@@ -72,7 +72,7 @@ pub fn from_pictures(name: &'static str, answers: &[Answer]) -> anyhow::Result<S
     Ok(Shot { name, views, source: "by the LED panel in the pictures" })
 }
 
-/// The times that the cameras' stamps give, where pictures show no panel.
+/// A shot with the times of the cameras' timestamps, for pictures without a panel.
 pub fn from_stamps(name: &'static str, answers: &[Answer]) -> anyhow::Result<Shot> {
     let mut views: Vec<View> = Vec::new();
     let mut first = None;
@@ -84,7 +84,7 @@ pub fn from_stamps(name: &'static str, answers: &[Answer]) -> anyhow::Result<Sho
     Ok(Shot { name, views, source: "by the cameras' own timestamps" })
 }
 
-/// At what pace the frames of a burst came.
+/// The rate and the intervals of the frames of a burst.
 pub struct Pace {
     frames: usize,
     missed: usize,
@@ -94,7 +94,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of the frames that `answer` saved.
+    /// Of the frames that `answer` saved.
     pub fn of(answer: &Answer) -> Self {
         let times: Vec<_> = answer
             .frames
