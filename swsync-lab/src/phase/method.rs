@@ -1,11 +1,11 @@
-//! Ways to align a camera whose frame lengths can be set: swsync's, and those of its peers.
+//! Methods to align a camera whose frame lengths can be set: swsync's, and those of its peers.
 
 use clap::ValueEnum;
 use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-/// A way to align.
+/// A method to align.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {
     /// swsync's aligner
@@ -19,7 +19,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// What tables call it.
+    /// Its name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Swsync => "swsync",
@@ -29,10 +29,10 @@ impl Method {
         }
     }
 
-    /// One to align a camera of `sensor` to `grid`.
+    /// A controller that aligns a camera with this timing to `grid`.
     pub fn build(self, grid: FrameGrid, sensor: SensorTiming) -> Box<dyn Controller> {
         let config = AlignerConfig::new(grid, sensor, Span::from_micros(20), 3);
-        // As both know the period: whole microseconds.
+        // Both peers count the period in whole microseconds.
         let nominal = Span::from_micros(grid.period().as_nanos() / 1_000);
         match self {
             Self::Swsync => Box::new(Swsync { aligner: Aligner::new(config), sensor }),
@@ -46,22 +46,22 @@ impl Method {
     }
 }
 
-/// A frame as a controller sees it.
+/// A frame as a controller gets it.
 #[derive(Debug, Clone, Copy)]
 pub struct ArrivedFrame {
-    /// The driver's count.
+    /// The driver's sequence number.
     pub sequence: u64,
-    /// Its stamp, on the device's clock.
+    /// Its timestamp, by the device's clock.
     pub time: Timestamp<Rig>,
-    /// When it arrived, on the device's clock.
+    /// When it arrived, by the device's clock.
     pub now: Timestamp<Rig>,
-    /// Uniform in 0..1: what else is left to chance.
+    /// A random number, uniform in `[0, 1)`, for chances of the method.
     pub chance: f64,
 }
 
-/// Answers frames with frame durations.
+/// Chooses frame durations.
 pub trait Controller {
-    /// The duration to ask for, if any.
+    /// The duration to request after `frame`, if any.
     fn handle_frame(&mut self, frame: &ArrivedFrame) -> Option<Span>;
 }
 
@@ -79,8 +79,8 @@ impl Controller for Swsync {
     }
 }
 
-/// libcamera's `src/ipa/rpi/controller/rpi/sync.cpp`: a client hears the server every 30 frames and corrects
-/// the whole difference in one control set, where it is more than 50 us. Two in a hundred messages are lost.
+/// libcamera's `src/ipa/rpi/controller/rpi/sync.cpp`: a client gets a message every 30 frames and corrects the whole difference in
+/// one control set, if it is more than 50 us. Two in a hundred messages are lost.
 struct PiSync {
     grid: FrameGrid,
     nominal: Span,
@@ -97,13 +97,13 @@ impl Controller for PiSync {
         self.frames += 1;
         let heard = self.frames.is_multiple_of(SERVER_PERIOD) && frame.chance >= MESSAGE_LOSS;
         let error = self.grid.phase_error(frame.time);
-        // libcamera sets a duration with every frame.
+        // libcamera sets a duration at every frame.
         let correction = if heard && error.abs() > MIN_ADJUSTMENT { error } else { Span::ZERO };
         Some(self.nominal - correction)
     }
 }
 
-/// The script in picamera2 issue 1050: every frame a twentieth of the error, at most 10 ms.
+/// The script in picamera2 issue 1050: corrects a twentieth of the error at every frame, at most 10 ms.
 struct PController {
     grid: FrameGrid,
     nominal: Span,

@@ -1,4 +1,4 @@
-//! `swsync lab phase`: how cameras reach the frame grid and hold it, where the truth is known.
+//! `swsync lab phase`: measures how cameras reach the frame grid and hold it, against their true phase error.
 
 mod charts;
 mod method;
@@ -70,7 +70,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Where standard output, a picture or a trace cannot be written.
+/// Standard output, a picture or a trace cannot be written.
 pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
     if args.stdio { stdio::run() } else { simulate::run(args) }
 }
@@ -87,7 +87,7 @@ mod testing {
         phase: PhaseArgs,
     }
 
-    /// What the command line's arguments amount to.
+    /// The parsed arguments.
     pub fn args(args: &[&str]) -> PhaseArgs {
         Command::parse_from([&["phase"], args].concat()).phase
     }

@@ -1,4 +1,4 @@
-//! The cameras and clocks that methods are tried on.
+//! The cameras and clocks of the trials.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use swsync_sim::sensor::SensorModel;
 /// One kind of trial.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What the table says of it.
+    /// Its description in the table.
     pub about: &'static str,
     /// The camera.
     pub camera: Camera,
-    /// What the clock is off, and how fast that changes.
+    /// The error of the device's clock.
     pub clock: ClockError,
 }
 
@@ -28,7 +28,7 @@ pub enum Camera {
     Nothing,
 }
 
-/// Phones.
+/// Kinds of phones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phones {
     /// Requests take 2 or 3 frames, always the same; the slope of the response is anything from 1/2 to 2.
@@ -40,32 +40,32 @@ pub enum Phones {
 /// A camera whose frame lengths can be set.
 #[derive(Debug, Clone)]
 pub struct Lengths {
-    /// What it is said to be.
+    /// The model that controllers are told.
     pub model: SensorModel,
-    /// Half of them act one frame sooner than is said, the others one later.
+    /// Whether controls act one frame earlier than the model says, or one later: half of the trials each.
     pub misleading: bool,
     /// Lines by which frames may differ from the nominal length.
     pub headroom: Option<u32>,
 }
 
-/// How a device's clock errs against rig time.
+/// The error of a device's clock against rig time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ClockError {
-    /// Not at all.
+    /// No error.
     None,
-    /// By 20 us rms, with a time constant of 2 s.
+    /// 20 us rms, with a time constant of 2 s.
     Wandering,
-    /// By 20 us rms, anew at every frame.
+    /// 20 us rms, independent at every frame.
     Shaking,
 }
 
-/// Of the errors, in ns.
+/// RMS of clock errors, in ns.
 pub const CLOCK_RMS_NS: f64 = 20_000.0;
-/// Time constant of a wandering one, in seconds.
+/// Time constant of a wandering error, in seconds.
 pub const CLOCK_TAU_S: f64 = 2.0;
 
 impl Scenario {
-    /// All there are.
+    /// All scenarios.
     pub fn presets() -> Vec<Self> {
         let lengths = |name, about, model, misleading, headroom, clock| Self {
             name,

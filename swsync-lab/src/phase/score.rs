@@ -1,28 +1,28 @@
-//! What many trials amount to.
+//! Scores of many trials.
 
 use super::trial::Outcome;
 use crate::stats::{as_f64, quantile};
 use swsync_cli::table::{Align, Column, NOTHING, Table};
 
-/// The figures of one way to align, over many trials.
+/// The score of a method over many trials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// Trials.
+    /// Number of trials.
     pub trials: usize,
-    /// Share of them that were aligned in time.
+    /// Fraction of trials that were aligned in time.
     pub success: f64,
-    /// Steps (frames, injections, restarts) to there: median and 99 % quantile, of those.
+    /// Steps (frames, injections, restarts) until aligned: median and 99 % quantile, of the trials that were aligned.
     pub steps: Option<(f64, f64)>,
-    /// Seconds, likewise.
+    /// The same in seconds.
     pub seconds: Option<(f64, f64)>,
     /// Magnitude of the error while holding: mean, 95 % quantile, maximum, in us.
     pub hold_us: Option<(f64, f64, f64)>,
-    /// Frames while holding that differ from the period by more than 1 %.
+    /// Frames while holding whose length differs from the period by more than 1 %.
     pub off: usize,
 }
 
 impl Score {
-    /// Of these trials.
+    /// The score of these trials.
     pub fn of(outcomes: &[Outcome]) -> Self {
         let steps: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.steps).collect();
         let seconds: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.seconds).collect();
@@ -62,7 +62,7 @@ impl Score {
         ]
     }
 
-    /// The same, for programs.
+    /// The score as JSON.
     pub fn to_json(&self, name: &str) -> serde_json::Value {
         serde_json::json!({
             "method": name,
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_by_hand() {
+    fn a_score_as_computed_by_hand() {
         let outcome = |steps, hold_errors: &[f64]| Outcome {
             steps,
             seconds: steps.map(|steps| steps / 30.0),

@@ -1,4 +1,4 @@
-//! `swsync lab phase`: many trials of every scenario, on all processors.
+//! `swsync lab phase`: runs many trials of every scenario, on all processors.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
@@ -13,13 +13,13 @@ use super::charts;
 use super::method::Method;
 use super::scenario::{Camera, ClockError, Scenario};
 use super::score::{self, Score};
-use super::trial::{self, ByExposure, Outcome};
+use super::trial::{self, ExposureMethod, Outcome};
 use swsync_cli::output;
 
 /// Runs what `args` ask for and prints it.
 ///
 /// # Errors
-/// Where a picture or a trace cannot be written.
+/// A picture or a trace cannot be written.
 pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
     let scenarios = if args.sensor.is_empty() { Scenario::presets() } else { args.sensor.clone() };
     let mut json = Vec::new();
@@ -52,11 +52,11 @@ pub fn run(args: &PhaseArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A way to align the cameras of a scenario.
+/// A method to align the cameras of a scenario.
 #[derive(Debug, Clone, Copy)]
 enum TrialKind {
     Lengths(Method),
-    Exposures(ByExposure),
+    Exposures(ExposureMethod),
     Resets,
 }
 
@@ -67,9 +67,9 @@ impl TrialKind {
                 Method::value_variants().iter().map(|m| (m.name(), Self::Lengths(*m))).collect()
             }
             Camera::Exposures(_) => vec![
-                ("swsync", Self::Exposures(ByExposure::Swsync)),
-                ("swsync, calibrated", Self::Exposures(ByExposure::Calibrated)),
-                ("libsoftwaresync", Self::Exposures(ByExposure::Libsoftwaresync)),
+                ("swsync", Self::Exposures(ExposureMethod::Swsync)),
+                ("swsync, calibrated", Self::Exposures(ExposureMethod::Calibrated)),
+                ("libsoftwaresync", Self::Exposures(ExposureMethod::Libsoftwaresync)),
             ],
             Camera::Nothing => vec![("swsync reset", Self::Resets)],
         }
@@ -86,7 +86,7 @@ impl TrialKind {
     }
 }
 
-/// The outcomes of all trials of a scenario, by the way to align.
+/// The outcomes of all trials of a scenario, by method.
 fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Outcome>)> {
     let ways = TrialKind::all(scenario);
     let chosen = |name: &str| args.method.is_empty() || args.method.iter().any(|m| m.name() == name);
@@ -99,18 +99,18 @@ fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Out
         .collect()
 }
 
-/// The outcomes of all trials, in the seeds' order whoever was first.
+/// The outcomes of all trials, in the order of their seeds.
 fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome + Sync) -> Vec<Outcome> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![Outcome::default(); args.trials]));
-    let told = io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= args.trials {
                 break;
             }
-            if told {
-                // Only a remark.
+            if is_terminal {
+                // Standard error may be closed.
                 let _ =
                     write!(io::stderr(), "\r\x1b[K{}: trial {} of {}", scenario.name, index + 1, args.trials);
             }
@@ -123,7 +123,7 @@ fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome 
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(args.trials);
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
-    if told {
+    if is_terminal {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     done.into_inner()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_threads_gives_one_table() {
+    fn the_table_does_not_depend_on_the_threads() {
         let of = |seed: &str| swsync("tight", &["--trials", "6", "--seed", seed, "--method", "swsync"]);
         assert_eq!(of("1"), of("1"));
         assert_ne!(of("1"), of("2"));

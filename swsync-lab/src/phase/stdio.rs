@@ -1,4 +1,4 @@
-//! `swsync lab phase --stdio`: the aligner behind a pipe, for a judge that plays the camera.
+//! `swsync lab phase --stdio`: the aligner behind a pipe, for a program that plays the camera (the judge).
 //!
 //! Lines of JSON. First the camera says hello, then every frame is answered by exactly one line:
 //!
@@ -27,13 +27,13 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use swsync_cli::exit;
 
-/// Largest phase error of an aligned frame: what the figures are of.
+/// Largest phase error of an aligned frame.
 const TOLERANCE: Span = Span::from_micros(20);
-/// Frames in a row that make a lock.
+/// So many aligned frames in a row are a lock.
 const SETTLE_FRAMES: u32 = 3;
-/// What injections scatter by, 1 sigma (the paper: tens of us).
+/// Scatter of injections, 1 sigma (the paper: tens of us).
 const SCATTER: Span = Span::from_micros(25);
-/// Longer lines are no messages.
+/// Longer lines are an error.
 const MAX_LINE: u64 = 10_000;
 
 /// Why an input cannot be answered.
@@ -99,11 +99,11 @@ struct Answer {
     exposure_us: Option<f64>,
 }
 
-/// One trial's camera.
+/// The aligner of the camera that hello described.
 enum JudgedAligner {
     Lines {
         aligner: Box<Aligner>,
-        /// Lines in one of the aligner's, where the sensor's quantum is less than a line.
+        /// Sensor lines per line of the aligner: less than one if the sensor's quantum is less than a line.
         lines_per_quantum: f64,
     },
     Inject(Box<Injector>),
@@ -112,7 +112,7 @@ enum JudgedAligner {
 /// Answers standard input on standard output.
 ///
 /// # Errors
-/// Where standard output cannot be written.
+/// Standard output cannot be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     match answer(io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -127,7 +127,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where it ended.
+/// Why it ended.
 #[derive(Debug)]
 enum Failure {
     Input { line: u64, error: InputError },
@@ -194,7 +194,7 @@ impl JudgedAligner {
 
     fn by_lines(hello: &Hello, grid: FrameGrid, line_us: f64) -> Result<Self, InputError> {
         let step = in_range("step", hello.step.unwrap_or(1.0), (0.001, 1e6), "0.001 to 1000000 lines")?;
-        // A quantum of less than a line is counted instead of lines.
+        // A quantum of less than a line takes the place of the line.
         let lines_per_quantum = step.min(1.0);
         let quanta = |field, value: Option<f64>, least| {
             let value = value.ok_or(InputError::Lacks(field))?;
@@ -215,7 +215,7 @@ impl JudgedAligner {
             min_lines,
             max_lines,
             nominal_lines,
-            // A set goes out at the start of the frame after the one that has just arrived.
+            // A control set is applied from the start of the frame after the one that has just arrived.
             latency: whole(delay.round()) + 1,
             line_step: whole(step.max(1.0).round()),
             exposure_margin: 0,
@@ -241,7 +241,7 @@ impl JudgedAligner {
     }
 }
 
-/// `quanta` in lines: a whole number where quanta are lines.
+/// `quanta` in lines: an integer if quanta are lines.
 fn number(quanta: u32, lines_per_quantum: f64) -> serde_json::Number {
     let fraction = || serde_json::Number::from_f64(f64::from(quanta) * lines_per_quantum);
     let fraction = (lines_per_quantum < 1.0).then(fraction).flatten();
@@ -261,10 +261,10 @@ fn in_range(
     }
 }
 
-/// The grid whose period comes nearest to `period_us`, as a fraction: 33333.333333 is 1/30 s.
+/// The grid whose period is nearest to `period_us`, as a fraction: 33333.333333 is 1/30 s.
 fn grid_of(period_us: f64) -> Result<FrameGrid, InputError> {
     let seconds = period_us / 1e6;
-    // Convergents of the continued fraction: each is the best of its size.
+    // Convergents of the continued fraction are the best approximations.
     let (mut before, mut this) = ((0.0, 1.0), (1.0, 0.0));
     let mut rest = seconds;
     for _ in 0..40 {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn quanta_of_less_and_more_than_a_line() {
+    fn lengths_are_multiples_of_the_quantum() {
         for (step, quantum) in [("4", 4.0), ("0.25", 0.25)] {
             let hello = hello().replace("\"step\":1", &format!("\"step\":{step}"));
             let hello = hello.replace("1763", "1764");

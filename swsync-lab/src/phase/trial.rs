@@ -1,4 +1,4 @@
-//! One camera, simulated from its start: how soon it is on the grid, and how well it stays there.
+//! One trial: simulates a camera from its start, and measures how soon it is on the grid and how well it stays there.
 
 use swsync_core::align::SensorTiming;
 use swsync_core::align::calibrate::{Calibration, Plan, Step};
@@ -14,29 +14,29 @@ use super::method::{ArrivedFrame, Controller, Method};
 use super::scenario::{CLOCK_RMS_NS, CLOCK_TAU_S, ClockError, Lengths, Phones};
 use crate::split_mix::SplitMix64;
 
-/// An error that counts as aligned.
+/// Largest error of an aligned frame.
 const ALIGNED_NS: f64 = 20_000.0;
-/// So many frames in a row have to be.
+/// A camera is aligned after so many aligned frames in a row.
 const STEADY_FRAMES: usize = 5;
-/// Frames within which it has to be.
-const PATIENCE: usize = 900;
-/// Frames over which holding is judged: 60 s.
+/// A camera has to be aligned within so many frames.
+const MAX_FRAMES: usize = 900;
+/// Holding is measured over so many frames: 60 s.
 const HOLD_FRAMES: usize = 1_800;
-/// Frames of a sensor's crystal's life before the trial, so that wander has a past.
+/// When trials begin: so late that the wander of clocks has developed.
 const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_000_000_000_000);
 /// Largest skew, in ppm, and wander, in ppm per root second (a Raspberry Pi at work).
 const SKEW_PPM: f64 = 20.0;
 const PHONE_SKEW_PPM: f64 = 40.0;
 const WANDER_PPM: f64 = 0.01;
 
-/// What came of a trial.
+/// The outcome of a trial.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// Frames (injections, restarts) until it was aligned; `None` if it never was.
+    /// Frames (injections, restarts) until the camera was aligned; `None` if it never was.
     pub steps: Option<f64>,
     /// Seconds until then.
     pub seconds: Option<f64>,
-    /// True errors over the time of holding, in ns.
+    /// True errors while holding, in ns.
     pub hold_errors: Vec<f64>,
     /// Frames while holding whose length differed from the period by more than 1 %.
     pub off: usize,
@@ -47,12 +47,12 @@ fn random(seed: u64) -> SplitMix64 {
     SplitMix64::new(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5851_f42d_4c95_7f2d)
 }
 
-/// The grid that all are aligned to.
+/// The frame grid of all trials.
 pub fn grid() -> FrameGrid {
     FrameGrid::new(30, 1).expect("30 fps is a rate")
 }
 
-/// A device's clock: an oscillator against the sensor's crystal, and what it is off from rig time.
+/// A device's clock: an oscillator, and its error against rig time.
 struct Clock {
     oscillator: Oscillator<Rig>,
     error: ClockError,
@@ -68,7 +68,7 @@ impl Clock {
         Self { oscillator: Oscillator::new(config), error, error_ns, last: None }
     }
 
-    /// The clock's error at the frame at `at`, which moved on since the last one.
+    /// The clock's error at `at`, the time of the next frame.
     fn error_at(&mut self, at: Timestamp<True>, random: &mut SplitMix64) -> f64 {
         let elapsed = self.last.replace(at).map_or(0.0, |last| (at - last).as_secs_f64());
         match self.error {
@@ -84,16 +84,16 @@ impl Clock {
     }
 }
 
-/// A frame of a trial, as it truly was.
+/// The true data of a frame in a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// Its number, from 0; frames that were lost count.
+    /// Its number, from 0. Lost frames count.
     pub frame: usize,
     /// Its true phase error.
     pub error_ns: f64,
     /// Its length, in lines.
     pub lines: u32,
-    /// The frame duration that was asked for when it arrived.
+    /// The frame duration that was requested when it arrived.
     pub asked: Option<Span>,
 }
 
@@ -112,7 +112,7 @@ pub fn lengths(method: Method, lengths: &Lengths, error: ClockError, seed: u64) 
     align(method, lengths, error, seed, &mut |_| true)
 }
 
-/// A trial of which `watch` sees every frame; it ends where that says so.
+/// Runs a trial. `watch` gets every frame, and ends the trial by returning `false`.
 fn align(
     method: Method,
     lengths: &Lengths,
@@ -136,7 +136,7 @@ fn align(
     run(sensor, controller.as_mut(), Clock::new(error, seed, &mut random), &mut random, watch)
 }
 
-/// What a controller is told of a sensor.
+/// The timing of a sensor, as controllers get it.
 fn timing(model: &SensorModel) -> SensorTiming {
     SensorTiming {
         line_time_ns: model.line_time_ns,
@@ -167,9 +167,9 @@ fn run(
         begin = begin.or(Some(truth));
         let clock_error = clock.error_at(frame.readout_start, random);
         let error = grid.phase_error(truth).as_nanos_f64();
-        let as_seen = truth + Span::from_nanos_f64(clock_error);
-        // Who never gets there is judged by where that leaves it.
-        if outcome.steps.is_some() || count > PATIENCE {
+        let measured = truth + Span::from_nanos_f64(clock_error);
+        // A camera that is never aligned is measured from the limit on.
+        if outcome.steps.is_some() || count > MAX_FRAMES {
             outcome.hold_errors.push(error);
             if let Some((before, then)) = last {
                 let frames = f64::from(frame.sequence) - f64::from(u32::try_from(before).unwrap_or(0));
@@ -180,8 +180,8 @@ fn run(
                 return outcome;
             }
         } else {
-            // By the device's own clock: nobody can be nearer to the grid than that knows where it is.
-            let near = grid.phase_error(as_seen).abs().as_nanos_f64() <= reach(clock.error);
+            // By the device's own clock: no controller can do better than its clock.
+            let near = grid.phase_error(measured).abs().as_nanos_f64() <= aligned_within_ns(clock.error);
             streak = if near { streak + 1 } else { 0 };
             if streak == STEADY_FRAMES {
                 outcome.steps = Some(f64::from(u32::try_from(count + 1 - STEADY_FRAMES).unwrap_or(u32::MAX)));
@@ -205,36 +205,36 @@ fn run(
     outcome
 }
 
-/// What counts as aligned by a clock with such an error: of one that shakes, what it is on average.
-const fn reach(error: ClockError) -> f64 {
+/// Largest error of an aligned frame by a clock with such errors. A shaking clock is allowed twice its RMS more.
+const fn aligned_within_ns(error: ClockError) -> f64 {
     match error {
         ClockError::None | ClockError::Wandering => ALIGNED_NS,
         ClockError::Shaking => ALIGNED_NS + 2.0 * CLOCK_RMS_NS,
     }
 }
 
-/// Ways to align by exposure.
+/// Methods to align by exposure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByExposure {
-    /// swsync's, which learns the response.
+pub enum ExposureMethod {
+    /// swsync's injector, which learns the response.
     Swsync,
-    /// swsync's, with the profile that a calibration of the same phone wrote.
+    /// swsync's injector, with the response from a calibration of the same phone.
     Calibrated,
-    /// libsoftwaresync's, with its Pixel 3's numbers.
+    /// libsoftwaresync's method, with its constants for a Pixel 3.
     Libsoftwaresync,
 }
 
-/// Seconds for which injections are tried.
-const INJECTION_PATIENCE_FRAMES: usize = 1_800;
-/// What the seeds of calibrations are away from those of trials.
+/// Injections are tried for so many frames.
+const MAX_INJECTION_FRAMES: usize = 1_800;
+/// Seeds of calibrations minus those of their trials.
 const CALIBRATION_SEED: u64 = 1 << 40;
 /// libsoftwaresync settles for 400 ms between injections.
 const SETTLE_FRAMES: u64 = 12;
-/// Its Pixel 3's: T, overhead, shortest exposure.
+/// Its overhead for a Pixel 3.
 const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
 
-/// A phone of any slope and overhead; of steady ones, scatter and jitter are the paper's.
-fn any_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
+/// A phone with random slope and overhead. Steady phones have the paper's scatter and jitter.
+fn random_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
     if phones == Phones::Varying {
         let mut between = |least: f64, most: f64| least + (most - least) * random.uniform();
         let slope = between(0.8, 2.2);
@@ -246,7 +246,7 @@ fn any_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
             overhead: micros(50.0, 600.0).mul_f64(slope),
             scatter: micros(5.0, 60.0),
             jitter: micros(5.0, 60.0),
-            // 3 to 6 frames and 5 to 30 ms: the next one can begin with it, and the one after that is shifted.
+            // A request takes 3 to 6 frames and 5 to 30 ms.
             latency: 5,
             latency_spread: 3,
         };
@@ -263,7 +263,7 @@ fn any_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
     }
 }
 
-/// What `swsync calibrate` finds on such a phone; `None` where it fails.
+/// What `swsync calibrate` measures on such a phone; `None` if it fails.
 pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibration> {
     let mut phone = Phone::new(*model, seed, skew, BEGIN);
     let clock = Clock::new(ClockError::None, seed, &mut random(seed)).oscillator;
@@ -272,7 +272,7 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
         let frame = phone.next_frame();
         match calibration.handle_frame(frame.sequence, clock.read(frame.stamp) - Timestamp::ZERO) {
             Step::Wait => {}
-            // What fits into a frame shifts nothing.
+            // An exposure that fits into a frame shifts nothing.
             Step::Expose(exposure) if exposure <= grid().period() => {}
             Step::Expose(exposure) => phone.inject(exposure),
             Step::Done => return Some(calibration),
@@ -281,17 +281,17 @@ pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibratio
 }
 
 /// Aligns a phone; steps are injections.
-pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
+pub fn exposures(method: ExposureMethod, phones: Phones, seed: u64) -> Outcome {
     let mut random = random(seed);
     let period = grid().period_ns();
-    let model = any_phone(phones, &mut random);
+    let model = random_phone(phones, &mut random);
     let most_ppm = if phones == Phones::Varying { PHONE_SKEW_PPM } else { SKEW_PPM };
     let skew = Skew::from_ppm(most_ppm * (2.0 * random.uniform() - 1.0));
     let started = BEGIN + grid().period().mul_f64(random.uniform());
     let mut phone = Phone::new(model, seed, skew, started);
     let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
-    // Calibrated on another day, when its chances were others.
-    let response = (way == ByExposure::Calibrated)
+    // The calibration has other random numbers than the trial.
+    let response = (method == ExposureMethod::Calibrated)
         .then(|| calibrate(&model, seed.wrapping_add(CALIBRATION_SEED), skew)?.finish().ok())
         .flatten()
         .map(|fit| fit.response().response);
@@ -311,8 +311,8 @@ pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
         let frame = phone.next_frame();
         let error = grid().phase_error(clock.read(frame.start)).as_nanos_f64();
         let took = last.replace(frame.start).map_or(period, |last| (frame.start - last).as_nanos_f64());
-        // Who never gets there is judged by where that leaves it.
-        if outcome.steps.is_some() || count > INJECTION_PATIENCE_FRAMES {
+        // A camera that is never aligned is measured from the limit on.
+        if outcome.steps.is_some() || count > MAX_INJECTION_FRAMES {
             outcome.hold_errors.push(error);
             outcome.off += usize::from((took - period).abs() > 0.01 * period);
             if outcome.hold_errors.len() == HOLD_FRAMES {
@@ -326,11 +326,11 @@ pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
             }
         }
         let stamp = clock.read(frame.stamp);
-        let exposure = match way {
-            ByExposure::Swsync | ByExposure::Calibrated => {
+        let exposure = match method {
+            ExposureMethod::Swsync | ExposureMethod::Calibrated => {
                 injector.handle_frame(frame.sequence, stamp).exposure
             }
-            ByExposure::Libsoftwaresync => (frame.sequence >= next).then(|| {
+            ExposureMethod::Libsoftwaresync => (frame.sequence >= next).then(|| {
                 next = frame.sequence + SETTLE_FRAMES;
                 let wanted = (-grid().phase_error(stamp).as_nanos_f64()).rem_euclid(period);
                 let exposure = (period + wanted / 2.0 - PIXEL_OVERHEAD_NS).max(33_370_000.0);
@@ -347,10 +347,10 @@ pub fn exposures(way: ByExposure, phones: Phones, seed: u64) -> Outcome {
 
 /// Tolerance of reset sampling.
 pub const RESET_TOLERANCE: Span = Span::from_millis(1);
-/// Time that it has.
-const RESET_PATIENCE: Span = Span::from_secs(600);
+/// Time limit of reset sampling.
+const RESET_TIMEOUT: Span = Span::from_secs(600);
 
-/// Restarts a camera until its phase falls right; steps are restarts.
+/// Restarts a camera until its phase is right; steps are restarts.
 pub fn resets(seed: u64) -> Outcome {
     let mut random = random(seed);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
@@ -375,12 +375,12 @@ pub fn resets(seed: u64) -> Outcome {
                 let steps = Some(f64::from(restarts));
                 return Outcome { steps, seconds: Some(seconds), ..Outcome::default() };
             }
-            if frame.delivered_at - BEGIN > RESET_PATIENCE {
+            if frame.delivered_at - BEGIN > RESET_TIMEOUT {
                 break None;
             }
         };
         match asked {
-            Some(at) if at - BEGIN <= RESET_PATIENCE => started = at,
+            Some(at) if at - BEGIN <= RESET_TIMEOUT => started = at,
             _ => break,
         }
         reset.handle_restarted();
@@ -388,7 +388,7 @@ pub fn resets(seed: u64) -> Outcome {
     Outcome::default()
 }
 
-/// What reset sampling works with.
+/// Configuration of reset sampling.
 pub fn reset_config() -> ResetConfig {
     ResetConfig { grid: grid(), phase_offset: Span::ZERO, tolerance: RESET_TOLERANCE }
 }

@@ -1,5 +1,4 @@
-//! `swsync lab phase --svg`: the pictures of docs/phase.md, from trials; `--trace`: the same trials frame by
-//! frame.
+//! `swsync lab phase --svg`: draws the charts of docs/phase.md from trials. `--trace`: writes the same trials frame by frame.
 
 mod svg;
 
@@ -16,16 +15,16 @@ use super::scenario::{Camera, ClockError, Lengths, Scenario};
 use super::trial::{self, Outcome, Sample};
 use crate::stats::as_f64;
 
-/// Frames of a trial that are traced.
+/// So many frames of a trial are traced.
 const TRACED: usize = 400;
-/// Frames of the pictures of locking, and of holding.
+/// Frames in the charts of locking and of holding.
 const LOCKING: usize = 100;
 const HOLDING: (usize, usize) = (250, 330);
 
 /// Writes the trials' frames to `file`, as CSV.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// The file cannot be written.
 pub fn trace(file: &Path, scenarios: &[Scenario], methods: &[Method], seed: u64) -> anyhow::Result<()> {
     let mut csv = String::from("scenario,method,seed,frame,true_error_ns,length_lines,asked_ns\n");
     for (scenario, lengths) in with_lengths(scenarios) {
@@ -48,10 +47,10 @@ pub fn trace(file: &Path, scenarios: &[Scenario], methods: &[Method], seed: u64)
     std::fs::write(file, csv).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Draws all pictures into `folder`; `outcomes` are those of many trials of the first scenario, by method.
+/// Draws all charts into `folder`. `outcomes` are those of many trials of the first scenario, by method.
 ///
 /// # Errors
-/// Where a file cannot be written.
+/// A file cannot be written.
 pub fn draw(
     folder: &Path,
     scenarios: &[Scenario],
@@ -94,7 +93,7 @@ fn errors(samples: &[Sample], unit_ns: f64) -> Vec<(f64, f64)> {
     samples.iter().map(|sample| (as_f64(sample.frame), sample.error_ns / unit_ns)).collect()
 }
 
-/// Phase errors in us over four decades, both signs.
+/// Axis of phase errors in us over four decades, of both signs.
 fn decades(title: &'static str) -> Axis {
     let tick = |us: f64, text: &str| [(us, text.to_owned()), (-us, format!("-{text}"))];
     let mut ticks = vec![(0.0, "0".to_owned())];
@@ -170,7 +169,7 @@ fn hold((scenario, lengths): &(&Scenario, &Lengths), seed: u64) -> String {
     figure(&format!("Holding: lines dither by themselves ({})", scenario.about), &panels)
 }
 
-/// Which frame's length answers which frame: a trial of a sensor with a latency of three frames.
+/// Latency: which frame's length answers which frame, for a sensor with a latency of three frames.
 fn latency(lengths: &[(&Scenario, &Lengths)], seed: u64) -> String {
     let (scenario, lengths) =
         lengths.iter().find(|(_, lengths)| lengths.model.delays.vblank == 3).unwrap_or(&lengths[0]);
@@ -270,7 +269,7 @@ fn time(scenario: &Scenario, outcomes: &[(&'static str, Vec<Outcome>)]) -> Strin
     figure("How soon", &[panel])
 }
 
-/// Shift against exposure of the paper's phone, and what the fitted line leaves.
+/// Shift against exposure of the paper's phone, and the residuals of the fitted line.
 fn response(seed: u64) -> String {
     let model = swsync_sim::sensor::PhoneModel::paper(trial::grid().period_ns());
     let Some((calibration, fit)) = trial::calibrate(&model, seed, Skew::ZERO)

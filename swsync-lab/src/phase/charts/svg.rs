@@ -1,10 +1,10 @@
-//! Charts as SVG: as much of them as the laboratory's pictures need.
+//! A small chart library that writes SVG.
 //!
-//! They have a ground of their own, so that they can be read on light and on dark pages.
+//! Charts have a background, so that they are readable on light and dark pages.
 
 use std::fmt::Write as _;
 
-/// Colours that people with any colour vision tell apart (Okabe and Ito), dark enough for thin lines.
+/// Colours that can be told apart with any colour vision (Okabe and Ito), dark enough for thin lines.
 pub const BLUE: &str = "#0072b2";
 pub const ORANGE: &str = "#d55e00";
 pub const GREEN: &str = "#008f63";
@@ -14,31 +14,31 @@ const INK: &str = "#222222";
 const PALE: &str = "#dddddd";
 const GROUND: &str = "#ffffff";
 
-/// How numbers become lengths.
+/// The scale of an axis.
 #[derive(Debug, Clone, Copy)]
 pub enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// Evenly around 0 up to about this number, by factors beyond it.
+    /// Linear around 0 up to about this number, logarithmic beyond it, for both signs.
     Bilog(f64),
-    /// By factors.
+    /// Logarithmic.
     Log,
 }
 
 /// An axis.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// What it shows, with its unit.
+    /// Quantity and unit.
     pub title: &'static str,
-    /// From where to where.
+    /// First and last number.
     pub range: (f64, f64),
-    /// How.
+    /// Its scale.
     pub scale: Scale,
-    /// Numbers that are marked, and how they are written.
+    /// Numbers that are marked, and their labels.
     pub ticks: Vec<(f64, String)>,
 }
 
-/// Something drawn.
+/// The shape of a series.
 #[derive(Debug, Clone)]
 pub enum Mark {
     /// A line through points.
@@ -47,13 +47,13 @@ pub enum Mark {
     Dots(Vec<(f64, f64)>),
     /// Bars from 0 to each point.
     Bars(Vec<(f64, f64)>),
-    /// Everything between two heights.
+    /// The area between two values.
     Band(f64, f64),
     /// An arrow from one point to another.
     Arrow((f64, f64), (f64, f64)),
 }
 
-/// Something drawn, in a colour, with its name in the legend, if any.
+/// A series of data. `name` is for the legend.
 #[derive(Debug, Clone)]
 pub struct Series {
     pub name: Option<&'static str>,
@@ -61,7 +61,7 @@ pub struct Series {
     pub mark: Mark,
 }
 
-/// A field with two axes.
+/// A chart with two axes.
 #[derive(Debug, Clone)]
 pub struct Panel {
     pub title: String,
@@ -70,7 +70,7 @@ pub struct Panel {
     pub series: Vec<Series>,
     /// Height, in px.
     pub height: f64,
-    /// Whether its names are listed.
+    /// Whether it has a legend.
     pub legend: bool,
 }
 
@@ -92,7 +92,7 @@ impl Scale {
 }
 
 impl Axis {
-    /// An even axis whose numbers are marked every `step`.
+    /// A linear axis with a tick every `step`.
     pub fn linear(title: &'static str, (from, to): (f64, f64), step: f64) -> Self {
         let mut ticks = Vec::new();
         let mut at = (from / step).ceil() * step;
@@ -104,14 +104,14 @@ impl Axis {
         Self { title, range: (from, to), scale: Scale::Linear, ticks }
     }
 
-    /// Where `value` is, as a share of the way; what lies beyond is at the end.
+    /// The position of `value` as a fraction of the axis, clamped to its ends.
     fn share(&self, value: f64) -> f64 {
         let (from, to) = (self.scale.place(self.range.0), self.scale.place(self.range.1));
         ((self.scale.place(value) - from) / (to - from)).clamp(0.0, 1.0)
     }
 }
 
-/// Panels below one another, as the text of a file.
+/// The SVG of `panels`, one below the other.
 pub fn figure(title: &str, panels: &[Panel]) -> String {
     let tall = |panel: &Panel| ABOVE + panel.height + BELOW + if panel.legend { LEGEND } else { 0.0 };
     let height: f64 = 30.0 + panels.iter().map(tall).sum::<f64>();
