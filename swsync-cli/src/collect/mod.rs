@@ -1,145 +1,36 @@
 //! `swsync collect`: fetches the files of orders from every device.
 
-mod latest_order;
+mod args;
+mod listed_takes;
 mod pending;
 mod progress;
 mod report;
+mod result;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
 use parking_lot::Mutex;
-use swsync_core::manifest::{DeviceFrames, Gap, Runs, gaps};
-use swsync_core::name::{DeviceId, Name, OrderId};
+use swsync_core::manifest::{DeviceFrames, Runs, gaps};
+use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
 use swsync_rig::control::Session;
-use swsync_rig::share::collect::{CollectError, Collected, collect, delete};
-use swsync_rig::share::pending::Pending;
+use swsync_rig::share::collect::{CollectError, collect, delete};
 use swsync_rig::share::{Listing, Remote, RemoteError, TakeEntry, Unreadable};
 
 use crate::exit;
 use crate::output;
-use crate::rig::RigArgs;
 use crate::takes;
+pub use args::CollectArgs;
+use listed_takes::{case_conflict, latest_order};
 use progress::{Bar, Bars};
+use result::{CollectResult, PartOutcome, TakePart};
 
 /// How long to wait until all devices of the rig are known.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// Fetch the files of orders from every device of the rig.
-///
-/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, its SHA-256 being
-/// that of the device's, or not at all. Whatever interrupts it, the same command goes on where it stopped, and
-/// what is here already is not fetched again: it is read, and compared by its SHA-256. What is here under a file's name
-/// and is not what the device has (an edited picture) is kept under another name. While a device records, it is waited
-/// for. Who was not whole the last time is named until it is, or is given up with --without.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = AFTER_HELP)]
-pub struct CollectArgs {
-    /// Where the files go.
-    #[arg(value_name = "OUT")]
-    out: PathBuf,
-    /// Orders to fetch, by name. [default: all that the devices have]
-    #[arg(value_name = "ORDER")]
-    orders: Vec<OrderId>,
-    #[command(flatten)]
-    rig: RigArgs,
-    /// Only what was ordered last, whenever it was taken.
-    #[arg(long, conflicts_with = "orders")]
-    last: bool,
-    /// Only from this device. Repeatable, or separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    device: Vec<DeviceId>,
-    /// Give this device up: it is not asked, and what is missing of it in OUT is no longer named. Repeatable, or separated by
-    /// commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "device")]
-    without: Vec<DeviceId>,
-    /// Also fetch what is whole of takes that a device is not done with: it still writes, its disk is full, or it was
-    /// switched off.
-    #[arg(long)]
-    partial: bool,
-    /// Devices to fetch from at once: on WiFi more only share the same air.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
-    parallel: u8,
-    /// Delete on the device what is here, once all of an order's files there are, and their SHA-256 was compared
-    /// once more.
-    #[arg(long)]
-    delete_verified: bool,
-    /// How long a device may be silent before it is given up, like 30s.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Print one JSON document instead of the tables.
-    #[arg(long)]
-    json: bool,
-}
-
-const AFTER_HELP: &str = "\
-Examples:
-  swsync collect takes                         everything that is not here yet
-  swsync collect takes --last                  what was ordered last
-  swsync collect takes run-3 --delete-verified one order, and make room on the devices
-  swsync collect takes --without left          a device that will not come back
-  swsync collect takes --json | jq .gaps       which frames some devices lack
-
-Columns:
-  new        files that came this time; the others were here already
-  state      whole: all files are here, and are what the device has; unfinished: the device still writes, or was
-             switched off while it did; partial: of such a take what is whole is here (--partial)
-
-Exit codes:
-  0  all files that the devices have of the orders are here, and can be read. Frames that a device never had are
-     listed, but do not count
-  1  not all of it: a file could not be fetched or read; a take is not finished (with --partial too); a device does
-     not say what it has, or was not whole the last time and is not here now; or the command failed
-  2  wrong arguments
-  3  no rig or no devices
-  130  interrupted by Ctrl-C; the same command goes on";
-
-/// The outcome for one device's part of a take.
-struct TakePart {
-    device: DeviceId,
-    order: OrderId,
-    outcome: PartOutcome,
-}
-
-enum PartOutcome {
-    /// It is here; `deleted` files of it were deleted on the device.
-    Here { collected: Collected, deleted: usize },
-    /// The device still writes it, or was switched off while it did; its whole files are here (--partial).
-    Partial(Collected),
-    /// The device still writes it, or was switched off while it did.
-    Unfinished,
-    /// Not all of it is here, or it could not be deleted on the device.
-    Failed(CollectError),
-}
-
-/// The result of the command.
-struct CollectResult {
-    parts: Vec<TakePart>,
-    /// Devices that do not say what they have.
-    silent: Vec<(DeviceId, RemoteError)>,
-    gaps: Vec<(OrderId, Gap)>,
-    /// Errors of parts that are here but cannot be read.
-    unreadable: Vec<String>,
-    /// Folders on devices that cannot be read as takes.
-    unreadable_there: Vec<(DeviceId, Unreadable)>,
-    /// Parts that were not whole before, and that no device has now.
-    pending: Vec<(OrderId, DeviceId, Pending)>,
-}
-
-impl CollectResult {
-    fn is_whole(&self) -> bool {
-        let here = |part: &TakePart| matches!(part.outcome, PartOutcome::Here { .. });
-        let others =
-            self.unreadable.is_empty() && self.unreadable_there.is_empty() && self.pending.is_empty();
-        self.silent.is_empty() && others && self.parts.iter().all(here)
-    }
-}
 
 /// Runs the command.
 ///
@@ -209,7 +100,7 @@ impl CollectArgs {
             anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
         }
         if self.last {
-            return Ok(latest_order::find(takes).into_iter().cloned().collect());
+            return Ok(latest_order(takes).into_iter().cloned().collect());
         }
         let named: BTreeSet<_> = self.orders.iter().cloned().collect();
         Ok(if named.is_empty() { all } else { named }.into_iter().collect())
@@ -317,18 +208,6 @@ fn fetch_all(
     let mut parts: Vec<_> = parts.into_iter().flatten().collect();
     parts.sort_by(|a, b| (&a.order, &a.device).cmp(&(&b.order, &b.device)));
     parts
-}
-
-/// The folder that the part of `device` in `take` would share with another part on a disk that ignores case; `None` if there
-/// is none, or this part comes first.
-fn case_conflict(takes: &[(DeviceId, TakeEntry)], device: &DeviceId, take: &TakeEntry) -> Option<String> {
-    let is_first = |other: &Name, name: &Name| other < name && other.is_folder_of(name);
-    takes.iter().find_map(|(other, TakeEntry { order, .. })| {
-        if is_first(order, &take.order) {
-            return Some(order.to_string());
-        }
-        (*order == take.order && is_first(other, device)).then(|| format!("{order}/{other}"))
-    })
 }
 
 fn fetch(

@@ -11,7 +11,10 @@ use swsync_rig::share::collect::check_case;
 use swsync_rig::share::pending::{Pending, is_here};
 use swsync_rig::share::{RemoteError, TakeEntry};
 
-use super::{CollectArgs, CollectResult, PartOutcome, case_conflict, report};
+use super::args::CollectArgs;
+use super::listed_takes::case_conflict;
+use super::report;
+use super::result::{CollectResult, PartOutcome};
 use crate::takes;
 
 /// The parts of `order` below `out` that are remembered as not whole.

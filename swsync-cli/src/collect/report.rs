@@ -8,7 +8,7 @@ use swsync_rig::share::Unreadable;
 use swsync_rig::share::collect::Collected;
 use swsync_rig::share::pending::Pending;
 
-use super::{CollectResult, PartOutcome, TakePart};
+use super::result::{CollectResult, PartOutcome, TakePart};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
 
 /// At most so many gaps are listed one by one.

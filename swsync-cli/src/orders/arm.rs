@@ -8,7 +8,7 @@ use swsync_core::order::{Need, Order, Readiness, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Session, StatusReport};
 
-use super::RigSnapshot;
+use super::snapshot::RigSnapshot;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};

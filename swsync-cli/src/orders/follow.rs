@@ -12,7 +12,8 @@ use swsync_core::order::{Command, Fate, Kind, Order, Recorded, Registry, Standin
 use swsync_rig::control::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
-use super::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, report, timeout};
+use super::report;
+use super::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
 use crate::exit;
 use crate::output::{self, tell, warn};
 use crate::signals::{Signal, on_signal};

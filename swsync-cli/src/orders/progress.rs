@@ -8,7 +8,7 @@ use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
 use swsync_rig::control::{Session, StatusReport};
 
-use super::STATUS_TIMEOUT;
+use super::snapshot::STATUS_TIMEOUT;
 use crate::table::{clean, size};
 
 /// Time from one print to the next if standard error is no terminal.

@@ -12,7 +12,7 @@ use swsync_core::clock::ClockEstimate;
 use swsync_core::estimate::{Estimator, Exchange};
 use swsync_core::time::{Local, Offset, Span, Timestamp};
 
-use super::ClockArgs;
+use super::args::ClockArgs;
 use super::csv::{Rows, TRACE, TRUTH};
 use super::filter::Filter;
 use super::row_output::RowOutput;

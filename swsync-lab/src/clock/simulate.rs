@@ -15,7 +15,7 @@ use swsync_core::time::Timestamp;
 use swsync_rig::files::write_whole;
 use swsync_sim::trace::{Pace, Scenario, Trace};
 
-use super::ClockArgs;
+use super::args::ClockArgs;
 use super::csv::{TRACE, TRUTH};
 use super::filter::Filter;
 use super::score::{self, Rules, Sample, Score, Tally};
@@ -227,7 +227,7 @@ impl ProgressLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::args;
+    use super::super::args::testing::args;
     use super::*;
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn track_reaches_its_figures() {
-        let args = super::super::testing::args(&["--seeds", "20", "--seed", "3000"]);
+        let args = super::super::args::testing::args(&["--seeds", "20", "--seed", "3000"]);
         for (name, mean_abs, p99) in FIGURES {
             let scenario: Scenario = name.parse().unwrap();
             let comparison =
@@ -277,7 +277,7 @@ mod tests {
     fn any_number_of_threads_gives_one_table() {
         let scenario: Scenario = "pixel3-wifi-10hz".parse().unwrap();
         let of = |args: &[&str]| {
-            let args = super::super::testing::args(args);
+            let args = super::super::args::testing::args(args);
             Comparison::of(&args, &scenario, &[Filter::Min], &AtomicBool::new(false)).unwrap().to_json()
         };
         assert_eq!(of(&["--seeds", "5"]), of(&["--seeds", "5"]));

@@ -15,7 +15,7 @@ use swsync_rig::clock::SIMULATED_CLOCK;
 use swsync_rig::control::{RigConfig, Session};
 use swsync_sim::link::LinkModel;
 
-use super::{Camera, DemoArgs, pipelines};
+use super::args::{Camera, DemoArgs};
 use crate::simulated_device::SimulatedDevice;
 
 /// How long a device may take to end after SIGINT: EOS, closing files, leaving the rig.
@@ -202,6 +202,19 @@ impl Launch<'_> {
         rig.devices.push(Device { name: name.into(), child, log });
         Ok(())
     }
+}
+
+/// The folder with the pipelines' scripts, in the checkout or as installed.
+fn pipelines() -> anyhow::Result<PathBuf> {
+    let root = std::env::var_os("SWSYNC_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let folder = root.join("pipelines");
+    if !folder.join("leader.sh").is_file() {
+        bail!(
+            "there is no {}: run `./x demo`, or set SWSYNC_ROOT to swsync's folder",
+            Path::new(&folder).join("leader.sh").display()
+        );
+    }
+    Ok(folder)
 }
 
 /// Fails if there are more devices than `cameras`.

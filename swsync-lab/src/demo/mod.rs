@@ -4,23 +4,23 @@
 //! simulated clock and camera. The clients' time packets go through a relay with the WiFi delays of the paper. Everything stays on
 //! loopback.
 
+mod args;
 mod contact_sheet;
 mod devices;
 mod readiness;
 mod shot;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, FrameRun};
 use swsync_core::time::Span;
 use swsync_rig::control::{DeviceOutcome, Session};
 
+pub use args::{Camera, DemoArgs};
 use devices::DemoRig;
 use shot::Shot;
 use swsync_cli::rig_time::ReportedRigTime;
@@ -29,35 +29,6 @@ use swsync_cli::rig_time::ReportedRigTime;
 const PAPER_WORST_SPREAD_US: f64 = 242.0;
 /// The demo fails beyond this.
 const MAX_SPREAD: Span = Span::from_micros(250);
-
-/// Which cameras the devices have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Camera {
-    /// A simulated rolling-shutter sensor that looks at an LED panel: its pictures tell their true time.
-    Simulated,
-    /// One of libcamera's cameras in each device (its virtual ones where there is no hardware).
-    Libcamera,
-}
-
-/// Arguments of `swsync demo`.
-#[derive(Debug, Clone, Args)]
-pub struct DemoArgs {
-    /// Devices in the rig, the leader included.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=32))]
-    cameras: u16,
-    /// Seed of all clocks, links and cameras. Another seed is another rig.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Which cameras the devices have.
-    #[arg(long, value_enum, default_value_t = Camera::Simulated)]
-    camera: Camera,
-    /// Folder for pictures, contact sheet and logs.
-    #[arg(long, default_value = "swsync-demo")]
-    out: PathBuf,
-    /// Longest wait for all devices to be ready.
-    #[arg(long, default_value = "90s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-}
 
 /// The two orders of the demo: what they show, and when their frame is from the moment of ordering.
 const SHOTS: [(&str, &str, Span); 2] =
@@ -206,17 +177,4 @@ fn print_pace(session: &Arc<Session>, args: &DemoArgs) -> anyhow::Result<()> {
         bail!("{} of {} devices answered", summary.outcomes.len(), args.cameras);
     }
     Ok(())
-}
-
-/// The folder with the pipelines' scripts, in the checkout or as installed.
-fn pipelines() -> anyhow::Result<PathBuf> {
-    let root = std::env::var_os("SWSYNC_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    let folder = root.join("pipelines");
-    if !folder.join("leader.sh").is_file() {
-        bail!(
-            "there is no {}: run `./x demo`, or set SWSYNC_ROOT to swsync's folder",
-            Path::new(&folder).join("leader.sh").display()
-        );
-    }
-    Ok(folder)
 }

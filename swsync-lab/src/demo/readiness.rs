@@ -11,8 +11,8 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::time::Span;
 use swsync_rig::control::Session;
 
+use super::args::{Camera, DemoArgs};
 use super::devices::DemoRig;
-use super::{Camera, DemoArgs};
 
 /// Largest clock uncertainty of a device that is ready: a fifth of the demo's limit of 250 us.
 const MAX_UNCERTAINTY: Span = Span::from_micros(50);

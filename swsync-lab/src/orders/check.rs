@@ -8,10 +8,11 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::order::{Answer, Order};
 use swsync_rig::control::DeviceOutcome;
 
+use super::args::OrdersArgs;
+use super::oracle;
 use super::picture_times::PictureTimes;
 use super::run_orders::{GivenOrder, OrdersRun, Outage};
 use super::saved_part::{SavedPart, files_below};
-use super::{OrdersArgs, oracle};
 
 /// At most so many violations are printed.
 const SHOWN: usize = 20;

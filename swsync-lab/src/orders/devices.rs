@@ -13,7 +13,8 @@ use swsync_core::name::Name;
 use swsync_rig::clock::SIMULATED_CLOCK;
 use swsync_rig::control::{RigConfig, Session};
 
-use super::{Source, oracle};
+use super::args::Source;
+use super::oracle;
 use crate::simulated_device::SimulatedDevice;
 use swsync_cli::rig_time::ReportedRigTime;
 

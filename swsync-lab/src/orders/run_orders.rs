@@ -7,7 +7,7 @@ use swsync_core::order::{Command, Order, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Session, Summary};
 
-use super::OrdersArgs;
+use super::args::OrdersArgs;
 use super::devices::Devices;
 use super::random_order::random_order;
 use crate::split_mix::SplitMix64;

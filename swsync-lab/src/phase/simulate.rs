@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::ValueEnum as _;
 use parking_lot::Mutex;
 
-use super::PhaseArgs;
+use super::args::PhaseArgs;
 use super::charts;
 use super::method::Method;
 use super::scenario::{Camera, ClockError, Scenario};
@@ -158,7 +158,7 @@ fn to_table(scenario: &Scenario, args: &PhaseArgs, scores: &[(&'static str, Scor
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::args;
+    use super::super::args::testing::args;
     use super::*;
 
     fn swsync(scenario: &str, arguments: &[&str]) -> Score {

@@ -155,7 +155,7 @@ fn an_out_file_appears_whole_and_the_table_beside_it() {
     let (text, truth) = trace(600);
     let (file, truth) = (folder.file("trace.csv", &text), folder.file("truth.csv", &truth));
     let out = folder.path("out.csv");
-    let base = ["lab", "clock", "--trace", &file, "--truth", &truth];
+    let base = ["clock", "--trace", &file, "--truth", &truth];
     let ran = Ran::of(&mut swsync_lab(&[&base[..], &["--out", &out, "--asymmetry", "-1.5"]].concat()));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     assert!(ran.stdout.contains("600 exchanges, the first 300 not counted"), "{ran:#?}");
@@ -202,7 +202,7 @@ fn ctrl_c_leaves_no_file() {
 fn a_table_a_scenario() {
     let folder = Folder::new("simulated");
     let traces = folder.path("traces");
-    let args = ["lab", "clock", "--scenario", "pixel3-wifi-10hz,ethernet-sw", "--seeds", "1", "--seed", "7"];
+    let args = ["clock", "--scenario", "pixel3-wifi-10hz,ethernet-sw", "--seeds", "1", "--seed", "7"];
     let ran = Ran::of(&mut swsync_lab(&[&args[..], &["--write-trace", &traces]].concat()));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{ran:#?}");
@@ -215,7 +215,7 @@ fn a_table_a_scenario() {
     let file = |ending: &str| folder.path(&format!("traces/ethernet-sw-7.{ending}"));
     let (trace, truth) = (file("csv"), file("truth.csv"));
     let filters = FILTERS.join(",");
-    let of = ["lab", "clock", "--json", "--filter", &filters];
+    let of = ["clock", "--json", "--filter", &filters];
     let simulated = [&of[..], &["--scenario", "ethernet-sw", "--seeds", "1", "--seed", "7"]].concat();
     let replayed = [&of[..], &["--trace", &trace, "--truth", &truth, "--asymmetry", "0"]].concat();
     let simulated = Ran::of(&mut swsync_lab(&simulated)).json();

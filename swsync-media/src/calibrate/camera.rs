@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use swsync_core::align::calibrate::{Calibration, Plan, Stage, Step};
 use swsync_core::time::Span;
 
-use super::{CalibrateArgs, span};
+use super::args::CalibrateArgs;
 
 /// The custom meta of swsyncsrc's buffers. It has the sensor's timestamp.
 const FRAME_META: &str = "SwsyncFrameMeta";
@@ -98,7 +98,7 @@ impl Camera {
 
     /// Has each frame handed to [`Measurement::handle`], together with the number of frames lost before it.
     fn add_probe(&self, args: &CalibrateArgs, work: &Arc<Mutex<Measurement>>) -> anyhow::Result<()> {
-        let usual = span(args.exposure);
+        let usual = Span::from(*args.exposure);
         for name in ["ae-enable", "exposure-time"] {
             if self.source.find_property(name).is_none() {
                 bail!("this swsyncsrc has no property {name}: is another version of the plugin installed?");
@@ -118,7 +118,8 @@ impl Camera {
         });
         let pad = self.source.static_pad("src").context("swsyncsrc without a pad")?;
         let (work, source) = (work.clone(), self.source.downgrade());
-        let (injections, longest) = (usize::from(args.injections), args.longest.map(span));
+        let (injections, longest) =
+            (usize::from(args.injections), args.longest.map(|longest| Span::from(*longest)));
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let (Some(buffer), Some(source)) = (info.buffer(), source.upgrade()) {
                 let mut work = work.lock();

@@ -1,5 +1,6 @@
 //! `swsync calibrate`: measures how a camera responds to long exposures, and keeps it in the camera's profile.
 
+mod args;
 mod camera;
 mod report;
 
@@ -7,58 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use swsync_core::profile::{MeasuredResponse, PhaseConfig, base_model};
-use swsync_core::time::Span;
 use swsync_rig::profiles;
 
+pub use args::CalibrateArgs;
+
 use swsync_cli::{exit, output};
-
-/// Measure how far long exposures shift a camera's frames, and keep it in the camera's profile.
-///
-/// For cameras of which only the exposure can be set (align-method=inject-exposure): one that was calibrated is on the
-/// grid after one or two injections instead of three to eight. The camera runs for half a minute; it may look at
-/// anything, for only the times of frames are looked at.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = HELP)]
-pub struct CalibrateArgs {
-    /// The camera: an swsyncsrc with its properties, as gst-launch-1.0 takes it
-    #[arg(default_value = "swsyncsrc", value_name = "SOURCE")]
-    source: String,
-    /// Model that the profile is for; that of a simulated camera is known
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Rate and size at which the camera is measured: a response belongs to one frame rate
-    #[arg(long, value_name = "CAPS", default_value = "video/x-raw,framerate=30/1")]
-    caps: String,
-    /// Exposures that are measured, besides those that look for the shortest
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(8..=1000))]
-    injections: u16,
-    /// Longest exposure; without this, three frame periods
-    #[arg(long, value_name = "TIME")]
-    longest: Option<humantime::Duration>,
-    /// Exposure of all other frames
-    #[arg(long, value_name = "TIME", default_value = "5ms")]
-    exposure: humantime::Duration,
-    /// Takes the numbers from a phaseconfig of libsoftwaresync instead of a camera
-    #[arg(long, value_name = "FILE", requires = "model")]
-    import: Option<PathBuf>,
-    /// File to keep the profile in; without this, the folder in which swsyncsrc looks for it
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Measures, and writes nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Prints the result as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-const HELP: &str = "\
-Examples:
-  swsync calibrate 'swsyncsrc backend=simulated simulated-sensor=phone' --output phone.json
-  swsync calibrate 'swsyncsrc camera-name=...' --model ov5693
-  swsync calibrate --import pixel3_phaseconfig.json --model pixel3";
 
 /// Runs the command.
 ///
@@ -134,9 +89,4 @@ fn keep(
         output::line(&format!("Written to {}", path.display()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The duration of an argument.
-fn span(duration: humantime::Duration) -> Span {
-    Span::from(*duration)
 }

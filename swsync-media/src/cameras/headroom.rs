@@ -2,7 +2,7 @@
 
 use swsync_core::time::Span;
 
-use super::Rate;
+use super::rate::Rate;
 
 /// Less headroom is too little to hold phase. Crystals differ by up to 100 ppm, but slewed clocks and a shift within seconds need
 /// far more. Chosen: at 2 % a shift by half a period takes 25 frames.

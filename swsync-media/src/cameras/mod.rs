@@ -1,17 +1,16 @@
 //! `swsync cameras`: lists the cameras, and which of their modes leave room to shift frames.
 
 mod headroom;
+mod rate;
 mod report;
 
-use std::fmt;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
 use gst::prelude::*;
-use swsync_core::time::Span;
 
+use rate::Rate;
 use report::{Camera, Report};
 use swsync_cli::exit;
 use swsync_cli::output;
@@ -44,41 +43,6 @@ Exit codes:
   1  some camera's modes cannot be known, or GStreamer does not find swsync's plugin
   2  wrong arguments
   3  no camera";
-
-/// A frame rate.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    frames: f64,
-    seconds: f64,
-}
-
-impl Rate {
-    fn period(self) -> Span {
-        Span::from_secs_f64(self.seconds / self.frames)
-    }
-
-    fn per_second(self) -> f64 {
-        self.frames / self.seconds
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", (self.per_second() * 1e6).round() / 1e6)
-    }
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (frames, seconds) = text.split_once('/').unwrap_or((text, "1"));
-        let number = |part: &str| part.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0);
-        let rate = number(frames).zip(number(seconds)).map(|(frames, seconds)| Self { frames, seconds });
-        rate.filter(|rate| (0.001..=10_000.0).contains(&rate.per_second()))
-            .ok_or_else(|| "expected frames per second, like 30, 29.97 or 30000/1001".to_owned())
-    }
-}
 
 /// Runs the command.
 ///
@@ -131,20 +95,5 @@ fn camera(device: &gst::Device) -> Camera {
         modes: listed.filter_map(|mode| report::Mode::of(&mode.get::<gst::Structure>().ok()?)).collect(),
         from_profile: modes.get("from-profile").ok(),
         error: modes.get("error").ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_numbers_or_fractions() {
-        assert_eq!("30".parse::<Rate>().unwrap().period(), Span::from_nanos(33_333_333));
-        assert_eq!("30000/1001".parse::<Rate>().unwrap().period(), Span::from_nanos(33_366_667));
-        assert_eq!("12.5".parse::<Rate>().unwrap().period(), Span::from_millis(80));
-        for wrong in ["", "0", "-1", "30/0", "nan", "inf", "30 fps", "1/1/1", "1e9"] {
-            assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
-        }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use swsync_core::time::Span;
 
-use super::Rate;
 use super::headroom::{headroom, warning};
+use super::rate::Rate;
 use swsync_cli::table::{Align, Column, NOTHING, Table, clean};
 
 /// A mode of a camera.

@@ -23,7 +23,7 @@ use swsync_rig::share::pending::Pending;
 use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
-use target::Target;
+use target::{Target, TargetOptions};
 
 /// Turn collected takes into what another program opens.
 ///
@@ -109,7 +109,9 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         .map(|take| RigTake::read(take, &args.device).with_context(|| format!("take {}", take.display())))
         .collect::<Result<_, _>>()?;
     check_names(&takes, &args.takes)?;
-    let mut target = Target::open(&args.out, args)?;
+    let ExportArgs { copy, dry_run, force, .. } = *args;
+    let options = TargetOptions { copy, dry_run, force };
+    let mut target = Target::open(&args.out, options)?;
     let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
     match args.format {
         Format::Colmap => colmap::export(&takes, fill, args.every, &mut target)?,

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::ExportArgs;
 use swsync_cli::output;
 use swsync_cli::table::size;
 
@@ -27,6 +26,17 @@ pub struct Target {
     /// The files so far, relative to the root, and whether each is a link.
     files: BTreeMap<PathBuf, bool>,
     bar: ProgressBar,
+}
+
+/// How to write an export.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetOptions {
+    /// Copy pictures rather than link them.
+    pub copy: bool,
+    /// Write nothing, and say what would be written.
+    pub dry_run: bool,
+    /// Write into a folder that has files already.
+    pub force: bool,
 }
 
 /// The staging folder, removed on drop.
@@ -95,11 +105,11 @@ fn empty(folder: &Path) -> io::Result<()> {
 }
 
 impl Target {
-    /// Opens the folder `root`. It must be empty, unless `args` have --force.
-    pub fn open(root: &Path, args: &ExportArgs) -> anyhow::Result<Self> {
+    /// Opens the folder `root`. It must be empty, unless `options` have `force`.
+    pub fn open(root: &Path, options: TargetOptions) -> anyhow::Result<Self> {
         let others = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != STAGING);
         let is_there = fs::read_dir(root).is_ok_and(|entries| entries.into_iter().any(others));
-        if (is_there || root.is_file()) && !args.force {
+        if (is_there || root.is_file()) && !options.force {
             bail!(
                 "{} is there already: name another folder, or replace what is in it with --force",
                 root.display()
@@ -109,8 +119,8 @@ impl Target {
             .expect("the template is a constant");
         // On standard error, and only if that is a terminal.
         let bar = ProgressBar::new(0).with_style(style);
-        let staging = if args.dry_run { None } else { Some(Staging::make(root)?) };
-        Ok(Self::new(root, staging, args.copy, bar))
+        let staging = if options.dry_run { None } else { Some(Staging::make(root)?) };
+        Ok(Self::new(root, staging, options.copy, bar))
     }
 
     fn new(root: &Path, staging: Option<Staging>, copy: bool, bar: ProgressBar) -> Self {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use gst::prelude::*;
 
-use super::{PARSERS, annexb, error_on, launch};
+use super::annexb;
+use super::pipeline::{PARSERS, error_on, launch};
 
 /// Frames that may wait between GStreamer's thread and the reader.
 const QUEUE: usize = 8;

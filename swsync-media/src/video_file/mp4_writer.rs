@@ -9,7 +9,7 @@ use gst::prelude::*;
 use swsync_core::mp4;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::{PARSERS, error_on, launch};
+use super::pipeline::{PARSERS, error_on, launch};
 
 /// H.264 encoders by preference. They are set to near-lossless quality, without B-frames.
 const ENCODERS: [(&str, &str); 3] = [

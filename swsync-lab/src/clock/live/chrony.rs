@@ -14,7 +14,7 @@ use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::clock::RigClock;
 use tempfile::TempDir;
 
-use super::{FollowingClock, MeasuredError, difference};
+use super::following::{FollowingClock, MeasuredError, difference};
 
 /// Debian installs it to /usr/sbin, which is not in every user's path.
 const PROGRAMS: [&str; 2] = ["chronyd", "/usr/sbin/chronyd"];

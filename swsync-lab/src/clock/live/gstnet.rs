@@ -7,7 +7,7 @@ use anyhow::Context;
 use gst::prelude::*;
 use swsync_core::time::{Rig, Timestamp};
 
-use super::{ClockArgs, FollowingClock, MeasuredError, difference};
+use super::following::{FollowingClock, MeasuredError, difference};
 
 /// A provider, a relay in front of it, and a client.
 pub struct GstNet {
@@ -18,11 +18,14 @@ pub struct GstNet {
 }
 
 impl GstNet {
-    /// Follows its own leader, whose clock is `ppm` faster than the host's.
+    /// Follows its own leader, whose clock is `ppm` faster than the host's, through a relay that `start_relay` starts in front of it.
     ///
     /// # Errors
     /// GStreamer, the provider or the relay cannot be started.
-    pub fn start(args: &ClockArgs, ppm: i32) -> anyhow::Result<Self> {
+    pub fn start(
+        ppm: i32,
+        start_relay: impl FnOnce(SocketAddr) -> anyhow::Result<Relay>,
+    ) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let leader = gst::glib::Object::new::<gst::SystemClock>().upcast::<gst::Clock>();
         let now = leader.internal_time();
@@ -32,7 +35,7 @@ impl GstNet {
         let provider = gst_net::NetTimeProvider::new(&leader, Some("127.0.0.1"), 0)
             .context("cannot start a GstNetTimeProvider")?;
         let port = u16::try_from(provider.port()).context("the provider's port is none")?;
-        let relay = super::relay(args, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let relay = start_relay(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let through = relay.local_addr();
         let client = gst_net::NetClientClock::new(
             None,

@@ -4,6 +4,7 @@
 //! clock is fast, so that all of them have a skew to learn.
 
 mod chrony;
+mod following;
 mod gstnet;
 mod swsync;
 
@@ -16,18 +17,17 @@ use std::time::{Duration, Instant};
 use crate::relay::{Relay, RelayConfig, RelayStats};
 use anyhow::Context;
 use clap::Args;
-use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
+use swsync_core::time::{Local, Skew, Span, Timestamp};
 use swsync_sim::link::LinkModel;
 
-use super::ClockArgs;
 use super::score::{Rules, Sample, Score, Tally};
 use swsync_cli::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 use swsync_cli::{exit, output};
 
+use following::{FollowingClock, MeasuredError};
+
 /// The leader's clock runs faster than the host's by so much.
 const LEADER_PPM: i32 = 25;
-/// A clock is read so often per sample. The reading that took the least time counts.
-const READINGS: usize = 3;
 
 /// Arguments of the live comparison.
 #[derive(Debug, Clone, Args)]
@@ -48,27 +48,6 @@ pub struct LiveArgs {
     /// Samples a second
     #[arg(long, value_name = "HZ", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100), requires = "live", help_heading = "Live")]
     rate: u32,
-}
-
-/// The error of a clock at one instant.
-#[derive(Debug, Clone, Copy)]
-struct MeasuredError {
-    /// Its time minus the leader's.
-    error: Span,
-    /// The uncertainty that it states, 1 sigma.
-    uncertainty: Option<Span>,
-}
-
-/// A clock that follows a leader.
-trait FollowingClock {
-    /// Its name in the table.
-    fn name(&self) -> String;
-    /// Its error now; `None` while it does not know the leader's time.
-    fn read(&mut self) -> Option<MeasuredError>;
-    /// If it no longer follows the leader: why.
-    fn problem(&mut self) -> Option<String> {
-        None
-    }
 }
 
 /// A clock that is compared, or the reason why it is not.
@@ -112,15 +91,16 @@ impl ComparedClock {
 ///
 /// # Errors
 /// swsync's own leader or relay cannot be started. A peer that cannot be started is a row with the reason.
-pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &LiveArgs, asymmetry: Option<Span>, seed: u64, json: bool) -> anyhow::Result<ExitCode> {
     let (interrupt, interrupted) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _ = interrupt.send(()); // fails at a second Ctrl-C, when nothing waits any more
     })
     .context("cannot catch Ctrl-C")?;
-    let LiveArgs { link, seconds, settle, rate, .. } = &args.live;
+    let LiveArgs { link, seconds, settle, rate, .. } = args;
     let leader = swsync::Leader::start(Skew::from_ppm(f64::from(LEADER_PPM)))?;
-    let relay = relay(args, leader.address())?;
+    let start_relay = |server: SocketAddr| relay(link, seed, server);
+    let relay = start_relay(leader.address())?;
     let through = relay.local_addr();
     let chrony = |poll: i8| {
         let longest = Duration::from_secs(u64::from(settle + seconds) + 60);
@@ -132,7 +112,7 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
         ComparedClock::new("swsync", Ok(Box::new(client))),
         ComparedClock::new(
             "GstNetClientClock",
-            gstnet::GstNet::start(args, LEADER_PPM).map(|clock| Box::new(clock) as _),
+            gstnet::GstNet::start(LEADER_PPM, start_relay).map(|clock| Box::new(clock) as _),
         ),
         ComparedClock::new("chrony", chrony(0)),
         ComparedClock::new("chrony", chrony(-4)),
@@ -151,17 +131,17 @@ pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
         ended = wait(&interrupted, pause, "sampling", seconds - ticks / rate);
     }
     show_status("");
-    let asymmetry = args.asymmetry.unwrap_or_else(|| link.asymmetry());
+    let asymmetry = asymmetry.unwrap_or_else(|| link.asymmetry());
     let relayed = relay.stats();
     let report = Report { link, asymmetry, samples: ticks, rate: *rate, clocks: &clocks, relayed };
-    output::line(&if args.json { report.to_json().to_string() } else { report.to_table() });
+    output::line(&if json { report.to_json().to_string() } else { report.to_table() });
     Ok(if ended { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// A relay in front of `server`, with the link of `args`.
-fn relay(args: &ClockArgs, server: SocketAddr) -> anyhow::Result<Relay> {
+/// A relay in front of `server`, with this link.
+fn relay(link: &LinkModel, seed: u64, server: SocketAddr) -> anyhow::Result<Relay> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = RelayConfig { listen, forward_to: server, link: args.live.link.clone(), seed: args.seed };
+    let config = RelayConfig { listen, forward_to: server, link: link.clone(), seed };
     Relay::spawn(&config).context("cannot start a relay on 127.0.0.1")
 }
 
@@ -176,21 +156,6 @@ fn show_status(text: &str) {
     if io::stderr().is_terminal() {
         let _ = write!(io::stderr(), "\r\x1b[K{text}"); // standard error may be closed
     }
-}
-
-/// `other` minus `leader`, from the reading that took the least time.
-fn difference(
-    leader: impl Fn() -> Timestamp<Rig>,
-    mut other: impl FnMut() -> Option<Timestamp<Rig>>,
-) -> Option<Span> {
-    let mut readings = (0..READINGS).filter_map(|_| {
-        let before = leader();
-        let reading = other()?;
-        let took = leader() - before;
-        Some((took, reading - (before + took / 2)))
-    });
-    let first = readings.next()?;
-    Some(readings.fold(first, |best, reading| if reading.0 < best.0 { reading } else { best }).1)
 }
 
 /// The result.
@@ -296,17 +261,6 @@ the host's alone; asked for it as an NTP server, over loopback, it is read to ab
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_fastest_reading_counts() {
-        let at = |us: i64| Timestamp::<Rig>::ZERO + Span::from_micros(us);
-        // The leader is read before and after each reading of the other clock, which is 7 us ahead of the middle.
-        let leader = std::cell::RefCell::new([0, 90, 100, 110, 200, 300].into_iter());
-        let mut other = [at(60), at(112), at(300)].into_iter();
-        let error = difference(|| at(leader.borrow_mut().next().unwrap()), || other.next());
-        assert_eq!(error, Some(Span::from_micros(7)));
-        assert_eq!(difference(|| at(0), || None), None);
-    }
 
     #[test]
     fn a_missing_peer_has_a_row_with_the_reason() {

@@ -13,7 +13,7 @@ use swsync_rig::time::{
 };
 use swsync_sim::oscillator::OscillatorConfig;
 
-use super::{FollowingClock, MeasuredError, difference};
+use super::following::{FollowingClock, MeasuredError, difference};
 
 /// The leader that swsync and chrony follow.
 pub struct Leader {

@@ -1,16 +1,16 @@
-//! Finds the order that was given last. It need not have the latest frames: those of another may be from the past, and rig
-//! time begins anew with a new time scale.
+//! Questions about the takes that devices list: which order was given last, and which takes share a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_rig::share::TakeEntry;
 
-/// The order among `takes` that was given last.
+/// The order among `takes` that was given last. It need not have the latest frames: those of another may be from the past, and
+/// rig time begins anew with a new time scale.
 ///
 /// Each device numbers the orders that it accepts by its wall clock, which may be wrong. So of two orders, that one is the
 /// later which most devices that have both accepted later. If no device has both, the numbers are compared directly.
-pub fn find(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
+pub fn latest_order(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
     let mut counts: BTreeMap<&OrderId, BTreeMap<&DeviceId, i64>> = BTreeMap::new();
     for (device, take) in takes {
         let count = take.accepted_ns.map_or(take.started_ns.as_nanos(), |at| at.as_nanos());
@@ -26,6 +26,18 @@ pub fn find(takes: &[(DeviceId, TakeEntry)]) -> Option<&OrderId> {
     };
     let last = counts.iter().reduce(|last, next| if is_later(next.1, last.1) { next } else { last });
     last.map(|(order, _)| *order)
+}
+
+/// The folder that the part of `device` in `take` would share with another part on a disk that ignores case; `None` if there
+/// is none, or this part comes first.
+pub fn case_conflict(takes: &[(DeviceId, TakeEntry)], device: &DeviceId, take: &TakeEntry) -> Option<String> {
+    let is_first = |other: &Name, name: &Name| other < name && other.is_folder_of(name);
+    takes.iter().find_map(|(other, TakeEntry { order, .. })| {
+        if is_first(order, &take.order) {
+            return Some(order.to_string());
+        }
+        (*order == take.order && is_first(other, device)).then(|| format!("{order}/{other}"))
+    })
 }
 
 #[cfg(test)]
@@ -45,7 +57,7 @@ mod tests {
     }
 
     fn last(takes: &[(DeviceId, TakeEntry)]) -> &str {
-        find(takes).unwrap().as_str()
+        latest_order(takes).unwrap().as_str()
     }
 
     #[test]
@@ -54,7 +66,7 @@ mod tests {
         assert_eq!(last(&past), "past");
         let older = [take("a", "x", 900, None), take("a", "y", 1000, None)];
         assert_eq!(last(&older), "y", "without numbers, by the first frame");
-        assert_eq!(find(&[]), None);
+        assert_eq!(latest_order(&[]), None);
     }
 
     #[test]
