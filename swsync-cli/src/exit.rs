@@ -1,48 +1,60 @@
-//! Exit codes, the same for every command that asks a rig: docs/orders.md has the table. One that a signal ended exits with 128
-//! and the signal's number, as shells have it.
+//! Exit codes, the same for all commands. docs/orders.md has the table. A command that a signal ended exits with 128 plus the
+//! signal's number, as shells do.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use swsync_core::order::OrderError;
 use swsync_rig::control::ControlError;
 
+use crate::handover::HandoverError;
 use crate::record::NoOrder;
 
-/// Not all is well on every device of the rig: a frame was missed, an answer not given, devices differ; or the command
-/// itself failed.
+/// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
+/// command itself failed.
 pub const INCOMPLETE: u8 = 1;
-/// The arguments cannot be meant. Also what clap exits with.
+/// The arguments are wrong. clap exits with this code too.
 pub const USAGE: u8 = 2;
-/// No rig, no devices, or none that knows what time it is there.
+/// No rig, no devices, or no device that knows rig time.
 pub const NO_RIG: u8 = 3;
 /// Not enough devices are ready; nothing was ordered.
 pub const NOT_READY: u8 = 4;
-/// There is no one order that could be meant.
+/// No order is open that the command could mean, or more than one.
 pub const NO_ORDER: u8 = 5;
 
 /// Interrupted by Ctrl-C: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
-/// The exit code that says of what kind `error` is.
+/// The end of every `main`: prints an error to standard error, and returns the exit code.
 #[must_use]
-pub fn code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<NoRigTime>() {
-        return ExitCode::from(NO_RIG);
-    }
-    if error.is::<NoOrder>() {
-        return ExitCode::from(NO_ORDER);
-    }
-    if error.is::<OrderError>() {
-        return ExitCode::from(USAGE);
-    }
-    ExitCode::from(match error.downcast_ref::<ControlError>() {
-        Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,
-        Some(ControlError::Endpoint { .. }) => USAGE,
-        _ => INCOMPLETE,
+pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "swsync: {error:#}"); // standard error may be closed
+        code(&error)
     })
 }
 
-/// There are devices, but none of them knows rig time.
+/// The exit code for `error`.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(if error.is::<NoRigTime>() {
+        NO_RIG
+    } else if error.is::<NoOrder>() {
+        NO_ORDER
+    } else if error.is::<OrderError>()
+        || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
+    {
+        USAGE
+    } else {
+        match error.downcast_ref::<ControlError>() {
+            Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,
+            Some(ControlError::Endpoint { .. }) => USAGE,
+            _ => INCOMPLETE,
+        }
+    })
+}
+
+/// No device knows rig time.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
@@ -57,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_their_codes() {
+    fn each_kind_of_error_has_its_code() {
         let of = |error: anyhow::Error| format!("{:?}", code(&error));
         let expect = |code: u8| format!("{:?}", ExitCode::from(code));
         let connect = ControlError::Connect { endpoints: Vec::new(), waited: Default::default() };

@@ -1,4 +1,4 @@
-//! `swsync forget`: a device that is gone for good is not missed any more.
+//! `swsync forget`: takes a device that is gone for good out of the rig.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::exit;
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
-/// How long devices have to say that they have heard it.
+/// How long devices have to confirm it.
 const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Take devices out of the rig that are gone for good.
@@ -37,18 +37,19 @@ Exit codes:
 /// Runs the command.
 ///
 /// # Errors
-/// Where there is no rig.
+/// There is no rig.
 pub fn run(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let mut deaf = Vec::new();
+    let mut unconfirmed = Vec::new();
     for device in &args.devices {
-        deaf.extend(session.forget(device, TIMEOUT).into_iter().filter(|deaf| !args.devices.contains(deaf)));
+        let silent = session.forget(device, TIMEOUT).into_iter();
+        unconfirmed.extend(silent.filter(|silent| !args.devices.contains(silent)));
         output::line(&format!("{device} is not missed any more"));
     }
-    deaf.sort();
-    deaf.dedup();
-    for device in &deaf {
+    unconfirmed.sort();
+    unconfirmed.dedup();
+    for device in &unconfirmed {
         warn(&format!("{device} has not heard it, and may bring it up again"));
     }
-    Ok(ExitCode::from(if deaf.is_empty() { 0 } else { exit::INCOMPLETE }))
+    Ok(ExitCode::from(if unconfirmed.is_empty() { 0 } else { exit::INCOMPLETE }))
 }

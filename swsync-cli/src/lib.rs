@@ -1,29 +1,29 @@
-//! The `swsync` command's parts, so that they can be tested.
+//! The `swsync` command of an operator: status, orders, and collecting what they yielded.
+//!
+//! It needs a network and a disk, nothing else: never import GStreamer, picture crates or `swsync-sim` here. Commands that
+//! need those are programs of their own, `swsync-media` and `swsync-lab`, which [`handover`] runs. They import the terminal's
+//! part of this library: [`table`], [`output`], [`exit`], [`log`], [`duration`], [`rig`], and [`takes`].
+//!
+//! Where to begin reading: [`shoot`] is the shortest command; the module `orders` has what all commands share that
+//! give orders; [`collect`] fetches files; [`exit`] has the exit codes.
 
 #![forbid(unsafe_code)]
 
-pub mod calibrate;
-pub mod cameras;
-mod chance;
-pub mod clock;
 pub mod collect;
-pub mod demo;
-mod duration;
+pub mod duration;
 pub mod exit;
-pub mod export;
 pub mod forget;
-pub mod lab;
+pub mod handover;
 pub mod log;
-mod media;
 mod orders;
 pub mod output;
-mod panel;
 pub mod record;
 pub mod rig;
+pub mod rig_time;
 pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
 pub mod takes;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -12,13 +12,8 @@ pub fn init(verbose: u8) {
         1 => (LevelFilter::DEBUG, LevelFilter::WARN),
         _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    let targets = Targets::new().with_default(others).with_targets([
-        ("swsync_core", swsync),
-        ("swsync_rig", swsync),
-        ("swsync_sim", swsync),
-        ("swsync_cli", swsync),
-        ("swsync", swsync),
-    ]);
+    // A prefix: all of swsync's crates.
+    let targets = Targets::new().with_default(others).with_target("swsync", swsync);
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(format).with(targets).init();
 }

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use swsync_cli::{calibrate, cameras, collect, demo, exit, export, forget, lab, log, record, shoot, status};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use swsync_cli::{collect, exit, forget, handover, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -26,42 +26,26 @@ enum Command {
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
     Collect(collect::CollectArgs),
-    Export(export::ExportArgs),
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
-    Cameras(cameras::CamerasArgs),
-    /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
-    Demo(demo::DemoArgs),
-    Calibrate(calibrate::CalibrateArgs),
-    #[command(subcommand)]
-    Lab(lab::Lab),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log::init(cli.verbose);
-    match run(&cli.command) {
-        Ok(code) => code,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "swsync: {error:#}"); // it may be closed
-            exit::code(&error)
-        }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Err(error) = handover::run(arguments.get(1..).unwrap_or_default()) {
+        return exit::report(Err(error.into()));
     }
-}
-
-fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    match command {
+    // External subcommands are there only to be listed.
+    let matches = Cli::command().subcommands(handover::subcommands()).get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    log::init(cli.verbose);
+    exit::report(match &cli.command {
         Command::Shoot(args) => shoot::run(args),
         Command::Record(args) => record::run(args),
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
         Command::Collect(args) => collect::run(args),
-        Command::Export(args) => export::run(args),
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
-        Command::Cameras(args) => cameras::run(args),
-        Command::Demo(args) => demo::run(args),
-        Command::Calibrate(args) => calibrate::run(args),
-        Command::Lab(lab) => lab::run(lab),
-    }
+    })
 }

@@ -1,10 +1,10 @@
-//! Standard output that may be closed by whoever reads it, as `head` does.
+//! Lines on standard output and standard error, either of which may be closed by its reader, as `head` does.
 
 use std::io::Write as _;
 
 use crate::table::clean;
 
-/// Prints `text` and a newline, at once: a row is news. Ends the process quietly if nobody reads it.
+/// Prints `text` and a newline at once. Ends the process quietly if standard output is closed.
 pub fn line(text: &str) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -15,12 +15,12 @@ pub fn line(text: &str) {
     }
 }
 
-/// Says what is amiss on standard error, which may be closed: what is being done goes on.
+/// Prints a warning on standard error.
 pub fn warn(text: &str) {
     tell(&format!("warning: {text}"));
 }
 
-/// Says something on standard error, which may be closed.
+/// Prints a message on standard error. Does nothing if that is closed.
 pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "swsync: {}", clean(text));
 }

@@ -1,4 +1,4 @@
-//! Which rig a command is about, and the way into it.
+//! The arguments that name a rig, and how a command connects to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,7 @@ use clap::Args;
 use swsync_core::name::Name;
 use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig, Session};
 
-/// How long a rig is looked for. Multicast scouting repeats itself after a second, and busy WiFi may
-/// lose the first.
+/// How long to look for a rig. Multicast scouting repeats after a second, and busy WiFi may lose the first packet.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which rig, and how to reach it.
@@ -28,7 +27,7 @@ pub struct RigArgs {
 }
 
 impl RigArgs {
-    /// As the rig's configuration.
+    /// The rig's configuration.
     #[must_use]
     pub fn config(&self) -> RigConfig {
         // An environment variable that is set but empty means "none".
@@ -36,15 +35,15 @@ impl RigArgs {
         RigConfig { rig: self.rig.clone(), listen: given(&self.listen), connect: given(&self.connect) }
     }
 
-    /// A way into the rig.
+    /// Connects to the rig.
     ///
     /// # Errors
-    /// [`ControlError`] where there is none, or nobody in it.
+    /// [`ControlError`]: there is no rig, or no device in it.
     pub fn visit(&self) -> Result<Arc<Session>, ControlError> {
         self.visit_for(None)
     }
 
-    /// As [`visit`](Self::visit), where devices may be waited for longer.
+    /// As [`visit`](Self::visit), but waits for devices as long as `patience`.
     ///
     /// # Errors
     /// As [`visit`](Self::visit).

@@ -1,4 +1,4 @@
-//! Signals that ask a command to end: Ctrl-C, a service manager's SIGTERM, a terminal or an SSH connection that is gone.
+//! Signals that ask a command to end: Ctrl-C, SIGTERM of a service manager, SIGHUP of a closed terminal or SSH connection.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 /// A signal that asks to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: somebody is at the keyboard.
+    /// SIGINT: Ctrl-C.
     Interrupt,
     /// SIGTERM.
     Terminate,
@@ -27,7 +27,7 @@ impl Signal {
         }
     }
 
-    /// The exit code of a command that it ended, as shells have it.
+    /// The exit code of a command that the signal ended, as shells have it.
     #[must_use]
     pub const fn exit_code(self) -> i32 {
         128 + match self {
@@ -38,22 +38,22 @@ impl Signal {
     }
 }
 
-/// Calls `heed` with every such signal from now on, on a thread of its own that lives as long as the process. One that
-/// is ignored already, as SIGHUP below nohup, stays so.
+/// Calls `handle` with every such signal from now on, in a thread that lives as long as the process. A signal that is ignored
+/// already, as SIGHUP below nohup, stays ignored.
 ///
 /// # Errors
-/// Where the system does not let them be caught.
-pub fn on_signal(mut heed: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
+/// The system does not let them be caught.
+pub fn on_signal(mut handle: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let ignored = ignored(&fs::read_to_string("/proc/self/status").unwrap_or_default());
     let caught = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(caught)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        signals.forever().filter_map(Signal::of).for_each(&mut heed);
+        signals.forever().filter_map(Signal::of).for_each(&mut handle);
     })?;
     Ok(())
 }
 
-/// The signals that a process ignores, a bit for each, by its /proc/PID/status (proc_pid_status(5)).
+/// The signals that a process ignores, one bit each, from its /proc/PID/status (proc_pid_status(5)).
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nohup_ignores_is_found() {
+    fn ignored_signals_are_read_from_proc() {
         assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001001\n"), 0x1001);
         assert_eq!(ignored(""), 0);
         let own = fs::read_to_string("/proc/self/status").unwrap();

@@ -1,24 +1,24 @@
-//! Tables for people: columns of text, and numbers with their units.
+//! Tables on a terminal: columns of text, and numbers with their units.
 
 use std::fmt::Write as _;
 
 use swsync_core::time::Span;
 
-/// What stands where there is nothing to say.
+/// The entry of a cell without a value.
 pub const NOTHING: &str = "-";
 
 /// A column: its heading and its least width.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
-    /// What stands above it.
+    /// The text above it.
     pub heading: &'static str,
     /// Least width, in characters. Longer entries push what follows to the right.
     pub width: usize,
-    /// Where its entries stand: numbers to the right, so that their digits line up.
+    /// The alignment of its entries: numbers to the right, so that their digits line up.
     pub align: Align,
 }
 
-/// Where a column's entries stand.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     /// To the left.
@@ -44,7 +44,7 @@ impl<const N: usize> Table<N> {
         self.line(&self.0.map(|column| column.heading.to_owned()))
     }
 
-    /// One row, as a line. What comes from the network is made harmless to terminals.
+    /// One row, as a line. Control characters, which may come from the network, are replaced.
     #[must_use]
     pub fn row(&self, cells: &[String; N]) -> String {
         self.line(cells)
@@ -65,7 +65,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// `text` without what would move the cursor or change a terminal's colours.
+/// `text` without control characters, which could move the cursor or change a terminal's colours.
 #[must_use]
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_cannot_paint_the_terminal() {
+    fn control_characters_of_a_device_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\nc\u{9b}d"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}d");
         assert_eq!(clean("Größe ✓"), "Größe ✓");
     }

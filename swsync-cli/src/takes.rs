@@ -1,4 +1,4 @@
-//! Takes on this host's disk, as they were collected: `<folder>/<order>/<device>/`.
+//! Reads takes that were collected to this host's disk: `<folder>/<order>/<device>/`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -11,15 +11,15 @@ use swsync_core::name::{DeviceId, Name, OrderId};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The system.
+    /// A file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// The system's error.
         error: io::Error,
     },
-    /// Its description.
+    /// take.json is invalid.
     #[error("{}: {error}", path.display())]
     Take {
         /// The file.
@@ -27,12 +27,12 @@ pub enum ReadError {
         /// What is wrong with it.
         error: TakeError,
     },
-    /// A line of its manifest.
+    /// A line of the manifest is invalid.
     #[error("{}, line {line}: {error}", path.display())]
     Record {
         /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line's number, from 1.
         line: usize,
         /// What is wrong with it.
         error: serde_json::Error,
@@ -44,7 +44,7 @@ pub enum ReadError {
 pub struct DeviceTake {
     /// Its folder.
     pub folder: PathBuf,
-    /// What describes it.
+    /// Its take.json.
     pub take: Take,
     /// Its manifest, by frame number.
     pub records: Vec<FrameRecord>,
@@ -64,38 +64,38 @@ impl DeviceTake {
         Ok(Self { folder: folder.to_owned(), take, records })
     }
 
-    /// What its frames are: the name of its caps, as `video/x-h264`.
+    /// The media type of its caps, such as `video/x-h264`.
     #[must_use]
     pub fn media(&self) -> &str {
         self.take.caps.split(',').next().unwrap_or_default().trim()
     }
 
-    /// What it has, for comparison with the others: frames whose files are there.
+    /// The frames whose files are there, for comparison with other devices.
     #[must_use]
     pub fn frames(&self) -> DeviceFrames {
-        let mut there = There::new(&self.folder);
-        let numbers = self.records.iter().filter(|record| there.has(record)).map(|record| record.info.number);
+        let mut files = FileCheck::new(&self.folder);
+        let numbers = self.records.iter().filter(|record| files.has(record)).map(|record| record.info.number);
         let saved = self.take.places().runs(numbers);
         DeviceFrames { device: self.take.device.clone(), take: Some(self.take.clone()), saved }
     }
 }
 
-/// What the part in `folder` has, as [`DeviceTake::frames`], however long it is: its records are not kept.
+/// As [`DeviceTake::frames`] of the part in `folder`, without keeping its records in memory.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn read_frames(folder: &Path) -> Result<DeviceFrames, ReadError> {
     let take = read_take(folder)?;
-    let (places, mut there, mut saved) = (take.places(), There::new(folder), Runs::default());
+    let (places, mut files, mut saved) = (take.places(), FileCheck::new(folder), Runs::default());
     each_record(folder, &take, |record| {
-        if there.has(&record) {
+        if files.has(&record) {
             saved.add(places.of_number(record.info.number));
         }
     })?;
     Ok(DeviceFrames { device: take.device.clone(), take: Some(take), saved })
 }
 
-/// What describes the part in `folder`.
+/// Reads the take.json of the part in `folder`.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -105,7 +105,7 @@ pub fn read_take(folder: &Path) -> Result<Take, ReadError> {
     Take::from_json(&text).map_err(|error| ReadError::Take { path, error })
 }
 
-/// Hands the records of `take` in `folder` to `visit`.
+/// Calls `visit` with each record of `take` in `folder`.
 fn each_record(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -> Result<(), ReadError> {
     let path = folder.join(FRAMES_JSONL);
     let io = |error| ReadError::Io { path: path.clone(), error };
@@ -113,11 +113,11 @@ fn each_record(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -
     while let Some((index, line)) = lines.next() {
         let record = FrameRecord::from_line(&line.map_err(io)?);
         if record.is_err() && !take.complete && lines.peek().is_none() {
-            break; // the device was not done, with this line neither
+            break; // the device was switched off while it wrote this line
         }
         let record =
             record.map_err(|error| ReadError::Record { path: path.clone(), line: index + 1, error })?;
-        // Of a device that was not done: lines whose files are gone.
+        // A device that was switched off may have left lines of files that it had removed.
         if !take.is_removed(record.info.number) {
             visit(record);
         }
@@ -125,30 +125,30 @@ fn each_record(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -
     Ok(())
 }
 
-/// Which records' files are there: of the frames of a video it is looked up once.
-struct There<'a> {
+/// Tells whether a record's file is there. Looks only once for all frames of a video.
+struct FileCheck<'a> {
     folder: &'a Path,
     last: Option<(String, bool)>,
 }
 
-impl<'a> There<'a> {
+impl<'a> FileCheck<'a> {
     const fn new(folder: &'a Path) -> Self {
         Self { folder, last: None }
     }
 
     fn has(&mut self, record: &FrameRecord) -> bool {
         match &self.last {
-            Some((file, is_there)) if *file == record.file => *is_there,
+            Some((file, exists)) if *file == record.file => *exists,
             _ => {
-                let is_there = self.folder.join(&record.file).exists();
-                self.last = Some((record.file.clone(), is_there));
-                is_there
+                let exists = self.folder.join(&record.file).exists();
+                self.last = Some((record.file.clone(), exists));
+                exists
             }
         }
     }
 }
 
-/// The devices that have a part of `order` below `folder`, sorted.
+/// The devices that have a part of `order` below `folder`, sorted by name.
 #[must_use]
 pub fn devices(folder: &Path, order: &OrderId) -> Vec<DeviceId> {
     let folder = folder.join(order.as_str());
@@ -157,7 +157,7 @@ pub fn devices(folder: &Path, order: &OrderId) -> Vec<DeviceId> {
     devices
 }
 
-/// The orders that some device has a part of below `folder`, sorted.
+/// The orders that any device has a part of below `folder`, sorted by name.
 #[must_use]
 pub fn orders(folder: &Path) -> Vec<OrderId> {
     let mut orders = names(folder);
@@ -165,7 +165,7 @@ pub fn orders(folder: &Path) -> Vec<OrderId> {
     orders
 }
 
-/// What may be takes below `folder`, by their names, sorted.
+/// The folders below `folder` whose names are those of orders, sorted.
 #[must_use]
 pub fn folders(folder: &Path) -> Vec<OrderId> {
     let mut orders = names(folder);
@@ -173,7 +173,7 @@ pub fn folders(folder: &Path) -> Vec<OrderId> {
     orders
 }
 
-/// What is in `folder` under a name that a device or an order can have, sorted.
+/// The entries of `folder` whose names a device or an order can have, sorted.
 fn names(folder: &Path) -> Vec<Name> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> =
@@ -188,7 +188,7 @@ mod tests {
     use crate::testing::{device_take, name};
 
     #[test]
-    fn a_part_reads_back_in_order() {
+    fn a_part_reads_back_by_frame_number() {
         let root = tempfile::tempdir().unwrap();
         let take = device_take(root.path(), "o1", "b", &[102, 100, 102]);
         device_take(root.path(), "o1", "a", &[100]);
@@ -199,10 +199,10 @@ mod tests {
         let numbers: Vec<_> = read.records.iter().map(|record| record.info.number).collect();
         assert_eq!(numbers, [100, 102]);
         assert_eq!(read.frames().saved.count(), 2);
-        assert_eq!(read_frames(&take).unwrap(), read.frames(), "the same, without keeping it");
+        assert_eq!(read_frames(&take).unwrap(), read.frames(), "the same, without keeping the records");
         fs::remove_file(take.join("00000102.jpg")).unwrap();
-        assert_eq!(read.frames().saved.count(), 1, "of what is not here it has nothing");
-        // As a device leaves it that was killed while it recorded a loop.
+        assert_eq!(read.frames().saved.count(), 1, "a frame without its file does not count");
+        // As a device leaves it that is killed while it records a loop.
         let path = take.join(TAKE_JSON);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replacen('{', r#"{"removed":{"before":102,"why":"removed: max-files=1"},"#, 1))
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_error_names_file_and_line() {
         let root = tempfile::tempdir().unwrap();
         let take = device_take(root.path(), "o1", "a", &[100]);
         let manifest = take.join(FRAMES_JSONL);

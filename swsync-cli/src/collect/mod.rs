@@ -1,160 +1,51 @@
-//! `swsync collect`: brings what orders yielded home from every device.
+//! `swsync collect`: fetches the files of orders from every device.
 
-mod last;
+mod args;
+mod listed_takes;
+mod pending;
 mod progress;
-mod remember;
 mod report;
+mod result;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
-use swsync_core::manifest::{DeviceFrames, Gap, Runs, gaps};
-use swsync_core::name::{DeviceId, Name, OrderId};
+use parking_lot::Mutex;
+use swsync_core::manifest::{DeviceFrames, Runs, gaps};
+use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
 use swsync_rig::control::Session;
-use swsync_rig::share::collect::{CollectError, Collected, collect, delete};
-use swsync_rig::share::pending::Pending;
+use swsync_rig::share::collect::{CollectError, collect, delete};
 use swsync_rig::share::{Listing, Remote, RemoteError, TakeEntry, Unreadable};
 
 use crate::exit;
 use crate::output;
-use crate::rig::RigArgs;
 use crate::takes;
+pub use args::CollectArgs;
+use listed_takes::{case_conflict, latest_order};
 use progress::{Bar, Bars};
+use result::{CollectResult, PartOutcome, TakePart};
 
-/// How long the picture of who is in the rig may take to settle.
+/// How long to wait until all devices of the rig are known.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// Fetch the files of orders from every device of the rig.
-///
-/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, its SHA-256 being
-/// that of the device's, or not at all. Whatever interrupts it, the same command goes on where it stopped, and
-/// what is here already is not fetched again: it is read, and compared by its SHA-256. What is here under a file's name
-/// and is not what the device has (an edited picture) is kept under another name. While a device records, it is waited
-/// for. Who was not whole the last time is named until it is, or is given up with --without.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = AFTER_HELP)]
-pub struct CollectArgs {
-    /// Where the files go.
-    #[arg(value_name = "OUT")]
-    out: PathBuf,
-    /// Orders to fetch, by name. [default: all that the devices have]
-    #[arg(value_name = "ORDER")]
-    orders: Vec<OrderId>,
-    #[command(flatten)]
-    rig: RigArgs,
-    /// Only what was ordered last, whenever it was taken.
-    #[arg(long, conflicts_with = "orders")]
-    last: bool,
-    /// Only from this device. Repeatable, or separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    device: Vec<DeviceId>,
-    /// Give this device up: it is not asked, and what is missing of it in OUT is no longer named. Repeatable, or separated by
-    /// commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "device")]
-    without: Vec<DeviceId>,
-    /// Also fetch what is whole of takes that a device is not done with: it still writes, its disk is full, or it was
-    /// switched off.
-    #[arg(long)]
-    partial: bool,
-    /// Devices to fetch from at once: on WiFi more only share the same air.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
-    parallel: u8,
-    /// Delete on the device what is here, once all of an order's files there are, and their SHA-256 was compared
-    /// once more.
-    #[arg(long)]
-    delete_verified: bool,
-    /// How long a device may be silent before it is given up, like 30s.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Print one JSON document instead of the tables.
-    #[arg(long)]
-    json: bool,
-}
-
-const AFTER_HELP: &str = "\
-Examples:
-  swsync collect takes                         everything that is not here yet
-  swsync collect takes --last                  what was ordered last
-  swsync collect takes run-3 --delete-verified one order, and make room on the devices
-  swsync collect takes --without left          a device that will not come back
-  swsync collect takes --json | jq .gaps       which frames some devices lack
-
-Columns:
-  new        files that came this time; the others were here already
-  state      whole: all files are here, and are what the device has; unfinished: the device still writes, or was
-             switched off while it did; partial: of such a take what is whole is here (--partial)
-
-Exit codes:
-  0  all files that the devices have of the orders are here, and can be read. Frames that a device never had are
-     listed, but do not count
-  1  not all of it: a file could not be fetched or read; a take is not finished (with --partial too); a device does
-     not say what it has, or was not whole the last time and is not here now; or the command failed
-  2  wrong arguments
-  3  no rig or no devices
-  130  interrupted by Ctrl-C; the same command goes on";
-
-/// What became of one device's part of a take.
-struct Part {
-    device: DeviceId,
-    order: OrderId,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    /// It is here, and so many files of it are deleted there.
-    Here { collected: Collected, deleted: usize },
-    /// The device is not done with it. What is whole of it is here.
-    Partial(Collected),
-    /// The device is not done with it.
-    Unfinished,
-    /// It is not here, or not all of it, or could not be deleted.
-    Failed(CollectError),
-}
-
-/// What came of it all.
-struct Harvest {
-    parts: Vec<Part>,
-    /// Devices that do not say what they have.
-    silent: Vec<(DeviceId, RemoteError)>,
-    gaps: Vec<(OrderId, Gap)>,
-    /// Parts that are here but cannot be read.
-    unreadable: Vec<String>,
-    /// What devices have and cannot list as a take.
-    unreadable_there: Vec<(DeviceId, Unreadable)>,
-    /// Parts that were not whole before, and of which nothing is heard now.
-    pending: Vec<(OrderId, DeviceId, Pending)>,
-}
-
-impl Harvest {
-    fn is_whole(&self) -> bool {
-        let here = |part: &Part| matches!(part.outcome, Outcome::Here { .. });
-        let others =
-            self.unreadable.is_empty() && self.unreadable_there.is_empty() && self.pending.is_empty();
-        self.silent.is_empty() && others && self.parts.iter().all(here)
-    }
-}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Where there is no rig, or no device has an order that was named.
+/// There is no rig, or no device has an order that was named.
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    remember::give_up(args)?;
-    let session = args.rig.visit().inspect_err(|_| remember::tell(args))?;
+    pending::give_up(args)?;
+    let session = args.rig.visit().inspect_err(|_| pending::print(args))?;
     let devices = args.devices(&session)?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let Listed { takes, unreadable: unreadable_there, silent } = list(args, &session, &devices);
+    let DeviceTakes { takes, unreadable: unreadable_there, silent } = list(args, &session, &devices);
     let orders = args.chosen(&takes)?;
-    remember::begin(args, &takes, &silent, &orders)?;
+    pending::begin(args, &takes, &silent, &orders)?;
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
@@ -166,7 +57,7 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
             bars.print(&table.row(&report::row(part)));
         }
     });
-    let mut harvest = Harvest {
+    let mut result = CollectResult {
         parts,
         silent,
         gaps: Vec::new(),
@@ -174,16 +65,16 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
         unreadable_there,
         pending: Vec::new(),
     };
-    compare(args, &devices, &orders, &mut harvest);
-    harvest.pending = remember::end(args, &devices, &takes, &orders, &harvest)?;
+    compare(args, &devices, &orders, &mut result);
+    result.pending = pending::update(args, &devices, &takes, &orders, &result)?;
     if args.json {
-        output::line(&report::json(&args.out, &harvest).to_string());
+        output::line(&report::json(&args.out, &result).to_string());
     } else {
-        for line in report::verdict(&harvest) {
+        for line in report::verdict(&result) {
             output::line(&line);
         }
     }
-    Ok(ExitCode::from(if harvest.is_whole() { 0 } else { exit::INCOMPLETE }))
+    Ok(ExitCode::from(if result.is_whole() { 0 } else { exit::INCOMPLETE }))
 }
 
 impl CollectArgs {
@@ -201,15 +92,15 @@ impl CollectArgs {
         Ok(wanted.into_iter().collect())
     }
 
-    /// The orders to fetch, out of those that devices have.
+    /// The orders to fetch, of those that devices have.
     fn chosen(&self, takes: &[(DeviceId, TakeEntry)]) -> anyhow::Result<Vec<OrderId>> {
         let all: BTreeSet<_> = takes.iter().map(|(_, take)| take.order.clone()).collect();
-        let unknown = |order: &&OrderId| !all.contains(order) && remember::of(&self.out, order).is_empty();
+        let unknown = |order: &&OrderId| !all.contains(order) && pending::of(&self.out, order).is_empty();
         if let Some(unknown) = self.orders.iter().find(unknown) {
             anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
         }
         if self.last {
-            return Ok(last::ordered(takes).into_iter().cloned().collect());
+            return Ok(latest_order(takes).into_iter().cloned().collect());
         }
         let named: BTreeSet<_> = self.orders.iter().cloned().collect();
         Ok(if named.is_empty() { all } else { named }.into_iter().collect())
@@ -220,42 +111,42 @@ impl CollectArgs {
     }
 }
 
-/// Runs `work` on each of `items`, a few at a time.
+/// Runs `work` on each of `items`, in `parallel` threads.
 fn in_parallel<T: Send, R: Send>(
     parallel: u8,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let queue = Mutex::new(items.into_iter().collect::<Vec<_>>().into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || queue.lock().next();
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..parallel {
             scope.spawn(|| {
                 while let Some(item) = next() {
                     let result = work(item);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                    results.lock().push(result);
                 }
             });
         }
     });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    results.into_inner()
 }
 
-/// What devices say that they have.
+/// The takes that devices have.
 #[derive(Default)]
-struct Listed {
+struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
     unreadable: Vec<(DeviceId, Unreadable)>,
-    /// Devices that do not say.
+    /// Devices that did not answer.
     silent: Vec<(DeviceId, RemoteError)>,
 }
 
-fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> Listed {
+fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {
     let answers = in_parallel(args.parallel, devices, |device| {
         (device.clone(), args.remote(session, device, Bar::none()).takes())
     });
-    let mut listed = Listed::default();
+    let mut listed = DeviceTakes::default();
     for (device, result) in answers {
         match result {
             Ok(Listing { takes, unreadable }) => {
@@ -271,15 +162,15 @@ fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> Listed {
     listed
 }
 
-/// Fetches the chosen orders: of each device one after the other, the oldest first.
+/// Fetches the chosen orders: from each device one after the other, the oldest first.
 fn fetch_all(
     args: &CollectArgs,
     session: &Session,
     takes: &[(DeviceId, TakeEntry)],
     orders: &[OrderId],
     bars: &Bars,
-    on_part: &(impl Fn(&Part) + Sync),
-) -> Vec<Part> {
+    on_part: &(impl Fn(&TakePart) + Sync),
+) -> Vec<TakePart> {
     let devices: BTreeSet<_> = takes.iter().map(|(device, _)| device).collect();
     let parts = in_parallel(args.parallel, devices, |device| {
         let mut wanted: Vec<_> = takes
@@ -293,20 +184,21 @@ fn fetch_all(
         let mut gone = None;
         for take in wanted {
             let outcome = match &gone {
-                // It will not have come back for its next take.
-                Some(error) => Outcome::Failed(CollectError::Remote(RemoteError::clone(error))),
-                None => match twin(takes, device, take) {
-                    Some(name) => Outcome::Failed(CollectError::Alike {
+                // A device that gave no answer once is not asked for its other takes.
+                Some(error) => PartOutcome::Failed(CollectError::Remote(RemoteError::clone(error))),
+                None => match case_conflict(takes, device, take) {
+                    Some(name) => PartOutcome::Failed(CollectError::Alike {
                         there: args.out.join(name),
                         name: device.clone(),
                     }),
                     None => fetch(args, session, device, take, &bar),
                 },
             };
-            if let Outcome::Failed(CollectError::Remote(error @ RemoteError::NoAnswer { .. })) = &outcome {
+            if let PartOutcome::Failed(CollectError::Remote(error @ RemoteError::NoAnswer { .. })) = &outcome
+            {
                 gone.get_or_insert_with(|| error.clone());
             }
-            let part = Part { device: device.clone(), order: take.order.clone(), outcome };
+            let part = TakePart { device: device.clone(), order: take.order.clone(), outcome };
             on_part(&part);
             parts.push(part);
         }
@@ -318,40 +210,34 @@ fn fetch_all(
     parts
 }
 
-/// The folder of another take, or of another device's part of this one, which is that of `device`'s part of `take` where upper
-/// and lower case are one. It comes first.
-fn twin(takes: &[(DeviceId, TakeEntry)], device: &DeviceId, take: &TakeEntry) -> Option<String> {
-    let is_first = |other: &Name, name: &Name| other < name && other.is_folder_of(name);
-    takes.iter().find_map(|(other, TakeEntry { order, .. })| {
-        if is_first(order, &take.order) {
-            return Some(order.to_string());
-        }
-        (*order == take.order && is_first(other, device)).then(|| format!("{order}/{other}"))
-    })
-}
-
-fn fetch(args: &CollectArgs, session: &Session, device: &DeviceId, take: &TakeEntry, bar: &Bar) -> Outcome {
+fn fetch(
+    args: &CollectArgs,
+    session: &Session,
+    device: &DeviceId,
+    take: &TakeEntry,
+    bar: &Bar,
+) -> PartOutcome {
     if !take.complete && !args.partial {
-        return Outcome::Unfinished;
+        return PartOutcome::Unfinished;
     }
     let remote = args.remote(session, device, bar.clone());
     bar.begin(&take.order);
     match collect(&remote, &take.order, &args.out, |event| bar.show(event)) {
-        Ok(collected) if !collected.complete => Outcome::Partial(collected),
-        Ok(collected) if !args.delete_verified => Outcome::Here { collected, deleted: 0 },
+        Ok(collected) if !collected.complete => PartOutcome::Partial(collected),
+        Ok(collected) if !args.delete_verified => PartOutcome::Here { collected, deleted: 0 },
         Ok(mut collected) => match delete(&remote, &take.order, &args.out) {
             Ok(deleted) => {
                 collected.kept.extend(deleted.kept);
-                Outcome::Here { collected, deleted: deleted.files }
+                PartOutcome::Here { collected, deleted: deleted.files }
             }
-            Err(error) => Outcome::Failed(error),
+            Err(error) => PartOutcome::Failed(error),
         },
-        Err(error) => Outcome::Failed(error),
+        Err(error) => PartOutcome::Failed(error),
     }
 }
 
-/// Looks for the frames that some devices lack, out of what is here; and for what of that cannot be read.
-fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], harvest: &mut Harvest) {
+/// Compares the parts that are here: finds the frames that some devices lack, and the parts that cannot be read.
+fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], result: &mut CollectResult) {
     for order in orders {
         let here = takes::devices(&args.out, order);
         let mut frames = Vec::new();
@@ -363,28 +249,29 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], harvest
                     given = given.or_else(|| serde_json::from_value::<Order>(ordered?).ok());
                     frames.push(part);
                 }
-                Err(error) => harvest.unreadable.push(format!("take {order} of {device}: {error}")),
+                Err(error) => result.unreadable.push(format!("take {order} of {device}: {error}")),
             }
         }
-        // Those that were asked, and say that they have nothing of it.
-        let meant = |device: &DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
-        let says_no = |device: &DeviceId| {
-            let is_silent = harvest.silent.iter().any(|(silent, _)| silent == device);
-            let has_some = harvest.parts.iter().any(|part| part.device == *device && part.order == *order);
+        // Devices that were asked and have nothing of this order.
+        let is_target =
+            |device: &DeviceId| given.as_ref().is_none_or(|order| order.targets().include(device));
+        let has_none = |device: &DeviceId| {
+            let is_silent = result.silent.iter().any(|(silent, _)| silent == device);
+            let has_some = result.parts.iter().any(|part| part.device == *device && part.order == *order);
             !is_silent && !has_some
         };
         let absent =
-            devices.iter().filter(|device| !here.contains(device) && says_no(device) && meant(device));
+            devices.iter().filter(|device| !here.contains(device) && has_none(device) && is_target(device));
         frames.extend(absent.map(|device| DeviceFrames {
             device: device.clone(),
             take: None,
             saved: Runs::default(),
         }));
-        harvest.gaps.extend(gaps(&frames).into_iter().map(|gap| (order.clone(), gap)));
+        result.gaps.extend(gaps(&frames).into_iter().map(|gap| (order.clone(), gap)));
     }
 }
 
-/// Has Ctrl-C say that nothing is lost, and end the command.
+/// From now on Ctrl-C ends the command with the message that nothing is lost.
 fn on_interrupt() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         // Standard error may be closed.

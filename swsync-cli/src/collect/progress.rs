@@ -1,4 +1,4 @@
-//! Progress on a terminal: a bar per device that is being fetched from.
+//! Progress of collecting on a terminal: a bar for each device that files are fetched from.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use swsync_core::name::{DeviceId, OrderId};
@@ -7,7 +7,7 @@ use swsync_rig::share::collect::Event;
 use crate::output;
 use crate::table::clean;
 
-/// The bars, on standard error: nothing where that is no terminal.
+/// The bars, on standard error. Nothing is drawn if that is no terminal.
 pub struct Bars(MultiProgress);
 
 /// One device's bar.
@@ -15,7 +15,7 @@ pub struct Bars(MultiProgress);
 pub struct Bar(ProgressBar);
 
 impl Bars {
-    /// No bars yet; none ever if `hidden`.
+    /// No bars yet. With `hidden` none is ever drawn.
     pub fn new(hidden: bool) -> Self {
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         Self(MultiProgress::with_draw_target(target))
@@ -36,17 +36,17 @@ impl Bars {
 }
 
 impl Bar {
-    /// One that is never seen.
+    /// A bar that is never drawn.
     pub fn none() -> Self {
         Self(ProgressBar::hidden())
     }
 
-    /// A take begins.
+    /// Shows which take is fetched.
     pub fn begin(&self, order: &OrderId) {
         self.0.set_message(order.to_string());
     }
 
-    /// Something has come.
+    /// Updates the bar.
     pub fn show(&self, event: Event) {
         match event {
             Event::Planned { bytes, .. } => self.0.inc_length(bytes),
@@ -56,12 +56,12 @@ impl Bar {
         }
     }
 
-    /// The device is busy, and why; or no longer.
+    /// Shows why the device lets us wait; `None`: it no longer does.
     pub fn pause(&self, busy: Option<&str>) {
         self.0.set_message(busy.map(|why| format!("waiting: {}", clean(why))).unwrap_or_default());
     }
 
-    /// No more comes.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.0.finish_and_clear();
     }

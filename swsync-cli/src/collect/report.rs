@@ -1,4 +1,4 @@
-//! What came of collecting, for people and for programs.
+//! The result of collecting, as a table and as JSON.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use swsync_rig::share::Unreadable;
 use swsync_rig::share::collect::Collected;
 use swsync_rig::share::pending::Pending;
 
-use super::{Harvest, Outcome, Part};
+use super::result::{CollectResult, PartOutcome, TakePart};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
 
-/// Gaps that are listed one by one.
+/// At most so many gaps are listed one by one.
 const MAX_GAPS: usize = 20;
 
 /// The table of parts.
@@ -28,24 +28,27 @@ pub fn table(device: usize, orders: &[OrderId]) -> Table<6> {
 }
 
 /// One part's row.
-pub fn row(part: &Part) -> [String; 6] {
+pub fn row(part: &TakePart) -> [String; 6] {
     let (device, order) = (part.device.to_string(), part.order.to_string());
     let nothing = || NOTHING.to_owned();
     match &part.outcome {
-        Outcome::Here { collected, deleted } => {
+        PartOutcome::Here { collected, deleted } => {
             let deleted = (*deleted > 0).then(|| format!(", {deleted} deleted there"));
-            come(device, order, collected, &format!("whole{}", deleted.unwrap_or_default()))
+            fetched(device, order, collected, &format!("whole{}", deleted.unwrap_or_default()))
         }
-        Outcome::Partial(collected) => {
-            come(device, order, collected, "partial: what is whole is here; the device is not done with it")
-        }
-        Outcome::Unfinished => [device, order, nothing(), nothing(), nothing(), "unfinished".into()],
-        Outcome::Failed(error) => [device, order, nothing(), nothing(), nothing(), error.to_string()],
+        PartOutcome::Partial(collected) => fetched(
+            device,
+            order,
+            collected,
+            "partial: what is whole is here; the device is not done with it",
+        ),
+        PartOutcome::Unfinished => [device, order, nothing(), nothing(), nothing(), "unfinished".into()],
+        PartOutcome::Failed(error) => [device, order, nothing(), nothing(), nothing(), error.to_string()],
     }
 }
 
-/// The row of a part of which something is here.
-fn come(device: String, order: String, collected: &Collected, state: &str) -> [String; 6] {
+/// The row of a part of which files are here.
+fn fetched(device: String, order: String, collected: &Collected, state: &str) -> [String; 6] {
     let mut state = state.to_owned();
     if collected.gone > 0 {
         state.push_str(&format!(", less {} removed there meanwhile", collected.gone));
@@ -58,30 +61,30 @@ fn come(device: String, order: String, collected: &Collected, state: &str) -> [S
     [device, order, files, size(collected.bytes), new, state]
 }
 
-/// What stands below the table.
-pub fn verdict(harvest: &Harvest) -> Vec<String> {
+/// The lines below the table.
+pub fn verdict(result: &CollectResult) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(harvest.silent.iter().map(|(_, error)| clean(&error.to_string())));
-    lines.extend(harvest.unreadable.iter().map(|error| clean(error)));
-    lines.extend(harvest.unreadable_there.iter().map(|(device, Unreadable { path, why })| {
+    lines.extend(result.silent.iter().map(|(_, error)| clean(&error.to_string())));
+    lines.extend(result.unreadable.iter().map(|error| clean(error)));
+    lines.extend(result.unreadable_there.iter().map(|(device, Unreadable { path, why })| {
         clean(&format!("{device} has {path}, which cannot be collected: {why}"))
     }));
-    let missing = harvest.pending.iter().map(|(order, device, pending)| missing(order, device, pending));
+    let missing = result.pending.iter().map(|(order, device, pending)| missing(order, device, pending));
     lines.extend(missing.take(MAX_GAPS));
-    if let Some(more) = harvest.pending.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
+    if let Some(more) = result.pending.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
         lines.push(format!("and {more} parts more are not whole here: --json lists them all"));
     }
-    if !harvest.gaps.is_empty() {
-        let frames: u64 = harvest.gaps.iter().map(|(_, gap)| gap.count).sum();
+    if !result.gaps.is_empty() {
+        let frames: u64 = result.gaps.iter().map(|(_, gap)| gap.count).sum();
         lines.push(format!("{frames} frames are missing on some devices:"));
-        lines.extend(harvest.gaps.iter().take(MAX_GAPS).map(|(order, gap)| describe(order, gap)));
-        if let Some(more) = harvest.gaps.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
+        lines.extend(result.gaps.iter().take(MAX_GAPS).map(|(order, gap)| describe(order, gap)));
+        if let Some(more) = result.gaps.len().checked_sub(MAX_GAPS).filter(|more| *more > 0) {
             lines.push(format!("  and {more} gaps more: --json lists them all"));
         }
     }
-    let here = harvest.parts.iter().filter(|part| matches!(part.outcome, Outcome::Here { .. })).count();
-    let all = harvest.parts.len();
-    lines.push(match (harvest.is_whole(), all) {
+    let here = result.parts.iter().filter(|part| matches!(part.outcome, PartOutcome::Here { .. })).count();
+    let all = result.parts.len();
+    lines.push(match (result.is_whole(), all) {
         (true, 0) => "the devices have no files yet".into(),
         (true, _) => format!("all collected: {here} of {all} parts whole"),
         (false, _) => format!("NOT all collected: {here} of {all} parts whole; run again to go on"),
@@ -89,7 +92,7 @@ pub fn verdict(harvest: &Harvest) -> Vec<String> {
     lines
 }
 
-/// That a part was not whole before, and nothing is heard of it now.
+/// The line for a part that was not whole before, and that no device has now.
 pub fn missing(order: &OrderId, device: &DeviceId, pending: &Pending) -> String {
     let why = &pending.why;
     clean(&format!("{order} of {device} is not whole here: {why}; --without {device} gives it up"))
@@ -104,25 +107,25 @@ fn describe(order: &OrderId, gap: &Gap) -> String {
     clean(&format!("  {order}  {device}  {frames}: {why}"))
 }
 
-/// As one JSON document.
-pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
-    let parts: Vec<_> = harvest
+/// The result as one JSON document.
+pub fn json(out: &Path, result: &CollectResult) -> serde_json::Value {
+    let parts: Vec<_> = result
         .parts
         .iter()
         .map(|part| {
             let mut json = serde_json::json!({ "order": part.order, "device": part.device });
             match &part.outcome {
-                Outcome::Here { collected, deleted } => {
+                PartOutcome::Here { collected, deleted } => {
                     json["state"] = "whole".into();
                     describe_files(&mut json, collected);
                     json["deleted"] = (*deleted).into();
                 }
-                Outcome::Partial(collected) => {
+                PartOutcome::Partial(collected) => {
                     json["state"] = "partial".into();
                     describe_files(&mut json, collected);
                 }
-                Outcome::Unfinished => json["state"] = "unfinished".into(),
-                Outcome::Failed(error) => {
+                PartOutcome::Unfinished => json["state"] = "unfinished".into(),
+                PartOutcome::Failed(error) => {
                     json["state"] = "failed".into();
                     json["why"] = error.to_string().into();
                 }
@@ -130,7 +133,7 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
             json
         })
         .collect();
-    let gaps: Vec<_> = harvest
+    let gaps: Vec<_> = result
         .gaps
         .iter()
         .map(|(order, gap)| {
@@ -140,19 +143,19 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
             })
         })
         .collect();
-    let silent: Vec<_> = harvest
+    let silent: Vec<_> = result
         .silent
         .iter()
         .map(|(device, error)| serde_json::json!({ "device": device, "why": error.to_string() }))
         .collect();
-    let unreadable_there: Vec<_> = harvest
+    let unreadable_there: Vec<_> = result
         .unreadable_there
         .iter()
         .map(|(device, Unreadable { path, why })| {
             serde_json::json!({ "device": device, "path": path, "why": why })
         })
         .collect();
-    let pending: Vec<_> = harvest
+    let pending: Vec<_> = result
         .pending
         .iter()
         .map(|(order, device, pending)| {
@@ -161,10 +164,10 @@ pub fn json(out: &Path, harvest: &Harvest) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "out": out.display().to_string(),
-        "complete": harvest.is_whole(),
+        "complete": result.is_whole(),
         "parts": parts,
         "silent": silent,
-        "unreadable": harvest.unreadable,
+        "unreadable": result.unreadable,
         "unreadable_there": unreadable_there,
         "pending": pending,
         "gaps": gaps,
@@ -180,7 +183,7 @@ fn describe_files(json: &mut serde_json::Value, collected: &Collected) {
     json["kept"] = collected.kept.clone().into();
 }
 
-/// Names, for a message.
+/// Names separated by commas, for a message.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) -> String {
     let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
@@ -195,8 +198,8 @@ mod tests {
         (name("o1"), Gap { device: name("pi"), first, last: first + count - 1, count, why: "dropped".into() })
     }
 
-    fn harvest(gaps: Vec<(OrderId, Gap)>) -> Harvest {
-        Harvest {
+    fn result(gaps: Vec<(OrderId, Gap)>) -> CollectResult {
+        CollectResult {
             parts: Vec::new(),
             silent: Vec::new(),
             gaps,
@@ -207,28 +210,28 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_told_in_runs_and_not_without_end() {
-        let lines = verdict(&harvest(vec![gap(5, 1), gap(10, 3)]));
+    fn gaps_are_listed_as_runs_up_to_a_limit() {
+        let lines = verdict(&result(vec![gap(5, 1), gap(10, 3)]));
         assert_eq!(lines[0], "4 frames are missing on some devices:");
         assert_eq!(lines[1], "  o1  pi  frame 5: dropped");
         assert_eq!(lines[2], "  o1  pi  frames 10 to 12 (3): dropped");
-        let many = verdict(&harvest((0..25).map(|n| gap(n * 2, 1)).collect()));
+        let many = verdict(&result((0..25).map(|n| gap(n * 2, 1)).collect()));
         assert_eq!(many.len(), 1 + MAX_GAPS + 1 + 1);
         assert!(many[MAX_GAPS + 1].contains("and 5 gaps more"), "{many:#?}");
     }
 
     #[test]
-    fn what_is_not_whole_is_said() {
-        let mut some = harvest(Vec::new());
+    fn parts_that_are_not_whole_are_listed() {
+        let mut some = result(Vec::new());
         assert_eq!(verdict(&some), ["the devices have no files yet"]);
-        some.parts.push(Part { device: name("pi"), order: name("o1"), outcome: Outcome::Unfinished });
+        some.parts.push(TakePart { device: name("pi"), order: name("o1"), outcome: PartOutcome::Unfinished });
         assert!(verdict(&some)[0].starts_with("NOT all collected: 0 of 1"));
         assert_eq!(json(Path::new("x"), &some)["complete"], false);
         assert_eq!(row(&some.parts[0])[5], "unfinished");
         let kept = vec!["a.kept1.jpg".to_owned()];
         let collected =
             Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2, kept, complete: true };
-        let outcome = Outcome::Here { collected, deleted: 0 };
+        let outcome = PartOutcome::Here { collected, deleted: 0 };
         some.parts[0].outcome = outcome;
         let state = row(&some.parts[0])[5].clone();
         assert!(state.starts_with("whole, less 2 removed there meanwhile; what was here"), "{state}");

@@ -1,4 +1,4 @@
-//! Arm, ready, go: the order is given only once enough devices are ready for it.
+//! `--arm`: the order is given only once enough devices are ready for it.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use swsync_core::order::{Need, Order, Readiness, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Session, StatusReport};
 
-use super::Look;
+use super::snapshot::RigSnapshot;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 
-/// Between two looks at devices that are not ready.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Time from one question to devices that are not ready to the next.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who must be ready.
 #[derive(Debug, Clone, Args)]
@@ -29,80 +29,86 @@ pub struct ArmArgs {
     need: Need,
 }
 
-/// What came of arming.
+/// The result of arming.
 pub enum Armed {
-    /// Go. The look at the rig that says so.
-    Go(Box<Look>),
-    /// Not enough devices are ready; it was said which, and why.
+    /// The order can be given; with the snapshot of the rig that shows it.
+    Go(Box<RigSnapshot>),
+    /// Not enough devices are ready. Which are not, and why, has been printed.
     NotReady,
 }
 
 impl ArmArgs {
-    /// How long devices are waited for, if they are.
+    /// How long to wait for devices; `None` without `--arm`.
     pub fn patience(&self) -> Option<Duration> {
         self.arm
     }
 
-    /// Waits until the quorum is ready for what `order` makes of a look at the rig, or says who is not and why.
+    /// Waits until enough devices are ready for the order that `order` makes from a snapshot of the rig; prints which are
+    /// not and why if they do not get ready in time.
     ///
     /// # Errors
-    /// Where the order cannot be meant, or, without `--arm`, no device knows rig time.
+    /// The order is invalid; or, without `--arm`, no device knows rig time.
     pub fn arm(
         &self,
         session: &Session,
         targets: &Targets,
-        order: impl Fn(&Look) -> anyhow::Result<Order>,
+        order: impl Fn(&RigSnapshot) -> anyhow::Result<Order>,
         json: bool,
     ) -> anyhow::Result<Armed> {
         let Some(patience) = self.arm else {
-            return Ok(Armed::Go(Box::new(Look::at(session).knowing_time()?)));
+            return Ok(Armed::Go(Box::new(RigSnapshot::take(session).require_time()?)));
         };
         let deadline = Instant::now() + patience;
         loop {
-            let look = Look::at(session);
-            let order = look.time().map(|now| Ok::<_, anyhow::Error>((order(&look)?, now))).transpose()?;
-            let all = readiness(&look, targets, order.as_ref());
+            let snapshot = RigSnapshot::take(session);
+            let order =
+                snapshot.time().map(|now| Ok::<_, anyhow::Error>((order(&snapshot)?, now))).transpose()?;
+            let all = readiness(&snapshot, targets, order.as_ref());
             let ready = all.iter().filter(|ready| ready.is_ready()).count();
             if order.is_some() && self.need.is_met(ready, all.len()) {
-                return Ok(Armed::Go(Box::new(look)));
+                return Ok(Armed::Go(Box::new(snapshot)));
             }
             if Instant::now() >= deadline {
-                say(&look, &all, ready, json);
+                print(&snapshot, &all, ready, json);
                 return Ok(Armed::NotReady);
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(ASK_INTERVAL);
         }
     }
 }
 
-/// How ready each device is that is meant, for `order` if it can be told already.
-fn readiness(look: &Look, targets: &Targets, order: Option<&(Order, Timestamp<Rig>)>) -> Vec<Readiness> {
-    let said = look.reports.iter().filter(|report| targets.include(&report.status.device));
+/// The readiness of each target, for `order` if rig time is known already.
+fn readiness(
+    snapshot: &RigSnapshot,
+    targets: &Targets,
+    order: Option<&(Order, Timestamp<Rig>)>,
+) -> Vec<Readiness> {
+    let reports = snapshot.reports.iter().filter(|report| targets.include(&report.status.device));
     let of = |report: &StatusReport| {
         let status = &report.status;
         let mut ready = match order {
             Some((order, now)) => Readiness::of(status, order, *now),
             None => Readiness::now(status),
         };
-        ready.problems.extend(look.common.objections(status));
+        ready.problems.extend(snapshot.common.objections(status));
         ready
     };
-    let mut all: Vec<_> = said.map(of).collect();
-    let missed = look.missed.iter().filter(|(device, _)| targets.include(device));
+    let mut all: Vec<_> = reports.map(of).collect();
+    let missed = snapshot.missed.iter().filter(|(device, _)| targets.include(device));
     all.extend(missed.map(|(device, why)| Readiness::unknown(device.clone(), why.clone())));
     if let Targets::Devices(devices) = targets {
-        let absent = devices.iter().filter(|device| !look.devices().any(|known| known == *device));
+        let absent = devices.iter().filter(|device| !snapshot.devices().any(|known| known == *device));
         all.extend(absent.map(|device| Readiness::unknown(device.clone(), "it is not in the rig")));
     }
     all.sort_by(|a, b| a.device.cmp(&b.device));
     all
 }
 
-/// Says who is ready, and what stands in the others' way.
-fn say(look: &Look, all: &[Readiness], ready: usize, json: bool) {
+/// Prints which devices are ready, and what the others lack.
+fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
     if json {
         let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
-        let differences = look.common.differences();
+        let differences = snapshot.common.differences();
         output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
         return;
     }
@@ -112,7 +118,7 @@ fn say(look: &Look, all: &[Readiness], ready: usize, json: bool) {
     for ready in all {
         output::line(&table.row(&row(ready)));
     }
-    for difference in look.common.differences() {
+    for difference in snapshot.common.differences() {
         output::line(&difference);
     }
     output::line(&format!("NOT given: {ready} of {} devices are ready", all.len()));

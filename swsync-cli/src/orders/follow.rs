@@ -1,45 +1,47 @@
-//! An order from the moment it is given to the last device's answer, with signals on the way.
+//! Follows an order from the moment it is given to the last device's answer, and handles signals meanwhile.
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Command, Fate, Kind, Order, Recorded, Registry, Standing};
 use swsync_rig::control::{DeviceOutcome, Session, Summary};
 
-use super::progress::Progress;
-use super::{Look, STATUS_TIMEOUT, STOP_LEAD, report, timeout};
+use super::progress::ProgressDisplay;
+use super::report;
+use super::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
 use crate::exit;
 use crate::output::{self, tell, warn};
 use crate::signals::{Signal, on_signal};
 
-/// An order that is settled within this is asked for its answer at once. For a longer one devices are offered it,
-/// watched, and asked in the end: a device may be out of reach for a while.
+/// Devices are asked for their answers at once if the order is settled within this time. A longer order is offered, watched,
+/// and asked for at its end: a device may be out of reach for a while.
 const SHORT: Duration = Duration::from_secs(10);
 /// How long devices have to take an order.
 const OFFER: Duration = Duration::from_millis(2_500);
-/// Between two looks at how far it is.
+/// Time from one question about open orders to the next.
 const WATCH: Duration = Duration::from_secs(1);
 /// Extensions of files that hold one frame.
 const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "tif", "tiff", "webp", "bayer", "raw"];
-/// So many looks in which every device answered, and none had the order open, show that it is over.
+/// The order is over if so many times in a row every device answered and none had it open.
 const CLOSED: u32 = 2;
-/// How often it is looked whether it was interrupted.
+/// How often a signal is looked for.
 const NOTICE: Duration = Duration::from_millis(50);
 
-/// How an order is followed.
-pub struct Follow<'a> {
+/// An order that is about to be given, and how to report on it.
+pub struct FollowOrder<'a> {
     pub session: &'a Session,
-    pub look: &'a Look,
+    pub snapshot: &'a RigSnapshot,
     pub json: bool,
-    /// Longest wait for answers, where the user gave one.
+    /// Longest wait for answers, if the user set one.
     pub timeout: Option<Duration>,
-    /// How to ask again, for whoever interrupts.
+    /// The command that asks again, printed after an interrupt.
     pub again: String,
-    /// Whether the user said how long files are to be.
+    /// Whether the user set a length of video files.
     pub is_cut: bool,
 }
 
@@ -61,31 +63,25 @@ fn savers_of_pictures(summary: &Summary) -> impl Iterator<Item = &DeviceId> {
     })
 }
 
-/// What a signal finds.
+/// What a signal interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The order runs, and can be stopped.
     Running,
-    /// It is to be stopped.
+    /// The order is being stopped.
     Stopping,
-    /// Devices are asked for their answers; so many have given one.
+    /// Devices are asked for their answers; `answered` is how many have given one.
     Asking { answered: usize, stopped: bool },
 }
 
-type Shared = Arc<Mutex<Stage>>;
-
-fn stage(shared: &Shared) -> MutexGuard<'_, Stage> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Follow<'_> {
+impl FollowOrder<'_> {
     /// Gives `order`, described by `what`, and follows it.
     ///
     /// # Errors
-    /// Where no device is there any more. What devices answer is an exit code, not an error.
+    /// No device is there any more. What devices answer is an exit code, not an error.
     pub fn run(&self, mut order: Order, what: &str) -> anyhow::Result<ExitCode> {
-        let now = self.look.now();
-        let settled = self.look.settled(&order);
+        let now = self.snapshot.now();
+        let settled = self.snapshot.settled(&order);
         // A take can be stopped, however short it is.
         let is_take = matches!(order.kind(), Kind::Take { .. });
         let is_short = !is_take && settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
@@ -93,19 +89,21 @@ impl Follow<'_> {
             output::line(&format!("{}  {what}", order.id()));
         }
         let asking = |answered, stopped| Stage::Asking { answered, stopped };
-        let shared = Arc::new(Mutex::new(if is_short { asking(0, false) } else { Stage::Running }));
-        heed_signals(Arc::clone(&shared), self.look.devices().count(), self.again.clone())?;
+        let stage = Arc::new(Mutex::new(if is_short { asking(0, false) } else { Stage::Running }));
+        handle_signals(Arc::clone(&stage), self.snapshot.devices().count(), self.again.clone())?;
         let (given, mut stopped) = (Instant::now(), false);
         if !is_short {
             self.offer(&order)?;
-            stopped = self.watch(&mut order, &shared);
-            *stage(&shared) = asking(0, stopped);
+            stopped = self.watch(&mut order, &stage);
+            *stage.lock() = asking(0, stopped);
         }
-        let left =
-            self.timeout.unwrap_or_else(|| timeout(&order, self.look.now(), self.look.settled(&order)));
-        let summary = collect_answers(self.session, &order, given, left, self.json, self.look, |answered| {
-            *stage(&shared) = asking(answered, stopped);
-        })?;
+        let left = self
+            .timeout
+            .unwrap_or_else(|| timeout(&order, self.snapshot.now(), self.snapshot.settled(&order)));
+        let summary =
+            collect_answers(self.session, &order, given, left, self.json, self.snapshot, |answered| {
+                *stage.lock() = asking(answered, stopped);
+            })?;
         for device in savers_of_pictures(&summary).filter(|_| self.is_cut) {
             warn(&format!(
                 "{device} saves pictures, a file for each frame: --segment changes nothing there (videos are saved of \
@@ -115,7 +113,7 @@ impl Follow<'_> {
         Ok(conclude(&order, &summary, self.json))
     }
 
-    /// Has the devices take the order; says who does not. Whether all did.
+    /// Offers the order to the devices, and warns of those that do not take it. Returns whether all did.
     pub fn offer(&self, order: &Order) -> anyhow::Result<bool> {
         let heard = self.session.offer(order, OFFER);
         if heard.is_empty() {
@@ -131,29 +129,29 @@ impl Follow<'_> {
         Ok(all)
     }
 
-    /// Until the order is over, here or by what was done to it elsewhere. Whether it was stopped here, by a signal.
-    fn watch(&self, order: &mut Order, shared: &Shared) -> bool {
-        let mut progress = Progress::new(order.id().clone(), order.targets().clone());
+    /// Waits until the order is over: stopped here, ended elsewhere, or complete. Returns whether a signal stopped it here.
+    fn watch(&self, order: &mut Order, stage: &Mutex<Stage>) -> bool {
+        let mut progress = ProgressDisplay::new(order.id().clone(), order.targets().clone());
         let mut next = Instant::now() + WATCH;
         let mut closed = 0;
         loop {
-            if *stage(shared) == Stage::Stopping {
+            if *stage.lock() == Stage::Stopping {
                 tell(&format!("stopping {} on all devices", order.id()));
-                let at = self.look.now() + STOP_LEAD;
+                let at = self.snapshot.now() + STOP_LEAD;
                 order.stop_at(at);
                 command(self.session, &Command::Stop { order: order.id().clone(), at_ns: at }, order);
-                std::thread::sleep((at - self.look.now()).to_duration());
+                std::thread::sleep((at - self.snapshot.now()).to_duration());
                 return true;
             }
-            if order.ends_at(self.look.slowest()).is_some_and(|end| end <= self.look.now()) {
+            if order.ends_at(self.snapshot.longest_period()).is_some_and(|end| end <= self.snapshot.now()) {
                 return false;
             }
             if Instant::now() >= next {
                 let known = self.session.known(STATUS_TIMEOUT);
                 let is_open = known.registry.orders.iter().any(|open| open.id() == order.id());
-                // Nobody serves it any more: it was cancelled, or stopped with its device.
+                // An order that is open nowhere was cancelled, or stopped with its device.
                 closed = if is_open || !known.silent.is_empty() { 0 } else { closed + 1 };
-                if heed(order, &known.registry) || closed >= CLOSED {
+                if apply_changes(order, &known.registry) || closed >= CLOSED {
                     tell(&format!("{} was ended elsewhere, or is open on no device any more", order.id()));
                     return false;
                 }
@@ -165,8 +163,8 @@ impl Follow<'_> {
     }
 }
 
-/// Takes over what was done to an order elsewhere. Whether it was cancelled.
-fn heed(order: &mut Order, known: &Registry) -> bool {
+/// Applies to `order` what was done to it elsewhere. Returns whether it was cancelled.
+fn apply_changes(order: &mut Order, known: &Registry) -> bool {
     let id = order.id().clone();
     let mut cancelled = false;
     if let Some(stop) = known.orders.iter().find(|known| *known.id() == id).and_then(Order::stop) {
@@ -181,7 +179,7 @@ fn heed(order: &mut Order, known: &Registry) -> bool {
     cancelled
 }
 
-/// Gives a command for `order`, and says who has not heard it, or too late.
+/// Sends a command for `order`, and warns of devices that did not get it, or too late.
 pub fn command(session: &Session, command: &Command, order: &Order) {
     for heard in session.command(command, order.targets(), OFFER) {
         let device = &heard.device;
@@ -200,20 +198,20 @@ pub fn command(session: &Session, command: &Command, order: &Order) {
     }
 }
 
-/// Asks every device what became of `order`, which was given at `since`, and prints a row for each as it answers.
+/// Asks every device for its answer to `order`, which was given at `since`, and prints each row as it comes.
 ///
 /// # Errors
-/// Where no device is there.
+/// There is no device.
 pub fn collect_answers(
     session: &Session,
     order: &Order,
     since: Instant,
     timeout: Duration,
     json: bool,
-    look: &Look,
+    snapshot: &RigSnapshot,
     mut answered: impl FnMut(usize),
 ) -> anyhow::Result<Summary> {
-    let width = look.devices().map(|device| device.as_str().len()).max().unwrap_or_default();
+    let width = snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width);
     if !json {
         output::line(&table.headings());
@@ -229,7 +227,7 @@ pub fn collect_answers(
     summary.with_context(|| format!("order {}", order.id()))
 }
 
-/// The last words about an order, and its exit code.
+/// Prints differences and the last line, or the JSON; returns the exit code.
 pub fn conclude(order: &Order, summary: &Summary, json: bool) -> ExitCode {
     for difference in &summary.differences {
         warn(&difference.what);
@@ -242,11 +240,11 @@ pub fn conclude(order: &Order, summary: &Summary, json: bool) -> ExitCode {
     ExitCode::from(if summary.is_complete() { 0 } else { exit::INCOMPLETE })
 }
 
-/// Has a signal stop an order that runs, and end the command where there is nothing to stop: then it says that the order
-/// stands. While an order is being stopped only Ctrl-C ends the command, since who ends a session sends more than one signal.
-fn heed_signals(shared: Shared, devices: usize, again: String) -> anyhow::Result<()> {
+/// From now on a signal stops an order that runs. If there is nothing to stop, the command ends and says that the order
+/// stands. While an order is being stopped only Ctrl-C ends the command: the end of a session sends more than one signal.
+fn handle_signals(stage: Arc<Mutex<Stage>>, devices: usize, again: String) -> anyhow::Result<()> {
     on_signal(move |signal| {
-        let mut stage = stage(&shared);
+        let mut stage = stage.lock();
         match *stage {
             Stage::Running => *stage = Stage::Stopping,
             Stage::Stopping | Stage::Asking { stopped: true, .. } if signal != Signal::Interrupt => {}
@@ -278,13 +276,13 @@ mod tests {
     use swsync_core::time::Timestamp;
 
     #[test]
-    fn whoever_interrupts_can_ask_again() {
+    fn after_an_interrupt_the_command_to_ask_again_is_printed() {
         let text = interrupted(1, 3, "swsync shoot --id o1 --at 5 --count 2");
         assert!(text.contains("1 of 3") && text.ends_with("swsync shoot --id o1 --at 5 --count 2"), "{text}");
     }
 
     #[test]
-    fn devices_that_save_pictures_are_told_from_those_that_save_video() {
+    fn only_devices_that_save_pictures_are_found() {
         let answered = |device: &str, file: &str| {
             let recorded = Recorded {
                 file: file.into(),
@@ -309,23 +307,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_to_an_order_elsewhere_is_heeded() {
+    fn stops_and_cancellations_from_elsewhere_are_applied() {
         let at = Timestamp::from_nanos;
         let kind = Kind::Take { segment: None, fill: Fill::Hold };
         let take = |id: &str, stop| Order::new(name(id), at(5), stop, kind).unwrap();
         let stop = |id: &str, ns| Command::Stop { order: name(id), at_ns: at(ns) };
-        let heeded = |orders: Vec<Order>, commands: Vec<Command>| {
+        let applied = |orders: Vec<Order>, commands: Vec<Command>| {
             let mut order = take("t", None);
-            let cancelled = heed(&mut order, &Registry { orders, commands });
+            let cancelled = apply_changes(&mut order, &Registry { orders, commands });
             (order.stop(), cancelled)
         };
-        assert_eq!(heeded(vec![take("t", None), take("u", Some(at(7)))], vec![stop("u", 7)]), (None, false));
-        assert_eq!(heeded(vec![take("t", Some(at(9)))], Vec::new()), (Some(at(9)), false));
+        assert_eq!(applied(vec![take("t", None), take("u", Some(at(7)))], vec![stop("u", 7)]), (None, false));
+        assert_eq!(applied(vec![take("t", Some(at(9)))], Vec::new()), (Some(at(9)), false));
         assert_eq!(
-            heeded(Vec::new(), vec![stop("t", 9), stop("t", 8)]),
+            applied(Vec::new(), vec![stop("t", 9), stop("t", 8)]),
             (Some(at(8)), false),
             "answered everywhere"
         );
-        assert_eq!(heeded(Vec::new(), vec![Command::Cancel { order: name("t") }]), (None, true));
+        assert_eq!(applied(Vec::new(), vec![Command::Cancel { order: name("t") }]), (None, true));
     }
 }

@@ -1,4 +1,4 @@
-//! How far an order is, while it runs: on standard error, drawn anew on a terminal, a line now and then elsewhere.
+//! Progress of an order that runs, on standard error: redrawn on a terminal, else printed now and then.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -8,14 +8,14 @@ use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
 use swsync_rig::control::{Session, StatusReport};
 
-use super::STATUS_TIMEOUT;
+use super::snapshot::STATUS_TIMEOUT;
 use crate::table::{clean, size};
 
-/// Between two lines where standard error is no terminal.
-const SELDOM: Duration = Duration::from_secs(10);
+/// Time from one print to the next if standard error is no terminal.
+const PRINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows how far an order is.
-pub struct Progress {
+/// Prints how far an order is.
+pub struct ProgressDisplay {
     order: OrderId,
     targets: Targets,
     begin: Instant,
@@ -24,15 +24,15 @@ pub struct Progress {
     last: Option<Instant>,
 }
 
-impl Progress {
+impl ProgressDisplay {
     pub fn new(order: OrderId, targets: Targets) -> Self {
         let terminal = std::io::stderr().is_terminal();
         Self { order, targets, begin: Instant::now(), terminal, lines: 0, last: None }
     }
 
-    /// Asks the devices and shows what they say.
+    /// Asks the devices and prints what they say.
     pub fn show(&mut self, session: &Session) {
-        if !self.terminal && self.last.is_some_and(|last| last.elapsed() < SELDOM) {
+        if !self.terminal && self.last.is_some_and(|last| last.elapsed() < PRINT_INTERVAL) {
             return;
         }
         self.last = Some(Instant::now());
@@ -41,7 +41,7 @@ impl Progress {
         let lines: Vec<String> = reports.map(|report| line(&self.order, report)).collect();
         let mut text = String::new();
         if self.terminal && self.lines > 0 {
-            // Back to where the last picture began (ECMA-48: CUU, EL).
+            // Back to the first line of the last print (ECMA-48: CUU, EL).
             let _ = write!(text, "\x1b[{}A", self.lines);
         }
         let end = if self.terminal { "\x1b[K\n" } else { "\n" };

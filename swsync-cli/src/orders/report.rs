@@ -1,4 +1,4 @@
-//! What became of a shot: a row per device, a verdict, or JSON.
+//! The answers to an order: a row per device and a last line, or JSON.
 
 use serde_json::{Value, json};
 use swsync_core::order::Order;
@@ -8,7 +8,7 @@ use swsync_rig::control::{DeviceOutcome, Summary};
 
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};
 
-/// The table of outcomes, with room for devices' names of `width` characters.
+/// The table of answers, with room for device ids of `width` characters.
 pub fn table(width: usize) -> Table<7> {
     let column = |heading, width, align| Column { heading, width, align };
     Table::new([
@@ -37,7 +37,7 @@ pub fn row(outcome: &DeviceOutcome) -> [String; 7] {
     }
 }
 
-/// Frames of one answer by what became of them.
+/// The frames of one answer, counted by what became of them.
 #[derive(Default)]
 struct Tally<'a> {
     /// The files, or the first and the last of those that belong together.
@@ -52,9 +52,9 @@ struct Tally<'a> {
     /// The phase error farthest from zero, and the largest clock uncertainty.
     phase: Option<Span>,
     clock: Option<Span>,
-    /// What is said of the order as a whole, where something is.
+    /// Reasons that concern the order as a whole.
     notes: Vec<&'a str>,
-    /// Reasons, each once, with how many frames had it.
+    /// Each reason once, with its number of frames.
     why: Vec<(&'a str, u64)>,
 }
 
@@ -73,12 +73,12 @@ impl<'a> Tally<'a> {
             match &run.fate {
                 Fate::Saved { file, info, .. } => {
                     tally.files.push(file);
-                    tally.see(info.phase_error_ns, info.clock_uncertainty_ns);
+                    tally.update_worst(info.phase_error_ns, info.clock_uncertainty_ns);
                 }
                 Fate::Recorded(recorded) => {
                     tally.files.push(&recorded.file);
                     tally.files.extend(recorded.last_file.as_deref());
-                    tally.see(recorded.phase_error_ns, recorded.clock_uncertainty_ns);
+                    tally.update_worst(recorded.phase_error_ns, recorded.clock_uncertainty_ns);
                 }
                 Fate::Missed { .. } => tally.missed += run.count,
                 Fate::Failed { .. } => tally.failed += run.count,
@@ -93,7 +93,7 @@ impl<'a> Tally<'a> {
         tally
     }
 
-    fn see(&mut self, phase: Span, clock: Option<Span>) {
+    fn update_worst(&mut self, phase: Span, clock: Option<Span>) {
         self.phase = self.phase.into_iter().chain([phase]).max_by_key(|phase| phase.abs());
         self.clock = self.clock.max(clock);
     }
@@ -110,7 +110,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Files, or why there are none; both where both are.
+    /// The files, and the reasons for those that are missing.
     fn files(&self) -> String {
         let mut parts = Vec::new();
         match &self.files[..] {
@@ -169,13 +169,13 @@ pub fn verdict(summary: &Summary) -> String {
     format!("{all} saved: {complete} of {devices} devices complete, {}", size(bytes))
 }
 
-/// Devices that have answered, whatever became of the frames.
+/// The number of devices that have answered, whatever became of the frames.
 pub fn answers(summary: &Summary) -> usize {
     summary.outcomes.iter().filter(|outcome| matches!(outcome, DeviceOutcome::Answered(_))).count()
 }
 
 /// The last line of an order that was cancelled.
-pub fn let_go(summary: &Summary) -> String {
+pub fn cancelled(summary: &Summary) -> String {
     let saved = summary.outcomes.iter().map(|outcome| match outcome {
         DeviceOutcome::Answered(answer) => answer.saved(),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => 0,
@@ -185,7 +185,7 @@ pub fn let_go(summary: &Summary) -> String {
     format!("{word} on {gone} of {all} devices; {saved} frames had been saved, and stay")
 }
 
-/// The whole as JSON.
+/// The order and all answers as JSON.
 pub fn json(order: &Order, summary: &Summary) -> Value {
     let device = |outcome: &DeviceOutcome| match outcome {
         DeviceOutcome::Answered(answer) => {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_has_everything_in_its_row() {
+    fn the_row_of_one_frame_has_number_errors_size_and_file() {
         let expected = ["a", "saved", "7", "+3.0", "20.0", "100 kB", "o1/a/7.jpg"];
         assert_eq!(cells(vec![saved(7)]), expected);
         let expected = ["a", "missed", "7", "-", "-", "-", "too old"];
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_summed_up() {
+    fn a_burst_has_one_row_with_first_and_last() {
         let mut frames: Vec<_> = (7..=9).map(saved).collect();
         let Fate::Saved { info, .. } = &mut frames[1].fate else { unreachable!() };
         info.phase_error_ns = Span::from_micros(-40);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_answered_has_its_reason() {
+    fn a_missing_answer_has_its_reason() {
         let outcome = DeviceOutcome::NoAnswer { device: name("b"), why: "left".into() };
         assert_eq!(row(&outcome), ["b", "no answer", "-", "-", "-", "-", "left"]);
         assert_eq!(cells(Vec::new())[1], "no frames");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_before_the_order_is_not_all_saved() {
+    fn an_order_that_ended_early_is_not_all_saved() {
         let stopped = Answer { unfinished: Some("it was stopped".into()), ..answer(vec![saved(7)]) };
         let outcome = DeviceOutcome::Answered(stopped);
         let [_, result, .., files] = row(&outcome);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_all_there_is() {
+    fn json_has_order_frames_and_reasons() {
         let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
         let summary = summary_of(vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad]);

@@ -1,6 +1,6 @@
 //! `swsync record`: a take with every camera, from one instant to another; `swsync stop` and `swsync cancel`.
 
-mod end;
+mod stop;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use swsync_core::name::OrderId;
 use swsync_core::order::{DEFAULT_SEGMENT, Fill, Kind, Order};
 use swsync_core::time::{Rig, Span, Timestamp};
 
-pub use end::{CancelArgs, NoOrder, StopArgs, cancel, stop};
+pub use stop::{CancelArgs, NoOrder, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
+use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, relative};
 use crate::output;
 use crate::rig::RigArgs;
 
-/// When a take begins if nobody says: late enough for the order to be everywhere, and for a key frame.
+/// When a take begins by default: late enough for the order to reach every device, and for a key frame.
 const DEFAULT_IN: Span = Span::from_secs(1);
 
 /// Record a take with every camera of the rig.
@@ -65,7 +65,7 @@ pub struct RecordArgs {
     json: bool,
 }
 
-/// How long each file of the take is.
+/// The length of each video file; `None`: one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Segment(Option<Span>);
 
@@ -78,7 +78,7 @@ impl std::str::FromStr for Segment {
         let length = humantime::parse_duration(text);
         let length =
             length.map_err(|error| format!("{error}; a length is like 10m, or none for one file"))?;
-        // Nothing is as long as no time: whoever says it wants no cuts.
+        // A length of zero means no cuts, too.
         Ok(Self(Some(Span::from(length)).filter(|length| *length > Span::ZERO)))
     }
 }
@@ -126,23 +126,29 @@ Exit codes:
 /// Runs the command.
 ///
 /// # Errors
-/// Where no order could be placed. What devices answer is an exit code, not an error.
+/// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit_for(args.arm.patience())?;
     let targets = args.targets.targets();
-    let look = match args.arm.arm(&session, &targets, |look| args.order(look), args.json)? {
-        Armed::Go(look) => look,
+    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
+        Armed::Go(snapshot) => snapshot,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    look.warn_of_unready(&targets);
-    let order = args.order(&look)?;
-    let what = describe(&order, look.now(), args.detach);
+    snapshot.warn_of_unready(&targets);
+    let order = args.order(&snapshot)?;
+    let what = describe(&order, snapshot.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let is_cut = args.segment.is_some_and(|segment| segment.0.is_some());
-    let follow =
-        Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again, is_cut };
+    let follow = FollowOrder {
+        session: &session,
+        snapshot: &snapshot,
+        json: args.json,
+        timeout: args.timeout,
+        again,
+        is_cut,
+    };
     if args.detach {
-        let all = follow.offer(&order)? && look.is_alike(&targets);
+        let all = follow.offer(&order)? && snapshot.is_alike(&targets);
         if args.json {
             output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
         } else {
@@ -154,9 +160,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl RecordArgs {
-    fn order(&self, look: &Look) -> anyhow::Result<Order> {
-        let now = look.now();
-        let (at, stop) = self.instants(now, |at| look.snapped(at));
+    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+        let now = snapshot.now();
+        let (at, stop) = self.instants(now, |at| snapshot.snap_to_grid(at));
         let id = match &self.id {
             Some(id) => id.clone(),
             None => default_id("take", at, rand::random())?,
@@ -166,22 +172,22 @@ impl RecordArgs {
             fill: self.fill,
         };
         let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
-        Ok(order.on_timescale(look.common.timescale()))
+        Ok(order.on_timescale(snapshot.common.timescale()))
     }
 
-    /// Start and stop, of which `snapped` yields the nearest instants that suit all cameras.
+    /// Start and stop. `snap_to_grid` moves an instant to the nearest one that suits all cameras.
     fn instants(
         &self,
         now: Timestamp<Rig>,
-        snapped: impl Fn(Timestamp<Rig>) -> Timestamp<Rig>,
+        snap_to_grid: impl Fn(Timestamp<Rig>) -> Timestamp<Rig>,
     ) -> (Timestamp<Rig>, Option<Timestamp<Rig>>) {
         if let Some(last) = self.length.last {
-            let end = snapped(now);
+            let end = snap_to_grid(now);
             return (end - Span::from(last), Some(end));
         }
         let at = match self.at {
             Some(at) => Timestamp::from_nanos(at),
-            None => snapped(now + self.after.map_or(DEFAULT_IN, Span::from)),
+            None => snap_to_grid(now + self.after.map_or(DEFAULT_IN, Span::from)),
         };
         let stop = match (self.length.duration, self.length.until) {
             (Some(duration), _) => Some(at + Span::from(duration)),
@@ -191,7 +197,7 @@ impl RecordArgs {
     }
 }
 
-/// What the order is for, in words.
+/// The order in words.
 fn describe(order: &Order, now: Timestamp<Rig>, detached: bool) -> String {
     let from = relative(order.at(), now);
     match order.stop() {
@@ -221,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_take_is_ahead_behind_or_given() {
+    fn a_take_is_in_the_future_in_the_past_or_at_given_instants() {
         let ms = Span::from_millis;
         assert_eq!(instants(&[]), (ms(1003), None));
         assert_eq!(instants(&["--for", "10s", "--in", "2s"]), (ms(2003), Some(ms(10_000))));
@@ -231,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn files_have_a_length_unless_it_is_said_that_they_have_none() {
+    fn files_have_a_length_unless_none_is_asked_for() {
         let segment = |args: &[&str]| {
             Cli::try_parse_from([&["record"], args].concat())
                 .map(|cli| cli.args.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0))
@@ -246,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn contradictory_arguments_are_refused() {
         for args in [
             &["--last", "5s", "--in", "1s"][..],
             &["--for", "1s", "--last", "1s"],
@@ -260,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_it() {
+    fn a_take_is_described_in_words() {
         let kind = Kind::Take { segment: None, fill: Fill::Hold };
         let id = OrderId::new("t1").unwrap();
         let at = NOW + Span::from_secs(1);

@@ -1,4 +1,4 @@
-//! `swsync shoot`: every device saves the frames of one instant, or of several, and every device answers.
+//! `swsync shoot`: every device saves the frames of one or several instants, and answers.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, Armed, Follow, Look, TargetArgs, default_id, relative};
+use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, relative};
 use crate::rig::RigArgs;
 
-/// When the frame is if nobody says: late enough for the order to be everywhere, on WiFi too.
+/// When the frame is by default: late enough for the order to reach every device, on WiFi too.
 const DEFAULT_IN: Span = Span::from_millis(500);
 
 /// Take one shot with every camera of the rig, or a series of them.
@@ -105,26 +105,33 @@ impl When {
 /// Runs the command.
 ///
 /// # Errors
-/// Where no order could be placed. What devices answer is an exit code, not an error.
+/// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit_for(args.arm.patience())?;
     let targets = args.targets.targets();
-    let look = match args.arm.arm(&session, &targets, |look| args.order(look), args.json)? {
-        Armed::Go(look) => look,
+    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
+        Armed::Go(snapshot) => snapshot,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    look.warn_of_unready(&targets);
-    let order = args.order(&look)?;
-    let now = look.now();
+    snapshot.warn_of_unready(&targets);
+    let order = args.order(&snapshot)?;
+    let now = snapshot.now();
     let again = args.again(&order);
     let what = describe(&order, now);
-    Follow { session: &session, look: &look, json: args.json, timeout: args.timeout, again, is_cut: false }
-        .run(order, &what)
+    FollowOrder {
+        session: &session,
+        snapshot: &snapshot,
+        json: args.json,
+        timeout: args.timeout,
+        again,
+        is_cut: false,
+    }
+    .run(order, &what)
 }
 
 impl ShootArgs {
-    fn order(&self, look: &Look) -> anyhow::Result<Order> {
-        let at = self.when.instant(look.now());
+    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+        let at = self.when.instant(snapshot.now());
         let id = match &self.id {
             Some(id) => id.clone(),
             None => default_id("shot", at, rand::random())?,
@@ -137,10 +144,10 @@ impl ShootArgs {
             }
         };
         let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
-        Ok(order.on_timescale(look.common.timescale()))
+        Ok(order.on_timescale(snapshot.common.timescale()))
     }
 
-    /// The command that asks for the same again.
+    /// The command that asks for the same order again.
     fn again(&self, order: &Order) -> String {
         let mut again = format!("swsync shoot --id {} --at {}", order.id(), order.at().as_nanos());
         match order.kind() {
@@ -156,13 +163,13 @@ impl ShootArgs {
     }
 }
 
-/// How many stills lie in `length`, the first at its beginning.
+/// The number of stills in `length`, the first at its beginning.
 fn stills(every: Span, length: Span) -> u32 {
     let count = (length.as_nanos().max(1) - 1) / every.as_nanos().max(1) + 1;
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// What the order is for, in words.
+/// The order in words.
 fn describe(order: &Order, now: Timestamp<Rig>) -> String {
     let when = relative(order.at(), now);
     match order.kind() {
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn when_is_said_in_words() {
+    fn an_order_is_described_in_words() {
         assert_eq!(describe(&order(NOW + Span::from_millis(500), 1), NOW), "in 0.500 s");
         let burst = order(NOW - Span::from_millis(1250), 3);
         assert_eq!(describe(&burst, NOW), "3 frames, from 1.250 s ago");

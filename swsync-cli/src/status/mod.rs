@@ -1,4 +1,4 @@
-//! `swsync status`: how every device of the rig is.
+//! `swsync status`: the state of every device of the rig.
 
 mod report;
 
@@ -12,10 +12,10 @@ use swsync_rig::control::Session;
 
 use crate::duration;
 use crate::exit;
-use crate::orders::Look;
+use crate::orders::RigSnapshot;
 use crate::output;
 use crate::rig::RigArgs;
-use report::Picture;
+use report::RigStatus;
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,44 +69,44 @@ Exit codes:
 /// Runs the command.
 ///
 /// # Errors
-/// Where there is no rig.
+/// There is no rig.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
     if args.watch {
         watch(args, &session);
     }
-    let picture = look(&session);
-    if picture.is_empty() {
+    let rig_status = ask(&session);
+    if rig_status.is_empty() {
         return Err(session.nobody_there(TIMEOUT).into());
     }
-    print(args, &picture);
-    let is_well = picture.is_whole() && picture.is_alike();
-    Ok(ExitCode::from(if is_well { 0 } else { exit::INCOMPLETE }))
+    print(args, &rig_status);
+    let is_good = rig_status.is_whole() && rig_status.is_alike();
+    Ok(ExitCode::from(if is_good { 0 } else { exit::INCOMPLETE }))
 }
 
-fn look(session: &Session) -> Picture {
-    Picture::new(Look::at(session))
+fn ask(session: &Session) -> RigStatus {
+    RigStatus::new(RigSnapshot::take(session))
 }
 
-fn print(args: &StatusArgs, picture: &Picture) {
+fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
-        output::line(&picture.json().to_string());
+        output::line(&rig_status.json().to_string());
     } else {
-        for line in picture.lines() {
+        for line in rig_status.lines() {
             output::line(&line);
         }
     }
 }
 
-/// Until Ctrl-C, which ends the process: there is nothing to put in order.
+/// Repeats until Ctrl-C, which ends the process: there is nothing to clean up.
 fn watch(args: &StatusArgs, session: &Arc<Session>) -> ! {
     let clear = !args.json && std::io::stdout().is_terminal();
     loop {
-        let picture = look(session);
+        let rig_status = ask(session);
         if clear {
             print!("{CLEAR}");
         }
-        print(args, &picture);
+        print(args, &rig_status);
         if !args.json {
             output::line("");
         }

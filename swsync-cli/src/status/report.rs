@@ -1,4 +1,4 @@
-//! How the devices are: a row for each, or JSON.
+//! The state of the devices: a table with a row for each, or JSON.
 
 use std::collections::BTreeMap;
 
@@ -9,25 +9,25 @@ use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::time::Span;
 
-use crate::clock;
-use crate::orders::Look;
+use crate::orders::RigSnapshot;
+use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
-/// Everyone who belongs to the rig, and what those who answered say.
-pub struct Picture(Look);
+/// All devices that belong to the rig, and the statuses of those that answered.
+pub struct RigStatus(RigSnapshot);
 
-impl Picture {
-    /// Of a look at the rig.
-    pub const fn new(look: Look) -> Self {
-        Self(look)
+impl RigStatus {
+    /// From a snapshot of the rig.
+    pub const fn new(snapshot: RigSnapshot) -> Self {
+        Self(snapshot)
     }
 
-    /// Whether nobody is there.
+    /// Whether there is no device.
     pub fn is_empty(&self) -> bool {
         self.0.reports.is_empty() && self.0.missed.is_empty()
     }
 
-    /// Whether everyone who belongs to the rig answered, and nobody was refused.
+    /// Whether every device that belongs to the rig answered, and none was refused.
     pub fn is_whole(&self) -> bool {
         self.0.missed.is_empty() && self.0.reports.iter().all(|report| report.status.refused.is_empty())
     }
@@ -42,7 +42,7 @@ impl Picture {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
-        let Look { reports, missed, common, .. } = &self.0;
+        let RigSnapshot { reports, missed, common, .. } = &self.0;
         let table = table(self.0.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
         let mut rows: Vec<_> = reports
             .iter()
@@ -70,9 +70,9 @@ impl Picture {
         self.0.objections(status).is_empty()
     }
 
-    /// As JSON: what the devices said, as they said it.
+    /// As JSON, with each device's status unchanged.
     pub fn json(&self) -> Value {
-        let said = self.0.reports.iter().map(|report| {
+        let answered = self.0.reports.iter().map(|report| {
             let status = &report.status;
             let device = json!({
                 "device": status.device,
@@ -86,7 +86,7 @@ impl Picture {
         let missed = self.0.missed.iter().map(|(device, why)| {
             (device, json!({ "device": device, "answered": false, "ready": false, "problems": [why] }))
         });
-        let devices: BTreeMap<_, _> = said.chain(missed).collect();
+        let devices: BTreeMap<_, _> = answered.chain(missed).collect();
         let devices: Vec<_> = devices.into_values().collect();
         json!({ "devices": devices, "differences": self.0.common.differences() })
     }
@@ -114,7 +114,7 @@ fn empty() -> [String; 12] {
     [const { String::new() }; 12].map(|_| NOTHING.to_owned())
 }
 
-/// A device of which nothing is known but that it belongs to the rig.
+/// The row of a device that did not answer.
 fn no_answer(device: &DeviceId) -> [String; 12] {
     let mut cells = empty();
     cells[0] = device.to_string();
@@ -122,7 +122,7 @@ fn no_answer(device: &DeviceId) -> [String; 12] {
     cells
 }
 
-/// A device's row, in a rig where most take frames at rate `most`.
+/// A device's row. `most` is the frame rate that most devices have.
 fn row(status: &Status, most: Option<FrameGrid>) -> [String; 12] {
     let mut cells = empty();
     cells[0] = status.device.to_string();
@@ -144,7 +144,7 @@ fn row(status: &Status, most: Option<FrameGrid>) -> [String; 12] {
     cells
 }
 
-/// Frames per second, marked where most have another rate.
+/// Frames per second, marked with ! if most devices have another rate.
 fn rate(rate: FrameGrid, most: Option<FrameGrid>) -> String {
     let mark = if most.is_some_and(|most| most != rate) { "!" } else { "" };
     match rate.rate() {
@@ -153,7 +153,7 @@ fn rate(rate: FrameGrid, most: Option<FrameGrid>) -> String {
     }
 }
 
-/// How far orders in the past can reach, and what memory that takes.
+/// How far back orders can reach, and the memory for it.
 fn ring(frames: &FrameStatus) -> String {
     let bytes = size(u64::try_from(frames.ring_bytes).unwrap_or(u64::MAX));
     match span(frames) {
@@ -165,7 +165,7 @@ fn ring(frames: &FrameStatus) -> String {
 /// From the oldest frame to the newest.
 fn span(frames: &FrameStatus) -> Option<Span> {
     let periods = frames.newest.number.checked_sub(frames.oldest)?;
-    Some(clock::period(&frames.newest)? * i64::try_from(periods).ok()?)
+    Some(rig_time::period(&frames.newest)? * i64::try_from(periods).ok()?)
 }
 
 #[cfg(test)]
@@ -182,13 +182,13 @@ mod tests {
         StatusReport { status: status(device), asked: now, heard: now }
     }
 
-    fn picture(missed: &[(&str, &str)], reports: Vec<StatusReport>) -> Picture {
+    fn rig_status(missed: &[(&str, &str)], reports: Vec<StatusReport>) -> RigStatus {
         let missed = missed.iter().map(|(device, why)| (name(device), (*why).to_owned())).collect();
-        Picture::new(Look::of(Presence { missed, ..Presence::default() }, reports))
+        RigStatus::new(RigSnapshot::of(Presence { missed, ..Presence::default() }, reports))
     }
 
     #[test]
-    fn a_row_has_it_all() {
+    fn a_row_has_clock_camera_ring_and_counts() {
         let expected = [
             "a",
             "synced",
@@ -214,29 +214,29 @@ mod tests {
     }
 
     #[test]
-    fn whoever_belongs_to_the_rig_but_is_silent_is_listed() {
-        let picture = picture(&[("b", "it is gone")], vec![report("c"), report("a")]);
-        assert!(!picture.is_whole());
-        let lines = picture.lines();
+    fn a_device_that_does_not_answer_is_listed() {
+        let rig_status = rig_status(&[("b", "it is gone")], vec![report("c"), report("a")]);
+        assert!(!rig_status.is_whole());
+        let lines = rig_status.lines();
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
         assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
-        let json = picture.json();
+        let json = rig_status.json();
         let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
         assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
     }
 
     #[test]
-    fn those_that_differ_are_named_and_not_ready() {
+    fn devices_that_differ_are_named_and_not_ready() {
         let mut reports = vec![report("a"), report("b"), report("c")];
         for (report, timescale) in reports.iter_mut().zip([7, 7, 8]) {
             let source = TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
             report.status.clock.as_mut().unwrap().source = Some(source);
         }
         reports[1].status.frames.as_mut().unwrap().rate = FrameGrid::new(25, 1).unwrap();
-        let picture = picture(&[], reports);
-        assert!(picture.is_whole() && !picture.is_alike());
-        let lines = picture.lines().join("\n");
+        let rig_status = rig_status(&[], reports);
+        assert!(rig_status.is_whole() && !rig_status.is_alike());
+        let lines = rig_status.lines().join("\n");
         assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
         assert!(
             lines.contains("time scales differ: 0000000000000007 on a, b; 0000000000000008 on c"),
@@ -249,18 +249,18 @@ mod tests {
     fn a_second_device_of_one_id_is_shown() {
         let mut second = report("a");
         second.status.refused.push("process 7 on pi came with this id too".into());
-        let picture = picture(&[], vec![second]);
+        let rig_status = rig_status(&[], vec![second]);
         assert!(
-            !picture.is_whole()
-                && picture.lines().contains(&"a: process 7 on pi came with this id too".into())
+            !rig_status.is_whole()
+                && rig_status.lines().contains(&"a: process 7 on pi came with this id too".into())
         );
     }
 
     #[test]
-    fn nobody_is_said_plainly() {
-        let picture = picture(&[], Vec::new());
-        assert!(picture.is_empty());
-        assert_eq!(picture.lines(), ["no devices"]);
+    fn a_rig_without_devices_says_so() {
+        let rig_status = rig_status(&[], Vec::new());
+        assert!(rig_status.is_empty());
+        assert_eq!(rig_status.lines(), ["no devices"]);
     }
 
     #[test]

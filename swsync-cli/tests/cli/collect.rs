@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::files::Part;
 use crate::rig::{Does, Rig};
+use swsync_cli::testing::TakeBuilder;
 
-fn part(order: &str, device: &str, dropped: &[u64]) -> Part {
-    Part::new(order, device, 5).pictures(dropped, |index| format!("{order} {device} {index}").into_bytes())
+fn part(order: &str, device: &str, dropped: &[u64]) -> TakeBuilder {
+    TakeBuilder::new(order, device, 5)
+        .pictures(dropped, |index| format!("{order} {device} {index}").into_bytes())
 }
 
 fn collect(rig: &Rig, out: &Path, args: &[&str]) -> crate::rig::Ran {

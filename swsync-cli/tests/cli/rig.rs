@@ -1,10 +1,10 @@
 //! Rigs of devices without cameras, on loopback, and the real binary to ask them.
 
-use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use swsync_cli::testing::Ran;
 use swsync_core::control::{ClockStatus, FrameStatus, Status};
 use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
@@ -223,47 +223,7 @@ impl Rig {
 
 /// The command.
 pub fn swsync(args: &[&str]) -> std::process::Command {
-    // Whoever runs tests in the background may have it ignore signals.
-    let mut command = std::process::Command::new("env");
-    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_swsync")]);
-    command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
-    command
-}
-
-/// What it said, and how it ended.
-#[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ran {
-    pub fn of(command: &mut std::process::Command) -> Self {
-        command.output().unwrap().into()
-    }
-
-    /// The cells of the row that begins with `device`.
-    pub fn row(&self, device: &str) -> Vec<&str> {
-        let rows = self.stdout.lines().map(|line| line.split("  ").map(str::trim));
-        let mut rows = rows.map(|cells| cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>());
-        rows.find(|cells| cells.first() == Some(&device))
-            .unwrap_or_else(|| panic!("no row of {device} in {self:#?}"))
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
-    }
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().expect("ended by itself"),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
+    swsync_cli::testing::command(env!("CARGO_BIN_EXE_swsync"), args)
 }
 
 /// Generous: only a failing test waits this long.

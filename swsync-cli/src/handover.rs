@@ -1,0 +1,158 @@
+//! Subcommands that are programs of their own, as git and cargo have them: `swsync export` runs `swsync-media export`.
+//!
+//! The program is looked for beside this one first, then in PATH. It replaces this process, so its exit code and the signals
+//! it gets are its own. It is started under the name that was typed (`swsync`, `swsync lab`), so its help shows that name.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A subcommand that another program carries out.
+struct External {
+    name: &'static str,
+    /// The program, which is also the name of its crate.
+    program: &'static str,
+    /// Whether the program is given the subcommand's name as its first argument.
+    passes_name: bool,
+    about: &'static str,
+}
+
+const EXTERNAL: [External; 5] = [
+    External {
+        name: "export",
+        program: "swsync-media",
+        passes_name: true,
+        about: "Turn collected takes into files that other tools read",
+    },
+    External {
+        name: "cameras",
+        program: "swsync-media",
+        passes_name: true,
+        about: "List the cameras that swsyncsrc can open, their modes, and how much room each leaves to shift frames",
+    },
+    External {
+        name: "calibrate",
+        program: "swsync-media",
+        passes_name: true,
+        about: "Measure how far long exposures shift a camera's frames, and keep it in the camera's profile",
+    },
+    External {
+        name: "demo",
+        program: "swsync-lab",
+        passes_name: true,
+        about: "Run a rig of cameras on this machine, take two synchronized photographs, and prove it",
+    },
+    External { name: "lab", program: "swsync-lab", passes_name: false, about: "Parts of the laboratory" },
+];
+
+/// The program of a subcommand cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// It is not there.
+    #[error(
+        "`swsync {name}` is a program of its own, {program}, which is neither beside this one nor in PATH: \
+         install it too (in swsync's folder: cargo install --path {program})"
+    )]
+    NotInstalled {
+        /// The subcommand.
+        name: &'static str,
+        /// The program.
+        program: &'static str,
+    },
+    /// It is there, but does not start.
+    #[error("cannot run {}: {error}", program.display())]
+    Exec {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// The subcommands, as `swsync --help` lists them.
+pub fn subcommands() -> impl Iterator<Item = clap::Command> {
+    EXTERNAL.iter().map(|external| clap::Command::new(external.name).about(external.about))
+}
+
+/// Runs the program of an external subcommand in place of this one, if `arguments` (without the program's name) begin with
+/// such a subcommand. Returns `Ok` if they do not.
+///
+/// # Errors
+/// [`HandoverError`].
+pub fn run(arguments: &[OsString]) -> Result<(), HandoverError> {
+    let Some((external, arguments)) = split(arguments) else { return Ok(()) };
+    let program = find(external.program);
+    let named = if external.passes_name { "swsync".to_owned() } else { format!("swsync {}", external.name) };
+    let error = Command::new(&program).arg0(named).args(arguments).exec();
+    Err(match error.kind() {
+        io::ErrorKind::NotFound => {
+            HandoverError::NotInstalled { name: external.name, program: external.program }
+        }
+        _ => HandoverError::Exec { program, error },
+    })
+}
+
+/// The path of one of swsync's programs, if it is beside this one; else its name, to be looked for in PATH.
+#[must_use]
+pub fn find(program: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|this| this.with_file_name(program));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| program.into())
+}
+
+/// The external subcommand that `arguments` begin with, and the arguments of its program. Only -v may stand before it; it is
+/// passed on.
+fn split(arguments: &[OsString]) -> Option<(&'static External, Vec<OsString>)> {
+    let is_verbose = |argument: &OsStr| {
+        let text = argument.to_str().unwrap_or_default();
+        text == "--verbose" || text.strip_prefix('-').is_some_and(|flags| flags.trim_matches('v').is_empty())
+    };
+    let begin = arguments.iter().position(|argument| argument == "-" || !is_verbose(argument))?;
+    let (verbose, rest) = arguments.split_at(begin);
+    let (asks_help, rest) = match rest {
+        [help, name, ..] if help == "help" => (true, [name.clone()].to_vec()),
+        rest => (false, rest.to_vec()),
+    };
+    let external = EXTERNAL.iter().find(|external| rest.first().is_some_and(|name| name == external.name))?;
+    let rest = rest.into_iter().skip(usize::from(!external.passes_name));
+    let help = asks_help.then(|| "--help".into());
+    Some((external, verbose.iter().cloned().chain(rest).chain(help).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed_over(arguments: &str) -> Option<(&'static str, String)> {
+        let arguments: Vec<OsString> = arguments.split_whitespace().map(Into::into).collect();
+        let (external, arguments) = split(&arguments)?;
+        let arguments: Vec<_> =
+            arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect();
+        Some((external.program, arguments.join(" ")))
+    }
+
+    #[test]
+    fn arguments_are_passed_on_as_they_are() {
+        for (typed, program, passed) in [
+            ("export csv -o x -- -v", "swsync-media", "export csv -o x -- -v"),
+            ("-v --verbose -vv cameras", "swsync-media", "-v --verbose -vv cameras"),
+            ("demo --cameras 3", "swsync-lab", "demo --cameras 3"),
+            ("lab clock --help", "swsync-lab", "clock --help"),
+            ("-v lab", "swsync-lab", "-v"),
+            ("help calibrate", "swsync-media", "calibrate --help"),
+            ("help lab", "swsync-lab", "--help"),
+        ] {
+            assert_eq!(handed_over(typed), Some((program, passed.to_owned())), "{typed}");
+        }
+    }
+
+    #[test]
+    fn own_commands_stay() {
+        for typed in
+            ["", "status", "shoot export", "-x lab", "- lab", "help", "help status", "--help", "labs"]
+        {
+            assert_eq!(handed_over(typed), None, "{typed}");
+        }
+    }
+}

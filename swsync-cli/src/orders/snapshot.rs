@@ -1,0 +1,217 @@
+//! The rig at the moment an order is given: devices, statuses and rig time; and what follows from it for an order.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use swsync_core::control::Status;
+use swsync_core::grid::FrameGrid;
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::order::{Common, GRACE, Order, Readiness, Targets};
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::{Presence, Session, StatusReport};
+
+use crate::exit::NoRigTime;
+use crate::output::warn;
+use crate::rig_time::{self, ReportedRigTime};
+
+/// Longest wait for the devices' statuses.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The frame period that is assumed if no device reports one.
+pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
+/// How long writing files may take after the last frame.
+const WRITING: Duration = Duration::from_secs(10);
+/// A stop is so far in the future that every device gets it before that frame, on WiFi too.
+pub const STOP_LEAD: Span = Span::from_millis(500);
+
+/// The devices that an order is for.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// Only these devices, separated by commas; without it all, also those that join later.
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    to: Vec<DeviceId>,
+}
+
+impl TargetArgs {
+    pub fn targets(&self) -> Targets {
+        match &self.to[..] {
+            [] => Targets::All,
+            devices => Targets::Devices(devices.iter().cloned().collect()),
+        }
+    }
+}
+
+/// The rig when an order is given: its devices, their statuses, and rig time.
+pub struct RigSnapshot {
+    pub reports: Vec<StatusReport>,
+    /// Devices that belong to the rig but did not answer, with the reason.
+    pub missed: BTreeMap<DeviceId, String>,
+    /// What the devices that answered have in common.
+    pub common: Common,
+    clock: Option<ReportedRigTime>,
+}
+
+impl RigSnapshot {
+    /// Asks all devices now.
+    pub fn take(session: &Session) -> Self {
+        let presence = session.presence(STATUS_TIMEOUT);
+        Self::of(presence, session.statuses(STATUS_TIMEOUT))
+    }
+
+    /// From what the devices said.
+    pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
+        let mut missed = presence.missed;
+        // Those that answered are taken out below.
+        let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
+        missed.extend(silent);
+        missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
+        let common = rig_time::common(&reports);
+        let clock = ReportedRigTime::best(&reports);
+        Self { reports, missed, common, clock }
+    }
+
+    /// Fails if no device knows rig time.
+    ///
+    /// # Errors
+    /// [`NoRigTime`].
+    pub fn require_time(self) -> anyhow::Result<Self> {
+        if self.clock.is_some() { Ok(self) } else { Err(NoRigTime.into()) }
+    }
+
+    /// Rig time now, if any device knows it.
+    pub fn time(&self) -> Option<Timestamp<Rig>> {
+        Some(self.clock?.at(Instant::now()))
+    }
+
+    /// Rig time now. Call it only after [`require_time`](Self::require_time) or [`time`](Self::time) succeeded.
+    pub fn now(&self) -> Timestamp<Rig> {
+        self.time().expect("checked before an order is made")
+    }
+
+    /// The instant on this host's clock when rig time was `at`; now, if `at` is in the future.
+    pub fn when(&self, at: Timestamp<Rig>) -> Instant {
+        let now = Instant::now();
+        now.checked_sub((self.now() - at).to_duration()).unwrap_or(now)
+    }
+
+    /// All known devices of the rig.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.reports.iter().map(|report| &report.status.device).chain(self.missed.keys())
+    }
+
+    /// The frame period of the slowest camera.
+    pub fn longest_period(&self) -> Span {
+        let periods = self.rates().map(FrameGrid::period);
+        periods.max().unwrap_or(SLOWEST_PERIOD)
+    }
+
+    /// The instant by which all frames of `order` have arrived at their devices.
+    pub fn settled(&self, order: &Order) -> Option<Timestamp<Rig>> {
+        let frames = self.reports.iter().filter_map(|report| report.status.frames.as_ref());
+        let latency = frames.map(|frames| frames.latency_ns).max().unwrap_or_default();
+        order.settled_at(self.longest_period(), latency)
+    }
+
+    fn rates(&self) -> impl Iterator<Item = FrameGrid> {
+        self.reports.iter().filter_map(|report| report.status.frames.as_ref().map(|frames| frames.rate))
+    }
+
+    /// The frame instant of the slowest camera nearest to `at`. Cameras of other rates have a frame there too if any instant
+    /// is common to all, so that all begin and end together.
+    pub fn snap_to_grid(&self, at: Timestamp<Rig>) -> Timestamp<Rig> {
+        let slowest = self.rates().max_by_key(|rate| rate.period());
+        slowest.map_or(at, |rate| rate.instant(rate.nearest(at)))
+    }
+
+    /// The reasons why the device with `status` is not ready, or does not fit the other devices.
+    pub fn objections(&self, status: &Status) -> Vec<String> {
+        let mut problems = Readiness::now(status).problems;
+        problems.extend(self.common.objections(status));
+        problems
+    }
+
+    /// Whether the `targets` are on one time scale and take frames at one rate.
+    pub fn is_alike(&self, targets: &Targets) -> bool {
+        let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));
+        meant.map(|report| &report.status).all(|status| self.common.objections(status).is_empty())
+    }
+
+    /// Warns of each target that is not ready.
+    pub fn warn_of_unready(&self, targets: &Targets) {
+        for report in self.reports.iter().filter(|report| targets.include(&report.status.device)) {
+            let problems = self.objections(&report.status);
+            if !problems.is_empty() {
+                warn(&format!("{} is not ready: {}", report.status.device, problems.join("; ")));
+            }
+        }
+        for (device, why) in self.missed.iter().filter(|(device, _)| targets.include(device)) {
+            warn(&format!("{device} is not ready: {why}"));
+        }
+    }
+}
+
+/// `<kind>-<UTC date>-<time>-<random>`, so that ids sort by the time of the pictures.
+pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> anyhow::Result<OrderId> {
+    let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into())?;
+    Ok(OrderId::new(format!("{kind}-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))?)
+}
+
+/// How long to wait for answers: until all frames have arrived, or are known not to come, and are written.
+pub fn timeout(order: &Order, now: Timestamp<Rig>, settled: Option<Timestamp<Rig>>) -> Duration {
+    let settled = settled.unwrap_or(order.at()) - now;
+    settled.max(GRACE).to_duration() + WRITING
+}
+
+/// An instant relative to `now`, in words.
+pub fn relative(at: Timestamp<Rig>, now: Timestamp<Rig>) -> String {
+    let from_now = at - now;
+    let secs = from_now.abs().as_secs_f64();
+    if from_now.is_negative() { format!("{secs:.3} s ago") } else { format!("in {secs:.3} s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{name, status};
+
+    const NOW: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
+
+    #[test]
+    fn ids_sort_by_time_and_differ() {
+        assert_eq!(default_id("shot", NOW, 0xbeef).unwrap().as_str(), "shot-20270115-080000-beef");
+        assert_eq!(default_id("take", Timestamp::ZERO, 7).unwrap().as_str(), "take-19700101-000000-0007");
+    }
+
+    #[test]
+    fn the_timeout_covers_instant_frames_and_writing() {
+        let period = Span::from_millis(100);
+        let order = |at, count| Order::burst(name("o1"), at, count).unwrap();
+        let in_5_s = order(NOW + Span::from_secs(5), 30);
+        assert_eq!(
+            timeout(&in_5_s, NOW, in_5_s.settled_at(period, Span::ZERO)),
+            Duration::from_secs(5 + 3 + 2 + 10)
+        );
+        let long_ago = order(NOW - Span::from_secs(3600), 1);
+        assert_eq!(timeout(&long_ago, NOW, long_ago.settled_at(period, Span::ZERO)), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn instants_are_snapped_to_the_slowest_camera() {
+        let now = Instant::now();
+        let report = |rate| {
+            let mut status = status("a");
+            status.frames.as_mut().unwrap().rate = FrameGrid::new(rate, 1).unwrap();
+            StatusReport { status, asked: now, heard: now }
+        };
+        let reports = vec![report(60), report(30)];
+        let snapshot = RigSnapshot::of(Presence::default(), reports);
+        assert_eq!(snapshot.longest_period(), Span::from_nanos(33_333_333));
+        assert_eq!(snapshot.snap_to_grid(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
+    }
+
+    #[test]
+    fn instants_are_described_relative_to_now() {
+        assert_eq!(relative(NOW + Span::from_millis(500), NOW), "in 0.500 s");
+        assert_eq!(relative(NOW - Span::from_millis(1250), NOW), "1.250 s ago");
+    }
+}

@@ -1,0 +1,88 @@
+//! swsync's leader and client.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use swsync_core::frame::SyncQuality;
+use swsync_core::sync::{ClientConfig, ServerConfig};
+use swsync_core::time::Skew;
+use swsync_rig::clock::{DeviceClock, RigClock};
+use swsync_rig::time::{
+    Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
+};
+use swsync_sim::oscillator::OscillatorConfig;
+
+use super::following::{FollowingClock, MeasuredError, difference};
+
+/// The leader that swsync and chrony follow.
+pub struct Leader {
+    service: TimeLeader,
+    clock: Arc<RigClock>,
+}
+
+impl Leader {
+    /// A leader on loopback, whose clock is faster than the host's by `skew`.
+    ///
+    /// # Errors
+    /// Its socket cannot be opened.
+    pub fn start(skew: Skew) -> anyhow::Result<Self> {
+        let device = DeviceClock::simulated(OscillatorConfig { skew, ..OscillatorConfig::default() });
+        let clock = Arc::new(RigClock::new(Arc::new(device)));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = TimeLeaderConfig {
+            address,
+            authority: Authority::Own,
+            identity: new_identity("lab"),
+            server: ServerConfig::default(),
+        };
+        let service = TimeLeader::start(config, clock.clone()).context("cannot start a leader")?;
+        Ok(Self { service, clock })
+    }
+
+    /// Where it serves time.
+    pub fn address(&self) -> SocketAddr {
+        self.service.local_addr()
+    }
+
+    /// Its rig clock.
+    pub fn clock(&self) -> &Arc<RigClock> {
+        &self.clock
+    }
+}
+
+/// A client on the host's clock.
+pub struct Client {
+    _service: TimeClient,
+    clock: Arc<RigClock>,
+    leader: Arc<RigClock>,
+}
+
+impl Client {
+    /// Follows the leader at `address`, whose clock is `leader`.
+    ///
+    /// # Errors
+    /// Its threads cannot be started.
+    pub fn start(address: SocketAddr, leader: &Arc<RigClock>) -> anyhow::Result<Self> {
+        let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+        let source = LeaderSource::Addresses(vec![address.to_string()]);
+        let config = TimeClientConfig { source, client: ClientConfig::default() };
+        let service =
+            TimeClient::start(config, clock.clone(), |_event| {}).context("cannot start a client")?;
+        Ok(Self { _service: service, clock, leader: leader.clone() })
+    }
+}
+
+impl FollowingClock for Client {
+    fn name(&self) -> String {
+        "swsync".into()
+    }
+
+    fn read(&mut self) -> Option<MeasuredError> {
+        if !matches!(self.clock.quality(), SyncQuality::Synced | SyncQuality::Holdover) {
+            return None;
+        }
+        let error = difference(|| self.leader.now(), || Some(self.clock.now()))?;
+        Some(MeasuredError { error, uncertainty: self.clock.status().uncertainty_ns })
+    }
+}

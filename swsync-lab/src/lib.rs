@@ -1,0 +1,21 @@
+//! The laboratory: the demo, and experiments that measure swsync and compare it with others.
+//!
+//! Nothing here runs in production. It is the program `swsync-lab`, to which `swsync lab` and `swsync demo` hand over; it
+//! may import every crate, and no other crate may import it.
+//!
+//! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
+//! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`shutter`] times orders, [`relay`] is a
+//! network link with the delays of WiFi.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod demo;
+pub mod orders;
+mod panel;
+pub mod phase;
+pub mod relay;
+pub mod shutter;
+mod simulated_device;
+mod split_mix;
+mod stats;

@@ -1,0 +1,49 @@
+//! The program `swsync-lab`: `swsync lab` and `swsync demo`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use swsync_cli::{exit, log};
+use swsync_lab::{clock, demo, orders, phase, relay, shutter};
+
+/// Parts of the laboratory.
+#[derive(Debug, Parser)]
+#[command(name = "swsync-lab", version)]
+struct Cli {
+    /// Say more on standard error: -v decisions, -vv every packet.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Relay UDP datagrams as a simulated link would: delayed, and lost now and then.
+    Relay(Box<relay::RelayArgs>),
+    /// Measure clock estimators: on a recorded trace, in simulation, or live.
+    Clock(Box<clock::ClockArgs>),
+    /// Measure how cameras reach the frame grid and hold it: in simulation, or for a judge.
+    Phase(phase::PhaseArgs),
+    /// Give random orders to real pipelines, kill some now and then, and account for every file.
+    Orders(orders::OrdersArgs),
+    /// Time the way from an order to its files on all devices.
+    Shutter(shutter::ShutterArgs),
+    /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::init(cli.verbose);
+    exit::report(match &cli.command {
+        Command::Relay(args) => relay::run(args),
+        Command::Clock(args) => clock::run(args),
+        Command::Phase(args) => phase::run(args),
+        Command::Orders(args) => orders::run(args),
+        Command::Shutter(args) => shutter::run(args),
+        Command::Demo(args) => demo::run(args),
+    })
+}

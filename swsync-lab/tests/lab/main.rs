@@ -1,0 +1,10 @@
+//! The program `swsync-lab`, as a process.
+
+mod clock;
+mod phase;
+mod relay;
+
+/// A run of it.
+fn swsync_lab(args: &[&str]) -> std::process::Command {
+    swsync_cli::testing::command(env!("CARGO_BIN_EXE_swsync-lab"), args)
+}

@@ -1,0 +1,177 @@
+//! `swsync export`: turns collected takes into the layouts that other programs read, one module per format.
+
+mod colmap;
+mod freemocap;
+mod mcap;
+mod pictures;
+mod rig_take;
+mod tables;
+mod target;
+mod video;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, ValueEnum};
+use swsync_core::manifest::TAKE_JSON;
+use swsync_core::name::DeviceId;
+use swsync_core::order::Fill;
+use swsync_rig::share::pending::Pending;
+
+use rig_take::RigTake;
+use swsync_cli::takes;
+use swsync_cli::{exit, output};
+use target::{Target, TargetOptions};
+
+/// Turn collected takes into what another program opens.
+///
+/// Frames of one number show one instant, on all devices, so what comes out needs no alignment. The collected
+/// files stay as they are: pictures are linked where that is possible, and copied where it is not.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ExportArgs {
+    /// What for.
+    #[arg(value_enum)]
+    format: Format,
+    /// Takes: the folders that `swsync collect` made, as takes/shot-1.
+    #[arg(value_name = "TAKE", required = true)]
+    takes: Vec<PathBuf>,
+    /// Where the files go.
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+    /// What stands where a device lacks a frame: hold, the one before; black; none. [default: hold for freemocap, what
+    /// the take was ordered with for video, else none]
+    #[arg(long, value_name = "FILL")]
+    fill: Option<Fill>,
+    /// Only this device. Repeatable, or separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    device: Vec<DeviceId>,
+    /// Only frames whose number is a multiple of N: the same on all devices. For colmap.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Copy pictures rather than link them: what edits the export then leaves the collected files alone.
+    #[arg(long)]
+    copy: bool,
+    /// Say what would be written, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write though OUT is there already, and replace what has the same name.
+    #[arg(long)]
+    force: bool,
+}
+
+/// The format of the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// PictureReader in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
+    Colmap,
+    /// synchronized_videos/ with timestamps, as FreeMoCap imports them: as many frames in each.
+    Freemocap,
+    /// Tables: one row per frame and device, and one row per frame number.
+    Csv,
+    /// One MCAP file for Foxglove and Rerun, its log times being the frames' own.
+    Mcap,
+    /// Timecode format v2 per device, on one time line: a line for each picture of each video file.
+    Timecode,
+    /// A video per device, all of one length, whose pictures of one index show one instant. As it is where that
+    /// is possible.
+    Video,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  swsync export colmap takes/shot-1 takes/shot-2 -o scan
+  swsync export colmap takes/walk -o scan --every 15
+  swsync export freemocap takes/walk -o freemocap_data/recording_sessions
+  swsync export video takes/walk -o cut
+  swsync export mcap takes/walk -o walk
+  swsync export csv takes/walk -o tables
+
+PictureReader out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
+
+Exit codes:
+  0  written
+  1  nothing written; or written, and a device's part of a take is not whole here, and was not given up
+     (`swsync collect OUT --without DEVICE`)
+  2  wrong arguments";
+
+/// Runs the command.
+///
+/// # Errors
+/// A take cannot be read, or the export cannot be written.
+pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    args.takes.iter().try_for_each(|take| check_is_take(take))?;
+    let takes: Vec<_> = args
+        .takes
+        .iter()
+        .map(|take| RigTake::read(take, &args.device).with_context(|| format!("take {}", take.display())))
+        .collect::<Result<_, _>>()?;
+    check_names(&takes, &args.takes)?;
+    let ExportArgs { copy, dry_run, force, .. } = *args;
+    let options = TargetOptions { copy, dry_run, force };
+    let mut target = Target::open(&args.out, options)?;
+    let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
+    match args.format {
+        Format::Colmap => colmap::export(&takes, fill, args.every, &mut target)?,
+        Format::Freemocap => freemocap::export(&takes, fill, &mut target)?,
+        Format::Csv => tables::export_csv(&takes, fill, &mut target)?,
+        Format::Mcap => mcap::export(&takes, fill, &mut target)?,
+        Format::Timecode => tables::export_timecodes(&takes, fill, &mut target)?,
+        Format::Video => video::export(&takes, args.fill, &mut target)?,
+    }
+    output::line(&target.finish()?);
+    let missing = args.takes.iter().map(|take| warn_of_missing(take, &args.device)).sum::<usize>();
+    Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
+}
+
+/// Fails if `take` is not the folder of a take but the one above.
+fn check_is_take(take: &Path) -> anyhow::Result<()> {
+    let has_part = std::fs::read_dir(take)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.path().join(TAKE_JSON).is_file());
+    let inside = takes::orders(take);
+    let paths = inside.iter().map(|order| take.join(order.as_str()).display().to_string());
+    ensure!(
+        has_part || inside.is_empty(),
+        "{} is no take, but the folder of takes: name those that are meant: {}",
+        take.display(),
+        paths.collect::<Vec<_>>().join(" ")
+    );
+    Ok(())
+}
+
+/// Warns of parts of a take that are not whole here. Returns the number of those that were not given up.
+fn warn_of_missing(take: &Path, devices: &[DeviceId]) -> usize {
+    let Ok(folder) = take.canonicalize() else { return 0 };
+    let mut missing = 0;
+    for (device, Pending { why, given_up }) in Pending::of_take(&folder) {
+        if !devices.is_empty() && !devices.contains(&device) {
+            continue;
+        }
+        let advice =
+            if given_up { "it was given up" } else { "collect it again, or give it up with --without" };
+        eprintln!("swsync: warning: {}: {device} is not whole here: {why}; {advice}", take.display());
+        missing += usize::from(!given_up);
+    }
+    missing
+}
+
+/// Fails if two takes have one name: files of an export are named after their orders.
+fn check_names(takes: &[RigTake], folders: &[PathBuf]) -> anyhow::Result<()> {
+    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
+    for (take, folder) in takes.iter().zip(folders) {
+        // Regardless of case, as the file systems of some machines compare them.
+        if let Some(other) = known.insert(take.order.as_str().to_lowercase(), folder) {
+            bail!(
+                "{} and {} have one name: export them one by one, each to a folder of its own",
+                other.display(),
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}

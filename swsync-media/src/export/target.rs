@@ -1,0 +1,291 @@
+//! The folder that an export is written to. All of its files appear, or none.
+//!
+//! Files are written into a hidden staging folder inside it, and moved to their places when all are whole. An export that fails or
+//! is interrupted leaves the folder as it was.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use swsync_cli::output;
+use swsync_cli::table::size;
+
+/// Name of the staging folder.
+const STAGING: &str = ".swsync-export.part";
+
+/// The folder of an export, or of a dry run.
+pub struct Target {
+    root: PathBuf,
+    /// `None`: a dry run.
+    staging: Option<Staging>,
+    copy: bool,
+    /// The files so far, relative to the root, and whether each is a link.
+    files: BTreeMap<PathBuf, bool>,
+    bar: ProgressBar,
+}
+
+/// How to write an export.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetOptions {
+    /// Copy pictures rather than link them.
+    pub copy: bool,
+    /// Write nothing, and say what would be written.
+    pub dry_run: bool,
+    /// Write into a folder that has files already.
+    pub force: bool,
+}
+
+/// The staging folder, removed on drop.
+struct Staging {
+    folder: PathBuf,
+    /// The outermost folder that was made for this export, if any.
+    made: Option<PathBuf>,
+    /// Held as long as this process writes there.
+    _lock: File,
+}
+
+impl Staging {
+    fn make(root: &Path) -> anyhow::Result<Self> {
+        let made = (!root.exists()).then(|| first_to_make(root));
+        let folder = root.join(STAGING);
+        let begin = || -> io::Result<File> {
+            fs::create_dir_all(&folder)?;
+            let lock = File::open(&folder)?;
+            match lock.try_lock() {
+                // Removes what a killed export left.
+                Ok(()) => empty(&folder)?,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io::Error::other("another export is writing there; wait until it is done"));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            Ok(lock)
+        };
+        let lock = begin().with_context(|| format!("cannot write to {}", root.display()))?;
+        Ok(Self { folder, made, _lock: lock })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // The next export to that folder removes what remains.
+        let _ = fs::remove_dir_all(&self.folder);
+        // Removes the folders that were made for this export, if they are empty.
+        let mut folder = self.folder.parent();
+        while let Some(made) =
+            folder.filter(|folder| self.made.as_ref().is_some_and(|made| folder.starts_with(made)))
+        {
+            if fs::remove_dir(made).is_err() {
+                break;
+            }
+            folder = made.parent();
+        }
+    }
+}
+
+/// The outermost folder that has to be made so that `path` exists.
+fn first_to_make(path: &Path) -> PathBuf {
+    let absent = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    absent.last().unwrap_or(path).to_owned()
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+impl Target {
+    /// Opens the folder `root`. It must be empty, unless `options` have `force`.
+    pub fn open(root: &Path, options: TargetOptions) -> anyhow::Result<Self> {
+        let others = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() != STAGING);
+        let is_there = fs::read_dir(root).is_ok_and(|entries| entries.into_iter().any(others));
+        if (is_there || root.is_file()) && !options.force {
+            bail!(
+                "{} is there already: name another folder, or replace what is in it with --force",
+                root.display()
+            );
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames  {eta}")
+            .expect("the template is a constant");
+        // On standard error, and only if that is a terminal.
+        let bar = ProgressBar::new(0).with_style(style);
+        let staging = if options.dry_run { None } else { Some(Staging::make(root)?) };
+        Ok(Self::new(root, staging, options.copy, bar))
+    }
+
+    fn new(root: &Path, staging: Option<Staging>, copy: bool, bar: ProgressBar) -> Self {
+        Self { root: root.to_owned(), staging, copy, files: BTreeMap::new(), bar }
+    }
+
+    /// An empty folder, for tests.
+    #[cfg(test)]
+    pub fn to(root: &Path) -> Self {
+        Self::new(root, Some(Staging::make(root).unwrap()), false, ProgressBar::hidden())
+    }
+
+    /// Adds `frames` to the length of the progress bar.
+    pub fn plan(&self, frames: usize) {
+        self.bar.inc_length(frames as u64);
+    }
+
+    /// Advances the progress bar by one frame.
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Whether nothing is to be written.
+    pub const fn is_dry_run(&self) -> bool {
+        self.staging.is_none()
+    }
+
+    /// Prints a line above the progress bar.
+    pub fn print(&self, text: &str) {
+        self.bar.suspend(|| output::line(text));
+    }
+
+    /// The staging path for the file `path`, whose folder is made; `None` in a dry run.
+    pub fn begin(&mut self, path: &Path) -> anyhow::Result<Option<PathBuf>> {
+        let is_new = self.files.insert(path.to_owned(), false).is_none();
+        let place = self.root.join(path);
+        ensure!(is_new, "two files would be called {}: export the takes one by one", place.display());
+        let Some(staging) = &self.staging else {
+            self.print(&format!("would write {}", place.display()));
+            return Ok(None);
+        };
+        ensure!(!place.is_dir(), "cannot write {}: it is a folder", place.display());
+        let path = staging.folder.join(path);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.with_context(|| format!("cannot make the folder of {}", place.display()))?;
+        Ok(Some(path))
+    }
+
+    /// Writes a file.
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+        if let Some(place) = self.begin(path)? {
+            fs::write(&place, bytes)
+                .with_context(|| format!("cannot write {}", self.root.join(path).display()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the file `from` here: as a link if that is possible, else as a copy, which shares its blocks where
+    /// the file system can.
+    pub fn place(&mut self, from: &Path, path: &Path) -> anyhow::Result<()> {
+        let Some(place) = self.begin(path)? else { return Ok(()) };
+        if !self.copy && fs::hard_link(from, &place).is_ok() {
+            self.files.insert(path.to_owned(), true);
+            return Ok(());
+        }
+        let copied = fs::copy(from, &place);
+        copied.with_context(|| {
+            format!("cannot copy {} to {}", from.display(), self.root.join(path).display())
+        })?;
+        Ok(())
+    }
+
+    /// Moves all files to their places. Returns a summary.
+    pub fn finish(self) -> anyhow::Result<String> {
+        self.bar.finish_and_clear();
+        let (root, files) = (self.root.display().to_string(), self.files.len());
+        let Some(staging) = self.staging else {
+            return Ok(format!("{root}: {files} files would be written"));
+        };
+        let mut bytes = 0;
+        // On some file systems a full disk shows only on flush.
+        for (path, _) in self.files.iter().filter(|(_, is_link)| !**is_link) {
+            let written = File::open(staging.folder.join(path)).and_then(|file| {
+                file.sync_all()?;
+                file.metadata()
+            });
+            let about =
+                written.with_context(|| format!("cannot write {}", self.root.join(path).display()))?;
+            bytes += about.len();
+        }
+        for (path, is_link) in &self.files {
+            let place = self.root.join(path);
+            let moved = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+                let from = staging.folder.join(path);
+                fs::rename(&from, &place)?;
+                // rename does nothing if both names are links to one file.
+                if *is_link && from.exists() { fs::remove_file(from) } else { Ok(()) }
+            });
+            moved.with_context(|| format!("cannot write {}", place.display()))?;
+        }
+        let linked = self.files.values().filter(|is_link| **is_link).count();
+        Ok(format!("{root}: {files} files, {} written, {linked} linked", size(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn all_files_appear_or_none() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("new/out");
+        let mut target = Target::to(&out);
+        target.write(Path::new("a/1"), b"one").unwrap();
+        assert_eq!(names(&out), [STAGING]);
+        drop(target);
+        assert_eq!(names(root.path()), [""; 0], "and the folders that were made for it are gone again");
+
+        let mut target = Target::to(&out);
+        target.write(Path::new("a/1"), b"one").unwrap();
+        target.write(Path::new("2"), b"two").unwrap();
+        let error = target.write(Path::new("2"), b"other").unwrap_err().to_string();
+        assert!(error.contains("two files would be called"), "{error}");
+        assert!(target.finish().unwrap().ends_with("2 files, 6 B written, 0 linked"));
+        assert_eq!((names(&out), names(&out.join("a"))), (vec!["2".into(), "a".into()], vec!["1".into()]));
+    }
+
+    #[test]
+    fn existing_files_stay_until_all_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("1"), b"old").unwrap();
+        let mut target = Target::to(root.path());
+        target.write(Path::new("1"), b"new").unwrap();
+        assert_eq!(fs::read(root.path().join("1")).unwrap(), b"old");
+        drop(target);
+        assert_eq!(names(root.path()), ["1"]);
+        let mut target = Target::to(root.path());
+        target.place(&root.path().join("1"), Path::new("1")).unwrap();
+        target.finish().unwrap();
+        assert_eq!(names(root.path()), ["1"], "linked to itself");
+        fs::create_dir(root.path().join("2")).unwrap();
+        let error = Target::to(root.path()).write(Path::new("2"), b"").unwrap_err().to_string();
+        assert!(error.contains("it is a folder"), "{error}");
+    }
+
+    #[test]
+    fn leftovers_are_removed_unless_their_export_still_runs() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(STAGING).join("a")).unwrap();
+        fs::write(root.path().join(STAGING).join("a/1"), b"half").unwrap();
+        let target = Target::to(root.path());
+        assert_eq!(names(&root.path().join(STAGING)), [""; 0]);
+        let error = format!("{:#}", Staging::make(root.path()).err().unwrap());
+        assert!(error.contains("another export"), "{error}");
+        drop(target);
+        assert_eq!(names(root.path()), [""; 0]);
+    }
+}

@@ -1,0 +1,37 @@
+//! The program `swsync-media`: `swsync export`, `swsync cameras` and `swsync calibrate`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use swsync_cli::{exit, log};
+use swsync_media::{calibrate, cameras, export};
+
+/// The commands of swsync that need GStreamer or pictures; `swsync` runs this program for them.
+#[derive(Debug, Parser)]
+#[command(name = "swsync-media", version)]
+struct Cli {
+    /// Say more on standard error: -v decisions, -vv every packet.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(export::ExportArgs),
+    Cameras(cameras::CamerasArgs),
+    Calibrate(calibrate::CalibrateArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::init(cli.verbose);
+    exit::report(match &cli.command {
+        Command::Export(args) => export::run(args),
+        Command::Cameras(args) => cameras::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
+    })
+}

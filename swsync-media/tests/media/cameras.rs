@@ -1,0 +1,53 @@
+//! `swsync cameras` where the plugin cannot be loaded. (The end-to-end tests have cameras.)
+
+use std::path::Path;
+use std::process::Command;
+
+use swsync_cli::testing::Ran;
+
+use crate::swsync_media;
+
+/// `swsync cameras` of a GStreamer that looks for plugins in `folder` alone.
+fn cameras(folder: &Path) -> Ran {
+    let mut command = swsync_media(&["cameras"]);
+    for name in
+        ["GST_PLUGIN_PATH", "GST_PLUGIN_PATH_1_0", "GST_PLUGIN_SYSTEM_PATH", "GST_PLUGIN_SYSTEM_PATH_1_0"]
+    {
+        command.env(name, folder);
+    }
+    Ran::of(command.env("GST_REGISTRY", folder.join("registry.bin")))
+}
+
+/// Builds a library that needs nothing but `needed`.
+fn link(library: &Path, needed: &[&str]) {
+    let folder = library.parent().unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-x", "c", "/dev/null", "-Wl,--no-as-needed", "-L"]).arg(folder);
+    let output = cc.arg("-o").arg(library).args(needed).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_library_that_the_plugin_lacks_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("libcamera-gone.so");
+    link(&gone, &[]);
+    link(&folder.path().join("libgstswsync.so"), &["-lcamera-gone"]);
+    std::fs::remove_file(gone).unwrap();
+    for _ in 0..2 {
+        // The second time the registry has it as a file that cannot be loaded.
+        let ran = cameras(folder.path());
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:#?}");
+        for part in ["libgstswsync.so", "libcamera-gone.so: cannot open shared object file", "ldd "] {
+            assert!(ran.stderr.contains(part), "{part} in {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_plugin_that_is_nowhere_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = cameras(folder.path());
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stderr.contains("GST_PLUGIN_PATH has to name the folder"), "{ran:#?}");
+}

@@ -1,0 +1,14 @@
+//! The program `swsync-media`, as a process.
+
+mod calibrate;
+mod cameras;
+mod export;
+mod export_pictures;
+mod export_videos;
+mod scene;
+mod videos;
+
+/// A run of it.
+fn swsync_media(args: &[&str]) -> std::process::Command {
+    swsync_cli::testing::command(env!("CARGO_BIN_EXE_swsync-media"), args)
+}
