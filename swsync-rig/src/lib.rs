@@ -4,7 +4,6 @@
 // Denied rather than forbidden: one function, which reads adjtimex(2), has to be allowed it.
 #![deny(unsafe_code)]
 
-pub mod claim;
 pub mod clock;
 pub mod control;
 pub mod files;

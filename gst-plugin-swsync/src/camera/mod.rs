@@ -1,5 +1,6 @@
 //! Cameras behind one trait: libcamera's and the simulated one.
 
+pub mod claim;
 pub mod controls;
 pub mod faults;
 pub mod libcamera;
@@ -8,6 +9,7 @@ pub mod mode;
 pub mod patience;
 pub mod simulated;
 
+use std::fmt;
 use std::sync::Arc;
 
 use gst::glib;
@@ -21,7 +23,7 @@ use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
 pub use patience::Patience;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
-use swsync_rig::claim::Holder;
+use claim::Holder;
 
 /// Why a camera could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,18 @@ pub enum CameraError {
     /// A `next_frame` was interrupted by the element's `unlock`.
     #[error("interrupted")]
     Flushing,
+}
+
+impl CameraError {
+    /// The camera failed while `doing` something.
+    pub(crate) fn failed(camera: &str, doing: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Failed { camera: camera.to_owned(), doing, reason: reason.to_string() }
+    }
+
+    /// The camera refuses `caps`.
+    pub(crate) fn refused(camera: &str, caps: &gst::Caps, reason: impl fmt::Display) -> Self {
+        Self::Format { camera: camera.to_owned(), caps: caps.to_string(), reason: reason.to_string() }
+    }
 }
 
 fn or_another(cameras: &[String]) -> String {

@@ -1,6 +1,7 @@
 //! A simulated camera: `swsync-sim`'s rolling-shutter sensor, driven in real time and looking at the LED
 //! panel. Labelled so wherever it shows; it is only ever had by asking for it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -165,12 +166,12 @@ impl SimulatedCamera {
         format!("simulated {}", if *phone { "phone" } else { model.name })
     }
 
-    fn format_error(&self, caps: &gst::Caps, reason: impl ToString) -> CameraError {
-        CameraError::Format { camera: self.id(), caps: caps.to_string(), reason: reason.to_string() }
+    fn format_error(&self, caps: &gst::Caps, reason: impl Display) -> CameraError {
+        CameraError::refused(&self.id(), caps, reason)
     }
 
-    fn failed(&self, doing: &'static str, reason: impl ToString) -> CameraError {
-        CameraError::Failed { camera: self.id(), doing, reason: reason.to_string() }
+    fn failed(&self, doing: &'static str, reason: impl Display) -> CameraError {
+        CameraError::failed(&self.id(), doing, reason)
     }
 
     fn info_of(&self, caps: &gst::Caps) -> Result<gst_video::VideoInfo, CameraError> {

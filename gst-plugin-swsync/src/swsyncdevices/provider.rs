@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::{CLASS, SwsyncDevice};
-use crate::camera::libcamera::{Change, Watch, find};
+use crate::camera::libcamera::{CameraChange, CameraMonitor, find};
 use crate::lock::lock;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -24,7 +24,7 @@ pub struct SwsyncDeviceProvider {
 
 /// Started by `start`; its thread ends with its watch, and is joined by `stop`.
 struct Watching {
-    watch: Watch,
+    watch: CameraMonitor,
     thread: JoinHandle<()>,
 }
 
@@ -66,7 +66,7 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
         if gst::DeviceProviderFactory::find(PEER).is_some() {
             gst::info!(CAT, imp = self, "{PEER} is installed: cameras that come and go are not announced");
         } else {
-            match Watch::start() {
+            match CameraMonitor::start() {
                 Ok(watch) => *lock(&self.watching) = Some(self.watch(watch)?),
                 // A monitor is to go on with what others list.
                 Err(error) => {
@@ -93,7 +93,7 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
 }
 
 impl SwsyncDeviceProvider {
-    fn watch(&self, (watch, changes): (Watch, Receiver<Change>)) -> Result<Watching, gst::LoggableError> {
+    fn watch(&self, (watch, changes): (CameraMonitor, Receiver<CameraChange>)) -> Result<Watching, gst::LoggableError> {
         let provider = self.obj().downgrade();
         let thread = std::thread::Builder::new()
             .name("swsync-devices".into())
@@ -104,13 +104,13 @@ impl SwsyncDeviceProvider {
 }
 
 /// Adds and removes devices until the watch ends.
-fn follow(changes: &Receiver<Change>, provider: &glib::WeakRef<super::SwsyncDeviceProvider>) {
+fn follow(changes: &Receiver<CameraChange>, provider: &glib::WeakRef<super::SwsyncDeviceProvider>) {
     while let Ok(change) = changes.recv() {
         let Some(provider) = provider.upgrade() else {
             return;
         };
         match change {
-            Change::Added(id) => {
+            CameraChange::Added(id) => {
                 let found = find().ok().into_iter().flatten().find(|camera| camera.id == id);
                 if let Some(camera) = found
                     && device(&provider, &id).is_none()
@@ -118,7 +118,7 @@ fn follow(changes: &Receiver<Change>, provider: &glib::WeakRef<super::SwsyncDevi
                     provider.device_add(&SwsyncDevice::new(camera));
                 }
             }
-            Change::Removed(id) => {
+            CameraChange::Removed(id) => {
                 if let Some(device) = device(&provider, &id) {
                     provider.device_remove(&device);
                 }
@@ -163,15 +163,15 @@ mod tests {
         let provider: super::super::SwsyncDeviceProvider = glib::Object::new();
         DeviceProviderExt::start(&provider).unwrap();
         lists(&provider, cameras.len());
-        announce(&Change::Removed(first.clone()));
+        announce(&CameraChange::Removed(first.clone()));
         lists(&provider, cameras.len() - 1);
-        announce(&Change::Removed("no such camera".into()));
-        announce(&Change::Added("no such camera".into()));
-        announce(&Change::Added(first.clone()));
+        announce(&CameraChange::Removed("no such camera".into()));
+        announce(&CameraChange::Added("no such camera".into()));
+        announce(&CameraChange::Added(first.clone()));
         lists(&provider, cameras.len());
         // It is there already: not twice.
-        announce(&Change::Added(first.clone()));
-        announce(&Change::Removed(first));
+        announce(&CameraChange::Added(first.clone()));
+        announce(&CameraChange::Removed(first));
         lists(&provider, cameras.len() - 1);
         provider.stop();
         assert!(lock(&provider.imp().watching).is_none());

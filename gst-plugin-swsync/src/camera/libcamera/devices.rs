@@ -1,10 +1,9 @@
-//! What cameras there are, which modes they have, and when they come and go.
+//! Lists cameras, with their formats and modes, and reports those that come and go.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
-use ::libcamera::camera_manager::CameraManager;
 use ::libcamera::geometry::Size;
 use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
@@ -13,9 +12,10 @@ use swsync_rig::profiles;
 
 use super::formats::{Offer, camera_caps, default_configuration, listed_formats, offers, try_stream};
 use super::sensor;
-use super::service::{Library, Service};
-use super::session::{Session, has_dma_buf_heap};
-use super::{failed, panicked};
+use super::hotplug::{self, CameraChange, Subscription};
+use super::thread::{LibcameraThread, OpenCameras, no_answer};
+use super::negotiation::has_dma_buf_heap;
+use super::session::CameraSession;
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
@@ -60,8 +60,8 @@ pub struct CameraModes {
 /// # Errors
 /// [`CameraError::Failed`] where libcamera does not start.
 pub fn find() -> Result<Vec<FoundCamera>, CameraError> {
-    let found = Service::get()?.call(|library| library.found());
-    found.ok_or_else(|| panicked("libcamera", "listing cameras"))
+    let found = LibcameraThread::get()?.call(|library| library.found());
+    found.ok_or_else(|| no_answer("libcamera", "listing cameras"))
 }
 
 /// The modes of the camera `id`, a `model`: it is opened for a moment, and put into each.
@@ -84,15 +84,15 @@ pub fn modes(id: &str, model: &str) -> Result<CameraModes, CameraError> {
 }
 
 fn probe_modes(id: &str) -> Result<Vec<CameraMode>, CameraError> {
-    let service = Service::get()?;
+    let service = LibcameraThread::get()?;
     let name = id.to_owned();
     let probed = service.call(move |library| {
         let (session, _) = library.open(Some(&name), Arc::new(Mailbox::default()))?;
-        let modes = library.session(session).map(Session::modes);
+        let modes = library.session(session).map(CameraSession::modes);
         library.close(session);
-        modes.ok_or_else(|| failed(&name, "opening it", "it is gone"))
+        modes.ok_or_else(|| CameraError::failed(&name, "opening it", "it is gone"))
     });
-    probed.ok_or_else(|| panicked(id, "listing its modes"))?
+    probed.ok_or_else(|| no_answer(id, "listing its modes"))?
 }
 
 impl CameraMode {
@@ -103,7 +103,7 @@ impl CameraMode {
     }
 }
 
-impl Library {
+impl OpenCameras {
     fn found(&self) -> Vec<FoundCamera> {
         let cameras = self.manager.cameras();
         let found = (0..cameras.len()).filter_map(|index| cameras.get(index)).map(|camera| {
@@ -134,7 +134,7 @@ impl Library {
     }
 }
 
-impl Session {
+impl CameraSession {
     /// Puts the camera into each of its modes and looks how fast that is: those in which it reads its sensor, or, of a
     /// camera that does not hand out what its sensor reads, the sizes of its pictures.
     fn modes(&mut self) -> Vec<CameraMode> {
@@ -190,74 +190,21 @@ impl Session {
     }
 }
 
-/// A camera that came or went, by its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// It can be opened.
-    Added(String),
-    /// It cannot any more.
-    Removed(String),
+/// Reports cameras that come and go, as long as it is kept: libcamera runs meanwhile.
+pub struct CameraMonitor {
+    // Before the thread, because fields are dropped in order.
+    _subscription: Subscription,
+    _thread: LibcameraThread,
 }
 
-/// Cameras coming and going, for as long as it is kept: libcamera runs meanwhile.
-pub struct Watch {
-    number: u64,
-    _service: Service,
-}
-
-/// Who is to hear of changes.
-#[derive(Default)]
-struct Listeners {
-    next: u64,
-    senders: BTreeMap<u64, Sender<Change>>,
-}
-
-static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
-
-fn listeners() -> MutexGuard<'static, Option<Listeners>> {
-    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Watch {
-    /// Starts to watch; the changes end with the watch.
+impl CameraMonitor {
+    /// Starts to watch; the receiver ends with the monitor.
     ///
     /// # Errors
-    /// [`CameraError::Failed`] where libcamera does not start.
-    pub fn start() -> Result<(Self, Receiver<Change>), CameraError> {
-        let service = Service::get()?;
-        let (sender, changes) = mpsc::channel();
-        let mut listeners = listeners();
-        let listeners = listeners.get_or_insert_default();
-        let number = listeners.next;
-        listeners.next += 1;
-        listeners.senders.insert(number, sender);
-        Ok((Self { number, _service: service }, changes))
+    /// [`CameraError::Failed`] if libcamera does not start.
+    pub fn start() -> Result<(Self, Receiver<CameraChange>), CameraError> {
+        let thread = LibcameraThread::get()?;
+        let (subscription, changes) = hotplug::subscribe();
+        Ok((Self { _subscription: subscription, _thread: thread }, changes))
     }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(listeners) = &mut *listeners() {
-            listeners.senders.remove(&self.number);
-        }
-    }
-}
-
-/// Tells all watches of `change`. Runs on libcamera's thread, so it must not wait.
-pub(crate) fn announce(change: &Change) {
-    if let Some(listeners) = &*listeners() {
-        for sender in listeners.senders.values() {
-            // One that is being dropped no longer listens.
-            let _ = sender.send(change.clone());
-        }
-    }
-}
-
-/// Has `manager` announce cameras that come and go.
-///
-/// It has to be started: the binding leaks a reference to each camera that it tells of, and so would keep all those
-/// alive that were there from the start. The virtual pipeline handler then finds no camera a second time.
-pub(super) fn announce_changes(manager: &mut CameraManager) {
-    manager.on_camera_added(|camera| announce(&Change::Added(camera.id().to_owned())));
-    manager.on_camera_removed(|camera| announce(&Change::Removed(camera.id().to_owned())));
 }

@@ -11,7 +11,7 @@ use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
 use crate::camera::mode::Mode;
-use crate::camera::{CameraError, StreamRole};
+use crate::camera::StreamRole;
 use crate::caps::DMABUF;
 
 /// What a stream's frames are in GStreamer's words.
@@ -355,11 +355,6 @@ fn dimension(min: u32, max: u32, step: u32) -> Option<gst::glib::SendValue> {
         std::cmp::Ordering::Equal => Some(low.to_send_value()),
         std::cmp::Ordering::Greater => None,
     }
-}
-
-/// The refusal of `caps`.
-pub(super) fn refused(camera: &str, caps: &gst::Caps, reason: String) -> CameraError {
-    CameraError::Format { camera: camera.to_owned(), caps: caps.to_string(), reason }
 }
 
 #[cfg(test)]

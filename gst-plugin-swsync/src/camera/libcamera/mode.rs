@@ -4,7 +4,7 @@ use ::libcamera::camera::{CameraConfiguration, Orientation as Theirs, SensorConf
 use ::libcamera::geometry::Rectangle;
 
 use super::formats::{default_configuration, depth_of, listed_formats};
-use super::session::Session;
+use super::session::CameraSession;
 use crate::camera::mode::{Mode, Orientation, SensorConfig};
 use crate::camera::{CameraError, StreamRole};
 
@@ -69,7 +69,7 @@ impl Mode {
     }
 }
 
-impl Session {
+impl CameraSession {
     /// Modes that the sensor has, as size and bits.
     fn sensor_modes(&self) -> Vec<(u32, u32, u32)> {
         let Some(configuration) = default_configuration(self.camera(), &[StreamRole::Raw]) else {

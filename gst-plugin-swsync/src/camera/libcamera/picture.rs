@@ -8,13 +8,13 @@ use gst_video::{VideoFrameFlags, VideoFrameRef, VideoInfo, VideoMeta};
 use swsync_core::time::Span;
 
 use super::colour;
-use super::formats::{FORMATS, Picture, by_drm_name, refused};
+use super::formats::{FORMATS, Picture, by_drm_name};
 use crate::camera::{CameraError, StreamRole, StreamSetup};
 use crate::caps::DMABUF;
 
 /// A stream's fixed caps, parsed.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct StreamFormat {
     pub(super) role: StreamRole,
     pub(super) caps: gst::Caps,
     pub(super) pixel: PixelFormat,
@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     pub(super) dma_bufs_only: bool,
 }
 
-impl Wanted {
+impl StreamFormat {
     /// # Errors
     /// What is missing or unknown, for people.
     pub(super) fn parse(setup: &StreamSetup) -> Result<Self, String> {
@@ -63,7 +63,7 @@ impl Wanted {
 
     /// The refusal of these caps.
     pub(super) fn refused(&self, camera: &str, reason: String) -> CameraError {
-        refused(camera, &self.caps, reason)
+        CameraError::refused(camera, &self.caps, reason)
     }
 
     /// Row lengths in bytes of all planes, where the first plane's is `stride`: libcamera tells no
@@ -107,7 +107,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Where the driver gives no plane.
-    pub(super) fn placed(&self, stride: u32, planes: &[usize]) -> Result<Placed, String> {
+    pub(super) fn placed(&self, stride: u32, planes: &[usize]) -> Result<PlaneLayout, String> {
         let strides = self.strides(stride);
         let mut offsets = planes.to_vec();
         let mut end = *planes.first().ok_or("the driver gave no plane")?;
@@ -119,7 +119,7 @@ impl Wanted {
             end += (*stride as usize) * (rows as usize);
         }
         offsets.truncate(strides.len().max(1));
-        Ok(Placed { offsets, strides })
+        Ok(PlaneLayout { offsets, strides })
     }
 
     /// Row length that readers of Bayer pictures expect, in bytes: they know no GstVideoMeta (bayer2rgb).
@@ -131,7 +131,7 @@ impl Wanted {
     }
 
     /// Whether frames so placed can go out as they are.
-    pub(super) fn goes_out_as(&self, placed: &Placed) -> bool {
+    pub(super) fn goes_out_as(&self, placed: &PlaneLayout) -> bool {
         match self.picture {
             Picture::Raw(_) | Picture::Jpeg => placed.offsets.first() == Some(&0) || self.layout.is_some(),
             Picture::Bayer(..) => placed.offsets == [0] && Some(placed.strides[0]) == self.bayer_stride(),
@@ -157,7 +157,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Where GStreamer refuses the layout.
-    pub(super) fn describe(&self, buffer: &mut gst::BufferRef, placed: &Placed) -> Result<(), String> {
+    pub(super) fn describe(&self, buffer: &mut gst::BufferRef, placed: &PlaneLayout) -> Result<(), String> {
         let Some(info) = &self.layout else {
             return Ok(());
         };
@@ -189,7 +189,7 @@ impl Wanted {
     /// Where the driver's planes are too few or too short for the format.
     pub(super) fn copy(
         &self,
-        placed: &Placed,
+        placed: &PlaneLayout,
         planes: &[&[u8]],
         target: &mut gst::BufferRef,
     ) -> Result<(), String> {
@@ -219,12 +219,12 @@ impl Wanted {
 
 /// Where a frame's planes begin in its buffer, and how long their rows are, all in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct PlaneLayout {
     pub(super) offsets: Vec<usize>,
     pub(super) strides: Vec<u32>,
 }
 
-impl Placed {
+impl PlaneLayout {
     /// The planes among the mapped memories of a buffer, each from its beginning to the end of its memory.
     ///
     /// # Errors
@@ -315,12 +315,12 @@ fn copy_rows(source: &[u8], from: usize, target: &mut [u8], to: usize, rows: usi
 mod tests {
     use super::*;
 
-    fn fixed(caps: &str) -> Result<Wanted, String> {
+    fn fixed(caps: &str) -> Result<StreamFormat, String> {
         gst::init().unwrap();
-        Wanted::parse(&StreamSetup::new(caps.parse().unwrap()))
+        StreamFormat::parse(&StreamSetup::new(caps.parse().unwrap()))
     }
 
-    fn fourcc(wanted: &Wanted) -> [u8; 4] {
+    fn fourcc(wanted: &StreamFormat) -> [u8; 4] {
         wanted.pixel.fourcc().to_le_bytes()
     }
 
@@ -378,9 +378,9 @@ mod tests {
     fn planes_lie_where_the_driver_says_or_in_a_row() {
         let i420 = fixed("video/x-raw,format=I420,width=6,height=4,framerate=30/1").unwrap();
         assert_eq!(i420.plane_sizes(16), Some(vec![64, 16, 16]));
-        let said = Placed { offsets: vec![0, 100, 200], strides: vec![16, 8, 8] };
+        let said = PlaneLayout { offsets: vec![0, 100, 200], strides: vec![16, 8, 8] };
         assert_eq!(i420.placed(16, &[0, 100, 200]).unwrap(), said);
-        let in_a_row = Placed { offsets: vec![0, 64, 80], strides: vec![16, 8, 8] };
+        let in_a_row = PlaneLayout { offsets: vec![0, 64, 80], strides: vec![16, 8, 8] };
         assert_eq!(i420.placed(16, &[0]).unwrap(), in_a_row);
         assert!(i420.placed(16, &[]).is_err());
 

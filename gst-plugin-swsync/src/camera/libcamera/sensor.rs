@@ -20,8 +20,11 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_rig::clock::DeviceClock;
 
 use super::controls;
-use super::session::REQUESTS;
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
+
+/// Requests in flight: what libcamera's pipeline handlers ask for, and at 30 fps time enough to
+/// take a frame even while another camera is being started.
+pub(super) const REQUESTS: u32 = 4;
 
 /// Line time where the sensor or its mode is unknown: the step of libcamera's own control.
 const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
@@ -164,7 +167,7 @@ impl Controllable {
 
 /// What the driver says of a buffer that was filled.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Filled {
+pub(super) struct BufferMetadata {
     /// Its count of frames.
     pub(super) sequence: u32,
     /// In ns.
@@ -177,13 +180,13 @@ pub(super) struct Filled {
 
 /// What the driver says of the buffer of `stream` that `request` filled, which libcamera has `allocated`, or we; the virtual
 /// camera of libcamera 0.4 says nothing.
-pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Option<Filled> {
+pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Option<BufferMetadata> {
     let metadata = if allocated {
         request.buffer::<FrameBuffer>(stream)?.metadata()?
     } else {
         request.buffer::<OwnedFrameBuffer>(stream)?.metadata()?
     };
-    Some(Filled {
+    Some(BufferMetadata {
         sequence: metadata.sequence(),
         timestamp: metadata.timestamp(),
         damaged: metadata.status() == FrameMetadataStatus::Error,
@@ -200,12 +203,12 @@ pub(super) struct Pictures {
     /// See [`Frame::copied`].
     pub(super) copied: bool,
     /// What the driver says of the first one's buffer.
-    pub(super) filled: Option<Filled>,
+    pub(super) filled: Option<BufferMetadata>,
 }
 
 /// When the driver says that a frame was taken, by whichever clock it has, in ns. `None` where nothing says so: here, such a
 /// frame is of no use.
-pub(super) fn stamp(request: &Request, filled: Option<Filled>) -> Option<i64> {
+pub(super) fn stamp(request: &Request, filled: Option<BufferMetadata>) -> Option<i64> {
     let stamp = request.metadata().get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
     let stamp = match filled {
         Some(filled) if stamp <= 0 => i64::try_from(filled.timestamp).ok()?,

@@ -7,7 +7,7 @@
 //! libcamera's own thread straight to the camera's [`Mailbox`], and
 //! pictures are copied by the streaming thread that takes them.
 //!
-//! The first [`Service::get`] starts the thread, the drop of the last [`Service`] ends and joins
+//! The first [`LibcameraThread::get`] starts the thread, the drop of the last [`LibcameraThread`] ends and joins
 //! it. Both happen under [`RUNNING`]'s lock, so that a new manager never meets the old one.
 //!
 //! A driver that hangs takes the thread with it. Whoever waits for it gives up after [`LONGEST`]; from then on nobody
@@ -17,15 +17,16 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::libcamera::camera_manager::CameraManager;
+use parking_lot::Mutex;
 
 use super::manager::{self, Claimed};
-use super::session::{Description, Event, Session};
-use super::{CameraDescription, devices, failed, sensor};
+use super::session::{SessionInfo, CameraEvent, CameraSession};
+use super::{hotplug, sensor};
 use crate::camera::CameraError;
 use crate::camera::mailbox::Mailbox;
 
@@ -50,7 +51,7 @@ pub(super) const HUNG: &str = "it does not come back: a camera's driver hangs (`
      does not help, unplug the camera or restart the machine";
 
 /// What to do on the thread; `None` ends it.
-type Job = Option<Box<dyn FnOnce(&mut Library) + Send>>;
+type Job = Option<Box<dyn FnOnce(&mut OpenCameras) + Send>>;
 
 struct Running {
     users: usize,
@@ -60,31 +61,45 @@ struct Running {
 
 static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
 
-fn running() -> MutexGuard<'static, Option<Running>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+/// A camera that libcamera has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameraDescription {
+    /// What [`super::LibcameraCamera::open`] takes: unique, and the same after a restart.
+    pub id: String,
+    /// The sensor or product, e.g. `imx219`; `unknown` where libcamera does not say.
+    pub model: String,
+}
+
+/// The cameras that libcamera finds, in its order.
+///
+/// # Errors
+/// [`CameraError::Failed`] where libcamera does not start.
+pub fn list() -> Result<Vec<CameraDescription>, CameraError> {
+    let listed = LibcameraThread::get()?.call(|library| library.list());
+    listed.ok_or_else(|| no_answer("libcamera", "listing cameras"))
 }
 
 /// A share in libcamera's thread.
-pub(super) struct Service {
+pub(super) struct LibcameraThread {
     jobs: Sender<Job>,
 }
 
-impl Service {
+impl LibcameraThread {
     /// Starts libcamera where it does not run yet.
     pub(super) fn get() -> Result<Self, CameraError> {
-        let mut running = running();
+        let mut running = RUNNING.lock();
         if let Some(running) = running.as_mut() {
             running.users += 1;
             let jobs = running.jobs.clone();
             return Ok(Self { jobs });
         }
-        let cannot = |reason: String| failed("libcamera", "starting", reason);
+        let cannot = |reason: String| CameraError::failed("libcamera", "starting", reason);
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("swsync-libcam".into())
             .spawn(move || {
-                let mut library = match Library::new() {
+                let mut library = match OpenCameras::new() {
                     Ok(library) => library,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
@@ -116,10 +131,10 @@ impl Service {
         Ok(Self { jobs })
     }
 
-    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it panicked, or [hangs].
+    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it no_answer, or [hangs].
     pub(super) fn call<R: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+        job: impl FnOnce(&mut OpenCameras) -> R + Send + 'static,
     ) -> Option<R> {
         self.call_within(LONGEST, job)
     }
@@ -127,7 +142,7 @@ impl Service {
     fn call_within<R: Send + 'static>(
         &self,
         longest: Duration,
-        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+        job: impl FnOnce(&mut OpenCameras) -> R + Send + 'static,
     ) -> Option<R> {
         if hangs() {
             return None;
@@ -146,21 +161,21 @@ impl Service {
     pub(super) fn with<R: Send + 'static>(
         &self,
         session: SessionId,
-        job: impl FnOnce(&mut Session) -> R + Send + 'static,
+        job: impl FnOnce(&mut CameraSession) -> R + Send + 'static,
     ) -> Option<R> {
         self.call(move |library| library.sessions.get_mut(&session).map(job))?
     }
 
     /// Runs `job` on libcamera's thread some time soon, after those posted before.
-    pub(super) fn post(&self, job: impl FnOnce(&mut Library) + Send + 'static) {
-        // The thread outlives every `Service`, so someone receives.
+    pub(super) fn post(&self, job: impl FnOnce(&mut OpenCameras) + Send + 'static) {
+        // The thread outlives every `LibcameraThread`, so someone receives.
         let _ = self.jobs.send(Some(Box::new(job)));
     }
 }
 
-impl Drop for Service {
+impl Drop for LibcameraThread {
     fn drop(&mut self) {
-        let mut running = running();
+        let mut running = RUNNING.lock();
         if hangs() {
             return; // it counts as used for ever: nobody can wait for its end
         }
@@ -177,26 +192,34 @@ impl Drop for Service {
     }
 }
 
-/// An open camera among the [`Library`]'s.
+/// The error when libcamera's thread gave no answer.
+pub(super) fn no_answer(camera: &str, doing: &'static str) -> CameraError {
+    if hangs() {
+        return CameraError::failed(camera, doing, HUNG);
+    }
+    CameraError::failed(camera, doing, "libcamera returned what its binding does not expect")
+}
+
+/// An open camera among the [`OpenCameras`]'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SessionId(u64);
 
 /// libcamera: the manager and the open cameras. Lives on its thread.
-pub(super) struct Library {
+pub(super) struct OpenCameras {
     // Before the manager, because fields are dropped in order, and cameras go first.
-    sessions: HashMap<SessionId, Session>,
+    sessions: HashMap<SessionId, CameraSession>,
     opened: u64,
     pub(super) manager: CameraManager,
     // After the manager: while it lives nobody else in this process may have one.
     _claimed: Claimed,
 }
 
-impl Library {
+impl OpenCameras {
     fn new() -> Result<Self, CameraError> {
         let claimed = manager::claim()?;
         let started = CameraManager::new();
-        let mut manager = started.map_err(|error| failed("libcamera", "starting", error))?;
-        devices::announce_changes(&mut manager);
+        let mut manager = started.map_err(|error| CameraError::failed("libcamera", "starting", error))?;
+        hotplug::announce_changes(&mut manager);
         Ok(Self { sessions: HashMap::new(), opened: 0, manager, _claimed: claimed })
     }
 
@@ -216,8 +239,8 @@ impl Library {
     pub(super) fn open(
         &mut self,
         name: Option<&str>,
-        events: Arc<Mailbox<Event>>,
-    ) -> Result<(SessionId, Description), CameraError> {
+        events: Arc<Mailbox<CameraEvent>>,
+    ) -> Result<(SessionId, SessionInfo), CameraError> {
         let ids: Vec<String> = self.list().into_iter().map(|camera| camera.id).collect();
         let id = match name {
             None => ids.first(),
@@ -229,14 +252,14 @@ impl Library {
                 available: if ids.is_empty() { NO_CAMERA.to_owned() } else { ids.join(", ") },
             });
         };
-        let (session, description) = Session::open(&camera, &ids, events)?;
+        let (session, description) = CameraSession::open(&camera, &ids, events)?;
         let id = SessionId(self.opened);
         self.opened += 1;
         self.sessions.insert(id, session);
         Ok((id, description))
     }
 
-    pub(super) fn session(&mut self, session: SessionId) -> Option<&mut Session> {
+    pub(super) fn session(&mut self, session: SessionId) -> Option<&mut CameraSession> {
         self.sessions.get_mut(&session)
     }
 
@@ -267,14 +290,14 @@ mod tests {
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
             return;
         }
-        let service = Service::get().unwrap();
+        let service = LibcameraThread::get().unwrap();
         let (release, held) = mpsc::channel::<()>();
         let hung = service.call_within(Duration::from_millis(50), move |_| held.recv());
         assert!(hung.is_none() && hangs());
         let begun = Instant::now();
         assert!(service.call(|library| library.list().len()).is_none());
         drop(service);
-        let again = Service::get().unwrap();
+        let again = LibcameraThread::get().unwrap();
         assert!(again.call(|_| ()).is_none());
         assert!(begun.elapsed() < LONGEST / 2, "{:?}", begun.elapsed());
         // It comes back after all.

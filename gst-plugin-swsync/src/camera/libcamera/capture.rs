@@ -13,10 +13,11 @@ use gst_video::VideoBufferPool;
 use swsync_core::stamps::{Arrival, Misfit, Stamps};
 use swsync_core::time::Span;
 
-use super::memory::{Lender, Planes};
-use super::picture::Placed;
-use super::sensor::{self, Filled, Pictures, Sequence};
-use super::session::{Configured, ConfiguredStream, REQUESTS, Requests};
+use super::frame_memory::FrameBufferMemory;
+use super::picture::PlaneLayout;
+use super::pool::CameraBufferPool;
+use super::sensor::{self, BufferMetadata, Pictures, REQUESTS, Sequence};
+use super::session::{ConfiguredCamera, ConfiguredStream, Requests};
 use crate::camera::{Controls, Frame, Patience};
 
 /// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
@@ -28,15 +29,15 @@ const SYNCHRONISED_ELSEWHERE: &str = "libcamera's own synchronisation (rpi::Sync
      frames, as swsyncsrc does. Switch one of them off: SyncMode in the program or tuning file that sets it, or use \
      libcamerasrc";
 
-pub(super) struct Streaming {
-    pub(super) configured: Configured,
-    pub(super) lender: Lender,
+pub(super) struct Capture {
+    pub(super) configured: ConfiguredCamera,
+    pub(super) pool: CameraBufferPool,
     /// How many requests are in flight when all is well.
     depth: usize,
     /// By cookie.
     slots: Vec<Slot>,
     /// Of each stream, for copies. Compressed pictures have a size of their own each.
-    pools: Vec<Option<gst::BufferPool>>,
+    copy_pools: Vec<Option<gst::BufferPool>>,
     /// To go out with the next requests, one each.
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
@@ -54,7 +55,7 @@ struct Slot {
 struct Placement {
     /// By libcamera, or by us.
     allocated: bool,
-    placed: Placed,
+    placed: PlaneLayout,
     /// Whether frames can go out as they are.
     as_is: bool,
 }
@@ -62,45 +63,45 @@ struct Placement {
 /// What became of a request that brought a frame.
 pub(super) struct Taken {
     /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one, or has a bad stamp.
-    pub(super) frame: Result<Option<Frame>, Trouble>,
+    pub(super) frame: Result<Option<Frame>, CaptureError>,
     /// The request, where its memory is not lent.
     pub(super) request: Option<Request>,
 }
 
 /// Why no more frames can be taken.
-pub(super) enum Trouble {
+pub(super) enum CaptureError {
     /// They are stamped by another clock.
     Stamps(Misfit),
     Other(String),
 }
 
-impl From<String> for Trouble {
+impl From<String> for CaptureError {
     fn from(reason: String) -> Self {
         Self::Other(reason)
     }
 }
 
-impl Streaming {
+impl Capture {
     /// Of the requests that a session started with; they are idle.
     ///
     /// # Errors
     /// Where GStreamer has no memory, or the driver's planes make no sense.
-    pub(super) fn new(configured: Configured, (requests, planes): Requests) -> Result<Self, String> {
-        let pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn new(configured: ConfiguredCamera, (requests, planes): Requests) -> Result<Self, String> {
+        let copy_pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
         let slots = planes.iter().map(|planes| Slot::new(&configured, planes)).collect::<Result<_, _>>()?;
         let memories = planes.into_iter().map(|planes| planes.into_iter().map(|of| of.memories).collect());
-        let lender = Lender::new(memories.collect());
+        let pool = CameraBufferPool::new(memories.collect());
         // One must be left to replace another.
         let depth = (REQUESTS as usize).min(requests.len().saturating_sub(1)).max(1);
         for request in requests {
-            lender.park(request);
+            pool.put_back(request);
         }
         Ok(Self {
             configured,
-            lender,
+            pool,
             depth,
             slots,
-            pools,
+            copy_pools,
             controls: VecDeque::new(),
             in_flight: 0,
             sequence: Sequence::default(),
@@ -112,7 +113,7 @@ impl Streaming {
 
     /// A request to queue, while fewer are in flight than should be.
     pub(super) fn next_request(&self) -> Option<Request> {
-        (self.in_flight < self.depth).then(|| self.lender.take_idle()).flatten()
+        (self.in_flight < self.depth).then(|| self.pool.take_idle()).flatten()
     }
 
     fn period(&self) -> Span {
@@ -131,11 +132,11 @@ impl Streaming {
         self.frames += 1;
         let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
         let cookie = usize::try_from(request.cookie()).unwrap_or(usize::MAX);
-        let spare = self.lender.idle() > 0;
+        let spare = self.pool.idle() > 0;
         let pictures = if elsewhere {
-            Err(Trouble::Other(SYNCHRONISED_ELSEWHERE.to_owned()))
+            Err(CaptureError::Other(SYNCHRONISED_ELSEWHERE.to_owned()))
         } else {
-            self.pictures(&request, cookie, spare).map_err(Trouble::from)
+            self.pictures(&request, cookie, spare).map_err(CaptureError::from)
         };
         let frame = pictures.and_then(|pictures| match pictures {
             Some(pictures) => self.frame(pictures, &request, arrival),
@@ -143,7 +144,7 @@ impl Streaming {
         });
         // Also where the frame came to nothing: its memory is home by now.
         let request = if spare {
-            self.lender.park(request);
+            self.pool.put_back(request);
             None
         } else {
             Some(request)
@@ -157,12 +158,12 @@ impl Streaming {
         pictures: Pictures,
         request: &Request,
         arrival: Arrival,
-    ) -> Result<Option<Frame>, Trouble> {
+    ) -> Result<Option<Frame>, CaptureError> {
         let stamp = sensor::stamp(request, pictures.filled);
         let stamp = stamp.ok_or_else(|| "the driver does not say when it was taken".to_owned())?;
         let stamped = match self.stamps.handle(stamp, arrival, self.period()) {
             Ok(stamped) => stamped,
-            Err(misfit) if misfit.is_lasting() => return Err(Trouble::Stamps(misfit)),
+            Err(misfit) if misfit.is_lasting() => return Err(CaptureError::Stamps(misfit)),
             Err(misfit) => {
                 tracing::warn!(%misfit, "a frame is left out: its stamp is of no clock that is known");
                 return Ok(None);
@@ -182,14 +183,14 @@ impl Streaming {
         let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
         let (mut main, mut others) = (None, Vec::new());
         for (index, ((stream, placement), pool)) in
-            streams.iter().zip(&slot.streams).zip(&self.pools).enumerate()
+            streams.iter().zip(&slot.streams).zip(&self.copy_pools).enumerate()
         {
             let filled = sensor::filled(request, &stream.stream, placement.allocated);
             let picture = if lent && placement.as_is {
-                let buffer = self.lender.lend(cookie, index).ok_or("its memory is not at home")?;
+                let buffer = self.pool.lend(cookie, index).ok_or("its memory is not at home")?;
                 as_it_is(stream, placement, buffer, filled)?
             } else {
-                copy(stream, placement, self.lender.read(cookie, index), filled, pool.as_ref())?
+                copy(stream, placement, self.pool.read(cookie, index), filled, pool.as_ref())?
             };
             let Some(mut picture) = picture else {
                 return Ok(None);
@@ -211,7 +212,7 @@ fn as_it_is(
     stream: &ConfiguredStream,
     placement: &Placement,
     mut buffer: gst::Buffer,
-    filled: Option<Filled>,
+    filled: Option<BufferMetadata>,
 ) -> Result<Option<gst::Buffer>, String> {
     let writable = buffer.make_mut();
     stream.wanted.describe(writable, &placement.placed)?;
@@ -229,7 +230,7 @@ fn copy(
     stream: &ConfiguredStream,
     placement: &Placement,
     own: Vec<gst::Memory>,
-    filled: Option<Filled>,
+    filled: Option<BufferMetadata>,
     pool: Option<&gst::BufferPool>,
 ) -> Result<Option<gst::Buffer>, String> {
     let maps = own.into_iter().map(gst::Memory::into_mapped_memory_readable).collect::<Result<Vec<_>, _>>();
@@ -245,17 +246,17 @@ fn copy(
     Ok(Some(buffer))
 }
 
-impl Drop for Streaming {
+impl Drop for Capture {
     fn drop(&mut self) {
-        self.lender.close();
-        for pool in self.pools.iter().flatten() {
+        self.pool.close();
+        for pool in self.copy_pools.iter().flatten() {
             let _ = pool.set_active(false);
         }
     }
 }
 
 impl Slot {
-    fn new(configured: &Configured, planes: &[Planes]) -> Result<Self, String> {
+    fn new(configured: &ConfiguredCamera, planes: &[FrameBufferMemory]) -> Result<Self, String> {
         let streams = configured.streams.iter().zip(planes).map(|(stream, planes)| {
             let placed = stream.wanted.placed(stream.stride, &planes.offsets())?;
             let as_is = stream.wanted.goes_out_as(&placed);
@@ -267,7 +268,7 @@ impl Slot {
 
 /// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture, which v4l2src drops
 /// too. A driver that says nothing may have filled the buffer.
-fn compressed_size(filled: Option<Filled>, size: usize) -> Option<usize> {
+fn compressed_size(filled: Option<BufferMetadata>, size: usize) -> Option<usize> {
     match filled.and_then(|filled| filled.bytes_used) {
         Some(0) => None,
         Some(used) => Some(used.min(size)),
@@ -300,7 +301,7 @@ mod tests {
     #[test]
     fn compressed_pictures_are_as_long_as_the_driver_says() {
         let size = |bytes_used| {
-            compressed_size(Some(Filled { sequence: 0, timestamp: 0, damaged: false, bytes_used }), 100_000)
+            compressed_size(Some(BufferMetadata { sequence: 0, timestamp: 0, damaged: false, bytes_used }), 100_000)
         };
         assert_eq!(size(Some(4_321)), Some(4_321));
         assert_eq!(size(Some(100_001)), Some(100_000), "never beyond the buffer");

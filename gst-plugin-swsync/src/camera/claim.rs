@@ -18,7 +18,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt::PeerCredentials,
 };
 
-use crate::share::sha256_of;
+use sha2::{Digest as _, Sha256};
 
 /// Longest name that is used as it is: an abstract one has 107 bytes.
 const LONGEST: usize = 80;
@@ -111,7 +111,11 @@ impl Claim {
 
 fn name_of(thing: &str) -> String {
     let name = format!("swsync/{thing}");
-    if name.len() <= LONGEST { name } else { format!("swsync/{}", sha256_of(thing.as_bytes())) }
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let sum: String = Sha256::digest(thing).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("swsync/{sum}")
 }
 
 /// Who listens at an abstract name. Does not wait, though so many may have asked that the queue is full.
