@@ -109,10 +109,10 @@ fn frames_come_on_request_with_rising_times() {
         camera.request(Controls::default()).unwrap();
         let frame = camera.next_frame().unwrap();
         assert_eq!(frame.sequence, number);
-        assert_eq!(frame.buffer.size(), 640 * 480 * 3 / 2);
+        assert_eq!(frame.pictures[0].size(), 640 * 480 * 3 / 2);
         assert!(last.is_none_or(|last| frame.sensor_time > last));
         last = Some(frame.sensor_time);
-        let map = frame.buffer.map_readable().unwrap();
+        let map = frame.pictures[0].map_readable().unwrap();
         assert!(map[..640].iter().any(|luma| *luma != map[0]), "bars differ");
         if let (59, Ok(path)) = (number, std::env::var("SWSYNC_TEST_PGM")) {
             let mut pgm = b"P5 640 720 255\n".to_vec();
@@ -149,7 +149,7 @@ fn two_cameras_stream_at_once() {
             camera.request(Controls::default()).unwrap();
         }
         let [a, b] = cameras.each_mut().map(|camera| camera.next_frame().unwrap());
-        let (a, b) = (a.buffer.map_readable().unwrap(), b.buffer.map_readable().unwrap());
+        let (a, b) = (a.pictures[0].map_readable().unwrap(), b.pictures[0].map_readable().unwrap());
         assert_ne!(a.as_slice(), b.as_slice(), "bars and lines");
     }
     // One going away leaves the other alone.
@@ -292,10 +292,10 @@ fn pictures_are_the_frame_buffers_themselves() {
     for _ in 0..60 {
         let frame = next(&mut camera);
         assert!(!frame.copied);
-        places.insert(place(&frame.buffer));
-        let memory = frame.buffer.peek_memory(0);
+        places.insert(place(&frame.pictures[0]));
+        let memory = frame.pictures[0].peek_memory(0);
         assert!(memory.is_memory_type::<gst_allocators::FdMemory>(), "in a file descriptor, not on the heap");
-        let meta = frame.buffer.meta::<gst_video::VideoMeta>().expect("strides are told");
+        let meta = frame.pictures[0].meta::<gst_video::VideoMeta>().expect("strides are told");
         assert_eq!((meta.offset(), meta.stride()), (&[0, 640 * 480][..], &[640, 640][..]));
     }
     assert!(places.len() <= 8, "the same few come back: {}", places.len());
@@ -311,9 +311,9 @@ fn a_hoarder_gets_copies_and_the_camera_goes_on() {
     let copied = hoard.iter().take_while(|frame| !frame.copied).count();
     assert!((1..=8).contains(&copied), "the first ones are no copies: {copied}");
     assert!(hoard[copied..].iter().all(|frame| frame.copied));
-    let places: HashSet<_> = hoard.iter().map(|frame| place(&frame.buffer)).collect();
+    let places: HashSet<_> = hoard.iter().map(|frame| place(&frame.pictures[0])).collect();
     assert_eq!(places.len(), 100, "none is given away twice");
-    let picture = |frame: &Frame| frame.buffer.map_readable().unwrap().to_vec();
+    let picture = |frame: &Frame| frame.pictures[0].map_readable().unwrap().to_vec();
     assert!(picture(&hoard[0]).len() == picture(&hoard[99]).len() && !picture(&hoard[99]).is_empty());
 
     // One that is given back, on any thread, is used again.
@@ -339,12 +339,12 @@ fn two_streams_have_the_same_instant() {
     camera.start().unwrap();
     for _ in 0..30 {
         let frame = next(&mut camera);
-        let sizes: Vec<_> = frame.others.iter().map(|other| other.size()).collect();
-        assert_eq!((frame.buffer.size(), sizes), (1280 * 720 * 3 / 2, vec![640 * 480 * 3 / 2]));
+        let sizes: Vec<_> = frame.pictures[1..].iter().map(|other| other.size()).collect();
+        assert_eq!((frame.pictures[0].size(), sizes), (1280 * 720 * 3 / 2, vec![640 * 480 * 3 / 2]));
         assert!(!frame.copied);
     }
     // A request comes back when both of its pictures have.
-    let others: Vec<_> = (0..20).flat_map(|_| next(&mut camera).others).collect();
+    let others: Vec<_> = (0..20).flat_map(|_| next(&mut camera).pictures.split_off(1)).collect();
     assert!(next(&mut camera).copied);
     drop(others);
     assert!(!next(&mut camera).copied);

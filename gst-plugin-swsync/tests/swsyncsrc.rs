@@ -355,7 +355,7 @@ fn a_flush_is_survived() {
     let (pipeline, buffers) = camera("wait-lock=false");
     pipeline.reach(gst::State::Playing);
     next(&buffers);
-    let source = pipeline.element("s").downcast::<gst_base::BaseSrc>().unwrap();
+    let source = pipeline.element("s");
     for _ in 0..5 {
         assert!(source.send_event(gst::event::FlushStart::new()));
         assert!(source.send_event(gst::event::FlushStop::new(true)));

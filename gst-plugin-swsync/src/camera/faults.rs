@@ -4,16 +4,16 @@
 //! it, as the simulated camera is.
 
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use swsync_core::time::Span;
 
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::mode::Mode;
 use super::{Camera, CameraError, Capabilities, Controls, Frame, Patience, StreamRole, StreamSetup, Wakeup};
-use crate::lock::lock;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Faults {
     /// # Errors
     /// [`CameraError::NotFound`] where it has vanished.
     pub fn opening(&self) -> Result<(), CameraError> {
-        let mut progress = lock(&self.0);
+        let mut progress = self.0.lock();
         if progress.failing_openings == 0 {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl Faults {
 
     /// The faults that are due before the next frame.
     fn due(&self) -> Vec<Fault> {
-        let mut progress = lock(&self.0);
+        let mut progress = self.0.lock();
         let frames = progress.frames;
         let (due, coming) = progress.coming.iter().partition(|fault| fault.after <= frames);
         progress.coming = coming;
@@ -132,13 +132,13 @@ impl FaultyCamera {
     fn happen(&mut self, Fault { kind, amount, .. }: Fault) -> Result<(), CameraError> {
         match kind {
             Kind::Stall => {
-                let mut progress = lock(&self.faults.0);
+                let mut progress = self.faults.0.lock();
                 progress.standing_still = true;
                 progress.failing_starts = amount;
                 Ok(())
             }
             Kind::Vanish => {
-                lock(&self.faults.0).failing_openings = amount;
+                self.faults.0.lock().failing_openings = amount;
                 self.gone = true;
                 Ok(())
             }
@@ -193,7 +193,7 @@ impl Camera for FaultyCamera {
 
     fn start(&mut self) -> Result<(), CameraError> {
         {
-            let mut progress = lock(&self.faults.0);
+            let mut progress = self.faults.0.lock();
             match progress.failing_starts.checked_sub(1) {
                 Some(left) => progress.failing_starts = left,
                 None => progress.standing_still = false,
@@ -214,7 +214,7 @@ impl Camera for FaultyCamera {
         if self.gone {
             return Err(CameraError::Gone { camera, reason: "it was told to vanish".into() });
         }
-        if lock(&self.faults.0).standing_still {
+        if self.faults.0.lock().standing_still {
             let waited = self.patience.next(self.period);
             let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
             debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
@@ -223,7 +223,7 @@ impl Camera for FaultyCamera {
         }
         let mut frame = self.camera.next_frame()?;
         frame.sequence = frame.sequence.saturating_sub(self.hidden);
-        lock(&self.faults.0).frames += 1;
+        self.faults.0.lock().frames += 1;
         Ok(frame)
     }
 
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn plans_are_read_and_nonsense_is_refused() {
         let faults: Faults = "stall@30, vanish@60:3,drop@9".parse().unwrap();
-        let coming = lock(&faults.0).coming.clone();
+        let coming = faults.0.lock().coming.clone();
         assert_eq!(coming[0], Fault { kind: Kind::Stall, after: 30, amount: 0 });
         assert_eq!(coming[1], Fault { kind: Kind::Vanish, after: 60, amount: 3 });
         assert_eq!(coming[2], Fault { kind: Kind::Drop, after: 9, amount: 1 });
@@ -267,7 +267,7 @@ mod tests {
     fn a_vanished_camera_comes_back_after_so_many_attempts() {
         let faults: Faults = "vanish@0:2".parse().unwrap();
         assert!(faults.opening().is_ok(), "not yet");
-        lock(&faults.0).failing_openings = faults.due()[0].amount;
+        faults.0.lock().failing_openings = faults.due()[0].amount;
         let attempts: Vec<bool> = (0..4).map(|_| faults.opening().is_ok()).collect();
         assert_eq!(attempts, [false, false, true, true]);
     }

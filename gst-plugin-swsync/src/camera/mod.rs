@@ -281,10 +281,8 @@ pub struct Controls {
 /// One captured frame.
 #[derive(Debug)]
 pub struct Frame {
-    /// The first stream's picture, with a GstVideoMeta where strides are not the default ones.
-    pub buffer: gst::Buffer,
-    /// The same instant in the other streams, in the order of [`Camera::configure`].
-    pub others: Vec<gst::Buffer>,
+    /// A picture for each stream, in the order of [`Camera::configure`], with a GstVideoMeta if strides are not the default ones.
+    pub pictures: Vec<gst::Buffer>,
     /// Whether the pictures are copies, because downstream holds nearly all of the camera's own buffers.
     pub copied: bool,
     /// The driver's count of frames: jumps where frames were lost.

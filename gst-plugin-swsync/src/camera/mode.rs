@@ -117,19 +117,23 @@ impl Orientation {
 
     /// What whoever shows a picture that is `self` has to heed, so that it appears as `wanted`; `None` where it does as it is.
     #[must_use]
-    pub fn left_to_readers(self, wanted: Self) -> Option<LeftToReaders> {
+    pub fn remaining_transform(self, wanted: Self) -> Option<RemainingTransform> {
         // Like Exif, this says how the picture lies, and its reader undoes that.
         let lies = self.turn().after(wanted.turn().inverse());
         let lies = Self::ALL.into_iter().find(|one| one.turn() == lies)?;
-        (lies != Self::Rotate0).then_some(LeftToReaders(lies))
+        (lies != Self::Rotate0).then_some(RemainingTransform(lies))
     }
 }
 
+/// The old name, until all of its users have the new one.
+#[doc(hidden)]
+pub type LeftToReaders = RemainingTransform;
+
 /// How a picture lies that is not as it is to appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftToReaders(Orientation);
+pub struct RemainingTransform(Orientation);
 
-impl LeftToReaders {
+impl RemainingTransform {
     /// The value of GStreamer's tag `image-orientation`, which names what a reader does.
     #[must_use]
     pub const fn tag(self) -> &'static str {
@@ -307,7 +311,7 @@ mod tests {
     fn readers_make_of_a_picture_what_was_wanted() {
         use Orientation::{Rotate0, Rotate0Mirror, Rotate90, Rotate180, Rotate270};
         // GStreamer's names say what a reader does: it turns clockwise, then flips.
-        let tag = |got: Orientation, wanted| got.left_to_readers(wanted).map(LeftToReaders::tag);
+        let tag = |got: Orientation, wanted| got.remaining_transform(wanted).map(RemainingTransform::tag);
         assert_eq!(tag(Rotate0, Rotate90), Some("rotate-90"));
         assert_eq!(tag(Rotate0, Rotate270), Some("rotate-270"));
         assert_eq!(tag(Rotate0, Rotate180), Some("rotate-180"));
@@ -319,10 +323,10 @@ mod tests {
                 let lies = got.turn().after(wanted.turn().inverse());
                 let undone = lies.inverse().after(got.turn());
                 assert_eq!(undone, wanted.turn(), "{got:?} {wanted:?}");
-                let left = got.left_to_readers(wanted);
+                let left = got.remaining_transform(wanted);
                 assert_eq!(left.is_none(), got == wanted);
-                assert_eq!(left.and_then(|left| LeftToReaders::of_tag(left.tag())), left);
-                assert_eq!(left.and_then(LeftToReaders::exif).and_then(LeftToReaders::of_exif), left);
+                assert_eq!(left.and_then(|left| RemainingTransform::of_tag(left.tag())), left);
+                assert_eq!(left.and_then(RemainingTransform::exif).and_then(RemainingTransform::of_exif), left);
                 let both =
                     Orientation::ALL.into_iter().find(|one| one.turn() == wanted.turn().after(got.turn()));
                 assert_eq!(moved(wanted, moved(got, (1, 0))), moved(both.unwrap(), (1, 0)));

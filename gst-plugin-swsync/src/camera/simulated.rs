@@ -521,12 +521,10 @@ impl Camera for SimulatedCamera {
                 break (frame, stamped);
             }
         };
-        let mut pictures = self.render(&frame)?;
-        let buffer = pictures.remove(0);
+        let pictures = self.render(&frame)?;
         let gain = self.gains.at(frame.sequence.into());
         Ok(Frame {
-            buffer,
-            others: pictures,
+            pictures,
             copied: false,
             sequence: u64::from(frame.sequence),
             sensor_time,

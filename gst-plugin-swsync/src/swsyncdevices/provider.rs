@@ -1,14 +1,14 @@
 use std::sync::mpsc::Receiver;
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::thread::JoinHandle;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use parking_lot::Mutex;
 
 use super::{CLASS, SwsyncDevice};
 use crate::camera::libcamera::{CameraChange, CameraMonitor, find};
-use crate::lock::lock;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
@@ -67,7 +67,7 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
             gst::info!(CAT, imp = self, "{PEER} is installed: cameras that come and go are not announced");
         } else {
             match CameraMonitor::start() {
-                Ok(watch) => *lock(&self.watching) = Some(self.watch(watch)?),
+                Ok(watch) => *self.watching.lock() = Some(self.watch(watch)?),
                 // A monitor is to go on with what others list.
                 Err(error) => {
                     gst::warning!(CAT, imp = self, "no camera is listed, and none that comes later: {error}");
@@ -82,7 +82,7 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
     }
 
     fn stop(&self) {
-        let watching = lock(&self.watching).take();
+        let watching = self.watching.lock().take();
         if let Some(Watching { watch, thread }) = watching {
             drop(watch);
             if thread.join().is_err() {
@@ -174,6 +174,6 @@ mod tests {
         announce(&CameraChange::Removed(first));
         lists(&provider, cameras.len() - 1);
         provider.stop();
-        assert!(lock(&provider.imp().watching).is_none());
+        assert!(provider.imp().watching.lock().is_none());
     }
 }

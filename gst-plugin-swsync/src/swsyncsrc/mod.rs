@@ -106,20 +106,22 @@
 //! ```
 
 mod align;
+mod aligned_camera;
 mod controls;
 mod delivery;
 mod dither;
-mod exposure;
-mod framer;
-mod held_up;
+mod frame_details;
 mod imp;
-mod layout;
+mod interruptions;
 mod losses;
+mod negotiation;
 mod pads;
+mod picture_layout;
 mod recovery;
 mod settings;
+mod state;
 mod stats;
-mod streams;
+mod streaming;
 
 use gst::glib;
 use gst::prelude::*;
@@ -134,13 +136,13 @@ use crate::camera::simulated::{SimulatedControl, SimulatedStamps};
 glib::wrapper! {
     /// A camera whose frames lie on the rig's frame grid.
     pub struct SwsyncSrc(ObjectSubclass<imp::SwsyncSrc>)
-        @extends gst_base::BaseSrc, gst::Element, gst::Object,
+        @extends gst::Element, gst::Object,
         @implements gst::ChildProxy;
 }
 
 impl SwsyncSrc {
     /// Where its controls are set.
-    fn desk(&self) -> &controls::Desk {
+    fn desk(&self) -> &controls::ControlQueue {
         self.imp().desk()
     }
 }

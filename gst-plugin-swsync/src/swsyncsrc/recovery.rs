@@ -8,15 +8,17 @@ use gst::subclass::prelude::*;
 use swsync_rig::clock::DeviceClock;
 
 use super::controls;
-use super::framer::StartError;
-use super::imp::{CAT, State, SwsyncSrc, error_message};
+use super::aligned_camera::StartError;
+use super::imp::SwsyncSrc;
+use super::negotiation::error_message;
+use super::state::{CAT, State};
 use super::settings::Settings;
 use super::{Backend, OnStall};
 use crate::camera::faults::FaultyCamera;
 use crate::camera::libcamera::LibcameraCamera;
 use crate::camera::simulated::SimulatedCamera;
 use crate::camera::{Camera, CameraError, StreamRole};
-use crate::lock::lock;
+use crate::clock::SensorTimeBridge;
 
 /// From one attempt to open a camera that is gone to the next: soon enough that nobody waits, seldom enough that a
 /// driver which is about to come back is left in peace.
@@ -55,7 +57,7 @@ impl SwsyncSrc {
                 Box::new(SimulatedCamera::new(simulation, device.clone()))
             }
         };
-        let faults = lock(&self.faults).clone();
+        let faults = self.faults.lock().clone();
         let mut camera = match faults {
             Some(faults) => {
                 faults.opening().map_err(Missing::Camera)?;
@@ -72,9 +74,9 @@ impl SwsyncSrc {
 
     /// Makes `camera` the one that is interrupted, and whose formats are known.
     fn adopt(&self, camera: &dyn Camera) {
-        lock(&self.wakeup).adopt(camera.wakeup());
-        let main = self.main_role();
-        let mut known = lock(&self.known);
+        self.control.set_camera(Some(camera.wakeup()));
+        let main = self.src.role();
+        let mut known = self.known.lock();
         known.caps = StreamRole::ALL.map(|role| (role == main).then(|| camera.caps(role)));
     }
 
@@ -83,18 +85,18 @@ impl SwsyncSrc {
     /// # Errors
     /// Where streaming ends.
     pub(super) fn handle_fault(&self, error: &CameraError) -> Result<(), gst::FlowError> {
-        let restarts = lock(&self.settings).on_stall == OnStall::Restart;
+        let restarts = self.settings.lock().on_stall == OnStall::Restart;
         let (CameraError::Stalled { .. } | CameraError::Gone { .. }, true) = (error, restarts) else {
             self.post_error_message(error_message(error));
             return Err(gst::FlowError::Error);
         };
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match std::mem::take(&mut *state) {
-            State::Streaming { framer, streams, device, settings } => {
+            State::Streaming { camera, streams, device, settings, .. } => {
                 *state = State::Lost { streams, device, settings };
                 drop(state);
                 // Closed, so that the next one to open it may be us.
-                drop(framer.stop());
+                drop(camera.stop());
             }
             other @ (State::Stopped | State::Opened { .. } | State::Lost { .. }) => *state = other,
         }
@@ -110,12 +112,12 @@ impl SwsyncSrc {
     /// # Errors
     /// [`CameraError::Flushing`] where the wait is interrupted; another where trying again is of no use.
     pub(super) fn revive(&self) -> Result<(), CameraError> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let State::Lost { streams, device, settings } = &*state else {
             return Ok(());
         };
         let revived = match self.try_open(settings, device) {
-            Ok(camera) => self.begin(camera, streams, device).map_err(|(_, error)| match error {
+            Ok(camera) => self.begin(camera, streams).map_err(|(_, error)| match error {
                 StartError::Camera(error) => error,
                 // It was possible before, with the same settings and formats.
                 StartError::Align(error) => CameraError::Failed {
@@ -135,15 +137,16 @@ impl SwsyncSrc {
             }
         };
         match revived {
-            Ok((framer, refusals)) => {
+            Ok((camera, refusals)) => {
                 if let State::Lost { streams, device, settings } = std::mem::take(&mut *state) {
-                    *state = State::Streaming { framer, streams, device, settings };
+                    let bridge = SensorTimeBridge::new(device.clone());
+                    *state = State::Streaming { camera, bridge, streams, device, settings };
                 }
                 drop(state);
                 controls::refuse_all(&self.obj(), &refusals);
                 {
-                    let mut observed = lock(&self.observed);
-                    (observed.recoveries, observed.resumed) = (observed.recoveries + 1, true);
+                    let mut stats = self.stats.lock();
+                    (stats.recoveries, stats.resumed) = (stats.recoveries + 1, true);
                 }
                 gst::info!(CAT, imp = self, "the camera streams again");
                 self.post_element_message(gst::Structure::new_empty("swsync-camera-back"));

@@ -24,6 +24,8 @@ const DEFAULT_SIMULATED_EXPOSURE: u32 = 100;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Frames until the stream ends; negative: any number.
+    pub num_buffers: i32,
     pub backend: Backend,
     pub camera_name: Option<String>,
     /// File with the camera's profile, instead of the one that is found by its model.
@@ -47,6 +49,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            num_buffers: -1,
             backend: Backend::default(),
             camera_name: None,
             profile: None,
@@ -119,6 +122,7 @@ impl Settings {
     /// Sets a property. Its type is the ParamSpec's, which GObject has checked.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
+            "num-buffers" => self.num_buffers = value.get().expect("checked"),
             "backend" => self.backend = value.get().expect("checked"),
             "camera-name" => self.camera_name = value.get().expect("checked"),
             "sensor-config" => self.sensor_config = value.get().expect("checked"),
@@ -143,6 +147,7 @@ impl Settings {
 
     pub fn get(&self, name: &str) -> glib::Value {
         match name {
+            "num-buffers" => self.num_buffers.to_value(),
             "backend" => self.backend.to_value(),
             "camera-name" => self.camera_name.to_value(),
             "sensor-config" => self.sensor_config.to_value(),

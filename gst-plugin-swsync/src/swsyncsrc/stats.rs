@@ -6,9 +6,9 @@ use swsync_core::grid::FrameGrid;
 use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
-use super::align::{Progress, held_back, report};
-use super::framer::PlacedFrame;
-use super::held_up::HeldUp;
+use super::align::{AlignProgress, held_back, report};
+use super::aligned_camera::AlignedFrame;
+use super::interruptions::Interruptions;
 use crate::camera::mode::Mode;
 use crate::meta;
 use crate::station::numbers::Phase;
@@ -33,7 +33,7 @@ pub enum Silence {
 
 /// What was seen since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Observed {
+pub struct SourceStats {
     pub newest: Option<FrameInfo>,
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
@@ -59,7 +59,7 @@ pub struct Observed {
     /// Times that the camera was opened again after it stood still or was gone.
     pub recoveries: u64,
     /// What is known of alignment, while the camera streams.
-    pub progress: Option<Progress>,
+    pub progress: Option<AlignProgress>,
     /// How the camera reads its sensor, and which way round its pictures are.
     pub mode: Option<Mode>,
     /// Which clock the newest frame was stamped by.
@@ -74,9 +74,9 @@ pub struct Observed {
     number_taken: u64,
 }
 
-/// What [`Observed::take_in`] makes of a frame.
+/// What [`SourceStats::decide`] makes of a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Taken {
+pub struct FrameDecision {
     /// How often the lock was won.
     pub lock_count: u32,
     /// Whether it is the first that was copied.
@@ -91,18 +91,18 @@ pub struct Taken {
     pub silence: Option<Silence>,
 }
 
-impl Observed {
+impl SourceStats {
     /// Takes in a frame, to which it adds what was lost in a fault. One without a running time does not go downstream, nor
     /// one off the grid where the lock is waited for.
-    pub fn take_in(
+    pub fn decide(
         &mut self,
-        frame: &mut PlacedFrame,
-        progress: &Progress,
-        held_up: HeldUp,
+        frame: &mut AlignedFrame,
+        progress: &AlignProgress,
+        interruptions: Interruptions,
         wait_lock: bool,
         grid: FrameGrid,
         pts: Option<gst::ClockTime>,
-    ) -> Taken {
+    ) -> FrameDecision {
         let again = self.is_taken(&mut frame.info, grid);
         let number = frame.info.number;
         let holds = |lock| matches!(lock, Some(LockState::Locked | LockState::Coasting));
@@ -130,10 +130,10 @@ impl Observed {
             None => Some(Silence::NotPlaying),
             Some(_) => held_back.then_some(Silence::HeldBack),
         };
-        let silence = self.is_silent(frame.info.sensor_time_ns, silence, held_up.paused);
+        let silence = self.is_silent(frame.info.sensor_time_ns, silence, interruptions.paused);
         let pts = pts.filter(|_| !held_back && !again);
         self.last_pts = pts.or(self.last_pts);
-        let HeldUp { blocked, stopped, suspended, paused } = held_up;
+        let Interruptions { blocked, stopped, suspended, paused } = interruptions;
         self.gaps.note(Circumstances {
             lost: frame.lost,
             camera_restarted: resumed,
@@ -153,7 +153,7 @@ impl Observed {
         // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
         let before = pts.and_then(|_| self.delivered.replace(number));
         let discont = frame.restarted || before.is_some_and(|before| number != before + 1);
-        Taken {
+        FrameDecision {
             lock_count: self.lock_count,
             first_copy: frame.copied && self.copied == 1,
             pts,
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn no_number_is_taken_twice() {
         let grid = FrameGrid::new(30, 1).unwrap();
-        let mut observed = Observed::default();
+        let mut observed = SourceStats::default();
         // Frames at so many tenths of a period.
         let mut deliver = |tenths: i64, lock| {
             let time = Timestamp::ZERO + grid.period() * tenths / 10;
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn silence_is_said_once_each_time() {
-        let mut observed = Observed::default();
+        let mut observed = SourceStats::default();
         let mut after = |seconds: i64, why, paused: i64| {
             let time = Timestamp::from_nanos(7) + Span::from_secs(seconds);
             observed.is_silent(Some(time), why, Span::from_secs(paused))

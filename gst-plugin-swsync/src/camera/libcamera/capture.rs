@@ -181,13 +181,14 @@ impl Capture {
             return Ok(None);
         }
         let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
-        let (mut main, mut others) = (None, Vec::new());
+        let mut pictures = Vec::with_capacity(streams.len());
+        let mut main = None;
         for (index, ((stream, placement), pool)) in
             streams.iter().zip(&slot.streams).zip(&self.copy_pools).enumerate()
         {
             let filled = sensor::filled(request, &stream.stream, placement.allocated);
             let picture = if lent && placement.as_is {
-                let buffer = self.pool.lend(cookie, index).ok_or("its memory is not at home")?;
+                let buffer = self.pool.lend(cookie, index).ok_or("its memory is still in use")?;
                 as_it_is(stream, placement, buffer, filled)?
             } else {
                 copy(stream, placement, self.pool.read(cookie, index), filled, pool.as_ref())?
@@ -198,12 +199,12 @@ impl Capture {
             if filled.is_some_and(|filled| filled.damaged) {
                 picture.make_mut().set_flags(gst::BufferFlags::CORRUPTED);
             }
-            match main {
-                None => main = Some((picture, filled)),
-                Some(_) => others.push(picture),
+            if index == 0 {
+                main = filled;
             }
+            pictures.push(picture);
         }
-        Ok(main.map(|(main, filled)| Pictures { main, others, copied: !lent, filled }))
+        Ok(Some(Pictures { pictures, copied: !lent, filled: main }))
     }
 }
 

@@ -14,13 +14,14 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::glib::ffi::GList;
 use gst::glib::translate::{IntoGlib, from_glib_borrow};
 use gst::prelude::*;
+use parking_lot::{Condvar, Mutex};
 
 use crate::camera::CameraError;
 
@@ -42,17 +43,13 @@ struct Gate {
 static GATE: Mutex<Gate> = Mutex::new(Gate { ours: false, theirs: 0 });
 static CHANGED: Condvar = Condvar::new();
 
-fn gate() -> MutexGuard<'static, Gate> {
-    GATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The right to have the process's manager, as long as it is kept.
 #[derive(Debug)]
 pub(super) struct Claimed(());
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        gate().ours = false;
+        GATE.lock().ours = false;
     }
 }
 
@@ -63,13 +60,11 @@ impl Drop for Claimed {
 pub(super) fn claim() -> Result<Claimed, CameraError> {
     guard_theirs();
     let deadline = Instant::now() + LONGEST;
-    let mut gate = gate();
+    let mut gate = GATE.lock();
     while gate.theirs > 0 {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if CHANGED.wait_until(&mut gate, deadline).timed_out() && gate.theirs > 0 {
             return Err(CameraError::Occupied);
         }
-        (gate, _) = CHANGED.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner);
     }
     if gate.ours || exists() {
         return Err(CameraError::Occupied);
@@ -83,7 +78,7 @@ struct Leave(());
 
 impl Leave {
     fn ask() -> Option<Self> {
-        let mut gate = gate();
+        let mut gate = GATE.lock();
         if gate.ours {
             return None;
         }
@@ -94,7 +89,7 @@ impl Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        gate().theirs -= 1;
+        GATE.lock().theirs -= 1;
         CHANGED.notify_all();
     }
 }
@@ -142,7 +137,7 @@ fn guard_theirs() {
     if unsafe { gst::ffi::gst_is_initialized() } == glib::ffi::GFALSE {
         return; // nobody has it do anything
     }
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = ONE_AT_A_TIME.lock();
     if THEIR_PROBE.get().is_none()
         && let Some(factory) = gst::DeviceProviderFactory::find(PROVIDER)
         && let Ok(factory) = factory.load()

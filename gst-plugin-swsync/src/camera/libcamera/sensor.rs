@@ -196,13 +196,11 @@ pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Opt
 
 /// The pictures of one instant.
 pub(super) struct Pictures {
-    /// The first stream's.
-    pub(super) main: gst::Buffer,
-    /// The other streams'.
-    pub(super) others: Vec<gst::Buffer>,
+    /// By stream.
+    pub(super) pictures: Vec<gst::Buffer>,
     /// See [`Frame::copied`].
     pub(super) copied: bool,
-    /// What the driver says of the first one's buffer.
+    /// What the driver says of the first stream's buffer.
     pub(super) filled: Option<BufferMetadata>,
 }
 
@@ -231,8 +229,7 @@ pub(super) fn frame(
     let exposure = more.and_then(|metadata| metadata.get::<ids::ExposureTime>().ok());
     let analogue_gain = more.and_then(|metadata| metadata.get::<ids::AnalogueGain>().ok());
     Frame {
-        buffer: pictures.main,
-        others: pictures.others,
+        pictures: pictures.pictures,
         copied: pictures.copied,
         sequence: sequence.next(filled.map(|filled| filled.sequence)),
         sensor_time: boottime(stamp),

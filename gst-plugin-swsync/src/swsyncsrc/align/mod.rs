@@ -10,7 +10,7 @@ mod method;
 pub mod report;
 pub mod settings;
 mod time;
-mod trouble;
+mod issue;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,8 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use crate::camera::{Capabilities, Controls, ExposureControl, FrameDurationControl, Readout, StampedAt};
 pub use method::{AlignError, AlignMethod, AlignPoint, Method, check_grid};
 pub use time::{ClockBase, TimeBase};
-use trouble::Watch;
-pub use trouble::{Change, Issue};
+use issue::IssueTracker;
+pub use issue::{IssueChange, Issue};
 
 /// Tolerances that the methods reach: 20 us as in the paper, and what restarts come to within minutes.
 const FINE: Span = Span::from_micros(20);
@@ -41,7 +41,7 @@ const MICROSECOND_NS: f64 = 1_000.0;
 
 /// What frames are aligned to: all of it may change while they come.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
+pub struct AlignTarget {
     /// The instant of a frame.
     pub point: Point,
     /// Where it is to lie after the grid's.
@@ -56,7 +56,7 @@ pub struct Target {
 
 /// A frame, as the camera stamped it.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct ObservedFrame {
     /// The camera's count.
     pub sequence: u64,
     /// Its stamp, on the pipeline's clock.
@@ -71,16 +71,16 @@ pub struct Seen {
 
 /// What to do to the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Action {
+pub enum AlignAction {
     Nothing,
     Set(Controls),
-    /// Stop it, leave it stopped for so long, start it again and call [`Driver::handle_restarted`].
+    /// Stop it, leave it stopped for so long, start it again and call [`CameraAligner::handle_restarted`].
     Restart(Span),
 }
 
 /// Why the lock changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum LockCause {
     /// The first frame, or the camera was restarted or counts anew.
     Start,
     /// What the frames' phase is.
@@ -93,7 +93,7 @@ pub enum Cause {
     Clock,
 }
 
-impl Cause {
+impl LockCause {
     /// Its name in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl Cause {
 
 /// What is known of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
+pub struct FrameVerdict {
     /// Number of the grid's instant that it belongs to.
     pub number: FrameNumber,
     /// The instant that is aligned.
@@ -119,15 +119,15 @@ pub struct Verdict {
     pub phase_error: Span,
     pub lock: LockState,
     /// Why, where the lock changed or another target was set.
-    pub news: Option<Cause>,
+    pub news: Option<LockCause>,
     /// What began or ended to stand in the way.
-    pub trouble: Option<Change>,
-    pub action: Action,
+    pub trouble: Option<IssueChange>,
+    pub action: AlignAction,
 }
 
 /// What `stats` shows of alignment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
+pub struct AlignProgress {
     pub method: &'static str,
     /// In effect: the property's, or the method's own.
     pub tolerance: Span,
@@ -149,13 +149,13 @@ pub struct Progress {
 
 /// Aligns one camera.
 #[derive(Debug)]
-pub struct Driver {
+pub struct CameraAligner {
     grid: FrameGrid,
     stamped_at: StampedAt,
     readout: Option<Readout>,
-    target: Target,
+    target: AlignTarget,
     point: Point,
-    engine: Engine,
+    engine: MethodState,
     /// As the camera said last.
     exposure: Option<Span>,
     /// From readout to the aligned instant, of the last frame.
@@ -164,12 +164,12 @@ pub struct Driver {
     lock: LockState,
     holdover: bool,
     retargeted: bool,
-    watch: Watch,
-    progress: Progress,
+    watch: IssueTracker,
+    progress: AlignProgress,
 }
 
 #[derive(Debug)]
-enum Engine {
+enum MethodState {
     Inject {
         aligner: Box<Aligner>,
         control: FrameDurationControl,
@@ -192,14 +192,14 @@ enum Engine {
 
 /// What all methods say of a frame.
 #[derive(Debug, Clone, Copy)]
-struct Judged {
+struct MethodReport {
     phase_error: Span,
     lock: LockState,
     trouble: Option<Trouble>,
-    action: Action,
+    action: AlignAction,
 }
 
-impl Driver {
+impl CameraAligner {
     /// Aligns `camera` by `method` to `grid`. `seed` decides how long it sleeps between restarts.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Driver {
         method: Method,
         camera: &Capabilities,
         grid: FrameGrid,
-        target: Target,
+        target: AlignTarget,
         seed: u64,
     ) -> Result<Self, AlignError> {
         check_point(target.point, camera)?;
@@ -223,7 +223,7 @@ impl Driver {
                     max_slew: target.max_slew,
                     ..AlignerConfig::new(grid, sensor, tolerance, settle_frames)
                 };
-                Engine::Inject { aligner: Box::new(Aligner::new(config)), control }
+                MethodState::Inject { aligner: Box::new(Aligner::new(config)), control }
             }
             Method::InjectExposure(control) => {
                 let injector = Injector::new(InjectConfig {
@@ -236,7 +236,7 @@ impl Driver {
                     response: camera.response,
                     longest: Some(control.max),
                 });
-                Engine::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
+                MethodState::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
             }
             Method::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
@@ -247,11 +247,11 @@ impl Driver {
                     ?most,
                     "restarts until aligned: half of all cameras take, and 99 %"
                 );
-                Engine::Reset { reset: Box::new(Reset::new(config)), random: seed }
+                MethodState::Reset { reset: Box::new(Reset::new(config)), random: seed }
             }
-            Method::None | Method::OnRequest => Engine::None { given_up: None },
+            Method::None | Method::OnRequest => MethodState::None { given_up: None },
         };
-        let progress = Progress {
+        let progress = AlignProgress {
             method: method.name(),
             tolerance,
             uncertainty: None,
@@ -275,12 +275,12 @@ impl Driver {
             lock: LockState::Searching,
             holdover: false,
             retargeted: false,
-            watch: Watch::default(),
+            watch: IssueTracker::default(),
             progress,
         })
     }
 
-    pub const fn progress(&self) -> &Progress {
+    pub const fn progress(&self) -> &AlignProgress {
         &self.progress
     }
 
@@ -288,7 +288,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`AlignError::NoReadout`], once: the rest of `target` is in effect then, and the point as it was.
-    pub fn set_target(&mut self, target: Target, camera: &Capabilities) -> Result<(), AlignError> {
+    pub fn set_target(&mut self, target: AlignTarget, camera: &Capabilities) -> Result<(), AlignError> {
         if target == self.target {
             return Ok(());
         }
@@ -296,15 +296,15 @@ impl Driver {
         if let Some(tolerance) = target.tolerance {
             self.progress.tolerance = tolerance;
         } else if before.tolerance.is_some() {
-            let coarse = matches!(self.engine, Engine::Reset { .. });
+            let coarse = matches!(self.engine, MethodState::Reset { .. });
             self.progress.tolerance = if coarse { COARSE } else { FINE };
         }
         let aim = aim(&target, self.progress.tolerance);
         match &mut self.engine {
-            Engine::Inject { aligner, .. } => aligner.set_aim(aim),
-            Engine::InjectExposure { injector, .. } => injector.set_aim(aim),
-            Engine::Reset { reset, .. } => reset.set_aim(aim),
-            Engine::None { .. } => {}
+            MethodState::Inject { aligner, .. } => aligner.set_aim(aim),
+            MethodState::InjectExposure { injector, .. } => injector.set_aim(aim),
+            MethodState::Reset { reset, .. } => reset.set_aim(aim),
+            MethodState::None { .. } => {}
         }
         self.retargeted = true;
         check_point(target.point, camera)?;
@@ -315,13 +315,13 @@ impl Driver {
     /// The camera was started again.
     pub fn handle_restarted(&mut self) {
         (self.sequence, self.place) = (None, None);
-        if let Engine::Reset { reset, .. } = &mut self.engine {
+        if let MethodState::Reset { reset, .. } = &mut self.engine {
             reset.handle_restarted();
         }
     }
 
     /// A frame has arrived.
-    pub fn handle_frame(&mut self, seen: &Seen) -> Verdict {
+    pub fn handle_frame(&mut self, seen: &ObservedFrame) -> FrameVerdict {
         self.exposure = seen.exposure.or(self.exposure);
         let exposure = self.exposure.unwrap_or(Span::ZERO);
         let unknown = FrameTiming { exposure, row_time_ns: 0.0, rows: 0 };
@@ -334,15 +334,15 @@ impl Driver {
         let holdover = seen.quality == SyncQuality::Holdover;
         let judged = self.judge(seen, (readout, place), moved, holdover);
         let cause = if started {
-            Cause::Start
+            LockCause::Start
         } else if self.retargeted {
-            Cause::Target
+            LockCause::Target
         } else if holdover != self.holdover {
-            Cause::Clock
+            LockCause::Clock
         } else if moved != Span::ZERO && judged.lock == LockState::Aligning {
-            Cause::Exposure
+            LockCause::Exposure
         } else {
-            Cause::Phase
+            LockCause::Phase
         };
         let changed = judged.lock != self.lock || started;
         let news = (changed || self.retargeted).then_some(cause);
@@ -354,18 +354,18 @@ impl Driver {
 
     fn verdict(
         &self,
-        seen: &Seen,
+        seen: &ObservedFrame,
         time: Timestamp<Rig>,
-        judged: &Judged,
-        news: Option<Cause>,
-        trouble: Option<Change>,
+        judged: &MethodReport,
+        news: Option<LockCause>,
+        trouble: Option<IssueChange>,
         after_start: Span,
-    ) -> Verdict {
-        let Judged { phase_error, lock, action, .. } = *judged;
+    ) -> FrameVerdict {
+        let MethodReport { phase_error, lock, action, .. } = *judged;
         let offset = self.target.phase_offset;
         let number = self.grid.nearest(time - offset - phase_error);
         let time = self.grid.instant(number) + offset + phase_error;
-        if news.is_some() || action != Action::Nothing {
+        if news.is_some() || action != AlignAction::Nothing {
             tracing::trace!(
                 sequence = seen.sequence,
                 number,
@@ -375,28 +375,28 @@ impl Driver {
                 "frame"
             );
         }
-        Verdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
+        FrameVerdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
     }
 
     /// What the method makes of a frame whose readout began at `readout`, and whose aligned instant is `place`
     /// after that: `moved` more than the last frame's.
     fn judge(
         &mut self,
-        seen: &Seen,
+        seen: &ObservedFrame,
         (readout, place): (Timestamp<Rig>, Span),
         moved: Span,
         holdover: bool,
-    ) -> Judged {
+    ) -> MethodReport {
         let Self { engine, progress, grid, target, exposure, .. } = self;
         let time = readout + place;
-        let free = |trouble, action| Judged {
+        let free = |trouble, action| MethodReport {
             phase_error: grid.phase_error(time - target.phase_offset),
             lock: LockState::Free,
             trouble,
             action,
         };
         let judged = match engine {
-            Engine::Inject { aligner, control } => {
+            MethodState::Inject { aligner, control } => {
                 aligner.set_holdover(holdover);
                 if let Some(exposure) = *exposure {
                     // Metadata has whole microseconds, truncated: a line less than it was, at times.
@@ -414,14 +414,14 @@ impl Driver {
                     frame_duration: Some(control.duration_of(lines)),
                     ..Controls::default()
                 };
-                Judged {
+                MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: report.trouble,
-                    action: report.lines.map_or(Action::Nothing, |lines| Action::Set(controls(lines))),
+                    action: report.lines.map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
                 }
             }
-            Engine::InjectExposure { injector, control, usual, returns } => {
+            MethodState::InjectExposure { injector, control, usual, returns } => {
                 injector.set_holdover(holdover);
                 if moved != Span::ZERO {
                     injector.displace(moved);
@@ -441,16 +441,16 @@ impl Driver {
                 let normal = (*returns || long).then(|| usual.unwrap_or(grid.period() / 2));
                 *returns = wanted.is_some();
                 let exposure = wanted.or(normal);
-                Judged {
+                MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: report.trouble,
-                    action: exposure.map_or(Action::Nothing, |exposure| {
-                        Action::Set(Controls { exposure: Some(exposure), ..Controls::default() })
+                    action: exposure.map_or(AlignAction::Nothing, |exposure| {
+                        AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
                     }),
                 }
             }
-            Engine::Reset { reset, random } => {
+            MethodState::Reset { reset, random } => {
                 reset.set_holdover(holdover);
                 if moved != Span::ZERO {
                     reset.displace(moved);
@@ -458,20 +458,20 @@ impl Driver {
                 let report = reset.handle_frame(seen.sequence, time, uniform(random));
                 progress.uncertainty = Some(report.uncertainty);
                 progress.restarts = report.restarts;
-                Judged {
+                MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: None,
-                    action: report.restart_after.map_or(Action::Nothing, Action::Restart),
+                    action: report.restart_after.map_or(AlignAction::Nothing, AlignAction::Restart),
                 }
             }
-            Engine::None { given_up } => return free(*given_up, Action::Nothing),
+            MethodState::None { given_up } => return free(*given_up, AlignAction::Nothing),
         };
         if !gives_up(judged.trouble) {
             return judged;
         }
         // It would go on for ever, and hold back all frames.
-        *engine = Engine::None { given_up: judged.trouble };
+        *engine = MethodState::None { given_up: judged.trouble };
         progress.method = Method::None.name();
         free(judged.trouble, judged.action)
     }
@@ -502,8 +502,8 @@ pub const fn held_back(lock: LockState, won: bool) -> bool {
     }
 }
 
-const fn aim(target: &Target, tolerance: Span) -> Aim {
-    let Target { phase_offset, settle_frames, max_slew, .. } = *target;
+const fn aim(target: &AlignTarget, tolerance: Span) -> Aim {
+    let AlignTarget { phase_offset, settle_frames, max_slew, .. } = *target;
     Aim { phase_offset, tolerance, settle_frames, max_slew }
 }
 

@@ -4,8 +4,8 @@ use gst::glib;
 use gst::prelude::*;
 use swsync_core::time::Span;
 
-use super::super::framer::Alignment;
-use super::{AlignMethod, AlignPoint, Target};
+use super::super::aligned_camera::Alignment;
+use super::{AlignMethod, AlignPoint, AlignTarget};
 
 const DEFAULT_SETTLE_FRAMES: u32 = 3;
 /// Offsets of more would be whole frames of any grid.
@@ -41,9 +41,9 @@ impl Default for AlignSettings {
 
 impl AlignSettings {
     /// What frames are to be aligned to now.
-    pub fn target(&self) -> Target {
+    pub fn target(&self) -> AlignTarget {
         let tolerance = i64::try_from(self.tolerance).unwrap_or(i64::MAX);
-        Target {
+        AlignTarget {
             point: self.point.into(),
             phase_offset: self.phase_offset,
             tolerance: (tolerance > 0).then_some(Span::from_nanos(tolerance)),

@@ -8,7 +8,7 @@ use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
 
 use super::properties::{setting, setting_of_field, to_field, to_property};
-use super::{Applied, Desk};
+use super::{Applied, ControlQueue};
 use crate::camera::controls::{Control, Refusal, Setting, all, by_property};
 use crate::swsyncsrc::SwsyncSrc;
 
@@ -40,7 +40,7 @@ pub fn signals() -> &'static [glib::subclass::Signal] {
 }
 
 /// Sets the property of `control`; a refusal becomes a warning on the bus.
-pub fn set_property(desk: &Desk, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
+pub fn set_property(desk: &ControlQueue, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
     let set = setting(control, value).and_then(|setting| match setting {
         Some(setting) => desk.set(setting),
         None => {
@@ -54,7 +54,7 @@ pub fn set_property(desk: &Desk, src: &SwsyncSrc, control: &'static Control, val
 }
 
 /// Takes an upstream event that sets controls; whether it was one.
-pub fn handle_event(desk: &Desk, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
+pub fn handle_event(desk: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
     let structure = event.structure().filter(|structure| structure.name() == CONTROLS);
     let Some(structure) = structure.filter(|_| event.type_() == gst::EventType::CustomUpstream) else {
         return false;
@@ -67,7 +67,7 @@ pub fn handle_event(desk: &Desk, src: &SwsyncSrc, event: &gst::EventRef) -> bool
 
 /// Sets the controls that are the fields of `structure` so that frame `number` is the first to have them: 0, or a frame
 /// that is too near, is as soon as possible. Whether all were taken; otherwise none is.
-fn set_at(desk: &Desk, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
+fn set_at(desk: &ControlQueue, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
     let set = || {
         let mut settings = Vec::new();
         for (field, value) in structure.iter().filter(|(field, _)| *field != "frame-number") {
@@ -90,7 +90,7 @@ fn unknown(field: &str) -> Refusal {
 
 /// What the property of `control` is: while the camera streams, what its newest frame was taken with, where that says
 /// so; else what was asked.
-pub fn property(desk: &Desk, control: &Control) -> glib::Value {
+pub fn property(desk: &ControlQueue, control: &Control) -> glib::Value {
     to_property(control, desk.reported(control).or_else(|| desk.asked(control)).as_ref())
 }
 
@@ -113,7 +113,7 @@ fn refuse(src: &SwsyncSrc, refusal: &Refusal) {
 }
 
 /// Says on the bus, for each control that was asked for a frame, whether `frame` is the first to have it.
-pub fn report(desk: &Desk, src: &SwsyncSrc, frame: &FrameInfo) {
+pub fn report(desk: &ControlQueue, src: &SwsyncSrc, frame: &FrameInfo) {
     for applied in desk.observe(frame) {
         say(src, &applied);
     }

@@ -1,31 +1,30 @@
 //! The controls that people set, on their way from properties, events and signals to the camera's requests.
 //!
-//! [`Desk`] is where both sides meet: any thread sets, the streaming thread takes what is due with each frame. What the
+//! [`ControlQueue`] is where both sides meet: any thread sets, the streaming thread takes what is due with each frame. What the
 //! camera would not take is refused where it is set, or when streaming begins where it was set before: only then
 //! it is known what the camera can do.
 
 mod element;
 mod properties;
-mod watch;
+mod pending;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 
 use crate::camera::controls::{Control, Ranges, Refusal, Setting, Value, by_name, by_property};
 use crate::camera::{Camera, Capabilities, Pacing};
-use crate::lock::lock;
 
 pub use element::{handle_event, property, refuse_all, report, set_property, signals};
 pub use properties::properties;
-pub use watch::Applied;
-use watch::Watch;
+pub use pending::Applied;
+use pending::PendingSettings;
 
 /// What a camera can do about controls, once it is configured.
 #[derive(Debug, Clone)]
-pub struct Ability {
+pub struct ControlLimits {
     /// Which controls it has.
     pub ranges: Ranges,
     /// Whether the lengths of its frames are the aligner's.
@@ -36,45 +35,45 @@ pub struct Ability {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct Desk(Mutex<State>);
+pub struct ControlQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     /// What properties were set to, by their names.
     asked: BTreeMap<&'static str, Value>,
     /// Settings for frames to come, in the order in which they were asked for.
-    named: Vec<Named>,
+    named: Vec<FrameSettings>,
     streaming: Option<Streaming>,
 }
 
 /// Settings for one frame, and from then on.
 #[derive(Debug)]
-struct Named {
+struct FrameSettings {
     number: FrameNumber,
     settings: Vec<Setting>,
 }
 
 #[derive(Debug)]
 struct Streaming {
-    ability: Ability,
+    ability: ControlLimits,
     /// For the next request.
     next: Vec<Setting>,
-    watches: Vec<Watch>,
+    pending: Vec<PendingSettings>,
     /// What the newest frame says of controls.
     reported: Vec<Setting>,
     /// How many frames the settings before took: two that agree are believed.
     seen_lead: Option<u32>,
 }
 
-impl Desk {
+impl ControlQueue {
     /// What the property of `control` was set to.
     pub fn asked(&self, control: &Control) -> Option<Value> {
-        lock(&self.0).asked.get(control.property).cloned()
+        self.0.lock().asked.get(control.property).cloned()
     }
 
     /// What the camera's newest frame says that `control` was, while it streams.
     pub fn reported(&self, control: &Control) -> Option<Value> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let reported = state.streaming.as_ref()?.reported.iter().find(|of| of.control == control);
         reported.map(|of| of.value.clone())
     }
@@ -85,7 +84,7 @@ impl Desk {
         if reported.is_empty() {
             return;
         }
-        if let Some(streaming) = &mut lock(&self.0).streaming {
+        if let Some(streaming) = &mut self.0.lock().streaming {
             streaming.reported = reported;
         }
     }
@@ -95,7 +94,7 @@ impl Desk {
     /// # Errors
     /// Where the camera does not take it: all stays as it was.
     pub fn set(&self, setting: Setting) -> Result<(), Refusal> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(streaming) = &mut state.streaming {
             streaming.ability.check(&setting)?;
         }
@@ -110,7 +109,7 @@ impl Desk {
 
     /// Forgets what a property was set to: from the next start on the camera decides.
     pub fn unset(&self, control: &Control) {
-        lock(&self.0).asked.remove(control.property);
+        self.0.lock().asked.remove(control.property);
     }
 
     /// Sets controls so that they are in effect for the frame `number`, and all later ones.
@@ -118,23 +117,23 @@ impl Desk {
     /// # Errors
     /// The first that the camera does not take: then none of them is set.
     pub fn set_at(&self, number: FrameNumber, settings: Vec<Setting>) -> Result<(), Refusal> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(streaming) = &state.streaming {
             settings.iter().try_for_each(|setting| streaming.ability.check(setting))?;
         }
-        state.named.push(Named { number, settings });
+        state.named.push(FrameSettings { number, settings });
         Ok(())
     }
 
     /// `camera`, just configured, is about to stream on `grid`: it starts with what was asked. What of that it refuses.
     pub fn begin(&self, camera: &mut dyn Camera, can: &Capabilities, grid: FrameGrid) -> Vec<Refusal> {
-        let (settings, refusals) = self.start(Ability::of(camera, can, grid));
+        let (settings, refusals) = self.start(ControlLimits::of(camera, can, grid));
         camera.stage(settings);
         refusals
     }
 
-    fn start(&self, ability: Ability) -> (Vec<Setting>, Vec<Refusal>) {
-        let mut state = lock(&self.0);
+    fn start(&self, ability: ControlLimits) -> (Vec<Setting>, Vec<Refusal>) {
+        let mut state = self.0.lock();
         let (mut settings, mut refusals) = (Vec::new(), Vec::new());
         for (property, value) in &state.asked {
             let control = by_property(property).expect("asked of a control");
@@ -153,7 +152,7 @@ impl Desk {
         state.streaming = Some(Streaming {
             ability,
             next: Vec::new(),
-            watches: Vec::new(),
+            pending: Vec::new(),
             reported: Vec::new(),
             seen_lead: None,
         });
@@ -163,7 +162,7 @@ impl Desk {
     /// What makes the camera expose by itself again after one frame of a given exposure, if that is what it did
     /// before: nobody asked for another.
     pub fn auto_exposure(&self) -> Option<Setting> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let asked = |property| state.asked.get(property);
         let fixed = asked("exposure-time").is_some() || asked("ae-enable") == Some(&Value::Bool(false));
         let control = by_name("AeEnable").expect("it is in the table");
@@ -174,12 +173,12 @@ impl Desk {
 
     /// The camera has stopped.
     pub fn end(&self) {
-        lock(&self.0).streaming = None;
+        self.0.lock().streaming = None;
     }
 
     /// What goes out now that frame `number` has been taken.
     pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let State { named, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
@@ -189,10 +188,10 @@ impl Desk {
         let mut due = std::mem::take(&mut streaming.next);
         let reach = number + u64::from(streaming.ability.lead);
         if !due.is_empty() {
-            streaming.watches.push(Watch::new(None, number, reach, &due));
+            streaming.pending.push(PendingSettings::new(None, number, reach, &due));
         }
         for ready in named.extract_if(.., |named| named.number <= reach) {
-            streaming.watches.push(Watch::new(Some(ready.number), number, reach, &ready.settings));
+            streaming.pending.push(PendingSettings::new(Some(ready.number), number, reach, &ready.settings));
             for setting in ready.settings {
                 put(&mut due, setting);
             }
@@ -203,12 +202,12 @@ impl Desk {
     /// Looks which of the settings that went out `frame` is the first to have. How late they were, twice
     /// in a row, tells how soon later ones are to go out.
     pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let State { asked, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
         let mut all = Vec::new();
-        for mut watch in std::mem::take(&mut streaming.watches) {
+        for mut watch in std::mem::take(&mut streaming.pending) {
             match watch.look(frame) {
                 Some(applied) => {
                     if let Some(lead) = applied.lead
@@ -224,14 +223,14 @@ impl Desk {
                     }
                     all.push(applied);
                 }
-                None => streaming.watches.push(watch),
+                None => streaming.pending.push(watch),
             }
         }
         all
     }
 }
 
-impl Ability {
+impl ControlLimits {
     fn of(camera: &dyn Camera, can: &Capabilities, grid: FrameGrid) -> Self {
         let aligned = matches!(can.pacing, Pacing::FreeRunning(Some(_)));
         let mut ranges = camera.control_ranges();

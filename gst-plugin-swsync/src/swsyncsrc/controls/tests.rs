@@ -12,11 +12,11 @@ fn brightness(value: f32) -> Setting {
     Setting { control: by_property("brightness").unwrap(), value: Value::Float(value) }
 }
 
-fn ability() -> Ability {
+fn ability() -> ControlLimits {
     let ranges = Ranges::new("imx219")
         .with(exposure(0).control, Range::Numbers(20.0, 33_000.0))
         .with(brightness(0.0).control, Range::Numbers(-1.0, 1.0));
-    Ability { ranges, aligned: true, lead: 3 }
+    ControlLimits { ranges, aligned: true, lead: 3 }
 }
 
 fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
@@ -36,7 +36,7 @@ fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
 
 /// Runs frames `numbers` of a camera that shows an exposure `latency` frames after it was handed over.
 fn run(
-    desk: &Desk,
+    desk: &ControlQueue,
     numbers: std::ops::Range<FrameNumber>,
     latency: u64,
     mut exposure_us: i64,
@@ -59,7 +59,7 @@ fn run(
 
 #[test]
 fn a_camera_starts_with_what_was_asked_before_and_refuses_the_rest() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.set(exposure(10_000)).unwrap();
     desk.set(exposure(9_000)).unwrap();
     desk.set(brightness(3.0)).unwrap();
@@ -75,7 +75,7 @@ fn a_camera_starts_with_what_was_asked_before_and_refuses_the_rest() {
 
 #[test]
 fn a_property_goes_out_once_and_a_refused_one_changes_nothing() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set(exposure(5_000)).unwrap();
     desk.set(exposure(6_000)).unwrap();
@@ -90,9 +90,9 @@ fn a_property_goes_out_once_and_a_refused_one_changes_nothing() {
 #[test]
 fn a_trigger_is_pulled_each_time() {
     let trigger = Setting { control: by_property("af-trigger").unwrap(), value: Value::Int(0) };
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     let ability = ability();
-    desk.start(Ability { ranges: ability.ranges.with(trigger.control, Range::OneOf(vec![0, 1])), ..ability });
+    desk.start(ControlLimits { ranges: ability.ranges.with(trigger.control, Range::OneOf(vec![0, 1])), ..ability });
     for number in 1..3 {
         desk.set(trigger.clone()).unwrap();
         assert_eq!(desk.due(number), std::slice::from_ref(&trigger));
@@ -101,7 +101,7 @@ fn a_trigger_is_pulled_each_time() {
 
 #[test]
 fn what_a_frame_reports_is_kept_until_the_camera_stops() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     let control = brightness(0.0).control;
     desk.note_reported(vec![brightness(0.1)]);
     assert_eq!(desk.reported(control), None, "it does not stream");
@@ -116,7 +116,7 @@ fn what_a_frame_reports_is_kept_until_the_camera_stops() {
 
 #[test]
 fn a_named_frame_is_the_first_that_has_it() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set_at(50, vec![exposure(2_000), brightness(0.5)]).unwrap();
     let applied = run(&desk, 10..60, 3, 10_000);
@@ -127,7 +127,7 @@ fn a_named_frame_is_the_first_that_has_it() {
 
 #[test]
 fn a_frame_that_is_too_near_gets_it_as_soon_as_can_be() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set_at(11, vec![exposure(2_000)]).unwrap();
     let applied = run(&desk, 10..60, 3, 10_000);
@@ -136,7 +136,7 @@ fn a_frame_that_is_too_near_gets_it_as_soon_as_can_be() {
 
 #[test]
 fn a_camera_that_is_slower_than_thought_is_learnt() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set(exposure(2_000)).unwrap();
     let first = run(&desk, 10..30, 7, 10_000);
@@ -151,7 +151,7 @@ fn a_camera_that_is_slower_than_thought_is_learnt() {
 
 #[test]
 fn frames_that_were_lost_meanwhile_teach_nothing() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     for (begin, us) in [(100, 2_000), (200, 4_000)] {
         desk.set(exposure(us)).unwrap();
@@ -160,12 +160,12 @@ fn frames_that_were_lost_meanwhile_teach_nothing() {
         let applied = desk.observe(&frame(begin + 20, i64::from(us)));
         assert_eq!((applied[0].first, applied[0].lead), (Some(begin + 20), None));
     }
-    assert_eq!(lock(&desk.0).streaming.as_ref().unwrap().ability.lead, 3);
+    assert_eq!(desk.0.lock().streaming.as_ref().unwrap().ability.lead, 3);
 }
 
 #[test]
 fn what_has_no_effect_is_said() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set_at(50, vec![exposure(2_000)]).unwrap();
     let applied = run(&desk, 10..100, 1_000, 10_000);
@@ -174,7 +174,7 @@ fn what_has_no_effect_is_said() {
 
 #[test]
 fn what_the_camera_does_not_report_counts_when_it_is_due() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set_at(50, vec![brightness(0.5)]).unwrap();
     let applied = run(&desk, 10..60, 3, 10_000);
@@ -187,7 +187,7 @@ fn what_the_camera_does_not_report_counts_when_it_is_due() {
 
 #[test]
 fn frame_numbers_that_are_passed_over_lose_nothing() {
-    let desk = Desk::default();
+    let desk = ControlQueue::default();
     desk.start(ability());
     desk.set_at(50, vec![exposure(2_000)]).unwrap();
     assert_eq!(desk.due(40), []);
@@ -201,8 +201,8 @@ fn exact(model: &str, seed: u64, tries: u64) -> u64 {
     let lead = 1 + model.delays.exposure.max(model.delays.vblank);
     let start = Timestamp::from_nanos(1_000_000_000);
     let mut sensor = Sensor::new(model, seed, Skew::from_ppm(20.0), start, Controls::default());
-    let desk = Desk::default();
-    desk.start(Ability { lead, ..ability() });
+    let desk = ControlQueue::default();
+    desk.start(ControlLimits { lead, ..ability() });
     let mut exact = 0;
     for attempt in 1..=tries {
         let us = if attempt % 2 == 0 { 2_000 } else { 8_000 };

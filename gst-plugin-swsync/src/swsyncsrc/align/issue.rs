@@ -81,14 +81,14 @@ impl Issue {
 
 /// A change that is worth a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum IssueChange {
     Began(Issue),
     Ended(Issue),
 }
 
 /// Follows the issues of frames; their numbers change from frame to frame, their kinds seldom do.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct IssueTracker {
     said: Option<Issue>,
     /// An issue of another kind, and frames in a row that had it.
     next: Option<(Issue, u32)>,
@@ -96,14 +96,14 @@ pub struct Watch {
     without: u32,
 }
 
-impl Watch {
+impl IssueTracker {
     /// What stands in the way now, as last said.
     pub const fn current(&self) -> Option<Issue> {
         self.said
     }
 
     /// One frame more, with the gravest issue that it has.
-    pub fn observe(&mut self, issue: Option<Issue>) -> Option<Change> {
+    pub fn observe(&mut self, issue: Option<Issue>) -> Option<IssueChange> {
         let same = |a: Option<&Issue>| a.map(Issue::kind) == issue.as_ref().map(Issue::kind);
         match issue {
             Some(issue) if same(self.said.as_ref()) => {
@@ -116,7 +116,7 @@ impl Watch {
                 self.next = Some((issue, frames));
                 if frames >= issue.patience() {
                     (self.said, self.next, self.without) = (Some(issue), None, 0);
-                    return Some(Change::Began(issue));
+                    return Some(IssueChange::Began(issue));
                 }
             }
             None => self.next = None,
@@ -127,7 +127,7 @@ impl Watch {
             return None;
         }
         (self.said, self.without) = (None, 0);
-        Some(Change::Ended(said))
+        Some(IssueChange::Ended(said))
     }
 }
 
@@ -142,17 +142,17 @@ mod tests {
 
     #[test]
     fn numbers_that_change_are_no_news() {
-        let mut watch = Watch::default();
+        let mut watch = IssueTracker::default();
         let changes: Vec<_> = (0..100).rev().filter_map(|n| watch.observe(Some(headroom(n)))).collect();
-        assert_eq!(changes, [Change::Began(headroom(98))]);
+        assert_eq!(changes, [IssueChange::Began(headroom(98))]);
         assert_eq!(watch.current(), Some(headroom(0)));
         let changes: Vec<_> = (0..100).filter_map(|_| watch.observe(None)).collect();
-        assert_eq!(changes, [Change::Ended(headroom(0))]);
+        assert_eq!(changes, [IssueChange::Ended(headroom(0))]);
     }
 
     #[test]
     fn what_comes_and_goes_is_not_said_each_time() {
-        let mut watch = Watch::default();
+        let mut watch = IssueTracker::default();
         let mut changes = 0;
         for frame in 0..1_000 {
             changes += u32::from(watch.observe((frame % 80 < 40).then_some(LATENCY)).is_some());
@@ -166,11 +166,11 @@ mod tests {
 
     #[test]
     fn another_issue_takes_the_place_of_the_first() {
-        let mut watch = Watch::default();
+        let mut watch = IssueTracker::default();
         watch.observe(Some(headroom(5)));
         watch.observe(Some(headroom(5)));
         let changes: Vec<_> = (0..2_000).filter_map(|_| watch.observe(Some(LATENCY))).collect();
-        assert_eq!(changes, [Change::Ended(headroom(5)), Change::Began(LATENCY)]);
+        assert_eq!(changes, [IssueChange::Ended(headroom(5)), IssueChange::Began(LATENCY)]);
         assert_eq!(watch.current(), Some(LATENCY));
     }
 

@@ -6,12 +6,12 @@ use crate::caps::DMABUF;
 
 /// How downstream wants raw pictures laid out.
 #[derive(Debug, Clone, Default)]
-pub struct Layout {
+pub struct PictureLayout {
     /// The default one, where nothing else is understood.
     default_only: Option<VideoInfo>,
 }
 
-impl Layout {
+impl PictureLayout {
     /// Of pictures of `caps`, by the answered allocation query.
     pub fn new(caps: &gst::Caps, query: Option<&gst::query::Allocation>) -> Self {
         let understood = query.is_some_and(|query| query.find_allocation_meta::<VideoMeta>().is_some());
@@ -81,14 +81,14 @@ mod tests {
         let mut query = gst::query::Allocation::new(Some(&caps), false);
         query.add_allocation_meta::<VideoMeta>(None);
         let address = buffer.as_ptr();
-        let out = Layout::new(&caps, Some(&query)).apply(buffer).unwrap();
+        let out = PictureLayout::new(&caps, Some(&query)).apply(buffer).unwrap();
         assert_eq!(out.as_ptr(), address);
     }
 
     #[test]
     fn who_does_not_gets_rows_without_padding_and_everything_else() {
         let (caps, buffer) = padded();
-        let out = Layout::new(&caps, None).apply(buffer).unwrap();
+        let out = PictureLayout::new(&caps, None).apply(buffer).unwrap();
         assert_eq!(out.map_readable().unwrap().as_slice(), [0, 1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35]);
         assert_eq!(out.pts(), Some(gst::ClockTime::from_seconds(7)));
         assert!(out.flags().contains(gst::BufferFlags::DISCONT));
@@ -97,9 +97,9 @@ mod tests {
 
         let plain = gst::Buffer::with_size(12).unwrap();
         let address = plain.as_ptr();
-        assert_eq!(Layout::new(&caps, None).apply(plain).unwrap().as_ptr(), address);
+        assert_eq!(PictureLayout::new(&caps, None).apply(plain).unwrap().as_ptr(), address);
         let jpeg: gst::Caps = "image/jpeg".parse().unwrap();
         let (_, buffer) = padded();
-        assert_eq!(Layout::new(&jpeg, None).apply(buffer).unwrap().size(), 48);
+        assert_eq!(PictureLayout::new(&jpeg, None).apply(buffer).unwrap().size(), 48);
     }
 }

@@ -17,7 +17,7 @@ const GAIN_SHARE: f64 = 0.05;
 
 /// Settings that went out, until a frame has them.
 #[derive(Debug)]
-pub struct Watch {
+pub struct PendingSettings {
     asked: Option<FrameNumber>,
     sent: FrameNumber,
     expected: FrameNumber,
@@ -42,7 +42,7 @@ pub struct Applied {
     pub lead: Option<u32>,
 }
 
-impl Watch {
+impl PendingSettings {
     /// `settings` for frame `asked` went out after frame `sent`; `expected` should be the first to have them.
     pub fn new(
         asked: Option<FrameNumber>,

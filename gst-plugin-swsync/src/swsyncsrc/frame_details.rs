@@ -26,8 +26,7 @@ mod tests {
 
     fn frame(exposure: Option<Span>) -> Frame {
         Frame {
-            buffer: gst::Buffer::new(),
-            others: Vec::new(),
+            pictures: Vec::new(),
             copied: false,
             sequence: 0,
             sensor_time: Timestamp::from_nanos(0),
