@@ -3,12 +3,14 @@
 use swsync_core::grid::FrameGrid;
 
 /// Caps of memory that other devices read without a copy.
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 pub const DMABUF: &str = "memory:DMABuf";
 
 /// What cameras deliver, whichever they are.
 ///
 /// Raw video in dma-bufs has no formats here: GStreamer names them as DRM does (`format=DMA_DRM`) from 1.24 on, as it
 /// names others before. Which of them it is, the camera's caps say.
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 pub fn template_caps() -> gst::Caps {
     let mut dma_bufs = gst_video::VideoCapsBuilder::new().features([DMABUF]).build();
     dma_bufs.make_mut().iter_mut().for_each(|structure| structure.remove_field("format"));

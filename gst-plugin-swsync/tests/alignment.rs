@@ -1,6 +1,8 @@
 //! How `swsyncsrc` comes onto the grid: methods, properties and messages, in pipelines. What depends on time is
 //! tested on simulated time, beside the code.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use std::sync::mpsc;

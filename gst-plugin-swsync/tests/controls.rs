@@ -1,5 +1,7 @@
 //! Camera controls: the properties of `libcamerasrc`, what they do to a simulated camera, what cameras refuse.
 
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
+
 mod common;
 
 use std::time::{Duration, Instant};

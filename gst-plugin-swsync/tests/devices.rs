@@ -2,6 +2,8 @@
 //!
 //! With libcamera's virtual cameras; without them each test says so and passes.
 
+#![cfg(feature = "libcamera")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};

@@ -4,6 +4,8 @@
 //! Virtual0 (bars) and Virtual1 (lines), 640x480 and 1280x720. Without them each test says so and
 //! passes.
 
+#![cfg(feature = "libcamera")]
+
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

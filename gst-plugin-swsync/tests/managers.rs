@@ -2,6 +2,8 @@
 //!
 //! Without that plugin (Debian: gstreamer1.0-libcamera) or libcamera's virtual cameras each test says so and passes.
 
+#![cfg(feature = "libcamera")]
+
 mod common;
 
 use std::process::Command;

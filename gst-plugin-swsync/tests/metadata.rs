@@ -1,5 +1,7 @@
 //! What GStreamer's tools and applications are told of the elements.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

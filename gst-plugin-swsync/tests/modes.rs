@@ -1,5 +1,7 @@
 //! `orientation` and `sensor-config`: what cameras do, what they leave to readers, and what they refuse.
 
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
+
 mod common;
 
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,8 @@
 //! Cameras that stamp by either of the host's clocks, in a process whose boot time is an hour ahead of its monotonic clock: a real
 //! time namespace. Where the kernel or the user's rights give none, the tests say so and pass.
 
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
+
 mod common;
 
 use std::process::{Command, Output};

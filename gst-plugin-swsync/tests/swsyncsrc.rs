@@ -1,5 +1,7 @@
 //! `swsyncsrc`: frames on the grid, with everything that they should carry, and prompt ends.
 
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
+
 mod common;
 
 use std::sync::mpsc;

@@ -1,5 +1,7 @@
 //! `swsyncsrc` and cameras that stand still, vanish, come back and lose frames. The faults are simulated.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use std::sync::mpsc;

@@ -1,5 +1,7 @@
 //! `swsyncsrc`'s streams: several at once, without copies, chosen anew while playing.
 
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
+
 mod common;
 
 use std::collections::{HashMap, HashSet};

@@ -1,12 +1,16 @@
 //! Cameras behind one trait: libcamera's and the simulated one.
 
+#[cfg(feature = "libcamera")]
 pub mod claim;
 pub mod controls;
+#[cfg(feature = "simulation")]
 pub mod faults;
+#[cfg(feature = "libcamera")]
 pub mod libcamera;
 pub mod mailbox;
 pub mod mode;
 pub mod patience;
+#[cfg(feature = "simulation")]
 pub mod simulated;
 
 use std::fmt;
@@ -23,7 +27,6 @@ use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
 pub use patience::Patience;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
-use claim::Holder;
 
 /// Why a camera could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +45,8 @@ pub enum CameraError {
     Busy {
         /// The camera's id.
         camera: String,
-        /// Who has it.
-        holder: Holder,
+        /// Who has it, for people.
+        holder: String,
         /// The ids of the other cameras.
         others: Vec<String>,
     },
@@ -122,12 +125,14 @@ pub enum CameraError {
 
 impl CameraError {
     /// The camera failed while `doing` something.
-    pub(crate) fn failed(camera: &str, doing: &'static str, reason: impl fmt::Display) -> Self {
+    #[must_use]
+    pub fn failed(camera: &str, doing: &'static str, reason: impl fmt::Display) -> Self {
         Self::Failed { camera: camera.to_owned(), doing, reason: reason.to_string() }
     }
 
     /// The camera refuses `caps`.
-    pub(crate) fn refused(camera: &str, caps: &gst::Caps, reason: impl fmt::Display) -> Self {
+    #[must_use]
+    pub fn refused(camera: &str, caps: &gst::Caps, reason: impl fmt::Display) -> Self {
         Self::Format { camera: camera.to_owned(), caps: caps.to_string(), reason: reason.to_string() }
     }
 }

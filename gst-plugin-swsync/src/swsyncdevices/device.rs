@@ -4,15 +4,11 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::CLASS;
+use super::{CAT, CLASS};
 use crate::camera::libcamera::{CameraMode, FoundCamera, modes};
 
 /// Its action signal: see the module's documentation.
 const LIST_MODES: &str = "list-modes";
-
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
-});
 
 #[derive(Default)]
 pub struct SwsyncDevice {

@@ -13,22 +13,36 @@
 //! A process can have one camera manager. Where `libcamerasrc` or the program itself has one, the list is empty, with a warning.
 //! While swsync has it, libcamera's own provider lists nothing, with a warning, rather than abort the process.
 //!
+//! A plugin that was built without libcamera lists nothing, with a warning.
+//!
 //! Cameras that come and go are announced, except where libcamera's own device provider is installed: ours is then only there while
 //! it lists, so that theirs can list in its turn.
 
+#[cfg(feature = "libcamera")]
 mod device;
+#[cfg(feature = "libcamera")]
 mod provider;
+#[cfg(not(feature = "libcamera"))]
+#[path = "without_libcamera.rs"]
+mod provider;
+
+use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
 
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
+});
+
+#[cfg(feature = "libcamera")]
 glib::wrapper! {
     /// A camera that `swsyncsrc` can open.
     pub struct SwsyncDevice(ObjectSubclass<device::SwsyncDevice>) @extends gst::Device, gst::Object;
 }
 
 glib::wrapper! {
-    /// What knows all cameras.
+    /// Lists the cameras.
     pub struct SwsyncDeviceProvider(ObjectSubclass<provider::SwsyncDeviceProvider>)
         @extends gst::DeviceProvider, gst::Object;
 }

@@ -7,12 +7,8 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use parking_lot::Mutex;
 
-use super::{CLASS, SwsyncDevice};
+use super::{CAT, CLASS, SwsyncDevice};
 use crate::camera::libcamera::{CameraChange, CameraMonitor, find};
-
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
-});
 
 /// libcamera's own, which must not meet a camera manager of ours.
 const PEER: &str = "libcameraprovider";

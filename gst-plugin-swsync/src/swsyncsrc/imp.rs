@@ -16,6 +16,7 @@ use super::state::{CAT, Control, Known, State};
 use super::stats::SourceStats;
 use crate::camera::StreamRole;
 use crate::camera::controls::by_property;
+#[cfg(feature = "simulation")]
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::caps::template_caps;
@@ -31,6 +32,7 @@ pub struct SwsyncSrc {
     pub(super) control: Control,
     /// Waits of the element's own.
     pub(super) sleeper: Mailbox<()>,
+    #[cfg(feature = "simulation")]
     pub(super) faults: Mutex<Option<Arc<Faults>>>,
     pub(super) stats: Mutex<SourceStats>,
     /// Of the streams, since the element was started.
@@ -58,6 +60,7 @@ impl ObjectSubclass for SwsyncSrc {
             known: Mutex::default(),
             control: Control::default(),
             sleeper: Mailbox::default(),
+            #[cfg(feature = "simulation")]
             faults: Mutex::default(),
             stats: Mutex::default(),
             group: Mutex::new(gst::GroupId::next()),
@@ -251,7 +254,10 @@ impl SwsyncSrc {
         let settings = self.settings.lock().clone();
         let device = DeviceClock::of_this_process()
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
-        *self.faults.lock() = settings.faults()?.map(Arc::new);
+        #[cfg(feature = "simulation")]
+        {
+            *self.faults.lock() = settings.simulation.faults()?.map(Arc::new);
+        }
         *self.stats.lock() = SourceStats::default();
         *self.group.lock() = gst::GroupId::next();
         let monitor = InterruptionMonitor::start().map_err(|error| {

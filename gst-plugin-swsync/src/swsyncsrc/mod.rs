@@ -119,6 +119,8 @@ mod pads;
 mod picture_layout;
 mod recovery;
 mod settings;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod state;
 mod stats;
 mod streaming;
@@ -131,6 +133,7 @@ pub use align::{AlignMethod, AlignPoint};
 
 use crate::camera::StreamRole;
 use crate::camera::mode::Orientation;
+#[cfg(feature = "simulation")]
 use crate::camera::simulated::{SimulatedControl, SimulatedStamps};
 
 glib::wrapper! {
@@ -147,15 +150,18 @@ impl SwsyncSrc {
     }
 }
 
-/// Where frames come from.
+/// Where frames come from: the backends that were built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncBackend")]
 pub enum Backend {
     /// A camera that libcamera finds.
+    #[cfg(feature = "libcamera")]
     #[default]
     #[enum_value(name = "libcamera: a real camera", nick = "libcamera")]
     Libcamera,
     /// A simulated sensor that looks at an LED panel.
+    #[cfg(feature = "simulation")]
+    #[cfg_attr(not(feature = "libcamera"), default)]
     #[enum_value(name = "Simulated: a rolling-shutter sensor that looks at an LED panel", nick = "simulated")]
     Simulated,
 }
@@ -179,7 +185,9 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         AlignMethod::static_type(),
         AlignPoint::static_type(),
         OnStall::static_type(),
+        #[cfg(feature = "simulation")]
         SimulatedControl::static_type(),
+        #[cfg(feature = "simulation")]
         SimulatedStamps::static_type(),
         Orientation::static_type(),
         StreamRole::static_type(),

@@ -128,7 +128,7 @@ impl SwsyncSrc {
                 return Err(gst::error_msg!(
                     gst::CoreError::Negotiation,
                     ("Pad {name}: the camera has no stream that downstream takes"),
-                    ["a {role:?} stream could be {offered}; downstream takes {wanted}"]
+                    ["not-negotiated: a {role:?} stream could be {offered}; downstream takes {wanted}"]
                 ));
             }
             if pad.is_direct() {
@@ -247,7 +247,7 @@ pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulation"))]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Opening the camera, and opening it again when it stands still or is gone.
 
+#[cfg(feature = "libcamera")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,11 @@ use super::negotiation::error_message;
 use super::state::{CAT, State};
 use super::settings::Settings;
 use super::{Backend, OnStall};
+#[cfg(feature = "simulation")]
 use crate::camera::faults::FaultyCamera;
+#[cfg(feature = "libcamera")]
 use crate::camera::libcamera::LibcameraCamera;
+#[cfg(feature = "simulation")]
 use crate::camera::simulated::SimulatedCamera;
 use crate::camera::{Camera, CameraError, StreamRole};
 use crate::clock::SensorTimeBridge;
@@ -44,28 +48,32 @@ impl SwsyncSrc {
         })
     }
 
-    fn try_open(&self, settings: &Settings, device: &Arc<DeviceClock>) -> Result<Box<dyn Camera>, Missing> {
-        let camera: Box<dyn Camera> = match settings.backend {
+    fn try_open(
+        &self,
+        settings: &Settings,
+        #[cfg_attr(not(feature = "simulation"), expect(unused_variables, reason = "simulated cameras have its time"))]
+        device: &Arc<DeviceClock>,
+    ) -> Result<Box<dyn Camera>, Missing> {
+        let mut camera: Box<dyn Camera> = match settings.backend {
+            #[cfg(feature = "libcamera")]
             Backend::Libcamera => {
                 let (name, profile) = (settings.camera_name.as_deref(), settings.profile.as_deref());
                 let opened = LibcameraCamera::open_with(name, profile.map(Path::new));
                 Box::new(opened.map_err(Missing::Camera)?)
             }
+            #[cfg(feature = "simulation")]
             Backend::Simulated => {
                 gst::info!(CAT, imp = self, "the camera is simulated");
-                let simulation = settings.simulation().map_err(Missing::Settings)?;
-                Box::new(SimulatedCamera::new(simulation, device.clone()))
+                let simulation = settings.simulation.simulation(settings.profile.as_ref());
+                Box::new(SimulatedCamera::new(simulation.map_err(Missing::Settings)?, device.clone()))
             }
         };
-        let faults = self.faults.lock().clone();
-        let mut camera = match faults {
-            Some(faults) => {
-                faults.opening().map_err(Missing::Camera)?;
-                gst::info!(CAT, imp = self, "the camera has simulated faults");
-                Box::new(FaultyCamera::new(camera, faults))
-            }
-            None => camera,
-        };
+        #[cfg(feature = "simulation")]
+        if let Some(faults) = self.faults.lock().clone() {
+            faults.opening().map_err(Missing::Camera)?;
+            gst::info!(CAT, imp = self, "the camera has simulated faults");
+            camera = Box::new(FaultyCamera::new(camera, faults));
+        }
         camera.set_patience(settings.stall_periods);
         camera.set_mode(settings.mode().map_err(Missing::Settings)?).map_err(Missing::Camera)?;
         self.adopt(&*camera);

@@ -86,9 +86,9 @@ impl CameraSession {
         events: Arc<Mailbox<CameraEvent>>,
     ) -> Result<(Self, SessionInfo), CameraError> {
         let id = camera.id().to_owned();
-        let busy = |holder| {
+        let busy = |holder: Holder| {
             let others = all.iter().filter(|other| **other != id).cloned().collect();
-            CameraError::Busy { camera: id.clone(), holder, others }
+            CameraError::Busy { camera: id.clone(), holder: holder.to_string(), others }
         };
         let claim = Claim::new(&format!("camera {id}")).map_err(|error| match error {
             ClaimError::Held(holder) => busy(holder),
@@ -213,7 +213,7 @@ impl CameraSession {
         started.map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => CameraError::Busy {
                 camera: id.clone(),
-                holder: user_of(self.camera.get()),
+                holder: user_of(self.camera.get()).to_string(),
                 others: Vec::new(),
             },
             _ => CameraError::failed(id, "starting it", error),

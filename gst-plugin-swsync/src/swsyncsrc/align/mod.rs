@@ -12,7 +12,7 @@ pub mod settings;
 mod time;
 mod issue;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulation"))]
 mod tests;
 
 use swsync_core::align::inject::{InjectConfig, Injector};

@@ -253,5 +253,5 @@ fn put(settings: &mut Vec<Setting>, setting: Setting) {
     settings.push(setting);
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulation"))]
 mod tests;
