@@ -13,11 +13,11 @@ use swsync_core::time::Span;
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::mode::Mode;
-use super::{Camera, CameraError, Capabilities, Controls, Frame, Patience, StreamRole, StreamSetup, Wakeup};
+use super::{Camera, CameraError, Capabilities, Controls, Frame, StallLimit, StreamRole, StreamSetup, Wakeup};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FaultKind {
     /// Nothing comes until the camera is started again; so many starts change nothing.
     Stall,
     /// The camera is gone; so many attempts to open it fail.
@@ -30,7 +30,7 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fault {
-    kind: Kind,
+    kind: FaultKind,
     /// After so many frames since the element was started.
     after: u64,
     amount: u64,
@@ -40,10 +40,10 @@ struct Fault {
 ///
 /// Written `KIND@FRAMES[:AMOUNT]`, several with commas: `stall@30`, `vanish@60:3`, `drop@90:2`, `lose@90:2`.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Progress>);
+pub struct Faults(Mutex<FaultState>);
 
 #[derive(Debug, Default)]
-struct Progress {
+struct FaultState {
     coming: Vec<Fault>,
     frames: u64,
     failing_openings: u64,
@@ -57,7 +57,7 @@ impl FromStr for Faults {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let coming = parts.map(fault).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(Mutex::new(Progress { coming, ..Progress::default() })))
+        Ok(Self(Mutex::new(FaultState { coming, ..FaultState::default() })))
     }
 }
 
@@ -65,15 +65,15 @@ fn fault(text: &str) -> Result<Fault, String> {
     let wrong = || format!("`{text}` is none of stall@N, vanish@N:TIMES, drop@N:FRAMES, lose@N:FRAMES");
     let (kind, rest) = text.split_once('@').ok_or_else(wrong)?;
     let kind = match kind {
-        "stall" => Kind::Stall,
-        "vanish" => Kind::Vanish,
-        "drop" => Kind::Drop,
-        "lose" => Kind::Lose,
+        "stall" => FaultKind::Stall,
+        "vanish" => FaultKind::Vanish,
+        "drop" => FaultKind::Drop,
+        "lose" => FaultKind::Lose,
         _ => return Err(wrong()),
     };
     let (after, amount) = match rest.split_once(':') {
         Some((after, amount)) => (after, amount.parse().map_err(|_| wrong())?),
-        None => (rest, u64::from(!matches!(kind, Kind::Stall))),
+        None => (rest, u64::from(!matches!(kind, FaultKind::Stall))),
     };
     Ok(Fault { kind, after: after.parse().map_err(|_| wrong())?, amount })
 }
@@ -108,7 +108,7 @@ pub struct FaultyCamera {
     faults: Arc<Faults>,
     sleeper: Arc<Mailbox<()>>,
     period: Span,
-    patience: Patience,
+    stall_limit: StallLimit,
     gone: bool,
     /// What the driver's count is ahead of the one that is shown.
     hidden: u64,
@@ -118,8 +118,8 @@ impl FaultyCamera {
     /// `camera` with these faults.
     #[must_use]
     pub fn new(camera: Box<dyn Camera>, faults: Arc<Faults>) -> Self {
-        let (period, patience) = (Span::ZERO, Patience::default());
-        Self { camera, faults, sleeper: Arc::default(), period, patience, gone: false, hidden: 0 }
+        let (period, stall_limit) = (Span::ZERO, StallLimit::default());
+        Self { camera, faults, sleeper: Arc::default(), period, stall_limit, gone: false, hidden: 0 }
     }
 
     fn lose(&mut self, frames: u64) -> Result<(), CameraError> {
@@ -131,19 +131,19 @@ impl FaultyCamera {
 
     fn happen(&mut self, Fault { kind, amount, .. }: Fault) -> Result<(), CameraError> {
         match kind {
-            Kind::Stall => {
+            FaultKind::Stall => {
                 let mut progress = self.faults.0.lock();
                 progress.standing_still = true;
                 progress.failing_starts = amount;
                 Ok(())
             }
-            Kind::Vanish => {
+            FaultKind::Vanish => {
                 self.faults.0.lock().failing_openings = amount;
                 self.gone = true;
                 Ok(())
             }
-            Kind::Drop => self.lose(amount),
-            Kind::Lose => {
+            FaultKind::Drop => self.lose(amount),
+            FaultKind::Lose => {
                 self.hidden += amount;
                 self.lose(amount)
             }
@@ -170,9 +170,9 @@ impl Camera for FaultyCamera {
         self.camera.configure(streams)
     }
 
-    fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
-        self.camera.set_patience(patience);
+    fn set_stall_limit(&mut self, stall_limit: StallLimit) {
+        self.stall_limit = stall_limit;
+        self.camera.set_stall_limit(stall_limit);
     }
 
     fn control_ranges(&self) -> Ranges {
@@ -215,7 +215,7 @@ impl Camera for FaultyCamera {
             return Err(CameraError::Gone { camera, reason: "it was told to vanish".into() });
         }
         if self.faults.0.lock().standing_still {
-            let waited = self.patience.next(self.period);
+            let waited = self.stall_limit.next(self.period);
             let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
             debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
             let hint = "It was told to stand still".to_owned();
@@ -232,14 +232,14 @@ impl Camera for FaultyCamera {
     }
 
     fn wakeup(&self) -> Arc<dyn Wakeup> {
-        Arc::new(Both(self.camera.wakeup(), self.sleeper.clone()))
+        Arc::new(CombinedWakeup(self.camera.wakeup(), self.sleeper.clone()))
     }
 }
 
 /// Interrupts the camera's waits and those of its faults.
-struct Both(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
+struct CombinedWakeup(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
 
-impl Wakeup for Both {
+impl Wakeup for CombinedWakeup {
     fn set_flushing(&self, flushing: bool) {
         self.0.set_flushing(flushing);
         self.1.set_flushing(flushing);
@@ -254,9 +254,9 @@ mod tests {
     fn plans_are_read_and_nonsense_is_refused() {
         let faults: Faults = "stall@30, vanish@60:3,drop@9".parse().unwrap();
         let coming = faults.0.lock().coming.clone();
-        assert_eq!(coming[0], Fault { kind: Kind::Stall, after: 30, amount: 0 });
-        assert_eq!(coming[1], Fault { kind: Kind::Vanish, after: 60, amount: 3 });
-        assert_eq!(coming[2], Fault { kind: Kind::Drop, after: 9, amount: 1 });
+        assert_eq!(coming[0], Fault { kind: FaultKind::Stall, after: 30, amount: 0 });
+        assert_eq!(coming[1], Fault { kind: FaultKind::Vanish, after: 60, amount: 3 });
+        assert_eq!(coming[2], Fault { kind: FaultKind::Drop, after: 9, amount: 1 });
         assert!("".parse::<Faults>().is_ok_and(|none| none.due().is_empty()));
         for nonsense in ["explode@3", "stall", "stall@x", "drop@3:-1", "drop@3:many"] {
             assert!(nonsense.parse::<Faults>().unwrap_err().contains(nonsense));

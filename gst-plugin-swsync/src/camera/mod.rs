@@ -9,7 +9,7 @@ pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
 pub mod mode;
-pub mod patience;
+pub mod stall_limit;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 
@@ -25,7 +25,7 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use self::controls::{Ranges, Setting};
 use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
-pub use patience::Patience;
+pub use stall_limit::StallLimit;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
 
 /// Why a camera could not do what was asked.
@@ -351,8 +351,8 @@ pub trait Camera: Send {
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError>;
 
     /// Sets after how long without a frame `next_frame` gives up. Of no meaning to cameras that never stand still.
-    fn set_patience(&mut self, patience: Patience) {
-        let _ = patience;
+    fn set_stall_limit(&mut self, stall_limit: StallLimit) {
+        let _ = stall_limit;
     }
 
     /// Which controls people can set, and to what, once it is configured.
@@ -386,7 +386,7 @@ pub trait Camera: Send {
     ///
     /// # Errors
     /// [`CameraError::Flushing`] when interrupted, [`CameraError::Stalled`] when nothing comes for longer than
-    /// [`Camera::set_patience`] has it, [`CameraError::Gone`] when the camera is.
+    /// [`Camera::set_stall_limit`] has it, [`CameraError::Gone`] when the camera is.
     fn next_frame(&mut self) -> Result<Frame, CameraError>;
 
     /// Stops streaming. Frames not yet taken are dropped.

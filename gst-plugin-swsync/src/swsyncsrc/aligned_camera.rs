@@ -9,7 +9,7 @@ use swsync_core::stamps::StampedBy;
 use swsync_core::time::Span;
 
 use super::align::{
-    AlignAction, AlignError, AlignMethod, LockCause, IssueChange, CameraAligner, Method, AlignProgress, ObservedFrame, AlignTarget,
+    AlignAction, AlignError, AlignMethod, LockCause, IssueChange, CameraAligner, AlignerKind, AlignProgress, ObservedFrame, AlignTarget,
     TimeBase, FrameVerdict, check_grid,
 };
 use super::controls::ControlQueue;
@@ -70,7 +70,7 @@ pub struct AlignedCamera {
     camera: Box<dyn Camera>,
     capabilities: Capabilities,
     grid: FrameGrid,
-    method: Method,
+    method: AlignerKind,
     driver: CameraAligner,
     /// Keeps the rate where nothing is aligned.
     dither: Option<Dither>,
@@ -80,7 +80,7 @@ pub struct AlignedCamera {
     resting: Option<Span>,
     restarted: bool,
     /// Controls that people set.
-    desk: Arc<ControlQueue>,
+    controls: Arc<ControlQueue>,
     /// The last request set an exposure to align the camera.
     injecting: bool,
     /// A frame was asked for, and has not come yet.
@@ -94,12 +94,12 @@ impl AlignedCamera {
         capabilities: Capabilities,
         grid: FrameGrid,
         alignment: &Alignment,
-        desk: Arc<ControlQueue>,
+        controls: Arc<ControlQueue>,
         seed: u64,
     ) -> Result<Self, (Box<dyn Camera>, StartError)> {
         let Alignment { method, grid_period, target } = *alignment;
         let driver = check_grid(grid, grid_period)
-            .and_then(|()| Method::choose(method, &capabilities, grid.period()))
+            .and_then(|()| AlignerKind::choose(method, &capabilities, grid.period()))
             .and_then(|method| {
                 let driver = CameraAligner::new(method, &capabilities, grid, target, seed)?;
                 Ok((method, driver))
@@ -112,7 +112,7 @@ impl AlignedCamera {
             return Err((camera, error.into()));
         }
         let dither = match (method, capabilities.pacing) {
-            (Method::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
+            (AlignerKind::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
             _ => None,
         };
         tracing::info!(camera = capabilities.model, method = method.name(), "aligning");
@@ -127,7 +127,7 @@ impl AlignedCamera {
             losses: Losses::default(),
             resting: None,
             restarted: false,
-            desk,
+            controls,
             injecting: false,
             asked: false,
         })
@@ -157,8 +157,8 @@ impl AlignedCamera {
 
     /// Stops the camera and gives it back.
     pub fn stop(self) -> Box<dyn Camera> {
-        let Self { mut camera, desk, .. } = self;
-        desk.end();
+        let Self { mut camera, controls, .. } = self;
+        controls.end();
         camera.stop();
         camera
     }
@@ -167,7 +167,7 @@ impl AlignedCamera {
     pub fn next(&mut self, time: &mut impl TimeBase) -> Result<AlignedFrame, CameraError> {
         self.rest(time)?;
         // Once, however often the wait for it is interrupted.
-        if self.method == Method::OnRequest && !self.asked {
+        if self.method == AlignerKind::OnRequest && !self.asked {
             self.wait_for_grid(time)?;
             self.camera.request(Controls::default())?;
             self.asked = true;
@@ -217,9 +217,9 @@ impl AlignedCamera {
         let injects = matches!(verdict.action, AlignAction::Set(Controls { exposure: Some(_), .. }));
         // What is to stay comes after an exposure that is to shift the stream.
         if !injects {
-            let mut due = self.desk.due(verdict.number);
+            let mut due = self.controls.due(verdict.number);
             if std::mem::take(&mut self.injecting) {
-                due.extend(self.desk.auto_exposure());
+                due.extend(self.controls.auto_exposure());
             }
             self.camera.stage(due);
         }
@@ -250,7 +250,7 @@ impl AlignedCamera {
         self.camera.stop();
         time.sleep(rest)?;
         // What of it the camera refuses was said when it was configured.
-        let _refused = self.desk.begin(&mut *self.camera, &self.capabilities, self.grid);
+        let _refused = self.controls.begin(&mut *self.camera, &self.capabilities, self.grid);
         self.camera.start()?;
         self.resting = None;
         (self.losses, self.restarted) = (Losses::default(), true);

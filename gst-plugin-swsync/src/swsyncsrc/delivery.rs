@@ -14,7 +14,7 @@ use super::imp::SwsyncSrc;
 use super::interruptions::{InterruptionMonitor, Interruptions};
 use super::pads::Delivered;
 use super::state::{CAT, PadStream, State};
-use super::stats::{FrameDecision, Silence};
+use super::stats::{FrameDecision, NoDelivery};
 use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, rig_time};
 use crate::meta;
@@ -83,8 +83,8 @@ impl SwsyncSrc {
         Delivery { decision, period, .. }: &Delivery,
         clock: &gst::Clock,
     ) -> Option<Vec<gst::Buffer>> {
-        self.desk.note_reported(std::mem::take(&mut frame.reported));
-        controls::report(&self.desk, &self.obj(), &frame.info);
+        self.controls.note_reported(std::mem::take(&mut frame.reported));
+        controls::report(&self.controls, &self.obj(), &frame.info);
         if frame.is_news() || decision.first_copy {
             self.report(&frame, decision);
         }
@@ -182,10 +182,10 @@ impl SwsyncSrc {
 
     /// Says that frames come and none goes downstream, and what helps.
     #[cold]
-    fn report_silence(&self, info: &FrameInfo, silence: Silence, clock: &gst::Clock) {
+    fn report_silence(&self, info: &FrameInfo, silence: NoDelivery, clock: &gst::Clock) {
         let progress = self.stats.lock().progress;
         let (why, remedy) = match silence {
-            Silence::HeldBack => {
+            NoDelivery::HeldBack => {
                 let off = info.phase_error_ns;
                 let issue = progress.and_then(|progress| progress.trouble).map(|issue| issue.text());
                 let issue = issue.map_or_else(String::new, |issue| format!(": {issue}"));
@@ -205,7 +205,7 @@ impl SwsyncSrc {
                 );
                 (why, remedy)
             }
-            Silence::NotPlaying => {
+            NoDelivery::NotPlaying => {
                 let ago = rig_time(clock.time()) - info.rig_time_ns;
                 let why = format!(
                     "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"

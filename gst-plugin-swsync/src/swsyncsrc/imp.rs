@@ -39,7 +39,7 @@ pub struct SwsyncSrc {
     pub(super) group: Mutex<gst::GroupId>,
     /// While the element is started.
     pub(super) interruptions: Mutex<Option<InterruptionMonitor>>,
-    pub(super) desk: Arc<ControlQueue>,
+    pub(super) controls: Arc<ControlQueue>,
 }
 
 #[glib::object_subclass]
@@ -65,7 +65,7 @@ impl ObjectSubclass for SwsyncSrc {
             stats: Mutex::default(),
             group: Mutex::new(gst::GroupId::next()),
             interruptions: Mutex::default(),
-            desk: Arc::default(),
+            controls: Arc::default(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl ObjectImpl for SwsyncSrc {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         match by_property(pspec.name()) {
-            Some(control) => controls::set_property(&self.desk, &self.obj(), control, value),
+            Some(control) => controls::set_property(&self.controls, &self.obj(), control, value),
             None => self.settings.lock().set(pspec.name(), value),
         }
     }
@@ -127,7 +127,7 @@ impl ObjectImpl for SwsyncSrc {
             "lock-count" => stats.lock_count.to_value(),
             "stats" => stats.stats().to_value(),
             name => match by_property(name) {
-                Some(control) => controls::property(&self.desk, control),
+                Some(control) => controls::property(&self.controls, control),
                 None => self.settings.lock().get(name),
             },
         }
@@ -215,7 +215,7 @@ impl ElementImpl for SwsyncSrc {
                     pad.push_event(event.clone());
                 }
             }
-            _ => return controls::handle_event(&self.desk, &self.obj(), &event),
+            _ => return controls::handle_event(&self.controls, &self.obj(), &event),
         }
         true
     }
@@ -371,14 +371,14 @@ impl SwsyncSrc {
         match event.type_() {
             // The pad is marked already: the streaming thread asks downstream anew. Latency is the pipeline's business.
             gst::EventType::Reconfigure | gst::EventType::Latency => true,
-            gst::EventType::CustomUpstream => controls::handle_event(&self.desk, &self.obj(), &event),
+            gst::EventType::CustomUpstream => controls::handle_event(&self.controls, &self.obj(), &event),
             _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
         }
     }
 
     /// Where controls are set.
-    pub(super) fn desk(&self) -> &ControlQueue {
-        &self.desk
+    pub(super) fn controls(&self) -> &ControlQueue {
+        &self.controls
     }
 
     /// What the camera can deliver in a stream of `role`: as long as it is not known, anything.

@@ -129,7 +129,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-pub use align::{AlignMethod, AlignPoint};
+pub use align::{AlignMethod, AlignPointSetting};
 
 use crate::camera::StreamRole;
 use crate::camera::mode::Orientation;
@@ -145,8 +145,8 @@ glib::wrapper! {
 
 impl SwsyncSrc {
     /// Where its controls are set.
-    fn desk(&self) -> &controls::ControlQueue {
-        self.imp().desk()
+    fn controls(&self) -> &controls::ControlQueue {
+        self.imp().controls()
     }
 }
 
@@ -183,7 +183,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     for api in [
         Backend::static_type(),
         AlignMethod::static_type(),
-        AlignPoint::static_type(),
+        AlignPointSetting::static_type(),
         OnStall::static_type(),
         #[cfg(feature = "simulation")]
         SimulatedControl::static_type(),

@@ -157,11 +157,11 @@ impl SwsyncSrc {
             Ok(capabilities) => capabilities,
             Err(error) => return Err((camera, error.into())),
         };
-        let refusals = self.desk.begin(&mut *camera, &capabilities, streams.grid);
-        let desk = self.desk.clone();
+        let refusals = self.controls.begin(&mut *camera, &capabilities, streams.grid);
+        let controls = self.controls.clone();
         // The standard library's only source of chance; how long a camera sleeps needs no better one.
         let seed = RandomState::new().build_hasher().finish();
-        let camera = AlignedCamera::start(camera, capabilities, streams.grid, &alignment, desk, seed)?;
+        let camera = AlignedCamera::start(camera, capabilities, streams.grid, &alignment, controls, seed)?;
         gst::info!(CAT, imp = self, "streaming from {}", camera.capabilities().model);
         let (can, period) = (camera.capabilities(), camera.grid().period());
         let least = can.latency + period;

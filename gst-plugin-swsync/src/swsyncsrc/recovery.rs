@@ -29,7 +29,7 @@ use crate::clock::SensorTimeBridge;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Why a camera is not there.
-enum Missing {
+enum OpenError {
     /// Settings that make no sense: they will not mend by themselves.
     Settings(gst::ErrorMessage),
     Camera(CameraError),
@@ -43,8 +43,8 @@ impl SwsyncSrc {
         device: &Arc<DeviceClock>,
     ) -> Result<Box<dyn Camera>, gst::ErrorMessage> {
         self.try_open(settings, device).map_err(|missing| match missing {
-            Missing::Settings(message) => message,
-            Missing::Camera(error) => error_message(&error),
+            OpenError::Settings(message) => message,
+            OpenError::Camera(error) => error_message(&error),
         })
     }
 
@@ -53,29 +53,29 @@ impl SwsyncSrc {
         settings: &Settings,
         #[cfg_attr(not(feature = "simulation"), expect(unused_variables, reason = "simulated cameras have its time"))]
         device: &Arc<DeviceClock>,
-    ) -> Result<Box<dyn Camera>, Missing> {
+    ) -> Result<Box<dyn Camera>, OpenError> {
         let mut camera: Box<dyn Camera> = match settings.backend {
             #[cfg(feature = "libcamera")]
             Backend::Libcamera => {
                 let (name, profile) = (settings.camera_name.as_deref(), settings.profile.as_deref());
                 let opened = LibcameraCamera::open_with(name, profile.map(Path::new));
-                Box::new(opened.map_err(Missing::Camera)?)
+                Box::new(opened.map_err(OpenError::Camera)?)
             }
             #[cfg(feature = "simulation")]
             Backend::Simulated => {
                 gst::info!(CAT, imp = self, "the camera is simulated");
                 let simulation = settings.simulation.simulation(settings.profile.as_ref());
-                Box::new(SimulatedCamera::new(simulation.map_err(Missing::Settings)?, device.clone()))
+                Box::new(SimulatedCamera::new(simulation.map_err(OpenError::Settings)?, device.clone()))
             }
         };
         #[cfg(feature = "simulation")]
         if let Some(faults) = self.faults.lock().clone() {
-            faults.opening().map_err(Missing::Camera)?;
+            faults.opening().map_err(OpenError::Camera)?;
             gst::info!(CAT, imp = self, "the camera has simulated faults");
             camera = Box::new(FaultyCamera::new(camera, faults));
         }
-        camera.set_patience(settings.stall_periods);
-        camera.set_mode(settings.mode().map_err(Missing::Settings)?).map_err(Missing::Camera)?;
+        camera.set_stall_limit(settings.stall_periods);
+        camera.set_mode(settings.mode().map_err(OpenError::Settings)?).map_err(OpenError::Camera)?;
         self.adopt(&*camera);
         Ok(camera)
     }
@@ -134,8 +134,8 @@ impl SwsyncSrc {
                     reason: error.to_string(),
                 },
             }),
-            Err(Missing::Camera(error)) => Err(error),
-            Err(Missing::Settings(message)) => {
+            Err(OpenError::Camera(error)) => Err(error),
+            Err(OpenError::Settings(message)) => {
                 let camera = "the camera".to_owned();
                 return Err(CameraError::Failed {
                     camera,

@@ -7,7 +7,7 @@ use super::align::settings::AlignSettings;
 #[cfg(feature = "simulation")]
 use super::simulation::SimulationSettings;
 use super::{Backend, OnStall};
-use crate::camera::Patience;
+use crate::camera::StallLimit;
 use crate::camera::mode::{Mode, Orientation, SensorConfig};
 
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Settings {
     sensor_config: Option<gst::Structure>,
     pub orientation: Orientation,
     pub on_stall: OnStall,
-    pub stall_periods: Patience,
+    pub stall_periods: StallLimit,
     pub align: AlignSettings,
     #[cfg(feature = "simulation")]
     pub simulation: SimulationSettings,
@@ -38,7 +38,7 @@ impl Default for Settings {
             sensor_config: None,
             orientation: Orientation::default(),
             on_stall: OnStall::default(),
-            stall_periods: Patience::default(),
+            stall_periods: StallLimit::default(),
             align: AlignSettings::default(),
             #[cfg(feature = "simulation")]
             simulation: SimulationSettings::default(),
@@ -68,7 +68,7 @@ impl Settings {
             "sensor-config" => self.sensor_config = value.get().expect("checked"),
             "orientation" => self.orientation = value.get().expect("checked"),
             "on-stall" => self.on_stall = value.get().expect("checked"),
-            "stall-periods" => self.stall_periods = Patience(value.get().expect("checked")),
+            "stall-periods" => self.stall_periods = StallLimit(value.get().expect("checked")),
             "profile" => self.profile = value.get().expect("checked"),
             #[cfg(feature = "simulation")]
             name if self.simulation.set(name, value) => {}

@@ -24,7 +24,7 @@ const FEW: u64 = 2;
 
 /// Why frames do not go downstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
+pub enum NoDelivery {
     /// They are off the grid, and the lock is waited for.
     HeldBack,
     /// By their stamps the pipeline did not play yet.
@@ -88,7 +88,7 @@ pub struct FrameDecision {
     /// The last gap in the stream.
     pub gap: Option<Gap>,
     /// Why none went downstream for long, where that is to be said.
-    pub silence: Option<Silence>,
+    pub silence: Option<NoDelivery>,
 }
 
 impl SourceStats {
@@ -127,8 +127,8 @@ impl SourceStats {
         self.number_taken += u64::from(pts.is_some() && again);
         let held_back = wait_lock && held_back;
         let silence = match pts {
-            None => Some(Silence::NotPlaying),
-            Some(_) => held_back.then_some(Silence::HeldBack),
+            None => Some(NoDelivery::NotPlaying),
+            Some(_) => held_back.then_some(NoDelivery::HeldBack),
         };
         let silence = self.is_silent(frame.info.sensor_time_ns, silence, interruptions.paused);
         let pts = pts.filter(|_| !held_back && !again);
@@ -179,9 +179,9 @@ impl SourceStats {
     fn is_silent(
         &mut self,
         time: Option<Timestamp<Boottime>>,
-        why: Option<Silence>,
+        why: Option<NoDelivery>,
         paused: Span,
-    ) -> Option<Silence> {
+    ) -> Option<NoDelivery> {
         if why.is_none() || paused > Span::ZERO {
             self.silent = None;
         }
@@ -264,12 +264,12 @@ mod tests {
             let time = Timestamp::from_nanos(7) + Span::from_secs(seconds);
             observed.is_silent(Some(time), why, Span::from_secs(paused))
         };
-        let held_back = Some(Silence::HeldBack);
+        let held_back = Some(NoDelivery::HeldBack);
         assert_eq!([0, 4, 5, 6, 600].map(|at| after(at, held_back, 0)), [None, None, held_back, None, None]);
         assert_eq!(after(601, None, 0), None, "a frame");
         assert_eq!([602, 606, 607].map(|at| after(at, held_back, 0)), [None, None, held_back]);
         assert_eq!(after(608, None, 0), None);
-        let not_playing = Some(Silence::NotPlaying);
+        let not_playing = Some(NoDelivery::NotPlaying);
         assert_eq!([609, 613].map(|at| after(at, not_playing, 0)), [None, None]);
         assert_eq!(after(700, not_playing, 90), None, "the pipeline was paused");
         assert_eq!([704, 705].map(|at| after(at, not_playing, 0)), [None, not_playing]);

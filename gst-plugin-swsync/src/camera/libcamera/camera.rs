@@ -19,7 +19,7 @@ use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{
-    Camera, CameraError, Capabilities, Controls, Frame, Pacing, Patience, StampedAt, StreamRole, StreamSetup,
+    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole, StreamSetup,
     Wakeup,
 };
 
@@ -36,7 +36,7 @@ pub struct LibcameraCamera {
     state: State,
     /// To go out with the next request.
     staged: Vec<Setting>,
-    patience: Patience,
+    stall_limit: StallLimit,
     service: LibcameraThread,
 }
 
@@ -82,7 +82,7 @@ impl LibcameraCamera {
             events,
             state: State::Open,
             staged: Vec::new(),
-            patience: Patience::default(),
+            stall_limit: StallLimit::default(),
             service,
         };
         Ok(Self::with_profile(camera, found?.profile))
@@ -214,8 +214,8 @@ impl Camera for LibcameraCamera {
         Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog, mode })
     }
 
-    fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
+    fn set_stall_limit(&mut self, stall_limit: StallLimit) {
+        self.stall_limit = stall_limit;
     }
 
     fn control_ranges(&self) -> Ranges {
@@ -286,7 +286,7 @@ impl Camera for LibcameraCamera {
         if streaming.in_flight == 0 {
             return Err(self.failed("waiting for a frame", "none was requested"));
         }
-        let waited = streaming.longest_wait(self.patience);
+        let waited = streaming.longest_wait(self.stall_limit);
         let deadline = Instant::now() + waited.to_duration();
         loop {
             let event = self.events.pop_until(deadline)?;

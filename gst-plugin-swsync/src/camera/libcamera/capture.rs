@@ -18,7 +18,7 @@ use super::picture::PlaneLayout;
 use super::pool::CameraBufferPool;
 use super::sensor::{self, BufferMetadata, Pictures, REQUESTS, Sequence};
 use super::session::{ConfiguredCamera, ConfiguredStream, Requests};
-use crate::camera::{Controls, Frame, Patience};
+use crate::camera::{Controls, Frame, StallLimit};
 
 /// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
 /// that libcamera knows.
@@ -61,7 +61,7 @@ struct Placement {
 }
 
 /// What became of a request that brought a frame.
-pub(super) struct Taken {
+pub(super) struct CompletedFrame {
     /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one, or has a bad stamp.
     pub(super) frame: Result<Option<Frame>, CaptureError>,
     /// The request, where its memory is not lent.
@@ -121,13 +121,13 @@ impl Capture {
     }
 
     /// How long the next frame may take.
-    pub(super) fn longest_wait(&self, patience: Patience) -> Span {
+    pub(super) fn longest_wait(&self, stall_limit: StallLimit) -> Span {
         let period = self.period();
-        if self.frames > 0 { patience.next(period) } else { patience.first(period) }
+        if self.frames > 0 { stall_limit.next(period) } else { stall_limit.first(period) }
     }
 
     /// The frame that `request` brought at `arrival`.
-    pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> Taken {
+    pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> CompletedFrame {
         let check = self.frames.is_multiple_of(SYNC_CHECK);
         self.frames += 1;
         let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
@@ -149,7 +149,7 @@ impl Capture {
         } else {
             Some(request)
         };
-        Taken { frame, request }
+        CompletedFrame { frame, request }
     }
 
     /// The frame of these `pictures`, if it has a stamp that can be read.

@@ -1,7 +1,7 @@
 //! How a camera is aligned: what was asked for, and what it can do.
 
 use gst::glib;
-use swsync_core::align::point::AlignPoint as Point;
+use swsync_core::align::point::AlignPoint;
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 
@@ -36,7 +36,7 @@ pub enum AlignMethod {
 /// Which instant of a frame lies on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncAlignPoint")]
-pub enum AlignPoint {
+pub enum AlignPointSetting {
     /// Exposure of the first row begins.
     #[default]
     #[enum_value(name = "Frame start: exposure of the first row begins", nick = "frame-start")]
@@ -46,11 +46,11 @@ pub enum AlignPoint {
     ExposureCenter,
 }
 
-impl From<AlignPoint> for Point {
-    fn from(point: AlignPoint) -> Self {
+impl From<AlignPointSetting> for AlignPoint {
+    fn from(point: AlignPointSetting) -> Self {
         match point {
-            AlignPoint::FrameStart => Self::FrameStart,
-            AlignPoint::ExposureCenter => Self::ExposureCenter,
+            AlignPointSetting::FrameStart => Self::FrameStart,
+            AlignPointSetting::ExposureCenter => Self::ExposureCenter,
         }
     }
 }
@@ -87,7 +87,7 @@ pub enum AlignError {
 
 /// A method that this camera can do, with what it takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Method {
+pub enum AlignerKind {
     Inject(FrameDurationControl),
     InjectExposure(ExposureControl),
     Reset,
@@ -97,7 +97,7 @@ pub enum Method {
     OnRequest,
 }
 
-impl Method {
+impl AlignerKind {
     /// What `camera` does for `wish`, with frames of `period`.
     pub fn choose(wish: AlignMethod, camera: &Capabilities, period: Span) -> Result<Self, AlignError> {
         let name = || camera.model.clone();
@@ -204,21 +204,21 @@ mod tests {
     fn auto_is_the_best_that_does_not_stop_the_camera() {
         let auto = |durations, exposure| {
             let camera = camera(Pacing::FreeRunning(durations), exposure);
-            Method::choose(AlignMethod::Auto, &camera, PERIOD).unwrap().name()
+            AlignerKind::choose(AlignMethod::Auto, &camera, PERIOD).unwrap().name()
         };
         assert_eq!(auto(Some(DURATIONS), Some(EXPOSURES)), "inject");
         assert_eq!(auto(None, Some(EXPOSURES)), "inject-exposure");
         assert_eq!(auto(None, Some(ExposureControl { max: PERIOD, ..EXPOSURES })), "none");
         assert_eq!(auto(None, None), "none");
         let virtual_camera = camera(Pacing::OnRequest, None);
-        assert_eq!(Method::choose(AlignMethod::Auto, &virtual_camera, PERIOD), Ok(Method::OnRequest));
+        assert_eq!(AlignerKind::choose(AlignMethod::Auto, &virtual_camera, PERIOD), Ok(AlignerKind::OnRequest));
     }
 
     #[test]
     fn what_a_camera_cannot_do_is_refused_with_a_remedy() {
         let refused = |wish, durations, exposure| {
             let camera = camera(Pacing::FreeRunning(durations), exposure);
-            Method::choose(wish, &camera, PERIOD).unwrap_err().to_string()
+            AlignerKind::choose(wish, &camera, PERIOD).unwrap_err().to_string()
         };
         let message = refused(AlignMethod::Inject, None, Some(EXPOSURES));
         assert!(message.contains("align-method=inject-exposure"), "{message}");
@@ -231,12 +231,12 @@ mod tests {
         assert!(message.contains("longest exposure"), "{message}");
         let virtual_camera = camera(Pacing::OnRequest, Some(EXPOSURES));
         for wish in [AlignMethod::Inject, AlignMethod::InjectExposure, AlignMethod::Reset] {
-            assert!(Method::choose(wish, &virtual_camera, PERIOD).is_err());
+            assert!(AlignerKind::choose(wish, &virtual_camera, PERIOD).is_err());
         }
         let all = camera(Pacing::FreeRunning(Some(DURATIONS)), Some(EXPOSURES));
         for wish in [AlignMethod::Inject, AlignMethod::InjectExposure, AlignMethod::Reset, AlignMethod::None]
         {
-            assert!(Method::choose(wish, &all, PERIOD).is_ok());
+            assert!(AlignerKind::choose(wish, &all, PERIOD).is_ok());
         }
     }
 

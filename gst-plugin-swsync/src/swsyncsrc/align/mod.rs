@@ -16,7 +16,7 @@ mod issue;
 mod tests;
 
 use swsync_core::align::inject::{InjectConfig, Injector};
-use swsync_core::align::point::{AlignPoint as Point, FrameTiming};
+use swsync_core::align::point::{AlignPoint, FrameTiming};
 use swsync_core::align::profile::Response;
 use swsync_core::align::reset::{Reset, ResetConfig};
 use swsync_core::align::{Aim, Aligner, AlignerConfig, SensorTiming, Trouble};
@@ -25,7 +25,7 @@ use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::{Capabilities, Controls, ExposureControl, FrameDurationControl, Readout, StampedAt};
-pub use method::{AlignError, AlignMethod, AlignPoint, Method, check_grid};
+pub use method::{AlignError, AlignMethod, AlignPointSetting, AlignerKind, check_grid};
 pub use time::{ClockBase, TimeBase};
 use issue::IssueTracker;
 pub use issue::{IssueChange, Issue};
@@ -43,7 +43,7 @@ const MICROSECOND_NS: f64 = 1_000.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AlignTarget {
     /// The instant of a frame.
-    pub point: Point,
+    pub point: AlignPoint,
     /// Where it is to lie after the grid's.
     pub phase_offset: Span,
     /// Largest phase error of a locked frame; `None` is the method's own.
@@ -154,7 +154,7 @@ pub struct CameraAligner {
     stamped_at: StampedAt,
     readout: Option<Readout>,
     target: AlignTarget,
-    point: Point,
+    point: AlignPoint,
     engine: MethodState,
     /// As the camera said last.
     exposure: Option<Span>,
@@ -205,18 +205,18 @@ impl CameraAligner {
     /// # Errors
     /// [`AlignError::NoReadout`].
     pub fn new(
-        method: Method,
+        method: AlignerKind,
         camera: &Capabilities,
         grid: FrameGrid,
         target: AlignTarget,
         seed: u64,
     ) -> Result<Self, AlignError> {
         check_point(target.point, camera)?;
-        let tolerance = target.tolerance.unwrap_or(if method == Method::Reset { COARSE } else { FINE });
+        let tolerance = target.tolerance.unwrap_or(if method == AlignerKind::Reset { COARSE } else { FINE });
         let Aim { phase_offset, settle_frames, .. } = aim(&target, tolerance);
         let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
         let engine = match method {
-            Method::Inject(control) => {
+            AlignerKind::Inject(control) => {
                 let sensor = sensor_timing(&control, grid);
                 let config = AlignerConfig {
                     phase_offset,
@@ -225,7 +225,7 @@ impl CameraAligner {
                 };
                 MethodState::Inject { aligner: Box::new(Aligner::new(config)), control }
             }
-            Method::InjectExposure(control) => {
+            AlignerKind::InjectExposure(control) => {
                 let injector = Injector::new(InjectConfig {
                     grid,
                     phase_offset,
@@ -238,7 +238,7 @@ impl CameraAligner {
                 });
                 MethodState::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
             }
-            Method::Reset => {
+            AlignerKind::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
                 let (half, most) = (config.predicted(0.5), config.predicted(0.99));
                 tracing::info!(
@@ -249,7 +249,7 @@ impl CameraAligner {
                 );
                 MethodState::Reset { reset: Box::new(Reset::new(config)), random: seed }
             }
-            Method::None | Method::OnRequest => MethodState::None { given_up: None },
+            AlignerKind::None | AlignerKind::OnRequest => MethodState::None { given_up: None },
         };
         let progress = AlignProgress {
             method: method.name(),
@@ -472,14 +472,14 @@ impl CameraAligner {
         }
         // It would go on for ever, and hold back all frames.
         *engine = MethodState::None { given_up: judged.trouble };
-        progress.method = Method::None.name();
+        progress.method = AlignerKind::None.name();
         free(judged.trouble, judged.action)
     }
 
     /// What stands in the way: what the method says, or that nothing says where the aligned instant is.
     fn issue(&self, trouble: Option<Trouble>) -> Option<Issue> {
         let needs_exposure =
-            self.stamped_at != StampedAt::ExposureStart || self.point == Point::ExposureCenter;
+            self.stamped_at != StampedAt::ExposureStart || self.point == AlignPoint::ExposureCenter;
         let blind = (self.exposure.is_none() && needs_exposure).then_some(Issue::UnknownExposure);
         trouble.map(Issue::Aligner).or(blind)
     }
@@ -507,8 +507,8 @@ const fn aim(target: &AlignTarget, tolerance: Span) -> Aim {
     Aim { phase_offset, tolerance, settle_frames, max_slew }
 }
 
-fn check_point(point: Point, camera: &Capabilities) -> Result<(), AlignError> {
-    if point == Point::ExposureCenter && camera.readout.is_none() {
+fn check_point(point: AlignPoint, camera: &Capabilities) -> Result<(), AlignError> {
+    if point == AlignPoint::ExposureCenter && camera.readout.is_none() {
         return Err(AlignError::NoReadout { camera: camera.model.clone() });
     }
     Ok(())

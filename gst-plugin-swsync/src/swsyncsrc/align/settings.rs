@@ -5,7 +5,7 @@ use gst::prelude::*;
 use swsync_core::time::Span;
 
 use super::super::aligned_camera::Alignment;
-use super::{AlignMethod, AlignPoint, AlignTarget};
+use super::{AlignMethod, AlignPointSetting, AlignTarget};
 
 const DEFAULT_SETTLE_FRAMES: u32 = 3;
 /// Offsets of more would be whole frames of any grid.
@@ -15,7 +15,7 @@ const MOST_OFFSET: i64 = 1_000_000_000;
 pub struct AlignSettings {
     pub wait_lock: bool,
     method: AlignMethod,
-    point: AlignPoint,
+    point: AlignPointSetting,
     grid_period: gst::Fraction,
     phase_offset: Span,
     max_slew: f64,
@@ -29,7 +29,7 @@ impl Default for AlignSettings {
         Self {
             wait_lock: true,
             method: AlignMethod::default(),
-            point: AlignPoint::default(),
+            point: AlignPointSetting::default(),
             grid_period: gst::Fraction::new(0, 1),
             phase_offset: Span::ZERO,
             max_slew: 0.0,
@@ -104,7 +104,7 @@ fn what() -> Vec<glib::ParamSpec> {
             .blurb("How the camera is brought onto the frame grid; one that it cannot do is an error")
             .mutable_ready()
             .build(),
-        glib::ParamSpecEnum::builder::<AlignPoint>("align-point")
+        glib::ParamSpecEnum::builder::<AlignPointSetting>("align-point")
             .nick("Align point")
             .blurb("Which instant of a frame lies on the grid: different sensors agree on one only")
             .mutable_playing()

@@ -2,8 +2,8 @@
 
 mod stage;
 
-use stage::{Can, Kind, Rehearsal, TARGET, rehearse, try_rehearse};
-use swsync_core::align::point::AlignPoint as Point;
+use stage::{Can, Kind, AlignmentRun, TARGET, rehearse, try_rehearse};
+use swsync_core::align::point::AlignPoint;
 use swsync_core::frame::{LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
@@ -42,7 +42,7 @@ fn troubles(frames: &[AlignedFrame]) -> Vec<(&'static str, bool)> {
 }
 
 /// A camera that has been brought onto the grid.
-fn locked(kind: &Kind, target: AlignTarget) -> Rehearsal {
+fn locked(kind: &Kind, target: AlignTarget) -> AlignmentRun {
     let mut rehearsal = rehearse(kind, AlignMethod::Auto, target);
     let frames = rehearsal.frames(60);
     assert_eq!(frames[59].info.lock, Some(LockState::Locked), "{:?}", locks(&frames));
@@ -50,10 +50,10 @@ fn locked(kind: &Kind, target: AlignTarget) -> Rehearsal {
 }
 
 /// The largest true error of the next `n` frames, of the point that is aligned.
-fn worst(rehearsal: &mut Rehearsal, n: usize, target: &AlignTarget) -> Span {
-    let error = |rehearsal: &Rehearsal| {
+fn worst(rehearsal: &mut AlignmentRun, n: usize, target: &AlignTarget) -> Span {
+    let error = |rehearsal: &AlignmentRun| {
         let (start, middle) = rehearsal.stage.truth();
-        let time = if target.point == Point::FrameStart { start } else { middle };
+        let time = if target.point == AlignPoint::FrameStart { start } else { middle };
         rehearsal.grid.phase_error(time - target.phase_offset).abs()
     };
     (0..n).map(|_| (rehearsal.next(), error(rehearsal)).1).max().expect("frames")
@@ -81,7 +81,7 @@ fn a_frame_is_where_it_truly_began() {
 }
 
 /// IMX219 and IMX477, exposing for different times, and what they are apart at the middle row.
-fn apart_at_the_middle(point: Point, exposures: [i64; 2]) -> Span {
+fn apart_at_the_middle(point: AlignPoint, exposures: [i64; 2]) -> Span {
     let target = AlignTarget { point, ..TARGET };
     let models = [SensorModel::imx219(), SensorModel::imx477()];
     let [one, other] = [0, 1].map(|i| {
@@ -98,9 +98,9 @@ fn apart_at_the_middle(point: Point, exposures: [i64; 2]) -> Span {
 #[test]
 fn different_sensors_agree_in_the_middle_of_the_picture_where_asked_to() {
     let line = Span::from_micros(19);
-    assert!(apart_at_the_middle(Point::ExposureCenter, [4, 4]) < line);
-    assert!(apart_at_the_middle(Point::ExposureCenter, [9, 2]) < line);
-    let apart = apart_at_the_middle(Point::FrameStart, [4, 4]);
+    assert!(apart_at_the_middle(AlignPoint::ExposureCenter, [4, 4]) < line);
+    assert!(apart_at_the_middle(AlignPoint::ExposureCenter, [9, 2]) < line);
+    let apart = apart_at_the_middle(AlignPoint::FrameStart, [4, 4]);
     // 539.5 rows of (18.904 - 15.167) us
     assert!((apart - Span::from_micros(2_016)).abs() < line, "{apart:?}");
 }
@@ -197,7 +197,7 @@ fn what_a_camera_cannot_do_is_an_error_before_it_starts() {
         assert!(error.contains(says), "{error}");
     }
     let blind = Kind { readout: false, ..imx219() };
-    let center = AlignTarget { point: Point::ExposureCenter, ..TARGET };
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
     let error = try_rehearse(&blind, 30, AlignMethod::Auto, center).err().expect("refused").to_string();
     assert!(error.contains("exposure-center") && error.contains("profile"), "{error}");
 }
@@ -219,7 +219,7 @@ fn lost_frames_cost_no_lock_and_no_number() {
 
 #[test]
 fn an_exposure_that_changes_is_followed_and_said() {
-    for point in [Point::FrameStart, Point::ExposureCenter] {
+    for point in [AlignPoint::FrameStart, AlignPoint::ExposureCenter] {
         let target = AlignTarget { point, ..TARGET };
         let mut camera = locked(&imx219(), target);
         // 40 us: less than costs a lock.
@@ -313,7 +313,7 @@ fn another_target_is_followed_and_said() {
     assert_eq!(camera.camera.progress().tolerance, Span::from_micros(20));
 
     // Another instant of the frame: 2 ms of exposure and 539.5 rows later.
-    let center = AlignTarget { point: Point::ExposureCenter, ..TARGET };
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
     camera.camera.set_target(center).unwrap();
     assert_eq!(causes(&camera.frames(40)), expected);
     assert!(worst(&mut camera, 30, &center) < Span::from_micros(60));
@@ -340,7 +340,7 @@ fn slew_bounds_what_a_frame_differs_by() {
 #[test]
 fn a_point_that_nothing_tells_is_refused_once() {
     let mut camera = locked(&Kind { readout: false, ..imx219() }, TARGET);
-    let center = AlignTarget { point: Point::ExposureCenter, ..TARGET };
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
     assert!(camera.camera.set_target(center).is_err());
     assert!(camera.camera.set_target(center).is_ok(), "it has been said");
     assert!(locks(&camera.frames(20)).iter().all(|lock| *lock == LockState::Locked));
@@ -455,7 +455,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
     for seed in 0..150_u64 {
         let model = SensorModel::presets()[usize::try_from(seed % 3).unwrap()].clone();
         let model = SensorModel { drop_probability: 0.01, ..model };
-        let point = if seed % 2 == 0 { Point::FrameStart } else { Point::ExposureCenter };
+        let point = if seed % 2 == 0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter };
         let mut target = AlignTarget { point, ..TARGET };
         let kind = Kind { seed, skew_ppm: 40.0 - 80.0 * super::uniform(&mut (seed + 7)), ..Kind::new(model) };
         let mut camera = rehearse(&kind, AlignMethod::Auto, target);
@@ -469,7 +469,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 ..2.0 => camera.stage.with(|world| world.exposure = Some(micros(100.0 + pick(200.0)))),
                 ..3.0 => target.phase_offset = micros(pick(33_000.0)),
                 ..4.0 => {
-                    target.point = if pick(2.0) < 1.0 { Point::FrameStart } else { Point::ExposureCenter }
+                    target.point = if pick(2.0) < 1.0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter }
                 }
                 ..5.0 => camera.stage.with(|world| world.crash = true),
                 _ => {
@@ -486,7 +486,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 }
                 let info = camera.next().info;
                 let (start, middle) = camera.stage.truth();
-                let time = if target.point == Point::FrameStart { start } else { middle };
+                let time = if target.point == AlignPoint::FrameStart { start } else { middle };
                 let error = camera.grid.phase_error(time - target.phase_offset);
                 let holds = matches!(info.lock, Some(LockState::Locked | LockState::Coasting));
                 let context =

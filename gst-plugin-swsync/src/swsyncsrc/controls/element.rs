@@ -32,7 +32,7 @@ pub fn signals() -> &'static [glib::subclass::Signal] {
                 let src = arguments[0].get::<SwsyncSrc>().ok()?;
                 let number = arguments[1].get::<u64>().ok()?;
                 let controls = arguments[2].get::<gst::Structure>().ok()?;
-                Some(set_at(src.desk(), &src, number, &controls).to_value())
+                Some(set_at(src.controls(), &src, number, &controls).to_value())
             });
         vec![signal.build()]
     });
@@ -40,11 +40,11 @@ pub fn signals() -> &'static [glib::subclass::Signal] {
 }
 
 /// Sets the property of `control`; a refusal becomes a warning on the bus.
-pub fn set_property(desk: &ControlQueue, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
+pub fn set_property(queue: &ControlQueue, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
     let set = setting(control, value).and_then(|setting| match setting {
-        Some(setting) => desk.set(setting),
+        Some(setting) => queue.set(setting),
         None => {
-            desk.unset(control);
+            queue.unset(control);
             Ok(())
         }
     });
@@ -54,27 +54,27 @@ pub fn set_property(desk: &ControlQueue, src: &SwsyncSrc, control: &'static Cont
 }
 
 /// Takes an upstream event that sets controls; whether it was one.
-pub fn handle_event(desk: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
+pub fn handle_event(queue: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
     let structure = event.structure().filter(|structure| structure.name() == CONTROLS);
     let Some(structure) = structure.filter(|_| event.type_() == gst::EventType::CustomUpstream) else {
         return false;
     };
     let number = structure.value("frame-number").ok().and_then(|value| value.transform::<u64>().ok());
     let number = number.and_then(|value| value.get().ok()).unwrap_or(0);
-    set_at(desk, src, number, structure);
+    set_at(queue, src, number, structure);
     true
 }
 
 /// Sets the controls that are the fields of `structure` so that frame `number` is the first to have them: 0, or a frame
 /// that is too near, is as soon as possible. Whether all were taken; otherwise none is.
-fn set_at(desk: &ControlQueue, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
+fn set_at(queue: &ControlQueue, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
     let set = || {
         let mut settings = Vec::new();
         for (field, value) in structure.iter().filter(|(field, _)| *field != "frame-number") {
             let control = by_property(field).ok_or_else(|| unknown(field))?;
             settings.extend(setting_of_field(control, value)?);
         }
-        desk.set_at(number, settings)
+        queue.set_at(number, settings)
     };
     let done = set();
     if let Err(refusal) = &done {
@@ -90,8 +90,8 @@ fn unknown(field: &str) -> Refusal {
 
 /// What the property of `control` is: while the camera streams, what its newest frame was taken with, where that says
 /// so; else what was asked.
-pub fn property(desk: &ControlQueue, control: &Control) -> glib::Value {
-    to_property(control, desk.reported(control).or_else(|| desk.asked(control)).as_ref())
+pub fn property(queue: &ControlQueue, control: &Control) -> glib::Value {
+    to_property(control, queue.reported(control).or_else(|| queue.asked(control)).as_ref())
 }
 
 /// Says on the bus what was refused.
@@ -113,8 +113,8 @@ fn refuse(src: &SwsyncSrc, refusal: &Refusal) {
 }
 
 /// Says on the bus, for each control that was asked for a frame, whether `frame` is the first to have it.
-pub fn report(desk: &ControlQueue, src: &SwsyncSrc, frame: &FrameInfo) {
-    for applied in desk.observe(frame) {
+pub fn report(queue: &ControlQueue, src: &SwsyncSrc, frame: &FrameInfo) {
+    for applied in queue.observe(frame) {
         say(src, &applied);
     }
 }

@@ -42,7 +42,7 @@ struct State {
     /// What properties were set to, by their names.
     asked: BTreeMap<&'static str, Value>,
     /// Settings for frames to come, in the order in which they were asked for.
-    named: Vec<FrameSettings>,
+    for_frames: Vec<FrameSettings>,
     streaming: Option<Streaming>,
 }
 
@@ -55,7 +55,7 @@ struct FrameSettings {
 
 #[derive(Debug)]
 struct Streaming {
-    ability: ControlLimits,
+    limits: ControlLimits,
     /// For the next request.
     next: Vec<Setting>,
     pending: Vec<PendingSettings>,
@@ -96,7 +96,7 @@ impl ControlQueue {
     pub fn set(&self, setting: Setting) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         if let Some(streaming) = &mut state.streaming {
-            streaming.ability.check(&setting)?;
+            streaming.limits.check(&setting)?;
         }
         let before = state.asked.insert(setting.control.property, setting.value.clone());
         // Control bindings set the same value with every frame; a trigger is pulled each time.
@@ -119,9 +119,9 @@ impl ControlQueue {
     pub fn set_at(&self, number: FrameNumber, settings: Vec<Setting>) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         if let Some(streaming) = &state.streaming {
-            settings.iter().try_for_each(|setting| streaming.ability.check(setting))?;
+            settings.iter().try_for_each(|setting| streaming.limits.check(setting))?;
         }
-        state.named.push(FrameSettings { number, settings });
+        state.for_frames.push(FrameSettings { number, settings });
         Ok(())
     }
 
@@ -132,25 +132,25 @@ impl ControlQueue {
         refusals
     }
 
-    fn start(&self, ability: ControlLimits) -> (Vec<Setting>, Vec<Refusal>) {
+    fn start(&self, limits: ControlLimits) -> (Vec<Setting>, Vec<Refusal>) {
         let mut state = self.0.lock();
         let (mut settings, mut refusals) = (Vec::new(), Vec::new());
         for (property, value) in &state.asked {
             let control = by_property(property).expect("asked of a control");
             let setting = Setting { control, value: value.clone() };
-            match ability.check(&setting) {
+            match limits.check(&setting) {
                 Ok(()) => settings.push(setting),
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        state.named.retain(|named| {
-            let refused = named.settings.iter().find_map(|setting| ability.check(setting).err());
+        state.for_frames.retain(|settings| {
+            let refused = settings.settings.iter().find_map(|setting| limits.check(setting).err());
             let taken = refused.is_none();
             refusals.extend(refused);
             taken
         });
         state.streaming = Some(Streaming {
-            ability,
+            limits,
             next: Vec::new(),
             pending: Vec::new(),
             reported: Vec::new(),
@@ -167,7 +167,7 @@ impl ControlQueue {
         let fixed = asked("exposure-time").is_some() || asked("ae-enable") == Some(&Value::Bool(false));
         let control = by_name("AeEnable").expect("it is in the table");
         let setting = Setting { control, value: Value::Bool(true) };
-        let takes = |streaming: &Streaming| streaming.ability.check(&setting).is_ok();
+        let takes = |streaming: &Streaming| streaming.limits.check(&setting).is_ok();
         (!fixed && state.streaming.as_ref().is_some_and(takes)).then_some(setting)
     }
 
@@ -179,18 +179,18 @@ impl ControlQueue {
     /// What goes out now that frame `number` has been taken.
     pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
         let mut state = self.0.lock();
-        let State { named, streaming: Some(streaming), .. } = &mut *state else {
+        let State { for_frames, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
-        if named.is_empty() && streaming.next.is_empty() {
+        if for_frames.is_empty() && streaming.next.is_empty() {
             return Vec::new();
         }
         let mut due = std::mem::take(&mut streaming.next);
-        let reach = number + u64::from(streaming.ability.lead);
+        let reach = number + u64::from(streaming.limits.lead);
         if !due.is_empty() {
             streaming.pending.push(PendingSettings::new(None, number, reach, &due));
         }
-        for ready in named.extract_if(.., |named| named.number <= reach) {
+        for ready in for_frames.extract_if(.., |settings| settings.number <= reach) {
             streaming.pending.push(PendingSettings::new(Some(ready.number), number, reach, &ready.settings));
             for setting in ready.settings {
                 put(&mut due, setting);
@@ -213,7 +213,7 @@ impl ControlQueue {
                     if let Some(lead) = applied.lead
                         && streaming.seen_lead.replace(lead) == Some(lead)
                     {
-                        streaming.ability.lead = lead;
+                        streaming.limits.lead = lead;
                     }
                     // From now on these are what the properties are set to.
                     for Setting { control, value } in &applied.settings {

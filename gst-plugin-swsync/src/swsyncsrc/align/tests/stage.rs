@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use swsync_core::align::point::AlignPoint as Point;
+use swsync_core::align::point::AlignPoint;
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::{FrameDetails, SyncQuality};
 use swsync_core::grid::FrameGrid;
@@ -320,14 +320,14 @@ impl Camera for StagedCamera {
 }
 
 /// A camera being aligned.
-pub struct Rehearsal {
+pub struct AlignmentRun {
     pub stage: Stage,
     pub camera: AlignedCamera,
     pub grid: FrameGrid,
 }
 
 pub const TARGET: AlignTarget = AlignTarget {
-    point: Point::FrameStart,
+    point: AlignPoint::FrameStart,
     phase_offset: Span::ZERO,
     tolerance: None,
     settle_frames: 3,
@@ -340,7 +340,7 @@ pub fn try_rehearse(
     rate: u32,
     method: AlignMethod,
     target: AlignTarget,
-) -> Result<Rehearsal, StartError> {
+) -> Result<AlignmentRun, StartError> {
     gst::init().expect("GStreamer starts");
     let grid = FrameGrid::new(rate, 1).expect("a rate");
     let stage = Stage::new();
@@ -348,14 +348,14 @@ pub fn try_rehearse(
     let capabilities = camera.capabilities();
     let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
     let aligned = AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
-    aligned.map(|camera| Rehearsal { stage, camera, grid }).map_err(|(_, error)| error)
+    aligned.map(|camera| AlignmentRun { stage, camera, grid }).map_err(|(_, error)| error)
 }
 
-pub fn rehearse(kind: &Kind, method: AlignMethod, target: AlignTarget) -> Rehearsal {
+pub fn rehearse(kind: &Kind, method: AlignMethod, target: AlignTarget) -> AlignmentRun {
     try_rehearse(kind, 30, method, target).unwrap_or_else(|error| panic!("{error}"))
 }
 
-impl Rehearsal {
+impl AlignmentRun {
     pub fn next(&mut self) -> AlignedFrame {
         self.try_next().expect("a frame")
     }

@@ -13,9 +13,9 @@ const HIDDEN_AT_START: i64 = 10;
 /// After so many frame periods without a frame a camera counts as stalled, 2 at least: each frame is late by its jitter. 0: after a
 /// second beyond the period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Patience(pub u32);
+pub struct StallLimit(pub u32);
 
-impl Patience {
+impl StallLimit {
     /// How long the next frame may take, where frames are a `period` apart.
     #[must_use]
     pub fn next(self, period: Span) -> Span {
@@ -36,10 +36,10 @@ mod tests {
     #[test]
     fn periods_are_waited_for_and_starts_take_longer() {
         let period = Span::from_millis(20);
-        assert_eq!(Patience::default().next(period), Span::from_millis(1_020));
-        assert_eq!(Patience(5).next(period), Span::from_millis(100));
-        assert_eq!(Patience(1).next(period), Span::from_millis(40), "jitter is no stall");
-        assert_eq!(Patience(5).first(period), Span::from_millis(3_200));
-        assert_eq!(Patience(1_000).first(period), Span::from_secs(20), "as long as any other");
+        assert_eq!(StallLimit::default().next(period), Span::from_millis(1_020));
+        assert_eq!(StallLimit(5).next(period), Span::from_millis(100));
+        assert_eq!(StallLimit(1).next(period), Span::from_millis(40), "jitter is no stall");
+        assert_eq!(StallLimit(5).first(period), Span::from_millis(3_200));
+        assert_eq!(StallLimit(1_000).first(period), Span::from_secs(20), "as long as any other");
     }
 }
