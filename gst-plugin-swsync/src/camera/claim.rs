@@ -1,7 +1,7 @@
-//! Things of this machine that one user at a time may have, and who has them.
+//! Ensures that a camera has one user at a time on this machine, and tells who that is.
 //!
 //! A [`Claim`] is a listening Unix socket with an abstract name. The kernel gives a name to one socket only, frees it
-//! when its process ends, however it ends, and tells who connects to it whose it is. There is no file to clean up and no
+//! when its process ends in whatever way, and tells a client which process listens. There is no file to clean up and no
 //! folder to agree on. Processes in different network namespaces (some containers) do not see each other's claims.
 
 use std::fs;
@@ -20,25 +20,25 @@ use nix::sys::socket::{
 
 use sha2::{Digest as _, Sha256};
 
-/// Longest name that is used as it is: an abstract one has 107 bytes.
+/// Longer names are hashed. An abstract name has 107 bytes at most.
 const LONGEST: usize = 80;
 
-/// Attempts where a name is taken, but nobody listens at it: its owner has just come, or just gone.
+/// Attempts if a name is taken but nobody listens: its owner has just come, or has just gone.
 const ATTEMPTS: usize = 10;
 
-/// Who has a thing, as far as that can be known.
+/// Who holds a claim, as far as that can be known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// The process that asks.
+    /// This process.
     ThisProcess,
-    /// Another one.
+    /// Another process.
     Process {
         /// Its id.
         id: u32,
-        /// What it calls itself, where that can be read.
+        /// Its name, if that can be read.
         name: Option<String>,
     },
-    /// Someone of whom nothing is known.
+    /// An unknown process.
     Unknown,
 }
 
@@ -50,7 +50,7 @@ impl Holder {
                 let name = fs::read_to_string(format!("/proc/{id}/comm")).ok();
                 Self::Process { id, name: name.map(|name| name.trim_end().to_owned()) }
             }
-            // Of another process namespace.
+            // It is in another process namespace.
             _ => Self::Unknown,
         }
     }
@@ -67,11 +67,11 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Why a thing cannot be claimed.
+/// Why a claim fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// It is someone's.
+    /// It is claimed already.
     #[error("it is in use by {0}")]
     Held(Holder),
     /// The system gives no sockets.
@@ -79,17 +79,17 @@ pub enum ClaimError {
     Io(#[from] io::Error),
 }
 
-/// The right to a thing, until this is dropped or the process ends.
+/// The sole right to use something, until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Claim {
     _listener: UnixListener,
 }
 
 impl Claim {
-    /// Claims `thing`, a name that all who use it give it.
+    /// Claims `thing`: a name that all its users agree on.
     ///
     /// # Errors
-    /// [`ClaimError::Held`] where it is claimed already, by this process too.
+    /// [`ClaimError::Held`] if it is claimed already, also by this process.
     pub fn new(thing: &str) -> Result<Self, ClaimError> {
         let name = name_of(thing);
         let address = SocketAddr::from_abstract_name(&name)?;
@@ -118,7 +118,7 @@ fn name_of(thing: &str) -> String {
     format!("swsync/{sum}")
 }
 
-/// Who listens at an abstract name. Does not wait, though so many may have asked that the queue is full.
+/// The process that listens at an abstract name. Does not block, even if the socket's queue is full.
 fn listener_at(name: &str) -> Result<Holder, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let asking = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -126,31 +126,31 @@ fn listener_at(name: &str) -> Result<Holder, Errno> {
     Ok(Holder::of_id(getsockopt(&asking, PeerCredentials)?.pid()))
 }
 
-/// Who uses the camera that has the device node numbered `device`, by the lock that libcamera has on media devices in use.
+/// The process that uses the camera with this device number, by the lock that libcamera takes on media devices in use.
 #[must_use]
 pub fn user_of_video_device(device: u64) -> Option<Holder> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let nodes = fs::read_dir(format!("/sys/dev/char/{major}:{minor}/device")).ok()?;
     let names = nodes.filter_map(|node| node.ok()?.file_name().into_string().ok());
     let mut media = names.filter(|name| name.starts_with("media"));
-    media.find_map(|name| locker_of(&Path::new("/dev").join(name)))
+    media.find_map(|name| lock_holder(&Path::new("/dev").join(name)))
 }
 
-/// Who has a POSIX lock on `file`. It is not opened: closing it would end this process's own locks.
-fn locker_of(file: &Path) -> Option<Holder> {
+/// The process with a POSIX lock on `file`. The file is not opened: closing it would end this process's own locks.
+fn lock_holder(file: &Path) -> Option<Holder> {
     let file = fs::metadata(file).ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-    let id = locker_in(
+    let id = lock_holder_in(
         &fs::read_to_string("/proc/locks").ok()?,
         &format!("{major:02x}:{minor:02x}:{}", file.ino()),
     )?;
     Some(Holder::of_id(id))
 }
 
-/// The process with a POSIX lock on the file `inode` by `locks`, which is `/proc/locks` (proc_locks(5)).
-fn locker_in(locks: &str, inode: &str) -> Option<i32> {
+/// The process with a POSIX lock on the file `inode`; `locks` is `/proc/locks` (proc_locks(5)).
+fn lock_holder_in(locks: &str, inode: &str) -> Option<i32> {
     locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-        // One that waits for its lock has an arrow before the kind.
+        // A process that waits for a lock has an arrow before the kind.
         [_, "POSIX", _, _, id, of, ..] if of == inode => id.parse().ok(),
         _ => None,
     })
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_one_users_until_it_is_dropped() {
+    fn a_claim_has_one_holder_until_it_is_dropped() {
         let thing = format!("test {}", process::id());
         let claim = Claim::new(&thing).unwrap();
         for _ in 0..200 {
@@ -178,7 +178,7 @@ mod tests {
         }
         let other = Claim::new(&format!("{thing} too")).unwrap();
         drop(claim);
-        // A process that another test starts has what is open here, until it is another program.
+        // A process that another test forks has this process's sockets until it execs.
         let again = (0..100).find_map(|_| {
             Claim::new(&thing).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok()
         });
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_any_length_are_claims_of_their_own() {
+    fn long_names_are_told_apart() {
         let long = |last: char| format!("{}{}{last}", process::id(), "x".repeat(200));
         let claim = Claim::new(&long('a')).unwrap();
         assert_eq!(held(&long('a')), Holder::ThisProcess);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn holders_are_named_as_far_as_they_are_known() {
+    fn holders_are_named_as_far_as_known() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let id = child.id();
         let holder = Holder::of_id(i32::try_from(id).unwrap());
@@ -207,23 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn lockers_are_found_by_file() {
+    fn lock_holders_are_found_by_file() {
         let locks = "1: FLOCK  ADVISORY  WRITE 17 00:05:400 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 1234 00:05:400 0 EOF\n\
                      2: -> POSIX  ADVISORY  WRITE 99 00:05:401 0 EOF\n\
                      3: POSIX  ADVISORY  READ  55 fd:10:400 0 0\n";
-        assert_eq!(locker_in(locks, "00:05:400"), Some(1234));
-        assert_eq!(locker_in(locks, "fd:10:400"), Some(55));
-        assert_eq!(locker_in(locks, "00:05:401"), None, "it only waits");
+        assert_eq!(lock_holder_in(locks, "00:05:400"), Some(1234));
+        assert_eq!(lock_holder_in(locks, "fd:10:400"), Some(55));
+        assert_eq!(lock_holder_in(locks, "00:05:401"), None, "it only waits for its lock");
         assert_eq!(user_of_video_device(rustix::fs::makedev(4000, 1)), None);
     }
 
     #[test]
-    fn the_system_lists_locks_as_is_expected() {
+    fn the_kernel_lists_locks_as_expected() {
         let file = rustix::fs::memfd_create("swsync-claim", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        assert_eq!(locker_of(Path::new(&path)), None);
+        assert_eq!(lock_holder(Path::new(&path)), None);
         rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-        assert_eq!(locker_of(Path::new(&path)), Some(Holder::ThisProcess));
+        assert_eq!(lock_holder(Path::new(&path)), Some(Holder::ThisProcess));
     }
 }

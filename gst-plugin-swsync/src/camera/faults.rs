@@ -1,7 +1,6 @@
-//! A camera with faults: it stands still, vanishes, or loses frames when it is told to.
+//! A camera with simulated faults: it stalls, vanishes, or loses frames as planned.
 //!
-//! Wraps another camera, for tests and demonstrations of what follows from a fault. It is only had by asking for
-//! it, as the simulated camera is.
+//! It wraps another camera, for tests and demonstrations. Only the property `simulated-fault` turns it on.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,25 +17,25 @@ use super::{Camera, CameraError, Capabilities, Controls, Frame, StallLimit, Stre
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FaultKind {
-    /// Nothing comes until the camera is started again; so many starts change nothing.
+    /// No frame comes until the camera is started again; the first `amount` starts do not help.
     Stall,
-    /// The camera is gone; so many attempts to open it fail.
+    /// The camera is gone; the next `amount` attempts to open it fail.
     Vanish,
-    /// So many frames are lost, which the driver's count shows.
+    /// `amount` frames are lost, and the driver's count shows it.
     Drop,
-    /// So many frames are lost, which only times show.
+    /// `amount` frames are lost, and only the frames' times show it.
     Lose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fault {
     kind: FaultKind,
-    /// After so many frames since the element was started.
+    /// Happens after so many frames since the element was started.
     after: u64,
     amount: u64,
 }
 
-/// A plan of faults and how far it has come: outlives the camera that it happens to.
+/// A plan of faults and its state. It outlives the camera, which is opened again after a fault.
 ///
 /// Written `KIND@FRAMES[:AMOUNT]`, several with commas: `stall@30`, `vanish@60:3`, `drop@90:2`, `lose@90:2`.
 #[derive(Debug, Default)]
@@ -79,10 +78,10 @@ fn fault(text: &str) -> Result<Fault, String> {
 }
 
 impl Faults {
-    /// Whether the camera is there to be opened, now.
+    /// Counts an attempt to open the camera.
     ///
     /// # Errors
-    /// [`CameraError::NotFound`] where it has vanished.
+    /// [`CameraError::NotFound`] while it has vanished.
     pub fn opening(&self) -> Result<(), CameraError> {
         let mut progress = self.0.lock();
         if progress.failing_openings == 0 {
@@ -110,12 +109,12 @@ pub struct FaultyCamera {
     period: Span,
     stall_limit: StallLimit,
     gone: bool,
-    /// What the driver's count is ahead of the one that is shown.
+    /// Lost frames that the reported count leaves out.
     hidden: u64,
 }
 
 impl FaultyCamera {
-    /// `camera` with these faults.
+    /// Wraps `camera`.
     #[must_use]
     pub fn new(camera: Box<dyn Camera>, faults: Arc<Faults>) -> Self {
         let (period, stall_limit) = (Span::ZERO, StallLimit::default());
@@ -217,7 +216,7 @@ impl Camera for FaultyCamera {
         if self.faults.0.lock().standing_still {
             let waited = self.stall_limit.next(self.period);
             let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
-            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            debug_assert!(nothing.is_none(), "the sleeper gets no items");
             let hint = "It was told to stand still".to_owned();
             return Err(CameraError::Stalled { camera, waited, hint });
         }
@@ -236,7 +235,7 @@ impl Camera for FaultyCamera {
     }
 }
 
-/// Interrupts the camera's waits and those of its faults.
+/// Interrupts waits of the camera and of its faults.
 struct CombinedWakeup(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
 
 impl Wakeup for CombinedWakeup {
@@ -251,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_are_read_and_nonsense_is_refused() {
+    fn plans_are_parsed_and_malformed_ones_refused() {
         let faults: Faults = "stall@30, vanish@60:3,drop@9".parse().unwrap();
         let coming = faults.0.lock().coming.clone();
         assert_eq!(coming[0], Fault { kind: FaultKind::Stall, after: 30, amount: 0 });
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_camera_comes_back_after_so_many_attempts() {
+    fn a_vanished_camera_is_back_after_the_planned_attempts() {
         let faults: Faults = "vanish@0:2".parse().unwrap();
         assert!(faults.opening().is_ok(), "not yet");
         faults.0.lock().failing_openings = faults.due()[0].amount;

@@ -1,4 +1,4 @@
-//! A queue from a driver's thread to the streaming thread that can be interrupted at once.
+//! A queue from a driver's thread to the streaming thread, whose waits can be interrupted.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,11 +11,11 @@ pub struct Flushing;
 
 /// Interrupts a wait from another thread.
 pub trait Wakeup: Send + Sync {
-    /// While `true`, waits end at once with [`Flushing`].
+    /// While `true`, waits end immediately with [`Flushing`].
     fn set_flushing(&self, flushing: bool);
 }
 
-/// A queue whose waits end when something arrives, a deadline passes, or `set_flushing(true)`.
+/// A queue whose waits end when an item arrives, the deadline passes, or `set_flushing(true)` is called.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     state: Mutex<State<T>>,
@@ -48,10 +48,10 @@ impl<T> Mailbox<T> {
         self.changed.notify_all();
     }
 
-    /// The oldest item, waiting for one until `deadline`; `None` when that passes.
+    /// The oldest item. Waits for one until `deadline`, then returns `None`.
     ///
     /// # Errors
-    /// [`Flushing`] when interrupted.
+    /// [`Flushing`] if interrupted.
     pub fn pop_until(&self, deadline: Instant) -> Result<Option<T>, Flushing> {
         let mut state = self.state.lock();
         let mut passed = false;

@@ -34,7 +34,7 @@ impl Dither {
         Self { control, grid, frames: 0, owed_ns: 0.0, short: Span::ZERO, lines: 0 }
     }
 
-    /// The duration to ask for after a frame that reports to have taken `reported`; `None` where it stays
+    /// The duration to ask for after a frame that reports to have taken `reported`; `None` if it stays
     /// as it was.
     pub fn next(&mut self, reported: Option<Span>) -> Option<Span> {
         // By the grid, because the period itself need not be a whole number of nanoseconds.

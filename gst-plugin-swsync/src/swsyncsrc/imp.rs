@@ -436,7 +436,7 @@ impl SwsyncSrc {
         gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
-    /// The running time of a frame that was taken at `time`; `None` where the pipeline did not play then.
+    /// The running time of a frame that was taken at `time`; `None` if the pipeline did not play then.
     ///
     /// After a pause the base time is another one. What was exposed before that has no running time by it: it would
     /// go back, by as much as the pause was long.

@@ -118,7 +118,7 @@ impl SwsyncSrc {
     /// Tries once to have a lost camera stream again; waits a while where it is not there.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] where the wait is interrupted; another where trying again is of no use.
+    /// [`CameraError::Flushing`] if the wait is interrupted; another where trying again is of no use.
     pub(super) fn revive(&self) -> Result<(), CameraError> {
         let mut state = self.state.lock();
         let State::Lost { streams, device, settings } = &*state else {

@@ -23,8 +23,8 @@ use crate::camera::{
     Wakeup,
 };
 
-/// A real camera's longest time from the start of a frame to its delivery, in frames: exposure and
-/// readout overlap the next frame's, and the picture processor may hold one. Chosen, not measured.
+/// Latency of a real camera, in frames from the start of a frame to its delivery: exposure and readout overlap the next
+/// frame's, and the image signal processor may hold one. Chosen, not measured.
 const LATENCY_FRAMES: i64 = 3;
 
 /// A camera that libcamera drives.
@@ -47,21 +47,20 @@ enum State {
 }
 
 impl LibcameraCamera {
-    /// Opens the camera with the id `name`, or else the one at that place in [`list`]; the first
-    /// one if `None`. It is held until dropped.
+    /// Opens the camera with the id `name`, or else the one at that place in [`list`](super::list); the first one if `None`.
+    /// It is held until dropped.
     ///
     /// # Errors
-    /// [`CameraError::NotFound`], [`CameraError::Busy`] where another process or another element of
-    /// this one holds it, or [`CameraError::Failed`].
+    /// [`CameraError::NotFound`], [`CameraError::Busy`] if another process or another element of this one holds it,
+    /// or [`CameraError::Failed`].
     pub fn open(name: Option<&str>) -> Result<Self, CameraError> {
         Self::open_with(name, None)
     }
 
-    /// As [`LibcameraCamera::open`], with the camera profile in the file `profile`, or else the one that
-    /// [`profiles::find`] finds.
+    /// As [`LibcameraCamera::open`], with the camera profile in the file `profile`, or the one that [`profiles::find`] finds.
     ///
     /// # Errors
-    /// Also [`CameraError::Profile`], where there is a file that cannot be used.
+    /// Also [`CameraError::Profile`] if the file cannot be used.
     pub fn open_with(name: Option<&str>, profile: Option<&Path>) -> Result<Self, CameraError> {
         let service = LibcameraThread::get()?;
         let events = Arc::new(Mailbox::default());
@@ -74,7 +73,7 @@ impl LibcameraCamera {
             None => profiles::find(&description.model),
         };
         let unknown = CameraProfile::unknown(&description.model);
-        // A camera before the error is looked at: dropped, it closes its session.
+        // Made before the profile's error is returned: its drop closes the session.
         let camera = Self {
             session,
             description,
@@ -113,7 +112,7 @@ impl LibcameraCamera {
         done.ok_or_else(|| no_answer(self.id(), doing))?
     }
 
-    /// Sends `request` out, with the oldest queued set of controls.
+    /// Queues `request` to the camera, with the oldest set of controls.
     fn queue(&mut self, mut request: Request) {
         if let State::Streaming(streaming) = &mut self.state {
             request.reuse(ReuseFlag::REUSE_BUFFERS);
@@ -129,7 +128,7 @@ impl LibcameraCamera {
 }
 
 impl LibcameraCamera {
-    /// Queues as many requests as a camera that runs freely is to have.
+    /// Keeps as many requests in flight as a camera that runs freely needs.
     fn top_up(&mut self) {
         if self.description.on_request {
             return;
@@ -141,7 +140,7 @@ impl LibcameraCamera {
         }
     }
 
-    /// A request whose picture was copied: it may bring the next one.
+    /// Uses a request again whose picture was copied.
     fn give_back(&mut self, request: Request) {
         if !self.description.on_request {
             self.queue(request);
@@ -150,7 +149,7 @@ impl LibcameraCamera {
         }
     }
 
-    /// Requests a frame in the place of one that came to nothing.
+    /// Requests another frame in place of one that could not be used.
     fn ask_again(&mut self) {
         if self.description.on_request
             && let State::Streaming(streaming) = &self.state
@@ -196,7 +195,7 @@ impl Camera for LibcameraCamera {
         let model = self.description.model.clone();
         let exposure = configured.exposure;
         let (pacing, stamped_at, readout, latency) = if self.description.on_request {
-            // It stamps a frame when it gets the request, then draws it.
+            // Virtual cameras stamp a frame when they get the request, then draw it.
             (Pacing::OnRequest, StampedAt::ExposureStart, None, period)
         } else {
             let (profile, limits) = (&self.profile, configured.limits);
@@ -227,7 +226,7 @@ impl Camera for LibcameraCamera {
             return 1;
         }
         let Delays { exposure, vblank, gain } = self.profile.delays;
-        // The request that takes settings along queues behind those in flight.
+        // The request with the settings queues behind those in flight.
         1 + REQUESTS + exposure.max(vblank).max(gain)
     }
 
@@ -307,7 +306,7 @@ impl Camera for LibcameraCamera {
                 Some(CameraEvent::Completed(request, arrival)) => {
                     streaming.in_flight = streaming.in_flight.saturating_sub(1);
                     if request.status() != RequestStatus::Complete {
-                        // libcamera gave the frame up; the next one may come.
+                        // libcamera gave up this frame, not the following ones.
                         tracing::debug!(camera = self.id(), "a request was cancelled");
                         self.queue(request);
                         continue;
@@ -319,7 +318,7 @@ impl Camera for LibcameraCamera {
                     self.top_up();
                     match taken.frame {
                         Ok(Some(frame)) => return Ok(frame),
-                        // Its number shows that it is missing.
+                        // The frame numbers show that one is missing.
                         Ok(None) => self.ask_again(),
                         Err(CaptureError::Stamps(misfit)) => {
                             return Err(CameraError::Stamps { camera: self.id().to_owned(), misfit });
@@ -339,15 +338,15 @@ impl Camera for LibcameraCamera {
         let stopped = self.service.with(self.session, CameraSession::stop).is_some();
         let streaming = std::mem::replace(&mut self.state, State::Configured(configured));
         if thread::hangs() {
-            // The camera may yet write to its memory, and hand back its requests.
+            // The camera may still write to the memory, and complete requests.
             std::mem::forget((streaming, self.events.clone()));
             tracing::error!(camera = self.id(), "{}", thread::HUNG);
             return;
         }
         if !stopped {
-            tracing::warn!(camera = self.id(), "libcamera panicked while stopping the camera");
+            tracing::warn!(camera = self.id(), "the thread gave no answer while stopping the camera");
         }
-        // All requests are back: they go before their camera may.
+        // All requests are back. They have to be dropped before their camera.
         self.events.clear();
     }
 
@@ -361,7 +360,7 @@ impl Drop for LibcameraCamera {
         self.stop();
         let session = self.session;
         if thread::hangs() {
-            // Once it is back.
+            // Closes the camera once the thread is back.
             self.service.post(move |library| library.close(session));
         } else {
             let _ = self.service.call(move |library| library.close(session));

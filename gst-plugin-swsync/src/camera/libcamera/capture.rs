@@ -1,9 +1,9 @@
-//! A streaming camera: requests on their way round, and pictures out of them.
+//! A streaming camera: its requests, and the frames of those that are completed.
 //!
-//! So many requests are in flight at any time as the pipeline handlers ask for: a frame that arrives is
-//! replaced at once by a request that nobody uses, and its own memory goes downstream. Where downstream
-//! holds all spare frame buffers, the frame is copied and its own request goes back instead. The camera
-//! therefore never waits for downstream, and controls always take the same time to reach it.
+//! As many requests are in flight at any time as the pipeline handlers ask for. When a frame arrives, an idle request replaces it
+//! immediately, and the frame's own memory goes downstream. When downstream holds all spare frame buffers, the frame is copied
+//! and its own request is queued again. So the camera never waits for downstream, and controls always take the same time to
+//! reach it.
 
 use std::collections::VecDeque;
 
@@ -20,11 +20,10 @@ use super::sensor::{self, BufferMetadata, Pictures, REQUESTS, Sequence};
 use super::session::{ConfiguredCamera, ConfiguredStream, Requests};
 use crate::camera::{Controls, Frame, StallLimit};
 
-/// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
-/// that libcamera knows.
+/// Frames between checks for libcamera's own synchronisation: a check asks for each control that libcamera knows.
 const SYNC_CHECK: u64 = 64;
 
-/// Two that shift the same frames would chase each other for ever.
+/// Two mechanisms that shift the same frames would work against each other.
 const SYNCHRONISED_ELSEWHERE: &str = "libcamera's own synchronisation (rpi::SyncMode) is on and moves this camera's \
      frames, as swsyncsrc does. Switch one of them off: SyncMode in the program or tuning file that sets it, or use \
      libcamerasrc";
@@ -32,13 +31,13 @@ const SYNCHRONISED_ELSEWHERE: &str = "libcamera's own synchronisation (rpi::Sync
 pub(super) struct Capture {
     pub(super) configured: ConfiguredCamera,
     pub(super) pool: CameraBufferPool,
-    /// How many requests are in flight when all is well.
+    /// How many requests are kept in flight.
     depth: usize,
     /// By cookie.
     slots: Vec<Slot>,
-    /// Of each stream, for copies. Compressed pictures have a size of their own each.
+    /// For copies, by stream; `None` for compressed pictures, whose size varies.
     copy_pools: Vec<Option<gst::BufferPool>>,
-    /// To go out with the next requests, one each.
+    /// Sets of controls for the next requests, one each.
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
     sequence: Sequence,
@@ -53,24 +52,24 @@ struct Slot {
 }
 
 struct Placement {
-    /// By libcamera, or by us.
+    /// Whether libcamera has allocated the frame buffer.
     allocated: bool,
     placed: PlaneLayout,
-    /// Whether frames can go out as they are.
+    /// Whether frames can go downstream without a copy.
     as_is: bool,
 }
 
-/// What became of a request that brought a frame.
+/// What [`Capture::take`] makes of a completed request.
 pub(super) struct CompletedFrame {
-    /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one, or has a bad stamp.
+    /// `None` if the frame is empty, has a bad stamp, or would have to be copied and cannot be.
     pub(super) frame: Result<Option<Frame>, CaptureError>,
-    /// The request, where its memory is not lent.
+    /// The request, if its memory has not gone downstream.
     pub(super) request: Option<Request>,
 }
 
-/// Why no more frames can be taken.
+/// Why capturing cannot go on.
 pub(super) enum CaptureError {
-    /// They are stamped by another clock.
+    /// Frames are stamped by an unknown clock.
     Stamps(Misfit),
     Other(String),
 }
@@ -82,16 +81,16 @@ impl From<String> for CaptureError {
 }
 
 impl Capture {
-    /// Of the requests that a session started with; they are idle.
+    /// Begins with the requests that the session has made. All are idle.
     ///
     /// # Errors
-    /// Where GStreamer has no memory, or the driver's planes make no sense.
+    /// GStreamer has no memory, or the driver's planes make no sense.
     pub(super) fn new(configured: ConfiguredCamera, (requests, planes): Requests) -> Result<Self, String> {
         let copy_pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
         let slots = planes.iter().map(|planes| Slot::new(&configured, planes)).collect::<Result<_, _>>()?;
         let memories = planes.into_iter().map(|planes| planes.into_iter().map(|of| of.memories).collect());
         let pool = CameraBufferPool::new(memories.collect());
-        // One must be left to replace another.
+        // One has to be left to replace a frame that goes downstream.
         let depth = (REQUESTS as usize).min(requests.len().saturating_sub(1)).max(1);
         for request in requests {
             pool.put_back(request);
@@ -111,7 +110,7 @@ impl Capture {
         })
     }
 
-    /// A request to queue, while fewer are in flight than should be.
+    /// A request to queue, if fewer are in flight than should be.
     pub(super) fn next_request(&self) -> Option<Request> {
         (self.in_flight < self.depth).then(|| self.pool.take_idle()).flatten()
     }
@@ -126,7 +125,7 @@ impl Capture {
         if self.frames > 0 { stall_limit.next(period) } else { stall_limit.first(period) }
     }
 
-    /// The frame that `request` brought at `arrival`.
+    /// Takes the frame of a request that was completed at `arrival`.
     pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> CompletedFrame {
         let check = self.frames.is_multiple_of(SYNC_CHECK);
         self.frames += 1;
@@ -142,7 +141,7 @@ impl Capture {
             Some(pictures) => self.frame(pictures, &request, arrival),
             None => Ok(None),
         });
-        // Also where the frame came to nothing: its memory is home by now.
+        // Also if there is no frame: then its memory is back already.
         let request = if spare {
             self.pool.put_back(request);
             None
@@ -152,7 +151,7 @@ impl Capture {
         CompletedFrame { frame, request }
     }
 
-    /// The frame of these `pictures`, if it has a stamp that can be read.
+    /// The frame with these `pictures`, if its stamp can be read.
     fn frame(
         &mut self,
         pictures: Pictures,
@@ -165,7 +164,7 @@ impl Capture {
             Ok(stamped) => stamped,
             Err(misfit) if misfit.is_lasting() => return Err(CaptureError::Stamps(misfit)),
             Err(misfit) => {
-                tracing::warn!(%misfit, "a frame is left out: its stamp is of no clock that is known");
+                tracing::warn!(%misfit, "a frame is dropped: its stamp is of an unknown clock");
                 return Ok(None);
             }
         };
@@ -173,8 +172,8 @@ impl Capture {
         Ok(Some(sensor::frame(pictures, request, stamped, &mut self.sequence, can)))
     }
 
-    /// The pictures that `request` brought: the frame buffers themselves where they are `lent`, else copies. `None` where a
-    /// reader takes nothing but the frame buffers themselves, or where one is empty.
+    /// The pictures of `request`: the frame buffers themselves if they are `lent`, else copies. `None` if one is empty, or
+    /// would have to be copied and downstream takes dma-bufs only.
     fn pictures(&self, request: &Request, cookie: usize, lent: bool) -> Result<Option<Pictures>, String> {
         let streams = &self.configured.streams;
         if !lent && streams.iter().any(|stream| stream.wanted.dma_bufs_only) {
@@ -208,7 +207,7 @@ impl Capture {
     }
 }
 
-/// The picture in `buffer`, whose memory it was captured into; `None` where there is none.
+/// The picture in `buffer`, which has the memory that the camera wrote to; `None` if it is empty.
 fn as_it_is(
     stream: &ConfiguredStream,
     placement: &Placement,
@@ -226,7 +225,7 @@ fn as_it_is(
     Ok(Some(buffer))
 }
 
-/// A copy of the picture in the memories `own`; `None` where there is none.
+/// A copy of the picture in the memories `own`; `None` if it is empty.
 fn copy(
     stream: &ConfiguredStream,
     placement: &Placement,
@@ -267,8 +266,8 @@ impl Slot {
     }
 }
 
-/// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture, which v4l2src drops
-/// too. A driver that says nothing may have filled the buffer.
+/// Bytes of the compressed picture in a buffer of `size` bytes; `None` for an empty frame, which v4l2src drops too. If the
+/// driver does not say, the whole buffer counts.
 fn compressed_size(filled: Option<BufferMetadata>, size: usize) -> Option<usize> {
     match filled.and_then(|filled| filled.bytes_used) {
         Some(0) => None,
@@ -277,8 +276,8 @@ fn compressed_size(filled: Option<BufferMetadata>, size: usize) -> Option<usize>
     }
 }
 
-/// Buffers for copies of pictures: reused, because fresh megabytes per frame cost page faults. None for
-/// compressed ones. They are only made when they are needed.
+/// Buffers for copies of pictures; `None` for compressed ones. They are made when first needed, and reused, because fresh
+/// memory for each frame costs page faults.
 fn picture_pool(stream: &ConfiguredStream) -> Result<Option<gst::BufferPool>, String> {
     let Some(size) = stream.wanted.copied_size() else {
         return Ok(None);

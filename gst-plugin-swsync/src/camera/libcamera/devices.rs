@@ -20,56 +20,56 @@ use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 
-/// A camera that libcamera has found, without having been opened.
+/// A camera that libcamera has found, and its formats.
 #[derive(Debug, Clone)]
 pub struct FoundCamera {
     /// What `camera-name` takes.
     pub id: String,
     /// The sensor or product, e.g. `imx219`.
     pub model: String,
-    /// Which way it looks: `front`, `back` or `external`, where libcamera says so.
+    /// Where it looks: `front`, `back` or `external`, if libcamera says so.
     pub location: Option<&'static str>,
-    /// How it is mounted, in degrees, where libcamera says so.
+    /// Its rotation as mounted, in degrees, if libcamera says so.
     pub rotation: Option<i32>,
-    /// What it can deliver.
+    /// Its formats.
     pub caps: gst::Caps,
 }
 
-/// A mode of a camera: a size that it reads out, and how fast it does.
+/// A mode of a camera: size and frame durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CameraMode {
     /// Columns.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Shortest and longest frame, where the camera says so.
+    /// Shortest and longest frame, if the camera says so.
     pub frame: Option<(Span, Span)>,
 }
 
-/// A camera's modes, and how they are known.
+/// A camera's modes, and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CameraModes {
     /// By width, then height.
     pub modes: Vec<CameraMode>,
-    /// Why they are the profile's and not the camera's own, where that is so.
+    /// If they come from the profile: why not from the camera.
     pub from_profile: Option<String>,
 }
 
 /// The cameras that libcamera finds, in its order.
 ///
 /// # Errors
-/// [`CameraError::Failed`] where libcamera does not start.
+/// [`CameraError::Failed`] if libcamera does not start.
 pub fn find() -> Result<Vec<FoundCamera>, CameraError> {
     let found = LibcameraThread::get()?.call(|library| library.found());
     found.ok_or_else(|| no_answer("libcamera", "listing cameras"))
 }
 
-/// The modes of the camera `id`, a `model`: it is opened for a moment, and put into each.
+/// The modes of the camera `id`, a `model`. The camera is opened for a moment, and configured for each.
 ///
-/// Where another has it open, they are those of its profile.
+/// If it is in use, they are those of its profile.
 ///
 /// # Errors
-/// [`CameraError::NotFound`], or where neither the camera nor a profile knows them.
+/// [`CameraError::NotFound`], or the camera's error if its profile has no modes either.
 pub fn modes(id: &str, model: &str) -> Result<CameraModes, CameraError> {
     let reason = match probe_modes(id) {
         Ok(modes) => return Ok(CameraModes { modes, from_profile: None }),
@@ -109,7 +109,7 @@ impl OpenCameras {
         let found = (0..cameras.len()).filter_map(|index| cameras.get(index)).map(|camera| {
             let properties = camera.properties();
             let on_request = sensor::takes_frames_on_request(properties);
-            // Before `configure`, only a virtual camera's limits mean something.
+            // Before `configure`, only the limits of virtual cameras are valid.
             let limits = sensor::frame_duration_limits(camera.controls()).filter(|_| on_request);
             let location = properties.get::<properties::Location>().ok().map(|location| match location {
                 properties::Location::CameraFront => "front",
@@ -135,8 +135,8 @@ impl OpenCameras {
 }
 
 impl CameraSession {
-    /// Puts the camera into each of its modes and looks how fast that is: those in which it reads its sensor, or, of a
-    /// camera that does not hand out what its sensor reads, the sizes of its pictures.
+    /// Configures the camera for each of its modes, and reads the frame durations. The modes are those of its raw stream. If it
+    /// has none, they are the sizes of its pictures.
     fn modes(&mut self) -> Vec<CameraMode> {
         let mut modes = self.modes_of(StreamRole::Raw);
         if modes.is_empty() {
@@ -158,7 +158,7 @@ impl CameraSession {
             let frame = self
                 .limits_in(&mut configuration)
                 .map(|limits| (Span::from_micros(limits.min_us), Span::from_micros(limits.max_us)));
-            // The formats of one size may be modes of their own: the fastest counts.
+            // Formats of the same size may be modes of their own: the fastest counts.
             let known = modes.entry((size.width, size.height)).or_insert(frame);
             *known = match (*known, frame) {
                 (Some(known), Some(frame)) => Some(known.min(frame)),
@@ -168,7 +168,7 @@ impl CameraSession {
         modes
     }
 
-    /// Formats and sizes to try. Of pictures one format will do; of what sensors read each is a mode.
+    /// Formats and sizes to try: all raw formats, as each is a mode, but one format of pictures.
     fn listed(&self, role: StreamRole) -> Vec<(PixelFormat, Size)> {
         let Some(configuration) = default_configuration(self.camera(), &[role]) else {
             return Vec::new();
@@ -181,7 +181,7 @@ impl CameraSession {
         let mut wanted: Vec<(PixelFormat, PixelFormat)> =
             offers(&all).into_iter().map(|Offer { listed, pixel, .. }| (listed, pixel)).collect();
         match role {
-            // Those that GStreamer has no name for are modes too.
+            // Formats that GStreamer has no name for are modes too.
             StreamRole::Raw => wanted.extend(all.iter().map(|pixel| (*pixel, *pixel))),
             _ => wanted.truncate(1),
         }

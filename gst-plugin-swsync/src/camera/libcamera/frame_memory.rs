@@ -10,21 +10,21 @@ use std::ops::Range;
 
 use ::libcamera::framebuffer::{AsFrameBuffer, OwnedFrameBuffer};
 
-/// The memory of one frame buffer, and where in it the planes are.
+/// The memory of one frame buffer, and the places of its planes.
 #[derive(Debug)]
 pub(super) struct FrameBufferMemory {
     pub(super) memories: Vec<gst::Memory>,
     /// Whether libcamera has allocated the frame buffer.
     pub(super) allocated: bool,
-    /// Which memory a plane is in, and where.
+    /// By plane: the memory that it is in, and its bytes there.
     places: Vec<(usize, Range<usize>)>,
 }
 
 impl FrameBufferMemory {
-    /// The planes of `buffer`, which libcamera has allocated. They stay readable when it is gone.
+    /// Imports `buffer`, which libcamera has allocated. The memory stays readable when the buffer is gone.
     ///
     /// # Errors
-    /// Where the process has no file descriptors left, or the driver states no offset.
+    /// The process has no file descriptors left, or the driver states no offset.
     pub(super) fn of_dma_bufs(buffer: &impl AsFrameBuffer) -> io::Result<Self> {
         let (mut extents, mut places) = (Vec::<(i32, usize)>::new(), Vec::new());
         for plane in &*buffer.planes() {
@@ -46,7 +46,7 @@ impl FrameBufferMemory {
         Ok(Self { memories, allocated: true, places })
     }
 
-    /// Where the planes begin in a buffer that holds the memories one after the other.
+    /// Offsets of the planes in a GstBuffer with all of the memories.
     pub(super) fn offsets(&self) -> Vec<usize> {
         let before =
             |memory: usize| self.memories[..memory].iter().map(|memory| memory.size()).sum::<usize>();
@@ -54,7 +54,7 @@ impl FrameBufferMemory {
     }
 }
 
-/// A frame buffer in one memfd, with planes of `sizes` bytes one after the other.
+/// Allocates a frame buffer in one memfd, with planes of `sizes` bytes one after the other.
 pub(super) fn memfd_buffer(sizes: &[u32]) -> io::Result<(OwnedFrameBuffer, FrameBufferMemory)> {
     let mut end = 0_u32;
     let mut places = Vec::new();
@@ -78,7 +78,7 @@ fn end_of(range: &Range<usize>, size: u32) -> u32 {
     u32::try_from(range.end).unwrap_or(u32::MAX) - size
 }
 
-/// File descriptors whose owner is C++ or C.
+/// File descriptors that C and C++ own.
 mod descriptors {
     use std::fs::{self, File};
     use std::io;
@@ -130,17 +130,16 @@ mod descriptors {
             planes.push(FrameBufferPlane { fd, offset, length });
         }
         let buffer = OwnedFrameBuffer::new(planes, None)?;
-        // libcamera 0.7.0 (the crate) gives up ownership of each descriptor and hands it to a C++
-        // constructor that duplicates it: nobody would close ours. A descriptor that still leads to
-        // our file, and is not the frame buffer's, is such a left-over; once the crate is
-        // repaired there is none.
+        // The crate libcamera 0.7.0 gives up ownership of each descriptor and passes it to a C++ constructor, which
+        // duplicates it: nobody closes ours. A descriptor that still refers to our file, and is not the frame buffer's,
+        // is such a leaked one. Once the crate is repaired, there is none.
         let taken: Vec<RawFd> = buffer.planes().into_iter().map(|plane| plane.fd()).collect();
         let ours = file.metadata()?;
         for fd in given {
             let left = fs::metadata(format!("/proc/self/fd/{fd}"))
                 .is_ok_and(|at| (at.dev(), at.ino()) == (ours.dev(), ours.ino()));
             if left && !taken.contains(&fd) {
-                // SAFETY: see above: open, ours, and without an owner.
+                // SAFETY: as said above, it is open, ours, and has no owner.
                 drop(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }

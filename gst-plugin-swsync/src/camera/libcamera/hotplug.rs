@@ -1,4 +1,4 @@
-//! Cameras that come and go, as libcamera's camera manager tells.
+//! Cameras that are plugged in and removed, as libcamera's camera manager reports them.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use ::libcamera::camera_manager::CameraManager;
 use parking_lot::Mutex;
 
-/// A camera that came or went, by its id.
+/// A camera was added or removed; its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraChange {
     /// It can be opened.
@@ -38,15 +38,15 @@ impl Drop for Subscription {
 /// Tells all subscribers of `change`. Runs on libcamera's thread, so it must not wait.
 pub(crate) fn announce(change: &CameraChange) {
     for sender in SUBSCRIBERS.lock().values() {
-        // One that is being dropped no longer listens.
+        // It fails if the subscriber is just being dropped.
         let _ = sender.send(change.clone());
     }
 }
 
-/// Has `manager` announce cameras that come and go.
+/// Has `manager` announce changes.
 ///
-/// It has to be started: the binding leaks a reference to each camera that it tells of, and so would keep all those
-/// alive that were there from the start. The virtual pipeline handler then finds no camera a second time.
+/// The manager has to be started already: the binding leaks a reference to each camera that it announces, and would so keep all
+/// cameras alive that are there from the start. The virtual pipeline handler then finds no camera a second time.
 pub(super) fn announce_changes(manager: &mut CameraManager) {
     manager.on_camera_added(|camera| announce(&CameraChange::Added(camera.id().to_owned())));
     manager.on_camera_removed(|camera| announce(&CameraChange::Removed(camera.id().to_owned())));

@@ -1,4 +1,4 @@
-//! Which formats a camera's streams can have together, and which of them it prefers.
+//! Negotiates formats with libcamera: which ones a camera's streams can have together, and which it prefers.
 
 use ::libcamera::camera::CameraConfiguration;
 use ::libcamera::geometry::Size;
@@ -11,25 +11,25 @@ use super::sensor::{self, Limits, REQUESTS};
 use super::session::CameraSession;
 use crate::camera::{CameraError, DEFAULT_FRAME_RATE, StreamRole, StreamSetup, fixate_nearest};
 
-/// Frame buffers beyond the requests in flight, for downstream to hold: one at work in each of a few elements. Of frames that
-/// are larger than [`LARGE`] fewer, because memory that cameras can write to is scarce on small boards.
+/// Spare frame buffers beyond the requests in flight, for downstream to hold: one in each of a few elements.
 const SPARE: u32 = 4;
+/// The same for frames larger than [`LARGE`]: memory that cameras can write to is scarce on small boards.
 const SPARE_LARGE: u32 = 2;
 /// In bytes; a frame of 2304x1296 in NV12 is below it, one of 4056x3040 above.
 const LARGE: u32 = 8 << 20;
 
 impl CameraSession {
-    /// Everything that a stream of `role` can deliver.
+    /// All formats of a stream of `role`.
     pub(super) fn caps(&self, role: StreamRole) -> gst::Caps {
         let on_request = self.description.on_request;
-        // Before `configure`, only a virtual camera's limits mean something.
+        // Before `configure`, only the limits of virtual cameras are valid.
         let limits = sensor::frame_duration_limits(self.camera.get().controls()).filter(|_| on_request);
         let fastest = limits.map(|limits| limits.min_us);
         camera_caps(self.camera.get(), (role, &self.mode), fastest, !on_request || has_dma_buf_heap())
     }
 
-    /// `caps` with the size and format nearest to libcamera's preference for `role`, a rate that the mode
-    /// reaches, and the colorimetry that will come.
+    /// Fixates `caps` to the size and format nearest to libcamera's preference for `role`, to a rate that the mode reaches, and
+    /// to the colorimetry that the camera will deliver.
     pub(super) fn fixate(&mut self, role: StreamRole, caps: &gst::Caps) -> gst::Caps {
         let Some(configuration) = default_configuration(self.camera.get(), &[role]) else {
             return caps.clone();
@@ -67,8 +67,8 @@ impl CameraSession {
         caps
     }
 
-    /// Takes rates that the mode does not reach out of `structure`, whose size is known. Modes have to be
-    /// entered for that, which a camera that streams cannot.
+    /// Removes rates from `structure`, whose size is fixed, that the mode does not reach. That takes configuring the camera,
+    /// so it is left out while the camera streams.
     fn limit_rate(&mut self, role: StreamRole, structure: &mut gst::StructureRef) {
         let mut trial: gst::Caps = structure.to_owned().into();
         fixate_nearest(&mut trial, (0, 0), DEFAULT_FRAME_RATE);
@@ -94,10 +94,10 @@ impl CameraSession {
         }
     }
 
-    /// A configuration of these streams as libcamera accepts it.
+    /// A configuration of these streams that libcamera accepts.
     ///
     /// # Errors
-    /// [`CameraError::Format`] with what it would rather do.
+    /// [`CameraError::Format`] with the nearest that libcamera offers.
     pub(super) fn validated(&self, wanted: &[StreamFormat]) -> Result<CameraConfiguration, CameraError> {
         let id = &self.description.id;
         let first = wanted.first().ok_or_else(|| CameraError::failed(id, "configuring it", "no stream is wanted"))?;
@@ -147,7 +147,7 @@ impl CameraSession {
     }
 }
 
-/// Rates of a mode that takes frames of these durations.
+/// The frame rates of a mode with these limits.
 fn rates_of(limits: Limits) -> gst::FractionRange {
     // Half a microsecond to either side is the same limit: see `formats::rates`.
     let rate =
@@ -157,8 +157,8 @@ fn rates_of(limits: Limits) -> gst::FractionRange {
     gst::FractionRange::new(slowest.min(fastest), fastest)
 }
 
-/// The structure of `caps` that comes nearest to `size`, with its size fixed. Equal ones: the one with the
-/// pixels that libcamera prefers, then the first.
+/// The structure of `caps` that is nearest to `size`, with its size fixed. Among equals: the one with the pixel format that
+/// libcamera prefers, then the first.
 fn nearest_structure(caps: &gst::Caps, pixel: PixelFormat, size: Size) -> gst::Caps {
     let preferred = FORMATS.iter().find(|(known, _)| *known == pixel).map(|(_, picture)| *picture);
     let side = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
@@ -186,7 +186,7 @@ fn nearest_structure(caps: &gst::Caps, pixel: PixelFormat, size: Size) -> gst::C
     nearest
 }
 
-/// The names of the colorimetries in `caps` to try, the most wanted first; `None` is the camera's choice.
+/// The colorimetries in `caps` to try, in order of preference; `None` is the camera's choice.
 fn colours_asked_for(caps: &gst::Caps) -> Vec<Option<String>> {
     let value = caps.structure(0).and_then(|structure| structure.value("colorimetry").ok());
     let Some(value) = value else {
@@ -198,7 +198,7 @@ fn colours_asked_for(caps: &gst::Caps) -> Vec<Option<String>> {
     }
 }
 
-/// Whether libcamera finds memory that devices share; it looks in these places.
+/// Whether there is a dma-buf heap. libcamera looks in these places.
 pub(super) fn has_dma_buf_heap() -> bool {
     let any = |folder: &str| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     any("/dev/dma_heap") || std::path::Path::new("/dev/udmabuf").exists()

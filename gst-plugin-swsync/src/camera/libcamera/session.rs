@@ -23,35 +23,35 @@ use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::{Mode, Orientation};
 use crate::camera::{CameraError, Controls, ExposureControl, StreamRole};
 
-/// What happens to a streaming camera.
+/// An event of a streaming camera.
 pub(super) enum CameraEvent {
-    /// A frame is there, or a request was given up; when that was.
+    /// A request was completed or cancelled, at this time.
     Completed(Request, Arrival),
-    /// Nothing more will come, and why.
+    /// No more frames will come, for this reason.
     Gone(String),
 }
 
-/// What is known of a camera once it is open.
+/// What is known of an open camera.
 #[derive(Clone)]
 pub(super) struct SessionInfo {
     pub(super) id: String,
     pub(super) model: String,
     /// See [`sensor::takes_frames_on_request`].
     pub(super) on_request: bool,
-    /// Of a stream of the ordinary role.
+    /// Of a stream of the default role.
     pub(super) caps: gst::Caps,
-    /// Where its requests go.
+    /// Takes its requests while it streams.
     pub(super) queue: Arc<RequestQueue>,
 }
 
-/// What is known of a camera once it is configured.
+/// What is known of a configured camera.
 #[derive(Clone)]
 pub(super) struct ConfiguredCamera {
     pub(super) streams: Vec<ConfiguredStream>,
     pub(super) limits: Option<Limits>,
     pub(super) exposure: Option<ExposureControl>,
     pub(super) controllable: Controllable,
-    /// How it reads its sensor, and which way round its pictures are.
+    /// The mode in effect.
     pub(super) mode: Mode,
 }
 
@@ -64,16 +64,16 @@ pub(super) struct ConfiguredStream {
     buffers: u32,
 }
 
-/// Requests with a frame buffer per stream, and by cookie and stream the buffers' memory.
+/// Requests with a frame buffer per stream, and the memory of these by cookie and stream.
 pub(super) type Requests = (Vec<Request>, Vec<Vec<FrameBufferMemory>>);
 
 /// An acquired camera.
 pub(super) struct CameraSession {
-    // Before the claim, because fields are dropped in order: another may have it once it is free.
+    // Before the claim: fields are dropped in order, and the claim has to go last.
     pub(super) camera: OpenCamera,
     _claim: Claim,
     pub(super) description: SessionInfo,
-    /// What is asked of it.
+    /// The mode that is asked for.
     pub(super) mode: Mode,
     pub(super) configured: Option<ConfiguredCamera>,
     pub(super) streaming: bool,
@@ -133,7 +133,7 @@ impl CameraSession {
         for (index, wanted) in wanted.into_iter().enumerate() {
             let us = sensor::to_micros(wanted.period);
             if let Some(limits) = limits
-                // A camera that waits for requests can be as slow as they are.
+                // A camera on request has no slowest rate.
                 && (us < limits.min_us || us > limits.max_us && !self.description.on_request)
             {
                 return Err(wanted.refused(&self.description.id, limits.to_string()));
@@ -155,21 +155,21 @@ impl CameraSession {
         &self.description
     }
 
-    /// Uses the camera in `mode`, which it has, from now on: its formats may be others.
+    /// Uses the camera in `mode`, which it has, from now on. This may change its formats.
     pub(super) fn change_mode(&mut self, mode: Mode) {
         self.mode = mode;
         self.configured = None;
         self.description.caps = self.caps(StreamRole::default());
     }
 
-    /// What the camera makes of the mode that is asked of it, by a validated `configuration`.
+    /// The mode in effect with a validated `configuration`.
     fn mode_in_effect(&self, configuration: &CameraConfiguration) -> Result<Mode, CameraError> {
         let mode = self.mode.in_effect(configuration).map_err(|reason| CameraError::Mode {
             camera: self.description.id.clone(),
             asked: self.mode.sensor.map(|sensor| sensor.structure().to_string()).unwrap_or_default(),
             reason,
         })?;
-        // A virtual camera does not look at what is asked, nor says so.
+        // Virtual cameras ignore the orientation, and do not say so.
         let orientation = if self.description.on_request { Orientation::default() } else { mode.orientation };
         Ok(Mode { orientation, ..mode })
     }
@@ -179,21 +179,19 @@ impl CameraSession {
         self.camera.get()
     }
 
-    /// Puts a camera that does not stream into the mode of a validated `configuration`: its shortest and longest
-    /// frame there.
+    /// The shortest and longest frame with a validated `configuration`, which the camera is put into. It must not stream.
     pub(super) fn limits_in(&mut self, configuration: &mut CameraConfiguration) -> Option<Limits> {
         self.configured = None;
         self.camera.get_mut().configure(configuration).ok()?;
         sensor::frame_duration_limits(self.camera.get().controls())
     }
 
-    /// Which controls it has in its present mode.
+    /// Its controls and their ranges, in its present mode.
     pub(super) fn control_ranges(&self) -> Ranges {
         controls::ranges(&self.description.model, self.camera.get().controls())
     }
 
-    /// Starts streaming; the camera waits for the requests that this returns.
-    /// It begins with `settings`.
+    /// Starts streaming with `settings`. The requests that this returns are to be queued.
     pub(super) fn start(&mut self, settings: &[Setting]) -> Result<Requests, CameraError> {
         let id = &self.description.id;
         let Some(configured) = self.configured.clone() else {
@@ -223,7 +221,7 @@ impl CameraSession {
         Ok(requests)
     }
 
-    /// Stops streaming. Every request is back when this returns: in the mailbox, or dropped.
+    /// Stops streaming. When this returns, every request is in the mailbox, or dropped.
     pub(super) fn stop(&mut self) {
         if std::mem::take(&mut self.streaming)
             && let Err(error) = self.camera.get_mut().stop()
@@ -253,13 +251,13 @@ fn requests(
             configured.wanted.plane_sizes(configured.stride),
         ) {
             (Ok(buffers), _) => {
-                // There may be more buffers than requests: their libcamera frees.
+                // There may be more buffers than requests; libcamera frees the rest.
                 for ((request, planes), buffer) in requests.iter_mut().zip(&mut planes).zip(buffers) {
                     planes.push(FrameBufferMemory::of_dma_bufs(&buffer)?);
                     request.add_buffer(stream, buffer)?;
                 }
             }
-            // Hardware can't write to a memfd.
+            // Only virtual cameras can write to a memfd.
             (Err(error), Some(sizes)) if on_request => {
                 static SAID: std::sync::Once = std::sync::Once::new();
                 SAID.call_once(|| {
@@ -284,7 +282,7 @@ fn requests(
     Ok((requests, planes))
 }
 
-/// Who has the devices of `camera`, if not through swsync.
+/// The process that has the camera's devices, if it is not an element of swsync.
 fn user_of(camera: &Camera<'_>) -> Holder {
     let devices = camera.properties().get::<properties::SystemDevices>();
     let devices = devices.map(|devices| devices.0).unwrap_or_default();
@@ -309,7 +307,7 @@ impl RequestQueue {
         Self { camera: Mutex::new(None), events }
     }
 
-    /// Sends `request` to the camera. Where that does not stream, the request ends here.
+    /// Queues `request` to the camera. If the camera does not stream, the request is dropped.
     pub(super) fn queue(&self, request: Request) {
         let camera = self.camera.lock();
         if let Some(camera) = &*camera
@@ -321,9 +319,9 @@ impl RequestQueue {
     }
 }
 
-/// A camera that streams, and whose requests therefore may be queued.
+/// The binding's camera, which the request queue borrows while it streams.
 pub(super) struct OpenCamera {
-    // A box, so that it stays where it is when this moves.
+    // A box, because the request queue needs a stable address.
     camera: Box<ActiveCamera<'static>>,
     queue: Arc<RequestQueue>,
 }
@@ -337,18 +335,18 @@ impl OpenCamera {
         &self.camera
     }
 
-    /// The camera, for what changes it: it takes no requests from now on.
+    /// The camera, to change it. From now on it takes no requests.
     pub(super) fn get_mut(&mut self) -> &mut ActiveCamera<'static> {
         self.take_back();
         &mut self.camera
     }
 
-    /// It streams: it takes requests until [`OpenCamera::get_mut`].
+    /// Has the camera take requests until [`OpenCamera::get_mut`].
     pub(super) fn take_requests(&mut self) {
         *self.queue.camera.lock() = Some(lent::Camera::new(&self.camera));
     }
 
-    /// Waits for a request that is just being queued.
+    /// Ends the loan. Waits for a request that is being queued.
     fn take_back(&self) {
         *self.queue.camera.lock() = None;
     }
@@ -360,7 +358,7 @@ impl Drop for OpenCamera {
     }
 }
 
-/// The one thing that another thread may do with a camera.
+/// The camera for other threads, which can only queue requests.
 mod lent {
     use std::io;
     use std::ptr::NonNull;
@@ -368,11 +366,11 @@ mod lent {
     use ::libcamera::camera::ActiveCamera;
     use ::libcamera::request::Request;
 
-    /// A camera that stays where it is, and unchanged, for as long as this is in the queue.
+    /// A camera that neither moves nor changes while this is in the queue.
     pub(super) struct Camera(NonNull<ActiveCamera<'static>>);
 
-    // SAFETY: all that is done with it is `queue_request`, which takes a shared reference, guards the binding's
-    // state with a mutex of its own, and calls a function that libcamera documents as thread-safe.
+    // SAFETY: the only use is `queue_request`. It takes a shared reference, guards the binding's state with a mutex of its own,
+    // and calls a function that libcamera documents as thread-safe.
     unsafe impl Send for Camera {}
 
     impl Camera {
@@ -381,8 +379,8 @@ mod lent {
         }
 
         pub(super) fn queue(&self, request: Request) -> Result<(), (Request, io::Error)> {
-            // SAFETY: `OpenCamera` takes this out of the queue, under the lock that the caller holds here, before it
-            // drops the camera or hands out a mutable reference to it.
+            // SAFETY: before `OpenCamera` drops the camera or hands out a mutable reference to it, it takes this out of the
+            // queue, under the lock that the caller holds here.
             unsafe { self.0.as_ref() }.queue_request(request)
         }
     }

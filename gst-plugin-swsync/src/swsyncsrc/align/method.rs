@@ -11,7 +11,7 @@ use crate::camera::{Capabilities, ExposureControl, FrameDurationControl, Pacing}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncAlignMethod")]
 pub enum AlignMethod {
-    /// `inject` where the camera can, else `inject-exposure`, else `none`. Never `reset`: that stops a camera
+    /// `inject` if the camera can, else `inject-exposure`, else `none`. Never `reset`: that stops a camera
     /// again and again for minutes, and is for its user to ask for.
     #[default]
     #[enum_value(name = "Auto: inject, else inject-exposure, else none", nick = "auto")]

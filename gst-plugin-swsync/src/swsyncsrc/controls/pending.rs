@@ -31,9 +31,9 @@ pub struct PendingSettings {
 /// Settings that went out and took effect, or did not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
-    /// The frame they were asked for; `None` where it was none in particular.
+    /// The frame they were asked for; `None` if it was none in particular.
     pub asked: Option<FrameNumber>,
-    /// The first frame that has them; `None` where none came that does. Of controls that the camera does not report, the
+    /// The first frame that has them; `None` if none came that does. Of controls that the camera does not report, the
     /// frame by which they are due.
     pub first: Option<FrameNumber>,
     /// What was set.
@@ -84,7 +84,7 @@ impl PendingSettings {
     }
 }
 
-/// Whether `frame` has `setting`; `None` where it does not say.
+/// Whether `frame` has `setting`; `None` if it does not say.
 fn has(frame: &FrameInfo, setting: &Setting) -> Option<bool> {
     let near = |used: f64, asked: f64| (used - asked).abs() <= asked.abs() * GAIN_SHARE;
     match (setting.control.name, &setting.value) {

@@ -51,11 +51,11 @@ fn nick(control: &Control) -> String {
     format!("{first} {}", rest.replace('-', " ")).trim_end().to_owned()
 }
 
-/// What `value`, which is of the property's type, sets `control` to; `None` where it is an array of nothing: that sets
+/// What `value`, which is of the property's type, sets `control` to; `None` if it is an array of nothing: that sets
 /// nothing.
 ///
 /// # Errors
-/// [`Refusal::NoValue`] where an array has another length, or a number is none.
+/// [`Refusal::NoValue`] if an array has another length, or a number is none.
 pub fn setting(control: &'static Control, value: &glib::Value) -> Result<Option<Setting>, Refusal> {
     let refusal = || {
         let value = value.serialize().map_or_else(|_| format!("{value:?}"), |text| text.to_string());
@@ -71,7 +71,7 @@ pub fn setting(control: &'static Control, value: &glib::Value) -> Result<Option<
 /// Like [`setting`], from a field of any structure: text, and numbers of other types, are converted.
 ///
 /// # Errors
-/// [`Refusal::NoValue`] where that cannot be.
+/// [`Refusal::NoValue`] if that cannot be.
 pub fn setting_of_field(control: &'static Control, value: &glib::Value) -> Result<Option<Setting>, Refusal> {
     let wanted = PROPERTIES.iter().find(|pspec| pspec.name() == control.property);
     let wanted = wanted.expect("each control has a property").value_type();
