@@ -12,7 +12,9 @@ use swsync_core::time::Span;
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::mode::Mode;
-use super::{Camera, CameraError, Capabilities, Controls, Frame, StallLimit, StreamRole, StreamSetup, Wakeup};
+use super::{
+    Camera, CameraError, Capabilities, Controls, Frame, StallLimit, StreamRole, StreamSetup, Wakeup,
+};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

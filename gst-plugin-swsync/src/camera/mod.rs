@@ -9,9 +9,9 @@ pub mod faults;
 pub mod libcamera;
 pub mod mailbox;
 pub mod mode;
-pub mod stall_limit;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+pub mod stall_limit;
 
 use std::fmt;
 use std::sync::Arc;

@@ -326,7 +326,10 @@ mod tests {
                 let left = got.remaining_transform(wanted);
                 assert_eq!(left.is_none(), got == wanted);
                 assert_eq!(left.and_then(|left| RemainingTransform::of_tag(left.tag())), left);
-                assert_eq!(left.and_then(RemainingTransform::exif).and_then(RemainingTransform::of_exif), left);
+                assert_eq!(
+                    left.and_then(RemainingTransform::exif).and_then(RemainingTransform::of_exif),
+                    left
+                );
                 let both =
                     Orientation::ALL.into_iter().find(|one| one.turn() == wanted.turn().after(got.turn()));
                 assert_eq!(moved(wanted, moved(got, (1, 0))), moved(both.unwrap(), (1, 0)));

@@ -1,5 +1,5 @@
-use std::sync::mpsc::Receiver;
 use std::sync::LazyLock;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
 use gst::glib;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{CAT, CLASS, SwsyncDevice};
 use crate::camera::libcamera::{CameraChange, CameraMonitor, find};
 
-/// libcamera's own, which must not meet a camera manager of ours.
+/// libcamera's own provider, which cannot list while a camera manager of ours exists.
 const PEER: &str = "libcameraprovider";
 
 #[derive(Default)]
@@ -18,9 +18,9 @@ pub struct SwsyncDeviceProvider {
     watching: Mutex<Option<Watching>>,
 }
 
-/// Started by `start`; its thread ends with its watch, and is joined by `stop`.
+/// Begun by `start`. Its thread ends with the monitor, and is joined by `stop`.
 struct Watching {
-    watch: CameraMonitor,
+    monitor: CameraMonitor,
     thread: JoinHandle<()>,
 }
 
@@ -63,8 +63,8 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
             gst::info!(CAT, imp = self, "{PEER} is installed: cameras that come and go are not announced");
         } else {
             match CameraMonitor::start() {
-                Ok(watch) => *self.watching.lock() = Some(self.watch(watch)?),
-                // A monitor is to go on with what others list.
+                Ok(started) => *self.watching.lock() = Some(self.watch(started)?),
+                // A device monitor goes on with other providers.
                 Err(error) => {
                     gst::warning!(CAT, imp = self, "no camera is listed, and none that comes later: {error}");
                     return Ok(());
@@ -79,8 +79,8 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
 
     fn stop(&self) {
         let watching = self.watching.lock().take();
-        if let Some(Watching { watch, thread }) = watching {
-            drop(watch);
+        if let Some(Watching { monitor, thread }) = watching {
+            drop(monitor);
             if thread.join().is_err() {
                 gst::error!(CAT, imp = self, "the thread that watches cameras panicked");
             }
@@ -89,17 +89,20 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
 }
 
 impl SwsyncDeviceProvider {
-    fn watch(&self, (watch, changes): (CameraMonitor, Receiver<CameraChange>)) -> Result<Watching, gst::LoggableError> {
+    fn watch(
+        &self,
+        (monitor, changes): (CameraMonitor, Receiver<CameraChange>),
+    ) -> Result<Watching, gst::LoggableError> {
         let provider = self.obj().downgrade();
         let thread = std::thread::Builder::new()
             .name("swsync-devices".into())
             .spawn(move || follow(&changes, &provider))
             .map_err(|error| gst::loggable_error!(CAT, "no thread to watch cameras: {error}"))?;
-        Ok(Watching { watch, thread })
+        Ok(Watching { monitor, thread })
     }
 }
 
-/// Adds and removes devices until the watch ends.
+/// Adds and removes devices until the monitor ends.
 fn follow(changes: &Receiver<CameraChange>, provider: &glib::WeakRef<super::SwsyncDeviceProvider>) {
     while let Ok(change) = changes.recv() {
         let Some(provider) = provider.upgrade() else {
@@ -165,7 +168,7 @@ mod tests {
         announce(&CameraChange::Added("no such camera".into()));
         announce(&CameraChange::Added(first.clone()));
         lists(&provider, cameras.len());
-        // It is there already: not twice.
+        // It is listed already: not twice.
         announce(&CameraChange::Added(first.clone()));
         announce(&CameraChange::Removed(first));
         lists(&provider, cameras.len() - 1);

@@ -1,5 +1,5 @@
-//! A camera that is kept on the frame grid: takes its frames, gives each a time and a number, and does to the camera what
-//! alignment asks for.
+//! A camera that is kept on the frame grid: takes its frames, gives each a rig time and a number, and sends the aligner's
+//! controls to the camera.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use swsync_core::stamps::StampedBy;
 use swsync_core::time::Span;
 
 use super::align::{
-    AlignAction, AlignError, AlignMethod, LockCause, IssueChange, CameraAligner, AlignerKind, AlignProgress, ObservedFrame, AlignTarget,
-    TimeBase, FrameVerdict, check_grid,
+    AlignAction, AlignError, AlignMethod, AlignProgress, AlignTarget, AlignerKind, CameraAligner,
+    FrameVerdict, IssueChange, LockCause, ObservedFrame, TimeBase, check_grid,
 };
 use super::controls::ControlQueue;
 use super::dither::Dither;
@@ -19,16 +19,16 @@ use super::losses::Losses;
 use crate::camera::controls::Setting;
 use crate::camera::{Camera, CameraError, Capabilities, Controls, Pacing};
 
-/// How a camera is to be aligned, as long as it streams.
+/// How a camera is to be aligned.
 #[derive(Debug, Clone, Copy)]
 pub struct Alignment {
     pub method: AlignMethod,
-    /// Period of the rig's grid; 0 where it is the frames' own.
+    /// Period of the rig's grid; 0 for that of the frames.
     pub grid_period: gst::Fraction,
     pub target: AlignTarget,
 }
 
-/// Why a camera does not stream.
+/// Why a camera cannot start to stream.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub enum StartError {
     Align(#[from] AlignError),
 }
 
-/// A frame with its place in rig time.
+/// A frame with its rig time and number.
 pub struct AlignedFrame {
     /// See [`crate::camera::Frame::pictures`].
     pub pictures: Vec<gst::Buffer>,
@@ -48,47 +48,47 @@ pub struct AlignedFrame {
     /// See [`crate::camera::Frame::stamped_by`].
     pub stamped_by: StampedBy,
     pub info: FrameInfo,
-    /// Frames that the camera lost just before this one.
+    /// How many frames the camera lost just before this one.
     pub lost: u64,
-    /// The camera was restarted before it.
+    /// Whether the camera was restarted just before.
     pub restarted: bool,
-    /// Why, where the lock changed or another target was set.
+    /// Why the lock changed, if it did or another target was set.
     pub news: Option<LockCause>,
-    /// What began or ended to stand in the way of alignment.
+    /// An issue of alignment that began or ended.
     pub trouble: Option<IssueChange>,
 }
 
 impl AlignedFrame {
-    /// Whether there is anything to say of it.
+    /// Whether there is anything to report.
     pub const fn is_news(&self) -> bool {
         self.news.is_some() || self.trouble.is_some() || self.lost > 0
     }
 }
 
-/// A camera in operation on a frame grid, on whatever time.
+/// See the module's documentation. Time comes in as an argument, so that tests run on simulated time.
 pub struct AlignedCamera {
     camera: Box<dyn Camera>,
     capabilities: Capabilities,
     grid: FrameGrid,
     method: AlignerKind,
     driver: CameraAligner,
-    /// Keeps the rate where nothing is aligned.
+    /// Keeps the frame rate of a camera that is not aligned.
     dither: Option<Dither>,
     target: AlignTarget,
     losses: Losses,
-    /// The camera is stopped, to be started again after so long.
+    /// The camera is to be stopped, and started again after so long.
     resting: Option<Span>,
     restarted: bool,
-    /// Controls that people set.
+    /// Controls that users set.
     controls: Arc<ControlQueue>,
-    /// The last request set an exposure to align the camera.
+    /// Whether the last request set an exposure to align the camera.
     injecting: bool,
-    /// A frame was asked for, and has not come yet.
+    /// Whether a frame was requested that has not come yet.
     asked: bool,
 }
 
 impl AlignedCamera {
-    /// Starts `camera`, which is configured, on `grid`. `seed` decides what chance does.
+    /// Starts `camera`, which is configured, on `grid`. `seed` is for random waits between restarts.
     pub fn start(
         mut camera: Box<dyn Camera>,
         capabilities: Capabilities,
@@ -166,7 +166,7 @@ impl AlignedCamera {
     /// The next frame.
     pub fn next(&mut self, time: &mut impl TimeBase) -> Result<AlignedFrame, CameraError> {
         self.rest(time)?;
-        // Once, however often the wait for it is interrupted.
+        // Only once, even if the wait for it is interrupted.
         if self.method == AlignerKind::OnRequest && !self.asked {
             self.wait_for_grid(time)?;
             self.camera.request(Controls::default())?;
@@ -212,10 +212,10 @@ impl AlignedCamera {
         })
     }
 
-    /// Does to the camera what alignment asks for, and what people do.
+    /// Sends the aligner's and the users' controls to the camera.
     fn act(&mut self, verdict: &FrameVerdict) -> Result<(), CameraError> {
         let injects = matches!(verdict.action, AlignAction::Set(Controls { exposure: Some(_), .. }));
-        // What is to stay comes after an exposure that is to shift the stream.
+        // Settings that are to stay go out after an exposure that shifts the stream.
         if !injects {
             let mut due = self.controls.due(verdict.number);
             if std::mem::take(&mut self.injecting) {
@@ -243,13 +243,12 @@ impl AlignedCamera {
         Ok(())
     }
 
-    /// Stops the camera, waits and starts it again, where the driver asked for that. When interrupted, it goes
-    /// on with the next call.
+    /// Restarts the camera if the aligner has asked for that. After an interruption the next call goes on.
     fn rest(&mut self, time: &impl TimeBase) -> Result<(), CameraError> {
         let Some(rest) = self.resting else { return Ok(()) };
         self.camera.stop();
         time.sleep(rest)?;
-        // What of it the camera refuses was said when it was configured.
+        // Refusals were reported when the camera was configured.
         let _refused = self.controls.begin(&mut *self.camera, &self.capabilities, self.grid);
         self.camera.start()?;
         self.resting = None;
@@ -258,7 +257,7 @@ impl AlignedCamera {
         Ok(())
     }
 
-    /// Waits for the grid's next instant: a camera that takes frames on request is asked then.
+    /// Waits for the grid's next instant, at which a camera on request is asked for a frame.
     fn wait_for_grid(&self, time: &impl TimeBase) -> Result<(), CameraError> {
         let now = time.now() - self.target.phase_offset;
         let next = self.grid.instant(self.grid.nearest(now + self.grid.period() / 2));

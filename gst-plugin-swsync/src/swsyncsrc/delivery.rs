@@ -1,4 +1,4 @@
-//! A frame's way from the camera to the pads: what is said of it, and what its buffers carry.
+//! Takes a frame from the camera, decides whether it goes downstream, and hands its pictures to the pads.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use gst::subclass::prelude::*;
 use swsync_core::frame::FrameInfo;
 use swsync_core::time::Span;
 
-use super::align::{ClockBase, IssueChange, AlignProgress, report};
+use super::align::{AlignProgress, ClockBase, IssueChange, report};
 use super::aligned_camera::AlignedFrame;
 use super::controls;
 use super::imp::SwsyncSrc;
@@ -19,15 +19,15 @@ use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, rig_time};
 use crate::meta;
 
-/// What came of asking the camera for a frame.
+/// The result of asking the camera for a frame.
 #[expect(clippy::large_enum_variant, reason = "nearly always it is the large one")]
 pub enum NextFrame {
     Frame(AlignedFrame, Delivery),
-    /// The camera was lost: it may be back the next time.
+    /// The camera was lost. It may be back the next time.
     Nothing,
 }
 
-/// What delivering a frame takes of the state.
+/// What is needed to deliver a frame without the lock on `state`.
 pub struct Delivery {
     decision: FrameDecision,
     period: Span,
@@ -75,8 +75,7 @@ impl SwsyncSrc {
         }
     }
 
-    /// Reports what is to be said of a frame, and returns its pictures with all that they carry; `None` if it does not go
-    /// downstream.
+    /// Reports a frame's news, and returns its pictures with time stamps and metas; `None` if it does not go downstream.
     pub(super) fn finish(
         &self,
         mut frame: AlignedFrame,
@@ -108,7 +107,7 @@ impl SwsyncSrc {
         Some(pictures)
     }
 
-    /// Hands the pictures of a frame to their pads: to the one that may block last.
+    /// Hands the pictures of a frame to their pads. The first one, which may block, comes last.
     pub(super) fn push(&self, pads: &[PadStream], pictures: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
         let alone = pads.len() == 1;
         for (PadStream { pad, .. }, picture) in pads.iter().zip(pictures).rev() {
@@ -126,7 +125,7 @@ impl SwsyncSrc {
         Ok(())
     }
 
-    /// Says what is to be known of a frame.
+    /// Posts a frame's news.
     #[cold]
     fn report(&self, frame: &AlignedFrame, decision: &FrameDecision) {
         let info = &frame.info;
@@ -160,7 +159,9 @@ impl SwsyncSrc {
         }
         if let Some(change) = &frame.trouble {
             match change {
-                IssueChange::Began(issue) => gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text()),
+                IssueChange::Began(issue) => {
+                    gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text())
+                }
                 IssueChange::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
             }
             self.post_element_message(report::trouble_message(change, info));
@@ -172,7 +173,7 @@ impl SwsyncSrc {
                     gst::LibraryError::Settings,
                     ("The camera cannot be aligned: {}", issue.text()),
                     [
-                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is mended, start \
+                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is fixed, start \
                       the element again; or use align-method=reset, or none"
                     ]
                 );
@@ -180,7 +181,7 @@ impl SwsyncSrc {
         }
     }
 
-    /// Says that frames come and none goes downstream, and what helps.
+    /// Warns that frames come and none goes downstream, and says what helps.
     #[cold]
     fn report_silence(&self, info: &FrameInfo, silence: NoDelivery, clock: &gst::Clock) {
         let progress = self.stats.lock().progress;
@@ -210,7 +211,7 @@ impl SwsyncSrc {
                 let why = format!(
                     "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"
                 );
-                let remedy = "The pipeline's clock was set, which PAUSED and PLAYING again mend, or the camera's stamps are late \
+                let remedy = "The pipeline's clock was set, which PAUSED and PLAYING again fix, or the camera's stamps are late \
                               (`sensor-clock` and `sensor-clock-basis` in `stats` say which clock they are taken to be of)";
                 (why, remedy.to_owned())
             }

@@ -23,19 +23,20 @@ use crate::caps::template_caps;
 use crate::clock::{SwsyncClock, clock_time, others};
 use crate::swsyncclock::SwsyncClockElement;
 
-// Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
+// Lock order: `state`, which is held while waiting for a frame, before any other. `control` before `sleeper`. The others are
+// leaves.
 pub struct SwsyncSrc {
     pub(super) src: SwsyncSrcPad,
     pub(super) settings: Mutex<Settings>,
     pub(super) state: Mutex<State>,
     pub(super) known: Mutex<Known>,
     pub(super) control: Control,
-    /// Waits of the element's own.
+    /// Waits of the element itself.
     pub(super) sleeper: Mailbox<()>,
     #[cfg(feature = "simulation")]
     pub(super) faults: Mutex<Option<Arc<Faults>>>,
     pub(super) stats: Mutex<SourceStats>,
-    /// Of the streams, since the element was started.
+    /// The group of all streams, since the element was started.
     pub(super) group: Mutex<gst::GroupId>,
     /// While the element is started.
     pub(super) interruptions: Mutex<Option<InterruptionMonitor>>,
@@ -77,7 +78,7 @@ impl ObjectImpl for SwsyncSrc {
             properties.extend(controls::properties());
             properties.extend([
                 glib::ParamSpecInt::builder("num-buffers")
-                    .nick("num-buffers")
+                    .nick("Number of buffers")
                     .blurb("Number of frames to deliver before the stream ends (-1 = unlimited)")
                     .minimum(-1)
                     .default_value(-1)
@@ -99,7 +100,7 @@ impl ObjectImpl for SwsyncSrc {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("Frames and their fates since the element was started, and what is known of alignment")
+                    .blurb("Counts of frames since the element was started, and the state of alignment")
                     .read_only()
                     .build(),
             ]);
@@ -306,7 +307,7 @@ impl SwsyncSrc {
             .build()
     }
 
-    /// The streaming thread starts with the pad `src`, and is interrupted before that waits for its end.
+    /// Starts the streaming thread with the pad `src`, or interrupts it before the pad waits for its end.
     fn activate_src(&self, active: bool) -> Result<(), gst::LoggableError> {
         if active {
             return self.start_streaming_thread();
@@ -315,7 +316,7 @@ impl SwsyncSrc {
         Ok(())
     }
 
-    /// A pad for a further stream; the camera is set up anew once it is linked.
+    /// Adds a pad for a further stream. The camera is reconfigured once it is linked.
     fn add_pad(&self, template: &gst::PadTemplate, name: Option<&str>) -> Option<gst::Pad> {
         let element = self.obj();
         let taken = |name: &str| element.static_pad(name).is_some();
@@ -369,7 +370,7 @@ impl SwsyncSrc {
 
     fn event_pad(&self, pad: &SwsyncSrcPad, event: gst::Event) -> bool {
         match event.type_() {
-            // The pad is marked already: the streaming thread asks downstream anew. Latency is the pipeline's business.
+            // GStreamer has marked the pad: the streaming thread will renegotiate.
             gst::EventType::Reconfigure | gst::EventType::Latency => true,
             gst::EventType::CustomUpstream => controls::handle_event(&self.controls, &self.obj(), &event),
             _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
@@ -381,7 +382,7 @@ impl SwsyncSrc {
         &self.controls
     }
 
-    /// What the camera can deliver in a stream of `role`: as long as it is not known, anything.
+    /// The camera's formats in a stream of `role`; the template's while they are not known.
     pub(super) fn known_caps(&self, role: StreamRole) -> gst::Caps {
         let known = self.known.lock();
         let of_role = StreamRole::ALL.iter().zip(&known.caps).find(|(of, _)| **of == role);
@@ -389,7 +390,7 @@ impl SwsyncSrc {
         known.unwrap_or_else(|| self.src.pad_template_caps())
     }
 
-    /// Whether the latency is known.
+    /// Answers the query if the latency is known; whether it is.
     pub(super) fn answer_latency(&self, latency: &mut gst::query::Latency) -> bool {
         let known = self.known.lock().latency;
         if let Some((least, most)) = known {
@@ -398,7 +399,7 @@ impl SwsyncSrc {
         known.is_some()
     }
 
-    /// Keeps what a stream of `role` can be.
+    /// Keeps the formats of a stream of `role` for queries.
     pub(super) fn note_caps(&self, role: StreamRole, caps: &gst::Caps) {
         let mut known = self.known.lock();
         for (of, known) in StreamRole::ALL.iter().zip(&mut known.caps) {
@@ -414,7 +415,7 @@ impl SwsyncSrc {
 
     fn play(&self) {
         self.monitor(|monitor| monitor.note_pause(false));
-        // The base time is set before: see `running_time`.
+        // The base time is already set: see `running_time`.
         self.control.play(&self.sleeper, self.obj().clock().map(|clock| clock.time()));
     }
 
@@ -423,7 +424,7 @@ impl SwsyncSrc {
         self.control.pause(&self.sleeper);
     }
 
-    /// Warns where the pipeline has a `swsyncclock`, and plays on another clock. Without one, any clock is what is wanted.
+    /// Warns if the pipeline has a `swsyncclock` but uses another clock. Without one, any clock is right.
     fn check_pipelines_clock(&self) {
         let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
         let all = others::all_around(&element);
@@ -438,11 +439,11 @@ impl SwsyncSrc {
 
     /// The running time of a frame that was taken at `time`; `None` if the pipeline did not play then.
     ///
-    /// After a pause the base time is another one. What was exposed before that has no running time by it: it would
-    /// go back, by as much as the pause was long.
+    /// A pause changes the base time. Frames that were exposed before its end have no running time: it would go back by the
+    /// length of the pause.
     pub(super) fn running_time(&self, time: Timestamp<Rig>) -> Option<gst::ClockTime> {
         let time = clock_time(time);
-        // Under the lock, as the base time is set before the pipeline's start is noted.
+        // Under the lock: the base time is set before `playing_since`.
         self.control.with(|state| {
             if !state.is_playing() || state.playing_since.is_some_and(|since| time < since) {
                 return None;
@@ -453,7 +454,7 @@ impl SwsyncSrc {
 
     pub(super) fn post_element_message(&self, structure: gst::Structure) {
         let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
+        // It fails without a bus, and then nobody listens.
         let _ = self.obj().post_message(message);
     }
 }

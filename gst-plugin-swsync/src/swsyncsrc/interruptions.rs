@@ -146,8 +146,9 @@ mod tests {
     #[test]
     fn a_stopped_process_is_told_from_a_suspended_machine() {
         let start = Instant::now();
-        let at =
-            |awake: u64, all: i64| (start + Duration::from_millis(awake), Timestamp::from_nanos(0) + Span::from_millis(all));
+        let at = |awake: u64, all: i64| {
+            (start + Duration::from_millis(awake), Timestamp::from_nanos(0) + Span::from_millis(all))
+        };
         let mut log = Log::new(at(0, 0));
         log.note_running(at(100, 100));
         log.note_running(at(300, 300));

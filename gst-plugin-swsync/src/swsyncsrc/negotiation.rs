@@ -1,4 +1,4 @@
-//! Which streams downstream wants, and how the camera is set up for them.
+//! Negotiates streams with downstream, and configures and starts the camera for them.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -21,11 +21,11 @@ fn clock_span(span: Span) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(span.as_nanos().unsigned_abs())
 }
 
-/// A camera that streams and what of its controls it refuses, or the camera and why it does not.
+/// A camera that streams, with refused controls; or the camera and why it does not stream.
 type Begun = Result<(Box<AlignedCamera>, Vec<Refusal>), (Box<dyn Camera>, StartError)>;
 
 impl SwsyncSrc {
-    /// The pads whose streams someone takes, `src` first; only `src` if nobody takes any. They may yet have to be activated.
+    /// The linked pads, `src` first; only `src` if none is linked. They may not be active yet.
     fn wanted_pads(&self) -> Vec<SwsyncSrcPad> {
         let pads = self.all_pads();
         let linked: Vec<_> = pads.iter().filter(|pad| pad.is_linked()).cloned().collect();
@@ -39,18 +39,18 @@ impl SwsyncSrc {
         std::iter::once(self.src.clone()).chain(further).collect()
     }
 
-    /// Asks downstream anew which streams it wants if something has changed there, and has the camera stream them.
+    /// Negotiates if downstream has changed or nothing streams yet, and restarts the camera if other streams are wanted.
     ///
     /// # Errors
-    /// Why there is no stream: to be posted without the lock on `state`, as handlers of the message may need it.
+    /// Why there is no stream. To be posted without the lock on `state`, which handlers of the message may need.
     pub(super) fn negotiate(&self) -> Result<(), gst::ErrorMessage> {
         let mut state = self.state.lock();
         let first = matches!(*state, State::Opened { .. });
         if matches!(*state, State::Lost { .. }) {
-            // Once the camera is back.
+            // Pads stay marked until the camera is back.
             return Ok(());
         }
-        // Each pad is asked, as that takes its mark away.
+        // All pads are asked, because that clears their marks.
         let asked = self.all_pads().iter().fold(false, |asked, pad| pad.check_reconfigure() | asked);
         if !asked && !first {
             return Ok(());
@@ -94,7 +94,7 @@ impl SwsyncSrc {
         }
     }
 
-    /// Tells downstream and the application of the streams that have begun.
+    /// Sends the formats of new streams downstream, and has the pipeline ask for the latency.
     fn announce(&self, pads: &[PadStream]) {
         self.warn_of_orientation();
         let (group, tags) = (*self.group.lock(), self.camera_tags());
@@ -102,14 +102,14 @@ impl SwsyncSrc {
             pad.set_format(PadFormat { group, caps: setup.caps.clone(), tags: tags.clone() });
         }
         let latency = gst::message::Latency::builder().src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
+        // It fails without a bus, and then nobody listens.
         let _ = self.obj().post_message(latency);
     }
 
-    /// The streams that downstream wants. The first one sets the frame rate of all: one request brings the pictures of all.
+    /// The streams that downstream wants. All have the frame rate of the first.
     ///
     /// # Errors
-    /// The pad that wants what the camera does not have.
+    /// The pad that wants a format that the camera does not have.
     fn plan(&self, camera: &mut dyn Camera) -> Result<Streams, gst::ErrorMessage> {
         let pads = self.wanted_pads();
         let mut rate = None;
@@ -141,16 +141,13 @@ impl SwsyncSrc {
             planned.push(PadStream { pad: pad.clone(), setup: StreamSetup { role, caps } });
         }
         let caps = planned.first().map_or_else(gst::Caps::new_empty, |stream| stream.setup.caps.clone());
-        let grid = grid_of(&caps).map_err(|reason| gst::error_msg!(gst::StreamError::Format, ("{caps}: {reason}")))?;
+        let grid = grid_of(&caps)
+            .map_err(|reason| gst::error_msg!(gst::StreamError::Format, ("{caps}: {reason}")))?;
         Ok(Streams { grid, pads: planned.into() })
     }
 
-    /// Configures and starts `camera`. What of its controls it refuses is to be said once `state` is free.
-    pub(super) fn begin(
-        &self,
-        mut camera: Box<dyn Camera>,
-        streams: &Streams,
-    ) -> Begun {
+    /// Configures and starts `camera`. Refused controls are to be reported without the lock on `state`.
+    pub(super) fn begin(&self, mut camera: Box<dyn Camera>, streams: &Streams) -> Begun {
         let alignment = self.settings.lock().align.alignment();
         let setups: Vec<_> = streams.pads.iter().map(|stream| stream.setup.clone()).collect();
         let capabilities = match camera.configure(&setups) {
@@ -159,7 +156,7 @@ impl SwsyncSrc {
         };
         let refusals = self.controls.begin(&mut *camera, &capabilities, streams.grid);
         let controls = self.controls.clone();
-        // The standard library's only source of chance; how long a camera sleeps needs no better one.
+        // The standard library's only random numbers. They are good enough for waits between restarts.
         let seed = RandomState::new().build_hasher().finish();
         let camera = AlignedCamera::start(camera, capabilities, streams.grid, &alignment, controls, seed)?;
         gst::info!(CAT, imp = self, "streaming from {}", camera.capabilities().model);
@@ -176,12 +173,15 @@ impl SwsyncSrc {
         Ok((Box::new(camera), refusals))
     }
 
-    /// Warns where the camera's pictures are another way round than asked for.
+    /// Warns if the camera cannot deliver the orientation that was asked for.
     fn warn_of_orientation(&self) {
         let wanted = self.settings.lock().orientation.nick();
         let Some(left) = self.known.lock().remaining_transform else { return };
         let left = left.tag();
-        let got = self.stats.lock().mode
+        let got = self
+            .stats
+            .lock()
+            .mode
             .map_or_else(|| "others".to_owned(), |mode| mode.orientation.nick().to_owned());
         gst::element_imp_warning!(
             self,
@@ -194,7 +194,7 @@ impl SwsyncSrc {
         );
     }
 
-    /// What is said of the camera to whoever stores its pictures.
+    /// Tags with the camera's model, and what is left to do to its pictures.
     fn camera_tags(&self) -> gst::TagList {
         let mut tags = gst::TagList::new();
         let known = self.known.lock();
@@ -208,7 +208,7 @@ impl SwsyncSrc {
     }
 }
 
-/// The part of `caps` with frame rates that the peers of `others` take too, if there is one: all streams have the same.
+/// The subset of `caps` at frame rates that the peers of `others` also take, if there is any: all streams have the same rate.
 fn at_rates_of(others: &[SwsyncSrcPad], caps: gst::Caps) -> gst::Caps {
     others.iter().fold(caps, |caps, pad| {
         let mut taken = gst::Caps::new_empty();

@@ -443,8 +443,7 @@ mod pad_queue {
 
         /// The place of the oldest frame if as many as `limit` wait.
         fn oldest_beyond(&self, limit: usize) -> Option<usize> {
-            let mut frames =
-                self.items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Frame(_)));
+            let mut frames = self.items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Frame(_)));
             let oldest = frames.next()?.0;
             (frames.count() + 1 >= limit).then_some(oldest)
         }

@@ -1,4 +1,4 @@
-//! Opening the camera, and opening it again when it stands still or is gone.
+//! Opens the camera, and opens it again after it has stalled or gone.
 
 #[cfg(feature = "libcamera")]
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use gst::subclass::prelude::*;
 use swsync_rig::clock::DeviceClock;
 
-use super::controls;
 use super::aligned_camera::StartError;
+use super::controls;
 use super::imp::SwsyncSrc;
 use super::negotiation::error_message;
-use super::state::{CAT, State};
 use super::settings::Settings;
+use super::state::{CAT, State};
 use super::{Backend, OnStall};
 #[cfg(feature = "simulation")]
 use crate::camera::faults::FaultyCamera;
@@ -24,13 +24,13 @@ use crate::camera::simulated::SimulatedCamera;
 use crate::camera::{Camera, CameraError, StreamRole};
 use crate::clock::SensorTimeBridge;
 
-/// From one attempt to open a camera that is gone to the next: soon enough that nobody waits, seldom enough that a
-/// driver which is about to come back is left in peace.
+/// Time between attempts to open a camera that is gone: short for users, and long enough not to disturb a driver that is
+/// starting.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Why a camera is not there.
+/// Why a camera cannot be opened.
 enum OpenError {
-    /// Settings that make no sense: they will not mend by themselves.
+    /// Bad settings: trying again does not help.
     Settings(gst::ErrorMessage),
     Camera(CameraError),
 }
@@ -51,7 +51,10 @@ impl SwsyncSrc {
     fn try_open(
         &self,
         settings: &Settings,
-        #[cfg_attr(not(feature = "simulation"), expect(unused_variables, reason = "simulated cameras have its time"))]
+        #[cfg_attr(
+            not(feature = "simulation"),
+            expect(unused_variables, reason = "simulated cameras have its time")
+        )]
         device: &Arc<DeviceClock>,
     ) -> Result<Box<dyn Camera>, OpenError> {
         let mut camera: Box<dyn Camera> = match settings.backend {
@@ -80,7 +83,7 @@ impl SwsyncSrc {
         Ok(camera)
     }
 
-    /// Makes `camera` the one that is interrupted, and whose formats are known.
+    /// Makes `camera` the one to interrupt, and keeps its formats for queries.
     fn adopt(&self, camera: &dyn Camera) {
         self.control.set_camera(Some(camera.wakeup()));
         let main = self.src.role();
@@ -88,10 +91,10 @@ impl SwsyncSrc {
         known.caps = StreamRole::ALL.map(|role| (role == main).then(|| camera.caps(role)));
     }
 
-    /// What follows from a camera that delivers no more: an error, or another start.
+    /// Handles a camera that delivers no more frames: posts an error, or closes it to be opened again (`on-stall`).
     ///
     /// # Errors
-    /// Where streaming ends.
+    /// The stream ends.
     pub(super) fn handle_fault(&self, error: &CameraError) -> Result<(), gst::FlowError> {
         let restarts = self.settings.lock().on_stall == OnStall::Restart;
         let (CameraError::Stalled { .. } | CameraError::Gone { .. }, true) = (error, restarts) else {
@@ -103,7 +106,7 @@ impl SwsyncSrc {
             State::Streaming { camera, streams, device, settings, .. } => {
                 *state = State::Lost { streams, device, settings };
                 drop(state);
-                // Closed, so that the next one to open it may be us.
+                // Closed, so that it can be opened again.
                 drop(camera.stop());
             }
             other @ (State::Stopped | State::Opened { .. } | State::Lost { .. }) => *state = other,
@@ -115,10 +118,10 @@ impl SwsyncSrc {
         Ok(())
     }
 
-    /// Tries once to have a lost camera stream again; waits a while where it is not there.
+    /// Tries once to open a lost camera and have it stream; waits for [`RETRY`] if it is not back.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] if the wait is interrupted; another where trying again is of no use.
+    /// [`CameraError::Flushing`] if the wait is interrupted; others if trying again does not help.
     pub(super) fn revive(&self) -> Result<(), CameraError> {
         let mut state = self.state.lock();
         let State::Lost { streams, device, settings } = &*state else {
@@ -127,7 +130,7 @@ impl SwsyncSrc {
         let revived = match self.try_open(settings, device) {
             Ok(camera) => self.begin(camera, streams).map_err(|(_, error)| match error {
                 StartError::Camera(error) => error,
-                // It was possible before, with the same settings and formats.
+                // Unexpected, as the settings and formats are the same as before.
                 StartError::Align(error) => CameraError::Failed {
                     camera: "the camera".into(),
                     doing: "aligning it",
@@ -167,7 +170,7 @@ impl SwsyncSrc {
                 drop(state);
                 gst::debug!(CAT, imp = self, "not back yet: {error}");
                 let nothing = self.sleeper.pop_until(Instant::now() + RETRY)?;
-                debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+                debug_assert!(nothing.is_none(), "the sleeper gets no items");
                 Ok(())
             }
         }

@@ -1,4 +1,4 @@
-//! What `swsyncsrc`'s properties set.
+//! Settings of `swsyncsrc`: its properties that can be changed in READY.
 
 use gst::glib;
 use gst::prelude::*;
@@ -16,9 +16,9 @@ pub struct Settings {
     pub num_buffers: i32,
     pub backend: Backend,
     pub camera_name: Option<String>,
-    /// File with the camera's profile, instead of the one that is found by its model.
+    /// File with the camera's profile; by default one is found by the camera's model.
     pub profile: Option<String>,
-    /// How the camera is to read its sensor, as asked for.
+    /// The sensor's mode, not parsed yet.
     sensor_config: Option<gst::Structure>,
     pub orientation: Orientation,
     pub on_stall: OnStall,
@@ -42,12 +42,12 @@ impl Default for Settings {
             align: AlignSettings::default(),
             #[cfg(feature = "simulation")]
             simulation: SimulationSettings::default(),
-                                                                        }
+        }
     }
 }
 
 impl Settings {
-    /// The mode that the camera is to be in.
+    /// The mode to ask the camera for.
     pub fn mode(&self) -> Result<Mode, gst::ErrorMessage> {
         let sensor = self.sensor_config.as_ref().map(|structure| SensorConfig::parse(structure)).transpose();
         let sensor = sensor.map_err(|reason| {

@@ -22,11 +22,7 @@ pub enum State {
     #[default]
     Stopped,
     /// The camera is open; its caps are known.
-    Opened {
-        camera: Box<dyn Camera>,
-        device: Arc<DeviceClock>,
-        settings: Settings,
-    },
+    Opened { camera: Box<dyn Camera>, device: Arc<DeviceClock>, settings: Settings },
     Streaming {
         camera: Box<AlignedCamera>,
         bridge: SensorTimeBridge,
@@ -35,11 +31,7 @@ pub enum State {
         settings: Settings,
     },
     /// The camera stalled or is gone: it is opened again until it streams.
-    Lost {
-        streams: Streams,
-        device: Arc<DeviceClock>,
-        settings: Settings,
-    },
+    Lost { streams: Streams, device: Arc<DeviceClock>, settings: Settings },
 }
 
 /// One of the camera's streams, and the pad that it goes to.

@@ -10,17 +10,17 @@ use swsync_core::profile::{CameraProfile, Delays};
 use swsync_rig::profiles;
 
 use super::capture::{Capture, CaptureError};
+use super::controls;
 use super::picture::StreamFormat;
 use super::sensor::{self, REQUESTS};
 use super::session::{CameraEvent, CameraSession, ConfiguredCamera, SessionInfo};
 use super::thread::{self, LibcameraThread, SessionId, no_answer};
-use super::controls;
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{
-    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole, StreamSetup,
-    Wakeup,
+    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole,
+    StreamSetup, Wakeup,
 };
 
 /// Latency of a real camera, in frames from the start of a frame to its delivery: exposure and readout overlap the next
@@ -186,7 +186,9 @@ impl Camera for LibcameraCamera {
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError> {
         self.stop();
         self.state = State::Open;
-        let parse = |setup| StreamFormat::parse(setup).map_err(|reason| CameraError::refused(self.id(), &setup.caps, reason));
+        let parse = |setup| {
+            StreamFormat::parse(setup).map_err(|reason| CameraError::refused(self.id(), &setup.caps, reason))
+        };
         let wanted = streams.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let Some(StreamFormat { period, .. }) = wanted.first().cloned() else {
             return Err(self.failed("configuring it", "no stream is wanted"));

@@ -301,7 +301,10 @@ mod tests {
     #[test]
     fn compressed_pictures_are_as_long_as_the_driver_says() {
         let size = |bytes_used| {
-            compressed_size(Some(BufferMetadata { sequence: 0, timestamp: 0, damaged: false, bytes_used }), 100_000)
+            compressed_size(
+                Some(BufferMetadata { sequence: 0, timestamp: 0, damaged: false, bytes_used }),
+                100_000,
+            )
         };
         assert_eq!(size(Some(4_321)), Some(4_321));
         assert_eq!(size(Some(100_001)), Some(100_000), "never beyond the buffer");

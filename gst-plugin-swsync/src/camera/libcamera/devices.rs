@@ -11,11 +11,11 @@ use swsync_core::time::Span;
 use swsync_rig::profiles;
 
 use super::formats::{Offer, camera_caps, default_configuration, listed_formats, offers, try_stream};
-use super::sensor;
 use super::hotplug::{self, CameraChange, Subscription};
-use super::thread::{LibcameraThread, OpenCameras, no_answer};
 use super::negotiation::has_dma_buf_heap;
+use super::sensor;
 use super::session::CameraSession;
+use super::thread::{LibcameraThread, OpenCameras, no_answer};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};

@@ -10,8 +10,8 @@ use ::libcamera::stream::StreamRole as Role;
 use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
-use crate::camera::mode::Mode;
 use crate::camera::StreamRole;
+use crate::camera::mode::Mode;
 use crate::caps::DMABUF;
 
 /// A picture format of GStreamer.

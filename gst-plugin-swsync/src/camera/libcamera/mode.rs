@@ -53,7 +53,8 @@ impl Mode {
     /// The sensor's mode is not the one asked for.
     pub(super) fn in_effect(&self, configuration: &CameraConfiguration) -> Result<Self, String> {
         let got = configuration.orientation();
-        let orientation = Orientation::ALL.into_iter().find(|one| to_libcamera(*one) == got).unwrap_or_default();
+        let orientation =
+            Orientation::ALL.into_iter().find(|one| to_libcamera(*one) == got).unwrap_or_default();
         if let (Some(wanted), Some(got)) = (&self.sensor, configuration.sensor_configuration()) {
             let size = got.output_size();
             if (size.width, size.height, got.bit_depth()) != (wanted.size.0, wanted.size.1, wanted.depth) {

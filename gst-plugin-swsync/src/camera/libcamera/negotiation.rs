@@ -100,7 +100,8 @@ impl CameraSession {
     /// [`CameraError::Format`] with the nearest that libcamera offers.
     pub(super) fn validated(&self, wanted: &[StreamFormat]) -> Result<CameraConfiguration, CameraError> {
         let id = &self.description.id;
-        let first = wanted.first().ok_or_else(|| CameraError::failed(id, "configuring it", "no stream is wanted"))?;
+        let first =
+            wanted.first().ok_or_else(|| CameraError::failed(id, "configuring it", "no stream is wanted"))?;
         let roles: Vec<StreamRole> = wanted.iter().map(|wanted| wanted.role).collect();
         let mut configuration = default_configuration(self.camera.get(), &roles).ok_or_else(|| {
             let nicks: Vec<String> = roles.iter().map(|role| format!("{role:?}")).collect();
@@ -203,4 +204,3 @@ pub(super) fn has_dma_buf_heap() -> bool {
     let any = |folder: &str| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     any("/dev/dma_heap") || std::path::Path::new("/dev/udmabuf").exists()
 }
-

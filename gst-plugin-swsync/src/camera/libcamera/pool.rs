@@ -95,7 +95,11 @@ impl CameraBufferPool {
             memories.iter_mut().filter_map(Option::take).collect()
         };
         let stream = gst::format::Default::from_usize(stream);
-        let params = gst::BufferPoolAcquireParams::with_start_stop(stream, stream, gst::BufferPoolAcquireFlags::empty());
+        let params = gst::BufferPoolAcquireParams::with_start_stop(
+            stream,
+            stream,
+            gst::BufferPoolAcquireFlags::empty(),
+        );
         let mut buffer = self.acquire_buffer(Some(&params)).ok()?;
         let writable = buffer.get_mut()?;
         memories.into_iter().for_each(|memory| writable.append_memory(memory));
@@ -259,9 +263,8 @@ mod memory_origin {
     /// Called when the last reference is gone. FALSE: the memory lives on, and has a new reference.
     unsafe extern "C" fn dispose(object: *mut ffi::GstMiniObject) -> glib::ffi::gboolean {
         // SAFETY: `attach` set both this function and the qdata, which lives as long as the memory.
-        let origin = unsafe {
-            ffi::gst_mini_object_get_qdata(object, ORIGIN.into_glib()).cast::<Origin>().as_ref()
-        };
+        let origin =
+            unsafe { ffi::gst_mini_object_get_qdata(object, ORIGIN.into_glib()).cast::<Origin>().as_ref() };
         let Some((origin, pool)) = origin.and_then(|origin| Some((origin, origin.pool.upgrade()?))) else {
             return glib::ffi::GTRUE;
         };

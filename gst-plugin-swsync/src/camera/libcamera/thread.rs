@@ -13,9 +13,9 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use ::libcamera::camera_manager::CameraManager;
 use parking_lot::Mutex;
 
 use super::manager::{self, Claimed};
-use super::session::{SessionInfo, CameraEvent, CameraSession};
+use super::session::{CameraEvent, CameraSession, SessionInfo};
 use super::{hotplug, sensor};
 use crate::camera::CameraError;
 use crate::camera::mailbox::Mailbox;
@@ -272,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_a_driver_that_hangs() {
+    fn callers_do_not_wait_for_a_driver_that_hangs() {
         // All tests of a process share the thread, so this one runs in a process of its own.
         const ALONE: &str = "SWSYNC_TEST_ALONE";
         if std::env::var_os(ALONE).is_none() {
-            let name = concat!(module_path!(), "::nobody_waits_for_a_driver_that_hangs");
+            let name = concat!(module_path!(), "::callers_do_not_wait_for_a_driver_that_hangs");
             let name = name.split_once("::").expect("in a crate").1;
             let output = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", name, "--nocapture"])

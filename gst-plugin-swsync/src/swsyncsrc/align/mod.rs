@@ -1,16 +1,15 @@
-//! Alignment of one camera: the three methods behind one driver, sans-IO. Frames in, with their stamps on the
-//! pipeline's clock; out comes where each lies, and what is to be done to the camera.
+//! Aligns one camera: the three methods of swsync-core behind one type, sans-IO. Frames with their stamps on the pipeline's
+//! clock come in; each frame's time and number, and an action for the camera, go out.
 //!
-//! What is aligned is an instant of the frame (`align-point`). A sensor's readouts are what comes at regular
-//! intervals, so where exposures change, the instant moves against them by a span that is known from the
-//! frame's metadata: it is told to the method ([`swsync_core::align::Aligner::displace`]), and never taken for
-//! an error of the stamp.
+//! An instant of the frame is aligned (`align-point`). Readouts come at regular intervals. When the exposure changes, the
+//! instant moves relative to the readout, by a span that is known from the frame's metadata. The method is told
+//! ([`swsync_core::align::Aligner::displace`]), so that it does not take this for an error of the stamp.
 
+mod issue;
 mod method;
 pub mod report;
 pub mod settings;
 mod time;
-mod issue;
 
 #[cfg(all(test, feature = "simulation"))]
 mod tests;
@@ -25,36 +24,36 @@ use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::{Capabilities, Controls, ExposureControl, FrameDurationControl, Readout, StampedAt};
+use issue::IssueTracker;
+pub use issue::{Issue, IssueChange};
 pub use method::{AlignError, AlignMethod, AlignPointSetting, AlignerKind, check_grid};
 pub use time::{ClockBase, TimeBase};
-use issue::IssueTracker;
-pub use issue::{IssueChange, Issue};
 
-/// Tolerances that the methods reach: 20 us as in the paper, and what restarts come to within minutes.
+/// Tolerances that the methods reach: 20 us as in the paper; 1 ms is what restarts reach within minutes.
 const FINE: Span = Span::from_micros(20);
 const COARSE: Span = Span::from_millis(1);
-/// What shifts by exposure scatter by, as long as no profile says (the paper, sec. V.B: tens of us).
+/// Scatter of shifts by exposure, if no profile says (the paper, sec. V.B: tens of us).
 const SCATTER: Span = Span::from_micros(25);
-/// libcamera counts exposures in these.
+/// libcamera's unit of exposure times.
 const MICROSECOND: Span = Span::from_micros(1);
 const MICROSECOND_NS: f64 = 1_000.0;
 
-/// What frames are aligned to: all of it may change while they come.
+/// What frames are aligned to. It may change while the camera streams.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AlignTarget {
-    /// The instant of a frame.
+    /// The instant of a frame that is aligned.
     pub point: AlignPoint,
-    /// Where it is to lie after the grid's.
+    /// How long after the grid's instant it is to be.
     pub phase_offset: Span,
-    /// Largest phase error of a locked frame; `None` is the method's own.
+    /// Largest phase error of a locked frame; `None`: the method's default.
     pub tolerance: Option<Span>,
     /// Frames within the tolerance, in a row, that make a lock.
     pub settle_frames: u32,
-    /// Largest part of the period by which one frame may differ from it; `None` is any.
+    /// Largest part of the period by which one frame may differ from it; `None`: any.
     pub max_slew: Option<f64>,
 }
 
-/// A frame, as the camera stamped it.
+/// What is observed of a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct ObservedFrame {
     /// The camera's count.
@@ -63,9 +62,9 @@ pub struct ObservedFrame {
     pub stamped: Timestamp<Rig>,
     /// That clock now.
     pub now: Timestamp<Rig>,
-    /// What the clock says of itself.
+    /// How well that clock knows rig time.
     pub quality: SyncQuality,
-    /// How long the camera exposed, where it says so.
+    /// The exposure time, if the camera says so.
     pub exposure: Option<Span>,
 }
 
@@ -81,15 +80,15 @@ pub enum AlignAction {
 /// Why the lock changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockCause {
-    /// The first frame, or the camera was restarted or counts anew.
+    /// The first frame, or the camera was restarted, or its count started again.
     Start,
-    /// What the frames' phase is.
+    /// The frames' phase.
     Phase,
-    /// The exposure changed, and with it the instant that is aligned.
+    /// The exposure changed, and so the aligned instant moved.
     Exposure,
     /// Another target was set.
     Target,
-    /// The clock went into holdover, or came back.
+    /// The clock went into holdover, or came out of it.
     Clock,
 }
 
@@ -106,44 +105,44 @@ impl LockCause {
     }
 }
 
-/// What is known of a frame.
+/// The result for a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameVerdict {
-    /// Number of the grid's instant that it belongs to.
+    /// The number of its instant of the grid.
     pub number: FrameNumber,
-    /// The instant that is aligned.
+    /// The aligned instant.
     pub time: Timestamp<Rig>,
     /// Start of exposure of the first row.
     pub start: Timestamp<Rig>,
-    /// How far from its place the aligned instant is.
+    /// The aligned instant minus where it should be.
     pub phase_error: Span,
     pub lock: LockState,
-    /// Why, where the lock changed or another target was set.
+    /// Why the lock changed, if it did or another target was set.
     pub news: Option<LockCause>,
-    /// What began or ended to stand in the way.
+    /// An issue that began or ended.
     pub trouble: Option<IssueChange>,
     pub action: AlignAction,
 }
 
-/// What `stats` shows of alignment.
+/// The state of alignment, for `stats`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AlignProgress {
     pub method: &'static str,
-    /// In effect: the property's, or the method's own.
+    /// The tolerance in effect: the property's, or the method's default.
     pub tolerance: Span,
-    /// What the phase error's error may be, 1 sigma, by the stamps alone.
+    /// Uncertainty of the phase error, 1 sigma, from the stamps alone.
     pub uncertainty: Option<Span>,
-    /// Frames until a length that is asked for acts, as found.
+    /// Measured latency of frame durations, in frames.
     pub latency: Option<u32>,
-    /// Writes of lengths that were lost or came late.
+    /// Frame durations that took effect late or never.
     pub missed_writes: u32,
     /// Long exposures injected.
     pub injections: u32,
-    /// Times the camera was restarted to be aligned.
+    /// How often the camera was restarted to be aligned.
     pub restarts: u32,
-    /// What long exposures do, as learnt.
+    /// The learnt effect of long exposures.
     pub response: Option<Response>,
-    /// What stands in the way.
+    /// The current issue.
     pub trouble: Option<Issue>,
 }
 
@@ -156,9 +155,9 @@ pub struct CameraAligner {
     target: AlignTarget,
     point: AlignPoint,
     engine: MethodState,
-    /// As the camera said last.
+    /// The last exposure that the camera reported.
     exposure: Option<Span>,
-    /// From readout to the aligned instant, of the last frame.
+    /// From the start of readout to the aligned instant of the last frame.
     place: Option<Span>,
     sequence: Option<u64>,
     lock: LockState,
@@ -184,13 +183,13 @@ enum MethodState {
         reset: Box<Reset>,
         random: u64,
     },
-    /// What is tried without any effect is given up, and said.
+    /// Not aligned: so asked for, or given up because nothing had an effect.
     None {
         given_up: Option<Trouble>,
     },
 }
 
-/// What all methods say of a frame.
+/// What each method reports of a frame.
 #[derive(Debug, Clone, Copy)]
 struct MethodReport {
     phase_error: Span,
@@ -200,7 +199,7 @@ struct MethodReport {
 }
 
 impl CameraAligner {
-    /// Aligns `camera` by `method` to `grid`. `seed` decides how long it sleeps between restarts.
+    /// Aligns `camera` by `method` to `grid`. `seed` is for random waits between restarts.
     ///
     /// # Errors
     /// [`AlignError::NoReadout`].
@@ -236,7 +235,12 @@ impl CameraAligner {
                     response: camera.response,
                     longest: Some(control.max),
                 });
-                MethodState::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
+                MethodState::InjectExposure {
+                    injector: Box::new(injector),
+                    control,
+                    usual: None,
+                    returns: false,
+                }
             }
             AlignerKind::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
@@ -284,10 +288,10 @@ impl CameraAligner {
         &self.progress
     }
 
-    /// Frames are aligned to `target` from the next one on; what has been learnt of the camera stays.
+    /// Aligns to `target` from the next frame on. What has been learnt of the camera is kept.
     ///
     /// # Errors
-    /// [`AlignError::NoReadout`], once: the rest of `target` is in effect then, and the point as it was.
+    /// [`AlignError::NoReadout`], once. Then the align point stays, and the rest of `target` is in effect.
     pub fn set_target(&mut self, target: AlignTarget, camera: &Capabilities) -> Result<(), AlignError> {
         if target == self.target {
             return Ok(());
@@ -378,8 +382,8 @@ impl CameraAligner {
         FrameVerdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
     }
 
-    /// What the method makes of a frame whose readout began at `readout`, and whose aligned instant is `place`
-    /// after that: `moved` more than the last frame's.
+    /// Has the method handle a frame whose readout began at `readout`. Its aligned instant is `place` after that, `moved` more
+    /// than the last frame's.
     fn judge(
         &mut self,
         seen: &ObservedFrame,
@@ -399,13 +403,13 @@ impl CameraAligner {
             MethodState::Inject { aligner, control } => {
                 aligner.set_holdover(holdover);
                 if let Some(exposure) = *exposure {
-                    // Metadata has whole microseconds, truncated: a line less than it was, at times.
+                    // Metadata is truncated to microseconds, which may be a line less.
                     aligner.set_exposure(exposure + MICROSECOND);
                 }
                 if moved != Span::ZERO {
                     aligner.displace(moved);
                 }
-                // Whether the next frame has begun is a matter of its readout.
+                // The next frame begins with its readout.
                 let report = aligner.handle_frame_at(seen.sequence, time, seen.now + place);
                 progress.uncertainty = Some(report.uncertainty);
                 progress.latency = Some(report.latency);
@@ -418,7 +422,9 @@ impl CameraAligner {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: report.trouble,
-                    action: report.lines.map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
+                    action: report
+                        .lines
+                        .map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
                 }
             }
             MethodState::InjectExposure { injector, control, usual, returns } => {
@@ -430,8 +436,8 @@ impl CameraAligner {
                 progress.uncertainty = Some(report.uncertainty);
                 progress.injections = report.injections;
                 progress.response = Some(injector.learnt());
-                // One long exposure, then the one before again: asked for once more where a long one is seen, as the
-                // first request may have been lost.
+                // After one long exposure the usual one is requested. If a long one is still seen, that is requested
+                // again, as the first request may have been lost.
                 let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
                 if !long && !*returns {
                     *usual = seen.exposure.or(*usual);
@@ -470,13 +476,13 @@ impl CameraAligner {
         if !gives_up(judged.trouble) {
             return judged;
         }
-        // It would go on for ever, and hold back all frames.
+        // Otherwise it would try for ever, and hold back all frames.
         *engine = MethodState::None { given_up: judged.trouble };
         progress.method = AlignerKind::None.name();
         free(judged.trouble, judged.action)
     }
 
-    /// What stands in the way: what the method says, or that nothing says where the aligned instant is.
+    /// The issue that the method reports, or that the aligned instant is not known.
     fn issue(&self, trouble: Option<Trouble>) -> Option<Issue> {
         let needs_exposure =
             self.stamped_at != StampedAt::ExposureStart || self.point == AlignPoint::ExposureCenter;
@@ -485,15 +491,14 @@ impl CameraAligner {
     }
 }
 
-/// Whether a camera cannot be aligned after all.
+/// Whether aligning is given up.
 const fn gives_up(trouble: Option<Trouble>) -> bool {
     matches!(trouble, Some(Trouble::NoEffect { .. }))
 }
 
-/// Whether frames whose lock is `lock` are held back until the camera is on the grid.
+/// Whether `wait-lock` holds back frames with this lock state. `won`: the camera has been locked before.
 ///
-/// A stream that was on the grid and is being corrected because of something that was done to it (`won` and
-/// aligning) goes on: each frame says so.
+/// If a stream that was locked is being corrected because its exposure or target was changed, frames go on, and each says so.
 pub const fn held_back(lock: LockState, won: bool) -> bool {
     match lock {
         LockState::Locked | LockState::Coasting | LockState::Free => false,
@@ -514,21 +519,21 @@ fn check_point(point: AlignPoint, camera: &Capabilities) -> Result<(), AlignErro
     Ok(())
 }
 
-/// What the aligner has to know of a sensor that runs at the rate of `grid`.
+/// The timing of a sensor at the rate of `grid`, for the aligner.
 fn sensor_timing(control: &FrameDurationControl, grid: FrameGrid) -> SensorTiming {
     SensorTiming {
         line_time_ns: control.line_time_ns,
         min_lines: control.min_lines,
         max_lines: control.max_lines,
         nominal_lines: control.lines_of(grid.period()),
-        // A control set goes out at the start of the frame after the one that has just arrived.
+        // Controls go out at the start of the frame after the one that has just arrived.
         latency: control.latency + 1,
         line_step: 1,
         exposure_margin: control.exposure_margin,
     }
 }
 
-/// The next number of a series, uniform in 0..1 (splitmix64, Steele et al. 2014).
+/// A random number, uniform in 0..1 (splitmix64, Steele et al. 2014).
 fn uniform(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

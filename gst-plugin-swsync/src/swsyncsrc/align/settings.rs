@@ -1,4 +1,4 @@
-//! What `swsyncsrc`'s properties say of alignment.
+//! Settings of alignment.
 
 use gst::glib;
 use gst::prelude::*;
@@ -8,7 +8,7 @@ use super::super::aligned_camera::Alignment;
 use super::{AlignMethod, AlignPointSetting, AlignTarget};
 
 const DEFAULT_SETTLE_FRAMES: u32 = 3;
-/// Offsets of more would be whole frames of any grid.
+/// The largest phase offset, in ns: at all usual rates, more would be whole frames.
 const MOST_OFFSET: i64 = 1_000_000_000;
 
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct AlignSettings {
     grid_period: gst::Fraction,
     phase_offset: Span,
     max_slew: f64,
-    /// In ns; 0 is the method's own.
+    /// In ns; 0 is the method's default.
     tolerance: u64,
     settle_frames: u32,
 }
@@ -40,7 +40,7 @@ impl Default for AlignSettings {
 }
 
 impl AlignSettings {
-    /// What frames are to be aligned to now.
+    /// What frames are to be aligned to.
     pub fn target(&self) -> AlignTarget {
         let tolerance = i64::try_from(self.tolerance).unwrap_or(i64::MAX);
         AlignTarget {
@@ -133,7 +133,7 @@ fn what() -> Vec<glib::ParamSpec> {
     ]
 }
 
-/// How they are brought there, and when that counts as done.
+/// How frames are brought there, and when they count as locked.
 fn how() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecDouble::builder("max-slew")

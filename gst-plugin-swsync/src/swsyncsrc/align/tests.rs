@@ -2,14 +2,14 @@
 
 mod stage;
 
-use stage::{Can, Kind, AlignmentRun, TARGET, rehearse, try_rehearse};
+use stage::{AlignmentRun, Can, Kind, TARGET, rehearse, try_rehearse};
 use swsync_core::align::point::AlignPoint;
 use swsync_core::frame::{LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 use swsync_sim::sensor::{LongExposure, SensorModel};
 
-use super::{AlignMethod, LockCause, IssueChange, AlignTarget, held_back};
+use super::{AlignMethod, AlignTarget, IssueChange, LockCause, held_back};
 use crate::camera::CameraError;
 use crate::swsyncsrc::aligned_camera::AlignedFrame;
 
@@ -469,7 +469,8 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 ..2.0 => camera.stage.with(|world| world.exposure = Some(micros(100.0 + pick(200.0)))),
                 ..3.0 => target.phase_offset = micros(pick(33_000.0)),
                 ..4.0 => {
-                    target.point = if pick(2.0) < 1.0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter }
+                    target.point =
+                        if pick(2.0) < 1.0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter }
                 }
                 ..5.0 => camera.stage.with(|world| world.crash = true),
                 _ => {

@@ -1,4 +1,4 @@
-//! What the element says and hears of controls: properties, the signal, the event, messages.
+//! The element's interface for controls: properties, the action signal, the upstream event, and messages.
 
 use std::sync::LazyLock;
 
@@ -18,10 +18,10 @@ const SIGNAL: &str = "set-controls";
 /// The structure of the upstream event and of the message.
 const CONTROLS: &str = "swsync-controls";
 
-/// The structure that a refusal's warning has as details.
+/// The details of a refusal's warning.
 const REFUSED: &str = "swsync-control-refused";
 
-/// Its action signal.
+/// The action signals.
 pub fn signals() -> &'static [glib::subclass::Signal] {
     static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
         let signal = glib::subclass::Signal::builder(SIGNAL)
@@ -53,7 +53,7 @@ pub fn set_property(queue: &ControlQueue, src: &SwsyncSrc, control: &'static Con
     }
 }
 
-/// Takes an upstream event that sets controls; whether it was one.
+/// Handles an upstream event if it sets controls; whether it does.
 pub fn handle_event(queue: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
     let structure = event.structure().filter(|structure| structure.name() == CONTROLS);
     let Some(structure) = structure.filter(|_| event.type_() == gst::EventType::CustomUpstream) else {
@@ -65,8 +65,8 @@ pub fn handle_event(queue: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef
     true
 }
 
-/// Sets the controls that are the fields of `structure` so that frame `number` is the first to have them: 0, or a frame
-/// that is too near, is as soon as possible. Whether all were taken; otherwise none is.
+/// Sets the controls in the fields of `structure` from frame `number` on; 0, or a frame that is too near, means as soon as
+/// possible. Returns whether all were accepted. Otherwise none is set.
 fn set_at(queue: &ControlQueue, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
     let set = || {
         let mut settings = Vec::new();
@@ -88,13 +88,12 @@ fn unknown(field: &str) -> Refusal {
     Refusal::Unknown { field: field.to_owned(), controls: controls.join(", ") }
 }
 
-/// What the property of `control` is: while the camera streams, what its newest frame was taken with, where that says
-/// so; else what was asked.
+/// The value of the property of `control`: what the newest frame reports, or else what was set.
 pub fn property(queue: &ControlQueue, control: &Control) -> glib::Value {
     to_property(control, queue.reported(control).or_else(|| queue.asked(control)).as_ref())
 }
 
-/// Says on the bus what was refused.
+/// Posts a warning for each refusal.
 pub fn refuse_all(src: &SwsyncSrc, refusals: &[Refusal]) {
     for refusal in refusals {
         refuse(src, refusal);
@@ -108,11 +107,11 @@ fn refuse(src: &SwsyncSrc, refusal: &Refusal) {
         .build();
     let error = glib::Error::new(gst::LibraryError::Settings, &refusal.to_string());
     let warning = gst::message::Warning::builder_from_error(error).details(details).src(src).build();
-    // Without a bus nobody wants to know.
+    // It fails without a bus, and then nobody listens.
     let _ = src.post_message(warning);
 }
 
-/// Says on the bus, for each control that was asked for a frame, whether `frame` is the first to have it.
+/// Posts a message for settings for a certain frame, once they are in effect or known not to be.
 pub fn report(queue: &ControlQueue, src: &SwsyncSrc, frame: &FrameInfo) {
     for applied in queue.observe(frame) {
         say(src, &applied);

@@ -1,15 +1,15 @@
-//! The controls that people set, on their way from properties, events and signals to the camera's requests.
+//! Controls that users set, from properties, events and signals to the camera's requests.
 //!
-//! [`ControlQueue`] is where both sides meet: any thread sets, the streaming thread takes what is due with each frame. What the
-//! camera would not take is refused where it is set, or when streaming begins where it was set before: only then
-//! it is known what the camera can do.
+//! Any thread puts settings into the [`ControlQueue`]. With each frame the streaming thread takes those that are due. Settings that
+//! the camera does not accept are refused immediately, or when streaming begins if they were set before, as only then the camera's
+//! ranges are known.
 
 mod element;
-mod properties;
 mod pending;
+mod properties;
 
-use std::collections::BTreeMap;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -18,18 +18,18 @@ use crate::camera::controls::{Control, Ranges, Refusal, Setting, Value, by_name,
 use crate::camera::{Camera, Capabilities, Pacing};
 
 pub use element::{handle_event, property, refuse_all, report, set_property, signals};
-pub use properties::properties;
 pub use pending::Applied;
 use pending::PendingSettings;
+pub use properties::properties;
 
-/// What a camera can do about controls, once it is configured.
+/// What a configured camera accepts.
 #[derive(Debug, Clone)]
 pub struct ControlLimits {
-    /// Which controls it has.
+    /// Its controls and their ranges.
     pub ranges: Ranges,
-    /// Whether the lengths of its frames are the aligner's.
+    /// Whether the aligner sets the lengths of its frames.
     pub aligned: bool,
-    /// Frames from the one just taken to the first that controls handed over now determine.
+    /// Frames from the one just taken to the first that settings handed over now will determine.
     pub lead: u32,
 }
 
@@ -39,14 +39,14 @@ pub struct ControlQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What properties were set to, by their names.
+    /// Values that properties were set to, by their names.
     asked: BTreeMap<&'static str, Value>,
-    /// Settings for frames to come, in the order in which they were asked for.
+    /// Settings for future frames, in the order in which they were set.
     for_frames: Vec<FrameSettings>,
     streaming: Option<Streaming>,
 }
 
-/// Settings for one frame, and from then on.
+/// Settings from a certain frame on.
 #[derive(Debug)]
 struct FrameSettings {
     number: FrameNumber,
@@ -56,31 +56,31 @@ struct FrameSettings {
 #[derive(Debug)]
 struct Streaming {
     limits: ControlLimits,
-    /// For the next request.
+    /// Settings for the next request.
     next: Vec<Setting>,
     pending: Vec<PendingSettings>,
-    /// What the newest frame says of controls.
+    /// What the newest frame reports.
     reported: Vec<Setting>,
-    /// How many frames the settings before took: two that agree are believed.
+    /// The measured lead of the previous settings. Two that agree are used.
     seen_lead: Option<u32>,
 }
 
 impl ControlQueue {
-    /// What the property of `control` was set to.
+    /// The value that the property of `control` was set to.
     pub fn asked(&self, control: &Control) -> Option<Value> {
         self.0.lock().asked.get(control.property).cloned()
     }
 
-    /// What the camera's newest frame says that `control` was, while it streams.
+    /// The value of `control` that the newest frame reports, while the camera streams.
     pub fn reported(&self, control: &Control) -> Option<Value> {
         let state = self.0.lock();
         let reported = state.streaming.as_ref()?.reported.iter().find(|of| of.control == control);
         reported.map(|of| of.value.clone())
     }
 
-    /// Keeps what a frame says of controls.
+    /// Keeps what a frame reports.
     pub fn note_reported(&self, reported: Vec<Setting>) {
-        // Of most cameras' frames either none says anything, or each.
+        // With most cameras either no frame reports controls, or each does.
         if reported.is_empty() {
             return;
         }
@@ -89,17 +89,17 @@ impl ControlQueue {
         }
     }
 
-    /// Sets a property: goes out with the next request.
+    /// Sets a property. The setting goes out with the next request.
     ///
     /// # Errors
-    /// Where the camera does not take it: all stays as it was.
+    /// The camera does not accept it. Then nothing changes.
     pub fn set(&self, setting: Setting) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         if let Some(streaming) = &mut state.streaming {
             streaming.limits.check(&setting)?;
         }
         let before = state.asked.insert(setting.control.property, setting.value.clone());
-        // Control bindings set the same value with every frame; a trigger is pulled each time.
+        // Control bindings set the same value with every frame. A trigger takes effect each time.
         let again = before.as_ref() == Some(&setting.value) && setting.control.name != "AfTrigger";
         if !again && let Some(streaming) = &mut state.streaming {
             put(&mut streaming.next, setting);
@@ -107,7 +107,7 @@ impl ControlQueue {
         Ok(())
     }
 
-    /// Forgets what a property was set to: from the next start on the camera decides.
+    /// Unsets a property. From the next start on the camera decides.
     pub fn unset(&self, control: &Control) {
         self.0.lock().asked.remove(control.property);
     }
@@ -115,7 +115,7 @@ impl ControlQueue {
     /// Sets controls so that they are in effect for the frame `number`, and all later ones.
     ///
     /// # Errors
-    /// The first that the camera does not take: then none of them is set.
+    /// The first that the camera does not accept. Then none of them is set.
     pub fn set_at(&self, number: FrameNumber, settings: Vec<Setting>) -> Result<(), Refusal> {
         let mut state = self.0.lock();
         if let Some(streaming) = &state.streaming {
@@ -125,7 +125,7 @@ impl ControlQueue {
         Ok(())
     }
 
-    /// `camera`, just configured, is about to stream on `grid`: it starts with what was asked. What of that it refuses.
+    /// Stages the settings that `camera`, just configured, starts with on `grid`. Returns those that it refuses.
     pub fn begin(&self, camera: &mut dyn Camera, can: &Capabilities, grid: FrameGrid) -> Vec<Refusal> {
         let (settings, refusals) = self.start(ControlLimits::of(camera, can, grid));
         camera.stage(settings);
@@ -159,8 +159,8 @@ impl ControlQueue {
         (settings, refusals)
     }
 
-    /// What makes the camera expose by itself again after one frame of a given exposure, if that is what it did
-    /// before: nobody asked for another.
+    /// The setting that turns auto exposure on again after one frame of a given exposure, unless the user has turned it off or
+    /// set an exposure.
     pub fn auto_exposure(&self) -> Option<Setting> {
         let state = self.0.lock();
         let asked = |property| state.asked.get(property);
@@ -176,7 +176,7 @@ impl ControlQueue {
         self.0.lock().streaming = None;
     }
 
-    /// What goes out now that frame `number` has been taken.
+    /// The settings that go out after frame `number`.
     pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
         let mut state = self.0.lock();
         let State { for_frames, streaming: Some(streaming), .. } = &mut *state else {
@@ -199,8 +199,8 @@ impl ControlQueue {
         due
     }
 
-    /// Looks which of the settings that went out `frame` is the first to have. How late they were, twice
-    /// in a row, tells how soon later ones are to go out.
+    /// Finds the settings that `frame` is the first to have. If they took the same number of frames twice in a row, later
+    /// ones go out so many frames early.
     pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
         let mut state = self.0.lock();
         let State { asked, streaming: Some(streaming), .. } = &mut *state else {
@@ -215,7 +215,7 @@ impl ControlQueue {
                     {
                         streaming.limits.lead = lead;
                     }
-                    // From now on these are what the properties are set to.
+                    // The properties now have these values.
                     for Setting { control, value } in &applied.settings {
                         if applied.asked.is_some() {
                             asked.insert(control.property, value.clone());
@@ -235,7 +235,7 @@ impl ControlLimits {
         let aligned = matches!(can.pacing, Pacing::FreeRunning(Some(_)));
         let mut ranges = camera.control_ranges();
         if aligned {
-            // Its frames cannot become longer for an exposure.
+            // The aligner does not make frames longer for an exposure.
             let control = by_name("ExposureTime").expect("it is in the table");
             ranges = ranges.at_most(control, grid.period().as_micros_f64().floor());
         }
@@ -247,7 +247,7 @@ impl ControlLimits {
     }
 }
 
-/// Adds `setting` to `settings`; what was set of the same control is replaced.
+/// Adds `setting` to `settings`, in place of one of the same control.
 fn put(settings: &mut Vec<Setting>, setting: Setting) {
     settings.retain(|other| other.control != setting.control);
     settings.push(setting);

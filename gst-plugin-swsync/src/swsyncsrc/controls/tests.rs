@@ -92,7 +92,10 @@ fn a_trigger_is_pulled_each_time() {
     let trigger = Setting { control: by_property("af-trigger").unwrap(), value: Value::Int(0) };
     let queue = ControlQueue::default();
     let limits = limits();
-    queue.start(ControlLimits { ranges: limits.ranges.with(trigger.control, Range::OneOf(vec![0, 1])), ..limits });
+    queue.start(ControlLimits {
+        ranges: limits.ranges.with(trigger.control, Range::OneOf(vec![0, 1])),
+        ..limits
+    });
     for number in 1..3 {
         queue.set(trigger.clone()).unwrap();
         assert_eq!(queue.due(number), std::slice::from_ref(&trigger));

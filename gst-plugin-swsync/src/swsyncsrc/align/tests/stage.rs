@@ -347,7 +347,8 @@ pub fn try_rehearse(
     let camera = StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
     let capabilities = camera.capabilities();
     let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
-    let aligned = AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
+    let aligned =
+        AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
     aligned.map(|camera| AlignmentRun { stage, camera, grid }).map_err(|(_, error)| error)
 }
 
