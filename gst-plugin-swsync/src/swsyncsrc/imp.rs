@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use gst::glib;
@@ -31,6 +32,8 @@ pub struct SwsyncSrc {
     pub(super) state: Mutex<State>,
     pub(super) known: Mutex<Known>,
     pub(super) control: Control,
+    /// Pads or downstream have changed: streams are to be negotiated.
+    pub(super) reconfigure: AtomicBool,
     /// Waits of the element itself.
     pub(super) sleeper: Mailbox<()>,
     #[cfg(feature = "simulation")]
@@ -60,6 +63,7 @@ impl ObjectSubclass for SwsyncSrc {
             state: Mutex::default(),
             known: Mutex::default(),
             control: Control::default(),
+            reconfigure: AtomicBool::new(true),
             sleeper: Mailbox::default(),
             #[cfg(feature = "simulation")]
             faults: Mutex::default(),
@@ -268,6 +272,7 @@ impl SwsyncSrc {
         self.control.start(&self.sleeper, u32::try_from(settings.num_buffers).ok());
         let camera = self.open_camera(&settings, &device)?;
         *self.state.lock() = State::Opened { camera, device, settings };
+        self.request_negotiation();
         Ok(())
     }
 
@@ -291,6 +296,12 @@ impl SwsyncSrc {
                 }
                 if active {
                     pad.activate();
+                }
+                if active
+                    && let Some(element) = parent.and_then(|parent| parent.downcast_ref::<super::SwsyncSrc>())
+                {
+                    // It may have been linked while it was not active.
+                    element.imp().request_negotiation();
                 }
                 if pad.is_direct() {
                     let failed = || Err(gst::loggable_error!(CAT, "the element panicked"));
@@ -316,6 +327,11 @@ impl SwsyncSrc {
         Ok(())
     }
 
+    /// Has the streaming thread negotiate before the next frame.
+    pub(super) fn request_negotiation(&self) {
+        self.reconfigure.store(true, Ordering::Release);
+    }
+
     /// Adds a pad for a further stream. The camera is reconfigured once it is linked.
     fn add_pad(&self, template: &gst::PadTemplate, name: Option<&str>) -> Option<gst::Pad> {
         let element = self.obj();
@@ -330,6 +346,7 @@ impl SwsyncSrc {
             pad.set_active(true).ok()?;
         }
         element.add_pad(&pad).ok()?;
+        self.request_negotiation();
         element.child_added(&pad, &pad.name());
         Some(pad.upcast())
     }
@@ -340,7 +357,7 @@ impl SwsyncSrc {
         let name = pad.name();
         if element.remove_pad(pad).is_ok() {
             element.child_removed(pad, &name);
-            self.src.mark_reconfigure();
+            self.request_negotiation();
         }
     }
 
@@ -370,8 +387,11 @@ impl SwsyncSrc {
 
     fn event_pad(&self, pad: &SwsyncSrcPad, event: gst::Event) -> bool {
         match event.type_() {
-            // GStreamer has marked the pad: the streaming thread will renegotiate.
-            gst::EventType::Reconfigure | gst::EventType::Latency => true,
+            gst::EventType::Reconfigure => {
+                self.request_negotiation();
+                true
+            }
+            gst::EventType::Latency => true,
             gst::EventType::CustomUpstream => controls::handle_event(&self.controls, &self.obj(), &event),
             _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
         }

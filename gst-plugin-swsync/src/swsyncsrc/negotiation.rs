@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::Ordering;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -39,22 +40,20 @@ impl SwsyncSrc {
         std::iter::once(self.src.clone()).chain(further).collect()
     }
 
-    /// Negotiates if downstream has changed or nothing streams yet, and restarts the camera if other streams are wanted.
+    /// Negotiates if the pads or downstream have changed since the last time, and restarts the camera if other streams are wanted.
     ///
     /// # Errors
     /// Why there is no stream. To be posted without the lock on `state`, which handlers of the message may need.
     pub(super) fn negotiate(&self) -> Result<(), gst::ErrorMessage> {
+        if !self.reconfigure.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut state = self.state.lock();
-        let first = matches!(*state, State::Opened { .. });
         if matches!(*state, State::Lost { .. }) {
-            // Pads stay marked until the camera is back.
+            // Not before the camera is back.
             return Ok(());
         }
-        // All pads are asked, because that clears their marks.
-        let asked = self.all_pads().iter().fold(false, |asked, pad| pad.check_reconfigure() | asked);
-        if !asked && !first {
-            return Ok(());
-        }
+        self.reconfigure.store(false, Ordering::Release);
         let streams = match &mut *state {
             State::Opened { camera, .. } => self.plan(&mut **camera)?,
             State::Streaming { camera, streams, .. } => {

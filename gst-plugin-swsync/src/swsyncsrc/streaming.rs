@@ -43,6 +43,8 @@ impl SwsyncSrc {
     /// Why there is no next one; an error is posted already.
     fn stream_one(&self) -> Result<(), gst::FlowError> {
         if let Err(message) = self.negotiate() {
+            // Once more, should the stream be started again.
+            self.request_negotiation();
             if self.control.is_flushing() {
                 return Err(gst::FlowError::Flushing);
             }

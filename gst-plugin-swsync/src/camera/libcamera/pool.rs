@@ -86,23 +86,18 @@ impl CameraBufferPool {
     ///
     /// A buffer that was out before still has its GstVideoMeta and swsync's own metas.
     pub(super) fn lend(&self, cookie: usize, stream: usize) -> Option<gst::Buffer> {
-        let memories: Vec<_> = {
-            let mut state = self.imp().state.lock();
-            let memories = state.slots.get_mut(cookie)?.memories.get_mut(stream)?;
-            if memories.iter().any(Option::is_none) {
-                return None;
-            }
-            memories.iter_mut().filter_map(Option::take).collect()
-        };
-        let stream = gst::format::Default::from_usize(stream);
-        let params = gst::BufferPoolAcquireParams::with_start_stop(
-            stream,
-            stream,
-            gst::BufferPoolAcquireFlags::empty(),
-        );
+        let index = gst::format::Default::from_usize(stream);
+        let params =
+            gst::BufferPoolAcquireParams::with_start_stop(index, index, gst::BufferPoolAcquireFlags::empty());
         let mut buffer = self.acquire_buffer(Some(&params)).ok()?;
         let writable = buffer.get_mut()?;
-        memories.into_iter().for_each(|memory| writable.append_memory(memory));
+        let mut state = self.imp().state.lock();
+        let memories = state.slots.get_mut(cookie)?.memories.get_mut(stream)?;
+        if memories.iter().any(Option::is_none) {
+            return None;
+        }
+        memories.iter_mut().filter_map(Option::take).for_each(|memory| writable.append_memory(memory));
+        drop(state);
         Some(buffer)
     }
 

@@ -142,36 +142,36 @@ mod tests {
 
     #[test]
     fn changed_numbers_are_not_reported() {
-        let mut watch = IssueTracker::default();
-        let changes: Vec<_> = (0..100).rev().filter_map(|n| watch.observe(Some(headroom(n)))).collect();
+        let mut tracker = IssueTracker::default();
+        let changes: Vec<_> = (0..100).rev().filter_map(|n| tracker.observe(Some(headroom(n)))).collect();
         assert_eq!(changes, [IssueChange::Began(headroom(98))]);
-        assert_eq!(watch.current(), Some(headroom(0)));
-        let changes: Vec<_> = (0..100).filter_map(|_| watch.observe(None)).collect();
+        assert_eq!(tracker.current(), Some(headroom(0)));
+        let changes: Vec<_> = (0..100).filter_map(|_| tracker.observe(None)).collect();
         assert_eq!(changes, [IssueChange::Ended(headroom(0))]);
     }
 
     #[test]
     fn intermittent_issues_are_reported_once() {
-        let mut watch = IssueTracker::default();
+        let mut tracker = IssueTracker::default();
         let mut changes = 0;
         for frame in 0..1_000 {
-            changes += u32::from(watch.observe((frame % 80 < 40).then_some(LATENCY)).is_some());
+            changes += u32::from(tracker.observe((frame % 80 < 40).then_some(LATENCY)).is_some());
         }
         assert_eq!(changes, 0);
         for frame in 0..1_000 {
-            changes += u32::from(watch.observe((frame % 80 < 40).then_some(headroom(100))).is_some());
+            changes += u32::from(tracker.observe((frame % 80 < 40).then_some(headroom(100))).is_some());
         }
         assert_eq!(changes, 1);
     }
 
     #[test]
     fn another_issue_replaces_the_first() {
-        let mut watch = IssueTracker::default();
-        watch.observe(Some(headroom(5)));
-        watch.observe(Some(headroom(5)));
-        let changes: Vec<_> = (0..2_000).filter_map(|_| watch.observe(Some(LATENCY))).collect();
+        let mut tracker = IssueTracker::default();
+        tracker.observe(Some(headroom(5)));
+        tracker.observe(Some(headroom(5)));
+        let changes: Vec<_> = (0..2_000).filter_map(|_| tracker.observe(Some(LATENCY))).collect();
         assert_eq!(changes, [IssueChange::Ended(headroom(5)), IssueChange::Began(LATENCY)]);
-        assert_eq!(watch.current(), Some(LATENCY));
+        assert_eq!(tracker.current(), Some(LATENCY));
     }
 
     #[test]

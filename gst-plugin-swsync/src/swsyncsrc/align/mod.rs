@@ -163,7 +163,7 @@ pub struct CameraAligner {
     lock: LockState,
     holdover: bool,
     retargeted: bool,
-    watch: IssueTracker,
+    issues: IssueTracker,
     progress: AlignProgress,
 }
 
@@ -173,12 +173,7 @@ enum MethodState {
         aligner: Box<Aligner>,
         control: FrameDurationControl,
     },
-    InjectExposure {
-        injector: Box<Injector>,
-        control: ExposureControl,
-        usual: Option<Span>,
-        returns: bool,
-    },
+    InjectExposure(ExposureInjection),
     Reset {
         reset: Box<Reset>,
         random: u64,
@@ -187,6 +182,107 @@ enum MethodState {
     None {
         given_up: Option<Trouble>,
     },
+}
+
+/// Alignment by long exposures.
+#[derive(Debug)]
+struct ExposureInjection {
+    injector: Box<Injector>,
+    control: ExposureControl,
+    /// The exposure that the camera has by itself.
+    usual: Option<Span>,
+    /// Whether a long exposure was requested, and the usual one is to follow.
+    returns: bool,
+}
+
+impl MethodState {
+    fn new(
+        method: AlignerKind,
+        camera: &Capabilities,
+        grid: FrameGrid,
+        target: &AlignTarget,
+        tolerance: Span,
+        seed: u64,
+    ) -> Self {
+        let Aim { phase_offset, settle_frames, .. } = aim(target, tolerance);
+        let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
+        match method {
+            AlignerKind::Inject(control) => {
+                let sensor = sensor_timing(&control, grid);
+                let config = AlignerConfig {
+                    phase_offset,
+                    max_slew: target.max_slew,
+                    ..AlignerConfig::new(grid, sensor, tolerance, settle_frames)
+                };
+                Self::Inject { aligner: Box::new(Aligner::new(config)), control }
+            }
+            AlignerKind::InjectExposure(control) => {
+                let injector = Injector::new(InjectConfig {
+                    grid,
+                    phase_offset,
+                    line_time_ns: line_time_ns.max(MICROSECOND_NS),
+                    tolerance,
+                    settle_frames,
+                    scatter: SCATTER,
+                    response: camera.response,
+                    longest: Some(control.max),
+                });
+                Self::InjectExposure(ExposureInjection {
+                    injector: Box::new(injector),
+                    control,
+                    usual: None,
+                    returns: false,
+                })
+            }
+            AlignerKind::Reset => {
+                let config = ResetConfig { grid, phase_offset, tolerance };
+                let (half, most) = (config.predicted(0.5), config.predicted(0.99));
+                tracing::info!(
+                    ?tolerance,
+                    ?half,
+                    ?most,
+                    "restarts until aligned: half of all cameras take, and 99 %"
+                );
+                Self::Reset { reset: Box::new(Reset::new(config)), random: seed }
+            }
+            AlignerKind::None | AlignerKind::OnRequest => Self::None { given_up: None },
+        }
+    }
+}
+
+impl ExposureInjection {
+    /// Handles a frame whose aligned instant is `time`.
+    fn handle_frame(
+        &mut self,
+        seen: &ObservedFrame,
+        time: Timestamp<Rig>,
+        grid: FrameGrid,
+        progress: &mut AlignProgress,
+    ) -> MethodReport {
+        let report = self.injector.handle_frame(seen.sequence, time);
+        progress.uncertainty = Some(report.uncertainty);
+        progress.injections = report.injections;
+        progress.response = Some(self.injector.learnt());
+        // After one long exposure the usual one is requested. If a long one is still seen, that is requested
+        // again, as the first request may have been lost.
+        let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
+        if !long && !self.returns {
+            self.usual = seen.exposure.or(self.usual);
+        }
+        let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
+        let wanted = exposure.map(|exposure| exposure.clamp(self.control.min, self.control.max));
+        let normal = (self.returns || long).then(|| self.usual.unwrap_or(grid.period() / 2));
+        self.returns = wanted.is_some();
+        let exposure = wanted.or(normal);
+        MethodReport {
+            phase_error: report.phase_error,
+            lock: report.lock,
+            trouble: report.trouble,
+            action: exposure.map_or(AlignAction::Nothing, |exposure| {
+                AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
+            }),
+        }
+    }
 }
 
 /// What each method reports of a frame.
@@ -212,49 +308,7 @@ impl CameraAligner {
     ) -> Result<Self, AlignError> {
         check_point(target.point, camera)?;
         let tolerance = target.tolerance.unwrap_or(if method == AlignerKind::Reset { COARSE } else { FINE });
-        let Aim { phase_offset, settle_frames, .. } = aim(&target, tolerance);
-        let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
-        let engine = match method {
-            AlignerKind::Inject(control) => {
-                let sensor = sensor_timing(&control, grid);
-                let config = AlignerConfig {
-                    phase_offset,
-                    max_slew: target.max_slew,
-                    ..AlignerConfig::new(grid, sensor, tolerance, settle_frames)
-                };
-                MethodState::Inject { aligner: Box::new(Aligner::new(config)), control }
-            }
-            AlignerKind::InjectExposure(control) => {
-                let injector = Injector::new(InjectConfig {
-                    grid,
-                    phase_offset,
-                    line_time_ns: line_time_ns.max(MICROSECOND_NS),
-                    tolerance,
-                    settle_frames,
-                    scatter: SCATTER,
-                    response: camera.response,
-                    longest: Some(control.max),
-                });
-                MethodState::InjectExposure {
-                    injector: Box::new(injector),
-                    control,
-                    usual: None,
-                    returns: false,
-                }
-            }
-            AlignerKind::Reset => {
-                let config = ResetConfig { grid, phase_offset, tolerance };
-                let (half, most) = (config.predicted(0.5), config.predicted(0.99));
-                tracing::info!(
-                    ?tolerance,
-                    ?half,
-                    ?most,
-                    "restarts until aligned: half of all cameras take, and 99 %"
-                );
-                MethodState::Reset { reset: Box::new(Reset::new(config)), random: seed }
-            }
-            AlignerKind::None | AlignerKind::OnRequest => MethodState::None { given_up: None },
-        };
+        let engine = MethodState::new(method, camera, grid, &target, tolerance, seed);
         let progress = AlignProgress {
             method: method.name(),
             tolerance,
@@ -279,7 +333,7 @@ impl CameraAligner {
             lock: LockState::Searching,
             holdover: false,
             retargeted: false,
-            watch: IssueTracker::default(),
+            issues: IssueTracker::default(),
             progress,
         })
     }
@@ -306,7 +360,7 @@ impl CameraAligner {
         let aim = aim(&target, self.progress.tolerance);
         match &mut self.engine {
             MethodState::Inject { aligner, .. } => aligner.set_aim(aim),
-            MethodState::InjectExposure { injector, .. } => injector.set_aim(aim),
+            MethodState::InjectExposure(injection) => injection.injector.set_aim(aim),
             MethodState::Reset { reset, .. } => reset.set_aim(aim),
             MethodState::None { .. } => {}
         }
@@ -336,7 +390,7 @@ impl CameraAligner {
         let moved = self.place.replace(place).map_or(Span::ZERO, |before| place - before);
         let started = self.sequence.replace(seen.sequence).is_none_or(|last| last >= seen.sequence);
         let holdover = seen.quality == SyncQuality::Holdover;
-        let judged = self.judge(seen, (readout, place), moved, holdover);
+        let judged = self.apply_method(seen, (readout, place), moved, holdover);
         let cause = if started {
             LockCause::Start
         } else if self.retargeted {
@@ -351,8 +405,8 @@ impl CameraAligner {
         let changed = judged.lock != self.lock || started;
         let news = (changed || self.retargeted).then_some(cause);
         (self.lock, self.holdover, self.retargeted) = (judged.lock, holdover, false);
-        let trouble = self.watch.observe(self.issue(judged.trouble));
-        self.progress.trouble = self.watch.current();
+        let trouble = self.issues.observe(self.issue(judged.trouble));
+        self.progress.trouble = self.issues.current();
         self.verdict(seen, readout + place, &judged, news, trouble, self.point.after_exposure_start(&timing))
     }
 
@@ -384,7 +438,7 @@ impl CameraAligner {
 
     /// Has the method handle a frame whose readout began at `readout`. Its aligned instant is `place` after that, `moved` more
     /// than the last frame's.
-    fn judge(
+    fn apply_method(
         &mut self,
         seen: &ObservedFrame,
         (readout, place): (Timestamp<Rig>, Span),
@@ -427,34 +481,12 @@ impl CameraAligner {
                         .map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
                 }
             }
-            MethodState::InjectExposure { injector, control, usual, returns } => {
-                injector.set_holdover(holdover);
+            MethodState::InjectExposure(injection) => {
+                injection.injector.set_holdover(holdover);
                 if moved != Span::ZERO {
-                    injector.displace(moved);
+                    injection.injector.displace(moved);
                 }
-                let report = injector.handle_frame(seen.sequence, time);
-                progress.uncertainty = Some(report.uncertainty);
-                progress.injections = report.injections;
-                progress.response = Some(injector.learnt());
-                // After one long exposure the usual one is requested. If a long one is still seen, that is requested
-                // again, as the first request may have been lost.
-                let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
-                if !long && !*returns {
-                    *usual = seen.exposure.or(*usual);
-                }
-                let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
-                let wanted = exposure.map(|exposure| exposure.clamp(control.min, control.max));
-                let normal = (*returns || long).then(|| usual.unwrap_or(grid.period() / 2));
-                *returns = wanted.is_some();
-                let exposure = wanted.or(normal);
-                MethodReport {
-                    phase_error: report.phase_error,
-                    lock: report.lock,
-                    trouble: report.trouble,
-                    action: exposure.map_or(AlignAction::Nothing, |exposure| {
-                        AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
-                    }),
-                }
+                injection.handle_frame(seen, time, *grid, progress)
             }
             MethodState::Reset { reset, random } => {
                 reset.set_holdover(holdover);

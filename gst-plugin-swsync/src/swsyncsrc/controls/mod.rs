@@ -207,8 +207,8 @@ impl ControlQueue {
             return Vec::new();
         };
         let mut all = Vec::new();
-        for mut watch in std::mem::take(&mut streaming.pending) {
-            match watch.look(frame) {
+        for mut pending in std::mem::take(&mut streaming.pending) {
+            match pending.look(frame) {
                 Some(applied) => {
                     if let Some(lead) = applied.lead
                         && streaming.seen_lead.replace(lead) == Some(lead)
@@ -223,7 +223,7 @@ impl ControlQueue {
                     }
                     all.push(applied);
                 }
-                None => streaming.pending.push(watch),
+                None => streaming.pending.push(pending),
             }
         }
         all
