@@ -1,14 +1,13 @@
-//! What swsyncsrc costs per frame beside a bare libcamera loop: CPU time and allocations.
+//! Cost of a frame with swsyncsrc, compared with a bare libcamera loop: CPU time and allocations.
 //!
-//! Both take frames of one of libcamera's virtual cameras at the same rate, many times in turn in the same process, and are
-//! watched by a thread that does not count. CPU time is that of all other threads from between two frames to between the next two,
-//! of which the median counts. Nearly all of it is libcamera's drawing, the same work for both, which varies more from one
-//! moment to the next than all else takes: so the CPU time of all threads but the one that draws is given too, as the mean of a
-//! round; the median round counts. Differences have their standard errors. Allocations are all calls of malloc and its kin, C
-//! and C++ included.
+//! Both take frames of a virtual camera of libcamera at the same rate, many times in turn in the same process. A further thread
+//! measures, and does not count. CPU time is that of all other threads for one frame; the median frame counts. Nearly all of it
+//! is libcamera's drawing, which is the same work for both but varies more than everything else takes. So the CPU time of all
+//! threads except the one that draws is given too, as the mean of a round; the median round counts. Differences have their
+//! standard errors. Allocations are all calls of malloc and its variants, also from C and C++.
 //!
-//! `cargo bench -p gst-plugin-swsync --bench camera`. As root it brings virtual cameras of its own, in a mount
-//! namespace; else it takes the sizes that there are.
+//! `cargo bench -p gst-plugin-swsync --bench camera`. As root it uses virtual cameras of its own, in a mount
+//! namespace; otherwise it uses the sizes that the installed ones have.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -36,15 +35,15 @@ const RATE: u32 = 60;
 const WARM_UP: u64 = 15;
 const FRAMES: u32 = 40;
 const ROUNDS: usize = 60;
-/// Parts of the rounds, for standard errors: every tenth round is in the same one, lest the machine's better and worse minutes
-/// count as chance.
+/// Parts of the rounds, for standard errors. Every tenth round is in the same part, so that slow changes of the machine do not count
+/// as noise.
 const PARTS: usize = 10;
 
-/// What a frame may cost beyond the bare loop: a part of it, and so much.
+/// What a frame may cost beyond the bare loop: a part of it, plus a constant.
 const ALLOWED_PART: f64 = 0.05;
 const ALLOWED_US: f64 = 30.0;
 
-/// Virtual cameras as the benchmark needs them, and where libcamera looks for them.
+/// The virtual cameras, and the file in which libcamera looks for them.
 const CAMERAS: &str = r#""Virtual0":
   supported_formats:
   - { width: 640, height: 480, frame_rates: [30, 60] }
@@ -55,10 +54,10 @@ const CAMERAS: &str = r#""Virtual0":
 "#;
 const CAMERAS_AT: &str = "/usr/share/libcamera/pipeline/virtual/virtual.yaml";
 
-/// Set in the process that has them.
+/// Set in the process that has its own virtual cameras.
 const OWN_CAMERAS: &str = "SWSYNC_BENCH_CAMERAS";
 
-/// What frames took in one round.
+/// Costs of one round.
 #[derive(Debug)]
 struct Costs {
     /// CPU time of each frame, in us.
@@ -69,7 +68,7 @@ struct Costs {
     allocations: f64,
 }
 
-/// What frames take that come from now on; `count` says how many have.
+/// Measures the frames that come from now on; `count` is the number of frames so far.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 fn measure(count: impl Fn() -> u64) -> Costs {
     let (start, period) = (Instant::now(), Duration::from_secs(1) / RATE);
@@ -77,7 +76,7 @@ fn measure(count: impl Fn() -> u64) -> Costs {
         assert!(start.elapsed() < Duration::from_secs(60), "no frames come");
         std::thread::sleep(Duration::from_millis(1));
     }
-    // A frame has just come: soon after, nothing is done about any.
+    // A frame has just come: a quarter of a period later no frame is being handled.
     let begun = Instant::now() + period / 4;
     let sleep_until = |at: Instant| std::thread::sleep(at.saturating_duration_since(Instant::now()));
     sleep_until(begun);
@@ -123,7 +122,7 @@ fn frame_buffer(size: Size, stride: u32) -> OwnedFrameBuffer {
     OwnedFrameBuffer::new(vec![plane(0, luma), plane(luma, chroma)], None).unwrap()
 }
 
-/// Takes frames with libcamera alone while someone measures. Whether the camera has this size.
+/// Takes frames with libcamera alone until `measured`; `None` if the camera does not have this size.
 fn bare(size: Size, taken: &AtomicU64, measured: &AtomicBool) -> Option<()> {
     let manager = CameraManager::new().unwrap();
     let camera = manager.get(CAMERA)?;
@@ -173,7 +172,7 @@ fn bare(size: Size, taken: &AtomicU64, measured: &AtomicBool) -> Option<()> {
     Some(())
 }
 
-/// What a frame takes with libcamera alone; `None` where the camera has no such size.
+/// Costs with libcamera alone; `None` if the camera does not have this size.
 fn alone(size: Size) -> Option<Costs> {
     let (taken, measured) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -187,7 +186,7 @@ fn alone(size: Size) -> Option<Costs> {
     })
 }
 
-/// What a frame takes in `swsyncsrc ! fakesink`.
+/// Costs of `swsyncsrc ! fakesink`.
 fn element(size: Size) -> Costs {
     let pipeline = gst::parse::launch(&format!(
         "swsyncsrc name=s camera-name={CAMERA} ! \
@@ -206,7 +205,7 @@ fn element(size: Size) -> Costs {
     costs
 }
 
-/// Runs this program again with cameras of its own, where that can be had. Whether it did.
+/// Runs this program again with cameras of its own, if possible; whether it did.
 fn ran_with_own_cameras() -> bool {
     if std::env::var_os(OWN_CAMERAS).is_some() || !std::path::Path::new(CAMERAS_AT).exists() {
         return false;
@@ -216,7 +215,7 @@ fn ran_with_own_cameras() -> bool {
         return false;
     }
     let script = format!("mount --bind \"$1\" {CAMERAS_AT} 2>/dev/null || exit 99; shift; exec \"$@\"");
-    // In the root that `./x` keeps, `/` is no mount point, and its mounts are nobody else's already.
+    // In the root of `./x`, `/` is no mount point, and mounts are private already.
     let in_root = std::path::Path::new("/etc/swsync-root").exists();
     let propagation = if in_root { "unchanged" } else { "private" };
     let again = Command::new("unshare")
@@ -224,7 +223,7 @@ fn ran_with_own_cameras() -> bool {
         .arg(file.path())
         .arg(std::env::current_exe().unwrap())
         .env(OWN_CAMERAS, "1")
-        // What libcamera draws from is in other pages in each round, lest one side has better ones in all of them.
+        // Each round gets other pages for libcamera's pattern, so that neither side has better ones in all rounds.
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .stderr(std::process::Stdio::null())
         .status();
@@ -270,7 +269,7 @@ fn main() {
     }
 }
 
-/// What swsyncsrc takes more than libcamera alone, and the standard error of that: from what parts of the rounds say.
+/// What swsyncsrc takes more than libcamera alone, with the standard error from the parts of the rounds.
 struct More {
     alone: f64,
     with: f64,
@@ -278,7 +277,7 @@ struct More {
 }
 
 impl More {
-    /// By what `figure` makes of some rounds.
+    /// By `figure` of all rounds, and of each part.
     #[expect(clippy::cast_precision_loss, reason = "the counts are small")]
     fn of(rounds: &[(Costs, Costs)], figure: impl Fn(&[&Costs]) -> f64) -> Self {
         let of = |rounds: &[&(Costs, Costs)]| {
@@ -307,7 +306,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// CPU time, and malloc and its kin with a count: what an executable defines takes precedence in all its libraries.
+/// CPU time, and counting variants of malloc: an executable's definitions take precedence in all its libraries.
 mod process {
     #![allow(unsafe_code, reason = "the allocator's C interface")]
 

@@ -1,14 +1,16 @@
-//! What caps say about frames: their grid, and what to call their files.
+//! Caps: the template of cameras, the frame grid of a stream, and file extensions.
 
 use swsync_core::grid::FrameGrid;
 
-/// Caps of memory that other devices read without a copy.
+/// Caps feature of dma-bufs.
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 pub const DMABUF: &str = "memory:DMABuf";
 
-/// What cameras deliver, whichever they are.
+/// All formats that any camera may deliver.
 ///
-/// Raw video in dma-bufs has no formats here: GStreamer names them as DRM does (`format=DMA_DRM`) from 1.24 on, as it
-/// names others before. Which of them it is, the camera's caps say.
+/// Raw video in dma-bufs has no format here. From 1.24 on GStreamer names these as DRM does (`format=DMA_DRM`), before as
+/// others. The camera's caps say which.
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 pub fn template_caps() -> gst::Caps {
     let mut dma_bufs = gst_video::VideoCapsBuilder::new().features([DMABUF]).build();
     dma_bufs.make_mut().iter_mut().for_each(|structure| structure.remove_field("format"));
@@ -25,7 +27,7 @@ pub fn template_caps() -> gst::Caps {
 /// The frame grid of fixed `caps`.
 ///
 /// # Errors
-/// Why they have none, for a person.
+/// Why they have none, for people.
 pub fn grid_of(caps: &gst::CapsRef) -> Result<FrameGrid, String> {
     check_alignment(caps)?;
     let rate = caps
@@ -36,12 +38,12 @@ pub fn grid_of(caps: &gst::CapsRef) -> Result<FrameGrid, String> {
     FrameGrid::new(part(rate.numer()), part(rate.denom())).map_err(|error| error.to_string())
 }
 
-/// Whether each buffer of `caps` is a frame.
+/// Checks that each buffer of `caps` is a whole frame.
 fn check_alignment(caps: &gst::CapsRef) -> Result<(), String> {
     let Some(structure) = caps.structure(0) else { return Ok(()) };
     let Ok(alignment) = structure.get::<&str>("alignment") else { return Ok(()) };
     let (media, parser, whole) = match structure.name().as_str() {
-        // The parser's other form fails on parts, with 1.26.
+        // h264parse 1.26 fails to convert parts of frames to other stream formats.
         media @ "video/x-h264" => (media, "h264parse", "stream-format=byte-stream,alignment=au"),
         media @ "video/x-h265" => (media, "h265parse", "stream-format=byte-stream,alignment=au"),
         media @ "video/x-av1" => (media, "av1parse", "alignment=tu"),

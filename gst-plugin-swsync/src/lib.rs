@@ -7,6 +7,10 @@
 
 pub mod camera;
 mod caps;
+#[cfg_attr(
+    not(any(feature = "libcamera", feature = "simulation")),
+    expect(dead_code, reason = "only cameras need sensor time")
+)]
 mod clock;
 mod lock;
 mod logging;
@@ -17,6 +21,7 @@ mod swsyncclock;
 mod swsyncdevices;
 mod swsyncgate;
 mod swsyncsink;
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod swsyncsrc;
 
 pub use clock::SwsyncClock;
@@ -27,6 +32,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::init();
     meta::register();
     swsyncclock::register(plugin)?;
+    #[cfg(any(feature = "libcamera", feature = "simulation"))]
     swsyncsrc::register(plugin)?;
     swsyncsink::register(plugin)?;
     swsyncgate::register(plugin)?;

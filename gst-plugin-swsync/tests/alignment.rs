@@ -1,5 +1,7 @@
-//! How `swsyncsrc` comes onto the grid: methods, properties and messages, in pipelines. What depends on time is
-//! tested on simulated time, beside the code.
+//! Alignment of `swsyncsrc` in pipelines: methods, properties and messages. What depends on time is
+//! tested on simulated time, in `src/swsyncsrc/align`.
+
+#![cfg(feature = "simulation")]
 
 mod common;
 
@@ -24,7 +26,7 @@ fn camera(properties: &str) -> (Pipeline, mpsc::Receiver<Details>) {
     (pipeline, rx)
 }
 
-/// The next frame that `wanted` takes.
+/// The next frame that is `wanted`.
 fn wait_for(frames: &mpsc::Receiver<Details>, wanted: impl Fn(&Details) -> bool) -> Details {
     loop {
         let frame = frames.recv_timeout(PATIENCE.into()).expect("a frame in time");
@@ -73,7 +75,7 @@ fn frame_durations_are_used_where_they_can_be_set() {
 }
 
 #[test]
-fn long_exposures_align_what_has_nothing_else() {
+fn long_exposures_align_a_camera_without_frame_durations() {
     // A sensor whose long exposures lengthen its frames, and a phone.
     for camera_is in ["simulated-control=exposure", "simulated-sensor=phone"] {
         let (pipeline, frames) = camera(&format!("tolerance=200000 {camera_is}"));
@@ -81,14 +83,14 @@ fn long_exposures_align_what_has_nothing_else() {
         assert_eq!(phase(&pipeline, "locked").get::<&str>("method"), Ok("inject-exposure"), "{camera_is}");
         wait_for(&frames, locked);
         let stats = stats(&pipeline);
-        // One in a hundred is on the grid as it is.
+        // One camera in a hundred happens to be on the grid.
         assert!(stats.has_field("injections"), "{camera_is}: {stats}");
         assert!(stats.get::<f64>("response-slope").is_ok_and(|slope| (0.3..3.0).contains(&slope)), "{stats}");
     }
 }
 
 #[test]
-fn a_profile_tells_what_long_exposures_do() {
+fn a_profile_saves_learning_the_effect_of_long_exposures() {
     let profile = tempfile::NamedTempFile::new().unwrap();
     let line = r#"{"model": "phone", "responses": [{"period_ns": 33333333, "periods": 2, "slope": 2.0,
         "overhead_ns": 200000, "min_exposure_ns": 34000000, "scatter_ns": 25000}]}"#;
@@ -107,15 +109,15 @@ fn a_profile_tells_what_long_exposures_do() {
 }
 
 #[test]
-fn restarts_align_what_has_no_control_at_all() {
-    // Six in ten restarts fall right.
+fn restarts_align_a_camera_without_controls() {
+    // Six in ten restarts come out within the tolerance.
     let (pipeline, frames) = camera("simulated-control=none align-method=reset tolerance=10000000");
     pipeline.reach(gst::State::Playing);
     assert_eq!(phase(&pipeline, "locked").get::<&str>("method"), Ok("reset"));
     wait_for(&frames, locked);
     assert!(pipeline.element("s").property::<bool>("locked"));
 
-    // None does: a stop does not wait for it, nor for the end of a rest.
+    // With this tolerance none does. A stop waits neither for that nor for the pause between restarts.
     let (pipeline, _frames) = camera("simulated-control=none align-method=reset tolerance=1");
     pipeline.reach(gst::State::Playing);
     for _ in 0..2 {
@@ -130,7 +132,7 @@ fn restarts_align_what_has_no_control_at_all() {
 }
 
 #[test]
-fn what_is_not_asked_for_is_not_done() {
+fn a_camera_is_not_aligned_with_method_none() {
     let (pipeline, frames) = camera("simulated-control=none");
     pipeline.reach(gst::State::Playing);
     assert_eq!(phase(&pipeline, "free").get::<&str>("method"), Ok("none"));
@@ -142,7 +144,7 @@ fn what_is_not_asked_for_is_not_done() {
 }
 
 #[test]
-fn what_the_camera_cannot_do_is_an_error() {
+fn a_method_that_the_camera_cannot_do_is_an_error() {
     for (properties, says) in [
         ("simulated-control=none align-method=inject", "align-method=reset"),
         ("simulated-control=none align-method=inject-exposure", "align-method=reset"),
@@ -179,7 +181,7 @@ fn the_target_can_be_changed_while_playing() {
 }
 
 #[test]
-fn an_exposure_that_is_set_while_locked_is_followed_and_said() {
+fn a_change_of_exposure_is_followed_and_reported() {
     let (pipeline, frames) = camera("");
     pipeline.reach(gst::State::Playing);
     phase(&pipeline, "locked");
@@ -192,7 +194,7 @@ fn an_exposure_that_is_set_while_locked_is_followed_and_said() {
 }
 
 #[test]
-fn another_frame_rate_while_playing_is_another_grid() {
+fn a_new_frame_rate_while_playing_brings_a_new_grid() {
     let source = CAMERA.split(" ! ").next().unwrap();
     let pipeline = Pipeline::launch(&format!(
         "{LEADER} {source} wait-lock=false ! capsfilter name=f \
@@ -216,7 +218,7 @@ fn another_frame_rate_while_playing_is_another_grid() {
     let caps: gst::Caps = "video/x-raw,width=320,height=240,framerate=20/1".parse().unwrap();
     pipeline.element("f").set_property("caps", caps);
     let after = wait(50_000_000);
-    // 20 instead of 30 since the epoch
+    // 20/s instead of 30/s since the epoch
     assert!(after.number < before.number / 3 * 2 + 20_000, "{before:?} {after:?}");
     assert!(pipeline.element("s").property::<u32>("lock-count") >= 2);
 }
@@ -233,8 +235,8 @@ fn rates_that_divide_the_rigs_share_its_grid() {
 }
 
 #[test]
-fn cameras_that_take_turns_have_one_number_each() {
-    // Half a period off the grid, where the nearest instant is a matter of jitter.
+fn cameras_with_phase_offsets_share_frame_numbers() {
+    // Half a period off the grid, jitter decides which instant is nearest.
     let (pipeline, frames) = camera("phase-offset=16666667");
     pipeline.reach(gst::State::Playing);
     let mut last = wait_for(&frames, locked).number;
@@ -249,7 +251,7 @@ fn cameras_that_take_turns_have_one_number_each() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_named() {
+fn issues_of_alignment_are_reported() {
     // Corrections of a line a frame: the way to the grid is long, unless it happens to begin near it.
     let trouble = (0..20).find_map(|seed| {
         let properties = format!("max-slew=0.0006 wait-lock=false simulated-seed={seed}");
@@ -272,8 +274,8 @@ fn what_stands_in_the_way_is_named() {
 }
 
 #[test]
-fn it_is_said_why_no_frame_comes() {
-    // Chance does not hit a microsecond.
+fn a_warning_says_why_no_frame_comes() {
+    // Restarts do not reach a microsecond.
     let (pipeline, frames) = camera("simulated-control=none align-method=reset tolerance=1000");
     pipeline.reach(gst::State::Playing);
     let source = pipeline.element("s");

@@ -1,4 +1,6 @@
-//! Camera controls: the properties of `libcamerasrc`, what they do to a simulated camera, what cameras refuse.
+//! Camera controls: their properties, their effect on a simulated camera, and refusals.
+
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
 
 mod common;
 
@@ -54,7 +56,7 @@ fn type_of(pspec: &glib::ParamSpec) -> String {
 }
 
 #[test]
-fn libcamerasrcs_properties_are_there_with_their_types() {
+fn properties_of_libcamerasrc_exist_with_their_types() {
     init();
     let src = gst::ElementFactory::make("swsyncsrc").build().unwrap();
     for (name, wanted) in LIBCAMERASRC {
@@ -63,7 +65,7 @@ fn libcamerasrcs_properties_are_there_with_their_types() {
         assert!(pspec.flags().contains(glib::ParamFlags::READWRITE), "{name}");
         assert!(pspec.flags().contains(gst::PARAM_FLAG_CONTROLLABLE), "{name}");
     }
-    // Where the peer is installed: whichever version it is, all that it has is here.
+    // If libcamerasrc is installed, in whatever version: all of its properties exist here.
     let Ok(peer) = gst::ElementFactory::make("libcamerasrc").build() else { return };
     for theirs in peer.list_properties().iter().filter(|pspec| pspec.owner_type() == peer.type_()) {
         let name = theirs.name();
@@ -159,11 +161,11 @@ fn in_effect(pipeline: &Pipeline) -> (u64, u64) {
 }
 
 #[test]
-fn the_frame_that_first_has_controls_is_said() {
+fn the_first_frame_with_new_controls_is_reported() {
     let pipeline = playing("exposure-time=2000");
     let src = pipeline.element("s");
-    // Where the machine is busy, frames are taken late, controls go out late, and the message says so: that they come
-    // right in time is tested in simulated time, beside the code.
+    // On a busy machine frames are taken late, controls go out late, and the message says so. That controls go out in time
+    // is tested on simulated time, in `src/swsyncsrc/controls`.
     for attempt in 0..8 {
         let us = if attempt % 2 == 0 { 8_000 } else { 2_000 };
         let (now, _) = pull(&pipeline);
@@ -185,7 +187,7 @@ fn the_frame_that_first_has_controls_is_said() {
 }
 
 #[test]
-fn a_simulated_camera_refuses_what_it_cannot_do() {
+fn a_simulated_camera_refuses_unsupported_controls() {
     let pipeline = playing("exposure-time=50000 contrast=1.5");
     let src = pipeline.element("s");
     refused(&pipeline, "contrast", &["simulated imx219", "no such control", "analogue-gain, exposure-time"]);
@@ -203,12 +205,12 @@ fn a_simulated_camera_refuses_what_it_cannot_do() {
         assert!(!src.emit_by_name::<bool>("set-controls", &[&0_u64, &controls]));
         refused(&pipeline, field, &[word]);
     }
-    // It streams on, with what it had.
+    // It goes on with the previous values.
     eventually("a frame", || exposed_for(100)(&pull(&pipeline).1));
 }
 
 #[test]
-fn libcameras_virtual_camera_refuses_what_it_has_not() {
+fn a_virtual_camera_refuses_controls_that_it_lacks() {
     init();
     let cameras = gstswsync::camera::libcamera::list().unwrap();
     if !cameras.iter().any(|camera| camera.id == "Virtual1") {

@@ -1,6 +1,8 @@
-//! The list of cameras, as applications have it.
+//! The list of cameras for applications.
 //!
-//! With libcamera's virtual cameras; without them each test says so and passes.
+//! With libcamera's virtual cameras. Without them each test says so and passes.
+
+#![cfg(feature = "libcamera")]
 
 mod common;
 
@@ -30,7 +32,7 @@ fn virtual0() -> Option<gst::Device> {
 }
 
 #[test]
-fn a_device_says_what_it_is_and_makes_its_source() {
+fn a_device_describes_its_camera_and_creates_its_source() {
     let Some(device) = virtual0() else { return };
     assert_eq!(device.device_class(), "Source/Video");
     assert_eq!(device.display_name(), "Virtual camera 0 (Virtual0)");
@@ -52,7 +54,7 @@ fn a_device_says_what_it_is_and_makes_its_source() {
 }
 
 #[test]
-fn modes_are_the_cameras_own_and_a_held_camera_is_an_error() {
+fn modes_are_listed_and_those_of_a_camera_in_use_are_an_error() {
     let Some(device) = virtual0() else { return };
     let modes = device.emit_by_name::<gst::Structure>("list-modes", &[]);
     let listed = modes.get::<gst::Array>("modes").unwrap();
@@ -72,7 +74,7 @@ fn modes_are_the_cameras_own_and_a_held_camera_is_an_error() {
 }
 
 #[test]
-fn nobody_starts_libcamera_through_swsync_who_does_not_ask_for_it() {
+fn device_monitors_do_not_start_libcamera_through_swsync() {
     init();
     let Some(output) = tool("gst-device-monitor-1.0", &["Video/Source"], &[]) else { return };
     let said = String::from_utf8_lossy(&output.stdout);
@@ -80,7 +82,7 @@ fn nobody_starts_libcamera_through_swsync_who_does_not_ask_for_it() {
 }
 
 #[test]
-fn a_monitor_of_a_program_that_raises_the_rank_lists_them() {
+fn a_monitor_lists_cameras_if_the_rank_is_raised() {
     let Some(_) = virtual0() else { return };
     let provider = gst::DeviceProviderFactory::find("swsyncdeviceprovider").unwrap();
     provider.set_rank(gst::Rank::MARGINAL);
@@ -94,7 +96,7 @@ fn a_monitor_of_a_program_that_raises_the_rank_lists_them() {
 }
 
 #[test]
-fn a_camera_in_use_names_its_user_and_is_free_when_that_is_killed() {
+fn a_camera_in_use_names_its_user_and_is_free_once_that_is_killed() {
     let Some(_) = virtual0() else { return };
     let first = Command::new("gst-launch-1.0")
         .arg(format!("--gst-plugin-load={}", plugin().display()))

@@ -1,5 +1,7 @@
 //! Elements between camera and sink that make buffers of their own.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use common::sink::{answer, manifest, place, rig, session};

@@ -1,5 +1,7 @@
 //! Frames that arrive long after they were taken: encoders that look ahead, cameras that expose for seconds.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use common::sink::{answer, place, rig};

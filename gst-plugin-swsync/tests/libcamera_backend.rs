@@ -4,6 +4,8 @@
 //! Virtual0 (bars) and Virtual1 (lines), 640x480 and 1280x720. Without them each test says so and
 //! passes.
 
+#![cfg(feature = "libcamera")]
+
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use gstswsync::camera::{Camera, CameraError, Controls, Frame, Pacing, StampedAt,
 
 const CAPS: &str = "video/x-raw,format=NV12,width=640,height=480,framerate=30/1";
 
-/// Cameras are exclusive, and so are the tests that use them. `None` where there are none.
+/// Cameras have one user at a time, and so have these tests. `None` if there are no cameras.
 fn virtual_cameras() -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +50,7 @@ fn open_descriptors() -> usize {
 }
 
 #[test]
-fn says_what_it_can() {
+fn capabilities_of_a_virtual_camera() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -68,7 +70,7 @@ fn says_what_it_can() {
 }
 
 #[test]
-fn a_profile_that_cannot_be_used_is_an_error_and_leaves_the_camera_free() {
+fn an_unusable_profile_is_an_error_and_the_camera_is_free_afterwards() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -80,7 +82,7 @@ fn a_profile_that_cannot_be_used_is_an_error_and_leaves_the_camera_free() {
 }
 
 #[test]
-fn refuses_what_libcamera_would_adjust() {
+fn formats_that_libcamera_would_adjust_are_refused() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -109,10 +111,10 @@ fn frames_come_on_request_with_rising_times() {
         camera.request(Controls::default()).unwrap();
         let frame = camera.next_frame().unwrap();
         assert_eq!(frame.sequence, number);
-        assert_eq!(frame.buffer.size(), 640 * 480 * 3 / 2);
+        assert_eq!(frame.pictures[0].size(), 640 * 480 * 3 / 2);
         assert!(last.is_none_or(|last| frame.sensor_time > last));
         last = Some(frame.sensor_time);
-        let map = frame.buffer.map_readable().unwrap();
+        let map = frame.pictures[0].map_readable().unwrap();
         assert!(map[..640].iter().any(|luma| *luma != map[0]), "bars differ");
         if let (59, Ok(path)) = (number, std::env::var("SWSYNC_TEST_PGM")) {
             let mut pgm = b"P5 640 720 255\n".to_vec();
@@ -123,7 +125,7 @@ fn frames_come_on_request_with_rising_times() {
 }
 
 #[test]
-fn takes_no_frame_that_was_not_requested() {
+fn frames_that_were_not_requested_do_not_come() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -149,10 +151,10 @@ fn two_cameras_stream_at_once() {
             camera.request(Controls::default()).unwrap();
         }
         let [a, b] = cameras.each_mut().map(|camera| camera.next_frame().unwrap());
-        let (a, b) = (a.buffer.map_readable().unwrap(), b.buffer.map_readable().unwrap());
+        let (a, b) = (a.pictures[0].map_readable().unwrap(), b.pictures[0].map_readable().unwrap());
         assert_ne!(a.as_slice(), b.as_slice(), "bars and lines");
     }
-    // One going away leaves the other alone.
+    // Closing one does not disturb the other.
     let [gone, mut stays] = cameras;
     drop(gone);
     stays.request(Controls::default()).unwrap();
@@ -160,7 +162,7 @@ fn two_cameras_stream_at_once() {
 }
 
 #[test]
-fn a_held_camera_is_busy_and_an_unknown_one_not_found() {
+fn a_camera_in_use_is_busy_and_an_unknown_one_not_found() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -180,7 +182,7 @@ fn a_held_camera_is_busy_and_an_unknown_one_not_found() {
 }
 
 #[test]
-fn starts_and_stops_and_reopens_fifty_times() {
+fn a_camera_starts_stops_and_reopens_fifty_times() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -207,7 +209,7 @@ fn starts_and_stops_and_reopens_fifty_times() {
 }
 
 #[test]
-fn flushing_ends_a_wait_at_once() {
+fn flushing_ends_a_wait_immediately() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -230,7 +232,7 @@ fn flushing_ends_a_wait_at_once() {
     let flushed = flusher.join().unwrap();
     assert!(ended.saturating_duration_since(flushed) < Duration::from_millis(500));
     camera.wakeup().set_flushing(false);
-    // The frame that was waited for is still to come.
+    // The frame still comes afterwards.
     camera.next_frame().unwrap();
 }
 
@@ -239,7 +241,7 @@ fn cameras_open_and_close_side_by_side() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
-    // The last one to close ends libcamera's manager while the other may be about to need one.
+    // The last one to close ends libcamera's manager, while the other may be about to need it.
     let threads = ["Virtual0", "Virtual1"].map(|name| {
         std::thread::spawn(move || {
             for _ in 0..25 {
@@ -272,7 +274,7 @@ fn calls_out_of_order_are_errors() {
     camera.start().unwrap();
 }
 
-/// Where the first memory of `buffer` is: the same for frames in the same frame buffer.
+/// The address of the first memory of `buffer`, which is that of its frame buffer.
 fn place(buffer: &gst::BufferRef) -> usize {
     buffer.peek_memory(0).as_ptr() as usize
 }
@@ -292,17 +294,17 @@ fn pictures_are_the_frame_buffers_themselves() {
     for _ in 0..60 {
         let frame = next(&mut camera);
         assert!(!frame.copied);
-        places.insert(place(&frame.buffer));
-        let memory = frame.buffer.peek_memory(0);
+        places.insert(place(&frame.pictures[0]));
+        let memory = frame.pictures[0].peek_memory(0);
         assert!(memory.is_memory_type::<gst_allocators::FdMemory>(), "in a file descriptor, not on the heap");
-        let meta = frame.buffer.meta::<gst_video::VideoMeta>().expect("strides are told");
+        let meta = frame.pictures[0].meta::<gst_video::VideoMeta>().expect("strides are told");
         assert_eq!((meta.offset(), meta.stride()), (&[0, 640 * 480][..], &[640, 640][..]));
     }
     assert!(places.len() <= 8, "the same few come back: {}", places.len());
 }
 
 #[test]
-fn a_hoarder_gets_copies_and_the_camera_goes_on() {
+fn a_user_that_keeps_frames_gets_copies_and_the_camera_goes_on() {
     let Some(_guard) = virtual_cameras() else {
         return;
     };
@@ -311,17 +313,17 @@ fn a_hoarder_gets_copies_and_the_camera_goes_on() {
     let copied = hoard.iter().take_while(|frame| !frame.copied).count();
     assert!((1..=8).contains(&copied), "the first ones are no copies: {copied}");
     assert!(hoard[copied..].iter().all(|frame| frame.copied));
-    let places: HashSet<_> = hoard.iter().map(|frame| place(&frame.buffer)).collect();
+    let places: HashSet<_> = hoard.iter().map(|frame| place(&frame.pictures[0])).collect();
     assert_eq!(places.len(), 100, "none is given away twice");
-    let picture = |frame: &Frame| frame.buffer.map_readable().unwrap().to_vec();
+    let picture = |frame: &Frame| frame.pictures[0].map_readable().unwrap().to_vec();
     assert!(picture(&hoard[0]).len() == picture(&hoard[99]).len() && !picture(&hoard[99]).is_empty());
 
-    // One that is given back, on any thread, is used again.
+    // One that is dropped, on any thread, is used again.
     let one = hoard.remove(0);
     std::thread::spawn(move || drop(one)).join().unwrap();
     assert!(!next(&mut camera).copied);
 
-    // What is out when the camera stops stays readable.
+    // Frames that are kept stay readable when the camera stops.
     camera.stop();
     drop(camera);
     assert_eq!(picture(&hoard[0]).len(), 640 * 480 * 3 / 2);
@@ -339,12 +341,12 @@ fn two_streams_have_the_same_instant() {
     camera.start().unwrap();
     for _ in 0..30 {
         let frame = next(&mut camera);
-        let sizes: Vec<_> = frame.others.iter().map(|other| other.size()).collect();
-        assert_eq!((frame.buffer.size(), sizes), (1280 * 720 * 3 / 2, vec![640 * 480 * 3 / 2]));
+        let sizes: Vec<_> = frame.pictures[1..].iter().map(|other| other.size()).collect();
+        assert_eq!((frame.pictures[0].size(), sizes), (1280 * 720 * 3 / 2, vec![640 * 480 * 3 / 2]));
         assert!(!frame.copied);
     }
-    // A request comes back when both of its pictures have.
-    let others: Vec<_> = (0..20).flat_map(|_| next(&mut camera).others).collect();
+    // A request is idle once both of its pictures are back.
+    let others: Vec<_> = (0..20).flat_map(|_| next(&mut camera).pictures.split_off(1)).collect();
     assert!(next(&mut camera).copied);
     drop(others);
     assert!(!next(&mut camera).copied);

@@ -1,6 +1,9 @@
-//! Beside libcamera's own GStreamer plugin: a second camera manager would abort the process, so each case is a process.
+//! swsync beside libcamera's own GStreamer plugin. A second camera manager would abort the process, so each case runs in a
+//! process of its own.
 //!
 //! Without that plugin (Debian: gstreamer1.0-libcamera) or libcamera's virtual cameras each test says so and passes.
+
+#![cfg(feature = "libcamera")]
 
 mod common;
 
@@ -11,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use common::{Pipeline, init, installed};
 use gst::prelude::*;
 
-/// What tells a process of this test which case to be.
+/// Environment variable that tells a child process which case to run.
 const CASE: &str = "SWSYNC_TEST_CASE";
 
 const OURS: &str = "swsyncsrc camera-name=Virtual0 align-method=none ! fakesink";
@@ -46,7 +49,7 @@ fn a_monitor_beside_a_playing_swsyncsrc() {
     assert!(all >= 2, "{all}");
     let ours = Pipeline::launch(OURS);
     ours.reach(gst::State::Playing);
-    // One made before, and one made now.
+    // One monitor was made before, one is made now.
     assert_eq!((listed_by(&before), listed_by(&monitor())), (0, 0), "theirs must not start");
     assert_eq!(listed_by_ours(), all);
     ours.reach(gst::State::Null);
@@ -84,7 +87,7 @@ fn libcamerasrc_beside_swsyncsrc() {
     theirs.reach(gst::State::Ready);
 }
 
-/// Both start and end again and again, at any moment: none of them may come between the other's look and its manager.
+/// Both start and end again and again, at any moment: neither may make its manager between the other's check and its manager.
 fn both_at_the_same_time() {
     let (done, all) = (AtomicBool::new(false), listed_by_ours());
     std::thread::scope(|scope| {
@@ -96,7 +99,7 @@ fn both_at_the_same_time() {
         });
         for _ in 0..30 {
             let ours = Pipeline::launch(OURS);
-            // Either has it.
+            // One of them has it.
             let _ = ours.0.set_state(gst::State::Ready);
             let _ = ours.0.set_state(gst::State::Paused);
         }
@@ -159,6 +162,6 @@ fn libcamerasrc_beside_swsyncsrc_is_an_error() {
 }
 
 #[test]
-fn neither_crosses_the_others_start() {
+fn concurrent_starts_do_not_abort() {
     survives("both");
 }

@@ -1,4 +1,6 @@
-//! What GStreamer's tools and applications are told of the elements.
+//! Metadata of the elements for tools and applications.
+
+#![cfg(feature = "simulation")]
 
 mod common;
 
@@ -9,7 +11,7 @@ use gst::prelude::*;
 
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
-/// Numbers that count something or are a part of something, and so have no unit.
+/// Numbers without a unit: counts and fractions.
 const COUNTS: [&str; 12] = [
     "max-files",
     "max-slew",
@@ -25,7 +27,7 @@ const COUNTS: [&str; 12] = [
     "simulated-view",
 ];
 
-/// How a blurb names a unit, or says what a number without one is.
+/// Ways in which a blurb names a unit, or says that there is none.
 const UNITS: [&str; 10] = [
     "nanoseconds",
     "microseconds",
@@ -90,7 +92,7 @@ fn same(a: &glib::Value, b: &glib::Value) -> bool {
 }
 
 #[test]
-fn every_property_says_what_it_is() {
+fn every_property_is_described() {
     for name in ELEMENTS {
         let element = element(name);
         let properties = properties(&element);
@@ -109,7 +111,7 @@ fn every_property_says_what_it_is() {
 }
 
 #[test]
-fn every_property_takes_its_range_and_nothing_else() {
+fn every_property_accepts_its_range_and_nothing_else() {
     for name in ELEMENTS {
         let element = element(name);
         for pspec in properties(&element) {
@@ -160,7 +162,7 @@ fn strings_can_be_unset() {
 }
 
 #[test]
-fn every_element_says_what_it_is() {
+fn every_element_is_described() {
     for name in ELEMENTS {
         let factory = element(name).factory().unwrap();
         for key in ["long-name", "klass", "description", "author"] {

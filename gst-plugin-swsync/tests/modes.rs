@@ -1,4 +1,6 @@
-//! `orientation` and `sensor-config`: what cameras do, what they leave to readers, and what they refuse.
+//! `orientation` and `sensor-config`: what cameras can do, what is left to readers, and what is refused.
+
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
 
 mod common;
 
@@ -48,7 +50,7 @@ fn flipped(picture: &[u8], columns: bool, rows: bool) -> Vec<u8> {
     lines.concat()
 }
 
-/// What was warned of, and the tag that went downstream, so far.
+/// The warnings and the orientation tag so far.
 fn said(pipeline: &Pipeline) -> (Vec<String>, Option<String>) {
     let mut warnings = Vec::new();
     while let Some(message) = pipeline.bus().pop_filtered(&[gst::MessageType::Warning]) {
@@ -65,14 +67,14 @@ fn said(pipeline: &Pipeline) -> (Vec<String>, Option<String>) {
 }
 
 #[test]
-fn a_simulated_sensor_is_flipped_as_sensors_are() {
+fn a_simulated_sensor_flips_pictures() {
     let plain = luma(&picture("rotate-0").1);
     for (orientation, columns, rows) in
         [("rotate-0-mirror", true, false), ("rotate-180", true, true), ("rotate-180-mirror", false, true)]
     {
         let (pipeline, sample) = picture(orientation);
         let turned = luma(&sample);
-        // LEDs and the ball are elsewhere in each frame: of all ways to turn it, this is the nearest.
+        // LEDs and the ball differ in each frame, so the nearest of all orientations counts.
         let off = |columns, rows| difference(&flipped(&plain, columns, rows), &turned);
         let as_asked = off(columns, rows);
         for other in [(false, false), (true, false), (false, true), (true, true)] {
@@ -88,7 +90,7 @@ fn a_simulated_sensor_is_flipped_as_sensors_are() {
 }
 
 #[test]
-fn what_a_sensor_cannot_do_is_a_warning_and_left_to_readers() {
+fn an_orientation_that_a_sensor_cannot_do_is_a_warning_and_left_to_readers() {
     let plain = luma(&picture("rotate-0").1);
     for (orientation, tag) in [
         ("rotate-90", "rotate-90"),
@@ -111,9 +113,9 @@ fn what_a_sensor_cannot_do_is_a_warning_and_left_to_readers() {
     }
 }
 
-/// The remedy that the warning names gives the picture that was asked for.
+/// The remedy in the warning yields the picture that was asked for.
 #[test]
-fn videoflip_does_what_is_left() {
+fn videoflip_does_what_is_left_to_readers() {
     if !common::installed("videoflip") {
         return;
     }
@@ -145,7 +147,7 @@ fn videoflip_does_what_is_left() {
 }
 
 #[test]
-fn cameras_without_modes_refuse_a_sensor_config_and_say_what_helps() {
+fn cameras_without_modes_refuse_a_sensor_config_with_a_remedy() {
     init();
     let structure = "sensor/config,width=2304,height=1296,depth=10";
     let mut cameras = vec!["backend=simulated"];
@@ -168,9 +170,9 @@ fn cameras_without_modes_refuse_a_sensor_config_and_say_what_helps() {
     }
 }
 
-/// libcamera's virtual camera takes any orientation, and does nothing about it.
+/// libcamera's virtual camera accepts any orientation and ignores it.
 #[test]
-fn a_virtual_camera_is_not_believed() {
+fn an_orientation_that_a_virtual_camera_ignores_is_left_to_readers() {
     init();
     if !gstswsync::camera::libcamera::list().unwrap().iter().any(|camera| camera.id == "Virtual1") {
         eprintln!("skipped: libcamera has no Virtual1");
@@ -219,7 +221,7 @@ fn saved(encoder: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn files_say_what_is_left_to_readers() {
+fn files_have_the_orientation_that_is_left_to_readers() {
     let pictures = saved("jpegenc");
     let jpegs = files_of(pictures.path(), "jpg");
     assert_eq!(jpegs.len(), 5);

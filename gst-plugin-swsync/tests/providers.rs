@@ -1,5 +1,7 @@
 //! `swsyncclock` beside another element that provides a clock, as sound cards do.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use common::{LEADER, Pipeline, init};

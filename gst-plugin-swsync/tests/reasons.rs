@@ -1,5 +1,7 @@
 //! Why frames are missing, in what a device answers and in `take.json`: the true reason, whatever it was.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,7 @@
 //! A device that is stopped in good order while an order is open, and started again: the order goes on, as after a kill.
 
+#![cfg(feature = "simulation")]
+
 mod common;
 
 use std::time::Duration;

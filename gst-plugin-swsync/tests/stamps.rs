@@ -1,5 +1,7 @@
-//! Cameras that stamp by either of the host's clocks, in a process whose boot time is an hour ahead of its monotonic clock: a real
-//! time namespace. Where the kernel or the user's rights give none, the tests say so and pass.
+//! Cameras that stamp by either of the host's clocks, in a process whose boot time is an hour ahead of its monotonic clock: in a
+//! real time namespace. If the kernel or the user's rights do not allow one, the tests say so and pass.
+
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
 
 mod common;
 
@@ -9,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use common::{LEADER, Pipeline};
 use gst::prelude::*;
 
-/// What tells a process of this test that it is in the namespace, and which camera to run there.
+/// Environment variable that tells a child process that it is in the namespace, and which camera to run.
 const CAMERA: &str = "SWSYNC_TEST_CAMERA";
 
 /// Frames to take.
 const FRAMES: usize = 20;
 
-/// What a stream came to.
+/// What was seen of a stream.
 struct Seen {
     /// Running time of each buffer when it came, minus its PTS.
     ages: Vec<i64>,
@@ -48,7 +50,7 @@ fn run(camera: &str) -> Result<Seen, String> {
     Ok(Seen { ages, stats })
 }
 
-/// Runs in the namespace: says what was seen in one line.
+/// Runs in the namespace and prints the result in one line.
 #[test]
 #[ignore = "run by others, as a process of its own"]
 fn be_in_the_namespace() {
@@ -93,12 +95,12 @@ fn assert_told(result: &str, clock: &str, basis: &str) {
     let words: Vec<&str> = result.split(' ').collect();
     assert_eq!(words[..3], [&FRAMES.to_string(), clock, basis], "{result}");
     let worst: i64 = words[3].parse().unwrap();
-    // An hour off where the clock is the wrong one; a busy machine may take its time.
+    // With the wrong clock it would be an hour off. A busy machine may be slow.
     assert!(worst < 60_000_000_000, "{result}");
 }
 
 #[test]
-fn either_clock_is_told_by_its_stamps() {
+fn either_clock_is_recognised_by_its_stamps() {
     for clock in ["monotonic", "boottime"] {
         let Some(result) = an_hour_ahead(&format!("backend=simulated simulated-stamps={clock}")) else {
             return;
@@ -109,7 +111,7 @@ fn either_clock_is_told_by_its_stamps() {
 
 /// A real driver: libcamera's virtual camera stamps by the monotonic clock.
 #[test]
-fn the_virtual_cameras_clock_is_told() {
+fn the_virtual_cameras_clock_is_recognised() {
     common::init();
     if gstswsync::camera::libcamera::list().unwrap().is_empty() {
         eprintln!("skipped: libcamera has no camera");
@@ -120,13 +122,13 @@ fn the_virtual_cameras_clock_is_told() {
 }
 
 #[test]
-fn a_clock_that_is_neither_is_an_error() {
+fn another_clock_is_an_error() {
     let error = run("backend=simulated simulated-stamps=realtime").err().expect("an error");
     assert!(error.contains("neither CLOCK_BOOTTIME nor CLOCK_MONOTONIC"), "{error}");
 }
 
 #[test]
-fn where_the_clocks_read_the_same_it_is_said() {
+fn clocks_that_read_the_same_are_reported_so() {
     for stamps in ["boottime", "monotonic"] {
         let Seen { ages, stats } = run(&format!("backend=simulated simulated-stamps={stamps}")).unwrap();
         assert_eq!(ages.len(), FRAMES);

@@ -1,4 +1,6 @@
-//! `swsyncsrc`: frames on the grid, with everything that they should carry, and prompt ends.
+//! `swsyncsrc`: frames on the grid with their metas, states, events and queries.
+
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
 
 mod common;
 
@@ -56,7 +58,7 @@ fn descriptors() -> usize {
 }
 
 #[test]
-fn it_only_pushes_and_says_so_without_opening_the_camera() {
+fn scheduling_is_push_only_and_the_query_does_not_open_the_camera() {
     common::init();
     let source = gst::ElementFactory::make("swsyncsrc").property("camera-name", "no such camera").build();
     let source = source.unwrap();
@@ -71,7 +73,7 @@ fn it_only_pushes_and_says_so_without_opening_the_camera() {
 }
 
 #[test]
-fn whoever_hears_a_message_may_ask_for_more() {
+fn message_handlers_may_read_stats() {
     let (pipeline, buffers) = camera("");
     let (tx, heard) = mpsc::channel();
     pipeline.0.bus().unwrap().set_sync_handler(move |_, message| {
@@ -126,7 +128,7 @@ fn frames_are_held_back_until_they_are_on_the_grid() {
 }
 
 #[test]
-fn frames_come_unlocked_where_nobody_waits() {
+fn frames_come_unlocked_without_wait_lock() {
     let (pipeline, buffers) = camera("wait-lock=false");
     pipeline.reach(gst::State::Playing);
     let first = gstswsync::meta::details_of(&next(&buffers)).unwrap();
@@ -152,7 +154,7 @@ fn any_clock_will_do() {
 }
 
 #[test]
-fn a_source_without_clock_says_so() {
+fn a_source_without_a_clock_is_an_error() {
     common::init();
     let mut harness = gst_check::Harness::new("swsyncsrc");
     let source = harness.element().unwrap();
@@ -233,14 +235,14 @@ fn states_go_up_and_down_in_any_order() {
 }
 
 #[test]
-fn no_pool_of_downstream_is_taken() {
+fn downstreams_buffer_pool_is_not_used() {
     let (pipeline, buffers) = camera("wait-lock=false");
     let pad = pipeline.element("k").static_pad("sink").unwrap();
     pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         let Some(gst::QueryViewMut::Allocation(query)) = info.query_mut().map(gst::QueryRef::view_mut) else {
             return gst::PadProbeReturn::Ok;
         };
-        // As v4l2h264enc and v4l2convert do: whoever takes their pool has to configure it.
+        // v4l2h264enc and v4l2convert offer such a pool, which its user would have to configure.
         query.add_allocation_pool(Some(&gst::BufferPool::new()), 160 * 120 * 3 / 2, 2, 4);
         query.add_allocation_param(None::<&gst::Allocator>, gst::AllocationParams::default());
         gst::PadProbeReturn::Handled
@@ -252,9 +254,9 @@ fn no_pool_of_downstream_is_taken() {
 }
 
 #[test]
-fn dma_bufs_link_and_are_refused_where_the_camera_has_none() {
+fn dma_buf_caps_link_and_are_refused_if_the_camera_has_none() {
     for format in ["", ",format=NV12", ",format=DMA_DRM,drm-format=NV12"] {
-        // Linked here, or it cannot be made.
+        // launch fails if the caps do not link.
         let pipeline = Pipeline::launch(&format!(
             "{LEADER} swsyncsrc backend=simulated ! video/x-raw(memory:DMABuf){format} ! fakesink async=false"
         ));
@@ -264,7 +266,7 @@ fn dma_bufs_link_and_are_refused_where_the_camera_has_none() {
 }
 
 #[test]
-fn running_times_rise_over_pauses_and_what_was_exposed_meanwhile_is_left_out() {
+fn running_times_rise_over_pauses_and_frames_exposed_meanwhile_are_dropped() {
     let (pipeline, buffers) = camera("wait-lock=false");
     assert_times_rise_over_pauses(&pipeline, &buffers, 8);
     let stats = pipeline.element("s").property::<Option<gst::Structure>>("stats").unwrap();
@@ -287,14 +289,14 @@ fn assert_times_rise_over_pauses(pipeline: &Pipeline, buffers: &mpsc::Receiver<g
             left_out += u32::from(gap.is_some_and(|gap| gap.cause == swsync_core::gap::Cause::Paused));
         }
         pipeline.reach(gst::State::Paused);
-        // Frames are completed meanwhile, of which the camera keeps some.
+        // The camera goes on meanwhile, and keeps some frames.
         let clock = pipeline.0.clock().unwrap();
         clock.new_single_shot_id(clock.time() + gst::ClockTime::from_mseconds(150)).wait().0.unwrap();
         for buffer in buffers.try_iter() {
             last = buffer.pts().max(last);
         }
     }
-    // All but the frames before the first pause, and such as tell of a gap that came after one.
+    // All but the frames before the first pause, and those that report a gap after one.
     assert!(left_out >= pauses, "{left_out}");
 }
 
@@ -311,8 +313,8 @@ fn an_eos_event_ends_the_stream() {
 }
 
 #[test]
-fn a_wait_for_a_frame_ends_at_once() {
-    // A frame a second, of which a wait is interrupted somewhere.
+fn a_state_change_interrupts_the_wait_for_a_frame() {
+    // At a frame a second, a wait is nearly always interrupted.
     let slow = CAMERA.replace("30/1", "1/1");
     let pipeline = Pipeline::launch(&format!("{LEADER} {slow} ! fakesink sync=false async=false"));
     pipeline.element("s").set_property("wait-lock", false);
@@ -341,12 +343,12 @@ fn queries_do_not_wait_for_frames() {
         let (live, least, most) = latency.result();
         assert!(live);
         assert!(least > gst::ClockTime::SECOND && least < gst::ClockTime::from_seconds(2), "{least}");
-        // What the camera captures ahead, and no more.
+        // As much as the camera captures ahead.
         let ahead = most.expect("it is bounded") - least;
         assert!(ahead >= gst::ClockTime::SECOND && ahead < gst::ClockTime::from_seconds(10), "{ahead}");
         assert!(!pad.query_caps(None).is_any());
     }
-    // Each would wait for most of a second, were it to wait.
+    // Each would take most of a second if it waited for a frame.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
@@ -355,7 +357,7 @@ fn a_flush_is_survived() {
     let (pipeline, buffers) = camera("wait-lock=false");
     pipeline.reach(gst::State::Playing);
     next(&buffers);
-    let source = pipeline.element("s").downcast::<gst_base::BaseSrc>().unwrap();
+    let source = pipeline.element("s");
     for _ in 0..5 {
         assert!(source.send_event(gst::event::FlushStart::new()));
         assert!(source.send_event(gst::event::FlushStop::new(true)));
@@ -373,8 +375,8 @@ fn twenty_restarts_leak_nothing() {
         next(&buffers);
         pipeline.reach(gst::State::Null);
     };
-    // The first rounds start what stays: the executor, task pools. Other tests of this process come
-    // and go meanwhile, so this one looks at its own counts in a process of its own.
+    // The first rounds start threads that stay: the executor, task pools. Other tests start threads too, so this one
+    // runs in a process of its own.
     if std::env::var_os("SWSYNC_TEST_ALONE").is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "twenty_restarts_leak_nothing", "--nocapture"])
@@ -472,7 +474,7 @@ fn a_libcamera_camera_takes_its_frames_on_the_grid() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
     while buffers.try_recv().is_ok() {}
-    // More than it has frame buffers.
+    // More pauses than it has frame buffers.
     assert_times_rise_over_pauses(&pipeline, &buffers, 12);
     pipeline.reach(gst::State::Playing);
     let second = Pipeline::launch(&format!("{LEADER} {virtual0} ! fakesink"));

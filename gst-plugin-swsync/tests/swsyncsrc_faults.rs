@@ -1,4 +1,6 @@
-//! `swsyncsrc` and cameras that stand still, vanish, come back and lose frames. The faults are simulated.
+//! `swsyncsrc` with cameras that stall, vanish, come back and lose frames. The faults are simulated.
+
+#![cfg(feature = "simulation")]
 
 mod common;
 
@@ -41,7 +43,7 @@ fn checked(buffer: &gst::BufferRef) -> u64 {
 }
 
 #[test]
-fn a_camera_that_stands_still_is_an_error() {
+fn a_stalled_camera_is_an_error() {
     let (pipeline, buffers) = faulty("stall@5", "");
     pipeline.reach(gst::State::Playing);
     let error = pipeline.error();
@@ -59,14 +61,14 @@ fn a_camera_that_vanishes_is_an_error() {
 }
 
 #[test]
-fn a_camera_that_stands_still_is_started_again() {
+fn a_stalled_camera_is_started_again() {
     let (pipeline, buffers) = faulty("stall@10:1", "on-stall=restart");
     pipeline.reach(gst::State::Playing);
     let lost = pipeline.wait_for_structure("swsync-camera-lost");
     assert!(lost.get::<String>("reason").unwrap().contains("stands still"));
     pipeline.wait_for_structure("swsync-camera-back");
     assert_frames_go_on(&buffers);
-    // The first start changes nothing: it stands still once more.
+    // The first start does not help: it stalls again.
     assert!(stat(&pipeline, "recoveries") >= 1);
     let missing = pipeline.wait_for_structure("swsync-frames-lost").get::<u64>("count").unwrap();
     assert!(missing > 0);
@@ -83,7 +85,7 @@ fn a_camera_that_vanishes_is_opened_again_when_it_is_back() {
     assert_eq!(stat(&pipeline, "recoveries"), 1);
 }
 
-/// Frames come until there is one after a gap and some more; all numbers are right.
+/// Waits for a frame after a gap and some more, and checks that all numbers are right.
 fn assert_frames_go_on(buffers: &mpsc::Receiver<gst::Buffer>) {
     let first = checked(&next(buffers));
     let mut last = first;
@@ -116,9 +118,9 @@ fn a_camera_that_is_gone_can_be_stopped_paused_and_flushed() {
 }
 
 #[test]
-fn lost_frames_are_reported_and_shift_no_number() {
+fn lost_frames_are_reported_and_do_not_shift_numbers() {
     for faults in ["drop@40:3", "lose@40:3"] {
-        // The camera is locked long before: then frames have the length that is expected of them.
+        // The camera is locked long before, so frames have the expected length.
         let (pipeline, buffers) = faulty(faults, "");
         pipeline.reach(gst::State::Playing);
         let mut last = checked(&next(&buffers));
@@ -143,7 +145,7 @@ fn lost_frames_are_reported_and_shift_no_number() {
 }
 
 #[test]
-fn a_fault_that_is_none_is_refused() {
+fn a_malformed_fault_is_refused() {
     let pipeline = Pipeline::launch("swsyncsrc backend=simulated simulated-fault=explode@3 ! fakesink");
     let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
     assert!(error.contains("simulated-fault") && error.contains("explode"), "{error}");

@@ -1,4 +1,6 @@
-//! `swsyncsrc`'s streams: several at once, without copies, chosen anew while playing.
+//! Streams of `swsyncsrc`: several at once, without copies, renegotiated while playing.
+
+#![cfg(all(feature = "libcamera", feature = "simulation"))]
 
 mod common;
 
@@ -15,7 +17,7 @@ const SIMULATED: &str = "swsyncsrc name=s backend=simulated wait-lock=false";
 const SMALL: &str = "video/x-raw,width=160,height=120,framerate=30/1";
 const LARGER: &str = "video/x-raw,width=320,height=240";
 
-/// libcamera's first virtual camera, for one test at a time; `None` where there is none.
+/// libcamera's first virtual camera, for one test at a time; `None` if there is none.
 fn virtual_camera() -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +96,7 @@ fn both_streams_show_the_same_instants() {
 }
 
 #[test]
-fn a_blocked_branch_holds_up_nobody() {
+fn a_blocked_branch_does_not_delay_the_others() {
     let (pipeline, [a, b]) = two(SIMULATED, SMALL, LARGER);
     let pad = pipeline.element("b").static_pad("sink").unwrap();
     let block =
@@ -110,7 +112,7 @@ fn a_blocked_branch_holds_up_nobody() {
         std::iter::repeat_with(|| next(&b)).take(10).any(|b| b.flags().contains(gst::BufferFlags::DISCONT));
     assert!(gap, "the frames that were dropped show");
 
-    // Blocked again, it does not hold up the way down either.
+    // Blocked again, it does not delay the change to READY either.
     let pad = pipeline.element("b").static_pad("sink").unwrap();
     pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER, |_, _| gst::PadProbeReturn::Ok);
     next(&a);
@@ -121,7 +123,7 @@ fn a_blocked_branch_holds_up_nobody() {
 fn both_streams_end_flush_pause_and_start_again() {
     let (pipeline, _ends) = two(&SIMULATED.replace("swsyncsrc", "swsyncsrc num-buffers=8"), SMALL, LARGER);
     pipeline.reach(gst::State::Playing);
-    // It comes when all sinks have ended.
+    // EOS is posted when all sinks have it.
     pipeline.wait_for_eos();
 
     let (pipeline, [a, b]) = two(SIMULATED, SMALL, LARGER);
@@ -236,13 +238,13 @@ fn a_frame_goes_through_without_a_copy() {
 }
 
 #[test]
-fn a_hoarder_does_not_stall_the_camera() {
+fn downstream_that_keeps_frames_does_not_stall_the_camera() {
     let Some(_guard) = virtual_camera() else { return };
     let pipeline = Pipeline::launch(&format!(
         "{LEADER} swsyncsrc name=s camera-name=Virtual0 ! video/x-raw,width=640,height=480,framerate=60/1 ! \
          fakesink name=k sync=false async=false"
     ));
-    // The channel holds what it gets.
+    // The channel keeps the frames.
     let buffers = probe(&pipeline, "k");
     pipeline.reach(gst::State::Playing);
     pipeline.wait_for_structure("swsync-frames-copied");
@@ -253,7 +255,7 @@ fn a_hoarder_does_not_stall_the_camera() {
     let more = pipeline.bus().timed_pop_filtered(gst::ClockTime::ZERO, &[gst::MessageType::Error]);
     assert!(more.is_none());
 
-    // What is given back is used again.
+    // Frame buffers that are back are used again.
     drop(hoard);
     while buffers.try_recv().is_ok() {}
     common::eventually("frames without copies", || {
@@ -321,7 +323,7 @@ fn a_first_pad_that_is_not_linked_has_no_stream() {
     assert!(frames.iter().all(|frame| frame.size() == 320 * 240 * 3 / 2));
     assert_eq!(frames[0].duration(), Some(gst::ClockTime::from_nseconds(41_666_667)));
 
-    // It is linked while the camera streams, to a branch that takes what there is, and unlinked again.
+    // It is linked while the camera streams, and unlinked again.
     let pipeline = rig(SIMULATED);
     let b = probe(&pipeline, "b");
     pipeline.reach(gst::State::Playing);

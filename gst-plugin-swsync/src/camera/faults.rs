@@ -1,49 +1,50 @@
-//! A camera with faults: it stands still, vanishes, or loses frames when it is told to.
+//! A camera with simulated faults: it stalls, vanishes, or loses frames as planned.
 //!
-//! Wraps another camera, for tests and demonstrations of what follows from a fault. It is only had by asking for
-//! it, as the simulated camera is.
+//! It wraps another camera, for tests and demonstrations. Only the property `simulated-fault` turns it on.
 
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use swsync_core::time::Span;
 
 use super::controls::{Ranges, Setting};
 use super::mailbox::Mailbox;
 use super::mode::Mode;
-use super::{Camera, CameraError, Capabilities, Controls, Frame, Patience, StreamRole, StreamSetup, Wakeup};
-use crate::lock::lock;
+use super::{
+    Camera, CameraError, Capabilities, Controls, Frame, StallLimit, StreamRole, StreamSetup, Wakeup,
+};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Nothing comes until the camera is started again; so many starts change nothing.
+enum FaultKind {
+    /// No frame comes until the camera is started again; the first `amount` starts do not help.
     Stall,
-    /// The camera is gone; so many attempts to open it fail.
+    /// The camera is gone; the next `amount` attempts to open it fail.
     Vanish,
-    /// So many frames are lost, which the driver's count shows.
+    /// `amount` frames are lost, and the driver's count shows it.
     Drop,
-    /// So many frames are lost, which only times show.
+    /// `amount` frames are lost, and only the frames' times show it.
     Lose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fault {
-    kind: Kind,
-    /// After so many frames since the element was started.
+    kind: FaultKind,
+    /// Happens after so many frames since the element was started.
     after: u64,
     amount: u64,
 }
 
-/// A plan of faults and how far it has come: outlives the camera that it happens to.
+/// A plan of faults and its state. It outlives the camera, which is opened again after a fault.
 ///
 /// Written `KIND@FRAMES[:AMOUNT]`, several with commas: `stall@30`, `vanish@60:3`, `drop@90:2`, `lose@90:2`.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Progress>);
+pub struct Faults(Mutex<FaultState>);
 
 #[derive(Debug, Default)]
-struct Progress {
+struct FaultState {
     coming: Vec<Fault>,
     frames: u64,
     failing_openings: u64,
@@ -57,7 +58,7 @@ impl FromStr for Faults {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let coming = parts.map(fault).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(Mutex::new(Progress { coming, ..Progress::default() })))
+        Ok(Self(Mutex::new(FaultState { coming, ..FaultState::default() })))
     }
 }
 
@@ -65,26 +66,26 @@ fn fault(text: &str) -> Result<Fault, String> {
     let wrong = || format!("`{text}` is none of stall@N, vanish@N:TIMES, drop@N:FRAMES, lose@N:FRAMES");
     let (kind, rest) = text.split_once('@').ok_or_else(wrong)?;
     let kind = match kind {
-        "stall" => Kind::Stall,
-        "vanish" => Kind::Vanish,
-        "drop" => Kind::Drop,
-        "lose" => Kind::Lose,
+        "stall" => FaultKind::Stall,
+        "vanish" => FaultKind::Vanish,
+        "drop" => FaultKind::Drop,
+        "lose" => FaultKind::Lose,
         _ => return Err(wrong()),
     };
     let (after, amount) = match rest.split_once(':') {
         Some((after, amount)) => (after, amount.parse().map_err(|_| wrong())?),
-        None => (rest, u64::from(!matches!(kind, Kind::Stall))),
+        None => (rest, u64::from(!matches!(kind, FaultKind::Stall))),
     };
     Ok(Fault { kind, after: after.parse().map_err(|_| wrong())?, amount })
 }
 
 impl Faults {
-    /// Whether the camera is there to be opened, now.
+    /// Counts an attempt to open the camera.
     ///
     /// # Errors
-    /// [`CameraError::NotFound`] where it has vanished.
+    /// [`CameraError::NotFound`] while it has vanished.
     pub fn opening(&self) -> Result<(), CameraError> {
-        let mut progress = lock(&self.0);
+        let mut progress = self.0.lock();
         if progress.failing_openings == 0 {
             return Ok(());
         }
@@ -94,7 +95,7 @@ impl Faults {
 
     /// The faults that are due before the next frame.
     fn due(&self) -> Vec<Fault> {
-        let mut progress = lock(&self.0);
+        let mut progress = self.0.lock();
         let frames = progress.frames;
         let (due, coming) = progress.coming.iter().partition(|fault| fault.after <= frames);
         progress.coming = coming;
@@ -108,18 +109,18 @@ pub struct FaultyCamera {
     faults: Arc<Faults>,
     sleeper: Arc<Mailbox<()>>,
     period: Span,
-    patience: Patience,
+    stall_limit: StallLimit,
     gone: bool,
-    /// What the driver's count is ahead of the one that is shown.
+    /// Lost frames that the reported count leaves out.
     hidden: u64,
 }
 
 impl FaultyCamera {
-    /// `camera` with these faults.
+    /// Wraps `camera`.
     #[must_use]
     pub fn new(camera: Box<dyn Camera>, faults: Arc<Faults>) -> Self {
-        let (period, patience) = (Span::ZERO, Patience::default());
-        Self { camera, faults, sleeper: Arc::default(), period, patience, gone: false, hidden: 0 }
+        let (period, stall_limit) = (Span::ZERO, StallLimit::default());
+        Self { camera, faults, sleeper: Arc::default(), period, stall_limit, gone: false, hidden: 0 }
     }
 
     fn lose(&mut self, frames: u64) -> Result<(), CameraError> {
@@ -131,19 +132,19 @@ impl FaultyCamera {
 
     fn happen(&mut self, Fault { kind, amount, .. }: Fault) -> Result<(), CameraError> {
         match kind {
-            Kind::Stall => {
-                let mut progress = lock(&self.faults.0);
+            FaultKind::Stall => {
+                let mut progress = self.faults.0.lock();
                 progress.standing_still = true;
                 progress.failing_starts = amount;
                 Ok(())
             }
-            Kind::Vanish => {
-                lock(&self.faults.0).failing_openings = amount;
+            FaultKind::Vanish => {
+                self.faults.0.lock().failing_openings = amount;
                 self.gone = true;
                 Ok(())
             }
-            Kind::Drop => self.lose(amount),
-            Kind::Lose => {
+            FaultKind::Drop => self.lose(amount),
+            FaultKind::Lose => {
                 self.hidden += amount;
                 self.lose(amount)
             }
@@ -170,9 +171,9 @@ impl Camera for FaultyCamera {
         self.camera.configure(streams)
     }
 
-    fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
-        self.camera.set_patience(patience);
+    fn set_stall_limit(&mut self, stall_limit: StallLimit) {
+        self.stall_limit = stall_limit;
+        self.camera.set_stall_limit(stall_limit);
     }
 
     fn control_ranges(&self) -> Ranges {
@@ -193,7 +194,7 @@ impl Camera for FaultyCamera {
 
     fn start(&mut self) -> Result<(), CameraError> {
         {
-            let mut progress = lock(&self.faults.0);
+            let mut progress = self.faults.0.lock();
             match progress.failing_starts.checked_sub(1) {
                 Some(left) => progress.failing_starts = left,
                 None => progress.standing_still = false,
@@ -214,16 +215,16 @@ impl Camera for FaultyCamera {
         if self.gone {
             return Err(CameraError::Gone { camera, reason: "it was told to vanish".into() });
         }
-        if lock(&self.faults.0).standing_still {
-            let waited = self.patience.next(self.period);
+        if self.faults.0.lock().standing_still {
+            let waited = self.stall_limit.next(self.period);
             let nothing = self.sleeper.pop_until(Instant::now() + waited.to_duration())?;
-            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            debug_assert!(nothing.is_none(), "the sleeper gets no items");
             let hint = "It was told to stand still".to_owned();
             return Err(CameraError::Stalled { camera, waited, hint });
         }
         let mut frame = self.camera.next_frame()?;
         frame.sequence = frame.sequence.saturating_sub(self.hidden);
-        lock(&self.faults.0).frames += 1;
+        self.faults.0.lock().frames += 1;
         Ok(frame)
     }
 
@@ -232,14 +233,14 @@ impl Camera for FaultyCamera {
     }
 
     fn wakeup(&self) -> Arc<dyn Wakeup> {
-        Arc::new(Both(self.camera.wakeup(), self.sleeper.clone()))
+        Arc::new(CombinedWakeup(self.camera.wakeup(), self.sleeper.clone()))
     }
 }
 
-/// Interrupts the camera's waits and those of its faults.
-struct Both(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
+/// Interrupts waits of the camera and of its faults.
+struct CombinedWakeup(Arc<dyn Wakeup>, Arc<Mailbox<()>>);
 
-impl Wakeup for Both {
+impl Wakeup for CombinedWakeup {
     fn set_flushing(&self, flushing: bool) {
         self.0.set_flushing(flushing);
         self.1.set_flushing(flushing);
@@ -251,12 +252,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_are_read_and_nonsense_is_refused() {
+    fn plans_are_parsed_and_malformed_ones_refused() {
         let faults: Faults = "stall@30, vanish@60:3,drop@9".parse().unwrap();
-        let coming = lock(&faults.0).coming.clone();
-        assert_eq!(coming[0], Fault { kind: Kind::Stall, after: 30, amount: 0 });
-        assert_eq!(coming[1], Fault { kind: Kind::Vanish, after: 60, amount: 3 });
-        assert_eq!(coming[2], Fault { kind: Kind::Drop, after: 9, amount: 1 });
+        let coming = faults.0.lock().coming.clone();
+        assert_eq!(coming[0], Fault { kind: FaultKind::Stall, after: 30, amount: 0 });
+        assert_eq!(coming[1], Fault { kind: FaultKind::Vanish, after: 60, amount: 3 });
+        assert_eq!(coming[2], Fault { kind: FaultKind::Drop, after: 9, amount: 1 });
         assert!("".parse::<Faults>().is_ok_and(|none| none.due().is_empty()));
         for nonsense in ["explode@3", "stall", "stall@x", "drop@3:-1", "drop@3:many"] {
             assert!(nonsense.parse::<Faults>().unwrap_err().contains(nonsense));
@@ -264,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_camera_comes_back_after_so_many_attempts() {
+    fn a_vanished_camera_is_back_after_the_planned_attempts() {
         let faults: Faults = "vanish@0:2".parse().unwrap();
         assert!(faults.opening().is_ok(), "not yet");
-        lock(&faults.0).failing_openings = faults.due()[0].amount;
+        faults.0.lock().failing_openings = faults.due()[0].amount;
         let attempts: Vec<bool> = (0..4).map(|_| faults.opening().is_ok()).collect();
         assert_eq!(attempts, [false, false, true, true]);
     }

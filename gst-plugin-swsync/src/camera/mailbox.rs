@@ -1,8 +1,9 @@
-//! A queue from a driver's thread to the streaming thread that can be interrupted at once.
+//! A queue from a driver's thread to the streaming thread, whose waits can be interrupted.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 /// The wait was interrupted by `set_flushing(true)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,11 +11,11 @@ pub struct Flushing;
 
 /// Interrupts a wait from another thread.
 pub trait Wakeup: Send + Sync {
-    /// While `true`, waits end at once with [`Flushing`].
+    /// While `true`, waits end immediately with [`Flushing`].
     fn set_flushing(&self, flushing: bool);
 }
 
-/// A queue whose waits end when something arrives, a deadline passes, or `set_flushing(true)`.
+/// A queue whose waits end when an item arrives, the deadline passes, or `set_flushing(true)` is called.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     state: Mutex<State<T>>,
@@ -35,29 +36,24 @@ impl<T> Default for Mailbox<T> {
 
 impl<T: Send> Wakeup for Mailbox<T> {
     fn set_flushing(&self, flushing: bool) {
-        self.lock().flushing = flushing;
+        self.state.lock().flushing = flushing;
         self.changed.notify_all();
     }
 }
 
 impl<T> Mailbox<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // The queue is whole after every statement under the lock, so a panicking peer spoils nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Appends `item` and wakes the waiting thread.
     pub fn push(&self, item: T) {
-        self.lock().queue.push_back(item);
+        self.state.lock().queue.push_back(item);
         self.changed.notify_all();
     }
 
-    /// The oldest item, waiting for one until `deadline`; `None` when that passes.
+    /// The oldest item. Waits for one until `deadline`, then returns `None`.
     ///
     /// # Errors
-    /// [`Flushing`] when interrupted.
+    /// [`Flushing`] if interrupted.
     pub fn pop_until(&self, deadline: Instant) -> Result<Option<T>, Flushing> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut passed = false;
         loop {
             if state.flushing {
@@ -66,20 +62,16 @@ impl<T> Mailbox<T> {
             if let Some(item) = state.queue.pop_front() {
                 return Ok(Some(item));
             }
-            let left =
-                if passed { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
-            if left.is_zero() {
+            if passed {
                 return Ok(None);
             }
-            let (locked, waited) =
-                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-            (state, passed) = (locked, waited.timed_out());
+            passed = self.changed.wait_until(&mut state, deadline).timed_out();
         }
     }
 
     /// Drops all items.
     pub fn clear(&self) {
-        self.lock().queue.clear();
+        self.state.lock().queue.clear();
     }
 }
 
@@ -87,6 +79,7 @@ impl<T> Mailbox<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(5)

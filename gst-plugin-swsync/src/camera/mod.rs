@@ -1,13 +1,19 @@
-//! Cameras behind one trait: libcamera's and the simulated one.
+//! Cameras behind one trait: libcamera's, and simulated ones.
 
+#[cfg(feature = "libcamera")]
+pub mod claim;
 pub mod controls;
+#[cfg(feature = "simulation")]
 pub mod faults;
+#[cfg(feature = "libcamera")]
 pub mod libcamera;
 pub mod mailbox;
 pub mod mode;
-pub mod patience;
+#[cfg(feature = "simulation")]
 pub mod simulated;
+pub mod stall_limit;
 
+use std::fmt;
 use std::sync::Arc;
 
 use gst::glib;
@@ -19,46 +25,45 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use self::controls::{Ranges, Setting};
 use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
-pub use patience::Patience;
+pub use stall_limit::StallLimit;
 pub use swsync_core::profile::{Readout, Shutter, StampedAt};
-use swsync_rig::claim::Holder;
 
-/// Why a camera could not do what was asked.
+/// Why a camera cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CameraError {
-    /// No such camera; says what there is.
+    /// There is no such camera.
     #[error("no camera {wanted}; there is: {available}")]
     NotFound {
-        /// What was asked for, as a person would say it.
+        /// What was asked for, for people.
         wanted: String,
-        /// The ids that could have been asked for, or how to get any.
+        /// The ids of the cameras that there are, or how to get any.
         available: String,
     },
-    /// Someone else has the camera.
+    /// Another user has the camera.
     #[error("camera {camera} is in use by {holder}: end that{}", or_another(others))]
     Busy {
         /// The camera's id.
         camera: String,
-        /// Who has it.
-        holder: Holder,
+        /// Who has it, for people.
+        holder: String,
         /// The ids of the other cameras.
         others: Vec<String>,
     },
-    /// Someone else in this process has libcamera.
+    /// Another part of this process has libcamera's camera manager.
     #[error(
         "libcamera is in use by another part of this process (libcamerasrc, or the program itself), and a process can have one \
          camera manager. Use swsyncsrc for all its cameras, or run a process for each"
     )]
     Occupied,
-    /// The camera's sensor cannot be read so.
+    /// The sensor has no such mode.
     #[error("camera {camera} does not take sensor-config={asked}: {reason}")]
     Mode {
         /// The camera's id.
         camera: String,
         /// What was asked for.
         asked: String,
-        /// What stands in the way, and what there is.
+        /// Why not, and which modes there are.
         reason: String,
     },
     /// The camera refuses the format.
@@ -68,7 +73,7 @@ pub enum CameraError {
         camera: String,
         /// What was asked for.
         caps: String,
-        /// What stands in the way.
+        /// Why not.
         reason: String,
     },
     /// The camera stopped working.
@@ -81,14 +86,14 @@ pub enum CameraError {
         /// What the driver said.
         reason: String,
     },
-    /// Nothing came from a camera that should stream.
+    /// The camera streams, but delivers no frame.
     #[error("camera {camera} stands still: no frame for {:.3} s. {hint}", waited.as_secs_f64())]
     Stalled {
         /// The camera's id.
         camera: String,
-        /// How long nothing came.
+        /// How long there was no frame.
         waited: Span,
-        /// What a person can look at.
+        /// What to check.
         hint: String,
     },
     /// The camera is no longer there: unplugged, or its driver is gone.
@@ -96,10 +101,10 @@ pub enum CameraError {
     Gone {
         /// The camera's id.
         camera: String,
-        /// What was noticed.
+        /// How that was noticed.
         reason: String,
     },
-    /// The camera stamps frames by a clock that nothing is known of.
+    /// The camera stamps frames by an unknown clock.
     #[error(
         "camera {camera} stamps its frames by neither CLOCK_BOOTTIME nor CLOCK_MONOTONIC: {misfit}. Its driver has to be set to \
          one of these (uvcvideo: `clock=CLOCK_MONOTONIC`, `hwtimestamps=0` in /sys/module/uvcvideo/parameters)"
@@ -113,9 +118,23 @@ pub enum CameraError {
     /// The camera's profile cannot be used.
     #[error(transparent)]
     Profile(#[from] swsync_rig::profiles::Error),
-    /// A `next_frame` was interrupted by the element's `unlock`.
+    /// A wait was interrupted: see [`Wakeup`].
     #[error("interrupted")]
     Flushing,
+}
+
+impl CameraError {
+    /// The camera failed while `doing` something.
+    #[must_use]
+    pub fn failed(camera: &str, doing: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Failed { camera: camera.to_owned(), doing, reason: reason.to_string() }
+    }
+
+    /// The camera refuses `caps`.
+    #[must_use]
+    pub fn refused(camera: &str, caps: &gst::Caps, reason: impl fmt::Display) -> Self {
+        Self::Format { camera: camera.to_owned(), caps: caps.to_string(), reason: reason.to_string() }
+    }
 }
 
 fn or_another(cameras: &[String]) -> String {
@@ -140,10 +159,10 @@ pub struct FrameDurationControl {
     pub min_lines: u32,
     /// Longest frame, in lines.
     pub max_lines: u32,
-    /// Frames from the start of the frame that begins after a control set was handed over to the first
-    /// frame whose length it determines.
+    /// Latency of controls, in frames: from the frame that begins after they are handed over to the first frame whose
+    /// length they determine.
     pub latency: u32,
-    /// Lines by which an exposure has to be shorter than its frame: 0 where unknown.
+    /// Lines by which an exposure has to be shorter than its frame; 0 if unknown.
     pub exposure_margin: u32,
 }
 
@@ -157,14 +176,14 @@ pub struct ExposureControl {
 }
 
 impl FrameDurationControl {
-    /// The duration that yields a frame of `lines` lines: whole microseconds, as libcamera counts
-    /// them, rounded up, as it truncates to lines.
+    /// The duration that yields a frame of `lines` lines: in whole microseconds, as libcamera counts, and rounded up,
+    /// because libcamera truncates to lines.
     #[must_use]
     pub fn duration_of(&self, lines: u32) -> Span {
         Span::from_nanos_f64((f64::from(lines) * self.line_time_ns / 1e3).ceil() * 1e3)
     }
 
-    /// The lines that a frame of `duration` has: truncated.
+    /// The lines of a frame of `duration`, truncated.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -180,10 +199,10 @@ impl FrameDurationControl {
 /// What makes the camera take its next frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pacing {
-    /// It runs freely; `Some` where the length of single frames can be set.
+    /// It runs freely; `Some` if the length of single frames can be set.
     FreeRunning(Option<FrameDurationControl>),
-    /// It takes a frame whenever a request is queued, as libcamera's virtual camera does: the
-    /// element queues one per grid instant.
+    /// It takes a frame whenever a request is queued, as libcamera's virtual camera does. The element queues one
+    /// at each instant of the grid.
     OnRequest,
 }
 
@@ -194,23 +213,23 @@ pub struct Capabilities {
     pub model: String,
     /// What makes the camera take its next frame.
     pub pacing: Pacing,
-    /// What the exposure of single frames can be set to; `None` where it cannot.
+    /// What the exposure of single frames can be set to; `None` if it cannot be set.
     pub exposure: Option<ExposureControl>,
-    /// How its stream answers to long exposures at this rate, where its profile says so.
+    /// How long exposures shift its stream at this rate, if its profile says so.
     pub response: Option<Response>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
-    /// How its rows are exposed, where that is known of its mode.
+    /// How its rows are exposed, if that is known of its mode.
     pub readout: Option<Readout>,
-    /// Longest time from the start of a frame to its delivery at nominal rate: the source's latency.
+    /// Longest time from the start of a frame to its delivery, at the nominal rate: the source's latency.
     pub latency: Span,
-    /// Frames that it captures while nobody takes any: what comes after them is lost.
+    /// Frames that it captures while nobody takes any. Those that follow are lost.
     pub backlog: u32,
-    /// How it reads its sensor, as far as that was asked for, and which way round its pictures are.
+    /// How it reads its sensor, if a mode was asked for, and the orientation of its pictures.
     pub mode: Mode,
 }
 
-/// What a stream is for: libcamera chooses the sensor's mode and the processing by it.
+/// What a stream is for. libcamera chooses the sensor's mode and the processing by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncStreamRole")]
 pub enum StreamRole {
@@ -234,17 +253,17 @@ impl StreamRole {
     pub const ALL: [Self; 4] = [Self::StillCapture, Self::Raw, Self::VideoRecording, Self::ViewFinder];
 }
 
-/// One stream of those that a camera is to deliver at the same time.
+/// The setup of one of a camera's streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSetup {
     /// What it is for.
     pub role: StreamRole,
-    /// Its format, fixed. All streams of a camera have the frame rate of the first.
+    /// Its fixed format. All streams of a camera have the frame rate of the first.
     pub caps: gst::Caps,
 }
 
 impl StreamSetup {
-    /// A stream of the ordinary role.
+    /// A stream of the default role.
     #[must_use]
     pub fn new(caps: gst::Caps) -> Self {
         Self { role: StreamRole::default(), caps }
@@ -253,12 +272,11 @@ impl StreamSetup {
 
 /// Controls for one request. `None` leaves a control as it is.
 ///
-/// All that moves a camera's frames goes through here. No libcamera up to 0.7 has a control that shifts the phase as
-/// such; one that does will be one more field, with its limits in [`Capabilities`].
+/// No libcamera up to 0.7 has a control that shifts the phase directly. One that does would be one more field here, with its
+/// limits in [`Capabilities`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Controls {
-    /// Length of the frame: libcamera's FrameDurationLimits with minimum = maximum, rounded to
-    /// whole microseconds.
+    /// Length of the frame, rounded to whole microseconds: libcamera's FrameDurationLimits with minimum = maximum.
     pub frame_duration: Option<Span>,
     /// Exposure time, rounded to whole microseconds.
     pub exposure: Option<Span>,
@@ -267,34 +285,32 @@ pub struct Controls {
 /// One captured frame.
 #[derive(Debug)]
 pub struct Frame {
-    /// The first stream's picture, with a GstVideoMeta where strides are not the default ones.
-    pub buffer: gst::Buffer,
-    /// The same instant in the other streams, in the order of [`Camera::configure`].
-    pub others: Vec<gst::Buffer>,
-    /// Whether the pictures are copies, because downstream holds nearly all of the camera's own buffers.
+    /// A picture for each stream, in the order of [`Camera::configure`], with a GstVideoMeta if strides are not the default ones.
+    pub pictures: Vec<gst::Buffer>,
+    /// Whether the pictures are copies, because downstream holds nearly all of the camera's frame buffers.
     pub copied: bool,
-    /// The driver's count of frames: jumps where frames were lost.
+    /// The driver's count of frames. It jumps when frames are lost.
     pub sequence: u64,
     /// The instant that [`Capabilities::stamped_at`] names.
     pub sensor_time: Timestamp<Boottime>,
     /// Which clock the driver stamped it by.
     pub stamped_by: StampedBy,
-    /// Exposure that the camera really used, where it says so.
+    /// Exposure that the camera used, if it says so.
     pub exposure: Option<Span>,
-    /// Analogue gain that the camera really used, where it says so.
+    /// Analogue gain that the camera used, if it says so.
     pub analogue_gain: Option<f64>,
-    /// What it says of controls that people can set: the values that were in effect.
+    /// The values of controls that were in effect, as far as the camera reports them.
     pub reported: Vec<Setting>,
-    /// What else it says of the frame; its times on the rig's clock are the framer's to tell.
+    /// What else the camera says of the frame. The times on the rig's clock are filled in later.
     pub details: FrameDetails,
 }
 
-/// Size and frame rate of a camera that prefers none.
+/// Size of a camera that has no preference.
 pub const DEFAULT_SIZE: (i32, i32) = (640, 480);
-/// See [`DEFAULT_SIZE`].
+/// Frame rate of a camera that has no preference.
 pub const DEFAULT_FRAME_RATE: gst::Fraction = gst::Fraction::new_raw(30, 1);
 
-/// Fixates size and frame rate of the first structure of `caps`, nearest to these.
+/// Fixates size and frame rate of the first structure of `caps`, as near as possible to the given ones.
 pub fn fixate_nearest(caps: &mut gst::Caps, (width, height): (i32, i32), rate: gst::Fraction) {
     if let Some(structure) = caps.make_mut().structure_mut(0) {
         structure.fixate_field_nearest_int("width", width);
@@ -305,51 +321,51 @@ pub fn fixate_nearest(caps: &mut gst::Caps, (width, height): (i32, i32), rate: g
 
 /// A camera: real or simulated.
 ///
-/// The order of calls: `caps` any time, then `configure`, `start`, any number of `request` and
-/// `next_frame`, `stop`; then `configure` again or drop. All calls come from one thread at a time,
-/// except that [`Camera::wakeup`]'s handle may interrupt a `next_frame` from any thread.
+/// The order of calls: `caps` at any time, then `configure`, `start`, any number of `request` and
+/// `next_frame`, `stop`; then `configure` again or drop. All calls come from one thread at a time.
+/// [`Camera::wakeup`]'s handle may interrupt a `next_frame` from any thread.
 pub trait Camera: Send {
-    /// Everything that a stream of this role can deliver.
+    /// All formats of a stream of this role.
     fn caps(&self, role: StreamRole) -> gst::Caps;
 
-    /// Sets how it is to read its sensor and which way round pictures are to be, before its formats are asked for. An orientation
-    /// that it cannot have is not an error: [`Capabilities::mode`] says what it does.
+    /// Sets the sensor's mode and the orientation of pictures; to be called before formats are asked for. An orientation
+    /// that the camera cannot deliver is not an error: [`Capabilities::mode`] says what it delivers.
     ///
     /// # Errors
-    /// [`CameraError::Mode`] where the sensor has no such mode.
+    /// [`CameraError::Mode`] if the sensor has no such mode.
     fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError>;
 
-    /// Makes `caps`, a part of what [`Camera::caps`] says, as narrow as the camera can: the size, pixels and
-    /// rate nearest to its own preference, and the colorimetry that it will deliver.
+    /// Narrows `caps`, a subset of [`Camera::caps`], to what the camera prefers: size, pixels and rate, and the colorimetry
+    /// that it will deliver.
     fn fixate(&mut self, role: StreamRole, mut caps: gst::Caps) -> gst::Caps {
         let _ = role;
         fixate_nearest(&mut caps, DEFAULT_SIZE, DEFAULT_FRAME_RATE);
         caps
     }
 
-    /// Prepares for these streams, the first being the main one.
+    /// Prepares for these streams. The first one sets the frame rate.
     ///
     /// # Errors
-    /// [`CameraError::Format`] where the camera cannot deliver them together.
+    /// [`CameraError::Format`] if the camera cannot deliver them together.
     fn configure(&mut self, streams: &[StreamSetup]) -> Result<Capabilities, CameraError>;
 
-    /// Sets after how long without a frame `next_frame` gives up. Of no meaning to cameras that never stand still.
-    fn set_patience(&mut self, patience: Patience) {
-        let _ = patience;
+    /// Sets how long `next_frame` waits before the camera counts as stalled. Cameras that never stall ignore it.
+    fn set_stall_limit(&mut self, stall_limit: StallLimit) {
+        let _ = stall_limit;
     }
 
-    /// Which controls people can set, and to what, once it is configured.
+    /// The controls of the configured camera and their ranges.
     fn control_ranges(&self) -> Ranges;
 
-    /// Frames from the one just taken to the first that settings staged now determine, as far as that is
+    /// Frames from the one just taken to the first that settings staged now will determine, as far as that is
     /// known beforehand.
     fn control_lead(&self) -> u32;
 
-    /// Adds settings, of which [`Camera::control_ranges`] takes each, to the next [`Camera::request`], or to
-    /// what the camera starts with. They stay until others are set.
+    /// Adds settings to the next [`Camera::request`], or to what the camera starts with. Each is within
+    /// [`Camera::control_ranges`]. They stay in effect until others are set.
     fn stage(&mut self, settings: Vec<Setting>);
 
-    /// Whether what was staged goes nowhere before the next [`Camera::request`].
+    /// Whether staged settings wait for the next [`Camera::request`].
     fn waits_for_request(&self) -> bool;
 
     /// Starts streaming at the negotiated frame rate.
@@ -358,18 +374,18 @@ pub trait Camera: Send {
     /// [`CameraError::Busy`] or [`CameraError::Failed`].
     fn start(&mut self) -> Result<(), CameraError>;
 
-    /// Queues one set of controls, to go out with the next request, together with what was staged; with
-    /// [`Pacing::OnRequest`] also asks for the frame itself.
+    /// Queues one set of controls, which goes out with the next request, together with staged settings. With
+    /// [`Pacing::OnRequest`] this also asks for the frame itself.
     ///
     /// # Errors
-    /// [`CameraError::Failed`] where the camera is gone.
+    /// [`CameraError::Failed`] if the camera is gone.
     fn request(&mut self, controls: Controls) -> Result<(), CameraError>;
 
-    /// Blocks until the next frame is there.
+    /// Waits for the next frame.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] when interrupted, [`CameraError::Stalled`] when nothing comes for longer than
-    /// [`Camera::set_patience`] has it, [`CameraError::Gone`] when the camera is.
+    /// [`CameraError::Flushing`] if interrupted, [`CameraError::Stalled`] if no frame comes within the
+    /// [`StallLimit`], [`CameraError::Gone`] if the camera is gone.
     fn next_frame(&mut self) -> Result<Frame, CameraError>;
 
     /// Stops streaming. Frames not yet taken are dropped.
@@ -384,7 +400,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_survive_microseconds() {
+    fn lines_are_the_same_after_conversion_to_microseconds_and_back() {
         for line_time_ns in [18_904.0, 15_167.0, 13_361.0, 26_290.0, 1_000.0] {
             let control = FrameDurationControl {
                 line_time_ns,

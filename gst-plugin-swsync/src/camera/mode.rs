@@ -1,9 +1,9 @@
-//! How a camera reads its sensor, and which way round its pictures are: what is asked for, and what came of it.
+//! The mode of a camera's sensor, and the orientation of its pictures.
 
 use gst::glib;
 
-/// Which way round a picture is, by its Exif number and libcamera's name: as if the camera had been turned clockwise by so
-/// much, then mirrored.
+/// Orientation of a picture, by its Exif number and libcamera's name: as if the camera had been turned clockwise, then
+/// mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncOrientation")]
 #[repr(i32)]
@@ -38,7 +38,7 @@ pub enum Orientation {
     Rotate90 = 8,
 }
 
-/// A turn by so many quarters clockwise, then whether it is mirrored.
+/// A turn by quarters clockwise, then a mirroring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
     quarters: u8,
@@ -46,14 +46,14 @@ struct Turn {
 }
 
 impl Turn {
-    /// This after `first`.
+    /// `first`, then this.
     const fn after(self, first: Self) -> Self {
-        // Seen in a mirror, clockwise is the other way round.
+        // A mirror reverses the sense of rotation.
         let quarters = if first.mirrored { 4 - self.quarters } else { self.quarters };
         Self { quarters: (quarters + first.quarters) % 4, mirrored: self.mirrored != first.mirrored }
     }
 
-    /// What undoes it. A mirrored turn undoes itself.
+    /// What undoes this. A mirrored turn undoes itself.
     const fn inverse(self) -> Self {
         if self.mirrored { self } else { Self { quarters: (4 - self.quarters) % 4, mirrored: false } }
     }
@@ -101,13 +101,13 @@ impl Orientation {
         }
     }
 
-    /// Whether rows become columns: no sensor does that.
+    /// Whether rows become columns. No sensor can do that.
     #[must_use]
     pub const fn is_transposed(self) -> bool {
         self.turn().quarters % 2 == 1
     }
 
-    /// Whether columns and rows come in reverse order, of one that is not transposed.
+    /// Whether columns and rows are reversed. Not for transposed orientations.
     #[must_use]
     pub const fn flips(self) -> (bool, bool) {
         let Turn { quarters, mirrored } = self.turn();
@@ -115,22 +115,26 @@ impl Orientation {
         (mirrored != upside_down, upside_down)
     }
 
-    /// What whoever shows a picture that is `self` has to heed, so that it appears as `wanted`; `None` where it does as it is.
+    /// What a reader has to do to a picture of this orientation so that it appears as `wanted`; `None` if nothing.
     #[must_use]
-    pub fn left_to_readers(self, wanted: Self) -> Option<LeftToReaders> {
-        // Like Exif, this says how the picture lies, and its reader undoes that.
+    pub fn remaining_transform(self, wanted: Self) -> Option<RemainingTransform> {
+        // As in Exif, this says how the picture lies, and the reader undoes that.
         let lies = self.turn().after(wanted.turn().inverse());
         let lies = Self::ALL.into_iter().find(|one| one.turn() == lies)?;
-        (lies != Self::Rotate0).then_some(LeftToReaders(lies))
+        (lies != Self::Rotate0).then_some(RemainingTransform(lies))
     }
 }
 
-/// How a picture lies that is not as it is to appear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftToReaders(Orientation);
+/// The old name, until all of its users have the new one.
+#[doc(hidden)]
+pub type LeftToReaders = RemainingTransform;
 
-impl LeftToReaders {
-    /// The value of GStreamer's tag `image-orientation`, which names what a reader does.
+/// What readers still have to do to a picture: how it lies, as Exif has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemainingTransform(Orientation);
+
+impl RemainingTransform {
+    /// The value of GStreamer's tag `image-orientation`, which names what the reader does.
     #[must_use]
     pub const fn tag(self) -> &'static str {
         match self.0 {
@@ -145,7 +149,7 @@ impl LeftToReaders {
         }
     }
 
-    /// What the tag's value says; `None` of pictures that appear as they are.
+    /// Parses the tag's value; `None` if there is nothing to do.
     #[must_use]
     pub fn of_tag(tag: &str) -> Option<Self> {
         Orientation::ALL
@@ -154,35 +158,35 @@ impl LeftToReaders {
             .find(|left| left.tag() == tag && left.0 != Orientation::Rotate0)
     }
 
-    /// Exif's number.
+    /// Exif's number of it.
     #[must_use]
     pub fn exif(self) -> Option<u16> {
         u16::try_from(self.0 as i32).ok()
     }
 
-    /// What Exif's number says.
+    /// Parses Exif's number.
     #[must_use]
     pub fn of_exif(number: u16) -> Option<Self> {
         Orientation::ALL.map(Self).into_iter().find(|left| left.exif() == Some(number))
     }
 }
 
-/// How a sensor is to be read. Fields as libcamera's `SensorConfiguration` has them.
+/// A mode of a sensor, as libcamera's `SensorConfiguration`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SensorConfig {
     /// Columns and rows that the sensor delivers.
     pub size: (u32, u32),
     /// Bits per pixel.
     pub depth: u32,
-    /// Columns and rows that are made one.
+    /// Columns and rows that are binned into one.
     pub binning: Option<(u32, u32)>,
-    /// Increments from one odd, or even, column to the next that is read, then of rows.
+    /// Increments of odd and even columns, then of odd and even rows (skipping).
     pub skipping: Option<[u32; 4]>,
-    /// Left, top, width and height of what is read, in pixels of the sensor.
+    /// Analogue crop: left, top, width and height, in pixels of the sensor.
     pub crop: Option<(i32, i32, u32, u32)>,
 }
 
-/// Fields of the structure: as `libcamerasrc` has them.
+/// Names of the structure's fields, as in `libcamerasrc`.
 const SIZE: [&str; 2] = ["width", "height"];
 const DEPTH: &str = "depth";
 const BINNING: [&str; 2] = ["bin-x", "bin-y"];
@@ -190,10 +194,10 @@ const SKIPPING: [&str; 4] = ["x-odd-inc", "x-even-inc", "y-odd-inc", "y-even-inc
 const CROP: [&str; 4] = ["analog-crop-x", "analog-crop-y", "analog-crop-width", "analog-crop-height"];
 
 impl SensorConfig {
-    /// What a `structure` such as `sensor/config,width=2304,height=1296,depth=10` asks for.
+    /// Parses a `structure` such as `sensor/config,width=2304,height=1296,depth=10`.
     ///
     /// # Errors
-    /// A field that is missing, unknown, or makes no sense.
+    /// The field that is missing, unknown, or out of range.
     pub fn parse(structure: &gst::StructureRef) -> Result<Self, String> {
         let known = SIZE.iter().chain([&DEPTH]).chain(&BINNING).chain(&SKIPPING).chain(&CROP);
         for field in structure.fields() {
@@ -233,7 +237,7 @@ impl SensorConfig {
         })
     }
 
-    /// The structure that says the same.
+    /// The same as a structure.
     #[must_use]
     pub fn structure(&self) -> gst::Structure {
         let mut structure = gst::Structure::new_empty("sensor/config");
@@ -258,12 +262,12 @@ impl SensorConfig {
     }
 }
 
-/// What is asked of a camera, or what it does.
+/// The mode that is asked of a camera, or that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mode {
-    /// How its sensor is read; `None` leaves that to libcamera, which chooses by the size of the streams.
+    /// The sensor's mode; `None`: libcamera chooses by the size of the streams.
     pub sensor: Option<SensorConfig>,
-    /// Which way round its pictures are.
+    /// Orientation of its pictures.
     pub orientation: Orientation,
 }
 
@@ -271,7 +275,7 @@ pub struct Mode {
 mod tests {
     use super::*;
 
-    /// Where the pixel at column 1, row 0 of a picture of 3 by 3 ends up, by the definition of the names.
+    /// Where a pixel of a 3x3 picture ends up, by the definition of the names.
     fn moved(orientation: Orientation, (x, y): (i8, i8)) -> (i8, i8) {
         let Turn { quarters, mirrored } = orientation.turn();
         let (mut x, mut y) = (x - 1, y - 1);
@@ -284,9 +288,9 @@ mod tests {
         (x + 1, y + 1)
     }
 
-    /// As the table in Exif 2.32, section 4.6.4, has it: where row 0 and column 0 of what is seen lie.
+    /// Exif 2.32, section 4.6.4: where row 0 and column 0 of the scene lie in the picture.
     #[test]
-    fn numbers_are_exifs() {
+    fn numbers_are_those_of_exif() {
         let corner = |orientation| (moved(orientation, (0, 0)), moved(orientation, (2, 0)));
         for (orientation, expected) in Orientation::ALL.into_iter().zip([
             ((0, 0), (2, 0)),
@@ -304,25 +308,28 @@ mod tests {
     }
 
     #[test]
-    fn readers_make_of_a_picture_what_was_wanted() {
+    fn readers_turn_a_picture_into_what_was_wanted() {
         use Orientation::{Rotate0, Rotate0Mirror, Rotate90, Rotate180, Rotate270};
         // GStreamer's names say what a reader does: it turns clockwise, then flips.
-        let tag = |got: Orientation, wanted| got.left_to_readers(wanted).map(LeftToReaders::tag);
+        let tag = |got: Orientation, wanted| got.remaining_transform(wanted).map(RemainingTransform::tag);
         assert_eq!(tag(Rotate0, Rotate90), Some("rotate-90"));
         assert_eq!(tag(Rotate0, Rotate270), Some("rotate-270"));
         assert_eq!(tag(Rotate0, Rotate180), Some("rotate-180"));
         assert_eq!(tag(Rotate180, Rotate0), Some("rotate-180"));
         assert_eq!(tag(Rotate0, Rotate0Mirror), Some("flip-rotate-0"));
-        // By places: what the reader does to what lies there is what was wanted.
+        // The reader's transform, applied to the picture, yields what was wanted.
         for got in Orientation::ALL {
             for wanted in Orientation::ALL {
                 let lies = got.turn().after(wanted.turn().inverse());
                 let undone = lies.inverse().after(got.turn());
                 assert_eq!(undone, wanted.turn(), "{got:?} {wanted:?}");
-                let left = got.left_to_readers(wanted);
+                let left = got.remaining_transform(wanted);
                 assert_eq!(left.is_none(), got == wanted);
-                assert_eq!(left.and_then(|left| LeftToReaders::of_tag(left.tag())), left);
-                assert_eq!(left.and_then(LeftToReaders::exif).and_then(LeftToReaders::of_exif), left);
+                assert_eq!(left.and_then(|left| RemainingTransform::of_tag(left.tag())), left);
+                assert_eq!(
+                    left.and_then(RemainingTransform::exif).and_then(RemainingTransform::of_exif),
+                    left
+                );
                 let both =
                     Orientation::ALL.into_iter().find(|one| one.turn() == wanted.turn().after(got.turn()));
                 assert_eq!(moved(wanted, moved(got, (1, 0))), moved(both.unwrap(), (1, 0)));
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn flips_are_what_the_names_say() {
+    fn flips_agree_with_the_names() {
         for orientation in Orientation::ALL.into_iter().filter(|one| !one.is_transposed()) {
             let (columns, rows) = orientation.flips();
             let flipped = |(x, y)| (if columns { 2 - x } else { x }, if rows { 2 - y } else { y });
@@ -342,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn structures_are_read_back_and_mistakes_are_named() {
+    fn structures_are_parsed_and_mistakes_are_named() {
         gst::init().unwrap();
         let parse = |text: &str| SensorConfig::parse(&text.parse::<gst::Structure>().unwrap());
         let text = "sensor/config,width=2304,height=1296,depth=10";

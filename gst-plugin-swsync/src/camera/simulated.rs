@@ -1,6 +1,8 @@
-//! A simulated camera: `swsync-sim`'s rolling-shutter sensor, driven in real time and looking at the LED
-//! panel. Labelled so wherever it shows; it is only ever had by asking for it.
+//! A simulated camera: `swsync-sim`'s rolling-shutter sensor in real time, looking at the LED panel.
+//!
+//! Its model name says that it is simulated. Only `backend=simulated` selects it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,9 +30,8 @@ use super::{
 
 mod settings;
 
-/// Frames that nobody took so long after their delivery are gone: a camera without free buffers loses
-/// them, and libcamera's pipelines have four. Longer would also break what the aligner rests on: that
-/// a control set goes out soon after the frame that it answers.
+/// Frames that nobody has taken for so long are dropped, as a camera without free buffers drops them: libcamera's pipelines
+/// have four. The aligner also assumes that controls go out soon after the frame that they answer.
 const MAX_BACKLOG: Span = Span::from_millis(130);
 
 /// From the start of a simulated phone to its first frame (the paper, sec. V.A: 600 to 800 ms).
@@ -42,7 +43,7 @@ const PHONE_LONGEST: Span = Span::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncSimulatedControl")]
 pub enum SimulatedControl {
-    /// The length of single frames, and exposures that fit into them: a Raspberry Pi's camera.
+    /// The length of single frames, and exposures that fit into them, as with a Raspberry Pi's camera.
     #[default]
     #[enum_value(
         name = "Frame durations: of each frame, as a Raspberry Pi's camera",
@@ -68,20 +69,20 @@ pub enum SimulatedStamps {
     /// As V4L2 drivers do.
     #[enum_value(name = "Monotonic: as V4L2 drivers do", nick = "monotonic")]
     Monotonic,
-    /// As uvcvideo does where it is told so: of no use here.
+    /// As uvcvideo can be told to. Such stamps cannot be used.
     #[enum_value(name = "Realtime: of no use, as such a driver's", nick = "realtime")]
     Realtime,
 }
 
-/// What a simulated camera is like.
+/// Parameters of a simulated camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {
     /// The sensor.
     pub model: SensorModel,
-    /// It is a phone's: its stream shifts as the paper (sec. V.B) found phones' to; of the sensor it has the
-    /// rows. Frame durations cannot be set.
+    /// Long exposures shift its stream as the paper (sec. V.B) measured on phones. Frame durations cannot be set. The rows
+    /// are those of `model`.
     pub phone: bool,
-    /// What is known of it, beside what it is.
+    /// Its profile, if a file was given.
     pub profile: Option<CameraProfile>,
     /// What can be set.
     pub control: SimulatedControl,
@@ -105,7 +106,7 @@ pub struct SimulatedCamera {
     sleeper: Arc<Mailbox<()>>,
     configured: Option<Configured>,
     running: Option<Running>,
-    /// Times it was started: each time chance does something else.
+    /// How often it was started: each start has another seed.
     starts: u64,
     staged: Vec<Setting>,
     gains: Gains,
@@ -119,7 +120,7 @@ enum Running {
     Phone(Box<RunningPhone>),
 }
 
-/// A phone, with what of its frames is the sensor's.
+/// A phone's camera, and the sensor that it has.
 #[derive(Debug)]
 struct RunningPhone {
     phone: Phone,
@@ -143,7 +144,7 @@ struct Stream {
 }
 
 impl SimulatedCamera {
-    /// A camera of the device whose clocks are `device`.
+    /// A camera on the device with the clocks `device`.
     #[must_use]
     pub fn new(simulation: Simulation, device: Arc<DeviceClock>) -> Self {
         Self {
@@ -165,12 +166,12 @@ impl SimulatedCamera {
         format!("simulated {}", if *phone { "phone" } else { model.name })
     }
 
-    fn format_error(&self, caps: &gst::Caps, reason: impl ToString) -> CameraError {
-        CameraError::Format { camera: self.id(), caps: caps.to_string(), reason: reason.to_string() }
+    fn format_error(&self, caps: &gst::Caps, reason: impl Display) -> CameraError {
+        CameraError::refused(&self.id(), caps, reason)
     }
 
-    fn failed(&self, doing: &'static str, reason: impl ToString) -> CameraError {
-        CameraError::Failed { camera: self.id(), doing, reason: reason.to_string() }
+    fn failed(&self, doing: &'static str, reason: impl Display) -> CameraError {
+        CameraError::failed(&self.id(), doing, reason)
     }
 
     fn info_of(&self, caps: &gst::Caps) -> Result<gst_video::VideoInfo, CameraError> {
@@ -194,8 +195,8 @@ impl SimulatedCamera {
         (lines(model.min_frame_length), lines(model.max_frame_length))
     }
 
-    /// The sensor as it is for frames of `frame_duration`. One whose frames have the length that they have is
-    /// made for that: two crystals' difference is all that there is.
+    /// The sensor for frames of `frame_duration`. If frame durations cannot be set, its frames have that length exactly,
+    /// and only the crystals differ.
     fn model_for(&self, frame_duration: Span) -> SensorModel {
         let model = self.simulation.model.clone();
         match self.simulation.control {
@@ -209,7 +210,7 @@ impl SimulatedCamera {
         }
     }
 
-    /// What single frames' exposure can be set to.
+    /// The range of the exposure of single frames.
     fn exposure_control(&self, model: &SensorModel) -> Option<ExposureControl> {
         let lines = |lines: u32| Span::from_nanos_f64(f64::from(lines) * model.line_time_ns);
         let longest = match model.long_exposure {
@@ -230,7 +231,7 @@ impl SimulatedCamera {
         profile.response_at(period).map(|measured| measured.response)
     }
 
-    /// The next frame that is not long gone.
+    /// The next frame that has not been dropped.
     fn next_sensor_frame(&mut self) -> Result<SensorFrame, CameraError> {
         let Some(running) = &mut self.running else {
             return Err(self.failed("waiting for a frame", "it is not started"));
@@ -241,7 +242,7 @@ impl SimulatedCamera {
             .expect("the iterator has no end"))
     }
 
-    /// The boot time of the stamp of `frame`, read as any driver's is. `None` of one that cannot be.
+    /// The boot time of the frame's stamp, found out as for any driver's; `None` if it cannot be.
     fn sensor_time(
         &mut self,
         frame: &SensorFrame,
@@ -282,7 +283,7 @@ impl SimulatedCamera {
         let (columns, rows) = self.orientation.flips();
         let mut shutter = frame.shutter(info.height());
         if rows {
-            // What it reads first is what else comes last.
+            // It reads the last row first.
             shutter = shutter.from_below(info.height());
         }
         scene.render(&shutter, planes).map_err(|e| failed(&e))?;
@@ -321,7 +322,7 @@ impl Running {
     fn queue_controls(&mut self, controls: sensor::Controls) {
         match (self, controls.exposure) {
             (Self::Sensor(sensor), _) => sensor.queue_controls(true_now(), controls),
-            // Exposures that fit into a frame leave the stream as it is.
+            // Exposures that fit into a frame do not shift the stream.
             (Self::Phone(phone), Some(exposure)) if exposure > phone.frame_duration => {
                 phone.phone.inject(exposure);
             }
@@ -389,7 +390,7 @@ impl Camera for SimulatedCamera {
                         .into(),
             });
         }
-        // As sensors do: they read rows and columns in reverse order, but never one for the other.
+        // Sensors can reverse rows and columns, but not exchange them.
         let can = !mode.orientation.is_transposed();
         self.orientation = if can { mode.orientation } else { Orientation::default() };
         Ok(())
@@ -455,7 +456,7 @@ impl Camera for SimulatedCamera {
 
     fn control_lead(&self) -> u32 {
         let delays = self.simulation.model.delays;
-        // What is queued while a frame is delivered is written at the start of the next.
+        // Controls that are queued while a frame is delivered are written at the start of the next.
         1 + delays.exposure.max(delays.vblank)
     }
 
@@ -484,7 +485,7 @@ impl Camera for SimulatedCamera {
             let last_delivery = true_now();
             Running::Phone(Box::new(RunningPhone { phone, model, exposure, frame_duration, last_delivery }))
         } else {
-            // Made for this rate, it has it by itself: whole microseconds would cut it.
+            // A sensor made for this rate has it already: whole microseconds would not be exact.
             let set = control == SimulatedControl::FrameDuration;
             let frame_duration = set.then_some(frame_duration);
             let controls = sensor::Controls { frame_duration, exposure: Some(exposure) };
@@ -502,7 +503,7 @@ impl Camera for SimulatedCamera {
         let Controls { frame_duration, exposure } = controls;
         let control = self.simulation.control;
         let frame_duration = frame_duration.filter(|_| control == SimulatedControl::FrameDuration);
-        // An exposure that the aligner asks for shifts the stream: the one that is to stay comes after it.
+        // The aligner's exposure shifts the stream. The user's goes out after it.
         let exposure = exposure.or(staged.exposure).filter(|_| control != SimulatedControl::None);
         self.gains.set(lead, staged.gain);
         running.queue_controls(sensor::Controls { frame_duration, exposure });
@@ -514,18 +515,16 @@ impl Camera for SimulatedCamera {
             let frame = self.next_sensor_frame()?;
             let wait = (frame.delivered_at - true_now()).to_duration();
             let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
-            debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+            debug_assert!(nothing.is_none(), "the sleeper gets no items");
             self.gains.taken(frame.sequence.into());
             if let Some(stamped) = self.sensor_time(&frame)? {
                 break (frame, stamped);
             }
         };
-        let mut pictures = self.render(&frame)?;
-        let buffer = pictures.remove(0);
+        let pictures = self.render(&frame)?;
         let gain = self.gains.at(frame.sequence.into());
         Ok(Frame {
-            buffer,
-            others: pictures,
+            pictures,
             copied: false,
             sequence: u64::from(frame.sequence),
             sensor_time,

@@ -4,15 +4,11 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::CLASS;
+use super::{CAT, CLASS};
 use crate::camera::libcamera::{CameraMode, FoundCamera, modes};
 
-/// Its action signal: see the module's documentation.
+/// The action signal: see the module's documentation.
 const LIST_MODES: &str = "list-modes";
-
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
-});
 
 #[derive(Default)]
 pub struct SwsyncDevice {
@@ -115,13 +111,13 @@ impl super::SwsyncDevice {
         device
     }
 
-    /// What `camera-name` takes.
+    /// The value for `camera-name`.
     pub fn id(&self) -> Option<&str> {
         self.imp().id()
     }
 }
 
-/// Where several cameras have one model, its id tells them apart.
+/// The model, with the id, which tells cameras of the same model apart.
 fn display_name(camera: &FoundCamera) -> String {
     if camera.model == camera.id { camera.id.clone() } else { format!("{} ({})", camera.model, camera.id) }
 }

@@ -1,34 +1,48 @@
 //! `swsyncdeviceprovider`: lists the cameras for applications that ask for it by name
 //! (`gst_device_provider_factory_get_by_name`), as `swsync cameras` does.
 //!
-//! Its rank is NONE, so device monitors leave it out: others' programs that look for a camera are not to start libcamera through
-//! swsync, nor to find each camera twice. A program whose monitor is to have it raises the rank
+//! Its rank is NONE, so device monitors leave it out. Otherwise programs that look for cameras would start libcamera through
+//! swsync, and find each camera twice. A program that wants it in its monitor raises the rank
 //! (`gst_plugin_feature_set_rank`; the environment variable GST_PLUGIN_FEATURE_RANK is for elements only).
 //!
-//! A device's properties say what `swsyncsrc`'s `camera-name` takes, its model, and how it is mounted. Its action signal
+//! A device's properties are the value for `swsyncsrc`'s `camera-name`, its model, and how it is mounted. Its action signal
 //! `list-modes` opens the camera for a moment and returns a structure `swsync-modes`: `modes`, an array of structures with
-//! `width`, `height`, `min-frame-duration` and `max-frame-duration` (ns); `from-profile`, why they are the profile's and not the
-//! camera's own; `error`, why there are none.
+//! `width`, `height`, `min-frame-duration` and `max-frame-duration` (ns); `from-profile`, why they come from the profile and not
+//! from the camera; `error`, why there are none.
 //!
-//! A process can have one camera manager. Where `libcamerasrc` or the program itself has one, the list is empty, with a warning.
-//! While swsync has it, libcamera's own provider lists nothing, with a warning, rather than abort the process.
+//! A process can have one camera manager. If `libcamerasrc` or the program itself has one, the list is empty, with a warning.
+//! While swsync has it, libcamera's own provider lists nothing, with a warning, instead of aborting the process.
 //!
-//! Cameras that come and go are announced, except where libcamera's own device provider is installed: ours is then only there while
-//! it lists, so that theirs can list in its turn.
+//! A plugin that was built without libcamera lists nothing, with a warning.
+//!
+//! Cameras that are added and removed are announced, unless libcamera's own device provider is installed. Then ours uses libcamera
+//! only while it lists, so that theirs can list too.
 
+#[cfg(feature = "libcamera")]
 mod device;
+#[cfg(feature = "libcamera")]
 mod provider;
+#[cfg(not(feature = "libcamera"))]
+#[path = "without_libcamera.rs"]
+mod provider;
+
+use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
 
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
+});
+
+#[cfg(feature = "libcamera")]
 glib::wrapper! {
     /// A camera that `swsyncsrc` can open.
     pub struct SwsyncDevice(ObjectSubclass<device::SwsyncDevice>) @extends gst::Device, gst::Object;
 }
 
 glib::wrapper! {
-    /// What knows all cameras.
+    /// Lists the cameras.
     pub struct SwsyncDeviceProvider(ObjectSubclass<provider::SwsyncDeviceProvider>)
         @extends gst::DeviceProvider, gst::Object;
 }
@@ -36,7 +50,7 @@ glib::wrapper! {
 /// Name of the provider.
 const NAME: &str = "swsyncdeviceprovider";
 
-/// What the devices are.
+/// Class of the devices.
 const CLASS: &str = "Source/Video";
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

@@ -1,20 +1,16 @@
+use std::sync::LazyLock;
 use std::sync::mpsc::Receiver;
-use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use parking_lot::Mutex;
 
-use super::{CLASS, SwsyncDevice};
-use crate::camera::libcamera::{Change, Watch, find};
-use crate::lock::lock;
+use super::{CAT, CLASS, SwsyncDevice};
+use crate::camera::libcamera::{CameraChange, CameraMonitor, find};
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncdevices", gst::DebugColorFlags::empty(), Some("swsync camera list"))
-});
-
-/// libcamera's own, which must not meet a camera manager of ours.
+/// libcamera's own provider, which cannot list while a camera manager of ours exists.
 const PEER: &str = "libcameraprovider";
 
 #[derive(Default)]
@@ -22,9 +18,9 @@ pub struct SwsyncDeviceProvider {
     watching: Mutex<Option<Watching>>,
 }
 
-/// Started by `start`; its thread ends with its watch, and is joined by `stop`.
+/// Begun by `start`. Its thread ends with the monitor, and is joined by `stop`.
 struct Watching {
-    watch: Watch,
+    monitor: CameraMonitor,
     thread: JoinHandle<()>,
 }
 
@@ -66,9 +62,9 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
         if gst::DeviceProviderFactory::find(PEER).is_some() {
             gst::info!(CAT, imp = self, "{PEER} is installed: cameras that come and go are not announced");
         } else {
-            match Watch::start() {
-                Ok(watch) => *lock(&self.watching) = Some(self.watch(watch)?),
-                // A monitor is to go on with what others list.
+            match CameraMonitor::start() {
+                Ok(started) => *self.watching.lock() = Some(self.watch(started)?),
+                // A device monitor goes on with other providers.
                 Err(error) => {
                     gst::warning!(CAT, imp = self, "no camera is listed, and none that comes later: {error}");
                     return Ok(());
@@ -82,9 +78,9 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
     }
 
     fn stop(&self) {
-        let watching = lock(&self.watching).take();
-        if let Some(Watching { watch, thread }) = watching {
-            drop(watch);
+        let watching = self.watching.lock().take();
+        if let Some(Watching { monitor, thread }) = watching {
+            drop(monitor);
             if thread.join().is_err() {
                 gst::error!(CAT, imp = self, "the thread that watches cameras panicked");
             }
@@ -93,24 +89,27 @@ impl DeviceProviderImpl for SwsyncDeviceProvider {
 }
 
 impl SwsyncDeviceProvider {
-    fn watch(&self, (watch, changes): (Watch, Receiver<Change>)) -> Result<Watching, gst::LoggableError> {
+    fn watch(
+        &self,
+        (monitor, changes): (CameraMonitor, Receiver<CameraChange>),
+    ) -> Result<Watching, gst::LoggableError> {
         let provider = self.obj().downgrade();
         let thread = std::thread::Builder::new()
             .name("swsync-devices".into())
             .spawn(move || follow(&changes, &provider))
             .map_err(|error| gst::loggable_error!(CAT, "no thread to watch cameras: {error}"))?;
-        Ok(Watching { watch, thread })
+        Ok(Watching { monitor, thread })
     }
 }
 
-/// Adds and removes devices until the watch ends.
-fn follow(changes: &Receiver<Change>, provider: &glib::WeakRef<super::SwsyncDeviceProvider>) {
+/// Adds and removes devices until the monitor ends.
+fn follow(changes: &Receiver<CameraChange>, provider: &glib::WeakRef<super::SwsyncDeviceProvider>) {
     while let Ok(change) = changes.recv() {
         let Some(provider) = provider.upgrade() else {
             return;
         };
         match change {
-            Change::Added(id) => {
+            CameraChange::Added(id) => {
                 let found = find().ok().into_iter().flatten().find(|camera| camera.id == id);
                 if let Some(camera) = found
                     && device(&provider, &id).is_none()
@@ -118,7 +117,7 @@ fn follow(changes: &Receiver<Change>, provider: &glib::WeakRef<super::SwsyncDevi
                     provider.device_add(&SwsyncDevice::new(camera));
                 }
             }
-            Change::Removed(id) => {
+            CameraChange::Removed(id) => {
                 if let Some(device) = device(&provider, &id) {
                     provider.device_remove(&device);
                 }
@@ -163,17 +162,17 @@ mod tests {
         let provider: super::super::SwsyncDeviceProvider = glib::Object::new();
         DeviceProviderExt::start(&provider).unwrap();
         lists(&provider, cameras.len());
-        announce(&Change::Removed(first.clone()));
+        announce(&CameraChange::Removed(first.clone()));
         lists(&provider, cameras.len() - 1);
-        announce(&Change::Removed("no such camera".into()));
-        announce(&Change::Added("no such camera".into()));
-        announce(&Change::Added(first.clone()));
+        announce(&CameraChange::Removed("no such camera".into()));
+        announce(&CameraChange::Added("no such camera".into()));
+        announce(&CameraChange::Added(first.clone()));
         lists(&provider, cameras.len());
-        // It is there already: not twice.
-        announce(&Change::Added(first.clone()));
-        announce(&Change::Removed(first));
+        // It is listed already: not twice.
+        announce(&CameraChange::Added(first.clone()));
+        announce(&CameraChange::Removed(first));
         lists(&provider, cameras.len() - 1);
         provider.stop();
-        assert!(lock(&provider.imp().watching).is_none());
+        assert!(provider.imp().watching.lock().is_none());
     }
 }

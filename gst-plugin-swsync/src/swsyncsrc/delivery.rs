@@ -1,4 +1,4 @@
-//! The way of a frame from the camera to the pads: what is said of it, and what its buffers carry.
+//! Takes a frame from the camera, decides whether it goes downstream, and hands its pictures to the pads.
 
 use std::sync::Arc;
 
@@ -7,62 +7,59 @@ use gst::subclass::prelude::*;
 use swsync_core::frame::FrameInfo;
 use swsync_core::time::Span;
 
-use super::align::{Change, Progress, report};
+use super::align::{AlignProgress, ClockBase, IssueChange, report};
+use super::aligned_camera::AlignedFrame;
 use super::controls;
-use super::framer::PlacedFrame;
-use super::held_up::{HeldUp, Watch};
-use super::imp::{CAT, State, SwsyncSrc};
-use super::stats::{Silence, Taken};
-use super::streams::Further;
+use super::imp::SwsyncSrc;
+use super::interruptions::{InterruptionMonitor, Interruptions};
+use super::pads::Delivered;
+use super::state::{CAT, PadStream, State};
+use super::stats::{FrameDecision, NoDelivery};
 use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, rig_time};
-use crate::lock::lock;
 use crate::meta;
 
-/// What came of asking the camera for a frame.
+/// The result of asking the camera for a frame.
 #[expect(clippy::large_enum_variant, reason = "nearly always it is the large one")]
-pub enum Next {
-    Frame(PlacedFrame, Delivery),
-    /// It was lost: it may be back the next time.
+pub enum NextFrame {
+    Frame(AlignedFrame, Delivery),
+    /// The camera was lost. It may be back the next time.
     Nothing,
-    /// It has no format yet.
-    NoFormat,
 }
 
-/// What delivering a frame takes of the state.
+/// What is needed to deliver a frame without the lock on `state`.
 pub struct Delivery {
-    taken: Taken,
+    decision: FrameDecision,
     period: Span,
-    /// Whether the first picture is the first pad's.
-    main: bool,
-    further: Arc<[Further]>,
+    pub pads: Arc<[PadStream]>,
 }
 
 impl SwsyncSrc {
     /// The camera's next frame.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] where the wait is interrupted, or the camera's own.
-    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<Next, CameraError> {
+    /// [`CameraError::Flushing`] if the wait is interrupted, or the camera's own.
+    pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<NextFrame, CameraError> {
         let (target, wait_lock) = {
-            let settings = lock(&self.settings);
+            let settings = self.settings.lock();
             (settings.align.target(), settings.align.wait_lock)
         };
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match &mut *state {
-            State::Streaming { framer, streams, .. } => {
-                let refused = framer.set_target(target).err();
-                let next = framer.next(clock, &self.sleeper).map(|mut frame| {
+            State::Streaming { camera, bridge, streams, .. } => {
+                let refused = camera.set_target(target).err();
+                let mut time = ClockBase { clock, bridge, sleeper: &self.sleeper };
+                let next = camera.next(&mut time).map(|mut frame| {
                     let pts = self.running_time(frame.info.rig_time_ns);
-                    let (grid, main) = (framer.grid(), streams.main.is_some());
-                    let held_up = lock(&self.watch).as_ref().map_or_else(HeldUp::default, Watch::take);
-                    let progress = framer.progress();
-                    let taken =
-                        lock(&self.observed).take_in(&mut frame, progress, held_up, wait_lock, grid, pts);
-                    Next::Frame(
-                        frame,
-                        Delivery { taken, period: grid.period(), main, further: streams.further.clone() },
-                    )
+                    let grid = camera.grid();
+                    let interruptions = self.interruptions.lock();
+                    let interruptions =
+                        interruptions.as_ref().map_or_else(Interruptions::default, InterruptionMonitor::take);
+                    let progress = camera.progress();
+                    let decision =
+                        self.stats.lock().decide(&mut frame, progress, interruptions, wait_lock, grid, pts);
+                    let delivery = Delivery { decision, period: grid.period(), pads: streams.pads.clone() };
+                    NextFrame::Frame(frame, delivery)
                 });
                 drop(state);
                 if let Some(error) = refused {
@@ -72,60 +69,72 @@ impl SwsyncSrc {
             }
             State::Lost { .. } => {
                 drop(state);
-                self.revive().map(|()| Next::Nothing)
+                self.revive().map(|()| NextFrame::Nothing)
             }
-            State::Stopped | State::Opened { .. } => Ok(Next::NoFormat),
+            State::Stopped | State::Opened { .. } => Err(CameraError::Flushing),
         }
     }
 
-    /// Hands a frame's further pictures to their branches and returns the first pad's, unless it is held back.
-    pub(super) fn deliver(
+    /// Reports a frame's news, and returns its pictures with time stamps and metas; `None` if it does not go downstream.
+    pub(super) fn finish(
         &self,
-        mut frame: PlacedFrame,
-        Delivery { taken, period, main, further }: &Delivery,
+        mut frame: AlignedFrame,
+        Delivery { decision, period, .. }: &Delivery,
         clock: &gst::Clock,
-    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        self.desk().note_reported(std::mem::take(&mut frame.reported));
-        controls::report(self.desk(), &self.obj(), &frame.info);
-        if frame.is_news() || taken.first_copy {
-            self.report(&frame, taken);
+    ) -> Option<Vec<gst::Buffer>> {
+        self.controls.note_reported(std::mem::take(&mut frame.reported));
+        controls::report(&self.controls, &self.obj(), &frame.info);
+        if frame.is_news() || decision.first_copy {
+            self.report(&frame, decision);
         }
-        if let Some(silence) = taken.silence {
+        if let Some(silence) = decision.silence {
             self.report_silence(&frame.info, silence, clock);
         }
-        let PlacedFrame { mut buffer, mut others, info, .. } = frame;
-        let Some(pts) = taken.pts else {
-            return Ok(None);
-        };
-        let stamp = Stamp { info: &info, pts, period: *period, unix: clock.is::<SwsyncClock>(), taken };
-        for buffer in std::iter::once(&mut buffer).chain(&mut others) {
-            stamp.write_on(buffer.make_mut());
+        let pts = decision.pts?;
+        let AlignedFrame { mut pictures, info, .. } = frame;
+        for picture in &mut pictures {
+            let buffer = picture.make_mut();
+            buffer.set_pts(pts);
+            buffer.set_duration(gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs()));
+            buffer.set_offset(info.number);
+            buffer.set_offset_end(info.number + 1);
+            if decision.discont {
+                buffer.set_flags(gst::BufferFlags::DISCONT);
+            }
+            // On a swsyncclock rig time counts from the Unix epoch.
+            meta::attach(buffer, &info, decision.gap.as_ref(), *period, clock.is::<SwsyncClock>());
         }
-        if !main {
-            let stand_in = stand_in(&buffer);
-            others.insert(0, std::mem::replace(&mut buffer, stand_in));
-        }
-        self.offer(further, others);
-        if !main {
-            return Ok(Some(buffer));
-        }
-        let laid_out = lock(&self.layout).apply(buffer);
-        laid_out.map(Some).map_err(|reason| {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{reason}"));
-            gst::FlowError::Error
-        })
+        Some(pictures)
     }
 
-    /// Says what is to be known of a frame.
-    #[cold]
-    fn report(&self, frame: &PlacedFrame, taken: &Taken) {
-        let info = &frame.info;
-        // Not under the lock: who hears a message may ask for `stats` at once.
-        let progress = lock(&self.observed).progress;
-        if let Some(progress) = progress {
-            self.report_alignment(frame, &progress, taken.lock_count);
+    /// Hands the pictures of a frame to their pads. The first one, which may block, comes last.
+    pub(super) fn push(&self, pads: &[PadStream], pictures: Vec<gst::Buffer>) -> Result<(), gst::FlowError> {
+        let alone = pads.len() == 1;
+        for (PadStream { pad, .. }, picture) in pads.iter().zip(pictures).rev() {
+            match pad.deliver(picture) {
+                Ok(Delivered::DroppedOldest) => {
+                    self.stats.lock().branch_dropped += 1;
+                    gst::debug!(CAT, obj = pad, "the branch is behind: a frame is dropped");
+                }
+                Ok(Delivered::Pushed | Delivered::Queued | Delivered::Refused) => {}
+                // Its stream ends with the next negotiation.
+                Err(gst::FlowError::NotLinked) if !alone => {}
+                Err(error) => return Err(error),
+            }
         }
-        if taken.first_copy {
+        Ok(())
+    }
+
+    /// Posts a frame's news.
+    #[cold]
+    fn report(&self, frame: &AlignedFrame, decision: &FrameDecision) {
+        let info = &frame.info;
+        // A copy: handlers of the messages may read `stats` immediately.
+        let progress = self.stats.lock().progress;
+        if let Some(progress) = progress {
+            self.report_alignment(frame, &progress, decision.lock_count);
+        }
+        if decision.first_copy {
             gst::warning!(CAT, imp = self, "downstream holds the camera's frame buffers: frames are copied");
             self.post_element_message(
                 gst::Structure::builder("swsync-frames-copied").field("from-frame", info.number).build(),
@@ -141,7 +150,7 @@ impl SwsyncSrc {
         }
     }
 
-    fn report_alignment(&self, frame: &PlacedFrame, progress: &Progress, lock_count: u32) {
+    fn report_alignment(&self, frame: &AlignedFrame, progress: &AlignProgress, lock_count: u32) {
         let info = &frame.info;
         if let Some(cause) = frame.news {
             let (state, cause_name) = (info.lock_text(), cause.as_str());
@@ -150,11 +159,13 @@ impl SwsyncSrc {
         }
         if let Some(change) = &frame.trouble {
             match change {
-                Change::Began(issue) => gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text()),
-                Change::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
+                IssueChange::Began(issue) => {
+                    gst::warning!(CAT, imp = self, "{}: {}", issue.kind(), issue.text())
+                }
+                IssueChange::Ended(issue) => gst::info!(CAT, imp = self, "no more {}", issue.kind()),
             }
             self.post_element_message(report::trouble_message(change, info));
-            if let Change::Began(issue) = change
+            if let IssueChange::Began(issue) = change
                 && issue.is_given_up()
             {
                 gst::element_imp_warning!(
@@ -162,7 +173,7 @@ impl SwsyncSrc {
                     gst::LibraryError::Settings,
                     ("The camera cannot be aligned: {}", issue.text()),
                     [
-                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is mended, start \
+                        "Its frames are delivered as they come (`free`), each with its phase error. Once that is fixed, start \
                       the element again; or use align-method=reset, or none"
                     ]
                 );
@@ -170,12 +181,12 @@ impl SwsyncSrc {
         }
     }
 
-    /// Says that frames come and none goes downstream, and what helps.
+    /// Warns that frames come and none goes downstream, and says what helps.
     #[cold]
-    fn report_silence(&self, info: &FrameInfo, silence: Silence, clock: &gst::Clock) {
-        let progress = lock(&self.observed).progress;
+    fn report_silence(&self, info: &FrameInfo, silence: NoDelivery, clock: &gst::Clock) {
+        let progress = self.stats.lock().progress;
         let (why, remedy) = match silence {
-            Silence::HeldBack => {
+            NoDelivery::HeldBack => {
                 let off = info.phase_error_ns;
                 let issue = progress.and_then(|progress| progress.trouble).map(|issue| issue.text());
                 let issue = issue.map_or_else(String::new, |issue| format!(": {issue}"));
@@ -195,12 +206,12 @@ impl SwsyncSrc {
                 );
                 (why, remedy)
             }
-            Silence::NotPlaying => {
+            NoDelivery::NotPlaying => {
                 let ago = rig_time(clock.time()) - info.rig_time_ns;
                 let why = format!(
                     "frames are stamped with times at which the pipeline did not play (the newest: {ago:?} ago)"
                 );
-                let remedy = "The pipeline's clock was set, which PAUSED and PLAYING again mend, or the camera's stamps are late \
+                let remedy = "The pipeline's clock was set, which PAUSED and PLAYING again fix, or the camera's stamps are late \
                               (`sensor-clock` and `sensor-clock-basis` in `stats` say which clock they are taken to be of)";
                 (why, remedy.to_owned())
             }
@@ -211,42 +222,5 @@ impl SwsyncSrc {
             ("No frame has been delivered for 5 s: {why}"),
             ["{remedy}"]
         );
-    }
-}
-
-/// What the base class gets, to count and to go on with, where the first pad has no stream. The pad drops it.
-fn stand_in(picture: &gst::BufferRef) -> gst::Buffer {
-    let mut buffer = gst::Buffer::new();
-    let stand_in = buffer.make_mut();
-    stand_in.set_pts(picture.pts());
-    stand_in.set_duration(picture.duration());
-    buffer
-}
-
-/// Whether it is one: a picture has memory.
-pub(super) fn is_stand_in(buffer: &gst::BufferRef) -> bool {
-    buffer.n_memory() == 0
-}
-
-/// What all pictures of an instant carry.
-struct Stamp<'f> {
-    info: &'f FrameInfo,
-    pts: gst::ClockTime,
-    period: Span,
-    /// Whether rig time counts from the Unix epoch.
-    unix: bool,
-    taken: &'f Taken,
-}
-
-impl Stamp<'_> {
-    fn write_on(&self, buffer: &mut gst::BufferRef) {
-        buffer.set_pts(self.pts);
-        buffer.set_duration(gst::ClockTime::from_nseconds(self.period.as_nanos().unsigned_abs()));
-        buffer.set_offset(self.info.number);
-        buffer.set_offset_end(self.info.number + 1);
-        if self.taken.discont {
-            buffer.set_flags(gst::BufferFlags::DISCONT);
-        }
-        meta::attach(buffer, self.info, self.taken.gap.as_ref(), self.period, self.unix);
     }
 }

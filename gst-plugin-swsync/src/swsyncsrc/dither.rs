@@ -1,18 +1,19 @@
-//! Frame rates that hold on average where nothing aligns the camera.
+//! Keeps the frame rate exact on average for a camera that is not aligned.
 //!
-//! A frame is a whole number of lines, and libcamera counts whole microseconds: 30/1 is neither. So frames are made
-//! a line longer or shorter in turn, such that after any number of frames the time they took is off by less
-//! than a line. Where the sensor's line time is not known, what is asked for in microseconds is cut to lines by the
-//! driver. The frame durations that the camera reports show that, and the sum of what they are short of is asked
-//! for in addition; the rate then holds to what those reports, in whole microseconds, tell (10 ppm or so).
+//! A frame is a whole number of lines, and libcamera counts whole microseconds: a period of 1/30 s is neither. So some frames
+//! are made a line longer or shorter, such that after any number of frames the time they took is off by less than a line.
+//!
+//! If the sensor's line time is not known, the driver truncates the requested microseconds to lines. The reported frame
+//! durations show by how much, and the accumulated shortfall is requested in addition. As these reports are in whole
+//! microseconds, the rate is then exact to 10 ppm or so.
 
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 
 use crate::camera::FrameDurationControl;
 
-/// Part of the shortfall that each frame makes up for: so little that it is stable with the ten frames or so
-/// that pass from a request to its report.
+/// Each frame makes up for this part of the shortfall. The loop is stable with the ten frames or so from a request to its
+/// report.
 const GAIN: i64 = 32;
 
 /// See the module's documentation.
@@ -21,9 +22,9 @@ pub struct Dither {
     control: FrameDurationControl,
     grid: FrameGrid,
     frames: u64,
-    /// Time that frames should have taken, but were not asked to, in ns.
+    /// Time that frames should have taken but were not requested to take, in ns.
     owed_ns: f64,
-    /// Time that frames should have taken, but did not by their reports.
+    /// Time that frames should have taken but did not take, by their reports.
     short: Span,
     lines: u32,
 }
@@ -34,20 +35,19 @@ impl Dither {
         Self { control, grid, frames: 0, owed_ns: 0.0, short: Span::ZERO, lines: 0 }
     }
 
-    /// The duration to ask for after a frame that reports to have taken `reported`; `None` where it stays
-    /// as it was.
+    /// The duration to request after a frame that reports the duration `reported`; `None` if it has not changed.
     pub fn next(&mut self, reported: Option<Span>) -> Option<Span> {
-        // By the grid, because the period itself need not be a whole number of nanoseconds.
+        // From the grid, because the period need not be a whole number of nanoseconds.
         let period = self.grid.instant(self.frames + 1) - self.grid.instant(self.frames);
         self.frames += 1;
         if let Some(reported) = reported {
-            // A camera that cannot keep up is not to race when it can again.
+            // Bounded: a camera that was too slow must not race once it can keep up.
             self.short = (self.short + period - reported).clamp(-period, period);
         }
         self.owed_ns += (period + self.short / GAIN).as_nanos_f64();
         let lines = self.lines_of(self.owed_ns);
         self.owed_ns -= f64::from(lines) * self.control.line_time_ns;
-        // What does not fit between shortest and longest frame is not made up for.
+        // Bounded likewise: the rest did not fit between shortest and longest frame.
         self.owed_ns = self.owed_ns.clamp(-period.as_nanos_f64(), period.as_nanos_f64());
         let changed = std::mem::replace(&mut self.lines, lines) != lines;
         changed.then(|| self.control.duration_of(lines))
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn known_lines_are_off_by_less_than_one_after_any_number_of_frames() {
+    fn with_known_line_times_the_error_stays_below_a_line() {
         for (line, rate) in
             [(18_904.0, (30, 1)), (13_361.0, (30_000, 1_001)), (26_290.0, (25, 1)), (1_000.0, (30, 1))]
         {
             let errors = errors(rate, line, line, false, 20_000);
-            // The first frames are as they come: cut, and not asked for.
+            // The first frames are truncated, and not requested.
             let start = errors[6];
             let worst = errors[7..].iter().map(|error| (error - start).abs()).fold(0.0, f64::max);
             assert!(worst <= 2.0 * line, "{line} {rate:?}: {worst}");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_in_microseconds_adds_up_to_the_rate_exactly() {
+    fn requested_microseconds_add_up_to_the_exact_rate() {
         for rate in [(30, 1), (30_000, 1_001), (25, 1), (120, 1)] {
             let grid = FrameGrid::new(rate.0, rate.1).unwrap();
             let control = FrameDurationControl {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_lines_are_made_up_for_by_what_the_camera_reports() {
+    fn unknown_line_times_are_compensated_by_reported_durations() {
         let error_ppm = |reports| {
             let errors = errors((30, 1), 1_000.0, 18_904.0, reports, 20_000);
             (errors[19_999] - errors[4_999]) / 15_000.0 / 33_333_333.0 * 1e6
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_cannot_keep_up_is_not_chased() {
+    fn a_camera_that_was_too_slow_does_not_race_afterwards() {
         let grid = FrameGrid::new(30, 1).unwrap();
         let control = FrameDurationControl {
             line_time_ns: 1e4,

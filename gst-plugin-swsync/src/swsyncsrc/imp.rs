@@ -1,126 +1,78 @@
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_base::prelude::*;
-use gst_base::subclass::base_src::CreateSuccess;
-use gst_base::subclass::prelude::*;
+use parking_lot::Mutex;
 use swsync_core::frame::LockState;
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
-use super::controls::{self, Desk};
-use super::delivery::Next;
-use super::framer::Framer;
-use super::held_up::Watch;
-use super::layout::Layout;
+use super::controls::{self, ControlQueue};
+use super::interruptions::InterruptionMonitor;
 use super::pads::SwsyncSrcPad;
 use super::settings::{self, Settings};
-use super::stats::Observed;
-use super::streams::Streams;
+use super::state::{CAT, Control, Known, State};
+use super::stats::SourceStats;
+use crate::camera::StreamRole;
 use crate::camera::controls::by_property;
+#[cfg(feature = "simulation")]
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
-use crate::camera::mode::LeftToReaders;
-use crate::camera::{Camera, CameraError, StreamRole, Wakeup};
 use crate::caps::template_caps;
 use crate::clock::{SwsyncClock, clock_time, others};
-use crate::lock::lock;
 use crate::swsyncclock::SwsyncClockElement;
 
-pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
-});
-
-#[derive(Default)]
-pub(super) enum State {
-    #[default]
-    Stopped,
-    /// The camera is open; its caps are known.
-    Opened {
-        camera: Box<dyn Camera>,
-        device: Arc<DeviceClock>,
-        settings: Settings,
-    },
-    Streaming {
-        framer: Box<Framer>,
-        streams: Streams,
-        device: Arc<DeviceClock>,
-        settings: Settings,
-    },
-    /// The camera stood still or is gone: it is opened again until it streams.
-    Lost {
-        streams: Streams,
-        device: Arc<DeviceClock>,
-        settings: Settings,
-    },
-}
-
-/// What queries are answered from: they must not wait for a frame, as whoever wants `state` does.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    /// What the camera can deliver in each of [`StreamRole::ALL`], as far as anyone has asked, while it is open.
-    pub(super) caps: [Option<gst::Caps>; StreamRole::ALL.len()],
-    /// From a frame's start to its delivery, while it streams: where it is taken at once, and where it can still be had.
-    pub(super) latency: Option<(gst::ClockTime, gst::ClockTime)>,
-    /// The camera's model, once it has streamed.
-    pub(super) model: Option<String>,
-    /// What readers have to do to its pictures, once it has streamed: see [`crate::camera::mode::Orientation::left_to_readers`].
-    pub(super) left_to_readers: Option<LeftToReaders>,
-    /// The base class is about to name its stream.
-    pub(super) naming: bool,
-}
-
-/// Who is to be interrupted.
-#[derive(Default)]
-pub(super) struct Interrupted {
-    camera: Option<Arc<dyn Wakeup>>,
-    flushing: bool,
-}
-
-impl Interrupted {
-    /// Another camera: it hears of a flush that goes on.
-    pub(super) fn adopt(&mut self, camera: Arc<dyn Wakeup>) {
-        camera.set_flushing(self.flushing);
-        self.camera = Some(camera);
-    }
-}
-
-/// Whether the pipeline plays; tells an interruption by a pause from one by a flush or EOS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Pauses {
-    paused: bool,
-    changes: u32,
-    /// The pipeline's clock when it began to play.
-    since: Option<gst::ClockTime>,
-}
-
-// Lock order: `state`, which is held while waiting for a frame, before any other. The others are leaves.
-#[derive(Default)]
+// Lock order: `state`, which is held while waiting for a frame, before any other. `control` before `sleeper`. The others are
+// leaves.
 pub struct SwsyncSrc {
+    pub(super) src: SwsyncSrcPad,
     pub(super) settings: Mutex<Settings>,
     pub(super) state: Mutex<State>,
     pub(super) known: Mutex<Known>,
-    pub(super) wakeup: Mutex<Interrupted>,
-    pub(super) faults: Mutex<Option<Arc<Faults>>>,
+    pub(super) control: Control,
+    /// Pads or downstream have changed: streams are to be negotiated.
+    pub(super) reconfigure: AtomicBool,
+    /// Waits of the element itself.
     pub(super) sleeper: Mailbox<()>,
-    pub(super) observed: Mutex<Observed>,
-    pub(super) layout: Mutex<Layout>,
-    /// Follows what passes the first pad, once there are others.
-    pub(super) followed: OnceLock<()>,
-    pauses: Mutex<Pauses>,
+    #[cfg(feature = "simulation")]
+    pub(super) faults: Mutex<Option<Arc<Faults>>>,
+    pub(super) stats: Mutex<SourceStats>,
+    /// The group of all streams, since the element was started.
+    pub(super) group: Mutex<gst::GroupId>,
     /// While the element is started.
-    pub(super) watch: Mutex<Option<Watch>>,
-    desk: Arc<Desk>,
+    pub(super) interruptions: Mutex<Option<InterruptionMonitor>>,
+    pub(super) controls: Arc<ControlQueue>,
 }
 
 #[glib::object_subclass]
 impl ObjectSubclass for SwsyncSrc {
     const NAME: &'static str = "GstSwsyncSrc";
     type Type = super::SwsyncSrc;
-    type ParentType = gst_base::BaseSrc;
+    type ParentType = gst::Element;
     type Interfaces = (gst::ChildProxy,);
+
+    fn with_class(class: &Self::Class) -> Self {
+        let template = class.pad_template("src").expect("it is a template of the class");
+        let src = Self::build_pad(&template, "src");
+        src.set_direct();
+        Self {
+            src,
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            known: Mutex::default(),
+            control: Control::default(),
+            reconfigure: AtomicBool::new(true),
+            sleeper: Mailbox::default(),
+            #[cfg(feature = "simulation")]
+            faults: Mutex::default(),
+            stats: Mutex::default(),
+            group: Mutex::new(gst::GroupId::next()),
+            interruptions: Mutex::default(),
+            controls: Arc::default(),
+        }
+    }
 }
 
 impl ObjectImpl for SwsyncSrc {
@@ -129,6 +81,12 @@ impl ObjectImpl for SwsyncSrc {
             let mut properties = settings::properties();
             properties.extend(controls::properties());
             properties.extend([
+                glib::ParamSpecInt::builder("num-buffers")
+                    .nick("Number of buffers")
+                    .blurb("Number of frames to deliver before the stream ends (-1 = unlimited)")
+                    .minimum(-1)
+                    .default_value(-1)
+                    .build(),
                 glib::ParamSpecInt64::builder("phase-error")
                     .nick("Phase error")
                     .blurb("Time of the newest frame minus its grid instant, in nanoseconds")
@@ -146,7 +104,7 @@ impl ObjectImpl for SwsyncSrc {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("Frames and their fates since the element was started, and what is known of alignment")
+                    .blurb("Counts of frames since the element was started, and the state of alignment")
                     .read_only()
                     .build(),
             ]);
@@ -161,30 +119,30 @@ impl ObjectImpl for SwsyncSrc {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         match by_property(pspec.name()) {
-            Some(control) => controls::set_property(&self.desk, &self.obj(), control, value),
-            None => lock(&self.settings).set(pspec.name(), value),
+            Some(control) => controls::set_property(&self.controls, &self.obj(), control, value),
+            None => self.settings.lock().set(pspec.name(), value),
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let observed = *lock(&self.observed);
+        let stats = *self.stats.lock();
         match pspec.name() {
-            "phase-error" => observed.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
-            "locked" => observed.newest.is_some_and(|info| info.lock == Some(LockState::Locked)).to_value(),
-            "lock-count" => observed.lock_count.to_value(),
-            "stats" => observed.stats().to_value(),
+            "phase-error" => stats.newest.map_or(0, |info| info.phase_error_ns.as_nanos()).to_value(),
+            "locked" => stats.newest.is_some_and(|info| info.lock == Some(LockState::Locked)).to_value(),
+            "lock-count" => stats.lock_count.to_value(),
+            "stats" => stats.stats().to_value(),
             name => match by_property(name) {
-                Some(control) => controls::property(&self.desk, control),
-                None => lock(&self.settings).get(name),
+                Some(control) => controls::property(&self.controls, control),
+                None => self.settings.lock().get(name),
             },
         }
     }
 
     fn constructed(&self) {
         self.parent_constructed();
-        let src = self.obj();
-        src.set_live(true);
-        src.set_format(gst::Format::Time);
+        let element = self.obj();
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+        element.add_pad(&self.src).expect("a new element has no pad of this name");
     }
 }
 
@@ -221,15 +179,50 @@ impl ElementImpl for SwsyncSrc {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
-            gst::StateChange::PlayingToPaused => self.note_pause(true),
+            gst::StateChange::ReadyToPaused => self.start().map_err(|message| {
+                self.post_error_message(message);
+                self.stop();
+                gst::StateChangeError
+            })?,
             gst::StateChange::PausedToPlaying => {
-                self.note_pause(false);
-                self.set_flushing(false);
+                self.play();
                 self.check_pipelines_clock();
             }
+            gst::StateChange::PlayingToPaused => self.pause(),
+            gst::StateChange::PausedToReady => self.control.set_flushing(&self.sleeper, true),
             _ => {}
         }
-        self.parent_change_state(transition)
+        let changed = self.parent_change_state(transition);
+        match (transition, changed) {
+            // It is live.
+            (gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused, Ok(_)) => {
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            (gst::StateChange::ReadyToPaused, Err(_)) | (gst::StateChange::PausedToReady, _) => {
+                self.stop();
+                changed
+            }
+            _ => changed,
+        }
+    }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        match event.type_() {
+            gst::EventType::FlushStart => self.flush_start(&event),
+            gst::EventType::FlushStop => self.flush_stop(&event),
+            gst::EventType::Eos => self.control.set_eos(&self.sleeper),
+            gst::EventType::Tag
+            | gst::EventType::Protection
+            | gst::EventType::CustomDownstream
+            | gst::EventType::CustomBoth => self.control.queue_event(event),
+            gst::EventType::CustomDownstreamOob | gst::EventType::CustomBothOob => {
+                for pad in self.all_pads() {
+                    pad.push_event(event.clone());
+                }
+            }
+            _ => return controls::handle_event(&self.controls, &self.obj(), &event),
+        }
+        true
     }
 
     fn request_new_pad(
@@ -238,11 +231,11 @@ impl ElementImpl for SwsyncSrc {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        self.add_further_pad(template, name)
+        self.add_pad(template, name)
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        self.remove_further_pad(pad);
+        self.remove_pad(pad);
     }
 }
 
@@ -261,186 +254,174 @@ impl ChildProxyImpl for SwsyncSrc {
     }
 }
 
-impl BaseSrcImpl for SwsyncSrc {
+impl SwsyncSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
+        let settings = self.settings.lock().clone();
         let device = DeviceClock::of_this_process()
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
-        *lock(&self.faults) = settings.faults()?.map(Arc::new);
-        *lock(&self.observed) = Observed::default();
-        let watch = Watch::start().map_err(|error| {
+        #[cfg(feature = "simulation")]
+        {
+            *self.faults.lock() = settings.simulation.faults()?.map(Arc::new);
+        }
+        *self.stats.lock() = SourceStats::default();
+        *self.group.lock() = gst::GroupId::next();
+        let monitor = InterruptionMonitor::start().map_err(|error| {
             gst::error_msg!(gst::ResourceError::Failed, ("no thread to watch time in: {error}"))
         })?;
-        *lock(&self.watch) = Some(watch);
+        *self.interruptions.lock() = Some(monitor);
+        self.control.start(&self.sleeper, u32::try_from(settings.num_buffers).ok());
         let camera = self.open_camera(&settings, &device)?;
-        *lock(&self.state) = State::Opened { camera, device, settings };
-        self.set_naming(true);
+        *self.state.lock() = State::Opened { camera, device, settings };
+        self.request_negotiation();
         Ok(())
     }
 
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        let state = std::mem::take(&mut *lock(&self.state));
-        if let State::Streaming { framer, .. } = state {
-            framer.stop();
+    fn stop(&self) {
+        let state = std::mem::take(&mut *self.state.lock());
+        if let State::Streaming { camera, .. } = state {
+            camera.stop();
         }
-        self.set_naming(false);
-        lock(&self.watch).take();
-        *lock(&self.known) = Known::default();
-        lock(&self.wakeup).camera = None;
+        self.interruptions.lock().take();
+        *self.known.lock() = Known::default();
+        self.control.set_camera(None);
+    }
+
+    /// A pad of the element, not added yet.
+    fn build_pad(template: &gst::PadTemplate, name: &str) -> SwsyncSrcPad {
+        gst::PadBuilder::<SwsyncSrcPad>::from_template(template)
+            .name(name)
+            .activatemode_function(|pad, parent, mode, active| {
+                if mode != gst::PadMode::Push {
+                    return Err(gst::loggable_error!(CAT, "a camera only pushes"));
+                }
+                if active {
+                    pad.activate();
+                }
+                if active
+                    && let Some(element) = parent.and_then(|parent| parent.downcast_ref::<super::SwsyncSrc>())
+                {
+                    // It may have been linked while it was not active.
+                    element.imp().request_negotiation();
+                }
+                if pad.is_direct() {
+                    let failed = || Err(gst::loggable_error!(CAT, "the element panicked"));
+                    SwsyncSrc::catch_panic_pad_function(parent, failed, |src| src.activate_src(active))?;
+                }
+                if active { Ok(()) } else { pad.deactivate() }
+            })
+            .query_function(|pad, parent, query| {
+                SwsyncSrc::catch_panic_pad_function(parent, || false, |src| src.query_pad(pad, query))
+            })
+            .event_function(|pad, parent, event| {
+                SwsyncSrc::catch_panic_pad_function(parent, || false, |src| src.event_pad(pad, event))
+            })
+            .build()
+    }
+
+    /// Starts the streaming thread with the pad `src`, or interrupts it before the pad waits for its end.
+    fn activate_src(&self, active: bool) -> Result<(), gst::LoggableError> {
+        if active {
+            return self.start_streaming_thread();
+        }
+        self.control.set_flushing(&self.sleeper, true);
         Ok(())
     }
 
-    fn is_seekable(&self) -> bool {
-        false
+    /// Has the streaming thread negotiate before the next frame.
+    pub(super) fn request_negotiation(&self) {
+        self.reconfigure.store(true, Ordering::Release);
     }
 
-    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
-        let caps = self.known_caps(self.main_role());
-        Some(match filter {
-            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
-            None => caps,
-        })
-    }
-
-    fn fixate(&self, caps: gst::Caps) -> gst::Caps {
-        let (role, caps) = (self.main_role(), self.at_rates_of_further(caps));
-        let caps = match &mut *lock(&self.state) {
-            State::Opened { camera, .. } => camera.fixate(role, caps),
-            State::Streaming { framer, .. } => framer.camera().fixate(role, caps),
-            State::Stopped | State::Lost { .. } => caps,
+    /// Adds a pad for a further stream. The camera is reconfigured once it is linked.
+    fn add_pad(&self, template: &gst::PadTemplate, name: Option<&str>) -> Option<gst::Pad> {
+        let element = self.obj();
+        let taken = |name: &str| element.static_pad(name).is_some();
+        let name = match name {
+            Some(name) if taken(name) => return None,
+            Some(name) => name.to_owned(),
+            None => (0..u32::MAX).map(|number| format!("src_{number}")).find(|name| !taken(name))?,
         };
-        self.parent_fixate(caps)
+        let pad = Self::build_pad(template, &name);
+        if element.current_state() >= gst::State::Paused || element.pending_state() >= gst::State::Paused {
+            pad.set_active(true).ok()?;
+        }
+        element.add_pad(&pad).ok()?;
+        self.request_negotiation();
+        element.child_added(&pad, &pad.name());
+        Some(pad.upcast())
     }
 
-    fn negotiate(&self) -> Result<(), gst::LoggableError> {
-        self.set_naming(false);
-        self.parent_negotiate()?;
-        self.update_further()
+    fn remove_pad(&self, pad: &gst::Pad) {
+        let element = self.obj();
+        let _ = pad.set_active(false);
+        let name = pad.name();
+        if element.remove_pad(pad).is_ok() {
+            element.child_removed(pad, &name);
+            self.request_negotiation();
+        }
     }
 
-    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        self.stream(caps)
-    }
-
-    fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
-        // Frames are in the camera's own buffers: of what downstream answers, only the layout matters.
-        let (caps, _) = query.get_owned();
-        *lock(&self.layout) = caps.map(|caps| Layout::new(&caps, Some(query))).unwrap_or_default();
-        // The base class would use what is left, and fail where a pool cannot be activated as it is.
-        (0..query.allocation_pools().count()).for_each(|_| query.remove_nth_allocation_pool(0));
-        (0..query.allocation_params().count()).for_each(|_| query.remove_nth_allocation_param(0));
-        Ok(())
-    }
-
-    fn query(&self, query: &mut gst::QueryRef) -> bool {
+    fn query_pad(&self, pad: &SwsyncSrcPad, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             gst::QueryViewMut::Latency(latency) => self.answer_latency(latency),
-            // As GstPushSrc has it; GstBaseSrc would open the camera to find out.
+            gst::QueryViewMut::Caps(caps) => {
+                let known = self.known_caps(pad.role());
+                let result = match caps.filter() {
+                    Some(filter) => {
+                        filter.to_owned().intersect_with_mode(&known, gst::CapsIntersectMode::First)
+                    }
+                    None => known,
+                };
+                caps.set_result(&result);
+                true
+            }
+            // As GstPushSrc answers it.
             gst::QueryViewMut::Scheduling(scheduling) => {
                 scheduling.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
                 scheduling.add_scheduling_modes([gst::PadMode::Push]);
                 true
             }
-            _ => BaseSrcImplExt::parent_query(self, query),
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
         }
     }
 
-    fn event(&self, event: &gst::Event) -> bool {
-        controls::handle_event(&self.desk, &self.obj(), event) || self.parent_event(event)
-    }
-
-    fn create(
-        &self,
-        _offset: u64,
-        _buffer: Option<&mut gst::BufferRef>,
-        _length: u32,
-    ) -> Result<CreateSuccess, gst::FlowError> {
-        let element = self.obj();
-        self.watch(Watch::note_asked);
-        loop {
-            let before = *lock(&self.pauses);
-            let (Some(clock), Some(_)) = (element.clock(), element.base_time()) else {
-                gst::element_imp_error!(self, gst::CoreError::Clock, ("The pipeline has no clock"));
-                return Err(gst::FlowError::Error);
-            };
-            match self.next_frame(&clock) {
-                Ok(Next::Frame(frame, delivery)) => {
-                    if let Some(buffer) = self.deliver(frame, &delivery, &clock)? {
-                        self.watch(Watch::note_left);
-                        return Ok(CreateSuccess::NewBuffer(buffer));
-                    }
-                }
-                Ok(Next::Nothing) => {}
-                Ok(Next::NoFormat) => return Err(gst::FlowError::NotNegotiated),
-                Err(CameraError::Flushing) => self.wait_out_pause(before)?,
-                Err(error) => self.handle_fault(&error)?,
+    fn event_pad(&self, pad: &SwsyncSrcPad, event: gst::Event) -> bool {
+        match event.type_() {
+            gst::EventType::Reconfigure => {
+                self.request_negotiation();
+                true
             }
+            gst::EventType::Latency => true,
+            gst::EventType::CustomUpstream => controls::handle_event(&self.controls, &self.obj(), &event),
+            _ => gst::Pad::event_default(pad, Some(&*self.obj()), event),
         }
     }
 
-    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        self.set_flushing(true);
-        Ok(())
-    }
-
-    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.set_flushing(false);
-        Ok(())
-    }
-}
-
-/// A camera's error as GStreamer reports it.
-pub(super) fn error_message(error: &CameraError) -> gst::ErrorMessage {
-    match error {
-        CameraError::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
-        CameraError::Busy { .. } | CameraError::Occupied => {
-            gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
-        }
-        CameraError::Profile(_) | CameraError::Mode { .. } => {
-            gst::error_msg!(gst::LibraryError::Settings, ("{error}"))
-        }
-        CameraError::Format { .. } => gst::error_msg!(gst::StreamError::Format, ("{error}")),
-        CameraError::Failed { .. }
-        | CameraError::Stalled { .. }
-        | CameraError::Gone { .. }
-        | CameraError::Stamps { .. }
-        | CameraError::Flushing => {
-            gst::error_msg!(gst::ResourceError::Read, ("{error}"))
-        }
-    }
-}
-
-impl SwsyncSrc {
     /// Where controls are set.
-    pub(super) fn desk(&self) -> &Desk {
-        &self.desk
+    pub(super) fn controls(&self) -> &ControlQueue {
+        &self.controls
     }
 
-    /// The same, to keep.
-    pub(super) fn desk_of_framer(&self) -> Arc<Desk> {
-        self.desk.clone()
-    }
-
-    /// What the camera can deliver in a stream of `role`: as long as it is not known, anything.
+    /// The camera's formats in a stream of `role`; the template's while they are not known.
     pub(super) fn known_caps(&self, role: StreamRole) -> gst::Caps {
-        let known = lock(&self.known);
+        let known = self.known.lock();
         let of_role = StreamRole::ALL.iter().zip(&known.caps).find(|(of, _)| **of == role);
         let known = of_role.and_then(|(_, caps)| caps.clone());
-        known.unwrap_or_else(|| self.obj().src_pad().pad_template_caps())
+        known.unwrap_or_else(|| self.src.pad_template_caps())
     }
 
-    /// Whether the latency is known.
+    /// Answers the query if the latency is known; whether it is.
     pub(super) fn answer_latency(&self, latency: &mut gst::query::Latency) -> bool {
-        let known = lock(&self.known).latency;
+        let known = self.known.lock().latency;
         if let Some((least, most)) = known {
             latency.set(true, least, most);
         }
         known.is_some()
     }
 
-    /// Keeps what a stream of `role` can be.
+    /// Keeps the formats of a stream of `role` for queries.
     pub(super) fn note_caps(&self, role: StreamRole, caps: &gst::Caps) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         for (of, known) in StreamRole::ALL.iter().zip(&mut known.caps) {
             if *of == role {
                 *known = Some(caps.clone());
@@ -448,30 +429,22 @@ impl SwsyncSrc {
         }
     }
 
-    fn set_flushing(&self, flushing: bool) {
-        self.sleeper.set_flushing(flushing);
-        let camera = {
-            let mut interrupted = lock(&self.wakeup);
-            interrupted.flushing = flushing;
-            interrupted.camera.clone()
-        };
-        if let Some(camera) = camera {
-            camera.set_flushing(flushing);
-        }
+    pub(super) fn monitor(&self, note: impl FnOnce(&InterruptionMonitor)) {
+        self.interruptions.lock().as_ref().inspect(|monitor| note(monitor));
     }
 
-    fn watch(&self, note: impl FnOnce(&Watch)) {
-        lock(&self.watch).as_ref().inspect(|watch| note(watch));
+    fn play(&self) {
+        self.monitor(|monitor| monitor.note_pause(false));
+        // The base time is already set: see `running_time`.
+        self.control.play(&self.sleeper, self.obj().clock().map(|clock| clock.time()));
     }
 
-    fn note_pause(&self, paused: bool) {
-        self.watch(|watch| watch.note_pause(paused));
-        let since = self.obj().clock().filter(|_| !paused).map(|clock| clock.time());
-        let mut pauses = lock(&self.pauses);
-        *pauses = Pauses { paused, changes: pauses.changes.wrapping_add(1), since };
+    fn pause(&self) {
+        self.monitor(|monitor| monitor.note_pause(true));
+        self.control.pause(&self.sleeper);
     }
 
-    /// Warns where the pipeline has a `swsyncclock`, and plays on another clock. Without one, any clock is what is wanted.
+    /// Warns if the pipeline has a `swsyncclock` but uses another clock. Without one, any clock is right.
     fn check_pipelines_clock(&self) {
         let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
         let all = others::all_around(&element);
@@ -484,37 +457,24 @@ impl SwsyncSrc {
         gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
-    /// The running time of a frame that was taken at `time`; `None` where the pipeline did not play then.
+    /// The running time of a frame that was taken at `time`; `None` if the pipeline did not play then.
     ///
-    /// After a pause the base time is another one. What was exposed before that has no running time by it: it would
-    /// go back, by as much as the pause was long.
+    /// A pause changes the base time. Frames that were exposed before its end have no running time: it would go back by the
+    /// length of the pause.
     pub(super) fn running_time(&self, time: Timestamp<Rig>) -> Option<gst::ClockTime> {
         let time = clock_time(time);
-        // Under the lock, as the base time is set before the pipeline's start is noted.
-        let pauses = lock(&self.pauses);
-        if pauses.paused || pauses.since.is_some_and(|since| time < since) {
-            return None;
-        }
-        time.checked_sub(self.obj().base_time()?)
-    }
-
-    /// After a wait was interrupted: if that was for a pause, waits until the pipeline plays again.
-    ///
-    /// GstBaseSrc must not hear of it: it would wait for PLAYING itself, then stop its task for the
-    /// interruption, after PLAYING had started the task again, and no frame would ever come.
-    fn wait_out_pause(&self, before: Pauses) -> Result<(), gst::FlowError> {
-        let now = *lock(&self.pauses);
-        if !now.paused && now == before {
-            return Err(gst::FlowError::Flushing);
-        }
-        // The interruption comes just before the base class knows of the pause.
-        std::thread::yield_now();
-        self.obj().wait_playing().map(|_| ())
+        // Under the lock: the base time is set before `playing_since`.
+        self.control.with(|state| {
+            if !state.is_playing() || state.playing_since.is_some_and(|since| time < since) {
+                return None;
+            }
+            time.checked_sub(self.obj().base_time()?)
+        })
     }
 
     pub(super) fn post_element_message(&self, structure: gst::Structure) {
         let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
+        // It fails without a bus, and then nobody listens.
         let _ = self.obj().post_message(message);
     }
 }

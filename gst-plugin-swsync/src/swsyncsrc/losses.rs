@@ -1,19 +1,19 @@
-//! How many frames were lost before one that came.
+//! Counts frames that the camera lost.
 //!
-//! By the driver's count, and by the times of frames, because not every driver counts (libcamera's virtual
-//! cameras do not), and some count only what reached them (USB cameras).
+//! By the driver's count and by the frames' times, because some drivers do not count (libcamera's virtual cameras), and others
+//! count only what reached them (USB cameras).
 
 use swsync_core::time::{Boottime, Span, Timestamp};
 
-/// Gaps between frames that are looked back at. A camera that takes fewer frames than it was asked for, as
-/// USB cameras do in the dark, loses none of them: after so many frames its own rate is known.
+/// How many intervals between frames are remembered. A camera that takes fewer frames than requested, as USB cameras do in the
+/// dark, does not lose any: after so many frames its actual rate is known.
 const REMEMBERED: usize = 8;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Losses {
     last: Option<Last>,
-    /// The first one stands for those before it.
+    /// The newest intervals. Initially all are the first one.
     gaps: Option<[Span; REMEMBERED]>,
     /// Where the next one goes.
     place: usize,
@@ -23,15 +23,15 @@ pub struct Losses {
 struct Last {
     sequence: u64,
     time: Timestamp<Boottime>,
-    /// From this frame's start to the next one's, where the camera says so.
+    /// From this frame's start to the next one's, if the camera says so.
     duration: Option<Span>,
 }
 
 impl Losses {
     /// How many frames are missing before the one with this number and time.
     ///
-    /// `duration` is the frame's own. Where the camera does not state it, frames may have any length
-    /// while their phase is being moved: then `steady` is false, and only the driver's count tells.
+    /// `duration` is that of the frame itself, if the camera states it. Otherwise frames may have any length while their phase is
+    /// being moved: then `steady` is false, and only the driver's count is used.
     pub fn before(
         &mut self,
         (sequence, time): (u64, Timestamp<Boottime>),
@@ -57,7 +57,7 @@ impl Losses {
     }
 }
 
-/// How many times `step` fits into `rest`, rounded to the nearest.
+/// `rest` / `step`, rounded.
 fn whole(rest: Span, step: Span) -> u64 {
     if step <= Span::ZERO || rest <= Span::ZERO {
         return 0;
@@ -72,7 +72,7 @@ mod tests {
 
     const PERIOD: Span = Span::from_nanos(33_333_333);
 
-    /// What is lost before each frame of a camera without lengths; by sequence and time in periods.
+    /// Losses before each frame of a camera that states no durations; by sequence and time in periods.
     fn lost(frames: &[(u64, f64)]) -> Vec<u64> {
         let mut losses = Losses::default();
         let at = |periods: f64| {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_either_shows_is_lost() {
+    fn losses_are_found_by_count_or_by_time() {
         assert_eq!(lost(&[(7, 0.0), (8, 1.0), (9, 2.0)]), [0, 0, 0]);
         assert_eq!(lost(&[(7, 0.0), (10, 3.0), (11, 4.0)]), [0, 2, 0], "by both");
         assert_eq!(lost(&[(0, 0.0), (1, 1.0), (2, 4.0), (3, 5.0)]), [0, 0, 2, 0], "by times alone");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_takes_fewer_frames_than_asked_loses_none_for_long() {
+    fn a_camera_that_is_slower_than_requested_loses_none() {
         let frames: Vec<_> = (0..30_u32).map(|frame| (u64::from(frame), f64::from(frame) * 2.0)).collect();
         let lost = lost(&frames);
         assert!(lost[2..].iter().all(|lost| *lost == 0), "{lost:?}");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_meant_to_be_long_hides_none() {
+    fn a_frame_that_is_long_on_purpose_is_no_loss() {
         let mut losses = Losses::default();
         let at = |ms| Timestamp::from_nanos(0) + Span::from_millis(ms);
         let mut before = |sequence, ms, duration: Option<i64>, steady| {

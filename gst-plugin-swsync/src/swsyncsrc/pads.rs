@@ -1,8 +1,10 @@
-//! The pads of `swsyncsrc`. The first belongs to the base class and its thread. Each further one has a
-//! thread of its own and a short queue before it, so that a branch that is slow, blocked or flushing holds up
-//! neither the camera nor the other branches.
+//! The pads of `swsyncsrc`: all of one kind, each with one of the camera's streams.
 //!
-//! The thread (`gst::Task` of the pad) is started when the pad is activated, and joined when it is deactivated.
+//! The first pad, `src`, is pushed to by the streaming thread itself. Each further one has a thread of its own and a
+//! short queue before it, so that a branch that is slow, blocked or flushing holds up neither the camera nor the other
+//! branches.
+//!
+//! That thread (`gst::Task` of the pad) is started when the pad is activated, and joined when it is deactivated.
 
 use gst::glib;
 use gst::prelude::*;
@@ -15,12 +17,22 @@ glib::wrapper! {
     pub struct SwsyncSrcPad(ObjectSubclass<imp::SwsyncSrcPad>) @extends gst::Pad, gst::Object;
 }
 
-/// What went into a branch, and what came of it.
+/// What the frames of a pad are: sent before them, as far as downstream does not know it yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PadFormat {
+    /// Of all streams of the element.
+    pub group: gst::GroupId,
+    pub caps: gst::Caps,
+    pub tags: gst::TagList,
+}
+
+/// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offered {
+pub enum Delivered {
+    Pushed,
     Queued,
     /// The branch is behind: its oldest waiting frame was dropped for this one.
-    Dropped,
+    DroppedOldest,
     /// The branch takes nothing: it is not active, flushing, or at its end.
     Refused,
 }
@@ -31,74 +43,127 @@ impl SwsyncSrcPad {
         self.imp().role()
     }
 
-    /// Whether the stream was begun since the pad was activated.
-    pub fn is_begun(&self) -> bool {
-        self.imp().branch.is_begun()
+    /// Has the streaming thread push to this pad.
+    pub fn set_direct(&self) {
+        self.imp().set_direct();
     }
 
-    /// Queues a frame of `caps`. `opening` goes before everything else where the stream is not begun: what it is,
-    /// and its segment.
-    pub fn offer(&self, buffer: gst::Buffer, caps: &gst::Caps, opening: Option<[gst::Event; 3]>) -> Offered {
-        self.imp().branch.offer(buffer, caps, opening)
+    /// Whether the streaming thread itself pushes to this pad.
+    pub fn is_direct(&self) -> bool {
+        self.imp().is_direct()
     }
 
-    /// Queues an event, after the frames that were offered before.
-    pub fn queue_event(&self, event: gst::Event) {
-        self.imp().branch.queue_event(event);
-    }
-
-    /// Empties the branch, and passes the event on at once.
-    pub fn flush(&self, event: gst::Event) {
-        let stops = event.type_() == gst::EventType::FlushStop;
-        self.imp().branch.set_flushing(true);
-        self.push_event(event);
-        if stops {
-            self.imp().branch.set_flushing(false);
-            self.run();
+    /// The format of the frames that follow.
+    pub fn set_format(&self, format: PadFormat) {
+        if self.is_direct() {
+            self.imp().set_format(format);
         } else {
-            let _ = self.pause_task();
+            self.imp().queue.push(Item::Format(format));
         }
     }
 
-    /// Starts or ends the thread.
-    pub(super) fn set_running(&self, running: bool) -> Result<(), gst::LoggableError> {
-        if running {
-            self.imp().branch.restart();
-            self.run();
-            return Ok(());
+    /// Hands on a frame of the format that was set.
+    ///
+    /// # Errors
+    /// What a push to a direct pad returned.
+    pub fn deliver(&self, buffer: gst::Buffer) -> Result<Delivered, gst::FlowError> {
+        if self.is_direct() {
+            return self.imp().push(buffer).map(|_| Delivered::Pushed);
         }
-        self.imp().branch.set_flushing(true);
-        self.stop_task().map_err(|error| gst::loggable_error!(super::imp::CAT, "{error}"))
+        Ok(self.imp().queue.push_frame(buffer))
     }
 
-    fn run(&self) {
+    /// Sends an event after the frames that were handed on before.
+    pub fn send_in_order(&self, event: gst::Event) {
+        if self.is_direct() {
+            self.push_event(event);
+        } else {
+            self.imp().queue.push(Item::Event(event));
+        }
+    }
+
+    /// Begins a flush.
+    pub fn flush_start(&self, event: gst::Event) {
+        if !self.is_direct() {
+            self.imp().queue.set_flushing(true);
+        }
+        self.push_event(event);
+    }
+
+    /// Ends a flush. The caller has the streaming thread of a direct pad started again.
+    pub fn flush_stop(&self, event: gst::Event) {
+        self.imp().queue.set_flushing(true);
+        // The pad's thread pauses itself under this lock: not after it is started again.
+        let _lock = self.stream_lock();
+        self.push_event(event);
+        self.imp().forget_segment();
+        if !self.is_direct() {
+            self.imp().queue.set_flushing(false);
+            self.start_queue_thread();
+        }
+    }
+
+    /// Takes frames from now on. A format may have been set before.
+    pub fn activate(&self) {
+        if !self.is_direct() {
+            self.imp().queue.set_flushing(false);
+            self.start_queue_thread();
+        }
+    }
+
+    /// Ends the pad's thread, which has to be interrupted if it is the streaming thread.
+    pub fn deactivate(&self) -> Result<(), gst::LoggableError> {
+        self.imp().queue.set_flushing(true);
+        let stopped = self.stop_task();
+        self.imp().queue.clear();
+        self.imp().forget_stream();
+        stopped.map_err(|error| gst::loggable_error!(super::state::CAT, "{error}"))
+    }
+
+    fn start_queue_thread(&self) {
         let pad = self.downgrade();
         let started = self.start_task(move || {
             if let Some(pad) = pad.upgrade() {
-                pad.imp().iterate();
+                pad.imp().take_from_queue();
             }
         });
         if let Err(error) = started {
-            gst::error!(super::imp::CAT, obj = self, "no thread for the branch: {error}");
+            gst::error!(super::state::CAT, obj = self, "no thread for the branch: {error}");
         }
     }
 }
 
-mod imp {
-    use std::sync::{LazyLock, Mutex};
+use pad_queue::Item;
 
-    use super::super::imp::CAT;
-    use super::super::layout::Layout;
-    use super::branch::{Branch, Item};
+mod imp {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
+
+    use super::super::picture_layout::PictureLayout;
+    use super::super::state::CAT;
+    use super::pad_queue::PadQueue;
     use super::*;
-    use crate::lock::lock;
 
     #[derive(Default)]
     pub struct SwsyncSrcPad {
         role: Mutex<StreamRole>,
-        pub(super) branch: Branch,
+        direct: AtomicBool,
+        pub(super) queue: PadQueue,
+        sent: Mutex<Sent>,
+    }
+
+    /// What downstream knows.
+    #[derive(Default)]
+    struct Sent {
+        stream: bool,
+        segment: bool,
+        /// A frame, since the segment.
+        frame: bool,
+        format: Option<PadFormat>,
         /// How downstream wants pictures laid out.
-        layout: Mutex<Layout>,
+        layout: PictureLayout,
     }
 
     #[glib::object_subclass]
@@ -124,7 +189,7 @@ mod imp {
 
         fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
             match pspec.name() {
-                "stream-role" => *lock(&self.role) = value.get().expect("checked by GObject"),
+                "stream-role" => *self.role.lock() = value.get().expect("checked by GObject"),
                 name => unreachable!("no property {name}"),
             }
         }
@@ -142,56 +207,104 @@ mod imp {
 
     impl SwsyncSrcPad {
         pub(super) fn role(&self) -> StreamRole {
-            *lock(&self.role)
+            *self.role.lock()
         }
 
-        /// Passes the next thing on.
-        pub(super) fn iterate(&self) {
+        pub(super) fn set_direct(&self) {
+            self.direct.store(true, Ordering::Release);
+        }
+
+        pub(super) fn is_direct(&self) -> bool {
+            self.direct.load(Ordering::Acquire)
+        }
+
+        pub(super) fn forget_stream(&self) {
+            *self.sent.lock() = Sent::default();
+        }
+
+        /// A flush takes the segment with it.
+        pub(super) fn forget_segment(&self) {
+            let mut sent = self.sent.lock();
+            (sent.segment, sent.frame) = (false, false);
+        }
+
+        /// Tells downstream of `format`, as far as it does not know it.
+        pub(super) fn set_format(&self, format: PadFormat) {
             let pad = self.obj();
-            let result = match self.branch.next() {
+            let (begun, before) = {
+                let mut sent = self.sent.lock();
+                (std::mem::replace(&mut sent.stream, true), sent.format.replace(format.clone()))
+            };
+            if !begun && let Some(element) = pad.parent_element() {
+                let id = pad.create_stream_id(&element, Some(pad.name().as_str()));
+                pad.push_event(gst::event::StreamStart::builder(&id).group_id(format.group).build());
+            }
+            if before.as_ref().map(|before| &before.caps) != Some(&format.caps) {
+                pad.push_event(gst::event::Caps::new(&format.caps));
+                let mut query = gst::query::Allocation::new(Some(&format.caps), false);
+                let answered = pad.peer_query(&mut query);
+                self.sent.lock().layout = PictureLayout::new(&format.caps, answered.then_some(&query));
+            }
+            self.send_segment();
+            if before.as_ref().map(|before| &before.tags) != Some(&format.tags) && format.tags.n_tags() > 0 {
+                pad.push_event(gst::event::Tag::new(format.tags));
+            }
+        }
+
+        fn send_segment(&self) {
+            if !std::mem::replace(&mut self.sent.lock().segment, true) {
+                let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+                self.obj().push_event(gst::event::Segment::new(&segment));
+            }
+        }
+
+        /// Pushes a frame of the format that was set.
+        pub(super) fn push(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+            self.send_segment();
+            let laid_out = {
+                let mut sent = self.sent.lock();
+                if !std::mem::replace(&mut sent.frame, true) {
+                    buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
+                }
+                sent.layout.apply(buffer)
+            };
+            // Without the lock: downstream may ask anything of the pad.
+            match laid_out {
+                Ok(buffer) => self.obj().push(buffer),
+                Err(reason) => {
+                    gst::error!(CAT, imp = self, "{reason}");
+                    Err(gst::FlowError::Error)
+                }
+            }
+        }
+
+        /// Passes on the next item of the queue.
+        pub(super) fn take_from_queue(&self) {
+            let pad = self.obj();
+            let result = match self.queue.next() {
                 Some(Item::Event(event)) => {
-                    self.pass_event(event);
+                    pad.push_event(event);
                     return;
                 }
-                Some(Item::Buffer(buffer)) => {
-                    // Whoever gets it may ask anything of the pad.
-                    let laid_out = lock(&self.layout).apply(buffer);
-                    match laid_out {
-                        Ok(buffer) => pad.push(buffer),
-                        Err(reason) => {
-                            gst::error!(CAT, obj = pad, "{reason}");
-                            Err(gst::FlowError::Error)
-                        }
-                    }
+                Some(Item::Format(format)) => {
+                    self.set_format(format);
+                    return;
                 }
+                Some(Item::Frame(buffer)) => self.push(buffer),
                 None => Err(gst::FlowError::Flushing),
             };
             match result {
                 // Not linked yet, or no more: that may change.
                 Ok(_) | Err(gst::FlowError::NotLinked) => return,
                 Err(gst::FlowError::Flushing) => {}
-                Err(gst::FlowError::Eos) => self.branch.end(),
+                Err(gst::FlowError::Eos) => self.queue.end(),
                 Err(error) => {
-                    self.branch.end();
+                    self.queue.end();
                     self.post_error(error);
                     pad.push_event(gst::event::Eos::new());
                 }
             }
             let _ = pad.pause_task();
-        }
-
-        fn pass_event(&self, event: gst::Event) {
-            let pad = self.obj();
-            let caps = match event.view() {
-                gst::EventView::Caps(caps) => Some(caps.caps_owned()),
-                _ => None,
-            };
-            pad.push_event(event);
-            if let Some(caps) = caps {
-                let mut query = gst::query::Allocation::new(Some(&caps), false);
-                let answered = pad.peer_query(&mut query);
-                *lock(&self.layout) = Layout::new(&caps, answered.then_some(&query));
-            }
         }
 
         fn post_error(&self, error: gst::FlowError) {
@@ -208,24 +321,25 @@ mod imp {
     }
 }
 
-mod branch {
+/// The queue before a pad's own thread.
+mod pad_queue {
     use std::collections::VecDeque;
-    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-    use super::Offered;
-    use crate::lock::lock;
+    use parking_lot::{Condvar, Mutex};
+
+    use super::{Delivered, PadFormat};
 
     /// Frames that wait for a branch: each holds one of the camera's frame buffers.
     const WAITING: usize = 2;
 
     pub enum Item {
         Event(gst::Event),
-        Buffer(gst::Buffer),
+        Format(PadFormat),
+        Frame(gst::Buffer),
     }
 
-    /// The queue before a pad's thread.
     #[derive(Default)]
-    pub struct Branch {
+    pub struct PadQueue {
         state: Mutex<State>,
         changed: Condvar,
     }
@@ -234,41 +348,29 @@ mod branch {
         items: VecDeque<Item>,
         flushing: bool,
         ended: bool,
-        begun: bool,
         /// Frames are missing before the next one.
         gap: bool,
-        caps: Option<gst::Caps>,
     }
 
     impl Default for State {
         /// Of a pad that is not active.
         fn default() -> Self {
-            Self {
-                items: VecDeque::new(),
-                flushing: true,
-                ended: false,
-                begun: false,
-                gap: false,
-                caps: None,
-            }
+            Self { items: VecDeque::new(), flushing: true, ended: false, gap: false }
         }
     }
 
-    impl Branch {
-        /// Makes ready for a new stream.
-        pub fn restart(&self) {
-            *lock(&self.state) = State { flushing: false, ..State::default() };
+    impl PadQueue {
+        /// Forgets what waits, as the pad is not active.
+        pub fn clear(&self) {
+            *self.state.lock() = State::default();
         }
 
         pub fn set_flushing(&self, flushing: bool) {
             let dropped = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 state.flushing = flushing;
-                if !flushing {
-                    // A flush takes segments with it, and ends.
-                    (state.begun, state.ended, state.caps) = (false, false, None);
-                }
-                std::mem::take(&mut state.items)
+                state.ended &= flushing;
+                if flushing { state.take_frames_and_events() } else { VecDeque::new() }
             };
             drop(dropped);
             self.changed.notify_all();
@@ -277,86 +379,71 @@ mod branch {
         /// Takes no more.
         pub fn end(&self) {
             let dropped = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 state.ended = true;
-                std::mem::take(&mut state.items)
+                state.take_frames_and_events()
             };
             drop(dropped);
         }
 
-        pub fn is_begun(&self) -> bool {
-            lock(&self.state).begun
-        }
-
-        pub fn queue_event(&self, event: gst::Event) {
-            let mut state = lock(&self.state);
-            if !state.flushing && !state.ended {
-                state.items.push_back(Item::Event(event));
+        /// Appends a format or an event.
+        pub fn push(&self, item: Item) {
+            let mut state = self.state.lock();
+            let kept = matches!(item, Item::Format(_));
+            if kept || !state.flushing && !state.ended {
+                state.items.push_back(item);
                 self.changed.notify_all();
             }
         }
 
-        pub fn offer(
-            &self,
-            buffer: gst::Buffer,
-            caps: &gst::Caps,
-            opening: Option<[gst::Event; 3]>,
-        ) -> Offered {
-            let mut state = lock(&self.state);
+        pub fn push_frame(&self, buffer: gst::Buffer) -> Delivered {
+            let mut state = self.state.lock();
             if state.flushing || state.ended {
-                return Offered::Refused;
+                return Delivered::Refused;
             }
-            let (start, begin) = match opening.filter(|_| !state.begun) {
-                Some([start, segment, tags]) => (Some(start), Some([segment, tags])),
-                None => (None, None),
-            };
-            state.begun |= start.is_some();
-            let changed = (state.caps.as_ref() != Some(caps)).then(|| gst::event::Caps::new(caps));
-            if changed.is_some() {
-                state.caps = Some(caps.clone());
-            }
-            let begin = begin.into_iter().flatten();
-            state.items.extend([start, changed].into_iter().flatten().chain(begin).map(Item::Event));
             let oldest = state.oldest_beyond(WAITING);
             let dropped = oldest.and_then(|oldest| state.items.remove(oldest));
             state.gap |= dropped.is_some();
-            state.items.push_back(Item::Buffer(buffer));
+            state.items.push_back(Item::Frame(buffer));
             drop(state);
             self.changed.notify_all();
-            // The dropped frame goes here, outside the lock.
-            if dropped.is_some() { Offered::Dropped } else { Offered::Queued }
+            // The dropped frame is freed here, without the lock.
+            if dropped.is_some() { Delivered::DroppedOldest } else { Delivered::Queued }
         }
 
-        /// The next thing to pass on; waits for one. `None` when flushing.
+        /// The next item to pass on; waits for one. `None` when flushing.
         pub fn next(&self) -> Option<Item> {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             loop {
                 if state.flushing {
                     return None;
                 }
                 if let Some(mut item) = state.items.pop_front() {
-                    // It is the oldest frame that was dropped: the gap is before the one that is left.
-                    if let Item::Buffer(buffer) = &mut item
+                    // The oldest frames are dropped, so the gap is before the first one left.
+                    if let Item::Frame(buffer) = &mut item
                         && std::mem::take(&mut state.gap)
                     {
                         buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
                     }
                     return Some(item);
                 }
-                state = self.wait(state);
+                self.changed.wait(&mut state);
             }
-        }
-
-        fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-            self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
         }
     }
 
     impl State {
-        /// The place of the oldest frame where as many as `limit` wait.
+        /// Empties the queue, but for formats: these are not sent again.
+        fn take_frames_and_events(&mut self) -> VecDeque<Item> {
+            let items = std::mem::take(&mut self.items).into_iter();
+            let (kept, dropped) = items.partition(|item| matches!(item, Item::Format(_)));
+            self.items = kept;
+            dropped
+        }
+
+        /// The place of the oldest frame if as many as `limit` wait.
         fn oldest_beyond(&self, limit: usize) -> Option<usize> {
-            let mut frames =
-                self.items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Buffer(_)));
+            let mut frames = self.items.iter().enumerate().filter(|(_, item)| matches!(item, Item::Frame(_)));
             let oldest = frames.next()?.0;
             (frames.count() + 1 >= limit).then_some(oldest)
         }
@@ -372,45 +459,47 @@ mod branch {
             buffer
         }
 
-        fn names(branch: &Branch, count: usize) -> Vec<String> {
+        fn format(media: &str) -> Item {
+            let caps = gst::Caps::new_empty_simple(media);
+            Item::Format(PadFormat { group: gst::GroupId::next(), caps, tags: gst::TagList::new() })
+        }
+
+        fn names(queue: &PadQueue, count: usize) -> Vec<String> {
             let name = |item| match item {
                 Item::Event(event) => event.type_().name().to_string(),
-                Item::Buffer(buffer) => {
+                Item::Format(format) => format.caps.to_string(),
+                Item::Frame(buffer) => {
                     let gap = if buffer.flags().contains(gst::BufferFlags::DISCONT) { "!" } else { "" };
                     format!("{}{gap}", buffer.offset())
                 }
             };
-            (0..count).map(|_| name(branch.next().unwrap())).collect()
+            (0..count).map(|_| name(queue.next().unwrap())).collect()
         }
 
         #[test]
         fn a_branch_that_is_behind_loses_its_oldest_frames_and_no_event() {
             gst::init().unwrap();
-            let caps = gst::Caps::new_empty_simple("video/x-raw");
-            let branch = Branch::default();
-            assert_eq!(branch.offer(frame(0), &caps, None), Offered::Refused, "not active");
-            branch.restart();
-            assert!(!branch.is_begun());
-            let segment = gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new());
-            let tags = gst::event::Tag::new(gst::TagList::new());
-            let opening = [gst::event::StreamStart::new("test"), segment, tags];
-            let offered: Vec<_> =
-                (1..=4).map(|number| branch.offer(frame(number), &caps, Some(opening.clone()))).collect();
-            assert!(branch.is_begun());
-            assert_eq!(offered, [Offered::Queued, Offered::Queued, Offered::Dropped, Offered::Dropped]);
-            branch.queue_event(gst::event::Eos::new());
-            assert_eq!(names(&branch, 7), ["stream-start", "caps", "segment", "tag", "3!", "4", "eos"]);
+            let queue = PadQueue::default();
+            assert_eq!(queue.push_frame(frame(0)), Delivered::Refused, "not active");
+            queue.set_flushing(false);
+            queue.push(format("video/x-raw"));
+            let offered: Vec<_> = (1..=4).map(|number| queue.push_frame(frame(number))).collect();
+            let (queued, dropped) = (Delivered::Queued, Delivered::DroppedOldest);
+            assert_eq!(offered, [queued, queued, dropped, dropped]);
+            queue.push(Item::Event(gst::event::Eos::new()));
+            assert_eq!(names(&queue, 4), ["video/x-raw", "3!", "4", "eos"]);
 
-            let other = gst::Caps::new_empty_simple("image/jpeg");
-            branch.offer(frame(5), &other, None);
-            assert_eq!(names(&branch, 2), ["caps", "5"]);
-            branch.end();
-            assert_eq!(branch.offer(frame(6), &other, None), Offered::Refused);
-            branch.set_flushing(true);
-            assert!(branch.next().is_none());
-            branch.set_flushing(false);
-            assert!(!branch.is_begun(), "a flush takes the segment along");
-            assert_eq!(branch.offer(frame(7), &other, None), Offered::Queued);
+            queue.push(format("image/jpeg"));
+            queue.push_frame(frame(5));
+            assert_eq!(names(&queue, 2), ["image/jpeg", "5"]);
+            queue.end();
+            assert_eq!(queue.push_frame(frame(6)), Delivered::Refused);
+            queue.push(format("video/x-bayer"));
+            queue.set_flushing(true);
+            assert!(queue.next().is_none());
+            queue.set_flushing(false);
+            assert_eq!(queue.push_frame(frame(7)), Delivered::Queued);
+            assert_eq!(names(&queue, 2), ["video/x-bayer", "7"], "a flush leaves the format");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Opening the camera, and opening it again when it stands still or is gone.
+//! Opens the camera, and opens it again after it has stalled or gone.
 
+#[cfg(feature = "libcamera")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,24 +8,29 @@ use std::time::{Duration, Instant};
 use gst::subclass::prelude::*;
 use swsync_rig::clock::DeviceClock;
 
+use super::aligned_camera::StartError;
 use super::controls;
-use super::framer::StartError;
-use super::imp::{CAT, State, SwsyncSrc, error_message};
+use super::imp::SwsyncSrc;
+use super::negotiation::error_message;
 use super::settings::Settings;
+use super::state::{CAT, State};
 use super::{Backend, OnStall};
+#[cfg(feature = "simulation")]
 use crate::camera::faults::FaultyCamera;
+#[cfg(feature = "libcamera")]
 use crate::camera::libcamera::LibcameraCamera;
+#[cfg(feature = "simulation")]
 use crate::camera::simulated::SimulatedCamera;
 use crate::camera::{Camera, CameraError, StreamRole};
-use crate::lock::lock;
+use crate::clock::SensorTimeBridge;
 
-/// From one attempt to open a camera that is gone to the next: soon enough that nobody waits, seldom enough that a
-/// driver which is about to come back is left in peace.
+/// Time between attempts to open a camera that is gone: short for users, and long enough not to disturb a driver that is
+/// starting.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Why a camera is not there.
-enum Missing {
-    /// Settings that make no sense: they will not mend by themselves.
+/// Why a camera cannot be opened.
+enum OpenError {
+    /// Bad settings: trying again does not help.
     Settings(gst::ErrorMessage),
     Camera(CameraError),
 }
@@ -37,64 +43,71 @@ impl SwsyncSrc {
         device: &Arc<DeviceClock>,
     ) -> Result<Box<dyn Camera>, gst::ErrorMessage> {
         self.try_open(settings, device).map_err(|missing| match missing {
-            Missing::Settings(message) => message,
-            Missing::Camera(error) => error_message(&error),
+            OpenError::Settings(message) => message,
+            OpenError::Camera(error) => error_message(&error),
         })
     }
 
-    fn try_open(&self, settings: &Settings, device: &Arc<DeviceClock>) -> Result<Box<dyn Camera>, Missing> {
-        let camera: Box<dyn Camera> = match settings.backend {
+    fn try_open(
+        &self,
+        settings: &Settings,
+        #[cfg_attr(
+            not(feature = "simulation"),
+            expect(unused_variables, reason = "simulated cameras have its time")
+        )]
+        device: &Arc<DeviceClock>,
+    ) -> Result<Box<dyn Camera>, OpenError> {
+        let mut camera: Box<dyn Camera> = match settings.backend {
+            #[cfg(feature = "libcamera")]
             Backend::Libcamera => {
                 let (name, profile) = (settings.camera_name.as_deref(), settings.profile.as_deref());
                 let opened = LibcameraCamera::open_with(name, profile.map(Path::new));
-                Box::new(opened.map_err(Missing::Camera)?)
+                Box::new(opened.map_err(OpenError::Camera)?)
             }
+            #[cfg(feature = "simulation")]
             Backend::Simulated => {
                 gst::info!(CAT, imp = self, "the camera is simulated");
-                let simulation = settings.simulation().map_err(Missing::Settings)?;
-                Box::new(SimulatedCamera::new(simulation, device.clone()))
+                let simulation = settings.simulation.simulation(settings.profile.as_ref());
+                Box::new(SimulatedCamera::new(simulation.map_err(OpenError::Settings)?, device.clone()))
             }
         };
-        let faults = lock(&self.faults).clone();
-        let mut camera = match faults {
-            Some(faults) => {
-                faults.opening().map_err(Missing::Camera)?;
-                gst::info!(CAT, imp = self, "the camera has simulated faults");
-                Box::new(FaultyCamera::new(camera, faults))
-            }
-            None => camera,
-        };
-        camera.set_patience(settings.stall_periods);
-        camera.set_mode(settings.mode().map_err(Missing::Settings)?).map_err(Missing::Camera)?;
+        #[cfg(feature = "simulation")]
+        if let Some(faults) = self.faults.lock().clone() {
+            faults.opening().map_err(OpenError::Camera)?;
+            gst::info!(CAT, imp = self, "the camera has simulated faults");
+            camera = Box::new(FaultyCamera::new(camera, faults));
+        }
+        camera.set_stall_limit(settings.stall_periods);
+        camera.set_mode(settings.mode().map_err(OpenError::Settings)?).map_err(OpenError::Camera)?;
         self.adopt(&*camera);
         Ok(camera)
     }
 
-    /// Makes `camera` the one that is interrupted, and whose formats are known.
+    /// Makes `camera` the one to interrupt, and keeps its formats for queries.
     fn adopt(&self, camera: &dyn Camera) {
-        lock(&self.wakeup).adopt(camera.wakeup());
-        let main = self.main_role();
-        let mut known = lock(&self.known);
+        self.control.set_camera(Some(camera.wakeup()));
+        let main = self.src.role();
+        let mut known = self.known.lock();
         known.caps = StreamRole::ALL.map(|role| (role == main).then(|| camera.caps(role)));
     }
 
-    /// What follows from a camera that delivers no more: an error, or another start.
+    /// Handles a camera that delivers no more frames: posts an error, or closes it to be opened again (`on-stall`).
     ///
     /// # Errors
-    /// Where streaming ends.
+    /// The stream ends.
     pub(super) fn handle_fault(&self, error: &CameraError) -> Result<(), gst::FlowError> {
-        let restarts = lock(&self.settings).on_stall == OnStall::Restart;
+        let restarts = self.settings.lock().on_stall == OnStall::Restart;
         let (CameraError::Stalled { .. } | CameraError::Gone { .. }, true) = (error, restarts) else {
             self.post_error_message(error_message(error));
             return Err(gst::FlowError::Error);
         };
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         match std::mem::take(&mut *state) {
-            State::Streaming { framer, streams, device, settings } => {
+            State::Streaming { camera, streams, device, settings, .. } => {
                 *state = State::Lost { streams, device, settings };
                 drop(state);
-                // Closed, so that the next one to open it may be us.
-                drop(framer.stop());
+                // Closed, so that it can be opened again.
+                drop(camera.stop());
             }
             other @ (State::Stopped | State::Opened { .. } | State::Lost { .. }) => *state = other,
         }
@@ -105,27 +118,27 @@ impl SwsyncSrc {
         Ok(())
     }
 
-    /// Tries once to have a lost camera stream again; waits a while where it is not there.
+    /// Tries once to open a lost camera and have it stream; waits for [`RETRY`] if it is not back.
     ///
     /// # Errors
-    /// [`CameraError::Flushing`] where the wait is interrupted; another where trying again is of no use.
+    /// [`CameraError::Flushing`] if the wait is interrupted; others if trying again does not help.
     pub(super) fn revive(&self) -> Result<(), CameraError> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let State::Lost { streams, device, settings } = &*state else {
             return Ok(());
         };
         let revived = match self.try_open(settings, device) {
-            Ok(camera) => self.begin(camera, streams, device).map_err(|(_, error)| match error {
+            Ok(camera) => self.begin(camera, streams).map_err(|(_, error)| match error {
                 StartError::Camera(error) => error,
-                // It was possible before, with the same settings and formats.
+                // Unexpected, as the settings and formats are the same as before.
                 StartError::Align(error) => CameraError::Failed {
                     camera: "the camera".into(),
                     doing: "aligning it",
                     reason: error.to_string(),
                 },
             }),
-            Err(Missing::Camera(error)) => Err(error),
-            Err(Missing::Settings(message)) => {
+            Err(OpenError::Camera(error)) => Err(error),
+            Err(OpenError::Settings(message)) => {
                 let camera = "the camera".to_owned();
                 return Err(CameraError::Failed {
                     camera,
@@ -135,15 +148,16 @@ impl SwsyncSrc {
             }
         };
         match revived {
-            Ok((framer, refusals)) => {
+            Ok((camera, refusals)) => {
                 if let State::Lost { streams, device, settings } = std::mem::take(&mut *state) {
-                    *state = State::Streaming { framer, streams, device, settings };
+                    let bridge = SensorTimeBridge::new(device.clone());
+                    *state = State::Streaming { camera, bridge, streams, device, settings };
                 }
                 drop(state);
                 controls::refuse_all(&self.obj(), &refusals);
                 {
-                    let mut observed = lock(&self.observed);
-                    (observed.recoveries, observed.resumed) = (observed.recoveries + 1, true);
+                    let mut stats = self.stats.lock();
+                    (stats.recoveries, stats.resumed) = (stats.recoveries + 1, true);
                 }
                 gst::info!(CAT, imp = self, "the camera streams again");
                 self.post_element_message(gst::Structure::new_empty("swsync-camera-back"));
@@ -156,7 +170,7 @@ impl SwsyncSrc {
                 drop(state);
                 gst::debug!(CAT, imp = self, "not back yet: {error}");
                 let nothing = self.sleeper.pop_until(Instant::now() + RETRY)?;
-                debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+                debug_assert!(nothing.is_none(), "the sleeper gets no items");
                 Ok(())
             }
         }

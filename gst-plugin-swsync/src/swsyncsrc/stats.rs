@@ -1,4 +1,4 @@
-//! What `swsyncsrc` counts and remembers, for its read-only properties.
+//! Statistics of `swsyncsrc`, and the decision whether a frame goes downstream.
 
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
@@ -6,104 +6,104 @@ use swsync_core::grid::FrameGrid;
 use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
 
-use super::align::{Progress, held_back, report};
-use super::framer::PlacedFrame;
-use super::held_up::HeldUp;
+use super::align::{AlignProgress, held_back, report};
+use super::aligned_camera::AlignedFrame;
+use super::interruptions::Interruptions;
 use crate::camera::mode::Mode;
 use crate::meta;
 use crate::station::numbers::Phase;
 
-/// Running times that go back by less are mistakes, by more somebody's wish.
+/// Running times that go back by less than this are errors. Going back by more is intended, as after a change of base time.
 const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
 
-/// For so long frames may come of which none goes downstream before it is said.
+/// How long no frame may go downstream before a warning.
 const SILENT: Span = Span::from_secs(5);
 
-/// Numbers that go back by more are those of another time.
+/// Frame numbers that go back by more than this are of a clock that was set.
 const FEW: u64 = 2;
 
 /// Why frames do not go downstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
-    /// They are off the grid, and the lock is waited for.
+pub enum NoDelivery {
+    /// The camera is off the grid, and `wait-lock` holds frames back.
     HeldBack,
-    /// By their stamps the pipeline did not play yet.
+    /// By their stamps, they were taken while the pipeline did not play.
     NotPlaying,
 }
 
-/// What was seen since the element was started.
+/// What is known of frames since the element was started.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Observed {
+pub struct SourceStats {
     pub newest: Option<FrameInfo>,
     pub lock_count: u32,
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
-    /// Of a free camera.
+    /// Numbers the frames of a free camera.
     phase: Phase,
-    /// Its running time.
+    /// The running time of the newest frame that went downstream.
     last_pts: Option<gst::ClockTime>,
-    /// What is missing between frames that went downstream.
+    /// Finds gaps between frames that went downstream.
     gaps: GapFinder,
-    /// The last of it.
+    /// The last gap.
     gap: Option<Gap>,
-    /// Since this frame none went downstream; whether that was said.
+    /// The first frame of those that did not go downstream, and whether the warning was posted.
     silent: Option<(Timestamp<Boottime>, bool)>,
-    /// The camera was started for other formats, and no frame has come since.
+    /// The camera was restarted for other formats, and no frame has come since.
     pub reconfigured: bool,
     /// The camera streams again after a fault, and no frame has come since.
     pub resumed: bool,
     /// Frames that were copied, because downstream held nearly all of the camera's frame buffers.
     pub copied: u64,
-    /// Frames that further streams' branches were too slow for.
+    /// Frames that were dropped because the branch of a further pad was too slow.
     pub branch_dropped: u64,
-    /// Times that the camera was opened again after it stood still or was gone.
+    /// How often the camera was opened again after it had stalled or gone.
     pub recoveries: u64,
-    /// What is known of alignment, while the camera streams.
-    pub progress: Option<Progress>,
-    /// How the camera reads its sensor, and which way round its pictures are.
+    /// The state of alignment, while the camera streams.
+    pub progress: Option<AlignProgress>,
+    /// The camera's mode.
     pub mode: Option<Mode>,
-    /// Which clock the newest frame was stamped by.
+    /// The clock that stamped the newest frame.
     stamped_by: Option<StampedBy>,
-    /// Frames that came, were lost by the camera, and were off the grid.
+    /// Frames that came, that the camera lost, and that were off the grid.
     frames: u64,
     lost: u64,
     off_grid: u64,
     /// Frames that were exposed while the pipeline did not play.
     not_playing: u64,
-    /// Frames that were left out because another one has their number.
+    /// Frames that were dropped because another one has their number.
     number_taken: u64,
 }
 
-/// What [`Observed::take_in`] makes of a frame.
+/// What [`SourceStats::decide`] decides about a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Taken {
-    /// How often the lock was won.
+pub struct FrameDecision {
+    /// How often the camera has locked.
     pub lock_count: u32,
-    /// Whether it is the first that was copied.
+    /// Whether it is the first frame that was copied.
     pub first_copy: bool,
-    /// Its running time, where it goes downstream.
+    /// Its running time, if it goes downstream.
     pub pts: Option<gst::ClockTime>,
-    /// Whether frames are missing between it and the one that went before, or the camera was restarted.
+    /// Whether frame numbers are missing before it, or the camera was restarted.
     pub discont: bool,
     /// The last gap in the stream.
     pub gap: Option<Gap>,
-    /// Why none went downstream for long, where that is to be said.
-    pub silence: Option<Silence>,
+    /// Why no frame has gone downstream for long, if a warning is due.
+    pub silence: Option<NoDelivery>,
 }
 
-impl Observed {
-    /// Takes in a frame, to which it adds what was lost in a fault. One without a running time does not go downstream, nor
-    /// one off the grid where the lock is waited for.
-    pub fn take_in(
+impl SourceStats {
+    /// Counts a frame and decides whether it goes downstream. A frame without a running time does not, nor one off the
+    /// grid with `wait-lock`, nor one whose number was delivered already. Adds to `frame.lost` what was lost in a fault.
+    pub fn decide(
         &mut self,
-        frame: &mut PlacedFrame,
-        progress: &Progress,
-        held_up: HeldUp,
+        frame: &mut AlignedFrame,
+        progress: &AlignProgress,
+        interruptions: Interruptions,
         wait_lock: bool,
         grid: FrameGrid,
         pts: Option<gst::ClockTime>,
-    ) -> Taken {
-        let again = self.is_taken(&mut frame.info, grid);
+    ) -> FrameDecision {
+        let again = self.is_duplicate(&mut frame.info, grid);
         let number = frame.info.number;
         let holds = |lock| matches!(lock, Some(LockState::Locked | LockState::Coasting));
         let before = self.newest.as_ref().map(|info| (info.number, info.lock));
@@ -127,13 +127,13 @@ impl Observed {
         self.number_taken += u64::from(pts.is_some() && again);
         let held_back = wait_lock && held_back;
         let silence = match pts {
-            None => Some(Silence::NotPlaying),
-            Some(_) => held_back.then_some(Silence::HeldBack),
+            None => Some(NoDelivery::NotPlaying),
+            Some(_) => held_back.then_some(NoDelivery::HeldBack),
         };
-        let silence = self.is_silent(frame.info.sensor_time_ns, silence, held_up.paused);
+        let silence = self.warning_due(frame.info.sensor_time_ns, silence, interruptions.paused);
         let pts = pts.filter(|_| !held_back && !again);
         self.last_pts = pts.or(self.last_pts);
-        let HeldUp { blocked, stopped, suspended, paused } = held_up;
+        let Interruptions { blocked, stopped, suspended, paused } = interruptions;
         self.gaps.note(Circumstances {
             lost: frame.lost,
             camera_restarted: resumed,
@@ -150,10 +150,10 @@ impl Observed {
             self.gap =
                 self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, grid.period());
         }
-        // A frame that was made longer, to move the phase, leaves out a number as a lost one does.
+        // A frame that was made longer to move the phase skips a number too.
         let before = pts.and_then(|_| self.delivered.replace(number));
         let discont = frame.restarted || before.is_some_and(|before| number != before + 1);
-        Taken {
+        FrameDecision {
             lock_count: self.lock_count,
             first_copy: frame.copied && self.copied == 1,
             pts,
@@ -163,9 +163,9 @@ impl Observed {
         }
     }
 
-    /// Whether the frame before has the number of this one, so that it goes nowhere: while a camera is brought onto the
-    /// grid, two frames can be nearest to one instant. A free one's may stay between two.
-    fn is_taken(&mut self, info: &mut FrameInfo, grid: FrameGrid) -> bool {
+    /// Whether a frame with this number went downstream already. While a camera is brought onto the grid, two frames can be nearest
+    /// to one instant. Frames of a free camera are numbered by their phase, as they may stay between two instants.
+    fn is_duplicate(&mut self, info: &mut FrameInfo, grid: FrameGrid) -> bool {
         if info.lock == Some(LockState::Free) {
             let time = grid.instant(info.number) + info.phase_error_ns;
             info.number = self.phase.near(time, grid);
@@ -174,14 +174,14 @@ impl Observed {
         self.delivered.is_some_and(|before| (info.number..=info.number + FEW).contains(&before))
     }
 
-    /// Why nothing went downstream for long, once each time. The newest frame is of `time`, and does not go there for the
-    /// reason `why`, if it does not.
-    fn is_silent(
+    /// Whether a warning is due that no frame goes downstream: once each time. The newest frame, of `time`, does not for the
+    /// reason `why`; `None` if it does.
+    fn warning_due(
         &mut self,
         time: Option<Timestamp<Boottime>>,
-        why: Option<Silence>,
+        why: Option<NoDelivery>,
         paused: Span,
-    ) -> Option<Silence> {
+    ) -> Option<NoDelivery> {
         if why.is_none() || paused > Span::ZERO {
             self.silent = None;
         }
@@ -192,7 +192,7 @@ impl Observed {
         due.then_some(why)
     }
 
-    /// The structure that applications read; `None` before the first frame.
+    /// The property `stats`; `None` before the first frame.
     pub fn stats(&self) -> Option<gst::Structure> {
         let progress = self.progress?;
         let mut stats = gst::Structure::builder("swsync-src-stats")
@@ -224,10 +224,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_number_is_taken_twice() {
+    fn no_number_is_duplicate_twice() {
         let grid = FrameGrid::new(30, 1).unwrap();
-        let mut observed = Observed::default();
-        // Frames at so many tenths of a period.
+        let mut observed = SourceStats::default();
+        // Delivers a frame at so many tenths of a period.
         let mut deliver = |tenths: i64, lock| {
             let time = Timestamp::ZERO + grid.period() * tenths / 10;
             let mut info = FrameInfo {
@@ -242,7 +242,7 @@ mod tests {
                 sensor_time_ns: None,
                 details: swsync_core::frame::FrameDetails::default(),
             };
-            let taken = observed.is_taken(&mut info, grid);
+            let taken = observed.is_duplicate(&mut info, grid);
             if !taken {
                 observed.delivered = Some(info.number);
             }
@@ -258,18 +258,18 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_said_once_each_time() {
-        let mut observed = Observed::default();
+    fn a_lack_of_frames_is_reported_once_each_time() {
+        let mut observed = SourceStats::default();
         let mut after = |seconds: i64, why, paused: i64| {
             let time = Timestamp::from_nanos(7) + Span::from_secs(seconds);
-            observed.is_silent(Some(time), why, Span::from_secs(paused))
+            observed.warning_due(Some(time), why, Span::from_secs(paused))
         };
-        let held_back = Some(Silence::HeldBack);
+        let held_back = Some(NoDelivery::HeldBack);
         assert_eq!([0, 4, 5, 6, 600].map(|at| after(at, held_back, 0)), [None, None, held_back, None, None]);
         assert_eq!(after(601, None, 0), None, "a frame");
         assert_eq!([602, 606, 607].map(|at| after(at, held_back, 0)), [None, None, held_back]);
         assert_eq!(after(608, None, 0), None);
-        let not_playing = Some(Silence::NotPlaying);
+        let not_playing = Some(NoDelivery::NotPlaying);
         assert_eq!([609, 613].map(|at| after(at, not_playing, 0)), [None, None]);
         assert_eq!(after(700, not_playing, 90), None, "the pipeline was paused");
         assert_eq!([704, 705].map(|at| after(at, not_playing, 0)), [None, not_playing]);

@@ -1,7 +1,7 @@
-//! Controls of a camera that people set: exposure, gain, white balance, focus and the like.
+//! Controls of cameras that users set: exposure, gain, white balance, focus and others.
 //!
-//! One table names them all. What a camera takes it says itself ([`Ranges`]); what it does not have, or cannot do, is
-//! refused in words.
+//! One table names them all. A camera says which of them it has, and their ranges ([`Ranges`]). Other settings are refused with
+//! a reason.
 
 mod table;
 
@@ -23,7 +23,7 @@ pub struct Control {
     pub blurb: &'static str,
 }
 
-/// What a control's values are. Arrays are GstValueArrays, rectangles arrays of x, y, width, height.
+/// The type of a control's values. Arrays are GstValueArrays; rectangles are arrays of x, y, width, height.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Yes or no.
@@ -34,9 +34,9 @@ pub enum Kind {
     Float,
     /// One of a few names.
     Enum(EnumKind),
-    /// So many numbers.
+    /// An array of so many numbers.
     Floats(usize),
-    /// So many whole numbers.
+    /// An array of so many whole numbers.
     Longs(usize),
     /// Part of a picture.
     Rectangle,
@@ -44,7 +44,7 @@ pub enum Kind {
     Rectangles,
 }
 
-/// A GEnum: only the table knows which.
+/// A GEnum of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct EnumKind {
     /// Its type.
@@ -100,7 +100,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Its numbers, those of arrays one after another; none of rectangles.
+    /// Its numbers, in the order of an array; none for rectangles.
     fn numbers(&self) -> Vec<f64> {
         match self {
             Self::Bool(value) => vec![f64::from(u8::from(*value))],
@@ -141,13 +141,13 @@ pub struct Setting {
 pub enum Range {
     /// Numbers, or each number of an array, from the first to the second.
     Numbers(f64, f64),
-    /// Numbers likewise, and 0 for what the camera finds best itself.
+    /// The same, and 0 for automatic.
     NumbersOrAuto(f64, f64),
-    /// Numbers of an enum, or of a bool.
+    /// Numbers of an enum or a bool.
     OneOf(Vec<i32>),
     /// Rectangles with at most this width and height.
     Within(i32, i32),
-    /// Whatever its kind allows: the camera does not say.
+    /// Anything of its kind: the camera states no range.
     Any,
 }
 
@@ -158,7 +158,7 @@ pub struct Ranges {
     ranges: BTreeMap<&'static str, (&'static Control, Range)>,
 }
 
-/// Why a setting is not taken: what is wrong, then what to do.
+/// Why a setting is refused, and what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// The camera has no such control.
@@ -200,8 +200,8 @@ pub enum Refusal {
         /// What could be.
         controls: String,
     },
-    /// Not a value of this control at all.
-    #[error("`{property}` is refused: {value} is none of its values. It takes {kind}")]
+    /// It is no value of this control.
+    #[error("`{property}` is refused: {value} is not one of its values. It takes {kind}")]
     NoValue {
         /// The property.
         property: &'static str,
@@ -240,7 +240,7 @@ impl Ranges {
         self
     }
 
-    /// These, with no more than `most` of `control`.
+    /// The same ranges, with `most` as the upper limit of `control`.
     #[must_use]
     pub fn at_most(mut self, control: &Control, most: f64) -> Self {
         if let Some((_, Range::Numbers(_, max) | Range::NumbersOrAuto(_, max))) =
@@ -257,15 +257,15 @@ impl Ranges {
         self.ranges.contains_key(control.property)
     }
 
-    /// Each control that the camera has, and what it takes, by property name.
+    /// The camera's controls and their ranges, by property name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Control, &Range)> {
         self.ranges.values().map(|(control, range)| (*control, range))
     }
 
-    /// Whether the camera takes `setting`; `aligned` where its frames' lengths are the aligner's.
+    /// Whether the camera takes `setting`. `aligned`: the aligner sets the lengths of its frames.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it does not.
     pub fn check(&self, setting: &Setting, aligned: bool) -> Result<(), Refusal> {
         let Setting { control, value } = setting;
         let camera = self.camera.clone();
@@ -309,7 +309,7 @@ impl Range {
 }
 
 impl Control {
-    /// `value` as a person writes it.
+    /// `value` as a user writes it.
     #[must_use]
     pub fn say(&self, value: &Value) -> String {
         match (self.kind, value) {
@@ -339,7 +339,7 @@ impl Control {
 }
 
 impl EnumKind {
-    /// The name of the value that libcamera counts as `number`.
+    /// The nick of libcamera's value `number`.
     #[must_use]
     pub fn nick(self, number: i32) -> String {
         let class = glib::EnumClass::with_type((self.type_)());
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_are_libcameras_names_in_kebab_case() {
+    fn properties_are_named_as_in_libcamera_in_kebab_case() {
         for control in all() {
             let mut kebab = String::new();
             for letter in control.name.chars() {
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_aligner_alone_sets_frame_durations() {
+    fn only_the_aligner_sets_frame_durations() {
         let limits =
             Setting { control: control("frame-duration-limits"), value: Value::Longs(vec![33_333; 2]) };
         let ranges = ranges().with(limits.control, Range::Numbers(1_000.0, 100_000.0));

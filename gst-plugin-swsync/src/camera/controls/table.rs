@@ -1,4 +1,4 @@
-//! The controls there are: a row each, named as in libcamera.
+//! The table of controls, named as in libcamera.
 //!
 //! Their properties have the names, types and nicks of `libcamerasrc`'s (libcamera 0.4 and 0.5: `exposed_controls` of
 //! `gen-gst-controls.py`). Only the names of the enum types differ, because GObject allows one type of a name in a
@@ -9,7 +9,7 @@ use gst::prelude::*;
 
 use super::{Control, EnumKind, Kind};
 
-/// An enum of libcamera's, with its numbers.
+/// Enums of libcamera, with its numbers.
 macro_rules! enums {
     ($($name:ident $type:literal {
         $first:ident = $first_value:literal $first_nick:literal $first_text:literal,

@@ -1,14 +1,14 @@
-//! libcamera's colour spaces as GStreamer's colorimetry, and back.
+//! Converts libcamera's colour spaces to GStreamer's colorimetry, and back.
 //!
-//! Both name the same four things: range, matrix, transfer and primaries. libcamera knows fewer values of
-//! each; GStreamer's others become the nearest, as libcamera's own element does.
+//! Both have range, matrix, transfer function and primaries. libcamera knows fewer values of each. GStreamer's others become
+//! the nearest, as in libcamera's own element.
 
 use ::libcamera::color_space::{ColorSpace, Primaries, Range, TransferFunction, YcbcrEncoding};
 use gst_video::{
     VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction,
 };
 
-/// What caps call `space`.
+/// `space` as colorimetry.
 pub(super) fn colorimetry(space: ColorSpace) -> VideoColorimetry {
     VideoColorimetry::new(
         match space.range {
@@ -35,10 +35,10 @@ pub(super) fn colorimetry(space: ColorSpace) -> VideoColorimetry {
     )
 }
 
-/// The colour space that `colorimetry` asks for.
+/// `colorimetry` as a colour space.
 ///
 /// # Errors
-/// Which part of it libcamera has no word for.
+/// The part that libcamera does not have.
 pub(super) fn space(colorimetry: &VideoColorimetry) -> Result<ColorSpace, String> {
     let unknown = |what: &str, value: &dyn std::fmt::Debug| format!("libcamera has no {what} {value:?}");
     Ok(ColorSpace::new(
@@ -52,7 +52,7 @@ pub(super) fn space(colorimetry: &VideoColorimetry) -> Result<ColorSpace, String
         match colorimetry.transfer() {
             VideoTransferFunction::Gamma10 => TransferFunction::Linear,
             VideoTransferFunction::Srgb => TransferFunction::Srgb,
-            // One curve, in more and less digits (BT.2020 table 4).
+            // The same curve with more or fewer digits (BT.2020 table 4).
             VideoTransferFunction::Bt709
             | VideoTransferFunction::Bt601
             | VideoTransferFunction::Bt202010
@@ -61,7 +61,7 @@ pub(super) fn space(colorimetry: &VideoColorimetry) -> Result<ColorSpace, String
         },
         match colorimetry.matrix() {
             VideoColorMatrix::Rgb => YcbcrEncoding::None,
-            // FCC's is BT.601's with fewer digits.
+            // FCC's matrix is BT.601's with fewer digits.
             VideoColorMatrix::Bt601 | VideoColorMatrix::Fcc => YcbcrEncoding::Rec601,
             VideoColorMatrix::Bt709 => YcbcrEncoding::Rec709,
             VideoColorMatrix::Bt2020 => YcbcrEncoding::Rec2020,
@@ -75,10 +75,10 @@ pub(super) fn space(colorimetry: &VideoColorimetry) -> Result<ColorSpace, String
     ))
 }
 
-/// The colour space of the first structure of fixed `caps`; `None` where they do not name one.
+/// The colour space in the structure of fixed caps; `None` if it names none.
 ///
 /// # Errors
-/// Why libcamera cannot be asked for it.
+/// Why libcamera does not have it.
 pub(super) fn space_of(structure: &gst::StructureRef) -> Result<Option<ColorSpace>, String> {
     let Ok(named) = structure.get::<&str>("colorimetry") else {
         return Ok(None);
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_colour_space_survives_the_way_there_and_back() {
+    fn colour_spaces_are_the_same_after_conversion_and_back() {
         gst::init().unwrap();
         for primaries in [Primaries::Raw, Primaries::Smpte170m, Primaries::Rec709, Primaries::Rec2020] {
             for transfer in [TransferFunction::Linear, TransferFunction::Srgb, TransferFunction::Rec709] {

@@ -1,4 +1,4 @@
-//! Controls between their table and libcamera's lists.
+//! Converts controls between the table and libcamera's lists.
 
 use std::sync::LazyLock;
 
@@ -12,8 +12,8 @@ use crate::camera::controls::{self, Control, Kind, Range, Ranges, Setting, Value
 /// Ids of libcamera's own controls: 1 and up, those of vendors from 10000 on (`control_ids.h`).
 const CORE_IDS: std::ops::Range<u32> = 1..1_000;
 
-/// The id that the table's controls have in the libcamera that this is built for: they change from version to version,
-/// and so does which ones there are.
+/// The ids of the table's controls in the libcamera that this is built for. Ids, and which controls exist, change from version
+/// to version.
 static IDS: LazyLock<Vec<(&'static Control, u32)>> = LazyLock::new(|| {
     let known = CORE_IDS.filter_map(|id| ControlId::try_from(id).ok());
     known.filter_map(|id| Some((controls::by_name(&format!("{id:?}"))?, id.id()))).collect()
@@ -23,10 +23,10 @@ fn id_of(control: &Control) -> Option<u32> {
     IDS.iter().find(|(other, _)| *other == control).map(|(_, id)| *id)
 }
 
-/// Which controls of the table the camera `model` has, by its `infos`.
+/// The controls of the table that the camera `model` has, by its `infos`, and their ranges.
 pub(super) fn ranges(model: &str, infos: &ControlInfoMap) -> Ranges {
     let has = |name| controls::by_name(name).and_then(id_of).is_some_and(|id| infos.find(id).is_ok());
-    // What auto exposure can set is given back to it by a zero, or, since 0.5, by a mode.
+    // A zero gives a control back to auto exposure; since 0.5 a mode does.
     let auto = has("AeEnable");
     IDS.iter().fold(Ranges::new(model), |ranges, (control, id)| match infos.find(*id) {
         Ok(info) => ranges.with(control, range(control, info, auto)),
@@ -62,12 +62,12 @@ fn range(control: &Control, info: &ControlInfo, auto: bool) -> Range {
     }
 }
 
-/// Whether a camera with these `infos` has controls that its frames may say something of. A virtual camera has none.
+/// Whether frames of a camera with these `infos` may report controls. Those of a virtual camera do not.
 pub(super) fn may_be_reported(infos: &ControlInfoMap) -> bool {
     IDS.iter().any(|(control, id)| control.name != "FrameDurationLimits" && infos.find(*id).is_ok())
 }
 
-/// What `metadata` says of the table's controls.
+/// The table's controls that `metadata` reports.
 pub(super) fn reported(metadata: &ControlList) -> Vec<Setting> {
     let reported = metadata.into_iter().filter_map(|(id, value)| {
         let (control, _) = *IDS.iter().find(|(_, known)| *known == id)?;
@@ -93,9 +93,9 @@ fn numbers(value: &ControlValue) -> Vec<f64> {
     }
 }
 
-/// Puts `settings`, which the camera takes, into `list`.
+/// Puts `settings`, which the camera accepts, into `list`.
 ///
-/// Since 0.5 an exposure time, or a gain, has an effect only in manual mode: that goes with it.
+/// Since 0.5 an exposure time or a gain has an effect only in manual mode, so that is set too.
 pub(super) fn put(list: &mut ControlList, settings: &[Setting]) {
     for Setting { control, value } in settings {
         let mode = match (control.name, value) {
@@ -114,7 +114,7 @@ pub(super) fn put(list: &mut ControlList, settings: &[Setting]) {
         if let (ControlValue::Rectangle(windows), Kind::Rectangles) = (&mut value, control.kind)
             && windows.len() == 1
         {
-            // The binding writes an array of one as a value that is none.
+            // The binding writes an array of one element as a scalar.
             windows.push(windows[0]);
         }
         if let Some(id) = id_of(control) {
@@ -124,7 +124,7 @@ pub(super) fn put(list: &mut ControlList, settings: &[Setting]) {
 }
 
 fn put_raw(list: &mut ControlList, id: u32, value: ControlValue) {
-    // It can't fail: libcamera ignores what a camera does not have.
+    // It does not fail: libcamera ignores what a camera does not have.
     let _ = list.set_raw(id, value);
 }
 
@@ -139,7 +139,7 @@ fn to_libcamera(value: &Value) -> ControlValue {
     }
 }
 
-/// `None` where `value` is not of the `kind`.
+/// `None` if `value` is not of the `kind`.
 fn from_libcamera(kind: Kind, value: &ControlValue) -> Option<Value> {
     Some(match (kind, value) {
         (Kind::Bool, ControlValue::Bool(values)) => Value::Bool(*values.first()?),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn libcamera_knows_the_controls_of_the_table() {
-        // Since 0.5; all others are older than 0.4.
+        // These exist since 0.5, all others before 0.4.
         let new = ["AnalogueGainMode", "ExposureTimeMode"];
         for control in controls::all() {
             assert!(id_of(control).is_some() || new.contains(&control.name), "{}", control.name);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_arrive_as_libcamera_has_them() {
+    fn settings_become_libcameras_controls() {
         let mut list = ControlList::new();
         put(
             &mut list,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reported_is_read_back() {
+    fn reported_controls_are_read_back() {
         let settings = [
             setting("exposure-time", Value::Int(5_000)),
             setting("ae-enable", Value::Bool(false)),

@@ -1,10 +1,9 @@
-//! What cameras there are, which modes they have, and when they come and go.
+//! Lists cameras, with their formats and modes, and reports those that come and go.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
-use ::libcamera::camera_manager::CameraManager;
 use ::libcamera::geometry::Size;
 use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
@@ -12,64 +11,65 @@ use swsync_core::time::Span;
 use swsync_rig::profiles;
 
 use super::formats::{Offer, camera_caps, default_configuration, listed_formats, offers, try_stream};
+use super::hotplug::{self, CameraChange, Subscription};
+use super::negotiation::has_dma_buf_heap;
 use super::sensor;
-use super::service::{Library, Service};
-use super::session::{Session, has_dma_buf_heap};
-use super::{failed, panicked};
+use super::session::CameraSession;
+use super::thread::{LibcameraThread, OpenCameras, no_answer};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{CameraError, StreamRole};
 
-/// A camera that libcamera has found, without having been opened.
+/// A camera that libcamera has found, and its formats.
 #[derive(Debug, Clone)]
 pub struct FoundCamera {
     /// What `camera-name` takes.
     pub id: String,
     /// The sensor or product, e.g. `imx219`.
     pub model: String,
-    /// Which way it looks: `front`, `back` or `external`, where libcamera says so.
+    /// Where it looks: `front`, `back` or `external`, if libcamera says so.
     pub location: Option<&'static str>,
-    /// How it is mounted, in degrees, where libcamera says so.
+    /// Its rotation as mounted, in degrees, if libcamera says so.
     pub rotation: Option<i32>,
-    /// What it can deliver.
+    /// Its formats.
     pub caps: gst::Caps,
 }
 
-/// A mode of a camera: a size that it reads out, and how fast it does.
+/// A mode of a camera: size and frame durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CameraMode {
     /// Columns.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Shortest and longest frame, where the camera says so.
+    /// Shortest and longest frame, if the camera says so.
     pub frame: Option<(Span, Span)>,
 }
 
-/// A camera's modes, and how they are known.
+/// A camera's modes, and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CameraModes {
     /// By width, then height.
     pub modes: Vec<CameraMode>,
-    /// Why they are the profile's and not the camera's own, where that is so.
+    /// If they come from the profile: why not from the camera.
     pub from_profile: Option<String>,
 }
 
 /// The cameras that libcamera finds, in its order.
 ///
 /// # Errors
-/// [`CameraError::Failed`] where libcamera does not start.
+/// [`CameraError::Failed`] if libcamera does not start.
 pub fn find() -> Result<Vec<FoundCamera>, CameraError> {
-    let found = Service::get()?.call(|library| library.found());
-    found.ok_or_else(|| panicked("libcamera", "listing cameras"))
+    let found = LibcameraThread::get()?.call(|library| library.found());
+    found.ok_or_else(|| no_answer("libcamera", "listing cameras"))
 }
 
-/// The modes of the camera `id`, a `model`: it is opened for a moment, and put into each.
+/// The modes of the camera `id`, a `model`. The camera is opened for a moment, and configured for each.
 ///
-/// Where another has it open, they are those of its profile.
+/// If it is in use, they are those of its profile.
 ///
 /// # Errors
-/// [`CameraError::NotFound`], or where neither the camera nor a profile knows them.
+/// [`CameraError::NotFound`], or the camera's error if its profile has no modes either.
 pub fn modes(id: &str, model: &str) -> Result<CameraModes, CameraError> {
     let reason = match probe_modes(id) {
         Ok(modes) => return Ok(CameraModes { modes, from_profile: None }),
@@ -84,15 +84,15 @@ pub fn modes(id: &str, model: &str) -> Result<CameraModes, CameraError> {
 }
 
 fn probe_modes(id: &str) -> Result<Vec<CameraMode>, CameraError> {
-    let service = Service::get()?;
+    let service = LibcameraThread::get()?;
     let name = id.to_owned();
     let probed = service.call(move |library| {
         let (session, _) = library.open(Some(&name), Arc::new(Mailbox::default()))?;
-        let modes = library.session(session).map(Session::modes);
+        let modes = library.session(session).map(CameraSession::modes);
         library.close(session);
-        modes.ok_or_else(|| failed(&name, "opening it", "it is gone"))
+        modes.ok_or_else(|| CameraError::failed(&name, "opening it", "it is gone"))
     });
-    probed.ok_or_else(|| panicked(id, "listing its modes"))?
+    probed.ok_or_else(|| no_answer(id, "listing its modes"))?
 }
 
 impl CameraMode {
@@ -103,13 +103,13 @@ impl CameraMode {
     }
 }
 
-impl Library {
+impl OpenCameras {
     fn found(&self) -> Vec<FoundCamera> {
         let cameras = self.manager.cameras();
         let found = (0..cameras.len()).filter_map(|index| cameras.get(index)).map(|camera| {
             let properties = camera.properties();
             let on_request = sensor::takes_frames_on_request(properties);
-            // Before `configure`, only a virtual camera's limits mean something.
+            // Before `configure`, only the limits of virtual cameras are valid.
             let limits = sensor::frame_duration_limits(camera.controls()).filter(|_| on_request);
             let location = properties.get::<properties::Location>().ok().map(|location| match location {
                 properties::Location::CameraFront => "front",
@@ -134,9 +134,9 @@ impl Library {
     }
 }
 
-impl Session {
-    /// Puts the camera into each of its modes and looks how fast that is: those in which it reads its sensor, or, of a
-    /// camera that does not hand out what its sensor reads, the sizes of its pictures.
+impl CameraSession {
+    /// Configures the camera for each of its modes, and reads the frame durations. The modes are those of its raw stream. If it
+    /// has none, they are the sizes of its pictures.
     fn modes(&mut self) -> Vec<CameraMode> {
         let mut modes = self.modes_of(StreamRole::Raw);
         if modes.is_empty() {
@@ -158,7 +158,7 @@ impl Session {
             let frame = self
                 .limits_in(&mut configuration)
                 .map(|limits| (Span::from_micros(limits.min_us), Span::from_micros(limits.max_us)));
-            // The formats of one size may be modes of their own: the fastest counts.
+            // Formats of the same size may be modes of their own: the fastest counts.
             let known = modes.entry((size.width, size.height)).or_insert(frame);
             *known = match (*known, frame) {
                 (Some(known), Some(frame)) => Some(known.min(frame)),
@@ -168,7 +168,7 @@ impl Session {
         modes
     }
 
-    /// Formats and sizes to try. Of pictures one format will do; of what sensors read each is a mode.
+    /// Formats and sizes to try: all raw formats, as each is a mode, but one format of pictures.
     fn listed(&self, role: StreamRole) -> Vec<(PixelFormat, Size)> {
         let Some(configuration) = default_configuration(self.camera(), &[role]) else {
             return Vec::new();
@@ -181,7 +181,7 @@ impl Session {
         let mut wanted: Vec<(PixelFormat, PixelFormat)> =
             offers(&all).into_iter().map(|Offer { listed, pixel, .. }| (listed, pixel)).collect();
         match role {
-            // Those that GStreamer has no name for are modes too.
+            // Formats that GStreamer has no name for are modes too.
             StreamRole::Raw => wanted.extend(all.iter().map(|pixel| (*pixel, *pixel))),
             _ => wanted.truncate(1),
         }
@@ -190,74 +190,21 @@ impl Session {
     }
 }
 
-/// A camera that came or went, by its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// It can be opened.
-    Added(String),
-    /// It cannot any more.
-    Removed(String),
+/// Reports cameras that come and go, as long as it is kept: libcamera runs meanwhile.
+pub struct CameraMonitor {
+    // Before the thread, because fields are dropped in order.
+    _subscription: Subscription,
+    _thread: LibcameraThread,
 }
 
-/// Cameras coming and going, for as long as it is kept: libcamera runs meanwhile.
-pub struct Watch {
-    number: u64,
-    _service: Service,
-}
-
-/// Who is to hear of changes.
-#[derive(Default)]
-struct Listeners {
-    next: u64,
-    senders: BTreeMap<u64, Sender<Change>>,
-}
-
-static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
-
-fn listeners() -> MutexGuard<'static, Option<Listeners>> {
-    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Watch {
-    /// Starts to watch; the changes end with the watch.
+impl CameraMonitor {
+    /// Starts to watch; the receiver ends with the monitor.
     ///
     /// # Errors
-    /// [`CameraError::Failed`] where libcamera does not start.
-    pub fn start() -> Result<(Self, Receiver<Change>), CameraError> {
-        let service = Service::get()?;
-        let (sender, changes) = mpsc::channel();
-        let mut listeners = listeners();
-        let listeners = listeners.get_or_insert_default();
-        let number = listeners.next;
-        listeners.next += 1;
-        listeners.senders.insert(number, sender);
-        Ok((Self { number, _service: service }, changes))
+    /// [`CameraError::Failed`] if libcamera does not start.
+    pub fn start() -> Result<(Self, Receiver<CameraChange>), CameraError> {
+        let thread = LibcameraThread::get()?;
+        let (subscription, changes) = hotplug::subscribe();
+        Ok((Self { _subscription: subscription, _thread: thread }, changes))
     }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(listeners) = &mut *listeners() {
-            listeners.senders.remove(&self.number);
-        }
-    }
-}
-
-/// Tells all watches of `change`. Runs on libcamera's thread, so it must not wait.
-pub(crate) fn announce(change: &Change) {
-    if let Some(listeners) = &*listeners() {
-        for sender in listeners.senders.values() {
-            // One that is being dropped no longer listens.
-            let _ = sender.send(change.clone());
-        }
-    }
-}
-
-/// Has `manager` announce cameras that come and go.
-///
-/// It has to be started: the binding leaks a reference to each camera that it tells of, and so would keep all those
-/// alive that were there from the start. The virtual pipeline handler then finds no camera a second time.
-pub(super) fn announce_changes(manager: &mut CameraManager) {
-    manager.on_camera_added(|camera| announce(&Change::Added(camera.id().to_owned())));
-    manager.on_camera_removed(|camera| announce(&Change::Removed(camera.id().to_owned())));
 }

@@ -1,7 +1,7 @@
-//! Which GStreamer caps libcamera's streams can have.
+//! libcamera's formats as GStreamer caps.
 //!
-//! libcamera names packed RGB formats as DRM does, by their bits in a little-endian word; GStreamer
-//! names them by their bytes in memory. So `RGB888` is GStreamer's BGR, and the other way round.
+//! libcamera names packed RGB formats as DRM does, by their bits in a little-endian word. GStreamer
+//! names them by their bytes in memory. So `RGB888` is GStreamer's BGR, and vice versa.
 
 use ::libcamera::camera::{Camera, CameraConfiguration};
 use ::libcamera::geometry::{Size, SizeRange};
@@ -10,24 +10,24 @@ use ::libcamera::stream::StreamRole as Role;
 use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
+use crate::camera::StreamRole;
 use crate::camera::mode::Mode;
-use crate::camera::{CameraError, StreamRole};
 use crate::caps::DMABUF;
 
-/// What a stream's frames are in GStreamer's words.
+/// A picture format of GStreamer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Picture {
     Raw(VideoFormat),
     Jpeg,
-    /// What the sensor reads, one colour per pixel: the name in caps, and bytes per pixel.
+    /// Raw Bayer data: the name in caps, and bytes per pixel.
     Bayer(&'static str, u32),
 }
 
-/// From this version of GStreamer on, caps of dma-bufs name formats as DRM does.
+/// Since this version of GStreamer, caps of dma-bufs name formats as DRM does.
 const DRM_CAPS: (u32, u32) = (1, 24);
 
 impl Picture {
-    /// Whether the caps structure is of these pixels.
+    /// Whether the caps structure has this format.
     pub(super) fn is_in(self, structure: &gst::StructureRef) -> bool {
         let own = self.structure();
         own.name() == structure.name()
@@ -45,14 +45,13 @@ impl Picture {
     }
 }
 
-/// A format by libcamera's fourcc; the binding's own list of them is empty for libcamera 0.4.
+/// A format by libcamera's fourcc. The binding's own list is empty for libcamera 0.4.
 const fn drm(fourcc: [u8; 4]) -> PixelFormat {
     PixelFormat::new(u32::from_le_bytes(fourcc), 0)
 }
 
-/// The formats that are passed on (libcamera's `formats.yaml` without modifiers), most wanted first: what
-/// encoders take, what converts cheaply, compressed pictures, because they cost quality, and what only
-/// special elements read last.
+/// The supported formats (libcamera's `formats.yaml` without modifiers), in order of preference: what encoders take, what
+/// converts cheaply, compressed pictures, which cost quality, and last what only few elements read.
 pub(super) const FORMATS: [(PixelFormat, Picture); 47] = [
     (drm(*b"NV12"), Picture::Raw(VideoFormat::Nv12)),
     (drm(*b"YU12"), Picture::Raw(VideoFormat::I420)),
@@ -103,24 +102,24 @@ pub(super) const FORMATS: [(PixelFormat, Picture); 47] = [
     (drm(*b"RGB6"), Picture::Bayer("rggb16le", 2)),
 ];
 
-/// A format in which a camera may deliver what it lists as `listed`, with the pictures that come of it.
+/// A format in which a camera may deliver what it lists as `listed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Offer {
     /// As the camera lists it, for its sizes.
     pub(super) listed: PixelFormat,
-    /// What is asked for.
+    /// The format to ask for.
     pub(super) pixel: PixelFormat,
     pub(super) picture: Picture,
 }
 
-/// The formats to try of those that a camera lists, most wanted first.
+/// The formats to try, given those that a camera lists, in order of preference.
 ///
-/// Raspberry Pi's pipeline handlers list what a sensor reads as CSI-2 delivers it, packed, and nothing else. But
-/// `validate` takes them unpacked: the VC4's (up to the Pi 4) in the same depth, the PiSP's (Pi 5) in 16 bits, whatever the
-/// depth (`Vc4CameraData::platformValidate`, `PiSPCameraData::platformValidate`). A packed format is the unpacked one's
-/// fourcc with a modifier. And they list the order of colours of a sensor that is not flipped, but take that of one
-/// that is, as most of their cameras are mounted (`RPiCameraConfiguration::validate`). So each is tried in all these ways, and
-/// what is adjusted is not offered.
+/// Raspberry Pi's pipeline handlers list raw formats only as CSI-2 delivers them, packed. But `validate` also takes unpacked ones:
+/// the VC4's (up to the Pi 4) in the same depth, the PiSP's (Pi 5) in 16 bits, whatever the depth
+/// (`Vc4CameraData::platformValidate`, `PiSPCameraData::platformValidate`). A packed format is the unpacked one's fourcc with a
+/// modifier. They also list the colour order of a sensor that is not flipped, but take that of a flipped one, as most of their
+/// cameras are mounted (`RPiCameraConfiguration::validate`). So each is tried in all these ways. What `validate` adjusts is not
+/// offered.
 pub(super) fn offers(listed: &[PixelFormat]) -> Vec<Offer> {
     let of_format = |(pixel, picture)| {
         let as_it_is = listed.iter().filter(move |known| **known == pixel);
@@ -130,20 +129,20 @@ pub(super) fn offers(listed: &[PixelFormat]) -> Vec<Offer> {
     FORMATS.into_iter().flat_map(of_format).collect()
 }
 
-/// Whether what a camera lists as `listed` may come as `pixel`.
+/// Whether a camera that lists `listed` may deliver `pixel`.
 fn may_be_read_as(listed: PixelFormat, pixel: PixelFormat, picture: Picture) -> bool {
     let packed = listed.modifier() != 0;
     match (picture, depth_of(listed)) {
         (Picture::Bayer(..), Some(depth)) if is_bayer(listed) && listed != pixel => {
             depth_of(pixel) == Some(depth) || packed && depth_of(pixel) == Some(16)
         }
-        // Sensors without colours.
+        // Monochrome sensors.
         (Picture::Raw(VideoFormat::Gray16Le), Some(_)) => packed && !is_bayer(listed),
         _ => false,
     }
 }
 
-/// Bits per pixel of what a sensor reads, unpacked or not; `None` of pictures.
+/// Bits per pixel of a raw format, packed or not; `None` for other formats.
 pub(super) fn depth_of(pixel: PixelFormat) -> Option<u32> {
     match &pixel.fourcc().to_le_bytes() {
         b"R8  " | b"BA81" | b"GBRG" | b"GRBG" | b"RGGB" => Some(8),
@@ -160,26 +159,26 @@ fn is_bayer(pixel: PixelFormat) -> bool {
     of.is_some_and(|(_, picture)| matches!(picture, Picture::Bayer(..)))
 }
 
-/// What dma-buf caps call `pixel`: DRM's fourcc, linear.
+/// The name of `pixel` in dma-buf caps: DRM's fourcc, linear.
 fn drm_name(pixel: PixelFormat) -> Option<String> {
     let fourcc = pixel.fourcc().to_le_bytes();
     let printable = fourcc.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     printable.then(|| fourcc.iter().map(|byte| char::from(*byte)).collect())
 }
 
-/// The format that dma-buf caps call `name`.
+/// The format with this name in dma-buf caps.
 pub(super) fn by_drm_name(name: &str) -> Option<(PixelFormat, Picture)> {
-    // A name with a modifier that says linear is the name without.
+    // The linear modifier means the same as none.
     let name = name.strip_suffix(":0x0000000000000000").unwrap_or(name);
     FORMATS.into_iter().find(|(pixel, _)| drm_name(*pixel).is_some_and(|known| known == name))
 }
 
-/// Frame rates named in caps where libcamera can't tell before `configure`: half an hour per frame
+/// Frame rates in caps if libcamera cannot tell before `configure`: half an hour per frame
 /// to a thousand frames a second.
 const SLOWEST: (i32, i32) = (1, 1800);
 const FASTEST: (i32, i32) = (1000, 1);
 
-/// A stream's roles where the one asked for is not there, the likeliest first: every pipeline handler
+/// Other roles to try if a camera does not know the one asked for, likeliest first. Every pipeline handler
 /// knows at least one of them.
 const FALLBACKS: [StreamRole; 3] =
     [StreamRole::VideoRecording, StreamRole::ViewFinder, StreamRole::StillCapture];
@@ -193,8 +192,8 @@ const fn role(role: StreamRole) -> Role {
     }
 }
 
-/// A configuration of streams of these roles to start from. A single stream whose role the camera does not
-/// know gets another role; raw is not replaced, because it is a promise about the pixels.
+/// libcamera's default configuration of streams of these roles. A single stream whose role the camera does not
+/// know gets another role, except for raw, which determines the pixels.
 pub(super) fn default_configuration(
     camera: &Camera<'_>,
     roles: &[StreamRole],
@@ -210,13 +209,11 @@ pub(super) fn default_configuration(
     })
 }
 
-/// Everything that a stream of `role` can deliver; empty caps where the camera has no format for it
-/// that GStreamer knows. `dma_bufs`: whether frames will be in dma-bufs.
+/// All formats of a stream of `role`; empty caps if GStreamer knows none of them. `dma_bufs`: whether frames will be in dma-bufs.
 ///
-/// The range of frame rates ends at `fastest_us` per frame where that is known. A pipeline handler
-/// may list sizes that it then adjusts: the virtual one lists every common size between its
-/// smallest and its largest. So each is tried, and a range is believed only where all common sizes
-/// in it are taken.
+/// The range of frame rates ends at `fastest_us` per frame if that is known. A pipeline handler may list sizes that it then
+/// adjusts: the virtual one lists every common size between its smallest and its largest. So each is tried, and a range
+/// is offered only if all common sizes in it are accepted.
 pub(super) fn camera_caps(
     camera: &Camera<'_>,
     (role, mode): (StreamRole, &Mode),
@@ -253,9 +250,9 @@ pub(super) fn camera_caps(
     caps
 }
 
-/// Raw video of `caps` in dma-bufs, as the GStreamer of this version names it.
+/// The raw video of `caps` in dma-bufs, as this version of GStreamer names it.
 ///
-/// They come after all others: a dma-buf is also handed to those who ask for ordinary memory, so only
+/// These caps come last: frames in dma-bufs also go to elements that ask for ordinary memory, so only
 /// elements that take nothing else need them.
 fn dma_buf_caps(caps: &gst::CapsRef, version: (u32, u32, u32, u32)) -> gst::Caps {
     let mut dma_bufs = gst::Caps::new_empty();
@@ -314,7 +311,7 @@ pub(super) fn try_stream(
 /// Whether a validated configuration has this format and size in its stream `index`.
 ///
 /// # Errors
-/// What libcamera makes of it instead. Another stride or number of buffers is libcamera's to choose.
+/// What libcamera offers instead. It may choose another stride or number of buffers.
 pub(super) fn check_stream(
     configuration: &CameraConfiguration,
     index: usize,
@@ -332,8 +329,8 @@ pub(super) fn check_stream(
 
 /// Frame rates down to [`SLOWEST`], and up to one frame in `fastest_us`.
 ///
-/// Limits are whole microseconds, and so is the frame duration asked for: half a microsecond to
-/// either side is the same limit, or 30/1 would not fit a camera that reports 33333 us.
+/// Limits and frame durations are whole microseconds. So half a microsecond to either side is the same limit: otherwise
+/// 30/1 would not fit a camera that reports 33333 us.
 fn rates(fastest_us: Option<i64>) -> gst::FractionRange {
     let limit = fastest_us
         .and_then(|us| i32::try_from(us.checked_mul(2)?.checked_sub(1)?).ok())
@@ -344,7 +341,7 @@ fn rates(fastest_us: Option<i64>) -> gst::FractionRange {
     gst::FractionRange::new(slowest, fastest.max(slowest))
 }
 
-/// `min..=max` in steps as a caps field: GStreamer wants both ends to be multiples of the step.
+/// `min..=max` in steps, as a caps field. In GStreamer both ends have to be multiples of the step.
 fn dimension(min: u32, max: u32, step: u32) -> Option<gst::glib::SendValue> {
     let step = step.max(1);
     let low = i32::try_from(min.max(1).checked_next_multiple_of(step)?).ok()?;
@@ -355,11 +352,6 @@ fn dimension(min: u32, max: u32, step: u32) -> Option<gst::glib::SendValue> {
         std::cmp::Ordering::Equal => Some(low.to_send_value()),
         std::cmp::Ordering::Greater => None,
     }
-}
-
-/// The refusal of `caps`.
-pub(super) fn refused(camera: &str, caps: &gst::Caps, reason: String) -> CameraError {
-    CameraError::Format { camera: camera.to_owned(), caps: caps.to_string(), reason }
 }
 
 #[cfg(test)]
@@ -403,9 +395,8 @@ mod tests {
     const CSI2_PACKED: u64 = 0x0b00_0000_0000_0001;
     const PISP_COMPRESSED: u64 = 0x0c00_0000_0000_0001;
 
-    /// What the pipeline handlers' `validate` makes of a raw stream's format: the order of colours and the depth are
-    /// the sensor's (`[order, depth]`), the packing the stream's. Stand-ins for upstream's, which take boards: written after
-    /// its source.
+    /// What the pipeline handlers' `validate` makes of a raw stream's format: colour order and depth are those of
+    /// the sensor, the packing that of the stream. Written after libcamera's source, which needs the boards to run.
     fn validated_by_vc4(pixel: PixelFormat, order: [u8; 2], depth: [u8; 2]) -> PixelFormat {
         let packing = if pixel.modifier() == 0 { 0 } else { CSI2_PACKED };
         PixelFormat::new(u32::from_le_bytes([order[0], order[1], depth[0], depth[1]]), packing)
@@ -417,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_raspberry_pi_reads_is_offered_unpacked() {
+    fn packed_raw_formats_of_a_raspberry_pi_are_offered_unpacked() {
         let listed =
             [*b"RG10", *b"RG12"].map(|fourcc| PixelFormat::new(u32::from_le_bytes(fourcc), CSI2_PACKED));
         let names = |accepts: &dyn Fn(PixelFormat) -> bool| -> Vec<&'static str> {
@@ -430,13 +421,13 @@ mod tests {
             names.dedup();
             names
         };
-        // In the mode of 12 bits, then in that of 10; mounted as it is, and upside down.
+        // In the mode of 12 bits, then of 10, and flipped.
         assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"12") == pixel), ["rggb12le"]);
         assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"RG", *b"10") == pixel), ["rggb10le"]);
         assert_eq!(names(&|pixel| validated_by_vc4(pixel, *b"BG", *b"10") == pixel), ["bggr10le"]);
         assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"RGB6") == pixel), ["rggb16le"]);
         assert_eq!(names(&|pixel| validated_by_pisp(pixel, *b"BYR2") == pixel), ["bggr16le"]);
-        // None of them as it is listed: GStreamer has no name for that. Sizes are those of both modes.
+        // GStreamer has no name for the listed formats themselves. Sizes are those of both modes.
         let all = offers(&listed);
         assert!(all.iter().all(|offer| offer.pixel.modifier() == 0));
         let of_sixteen = all.iter().filter(|offer| offer.picture == Picture::Bayer("rggb16le", 2));
@@ -444,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_unpacked_comes_first_and_nothing_is_made_up() {
+    fn listed_formats_come_first_and_only_variants_of_raw_ones_are_added() {
         let plain = [drm(*b"NV12"), drm(*b"RG10")];
         let offered = offers(&plain);
         assert!(
@@ -452,9 +443,9 @@ mod tests {
                 .iter()
                 .all(|plain| offered.iter().any(|offer| offer.listed == *plain && offer.pixel == *plain))
         );
-        // Other orders of the same depth are tried, other depths and pictures are not.
+        // Other colour orders of the same depth are tried; other depths and pictures are not.
         assert!(offered.iter().all(|offer| offer.pixel == plain[0] || depth_of(offer.pixel) == Some(10)));
-        // Tiled pictures are not the linear ones.
+        // Tiled formats are not offered as linear ones.
         let tiled = PixelFormat::new(u32::from_le_bytes(*b"NV12"), CSI2_PACKED);
         assert!(offers(&[tiled]).is_empty());
         let grey = PixelFormat::new(u32::from_le_bytes(*b"R10 "), CSI2_PACKED);

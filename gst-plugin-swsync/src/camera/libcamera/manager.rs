@@ -1,75 +1,70 @@
-//! One camera manager in a process, whoever has it.
+//! Ensures that there is one camera manager in the process.
 //!
-//! libcamera aborts the process where a second one is made. All of swsync's elements share one ([`super::service`]). Others make
-//! theirs without a word: `libcamerasrc`, its device provider, and programs that use libcamera themselves.
+//! libcamera aborts the process if a second one is made. All of swsync's elements share one ([`super::thread`]). Others may make
+//! one too: `libcamerasrc`, its device provider, and programs that use libcamera themselves.
 //!
 //! - **They were first.** libcamera keeps its manager in `CameraManager::self_`. It is private, but declared in a public header, and
-//!   exported by every libcamera since there is a check (0.0 to 0.7). Where it is set, [`claim`] refuses.
-//! - **We were first.** Nothing tells libcamera's GStreamer plugin, which aborts when it makes its own. So while our manager
-//!   lives, its provider lists no camera and its source does not open ([`guard_theirs`]): both their classes ask here first.
-//! - A program's own manager, made while ours lives, aborts as libcamera has it. It has to be made before, or after.
+//!   exported by every libcamera that has this check (0.0 to 0.7). If it is set, [`claim`] refuses.
+//! - **We were first.** libcamera's GStreamer plugin does not notice, and aborts when it makes its own. So while our manager
+//!   lives, its provider lists no camera and its source does not open ([`guard_theirs`]): both classes ask here first.
+//! - A program that makes its own manager while ours lives is aborted by libcamera. It has to make it before or after.
 //!
-//! Whoever of the plugins is about to make one counts as having it, so the two never cross.
+//! A plugin that is about to make a manager counts as having it, so two of them never race.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::glib::ffi::GList;
 use gst::glib::translate::{IntoGlib, from_glib_borrow};
 use gst::prelude::*;
+use parking_lot::{Condvar, Mutex};
 
 use crate::camera::CameraError;
 
-/// Theirs, by name.
+/// Elements of libcamera's GStreamer plugin.
 const PROVIDER: &str = "libcameraprovider";
 const SOURCE: &str = "libcamerasrc";
 
-/// For so long their element may take to open a camera.
-const LONGEST: Duration = Duration::from_secs(20);
+/// How long their element may take to open a camera.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Who has a manager, or makes one just now.
+/// Who has a manager, or is making one.
 #[derive(Debug, Default)]
 struct Gate {
     ours: bool,
-    /// Calls of theirs that may make one.
+    /// Calls of theirs that may be making one.
     theirs: u32,
 }
 
 static GATE: Mutex<Gate> = Mutex::new(Gate { ours: false, theirs: 0 });
 static CHANGED: Condvar = Condvar::new();
 
-fn gate() -> MutexGuard<'static, Gate> {
-    GATE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The right to have the process's manager, as long as it is kept.
+/// The right to have the process's manager, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Claimed(());
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        gate().ours = false;
+        GATE.lock().ours = false;
     }
 }
 
-/// The right to make the process's manager, which must not outlive it.
+/// Claims the right to make the process's manager, which must not outlive the claim.
 ///
 /// # Errors
-/// [`CameraError::Occupied`] where someone else in this process has one.
+/// [`CameraError::Occupied`] if another part of this process has one.
 pub(super) fn claim() -> Result<Claimed, CameraError> {
     guard_theirs();
-    let deadline = Instant::now() + LONGEST;
-    let mut gate = gate();
+    let deadline = Instant::now() + TIMEOUT;
+    let mut gate = GATE.lock();
     while gate.theirs > 0 {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if CHANGED.wait_until(&mut gate, deadline).timed_out() && gate.theirs > 0 {
             return Err(CameraError::Occupied);
         }
-        (gate, _) = CHANGED.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner);
     }
     if gate.ours || exists() {
         return Err(CameraError::Occupied);
@@ -78,12 +73,12 @@ pub(super) fn claim() -> Result<Claimed, CameraError> {
     Ok(Claimed(()))
 }
 
-/// Leave for one call of theirs that may make a manager. Once it is through, libcamera itself tells.
-struct Leave(());
+/// Permission for one call of theirs that may make a manager. After the call, libcamera itself tells whether it has.
+struct Permission(());
 
-impl Leave {
+impl Permission {
     fn ask() -> Option<Self> {
-        let mut gate = gate();
+        let mut gate = GATE.lock();
         if gate.ours {
             return None;
         }
@@ -92,32 +87,32 @@ impl Leave {
     }
 }
 
-impl Drop for Leave {
+impl Drop for Permission {
     fn drop(&mut self) {
-        gate().theirs -= 1;
+        GATE.lock().theirs -= 1;
         CHANGED.notify_all();
     }
 }
 
-/// Whether this process has a camera manager. Only to be asked where none of ours can come or go meanwhile.
+/// Whether this process has a camera manager. To be called under the lock, so that ours does not come or go meanwhile.
 fn exists() -> bool {
     /// `libcamera::CameraManager::self_`
     const SELF: &CStr = c"_ZN9libcamera13CameraManager5self_E";
     unsafe extern "C" {
         fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
     }
-    /// `RTLD_DEFAULT`: looks where this library's own symbols come from, its libcamera being among them.
+    /// `RTLD_DEFAULT`: searches the libraries that this one is linked with, libcamera among them.
     const DEFAULT: *mut c_void = ptr::null_mut();
-    // SAFETY: the handle is one of the two that need not be opened, and the name ends with a zero.
+    // SAFETY: the handle is a pseudo-handle that need not be opened, and the name ends with a zero.
     let symbol = unsafe { dlsym(DEFAULT, SELF.as_ptr()) };
     if symbol.is_null() {
         tracing::warn!(
-            "this libcamera does not tell whether the process has a camera manager: taking it that none has"
+            "this libcamera does not tell whether the process has a camera manager; assuming that it has none"
         );
         return false;
     }
-    // SAFETY: libcamera declares it `static CameraManager *self_`, aligned as pointers are, and it is there as long as
-    // the library, which this one is linked with. It is only read.
+    // SAFETY: libcamera declares it `static CameraManager *self_`. It is an aligned pointer, which exists as long as the
+    // library that this one is linked with. It is only read.
     let manager = unsafe { AtomicPtr::<c_void>::from_ptr(symbol.cast()) };
     !manager.load(Ordering::Acquire).is_null()
 }
@@ -131,18 +126,18 @@ type ChangeState = unsafe extern "C" fn(
 static THEIR_PROBE: OnceLock<Probe> = OnceLock::new();
 static THEIR_CHANGE_STATE: OnceLock<ChangeState> = OnceLock::new();
 
-/// Why theirs has to do without.
+/// Why their element fails.
 const OURS: &str = "swsync's elements have libcamera in this process, which allows one camera manager: a second one would end the \
      process";
 
-/// Has libcamera's GStreamer plugin ask here before it makes a manager, where it is installed.
+/// Has libcamera's GStreamer plugin, if it is installed, ask here before it makes a manager.
 fn guard_theirs() {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    // SAFETY: has no conditions.
+    // SAFETY: the function has no preconditions.
     if unsafe { gst::ffi::gst_is_initialized() } == glib::ffi::GFALSE {
-        return; // nobody has it do anything
+        return; // so their plugin is not in use
     }
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = ONE_AT_A_TIME.lock();
     if THEIR_PROBE.get().is_none()
         && let Some(factory) = gst::DeviceProviderFactory::find(PROVIDER)
         && let Ok(factory) = factory.load()
@@ -153,12 +148,12 @@ fn guard_theirs() {
             && !class.is_null()
         {
             let class: *mut gst::ffi::GstDeviceProviderClass = class.cast();
-            // SAFETY: a class of this type, as it is a provider's, which the reference to it keeps for ever. What the field
-            // holds before is called by its replacement alone; one that is called meanwhile is one or the other.
+            // SAFETY: the type is a device provider's, so this is its class, and the reference keeps it for ever. The replaced
+            // function is called by its replacement only. A concurrent call gets one or the other.
             unsafe {
                 if let Some(probe) = (*class).probe {
-                    let _ = THEIR_PROBE.set(probe); // it is empty: see above
-                    (*class).probe = Some(probe_with_leave);
+                    let _ = THEIR_PROBE.set(probe); // it is unset: see above
+                    (*class).probe = Some(probe_if_permitted);
                 }
             }
         }
@@ -173,49 +168,49 @@ fn guard_theirs() {
             && !class.is_null()
         {
             let class: *mut gst::ffi::GstElementClass = class.cast();
-            // SAFETY: as above, for an element's.
+            // SAFETY: as above, for an element's class.
             unsafe {
                 if let Some(change_state) = (*class).change_state {
                     let _ = THEIR_CHANGE_STATE.set(change_state);
-                    (*class).change_state = Some(change_state_with_leave);
+                    (*class).change_state = Some(change_state_if_permitted);
                 }
             }
         }
     }
 }
 
-/// The class of `kind`, kept for ever; null of none.
+/// The class of `kind`, which is kept for ever; null if it has none.
 fn class_of(kind: glib::Type) -> *mut c_void {
     if !kind.is_a(gst::Object::static_type()) {
         return ptr::null_mut();
     }
-    // SAFETY: a type with a class, as all objects' have one. The reference is never given back.
+    // SAFETY: the type is an object's, so it has a class. The reference is never given back.
     unsafe { glib::gobject_ffi::g_type_class_ref(kind.into_glib()).cast() }
 }
 
-unsafe extern "C" fn probe_with_leave(provider: *mut gst::ffi::GstDeviceProvider) -> *mut GList {
+unsafe extern "C" fn probe_if_permitted(provider: *mut gst::ffi::GstDeviceProvider) -> *mut GList {
     let Some(probe) = THEIR_PROBE.get() else { return ptr::null_mut() };
-    let Some(_leave) = Leave::ask() else {
+    let Some(_permission) = Permission::ask() else {
         tracing::warn!("{PROVIDER} lists no camera: {OURS}. swsyncdeviceprovider lists them");
         return ptr::null_mut(); // an empty list
     };
-    // SAFETY: called as it would have been.
+    // SAFETY: called with the caller's own arguments.
     unsafe { probe(provider) }
 }
 
-unsafe extern "C" fn change_state_with_leave(
+unsafe extern "C" fn change_state_if_permitted(
     element: *mut gst::ffi::GstElement,
     transition: gst::ffi::GstStateChange,
 ) -> gst::ffi::GstStateChangeReturn {
     let Some(change_state) = THEIR_CHANGE_STATE.get() else {
         return gst::ffi::GST_STATE_CHANGE_FAILURE;
     };
-    // It opens its camera here, and keeps its manager from then on.
-    let leave = if transition == gst::ffi::GST_STATE_CHANGE_NULL_TO_READY {
-        match Leave::ask() {
-            Some(leave) => Some(leave),
+    // The element makes its manager in this transition.
+    let permission = if transition == gst::ffi::GST_STATE_CHANGE_NULL_TO_READY {
+        match Permission::ask() {
+            Some(permission) => Some(permission),
             None => {
-                // SAFETY: GStreamer calls this with an element, and keeps it meanwhile.
+                // SAFETY: GStreamer calls this with an element that it keeps alive meanwhile.
                 let element = unsafe { from_glib_borrow::<_, gst::Element>(element) };
                 gst::element_error!(
                     &*element,
@@ -229,8 +224,8 @@ unsafe extern "C" fn change_state_with_leave(
     } else {
         None
     };
-    // SAFETY: called as it would have been.
+    // SAFETY: called with the caller's own arguments.
     let changed = unsafe { change_state(element, transition) };
-    drop(leave);
+    drop(permission);
     changed
 }

@@ -1,23 +1,23 @@
-//! How libcamera is asked for a sensor's mode and for pictures that are the right way round, and what it makes of that.
+//! Sensor modes and orientations in libcamera's configurations.
 
-use ::libcamera::camera::{CameraConfiguration, Orientation as Theirs, SensorConfiguration};
+use ::libcamera::camera::{CameraConfiguration, Orientation as LibcameraOrientation, SensorConfiguration};
 use ::libcamera::geometry::Rectangle;
 
 use super::formats::{default_configuration, depth_of, listed_formats};
-use super::session::Session;
+use super::session::CameraSession;
 use crate::camera::mode::{Mode, Orientation, SensorConfig};
 use crate::camera::{CameraError, StreamRole};
 
-const fn theirs(orientation: Orientation) -> Theirs {
+const fn to_libcamera(orientation: Orientation) -> LibcameraOrientation {
     match orientation {
-        Orientation::Rotate0 => Theirs::Rotate0,
-        Orientation::Rotate0Mirror => Theirs::Rotate0Mirror,
-        Orientation::Rotate180 => Theirs::Rotate180,
-        Orientation::Rotate180Mirror => Theirs::Rotate180Mirror,
-        Orientation::Rotate90Mirror => Theirs::Rotate90Mirror,
-        Orientation::Rotate270 => Theirs::Rotate270,
-        Orientation::Rotate270Mirror => Theirs::Rotate270Mirror,
-        Orientation::Rotate90 => Theirs::Rotate90,
+        Orientation::Rotate0 => LibcameraOrientation::Rotate0,
+        Orientation::Rotate0Mirror => LibcameraOrientation::Rotate0Mirror,
+        Orientation::Rotate180 => LibcameraOrientation::Rotate180,
+        Orientation::Rotate180Mirror => LibcameraOrientation::Rotate180Mirror,
+        Orientation::Rotate90Mirror => LibcameraOrientation::Rotate90Mirror,
+        Orientation::Rotate270 => LibcameraOrientation::Rotate270,
+        Orientation::Rotate270Mirror => LibcameraOrientation::Rotate270Mirror,
+        Orientation::Rotate90 => LibcameraOrientation::Rotate90,
     }
 }
 
@@ -39,21 +39,22 @@ fn sensor_configuration(wanted: &SensorConfig) -> SensorConfiguration {
 }
 
 impl Mode {
-    /// Asks for it: before each validation, as that writes into the configuration what it makes of it.
+    /// Asks for this mode. To be called before each validation, which writes the adjusted mode into the configuration.
     pub(super) fn ask(&self, configuration: &mut CameraConfiguration) {
-        configuration.set_orientation(theirs(self.orientation));
+        configuration.set_orientation(to_libcamera(self.orientation));
         if let Some(sensor) = &self.sensor {
             configuration.set_sensor_configuration(sensor_configuration(sensor));
         }
     }
 
-    /// What a validated `configuration` has of it.
+    /// This mode as a validated `configuration` has it.
     ///
     /// # Errors
-    /// Another mode of the sensor than was asked for.
+    /// The sensor's mode is not the one asked for.
     pub(super) fn in_effect(&self, configuration: &CameraConfiguration) -> Result<Self, String> {
         let got = configuration.orientation();
-        let orientation = Orientation::ALL.into_iter().find(|one| theirs(*one) == got).unwrap_or_default();
+        let orientation =
+            Orientation::ALL.into_iter().find(|one| to_libcamera(*one) == got).unwrap_or_default();
         if let (Some(wanted), Some(got)) = (&self.sensor, configuration.sensor_configuration()) {
             let size = got.output_size();
             if (size.width, size.height, got.bit_depth()) != (wanted.size.0, wanted.size.1, wanted.depth) {
@@ -69,8 +70,8 @@ impl Mode {
     }
 }
 
-impl Session {
-    /// Modes that the sensor has, as size and bits.
+impl CameraSession {
+    /// The sensor's modes: size and bits per pixel.
     fn sensor_modes(&self) -> Vec<(u32, u32, u32)> {
         let Some(configuration) = default_configuration(self.camera(), &[StreamRole::Raw]) else {
             return Vec::new();
@@ -91,10 +92,10 @@ impl Session {
         modes
     }
 
-    /// From now on it is to be used in `mode`.
+    /// Uses the camera in `mode` from now on.
     ///
     /// # Errors
-    /// [`CameraError::Mode`] where the camera does not have it.
+    /// [`CameraError::Mode`] if the sensor does not have it.
     pub(super) fn set_mode(&mut self, mode: Mode) -> Result<(), CameraError> {
         if let Some(sensor) = &mode.sensor {
             check(sensor, &self.sensor_modes()).map_err(|reason| CameraError::Mode {
@@ -108,7 +109,7 @@ impl Session {
     }
 }
 
-/// Whether one of `modes` is what is `wanted`.
+/// Whether `wanted` is one of `modes`.
 fn check(wanted: &SensorConfig, modes: &[(u32, u32, u32)]) -> Result<(), String> {
     if modes.is_empty() {
         return Err("it tells of no modes of its sensor to choose from, as USB and virtual cameras do not. Leave sensor-config \
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_that_is_not_there_is_refused_with_those_that_are() {
+    fn a_mode_that_the_sensor_lacks_is_refused_with_those_that_it_has() {
         let wanted =
             SensorConfig { size: (2304, 1296), depth: 10, binning: None, skipping: None, crop: None };
         let there = [(1536, 864, 10), (2304, 1296, 10), (4608, 2592, 10)];

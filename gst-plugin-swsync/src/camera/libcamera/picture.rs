@@ -1,4 +1,4 @@
-//! Fixed caps as libcamera takes them, and where a frame's pixels lie.
+//! The format of a stream, parsed from fixed caps, and the layout of its planes.
 
 use ::libcamera::color_space::ColorSpace;
 use ::libcamera::geometry::Size;
@@ -8,13 +8,13 @@ use gst_video::{VideoFrameFlags, VideoFrameRef, VideoInfo, VideoMeta};
 use swsync_core::time::Span;
 
 use super::colour;
-use super::formats::{FORMATS, Picture, by_drm_name, refused};
+use super::formats::{FORMATS, Picture, by_drm_name};
 use crate::camera::{CameraError, StreamRole, StreamSetup};
 use crate::caps::DMABUF;
 
 /// A stream's fixed caps, parsed.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct StreamFormat {
     pub(super) role: StreamRole,
     pub(super) caps: gst::Caps,
     pub(super) pixel: PixelFormat,
@@ -23,13 +23,15 @@ pub(super) struct Wanted {
     pub(super) period: Span,
     /// GStreamer's default layout of raw video.
     pub(super) layout: Option<VideoInfo>,
-    /// What the caps demand; anything will do where they are silent.
+    /// The colour space, if the caps name one.
     pub(super) colour: Option<ColorSpace>,
-    /// Nothing but dma-bufs will do: such frames cannot be copied.
+    /// Downstream takes dma-bufs only: frames cannot be copied.
     pub(super) dma_bufs_only: bool,
 }
 
-impl Wanted {
+impl StreamFormat {
+    /// Parses fixed caps.
+    ///
     /// # Errors
     /// What is missing or unknown, for people.
     pub(super) fn parse(setup: &StreamSetup) -> Result<Self, String> {
@@ -61,13 +63,12 @@ impl Wanted {
         })
     }
 
-    /// The refusal of these caps.
+    /// The error that refuses these caps.
     pub(super) fn refused(&self, camera: &str, reason: String) -> CameraError {
-        refused(camera, &self.caps, reason)
+        CameraError::refused(camera, &self.caps, reason)
     }
 
-    /// Row lengths in bytes of all planes, where the first plane's is `stride`: libcamera tells no
-    /// other. Empty for JPEG, which has no rows.
+    /// Strides of all planes, given that of the first: libcamera tells no other. Empty for JPEG.
     fn strides(&self, stride: u32) -> Vec<u32> {
         match (&self.layout, self.picture) {
             (Some(info), _) => {
@@ -93,8 +94,8 @@ impl Wanted {
         }
     }
 
-    /// Bytes of each plane of a frame whose first plane has rows of `stride` bytes, for buffers
-    /// that libcamera does not allocate. `None` for JPEG and for sizes beyond 4 GiB.
+    /// Bytes of each plane, given the stride of the first, for buffers that libcamera does not allocate. `None` for JPEG and
+    /// for sizes beyond 4 GiB.
     pub(super) fn plane_sizes(&self, stride: u32) -> Option<Vec<u32>> {
         let strides = self.strides(stride);
         (!strides.is_empty()).then(|| {
@@ -102,12 +103,12 @@ impl Wanted {
         })?
     }
 
-    /// Where a frame's pixels lie, by libcamera's `stride` and the places of its planes in the buffer. A
-    /// driver may give one plane for all: then the others follow it without gaps.
+    /// The layout of planes, by libcamera's `stride` and the offsets of its planes. A driver may give one plane for all:
+    /// then the others follow it without gaps.
     ///
     /// # Errors
-    /// Where the driver gives no plane.
-    pub(super) fn placed(&self, stride: u32, planes: &[usize]) -> Result<Placed, String> {
+    /// The driver gives no plane.
+    pub(super) fn placed(&self, stride: u32, planes: &[usize]) -> Result<PlaneLayout, String> {
         let strides = self.strides(stride);
         let mut offsets = planes.to_vec();
         let mut end = *planes.first().ok_or("the driver gave no plane")?;
@@ -119,10 +120,10 @@ impl Wanted {
             end += (*stride as usize) * (rows as usize);
         }
         offsets.truncate(strides.len().max(1));
-        Ok(Placed { offsets, strides })
+        Ok(PlaneLayout { offsets, strides })
     }
 
-    /// Row length that readers of Bayer pictures expect, in bytes: they know no GstVideoMeta (bayer2rgb).
+    /// The stride that readers of Bayer pictures expect: they ignore GstVideoMeta (bayer2rgb).
     fn bayer_stride(&self) -> Option<u32> {
         match self.picture {
             Picture::Bayer(_, bytes) => self.size.width.checked_next_multiple_of(4)?.checked_mul(bytes),
@@ -130,8 +131,8 @@ impl Wanted {
         }
     }
 
-    /// Whether frames so placed can go out as they are.
-    pub(super) fn goes_out_as(&self, placed: &Placed) -> bool {
+    /// Whether frames of this layout can go downstream without a copy.
+    pub(super) fn goes_out_as(&self, placed: &PlaneLayout) -> bool {
         match self.picture {
             Picture::Raw(_) | Picture::Jpeg => placed.offsets.first() == Some(&0) || self.layout.is_some(),
             Picture::Bayer(..) => placed.offsets == [0] && Some(placed.strides[0]) == self.bayer_stride(),
@@ -147,17 +148,17 @@ impl Wanted {
         }
     }
 
-    /// Bytes of a frame, roughly: for deciding how many there may be.
+    /// Bytes of a frame, roughly, to decide how many buffers there may be.
     pub(super) fn bytes(&self) -> u32 {
         let pixels = self.size.width.saturating_mul(self.size.height);
         self.copied_size().and_then(|size| u32::try_from(size).ok()).unwrap_or(pixels / 2)
     }
 
-    /// Tells readers of `buffer` where its pixels lie, unless it says so already.
+    /// Gives `buffer` a GstVideoMeta of this layout, unless it has it already.
     ///
     /// # Errors
-    /// Where GStreamer refuses the layout.
-    pub(super) fn describe(&self, buffer: &mut gst::BufferRef, placed: &Placed) -> Result<(), String> {
+    /// GStreamer refuses the layout.
+    pub(super) fn describe(&self, buffer: &mut gst::BufferRef, placed: &PlaneLayout) -> Result<(), String> {
         let Some(info) = &self.layout else {
             return Ok(());
         };
@@ -182,14 +183,13 @@ impl Wanted {
             .map_err(|error| error.to_string())
     }
 
-    /// Copies the picture whose planes begin with the given bytes into `target`, laid out as GStreamer does
-    /// by default.
+    /// Copies the picture with the given planes into `target`, in GStreamer's default layout.
     ///
     /// # Errors
-    /// Where the driver's planes are too few or too short for the format.
+    /// The driver's planes are too few or too short for the format.
     pub(super) fn copy(
         &self,
-        placed: &Placed,
+        placed: &PlaneLayout,
         planes: &[&[u8]],
         target: &mut gst::BufferRef,
     ) -> Result<(), String> {
@@ -217,18 +217,18 @@ impl Wanted {
     }
 }
 
-/// Where a frame's planes begin in its buffer, and how long their rows are, all in bytes.
+/// Offsets and strides of a frame's planes, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct PlaneLayout {
     pub(super) offsets: Vec<usize>,
     pub(super) strides: Vec<u32>,
 }
 
-impl Placed {
-    /// The planes among the mapped memories of a buffer, each from its beginning to the end of its memory.
+impl PlaneLayout {
+    /// The planes in the mapped memories of a buffer, each from its offset to the end of its memory.
     ///
     /// # Errors
-    /// Where a plane begins beyond the buffer's end.
+    /// A plane begins beyond the buffer's end.
     pub(super) fn bytes<'m, M: std::ops::Deref<Target = [u8]>>(
         &self,
         memories: &'m [M],
@@ -247,12 +247,12 @@ impl Placed {
     }
 }
 
-/// Whether `caps` are of memory that other devices read.
+/// Whether `caps` are of dma-bufs.
 fn is_dma_buf(caps: &gst::Caps) -> bool {
     caps.features(0).is_some_and(|features| features.contains(DMABUF))
 }
 
-/// Pixels and layout that fixed `caps` name.
+/// Pixel format and layout of fixed `caps`.
 fn format(
     caps: &gst::Caps,
     structure: &gst::StructureRef,
@@ -291,8 +291,7 @@ fn format(
     }
 }
 
-/// Copies `rows` rows, `from` bytes apart, to where they are `to` bytes apart. What is beyond the picture
-/// in a row is padding on either side.
+/// Copies `rows` rows from the stride `from` to the stride `to`. The rest of a row is padding on either side.
 fn copy_rows(source: &[u8], from: usize, target: &mut [u8], to: usize, rows: usize) -> Result<(), String> {
     let width = from.min(to);
     let needed = (rows.max(1) - 1) * from + width;
@@ -315,17 +314,17 @@ fn copy_rows(source: &[u8], from: usize, target: &mut [u8], to: usize, rows: usi
 mod tests {
     use super::*;
 
-    fn fixed(caps: &str) -> Result<Wanted, String> {
+    fn fixed(caps: &str) -> Result<StreamFormat, String> {
         gst::init().unwrap();
-        Wanted::parse(&StreamSetup::new(caps.parse().unwrap()))
+        StreamFormat::parse(&StreamSetup::new(caps.parse().unwrap()))
     }
 
-    fn fourcc(wanted: &Wanted) -> [u8; 4] {
+    fn fourcc(wanted: &StreamFormat) -> [u8; 4] {
         wanted.pixel.fourcc().to_le_bytes()
     }
 
     #[test]
-    fn packed_rgb_is_named_by_bits_here_and_by_bytes_there() {
+    fn packed_rgb_is_named_by_bits_in_libcamera_and_by_bytes_in_gstreamer() {
         let pixel = |format| {
             let caps = format!("video/x-raw,format={format},width=4,height=2,framerate=30/1");
             fourcc(&fixed(&caps).unwrap())
@@ -375,12 +374,12 @@ mod tests {
     }
 
     #[test]
-    fn planes_lie_where_the_driver_says_or_in_a_row() {
+    fn planes_lie_where_the_driver_says_or_one_after_the_other() {
         let i420 = fixed("video/x-raw,format=I420,width=6,height=4,framerate=30/1").unwrap();
         assert_eq!(i420.plane_sizes(16), Some(vec![64, 16, 16]));
-        let said = Placed { offsets: vec![0, 100, 200], strides: vec![16, 8, 8] };
+        let said = PlaneLayout { offsets: vec![0, 100, 200], strides: vec![16, 8, 8] };
         assert_eq!(i420.placed(16, &[0, 100, 200]).unwrap(), said);
-        let in_a_row = Placed { offsets: vec![0, 64, 80], strides: vec![16, 8, 8] };
+        let in_a_row = PlaneLayout { offsets: vec![0, 64, 80], strides: vec![16, 8, 8] };
         assert_eq!(i420.placed(16, &[0]).unwrap(), in_a_row);
         assert!(i420.placed(16, &[]).is_err());
 
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_lose_the_drivers_padding() {
+    fn copied_rows_lose_the_drivers_padding() {
         let wanted = fixed("video/x-raw,format=I420,width=6,height=4,framerate=30/1").unwrap();
         let info = wanted.layout.clone().unwrap();
         let row = |value: u8, used: usize, stride: usize| {

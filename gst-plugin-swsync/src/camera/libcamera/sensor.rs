@@ -1,7 +1,6 @@
-//! What libcamera's controls, properties and metadata say about a sensor's timing.
+//! Reads a sensor's timing from libcamera's controls, properties and metadata, and sets it.
 //!
-//! libcamera counts in whole microseconds, sensors in lines, the rest of swsync in nanoseconds: the
-//! conversions are here.
+//! libcamera counts in whole microseconds, sensors in lines, the rest of swsync in nanoseconds. The conversions are here.
 
 use std::fmt;
 
@@ -20,13 +19,16 @@ use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_rig::clock::DeviceClock;
 
 use super::controls;
-use super::session::REQUESTS;
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};
 
-/// Line time where the sensor or its mode is unknown: the step of libcamera's own control.
+/// Requests in flight: as many as libcamera's pipeline handlers ask for. At 30 fps that leaves time to take a frame even while
+/// another camera is being started.
+pub(super) const REQUESTS: u32 = 4;
+
+/// Line time if the sensor or its mode is unknown: the step of libcamera's own control.
 const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
 
-/// How frame durations can be set, in `mode` if that is known, by libcamera's limits.
+/// The range of frame durations within libcamera's `limits`, in `mode` if that is known.
 pub(super) fn frame_duration_control(
     profile: &CameraProfile,
     mode: Option<&Mode>,
@@ -35,20 +37,20 @@ pub(super) fn frame_duration_control(
     let line_time_ns = mode.map_or(UNKNOWN_LINE_TIME_NS, |mode| mode.line_time_ns);
     let min_lines = lines((to_nanos(limits.min_us) / line_time_ns).ceil());
     let max_lines = lines((to_nanos(limits.max_us) / line_time_ns).floor());
-    // Beyond a mode's own longest frame, drivers double the quantum.
+    // Drivers make longer frames than the mode's longest by doubling the line time.
     let max_lines = mode.map_or(max_lines, |mode| max_lines.min(mode.max_lines));
     FrameDurationControl {
         line_time_ns,
         min_lines,
-        // Limits less than a line apart have no whole line between them.
+        // Limits that are less than a line apart have no whole line between them.
         max_lines: max_lines.max(min_lines),
-        // A set waits with its request until those before it have had their frames.
+        // A request waits until those queued before it have had their frames.
         latency: REQUESTS + profile.delays.vblank,
         exposure_margin: if mode.is_some() { profile.exposure_margin_lines } else { 0 },
     }
 }
 
-/// What ExposureTime can be set to; `None` where the camera has no such control.
+/// The range of ExposureTime; `None` if the camera has no such control.
 pub(super) fn exposure_control(controls: &ControlInfoMap) -> Option<ExposureControl> {
     let info = controls.find(ids::ExposureTime::ID).ok()?;
     let span = |value| match value {
@@ -97,9 +99,9 @@ impl fmt::Display for Limits {
     }
 }
 
-/// What FrameDurationLimits can be set to; `None` where the camera has no such control.
+/// The range of FrameDurationLimits; `None` if the camera has no such control.
 ///
-/// Before a camera is configured they are placeholders on a Raspberry Pi (33333 to 120000 us).
+/// Before a camera is configured, a Raspberry Pi states placeholders (33333 to 120000 us).
 pub(super) fn frame_duration_limits(controls: &ControlInfoMap) -> Option<Limits> {
     let info = controls.find(ids::FrameDurationLimits::ID).ok()?;
     let first = |value| match value {
@@ -110,7 +112,7 @@ pub(super) fn frame_duration_limits(controls: &ControlInfoMap) -> Option<Limits>
     (0 < min_us && min_us <= max_us).then_some(Limits { min_us, max_us })
 }
 
-/// The sensor's name for people and tables, or `unknown`.
+/// The sensor's model name, or `unknown`.
 pub(super) fn model(properties: &PropertyList) -> String {
     properties.get::<properties::Model>().map_or_else(|_| "unknown".to_owned(), |model| model.0)
 }
@@ -118,19 +120,18 @@ pub(super) fn model(properties: &PropertyList) -> String {
 /// Whether the camera takes a frame whenever a request is queued, instead of running freely.
 ///
 /// Only libcamera's virtual cameras do. libcamera does not tell which pipeline handler a camera
-/// has, and a virtual camera's id and model are free text in `virtual.yaml`. But every camera made
-/// of hardware lists its device nodes in the property SystemDevices, and virtual ones have none to
-/// list.
+/// has, and a virtual camera's id and model are free text in `virtual.yaml`. But every hardware camera
+/// lists its device nodes in the property SystemDevices, and virtual ones have none.
 pub(super) fn takes_frames_on_request(properties: &PropertyList) -> bool {
     properties.get::<properties::SystemDevices>().is_err()
 }
 
 /// Sets `wanted` in `list`: a request's controls, or those that a camera starts with.
 ///
-/// A frame duration is set as shortest and longest at once, so that auto exposure can't change it.
-/// An exposure switches auto exposure off, or libcamera would ignore it.
+/// A frame duration is set as both shortest and longest, so that auto exposure cannot change it.
+/// An exposure also switches auto exposure off: otherwise libcamera would ignore it.
 pub(super) fn set_controls(list: &mut ControlList, wanted: Controls, can: Controllable) {
-    // `set` can't fail: libcamera ignores what a camera does not have, hence `can`.
+    // `set` does not fail for controls that the camera does not have: libcamera ignores them. Hence `can`.
     if let (Some(duration), true) = (wanted.frame_duration, can.frame_duration) {
         let us = to_micros(duration);
         let _ = list.set(ids::FrameDurationLimits([us, us]));
@@ -142,7 +143,7 @@ pub(super) fn set_controls(list: &mut ControlList, wanted: Controls, can: Contro
     }
 }
 
-/// Which of [`Controls`] the camera has, and whether it has any that its frames may say something of.
+/// Which of [`Controls`] the camera has, and whether its frames may report any controls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Controllable {
     frame_duration: bool,
@@ -152,7 +153,7 @@ pub(super) struct Controllable {
 
 impl Controllable {
     pub(super) fn of(infos: &ControlInfoMap) -> Self {
-        // `count` would not do: it counts in libcamera's list of all controls there are.
+        // `count` counts in libcamera's list of all controls, so it does not tell.
         let has = |id| infos.find(id).is_ok();
         Self {
             frame_duration: has(ids::FrameDurationLimits::ID),
@@ -162,28 +163,28 @@ impl Controllable {
     }
 }
 
-/// What the driver says of a buffer that was filled.
+/// The driver's metadata of a filled frame buffer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Filled {
+pub(super) struct BufferMetadata {
     /// Its count of frames.
     pub(super) sequence: u32,
     /// In ns.
     pub(super) timestamp: u64,
-    /// Part of the picture is wrong.
+    /// Part of the picture is damaged.
     pub(super) damaged: bool,
-    /// Bytes of the picture, where it is in one plane or the first.
+    /// Bytes used in the first plane.
     pub(super) bytes_used: Option<usize>,
 }
 
-/// What the driver says of the buffer of `stream` that `request` filled, which libcamera has `allocated`, or we; the virtual
-/// camera of libcamera 0.4 says nothing.
-pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Option<Filled> {
+/// The metadata of the stream's frame buffer in `request`; libcamera has `allocated` it, or swsync has. The virtual camera of
+/// libcamera 0.4 gives none.
+pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Option<BufferMetadata> {
     let metadata = if allocated {
         request.buffer::<FrameBuffer>(stream)?.metadata()?
     } else {
         request.buffer::<OwnedFrameBuffer>(stream)?.metadata()?
     };
-    Some(Filled {
+    Some(BufferMetadata {
         sequence: metadata.sequence(),
         timestamp: metadata.timestamp(),
         damaged: metadata.status() == FrameMetadataStatus::Error,
@@ -193,19 +194,16 @@ pub(super) fn filled(request: &Request, stream: &Stream, allocated: bool) -> Opt
 
 /// The pictures of one instant.
 pub(super) struct Pictures {
-    /// The first stream's.
-    pub(super) main: gst::Buffer,
-    /// The other streams'.
-    pub(super) others: Vec<gst::Buffer>,
+    /// By stream.
+    pub(super) pictures: Vec<gst::Buffer>,
     /// See [`Frame::copied`].
     pub(super) copied: bool,
-    /// What the driver says of the first one's buffer.
-    pub(super) filled: Option<Filled>,
+    /// The driver's metadata of the first stream's buffer.
+    pub(super) filled: Option<BufferMetadata>,
 }
 
-/// When the driver says that a frame was taken, by whichever clock it has, in ns. `None` where nothing says so: here, such a
-/// frame is of no use.
-pub(super) fn stamp(request: &Request, filled: Option<Filled>) -> Option<i64> {
+/// The driver's time stamp of a frame, by whichever clock it uses, in ns; `None` if it has none.
+pub(super) fn stamp(request: &Request, filled: Option<BufferMetadata>) -> Option<i64> {
     let stamp = request.metadata().get::<ids::SensorTimestamp>().map_or(0, |stamp| stamp.0);
     let stamp = match filled {
         Some(filled) if stamp <= 0 => i64::try_from(filled.timestamp).ok()?,
@@ -214,7 +212,7 @@ pub(super) fn stamp(request: &Request, filled: Option<Filled>) -> Option<i64> {
     (stamp > 0).then_some(stamp)
 }
 
-/// The frame with these pictures, taken at `stamped` of the host's clocks, and with what `request`'s metadata say of it.
+/// The frame with these pictures and the host's stamp, and with the metadata of `request`.
 pub(super) fn frame(
     pictures: Pictures,
     request: &Request,
@@ -223,13 +221,12 @@ pub(super) fn frame(
     can: Controllable,
 ) -> Frame {
     let (metadata, filled) = (request.metadata(), pictures.filled);
-    // A virtual camera's says nothing but the time.
+    // A virtual camera reports only the time.
     let more = (metadata.len() > 1).then_some(metadata);
     let exposure = more.and_then(|metadata| metadata.get::<ids::ExposureTime>().ok());
     let analogue_gain = more.and_then(|metadata| metadata.get::<ids::AnalogueGain>().ok());
     Frame {
-        buffer: pictures.main,
-        others: pictures.others,
+        pictures: pictures.pictures,
         copied: pictures.copied,
         sequence: sequence.next(filled.map(|filled| filled.sequence)),
         sensor_time: boottime(stamp),
@@ -241,13 +238,13 @@ pub(super) fn frame(
     }
 }
 
-/// What this process's device, whose clocks may be simulated, had as boot time when the host had `stamp`.
+/// Boot time of this process's device, whose clocks may be simulated, at the host's boot time `stamp`.
 fn boottime(stamp: Timestamp<Boottime>) -> Timestamp<Boottime> {
-    // Where the simulation cannot be had, the element has not started.
+    // If the simulation cannot be set up, the element does not start.
     DeviceClock::of_this_process().map_or(stamp, |device| device.boottime_from_host(stamp))
 }
 
-/// What `metadata` says of a frame beside exposure and analogue gain. Names and units are those of libcamera's
+/// What `metadata` says of a frame, except for exposure and analogue gain. Names and units are those of libcamera's
 /// `control_ids_core.yaml`.
 fn details(metadata: &ControlList) -> FrameDetails {
     let frame_duration = metadata.get::<ids::FrameDuration>().ok();
@@ -265,11 +262,11 @@ fn details(metadata: &ControlList) -> FrameDetails {
     }
 }
 
-/// What libcamera's own synchronisation of cameras reports with frames while it is on (Raspberry Pi's, since
-/// libcamera 0.5.2). Their numbers differ from version to version.
+/// Controls that libcamera's own synchronisation of cameras reports while it is on (Raspberry Pi's, since
+/// libcamera 0.5.2). Their ids differ from version to version.
 const SYNC_REPORTS: [&str; 2] = ["SyncReady", "SyncTimer"];
 
-/// Whether libcamera itself moves this camera's frames to meet those of others (`rpi::SyncMode`).
+/// Whether libcamera itself synchronises this camera with others (`rpi::SyncMode`).
 pub(super) fn is_synchronised_elsewhere(metadata: &ControlList) -> bool {
     reports_any(metadata, &SYNC_REPORTS)
 }
@@ -282,14 +279,14 @@ fn reports_any(metadata: &ControlList, names: &[&str]) -> bool {
     })
 }
 
-/// The driver's 32 bit frame count continued to 64 bit, or a count of our own where it has none.
+/// The driver's 32 bit frame count, extended to 64 bit. If the driver has none, frames are counted here.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     last: Option<u64>,
 }
 
 impl Sequence {
-    /// The number of a frame that the driver numbers `raw`; always larger than the one before.
+    /// The number of a frame that the driver numbers `raw`. It is larger than the one before.
     pub(super) fn next(&mut self, raw: Option<u32>) -> u64 {
         const MODULUS: u64 = 1 << 32;
         let next = match (self.last, raw) {
@@ -297,7 +294,7 @@ impl Sequence {
             (Some(last), None) => last + 1,
             (Some(last), Some(raw)) => {
                 let step = (u64::from(raw) + MODULUS - last % MODULUS) % MODULUS;
-                // A count that stands still or runs backwards is none.
+                // A count that stands still or goes backwards is not used.
                 let step = if (1..MODULUS / 2).contains(&step) { step } else { 1 };
                 last + step
             }
@@ -312,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_are_found_by_their_names() {
+    fn reported_controls_are_found_by_name() {
         let mut metadata = ControlList::new();
         assert!(!reports_any(&metadata, &["ExposureTime"]));
         metadata.set(ids::ExposureTime(100)).unwrap();
@@ -350,14 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_no_longer_than_a_modes_own() {
+    fn frames_are_no_longer_than_the_modes_longest() {
         // The driver doubles exposures and lines up to 128 times.
         let limits = Limits { min_us: 19_989, max_us: 654_000_000 };
         assert_eq!(control("imx477", limits).max_lines, 0xffdc);
     }
 
     #[test]
-    fn unknown_sensors_and_modes_are_set_in_microseconds() {
+    fn frames_of_unknown_sensors_are_set_in_microseconds() {
         for model in ["imx219", "ov9281", "imx999"] {
             let control = control(model, Limits { min_us: 16_666, max_us: i64::MAX });
             assert!((control.line_time_ns - 1_000.0).abs() < 1e-9, "{model}");
@@ -371,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_continue_over_wraps_and_ignore_nonsense() {
+    fn sequence_numbers_continue_over_wraps_and_always_rise() {
         let mut sequence = Sequence::default();
         assert_eq!(sequence.next(Some(u32::MAX - 1)), 0xffff_fffe);
         assert_eq!(sequence.next(Some(2)), 0x1_0000_0002, "four frames, one wrap");

@@ -1,4 +1,4 @@
-//! An open camera, as libcamera's thread has it.
+//! An open camera on libcamera's thread: configures, starts and stops it.
 
 use std::io;
 use std::sync::Arc;
@@ -6,121 +6,105 @@ use std::sync::Arc;
 use ::libcamera::camera::{ActiveCamera, Camera, CameraConfiguration};
 use ::libcamera::control::ControlList;
 use ::libcamera::framebuffer_allocator::FrameBufferAllocator;
-use ::libcamera::geometry::Size;
-use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
+use parking_lot::Mutex;
 use swsync_core::stamps::Arrival;
-use swsync_rig::claim::{Claim, ClaimError, Holder, user_of_video_device};
 use swsync_rig::clock::arrival_on_host;
 
-use super::formats::{FORMATS, Picture, camera_caps, check_stream, default_configuration};
-use super::memory::{Planes, memfd_buffer};
-use super::picture::Wanted;
-use super::queue::{OpenCamera, RequestQueue};
+use super::controls;
+use super::frame_memory::{FrameBufferMemory, memfd_buffer};
+use super::picture::StreamFormat;
 use super::sensor::{self, Controllable, Limits};
-use super::{colour, controls, failed};
+use crate::camera::claim::{Claim, ClaimError, Holder, user_of_video_device};
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::{Mode, Orientation};
-use crate::camera::{
-    CameraError, Controls, DEFAULT_FRAME_RATE, ExposureControl, StreamRole, StreamSetup, fixate_nearest,
-};
+use crate::camera::{CameraError, Controls, ExposureControl, StreamRole};
 
-/// Requests in flight: what libcamera's pipeline handlers ask for, and at 30 fps time enough to
-/// take a frame even while another camera is being started.
-pub(super) const REQUESTS: u32 = 4;
-
-/// Frame buffers beyond those, for downstream to hold: one at work in each of a few elements. Of frames that
-/// are larger than [`LARGE`] fewer, because memory that cameras can write to is scarce on small boards.
-const SPARE: u32 = 4;
-const SPARE_LARGE: u32 = 2;
-/// In bytes; a frame of 2304x1296 in NV12 is below it, one of 4056x3040 above.
-const LARGE: u32 = 8 << 20;
-
-/// What happens to a streaming camera.
-pub(super) enum Event {
-    /// A frame is there, or a request was given up; when that was.
+/// An event of a streaming camera.
+pub(super) enum CameraEvent {
+    /// A request was completed or cancelled, at this time.
     Completed(Request, Arrival),
-    /// Nothing more will come, and why.
+    /// No more frames will come, for this reason.
     Gone(String),
 }
 
-/// What is known of a camera once it is open.
+/// What is known of an open camera.
 #[derive(Clone)]
-pub(super) struct Description {
+pub(super) struct SessionInfo {
     pub(super) id: String,
     pub(super) model: String,
     /// See [`sensor::takes_frames_on_request`].
     pub(super) on_request: bool,
-    /// Of a stream of the ordinary role.
+    /// Of a stream of the default role.
     pub(super) caps: gst::Caps,
-    /// Where its requests go.
+    /// Takes its requests while it streams.
     pub(super) queue: Arc<RequestQueue>,
 }
 
-/// What is known of a camera once it is configured.
+/// What is known of a configured camera.
 #[derive(Clone)]
-pub(super) struct Configured {
+pub(super) struct ConfiguredCamera {
     pub(super) streams: Vec<ConfiguredStream>,
     pub(super) limits: Option<Limits>,
     pub(super) exposure: Option<ExposureControl>,
     pub(super) controllable: Controllable,
-    /// How it reads its sensor, and which way round its pictures are.
+    /// The mode in effect.
     pub(super) mode: Mode,
 }
 
 #[derive(Clone)]
 pub(super) struct ConfiguredStream {
-    pub(super) wanted: Wanted,
+    pub(super) wanted: StreamFormat,
     pub(super) stream: Stream,
     /// Bytes from row to row of the first plane.
     pub(super) stride: u32,
     buffers: u32,
 }
 
-/// Requests with a frame buffer per stream, and by cookie and stream the buffers' memory.
-pub(super) type Requests = (Vec<Request>, Vec<Vec<Planes>>);
+/// Requests with a frame buffer per stream, and the memory of these by cookie and stream.
+pub(super) type Requests = (Vec<Request>, Vec<Vec<FrameBufferMemory>>);
 
 /// An acquired camera.
-pub(super) struct Session {
-    // Before the claim, because fields are dropped in order: another may have it once it is free.
-    camera: OpenCamera,
+pub(super) struct CameraSession {
+    // Before the claim: fields are dropped in order, and the claim has to go last.
+    pub(super) camera: OpenCamera,
     _claim: Claim,
-    description: Description,
-    /// What is asked of it.
-    mode: Mode,
-    configured: Option<Configured>,
-    streaming: bool,
+    pub(super) description: SessionInfo,
+    /// The mode that is asked for.
+    pub(super) mode: Mode,
+    pub(super) configured: Option<ConfiguredCamera>,
+    pub(super) streaming: bool,
 }
 
-impl Session {
+impl CameraSession {
     pub(super) fn open(
         camera: &Camera<'static>,
         all: &[String],
-        events: Arc<Mailbox<Event>>,
-    ) -> Result<(Self, Description), CameraError> {
+        events: Arc<Mailbox<CameraEvent>>,
+    ) -> Result<(Self, SessionInfo), CameraError> {
         let id = camera.id().to_owned();
-        let busy = |holder| {
+        let busy = |holder: Holder| {
             let others = all.iter().filter(|other| **other != id).cloned().collect();
-            CameraError::Busy { camera: id.clone(), holder, others }
+            CameraError::Busy { camera: id.clone(), holder: holder.to_string(), others }
         };
         let claim = Claim::new(&format!("camera {id}")).map_err(|error| match error {
             ClaimError::Held(holder) => busy(holder),
-            error => failed(&id, "claiming it", error),
+            error => CameraError::failed(&id, "claiming it", error),
         })?;
         let acquired = camera.acquire().map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => busy(user_of(camera)),
-            _ => failed(&id, "acquiring it", error),
+            _ => CameraError::failed(&id, "acquiring it", error),
         });
         let mut camera = acquired?;
         let completed = events.clone();
         camera.on_request_completed(move |request| {
-            completed.push(Event::Completed(request, arrival_on_host()))
+            completed.push(CameraEvent::Completed(request, arrival_on_host()))
         });
         let gone = events.clone();
-        camera.on_disconnected(move || gone.push(Event::Gone("it was disconnected".into())));
+        camera.on_disconnected(move || gone.push(CameraEvent::Gone("it was disconnected".into())));
 
         let on_request = sensor::takes_frames_on_request(camera.properties());
         let model = sensor::model(camera.properties());
@@ -128,7 +112,7 @@ impl Session {
         let mut session = Self {
             camera: OpenCamera::new(camera, queue.clone()),
             _claim: claim,
-            description: Description { id, model, on_request, caps: gst::Caps::new_empty(), queue },
+            description: SessionInfo { id, model, on_request, caps: gst::Caps::new_empty(), queue },
             mode: Mode::default(),
             configured: None,
             streaming: false,
@@ -138,145 +122,18 @@ impl Session {
         Ok((session, description))
     }
 
-    /// Everything that a stream of `role` can deliver.
-    pub(super) fn caps(&self, role: StreamRole) -> gst::Caps {
-        let on_request = self.description.on_request;
-        // Before `configure`, only a virtual camera's limits mean something.
-        let limits = sensor::frame_duration_limits(self.camera.get().controls()).filter(|_| on_request);
-        let fastest = limits.map(|limits| limits.min_us);
-        camera_caps(self.camera.get(), (role, &self.mode), fastest, !on_request || has_dma_buf_heap())
-    }
-
-    /// `caps` with the size and format nearest to libcamera's preference for `role`, a rate that the mode
-    /// reaches, and the colorimetry that will come.
-    pub(super) fn fixate(&mut self, role: StreamRole, caps: &gst::Caps) -> gst::Caps {
-        let Some(configuration) = default_configuration(self.camera.get(), &[role]) else {
-            return caps.clone();
-        };
-        let preferred = configuration.get(0).map(|stream| (stream.get_pixel_format(), stream.get_size()));
-        let Some((pixel, size)) = preferred else {
-            return caps.clone();
-        };
-        let mut caps = nearest_structure(caps, pixel, size);
-        if let Some(structure) = caps.make_mut().structure_mut(0) {
-            self.limit_rate(role, structure);
-        }
-        let side = |side| i32::try_from(side).unwrap_or(i32::MAX);
-        fixate_nearest(&mut caps, (side(size.width), side(size.height)), DEFAULT_FRAME_RATE);
-        for name in colours_asked_for(&caps) {
-            let mut candidate = caps.clone();
-            if let (Some(structure), Some(name)) = (candidate.make_mut().structure_mut(0), name) {
-                structure.set("colorimetry", name);
-            }
-            candidate.fixate();
-            let setup = StreamSetup { role, caps: candidate.clone() };
-            let Ok(wanted) = Wanted::parse(&setup) else {
-                continue;
-            };
-            if let Ok(configuration) = self.validated(std::slice::from_ref(&wanted)) {
-                let space = configuration.get(0).and_then(|stream| stream.get_color_space());
-                if let (Some(space), Picture::Raw(_), Some(structure)) =
-                    (space, wanted.picture, candidate.make_mut().structure_mut(0))
-                {
-                    structure.set("colorimetry", colour::colorimetry(space).to_string());
-                }
-                return candidate;
-            }
-        }
-        caps
-    }
-
-    /// Takes rates that the mode does not reach out of `structure`, whose size is known. Modes have to be
-    /// entered for that, which a camera that streams cannot.
-    fn limit_rate(&mut self, role: StreamRole, structure: &mut gst::StructureRef) {
-        let mut trial: gst::Caps = structure.to_owned().into();
-        fixate_nearest(&mut trial, (0, 0), DEFAULT_FRAME_RATE);
-        trial.fixate();
-        let Ok(wanted) = Wanted::parse(&StreamSetup { role, caps: trial }) else {
-            return;
-        };
-        if self.description.on_request || self.streaming {
-            return;
-        }
-        let limits = self.validated(&[wanted]).ok().and_then(|mut configuration| {
-            self.configured = None;
-            self.camera.get_mut().configure(&mut configuration).ok()?;
-            sensor::frame_duration_limits(self.camera.get().controls())
-        });
-        if let Some(limits) = limits {
-            let asked = gst::Caps::from(structure.to_owned());
-            let reached = gst::Caps::builder(structure.name().as_str()).field("framerate", rates_of(limits));
-            let both = asked.intersect(&reached.build());
-            if let Some(rate) = both.structure(0).and_then(|both| both.value("framerate").ok()) {
-                structure.set_value("framerate", rate.clone());
-            }
-        }
-    }
-
-    /// A configuration of these streams as libcamera accepts it.
-    ///
-    /// # Errors
-    /// [`CameraError::Format`] with what it would rather do.
-    fn validated(&self, wanted: &[Wanted]) -> Result<CameraConfiguration, CameraError> {
-        let id = &self.description.id;
-        let first = wanted.first().ok_or_else(|| failed(id, "configuring it", "no stream is wanted"))?;
-        let roles: Vec<StreamRole> = wanted.iter().map(|wanted| wanted.role).collect();
-        let mut configuration = default_configuration(self.camera.get(), &roles).ok_or_else(|| {
-            let nicks: Vec<String> = roles.iter().map(|role| format!("{role:?}")).collect();
-            let streams = nicks.join(" + ");
-            first.refused(id, format!("libcamera has no configuration with the streams {streams}"))
-        })?;
-        for (index, wanted) in wanted.iter().enumerate() {
-            let mut stream = configuration
-                .get_mut(index)
-                .ok_or_else(|| wanted.refused(id, "libcamera left out the stream".into()))?;
-            stream.set_pixel_format(wanted.pixel);
-            stream.set_size(wanted.size);
-            if wanted.colour.is_some() {
-                stream.set_color_space(wanted.colour);
-            }
-            let spare = if wanted.bytes() > LARGE { SPARE_LARGE } else { SPARE };
-            let buffers = stream.get_buffer_count().max(REQUESTS) + spare;
-            stream.set_buffer_count(buffers);
-        }
-        self.mode.ask(&mut configuration);
-        if configuration.validate().is_invalid() {
-            let reason = match &self.mode.sensor {
-                Some(sensor) => {
-                    format!("libcamera calls it invalid together with sensor-config={}", sensor.structure())
-                }
-                None => "libcamera calls the configuration invalid".to_owned(),
-            };
-            return Err(first.refused(id, reason));
-        }
-        for (index, wanted) in wanted.iter().enumerate() {
-            check_stream(&configuration, index, wanted.pixel, wanted.size)
-                .map_err(|reason| wanted.refused(id, reason))?;
-            let got = configuration.get(index).and_then(|stream| stream.get_color_space());
-            if let (Some(asked), Some(got)) = (wanted.colour, got)
-                && asked != got
-            {
-                let nearest = colour::colorimetry(got);
-                return Err(
-                    wanted.refused(id, format!("the nearest colorimetry that it offers is {nearest}"))
-                );
-            }
-        }
-        Ok(configuration)
-    }
-
-    pub(super) fn configure(&mut self, wanted: Vec<Wanted>) -> Result<Configured, CameraError> {
+    pub(super) fn configure(&mut self, wanted: Vec<StreamFormat>) -> Result<ConfiguredCamera, CameraError> {
         self.configured = None;
         let mut configuration = self.validated(&wanted)?;
         let mode = self.mode_in_effect(&configuration)?;
-        let fail = |reason: String| failed(&self.description.id, "configuring it", reason);
+        let fail = |reason: String| CameraError::failed(&self.description.id, "configuring it", reason);
         self.camera.get_mut().configure(&mut configuration).map_err(|error| fail(error.to_string()))?;
         let limits = sensor::frame_duration_limits(self.camera.get().controls());
         let mut streams = Vec::new();
         for (index, wanted) in wanted.into_iter().enumerate() {
             let us = sensor::to_micros(wanted.period);
             if let Some(limits) = limits
-                // A camera that waits for requests can be as slow as they are.
+                // A camera on request has no slowest rate.
                 && (us < limits.min_us || us > limits.max_us && !self.description.on_request)
             {
                 return Err(wanted.refused(&self.description.id, limits.to_string()));
@@ -291,28 +148,28 @@ impl Session {
         }
         let exposure = sensor::exposure_control(self.camera.get().controls());
         let controllable = Controllable::of(self.camera.get().controls());
-        Ok(self.configured.insert(Configured { streams, limits, exposure, controllable, mode }).clone())
+        Ok(self.configured.insert(ConfiguredCamera { streams, limits, exposure, controllable, mode }).clone())
     }
 
-    pub(super) fn description(&self) -> &Description {
+    pub(super) fn description(&self) -> &SessionInfo {
         &self.description
     }
 
-    /// Uses the camera in `mode`, which it has, from now on: its formats may be others.
+    /// Uses the camera in `mode`, which it has, from now on. This may change its formats.
     pub(super) fn change_mode(&mut self, mode: Mode) {
         self.mode = mode;
         self.configured = None;
         self.description.caps = self.caps(StreamRole::default());
     }
 
-    /// What the camera makes of the mode that is asked of it, by a validated `configuration`.
+    /// The mode in effect with a validated `configuration`.
     fn mode_in_effect(&self, configuration: &CameraConfiguration) -> Result<Mode, CameraError> {
         let mode = self.mode.in_effect(configuration).map_err(|reason| CameraError::Mode {
             camera: self.description.id.clone(),
             asked: self.mode.sensor.map(|sensor| sensor.structure().to_string()).unwrap_or_default(),
             reason,
         })?;
-        // A virtual camera does not look at what is asked, nor says so.
+        // Virtual cameras ignore the orientation, and do not say so.
         let orientation = if self.description.on_request { Orientation::default() } else { mode.orientation };
         Ok(Mode { orientation, ..mode })
     }
@@ -322,30 +179,28 @@ impl Session {
         self.camera.get()
     }
 
-    /// Puts a camera that does not stream into the mode of a validated `configuration`: its shortest and longest
-    /// frame there.
+    /// The shortest and longest frame with a validated `configuration`, which the camera is put into. It must not stream.
     pub(super) fn limits_in(&mut self, configuration: &mut CameraConfiguration) -> Option<Limits> {
         self.configured = None;
         self.camera.get_mut().configure(configuration).ok()?;
         sensor::frame_duration_limits(self.camera.get().controls())
     }
 
-    /// Which controls it has in its present mode.
+    /// Its controls and their ranges, in its present mode.
     pub(super) fn control_ranges(&self) -> Ranges {
         controls::ranges(&self.description.model, self.camera.get().controls())
     }
 
-    /// Starts streaming; the camera waits for the requests that this returns.
-    /// It begins with `settings`.
+    /// Starts streaming with `settings`. The requests that this returns are to be queued.
     pub(super) fn start(&mut self, settings: &[Setting]) -> Result<Requests, CameraError> {
         let id = &self.description.id;
         let Some(configured) = self.configured.clone() else {
-            return Err(failed(id, "starting it", "it is not configured"));
+            return Err(CameraError::failed(id, "starting it", "it is not configured"));
         };
         let requests =
             requests(self.camera.get_mut(), &configured, self.description.on_request).map_err(|error| {
                 let hint = "may this user open /dev/dma_heap/* (group video)?";
-                failed(id, "allocating frame buffers", format!("{error}; {hint}"))
+                CameraError::failed(id, "allocating frame buffers", format!("{error}; {hint}"))
             })?;
         let period = configured.streams.first().map(|stream| stream.wanted.period);
         let nominal = Controls { frame_duration: period, exposure: None };
@@ -356,17 +211,17 @@ impl Session {
         started.map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => CameraError::Busy {
                 camera: id.clone(),
-                holder: user_of(self.camera.get()),
+                holder: user_of(self.camera.get()).to_string(),
                 others: Vec::new(),
             },
-            _ => failed(id, "starting it", error),
+            _ => CameraError::failed(id, "starting it", error),
         })?;
         self.camera.take_requests();
         self.streaming = true;
         Ok(requests)
     }
 
-    /// Stops streaming. Every request is back when this returns: in the mailbox, or dropped.
+    /// Stops streaming. When this returns, every request is in the mailbox, or dropped.
     pub(super) fn stop(&mut self) {
         if std::mem::take(&mut self.streaming)
             && let Err(error) = self.camera.get_mut().stop()
@@ -377,66 +232,9 @@ impl Session {
     }
 }
 
-/// Rates of a mode that takes frames of these durations.
-fn rates_of(limits: Limits) -> gst::FractionRange {
-    // Half a microsecond to either side is the same limit: see `formats::rates`.
-    let rate =
-        |half_us: i64| gst::Fraction::new(2_000_000, i32::try_from(half_us.max(1)).unwrap_or(i32::MAX));
-    let slowest = rate(limits.max_us.saturating_mul(2).saturating_add(1));
-    let fastest = rate(limits.min_us.saturating_mul(2) - 1);
-    gst::FractionRange::new(slowest.min(fastest), fastest)
-}
-
-/// The structure of `caps` that comes nearest to `size`, with its size fixed. Equal ones: the one with the
-/// pixels that libcamera prefers, then the first.
-fn nearest_structure(caps: &gst::Caps, pixel: PixelFormat, size: Size) -> gst::Caps {
-    let preferred = FORMATS.iter().find(|(known, _)| *known == pixel).map(|(_, picture)| *picture);
-    let side = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
-    let (width, height) = (side(size.width), side(size.height));
-    let candidates = caps.iter_with_features().map(|(structure, features)| {
-        let mut structure = structure.to_owned();
-        structure.fixate_field_nearest_int("width", width);
-        structure.fixate_field_nearest_int("height", height);
-        if let Some(Picture::Raw(format)) = preferred {
-            structure.fixate_field_str("format", format.to_str());
-        }
-        let off = |name: &str, wanted: i32| {
-            structure.get::<i32>(name).map_or(i64::MAX / 4, |got| (i64::from(got) - i64::from(wanted)).abs())
-        };
-        let distance = off("width", width) + off("height", height);
-        let other_pixels = !preferred.is_some_and(|preferred| preferred.is_in(&structure));
-        (distance, other_pixels, structure, features.to_owned())
-    });
-    let Some((.., structure, features)) = candidates.min_by_key(|(distance, other, ..)| (*distance, *other))
-    else {
-        return caps.clone();
-    };
-    let mut nearest = gst::Caps::new_empty();
-    nearest.make_mut().append_structure_full(structure, Some(features));
-    nearest
-}
-
-/// The names of the colorimetries in `caps` to try, the most wanted first; `None` is the camera's choice.
-fn colours_asked_for(caps: &gst::Caps) -> Vec<Option<String>> {
-    let value = caps.structure(0).and_then(|structure| structure.value("colorimetry").ok());
-    let Some(value) = value else {
-        return vec![None];
-    };
-    match value.get::<gst::List>() {
-        Ok(list) => list.iter().filter_map(|value| value.get::<String>().ok().map(Some)).collect(),
-        Err(_) => vec![value.get::<String>().ok()],
-    }
-}
-
-/// Whether libcamera finds memory that devices share; it looks in these places.
-pub(super) fn has_dma_buf_heap() -> bool {
-    let any = |folder: &str| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    any("/dev/dma_heap") || std::path::Path::new("/dev/udmabuf").exists()
-}
-
 fn requests(
     camera: &mut ActiveCamera<'static>,
-    configured: &Configured,
+    configured: &ConfiguredCamera,
     on_request: bool,
 ) -> io::Result<Requests> {
     let streams = &configured.streams;
@@ -445,7 +243,7 @@ fn requests(
         .map(|cookie| camera.create_request(Some(cookie)))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| io::Error::other("libcamera makes no request"))?;
-    let mut planes: Vec<Vec<Planes>> = requests.iter().map(|_| Vec::new()).collect();
+    let mut planes: Vec<Vec<FrameBufferMemory>> = requests.iter().map(|_| Vec::new()).collect();
     for configured in streams {
         let stream = &configured.stream;
         match (
@@ -453,13 +251,13 @@ fn requests(
             configured.wanted.plane_sizes(configured.stride),
         ) {
             (Ok(buffers), _) => {
-                // There may be more buffers than requests: their libcamera frees.
+                // There may be more buffers than requests; libcamera frees the rest.
                 for ((request, planes), buffer) in requests.iter_mut().zip(&mut planes).zip(buffers) {
-                    planes.push(Planes::of_dma_bufs(&buffer)?);
+                    planes.push(FrameBufferMemory::of_dma_bufs(&buffer)?);
                     request.add_buffer(stream, buffer)?;
                 }
             }
-            // Hardware can't write to a memfd.
+            // Only virtual cameras can write to a memfd.
             (Err(error), Some(sizes)) if on_request => {
                 static SAID: std::sync::Once = std::sync::Once::new();
                 SAID.call_once(|| {
@@ -484,10 +282,106 @@ fn requests(
     Ok((requests, planes))
 }
 
-/// Who has the devices of `camera`, if not through swsync.
+/// The process that has the camera's devices, if it is not an element of swsync.
 fn user_of(camera: &Camera<'_>) -> Holder {
     let devices = camera.properties().get::<properties::SystemDevices>();
     let devices = devices.map(|devices| devices.0).unwrap_or_default();
     let mut devices = devices.into_iter().filter_map(|device| u64::try_from(device).ok());
     devices.find_map(user_of_video_device).unwrap_or(Holder::Unknown)
+}
+
+/// The way of requests to a streaming camera, from whichever thread has one.
+///
+/// libcamera takes requests from any thread (`Camera::queueRequest` is thread-safe), but the binding's camera may
+/// not leave its thread. Sending each request there would cost two changes of thread per frame. So this lends
+/// the camera for that one call, while it streams.
+pub(super) struct RequestQueue {
+    /// `None` while it does not stream.
+    camera: Mutex<Option<lent::Camera>>,
+    events: Arc<Mailbox<CameraEvent>>,
+}
+
+impl RequestQueue {
+    /// Failures become [`CameraEvent::Gone`] in `events`.
+    pub(super) fn new(events: Arc<Mailbox<CameraEvent>>) -> Self {
+        Self { camera: Mutex::new(None), events }
+    }
+
+    /// Queues `request` to the camera. If the camera does not stream, the request is dropped.
+    pub(super) fn queue(&self, request: Request) {
+        let camera = self.camera.lock();
+        if let Some(camera) = &*camera
+            && let Err((_request, error)) = camera.queue(request)
+        {
+            let reason = format!("it takes no request: {error}");
+            self.events.push(CameraEvent::Gone(reason));
+        }
+    }
+}
+
+/// The binding's camera, which the request queue borrows while it streams.
+pub(super) struct OpenCamera {
+    // A box, because the request queue needs a stable address.
+    camera: Box<ActiveCamera<'static>>,
+    queue: Arc<RequestQueue>,
+}
+
+impl OpenCamera {
+    pub(super) fn new(camera: ActiveCamera<'static>, queue: Arc<RequestQueue>) -> Self {
+        Self { camera: Box::new(camera), queue }
+    }
+
+    pub(super) fn get(&self) -> &ActiveCamera<'static> {
+        &self.camera
+    }
+
+    /// The camera, to change it. From now on it takes no requests.
+    pub(super) fn get_mut(&mut self) -> &mut ActiveCamera<'static> {
+        self.take_back();
+        &mut self.camera
+    }
+
+    /// Has the camera take requests until [`OpenCamera::get_mut`].
+    pub(super) fn take_requests(&mut self) {
+        *self.queue.camera.lock() = Some(lent::Camera::new(&self.camera));
+    }
+
+    /// Ends the loan. Waits for a request that is being queued.
+    fn take_back(&self) {
+        *self.queue.camera.lock() = None;
+    }
+}
+
+impl Drop for OpenCamera {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+/// The camera for other threads, which can only queue requests.
+mod lent {
+    use std::io;
+    use std::ptr::NonNull;
+
+    use ::libcamera::camera::ActiveCamera;
+    use ::libcamera::request::Request;
+
+    /// A camera that neither moves nor changes while this is in the queue.
+    pub(super) struct Camera(NonNull<ActiveCamera<'static>>);
+
+    // SAFETY: the only use is `queue_request`. It takes a shared reference, guards the binding's state with a mutex of its own,
+    // and calls a function that libcamera documents as thread-safe.
+    unsafe impl Send for Camera {}
+
+    impl Camera {
+        pub(super) fn new(camera: &ActiveCamera<'static>) -> Self {
+            Self(NonNull::from(camera))
+        }
+
+        pub(super) fn queue(&self, request: Request) -> Result<(), (Request, io::Error)> {
+            // SAFETY: before `OpenCamera` drops the camera or hands out a mutable reference to it, it takes this out of the
+            // queue, under the lock that the caller holds here.
+            unsafe { self.0.as_ref() }.queue_request(request)
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What people can set of a simulated camera: exposure, which its sensor does, and gain.
+//! Controls of a simulated camera: exposure, which the sensor simulates, and gain.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ const MAX_GAIN: f64 = 10.666_667;
 const BLACK: f32 = 16.0;
 const WHITE: f32 = 235.0;
 
-/// Which controls a camera has whose frames take `period`.
+/// The controls of a camera whose frames take `period`.
 pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span) -> Ranges {
     let micros = |lines: u32| (f64::from(lines) * model.line_time_ns / 1e3).ceil();
     let shortest = micros(model.min_exposure);
@@ -26,7 +26,7 @@ pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span) -> Ranges 
         .with(control("AnalogueGain"), Range::Numbers(1.0, MAX_GAIN))
 }
 
-/// A frame's exposure and gain as the settings that they are the effect of.
+/// A frame's exposure and gain as reported settings.
 pub(super) fn reported(exposure: Span, Gain(gain): Gain) -> Vec<Setting> {
     let control = |name| by_name(name).expect("it is in the table");
     let us = i32::try_from(exposure.as_nanos() / 1_000).unwrap_or(i32::MAX);
@@ -36,7 +36,7 @@ pub(super) fn reported(exposure: Span, Gain(gain): Gain) -> Vec<Setting> {
     ]
 }
 
-/// Settings as the sensor takes them.
+/// Settings in the sensor's terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct SimulatedControls {
     pub(super) exposure: Option<Span>,
@@ -44,7 +44,7 @@ pub(super) struct SimulatedControls {
 }
 
 impl SimulatedControls {
-    /// The last of each control wins.
+    /// Of each control the last setting counts.
     pub(super) fn of(settings: Vec<Setting>) -> Self {
         let mut controls = Self::default();
         for Setting { control, value } in settings {
@@ -60,7 +60,7 @@ impl SimulatedControls {
     }
 }
 
-/// An amplification of the picture.
+/// Analogue gain, as a factor on the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Gain(f32);
 
@@ -69,7 +69,7 @@ impl Gain {
         f64::from(self.0)
     }
 
-    /// Brightens a plane of luma, black staying black.
+    /// Brightens a plane of luma. Black stays black.
     pub(super) fn amplify(self, luma: &mut [u8]) {
         #[expect(clippy::float_cmp, reason = "1 is what it is set to where nobody set it")]
         if self.0 == 1.0 {
@@ -92,10 +92,10 @@ impl Gain {
     }
 }
 
-/// The gain of each frame: a register that is written as many frames ahead as the exposure's.
+/// The gain of each frame. Its register is written as many frames ahead as that of the exposure.
 #[derive(Debug, Clone)]
 pub(super) struct Gains {
-    /// Values by the first frame that each is in effect for; never empty.
+    /// Values with the first frame that each is in effect for; never empty.
     values: VecDeque<(u64, Gain)>,
     newest: u64,
 }
@@ -107,7 +107,7 @@ impl Default for Gains {
 }
 
 impl Gains {
-    /// From the first frame on `gain`.
+    /// `gain` from the first frame on.
     pub(super) fn new(gain: Option<f32>) -> Self {
         Self { values: VecDeque::from([(0, Gain(gain.unwrap_or(1.0)))]), newest: 0 }
     }
@@ -120,12 +120,12 @@ impl Gains {
         }
     }
 
-    /// Sets it, if it is to be, from `lead` frames after the newest on.
+    /// Sets `gain`, if any, from `lead` frames after the newest on.
     pub(super) fn set(&mut self, lead: u32, gain: Option<f32>) {
         self.values.extend(gain.map(|gain| (self.newest + u64::from(lead), Gain(gain))));
     }
 
-    /// That of the frame `sequence`.
+    /// The gain of the frame `sequence`.
     pub(super) fn at(&self, sequence: u64) -> Gain {
         let written = self.values.iter().rev().find(|(from, _)| *from <= sequence);
         written.or(self.values.front()).expect("never empty").1

@@ -1,7 +1,7 @@
-//! How a camera is aligned: what was asked for, and what it can do.
+//! Chooses the method by which a camera is aligned: by what was asked for, and what the camera can do.
 
 use gst::glib;
-use swsync_core::align::point::AlignPoint as Point;
+use swsync_core::align::point::AlignPoint;
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 
@@ -11,15 +11,15 @@ use crate::camera::{Capabilities, ExposureControl, FrameDurationControl, Pacing}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncAlignMethod")]
 pub enum AlignMethod {
-    /// `inject` where the camera can, else `inject-exposure`, else `none`. Never `reset`: that stops a camera
-    /// again and again for minutes, and is for its user to ask for.
+    /// `inject` if the camera can, else `inject-exposure`, else `none`. Never `reset`: that stops a camera
+    /// again and again for minutes, so users have to ask for it.
     #[default]
     #[enum_value(name = "Auto: inject, else inject-exposure, else none", nick = "auto")]
     Auto,
     /// One longer or shorter frame, then whole lines dithered to stay on the grid.
     #[enum_value(name = "Inject: one frame longer or shorter, then trim by lines", nick = "inject")]
     Inject,
-    /// One frame of a long exposure; its effect on the camera's phase is learnt.
+    /// One frame of a long exposure. Its effect on the camera's phase is learnt.
     #[enum_value(
         name = "Inject exposure: one long exposure shifts all later frames",
         nick = "inject-exposure"
@@ -36,21 +36,21 @@ pub enum AlignMethod {
 /// Which instant of a frame lies on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncAlignPoint")]
-pub enum AlignPoint {
+pub enum AlignPointSetting {
     /// Exposure of the first row begins.
     #[default]
     #[enum_value(name = "Frame start: exposure of the first row begins", nick = "frame-start")]
     FrameStart,
-    /// The middle of the middle row's exposure.
+    /// Middle of the middle row's exposure.
     #[enum_value(name = "Exposure center: the middle of the middle row's exposure", nick = "exposure-center")]
     ExposureCenter,
 }
 
-impl From<AlignPoint> for Point {
-    fn from(point: AlignPoint) -> Self {
+impl From<AlignPointSetting> for AlignPoint {
+    fn from(point: AlignPointSetting) -> Self {
         match point {
-            AlignPoint::FrameStart => Self::FrameStart,
-            AlignPoint::ExposureCenter => Self::ExposureCenter,
+            AlignPointSetting::FrameStart => Self::FrameStart,
+            AlignPointSetting::ExposureCenter => Self::ExposureCenter,
         }
     }
 }
@@ -85,20 +85,23 @@ pub enum AlignError {
     GridPeriod { period: String, rate: String },
 }
 
-/// A method that this camera can do, with what it takes.
+/// The chosen method, with what it needs of the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Method {
+pub enum AlignerKind {
     Inject(FrameDurationControl),
     InjectExposure(ExposureControl),
     Reset,
     /// The phase error is stated, not corrected.
     None,
-    /// A frame is taken when the grid's instant has come.
+    /// Frames are requested at the grid's instants.
     OnRequest,
 }
 
-impl Method {
-    /// What `camera` does for `wish`, with frames of `period`.
+impl AlignerKind {
+    /// The method for `camera` with frames of `period`.
+    ///
+    /// # Errors
+    /// The camera cannot do what `wish` asks for.
     pub fn choose(wish: AlignMethod, camera: &Capabilities, period: Span) -> Result<Self, AlignError> {
         let name = || camera.model.clone();
         let durations = match camera.pacing {
@@ -112,7 +115,7 @@ impl Method {
             }
             Pacing::FreeRunning(control) => control,
         };
-        // An exposure up to the period fits into a frame as it is. A tenth more to learn by.
+        // Only exposures longer than the period shift the stream. A tenth more is needed to learn by.
         let exposures = camera.exposure.filter(|control| control.max >= period.mul_f64(1.1));
         let instead = match (durations, exposures) {
             (Some(_), _) => "Use align-method=inject.",
@@ -147,10 +150,13 @@ impl Method {
     }
 }
 
-/// Whether a grid of `period` seconds goes with frames on `frames`. Zero is theirs.
+/// Checks that a grid of `period` seconds goes with frames on `frames`. A zero period is that of the frames.
 ///
-/// One of the two has to be a multiple of the other: then all cameras of the rig whose rates divide each other
-/// share instants, as both count from the epoch.
+/// One of the two has to be a multiple of the other. Then cameras whose rates divide each other share instants, as all grids count
+/// from the epoch.
+///
+/// # Errors
+/// [`AlignError::GridPeriod`].
 pub fn check_grid(frames: FrameGrid, period: gst::Fraction) -> Result<(), AlignError> {
     let (numerator, denominator) = (i64::from(period.numer()), i64::from(period.denom()));
     if numerator == 0 {
@@ -158,7 +164,7 @@ pub fn check_grid(frames: FrameGrid, period: gst::Fraction) -> Result<(), AlignE
     }
     let rate = frames.rate();
     let (frames_num, frames_den) = (i64::from(rate.0), i64::from(rate.1));
-    // Frames per period of the grid: numerator / denominator * rate.
+    // Frames per period of the grid are above / below.
     let (above, below) = (numerator.saturating_mul(frames_num), denominator.saturating_mul(frames_den));
     if above % below == 0 || below % above == 0 {
         return Ok(());
@@ -201,24 +207,27 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_the_best_that_does_not_stop_the_camera() {
+    fn auto_chooses_the_best_method_that_does_not_stop_the_camera() {
         let auto = |durations, exposure| {
             let camera = camera(Pacing::FreeRunning(durations), exposure);
-            Method::choose(AlignMethod::Auto, &camera, PERIOD).unwrap().name()
+            AlignerKind::choose(AlignMethod::Auto, &camera, PERIOD).unwrap().name()
         };
         assert_eq!(auto(Some(DURATIONS), Some(EXPOSURES)), "inject");
         assert_eq!(auto(None, Some(EXPOSURES)), "inject-exposure");
         assert_eq!(auto(None, Some(ExposureControl { max: PERIOD, ..EXPOSURES })), "none");
         assert_eq!(auto(None, None), "none");
         let virtual_camera = camera(Pacing::OnRequest, None);
-        assert_eq!(Method::choose(AlignMethod::Auto, &virtual_camera, PERIOD), Ok(Method::OnRequest));
+        assert_eq!(
+            AlignerKind::choose(AlignMethod::Auto, &virtual_camera, PERIOD),
+            Ok(AlignerKind::OnRequest)
+        );
     }
 
     #[test]
-    fn what_a_camera_cannot_do_is_refused_with_a_remedy() {
+    fn methods_that_a_camera_cannot_do_are_refused_with_a_remedy() {
         let refused = |wish, durations, exposure| {
             let camera = camera(Pacing::FreeRunning(durations), exposure);
-            Method::choose(wish, &camera, PERIOD).unwrap_err().to_string()
+            AlignerKind::choose(wish, &camera, PERIOD).unwrap_err().to_string()
         };
         let message = refused(AlignMethod::Inject, None, Some(EXPOSURES));
         assert!(message.contains("align-method=inject-exposure"), "{message}");
@@ -231,12 +240,12 @@ mod tests {
         assert!(message.contains("longest exposure"), "{message}");
         let virtual_camera = camera(Pacing::OnRequest, Some(EXPOSURES));
         for wish in [AlignMethod::Inject, AlignMethod::InjectExposure, AlignMethod::Reset] {
-            assert!(Method::choose(wish, &virtual_camera, PERIOD).is_err());
+            assert!(AlignerKind::choose(wish, &virtual_camera, PERIOD).is_err());
         }
         let all = camera(Pacing::FreeRunning(Some(DURATIONS)), Some(EXPOSURES));
         for wish in [AlignMethod::Inject, AlignMethod::InjectExposure, AlignMethod::Reset, AlignMethod::None]
         {
-            assert!(Method::choose(wish, &all, PERIOD).is_ok());
+            assert!(AlignerKind::choose(wish, &all, PERIOD).is_ok());
         }
     }
 

@@ -1,22 +1,21 @@
-//! Alignment of one camera: the three methods behind one driver, sans-IO. Frames in, with their stamps on the
-//! pipeline's clock; out comes where each lies, and what is to be done to the camera.
+//! Aligns one camera: the three methods of swsync-core behind one type, sans-IO. Frames with their stamps on the pipeline's
+//! clock come in; each frame's time and number, and an action for the camera, go out.
 //!
-//! What is aligned is an instant of the frame (`align-point`). A sensor's readouts are what comes at regular
-//! intervals, so where exposures change, the instant moves against them by a span that is known from the
-//! frame's metadata: it is told to the method ([`swsync_core::align::Aligner::displace`]), and never taken for
-//! an error of the stamp.
+//! An instant of the frame is aligned (`align-point`). Readouts come at regular intervals. When the exposure changes, the
+//! instant moves relative to the readout, by a span that is known from the frame's metadata. The method is told
+//! ([`swsync_core::align::Aligner::displace`]), so that it does not take this for an error of the stamp.
 
+mod issue;
 mod method;
 pub mod report;
 pub mod settings;
 mod time;
-mod trouble;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulation"))]
 mod tests;
 
 use swsync_core::align::inject::{InjectConfig, Injector};
-use swsync_core::align::point::{AlignPoint as Point, FrameTiming};
+use swsync_core::align::point::{AlignPoint, FrameTiming};
 use swsync_core::align::profile::Response;
 use swsync_core::align::reset::{Reset, ResetConfig};
 use swsync_core::align::{Aim, Aligner, AlignerConfig, SensorTiming, Trouble};
@@ -25,75 +24,75 @@ use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::{Capabilities, Controls, ExposureControl, FrameDurationControl, Readout, StampedAt};
-pub use method::{AlignError, AlignMethod, AlignPoint, Method, check_grid};
+use issue::IssueTracker;
+pub use issue::{Issue, IssueChange};
+pub use method::{AlignError, AlignMethod, AlignPointSetting, AlignerKind, check_grid};
 pub use time::{ClockBase, TimeBase};
-use trouble::Watch;
-pub use trouble::{Change, Issue};
 
-/// Tolerances that the methods reach: 20 us as in the paper, and what restarts come to within minutes.
+/// Tolerances that the methods reach: 20 us as in the paper; 1 ms is what restarts reach within minutes.
 const FINE: Span = Span::from_micros(20);
 const COARSE: Span = Span::from_millis(1);
-/// What shifts by exposure scatter by, as long as no profile says (the paper, sec. V.B: tens of us).
+/// Scatter of shifts by exposure, if no profile says (the paper, sec. V.B: tens of us).
 const SCATTER: Span = Span::from_micros(25);
-/// libcamera counts exposures in these.
+/// libcamera's unit of exposure times.
 const MICROSECOND: Span = Span::from_micros(1);
 const MICROSECOND_NS: f64 = 1_000.0;
 
-/// What frames are aligned to: all of it may change while they come.
+/// What frames are aligned to. It may change while the camera streams.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// The instant of a frame.
-    pub point: Point,
-    /// Where it is to lie after the grid's.
+pub struct AlignTarget {
+    /// The instant of a frame that is aligned.
+    pub point: AlignPoint,
+    /// How long after the grid's instant it is to be.
     pub phase_offset: Span,
-    /// Largest phase error of a locked frame; `None` is the method's own.
+    /// Largest phase error of a locked frame; `None`: the method's default.
     pub tolerance: Option<Span>,
     /// Frames within the tolerance, in a row, that make a lock.
     pub settle_frames: u32,
-    /// Largest part of the period by which one frame may differ from it; `None` is any.
+    /// Largest part of the period by which one frame may differ from it; `None`: any.
     pub max_slew: Option<f64>,
 }
 
-/// A frame, as the camera stamped it.
+/// What is observed of a frame.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct ObservedFrame {
     /// The camera's count.
     pub sequence: u64,
     /// Its stamp, on the pipeline's clock.
     pub stamped: Timestamp<Rig>,
     /// That clock now.
     pub now: Timestamp<Rig>,
-    /// What the clock says of itself.
+    /// How well that clock knows rig time.
     pub quality: SyncQuality,
-    /// How long the camera exposed, where it says so.
+    /// The exposure time, if the camera says so.
     pub exposure: Option<Span>,
 }
 
 /// What to do to the camera.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Action {
+pub enum AlignAction {
     Nothing,
     Set(Controls),
-    /// Stop it, leave it stopped for so long, start it again and call [`Driver::handle_restarted`].
+    /// Stop it, leave it stopped for so long, start it again and call [`CameraAligner::handle_restarted`].
     Restart(Span),
 }
 
 /// Why the lock changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The first frame, or the camera was restarted or counts anew.
+pub enum LockCause {
+    /// The first frame, or the camera was restarted, or its count started again.
     Start,
-    /// What the frames' phase is.
+    /// The frames' phase.
     Phase,
-    /// The exposure changed, and with it the instant that is aligned.
+    /// The exposure changed, and so the aligned instant moved.
     Exposure,
     /// Another target was set.
     Target,
-    /// The clock went into holdover, or came back.
+    /// The clock went into holdover, or came out of it.
     Clock,
 }
 
-impl Cause {
+impl LockCause {
     /// Its name in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -106,126 +105,118 @@ impl Cause {
     }
 }
 
-/// What is known of a frame.
+/// The result for a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
-    /// Number of the grid's instant that it belongs to.
+pub struct FrameVerdict {
+    /// The number of its instant of the grid.
     pub number: FrameNumber,
-    /// The instant that is aligned.
+    /// The aligned instant.
     pub time: Timestamp<Rig>,
     /// Start of exposure of the first row.
     pub start: Timestamp<Rig>,
-    /// How far from its place the aligned instant is.
+    /// The aligned instant minus where it should be.
     pub phase_error: Span,
     pub lock: LockState,
-    /// Why, where the lock changed or another target was set.
-    pub news: Option<Cause>,
-    /// What began or ended to stand in the way.
-    pub trouble: Option<Change>,
-    pub action: Action,
+    /// Why the lock changed, if it did or another target was set.
+    pub news: Option<LockCause>,
+    /// An issue that began or ended.
+    pub trouble: Option<IssueChange>,
+    pub action: AlignAction,
 }
 
-/// What `stats` shows of alignment.
+/// The state of alignment, for `stats`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
+pub struct AlignProgress {
     pub method: &'static str,
-    /// In effect: the property's, or the method's own.
+    /// The tolerance in effect: the property's, or the method's default.
     pub tolerance: Span,
-    /// What the phase error's error may be, 1 sigma, by the stamps alone.
+    /// Uncertainty of the phase error, 1 sigma, from the stamps alone.
     pub uncertainty: Option<Span>,
-    /// Frames until a length that is asked for acts, as found.
+    /// Measured latency of frame durations, in frames.
     pub latency: Option<u32>,
-    /// Writes of lengths that were lost or came late.
+    /// Frame durations that took effect late or never.
     pub missed_writes: u32,
     /// Long exposures injected.
     pub injections: u32,
-    /// Times the camera was restarted to be aligned.
+    /// How often the camera was restarted to be aligned.
     pub restarts: u32,
-    /// What long exposures do, as learnt.
+    /// The learnt effect of long exposures.
     pub response: Option<Response>,
-    /// What stands in the way.
+    /// The current issue.
     pub trouble: Option<Issue>,
 }
 
 /// Aligns one camera.
 #[derive(Debug)]
-pub struct Driver {
+pub struct CameraAligner {
     grid: FrameGrid,
     stamped_at: StampedAt,
     readout: Option<Readout>,
-    target: Target,
-    point: Point,
-    engine: Engine,
-    /// As the camera said last.
+    target: AlignTarget,
+    point: AlignPoint,
+    engine: MethodState,
+    /// The last exposure that the camera reported.
     exposure: Option<Span>,
-    /// From readout to the aligned instant, of the last frame.
+    /// From the start of readout to the aligned instant of the last frame.
     place: Option<Span>,
     sequence: Option<u64>,
     lock: LockState,
     holdover: bool,
     retargeted: bool,
-    watch: Watch,
-    progress: Progress,
+    issues: IssueTracker,
+    progress: AlignProgress,
 }
 
 #[derive(Debug)]
-enum Engine {
+enum MethodState {
     Inject {
         aligner: Box<Aligner>,
         control: FrameDurationControl,
     },
-    InjectExposure {
-        injector: Box<Injector>,
-        control: ExposureControl,
-        usual: Option<Span>,
-        returns: bool,
-    },
+    InjectExposure(ExposureInjection),
     Reset {
         reset: Box<Reset>,
         random: u64,
     },
-    /// What is tried without any effect is given up, and said.
+    /// Not aligned: so asked for, or given up because nothing had an effect.
     None {
         given_up: Option<Trouble>,
     },
 }
 
-/// What all methods say of a frame.
-#[derive(Debug, Clone, Copy)]
-struct Judged {
-    phase_error: Span,
-    lock: LockState,
-    trouble: Option<Trouble>,
-    action: Action,
+/// Alignment by long exposures.
+#[derive(Debug)]
+struct ExposureInjection {
+    injector: Box<Injector>,
+    control: ExposureControl,
+    /// The exposure that the camera has by itself.
+    usual: Option<Span>,
+    /// Whether a long exposure was requested, and the usual one is to follow.
+    returns: bool,
 }
 
-impl Driver {
-    /// Aligns `camera` by `method` to `grid`. `seed` decides how long it sleeps between restarts.
-    ///
-    /// # Errors
-    /// [`AlignError::NoReadout`].
-    pub fn new(
-        method: Method,
+impl MethodState {
+    fn new(
+        method: AlignerKind,
         camera: &Capabilities,
         grid: FrameGrid,
-        target: Target,
+        target: &AlignTarget,
+        tolerance: Span,
         seed: u64,
-    ) -> Result<Self, AlignError> {
-        check_point(target.point, camera)?;
-        let tolerance = target.tolerance.unwrap_or(if method == Method::Reset { COARSE } else { FINE });
-        let Aim { phase_offset, settle_frames, .. } = aim(&target, tolerance);
+    ) -> Self {
+        let Aim { phase_offset, settle_frames, .. } = aim(target, tolerance);
         let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
-        let engine = match method {
-            Method::Inject(control) => {
+        match method {
+            AlignerKind::Inject(control) => {
                 let sensor = sensor_timing(&control, grid);
                 let config = AlignerConfig {
                     phase_offset,
                     max_slew: target.max_slew,
                     ..AlignerConfig::new(grid, sensor, tolerance, settle_frames)
                 };
-                Engine::Inject { aligner: Box::new(Aligner::new(config)), control }
+                Self::Inject { aligner: Box::new(Aligner::new(config)), control }
             }
-            Method::InjectExposure(control) => {
+            AlignerKind::InjectExposure(control) => {
                 let injector = Injector::new(InjectConfig {
                     grid,
                     phase_offset,
@@ -236,9 +227,14 @@ impl Driver {
                     response: camera.response,
                     longest: Some(control.max),
                 });
-                Engine::InjectExposure { injector: Box::new(injector), control, usual: None, returns: false }
+                Self::InjectExposure(ExposureInjection {
+                    injector: Box::new(injector),
+                    control,
+                    usual: None,
+                    returns: false,
+                })
             }
-            Method::Reset => {
+            AlignerKind::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
                 let (half, most) = (config.predicted(0.5), config.predicted(0.99));
                 tracing::info!(
@@ -247,11 +243,73 @@ impl Driver {
                     ?most,
                     "restarts until aligned: half of all cameras take, and 99 %"
                 );
-                Engine::Reset { reset: Box::new(Reset::new(config)), random: seed }
+                Self::Reset { reset: Box::new(Reset::new(config)), random: seed }
             }
-            Method::None | Method::OnRequest => Engine::None { given_up: None },
-        };
-        let progress = Progress {
+            AlignerKind::None | AlignerKind::OnRequest => Self::None { given_up: None },
+        }
+    }
+}
+
+impl ExposureInjection {
+    /// Handles a frame whose aligned instant is `time`.
+    fn handle_frame(
+        &mut self,
+        seen: &ObservedFrame,
+        time: Timestamp<Rig>,
+        grid: FrameGrid,
+        progress: &mut AlignProgress,
+    ) -> MethodReport {
+        let report = self.injector.handle_frame(seen.sequence, time);
+        progress.uncertainty = Some(report.uncertainty);
+        progress.injections = report.injections;
+        progress.response = Some(self.injector.learnt());
+        // After one long exposure the usual one is requested. If a long one is still seen, that is requested
+        // again, as the first request may have been lost.
+        let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
+        if !long && !self.returns {
+            self.usual = seen.exposure.or(self.usual);
+        }
+        let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
+        let wanted = exposure.map(|exposure| exposure.clamp(self.control.min, self.control.max));
+        let normal = (self.returns || long).then(|| self.usual.unwrap_or(grid.period() / 2));
+        self.returns = wanted.is_some();
+        let exposure = wanted.or(normal);
+        MethodReport {
+            phase_error: report.phase_error,
+            lock: report.lock,
+            trouble: report.trouble,
+            action: exposure.map_or(AlignAction::Nothing, |exposure| {
+                AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
+            }),
+        }
+    }
+}
+
+/// What each method reports of a frame.
+#[derive(Debug, Clone, Copy)]
+struct MethodReport {
+    phase_error: Span,
+    lock: LockState,
+    trouble: Option<Trouble>,
+    action: AlignAction,
+}
+
+impl CameraAligner {
+    /// Aligns `camera` by `method` to `grid`. `seed` is for random waits between restarts.
+    ///
+    /// # Errors
+    /// [`AlignError::NoReadout`].
+    pub fn new(
+        method: AlignerKind,
+        camera: &Capabilities,
+        grid: FrameGrid,
+        target: AlignTarget,
+        seed: u64,
+    ) -> Result<Self, AlignError> {
+        check_point(target.point, camera)?;
+        let tolerance = target.tolerance.unwrap_or(if method == AlignerKind::Reset { COARSE } else { FINE });
+        let engine = MethodState::new(method, camera, grid, &target, tolerance, seed);
+        let progress = AlignProgress {
             method: method.name(),
             tolerance,
             uncertainty: None,
@@ -275,20 +333,20 @@ impl Driver {
             lock: LockState::Searching,
             holdover: false,
             retargeted: false,
-            watch: Watch::default(),
+            issues: IssueTracker::default(),
             progress,
         })
     }
 
-    pub const fn progress(&self) -> &Progress {
+    pub const fn progress(&self) -> &AlignProgress {
         &self.progress
     }
 
-    /// Frames are aligned to `target` from the next one on; what has been learnt of the camera stays.
+    /// Aligns to `target` from the next frame on. What has been learnt of the camera is kept.
     ///
     /// # Errors
-    /// [`AlignError::NoReadout`], once: the rest of `target` is in effect then, and the point as it was.
-    pub fn set_target(&mut self, target: Target, camera: &Capabilities) -> Result<(), AlignError> {
+    /// [`AlignError::NoReadout`], once. Then the align point stays, and the rest of `target` is in effect.
+    pub fn set_target(&mut self, target: AlignTarget, camera: &Capabilities) -> Result<(), AlignError> {
         if target == self.target {
             return Ok(());
         }
@@ -296,15 +354,15 @@ impl Driver {
         if let Some(tolerance) = target.tolerance {
             self.progress.tolerance = tolerance;
         } else if before.tolerance.is_some() {
-            let coarse = matches!(self.engine, Engine::Reset { .. });
+            let coarse = matches!(self.engine, MethodState::Reset { .. });
             self.progress.tolerance = if coarse { COARSE } else { FINE };
         }
         let aim = aim(&target, self.progress.tolerance);
         match &mut self.engine {
-            Engine::Inject { aligner, .. } => aligner.set_aim(aim),
-            Engine::InjectExposure { injector, .. } => injector.set_aim(aim),
-            Engine::Reset { reset, .. } => reset.set_aim(aim),
-            Engine::None { .. } => {}
+            MethodState::Inject { aligner, .. } => aligner.set_aim(aim),
+            MethodState::InjectExposure(injection) => injection.injector.set_aim(aim),
+            MethodState::Reset { reset, .. } => reset.set_aim(aim),
+            MethodState::None { .. } => {}
         }
         self.retargeted = true;
         check_point(target.point, camera)?;
@@ -315,13 +373,13 @@ impl Driver {
     /// The camera was started again.
     pub fn handle_restarted(&mut self) {
         (self.sequence, self.place) = (None, None);
-        if let Engine::Reset { reset, .. } = &mut self.engine {
+        if let MethodState::Reset { reset, .. } = &mut self.engine {
             reset.handle_restarted();
         }
     }
 
     /// A frame has arrived.
-    pub fn handle_frame(&mut self, seen: &Seen) -> Verdict {
+    pub fn handle_frame(&mut self, seen: &ObservedFrame) -> FrameVerdict {
         self.exposure = seen.exposure.or(self.exposure);
         let exposure = self.exposure.unwrap_or(Span::ZERO);
         let unknown = FrameTiming { exposure, row_time_ns: 0.0, rows: 0 };
@@ -332,40 +390,40 @@ impl Driver {
         let moved = self.place.replace(place).map_or(Span::ZERO, |before| place - before);
         let started = self.sequence.replace(seen.sequence).is_none_or(|last| last >= seen.sequence);
         let holdover = seen.quality == SyncQuality::Holdover;
-        let judged = self.judge(seen, (readout, place), moved, holdover);
+        let judged = self.apply_method(seen, (readout, place), moved, holdover);
         let cause = if started {
-            Cause::Start
+            LockCause::Start
         } else if self.retargeted {
-            Cause::Target
+            LockCause::Target
         } else if holdover != self.holdover {
-            Cause::Clock
+            LockCause::Clock
         } else if moved != Span::ZERO && judged.lock == LockState::Aligning {
-            Cause::Exposure
+            LockCause::Exposure
         } else {
-            Cause::Phase
+            LockCause::Phase
         };
         let changed = judged.lock != self.lock || started;
         let news = (changed || self.retargeted).then_some(cause);
         (self.lock, self.holdover, self.retargeted) = (judged.lock, holdover, false);
-        let trouble = self.watch.observe(self.issue(judged.trouble));
-        self.progress.trouble = self.watch.current();
+        let trouble = self.issues.observe(self.issue(judged.trouble));
+        self.progress.trouble = self.issues.current();
         self.verdict(seen, readout + place, &judged, news, trouble, self.point.after_exposure_start(&timing))
     }
 
     fn verdict(
         &self,
-        seen: &Seen,
+        seen: &ObservedFrame,
         time: Timestamp<Rig>,
-        judged: &Judged,
-        news: Option<Cause>,
-        trouble: Option<Change>,
+        judged: &MethodReport,
+        news: Option<LockCause>,
+        trouble: Option<IssueChange>,
         after_start: Span,
-    ) -> Verdict {
-        let Judged { phase_error, lock, action, .. } = *judged;
+    ) -> FrameVerdict {
+        let MethodReport { phase_error, lock, action, .. } = *judged;
         let offset = self.target.phase_offset;
         let number = self.grid.nearest(time - offset - phase_error);
         let time = self.grid.instant(number) + offset + phase_error;
-        if news.is_some() || action != Action::Nothing {
+        if news.is_some() || action != AlignAction::Nothing {
             tracing::trace!(
                 sequence = seen.sequence,
                 number,
@@ -375,37 +433,37 @@ impl Driver {
                 "frame"
             );
         }
-        Verdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
+        FrameVerdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
     }
 
-    /// What the method makes of a frame whose readout began at `readout`, and whose aligned instant is `place`
-    /// after that: `moved` more than the last frame's.
-    fn judge(
+    /// Has the method handle a frame whose readout began at `readout`. Its aligned instant is `place` after that, `moved` more
+    /// than the last frame's.
+    fn apply_method(
         &mut self,
-        seen: &Seen,
+        seen: &ObservedFrame,
         (readout, place): (Timestamp<Rig>, Span),
         moved: Span,
         holdover: bool,
-    ) -> Judged {
+    ) -> MethodReport {
         let Self { engine, progress, grid, target, exposure, .. } = self;
         let time = readout + place;
-        let free = |trouble, action| Judged {
+        let free = |trouble, action| MethodReport {
             phase_error: grid.phase_error(time - target.phase_offset),
             lock: LockState::Free,
             trouble,
             action,
         };
         let judged = match engine {
-            Engine::Inject { aligner, control } => {
+            MethodState::Inject { aligner, control } => {
                 aligner.set_holdover(holdover);
                 if let Some(exposure) = *exposure {
-                    // Metadata has whole microseconds, truncated: a line less than it was, at times.
+                    // Metadata is truncated to microseconds, which may be a line less.
                     aligner.set_exposure(exposure + MICROSECOND);
                 }
                 if moved != Span::ZERO {
                     aligner.displace(moved);
                 }
-                // Whether the next frame has begun is a matter of its readout.
+                // The next frame begins with its readout.
                 let report = aligner.handle_frame_at(seen.sequence, time, seen.now + place);
                 progress.uncertainty = Some(report.uncertainty);
                 progress.latency = Some(report.latency);
@@ -414,43 +472,23 @@ impl Driver {
                     frame_duration: Some(control.duration_of(lines)),
                     ..Controls::default()
                 };
-                Judged {
+                MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: report.trouble,
-                    action: report.lines.map_or(Action::Nothing, |lines| Action::Set(controls(lines))),
+                    action: report
+                        .lines
+                        .map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
                 }
             }
-            Engine::InjectExposure { injector, control, usual, returns } => {
-                injector.set_holdover(holdover);
+            MethodState::InjectExposure(injection) => {
+                injection.injector.set_holdover(holdover);
                 if moved != Span::ZERO {
-                    injector.displace(moved);
+                    injection.injector.displace(moved);
                 }
-                let report = injector.handle_frame(seen.sequence, time);
-                progress.uncertainty = Some(report.uncertainty);
-                progress.injections = report.injections;
-                progress.response = Some(injector.learnt());
-                // One long exposure, then the one before again: asked for once more where a long one is seen, as the
-                // first request may have been lost.
-                let long = seen.exposure.is_some_and(|exposure| exposure > grid.period());
-                if !long && !*returns {
-                    *usual = seen.exposure.or(*usual);
-                }
-                let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
-                let wanted = exposure.map(|exposure| exposure.clamp(control.min, control.max));
-                let normal = (*returns || long).then(|| usual.unwrap_or(grid.period() / 2));
-                *returns = wanted.is_some();
-                let exposure = wanted.or(normal);
-                Judged {
-                    phase_error: report.phase_error,
-                    lock: report.lock,
-                    trouble: report.trouble,
-                    action: exposure.map_or(Action::Nothing, |exposure| {
-                        Action::Set(Controls { exposure: Some(exposure), ..Controls::default() })
-                    }),
-                }
+                injection.handle_frame(seen, time, *grid, progress)
             }
-            Engine::Reset { reset, random } => {
+            MethodState::Reset { reset, random } => {
                 reset.set_holdover(holdover);
                 if moved != Span::ZERO {
                     reset.displace(moved);
@@ -458,42 +496,41 @@ impl Driver {
                 let report = reset.handle_frame(seen.sequence, time, uniform(random));
                 progress.uncertainty = Some(report.uncertainty);
                 progress.restarts = report.restarts;
-                Judged {
+                MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: None,
-                    action: report.restart_after.map_or(Action::Nothing, Action::Restart),
+                    action: report.restart_after.map_or(AlignAction::Nothing, AlignAction::Restart),
                 }
             }
-            Engine::None { given_up } => return free(*given_up, Action::Nothing),
+            MethodState::None { given_up } => return free(*given_up, AlignAction::Nothing),
         };
         if !gives_up(judged.trouble) {
             return judged;
         }
-        // It would go on for ever, and hold back all frames.
-        *engine = Engine::None { given_up: judged.trouble };
-        progress.method = Method::None.name();
+        // Otherwise it would try for ever, and hold back all frames.
+        *engine = MethodState::None { given_up: judged.trouble };
+        progress.method = AlignerKind::None.name();
         free(judged.trouble, judged.action)
     }
 
-    /// What stands in the way: what the method says, or that nothing says where the aligned instant is.
+    /// The issue that the method reports, or that the aligned instant is not known.
     fn issue(&self, trouble: Option<Trouble>) -> Option<Issue> {
         let needs_exposure =
-            self.stamped_at != StampedAt::ExposureStart || self.point == Point::ExposureCenter;
+            self.stamped_at != StampedAt::ExposureStart || self.point == AlignPoint::ExposureCenter;
         let blind = (self.exposure.is_none() && needs_exposure).then_some(Issue::UnknownExposure);
         trouble.map(Issue::Aligner).or(blind)
     }
 }
 
-/// Whether a camera cannot be aligned after all.
+/// Whether aligning is given up.
 const fn gives_up(trouble: Option<Trouble>) -> bool {
     matches!(trouble, Some(Trouble::NoEffect { .. }))
 }
 
-/// Whether frames whose lock is `lock` are held back until the camera is on the grid.
+/// Whether `wait-lock` holds back frames with this lock state. `won`: the camera has been locked before.
 ///
-/// A stream that was on the grid and is being corrected because of something that was done to it (`won` and
-/// aligning) goes on: each frame says so.
+/// If a stream that was locked is being corrected because its exposure or target was changed, frames go on, and each says so.
 pub const fn held_back(lock: LockState, won: bool) -> bool {
     match lock {
         LockState::Locked | LockState::Coasting | LockState::Free => false,
@@ -502,33 +539,33 @@ pub const fn held_back(lock: LockState, won: bool) -> bool {
     }
 }
 
-const fn aim(target: &Target, tolerance: Span) -> Aim {
-    let Target { phase_offset, settle_frames, max_slew, .. } = *target;
+const fn aim(target: &AlignTarget, tolerance: Span) -> Aim {
+    let AlignTarget { phase_offset, settle_frames, max_slew, .. } = *target;
     Aim { phase_offset, tolerance, settle_frames, max_slew }
 }
 
-fn check_point(point: Point, camera: &Capabilities) -> Result<(), AlignError> {
-    if point == Point::ExposureCenter && camera.readout.is_none() {
+fn check_point(point: AlignPoint, camera: &Capabilities) -> Result<(), AlignError> {
+    if point == AlignPoint::ExposureCenter && camera.readout.is_none() {
         return Err(AlignError::NoReadout { camera: camera.model.clone() });
     }
     Ok(())
 }
 
-/// What the aligner has to know of a sensor that runs at the rate of `grid`.
+/// The timing of a sensor at the rate of `grid`, for the aligner.
 fn sensor_timing(control: &FrameDurationControl, grid: FrameGrid) -> SensorTiming {
     SensorTiming {
         line_time_ns: control.line_time_ns,
         min_lines: control.min_lines,
         max_lines: control.max_lines,
         nominal_lines: control.lines_of(grid.period()),
-        // A control set goes out at the start of the frame after the one that has just arrived.
+        // Controls go out at the start of the frame after the one that has just arrived.
         latency: control.latency + 1,
         line_step: 1,
         exposure_margin: control.exposure_margin,
     }
 }
 
-/// The next number of a series, uniform in 0..1 (splitmix64, Steele et al. 2014).
+/// A random number, uniform in 0..1 (splitmix64, Steele et al. 2014).
 fn uniform(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

@@ -1,11 +1,16 @@
-//! What the element says of alignment: messages, and its part of `stats`.
+//! Messages about alignment, and its part of `stats`.
 
 use swsync_core::frame::FrameInfo;
 
-use super::{Cause, Change, Progress};
+use super::{AlignProgress, IssueChange, LockCause};
 
 /// `swsync-phase`: the lock changed, or another target was set.
-pub fn phase_message(info: &FrameInfo, progress: &Progress, cause: Cause, lock_count: u32) -> gst::Structure {
+pub fn phase_message(
+    info: &FrameInfo,
+    progress: &AlignProgress,
+    cause: LockCause,
+    lock_count: u32,
+) -> gst::Structure {
     let mut message = gst::Structure::builder("swsync-phase")
         .field("state", info.lock_text())
         .field("cause", cause.as_str())
@@ -22,11 +27,11 @@ pub fn phase_message(info: &FrameInfo, progress: &Progress, cause: Cause, lock_c
     message.build()
 }
 
-/// `swsync-phase-trouble`: something stands in the way of alignment, or no longer does.
-pub fn trouble_message(change: &Change, info: &FrameInfo) -> gst::Structure {
+/// `swsync-phase-trouble`: an issue of alignment began or ended.
+pub fn trouble_message(change: &IssueChange, info: &FrameInfo) -> gst::Structure {
     let (issue, active) = match change {
-        Change::Began(issue) => (issue, true),
-        Change::Ended(issue) => (issue, false),
+        IssueChange::Began(issue) => (issue, true),
+        IssueChange::Ended(issue) => (issue, false),
     };
     let mut message = gst::Structure::builder("swsync-phase-trouble")
         .field("kind", issue.kind())
@@ -40,8 +45,8 @@ pub fn trouble_message(change: &Change, info: &FrameInfo) -> gst::Structure {
     message
 }
 
-/// Adds what is known of alignment to `stats`.
-pub fn add_to_stats(stats: &mut gst::StructureRef, info: Option<&FrameInfo>, progress: &Progress) {
+/// Adds the state of alignment to `stats`.
+pub fn add_to_stats(stats: &mut gst::StructureRef, info: Option<&FrameInfo>, progress: &AlignProgress) {
     stats.set("align-method", progress.method);
     stats.set("tolerance", progress.tolerance.as_nanos());
     if let Some(info) = info {

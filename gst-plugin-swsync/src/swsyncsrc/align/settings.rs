@@ -1,25 +1,25 @@
-//! What `swsyncsrc`'s properties say of alignment.
+//! Settings of alignment.
 
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::time::Span;
 
-use super::super::framer::Alignment;
-use super::{AlignMethod, AlignPoint, Target};
+use super::super::aligned_camera::Alignment;
+use super::{AlignMethod, AlignPointSetting, AlignTarget};
 
 const DEFAULT_SETTLE_FRAMES: u32 = 3;
-/// Offsets of more would be whole frames of any grid.
+/// The largest phase offset, in ns: at all usual rates, more would be whole frames.
 const MOST_OFFSET: i64 = 1_000_000_000;
 
 #[derive(Debug, Clone)]
 pub struct AlignSettings {
     pub wait_lock: bool,
     method: AlignMethod,
-    point: AlignPoint,
+    point: AlignPointSetting,
     grid_period: gst::Fraction,
     phase_offset: Span,
     max_slew: f64,
-    /// In ns; 0 is the method's own.
+    /// In ns; 0 is the method's default.
     tolerance: u64,
     settle_frames: u32,
 }
@@ -29,7 +29,7 @@ impl Default for AlignSettings {
         Self {
             wait_lock: true,
             method: AlignMethod::default(),
-            point: AlignPoint::default(),
+            point: AlignPointSetting::default(),
             grid_period: gst::Fraction::new(0, 1),
             phase_offset: Span::ZERO,
             max_slew: 0.0,
@@ -40,10 +40,10 @@ impl Default for AlignSettings {
 }
 
 impl AlignSettings {
-    /// What frames are to be aligned to now.
-    pub fn target(&self) -> Target {
+    /// What frames are to be aligned to.
+    pub fn target(&self) -> AlignTarget {
         let tolerance = i64::try_from(self.tolerance).unwrap_or(i64::MAX);
-        Target {
+        AlignTarget {
             point: self.point.into(),
             phase_offset: self.phase_offset,
             tolerance: (tolerance > 0).then_some(Span::from_nanos(tolerance)),
@@ -104,7 +104,7 @@ fn what() -> Vec<glib::ParamSpec> {
             .blurb("How the camera is brought onto the frame grid; one that it cannot do is an error")
             .mutable_ready()
             .build(),
-        glib::ParamSpecEnum::builder::<AlignPoint>("align-point")
+        glib::ParamSpecEnum::builder::<AlignPointSetting>("align-point")
             .nick("Align point")
             .blurb("Which instant of a frame lies on the grid: different sensors agree on one only")
             .mutable_playing()
@@ -133,7 +133,7 @@ fn what() -> Vec<glib::ParamSpec> {
     ]
 }
 
-/// How they are brought there, and when that counts as done.
+/// How frames are brought there, and when they count as locked.
 fn how() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecDouble::builder("max-slew")

@@ -2,16 +2,16 @@
 
 mod stage;
 
-use stage::{Can, Kind, Rehearsal, TARGET, rehearse, try_rehearse};
-use swsync_core::align::point::AlignPoint as Point;
+use stage::{AlignmentRun, Can, Kind, TARGET, rehearse, try_rehearse};
+use swsync_core::align::point::AlignPoint;
 use swsync_core::frame::{LockState, SyncQuality};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 use swsync_sim::sensor::{LongExposure, SensorModel};
 
-use super::{AlignMethod, Cause, Change, Target, held_back};
+use super::{AlignMethod, AlignTarget, IssueChange, LockCause, held_back};
 use crate::camera::CameraError;
-use crate::swsyncsrc::framer::PlacedFrame;
+use crate::swsyncsrc::aligned_camera::AlignedFrame;
 
 const PERIOD: Span = Span::from_nanos(33_333_333);
 
@@ -25,24 +25,24 @@ fn fixed(can: Can) -> Kind {
     Kind { model: model.at_exactly(PERIOD), can, ..imx219() }
 }
 
-fn locks(frames: &[PlacedFrame]) -> Vec<LockState> {
+fn locks(frames: &[AlignedFrame]) -> Vec<LockState> {
     frames.iter().map(|frame| frame.info.lock.unwrap()).collect()
 }
 
-fn causes(frames: &[PlacedFrame]) -> Vec<(Cause, LockState)> {
+fn causes(frames: &[AlignedFrame]) -> Vec<(LockCause, LockState)> {
     frames.iter().filter_map(|frame| Some((frame.news?, frame.info.lock?))).collect()
 }
 
-fn troubles(frames: &[PlacedFrame]) -> Vec<(&'static str, bool)> {
-    let named = |change: &Change| match change {
-        Change::Began(issue) => (issue.kind(), true),
-        Change::Ended(issue) => (issue.kind(), false),
+fn troubles(frames: &[AlignedFrame]) -> Vec<(&'static str, bool)> {
+    let named = |change: &IssueChange| match change {
+        IssueChange::Began(issue) => (issue.kind(), true),
+        IssueChange::Ended(issue) => (issue.kind(), false),
     };
     frames.iter().filter_map(|frame| frame.trouble.as_ref().map(named)).collect()
 }
 
 /// A camera that has been brought onto the grid.
-fn locked(kind: &Kind, target: Target) -> Rehearsal {
+fn locked(kind: &Kind, target: AlignTarget) -> AlignmentRun {
     let mut rehearsal = rehearse(kind, AlignMethod::Auto, target);
     let frames = rehearsal.frames(60);
     assert_eq!(frames[59].info.lock, Some(LockState::Locked), "{:?}", locks(&frames));
@@ -50,10 +50,10 @@ fn locked(kind: &Kind, target: Target) -> Rehearsal {
 }
 
 /// The largest true error of the next `n` frames, of the point that is aligned.
-fn worst(rehearsal: &mut Rehearsal, n: usize, target: &Target) -> Span {
-    let error = |rehearsal: &Rehearsal| {
+fn worst(rehearsal: &mut AlignmentRun, n: usize, target: &AlignTarget) -> Span {
+    let error = |rehearsal: &AlignmentRun| {
         let (start, middle) = rehearsal.stage.truth();
-        let time = if target.point == Point::FrameStart { start } else { middle };
+        let time = if target.point == AlignPoint::FrameStart { start } else { middle };
         rehearsal.grid.phase_error(time - target.phase_offset).abs()
     };
     (0..n).map(|_| (rehearsal.next(), error(rehearsal)).1).max().expect("frames")
@@ -63,7 +63,7 @@ fn worst(rehearsal: &mut Rehearsal, n: usize, target: &Target) -> Span {
 fn a_frame_is_where_it_truly_began() {
     let mut camera = rehearse(&imx219(), AlignMethod::Auto, TARGET);
     let frames = camera.frames(40);
-    assert_eq!(frames[0].news, Some(Cause::Start));
+    assert_eq!(frames[0].news, Some(LockCause::Start));
     let (start, middle) = camera.stage.truth();
     let info = &frames[39].info;
     assert!((info.rig_time_ns - start).abs() < Span::from_micros(30));
@@ -72,17 +72,17 @@ fn a_frame_is_where_it_truly_began() {
     assert_eq!(info.number, camera.grid.nearest(start));
     assert_eq!(info.lock, Some(LockState::Locked));
     let news = causes(&frames);
-    assert_eq!(news.last(), Some(&(Cause::Phase, LockState::Locked)));
+    assert_eq!(news.last(), Some(&(LockCause::Phase, LockState::Locked)));
     assert!(news.len() <= 4, "{news:?}");
-    let progress = camera.feed.progress();
+    let progress = camera.camera.progress();
     assert_eq!((progress.method, progress.tolerance), ("inject", Span::from_micros(20)));
     // One more where a set was queued late (libcamera's delayed controls).
     assert!(matches!(progress.latency, Some(3 | 4)) && progress.trouble.is_none(), "{progress:?}");
 }
 
 /// IMX219 and IMX477, exposing for different times, and what they are apart at the middle row.
-fn apart_at_the_middle(point: Point, exposures: [i64; 2]) -> Span {
-    let target = Target { point, ..TARGET };
+fn apart_at_the_middle(point: AlignPoint, exposures: [i64; 2]) -> Span {
+    let target = AlignTarget { point, ..TARGET };
     let models = [SensorModel::imx219(), SensorModel::imx477()];
     let [one, other] = [0, 1].map(|i| {
         let model = models[i].clone().without_faults();
@@ -98,9 +98,9 @@ fn apart_at_the_middle(point: Point, exposures: [i64; 2]) -> Span {
 #[test]
 fn different_sensors_agree_in_the_middle_of_the_picture_where_asked_to() {
     let line = Span::from_micros(19);
-    assert!(apart_at_the_middle(Point::ExposureCenter, [4, 4]) < line);
-    assert!(apart_at_the_middle(Point::ExposureCenter, [9, 2]) < line);
-    let apart = apart_at_the_middle(Point::FrameStart, [4, 4]);
+    assert!(apart_at_the_middle(AlignPoint::ExposureCenter, [4, 4]) < line);
+    assert!(apart_at_the_middle(AlignPoint::ExposureCenter, [9, 2]) < line);
+    let apart = apart_at_the_middle(AlignPoint::FrameStart, [4, 4]);
     // 539.5 rows of (18.904 - 15.167) us
     assert!((apart - Span::from_micros(2_016)).abs() < line, "{apart:?}");
 }
@@ -120,8 +120,8 @@ fn every_method_comes_onto_the_grid() {
             let mut camera = rehearse(&kind, AlignMethod::Auto, TARGET);
             let seen = camera.frames(frames);
             let won = seen.iter().position(|frame| frame.info.lock == Some(LockState::Locked));
-            assert!(won.is_some(), "{name} {seed}: {:?}", camera.feed.progress());
-            let progress = camera.feed.progress();
+            assert!(won.is_some(), "{name} {seed}: {:?}", camera.camera.progress());
+            let progress = camera.camera.progress();
             assert_eq!((progress.method, progress.restarts), (name, 0));
             if seen[frames - 1].info.lock == Some(LockState::Locked) {
                 let error = camera.errors().0.abs();
@@ -137,7 +137,7 @@ fn long_exposures_are_asked_for_once_and_their_effect_is_learnt() {
     let mut camera = rehearse(&kind, AlignMethod::InjectExposure, TARGET);
     let frames = camera.frames(600);
     let long = frames.iter().filter(|frame| frame.info.exposure_ns > Some(PERIOD)).count();
-    let progress = camera.feed.progress();
+    let progress = camera.camera.progress();
     // The last one may be on its way.
     assert!(long > 0 && (0..=1).contains(&(progress.injections as usize - long)), "{long} {progress:?}");
     // The phone's slope is 2.
@@ -151,15 +151,15 @@ fn a_camera_without_controls_is_free_unless_it_may_be_restarted() {
     let kind = fixed(Can::Nothing);
     let mut camera = rehearse(&kind, AlignMethod::Auto, TARGET);
     assert!(locks(&camera.frames(30)).iter().all(|lock| *lock == LockState::Free));
-    assert_eq!(camera.feed.progress().method, "none");
+    assert_eq!(camera.camera.progress().method, "none");
 
     let mut camera = rehearse(&kind, AlignMethod::Reset, TARGET);
     let mut frames = 0;
     while camera.next().info.lock != Some(LockState::Locked) {
         frames += 1;
-        assert!(frames < 5_000, "{:?}", camera.feed.progress());
+        assert!(frames < 5_000, "{:?}", camera.camera.progress());
     }
-    let restarts = camera.feed.progress().restarts;
+    let restarts = camera.camera.progress().restarts;
     assert!(restarts > 0 && camera.stage.with(|world| world.starts) == u64::from(restarts) + 1);
     assert!(camera.errors().0.abs() < Span::from_millis(1), "{:?}", camera.errors());
     // It holds, as long as its crystal lets it: 14 ppm are 0.5 us a frame.
@@ -197,7 +197,7 @@ fn what_a_camera_cannot_do_is_an_error_before_it_starts() {
         assert!(error.contains(says), "{error}");
     }
     let blind = Kind { readout: false, ..imx219() };
-    let center = Target { point: Point::ExposureCenter, ..TARGET };
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
     let error = try_rehearse(&blind, 30, AlignMethod::Auto, center).err().expect("refused").to_string();
     assert!(error.contains("exposure-center") && error.contains("profile"), "{error}");
 }
@@ -219,8 +219,8 @@ fn lost_frames_cost_no_lock_and_no_number() {
 
 #[test]
 fn an_exposure_that_changes_is_followed_and_said() {
-    for point in [Point::FrameStart, Point::ExposureCenter] {
-        let target = Target { point, ..TARGET };
+    for point in [AlignPoint::FrameStart, AlignPoint::ExposureCenter] {
+        let target = AlignTarget { point, ..TARGET };
         let mut camera = locked(&imx219(), target);
         // 40 us: less than costs a lock.
         camera.stage.with(|world| world.exposure = Some(Span::from_micros(4_040)));
@@ -235,7 +235,7 @@ fn an_exposure_that_changes_is_followed_and_said() {
         camera.stage.with(|world| world.exposure = Some(Span::from_millis(10)));
         let frames = camera.frames(40);
         let news = causes(&frames);
-        let expected = [(Cause::Exposure, LockState::Aligning), (Cause::Phase, LockState::Locked)];
+        let expected = [(LockCause::Exposure, LockState::Aligning), (LockCause::Phase, LockState::Locked)];
         assert_eq!(news, expected, "{point:?}");
         let off = locks(&frames).iter().filter(|lock| **lock == LockState::Aligning).count();
         assert!(off <= 15, "{off}");
@@ -264,7 +264,7 @@ fn a_restart_of_the_camera_is_said_and_mended() {
     let mut camera = locked(&imx219(), TARGET);
     camera.stage.with(|world| world.crash = true);
     let frames = camera.frames(40);
-    assert_eq!(frames[0].news, Some(Cause::Start));
+    assert_eq!(frames[0].news, Some(LockCause::Start));
     assert_eq!(frames[0].info.lock, Some(LockState::Lost));
     assert_eq!(frames[39].info.lock, Some(LockState::Locked));
     assert!(held_back(frames[0].info.lock.unwrap(), true));
@@ -275,19 +275,19 @@ fn holdover_is_coasting() {
     let mut camera = locked(&imx219(), TARGET);
     camera.stage.with(|world| world.quality = SyncQuality::Holdover);
     let frames = camera.frames(20);
-    assert_eq!(causes(&frames), [(Cause::Clock, LockState::Coasting)]);
+    assert_eq!(causes(&frames), [(LockCause::Clock, LockState::Coasting)]);
     assert_eq!(frames[0].info.sync, SyncQuality::Holdover);
     camera.stage.with(|world| world.quality = SyncQuality::Synced);
-    assert_eq!(causes(&camera.frames(20)), [(Cause::Clock, LockState::Locked)]);
+    assert_eq!(causes(&camera.frames(20)), [(LockCause::Clock, LockState::Locked)]);
 }
 
 #[test]
 fn another_target_is_followed_and_said() {
     let mut camera = locked(&imx219(), TARGET);
-    let offset = Target { phase_offset: Span::from_millis(8), ..TARGET };
-    camera.feed.set_target(offset).unwrap();
+    let offset = AlignTarget { phase_offset: Span::from_millis(8), ..TARGET };
+    camera.camera.set_target(offset).unwrap();
     let frames = camera.frames(40);
-    let expected = [(Cause::Target, LockState::Aligning), (Cause::Phase, LockState::Locked)];
+    let expected = [(LockCause::Target, LockState::Aligning), (LockCause::Phase, LockState::Locked)];
     assert_eq!(causes(&frames), expected);
     let first = &frames[0].info;
     assert!((first.phase_error_ns + Span::from_millis(8)).abs() < Span::from_micros(60));
@@ -303,18 +303,18 @@ fn another_target_is_followed_and_said() {
     assert!(worst(&mut camera, 30, &offset) < Span::from_micros(60));
 
     // The same once more is no news; a tolerance is judged by at once.
-    camera.feed.set_target(offset).unwrap();
+    camera.camera.set_target(offset).unwrap();
     assert_eq!(camera.next().news, None);
-    camera.feed.set_target(Target { tolerance: Some(Span::from_micros(90)), ..offset }).unwrap();
-    assert_eq!(camera.next().news, Some(Cause::Target));
-    assert_eq!(camera.feed.progress().tolerance, Span::from_micros(90));
-    camera.feed.set_target(TARGET).unwrap();
+    camera.camera.set_target(AlignTarget { tolerance: Some(Span::from_micros(90)), ..offset }).unwrap();
+    assert_eq!(camera.next().news, Some(LockCause::Target));
+    assert_eq!(camera.camera.progress().tolerance, Span::from_micros(90));
+    camera.camera.set_target(TARGET).unwrap();
     camera.next();
-    assert_eq!(camera.feed.progress().tolerance, Span::from_micros(20));
+    assert_eq!(camera.camera.progress().tolerance, Span::from_micros(20));
 
     // Another instant of the frame: 2 ms of exposure and 539.5 rows later.
-    let center = Target { point: Point::ExposureCenter, ..TARGET };
-    camera.feed.set_target(center).unwrap();
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
+    camera.camera.set_target(center).unwrap();
     assert_eq!(causes(&camera.frames(40)), expected);
     assert!(worst(&mut camera, 30, &center) < Span::from_micros(60));
 }
@@ -323,8 +323,8 @@ fn another_target_is_followed_and_said() {
 fn slew_bounds_what_a_frame_differs_by() {
     let mut camera = locked(&imx219(), TARGET);
     camera
-        .feed
-        .set_target(Target { phase_offset: Span::from_millis(6), max_slew: Some(0.01), ..TARGET })
+        .camera
+        .set_target(AlignTarget { phase_offset: Span::from_millis(6), max_slew: Some(0.01), ..TARGET })
         .unwrap();
     let mut last = camera.stage.truth().0;
     for _ in 0..60 {
@@ -340,9 +340,9 @@ fn slew_bounds_what_a_frame_differs_by() {
 #[test]
 fn a_point_that_nothing_tells_is_refused_once() {
     let mut camera = locked(&Kind { readout: false, ..imx219() }, TARGET);
-    let center = Target { point: Point::ExposureCenter, ..TARGET };
-    assert!(camera.feed.set_target(center).is_err());
-    assert!(camera.feed.set_target(center).is_ok(), "it has been said");
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
+    assert!(camera.camera.set_target(center).is_err());
+    assert!(camera.camera.set_target(center).is_ok(), "it has been said");
     assert!(locks(&camera.frames(20)).iter().all(|lock| *lock == LockState::Locked));
     assert!(worst(&mut camera, 20, &TARGET) < Span::from_micros(60));
 }
@@ -355,12 +355,12 @@ fn troubles_are_named_once() {
     camera.stage.with(|world| world.exposure = Some(Span::from_millis(36)));
     let frames = camera.frames(100);
     assert_eq!(troubles(&frames), [("exposure-too-long", true)]);
-    assert!(camera.feed.progress().trouble.is_some());
+    assert!(camera.camera.progress().trouble.is_some());
     camera.stage.with(|world| world.exposure = Some(Span::from_millis(5)));
     assert_eq!(troubles(&camera.frames(150)), [("exposure-too-long", false)]);
     assert!(worst(&mut camera, 30, &TARGET) < Span::from_micros(60));
 
-    let slow = Target { max_slew: Some(0.0006), ..TARGET };
+    let slow = AlignTarget { max_slew: Some(0.0006), ..TARGET };
     let mut seen = Vec::new();
     for seed in 0..8 {
         let mut camera = rehearse(&Kind { seed, ..imx219() }, AlignMethod::Auto, slow);
@@ -404,7 +404,7 @@ fn rates_that_divide_each_other_share_instants() {
 fn cameras_that_take_turns_make_one_of_many_times_the_rate() {
     let errors: Vec<Span> = (0..4)
         .map(|turn| {
-            let target = Target { phase_offset: PERIOD * turn / 4, ..TARGET };
+            let target = AlignTarget { phase_offset: PERIOD * turn / 4, ..TARGET };
             let kind = Kind { seed: turn.unsigned_abs(), ..imx219() };
             let mut camera = locked(&kind, target);
             let frame = camera.next();
@@ -428,10 +428,10 @@ fn a_camera_that_takes_no_lengths_after_all_is_told_of() {
     let given_up =
         frames.iter().position(|frame| frame.info.lock == Some(LockState::Free)).expect("given up");
     assert!(frames[given_up..].iter().all(|frame| frame.info.lock == Some(LockState::Free)));
-    let progress = camera.feed.progress();
+    let progress = camera.camera.progress();
     assert_eq!(progress.method, "none");
     assert!(progress.injections < 10, "it was tried {} times", progress.injections);
-    let normal = |frame: &PlacedFrame| frame.info.exposure_ns.is_none_or(|exposure| exposure < PERIOD / 2);
+    let normal = |frame: &AlignedFrame| frame.info.exposure_ns.is_none_or(|exposure| exposure < PERIOD / 2);
     assert!(frames[given_up + 8..].iter().all(normal), "no long exposure is left set");
 }
 
@@ -455,8 +455,8 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
     for seed in 0..150_u64 {
         let model = SensorModel::presets()[usize::try_from(seed % 3).unwrap()].clone();
         let model = SensorModel { drop_probability: 0.01, ..model };
-        let point = if seed % 2 == 0 { Point::FrameStart } else { Point::ExposureCenter };
-        let mut target = Target { point, ..TARGET };
+        let point = if seed % 2 == 0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter };
+        let mut target = AlignTarget { point, ..TARGET };
         let kind = Kind { seed, skew_ppm: 40.0 - 80.0 * super::uniform(&mut (seed + 7)), ..Kind::new(model) };
         let mut camera = rehearse(&kind, AlignMethod::Auto, target);
         let mut chance = seed.wrapping_mul(977);
@@ -469,7 +469,8 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 ..2.0 => camera.stage.with(|world| world.exposure = Some(micros(100.0 + pick(200.0)))),
                 ..3.0 => target.phase_offset = micros(pick(33_000.0)),
                 ..4.0 => {
-                    target.point = if pick(2.0) < 1.0 { Point::FrameStart } else { Point::ExposureCenter }
+                    target.point =
+                        if pick(2.0) < 1.0 { AlignPoint::FrameStart } else { AlignPoint::ExposureCenter }
                 }
                 ..5.0 => camera.stage.with(|world| world.crash = true),
                 _ => {
@@ -477,7 +478,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                     camera.stage.with(|world| world.quality = quality);
                 }
             }
-            camera.feed.set_target(target).unwrap();
+            camera.camera.set_target(target).unwrap();
             // Up to 100 us in 40 frames
             let slew = pick(5.0) - 2.5;
             for frame in 0..80 {
@@ -486,7 +487,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 }
                 let info = camera.next().info;
                 let (start, middle) = camera.stage.truth();
-                let time = if target.point == Point::FrameStart { start } else { middle };
+                let time = if target.point == AlignPoint::FrameStart { start } else { middle };
                 let error = camera.grid.phase_error(time - target.phase_offset);
                 let holds = matches!(info.lock, Some(LockState::Locked | LockState::Coasting));
                 let context =

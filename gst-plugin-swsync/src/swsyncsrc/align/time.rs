@@ -1,4 +1,4 @@
-//! The pipeline's clock, as far as frames need it: a trait, so that tests run on simulated time.
+//! The pipeline's clock behind a trait, so that tests run on simulated time.
 
 use std::time::Instant;
 
@@ -10,19 +10,22 @@ use crate::camera::Flushing;
 use crate::camera::mailbox::Mailbox;
 use crate::clock::{SensorTimeBridge, rig_time, status_of};
 
-/// Time for frames.
+/// The clock that frames are timed by.
 pub trait TimeBase {
     /// The pipeline's clock now.
     fn now(&self) -> Timestamp<Rig>;
-    /// What it read, or reads, when the sensor's clock reads `at`.
+    /// Its time when the sensor's clock reads `at`.
     fn convert(&mut self, at: Timestamp<Boottime>) -> Timestamp<Rig>;
-    /// What it says of itself.
+    /// Its status.
     fn status(&self) -> ClockStatus;
-    /// Waits; an interruption ends it.
+    /// Waits.
+    ///
+    /// # Errors
+    /// The wait was interrupted.
     fn sleep(&self, span: Span) -> Result<(), Flushing>;
 }
 
-/// A GstClock.
+/// A GstClock, and the bridge to it from the sensor's clock.
 pub struct ClockBase<'a> {
     pub clock: &'a gst::Clock,
     pub bridge: &'a mut SensorTimeBridge,
@@ -45,7 +48,7 @@ impl TimeBase for ClockBase<'_> {
 
     fn sleep(&self, span: Span) -> Result<(), Flushing> {
         let nothing = self.sleeper.pop_until(Instant::now() + span.to_duration())?;
-        debug_assert!(nothing.is_none(), "nobody posts to the sleeper");
+        debug_assert!(nothing.is_none(), "the sleeper gets no items");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What the element says and hears of controls: properties, the signal, the event, messages.
+//! The element's interface for controls: properties, the action signal, the upstream event, and messages.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
 
 use super::properties::{setting, setting_of_field, to_field, to_property};
-use super::{Applied, Desk};
+use super::{Applied, ControlQueue};
 use crate::camera::controls::{Control, Refusal, Setting, all, by_property};
 use crate::swsyncsrc::SwsyncSrc;
 
@@ -18,10 +18,10 @@ const SIGNAL: &str = "set-controls";
 /// The structure of the upstream event and of the message.
 const CONTROLS: &str = "swsync-controls";
 
-/// The structure that a refusal's warning has as details.
+/// The details of a refusal's warning.
 const REFUSED: &str = "swsync-control-refused";
 
-/// Its action signal.
+/// The action signals.
 pub fn signals() -> &'static [glib::subclass::Signal] {
     static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
         let signal = glib::subclass::Signal::builder(SIGNAL)
@@ -32,7 +32,7 @@ pub fn signals() -> &'static [glib::subclass::Signal] {
                 let src = arguments[0].get::<SwsyncSrc>().ok()?;
                 let number = arguments[1].get::<u64>().ok()?;
                 let controls = arguments[2].get::<gst::Structure>().ok()?;
-                Some(set_at(src.desk(), &src, number, &controls).to_value())
+                Some(set_at(src.controls(), &src, number, &controls).to_value())
             });
         vec![signal.build()]
     });
@@ -40,11 +40,11 @@ pub fn signals() -> &'static [glib::subclass::Signal] {
 }
 
 /// Sets the property of `control`; a refusal becomes a warning on the bus.
-pub fn set_property(desk: &Desk, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
+pub fn set_property(queue: &ControlQueue, src: &SwsyncSrc, control: &'static Control, value: &glib::Value) {
     let set = setting(control, value).and_then(|setting| match setting {
-        Some(setting) => desk.set(setting),
+        Some(setting) => queue.set(setting),
         None => {
-            desk.unset(control);
+            queue.unset(control);
             Ok(())
         }
     });
@@ -53,28 +53,28 @@ pub fn set_property(desk: &Desk, src: &SwsyncSrc, control: &'static Control, val
     }
 }
 
-/// Takes an upstream event that sets controls; whether it was one.
-pub fn handle_event(desk: &Desk, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
+/// Handles an upstream event if it sets controls; whether it does.
+pub fn handle_event(queue: &ControlQueue, src: &SwsyncSrc, event: &gst::EventRef) -> bool {
     let structure = event.structure().filter(|structure| structure.name() == CONTROLS);
     let Some(structure) = structure.filter(|_| event.type_() == gst::EventType::CustomUpstream) else {
         return false;
     };
     let number = structure.value("frame-number").ok().and_then(|value| value.transform::<u64>().ok());
     let number = number.and_then(|value| value.get().ok()).unwrap_or(0);
-    set_at(desk, src, number, structure);
+    set_at(queue, src, number, structure);
     true
 }
 
-/// Sets the controls that are the fields of `structure` so that frame `number` is the first to have them: 0, or a frame
-/// that is too near, is as soon as possible. Whether all were taken; otherwise none is.
-fn set_at(desk: &Desk, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
+/// Sets the controls in the fields of `structure` from frame `number` on; 0, or a frame that is too near, means as soon as
+/// possible. Returns whether all were accepted. Otherwise none is set.
+fn set_at(queue: &ControlQueue, src: &SwsyncSrc, number: FrameNumber, structure: &gst::StructureRef) -> bool {
     let set = || {
         let mut settings = Vec::new();
         for (field, value) in structure.iter().filter(|(field, _)| *field != "frame-number") {
             let control = by_property(field).ok_or_else(|| unknown(field))?;
             settings.extend(setting_of_field(control, value)?);
         }
-        desk.set_at(number, settings)
+        queue.set_at(number, settings)
     };
     let done = set();
     if let Err(refusal) = &done {
@@ -88,13 +88,12 @@ fn unknown(field: &str) -> Refusal {
     Refusal::Unknown { field: field.to_owned(), controls: controls.join(", ") }
 }
 
-/// What the property of `control` is: while the camera streams, what its newest frame was taken with, where that says
-/// so; else what was asked.
-pub fn property(desk: &Desk, control: &Control) -> glib::Value {
-    to_property(control, desk.reported(control).or_else(|| desk.asked(control)).as_ref())
+/// The value of the property of `control`: what the newest frame reports, or else what was set.
+pub fn property(queue: &ControlQueue, control: &Control) -> glib::Value {
+    to_property(control, queue.reported(control).or_else(|| queue.asked(control)).as_ref())
 }
 
-/// Says on the bus what was refused.
+/// Posts a warning for each refusal.
 pub fn refuse_all(src: &SwsyncSrc, refusals: &[Refusal]) {
     for refusal in refusals {
         refuse(src, refusal);
@@ -108,13 +107,13 @@ fn refuse(src: &SwsyncSrc, refusal: &Refusal) {
         .build();
     let error = glib::Error::new(gst::LibraryError::Settings, &refusal.to_string());
     let warning = gst::message::Warning::builder_from_error(error).details(details).src(src).build();
-    // Without a bus nobody wants to know.
+    // It fails without a bus, and then nobody listens.
     let _ = src.post_message(warning);
 }
 
-/// Says on the bus, for each control that was asked for a frame, whether `frame` is the first to have it.
-pub fn report(desk: &Desk, src: &SwsyncSrc, frame: &FrameInfo) {
-    for applied in desk.observe(frame) {
+/// Posts a message for settings for a certain frame, once they are in effect or known not to be.
+pub fn report(queue: &ControlQueue, src: &SwsyncSrc, frame: &FrameInfo) {
+    for applied in queue.observe(frame) {
         say(src, &applied);
     }
 }

@@ -1,106 +1,105 @@
-//! The controls that people set, on their way from properties, events and signals to the camera's requests.
+//! Controls that users set, from properties, events and signals to the camera's requests.
 //!
-//! [`Desk`] is where both sides meet: any thread sets, the streaming thread takes what is due with each frame. What the
-//! camera would not take is refused where it is set, or when streaming begins where it was set before: only then
-//! it is known what the camera can do.
+//! Any thread puts settings into the [`ControlQueue`]. With each frame the streaming thread takes those that are due. Settings that
+//! the camera does not accept are refused immediately, or when streaming begins if they were set before, as only then the camera's
+//! ranges are known.
 
 mod element;
+mod pending;
 mod properties;
-mod watch;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 
 use crate::camera::controls::{Control, Ranges, Refusal, Setting, Value, by_name, by_property};
 use crate::camera::{Camera, Capabilities, Pacing};
-use crate::lock::lock;
 
 pub use element::{handle_event, property, refuse_all, report, set_property, signals};
+pub use pending::Applied;
+use pending::PendingSettings;
 pub use properties::properties;
-pub use watch::Applied;
-use watch::Watch;
 
-/// What a camera can do about controls, once it is configured.
+/// What a configured camera accepts.
 #[derive(Debug, Clone)]
-pub struct Ability {
-    /// Which controls it has.
+pub struct ControlLimits {
+    /// Its controls and their ranges.
     pub ranges: Ranges,
-    /// Whether the lengths of its frames are the aligner's.
+    /// Whether the aligner sets the lengths of its frames.
     pub aligned: bool,
-    /// Frames from the one just taken to the first that controls handed over now determine.
+    /// Frames from the one just taken to the first that settings handed over now will determine.
     pub lead: u32,
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct Desk(Mutex<State>);
+pub struct ControlQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What properties were set to, by their names.
+    /// Values that properties were set to, by their names.
     asked: BTreeMap<&'static str, Value>,
-    /// Settings for frames to come, in the order in which they were asked for.
-    named: Vec<Named>,
+    /// Settings for future frames, in the order in which they were set.
+    for_frames: Vec<FrameSettings>,
     streaming: Option<Streaming>,
 }
 
-/// Settings for one frame, and from then on.
+/// Settings from a certain frame on.
 #[derive(Debug)]
-struct Named {
+struct FrameSettings {
     number: FrameNumber,
     settings: Vec<Setting>,
 }
 
 #[derive(Debug)]
 struct Streaming {
-    ability: Ability,
-    /// For the next request.
+    limits: ControlLimits,
+    /// Settings for the next request.
     next: Vec<Setting>,
-    watches: Vec<Watch>,
-    /// What the newest frame says of controls.
+    pending: Vec<PendingSettings>,
+    /// What the newest frame reports.
     reported: Vec<Setting>,
-    /// How many frames the settings before took: two that agree are believed.
+    /// The measured lead of the previous settings. Two that agree are used.
     seen_lead: Option<u32>,
 }
 
-impl Desk {
-    /// What the property of `control` was set to.
+impl ControlQueue {
+    /// The value that the property of `control` was set to.
     pub fn asked(&self, control: &Control) -> Option<Value> {
-        lock(&self.0).asked.get(control.property).cloned()
+        self.0.lock().asked.get(control.property).cloned()
     }
 
-    /// What the camera's newest frame says that `control` was, while it streams.
+    /// The value of `control` that the newest frame reports, while the camera streams.
     pub fn reported(&self, control: &Control) -> Option<Value> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let reported = state.streaming.as_ref()?.reported.iter().find(|of| of.control == control);
         reported.map(|of| of.value.clone())
     }
 
-    /// Keeps what a frame says of controls.
+    /// Keeps what a frame reports.
     pub fn note_reported(&self, reported: Vec<Setting>) {
-        // Of most cameras' frames either none says anything, or each.
+        // With most cameras either no frame reports controls, or each does.
         if reported.is_empty() {
             return;
         }
-        if let Some(streaming) = &mut lock(&self.0).streaming {
+        if let Some(streaming) = &mut self.0.lock().streaming {
             streaming.reported = reported;
         }
     }
 
-    /// Sets a property: goes out with the next request.
+    /// Sets a property. The setting goes out with the next request.
     ///
     /// # Errors
-    /// Where the camera does not take it: all stays as it was.
+    /// The camera does not accept it. Then nothing changes.
     pub fn set(&self, setting: Setting) -> Result<(), Refusal> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(streaming) = &mut state.streaming {
-            streaming.ability.check(&setting)?;
+            streaming.limits.check(&setting)?;
         }
         let before = state.asked.insert(setting.control.property, setting.value.clone());
-        // Control bindings set the same value with every frame; a trigger is pulled each time.
+        // Control bindings set the same value with every frame. A trigger takes effect each time.
         let again = before.as_ref() == Some(&setting.value) && setting.control.name != "AfTrigger";
         if !again && let Some(streaming) = &mut state.streaming {
             put(&mut streaming.next, setting);
@@ -108,91 +107,91 @@ impl Desk {
         Ok(())
     }
 
-    /// Forgets what a property was set to: from the next start on the camera decides.
+    /// Unsets a property. From the next start on the camera decides.
     pub fn unset(&self, control: &Control) {
-        lock(&self.0).asked.remove(control.property);
+        self.0.lock().asked.remove(control.property);
     }
 
     /// Sets controls so that they are in effect for the frame `number`, and all later ones.
     ///
     /// # Errors
-    /// The first that the camera does not take: then none of them is set.
+    /// The first that the camera does not accept. Then none of them is set.
     pub fn set_at(&self, number: FrameNumber, settings: Vec<Setting>) -> Result<(), Refusal> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(streaming) = &state.streaming {
-            settings.iter().try_for_each(|setting| streaming.ability.check(setting))?;
+            settings.iter().try_for_each(|setting| streaming.limits.check(setting))?;
         }
-        state.named.push(Named { number, settings });
+        state.for_frames.push(FrameSettings { number, settings });
         Ok(())
     }
 
-    /// `camera`, just configured, is about to stream on `grid`: it starts with what was asked. What of that it refuses.
+    /// Stages the settings that `camera`, just configured, starts with on `grid`. Returns those that it refuses.
     pub fn begin(&self, camera: &mut dyn Camera, can: &Capabilities, grid: FrameGrid) -> Vec<Refusal> {
-        let (settings, refusals) = self.start(Ability::of(camera, can, grid));
+        let (settings, refusals) = self.start(ControlLimits::of(camera, can, grid));
         camera.stage(settings);
         refusals
     }
 
-    fn start(&self, ability: Ability) -> (Vec<Setting>, Vec<Refusal>) {
-        let mut state = lock(&self.0);
+    fn start(&self, limits: ControlLimits) -> (Vec<Setting>, Vec<Refusal>) {
+        let mut state = self.0.lock();
         let (mut settings, mut refusals) = (Vec::new(), Vec::new());
         for (property, value) in &state.asked {
             let control = by_property(property).expect("asked of a control");
             let setting = Setting { control, value: value.clone() };
-            match ability.check(&setting) {
+            match limits.check(&setting) {
                 Ok(()) => settings.push(setting),
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        state.named.retain(|named| {
-            let refused = named.settings.iter().find_map(|setting| ability.check(setting).err());
+        state.for_frames.retain(|settings| {
+            let refused = settings.settings.iter().find_map(|setting| limits.check(setting).err());
             let taken = refused.is_none();
             refusals.extend(refused);
             taken
         });
         state.streaming = Some(Streaming {
-            ability,
+            limits,
             next: Vec::new(),
-            watches: Vec::new(),
+            pending: Vec::new(),
             reported: Vec::new(),
             seen_lead: None,
         });
         (settings, refusals)
     }
 
-    /// What makes the camera expose by itself again after one frame of a given exposure, if that is what it did
-    /// before: nobody asked for another.
+    /// The setting that turns auto exposure on again after one frame of a given exposure, unless the user has turned it off or
+    /// set an exposure.
     pub fn auto_exposure(&self) -> Option<Setting> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let asked = |property| state.asked.get(property);
         let fixed = asked("exposure-time").is_some() || asked("ae-enable") == Some(&Value::Bool(false));
         let control = by_name("AeEnable").expect("it is in the table");
         let setting = Setting { control, value: Value::Bool(true) };
-        let takes = |streaming: &Streaming| streaming.ability.check(&setting).is_ok();
+        let takes = |streaming: &Streaming| streaming.limits.check(&setting).is_ok();
         (!fixed && state.streaming.as_ref().is_some_and(takes)).then_some(setting)
     }
 
     /// The camera has stopped.
     pub fn end(&self) {
-        lock(&self.0).streaming = None;
+        self.0.lock().streaming = None;
     }
 
-    /// What goes out now that frame `number` has been taken.
+    /// The settings that go out after frame `number`.
     pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
-        let mut state = lock(&self.0);
-        let State { named, streaming: Some(streaming), .. } = &mut *state else {
+        let mut state = self.0.lock();
+        let State { for_frames, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
-        if named.is_empty() && streaming.next.is_empty() {
+        if for_frames.is_empty() && streaming.next.is_empty() {
             return Vec::new();
         }
         let mut due = std::mem::take(&mut streaming.next);
-        let reach = number + u64::from(streaming.ability.lead);
+        let reach = number + u64::from(streaming.limits.lead);
         if !due.is_empty() {
-            streaming.watches.push(Watch::new(None, number, reach, &due));
+            streaming.pending.push(PendingSettings::new(None, number, reach, &due));
         }
-        for ready in named.extract_if(.., |named| named.number <= reach) {
-            streaming.watches.push(Watch::new(Some(ready.number), number, reach, &ready.settings));
+        for ready in for_frames.extract_if(.., |settings| settings.number <= reach) {
+            streaming.pending.push(PendingSettings::new(Some(ready.number), number, reach, &ready.settings));
             for setting in ready.settings {
                 put(&mut due, setting);
             }
@@ -200,23 +199,23 @@ impl Desk {
         due
     }
 
-    /// Looks which of the settings that went out `frame` is the first to have. How late they were, twice
-    /// in a row, tells how soon later ones are to go out.
+    /// Finds the settings that `frame` is the first to have. If they took the same number of frames twice in a row, later
+    /// ones go out so many frames early.
     pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let State { asked, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
         let mut all = Vec::new();
-        for mut watch in std::mem::take(&mut streaming.watches) {
-            match watch.look(frame) {
+        for mut pending in std::mem::take(&mut streaming.pending) {
+            match pending.look(frame) {
                 Some(applied) => {
                     if let Some(lead) = applied.lead
                         && streaming.seen_lead.replace(lead) == Some(lead)
                     {
-                        streaming.ability.lead = lead;
+                        streaming.limits.lead = lead;
                     }
-                    // From now on these are what the properties are set to.
+                    // The properties now have these values.
                     for Setting { control, value } in &applied.settings {
                         if applied.asked.is_some() {
                             asked.insert(control.property, value.clone());
@@ -224,19 +223,19 @@ impl Desk {
                     }
                     all.push(applied);
                 }
-                None => streaming.watches.push(watch),
+                None => streaming.pending.push(pending),
             }
         }
         all
     }
 }
 
-impl Ability {
+impl ControlLimits {
     fn of(camera: &dyn Camera, can: &Capabilities, grid: FrameGrid) -> Self {
         let aligned = matches!(can.pacing, Pacing::FreeRunning(Some(_)));
         let mut ranges = camera.control_ranges();
         if aligned {
-            // Its frames cannot become longer for an exposure.
+            // The aligner does not make frames longer for an exposure.
             let control = by_name("ExposureTime").expect("it is in the table");
             ranges = ranges.at_most(control, grid.period().as_micros_f64().floor());
         }
@@ -248,11 +247,11 @@ impl Ability {
     }
 }
 
-/// Adds `setting` to `settings`; what was set of the same control is replaced.
+/// Adds `setting` to `settings`, in place of one of the same control.
 fn put(settings: &mut Vec<Setting>, setting: Setting) {
     settings.retain(|other| other.control != setting.control);
     settings.push(setting);
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "simulation"))]
 mod tests;

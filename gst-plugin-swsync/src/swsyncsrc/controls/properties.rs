@@ -1,4 +1,4 @@
-//! Controls as GObject has them: properties, and values in structures.
+//! Controls as GObject properties, and their values in structures.
 
 use std::sync::LazyLock;
 
@@ -7,8 +7,8 @@ use gst::prelude::*;
 
 use crate::camera::controls::{self, Control, Kind, Rectangle, Refusal, Setting, Value};
 
-/// A property per control, with the type, range and default that libcamerasrc gives it. The default says nothing of the
-/// camera: what it was not asked for, it decides itself.
+/// A property per control, with the type, range and default of libcamerasrc. The default does not apply to the camera, which decides
+/// itself about controls that are not set.
 pub fn properties() -> Vec<glib::ParamSpec> {
     controls::all().iter().map(property).collect()
 }
@@ -51,11 +51,10 @@ fn nick(control: &Control) -> String {
     format!("{first} {}", rest.replace('-', " ")).trim_end().to_owned()
 }
 
-/// What `value`, which is of the property's type, sets `control` to; `None` where it is an array of nothing: that sets
-/// nothing.
+/// The setting of `control` to `value`, which is of the property's type; `None` for an empty array, which unsets it.
 ///
 /// # Errors
-/// [`Refusal::NoValue`] where an array has another length, or a number is none.
+/// [`Refusal::NoValue`] if an array has another length, or a number is not finite.
 pub fn setting(control: &'static Control, value: &glib::Value) -> Result<Option<Setting>, Refusal> {
     let refusal = || {
         let value = value.serialize().map_or_else(|_| format!("{value:?}"), |text| text.to_string());
@@ -68,10 +67,10 @@ pub fn setting(control: &'static Control, value: &glib::Value) -> Result<Option<
     Ok(Some(Setting { control, value }))
 }
 
-/// Like [`setting`], from a field of any structure: text, and numbers of other types, are converted.
+/// The same from a field of a structure. Text and numbers of other types are converted.
 ///
 /// # Errors
-/// [`Refusal::NoValue`] where that cannot be.
+/// [`Refusal::NoValue`] if it cannot be converted.
 pub fn setting_of_field(control: &'static Control, value: &glib::Value) -> Result<Option<Setting>, Refusal> {
     let wanted = PROPERTIES.iter().find(|pspec| pspec.name() == control.property);
     let wanted = wanted.expect("each control has a property").value_type();
@@ -106,7 +105,7 @@ fn parse(kind: Kind, value: &glib::Value) -> Option<Value> {
     })
 }
 
-/// The elements of an array, converted where they are of another type of number.
+/// The elements of an array, converted to `T`.
 fn elements<T>(value: &glib::Value) -> Option<Vec<T>>
 where
     T: glib::value::ValueType + for<'a> glib::value::FromValue<'a>,
@@ -137,7 +136,7 @@ fn kind_in_words(kind: Kind) -> String {
     }
 }
 
-/// `value` as the property of `control` has it; what a property is that nobody has set, where it is `None`.
+/// `value` as the property of `control` has it; `None` is the value of a property that is not set.
 pub fn to_property(control: &Control, value: Option<&Value>) -> glib::Value {
     match (control.kind, value) {
         (Kind::Enum(kind), value) => {
@@ -155,7 +154,7 @@ pub fn to_property(control: &Control, value: Option<&Value>) -> glib::Value {
     }
 }
 
-/// `value` of `control` as a message's field: of the property's type, enums by their nicks.
+/// `value` of `control` as a field of a message: of the property's type; enums as their nicks.
 pub fn to_field(control: &Control, value: &Value) -> glib::SendValue {
     let array_of = |rectangle: &Rectangle| gst::Array::new(rectangle);
     match (control.kind, value) {
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_as_they_went() {
+    fn values_are_the_same_after_conversion_and_back() {
         gst::init().unwrap();
         for (property, value) in [
             ("ae-enable", Value::Bool(true)),
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_refused_in_words() {
+    fn invalid_values_are_refused() {
         gst::init().unwrap();
         let floats = |numbers: &[f32]| gst::Array::new(numbers).to_value();
         for (property, value, word) in [
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_are_converted() {
+    fn numbers_of_other_types_are_converted() {
         gst::init().unwrap();
         let gain = setting_of_field(control("analogue-gain"), &2_i32.to_value()).unwrap().unwrap();
         assert_eq!(gain.value, Value::Float(2.0));

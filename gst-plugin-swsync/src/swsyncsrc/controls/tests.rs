@@ -12,11 +12,11 @@ fn brightness(value: f32) -> Setting {
     Setting { control: by_property("brightness").unwrap(), value: Value::Float(value) }
 }
 
-fn ability() -> Ability {
+fn limits() -> ControlLimits {
     let ranges = Ranges::new("imx219")
         .with(exposure(0).control, Range::Numbers(20.0, 33_000.0))
         .with(brightness(0.0).control, Range::Numbers(-1.0, 1.0));
-    Ability { ranges, aligned: true, lead: 3 }
+    ControlLimits { ranges, aligned: true, lead: 3 }
 }
 
 fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
@@ -36,7 +36,7 @@ fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
 
 /// Runs frames `numbers` of a camera that shows an exposure `latency` frames after it was handed over.
 fn run(
-    desk: &Desk,
+    queue: &ControlQueue,
     numbers: std::ops::Range<FrameNumber>,
     latency: u64,
     mut exposure_us: i64,
@@ -47,8 +47,8 @@ fn run(
         while coming.front().is_some_and(|(from, _)| *from <= number) {
             exposure_us = coming.pop_front().unwrap().1;
         }
-        applied.extend(desk.observe(&frame(number, exposure_us)));
-        for setting in desk.due(number) {
+        applied.extend(queue.observe(&frame(number, exposure_us)));
+        for setting in queue.due(number) {
             if let Value::Int(us) = setting.value {
                 coming.push_back((number + latency, i64::from(us)));
             }
@@ -59,139 +59,142 @@ fn run(
 
 #[test]
 fn a_camera_starts_with_what_was_asked_before_and_refuses_the_rest() {
-    let desk = Desk::default();
-    desk.set(exposure(10_000)).unwrap();
-    desk.set(exposure(9_000)).unwrap();
-    desk.set(brightness(3.0)).unwrap();
-    desk.set_at(100, vec![exposure(50_000)]).unwrap();
-    let (settings, refusals) = desk.start(ability());
+    let queue = ControlQueue::default();
+    queue.set(exposure(10_000)).unwrap();
+    queue.set(exposure(9_000)).unwrap();
+    queue.set(brightness(3.0)).unwrap();
+    queue.set_at(100, vec![exposure(50_000)]).unwrap();
+    let (settings, refusals) = queue.start(limits());
     assert_eq!(settings, [exposure(9_000)]);
     assert_eq!(refusals.len(), 2, "{refusals:?}");
-    assert_eq!(desk.due(200), [], "what is refused never goes out");
+    assert_eq!(queue.due(200), [], "what is refused never goes out");
     // It is started again: the same.
-    desk.end();
-    assert_eq!(desk.start(ability()).0, [exposure(9_000)]);
+    queue.end();
+    assert_eq!(queue.start(limits()).0, [exposure(9_000)]);
 }
 
 #[test]
 fn a_property_goes_out_once_and_a_refused_one_changes_nothing() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set(exposure(5_000)).unwrap();
-    desk.set(exposure(6_000)).unwrap();
-    assert!(desk.set(exposure(34_000)).is_err());
-    assert_eq!(desk.asked(exposure(0).control), Some(Value::Int(6_000)));
-    assert_eq!(desk.due(1), [exposure(6_000)]);
-    assert_eq!(desk.due(2), []);
-    desk.set(exposure(6_000)).unwrap();
-    assert_eq!(desk.due(3), [], "nothing is new");
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set(exposure(5_000)).unwrap();
+    queue.set(exposure(6_000)).unwrap();
+    assert!(queue.set(exposure(34_000)).is_err());
+    assert_eq!(queue.asked(exposure(0).control), Some(Value::Int(6_000)));
+    assert_eq!(queue.due(1), [exposure(6_000)]);
+    assert_eq!(queue.due(2), []);
+    queue.set(exposure(6_000)).unwrap();
+    assert_eq!(queue.due(3), [], "nothing is new");
 }
 
 #[test]
 fn a_trigger_is_pulled_each_time() {
     let trigger = Setting { control: by_property("af-trigger").unwrap(), value: Value::Int(0) };
-    let desk = Desk::default();
-    let ability = ability();
-    desk.start(Ability { ranges: ability.ranges.with(trigger.control, Range::OneOf(vec![0, 1])), ..ability });
+    let queue = ControlQueue::default();
+    let limits = limits();
+    queue.start(ControlLimits {
+        ranges: limits.ranges.with(trigger.control, Range::OneOf(vec![0, 1])),
+        ..limits
+    });
     for number in 1..3 {
-        desk.set(trigger.clone()).unwrap();
-        assert_eq!(desk.due(number), std::slice::from_ref(&trigger));
+        queue.set(trigger.clone()).unwrap();
+        assert_eq!(queue.due(number), std::slice::from_ref(&trigger));
     }
 }
 
 #[test]
 fn what_a_frame_reports_is_kept_until_the_camera_stops() {
-    let desk = Desk::default();
+    let queue = ControlQueue::default();
     let control = brightness(0.0).control;
-    desk.note_reported(vec![brightness(0.1)]);
-    assert_eq!(desk.reported(control), None, "it does not stream");
-    desk.start(ability());
-    assert_eq!(desk.reported(control), None);
-    desk.note_reported(vec![exposure(100), brightness(0.25)]);
-    desk.note_reported(Vec::new());
-    assert_eq!(desk.reported(control), Some(Value::Float(0.25)));
-    desk.end();
-    assert_eq!(desk.reported(control), None);
+    queue.note_reported(vec![brightness(0.1)]);
+    assert_eq!(queue.reported(control), None, "it does not stream");
+    queue.start(limits());
+    assert_eq!(queue.reported(control), None);
+    queue.note_reported(vec![exposure(100), brightness(0.25)]);
+    queue.note_reported(Vec::new());
+    assert_eq!(queue.reported(control), Some(Value::Float(0.25)));
+    queue.end();
+    assert_eq!(queue.reported(control), None);
 }
 
 #[test]
 fn a_named_frame_is_the_first_that_has_it() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set_at(50, vec![exposure(2_000), brightness(0.5)]).unwrap();
-    let applied = run(&desk, 10..60, 3, 10_000);
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set_at(50, vec![exposure(2_000), brightness(0.5)]).unwrap();
+    let applied = run(&queue, 10..60, 3, 10_000);
     assert_eq!(applied.len(), 1);
     assert_eq!((applied[0].asked, applied[0].first, applied[0].lead), (Some(50), Some(50), Some(3)));
-    assert_eq!(desk.asked(brightness(0.0).control), Some(Value::Float(0.5)), "it stays");
+    assert_eq!(queue.asked(brightness(0.0).control), Some(Value::Float(0.5)), "it stays");
 }
 
 #[test]
 fn a_frame_that_is_too_near_gets_it_as_soon_as_can_be() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set_at(11, vec![exposure(2_000)]).unwrap();
-    let applied = run(&desk, 10..60, 3, 10_000);
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set_at(11, vec![exposure(2_000)]).unwrap();
+    let applied = run(&queue, 10..60, 3, 10_000);
     assert_eq!((applied[0].asked, applied[0].first), (Some(11), Some(13)));
 }
 
 #[test]
 fn a_camera_that_is_slower_than_thought_is_learnt() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set(exposure(2_000)).unwrap();
-    let first = run(&desk, 10..30, 7, 10_000);
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set(exposure(2_000)).unwrap();
+    let first = run(&queue, 10..30, 7, 10_000);
     assert_eq!((first[0].asked, first[0].lead), (None, Some(7)));
-    desk.set_at(50, vec![exposure(4_000)]).unwrap();
-    let once = run(&desk, 30..70, 7, 2_000);
+    queue.set_at(50, vec![exposure(4_000)]).unwrap();
+    let once = run(&queue, 30..70, 7, 2_000);
     assert_eq!((once[0].asked, once[0].first), (Some(50), Some(54)), "once may be chance");
-    desk.set_at(90, vec![exposure(6_000)]).unwrap();
-    let twice = run(&desk, 70..120, 7, 4_000);
+    queue.set_at(90, vec![exposure(6_000)]).unwrap();
+    let twice = run(&queue, 70..120, 7, 4_000);
     assert_eq!((twice[0].asked, twice[0].first), (Some(90), Some(90)));
 }
 
 #[test]
 fn frames_that_were_lost_meanwhile_teach_nothing() {
-    let desk = Desk::default();
-    desk.start(ability());
+    let queue = ControlQueue::default();
+    queue.start(limits());
     for (begin, us) in [(100, 2_000), (200, 4_000)] {
-        desk.set(exposure(us)).unwrap();
-        assert_eq!(desk.due(begin).len(), 1);
-        assert_eq!(desk.observe(&frame(begin + 1, 10_000)), []);
-        let applied = desk.observe(&frame(begin + 20, i64::from(us)));
+        queue.set(exposure(us)).unwrap();
+        assert_eq!(queue.due(begin).len(), 1);
+        assert_eq!(queue.observe(&frame(begin + 1, 10_000)), []);
+        let applied = queue.observe(&frame(begin + 20, i64::from(us)));
         assert_eq!((applied[0].first, applied[0].lead), (Some(begin + 20), None));
     }
-    assert_eq!(lock(&desk.0).streaming.as_ref().unwrap().ability.lead, 3);
+    assert_eq!(queue.0.lock().streaming.as_ref().unwrap().limits.lead, 3);
 }
 
 #[test]
 fn what_has_no_effect_is_said() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set_at(50, vec![exposure(2_000)]).unwrap();
-    let applied = run(&desk, 10..100, 1_000, 10_000);
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set_at(50, vec![exposure(2_000)]).unwrap();
+    let applied = run(&queue, 10..100, 1_000, 10_000);
     assert_eq!((applied[0].asked, applied[0].first, applied[0].lead), (Some(50), None, None));
 }
 
 #[test]
 fn what_the_camera_does_not_report_counts_when_it_is_due() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set_at(50, vec![brightness(0.5)]).unwrap();
-    let applied = run(&desk, 10..60, 3, 10_000);
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set_at(50, vec![brightness(0.5)]).unwrap();
+    let applied = run(&queue, 10..60, 3, 10_000);
     assert_eq!((applied[0].first, applied[0].lead), (Some(50), None));
     // An exposure that it has anyway tells nothing of the time that it takes.
-    desk.set_at(90, vec![exposure(10_000)]).unwrap();
-    let applied = run(&desk, 60..100, 3, 10_000);
+    queue.set_at(90, vec![exposure(10_000)]).unwrap();
+    let applied = run(&queue, 60..100, 3, 10_000);
     assert_eq!((applied[0].first, applied[0].lead), (Some(90), None));
 }
 
 #[test]
 fn frame_numbers_that_are_passed_over_lose_nothing() {
-    let desk = Desk::default();
-    desk.start(ability());
-    desk.set_at(50, vec![exposure(2_000)]).unwrap();
-    assert_eq!(desk.due(40), []);
-    assert_eq!(desk.due(60), [exposure(2_000)], "frames 41 to 59 were lost");
+    let queue = ControlQueue::default();
+    queue.start(limits());
+    queue.set_at(50, vec![exposure(2_000)]).unwrap();
+    assert_eq!(queue.due(40), []);
+    assert_eq!(queue.due(60), [exposure(2_000)], "frames 41 to 59 were lost");
 }
 
 /// Of `tries` settings for named frames of a simulated sensor, in simulated time, how many those frames were the first to
@@ -201,19 +204,19 @@ fn exact(model: &str, seed: u64, tries: u64) -> u64 {
     let lead = 1 + model.delays.exposure.max(model.delays.vblank);
     let start = Timestamp::from_nanos(1_000_000_000);
     let mut sensor = Sensor::new(model, seed, Skew::from_ppm(20.0), start, Controls::default());
-    let desk = Desk::default();
-    desk.start(Ability { lead, ..ability() });
+    let queue = ControlQueue::default();
+    queue.start(ControlLimits { lead, ..limits() });
     let mut exact = 0;
     for attempt in 1..=tries {
         let us = if attempt % 2 == 0 { 2_000 } else { 8_000 };
-        desk.set_at(attempt * 40, vec![exposure(us)]).unwrap();
+        queue.set_at(attempt * 40, vec![exposure(us)]).unwrap();
         for _ in 0..40 {
             let taken = sensor.next_frame();
             let number = u64::from(taken.sequence);
             let info = FrameInfo { exposure_ns: Some(taken.reported_exposure), ..frame(number, 0) };
             exact +=
-                desk.observe(&info).iter().filter(|applied| applied.first == applied.asked).count() as u64;
-            for Setting { value, .. } in desk.due(number) {
+                queue.observe(&info).iter().filter(|applied| applied.first == applied.asked).count() as u64;
+            for Setting { value, .. } in queue.due(number) {
                 if let Value::Int(us) = value {
                     let exposure = Some(Span::from_micros(i64::from(us)));
                     sensor.queue_controls(taken.delivered_at, Controls { exposure, frame_duration: None });

@@ -1,8 +1,9 @@
 //! A camera and a clock on simulated time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use swsync_core::align::point::AlignPoint as Point;
+use parking_lot::Mutex;
+use swsync_core::align::point::AlignPoint;
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::{FrameDetails, SyncQuality};
 use swsync_core::grid::FrameGrid;
@@ -11,15 +12,14 @@ use swsync_core::time::{Boottime, Rig, Skew, Span, Timestamp};
 use swsync_sim::True;
 use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
 
-use super::super::{AlignMethod, Target, TimeBase};
+use super::super::{AlignMethod, AlignTarget, TimeBase};
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
     Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
 };
-use crate::lock::lock;
-use crate::swsyncsrc::framer::{Alignment, Feed, PlacedFrame, StartError};
+use crate::swsyncsrc::aligned_camera::{AlignedCamera, AlignedFrame, Alignment, StartError};
 
 /// Rig time where true time is 0.
 const EPOCH: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
@@ -84,7 +84,7 @@ impl Stage {
     }
 
     pub fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
-        act(&mut lock(&self.0))
+        act(&mut self.0.lock())
     }
 
     /// Rig time of the newest frame's start of exposure and of its middle, in truth.
@@ -297,8 +297,7 @@ impl Camera for StagedCamera {
             world.silent
         });
         Ok(Frame {
-            buffer: gst::Buffer::new(),
-            others: Vec::new(),
+            pictures: vec![gst::Buffer::new()],
             copied: false,
             sequence,
             sensor_time: Timestamp::from_nanos(stamp.as_nanos()),
@@ -321,14 +320,14 @@ impl Camera for StagedCamera {
 }
 
 /// A camera being aligned.
-pub struct Rehearsal {
+pub struct AlignmentRun {
     pub stage: Stage,
-    pub feed: Feed,
+    pub camera: AlignedCamera,
     pub grid: FrameGrid,
 }
 
-pub const TARGET: Target = Target {
-    point: Point::FrameStart,
+pub const TARGET: AlignTarget = AlignTarget {
+    point: AlignPoint::FrameStart,
     phase_offset: Span::ZERO,
     tolerance: None,
     settle_frames: 3,
@@ -340,33 +339,34 @@ pub fn try_rehearse(
     kind: &Kind,
     rate: u32,
     method: AlignMethod,
-    target: Target,
-) -> Result<Rehearsal, StartError> {
+    target: AlignTarget,
+) -> Result<AlignmentRun, StartError> {
     gst::init().expect("GStreamer starts");
     let grid = FrameGrid::new(rate, 1).expect("a rate");
     let stage = Stage::new();
     let camera = StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
     let capabilities = camera.capabilities();
     let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
-    let feed = Feed::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
-    feed.map(|feed| Rehearsal { stage, feed, grid }).map_err(|(_, error)| error)
+    let aligned =
+        AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
+    aligned.map(|camera| AlignmentRun { stage, camera, grid }).map_err(|(_, error)| error)
 }
 
-pub fn rehearse(kind: &Kind, method: AlignMethod, target: Target) -> Rehearsal {
+pub fn rehearse(kind: &Kind, method: AlignMethod, target: AlignTarget) -> AlignmentRun {
     try_rehearse(kind, 30, method, target).unwrap_or_else(|error| panic!("{error}"))
 }
 
-impl Rehearsal {
-    pub fn next(&mut self) -> PlacedFrame {
+impl AlignmentRun {
+    pub fn next(&mut self) -> AlignedFrame {
         self.try_next().expect("a frame")
     }
 
-    pub fn try_next(&mut self) -> Result<PlacedFrame, CameraError> {
-        self.feed.next(&mut self.stage)
+    pub fn try_next(&mut self) -> Result<AlignedFrame, CameraError> {
+        self.camera.next(&mut self.stage)
     }
 
     /// The next `n` frames.
-    pub fn frames(&mut self, n: usize) -> Vec<PlacedFrame> {
+    pub fn frames(&mut self, n: usize) -> Vec<AlignedFrame> {
         (0..n).map(|_| self.next()).collect()
     }
 

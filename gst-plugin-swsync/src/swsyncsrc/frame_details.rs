@@ -1,11 +1,11 @@
-//! When a frame was exposed, from the start of its first row's exposure.
+//! The instants of a frame's exposure.
 
 use swsync_core::frame::FrameDetails;
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::camera::{Frame, Readout};
 
-/// What the camera says of `frame`, and the instants of its exposure, which began at `start`.
+/// The camera's details of `frame`, with the instants of its exposure; that of the first row began at `start`.
 pub fn details(frame: &Frame, start: Timestamp<Rig>, readout: Option<Readout>) -> FrameDetails {
     let middle = frame.exposure.zip(readout).map(|(exposure, readout)| readout.exposure_middle(exposure));
     FrameDetails {
@@ -26,8 +26,7 @@ mod tests {
 
     fn frame(exposure: Option<Span>) -> Frame {
         Frame {
-            buffer: gst::Buffer::new(),
-            others: Vec::new(),
+            pictures: Vec::new(),
             copied: false,
             sequence: 0,
             sensor_time: Timestamp::from_nanos(0),
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_middle_that_is_not_known_is_not_stated() {
+    fn an_unknown_middle_is_not_stated() {
         gst::init().unwrap();
         let readout = Readout { shutter: Shutter::Rolling, row_time_ns: 20_000.0, rows: 101 };
         assert_eq!(details(&frame(None), START, Some(readout)).exposure_middle_ns, None);

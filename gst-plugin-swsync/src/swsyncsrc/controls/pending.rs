@@ -1,4 +1,4 @@
-//! Which frame is the first that has what was asked for.
+//! Finds out which frame is the first with new settings.
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
@@ -6,43 +6,43 @@ use swsync_core::time::Span;
 
 use crate::camera::controls::{Setting, Value};
 
-/// Frames beyond the expected one after which settings count as without effect. Chosen: twice the longest queue of
-/// requests and delay of a control known.
+/// Frames after the expected one at which settings count as without effect. Chosen: twice the longest known queue of
+/// requests and delay of a control.
 const PATIENCE: u64 = 20;
 
-/// Cameras round: an exposure counts as the one asked for within a line or so, or 2 %, a gain within 5 %.
+/// Cameras round. An exposure is accepted within a line or so, or 2 %; a gain within 5 %.
 const EXPOSURE_STEP: Span = Span::from_micros(60);
 const EXPOSURE_SHARE: i64 = 50;
 const GAIN_SHARE: f64 = 0.05;
 
-/// Settings that went out, until a frame has them.
+/// Settings that went out and are not known to be in effect.
 #[derive(Debug)]
-pub struct Watch {
+pub struct PendingSettings {
     asked: Option<FrameNumber>,
     sent: FrameNumber,
     expected: FrameNumber,
     settings: Vec<Setting>,
-    /// Whether a frame was seen that did not have them: only then the first that has them tells something.
+    /// Whether a frame without them was seen. Only then the first frame with them tells the lead.
     missing_before: bool,
-    /// The newest frame seen, while none was lost: what happens meanwhile tells nothing of the camera.
+    /// The newest frame, while none was lost since they went out. Otherwise the lead is not measured.
     unbroken: Option<FrameNumber>,
 }
 
-/// Settings that went out and took effect, or did not.
+/// The result: settings that took effect, or did not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
-    /// The frame they were asked for; `None` where it was none in particular.
+    /// The frame that they were set for, if any.
     pub asked: Option<FrameNumber>,
-    /// The first frame that has them; `None` where none came that does. Of controls that the camera does not report, the
-    /// frame by which they are due.
+    /// The first frame with them; `None` if they had no effect. For controls that the camera does not report: the frame
+    /// at which they are due.
     pub first: Option<FrameNumber>,
-    /// What was set.
+    /// The settings.
     pub settings: Vec<Setting>,
-    /// Frames from the one after which they went out to the first that has them, where all of them were seen.
+    /// Frames from the one after which they went out to the first with them, if that could be measured.
     pub lead: Option<u32>,
 }
 
-impl Watch {
+impl PendingSettings {
     /// `settings` for frame `asked` went out after frame `sent`; `expected` should be the first to have them.
     pub fn new(
         asked: Option<FrameNumber>,
@@ -60,7 +60,7 @@ impl Watch {
         }
     }
 
-    /// Looks at the next frame; what became of the settings, once that is known.
+    /// Looks at the next frame. Returns the result once it is known.
     pub fn look(&mut self, frame: &FrameInfo) -> Option<Applied> {
         self.unbroken = self.unbroken.filter(|last| frame.number == last + 1).map(|_| frame.number);
         let verdicts: Vec<bool> = self.settings.iter().filter_map(|setting| has(frame, setting)).collect();
@@ -76,7 +76,7 @@ impl Watch {
                 let lead = self.unbroken.and_then(|last| u32::try_from(last - self.sent).ok());
                 return applied(Some(frame.number), lead);
             }
-            // It had them before anyone asked, so the first says nothing of the time they take.
+            // The values were in effect before, so the lead cannot be measured.
             return if frame.number >= self.expected { applied(Some(frame.number), None) } else { None };
         }
         self.missing_before = true;
@@ -84,7 +84,7 @@ impl Watch {
     }
 }
 
-/// Whether `frame` has `setting`; `None` where it does not say.
+/// Whether `setting` is in effect in `frame`; `None` if the frame does not report it.
 fn has(frame: &FrameInfo, setting: &Setting) -> Option<bool> {
     let near = |used: f64, asked: f64| (used - asked).abs() <= asked.abs() * GAIN_SHARE;
     match (setting.control.name, &setting.value) {

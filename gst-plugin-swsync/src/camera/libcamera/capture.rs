@@ -1,9 +1,9 @@
-//! A streaming camera: requests on their way round, and pictures out of them.
+//! A streaming camera: its requests, and the frames of those that are completed.
 //!
-//! So many requests are in flight at any time as the pipeline handlers ask for: a frame that arrives is
-//! replaced at once by a request that nobody uses, and its own memory goes downstream. Where downstream
-//! holds all spare frame buffers, the frame is copied and its own request goes back instead. The camera
-//! therefore never waits for downstream, and controls always take the same time to reach it.
+//! As many requests are in flight at any time as the pipeline handlers ask for. When a frame arrives, an idle request replaces it
+//! immediately, and the frame's own memory goes downstream. When downstream holds all spare frame buffers, the frame is copied
+//! and its own request is queued again. So the camera never waits for downstream, and controls always take the same time to
+//! reach it.
 
 use std::collections::VecDeque;
 
@@ -13,31 +13,31 @@ use gst_video::VideoBufferPool;
 use swsync_core::stamps::{Arrival, Misfit, Stamps};
 use swsync_core::time::Span;
 
-use super::memory::{Lender, Planes};
-use super::picture::Placed;
-use super::sensor::{self, Filled, Pictures, Sequence};
-use super::session::{Configured, ConfiguredStream, REQUESTS, Requests};
-use crate::camera::{Controls, Frame, Patience};
+use super::frame_memory::FrameBufferMemory;
+use super::picture::PlaneLayout;
+use super::pool::CameraBufferPool;
+use super::sensor::{self, BufferMetadata, Pictures, REQUESTS, Sequence};
+use super::session::{ConfiguredCamera, ConfiguredStream, Requests};
+use crate::camera::{Controls, Frame, StallLimit};
 
-/// Frames from one look at who else moves the camera's frames to the next: it takes asking for each control
-/// that libcamera knows.
+/// Frames between checks for libcamera's own synchronisation: a check asks for each control that libcamera knows.
 const SYNC_CHECK: u64 = 64;
 
-/// Two that shift the same frames would chase each other for ever.
+/// Two mechanisms that shift the same frames would work against each other.
 const SYNCHRONISED_ELSEWHERE: &str = "libcamera's own synchronisation (rpi::SyncMode) is on and moves this camera's \
      frames, as swsyncsrc does. Switch one of them off: SyncMode in the program or tuning file that sets it, or use \
      libcamerasrc";
 
-pub(super) struct Streaming {
-    pub(super) configured: Configured,
-    pub(super) lender: Lender,
-    /// How many requests are in flight when all is well.
+pub(super) struct Capture {
+    pub(super) configured: ConfiguredCamera,
+    pub(super) pool: CameraBufferPool,
+    /// How many requests are kept in flight.
     depth: usize,
     /// By cookie.
     slots: Vec<Slot>,
-    /// Of each stream, for copies. Compressed pictures have a size of their own each.
-    pools: Vec<Option<gst::BufferPool>>,
-    /// To go out with the next requests, one each.
+    /// For copies, by stream; `None` for compressed pictures, whose size varies.
+    copy_pools: Vec<Option<gst::BufferPool>>,
+    /// Sets of controls for the next requests, one each.
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
     sequence: Sequence,
@@ -52,55 +52,55 @@ struct Slot {
 }
 
 struct Placement {
-    /// By libcamera, or by us.
+    /// Whether libcamera has allocated the frame buffer.
     allocated: bool,
-    placed: Placed,
-    /// Whether frames can go out as they are.
+    placed: PlaneLayout,
+    /// Whether frames can go downstream without a copy.
     as_is: bool,
 }
 
-/// What became of a request that brought a frame.
-pub(super) struct Taken {
-    /// `None`: downstream holds too much, and the frame could not be copied; or it is an empty one, or has a bad stamp.
-    pub(super) frame: Result<Option<Frame>, Trouble>,
-    /// The request, where its memory is not lent.
+/// What [`Capture::take`] makes of a completed request.
+pub(super) struct CompletedFrame {
+    /// `None` if the frame is empty, has a bad stamp, or would have to be copied and cannot be.
+    pub(super) frame: Result<Option<Frame>, CaptureError>,
+    /// The request, if its memory has not gone downstream.
     pub(super) request: Option<Request>,
 }
 
-/// Why no more frames can be taken.
-pub(super) enum Trouble {
-    /// They are stamped by another clock.
+/// Why capturing cannot go on.
+pub(super) enum CaptureError {
+    /// Frames are stamped by an unknown clock.
     Stamps(Misfit),
     Other(String),
 }
 
-impl From<String> for Trouble {
+impl From<String> for CaptureError {
     fn from(reason: String) -> Self {
         Self::Other(reason)
     }
 }
 
-impl Streaming {
-    /// Of the requests that a session started with; they are idle.
+impl Capture {
+    /// Begins with the requests that the session has made. All are idle.
     ///
     /// # Errors
-    /// Where GStreamer has no memory, or the driver's planes make no sense.
-    pub(super) fn new(configured: Configured, (requests, planes): Requests) -> Result<Self, String> {
-        let pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
+    /// GStreamer has no memory, or the driver's planes make no sense.
+    pub(super) fn new(configured: ConfiguredCamera, (requests, planes): Requests) -> Result<Self, String> {
+        let copy_pools = configured.streams.iter().map(picture_pool).collect::<Result<Vec<_>, _>>()?;
         let slots = planes.iter().map(|planes| Slot::new(&configured, planes)).collect::<Result<_, _>>()?;
         let memories = planes.into_iter().map(|planes| planes.into_iter().map(|of| of.memories).collect());
-        let lender = Lender::new(memories.collect());
-        // One must be left to replace another.
+        let pool = CameraBufferPool::new(memories.collect());
+        // One has to be left to replace a frame that goes downstream.
         let depth = (REQUESTS as usize).min(requests.len().saturating_sub(1)).max(1);
         for request in requests {
-            lender.park(request);
+            pool.put_back(request);
         }
         Ok(Self {
             configured,
-            lender,
+            pool,
             depth,
             slots,
-            pools,
+            copy_pools,
             controls: VecDeque::new(),
             in_flight: 0,
             sequence: Sequence::default(),
@@ -110,9 +110,9 @@ impl Streaming {
         })
     }
 
-    /// A request to queue, while fewer are in flight than should be.
+    /// A request to queue, if fewer are in flight than should be.
     pub(super) fn next_request(&self) -> Option<Request> {
-        (self.in_flight < self.depth).then(|| self.lender.take_idle()).flatten()
+        (self.in_flight < self.depth).then(|| self.pool.take_idle()).flatten()
     }
 
     fn period(&self) -> Span {
@@ -120,51 +120,51 @@ impl Streaming {
     }
 
     /// How long the next frame may take.
-    pub(super) fn longest_wait(&self, patience: Patience) -> Span {
+    pub(super) fn longest_wait(&self, stall_limit: StallLimit) -> Span {
         let period = self.period();
-        if self.frames > 0 { patience.next(period) } else { patience.first(period) }
+        if self.frames > 0 { stall_limit.next(period) } else { stall_limit.first(period) }
     }
 
-    /// The frame that `request` brought at `arrival`.
-    pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> Taken {
+    /// Takes the frame of a request that was completed at `arrival`.
+    pub(super) fn take(&mut self, request: Request, arrival: Arrival) -> CompletedFrame {
         let check = self.frames.is_multiple_of(SYNC_CHECK);
         self.frames += 1;
         let elsewhere = check && sensor::is_synchronised_elsewhere(request.metadata());
         let cookie = usize::try_from(request.cookie()).unwrap_or(usize::MAX);
-        let spare = self.lender.idle() > 0;
+        let spare = self.pool.idle() > 0;
         let pictures = if elsewhere {
-            Err(Trouble::Other(SYNCHRONISED_ELSEWHERE.to_owned()))
+            Err(CaptureError::Other(SYNCHRONISED_ELSEWHERE.to_owned()))
         } else {
-            self.pictures(&request, cookie, spare).map_err(Trouble::from)
+            self.pictures(&request, cookie, spare).map_err(CaptureError::from)
         };
         let frame = pictures.and_then(|pictures| match pictures {
             Some(pictures) => self.frame(pictures, &request, arrival),
             None => Ok(None),
         });
-        // Also where the frame came to nothing: its memory is home by now.
+        // Also if there is no frame: then its memory is back already.
         let request = if spare {
-            self.lender.park(request);
+            self.pool.put_back(request);
             None
         } else {
             Some(request)
         };
-        Taken { frame, request }
+        CompletedFrame { frame, request }
     }
 
-    /// The frame of these `pictures`, if it has a stamp that can be read.
+    /// The frame with these `pictures`, if its stamp can be read.
     fn frame(
         &mut self,
         pictures: Pictures,
         request: &Request,
         arrival: Arrival,
-    ) -> Result<Option<Frame>, Trouble> {
+    ) -> Result<Option<Frame>, CaptureError> {
         let stamp = sensor::stamp(request, pictures.filled);
         let stamp = stamp.ok_or_else(|| "the driver does not say when it was taken".to_owned())?;
         let stamped = match self.stamps.handle(stamp, arrival, self.period()) {
             Ok(stamped) => stamped,
-            Err(misfit) if misfit.is_lasting() => return Err(Trouble::Stamps(misfit)),
+            Err(misfit) if misfit.is_lasting() => return Err(CaptureError::Stamps(misfit)),
             Err(misfit) => {
-                tracing::warn!(%misfit, "a frame is left out: its stamp is of no clock that is known");
+                tracing::warn!(%misfit, "a frame is dropped: its stamp is of an unknown clock");
                 return Ok(None);
             }
         };
@@ -172,24 +172,25 @@ impl Streaming {
         Ok(Some(sensor::frame(pictures, request, stamped, &mut self.sequence, can)))
     }
 
-    /// The pictures that `request` brought: the frame buffers themselves where they are `lent`, else copies. `None` where a
-    /// reader takes nothing but the frame buffers themselves, or where one is empty.
+    /// The pictures of `request`: the frame buffers themselves if they are `lent`, else copies. `None` if one is empty, or
+    /// would have to be copied and downstream takes dma-bufs only.
     fn pictures(&self, request: &Request, cookie: usize, lent: bool) -> Result<Option<Pictures>, String> {
         let streams = &self.configured.streams;
         if !lent && streams.iter().any(|stream| stream.wanted.dma_bufs_only) {
             return Ok(None);
         }
         let slot = self.slots.get(cookie).ok_or("the request is not ours")?;
-        let (mut main, mut others) = (None, Vec::new());
+        let mut pictures = Vec::with_capacity(streams.len());
+        let mut main = None;
         for (index, ((stream, placement), pool)) in
-            streams.iter().zip(&slot.streams).zip(&self.pools).enumerate()
+            streams.iter().zip(&slot.streams).zip(&self.copy_pools).enumerate()
         {
             let filled = sensor::filled(request, &stream.stream, placement.allocated);
             let picture = if lent && placement.as_is {
-                let buffer = self.lender.lend(cookie, index).ok_or("its memory is not at home")?;
+                let buffer = self.pool.lend(cookie, index).ok_or("its memory is still in use")?;
                 as_it_is(stream, placement, buffer, filled)?
             } else {
-                copy(stream, placement, self.lender.read(cookie, index), filled, pool.as_ref())?
+                copy(stream, placement, self.pool.read(cookie, index), filled, pool.as_ref())?
             };
             let Some(mut picture) = picture else {
                 return Ok(None);
@@ -197,21 +198,21 @@ impl Streaming {
             if filled.is_some_and(|filled| filled.damaged) {
                 picture.make_mut().set_flags(gst::BufferFlags::CORRUPTED);
             }
-            match main {
-                None => main = Some((picture, filled)),
-                Some(_) => others.push(picture),
+            if index == 0 {
+                main = filled;
             }
+            pictures.push(picture);
         }
-        Ok(main.map(|(main, filled)| Pictures { main, others, copied: !lent, filled }))
+        Ok(Some(Pictures { pictures, copied: !lent, filled: main }))
     }
 }
 
-/// The picture in `buffer`, whose memory it was captured into; `None` where there is none.
+/// The picture in `buffer`, which has the memory that the camera wrote to; `None` if it is empty.
 fn as_it_is(
     stream: &ConfiguredStream,
     placement: &Placement,
     mut buffer: gst::Buffer,
-    filled: Option<Filled>,
+    filled: Option<BufferMetadata>,
 ) -> Result<Option<gst::Buffer>, String> {
     let writable = buffer.make_mut();
     stream.wanted.describe(writable, &placement.placed)?;
@@ -224,12 +225,12 @@ fn as_it_is(
     Ok(Some(buffer))
 }
 
-/// A copy of the picture in the memories `own`; `None` where there is none.
+/// A copy of the picture in the memories `own`; `None` if it is empty.
 fn copy(
     stream: &ConfiguredStream,
     placement: &Placement,
     own: Vec<gst::Memory>,
-    filled: Option<Filled>,
+    filled: Option<BufferMetadata>,
     pool: Option<&gst::BufferPool>,
 ) -> Result<Option<gst::Buffer>, String> {
     let maps = own.into_iter().map(gst::Memory::into_mapped_memory_readable).collect::<Result<Vec<_>, _>>();
@@ -245,17 +246,17 @@ fn copy(
     Ok(Some(buffer))
 }
 
-impl Drop for Streaming {
+impl Drop for Capture {
     fn drop(&mut self) {
-        self.lender.close();
-        for pool in self.pools.iter().flatten() {
+        self.pool.close();
+        for pool in self.copy_pools.iter().flatten() {
             let _ = pool.set_active(false);
         }
     }
 }
 
 impl Slot {
-    fn new(configured: &Configured, planes: &[Planes]) -> Result<Self, String> {
+    fn new(configured: &ConfiguredCamera, planes: &[FrameBufferMemory]) -> Result<Self, String> {
         let streams = configured.streams.iter().zip(planes).map(|(stream, planes)| {
             let placed = stream.wanted.placed(stream.stride, &planes.offsets())?;
             let as_is = stream.wanted.goes_out_as(&placed);
@@ -265,9 +266,9 @@ impl Slot {
     }
 }
 
-/// Bytes of the compressed picture in a buffer of `size` bytes. `None` of a frame without a picture, which v4l2src drops
-/// too. A driver that says nothing may have filled the buffer.
-fn compressed_size(filled: Option<Filled>, size: usize) -> Option<usize> {
+/// Bytes of the compressed picture in a buffer of `size` bytes; `None` for an empty frame, which v4l2src drops too. If the
+/// driver does not say, the whole buffer counts.
+fn compressed_size(filled: Option<BufferMetadata>, size: usize) -> Option<usize> {
     match filled.and_then(|filled| filled.bytes_used) {
         Some(0) => None,
         Some(used) => Some(used.min(size)),
@@ -275,8 +276,8 @@ fn compressed_size(filled: Option<Filled>, size: usize) -> Option<usize> {
     }
 }
 
-/// Buffers for copies of pictures: reused, because fresh megabytes per frame cost page faults. None for
-/// compressed ones. They are only made when they are needed.
+/// Buffers for copies of pictures; `None` for compressed ones. They are made when first needed, and reused, because fresh
+/// memory for each frame costs page faults.
 fn picture_pool(stream: &ConfiguredStream) -> Result<Option<gst::BufferPool>, String> {
     let Some(size) = stream.wanted.copied_size() else {
         return Ok(None);
@@ -300,7 +301,10 @@ mod tests {
     #[test]
     fn compressed_pictures_are_as_long_as_the_driver_says() {
         let size = |bytes_used| {
-            compressed_size(Some(Filled { sequence: 0, timestamp: 0, damaged: false, bytes_used }), 100_000)
+            compressed_size(
+                Some(BufferMetadata { sequence: 0, timestamp: 0, damaged: false, bytes_used }),
+                100_000,
+            )
         };
         assert_eq!(size(Some(4_321)), Some(4_321));
         assert_eq!(size(Some(100_001)), Some(100_000), "never beyond the buffer");

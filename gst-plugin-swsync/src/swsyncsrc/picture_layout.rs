@@ -1,21 +1,21 @@
-//! Pictures for elements that know no GstVideoMeta: rows and planes where GStreamer puts them by default.
+//! Copies pictures into GStreamer's default layout for elements that do not support GstVideoMeta.
 
 use gst_video::{VideoFrameRef, VideoInfo, VideoMeta};
 
 use crate::caps::DMABUF;
 
-/// How downstream wants raw pictures laid out.
+/// The layout of raw pictures that downstream supports.
 #[derive(Debug, Clone, Default)]
-pub struct Layout {
-    /// The default one, where nothing else is understood.
+pub struct PictureLayout {
+    /// The default layout, if downstream supports no other.
     default_only: Option<VideoInfo>,
 }
 
-impl Layout {
-    /// Of pictures of `caps`, by the answered allocation query.
+impl PictureLayout {
+    /// For pictures of `caps`, by the answer to the allocation query.
     pub fn new(caps: &gst::Caps, query: Option<&gst::query::Allocation>) -> Self {
         let understood = query.is_some_and(|query| query.find_allocation_meta::<VideoMeta>().is_some());
-        // Only memory that the CPU reads: dma-bufs must go out as they are.
+        // Only for memory that the CPU reads: dma-bufs cannot be copied.
         let raw = caps.structure(0).is_some_and(|structure| structure.name() == "video/x-raw")
             && caps.features(0).is_none_or(|features| !features.contains(DMABUF));
         let default_only = (raw && !understood).then(|| VideoInfo::from_caps(caps).ok()).flatten();
@@ -25,7 +25,7 @@ impl Layout {
     /// `buffer` as downstream wants it: itself, or a copy.
     ///
     /// # Errors
-    /// Where the picture cannot be read or copied.
+    /// The picture cannot be read or copied.
     pub fn apply(&self, buffer: gst::Buffer) -> Result<gst::Buffer, String> {
         let Some(info) = &self.default_only else {
             return Ok(buffer);
@@ -39,7 +39,7 @@ impl Layout {
     }
 }
 
-/// A copy of the picture in `buffer`, in the default layout, with all that the buffer carries.
+/// A copy of the picture in `buffer` in the default layout, with flags, time stamps and metas.
 fn copied(buffer: &gst::BufferRef, info: &VideoInfo) -> Result<gst::Buffer, String> {
     let mut copy = gst::Buffer::with_size(info.size()).map_err(|error| error.to_string())?;
     let writable = copy.get_mut().ok_or("a new buffer has one owner")?;
@@ -76,19 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_video_metas_gets_the_buffer_itself() {
+    fn downstream_with_video_meta_support_gets_the_buffer_itself() {
         let (caps, buffer) = padded();
         let mut query = gst::query::Allocation::new(Some(&caps), false);
         query.add_allocation_meta::<VideoMeta>(None);
         let address = buffer.as_ptr();
-        let out = Layout::new(&caps, Some(&query)).apply(buffer).unwrap();
+        let out = PictureLayout::new(&caps, Some(&query)).apply(buffer).unwrap();
         assert_eq!(out.as_ptr(), address);
     }
 
     #[test]
-    fn who_does_not_gets_rows_without_padding_and_everything_else() {
+    fn downstream_without_it_gets_a_copy_without_padding() {
         let (caps, buffer) = padded();
-        let out = Layout::new(&caps, None).apply(buffer).unwrap();
+        let out = PictureLayout::new(&caps, None).apply(buffer).unwrap();
         assert_eq!(out.map_readable().unwrap().as_slice(), [0, 1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35]);
         assert_eq!(out.pts(), Some(gst::ClockTime::from_seconds(7)));
         assert!(out.flags().contains(gst::BufferFlags::DISCONT));
@@ -97,9 +97,9 @@ mod tests {
 
         let plain = gst::Buffer::with_size(12).unwrap();
         let address = plain.as_ptr();
-        assert_eq!(Layout::new(&caps, None).apply(plain).unwrap().as_ptr(), address);
+        assert_eq!(PictureLayout::new(&caps, None).apply(plain).unwrap().as_ptr(), address);
         let jpeg: gst::Caps = "image/jpeg".parse().unwrap();
         let (_, buffer) = padded();
-        assert_eq!(Layout::new(&jpeg, None).apply(buffer).unwrap().size(), 48);
+        assert_eq!(PictureLayout::new(&jpeg, None).apply(buffer).unwrap().size(), 48);
     }
 }

@@ -1,56 +1,55 @@
-//! The thread that owns libcamera.
+//! The thread that owns libcamera's camera manager and all open cameras.
 //!
 //! A process can have one camera manager ([`super::manager`]), and the binding's cameras must neither leave
-//! the thread that made them nor outlive the manager. So one thread owns the manager and every open
-//! camera; whoever needs them sends it a closure. It only enumerates, configures, starts and
-//! stops: requests go to the camera from the threads that have them ([`super::queue`]), frames go from
-//! libcamera's own thread straight to the camera's [`Mailbox`], and
-//! pictures are copied by the streaming thread that takes them.
+//! the thread that made them nor outlive the manager. So one thread owns them all, and others send it closures. It lists,
+//! configures, starts and stops cameras. Frames do not pass through it: requests are queued from the streaming threads
+//! ([`super::session::RequestQueue`]), and completed ones go from libcamera's own thread to the camera's [`Mailbox`].
 //!
-//! The first [`Service::get`] starts the thread, the drop of the last [`Service`] ends and joins
-//! it. Both happen under [`RUNNING`]'s lock, so that a new manager never meets the old one.
+//! The first [`LibcameraThread::get`] starts the thread. The drop of the last [`LibcameraThread`] ends and joins
+//! it. Both happen under [`RUNNING`]'s lock, so that two managers never overlap.
 //!
-//! A driver that hangs takes the thread with it. Whoever waits for it gives up after [`LONGEST`]; from then on nobody
-//! waits until it comes back, and nobody joins it.
+//! A driver that hangs blocks the thread. Callers give up after [`TIMEOUT`]. From then on nobody
+//! waits for the thread until it is back, and nobody joins it.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::libcamera::camera_manager::CameraManager;
+use parking_lot::Mutex;
 
 use super::manager::{self, Claimed};
-use super::session::{Description, Event, Session};
-use super::{CameraDescription, devices, failed, sensor};
+use super::session::{CameraEvent, CameraSession, SessionInfo};
+use super::{hotplug, sensor};
 use crate::camera::CameraError;
 use crate::camera::mailbox::Mailbox;
 
-/// What a person should look at when libcamera has no camera.
+/// What to check if libcamera finds no camera.
 const NO_CAMERA: &str = "none: libcamera finds no camera (`cam -l` lists what it finds). Check the \
      ribbon cable, the camera's overlay in config.txt, and that this user may open /dev/media* \
      and /dev/video* (group video)";
 
-/// For so long a call may take: several cameras are started one after the other, in a second or two each.
-const LONGEST: Duration = Duration::from_secs(20);
+/// How long a call may take. Starting a camera takes a second or two, and several are started one after the other.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Nobody waits for the thread any more, until it is through with what it does.
+/// The thread does not answer: nobody waits for it until it has finished its job.
 static HANGS: AtomicBool = AtomicBool::new(false);
 
-/// Whether libcamera does not come back from what it was asked to do.
+/// Whether libcamera's thread does not answer.
 pub(super) fn hangs() -> bool {
     HANGS.load(Ordering::Acquire)
 }
 
-/// What that is, and what helps.
+/// What that means, for people, and what helps.
 pub(super) const HUNG: &str = "it does not come back: a camera's driver hangs (`dmesg` may say why). End this process; where that \
      does not help, unplug the camera or restart the machine";
 
-/// What to do on the thread; `None` ends it.
-type Job = Option<Box<dyn FnOnce(&mut Library) + Send>>;
+/// A job for the thread; `None` ends it.
+type Job = Option<Box<dyn FnOnce(&mut OpenCameras) + Send>>;
 
 struct Running {
     users: usize,
@@ -60,49 +59,63 @@ struct Running {
 
 static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
 
-fn running() -> MutexGuard<'static, Option<Running>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+/// A camera that libcamera has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CameraDescription {
+    /// What [`super::LibcameraCamera::open`] takes: unique, and the same after a restart.
+    pub id: String,
+    /// The sensor or product, e.g. `imx219`; `unknown` if libcamera does not say.
+    pub model: String,
 }
 
-/// A share in libcamera's thread.
-pub(super) struct Service {
+/// The cameras that libcamera finds, in its order.
+///
+/// # Errors
+/// [`CameraError::Failed`] if libcamera does not start.
+pub fn list() -> Result<Vec<CameraDescription>, CameraError> {
+    let listed = LibcameraThread::get()?.call(|library| library.list());
+    listed.ok_or_else(|| no_answer("libcamera", "listing cameras"))
+}
+
+/// A handle to libcamera's thread, which runs while there is one.
+pub(super) struct LibcameraThread {
     jobs: Sender<Job>,
 }
 
-impl Service {
-    /// Starts libcamera where it does not run yet.
+impl LibcameraThread {
+    /// Starts libcamera if it does not run yet.
     pub(super) fn get() -> Result<Self, CameraError> {
-        let mut running = running();
+        let mut running = RUNNING.lock();
         if let Some(running) = running.as_mut() {
             running.users += 1;
             let jobs = running.jobs.clone();
             return Ok(Self { jobs });
         }
-        let cannot = |reason: String| failed("libcamera", "starting", reason);
+        let cannot = |reason: String| CameraError::failed("libcamera", "starting", reason);
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("swsync-libcam".into())
             .spawn(move || {
-                let mut library = match Library::new() {
+                let mut library = match OpenCameras::new() {
                     Ok(library) => library,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
                 drop(ready.send(Ok(())));
                 HANGS.store(false, Ordering::Release);
                 while let Ok(Some(job)) = inbox.recv() {
-                    // The binding unwraps what libcamera returns in places. A job that panics drops
-                    // its reply, so its caller gets an error, and the other cameras go on.
+                    // The binding unwraps some of libcamera's results. A job that panics drops its reply: its
+                    // caller gets an error, and the other cameras go on.
                     let _ = catch_unwind(AssertUnwindSafe(|| job(&mut library)));
                     HANGS.store(false, Ordering::Release);
                 }
             })
             .map_err(|error| cannot(error.to_string()))?;
-        let started = match started.recv_timeout(LONGEST * 2) {
+        let started = match started.recv_timeout(TIMEOUT * 2) {
             Ok(started) => started,
             Err(RecvTimeoutError::Disconnected) => Err(cannot("it panicked".into())),
             Err(RecvTimeoutError::Timeout) => {
-                // It stays, as a second manager would end the process.
+                // The thread is kept, as a second manager would end the process.
                 HANGS.store(true, Ordering::Release);
                 *running = Some(Running { users: 1, jobs, thread });
                 return Err(cannot(HUNG.into()));
@@ -116,18 +129,18 @@ impl Service {
         Ok(Self { jobs })
     }
 
-    /// Runs `job` on libcamera's thread and returns what it returns; `None` where it panicked, or [hangs].
+    /// Runs `job` on libcamera's thread; `None` if it panicked, or the thread [hangs].
     pub(super) fn call<R: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+        job: impl FnOnce(&mut OpenCameras) -> R + Send + 'static,
     ) -> Option<R> {
-        self.call_within(LONGEST, job)
+        self.call_within(TIMEOUT, job)
     }
 
     fn call_within<R: Send + 'static>(
         &self,
         longest: Duration,
-        job: impl FnOnce(&mut Library) -> R + Send + 'static,
+        job: impl FnOnce(&mut OpenCameras) -> R + Send + 'static,
     ) -> Option<R> {
         if hangs() {
             return None;
@@ -142,27 +155,27 @@ impl Service {
         answer.ok()
     }
 
-    /// Runs `job` with an open camera on libcamera's thread; `None` where it panicked.
+    /// Runs `job` with an open camera on libcamera's thread; `None` as for [`Self::call`].
     pub(super) fn with<R: Send + 'static>(
         &self,
         session: SessionId,
-        job: impl FnOnce(&mut Session) -> R + Send + 'static,
+        job: impl FnOnce(&mut CameraSession) -> R + Send + 'static,
     ) -> Option<R> {
         self.call(move |library| library.sessions.get_mut(&session).map(job))?
     }
 
-    /// Runs `job` on libcamera's thread some time soon, after those posted before.
-    pub(super) fn post(&self, job: impl FnOnce(&mut Library) + Send + 'static) {
-        // The thread outlives every `Service`, so someone receives.
+    /// Runs `job` on libcamera's thread after those posted before, without waiting for it.
+    pub(super) fn post(&self, job: impl FnOnce(&mut OpenCameras) + Send + 'static) {
+        // The thread outlives every `LibcameraThread`.
         let _ = self.jobs.send(Some(Box::new(job)));
     }
 }
 
-impl Drop for Service {
+impl Drop for LibcameraThread {
     fn drop(&mut self) {
-        let mut running = running();
+        let mut running = RUNNING.lock();
         if hangs() {
-            return; // it counts as used for ever: nobody can wait for its end
+            return; // the thread is never joined
         }
         let Some(current) = running.as_mut() else {
             return;
@@ -177,26 +190,34 @@ impl Drop for Service {
     }
 }
 
-/// An open camera among the [`Library`]'s.
+/// The error when libcamera's thread gave no answer.
+pub(super) fn no_answer(camera: &str, doing: &'static str) -> CameraError {
+    if hangs() {
+        return CameraError::failed(camera, doing, HUNG);
+    }
+    CameraError::failed(camera, doing, "libcamera returned what its binding does not expect")
+}
+
+/// An open camera among the [`OpenCameras`]'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SessionId(u64);
 
-/// libcamera: the manager and the open cameras. Lives on its thread.
-pub(super) struct Library {
-    // Before the manager, because fields are dropped in order, and cameras go first.
-    sessions: HashMap<SessionId, Session>,
+/// What the thread owns: the manager and the open cameras.
+pub(super) struct OpenCameras {
+    // Before the manager: fields are dropped in order, and cameras have to go first.
+    sessions: HashMap<SessionId, CameraSession>,
     opened: u64,
     pub(super) manager: CameraManager,
-    // After the manager: while it lives nobody else in this process may have one.
+    // After the manager: while that lives, nobody else in this process may have one.
     _claimed: Claimed,
 }
 
-impl Library {
+impl OpenCameras {
     fn new() -> Result<Self, CameraError> {
         let claimed = manager::claim()?;
         let started = CameraManager::new();
-        let mut manager = started.map_err(|error| failed("libcamera", "starting", error))?;
-        devices::announce_changes(&mut manager);
+        let mut manager = started.map_err(|error| CameraError::failed("libcamera", "starting", error))?;
+        hotplug::announce_changes(&mut manager);
         Ok(Self { sessions: HashMap::new(), opened: 0, manager, _claimed: claimed })
     }
 
@@ -211,13 +232,12 @@ impl Library {
             .collect()
     }
 
-    /// Acquires the camera that `name` means: an id, or else a place in the list; the first if
-    /// `None`.
+    /// Acquires the camera with the id `name`, or at that place in the list; the first if `None`.
     pub(super) fn open(
         &mut self,
         name: Option<&str>,
-        events: Arc<Mailbox<Event>>,
-    ) -> Result<(SessionId, Description), CameraError> {
+        events: Arc<Mailbox<CameraEvent>>,
+    ) -> Result<(SessionId, SessionInfo), CameraError> {
         let ids: Vec<String> = self.list().into_iter().map(|camera| camera.id).collect();
         let id = match name {
             None => ids.first(),
@@ -229,14 +249,14 @@ impl Library {
                 available: if ids.is_empty() { NO_CAMERA.to_owned() } else { ids.join(", ") },
             });
         };
-        let (session, description) = Session::open(&camera, &ids, events)?;
+        let (session, description) = CameraSession::open(&camera, &ids, events)?;
         let id = SessionId(self.opened);
         self.opened += 1;
         self.sessions.insert(id, session);
         Ok((id, description))
     }
 
-    pub(super) fn session(&mut self, session: SessionId) -> Option<&mut Session> {
+    pub(super) fn session(&mut self, session: SessionId) -> Option<&mut CameraSession> {
         self.sessions.get_mut(&session)
     }
 
@@ -252,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_a_driver_that_hangs() {
-        // The thread is everybody's: in a process of its own.
+    fn callers_do_not_wait_for_a_driver_that_hangs() {
+        // All tests of a process share the thread, so this one runs in a process of its own.
         const ALONE: &str = "SWSYNC_TEST_ALONE";
         if std::env::var_os(ALONE).is_none() {
-            let name = concat!(module_path!(), "::nobody_waits_for_a_driver_that_hangs");
+            let name = concat!(module_path!(), "::callers_do_not_wait_for_a_driver_that_hangs");
             let name = name.split_once("::").expect("in a crate").1;
             let output = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", name, "--nocapture"])
@@ -267,17 +287,17 @@ mod tests {
             assert!(output.status.success() && said.contains("1 passed"), "{said}");
             return;
         }
-        let service = Service::get().unwrap();
+        let service = LibcameraThread::get().unwrap();
         let (release, held) = mpsc::channel::<()>();
         let hung = service.call_within(Duration::from_millis(50), move |_| held.recv());
         assert!(hung.is_none() && hangs());
         let begun = Instant::now();
         assert!(service.call(|library| library.list().len()).is_none());
         drop(service);
-        let again = Service::get().unwrap();
+        let again = LibcameraThread::get().unwrap();
         assert!(again.call(|_| ()).is_none());
-        assert!(begun.elapsed() < LONGEST / 2, "{:?}", begun.elapsed());
-        // It comes back after all.
+        assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
+        // The thread answers again.
         release.send(()).unwrap();
         while hangs() {
             std::thread::yield_now();

@@ -1,20 +1,20 @@
-//! What stands in the way of alignment, said once where it begins and once where it ends.
+//! Issues that prevent or impair alignment. Each is reported once when it begins and once when it ends.
 
 use swsync_core::align::Trouble;
 
-/// Frames without it after which a trouble counts as over: three seconds at 30/s.
-const OVER: u32 = 90;
-/// Frames with it after which it is said. A latency that differs for half a minute at 30/s may be libcamera's
-/// delayed controls at work, and nothing is wrong.
-const SAID: u32 = 2;
-const LATENCY_SAID: u32 = 900;
+/// Frames without an issue after which it has ended: three seconds at 30/s.
+const ENDED_AFTER: u32 = 90;
+/// Frames with an issue after which it is reported. A latency that differs for up to half a minute at 30/s may be due to
+/// libcamera's delayed controls, which is no issue.
+const REPORT_AFTER: u32 = 2;
+const LATENCY_REPORT_AFTER: u32 = 900;
 
-/// What stands in the way.
+/// An issue of alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issue {
-    /// The aligner says so.
+    /// Reported by the aligner.
     Aligner(Trouble),
-    /// The camera does not say how long it exposed.
+    /// The camera does not report exposure times.
     UnknownExposure,
 }
 
@@ -27,7 +27,7 @@ impl Issue {
         }
     }
 
-    /// What it is and what helps, for a person.
+    /// What it is and what helps, for people.
     pub fn text(&self) -> String {
         match self {
             Self::Aligner(trouble) => trouble.to_string(),
@@ -39,12 +39,12 @@ impl Issue {
         }
     }
 
-    /// Whether frames are left as they come because of it.
+    /// Whether aligning was given up because of it.
     pub const fn is_given_up(&self) -> bool {
         matches!(self, Self::Aligner(Trouble::NoEffect { .. }))
     }
 
-    /// Its numbers, by the names of their fields in messages.
+    /// Its numbers, with the names of their fields in messages.
     pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let numbers: [Option<(&'static str, u32)>; 3] = match *self {
             Self::Aligner(trouble) => match trouble {
@@ -71,63 +71,63 @@ impl Issue {
         numbers.into_iter().flatten()
     }
 
-    const fn patience(&self) -> u32 {
+    const fn report_after(&self) -> u32 {
         match self {
-            Self::Aligner(Trouble::Latency { .. }) => LATENCY_SAID,
-            Self::Aligner(_) | Self::UnknownExposure => SAID,
+            Self::Aligner(Trouble::Latency { .. }) => LATENCY_REPORT_AFTER,
+            Self::Aligner(_) | Self::UnknownExposure => REPORT_AFTER,
         }
     }
 }
 
-/// A change that is worth a message.
+/// A change to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum IssueChange {
     Began(Issue),
     Ended(Issue),
 }
 
-/// Follows the issues of frames; their numbers change from frame to frame, their kinds seldom do.
+/// Tracks issues from frame to frame. Their numbers change often, their kinds seldom.
 #[derive(Debug, Default)]
-pub struct Watch {
-    said: Option<Issue>,
-    /// An issue of another kind, and frames in a row that had it.
+pub struct IssueTracker {
+    reported: Option<Issue>,
+    /// An issue of another kind, and how many frames in a row have had it.
     next: Option<(Issue, u32)>,
-    /// Frames in a row without the one that was said.
+    /// Frames in a row without the reported one.
     without: u32,
 }
 
-impl Watch {
-    /// What stands in the way now, as last said.
+impl IssueTracker {
+    /// The reported issue, with its newest numbers.
     pub const fn current(&self) -> Option<Issue> {
-        self.said
+        self.reported
     }
 
-    /// One frame more, with the gravest issue that it has.
-    pub fn observe(&mut self, issue: Option<Issue>) -> Option<Change> {
+    /// Handles the next frame, with its gravest issue.
+    pub fn observe(&mut self, issue: Option<Issue>) -> Option<IssueChange> {
         let same = |a: Option<&Issue>| a.map(Issue::kind) == issue.as_ref().map(Issue::kind);
         match issue {
-            Some(issue) if same(self.said.as_ref()) => {
-                (self.said, self.next, self.without) = (Some(issue), None, 0);
+            Some(issue) if same(self.reported.as_ref()) => {
+                (self.reported, self.next, self.without) = (Some(issue), None, 0);
                 return None;
             }
             Some(issue) => {
                 let frames =
                     self.next.filter(|(next, _)| same(Some(next))).map_or(1, |(_, frames)| frames + 1);
                 self.next = Some((issue, frames));
-                if frames >= issue.patience() {
-                    (self.said, self.next, self.without) = (Some(issue), None, 0);
-                    return Some(Change::Began(issue));
+                if frames >= issue.report_after() {
+                    (self.reported, self.next, self.without) = (Some(issue), None, 0);
+                    return Some(IssueChange::Began(issue));
                 }
             }
             None => self.next = None,
         }
-        let said = self.said?;
+        let reported = self.reported?;
         self.without += 1;
-        if self.without < OVER {
+        if self.without < ENDED_AFTER {
             return None;
         }
-        (self.said, self.without) = (None, 0);
-        Some(Change::Ended(said))
+        (self.reported, self.without) = (None, 0);
+        Some(IssueChange::Ended(reported))
     }
 }
 
@@ -141,41 +141,41 @@ mod tests {
     const LATENCY: Issue = Issue::Aligner(Trouble::Latency { told: 3, found: 4 });
 
     #[test]
-    fn numbers_that_change_are_no_news() {
-        let mut watch = Watch::default();
-        let changes: Vec<_> = (0..100).rev().filter_map(|n| watch.observe(Some(headroom(n)))).collect();
-        assert_eq!(changes, [Change::Began(headroom(98))]);
-        assert_eq!(watch.current(), Some(headroom(0)));
-        let changes: Vec<_> = (0..100).filter_map(|_| watch.observe(None)).collect();
-        assert_eq!(changes, [Change::Ended(headroom(0))]);
+    fn changed_numbers_are_not_reported() {
+        let mut tracker = IssueTracker::default();
+        let changes: Vec<_> = (0..100).rev().filter_map(|n| tracker.observe(Some(headroom(n)))).collect();
+        assert_eq!(changes, [IssueChange::Began(headroom(98))]);
+        assert_eq!(tracker.current(), Some(headroom(0)));
+        let changes: Vec<_> = (0..100).filter_map(|_| tracker.observe(None)).collect();
+        assert_eq!(changes, [IssueChange::Ended(headroom(0))]);
     }
 
     #[test]
-    fn what_comes_and_goes_is_not_said_each_time() {
-        let mut watch = Watch::default();
+    fn intermittent_issues_are_reported_once() {
+        let mut tracker = IssueTracker::default();
         let mut changes = 0;
         for frame in 0..1_000 {
-            changes += u32::from(watch.observe((frame % 80 < 40).then_some(LATENCY)).is_some());
+            changes += u32::from(tracker.observe((frame % 80 < 40).then_some(LATENCY)).is_some());
         }
         assert_eq!(changes, 0);
         for frame in 0..1_000 {
-            changes += u32::from(watch.observe((frame % 80 < 40).then_some(headroom(100))).is_some());
+            changes += u32::from(tracker.observe((frame % 80 < 40).then_some(headroom(100))).is_some());
         }
         assert_eq!(changes, 1);
     }
 
     #[test]
-    fn another_issue_takes_the_place_of_the_first() {
-        let mut watch = Watch::default();
-        watch.observe(Some(headroom(5)));
-        watch.observe(Some(headroom(5)));
-        let changes: Vec<_> = (0..2_000).filter_map(|_| watch.observe(Some(LATENCY))).collect();
-        assert_eq!(changes, [Change::Ended(headroom(5)), Change::Began(LATENCY)]);
-        assert_eq!(watch.current(), Some(LATENCY));
+    fn another_issue_replaces_the_first() {
+        let mut tracker = IssueTracker::default();
+        tracker.observe(Some(headroom(5)));
+        tracker.observe(Some(headroom(5)));
+        let changes: Vec<_> = (0..2_000).filter_map(|_| tracker.observe(Some(LATENCY))).collect();
+        assert_eq!(changes, [IssueChange::Ended(headroom(5)), IssueChange::Began(LATENCY)]);
+        assert_eq!(tracker.current(), Some(LATENCY));
     }
 
     #[test]
-    fn each_has_a_name_numbers_and_a_remedy() {
+    fn issues_have_a_name_numbers_and_a_remedy() {
         let issue = Issue::Aligner(Trouble::ExposureTooLong { exposure: 1800, period: 1763 });
         assert_eq!(issue.kind(), "exposure-too-long");
         let numbers: Vec<_> = issue.numbers().collect();

@@ -1,8 +1,6 @@
-//! From a camera's frames to frames with a place in rig time: the camera, the bridge from its time to
-//! the pipeline's clock, and the driver that aligns it.
+//! A camera that is kept on the frame grid: takes its frames, gives each a rig time and a number, and sends the aligner's
+//! controls to the camera.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use swsync_core::frame::{FrameInfo, LockState};
@@ -11,28 +9,26 @@ use swsync_core::stamps::StampedBy;
 use swsync_core::time::Span;
 
 use super::align::{
-    Action, AlignError, AlignMethod, Cause, Change, ClockBase, Driver, Method, Progress, Seen, Target,
-    TimeBase, Verdict, check_grid,
+    AlignAction, AlignError, AlignMethod, AlignProgress, AlignTarget, AlignerKind, CameraAligner,
+    FrameVerdict, IssueChange, LockCause, ObservedFrame, TimeBase, check_grid,
 };
-use super::controls::Desk;
+use super::controls::ControlQueue;
 use super::dither::Dither;
-use super::exposure;
+use super::frame_details;
 use super::losses::Losses;
 use crate::camera::controls::Setting;
-use crate::camera::mailbox::Mailbox;
 use crate::camera::{Camera, CameraError, Capabilities, Controls, Pacing};
-use crate::clock::SensorTimeBridge;
 
-/// How a camera is to be aligned, as long as it streams.
+/// How a camera is to be aligned.
 #[derive(Debug, Clone, Copy)]
 pub struct Alignment {
     pub method: AlignMethod,
-    /// Period of the rig's grid; 0 where it is the frames' own.
+    /// Period of the rig's grid; 0 for that of the frames.
     pub grid_period: gst::Fraction,
-    pub target: Target,
+    pub target: AlignTarget,
 }
 
-/// Why a camera does not stream.
+/// Why a camera cannot start to stream.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -41,17 +37,10 @@ pub enum StartError {
     Align(#[from] AlignError),
 }
 
-/// A camera in operation on a frame grid of a GstClock.
-pub struct Framer {
-    feed: Feed,
-    bridge: SensorTimeBridge,
-}
-
-/// A frame with its place in rig time.
-pub struct PlacedFrame {
-    pub buffer: gst::Buffer,
-    /// The same instant in the further streams.
-    pub others: Vec<gst::Buffer>,
+/// A frame with its rig time and number.
+pub struct AlignedFrame {
+    /// See [`crate::camera::Frame::pictures`].
+    pub pictures: Vec<gst::Buffer>,
     /// See [`crate::camera::Frame::copied`].
     pub copied: bool,
     /// See [`crate::camera::Frame::reported`].
@@ -59,111 +48,60 @@ pub struct PlacedFrame {
     /// See [`crate::camera::Frame::stamped_by`].
     pub stamped_by: StampedBy,
     pub info: FrameInfo,
-    /// Frames that the camera lost just before this one.
+    /// How many frames the camera lost just before this one.
     pub lost: u64,
-    /// The camera was restarted before it.
+    /// Whether the camera was restarted just before.
     pub restarted: bool,
-    /// Why, where the lock changed or another target was set.
-    pub news: Option<Cause>,
-    /// What began or ended to stand in the way of alignment.
-    pub trouble: Option<Change>,
+    /// Why the lock changed, if it did or another target was set.
+    pub news: Option<LockCause>,
+    /// An issue of alignment that began or ended.
+    pub trouble: Option<IssueChange>,
 }
 
-impl PlacedFrame {
-    /// Whether there is anything to say of it.
+impl AlignedFrame {
+    /// Whether there is anything to report.
     pub const fn is_news(&self) -> bool {
         self.news.is_some() || self.trouble.is_some() || self.lost > 0
     }
 }
 
-impl Framer {
-    /// Starts `camera`, which is configured, on `grid`.
-    pub fn start(
-        camera: Box<dyn Camera>,
-        capabilities: Capabilities,
-        grid: FrameGrid,
-        bridge: SensorTimeBridge,
-        alignment: &Alignment,
-        desk: Arc<Desk>,
-    ) -> Result<Self, (Box<dyn Camera>, StartError)> {
-        // The standard library's only source of chance; how long a camera sleeps needs no better one.
-        let seed = RandomState::new().build_hasher().finish();
-        let feed = Feed::start(camera, capabilities, grid, alignment, desk, seed)?;
-        Ok(Self { feed, bridge })
-    }
-
-    pub const fn capabilities(&self) -> &Capabilities {
-        &self.feed.capabilities
-    }
-
-    pub const fn grid(&self) -> FrameGrid {
-        self.feed.grid
-    }
-
-    pub fn camera(&mut self) -> &mut dyn Camera {
-        &mut *self.feed.camera
-    }
-
-    pub const fn progress(&self) -> &Progress {
-        self.feed.progress()
-    }
-
-    /// Frames are aligned to `target` from now on.
-    pub fn set_target(&mut self, target: Target) -> Result<(), AlignError> {
-        self.feed.set_target(target)
-    }
-
-    /// Stops the camera and gives it back.
-    pub fn stop(self) -> Box<dyn Camera> {
-        let Feed { mut camera, desk, .. } = self.feed;
-        desk.end();
-        camera.stop();
-        camera
-    }
-
-    /// The next frame; `sleeper` interrupts waits of its own.
-    pub fn next(&mut self, clock: &gst::Clock, sleeper: &Mailbox<()>) -> Result<PlacedFrame, CameraError> {
-        self.feed.next(&mut ClockBase { clock, bridge: &mut self.bridge, sleeper })
-    }
-}
-
-/// A camera in operation on a frame grid, on whatever time.
-pub struct Feed {
+/// See the module's documentation. Time comes in as an argument, so that tests run on simulated time.
+pub struct AlignedCamera {
     camera: Box<dyn Camera>,
     capabilities: Capabilities,
     grid: FrameGrid,
-    method: Method,
-    driver: Driver,
-    /// Keeps the rate where nothing is aligned.
+    method: AlignerKind,
+    driver: CameraAligner,
+    /// Keeps the frame rate of a camera that is not aligned.
     dither: Option<Dither>,
-    target: Target,
+    target: AlignTarget,
     losses: Losses,
-    /// The camera is stopped, to be started again after so long.
+    /// The camera is to be stopped, and started again after so long.
     resting: Option<Span>,
     restarted: bool,
-    /// Controls that people set.
-    desk: Arc<Desk>,
-    /// The last request set an exposure to align the camera.
+    /// Controls that users set.
+    controls: Arc<ControlQueue>,
+    /// Whether the last request set an exposure to align the camera.
     injecting: bool,
-    /// A frame was asked for, and has not come yet.
+    /// Whether a frame was requested that has not come yet.
     asked: bool,
 }
 
-impl Feed {
-    /// Starts `camera`, which is configured, on `grid`. `seed` decides what chance does.
+impl AlignedCamera {
+    /// Starts `camera`, which is configured, on `grid`. `seed` is for random waits between restarts.
     pub fn start(
         mut camera: Box<dyn Camera>,
         capabilities: Capabilities,
         grid: FrameGrid,
         alignment: &Alignment,
-        desk: Arc<Desk>,
+        controls: Arc<ControlQueue>,
         seed: u64,
     ) -> Result<Self, (Box<dyn Camera>, StartError)> {
         let Alignment { method, grid_period, target } = *alignment;
         let driver = check_grid(grid, grid_period)
-            .and_then(|()| Method::choose(method, &capabilities, grid.period()))
+            .and_then(|()| AlignerKind::choose(method, &capabilities, grid.period()))
             .and_then(|method| {
-                let driver = Driver::new(method, &capabilities, grid, target, seed)?;
+                let driver = CameraAligner::new(method, &capabilities, grid, target, seed)?;
                 Ok((method, driver))
             });
         let (method, driver) = match driver {
@@ -174,7 +112,7 @@ impl Feed {
             return Err((camera, error.into()));
         }
         let dither = match (method, capabilities.pacing) {
-            (Method::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
+            (AlignerKind::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
             _ => None,
         };
         tracing::info!(camera = capabilities.model, method = method.name(), "aligning");
@@ -189,27 +127,47 @@ impl Feed {
             losses: Losses::default(),
             resting: None,
             restarted: false,
-            desk,
+            controls,
             injecting: false,
             asked: false,
         })
     }
 
     /// Frames are aligned to `target` from now on.
-    pub fn set_target(&mut self, target: Target) -> Result<(), AlignError> {
+    pub fn set_target(&mut self, target: AlignTarget) -> Result<(), AlignError> {
         self.target = target;
         self.driver.set_target(target, &self.capabilities)
     }
 
-    pub const fn progress(&self) -> &Progress {
+    pub const fn progress(&self) -> &AlignProgress {
         self.driver.progress()
     }
 
+    pub const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    pub const fn grid(&self) -> FrameGrid {
+        self.grid
+    }
+
+    pub fn camera(&mut self) -> &mut dyn Camera {
+        &mut *self.camera
+    }
+
+    /// Stops the camera and gives it back.
+    pub fn stop(self) -> Box<dyn Camera> {
+        let Self { mut camera, controls, .. } = self;
+        controls.end();
+        camera.stop();
+        camera
+    }
+
     /// The next frame.
-    pub fn next(&mut self, time: &mut impl TimeBase) -> Result<PlacedFrame, CameraError> {
+    pub fn next(&mut self, time: &mut impl TimeBase) -> Result<AlignedFrame, CameraError> {
         self.rest(time)?;
-        // Once, however often the wait for it is interrupted.
-        if self.method == Method::OnRequest && !self.asked {
+        // Only once, even if the wait for it is interrupted.
+        if self.method == AlignerKind::OnRequest && !self.asked {
             self.wait_for_grid(time)?;
             self.camera.request(Controls::default())?;
             self.asked = true;
@@ -219,7 +177,7 @@ impl Feed {
         let stamped = time.convert(frame.sensor_time);
         let status = time.status();
         let (sequence, exposure) = (frame.sequence, frame.exposure);
-        let seen = Seen { sequence, stamped, now: time.now(), quality: status.quality, exposure };
+        let seen = ObservedFrame { sequence, stamped, now: time.now(), quality: status.quality, exposure };
         let verdict = self.driver.handle_frame(&seen);
         self.act(&verdict)?;
         let frame_duration =
@@ -230,7 +188,7 @@ impl Feed {
         let steady = matches!(verdict.lock, LockState::Locked | LockState::Free);
         let (counted, duration) = ((frame.sequence, frame.sensor_time), frame.details.frame_duration_ns);
         let lost = self.losses.before(counted, duration, self.grid.period(), steady);
-        Ok(PlacedFrame {
+        Ok(AlignedFrame {
             lost,
             restarted: std::mem::take(&mut self.restarted),
             news: verdict.news,
@@ -245,37 +203,36 @@ impl Feed {
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,
                 sensor_time_ns: Some(frame.sensor_time),
-                details: exposure::details(&frame, verdict.start, self.capabilities.readout),
+                details: frame_details::details(&frame, verdict.start, self.capabilities.readout),
             },
-            buffer: frame.buffer,
-            others: frame.others,
+            pictures: frame.pictures,
             copied: frame.copied,
             reported: frame.reported,
             stamped_by: frame.stamped_by,
         })
     }
 
-    /// Does to the camera what alignment asks for, and what people do.
-    fn act(&mut self, verdict: &Verdict) -> Result<(), CameraError> {
-        let injects = matches!(verdict.action, Action::Set(Controls { exposure: Some(_), .. }));
-        // What is to stay comes after an exposure that is to shift the stream.
+    /// Sends the aligner's and the users' controls to the camera.
+    fn act(&mut self, verdict: &FrameVerdict) -> Result<(), CameraError> {
+        let injects = matches!(verdict.action, AlignAction::Set(Controls { exposure: Some(_), .. }));
+        // Settings that are to stay go out after an exposure that shifts the stream.
         if !injects {
-            let mut due = self.desk.due(verdict.number);
+            let mut due = self.controls.due(verdict.number);
             if std::mem::take(&mut self.injecting) {
-                due.extend(self.desk.auto_exposure());
+                due.extend(self.controls.auto_exposure());
             }
             self.camera.stage(due);
         }
         self.injecting |= injects;
         match verdict.action {
-            Action::Nothing => {}
-            Action::Set(controls) => {
+            AlignAction::Nothing => {}
+            AlignAction::Set(controls) => {
                 if let Some(exposure) = controls.exposure {
                     tracing::debug!(?exposure, phase_error = ?verdict.phase_error, "one frame of another exposure");
                 }
                 self.camera.request(controls)?;
             }
-            Action::Restart(rest) => {
+            AlignAction::Restart(rest) => {
                 tracing::debug!(?rest, phase_error = ?verdict.phase_error, "restarting the camera");
                 self.resting = Some(rest);
             }
@@ -286,14 +243,13 @@ impl Feed {
         Ok(())
     }
 
-    /// Stops the camera, waits and starts it again, where the driver asked for that. When interrupted, it goes
-    /// on with the next call.
+    /// Restarts the camera if the aligner has asked for that. After an interruption the next call goes on.
     fn rest(&mut self, time: &impl TimeBase) -> Result<(), CameraError> {
         let Some(rest) = self.resting else { return Ok(()) };
         self.camera.stop();
         time.sleep(rest)?;
-        // What of it the camera refuses was said when it was configured.
-        let _refused = self.desk.begin(&mut *self.camera, &self.capabilities, self.grid);
+        // Refusals were reported when the camera was configured.
+        let _refused = self.controls.begin(&mut *self.camera, &self.capabilities, self.grid);
         self.camera.start()?;
         self.resting = None;
         (self.losses, self.restarted) = (Losses::default(), true);
@@ -301,7 +257,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits for the grid's next instant: a camera that takes frames on request is asked then.
+    /// Waits for the grid's next instant, at which a camera on request is asked for a frame.
     fn wait_for_grid(&self, time: &impl TimeBase) -> Result<(), CameraError> {
         let now = time.now() - self.target.phase_offset;
         let next = self.grid.instant(self.grid.nearest(now + self.grid.period() / 2));
