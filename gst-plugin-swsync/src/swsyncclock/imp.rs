@@ -10,13 +10,13 @@ use swsync_core::time::Span;
 use swsync_rig::clock::{DeviceClock, RigClock, SIMULATED_CLOCK};
 use swsync_rig::time::ClockEvent;
 
-use super::service::Service;
+use super::time_source::Service;
 use super::settings::Settings;
 use super::status::{self, ClockState, Condition, nanos_or_unknown};
-use super::wait::{Outcome, Wait};
+use super::sync_wait::{Outcome, Wait};
 use super::{Role, Source};
 use crate::clock::SwsyncClock;
-use crate::clock::others;
+use crate::clock::pipeline_clock;
 use crate::lock::lock;
 use crate::signals::Signals;
 
@@ -190,7 +190,7 @@ impl SwsyncClockElement {
         if chosen == self.clock().map(Cast::upcast) {
             return;
         }
-        let (text, remedy) = others::warning(&element, chosen.as_ref(), &element);
+        let (text, remedy) = pipeline_clock::warning(&element, chosen.as_ref(), &element);
         gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 

@@ -63,10 +63,10 @@
 
 mod imp;
 mod ptp;
-mod service;
+mod time_source;
 mod settings;
 mod status;
-mod wait;
+mod sync_wait;
 
 use gst::glib;
 use gst::prelude::*;

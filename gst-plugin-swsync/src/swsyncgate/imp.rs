@@ -10,10 +10,10 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{Membership, Session};
 
 use super::OnShort;
-use super::outlet::{Flow, GateOutlet, Newest, Place};
+use super::output::{Flow, GateOutlet, Newest, Place};
 use crate::caps::grid_of;
 use crate::lock::lock;
-use crate::station::{
+use crate::order_service::{
     Duty, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
     stated_latency,
 };

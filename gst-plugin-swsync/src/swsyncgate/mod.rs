@@ -52,7 +52,7 @@
 //! The gate keeps no journal: what is open when the element stops is answered with what became of it so far.
 
 mod imp;
-mod outlet;
+mod output;
 
 use gst::glib;
 use gst::prelude::*;

@@ -13,14 +13,14 @@ use swsync_rig::files::{Activity, Disk, Durability, Location, Shelf, Watched};
 use swsync_rig::share::Share;
 
 use super::muxer::{self, Container};
-use super::patience::{self, GivenUp, STALL};
-use super::take::Origin;
+use super::disk_wait::{self, GivenUp, STALL};
+use super::open_take::Origin;
 use super::writer::{Options, Owner, Writer};
-use super::writing::{Writing, location_error};
+use super::writer_thread::{Writing, location_error};
 use crate::caps::grid_of;
 use crate::lock::lock;
 use crate::signals::Signals;
-use crate::station::{
+use crate::order_service::{
     self, Host, OnDisk, Rest, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
     settings_of, stated_latency,
 };
@@ -76,7 +76,7 @@ enum State {
 pub struct SwsyncSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    camera: Mutex<station::Camera>,
+    camera: Mutex<order_service::Camera>,
 }
 
 #[glib::object_subclass]
@@ -372,7 +372,7 @@ impl BaseSinkImpl for SwsyncSink {
         if let State::Started { station, writing, membership, share, session, .. } = state {
             station.close(); // answers what is open, while the rig can still be reached
             let finished = writing.finish(&station);
-            patience::leave((membership, share, session));
+            disk_wait::leave((membership, share, session));
             return finished;
         }
         Ok(())
@@ -494,7 +494,7 @@ impl SwsyncSink {
                 return None;
             }
         };
-        match station::place_shot(self.obj().upcast_ref(), session, &station, delay, count) {
+        match order_service::place_shot(self.obj().upcast_ref(), session, &station, delay, count) {
             Ok(id) => Some(id.to_string()),
             Err(error) => {
                 gst::warning!(CAT, imp = self, "shoot: {error}");

@@ -66,14 +66,14 @@
 
 mod imp;
 mod muxer;
-mod parameters;
-mod patience;
+mod parameter_sets;
+mod disk_wait;
 mod pictures;
-mod room;
-mod take;
-mod video;
+mod free_space;
+mod open_take;
+mod video_file;
 mod writer;
-mod writing;
+mod writer_thread;
 
 use gst::glib;
 use gst::prelude::*;

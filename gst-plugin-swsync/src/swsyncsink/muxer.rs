@@ -15,7 +15,7 @@ use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::files::SegmentFile;
 
 use crate::camera::mode::LeftToReaders;
-use crate::station::{Held, Stream};
+use crate::order_service::{Held, Stream};
 
 /// Time in the muxer of the first frame: frames that are decoded before it is shown come before it.
 const ORIGIN: gst::ClockTime = gst::ClockTime::from_seconds(3600);

@@ -6,9 +6,9 @@ use swsync_core::name::OrderId;
 use swsync_core::order::{Fate, Role, Ticket};
 use swsync_rig::files::{NotSaved, Picture};
 
-use super::video::{BESIDE, Unclosed};
+use super::video_file::{BESIDE, Unclosed};
 use super::writer::{Save, Writer};
-use crate::station::{Held, Station};
+use crate::order_service::{Held, Station};
 
 /// Pictures written in one go, at most, and their bytes: with the flushes shared, and the first not kept waiting
 /// for the last.

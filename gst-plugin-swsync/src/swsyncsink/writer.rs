@@ -17,10 +17,10 @@ use swsync_rig::files::{JournalFile, Removal, Settled, Shelf, TakeFolder};
 
 use super::muxer::Container;
 use super::pictures::{Waiting, cost};
-use super::room::Room;
-use super::take::{OpenTake, Origin, removed};
-use super::video::{End, Unclosed, Video, closed_message, fates};
-use crate::station::{Held, OnDisk, Outlet, Station};
+use super::free_space::Room;
+use super::open_take::{OpenTake, Origin, removed};
+use super::video_file::{End, Unclosed, Video, closed_message, fates};
+use crate::order_service::{Held, OnDisk, Outlet, Station};
 
 /// How often a video in progress is flushed to the disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);

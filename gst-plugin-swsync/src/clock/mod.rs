@@ -12,7 +12,8 @@ use swsync_core::frame::SyncQuality;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 use swsync_rig::clock::{DeviceClock, RigClock};
 
-pub mod others;
+pub mod pipeline_clock;
+pub use pipeline_clock as others; // goes at the merge: swsyncsrc still has this name
 mod waits;
 
 mod imp {

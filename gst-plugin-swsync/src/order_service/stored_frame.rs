@@ -10,7 +10,7 @@ use swsync_core::ring::{Coding, Entry};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::coded::{Follower, Form};
-use super::numbers::Numbers;
+use super::frame_number::Numbers;
 use crate::clock::{rig_time, status_of};
 use crate::lock::lock;
 use crate::meta;

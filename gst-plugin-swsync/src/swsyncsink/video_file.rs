@@ -12,7 +12,7 @@ use swsync_rig::files::{NotSaved, Noted, SavedVideo, SegmentFile, TakeFolder};
 
 use super::muxer::{Container, Muxer};
 use crate::camera::mode::LeftToReaders;
-use crate::station::{Held, Stream};
+use crate::order_service::{Held, Stream};
 
 /// Bytes that are written beside a video for each of its frames, at most: in manifest, log, table and timecodes.
 pub const BESIDE: u64 = 2048;
@@ -113,7 +113,7 @@ impl Video {
     ) -> Result<Self, String> {
         let name = u32::try_from(index).map_err(|_| "a take cannot have so many files")?;
         let map = first.buffer.map_readable().map_err(|error| error.to_string())?;
-        super::parameters::missing(&first.stream.caps, &map)?;
+        super::parameter_sets::missing(&first.stream.caps, &map)?;
         drop(map);
         let muxer = match container {
             Container::Muxer { factory, properties } => Some({

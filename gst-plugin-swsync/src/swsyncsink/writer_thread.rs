@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use swsync_rig::files::{Activity, LocationError, Shelf};
 
-use super::patience::{GivenUp, Number, STALL, Writes, give_up, wait_for};
+use super::disk_wait::{GivenUp, Number, STALL, Writes, give_up, wait_for};
 use super::writer::{Options, Owner, Writer};
 use crate::signals::Signals;
-use crate::station::{Duty, Station};
+use crate::order_service::{Duty, Station};
 
 /// The writer's thread, and what it does.
 pub struct Writing {

@@ -10,7 +10,7 @@ use swsync_core::order::{Action, Fate, FrameRun, Named, Role, Ticket};
 
 use super::OnShort;
 use crate::lock::lock;
-use crate::station::{Held, Outlet, Station, Stream};
+use crate::order_service::{Held, Outlet, Station, Stream};
 
 /// Why an order of which too little is held yields nothing.
 const SHORT: &str = "the order's first frames are not held, and on-short=missed asks for all or nothing";

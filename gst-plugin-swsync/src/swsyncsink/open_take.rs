@@ -11,9 +11,9 @@ use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order, Record};
 use swsync_core::time::{Realtime, Rig, Span, Timestamp};
 use swsync_rig::files::{Removal, Shelf, TakeFolder};
 
-use super::video::{Unclosed, Video};
+use super::video_file::{Unclosed, Video};
 use super::writer::Owner;
-use crate::station::{Camera, Held, Stream};
+use crate::order_service::{Camera, Held, Stream};
 
 /// Bytes that a frame takes in what is written at the end of its order, at most.
 const TABLED: u64 = 512;

@@ -3,14 +3,15 @@
 //! `swsyncsink` and `swsyncgate` differ in their [`Outlet`]: one writes files, the other pushes downstream. Frames come
 //! in on the streaming thread, orders on the control plane's threads; neither ever waits for the outlet.
 
+#[path = "../station/coded.rs"]
 mod coded;
-mod frame;
-pub mod numbers;
-mod origin;
-mod report;
+mod stored_frame;
+pub mod frame_number;
+mod source_info;
+mod messages;
 mod settings;
 mod shoot;
-mod upstream;
+mod element;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -31,12 +32,12 @@ use swsync_core::ring::{Coding, Limits};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{ControlError, DeviceHandler, Reply};
 
-pub use frame::{Held, Stream};
-pub use origin::{Camera, settings_of};
-pub use report::served_message;
+pub use stored_frame::{Held, Stream};
+pub use source_info::{Camera, settings_of};
+pub use messages::served_message;
 pub use settings::{RigSettings, control_error};
 pub use shoot::place_shot;
-pub use upstream::{request_key_frame, stated_latency};
+pub use element::{request_key_frame, stated_latency};
 
 use crate::clock::{SwsyncClock, rig_time, status_of};
 use crate::lock::lock;

@@ -12,7 +12,7 @@ use swsync_core::time::Span;
 use swsync_rig::control::{ControlError, DeviceOutcome, Session, Summary};
 
 use super::Station;
-use super::report::files_and_problems;
+use super::messages::files_and_problems;
 
 /// How long after the last frame's instant a device may take to write its files and answer.
 const WRITE_TIME: Duration = Duration::from_secs(20);
