@@ -5,12 +5,12 @@ mod common;
 use std::path::Path;
 
 use common::coded::{AV1, Codec, H264, H265, VP8, VP9};
-use common::sink::{answer, grid, manifest, place, rig, take};
+use common::sink::{answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Fill, Kind, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
 /// Frames of a take: two files, the second shorter.
 const FRAMES: u64 = 45;
@@ -59,7 +59,7 @@ fn takes(codec: &Codec, encoder: &str, extensions: &[&str]) {
 }
 
 fn now() -> FrameNumber {
-    grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()))
+    grid().nearest(rig_now())
 }
 
 fn is_complete(answer: &Answer, what: &str) -> bool {

@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::sink::{answer, place, rig};
+use common::sink::{answer, place, rig, rig_now};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
 /// Has a burst of `count` frames, that begins `ahead` from now, saved behind these elements.
 fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span) {
@@ -22,7 +22,7 @@ fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span
     let grid = FrameGrid::new(frames, seconds).unwrap();
     // A busy machine drops frames, and says so.
     common::eventually(elements, || {
-        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let now = rig_now();
         let id = Name::new(format!("o{}", now.as_nanos())).unwrap();
         let first = grid.instant(grid.nearest(now + ahead));
         let answer = answer(place(&rig, Order::burst(id, first, count).unwrap()));

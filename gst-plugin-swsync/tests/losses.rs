@@ -3,13 +3,12 @@
 mod common;
 
 use common::coded::H264;
-use common::sink::{Sink, answer, grid, manifest, place, rig, take};
+use common::sink::{Sink, answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::gap::LOST_BEHIND;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
-use swsync_core::time::Timestamp;
 
 fn order(first: u64, frames: u64) -> Order {
     let kind = Kind::Take { segment: None, fill: Fill::None };
@@ -34,7 +33,7 @@ fn what_builds_on_a_dropped_frame_is_a_hole_until_the_key_frame_that_is_asked_fo
     ));
     pipeline.reach(gst::State::Playing);
     let identity = pipeline.element("i");
-    let now = || grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()));
+    let now = || grid().nearest(rig_now());
     let first = now() + 45;
     let placed = place(&rig, order(first, 150));
     common::eventually("the take has begun", || now() >= first + 20);

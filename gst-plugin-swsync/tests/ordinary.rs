@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::coded::{Codec, H264, H265, VP8};
-use common::sink::{answer, grid, manifest, place, rig};
+use common::sink::{answer, grid, manifest, place, rig, rig_now};
 use common::{LEADER, Pipeline};
 use serde::Deserialize;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
 /// Frames of a take: two files of as many.
 const FRAMES: u64 = 60;
@@ -49,7 +49,7 @@ fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)
     let mut files = Vec::new();
     // A busy machine drops frames.
     common::eventually("a complete take", || {
-        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let now = rig_now();
         let first = grid().nearest(now) + 30;
         let id = format!("t{first}");
         let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };

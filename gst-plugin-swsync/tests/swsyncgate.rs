@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, time_of};
+use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, rig_now, time_of};
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
@@ -267,7 +267,7 @@ fn an_applications_own_muxer_gets_a_take() {
     ));
     pipeline.reach(gst::State::Playing);
     while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
-    let now = swsync_core::time::Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+    let now = rig_now();
     let answer = answer(place(&rig, burst(grid().nearest(now + Span::from_millis(800)), 30)));
     assert!(answer.saved() > 0, "{answer:?}");
     pipeline.0.send_event(gst::event::Eos::new());
@@ -318,7 +318,7 @@ fn audio_beside_a_gate_goes_on_while_it_is_shut() {
         wait_for_buffers(&audio, 100);
         let mut saved = 0;
         if opens {
-            let now = swsync_core::time::Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+            let now = rig_now();
             saved = answer(place(&rig, burst(grid().nearest(now + Span::from_millis(800)), 10))).saved();
             assert!(saved > 0, "{muxer}");
             wait_for_buffers(&audio, 100);

@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod frame;
 pub mod gap;
 pub mod grid;
+pub mod log;
 pub mod manifest;
 pub mod mp4;
 pub mod name;

@@ -6,114 +6,18 @@ use std::sync::atomic::Ordering;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::bridge::{Reading, SensorBridge};
 use swsync_core::control::ClockStatus;
 use swsync_core::frame::SyncQuality;
-use swsync_core::time::{Boottime, Rig, Span, Timestamp};
-use swsync_rig::clock::{DeviceClock, RigClock};
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::clock::RigClock;
 
+mod imp;
 pub mod pipeline_clock;
 pub use pipeline_clock as others; // goes at the merge: swsyncsrc still has this name
+mod sensor_bridge;
 mod waits;
 
-mod imp {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, OnceLock};
-
-    use gst::glib;
-    use gst::prelude::*;
-    use gst::subclass::prelude::*;
-    use swsync_rig::clock::{FrozenClock, RigClock};
-
-    use super::waits::{LAST, Waits};
-
-    static CAT: std::sync::LazyLock<gst::DebugCategory> = std::sync::LazyLock::new(|| {
-        gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
-    });
-
-    #[derive(Default)]
-    pub struct SwsyncClock {
-        pub(super) rig: OnceLock<Arc<RigClock>>,
-        /// Whether the clock reads rig time yet.
-        pub(super) started: AtomicBool,
-        /// What it goes on by since rig time began anew.
-        pub(super) ended: OnceLock<FrozenClock>,
-        pub(super) waits: Arc<Waits>,
-    }
-
-    #[glib::object_subclass]
-    impl ObjectSubclass for SwsyncClock {
-        const NAME: &'static str = "GstSwsyncClock";
-        type Type = super::SwsyncClock;
-        type ParentType = gst::SystemClock;
-    }
-
-    impl ObjectImpl for SwsyncClock {
-        fn dispose(&self) {
-            self.waits.stop();
-        }
-    }
-
-    impl GstObjectImpl for SwsyncClock {}
-
-    impl ClockImpl for SwsyncClock {
-        fn internal_time(&self) -> gst::ClockTime {
-            // GstSystemClock reads the time while it is constructed, before there is a rig.
-            let now = self.rig.get().map_or(0, |rig| {
-                if !self.started.load(Ordering::Acquire) {
-                    rig.device().now().as_nanos()
-                } else if let Some(ended) = self.ended.get() {
-                    ended.rig_at(rig.device().now()).as_nanos()
-                } else {
-                    rig.now().as_nanos()
-                }
-            });
-            gst::ClockTime::from_nseconds(u64::try_from(now).unwrap_or(0))
-        }
-
-        fn wait(
-            &self,
-            id: &gst::ClockId,
-        ) -> (Result<gst::ClockSuccess, gst::ClockError>, gst::ClockTimeDiff) {
-            let clock = self.obj();
-            let jitter = signed(clock.time()) - signed(id.time());
-            let waited = self.waits.approach(&clock, id, LAST);
-            // The rest as GstSystemClock does it, whose last half millisecond is precise.
-            let result = match self.parent_wait(id).0 {
-                // Only a wait that was late when it began is told so.
-                Err(gst::ClockError::Early) if waited => Ok(gst::ClockSuccess::Ok),
-                result => result,
-            };
-            // It may end 500 ns early.
-            if result.is_ok() {
-                self.waits.approach(&clock, id, gst::ClockTime::ZERO);
-            }
-            (result, jitter)
-        }
-
-        fn wait_async(&self, id: &gst::ClockId) -> Result<gst::ClockSuccess, gst::ClockError> {
-            if id.status().load() == gst::ClockReturn::Unscheduled {
-                return Err(gst::ClockError::Unscheduled);
-            }
-            self.waits.add(&self.obj(), id).map_err(|error| {
-                gst::error!(CAT, imp = self, "no thread for asynchronous waits: {error}");
-                gst::ClockError::Error
-            })?;
-            Ok(gst::ClockSuccess::Ok)
-        }
-
-        fn unschedule(&self, id: &gst::ClockId) {
-            self.parent_unschedule(id);
-            self.waits.recheck();
-        }
-    }
-
-    impl SystemClockImpl for SwsyncClock {}
-
-    fn signed(time: gst::ClockTime) -> i64 {
-        i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
-    }
-}
+pub use sensor_bridge::SensorTimeBridge;
 
 glib::wrapper! {
     /// A GstSystemClock that reads rig time: ns since the Unix epoch as the leader has it.
@@ -154,8 +58,9 @@ impl SwsyncClock {
         self.imp().started.load(Ordering::Acquire)
     }
 
-    /// Rig time is about to begin anew, or begins where a pipeline plays on this clock, which does not read it. This clock goes on as it was, so that nobody who waits by it waits for ever, but
-    /// counts as synced no more: a pipeline needs another one.
+    /// Rig time is about to begin anew, or begins while a pipeline plays on this clock, which does not read it.
+    ///
+    /// The clock goes on as it was, so that no wait on it lasts for ever, but is no longer synced: the pipeline needs another one.
     pub fn end(&self) {
         let _ = self.imp().ended.set(self.rig().frozen()); // it ends once
         self.set_synced(false);
@@ -167,13 +72,13 @@ impl SwsyncClock {
         self.imp().ended.get().is_some()
     }
 
-    /// The rig's clock was stepped: those who wait for a time look again whether it has come.
+    /// The rig's clock was stepped: waits look again whether their time has come.
     pub fn recheck(&self) {
         self.imp().waits.recheck();
     }
 }
 
-/// Rig time as GStreamer counts it. Rig time before 1970 is none.
+/// Rig time as GStreamer counts it; zero before 1970.
 #[must_use]
 pub fn clock_time(at: Timestamp<Rig>) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(u64::try_from(at.as_nanos()).unwrap_or(0))
@@ -185,8 +90,8 @@ pub fn rig_time(at: gst::ClockTime) -> Timestamp<Rig> {
     Timestamp::from_nanos(i64::try_from(at.nseconds()).unwrap_or(i64::MAX))
 }
 
-/// What `clock` says of itself: any clock can run a pipeline, but only a [`SwsyncClock`] knows its
-/// error. Of one that has [ended](SwsyncClock::end) nothing is known.
+/// The status of `clock`. Any clock can run a pipeline, but only a [`SwsyncClock`] that has not [ended](SwsyncClock::end) knows its
+/// error.
 #[must_use]
 pub fn status_of(clock: &gst::Clock) -> ClockStatus {
     if let Some(clock) = clock.downcast_ref::<SwsyncClock>().filter(|clock| !clock.has_ended()) {
@@ -203,78 +108,5 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
     }
 }
 
-/// Leads from sensor time to the time of any GstClock: reads the clocks for a [`SensorBridge`].
-#[derive(Debug)]
-pub struct SensorTimeBridge {
-    device: Arc<DeviceClock>,
-    bridge: SensorBridge,
-}
-
-/// Time between two readings of one clock, around one of another, that makes no difference to anyone: at most half of it is
-/// the error. Chosen: far below the microseconds that cameras are aligned to.
-const GOOD_ENOUGH: Span = Span::from_nanos(500);
-
-impl SensorTimeBridge {
-    /// A bridge from the sensors of `device`.
-    #[must_use]
-    pub const fn new(device: Arc<DeviceClock>) -> Self {
-        Self { device, bridge: SensorBridge::new() }
-    }
-
-    /// The time of `clock` when this device's boot-time clock read `at`, which is recent.
-    pub fn convert(&mut self, clock: &gst::Clock, at: Timestamp<Boottime>) -> Timestamp<Rig> {
-        let bridged = self.bridge.convert(self.read(clock), at);
-        if let Some(suspended) = bridged.suspended {
-            tracing::info!(
-                ?suspended,
-                "this device was suspended: its clocks stood still, and sensor time did not"
-            );
-        }
-        bridged.time
-    }
-
-    /// Reads the clocks: of three attempts the one with the least time between, or the first that is good enough.
-    fn read(&self, clock: &gst::Clock) -> Reading {
-        let attempt = || {
-            let before = self.device.boottime_now();
-            let reading = rig_time(clock.time());
-            let between = self.device.boottime_now() - before;
-            (between, before + between / 2, reading)
-        };
-        let mut best = attempt();
-        for _ in 1..3 {
-            if best.0 <= GOOD_ENOUGH {
-                break;
-            }
-            let next = attempt();
-            best = if next.0 < best.0 { next } else { best };
-        }
-        let (_, boottime, clock) = best;
-        Reading { boottime, local: self.device.now(), clock }
-    }
-}
-
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod bridge_tests {
-    use super::*;
-
-    #[test]
-    fn sensor_time_becomes_clock_time() {
-        gst::init().unwrap();
-        let device = Arc::new(DeviceClock::simulated("offset=100s,skew=40ppm".parse().unwrap()));
-        let rig = Arc::new(RigClock::new(device.clone()));
-        rig.lead();
-        let clock = SwsyncClock::new("test", rig.clone());
-        clock.start();
-        let mut bridge = SensorTimeBridge::new(device.clone());
-        for _ in 0..5 {
-            let stamp = device.boottime_now();
-            let expected = rig.now();
-            let converted = bridge.convert(clock.upcast_ref(), stamp);
-            assert!((converted - expected).abs() < Span::from_micros(200), "{converted:?} {expected:?}");
-        }
-    }
-}

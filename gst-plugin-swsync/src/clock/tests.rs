@@ -8,6 +8,8 @@ use swsync_core::clock::{ClockEstimate, Servo};
 use swsync_core::sync::{ClockUpdate, Upstream};
 use swsync_core::time::{Offset, Skew};
 
+use swsync_rig::clock::DeviceClock;
+
 use super::*;
 
 /// Only ever waited out by a test that fails.

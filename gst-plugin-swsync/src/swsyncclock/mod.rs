@@ -26,11 +26,13 @@
 //!
 //! # The wait for synchronization
 //! It happens on the way to PAUSED, in the state change itself. No other thread can change the state
-//! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one).
-//! Where the application handles SIGINT, SIGTERM or SIGHUP, each of these ends it too, beside what
-//! the application does about it. With `wait-sync=false` PAUSED is reached at once, and the application
+//! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one). An application that handles
+//! signals calls it when it is told to end. Ctrl-C ends `gst-launch-1.0` at once: it handles SIGINT only after PAUSED, and until then there is
+//! nothing to finish.
+//!
+//! With `wait-sync=false` PAUSED is reached at once, and the application
 //! waits itself before PLAYING: `gst_clock_wait_for_sync()`, the property `synced`, or the message. Until
-//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. Where a pipeline plays on it by then, that gets another
+//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. If a pipeline plays on it by then, the pipeline gets another
 //! clock instead (CLOCK_LOST).
 //!
 //! # Messages
@@ -61,15 +63,25 @@
 //! | `ptp-updates`, `ptp-path-delay` | `source=ptp` |
 //! | `served-requests`, `served-responses`, `served-clients` (addresses in the last minute), `served-interleaved`, `served-unsynchronized`, `served-limited`, `served-unauthenticated`, `served-malformed`, `served-transmit-timestamps`, `served-receive-timestamps` | a leader |
 
+mod events;
 mod imp;
+mod net_time_provider;
+mod properties;
+mod provided_clock;
 mod ptp;
-mod time_source;
 mod settings;
 mod status;
 mod sync_wait;
+mod time_source;
+
+use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
+});
 
 glib::wrapper! {
     /// Keeps the pipeline's clock in rig time.

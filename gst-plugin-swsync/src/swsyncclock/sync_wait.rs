@@ -1,80 +1,69 @@
-//! The wait for synchronization on the way to PAUSED, and all that ends it.
+//! The wait for synchronization on the way to PAUSED.
 //!
-//! It happens in the state change: a pipeline with a live source does not wait for asynchronous elements;
-//! it would go to PLAYING and take its base time from a clock that is still going to step. But a
-//! thread in a state change cannot look after signals, and no other can change the state meanwhile: hence
-//! [`Wait::cancel`], and [`Signals`].
+//! It happens in the state change. If PAUSED were reached asynchronously, a pipeline with a live source would not wait: it
+//! would go to PLAYING, and take its base time from a clock that is still going to step. Meanwhile no other thread can change the state:
+//! hence [`SyncWait::cancel`].
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::lock::lock;
-use crate::signals::{SIGNAL_INTERVAL, Signals};
+use parking_lot::{Condvar, Mutex};
 
-/// Interval of reports while waiting.
+/// How often the wait reports its progress.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a wait is over.
+/// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum WaitEnd {
     Synced,
     TimedOut,
-    /// The application does not want to wait any longer.
+    /// The application cancelled it.
     Cancelled,
-    /// The application was told to end, by this signal.
-    Signal(&'static str),
 }
 
 /// One wait; shared by the waiting thread and those who end it.
 #[derive(Debug, Default)]
-pub struct Wait {
-    ended: Mutex<Option<Outcome>>,
+pub struct SyncWait {
+    ended: Mutex<Option<WaitEnd>>,
     changed: Condvar,
 }
 
-impl Wait {
-    fn end(&self, outcome: Outcome) {
-        lock(&self.ended).get_or_insert(outcome);
+impl SyncWait {
+    fn end(&self, end: WaitEnd) {
+        self.ended.lock().get_or_insert(end);
         self.changed.notify_all();
     }
 
     /// The clock is synced.
     pub fn succeed(&self) {
-        self.end(Outcome::Synced);
+        self.end(WaitEnd::Synced);
     }
 
-    /// Nobody wants to wait any longer.
     pub fn cancel(&self) {
-        self.end(Outcome::Cancelled);
+        self.end(WaitEnd::Cancelled);
     }
 
-    /// Waits for `timeout` at most, or until one of `signals` arrives, and calls `report` about once a second
-    /// meanwhile.
-    pub fn until_ended(&self, timeout: Duration, signals: &Signals, mut report: impl FnMut()) -> Outcome {
+    /// Waits until it is ended, for `timeout` at most, and calls `report` about once a second meanwhile.
+    pub fn until_ended(&self, timeout: Duration, mut report: impl FnMut()) -> WaitEnd {
         let begun = Instant::now();
         let mut reported = begun;
-        let mut ended = lock(&self.ended);
+        let mut ended = self.ended.lock();
         loop {
-            if let Some(outcome) = *ended {
-                return outcome;
-            }
-            if let Some(signal) = signals.arrived() {
-                return Outcome::Signal(signal);
+            if let Some(end) = *ended {
+                return end;
             }
             let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                return Outcome::TimedOut;
+                return WaitEnd::TimedOut;
             }
             if reported.elapsed() >= REPORT_INTERVAL {
                 reported = Instant::now();
                 drop(ended);
                 report();
-                ended = lock(&self.ended);
+                ended = self.ended.lock();
                 continue; // it may have ended meanwhile
             }
             let pause = left.min(REPORT_INTERVAL.saturating_sub(reported.elapsed()));
-            let pause = if signals.any() { pause.min(SIGNAL_INTERVAL) } else { pause };
-            ended = self.changed.wait_timeout(ended, pause).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut ended, pause);
         }
     }
 }
@@ -89,34 +78,31 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn whatever_comes_first_ends_a_wait() {
-        let wait = Wait::default();
+    fn the_first_end_counts() {
+        let wait = SyncWait::default();
         wait.cancel();
         wait.succeed();
-        assert_eq!(wait.until_ended(LONG, &Signals(Vec::new()), || ()), Outcome::Cancelled);
-        let wait = Wait::default();
+        assert_eq!(wait.until_ended(LONG, || ()), WaitEnd::Cancelled);
+        let wait = SyncWait::default();
         wait.succeed();
-        assert_eq!(wait.until_ended(Duration::ZERO, &Signals(Vec::new()), || ()), Outcome::Synced);
-        assert_eq!(
-            Wait::default().until_ended(Duration::ZERO, &Signals(Vec::new()), || ()),
-            Outcome::TimedOut
-        );
+        assert_eq!(wait.until_ended(Duration::ZERO, || ()), WaitEnd::Synced);
+        assert_eq!(SyncWait::default().until_ended(Duration::ZERO, || ()), WaitEnd::TimedOut);
     }
 
     #[test]
-    fn another_thread_ends_it() {
-        let wait = Arc::new(Wait::default());
+    fn another_thread_can_cancel_it() {
+        let wait = Arc::new(SyncWait::default());
         let waiter = std::thread::spawn({
             let wait = wait.clone();
-            move || wait.until_ended(LONG, &Signals(Vec::new()), || ())
+            move || wait.until_ended(LONG, || ())
         });
         wait.cancel();
-        assert_eq!(waiter.join().unwrap(), Outcome::Cancelled);
+        assert_eq!(waiter.join().unwrap(), WaitEnd::Cancelled);
     }
 
     #[test]
-    fn a_report_may_end_it() {
-        let wait = Wait::default();
-        assert_eq!(wait.until_ended(LONG, &Signals(Vec::new()), || wait.succeed()), Outcome::Synced);
+    fn the_report_can_end_it() {
+        let wait = SyncWait::default();
+        assert_eq!(wait.until_ended(LONG, || wait.succeed()), WaitEnd::Synced);
     }
 }

@@ -14,9 +14,9 @@
 //! frame that an order, or a segment of it, begins with (GstForceKeyUnit upstream). For what has passed it releases the
 //! frames from the last key frame on: they carry GST_BUFFER_FLAG_DECODE_ONLY.
 //!
-//! Nothing upstream waits for what is downstream: the gate has a thread of its own, and what is released waits in bounded
-//! memory. Frames that fall out of the ring before downstream has taken what was before them are lost, and the answer
-//! names them.
+//! While frames come, nothing upstream waits for what is downstream: the gate has a thread of its own, and frames that are released wait
+//! in bounded memory. Frames that fall out of the ring before downstream has taken those before them are lost, and the answer
+//! names them. At EOS, and on the way to READY, the gate waits up to 5 s until downstream has taken the frames of open orders.
 //!
 //! # Events
 //!

@@ -1,24 +1,26 @@
-//! The gate's outlet: what the desk wants saved goes downstream.
+//! The gate's output: frames that the order queue wants saved go downstream.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
 use gst::prelude::*;
+use parking_lot::Mutex;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Action, Fate, FrameRun, Named, Role, Ticket};
+use swsync_core::order::{
+    Fate as FrameOutcome, FrameRun, Named as NamedFrames, Order, Record as JournalRecord,
+};
 
 use super::OnShort;
-use crate::lock::lock;
-use crate::order_service::{Held, Outlet, Station, Stream};
+use crate::order_service::{FrameToSave, OrderOutput, OrderService, Stream};
 
-/// Why an order of which too little is held yields nothing.
+/// Why an order with `on-short=missed` yields nothing.
 const SHORT: &str = "the order's first frames are not held, and on-short=missed asks for all or nothing";
 
-/// What downstream said last.
-pub type Flow = Arc<Mutex<Result<gst::FlowSuccess, gst::FlowError>>>;
+/// What downstream returned last.
+pub type LastFlow = Arc<Mutex<Result<gst::FlowSuccess, gst::FlowError>>>;
 
-/// An order that is being released.
+/// An order whose frames are being released.
 struct Release {
     segment: Option<u64>,
     /// Buffers since the segment began that are not named; `None` once one was.
@@ -28,9 +30,9 @@ struct Release {
     is_short: bool,
 }
 
-/// Where the newest frame stands, whether it is released or not.
+/// Where a frame, or a gap, is in the stream.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct StreamPosition {
     pub stream: Arc<Stream>,
     pub segment: gst::FormattedSegment<gst::ClockTime>,
     /// In the segment's time.
@@ -38,8 +40,7 @@ pub struct Place {
     pub end: gst::ClockTime,
 }
 
-impl Place {
-    /// That of the frame in `buffer`, or of an absence of frames.
+impl StreamPosition {
     pub fn new(
         stream: &Arc<Stream>,
         segment: &gst::FormattedSegment<gst::ClockTime>,
@@ -51,48 +52,39 @@ impl Place {
     }
 }
 
-/// The newest [`Place`]: set after the station was handed the frame.
-pub type Newest = Arc<Mutex<Option<Place>>>;
+/// The position of the newest frame, released or not: set after the order service was handed the frame.
+pub type NewestPosition = Arc<Mutex<Option<StreamPosition>>>;
 
 /// Pushes on the gate's source pad, on the pad's task.
-pub struct GateOutlet {
+pub struct GateOutput {
     pad: gst::Pad,
     name: String,
     on_short: OnShort,
-    /// What came from upstream and is not about frames.
+    /// Serialized events from upstream that are not about frames.
     events: mpsc::Receiver<gst::Event>,
     releases: HashMap<OrderId, Release>,
-    /// What downstream was told of the frames.
+    /// The stream and segment that were last announced downstream.
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
-    newest: Newest,
-    /// The place at the last rest: what is to be released of the frames up to there has been by the next.
-    passed: Option<Place>,
-    /// How far downstream was told of frames, or that there are none.
-    told: Option<gst::ClockTime>,
+    newest: NewestPosition,
+    /// The newest position when the worker was last idle: all that is to be released of the frames up to there has been
+    /// by the next time.
+    passed: Option<StreamPosition>,
+    /// How far downstream has got frames or gaps.
+    pushed_until: Option<gst::ClockTime>,
     /// Whether EOS was the last event.
     has_ended: bool,
-    flow: Flow,
+    flow: LastFlow,
 }
 
-/// [`Action::Save`].
-struct Save {
-    order: OrderId,
-    ticket: Ticket,
-    number: FrameNumber,
-    segment: u64,
-    role: Role,
-    frame: Held,
-}
-
-impl GateOutlet {
+impl GateOutput {
     pub fn new(
         pad: gst::Pad,
         name: String,
         on_short: OnShort,
         events: mpsc::Receiver<gst::Event>,
-        newest: Newest,
-        flow: Flow,
+        newest: NewestPosition,
+        flow: LastFlow,
     ) -> Self {
         Self {
             pad,
@@ -104,22 +96,22 @@ impl GateOutlet {
             segment: None,
             newest,
             passed: None,
-            told: None,
+            pushed_until: None,
             has_ended: false,
             flow,
         }
     }
 
-    fn tell(&self, structure: gst::Structure) {
+    fn push_custom_event(&self, structure: gst::Structure) {
         self.pad.push_event(gst::event::CustomDownstream::new(structure));
     }
 
-    fn pass_events(&mut self) {
+    fn push_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             match event.type_() {
-                // Downstream has it already, and knows nothing of before.
+                // Downstream has it already, and has forgotten stream and segment.
                 gst::EventType::FlushStop => {
-                    (self.stream, self.segment, self.passed, self.told) = (None, None, None, None);
+                    (self.stream, self.segment, self.passed, self.pushed_until) = (None, None, None, None);
                     self.has_ended = false;
                 }
                 kind => {
@@ -130,77 +122,7 @@ impl GateOutlet {
         }
     }
 
-    fn save(&mut self, station: &Station, save: Save) {
-        let Save { order, ticket, number, segment, role, frame } = save;
-        let Some(release) = self.releases.get_mut(&order) else {
-            station.handle_taken(ticket);
-            return;
-        };
-        let is_named = role == Role::Named;
-        if release.is_short {
-            station.handle_taken(ticket);
-            if is_named {
-                release.missing += 1;
-                station.handle_written(&order, number..=number, Fate::Missed { why: SHORT.into() });
-            }
-            return;
-        }
-        let mut news = Vec::new();
-        if release.segment != Some(segment) {
-            release.segment = Some(segment);
-            release.lead_in = Some(0);
-            news.push(
-                gst::Structure::builder("swsync-segment-begin")
-                    .field("order", order.as_str())
-                    .field("segment", segment)
-                    .field("first-frame", number)
-                    .build(),
-            );
-        }
-        match (&mut release.lead_in, is_named) {
-            (Some(count), false) => *count += 1,
-            (Some(0), true) => release.lead_in = None,
-            (Some(count), true) => {
-                news.push(
-                    gst::Structure::builder("swsync-in-point")
-                        .field("order", order.as_str())
-                        .field("segment", segment)
-                        .field("lead-in", *count)
-                        .build(),
-                );
-                release.lead_in = None;
-            }
-            (None, _) => {}
-        }
-        self.announce_stream(&frame.stream, &frame.segment);
-        for structure in news {
-            self.tell(structure);
-        }
-        let (info, bytes) = (frame.info, frame.buffer.size() as u64);
-        let mut buffer = frame.buffer;
-        let end = buffer.pts().map(|pts| pts + buffer.duration().unwrap_or_default());
-        self.told = self.told.max(end);
-        if !is_named {
-            buffer.make_mut().set_flags(gst::BufferFlags::DECODE_ONLY);
-        }
-        let result = self.pad.push(buffer);
-        *lock(&self.flow) = result;
-        station.handle_taken(ticket);
-        let Some(release) = self.releases.get_mut(&order).filter(|_| is_named) else { return };
-        let fate = match result {
-            Ok(_) => {
-                release.released += 1;
-                Fate::Saved { file: self.name.clone(), bytes, info }
-            }
-            Err(error) => {
-                release.missing += 1;
-                Fate::Failed { why: format!("downstream of {} does not take it: {error}", self.name) }
-            }
-        };
-        station.handle_written(&order, number..=number, fate);
-    }
-
-    /// Tells downstream of what the next frames are, where that is new.
+    /// Announces stream and segment of the next frames, if they are new.
     fn announce_stream(&mut self, stream: &Arc<Stream>, segment: &gst::FormattedSegment<gst::ClockTime>) {
         if self.stream.as_ref().is_none_or(|known| known.caps != stream.caps) {
             self.pad.push_event(gst::event::Caps::new(&stream.caps));
@@ -209,44 +131,138 @@ impl GateOutlet {
         if self.segment.as_ref() != Some(segment) {
             self.pad.push_event(gst::event::Segment::new(segment));
             self.segment = Some(segment.clone());
-            self.told = None;
+            self.pushed_until = None;
         }
     }
 
-    /// Tells downstream that nothing is to be waited for, as far as that is so: whoever has other streams beside this one
-    /// goes on with them.
-    fn tell_gap(&mut self) {
-        let newest = lock(&self.newest).clone();
-        let Some(Place { stream, segment, begin, end }) = std::mem::replace(&mut self.passed, newest) else {
-            return;
-        };
-        if self.has_ended || self.told.is_some_and(|told| told >= end) {
+    /// Pushes a GAP up to the newest frame of which nothing more will be released: elements that have other streams
+    /// beside this one go on with them.
+    fn push_gap(&mut self) {
+        let newest = self.newest.lock().clone();
+        let Some(passed) = std::mem::replace(&mut self.passed, newest) else { return };
+        let StreamPosition { stream, segment, begin, end } = passed;
+        if self.has_ended || self.pushed_until.is_some_and(|until| until >= end) {
             return;
         }
         self.announce_stream(&stream, &segment);
-        let from = self.told.unwrap_or(begin);
+        let from = self.pushed_until.unwrap_or(begin);
         self.pad.push_event(gst::event::Gap::builder(from).duration(end - from).build());
-        self.told = Some(end);
+        self.pushed_until = Some(end);
+    }
+}
+
+impl Release {
+    /// A frame of `order` follows: the events that come before it.
+    fn events_before(&mut self, frame: &FrameToSave) -> Vec<gst::Structure> {
+        let (order, segment) = (frame.order.as_str(), frame.segment);
+        let mut events = Vec::new();
+        if self.segment != Some(segment) {
+            self.segment = Some(segment);
+            self.lead_in = Some(0);
+            events.push(
+                gst::Structure::builder("swsync-segment-begin")
+                    .field("order", order)
+                    .field("segment", segment)
+                    .field("first-frame", frame.number)
+                    .build(),
+            );
+        }
+        match (&mut self.lead_in, frame.is_named()) {
+            (Some(count), false) => *count += 1,
+            (Some(count), true) => {
+                if *count > 0 {
+                    events.push(
+                        gst::Structure::builder("swsync-in-point")
+                            .field("order", order)
+                            .field("segment", segment)
+                            .field("lead-in", *count)
+                            .build(),
+                    );
+                }
+                self.lead_in = None;
+            }
+            (None, _) => {}
+        }
+        events
+    }
+}
+
+impl OrderOutput for GateOutput {
+    fn note(&mut self, _record: JournalRecord) {
+        self.push_events(); // a gate keeps no journal
     }
 
-    fn begin(&mut self, station: &Station, order: OrderId, named: Named) {
-        let oldest = station.take_oldest_at_begin(&order);
+    fn begin(
+        &mut self,
+        _service: &OrderService,
+        order: &Order,
+        named: NamedFrames,
+        oldest: Option<FrameNumber>,
+    ) {
+        self.push_events();
         let is_short =
             self.on_short == OnShort::Missed && oldest.is_some_and(|oldest| named.first() < oldest);
-        self.tell(
+        self.push_custom_event(
             gst::Structure::builder("swsync-order-begin")
-                .field("order", order.as_str())
+                .field("order", order.id().as_str())
                 .field("first-frame", named.first())
                 .build(),
         );
         let release = Release { segment: None, lead_in: None, released: 0, missing: 0, is_short };
-        self.releases.insert(order, release);
+        self.releases.insert(order.id().clone(), release);
+    }
+
+    fn save(&mut self, service: &OrderService, save: FrameToSave) {
+        self.push_events();
+        let (number, is_named) = (save.number, save.is_named());
+        let Some(release) = self.releases.get_mut(&save.order) else {
+            service.handle_released(save.ticket);
+            return;
+        };
+        if release.is_short {
+            service.handle_released(save.ticket);
+            if is_named {
+                release.missing += 1;
+                let outcome = FrameOutcome::Missed { why: SHORT.into() };
+                service.handle_written(&save.order, number..=number, outcome);
+            }
+            return;
+        }
+        let events = release.events_before(&save);
+        let FrameToSave { order, ticket, frame, .. } = save;
+        self.announce_stream(&frame.stream, &frame.segment);
+        for structure in events {
+            self.push_custom_event(structure);
+        }
+        let (info, bytes) = (frame.info, frame.buffer.size() as u64);
+        let mut buffer = frame.buffer;
+        let end = buffer.pts().map(|pts| pts + buffer.duration().unwrap_or_default());
+        self.pushed_until = self.pushed_until.max(end);
+        if !is_named {
+            buffer.make_mut().set_flags(gst::BufferFlags::DECODE_ONLY);
+        }
+        let result = self.pad.push(buffer);
+        *self.flow.lock() = result;
+        service.handle_released(ticket);
+        let Some(release) = self.releases.get_mut(&order).filter(|_| is_named) else { return };
+        let outcome = match result {
+            Ok(_) => {
+                release.released += 1;
+                FrameOutcome::Saved { file: self.name.clone(), bytes, info }
+            }
+            Err(error) => {
+                release.missing += 1;
+                FrameOutcome::Failed { why: format!("downstream of {} does not take it: {error}", self.name) }
+            }
+        };
+        service.handle_written(&order, number..=number, outcome);
     }
 
     fn hole(&mut self, order: &OrderId, run: &FrameRun) {
+        self.push_events();
         let Some(release) = self.releases.get_mut(order) else { return };
         release.missing += run.count;
-        self.tell(
+        self.push_custom_event(
             gst::Structure::builder("swsync-hole")
                 .field("order", order.as_str())
                 .field("first-frame", run.first)
@@ -256,9 +272,10 @@ impl GateOutlet {
         );
     }
 
-    fn close(&mut self, station: &Station, order: &OrderId) {
+    fn close(&mut self, service: &OrderService, order: &OrderId) {
+        self.push_events();
         if let Some(release) = self.releases.remove(order) {
-            self.tell(
+            self.push_custom_event(
                 gst::Structure::builder("swsync-order-end")
                     .field("order", order.as_str())
                     .field("released", release.released)
@@ -266,33 +283,19 @@ impl GateOutlet {
                     .build(),
             );
         }
-        station.handle_closed(order);
-    }
-}
-
-impl Outlet for GateOutlet {
-    fn carry_out(&mut self, station: &Station, action: Action<Held>) {
-        self.pass_events();
-        match action {
-            // Nothing is on a disk that it would have to agree with.
-            Action::Journal(_) => {}
-            Action::Begin { order, named } => self.begin(station, order.id().clone(), named),
-            Action::Save { order, ticket, number, segment, role, payload } => {
-                self.save(station, Save { order, ticket, number, segment, role, frame: payload });
-            }
-            Action::Hole { order, run } => self.hole(&order, &run),
-            // The next frames of a suspended one begin anew.
-            Action::Close { order } | Action::Suspend { order, .. } => self.close(station, &order),
-            Action::RequestKey { .. } | Action::Answer(_) => unreachable!("the station does these"),
-        }
+        service.handle_closed(order);
     }
 
-    fn rest(&mut self, _station: &Station) {
-        self.tell_gap();
-        self.pass_events();
+    fn suspend(&mut self, service: &OrderService, order: &OrderId, _named: NamedFrames) {
+        self.close(service, order); // when frames come again, the order begins anew
     }
 
-    fn tick(&mut self, _station: &Station) {
-        self.pass_events();
+    fn idle(&mut self, _service: &OrderService) {
+        self.push_gap();
+        self.push_events();
+    }
+
+    fn tick(&mut self, _service: &OrderService) {
+        self.push_events();
     }
 }

@@ -1,149 +1,88 @@
-//! Waits for a disk that may never answer again: each ends, and says what is left.
+//! Waits for a disk that may never answer: gives up when it has not answered for a while.
 //!
-//! A call to a file system that hangs cannot be taken back. So all that asks the disk is on a thread of its own, and whoever
-//! waits for that gives up once the disk has answered nothing for [`STALL`]: as long as it answers, however slowly, what is
-//! recorded is written. What was given up goes on by itself when the disk is back; until then nobody else may write there.
+//! A system call to a file system that hangs cannot be cancelled. So only the writer's thread asks the disk. Whoever waits for that thread gives
+//! up once the disk has answered nothing for [`STALL_TIMEOUT`]; as long as it answers, however slowly, the wait goes on. A writer that was
+//! abandoned goes on by itself when the disk is back ([`writer_registry`](super::writer_registry)).
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::fmt;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use swsync_core::name::DeviceId;
+use swsync_core::log;
 use swsync_rig::files::Activity;
 
-use crate::lock::lock;
-use crate::signals::{SIGNAL_INTERVAL, Signals};
+/// How long a disk may take to answer one call. Flushing what others have written to a slow card takes seconds.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For so long a disk may take to answer one call: flushing what others have written to a slow card takes seconds.
-pub const STALL: Duration = Duration::from_secs(30);
+/// How long leaving the rig may take: a file may be being fetched from a disk that hangs.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For so long leaving the rig may take, where a file is being fetched from a disk that hangs.
-const LEAVING: Duration = Duration::from_secs(10);
+/// How often a wait looks whether the disk has answered.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why a wait was given up.
+/// The disk has not answered for so long.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GivenUp {
-    /// The disk answers nothing. What it was asked, if that is known, and for how long.
-    Hangs(Option<String>, Duration),
-    /// The application was told to end, by this signal.
-    Signal(&'static str),
+pub struct DiskHangs {
+    /// The call that hangs, if that is known.
+    pub call: Option<String>,
+    pub how_long: Duration,
 }
 
-impl std::fmt::Display for GivenUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Hangs(Some(what), how_long) => {
-                write!(f, "the disk has not answered for {} s ({what})", how_long.as_secs())
-            }
-            Self::Hangs(None, how_long) => {
-                write!(f, "the disk has not answered for {} s", how_long.as_secs())
-            }
-            Self::Signal(name) => write!(f, "{name} came while the disk was waited for"),
-        }
+impl fmt::Display for DiskHangs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the disk has not answered for {} s", self.how_long.as_secs())?;
+        self.call.as_ref().map_or(Ok(()), |call| write!(f, " ({call})"))
     }
 }
 
-/// Waits for what `ended` brings as long as the disk answers.
+/// Waits for a message from a thread that asks the disk. `None`: the thread ended without one.
 ///
 /// # Errors
-/// Why not, with `None` of what ended without a word: its thread panicked.
+/// The disk has not answered anything for `stall`.
 pub fn wait_for<T>(
-    ended: &Receiver<T>,
+    thread: &Receiver<T>,
     activity: &Activity,
     stall: Duration,
-    signals: &Signals,
-) -> Result<Option<T>, GivenUp> {
+) -> Result<Option<T>, DiskHangs> {
     let mut answered = activity.answered();
     let mut since = Instant::now();
     loop {
-        match ended.recv_timeout(SIGNAL_INTERVAL) {
-            Ok(result) => return Ok(Some(result)),
+        match thread.recv_timeout(CHECK_INTERVAL) {
+            Ok(message) => return Ok(Some(message)),
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Some(signal) = signals.arrived() {
-            return Err(GivenUp::Signal(signal));
         }
         let now = activity.answered();
         if now != answered {
             (answered, since) = (now, Instant::now());
         } else if since.elapsed() >= stall {
-            return Err(GivenUp::Hangs(activity.longest().map(|(what, _)| what), since.elapsed()));
+            let call = activity.longest().map(|(call, _)| call);
+            return Err(DiskHangs { call, how_long: since.elapsed() });
         }
     }
 }
 
-/// Drops `what` on a thread of its own, which is waited for a while.
-pub fn leave(what: impl Send + 'static) {
-    let (left, has_left) = mpsc::sync_channel::<()>(0);
+/// Leaves the rig by dropping `what` on a thread of its own, and waits a while for that.
+pub fn leave_rig(what: impl Send + 'static) {
+    let (done, is_done) = mpsc::sync_channel::<()>(0);
     let dropping = std::thread::Builder::new().name("swsync-leave".into()).spawn(move || {
         drop(what);
-        drop(left);
+        drop(done);
     });
     match dropping {
         Ok(_) => {
-            if let Err(RecvTimeoutError::Timeout) = has_left.recv_timeout(LEAVING) {
-                tracing::warn!(
-                    "the rig is left later: a file is being fetched, and the disk does not answer"
-                );
+            if let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(LEAVE_TIMEOUT) {
+                log::warn!("the rig is left later: a file is being fetched, and the disk does not answer");
             }
         }
-        Err(error) => tracing::error!(%error, "no thread to leave the rig in"), // it was dropped all the same
-    }
-}
-
-/// A writer, as long as its thread keeps this.
-#[derive(Debug)]
-pub struct Writes(Number);
-
-/// One of the process's writers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number(u64);
-
-#[derive(Debug)]
-struct Known {
-    number: Number,
-    root: PathBuf,
-    device: DeviceId,
-    /// Nobody waits for it any more, and it may still write.
-    is_given_up: bool,
-}
-
-static WRITERS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-
-impl Writes {
-    /// Begins to write files of `device` below `root`; `None` while one that was given up may still write them.
-    pub fn below(root: &Path, device: &DeviceId) -> Option<Self> {
-        let mut writers = lock(&WRITERS);
-        if writers.iter().any(|known| known.is_given_up && known.root == root && known.device == *device) {
-            return None;
-        }
-        let number = Number(writers.iter().map(|known| known.number.0 + 1).max().unwrap_or(0));
-        writers.push(Known { number, root: root.to_owned(), device: device.clone(), is_given_up: false });
-        Some(Self(number))
-    }
-
-    pub const fn number(&self) -> Number {
-        self.0
-    }
-}
-
-/// Nobody waits for this writer any more.
-pub fn give_up(number: Number) {
-    for known in lock(&WRITERS).iter_mut().filter(|known| known.number == number) {
-        known.is_given_up = true;
-    }
-}
-
-impl Drop for Writes {
-    fn drop(&mut self) {
-        lock(&WRITERS).retain(|known| known.number != self.0);
+        // The closure, and `what` with it, has been dropped here.
+        Err(error) => log::error!(%error, "no thread to leave the rig in"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -152,10 +91,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_disk_that_answers_is_waited_for_and_one_that_hangs_is_named() {
+    fn a_slow_disk_is_waited_for_and_a_call_that_hangs_is_named() {
         let activity = Arc::new(Activity::default());
-        let none = Signals(Vec::new());
-        let (tx, ended) = mpsc::channel();
+        let (tx, thread) = mpsc::channel();
         let stall = Duration::from_millis(300);
         let slow = std::thread::spawn({
             let activity = activity.clone();
@@ -166,13 +104,13 @@ mod tests {
                 tx.send(7).unwrap();
             }
         });
-        // On a busy machine a sleep takes longer; then again.
-        while let Err(why) = wait_for(&ended, &activity, stall, &none).map(|got| assert_eq!(got, Some(7))) {
-            assert!(matches!(why, GivenUp::Hangs(..)), "{why}");
+        // On a busy machine a sleep may take longer: then wait again.
+        while let Err(why) = wait_for(&thread, &activity, stall).map(|got| assert_eq!(got, Some(7))) {
+            assert!(why.how_long >= stall, "{why}");
         }
         slow.join().unwrap();
         let (release, held) = mpsc::channel::<()>();
-        let (tx, ended) = mpsc::channel::<()>();
+        let (tx, thread) = mpsc::channel::<()>();
         let hung = std::thread::spawn({
             let activity = activity.clone();
             move || {
@@ -183,24 +121,10 @@ mod tests {
         while activity.longest().is_none() {
             std::thread::yield_now();
         }
-        let why = wait_for(&ended, &activity, Duration::from_millis(50), &none).unwrap_err();
+        let why = wait_for(&thread, &activity, Duration::from_millis(50)).unwrap_err();
         assert!(why.to_string().contains("(writing /b)"), "{why}");
         release.send(()).unwrap();
-        assert_eq!(wait_for(&ended, &activity, LONG, &none), Ok(None));
+        assert_eq!(wait_for(&thread, &activity, LONG), Ok(None));
         hung.join().unwrap();
-    }
-
-    #[test]
-    fn nobody_writes_where_one_that_was_given_up_may() {
-        let (root, device) = (Path::new("/somewhere"), DeviceId::new("pi").unwrap());
-        let first = Writes::below(root, &device).unwrap();
-        // That is the rig's to refuse, which knows better who was first.
-        let second = Writes::below(root, &device).unwrap();
-        assert_ne!(first.number(), second.number());
-        give_up(first.number());
-        assert!(Writes::below(root, &device).is_none());
-        assert!(Writes::below(root, &DeviceId::new("pi2").unwrap()).is_some());
-        drop(first);
-        assert!(Writes::below(root, &device).is_some());
     }
 }

@@ -1,63 +1,62 @@
-//! Room on the disk: recording ends while enough is left to close what was recorded.
+//! Keeps disk space free: recording ends while there is enough left to close what was recorded.
 
 use std::time::{Duration, Instant};
 
 use swsync_rig::files::Location;
 
-/// Of how many parts of the disk one is kept free where nothing else is said, and the most bytes that this is.
-const SHARE: u64 = 20;
-pub const MOST: u64 = 256 << 20;
+/// What is kept free by default: this part of the disk, and at most so many bytes.
+const DEFAULT_PART: u64 = 20;
+const DEFAULT_MAX: u64 = 256 << 20;
 
-/// How often the disk is looked at: others write, too.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the disk is asked: others write, too.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Room for what is to be recorded.
 #[derive(Debug)]
-pub struct Room {
-    /// Bytes that are kept free; `None`: a share of the disk.
+pub struct FreeSpace {
+    /// Bytes that are kept free; `None`: the default.
     keep_free: Option<u64>,
-    /// Bytes that can be written before the disk is to be looked at again.
+    /// Bytes that can be written before the disk has to be asked again.
     left: u64,
-    looked: Option<Instant>,
+    checked: Option<Instant>,
     /// Why nothing is recorded.
-    why: Option<String>,
+    why_full: Option<String>,
 }
 
-impl Room {
+impl FreeSpace {
     pub const fn new(keep_free: Option<u64>) -> Self {
-        Self { keep_free, left: 0, looked: None, why: None }
+        Self { keep_free, left: 0, checked: None, why_full: None }
     }
 
-    /// Takes `bytes` for a frame, where `owed` are still to be written of what was recorded before.
+    /// Takes `bytes` for a frame, where `pending` are still to be written of earlier frames.
     ///
     /// # Errors
-    /// Why there is no room, and what to do.
-    pub fn take(&mut self, location: &Location, bytes: u64, owed: u64) -> Result<(), String> {
+    /// Why there is no space, and what to do.
+    pub fn take(&mut self, location: &Location, bytes: u64, pending: u64) -> Result<(), String> {
         if self.keep_free == Some(0) {
             return Ok(());
         }
-        if self.left < bytes || self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
-            self.look(location, bytes, owed);
+        if self.left < bytes || self.checked.is_none_or(|checked| checked.elapsed() >= CHECK_INTERVAL) {
+            self.check(location, bytes, pending);
         }
         self.left = self.left.saturating_sub(bytes);
-        self.why.clone().map_or(Ok(()), Err)
+        self.why_full.clone().map_or(Ok(()), Err)
     }
 
-    fn look(&mut self, location: &Location, bytes: u64, owed: u64) {
-        self.looked = Some(Instant::now());
+    fn check(&mut self, location: &Location, bytes: u64, pending: u64) {
+        self.checked = Some(Instant::now());
         let Ok((free, all)) = location.space() else {
-            // Whoever writes there says what is wrong.
-            (self.why, self.left) = (None, bytes);
+            // Writing will fail, with the reason.
+            (self.why_full, self.left) = (None, bytes);
             return;
         };
-        let kept = self.keep_free.unwrap_or_else(|| (all / SHARE).min(MOST));
+        let kept = self.keep_free.unwrap_or_else(|| (all / DEFAULT_PART).min(DEFAULT_MAX));
         // Once it has ended, recording does not begin again for a frame or two.
-        let again = if self.why.is_some() { kept / 4 } else { 0 };
-        self.left = free.saturating_sub(kept.saturating_add(owed).saturating_add(again));
-        let is_low = self.left < bytes;
-        self.why = is_low.then(|| {
+        let margin = if self.why_full.is_some() { kept / 4 } else { 0 };
+        self.left = free.saturating_sub(kept.saturating_add(pending).saturating_add(margin));
+        let is_full = self.left < bytes;
+        self.why_full = is_full.then(|| {
             format!(
-                "No space left but what is kept free: {free} of {all} bytes are free, and keep-free is {kept}; make room, \
+                "No space left but what is kept free: {free} of {all} bytes are free, and keep-free is {kept}; free some space, \
                  or set swsyncsink's keep-free lower"
             )
         });
@@ -73,11 +72,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let location = Location::parse(folder.path().to_str().unwrap()).unwrap();
         let (free, _) = location.space().unwrap();
-        // Others write at the same time: it is asked for what is far off either way.
-        assert_eq!(Room::new(Some(0)).take(&location, u64::MAX, 0), Ok(()));
-        assert_eq!(Room::new(Some(1)).take(&location, free / 2, 0), Ok(()));
-        for (keep, bytes, owed) in [(free * 2, 1, 0), (1, free * 2, 0), (1, 1, free * 2)] {
-            let why = Room::new(Some(keep)).take(&location, bytes, owed).unwrap_err();
+        // Others write at the same time, so each case is far off either way.
+        assert_eq!(FreeSpace::new(Some(0)).take(&location, u64::MAX, 0), Ok(()));
+        assert_eq!(FreeSpace::new(Some(1)).take(&location, free / 2, 0), Ok(()));
+        for (keep, bytes, pending) in [(free * 2, 1, 0), (1, free * 2, 0), (1, 1, free * 2)] {
+            let why = FreeSpace::new(Some(keep)).take(&location, bytes, pending).unwrap_err();
             assert!(why.contains("No space left") && why.contains(&format!("keep-free is {keep}")), "{why}");
         }
     }

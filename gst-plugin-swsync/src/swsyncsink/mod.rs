@@ -64,15 +64,18 @@
 //! order's id. An element message `swsync-order` follows for each device, then `swsync-order-done`.
 //! It returns NULL where rig time is not known yet, or the order names no frame or too many.
 
+mod disk_wait;
+mod free_space;
 mod imp;
 mod muxer;
-mod parameter_sets;
-mod disk_wait;
-mod pictures;
-mod free_space;
 mod open_take;
+mod parameter_sets;
+mod picture_batch;
+mod properties;
+mod saved_takes;
 mod video_file;
 mod writer;
+mod writer_registry;
 mod writer_thread;
 
 use gst::glib;
@@ -84,6 +87,10 @@ glib::wrapper! {
     pub struct SwsyncSink(ObjectSubclass<imp::SwsyncSink>)
         @extends gst_base::BaseSink, gst::Element, gst::Object;
 }
+
+const DEFAULT_LOCATION: &str = "swsync";
+/// All of them.
+const DEFAULT_MAX_FILES: u32 = 0;
 
 /// [`Durability`] as a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]

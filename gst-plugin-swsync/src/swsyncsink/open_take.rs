@@ -3,52 +3,66 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{Holes, SCHEMA, Settings, Take};
+use parking_lot::Mutex;
+use swsync_core::grid::FrameNumber;
+use swsync_core::log;
+use swsync_core::manifest::{Holes, Settings as PipelineSettings, Take};
 use swsync_core::name::OrderId;
-use swsync_core::order::{Fate, Fill, FrameRun, Kind, Named, Order, Record};
+use swsync_core::order::{FrameRun, Named as NamedFrames, Order, Record as JournalRecord};
 use swsync_core::time::{Realtime, Rig, Span, Timestamp};
 use swsync_rig::files::{Removal, Shelf, TakeFolder};
 
-use super::video_file::{Unclosed, Video};
-use super::writer::Owner;
-use crate::order_service::{Camera, Held, Stream};
+use super::saved_takes::{blank_take, removed_frames};
+use super::video_file::{UnclosedFile, VideoFile};
+use crate::order_service::{CameraInfo, ElementHooks, StoredFrame, Stream, settings_of};
 
 /// Bytes that a frame takes in what is written at the end of its order, at most.
-const TABLED: u64 = 512;
+const TABLE_BYTES_PER_FRAME: u64 = 512;
 
-/// Where a take's frames come from.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    pub camera: Camera,
-    pub settings: Settings,
+/// Where a take's frames come from: the sink, and what is upstream of it.
+#[derive(Debug, Clone)]
+pub struct TakeSource {
+    pub element: ElementHooks,
+    /// By the newest tags.
+    pub camera: Arc<Mutex<CameraInfo>>,
 }
 
-/// An order whose files are being written.
+impl TakeSource {
+    fn settings(&self) -> PipelineSettings {
+        self.element.element().map(|element| settings_of(&element)).unwrap_or_default()
+    }
+}
+
 pub struct OpenTake {
     order: Order,
-    pub named: Named,
+    pub named: NamedFrames,
     accepted: Option<Timestamp<Realtime>>,
-    /// Opened as soon as that can be done.
+    /// Opened as soon as that is possible.
     pub folder: Option<TakeFolder>,
     holes: Holes,
-    pub video: Option<Video>,
+    pub video: Option<VideoFile>,
     /// Why the last video broke off, until there is another.
     pub broken: Option<String>,
     /// Named frames that were to be saved, or are holes.
     pub handled: u64,
-    /// Files that are to be closed yet, by what the folder calls them.
-    pub waiting: HashMap<PathBuf, Unclosed>,
-    /// The answer, which is noted when the files are closed: until then the order is taken up again after a restart.
-    pub answered: Option<Record>,
-    /// The frame at which a key frame was last asked for.
-    asked: Option<Timestamp<Rig>>,
+    /// Files that could not be closed yet, by their key in the folder.
+    pub unclosed: HashMap<PathBuf, UnclosedFile>,
+    /// The answer, which is noted when all files are closed: until then a restart takes the order up again.
+    pub answered: Option<JournalRecord>,
+    /// The frame at which a key frame was last requested.
+    key_requested: Option<Timestamp<Rig>>,
 }
 
 impl OpenTake {
     /// `accepted`: when the device accepted the order.
-    pub fn new(shelf: &Shelf, order: &Order, named: Named, accepted: Option<Timestamp<Realtime>>) -> Self {
+    pub fn new(
+        store: &Shelf,
+        order: &Order,
+        named: NamedFrames,
+        accepted: Option<Timestamp<Realtime>>,
+    ) -> Self {
         let mut this = Self {
             order: order.clone(),
             named,
@@ -58,52 +72,24 @@ impl OpenTake {
             video: None,
             broken: None,
             handled: 0,
-            waiting: HashMap::new(),
+            unclosed: HashMap::new(),
             answered: None,
-            asked: None,
+            key_requested: None,
         };
-        this.open(shelf).unwrap_or_else(|error| {
-            tracing::warn!(order = %order.id(), %error, "its folder cannot be opened yet");
+        this.ensure_open(store).unwrap_or_else(|error| {
+            log::warn!(order = %order.id(), %error, "its folder cannot be opened yet");
         });
         this
     }
 
-    /// What `take.json` says before anything is known.
-    pub fn blank(shelf: &Shelf, order: &Order, named: Option<&Named>) -> Take {
-        let software = env!("CARGO_PKG_VERSION");
-        Take {
-            schema: SCHEMA,
-            order: order.id().clone(),
-            ordered: serde_json::to_value(order)
-                .expect("an order is a plain struct with string keys, which JSON can hold"),
-            device: shelf.device.clone(),
-            host: swsync_rig::host_name(),
-            software: software.into(),
-            camera: None,
-            orientation: None,
-            maker: None,
-            settings: Settings::default(),
-            caps: String::new(),
-            grid: named.map_or_else(any_grid, Named::grid),
-            first: named.map_or(0, Named::first),
-            count: named.and_then(Named::count).unwrap_or(0),
-            segments: Vec::new(),
-            holes: Vec::new(),
-            lead_in: 0,
-            removed: None,
-            fill: fill_of(order),
-            started_ns: Timestamp::ZERO,
-            accepted_ns: None,
-            finished_ns: None,
-            complete: false,
+    fn ensure_open(&mut self, store: &Shelf) -> io::Result<()> {
+        if self.folder.is_some() {
+            return Ok(());
         }
-    }
-
-    fn open(&mut self, shelf: &Shelf) -> io::Result<()> {
         let accepted_ns = self.accepted;
-        let take = Take { accepted_ns, ..Self::blank(shelf, &self.order, Some(&self.named)) };
-        let folder = TakeFolder::open(shelf.clone(), take)?;
-        // Of before a restart: they are not handled again.
+        let take = Take { accepted_ns, ..blank_take(store, &self.order, Some(&self.named)) };
+        let folder = TakeFolder::open(store.clone(), take)?;
+        // Those of before a restart are not handled again.
         let mut handled = 0;
         folder.saved(|_| {
             handled += 1;
@@ -115,7 +101,7 @@ impl OpenTake {
             self.handled += hole.count;
             self.holes.add(hole.first, hole.last(), hole.count, &hole.why);
         }
-        if let Some(run) = removed(folder.take(), &self.named) {
+        if let Some(run) = removed_frames(folder.take(), &self.named) {
             self.add_run(&run);
         }
         self.folder = Some(folder);
@@ -126,21 +112,21 @@ impl OpenTake {
         self.order.id()
     }
 
-    /// Bytes that are still to be written of what was recorded.
-    pub fn owed(&self) -> u64 {
-        self.video.as_ref().map_or(0, Video::owed) + TABLED * self.handled
+    /// Bytes that are still to be written of frames so far.
+    pub fn pending_bytes(&self) -> u64 {
+        self.video.as_ref().map_or(0, VideoFile::pending_bytes) + TABLE_BYTES_PER_FRAME * self.handled
     }
 
-    /// Has the encoder make a key frame soon after `frame`, where it was not asked to within the last second.
-    pub fn ask_for_key(&mut self, frame: &Held, owner: &dyn Owner) {
+    /// Requests a key frame soon after `frame`, if none was requested within the last second.
+    pub fn request_key_frame(&mut self, frame: &StoredFrame, source: &TakeSource) {
         let (at, period) = (frame.info.rig_time_ns, frame.stream.grid.period());
-        if self.asked.is_none_or(|asked| at - asked >= Span::from_secs(1)) {
-            self.asked = Some(at);
-            owner.ask_for_key(at + period * 2, period);
+        if self.key_requested.is_none_or(|before| at - before >= Span::from_secs(1)) {
+            self.key_requested = Some(at);
+            source.element.request_key_frame(at + period * 2, period);
         }
     }
 
-    /// The oldest files go, where there are more than are kept.
+    /// Removes the oldest files, if there are more than are kept.
     pub fn remove_surplus(&mut self) -> io::Result<Option<Removal>> {
         let removal = self.folder.as_mut().map_or(Ok(None), TakeFolder::remove_surplus)?;
         if let Some(Removal { frames, why, .. }) = &removal {
@@ -158,16 +144,14 @@ impl OpenTake {
     /// The folder, for frames of `stream`.
     pub fn folder(
         &mut self,
-        shelf: &Shelf,
+        store: &Shelf,
         stream: &Stream,
-        owner: &dyn Owner,
+        source: &TakeSource,
     ) -> io::Result<&mut TakeFolder> {
-        if self.folder.is_none() {
-            self.open(shelf)?;
-        }
+        self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
-            let Origin { camera, settings } = owner.origin();
+            let (camera, settings) = (source.camera.lock().clone(), source.settings());
             let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
                 take.orientation = camera.orientation.and_then(|left| left.exif());
@@ -176,58 +160,33 @@ impl OpenTake {
                 take.started_ns = stream.grid.instant(take.first);
             });
             if let Err(error) = described {
-                tracing::warn!(order = %self.order.id(), %error, "take.json is behind");
+                log::warn!(order = %self.order.id(), %error, "take.json is out of date");
             }
         }
         Ok(folder)
     }
 
-    /// Frames that are not there, one after the other.
+    /// `count` frames from `first` on are missing.
     pub fn add_hole(&mut self, first: FrameNumber, count: u64, why: &str) {
         self.holes.add(first, first + count.saturating_sub(1), count, why);
     }
 
-    /// A frame that was thought not to be there is.
+    /// A frame that was taken for missing is there.
     pub fn fill_hole(&mut self, number: FrameNumber) {
         self.holes.fill(number);
     }
 
-    /// Writes what is known so far: nothing more comes for a while.
-    pub fn suspend(mut self, shelf: &Shelf) -> io::Result<()> {
-        if self.folder.is_none() {
-            self.open(shelf)?;
-        }
+    /// Writes what is known so far: no more frames come for a while.
+    pub fn suspend(mut self, store: &Shelf) -> io::Result<()> {
+        self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
         folder.suspend(self.handled, self.holes.list())
     }
 
-    /// Writes what can only be written when nothing more comes. Call again where that failed.
-    pub fn finish(&mut self, shelf: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
-        if self.folder.is_none() {
-            self.open(shelf)?;
-        }
+    /// Writes what can only be written when no more frames come. If that fails, call it again later.
+    pub fn finish(&mut self, store: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
+        self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
         folder.finish(self.handled, self.holes.list(), now)
-    }
-}
-
-/// What of `take` was removed before a restart: all that is named before what stays, be it that some was never there.
-pub fn removed(take: &Take, named: &Named) -> Option<FrameRun> {
-    let removed = take.removed.as_ref()?;
-    let count = named.count_in(named.first()..removed.before);
-    let (first, last) = (named.next_from(0)?, named.last_before(removed.before)?);
-    Some(FrameRun { first, last, count, fate: Fate::Missed { why: removed.why.clone() } })
-}
-
-/// Stands for the grid of an order that nothing is known of yet; what is on the disk says its own.
-fn any_grid() -> FrameGrid {
-    FrameGrid::new(1, 1).expect("one frame a second is a rate")
-}
-
-/// What the order wants to stand in for missing frames.
-fn fill_of(order: &Order) -> Fill {
-    match order.kind() {
-        Kind::Take { fill, .. } => fill,
-        Kind::Still { .. } | Kind::Burst { .. } => Fill::None,
     }
 }
