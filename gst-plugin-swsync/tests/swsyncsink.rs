@@ -362,13 +362,13 @@ fn take_json_and_pictures_name_the_camera_and_its_settings() {
     assert_eq!(taken.settings["a"]["rig"], rig);
     assert_eq!(taken.settings["a"]["factory"], "swsyncsink");
     let picture = folder.path().join(&id).join("a").join(format!("{}.jpg", taken.first));
-    let told = std::process::Command::new("exiftool")
+    let output = std::process::Command::new("exiftool")
         .args(["-validate", "-warning", "-a", "-s3", "-Model", "-SerialNumber", "-ISO"])
         .arg(&picture)
         .output()
         .expect("exiftool, of Debian's libimage-exiftool-perl (tools/packages.txt)");
-    let told = String::from_utf8(told.stdout).unwrap();
-    assert_eq!(told.lines().collect::<Vec<_>>(), ["OK", "simulated imx219", "a", "100"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), ["OK", "simulated imx219", "a", "100"]);
 }
 
 #[test]

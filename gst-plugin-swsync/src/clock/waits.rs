@@ -3,7 +3,7 @@
 //! `GstSystemClock` takes what a wait has left as time of `CLOCK_MONOTONIC`, once: a clock that
 //! meanwhile runs faster or is stepped forward is noticed only when that time is over (GStreamer 1.26,
 //! `gst_system_clock_id_wait_jitter_unlocked`). Here a long wait is approached in parts of nine tenths of
-//! what is left, each measured anew, so that no rate error adds up, and a step wakes all that wait.
+//! what is left, each measured anew, so that rate errors do not add up, and a step wakes all waits.
 
 use std::thread::JoinHandle;
 use std::time::Duration;

@@ -71,7 +71,7 @@ impl FrameNumbers {
 mod tests {
     use super::*;
 
-    /// The numbers of frames that lie so many periods after instant 1000; 0 where there is none.
+    /// The numbers of frames that lie so many periods after instant 1000, minus 1000; 0: no number.
     fn numbers(periods: impl IntoIterator<Item = f64>) -> Vec<FrameNumber> {
         let grid = FrameGrid::new(15, 1).unwrap();
         let mut numbers = FrameNumbers::default();

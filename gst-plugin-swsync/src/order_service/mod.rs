@@ -6,7 +6,7 @@
 //!    `frame_number.rs`.
 //! 2. The core's order queue (`swsync_core::order`) keeps it in the frame ring. The queue decides which order names it, and
 //!    which frames are missed and why.
-//! 3. What is to be done goes to the [`Worker`]. It has a thread of its own and hands the frame to its [`OrderOutput`]: the sink's
+//! 3. The queue's actions go to the [`Worker`]. It has a thread of its own and hands the frame to its [`OrderOutput`]: the sink's
 //!    writes files, the gate's pushes downstream.
 //! 4. The output reports what became of the frame, and the queue answers the order once all of its frames are accounted for.
 //!

@@ -57,7 +57,7 @@ pub enum SavedTake {
 /// What the worker's thread is to do.
 pub enum Job {
     CarryOut(OrderAction<StoredFrame>),
-    /// End, once all that is open is finished.
+    /// End, once all open orders are finished.
     End,
 }
 
@@ -310,7 +310,7 @@ impl OrderService {
         self.state.lock().queue.handle_removed(order, before, size, why);
     }
 
-    /// All that concerns an order is done.
+    /// The output is done with an order.
     pub fn handle_closed(&self, order: &OrderId) {
         self.act(|state| ((), state.queue.handle_closed(order)));
     }
@@ -387,7 +387,7 @@ impl OrderService {
 }
 
 impl State {
-    /// Whether a key frame is to be requested at once, and again: `frame` cannot be decoded, nor can those before the next key frame.
+    /// Whether to request a key frame now: `frame` cannot be decoded, nor can any frame before the next key frame.
     fn needs_key(&mut self, frame: &StoredFrame) -> bool {
         if frame.coding != Coding::Lost {
             self.key_requested = None;

@@ -210,7 +210,7 @@ fn frame_info(
         info.sensor_time_ns = details.sensor_time;
         info.details = details.frame;
     } else {
-        // An element dropped the meta, or the source is another one: the clock's present state is all that is known.
+        // An element dropped the meta, or the source is another one: only the clock's present state is known.
         stream.warnings.lock().raise_without_meta();
         if let Some(status) = clock.map(status_of) {
             info.clock_uncertainty_ns = status.uncertainty_ns;

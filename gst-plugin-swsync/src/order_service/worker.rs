@@ -66,7 +66,7 @@ pub struct Worker {
     service: Arc<OrderService>,
     jobs: Receiver<Job>,
     last_tick: Instant,
-    /// Until then no order is given up.
+    /// No order times out before this.
     patient_until: Instant,
     is_stopping: bool,
 }
@@ -139,7 +139,7 @@ impl Worker {
 
     fn tick(&mut self, output: &mut dyn OrderOutput) {
         let before = std::mem::replace(&mut self.last_tick, Instant::now());
-        // The process was stopped, or the output blocked: frames that have come meanwhile are to be seen first.
+        // The process was stopped, or the output blocked. Frames that have come meanwhile are handled first.
         if self.last_tick - before > Duration::from_secs(1) {
             self.patient_until = self.last_tick + GRACE.to_duration();
         }

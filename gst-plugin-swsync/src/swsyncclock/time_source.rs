@@ -24,7 +24,7 @@ use super::{CAT, Role, Source, status};
 
 /// Ends when dropped.
 pub struct TimeSource {
-    // Dropped in this order: clients must not find a server that no longer answers, nor ask one whose clock nobody keeps.
+    // Dropped in this order: clients must not find a server that no longer answers, nor ask one whose clock follows nothing.
     _announcement: Option<TimeAnnouncement>,
     server: Option<Arc<TimeLeader>>,
     followed: Followed,

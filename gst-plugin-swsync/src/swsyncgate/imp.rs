@@ -257,7 +257,7 @@ impl SwsyncGate {
         let stream = service.stream().ok_or(gst::FlowError::NotNegotiated)?;
         let position = buffer.pts().map(|pts| StreamPosition::new(&stream, &segment, pts, buffer.duration()));
         if service.handle_buffer(buffer, &stream, &segment) {
-            // Only now: the worker already knows what is to be released of the frame.
+            // Only now: the worker has the frame already if it is to be released.
             *newest.lock() = position;
         }
         match *flow.lock() {

@@ -67,8 +67,8 @@ pub struct GateOutput {
     stream: Option<Arc<Stream>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     newest: NewestPosition,
-    /// The newest position when the worker was last idle: all that is to be released of the frames up to there has been
-    /// by the next time.
+    /// The newest position when the worker was last idle. When it is idle again, all frames up to there that orders name
+    /// have been released.
     passed: Option<StreamPosition>,
     /// How far downstream has got frames or gaps.
     pushed_until: Option<gst::ClockTime>,

@@ -1,6 +1,6 @@
 //! Waits for a disk that may never answer: gives up when it has not answered for a while.
 //!
-//! A system call to a file system that hangs cannot be cancelled. So only the writer's thread asks the disk. Whoever waits for that thread gives
+//! A system call to a file system that hangs cannot be cancelled. So only the writer's thread asks the disk. Others wait for that thread, and give
 //! up once the disk has answered nothing for [`STALL_TIMEOUT`]; as long as it answers, however slowly, the wait goes on. A writer that was
 //! abandoned goes on by itself when the disk is back ([`writer_registry`](super::writer_registry)).
 

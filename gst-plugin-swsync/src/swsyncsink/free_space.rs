@@ -27,7 +27,7 @@ impl FreeSpace {
         Self { keep_free, left: 0, checked: None, why_full: None }
     }
 
-    /// Takes `bytes` for a frame, where `pending` are still to be written of earlier frames.
+    /// Takes `bytes` for a frame; `pending` bytes of earlier frames are still to be written.
     ///
     /// # Errors
     /// Why there is no space, and what to do.

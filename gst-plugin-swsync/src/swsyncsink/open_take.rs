@@ -89,7 +89,7 @@ impl OpenTake {
         let accepted_ns = self.accepted;
         let take = Take { accepted_ns, ..blank_take(store, &self.order, Some(&self.named)) };
         let folder = TakeFolder::open(store.clone(), take)?;
-        // Those of before a restart are not handled again.
+        // Frames that were saved before a restart are not handled again.
         let mut handled = 0;
         folder.saved(|_| {
             handled += 1;

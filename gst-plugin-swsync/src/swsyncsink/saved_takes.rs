@@ -129,8 +129,8 @@ pub fn blank_take(store: &Shelf, order: &Order, named: Option<&NamedFrames>) -> 
     }
 }
 
-/// The frames of `take` that `max-files` removed before a restart: all that are named before those that stay, also those
-/// that never were there.
+/// The frames of `take` that `max-files` removed before a restart: all named frames before those that stay, also frames that were
+/// never saved.
 pub fn removed_frames(take: &Take, named: &NamedFrames) -> Option<FrameRun> {
     let removed = take.removed.as_ref()?;
     let count = named.count_in(named.first()..removed.before);

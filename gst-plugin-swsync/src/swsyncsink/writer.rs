@@ -296,14 +296,14 @@ impl Writer {
                     failed(&numbers, &format!("{why}; {error}"))
                 }
                 (Settled::Lost(error), None) => {
-                    log::warn!(path = %key.display(), %error, "a video of before the restart is lost");
+                    log::warn!(path = %key.display(), %error, "a video from before the restart is lost");
                     Vec::new()
                 }
             };
             log::info!(%order, path = %key.display(), "a file could not be closed before, and now is");
             let saved =
                 outcomes.iter().filter(|(_, outcome)| !matches!(outcome, FrameOutcome::Failed { .. }));
-            // The frames of a video of before a restart were missing when the order was taken up again.
+            // A video from before a restart: its frames counted as missing when the order was taken up again.
             saved.flat_map(|(frames, _)| frames.clone()).for_each(|number| take.fill_hole(number));
             report(service, take, outcomes);
         }

@@ -46,7 +46,7 @@ impl WriterThread {
         let (opened, is_open) = mpsc::sync_channel(1);
         let (ending, ended) = mpsc::sync_channel::<()>(0);
         let run = move || {
-            // Dropped in reverse order: whoever sees the end may start another writer.
+            // Dropped in reverse order: when the end is seen, another writer may start.
             let _ending = ending;
             let _registration = registration;
             // Then a file that grows too large is an error of the write, and does not end the process.
