@@ -90,7 +90,7 @@ fn be_an_application_with_a_tracing_subscriber() {
         }
     });
     tracing::info!("of the application");
-    assert_eq!(count(&lines, "of the application"), 1);
+    assert_eq!(count(&lines, "of the application "), 1);
     log_a_warning(&mut sink);
     let all = lines.lock().unwrap().clone();
     assert_eq!(all.iter().filter(|line| line.contains(WARNING)).count(), 1, "{all:?}");
