@@ -112,7 +112,11 @@ fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extensio
             // Milliseconds with six decimals.
             let before: i64 = times.lines().nth(1 + lead_in).unwrap().replace('.', "").parse().unwrap();
             let first = records[0].info.rig_time_ns - Span::from_nanos(before);
-            assert_eq!(made, first.as_nanos().div_euclid(1_000_000_000), "{what}: the time of the first picture");
+            assert_eq!(
+                made,
+                first.as_nanos().div_euclid(1_000_000_000),
+                "{what}: the time of the first picture"
+            );
         }
     }
     lead_ins

@@ -116,6 +116,8 @@ fn be_an_application_that_changes_debug_levels() {
     ] {
         gst::log::set_threshold_for_name("swsync", level);
         log_a_warning(&mut sink);
-        assert_eq!(count(&debug, &format!("swsync Warning {WARNING}")), expected, "{level:?}");
+        let all = debug.lock().unwrap().clone();
+        let warnings = count(&debug, &format!("swsync Warning {WARNING}"));
+        assert_eq!(warnings, expected, "{level:?}: {all:?}");
     }
 }

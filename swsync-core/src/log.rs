@@ -26,7 +26,9 @@ pub trait Sink: Sync {
     fn write(&self, metadata: &Metadata<'_>, text: &str);
 }
 
-static SINK: OnceLock<(&'static dyn Sink, Dispatch)> = OnceLock::new();
+/// The sink, and the dispatcher that copies events to it, twice: while a process has a single one, `tracing` asks only the current
+/// dispatcher of a thread whether an event is wanted, and remembers "never".
+static SINK: OnceLock<(&'static dyn Sink, [Dispatch; 2])> = OnceLock::new();
 
 thread_local! {
     /// The event that this thread is copying.
@@ -35,14 +37,14 @@ thread_local! {
 
 /// Copies all further events to `sink`. The first sink of a process stays.
 pub fn copy_to(sink: &'static dyn Sink) {
-    SINK.get_or_init(|| (sink, Dispatch::new(Recorder)));
+    SINK.get_or_init(|| (sink, [Dispatch::new(Recorder), Dispatch::new(Recorder)]));
 }
 
 /// Logs `event`, which calls the macro of `tracing`.
 #[doc(hidden)]
 pub fn emit(level: Level, event: impl Fn()) {
     event();
-    let Some((sink, recorder)) = SINK.get().filter(|(sink, _)| sink.is_enabled(level)) else { return };
+    let Some((sink, [recorder, _])) = SINK.get().filter(|(sink, _)| sink.is_enabled(level)) else { return };
     dispatcher::with_default(recorder, event);
     // Only now: the sink may call code of the application that logs too, and `tracing` drops events of a subscriber's own.
     if let Some((metadata, text)) = COPIED.take() {
