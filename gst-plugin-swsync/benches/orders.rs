@@ -1,5 +1,5 @@
-//! What swsyncgate and swsyncsink cost: ring and gate per frame beside `queue`, files beside `multifilesink`, memory beside
-//! the bound. CPU time and resident memory are the whole process's.
+//! The cost of swsyncgate and swsyncsink: ring and gate per frame compared with `queue`, files with `multifilesink`, memory with
+//! its bound. CPU time and resident memory are those of the whole process.
 //!
 //! `cargo bench -p gst-plugin-swsync --bench orders`
 
@@ -41,7 +41,7 @@ fn frame(number: u64) -> gst::Buffer {
         sensor_time_ns: None,
         details: FrameDetails::default(),
     };
-    // Ordinary memory, as encoders give it: what is a device's, or somebody else's, is copied into the ring.
+    // System memory, as encoders give it: the ring copies frames in other memory.
     let mut buffer = gst::Buffer::with_size(SIZE).expect("memory");
     let writable = buffer.get_mut().expect("nobody else has it");
     writable.copy_from_slice(0, &bytes).expect("it is as large");
@@ -99,7 +99,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // Nothing follows that could fail.
+        // Nothing follows that could fail because of it.
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
@@ -122,7 +122,7 @@ fn per_frame(name: &str, rest: &str) {
     let shared = frame(FIRST);
     let (cpu_before, begun) = (cpu(), Instant::now());
     for number in FIRST..FIRST + FRAMES {
-        // Bytes and metas are shared, so that what is measured is not their making.
+        // Bytes and metas are shared: making them is not measured.
         let mut buffer = shared.copy();
         buffer.make_mut().set_pts(pts_of(number));
         line.push(&buffer);
@@ -137,7 +137,7 @@ fn pts_of(number: u64) -> gst::ClockTime {
     gst::ClockTime::from_mseconds((number - FIRST) * 100 / 3)
 }
 
-/// Files of `SAVED` frames, whole.
+/// Measures saving `SAVED` frames.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 fn throughput(name: &str, write: impl FnOnce() -> f64) {
     let before = cpu();

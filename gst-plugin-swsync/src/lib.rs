@@ -1,9 +1,12 @@
 //! GStreamer elements that make cameras on many devices see the same instant.
 //!
 //! - `swsyncclock`: keeps the pipeline's clock in rig time.
-//! - `swsyncsrc`: a camera whose frames lie on the rig's frame grid.
+//! - `swsyncsrc`: a camera whose frames are aligned to the rig's frame grid.
 //! - `swsyncsink`: saves exactly the frames that an order names.
-//! - `swsyncgate`: passes them on, and drops the rest.
+//! - `swsyncgate`: passes the frames that an order names downstream, and drops the rest.
+//!
+//! A device provider, `swsyncdevices`, lists the cameras. Decisions are made in `swsync-core`; the elements translate properties, buffers
+//! and events to calls of it. Start reading with an element's module, or with `order_service` for the way of a frame to a file.
 
 pub mod camera;
 mod caps;
@@ -15,14 +18,21 @@ mod clock;
 mod lock;
 mod logging;
 pub mod meta;
-mod signals;
-mod station;
+mod order_service;
+mod rig_settings;
 mod swsyncclock;
 mod swsyncdevices;
 mod swsyncgate;
 mod swsyncsink;
 #[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod swsyncsrc;
+
+/// Goes at the merge: `swsyncsrc` still has these names.
+mod station {
+    pub mod numbers {
+        pub use crate::order_service::frame_number::GridPhase as Phase;
+    }
+}
 
 pub use clock::SwsyncClock;
 

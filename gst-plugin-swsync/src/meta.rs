@@ -1,8 +1,11 @@
-//! What frames carry: reference timestamps that survive encoders, and a custom meta with the rest.
+//! The metas of a frame: reference timestamps with its time, and a custom meta with its number and the rest.
 //!
-//! Both pass through jpegenc, pngenc, x264enc (reordered frames too), x265enc, openh264enc, vp8enc, jpegparse
-//! and h264parse of GStreamer 1.26: `tests/swsyncsrc.rs` checks those that are installed. An element that drops
-//! them costs `swsyncsink` the details, or, without rig time, makes it number frames by their PTS.
+//! A frame's time is that of its exposure (`align-point`), not of a grid instant: it lies off the grid by the phase error, and by
+//! `phase-offset` if that is set. `swsyncsink` and `swsyncgate` take the number from the custom meta. If that was lost, they work it out from the
+//! reference timestamp, and if that was lost too, from the PTS.
+//!
+//! The metas pass through jpegenc, pngenc, x264enc (reordered frames too), x265enc, openh264enc, vp8enc, jpegparse
+//! and h264parse of GStreamer 1.26: `tests/swsyncsrc.rs` checks those that are installed.
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -12,7 +15,7 @@ use gst::glib::{self, GStr, gstr};
 use gst::meta::{CustomMeta, MetaRefMut};
 use gst::{StructureRef, prelude::*};
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
-use swsync_core::gap::{self, Gap};
+use swsync_core::gap::{Cause as GapCause, Gap as FrameGap};
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
@@ -38,14 +41,16 @@ pub fn register() {
 
 /// A meta that [`attach`] makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum OwnMeta {
     RigTime,
     UnixTime,
     Details,
 }
 
-impl Own {
-    /// Which one `meta` is. Ours have the very caps that are above, not others like them.
+pub(crate) use OwnMeta as Own; // goes at the merge: the camera's memory still has this name
+
+impl OwnMeta {
+    /// Which one `meta` is. A reference timestamp counts only if it has the very caps of this module, not equal ones.
     pub(crate) fn of<U>(meta: &mut MetaRefMut<'_, gst::Meta, U>) -> Option<Self> {
         if let Some(time) = meta.downcast_ref::<gst::ReferenceTimestampMeta>() {
             let is = |caps: &gst::Caps| std::ptr::eq(time.reference(), caps.as_ref());
@@ -58,19 +63,26 @@ impl Own {
     }
 }
 
-/// Attaches `info` to `buffer`; `unix` where rig time counts from the Unix epoch. Metas of a frame that it carried before are
-/// used again. `gap`: the last one of the source, where it tells of gaps.
-pub fn attach(buffer: &mut gst::BufferRef, info: &FrameInfo, gap: Option<&Gap>, period: Span, unix: bool) {
+/// Attaches `info` to `buffer`. Metas of an earlier frame in the same buffer are used again.
+///
+/// `gap`: the last gap of the source, if it reports gaps. `unix`: rig time counts from the Unix epoch.
+pub fn attach(
+    buffer: &mut gst::BufferRef,
+    info: &FrameInfo,
+    gap: Option<&FrameGap>,
+    period: Span,
+    unix: bool,
+) {
     let time = clock_time(info.rig_time_ns);
     let duration = gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs());
     let (mut has_rig, mut has_unix, mut has_details) = (false, false, false);
     buffer.foreach_meta_mut(|mut meta| {
-        let has = match Own::of(&mut meta) {
+        let has = match OwnMeta::of(&mut meta) {
             None => return ControlFlow::Continue(Action::Keep),
-            Some(Own::UnixTime) if !unix => return ControlFlow::Continue(Action::Remove),
-            Some(Own::RigTime) => &mut has_rig,
-            Some(Own::UnixTime) => &mut has_unix,
-            Some(Own::Details) => &mut has_details,
+            Some(OwnMeta::UnixTime) if !unix => return ControlFlow::Continue(Action::Remove),
+            Some(OwnMeta::RigTime) => &mut has_rig,
+            Some(OwnMeta::UnixTime) => &mut has_unix,
+            Some(OwnMeta::Details) => &mut has_details,
         };
         *has = true;
         if let Some(reference) = meta.downcast_mut() {
@@ -98,15 +110,15 @@ fn set_time<U>(
     duration: gst::ClockTime,
 ) {
     let meta = meta.as_mut_ptr();
-    // SAFETY: the meta is borrowed mutably, and both are plain numbers, public in gstbuffer.h; the bindings only have functions
-    // to read them.
+    // SAFETY: the meta is borrowed mutably, and both fields are plain numbers, public in gstbuffer.h. The bindings can only
+    // read them.
     unsafe {
         (*meta).timestamp = time.nseconds();
         (*meta).duration = duration.nseconds();
     }
 }
 
-/// What the custom meta of the frame `info` says, and its rig time, as `stats` has it.
+/// The fields of the custom meta for the frame `info`, and its rig time: for `stats`.
 pub fn structure_of(info: &FrameInfo) -> gst::Structure {
     let mut structure = gst::Structure::new_empty("swsync-frame");
     set(&mut structure, gstr!("rig-time"), Some(info.rig_time_ns), Absent::Leave);
@@ -114,23 +126,23 @@ pub fn structure_of(info: &FrameInfo) -> gst::Structure {
     structure
 }
 
-/// What becomes of a field that a frame does not have.
+/// What to do with a field that a frame does not have.
 #[derive(Debug, Clone, Copy)]
 enum Absent {
     Leave,
     Remove,
 }
 
-/// Makes a structure of another frame one of `info`. Frames nearly always have the same fields.
-fn refill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>) {
+/// Fills the structure of an earlier frame. Frames nearly always have the same fields.
+fn refill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&FrameGap>) {
     let filled = fill(structure, info, gap, Absent::Leave);
     if structure.n_fields() > filled {
         fill(structure, info, gap, Absent::Remove);
     }
 }
 
-/// Sets the fields that `info` and `gap` have: how many those are.
-fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>, absent: Absent) -> usize {
+/// Sets the fields that `info` and `gap` have. Returns how many.
+fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&FrameGap>, absent: Absent) -> usize {
     structure.set_with_static(gstr!("frame-number"), info.number);
     structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
     set_word(structure, gstr!("sync"), info.sync.as_str());
@@ -143,15 +155,16 @@ fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&Gap>, absen
         + set_gap(structure, gap, absent)
 }
 
-/// Names of the fields of a [`Gap`].
-const GAP: [&GStr; 4] = [gstr!("gap"), gstr!("gap-first-frame"), gstr!("gap-frames"), gstr!("gap-cause")];
+/// Names of the fields of a [`FrameGap`].
+const GAP_FIELDS: [&GStr; 4] =
+    [gstr!("gap"), gstr!("gap-first-frame"), gstr!("gap-frames"), gstr!("gap-cause")];
 
-/// As [`fill`]. The same gap is told of by many frames: it is written once.
-fn set_gap(structure: &mut StructureRef, gap: Option<&Gap>, absent: Absent) -> usize {
-    let [serial, first, count, cause] = GAP;
+/// As [`fill`]. Many frames carry the same gap: it is written once.
+fn set_gap(structure: &mut StructureRef, gap: Option<&FrameGap>, absent: Absent) -> usize {
+    let [serial, first, count, cause] = GAP_FIELDS;
     let Some(gap) = gap else {
         if let Absent::Remove = absent {
-            GAP.into_iter().for_each(|name| structure.remove_field(name));
+            GAP_FIELDS.into_iter().for_each(|name| structure.remove_field(name));
         }
         return 0;
     };
@@ -161,16 +174,16 @@ fn set_gap(structure: &mut StructureRef, gap: Option<&Gap>, absent: Absent) -> u
         structure.set_with_static(count, gap.count);
         set_word(structure, cause, gap.cause.as_str());
     }
-    GAP.len()
+    GAP_FIELDS.len()
 }
 
-fn get_gap(structure: &StructureRef) -> Option<Gap> {
-    let [serial, first, count, cause] = GAP;
-    Some(Gap {
+fn get_gap(structure: &StructureRef) -> Option<FrameGap> {
+    let [serial, first, count, cause] = GAP_FIELDS;
+    Some(FrameGap {
         serial: structure.get(serial).ok()?,
         first: structure.get(first).ok()?,
         count: structure.get(count).ok()?,
-        cause: gap::Cause::from_name(structure.get(cause).ok()?)?,
+        cause: GapCause::from_name(structure.get(cause).ok()?)?,
     })
 }
 
@@ -183,12 +196,12 @@ pub fn rig_time_of(buffer: &gst::BufferRef) -> Option<Timestamp<Rig>> {
         .map(|meta| rig_time(meta.timestamp()))
 }
 
-/// What a buffer's custom meta says of the frame beside its time.
+/// What a buffer's custom meta says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Details {
-    /// Number of the grid's instant that it belongs to, which is not always the nearest (`phase-offset`).
+    /// The number of the grid instant that it belongs to: with `phase-offset` not always the nearest.
     pub number: FrameNumber,
-    /// How far it is from where it should be.
+    /// How far its time is from where it should be.
     pub phase_error: Span,
     /// Uncertainty of the clock when the frame was taken.
     pub clock_uncertainty: Option<Span>,
@@ -202,13 +215,13 @@ pub struct Details {
     pub analogue_gain: Option<f64>,
     /// The sensor's own timestamp.
     pub sensor_time: Option<Timestamp<Boottime>>,
-    /// What else is known of the frame.
+    /// What else is known of its exposure and picture.
     pub frame: FrameDetails,
-    /// The last gap of its source before it.
-    pub gap: Option<Gap>,
+    /// The last gap before it, if its source reports gaps.
+    pub gap: Option<FrameGap>,
 }
 
-/// The details that `buffer` carries, if its metas came through whatever is upstream.
+/// The details that `buffer` carries, if the elements upstream passed its meta on.
 #[must_use]
 pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
     let meta = CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
@@ -227,13 +240,13 @@ pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
     })
 }
 
-/// A number as the meta holds it: times in ns as `gint64`, arrays as GstValueArray.
+/// A value in the meta: times in ns as `gint64`, arrays as GstValueArray.
 trait Field: Sized {
     fn to_value(self) -> glib::SendValue;
     fn of_value(value: &glib::Value) -> Option<Self>;
 }
 
-/// How many fields that is.
+/// Sets one field. Returns how many that are.
 fn set<F: Field>(
     structure: &mut StructureRef,
     name: &'static GStr,
@@ -251,7 +264,7 @@ fn set<F: Field>(
     0
 }
 
-/// Words seldom change from frame to frame.
+/// Sets a word, which seldom changes from frame to frame.
 fn set_word(structure: &mut StructureRef, name: &'static GStr, word: &'static str) {
     if structure.get::<&GStr>(name).is_ok_and(|before| before == word) {
         return;
@@ -320,11 +333,11 @@ impl Field for [f32; 2] {
     }
 }
 
-/// Names in the meta of what [`FrameDetails`] holds.
+/// The fields of [`FrameDetails`] in the meta.
 macro_rules! details {
     ($($field:ident: $name:literal,)*) => {
         fn set_details(structure: &mut StructureRef, details: &FrameDetails, absent: Absent) -> usize {
-            // A field of the struct that is not listed does not compile.
+            // Does not compile if a field of the struct is not listed.
             let FrameDetails { $($field,)* } = *details;
             0 $(+ set(structure, gstr!($name), $field, absent))*
         }
@@ -354,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_attached_reads_back() {
+    fn attached_metas_read_back() {
         gst::init().unwrap();
         register();
         let info = FrameInfo {
@@ -399,23 +412,27 @@ mod tests {
             analogue_gain: None,
             ..info
         };
-        let gap = Gap { serial: 3, first: info.number - 4, count: 2, cause: gap::Cause::Clock };
+        let gap = FrameGap { serial: 3, first: info.number - 4, count: 2, cause: GapCause::Clock };
         attach(buffer.get_mut().unwrap(), &next, Some(&gap), Span::from_millis(33), true);
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.gap, Some(gap));
-        assert_eq!((details.number, details.analogue_gain), (next.number, None), "nothing of the one before");
+        assert_eq!(
+            (details.number, details.analogue_gain),
+            (next.number, None),
+            "nothing of the frame before"
+        );
         assert_eq!(rig_time_of(&buffer), Some(next.rig_time_ns));
         assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync", "timestamp/x-unix"], "one of each");
 
         let moved = FrameInfo { lock: Some(LockState::Aligning), ..info };
         attach(buffer.get_mut().unwrap(), &moved, None, Span::from_millis(33), false);
-        assert_eq!(details_of(&buffer).unwrap().gap, None, "the source of this one tells of none");
+        assert_eq!(details_of(&buffer).unwrap().gap, None, "its source reports no gaps");
         assert_eq!(details_of(&buffer).unwrap().lock, LockState::Aligning);
         assert_eq!(details_of(&buffer).unwrap().analogue_gain, Some(2.0));
-        assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync"], "rig time is no Unix time any more");
+        assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync"], "its rig time is no Unix time");
     }
 
-    /// What metas `buffer` has, in order of their names.
+    /// The names of the buffer's metas, sorted.
     fn kinds(buffer: &gst::BufferRef) -> Vec<String> {
         let kind =
             |meta: gst::MetaRef<'_, gst::Meta>| match meta.downcast_ref::<gst::ReferenceTimestampMeta>() {

@@ -1,25 +1,25 @@
-//! `swsyncsink` behind real encoders, in the containers that take what they make.
+//! `swsyncsink` with real encoders, in the containers that take their streams.
 
 mod common;
 
 use std::path::Path;
 
 use common::coded::{AV1, Codec, H264, H265, VP8, VP9};
-use common::sink::{answer, grid, manifest, place, rig, take};
+use common::sink::{answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Fill, Kind, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
 /// Frames of a take: two files, the second shorter.
 const FRAMES: u64 = 45;
 /// Frames of a take of the past.
 const PAST: u64 = 20;
 
-/// A take to come in two files, and one of the past that has to begin with what it builds on, of what `encoder` makes.
+/// Records a future take in two files, and a take of the past whose file has to begin before its first frame, with `encoder`.
 fn takes(codec: &Codec, encoder: &str, extensions: &[&str]) {
-    // It makes key frames in its own time: then files begin with pictures that are not named.
+    // svtav1enc makes no key frames on request: its files begin with pictures that are not named.
     let obeys = !encoder.starts_with("svtav1enc");
     for extension in extensions {
         let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
@@ -38,14 +38,14 @@ fn takes(codec: &Codec, encoder: &str, extensions: &[&str]) {
             let answer = answer(place(&rig, Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap()));
             (answer, folder.path().join(id).join("pi"))
         };
-        // A busy machine drops frames, and says so.
+        // A busy machine drops frames, and the answer says so.
         common::eventually("a complete take to come", || {
             let first = now() + 27;
             let (answer, folder) = order(first, FRAMES);
             is_complete(&answer, &what) && {
                 let lead_in = check(codec, &folder, first, FRAMES, extension, &what);
                 if lead_in > 0 {
-                    eprintln!("{what}: no key frame where one was asked for, {lead_in} pictures lead in");
+                    eprintln!("{what}: no key frame at the requested frame, {lead_in} lead-in pictures");
                 }
                 lead_in == 0 || !obeys
             }
@@ -59,7 +59,7 @@ fn takes(codec: &Codec, encoder: &str, extensions: &[&str]) {
 }
 
 fn now() -> FrameNumber {
-    grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()))
+    grid().nearest(rig_now())
 }
 
 fn is_complete(answer: &Answer, what: &str) -> bool {
@@ -69,7 +69,7 @@ fn is_complete(answer: &Answer, what: &str) -> bool {
     answer.is_complete()
 }
 
-/// Checks a take's files against its manifest; with how many pictures they begin that it does not name.
+/// Checks a take's files against its manifest. Returns how many lead-in pictures the files have.
 fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extension: &str, what: &str) -> u64 {
     let records = manifest(folder);
     let numbers: Vec<_> = records.iter().map(|record| record.info.number).collect();
@@ -89,9 +89,9 @@ fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extensio
         assert_eq!(codec.decode(&folder.join(&name)), played.pictures, "{what}: {name}");
         let lead_in = usize::try_from(records[0].offset).unwrap();
         lead_ins += records[0].offset;
-        // The last frame may need one that is shown after it.
+        // To decode the last frame, one that is shown after it may be needed.
         let surplus =
-            played.pictures.checked_sub(lead_in + records.len()).expect("all that the manifest has");
+            played.pictures.checked_sub(lead_in + records.len()).expect("all frames of the manifest");
         assert!(
             surplus <= if what.contains("bframes=2") { 2 } else { 0 },
             "{what}: {name} has {surplus} more"
@@ -109,16 +109,20 @@ fn check(codec: &Codec, folder: &Path, first: FrameNumber, frames: u64, extensio
         }
         if let Some(made) = created(&folder.join(&name)) {
             let times = std::fs::read_to_string(folder.join(&name).with_extension("pts")).unwrap();
-            // Milliseconds with six digits behind the point.
+            // Milliseconds with six decimals.
             let before: i64 = times.lines().nth(1 + lead_in).unwrap().replace('.', "").parse().unwrap();
             let first = records[0].info.rig_time_ns - Span::from_nanos(before);
-            assert_eq!(made, first.as_nanos().div_euclid(1_000_000_000), "{what}: that of the first picture");
+            assert_eq!(
+                made,
+                first.as_nanos().div_euclid(1_000_000_000),
+                "{what}: the time of the first picture"
+            );
         }
     }
     lead_ins
 }
 
-/// When an MP4 or a Matroska file says that it was made, in seconds since 1970.
+/// The creation time of an MP4 or a Matroska file, in seconds since 1970.
 fn created(file: &Path) -> Option<i64> {
     let bytes = std::fs::read(file).unwrap();
     let behind = |mark: &[u8]| {
@@ -130,7 +134,7 @@ fn created(file: &Path) -> Option<i64> {
         "mp4" => {
             let movie = behind(b"mvhd")?;
             let of_track = behind(b"mdhd")?;
-            assert_eq!(movie[4..12], of_track[4..12], "of the whole and of its track, made and changed");
+            assert_eq!(movie[4..12], of_track[4..12], "creation and modification, of movie and track");
             Some(i64::from(seconds(&movie[4..])) - 2_082_844_800)
         }
         // DateUTC, of eight bytes: nanoseconds since 2001.
@@ -174,7 +178,7 @@ fn h265() {
     }
 }
 
-/// Takes of the past that begin anywhere in open groups of pictures: all that is in their files decodes, and is what the manifest says.
+/// Records takes of the past that begin anywhere in open groups of pictures: all pictures in their files decode, and are those of the manifest.
 fn open_groups(codec: &Codec, encoder: &str) {
     if !common::installed(codec.element) {
         return;
@@ -193,7 +197,7 @@ fn open_groups(codec: &Codec, encoder: &str) {
         if now < begin + 120 {
             return false;
         }
-        // Wherever the group's beginnings are: as many takes as it has frames, and two more.
+        // One take more per attempt, so that all positions in a group are tried.
         let first = now - 60 - wholes;
         let id = format!("p{wholes}-{now}");
         let kind = Kind::Take { segment: None, fill: Fill::None };
@@ -205,7 +209,7 @@ fn open_groups(codec: &Codec, encoder: &str) {
         let folder = folder.path().join(id).join("pi");
         let file = folder.join("0000.mp4");
         let (played, records) = (codec.play(&file), manifest(&folder));
-        // OpenH264 knows no pictures that are shown before they are coded.
+        // FFmpeg decodes, since OpenH264 does not support reordered pictures.
         let Some(decoded) = common::python("decode.py", &[&file]) else { return true };
         assert_eq!(
             decoded.trim(),

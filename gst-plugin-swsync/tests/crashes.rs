@@ -1,63 +1,37 @@
-//! `swsyncsink` that is killed in the middle: of pictures, and of video in every container that survives it.
+//! `swsyncsink` is killed in the middle of an order: of pictures, and of video in every container that survives it.
 
 mod common;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use common::coded::{AV1, Codec, H264, H265, VP9};
-use common::sink::{files, grid, manifest, rig, strings, take};
+use common::own_process::Device;
+use common::sink::{files, grid, manifest, rig, rig_now, strings, take};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 use swsync_rig::control::{RigConfig, Session};
 
-/// What tells a process of this test that it is to be the device, and how.
-const DEVICE: &str = "SWSYNC_TEST_DEVICE";
-
-/// A device of a rig, in files below `folder`.
-fn device(encoder: &str, rig: &str, location: &str, place: &str) -> String {
+/// A device's pipeline, with more `properties` of swsyncsink.
+fn device(encoder: &str, rig: &str, location: &str, properties: &str) -> String {
     format!(
         "{LEADER} videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! queue ! {encoder} ! \
-         swsyncsink device-id=pi rig={rig} location={location} {place}"
+         swsyncsink device-id=pi rig={rig} location={location} {properties}"
     )
 }
 
 #[test]
-#[ignore = "run by others, as a process of its own"]
+#[ignore = "run by other tests, in a process of its own"]
 fn be_a_device() {
-    let Ok(description) = std::env::var(DEVICE) else { return };
-    let pipeline = Pipeline::launch(&description);
-    pipeline.reach(gst::State::Playing);
-    loop {
-        std::thread::park(); // until it is killed
-    }
-}
-
-/// A process that is killed when the test ends.
-struct Device(Child);
-
-impl Device {
-    fn start(description: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "be_a_device", "--ignored"]).env(DEVICE, description);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    common::own_process::be_a_device();
 }
 
 /// Frame number of `delay` from now.
 fn ahead(delay: Span) -> FrameNumber {
-    grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()) + delay)
+    grid().nearest(rig_now() + delay)
 }
 
 /// What a device saves, and how.
@@ -65,12 +39,11 @@ fn ahead(delay: Span) -> FrameNumber {
 struct Saving<'a> {
     encoder: &'a str,
     pattern: &'a str,
-    /// The most files that are kept, where not all are.
+    /// The most files that are kept, if not all.
     max_files: Option<usize>,
 }
 
-/// Kills a device in the middle of an order and starts it again: what is there must be whole, then and afterwards. How
-/// many of its frames are saved.
+/// Kills a device in the middle of an order and starts it again: its files must be whole, both times. Returns how many frames are saved.
 fn kill_in_the_middle(
     Saving { encoder, pattern, max_files }: Saving<'_>,
     kind: Kind,
@@ -109,8 +82,8 @@ fn kill_in_the_middle(
     let before = final_files(&of_order);
     before.iter().for_each(|file| is_whole(file, 1));
 
-    let place = format!("listen=tcp/127.0.0.1:0 {keep}");
-    let again = Pipeline::launch(&device(encoder, &rig, &location, &place));
+    let properties = format!("listen=tcp/127.0.0.1:0 {keep}");
+    let again = Pipeline::launch(&device(encoder, &rig, &location, &properties));
     again.reach(gst::State::Playing);
     let served = again.wait_for_structure("swsync-served");
     assert_eq!(served.get::<&str>("order").unwrap(), "o");
@@ -126,11 +99,11 @@ fn kill_in_the_middle(
         assert_eq!(names.iter().filter(media).collect::<Vec<_>>(), kept.iter().collect::<Vec<_>>());
         assert_eq!(kept.len(), max);
         let why = take.why_missing(first);
-        assert_eq!(why, Some(&*format!("removed: {keep}")), "known after the restart too: {take:?}");
+        assert_eq!(why, Some(&*format!("removed: {keep}")), "still known after the restart: {take:?}");
         let problems = strings(&served, "problems");
         assert!(problems.iter().any(|problem| Some(&**problem) == why), "{problems:?}");
     } else {
-        assert!(take.removed.is_none() && before.iter().all(|file| file.exists()), "what was there stays");
+        assert!(take.removed.is_none() && before.iter().all(|file| file.exists()), "earlier files stay");
     }
     assert_eq!((named, saved), (frames, records.len() as u64), "{served}");
     assert!(take.complete && (take.first, take.count) == (first, frames), "{take:?}");
@@ -146,7 +119,7 @@ fn kill_in_the_middle(
     saved
 }
 
-/// What an MP4 file is made of.
+/// The boxes of an MP4 file.
 fn boxes(file: &Path) -> Vec<String> {
     let bytes = std::fs::read(file).unwrap();
     let (mut rest, mut kinds) = (&bytes[..], Vec::new());
@@ -157,7 +130,7 @@ fn boxes(file: &Path) -> Vec<String> {
     kinds
 }
 
-/// Kills a device in the middle of a take, after what `middle` says of its folder. How many frames are saved.
+/// Kills a device in a take, once `middle` is true of its folder. Returns how many frames are saved.
 fn kill_in_a_take(
     codec: &Codec,
     extension: &str,
@@ -174,13 +147,13 @@ fn kill_in_a_take(
             assert!(played.begins_with_key && played.pictures as u64 >= pictures, "{}", file.display());
             assert_eq!(codec.decode(file), played.pictures, "{}", file.display());
             if extension == "mp4" {
-                assert_eq!(boxes(file), ["ftyp", "mdat", "moov"], "what a crash left has an index, too");
+                assert_eq!(boxes(file), ["ftyp", "mdat", "moov"], "what a crash left has an index");
             }
         }
     })
 }
 
-/// What was written of a video is saved, but for its last `lost` frames at most.
+/// Kills a device in a take: what was written of the video is saved, but for its last `lost` frames at most.
 fn all_but_the_last_survives(codec: &Codec, extensions: &[&str], lost: usize) {
     if !common::installed(codec.element) {
         return;
@@ -197,9 +170,9 @@ fn all_but_the_last_survives(codec: &Codec, extensions: &[&str], lost: usize) {
     }
 }
 
-/// A fragment that was not finished.
+/// Frames of an unfinished fragment.
 const FRAGMENT: usize = 32;
-/// A picture that was not.
+/// Frames of an unfinished cluster or packet.
 const PICTURE: usize = 2;
 
 /// Segments of a second, of which one is finished, and the one in the file `part` has something to be saved.
@@ -266,7 +239,7 @@ fn killed_in_the_middle_of_a_burst() {
 
 #[test]
 fn killed_in_the_middle_of_a_loop_of_pictures() {
-    // It is not read while it is replaced, but there is none at first.
+    // At first there is no take.json.
     kill_in_a_burst(Some(10), |folder| {
         let described = std::fs::read(folder.join("take.json")).unwrap_or_default();
         Take::from_json(&described).is_ok_and(|take| take.is_removed(take.first + 20))

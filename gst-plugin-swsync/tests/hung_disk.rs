@@ -1,6 +1,6 @@
 //! `swsyncsink` on a disk that hangs: a real file system in user space (FUSE) whose other side never answers.
 //!
-//! Where this process may not mount, the tests say so and pass.
+//! If this process may not mount, the tests print that and pass.
 
 mod common;
 
@@ -14,9 +14,9 @@ use gst::prelude::*;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
 
-/// Where the sink saves; whatever asks for it by its name hangs while this is there.
+/// A file system over the sink's folder: calls that use the folder's path hang while this exists.
 struct Hung {
-    /// The other side, which answers nothing. Once it is closed, all that hangs fails.
+    /// The other side, which answers nothing. When it is closed, the calls that hang fail.
     silent: Option<File>,
     point: PathBuf,
 }
@@ -38,7 +38,7 @@ impl Hung {
 }
 
 impl Drop for Hung {
-    /// The disk is back: what is below is seen again, and what hangs is told that it failed.
+    /// The disk is back: the folder is accessible again, and calls that hang fail.
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.point).status();
         drop(self.silent.take());
@@ -66,7 +66,7 @@ fn error(sink: &Sink) -> String {
     }
 }
 
-/// Pictures below `folder` are those of its manifest, whole.
+/// Checks that the pictures in `folder` are those of its manifest, and whole. Returns how many.
 fn check_pictures(folder: &Path) -> usize {
     let records = manifest(folder);
     for record in &records {
@@ -78,11 +78,11 @@ fn check_pictures(folder: &Path) -> usize {
     records.len()
 }
 
-/// For so long a state change may take: once and a half of what a disk is waited for, on a busy machine.
+/// The longest that a state change may take: the wait for the disk, and as much again and more on a busy machine.
 const LONGEST: Duration = Duration::from_secs(90);
 
 #[test]
-fn null_is_reached_and_what_is_left_is_said_and_written_later() {
+fn null_is_reached_with_an_error_and_the_rest_is_written_later() {
     let folder = tempfile::tempdir().unwrap();
     let shots = folder.path().join("shots");
     let rig = rig();
@@ -113,13 +113,13 @@ fn null_is_reached_and_what_is_left_is_said_and_written_later() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    // Two that write to the same files would spoil them.
+    // Two writers would damage each other's files.
     assert!(sink.element.set_state(gst::State::Paused).is_err());
     let said = error(&sink);
     assert!(said.contains("is still being written below"), "{said}");
-    order.join().unwrap(); // whoever placed it hears that the device is gone
+    order.join().unwrap(); // its outcome is that the device is gone
     drop(hung);
-    // What waited is written; then another run takes up the rest.
+    // Frames that waited are written; then another run goes on with the order.
     common::eventually("the element starts again", || {
         let _ = sink.element.set_state(gst::State::Null);
         sink.element.set_state(gst::State::Paused).is_ok()
@@ -130,7 +130,7 @@ fn null_is_reached_and_what_is_left_is_said_and_written_later() {
     let mut sink = open_at(&shots, &rig);
     (NOW + 40..NOW + 70).for_each(|number| sink.push(number));
     let whole = answer(sink.place(burst("long", NOW + 1, 60)));
-    // One call failed when the disk came back, and the frame that it was for.
+    // The call that hung has failed, and its frame with it.
     assert!(whole.saved() >= 55, "{whole:?}");
     assert_eq!(check_pictures(&shots.join("long/pi")), usize::try_from(whole.saved()).unwrap());
 }

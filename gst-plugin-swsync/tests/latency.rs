@@ -1,17 +1,17 @@
-//! Frames that arrive long after they were taken: encoders that look ahead, cameras that expose for seconds.
+//! Orders for frames that arrive long after they were taken: encoders with lookahead, exposures of seconds.
 
 #![cfg(feature = "simulation")]
 
 mod common;
 
-use common::sink::{answer, place, rig};
+use common::sink::{answer, place, rig, rig_now};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::Order;
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
-/// Has a burst of `count` frames, that begins `ahead` from now, saved behind these elements.
+/// Has a burst of `count` frames saved that begins `ahead` from now, behind these elements.
 fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span) {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let (frames, seconds) = rate;
@@ -22,9 +22,9 @@ fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span
     ));
     pipeline.reach(gst::State::Playing);
     let grid = FrameGrid::new(frames, seconds).unwrap();
-    // A busy machine drops frames, and says so.
+    // A busy machine drops frames, and the answer says so.
     common::eventually(elements, || {
-        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let now = rig_now();
         let id = Name::new(format!("o{}", now.as_nanos())).unwrap();
         let first = grid.instant(grid.nearest(now + ahead));
         let answer = answer(place(&rig, Order::burst(id, first, count).unwrap()));
@@ -39,9 +39,9 @@ fn shoot(source: &str, rate: (u32, u32), elements: &str, count: u32, ahead: Span
 }
 
 #[test]
-fn an_encoder_that_looks_ahead_is_waited_for() {
+fn orders_wait_for_an_encoder_with_lookahead() {
     if common::installed("x264enc") {
-        // By itself it holds more than 40 frames: 2.7 s and more.
+        // By default it holds more than 40 frames: over 2.7 s.
         shoot(
             "swsyncsrc backend=simulated",
             (15, 1),
@@ -53,9 +53,9 @@ fn an_encoder_that_looks_ahead_is_waited_for() {
 }
 
 #[test]
-fn long_exposures_are_waited_for() {
-    // The simulated sensor exposes for less than two seconds. The queue stands for one that does longer: it hands a frame
-    // over when the next has begun, and states no latency.
+fn orders_wait_for_long_exposures() {
+    // The simulated sensor exposes for less than two seconds. The queue stands for a longer exposure: it passes a frame
+    // on when the next has begun, and states no latency.
     let exposure = "queue min-threshold-time=2000000000 ! jpegenc";
     shoot("videotestsrc is-live=true", (1, 3), exposure, 1, Span::from_secs(4));
 }

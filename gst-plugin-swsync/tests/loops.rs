@@ -1,4 +1,4 @@
-//! `swsyncsink` with `max-files`: of each order the newest files stay, and what went is told.
+//! `swsyncsink` with `max-files`: of each order the newest files stay, and removed frames are reported.
 
 mod common;
 
@@ -36,7 +36,7 @@ fn runs(answer: &Answer) -> Vec<(FrameNumber, FrameNumber, Option<&str>)> {
     answer.frames.iter().map(|run| (run.first, run.last, run.why())).collect()
 }
 
-/// What `take.json` lacks: first, count, and why.
+/// The holes in `take.json`: first, count, and why.
 fn holes(sink: &Sink, id: &str) -> Vec<(FrameNumber, u64, String)> {
     let take = take(&sink.order(id));
     assert!(
@@ -79,13 +79,13 @@ fn the_newest_pictures_of_each_order_stay() {
         let table = std::fs::read_to_string(sink.order(id).join("frames.csv")).unwrap();
         assert_eq!(table.lines().count(), 4);
     }
-    assert_eq!(files(sink.folder.path()).len(), 2 * 7, "what is of another order stays");
+    assert_eq!(files(sink.folder.path()).len(), 2 * 7, "files of other orders stay");
 }
 
 #[test]
 fn the_newest_segments_of_a_take_stay() {
     let mut sink = sink(CODED);
-    // Key frames lie so that the first segment has a lead-in, and the first one that stays too.
+    // Key frames are placed so that the first segment, and the first one that stays, have a lead-in.
     for number in NOW - 300..=NOW {
         sink.push_coded(number, number % 25 == (NOW - 290) % 25);
     }
@@ -93,7 +93,7 @@ fn the_newest_segments_of_a_take_stay() {
     let first = NOW - 280;
     let answer = answer(sink.place(order("t", first, Some(first + 200), kind)));
     assert_eq!((answer.named(), answer.saved()), (200, 80), "{answer:?}");
-    // Each file is a run of its own, so that all that is said of it is true.
+    // Each file is a run of its own.
     let expected: Vec<_> = [(first, first + 119, Some(WHY))]
         .into_iter()
         .chain([120, 150, 180].map(|from| (first + from, first + (from + 29).min(199), None)))
@@ -114,7 +114,7 @@ fn the_newest_segments_of_a_take_stay() {
     let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
     assert_eq!(covers, [(first + 120, 30), (first + 150, 30), (first + 180, 20)]);
     assert_eq!((take.first, take.lead_in), (first, manifest(&sink.order("t"))[0].offset));
-    assert!(take.lead_in > 0, "that of the first file that stays");
+    assert!(take.lead_in > 0, "the lead-in of the first file that stays");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_newest_stills_of_a_video_stay() {
 }
 
 #[test]
-fn while_it_runs_the_disk_and_the_status_say_what_is_there() {
+fn disk_and_status_are_up_to_date_while_the_order_runs() {
     let mut sink = sink(CAPS);
     sink.push(NOW);
     let kind = Kind::Take { segment: None, fill: Fill::None };
@@ -144,7 +144,7 @@ fn while_it_runs_the_disk_and_the_status_say_what_is_there() {
     for number in NOW + 1..NOW + 41 {
         sink.push(number);
     }
-    common::eventually("the first of it are gone", || sink.status().open[0].lost == 37);
+    common::eventually("the first files are removed", || sink.status().open[0].lost == 37);
     let status = sink.status();
     assert_eq!((status.open[0].saved, status.open[0].why.as_deref()), (3, Some(WHY)));
     let described = take(&sink.order("t"));

@@ -1,15 +1,14 @@
-//! Encoded frames that are lost on their way to `swsyncsink`, and parameters that come by themselves.
+//! Encoded frames that are lost before `swsyncsink`, and parameter sets in buffers of their own.
 
 mod common;
 
 use common::coded::H264;
-use common::sink::{Sink, answer, grid, manifest, place, rig, take};
+use common::sink::{Sink, answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::gap::LOST_BEHIND;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
-use swsync_core::time::Timestamp;
 
 fn order(first: u64, frames: u64) -> Order {
     let kind = Kind::Take { segment: None, fill: Fill::None };
@@ -17,14 +16,14 @@ fn order(first: u64, frames: u64) -> Order {
     Order::new(Name::new("t").unwrap(), at, stop, kind).unwrap()
 }
 
-/// A queue that cannot hold what is behind it drops encoded frames.
+/// A leaky queue drops encoded frames.
 #[test]
-fn what_builds_on_a_dropped_frame_is_a_hole_until_the_key_frame_that_is_asked_for() {
+fn after_a_dropped_frame_there_is_a_hole_until_the_requested_key_frame() {
     if !common::installed(H264.element) {
         return;
     }
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
-    // Slow for the first second of the take, and as fast as need be from then on.
+    // identity is slow for about a second of the take.
     let pipeline = Pipeline::launch(&format!(
         "{LEADER} videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,framerate=30/1 ! queue ! \
          {} ! queue name=q leaky=downstream max-size-buffers=1 ! identity name=i sleep-time=0 ! swsyncsink \
@@ -34,7 +33,7 @@ fn what_builds_on_a_dropped_frame_is_a_hole_until_the_key_frame_that_is_asked_fo
     ));
     pipeline.reach(gst::State::Playing);
     let identity = pipeline.element("i");
-    let now = || grid().nearest(Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos()));
+    let now = || grid().nearest(rig_now());
     let first = now() + 45;
     let placed = place(&rig, order(first, 150));
     common::eventually("the take has begun", || now() >= first + 20);
@@ -50,7 +49,7 @@ fn what_builds_on_a_dropped_frame_is_a_hole_until_the_key_frame_that_is_asked_fo
     for segment in &take.segments {
         let file = folder.join(&segment.file);
         let played = H264.play(&file);
-        assert_eq!(H264.decode(&file), played.pictures, "all that is saved decodes");
+        assert_eq!(H264.decode(&file), played.pictures, "all saved frames decode");
         pictures += played.pictures;
     }
     assert_eq!(pictures, records.len());
@@ -61,10 +60,10 @@ fn what_builds_on_a_dropped_frame_is_a_hole_until_the_key_frame_that_is_asked_fo
         .count();
     assert!(lost.len() > 5 && useless > 0, "{take:?}");
     assert!(!take.holes.iter().any(|hole| hole.why.contains("the camera")), "{take:?}");
-    // The encoder makes none by itself in 100 seconds.
+    // The encoder makes a key frame by itself only every 100 s.
     let last = *lost.last().unwrap();
     let again = records.iter().map(|record| record.info.number).find(|number| *number > last);
-    let again = again.expect("it goes on with the key frame that was asked for");
+    let again = again.expect("it goes on with the requested key frame");
     assert!(again < last + 45, "{again} after {last}");
 }
 
@@ -72,7 +71,7 @@ const H264_CAPS: &str =
     "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1";
 
 #[test]
-fn a_key_frame_is_asked_for_at_once_whether_or_not_something_is_ordered() {
+fn a_key_frame_is_requested_after_a_loss_even_without_an_order() {
     let mut sink = Sink::reopen(tempfile::tempdir().unwrap(), &rig(), H264_CAPS, |_, _| {});
     let now = common::sink::NOW;
     let push = |sink: &mut Sink, number: u64, is_key: bool, is_apart: bool| {
@@ -93,15 +92,15 @@ fn a_key_frame_is_asked_for_at_once_whether_or_not_something_is_ordered() {
     push(&mut sink, now + 4, false, false);
     assert_eq!(asked(&mut sink), 1);
     (5..40).for_each(|number| push(&mut sink, now + number, false, false));
-    assert_eq!(asked(&mut sink), 1, "once more, as nothing came of it");
+    assert_eq!(asked(&mut sink), 1, "again after a second without a key frame");
     push(&mut sink, now + 40, true, false);
     push(&mut sink, now + 41, false, false);
     assert_eq!(asked(&mut sink), 0);
 }
 
-/// As encoders in hardware give them: once, before the first frame.
+/// Hardware encoders send them once, before the first frame.
 #[test]
-fn parameters_in_a_buffer_of_their_own_belong_to_the_next_frame() {
+fn parameter_sets_in_a_buffer_of_their_own_belong_to_the_next_frame() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = Sink::reopen(folder, &rig(), H264_CAPS, |element, folder| {
         element
@@ -134,7 +133,7 @@ fn parameters_in_a_buffer_of_their_own_belong_to_the_next_frame() {
 }
 
 #[test]
-fn parts_of_frames_are_refused_with_what_helps() {
+fn buffers_with_parts_of_frames_are_refused_with_a_remedy() {
     if !common::installed("h264parse") {
         return;
     }
@@ -158,6 +157,6 @@ fn parts_of_frames_are_refused_with_what_helps() {
         let remedy = "h264parse ! video/x-h264,stream-format=byte-stream,alignment=au";
         let error = run("").unwrap_err();
         assert!(error.contains(remedy), "{error}");
-        assert_eq!(run(&format!("{remedy} !")), Ok(()), "what it says helps");
+        assert_eq!(run(&format!("{remedy} !")), Ok(()), "the remedy helps");
     }
 }

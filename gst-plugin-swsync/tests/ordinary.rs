@@ -1,5 +1,5 @@
-//! Videos that `swsyncsink` closed in good order are what other people's programs take for ordinary ones: they say how long they
-//! are and how many pictures they have, can be sought in, and be joined as they are.
+//! Videos that `swsyncsink` has closed are ordinary files to other programs: these read duration and number of pictures, can
+//! seek in them, and join them as they are.
 
 mod common;
 
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::coded::{Codec, H264, H265, VP8};
-use common::sink::{answer, grid, manifest, place, rig};
+use common::sink::{answer, grid, manifest, place, rig, rig_now};
 use common::{LEADER, Pipeline};
 use serde::Deserialize;
 use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::Span;
 
-/// Frames of a take: two files of as many.
+/// Frames of a take in two files of the same length.
 const FRAMES: u64 = 60;
 
-/// What OpenCV and FFmpeg make of a file.
+/// What OpenCV and FFmpeg read in a file.
 #[derive(Debug, Deserialize)]
 struct Read {
     opencv_count: usize,
@@ -29,14 +29,14 @@ struct Read {
     sought: f64,
 }
 
-/// What FFmpeg makes of files that are joined.
+/// What FFmpeg reads in joined files.
 #[derive(Debug, Deserialize)]
 struct Joined {
     packets: usize,
     rising: bool,
 }
 
-/// The files of a take by `encoder`, and how many pictures each has.
+/// Records a take with `encoder`. Returns its files, and how many pictures each has.
 fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)> {
     let rig = rig();
     let pipeline = Pipeline::launch(&format!(
@@ -49,7 +49,7 @@ fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)
     let mut files = Vec::new();
     // A busy machine drops frames.
     common::eventually("a complete take", || {
-        let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+        let now = rig_now();
         let first = grid().nearest(now) + 30;
         let id = format!("t{first}");
         let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
@@ -73,7 +73,7 @@ fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)
     files.iter().map(|file| (file.clone(), pictures(file))).collect()
 }
 
-/// What GStreamer's own tool says of a file: how long it is, and whether it can be sought in.
+/// What gst-discoverer-1.0 says of a file: its duration, and whether it is seekable.
 fn discovered(file: &Path) -> (f64, bool) {
     let ran = Command::new("gst-discoverer-1.0").arg("-v").arg(file).output().unwrap();
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
@@ -87,12 +87,12 @@ fn discovered(file: &Path) -> (f64, bool) {
     (3600.0 * part(hours) + 60.0 * part(minutes) + part(seconds), field("Seekable:") == "yes")
 }
 
-/// How much of a container is not said in all of FFmpeg's words.
+/// Whether a container has the number of its pictures.
 #[derive(Clone, Copy, PartialEq)]
 enum Counts {
-    /// Its index has the number of pictures.
-    Said,
-    /// Readers work it out from duration and rate, of which one is rounded.
+    /// Its index has it.
+    Exact,
+    /// Readers work it out from duration and rate, one of which is rounded.
     Estimated,
 }
 
@@ -110,23 +110,23 @@ fn is_ordinary(codec: &Codec, encoder: &str, extension: &str, counts: Counts) {
         assert!(is_seekable && (seconds - expected).abs() < 0.07, "{what}: {seconds} s, not {expected}");
     }
     let paths: Vec<_> = files.iter().map(|(path, _)| path.as_path()).collect();
-    let Some(told) = common::python("ordinary.py", &paths) else { return };
-    let mut told = told.lines();
+    let Some(printed) = common::python("ordinary.py", &paths) else { return };
+    let mut lines = printed.lines();
     for (_, pictures) in &files {
-        let read: Read = serde_json::from_str(told.next().unwrap()).unwrap();
+        let read: Read = serde_json::from_str(lines.next().unwrap()).unwrap();
         let expected = f64::from(u32::try_from(*pictures).unwrap()) / 30.0;
         let all = [read.packets, read.decoded, read.opencv_shown];
         assert_eq!(all, [*pictures; 3], "{what}: {read:?}");
-        let seconds = read.seconds.expect("the file says how long it is");
+        let seconds = read.seconds.expect("the file has a duration");
         assert!((seconds - expected).abs() < 0.07, "{what}: {read:?}");
-        if counts == Counts::Said {
+        if counts == Counts::Exact {
             assert_eq!([read.stream_frames, read.opencv_count], [*pictures; 2], "{what}: {read:?}");
         } else {
             assert!(read.opencv_count.abs_diff(*pictures) <= 1, "{what}: {read:?}");
         }
         assert!(read.sought <= seconds / 2.0 + 0.05, "{what}: {read:?}");
     }
-    let joined: Joined = serde_json::from_str(told.next().unwrap()).unwrap();
+    let joined: Joined = serde_json::from_str(lines.next().unwrap()).unwrap();
     let all: usize = files.iter().map(|(_, pictures)| pictures).sum();
     assert!(joined.rising && joined.packets == all, "{what}: {joined:?}");
 }
@@ -135,14 +135,14 @@ const REORDERED: &str = "x264enc speed-preset=ultrafast bframes=2 key-int-max=15
 
 #[test]
 fn mp4() {
-    is_ordinary(&H264, H264.encoder, "mp4", Counts::Said);
-    is_ordinary(&H264, REORDERED, "mp4", Counts::Said);
-    is_ordinary(&H265, H265.encoder, "mp4", Counts::Said);
+    is_ordinary(&H264, H264.encoder, "mp4", Counts::Exact);
+    is_ordinary(&H264, REORDERED, "mp4", Counts::Exact);
+    is_ordinary(&H265, H265.encoder, "mp4", Counts::Exact);
 }
 
 #[test]
 fn quicktime() {
-    is_ordinary(&H264, REORDERED, "mov", Counts::Said);
+    is_ordinary(&H264, REORDERED, "mov", Counts::Exact);
 }
 
 #[test]
@@ -154,6 +154,6 @@ fn matroska() {
 
 #[test]
 fn avi_and_flv() {
-    is_ordinary(&H264, H264.encoder, "avi", Counts::Said);
+    is_ordinary(&H264, H264.encoder, "avi", Counts::Exact);
     is_ordinary(&H264, H264.encoder, "flv", Counts::Estimated);
 }

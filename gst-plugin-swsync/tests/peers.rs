@@ -1,6 +1,6 @@
 //! GStreamer's own network clocks follow `swsyncclock`.
 //!
-//! All of them run on one device here, so that its clocks can be compared; the bounds are those of a busy
+//! All clocks are on one device here, so that they can be compared. The bounds are those of a busy
 //! machine, not of the clocks.
 
 mod common;
@@ -8,10 +8,10 @@ mod common;
 use common::{PATIENCE, Pipeline, leader};
 use gst::prelude::*;
 
-/// How far two clocks may be apart where the scheduler may take the processor away at any time.
+/// The most by which two clocks may differ on a busy machine.
 const BUSY: i64 = 20_000_000;
 
-/// How far `a` is ahead of `b` in nanoseconds: of many readings, the one with the least time between.
+/// How far `a` is ahead of `b` in nanoseconds, by the fastest of many readings.
 fn ahead(a: &gst::Clock, b: &gst::Clock) -> i64 {
     let nanos = |clock: &gst::Clock| i64::try_from(clock.time().nseconds()).unwrap();
     let readings = (0..200).map(|_| {
@@ -21,12 +21,12 @@ fn ahead(a: &gst::Clock, b: &gst::Clock) -> i64 {
     readings.min_by_key(|(width, _)| *width).unwrap().1
 }
 
-/// Waits until `clock` is in sync, and `behind` of the leader's.
+/// Waits until `clock` is in sync and agrees with the leader's; it counts from `epoch` before 1970.
 fn assert_follows(clock: &impl IsA<gst::Clock>, leader: &Pipeline, epoch: gst::ClockTime) {
     clock.wait_for_sync(PATIENCE).expect("it gets in sync");
     let leader = leader.element("c").provide_clock().unwrap();
     let epoch = i64::try_from(epoch.nseconds()).unwrap();
-    // It may count as synced after a bad first exchange, and mends that.
+    // It may count as synced after a bad first exchange, and corrects that later.
     common::eventually("the clocks agree", || (ahead(clock.upcast_ref(), &leader) - epoch).abs() < BUSY);
     println!("{} ns from the leader", ahead(clock.upcast_ref(), &leader) - epoch);
 }
@@ -42,7 +42,7 @@ fn gst_ntp_clock_follows_a_leader() {
 
 #[test]
 fn gst_net_client_clock_follows_any_swsyncclock() {
-    // Taken by nobody else just now.
+    // A port that is free just now.
     let free = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (leader, address) = leader();
     let port = free();

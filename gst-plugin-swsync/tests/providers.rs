@@ -13,7 +13,7 @@ mod card {
     use gst::prelude::*;
     use gst::subclass::prelude::*;
 
-    /// An element with a clock of its own: what a pipeline sees of a sound card.
+    /// An element with a clock of its own, as a sound card's.
     #[derive(Default)]
     pub struct Card(std::sync::OnceLock<gst::Clock>);
 
@@ -48,23 +48,16 @@ glib::wrapper! {
 
 const CAMERA: &str = "swsyncsrc name=s backend=simulated ! fakesink name=k sync=false";
 
-/// A bin with clock and camera, as applications that have a bin for each thing make it.
+/// Clock and camera in a bin: then the clock of another provider may win.
 fn in_a_bin() -> String {
     format!("bin.( {LEADER} swsyncsrc name=s backend=simulated ! identity ) ! fakesink name=k sync=false")
 }
 
-/// Who warned of the clock before a frame came, and what they said.
+/// The warnings by the time of the first frame: who posted them, and their text.
 fn warnings(pipeline: &Pipeline) -> Vec<(String, String)> {
     let sink = pipeline.element("k");
     common::eventually("a frame", || sink.property::<Option<gst::Sample>>("last-sample").is_some());
-    let mut said = Vec::new();
-    while let Some(message) = pipeline.bus().pop_filtered(&[gst::MessageType::Warning]) {
-        if let gst::MessageView::Warning(warning) = message.view() {
-            let who = message.src().unwrap().name().to_string();
-            said.push((who, format!("{} {}", warning.error(), warning.debug().unwrap_or_default())));
-        }
-    }
-    said
+    pipeline.warnings()
 }
 
 /// The pipeline with a card in it, whose clock wins.
@@ -77,10 +70,10 @@ fn beside_a_card(description: &str) -> Pipeline {
 }
 
 #[test]
-fn a_clock_that_loses_is_said_by_clock_and_source() {
+fn clock_and_source_warn_that_another_clock_has_won() {
     let pipeline = beside_a_card(&in_a_bin());
     pipeline.reach(gst::State::Playing);
-    assert_eq!(pipeline.0.clock().unwrap().name(), "CardClock", "it is the card's that this test is about");
+    assert_eq!(pipeline.0.clock().unwrap().name(), "CardClock", "this test needs the card's clock");
     let said = warnings(&pipeline);
     for who in ["c", "s"] {
         let text =
@@ -94,7 +87,7 @@ fn a_clock_that_loses_is_said_by_clock_and_source() {
 }
 
 #[test]
-fn the_remedy_helps_and_then_nothing_is_said() {
+fn the_remedy_in_the_warning_helps() {
     let pipeline = beside_a_card(&in_a_bin());
     pipeline.reach(gst::State::Ready);
     let rig = pipeline.element("c").provide_clock().unwrap();
@@ -105,7 +98,7 @@ fn the_remedy_helps_and_then_nothing_is_said() {
 }
 
 #[test]
-fn nothing_is_said_where_no_rig_time_is_wanted() {
+fn there_is_no_warning_without_a_swsyncclock() {
     let pipeline = beside_a_card(CAMERA);
     pipeline.reach(gst::State::Playing);
     assert_eq!(warnings(&pipeline), []);

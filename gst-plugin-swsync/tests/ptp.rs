@@ -1,7 +1,7 @@
 //! `swsyncclock source=ptp` against a real grandmaster: linuxptp's ptp4l, with software timestamps.
 //!
-//! The two are in network namespaces of their own, joined by a veth pair. So the test that finds these in
-//! place runs in a process that another test starts there.
+//! Both run in network namespaces of their own, joined by a veth pair. So one test makes these, and starts the test proper in a process
+//! there.
 
 mod common;
 
@@ -10,10 +10,9 @@ use std::process::Command;
 use common::Pipeline;
 use gst::prelude::*;
 
-/// Runs the tests of this file that are ignored where a grandmaster is at the other end of `v0`.
+/// Runs an ignored test of this file with a grandmaster at the other end of `v0`.
 ///
-/// `$1`: this executable. `$2`: the test. The grandmaster ends with the shell, whose children have this
-/// namespace's processes for company and nobody else.
+/// `$1`: this executable. `$2`: where ptp4l's sockets and log go. `$3`: the test. The grandmaster ends with the shell.
 const SCRIPT: &str = r#"
 set -eu
 ip link set lo up
@@ -37,7 +36,7 @@ export SWSYNC_PTP4L=$!
 "$1" --ignored --exact --nocapture "$3"
 "#;
 
-/// Runs the ignored test `name` in a network with a grandmaster. Says so where that cannot be.
+/// Runs the ignored test `name` in a network with a grandmaster. Prints why if that is not possible.
 fn with_grandmaster(name: &str) {
     common::init();
     if !gst_net::PtpClock::is_supported() {
@@ -45,8 +44,8 @@ fn with_grandmaster(name: &str) {
         return;
     }
     for (program, package) in [("ptp4l", "linuxptp"), ("ip", "iproute2"), ("unshare", "util-linux")] {
-        let there = Command::new(program).arg("-h").output().is_ok();
-        if !there {
+        let is_installed = Command::new(program).arg("-h").output().is_ok();
+        if !is_installed {
             eprintln!("skipped: no {program} here (Debian's {package})");
             return;
         }
@@ -78,7 +77,7 @@ fn with_grandmaster(name: &str) {
 }
 
 #[test]
-fn a_grandmaster_that_is_not_there_is_said() {
+fn the_error_says_that_there_is_no_grandmaster() {
     common::init();
     if !gst_net::PtpClock::is_supported() {
         return;
@@ -87,7 +86,7 @@ fn a_grandmaster_that_is_not_there_is_said() {
         Pipeline::launch("swsyncclock name=c source=ptp ptp-interfaces=lo sync-timeout=1000000000");
     let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
     println!("{error}");
-    // That nobody speaks it, or that this user may not open its ports.
+    // Or that this user may not open PTP's ports.
     assert!(error.contains("PTP in domain 0") || error.contains("gst-ptp-helper"), "{error}");
 }
 
@@ -101,7 +100,7 @@ fn a_grandmaster_is_followed() {
 fn beside_a_grandmaster() {
     let pipeline = Pipeline::launch("swsyncclock name=c source=ptp");
     pipeline.reach(gst::State::Playing);
-    // ptp4l with software timestamps serves the wall clock, which is this process's too.
+    // ptp4l with software timestamps serves this machine's wall clock.
     let clock = pipeline.element("c").provide_clock().unwrap();
     let ahead = || {
         let before = swsync_rig::clock::wall_clock().as_nanos();

@@ -1,13 +1,13 @@
-//! Why frames are missing, in what a device answers and in `take.json`: the true reason, whatever it was.
+//! The reasons for missing frames in a device's answer and in `take.json` are the true ones.
 
 #![cfg(feature = "simulation")]
 
 mod common;
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::sink::{answer, place, rig, take};
+use common::own_process::Device;
+use common::sink::{answer, place, rig, rig_now, take};
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::gap::{Cause, LOST_BETWEEN, UNKNOWN};
@@ -15,13 +15,9 @@ use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Span, Timestamp};
 
-/// What tells a process of this test that it is to be the device, and how.
-const DEVICE: &str = "SWSYNC_TEST_DEVICE";
-
 /// An order for `count` frames from half a second from now on.
 fn soon(count: u32) -> Order {
-    let now = Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
-    Order::burst(Name::new("o").unwrap(), now + Span::from_millis(500), count).unwrap()
+    Order::burst(Name::new("o").unwrap(), rig_now() + Span::from_millis(500), count).unwrap()
 }
 
 /// A device whose camera has `properties`, with `elements` behind it, and its folder.
@@ -49,15 +45,15 @@ fn reasons(answer: &Answer) -> Vec<(u64, &str)> {
     reasons
 }
 
-/// What a busy machine adds, and a camera that has to be aligned anew, which is as true.
-fn is_beside(why: &str) -> bool {
+/// Reasons that a busy machine adds, and a camera that has to be aligned anew: they are true as well.
+fn may_occur_anyway(why: &str) -> bool {
     [Cause::Blocked, Cause::Stopped, Cause::HeldBack, Cause::AlignLonger]
         .iter()
         .any(|cause| cause.why() == why)
 }
 
-/// The answer to an order during which `happens`: frames are missing because of `cause`, and nothing else.
-fn because(properties: &str, elements: &str, why: &str, happens: impl FnOnce(&Pipeline)) {
+/// Places an order during which `happens`: frames are missing because of `why`, and for no other reason.
+fn missing_because(properties: &str, elements: &str, why: &str, happens: impl FnOnce(&Pipeline)) {
     let (pipeline, rig, folder) = device(properties, elements);
     while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
     let placed = place(&rig, soon(120));
@@ -65,21 +61,21 @@ fn because(properties: &str, elements: &str, why: &str, happens: impl FnOnce(&Pi
     let answer = answer(placed);
     let found = reasons(&answer);
     assert!(found.iter().any(|(_, found)| *found == why), "{why}: {found:?}");
-    assert!(found.iter().all(|(_, found)| *found == why || is_beside(found)), "{why}: {found:?}");
+    assert!(found.iter().all(|(_, found)| *found == why || may_occur_anyway(found)), "{why}: {found:?}");
     let take = take(&folder.path().join("o/pi"));
     assert!(take.holes.iter().any(|hole| hole.why == why), "{:?}", take.holes);
 }
 
 #[test]
-fn what_the_camera_drops() {
-    // Told by its count, and by its times.
-    because("simulated-fault=drop@100:3", "identity", Cause::Camera.why(), |_| {});
-    because("simulated-fault=lose@100:3", "identity", Cause::Camera.why(), |_| {});
+fn the_camera_drops_frames() {
+    // swsyncsrc knows it by the camera's frame count, and by the times.
+    missing_because("simulated-fault=drop@100:3", "identity", Cause::Camera.why(), |_| {});
+    missing_because("simulated-fault=lose@100:3", "identity", Cause::Camera.why(), |_| {});
 }
 
 #[test]
-fn a_camera_that_stood_still() {
-    because(
+fn the_camera_stands_still() {
+    missing_because(
         "simulated-fault=stall@100 on-stall=restart stall-periods=5",
         "identity",
         Cause::CameraRestarted.why(),
@@ -88,13 +84,13 @@ fn a_camera_that_stood_still() {
 }
 
 #[test]
-fn a_queue_that_leaks() {
+fn a_queue_leaks() {
     let elements = "queue leaky=downstream max-size-buffers=1 ! identity sleep-time=80000";
-    because("", elements, LOST_BETWEEN, |_| {});
+    missing_because("", elements, LOST_BETWEEN, |_| {});
 }
 
 #[test]
-fn a_source_that_says_nothing() {
+fn a_source_reports_no_gaps() {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let pipeline = Pipeline::launch(&format!(
         "{LEADER} videotestsrc is-live=true ! video/x-raw,width=16,height=16,framerate=30/1 ! \
@@ -107,9 +103,9 @@ fn a_source_that_says_nothing() {
 }
 
 #[test]
-fn a_pause() {
-    because("", "identity", Cause::Paused.why(), |pipeline| {
-        std::thread::sleep(Duration::from_millis(1_500)); // time is what passes here
+fn the_pipeline_is_paused() {
+    missing_because("", "identity", Cause::Paused.why(), |pipeline| {
+        std::thread::sleep(Duration::from_millis(1_500)); // what happens here is that time passes
         pipeline.reach(gst::State::Paused);
         std::thread::sleep(Duration::from_millis(700));
         pipeline.reach(gst::State::Playing);
@@ -117,7 +113,7 @@ fn a_pause() {
 }
 
 #[test]
-fn a_clock_that_is_set_forward() {
+fn the_clock_is_set_forward() {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let camera = CAMERA;
     let pipeline = Pipeline::launch(&format!(
@@ -143,35 +139,13 @@ fn a_clock_that_is_set_forward() {
 }
 
 #[test]
-#[ignore = "run by another, as a process of its own"]
+#[ignore = "run by another test, in a process of its own"]
 fn be_a_device() {
-    let Ok(description) = std::env::var(DEVICE) else { return };
-    let pipeline = Pipeline::launch(&description);
-    pipeline.reach(gst::State::Playing);
-    loop {
-        std::thread::park(); // until it is killed
-    }
-}
-
-/// A process that is killed when the test ends.
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.0.id())]).status();
-        assert!(sent.unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    common::own_process::be_a_device();
 }
 
 #[test]
-fn a_process_that_is_stopped() {
+fn the_process_is_stopped() {
     use swsync_rig::control::{RigConfig, Session};
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -180,9 +154,7 @@ fn a_process_that_is_stopped() {
         "{LEADER} {CAMERA} ! swsyncsink device-id=pi rig={rig} listen={endpoint} location={}",
         folder.path().display()
     );
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "be_a_device", "--ignored"]).env(DEVICE, description);
-    let device = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let device = Device::start(&description);
     let config =
         RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
     let mut session = None;
@@ -195,7 +167,7 @@ fn a_process_that_is_stopped() {
         std::thread::spawn(move || session.place(&soon(120), Duration::from_secs(60), |_| {}).unwrap());
     common::eventually("it is in the middle", || folder.path().join("o/pi/frames.jsonl").exists());
     device.signal("STOP");
-    std::thread::sleep(Duration::from_millis(1_500)); // time is what passes here
+    std::thread::sleep(Duration::from_millis(1_500)); // what happens here is that time passes
     device.signal("CONT");
     let answer = answer(placed);
     let found = reasons(&answer);

@@ -1,4 +1,4 @@
-//! Where `swsyncclock` can take its time from.
+//! The sources of time of `swsyncclock`, and its `stats`.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn assert_synced(pipeline: &Pipeline) {
 
 #[test]
 fn a_client_finds_the_leader_that_announces_itself() {
-    // Taken by nobody else just now.
+    // A port that is free just now.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let leader = launch(&format!(
         "role=leader rig=discovery bind-address=127.0.0.1 port=0 listen=tcp/127.0.0.1:{port}"
@@ -41,7 +41,7 @@ fn a_client_finds_the_leader_that_announces_itself() {
 }
 
 #[test]
-fn nobody_to_be_found_is_said() {
+fn the_error_says_that_no_leader_was_found() {
     let client = launch("role=client rig=lonely connect=tcp/127.0.0.1:9 sync-timeout=2000000000");
     let error = client.try_reach(gst::State::Paused).unwrap_err();
     for part in ["rig lonely", "role=leader", "leader=host[:port]"] {
@@ -73,10 +73,10 @@ fn keys_have_to_be_the_same() {
     for stranger in [String::new(), format!("key={OTHER_KEY}"), format!("key={KEY} key-id=2")] {
         let client = launch(&format!("role=client leader={at} wait-sync=false {stranger}"));
         client.reach(gst::State::Paused);
-        common::eventually("it is told why", || last_error(&client).contains("key"));
+        common::eventually("the reason is known", || last_error(&client).contains("key"));
         assert!(!client.element("c").property::<bool>("synced"));
     }
-    // So is the application, and whoever waited in vain.
+    // The application gets a warning as well.
     let client = launch(&format!("role=client leader={at} wait-sync=false"));
     client.reach(gst::State::Paused);
     let warning = client.wait_for("a warning", |message| match message.view() {
@@ -86,17 +86,17 @@ fn keys_have_to_be_the_same() {
     assert!(warning.contains("key"), "{warning}");
 }
 
-/// What went wrong last, as `stats` has it.
+/// The last error in `stats`.
 fn last_error(pipeline: &Pipeline) -> String {
     stats(pipeline).get::<Option<String>>("last-error").unwrap().unwrap_or_default()
 }
 
 #[test]
-fn the_systems_clock_is_followed_where_somebody_keeps_it() {
+fn the_system_clock_is_followed_if_it_is_in_sync() {
     let client = launch("role=client source=system wait-sync=false");
     client.reach(gst::State::Paused);
     let element = client.element("c");
-    // Where nobody keeps this machine's clock, that is what it says.
+    // If nothing keeps this machine's clock in sync, the error says that.
     let unkept = || ["chrony", "STA_UNSYNC"].iter().all(|part| last_error(&client).contains(part));
     common::eventually("it is known", || element.property("synced") || unkept());
     if element.property("synced") {
@@ -130,14 +130,14 @@ fn stats_have_what_an_operator_asks_for() {
         assert!(value >= least, "{field}: {value}");
     }
     for field in ["requests", "responses"] {
-        // How many it takes to be synced is the estimator's matter.
+        // How many it takes to be synced depends on the estimator.
         assert!(stats.get::<u64>(field).unwrap() >= 5, "{field}: {stats}");
     }
     assert_eq!(stats.get::<String>("interface").unwrap(), "lo");
     assert_eq!(stats.get::<String>("receive-timestamps").unwrap(), "kernel");
     let bound: i64 = client.element("c").property("asymmetry-bound");
     assert!(bound > 0, "{bound}");
-    // A stopped element has none; a leader knows the time by definition.
+    // A leader knows the time by definition; an element in NULL has no stats.
     let of_leader: gst::Structure = leader.element("c").property("stats");
     assert_eq!(of_leader.get::<i64>("asymmetry-bound").unwrap(), 0);
     client.reach(gst::State::Null);

@@ -1,4 +1,4 @@
-//! `swsyncsink` on real file systems that run full, cannot be written, or vanish.
+//! `swsyncsink` on real file systems that become full, cannot be written, or vanish.
 
 mod common;
 
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::Pipeline;
+use common::own_process::{ignored_test, ignored_test_after, passes};
 use common::sink::{CAPS, NOW, Sink, answer, content, files, frame, grid, manifest, rig, take};
 use gst::prelude::*;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,14 +17,14 @@ use swsync_core::order::{Answer, Fate, Fill, Kind, Order};
 use swsync_core::time::Span;
 use swsync_rig::files::Location;
 
-/// A small file system of memory, as a stick that is plugged in.
+/// A small file system in memory that stands for a USB stick.
 struct Stick {
     folder: tempfile::TempDir,
     plugged: Vec<PathBuf>,
 }
 
 impl Stick {
-    /// `None` where this process may not mount: nowhere that `./x` runs tests.
+    /// `None` if this process may not mount; where `./x` runs tests it may.
     fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (stick, point) = (folder.path().join("stick"), folder.path().join("media"));
@@ -41,12 +42,12 @@ impl Stick {
         Some(this)
     }
 
-    /// What is on it, plugged in or not.
+    /// The same folder, whether or not it is plugged in.
     fn content(&self) -> PathBuf {
         self.folder.path().join("stick/shots")
     }
 
-    /// Where it is plugged in, and the sink saves.
+    /// The folder on it where the sink saves, through the mount point.
     fn shots(&self) -> PathBuf {
         self.folder.path().join("media/shots")
     }
@@ -57,7 +58,7 @@ impl Stick {
         self.plugged.push(point);
     }
 
-    /// Undoes what was done last: plugging it in, or locking a folder.
+    /// Undoes the last `plug` or `lock`.
     fn unplug(&mut self) {
         assert!(run(&["umount", "-l"], &self.plugged.pop().expect("it is plugged in")));
     }
@@ -66,7 +67,7 @@ impl Stick {
         assert!(run(&["mount", "-o", &format!("remount,size={size}")], &self.folder.path().join("stick")));
     }
 
-    /// What is in this folder cannot be changed any more, by whoever opens it anew.
+    /// Makes a folder read-only for files that are opened from now on.
     fn lock(&mut self, folder: &Path) {
         assert!(run(&["mount", "--bind", "-o", "ro", folder.to_str().unwrap()], folder));
         self.plugged.push(folder.to_owned());
@@ -97,7 +98,7 @@ fn sink_with(location: &Path, caps: &str, rig: &str, keep_free: i64) -> Sink {
     })
 }
 
-/// A stream without container, so that tests can say what is in a file.
+/// A stream without a container, so that tests can check a file's bytes.
 const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1";
 
 /// A sink of bare video.
@@ -120,17 +121,17 @@ fn record(id: &str, first: FrameNumber, frames: u64) -> Order {
     Order::new(Name::new(id).unwrap(), grid().instant(first), stop, kind).unwrap()
 }
 
-/// What a frame of a video weighs.
-const WEIGHT: usize = 4000;
+/// Bytes of a frame of video.
+const FRAME_BYTES: usize = 4000;
 
 fn push_video(sink: &mut Sink, number: FrameNumber) {
     let mut buffer = frame(number, number.is_multiple_of(10));
-    let filling = vec![b'.'; WEIGHT - buffer.size()];
+    let filling = vec![b'.'; FRAME_BYTES - buffer.size()];
     buffer.get_mut().unwrap().append_memory(gst::Memory::from_slice(filling));
     assert_eq!(sink.harness.push(buffer), Ok(gst::FlowSuccess::Ok));
 }
 
-/// Every reason for which a frame is not saved.
+/// Every reason in an answer for which frames are not saved.
 fn reasons(answer: &Answer) -> Vec<&str> {
     answer.frames.iter().filter_map(|run| run.why()).collect()
 }
@@ -154,9 +155,9 @@ fn check_videos(folder: &Path) -> u64 {
     for name in files(folder).iter().filter(|name| name.ends_with(".h264")) {
         let bytes = std::fs::read(folder.join(name)).unwrap();
         let of_file: Vec<_> = records.iter().filter(|record| record.file == *name).collect();
-        assert!(!of_file.is_empty() && bytes.len().is_multiple_of(WEIGHT), "{name}: {}", bytes.len());
+        assert!(!of_file.is_empty() && bytes.len().is_multiple_of(FRAME_BYTES), "{name}: {}", bytes.len());
         for record in of_file {
-            let at = usize::try_from(record.offset).unwrap() * WEIGHT;
+            let at = usize::try_from(record.offset).unwrap() * FRAME_BYTES;
             assert!(bytes[at..].starts_with(content(record.info.number).as_bytes()), "{name}: {record:?}");
         }
     }
@@ -203,7 +204,7 @@ fn a_disk_that_runs_full_in_a_take_costs_the_frames_of_that_time() {
             drop(sink);
             stick.grow("8m");
             sink = video_with(&stick.shots(), &rig, 0);
-            // It knows by them that nothing of before comes any more.
+            // By these it knows that earlier frames will not come any more.
             (NOW + 1..=NOW + 100).for_each(|number| push_video(&mut sink, number));
         } else {
             stick.grow("8m");
@@ -253,10 +254,10 @@ fn side_files_that_cannot_be_written_never_decide_over_a_video() {
         let shots = tempfile::tempdir().unwrap();
         let mut sink = video_at(shots.path());
         let folder = shots.path().join("o/pi");
-        std::fs::create_dir_all(folder.join(name)).unwrap(); // in the place of the file
+        std::fs::create_dir_all(folder.join(name)).unwrap(); // instead of the file
         (NOW - 100..=NOW).for_each(|number| push_video(&mut sink, number));
         let answer = answer(sink.place(record("o", NOW - 90, 60)));
-        // Without the manifest nobody says that it is saved.
+        // A frame that is not in the manifest is not saved.
         assert_eq!(answer.is_complete(), name != "frames.jsonl", "{name}: {answer:?}");
         assert!(reasons(&answer).iter().all(|why| why.contains("is kept")), "{name}: {answer:?}");
         let videos = files(&folder).into_iter().filter(|name| name.ends_with(".h264"));
@@ -273,7 +274,7 @@ fn no_saved_file_is_replaced_where_rig_time_repeats() {
     let shots = tempfile::tempdir().unwrap();
     let mut saved = Vec::new();
     for id in ["one", "two"] {
-        // Another run of the rig, at the same time.
+        // The rig has the same time again.
         let mut sink = sink_at(&shots.path().join("{frame}.jpg"), CAPS);
         (NOW - 10..=NOW).for_each(|number| sink.push(number));
         let answer = answer(sink.place(burst(id, NOW - 5, 3)));
@@ -293,23 +294,12 @@ fn no_saved_file_is_replaced_where_rig_time_repeats() {
 
 #[test]
 fn a_file_ends_at_a_key_frame_before_it_would_be_too_large() {
-    // 512 bytes each.
-    let test = std::env::current_exe().unwrap();
-    let output = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -f 400; exec \"$0\" --exact be_limited_to_files_of_200_kb --ignored --nocapture",
-        ])
-        .arg(test)
-        .output()
-        .unwrap();
-    let told =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "{}: {told}", output.status);
+    // In blocks of 512 bytes.
+    passes(&mut ignored_test_after("ulimit -f 400", "be_limited_to_files_of_200_kb"));
 }
 
 #[test]
-#[ignore = "run by another, as a process of its own"]
+#[ignore = "run by another test, in a process of its own"]
 fn be_limited_to_files_of_200_kb() {
     let shots = tempfile::tempdir().unwrap();
     let mut sink = video_at(shots.path());
@@ -327,10 +317,10 @@ fn be_limited_to_files_of_200_kb() {
     let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
     assert_eq!(covers, [(NOW - 90, 40), (NOW - 50, 40)]);
     assert!(take.complete && take.holes.is_empty(), "{take:?}");
-    // No key frame comes: what cannot be is said, and what was recorded stays.
+    // Without another key frame the recording breaks off, and what was recorded stays.
     for number in NOW + 1..=NOW + 100 {
         let mut buffer = frame(number, number == NOW + 1);
-        let filling = vec![b'.'; WEIGHT - buffer.size()];
+        let filling = vec![b'.'; FRAME_BYTES - buffer.size()];
         buffer.get_mut().unwrap().append_memory(gst::Memory::from_slice(filling));
         assert_eq!(sink.harness.push(buffer), Ok(gst::FlowSuccess::Ok));
     }
@@ -461,16 +451,11 @@ fn a_folder_that_is_removed_is_made_anew_with_all_that_belongs_to_it() {
 
 #[test]
 fn what_was_recorded_stays_while_no_more_files_can_be_opened() {
-    let test = std::env::current_exe().unwrap();
-    let arguments = ["--exact", "be_short_of_open_files", "--ignored", "--nocapture"];
-    let output = Command::new(test).args(arguments).output().unwrap();
-    let told =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "{}: {told}", output.status);
+    passes(&mut ignored_test("be_short_of_open_files"));
 }
 
 #[test]
-#[ignore = "run by another, as a process of its own"]
+#[ignore = "run by another test, in a process of its own"]
 fn be_short_of_open_files() {
     let shots = tempfile::tempdir().unwrap();
     let mut sink = video_at(shots.path());

@@ -1,4 +1,4 @@
-//! `swsyncclock`: a clock in rig time, or a message that says why not.
+//! `swsyncclock`: provides a clock in rig time, or says why it cannot.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn synced(pipeline: &Pipeline) -> bool {
     pipeline.element("c").property("synced")
 }
 
-/// A UDP socket at which nothing answers. Bound, so that no refusal comes back either.
+/// A UDP socket that never answers. It is bound, so that there is no ICMP error either.
 fn silent() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()
 }
@@ -58,11 +58,11 @@ fn two_clients_follow_a_leader() {
 }
 
 #[test]
-fn says_on_the_bus_how_well_time_is_known() {
+fn messages_say_how_well_time_is_known() {
     let (_leader, address) = leader();
     let pipeline = client(address, "");
     pipeline.reach(gst::State::Playing);
-    let said = |pipeline: &Pipeline| {
+    let announced = |pipeline: &Pipeline| {
         let structure = pipeline.wait_for_structure("swsync-clock");
         let state = structure.get::<String>("state").unwrap();
         if state != "unsynced" {
@@ -70,12 +70,12 @@ fn says_on_the_bus_how_well_time_is_known() {
         }
         (state, structure.get::<i64>("since").unwrap())
     };
-    let (acquiring, synced) = (said(&pipeline), said(&pipeline));
+    let (acquiring, synced) = (announced(&pipeline), announced(&pipeline));
     assert_eq!((acquiring.0.as_str(), synced.0.as_str()), ("acquiring", "synced"));
     assert!(0 < acquiring.1 && acquiring.1 <= synced.1);
-    // Going down to READY, since in NULL a bus says nothing any more.
+    // READY, since in NULL a bus is flushing.
     pipeline.reach(gst::State::Ready);
-    assert_eq!(said(&pipeline).0, "unsynced");
+    assert_eq!(announced(&pipeline).0, "unsynced");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_silent_leader_is_named() {
 
 #[test]
 fn an_address_that_does_not_resolve_is_named() {
-    // Not a name that does not exist: looking that up could leave this host.
+    // Not a host that does not exist: looking that up would use the network.
     let pipeline = client("127.0.0.1:http", "sync-timeout=1000000000");
     let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
     assert!(error.contains("127.0.0.1:http"), "{error}");
@@ -193,7 +193,7 @@ fn a_waiting_client_ends_within_its_timeout() {
 }
 
 #[test]
-fn a_leader_shrugs_off_what_is_no_request() {
+fn a_leader_ignores_packets_that_are_no_requests() {
     let (leader, address) = leader();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut torn = vec![0x23; 48];
@@ -207,7 +207,7 @@ fn a_leader_shrugs_off_what_is_no_request() {
 }
 
 #[test]
-fn a_client_shrugs_off_what_is_no_response() {
+fn a_client_ignores_packets_that_are_no_responses() {
     let fake = silent();
     let address = fake.local_addr().unwrap();
     let done = Arc::new(AtomicBool::new(false));
@@ -263,9 +263,9 @@ fn waits_on_the_clock_end_at_their_time_or_when_unscheduled() {
     assert_eq!(waiter.join().unwrap(), Err(gst::ClockError::Unscheduled));
 }
 
-/// Serves rig time that runs off to and fro at a rate that makes clients slew, until dropped.
+/// A leader whose rig time oscillates, so that clients have to slew; until dropped.
 struct Wobbling {
-    /// Rig time jumps to so many nanoseconds beside what it was at first.
+    /// Nanoseconds that are added to rig time.
     jump: Arc<AtomicI64>,
     done: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -273,7 +273,7 @@ struct Wobbling {
 }
 
 impl Wobbling {
-    /// To and fro by `amplitude`, in seconds.
+    /// Oscillates by `amplitude`, in seconds.
     fn start(amplitude: f64) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -320,7 +320,7 @@ fn time_never_runs_backwards_for_any_thread() {
     let pipeline = client(leader.address, "max-slew-ppm=5000");
     pipeline.reach(gst::State::Paused);
     let clock = clock_of(&pipeline);
-    // One reading for all threads: each compares with what any of them has seen before.
+    // Shared by all threads: none may read less than any has read before.
     let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let deadline = Instant::now() + Duration::from_secs(2);
     let readers: Vec<_> = (0..4)
@@ -352,7 +352,7 @@ fn a_clock_that_is_far_off_is_stepped_and_says_so() {
     for (jump, by) in [(1_000_000_000, 1_000_000_000_i64), (0, -1_000_000_000)] {
         let before = clock.time();
         leader.jump.store(jump, Ordering::Relaxed);
-        // An estimator may need a step or two to believe it.
+        // The estimator may need more than one step.
         let mut stepped = 0_i64;
         while (stepped - by).abs() > 50_000_000 {
             let structure = pipeline.wait_for_structure("swsync-clock-stepped");
@@ -386,25 +386,25 @@ fn leadership_moves_to_a_client_without_a_step() {
         let wall = swsync_rig::clock::wall_clock().as_nanos();
         let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
         assert!((rig - wall - hour).abs() < hour / 100, "{} ns from the wall clock", rig - wall);
-        // And when the leader is restarted.
+        // The second time the leader itself is restarted.
         pipeline.reach(gst::State::Ready);
     }
     pipeline.reach(gst::State::Null);
     pipeline.reach(gst::State::Paused);
     let wall = swsync_rig::clock::wall_clock().as_nanos();
     let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
-    assert!((rig - wall).abs() < hour / 100, "in NULL it forgets");
+    assert!((rig - wall).abs() < hour / 100, "in NULL rig time is forgotten");
 }
 
 #[test]
-fn holdover_is_told_and_the_clock_runs_on() {
+fn in_holdover_the_clock_runs_on() {
     let (leader, address) = leader();
     let pipeline = client(address, "");
     pipeline.reach(gst::State::Playing);
     drop(leader);
     eventually_state(&pipeline, "holdover");
     assert!(!synced(&pipeline));
-    assert!(clock_of(&pipeline).is_synced(), "what was synced once stays usable");
+    assert!(clock_of(&pipeline).is_synced(), "a clock that was synced once stays usable");
     let before = clock_of(&pipeline).time();
     let uncertainty: i64 = pipeline.element("c").property("uncertainty");
     common::eventually("more uncertainty", || {
@@ -429,7 +429,7 @@ fn a_garbled_simulated_clock_is_refused() {
 
 #[test]
 fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
-    // A leader's port; nobody leads there at first.
+    // A port for the leader, which starts later.
     let (leader, address) = common::leader();
     leader.reach(gst::State::Null);
     let client = Pipeline::launch(&format!(
@@ -462,7 +462,7 @@ fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
         assert!(pts > last && pts < last + gst::ClockTime::from_seconds(30), "{last} {pts}");
         last = pts;
         if sync == SyncQuality::Synced {
-            // Counted from 1970 at 30 a second, not from when this machine was started.
+            // Counted from 1970 at 30 per second, not from when this machine was started.
             assert!(number > 40_000_000_000, "{number}");
             break;
         }

@@ -1,10 +1,10 @@
-//! `swsyncgate`: passes exactly the frames that orders name, as they came.
+//! `swsyncgate`: passes exactly the frames that orders name, unchanged.
 
 mod common;
 
 use std::time::Duration;
 
-use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, time_of};
+use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, rig_now, time_of};
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
@@ -72,7 +72,7 @@ impl Gate {
         frames
     }
 
-    /// Names of the events that tell of orders, up to `until`.
+    /// The gate's custom events up to `until`.
     fn events(&mut self, until: &str) -> Vec<gst::Structure> {
         let mut events = Vec::new();
         common::eventually(until, || {
@@ -104,7 +104,7 @@ fn names(events: &[gst::Structure]) -> Vec<&str> {
 }
 
 #[test]
-fn frames_of_the_past_come_out_as_they_came() {
+fn frames_of_the_past_come_out_unchanged() {
     let mut gate = Gate::new(PICTURES, "partial");
     gate.push(NOW - 30..NOW, |_| true);
     let placed = place(&gate.rig, burst(NOW - 10, 3));
@@ -120,18 +120,18 @@ fn frames_of_the_past_come_out_as_they_came() {
 }
 
 #[test]
-fn frames_to_come_come_out_as_they_come() {
+fn future_frames_come_out_when_they_come() {
     let mut gate = Gate::new(PICTURES, "partial");
     gate.push(NOW - 5..NOW, |_| true);
     let placed = place(&gate.rig, burst(NOW + 20, 2));
     gate.push(NOW..NOW + 40, |_| true);
-    // Whether the order came before its frames or after, they are there.
+    // Whether the order arrives before its frames or after.
     assert_eq!(gate.frames(2), [shown(NOW + 20), shown(NOW + 21)]);
     assert!(answer(placed).is_complete());
 }
 
 #[test]
-fn video_comes_with_what_it_builds_on() {
+fn video_comes_with_the_frames_to_decode_it() {
     let mut gate = Gate::new(CODED, "partial");
     gate.push(NOW - 60..NOW, |number| number.is_multiple_of(20));
     let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
@@ -154,14 +154,14 @@ fn video_comes_with_what_it_builds_on() {
 }
 
 #[test]
-fn more_than_there_is_yields_part_or_nothing() {
+fn an_order_for_more_than_the_ring_has_yields_part_or_nothing() {
     for (on_short, released) in [("partial", 20), ("missed", 0)] {
         let mut gate = Gate::new(PICTURES, on_short);
         gate.push(NOW - 20..NOW, |_| true);
         let answer = answer(place(&gate.rig, burst(NOW - 30, 30)));
         assert_eq!((answer.named(), answer.saved()), (30, released), "{on_short}: {answer:?}");
         let why = answer.frames[0].why().unwrap();
-        assert!(why.contains(&(NOW - 20).to_string()), "it says what is held: {why}");
+        assert!(why.contains(&(NOW - 20).to_string()), "it says what the ring holds: {why}");
         let events = gate.events("swsync-order-end");
         let hole = events.iter().find(|event| event.name() == "swsync-hole").unwrap();
         assert_eq!(
@@ -175,7 +175,7 @@ fn more_than_there_is_yields_part_or_nothing() {
 }
 
 #[test]
-fn sinks_preroll_though_no_order_has_come_and_eos_follows_the_frames() {
+fn sinks_preroll_without_an_order_and_get_eos() {
     let rig = rig();
     let pipeline = Pipeline::launch(&format!(
         "videotestsrc num-buffers=20 ! video/x-raw,width=64,height=48,framerate=30/1 ! \
@@ -189,7 +189,7 @@ fn sinks_preroll_though_no_order_has_come_and_eos_follows_the_frames() {
 }
 
 #[test]
-fn the_end_of_the_stream_ends_orders_first() {
+fn orders_end_before_eos() {
     let mut gate = Gate::new(PICTURES, "partial");
     gate.push(NOW - 5..NOW, |_| true);
     let placed = place(&gate.rig, burst(NOW - 3, 100));
@@ -209,7 +209,7 @@ fn the_end_of_the_stream_ends_orders_first() {
 }
 
 #[test]
-fn downstream_that_stands_still_holds_nothing_up() {
+fn blocked_downstream_does_not_block_upstream() {
     let rig = rig();
     let pipeline = Pipeline::launch(&format!(
         "appsrc name=s format=time caps={PICTURES} ! \
@@ -229,7 +229,7 @@ fn downstream_that_stands_still_holds_nothing_up() {
     };
     push(NOW - 1);
     let placed = place(&rig, burst(NOW, 2000));
-    std::thread::sleep(Duration::from_millis(300)); // later it may come, only then less of it is lost
+    std::thread::sleep(Duration::from_millis(300)); // if the order comes later, fewer frames are lost
     for number in NOW..NOW + 2010 {
         push(number);
     }
@@ -249,12 +249,12 @@ fn downstream_that_stands_still_holds_nothing_up() {
     assert_eq!(answer.named(), 2000);
     assert!(
         answer.saved() < 2000 && answer.frames.iter().any(|run| run.why().is_some()),
-        "what is lost is named"
+        "lost frames are named"
     );
 }
 
 #[test]
-fn an_applications_own_muxer_gets_a_take() {
+fn an_applications_muxer_writes_a_take() {
     if !common::installed("x264enc") || !common::installed("matroskamux") {
         return;
     }
@@ -267,7 +267,7 @@ fn an_applications_own_muxer_gets_a_take() {
     ));
     pipeline.reach(gst::State::Playing);
     while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
-    let now = swsync_core::time::Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+    let now = rig_now();
     let answer = answer(place(&rig, burst(grid().nearest(now + Span::from_millis(800)), 30)));
     assert!(answer.saved() > 0, "{answer:?}");
     pipeline.0.send_event(gst::event::Eos::new());
@@ -298,8 +298,8 @@ fn wait_for_buffers(pad: &gst::Pad, count: usize) {
 }
 
 #[test]
-fn audio_beside_a_gate_goes_on_while_it_is_shut() {
-    // mp4mux keeps a stream's last frame, and waits for its next before it takes anything of another stream.
+fn audio_beside_a_gate_goes_on_without_an_order() {
+    // mp4mux keeps a stream's last frame, and takes nothing of another stream before the next frame.
     for (muxer, opens) in [("matroskamux", true), ("mpegtsmux", true), ("mp4mux", false)] {
         if ["x264enc", "opusenc", "h264parse", muxer].iter().any(|name| !common::installed(name)) {
             return;
@@ -318,7 +318,7 @@ fn audio_beside_a_gate_goes_on_while_it_is_shut() {
         wait_for_buffers(&audio, 100);
         let mut saved = 0;
         if opens {
-            let now = swsync_core::time::Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos());
+            let now = rig_now();
             saved = answer(place(&rig, burst(grid().nearest(now + Span::from_millis(800)), 10))).saved();
             assert!(saved > 0, "{muxer}");
             wait_for_buffers(&audio, 100);
@@ -344,7 +344,7 @@ fn audio_beside_a_gate_goes_on_while_it_is_shut() {
 }
 
 #[test]
-fn the_end_passes_where_nothing_came_before_it() {
+fn eos_passes_without_any_frame() {
     let pipeline = Pipeline::launch(&format!(
         "appsrc name=s format=time caps={CODED} ! swsyncgate listen=tcp/127.0.0.1:0 rig={} device-id=pi ! \
          fakesink async=false",

@@ -1,4 +1,4 @@
-//! `swsyncsink`: saves what orders name, whole or not at all, and accounts for every frame.
+//! `swsyncsink`: saves the frames that orders name, whole or not at all, and accounts for every frame.
 
 mod common;
 
@@ -47,22 +47,16 @@ fn frames_of_the_past_are_saved() {
 }
 
 #[test]
-fn half_of_the_frames_have_numbers_of_their_own_and_are_said_to_be_off_the_grid() {
+fn half_of_the_frames_have_numbers_of_their_own_and_a_warning_says_that_they_are_off_the_grid() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = Sink::reopen(folder, &rig(), &CAPS.replace("30/1", "15/1"), |_, _| {});
-    // As videorate passes them on: in the middle between two instants of 15 a second.
+    // As videorate passes them on: in the middle between two instants of 15 per second.
     for number in (NOW - 59..NOW).step_by(2) {
         sink.push(number);
     }
-    let warnings = sink.bus.iter_filtered(&[gst::MessageType::Warning]);
-    let said: Vec<String> = warnings
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Warning(said) => Some(format!("{} {:?}", said.error(), said.debug())),
-            _ => None,
-        })
-        .filter(|said| said.contains("off the grid"))
-        .collect();
-    assert!(said.len() == 1 && said[0].contains("videorate"), "{said:?}");
+    let mut said = common::warnings(&sink.bus);
+    said.retain(|(_, text)| text.contains("off the grid"));
+    assert!(said.len() == 1 && said[0].1.contains("videorate"), "{said:?}");
     let id = sink.shoot(grid().period() * -40, 12).expect("an order");
     assert!(complete(&sink.wait_for("swsync-served")));
     let records = manifest(&sink.order(&id));
@@ -81,7 +75,7 @@ fn frames_to_come_are_saved_as_they_come() {
     let mut sink = Sink::new();
     sink.push(NOW);
     let id = sink.shoot(grid().period() * 5, 2).expect("an order");
-    // The order reaches the desk on a thread of its own: frames before its instant change nothing.
+    // The order reaches the queue on a thread of its own: frames before its instant change nothing.
     for number in NOW + 1..=NOW + 6 {
         sink.push(number);
     }
@@ -92,7 +86,7 @@ fn frames_to_come_are_saved_as_they_come() {
 }
 
 #[test]
-fn what_the_ring_has_lost_is_missed_and_said() {
+fn frames_older_than_the_ring_are_missed() {
     for (property, limit) in [("ring-bytes", 150_u64), ("ring-time", 300_000_000)] {
         let mut sink = Sink::with(|element, _| element.set_property(property, limit));
         for number in NOW - 60..=NOW {
@@ -121,7 +115,7 @@ fn a_dropped_frame_is_missed_and_the_others_saved() {
     assert_eq!(numbers, [NOW - 10, NOW - 8]);
 }
 
-/// A sink of one picture, below whose folder something is made first; and what it said of the order.
+/// A sink in whose folder `make` makes something first; and its answer to an order of one picture.
 fn shoot_with(make: impl Fn(&Path)) -> (Sink, gst::Structure) {
     let mut sink = Sink::with(|element, folder| {
         let pattern = format!("{}/{{device}}/{{frame}}.{{ext}}", folder.display());
@@ -136,7 +130,7 @@ fn shoot_with(make: impl Fn(&Path)) -> (Sink, gst::Structure) {
 
 #[test]
 fn a_file_that_cannot_be_written_fails_and_leaves_nothing() {
-    // A file in the place of the device's folder.
+    // A file instead of the device's folder.
     let (sink, served) = shoot_with(|folder| std::fs::write(folder.join("pi"), "").unwrap());
     assert!(!complete(&served));
     let problems = strings(&served, "problems");
@@ -292,7 +286,7 @@ fn eos_passes() {
     pipeline.wait_for_eos();
 }
 
-/// A camera behind an encoder on the clock `c` of its pipeline, sink `name`.
+/// A camera, an encoder and the sink `name`.
 fn device(name: &str, rig: &str, encoder: &str, folder: &Path) -> String {
     let source = CAMERA.replace("name=s", &format!("name=s{name} simulated-seed=7"));
     format!(
@@ -302,14 +296,14 @@ fn device(name: &str, rig: &str, encoder: &str, folder: &Path) -> String {
     )
 }
 
-/// Waits until so many cameras deliver frames.
+/// Waits until so many cameras are locked.
 fn wait_for_locks(pipeline: &Pipeline, cameras: usize) {
     for _ in 0..cameras {
         while pipeline.wait_for_structure("swsync-phase").get::<&str>("state") != Ok("locked") {}
     }
 }
 
-/// Orders until all of `devices` saved every frame: a busy machine drops some. The last order's id.
+/// Orders until all `devices` have saved every frame: a busy machine drops some. Returns the last order's id.
 fn shoot(pipeline: &Pipeline, devices: u32, delay: Span, count: u32) -> String {
     let mut id = None;
     common::eventually("a complete order", || {
@@ -342,7 +336,7 @@ fn every_device_saves_the_frame_of_the_same_number() {
         records.iter().map(|record| record.info.number).collect()
     };
     wait_for_locks(&pipeline, 2);
-    // The second order is of the past and needs both rings full enough.
+    // The second order is of the past: both rings have to reach that far back.
     for (delay, count) in [(Span::from_millis(700), 3), (Span::from_millis(-200), 2)] {
         let id = shoot(&pipeline, 2, delay, count);
         assert_eq!(numbers(&id, "a").len(), count as usize);
@@ -351,7 +345,7 @@ fn every_device_saves_the_frame_of_the_same_number() {
 }
 
 #[test]
-fn take_json_and_pictures_say_what_took_them() {
+fn take_json_and_pictures_name_the_camera_and_its_settings() {
     if !common::installed("jpegenc") {
         return;
     }
@@ -368,13 +362,13 @@ fn take_json_and_pictures_say_what_took_them() {
     assert_eq!(taken.settings["a"]["rig"], rig);
     assert_eq!(taken.settings["a"]["factory"], "swsyncsink");
     let picture = folder.path().join(&id).join("a").join(format!("{}.jpg", taken.first));
-    let told = std::process::Command::new("exiftool")
+    let output = std::process::Command::new("exiftool")
         .args(["-validate", "-warning", "-a", "-s3", "-Model", "-SerialNumber", "-ISO"])
         .arg(&picture)
         .output()
         .expect("exiftool, of Debian's libimage-exiftool-perl (tools/packages.txt)");
-    let told = String::from_utf8(told.stdout).unwrap();
-    assert_eq!(told.lines().collect::<Vec<_>>(), ["OK", "simulated imx219", "a", "100"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), ["OK", "simulated imx219", "a", "100"]);
 }
 
 #[test]

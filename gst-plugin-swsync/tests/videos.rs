@@ -1,4 +1,4 @@
-//! `swsyncsink`: encoded video, a file per segment of a take.
+//! `swsyncsink` with encoded video: a file per segment of a take.
 
 mod common;
 
@@ -10,7 +10,7 @@ use swsync_core::name::Name;
 use swsync_core::order::{Fill, Kind, Order};
 use swsync_core::time::{Span, Timestamp};
 
-/// A stream without container, so that tests can say what is in it.
+/// A stream without a container, so that tests can check a file's bytes.
 const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1";
 
 /// A sink of bare video.
@@ -28,7 +28,7 @@ fn order(id: &str, first: FrameNumber, end: FrameNumber) -> Order {
     Order::new(Name::new(id).unwrap(), grid().instant(first), Some(grid().instant(end)), kind).unwrap()
 }
 
-/// Frame numbers at which the sink asked the encoder for key frames.
+/// The frame numbers for which the sink requested key frames.
 fn requested_keys(sink: &mut Sink) -> Vec<FrameNumber> {
     let mut numbers = Vec::new();
     while let Some(event) = sink.harness.try_pull_upstream_event() {
@@ -36,7 +36,7 @@ fn requested_keys(sink: &mut Sink) -> Vec<FrameNumber> {
             let running = request.running_time.expect("of a certain frame");
             let base = sink.element.base_time().unwrap();
             let at = Timestamp::from_nanos(i64::try_from((base + running).nseconds()).unwrap());
-            // The first frame that is no earlier.
+            // The first frame that is not earlier.
             numbers.push(grid().nearest(at + grid().period() / 2));
         }
     }
@@ -56,7 +56,7 @@ fn bare(numbers: impl Iterator<Item = FrameNumber>) -> String {
 }
 
 #[test]
-fn a_take_to_come_begins_and_is_cut_at_key_frames_that_were_asked_for() {
+fn a_future_take_begins_and_is_cut_at_requested_key_frames() {
     let mut sink = sink();
     for number in NOW - 40..=NOW {
         sink.push_coded(number, (NOW - number).is_multiple_of(20));
@@ -95,7 +95,7 @@ fn a_take_to_come_begins_and_is_cut_at_key_frames_that_were_asked_for() {
 }
 
 #[test]
-fn a_take_of_the_past_begins_with_what_it_builds_on() {
+fn a_take_of_the_past_begins_with_the_last_key_frame() {
     let mut sink = sink();
     for number in NOW - 100..=NOW {
         sink.push_coded(number, number.is_multiple_of(25));
@@ -109,7 +109,7 @@ fn a_take_of_the_past_begins_with_what_it_builds_on() {
     assert_eq!(text("0001.h264"), bare(NOW - 50..NOW - 20));
     let records = manifest(&folder);
     let numbers: Vec<_> = records.iter().map(|record| record.info.number).collect();
-    assert_eq!(numbers, (first..end).collect::<Vec<_>>(), "what leads in has no records");
+    assert_eq!(numbers, (first..end).collect::<Vec<_>>(), "lead-in frames have no records");
     assert_eq!((records[0].offset, records[29].offset, records[30].offset), (15, 44, 20));
     assert_eq!(take(&folder).lead_in, 15);
     let lead_ins: Vec<_> = take(&folder).segments.iter().map(|segment| segment.lead_in).collect();
@@ -162,9 +162,9 @@ fn stills_of_a_video_are_files_of_their_own() {
     }
 }
 
-/// The camera is set up anew in the middle of a file, at its end, and with frames that came in another order than they are shown.
+/// Caps change in the middle of a file, at its end, and after reordered frames.
 #[test]
-fn where_frames_change_their_form_another_file_goes_on() {
+fn another_file_goes_on_when_caps_change() {
     let mut sink = sink();
     sink.push_coded(NOW, true);
     let (first, end) = (NOW + 1, NOW + 121);
@@ -175,7 +175,7 @@ fn where_frames_change_their_form_another_file_goes_on() {
     for number in first..first + 20 {
         sink.push_coded(number, number == first);
     }
-    // 5 are missing.
+    // 5 frames are missing.
     sink.harness.set_src_caps_str(&wide);
     for number in [25, 28, 26, 27, 29].map(|at| first + at) {
         sink.push_coded(number, number == first + 25);
@@ -206,7 +206,7 @@ fn where_frames_change_their_form_another_file_goes_on() {
 }
 
 #[test]
-fn files_that_are_closed_are_told_of() {
+fn there_are_messages_when_files_are_opened_and_closed() {
     let mut sink = sink();
     for number in NOW - 70..=NOW {
         sink.push_coded(number, number.is_multiple_of(10));

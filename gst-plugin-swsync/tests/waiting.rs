@@ -1,18 +1,19 @@
-//! The wait of `swsyncclock` for synchronization, and what ends it.
+//! `swsyncclock` waits for synchronization, and what ends the wait.
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use common::own_process::send_signal;
 use common::{PATIENCE, Pipeline, leader};
 use gst::prelude::*;
 
 /// A client of a leader that never answers. Its timeout is only waited out by a test that fails.
-fn hopeless() -> (UdpSocket, Pipeline) {
+fn client_of_nobody() -> (UdpSocket, Pipeline) {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = nobody.local_addr().unwrap();
     let timeout = (PATIENCE * 2).nseconds();
@@ -21,7 +22,7 @@ fn hopeless() -> (UdpSocket, Pipeline) {
     (nobody, client)
 }
 
-/// The progress message of `kind`, which tells what is waited for.
+/// The text of the next progress message of `kind`.
 fn progress(pipeline: &Pipeline, kind: gst::ProgressType) -> String {
     pipeline.wait_for("progress", |message| match message.view() {
         gst::MessageView::Progress(progress) => {
@@ -38,7 +39,7 @@ fn cancel(pipeline: &Pipeline) -> bool {
 
 #[test]
 fn cancel_ends_the_wait_from_another_thread() {
-    let (nobody, client) = hopeless();
+    let (nobody, client) = client_of_nobody();
     assert!(!cancel(&client), "there is no wait yet");
     let waiting = client.0.clone();
     let waiter = std::thread::spawn(move || waiting.set_state(gst::State::Playing).is_err());
@@ -50,7 +51,7 @@ fn cancel_ends_the_wait_from_another_thread() {
     let error = client.error();
     assert!(error.contains("cancelled") && error.contains("0 answered"), "{error}");
     assert!(!cancel(&client), "there is none any more");
-    // Nor where it never came to one.
+    // Nor is there one if the element fails before it.
     client.element("c").set_property("key", "short");
     client.0.set_state(gst::State::Null).unwrap();
     assert!(client.0.set_state(gst::State::Paused).is_err());
@@ -58,7 +59,7 @@ fn cancel_ends_the_wait_from_another_thread() {
 }
 
 #[test]
-fn without_a_wait_the_application_waits() {
+fn with_wait_sync_false_the_application_can_wait() {
     let (leader, at) = leader();
     let client =
         Pipeline::launch(&format!("swsyncclock name=c role=client leader={at} burst=20 wait-sync=false"));
@@ -79,8 +80,8 @@ fn without_a_wait_the_application_waits() {
 }
 
 #[test]
-fn without_a_leader_nothing_holds_up_an_application_that_waits_itself() {
-    let (_nobody, client) = hopeless();
+fn with_wait_sync_false_no_leader_is_needed_for_paused() {
+    let (_nobody, client) = client_of_nobody();
     client.element("c").set_property("wait-sync", false);
     client.reach(gst::State::Paused);
     let clock = client.element("c").provide_clock().unwrap();
@@ -89,47 +90,25 @@ fn without_a_leader_nothing_holds_up_an_application_that_waits_itself() {
     client.reach(gst::State::Null);
 }
 
-/// Each of these ends the wait in a process that handles it.
+/// gst-launch-1.0 handles SIGINT only once the pipeline is PAUSED: until then Ctrl-C ends it.
 #[test]
-fn signals_that_the_application_handles_end_the_wait() {
-    for signal in ["INT", "TERM", "HUP"] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "an_application_that_is_told_to_end"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let waits = lines.by_ref().any(|line| line.contains("waiting"));
-        assert!(waits, "it ended before it waited");
-        let pid = child.id().to_string();
-        let kill = ["-s", signal, &pid];
-        assert!(Command::new("kill").args(kill).status().unwrap().success());
-        let rest: Vec<String> = lines.collect();
-        assert!(child.wait().unwrap().success(), "SIG{signal}: {rest:?}");
-        let named = rest.iter().any(|line| line.contains(&format!("SIG{signal}")));
-        assert!(named, "{rest:?}");
-    }
-}
-
-#[test]
-#[ignore = "waits for a signal: signals_that_the_application_handles_end_the_wait sends it one"]
-fn an_application_that_is_told_to_end() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let told = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, told.clone()).unwrap();
-    }
-    let (_nobody, client) = hopeless();
-    let client = Arc::new(client);
-    let watcher = std::thread::spawn({
-        let client = client.clone();
-        move || {
-            progress(&client, gst::ProgressType::Start);
-            println!("waiting");
-        }
-    });
-    assert!(client.0.set_state(gst::State::Paused).is_err());
-    watcher.join().unwrap();
-    println!("{}", client.error());
-    assert!(told.load(Ordering::SeqCst), "the application's own handler is still called");
+fn ctrl_c_ends_gst_launch_during_the_wait() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    nobody.set_read_timeout(Some(PATIENCE.into())).unwrap();
+    let launched = Command::new("gst-launch-1.0")
+        .arg(format!("--gst-plugin-load={}", common::plugin().display()))
+        .args(["swsyncclock", "role=client"])
+        .arg(format!("leader={}", nobody.local_addr().unwrap()))
+        .arg(format!("sync-timeout={}", (PATIENCE * 2).nseconds()))
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(mut child) = launched else {
+        eprintln!("skipped: no gst-launch-1.0 here");
+        return;
+    };
+    let asked = nobody.recv_from(&mut [0; 1024]);
+    send_signal(&child, "INT");
+    let ended = child.wait().unwrap();
+    asked.expect("the clock asks its leader");
+    assert_eq!(ended.signal(), Some(2), "{ended}");
 }

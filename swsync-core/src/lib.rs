@@ -20,6 +20,7 @@ pub mod estimate;
 pub mod frame;
 pub mod gap;
 pub mod grid;
+pub mod log;
 pub mod manifest;
 pub mod message;
 pub mod mp4;

@@ -1,4 +1,4 @@
-//! The GstClock while the clock behind it is slewed and stepped.
+//! Tests of the GstClock while the rig's clock is slewed and stepped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use swsync_core::clock::{ClockEstimate, Servo};
 use swsync_core::sync::{ClockUpdate, Upstream};
 use swsync_core::time::{Offset, Skew};
+use swsync_rig::clock::DeviceClock;
 
 use super::*;
 
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 const SOON: gst::ClockTime = gst::ClockTime::from_mseconds(30);
 
-/// A clock in use that follows whatever estimate it is given.
+/// A clock that follows the estimates that a test gives it.
 struct Driven {
     rig: Arc<RigClock>,
     servo: Servo,
@@ -35,7 +36,7 @@ impl Driven {
         driven
     }
 
-    /// Says that rig time is by `error` ahead of what the clock reads, and runs at `ppm`.
+    /// Gives an estimate: rig time is `error` ahead of the clock's reading, and runs at `ppm`.
     fn correct(&mut self, error: Span, ppm: f64) {
         let now = self.rig.device().now();
         let reading = self.servo.map().map_or(Span::ZERO, |map| map.offset_at(now).as_span());
@@ -67,7 +68,7 @@ impl Driven {
 }
 
 #[test]
-fn no_reader_ever_sees_less_than_any_reader_saw_before() {
+fn time_never_goes_back_for_any_reader() {
     let mut driven = Driven::new();
     let newest = AtomicU64::new(0);
     let done = AtomicBool::new(false);
@@ -91,7 +92,7 @@ fn no_reader_ever_sees_less_than_any_reader_saw_before() {
             .enumerate()
             .map(|(reader, source)| scope.spawn(move || read(reader, source)))
             .collect();
-        // Slews and steps, both ways, the steps up to 50 ms; until all have read a lot, or one has failed.
+        // Slews and steps, both ways, the steps up to 50 ms; until all readers have read often, or one has failed.
         let all_have_read = || readings.iter().all(|count| count.load(Ordering::Relaxed) > 1_000);
         for n in 0_i64.. {
             if n >= 3_000 && all_have_read() || readers.iter().any(|reader| reader.is_finished()) {
@@ -106,12 +107,12 @@ fn no_reader_ever_sees_less_than_any_reader_saw_before() {
 }
 
 #[test]
-fn it_reads_local_time_until_it_is_started() {
+fn a_clock_reads_local_time_until_it_is_started() {
     gst::init().unwrap();
     let rig = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
     let clock = SwsyncClock::new("test", rig.clone());
     assert!(!clock.is_synced());
-    // This machine was not started decades ago.
+    // CLOCK_MONOTONIC counts from the machine's start.
     assert!(clock.time() < HOUR * 24 * 365 * 20);
     rig.lead();
     clock.start();
@@ -130,7 +131,7 @@ fn wait_for(clock: &SwsyncClock, at: gst::ClockTime) -> mpsc::Receiver<(bool, bo
     rx
 }
 
-/// The same of an asynchronous wait; the first is whether the time is the right one.
+/// As [`wait_for`], asynchronously. The first result is whether the callback got the right time.
 fn wait_async_for(clock: &SwsyncClock, at: gst::ClockTime) -> mpsc::Receiver<(bool, bool)> {
     let (tx, rx) = mpsc::channel();
     clock
@@ -143,11 +144,11 @@ fn wait_async_for(clock: &SwsyncClock, at: gst::ClockTime) -> mpsc::Receiver<(bo
 }
 
 #[test]
-fn waits_end_when_a_step_makes_their_time_the_past() {
+fn waits_end_when_a_step_passes_their_time() {
     let mut driven = Driven::new();
     let at = driven.clock.time() + HOUR;
     let waits = [wait_for(&driven.clock, at), wait_async_for(&driven.clock, at)];
-    // Whether or not the thread waits by now, it must not take the hour.
+    // Even if the thread does not wait yet, it must not take the hour.
     driven.correct(Span::from_secs(2 * 3600), 0.0);
     for wait in waits {
         let (_, in_time) = wait.recv_timeout(PATIENCE).unwrap();
@@ -156,7 +157,7 @@ fn waits_end_when_a_step_makes_their_time_the_past() {
 }
 
 #[test]
-fn a_clock_whose_time_has_ended_runs_on_and_is_not_synced() {
+fn an_ended_clock_runs_on_and_is_not_synced() {
     for by in [-3_600, 3_600] {
         let mut driven = Driven::new();
         let old = driven.clock.clone();
@@ -197,13 +198,13 @@ fn waits_never_end_early() {
 }
 
 #[test]
-fn a_wait_for_the_past_is_told_so() {
+fn a_wait_for_the_past_is_early() {
     let driven = Driven::new();
     let past = driven.clock.time().saturating_sub(SOON);
     let (result, jitter) = driven.clock.new_single_shot_id(past).wait();
     assert_eq!(result, Err(gst::ClockError::Early));
     assert!(jitter >= i64::try_from(SOON.nseconds()).unwrap(), "{jitter}");
-    // An asynchronous one fires at once.
+    // An asynchronous wait fires at once.
     assert_eq!(wait_async_for(&driven.clock, past).recv_timeout(PATIENCE), Ok((true, true)));
 }
 
@@ -227,7 +228,7 @@ fn periodic_waits_keep_their_rhythm() {
     let (begin, interval) = (driven.clock.time() + SOON, gst::ClockTime::from_mseconds(7));
     let id = driven.clock.new_periodic_id(begin, interval);
     for n in 0..5 {
-        // EARLY is right where the machine was too busy.
+        // EARLY is right if the machine was too busy.
         let result = id.wait().0;
         assert!(matches!(result, Ok(_) | Err(gst::ClockError::Early)), "{result:?}");
         assert!(driven.clock.time() >= begin + interval * n);
@@ -247,13 +248,13 @@ fn periodic_waits_keep_their_rhythm() {
     }
     id.unschedule();
     drop(id);
-    // Until its callback, which has the sender, is gone with it.
+    // Until its callback, and the sender with it, is dropped.
     let last = std::iter::from_fn(|| Some(rx.recv_timeout(PATIENCE))).find_map(Result::err);
     assert_eq!(last, Some(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]
-fn what_is_unscheduled_does_not_fire() {
+fn unscheduled_waits_do_not_fire() {
     let driven = Driven::new();
     let at = driven.clock.time() + HOUR;
     let id = driven.clock.new_single_shot_id(at);
@@ -272,7 +273,7 @@ fn what_is_unscheduled_does_not_fire() {
 }
 
 #[test]
-fn a_clock_that_goes_takes_its_waits_along() {
+fn waits_end_when_the_clock_is_dropped() {
     let driven = Driven::new();
     let rx = wait_async_for(&driven.clock, driven.clock.time() + HOUR);
     let weak = driven.clock.downgrade();

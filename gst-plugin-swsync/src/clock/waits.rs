@@ -3,27 +3,26 @@
 //! `GstSystemClock` takes what a wait has left as time of `CLOCK_MONOTONIC`, once: a clock that
 //! meanwhile runs faster or is stepped forward is noticed only when that time is over (GStreamer 1.26,
 //! `gst_system_clock_id_wait_jitter_unlocked`). Here a long wait is approached in parts of nine tenths of
-//! what is left, each measured anew, so that no rate error adds up, and a step wakes all that wait.
+//! what is left, each measured anew, so that rate errors do not add up, and a step wakes all waits.
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use parking_lot::{Condvar, Mutex};
 
 use super::SwsyncClock;
-use crate::lock::lock;
 
-/// What is left of a wait when it is no longer approached but waited out. 400 ppm and a slew of 500 ppm make
-/// 9 us of it.
+/// The last part of a wait, which is not divided any more. A rate error of 400 ppm and a slew of 500 ppm make an error of
+/// 9 us.
 pub const LAST: gst::ClockTime = gst::ClockTime::from_mseconds(10);
 
-/// Pause before a clock that is held is looked at again. (It stands still after it was ahead.)
+/// Pause before a clock that stands still, after it was ahead, is looked at again.
 const HELD: Duration = Duration::from_micros(50);
 
-/// All that wait on one clock: threads in a synchronous wait, and the entries of asynchronous ones.
+/// The waits on one clock: threads in synchronous waits, and the entries of asynchronous ones.
 #[derive(Debug, Default)]
 pub struct Waits {
     state: Mutex<State>,
@@ -34,11 +33,11 @@ pub struct Waits {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of asynchronous waits, in no order: there are few.
+    /// The asynchronous waits, in no order: there are few.
     entries: Vec<gst::ClockId>,
     thread: Option<JoinHandle<()>>,
     stopping: bool,
-    /// Counts notifications, so that none is lost on a thread that had to let go of the lock.
+    /// Counts notifications: a thread that released the lock sees that it missed one.
     generation: u64,
 }
 
@@ -60,24 +59,24 @@ fn part_of(left: gst::ClockTime) -> Duration {
 }
 
 impl Waits {
-    /// All that wait look at the clock again: it was stepped, or an entry unscheduled.
+    /// Has all waits look at the clock again: it was stepped, or an entry unscheduled.
     pub fn recheck(&self) {
         self.change(|_| ());
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.generation += 1;
         let result = change(&mut state);
         self.changed.notify_all();
         result
     }
 
-    /// Waits until no more than `least` is left of `id`, or it is unscheduled. Whether there was anything
+    /// Waits until no more than `least` is left of `id`, or it is unscheduled. Returns whether there was anything
     /// to wait for.
     pub fn approach(&self, clock: &SwsyncClock, id: &gst::ClockId, least: gst::ClockTime) -> bool {
         let mut waited = false;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         loop {
             let left = id.time().saturating_sub(clock.time());
             if left <= least || unscheduled(id) {
@@ -85,11 +84,11 @@ impl Waits {
             }
             waited = true;
             let pause = part_of(left).max(HELD);
-            state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut state, pause);
         }
     }
 
-    /// Adds an asynchronous wait, and starts their thread with the first.
+    /// Adds an asynchronous wait. The first starts their thread.
     pub fn add(&self, clock: &SwsyncClock, id: &gst::ClockId) -> std::io::Result<()> {
         self.change(|state| {
             if state.thread.is_none() {
@@ -102,7 +101,7 @@ impl Waits {
         })
     }
 
-    /// Ends the thread, and waits for that unless it is the caller.
+    /// Ends the thread, and joins it unless it is the caller.
     pub fn stop(&self) {
         let thread = self.change(|state| {
             state.stopping = true;
@@ -110,14 +109,14 @@ impl Waits {
             state.thread.take()
         });
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-            // Panics in a callback are reported where they occur.
+            // A panic in a callback has been reported where it occurred.
             let _ended = thread.join();
         }
     }
 
-    /// What to do next, and the generation of the state that says so. `None`: end.
+    /// What to do next, by the state of which generation; `None`: end.
     fn next(&self, clock: &SwsyncClock) -> Option<(Next, u64)> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.stopping {
             return None;
         }
@@ -135,20 +134,20 @@ impl Waits {
     }
 
     fn sleep(&self, time: Option<Duration>, generation: u64) {
-        let state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.generation != generation {
             return;
         }
-        // Woken early or not: the caller looks again.
-        let _state = match time {
-            Some(time) => self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
-            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-        };
+        // It may wake early: the caller looks again.
+        match time {
+            Some(time) => drop(self.changed.wait_for(&mut state, time)),
+            None => self.changed.wait(&mut state),
+        }
     }
 }
 
-/// The thread of the asynchronous waits. It ends when the clock goes, so it holds the clock only while it
-/// looks at it; the last reference may be its own.
+/// The thread of the asynchronous waits. It ends when the clock is dropped, so it holds a reference only while it
+/// looks at the clock; that may be the last one.
 fn serve(clock: &glib::WeakRef<SwsyncClock>) {
     let Some(waits) = clock.upgrade().map(|clock| clock.imp().waits.clone()) else { return };
     while let Some(clock) = clock.upgrade() {

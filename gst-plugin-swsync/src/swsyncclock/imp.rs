@@ -1,60 +1,30 @@
-use std::net::UdpSocket;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use parking_lot::Mutex;
 use swsync_core::frame::SyncQuality;
-use swsync_core::time::Span;
-use swsync_rig::clock::{DeviceClock, RigClock, SIMULATED_CLOCK};
-use swsync_rig::time::ClockEvent;
+use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
 
-use super::service::Service;
+use super::events::EventHandler;
+use super::properties::properties;
+use super::provided_clock::ProvidedClock;
 use super::settings::Settings;
-use super::status::{self, ClockState, Condition, nanos_or_unknown};
-use super::wait::{Outcome, Wait};
-use super::{Role, Source};
-use crate::clock::SwsyncClock;
-use crate::clock::others;
-use crate::lock::lock;
-use crate::signals::Signals;
-
-pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
-});
+use super::status::{self, ClockState, nanos_or_unknown};
+use super::sync_wait::{SyncWait, WaitEnd};
+use super::time_source::TimeSource;
+use super::{CAT, Role, Source};
+use crate::clock::pipeline_clock;
 
 #[derive(Default)]
 enum State {
     #[default]
     Stopped,
     Started {
-        service: Service,
+        source: TimeSource,
     },
-}
-
-/// From NULL to READY: the clock that a pipeline can choose, and what was last said of it.
-#[derive(Debug)]
-struct Opened {
-    clock: SwsyncClock,
-    condition: Condition,
-    /// What the last run knew of rig time. A leader goes on from it, so that leadership can move to
-    /// a client, and a leader be restarted, without a step.
-    known: Option<Arc<RigClock>>,
-}
-
-/// What the source of time tells of one start of the element, from its own threads.
-pub(super) struct Listener {
-    pub(super) rig: Arc<RigClock>,
-    /// What pipelines run on; another one once rig time has begun anew.
-    clock: Mutex<SwsyncClock>,
-    element: glib::WeakRef<super::SwsyncClockElement>,
-    wait: Arc<Wait>,
-    provider: Mutex<Option<gst_net::NetTimeProvider>>,
-    /// Its settings.
-    settings: Settings,
-    /// Where the time comes from, in words.
-    leader: Mutex<String>,
 }
 
 // No two of the mutexes are held at once.
@@ -62,9 +32,9 @@ pub(super) struct Listener {
 pub struct SwsyncClockElement {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    opened: Mutex<Option<Opened>>,
+    provided: Arc<ProvidedClock>,
     /// The wait under way on the way to PAUSED.
-    wait: Mutex<Option<Arc<Wait>>>,
+    wait: Mutex<Option<Arc<SyncWait>>>,
 }
 
 #[glib::object_subclass]
@@ -77,7 +47,7 @@ impl ObjectSubclass for SwsyncClockElement {
 impl ObjectImpl for SwsyncClockElement {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = Settings::properties();
+            let mut properties = properties();
             properties.extend(status::properties());
             properties
         });
@@ -102,24 +72,23 @@ impl ObjectImpl for SwsyncClockElement {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(pspec.name(), value);
+        self.settings.lock().set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let name = pspec.name();
-        if let Some(value) = lock(&self.settings).get(name) {
+        if let Some(value) = self.settings.lock().get(name) {
             return value;
         }
-        let status = self.clock().map(|clock| clock.rig().status());
+        let status = self.provided.clock().map(|clock| clock.rig().status());
+        let announced = self.provided.announced();
         match name {
-            "address" => self.service(|service| service.address()).map(|it| it.to_string()).to_value(),
-            "synced" => self.condition().is_some_and(|condition| condition.state.is_synced()).to_value(),
-            "state" => self.condition().map_or(ClockState::Unsynced, |it| it.state).to_value(),
+            "address" => self.source(|source| source.address()).map(|it| it.to_string()).to_value(),
+            "synced" => announced.is_some_and(|announced| announced.is_synced()).to_value(),
+            "state" => announced.map_or(ClockState::Unsynced, |it| it.quality.into()).to_value(),
             "offset" => status.map_or(0, |status| status.offset_ns.as_nanos()).to_value(),
             "uncertainty" => nanos_or_unknown(status.and_then(|it| it.uncertainty_ns)).to_value(),
-            "asymmetry-bound" => {
-                nanos_or_unknown(self.service(|service| service.asymmetry_bound())).to_value()
-            }
+            "asymmetry-bound" => nanos_or_unknown(self.source(|source| source.asymmetry_bound())).to_value(),
             "last-round-trip" => nanos_or_unknown(status.and_then(|it| it.round_trip_ns)).to_value(),
             "stats" => self.stats().to_value(),
             name => unreachable!("no property {name}"),
@@ -163,14 +132,14 @@ impl ElementImpl for SwsyncClockElement {
         match transition {
             gst::StateChange::PausedToPlaying => self.check_pipelines_clock(),
             gst::StateChange::PausedToReady => self.stop(),
-            gst::StateChange::ReadyToNull => *lock(&self.opened) = None,
+            gst::StateChange::ReadyToNull => self.provided.close(),
             _ => {}
         }
         result
     }
 
     fn provide_clock(&self) -> Option<gst::Clock> {
-        self.clock().map(Cast::upcast)
+        self.provided.clock().map(Cast::upcast)
     }
 }
 
@@ -180,361 +149,126 @@ impl SwsyncClockElement {
         gst::StateChangeError
     }
 
-    fn clock(&self) -> Option<SwsyncClock> {
-        lock(&self.opened).as_ref().map(|opened| opened.clock.clone())
-    }
-
-    /// Warns where the pipeline took another clock.
+    /// Warns if the pipeline took another clock.
     fn check_pipelines_clock(&self) {
         let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
-        if chosen == self.clock().map(Cast::upcast) {
+        if chosen == self.provide_clock() {
             return;
         }
-        let (text, remedy) = others::warning(&element, chosen.as_ref(), &element);
+        let (text, remedy) = pipeline_clock::warning(&element, chosen.as_ref(), &element);
         gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 
-    fn condition(&self) -> Option<Condition> {
-        lock(&self.opened).as_ref().map(|opened| opened.condition)
-    }
-
-    /// What a started service says.
-    fn service<T>(&self, ask: impl FnOnce(&Service) -> Option<T>) -> Option<T> {
-        match &*lock(&self.state) {
-            State::Started { service } => ask(service),
+    /// Asks the time source, if the element is started.
+    fn source<T>(&self, ask: impl FnOnce(&TimeSource) -> Option<T>) -> Option<T> {
+        match &*self.state.lock() {
+            State::Started { source } => ask(source),
             State::Stopped => None,
         }
     }
 
-    /// NULL to READY: the clock exists from here on, so that a pipeline can choose it.
+    /// NULL to READY.
     fn open(&self) -> Result<(), gst::ErrorMessage> {
         let device = DeviceClock::of_this_process()
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("{SIMULATED_CLOCK}: {error}")))?;
         if device.is_simulated() {
             gst::warning!(CAT, imp = self, "this device's clock is simulated ({SIMULATED_CLOCK})");
         }
-        let condition = Condition { state: ClockState::Unsynced, since: device.now() };
-        let clock = SwsyncClock::new("SwsyncClock", Arc::new(RigClock::new(device)));
-        *lock(&self.opened) = Some(Opened { clock, condition, known: None });
+        self.provided.open(device);
         Ok(())
     }
 
     /// READY to PAUSED: serves or follows, and waits until the clock is synced.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
-        let clock = self.clock_for(&settings);
-        let signals = Signals::watch();
-        let wait = Arc::new(Wait::default());
-        let listener = Arc::new(Listener {
-            provider: Mutex::new(Self::net_time_provider(&settings, &clock)?),
-            settings: settings.clone(),
-            rig: clock.rig().clone(),
-            clock: Mutex::new(clock),
-            element: self.obj().downgrade(),
-            wait: wait.clone(),
-            leader: Mutex::default(),
-        });
+        let settings = self.settings.lock().clone();
+        let defines_time = (settings.role, settings.source) == (Role::Leader, Source::Rig);
+        let clock = self.provided.begin_run(defines_time);
+        let wait = Arc::new(SyncWait::default());
+        let events = EventHandler::new(&self.obj(), &settings, clock, self.provided.clone(), wait.clone())?;
+        let events = Arc::new(events);
         if settings.wait_sync {
-            *lock(&self.wait) = Some(wait.clone());
+            *self.wait.lock() = Some(wait.clone());
         }
-        let service = Service::start(&settings, &listener)?;
-        *lock(&self.state) = State::Started { service };
-        let leads = self.service(|service| service.leads().then_some(())).is_some();
+        let source = TimeSource::start(&settings, &events)?;
+        let leads = source.leads();
+        *self.state.lock() = State::Started { source };
         if leads {
-            listener.handle_quality(SyncQuality::Leading);
+            events.handle_quality(SyncQuality::Leading);
         }
         let waits = settings.wait_sync && !leads;
-        let waited = if waits { self.wait_for_sync(&settings, &wait, &signals) } else { Ok(()) };
-        *lock(&self.wait) = None;
+        let waited = if waits { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
+        *self.wait.lock() = None;
         waited?;
-        let clock: gst::Clock = lock(&listener.clock).clone().upcast();
+        let clock: gst::Clock = events.clock().upcast();
         let message = gst::message::ClockProvide::builder(&clock, true).src(&*self.obj()).build();
-        // Without a bus no pipeline wants a clock.
+        // Fails only without a bus: then no pipeline takes the clock.
         let _ = self.obj().post_message(message);
         Ok(())
     }
 
-    /// The clock for another run.
-    fn clock_for(&self, settings: &Settings) -> SwsyncClock {
-        let mut opened = lock(&self.opened);
-        let opened = opened.as_mut().expect("made on the way to READY");
-        let known = opened.known.take();
-        if let Some(known) = known.filter(|_| (settings.role, settings.source) == (Role::Leader, Source::Rig))
-        {
-            opened.clock = SwsyncClock::new("SwsyncClock", known);
-        }
-        opened.clock.clone()
-    }
-
-    /// GStreamer's own server of time, which answers once the clock is synced.
-    fn net_time_provider(
-        settings: &Settings,
-        clock: &SwsyncClock,
-    ) -> Result<Option<gst_net::NetTimeProvider>, gst::ErrorMessage> {
-        let port = settings.net_time_provider;
-        if port == 0 {
-            return Ok(None);
-        }
-        let ip = settings.ip()?;
-        let refuse = |why: &dyn std::fmt::Display| {
-            gst::error_msg!(
-                gst::ResourceError::OpenReadWrite,
-                ("net-time-provider={port}: UDP port {port} of {ip} cannot be had: {why}"),
-                ["Does something else serve there? Choose another port."]
-            )
-        };
-        // GStreamer shares a port with others that share it, and then only one of them is asked.
-        UdpSocket::bind((ip, port)).map_err(|error| refuse(&error))?;
-        let provider = gst_net::NetTimeProvider::new(clock, Some(&ip.to_string()), i32::from(port))
-            .map_err(|error| refuse(&error))?;
-        provider.set_active(false);
-        Ok(Some(provider))
-    }
-
-    /// PAUSED to READY, and after a failure on the way to PAUSED, wherever that was.
+    /// PAUSED to READY, and after a failure anywhere on the way to PAUSED.
     fn stop(&self) {
-        *lock(&self.wait) = None;
-        let state = std::mem::take(&mut *lock(&self.state));
+        *self.wait.lock() = None;
+        let state = std::mem::take(&mut *self.state.lock());
         let ran = matches!(state, State::Started { .. });
-        drop(state); // joins the service's task, without the lock
-        let Some(clock) = self.clock() else { return };
-        clock.set_synced(false);
-        // A GstClock never goes back, even if the next leader's time is less: the next run has a clock of
-        // its own.
-        let rig = RigClock::new(clock.rig().device().clone());
-        if let Some(opened) = &mut *lock(&self.opened) {
-            opened.clock = SwsyncClock::new("SwsyncClock", Arc::new(rig));
-            opened.known = ran.then(|| clock.rig().clone());
-        }
+        drop(state); // joins the source's threads, without the lock
+        self.provided.end_run(ran);
         if ran {
-            self.announce(ClockState::Unsynced, "");
+            self.provided.announce(&self.obj(), SyncQuality::Unsynced, "");
         }
     }
 
-    /// Ends the wait for synchronization, if there is one.
+    /// Ends the wait for synchronization. Returns whether there was one.
     fn cancel(&self) -> bool {
-        let wait = lock(&self.wait).clone();
+        let wait = self.wait.lock().clone();
         wait.inspect(|wait| wait.cancel()).is_some()
     }
 
-    fn wait_for_sync(
-        &self,
-        settings: &Settings,
-        wait: &Wait,
-        signals: &Signals,
-    ) -> Result<(), gst::ErrorMessage> {
-        let progress = || self.service(|service| Some(service.progress())).unwrap_or_default();
+    fn wait_for_sync(&self, settings: &Settings, wait: &SyncWait) -> Result<(), gst::ErrorMessage> {
+        let progress = || self.source(|source| Some(source.progress())).unwrap_or_default();
         let timeout = Duration::from_nanos(settings.sync_timeout.nseconds());
         self.post_progress(gst::ProgressType::Start, &format!("waiting for {}", settings.sought()));
-        let outcome = wait.until_ended(timeout, signals, || {
+        let end = wait.until_ended(timeout, || {
             let progress = progress();
             gst::debug!(CAT, imp = self, "waiting for synchronization: {progress}");
             self.post_progress(gst::ProgressType::Continue, &format!("synchronizing: {progress}"));
         });
-        let why = match outcome {
-            Outcome::Synced => {
+        match end {
+            WaitEnd::Synced => {
                 self.post_progress(gst::ProgressType::Complete, "the clock is in rig time");
-                return Ok(());
+                Ok(())
             }
-            Outcome::TimedOut => format!("within {timeout:?}"),
-            Outcome::Cancelled => "before the application cancelled the wait".to_owned(),
-            Outcome::Signal(signal) => format!("before {signal} ended the wait"),
-        };
-        let text = format!("Not synchronized {why}: {}", progress());
-        if outcome == Outcome::TimedOut {
-            self.post_progress(gst::ProgressType::Error, &text);
-            let remedy = self.service(|service| Some(service.remedy())).unwrap_or_default();
-            Err(gst::error_msg!(
-                gst::CoreError::Clock,
-                ("{text}"),
-                ["{remedy} `sync-timeout` sets how long to wait."]
-            ))
-        } else {
-            self.post_progress(gst::ProgressType::Canceled, &text);
-            Err(gst::error_msg!(gst::CoreError::StateChange, ("{text}")))
+            WaitEnd::TimedOut => {
+                let text = format!("Not synchronized within {timeout:?}: {}", progress());
+                self.post_progress(gst::ProgressType::Error, &text);
+                let remedy = self.source(|source| Some(source.remedy())).unwrap_or_default();
+                Err(gst::error_msg!(
+                    gst::CoreError::Clock,
+                    ("{text}"),
+                    ["{remedy} `sync-timeout` sets how long to wait."]
+                ))
+            }
+            WaitEnd::Cancelled => {
+                let text =
+                    format!("Not synchronized before the application cancelled the wait: {}", progress());
+                self.post_progress(gst::ProgressType::Canceled, &text);
+                Err(gst::error_msg!(gst::CoreError::StateChange, ("{text}")))
+            }
         }
     }
 
     fn post_progress(&self, kind: gst::ProgressType, text: &str) {
         let message = gst::message::Progress::builder(kind, "sync", text).src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
+        // Fails only without a bus.
         let _ = self.obj().post_message(message);
     }
 
-    /// Says on the bus, and to those who watch the properties, how well rig time is known now.
-    fn announce(&self, state: ClockState, leader: &str) {
-        let Some(clock) = self.clock() else { return };
-        let condition = Condition { state, since: clock.rig().device().now() };
-        if let Some(opened) = &mut *lock(&self.opened) {
-            opened.condition = condition;
-        }
-        let status = clock.rig().status();
-        let structure = gst::Structure::builder("swsync-clock")
-            .field("state", state.as_str())
-            .field("since", condition.since.as_nanos())
-            .field("leader", leader)
-            .field("offset", status.offset_ns.as_nanos())
-            .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
-            .build();
-        let element = self.obj();
-        gst::info!(CAT, imp = self, "{structure}");
-        let message = gst::message::Element::builder(structure).src(&*element).build();
-        let _ = element.post_message(message);
-        element.notify("state");
-        element.notify("synced");
-    }
-
     fn stats(&self) -> Option<gst::Structure> {
-        let status = self.clock()?.rig().status();
-        let condition = self.condition()?;
-        let mut stats = status::stats(&status, condition);
-        self.service(|service| {
-            service.add_stats(&mut stats);
+        let mut stats = self.provided.stats()?;
+        self.source(|source| {
+            source.add_stats(&mut stats);
             Some(())
         });
         Some(stats)
-    }
-}
-
-/// Whether the pipeline of `element` plays on `clock`, or is about to. In any other state it takes its base time later.
-fn plays_on(mut element: gst::Element, clock: &gst::Clock) -> bool {
-    if element.clock().as_ref() != Some(clock) {
-        return false;
-    }
-    while let Some(parent) = element.parent().and_downcast::<gst::Element>() {
-        element = parent;
-    }
-    [element.current_state(), element.pending_state()].contains(&gst::State::Playing)
-}
-
-impl Listener {
-    /// Where the time comes from, from now on.
-    pub(super) fn set_leader(&self, leader: String) {
-        *lock(&self.leader) = leader;
-    }
-
-    pub(super) fn handle(&self, event: ClockEvent) {
-        match event {
-            ClockEvent::QualityChanged { to, .. } => self.handle_quality(to),
-            ClockEvent::Stepped { by, held_for } => self.handle_step(by, held_for),
-            ClockEvent::Ends => {
-                let clock = lock(&self.clock).clone();
-                clock.end();
-            }
-            ClockEvent::Began { by } => self.handle_beginning(by),
-            ClockEvent::Refused { address, refusal } => {
-                self.warn(
-                    &format!("{address}: {refusal}"),
-                    "Other servers, if there are any, are tried in turn.",
-                );
-            }
-            ClockEvent::TimescaleChanged => self.warn(
-                "The leader's time scale is another one: rig time begins anew",
-                "Was the leader restarted, or are there two in the rig?",
-            ),
-            ClockEvent::LeaderChanged { address } => self.set_leader(address.to_string()),
-            // Before that it is what is waited for, and progress says so.
-            ClockEvent::SourceUnusable { why } if lock(&self.clock).is_synced() => {
-                self.warn("The source of time is of no use now", &why);
-            }
-            other => gst::debug!(CAT, "{other:?}"),
-        }
-    }
-
-    fn handle_quality(&self, quality: SyncQuality) {
-        let state = ClockState::from(quality);
-        if state.is_synced() {
-            self.start_clock();
-            if let Some(provider) = &*lock(&self.provider) {
-                provider.set_active(true);
-            }
-        }
-        lock(&self.clock).recheck();
-        if let Some(element) = self.element.upgrade() {
-            let leader = lock(&self.leader).clone();
-            element.imp().announce(state, &leader);
-        }
-        if state.is_synced() {
-            self.wait.succeed();
-        }
-    }
-
-    /// Rig time is known: the clock reads it from now on. One that a pipeline plays on does not: it would go forward by
-    /// decades, and all running times with it. Such a pipeline gets another one.
-    fn start_clock(&self) {
-        let clock = lock(&self.clock).clone();
-        let plays = |element: super::SwsyncClockElement| plays_on(element.upcast(), clock.upcast_ref());
-        if clock.has_started() || !self.element.upgrade().is_some_and(plays) {
-            clock.start();
-            return;
-        }
-        clock.end();
-        self.warn(
-            "Rig time is known now, and the pipeline plays on another clock",
-            "With wait-sync=false that is so until it, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
-        );
-        self.replace_clock();
-    }
-
-    /// Rig time has begun anew: it had been off by so much.
-    fn handle_beginning(&self, by: Span) {
-        if let Some(element) = self.element.upgrade() {
-            self.post_step(&element, by, Span::ZERO, true);
-        }
-        self.warn(
-            &format!("Rig time has begun anew: it had been {by:?} off"),
-            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
-             until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
-        );
-        self.replace_clock();
-    }
-
-    /// The pipeline is told to take another clock, and with it another base time.
-    fn replace_clock(&self) {
-        let new = SwsyncClock::new("SwsyncClock", self.rig.clone());
-        new.start();
-        let old = std::mem::replace(&mut *lock(&self.clock), new.clone());
-        {
-            let mut provider = lock(&self.provider);
-            if provider.take().is_some() {
-                match SwsyncClockElement::net_time_provider(&self.settings, &new) {
-                    Ok(new) => *provider = new.inspect(|new| new.set_active(true)),
-                    Err(error) => gst::error!(CAT, "GStreamer's server of time ends: {error}"),
-                }
-            }
-        }
-        let Some(element) = self.element.upgrade() else { return };
-        if let Some(opened) = &mut *lock(&element.imp().opened) {
-            opened.clock = new;
-        }
-        let lost = gst::message::ClockLost::builder(old.upcast_ref::<gst::Clock>()).src(&element).build();
-        let _ = element.post_message(lost);
-    }
-
-    fn post_step(&self, element: &super::SwsyncClockElement, by: Span, held_for: Span, anew: bool) {
-        let structure = gst::Structure::builder("swsync-clock-stepped")
-            .field("by", by.as_nanos())
-            .field("held-for", held_for.as_nanos())
-            .field("anew", anew)
-            .build();
-        let message = gst::message::Element::builder(structure).src(element).build();
-        let _ = element.post_message(message);
-    }
-
-    fn handle_step(&self, by: Span, held_for: Span) {
-        lock(&self.clock).recheck();
-        let Some(element) = self.element.upgrade() else { return };
-        self.post_step(&element, by, held_for, false);
-        self.warn(
-            &format!("The clock was wrong by {by:?} and has been stepped"),
-            "Beyond `step-threshold` an error is not slewed. A clock that was ahead stands still until its time has come.",
-        );
-    }
-
-    /// Degraded but running.
-    pub(super) fn warn(&self, text: &str, debug: &str) {
-        if let Some(element) = self.element.upgrade() {
-            gst::element_warning!(element, gst::CoreError::Clock, ("{text}"), ["{debug}"]);
-        }
     }
 }

@@ -14,8 +14,8 @@
 //!
 //! # Where time comes from
 //! `source=rig` (default): the rig's time service. A leader announces its own in the rig, and a client
-//! that is not told `leader=host[:port]` looks for it there. (Zenoh looks on the network interfaces that
-//! are up when a device starts: one whose network comes later needs `leader`, or `connect`.) The others
+//! without `leader=host[:port]` looks for it there. (Zenoh uses the network interfaces that
+//! are up when a device starts: a device whose network comes up later needs `leader`, or `connect`.) The other sources
 //! are the same for both roles, but a leader passes the time on to its clients: `source=ntp` follows the
 //! NTP server `leader` (politely: a burst of 8, then every 1 to 64 s), `source=ptp` the grandmaster of
 //! `ptp-domain` (whose time usually is TAI), and `source=system` this device's wall clock, once the kernel
@@ -26,27 +26,30 @@
 //!
 //! # The wait for synchronization
 //! It happens on the way to PAUSED, in the state change itself. No other thread can change the state
-//! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one).
-//! Where the application handles SIGINT, SIGTERM or SIGHUP, each of these ends it too, beside what
-//! the application does about it. With `wait-sync=false` PAUSED is reached at once, and the application
+//! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one). An application that handles
+//! signals calls it when it is told to end. Ctrl-C ends `gst-launch-1.0` at once: it handles SIGINT only after PAUSED, and until then there is
+//! nothing to finish.
+//!
+//! With `wait-sync=false` PAUSED is reached at once, and the application
 //! waits itself before PLAYING: `gst_clock_wait_for_sync()`, the property `synced`, or the message. Until
-//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. Where a pipeline plays on it by then, that gets another
+//! then the clock reads CLOCK_MONOTONIC; it jumps when it is synced. If a pipeline plays on it by then, the pipeline gets another
 //! clock instead (CLOCK_LOST).
 //!
 //! # Messages
 //! - element message `swsync-clock` on every change of `state`: `state` (string: `unsynced`,
 //!   `acquiring`, `synced`, `holdover`, `leading`), `since` (int64, CLOCK_MONOTONIC in ns), `leader`
 //!   (string), `offset` and `uncertainty` (int64, ns; uncertainty -1 if unknown)
-//! - element message `swsync-clock-stepped`, and a warning, when the clock, in use, was wrong by more
+//! - element message `swsync-clock-stepped`, and a warning, when the clock, already in use, was wrong by more
 //!   than `step-threshold`: `by` (int64, ns, positive where it jumped ahead), `held-for` (int64, ns: a clock
 //!   that was ahead stands still until its time has come, and is not synced meanwhile), `anew` (boolean: it
 //!   was wrong by more than 2 s, so rig time begins anew)
-//! - CLOCK_LOST where rig time begins anew, and where it begins while a pipeline plays already (`wait-sync=false`). The old clock runs on, never to be synced again; a pipeline that goes
+//! - CLOCK_LOST when rig time begins anew, and when it begins while a pipeline plays already (`wait-sync=false`). The old clock runs on, and is
+//!   never synced again. A pipeline that goes
 //!   through PAUSED to PLAYING, as gst-launch-1.0 does then, takes the new one and a new base time
 //! - progress messages of code `sync`, once a second while waiting, that say what is waited for
-//! - a warning where the pipeline plays on another clock: which, whose, and how to set this one (a `swsyncclock` in a bin
-//!   with links may lose against another provider); `swsyncsrc` says so too
-//! - a warning where the time scale becomes another one or the source of time unusable
+//! - a warning when the pipeline plays on another clock: which, whose, and how to set this one (a `swsyncclock` in a bin
+//!   with links may lose against another provider); `swsyncsrc` warns too
+//! - a warning when the time scale changes, or the source of time becomes unusable
 //!
 //! # Statistics
 //! The property `stats` is a structure `application/x-swsync-clock-stats`. Times are int64 in nanoseconds,
@@ -61,15 +64,25 @@
 //! | `ptp-updates`, `ptp-path-delay` | `source=ptp` |
 //! | `served-requests`, `served-responses`, `served-clients` (addresses in the last minute), `served-interleaved`, `served-unsynchronized`, `served-limited`, `served-unauthenticated`, `served-malformed`, `served-transmit-timestamps`, `served-receive-timestamps` | a leader |
 
+mod events;
 mod imp;
+mod net_time_provider;
+mod properties;
+mod provided_clock;
 mod ptp;
-mod service;
 mod settings;
 mod status;
-mod wait;
+mod sync_wait;
+mod time_source;
+
+use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("swsyncclock", gst::DebugColorFlags::empty(), Some("swsync clock"))
+});
 
 glib::wrapper! {
     /// Keeps the pipeline's clock in rig time.
@@ -77,7 +90,7 @@ glib::wrapper! {
         @extends gst::Element, gst::Object;
 }
 
-/// What a device is to the rig's time.
+/// Whether a device defines rig time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncRole")]
 pub enum Role {

@@ -1,41 +1,41 @@
 //! The PTP grandmaster of the network as a source of time, through GstPtpClock and its helper process.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
 use gst_net::{PtpClock, PtpStatisticsCallback};
+use parking_lot::Mutex;
 use swsync_core::time::Span;
 use swsync_rig::clock::DeviceClock;
 use swsync_rig::time::{Reading, Reference, ReferenceState};
 
 use crate::clock::rig_time;
-use crate::lock::lock;
 
 /// Silence after which a grandmaster counts as lost. Announcements come every 2 s by default, times every
 /// second (IEEE 1588-2008, Annex J.3).
 const SILENCE: Duration = Duration::from_secs(6);
-/// Readings are taken again, so often, until nothing has come between ...
+/// A pair of clocks is read so often, at most, until the readings lie ...
 const ATTEMPTS: usize = 4;
-/// ... for longer than this. Reading a GstPtpClock takes its locks.
+/// ... no further apart than this. Reading a GstPtpClock takes its locks.
 const UNDISTURBED: Span = Span::from_micros(5);
 /// Weight of the newest path delay in their mean scatter.
 const GAIN: f64 = 1.0 / 16.0;
-/// What is stated before the path has been measured more than once, and at least.
+/// Uncertainty before the path has been measured more than once, and the least that is stated.
 const UNKNOWN: Span = Span::from_micros(100);
 const LEAST: Span = Span::from_micros(1);
 
-/// What GstPtpClock tells of its exchanges.
+/// What GstPtpClock's statistics say.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PtpStats {
     /// Whether anyone speaks PTP in the domain.
     found: bool,
     /// When the clock last learnt the time.
     updated: Option<Instant>,
-    /// Times that it did.
+    /// How often it did.
     pub updates: u64,
-    /// Delay of one way to the master, if both take equally long: their mean.
+    /// Mean of the delays to and from the master.
     pub path_delay: Option<Span>,
     /// Mean deviation of single path delays.
     scatter: Option<Span>,
@@ -68,14 +68,13 @@ impl PtpStats {
         }
     }
 
-    /// What the clock's error may be, 1 sigma, as far as it can be told from the outside: how much single
-    /// measurements of the path deviate.
+    /// What the clock's error may be, 1 sigma: how much single measurements of the path scatter, since GstPtpClock says no more.
     fn uncertainty(&self) -> Span {
         self.scatter.unwrap_or(UNKNOWN).max(LEAST)
     }
 }
 
-/// See the module's documentation. The time is the grandmaster's: usually TAI, 37 s ahead of UTC.
+/// The grandmaster's time: usually TAI, 37 s ahead of UTC.
 #[derive(Debug)]
 pub struct PtpReference {
     clock: PtpClock,
@@ -113,9 +112,9 @@ impl PtpReference {
         let stats = Arc::new(Mutex::new(PtpStats::default()));
         let callback = PtpClock::add_statistics_callback({
             let stats = stats.clone();
-            move |of, said| {
-                if u32::from(of) == domain {
-                    lock(&stats).handle(said, Instant::now());
+            move |statistics_of, statistics| {
+                if u32::from(statistics_of) == domain {
+                    stats.lock().handle(statistics, Instant::now());
                 }
                 glib::ControlFlow::Continue
             }
@@ -126,12 +125,12 @@ impl PtpReference {
         Ok(Self { clock, device, stats, callback: Some(callback) })
     }
 
-    /// What it tells, also after it was handed over to be followed.
+    /// Its statistics, which stay readable while it is followed.
     pub fn stats(&self) -> Arc<Mutex<PtpStats>> {
         self.stats.clone()
     }
 
-    /// Why the clock is of no use now, and what may help; `None`: it is.
+    /// Why the clock cannot be used now, and what may help.
     fn trouble(&self, stats: &PtpStats, now: Instant) -> Option<String> {
         let domain = self.clock.domain();
         match stats.updated {
@@ -153,7 +152,7 @@ impl PtpReference {
 
 impl Reference for PtpReference {
     fn read(&mut self) -> Option<Reading> {
-        let stats = *lock(&self.stats);
+        let stats = *self.stats.lock();
         let trouble = self.trouble(&stats, Instant::now());
         let state = match trouble {
             Some(why) => ReferenceState::Unsynced { why },
@@ -161,7 +160,7 @@ impl Reference for PtpReference {
         };
         let attempt = || {
             let before = self.device.now();
-            // It has no time at all before it is synced.
+            // Before it is synced it has no time.
             let reference = match state {
                 ReferenceState::Synced => rig_time(self.clock.time()),
                 ReferenceState::Unsynced { .. } => swsync_core::time::Timestamp::ZERO,
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn uncertainty_is_how_much_the_path_scatters() {
+    fn uncertainty_is_the_scatter_of_the_path_delay() {
         gst::init().unwrap();
         let mut stats = PtpStats::default();
         let now = Instant::now();
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn it_notices_who_speaks() {
+    fn statistics_say_whether_a_grandmaster_was_found() {
         gst::init().unwrap();
         let mut stats = PtpStats::default();
         let now = Instant::now();

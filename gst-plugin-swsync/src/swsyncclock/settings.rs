@@ -4,27 +4,27 @@ use std::net::{IpAddr, SocketAddr};
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_core::estimate::{EstimatorConfig, Method};
-use swsync_core::name::Name;
+use swsync_core::estimate::{EstimatorConfig, Method as EstimatorKind};
 use swsync_core::ntp::{Key, Keys, rig_id};
 use swsync_core::sync::ClientConfig;
 use swsync_core::time::{Skew, Span};
-use swsync_rig::control::{DEFAULT_RIG, RigConfig};
+use swsync_rig::control::RigConfig;
 use swsync_rig::time::DEFAULT_PORT;
 
 use super::{Estimator, Role, Source};
+use crate::rig_settings::{RigSettings, comma_list};
 
-const DEFAULT_BIND: &str = "0.0.0.0";
-const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
-const DEFAULT_BURST: u32 = 300;
-const DEFAULT_MAX_SLEW_PPM: u32 = 500;
-const DEFAULT_STEP_THRESHOLD: gst::ClockTime = gst::ClockTime::from_mseconds(10);
-const DEFAULT_MAX_UNCERTAINTY: gst::ClockTime = gst::ClockTime::from_mseconds(10);
-const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
-const DEFAULT_KEY_ID: u32 = 1;
+pub const DEFAULT_BIND: &str = "0.0.0.0";
+pub const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
+pub const DEFAULT_BURST: u32 = 300;
+pub const DEFAULT_MAX_SLEW_PPM: u32 = 500;
+pub const DEFAULT_STEP_THRESHOLD: gst::ClockTime = gst::ClockTime::from_mseconds(10);
+pub const DEFAULT_MAX_UNCERTAINTY: gst::ClockTime = gst::ClockTime::from_mseconds(10);
+pub const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
+pub const DEFAULT_KEY_ID: u32 = 1;
 /// The port of NTP servers (RFC 5905 section 16).
 const NTP_PORT: u16 = 123;
-/// Requests in quick succession that any NTP server will bear: as many as of ntpd's iburst.
+/// Requests in quick succession that any NTP server tolerates: as many as ntpd's iburst sends.
 const NTP_BURST: u32 = 8;
 
 /// A copy is taken on the way to PAUSED.
@@ -36,9 +36,7 @@ pub struct Settings {
     pub bind_address: String,
     pub port: u16,
     pub announce: bool,
-    pub rig: String,
-    pub listen: Option<String>,
-    pub connect: Option<String>,
+    pub rig: RigSettings,
     pub wait_sync: bool,
     pub sync_timeout: gst::ClockTime,
     pub burst: u32,
@@ -57,7 +55,7 @@ pub struct Settings {
     pub net_time_provider: u16,
 }
 
-/// What is never shown.
+/// A secret, which `Debug` does not show.
 #[derive(Clone)]
 pub struct Secret(Option<String>);
 
@@ -76,9 +74,7 @@ impl Default for Settings {
             bind_address: DEFAULT_BIND.into(),
             port: DEFAULT_PORT,
             announce: true,
-            rig: DEFAULT_RIG.into(),
-            listen: None,
-            connect: None,
+            rig: RigSettings::default(),
             wait_sync: true,
             sync_timeout: DEFAULT_SYNC_TIMEOUT,
             burst: DEFAULT_BURST,
@@ -100,16 +96,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub fn properties() -> Vec<glib::ParamSpec> {
-        let mut properties = source_properties();
-        properties.extend(network_properties());
-        properties.extend(rig_properties());
-        properties.extend(sync_properties());
-        properties.extend(estimate_properties());
-        properties.extend(key_properties());
-        properties
-    }
-
     /// Sets the property `name`. The types are those of the ParamSpecs, which GObject has checked.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         let text = || value.get::<Option<String>>().expect("checked");
@@ -124,9 +110,6 @@ impl Settings {
             "bind-address" => self.bind_address = text().unwrap_or_else(|| DEFAULT_BIND.into()),
             "port" => self.port = port(),
             "announce" => self.announce = flag(),
-            "rig" => self.rig = text().unwrap_or_else(|| DEFAULT_RIG.into()),
-            "listen" => self.listen = text(),
-            "connect" => self.connect = text(),
             "wait-sync" => self.wait_sync = flag(),
             "sync-timeout" => self.sync_timeout = time(),
             "burst" => self.burst = number(),
@@ -143,11 +126,14 @@ impl Settings {
             "ptp-domain" => self.ptp_domain = number(),
             "ptp-interfaces" => self.ptp_interfaces = text(),
             "net-time-provider" => self.net_time_provider = port(),
-            name => unreachable!("no property {name}"),
+            name => {
+                let is_known = self.rig.set(name, value);
+                debug_assert!(is_known, "no property {name}");
+            }
         }
     }
 
-    /// The property `name`; `None`: it is not one of the settings.
+    /// The property `name`; `None` if it is not one of the settings.
     pub fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "role" => self.role.to_value(),
@@ -156,9 +142,6 @@ impl Settings {
             "bind-address" => self.bind_address.to_value(),
             "port" => u32::from(self.port).to_value(),
             "announce" => self.announce.to_value(),
-            "rig" => self.rig.to_value(),
-            "listen" => self.listen.to_value(),
-            "connect" => self.connect.to_value(),
             "wait-sync" => self.wait_sync.to_value(),
             "sync-timeout" => self.sync_timeout.nseconds().to_value(),
             "burst" => self.burst.to_value(),
@@ -174,246 +157,18 @@ impl Settings {
             "ptp-domain" => self.ptp_domain.to_value(),
             "ptp-interfaces" => self.ptp_interfaces.to_value(),
             "net-time-provider" => u32::from(self.net_time_provider).to_value(),
-            _ => return None,
+            name => return self.rig.get(name),
         })
     }
 }
 
-fn text(name: &'static str, nick: &str, blurb: &str, default: Option<&str>) -> glib::ParamSpec {
-    glib::ParamSpecString::builder(name)
-        .nick(nick)
-        .blurb(blurb)
-        .default_value(default)
-        .mutable_ready()
-        .build()
-}
-
-fn number(
-    name: &'static str,
-    nick: &str,
-    blurb: &str,
-    range: std::ops::RangeInclusive<u32>,
-    default: u32,
-) -> glib::ParamSpec {
-    glib::ParamSpecUInt::builder(name)
-        .nick(nick)
-        .blurb(blurb)
-        .minimum(*range.start())
-        .maximum(*range.end())
-        .default_value(default)
-        .mutable_ready()
-        .build()
-}
-
-/// A property in nanoseconds.
-fn time(name: &'static str, nick: &str, blurb: &str, default: gst::ClockTime) -> glib::ParamSpec {
-    glib::ParamSpecUInt64::builder(name)
-        .nick(nick)
-        .blurb(blurb)
-        .maximum(i64::MAX.unsigned_abs())
-        .default_value(default.nseconds())
-        .mutable_ready()
-        .build()
-}
-
-fn flag(name: &'static str, nick: &str, blurb: &str, default: bool) -> glib::ParamSpec {
-    glib::ParamSpecBoolean::builder(name)
-        .nick(nick)
-        .blurb(blurb)
-        .default_value(default)
-        .mutable_ready()
-        .build()
-}
-
-fn source_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecEnum::builder::<Role>("role")
-            .nick("Role")
-            .blurb("Whether this device defines rig time or follows the device that does")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder::<Source>("source")
-            .nick("Source")
-            .blurb("Where time comes from: a client follows it, a leader defines rig time by it (rig: its own clock)")
-            .mutable_ready()
-            .build(),
-        text(
-            "leader",
-            "Leader",
-            "Where the time server is, host[:port], several separated by commas are tried in turn; source=rig takes the leader that announces itself in the rig if not set",
-            None,
-        ),
-        number("ptp-domain", "PTP domain", "PTP domain to follow with source=ptp", 0..=255, 0),
-        text(
-            "ptp-interfaces",
-            "PTP interfaces",
-            "Network interfaces of source=ptp, separated by commas; all of them if not set. One choice per process: the first counts",
-            None,
-        ),
-    ]
-}
-
-fn network_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        text(
-            "bind-address",
-            "Bind address",
-            "IP address of the interface on which time is served; 0.0.0.0 is all of IPv4, :: all of IPv6 and IPv4",
-            Some(DEFAULT_BIND),
-        ),
-        number(
-            "port",
-            "Port",
-            "UDP port on which a leader serves time; 0 is any free one",
-            0..=65_535,
-            u32::from(DEFAULT_PORT),
-        ),
-        number(
-            "net-time-provider",
-            "Net time provider",
-            "UDP port on which this clock is offered to plain GstNetClientClock users besides; 0 is off",
-            0..=65_535,
-            0,
-        ),
-    ]
-}
-
-fn rig_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        text(
-            "rig",
-            "Rig",
-            "Name of the rig in which a leader announces its time service, and a client without `leader` looks for it",
-            Some(DEFAULT_RIG),
-        ),
-        flag(
-            "announce",
-            "Announce",
-            "Whether a leader announces its time service in the rig; one on loopback only if `listen` or `connect` is set",
-            true,
-        ),
-        text(
-            "listen",
-            "Listen",
-            "Zenoh endpoints where other devices can connect, separated by commas, as in swsyncsink",
-            None,
-        ),
-        text(
-            "connect",
-            "Connect",
-            "Zenoh endpoints of other devices to connect to, separated by commas, as in swsyncsink",
-            None,
-        ),
-    ]
-}
-
-fn sync_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        flag(
-            "wait-sync",
-            "Wait for sync",
-            "Whether PAUSED is reached only when the clock is synced; if not, the application waits, with gst_clock_wait_for_sync or for the message",
-            true,
-        ),
-        time(
-            "sync-timeout",
-            "Sync timeout",
-            "Longest wait for synchronization on the way to PAUSED before failing, in nanoseconds",
-            DEFAULT_SYNC_TIMEOUT,
-        ),
-        number(
-            "max-slew-ppm",
-            "Maximum slew",
-            "Bound of the rate at which the synced clock is corrected, in parts per million",
-            1..=100_000,
-            DEFAULT_MAX_SLEW_PPM,
-        ),
-        time(
-            "step-threshold",
-            "Step threshold",
-            "Error from which the synced clock is stepped rather than slewed, in nanoseconds; 0 never steps",
-            DEFAULT_STEP_THRESHOLD,
-        ),
-        time(
-            "max-uncertainty",
-            "Most uncertainty",
-            "A clock whose error may be larger (1 sigma) is not synced, in nanoseconds",
-            DEFAULT_MAX_UNCERTAINTY,
-        ),
-    ]
-}
-
-fn estimate_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        number(
-            "burst",
-            "Burst",
-            "Exchanges with the leader before the clock counts as synced (the paper's K); 8 at most with source=ntp",
-            1..=100_000,
-            DEFAULT_BURST,
-        ),
-        glib::ParamSpecEnum::builder::<Estimator>("estimator")
-            .nick("Estimator")
-            .blurb("How exchanges with the leader become an estimate of offset and skew")
-            .mutable_ready()
-            .build(),
-        time(
-            "threshold",
-            "Threshold",
-            "Round trip below which estimator=min has settled and above which estimator=mean leaves an exchange out, in nanoseconds; 0 is none",
-            gst::ClockTime::ZERO,
-        ),
-        flag(
-            "interleaved",
-            "Interleaved",
-            "Whether to use NTP's interleaved mode (RFC 9769), in which the server tells when its last response really left",
-            true,
-        ),
-        time(
-            "accuracy",
-            "Accuracy",
-            "Uncertainty to keep the clock within: the leader is asked as rarely as that allows, in nanoseconds",
-            DEFAULT_ACCURACY,
-        ),
-    ]
-}
-
-fn key_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecString::builder("key")
-            .nick("Key")
-            .blurb("Secret that authenticates time (AES-CMAC, RFC 8573): 16 or 32 bytes, as HEX:digits or as they are; `key-file` keeps it off the command line. Cannot be read")
-            .write_only()
-            .mutable_ready()
-            .build(),
-        text(
-            "key-file",
-            "Key file",
-            "File of secrets that authenticate time, in the form of chrony's: lines of ID TYPE SECRET",
-            None,
-        ),
-        number(
-            "key-id",
-            "Key id",
-            "Id of the key that a client uses, and of `key`",
-            1..=u32::MAX,
-            DEFAULT_KEY_ID,
-        ),
-    ]
-}
-
-/// A setting that cannot work: what, and what would.
-fn wrong(what: &str) -> gst::ErrorMessage {
+/// A setting that cannot work.
+fn settings_error(what: &str) -> gst::ErrorMessage {
     gst::error_msg!(gst::LibraryError::Settings, ("{what}"))
 }
 
-fn list(text: Option<&str>) -> Vec<String> {
-    let items = text.unwrap_or_default().split(',').map(str::trim);
-    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
 impl Settings {
-    /// The servers' addresses, each with a port. Empty: none is named.
+    /// The addresses in `leader`, each with a port.
     pub fn servers(&self) -> Vec<String> {
         let port = if self.source == Source::Ntp { NTP_PORT } else { DEFAULT_PORT };
         let with_port = |host: String| {
@@ -424,7 +179,7 @@ impl Settings {
                 (false, true, _) | (false, false, false) => format!("{host}:{port}"),
             }
         };
-        list(self.leader.as_deref()).into_iter().map(with_port).collect()
+        comma_list(self.leader.as_deref()).into_iter().map(with_port).collect()
     }
 
     /// Where time is served.
@@ -434,34 +189,30 @@ impl Settings {
 
     pub fn ip(&self) -> Result<IpAddr, gst::ErrorMessage> {
         let address = &self.bind_address;
-        address.parse().map_err(|_| wrong(&format!("bind-address={address} is no IP address")))
+        address.parse().map_err(|_| settings_error(&format!("bind-address={address} is no IP address")))
     }
 
     /// Whether a time service at `ip` is announced. One on loopback means nothing to other devices, unless
     /// `listen` and `connect` say where the rig is.
     pub fn is_announced(&self, ip: IpAddr) -> bool {
-        let placed = self.listen.is_some() || self.connect.is_some();
-        self.announce && (!ip.is_loopback() || placed)
+        let has_endpoints = self.rig.listen.is_some() || self.rig.connect.is_some();
+        self.announce && (!ip.is_loopback() || has_endpoints)
     }
 
     pub fn ptp_interfaces(&self) -> Vec<String> {
-        list(self.ptp_interfaces.as_deref())
+        comma_list(self.ptp_interfaces.as_deref())
     }
 
     pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
-        Ok(RigConfig {
-            rig: Name::new(self.rig.clone()).map_err(|error| wrong(&format!("rig: {error}")))?,
-            listen: list(self.listen.as_deref()),
-            connect: list(self.connect.as_deref()),
-        })
+        self.rig.config()
     }
 
     pub fn estimator_config(&self) -> EstimatorConfig {
         EstimatorConfig {
             method: match self.estimator {
-                Estimator::Track => Method::Track,
-                Estimator::Mean => Method::Mean,
-                Estimator::Min => Method::Min,
+                Estimator::Track => EstimatorKind::Track,
+                Estimator::Mean => EstimatorKind::Mean,
+                Estimator::Min => EstimatorKind::Min,
             },
             window: usize::try_from(self.burst).expect("32 bits fit"),
             threshold: (!self.threshold.is_zero()).then(|| span(self.threshold)),
@@ -482,9 +233,9 @@ impl Settings {
         span(self.max_uncertainty)
     }
 
-    /// How a client behaves that asks servers.
+    /// How a client asks its server.
     pub fn client_config(&self) -> Result<ClientConfig, gst::ErrorMessage> {
-        // A leader is the rig's own and serves it as fast as asked; other NTP servers are others'.
+        // A rig's leader may be asked often; an NTP server may belong to others.
         let usual = ClientConfig::default();
         let (burst, fastest_poll, slowest_poll) = match self.source {
             Source::Ntp => (self.burst.min(NTP_BURST), Span::from_secs(1), Span::from_secs(64)),
@@ -503,7 +254,7 @@ impl Settings {
             accuracy: span(self.accuracy),
             interleaved: self.interleaved,
             rig: match self.source {
-                Source::Rig => rig_id(&self.rig),
+                Source::Rig => rig_id(&self.rig.rig),
                 Source::Ntp | Source::Ptp | Source::System => 0,
             },
             key: self.client_key()?,
@@ -528,13 +279,13 @@ impl Settings {
             let cipher = if digits > 16 { "AES256" } else { "AES128" };
             text.push_str(&format!("\n{} {cipher} {key}", self.key_id));
         }
-        Keys::parse(&text).map_err(|error| wrong(&error.to_string()))
+        Keys::parse(&text).map_err(|error| settings_error(&error.to_string()))
     }
 
-    /// What is sought, in words.
+    /// What is looked for, in words.
     pub fn sought(&self) -> String {
         match (self.source, &self.leader) {
-            (Source::Rig, None) => format!("the leader of rig {}", self.rig),
+            (Source::Rig, None) => format!("the leader of rig {}", self.rig.rig),
             (Source::Rig, Some(leader)) => format!("the leader at {leader}"),
             (Source::Ntp, leader) => format!("the NTP server {}", leader.as_deref().unwrap_or_default()),
             (Source::Ptp, _) => format!("the PTP grandmaster of domain {}", self.ptp_domain),
@@ -542,14 +293,14 @@ impl Settings {
         }
     }
 
-    /// The key that a client uses; `None`: none.
+    /// The key that a client uses, if any.
     pub fn client_key(&self) -> Result<Option<Key>, gst::ErrorMessage> {
         let keys = self.keys()?;
         if keys.is_empty() {
             return Ok(None);
         }
         let found = keys.get(self.key_id).cloned();
-        found.map(Some).ok_or_else(|| wrong(&format!("there is no key with key-id={}", self.key_id)))
+        found.map(Some).ok_or_else(|| settings_error(&format!("there is no key with key-id={}", self.key_id)))
     }
 }
 
@@ -581,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_of_the_length_of_its_cipher() {
+    fn a_key_has_the_length_of_its_cipher() {
         gst::init().unwrap();
         let hex = |bytes: usize| format!("HEX:{}", "5a".repeat(bytes));
         for good in [hex(16), hex(32), "sixteen-letters.".into()] {
@@ -595,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_chronys() {
+    fn a_key_file_has_the_form_of_chronys() {
         gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");

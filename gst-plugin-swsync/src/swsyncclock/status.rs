@@ -1,4 +1,4 @@
-//! What `swsyncclock` says of its clock: properties, the `stats` structure, element messages.
+//! The state of `swsyncclock`'s clock as others read it: properties that are read only, and the `stats` structure.
 
 use gst::glib;
 use gst::prelude::*;
@@ -9,24 +9,19 @@ use swsync_rig::time::{ReferenceStats, StampKind, TimeClientStats, TimeLeaderSta
 
 use super::ptp::PtpStats;
 
-/// How well the clock knows the time of its source.
+/// [`SyncQuality`] as a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncClockState")]
 pub enum ClockState {
-    /// It does not.
     #[default]
     #[enum_value(name = "Unsynced: nothing is known of the time", nick = "unsynced")]
     Unsynced,
-    /// It has an estimate, not yet a good one.
     #[enum_value(name = "Acquiring: a first estimate, not yet a good one", nick = "acquiring")]
     Acquiring,
-    /// It follows.
     #[enum_value(name = "Synced: following its source", nick = "synced")]
     Synced,
-    /// The source is silent: extrapolating.
     #[enum_value(name = "Holdover: the source is silent, the clock runs on", nick = "holdover")]
     Holdover,
-    /// It defines rig time.
     #[enum_value(name = "Leading: defines rig time", nick = "leading")]
     Leading,
 }
@@ -43,35 +38,29 @@ impl From<SyncQuality> for ClockState {
     }
 }
 
-impl ClockState {
-    /// The name that messages give it: its nick.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unsynced => "unsynced",
-            Self::Acquiring => "acquiring",
-            Self::Synced => "synced",
-            Self::Holdover => "holdover",
-            Self::Leading => "leading",
-        }
-    }
-
-    pub fn is_synced(self) -> bool {
-        match self {
-            Self::Synced | Self::Leading => true,
-            Self::Unsynced | Self::Acquiring | Self::Holdover => false,
-        }
-    }
-}
-
-/// The clock's state as it was last announced.
+/// The clock's quality as it was last announced.
 #[derive(Debug, Clone, Copy)]
-pub struct Condition {
-    pub state: ClockState,
-    /// When it came to be.
+pub struct Announced {
+    pub quality: SyncQuality,
+    /// When it changed to this.
     pub since: Timestamp<Local>,
 }
 
-/// Nanoseconds, or -1 for what is not known: the GObject properties' way.
+impl Announced {
+    pub const fn is_synced(&self) -> bool {
+        is_synced(self.quality)
+    }
+}
+
+/// Whether a clock of this quality is in rig time, and hears its source.
+pub const fn is_synced(quality: SyncQuality) -> bool {
+    match quality {
+        SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign => true,
+        SyncQuality::Unsynced | SyncQuality::Acquiring | SyncQuality::Holdover => false,
+    }
+}
+
+/// Nanoseconds, or -1 if unknown, as GObject properties have it.
 pub fn nanos_or_unknown(span: Option<Span>) -> i64 {
     span.map_or(-1, Span::as_nanos)
 }
@@ -139,12 +128,12 @@ fn stamps(kind: Option<StampKind>) -> &'static str {
     kind.map_or("none", StampKind::as_str)
 }
 
-/// What is known of every clock. All times are in nanoseconds, -1 where unknown.
-pub fn stats(status: &ClockStatus, condition: Condition) -> gst::Structure {
+/// The fields of every clock. All times are in nanoseconds, -1 where unknown.
+pub fn stats(status: &ClockStatus, announced: Announced) -> gst::Structure {
     gst::Structure::builder(STATS)
-        .field("state", condition.state.as_str())
-        .field("synced", condition.state.is_synced())
-        .field("since", condition.since.as_nanos())
+        .field("state", announced.quality.as_str())
+        .field("synced", announced.is_synced())
+        .field("since", announced.since.as_nanos())
         .field("rig-time", status.rig_time_ns.as_nanos())
         .field("offset", status.offset_ns.as_nanos())
         .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
@@ -153,7 +142,7 @@ pub fn stats(status: &ClockStatus, condition: Condition) -> gst::Structure {
         .build()
 }
 
-/// What a client of a time server knows besides.
+/// Adds the fields of a client of a time server.
 pub fn add_client(structure: &mut gst::Structure, stats: &TimeClientStats) {
     let progress = &stats.progress;
     structure.set("leader", &progress.leader);
@@ -190,7 +179,7 @@ pub fn add_client(structure: &mut gst::Structure, stats: &TimeClientStats) {
     }
 }
 
-/// What a follower of a clock that can be read here knows besides.
+/// Adds the fields of a clock that follows one of this device.
 pub fn add_reference(structure: &mut gst::Structure, stats: &ReferenceStats) {
     structure.set("leader", &stats.source);
     structure.set("readings", stats.readings);
@@ -200,13 +189,13 @@ pub fn add_reference(structure: &mut gst::Structure, stats: &ReferenceStats) {
     structure.set("steps", stats.steps);
 }
 
-/// What is known of PTP besides.
+/// Adds the fields of PTP.
 pub fn add_ptp(structure: &mut gst::Structure, stats: PtpStats) {
     structure.set("ptp-updates", stats.updates);
     structure.set("ptp-path-delay", nanos_or_unknown(stats.path_delay));
 }
 
-/// What a server of time knows besides.
+/// Adds the fields of a time server.
 pub fn add_server(structure: &mut gst::Structure, stats: &TimeLeaderStats) {
     structure.set("served-requests", stats.requests);
     structure.set("served-responses", stats.responses);

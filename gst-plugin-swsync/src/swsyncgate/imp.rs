@@ -1,33 +1,27 @@
 use std::sync::mpsc;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::order::{Answer, Order};
-use swsync_core::time::{Rig, Span, Timestamp};
+use parking_lot::Mutex;
 use swsync_rig::control::{Membership, Session};
 
 use super::OnShort;
-use super::outlet::{Flow, GateOutlet, Newest, Place};
-use crate::caps::grid_of;
-use crate::lock::lock;
-use crate::station::{
-    Duty, Host, OnDisk, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
-    stated_latency,
-};
+use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};
+use crate::order_service::{ElementHooks, OrderService, OrderSettings, Worker, control_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncgate", gst::DebugColorFlags::empty(), Some("swsync order gate"))
 });
 
 /// How long the end of a stream, or of the element, waits for downstream to take what open orders have left.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default)]
 struct Settings {
-    rig: RigSettings,
+    orders: OrderSettings,
     on_short: OnShort,
 }
 
@@ -39,26 +33,24 @@ enum State {
 }
 
 struct Started {
-    station: Arc<Station>,
-    /// The gate's place in the rig: dropped, it leaves.
+    service: Arc<OrderService>,
+    /// The gate's membership in the rig: dropped, it leaves.
     _membership: Membership,
-    /// For what goes downstream beside frames.
+    /// Serialized events that go downstream between frames.
     events: mpsc::Sender<gst::Event>,
-    flow: Flow,
-    newest: Newest,
-    /// Once caps are known.
-    stream: Option<Arc<Stream>>,
+    flow: LastFlow,
+    newest: NewestPosition,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
 }
 
-// Of the mutexes, `state` is taken before `duty`.
+// Of the mutexes, `state` is taken before `worker`.
 pub struct SwsyncGate {
     sink: gst::Pad,
     source: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
     /// For the source pad's task, from the element's start until the pad's.
-    duty: Mutex<Option<(Duty, GateOutlet)>>,
+    worker: Mutex<Option<(Worker, GateOutput)>>,
 }
 
 #[glib::object_subclass]
@@ -70,9 +62,9 @@ impl ObjectSubclass for SwsyncGate {
     fn with_class(class: &Self::Class) -> Self {
         let template = |name| class.pad_template(name).expect("registered by pad_templates");
         let sink = gst::Pad::builder_from_template(&template("sink"))
-            .chain_function(|pad, parent, buffer| {
+            .chain_function(|_, parent, buffer| {
                 let refuse = || Err(gst::FlowError::Error);
-                Self::catch_panic_pad_function(parent, refuse, |gate| gate.take(pad, buffer))
+                Self::catch_panic_pad_function(parent, refuse, |gate| gate.chain(buffer))
             })
             .event_function(|pad, parent, event| {
                 Self::catch_panic_pad_function(parent, || false, |gate| gate.sink_event(pad, event))
@@ -89,14 +81,14 @@ impl ObjectSubclass for SwsyncGate {
             })
             .flags(gst::PadFlags::PROXY_CAPS)
             .build();
-        Self { sink, source, settings: Mutex::default(), state: Mutex::default(), duty: Mutex::default() }
+        Self { sink, source, settings: Mutex::default(), state: Mutex::default(), worker: Mutex::default() }
     }
 }
 
 impl ObjectImpl for SwsyncGate {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = RigSettings::properties();
+            let mut properties = OrderSettings::properties();
             properties.push(
                 glib::ParamSpecEnum::builder_with_default("on-short", OnShort::default())
                     .nick("On short")
@@ -110,21 +102,18 @@ impl ObjectImpl for SwsyncGate {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
+        let mut settings = self.settings.lock();
         match pspec.name() {
             "on-short" => settings.on_short = value.get().expect("checked by GObject"),
-            name => {
-                let known = settings.rig.set(name, value);
-                debug_assert!(known, "no property {name}");
-            }
+            name => settings.orders.set(name, value),
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
+        let settings = self.settings.lock();
         match pspec.name() {
             "on-short" => settings.on_short.to_value(),
-            name => settings.rig.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
+            name => settings.orders.get(name),
         }
     }
 
@@ -165,8 +154,8 @@ impl ElementImpl for SwsyncGate {
     }
 
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
-        if let State::Started(started) = &*lock(&self.state) {
-            started.station.set_clock(clock.cloned());
+        if let Some(service) = self.service() {
+            service.set_clock(clock);
         }
         self.parent_set_clock(clock)
     }
@@ -183,9 +172,9 @@ impl ElementImpl for SwsyncGate {
                 }
             }
             gst::StateChange::PausedToReady => {
-                // While downstream still takes what there is.
-                if let Some(station) = self.station() {
-                    station.suspend(END_PATIENCE, || 0, || false);
+                // While downstream still takes frames.
+                if let Some(service) = self.service() {
+                    service.suspend(END_TIMEOUT, || 0, || false);
                 }
             }
             _ => {}
@@ -194,86 +183,44 @@ impl ElementImpl for SwsyncGate {
         let stopped = transition == gst::StateChange::PausedToReady
             || transition == gst::StateChange::ReadyToPaused && result.is_err();
         if stopped {
-            let state = std::mem::take(&mut *lock(&self.state));
-            lock(&self.duty).take();
+            let state = std::mem::take(&mut *self.state.lock());
+            self.worker.lock().take();
             drop(state); // leaves the rig
         }
         result
     }
 }
 
-/// What the station asks of the element.
-struct GateHost(glib::WeakRef<super::SwsyncGate>);
-
-impl Host for GateHost {
-    fn request_key(&self, at: Timestamp<Rig>, period: Span) {
-        if let Some(gate) = self.0.upgrade() {
-            request_key_frame(gate.upcast_ref(), at, period);
-        }
-    }
-
-    fn announce(&self, answer: &Answer) {
-        if let Some(gate) = self.0.upgrade() {
-            let structure = served_message(answer);
-            gst::info!(CAT, obj = gate, "{structure}");
-            let message = gst::message::Element::builder(structure).src(&gate).build();
-            // Without a bus nobody wants to know.
-            let _ = gate.post_message(message);
-        }
-    }
-
-    fn fail(&self, error: gst::ErrorMessage) {
-        if let Some(gate) = self.0.upgrade() {
-            gate.post_error_message(error);
-        }
-    }
-
-    fn latency(&self) -> Option<Span> {
-        stated_latency(self.0.upgrade()?.upcast_ref())
-    }
-
-    fn on_disk(&self, _order: &Order) -> OnDisk {
-        OnDisk::Nothing // a gate writes nothing
-    }
-}
-
 impl SwsyncGate {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
-        let device = settings.rig.device()?;
-        let config = settings.rig.rig_config()?;
+        let settings = self.settings.lock().clone();
+        let device = settings.orders.device()?;
+        let config = settings.orders.rig_config()?;
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
-        let host = GateHost(self.obj().downgrade());
-        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), None, host);
-        station.set_clock(self.obj().clock());
-        let membership = session.join(device, station.clone()).map_err(|e| control_error(&e))?;
+        let element = ElementHooks::new(&*self.obj(), *CAT);
+        let limits = settings.orders.ring_limits();
+        let (service, jobs) = OrderService::new(device.clone(), limits, None, element, None);
+        let membership = session.join(device, service.clone()).map_err(|e| control_error(&e))?;
         let (events, received) = mpsc::channel();
-        let flow = Flow::new(Mutex::new(Ok(gst::FlowSuccess::Ok)));
+        let flow = LastFlow::new(Mutex::new(Ok(gst::FlowSuccess::Ok)));
         let name = self.obj().name().to_string();
-        let newest = Newest::default();
+        let newest = NewestPosition::default();
         let (pad, on_short) = (self.source.clone(), settings.on_short);
-        let outlet = GateOutlet::new(pad, name, on_short, received, newest.clone(), flow.clone());
-        *lock(&self.duty) = Some((duty, outlet));
-        *lock(&self.state) = State::Started(Box::new(Started {
-            station,
-            _membership: membership,
-            events,
-            flow,
-            newest,
-            stream: None,
-            segment: None,
-        }));
+        let output = GateOutput::new(pad, name, on_short, received, newest.clone(), flow.clone());
+        *self.worker.lock() = Some((Worker::new(service.clone(), jobs), output));
+        let started = Started { service, _membership: membership, events, flow, newest, segment: None };
+        *self.state.lock() = State::Started(Box::new(started));
         Ok(())
     }
 
-    fn station(&self) -> Option<Arc<Station>> {
-        match &*lock(&self.state) {
-            State::Started(started) => Some(started.station.clone()),
+    fn service(&self) -> Option<Arc<OrderService>> {
+        match &*self.state.lock() {
+            State::Started(started) => Some(started.service.clone()),
             State::Stopped => None,
         }
     }
 
-    /// Starts and ends the task that pushes.
+    /// Starts and stops the source pad's task, on which the worker runs.
     fn activate(&self, pad: &gst::Pad, mode: gst::PadMode, active: bool) -> Result<(), gst::LoggableError> {
         if mode != gst::PadMode::Push {
             return Err(gst::loggable_error!(CAT, "the gate pushes"));
@@ -282,40 +229,39 @@ impl SwsyncGate {
             pad.stop_task().map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
             return Ok(());
         }
-        let Some((mut duty, mut outlet)) = lock(&self.duty).take() else {
+        let Some((mut worker, mut output)) = self.worker.lock().take() else {
             return Ok(()); // not started: in READY there is nothing to push
         };
         let task_pad = pad.downgrade();
         pad.start_task(move || {
-            if !duty.step(&mut outlet)
+            if !worker.step(&mut output)
                 && let Some(pad) = task_pad.upgrade()
             {
-                // It has ended if this fails.
+                // Fails only if the task has stopped already.
                 let _ = pad.pause_task();
             }
         })
         .map_err(|error| gst::loggable_error!(CAT, "{error}"))
     }
 
-    /// A buffer has arrived.
-    fn take(&self, _pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (station, stream, segment, newest, flow) = match &*lock(&self.state) {
+    fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (service, segment, newest, flow) = match &*self.state.lock() {
             State::Started(started) => {
-                let (Some(stream), Some(segment)) = (&started.stream, &started.segment) else {
+                let Some(segment) = started.segment.clone() else {
                     return Err(gst::FlowError::NotNegotiated);
                 };
-                let (newest, flow) = (started.newest.clone(), started.flow.clone());
-                (started.station.clone(), stream.clone(), segment.clone(), newest, flow)
+                (started.service.clone(), segment, started.newest.clone(), started.flow.clone())
             }
             State::Stopped => return Err(gst::FlowError::Flushing),
         };
-        let place = buffer.pts().map(|pts| Place::new(&stream, &segment, pts, buffer.duration()));
-        if station.handle_buffer(self.obj().upcast_ref(), buffer, &stream, &segment) {
-            // After what is to be released of it is under way.
-            *lock(&newest) = place;
+        let stream = service.stream().ok_or(gst::FlowError::NotNegotiated)?;
+        let position = buffer.pts().map(|pts| StreamPosition::new(&stream, &segment, pts, buffer.duration()));
+        if service.handle_buffer(buffer, &stream, &segment) {
+            // Only now: the worker has the frame already if it is to be released.
+            *newest.lock() = position;
         }
-        match *lock(&flow) {
-            // For the moment, or for what was ordered: more may be asked of it.
+        match *flow.lock() {
+            // Downstream may want frames again later, or those of another order.
             Err(gst::FlowError::Flushing | gst::FlowError::Eos) | Ok(_) => Ok(gst::FlowSuccess::Ok),
             Err(error) => Err(error),
         }
@@ -323,13 +269,13 @@ impl SwsyncGate {
 
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Caps(caps) => self.set_caps(caps.caps_owned()),
+            gst::EventView::Caps(caps) => self.set_caps(&caps.caps_owned()),
             gst::EventView::Segment(segment) => {
                 let Ok(segment) = segment.segment().clone().downcast::<gst::ClockTime>() else {
                     gst::element_imp_error!(
                         self,
                         gst::StreamError::Format,
-                        ("frames have no place in bytes or frames; the stream must be in time")
+                        ("the stream must be in time: frames have no place in a stream of bytes")
                     );
                     return false;
                 };
@@ -337,21 +283,21 @@ impl SwsyncGate {
             }
             gst::EventView::FlushStart(_) => gst::Pad::event_default(pad, Some(&*self.obj()), event),
             gst::EventView::FlushStop(_) => {
-                self.with_started(|started| *lock(&started.newest) = None);
+                self.with_started(|started| *started.newest.lock() = None);
                 self.queue(event.clone());
                 gst::Pad::event_default(pad, Some(&*self.obj()), event)
             }
             gst::EventView::Eos(_) => {
-                if let Some(station) = self.station() {
+                if let Some(service) = self.service() {
                     let is_flushed = || pad.pad_flags().contains(gst::PadFlags::FLUSHING);
-                    station.suspend(END_PATIENCE, || 0, is_flushed);
+                    service.suspend(END_TIMEOUT, || 0, is_flushed);
                 }
                 self.queue(event)
             }
             gst::EventView::Gap(gap) => self.with_started(|started| {
-                if let (Some(stream), Some(segment)) = (&started.stream, &started.segment) {
+                if let (Some(stream), Some(segment)) = (started.service.stream(), &started.segment) {
                     let (begin, duration) = gap.get();
-                    *lock(&started.newest) = Some(Place::new(stream, segment, begin, duration));
+                    *started.newest.lock() = Some(StreamPosition::new(&stream, segment, begin, duration));
                 }
             }),
             _ if event.is_serialized() => self.queue(event),
@@ -359,16 +305,16 @@ impl SwsyncGate {
         }
     }
 
-    /// Has an event go downstream between frames.
+    /// Has the worker push an event, between frames.
     fn queue(&self, event: gst::Event) -> bool {
         self.with_started(|started| {
-            // The task lives as long as the element is started.
+            // Fails only if the task has stopped.
             let _ = started.events.send(event);
         })
     }
 
     fn with_started(&self, change: impl FnOnce(&mut Started)) -> bool {
-        match &mut *lock(&self.state) {
+        match &mut *self.state.lock() {
             State::Started(started) => {
                 change(started);
                 true
@@ -377,26 +323,18 @@ impl SwsyncGate {
         }
     }
 
-    fn set_caps(&self, caps: gst::Caps) -> bool {
-        let grid = match grid_of(&caps) {
-            Ok(grid) => grid,
-            Err(reason) => {
-                gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
-                return false;
-            }
-        };
-        let changed = self.with_started(|started| {
-            started.stream = Some(Arc::new(Stream::new(caps, grid)));
-        });
-        if let Some(station) = self.station() {
-            station.set_grid(grid);
+    fn set_caps(&self, caps: &gst::Caps) -> bool {
+        let Some(service) = self.service() else { return false };
+        if let Err(reason) = service.set_caps(caps) {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
+            return false;
         }
-        changed
+        true
     }
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.view() {
-            // Frames stay in the ring: in memory of a pool downstream they would leave it without any.
+            // Frames stay in the ring: a pool downstream would run out of buffers.
             gst::QueryView::Allocation(_) => false,
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
         }

@@ -1,7 +1,7 @@
 //! `swsyncgate`: passes exactly the frames that orders name, in the future or past, and drops the rest.
 //!
-//! What [`swsyncsink`](super::swsyncsink) does with files, the gate does for an application's own sinks: it keeps a ring of
-//! recent frames, joins the rig's control plane, and releases what an order names, as it came: the same buffers with their
+//! The gate is [`swsyncsink`](super::swsyncsink) for an application's own sinks: it keeps a ring of
+//! recent frames, joins the rig's control plane, and pushes the frames that an order names as they came: the same buffers with their
 //! metas and their own PTS.
 //!
 //! ```text
@@ -10,13 +10,13 @@
 //! swsync record --for 10s
 //! ```
 //!
-//! Encoded video is kept by groups of pictures and begins with a key frame: the gate asks the encoder for one at the very
-//! frame that an order, or a segment of it, begins with (GstForceKeyUnit upstream). For what has passed it releases the
-//! frames from the last key frame on: they carry GST_BUFFER_FLAG_DECODE_ONLY.
+//! Encoded video is kept by groups of pictures and begins with a key frame: the gate requests one from the encoder at the very
+//! frame that an order, or a segment of it, begins with (GstForceKeyUnit upstream). For a frame that has passed it releases the
+//! frames from the last key frame on; those that are not named carry GST_BUFFER_FLAG_DECODE_ONLY.
 //!
-//! Nothing upstream waits for what is downstream: the gate has a thread of its own, and what is released waits in bounded
-//! memory. Frames that fall out of the ring before downstream has taken what was before them are lost, and the answer
-//! names them.
+//! While frames come, nothing upstream waits for what is downstream: the gate has a thread of its own, and frames that are released wait
+//! in bounded memory. Frames that fall out of the ring before downstream has taken those before them are lost, and the answer
+//! names them. At EOS, and on the way to READY, the gate waits up to 5 s until downstream has taken the frames of open orders.
 //!
 //! # Events
 //!
@@ -24,35 +24,35 @@
 //!
 //! - `swsync-order-begin`: `order`, and `first-frame`. Before the order's first buffer.
 //! - `swsync-segment-begin`: `order`, `segment` (counted from 0), `first-frame`. Before the first buffer of each file that
-//!   the order wants, its lead-in included.
+//!   the order wants, lead-in included.
 //! - `swsync-in-point`: `order`, `segment`, `lead-in`: how many buffers came since `swsync-segment-begin` that the order
-//!   does not name. Before the first one that it does; not sent where there are none.
-//! - `swsync-hole`: `order`, `first-frame`, `frames`, `why`: frames that do not come. As soon as that is known.
+//!   does not name. Before the first buffer that it names; not sent if the lead-in is empty.
+//! - `swsync-hole`: `order`, `first-frame`, `frames`, `why`: frames that will not come. As soon as that is known.
 //! - `swsync-order-end`: `order`, `released`, `missing`. After its last buffer.
 //!
-//! Between orders the stream is sparse: GAP events, five times a second, tell downstream how far it has come, so that sinks preroll and
-//! a muxer goes on with its other streams. Caps and segment come before the first frame, or gap, that they are of. Frames of the past come
-//! with PTS that lie before gaps that were told. At the end of the stream, open orders end with what there is, and EOS follows.
+//! Between orders the stream is sparse: GAP events, five times a second, say how far the stream has come, so that sinks preroll and
+//! a muxer goes on with its other streams. Caps and segment come before the first frame, or gap, of theirs. Frames of the past have
+//! a PTS before gaps that were already sent. At the end of the stream, open orders end with what there is, and EOS follows.
 //!
-//! `mp4mux` and `qtmux` cannot mux such a stream with others: they keep each stream's last frame, and take nothing of the other streams until
-//! its next one has come. `matroskamux` and `mpegtsmux` can:
+//! `mp4mux` and `qtmux` cannot mux such a stream with others: they keep each stream's last frame, and take no data of the other streams until
+//! the next frame has come. `matroskamux` and `mpegtsmux` can:
 //!
 //! ```text
 //! gst-launch-1.0 -e swsyncclock role=leader swsyncsrc ! videoconvert ! x264enc tune=zerolatency ! h264parse ! swsyncgate ! queue ! \
 //!     matroskamux name=m ! filesink location=take.mkv alsasrc ! audioconvert ! opusenc ! queue ! m.
 //! ```
 //!
-//! The parser stands before the gate: behind it, it would have to say what the stream is before it has seen a frame, and muxers take no other
+//! Put the parser before the gate: behind it, it would have to set caps before it has seen a frame, and muxers take no other
 //! caps later.
 //!
 //! # Orders
 //!
-//! The answer to an order says `saved` of what was released. An order that begins before what the ring holds yields what
-//! there is, and the answer names the missing frames and the range that is held; with `on-short=missed` it yields nothing.
-//! The gate keeps no journal: what is open when the element stops is answered with what became of it so far.
+//! The answer to an order says `saved` for frames that were released. An order that begins before the oldest frame in the ring yields what
+//! there is, and the answer names the missing frames and the range in the ring; with `on-short=missed` it yields nothing.
+//! The gate keeps no journal: orders that are open when the element stops are answered with what became of them so far.
 
 mod imp;
-mod outlet;
+mod output;
 
 use gst::glib;
 use gst::prelude::*;
@@ -62,7 +62,7 @@ glib::wrapper! {
     pub struct SwsyncGate(ObjectSubclass<imp::SwsyncGate>) @extends gst::Element, gst::Object;
 }
 
-/// What comes of an order that begins before what the ring holds.
+/// What an order yields that begins before the oldest frame in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncGateOnShort")]
 pub enum OnShort {

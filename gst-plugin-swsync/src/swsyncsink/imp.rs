@@ -1,57 +1,57 @@
-use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use swsync_core::order::{Answer, Order};
-use swsync_core::time::{Rig, Span, Timestamp};
+use parking_lot::Mutex;
+use swsync_core::time::Span;
 use swsync_rig::control::{Membership, Session};
 use swsync_rig::files::{Activity, Disk, Durability, Location, Shelf, Watched};
 use swsync_rig::share::Share;
 
+use super::disk_wait::{DiskHangs, STALL_TIMEOUT, leave_rig};
 use super::muxer::{self, Container};
-use super::patience::{self, GivenUp, STALL};
-use super::take::Origin;
-use super::writer::{Options, Owner, Writer};
-use super::writing::{Writing, location_error};
-use crate::caps::grid_of;
-use crate::lock::lock;
-use crate::signals::Signals;
-use crate::station::{
-    self, Host, OnDisk, Rest, RigSettings, Station, Stream, control_error, request_key_frame, served_message,
-    settings_of, stated_latency,
+use super::open_take::TakeSource;
+use super::properties::storage_properties;
+use super::saved_takes::SinkStorage;
+use super::writer::WriterOptions;
+use super::writer_thread::{WriterThread, location_error};
+use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
+use crate::order_service::{
+    CameraInfo, ElementHooks, OrderService, OrderSettings, Suspended, Worker, control_error, place_shot,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsink", gst::DebugColorFlags::empty(), Some("swsync order sink"))
 });
 
-const DEFAULT_LOCATION: &str = "swsync";
-/// All of them.
-const DEFAULT_MAX_FILES: u32 = 0;
-
 #[derive(Debug, Clone)]
 struct Settings {
-    rig: RigSettings,
+    orders: OrderSettings,
     location: Option<String>,
     durability: Durability,
     /// Files that are kept of each order; 0: all.
     max_files: u32,
-    options: Options,
+    options: WriterOptions,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            rig: RigSettings::default(),
+            orders: OrderSettings::default(),
             location: None,
             durability: Durability::default(),
             max_files: DEFAULT_MAX_FILES,
-            options: Options::default(),
+            options: WriterOptions::default(),
         }
+    }
+}
+
+impl Settings {
+    fn location(&self) -> &str {
+        self.location.as_deref().unwrap_or(DEFAULT_LOCATION)
     }
 }
 
@@ -60,14 +60,12 @@ enum State {
     #[default]
     Stopped,
     Started {
-        station: Arc<Station>,
-        writing: Box<Writing>,
+        service: Arc<OrderService>,
+        writer: Box<WriterThread>,
         session: Arc<Session>,
         membership: Membership,
         /// The takes, for `swsync collect`.
         share: Box<Share>,
-        /// Once caps are negotiated.
-        stream: Option<Arc<Stream>>,
     },
 }
 
@@ -76,7 +74,8 @@ enum State {
 pub struct SwsyncSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    camera: Mutex<station::Camera>,
+    /// By the newest tags.
+    camera: Arc<Mutex<CameraInfo>>,
 }
 
 #[glib::object_subclass]
@@ -89,7 +88,7 @@ impl ObjectSubclass for SwsyncSink {
 impl ObjectImpl for SwsyncSink {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = RigSettings::properties();
+            let mut properties = OrderSettings::properties();
             properties.extend(storage_properties());
             properties
         });
@@ -116,7 +115,7 @@ impl ObjectImpl for SwsyncSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
+        let mut settings = self.settings.lock();
         let text = || value.get::<Option<String>>().expect("checked by GObject");
         match pspec.name() {
             "location" => settings.location = text(),
@@ -134,17 +133,14 @@ impl ObjectImpl for SwsyncSink {
                 settings.options.muxer_properties = value.get().expect("checked by GObject");
             }
             "post-messages" => settings.options.post_messages = value.get().expect("checked by GObject"),
-            name => {
-                let known = settings.rig.set(name, value);
-                debug_assert!(known, "no property {name}");
-            }
+            name => settings.orders.set(name, value),
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
+        let settings = self.settings.lock();
         match pspec.name() {
-            "location" => settings.location.as_deref().unwrap_or(DEFAULT_LOCATION).to_value(),
+            "location" => settings.location().to_value(),
             "durability" => super::SinkDurability::from(settings.durability).to_value(),
             "keep-free" => settings
                 .options
@@ -155,63 +151,18 @@ impl ObjectImpl for SwsyncSink {
             "muxer-factory" => settings.options.muxer_factory.to_value(),
             "muxer-properties" => settings.options.muxer_properties.to_value(),
             "post-messages" => settings.options.post_messages.to_value(),
-            name => settings.rig.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
+            name => settings.orders.get(name),
         }
     }
 
     fn constructed(&self) {
         self.parent_constructed();
         let sink = self.obj();
-        // Frames are kept as they come: nothing is presented, so nothing waits for its time or for
-        // a first frame.
+        // Frames are stored as they come: none waits for its time, and PAUSED does not wait for a first frame.
         sink.set_sync(false);
         sink.set_async(false);
         sink.set_property("enable-last-sample", false);
     }
-}
-
-fn storage_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecString::builder("location")
-            .nick("Location")
-            .blurb("Folder of what is saved, or a pattern with {take} (or {order}), {device}, {frame}, {segment} and {ext}; a folder gets {take}/{device}/{frame}.{ext} for pictures and {take}/{device}/{segment}.{ext} for video. An extension that is spelt out chooses the muxer")
-            .default_value(Some(DEFAULT_LOCATION))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("durability", super::SinkDurability::default())
-            .nick("Durability")
-            .blurb("What a file goes through before an order is answered: safe survives a power cut, fast only a crash of the program")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecInt64::builder("keep-free")
-            .nick("Keep free")
-            .blurb("Room on the disk that is kept free, in bytes: recording ends before, so that what was recorded can be closed and answered for, and goes on when there is room again. -1: a twentieth of the disk, 256 MiB at most; 0: none")
-            .minimum(-1)
-            .default_value(-1)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("max-files")
-            .nick("Max files")
-            .blurb("Most pictures, or video files, that are kept of one order: when one more is finished, the oldest of that order is removed. 0: all are kept")
-            .default_value(DEFAULT_MAX_FILES)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("muxer-factory")
-            .nick("Muxer factory")
-            .blurb("The muxer that video is saved with; else by the extension in `location`, else mp4mux")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("muxer-properties")
-            .nick("Muxer properties")
-            .blurb("Properties of the muxer, e.g. {properties,fragment-duration=500}; by default it writes fragments of a second, so that a power cut takes no more than that")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoolean::builder("post-messages")
-            .nick("Post messages")
-            .blurb("Post an element message swsync-file for each picture saved; messages of video files, swsync-fragment-opened and swsync-fragment-closed, are posted anyway")
-            .mutable_ready()
-            .build(),
-    ]
 }
 
 impl GstObjectImpl for SwsyncSink {}
@@ -243,97 +194,26 @@ impl ElementImpl for SwsyncSink {
     }
 
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
-        // Orders are timed by it from here on, whether or not a frame ever comes.
-        if let State::Started { station, .. } = &*lock(&self.state) {
-            station.set_clock(clock.cloned());
+        if let Some(service) = self.service() {
+            service.set_clock(clock);
         }
         self.parent_set_clock(clock)
     }
 }
 
-/// What the writer asks of the element.
-#[derive(Clone)]
-struct SinkHost(glib::WeakRef<super::SwsyncSink>);
-
-/// What the station asks of the element.
-struct StationHost {
-    sink: glib::WeakRef<super::SwsyncSink>,
-    shelf: Shelf,
-    activity: Arc<Activity>,
-}
-
-/// A disk that has not answered for so long is said to hang.
-const SLOW: Duration = Duration::from_secs(5);
-
-impl Host for StationHost {
-    fn request_key(&self, at: Timestamp<Rig>, period: Span) {
-        if let Some(sink) = self.sink.upgrade() {
-            request_key_frame(sink.upcast_ref(), at, period);
-        }
-    }
-
-    fn announce(&self, answer: &Answer) {
-        if let Some(sink) = self.sink.upgrade() {
-            let message = served_message(answer);
-            gst::info!(CAT, obj = sink, "{message}");
-            sink.imp().post(message);
-        }
-    }
-
-    fn fail(&self, error: gst::ErrorMessage) {
-        if let Some(sink) = self.sink.upgrade() {
-            sink.post_error_message(error);
-        }
-    }
-
-    fn latency(&self) -> Option<Span> {
-        stated_latency(self.sink.upgrade()?.upcast_ref())
-    }
-
-    fn on_disk(&self, order: &Order) -> OnDisk {
-        Writer::known_on_disk(&self.shelf, order)
-    }
-
-    fn problem(&self) -> Option<String> {
-        let (what, how_long) = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW)?;
-        Some(format!("the disk has not answered for {} s: {what}", how_long.as_secs()))
-    }
-}
-
-impl Owner for SinkHost {
-    fn post(&self, structure: gst::Structure) {
-        if let Some(sink) = self.0.upgrade() {
-            sink.imp().post(structure);
-        }
-    }
-
-    fn ask_for_key(&self, at: Timestamp<Rig>, period: Span) {
-        if let Some(sink) = self.0.upgrade() {
-            request_key_frame(sink.upcast_ref(), at, period);
-        }
-    }
-
-    fn origin(&self) -> Origin {
-        let Some(sink) = self.0.upgrade() else { return Origin::default() };
-        let camera = lock(&sink.imp().camera).clone();
-        Origin { camera, settings: settings_of(sink.upcast_ref()) }
-    }
-}
-
 impl BaseSinkImpl for SwsyncSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
-        let device = settings.rig.device()?;
-        let config = settings.rig.rig_config()?;
-        let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
-        let location = Location::parse(location).map_err(|e| location_error(&e))?;
+        let settings = self.settings.lock().clone();
+        let device = settings.orders.device()?;
+        let config = settings.orders.rig_config()?;
+        let location = Location::parse(settings.location()).map_err(|e| location_error(&e))?;
         let max_files = (settings.max_files > 0).then_some(settings.max_files);
         if max_files.is_some() {
             location.check_orders().map_err(|e| location_error(&e))?;
         }
         let root = location.root();
         let activity = Arc::new(Activity::default());
-        let shelf = Shelf {
+        let store = Shelf {
             storage: Arc::new(Watched::new(Disk, activity.clone())),
             durability: settings.durability,
             location,
@@ -342,109 +222,100 @@ impl BaseSinkImpl for SwsyncSink {
             max_files,
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
-        let host =
-            StationHost { sink: self.obj().downgrade(), shelf: shelf.clone(), activity: activity.clone() };
-        let (station, duty) = Station::new(device.clone(), settings.rig.limits(), max_files, host);
-        station.set_clock(self.obj().clock());
-        let owner = SinkHost(self.obj().downgrade());
-        let writing = Box::new(Writing::start(shelf, settings.options, owner, duty, activity)?);
-        let joined = session.join(device.clone(), station.clone()).and_then(|membership| {
-            let busy = Arc::downgrade(&station);
-            let share = Share::open(&session, device, root, Box::new(move || busy.upgrade()?.busy()))?;
+        let element = ElementHooks::new(&*self.obj(), *CAT);
+        let storage = SinkStorage { store: store.clone(), activity: activity.clone() };
+        let (service, jobs) = OrderService::new(
+            device.clone(),
+            settings.orders.ring_limits(),
+            max_files,
+            element.clone(),
+            Some(Box::new(storage)),
+        );
+        let source = TakeSource { element, camera: self.camera.clone() };
+        let worker = Worker::new(service.clone(), jobs);
+        let writer = Box::new(WriterThread::start(store, settings.options, source, worker, activity)?);
+        let joined = session.join(device.clone(), service.clone()).and_then(|membership| {
+            let weak = Arc::downgrade(&service);
+            let share = Share::open(&session, device, root, Box::new(move || weak.upgrade()?.busy()))?;
             Ok((membership, Box::new(share)))
         });
         let (membership, share) = match joined {
             Ok(joined) => joined,
             Err(error) => {
-                station.close();
-                if let Err(why) = writing.finish(&station) {
-                    gst::warning!(CAT, imp = self, "the writer goes on by itself: {why}");
+                service.close();
+                if let Err(why) = writer.finish(&service) {
+                    gst::warning!(CAT, imp = self, "the writer is abandoned: {why}");
                 }
                 return Err(control_error(&error));
             }
         };
-        *lock(&self.state) = State::Started { station, writing, session, membership, share, stream: None };
+        *self.state.lock() = State::Started { service, writer, session, membership, share };
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        let state = std::mem::take(&mut *lock(&self.state));
-        if let State::Started { station, writing, membership, share, session, .. } = state {
-            station.close(); // answers what is open, while the rig can still be reached
-            let finished = writing.finish(&station);
-            patience::leave((membership, share, session));
+        let state = std::mem::take(&mut *self.state.lock());
+        if let State::Started { service, writer, membership, share, session } = state {
+            service.close(); // answers what is open, while the rig can still be reached
+            let finished = writer.finish(&service);
+            leave_rig((membership, share, session));
             return finished;
         }
         Ok(())
     }
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let refuse = |reason: String| {
+        let checked = match self.service() {
+            Some(service) => service.set_caps(caps),
+            None => Ok(()),
+        };
+        checked.and_then(|()| self.check_container(caps)).map_err(|reason| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{caps}: {reason}"));
             gst::loggable_error!(CAT, "{caps}: {reason}")
-        };
-        let grid = grid_of(caps).map_err(refuse)?;
-        self.check_container(caps).map_err(refuse)?;
-        let started = match &mut *lock(&self.state) {
-            State::Started { station, stream, .. } => {
-                *stream = Some(Arc::new(Stream::new(caps.clone(), grid)));
-                Some(station.clone())
-            }
-            State::Stopped => None,
-        };
-        if let Some(station) = started {
-            station.set_grid(grid);
-        }
-        Ok(())
+        })
     }
 
     fn event(&self, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::Eos(_) => {
-                // Whoever sees the end of the stream may trust that its files are there.
-                let started = match &*lock(&self.state) {
-                    State::Started { station, writing, .. } => {
-                        Some((station.clone(), writing.activity.clone()))
-                    }
-                    State::Stopped => None,
-                };
-                if let Some((station, activity)) = started {
-                    self.finish_stream(&station, &activity);
-                }
-            }
-            gst::EventView::Tag(tag) => {
-                lock(&self.camera).learn(tag.tag());
-            }
+            gst::EventView::Eos(_) => self.finish_stream(),
+            gst::EventView::Tag(tag) => self.camera.lock().update(tag.tag()),
             _ => {}
         }
         self.parent_event(event)
     }
 
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (station, stream) = match &*lock(&self.state) {
-            State::Started { station, stream: Some(stream), .. } => (station.clone(), stream.clone()),
-            State::Started { .. } => return Err(gst::FlowError::NotNegotiated),
-            State::Stopped => return Err(gst::FlowError::Flushing),
-        };
-        let sink = self.obj();
-        let Ok(segment) = sink.segment().downcast::<gst::ClockTime>() else {
-            gst::warning!(CAT, imp = self, "a stream that is not in time is dropped");
+        let service = self.service().ok_or(gst::FlowError::Flushing)?;
+        let stream = service.stream().ok_or(gst::FlowError::NotNegotiated)?;
+        let Ok(segment) = self.obj().segment().downcast::<gst::ClockTime>() else {
+            gst::warning!(CAT, imp = self, "a buffer is dropped: its stream is not in time");
             return Ok(gst::FlowSuccess::Ok);
         };
-        station.handle_buffer(sink.upcast_ref(), buffer.clone(), &stream, &segment);
+        service.handle_buffer(buffer.clone(), &stream, &segment);
         Ok(gst::FlowSuccess::Ok)
     }
 }
 
 impl SwsyncSink {
-    /// Waits at the end of the stream until all that was ordered of it is on the disk.
-    fn finish_stream(&self, station: &Station, activity: &Activity) {
+    fn service(&self) -> Option<Arc<OrderService>> {
+        match &*self.state.lock() {
+            State::Started { service, .. } => Some(service.clone()),
+            State::Stopped => None,
+        }
+    }
+
+    /// Waits at the end of the stream until the frames of all orders are on the disk: an application that sees EOS may read the files.
+    fn finish_stream(&self) {
+        let (service, activity) = match &*self.state.lock() {
+            State::Started { service, writer, .. } => (service.clone(), writer.activity.clone()),
+            State::Stopped => return,
+        };
         let pad = self.obj().static_pad("sink").expect("it has one");
-        let signals = Signals::watch();
-        let is_over = || pad.pad_flags().contains(gst::PadFlags::FLUSHING) || signals.arrived().is_some();
-        if station.suspend(STALL, || activity.answered(), is_over) == Rest::GivenUp {
-            let why = GivenUp::Hangs(activity.longest().map(|(what, _)| what), STALL);
-            let (orders, bytes) = station.left();
+        let is_flushed = || pad.pad_flags().contains(gst::PadFlags::FLUSHING);
+        if service.suspend(STALL_TIMEOUT, || activity.answered(), is_flushed) == Suspended::TimedOut {
+            let call = activity.longest().map(|(call, _)| call);
+            let why = DiskHangs { call, how_long: STALL_TIMEOUT };
+            let (orders, bytes) = service.unwritten();
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Write,
@@ -456,17 +327,9 @@ impl SwsyncSink {
 
     /// Whether frames of `caps` can be saved as the properties want.
     fn check_container(&self, caps: &gst::CapsRef) -> Result<(), String> {
-        let settings = lock(&self.settings).clone();
-        let location = settings.location.as_deref().unwrap_or(DEFAULT_LOCATION);
-        let location = Location::parse(location).map_err(|error| error.to_string())?;
-        let Options { muxer_factory, muxer_properties, .. } = &settings.options;
-        let (container, _) = Container::choose(
-            caps,
-            location.extension(),
-            muxer_factory.as_deref(),
-            muxer_properties.as_ref(),
-        )?;
-        match container {
+        let settings = self.settings.lock().clone();
+        let location = Location::parse(settings.location()).map_err(|error| error.to_string())?;
+        match settings.options.container(caps, location.extension())?.0 {
             Container::Picture => location.check_pictures().map_err(|error| error.to_string())?,
             Container::Muxer { factory, .. } if !muxer::is_salvaged(&factory) => gst::element_imp_warning!(
                 self,
@@ -479,22 +342,16 @@ impl SwsyncSink {
         Ok(())
     }
 
-    fn post(&self, structure: gst::Structure) {
-        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
-        // Without a bus nobody wants to know.
-        let _ = self.obj().post_message(message);
-    }
-
-    /// Orders `count` frames from the whole rig; `None` where that cannot even be tried.
+    /// Orders `count` frames from the whole rig. Returns the order's id; `None` if it cannot be placed.
     fn shoot(&self, delay: Span, count: u32) -> Option<String> {
-        let (session, station) = match &*lock(&self.state) {
-            State::Started { session, station, .. } => (session.clone(), station.clone()),
+        let (session, service) = match &*self.state.lock() {
+            State::Started { session, service, .. } => (session.clone(), service.clone()),
             State::Stopped => {
                 gst::warning!(CAT, imp = self, "shoot: the element is not started");
                 return None;
             }
         };
-        match station::place_shot(self.obj().upcast_ref(), session, &station, delay, count) {
+        match place_shot(&service, session, delay, count) {
             Ok(id) => Some(id.to_string()),
             Err(error) => {
                 gst::warning!(CAT, imp = self, "shoot: {error}");

@@ -1,8 +1,7 @@
-//! A muxer at work on one file: encoded frames in, the file's bytes out.
+//! Muxes the frames of one video file: encoded frames in, the file's bytes out.
 //!
-//! The muxer stands outside of any pipeline, between two pads of this module. What comes out of it is collected and
-//! written on the thread that puts frames in, so that errors of the disk come out there, and nothing waits for it
-//! elsewhere.
+//! The muxer is in no pipeline, but between two pads of this module. Its output is collected and written on the thread that
+//! puts frames in, so disk errors are returned there, and no other thread waits for the disk.
 
 use std::str::FromStr;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,39 +14,39 @@ use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::files::SegmentFile;
 
 use crate::camera::mode::LeftToReaders;
-use crate::station::{Held, Stream};
+use crate::order_service::{StoredFrame, Stream};
 
-/// Time in the muxer of the first frame: frames that are decoded before it is shown come before it.
+/// The first frame's time in the muxer: not zero, since it may be decoded before it is shown.
 const ORIGIN: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 
-/// Longest time without anything from the muxer while a file is finished.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time without output from the muxer while a file is finished.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The longest that a power cut takes from the end of a video.
+/// Length of a fragment: a power cut takes the last one.
 const FRAGMENT: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
-/// What frames of a stream are saved in.
+/// How the frames of a stream are saved.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Container {
     /// A file for each frame.
     Picture,
-    /// Frames one after the other, as they come from the encoder.
+    /// A file of frames one after the other, as they come from the encoder.
     Elementary,
-    /// What this element makes of them, with these properties.
+    /// A file that this element muxes, with these properties.
     Muxer { factory: String, properties: Option<gst::Structure> },
 }
 
-/// What the muxer did.
+/// What comes out of the muxer.
 enum Output {
     Data(gst::Buffer),
-    /// The next data goes there.
+    /// The next data goes to this position.
     Seek(u64),
     End,
 }
 
 /// A muxer between two pads.
 pub struct Muxer {
-    /// The muxer, and what stands before it.
+    /// The muxer, and a parser before it if it needs one.
     elements: Vec<gst::Element>,
     input: gst::Pad,
     output: gst::Pad,
@@ -58,8 +57,7 @@ pub struct Muxer {
 }
 
 impl Container {
-    /// The container for a stream of `caps` in files with `extension`, which may be said or not, by a muxer that may be
-    /// said or not; and the extension.
+    /// The container for a stream of `caps`, and the extension of its files. `extension` and `factory` are the user's choice, if any.
     ///
     /// # Errors
     /// What does not fit together, for a person.
@@ -88,7 +86,7 @@ impl Container {
         let found = gst::ElementFactory::find(muxer).ok_or_else(|| {
             format!("there is no element {muxer}: install its plugin, or set `muxer-factory`")
         })?;
-        if chain(&found, caps).is_none() {
+        if parser_for(&found, caps).is_none() {
             return Err(format!(
                 "{muxer} does not take {caps}: set another `muxer-factory`, or another extension in `location`"
             ));
@@ -110,7 +108,7 @@ const MUXERS: [(&str, &str); 8] = [
     ("flv", "flvmux"),
 ];
 
-/// Whether what a crash or a power cut leaves of this muxer's file can be played: swsync-rig knows where to cut it.
+/// Whether what a crash or a power cut leaves of this muxer's file can be made playable: swsync-rig does that.
 pub fn is_salvaged(muxer: &str) -> bool {
     MUXERS.iter().any(|(_, known)| *known == muxer)
 }
@@ -123,15 +121,15 @@ fn extension_of(muxer: &str) -> Option<&'static str> {
     MUXERS.iter().find(|(_, known)| *known == muxer).map(|(extension, _)| *extension)
 }
 
-/// A parser to put before the muxer, if it takes `caps` only in another form; `None` if it does not take them at all.
-fn chain(muxer: &gst::ElementFactory, caps: &gst::CapsRef) -> Option<Option<&'static str>> {
+/// The parser that the muxer needs before it to take `caps`, if any; `None`: it cannot take them.
+fn parser_for(muxer: &gst::ElementFactory, caps: &gst::CapsRef) -> Option<Option<&'static str>> {
     let takes = |caps: &gst::CapsRef| {
         let mut templates = muxer.static_pad_templates().into_iter();
         templates.any(|t| t.direction() == gst::PadDirection::Sink && t.caps().can_intersect(caps))
     };
     let structure = caps.structure(0)?;
     let name = structure.name();
-    // What vp9enc says of its stream is too little for mp4mux, whatever its template says.
+    // mp4mux's template takes the caps of vp9enc, but they lack what it needs.
     let is_vague = name == "video/x-vp9" && !structure.has_field("chroma-format");
     if takes(caps) && !is_vague {
         return Some(None);
@@ -156,20 +154,20 @@ impl Muxer {
     pub fn begin(
         factory: &str,
         properties: Option<&gst::Structure>,
-        first: &Held,
+        first: &StoredFrame,
         left: Option<LeftToReaders>,
     ) -> Result<Self, String> {
         let Stream { caps, .. } = first.stream.as_ref();
         let known =
             gst::ElementFactory::find(factory).ok_or_else(|| format!("there is no element {factory}"))?;
-        let parser = chain(&known, caps).ok_or_else(|| format!("{factory} does not take {caps}"))?;
+        let parser = parser_for(&known, caps).ok_or_else(|| format!("{factory} does not take {caps}"))?;
         let make = |factory: &str| {
             gst::ElementFactory::make(factory).build().map_err(|error| format!("{factory}: {error}"))
         };
         let muxer = make(factory)?;
-        let may_go_back = survive_power_cuts(&muxer, first.info.rig_time_ns);
+        let is_seekable = configure(&muxer, first.info.rig_time_ns);
         if let Some(properties) = properties {
-            apply(&muxer, properties)?;
+            set_properties(&muxer, properties)?;
         }
         let mut elements = Vec::new();
         if let Some(parser) = parser {
@@ -178,7 +176,7 @@ impl Muxer {
         let bus = gst::Bus::new();
         let sink =
             request_video_pad(&muxer, caps).ok_or_else(|| format!("{factory} has no pad for {caps}"))?;
-        let (output, received) = output_pad(may_go_back);
+        let (output, received) = output_pad(is_seekable);
         let failed = |what: &str| format!("{factory}: {what}");
         let source = muxer.static_pad("src").ok_or_else(|| failed("it has no output"))?;
         source.link(&output).map_err(|error| failed(&error.to_string()))?;
@@ -200,7 +198,7 @@ impl Muxer {
         Ok(this)
     }
 
-    fn start(&self, first: &Held, left: Option<LeftToReaders>) -> Result<(), String> {
+    fn start(&self, first: &StoredFrame, left: Option<LeftToReaders>) -> Result<(), String> {
         self.output.set_active(true).map_err(|error| error.to_string())?;
         for element in self.elements.iter().rev() {
             element.set_bus(Some(&self.bus));
@@ -208,12 +206,12 @@ impl Muxer {
         }
         self.input.set_active(true).map_err(|error| error.to_string())?;
         let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        // From where the first frame is decoded: where that is before it is shown, mp4mux would else cut the end off by as
-        // much (seen with 1.26: an edit list as long as the fragments, less that).
-        let begins =
+        // The segment begins when the first frame is decoded. If it began when that is shown, mp4mux would cut the difference off
+        // the end (seen with 1.26: an edit list as long as the fragments, less that).
+        let begin =
             ORIGIN.saturating_sub(gst::ClockTime::from_nseconds(ahead_of(&first.buffer).unsigned_abs()));
-        segment.set_start(begins);
-        segment.set_position(begins);
+        segment.set_start(begin);
+        segment.set_position(begin);
         let mut tags = gst::TagList::new();
         if let Some(date) = date_time(first.info.rig_time_ns) {
             tags.make_mut().add::<gst::tags::DateTime>(&date, gst::TagMergeMode::Replace);
@@ -221,13 +219,13 @@ impl Muxer {
         if let Some(left) = left {
             tags.make_mut().add::<gst::tags::ImageOrientation>(&left.tag(), gst::TagMergeMode::Replace);
         }
-        let begin = [
+        let events = [
             gst::event::StreamStart::builder("swsync").group_id(gst::GroupId::next()).build(),
             gst::event::Caps::new(&first.stream.caps),
             gst::event::Segment::new(&segment),
             gst::event::Tag::new(tags),
         ];
-        match begin.into_iter().all(|event| self.input.push_event(event)) {
+        match events.into_iter().all(|event| self.input.push_event(event)) {
             true => Ok(()),
             false => Err(self.error("it refuses the stream")),
         }
@@ -239,14 +237,14 @@ impl Muxer {
     /// What the muxer or the disk said.
     pub fn push(
         &mut self,
-        frame: &Held,
+        frame: &StoredFrame,
         duration: gst::ClockTime,
         out: &mut SegmentFile,
     ) -> Result<(), String> {
         let mut buffer = frame.buffer.copy();
         {
             let buffer = buffer.make_mut();
-            // Rig time goes on through restarts of the pipeline's own.
+            // Rig time, unlike running time, goes on when the pipeline is restarted.
             let since = (frame.info.rig_time_ns - self.origin).as_nanos();
             let shown = ORIGIN.nseconds().saturating_add_signed(since);
             let ahead = ahead_of(buffer);
@@ -269,15 +267,15 @@ impl Muxer {
     /// What the muxer or the disk said.
     pub fn finish(mut self, out: &mut SegmentFile) -> Result<(), String> {
         self.input.push_event(gst::event::Eos::new());
-        let mut heard = Instant::now();
+        let mut last_output = Instant::now();
         loop {
             match self.received.recv_timeout(Duration::from_millis(100)) {
                 Ok(Output::End) => return Ok(()),
                 Ok(output) => {
-                    heard = Instant::now();
+                    last_output = Instant::now();
                     self.write(output, out)?;
                 }
-                Err(RecvTimeoutError::Timeout) if heard.elapsed() < PATIENCE => {
+                Err(RecvTimeoutError::Timeout) if last_output.elapsed() < FINISH_TIMEOUT => {
                     if let Some(error) = self.posted() {
                         return Err(error);
                     }
@@ -291,8 +289,8 @@ impl Muxer {
         match output {
             Output::Data(buffer) => {
                 let map = buffer.map_readable().map_err(|error| error.to_string())?;
-                let dated = dated(&map, self.origin);
-                out.write_at(self.position, dated.as_deref().unwrap_or(&map))
+                let changed = with_creation_time(&map, self.origin);
+                out.write_at(self.position, changed.as_deref().unwrap_or(&map))
                     .map_err(|error| error.to_string())?;
                 self.position += map.len() as u64;
             }
@@ -324,7 +322,7 @@ impl Muxer {
 
 impl Drop for Muxer {
     fn drop(&mut self) {
-        // What fails here has no consequence any more.
+        // Failures have no consequences any more.
         let _ = self.input.set_active(false);
         let _ = self.output.set_active(false);
         for element in &self.elements {
@@ -333,7 +331,7 @@ impl Drop for Muxer {
     }
 }
 
-/// The pad that the muxer's output goes to; whether it may go back and write into what is there.
+/// The pad that takes the muxer's output; `is_seekable`: the muxer may go back and overwrite.
 fn output_pad(is_seekable: bool) -> (gst::Pad, mpsc::Receiver<Output>) {
     let (sender, received) = mpsc::channel();
     let events = sender.clone();
@@ -354,8 +352,8 @@ fn output_pad(is_seekable: bool) -> (gst::Pad, mpsc::Receiver<Output>) {
             output.is_none_or(|output| events.send(output).is_ok())
         })
         .query_function(move |_, _, query| match query.view_mut() {
-            // Some muxers write sizes into the beginning when they know them. (mp4mux writes the length of the
-            // fragments, by which players then cut off frames that are shown after they are decoded.)
+            // Some muxers write sizes into the beginning once they know them. mp4mux then writes the length of the fragments, and
+            // players cut off frames that are shown later than they are decoded.
             gst::QueryViewMut::Seeking(query) if query.format() == gst::Format::Bytes => {
                 query.set(is_seekable, gst::format::Bytes::ZERO, gst::format::Bytes::NONE);
                 true
@@ -366,12 +364,11 @@ fn output_pad(is_seekable: bool) -> (gst::Pad, mpsc::Receiver<Output>) {
     (pad, received)
 }
 
-/// Has the muxer write such that what is on the disk can be played, but for the last second, where it can. Whether it may go back
-/// and write into what is there.
+/// Sets the muxer's properties for a file that begins at `begins`: if possible, what is on the disk can be played but for the last
+/// second. Returns whether the muxer may go back and overwrite.
 ///
-/// In a file that is closed in good order muxers then write where its pictures are and how long it is. mp4mux does not, in
-/// fragments: that is done when it is closed (swsync-rig).
-fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
+/// Most muxers write index and duration when a file is closed. mp4mux does not with fragments: swsync-rig does it then.
+fn configure(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
     let has = |name: &str| muxer.find_property(name).is_some();
     let in_fragments = has("fragment-duration");
     if in_fragments {
@@ -381,7 +378,7 @@ fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
         muxer.set_property("streamable", in_fragments);
     }
     if has("start-gap-threshold") {
-        // Frames that are reordered are shown somewhat later than the file begins: that is no gap.
+        // Reordered frames are shown somewhat later than the file begins: that is no gap.
         muxer.set_property("start-gap-threshold", gst::ClockTime::from_seconds(1).nseconds());
     }
     if has("creation-time") {
@@ -395,8 +392,8 @@ fn survive_power_cuts(muxer: &gst::Element, begins: Timestamp<Rig>) -> bool {
     !in_fragments
 }
 
-/// The beginning or the index of an MP4 with the time of its first picture: of its own mp4mux takes the wall clock.
-fn dated(bytes: &[u8], begins: Timestamp<Rig>) -> Option<Vec<u8>> {
+/// The `ftyp` or `moov` of an MP4 file with the time of its first picture as creation time: mp4mux writes the wall clock's.
+fn with_creation_time(bytes: &[u8], begins: Timestamp<Rig>) -> Option<Vec<u8>> {
     if !matches!(mp4::box_at(bytes)?.0, [b'f', b't', b'y', b'p'] | [b'm', b'o', b'o', b'v']) {
         return None;
     }
@@ -404,12 +401,12 @@ fn dated(bytes: &[u8], begins: Timestamp<Rig>) -> Option<Vec<u8>> {
     mp4::set_creation_time(&mut bytes, begins).then_some(bytes)
 }
 
-/// Rig time on the calendar, to the microsecond.
+/// Rig time as a date, to the microsecond.
 fn date_time(at: Timestamp<Rig>) -> Option<gst::DateTime> {
     gst::DateTime::from_unix_epoch_utc_usecs(at.as_nanos().div_euclid(1000)).ok()
 }
 
-/// How long before it is shown a frame is decoded, in nanoseconds.
+/// How long a frame is decoded before it is shown, in nanoseconds.
 fn ahead_of(buffer: &gst::BufferRef) -> i64 {
     match (buffer.pts(), buffer.dts()) {
         (Some(pts), Some(dts)) => {
@@ -420,7 +417,7 @@ fn ahead_of(buffer: &gst::BufferRef) -> i64 {
 }
 
 /// Sets properties as splitmuxsink's `muxer-properties` does.
-fn apply(muxer: &gst::Element, properties: &gst::Structure) -> Result<(), String> {
+fn set_properties(muxer: &gst::Element, properties: &gst::Structure) -> Result<(), String> {
     for (name, value) in properties.iter() {
         let pspec = muxer
             .find_property(name)
@@ -437,7 +434,7 @@ fn apply(muxer: &gst::Element, properties: &gst::Structure) -> Result<(), String
     Ok(())
 }
 
-/// A pad of the muxer that takes `caps`, or what a parser makes of them.
+/// A sink pad of the muxer for `caps`, or for what a parser makes of them.
 fn request_video_pad(muxer: &gst::Element, caps: &gst::CapsRef) -> Option<gst::Pad> {
     let name = caps.structure(0)?.name();
     let any_form = gst::Caps::from_str(name).ok()?;
@@ -445,7 +442,7 @@ fn request_video_pad(muxer: &gst::Element, caps: &gst::CapsRef) -> Option<gst::P
     let fits = |template: &&gst::PadTemplate| {
         template.direction() == gst::PadDirection::Sink && template.caps().can_intersect(&any_form)
     };
-    // Video pads before those that take anything.
+    // Prefer video pads to those that take anything.
     let template = templates.iter().filter(fits).min_by_key(|t| !t.name_template().starts_with("video"))?;
     match template.presence() {
         gst::PadPresence::Request => muxer.request_pad(template, None, None),

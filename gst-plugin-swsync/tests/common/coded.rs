@@ -1,4 +1,4 @@
-//! Codecs, with encoders that make key frames only where they are asked to, and what reads their files.
+//! Codecs: encoders that make key frames only on request, and elements that read their files.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
@@ -7,10 +7,10 @@ use std::path::Path;
 use super::play::{Played, play_through};
 
 pub struct Codec {
-    /// The encoder's element, and how to start it.
+    /// The encoder's element, and its description for gst-launch.
     pub element: &'static str,
     pub encoder: &'static str,
-    /// Makes a buffer of each picture.
+    /// Makes one buffer of each picture.
     parser: &'static str,
     decoder: &'static str,
 }
@@ -48,7 +48,7 @@ pub const AV1: Codec = Codec {
 };
 
 impl Codec {
-    /// What a file plays.
+    /// Plays a file.
     pub fn play(&self, file: &Path) -> Played {
         play_through(file, &format!("{} ! {}", demuxer(file), self.parser))
     }
@@ -58,7 +58,7 @@ impl Codec {
         play_through(file, &format!("{} ! {} ! {}", demuxer(file), self.parser, self.decoder)).pictures
     }
 
-    /// Whether the container keeps the date at which it was taken, in a form that GStreamer reads.
+    /// Whether the container keeps the creation date in a form that GStreamer reads.
     pub fn has_date(&self, extension: &str) -> bool {
         matches!(extension, "mp4" | "mkv" | "webm")
     }

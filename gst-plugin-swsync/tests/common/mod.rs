@@ -1,8 +1,9 @@
-//! What the element tests share: set-up, waiting with a deadline, and a device in one process.
+//! Shared by the element tests: set-up, pipelines, and waits with a deadline.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub mod coded;
+pub mod own_process;
 pub mod play;
 pub mod sink;
 
@@ -26,21 +27,21 @@ pub fn init() {
     });
 }
 
-/// Whether GStreamer has element `name` here; says so where it has not.
+/// Whether element `name` is installed here; prints if it is not.
 pub fn installed(name: &str) -> bool {
     init();
-    let there = gst::ElementFactory::find(name).is_some();
-    if !there {
+    let is_installed = gst::ElementFactory::find(name).is_some();
+    if !is_installed {
         eprintln!("skipped: no {name} here");
     }
-    there
+    is_installed
 }
 
-/// A pipeline that is stopped when the test ends, however it ends.
+/// A pipeline that is stopped when the test ends.
 pub struct Pipeline(pub gst::Pipeline);
 
 impl Pipeline {
-    /// As gst-launch-1.0 makes it.
+    /// A pipeline as gst-launch-1.0 makes it.
     pub fn launch(description: &str) -> Self {
         init();
         let parsed = gst::parse::launch(description).unwrap_or_else(|e| panic!("{description}: {e}"));
@@ -65,7 +66,7 @@ impl Pipeline {
         }
     }
 
-    /// As [`reach`](Self::reach); the error is what is posted on the bus.
+    /// As [`reach`](Self::reach); the error is the one that is posted on the bus.
     pub fn try_reach(&self, state: gst::State) -> Result<(), String> {
         let reached = self.0.set_state(state).is_ok() && self.0.state(PATIENCE).0.is_ok();
         if reached { Ok(()) } else { Err(self.error()) }
@@ -75,7 +76,7 @@ impl Pipeline {
         self.0.bus().expect("a pipeline has a bus")
     }
 
-    /// The first error posted, or that there is none.
+    /// The first error on the bus, or that there is none.
     pub fn error(&self) -> String {
         match self.bus().timed_pop_filtered(PATIENCE, &[gst::MessageType::Error]) {
             Some(message) => error_text(&message),
@@ -83,7 +84,7 @@ impl Pipeline {
         }
     }
 
-    /// Waits for a message that `wanted` makes something of. An error fails the test.
+    /// Waits for the first message of which `wanted` returns something. An error message fails the test.
     pub fn wait_for<T>(&self, what: &str, mut wanted: impl FnMut(&gst::Message) -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from(PATIENCE);
         while Instant::now() < deadline {
@@ -105,6 +106,11 @@ impl Pipeline {
         })
     }
 
+    /// The warnings on the bus by now: who posted them, and their text with the debug part.
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        warnings(&self.bus())
+    }
+
     pub fn wait_for_eos(&self) {
         self.wait_for("EOS", |message| (message.type_() == gst::MessageType::Eos).then_some(()));
     }
@@ -116,7 +122,20 @@ impl Drop for Pipeline {
     }
 }
 
-/// What an error message says, the debug part included, and its domain and code.
+/// The warnings on `bus` by now: who posted them, and their text with the debug part.
+pub fn warnings(bus: &gst::Bus) -> Vec<(String, String)> {
+    let messages = bus.iter_filtered(&[gst::MessageType::Warning]);
+    let said = messages.filter_map(|message| match message.view() {
+        gst::MessageView::Warning(warning) => {
+            let who = message.src()?.name().to_string();
+            Some((who, format!("{} {}", warning.error(), warning.debug().unwrap_or_default())))
+        }
+        _ => None,
+    });
+    said.collect()
+}
+
+/// An error message's text, with its debug part, domain and code.
 fn error_text(message: &gst::Message) -> String {
     match message.view() {
         gst::MessageView::Error(error) => {
@@ -126,7 +145,7 @@ fn error_text(message: &gst::Message) -> String {
     }
 }
 
-/// Waits until `condition`, for which there is no message to wait for.
+/// Waits until `condition` holds, if there is no message to wait for.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from(PATIENCE);
     while !condition() {
@@ -135,7 +154,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A leader on loopback, at a port of the system's choice, and where it is.
+/// A leader on loopback, at a port of the system's choice, and its address.
 pub fn leader() -> (Pipeline, SocketAddr) {
     let pipeline = Pipeline::launch(LEADER);
     pipeline.reach(gst::State::Playing);
@@ -143,10 +162,10 @@ pub fn leader() -> (Pipeline, SocketAddr) {
     (pipeline, address.expect("a started leader has one").parse().unwrap())
 }
 
-/// Properties of a leader's clock that several tests can run at the same time.
+/// A leader's clock; several tests can run one at the same time.
 pub const LEADER: &str = "swsyncclock name=c role=leader bind-address=127.0.0.1 port=0";
 
-/// Properties of a small simulated camera.
+/// A small simulated camera.
 pub const CAMERA: &str =
     "swsyncsrc name=s backend=simulated ! video/x-raw,width=160,height=120,framerate=30/1";
 
@@ -159,7 +178,7 @@ pub fn plugin() -> PathBuf {
     plugin
 }
 
-/// Runs one of GStreamer's tools with the plugin; `None` where it is not installed.
+/// Runs one of GStreamer's tools with the plugin; `None` if it is not installed.
 pub fn tool(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Output> {
     let output = Command::new(name)
         .arg(format!("--gst-plugin-load={}", plugin().display()))
@@ -176,7 +195,7 @@ pub fn tool(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Opt
     }
 }
 
-/// Runs a script of tests/tools, with what tools/python.txt names; `None` where that is not installed, as in a plain `cargo test`.
+/// Runs a script of tests/tools with the packages of tools/python.txt; `None` if they are not installed, as in a plain `cargo test`.
 pub fn python(script: &str, files: &[&Path]) -> Option<String> {
     let Some(python) = std::env::var_os("SWSYNC_PYTHON") else {
         assert!(std::env::var_os("CI").is_none(), "SWSYNC_PYTHON is not set: see tools/python.sh");

@@ -1,4 +1,4 @@
-//! What is in video files.
+//! Plays video files to see what is in them.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
@@ -8,10 +8,11 @@ use gst::prelude::*;
 
 use super::Pipeline;
 
-/// What a file plays: pictures, whether the first is a key frame, the time of each from the first, and the date.
+/// What a file has in it.
 pub struct Played {
     pub pictures: usize,
     pub begins_with_key: bool,
+    /// Of each picture, from the first.
     pub times: Vec<gst::ClockTime>,
     pub date: Option<String>,
 }
@@ -30,7 +31,7 @@ pub fn play_through(file: &Path, elements: &str) -> Played {
     let (sender, buffers) = std::sync::mpsc::channel();
     pipeline.element("f").connect("handoff", false, move |values| {
         let buffer: gst::Buffer = values[1].get().unwrap();
-        // Some containers keep but the time at which a picture is decoded.
+        // Some containers only keep the time at which a picture is decoded.
         sender.send((buffer.dts_or_pts(), buffer.pts(), buffer.flags())).unwrap();
         None
     });

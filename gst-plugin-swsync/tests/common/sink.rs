@@ -1,4 +1,4 @@
-//! A sink in a harness, with its own rig and folder.
+//! A `swsyncsink` in a harness, with its own rig and folder; orders, and what they leave on the disk.
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
@@ -15,14 +15,14 @@ use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::{FrameRecord, Take};
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
-use swsync_core::time::{Span, Timestamp};
+use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::control::{DeviceOutcome, RigConfig, Session, Summary};
 
 use super::PATIENCE;
 use crate::common;
 
 pub const CAPS: &str = "image/jpeg,width=160,height=120,framerate=30/1";
-/// The frame that is taken "now", when a test begins.
+/// The number of the newest frame when a test begins.
 pub const NOW: u64 = 50_000_000_000;
 
 /// A rig of this test's own.
@@ -33,6 +33,11 @@ pub fn rig() -> String {
 
 pub fn grid() -> FrameGrid {
     FrameGrid::new(30, 1).unwrap()
+}
+
+/// Rig time now, in pipelines whose leader takes the wall clock.
+pub fn rig_now() -> Timestamp<Rig> {
+    Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos())
 }
 
 pub fn time_of(number: u64) -> gst::ClockTime {
@@ -55,7 +60,7 @@ impl Sink {
         Self::reopen(folder, &rig(), CAPS, set)
     }
 
-    /// A sink with files of before.
+    /// A sink in a folder with earlier files.
     pub fn reopen(
         folder: tempfile::TempDir,
         rig: &str,
@@ -101,7 +106,7 @@ impl Sink {
         place(&self.rig, order)
     }
 
-    /// What the device says of itself.
+    /// The device's status.
     pub fn status(&self) -> Status {
         let mut reports = session(&self.rig).statuses(PATIENCE.into());
         assert_eq!(reports.len(), 1);
@@ -152,12 +157,12 @@ pub fn frame(number: u64, is_key: bool) -> gst::Buffer {
     buffer
 }
 
-/// What frame `number` holds.
+/// The bytes of frame `number`.
 pub fn content(number: u64) -> String {
     format!("frame {number}")
 }
 
-/// The running time of frame `number`, where the pipeline began some seconds before frame `NOW`.
+/// The running time of frame `number`: the pipeline began some seconds before frame `NOW`.
 pub fn pts_of(number: u64) -> gst::ClockTime {
     time_of(number) - time_of(NOW - 300)
 }
@@ -199,10 +204,10 @@ pub fn complete(structure: &gst::Structure) -> bool {
     structure.get("complete").unwrap()
 }
 
-/// What stands beside pictures.
+/// The side files of pictures.
 pub const BESIDE: [&str; 4] = ["frames.csv", "frames.jsonl", "frames.pts", "take.json"];
 
-/// Names of the files in `folder` and below, but for the journal.
+/// Names of the files in `folder` and below, without the journal.
 pub fn files(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -227,13 +232,13 @@ pub fn manifest(folder: &Path) -> Vec<FrameRecord> {
     records
 }
 
-/// What `take.json` says.
+/// The contents of `take.json`.
 pub fn take(folder: &Path) -> Take {
     let text = std::fs::read_to_string(folder.join("take.json")).unwrap();
     Take::from_json(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Every manifest in `folder` and below that has a line.
+/// Every manifest in `folder` and below that is not empty.
 pub fn manifests(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

@@ -1,23 +1,21 @@
-//! Orders given inside an application: placed in the background, reported on the bus.
+//! Orders that an application gives by the signal `shoot`: they are placed in the background, and messages report the outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gst::glib;
-use gst::prelude::*;
-use swsync_core::name::Name;
-use swsync_core::name::OrderId;
+use swsync_core::name::{Name, OrderId};
 use swsync_core::order::Order;
 use swsync_core::time::Span;
 use swsync_rig::control::{ControlError, DeviceOutcome, Session, Summary};
 
-use super::Station;
-use super::report::files_and_problems;
+use super::messages::files_and_problems;
+use super::service::OrderService;
 
 /// How long after the last frame's instant a device may take to write its files and answer.
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
-/// The slowest frames that are waited for.
+/// The longest frame period that is waited for.
 const SLOWEST_PERIOD: Span = Span::from_millis(100);
 
 /// An order's id that sorts by time and that no other device chooses.
@@ -28,41 +26,33 @@ fn new_id() -> OrderId {
         .expect("digits, letters and dashes make a name")
 }
 
-/// Orders `count` frames from the whole rig, the first one `delay` from now, and posts on `element`'s bus what comes
-/// of it. The order's id; or why it cannot even be tried.
+/// Orders `count` frames from the whole rig, the first one `delay` from now. Returns the order's id, or why it cannot be placed.
 ///
-/// The thread ends when every device has answered, or when none can be expected to any more.
+/// A thread posts the outcome on the bus of the service's element. It ends when every device has answered, or when no more answers
+/// can be expected.
 pub fn place_shot(
-    element: &gst::Element,
+    service: &OrderService,
     session: Arc<Session>,
-    station: &Station,
     delay: Span,
     count: u32,
 ) -> Result<OrderId, String> {
-    let now = station.rig_now().ok_or("the pipeline has no clock yet, so rig time is unknown")?;
+    let now = service.rig_now().ok_or("the pipeline has no clock yet, so rig time is unknown")?;
     let order = Order::burst(new_id(), now + delay, count).map_err(|error| error.to_string())?;
-    let order = order.on_timescale(station.timescale());
+    let order = order.on_timescale(service.timescale());
     let id = order.id().clone();
-    let element = element.downgrade();
-    let settled = order.settled_at(SLOWEST_PERIOD, station.latency()).unwrap_or(order.at());
+    let element = service.element().clone();
+    let settled = order.settled_at(SLOWEST_PERIOD, service.latency()).unwrap_or(order.at());
     let timeout = (settled - now).to_duration() + WRITE_TIME;
     let run = move || {
-        let post = |structure: gst::Structure| {
-            if let Some(element) = element.upgrade() {
-                let message = gst::message::Element::builder(structure).src(&element).build();
-                // Without a bus nobody wants to know.
-                let _ = element.post_message(message);
-            }
-        };
-        let result = session.place(&order, timeout, |outcome| post(outcome_message(&order, outcome)));
-        post(done_message(&order, &result));
+        let result = session.place(&order, timeout, |outcome| element.post(outcome_message(&order, outcome)));
+        element.post(done_message(&order, &result));
     };
     let spawned = std::thread::Builder::new().name("swsync-shoot".into()).spawn(run);
     spawned.map_err(|error| format!("no thread to wait for the answers in: {error}"))?;
     Ok(id)
 }
 
-/// What is wrong with an answer for other frames than were asked for.
+/// What is wrong with an answer about other frames than the order names.
 fn stray(order: &Order, outcome: &DeviceOutcome) -> Option<String> {
     match outcome {
         DeviceOutcome::Answered(answer) => answer.strays_from(order),
@@ -74,7 +64,7 @@ fn is_complete(order: &Order, outcome: &DeviceOutcome) -> bool {
     outcome.is_complete() && stray(order, outcome).is_none()
 }
 
-/// `swsync-order`: what became of an order on one device.
+/// `swsync-order`: the outcome of an order on one device.
 fn outcome_message(order: &Order, outcome: &DeviceOutcome) -> gst::Structure {
     let (files, mut problems) = match outcome {
         DeviceOutcome::Answered(answer) => files_and_problems(answer),
@@ -92,7 +82,7 @@ fn outcome_message(order: &Order, outcome: &DeviceOutcome) -> gst::Structure {
         .build()
 }
 
-/// `swsync-order-done`: nothing more will be heard of an order.
+/// `swsync-order-done`: no more answers to an order will come.
 fn done_message(order: &Order, result: &Result<Summary, ControlError>) -> gst::Structure {
     let builder = gst::Structure::builder("swsync-order-done").field("order", order.id().as_str());
     match result {

@@ -1,41 +1,40 @@
-//! Properties that `swsyncsink` and `swsyncgate` share: the rig, and the ring.
+//! The properties that `swsyncsink` and `swsyncgate` share: the rig, the device's id, and the frame ring.
 
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::ring::Limits;
+use swsync_core::ring::Limits as RingLimits;
 use swsync_core::time::Span;
 use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig};
+
+use crate::rig_settings::RigSettings;
 
 /// Half a minute of 1080p JPEG, and a tenth of the memory of a 1 GB Raspberry Pi. Half as much again may wait to be
 /// written.
 const DEFAULT_RING_BYTES: u64 = 96 << 20;
 const DEFAULT_RING_TIME: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
+/// A copy is taken on the way to PAUSED.
 #[derive(Debug, Clone)]
-pub struct RigSettings {
-    rig: String,
+pub struct OrderSettings {
+    rig: RigSettings,
     device_id: Option<String>,
-    listen: Option<String>,
-    connect: Option<String>,
     ring_time: gst::ClockTime,
     ring_bytes: u64,
 }
 
-impl Default for RigSettings {
+impl Default for OrderSettings {
     fn default() -> Self {
         Self {
-            rig: DEFAULT_RIG.into(),
+            rig: RigSettings::default(),
             device_id: None,
-            listen: None,
-            connect: None,
             ring_time: DEFAULT_RING_TIME,
             ring_bytes: DEFAULT_RING_BYTES,
         }
     }
 }
 
-impl RigSettings {
+impl OrderSettings {
     pub fn properties() -> Vec<glib::ParamSpec> {
         vec![
             glib::ParamSpecString::builder("rig")
@@ -75,37 +74,32 @@ impl RigSettings {
         ]
     }
 
-    /// Sets a property; `false` where it is none of these.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        let text = || value.get::<Option<String>>().expect("checked by GObject");
+    /// Sets one of [`properties`](Self::properties).
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
         let number = || value.get::<u64>().expect("checked by GObject");
         match name {
-            "rig" => self.rig = text().unwrap_or_else(|| DEFAULT_RIG.into()),
-            "device-id" => self.device_id = text(),
-            "listen" => self.listen = text(),
-            "connect" => self.connect = text(),
+            "device-id" => self.device_id = value.get().expect("checked by GObject"),
             "ring-time" => self.ring_time = gst::ClockTime::from_nseconds(number()),
             "ring-bytes" => self.ring_bytes = number(),
-            _ => return false,
+            name => {
+                let is_known = self.rig.set(name, value);
+                debug_assert!(is_known, "no property {name}");
+            }
         }
-        true
     }
 
-    /// A property; `None` where it is none of these.
-    pub fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "rig" => self.rig.to_value(),
+    /// One of [`properties`](Self::properties).
+    pub fn get(&self, name: &str) -> glib::Value {
+        match name {
             "device-id" => self.device_id.to_value(),
-            "listen" => self.listen.to_value(),
-            "connect" => self.connect.to_value(),
             "ring-time" => self.ring_time.nseconds().to_value(),
             "ring-bytes" => self.ring_bytes.to_value(),
-            _ => return None,
-        })
+            name => self.rig.get(name).unwrap_or_else(|| unreachable!("no property {name}")),
+        }
     }
 
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn ring_limits(&self) -> RingLimits {
+        RingLimits {
             bytes: usize::try_from(self.ring_bytes).unwrap_or(usize::MAX),
             time: Span::from_nanos(i64::try_from(self.ring_time.nseconds()).unwrap_or(i64::MAX)),
         }
@@ -126,16 +120,7 @@ impl RigSettings {
     }
 
     pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
-        let endpoints = |list: &Option<String>| {
-            let list = list.as_deref().unwrap_or_default();
-            list.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned).collect()
-        };
-        Ok(RigConfig {
-            rig: Name::new(self.rig.clone())
-                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("rig: {e}")))?,
-            listen: endpoints(&self.listen),
-            connect: endpoints(&self.connect),
-        })
+        self.rig.config()
     }
 }
 

@@ -1,12 +1,12 @@
-//! Which clock a pipeline plays on, where that is not swsync's.
+//! What to warn of when a pipeline plays on a clock that is not swsync's.
 //!
-//! A pipeline takes the clock of the provider that is furthest upstream, elements that are linked to nothing counting as that. A
-//! `swsyncclock` is linked to nothing, but the bin that it may be in is: then another provider may win, and GStreamer says nothing.
+//! A pipeline takes the clock of the provider that is furthest upstream; elements without links count as such. A
+//! `swsyncclock` has no links, but a bin that it is in may have some: then another provider may win, and GStreamer says nothing.
 
 use gst::glib;
 use gst::prelude::*;
 
-/// The element that `element` is a part of, and that is a part of nothing.
+/// The outermost bin that `element` is in.
 fn outermost(element: &gst::Element) -> gst::Element {
     let mut outermost = element.clone();
     while let Some(parent) = outermost.parent().and_downcast::<gst::Element>() {
@@ -34,8 +34,8 @@ pub fn all_around(element: &gst::Element) -> Vec<gst::Element> {
     }
 }
 
-/// What `element`, one of swsync's, is to warn of when its pipeline plays on `other` rather than on the clock of `rig_clock`: which
-/// clock that is, and how to set the right one.
+/// The warning of `element` that its pipeline plays on `other` rather than on the clock of `rig_clock`: which clock that is, and how to
+/// set the right one.
 pub fn warning(
     element: &gst::Element,
     other: Option<&gst::Clock>,

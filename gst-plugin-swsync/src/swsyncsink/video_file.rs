@@ -1,4 +1,4 @@
-//! A video file that is being written: the muxer and the file.
+//! A video file that is being written: the muxer, if it needs one, and the file.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use swsync_core::grid::FrameNumber;
+use swsync_core::log;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Fate, Named, Recorded};
+use swsync_core::order::{Fate as FrameOutcome, Named as NamedFrames, Recorded as RecordedFrames};
 use swsync_rig::files::{NotSaved, Noted, SavedVideo, SegmentFile, TakeFolder};
 
 use super::muxer::{Container, Muxer};
+use super::parameter_sets;
 use crate::camera::mode::LeftToReaders;
-use crate::station::{Held, Stream};
+use crate::order_service::{StoredFrame, Stream};
 
-/// Bytes that are written beside a video for each of its frames, at most: in manifest, log, table and timecodes.
-pub const BESIDE: u64 = 2048;
+/// Bytes that are written in side files for each frame, at most: manifest, log, table and timecodes.
+pub const SIDE_BYTES_PER_FRAME: u64 = 2048;
 
-/// A video file that is being written.
-pub struct Video {
+pub struct VideoFile {
     /// The segment of the order that it belongs to.
     pub index: u64,
     pub stream: Arc<Stream>,
@@ -30,90 +31,92 @@ pub struct Video {
     /// Frames in it that the order names.
     numbers: Vec<FrameNumber>,
     /// Bytes of all frames in it.
-    fed: u64,
-    limit: Limit,
+    frame_bytes: u64,
+    limit: SizeLimit,
     pub flushed: Instant,
 }
 
-/// Pictures in one file, at most: some 300 B are held in memory for each until it is closed, and muxers hold as much. Two
-/// hours at 30 a second.
-const MOST_PICTURES: usize = 216_000;
+/// Pictures in one file, at most. About 300 B of memory are held for each until the file is closed, and muxers hold as much. Two
+/// hours at 30 per second.
+const MAX_PICTURES: usize = 216_000;
 
-/// When a file is to be ended, since no larger one is possible, or wise.
+/// Decides when a file has to end: no larger one is possible, or it has enough pictures.
 #[derive(Debug, Default)]
-struct Limit {
-    /// The most bytes that it can have.
+struct SizeLimit {
+    /// The most bytes that the file can have.
     max: Option<u64>,
     /// Bytes before the last key frame, and the most from one key frame to the next.
     key_at: u64,
     longest: u64,
 }
 
-impl Limit {
-    /// What lies beyond is for the muxer's own, and for encoders that make a key frame only when asked to.
+impl SizeLimit {
+    /// The rest is for what the muxer adds, and for encoders that make a key frame only when asked to.
     fn soft(max: u64) -> u64 {
         max / 4 * 3
     }
 
-    /// A key frame comes after so many bytes and pictures: whether the file is to be ended before it.
-    fn is_reached(&mut self, fed: u64, pictures: usize) -> bool {
-        self.longest = self.longest.max(fed - self.key_at);
-        self.key_at = fed;
-        // Another as long as the longest so far has to fit.
-        let is_large = |max| fed >= Self::soft(max) || fed + self.longest / 4 * 5 >= max / 20 * 19;
-        pictures >= MOST_PICTURES || self.max.is_some_and(is_large)
+    /// Whether the file has to end before a key frame that comes after `bytes` of frames.
+    fn is_reached(&mut self, bytes: u64, pictures: usize) -> bool {
+        self.longest = self.longest.max(bytes - self.key_at);
+        self.key_at = bytes;
+        // Another group of pictures as long as the longest so far has to fit.
+        let is_large = |max| bytes >= Self::soft(max) || bytes + self.longest / 4 * 5 >= max / 20 * 19;
+        pictures >= MAX_PICTURES || self.max.is_some_and(is_large)
     }
 
-    /// Whether a key frame is to be asked for.
-    fn is_near(&self, fed: u64, pictures: usize) -> bool {
-        pictures >= MOST_PICTURES || self.max.is_some_and(|max| fed >= Self::soft(max))
+    /// Whether a key frame has to be requested, to go on in another file.
+    fn is_near(&self, bytes: u64, pictures: usize) -> bool {
+        pictures >= MAX_PICTURES || self.max.is_some_and(|max| bytes >= Self::soft(max))
     }
 }
 
-/// Frames of a file that is to be closed yet, and why it is not.
+/// Frames of a file that could not be closed yet, and why.
 #[derive(Debug)]
-pub struct Unclosed {
+pub struct UnclosedFile {
     pub numbers: Vec<FrameNumber>,
     /// The segment of a video.
     pub segment: Option<u64>,
     pub why: String,
 }
 
-/// What became of a video file.
-pub struct Finished {
-    /// What became of frames.
-    pub fates: Vec<(RangeInclusive<FrameNumber>, Fate)>,
-    /// Whether all of them are there.
+/// Runs of frames, and the outcome of each.
+pub type Outcomes = Vec<(RangeInclusive<FrameNumber>, FrameOutcome)>;
+
+/// A video file that was closed, or tried to.
+pub struct FinishedVideo {
+    pub outcomes: Outcomes,
+    /// Whether all of its frames are there.
     pub is_clean: bool,
     /// To be posted.
     pub message: Option<gst::Structure>,
-    /// What is not decided yet, and what the folder calls it.
-    pub waiting: Option<(PathBuf, Unclosed)>,
+    /// If the file could not be closed yet: its key in the folder, and its frames.
+    pub unclosed: Option<(PathBuf, UnclosedFile)>,
 }
 
 /// Why a video file ends.
 #[derive(Debug, Clone, Copy)]
-pub enum End<'a> {
-    /// What it was made for is in it.
+pub enum VideoEnd<'a> {
+    /// Its segment is complete.
     Whole,
-    /// Another one goes on from here.
+    /// Another file of the same segment follows.
     Early,
     /// Something went wrong.
     Broken(&'a str),
 }
 
-impl Video {
+impl VideoFile {
     /// Begins a file whose first frame is `first`.
     pub fn begin(
         folder: &mut TakeFolder,
-        first: &Held,
+        first: &StoredFrame,
         index: u64,
         container: Container,
         extension: &str,
     ) -> Result<Self, String> {
         let name = u32::try_from(index).map_err(|_| "a take cannot have so many files")?;
         let map = first.buffer.map_readable().map_err(|error| error.to_string())?;
-        super::parameters::missing(&first.stream.caps, &map)?;
+        parameter_sets::check(&first.stream.caps, &map)?;
         drop(map);
         let muxer = match container {
             Container::Muxer { factory, properties } => Some({
@@ -125,7 +128,7 @@ impl Video {
         let file = folder
             .begin_segment(name, first.info.number, extension)
             .map_err(|error| format!("cannot begin a video file: {error}"))?;
-        let limit = Limit { max: file.max_bytes(), ..Limit::default() };
+        let limit = SizeLimit { max: file.max_bytes(), ..SizeLimit::default() };
         let period = first.stream.grid.period().as_nanos().unsigned_abs();
         Ok(Self {
             index,
@@ -135,32 +138,32 @@ impl Video {
             position: 0,
             duration: gst::ClockTime::from_nseconds(period),
             numbers: Vec::new(),
-            fed: 0,
+            frame_bytes: 0,
             limit,
             flushed: Instant::now(),
         })
     }
 
-    /// Whether `next` is to begin another file, since this one would grow larger than files can be.
-    pub fn is_full_before(&mut self, next: &Held) -> bool {
+    /// Whether `next` has to begin another file.
+    pub fn is_full_before(&mut self, next: &StoredFrame) -> bool {
         let is_key = !next.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        is_key && self.fed > 0 && self.limit.is_reached(self.fed, self.numbers.len())
+        is_key && self.frame_bytes > 0 && self.limit.is_reached(self.frame_bytes, self.numbers.len())
     }
 
-    /// Whether it needs a key frame soon, to go on in another file.
+    /// Whether a key frame has to be requested, to go on in another file.
     pub fn needs_key(&self) -> bool {
-        self.limit.is_near(self.fed, self.numbers.len())
+        self.limit.is_near(self.frame_bytes, self.numbers.len())
     }
 
-    /// Bytes that are still to be written of it, and beside it.
-    pub fn owed(&self) -> u64 {
-        self.fed.saturating_sub(self.file.length()) + BESIDE * self.numbers.len() as u64
+    /// Bytes that are still to be written of frames in it, side files included.
+    pub fn pending_bytes(&self) -> u64 {
+        self.frame_bytes.saturating_sub(self.file.length()) + SIDE_BYTES_PER_FRAME * self.numbers.len() as u64
     }
 
-    /// Adds a frame. On an error the file is to be finished.
-    pub fn push(&mut self, frame: &Held, is_named: bool) -> Result<(), String> {
+    /// Adds a frame. After an error, finish the file.
+    pub fn push(&mut self, frame: &StoredFrame, is_named: bool) -> Result<(), String> {
         let bytes = frame.buffer.size() as u64;
-        self.fed += bytes;
+        self.frame_bytes += bytes;
         let info = is_named.then_some(frame.info);
         if is_named {
             self.numbers.push(frame.info.number);
@@ -178,60 +181,65 @@ impl Video {
         result.map_err(|error| format!("cannot write {}: {error}", self.file.path().display()))
     }
 
-    /// Has what is there survive a power cut.
+    /// Flushes the file to the disk, so that a power cut does not take it.
     pub fn flush(&mut self) {
         self.flushed = Instant::now();
         if let Err(error) = self.file.sync() {
-            // The next frame fails with it.
-            tracing::warn!(path = %self.file.path().display(), %error, "cannot flush a video");
+            // The next frame will fail with it.
+            log::warn!(path = %self.file.path().display(), %error, "cannot flush a video");
         }
     }
 
     /// Closes the file.
-    pub fn finish(mut self, folder: &mut TakeFolder, named: &Named, end: End<'_>) -> Finished {
+    pub fn finish(
+        mut self,
+        folder: &mut TakeFolder,
+        named: &NamedFrames,
+        end: VideoEnd<'_>,
+    ) -> FinishedVideo {
         let path = self.file.path().display().to_string();
         let ended = match (self.muxer.take(), end) {
-            (Some(muxer), End::Whole | End::Early) => {
+            (Some(muxer), VideoEnd::Whole | VideoEnd::Early) => {
                 muxer.finish(&mut self.file).map_err(|why| format!("cannot finish {path}: {why}"))
             }
-            // What it has not written by now is lost.
-            (_, End::Broken(why)) => Err(why.to_owned()),
-            (None, End::Whole | End::Early) => Ok(()),
+            // What the muxer has not written by now is lost.
+            (_, VideoEnd::Broken(why)) => Err(why.to_owned()),
+            (None, VideoEnd::Whole | VideoEnd::Early) => Ok(()),
         };
         self.numbers.sort_unstable();
         let (Some(&first), Some(&last)) = (self.numbers.first(), self.numbers.last()) else {
             self.file.discard(); // nothing but a lead-in
-            return Finished { fates: Vec::new(), is_clean: true, message: None, waiting: None };
+            return FinishedVideo { outcomes: Vec::new(), is_clean: true, message: None, unclosed: None };
         };
         if ended.is_err() {
             self.file.break_off();
         }
-        let is_whole = ended.is_ok() && matches!(end, End::Whole);
+        let is_whole = ended.is_ok() && matches!(end, VideoEnd::Whole);
         let covers = covers(named, folder, first, last, is_whole);
         match folder.finish_segment(self.file, Some(covers)) {
             Ok(saved) => {
                 let lost =
                     ended.err().or_else(|| Some(format!("cannot write {path}: {}", saved.lost.as_ref()?)));
                 let why = lost.clone().unwrap_or_else(|| format!("{path} does not hold it"));
-                Finished {
-                    fates: fates(&self.numbers, &saved, &why),
+                FinishedVideo {
+                    outcomes: outcomes(&self.numbers, &saved, &why),
                     is_clean: lost.is_none(),
                     message: Some(closed_message(folder.order(), self.index, &saved)),
-                    waiting: None,
+                    unclosed: None,
                 }
             }
             Err(NotSaved { error, late }) => {
                 let why = ended.err().unwrap_or_else(|| format!("cannot write {path}: {error}"));
-                let (fates, waiting) = match late {
-                    None => (vec![(first..=last, Fate::Failed { why })], None),
+                let (outcomes, unclosed) = match late {
+                    None => (vec![(first..=last, FrameOutcome::Failed { why })], None),
                     Some(key) => {
                         let why =
                             format!("{why}; what is recorded is kept, and closed once that is possible");
-                        let waiting = Unclosed { numbers: self.numbers, segment: Some(self.index), why };
-                        (Vec::new(), Some((key, waiting)))
+                        let unclosed = UnclosedFile { numbers: self.numbers, segment: Some(self.index), why };
+                        (Vec::new(), Some((key, unclosed)))
                     }
                 };
-                Finished { fates, is_clean: false, message: None, waiting }
+                FinishedVideo { outcomes, is_clean: false, message: None, unclosed }
             }
         }
     }
@@ -260,10 +268,10 @@ pub fn closed_message(order: &OrderId, index: u64, saved: &SavedVideo) -> gst::S
         .build()
 }
 
-/// The frame numbers that a file with frames `first` to `last` stands for, the first and how many: of a take its
-/// whole segment, unless it broke off; of stills the one that it shows.
+/// The frame numbers that a file with frames `first` to `last` covers, the first and how many: of a take the whole
+/// segment, unless the file broke off; of stills the one in it.
 fn covers(
-    named: &Named,
+    named: &NamedFrames,
     folder: &TakeFolder,
     first: FrameNumber,
     last: FrameNumber,
@@ -275,37 +283,38 @@ fn covers(
         begin -= 1;
     }
     let before = folder.covered();
-    // What lies between stills is in no file.
+    // Frames between stills are in no file.
     let begin = named.next_from(begin.max(before)).map_or(first, |begin| begin.min(first));
     let end = named.next_cut(first).or(named.end()).filter(|end| is_whole && *end > last);
     (begin, named.count_in(begin..end.unwrap_or(last + 1)))
 }
 
-/// What became of the frames `numbers` of a file, by runs.
-pub fn fates(
-    numbers: &[FrameNumber],
-    saved: &SavedVideo,
-    why: &str,
-) -> Vec<(RangeInclusive<FrameNumber>, Fate)> {
+/// The outcomes of the frames `numbers` of a file, by runs; `why` those that are not in it failed.
+pub fn outcomes(numbers: &[FrameNumber], saved: &SavedVideo, why: &str) -> Outcomes {
     let file = saved.file.path.display().to_string();
     let mut records = saved.frames.iter().peekable();
-    let mut fates: Vec<(RangeInclusive<FrameNumber>, Fate)> = Vec::new();
+    let mut outcomes = Outcomes::new();
     for number in numbers {
         let record = records.next_if(|record| record.info.number == *number);
-        let fate = match record {
-            Some(record) => Fate::Recorded(Recorded::frame(file.clone(), record.bytes, &record.info)),
-            None => Fate::Failed { why: why.to_owned() },
+        let outcome = match record {
+            Some(record) => {
+                let recorded = RecordedFrames::frame(file.clone(), record.bytes, &record.info);
+                FrameOutcome::Recorded(recorded)
+            }
+            None => FrameOutcome::Failed { why: why.to_owned() },
         };
-        match (fates.last_mut(), fate) {
-            (Some((run, Fate::Recorded(all))), Fate::Recorded(one)) => {
+        match (outcomes.last_mut(), outcome) {
+            (Some((run, FrameOutcome::Recorded(all))), FrameOutcome::Recorded(one)) => {
                 all.append(one);
                 *run = *run.start()..=*number;
             }
-            (Some((run, Fate::Failed { .. })), Fate::Failed { .. }) => *run = *run.start()..=*number,
-            (_, fate) => fates.push((*number..=*number, fate)),
+            (Some((run, FrameOutcome::Failed { .. })), FrameOutcome::Failed { .. }) => {
+                *run = *run.start()..=*number;
+            }
+            (_, outcome) => outcomes.push((*number..=*number, outcome)),
         }
     }
-    fates
+    outcomes
 }
 
 #[cfg(test)]
@@ -313,12 +322,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_ends_before_it_is_too_large_and_before_memory_is() {
-        let mut free = Limit::default();
-        assert!(!free.is_reached(1, MOST_PICTURES - 1) && !free.is_near(1 << 60, MOST_PICTURES - 1));
-        assert!(free.is_reached(2, MOST_PICTURES) && free.is_near(1, MOST_PICTURES));
-        let mut small = Limit { max: Some(1000), ..Limit::default() };
-        assert!(!small.is_reached(400, 1), "as much again has room");
+    fn a_file_ends_before_it_has_too_many_bytes_or_pictures() {
+        let mut free = SizeLimit::default();
+        assert!(!free.is_reached(1, MAX_PICTURES - 1) && !free.is_near(1 << 60, MAX_PICTURES - 1));
+        assert!(free.is_reached(2, MAX_PICTURES) && free.is_near(1, MAX_PICTURES));
+        let mut small = SizeLimit { max: Some(1000), ..SizeLimit::default() };
+        assert!(!small.is_reached(400, 1), "as much again fits");
         assert!(small.is_reached(800, 2) && small.is_near(800, 2) && !small.is_near(700, 2));
     }
 }

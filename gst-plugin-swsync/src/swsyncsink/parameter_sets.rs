@@ -1,8 +1,11 @@
-//! Whether a file can begin with a key frame: H.264 and H.265 as a byte stream have their parameter sets in the stream,
-//! and some encoders (x265enc) give them but once.
+//! Checks whether a video file can begin with a key frame. H.264 and H.265 as byte streams carry their parameter sets in the stream,
+//! and some encoders (x265enc) send them only once.
 
-/// What is missing of a key frame in `bytes`, of a stream of `caps`, that nothing comes before; for a person.
-pub fn missing(caps: &gst::CapsRef, bytes: &[u8]) -> Result<(), String> {
+/// Whether a file can begin with the key frame in `bytes`, of a stream of `caps`.
+///
+/// # Errors
+/// What is missing, for a person.
+pub fn check(caps: &gst::CapsRef, bytes: &[u8]) -> Result<(), String> {
     let Some(structure) = caps.structure(0) else { return Ok(()) };
     let parser = match (structure.name().as_str(), structure.get::<&str>("stream-format")) {
         ("video/x-h264", Ok("byte-stream")) => "h264parse",
@@ -15,7 +18,7 @@ pub fn missing(caps: &gst::CapsRef, bytes: &[u8]) -> Result<(), String> {
     });
     match kinds.into_iter().find(|kind| *kind != Unit::Other) {
         Some(Unit::Slice) => Err(format!(
-            "the key frame lacks the parameters to decode it, which the encoder gave only once: put `{parser} \
+            "the key frame lacks the parameters to decode it, which the encoder sent only once: put `{parser} \
              config-interval=-1` before swsyncsink"
         )),
         Some(Unit::Parameters | Unit::Other) | None => Ok(()),
@@ -54,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_frame_without_parameters_is_found() {
+    fn a_key_frame_without_parameter_sets_is_refused() {
         gst::init().unwrap();
         let caps =
             |media: &str, format: &str| gst::Caps::builder(media).field("stream-format", format).build();
@@ -65,9 +68,9 @@ mod tests {
         {
             let whole = [unit(delimiter), unit(parameters), unit(slice)].concat();
             let bare = [unit(delimiter), unit(slice)].concat();
-            assert!(missing(caps, &whole).is_ok() && missing(caps, b"no such stream").is_ok());
-            assert!(missing(caps, &bare).unwrap_err().contains("config-interval=-1"));
+            assert!(check(caps, &whole).is_ok() && check(caps, b"no such stream").is_ok());
+            assert!(check(caps, &bare).unwrap_err().contains("config-interval=-1"));
         }
-        assert!(missing(&caps("video/x-h264", "avc"), &unit(0x65)).is_ok(), "they are in the caps");
+        assert!(check(&caps("video/x-h264", "avc"), &unit(0x65)).is_ok(), "they are in the caps");
     }
 }

@@ -1,8 +1,8 @@
-//! What is said of answers on the bus.
+//! Element messages about answers to orders.
 
-use swsync_core::order::{Answer, Fate};
+use swsync_core::order::{Answer, Fate as FrameOutcome};
 
-/// `swsync-served`: what this device made of an order, whoever gave it.
+/// `swsync-served`: this device's answer to an order, whoever gave it.
 pub fn served_message(answer: &Answer) -> gst::Structure {
     let (files, problems) = files_and_problems(answer);
     gst::Structure::builder("swsync-served")
@@ -16,19 +16,18 @@ pub fn served_message(answer: &Answer) -> gst::Structure {
         .build()
 }
 
-/// The files that an answer names (of those that belong together the first and the last), and for frames without
-/// one the reason.
+/// The files that an answer names (of a run of videos the first and the last), and the reasons for which frames are not saved.
 pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     problems.extend(answer.unnumbered.iter().chain(&answer.unfinished).cloned());
     for frame in &answer.frames {
         match &frame.fate {
-            Fate::Saved { file, .. } => files.push(file.clone()),
-            Fate::Recorded(recorded) => {
+            FrameOutcome::Saved { file, .. } => files.push(file.clone()),
+            FrameOutcome::Recorded(recorded) => {
                 files.push(recorded.file.clone());
                 files.extend(recorded.last_file.clone());
             }
-            Fate::Missed { .. } | Fate::Failed { .. } | Fate::Partly { .. } => {
+            FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } | FrameOutcome::Partly { .. } => {
                 problems.extend(frame.why().map(str::to_owned));
             }
         }

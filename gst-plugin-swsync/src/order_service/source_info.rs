@@ -1,43 +1,45 @@
-//! Where an element's frames come from: the camera, as far as tags tell of it, and what is set on the way.
+//! What take.json says of where frames come from: the camera, by the stream's tags, and the settings of the elements upstream.
 
-use crate::camera::mode::LeftToReaders;
 use std::collections::BTreeMap;
 
 use gst::glib;
 use gst::prelude::*;
 use serde_json::Value;
-use swsync_core::manifest::Settings;
+use swsync_core::manifest::Settings as PipelineSettings;
 
-/// Most elements that a way through a pipeline is followed.
+use crate::camera::mode::LeftToReaders;
+
+/// Elements that are visited on the way upstream, at most.
 const MAX_ELEMENTS: usize = 64;
 
-/// What takes the frames, as far as tags say so.
+/// The camera, as far as the stream's tags describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Camera {
+pub struct CameraInfo {
     pub maker: Option<String>,
     pub model: Option<String>,
-    /// What is left to do to its pictures.
+    /// How its pictures have to be turned to be upright.
     pub orientation: Option<LeftToReaders>,
 }
 
-impl Camera {
-    /// Takes what `tags` say.
-    pub fn learn(&mut self, tags: &gst::TagListRef) {
+impl CameraInfo {
+    /// Adds what `tags` say.
+    pub fn update(&mut self, tags: &gst::TagListRef) {
         let maker = tags.get::<gst::tags::DeviceManufacturer>().map(|tag| tag.get().to_owned());
         let model = tags.get::<gst::tags::DeviceModel>().map(|tag| tag.get().to_owned());
         self.maker = maker.or(self.maker.take());
         self.model = model.or(self.model.take());
-        // Whoever turns pictures says that they are upright then.
+        // An element that turns pictures changes this tag.
         if let Some(tag) = tags.get::<gst::tags::ImageOrientation>() {
             self.orientation = LeftToReaders::of_tag(tag.get());
         }
     }
 }
 
-/// What is set, other than by default, on the elements that `last`'s frames come through, on itself, and on an
-/// element that provides the pipeline's clock, as far as [`is_told`] allows. Nothing else in the pipeline: take.json goes
-/// to other machines, and anybody in the rig may fetch it.
-pub fn settings_of(last: &gst::Element) -> Settings {
+/// Settings other than the defaults, of `last`, of the elements that its frames come through, and of the element that
+/// provides the pipeline's clock.
+///
+/// Only those that [`is_public`] allows: take.json goes to other machines, and anybody in the rig may fetch it.
+pub fn settings_of(last: &gst::Element) -> PipelineSettings {
     let mut elements = vec![last.clone()];
     let mut next = 0;
     while let Some(element) = elements.get(next).cloned().filter(|_| next < MAX_ELEMENTS) {
@@ -49,18 +51,18 @@ pub fn settings_of(last: &gst::Element) -> Settings {
         }
     }
     elements.extend(clock_provider(last).filter(|provider| !elements.contains(provider)));
-    elements.iter().map(|element| (element.name().to_string(), set_on(element))).collect()
+    elements.iter().map(|element| (element.name().to_string(), settings_on(element))).collect()
 }
 
-/// The element whose frames arrive at `pad`, through the walls of bins.
+/// The element whose frames arrive at `pad`, through ghost pads.
 fn upstream_of(pad: &gst::Pad) -> Option<gst::Element> {
     let mut pad = pad.peer()?;
     loop {
         // Out of a bin: a pad inside is linked to the inner half of the bin's own pad.
-        if let Some(wall) = pad.parent().and_downcast::<gst::GhostPad>() {
-            pad = wall.peer()?;
-        } else if let Some(wall) = pad.downcast_ref::<gst::GhostPad>() {
-            pad = wall.target()?;
+        if let Some(ghost) = pad.parent().and_downcast::<gst::GhostPad>() {
+            pad = ghost.peer()?;
+        } else if let Some(ghost) = pad.downcast_ref::<gst::GhostPad>() {
+            pad = ghost.target()?;
         } else {
             return pad.parent_element();
         }
@@ -81,9 +83,9 @@ fn clock_provider(element: &gst::Element) -> Option<gst::Element> {
     bin.iterate_recurse().into_iter().flatten().find(provides)
 }
 
-/// Properties of elements that are told. What is not here may hold a password, a key, an address or a path; of other
-/// elements it is told that they are there.
-const TOLD: &[(&str, &[&str])] = &[
+/// Properties that may be published, by element. Others may hold a password, a key, an address or a path. Of elements that are
+/// not listed only the name and the factory are published.
+const PUBLIC: &[(&str, &[&str])] = &[
     (
         "swsyncclock",
         &[
@@ -133,8 +135,8 @@ const TOLD: &[(&str, &[&str])] = &[
     ("h265parse", &["config-interval"]),
 ];
 
-/// Properties of encoders that are told, whichever they are.
-const TOLD_OF_ENCODERS: &[&str] = &[
+/// Properties of any encoder that may be published.
+const PUBLIC_OF_ENCODERS: &[&str] = &[
     "bitrate",
     "target-bitrate",
     "bitrate-mode",
@@ -179,31 +181,30 @@ const TOLD_OF_ENCODERS: &[&str] = &[
     "insert-vui",
 ];
 
-/// Whether others may know how `property` is set on elements that `factory` makes.
-fn is_told(factory: &gst::ElementFactory, property: &str) -> bool {
+/// Whether `property` of elements that `factory` makes may be published.
+fn is_public(factory: &gst::ElementFactory, property: &str) -> bool {
     let name = factory.name();
     let listed = |known: &[&str]| known.contains(&property);
-    match TOLD.iter().find(|(element, _)| *element == name) {
+    match PUBLIC.iter().find(|(element, _)| *element == name) {
         Some((_, known)) => listed(known),
-        // A camera has no secrets, and each of its settings is in the picture.
+        // A camera has no secrets.
         None if name == "swsyncsrc" => true,
         None => {
             factory.metadata("klass").is_some_and(|klass| klass.contains("Encoder"))
-                && listed(TOLD_OF_ENCODERS)
+                && listed(PUBLIC_OF_ENCODERS)
         }
     }
 }
 
-/// Properties of `element` that people have set, as far as they are told.
-fn set_on(element: &gst::Element) -> BTreeMap<String, Value> {
+/// Public properties of `element` that are not at their defaults, and its factory.
+fn settings_on(element: &gst::Element) -> BTreeMap<String, Value> {
     let Some(factory) = element.factory() else { return BTreeMap::new() };
     let properties = element.list_properties();
     let set = properties.iter().filter_map(|pspec| {
-        let shown = glib::ParamFlags::READWRITE;
-        if !pspec.flags().contains(shown) || matches!(pspec.name(), "name" | "parent") {
+        if !pspec.flags().contains(glib::ParamFlags::READWRITE) || matches!(pspec.name(), "name" | "parent") {
             return None;
         }
-        if !is_told(&factory, pspec.name()) {
+        if !is_public(&factory, pspec.name()) {
             return None;
         }
         let value = to_json(&element.property_value(pspec.name()))?;
@@ -212,7 +213,7 @@ fn set_on(element: &gst::Element) -> BTreeMap<String, Value> {
     [("factory".to_owned(), Value::from(factory.name().as_str()))].into_iter().chain(set).collect()
 }
 
-/// What a property holds; `None` for nothing, and for what is no setting: objects, pointers.
+/// A property's value; `None` if it has none, or is no setting: an object, a pointer.
 fn to_json(value: &glib::Value) -> Option<Value> {
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return Some(value.nick().into());
@@ -244,12 +245,12 @@ fn to_json(value: &glib::Value) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn names(settings: &Settings) -> Vec<&str> {
+    fn names(settings: &PipelineSettings) -> Vec<&str> {
         settings.keys().map(String::as_str).collect()
     }
 
     #[test]
-    fn what_is_set_on_the_way_of_the_frames_is_told_and_nothing_else() {
+    fn settings_upstream_are_published_and_no_others() {
         gst::init().unwrap();
         let line = "videotestsrc name=src pattern=ball horizontal-speed=-3 ! tee name=t ! \
                     bin.( capsfilter name=inner caps=video/x-raw,width=64 ) ! fakesink name=last dump=true \
@@ -260,17 +261,13 @@ mod tests {
         let src = &settings["src"];
         assert_eq!(src["factory"], "videotestsrc");
         assert_eq!((&src["pattern"], &src["horizontal-speed"]), (&"ball".into(), &(-3).into()));
-        assert!(!src.contains_key("num-buffers"), "what is as by default is not told: {src:?}");
+        assert!(!src.contains_key("num-buffers"), "defaults are not published: {src:?}");
         assert_eq!(settings["inner"]["caps"], "video/x-raw, width=(int)64");
-        assert_eq!(
-            settings["last"].keys().collect::<Vec<_>>(),
-            ["factory"],
-            "nobody has said that dump is no secret"
-        );
+        assert_eq!(settings["last"].keys().collect::<Vec<_>>(), ["factory"], "fakesink is not listed");
     }
 
     #[test]
-    fn secrets_stay_where_they_are() {
+    fn secrets_are_not_published() {
         gst::init().unwrap();
         crate::plugin_register_static().unwrap();
         let secret = "HEX:00112233445566778899aabbccddeeff";
@@ -279,8 +276,8 @@ mod tests {
              estimator=min"
         );
         let clock = gst::parse::launch(&clock).unwrap();
-        let told = set_on(&clock);
-        assert_eq!(told.keys().map(String::as_str).collect::<Vec<_>>(), ["estimator", "factory"]);
+        let published = settings_on(&clock);
+        assert_eq!(published.keys().map(String::as_str).collect::<Vec<_>>(), ["estimator", "factory"]);
         assert!(!clock.find_property("key").unwrap().flags().contains(glib::ParamFlags::READABLE));
         let pipeline = gst::Pipeline::new();
         let clock = gst::ElementFactory::make("swsyncclock").property("key", secret).build().unwrap();
@@ -300,19 +297,19 @@ mod tests {
             format!("swsyncsink location=/home/{secret} connect=tcp/{secret}:1"),
         ] {
             let Ok(element) = gst::parse::launch(&line) else { continue };
-            let told = set_on(&element);
-            assert!(!format!("{told:?}").contains("0011"), "{line}: {told:?}");
+            let published = settings_on(&element);
+            assert!(!format!("{published:?}").contains("0011"), "{line}: {published:?}");
         }
     }
 
     #[test]
-    fn a_camera_is_what_the_last_tags_said() {
+    fn the_last_tags_describe_the_camera() {
         gst::init().unwrap();
-        let mut camera = Camera::default();
+        let mut camera = CameraInfo::default();
         let mut tags = gst::TagList::new();
         tags.make_mut().add::<gst::tags::DeviceModel>(&"imx219", gst::TagMergeMode::Replace);
-        camera.learn(&tags);
-        camera.learn(&gst::TagList::new());
-        assert_eq!(camera, Camera { maker: None, model: Some("imx219".into()), orientation: None });
+        camera.update(&tags);
+        camera.update(&gst::TagList::new());
+        assert_eq!(camera, CameraInfo { maker: None, model: Some("imx219".into()), orientation: None });
     }
 }

@@ -1,7 +1,12 @@
-//! What a started `swsyncclock` runs: a follower of some clock, a server of time, or both.
+//! What a started `swsyncclock` runs: something that follows a source of time, a time server, or both.
+//!
+//! Another kind of source goes here: a variant of `Source` (`mod.rs`), one of [`Followed`], and, if it is a clock that can be read on this
+//! device, an implementation of [`Reference`] as `ptp.rs` has.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use swsync_core::control::TimeService;
 use swsync_core::sync::{Identity, ServerConfig};
@@ -12,54 +17,53 @@ use swsync_rig::time::{
     TimeClientConfig, TimeError, TimeLeader, TimeLeaderConfig, Waiting, new_identity,
 };
 
-use super::imp::{CAT, Listener};
+use super::events::EventHandler;
 use super::ptp::{PtpReference, PtpStats};
 use super::settings::Settings;
-use super::{Role, Source, status};
-use crate::lock::lock;
+use super::{CAT, Role, Source, status};
 
 /// Ends when dropped.
-pub struct Service {
-    // Dropped in this order: nobody is to be led to where nothing answers, or served what nobody keeps.
+pub struct TimeSource {
+    // Dropped in this order: clients must not find a server that no longer answers, nor ask one whose clock follows nothing.
     _announcement: Option<TimeAnnouncement>,
     server: Option<Arc<TimeLeader>>,
-    follower: Follower,
+    followed: Followed,
 }
 
-/// What keeps the clock in time.
-enum Follower {
-    /// Nobody: the clock defines rig time.
-    Nobody,
-    Client {
+/// What the clock follows.
+enum Followed {
+    /// Nothing: it defines rig time.
+    Nothing,
+    /// A time server.
+    Server {
         client: TimeClient,
         source: Source,
-        named: bool,
+        /// Whether `leader` names it.
+        is_named: bool,
     },
-    Reference {
-        follower: ReferenceFollower,
-        ptp: Option<Arc<Mutex<PtpStats>>>,
-    },
+    /// A clock that can be read on this device.
+    Reference { follower: ReferenceFollower, ptp: Option<Arc<Mutex<PtpStats>>> },
 }
 
-impl Service {
-    pub fn start(settings: &Settings, listener: &Arc<Listener>) -> Result<Self, gst::ErrorMessage> {
-        let identity = new_identity(&settings.rig);
-        let follower = match (settings.role, settings.source) {
-            (Role::Leader, Source::Rig) => Follower::Nobody,
-            (Role::Client, Source::Rig) | (_, Source::Ntp) => ask(settings, &identity, listener)?,
+impl TimeSource {
+    pub fn start(settings: &Settings, events: &Arc<EventHandler>) -> Result<Self, gst::ErrorMessage> {
+        let identity = new_identity(&settings.rig.rig);
+        let followed = match (settings.role, settings.source) {
+            (Role::Leader, Source::Rig) => Followed::Nothing,
+            (Role::Client, Source::Rig) | (_, Source::Ntp) => follow_server(settings, &identity, events)?,
             (_, Source::Ptp) => {
-                let device = listener.rig.device().clone();
+                let device = events.rig.device().clone();
                 let reference = PtpReference::start(settings.ptp_domain, &settings.ptp_interfaces(), device)?;
                 let stats = reference.stats();
-                read(settings, listener, reference, Some(stats))?
+                follow_reference(settings, events, reference, Some(stats))?
             }
             (_, Source::System) => {
-                let device = listener.rig.device().clone();
-                read(settings, listener, SystemReference::new(device), None)?
+                let device = events.rig.device().clone();
+                follow_reference(settings, events, SystemReference::new(device), None)?
             }
         };
         let server = match settings.role {
-            Role::Leader => Some(Arc::new(serve(settings, identity, listener)?)),
+            Role::Leader => Some(Arc::new(serve(settings, identity, events)?)),
             Role::Client => None,
         };
         let announcement = match &server {
@@ -68,35 +72,34 @@ impl Service {
             }
             _ => None,
         };
-        Ok(Self { _announcement: announcement, server, follower })
+        Ok(Self { _announcement: announcement, server, followed })
     }
 
-    /// Where time is served, if it is.
+    /// Where time is served, if this device does.
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.as_ref().map(|server| server.local_addr())
     }
 
     /// Whether the clock defines rig time.
     pub const fn leads(&self) -> bool {
-        matches!(self.follower, Follower::Nobody)
+        matches!(self.followed, Followed::Nothing)
     }
 
     /// What no two-way exchange can see: half the least round trip.
     pub fn asymmetry_bound(&self) -> Option<Span> {
-        match &self.follower {
-            Follower::Nobody => Some(Span::ZERO),
-            Follower::Client { client, .. } => Some(client.stats().protocol?.least_delay? / 2),
-            // The way there and back is twice the delay of one way.
-            Follower::Reference { ptp: Some(ptp), .. } => lock(ptp).path_delay,
-            Follower::Reference { ptp: None, .. } => Some(Span::ZERO),
+        match &self.followed {
+            Followed::Nothing => Some(Span::ZERO),
+            Followed::Server { client, .. } => Some(client.stats().protocol?.least_delay? / 2),
+            Followed::Reference { ptp: Some(ptp), .. } => ptp.lock().path_delay,
+            Followed::Reference { ptp: None, .. } => Some(Span::ZERO),
         }
     }
 
-    /// What is waited for, in words.
+    /// How far synchronization has come, in words.
     pub fn progress(&self) -> String {
-        match &self.follower {
-            Follower::Nobody => "defines rig time".into(),
-            Follower::Client { client, .. } => {
+        match &self.followed {
+            Followed::Nothing => "defines rig time".into(),
+            Followed::Server { client, .. } => {
                 let progress = client.progress();
                 match progress.waiting {
                     Waiting::Sync => {
@@ -106,7 +109,7 @@ impl Service {
                     _ => progress.to_string(),
                 }
             }
-            Follower::Reference { follower, .. } => {
+            Followed::Reference { follower, .. } => {
                 let stats = follower.stats();
                 match stats.error {
                     Some(error) => format!("{}: {error}", stats.source),
@@ -116,36 +119,36 @@ impl Service {
         }
     }
 
-    /// What may help where synchronization takes too long.
+    /// What may help if synchronization takes too long.
     pub fn remedy(&self) -> &'static str {
-        match &self.follower {
-            Follower::Client { source: Source::Ntp, .. } => {
+        match &self.followed {
+            Followed::Server { source: Source::Ntp, .. } => {
                 "Is there an NTP server at that address, is it synchronized itself, and does the network \
                  let UDP through?"
             }
-            Follower::Client { named: false, .. } => {
+            Followed::Server { is_named: false, .. } => {
                 "Is a leader's pipeline running (swsyncclock role=leader) in a rig of this name, was the \
                  network up when the two were started, and does it pass multicast? If not, name the \
                  leader: leader=host[:port]."
             }
-            Follower::Client { .. } => {
+            Followed::Server { .. } => {
                 "Is the leader's pipeline running, is its address right, and does the network let UDP \
                  through?"
             }
-            // These say so themselves.
-            Follower::Nobody | Follower::Reference { .. } => "",
+            // Their progress says it.
+            Followed::Nothing | Followed::Reference { .. } => "",
         }
     }
 
-    /// Adds to the element's `stats` what only the services know.
+    /// Adds the source's and the server's fields to the element's `stats`.
     pub fn add_stats(&self, stats: &mut gst::Structure) {
-        match &self.follower {
-            Follower::Nobody => {}
-            Follower::Client { client, .. } => status::add_client(stats, &client.stats()),
-            Follower::Reference { follower, ptp } => {
+        match &self.followed {
+            Followed::Nothing => {}
+            Followed::Server { client, .. } => status::add_client(stats, &client.stats()),
+            Followed::Reference { follower, ptp } => {
                 status::add_reference(stats, &follower.stats());
                 if let Some(ptp) = ptp {
-                    status::add_ptp(stats, *lock(ptp));
+                    status::add_ptp(stats, *ptp.lock());
                 }
             }
         }
@@ -156,17 +159,17 @@ impl Service {
     }
 }
 
-/// Asks a server of time.
-fn ask(
+/// Follows a time server.
+fn follow_server(
     settings: &Settings,
     identity: &Identity,
-    listener: &Arc<Listener>,
-) -> Result<Follower, gst::ErrorMessage> {
+    events: &Arc<EventHandler>,
+) -> Result<Followed, gst::ErrorMessage> {
     let servers = settings.servers();
-    let named = !servers.is_empty();
-    let source = match (named, settings.source) {
+    let is_named = !servers.is_empty();
+    let source = match (is_named, settings.source) {
         (true, _) => {
-            listener.set_leader(servers.join(","));
+            events.set_leader(servers.join(","));
             LeaderSource::Addresses(servers)
         }
         (false, Source::Ntp) => {
@@ -176,7 +179,7 @@ fn ask(
             ));
         }
         (false, _) => {
-            listener.set_leader(format!("of rig {}", settings.rig));
+            events.set_leader(format!("of rig {}", settings.rig.rig));
             LeaderSource::Discovered(session(settings)?)
         }
     };
@@ -185,39 +188,39 @@ fn ask(
         client.device = identity.device; // not to follow itself
     }
     let config = TimeClientConfig { source, client };
-    let client = TimeClient::start(config, listener.rig.clone(), {
-        let listener = listener.clone();
-        move |event| listener.handle(event)
+    let client = TimeClient::start(config, events.rig.clone(), {
+        let events = events.clone();
+        move |event| events.handle(event)
     })
     .map_err(|error| time_error(&error))?;
-    Ok(Follower::Client { client, source: settings.source, named })
+    Ok(Followed::Server { client, source: settings.source, is_named })
 }
 
-/// Reads another clock of this device.
-fn read(
+/// Follows a clock that can be read on this device.
+fn follow_reference(
     settings: &Settings,
-    listener: &Arc<Listener>,
+    events: &Arc<EventHandler>,
     reference: impl Reference + 'static,
     ptp: Option<Arc<Mutex<PtpStats>>>,
-) -> Result<Follower, gst::ErrorMessage> {
-    listener.set_leader(reference.describe());
+) -> Result<Followed, gst::ErrorMessage> {
+    events.set_leader(reference.describe());
     let config = ReferenceConfig {
         max_slew: settings.max_slew(),
         step_threshold: settings.step_threshold(),
         max_uncertainty: settings.max_uncertainty(),
     };
-    let follower = ReferenceFollower::start(reference, &config, listener.rig.clone(), {
-        let listener = listener.clone();
-        move |event| listener.handle(event)
+    let follower = ReferenceFollower::start(reference, &config, events.rig.clone(), {
+        let events = events.clone();
+        move |event| events.handle(event)
     })
     .map_err(|error| time_error(&error))?;
-    Ok(Follower::Reference { follower, ptp })
+    Ok(Followed::Reference { follower, ptp })
 }
 
 fn serve(
     settings: &Settings,
     identity: Identity,
-    listener: &Listener,
+    events: &EventHandler,
 ) -> Result<TimeLeader, gst::ErrorMessage> {
     let authority = match settings.source {
         Source::Rig => Authority::Own,
@@ -225,38 +228,37 @@ fn serve(
     };
     let server = ServerConfig { keys: settings.keys()?, ..ServerConfig::default() };
     let config = TimeLeaderConfig { address: settings.address()?, authority, identity, server };
-    let server = TimeLeader::start(config, listener.rig.clone()).map_err(|error| time_error(&error))?;
+    let server = TimeLeader::start(config, events.rig.clone()).map_err(|error| time_error(&error))?;
     gst::info!(CAT, "time is served at {}", server.local_addr());
     if authority == Authority::Own {
-        listener.set_leader(server.local_addr().to_string());
+        events.set_leader(server.local_addr().to_string());
     }
     Ok(server)
 }
 
-/// The process's session in the rig; swsyncsink has the same one where `rig`, `listen` and
-/// `connect` are the same.
+/// The process's session in the rig. swsyncsink shares it if its `rig`, `listen` and `connect` are the same.
 fn session(settings: &Settings) -> Result<Arc<Session>, gst::ErrorMessage> {
     Session::open(&settings.rig_config()?).map_err(|error| match error {
         ControlError::Endpoint { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
         _ => gst::error_msg!(
             gst::ResourceError::OpenReadWrite,
             ("{error}"),
-            ["A leader goes without with announce=false, a client with leader=host[:port]."]
+            ["A leader does not need it with announce=false, a client with leader=host[:port]."]
         ),
     })
 }
 
-/// Tells the rig where time is served, so that clients need not be told. Where that is said anew to each
-/// who asks: the network may come up later, or change.
+/// Announces in the rig where time is served, for clients without `leader`. The addresses are found anew for each client that asks: the
+/// network may come up later, or change.
 fn announce(settings: &Settings, server: Arc<TimeLeader>) -> Result<TimeAnnouncement, gst::ErrorMessage> {
     let service = move || {
         let addresses = server.addresses().unwrap_or_else(|error| {
-            gst::warning!(CAT, "this device's addresses cannot be told: {error}");
+            gst::warning!(CAT, "this device's addresses cannot be found: {error}");
             Vec::new()
         });
         TimeService { addresses }
     };
-    gst::info!(CAT, "announced in rig {}: {:?}", settings.rig, service());
+    gst::info!(CAT, "announced in rig {}: {:?}", settings.rig.rig, service());
     let announced = session(settings)?.announce_time(service);
     announced.map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))
 }

@@ -1,0 +1,482 @@
+//! Feeds an element's order queue with frames and orders, and answers the orders.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use gst::prelude::{Cast as _, ClockExt as _, ElementExt as _};
+use parking_lot::{Condvar, Mutex};
+use swsync_core::control::{FrameStatus, Status, StorageStatus, TimeScale};
+use swsync_core::frame::FrameInfo;
+use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::log;
+use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::order::{
+    Acknowledgement, Action as OrderAction, Answer, Command as OrderCommand, Desk as OrderQueue,
+    Fate as FrameOutcome, FrameRun, Journal, Kind as OrderKind, Order, Refused as OrderRefused,
+    Registry as OrderRoster, Ticket as SaveTicket,
+};
+use swsync_core::ring::{Coding, Limits as RingLimits};
+use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_rig::control::{ControlError, DeviceHandler, Reply};
+
+use super::element::ElementHooks;
+use super::messages::served_message;
+use super::settings::control_error;
+use super::stored_frame::{StoredFrame, Stream};
+use crate::caps::grid_of;
+use crate::clock::{SwsyncClock, rig_time, status_of};
+
+/// How often [`OrderService::suspend`] looks whether there is progress.
+const SUSPEND_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long before a take files are no longer shared: what is on its way has arrived by then.
+const QUIET_BEFORE: Span = Span::from_secs(2);
+
+/// How often a key frame is requested while frames cannot be decoded because one was lost.
+const KEY_REQUEST_INTERVAL: Span = Span::from_secs(1);
+
+/// The files of an element that writes some.
+pub trait OutputStorage: Send + Sync {
+    /// What is on the disk of an order that the queue does not know.
+    fn saved_take(&self, order: &Order) -> SavedTake;
+    /// What is wrong just now, found without asking the disk.
+    fn problem(&self) -> Option<String>;
+}
+
+/// What is on the disk under the id of an order.
+pub enum SavedTake {
+    None,
+    OfAnotherOrder,
+    /// The take of this very order, as it was ended, and what of it is saved or missing.
+    OfThisOrder(Order, Vec<FrameRun>),
+}
+
+/// What the worker's thread is to do.
+pub enum Job {
+    CarryOut(OrderAction<StoredFrame>),
+    /// End, once all open orders are finished.
+    End,
+}
+
+struct State {
+    queue: OrderQueue<StoredFrame>,
+    /// Once caps are known.
+    stream: Option<Arc<Stream>>,
+    /// Those who wait for an order's answer.
+    replies: HashMap<OrderId, Vec<Reply>>,
+    newest: Option<FrameInfo>,
+    /// While frames cannot be decoded because one was lost: when a key frame was last requested.
+    key_requested: Option<Timestamp<Rig>>,
+    clock: Option<gst::Clock>,
+    /// Of orders that the output has not begun with: the oldest frame in the ring when they began.
+    oldest_at_begin: HashMap<OrderId, FrameNumber>,
+    free_bytes: Option<u64>,
+    /// Files that the output keeps of each order, if not all.
+    max_files: Option<u32>,
+    problem: Option<String>,
+}
+
+/// How [`OrderService::suspend`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspended {
+    /// All is done.
+    Finished,
+    Interrupted,
+    TimedOut,
+}
+
+/// Shared by the streaming thread, the threads of the control plane, and the worker's.
+pub struct OrderService {
+    device: DeviceId,
+    element: ElementHooks,
+    storage: Option<Box<dyn OutputStorage>>,
+    state: Mutex<State>,
+    /// One order at a time is looked for on the disk and opened. Taken before `state`.
+    accepting: Mutex<()>,
+    /// Signalled with every answer.
+    answered: Condvar,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl OrderService {
+    /// The service of an element, and what a [`Worker`](super::Worker) is to do for it. `max_files`: files that the output keeps of
+    /// each order, if not all.
+    pub fn new(
+        device: DeviceId,
+        limits: RingLimits,
+        max_files: Option<u32>,
+        element: ElementHooks,
+        storage: Option<Box<dyn OutputStorage>>,
+    ) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let (jobs, received) = mpsc::channel();
+        let service = Arc::new(Self {
+            state: Mutex::new(State {
+                queue: OrderQueue::new(device.clone(), limits).with_files_apart(max_files.is_some()),
+                stream: None,
+                replies: HashMap::new(),
+                newest: None,
+                key_requested: None,
+                clock: element.element().and_then(|element| element.clock()),
+                oldest_at_begin: HashMap::new(),
+                free_bytes: None,
+                max_files,
+                problem: None,
+            }),
+            accepting: Mutex::new(()),
+            device,
+            answered: Condvar::new(),
+            element,
+            storage,
+            jobs,
+        });
+        (service, received)
+    }
+
+    pub const fn element(&self) -> &ElementHooks {
+        &self.element
+    }
+
+    /// Takes up what was open before a restart; call before anything else.
+    pub fn restore(&self, journal: Journal, saved: impl FnMut(&Order) -> Vec<FrameRun>) {
+        self.act(|state| ((), state.queue.restore(journal, saved)));
+    }
+
+    /// No more frames come for now: finishes files, and answers every order with what became of it so far.
+    ///
+    /// Waits until that is done, for as long as `progress` changes within each `timeout`, and not if it `is_interrupted`. What was not
+    /// finished by then is answered later.
+    pub fn suspend(
+        &self,
+        timeout: Duration,
+        progress: impl Fn() -> u64,
+        is_interrupted: impl Fn() -> bool,
+    ) -> Suspended {
+        self.handle_stop();
+        let (mut seen, mut since) = (progress(), Instant::now());
+        let mut state = self.state.lock();
+        loop {
+            if state.queue.is_at_rest() {
+                return Suspended::Finished;
+            }
+            if is_interrupted() {
+                return Suspended::Interrupted;
+            }
+            let now = progress();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() >= timeout {
+                return Suspended::TimedOut;
+            }
+            self.answered.wait_for(&mut state, SUSPEND_INTERVAL);
+        }
+    }
+
+    /// What is not written yet: open orders, and bytes of their frames.
+    pub fn unwritten(&self) -> (Vec<OrderId>, usize) {
+        let state = self.state.lock();
+        (state.queue.open_orders().map(|order| order.id().clone()).collect(), state.queue.backlog().0)
+    }
+
+    /// Has the worker finish files, answer every open order with what became of it so far, and end.
+    pub fn close(&self) {
+        self.handle_stop();
+        // Fails only if the worker has ended already.
+        let _ = self.jobs.send(Job::End);
+    }
+
+    /// Frames of `caps` come from now on.
+    ///
+    /// # Errors
+    /// Why they cannot be numbered, for a person.
+    pub fn set_caps(&self, caps: &gst::Caps) -> Result<(), String> {
+        let grid = grid_of(caps)?;
+        self.act(|state| {
+            state.stream = Some(Arc::new(Stream::new(caps.clone(), grid)));
+            ((), state.queue.set_grid(grid))
+        });
+        Ok(())
+    }
+
+    /// What the last caps said.
+    pub fn stream(&self) -> Option<Arc<Stream>> {
+        self.state.lock().stream.clone()
+    }
+
+    /// The pipeline runs on `clock` from now on.
+    pub fn set_clock(&self, clock: Option<&gst::Clock>) {
+        let before = std::mem::replace(&mut self.state.lock().clock, clock.cloned());
+        let has_ended = before
+            .is_some_and(|clock| clock.downcast_ref::<SwsyncClock>().is_some_and(SwsyncClock::has_ended));
+        if has_ended {
+            self.act(|state| ((), state.queue.handle_new_time()));
+        }
+    }
+
+    fn clock(&self) -> Option<gst::Clock> {
+        self.state.lock().clock.clone()
+    }
+
+    /// A buffer of `stream` has arrived, in this segment. `false`: it has parameters for the next frame, and no frame.
+    pub fn handle_buffer(
+        &self,
+        buffer: gst::Buffer,
+        stream: &Arc<Stream>,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+    ) -> bool {
+        let Some(buffer) = stream.with_parameters(buffer) else { return false };
+        let Some(element) = self.element.element() else { return true };
+        match StoredFrame::new(buffer, stream, segment, element.clock().as_ref(), element.base_time()) {
+            Some(frame) => {
+                log::trace!(number = frame.info.number, "a frame");
+                self.handle_frame(frame);
+                if let Some((text, remedy)) = stream.warning() {
+                    gst::element_warning!(element, gst::StreamError::Format, ("{text}"), ["{remedy}"]);
+                }
+            }
+            None => {
+                log::warn!("a buffer without rig time and PTS, or with the number of another, is dropped");
+            }
+        }
+        true
+    }
+
+    fn handle_frame(&self, frame: StoredFrame) {
+        let (info, period) = (frame.info, frame.stream.grid.period());
+        let needs_key = self.act(|state| {
+            state.newest = Some(info);
+            if let Some(clock) = &state.clock {
+                let age = rig_time(clock.time()) - info.rig_time_ns;
+                state.queue.handle_age(age);
+            }
+            (state.needs_key(&frame), state.queue.handle_frame(frame.into_ring_frame()))
+        });
+        if needs_key {
+            self.element.request_key_frame(info.rig_time_ns, period);
+        }
+    }
+
+    /// Rig time now, once there is a clock.
+    pub fn rig_now(&self) -> Option<Timestamp<Rig>> {
+        Some(status_of(&self.clock()?).rig_time_ns)
+    }
+
+    /// The time scale of the pipeline's clock, if it has one.
+    pub fn timescale(&self) -> Option<TimeScale> {
+        status_of(&self.clock()?).timescale()
+    }
+
+    /// How long after their instants frames arrive, at most.
+    pub fn latency(&self) -> Span {
+        self.state.lock().queue.latency()
+    }
+
+    /// Some time has passed: updates what the queue knows of time scale and latency. `gives_up`: it answers orders whose frames
+    /// are overdue.
+    pub(super) fn handle_tick(&self, gives_up: bool) {
+        self.update_timescale();
+        if let Some(latency) = self.element.upstream_latency() {
+            self.state.lock().queue.set_latency(latency);
+        }
+        if let Some(now) = self.rig_now().filter(|_| gives_up) {
+            self.act(|state| ((), state.queue.handle_timeout(now)));
+        }
+    }
+
+    fn update_timescale(&self) {
+        let timescale = self.timescale();
+        self.state.lock().queue.set_timescale(timescale);
+    }
+
+    /// The frame that was handed out under `ticket` is no longer in memory.
+    pub fn handle_released(&self, ticket: SaveTicket) {
+        self.act(|state| ((), state.queue.handle_taken(ticket)));
+    }
+
+    /// What became of named frames.
+    pub fn handle_written(
+        &self,
+        order: &OrderId,
+        frames: RangeInclusive<FrameNumber>,
+        outcome: FrameOutcome,
+    ) {
+        self.state.lock().queue.handle_written(order, frames, outcome);
+    }
+
+    /// Saved frames were removed again: see [`OrderQueue::handle_removed`].
+    pub fn handle_removed(&self, order: &OrderId, before: FrameNumber, size: (u64, u64), why: &str) {
+        self.state.lock().queue.handle_removed(order, before, size, why);
+    }
+
+    /// The output is done with an order.
+    pub fn handle_closed(&self, order: &OrderId) {
+        self.act(|state| ((), state.queue.handle_closed(order)));
+    }
+
+    pub(super) fn handle_stop(&self) {
+        self.act(|state| ((), state.queue.handle_stop()));
+    }
+
+    /// Free bytes for files, and what is wrong with them, if anything.
+    pub fn set_storage(&self, free_bytes: Option<u64>, problem: Option<String>) {
+        let mut state = self.state.lock();
+        state.free_bytes = free_bytes;
+        state.problem = problem;
+    }
+
+    /// Why files should not be shared now: a take or a burst runs, or will soon, and needs disk and network.
+    pub fn busy(&self) -> Option<String> {
+        let now = self.rig_now()?;
+        let state = self.state.lock();
+        let runs = |order: &&Order| {
+            !matches!(order.kind(), OrderKind::Still { .. }) && order.at() - QUIET_BEFORE <= now
+        };
+        state.queue.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.lock().queue.is_at_rest()
+    }
+
+    /// The oldest frame in the ring when `order` began; known once.
+    pub(super) fn take_oldest_at_begin(&self, order: &OrderId) -> Option<FrameNumber> {
+        self.state.lock().oldest_at_begin.remove(order)
+    }
+
+    /// Has the queue do something, and hands what it wants to the worker.
+    fn act<R>(&self, ask: impl FnOnce(&mut State) -> (R, Vec<OrderAction<StoredFrame>>)) -> R {
+        let mut keys = Vec::new();
+        let result = {
+            let mut state = self.state.lock();
+            let (result, actions) = ask(&mut state);
+            for action in actions {
+                if let (OrderAction::Begin { order, .. }, Some((oldest, _))) =
+                    (&action, state.queue.ring().range())
+                {
+                    state.oldest_at_begin.insert(order.id().clone(), oldest);
+                }
+                match action {
+                    OrderAction::RequestKey { at, .. } => {
+                        let period = state.queue.grid().map_or(Span::ZERO, FrameGrid::period);
+                        keys.push((at, period));
+                    }
+                    // Under the lock, so that the actions of two threads keep their order. It does not block, and
+                    // fails only after the worker has ended, when nothing is open any more.
+                    other => drop(self.jobs.send(Job::CarryOut(other))),
+                }
+            }
+            result
+        };
+        for (at, period) in keys {
+            self.element.request_key_frame(at, period);
+        }
+        result
+    }
+
+    /// Sends `answer` to all who wait for it, and posts it.
+    pub(super) fn answer(&self, answer: &Answer) {
+        self.element.post(served_message(answer));
+        let replies = self.state.lock().replies.remove(&answer.order);
+        for reply in replies.into_iter().flatten() {
+            reply.send(answer);
+        }
+        self.answered.notify_all();
+    }
+}
+
+impl State {
+    /// Whether to request a key frame now: `frame` cannot be decoded, nor can any frame before the next key frame.
+    fn needs_key(&mut self, frame: &StoredFrame) -> bool {
+        if frame.coding != Coding::Lost {
+            self.key_requested = None;
+            return false;
+        }
+        let at = frame.info.rig_time_ns;
+        let is_due = self.key_requested.is_none_or(|before| (at - before).abs() >= KEY_REQUEST_INTERVAL);
+        if is_due {
+            self.key_requested = Some(at);
+        }
+        is_due
+    }
+}
+
+impl DeviceHandler for OrderService {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        let id = order.id().clone();
+        self.update_timescale();
+        let _accepting = self.accepting.lock();
+        let is_known = self.state.lock().queue.knows(&id);
+        let saved = match &self.storage {
+            Some(storage) if !is_known => storage.saved_take(&order),
+            _ => SavedTake::None,
+        };
+        let refused = self.act(|state| {
+            // First: the worker may have answered before this returns.
+            state.replies.entry(id.clone()).or_default().push(reply);
+            let accepted = match saved {
+                SavedTake::None => state.queue.handle_order(order),
+                SavedTake::OfThisOrder(order, frames) => state.queue.handle_order_on_disk(order, frames),
+                SavedTake::OfAnotherOrder => Err(OrderRefused::Id(id.clone())),
+            };
+            match accepted {
+                Ok(actions) => (None, actions),
+                Err(refused) => {
+                    let reply = state.replies.get_mut(&id).and_then(Vec::pop);
+                    state.replies.retain(|_, waiting| !waiting.is_empty());
+                    (reply.map(|reply| (reply, refused)), Vec::new())
+                }
+            }
+        });
+        if let Some((reply, refused)) = refused {
+            reply.refuse(&refused.to_string());
+        }
+    }
+
+    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
+        let standing = self.act(|state| state.queue.handle_command(command));
+        Acknowledgement { order: command.order().clone(), device: self.device.clone(), standing }
+    }
+
+    fn registry(&self) -> OrderRoster {
+        self.state.lock().queue.registry()
+    }
+
+    fn status(&self) -> Status {
+        let state = self.state.lock();
+        let ring = state.queue.ring();
+        let (saved, missed) = state.queue.totals();
+        let (queued_bytes, queue_limit_bytes) = state.queue.backlog();
+        let problem = self.storage.as_ref().and_then(|storage| storage.problem());
+        Status {
+            device: self.device.clone(),
+            software: env!("CARGO_PKG_VERSION").into(),
+            clock: state.clock.as_ref().map(status_of),
+            frames: state.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
+                newest,
+                rate: state.queue.grid().expect("frames are numbered by it"),
+                bytes_per_second: ring.bytes_per_second(),
+                ring_frames: ring.len(),
+                ring_bytes: ring.bytes(),
+                oldest,
+                latency_ns: state.queue.latency(),
+            }),
+            storage: state.free_bytes.map(|free_bytes| StorageStatus {
+                free_bytes,
+                queued_bytes,
+                queue_limit_bytes,
+                max_files: state.max_files,
+            }),
+            open: state.queue.progress(),
+            saved,
+            missed,
+            problems: state.problem.iter().cloned().chain(problem).collect(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn handle_duplicate(&self, error: &ControlError) {
+        self.element.fail(control_error(error));
+    }
+}
