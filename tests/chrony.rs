@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::ntp::{Key, Keys};
-use swsync_core::sync::{ClientConfig, ServerConfig};
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::clock::{DeviceClock, RigClock, wall_clock};
-use swsync_rig::time::{
-    Authority, LeaderSource, Reading, Reference, ReferenceConfig, ReferenceFollower, ReferenceState,
+use swsync_core::time_service::{ClientConfig, ServerConfig};
+use swsync_time::{
+    Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, ReferenceState,
     StampKind, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, TimeLeaderStats, new_identity,
 };
+use swsync_time::{DeviceClock, RigClock, wall_clock};
 
 use crate::process::{Process, free_port, poll};
 use crate::rig::TestBed;
@@ -114,11 +114,11 @@ fn program(name: &str) -> String {
 struct AheadReference(Arc<DeviceClock>);
 
 impl Reference for AheadReference {
-    fn read(&mut self) -> Option<Reading> {
+    fn read(&mut self) -> Option<ReferenceReading> {
         let before = self.0.now();
         let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
         let (uncertainty, state) = (Span::from_micros(1), ReferenceState::Synced);
-        Some(Reading { before, reference, after: self.0.now(), uncertainty, state })
+        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, state })
     }
 
     fn describe(&self) -> String {
@@ -148,7 +148,7 @@ impl Leader {
         let config = ReferenceConfig::default();
         let follower =
             ReferenceFollower::start(AheadReference(device), &config, clock.clone(), |_| {}).unwrap();
-        poll("the leader knows the time", || (clock.quality() == SyncQuality::Synced).then_some(()));
+        poll("the leader knows the time", || (clock.quality() == SyncState::Synced).then_some(()));
         let config = TimeLeaderConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             authority: Authority::Borrowed,
@@ -262,11 +262,11 @@ fn chrony_with_another_key_does_not_follow_the_leader() {
 }
 
 /// Lets a swsync client follow a chronyd that serves the system's time, and returns the client's statistics.
-fn follows_chrony(client: ClientConfig) -> swsync_core::sync::ClientStats {
+fn follows_chrony(client: ClientConfig) -> swsync_core::time_service::ClientStats {
     let bed = TestBed::shared();
     let chrony = Chrony::start(&bed, "local stratum 1");
     let (client, clock) = follow(chrony.address(), client);
-    poll("the client is synced", || (clock.quality() == SyncQuality::Synced).then_some(()));
+    poll("the client is synced", || (clock.quality() == SyncState::Synced).then_some(()));
     wait_for_agreement("the client's time", DIRECT, &clock, || wall_clock().as_nanos());
     let stats = client.stats();
     assert_eq!(

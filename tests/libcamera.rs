@@ -35,7 +35,7 @@ fn a_virtual_camera_streams_at_the_negotiated_rate() {
         let numbers: Vec<_> = frames.iter().map(|frame| frame.first).collect();
         let first = numbers[0];
         assert_eq!(numbers, (first..first + 30).collect::<Vec<_>>());
-        assert!(frames.iter().all(|frame| is_saved_or_dropped(&frame.fate)), "{shot:?}");
+        assert!(frames.iter().all(|frame| is_saved_or_dropped(&frame.outcome)), "{shot:?}");
         let saved = saved(frames);
         let error = median_interval(&saved)? - Span::from_nanos(33_333_333);
         println!("{} of 30 saved, their median interval is {error:?} off", saved.len());

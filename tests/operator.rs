@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use swsync_core::control::Status;
 use swsync_core::frame::LockState;
+use swsync_core::status::Status;
 
 use crate::process::{COMMAND_TIMEOUT, Ended, Process, free_endpoint, poll};
 use crate::rig::{Rig, TestBed};

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::time::Span;
-use swsync_sim::decode::{Picture, Reading, decode, difference};
+use swsync_sim::decode::{PanelReading, Picture, decode, difference};
 use swsync_sim::panel::PanelLayout;
 use swsync_sim::sensor::SensorModel;
 use swsync_sim::shutter::RowTiming;
 
 /// Decodes the panel in a picture of a simulated camera.
-fn read(file: &Path, info: &FrameInfo) -> Reading {
+fn read(file: &Path, info: &FrameInfo) -> PanelReading {
     let picture = image::open(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).into_rgb8();
     let (width, height) = picture.dimensions();
     let pixels = Picture::rgb8(picture.as_raw(), width as usize, height as usize).unwrap();

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
-use swsync_core::control::Status;
-use swsync_core::frame::{LockState, SyncQuality};
-use swsync_core::gap::Cause;
-use swsync_core::order::{Fate, FrameRun};
+use swsync_core::frame::{LockState, SyncState};
+use swsync_core::gap::GapCause;
+use swsync_core::order::{FrameOutcome, FrameRun};
+use swsync_core::status::Status;
 use tempfile::TempDir;
 
 use crate::process::{
@@ -18,7 +18,7 @@ use crate::process::{
 
 /// Returns whether `text` reports frames that were lost because the machine is busy.
 pub fn mentions_drops(text: &str) -> bool {
-    [Cause::Camera, Cause::Blocked, Cause::Stopped].iter().any(|cause| text.contains(cause.why()))
+    [GapCause::Camera, GapCause::Blocked, GapCause::Stopped].iter().any(|cause| text.contains(cause.why()))
 }
 
 static MACHINE: RwLock<()> = RwLock::new(());
@@ -325,16 +325,16 @@ impl<'a> Rig<'a> {
     }
 }
 
-fn is_synced(quality: SyncQuality) -> bool {
-    matches!(quality, SyncQuality::Synced | SyncQuality::Leading)
+fn is_synced(quality: SyncState) -> bool {
+    matches!(quality, SyncState::Synced | SyncState::Leading)
 }
 
-/// Returns whether `fate` is one that a rig without fault may report.
-pub fn is_saved_or_dropped(fate: &Fate) -> bool {
-    match fate {
-        Fate::Saved { .. } | Fate::Recorded(_) => true,
-        Fate::Missed { why } => mentions_drops(why),
-        Fate::Failed { .. } | Fate::Partly { .. } => false,
+/// Returns whether `outcome` is one that a rig without fault may report.
+pub fn is_saved_or_dropped(outcome: &FrameOutcome) -> bool {
+    match outcome {
+        FrameOutcome::Saved { .. } | FrameOutcome::Recorded(_) => true,
+        FrameOutcome::Missed { why } => mentions_drops(why),
+        FrameOutcome::Failed { .. } | FrameOutcome::Partly { .. } => false,
     }
 }
 
@@ -354,11 +354,11 @@ impl fmt::Debug for Shot {
             write!(f, "; {device}:")?;
             for frame in frames {
                 let number = frame.first;
-                match &frame.fate {
-                    Fate::Saved { info, .. } => write!(f, " {number} {:?}", info.phase_error_ns)?,
-                    Fate::Missed { why } => write!(f, " {number} MISSED {why}")?,
-                    Fate::Failed { why } => write!(f, " {number} FAILED {why}")?,
-                    Fate::Recorded(_) | Fate::Partly { .. } => write!(f, " {frame:?}")?,
+                match &frame.outcome {
+                    FrameOutcome::Saved { info, .. } => write!(f, " {number} {:?}", info.phase_error_ns)?,
+                    FrameOutcome::Missed { why } => write!(f, " {number} MISSED {why}")?,
+                    FrameOutcome::Failed { why } => write!(f, " {number} FAILED {why}")?,
+                    FrameOutcome::Recorded(_) | FrameOutcome::Partly { .. } => write!(f, " {frame:?}")?,
                 }
             }
         }
@@ -385,7 +385,9 @@ impl Shot {
     /// Returns whether a camera dropped a frame that the order named.
     pub fn has_drops(&self) -> bool {
         let mut frames = self.answers.iter().flat_map(|(_, frames)| frames);
-        frames.any(|frame| matches!(&frame.fate, Fate::Missed { .. }) && is_saved_or_dropped(&frame.fate))
+        frames.any(|frame| {
+            matches!(&frame.outcome, FrameOutcome::Missed { .. }) && is_saved_or_dropped(&frame.outcome)
+        })
     }
 
     pub fn frames(&self, device: &str) -> &[FrameRun] {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::manifest::FrameRecord;
-use swsync_core::order::{Fate, FrameRun};
+use swsync_core::order::{FrameOutcome, FrameRun};
 use swsync_core::time::Span;
 
 use crate::panel;
@@ -49,7 +49,11 @@ fn malformed_datagrams_to_the_leader_do_not_disturb_its_clients() {
     }
     assert_shoots_one_instant(&rig, &[]);
     let statuses = rig.statuses();
-    assert!(statuses.len() == 2 && statuses.iter().all(|status| status.is_ready()), "{statuses:#?}");
+    assert!(
+        statuses.len() == 2
+            && statuses.iter().all(|status| swsync_core::status::Readiness::judge(status, None).is_ready()),
+        "{statuses:#?}"
+    );
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn a_pipeline_interrupted_during_an_order_leaves_only_complete_files() {
 
     let shot = Shot::of(&shoot.wait());
     assert_eq!(shot.code, Some(1), "{shot:?}");
-    assert!(shot.frames("leader").iter().all(|frame| is_saved_or_dropped(&frame.fate)), "{shot:?}");
+    assert!(shot.frames("leader").iter().all(|frame| is_saved_or_dropped(&frame.outcome)), "{shot:?}");
     let frames = shot.frames("victim");
     let saved = saved(frames);
     let accounted: u64 = frames.iter().map(|run| run.count).sum();
@@ -137,8 +141,8 @@ fn assert_shoots_one_instant(rig: &Rig<'_>, args: &[&str]) {
 
 /// The files of the saved frames, and their metadata.
 pub fn saved(frames: &[FrameRun]) -> Vec<(PathBuf, FrameInfo)> {
-    let saved = frames.iter().filter_map(|frame| match &frame.fate {
-        Fate::Saved { file, info, .. } => Some((PathBuf::from(file), *info)),
+    let saved = frames.iter().filter_map(|frame| match &frame.outcome {
+        FrameOutcome::Saved { file, info, .. } => Some((PathBuf::from(file), *info)),
         _ => None,
     });
     saved.collect()

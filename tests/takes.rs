@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use swsync_core::frame::LockState;
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Take};
-use swsync_core::order::Progress;
+use swsync_core::order::OrderProgress;
 use swsync_core::time::Span;
 
 use crate::panel;
@@ -55,7 +55,7 @@ fn a_detached_take_continues_until_swsync_stop() {
         assert!(given.out.contains(&format!("until `swsync stop {id}`")), "{given:#?}");
         poll("the take is under way everywhere", || {
             let statuses = rig.statuses();
-            let begun = |open: &Progress| open.order.as_str() == id && open.saved >= 10;
+            let begun = |open: &OrderProgress| open.order.as_str() == id && open.saved >= 10;
             let all = statuses.len() == 2 && statuses.iter().all(|status| status.open.iter().any(begun));
             all.then_some(())
         });

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::frame::{LockState, SyncState};
 use swsync_core::time::Span;
 
 use crate::process::{Process, poll, retry_on_drops};
@@ -31,10 +31,10 @@ fn leader_comes_back(wall: &str) {
         let apart = (client.0 - leader.0).abs();
         let held = (client.0 - before.0 - Span::from_secs_f64(begun.elapsed().as_secs_f64())).abs();
         assert!(
-            client.1 != SyncQuality::Synced || apart < Span::from_secs(2) || held < Span::from_secs(3),
+            client.1 != SyncState::Synced || apart < Span::from_secs(2) || held < Span::from_secs(3),
             "synced, {apart:?} from its leader and {held:?} from where it was"
         );
-        (client.1 == SyncQuality::Synced && apart < Span::from_secs(2)).then_some(client)
+        (client.1 == SyncState::Synced && apart < Span::from_secs(2)).then_some(client)
     });
     assert!((after.0 - before.0).abs() > Span::from_secs(4), "{before:?} {after:?}");
     rig.wait_until_ready(LockState::Locked);
@@ -49,7 +49,7 @@ fn leader_comes_back(wall: &str) {
 }
 
 /// Rig time of `device` since the Unix epoch, and the state of its clock.
-fn status_of(rig: &Rig<'_>, device: &str) -> Option<(Span, SyncQuality)> {
+fn status_of(rig: &Rig<'_>, device: &str) -> Option<(Span, SyncState)> {
     let statuses = rig.statuses();
     let status = statuses.iter().find(|status| status.device.as_str() == device)?;
     let clock = status.clock?;

@@ -6,12 +6,12 @@
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
 use swsync_core::time::Span;
-use swsync_rig::control::{DeviceOutcome, RigConfig, Session};
+use swsync_rig::{DeviceOutcome, RigConfig, Session};
 
 const CAPS: &str = "image/jpeg,width=1920,height=1080,framerate=30/1";
 /// A 1080p JPEG.
@@ -34,7 +34,7 @@ fn frame(number: u64) -> gst::Buffer {
         rig_time_ns: grid().instant(number),
         phase_error_ns: Span::ZERO,
         clock_uncertainty_ns: None,
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,

@@ -15,7 +15,6 @@ mod caps;
     expect(dead_code, reason = "only cameras need sensor time")
 )]
 mod clock;
-mod lock;
 mod logging;
 pub mod meta;
 mod order_service;
@@ -26,13 +25,6 @@ mod swsyncgate;
 mod swsyncsink;
 #[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod swsyncsrc;
-
-/// Goes at the merge: `swsyncsrc` still has these names.
-mod station {
-    pub mod numbers {
-        pub use crate::order_service::frame_number::GridPhase as Phase;
-    }
-}
 
 pub use clock::SwsyncClock;
 

@@ -14,8 +14,8 @@ use gst::buffer::BufferMetaForeachAction as Action;
 use gst::glib::{self, GStr, gstr};
 use gst::meta::{CustomMeta, MetaRefMut};
 use gst::{StructureRef, prelude::*};
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
-use swsync_core::gap::{Cause as GapCause, Gap as FrameGap};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::gap::{FrameGap, GapCause};
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
@@ -46,8 +46,6 @@ pub(crate) enum OwnMeta {
     UnixTime,
     Details,
 }
-
-pub(crate) use OwnMeta as Own; // goes at the merge: the camera's memory still has this name
 
 impl OwnMeta {
     /// Which one `meta` is. A reference timestamp counts only if it has the very caps of this module, not equal ones.
@@ -206,7 +204,7 @@ pub struct Details {
     /// Uncertainty of the clock when the frame was taken.
     pub clock_uncertainty: Option<Span>,
     /// How well the device knew rig time.
-    pub sync: SyncQuality,
+    pub sync: SyncState,
     /// Whether the camera was on the grid.
     pub lock: LockState,
     /// Exposure time.
@@ -230,7 +228,7 @@ pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
         number: structure.get("frame-number").ok()?,
         phase_error: get(structure, "phase-error")?,
         clock_uncertainty: get(structure, "clock-uncertainty"),
-        sync: SyncQuality::from_name(structure.get("sync").ok()?)?,
+        sync: SyncState::from_name(structure.get("sync").ok()?)?,
         lock: LockState::from_name(structure.get("lock").ok()?)?,
         exposure: get(structure, "exposure"),
         analogue_gain: get(structure, "analogue-gain"),
@@ -375,7 +373,7 @@ mod tests {
             rig_time_ns: Timestamp::from_nanos(1_800_000_000_033_333_333),
             phase_error_ns: Span::from_nanos(-12),
             clock_uncertainty_ns: Some(Span::from_micros(20)),
-            sync: SyncQuality::Synced,
+            sync: SyncState::Synced,
             lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: Some(2.0),

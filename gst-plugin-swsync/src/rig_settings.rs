@@ -3,7 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::name::Name;
-use swsync_rig::control::{DEFAULT_RIG, RigConfig};
+use swsync_rig::{DEFAULT_RIG, RigConfig};
 
 /// A copy is taken on the way to PAUSED.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use common::sink::{answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fill, Kind, Order};
+use swsync_core::order::{Answer, Fill, Order, OrderKind};
 use swsync_core::time::Span;
 
 /// Frames of a take: two files, the second shorter.
@@ -33,7 +33,7 @@ fn takes(codec: &Codec, encoder: &str, extensions: &[&str]) {
         let what = format!("{encoder} in {extension}");
         let order = |first, frames| {
             let id = format!("t{first}-{frames}");
-            let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+            let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
             let (at, stop) = (grid().instant(first), Some(grid().instant(first + frames)));
             let answer = answer(place(&rig, Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap()));
             (answer, folder.path().join(id).join("pi"))
@@ -200,7 +200,7 @@ fn open_groups(codec: &Codec, encoder: &str) {
         // One take more per attempt, so that all positions in a group are tried.
         let first = now - 60 - wholes;
         let id = format!("p{wholes}-{now}");
-        let kind = Kind::Take { segment: None, fill: Fill::None };
+        let kind = OrderKind::Take { segment: None, fill: Fill::None };
         let (at, stop) = (grid().instant(first), Some(grid().instant(first + PAST)));
         let answer = answer(place(&rig, Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap()));
         if !is_complete(&answer, encoder) {

@@ -11,9 +11,9 @@ use common::{LEADER, Pipeline};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{Fill, Order, OrderKind};
 use swsync_core::time::Span;
-use swsync_rig::control::{RigConfig, Session};
+use swsync_rig::{RigConfig, Session};
 
 /// A device's pipeline, with more `properties` of swsyncsink.
 fn device(encoder: &str, rig: &str, location: &str, properties: &str) -> String {
@@ -46,7 +46,7 @@ struct Saving<'a> {
 /// Kills a device in the middle of an order and starts it again: its files must be whole, both times. Returns how many frames are saved.
 fn kill_in_the_middle(
     Saving { encoder, pattern, max_files }: Saving<'_>,
-    kind: Kind,
+    kind: OrderKind,
     frames: u64,
     middle: impl Fn(&Path) -> bool,
     is_whole: impl Fn(&Path, u64),
@@ -66,7 +66,7 @@ fn kill_in_the_middle(
     });
     let session = session.unwrap();
     let first = ahead(Span::from_millis(500));
-    let stop = matches!(kind, Kind::Take { .. }).then(|| grid().instant(first + frames));
+    let stop = matches!(kind, OrderKind::Take { .. }).then(|| grid().instant(first + frames));
     let order = Order::new(Name::new("o").unwrap(), grid().instant(first), stop, kind).unwrap();
     std::thread::spawn(move || session.place(&order, std::time::Duration::from_secs(60), |_| {}));
     let of_order = folder.path().join("o/pi");
@@ -139,7 +139,7 @@ fn kill_in_a_take(
     middle: impl Fn(&Path) -> bool,
 ) -> u64 {
     let pattern = format!("{{take}}/{{device}}/{{segment}}.{extension}");
-    let kind = Kind::Take { segment, fill: Fill::None };
+    let kind = OrderKind::Take { segment, fill: Fill::None };
     let saving = Saving { encoder: codec.encoder, pattern: &pattern, max_files };
     kill_in_the_middle(saving, kind, 120, middle, |file, pictures| {
         if file.extension().is_some_and(|other| other == extension) {
@@ -224,7 +224,7 @@ fn kill_in_a_burst(max_files: Option<usize>, middle: impl Fn(&Path) -> bool) {
         return;
     }
     let saving = Saving { encoder: "jpegenc", pattern: "", max_files };
-    kill_in_the_middle(saving, Kind::Burst { count: 200 }, 200, middle, |file, _| {
+    kill_in_the_middle(saving, OrderKind::Burst { count: 200 }, 200, middle, |file, _| {
         if file.extension().is_some_and(|extension| extension == "jpg") {
             let bytes = std::fs::read(file).unwrap();
             assert!(bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]), "{}", file.display());

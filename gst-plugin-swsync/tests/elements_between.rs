@@ -8,7 +8,8 @@ use common::sink::{answer, manifest, place, rig, rig_now, session};
 use common::{LEADER, PATIENCE, Pipeline};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
-use swsync_core::order::{Order, Readiness};
+use swsync_core::order::Order;
+use swsync_core::status::Readiness;
 use swsync_core::time::Span;
 
 #[test]
@@ -33,7 +34,7 @@ fn behind_a_compositor_details_are_unknown_and_there_is_one_warning() {
     let records = manifest(&saved.unwrap());
     assert!(records.iter().all(|record| record.info.lock.is_none() && record.info.exposure_ns.is_none()));
     let statuses = session(&rig).statuses(PATIENCE.into());
-    let problems = Readiness::now(&statuses[0].status).problems;
+    let problems = Readiness::judge(&statuses[0].status, None).problems;
     assert!(problems.iter().any(|why| why.contains("not known")), "{problems:?}");
     let mut warnings = pipeline.warnings();
     warnings.retain(|(_, text)| text.contains("numbered by their PTS"));

@@ -6,7 +6,7 @@ use common::sink::{BESIDE, CAPS, NOW, Sink, answer, content, files, grid, manife
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fate, Fill, Kind, Order};
+use swsync_core::order::{Answer, Fill, FrameOutcome, Order, OrderKind};
 use swsync_core::time::Span;
 
 const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au,width=160,height=120,framerate=30/1";
@@ -26,7 +26,7 @@ fn sink(caps: &str) -> Sink {
     })
 }
 
-fn order(id: &str, first: FrameNumber, stop: Option<FrameNumber>, kind: Kind) -> Order {
+fn order(id: &str, first: FrameNumber, stop: Option<FrameNumber>, kind: OrderKind) -> Order {
     let stop = stop.map(|stop| grid().instant(stop));
     Order::new(Name::new(id).unwrap(), grid().instant(first), stop, kind).unwrap()
 }
@@ -57,7 +57,7 @@ fn the_newest_pictures_of_each_order_stay() {
         sink.push(number);
     }
     for id in ["one", "two"] {
-        let answer = answer(sink.place(order(id, NOW - 20, None, Kind::Burst { count: 8 })));
+        let answer = answer(sink.place(order(id, NOW - 20, None, OrderKind::Burst { count: 8 })));
         assert_eq!((answer.named(), answer.saved()), (8, 3), "{answer:?}");
         let kept = [NOW - 15, NOW - 14, NOW - 13];
         let dropped = swsync_core::gap::UNKNOWN;
@@ -89,7 +89,7 @@ fn the_newest_segments_of_a_take_stay() {
     for number in NOW - 300..=NOW {
         sink.push_coded(number, number % 25 == (NOW - 290) % 25);
     }
-    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
     let first = NOW - 280;
     let answer = answer(sink.place(order("t", first, Some(first + 200), kind)));
     assert_eq!((answer.named(), answer.saved()), (200, 80), "{answer:?}");
@@ -100,7 +100,7 @@ fn the_newest_segments_of_a_take_stay() {
         .collect();
     assert_eq!(runs(&answer), expected);
     for (run, name) in answer.frames[1..].iter().zip(["0004.h264", "0005.h264", "0006.h264"]) {
-        let Fate::Recorded(recorded) = &run.fate else { panic!("{run:?}") };
+        let FrameOutcome::Recorded(recorded) = &run.outcome else { panic!("{run:?}") };
         assert!(recorded.file.ends_with(name) && recorded.last_file.is_none(), "{recorded:?}");
         let bytes: usize = (run.first..=run.last).map(|number| content(number).len()).sum();
         assert_eq!(recorded.bytes, bytes as u64);
@@ -123,7 +123,7 @@ fn the_newest_stills_of_a_video_stay() {
     for number in NOW - 300..=NOW {
         sink.push_coded(number, number.is_multiple_of(20));
     }
-    let kind = Kind::Still { every: Some(Span::from_secs(1)), count: Some(5) };
+    let kind = OrderKind::Still { every: Some(Span::from_secs(1)), count: Some(5) };
     let answer = answer(sink.place(order("s", NOW - 200, None, kind)));
     assert_eq!((answer.named(), answer.saved()), (5, 3), "{answer:?}");
     let [removed, ..] = &answer.frames[..] else { panic!() };
@@ -138,7 +138,7 @@ fn the_newest_stills_of_a_video_stay() {
 fn disk_and_status_are_up_to_date_while_the_order_runs() {
     let mut sink = sink(CAPS);
     sink.push(NOW);
-    let kind = Kind::Take { segment: None, fill: Fill::None };
+    let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let placed = sink.place(order("t", NOW + 1, Some(NOW + 60), kind));
     common::eventually("the order is with the sink", || sink.status().open.len() == 1);
     for number in NOW + 1..NOW + 41 {

@@ -6,12 +6,12 @@ use common::coded::H264;
 use common::sink::{Sink, answer, grid, manifest, place, rig, rig_now, take};
 use common::{LEADER, Pipeline};
 use gst::prelude::*;
-use swsync_core::gap::LOST_BEHIND;
+use swsync_core::gap::LOST_AFTER_ENCODER;
 use swsync_core::name::Name;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{Fill, Order, OrderKind};
 
 fn order(first: u64, frames: u64) -> Order {
-    let kind = Kind::Take { segment: None, fill: Fill::None };
+    let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let (at, stop) = (grid().instant(first), Some(grid().instant(first + frames)));
     Order::new(Name::new("t").unwrap(), at, stop, kind).unwrap()
 }
@@ -54,7 +54,8 @@ fn after_a_dropped_frame_there_is_a_hole_until_the_requested_key_frame() {
     }
     assert_eq!(pictures, records.len());
     let why = |number| take.why_missing(number);
-    let lost: Vec<_> = (first..first + 150).filter(|number| why(*number) == Some(LOST_BEHIND)).collect();
+    let lost: Vec<_> =
+        (first..first + 150).filter(|number| why(*number) == Some(LOST_AFTER_ENCODER)).collect();
     let useless = (first..first + 150)
         .filter(|n| why(*n).is_some_and(|why| why.contains("it builds on a frame")))
         .count();

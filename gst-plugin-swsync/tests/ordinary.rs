@@ -11,7 +11,7 @@ use common::sink::{answer, grid, manifest, place, rig, rig_now};
 use common::{LEADER, Pipeline};
 use serde::Deserialize;
 use swsync_core::name::Name;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{Fill, Order, OrderKind};
 use swsync_core::time::Span;
 
 /// Frames of a take in two files of the same length.
@@ -52,7 +52,7 @@ fn record(encoder: &str, extension: &str, folder: &Path) -> Vec<(PathBuf, usize)
         let now = rig_now();
         let first = grid().nearest(now) + 30;
         let id = format!("t{first}");
-        let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+        let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
         let (at, stop) = (grid().instant(first), Some(grid().instant(first + FRAMES)));
         let order = Order::new(Name::new(&*id).unwrap(), at, stop, kind).unwrap();
         let answer = answer(place(&rig, order));

@@ -103,9 +103,9 @@ fn beside_a_grandmaster() {
     // ptp4l with software timestamps serves this machine's wall clock.
     let clock = pipeline.element("c").provide_clock().unwrap();
     let ahead = || {
-        let before = swsync_rig::clock::wall_clock().as_nanos();
+        let before = swsync_time::wall_clock().as_nanos();
         let now = i64::try_from(clock.time().nseconds()).unwrap();
-        let after = swsync_rig::clock::wall_clock().as_nanos();
+        let after = swsync_time::wall_clock().as_nanos();
         now - (before + (after - before) / 2)
     };
     common::eventually("in the grandmaster's time", || ahead().abs() < 5_000_000);

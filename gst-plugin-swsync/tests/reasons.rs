@@ -10,7 +10,7 @@ use common::own_process::Device;
 use common::sink::{answer, place, rig, rig_now, take};
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
-use swsync_core::gap::{Cause, LOST_BETWEEN, UNKNOWN};
+use swsync_core::gap::{GapCause, LOST_DOWNSTREAM, UNKNOWN};
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Span, Timestamp};
@@ -47,7 +47,7 @@ fn reasons(answer: &Answer) -> Vec<(u64, &str)> {
 
 /// Reasons that a busy machine adds, and a camera that has to be aligned anew: they are true as well.
 fn may_occur_anyway(why: &str) -> bool {
-    [Cause::Blocked, Cause::Stopped, Cause::HeldBack, Cause::AlignLonger]
+    [GapCause::Blocked, GapCause::Stopped, GapCause::HeldBack, GapCause::AlignLonger]
         .iter()
         .any(|cause| cause.why() == why)
 }
@@ -69,8 +69,8 @@ fn missing_because(properties: &str, elements: &str, why: &str, happens: impl Fn
 #[test]
 fn the_camera_drops_frames() {
     // swsyncsrc knows it by the camera's frame count, and by the times.
-    missing_because("simulated-fault=drop@100:3", "identity", Cause::Camera.why(), |_| {});
-    missing_because("simulated-fault=lose@100:3", "identity", Cause::Camera.why(), |_| {});
+    missing_because("simulated-fault=drop@100:3", "identity", GapCause::Camera.why(), |_| {});
+    missing_because("simulated-fault=lose@100:3", "identity", GapCause::Camera.why(), |_| {});
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn the_camera_stands_still() {
     missing_because(
         "simulated-fault=stall@100 on-stall=restart stall-periods=5",
         "identity",
-        Cause::CameraRestarted.why(),
+        GapCause::CameraRestarted.why(),
         |_| {},
     );
 }
@@ -86,7 +86,7 @@ fn the_camera_stands_still() {
 #[test]
 fn a_queue_leaks() {
     let elements = "queue leaky=downstream max-size-buffers=1 ! identity sleep-time=80000";
-    missing_because("", elements, LOST_BETWEEN, |_| {});
+    missing_because("", elements, LOST_DOWNSTREAM, |_| {});
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_source_reports_no_gaps() {
 
 #[test]
 fn the_pipeline_is_paused() {
-    missing_because("", "identity", Cause::Paused.why(), |pipeline| {
+    missing_because("", "identity", GapCause::Paused.why(), |pipeline| {
         std::thread::sleep(Duration::from_millis(1_500)); // what happens here is that time passes
         pipeline.reach(gst::State::Paused);
         std::thread::sleep(Duration::from_millis(700));
@@ -133,9 +133,9 @@ fn the_clock_is_set_forward() {
     let answer = answer(placed);
     let found = reasons(&answer);
     let (count, _) =
-        found.iter().find(|(_, why)| *why == Cause::Clock.why()).unwrap_or_else(|| panic!("{found:?}"));
+        found.iter().find(|(_, why)| *why == GapCause::Clock.why()).unwrap_or_else(|| panic!("{found:?}"));
     assert!(*count >= 25, "{found:?}");
-    assert!(found.iter().all(|(_, why)| *why != Cause::Camera.why()), "{found:?}");
+    assert!(found.iter().all(|(_, why)| *why != GapCause::Camera.why()), "{found:?}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn be_a_device() {
 
 #[test]
 fn the_process_is_stopped() {
-    use swsync_rig::control::{RigConfig, Session};
+    use swsync_rig::{RigConfig, Session};
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("tcp/127.0.0.1:{port}");
@@ -172,7 +172,7 @@ fn the_process_is_stopped() {
     let answer = answer(placed);
     let found = reasons(&answer);
     let (count, _) =
-        found.iter().find(|(_, why)| *why == Cause::Stopped.why()).unwrap_or_else(|| panic!("{found:?}"));
+        found.iter().find(|(_, why)| *why == GapCause::Stopped.why()).unwrap_or_else(|| panic!("{found:?}"));
     assert!(*count >= 20, "{found:?}");
-    assert!(found.iter().all(|(_, why)| *why != Cause::Camera.why()), "{found:?}");
+    assert!(found.iter().all(|(_, why)| *why != GapCause::Camera.why()), "{found:?}");
 }

@@ -11,12 +11,12 @@ use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Command, Fill, Kind, Order};
+use swsync_core::order::{Answer, Fill, Order, OrderCommand, OrderKind};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::DeviceOutcome;
+use swsync_rig::DeviceOutcome;
 
 fn now() -> Timestamp<Rig> {
-    Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos())
+    Timestamp::from_nanos(swsync_time::wall_clock().as_nanos())
 }
 
 fn name(text: &str) -> Name {
@@ -46,7 +46,7 @@ fn until_saved(rig: &str, frames: u64) {
 fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer) {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
     let before = device(&rig, &folder, encoder);
-    let kind = Kind::Take { segment: None, fill: Fill::None };
+    let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let order = Order::new(name("t"), now() + Span::from_millis(300), None, kind).unwrap();
     let placed = place(&rig, order.clone());
     until_saved(&rig, 20);
@@ -63,7 +63,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
     let again = device(&rig, &folder, encoder);
     until_saved(&rig, first.saved() + 20);
     let at_ns = now() + Span::from_millis(200);
-    let stop = Command::Stop { order: name("t"), at_ns };
+    let stop = OrderCommand::Stop { order: name("t"), at_ns };
     assert!(
         session(&rig)
             .command(&stop, order.targets(), Duration::from_secs(10))
@@ -74,7 +74,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
     ended.stop_at(at_ns);
     let all = answer(place(&rig, ended.clone()));
     let named = ended.named(FrameGrid::new(30, 1).unwrap()).count().unwrap();
-    assert_eq!((all.named(), all.strays_from(&ended)), (named, None), "the whole order");
+    assert_eq!((all.named(), all.deviation_from(&ended)), (named, None), "the whole order");
     assert!(all.unfinished.is_none() && all.saved() >= first.saved() + 20, "{all:?}");
     let absent =
         all.frames.iter().find(|run| run.why().is_some_and(|why| why.contains("restart of the device")));

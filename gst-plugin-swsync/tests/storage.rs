@@ -13,9 +13,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fate, Fill, Kind, Order};
+use swsync_core::order::{Answer, Fill, FrameOutcome, Order, OrderKind};
 use swsync_core::time::Span;
-use swsync_rig::files::Location;
+use swsync_files::Location;
 
 /// A small file system in memory that stands for a USB stick.
 struct Stick {
@@ -116,7 +116,7 @@ fn burst(id: &str, first: FrameNumber, count: u32) -> Order {
 
 /// A take in files of a second.
 fn record(id: &str, first: FrameNumber, frames: u64) -> Order {
-    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
     let stop = Some(grid().instant(first + frames));
     Order::new(Name::new(id).unwrap(), grid().instant(first), stop, kind).unwrap()
 }
@@ -279,8 +279,8 @@ fn no_saved_file_is_replaced_where_rig_time_repeats() {
         (NOW - 10..=NOW).for_each(|number| sink.push(number));
         let answer = answer(sink.place(burst(id, NOW - 5, 3)));
         assert!(answer.is_complete(), "{answer:?}");
-        saved.extend(answer.frames.iter().map(|run| match &run.fate {
-            Fate::Saved { file, .. } => PathBuf::from(file),
+        saved.extend(answer.frames.iter().map(|run| match &run.outcome {
+            FrameOutcome::Saved { file, .. } => PathBuf::from(file),
             other => panic!("{other:?}"),
         }));
         let take = std::fs::read(shots.path().join(format!("{id}.pi.take.json"))).unwrap();
@@ -304,7 +304,7 @@ fn be_limited_to_files_of_200_kb() {
     let shots = tempfile::tempdir().unwrap();
     let mut sink = video_at(shots.path());
     (NOW - 100..=NOW).for_each(|number| push_video(&mut sink, number));
-    let kind = Kind::Take { segment: None, fill: Fill::None };
+    let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let order = |id: &str, first: FrameNumber, frames: u64| {
         let stop = Some(grid().instant(first + frames));
         Order::new(Name::new(id).unwrap(), grid().instant(first), stop, kind).unwrap()

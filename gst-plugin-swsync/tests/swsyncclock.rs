@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use common::{CAMERA, PATIENCE, Pipeline, leader};
 use gst::prelude::*;
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{Identity, Server, ServerConfig, ServerStatus};
+use swsync_core::frame::SyncState;
 use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_core::time_service::{Identity, Server, ServerConfig, ServerStatus};
 
 fn client(leader: impl std::fmt::Display, more: &str) -> Pipeline {
     Pipeline::launch(&format!("swsyncclock name=c role=client leader={leader} burst=20 {more}"))
@@ -284,7 +284,7 @@ impl Wobbling {
         let jumped = jump.clone();
         let thread = std::thread::spawn(move || {
             let begun = Instant::now();
-            let origin = swsync_rig::clock::wall_clock().as_nanos();
+            let origin = swsync_time::wall_clock().as_nanos();
             let now = || -> Timestamp<Rig> {
                 let elapsed = Span::from_secs_f64(begun.elapsed().as_secs_f64());
                 let wobble = Span::from_secs_f64(amplitude * (elapsed.as_secs_f64() * 6.0).sin());
@@ -383,7 +383,7 @@ fn leadership_moves_to_a_client_without_a_step() {
     element.set_property_from_str("role", "leader");
     for _ in 0..2 {
         pipeline.reach(gst::State::Paused);
-        let wall = swsync_rig::clock::wall_clock().as_nanos();
+        let wall = swsync_time::wall_clock().as_nanos();
         let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
         assert!((rig - wall - hour).abs() < hour / 100, "{} ns from the wall clock", rig - wall);
         // The second time the leader itself is restarted.
@@ -391,7 +391,7 @@ fn leadership_moves_to_a_client_without_a_step() {
     }
     pipeline.reach(gst::State::Null);
     pipeline.reach(gst::State::Paused);
-    let wall = swsync_rig::clock::wall_clock().as_nanos();
+    let wall = swsync_time::wall_clock().as_nanos();
     let rig = i64::try_from(clock_of(&pipeline).time().nseconds()).unwrap();
     assert!((rig - wall).abs() < hour / 100, "in NULL rig time is forgotten");
 }
@@ -448,7 +448,7 @@ fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
     let next = || frames.recv_timeout(PATIENCE.into()).expect("a frame in time");
     client.reach(gst::State::Playing);
     let (mut last, sync, _) = next();
-    assert_eq!(sync, SyncQuality::Unsynced);
+    assert_eq!(sync, SyncState::Unsynced);
     assert!(last < gst::ClockTime::from_seconds(10), "{last}");
     let port = address.port();
     let leader = Pipeline::launch(&format!("swsyncclock role=leader bind-address=127.0.0.1 port={port}"));
@@ -461,7 +461,7 @@ fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
         let (pts, sync, number) = next();
         assert!(pts > last && pts < last + gst::ClockTime::from_seconds(30), "{last} {pts}");
         last = pts;
-        if sync == SyncQuality::Synced {
+        if sync == SyncState::Synced {
             // Counted from 1970 at 30 per second, not from when this machine was started.
             assert!(number > 40_000_000_000, "{number}");
             break;

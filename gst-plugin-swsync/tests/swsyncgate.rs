@@ -9,7 +9,7 @@ use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::Name;
-use swsync_core::order::{Fate, Fill, Kind, Order};
+use swsync_core::order::{Fill, FrameOutcome, Order, OrderKind};
 use swsync_core::time::Span;
 
 const PICTURES: &str = "image/jpeg,width=160,height=120,framerate=30/1";
@@ -111,7 +111,9 @@ fn frames_of_the_past_come_out_unchanged() {
     assert_eq!(gate.frames(3), [shown(NOW - 10), shown(NOW - 9), shown(NOW - 8)]);
     let answer = answer(placed);
     assert!(answer.is_complete());
-    assert!(matches!(&answer.frames[0].fate, Fate::Saved { file, .. } if file.starts_with("swsyncgate")));
+    assert!(
+        matches!(&answer.frames[0].outcome, FrameOutcome::Saved { file, .. } if file.starts_with("swsyncgate"))
+    );
     let events = gate.events("swsync-order-end");
     assert_eq!(names(&events), ["swsync-order-begin", "swsync-segment-begin", "swsync-order-end"]);
     assert_eq!(events[0].get::<u64>("first-frame").unwrap(), NOW - 10);
@@ -134,7 +136,7 @@ fn future_frames_come_out_when_they_come() {
 fn video_comes_with_the_frames_to_decode_it() {
     let mut gate = Gate::new(CODED, "partial");
     gate.push(NOW - 60..NOW, |number| number.is_multiple_of(20));
-    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
     let (first, end) = (NOW - 35, NOW - 3); // key frames are NOW - 40 and NOW - 20; the second file begins with NOW - 5
     let order =
         Order::new(Name::new("o").unwrap(), grid().instant(first), Some(grid().instant(end)), kind).unwrap();

@@ -9,7 +9,7 @@ use common::sink::{
 };
 use common::{CAMERA, LEADER, Pipeline};
 use gst::prelude::*;
-use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::frame::{LockState, SyncState};
 use swsync_core::time::Span;
 
 #[test]
@@ -41,7 +41,7 @@ fn frames_of_the_past_are_saved() {
         assert_eq!((record.order.as_str(), record.device.as_str()), (id.as_str(), "pi"));
         assert_eq!((record.info.number, record.bytes), (number, text.len() as u64));
         assert_eq!(record.info.phase_error_ns, Span::from_micros(3));
-        assert_eq!((record.info.lock, record.info.sync), (Some(LockState::Locked), SyncQuality::Synced));
+        assert_eq!((record.info.lock, record.info.sync), (Some(LockState::Locked), SyncState::Synced));
         assert_eq!(record.info.exposure_ns, Some(Span::from_millis(5)));
     }
 }
@@ -381,11 +381,11 @@ fn frames_of_other_sources_are_numbered_by_the_clock() {
         folder.path().display()
     ));
     pipeline.reach(gst::State::Playing);
-    let before = swsync_rig::clock::wall_clock().as_nanos();
+    let before = swsync_time::wall_clock().as_nanos();
     let id = shoot(&pipeline, 1, Span::from_millis(500), 1);
     let records = manifest(&folder.path().join(&id).join("a"));
     let info = records[0].info;
     assert!((info.rig_time_ns.as_nanos() - before).abs() < 60_000_000_000, "{info:?}");
-    assert_eq!((info.sync, info.lock), (SyncQuality::Leading, None));
+    assert_eq!((info.sync, info.lock), (SyncState::Leading, None));
     assert!(records[0].file.ends_with(".raw"));
 }

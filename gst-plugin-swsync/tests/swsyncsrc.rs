@@ -286,7 +286,7 @@ fn assert_times_rise_over_pauses(pipeline: &Pipeline, buffers: &mpsc::Receiver<g
             assert!(last.is_none_or(|last| pts > last) && Some(pts) >= since, "{last:?} {since:?} {pts}");
             last = Some(pts);
             let gap = gstswsync::meta::details_of(&buffer).and_then(|details| details.gap);
-            left_out += u32::from(gap.is_some_and(|gap| gap.cause == swsync_core::gap::Cause::Paused));
+            left_out += u32::from(gap.is_some_and(|gap| gap.cause == swsync_core::gap::GapCause::Paused));
         }
         pipeline.reach(gst::State::Paused);
         // The camera goes on meanwhile, and keeps some frames.

@@ -5,9 +5,9 @@ mod common;
 use common::sink::{NOW, Sink, answer, content, grid, manifest, rig, take};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{DeviceFrames, gaps};
+use swsync_core::manifest::{DeviceFrames, missing_frames};
 use swsync_core::name::Name;
-use swsync_core::order::{Fill, Kind, Order};
+use swsync_core::order::{Fill, Order, OrderKind};
 use swsync_core::time::{Span, Timestamp};
 
 /// A stream without a container, so that tests can check a file's bytes.
@@ -24,7 +24,7 @@ fn sink() -> Sink {
 
 /// A take of the frames `first..end`, in files of a second.
 fn order(id: &str, first: FrameNumber, end: FrameNumber) -> Order {
-    let kind = Kind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
+    let kind = OrderKind::Take { segment: Some(Span::from_secs(1)), fill: Fill::None };
     Order::new(Name::new(id).unwrap(), grid().instant(first), Some(grid().instant(end)), kind).unwrap()
 }
 
@@ -140,7 +140,7 @@ fn stills_of_a_video_are_files_of_their_own() {
         for number in (NOW - 100..=NOW).filter(|number| is_there || *number != NOW - 40) {
             sink.push_coded(number, number.is_multiple_of(25));
         }
-        let kind = Kind::Still { every: Some(Span::from_secs(1)), count: Some(3) };
+        let kind = OrderKind::Still { every: Some(Span::from_secs(1)), count: Some(3) };
         let order = Order::new(Name::new("s").unwrap(), grid().instant(NOW - 70), None, kind).unwrap();
         let answer = answer(sink.place(order));
         assert_eq!((answer.named(), answer.is_complete()), (3, is_there), "{answer:?}");
@@ -155,8 +155,8 @@ fn stills_of_a_video_are_files_of_their_own() {
         let covers: Vec<_> = take.segments.iter().map(|segment| (segment.first, segment.count)).collect();
         assert_eq!(covers, stills.iter().map(|number| (*number, 1)).collect::<Vec<_>>());
         assert_eq!((take.complete, take.first, take.count, take.lead_in), (true, NOW - 70, 3, 5));
-        let (device, saved) = (take.device.clone(), take.places().runs(saved));
-        let gaps = gaps(&[DeviceFrames { device, take: Some(take), saved }]);
+        let (device, saved) = (take.device.clone(), take.order_index().set_of(saved));
+        let gaps = missing_frames(&[DeviceFrames { device, take: Some(take), saved }]);
         let gaps: Vec<_> = gaps.iter().map(|gap| (gap.first, gap.count)).collect();
         assert_eq!(gaps, if is_there { vec![] } else { vec![(NOW - 40, 1)] });
     }

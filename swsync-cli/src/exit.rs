@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use swsync_core::order::OrderError;
-use swsync_rig::control::ControlError;
+use swsync_rig::ControlError;
 
 use crate::handover::HandoverError;
 use crate::record::NoOrder;
@@ -64,7 +64,7 @@ pub struct NoRigTime;
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::control::RigConfig;
+    use swsync_rig::RigConfig;
 
     use super::*;
 

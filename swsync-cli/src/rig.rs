@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::Name;
-use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig, Session};
+use swsync_rig::{ControlError, DEFAULT_RIG, RigConfig, Session};
 
 /// How long to look for a rig. Multicast scouting repeats after a second, and busy WiFi may lose the first packet.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use swsync_core::control::ClockStatus;
 use swsync_core::frame::FrameInfo;
-use swsync_core::frame::SyncQuality;
-use swsync_core::order::{Common, Said};
+use swsync_core::frame::SyncState;
+use swsync_core::status::ClockStatus;
+use swsync_core::status::{RigAgreement, TimedStatus};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::StatusReport;
+use swsync_rig::StatusReport;
 
 /// Rig time as one device reported it, run on by this host's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,11 @@ impl ReportedRigTime {
 /// A lower rank is better.
 fn rank(clock: &ClockStatus) -> Option<(u8, Span)> {
     let class = match clock.quality {
-        SyncQuality::Leading => 0,
-        SyncQuality::Synced | SyncQuality::Foreign => 1,
-        SyncQuality::Holdover => 2,
-        SyncQuality::Acquiring => 3,
-        SyncQuality::Unsynced => return None,
+        SyncState::Leading => 0,
+        SyncState::Synced | SyncState::Foreign => 1,
+        SyncState::Holdover => 2,
+        SyncState::Acquiring => 3,
+        SyncState::Unsynced => return None,
     };
     Some((class, clock.uncertainty_ns.unwrap_or(Span::MAX)))
 }
@@ -66,15 +66,15 @@ pub fn period(frame: &FrameInfo) -> Option<Span> {
 
 /// What the devices that reported have in common.
 #[must_use]
-pub fn common(reports: &[StatusReport]) -> Common {
-    let Some(epoch) = reports.iter().map(|report| report.asked).min() else { return Common::default() };
+pub fn common(reports: &[StatusReport]) -> RigAgreement {
+    let Some(epoch) = reports.iter().map(|report| report.asked).min() else { return RigAgreement::default() };
     let statuses = reports.iter().map(|report| {
         let slack = Span::from(report.heard.saturating_duration_since(report.asked)) / 2;
         let read = Span::from(report.asked.saturating_duration_since(epoch)) + slack;
         let rig = report.status.clock.map_or(Span::ZERO, |clock| clock.rig_time_ns - Timestamp::ZERO);
-        Said { status: &report.status, ahead: rig - read, slack }
+        TimedStatus { status: &report.status, offset: rig - read, slack }
     });
-    Common::of(&statuses.collect::<Vec<_>>())
+    RigAgreement::of(&statuses.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
 
     const RIG: i64 = 1_800_000_000_000_000_000;
 
-    fn report(quality: SyncQuality, uncertainty: i64, rig: i64, begin: Instant) -> StatusReport {
+    fn report(quality: SyncState, uncertainty: i64, rig: i64, begin: Instant) -> StatusReport {
         let mut status = status("a");
         let clock = status.clock.as_mut().unwrap();
         clock.quality = quality;
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn the_leader_is_best_then_the_least_uncertain() {
-        use SyncQuality::{Acquiring, Holdover, Leading, Synced, Unsynced};
+        use SyncState::{Acquiring, Holdover, Leading, Synced, Unsynced};
         let now = Instant::now();
-        let best = |clocks: &[(SyncQuality, i64)]| {
+        let best = |clocks: &[(SyncState, i64)]| {
             let reports: Vec<_> =
                 (0..).zip(clocks).map(|(n, (quality, sigma))| report(*quality, *sigma, n, now)).collect();
             ReportedRigTime::best(&reports).map(|clock| clock.rig.as_nanos())
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn rig_time_is_taken_as_read_half_a_round_trip_ago() {
         let begin = Instant::now();
-        let clock = ReportedRigTime::best(&[report(SyncQuality::Leading, 1, RIG, begin)]).unwrap();
+        let clock = ReportedRigTime::best(&[report(SyncState::Leading, 1, RIG, begin)]).unwrap();
         let later = begin + Duration::from_millis(30);
         assert_eq!(clock.at(later), Timestamp::from_nanos(RIG) + Span::from_millis(25));
     }

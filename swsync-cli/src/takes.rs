@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, Runs, TAKE_JSON, Take, TakeError};
+use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, NumberSet, TAKE_JSON, Take, TakeError};
 use swsync_core::name::{DeviceId, Name, OrderId};
 
 /// Why a device's part of a take cannot be read.
@@ -75,7 +75,7 @@ impl DeviceTake {
     pub fn frames(&self) -> DeviceFrames {
         let mut files = FileCheck::new(&self.folder);
         let numbers = self.records.iter().filter(|record| files.has(record)).map(|record| record.info.number);
-        let saved = self.take.places().runs(numbers);
+        let saved = self.take.order_index().set_of(numbers);
         DeviceFrames { device: self.take.device.clone(), take: Some(self.take.clone()), saved }
     }
 }
@@ -86,10 +86,10 @@ impl DeviceTake {
 /// [`ReadError`].
 pub fn read_frames(folder: &Path) -> Result<DeviceFrames, ReadError> {
     let take = read_take(folder)?;
-    let (places, mut files, mut saved) = (take.places(), FileCheck::new(folder), Runs::default());
+    let (places, mut files, mut saved) = (take.order_index(), FileCheck::new(folder), NumberSet::default());
     each_record(folder, &take, |record| {
         if files.has(&record) {
-            saved.add(places.of_number(record.info.number));
+            saved.add(places.index_of(record.info.number));
         }
     })?;
     Ok(DeviceFrames { device: take.device.clone(), take: Some(take), saved })

@@ -382,7 +382,7 @@ impl CollectedFolder {
         let names = (1..).map(|count| old.with_file_name(format!("{stem}.kept{count}{extension}")));
         let new = names.into_iter().find(|new| !new.exists()).expect("there are endless names");
         fs::rename(&old, &new)?;
-        tracing::info!(old = %old.display(), new = %new.display(), "kept a file that differs from the device's");
+        swsync_core::log::info!(old = %old.display(), new = %new.display(), "kept a file that differs from the device's");
         self.kept.push(new.strip_prefix(&self.path).unwrap_or(&new).display().to_string());
         Ok(())
     }

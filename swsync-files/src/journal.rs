@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use swsync_core::control;
+use swsync_core::message;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::{Journal, Record};
+use swsync_core::order::{Journal, JournalRecord};
 use swsync_core::time::{Realtime, Span, Timestamp};
 
 use crate::line_file::{LineFile, rewrite_lines};
@@ -33,7 +33,7 @@ pub struct JournalFile {
 #[derive(Serialize, Deserialize)]
 struct JournalLine {
     #[serde(flatten)]
-    record: Record,
+    record: JournalRecord,
     /// See [`swsync_core::manifest::Take::accepted_ns`]. In a rewritten journal any record may have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     accepted_ns: Option<Timestamp<Realtime>>,
@@ -67,7 +67,7 @@ impl JournalFile {
         };
         let (journal, unread) = Journal::parse(&text);
         if unread > 0 {
-            tracing::warn!(path = %path.display(), unread, "lines of the journal cannot be read");
+            swsync_core::log::warn!(path = %path.display(), unread, "lines of the journal cannot be read");
         }
         let accepted = AcceptanceTimes::parse(&text);
         if text.len() > LONG {
@@ -88,7 +88,7 @@ impl JournalFile {
     ///
     /// # Errors
     /// The error of the system.
-    pub fn append(&mut self, record: &Record, now: Timestamp<Realtime>) -> io::Result<()> {
+    pub fn append(&mut self, record: &JournalRecord, now: Timestamp<Realtime>) -> io::Result<()> {
         self.accepted.apply(record, now);
         // The folder may have been removed, or the stick pulled: begin another file.
         let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
@@ -111,32 +111,36 @@ impl AcceptanceTimes {
         let mut this = Self::default();
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             // `Journal::parse` counts lines that cannot be read.
-            let Ok(JournalLine { record, accepted_ns }) = control::decode(line) else { continue };
+            let Ok(JournalLine { record, accepted_ns }) = message::decode(line) else { continue };
             this.last = this.last.max(accepted_ns);
             match (record, accepted_ns) {
-                (Record::Opened { opened }, Some(at)) => drop(this.open.insert(opened.id().clone(), at)),
-                (Record::Answered { answer }, _) => drop(this.open.remove(&answer.order)),
+                (JournalRecord::Opened { opened }, Some(at)) => {
+                    this.open.insert(opened.id().clone(), at);
+                }
+                (JournalRecord::Answered { answer }, _) => {
+                    this.open.remove(&answer.order);
+                }
                 _ => {}
             }
         }
         this
     }
 
-    fn apply(&mut self, record: &Record, now: Timestamp<Realtime>) {
+    fn apply(&mut self, record: &JournalRecord, now: Timestamp<Realtime>) {
         match record {
-            Record::Opened { opened } => {
+            JournalRecord::Opened { opened } => {
                 let at = self.last.map_or(now, |last| now.max(last + Span::from_nanos(1)));
                 self.last = Some(at);
                 self.open.insert(opened.id().clone(), at);
             }
-            Record::Answered { answer } => drop(self.open.remove(&answer.order)),
+            JournalRecord::Answered { answer } => drop(self.open.remove(&answer.order)),
             _ => {}
         }
     }
 
-    fn line(&self, record: Record) -> JournalLine {
+    fn line(&self, record: JournalRecord) -> JournalLine {
         let accepted_ns = match &record {
-            Record::Opened { opened } => self.open.get(opened.id()).copied(),
+            JournalRecord::Opened { opened } => self.open.get(opened.id()).copied(),
             _ => None,
         };
         JournalLine { record, accepted_ns }
@@ -145,7 +149,7 @@ impl AcceptanceTimes {
 
 impl JournalLine {
     fn to_text(&self) -> String {
-        let mut line = String::from_utf8(control::encode(self)).expect("JSON is UTF-8");
+        let mut line = String::from_utf8(message::encode(self)).expect("JSON is UTF-8");
         line.push('\n');
         line
     }
@@ -165,8 +169,10 @@ mod tests {
         (file, journal.open().iter().map(|pending| pending.order.id().to_string()).collect())
     }
 
-    fn opened(id: &str) -> Record {
-        Record::Opened { opened: Order::still(Name::new(id).unwrap(), Timestamp::from_nanos(5)).unwrap() }
+    fn opened(id: &str) -> JournalRecord {
+        JournalRecord::Opened {
+            opened: Order::still(Name::new(id).unwrap(), Timestamp::from_nanos(5)).unwrap(),
+        }
     }
 
     #[test]
@@ -189,7 +195,7 @@ mod tests {
             unfinished: None,
             basis: Default::default(),
         };
-        file.append(&Record::Answered { answer }, at(1)).unwrap();
+        file.append(&JournalRecord::Answered { answer }, at(1)).unwrap();
         disk.cut_power(&mut |_| 0);
         assert_eq!(open(&storage).1, ["two"]);
     }
@@ -212,7 +218,7 @@ mod tests {
                 unfinished: None,
                 basis: Default::default(),
             };
-            Record::Answered { answer }
+            JournalRecord::Answered { answer }
         };
         for (id, now) in [("one", 1000), ("two", 7)] {
             file.append(&opened(id), at(now)).unwrap();

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Removed, Runs};
+use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, NumberSet, RemovedFrames};
 
 use crate::WholeFile;
 use crate::line_file::read_lines;
@@ -29,7 +29,7 @@ const MIN_STALE: u64 = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// The removed frames.
-    pub frames: Runs,
+    pub frames: NumberSet,
     /// Their bytes, by the manifest.
     pub bytes: u64,
     /// All frames before this number are gone.
@@ -71,10 +71,10 @@ impl TakeFolder {
             return Ok(None);
         };
         let (before, why) = (known.max(newest.last + 1), format!("removed: max-files={max}"));
-        self.announce_removal(going, Removed { before, why: why.clone() })?;
+        self.announce_removal(going, RemovedFrames { before, why: why.clone() })?;
 
         let gone: Vec<_> = self.retained.files.drain(..going).collect();
-        let frames: Runs = gone.iter().flat_map(|file| file.numbers.iter()).collect();
+        let frames: NumberSet = gone.iter().flat_map(|file| file.numbers.iter()).collect();
         gone.iter().for_each(|file| self.mark_for_removal(&file.name));
         self.retained.stale_lines += frames.count();
         self.remove_files();
@@ -84,14 +84,14 @@ impl TakeFolder {
             && let Err(error) = self.drop_stale_lines()
         {
             // Readers skip stale lines by take.json.
-            tracing::warn!(%error, folder = %self.folder.display(), "the manifest keeps lines of removed files");
+            swsync_core::log::warn!(%error, folder = %self.folder.display(), "the manifest keeps lines of removed files");
         }
         let bytes = gone.iter().map(|file| file.bytes).sum();
         Ok(Some(Removal { frames, bytes, before, why }))
     }
 
     /// Writes to `take.json` that the `going` oldest files are gone.
-    fn announce_removal(&mut self, going: usize, removed: Removed) -> io::Result<()> {
+    fn announce_removal(&mut self, going: usize, removed: RemovedFrames) -> io::Result<()> {
         self.manifest()?; // without it `describe` writes nothing
         let before = self.take().clone();
         let names: HashSet<_> =
@@ -124,13 +124,13 @@ impl TakeFolder {
         let storage = &self.store.storage;
         to_remove.retain(|path| match storage.remove(path) {
             Ok(()) => {
-                tracing::debug!(path = %path.display(), "removed");
+                swsync_core::log::debug!(path = %path.display(), "removed");
                 unflushed.insert(folder_of(path).to_owned());
                 false
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "an old file of a loop recording cannot be removed");
+                swsync_core::log::warn!(path = %path.display(), %error, "an old file of a loop recording cannot be removed");
                 true
             }
         });

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{FrameRecord, Runs};
+use swsync_core::manifest::{FrameRecord, NumberSet};
 
 /// A file of a take: consecutive lines of the manifest that name it.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct RecordedFile {
     pub first: FrameNumber,
     pub last: FrameNumber,
     /// Numbers of its frames.
-    pub numbers: Runs,
+    pub numbers: NumberSet,
     /// Bytes of its frames.
     pub bytes: u64,
     /// Number of pictures before the first that the order names.
@@ -33,7 +33,7 @@ impl RecordedFile {
             lines: 1,
             first: record.info.number,
             last: record.info.number,
-            numbers: Runs::from_iter([record.info.number]),
+            numbers: NumberSet::from_iter([record.info.number]),
             bytes: record.bytes,
             lead_in: record.offset,
             last_offset: record.offset,

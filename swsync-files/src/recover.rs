@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, Segment, TAKE_JSON, Take};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON, Take, TakeSegment};
 
 use crate::save::NotSaved;
 use crate::segment::{SegmentFile, set_aside};
@@ -31,7 +31,7 @@ fn recover(take: &mut TakeFolder) -> io::Result<()> {
     match read(storage.as_ref(), &take.side(TAKE_JSON)).map(|text| Take::from_json(&text)) {
         Ok(Ok(before)) if before.order == take.take.order => (take.take, begun) = (before, true),
         // It is written first: so there are no other files, or it is of another version or order.
-        Ok(_) => tracing::warn!(folder = %take.folder.display(), "take.json is not this order's"),
+        Ok(_) => swsync_core::log::warn!(folder = %take.folder.display(), "take.json is not this order's"),
         Err(error) if is_no_file(&error) => {}
         Err(error) => return Err(error),
     }
@@ -51,7 +51,7 @@ fn recover(take: &mut TakeFolder) -> io::Result<()> {
     if !take.take.complete
         && let Err(error) = take.remove_surplus()
     {
-        tracing::warn!(folder = %take.folder.display(), %error, "more files are kept than max-files");
+        swsync_core::log::warn!(folder = %take.folder.display(), %error, "more files are kept than max-files");
     }
     Ok(())
 }
@@ -210,7 +210,7 @@ fn repair_manifest(take: &mut TakeFolder) -> io::Result<bool> {
         if is_video && !segments.iter().any(|segment| segment.file == file.name) {
             let (first, count) = (file.first, file.last - file.first + 1);
             let lead_in = Some(file.lead_in);
-            segments.push(Segment {
+            segments.push(TakeSegment {
                 file: file.name.clone(),
                 first,
                 count,
@@ -225,7 +225,7 @@ fn repair_manifest(take: &mut TakeFolder) -> io::Result<bool> {
         Ok(())
     })?;
     if malformed || lost > 0 {
-        tracing::warn!(folder = %take.folder.display(), lost, "the manifest is repaired");
+        swsync_core::log::warn!(folder = %take.folder.display(), lost, "the manifest is repaired");
         take.drop_lines_of_lost_files()?;
     }
     segments.sort_by_key(|segment| segment.first);
@@ -244,11 +244,11 @@ fn finish_video(take: &mut TakeFolder, path: &Path) -> io::Result<()> {
     let segment = SegmentFile::reopen(&take.store, path.to_owned())?;
     match take.finish_segment(segment, None) {
         Ok(saved) => {
-            tracing::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
+            swsync_core::log::info!(%name, frames = saved.frames.len(), "an unfinished video is finished");
         }
         Err(NotSaved { error, retry_as }) => {
             let later = retry_as.is_some();
-            tracing::warn!(%name, %error, later, "an unfinished video cannot be finished");
+            swsync_core::log::warn!(%name, %error, later, "an unfinished video cannot be finished");
         }
     }
     Ok(())

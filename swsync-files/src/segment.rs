@@ -72,7 +72,7 @@ impl SegmentFile {
                 let _ = storage.remove(&partial); // it is empty
                 return Err(error);
             }
-            tracing::warn!(path = %log.path.display(), %error, "a video is recorded without its log for now");
+            swsync_core::log::warn!(path = %log.path.display(), %error, "a video is recorded without its log for now");
         }
         Ok(Self {
             storage,
@@ -217,7 +217,7 @@ impl SegmentFile {
         match self.log.append(&self.storage, self.durability, &lines) {
             Ok(()) => self.log.pictures = self.pictures.len(),
             Err(error) => {
-                tracing::warn!(path = %self.log.path.display(), %error, "the log of a video is behind");
+                swsync_core::log::warn!(path = %self.log.path.display(), %error, "the log of a video is behind");
             }
         }
     }
@@ -252,23 +252,25 @@ impl SegmentFile {
     /// Adds an index, which makes it an ordinary file. If there is no room for that, it stays fragmented, which can be played
     /// too.
     fn write_index(&mut self) -> io::Result<()> {
-        let IndexPlan { index, header: (at, header) } =
-            match mp4_index::plan(self.storage.as_ref(), &self.partial) {
-                Ok(Some(plan)) => plan,
-                Ok(None) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    tracing::warn!(path = %self.path.display(), %error, "a video stays without an index");
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            };
+        let IndexPlan { index, header: (at, header) } = match mp4_index::plan(
+            self.storage.as_ref(),
+            &self.partial,
+        ) {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                swsync_core::log::warn!(path = %self.path.display(), %error, "a video stays without an index");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let before = self.length;
         let written = self.file.write_at(before, &index).and_then(|()| {
             self.length = before + index.len() as u64;
             self.flush()
         });
         if let Err(error) = written {
-            tracing::warn!(path = %self.path.display(), %error, "a video stays without an index");
+            swsync_core::log::warn!(path = %self.path.display(), %error, "a video stays without an index");
             self.file.set_len(before)?;
             (self.length, self.flushed) = (before, self.flushed.min(before));
             return self.flush();
@@ -358,7 +360,7 @@ impl SegmentFile {
             match self.storage.rename(&self.log.path, &log) {
                 Ok(()) => self.log.path = log,
                 Err(error) => {
-                    tracing::warn!(path = %log.display(), %error, "the log of a video cannot be renamed with it")
+                    swsync_core::log::warn!(path = %log.display(), %error, "the log of a video cannot be renamed with it")
                 }
             }
             self.path = path;

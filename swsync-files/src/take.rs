@@ -143,7 +143,7 @@ impl TakeFolder {
     pub(crate) fn manifest(&mut self) -> io::Result<&mut LineFile> {
         if self.manifest.is_none() {
             if let Err(error) = self.write_take() {
-                tracing::warn!(%error, folder = %self.folder.display(), "take.json cannot be written");
+                swsync_core::log::warn!(%error, folder = %self.folder.display(), "take.json cannot be written");
             }
             let path = self.side(FRAMES_JSONL);
             self.manifest = Some(LineFile::open(&self.store.storage, &path, self.store.durability)?);
@@ -158,7 +158,7 @@ impl TakeFolder {
         let path = folder.join(format!("{}{FRAMES_JSONL}", self.prefix));
         let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
         if manifest.is_some() && storage.len(&path).is_err_and(is_gone) {
-            tracing::warn!(folder = %folder.display(), "the folder of a take was removed while it was written to");
+            swsync_core::log::warn!(folder = %folder.display(), "the folder of a take was removed while it was written to");
             *manifest = None;
             take.segments.retain(|segment| !storage.len(&folder.join(&segment.file)).is_err_and(is_gone));
         }
@@ -196,7 +196,7 @@ impl TakeFolder {
         self.begin_anew_if_removed();
         if let Err(error) = self.manifest() {
             // The manifest can be written later. Frames that are not recorded now are lost.
-            tracing::warn!(%error, folder = %self.folder.display(), "the manifest cannot be written");
+            swsync_core::log::warn!(%error, folder = %self.folder.display(), "the manifest cannot be written");
         }
         let of = FileId::Segment { index, first };
         let wanted = self.store.location.path(&self.take.order, &self.store.device, of, extension);

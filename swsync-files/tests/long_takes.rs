@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{Holes, Take};
 use swsync_core::name::Name;
-use swsync_core::order::{Kind, Order};
+use swsync_core::order::{Order, OrderKind};
 use swsync_core::time::{Span, Timestamp};
 use swsync_files::{Disk, Durability, Location, MuxedPicture, Picture, TakeFolder, TakeStore};
 
@@ -40,7 +40,7 @@ fn info(number: FrameNumber) -> FrameInfo {
         rig_time_ns: grid().instant(number),
         phase_error_ns: Span::from_nanos(1_234),
         clock_uncertainty_ns: Some(Span::from_nanos(4_321)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(10)),
         analogue_gain: Some(1.5),
@@ -135,7 +135,7 @@ fn a_take_of_any_length_is_kept_in_bounded_memory() {
     let (root, at) = (disk.path(), grid().instant(FIRST));
 
     // Video, with every second number missing.
-    let kind = Kind::Take { segment: None, fill: Default::default() };
+    let kind = OrderKind::Take { segment: None, fill: Default::default() };
     let order = Order::new(name("video"), at, None, kind).unwrap();
     let mut folder = TakeFolder::open(store(root), take(&order)).unwrap();
     let files = frames / SEGMENT;
@@ -161,12 +161,12 @@ fn a_take_of_any_length_is_kept_in_bounded_memory() {
 
     // A time lapse whose camera was away for long, in the middle.
     let stills = SEGMENT.min(frames);
-    let kind = Kind::Still { every: Some(Span::from_millis(700)), count: Some(1_000_000) };
+    let kind = OrderKind::Still { every: Some(Span::from_millis(700)), count: Some(1_000_000) };
     let order = Order::new(name("lapse"), at, None, kind).unwrap();
     let named = order.named(grid());
     let mut folder = TakeFolder::open(store(root), take(&order)).unwrap();
     let mut holes = Holes::new(named);
-    let numbers = |places: std::ops::Range<u64>| places.map(move |place| named.at_place(place));
+    let numbers = |places: std::ops::Range<u64>| places.map(move |place| named.number_at(place));
     pictures(&mut folder, numbers(0..stills / 2));
     within("a long absence", || {
         numbers(stills / 2..950_000).for_each(|n| holes.add(n, n, 1, "switched off"))
@@ -175,6 +175,6 @@ fn a_take_of_any_length_is_kept_in_bounded_memory() {
     within("closing the time lapse", || folder.finish(950_000 + stills / 2, holes.list(), at).unwrap());
     let described = small(root, &order);
     let [hole] = &described.holes[..] else { panic!("{} holes", described.holes.len()) };
-    assert_eq!((hole.first, hole.last()), (named.at_place(stills / 2), named.at_place(949_999)));
+    assert_eq!((hole.first, hole.last()), (named.number_at(stills / 2), named.number_at(949_999)));
     assert_eq!(hole.count, 950_000 - stills / 2);
 }

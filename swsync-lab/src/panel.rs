@@ -3,7 +3,7 @@
 use anyhow::Context;
 use image::RgbImage;
 use swsync_core::frame::FrameInfo;
-use swsync_sim::decode::{Picture, Reading, decode};
+use swsync_sim::decode::{PanelReading, Picture, decode};
 use swsync_sim::panel::PanelLayout;
 use swsync_sim::sensor::SensorModel;
 use swsync_sim::shutter::RowTiming;
@@ -12,7 +12,7 @@ use swsync_sim::shutter::RowTiming;
 ///
 /// # Errors
 /// The picture does not clearly show a time.
-pub fn read(picture: &RgbImage, info: &FrameInfo) -> anyhow::Result<Reading> {
+pub fn read(picture: &RgbImage, info: &FrameInfo) -> anyhow::Result<PanelReading> {
     let (width, height) = picture.dimensions();
     let pixels = Picture::rgb8(picture.as_raw(), width as usize, height as usize)?;
     let exposure = info.exposure_ns.context("the frame's exposure is not known")?;

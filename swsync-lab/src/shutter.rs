@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Fate, FrameRun, Order};
+use swsync_core::order::{Answer, FrameOutcome, FrameRun, Order};
 use swsync_core::time::Span;
-use swsync_rig::control::{DeviceOutcome, Session};
-use swsync_rig::files::write_whole;
+use swsync_files::write_whole;
+use swsync_rig::{DeviceOutcome, Session};
 
 use super::orders::{Devices, RigSetup, Source};
 use crate::stats::quantile;
@@ -239,9 +239,9 @@ fn write_files(folder: &Path, count: usize, bytes: &[u8]) -> anyhow::Result<Dura
 
 /// Bytes of the one file that a run of frames names.
 const fn size_of(run: &FrameRun) -> u64 {
-    match &run.fate {
-        Fate::Saved { bytes, .. } => *bytes,
-        Fate::Recorded(recorded) => recorded.bytes,
-        Fate::Missed { .. } | Fate::Failed { .. } | Fate::Partly { .. } => 0,
+    match &run.outcome {
+        FrameOutcome::Saved { bytes, .. } => *bytes,
+        FrameOutcome::Recorded(recorded) => recorded.bytes,
+        FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } | FrameOutcome::Partly { .. } => 0,
     }
 }

@@ -20,7 +20,7 @@ impl SimulatedDevice {
         Self { seed, index, offset_s, clock_ppm, sensor_ppm }
     }
 
-    /// Its clock, for [`SIMULATED_CLOCK`](swsync_rig::clock::SIMULATED_CLOCK).
+    /// Its clock, for [`SIMULATED_CLOCK`](swsync_time::SIMULATED_CLOCK).
     pub fn clock(&self) -> String {
         format!("offset={:.3}s,skew={:.3}ppm", self.offset_s, self.clock_ppm)
     }

@@ -1,7 +1,7 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
-use swsync_core::control::Status;
-use swsync_core::order::{Acknowledgement, Answer, Command, Order, Registry};
+use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
+use swsync_core::status::Status;
 
 use crate::ControlError;
 
@@ -14,10 +14,10 @@ pub trait DeviceHandler: Send + Sync {
     fn handle_order(&self, order: Order, reply: Reply);
 
     /// Stops or cancels an order.
-    fn handle_command(&self, command: &Command) -> Acknowledgement;
+    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement;
 
     /// The open orders and recent commands, for devices that missed some.
-    fn registry(&self) -> Registry;
+    fn registry(&self) -> OrderRoster;
 
     /// The status of the device.
     fn status(&self) -> Status;

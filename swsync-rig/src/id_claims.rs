@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use swsync_core::control::{decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::name::Name;
 use zenoh::Wait;
 
@@ -196,7 +196,7 @@ impl Drop for IdGuard {
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that looks for duplicates has panicked");
+            swsync_core::log::error!("the thread that looks for duplicates has panicked");
         }
     }
 }

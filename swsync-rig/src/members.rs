@@ -88,7 +88,7 @@ impl Members {
             }
         }
         if news {
-            tracing::debug!(?change, "presence");
+            swsync_core::log::debug!(?change, "presence");
             state.watchers.retain(|watcher| watcher(change.clone()));
             self.changed.notify_all();
         }

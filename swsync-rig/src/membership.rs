@@ -65,7 +65,7 @@ impl Session {
         let (session, own, declared) = (Arc::clone(self), member.clone(), Arc::clone(&membership.declared));
         membership.guard = Some(IdGuard::start(self, member, claims, move |place| {
             let error = session.duplicate(&own.device, place);
-            tracing::error!(device = %own.device, "{error}; this one leaves");
+            swsync_core::log::error!(device = %own.device, "{error}; this one leaves");
             session.leave(&own, &declared);
             handler.handle_duplicate(&error);
         })?);
@@ -90,7 +90,7 @@ impl Session {
         let Some(declared) = declared.lock().take() else { return };
         let leaving = self.zenoh.liveliness().declare_token(self.keys.leaving(member)).wait();
         if let Err(error) = &leaving {
-            tracing::debug!(%error, "others cannot be told that this device leaves in good order");
+            swsync_core::log::debug!(%error, "others cannot be told that this device leaves in good order");
         }
         drop(declared);
         drop(leaving);

@@ -1,7 +1,7 @@
 //! Messages between sessions that only this crate uses, in the envelope of [`swsync_core::control`].
 
 use serde::{Deserialize, Serialize};
-use swsync_core::control::decode;
+use swsync_core::message::decode;
 use swsync_core::name::{DeviceId, Name};
 
 use crate::keys::Member;
@@ -85,7 +85,7 @@ pub(crate) fn reason(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use swsync_core::control::encode;
+    use swsync_core::message::encode;
 
     use super::*;
 

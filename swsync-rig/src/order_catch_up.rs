@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use swsync_core::control::decode;
+use swsync_core::message::decode;
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Command, Registry};
+use swsync_core::order::{OrderCommand, OrderRoster};
 
 use crate::keys::QueryKind;
 use crate::members::MemberChange;
@@ -61,7 +61,7 @@ impl Drop for OrderCatchUp {
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that asks for open orders has panicked");
+            swsync_core::log::error!("the thread that asks for open orders has panicked");
         }
     }
 }
@@ -90,24 +90,26 @@ fn run(
 }
 
 /// The registries of all other devices that answer.
-fn ask(session: &Session, device: &DeviceId) -> Vec<Registry> {
+fn ask(session: &Session, device: &DeviceId) -> Vec<OrderRoster> {
     let (tx, rx) = mpsc::channel();
     session.ask(&session.keys.query_all(QueryKind::Registry), None, ASK, move |reply| {
         let _ = tx.send(reply); // fails if the caller has given up
     });
     let registries = rx.into_iter().filter_map(|reply| {
-        let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no registry")).ok()?;
+        let (key, bytes) = reply.inspect_err(|why| swsync_core::log::debug!(why, "no registry")).ok()?;
         let from = session.keys.parse_member(&key)?;
         if from.device == *device {
             return None;
         }
-        decode(&bytes).inspect_err(|error| tracing::warn!(key, %error, "a registry that cannot be read")).ok()
+        decode(&bytes)
+            .inspect_err(|error| swsync_core::log::warn!(key, %error, "a registry that cannot be read"))
+            .ok()
     });
     registries.collect()
 }
 
 /// Hands orders and commands that the device does not know to its handler.
-fn hand_over(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler) {
+fn hand_over(registry: OrderRoster, device: &DeviceId, handler: &dyn DeviceHandler) {
     let own = handler.registry();
     for order in registry.orders.into_iter().filter(|order| order.targets().include(device)) {
         let is_news = match own.orders.iter().find(|known| known.id() == order.id()) {
@@ -115,7 +117,7 @@ fn hand_over(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler)
             Some(known) => order.stop().is_some_and(|stop| known.stop().is_none_or(|known| stop < known)),
         };
         if is_news {
-            tracing::info!(order = %order.id(), "an order that is open on another device");
+            swsync_core::log::info!(order = %order.id(), "an order that is open on another device");
             handler.handle_order(order, Reply::unwanted());
         }
     }
@@ -124,11 +126,11 @@ fn hand_over(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler)
         // late devices, and then nobody repeats the command.
         let open = own.orders.iter().find(|order| order.id() == command.order());
         let is_news = open.is_none_or(|open| match &command {
-            Command::Stop { at_ns, .. } => open.stop().is_none_or(|known| *at_ns < known),
-            Command::Cancel { .. } => true,
+            OrderCommand::Stop { at_ns, .. } => open.stop().is_none_or(|known| *at_ns < known),
+            OrderCommand::Cancel { .. } => true,
         });
         if is_news {
-            tracing::info!(?command, "a command that was given while this device was away");
+            swsync_core::log::info!(?command, "a command that was given while this device was away");
             let _ = handler.handle_command(&command);
         }
     }
@@ -138,9 +140,9 @@ fn hand_over(registry: Registry, device: &DeviceId, handler: &dyn DeviceHandler)
 mod tests {
     use super::*;
     use parking_lot::Mutex;
-    use swsync_core::control::Status;
     use swsync_core::name::Name;
-    use swsync_core::order::{Acknowledgement, Order, Standing};
+    use swsync_core::order::{Acknowledgement, CommandOutcome, Order};
+    use swsync_core::status::Status;
     use swsync_core::time::Timestamp;
 
     /// A device that records its calls.
@@ -151,13 +153,13 @@ mod tests {
         fn handle_order(&self, order: Order, _reply: Reply) {
             self.0.lock().push(format!("order {}", order.id()));
         }
-        fn handle_command(&self, command: &Command) -> Acknowledgement {
+        fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
             self.0.lock().push(format!("command for {}", command.order()));
             let (order, device) = (command.order().clone(), Name::new("pi").unwrap());
-            Acknowledgement { order, device, standing: Standing::Unknown }
+            Acknowledgement { order, device, outcome: CommandOutcome::Unknown }
         }
-        fn registry(&self) -> Registry {
-            Registry { orders: Vec::new(), commands: Vec::new() }
+        fn registry(&self) -> OrderRoster {
+            OrderRoster { orders: Vec::new(), commands: Vec::new() }
         }
         fn status(&self) -> Status {
             unreachable!("it is not queried")
@@ -171,9 +173,9 @@ mod tests {
     fn a_command_may_come_before_its_order() {
         let name = |text: &str| Name::new(text).unwrap();
         let open = Order::still(name("open"), Timestamp::from_nanos(5)).unwrap();
-        let commands = vec![Command::Cancel { order: name("late") }];
+        let commands = vec![OrderCommand::Cancel { order: name("late") }];
         let handler = RecordingHandler::default();
-        hand_over(Registry { orders: vec![open], commands }, &name("pi"), &handler);
+        hand_over(OrderRoster { orders: vec![open], commands }, &name("pi"), &handler);
         assert_eq!(*handler.0.lock(), ["order open", "command for late"]);
     }
 }

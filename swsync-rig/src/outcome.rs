@@ -1,7 +1,7 @@
 //! The outcome of an order: on each device, and in the rig.
 
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Answer, Difference, Order, differences};
+use swsync_core::order::{Answer, Disagreement, Order, disagreements};
 
 /// The outcome of an order on one device.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Summary {
     /// The outcomes; at least one.
     pub outcomes: Vec<DeviceOutcome>,
     /// Where devices saved frames of different instants.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Disagreement>,
 }
 
 impl Summary {
@@ -59,7 +59,7 @@ impl Summary {
             DeviceOutcome::Answered(answer) => Some(answer),
             DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
         });
-        let differences = differences(order, answers);
+        let differences = disagreements(order, answers);
         Self { outcomes, differences }
     }
 
@@ -72,7 +72,7 @@ impl Summary {
     /// Number of devices that saved every frame, of the same instants as most devices.
     #[must_use]
     pub fn complete(&self) -> usize {
-        let is_odd = |device| self.differences.iter().any(|difference| difference.odd.contains(device));
+        let is_odd = |device| self.differences.iter().any(|difference| difference.devices.contains(device));
         self.outcomes.iter().filter(|outcome| outcome.is_complete() && !is_odd(outcome.device())).count()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::order::{Answer, Order};
 
 use crate::keys::{Member, QueryKind};

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
-use swsync_core::control::{decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Acknowledgement, Command, Order, Registry, Targets};
+use swsync_core::order::{Acknowledgement, Order, OrderCommand, OrderRoster, Targets};
 
 use crate::Session;
 use crate::keys::{Member, QueryKind};
@@ -32,7 +32,7 @@ pub struct DeviceReply<M> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownOrders {
     /// What the devices that answered know together.
-    pub registry: Registry,
+    pub registry: OrderRoster,
     /// Devices of the rig that did not answer.
     pub silent: Vec<DeviceId>,
 }
@@ -49,7 +49,7 @@ impl Session {
     #[must_use]
     pub fn command(
         &self,
-        command: &Command,
+        command: &OrderCommand,
         targets: &Targets,
         timeout: Duration,
     ) -> Vec<DeviceReply<Acknowledgement>> {
@@ -58,7 +58,7 @@ impl Session {
 
     /// The orders that any device has open, each with its earliest stop.
     #[must_use]
-    pub fn registry(&self, timeout: Duration) -> Registry {
+    pub fn registry(&self, timeout: Duration) -> OrderRoster {
         self.known(timeout).registry
     }
 
@@ -67,7 +67,7 @@ impl Session {
     pub fn known(&self, timeout: Duration) -> KnownOrders {
         let mut known = KnownOrders::default();
         let all = &mut known.registry;
-        for device_reply in self.poll::<Registry>(QueryKind::Registry, None, &Targets::All, timeout) {
+        for device_reply in self.poll::<OrderRoster>(QueryKind::Registry, None, &Targets::All, timeout) {
             let Ok(registry) = device_reply.reply else {
                 known.silent.push(device_reply.device);
                 continue;

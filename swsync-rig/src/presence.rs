@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use zenoh::Wait;
@@ -136,7 +136,7 @@ impl Session {
             let roster = reply.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             match roster {
                 Ok(roster) => inbox.put(event(member.clone(), roster)),
-                Err(why) => tracing::debug!(why, "no roster"),
+                Err(why) => swsync_core::log::debug!(why, "no roster"),
             }
         });
     }
@@ -168,7 +168,7 @@ pub(crate) fn follow_presence(
     let (members, parser) = (Arc::clone(members), keys.clone());
     let changes = move |sample: Sample| {
         let Some(member) = parser.parse_member(sample.key_expr()) else {
-            tracing::debug!(key = %sample.key_expr(), "a token that belongs to no device");
+            swsync_core::log::debug!(key = %sample.key_expr(), "a token that belongs to no device");
             return;
         };
         members.handle(match sample.kind() {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use swsync_core::control::{Status, decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Acknowledgement, Command, Order, Standing};
+use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
+use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
@@ -54,8 +55,8 @@ pub(crate) fn declare(
     let offer: Answer = Box::new(move |query, key| take_offer(query, key, &device, own.as_ref(), &warnings));
     let (own, warnings) = (Arc::clone(handler), WarningLimit::default());
     let command: Answer = Box::new(move |query, key| {
-        if let Some(command) = parse::<Command>(&query, &warnings) {
-            tracing::debug!(?command, "a command");
+        if let Some(command) = parse::<OrderCommand>(&query, &warnings) {
+            swsync_core::log::debug!(?command, "a command");
             respond(&query, key, encode(&own.handle_command(&command)));
         }
     });
@@ -116,7 +117,7 @@ fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<
         None => "there is no order in this query".to_owned(),
     };
     if let Some(unsaid) = warnings.check(Instant::now()) {
-        tracing::warn!(key = %query.key_expr(), why, unsaid, "refused a message");
+        swsync_core::log::warn!(key = %query.key_expr(), why, unsaid, "refused a message");
     }
     refuse(query, why);
     None
@@ -125,7 +126,7 @@ fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<
 /// Handles an order whose reply is its answer.
 fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &WarningLimit) {
     let Some(order) = parse::<Order>(&query, warnings) else { return };
-    tracing::debug!(?order, "an order");
+    swsync_core::log::debug!(?order, "an order");
     let key = key.to_owned();
     handler.handle_order(
         order,
@@ -145,7 +146,7 @@ fn take_offer(
     warnings: &WarningLimit,
 ) {
     let Some(order) = parse::<Order>(&query, warnings) else { return };
-    tracing::debug!(?order, "an order is offered");
+    swsync_core::log::debug!(?order, "an order is offered");
     let (tx, rx) = mpsc::channel();
     let id = order.id().clone();
     handler.handle_order(
@@ -155,23 +156,23 @@ fn take_offer(
             let _ = tx.send(answer.map(|_| ()).map_err(str::to_owned));
         }),
     );
-    let standing = match rx.try_recv() {
+    let outcome = match rx.try_recv() {
         Ok(Err(why)) => return refuse(&query, why),
-        Ok(Ok(())) => Standing::Answered,
-        Err(_) => Standing::Open,
+        Ok(Ok(())) => CommandOutcome::Answered,
+        Err(_) => CommandOutcome::Open,
     };
-    respond(&query, key, encode(&Acknowledgement { order: id, device: device.clone(), standing }));
+    respond(&query, key, encode(&Acknowledgement { order: id, device: device.clone(), outcome }));
 }
 
 fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
     if let Err(error) = query.reply(key, bytes).wait() {
-        tracing::debug!(key, %error, "could not reply"); // the asking session is gone
+        swsync_core::log::debug!(key, %error, "could not reply"); // the asking session is gone
     }
 }
 
 fn refuse(query: &Query, why: String) {
     if let Err(error) = query.reply_err(encode(&Refusal { why })).wait() {
-        tracing::debug!(%error, "could not refuse"); // the asking session is gone
+        swsync_core::log::debug!(%error, "could not refuse"); // the asking session is gone
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{TimeService, decode, encode};
+use swsync_core::message::{TimeService, decode, encode};
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::Queryable;
@@ -40,7 +40,7 @@ impl Session {
             .declare_queryable(&key)
             .callback(move |query| {
                 if let Err(error) = query.reply(&reply_key, encode(&service())).wait() {
-                    tracing::debug!(%error, "could not reply"); // the asking session is gone
+                    swsync_core::log::debug!(%error, "could not reply"); // the asking session is gone
                 }
             })
             .wait()
@@ -89,11 +89,12 @@ impl Session {
         let mut services: Vec<(String, TimeService)> = rx
             .into_iter()
             .filter_map(|reply| {
-                let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no time service")).ok()?;
+                let (key, bytes) =
+                    reply.inspect_err(|why| swsync_core::log::debug!(why, "no time service")).ok()?;
                 match decode(&bytes) {
                     Ok(service) => Some((key, service)),
                     Err(error) => {
-                        tracing::warn!(key, %error, "a time service that cannot be read");
+                        swsync_core::log::warn!(key, %error, "a time service that cannot be read");
                         None
                     }
                 }
@@ -101,7 +102,10 @@ impl Session {
             .collect();
         services.sort_by(|(a, _), (b, _)| a.cmp(b));
         if services.len() > 1 {
-            tracing::warn!(?services, "several devices serve time: is more than one of them the leader?");
+            swsync_core::log::warn!(
+                ?services,
+                "several devices serve time: is more than one of them the leader?"
+            );
         }
         services.into_iter().next().map(|(_, service)| service)
     }

@@ -10,10 +10,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use devices::{Device, Lab, name, order};
-use swsync_core::control::{MAX_MESSAGE, TimeService, encode};
-use swsync_core::frame::SyncQuality;
-use swsync_core::order::Fate;
-use swsync_core::sync::{ClientConfig, ServerConfig};
+use swsync_core::frame::SyncState;
+use swsync_core::message::{MAX_MESSAGE, TimeService, encode};
+use swsync_core::order::FrameOutcome;
+use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session};
 use swsync_time::{
     Authority, DeviceClock, LeaderSource, RigClock, TimeClient, TimeClientConfig, TimeLeader,
@@ -544,7 +544,7 @@ fn a_client_finds_the_leader_that_the_rig_announces() {
     wait("nobody announces it", &|| client.progress().to_string().contains("nobody announces"));
     let service = TimeService { addresses: leader.addresses().unwrap() };
     let _announced = a.membership().session().announce_time(move || service.clone()).unwrap();
-    wait("it is found", &|| clock.quality() == SyncQuality::Synced);
+    wait("it is found", &|| clock.quality() == SyncState::Synced);
     assert_eq!(client.stats().progress.address, Some(leader.local_addr()));
 }
 
@@ -582,5 +582,5 @@ fn discovery_by_multicast() {
     println!("found, ordered and answered in {:?}", begin.elapsed());
     assert!(summary.is_complete() && summary.outcomes.len() == 3, "{summary:?}");
     let DeviceOutcome::Answered(answer) = &summary.outcomes[0] else { unreachable!() };
-    assert!(matches!(answer.frames[0].fate, Fate::Saved { .. }));
+    assert!(matches!(answer.frames[0].outcome, FrameOutcome::Saved { .. }));
 }

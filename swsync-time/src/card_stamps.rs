@@ -175,7 +175,7 @@ impl Cards {
         let card = |name: &String| match Card::of_interface(name) {
             Ok(card) => Some((nix::net::if_::if_nametoindex(name.as_str()).ok()?, card?)),
             Err(error) => {
-                tracing::info!(
+                swsync_core::log::info!(
                     interface = name,
                     %error,
                     "this network card could stamp packets itself, but this process may not use that: \
@@ -211,7 +211,7 @@ impl Cards {
         let instant = stamp.and_then(|stamp| card.instant_of(stamp, earliest));
         self.unstamped = if instant.is_some() { 0 } else { self.unstamped + 1 };
         if self.unstamped >= GIVE_UP_AFTER {
-            tracing::info!("the network card does not stamp received packets: the kernel does");
+            swsync_core::log::info!("the network card does not stamp received packets: the kernel does");
             self.cards.clear();
         }
         instant

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use parking_lot::Mutex;
-use swsync_core::clock::Adjustment;
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{Action, Client, ClientConfig, ClockUpdate, Refusal, SendToken};
+use swsync_core::frame::SyncState;
+use swsync_core::servo::Adjustment;
 use swsync_core::time::{Local, Span, Timestamp};
+use swsync_core::time_service::{Client, ClientAction, ClientConfig, ClockUpdate, Refusal, SendToken};
 use tokio::sync::watch;
 
 use crate::event::OnEvent;
@@ -96,7 +96,7 @@ pub(crate) struct ClockPublisher {
     pub(crate) on_event: OnEvent,
     timescale: Option<u64>,
     /// The quality that was last reported.
-    reported: SyncQuality,
+    reported: SyncState,
 }
 
 impl ClockPublisher {
@@ -132,10 +132,10 @@ impl ClockPublisher {
         let (from, to) = (self.reported, self.clock.quality());
         if from != to {
             self.reported = to;
-            tracing::info!(from = from.as_str(), to = to.as_str(), "clock");
+            swsync_core::log::info!(from = from.as_str(), to = to.as_str(), "clock");
             (self.on_event)(ClockEvent::QualityChanged { from, to });
         }
-        to == SyncQuality::Holdover
+        to == SyncState::Holdover
     }
 }
 
@@ -199,7 +199,7 @@ impl ClientTask {
     }
 
     fn fail(&self, error: String) {
-        tracing::debug!(error, "time client");
+        swsync_core::log::debug!(error, "time client");
         self.update_progress(|progress| progress.error = Some(error));
     }
 
@@ -241,8 +241,8 @@ impl ClientTask {
         self.client.handle_timeout(self.now());
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Publish(update) => self.publisher.publish(update),
-                Action::Send { .. } | Action::Refused(_) => {}
+                ClientAction::Publish(update) => self.publisher.publish(update),
+                ClientAction::Send { .. } | ClientAction::Refused(_) => {}
             }
         }
         self.update_stats(None);
@@ -325,7 +325,7 @@ impl ClientTask {
                 self.stats.lock().leader_changes += 1;
             }
             self.leader = Some(association.address);
-            tracing::info!(address = %association.address, "the leader answers");
+            swsync_core::log::info!(address = %association.address, "the leader answers");
             (self.publisher.on_event)(ClockEvent::LeaderChanged { address: association.address });
         }
     }
@@ -333,9 +333,9 @@ impl ClientTask {
     fn carry_out(&mut self, association: &mut Association) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Send { datagram, token } => self.send(association, &datagram, token),
-                Action::Publish(update) => self.publisher.publish(update),
-                Action::Refused(refusal) => self.handle_refusal(association, refusal),
+                ClientAction::Send { datagram, token } => self.send(association, &datagram, token),
+                ClientAction::Publish(update) => self.publisher.publish(update),
+                ClientAction::Refused(refusal) => self.handle_refusal(association, refusal),
             }
         }
         self.update_stats(Some(association));
@@ -369,8 +369,8 @@ impl ClientTask {
         stats.progress.received = protocol.responses;
         stats.progress.burst = (self.client.burst_done(), self.config.client.burst);
         stats.progress.waiting = match (protocol.quality, association) {
-            (SyncQuality::Holdover, _) => Waiting::LeaderAgain,
-            (SyncQuality::Synced, _) => Waiting::Nothing,
+            (SyncState::Holdover, _) => Waiting::LeaderAgain,
+            (SyncState::Synced, _) => Waiting::Nothing,
             (_, None) => Waiting::Leader,
             (_, Some(association)) if association.has_answered => Waiting::Sync,
             (_, Some(_)) => Waiting::Response,

@@ -187,7 +187,7 @@ impl DeviceClock {
     pub fn observe_wall(&self) {
         let reading = read_wall();
         if self.wall.lock().observe(&reading) {
-            tracing::info!("this device's wall clock was stepped: rig time does not depend on it");
+            swsync_core::log::info!("this device's wall clock was stepped: rig time does not depend on it");
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::Refusal;
+use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
+use swsync_core::time_service::Refusal;
 
 /// Something that happened to a clock and matters to its users.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,9 +13,9 @@ pub enum ClockEvent {
     /// How well rig time is known has changed.
     QualityChanged {
         /// The quality before.
-        from: SyncQuality,
+        from: SyncState,
         /// The quality now.
-        to: SyncQuality,
+        to: SyncState,
     },
     /// The clock has jumped while in use: its error was beyond the step threshold.
     Stepped {

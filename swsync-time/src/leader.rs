@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
 use parking_lot::Mutex;
-use swsync_core::sync::{Identity, ResponseToken, Server, ServerConfig};
+use swsync_core::time_service::{Identity, ResponseToken, Server, ServerConfig};
 use tokio::sync::watch;
 
 use crate::socket::{Received, SocketEvent, StampedSocket, socket_addr};
@@ -143,7 +143,7 @@ fn open(address: SocketAddr, clock: &RigClock) -> io::Result<StampedSocket<Optio
     };
     match bound {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
-            tracing::info!("this device has no IPv6: serving time over IPv4 only");
+            swsync_core::log::info!("this device has no IPv6: serving time over IPv4 only");
             let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             StampedSocket::bind(address, clock.device().clone())
         }
@@ -175,7 +175,7 @@ impl LeaderTask {
                 }
                 Ok(SocketEvent::Sent { token: None, .. }) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "cannot receive");
+                    swsync_core::log::debug!(%error, "cannot receive");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -192,7 +192,7 @@ impl LeaderTask {
         if let Some(response) = response {
             responses = 1;
             if let Err(error) = self.socket.send_to(&response.datagram, from, destination, response.token) {
-                tracing::debug!(%from, %error, "cannot respond");
+                swsync_core::log::debug!(%from, %error, "cannot respond");
                 responses = 0;
             }
         }

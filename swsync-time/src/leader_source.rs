@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use swsync_core::control::TimeService;
+use swsync_core::message::TimeService;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 

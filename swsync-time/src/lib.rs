@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use swsync_core::ntp::rig_id;
-use swsync_core::sync::Identity;
+use swsync_core::time_service::Identity;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -55,8 +55,7 @@ pub use rig_clock::{FrozenClock, RigClock};
 pub use socket::socket_addr;
 pub use stats::{ClientProgress, StampKind, StampKinds, TimeClientStats, TimeLeaderStats, Waiting};
 
-// The tag of the host's monotonic clock. To become `swsync_core::time::Host`.
-use swsync_sim::True as Host;
+use swsync_core::time::Host;
 
 /// The port where a leader serves time, unless told otherwise.
 pub const DEFAULT_PORT: u16 = 11_123;

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
-use swsync_core::clock::{Adjustment, ClockMap};
-use swsync_core::control::{ClockStatus, TimeSource};
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClockUpdate, Identity, ServerStatus};
+use swsync_core::frame::SyncState;
+use swsync_core::servo::{Adjustment, ClockMap};
+use swsync_core::status::{ClockStatus, TimeSource};
 use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
+use swsync_core::time_service::{ClockUpdate, Identity, ServerStatus};
 
 use crate::DeviceClock;
 
@@ -25,7 +25,7 @@ const NO_FLOOR: Timestamp<Rig> = Timestamp::from_nanos(i64::MIN);
 #[derive(Debug, Clone, Copy)]
 struct State {
     map: ClockMap,
-    quality: SyncQuality,
+    quality: SyncState,
     update: Option<ClockUpdate>,
     leads: Option<Leadership>,
     /// What had been read by the old map when this one was set.
@@ -40,14 +40,12 @@ struct State {
 impl State {
     /// How well rig time is known now. A clock is not in sync while it stands still, nor while its clients may not know of
     /// its last step.
-    fn quality(&self, now: Timestamp<Local>) -> SyncQuality {
+    fn quality(&self, now: Timestamp<Local>) -> SyncState {
         let step_is_known =
             self.stepped.is_none_or(|stepped| !self.serves || now - stepped >= STEP_ANNOUNCED);
         match self.quality {
-            SyncQuality::Synced
-                if !step_is_known || self.rig_now(now) - self.map.line_at(now) > SHORT_HOLD =>
-            {
-                SyncQuality::Holdover
+            SyncState::Synced if !step_is_known || self.rig_now(now) - self.map.line_at(now) > SHORT_HOLD => {
+                SyncState::Holdover
             }
             quality => quality,
         }
@@ -110,7 +108,7 @@ impl RigClock {
         let map = ClockMap::fixed(device.now(), Timestamp::from_nanos(device.wall_now().as_nanos()));
         let state = State {
             map,
-            quality: SyncQuality::Unsynced,
+            quality: SyncState::Unsynced,
             update: None,
             leads: None,
             floor: NO_FLOOR,
@@ -151,7 +149,7 @@ impl RigClock {
 
     /// How well rig time is known.
     #[must_use]
-    pub fn quality(&self) -> SyncQuality {
+    pub fn quality(&self) -> SyncState {
         self.read(State::quality)
     }
 
@@ -163,7 +161,7 @@ impl RigClock {
             rig_time_ns: state.rig_now(now),
             offset_ns: state.map.offset_at(now).as_span(),
             uncertainty_ns: match (state.quality, &state.update) {
-                (SyncQuality::Leading, _) => Some(Span::ZERO),
+                (SyncState::Leading, _) => Some(Span::ZERO),
                 (_, Some(update)) => Some(update.uncertainty_at(now)),
                 (_, None) => None,
             },
@@ -202,8 +200,7 @@ impl RigClock {
     pub fn lead(&self) {
         let mut state = self.state.write();
         let now = self.device.now();
-        let known =
-            matches!(state.quality, SyncQuality::Synced | SyncQuality::Holdover | SyncQuality::Leading);
+        let known = matches!(state.quality, SyncState::Synced | SyncState::Holdover | SyncState::Leading);
         if !known {
             state.map = ClockMap::fixed(now, Timestamp::from_nanos(self.device.wall_now().as_nanos()));
             state.floor = NO_FLOOR;
@@ -212,7 +209,7 @@ impl RigClock {
         let inherited = state.leads.filter(|_| known).and_then(|lead| lead.timescale);
         let timescale = field.map(|field| field.timescale).or(inherited);
         state.leads = Some(Leadership { since: state.map.rig_at(now), timescale, device: None });
-        (state.quality, state.update) = (SyncQuality::Leading, None);
+        (state.quality, state.update) = (SyncState::Leading, None);
     }
 
     /// As [`Self::lead`], for a server: a new time scale is the server's own.
@@ -275,7 +272,7 @@ impl RigClock {
     /// Makes the clock unsynced: it goes on running, but nothing is known of rig time any more.
     pub fn forget(&self) {
         let mut state = self.state.write();
-        (state.quality, state.update, state.leads) = (SyncQuality::Unsynced, None, None);
+        (state.quality, state.update, state.leads) = (SyncState::Unsynced, None, None);
     }
 
     /// Rate of rig time against the local clock, without corrections.
@@ -293,9 +290,9 @@ mod tests {
     #[test]
     fn a_leader_reads_the_wall_clock_of_its_start() {
         let clock = RigClock::new(Arc::new(DeviceClock::real()));
-        assert_eq!(clock.quality(), SyncQuality::Unsynced);
+        assert_eq!(clock.quality(), SyncState::Unsynced);
         clock.lead();
-        assert_eq!(clock.quality(), SyncQuality::Leading);
+        assert_eq!(clock.quality(), SyncState::Leading);
         let away = clock.now().as_nanos() - wall_clock().as_nanos();
         assert!(away.abs() < 50_000_000, "{away}");
         assert_eq!(clock.status().uncertainty_ns, Some(Span::ZERO));

@@ -140,7 +140,7 @@ impl<T> StampedSocket<T> {
         // A simulated clock is derived from the host's clocks; network cards are not simulated.
         let cards = if clock.is_simulated() { Cards::default() } else { Cards::of(local) };
         if let Err(error) = ask_for_stamps(&socket, !cards.is_empty()) {
-            tracing::warn!(%error, "the kernel does not stamp packets: user space does, less exactly");
+            swsync_core::log::warn!(%error, "the kernel does not stamp packets: user space does, less exactly");
         }
         clock.observe_wall();
         Ok(Self {
@@ -246,7 +246,7 @@ impl<T> StampedSocket<T> {
         if let Err(error) =
             reset.map_err(io::Error::from).and_then(|()| ask_for_stamps(&self.socket, !self.cards.is_empty()))
         {
-            tracing::debug!(%error, "the kernel does not stamp packets");
+            swsync_core::log::debug!(%error, "the kernel does not stamp packets");
         }
         self.next_id = 0;
     }
@@ -320,7 +320,7 @@ impl<T> StampedSocket<T> {
                 (Some(at), _) => Stamp { at: self.clock.local_at(at), kind: StampKind::Hardware },
                 (None, Some(Some(at))) => Stamp { at, kind: StampKind::Kernel },
                 (None, Some(None)) => {
-                    tracing::debug!(%from, "the wall clock was stepped as a datagram came: dropping it");
+                    swsync_core::log::debug!(%from, "the wall clock was stepped as a datagram came: dropping it");
                     continue;
                 }
                 (None, None) => Stamp { at: now, kind: StampKind::UserSpace },
@@ -390,7 +390,7 @@ fn warn_if_missing(in_a_row: &mut u32, kind: StampKind, what: &str) {
         StampKind::UserSpace => {
             *in_a_row = in_a_row.saturating_add(1);
             if *in_a_row == WARN_AFTER {
-                tracing::warn!(
+                swsync_core::log::warn!(
                     "the kernel does not stamp the packets {what}: user space does, which costs accuracy \
                      (ethtool -T says what the network's driver can do)"
                 );

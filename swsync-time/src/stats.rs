@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use swsync_core::sync::{ClientStats, ServerStats};
+use swsync_core::time_service::{ClientStats, ServerStats};
 
 /// What took the time stamp of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,9 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use gst::glib;
-use swsync_core::align::profile::Response;
+use swsync_core::align::exposure_response::ExposureResponse;
 use swsync_core::frame::FrameDetails;
-use swsync_core::stamps::{Misfit, StampedBy};
+use swsync_core::stamps::{StampMismatch, StampedBy};
 use swsync_core::time::{Boottime, Span, Timestamp};
 
 use self::controls::{Ranges, Setting};
@@ -113,11 +113,11 @@ pub enum CameraError {
         /// The camera's id.
         camera: String,
         /// How far its stamps are off.
-        misfit: Misfit,
+        misfit: StampMismatch,
     },
     /// The camera's profile cannot be used.
     #[error(transparent)]
-    Profile(#[from] swsync_rig::profiles::Error),
+    Profile(#[from] swsync_files::profiles::Error),
     /// A wait was interrupted: see [`Wakeup`].
     #[error("interrupted")]
     Flushing,
@@ -216,7 +216,7 @@ pub struct Capabilities {
     /// What the exposure of single frames can be set to; `None` if it cannot be set.
     pub exposure: Option<ExposureControl>,
     /// How long exposures shift its stream at this rate, if its profile says so.
-    pub response: Option<Response>,
+    pub response: Option<ExposureResponse>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
     /// How its rows are exposed, if that is known of its mode.

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gst::glib;
-use swsync_core::align::profile::Response;
+use swsync_core::align::exposure_response::ExposureResponse;
 use swsync_core::frame::FrameDetails;
 use swsync_core::profile::CameraProfile;
-use swsync_core::stamps::{StampedBy, Stamps};
+use swsync_core::stamps::{StampIdentifier, StampedBy};
+use swsync_core::time::Host;
 use swsync_core::time::{Boottime, Skew, Span, Timestamp};
-use swsync_rig::clock::{DeviceClock, true_now};
-use swsync_sim::True;
 use swsync_sim::scene::{I420Mut, PlaneMut, Scene, View};
 use swsync_sim::sensor::{
     self, LongExposure, Phone, PhoneFrame, PhoneModel, Sensor, SensorFrame, SensorModel,
 };
+use swsync_time::{DeviceClock, host_now};
 
 use self::settings::{Gains, SimulatedControls};
 use super::controls::{Ranges, Setting};
@@ -110,7 +110,7 @@ pub struct SimulatedCamera {
     starts: u64,
     staged: Vec<Setting>,
     gains: Gains,
-    stamps: Stamps,
+    stamps: StampIdentifier,
     orientation: Orientation,
 }
 
@@ -127,7 +127,7 @@ struct RunningPhone {
     model: SensorModel,
     exposure: Span,
     frame_duration: Span,
-    last_delivery: Timestamp<True>,
+    last_delivery: Timestamp<Host>,
 }
 
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl SimulatedCamera {
             starts: 0,
             staged: Vec::new(),
             gains: Gains::default(),
-            stamps: Stamps::default(),
+            stamps: StampIdentifier::default(),
             orientation: Orientation::default(),
         }
     }
@@ -226,7 +226,7 @@ impl SimulatedCamera {
         can.then_some(ExposureControl { min: lines(model.min_exposure), max })
     }
 
-    fn response_at(&self, period: Span) -> Option<Response> {
+    fn response_at(&self, period: Span) -> Option<ExposureResponse> {
         let profile = self.simulation.profile.as_ref()?;
         profile.response_at(period).map(|measured| measured.response)
     }
@@ -236,7 +236,7 @@ impl SimulatedCamera {
         let Some(running) = &mut self.running else {
             return Err(self.failed("waiting for a frame", "it is not started"));
         };
-        let oldest = true_now() - MAX_BACKLOG;
+        let oldest = host_now() - MAX_BACKLOG;
         Ok(std::iter::repeat_with(|| running.next_frame())
             .find(|frame| frame.delivered_at >= oldest)
             .expect("the iterator has no end"))
@@ -247,10 +247,10 @@ impl SimulatedCamera {
         &mut self,
         frame: &SensorFrame,
     ) -> Result<Option<(Timestamp<Boottime>, StampedBy)>, CameraError> {
-        let (arrival, age) = (self.device.arrival(), true_now() - frame.timestamp);
+        let (arrival, age) = (self.device.arrival(), host_now() - frame.timestamp);
         let stamp = match self.simulation.stamps {
-            SimulatedStamps::Boottime => self.device.boottime_from_true(frame.timestamp).as_nanos(),
-            SimulatedStamps::Monotonic => self.device.local_from_true(frame.timestamp).as_nanos(),
+            SimulatedStamps::Boottime => self.device.boottime_at(frame.timestamp).as_nanos(),
+            SimulatedStamps::Monotonic => self.device.local_at(frame.timestamp).as_nanos(),
             SimulatedStamps::Realtime => (self.device.wall_now() - age).as_nanos(),
         };
         let period = self.configured.as_ref().map_or(Span::ZERO, |configured| configured.frame_duration);
@@ -321,7 +321,7 @@ impl Running {
 
     fn queue_controls(&mut self, controls: sensor::Controls) {
         match (self, controls.exposure) {
-            (Self::Sensor(sensor), _) => sensor.queue_controls(true_now(), controls),
+            (Self::Sensor(sensor), _) => sensor.queue_controls(host_now(), controls),
             // Exposures that fit into a frame do not shift the stream.
             (Self::Phone(phone), Some(exposure)) if exposure > phone.frame_duration => {
                 phone.phone.inject(exposure);
@@ -481,15 +481,15 @@ impl Camera for SimulatedCamera {
         self.starts += 1;
         self.running = Some(if phone {
             let paper = PhoneModel::paper(frame_duration.as_nanos_f64());
-            let phone = Phone::new(paper, seed, skew, true_now() + PHONE_START_UP);
-            let last_delivery = true_now();
+            let phone = Phone::new(paper, seed, skew, host_now() + PHONE_START_UP);
+            let last_delivery = host_now();
             Running::Phone(Box::new(RunningPhone { phone, model, exposure, frame_duration, last_delivery }))
         } else {
             // A sensor made for this rate has it already: whole microseconds would not be exact.
             let set = control == SimulatedControl::FrameDuration;
             let frame_duration = set.then_some(frame_duration);
             let controls = sensor::Controls { frame_duration, exposure: Some(exposure) };
-            Running::Sensor(Box::new(Sensor::new(model, seed, skew, true_now(), controls)))
+            Running::Sensor(Box::new(Sensor::new(model, seed, skew, host_now(), controls)))
         });
         Ok(())
     }
@@ -513,7 +513,7 @@ impl Camera for SimulatedCamera {
     fn next_frame(&mut self) -> Result<Frame, CameraError> {
         let (frame, (sensor_time, stamped_by)) = loop {
             let frame = self.next_sensor_frame()?;
-            let wait = (frame.delivered_at - true_now()).to_duration();
+            let wait = (frame.delivered_at - host_now()).to_duration();
             let nothing = self.sleeper.pop_until(Instant::now() + wait)?;
             debug_assert!(nothing.is_none(), "the sleeper gets no items");
             self.gains.taken(frame.sequence.into());

@@ -5,7 +5,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use swsync_core::log;
-use swsync_rig::clock::{FrozenClock, RigClock};
+use swsync_time::{FrozenClock, RigClock};
 
 use super::waits::{LAST, Waits};
 

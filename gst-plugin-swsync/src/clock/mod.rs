@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use swsync_core::control::ClockStatus;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
+use swsync_core::status::ClockStatus;
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::clock::RigClock;
+use swsync_time::RigClock;
 
 mod imp;
 pub mod pipeline_clock;
-pub use pipeline_clock as others; // goes at the merge: swsyncsrc still has this name
 mod sensor_bridge;
 mod waits;
 
@@ -98,7 +97,7 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
         return clock.rig().status();
     }
     ClockStatus {
-        quality: if clock.is_synced() { SyncQuality::Foreign } else { SyncQuality::Unsynced },
+        quality: if clock.is_synced() { SyncState::Foreign } else { SyncState::Unsynced },
         rig_time_ns: rig_time(clock.time()),
         offset_ns: Span::ZERO,
         uncertainty_ns: None,

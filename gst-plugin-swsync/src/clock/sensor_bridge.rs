@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use gst::prelude::*;
-use swsync_core::bridge::{Reading as ClockPair, SensorBridge};
+use swsync_core::bridge::{ClockPair, SensorBridge};
 use swsync_core::log;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
-use swsync_rig::clock::DeviceClock;
+use swsync_time::DeviceClock;
 
 use super::rig_time;
 
@@ -63,7 +63,7 @@ impl SensorTimeBridge {
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::clock::RigClock;
+    use swsync_time::RigClock;
 
     use super::super::SwsyncClock;
     use super::*;

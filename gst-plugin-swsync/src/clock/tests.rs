@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use swsync_core::clock::{ClockEstimate, Servo};
-use swsync_core::sync::{ClockUpdate, Upstream};
+use swsync_core::estimate::ClockEstimate;
+use swsync_core::servo::Servo;
 use swsync_core::time::{Offset, Skew};
-use swsync_rig::clock::DeviceClock;
+use swsync_core::time_service::{ClockUpdate, Upstream};
+use swsync_time::DeviceClock;
 
 use super::*;
 
@@ -53,7 +54,7 @@ impl Driven {
             map: *self.servo.map().expect("updated"),
             estimate,
             adjustment: Some(adjustment),
-            quality: SyncQuality::Synced,
+            quality: SyncState::Synced,
             round_trip: Span::from_micros(100),
             upstream: Upstream {
                 stratum: 1,
@@ -172,13 +173,13 @@ fn an_ended_clock_runs_on_and_is_not_synced() {
         assert!(old.time() < at + HOUR / 2);
         assert!(!old.is_synced());
         let status = status_of(old.upcast_ref());
-        assert_eq!((status.quality, status.uncertainty_ns), (SyncQuality::Unsynced, None));
+        assert_eq!((status.quality, status.uncertainty_ns), (SyncState::Unsynced, None));
         // Another clock has the new time.
         let new = SwsyncClock::new("new", driven.rig.clone());
         new.start();
         let apart = rig_time(new.time()) - rig_time(old.time());
         assert!((apart - Span::from_secs(by)).abs() < Span::from_secs(10), "{apart:?}");
-        assert_eq!(status_of(new.upcast_ref()).quality, SyncQuality::Synced);
+        assert_eq!(status_of(new.upcast_ref()).quality, SyncState::Synced);
     }
 }
 

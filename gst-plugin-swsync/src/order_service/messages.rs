@@ -1,6 +1,6 @@
 //! Element messages about answers to orders.
 
-use swsync_core::order::{Answer, Fate as FrameOutcome};
+use swsync_core::order::{Answer, FrameOutcome};
 
 /// `swsync-served`: this device's answer to an order, whoever gave it.
 pub fn served_message(answer: &Answer) -> gst::Structure {
@@ -21,7 +21,7 @@ pub fn files_and_problems(answer: &Answer) -> (Vec<String>, Vec<String>) {
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     problems.extend(answer.unnumbered.iter().chain(&answer.unfinished).cloned());
     for frame in &answer.frames {
-        match &frame.fate {
+        match &frame.outcome {
             FrameOutcome::Saved { file, .. } => files.push(file.clone()),
             FrameOutcome::Recorded(recorded) => {
                 files.push(recorded.file.clone());

@@ -13,8 +13,6 @@
 //! Orders come in on threads of the control plane. Neither these nor the streaming thread wait for the output while frames come. Only
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
-#[path = "../station/coded.rs"]
-mod coded;
 mod element;
 pub mod frame_number;
 mod messages;

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ClockExt as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
-use swsync_core::control::{FrameStatus, Status, StorageStatus, TimeScale};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::log;
+use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{
-    Acknowledgement, Action as OrderAction, Answer, Command as OrderCommand, Desk as OrderQueue,
-    Fate as FrameOutcome, FrameRun, Journal, Kind as OrderKind, Order, Refused as OrderRefused,
-    Registry as OrderRoster, Ticket as SaveTicket,
+    Acknowledgement, Answer, FrameOutcome, FrameRun, Journal, Order, OrderAction, OrderCommand, OrderKind,
+    OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
-use swsync_core::ring::{Coding, Limits as RingLimits};
+use swsync_core::ring::RingLimits;
+use swsync_core::status::{FrameStatus, Status, StorageStatus};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{ControlError, DeviceHandler, Reply};
+use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::element::ElementHooks;
 use super::messages::served_message;
@@ -34,9 +34,6 @@ const SUSPEND_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long before a take files are no longer shared: what is on its way has arrived by then.
 const QUIET_BEFORE: Span = Span::from_secs(2);
-
-/// How often a key frame is requested while frames cannot be decoded because one was lost.
-const KEY_REQUEST_INTERVAL: Span = Span::from_secs(1);
 
 /// The files of an element that writes some.
 pub trait OutputStorage: Send + Sync {
@@ -68,8 +65,6 @@ struct State {
     /// Those who wait for an order's answer.
     replies: HashMap<OrderId, Vec<Reply>>,
     newest: Option<FrameInfo>,
-    /// While frames cannot be decoded because one was lost: when a key frame was last requested.
-    key_requested: Option<Timestamp<Rig>>,
     clock: Option<gst::Clock>,
     /// Of orders that the output has not begun with: the oldest frame in the ring when they began.
     oldest_at_begin: HashMap<OrderId, FrameNumber>,
@@ -114,11 +109,10 @@ impl OrderService {
         let (jobs, received) = mpsc::channel();
         let service = Arc::new(Self {
             state: Mutex::new(State {
-                queue: OrderQueue::new(device.clone(), limits).with_files_apart(max_files.is_some()),
+                queue: OrderQueue::new(device.clone(), limits).with_separate_files(max_files.is_some()),
                 stream: None,
                 replies: HashMap::new(),
                 newest: None,
-                key_requested: None,
                 clock: element.element().and_then(|element| element.clock()),
                 oldest_at_begin: HashMap::new(),
                 free_bytes: None,
@@ -158,7 +152,7 @@ impl OrderService {
         let (mut seen, mut since) = (progress(), Instant::now());
         let mut state = self.state.lock();
         loop {
-            if state.queue.is_at_rest() {
+            if state.queue.is_idle() {
                 return Suspended::Finished;
             }
             if is_interrupted() {
@@ -244,18 +238,15 @@ impl OrderService {
     }
 
     fn handle_frame(&self, frame: StoredFrame) {
-        let (info, period) = (frame.info, frame.stream.grid.period());
-        let needs_key = self.act(|state| {
+        self.act(|state| {
+            let info = frame.info;
             state.newest = Some(info);
             if let Some(clock) = &state.clock {
                 let age = rig_time(clock.time()) - info.rig_time_ns;
                 state.queue.handle_age(age);
             }
-            (state.needs_key(&frame), state.queue.handle_frame(frame.into_ring_frame()))
+            ((), state.queue.handle_frame(frame.into_ring_frame()))
         });
-        if needs_key {
-            self.element.request_key_frame(info.rig_time_ns, period);
-        }
     }
 
     /// Rig time now, once there is a clock.
@@ -292,7 +283,7 @@ impl OrderService {
 
     /// The frame that was handed out under `ticket` is no longer in memory.
     pub fn handle_released(&self, ticket: SaveTicket) {
-        self.act(|state| ((), state.queue.handle_taken(ticket)));
+        self.act(|state| ((), state.queue.handle_released(ticket)));
     }
 
     /// What became of named frames.
@@ -337,7 +328,7 @@ impl OrderService {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.state.lock().queue.is_at_rest()
+        self.state.lock().queue.is_idle()
     }
 
     /// The oldest frame in the ring when `order` began; known once.
@@ -386,22 +377,6 @@ impl OrderService {
     }
 }
 
-impl State {
-    /// Whether to request a key frame now: `frame` cannot be decoded, nor can any frame before the next key frame.
-    fn needs_key(&mut self, frame: &StoredFrame) -> bool {
-        if frame.coding != Coding::Lost {
-            self.key_requested = None;
-            return false;
-        }
-        let at = frame.info.rig_time_ns;
-        let is_due = self.key_requested.is_none_or(|before| (at - before).abs() >= KEY_REQUEST_INTERVAL);
-        if is_due {
-            self.key_requested = Some(at);
-        }
-        is_due
-    }
-}
-
 impl DeviceHandler for OrderService {
     fn handle_order(&self, order: Order, reply: Reply) {
         let id = order.id().clone();
@@ -435,12 +410,12 @@ impl DeviceHandler for OrderService {
     }
 
     fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
-        let standing = self.act(|state| state.queue.handle_command(command));
-        Acknowledgement { order: command.order().clone(), device: self.device.clone(), standing }
+        let outcome = self.act(|state| state.queue.handle_command(command));
+        Acknowledgement { order: command.order().clone(), device: self.device.clone(), outcome }
     }
 
     fn registry(&self) -> OrderRoster {
-        self.state.lock().queue.registry()
+        self.state.lock().queue.roster()
     }
 
     fn status(&self) -> Status {

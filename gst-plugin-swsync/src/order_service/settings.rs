@@ -3,9 +3,9 @@
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::ring::Limits as RingLimits;
+use swsync_core::ring::RingLimits;
 use swsync_core::time::Span;
-use swsync_rig::control::{ControlError, DEFAULT_RIG, RigConfig};
+use swsync_rig::{ControlError, DEFAULT_RIG, RigConfig};
 
 use crate::rig_settings::RigSettings;
 

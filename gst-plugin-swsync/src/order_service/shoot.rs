@@ -7,7 +7,7 @@ use gst::glib;
 use swsync_core::name::{Name, OrderId};
 use swsync_core::order::Order;
 use swsync_core::time::Span;
-use swsync_rig::control::{ControlError, DeviceOutcome, Session, Summary};
+use swsync_rig::{ControlError, DeviceOutcome, Session, Summary};
 
 use super::messages::files_and_problems;
 use super::service::OrderService;
@@ -55,7 +55,7 @@ pub fn place_shot(
 /// What is wrong with an answer about other frames than the order names.
 fn stray(order: &Order, outcome: &DeviceOutcome) -> Option<String> {
     match outcome {
-        DeviceOutcome::Answered(answer) => answer.strays_from(order),
+        DeviceOutcome::Answered(answer) => answer.deviation_from(order),
         DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
     }
 }

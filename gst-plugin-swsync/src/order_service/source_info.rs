@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use gst::glib;
 use gst::prelude::*;
 use serde_json::Value;
-use swsync_core::manifest::Settings as PipelineSettings;
+use swsync_core::manifest::PipelineSettings;
 
-use crate::camera::mode::LeftToReaders;
+use crate::camera::mode::RemainingTransform;
 
 /// Elements that are visited on the way upstream, at most.
 const MAX_ELEMENTS: usize = 64;
@@ -18,7 +18,7 @@ pub struct CameraInfo {
     pub maker: Option<String>,
     pub model: Option<String>,
     /// How its pictures have to be turned to be upright.
-    pub orientation: Option<LeftToReaders>,
+    pub orientation: Option<RemainingTransform>,
 }
 
 impl CameraInfo {
@@ -30,7 +30,7 @@ impl CameraInfo {
         self.model = model.or(self.model.take());
         // An element that turns pictures changes this tag.
         if let Some(tag) = tags.get::<gst::tags::ImageOrientation>() {
-            self.orientation = LeftToReaders::of_tag(tag.get());
+            self.orientation = RemainingTransform::of_tag(tag.get());
         }
     }
 }

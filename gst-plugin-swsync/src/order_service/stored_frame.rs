@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
-use swsync_core::gap::Gap as FrameGap;
+use swsync_core::coded::{CodedFrame, Coding, DependencyTracker, StreamFormat};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::gap::FrameGap;
 use swsync_core::grid::FrameGrid;
 use swsync_core::log;
-use swsync_core::order::MOST_OFFSET as MAX_FRAME_OFFSET;
-use swsync_core::ring::{Coding, Entry as RingFrame};
+use swsync_core::order::MAX_FRAME_OFFSET;
+use swsync_core::ring::RingFrame;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::coded::{Follower, Form};
 use super::frame_number::FrameNumbers;
 use super::stream_warnings::StreamWarnings;
 use crate::clock::{rig_time, status_of};
@@ -29,8 +29,8 @@ pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
     numbers: Mutex<FrameNumbers>,
-    form: Form,
-    coded: Mutex<Follower>,
+    format: StreamFormat,
+    dependencies: Mutex<DependencyTracker>,
     /// Parameters that came in a buffer of their own, for the next frame.
     parameters: Mutex<Option<gst::Buffer>>,
     warnings: Mutex<StreamWarnings>,
@@ -44,13 +44,13 @@ impl PartialEq for Stream {
 
 impl Stream {
     pub fn new(caps: gst::Caps, grid: FrameGrid) -> Self {
-        let form = Form::of(&caps);
+        let format = format_of(&caps);
         Self {
             caps,
             grid,
             numbers: Mutex::default(),
-            form,
-            coded: Mutex::default(),
+            format,
+            dependencies: Mutex::default(),
             parameters: Mutex::default(),
             warnings: Mutex::default(),
         }
@@ -58,10 +58,10 @@ impl Stream {
 
     /// The frame in `buffer`, with the parameters that came before it; `None`: it has parameters only.
     pub fn with_parameters(&self, mut buffer: gst::Buffer) -> Option<gst::Buffer> {
-        if !self.form.is_read() {
+        if !self.format.is_parsed() {
             return Some(buffer);
         }
-        let is_header = buffer.map_readable().is_ok_and(|map| self.form.is_header(&map));
+        let is_header = buffer.map_readable().is_ok_and(|map| self.format.is_header(&map));
         let mut parameters = self.parameters.lock();
         if let Some(before) = parameters.take() {
             let is_after_loss = before.flags().contains(gst::BufferFlags::DISCONT);
@@ -80,15 +80,37 @@ impl Stream {
         Some(buffer)
     }
 
+    /// Which other frames the next frame, in `buffer`, depends on.
+    fn coding(&self, buffer: &gst::BufferRef) -> Coding {
+        let flags = buffer.flags();
+        let map = self.format.is_parsed().then(|| buffer.map_readable().ok()).flatten();
+        let frame = CodedFrame {
+            is_key: !flags.contains(gst::BufferFlags::DELTA_UNIT),
+            is_discont: flags.contains(gst::BufferFlags::DISCONT),
+            is_corrupted: flags.contains(gst::BufferFlags::CORRUPTED),
+            pts: buffer.pts().map(gst::ClockTime::nseconds),
+            bytes: map.as_deref(),
+        };
+        self.dependencies.lock().coding(self.format, &frame)
+    }
+
     /// Whether frames may need others to be decoded.
     fn is_coded(&self) -> bool {
-        self.form != Form::Pictures
+        self.format != StreamFormat::Intra
     }
 
     /// A warning about the stream's frames that is due, and what helps; each once.
     pub fn warning(&self) -> Option<(String, &'static str)> {
         self.warnings.lock().give(self.grid)
     }
+}
+
+/// The format that `caps` describe.
+fn format_of(caps: &gst::CapsRef) -> StreamFormat {
+    let Some(structure) = caps.structure(0) else { return StreamFormat::Unknown };
+    let data = structure.get::<gst::Buffer>("codec_data").ok();
+    let data = data.as_ref().and_then(|data| data.map_readable().ok());
+    StreamFormat::new(structure.name(), structure.get("stream-format").ok(), data.as_deref())
 }
 
 /// A frame in the ring.
@@ -126,7 +148,7 @@ impl StoredFrame {
             let running = segment.to_running_time(buffer.pts()?)?;
             Some(rig_time(base_time? + running))
         };
-        let coding = stream.coded.lock().coding(&stream.form, &buffer);
+        let coding = stream.coding(&buffer);
         let time = meta::rig_time_of(&buffer).or_else(by_clock)?;
         let Some((info, gap)) = frame_info(&buffer, time, stream, clock) else {
             log::debug!(?time, "another frame has this one's number");
@@ -189,7 +211,7 @@ fn frame_info(
         rig_time_ns: time,
         phase_error_ns: meta_phase.unwrap_or_else(|| time - grid.instant(number)),
         clock_uncertainty_ns: None,
-        sync: SyncQuality::Unsynced,
+        sync: SyncState::Unsynced,
         lock: None,
         exposure_ns: None,
         analogue_gain: None,

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{
-    Action as OrderAction, FrameRun, GRACE, Named as NamedFrames, Order, Record as JournalRecord,
-    Role as FramePurpose, Ticket as SaveTicket,
+    FramePurpose, FrameRun, GRACE, JournalRecord, NamedFrames, Order, OrderAction, SaveTicket,
 };
 
 use super::service::{Job, OrderService};
@@ -126,7 +125,7 @@ impl Worker {
                 let oldest = service.take_oldest_at_begin(order.id());
                 output.begin(service, &order, named, oldest);
             }
-            OrderAction::Save { order, ticket, number, segment, role: purpose, payload: frame } => {
+            OrderAction::Save { order, ticket, number, segment, purpose, payload: frame } => {
                 output.save(service, FrameToSave { order, ticket, number, segment, purpose, frame });
             }
             OrderAction::Hole { order, run } => output.hole(&order, &run),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use gst::glib;
 use gst::prelude::*;
 use parking_lot::Mutex;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
-use swsync_rig::clock::RigClock;
-use swsync_rig::time::ClockEvent;
+use swsync_time::ClockEvent;
+use swsync_time::RigClock;
 
 use super::net_time_provider::net_time_provider;
 use super::provided_clock::ProvidedClock;
@@ -86,7 +86,7 @@ impl EventHandler {
         }
     }
 
-    pub fn handle_quality(&self, quality: SyncQuality) {
+    pub fn handle_quality(&self, quality: SyncState) {
         if is_synced(quality) {
             self.start_clock();
             if let Some(provider) = &*self.net_time_provider.lock() {

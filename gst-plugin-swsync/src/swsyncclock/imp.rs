@@ -5,8 +5,8 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use parking_lot::Mutex;
-use swsync_core::frame::SyncQuality;
-use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
+use swsync_core::frame::SyncState;
+use swsync_time::{DeviceClock, SIMULATED_CLOCK};
 
 use super::events::EventHandler;
 use super::properties::properties;
@@ -193,7 +193,7 @@ impl SwsyncClockElement {
         let leads = source.leads();
         *self.state.lock() = State::Started { source };
         if leads {
-            events.handle_quality(SyncQuality::Leading);
+            events.handle_quality(SyncState::Leading);
         }
         let waits = settings.wait_sync && !leads;
         let waited = if waits { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
@@ -214,7 +214,7 @@ impl SwsyncClockElement {
         drop(state); // joins the source's threads, without the lock
         self.provided.end_run(ran);
         if ran {
-            self.provided.announce(&self.obj(), SyncQuality::Unsynced, "");
+            self.provided.announce(&self.obj(), SyncState::Unsynced, "");
         }
     }
 

@@ -2,8 +2,8 @@
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_rig::control::DEFAULT_RIG;
-use swsync_rig::time::DEFAULT_PORT;
+use swsync_rig::DEFAULT_RIG;
+use swsync_time::DEFAULT_PORT;
 
 use super::settings::{
     DEFAULT_ACCURACY, DEFAULT_BIND, DEFAULT_BURST, DEFAULT_KEY_ID, DEFAULT_MAX_SLEW_PPM,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gst::prelude::*;
 use parking_lot::Mutex;
-use swsync_core::frame::SyncQuality;
-use swsync_rig::clock::{DeviceClock, RigClock};
+use swsync_core::frame::SyncState;
+use swsync_time::{DeviceClock, RigClock};
 
 use super::status::{self, Announced, nanos_or_unknown};
 use super::{CAT, SwsyncClockElement};
@@ -29,7 +29,7 @@ struct Provided {
 impl ProvidedClock {
     /// NULL to READY: from here on a pipeline can choose the clock.
     pub fn open(&self, device: Arc<DeviceClock>) {
-        let announced = Announced { quality: SyncQuality::Unsynced, since: device.now() };
+        let announced = Announced { quality: SyncState::Unsynced, since: device.now() };
         let clock = SwsyncClock::new(NAME, Arc::new(RigClock::new(device)));
         *self.0.lock() = Some(Provided { clock, announced, last_rig: None });
     }
@@ -80,7 +80,7 @@ impl ProvidedClock {
     }
 
     /// Announces how well rig time is known: by a message, and to those who watch the properties.
-    pub fn announce(&self, element: &SwsyncClockElement, quality: SyncQuality, leader: &str) {
+    pub fn announce(&self, element: &SwsyncClockElement, quality: SyncState, leader: &str) {
         let Some(clock) = self.clock() else { return };
         let announced = Announced { quality, since: clock.rig().device().now() };
         if let Some(provided) = &mut *self.0.lock() {

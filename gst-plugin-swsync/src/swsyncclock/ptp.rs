@@ -8,8 +8,8 @@ use gst::prelude::*;
 use gst_net::{PtpClock, PtpStatisticsCallback};
 use parking_lot::Mutex;
 use swsync_core::time::Span;
-use swsync_rig::clock::DeviceClock;
-use swsync_rig::time::{Reading, Reference, ReferenceState};
+use swsync_time::DeviceClock;
+use swsync_time::{Reference, ReferenceReading, ReferenceState};
 
 use crate::clock::rig_time;
 
@@ -151,7 +151,7 @@ impl PtpReference {
 }
 
 impl Reference for PtpReference {
-    fn read(&mut self) -> Option<Reading> {
+    fn read(&mut self) -> Option<ReferenceReading> {
         let stats = *self.stats.lock();
         let trouble = self.trouble(&stats, Instant::now());
         let state = match trouble {
@@ -178,7 +178,7 @@ impl Reference for PtpReference {
             }
         }
         let (before, reference, after) = best;
-        Some(Reading { before, reference, after, uncertainty: stats.uncertainty(), state })
+        Some(ReferenceReading { before, reference, after, uncertainty: stats.uncertainty(), state })
     }
 
     fn describe(&self) -> String {

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_core::estimate::{EstimatorConfig, Method as EstimatorKind};
+use swsync_core::estimate::{EstimatorConfig, EstimatorKind};
 use swsync_core::ntp::{Key, Keys, rig_id};
-use swsync_core::sync::ClientConfig;
 use swsync_core::time::{Skew, Span};
-use swsync_rig::control::RigConfig;
-use swsync_rig::time::DEFAULT_PORT;
+use swsync_core::time_service::ClientConfig;
+use swsync_rig::RigConfig;
+use swsync_time::DEFAULT_PORT;
 
 use super::{Estimator, Role, Source};
 use crate::rig_settings::{RigSettings, comma_list};
@@ -209,7 +209,7 @@ impl Settings {
 
     pub fn estimator_config(&self) -> EstimatorConfig {
         EstimatorConfig {
-            method: match self.estimator {
+            kind: match self.estimator {
                 Estimator::Track => EstimatorKind::Track,
                 Estimator::Mean => EstimatorKind::Mean,
                 Estimator::Min => EstimatorKind::Min,

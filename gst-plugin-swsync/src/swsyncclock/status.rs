@@ -2,14 +2,14 @@
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_core::control::ClockStatus;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
+use swsync_core::status::ClockStatus;
 use swsync_core::time::{Local, Span, Timestamp};
-use swsync_rig::time::{ReferenceStats, StampKind, TimeClientStats, TimeLeaderStats};
+use swsync_time::{ReferenceStats, StampKind, TimeClientStats, TimeLeaderStats};
 
 use super::ptp::PtpStats;
 
-/// [`SyncQuality`] as a property.
+/// [`SyncState`] as a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncClockState")]
 pub enum ClockState {
@@ -26,14 +26,14 @@ pub enum ClockState {
     Leading,
 }
 
-impl From<SyncQuality> for ClockState {
-    fn from(quality: SyncQuality) -> Self {
+impl From<SyncState> for ClockState {
+    fn from(quality: SyncState) -> Self {
         match quality {
-            SyncQuality::Unsynced => Self::Unsynced,
-            SyncQuality::Acquiring => Self::Acquiring,
-            SyncQuality::Synced | SyncQuality::Foreign => Self::Synced,
-            SyncQuality::Holdover => Self::Holdover,
-            SyncQuality::Leading => Self::Leading,
+            SyncState::Unsynced => Self::Unsynced,
+            SyncState::Acquiring => Self::Acquiring,
+            SyncState::Synced | SyncState::Foreign => Self::Synced,
+            SyncState::Holdover => Self::Holdover,
+            SyncState::Leading => Self::Leading,
         }
     }
 }
@@ -41,7 +41,7 @@ impl From<SyncQuality> for ClockState {
 /// The clock's quality as it was last announced.
 #[derive(Debug, Clone, Copy)]
 pub struct Announced {
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// When it changed to this.
     pub since: Timestamp<Local>,
 }
@@ -53,10 +53,10 @@ impl Announced {
 }
 
 /// Whether a clock of this quality is in rig time, and hears its source.
-pub const fn is_synced(quality: SyncQuality) -> bool {
+pub const fn is_synced(quality: SyncState) -> bool {
     match quality {
-        SyncQuality::Synced | SyncQuality::Leading | SyncQuality::Foreign => true,
-        SyncQuality::Unsynced | SyncQuality::Acquiring | SyncQuality::Holdover => false,
+        SyncState::Synced | SyncState::Leading | SyncState::Foreign => true,
+        SyncState::Unsynced | SyncState::Acquiring | SyncState::Holdover => false,
     }
 }
 

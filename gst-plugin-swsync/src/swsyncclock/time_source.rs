@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use swsync_core::control::TimeService;
-use swsync_core::sync::{Identity, ServerConfig};
+use swsync_core::message::TimeService;
 use swsync_core::time::Span;
-use swsync_rig::control::{ControlError, Session, TimeAnnouncement};
-use swsync_rig::time::{
+use swsync_core::time_service::{Identity, ServerConfig};
+use swsync_rig::{ControlError, Session, TimeAnnouncement};
+use swsync_time::{
     Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, SystemReference, TimeClient,
     TimeClientConfig, TimeError, TimeLeader, TimeLeaderConfig, Waiting, new_identity,
 };
@@ -180,7 +180,13 @@ fn follow_server(
         }
         (false, _) => {
             events.set_leader(format!("of rig {}", settings.rig.rig));
-            LeaderSource::Discovered(session(settings)?)
+            {
+                let session = session(settings)?;
+                let name = format!("the time service of rig {}", session.rig());
+                LeaderSource::discovered(name, move |timeout| {
+                    session.find_time(timeout).map_err(|error| error.to_string())
+                })
+            }
         }
     };
     let mut client = settings.client_config()?;

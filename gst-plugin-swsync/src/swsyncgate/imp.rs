@@ -6,7 +6,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use parking_lot::Mutex;
-use swsync_rig::control::{Membership, Session};
+use swsync_rig::{Membership, Session};
 
 use super::OnShort;
 use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};

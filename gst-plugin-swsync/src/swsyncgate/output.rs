@@ -7,9 +7,7 @@ use gst::prelude::*;
 use parking_lot::Mutex;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
-use swsync_core::order::{
-    Fate as FrameOutcome, FrameRun, Named as NamedFrames, Order, Record as JournalRecord,
-};
+use swsync_core::order::{FrameOutcome, FrameRun, JournalRecord, NamedFrames, Order};
 
 use super::OnShort;
 use crate::order_service::{FrameToSave, OrderOutput, OrderService, Stream};

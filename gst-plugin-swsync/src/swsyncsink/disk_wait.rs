@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use swsync_core::log;
-use swsync_rig::files::Activity;
+use swsync_files::DiskActivity;
 
 /// How long a disk may take to answer one call. Flushing what others have written to a slow card takes seconds.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl fmt::Display for DiskHangs {
 /// The disk has not answered anything for `stall`.
 pub fn wait_for<T>(
     thread: &Receiver<T>,
-    activity: &Activity,
+    activity: &DiskActivity,
     stall: Duration,
 ) -> Result<Option<T>, DiskHangs> {
     let mut answered = activity.answered();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_slow_disk_is_waited_for_and_a_call_that_hangs_is_named() {
-        let activity = Arc::new(Activity::default());
+        let activity = Arc::new(DiskActivity::default());
         let (tx, thread) = mpsc::channel();
         let stall = Duration::from_millis(300);
         let slow = std::thread::spawn({

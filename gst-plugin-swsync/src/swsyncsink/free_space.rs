@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use swsync_rig::files::Location;
+use swsync_files::Location;
 
 /// What is kept free by default: this part of the disk, and at most so many bytes.
 const DEFAULT_PART: u64 = 20;

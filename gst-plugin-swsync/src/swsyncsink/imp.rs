@@ -7,9 +7,9 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 use swsync_core::time::Span;
-use swsync_rig::control::{Membership, Session};
-use swsync_rig::files::{Activity, Disk, Durability, Location, Shelf, Watched};
+use swsync_files::{Disk, DiskActivity, Durability, Location, MonitoredStorage, TakeStore};
 use swsync_rig::share::Share;
+use swsync_rig::{Membership, Session};
 
 use super::disk_wait::{DiskHangs, STALL_TIMEOUT, leave_rig};
 use super::muxer::{self, Container};
@@ -212,9 +212,9 @@ impl BaseSinkImpl for SwsyncSink {
             location.check_orders().map_err(|e| location_error(&e))?;
         }
         let root = location.root();
-        let activity = Arc::new(Activity::default());
-        let store = Shelf {
-            storage: Arc::new(Watched::new(Disk, activity.clone())),
+        let activity = Arc::new(DiskActivity::default());
+        let store = TakeStore {
+            storage: Arc::new(MonitoredStorage::new(Disk, activity.clone())),
             durability: settings.durability,
             location,
             device: device.clone(),

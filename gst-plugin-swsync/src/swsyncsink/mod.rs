@@ -80,7 +80,7 @@ mod writer_thread;
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_rig::files::Durability;
+use swsync_files::Durability;
 
 glib::wrapper! {
     /// Saves exactly the frames that an order names.

@@ -11,9 +11,9 @@ use gst::glib;
 use gst::prelude::*;
 use swsync_core::mp4;
 use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::files::SegmentFile;
+use swsync_files::SegmentFile;
 
-use crate::camera::mode::LeftToReaders;
+use crate::camera::mode::RemainingTransform;
 use crate::order_service::{StoredFrame, Stream};
 
 /// The first frame's time in the muxer: not zero, since it may be decoded before it is shown.
@@ -155,7 +155,7 @@ impl Muxer {
         factory: &str,
         properties: Option<&gst::Structure>,
         first: &StoredFrame,
-        left: Option<LeftToReaders>,
+        left: Option<RemainingTransform>,
     ) -> Result<Self, String> {
         let Stream { caps, .. } = first.stream.as_ref();
         let known =
@@ -198,7 +198,7 @@ impl Muxer {
         Ok(this)
     }
 
-    fn start(&self, first: &StoredFrame, left: Option<LeftToReaders>) -> Result<(), String> {
+    fn start(&self, first: &StoredFrame, left: Option<RemainingTransform>) -> Result<(), String> {
         self.output.set_active(true).map_err(|error| error.to_string())?;
         for element in self.elements.iter().rev() {
             element.set_bus(Some(&self.bus));

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use swsync_core::grid::FrameNumber;
 use swsync_core::log;
-use swsync_core::manifest::{Holes, Settings as PipelineSettings, Take};
+use swsync_core::manifest::{Holes, PipelineSettings, Take};
 use swsync_core::name::OrderId;
-use swsync_core::order::{FrameRun, Named as NamedFrames, Order, Record as JournalRecord};
+use swsync_core::order::{FrameRun, JournalRecord, NamedFrames, Order};
 use swsync_core::time::{Realtime, Rig, Span, Timestamp};
-use swsync_rig::files::{Removal, Shelf, TakeFolder};
+use swsync_files::{Removal, TakeFolder, TakeStore};
 
 use super::saved_takes::{blank_take, removed_frames};
 use super::video_file::{UnclosedFile, VideoFile};
@@ -58,7 +58,7 @@ pub struct OpenTake {
 impl OpenTake {
     /// `accepted`: when the device accepted the order.
     pub fn new(
-        store: &Shelf,
+        store: &TakeStore,
         order: &Order,
         named: NamedFrames,
         accepted: Option<Timestamp<Realtime>>,
@@ -82,7 +82,7 @@ impl OpenTake {
         this
     }
 
-    fn ensure_open(&mut self, store: &Shelf) -> io::Result<()> {
+    fn ensure_open(&mut self, store: &TakeStore) -> io::Result<()> {
         if self.folder.is_some() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl OpenTake {
     /// The folder, for frames of `stream`.
     pub fn folder(
         &mut self,
-        store: &Shelf,
+        store: &TakeStore,
         stream: &Stream,
         source: &TakeSource,
     ) -> io::Result<&mut TakeFolder> {
@@ -177,14 +177,14 @@ impl OpenTake {
     }
 
     /// Writes what is known so far: no more frames come for a while.
-    pub fn suspend(mut self, store: &Shelf) -> io::Result<()> {
+    pub fn suspend(mut self, store: &TakeStore) -> io::Result<()> {
         self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
         folder.suspend(self.handled, self.holes.list())
     }
 
     /// Writes what can only be written when no more frames come. If that fails, call it again later.
-    pub fn finish(&mut self, store: &Shelf, now: Timestamp<Rig>) -> io::Result<()> {
+    pub fn finish(&mut self, store: &TakeStore, now: Timestamp<Rig>) -> io::Result<()> {
         self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
         folder.finish(self.handled, self.holes.list(), now)

@@ -3,8 +3,8 @@
 use std::io;
 
 use swsync_core::name::OrderId;
-use swsync_core::order::Ticket as SaveTicket;
-use swsync_rig::files::{NotSaved, Picture, SavedFile, Shelf};
+use swsync_core::order::SaveTicket;
+use swsync_files::{NotSaved, Picture, SavedFile, TakeStore};
 
 use super::open_take::{OpenTake, TakeSource};
 use super::video_file::SIDE_BYTES_PER_FRAME;
@@ -61,7 +61,7 @@ impl PictureBatch {
     /// Writes the pictures: each is there whole and in the manifest, or says why not.
     pub fn write(
         &self,
-        store: &Shelf,
+        store: &TakeStore,
         take: &mut OpenTake,
         source: &TakeSource,
     ) -> Vec<Result<SavedFile, NotSaved>> {

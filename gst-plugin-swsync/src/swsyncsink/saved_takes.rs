@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use swsync_core::grid::FrameGrid;
 use swsync_core::log;
-use swsync_core::manifest::{SCHEMA, Settings as PipelineSettings, Take};
+use swsync_core::manifest::{PipelineSettings, SCHEMA, Take};
 use swsync_core::order::{
-    Fate as FrameOutcome, Fill, FrameRun, Kind as OrderKind, MAX_DETAILED, Named as NamedFrames, Order,
-    Recorded as RecordedFrames,
+    Fill, FrameOutcome, FrameRun, MAX_DETAILED, NamedFrames, Order, OrderKind, RecordedFrames,
 };
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::files::{Activity, Shelf, TakeFolder};
+use swsync_files::{DiskActivity, TakeFolder, TakeStore};
 
 use crate::order_service::{OutputStorage, SavedTake};
 
@@ -21,8 +20,8 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// The sink's files, as the order service asks for them.
 pub struct SinkStorage {
-    pub store: Shelf,
-    pub activity: Arc<Activity>,
+    pub store: TakeStore,
+    pub activity: Arc<DiskActivity>,
 }
 
 impl OutputStorage for SinkStorage {
@@ -36,7 +35,7 @@ impl OutputStorage for SinkStorage {
     }
 }
 
-fn saved_take(store: &Shelf, order: &Order) -> SavedTake {
+fn saved_take(store: &TakeStore, order: &Order) -> SavedTake {
     let before = match TakeFolder::described(store, order.id()) {
         Ok(Some(before)) => before,
         Ok(None) => return SavedTake::None,
@@ -66,14 +65,14 @@ fn saved_take(store: &Shelf, order: &Order) -> SavedTake {
 }
 
 /// The frames of `order` that are on the disk, or known to be missing. Finishes or removes what a crash left unfinished.
-pub fn saved_frames(store: &Shelf, order: &Order) -> Vec<FrameRun> {
+pub fn saved_frames(store: &TakeStore, order: &Order) -> Vec<FrameRun> {
     read_saved_frames(store, order).unwrap_or_else(|error| {
         log::warn!(order = %order.id(), %error, "what was saved before the restart cannot be read");
         Vec::new()
     })
 }
 
-fn read_saved_frames(store: &Shelf, order: &Order) -> io::Result<Vec<FrameRun>> {
+fn read_saved_frames(store: &TakeStore, order: &Order) -> io::Result<Vec<FrameRun>> {
     let folder = TakeFolder::open(store.clone(), blank_take(store, order, None))?;
     let take = folder.take();
     let named = order.unstopped().named(take.grid);
@@ -94,7 +93,7 @@ fn read_saved_frames(store: &Shelf, order: &Order) -> io::Result<Vec<FrameRun>> 
 }
 
 /// What `take.json` says before anything is known.
-pub fn blank_take(store: &Shelf, order: &Order, named: Option<&NamedFrames>) -> Take {
+pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>) -> Take {
     let software = env!("CARGO_PKG_VERSION");
     // The grid is unknown until frames come, or the disk says which it was.
     let any_grid = || FrameGrid::new(1, 1).expect("one frame a second is a rate");
@@ -135,7 +134,7 @@ pub fn removed_frames(take: &Take, named: &NamedFrames) -> Option<FrameRun> {
     let removed = take.removed.as_ref()?;
     let count = named.count_in(named.first()..removed.before);
     let (first, last) = (named.next_from(0)?, named.last_before(removed.before)?);
-    Some(FrameRun { first, last, count, fate: FrameOutcome::Missed { why: removed.why.clone() } })
+    Some(FrameRun { first, last, count, outcome: FrameOutcome::Missed { why: removed.why.clone() } })
 }
 
 /// The frames that `take` says are missing, without those that were removed.
@@ -146,8 +145,8 @@ fn missing_frames(take: &Take, named: &NamedFrames) -> Vec<FrameRun> {
         let (first, last) = (named.next_from(hole.first)?, named.last_before(end)?);
         // Of holes that were summed up, it is not known which frames are meant.
         let is_exact = named.count_in(hole.first..end) == hole.count;
-        let fate = FrameOutcome::Missed { why: hole.why.clone() };
-        is_exact.then_some(FrameRun { first, last, count: hole.count, fate })
+        let outcome = FrameOutcome::Missed { why: hole.why.clone() };
+        is_exact.then_some(FrameRun { first, last, count: hole.count, outcome })
     });
     runs.collect()
 }
@@ -155,10 +154,10 @@ fn missing_frames(take: &Take, named: &NamedFrames) -> Vec<FrameRun> {
 /// Adds a frame to the last of `runs`, if it follows that one, or as a run of its own. `is_by_file`: frames of different files
 /// are different runs.
 fn add_run(runs: &mut Vec<FrameRun>, one: FrameRun, named: &NamedFrames, is_by_file: bool) {
-    if let (Some(last), FrameOutcome::Recorded(next)) = (runs.last_mut(), &one.fate)
+    if let (Some(last), FrameOutcome::Recorded(next)) = (runs.last_mut(), &one.outcome)
         && last.last < one.first
         && named.count_in(last.last + 1..one.first) == 0
-        && let FrameOutcome::Recorded(all) = &mut last.fate
+        && let FrameOutcome::Recorded(all) = &mut last.outcome
         && (!is_by_file || all.file == next.file)
     {
         all.append(next.clone());

@@ -8,12 +8,12 @@ use std::time::Instant;
 use swsync_core::grid::FrameNumber;
 use swsync_core::log;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Fate as FrameOutcome, Named as NamedFrames, Recorded as RecordedFrames};
-use swsync_rig::files::{NotSaved, Noted, SavedVideo, SegmentFile, TakeFolder};
+use swsync_core::order::{FrameOutcome, NamedFrames, RecordedFrames};
+use swsync_files::{MuxedPicture, NotSaved, SavedVideo, SegmentFile, TakeFolder};
 
 use super::muxer::{Container, Muxer};
 use super::parameter_sets;
-use crate::camera::mode::LeftToReaders;
+use crate::camera::mode::RemainingTransform;
 use crate::order_service::{StoredFrame, Stream};
 
 /// Bytes that are written in side files for each frame, at most: manifest, log, table and timecodes.
@@ -120,7 +120,7 @@ impl VideoFile {
         drop(map);
         let muxer = match container {
             Container::Muxer { factory, properties } => Some({
-                let left = folder.take().orientation.and_then(LeftToReaders::of_exif);
+                let left = folder.take().orientation.and_then(RemainingTransform::of_exif);
                 Muxer::begin(&factory, properties.as_ref(), first, left)?
             }),
             Container::Elementary | Container::Picture => None,
@@ -168,7 +168,7 @@ impl VideoFile {
         if is_named {
             self.numbers.push(frame.info.number);
         }
-        self.file.note(Noted { rig_time_ns: frame.info.rig_time_ns, bytes, info });
+        self.file.note(MuxedPicture { rig_time_ns: frame.info.rig_time_ns, bytes, info });
         let result = match &mut self.muxer {
             Some(muxer) => muxer.push(frame, self.duration, &mut self.file),
             None => {
@@ -228,7 +228,7 @@ impl VideoFile {
                     unclosed: None,
                 }
             }
-            Err(NotSaved { error, late }) => {
+            Err(NotSaved { error, retry_as: late }) => {
                 let why = ended.err().unwrap_or_else(|| format!("cannot write {path}: {error}"));
                 let (outcomes, unclosed) = match late {
                     None => (vec![(first..=last, FrameOutcome::Failed { why })], None),

@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use swsync_core::grid::FrameNumber;
 use swsync_core::log;
 use swsync_core::name::OrderId;
-use swsync_core::order::{
-    Fate as FrameOutcome, FrameRun, Journal, Named as NamedFrames, Order, Record as JournalRecord,
-};
+use swsync_core::order::{FrameOutcome, FrameRun, Journal, JournalRecord, NamedFrames, Order};
 use swsync_core::time::Timestamp;
-use swsync_rig::clock::wall_clock;
-use swsync_rig::files::{FileOf, JournalFile, NotSaved, Removal, SavedFile, Settled, Shelf};
+use swsync_files::{FileId, JournalFile, NotSaved, Removal, RetryResult, SavedFile, TakeStore};
+use swsync_time::wall_clock;
 
 use super::free_space::FreeSpace;
 use super::muxer::Container;
@@ -50,7 +48,7 @@ impl WriterOptions {
 
 /// Writes pictures, videos and their side files. It lives on the writer's thread (`writer_thread.rs`).
 pub struct Writer {
-    store: Shelf,
+    store: TakeStore,
     options: WriterOptions,
     journal: JournalFile,
     takes: HashMap<OrderId, OpenTake>,
@@ -69,8 +67,8 @@ impl Writer {
     ///
     /// # Errors
     /// What the system said of the journal.
-    pub fn open(store: Shelf, options: WriterOptions, source: TakeSource) -> io::Result<(Self, Journal)> {
-        let Shelf { storage, location, device, durability, .. } = &store;
+    pub fn open(store: TakeStore, options: WriterOptions, source: TakeSource) -> io::Result<(Self, Journal)> {
+        let TakeStore { storage, location, device, durability, .. } = &store;
         let (file, journal) = JournalFile::open(storage, location, device, *durability)?;
         let this = Self {
             free_space: FreeSpace::new(options.keep_free),
@@ -153,9 +151,9 @@ impl Writer {
                 }
                 Some(FrameOutcome::Saved { file: path, bytes: saved.bytes, info })
             }
-            Err(NotSaved { error, late }) => {
+            Err(NotSaved { error, retry_as: late }) => {
                 let (location, device) = (&self.store.location, &self.store.device);
-                let path = location.path(order, device, FileOf::Picture(info.number), &picture.extension);
+                let path = location.path(order, device, FileId::Picture(info.number), &picture.extension);
                 let why = format!("cannot write {}: {error}", path.display());
                 log::warn!(%why, "a frame is not saved");
                 self.problem = Some(why.clone());
@@ -276,13 +274,13 @@ impl Writer {
             let unclosed = take.unclosed.remove(&key);
             let Some(folder) = &take.folder else { continue };
             let outcomes = match (settled, unclosed) {
-                (Settled::Picture(record), _) => {
+                (RetryResult::Picture(record), _) => {
                     let file = folder.path_of(&record.file).display().to_string();
                     let number = record.info.number;
                     let outcome = FrameOutcome::Saved { file, bytes: record.bytes, info: record.info };
                     vec![(number..=number, outcome)]
                 }
-                (Settled::Video(saved), unclosed) => {
+                (RetryResult::Video(saved), unclosed) => {
                     let unclosed = unclosed.unwrap_or_else(|| UnclosedFile {
                         numbers: saved.frames.iter().map(|record| record.info.number).collect(),
                         segment: None,
@@ -292,10 +290,10 @@ impl Writer {
                     self.source.element.post(closed_message(order, index, &saved));
                     outcomes(&unclosed.numbers, &saved, &unclosed.why)
                 }
-                (Settled::Lost(error), Some(UnclosedFile { numbers, why, .. })) => {
+                (RetryResult::Lost(error), Some(UnclosedFile { numbers, why, .. })) => {
                     failed(&numbers, &format!("{why}; {error}"))
                 }
-                (Settled::Lost(error), None) => {
+                (RetryResult::Lost(error), None) => {
                     log::warn!(path = %key.display(), %error, "a video from before the restart is lost");
                     Vec::new()
                 }

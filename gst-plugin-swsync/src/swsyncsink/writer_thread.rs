@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
 use swsync_core::log;
-use swsync_rig::files::{Activity, LocationError, Shelf};
+use swsync_files::{DiskActivity, LocationError, TakeStore};
 
 use super::disk_wait::{DiskHangs, STALL_TIMEOUT, wait_for};
 use super::open_take::TakeSource;
@@ -20,7 +20,7 @@ pub struct WriterThread {
     thread: JoinHandle<()>,
     /// Disconnected when the thread ends.
     ended: Receiver<()>,
-    pub activity: Arc<Activity>,
+    pub activity: Arc<DiskActivity>,
     root: PathBuf,
     id: WriterId,
 }
@@ -28,11 +28,11 @@ pub struct WriterThread {
 impl WriterThread {
     /// Starts the thread. It takes up what was open before a restart, and ends when the order service is closed.
     pub fn start(
-        store: Shelf,
+        store: TakeStore,
         options: WriterOptions,
         source: TakeSource,
         mut worker: Worker,
-        activity: Arc<Activity>,
+        activity: Arc<DiskActivity>,
     ) -> Result<Self, gst::ErrorMessage> {
         let root = store.location.root();
         let registration = Registration::new(&root, &store.device).ok_or_else(|| {
@@ -50,7 +50,7 @@ impl WriterThread {
             let _ending = ending;
             let _registration = registration;
             // Then a file that grows too large is an error of the write, and does not end the process.
-            if let Err(error) = swsync_rig::files::survive_size_limit() {
+            if let Err(error) = swsync_files::survive_size_limit() {
                 log::warn!(%error, "a file that grows too large may end the program");
             }
             let mut writer = match open_writer(store, options, source, worker.service()) {
@@ -99,7 +99,7 @@ impl WriterThread {
 
 /// The writer, once what was open before a restart is taken up.
 fn open_writer(
-    store: Shelf,
+    store: TakeStore,
     options: WriterOptions,
     source: TakeSource,
     service: &OrderService,

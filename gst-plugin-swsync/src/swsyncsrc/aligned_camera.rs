@@ -115,7 +115,7 @@ impl AlignedCamera {
             (AlignerKind::None, Pacing::FreeRunning(Some(control))) => Some(Dither::new(control, grid)),
             _ => None,
         };
-        tracing::info!(camera = capabilities.model, method = method.name(), "aligning");
+        swsync_core::log::info!(camera = capabilities.model, method = method.name(), "aligning");
         Ok(Self {
             camera,
             capabilities,
@@ -228,12 +228,12 @@ impl AlignedCamera {
             AlignAction::Nothing => {}
             AlignAction::Set(controls) => {
                 if let Some(exposure) = controls.exposure {
-                    tracing::debug!(?exposure, phase_error = ?verdict.phase_error, "one frame of another exposure");
+                    swsync_core::log::debug!(?exposure, phase_error = ?verdict.phase_error, "one frame of another exposure");
                 }
                 self.camera.request(controls)?;
             }
             AlignAction::Restart(rest) => {
-                tracing::debug!(?rest, phase_error = ?verdict.phase_error, "restarting the camera");
+                swsync_core::log::debug!(?rest, phase_error = ?verdict.phase_error, "restarting the camera");
                 self.resting = Some(rest);
             }
         }

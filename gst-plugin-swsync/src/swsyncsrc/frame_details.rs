@@ -20,7 +20,7 @@ pub fn details(frame: &Frame, start: Timestamp<Rig>, readout: Option<Readout>) -
 mod tests {
     use super::*;
     use crate::camera::Shutter;
-    use swsync_core::stamps::{Basis, StampClock, StampedBy};
+    use swsync_core::stamps::{StampBasis, StampClock, StampedBy};
 
     const START: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
@@ -30,7 +30,7 @@ mod tests {
             copied: false,
             sequence: 0,
             sensor_time: Timestamp::from_nanos(0),
-            stamped_by: StampedBy { clock: StampClock::Boottime, basis: Basis::Same },
+            stamped_by: StampedBy { clock: StampClock::Boottime, basis: StampBasis::Same },
             exposure,
             analogue_gain: None,
             reported: Vec::new(),

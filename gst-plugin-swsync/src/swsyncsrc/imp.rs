@@ -7,7 +7,7 @@ use gst::subclass::prelude::*;
 use parking_lot::Mutex;
 use swsync_core::frame::LockState;
 use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::clock::{DeviceClock, SIMULATED_CLOCK};
+use swsync_time::{DeviceClock, SIMULATED_CLOCK};
 
 use super::controls::{self, ControlQueue};
 use super::interruptions::InterruptionMonitor;
@@ -21,7 +21,7 @@ use crate::camera::controls::by_property;
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::caps::template_caps;
-use crate::clock::{SwsyncClock, clock_time, others};
+use crate::clock::{SwsyncClock, clock_time, pipeline_clock};
 use crate::swsyncclock::SwsyncClockElement;
 
 // Lock order: `state`, which is held while waiting for a frame, before any other. `control` before `sleeper`. The others are
@@ -447,13 +447,13 @@ impl SwsyncSrc {
     /// Warns if the pipeline has a `swsyncclock` but uses another clock. Without one, any clock is right.
     fn check_pipelines_clock(&self) {
         let (element, chosen) = (self.obj().clone().upcast::<gst::Element>(), self.obj().clock());
-        let all = others::all_around(&element);
+        let all = pipeline_clock::all_around(&element);
         let rig_clocks: Vec<_> = all.iter().filter(|other| other.is::<SwsyncClockElement>()).collect();
         let Some(rig_clock) = rig_clocks.first() else { return };
         if chosen.as_ref().is_some_and(|chosen| chosen.is::<SwsyncClock>()) {
             return;
         }
-        let (text, remedy) = others::warning(&element, chosen.as_ref(), rig_clock);
+        let (text, remedy) = pipeline_clock::warning(&element, chosen.as_ref(), rig_clock);
         gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"), ["{remedy}"]);
     }
 

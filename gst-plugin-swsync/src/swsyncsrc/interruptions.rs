@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use swsync_core::time::{Boottime, Span, Timestamp};
-use swsync_rig::clock::DeviceClock;
+use swsync_time::DeviceClock;
 
 /// How often the thread notes that the process runs.
 const TICK: Duration = Duration::from_millis(100);
@@ -134,7 +134,7 @@ impl Drop for InterruptionMonitor {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that notes whether the process runs has panicked");
+            swsync_core::log::error!("the thread that notes whether the process runs has panicked");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gst::subclass::prelude::*;
-use swsync_rig::clock::DeviceClock;
+use swsync_time::DeviceClock;
 
 use super::aligned_camera::StartError;
 use super::controls;

@@ -5,7 +5,7 @@ use std::path::Path;
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::time::{Skew, Span};
-use swsync_rig::profiles;
+use swsync_files::profiles;
 use swsync_sim::sensor::SensorModel;
 
 use crate::camera::faults::Faults;

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::{Condvar, Mutex};
 use swsync_core::grid::FrameGrid;
-use swsync_rig::clock::DeviceClock;
+use swsync_time::DeviceClock;
 
 use super::aligned_camera::AlignedCamera;
 use super::pads::SwsyncSrcPad;

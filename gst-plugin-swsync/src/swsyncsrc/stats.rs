@@ -1,7 +1,7 @@
 //! Statistics of `swsyncsrc`, and the decision whether a frame goes downstream.
 
 use swsync_core::frame::{FrameInfo, LockState};
-use swsync_core::gap::{Circumstances, Delivered, Gap, GapFinder};
+use swsync_core::gap::{DeliveredFrame, FrameGap, GapFinder, SourceEvents};
 use swsync_core::grid::FrameGrid;
 use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
@@ -11,7 +11,7 @@ use super::aligned_camera::AlignedFrame;
 use super::interruptions::Interruptions;
 use crate::camera::mode::Mode;
 use crate::meta;
-use crate::station::numbers::Phase;
+use crate::order_service::frame_number::GridPhase;
 
 /// Running times that go back by less than this are errors. Going back by more is intended, as after a change of base time.
 const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;
@@ -39,13 +39,13 @@ pub struct SourceStats {
     /// The number of the newest frame that went downstream.
     delivered: Option<u64>,
     /// Numbers the frames of a free camera.
-    phase: Phase,
+    phase: GridPhase,
     /// The running time of the newest frame that went downstream.
     last_pts: Option<gst::ClockTime>,
     /// Finds gaps between frames that went downstream.
     gaps: GapFinder,
     /// The last gap.
-    gap: Option<Gap>,
+    gap: Option<FrameGap>,
     /// The first frame of those that did not go downstream, and whether the warning was posted.
     silent: Option<(Timestamp<Boottime>, bool)>,
     /// The camera was restarted for other formats, and no frame has come since.
@@ -86,7 +86,7 @@ pub struct FrameDecision {
     /// Whether frame numbers are missing before it, or the camera was restarted.
     pub discont: bool,
     /// The last gap in the stream.
-    pub gap: Option<Gap>,
+    pub gap: Option<FrameGap>,
     /// Why no frame has gone downstream for long, if a warning is due.
     pub silence: Option<NoDelivery>,
 }
@@ -134,7 +134,7 @@ impl SourceStats {
         let pts = pts.filter(|_| !held_back && !again);
         self.last_pts = pts.or(self.last_pts);
         let Interruptions { blocked, stopped, suspended, paused } = interruptions;
-        self.gaps.note(Circumstances {
+        self.gaps.note(SourceEvents {
             lost: frame.lost,
             camera_restarted: resumed,
             align_restarted: frame.restarted,
@@ -148,7 +148,7 @@ impl SourceStats {
         if let (Some(_), Some(sensor_time)) = (pts, frame.info.sensor_time_ns) {
             let time = frame.info.rig_time_ns;
             self.gap =
-                self.gaps.handle_delivered(Delivered { number, time, sensor_time, lock }, grid.period());
+                self.gaps.handle_delivered(DeliveredFrame { number, time, sensor_time, lock }, grid.period());
         }
         // A frame that was made longer to move the phase skips a number too.
         let before = pts.and_then(|_| self.delivered.replace(number));
@@ -235,7 +235,7 @@ mod tests {
                 rig_time_ns: time,
                 phase_error_ns: grid.phase_error(time),
                 clock_uncertainty_ns: None,
-                sync: swsync_core::frame::SyncQuality::Synced,
+                sync: swsync_core::frame::SyncState::Synced,
                 lock: Some(lock),
                 exposure_ns: None,
                 analogue_gain: None,

@@ -9,14 +9,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gst::prelude::*;
-use swsync_core::control::Status;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::{FrameRecord, Take};
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
+use swsync_core::status::Status;
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{DeviceOutcome, RigConfig, Session, Summary};
+use swsync_rig::{DeviceOutcome, RigConfig, Session, Summary};
 
 use super::PATIENCE;
 use crate::common;
@@ -37,7 +37,7 @@ pub fn grid() -> FrameGrid {
 
 /// Rig time now, in pipelines whose leader takes the wall clock.
 pub fn rig_now() -> Timestamp<Rig> {
-    Timestamp::from_nanos(swsync_rig::clock::wall_clock().as_nanos())
+    Timestamp::from_nanos(swsync_time::wall_clock().as_nanos())
 }
 
 pub fn time_of(number: u64) -> gst::ClockTime {
@@ -141,7 +141,7 @@ pub fn frame(number: u64, is_key: bool) -> gst::Buffer {
         rig_time_ns: grid().instant(number) + Span::from_micros(3),
         phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(7)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(5)),
         analogue_gain: Some(2.0),

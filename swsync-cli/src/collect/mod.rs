@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use swsync_core::manifest::{DeviceFrames, Runs, gaps};
+use swsync_client::collect::{CollectError, collect, delete};
+use swsync_client::{RemoteError, RemoteTakes};
+use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
-use swsync_rig::control::Session;
-use swsync_rig::share::collect::{CollectError, collect, delete};
-use swsync_rig::share::{Listing, Remote, RemoteError, TakeEntry, Unreadable};
+use swsync_rig::Session;
+use swsync_rig::share::{Listing, TakeEntry, Unreadable};
 
 use crate::exit;
 use crate::output;
@@ -106,8 +107,8 @@ impl CollectArgs {
         Ok(if named.is_empty() { all } else { named }.into_iter().collect())
     }
 
-    fn remote<'a>(&self, session: &'a Session, device: &DeviceId, bar: Bar) -> Remote<'a> {
-        Remote::new(session, device.clone(), self.timeout, move |busy| bar.pause(busy))
+    fn remote<'a>(&self, session: &'a Session, device: &DeviceId, bar: Bar) -> RemoteTakes<'a> {
+        RemoteTakes::new(session, device.clone(), self.timeout, move |busy| bar.pause(busy))
     }
 }
 
@@ -265,9 +266,9 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], result:
         frames.extend(absent.map(|device| DeviceFrames {
             device: device.clone(),
             take: None,
-            saved: Runs::default(),
+            saved: NumberSet::default(),
         }));
-        result.gaps.extend(gaps(&frames).into_iter().map(|gap| (order.clone(), gap)));
+        result.gaps.extend(missing_frames(&frames).into_iter().map(|gap| (order.clone(), gap)));
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
+use swsync_client::RemoteError;
+use swsync_client::collect::check_case;
+use swsync_client::pending::{Pending, is_here};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{Order, Targets};
-use swsync_rig::share::collect::check_case;
-use swsync_rig::share::pending::{Pending, is_here};
-use swsync_rig::share::{RemoteError, TakeEntry};
+use swsync_rig::share::TakeEntry;
 
 use super::args::CollectArgs;
 use super::listed_takes::case_conflict;

@@ -1,8 +1,8 @@
 //! Progress of collecting on a terminal: a bar for each device that files are fetched from.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use swsync_client::collect::CollectEvent;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_rig::share::collect::Event;
 
 use crate::output;
 use crate::table::clean;
@@ -47,12 +47,12 @@ impl Bar {
     }
 
     /// Updates the bar.
-    pub fn show(&self, event: Event) {
+    pub fn show(&self, event: CollectEvent) {
         match event {
-            Event::Planned { bytes, .. } => self.0.inc_length(bytes),
-            Event::Bytes(bytes) => self.0.inc(bytes),
-            Event::Again(bytes) => self.0.inc_length(bytes),
-            Event::Verified => (),
+            CollectEvent::Planned { bytes, .. } => self.0.inc_length(bytes),
+            CollectEvent::Bytes(bytes) => self.0.inc(bytes),
+            CollectEvent::Again(bytes) => self.0.inc_length(bytes),
+            CollectEvent::Verified => (),
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use swsync_core::manifest::Gap;
+use swsync_client::collect::Collected;
+use swsync_client::pending::Pending;
+use swsync_core::manifest::MissingFrames;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_rig::share::Unreadable;
-use swsync_rig::share::collect::Collected;
-use swsync_rig::share::pending::Pending;
 
 use super::result::{CollectResult, PartOutcome, TakePart};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
@@ -98,8 +98,8 @@ pub fn missing(order: &OrderId, device: &DeviceId, pending: &Pending) -> String 
     clean(&format!("{order} of {device} is not whole here: {why}; --without {device} gives it up"))
 }
 
-fn describe(order: &OrderId, gap: &Gap) -> String {
-    let Gap { device, first, last, count, why } = gap;
+fn describe(order: &OrderId, gap: &MissingFrames) -> String {
+    let MissingFrames { device, first, last, count, why } = gap;
     let frames = match count {
         1 => format!("frame {first}"),
         _ => format!("frames {first} to {last} ({count})"),
@@ -137,7 +137,7 @@ pub fn json(out: &Path, result: &CollectResult) -> serde_json::Value {
         .gaps
         .iter()
         .map(|(order, gap)| {
-            let Gap { device, first, last, count, why } = gap;
+            let MissingFrames { device, first, last, count, why } = gap;
             serde_json::json!({
                 "order": order, "device": device, "first": first, "last": last, "count": count, "why": why,
             })
@@ -194,11 +194,20 @@ mod tests {
     use super::*;
     use crate::testing::name;
 
-    fn gap(first: u64, count: u64) -> (OrderId, Gap) {
-        (name("o1"), Gap { device: name("pi"), first, last: first + count - 1, count, why: "dropped".into() })
+    fn gap(first: u64, count: u64) -> (OrderId, MissingFrames) {
+        (
+            name("o1"),
+            MissingFrames {
+                device: name("pi"),
+                first,
+                last: first + count - 1,
+                count,
+                why: "dropped".into(),
+            },
+        )
     }
 
-    fn result(gaps: Vec<(OrderId, Gap)>) -> CollectResult {
+    fn result(gaps: Vec<(OrderId, MissingFrames)>) -> CollectResult {
         CollectResult {
             parts: Vec::new(),
             silent: Vec::new(),

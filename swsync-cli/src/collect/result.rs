@@ -1,10 +1,11 @@
 //! The result of `swsync collect`.
 
-use swsync_core::manifest::Gap;
+use swsync_client::RemoteError;
+use swsync_client::collect::{CollectError, Collected};
+use swsync_client::pending::Pending;
+use swsync_core::manifest::MissingFrames;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_rig::share::collect::{CollectError, Collected};
-use swsync_rig::share::pending::Pending;
-use swsync_rig::share::{RemoteError, Unreadable};
+use swsync_rig::share::Unreadable;
 
 /// The outcome for one device's part of a take.
 pub struct TakePart {
@@ -29,7 +30,7 @@ pub struct CollectResult {
     pub parts: Vec<TakePart>,
     /// Devices that do not say what they have.
     pub silent: Vec<(DeviceId, RemoteError)>,
-    pub gaps: Vec<(OrderId, Gap)>,
+    pub gaps: Vec<(OrderId, MissingFrames)>,
     /// Errors of parts that are here but cannot be read.
     pub unreadable: Vec<String>,
     /// Folders on devices that cannot be read as takes.

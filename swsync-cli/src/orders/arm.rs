@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use swsync_core::order::{Need, Order, Readiness, Targets};
+use swsync_core::order::{Order, Targets};
+use swsync_core::status::{Quorum, Readiness};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{Session, StatusReport};
+use swsync_rig::{Session, StatusReport};
 
 use super::snapshot::RigSnapshot;
 use crate::duration;
@@ -26,7 +27,7 @@ pub struct ArmArgs {
     arm: Option<Duration>,
     /// How many devices must be ready: all, or a number.
     #[arg(long, value_name = "all|N", default_value = "all", requires = "arm")]
-    need: Need,
+    need: Quorum,
 }
 
 /// The result of arming.
@@ -87,8 +88,8 @@ fn readiness(
     let of = |report: &StatusReport| {
         let status = &report.status;
         let mut ready = match order {
-            Some((order, now)) => Readiness::of(status, order, *now),
-            None => Readiness::now(status),
+            Some((order, now)) => Readiness::judge(status, Some((order, *now))),
+            None => Readiness::judge(status, None),
         };
         ready.problems.extend(snapshot.common.objections(status));
         ready
@@ -108,7 +109,7 @@ fn readiness(
 fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
     if json {
         let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
-        let differences = snapshot.common.differences();
+        let differences = snapshot.common.disagreements();
         output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
         return;
     }
@@ -118,7 +119,7 @@ fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
     for ready in all {
         output::line(&table.row(&row(ready)));
     }
-    for difference in snapshot.common.differences() {
+    for difference in snapshot.common.disagreements() {
         output::line(&difference);
     }
     output::line(&format!("NOT given: {ready} of {} devices are ready", all.len()));

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use parking_lot::Mutex;
 use swsync_core::name::DeviceId;
-use swsync_core::order::{Command, Fate, Kind, Order, Recorded, Registry, Standing};
-use swsync_rig::control::{DeviceOutcome, Session, Summary};
+use swsync_core::order::{
+    CommandOutcome, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
+};
+use swsync_rig::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
 use super::report;
@@ -53,8 +55,10 @@ fn savers_of_pictures(summary: &Summary) -> impl Iterator<Item = &DeviceId> {
     };
     summary.outcomes.iter().filter_map(move |outcome| match outcome {
         DeviceOutcome::Answered(answer) => {
-            let files = answer.frames.iter().filter_map(|run| match &run.fate {
-                Fate::Saved { file, .. } | Fate::Recorded(Recorded { file, .. }) => Some(file),
+            let files = answer.frames.iter().filter_map(|run| match &run.outcome {
+                FrameOutcome::Saved { file, .. } | FrameOutcome::Recorded(RecordedFrames { file, .. }) => {
+                    Some(file)
+                }
                 _ => None,
             });
             files.into_iter().any(|file| is_picture(file)).then_some(&answer.device)
@@ -83,7 +87,7 @@ impl FollowOrder<'_> {
         let now = self.snapshot.now();
         let settled = self.snapshot.settled(&order);
         // A take can be stopped, however short it is.
-        let is_take = matches!(order.kind(), Kind::Take { .. });
+        let is_take = matches!(order.kind(), OrderKind::Take { .. });
         let is_short = !is_take && settled.is_some_and(|settled| (settled - now).to_duration() < SHORT);
         if !self.json {
             output::line(&format!("{}  {what}", order.id()));
@@ -139,7 +143,7 @@ impl FollowOrder<'_> {
                 tell(&format!("stopping {} on all devices", order.id()));
                 let at = self.snapshot.now() + STOP_LEAD;
                 order.stop_at(at);
-                command(self.session, &Command::Stop { order: order.id().clone(), at_ns: at }, order);
+                command(self.session, &OrderCommand::Stop { order: order.id().clone(), at_ns: at }, order);
                 std::thread::sleep((at - self.snapshot.now()).to_duration());
                 return true;
             }
@@ -164,7 +168,7 @@ impl FollowOrder<'_> {
 }
 
 /// Applies to `order` what was done to it elsewhere. Returns whether it was cancelled.
-fn apply_changes(order: &mut Order, known: &Registry) -> bool {
+fn apply_changes(order: &mut Order, known: &OrderRoster) -> bool {
     let id = order.id().clone();
     let mut cancelled = false;
     if let Some(stop) = known.orders.iter().find(|known| *known.id() == id).and_then(Order::stop) {
@@ -172,24 +176,24 @@ fn apply_changes(order: &mut Order, known: &Registry) -> bool {
     }
     for command in known.commands.iter().filter(|command| *command.order() == id) {
         match command {
-            Command::Stop { at_ns, .. } => order.stop_at(*at_ns),
-            Command::Cancel { .. } => cancelled = true,
+            OrderCommand::Stop { at_ns, .. } => order.stop_at(*at_ns),
+            OrderCommand::Cancel { .. } => cancelled = true,
         }
     }
     cancelled
 }
 
 /// Sends a command for `order`, and warns of devices that did not get it, or too late.
-pub fn command(session: &Session, command: &Command, order: &Order) {
+pub fn command(session: &Session, command: &OrderCommand, order: &Order) {
     for heard in session.command(command, order.targets(), OFFER) {
         let device = &heard.device;
         match heard.reply {
-            Ok(acknowledgement) => match acknowledgement.standing {
-                Standing::Late { surplus } => warn(&format!(
+            Ok(acknowledgement) => match acknowledgement.outcome {
+                CommandOutcome::Late { surplus } => warn(&format!(
                     "{device} heard too late: it has recorded {surplus} frames after that instant"
                 )),
-                Standing::Unknown => warn(&format!("{device} does not know of order {}", order.id())),
-                Standing::Open | Standing::Answered => {}
+                CommandOutcome::Unknown => warn(&format!("{device} does not know of order {}", order.id())),
+                CommandOutcome::Open | CommandOutcome::Answered => {}
             },
             Err(why) => warn(&format!(
                 "{device} may not have heard it: {why}. It learns of it when it is back in the rig"
@@ -284,7 +288,7 @@ mod tests {
     #[test]
     fn only_devices_that_save_pictures_are_found() {
         let answered = |device: &str, file: &str| {
-            let recorded = Recorded {
+            let recorded = RecordedFrames {
                 file: file.into(),
                 last_file: None,
                 bytes: 1,
@@ -295,10 +299,10 @@ mod tests {
             DeviceOutcome::Answered(swsync_core::order::Answer {
                 order: name("t"),
                 device: name(device),
-                frames: vec![swsync_core::order::FrameRun::one(7, Fate::Recorded(recorded))],
+                frames: vec![swsync_core::order::FrameRun::one(7, FrameOutcome::Recorded(recorded))],
                 unnumbered: None,
                 unfinished: None,
-                basis: swsync_core::order::Basis { timescale: None, rate: None },
+                basis: swsync_core::order::TimeBasis { timescale: None, rate: None },
             })
         };
         let outcomes = vec![answered("a", "/x/t/a/00000007.jpg"), answered("b", "/x/t/b/0000.mp4")];
@@ -309,12 +313,12 @@ mod tests {
     #[test]
     fn stops_and_cancellations_from_elsewhere_are_applied() {
         let at = Timestamp::from_nanos;
-        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let kind = OrderKind::Take { segment: None, fill: Fill::Hold };
         let take = |id: &str, stop| Order::new(name(id), at(5), stop, kind).unwrap();
-        let stop = |id: &str, ns| Command::Stop { order: name(id), at_ns: at(ns) };
-        let applied = |orders: Vec<Order>, commands: Vec<Command>| {
+        let stop = |id: &str, ns| OrderCommand::Stop { order: name(id), at_ns: at(ns) };
+        let applied = |orders: Vec<Order>, commands: Vec<OrderCommand>| {
             let mut order = take("t", None);
-            let cancelled = apply_changes(&mut order, &Registry { orders, commands });
+            let cancelled = apply_changes(&mut order, &OrderRoster { orders, commands });
             (order.stop(), cancelled)
         };
         assert_eq!(applied(vec![take("t", None), take("u", Some(at(7)))], vec![stop("u", 7)]), (None, false));
@@ -324,6 +328,6 @@ mod tests {
             (Some(at(8)), false),
             "answered everywhere"
         );
-        assert_eq!(applied(Vec::new(), vec![Command::Cancel { order: name("t") }]), (None, true));
+        assert_eq!(applied(Vec::new(), vec![OrderCommand::Cancel { order: name("t") }]), (None, true));
     }
 }

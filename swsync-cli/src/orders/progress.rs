@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
-use swsync_rig::control::{Session, StatusReport};
+use swsync_rig::{Session, StatusReport};
 
 use super::snapshot::STATUS_TIMEOUT;
 use crate::table::{clean, size};

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use swsync_core::order::Order;
-use swsync_core::order::{Answer, Fate, FrameRun};
+use swsync_core::order::{Answer, FrameOutcome, FrameRun};
 use swsync_core::time::Span;
-use swsync_rig::control::{DeviceOutcome, Summary};
+use swsync_rig::{DeviceOutcome, Summary};
 
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};
 
@@ -70,19 +70,19 @@ impl<'a> Tally<'a> {
         let notes = answer.unnumbered.iter().chain(&answer.unfinished);
         tally.notes.extend(notes.map(String::as_str));
         for run in &answer.frames {
-            match &run.fate {
-                Fate::Saved { file, info, .. } => {
+            match &run.outcome {
+                FrameOutcome::Saved { file, info, .. } => {
                     tally.files.push(file);
                     tally.update_worst(info.phase_error_ns, info.clock_uncertainty_ns);
                 }
-                Fate::Recorded(recorded) => {
+                FrameOutcome::Recorded(recorded) => {
                     tally.files.push(&recorded.file);
                     tally.files.extend(recorded.last_file.as_deref());
                     tally.update_worst(recorded.phase_error_ns, recorded.clock_uncertainty_ns);
                 }
-                Fate::Missed { .. } => tally.missed += run.count,
-                Fate::Failed { .. } => tally.failed += run.count,
-                Fate::Partly { lost, .. } => tally.missed += lost,
+                FrameOutcome::Missed { .. } => tally.missed += run.count,
+                FrameOutcome::Failed { .. } => tally.failed += run.count,
+                FrameOutcome::Partly { lost, .. } => tally.missed += lost,
             }
             let Some(why) = run.why() else { continue };
             match tally.why.iter_mut().find(|(known, _)| *known == why) {
@@ -218,7 +218,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use swsync_core::order::{Fill, Kind};
+    use swsync_core::order::{Fill, OrderKind};
     use swsync_core::time::Timestamp;
 
     use super::*;
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_burst_has_one_row_with_first_and_last() {
         let mut frames: Vec<_> = (7..=9).map(saved).collect();
-        let Fate::Saved { info, .. } = &mut frames[1].fate else { unreachable!() };
+        let FrameOutcome::Saved { info, .. } = &mut frames[1].outcome else { unreachable!() };
         info.phase_error_ns = Span::from_micros(-40);
         let expected = ["a", "saved", "7-9", "-40.0", "20.0", "300 kB", "o1/a/7.jpg .. o1/a/9.jpg"];
         assert_eq!(cells(frames.clone()), expected);
@@ -288,7 +288,7 @@ mod tests {
         let summary = summary_of(vec![good, bad]);
         assert_eq!(verdict(&summary), "NOT all saved: 1 of 2 devices complete, 100 kB");
         let at = seventh();
-        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let kind = OrderKind::Take { segment: None, fill: Fill::Hold };
         let mut stopped = Order::new(name("o1"), at, None, kind).unwrap();
         stopped.stop_at(at);
         let summary = Summary::new(&stopped, vec![DeviceOutcome::Answered(answer(Vec::new()))]);

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use swsync_core::control::Status;
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::{Common, GRACE, Order, Readiness, Targets};
+use swsync_core::order::{GRACE, Order, Targets};
+use swsync_core::status::Status;
+use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{Presence, Session, StatusReport};
+use swsync_rig::{Presence, Session, StatusReport};
 
 use crate::exit::NoRigTime;
 use crate::output::warn;
@@ -47,7 +48,7 @@ pub struct RigSnapshot {
     /// Devices that belong to the rig but did not answer, with the reason.
     pub missed: BTreeMap<DeviceId, String>,
     /// What the devices that answered have in common.
-    pub common: Common,
+    pub common: RigAgreement,
     clock: Option<ReportedRigTime>,
 }
 
@@ -125,7 +126,7 @@ impl RigSnapshot {
 
     /// The reasons why the device with `status` is not ready, or does not fit the other devices.
     pub fn objections(&self, status: &Status) -> Vec<String> {
-        let mut problems = Readiness::now(status).problems;
+        let mut problems = Readiness::judge(status, None).problems;
         problems.extend(self.common.objections(status));
         problems
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{DEFAULT_SEGMENT, Fill, Kind, Order};
+use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 pub use stop::{CancelArgs, NoOrder, StopArgs, cancel, stop};
@@ -167,7 +167,7 @@ impl RecordArgs {
             Some(id) => id.clone(),
             None => default_id("take", at, rand::random())?,
         };
-        let kind = Kind::Take {
+        let kind = OrderKind::Take {
             segment: self.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0),
             fill: self.fill,
         };
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_take_is_described_in_words() {
-        let kind = Kind::Take { segment: None, fill: Fill::Hold };
+        let kind = OrderKind::Take { segment: None, fill: Fill::Hold };
         let id = OrderId::new("t1").unwrap();
         let at = NOW + Span::from_secs(1);
         let take = Order::new(id.clone(), at, Some(at + Span::from_secs(10)), kind).unwrap();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Command, Kind, Order};
+use swsync_core::order::{Order, OrderCommand, OrderKind};
 use swsync_core::time::Span;
-use swsync_rig::control::Session;
+use swsync_rig::Session;
 
 use crate::duration;
 use crate::exit;
@@ -86,11 +86,11 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
     let snapshot = RigSnapshot::take(&session).require_time()?;
     let running =
-        |order: &Order| matches!(order.kind(), Kind::Take { .. }) || order.ends_at(Span::ZERO).is_none();
+        |order: &Order| matches!(order.kind(), OrderKind::Take { .. }) || order.ends_at(Span::ZERO).is_none();
     let mut order = args.which.find(&session, running)?;
     let at = snapshot.now() + args.after.map_or(STOP_LEAD, Span::from);
     order.stop_at(at);
-    command(&session, &Command::Stop { order: order.id().clone(), at_ns: at }, &order);
+    command(&session, &OrderCommand::Stop { order: order.id().clone(), at_ns: at }, &order);
     if !args.which.json {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
@@ -117,7 +117,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
     let snapshot = RigSnapshot::take(&session).require_time()?;
     let order = args.which.find(&session, |_| true)?;
-    command(&session, &Command::Cancel { order: order.id().clone() }, &order);
+    command(&session, &OrderCommand::Cancel { order: order.id().clone() }, &order);
     if !args.which.json {
         output::line(&format!("{}  cancelled", order.id()));
     }
@@ -180,7 +180,7 @@ mod tests {
     use swsync_core::time::Timestamp;
 
     fn take(id: &str) -> Order {
-        let kind = Kind::Take { segment: None, fill: Default::default() };
+        let kind = OrderKind::Take { segment: None, fill: Default::default() };
         Order::new(name(id), Timestamp::from_nanos(5), None, kind).unwrap()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{Kind, MAX_BURST, Order};
+use swsync_core::order::{MAX_BURST, Order, OrderKind};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
@@ -137,10 +137,10 @@ impl ShootArgs {
             None => default_id("shot", at, rand::random())?,
         };
         let kind = match (self.every.map(Span::from), self.length.map(Span::from)) {
-            (None, _) => Kind::Burst { count: self.count.unwrap_or(1) },
-            (every @ Some(_), None) => Kind::Still { every, count: self.count },
+            (None, _) => OrderKind::Burst { count: self.count.unwrap_or(1) },
+            (every @ Some(_), None) => OrderKind::Still { every, count: self.count },
             (Some(every), Some(length)) => {
-                Kind::Still { every: Some(every), count: Some(stills(every, length)) }
+                OrderKind::Still { every: Some(every), count: Some(stills(every, length)) }
             }
         };
         let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
@@ -151,13 +151,13 @@ impl ShootArgs {
     fn again(&self, order: &Order) -> String {
         let mut again = format!("swsync shoot --id {} --at {}", order.id(), order.at().as_nanos());
         match order.kind() {
-            Kind::Burst { count } => again.push_str(&format!(" --count {count}")),
-            Kind::Still { every, count } => {
+            OrderKind::Burst { count } => again.push_str(&format!(" --count {count}")),
+            OrderKind::Still { every, count } => {
                 let every = every.map(|every| humantime::format_duration(every.to_duration()).to_string());
                 again.extend(every.map(|every| format!(" --every '{every}'")));
                 again.extend(count.map(|count| format!(" --count {count}")));
             }
-            Kind::Take { .. } => {}
+            OrderKind::Take { .. } => {}
         }
         again
     }
@@ -173,8 +173,8 @@ fn stills(every: Span, length: Span) -> u32 {
 fn describe(order: &Order, now: Timestamp<Rig>) -> String {
     let when = relative(order.at(), now);
     match order.kind() {
-        Kind::Burst { count } if count > 1 => format!("{count} frames, from {when}"),
-        Kind::Still { every: Some(every), count } => {
+        OrderKind::Burst { count } if count > 1 => format!("{count} frames, from {when}"),
+        OrderKind::Still { every: Some(every), count } => {
             let every = humantime::format_duration(every.to_duration());
             match count {
                 Some(count) => format!("{count} stills, one every {every}, from {when}"),
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(describe(&order(NOW + Span::from_millis(500), 1), NOW), "in 0.500 s");
         let burst = order(NOW - Span::from_millis(1250), 3);
         assert_eq!(describe(&burst, NOW), "3 frames, from 1.250 s ago");
-        let kind = Kind::Still { every: Some(Span::from_secs(90)), count: None };
+        let kind = OrderKind::Still { every: Some(Span::from_secs(90)), count: None };
         let lapse = Order::new(name("o1"), NOW, None, kind).unwrap();
         assert_eq!(describe(&lapse, NOW), "a still every 1m 30s, from in 0.000 s, until Ctrl-C");
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use swsync_rig::control::Session;
+use swsync_rig::Session;
 
 use crate::duration;
 use crate::exit;

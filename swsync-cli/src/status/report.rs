@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use swsync_core::control::{FrameStatus, Status};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
+use swsync_core::status::{FrameStatus, Status};
 use swsync_core::time::Span;
 
 use crate::orders::RigSnapshot;
@@ -60,7 +60,7 @@ impl RigStatus {
             lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
         }
         lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
-        lines.extend(common.differences());
+        lines.extend(common.disagreements());
         let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
         lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
         lines
@@ -88,7 +88,7 @@ impl RigStatus {
         });
         let devices: BTreeMap<_, _> = answered.chain(missed).collect();
         let devices: Vec<_> = devices.into_values().collect();
-        json!({ "devices": devices, "differences": self.0.common.differences() })
+        json!({ "devices": devices, "differences": self.0.common.disagreements() })
     }
 }
 
@@ -174,8 +174,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
-    use swsync_core::control::TimeSource;
-    use swsync_rig::control::{Presence, StatusReport};
+    use swsync_core::status::TimeSource;
+    use swsync_rig::{Presence, StatusReport};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();

@@ -9,12 +9,12 @@ mod takes;
 pub use program::{Ran, command};
 pub use takes::{FIRST, TakeBuilder, info};
 
-use swsync_core::control::{ClockStatus, FrameStatus, Status};
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::Name;
-use swsync_core::order::{Answer, Basis, Fate, FrameRun, Progress};
+use swsync_core::order::{Answer, FrameOutcome, FrameRun, OrderProgress, TimeBasis};
+use swsync_core::status::{ClockStatus, FrameStatus, Status};
 use swsync_core::time::{Span, Timestamp};
 
 pub fn name(name: &str) -> Name {
@@ -29,7 +29,7 @@ pub fn frame(number: FrameNumber) -> FrameInfo {
         rig_time_ns: grid.instant(number) + Span::from_micros(3),
         phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
@@ -45,7 +45,7 @@ pub fn status(device: &str) -> Status {
         device: name(device),
         software: "0.1.0".into(),
         clock: Some(ClockStatus {
-            quality: SyncQuality::Synced,
+            quality: SyncState::Synced,
             rig_time_ns: newest.rig_time_ns,
             offset_ns: Span::from_millis(1500),
             uncertainty_ns: Some(Span::from_micros(20)),
@@ -72,8 +72,8 @@ pub fn status(device: &str) -> Status {
 }
 
 /// An open order.
-pub fn progress(order: &str) -> Progress {
-    Progress {
+pub fn progress(order: &str) -> OrderProgress {
+    OrderProgress {
         order: name(order),
         at_ns: Timestamp::from_nanos(1_800_000_001_000_000_000),
         stop_ns: None,
@@ -87,13 +87,14 @@ pub fn progress(order: &str) -> Progress {
 
 /// Frame `number`, saved.
 pub fn saved(number: FrameNumber) -> FrameRun {
-    let fate = Fate::Saved { file: format!("o1/a/{number}.jpg"), bytes: 100_000, info: frame(number) };
-    FrameRun::one(number, fate)
+    let outcome =
+        FrameOutcome::Saved { file: format!("o1/a/{number}.jpg"), bytes: 100_000, info: frame(number) };
+    FrameRun::one(number, outcome)
 }
 
 /// Frame `number`, missed.
 pub fn missed(number: FrameNumber, why: &str) -> FrameRun {
-    FrameRun::one(number, Fate::Missed { why: why.into() })
+    FrameRun::one(number, FrameOutcome::Missed { why: why.into() })
 }
 
 /// An answer of device `a`.
@@ -104,7 +105,7 @@ pub fn answer(frames: Vec<FrameRun>) -> Answer {
         frames,
         unnumbered: None,
         unfinished: None,
-        basis: Basis { rate: FrameGrid::new(30, 1).ok(), timescale: None },
+        basis: TimeBasis { rate: FrameGrid::new(30, 1).ok(), timescale: None },
     }
 }
 

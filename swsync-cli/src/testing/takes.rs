@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Hole, SCHEMA, Segment, TAKE_JSON, Take};
+use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Hole, SCHEMA, TAKE_JSON, Take, TakeSegment};
 use swsync_core::order::Fill;
 use swsync_core::time::{Span, Timestamp};
 
@@ -22,7 +22,7 @@ pub fn info(number: u64) -> FrameInfo {
         rig_time_ns: grid().instant(number) + Span::from_micros(5),
         phase_error_ns: Span::from_micros(5),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(4)),
         analogue_gain: Some(1.5),
@@ -118,7 +118,7 @@ impl TakeBuilder {
                 offset += 1;
             }
         }
-        let segment = Segment {
+        let segment = TakeSegment {
             file: file.clone(),
             first: FIRST + index,
             count,

@@ -5,14 +5,14 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, swsync};
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 
 #[test]
 fn a_row_for_every_device() {
-    let rig = Rig::new().with_clock("leader", Does::Save, SyncQuality::Leading).with_clock(
+    let rig = Rig::new().with_clock("leader", Does::Save, SyncState::Leading).with_clock(
         "lost",
         Does::Save,
-        SyncQuality::Holdover,
+        SyncState::Holdover,
     );
     let begin = Instant::now();
     let ran = rig.run(&["status"]);

@@ -1,6 +1,6 @@
 //! The aligner for sensors with adjustable frame lengths.
 
-use super::config::{AlignTarget, AlignerConfig};
+use super::config::{AlignerConfig, AlignerTarget};
 use super::delayed_lengths::{CANDIDATES, DelayedLengths};
 use super::delivery::DeliveryDelay;
 use super::filter::{PhaseFilter, StampVerdict};
@@ -127,7 +127,7 @@ impl Aligner {
     }
 
     /// Changes the target from the next frame on. What the aligner has learnt about the sensor stays.
-    pub fn set_target(&mut self, target: AlignTarget) {
+    pub fn set_target(&mut self, target: AlignerTarget) {
         let by = self.config.phase_offset - target.phase_offset;
         (self.config.phase_offset, self.config.max_slew) = (target.phase_offset, target.max_slew);
         (self.config.tolerance, self.config.settle_frames) = (target.tolerance, target.settle_frames);

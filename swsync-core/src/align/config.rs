@@ -41,7 +41,7 @@ pub struct AlignerConfig {
 
 /// The target of the alignment: the settings that all methods share and that may change while a camera runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AlignTarget {
+pub struct AlignerTarget {
     /// Intended delay of frames after the grid's instants.
     pub phase_offset: Span,
     /// Largest phase error of a locked frame.

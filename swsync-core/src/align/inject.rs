@@ -8,7 +8,7 @@
 //! There is never more than one injection in flight, because the latency of requests varies. docs/phase.md ("Only exposure can
 //! be set") has the details and the measurements.
 
-use super::config::AlignTarget;
+use super::config::AlignerTarget;
 use super::effect::{Effect, EffectDetector, FramePlace, RequestLatency, SETTLE_FRAMES};
 use super::exposure_response::ExposureResponse;
 use super::filter::{PhaseFilter, StampVerdict};
@@ -184,7 +184,7 @@ impl Injector {
     }
 
     /// Changes the target from the next frame on. `max_slew` has no effect here: an injection is a single frame.
-    pub fn set_target(&mut self, target: AlignTarget) {
+    pub fn set_target(&mut self, target: AlignerTarget) {
         let by = self.config.phase_offset - target.phase_offset;
         self.config.phase_offset = target.phase_offset;
         (self.config.tolerance, self.config.settle_frames) = (target.tolerance, target.settle_frames);

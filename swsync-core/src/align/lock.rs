@@ -1,6 +1,6 @@
 //! The lock state of a camera: searching, aligning, locked, coasting, lost.
 
-use super::config::AlignTarget;
+use super::config::AlignerTarget;
 use crate::frame::LockState;
 use crate::time::Span;
 
@@ -69,7 +69,7 @@ impl Lock {
     }
 
     /// Changes the tolerance and the number of settling frames.
-    pub const fn set_target(&mut self, target: &AlignTarget) {
+    pub const fn set_target(&mut self, target: &AlignerTarget) {
         (self.tolerance, self.settle_frames) = (target.tolerance, target.settle_frames);
     }
 
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(lock.state(), LockState::Locked);
         lock.handle_displacement(Span::from_micros(61));
         assert_eq!(lock.state(), LockState::Aligning);
-        let target = AlignTarget {
+        let target = AlignerTarget {
             phase_offset: Span::ZERO,
             tolerance: Span::from_micros(5),
             settle_frames: 2,

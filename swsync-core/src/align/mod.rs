@@ -25,5 +25,5 @@ pub mod reset;
 mod response_estimator;
 
 pub use aligner::{Aligner, AlignerReport};
-pub use config::{AlignTarget, AlignerConfig, SensorTiming};
+pub use config::{AlignerConfig, AlignerTarget, SensorTiming};
 pub use problem::AlignProblem;

@@ -4,7 +4,7 @@
 //! random time of up to a second. Each attempt is within the tolerance with probability `2 tolerance / T`. (The paper has ε/T,
 //! because its ε is the whole width of the window.)
 
-use super::config::AlignTarget;
+use super::config::AlignerTarget;
 use super::filter::{PhaseFilter, StampVerdict};
 use crate::frame::LockState;
 use crate::grid::FrameGrid;
@@ -114,7 +114,7 @@ impl Reset {
     }
 
     /// Changes phase offset and tolerance from the next frame on.
-    pub fn set_target(&mut self, target: AlignTarget) {
+    pub fn set_target(&mut self, target: AlignerTarget) {
         self.displace(self.config.phase_offset - target.phase_offset);
         (self.config.phase_offset, self.config.tolerance) = (target.phase_offset, target.tolerance);
     }

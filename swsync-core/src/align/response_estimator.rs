@@ -276,7 +276,7 @@ impl ResponseEstimator {
         if self.take_in(shift) {
             self.suspect = None;
         } else if let Some(suspect) = self.suspect.take() {
-            tracing::debug!(?suspect, ?shift, "exposures do not shift as expected: starting anew");
+            crate::log::debug!(?suspect, ?shift, "exposures do not shift as expected: starting anew");
             let slope = (self.best().mean[0].clamp(LEAST_SLOPE, MOST_SLOPE), SLOPE.1);
             let spread = (suspect.variance + self.scatter * self.scatter).sqrt();
             self.lines = vec![Hypothesis::new(1.0, suspect.exposure, slope, (suspect.shift, spread))];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
@@ -110,7 +110,7 @@ fn record(disk: &SimulatedDisk, durability: Durability, dies: Option<u64>) -> (u
             rig_time_ns: FrameGrid::new(30, 1).unwrap().instant(number),
             phase_error_ns: Span::ZERO,
             clock_uncertainty_ns: None,
-            sync: SyncQuality::Synced,
+            sync: SyncState::Synced,
             lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: None,

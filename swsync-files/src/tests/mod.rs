@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{FrameRecord, Take};
 use swsync_core::name::Name;
@@ -29,7 +29,7 @@ fn info(number: FrameNumber) -> FrameInfo {
         rig_time_ns: FrameGrid::new(30, 1).unwrap().instant(number),
         phase_error_ns: Span::ZERO,
         clock_uncertainty_ns: None,
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,

@@ -1,7 +1,7 @@
 //! The estimators that can be compared, by name.
 
 use clap::ValueEnum;
-use swsync_core::estimate::{Estimator, EstimatorConfig, Method};
+use swsync_core::estimate::{Estimator, EstimatorConfig, EstimatorKind};
 
 use super::peers::{GstNet, Kalman, MinHeld, Ntp8};
 
@@ -29,11 +29,11 @@ impl Filter {
     /// A new estimator of this kind.
     #[must_use]
     pub fn build(self) -> Box<dyn Estimator> {
-        let core = |method| EstimatorConfig { method, ..EstimatorConfig::default() }.build();
+        let core = |kind| EstimatorConfig { kind, ..EstimatorConfig::default() }.build();
         match self {
-            Self::Track => core(Method::Track),
-            Self::Min => core(Method::Min),
-            Self::Mean => core(Method::Mean),
+            Self::Track => core(EstimatorKind::Track),
+            Self::Min => core(EstimatorKind::Min),
+            Self::Mean => core(EstimatorKind::Mean),
             Self::MinHeld => Box::new(MinHeld::new()),
             Self::Gstnet => Box::<GstNet>::default(),
             Self::Ntp8 => Box::<Ntp8>::default(),

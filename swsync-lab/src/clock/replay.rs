@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use swsync_core::clock::ClockEstimate;
+use swsync_core::estimate::ClockEstimate;
 use swsync_core::estimate::{Estimator, Exchange};
 use swsync_core::time::{Local, Offset, Span, Timestamp};
 

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use swsync_rig::files::WholeFile;
+use swsync_files::WholeFile;
 
 /// An open output.
 pub enum RowOutput {

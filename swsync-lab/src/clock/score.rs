@@ -1,6 +1,6 @@
 //! Scores of estimators against a known true offset.
 
-use swsync_core::clock::ClockEstimate;
+use swsync_core::estimate::ClockEstimate;
 use swsync_core::estimate::Exchange;
 use swsync_core::time::{Local, Offset, Span, Timestamp};
 

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::ValueEnum as _;
 use parking_lot::Mutex;
 use swsync_core::time::Timestamp;
-use swsync_rig::files::write_whole;
+use swsync_files::write_whole;
 use swsync_sim::trace::{Pace, Scenario, Trace};
 
 use super::args::ClockArgs;

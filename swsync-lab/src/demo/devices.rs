@@ -11,9 +11,9 @@ use crate::relay::{Relay, RelayConfig};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use swsync_core::name::Name;
-use swsync_rig::clock::SIMULATED_CLOCK;
-use swsync_rig::control::{RigConfig, Session};
+use swsync_rig::{RigConfig, Session};
 use swsync_sim::link::LinkModel;
+use swsync_time::SIMULATED_CLOCK;
 
 use super::args::{Camera, DemoArgs};
 use crate::simulated_device::SimulatedDevice;

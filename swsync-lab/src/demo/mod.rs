@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, FrameRun};
 use swsync_core::time::Span;
-use swsync_rig::control::{DeviceOutcome, Session};
+use swsync_rig::{DeviceOutcome, Session};
 
 pub use args::{Camera, DemoArgs};
 use devices::DemoRig;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use image::RgbImage;
 use swsync_core::frame::FrameInfo;
-use swsync_core::order::{Answer, Fate, FrameRun};
+use swsync_core::order::{Answer, FrameOutcome, FrameRun};
 use swsync_core::time::Span;
-use swsync_sim::decode::{Reading, difference};
+use swsync_sim::decode::{PanelReading, difference};
 
 use crate::panel;
 
@@ -48,7 +48,9 @@ impl Shot {
 /// The saved frame of an answer to a still.
 fn saved(answer: &Answer) -> anyhow::Result<(PathBuf, FrameInfo)> {
     match &answer.frames[..] {
-        [FrameRun { fate: Fate::Saved { file, info, .. }, .. }] => Ok((PathBuf::from(file), *info)),
+        [FrameRun { outcome: FrameOutcome::Saved { file, info, .. }, .. }] => {
+            Ok((PathBuf::from(file), *info))
+        }
         _ => bail!("{} did not save one frame", answer.device),
     }
 }
@@ -61,7 +63,7 @@ fn open(file: &Path) -> anyhow::Result<RgbImage> {
 /// A shot with the true times that the LED panel shows in the pictures of `answers`.
 pub fn from_pictures(name: &'static str, answers: &[Answer]) -> anyhow::Result<Shot> {
     let mut views = Vec::new();
-    let mut first: Option<Reading> = None;
+    let mut first: Option<PanelReading> = None;
     for answer in answers {
         let (file, info) = saved(answer)?;
         let picture = open(&file)?;
@@ -99,8 +101,8 @@ impl Pace {
         let times: Vec<_> = answer
             .frames
             .iter()
-            .filter_map(|frame| match &frame.fate {
-                Fate::Saved { info, .. } => Some(info.rig_time_ns),
+            .filter_map(|frame| match &frame.outcome {
+                FrameOutcome::Saved { info, .. } => Some(info.rig_time_ns),
                 _ => None,
             })
             .collect();

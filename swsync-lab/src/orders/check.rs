@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use swsync_core::grid::FrameNumber;
 use swsync_core::order::{Answer, Order};
-use swsync_rig::control::DeviceOutcome;
+use swsync_rig::DeviceOutcome;
 
 use super::args::OrdersArgs;
 use super::oracle;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use swsync_core::control::Status;
 use swsync_core::name::Name;
-use swsync_rig::clock::SIMULATED_CLOCK;
-use swsync_rig::control::{RigConfig, Session};
+use swsync_core::status::Status;
+use swsync_rig::{RigConfig, Session};
+use swsync_time::SIMULATED_CLOCK;
 
 use super::args::Source;
 use super::oracle;
@@ -182,7 +182,7 @@ impl Devices {
             self.check()?;
             let reports = session.statuses(ASK);
             let is_ready = |status: &Status| match source {
-                Source::Simulated => status.is_ready(),
+                Source::Simulated => swsync_core::status::Readiness::judge(status, None).is_ready(),
                 Source::Test => status.frames.is_some(),
             };
             let ready = reports.iter().filter(|report| is_ready(&report.status)).count();

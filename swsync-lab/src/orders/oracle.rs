@@ -4,7 +4,7 @@
 use std::iter;
 
 use swsync_core::grid::FrameNumber;
-use swsync_core::order::{Kind, Order};
+use swsync_core::order::{Order, OrderKind};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 /// Frames per second of the lab's devices.
@@ -31,25 +31,26 @@ pub fn nearest(at: Timestamp<Rig>) -> FrameNumber {
 pub fn unstopped(order: &Order) -> Box<dyn Iterator<Item = FrameNumber>> {
     let at = order.at();
     match order.kind() {
-        Kind::Still { every, count } => {
+        OrderKind::Still { every, count } => {
             let mut last = None;
             let every = every.unwrap_or(Span::ZERO);
             let stills =
                 (0..i64::from(count.unwrap_or(u32::MAX))).map(move |index| nearest(at + every * index));
             Box::new(stills.filter(move |number| last.replace(*number) != Some(*number)))
         }
-        Kind::Burst { count } => {
+        OrderKind::Burst { count } => {
             let first = nearest(at);
             Box::new(first..first + u64::from(count))
         }
-        Kind::Take { .. } => Box::new(nearest(at)..),
+        OrderKind::Take { .. } => Box::new(nearest(at)..),
     }
 }
 
 /// The frames that `order` names; `None`: it goes on until it is stopped.
 pub fn named(order: &Order) -> Option<Vec<FrameNumber>> {
     let end = order.stop().map(nearest);
-    if end.is_none() && matches!(order.kind(), Kind::Take { .. } | Kind::Still { count: None, .. }) {
+    if end.is_none() && matches!(order.kind(), OrderKind::Take { .. } | OrderKind::Still { count: None, .. })
+    {
         return None;
     }
     Some(unstopped(order).take_while(|number| end.is_none_or(|end| *number < end)).collect())
@@ -59,11 +60,11 @@ pub fn named(order: &Order) -> Option<Vec<FrameNumber>> {
 pub fn cuts(order: &Order) -> Box<dyn Iterator<Item = FrameNumber>> {
     let at = order.at();
     match order.kind() {
-        Kind::Take { segment: Some(segment), .. } => {
+        OrderKind::Take { segment: Some(segment), .. } => {
             Box::new((0..).map(move |index| nearest(at + segment * index)))
         }
-        Kind::Take { segment: None, .. } | Kind::Burst { .. } => Box::new(iter::once(nearest(at))),
-        Kind::Still { .. } => unstopped(order),
+        OrderKind::Take { segment: None, .. } | OrderKind::Burst { .. } => Box::new(iter::once(nearest(at))),
+        OrderKind::Still { .. } => unstopped(order),
     }
 }
 
@@ -90,16 +91,16 @@ mod tests {
         let order =
             |stop: Option<i64>, kind| Order::new(name("o"), at(1_000_000_000), stop.map(at), kind).unwrap();
         let every = Some(Span::from_millis(100));
-        let stills = order(None, Kind::Still { every, count: Some(3) });
+        let stills = order(None, OrderKind::Still { every, count: Some(3) });
         assert_eq!(named(&stills).unwrap(), [30, 33, 36]);
-        let stopped = order(Some(1_190_000_000), Kind::Still { every, count: Some(3) });
+        let stopped = order(Some(1_190_000_000), OrderKind::Still { every, count: Some(3) });
         assert_eq!(named(&stopped).unwrap(), [30, 33]);
-        assert_eq!(named(&order(None, Kind::Burst { count: 3 })).unwrap(), [30, 31, 32]);
+        assert_eq!(named(&order(None, OrderKind::Burst { count: 3 })).unwrap(), [30, 31, 32]);
         let segment = Some(Span::from_secs(1));
-        let take = order(Some(3_500_000_000), Kind::Take { segment, fill: Fill::None });
+        let take = order(Some(3_500_000_000), OrderKind::Take { segment, fill: Fill::None });
         let frames = named(&take).unwrap();
         assert_eq!((frames.first(), frames.last(), frames.len()), (Some(&30), Some(&104), 75));
         assert_eq!(cuts(&take).take(3).collect::<Vec<_>>(), [30, 60, 90]);
-        assert_eq!(named(&order(None, Kind::Take { segment, fill: Fill::None })), None);
+        assert_eq!(named(&order(None, OrderKind::Take { segment, fill: Fill::None })), None);
     }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use image::RgbImage;
 use serde_json::{Value, json};
-use swsync_core::frame::{FrameInfo, LockState, SyncQuality};
+use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::FrameRecord;
+use swsync_core::time::Host;
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::clock::{true_now, wall_clock};
-use swsync_sim::True;
+use swsync_time::{host_now, wall_clock};
 
 use super::oracle;
 use crate::panel;
@@ -40,7 +40,7 @@ pub struct TimedPicture {
 
 impl PictureTimes {
     pub fn new() -> Self {
-        let (before, wall, after) = (true_now(), wall_clock(), true_now());
+        let (before, wall, after) = (host_now(), wall_clock(), host_now());
         let middle = before + (after - before) / 2;
         let offset = Span::from_nanos(wall.as_nanos() - middle.as_nanos());
         Self { offset, locked: Vec::new(), unlocked: Vec::new(), spreads: Vec::new() }
@@ -108,11 +108,11 @@ impl PictureTimes {
         Ok(())
     }
 
-    fn true_time(&self, at: Timestamp<Rig>) -> Timestamp<True> {
+    fn true_time(&self, at: Timestamp<Rig>) -> Timestamp<Host> {
         Timestamp::from_nanos((at - Timestamp::ZERO - self.offset).as_nanos())
     }
 
-    fn rig_time(&self, at: Timestamp<True>) -> Timestamp<Rig> {
+    fn rig_time(&self, at: Timestamp<Host>) -> Timestamp<Rig> {
         Timestamp::from_nanos((at - Timestamp::ZERO + self.offset).as_nanos())
     }
 
@@ -150,7 +150,7 @@ impl PictureTimes {
 
 /// Whether a frame claims to be on the grid, by a synced clock.
 fn is_on_grid(info: &FrameInfo) -> bool {
-    info.lock == Some(LockState::Locked) && matches!(info.sync, SyncQuality::Synced | SyncQuality::Leading)
+    info.lock == Some(LockState::Locked) && matches!(info.sync, SyncState::Synced | SyncState::Leading)
 }
 
 /// Picture `index` of a video, in presentation order.

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use swsync_core::order::{Command, Order, Targets};
+use swsync_core::order::{Order, OrderCommand, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::control::{Session, Summary};
+use swsync_rig::{Session, Summary};
 
 use super::args::OrdersArgs;
 use super::devices::Devices;
@@ -135,7 +135,7 @@ fn stop_or_cancel(
     match random.below(6) {
         0 => {
             one.cancelled = true;
-            let command = Command::Cancel { order: one.order.id().clone() };
+            let command = OrderCommand::Cancel { order: one.order.id().clone() };
             let _ = session.command(&command, &Targets::All, ASK_TIMEOUT); // a device that is down gets it later
         }
         1 if one.order.ends_at(Span::ZERO).is_none() => stop(session, clock, one),
@@ -147,7 +147,7 @@ fn stop(session: &Session, clock: &ReportedRigTime, one: &mut GivenOrder) {
     let at = clock.at(Instant::now()) + Span::from_millis(800);
     one.stopped = true;
     one.order.stop_at(at);
-    let command = Command::Stop { order: one.order.id().clone(), at_ns: at };
+    let command = OrderCommand::Stop { order: one.order.id().clone(), at_ns: at };
     let _ = session.command(&command, &Targets::All, ASK_TIMEOUT); // a device that is down gets it later
 }
 

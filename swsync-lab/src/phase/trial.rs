@@ -1,12 +1,12 @@
 //! One trial: simulates a camera from its start, and measures how soon it is on the grid and how well it stays there.
 
 use swsync_core::align::SensorTiming;
-use swsync_core::align::calibrate::{Calibration, Plan, Step};
+use swsync_core::align::calibrate::{Calibration, CalibrationPlan, CalibrationStep};
 use swsync_core::align::inject::{InjectConfig, Injector};
 use swsync_core::align::reset::{Reset, ResetConfig};
 use swsync_core::grid::FrameGrid;
+use swsync_core::time::Host;
 use swsync_core::time::{Rig, Skew, Span, Timestamp};
-use swsync_sim::True;
 use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
 use swsync_sim::sensor::{Controls, Phone, PhoneModel, Sensor, SensorModel};
 
@@ -23,7 +23,7 @@ const MAX_FRAMES: usize = 900;
 /// Holding is measured over so many frames: 60 s.
 const HOLD_FRAMES: usize = 1_800;
 /// When trials begin: so late that the wander of clocks has developed.
-const BEGIN: Timestamp<True> = Timestamp::from_nanos(1_000_000_000_000);
+const BEGIN: Timestamp<Host> = Timestamp::from_nanos(1_000_000_000_000);
 /// Largest skew, in ppm, and wander, in ppm per root second (a Raspberry Pi at work).
 const SKEW_PPM: f64 = 20.0;
 const PHONE_SKEW_PPM: f64 = 40.0;
@@ -57,7 +57,7 @@ struct Clock {
     oscillator: Oscillator<Rig>,
     error: ClockError,
     error_ns: f64,
-    last: Option<Timestamp<True>>,
+    last: Option<Timestamp<Host>>,
 }
 
 impl Clock {
@@ -69,7 +69,7 @@ impl Clock {
     }
 
     /// The clock's error at `at`, the time of the next frame.
-    fn error_at(&mut self, at: Timestamp<True>, random: &mut SplitMix64) -> f64 {
+    fn error_at(&mut self, at: Timestamp<Host>, random: &mut SplitMix64) -> f64 {
         let elapsed = self.last.replace(at).map_or(0.0, |last| (at - last).as_secs_f64());
         match self.error {
             ClockError::None => {}
@@ -267,15 +267,15 @@ fn random_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
 pub fn calibrate(model: &PhoneModel, seed: u64, skew: Skew) -> Option<Calibration> {
     let mut phone = Phone::new(*model, seed, skew, BEGIN);
     let clock = Clock::new(ClockError::None, seed, &mut random(seed)).oscillator;
-    let mut calibration = Calibration::new(Plan::new(grid().period())).ok()?;
+    let mut calibration = Calibration::new(CalibrationPlan::new(grid().period())).ok()?;
     loop {
         let frame = phone.next_frame();
         match calibration.handle_frame(frame.sequence, clock.read(frame.stamp) - Timestamp::ZERO) {
-            Step::Wait => {}
+            CalibrationStep::Wait => {}
             // An exposure that fits into a frame shifts nothing.
-            Step::Expose(exposure) if exposure <= grid().period() => {}
-            Step::Expose(exposure) => phone.inject(exposure),
-            Step::Done => return Some(calibration),
+            CalibrationStep::Expose(exposure) if exposure <= grid().period() => {}
+            CalibrationStep::Expose(exposure) => phone.inject(exposure),
+            CalibrationStep::Done => return Some(calibration),
         }
     }
 }

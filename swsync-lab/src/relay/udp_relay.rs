@@ -20,10 +20,10 @@ use nix::sys::socket::{
 use nix::sys::time::TimeSpec;
 use parking_lot::{Condvar, Mutex};
 use rustix::time::{ClockId, clock_gettime};
+use swsync_core::time::Host;
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::clock::true_now;
-use swsync_sim::True;
 use swsync_sim::link::{Direction, Link, LinkModel};
+use swsync_time::host_now;
 
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
@@ -88,7 +88,7 @@ struct Shared {
 /// A datagram in flight. Ordered so that the heap's maximum is released next.
 #[derive(Debug)]
 struct Release {
-    at: Timestamp<True>,
+    at: Timestamp<Host>,
     bytes: Vec<u8>,
     socket: Arc<UdpSocket>,
     to: SocketAddr,
@@ -159,7 +159,7 @@ fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
 
 fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
-        tracing::error!("a relay's thread panicked");
+        swsync_core::log::error!("a relay's thread panicked");
     }
 }
 
@@ -202,11 +202,11 @@ impl Shared {
     fn release(&self) {
         // The default timer slack adds 50 us to every sleep.
         if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
-            tracing::debug!(%error, "cannot set the timer slack: the relay is a little late");
+            swsync_core::log::debug!(%error, "cannot set the timer slack: the relay is a little late");
         }
         let mut under_way = self.under_way.lock();
         while !self.is_stopped() {
-            let wait = under_way.peek().map_or(Span::from_secs(1), |next| next.at - true_now());
+            let wait = under_way.peek().map_or(Span::from_secs(1), |next| next.at - host_now());
             if wait > SPIN {
                 self.changed.wait_for(&mut under_way, (wait - SPIN).to_duration());
             } else if wait > Span::ZERO {
@@ -222,13 +222,13 @@ impl Shared {
     }
 
     fn send(&self, due: &Release) {
-        if true_now() - due.at > LATE {
+        if host_now() - due.at > LATE {
             count(&self.late);
         }
         // Counted before it is sent, so that a receiver finds it counted.
         count(&self.forwarded);
         if let Err(error) = due.socket.send_to(&due.bytes, due.to) {
-            tracing::debug!(to = %due.to, %error, "cannot pass on a datagram");
+            swsync_core::log::debug!(to = %due.to, %error, "cannot pass on a datagram");
             self.forwarded.fetch_sub(1, Ordering::Relaxed);
             count(&self.refused);
         }
@@ -262,7 +262,7 @@ fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, config: &RelayConfig) {
             match Client::open(shared, socket, from, config, seed) {
                 Ok(client) => clients.insert(from, client),
                 Err(error) => {
-                    tracing::debug!(client = %from, %error, "cannot relay for a client");
+                    swsync_core::log::debug!(client = %from, %error, "cannot relay for a client");
                     count(&shared.refused);
                     continue;
                 }
@@ -332,7 +332,7 @@ impl Client {
 struct Datagram<'a> {
     bytes: &'a [u8],
     from: SocketAddr,
-    at: Timestamp<True>,
+    at: Timestamp<Host>,
 }
 
 /// Turns on receive timestamps, and a timeout for [`receive`].
@@ -352,7 +352,7 @@ fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<Datagram<'a>>
         Ok(message) => message,
         Err(nix::Error::EAGAIN | nix::Error::EINTR) => return None,
         Err(error) => {
-            tracing::debug!(%error, "cannot receive");
+            swsync_core::log::debug!(%error, "cannot receive");
             std::thread::sleep(Duration::from_millis(1)); // do not spin on a persistent error
             return None;
         }
@@ -363,7 +363,7 @@ fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<Datagram<'a>>
             _ => None,
         })
     });
-    let at = true_now() - stamp.map_or(Span::ZERO, age);
+    let at = host_now() - stamp.map_or(Span::ZERO, age);
     let from = socket_addr(message.address.as_ref()?)?;
     let length = message.bytes;
     Some(Datagram { bytes: &buffer[..length], from, at })

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use swsync_core::profile::{MeasuredResponse, PhaseConfig, base_model};
-use swsync_rig::profiles;
+use swsync_files::profiles;
 
 pub use args::CalibrateArgs;
 
@@ -59,7 +59,7 @@ fn path(args: &CalibrateArgs, model: &str) -> anyhow::Result<PathBuf> {
     }
     Ok(match &args.output {
         Some(path) => path.clone(),
-        None => profiles::home_of(model)?,
+        None => profiles::path_for(model)?,
     })
 }
 

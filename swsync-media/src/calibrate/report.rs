@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use swsync_core::align::calibrate::fit::Fit;
-use swsync_core::align::calibrate::{Calibration, Point};
+use swsync_core::align::calibrate::{Calibration, CalibrationPoint};
 use swsync_core::profile::{CameraProfile, MeasuredResponse};
 
 const COLUMNS: usize = 60;
@@ -13,8 +13,8 @@ const ROWS: usize = 16;
 const STEPS: u32 = 240;
 
 /// A plot of shift against exposure: `o` is a measurement, `x` one that is left out of the fit, `.` the line.
-pub fn plot(points: &[Point], fit: &Fit) -> String {
-    let most = |of: fn(&Point) -> f64| points.iter().map(of).fold(1.0, f64::max);
+pub fn plot(points: &[CalibrationPoint], fit: &Fit) -> String {
+    let most = |of: fn(&CalibrationPoint) -> f64| points.iter().map(of).fold(1.0, f64::max);
     let (wide, high) = (most(|point| point.exposure_ns) * 1.02, most(|point| point.shift_ns) * 1.05);
     let mut picture = vec![[' '; COLUMNS]; ROWS];
     let mut put = |exposure: f64, shift: f64, mark: char| {
@@ -113,7 +113,7 @@ pub fn json(
     written: Option<&Path>,
 ) -> serde_json::Value {
     let points: Vec<_> = measured.map_or_else(Vec::new, |calibration| {
-        let point = |point: &Point| {
+        let point = |point: &CalibrationPoint| {
             serde_json::json!({
                 "exposure_ns": point.exposure_ns, "shift_ns": point.shift_ns, "looking_for_shortest": point.knee
             })
@@ -129,8 +129,12 @@ pub fn json(
 mod tests {
     use super::*;
 
-    fn points() -> Vec<Point> {
-        let point = |ms: f64| Point { exposure_ns: ms * 1e6, shift_ns: 2.0 * (ms * 1e6 + 2e5), knee: false };
+    fn points() -> Vec<CalibrationPoint> {
+        let point = |ms: f64| CalibrationPoint {
+            exposure_ns: ms * 1e6,
+            shift_ns: 2.0 * (ms * 1e6 + 2e5),
+            knee: false,
+        };
         [35.0, 50.0, 60.0, 80.0, 100.0].map(point).to_vec()
     }
 

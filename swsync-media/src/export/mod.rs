@@ -15,10 +15,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
+use swsync_client::pending::Pending;
 use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
-use swsync_rig::share::pending::Pending;
 
 use rig_take::RigTake;
 use swsync_cli::takes;

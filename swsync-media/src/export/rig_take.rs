@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{FrameRecord, Runs, check_path};
+use swsync_core::manifest::{FrameRecord, NumberSet, check_path};
 use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_core::order::Fill;
 
@@ -79,20 +79,20 @@ impl RigTake {
             cameras.iter().map(|camera| camera.take.removed.as_ref().map_or(0, |removed| removed.before));
         let begin = begin.min().unwrap_or_default();
         let most = usize::try_from(MAX_FRAMES).unwrap_or(usize::MAX);
-        let asked: Runs =
+        let asked: NumberSet =
             cameras.iter().flat_map(|camera| camera.frames().asked_numbers().take(most + 1)).collect();
-        let asked = asked.without(&Runs::from_iter([(0, begin)]));
+        let asked = asked.difference(&NumberSet::from_iter([(0, begin)]));
         ensure!(asked.count() <= MAX_FRAMES, "it names {} frames: more than can be meant", asked.count());
-        let there: Runs =
+        let there: NumberSet =
             cameras.iter().flat_map(|camera| &camera.records).map(|record| record.info.number).collect();
-        let unseen = asked.without(&there);
+        let unseen = asked.difference(&there);
         if let Some(text) = left_out(&order, &unseen, asked.count()) {
             eprintln!("swsync: warning: {text}");
         }
-        let all = |runs: &Runs| -> Vec<_> {
+        let all = |runs: &NumberSet| -> Vec<_> {
             runs.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect()
         };
-        Ok(Self { order, grid, numbers: all(&asked.and(&there)), asked: all(&asked), cameras })
+        Ok(Self { order, grid, numbers: all(&asked.intersection(&there)), asked: all(&asked), cameras })
     }
 
     /// What `camera` shows for each of `numbers`, which must be ascending.
@@ -147,7 +147,7 @@ impl RigTake {
 }
 
 /// The warning about `unseen` frames, of `asked` that an order names, if there are any.
-fn left_out(order: &OrderId, unseen: &Runs, asked: u64) -> Option<String> {
+fn left_out(order: &OrderId, unseen: &NumberSet, asked: u64) -> Option<String> {
     /// At most so many runs are named.
     const NAMED: usize = 3;
     let runs: Vec<_> = unseen.iter().collect();

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
-use swsync_core::manifest::{FrameRecord, Removed};
+use swsync_core::manifest::{FrameRecord, RemovedFrames};
 
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder, info};
 
@@ -86,7 +86,7 @@ fn a_loop_begins_where_the_first_camera_has_something() {
         let mut part =
             TakeBuilder::new("o1", device, 5).pictures(&[0, 1, 2][..gone], |index| grey(tone(index)));
         let before = FIRST + gone as u64;
-        part.take.removed = Some(Removed { before, why: "removed: max-files=3".into() });
+        part.take.removed = Some(RemovedFrames { before, why: "removed: max-files=3".into() });
         part.write(root.path());
     }
     let (_folder, out) = out();

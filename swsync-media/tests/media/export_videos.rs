@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use serde_json::Value;
-use swsync_core::order::{Kind, Order};
+use swsync_core::order::{Order, OrderKind};
 use swsync_core::time::Span;
 
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder, info, name};
@@ -316,7 +316,7 @@ fn reordered(count: usize) -> Vec<u8> {
 #[test]
 fn a_time_lapse_plays_at_its_own_rate() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let kind = Kind::Still { every: Some(Span::from_millis(500)), count: Some(6) };
+    let kind = OrderKind::Still { every: Some(Span::from_millis(500)), count: Some(6) };
     let at = info(FIRST).rig_time_ns - Span::from_micros(5);
     let order = Order::new(name("o1"), at, None, kind).unwrap();
     let mut part = TakeBuilder::new("o1", "a", 6);

@@ -191,7 +191,7 @@ impl Catalog {
             });
         if is_ours {
             let path = self.relative(&folder.join(format!("{prefix}{name}")));
-            tracing::debug!(path, why, "no take");
+            swsync_core::log::debug!(path, why, "no take");
             self.unreadable.push(Unreadable { path, why: why.to_owned() });
         }
     }
@@ -364,7 +364,7 @@ impl Catalog {
             return Err(CatalogError::Differs { path: path.to_owned(), sha256: now });
         }
         fs::remove_file(&real).map_err(io)?;
-        tracing::info!(%order, path, "deleted a file that has been collected");
+        swsync_core::log::info!(%order, path, "deleted a file that has been collected");
         self.digests.remove(&real);
         if path == TAKE_JSON {
             self.lists.retain(|list| list.take.order != *order);

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use swsync_core::control::{MessageError, encode};
+use swsync_core::message::{MessageError, encode};
 use swsync_core::name::DeviceId;
 
 use super::message::{FileReply, FileRequest, unframe};
@@ -32,7 +32,7 @@ impl Session {
                     let (reply, bytes) = unframe(&framed)?;
                     return Ok(Some((reply, bytes.to_owned())));
                 }
-                Err(why) => tracing::debug!(%device, why, "no reply for its files"),
+                Err(why) => swsync_core::log::debug!(%device, why, "no reply for its files"),
             }
         }
         Ok(None)

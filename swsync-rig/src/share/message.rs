@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
 use serde::{Deserialize, Serialize};
-use swsync_core::control::{MessageError, decode, encode};
+use swsync_core::message::{MessageError, decode, encode};
 use swsync_core::name::OrderId;
 use swsync_core::time::{Realtime, Rig, Timestamp};
 

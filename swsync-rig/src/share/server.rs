@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
-use swsync_core::control::decode;
+use swsync_core::message::decode;
 use swsync_core::name::DeviceId;
 use zenoh::Wait;
 use zenoh::query::{Query, Queryable};
@@ -70,7 +70,7 @@ impl Drop for Share {
         self.stop.store(true, Ordering::Relaxed);
         drop(self.queryable.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that serves files has panicked");
+            swsync_core::log::error!("the thread that serves files has panicked");
         }
     }
 }
@@ -83,7 +83,7 @@ const NICENESS: i32 = 10;
 fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy) {
     // On Linux the priority belongs to a thread.
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
-        tracing::warn!(%error, "files are shared at the same priority as they are written");
+        swsync_core::log::warn!(%error, "files are shared at the same priority as they are written");
     }
     while let Ok(query) = inbox.recv() {
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
@@ -93,7 +93,7 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy)
             None => (refused("there is no question in this query"), Vec::new()),
         };
         if let FileReply::Refused { why } = &reply {
-            tracing::debug!(why, "refused a request for files");
+            swsync_core::log::debug!(why, "refused a request for files");
         }
         send(&query, key, &reply, &bytes);
     }
@@ -138,6 +138,6 @@ fn refused(why: &str) -> FileReply {
 
 fn send(query: &Query, key: &str, reply: &FileReply, bytes: &[u8]) {
     if let Err(error) = query.reply(key, frame(reply, bytes)).wait() {
-        tracing::debug!(key, %error, "could not reply"); // the client is gone
+        swsync_core::log::debug!(key, %error, "could not reply"); // the client is gone
     }
 }

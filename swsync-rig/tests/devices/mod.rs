@@ -7,14 +7,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use swsync_core::control::{ClockStatus, Status};
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::{
-    Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
+    Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
+    TimeBasis,
 };
+use swsync_core::status::{ClockStatus, Status};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
@@ -59,7 +60,7 @@ impl Handler {
         let frames = numbers.take(named.count().map_or(1, |count| usize::try_from(count).unwrap()));
         let saved = |number| {
             let info = FrameInfo { rig_time_ns: grid.instant(number), ..info(number) };
-            FrameRun::one(number, Fate::Saved { file: format!("{number}.jpg"), bytes: 7, info })
+            FrameRun::one(number, FrameOutcome::Saved { file: format!("{number}.jpg"), bytes: 7, info })
         };
         let frames = frames.map(saved).collect();
         Answer {
@@ -68,7 +69,7 @@ impl Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: Basis { rate: Some(grid), timescale: None },
+            basis: TimeBasis { rate: Some(grid), timescale: None },
         }
     }
 }
@@ -79,7 +80,7 @@ fn info(number: u64) -> FrameInfo {
         rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
         phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
@@ -101,12 +102,16 @@ impl DeviceHandler for Handler {
         self.changed.notify_all();
     }
 
-    fn handle_command(&self, command: &Command) -> Acknowledgement {
-        Acknowledgement { order: command.order().clone(), device: self.id(), standing: Standing::Unknown }
+    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
+        Acknowledgement {
+            order: command.order().clone(),
+            device: self.id(),
+            outcome: CommandOutcome::Unknown,
+        }
     }
 
-    fn registry(&self) -> Registry {
-        Registry::default()
+    fn registry(&self) -> OrderRoster {
+        OrderRoster::default()
     }
 
     fn status(&self) -> Status {
@@ -114,7 +119,7 @@ impl DeviceHandler for Handler {
             device: self.id(),
             software: "test".into(),
             clock: Some(ClockStatus {
-                quality: SyncQuality::Synced,
+                quality: SyncState::Synced,
                 rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
                 offset_ns: Span::ZERO,
                 uncertainty_ns: Some(Span::from_micros(20)),

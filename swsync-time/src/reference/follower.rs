@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::time::{Offset, Skew, Span};
 
 use super::{Reference, ReferenceConfig, Tracker};
@@ -22,7 +22,7 @@ pub struct ReferenceStats {
     /// The reference.
     pub source: String,
     /// How well rig time is known.
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// How often the reference was read and knew the time.
     pub readings: u64,
     /// How often it could not be read or did not know the time.
@@ -61,7 +61,7 @@ impl ReferenceFollower {
     ) -> Result<Self, TimeError> {
         let stats = Arc::new(Mutex::new(ReferenceStats {
             source: reference.describe(),
-            quality: SyncQuality::Unsynced,
+            quality: SyncState::Unsynced,
             readings: 0,
             unusable: 0,
             error: None,
@@ -100,7 +100,7 @@ impl Drop for ReferenceFollower {
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
             && thread.join().is_err()
         {
-            tracing::error!("the thread that reads a reference has panicked");
+            swsync_core::log::error!("the thread that reads a reference has panicked");
         }
     }
 }
@@ -127,7 +127,7 @@ impl<R: Reference> ReaderTask<R> {
         }
         if let Some(why) = outcome.unusable {
             let why = format!("{}: {why}", self.reference.describe());
-            tracing::warn!("{why}");
+            swsync_core::log::warn!("{why}");
             (self.publisher.on_event)(ClockEvent::SourceUnusable { why });
         }
     }

@@ -9,10 +9,11 @@ mod system;
 
 use std::collections::VecDeque;
 
-use swsync_core::clock::{ClockEstimate, Servo};
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClientConfig, ClockUpdate, Upstream};
+use swsync_core::estimate::ClockEstimate;
+use swsync_core::frame::SyncState;
+use swsync_core::servo::Servo;
 use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
+use swsync_core::time_service::{ClientConfig, ClockUpdate, Upstream};
 
 pub use follower::{ReferenceFollower, ReferenceStats};
 pub use system::SystemReference;
@@ -100,7 +101,7 @@ enum State {
     Holdover,
 }
 
-impl From<State> for SyncQuality {
+impl From<State> for SyncState {
     fn from(state: State) -> Self {
         match state {
             State::Unsynced => Self::Unsynced,

@@ -1,5 +1,5 @@
 use super::*;
-use swsync_core::clock::Adjustment;
+use swsync_core::servo::Adjustment;
 
 /// A local clock, and a reference whose time is a function of it.
 struct Setup {
@@ -55,7 +55,7 @@ impl Setup {
         self.tracker.servo.map().unwrap().rig_at(Timestamp::from_nanos(self.now)) - self.reference()
     }
 
-    fn quality(&self) -> SyncQuality {
+    fn quality(&self) -> SyncState {
         self.tracker.state.into()
     }
 
@@ -64,7 +64,7 @@ impl Setup {
         for _ in 0..40 {
             setup.read();
         }
-        assert_eq!(setup.quality(), SyncQuality::Synced);
+        assert_eq!(setup.quality(), SyncState::Synced);
         setup
     }
 }
@@ -73,8 +73,8 @@ impl Setup {
 fn a_second_of_readings_makes_it_synced() {
     let mut setup = Setup::new(0.0);
     let qualities: Vec<_> = (0..8).map(|_| setup.read().update.unwrap().quality).collect();
-    assert_eq!(qualities[..7], [SyncQuality::Acquiring; 7]);
-    assert_eq!(qualities[7], SyncQuality::Synced);
+    assert_eq!(qualities[..7], [SyncState::Acquiring; 7]);
+    assert_eq!(qualities[7], SyncState::Synced);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_reference_that_is_slewed_is_followed() {
         setup.read();
         worst = worst.max(setup.error().abs());
     }
-    assert_eq!(setup.quality(), SyncQuality::Synced);
+    assert_eq!(setup.quality(), SyncState::Synced);
     // The slope lags by half the window. The servo corrects that over two seconds.
     assert!(worst < Span::from_millis(1), "{worst:?}");
     assert!(setup.error().abs() < Span::from_micros(150), "{:?}", setup.error());
@@ -110,7 +110,7 @@ fn a_small_step_is_slewed_and_leaves_the_rate_alone() {
         update.uncertainty_at(update.estimate.at) > Span::from_millis(1),
         "the uncertainty covers the error"
     );
-    assert_eq!(update.quality, SyncQuality::Holdover);
+    assert_eq!(update.quality, SyncState::Holdover);
     for _ in 0..3 {
         setup.read();
         assert!((setup.tracker.skew.as_ppm() - 10.0).abs() < 1.0, "{:?}", setup.tracker.skew);
@@ -124,18 +124,18 @@ fn a_large_step_is_stepped() {
     let update = setup.read().update.unwrap();
     assert!(matches!(update.adjustment, Some(Adjustment::Stepped { .. })), "{update:?}");
     assert!(setup.error().abs() < Span::from_micros(1));
-    assert_eq!(update.quality, SyncQuality::Synced);
+    assert_eq!(update.quality, SyncState::Synced);
 }
 
 #[test]
 fn a_reference_with_a_large_uncertainty_is_not_synced() {
     let mut setup = Setup::new(0.0);
     for (uncertainty, quality) in [
-        (Span::from_millis(1_900), SyncQuality::Acquiring),
-        (Span::from_millis(11), SyncQuality::Acquiring),
-        (Span::from_millis(9), SyncQuality::Synced),
-        (Span::from_millis(11), SyncQuality::Holdover),
-        (Span::from_micros(1), SyncQuality::Synced),
+        (Span::from_millis(1_900), SyncState::Acquiring),
+        (Span::from_millis(11), SyncState::Acquiring),
+        (Span::from_millis(9), SyncState::Synced),
+        (Span::from_millis(11), SyncState::Holdover),
+        (Span::from_micros(1), SyncState::Synced),
     ] {
         for _ in 0..20 {
             setup.advance();
@@ -153,12 +153,12 @@ fn a_clock_whose_reference_jumps_holds_or_begins_anew() {
         setup.offset += by;
         let update = setup.read().update.unwrap();
         assert_eq!(matches!(update.adjustment, Some(Adjustment::Began { .. })), begins, "{update:?}");
-        let expected = if begins { SyncQuality::Synced } else { SyncQuality::Holdover };
+        let expected = if begins { SyncState::Synced } else { SyncState::Holdover };
         assert_eq!(update.quality, expected);
         for _ in 0..16 {
             setup.read();
         }
-        assert_eq!(setup.quality(), SyncQuality::Synced);
+        assert_eq!(setup.quality(), SyncState::Synced);
         assert!(setup.error().abs() < Span::from_micros(1));
     }
 }
@@ -168,10 +168,10 @@ fn an_unsynced_reference_says_why_once() {
     let mut setup = Setup::new(0.0);
     assert_eq!(setup.read_nothing(Some("run chrony")).unusable.as_deref(), Some("run chrony"));
     assert_eq!(setup.read_nothing(Some("run chrony")).unusable, None);
-    assert_eq!(setup.quality(), SyncQuality::Unsynced);
+    assert_eq!(setup.quality(), SyncState::Unsynced);
     setup.read();
     assert_eq!(setup.read_nothing(Some("run chrony")).unusable.as_deref(), Some("run chrony"));
-    assert_eq!(setup.quality(), SyncQuality::Unsynced);
+    assert_eq!(setup.quality(), SyncState::Unsynced);
 }
 
 #[test]
@@ -182,12 +182,12 @@ fn a_clock_whose_reference_is_lost_is_in_holdover() {
         updates.extend(setup.read_nothing(None).update);
     }
     let [update] = updates[..] else { panic!("{updates:?}") };
-    assert_eq!((update.quality, update.adjustment), (SyncQuality::Holdover, None));
+    assert_eq!((update.quality, update.adjustment), (SyncState::Holdover, None));
     // 5 s at the rate that was measured.
     assert!(setup.error().abs() < Span::from_micros(2), "{:?}", setup.error());
     assert!(update.uncertainty_at(Timestamp::from_nanos(setup.now)) > setup.error().abs());
     setup.read();
-    assert_eq!(setup.quality(), SyncQuality::Synced);
+    assert_eq!(setup.quality(), SyncState::Synced);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 
 use crate::support::{Client, Leader, free_port, has_ipv6, skipped};
 
@@ -60,12 +60,12 @@ fn a_network_that_comes_late_goes_and_comes_again() {
     client.wait_until("there is no way", |client| client.progress().contains("Network is unreachable"));
     let interface = Interface::new("swlate");
     interface.add("10.77.1.1/24");
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     assert_eq!(client.stats().interface.as_deref(), Some("swlate"));
     interface.remove("10.77.1.1/24");
-    client.wait_for(SyncQuality::Holdover);
+    client.wait_for(SyncState::Holdover);
     interface.add("10.77.1.1/24");
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     client.assert_agrees(&leader);
 }
 
@@ -87,12 +87,12 @@ fn a_leader_serves_every_interface() {
         let address: SocketAddr = format!("{ip}:{port}").parse().unwrap();
         assert!(announced.contains(&address), "{announced:?}");
         let client = Client::of(&[address]);
-        client.wait_for(SyncQuality::Synced);
+        client.wait_for(SyncState::Synced);
         client.assert_agrees(&leader);
     }
     assert!(!announced.iter().any(|address| address.to_string().contains("fe80")), "{announced:?}");
     let scoped = Client::named(&[&format!("[fe80::77%swother]:{port}")]);
-    scoped.wait_for(SyncQuality::Synced);
+    scoped.wait_for(SyncState::Synced);
     scoped.assert_agrees(&leader);
     assert_eq!(scoped.stats().interface.as_deref(), Some("swother"));
 }

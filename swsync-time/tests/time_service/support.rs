@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use swsync_core::control::TimeService;
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
+use swsync_core::message::TimeService;
 use swsync_core::ntp::{Key, Keys};
-use swsync_core::sync::{ClientConfig, ServerConfig};
 use swsync_core::time::{Span, Timestamp};
+use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_time::{
     Authority, ClockEvent, DeviceClock, LeaderSource, Reference, ReferenceConfig, ReferenceFollower,
     ReferenceReading, ReferenceState, RigClock, TimeClient, TimeClientConfig, TimeClientStats, TimeLeader,
@@ -112,7 +112,7 @@ impl Leader {
     /// One that follows `upstream`, and serves what it knows.
     pub fn relaying(upstream: &Self, address: &str) -> Self {
         let leader = Self::relaying_address(upstream.address(), address);
-        leader.client.as_ref().unwrap().wait_for(SyncQuality::Synced);
+        leader.client.as_ref().unwrap().wait_for(SyncState::Synced);
         leader
     }
 
@@ -228,7 +228,7 @@ impl Client {
         wait_until(what, state, || done(self));
     }
 
-    pub fn wait_for(&self, quality: SyncQuality) {
+    pub fn wait_for(&self, quality: SyncState) {
         self.wait_until(&format!("the clock is {}", quality.as_str()), |client| {
             client.clock.quality() == quality
         });

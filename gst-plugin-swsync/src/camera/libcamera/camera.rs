@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
 use swsync_core::profile::{CameraProfile, Delays};
-use swsync_rig::profiles;
+use swsync_files::profiles;
 
 use super::capture::{Capture, CaptureError};
 use super::controls;
@@ -309,7 +309,7 @@ impl Camera for LibcameraCamera {
                     streaming.in_flight = streaming.in_flight.saturating_sub(1);
                     if request.status() != RequestStatus::Complete {
                         // libcamera gave up this frame, not the following ones.
-                        tracing::debug!(camera = self.id(), "a request was cancelled");
+                        swsync_core::log::debug!(camera = self.id(), "a request was cancelled");
                         self.queue(request);
                         continue;
                     }
@@ -342,11 +342,14 @@ impl Camera for LibcameraCamera {
         if thread::hangs() {
             // The camera may still write to the memory, and complete requests.
             std::mem::forget((streaming, self.events.clone()));
-            tracing::error!(camera = self.id(), "{}", thread::HUNG);
+            swsync_core::log::error!(camera = self.id(), "{}", thread::HUNG);
             return;
         }
         if !stopped {
-            tracing::warn!(camera = self.id(), "the thread gave no answer while stopping the camera");
+            swsync_core::log::warn!(
+                camera = self.id(),
+                "the thread gave no answer while stopping the camera"
+            );
         }
         // All requests are back. They have to be dropped before their camera.
         self.events.clear();

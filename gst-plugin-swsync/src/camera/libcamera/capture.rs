@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use ::libcamera::request::Request;
 use gst::prelude::*;
 use gst_video::VideoBufferPool;
-use swsync_core::stamps::{Arrival, Misfit, Stamps};
+use swsync_core::stamps::{Arrival, StampIdentifier, StampMismatch};
 use swsync_core::time::Span;
 
 use super::frame_memory::FrameBufferMemory;
@@ -41,7 +41,7 @@ pub(super) struct Capture {
     pub(super) controls: VecDeque<Controls>,
     pub(super) in_flight: usize,
     sequence: Sequence,
-    stamps: Stamps,
+    stamps: StampIdentifier,
     frames: u64,
     pub(super) gone: Option<String>,
 }
@@ -70,7 +70,7 @@ pub(super) struct CompletedFrame {
 /// Why capturing cannot go on.
 pub(super) enum CaptureError {
     /// Frames are stamped by an unknown clock.
-    Stamps(Misfit),
+    Stamps(StampMismatch),
     Other(String),
 }
 
@@ -104,7 +104,7 @@ impl Capture {
             controls: VecDeque::new(),
             in_flight: 0,
             sequence: Sequence::default(),
-            stamps: Stamps::default(),
+            stamps: StampIdentifier::default(),
             frames: 0,
             gone: None,
         })
@@ -164,7 +164,7 @@ impl Capture {
             Ok(stamped) => stamped,
             Err(misfit) if misfit.is_lasting() => return Err(CaptureError::Stamps(misfit)),
             Err(misfit) => {
-                tracing::warn!(%misfit, "a frame is dropped: its stamp is of an unknown clock");
+                swsync_core::log::warn!(%misfit, "a frame is dropped: its stamp is of an unknown clock");
                 return Ok(None);
             }
         };

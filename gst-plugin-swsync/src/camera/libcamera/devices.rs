@@ -8,7 +8,7 @@ use ::libcamera::geometry::Size;
 use ::libcamera::pixel_format::PixelFormat;
 use ::libcamera::properties;
 use swsync_core::time::Span;
-use swsync_rig::profiles;
+use swsync_files::profiles;
 
 use super::formats::{Offer, camera_caps, default_configuration, listed_formats, offers, try_stream};
 use super::hotplug::{self, CameraChange, Subscription};

@@ -106,7 +106,7 @@ fn exists() -> bool {
     // SAFETY: the handle is a pseudo-handle that need not be opened, and the name ends with a zero.
     let symbol = unsafe { dlsym(DEFAULT, SELF.as_ptr()) };
     if symbol.is_null() {
-        tracing::warn!(
+        swsync_core::log::warn!(
             "this libcamera does not tell whether the process has a camera manager; assuming that it has none"
         );
         return false;
@@ -191,7 +191,7 @@ fn class_of(kind: glib::Type) -> *mut c_void {
 unsafe extern "C" fn probe_if_permitted(provider: *mut gst::ffi::GstDeviceProvider) -> *mut GList {
     let Some(probe) = THEIR_PROBE.get() else { return ptr::null_mut() };
     let Some(_permission) = Permission::ask() else {
-        tracing::warn!("{PROVIDER} lists no camera: {OURS}. swsyncdeviceprovider lists them");
+        swsync_core::log::warn!("{PROVIDER} lists no camera: {OURS}. swsyncdeviceprovider lists them");
         return ptr::null_mut(); // an empty list
     };
     // SAFETY: called with the caller's own arguments.

@@ -21,7 +21,7 @@ use gst::subclass::prelude::*;
 use gst_video::VideoMeta;
 use parking_lot::Mutex;
 
-use crate::meta::Own;
+use crate::meta::OwnMeta;
 
 glib::wrapper! {
     /// See the module's documentation.
@@ -189,10 +189,10 @@ mod imp {
             buffer.set_dts(None);
             let mut seen = [false; 4];
             buffer.foreach_meta_mut(|mut meta| {
-                let kind = match Own::of(&mut meta) {
-                    Some(Own::RigTime) => Some(0),
-                    Some(Own::UnixTime) => Some(1),
-                    Some(Own::Details) => Some(2),
+                let kind = match OwnMeta::of(&mut meta) {
+                    Some(OwnMeta::RigTime) => Some(0),
+                    Some(OwnMeta::UnixTime) => Some(1),
+                    Some(OwnMeta::Details) => Some(2),
                     None => meta.downcast_ref::<VideoMeta>().map(|_| 3),
                 };
                 let keep = kind.is_some_and(|kind| !std::mem::replace(&mut seen[kind], true));

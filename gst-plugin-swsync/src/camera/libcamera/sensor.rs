@@ -16,7 +16,7 @@ use swsync_core::frame::FrameDetails;
 use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
 use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
-use swsync_rig::clock::DeviceClock;
+use swsync_time::DeviceClock;
 
 use super::controls;
 use crate::camera::{Controls, ExposureControl, Frame, FrameDurationControl};

@@ -11,7 +11,7 @@ use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
 use parking_lot::Mutex;
 use swsync_core::stamps::Arrival;
-use swsync_rig::clock::arrival_on_host;
+use swsync_time::arrival_on_host;
 
 use super::controls;
 use super::frame_memory::{FrameBufferMemory, memfd_buffer};
@@ -227,7 +227,7 @@ impl CameraSession {
             && let Err(error) = self.camera.get_mut().stop()
         {
             let camera = &self.description.id;
-            tracing::warn!(camera, %error, "libcamera does not stop the camera");
+            swsync_core::log::warn!(camera, %error, "libcamera does not stop the camera");
         }
     }
 }
@@ -261,7 +261,7 @@ fn requests(
             (Err(error), Some(sizes)) if on_request => {
                 static SAID: std::sync::Once = std::sync::Once::new();
                 SAID.call_once(|| {
-                    tracing::info!(%error, "no dma-buf heap: virtual cameras write to memfds");
+                    swsync_core::log::info!(%error, "no dma-buf heap: virtual cameras write to memfds");
                 });
                 for (request, planes) in requests.iter_mut().zip(&mut planes) {
                     let (buffer, memory) = memfd_buffer(&sizes)?;

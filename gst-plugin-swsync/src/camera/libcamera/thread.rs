@@ -149,7 +149,7 @@ impl LibcameraThread {
         self.post(move |library| drop(reply.send(job(library))));
         let answer = answer.recv_timeout(longest);
         if let Err(RecvTimeoutError::Timeout) = answer {
-            tracing::error!("libcamera has not answered for {longest:?}: a driver hangs");
+            swsync_core::log::error!("libcamera has not answered for {longest:?}: a driver hangs");
             HANGS.store(true, Ordering::Release);
         }
         answer.ok()

@@ -1,6 +1,6 @@
 //! Issues that prevent or impair alignment. Each is reported once when it begins and once when it ends.
 
-use swsync_core::align::Trouble;
+use swsync_core::align::AlignProblem;
 
 /// Frames without an issue after which it has ended: three seconds at 30/s.
 const ENDED_AFTER: u32 = 90;
@@ -13,7 +13,7 @@ const LATENCY_REPORT_AFTER: u32 = 900;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issue {
     /// Reported by the aligner.
-    Aligner(Trouble),
+    Aligner(AlignProblem),
     /// The camera does not report exposure times.
     UnknownExposure,
 }
@@ -41,27 +41,27 @@ impl Issue {
 
     /// Whether aligning was given up because of it.
     pub const fn is_given_up(&self) -> bool {
-        matches!(self, Self::Aligner(Trouble::NoEffect { .. }))
+        matches!(self, Self::Aligner(AlignProblem::NoEffect { .. }))
     }
 
     /// Its numbers, with the names of their fields in messages.
     pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u32)> {
         let numbers: [Option<(&'static str, u32)>; 3] = match *self {
             Self::Aligner(trouble) => match trouble {
-                Trouble::OffRate { min, max, period } => {
+                AlignProblem::OffRate { min, max, period } => {
                     [Some(("min-lines", min)), Some(("max-lines", max)), Some(("period-lines", period))]
                 }
-                Trouble::ExposureTooLong { exposure, period } => {
+                AlignProblem::ExposureTooLong { exposure, period } => {
                     [Some(("exposure-lines", exposure)), Some(("period-lines", period)), None]
                 }
-                Trouble::LittleHeadroom { frames, min, max } => {
+                AlignProblem::LittleHeadroom { frames, min, max } => {
                     [Some(("frames", frames)), Some(("min-lines", min)), Some(("max-lines", max))]
                 }
-                Trouble::Clamped { asked, got } => {
+                AlignProblem::Clamped { asked, got } => {
                     [Some(("asked-lines", asked)), Some(("got-lines", got)), None]
                 }
-                Trouble::NoEffect { injections } => [Some(("injections", injections)), None, None],
-                Trouble::Latency { told, found } => {
+                AlignProblem::NoEffect { injections } => [Some(("injections", injections)), None, None],
+                AlignProblem::Latency { told, found } => {
                     [Some(("told-frames", told)), Some(("found-frames", found)), None]
                 }
                 _ => [None; 3],
@@ -73,7 +73,7 @@ impl Issue {
 
     const fn report_after(&self) -> u32 {
         match self {
-            Self::Aligner(Trouble::Latency { .. }) => LATENCY_REPORT_AFTER,
+            Self::Aligner(AlignProblem::Latency { .. }) => LATENCY_REPORT_AFTER,
             Self::Aligner(_) | Self::UnknownExposure => REPORT_AFTER,
         }
     }
@@ -136,9 +136,9 @@ mod tests {
     use super::*;
 
     const fn headroom(frames: u32) -> Issue {
-        Issue::Aligner(Trouble::LittleHeadroom { frames, min: 1000, max: 1800 })
+        Issue::Aligner(AlignProblem::LittleHeadroom { frames, min: 1000, max: 1800 })
     }
-    const LATENCY: Issue = Issue::Aligner(Trouble::Latency { told: 3, found: 4 });
+    const LATENCY: Issue = Issue::Aligner(AlignProblem::Latency { told: 3, found: 4 });
 
     #[test]
     fn changed_numbers_are_not_reported() {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn issues_have_a_name_numbers_and_a_remedy() {
-        let issue = Issue::Aligner(Trouble::ExposureTooLong { exposure: 1800, period: 1763 });
+        let issue = Issue::Aligner(AlignProblem::ExposureTooLong { exposure: 1800, period: 1763 });
         assert_eq!(issue.kind(), "exposure-too-long");
         let numbers: Vec<_> = issue.numbers().collect();
         assert_eq!(numbers, [("exposure-lines", 1800), ("period-lines", 1763)]);

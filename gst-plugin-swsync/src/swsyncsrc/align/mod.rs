@@ -14,12 +14,12 @@ mod time;
 #[cfg(all(test, feature = "simulation"))]
 mod tests;
 
+use swsync_core::align::exposure_response::ExposureResponse;
 use swsync_core::align::inject::{InjectConfig, Injector};
 use swsync_core::align::point::{AlignPoint, FrameTiming};
-use swsync_core::align::profile::Response;
 use swsync_core::align::reset::{Reset, ResetConfig};
-use swsync_core::align::{Aim, Aligner, AlignerConfig, SensorTiming, Trouble};
-use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::align::{AlignProblem, Aligner, AlignerConfig, AlignerTarget, SensorTiming};
+use swsync_core::frame::{LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::time::{Rig, Span, Timestamp};
 
@@ -63,7 +63,7 @@ pub struct ObservedFrame {
     /// That clock now.
     pub now: Timestamp<Rig>,
     /// How well that clock knows rig time.
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// The exposure time, if the camera says so.
     pub exposure: Option<Span>,
 }
@@ -141,7 +141,7 @@ pub struct AlignProgress {
     /// How often the camera was restarted to be aligned.
     pub restarts: u32,
     /// The learnt effect of long exposures.
-    pub response: Option<Response>,
+    pub response: Option<ExposureResponse>,
     /// The current issue.
     pub trouble: Option<Issue>,
 }
@@ -180,7 +180,7 @@ enum MethodState {
     },
     /// Not aligned: so asked for, or given up because nothing had an effect.
     None {
-        given_up: Option<Trouble>,
+        given_up: Option<AlignProblem>,
     },
 }
 
@@ -204,7 +204,7 @@ impl MethodState {
         tolerance: Span,
         seed: u64,
     ) -> Self {
-        let Aim { phase_offset, settle_frames, .. } = aim(target, tolerance);
+        let AlignerTarget { phase_offset, settle_frames, .. } = aligner_target(target, tolerance);
         let line_time_ns = camera.readout.map_or(MICROSECOND_NS, |readout| readout.row_time_ns);
         match method {
             AlignerKind::Inject(control) => {
@@ -237,7 +237,7 @@ impl MethodState {
             AlignerKind::Reset => {
                 let config = ResetConfig { grid, phase_offset, tolerance };
                 let (half, most) = (config.predicted(0.5), config.predicted(0.99));
-                tracing::info!(
+                swsync_core::log::info!(
                     ?tolerance,
                     ?half,
                     ?most,
@@ -269,7 +269,7 @@ impl ExposureInjection {
         if !long && !self.returns {
             self.usual = seen.exposure.or(self.usual);
         }
-        let exposure = report.exposure.filter(|_| !gives_up(report.trouble));
+        let exposure = report.exposure.filter(|_| !gives_up(report.problem));
         let wanted = exposure.map(|exposure| exposure.clamp(self.control.min, self.control.max));
         let normal = (self.returns || long).then(|| self.usual.unwrap_or(grid.period() / 2));
         self.returns = wanted.is_some();
@@ -277,7 +277,7 @@ impl ExposureInjection {
         MethodReport {
             phase_error: report.phase_error,
             lock: report.lock,
-            trouble: report.trouble,
+            trouble: report.problem,
             action: exposure.map_or(AlignAction::Nothing, |exposure| {
                 AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
             }),
@@ -290,7 +290,7 @@ impl ExposureInjection {
 struct MethodReport {
     phase_error: Span,
     lock: LockState,
-    trouble: Option<Trouble>,
+    trouble: Option<AlignProblem>,
     action: AlignAction,
 }
 
@@ -357,11 +357,11 @@ impl CameraAligner {
             let coarse = matches!(self.engine, MethodState::Reset { .. });
             self.progress.tolerance = if coarse { COARSE } else { FINE };
         }
-        let aim = aim(&target, self.progress.tolerance);
+        let aim = aligner_target(&target, self.progress.tolerance);
         match &mut self.engine {
-            MethodState::Inject { aligner, .. } => aligner.set_aim(aim),
-            MethodState::InjectExposure(injection) => injection.injector.set_aim(aim),
-            MethodState::Reset { reset, .. } => reset.set_aim(aim),
+            MethodState::Inject { aligner, .. } => aligner.set_target(aim),
+            MethodState::InjectExposure(injection) => injection.injector.set_target(aim),
+            MethodState::Reset { reset, .. } => reset.set_target(aim),
             MethodState::None { .. } => {}
         }
         self.retargeted = true;
@@ -389,7 +389,7 @@ impl CameraAligner {
         let place = self.point.after_readout_start(&timing);
         let moved = self.place.replace(place).map_or(Span::ZERO, |before| place - before);
         let started = self.sequence.replace(seen.sequence).is_none_or(|last| last >= seen.sequence);
-        let holdover = seen.quality == SyncQuality::Holdover;
+        let holdover = seen.quality == SyncState::Holdover;
         let judged = self.apply_method(seen, (readout, place), moved, holdover);
         let cause = if started {
             LockCause::Start
@@ -424,7 +424,7 @@ impl CameraAligner {
         let number = self.grid.nearest(time - offset - phase_error);
         let time = self.grid.instant(number) + offset + phase_error;
         if news.is_some() || action != AlignAction::Nothing {
-            tracing::trace!(
+            swsync_core::log::trace!(
                 sequence = seen.sequence,
                 number,
                 ?phase_error,
@@ -475,7 +475,7 @@ impl CameraAligner {
                 MethodReport {
                     phase_error: report.phase_error,
                     lock: report.lock,
-                    trouble: report.trouble,
+                    trouble: report.problem,
                     action: report
                         .lines
                         .map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
@@ -515,7 +515,7 @@ impl CameraAligner {
     }
 
     /// The issue that the method reports, or that the aligned instant is not known.
-    fn issue(&self, trouble: Option<Trouble>) -> Option<Issue> {
+    fn issue(&self, trouble: Option<AlignProblem>) -> Option<Issue> {
         let needs_exposure =
             self.stamped_at != StampedAt::ExposureStart || self.point == AlignPoint::ExposureCenter;
         let blind = (self.exposure.is_none() && needs_exposure).then_some(Issue::UnknownExposure);
@@ -524,8 +524,8 @@ impl CameraAligner {
 }
 
 /// Whether aligning is given up.
-const fn gives_up(trouble: Option<Trouble>) -> bool {
-    matches!(trouble, Some(Trouble::NoEffect { .. }))
+const fn gives_up(trouble: Option<AlignProblem>) -> bool {
+    matches!(trouble, Some(AlignProblem::NoEffect { .. }))
 }
 
 /// Whether `wait-lock` holds back frames with this lock state. `won`: the camera has been locked before.
@@ -539,9 +539,9 @@ pub const fn held_back(lock: LockState, won: bool) -> bool {
     }
 }
 
-const fn aim(target: &AlignTarget, tolerance: Span) -> Aim {
+const fn aligner_target(target: &AlignTarget, tolerance: Span) -> AlignerTarget {
     let AlignTarget { phase_offset, settle_frames, max_slew, .. } = *target;
-    Aim { phase_offset, tolerance, settle_frames, max_slew }
+    AlignerTarget { phase_offset, tolerance, settle_frames, max_slew }
 }
 
 fn check_point(point: AlignPoint, camera: &Capabilities) -> Result<(), AlignError> {

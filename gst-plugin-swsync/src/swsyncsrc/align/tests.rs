@@ -4,7 +4,7 @@ mod stage;
 
 use stage::{AlignmentRun, Can, Kind, TARGET, rehearse, try_rehearse};
 use swsync_core::align::point::AlignPoint;
-use swsync_core::frame::{LockState, SyncQuality};
+use swsync_core::frame::{LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::time::Span;
 use swsync_sim::sensor::{LongExposure, SensorModel};
@@ -273,11 +273,11 @@ fn a_restart_of_the_camera_is_said_and_mended() {
 #[test]
 fn holdover_is_coasting() {
     let mut camera = locked(&imx219(), TARGET);
-    camera.stage.with(|world| world.quality = SyncQuality::Holdover);
+    camera.stage.with(|world| world.quality = SyncState::Holdover);
     let frames = camera.frames(20);
     assert_eq!(causes(&frames), [(LockCause::Clock, LockState::Coasting)]);
-    assert_eq!(frames[0].info.sync, SyncQuality::Holdover);
-    camera.stage.with(|world| world.quality = SyncQuality::Synced);
+    assert_eq!(frames[0].info.sync, SyncState::Holdover);
+    camera.stage.with(|world| world.quality = SyncState::Synced);
     assert_eq!(causes(&camera.frames(20)), [(LockCause::Clock, LockState::Locked)]);
 }
 
@@ -474,7 +474,7 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
                 }
                 ..5.0 => camera.stage.with(|world| world.crash = true),
                 _ => {
-                    let quality = if pick(2.0) < 1.0 { SyncQuality::Holdover } else { SyncQuality::Synced };
+                    let quality = if pick(2.0) < 1.0 { SyncState::Holdover } else { SyncState::Synced };
                     camera.stage.with(|world| world.quality = quality);
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use gst::prelude::*;
-use swsync_core::control::ClockStatus;
+use swsync_core::status::ClockStatus;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
 use crate::camera::Flushing;

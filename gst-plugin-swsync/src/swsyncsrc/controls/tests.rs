@@ -1,6 +1,6 @@
 use super::*;
 use crate::camera::controls::Range;
-use swsync_core::frame::{FrameDetails, LockState, SyncQuality};
+use swsync_core::frame::{FrameDetails, LockState, SyncState};
 use swsync_core::time::{Skew, Span, Timestamp};
 use swsync_sim::sensor::{Controls, Sensor, SensorModel};
 
@@ -25,7 +25,7 @@ fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
         rig_time_ns: Timestamp::from_nanos(0),
         phase_error_ns: Span::ZERO,
         clock_uncertainty_ns: None,
-        sync: SyncQuality::Leading,
+        sync: SyncState::Leading,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_micros(exposure_us)),
         analogue_gain: None,

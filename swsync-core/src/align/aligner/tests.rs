@@ -140,7 +140,7 @@ fn a_new_target_is_reached_at_once_or_slowly() {
     for (max_slew, most) in [(None, 12), (Some(0.01), 40)] {
         let (mut sensor, mut aligner) = (Sensor::new(9, -3_000_000.0, 12.0), aligner());
         run(&mut sensor, &mut aligner, 60);
-        let target = AlignTarget {
+        let target = AlignerTarget {
             phase_offset: Span::from_millis(8),
             tolerance: Span::from_micros(20),
             settle_frames: 3,

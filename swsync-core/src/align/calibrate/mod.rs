@@ -406,7 +406,7 @@ impl Calibration {
             let jumped = median.abs() > JUMP;
             if near + 2 >= SETTLE && (jumped || since >= PATIENCE) {
                 self.failures = 0;
-                tracing::debug!(exposure_ns = exposure, shift_ns = median, frames = since, "measured");
+                crate::log::debug!(exposure_ns = exposure, shift_ns = median, frames = since, "measured");
                 self.points.push(CalibrationPoint {
                     exposure_ns: exposure,
                     shift_ns: median,

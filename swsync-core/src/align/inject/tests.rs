@@ -176,7 +176,7 @@ fn a_camera_that_ignores_long_exposures_is_reported() {
 fn a_new_target_is_reached_with_the_learnt_response() {
     let (mut camera, mut injector) = (Camera::new(3), injector());
     converge(&mut camera, &mut injector).expect("it converges");
-    let target = AlignTarget {
+    let target = AlignerTarget {
         phase_offset: Span::from_millis(8),
         tolerance: Span::from_micros(50),
         settle_frames: 5,

@@ -133,7 +133,7 @@ impl Track {
         let lowest = [0, 1].map(|direction| Lowest::of(&self.window, direction, self.rate, now));
         let gaps = lowest.each_ref().map(Lowest::quiet_gap);
         if let Some(newest) = self.undercut(&lowest, gaps, now) {
-            tracing::debug!(newest, "the offset has stepped");
+            crate::log::debug!(newest, "the offset has stepped");
             self.forget(newest, OTHER_CLOCKS);
             return self.solve(at);
         }
@@ -187,7 +187,7 @@ impl Estimator for Track {
             return self.solution.map(|solution| solution.estimate);
         }
         if self.is_contradicted(exchange) {
-            tracing::debug!("the offset has stepped");
+            crate::log::debug!("the offset has stepped");
             self.forget(0, OTHER_CLOCKS);
         } else if self.window.is_past(exchange.t4) {
             self.forget(0, LATER);

@@ -47,7 +47,7 @@ impl Client {
 
     /// The request that `bytes` answer, if `bytes` are an authentic response.
     fn find_request(&mut self, bytes: &[u8]) -> Option<(usize, bool, Packet)> {
-        let decoded = ntp::decode(bytes).inspect_err(|error| tracing::debug!(%error, "not an NTP packet"));
+        let decoded = ntp::decode(bytes).inspect_err(|error| crate::log::debug!(%error, "not an NTP packet"));
         let Some((response, trailer)) = decoded.ok().filter(|(packet, _)| packet.mode == ntp::MODE_SERVER)
         else {
             self.counts.bogus += 1;
@@ -107,7 +107,7 @@ impl Client {
         if let (Some(before), Some(after)) = (self.upstream.and_then(leader), leader(upstream))
             && before != after
         {
-            tracing::info!("another leader or time scale: learning it anew");
+            crate::log::info!("another leader or time scale: learning it anew");
             self.estimator.reset();
             self.requests.forget_exchanges();
             self.counts.resets += 1;
@@ -141,7 +141,7 @@ impl Client {
         let t3 = stamps.t3.to_rig(self.pivot);
         let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
         if !exchange.is_plausible() {
-            tracing::debug!(?exchange, "implausible exchange");
+            crate::log::debug!(?exchange, "implausible exchange");
             self.counts.implausible += 1;
             return;
         }
@@ -162,7 +162,7 @@ impl Client {
             && now - self.last_burst > CALM
             && estimate.uncertainty_at(now) > expected.mul_f64(CONTRADICTED)
         {
-            tracing::debug!("the estimate has been contradicted");
+            crate::log::debug!("the estimate has been contradicted");
             self.last_burst = now;
             self.counts.contradictions += 1;
             self.pacer.start_burst(&self.config, now, SHORT_BURST);
@@ -196,7 +196,7 @@ impl Client {
     /// Reports once why the server cannot be followed.
     fn report_refusal(&mut self, refusal: Refusal) {
         if self.refusal != Some(refusal) {
-            tracing::warn!("{refusal}");
+            crate::log::warn!("{refusal}");
             self.refusal = Some(refusal);
             self.actions.push_back(ClientAction::Refused(refusal));
         }

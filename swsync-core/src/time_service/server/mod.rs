@@ -108,7 +108,7 @@ impl Server {
         status: &ServerStatus,
     ) -> Option<ServerResponse> {
         let (request, trailer) = ntp::decode(bytes)
-            .inspect_err(|error| tracing::debug!(%from, %error, "not an NTP packet"))
+            .inspect_err(|error| crate::log::debug!(%from, %error, "not an NTP packet"))
             .ok()
             .filter(|(packet, _)| packet.mode == ntp::MODE_CLIENT)
             .or_else(|| {

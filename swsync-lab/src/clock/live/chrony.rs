@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use swsync_core::ntp::{self, LEAP_UNSYNCHRONIZED, NtpTimestamp, Packet};
 use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::clock::RigClock;
+use swsync_time::RigClock;
 use tempfile::TempDir;
 
 use super::following::{FollowingClock, MeasuredError, difference};

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClientConfig, ServerConfig};
+use swsync_core::frame::SyncState;
 use swsync_core::time::Skew;
-use swsync_rig::clock::{DeviceClock, RigClock};
-use swsync_rig::time::{
+use swsync_core::time_service::{ClientConfig, ServerConfig};
+use swsync_sim::oscillator::OscillatorConfig;
+use swsync_time::{
     Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
 };
-use swsync_sim::oscillator::OscillatorConfig;
+use swsync_time::{DeviceClock, RigClock};
 
 use super::following::{FollowingClock, MeasuredError, difference};
 
@@ -79,7 +79,7 @@ impl FollowingClock for Client {
     }
 
     fn read(&mut self) -> Option<MeasuredError> {
-        if !matches!(self.clock.quality(), SyncQuality::Synced | SyncQuality::Holdover) {
+        if !matches!(self.clock.quality(), SyncState::Synced | SyncState::Holdover) {
             return None;
         }
         let error = difference(|| self.leader.now(), || Some(self.clock.now()))?;

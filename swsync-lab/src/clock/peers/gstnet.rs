@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use swsync_core::clock::ClockEstimate;
+use swsync_core::estimate::ClockEstimate;
 use swsync_core::estimate::{Estimator, Exchange};
 use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 

@@ -4,7 +4,7 @@
 //! of the delay above the least delay so far, since the two directions may differ by that much, but at least a floor. The filter
 //! models neither tails nor asymmetry: slow exchanges pull it towards the slower direction.
 
-use swsync_core::clock::ClockEstimate;
+use swsync_core::estimate::ClockEstimate;
 use swsync_core::estimate::{Estimator, Exchange};
 use swsync_core::time::{Local, Offset, Skew, Span, Timestamp};
 

@@ -1,8 +1,8 @@
 //! The paper's min filter as the paper uses it (sec. IV.B): of one burst of K exchanges the one with the least delay gives the
 //! offset, which is held from then on.
 
-use swsync_core::clock::ClockEstimate;
-use swsync_core::estimate::{Estimator, EstimatorConfig, Exchange, Method};
+use swsync_core::estimate::ClockEstimate;
+use swsync_core::estimate::{Estimator, EstimatorConfig, EstimatorKind, Exchange};
 
 /// K of the paper.
 const BURST: usize = 300;
@@ -20,7 +20,8 @@ impl MinHeld {
     /// A filter without exchanges.
     #[must_use]
     pub fn new() -> Self {
-        let config = EstimatorConfig { method: Method::Min, window: BURST, ..EstimatorConfig::default() };
+        let config =
+            EstimatorConfig { kind: EstimatorKind::Min, window: BURST, ..EstimatorConfig::default() };
         Self { min: config.build(), missing: BURST, last: None }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use swsync_core::align::point::AlignPoint;
-use swsync_core::control::ClockStatus;
-use swsync_core::frame::{FrameDetails, SyncQuality};
+use swsync_core::frame::{FrameDetails, SyncState};
 use swsync_core::grid::FrameGrid;
-use swsync_core::stamps::{Basis, StampClock, StampedBy};
+use swsync_core::stamps::{StampBasis, StampClock, StampedBy};
+use swsync_core::status::ClockStatus;
+use swsync_core::time::Host;
 use swsync_core::time::{Boottime, Rig, Skew, Span, Timestamp};
-use swsync_sim::True;
 use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
 
 use super::super::{AlignMethod, AlignTarget, TimeBase};
@@ -37,10 +37,10 @@ pub enum Can {
 /// What happens beside frames.
 #[derive(Debug)]
 pub struct World {
-    pub now: Timestamp<True>,
+    pub now: Timestamp<Host>,
     /// Rig time less true time, beside [`EPOCH`].
     pub clock_error: Span,
-    pub quality: SyncQuality,
+    pub quality: SyncState,
     /// The exposure that somebody sets with the next request.
     pub exposure: Option<Span>,
     /// The camera crashes and starts anew before the next frame.
@@ -57,7 +57,7 @@ pub struct World {
     pub running: bool,
     pub longest_request: Span,
     /// The newest frame, in truth: start of exposure of the first row, and the middle of the middle row's.
-    pub truth: (Timestamp<True>, Timestamp<True>),
+    pub truth: (Timestamp<Host>, Timestamp<Host>),
 }
 
 /// The stage: time, and what happens beside frames.
@@ -69,7 +69,7 @@ impl Stage {
         Self(Arc::new(Mutex::new(World {
             now: Timestamp::from_nanos(7_000_000_000),
             clock_error: Span::ZERO,
-            quality: SyncQuality::Synced,
+            quality: SyncState::Synced,
             exposure: None,
             crash: false,
             interruptions: 0,
@@ -93,7 +93,7 @@ impl Stage {
         (self.rig(start), self.rig(middle))
     }
 
-    fn rig(&self, at: Timestamp<True>) -> Timestamp<Rig> {
+    fn rig(&self, at: Timestamp<Host>) -> Timestamp<Rig> {
         EPOCH + Span::from_nanos(at.as_nanos()) + self.with(|world| world.clock_error)
     }
 }
@@ -301,7 +301,7 @@ impl Camera for StagedCamera {
             copied: false,
             sequence,
             sensor_time: Timestamp::from_nanos(stamp.as_nanos()),
-            stamped_by: StampedBy { clock: StampClock::Boottime, basis: Basis::Same },
+            stamped_by: StampedBy { clock: StampClock::Boottime, basis: StampBasis::Same },
             exposure: (!silent).then_some(exposure),
             analogue_gain: None,
             reported: Vec::new(),
