@@ -28,5 +28,7 @@ grep -Eq "^ +Filename +$plugin\$" <<<"$details" || die 'GStreamer took another p
 grep -Eq "^ +Version +$version\$" <<<"$details" || die "the plugin does not say that it is version $version"
 grep -Eq '^ +License +MPL' <<<"$details" || die 'the plugin does not say that its licence is MPL'
 
-said=$("$folder/installed/usr/bin/swsync" --version)
-[[ $said == *" $version"* ]] || die "swsync --version says '$said', not $version"
+for program in swsync swsync-media swsync-lab; do
+    said=$("$folder/installed/usr/bin/$program" --version)
+    [[ $said == "$program $version"* ]] || die "$program --version says '$said', not $version"
+done

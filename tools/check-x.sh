@@ -11,6 +11,8 @@ folder=$1
 rm -rf "$folder"
 mkdir -p "$folder"/{old,checkout/crate/src}
 cp -r "$top"/{x,tools} "$folder/checkout"
+# That one is about the real crates.
+printf '#!/bin/sh\n' >"$folder/checkout/tools/check-crates.py"
 cd "$folder/checkout"
 rust=$(rustc --version)
 rust=${rust#rustc }
@@ -30,7 +32,7 @@ rust-version = "$2"
 [workspace.metadata.swsync]
 lint-rust = "$1"
 END
-    printf '[package]\nname = "crate"\nedition = "2024"\n' >crate/Cargo.toml
+    printf '[package]\nname = "gst-plugin-swsync"\nedition = "2024"\n[features]\nlibcamera = []\nsimulation = []\n' >crate/Cargo.toml
 }
 
 # expect CODE TEXT... -- COMMAND...: COMMAND exits with 0 where CODE is 0, else not, and says all the texts.

@@ -34,13 +34,14 @@ def main():
     # A target folder set from outside is shared with other builds on purpose.
     target_dir = Path(os.environ.get("CARGO_TARGET_DIR", args.target_dir))
     command = [
-        args.cargo, "build", "--workspace", "--locked",
+        args.cargo, "build", "--workspace", "--locked", "--no-default-features",
+        "--features", args.features,
         "--manifest-path", args.manifest,
         "--profile", args.profile,
         "--target-dir", str(target_dir),
     ]
-    if args.features:
-        command += ["--features", args.features]
+    if "swsync-lab" not in args.outputs:
+        command += ["--exclude", "swsync-lab"]
     status = subprocess.run(command).returncode
     if status != 0:
         sys.exit(status)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
 use gst::prelude::*;
+use swsync_core::coded::NalCodec;
 
-use super::annexb;
 use super::pipeline::{PARSERS, error_on, launch};
 
 /// Frames that may wait between GStreamer's thread and the reader.
@@ -156,10 +156,10 @@ fn add_probe(
 /// Puts the NAL units of H.264 or H.265 in order, and corrects `is_key`. Parsers take every intra frame for a key frame (seen with
 /// 1.26), but a later frame may refer to one before it. Only intra frames with parameter sets are key frames.
 fn correct(frame: &mut VideoFrame, media: &str) {
-    let Some(order) = annexb::orders(media) else { return };
+    let Some(codec) = NalCodec::of_media(media) else { return };
     let Ok(map) = frame.buffer.map_readable() else { return };
-    frame.is_key = frame.is_key && !annexb::parameters(media, &map).is_empty();
-    let mut ordered = gst::Buffer::from_mut_slice(order(&map));
+    frame.is_key = frame.is_key && !codec.parameter_sets(&map).is_empty();
+    let mut ordered = gst::Buffer::from_mut_slice(codec.with_delimiter_first(&map));
     drop(map);
     let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
     if frame.buffer.copy_into(ordered.make_mut(), flags, ..).is_ok() {
@@ -237,10 +237,12 @@ impl VideoIndex {
     /// Reads all of `video`, of media type `media`.
     pub fn of(video: &Path, media: &str) -> anyhow::Result<Self> {
         let (mut times, mut keys, mut caps) = (Vec::new(), BTreeMap::new(), None);
+        let codec = NalCodec::of_media(media);
         for (stored, frame) in FrameReader::coded(video, media)?.enumerate() {
             let frame = frame?;
             if frame.is_key {
-                keys.insert(stored, annexb::parameters(media, &frame.bytes()?));
+                let bytes = frame.bytes()?;
+                keys.insert(stored, codec.map_or_else(Vec::new, |codec| codec.parameter_sets(&bytes)));
             }
             times.push(frame.pts());
             caps.get_or_insert(frame.caps);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use prost::Message as _;
+use swsync_core::coded::NalCodec;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::FrameRecord;
 use swsync_core::order::Fill;
@@ -16,7 +17,7 @@ use super::messages::{CompressedImage, CompressedVideo, timestamp};
 use crate::export::pictures;
 use crate::export::rig_take::{RigTake, Slot};
 use crate::export::tables::shown_at;
-use crate::video_file::{self, FrameReader, VideoFrame};
+use crate::video_file::{FrameReader, VideoFrame};
 use swsync_cli::takes::DeviceTake;
 
 /// A frame with its time and metadata.
@@ -227,7 +228,8 @@ impl<'a> VideoFile<'a> {
     ) -> anyhow::Result<TimedFrame> {
         let bytes = frame.bytes()?;
         let mut hash = DefaultHasher::new();
-        video_file::pictures_of(self.media, &bytes).hash(&mut hash);
+        let codec = NalCodec::of_media(self.media);
+        codec.map_or_else(|| bytes.clone(), |codec| codec.slices(&bytes)).hash(&mut hash);
         let data = FrameData::Coded { bytes, format: self.format, hash: hash.finish(), is_key: frame.is_key };
         Ok(TimedFrame { at, number, device: self.device.clone(), data, metadata })
     }
