@@ -52,6 +52,10 @@ pub enum SavedTake {
 }
 
 /// What the worker's thread is to do.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all jobs but the last are actions: a box would be an allocation for each frame"
+)]
 pub enum Job {
     CarryOut(OrderAction<StoredFrame>),
     /// End, once all open orders are finished.
