@@ -64,7 +64,7 @@ impl SourceEvents {
 pub struct GapFinder {
     last: Option<DeliveredFrame>,
     since: SourceEvents,
-    /// Frames since the last gap.
+    /// Frames in a row without a gap, since the last gap or hold-up.
     in_a_row: u32,
     gap: Option<FrameGap>,
 }

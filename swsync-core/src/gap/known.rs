@@ -51,11 +51,11 @@ impl KnownGaps {
             self.push(between, UNKNOWN);
             return;
         };
-        let is_news = !self.told || gap.serial != self.serial;
+        let is_new_gap = !self.told || gap.serial != self.serial;
         let (told, before) = (std::mem::replace(&mut self.told, true), self.serial);
         // Encoded frames arrive out of order: an earlier frame may carry an earlier gap.
         self.serial = gap.serial.max(before);
-        if !is_news {
+        if !is_new_gap {
             return;
         }
         if !told || gap.serial > before.saturating_add(1) {

@@ -32,14 +32,14 @@ impl DeviceFrames {
     fn asked(&self) -> NumberSet {
         let Some(take) = &self.take else { return self.saved.clone() };
         let index = take.order_index();
-        let told: NumberSet =
+        let listed: NumberSet =
             self.saved.iter().chain(take.holes.iter().map(|hole| extent(index, hole))).collect();
         let first = index.index_of(take.first);
         let within =
             |(from, count): (u64, u64)| from >= first && (from - first).saturating_add(count) <= take.count;
         // Frames of an unknown order may lie anywhere.
-        let all = index.has_pauses() || told.iter().all(within);
-        if all { told.iter().chain([(first, take.count)]).collect() } else { told }
+        let all = index.has_pauses() || listed.iter().all(within);
+        if all { listed.iter().chain([(first, take.count)]).collect() } else { listed }
     }
 
     /// Numbers of the frames that it was asked for.
