@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use swsync_core::ntp::Datagram;
 use swsync_core::time::{Host, Rig, Span, Timestamp};
 use swsync_core::time_service::{
-    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Refusal, Server, ServerConfig, ServerResponse,
-    ServerStatus, SyncState,
+    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Server, ServerConfig, ServerRefusal,
+    ServerResponse, ServerStatus, SyncState,
 };
 use swsync_sim::link::{Direction, Link, LinkModel};
 use swsync_sim::oscillator::Oscillator;
@@ -85,7 +85,7 @@ impl World {
                 }
                 ClientAction::Publish(update) => self.last = Some(update),
                 // The server may not be synced yet.
-                ClientAction::Refused(refusal) => assert_eq!(refusal, Refusal::Unsynchronized),
+                ClientAction::Refused(refusal) => assert_eq!(refusal, ServerRefusal::Unsynchronized),
             }
         }
     }

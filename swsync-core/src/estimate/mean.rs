@@ -9,14 +9,14 @@ use crate::time::{Offset, Skew, Span};
 
 /// The mean of the last `window` offsets.
 #[derive(Debug)]
-pub struct Mean {
+pub struct MeanEstimator {
     window: usize,
     /// Longer delays are outliers.
     threshold: Option<Span>,
     recent: VecDeque<Exchange>,
 }
 
-impl Mean {
+impl MeanEstimator {
     /// A filter over `window` exchanges (at least one): the paper's K. It rejects exchanges that took longer than
     /// `threshold`.
     #[must_use]
@@ -25,7 +25,7 @@ impl Mean {
     }
 }
 
-impl Estimator for Mean {
+impl Estimator for MeanEstimator {
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
         if exchange.is_plausible() && self.threshold.is_none_or(|most| exchange.delay() <= most) {
             self.recent.push_back(*exchange);
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn symmetric_delays_average_out() {
         let mut link = Link::new(3);
-        let mut filter = Mean::new(1000, None);
+        let mut filter = MeanEstimator::new(1000, None);
         let mut estimate = None;
         for i in 0..1000 {
             assert!(!filter.has_settled());
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn outliers_are_rejected() {
         let mut link = Link::new(3);
-        let mut filter = Mean::new(100, Some(Span::from_millis(3)));
+        let mut filter = MeanEstimator::new(100, Some(Span::from_millis(3)));
         let estimate = (0..100).filter_map(|i| filter.handle_exchange(&link.exchange(at_ms(i * 4)))).last();
         assert!(filter.recent.len() < 90 && !filter.has_settled(), "{}", filter.recent.len());
         assert!(filter.recent.iter().all(|exchange| exchange.delay() <= Span::from_millis(3)));

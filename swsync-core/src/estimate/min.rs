@@ -11,14 +11,14 @@ use crate::time::{Skew, Span};
 
 /// The exchange with the least delay among the last `window`.
 #[derive(Debug)]
-pub struct Min {
+pub struct MinEstimator {
     window: usize,
     /// A delay below this is good enough: no more exchanges are needed.
     threshold: Option<Span>,
     recent: VecDeque<Exchange>,
 }
 
-impl Min {
+impl MinEstimator {
     /// A filter over `window` exchanges (at least one): the paper's K, 300 there. It settles earlier if a delay is below
     /// `threshold`.
     #[must_use]
@@ -27,7 +27,7 @@ impl Min {
     }
 }
 
-impl Estimator for Min {
+impl Estimator for MinEstimator {
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
         if exchange.is_plausible() {
             self.recent.push_back(*exchange);
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn the_least_delay_wins() {
         let mut link = Link::new(3);
-        let mut filter = Min::new(300, None);
+        let mut filter = MinEstimator::new(300, None);
         let mut best = Span::MAX;
         for i in 0..300 {
             let exchange = link.exchange(at_ms(i * 4));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn old_exchanges_expire() {
         let mut link = Link::new(5);
-        let mut filter = Min::new(10, None);
+        let mut filter = MinEstimator::new(10, None);
         let shortest = Exchange { t4: at_ms(0), ..link.exchange(at_ms(0)) };
         link.floor = Span::from_millis(5);
         filter.handle_exchange(&shortest);

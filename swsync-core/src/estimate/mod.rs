@@ -12,9 +12,9 @@ mod track;
 
 pub use estimator::{ClockEstimate, Estimator};
 pub use exchange::Exchange;
-pub use mean::Mean;
-pub use min::Min;
-pub use track::Track;
+pub use mean::MeanEstimator;
+pub use min::MinEstimator;
+pub use track::TrackEstimator;
 
 use crate::time::Span;
 
@@ -52,9 +52,9 @@ impl EstimatorConfig {
     #[must_use]
     pub fn build(&self) -> Box<dyn Estimator> {
         match self.kind {
-            EstimatorKind::Mean => Box::new(Mean::new(self.window, self.threshold)),
-            EstimatorKind::Min => Box::new(Min::new(self.window, self.threshold)),
-            EstimatorKind::Track => Box::new(Track::new()),
+            EstimatorKind::Mean => Box::new(MeanEstimator::new(self.window, self.threshold)),
+            EstimatorKind::Min => Box::new(MinEstimator::new(self.window, self.threshold)),
+            EstimatorKind::Track => Box::new(TrackEstimator::new()),
         }
     }
 }

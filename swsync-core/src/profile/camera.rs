@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{ProfileError, within};
-use super::mode::{self, FrameLimits, Mode};
+use super::mode::{self, FrameLimits, SensorMode};
 use super::readout::{Readout, Shutter, StampedAt};
 use super::response::MeasuredResponse;
 use crate::time::Span;
@@ -48,7 +48,7 @@ pub struct CameraProfile {
     pub exposure_margin_lines: u32,
     /// The sensor's known modes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub modes: Vec<Mode>,
+    pub modes: Vec<SensorMode>,
     /// The response to long exposures, for each frame rate at which it was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub responses: Vec<MeasuredResponse>,
@@ -123,7 +123,7 @@ impl CameraProfile {
         }
         let margin = f64::from(self.exposure_margin_lines);
         within("exposure_margin_lines", margin, (0.0, 10_000.0), "0 to 10000")?;
-        self.modes.iter().try_for_each(Mode::check)?;
+        self.modes.iter().try_for_each(SensorMode::check)?;
         self.responses.iter().try_for_each(MeasuredResponse::check)?;
         Ok(self)
     }
@@ -133,13 +133,13 @@ impl CameraProfile {
     /// libcamera does not tell the mode, and several modes may have one width. But each mode has its own shortest frame. `None` if
     /// no known mode is near.
     #[must_use]
-    pub fn mode_by_limits(&self, limits: FrameLimits) -> Option<Mode> {
+    pub fn mode_by_limits(&self, limits: FrameLimits) -> Option<SensorMode> {
         mode::by_limits(&self.modes, limits)
     }
 
     /// The readout of `mode`.
     #[must_use]
-    pub fn readout(&self, mode: &Mode) -> Readout {
+    pub fn readout(&self, mode: &SensorMode) -> Readout {
         Readout {
             shutter: self.shutter,
             row_time_ns: mode.row_time_ns.unwrap_or(mode.line_time_ns),

@@ -14,7 +14,7 @@ mod shipped;
 
 pub use camera::{CameraProfile, Delays, base_model};
 pub use error::ProfileError;
-pub use mode::{FrameLimits, Mode};
+pub use mode::{FrameLimits, SensorMode};
 pub use phase_config::PhaseConfig;
 pub use readout::{Readout, Shutter, StampedAt};
 pub use response::MeasuredResponse;

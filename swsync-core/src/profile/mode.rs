@@ -8,7 +8,7 @@ use crate::time::Span;
 /// A mode of a sensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mode {
+pub struct SensorMode {
     /// Columns.
     pub width: u32,
     /// Rows. All are read out.
@@ -42,7 +42,7 @@ const NEAR: f64 = 0.06;
 /// A line time from libcamera that differs by at most this part is the mode's, more precisely.
 const SAME_LINE: f64 = 0.002;
 
-impl Mode {
+impl SensorMode {
     pub(super) fn check(&self) -> Result<(), ProfileError> {
         let Self { width, height, line_time_ns, row_time_ns, min_lines, max_lines, what: _ } = self;
         let field = |name: &str| format!("{name} of the mode {width}x{height}");
@@ -65,10 +65,10 @@ impl Mode {
 }
 
 /// The mode whose shortest frame is nearest to that of `limits`, with the line time that `limits` imply.
-pub(super) fn by_limits(modes: &[Mode], limits: FrameLimits) -> Option<Mode> {
+pub(super) fn by_limits(modes: &[SensorMode], limits: FrameLimits) -> Option<SensorMode> {
     let (shortest, longest) = (limits.min.as_nanos_f64(), limits.max.as_nanos_f64());
     // libcamera truncates to microseconds: add half of one.
-    let apart = |mode: &&Mode| ((shortest + 500.0) / mode.shortest_ns() - 1.0).abs();
+    let apart = |mode: &&SensorMode| ((shortest + 500.0) / mode.shortest_ns() - 1.0).abs();
     let nearest = modes.iter().min_by(|a, b| apart(a).total_cmp(&apart(b)))?;
     if apart(&nearest) > NEAR {
         return None;

@@ -11,7 +11,7 @@ fn micros(us: i64) -> Span {
 }
 
 /// The limits that libcamera derives from a mode: whole microseconds, truncated.
-fn limits(mode: &Mode) -> FrameLimits {
+fn limits(mode: &SensorMode) -> FrameLimits {
     let truncated = |lines: u32| {
         let ns = Span::from_nanos_f64(f64::from(lines) * mode.line_time_ns).as_nanos();
         micros(ns / 1_000)

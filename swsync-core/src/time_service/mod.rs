@@ -42,8 +42,8 @@ mod status;
 mod upstream;
 
 pub use client::{
-    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, Refusal, RoundTrips,
-    SendToken,
+    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
+    ServerRefusal,
 };
 pub use server::{RequestLimit, ResponseToken, Server, ServerConfig, ServerResponse, ServerStats};
 pub use state::SyncState;

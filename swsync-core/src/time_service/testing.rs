@@ -83,7 +83,7 @@ pub struct World {
     pub up: bool,
     pub now: Timestamp<Local>,
     pub updates: Vec<(Timestamp<Local>, ClockUpdate)>,
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<ServerRefusal>,
     /// When requests were sent.
     pub sent: Vec<Timestamp<Local>>,
     /// Every response of the server, as it was sent.

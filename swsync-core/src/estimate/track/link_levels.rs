@@ -45,7 +45,7 @@ impl Quiet {
             let elapsed = at - Timestamp::ZERO;
             Timestamp::from_nanos((elapsed + elapsed.mul_f64(self.ppm * 1e-6)).as_nanos() + 5_000_000_000)
         };
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         let mut now = at_ms(0);
         let mut outcome = Outcome { largest_uncertainty: Span::ZERO, beyond: Span::from_secs(-1) };
         for (index, phase) in self.phases.iter().enumerate() {

@@ -43,7 +43,7 @@ const OTHER_CLOCKS: f64 = 100e3;
 
 /// Offset and skew from the least delays of both directions. See the module's documentation.
 #[derive(Debug)]
-pub struct Track {
+pub struct TrackEstimator {
     window: Window,
     fitter: Fitter,
     /// The rate as known from before the window.
@@ -64,13 +64,13 @@ struct Solution {
     limits: [f64; 2],
 }
 
-impl Default for Track {
+impl Default for TrackEstimator {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Track {
+impl TrackEstimator {
     /// An estimator without exchanges.
     #[must_use]
     pub fn new() -> Self {
@@ -181,7 +181,7 @@ fn middle(lowest: &[Lowest; 2], gaps: [Option<QuietGap>; 2]) -> (f64, f64) {
     between(up.ordinary(skipped(alone(gaps[0], down))), down.ordinary(skipped(alone(gaps[1], up))))
 }
 
-impl Estimator for Track {
+impl Estimator for TrackEstimator {
     fn handle_exchange(&mut self, exchange: &Exchange) -> Option<ClockEstimate> {
         if !exchange.is_plausible() {
             return self.solution.map(|solution| solution.estimate);

@@ -5,13 +5,13 @@ use crate::estimate::testing::{Link, at_ms};
 
 /// Errors at each exchange after the `skip`-th, and the uncertainties.
 fn errors(link: &mut Link, spacing_ms: i64, count: i64, skip: i64) -> Vec<(Span, Span)> {
-    let mut track = Track::new();
+    let mut track = TrackEstimator::new();
     follow(&mut track, link, 0, spacing_ms, count).split_off(usize::try_from(skip).unwrap())
 }
 
 /// Gives `track` `count` exchanges from `from_ms` on.
 fn follow(
-    track: &mut Track,
+    track: &mut TrackEstimator,
     link: &mut Link,
     from_ms: i64,
     spacing_ms: i64,
@@ -68,7 +68,7 @@ fn nineteen_errors_of_twenty_are_within_twice_the_uncertainty() {
 fn steps_of_a_clock_are_noticed() {
     for step_us in [40_000, -40_000, 3_000, -3_000] {
         let mut link = Link::new(9);
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         follow(&mut track, &mut link, 0, 20, 600);
         link.offset += Span::from_micros(step_us);
         follow(&mut track, &mut link, 12_000, 20, 200);
@@ -83,7 +83,7 @@ fn a_step_that_no_exchange_contradicts_is_noticed() {
     for seed in 0..10 {
         let mut link = Link::new(seed);
         link.mean_excess = Span::from_micros(100);
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         follow(&mut track, &mut link, 0, 50, 400);
         link.offset += Span::from_micros(400);
         follow(&mut track, &mut link, 20_000, 50, 100);
@@ -100,7 +100,7 @@ fn another_rate_is_learnt() {
             for mean_excess_us in [20, 200, 800] {
                 let mut link = Link::new(u64::try_from(seed).unwrap() + 3);
                 link.mean_excess = Span::from_micros(mean_excess_us);
-                let mut track = Track::new();
+                let mut track = TrackEstimator::new();
                 follow(&mut track, &mut link, 0, 125, 800);
                 let then = 100_000 + outage_ms;
                 link.offset -= Span::from_millis(then).mul_f64(ppm * 1e-6);
@@ -120,7 +120,7 @@ fn steps_one_after_the_other_on_a_long_path_are_followed() {
         let mut link = Link::new(seed);
         link.floor = Span::from_micros(10_800);
         link.mean_excess = Span::from_micros(200);
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         let mut then = 0;
         for (step_us, for_ms) in [(0, 12_500), (4_040, 3_500), (0, 9_100), (-12_650, 60_000)] {
             link.offset += Span::from_micros(step_us);
@@ -137,7 +137,7 @@ fn a_new_path_adds_no_error() {
     // WiFi roams: both ways become longer, later shorter than at first.
     for floors_us in [[500, 2_500], [2_500, 500]] {
         let mut link = Link::new(4);
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         link.floor = Span::from_micros(floors_us[0]);
         follow(&mut track, &mut link, 0, 50, 600);
         link.floor = Span::from_micros(floors_us[1]);
@@ -152,7 +152,7 @@ fn a_quiet_moment_of_one_direction_alone_does_not_count() {
         let mut link = Link::new(seed);
         link.floor = Span::from_millis(1);
         link.mean_excess = Span::from_micros(200);
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         follow(&mut track, &mut link, 0, 40, 500);
         let mut shorter = link.exchange(at_ms(20_000));
         let early = Span::from_micros(500);
@@ -176,7 +176,7 @@ fn reordered_and_repeated_exchanges_do_no_harm() {
         exchanges.swap(i, i + 5);
         exchanges[i + 1] = exchanges[i];
     }
-    let mut track = Track::new();
+    let mut track = TrackEstimator::new();
     for (i, exchange) in exchanges.iter().enumerate() {
         let estimate = track.handle_exchange(exchange).unwrap();
         let error = estimate.rig_at(exchange.t4) - link.truth(exchange.t4);
@@ -188,7 +188,7 @@ fn reordered_and_repeated_exchanges_do_no_harm() {
 fn a_long_silence_empties_the_window_but_keeps_the_rate() {
     let mut link = Link::new(21);
     link.ppm = 80.0;
-    let mut track = Track::new();
+    let mut track = TrackEstimator::new();
     follow(&mut track, &mut link, 0, 50, 1200);
     let after = follow(&mut track, &mut link, 600_000, 50, 100);
     assert!(worst(&after[50..]) < Span::from_micros(300), "{:?}", worst(&after[50..]));
@@ -199,7 +199,7 @@ proptest! {
     /// For any exchanges: no panic, and a positive uncertainty.
     #[test]
     fn no_exchanges_make_it_panic(times in proptest::collection::vec(any::<[i64; 4]>(), 1..60), near in any::<bool>()) {
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         for [a, b, c, d] in times {
             let bring = |t: i64| if near { t % 5_000_000_000 } else { t };
             let (t1, t4) = (bring(a).min(bring(d)), bring(a).max(bring(d)));
@@ -221,7 +221,7 @@ proptest! {
     fn any_poll_rate_works(seed in 0_u64..1000, spacing_ms in prop_oneof![1_i64..10, 100_i64..4000]) {
         let mut link = Link::new(seed);
         link.ppm = 20.0;
-        let mut track = Track::new();
+        let mut track = TrackEstimator::new();
         let errors = follow(&mut track, &mut link, 0, spacing_ms, 3000);
         prop_assert!(track.window.bins().len() <= 256);
         prop_assert!(worst(&errors[1000..]) < Span::from_millis(3), "{:?}", worst(&errors[1000..]));

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 pub use config::ClientConfig;
 use pacer::{InFlight, Pacer};
-pub use refusal::Refusal;
+pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
 pub use stats::{ClientStats, RoundTrips};
 use stats::{Counts, RoundTripWindow};
@@ -48,7 +48,7 @@ pub enum ClientAction {
     /// Set the clock.
     Publish(ClockUpdate),
     /// The server cannot be followed. Reported once, until it can be followed or the reason changes.
-    Refused(Refusal),
+    Refused(ServerRefusal),
 }
 
 /// Follows one server.
@@ -73,7 +73,7 @@ pub struct Client {
     last_update: Option<ClockUpdate>,
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
-    refusal: Option<Refusal>,
+    refusal: Option<ServerRefusal>,
     /// When a contradiction last caused a burst.
     last_burst: Timestamp<Local>,
     counts: Counts,

@@ -2,7 +2,7 @@
 
 use super::pacer::SHORT_BURST;
 use super::requests::{Match, Stamps};
-use super::{Client, ClientAction, Refusal};
+use super::{Client, ClientAction, ServerRefusal};
 use crate::estimate::{ClockEstimate, Exchange};
 use crate::ntp::{self, Key, Packet, Trailer};
 use crate::time::{Local, Span, Timestamp};
@@ -75,8 +75,8 @@ impl Client {
                 self.counts.bad_mac += 1;
                 let key = self.config.key.as_ref().map_or(0, Key::id);
                 self.report_refusal(match trailer {
-                    Trailer::CryptoNak => Refusal::Key(key),
-                    Trailer::Nothing | Trailer::Mac(_) => Refusal::Unauthenticated(key),
+                    Trailer::CryptoNak => ServerRefusal::Key(key),
+                    Trailer::Nothing | Trailer::Mac(_) => ServerRefusal::Unauthenticated(key),
                 });
                 None
             }
@@ -84,17 +84,17 @@ impl Client {
     }
 
     /// Why the server of `response` cannot be followed, if so.
-    fn objection(&self, response: &Packet) -> Option<Refusal> {
+    fn objection(&self, response: &Packet) -> Option<ServerRefusal> {
         if response.leap == ntp::LEAP_UNSYNCHRONIZED || response.stratum >= UNSYNCHRONIZED {
-            return Some(Refusal::Unsynchronized);
+            return Some(ServerRefusal::Unsynchronized);
         }
         let field = response.rig?;
         if self.config.rig != 0 && field.rig != 0 && field.rig != self.config.rig {
-            return Some(Refusal::OtherRig(field.rig));
+            return Some(ServerRefusal::OtherRig(field.rig));
         }
         let me = self.config.device;
         if me != 0 && (field.leader == me || field.path.hops().contains(&me)) {
-            return Some(Refusal::Loop);
+            return Some(ServerRefusal::Loop);
         }
         None
     }
@@ -179,22 +179,22 @@ impl Client {
             b"DENY" | b"RSTR" => {
                 self.counts.kisses += 1;
                 self.pacer.handle_denial(now);
-                self.report_refusal(Refusal::Kiss(code));
+                self.report_refusal(ServerRefusal::Kiss(code));
             }
             // Not a kiss: ntpd and chronyd send stratum 0, with INIT or nothing, until they know the time.
-            _ => self.handle_unusable(Refusal::Unsynchronized),
+            _ => self.handle_unusable(ServerRefusal::Unsynchronized),
         }
     }
 
     /// The server answers but cannot be followed: treat it as silent.
-    fn handle_unusable(&mut self, refusal: Refusal) {
+    fn handle_unusable(&mut self, refusal: ServerRefusal) {
         self.counts.unusable += 1;
         self.pacer.call(self.state == SyncState::Holdover);
         self.report_refusal(refusal);
     }
 
     /// Reports once why the server cannot be followed.
-    fn report_refusal(&mut self, refusal: Refusal) {
+    fn report_refusal(&mut self, refusal: ServerRefusal) {
         if self.refusal != Some(refusal) {
             crate::log::warn!("{refusal}");
             self.refusal = Some(refusal);

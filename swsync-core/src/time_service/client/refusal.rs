@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a server that answers cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ServerRefusal {
     /// It refuses service with this kiss code (RFC 5905 section 7.4).
     Kiss([u8; 4]),
     /// It does not know the key with this id, or has another secret for it.
@@ -19,7 +19,7 @@ pub enum Refusal {
     Unsynchronized,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ServerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kiss([b'D', b'E', b'N', b'Y']) => {

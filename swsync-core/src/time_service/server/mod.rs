@@ -6,7 +6,7 @@ mod response_table;
 use std::net::IpAddr;
 
 pub use rate_limiter::RequestLimit;
-use rate_limiter::{RateLimiter, Verdict};
+use rate_limiter::{RateLimiter, RateVerdict};
 use response_table::ResponseTable;
 
 use super::status::ServerStatus;
@@ -120,17 +120,17 @@ impl Server {
             Err(rejection) => {
                 self.stats.unauthenticated += 1;
                 let verdict = self.rejections.handle_request(from, received);
-                return (verdict == Verdict::Serve).then(|| refuse(&request, rejection));
+                return (verdict == RateVerdict::Serve).then(|| refuse(&request, rejection));
             }
         };
         let verdict = self.limiter.handle_request(from, received);
-        if verdict != Verdict::Serve {
+        if verdict != RateVerdict::Serve {
             self.stats.limited += 1;
         }
         let (packet, token) = match verdict {
-            Verdict::Serve => self.answer(&request, from, received, transmit, status),
-            Verdict::Kiss => (kiss(&request, *b"RATE"), None),
-            Verdict::Ignore => return None,
+            RateVerdict::Serve => self.answer(&request, from, received, transmit, status),
+            RateVerdict::Kiss => (kiss(&request, *b"RATE"), None),
+            RateVerdict::Ignore => return None,
         };
         let mut datagram = ntp::encode(&packet);
         if let Some(key) = key.and_then(|id| self.config.keys.get(id)) {

@@ -30,7 +30,7 @@ impl Default for RequestLimit {
 
 /// What to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RateVerdict {
     Serve,
     /// Answer with RATE.
     Kiss,
@@ -61,9 +61,9 @@ impl RateLimiter {
     }
 
     /// Counts a request from `from` at `now`. Rig time may step back.
-    pub fn handle_request(&mut self, from: IpAddr, now: Timestamp<Rig>) -> Verdict {
+    pub fn handle_request(&mut self, from: IpAddr, now: Timestamp<Rig>) -> RateVerdict {
         if from.is_loopback() {
-            return Verdict::Serve;
+            return RateVerdict::Serve;
         }
         let full = f64::from(self.limit.burst);
         if !self.buckets.contains_key(&from) {
@@ -80,14 +80,14 @@ impl RateLimiter {
         bucket.at = now;
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
-            return Verdict::Serve;
+            return RateVerdict::Serve;
         }
         let silent = bucket.kissed.is_some_and(|kissed| (now - kissed).abs() < KISS_INTERVAL);
         if silent {
-            return Verdict::Ignore;
+            return RateVerdict::Ignore;
         }
         bucket.kissed = Some(now);
-        Verdict::Kiss
+        RateVerdict::Kiss
     }
 }
 
@@ -108,9 +108,9 @@ mod tests {
         let mut counts = [0; 3];
         for at in ms {
             match limiter.handle_request(from, at_ms(at)) {
-                Verdict::Serve => counts[0] += 1,
-                Verdict::Kiss => counts[1] += 1,
-                Verdict::Ignore => counts[2] += 1,
+                RateVerdict::Serve => counts[0] += 1,
+                RateVerdict::Kiss => counts[1] += 1,
+                RateVerdict::Ignore => counts[2] += 1,
             }
         }
         counts
@@ -133,7 +133,7 @@ mod tests {
         let mut limiter = RateLimiter::new(RequestLimit::default());
         let mut served = 0;
         for ms in (0..600_000).step_by(25) {
-            served += usize::from(limiter.handle_request(address(1), at_ms(ms)) == Verdict::Serve);
+            served += usize::from(limiter.handle_request(address(1), at_ms(ms)) == RateVerdict::Serve);
         }
         assert_eq!(served, 24_000);
     }
@@ -148,8 +148,8 @@ mod tests {
     fn a_step_of_time_neither_locks_out_nor_lifts_the_limit() {
         let mut limiter = RateLimiter::new(RequestLimit { burst: 2, per_second: 1 });
         count(&mut limiter, address(1), 1_000_000..1_000_003);
-        assert_eq!(limiter.handle_request(address(1), at_ms(0)), Verdict::Kiss);
-        assert_eq!(limiter.handle_request(address(1), at_ms(1_100)), Verdict::Serve);
+        assert_eq!(limiter.handle_request(address(1), at_ms(0)), RateVerdict::Kiss);
+        assert_eq!(limiter.handle_request(address(1), at_ms(1_100)), RateVerdict::Serve);
         assert_eq!(count(&mut limiter, address(1), 9_000_000..9_000_003), [2, 1, 0]);
     }
 

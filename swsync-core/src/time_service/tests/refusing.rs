@@ -5,7 +5,7 @@ use crate::time::{Span, Timestamp};
 use crate::time_service::SyncState;
 use crate::time_service::testing::{World, at_s, identity};
 use crate::time_service::{
-    ClientAction, ClientConfig, Identity, Refusal, RequestLimit, Server, ServerConfig, ServerStatus,
+    ClientAction, ClientConfig, Identity, RequestLimit, Server, ServerConfig, ServerRefusal, ServerStatus,
 };
 
 fn key(secret: u8) -> Key {
@@ -33,16 +33,16 @@ fn another_secret_or_a_missing_key_is_reported_with_the_key_id() {
         let mut world = keyed(Some(key(1)), server);
         world.run_until(at_s(20.0));
         assert_eq!(world.quality(), SyncState::Unsynced);
-        assert_eq!(world.refusals, [Refusal::Key(5)]);
+        assert_eq!(world.refusals, [ServerRefusal::Key(5)]);
         assert!(world.stats().bad_mac > 3);
     }
-    assert!(Refusal::Key(5).to_string().contains("key 5"));
+    assert!(ServerRefusal::Key(5).to_string().contains("key 5"));
 }
 
 #[test]
 fn a_server_without_authentication_is_reported() {
     let world = answered(ClientConfig { key: Some(key(1)), ..ClientConfig::default() }, |_| {});
-    assert_eq!(world.refusals, [Refusal::Unauthenticated(5)]);
+    assert_eq!(world.refusals, [ServerRefusal::Unauthenticated(5)]);
     assert_eq!((world.stats().bad_mac, world.stats().responses), (1, 0));
 }
 
@@ -50,7 +50,7 @@ fn a_server_without_authentication_is_reported() {
 fn a_client_without_a_key_is_denied_and_backs_off() {
     let mut world = keyed(None, Some(key(2)));
     world.run_until(at_s(280.0));
-    assert_eq!(world.refusals, [Refusal::Kiss(*b"DENY")]);
+    assert_eq!(world.refusals, [ServerRefusal::Kiss(*b"DENY")]);
     assert!(world.sent.len() < 5, "{}", world.sent.len());
     world.server = Server::new(ServerConfig::default());
     world.run_until(at_s(320.0));
@@ -114,15 +114,15 @@ fn unusable_servers_are_not_followed_and_reported() {
     let path = ntp::ServerPath::new(&[8, 9]).unwrap();
     let field = |packet: &mut Packet| packet.rig.unwrap();
     type Change<'a> = &'a dyn Fn(&mut Packet);
-    let cases: [(Refusal, Change<'_>); 8] = [
-        (Refusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, *b"INIT")),
-        (Refusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, [0; 4])),
-        (Refusal::Unsynchronized, &|packet| packet.leap = 3),
-        (Refusal::Unsynchronized, &|packet| packet.stratum = 16),
-        (Refusal::Unsynchronized, &|packet| packet.stratum = 200),
-        (Refusal::OtherRig(5), &|packet| packet.rig = Some(ntp::RigField { rig: 5, ..field(packet) })),
-        (Refusal::Loop, &|packet| packet.rig = Some(ntp::RigField { leader: 9, ..field(packet) })),
-        (Refusal::Loop, &|packet| packet.rig = Some(ntp::RigField { path, ..field(packet) })),
+    let cases: [(ServerRefusal, Change<'_>); 8] = [
+        (ServerRefusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, *b"INIT")),
+        (ServerRefusal::Unsynchronized, &|packet| (packet.stratum, packet.reference_id) = (0, [0; 4])),
+        (ServerRefusal::Unsynchronized, &|packet| packet.leap = 3),
+        (ServerRefusal::Unsynchronized, &|packet| packet.stratum = 16),
+        (ServerRefusal::Unsynchronized, &|packet| packet.stratum = 200),
+        (ServerRefusal::OtherRig(5), &|packet| packet.rig = Some(ntp::RigField { rig: 5, ..field(packet) })),
+        (ServerRefusal::Loop, &|packet| packet.rig = Some(ntp::RigField { leader: 9, ..field(packet) })),
+        (ServerRefusal::Loop, &|packet| packet.rig = Some(ntp::RigField { path, ..field(packet) })),
     ];
     for (refusal, change) in cases {
         let world = answered(config(), change);
@@ -142,7 +142,7 @@ fn a_server_is_followed_once_it_learns_the_time() {
     let leading = world.status;
     world.status = ServerStatus::unsynchronized(&identity(1));
     world.run_until(at_s(10.0));
-    assert_eq!(world.refusals, [Refusal::Unsynchronized]);
+    assert_eq!(world.refusals, [ServerRefusal::Unsynchronized]);
     assert!(world.rate() <= 2, "{}", world.rate());
     world.status = leading;
     world.run_until(at_s(13.0));
@@ -156,7 +156,7 @@ fn a_server_that_loses_the_time_causes_holdover() {
     world.status = ServerStatus::unsynchronized(&Identity { rig: 0, device: 1, timescale: 1001 });
     world.run_until(at_s(10.0));
     assert_eq!(world.quality(), SyncState::Holdover);
-    assert_eq!(world.refusals, [Refusal::Unsynchronized]);
+    assert_eq!(world.refusals, [ServerRefusal::Unsynchronized]);
 }
 
 #[test]
