@@ -146,7 +146,7 @@ impl TakeFolder {
             }
         }
         if let Err(error) = self.update_take_json() {
-            tracing::debug!(%error, folder = %self.folder.display(), "take.json is behind");
+            tracing::debug!(%error, folder = %self.folder.display(), "take.json is out of date");
         }
         results
     }
@@ -403,7 +403,7 @@ impl TakeFolder {
             take.segments.insert(at, entry);
         });
         if let Err(error) = described {
-            tracing::warn!(%error, folder = %self.folder.display(), "take.json is behind");
+            tracing::warn!(%error, folder = %self.folder.display(), "take.json is out of date");
         }
     }
 }

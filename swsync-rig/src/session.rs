@@ -12,9 +12,8 @@ use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
 use crate::keys::{Keys, Member, QueryKind};
-use crate::members::Members;
+use crate::members::{Members, follow_tokens};
 use crate::message::reason;
-use crate::presence::follow_presence;
 use crate::zenoh_config::{SessionRole, zenoh_config};
 use crate::{ControlError, RigConfig};
 
@@ -94,7 +93,7 @@ impl Session {
         let instance = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
         let keys = Keys::new(&config.rig);
         let members = Arc::new(Members::default());
-        follow_presence(&zenoh, &keys, &members)?;
+        follow_tokens(&zenoh, &keys, &members)?;
         tracing::debug!(rig = %config.rig, %instance, ?role, "in the network");
         Ok(Arc::new(Self {
             zenoh,
