@@ -4,7 +4,6 @@
 //! measured (docs/takes.md).
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -106,7 +105,7 @@ fn sharing_costs_no_more_than_a_request_needs() {
     std::thread::sleep(Duration::from_millis(2_500));
     let manifest = fs::metadata(disk.path().join("o0000/pi/frames.jsonl")).unwrap().len();
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = swsync_rig::free_loopback().unwrap();
     let (rig, endpoint) = (name(&format!("cost-{}", std::process::id())), vec![format!("tcp/{free}")]);
     let operator = RigConfig { rig: rig.clone(), listen: endpoint.clone(), connect: Vec::new() };
     let operator = Session::open_unshared(&operator).unwrap();

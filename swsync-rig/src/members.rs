@@ -1,12 +1,16 @@
 //! The devices in the rig as this session sees them, kept up to date by liveliness tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use swsync_core::name::DeviceId;
+use zenoh::Wait;
+use zenoh::sample::{Sample, SampleKind};
 
-use crate::keys::Member;
+use crate::ControlError;
+use crate::keys::{Keys, Member};
 use crate::message::Departure;
 
 /// A device has come or gone.
@@ -146,9 +150,46 @@ impl Members {
     }
 }
 
+/// Keeps `members` up to date for as long as the session lives.
+pub(crate) fn follow_tokens(
+    zenoh: &zenoh::Session,
+    keys: &Keys,
+    members: &Arc<Members>,
+) -> Result<(), ControlError> {
+    let follow = |key: String, on_sample: Box<dyn Fn(Sample) + Send + Sync>| {
+        zenoh
+            .liveliness()
+            .declare_subscriber(key)
+            .history(true)
+            .callback(on_sample)
+            .background()
+            .wait()
+            .map_err(|source| ControlError::zenoh("follow who is present", source))
+    };
+    let (leaving, parser) = (Arc::clone(members), keys.clone());
+    let leaves = move |sample: Sample| {
+        if let (Some(member), SampleKind::Put) = (parser.parse_leaving(sample.key_expr()), sample.kind()) {
+            leaving.handle_leaving(member);
+        }
+    };
+    follow(keys.all_leaving(), Box::new(leaves))?;
+    let (members, parser) = (Arc::clone(members), keys.clone());
+    let changes = move |sample: Sample| {
+        let Some(member) = parser.parse_member(sample.key_expr()) else {
+            tracing::debug!(key = %sample.key_expr(), "a token that belongs to no device");
+            return;
+        };
+        members.handle(match sample.kind() {
+            SampleKind::Put => MemberChange::Came(member),
+            SampleKind::Delete => MemberChange::Left(member),
+        });
+    };
+    follow(keys.members(), Box::new(changes))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use swsync_core::name::Name;
@@ -169,9 +210,9 @@ mod tests {
         members.handle(MemberChange::Came(member("b")));
         members.handle(MemberChange::Left(member("a")));
         members.handle(MemberChange::Left(member("c"))); // was never here
-        let heard: Vec<_> = rx.try_iter().collect();
+        let changes: Vec<_> = rx.try_iter().collect();
         assert_eq!(
-            heard,
+            changes,
             [
                 MemberChange::Came(member("a")),
                 MemberChange::Came(member("b")),

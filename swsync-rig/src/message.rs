@@ -24,7 +24,7 @@ pub(crate) struct GoneDevice {
     pub how: Departure,
 }
 
-/// Departure a device went.
+/// How a device has left the rig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Departure {

@@ -1,18 +1,15 @@
 //! Presence: which devices are in the rig, and which are missed, as this session and others see it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use swsync_core::message::{decode, encode};
+use swsync_core::control::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
-use zenoh::Wait;
-use zenoh::sample::{Sample, SampleKind};
 
-use crate::ControlError;
-use crate::keys::{Keys, Member, QueryKind};
-use crate::members::{Departed, MemberChange, Members};
+use crate::keys::{Member, QueryKind};
+use crate::members::{Departed, MemberChange};
 use crate::message::{Departure, Forget, Roster};
 use crate::session::{Inbox, Session};
 use crate::settling::Settling;
@@ -136,45 +133,8 @@ impl Session {
             let roster = reply.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             match roster {
                 Ok(roster) => inbox.put(event(member.clone(), roster)),
-                Err(why) => swsync_core::log::debug!(why, "no roster"),
+                Err(why) => tracing::debug!(why, "no roster"),
             }
         });
     }
-}
-
-/// Keeps `members` up to date for as long as the session lives.
-pub(crate) fn follow_presence(
-    zenoh: &zenoh::Session,
-    keys: &Keys,
-    members: &Arc<Members>,
-) -> Result<(), ControlError> {
-    let follow = |key: String, on_sample: Box<dyn Fn(Sample) + Send + Sync>| {
-        zenoh
-            .liveliness()
-            .declare_subscriber(key)
-            .history(true)
-            .callback(on_sample)
-            .background()
-            .wait()
-            .map_err(|source| ControlError::zenoh("follow who is present", source))
-    };
-    let (leaving, parser) = (Arc::clone(members), keys.clone());
-    let leaves = move |sample: Sample| {
-        if let (Some(member), SampleKind::Put) = (parser.parse_leaving(sample.key_expr()), sample.kind()) {
-            leaving.handle_leaving(member);
-        }
-    };
-    follow(keys.all_leaving(), Box::new(leaves))?;
-    let (members, parser) = (Arc::clone(members), keys.clone());
-    let changes = move |sample: Sample| {
-        let Some(member) = parser.parse_member(sample.key_expr()) else {
-            swsync_core::log::debug!(key = %sample.key_expr(), "a token that belongs to no device");
-            return;
-        };
-        members.handle(match sample.kind() {
-            SampleKind::Put => MemberChange::Came(member),
-            SampleKind::Delete => MemberChange::Left(member),
-        });
-    };
-    follow(keys.members(), Box::new(changes))
 }

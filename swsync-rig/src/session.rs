@@ -6,16 +6,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use swsync_core::message::decode;
+use swsync_core::control::{Status, decode};
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
 use crate::keys::{Keys, Member, QueryKind};
-use crate::members::Members;
+use crate::members::{Members, follow_tokens};
 use crate::message::reason;
-use crate::presence::follow_presence;
 use crate::zenoh_config::{SessionRole, zenoh_config};
 use crate::{ControlError, RigConfig};
 
@@ -95,8 +93,8 @@ impl Session {
         let instance = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
         let keys = Keys::new(&config.rig);
         let members = Arc::new(Members::default());
-        follow_presence(&zenoh, &keys, &members)?;
-        swsync_core::log::debug!(rig = %config.rig, %instance, ?role, "in the network");
+        follow_tokens(&zenoh, &keys, &members)?;
+        tracing::debug!(rig = %config.rig, %instance, ?role, "in the network");
         Ok(Arc::new(Self {
             zenoh,
             config: config.clone(),
@@ -136,12 +134,11 @@ impl Session {
         let mut reports: Vec<_> = rx
             .into_iter()
             .filter_map(|(heard, reply)| {
-                let (key, bytes) =
-                    reply.inspect_err(|why| swsync_core::log::debug!(why, "no status")).ok()?;
+                let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no status")).ok()?;
                 match decode(&bytes) {
                     Ok(status) => Some(StatusReport { status, asked, heard }),
                     Err(error) => {
-                        swsync_core::log::warn!(key, %error, "a status that cannot be read");
+                        tracing::warn!(key, %error, "a status that cannot be read");
                         None
                     }
                 }
@@ -195,7 +192,7 @@ impl Session {
             })
             .wait();
         if let Err(error) = asked {
-            swsync_core::log::warn!(key, %error, "could not send a query");
+            tracing::warn!(key, %error, "could not send a query");
         }
     }
 }
@@ -207,7 +204,7 @@ impl Drop for Session {
         let zenoh = self.zenoh.clone();
         let close = move || {
             if let Err(error) = zenoh.close().wait() {
-                swsync_core::log::debug!(%error, "leaving the network");
+                tracing::debug!(%error, "leaving the network");
             }
             let _ = tx.send(()); // fails if nobody waits any more
         };

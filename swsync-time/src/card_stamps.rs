@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_loopback_has_no_card() {
-        let _context = crate::runtime().unwrap().enter();
+        let _context = crate::executor::runtime().unwrap().enter();
         assert!(Card::of_interface("lo").unwrap().is_none());
     }
 

@@ -13,10 +13,11 @@ use swsync_core::time_service::{Client, ClientAction, ClientConfig, ClockUpdate,
 use tokio::sync::watch;
 
 use crate::event::OnEvent;
+use crate::executor::Task;
 use crate::leader_source::{Candidate, PATIENCE, Resolver};
 use crate::socket::{SocketEvent, StampedSocket, socket_addr};
 use crate::{
-    ClientProgress, ClockEvent, LeaderSource, RigClock, Task, TimeClientStats, TimeError, Waiting, wall_clock,
+    ClientProgress, ClockEvent, LeaderSource, RigClock, TimeClientStats, TimeError, Waiting, wall_clock,
 };
 
 /// How long to wait for the first response of an address before the next one is tried: in the first round, if there are

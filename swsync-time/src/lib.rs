@@ -19,6 +19,7 @@ mod card_stamps;
 mod client;
 mod device_clock;
 mod event;
+mod executor;
 mod kernel_clock;
 mod leader;
 mod leader_source;
@@ -30,21 +31,15 @@ mod socket;
 mod stats;
 mod wall_map;
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::OnceLock;
-
 use swsync_core::ntp::rig_id;
-use swsync_core::time_service::Identity;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use swsync_core::sync::Identity;
 
 pub use client::{TimeClient, TimeClientConfig};
 pub use device_clock::{
     DeviceClock, DeviceClockError, SIMULATED_CLOCK, SimulatedClock, arrival_on_host, host_now, wall_clock,
 };
 pub use event::ClockEvent;
+pub use executor::TimeError;
 pub use leader::{Authority, TimeLeader, TimeLeaderConfig};
 pub use leader_source::LeaderSource;
 pub use reference::{
@@ -55,9 +50,10 @@ pub use rig_clock::{FrozenClock, RigClock};
 pub use socket::socket_addr;
 pub use stats::{ClientProgress, StampKind, StampKinds, TimeClientStats, TimeLeaderStats, Waiting};
 
-use swsync_core::time::Host;
+// The tag of the host's monotonic clock. To become `swsync_core::time::Host`.
+use swsync_sim::True as Host;
 
-/// The port where a leader serves time, unless told otherwise.
+/// The default port of the time service.
 pub const DEFAULT_PORT: u16 = 11_123;
 
 /// A new identity of this device in the rig called `rig`. Its client and its server must share one, so that the device never
@@ -65,62 +61,4 @@ pub const DEFAULT_PORT: u16 = 11_123;
 #[must_use]
 pub fn new_identity(rig: &str) -> Identity {
     Identity { rig: rig_id(rig), device: rand::random(), timescale: rand::random() }
-}
-
-/// Why a time service could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TimeError {
-    /// The socket cannot be opened.
-    #[error("cannot open UDP socket {address}: {error}")]
-    Socket {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        error: io::Error,
-    },
-    /// The executor's threads cannot be started.
-    #[error("cannot start the time service's threads: {0}")]
-    Runtime(#[from] io::Error),
-}
-
-/// The executor of the process's time services. It lives as long as the process; the owner of each [`Task`] ends it.
-fn runtime() -> io::Result<&'static Runtime> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime);
-    }
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).thread_name("swsync-time").enable_all().build()?;
-    Ok(RUNTIME.get_or_init(|| runtime))
-}
-
-/// A task on the [`runtime`]. Dropping this ends the task and waits for it.
-#[derive(Debug)]
-struct Task {
-    stop: watch::Sender<bool>,
-    handle: Option<JoinHandle<()>>,
-}
-
-impl Task {
-    fn spawn<F>(task: impl FnOnce(watch::Receiver<bool>) -> F) -> io::Result<Self>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (stop, stopped) = watch::channel(false);
-        let handle = runtime()?.spawn(task(stopped));
-        Ok(Self { stop, handle: Some(handle) })
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        if let (Some(handle), Ok(runtime)) = (self.handle.take(), runtime()) {
-            // The executor's own threads cannot wait. The tasks check `stop` at each turn.
-            if tokio::runtime::Handle::try_current().is_err() {
-                let _ended = runtime.block_on(handle);
-            }
-        }
-    }
 }

@@ -75,7 +75,7 @@ impl Leadership {
     }
 }
 
-/// A copy of a [`RigClock`] that nobody sets any more: see [`RigClock::frozen`].
+/// A copy of a [`RigClock`] that runs on without being set: see [`RigClock::frozen`].
 #[derive(Debug, Clone, Copy)]
 pub struct FrozenClock {
     map: ClockMap,
@@ -90,7 +90,7 @@ impl FrozenClock {
     }
 }
 
-/// The rig's clock on this device. Never runs backwards once synced, whoever reads it.
+/// The rig's clock on this device. Once synced it never runs backwards, for all readers together.
 #[derive(Debug)]
 pub struct RigClock {
     device: Arc<DeviceClock>,
@@ -264,7 +264,7 @@ impl RigClock {
         })
     }
 
-    /// Rig time as clients are told it for the local instant `local`.
+    /// Rig time of the local instant `local`, as it is sent to clients.
     pub(crate) fn served_at(&self, local: Timestamp<Local>) -> Timestamp<Rig> {
         self.read(|state, _| state.map.line_at(local))
     }

@@ -434,7 +434,7 @@ pub fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime;
+    use crate::executor::runtime;
 
     fn socket(address: &str) -> StampedSocket<u32> {
         StampedSocket::bind(address.parse().unwrap(), Arc::new(DeviceClock::real())).unwrap()

@@ -222,8 +222,8 @@ mod tests {
     fn a_step_is_reported_once() {
         let wall = Wall { steps: vec![(25 * MS, 2 * MS)], ..Wall::steady() };
         let mut map = WallMap::new();
-        let told: Vec<bool> = [0, 20, 30, 40].map(|at| map.observe(&wall.read(at * MS))).into();
-        assert_eq!(told, [false, false, true, false]);
+        let seen: Vec<bool> = [0, 20, 30, 40].map(|at| map.observe(&wall.read(at * MS))).into();
+        assert_eq!(seen, [false, false, true, false]);
     }
 
     proptest! {

@@ -152,21 +152,21 @@ fn collecting_waits_for_a_running_take() {
     let rig = Rig::new();
     rig.take("o1", &[noise(10), noise(20)]);
     let running = Arc::new(AtomicBool::new(true));
-    let (on_device, heard) = (running.clone(), AtomicU32::new(0));
+    let (on_device, calls) = (running.clone(), AtomicU32::new(0));
     let _device =
         rig.serve_unless(move || on_device.load(Ordering::Relaxed).then(|| "a take is running".into()));
     let remote = RemoteTakes::new(&rig.operator, name("pi"), PATIENCE, |busy| match busy {
         Some(why) => {
             assert_eq!(why, "a take is running");
-            heard.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
             running.store(false, Ordering::Relaxed);
         }
         None => {
-            heard.fetch_add(10, Ordering::Relaxed);
+            calls.fetch_add(10, Ordering::Relaxed);
         }
     });
     collect(&remote, &name("o1"), rig.out.path(), |_| ()).unwrap();
-    assert_eq!(heard.load(Ordering::Relaxed), 11, "it pauses and goes on");
+    assert_eq!(calls.load(Ordering::Relaxed), 11, "it pauses and goes on");
     assert_eq!(content(&rig.collected("o1")), content(&rig.folder("o1")));
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -40,7 +39,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = swsync_rig::free_loopback().unwrap();
         let rig = name(&format!("share-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed)));
         let endpoint = vec![format!("tcp/{free}")];
         let operator = RigConfig { rig: rig.clone(), listen: endpoint.clone(), connect: Vec::new() };

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
 use swsync_core::time::{Offset, Skew, Span};
 
-use super::{Reference, ReferenceConfig, Tracker};
+use super::tracker::{Reference, ReferenceConfig, Tracker};
 use crate::client::ClockPublisher;
 use crate::{ClockEvent, RigClock, TimeError};
 
@@ -135,14 +135,14 @@ impl<R: Reference> ReaderTask<R> {
     fn update_stats(&self, uncertainty: Option<Span>) {
         let mut stats = self.stats.lock();
         let tracker = &self.tracker;
-        stats.quality = tracker.state.into();
+        stats.quality = tracker.quality();
         stats.error.clone_from(&tracker.unusable);
         stats.steps = tracker.servo.steps();
         match (uncertainty, &tracker.unusable) {
             (Some(uncertainty), None) => {
                 stats.readings += 1;
                 stats.reference_uncertainty = Some(uncertainty);
-                stats.offset = tracker.window.back().map(|sample| sample.offset);
+                stats.offset = tracker.offset();
                 stats.skew = Some(tracker.skew);
             }
             (_, Some(_)) | (None, None) => stats.unusable += 1,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use swsync_core::time::{Span, Timestamp};
 
-use super::{Reference, ReferenceReading, ReferenceState};
+use super::tracker::{Reference, ReferenceReading, ReferenceState};
 use crate::DeviceClock;
 use crate::kernel_clock::{WallStatus, wall_status};
 

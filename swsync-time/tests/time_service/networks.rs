@@ -26,7 +26,7 @@ struct Interface(&'static str);
 
 impl Interface {
     fn new(name: &'static str) -> Self {
-        // Of the two ends of a cable the other one is nobody's.
+        // The other end of the cable is not used.
         ip(&format!("link add {name} type veth peer name {name}-end"));
         ip(&format!("link set {name}-end up"));
         ip(&format!("link set {name} up"));

@@ -1,4 +1,4 @@
-//! Leaders, clients and what stands between them.
+//! Leaders, clients and time sources for the tests.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -29,22 +29,22 @@ fn wait_until(what: &str, state: impl Fn() -> String, mut done: impl FnMut() -> 
     }
 }
 
-/// A client as quick as can be: what it learns in 300 exchanges is not asked here.
+/// A client with a short burst: these tests do not need its accuracy.
 pub fn config() -> ClientConfig {
     ClientConfig { burst: 24, ..ClientConfig::default() }
 }
 
-/// Key number `id`; `secret` tells several apart.
+/// Key number `id`; `secret` distinguishes keys of one number.
 pub fn key(id: u32, secret: u8) -> Key {
     Key::new(id, &[secret; 16]).unwrap()
 }
 
-/// Says that a test, or a part of one, is left out. Not by println!, which the harness keeps to itself.
+/// Reports that a test, or a part of one, is skipped. The harness would swallow println!.
 pub fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}"); // it may be closed
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}"); // stderr may be closed
 }
 
-/// Whether this machine has IPv6, at least on loopback; if not, says what is left out.
+/// Whether this machine has IPv6, at least on loopback. If not, reports what is skipped.
 pub fn has_ipv6(what: &str) -> bool {
     let has = UdpSocket::bind("[::1]:0").is_ok();
     if !has {
@@ -53,12 +53,12 @@ pub fn has_ipv6(what: &str) -> bool {
     has
 }
 
-/// A UDP port where nobody listens.
+/// A free UDP port.
 pub fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A free port of an address on loopback that is nobody else's: what a leader leaves, no other test's leader gets.
+/// A free port at a loopback address of this test's own, so that no other test's leader takes it over.
 pub fn own_address() -> SocketAddr {
     static ADDRESSES: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -70,7 +70,7 @@ pub struct Leader {
     pub service: TimeLeader,
     pub clock: Arc<RigClock>,
     pub authority: Authority,
-    /// What it follows itself, if it does.
+    /// The client by which it follows another leader, if it does.
     pub client: Option<Client>,
     pub events: Arc<Mutex<Vec<ClockEvent>>>,
     _follower: Option<ReferenceFollower>,
@@ -96,27 +96,27 @@ impl Leader {
         Self { service, clock, authority, client: None, events: Arc::default(), _follower: None }
     }
 
-    /// One that defines rig time.
+    /// A leader that defines rig time.
     pub fn at(address: &str) -> Self {
         let clock = Arc::new(RigClock::new(device(2)));
         Self::new(start(address, &clock, Authority::Own, Keys::default()), clock, Authority::Own)
     }
 
-    /// One that serves only those with `key`.
+    /// A leader that serves only clients with `key`.
     pub fn with_key(address: &str, key: &Key) -> Self {
         let clock = Arc::new(RigClock::new(device(2)));
         let keys = Keys::from_iter([key.clone()]);
         Self::new(start(address, &clock, Authority::Own, keys), clock, Authority::Own)
     }
 
-    /// One that follows `upstream`, and serves what it knows.
+    /// A leader that follows `upstream`, and serves that time.
     pub fn relaying(upstream: &Self, address: &str) -> Self {
         let leader = Self::relaying_address(upstream.address(), address);
         leader.client.as_ref().unwrap().wait_for(SyncState::Synced);
         leader
     }
 
-    /// The same, of something that may not be there.
+    /// As [`Self::relaying`], of an address where there may be no leader.
     pub fn relaying_address(upstream: SocketAddr, address: &str) -> Self {
         let client = Client::of(&[upstream]);
         let clock = client.clock.clone();
@@ -124,7 +124,7 @@ impl Leader {
         Self { client: Some(client), ..Self::new(service, clock, Authority::Borrowed) }
     }
 
-    /// One whose time is a reference's.
+    /// A leader that follows a reference.
     pub fn by_reference(reference: &Rubidium, address: &str) -> Self {
         let clock = Arc::new(RigClock::new(reference.device.clone()));
         let events: Arc<Mutex<Vec<ClockEvent>>> = Arc::default();
@@ -140,7 +140,7 @@ impl Leader {
         Self { events, _follower: Some(follower), ..Self::new(service, clock, Authority::Borrowed) }
     }
 
-    /// It follows nobody any more, and leads from now on at the same address.
+    /// Makes it define rig time from now on, at the same address.
     pub fn promoted(self) -> Self {
         let address = self.address().to_string();
         let Self { service, clock, client, .. } = self;
@@ -191,7 +191,7 @@ impl Client {
         Self::start(announced.source(), config())
     }
 
-    /// One that is dropped by its own first event.
+    /// A client that is dropped by the handler of its own first event.
     pub fn ending_itself(leader: &Leader) -> Self {
         let clock = Arc::new(RigClock::new(device(3)));
         let service: Arc<Mutex<Option<TimeClient>>> = Arc::default();
@@ -234,8 +234,7 @@ impl Client {
         });
     }
 
-    /// Its idea of the time is the leader's, within what it may be off by a bad start: half a round trip as
-    /// it was while the machine was busy.
+    /// Waits until its time is the leader's, within half a round trip of a busy machine.
     pub fn assert_agrees(&self, leader: &Leader) {
         self.wait_until("the client agrees with its leader", |client| {
             let before = leader.clock.now();
@@ -246,7 +245,7 @@ impl Client {
     }
 }
 
-/// An address where someone listens and never answers.
+/// An address where a socket listens and never answers.
 pub struct Silent(UdpSocket);
 
 impl Silent {
@@ -260,13 +259,13 @@ impl Silent {
         self.0.local_addr().unwrap()
     }
 
-    /// Datagrams that have come.
+    /// Number of datagrams received since the last call.
     pub fn heard(&self) -> usize {
         std::iter::from_fn(|| self.0.recv(&mut [0; 1024]).ok()).count()
     }
 }
 
-/// What the rig announces.
+/// The time service that the rig announces.
 #[derive(Clone, Default)]
 pub struct Announced(Arc<(Mutex<Option<TimeService>>, AtomicBool, Condvar)>);
 
@@ -275,7 +274,7 @@ impl Announced {
         *self.0.0.lock().unwrap() = Some(TimeService { addresses: addresses.to_vec() });
     }
 
-    /// One that does not say anything until it is released.
+    /// A lookup that blocks until it is released.
     pub fn stuck() -> Self {
         let announced = Self::default();
         announced.0.1.store(true, Ordering::Relaxed);
@@ -298,15 +297,15 @@ impl Announced {
     }
 }
 
-/// A reference of its own time: a second per second, and 20 ppm.
+/// A reference with a time of its own, 20 ppm fast.
 #[derive(Clone)]
 pub struct Rubidium {
     pub device: Arc<DeviceClock>,
     begun: Timestamp<swsync_core::time::Local>,
     lost: Arc<Mutex<Option<String>>>,
-    /// Steps of its own.
+    /// The sum of its steps, in ns.
     stepped: Arc<AtomicI64>,
-    /// What it says of its error.
+    /// Its stated uncertainty, in ns.
     uncertainty: Arc<AtomicI64>,
     reads: Arc<AtomicU32>,
     last: Arc<AtomicI64>,
