@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An application with swsync in it: leads a rig, waits until its camera is on the frame grid, and has
+"""An application that uses swsync: leads a rig, waits until its camera is on the frame grid, and has
 every camera of the rig take one picture of the same instant.
 
     examples/python/shoot.py --location shots      # the first camera that libcamera finds
@@ -20,16 +20,15 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402 (its version comes first)
 
-# How long the camera may take to get onto the frame grid; one that has to be restarted for it takes
-# seconds.
+# How long the camera may take to get onto the frame grid. Restarts take seconds each.
 LOCK_TIMEOUT_S = 60
-# How long devices may take to answer. `swsync-order-done` comes before, even if some device never
-# answers, so only a fault could make it this long.
+# How long to wait for all answers. `swsync-order-done` comes earlier, even if a device never answers,
+# so only a fault takes this long.
 ANSWER_TIMEOUT_S = 60
 
 
 class Failure(Exception):
-    """What the user is told."""
+    """An error, with a message for the user."""
 
 
 def parse_arguments():
@@ -62,7 +61,7 @@ def make(name, **properties):
 def build(args):
     """The same pipeline as pipelines/leader.sh, and its sink."""
     pipeline = Gst.Pipeline.new()
-    # Has no pads and is linked to nothing: being in the pipeline, it provides the pipeline's clock.
+    # It has no pads. In the pipeline it provides the clock.
     clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port,
                  rig=args.rig, listen=args.listen, connect=args.connect)
     camera = make("swsyncsrc", backend="simulated" if args.simulated else "libcamera",
@@ -80,7 +79,7 @@ def build(args):
 
 
 def element_messages(pipeline, timeout_s):
-    """What elements say on the bus, until the pipeline fails or ends or the time is over."""
+    """Element messages on the bus, until the pipeline fails or ends, or the time is over."""
     wanted = Gst.MessageType.ELEMENT | Gst.MessageType.ERROR | Gst.MessageType.EOS
     deadline = time.monotonic() + timeout_s
     while True:
@@ -102,14 +101,14 @@ def describe(message):
 
 
 def wait_for_lock(pipeline):
-    """Until the frames are on the grid: from then on all devices expose at the same instants."""
+    """Waits until the frames are on the grid: from then on all devices expose at the same instants."""
     for message in element_messages(pipeline, LOCK_TIMEOUT_S):
         if message.get_name() != "swsync-phase":
             continue
         state = message.get_value("state")
         print(f"camera {state}, {message.get_value('phase-error')} ns from the frame grid")
-        # free: its phase cannot be controlled. Its frames are numbered like everyone's, and say how
-        # far from the grid they are.
+        # free: its phase cannot be controlled. Its frames have the same numbers as on other devices,
+        # and state their phase error.
         if state in ("locked", "free"):
             return
 
@@ -124,9 +123,9 @@ def texts(message, field):
 
 
 def wait_for_answers(pipeline, order):
-    """Prints what each device made of the order. Whether all of them saved everything."""
+    """Prints each device's answer to the order. Returns whether all of them saved everything."""
     for message in element_messages(pipeline, ANSWER_TIMEOUT_S):
-        # Others may order too.
+        # Other applications may give orders too.
         if not message.has_field("order") or message.get_value("order") != order:
             continue
         # One for each device of the rig, this one included.
@@ -145,15 +144,15 @@ def wait_for_answers(pipeline, order):
 
 
 def shoot(pipeline, sink):
-    """Waits for the camera, orders a shot, and says whether all devices saved it."""
-    # Everything that can be wrong from the start (no such camera, folder not writable, port taken) is
-    # an error message on the bus, which says more than the failed state change does.
+    """Waits for the camera and orders a shot. Returns whether all devices saved it."""
+    # An error at the start (no such camera, folder not writable, port taken) is a message on the bus,
+    # which says more than the failed state change.
     if pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
         message = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
         raise Failure(describe(message) if message else "the pipeline does not start")
     wait_for_lock(pipeline)
-    # Half a second from now: late enough for the order to be on all devices in time, on WiFi too. A
-    # negative delay asks for a moment that has passed.
+    # Half a second from now: late enough for the order to reach all devices, on WiFi too. A negative
+    # delay orders a frame of the past.
     order = sink.emit("shoot", 500 * Gst.MSECOND, 1)
     if order is None:
         raise Failure("the order could not be placed; GST_DEBUG=swsyncsink:3 says why")
@@ -172,7 +171,7 @@ def main():
         print(f"shoot.py: {failure}", file=sys.stderr)
         return 1
     finally:
-        # To NULL, so that files are finished and the rig is left.
+        # In NULL, files are finished and the device has left the rig.
         if pipeline is not None:
             pipeline.set_state(Gst.State.NULL)
 

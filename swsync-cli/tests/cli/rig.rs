@@ -24,9 +24,9 @@ pub enum Does {
     Save,
     /// Saves the first frame and misses the others; all of them, if there is only one.
     Miss,
-    /// Answers never.
+    /// Never answers.
     Hang,
-    /// Answers for the frames of ten seconds before.
+    /// Answers for the frames ten seconds earlier.
     Stray,
 }
 
@@ -155,7 +155,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Its takes below `root`, for whoever collects them.
+    /// Shares its takes below `root`.
     pub fn share(&self, root: &std::path::Path) -> Share {
         let session = self.membership.session();
         Share::open(session, self.handler.id.clone(), root.to_owned(), Box::new(|| None)).unwrap()
@@ -186,7 +186,7 @@ impl Rig {
         self.with_clock(id, does, SyncQuality::Synced)
     }
 
-    /// The first device is the one that others connect to.
+    /// Adds a device. The others connect to the first one.
     pub fn with_clock(mut self, id: &str, does: Does, quality: SyncQuality) -> Self {
         let endpoint = vec![self.endpoint.clone()];
         let (listen, connect) =
@@ -209,7 +209,7 @@ impl Rig {
         &self.devices[index]
     }
 
-    /// The command, set up to ask this rig.
+    /// The command, set up for this rig.
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = swsync(args);
         command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);

@@ -29,10 +29,10 @@ fn all_saved_is_0_and_a_row_each() {
 }
 
 #[test]
-fn the_instant_is_of_rig_time() {
+fn the_instant_is_in_rig_time() {
     let rig = Rig::new().with("a", Does::Save);
     let now = Timestamp::from_nanos(1_900_000_000_000_000_000);
-    // The fake's rig time stands still, and the command adds the age of what it heard.
+    // The fake device's rig time stands still, and the command adds the age of the report.
     let near = |at: Timestamp<_>, expected: Timestamp<_>| {
         let late = at - expected;
         assert!(!late.is_negative() && late < Span::from_secs(2), "{late:?}");
@@ -107,7 +107,7 @@ fn json_is_one_document() {
 }
 
 #[test]
-fn the_unready_are_named_before() {
+fn devices_that_are_not_ready_are_named_first() {
     let rig = Rig::new().with("good", Does::Save).with_clock("lost", Does::Save, SyncQuality::Holdover);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 0, "a warning, no more: {ran:#?}");
@@ -115,7 +115,7 @@ fn the_unready_are_named_before() {
 }
 
 #[test]
-fn without_rig_time_there_is_nothing_to_order() {
+fn without_rig_time_nothing_is_ordered() {
     let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 3, "{ran:#?}");
@@ -124,7 +124,7 @@ fn without_rig_time_there_is_nothing_to_order() {
 }
 
 #[test]
-fn arm_waits_while_nobody_knows_the_time() {
+fn arm_waits_while_no_device_knows_rig_time() {
     let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
     let begin = Instant::now();
     let ran = rig.run(&["shoot", "--arm=700ms"]);
@@ -210,7 +210,7 @@ fn interrupted_is_130_and_the_order_stands() {
 }
 
 #[test]
-fn the_rig_can_be_told_by_options_too() {
+fn the_rig_can_be_named_by_options_too() {
     let rig = Rig::new().with("a", Does::Save);
     let env: Vec<_> = rig.command(&[]).get_envs().map(|(_, v)| v.unwrap().to_owned()).collect();
     let [connect, name] = &env[..] else { panic!("{env:?}") };

@@ -200,7 +200,7 @@ fn write(folder: &Path, name: &str, trace: &Trace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a scenario is, on a terminal.
+/// Shows the progress of a scenario on a terminal.
 struct ProgressLine {
     scenario: &'static str,
     seeds: usize,
@@ -214,13 +214,13 @@ impl ProgressLine {
 
     fn at(&self, done: usize) {
         if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K{}: {done} of {} seeds", self.scenario, self.seeds); // only a remark
+            let _ = write!(io::stderr(), "\r\x1b[K{}: {done} of {} seeds", self.scenario, self.seeds); // standard error may be closed
         }
     }
 
     fn end(&self) {
         if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K"); // only a remark
+            let _ = write!(io::stderr(), "\r\x1b[K"); // standard error may be closed
         }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_paper_and_its_peers_come_out_as_measured() {
+    fn the_paper_and_the_peers_have_the_measured_errors() {
         let scenario: Scenario = "drifting".parse().unwrap();
         let filters = [Filter::Min, Filter::MinHeld, Filter::Gstnet, Filter::Kalman];
         let args = args(&["--seeds", "2"]);
@@ -246,8 +246,7 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     }
 
-    /// The figures of issue 3: mean magnitude and 99 % quantile in us; half the asymmetry of the links, about
-    /// 20 us, is in them.
+    /// The required errors (issue 3): mean magnitude and 99 % quantile in us, with half the asymmetry of the links, about 20 us.
     const FIGURES: [(&str, f64, f64); 7] = [
         ("pixel3-wifi", 20.0, 40.0),
         ("pixel3-wifi-10hz", 22.0, 70.0),
@@ -259,7 +258,7 @@ mod tests {
     ];
 
     #[test]
-    fn track_reaches_its_figures() {
+    fn track_reaches_the_required_errors() {
         let args = super::super::args::testing::args(&["--seeds", "20", "--seed", "3000"]);
         for (name, mean_abs, p99) in FIGURES {
             let scenario: Scenario = name.parse().unwrap();
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_threads_gives_one_table() {
+    fn the_table_does_not_depend_on_the_threads() {
         let scenario: Scenario = "pixel3-wifi-10hz".parse().unwrap();
         let of = |args: &[&str]| {
             let args = super::super::args::testing::args(args);
