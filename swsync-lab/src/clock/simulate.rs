@@ -1,7 +1,6 @@
 //! `swsync lab clock` without a trace: runs estimators over simulated links and clocks, with many seeds each.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
@@ -75,7 +74,6 @@ impl<'a> Comparison<'a> {
         let asymmetry = args.asymmetry.unwrap_or_else(|| scenario.link.asymmetry());
         let rules = Rules { after: args.after, asymmetry };
         let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let progress = ProgressLine::new(scenario.name, args.seeds);
         let work = || -> anyhow::Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +89,7 @@ impl<'a> Comparison<'a> {
                     filters.iter().map(|filter| judge(*filter, &trace, rules)).collect();
                 let mut done = done.lock();
                 done.push((index, trace.exchanges.len(), tallies));
-                progress.at(done.len());
+                output::status_line(&format!("{}: {} of {} seeds", scenario.name, done.len(), args.seeds));
             }
             Ok(())
         };
@@ -100,7 +98,7 @@ impl<'a> Comparison<'a> {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
         })?;
-        progress.end();
+        output::status_line("");
         let mut done = done.into_inner();
         // In the order of seeds, so that sums of floats do not depend on the threads.
         done.sort_by_key(|(index, _, _)| *index);
@@ -198,31 +196,6 @@ fn write(folder: &Path, name: &str, trace: &Trace) -> anyhow::Result<()> {
         write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Shows the progress of a scenario on a terminal.
-struct ProgressLine {
-    scenario: &'static str,
-    seeds: usize,
-    told: bool,
-}
-
-impl ProgressLine {
-    fn new(scenario: &'static str, seeds: usize) -> Self {
-        Self { scenario, seeds, told: io::stderr().is_terminal() }
-    }
-
-    fn at(&self, done: usize) {
-        if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K{}: {done} of {} seeds", self.scenario, self.seeds); // standard error may be closed
-        }
-    }
-
-    fn end(&self) {
-        if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K"); // standard error may be closed
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Runs an swsyncsrc in a pipeline and feeds the times of its frames to the calibration.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use gst::prelude::*;
 use parking_lot::Mutex;
+use swsync_cli::output;
 use swsync_core::align::calibrate::{Calibration, Plan, Stage, Step};
 use swsync_core::time::Span;
 
@@ -137,7 +137,6 @@ impl Camera {
     /// Waits until the calibration is done; returns `false` if Ctrl-C came first.
     fn wait(&self, work: &Mutex<Measurement>, interrupted: &AtomicBool) -> anyhow::Result<bool> {
         let bus = self.pipeline.bus().context("a pipeline without a bus")?;
-        let is_terminal = io::stderr().is_terminal();
         loop {
             let message = bus.timed_pop_filtered(
                 gst::ClockTime::from_mseconds(200),
@@ -158,12 +157,8 @@ impl Camera {
             if work.last_frame.elapsed() > FRAME_TIMEOUT {
                 bail!("no frame came for {FRAME_TIMEOUT:?}");
             }
-            if is_terminal && let Some(calibration) = &work.calibration {
-                // Standard error may be closed.
-                let _ = write!(io::stderr(), "\r\x1b[K{}", progress(calibration));
-                if work.done {
-                    let _ = write!(io::stderr(), "\r\x1b[K");
-                }
+            if let Some(calibration) = &work.calibration {
+                output::status_line(&if work.done { String::new() } else { progress(calibration) });
             }
             if work.done {
                 return Ok(true);
