@@ -9,42 +9,39 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// The subcommand that the program does not get as its first argument: `swsync lab clock` is `swsync-lab clock`.
+const LAB: &str = "lab";
+
 /// A subcommand that another program carries out.
 struct External {
     name: &'static str,
     /// The program, which is also the name of its crate.
     program: &'static str,
-    /// Whether the program is given the subcommand's name as its first argument.
-    passes_name: bool,
     about: &'static str,
 }
 
+const fn external(name: &'static str, program: &'static str, about: &'static str) -> External {
+    External { name, program, about }
+}
+
 const EXTERNAL: [External; 5] = [
-    External {
-        name: "export",
-        program: "swsync-media",
-        passes_name: true,
-        about: "Turn collected takes into files that other tools read",
-    },
-    External {
-        name: "cameras",
-        program: "swsync-media",
-        passes_name: true,
-        about: "List the cameras that swsyncsrc can open, their modes, and how much room each leaves to shift frames",
-    },
-    External {
-        name: "calibrate",
-        program: "swsync-media",
-        passes_name: true,
-        about: "Measure how far long exposures shift a camera's frames, and keep it in the camera's profile",
-    },
-    External {
-        name: "demo",
-        program: "swsync-lab",
-        passes_name: true,
-        about: "Run a rig of cameras on this machine, take two synchronized photographs, and prove it",
-    },
-    External { name: "lab", program: "swsync-lab", passes_name: false, about: "Parts of the laboratory" },
+    external("export", "swsync-media", "Turn collected takes into what another program opens"),
+    external(
+        "cameras",
+        "swsync-media",
+        "List the cameras that swsyncsrc can open, their modes, and how much room each leaves to shift frames",
+    ),
+    external(
+        "calibrate",
+        "swsync-media",
+        "Measure how far long exposures shift a camera's frames, and keep it in the camera's profile",
+    ),
+    external(
+        "demo",
+        "swsync-lab",
+        "Run a rig of cameras on this machine, take two synchronized photographs, and prove it",
+    ),
+    external(LAB, "swsync-lab", "Parts of the laboratory"),
 ];
 
 /// The program of a subcommand cannot be run.
@@ -84,7 +81,7 @@ pub fn subcommands() -> impl Iterator<Item = clap::Command> {
 pub fn run(arguments: &[OsString]) -> Result<(), HandoverError> {
     let Some((external, arguments)) = split(arguments) else { return Ok(()) };
     let program = find(external.program);
-    let named = if external.passes_name { "swsync".to_owned() } else { format!("swsync {}", external.name) };
+    let named = if external.name == LAB { "swsync lab" } else { "swsync" };
     let error = Command::new(&program).arg0(named).args(arguments).exec();
     Err(match error.kind() {
         io::ErrorKind::NotFound => {
@@ -115,7 +112,7 @@ fn split(arguments: &[OsString]) -> Option<(&'static External, Vec<OsString>)> {
         rest => (false, rest.to_vec()),
     };
     let external = EXTERNAL.iter().find(|external| rest.first().is_some_and(|name| name == external.name))?;
-    let rest = rest.into_iter().skip(usize::from(!external.passes_name));
+    let rest = rest.into_iter().skip(usize::from(external.name == LAB));
     let help = asks_help.then(|| "--help".into());
     Some((external, verbose.iter().cloned().chain(rest).chain(help).collect()))
 }

@@ -1,6 +1,6 @@
 //! Lines on standard output and standard error, either of which may be closed by its reader, as `head` does.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use crate::table::clean;
 
@@ -23,4 +23,12 @@ pub fn warn(text: &str) {
 /// Prints a message on standard error. Does nothing if that is closed.
 pub fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "swsync: {}", clean(text));
+}
+
+/// Shows `text` in the current line of standard error, in place of the text before, if that is a terminal. An empty text clears
+/// the line.
+pub fn status_line(text: &str) {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+    }
 }

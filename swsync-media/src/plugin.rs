@@ -53,19 +53,18 @@ pub fn device_provider() -> Result<gst::DeviceProvider, PluginError> {
     })
 }
 
-/// Fails if GStreamer does not have the plugin.
+/// Fails if GStreamer does not have the plugin, or cannot load it.
 ///
 /// # Errors
 /// [`PluginError`].
 pub fn check_loaded() -> Result<(), PluginError> {
-    if gst::Registry::get().find_plugin("swsync").is_some() {
-        return Ok(());
-    }
-    // GStreamer's registry has files that could not be loaded, but not the reason: loading the file again gives it.
-    let paths = gst::Registry::get().plugins().into_iter().filter_map(|plugin| plugin.filename());
-    let mut paths = paths.filter(|path| path.file_name().is_some_and(|name| name == LIBRARY));
-    let path = paths.next().ok_or(PluginError::NotFound)?;
-    // It may succeed: a library that was missing when the registry was written can be there now.
+    // GStreamer's registry has the plugin by its name if it could be loaded once, even if a library that it needs has gone since.
+    // Else it has only the file. It never has the reason, which loading the file gives.
+    let registry = gst::Registry::get();
+    let by_name = registry.find_plugin("swsync").and_then(|plugin| plugin.filename());
+    let mut files = registry.plugins().into_iter().filter_map(|plugin| plugin.filename());
+    let path = by_name.or_else(|| files.find(|path| path.file_name().is_some_and(|name| name == LIBRARY)));
+    let path = path.ok_or(PluginError::NotFound)?;
     match gst::Plugin::load_file(&path) {
         Ok(_) => Ok(()),
         Err(error) => Err(PluginError::NotLoadable { path, why: error.message().to_owned() }),

@@ -1,4 +1,4 @@
-//! An application with swsync in it: leads a rig, waits until its camera is on the frame grid, and
+//! An application that uses swsync: leads a rig, waits until its camera is on the frame grid, and
 //! has every camera of the rig take one picture of the same instant.
 //!
 //! ```text
@@ -18,11 +18,10 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use gst::prelude::*;
 
-/// How long the camera may take to get onto the frame grid; one that has to be restarted for it takes
-/// seconds.
+/// How long the camera may take to get onto the frame grid. Restarts take seconds each.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long devices may take to answer an order. `swsync-order-done` comes before, even if some device
-/// never answers, so only a fault could make it this long.
+/// How long to wait for all answers. `swsync-order-done` comes earlier, even if a device never answers, so only a fault
+/// takes this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Leads a rig and takes one shot.
@@ -63,14 +62,14 @@ fn main() -> anyhow::Result<ExitCode> {
     gst::init()?;
     let (pipeline, sink) = build(&args)?;
 
-    // Everything that can be wrong from the start (no such camera, folder not writable, port taken)
-    // is an error message on the bus, which says more than the failed state change does.
+    // An error at the start (no such camera, folder not writable, port taken) is a message on the bus, which says more than
+    // the failed state change.
     let started = pipeline.set_state(gst::State::Playing);
     let shot = match started {
         Ok(_) => shoot_once_locked(&pipeline, &sink),
         Err(error) => Err(first_error(&pipeline).unwrap_or_else(|| error.into())),
     };
-    // Also on the way out after an error: to NULL, so that files are finished and the rig is left.
+    // Also after an error: in NULL, files are finished and the device has left the rig.
     pipeline.set_state(gst::State::Null)?;
     Ok(if shot? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -79,7 +78,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn build(args: &Args) -> anyhow::Result<(gst::Pipeline, gst::Element)> {
     let pipeline = gst::Pipeline::new();
 
-    // Has no pads and is linked to nothing: being in the pipeline, it provides the pipeline's clock.
+    // It has no pads. In the pipeline it provides the clock.
     let clock = make("swsyncclock")?
         .property_from_str("role", "leader")
         .property("bind-address", &args.bind_address)
@@ -110,7 +109,7 @@ fn build(args: &Args) -> anyhow::Result<(gst::Pipeline, gst::Element)> {
     Ok((pipeline, sink))
 }
 
-/// A builder of an element, or where to look for the plugin that is missing.
+/// Makes an element, or says where to look for the missing plugin.
 fn make(name: &str) -> anyhow::Result<gst::element_factory::ElementBuilder<'_>> {
     if gst::ElementFactory::find(name).is_none() {
         bail!("GStreamer has no element {name}: is GST_PLUGIN_PATH set to the folder of libgstswsync.so?");
@@ -118,13 +117,12 @@ fn make(name: &str) -> anyhow::Result<gst::element_factory::ElementBuilder<'_>> 
     Ok(gst::ElementFactory::make(name))
 }
 
-/// Waits for the camera, orders a shot, and tells of every device what became of it. Returns whether
-/// all of them saved it.
+/// Waits for the camera, orders a shot, and prints every device's answer. Returns whether all devices saved it.
 fn shoot_once_locked(pipeline: &gst::Pipeline, sink: &gst::Element) -> anyhow::Result<bool> {
     wait_for_lock(pipeline)?;
 
-    // Half a second from now: late enough for the order to be on all devices in time, on WiFi too.
-    // A negative delay asks for a moment that has passed.
+    // Half a second from now: late enough for the order to reach all devices, on WiFi too. A negative delay orders a frame
+    // of the past.
     let delay = i64::try_from(gst::ClockTime::from_mseconds(500).nseconds())?;
     let count = 1_u32;
     let order: Option<String> = sink.emit_by_name("shoot", &[&delay, &count]);
@@ -133,7 +131,7 @@ fn shoot_once_locked(pipeline: &gst::Pipeline, sink: &gst::Element) -> anyhow::R
     wait_for_answers(pipeline, &order)
 }
 
-/// Until the frames are on the grid: from then on all devices expose at the same instants.
+/// Waits until the frames are on the grid: from then on all devices expose at the same instants.
 fn wait_for_lock(pipeline: &gst::Pipeline) -> anyhow::Result<()> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -146,21 +144,20 @@ fn wait_for_lock(pipeline: &gst::Pipeline) -> anyhow::Result<()> {
         println!("camera {state}, {phase_error_ns} ns from the frame grid");
         match state.as_str() {
             "locked" => return Ok(()),
-            // Its phase cannot be controlled. Its frames are numbered like everyone's, and say how far
-            // from the grid they are.
+            // Its phase cannot be controlled. Its frames have the same numbers as on other devices, and state their phase error.
             "free" => return Ok(()),
-            // searching, aligning, lost: it is being worked on
+            // searching, aligning, lost: not yet
             _ => {}
         }
     }
 }
 
-/// Prints what each device made of `order`. Whether all of them saved everything.
+/// Prints each device's answer to `order`. Returns whether all of them saved everything.
 fn wait_for_answers(pipeline: &gst::Pipeline, order: &str) -> anyhow::Result<bool> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
         let message = next_element_message(pipeline, deadline).context("waiting for answers")?;
-        // Others may order too.
+        // Other applications may give orders too.
         if !message.get::<String>("order").is_ok_and(|id| id == order) {
             continue;
         }
@@ -195,8 +192,7 @@ fn texts(message: &gst::StructureRef, field: &str) -> anyhow::Result<Vec<String>
     list.iter().map(|text| Ok(text.get()?)).collect()
 }
 
-/// What the next element message says. Errors on the bus, the end of the stream and `deadline` end the
-/// wait.
+/// The structure of the next element message. Errors on the bus, the end of the stream and `deadline` are errors.
 fn next_element_message(pipeline: &gst::Pipeline, deadline: Instant) -> anyhow::Result<gst::Structure> {
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     let wanted = [gst::MessageType::Element, gst::MessageType::Error, gst::MessageType::Eos];

@@ -10,11 +10,11 @@ use crate::rig::RigArgs;
 
 /// Fetch the files of orders from every device of the rig.
 ///
-/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, its SHA-256 being
-/// that of the device's, or not at all. Whatever interrupts it, the same command goes on where it stopped, and
-/// what is here already is not fetched again: it is read, and compared by its SHA-256. What is here under a file's name
-/// and is not what the device has (an edited picture) is kept under another name. While a device records, it is waited
-/// for. Who was not whole the last time is named until it is, or is given up with --without.
+/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, with the SHA-256 of the
+/// device's file, or not at all. If the command is interrupted, the same command goes on where it stopped. Files that
+/// are here already are compared by their SHA-256 and not fetched again. A file that differs from the device's (an edited
+/// picture) is kept under another name. The command waits for devices that record. A device whose files were not all
+/// fetched the last time is named until they are, or until it is given up with --without.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CollectArgs {
@@ -43,7 +43,7 @@ pub struct CollectArgs {
     /// Devices to fetch from at once: on WiFi more only share the same air.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     pub(super) parallel: u8,
-    /// Delete on the device what is here, once all of an order's files there are, and their SHA-256 was compared
+    /// Delete an order's files on the device once all of them are here, and their SHA-256 was compared
     /// once more.
     #[arg(long)]
     pub(super) delete_verified: bool,

@@ -160,7 +160,7 @@ impl TakeBuilder {
         folder
     }
 
-    /// Has the take begin `secs` later.
+    /// Makes the take begin `secs` later.
     pub fn later(mut self, secs: i64) -> Self {
         self.take.started_ns = Timestamp::from_nanos(self.take.started_ns.as_nanos() + secs * 1_000_000_000);
         self

@@ -16,7 +16,7 @@ fn collect(rig: &Rig, out: &Path, args: &[&str]) -> crate::rig::Ran {
 }
 
 #[test]
-fn everything_comes_home_and_what_is_missing_is_told() {
+fn all_files_are_fetched_and_missing_frames_are_listed() {
     let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
     let (left, right, out) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -51,7 +51,7 @@ fn everything_comes_home_and_what_is_missing_is_told() {
 }
 
 #[test]
-fn what_is_here_is_deleted_there_if_asked() {
+fn collected_files_are_deleted_on_the_device_only_if_asked() {
     let rig = Rig::new().with("a", Does::Save);
     let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     part("o1", "a", &[]).write(disk.path());
@@ -89,7 +89,7 @@ fn what_could_not_be_had_is_1_and_named() {
 }
 
 #[test]
-fn who_was_not_whole_is_named_until_it_is_or_is_given_up() {
+fn a_device_that_is_not_whole_is_named_until_it_is_or_is_given_up() {
     let (left, right, out) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     part("o1", "left", &[]).write(left.path());
@@ -102,7 +102,7 @@ fn who_was_not_whole_is_named_until_it_is_or_is_given_up() {
     };
     {
         let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
-        let _shares = rig.device(0).share(left.path()); // right is there, and says nothing
+        let _shares = rig.device(0).share(left.path()); // right is in the rig, and does not answer
         let ran = collect(&rig, out.path(), &["--timeout", "100ms"]);
         assert_eq!(ran.code, 1, "{ran:#?}");
         assert!(ran.stdout.contains("right does not answer for its files"), "{ran:#?}");
@@ -127,7 +127,7 @@ fn who_was_not_whole_is_named_until_it_is_or_is_given_up() {
     let exported = export(&[]);
     assert!(exported.code == 0 && exported.stderr.contains("right is not whole here"), "{exported:#?}");
 
-    // It comes back after all.
+    // It comes back.
     drop(_share);
     let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
     let _shares = [rig.device(0).share(left.path()), rig.device(1).share(right.path())];
@@ -138,13 +138,13 @@ fn who_was_not_whole_is_named_until_it_is_or_is_given_up() {
 }
 
 #[test]
-fn what_is_not_finished_comes_as_far_as_it_is_whole() {
+fn whole_files_of_an_unfinished_take_are_fetched_if_asked() {
     let rig = Rig::new().with("a", Does::Save);
     let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut running = part("o1", "a", &[]);
     running.take.complete = false;
     running.write(disk.path());
-    // A line that the device was at when its disk was full.
+    // The line that the device was writing when its disk was full.
     let manifest = disk.path().join("o1/a/frames.jsonl");
     fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "{\"order\": \"o1\", \"dev").unwrap();
     let _share = rig.device(0).share(disk.path());

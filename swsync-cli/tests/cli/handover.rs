@@ -38,7 +38,7 @@ impl Installed {
     }
 }
 
-/// Has the program `name` in `folder` be a program of the system.
+/// Makes `name` in `folder` a link to a program of the system.
 fn stand_in(folder: &Path, name: &str, program: &str) {
     symlink(Path::new("/bin").join(program), folder.join(name)).unwrap();
 }

@@ -5,18 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use swsync_cli::testing::Ran;
-use swsync_core::frame::SyncState;
+use swsync_core::control::{ClockStatus, FrameStatus, Status};
+use swsync_core::frame::SyncQuality;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{
-    Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
-    TimeBasis,
+    Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
 };
-use swsync_core::status::{ClockStatus, FrameStatus, Status};
 use swsync_core::time::{Span, Timestamp};
+use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 use swsync_rig::share::Share;
-use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session};
 
 /// What a device does with orders.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,9 +24,9 @@ pub enum Does {
     Save,
     /// Saves the first frame and misses the others; all of them, if there is only one.
     Miss,
-    /// Answers never.
+    /// Never answers.
     Hang,
-    /// Answers for the frames of ten seconds before.
+    /// Answers for the frames ten seconds earlier.
     Stray,
 }
 
@@ -35,7 +34,7 @@ pub enum Does {
 pub struct Handler {
     id: Name,
     does: Does,
-    quality: SyncState,
+    quality: SyncQuality,
     orders: Mutex<Vec<Order>>,
     held: Mutex<Vec<Reply>>,
 }
@@ -49,7 +48,7 @@ fn frame(number: u64) -> FrameInfo {
         rig_time_ns: grid().instant(number) + Span::from_micros(-4),
         phase_error_ns: Span::from_micros(-4),
         clock_uncertainty_ns: Some(Span::from_micros(21)),
-        sync: SyncState::Synced,
+        sync: SyncQuality::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
@@ -63,11 +62,11 @@ fn grid() -> FrameGrid {
 }
 
 impl Handler {
-    fn outcome(&self, index: u64, number: u64, order: &Order, count: u64) -> FrameOutcome {
+    fn fate(&self, index: u64, number: u64, order: &Order, count: u64) -> Fate {
         if self.does == Does::Miss && (index > 0 || count == 1) {
-            return FrameOutcome::Missed { why: "the camera dropped this frame".into() };
+            return Fate::Missed { why: "the camera dropped this frame".into() };
         }
-        FrameOutcome::Saved {
+        Fate::Saved {
             file: format!("{}/{}/{number}.jpg", order.id(), self.id),
             bytes: 1234,
             info: frame(number),
@@ -92,7 +91,7 @@ impl DeviceHandler for Handler {
         let count = named.count().expect("this device knows no orders without an end");
         let frames = named.iter().expect("it has an end").zip(0..);
         let frames = frames
-            .map(|(number, index)| FrameRun::one(number, self.outcome(index, number, &order, count)))
+            .map(|(number, index)| FrameRun::one(number, self.fate(index, number, &order, count)))
             .collect();
         reply.send(&Answer {
             order: order.id().clone(),
@@ -100,20 +99,20 @@ impl DeviceHandler for Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: TimeBasis { rate: Some(grid()), timescale: None },
+            basis: Basis { rate: Some(grid()), timescale: None },
         });
     }
 
-    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
+    fn handle_command(&self, command: &Command) -> Acknowledgement {
         Acknowledgement {
             order: command.order().clone(),
             device: self.id.clone(),
-            outcome: CommandOutcome::Unknown,
+            standing: Standing::Unknown,
         }
     }
 
-    fn registry(&self) -> OrderRoster {
-        OrderRoster::default()
+    fn registry(&self) -> Registry {
+        Registry::default()
     }
 
     fn status(&self) -> Status {
@@ -156,7 +155,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Its takes below `root`, for whoever collects them.
+    /// Shares its takes below `root`.
     pub fn share(&self, root: &std::path::Path) -> Share {
         let session = self.membership.session();
         Share::open(session, self.handler.id.clone(), root.to_owned(), Box::new(|| None)).unwrap()
@@ -184,11 +183,11 @@ impl Rig {
     }
 
     pub fn with(self, id: &str, does: Does) -> Self {
-        self.with_clock(id, does, SyncState::Synced)
+        self.with_clock(id, does, SyncQuality::Synced)
     }
 
-    /// The first device is the one that others connect to.
-    pub fn with_clock(mut self, id: &str, does: Does, quality: SyncState) -> Self {
+    /// Adds a device. The others connect to the first one.
+    pub fn with_clock(mut self, id: &str, does: Does, quality: SyncQuality) -> Self {
         let endpoint = vec![self.endpoint.clone()];
         let (listen, connect) =
             if self.devices.is_empty() { (endpoint, Vec::new()) } else { (Vec::new(), endpoint) };
@@ -210,7 +209,7 @@ impl Rig {
         &self.devices[index]
     }
 
-    /// The command, set up to ask this rig.
+    /// The command, set up for this rig.
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = swsync(args);
         command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
-use swsync_core::frame::SyncState;
-use swsync_core::order::OrderKind;
+use swsync_core::frame::SyncQuality;
+use swsync_core::order::Kind;
 use swsync_core::time::{Span, Timestamp};
 
 #[test]
@@ -29,10 +29,10 @@ fn all_saved_is_0_and_a_row_each() {
 }
 
 #[test]
-fn the_instant_is_of_rig_time() {
+fn the_instant_is_in_rig_time() {
     let rig = Rig::new().with("a", Does::Save);
     let now = Timestamp::from_nanos(1_900_000_000_000_000_000);
-    // The fake's rig time stands still, and the command adds the age of what it heard.
+    // The fake device's rig time stands still, and the command adds the age of the report.
     let near = |at: Timestamp<_>, expected: Timestamp<_>| {
         let late = at - expected;
         assert!(!late.is_negative() && late < Span::from_secs(2), "{late:?}");
@@ -44,7 +44,7 @@ fn the_instant_is_of_rig_time() {
     near(orders[0].at(), now + Span::from_millis(500));
     near(orders[1].at(), now - Span::from_secs(2));
     assert_eq!(orders[2].at(), Timestamp::from_nanos(5_000_000_000));
-    assert_eq!((orders[2].id().as_str(), orders[2].kind()), ("again", OrderKind::Burst { count: 3 }));
+    assert_eq!((orders[2].id().as_str(), orders[2].kind()), ("again", Kind::Burst { count: 3 }));
     assert_ne!(orders[0].id(), orders[1].id());
 }
 
@@ -107,16 +107,16 @@ fn json_is_one_document() {
 }
 
 #[test]
-fn the_unready_are_named_before() {
-    let rig = Rig::new().with("good", Does::Save).with_clock("lost", Does::Save, SyncState::Holdover);
+fn devices_that_are_not_ready_are_named_first() {
+    let rig = Rig::new().with("good", Does::Save).with_clock("lost", Does::Save, SyncQuality::Holdover);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 0, "a warning, no more: {ran:#?}");
     assert_eq!(ran.stderr, "swsync: warning: lost is not ready: its clock is holdover\n");
 }
 
 #[test]
-fn without_rig_time_there_is_nothing_to_order() {
-    let rig = Rig::new().with_clock("a", Does::Save, SyncState::Unsynced);
+fn without_rig_time_nothing_is_ordered() {
+    let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 3, "{ran:#?}");
     assert!(ran.stderr.contains("role=leader"), "{ran:#?}");
@@ -124,8 +124,8 @@ fn without_rig_time_there_is_nothing_to_order() {
 }
 
 #[test]
-fn arm_waits_while_nobody_knows_the_time() {
-    let rig = Rig::new().with_clock("a", Does::Save, SyncState::Unsynced);
+fn arm_waits_while_no_device_knows_rig_time() {
+    let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
     let begin = Instant::now();
     let ran = rig.run(&["shoot", "--arm=700ms"]);
     assert!(begin.elapsed().as_millis() >= 700);
@@ -210,7 +210,7 @@ fn interrupted_is_130_and_the_order_stands() {
 }
 
 #[test]
-fn the_rig_can_be_told_by_options_too() {
+fn the_rig_can_be_named_by_options_too() {
     let rig = Rig::new().with("a", Does::Save);
     let env: Vec<_> = rig.command(&[]).get_envs().map(|(_, v)| v.unwrap().to_owned()).collect();
     let [connect, name] = &env[..] else { panic!("{env:?}") };

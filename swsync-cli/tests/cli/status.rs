@@ -38,7 +38,7 @@ fn a_row_for_every_device() {
 }
 
 #[test]
-fn json_says_what_the_devices_said() {
+fn json_has_the_devices_statuses() {
     let rig = Rig::new().with("a", Does::Save);
     let json = rig.run(&["status", "--json"]).json();
     assert_eq!(json["devices"][0]["ready"], true);
@@ -53,7 +53,7 @@ fn nobody_there_is_3() {
 }
 
 #[test]
-fn watching_goes_on_until_nobody_looks() {
+fn watch_ends_when_its_output_is_closed() {
     let rig = Rig::new().with("a", Does::Save);
     let mut child = rig
         .command(&["status", "--watch", "--every", "10ms", "--json"])

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -270,29 +270,29 @@ impl Report {
     }
 }
 
-/// Shows the progress of a long replay on a terminal.
+/// Shows the progress of a long replay.
 struct ProgressLine {
+    /// When to show it next; `None`: never.
     next: Option<Instant>,
-    told: bool,
 }
 
 impl ProgressLine {
     /// Shows nothing if the rows go to the same terminal.
     fn new(rows_are_shown: bool) -> Self {
-        let told = io::stderr().is_terminal() && !(rows_are_shown && io::stdout().is_terminal());
-        Self { next: told.then(|| Instant::now() + PROGRESS), told: false }
+        let is_free = !(rows_are_shown && io::stdout().is_terminal());
+        Self { next: is_free.then(|| Instant::now() + PROGRESS) }
     }
 
     fn at(&mut self, exchanges: usize) {
         if self.next.is_some_and(|next| Instant::now() >= next) {
-            let _ = write!(io::stderr(), "\r{exchanges} exchanges"); // standard error may be closed
-            (self.next, self.told) = (Some(Instant::now() + PROGRESS), true);
+            output::status_line(&format!("{exchanges} exchanges"));
+            self.next = Some(Instant::now() + PROGRESS);
         }
     }
 
     fn end(&self) {
-        if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K"); // standard error may be closed
+        if self.next.is_some() {
+            output::status_line("");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `swsync lab clock` without a trace: runs estimators over simulated links and clocks, with many seeds each.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
@@ -75,7 +74,6 @@ impl<'a> Comparison<'a> {
         let asymmetry = args.asymmetry.unwrap_or_else(|| scenario.link.asymmetry());
         let rules = Rules { after: args.after, asymmetry };
         let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let progress = ProgressLine::new(scenario.name, args.seeds);
         let work = || -> anyhow::Result<()> {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +89,7 @@ impl<'a> Comparison<'a> {
                     filters.iter().map(|filter| judge(*filter, &trace, rules)).collect();
                 let mut done = done.lock();
                 done.push((index, trace.exchanges.len(), tallies));
-                progress.at(done.len());
+                output::status_line(&format!("{}: {} of {} seeds", scenario.name, done.len(), args.seeds));
             }
             Ok(())
         };
@@ -100,7 +98,7 @@ impl<'a> Comparison<'a> {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
         })?;
-        progress.end();
+        output::status_line("");
         let mut done = done.into_inner();
         // In the order of seeds, so that sums of floats do not depend on the threads.
         done.sort_by_key(|(index, _, _)| *index);
@@ -200,38 +198,13 @@ fn write(folder: &Path, name: &str, trace: &Trace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a scenario is, on a terminal.
-struct ProgressLine {
-    scenario: &'static str,
-    seeds: usize,
-    told: bool,
-}
-
-impl ProgressLine {
-    fn new(scenario: &'static str, seeds: usize) -> Self {
-        Self { scenario, seeds, told: io::stderr().is_terminal() }
-    }
-
-    fn at(&self, done: usize) {
-        if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K{}: {done} of {} seeds", self.scenario, self.seeds); // only a remark
-        }
-    }
-
-    fn end(&self) {
-        if self.told {
-            let _ = write!(io::stderr(), "\r\x1b[K"); // only a remark
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::args::testing::args;
     use super::*;
 
     #[test]
-    fn the_paper_and_its_peers_come_out_as_measured() {
+    fn the_paper_and_the_peers_have_the_measured_errors() {
         let scenario: Scenario = "drifting".parse().unwrap();
         let filters = [Filter::Min, Filter::MinHeld, Filter::Gstnet, Filter::Kalman];
         let args = args(&["--seeds", "2"]);
@@ -246,8 +219,7 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     }
 
-    /// The figures of issue 3: mean magnitude and 99 % quantile in us; half the asymmetry of the links, about
-    /// 20 us, is in them.
+    /// The required errors (issue 3): mean magnitude and 99 % quantile in us, with half the asymmetry of the links, about 20 us.
     const FIGURES: [(&str, f64, f64); 7] = [
         ("pixel3-wifi", 20.0, 40.0),
         ("pixel3-wifi-10hz", 22.0, 70.0),
@@ -259,7 +231,7 @@ mod tests {
     ];
 
     #[test]
-    fn track_reaches_its_figures() {
+    fn track_reaches_the_required_errors() {
         let args = super::super::args::testing::args(&["--seeds", "20", "--seed", "3000"]);
         for (name, mean_abs, p99) in FIGURES {
             let scenario: Scenario = name.parse().unwrap();
@@ -274,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_threads_gives_one_table() {
+    fn the_table_does_not_depend_on_the_threads() {
         let scenario: Scenario = "pixel3-wifi-10hz".parse().unwrap();
         let of = |args: &[&str]| {
             let args = super::super::args::testing::args(args);

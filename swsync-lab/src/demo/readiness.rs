@@ -1,4 +1,4 @@
-//! Waiting until every device of the rig is ready, with a live status.
+//! Waits until every device of the rig is ready, and shows their status meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};

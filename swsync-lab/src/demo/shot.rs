@@ -16,7 +16,7 @@ use crate::panel;
 pub struct Shot {
     pub name: &'static str,
     pub views: Vec<View>,
-    /// Where the times are from, in words.
+    /// The source of the times, in words.
     pub source: &'static str,
 }
 

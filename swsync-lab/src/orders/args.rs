@@ -17,11 +17,11 @@ pub enum Source {
 /// Give random orders to real pipelines, kill some now and then, and account for every file.
 ///
 /// Needs gst-launch-1.0 with the swsync plugin. Orders are stills, bursts, time lapses and takes, future and past,
-/// overlapping, stopped and cancelled. In the end every device is asked for its answers, and they are held against what
-/// is on disk: each frame that an order names is accounted for once, each file is whole, none is there that no answer
-/// names. What an order names is worked out anew for that. `swsync collect` has to bring home all of it, and
-/// `swsync export` to write it in every format. A picture of each order and device is read, if cameras are
-/// simulated: it was taken at the instant that its number stands for.
+/// overlapping, stopped and cancelled. In the end every device is asked for its answers, and they are compared with what
+/// is on disk: each frame that an order names is accounted for once, each file is whole, and each is named by an answer.
+/// The frames that an order names are computed independently for that. `swsync collect` has to fetch all files, and
+/// `swsync export` to write them in every format. If cameras are simulated, a picture of each order and device is read:
+/// it must have been taken at the instant of its number.
 #[derive(Debug, Clone, Args)]
 pub struct OrdersArgs {
     /// Devices, the leader among them.

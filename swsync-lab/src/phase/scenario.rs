@@ -40,7 +40,7 @@ pub enum Phones {
 /// A camera whose frame lengths can be set.
 #[derive(Debug, Clone)]
 pub struct Lengths {
-    /// The model that controllers are told.
+    /// The model, as controllers get it.
     pub model: SensorModel,
     /// Whether controls act one frame earlier than the model says, or one later: half of the trials each.
     pub misleading: bool,

@@ -1,6 +1,5 @@
 //! `swsync lab phase`: runs many trials of every scenario, on all processors.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,18 +101,13 @@ fn outcomes(scenario: &Scenario, args: &PhaseArgs) -> Vec<(&'static str, Vec<Out
 /// The outcomes of all trials, in the order of their seeds.
 fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome + Sync) -> Vec<Outcome> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![Outcome::default(); args.trials]));
-    let is_terminal = io::stderr().is_terminal();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= args.trials {
                 break;
             }
-            if is_terminal {
-                // Standard error may be closed.
-                let _ =
-                    write!(io::stderr(), "\r\x1b[K{}: trial {} of {}", scenario.name, index + 1, args.trials);
-            }
+            output::status_line(&format!("{}: trial {} of {}", scenario.name, index + 1, args.trials));
             let seed = args.seed.wrapping_add(u64::try_from(index).unwrap_or(u64::MAX));
             let outcome = trial(seed);
             done.lock()[index] = outcome;
@@ -123,9 +117,7 @@ fn trials(scenario: &Scenario, args: &PhaseArgs, trial: impl Fn(u64) -> Outcome 
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(args.trials);
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
-    if is_terminal {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    output::status_line("");
     done.into_inner()
 }
 

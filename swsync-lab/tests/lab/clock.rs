@@ -87,7 +87,7 @@ fn a_prefix_of_the_trace_gives_a_prefix_of_the_answers() {
 }
 
 #[test]
-fn every_line_is_answered_before_the_next_is_asked() {
+fn every_line_is_answered_before_the_next_is_sent() {
     let mut child =
         swsync_lab(&["clock", "--trace", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -106,7 +106,7 @@ fn every_line_is_answered_before_the_next_is_asked() {
 }
 
 #[test]
-fn odd_exchanges_are_answered_all_the_same() {
+fn impossible_exchanges_are_answered_too() {
     let folder = Folder::new("odd");
     let rows: Vec<String> = (0..20).map(|k| row(k).0).collect();
     let backwards = "1100000000,1105000000,1105030000,1000000000";
@@ -122,7 +122,7 @@ fn odd_exchanges_are_answered_all_the_same() {
         assert_eq!(answers[1], "1000000000,,,", "nothing is known, and nothing invented");
         for (answer, row) in answers.iter().zip(&odd).skip(2) {
             assert_eq!(answer.split(',').next(), row.split(',').next_back());
-            // GstNetClientClock says nothing before its fourth observation.
+            // GstNetClientClock has no estimate before its fourth observation.
             let nothing = filter == "gstnet" && answer.ends_with(",,,");
             assert!(
                 nothing || answer.split(',').all(|cell| cell.parse::<i64>().is_ok()),
@@ -184,7 +184,7 @@ fn ctrl_c_leaves_no_file() {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    // The partial file is there before the handler is; what is read is proof of both.
+    // The handler is installed after the unfinished file was made, and before anything is read.
     let errors = BufReader::new(child.stderr.take().unwrap());
     writeln!(input, "{HEADER}").unwrap();
     for k in 0..3000 {
@@ -199,7 +199,7 @@ fn ctrl_c_leaves_no_file() {
 }
 
 #[test]
-fn a_table_a_scenario() {
+fn each_scenario_has_a_table() {
     let folder = Folder::new("simulated");
     let traces = folder.path("traces");
     let args = ["clock", "--scenario", "pixel3-wifi-10hz,ethernet-sw", "--seeds", "1", "--seed", "7"];
@@ -211,7 +211,7 @@ fn a_table_a_scenario() {
         assert_eq!(ran.stdout.lines().filter(|line| line.starts_with(&format!("{filter} "))).count(), 2);
     }
 
-    // What was written is what was judged.
+    // The written trace is the one that was scored.
     let file = |ending: &str| folder.path(&format!("traces/ethernet-sw-7.{ending}"));
     let (trace, truth) = (file("csv"), file("truth.csv"));
     let filters = FILTERS.join(",");
@@ -229,7 +229,7 @@ fn a_table_a_scenario() {
 }
 
 #[test]
-fn live_clocks_are_rows_until_interrupted() {
+fn live_clocks_have_rows_when_interrupted() {
     let mut child = swsync_lab(&["clock", "--live", "--seconds", "600", "--settle", "0", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

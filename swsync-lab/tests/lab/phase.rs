@@ -1,4 +1,4 @@
-//! `swsync lab phase`, as a judge sees it.
+//! `swsync lab phase`, driven by a judge.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
@@ -17,7 +17,7 @@ fn a_judge_is_answered_line_by_line() {
     let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut input = child.stdin.take().unwrap();
     writeln!(input, "{HELLO}").unwrap();
-    // A camera that takes what it is asked for three frames later: lengths of the frames to come.
+    // A camera that applies a request three frames later. These are the lengths of the next frames.
     let (mut start, mut lengths) = (1_234_567.0_f64, std::collections::VecDeque::from([1763_u32; 3]));
     let mut errors = Vec::new();
     for sequence in 0..40 {
@@ -53,7 +53,7 @@ fn a_bad_line_is_named() {
 }
 
 #[test]
-fn a_table_of_trials() {
+fn trials_have_a_table_and_json() {
     let ran = Ran::of(&mut swsync_lab(&["phase", "--sensor", "tight,exposure", "--trials", "3"]));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     for name in ["swsync", "pi sync", "p controller", "libsoftwaresync"] {

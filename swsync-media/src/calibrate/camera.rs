@@ -1,6 +1,5 @@
 //! Runs an swsyncsrc in a pipeline and feeds the times of its frames to the calibration.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use gst::prelude::*;
 use parking_lot::Mutex;
-use swsync_core::align::calibrate::{Calibration, CalibrationPlan, CalibrationStage, CalibrationStep};
+use swsync_cli::output;
+use swsync_core::align::calibrate::{Calibration, Plan, Stage, Step};
 use swsync_core::time::Span;
 
 use super::args::CalibrateArgs;
@@ -137,7 +137,6 @@ impl Camera {
     /// Waits until the calibration is done; returns `false` if Ctrl-C came first.
     fn wait(&self, work: &Mutex<Measurement>, interrupted: &AtomicBool) -> anyhow::Result<bool> {
         let bus = self.pipeline.bus().context("a pipeline without a bus")?;
-        let is_terminal = io::stderr().is_terminal();
         loop {
             let message = bus.timed_pop_filtered(
                 gst::ClockTime::from_mseconds(200),
@@ -158,12 +157,8 @@ impl Camera {
             if work.last_frame.elapsed() > FRAME_TIMEOUT {
                 bail!("no frame came for {FRAME_TIMEOUT:?}");
             }
-            if is_terminal && let Some(calibration) = &work.calibration {
-                // Standard error may be closed.
-                let _ = write!(io::stderr(), "\r\x1b[K{}", progress(calibration));
-                if work.done {
-                    let _ = write!(io::stderr(), "\r\x1b[K");
-                }
+            if let Some(calibration) = &work.calibration {
+                output::status_line(&if work.done { String::new() } else { progress(calibration) });
             }
             if work.done {
                 return Ok(true);
@@ -204,12 +199,12 @@ impl Measurement {
         }
         let Some(calibration) = &mut self.calibration else { return Ok(()) };
         match calibration.handle_frame(self.sequence, Span::from_nanos(time)) {
-            CalibrationStep::Wait => Ok(()),
-            CalibrationStep::Expose(exposure) => {
+            Step::Wait => Ok(()),
+            Step::Expose(exposure) => {
                 self.restore_exposure = true;
                 expose(source, exposure)
             }
-            CalibrationStep::Done => {
+            Step::Done => {
                 self.done = true;
                 Ok(())
             }
@@ -217,14 +212,14 @@ impl Measurement {
     }
 }
 
-fn plan(pad: &gst::Pad, injections: usize, longest: Option<Span>) -> Result<CalibrationPlan, String> {
+fn plan(pad: &gst::Pad, injections: usize, longest: Option<Span>) -> Result<Plan, String> {
     let caps = pad.current_caps().ok_or("frames without caps")?;
     let rate = caps.structure(0).and_then(|structure| structure.get::<gst::Fraction>("framerate").ok());
     let rate = rate.filter(|rate| rate.numer() > 0).ok_or("the camera has no constant frame rate")?;
     let period = Span::from_secs_f64(f64::from(rate.denom()) / f64::from(rate.numer()));
-    let plan = CalibrationPlan::new(period);
+    let plan = Plan::new(period);
     let exposures = (plan.exposures.0, longest.unwrap_or(plan.exposures.1));
-    Ok(CalibrationPlan { exposures, injections, ..plan })
+    Ok(Plan { exposures, injections, ..plan })
 }
 
 /// Sets the exposure from the next frame on that can still be changed.
@@ -247,10 +242,10 @@ fn micros(span: Span) -> i32 {
 fn progress(calibration: &Calibration) -> String {
     let progress = calibration.progress();
     let what = match progress.stage {
-        CalibrationStage::Resting => "learning the camera's own period",
-        CalibrationStage::Sweep => "exposures of all lengths",
-        CalibrationStage::Knee => "the shortest exposure that counts",
-        CalibrationStage::Done => "done",
+        Stage::Resting => "learning the camera's own period",
+        Stage::Sweep => "exposures of all lengths",
+        Stage::Knee => "the shortest exposure that counts",
+        Stage::Done => "done",
     };
     let slope = calibration
         .preview()

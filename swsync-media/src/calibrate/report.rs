@@ -98,14 +98,14 @@ fn overhead_sigma(fit: &Fit) -> f64 {
     fit.shift_sigma_ns.hypot(fit.slope_sigma * fit.centre_ns) / fit.slope
 }
 
-/// How often of ten a normal variable is within so many standard deviations: the logistic approximation of its
-/// distribution, good to a hundredth.
+/// How many times in ten a normal variable is within so many standard deviations, by the logistic approximation, whose error is a
+/// hundredth.
 fn tenths_within(sigmas: f64) -> String {
     let share = 2.0 / (1.0 + (-1.702 * sigmas).exp()) - 1.0;
     format!("{:.0}", 10.0 * share)
 }
 
-/// All of it.
+/// The result as JSON.
 pub fn json(
     profile: &CameraProfile,
     response: &MeasuredResponse,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_and_words() {
+    fn the_result_has_a_plot_and_a_summary() {
         let fit = Fit::through(&points(), 33_333_333.0).unwrap();
         let picture = plot(&points(), &fit);
         let above = picture.split_once('+').unwrap().0;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_a_normal_distribution() {
+    fn tenths_are_those_of_the_normal_distribution() {
         assert_eq!((tenths_within(0.8).as_str(), tenths_within(2.0).as_str()), ("6", "9"));
     }
 }

@@ -75,8 +75,8 @@ enum Format {
     Mcap,
     /// Timecode format v2 per device, on one time line: a line for each picture of each video file.
     Timecode,
-    /// A video per device, all of one length, whose pictures of one index show one instant. As it is where that
-    /// is possible.
+    /// A video per device, all of one length: pictures of one index show one instant. Frames are copied where
+    /// possible.
     Video,
 }
 

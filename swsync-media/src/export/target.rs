@@ -178,8 +178,7 @@ impl Target {
         Ok(())
     }
 
-    /// Puts the file `from` here: as a link if that is possible, else as a copy, which shares its blocks where
-    /// the file system can.
+    /// Adds the file `from` as `path`: a link if possible, else a copy, which shares its blocks if the file system supports that.
     pub fn place(&mut self, from: &Path, path: &Path) -> anyhow::Result<()> {
         let Some(place) = self.begin(path)? else { return Ok(()) };
         if !self.copy && fs::hard_link(from, &place).is_ok() {

@@ -1,4 +1,4 @@
-//! Media types and pipelines: what reader and writer share.
+//! What reader and writer share: media types with their parsers, and pipelines from descriptions.
 
 use anyhow::anyhow;
 use gst::prelude::*;

@@ -33,7 +33,7 @@ fn a_phaseconfig_is_imported() {
 }
 
 #[test]
-fn nonsense_is_refused_with_its_cause() {
+fn a_wrong_import_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("zero.json"), PIXEL_3.replace("33320000", "0")).unwrap();

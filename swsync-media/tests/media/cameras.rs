@@ -45,6 +45,30 @@ fn a_library_that_the_plugin_lacks_is_named() {
 }
 
 #[test]
+fn a_library_that_has_gone_since_is_named() {
+    let Ok(Some(plugin)) = std::env::var("GST_PLUGIN_PATH").map(|path| {
+        let mut files = path.split(':').map(|folder| Path::new(folder).join("libgstswsync.so"));
+        files.find(|file| file.exists())
+    }) else {
+        eprintln!("skipped: GST_PLUGIN_PATH names no folder with the plugin; in ./x it does");
+        return;
+    };
+    let ldd = Command::new("ldd").arg(plugin).output().unwrap();
+    let needed = String::from_utf8(ldd.stdout).unwrap();
+    let Some(library) = needed.split_whitespace().find(|word| word.starts_with("libcamera.so")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = swsync_media(&["cameras"]);
+    command.env("GST_REGISTRY", folder.path().join("registry.bin"));
+    assert_ne!(Ran::of(&mut command).code, 2, "the registry is written");
+    std::fs::write(folder.path().join(library), "").unwrap();
+    let ran = Ran::of(command.env("LD_LIBRARY_PATH", folder.path()));
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stderr.contains(&format!("{library}: file too short")), "{ran:#?}");
+}
+
+#[test]
 fn a_plugin_that_is_nowhere_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let ran = cameras(folder.path());

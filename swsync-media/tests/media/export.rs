@@ -80,7 +80,7 @@ fn near(shade: u8, expected: u8) {
 }
 
 #[test]
-fn a_loop_begins_where_the_first_camera_has_something() {
+fn a_loop_begins_where_the_first_camera_has_files() {
     let root = tempfile::tempdir().unwrap();
     for (device, gone) in [("a", 2), ("b", 3)] {
         let mut part =
@@ -120,7 +120,7 @@ fn colmap_gets_pictures_of_one_name_and_a_rig() {
     assert_eq!(fs::metadata(out.join(&picture)).unwrap().nlink(), 2, "linked");
     assert!(ran.stdout.contains("colmap rig_configurator"), "{ran:#?}");
 
-    // Again only if it is wanted, and the collected pictures are never written into.
+    // A second export needs --force, and never writes into the collected pictures.
     let again = export("colmap", root.path(), &out, &[]);
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("is there already") && again.stderr.contains("--force"), "{again:#?}");
@@ -131,7 +131,7 @@ fn colmap_gets_pictures_of_one_name_and_a_rig() {
 }
 
 #[test]
-fn a_dry_run_says_and_does_nothing() {
+fn a_dry_run_lists_files_and_writes_none() {
     for (format, root) in
         [("colmap", pictures()), ("colmap", videos()), ("freemocap", pictures()), ("mcap", pictures())]
     {
@@ -187,7 +187,7 @@ fn frames(video: &Path) -> usize {
 }
 
 #[test]
-fn freemocap_gets_as_many_frames_of_each_camera() {
+fn freemocap_gets_the_same_number_of_frames_of_each_camera() {
     for (root, count) in [(pictures(), 5), (videos(), 8)] {
         let (_keep, out) = out();
         let ran = export("freemocap", root.path(), &out, &[]);
@@ -206,7 +206,7 @@ fn freemocap_gets_as_many_frames_of_each_camera() {
         for device in ["o1.id-a.idx-0.mp4", "o1.id-b.idx-1.mp4"] {
             assert_eq!(frames(&videos.join(device)), count, "{device}");
         }
-        // b's third frame is its second, held.
+        // b's third frame is its second one again.
         for (index, tone) in [(0, tone(0)), (1, tone(1)), (2, tone(1)), (4, tone(4))] {
             near(shade(&videos.join(format!("o1.id-b.idx-1.mp4.{index}.jpg"))), tone);
         }
@@ -224,7 +224,7 @@ fn freemocap_gets_as_many_frames_of_each_camera() {
 }
 
 #[test]
-fn freemocap_without_a_fill_gets_what_all_have() {
+fn freemocap_without_a_fill_gets_the_frames_that_all_have() {
     let (root, (_keep, out)) = (pictures(), out());
     assert_eq!(export("freemocap", root.path(), &out, &["--fill", "none"]).code, 0);
     let videos = out.join("o1/synchronized_videos");
@@ -235,7 +235,7 @@ fn freemocap_without_a_fill_gets_what_all_have() {
 }
 
 #[test]
-fn freemocap_gets_a_whole_video_as_it_is() {
+fn freemocap_gets_a_whole_video_unchanged() {
     let (root, (_keep, out)) = (tempfile::tempdir().unwrap(), out());
     let mut part = TakeBuilder::new("o1", "a", 4);
     part.take.caps = "video/x-h264, width=64, height=48".into();
@@ -287,7 +287,7 @@ fn time(index: u64) -> u64 {
 }
 
 #[test]
-fn mcap_holds_pictures_at_the_times_that_they_show() {
+fn mcap_has_pictures_at_their_frame_times() {
     let (root, (_keep, out)) = (pictures(), out());
     let ran = export("mcap", root.path(), &out, &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
@@ -319,7 +319,7 @@ fn mcap_holds_pictures_at_the_times_that_they_show() {
 }
 
 #[test]
-fn mcap_holds_coded_frames_that_can_be_begun_with() {
+fn mcap_has_coded_frames_that_begin_with_a_key_frame() {
     let (root, (_keep, out)) = (videos(), out());
     let ran = export("mcap", root.path(), &out, &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
@@ -332,7 +332,7 @@ fn mcap_holds_coded_frames_that_can_be_begun_with() {
         let kinds: Vec<_> = nal_units(&frame.data);
         assert!(kinds.contains(&7) && kinds.contains(&8) && kinds.contains(&5), "SPS, PPS, IDR: {kinds:?}");
     }
-    // The lead-in comes before the first frame, since that cannot be decoded without it.
+    // The lead-in comes first: without it the first frame cannot be decoded.
     let of_a = &topics["/a/video foxglove.CompressedVideo"];
     assert_eq!((of_a.len(), of_a[1].0), (9, time(0)));
     assert!(of_a[0].0 < time(0));
@@ -365,7 +365,7 @@ fn tables_and_timecodes_are_on_one_time_line() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn contradictory_arguments_are_refused() {
     let (root, (_keep, out)) = (pictures(), out());
     for args in [&["--fill", "white"][..], &["--every", "0"]] {
         assert_eq!(export("colmap", root.path(), &out, args).code, 2, "{args:?}");

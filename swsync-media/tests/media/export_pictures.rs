@@ -28,9 +28,9 @@ fn cut_short(root: &Path, order: &str, devices: &[&str], count: u64, (from, to):
 }
 
 #[test]
-fn frames_that_no_camera_has_are_left_out_and_said() {
+fn frames_that_no_camera_has_are_left_out_with_a_warning() {
     let root = tempfile::tempdir().unwrap();
-    // A take that was cancelled after 39 of 450 frames, and one of the past that the ring did not reach back for.
+    // A take that was cancelled after 39 of 450 frames, and one whose begin was no longer in the ring.
     cut_short(root.path(), "cancelled", &["a", "b"], 450, (0, 39));
     cut_short(root.path(), "past", &["a", "b"], 60, (48, 60));
     for (order, frames, said) in [
@@ -52,14 +52,14 @@ fn frames_that_no_camera_has_are_left_out_and_said() {
         let table = out.join(format!("{order}/synchronized_videos/timestamps/{order}_timestamps.csv"));
         assert_eq!(fs::read_to_string(table).unwrap().lines().count(), 1 + frames, "{order}");
     }
-    // The table of what was asked for still has a row for each.
+    // The grid table still has a row for each frame that the order names.
     let out = root.path().join("tables");
     assert_eq!(export("csv", &[&root.path().join("cancelled")], &out, &[]).code, 0);
     assert_eq!(fs::read_to_string(out.join("cancelled-grid.csv")).unwrap().lines().count(), 451);
 }
 
 #[test]
-fn a_black_picture_is_of_the_same_format_as_the_others() {
+fn a_black_picture_has_the_format_of_the_others() {
     let root = tempfile::tempdir().unwrap();
     let mut png = std::io::Cursor::new(Vec::new());
     image::DynamicImage::new_luma8(16, 16).write_to(&mut png, image::ImageFormat::Png).unwrap();
@@ -106,7 +106,7 @@ fn colmap_gets_a_frame_of_two_takes_once_and_refuses_two_instants_of_one_number(
         assert_eq!(fs::read_dir(out.join("images/rig1").join(device)).unwrap().count(), 6);
     }
 
-    // A leader that came back with an older wall clock: the numbers are there again, of other instants.
+    // A leader that came back with an earlier wall clock: the numbers repeat with other instants.
     let manifest = two.join("a").join(FRAMES_JSONL);
     let records = fs::read_to_string(&manifest).unwrap();
     let later = records.lines().map(|line| {
@@ -121,7 +121,7 @@ fn colmap_gets_a_frame_of_two_takes_once_and_refuses_two_instants_of_one_number(
 }
 
 #[test]
-fn freemocap_tells_cameras_of_like_names_apart() {
+fn freemocap_tells_cameras_with_similar_names_apart() {
     let root = tempfile::tempdir().unwrap();
     let devices = ["cam1-left", "cam1-right", "pi.4", "pi10"];
     cut_short(root.path(), "walk", &devices, 12, (0, 12));
@@ -167,7 +167,7 @@ fn colmap_makes_a_model_of_the_rig_by_the_steps_that_are_printed() {
     for camera in 0..cameras {
         let along = f64::from(camera);
         let place = [2.2 + 0.35 * along, 1.6 + 0.1 * (along % 2.0), 3.0 - 0.3 * along];
-        // The rig is carried along.
+        // The rig moves.
         let moved = |by: f64, to: [f64; 3]| [to[0] + 0.15 * by, to[1] + 0.1 * by, to[2] + 0.2 * by];
         let picture = |index: u64| {
             let by = f64::from(u32::try_from(index).unwrap());
@@ -198,7 +198,7 @@ fn colmap_makes_a_model_of_the_rig_by_the_steps_that_are_printed() {
 }
 
 #[test]
-fn pictures_out_of_videos_tell_when_and_by_what_they_were_taken() {
+fn pictures_out_of_videos_have_exif_with_time_and_camera() {
     let root = tempfile::tempdir().unwrap();
     let mut part = TakeBuilder::new("o1", "pi7", 3);
     part.take.caps = "video/x-h264, width=(int)64, height=(int)48, framerate=(fraction)30/1".into();

@@ -18,15 +18,14 @@ use crate::videos::{
 
 const H264: &str = "video/x-h264, width=(int)64, height=(int)48, framerate=(fraction)30/1";
 
-/// A take of 40 frames of the past in two files, each of which begins with five frames of before; the encoder had made frames
-/// 0 to 44.
+/// A take of 40 frames of the past in two files, each with a lead-in of five frames. The encoder had made frames 0 to 44.
 fn past(device: &str, stream: &Stream) -> TakeBuilder {
     let mut part = TakeBuilder::new("o1", device, 40);
     (part.take.caps, part.take.lead_in) = (H264.into(), 5);
     part.video_after(5, 0, 20, &[], stream.mp4(0..=24)).video_after(5, 20, 20, &[], stream.mp4(20..=44))
 }
 
-/// A take of 40 frames to come in two files, which begin with key frames.
+/// A take of 40 frames of the future in two files, which begin with key frames.
 fn to_come(device: &str, stream: &Stream) -> TakeBuilder {
     let mut part = TakeBuilder::new("o1", device, 40);
     part.take.caps = H264.into();
@@ -65,7 +64,7 @@ fn time(index: i64) -> u64 {
 }
 
 #[test]
-fn mcap_decodes_to_what_was_taken() {
+fn mcap_decodes_to_the_recorded_pictures() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let streams = [Stream::of("ball", 45), Stream::of("snow", 45)];
     past("a", &streams[0]).write(root.path());
@@ -94,7 +93,7 @@ fn mcap_decodes_to_what_was_taken() {
         assert_eq!(messages.iter().filter(|(_, other, _)| *other == topic).count(), 40);
     }
 
-    // As others read it.
+    // Read by the format's own library.
     let yuv = tempfile::tempdir().unwrap();
     let Some(read) = python("mcap_check.py", &[&file, yuv.path()]) else { return };
     let read: Value = serde_json::from_str(&read).unwrap();
@@ -115,7 +114,7 @@ fn mcap_decodes_to_what_was_taken() {
 }
 
 #[test]
-fn mcap_sorts_takes_and_has_what_they_share_once() {
+fn mcap_sorts_takes_and_has_shared_frames_once() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let stream = Stream::of("ball", 45);
     past("a", &stream).write(root.path());
@@ -133,7 +132,7 @@ fn mcap_sorts_takes_and_has_what_they_share_once() {
     assert!(decoded(&frames.concat()) == stream.pictures());
     assert_eq!(messages.iter().filter(|(_, topic, _)| topic == "/a/frame").count(), 40);
 
-    // Not out of the same encoder: no decoder could go from the one to the other.
+    // From another encoder: no decoder could switch from one stream to the other.
     let other = Stream::of("snow", 45);
     let mut part = TakeBuilder::new("o3", "a", 10);
     (part.take.caps, part.take.first) = (H264.into(), FIRST + 10);
@@ -146,7 +145,7 @@ fn mcap_sorts_takes_and_has_what_they_share_once() {
 }
 
 #[test]
-fn what_fails_leaves_nothing_and_goes_on_when_it_is_mended() {
+fn a_failed_export_leaves_nothing_and_can_be_repeated() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let stream = Stream::of("ball", 45);
     for device in ["a", "b"] {
@@ -201,7 +200,7 @@ fn picture_k_is_the_same_instant_in_all_videos() {
         part.take.caps = H264.into();
         part
     };
-    // As it is; with pictures of before; with a hole; and pictures.
+    // A video as it is; one with a lead-in; one with a hole; and pictures.
     part("a")
         .video(0, 4, &[], video(&shades(0..4)))
         .video(4, 4, &[], video(&shades(4..8)))
@@ -248,7 +247,7 @@ fn picture_k_is_the_same_instant_in_all_videos() {
 }
 
 #[test]
-fn a_camera_that_changed_its_size_in_a_take_is_read_by_all() {
+fn a_camera_that_changed_its_size_in_a_take_can_be_exported() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let shades = |range: std::ops::Range<u64>| range.map(tone).collect::<Vec<_>>();
     let mut part = TakeBuilder::new("o1", "a", 8);
@@ -273,7 +272,7 @@ fn a_camera_that_changed_its_size_in_a_take_is_read_by_all() {
 }
 
 #[test]
-fn copied_frames_are_those_of_the_take_whatever_order_they_are_stored_in() {
+fn copied_frames_are_those_of_the_take_with_b_frames_too() {
     let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let stream = Stream::of("ball", 40);
     to_come("a", &stream).write(root.path());

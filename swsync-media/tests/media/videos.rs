@@ -79,7 +79,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// `count` frames of one of videotestsrc's patterns, each tenth of them a key frame.
+    /// `count` frames of a pattern of videotestsrc. Every tenth is a key frame.
     pub fn of(pattern: &str, count: usize) -> Self {
         use gst::prelude::*;
         let frames = std::sync::Arc::new(std::sync::Mutex::new((None, Vec::new())));
@@ -109,7 +109,7 @@ impl Stream {
         self.feed(&self.frames, &format!("h264parse ! {DECODE}"))
     }
 
-    /// What comes out of these elements.
+    /// The output of these elements.
     fn feed(&self, frames: &[gst::Buffer], elements: &str) -> Vec<u8> {
         use gst::prelude::*;
         let folder = tempfile::tempdir().unwrap();
@@ -162,7 +162,7 @@ pub fn pictures_in(video: &Path) -> Vec<u8> {
     fs::read(to).unwrap()
 }
 
-/// Runs one of the Python scripts in tests/tools, with what tools/python.txt names; `None` where that is not installed, as
+/// Runs one of the Python scripts in tests/tools, with the packages of tools/python.txt; `None` if they are not installed, as
 /// in a bare `cargo test`. With `./x` it is.
 pub fn python(script: &str, arguments: &[&Path]) -> Option<String> {
     let Some(python) = std::env::var_os("SWSYNC_PYTHON") else {

@@ -8,7 +8,6 @@ mod following;
 mod gstnet;
 mod swsync;
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -130,7 +129,7 @@ pub fn run(args: &LiveArgs, asymmetry: Option<Span>, seed: u64, json: bool) -> a
         let pause = due.saturating_duration_since(Instant::now());
         ended = wait(&interrupted, pause, "sampling", seconds - ticks / rate);
     }
-    show_status("");
+    output::status_line("");
     let asymmetry = asymmetry.unwrap_or_else(|| link.asymmetry());
     let relayed = relay.stats();
     let report = Report { link, asymmetry, samples: ticks, rate: *rate, clocks: &clocks, relayed };
@@ -147,15 +146,8 @@ fn relay(link: &LinkModel, seed: u64, server: SocketAddr) -> anyhow::Result<Rela
 
 /// Waits for `pause` and shows what for. Returns whether it was interrupted.
 fn wait(interrupted: &mpsc::Receiver<()>, pause: Duration, what: &str, seconds_left: u32) -> bool {
-    show_status(&format!("{what}: {seconds_left} s left"));
+    output::status_line(&format!("{what}: {seconds_left} s left"));
     !matches!(interrupted.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
-}
-
-/// Shows `text` in the current line of the terminal.
-fn show_status(text: &str) {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K{text}"); // standard error may be closed
-    }
 }
 
 /// The result.

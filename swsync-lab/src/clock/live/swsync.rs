@@ -40,7 +40,7 @@ impl Leader {
         Ok(Self { service, clock })
     }
 
-    /// Where it serves time.
+    /// The address that it serves time at.
     pub fn address(&self) -> SocketAddr {
         self.service.local_addr()
     }

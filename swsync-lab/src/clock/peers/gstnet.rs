@@ -140,8 +140,8 @@ impl GstNet {
         Span::ZERO
     }
 
-    /// The line of least squares through the observations, and the square of their correlation. `None`
-    /// below the threshold, and where all are of one instant.
+    /// The least-squares line through the observations, and their squared correlation. `None` below the threshold, or if all
+    /// have one time.
     fn regression(&self) -> Option<(Calibration, f64)> {
         if self.observations.len() < THRESHOLD {
             return None;
@@ -177,7 +177,7 @@ impl GstNet {
             at,
             offset: Offset::between(self.calibration.at(at), at),
             skew: Skew::from_ratio(self.calibration.rate - 1.0),
-            // It states none; this bounds what an average exchange can be off by.
+            // The original states none. This is the bound for an average exchange.
             uncertainty: average / 2,
             skew_uncertainty: Skew::ZERO,
             least_delay: self.round_trips.iter().copied().min().unwrap_or(average),
@@ -217,12 +217,12 @@ mod tests {
     use swsync_sim::trace::Scenario;
 
     #[test]
-    fn it_is_exact_where_there_is_no_noise() {
+    fn it_is_exact_without_noise() {
         let exchanges = ideal(60, 10, 100.0).simulate(1).exchanges;
         assert!(worst(&errors(&mut GstNet::default(), &exchanges, 300)) < 0.1);
     }
 
-    /// The line is what GStreamer itself makes of the same observations.
+    /// Compares the line with that of GStreamer from the same observations.
     #[test]
     fn the_regression_is_gstreamers() {
         use gst::prelude::*;
@@ -248,7 +248,7 @@ mod tests {
             );
             let (line, ours_squared) = ours.regression().unwrap();
             let apart = line.at(at).as_nanos() - i64::try_from(expected.nseconds()).unwrap();
-            // Theirs is in integers of few bits.
+            // GStreamer computes in integers of few bits.
             assert!(apart.abs() < 1000, "{count}: {apart} ns");
             assert!((r_squared - ours_squared).abs() < 1e-6);
         }
@@ -270,17 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_once_a_second_when_all_is_well() {
+    fn it_polls_once_a_second_on_a_good_link() {
         let mut gstnet = GstNet::default();
         for (exchange, _) in &ideal(20, 10, 10.0).simulate(1).exchanges {
             gstnet.handle_exchange(exchange);
         }
-        // Four at the minimum's interval of 50 ms, then one a second.
+        // Four at the least interval of 50 ms, then one a second.
         assert!((20..=25).contains(&gstnet.observations.len()), "{}", gstnet.observations.len());
     }
 
     #[test]
-    fn a_leader_that_goes_back_ends_it() {
+    fn it_stops_when_the_leaders_time_goes_back() {
         let mut exchanges = ideal(20, 100, 10.0).simulate(1).exchanges;
         let mut gstnet = GstNet::default();
         errors(&mut gstnet, &exchanges, 50);

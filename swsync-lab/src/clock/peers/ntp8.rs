@@ -155,7 +155,7 @@ impl Estimator for Ntp8 {
         let asked = self.next_poll.is_none_or(|next| exchange.t1 >= next);
         if asked && exchange.is_plausible() {
             self.next_poll = Some(exchange.t1 + Span::from_secs_f64(POLL));
-            // The first one steps the clock.
+            // The first sample steps the clock.
             let clock = self.clock.get_or_insert(Disciplined {
                 at: exchange.t4,
                 base: exchange.offset(),
@@ -201,8 +201,8 @@ mod tests {
     fn the_loop_pulls_in() {
         let exchanges = ideal(7200, 1000, 100.0).simulate(1).exchanges;
         let errors = errors(&mut Ntp8::default(), &exchanges, 0);
-        // 60 to 100 ppm have to be learned first, and the loop is overdamped: its slow pole would be
-        // at 1/240 s, were every sample used; one in five is.
+        // 60 to 100 ppm have to be learned first, and the loop is overdamped: its slow pole is at 1/240 s if every sample is used,
+        // and one in five is.
         assert!(worst(&errors[..60]) > 300.0, "{}", worst(&errors[..60]));
         assert!(errors[600..].chunks(1200).map(worst).is_sorted_by(|a, b| a > b));
         assert!(worst(&errors[7000..]) < 20.0, "{}", worst(&errors[7000..]));
