@@ -12,7 +12,7 @@ pub mod camera;
 mod caps;
 #[cfg_attr(
     not(any(feature = "libcamera", feature = "simulation")),
-    expect(dead_code, reason = "only cameras need sensor time")
+    allow(dead_code, reason = "only cameras need sensor time")
 )]
 mod clock;
 mod logging;

@@ -12,7 +12,8 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers without a unit: counts and fractions.
-const COUNTS: [&str; 12] = [
+const COUNTS: [&str; 13] = [
+    "num-buffers",
     "max-files",
     "max-slew",
     "port",
