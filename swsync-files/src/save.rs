@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
-use swsync_core::manifest::{FrameRecord, Segment, Take, exif};
+use swsync_core::manifest::{FrameRecord, Take, TakeSegment, exif};
 
 use crate::segment::SegmentFile;
 use crate::storage::{Durability, copy_error, folder_of, partial_of};
@@ -146,7 +146,7 @@ impl TakeFolder {
             }
         }
         if let Err(error) = self.update_take_json() {
-            tracing::debug!(%error, folder = %self.folder.display(), "take.json is out of date");
+            swsync_core::log::debug!(%error, folder = %self.folder.display(), "take.json is out of date");
         }
         results
     }
@@ -329,7 +329,7 @@ impl TakeFolder {
                 }
                 // The video is saved without them, but the take is not complete.
                 Err(error) => {
-                    tracing::warn!(path = %video.key.display(), %error, "the timecodes of a video cannot be written");
+                    swsync_core::log::warn!(path = %video.key.display(), %error, "the timecodes of a video cannot be written");
                     video.error = Some(error);
                 }
             }
@@ -387,14 +387,14 @@ impl TakeFolder {
             *is_saved = true;
             let (first, count) = covers.unwrap_or_else(|| extent(records.iter()));
             let lead_in = Some(segment.lead_in());
-            self.list_segment(Segment { file, first, count, lead_in, bytes, sha256: None });
+            self.list_segment(TakeSegment { file, first, count, lead_in, bytes, sha256: None });
             self.retain_files(records.iter());
         }
         Ok(SavedVideo { file: SavedFile { path, bytes }, frames: records, lost: segment.why_broken() })
     }
 
     /// Lists a saved video in `take.json`. If that fails, it is written again later.
-    fn list_segment(&mut self, entry: Segment) {
+    fn list_segment(&mut self, entry: TakeSegment) {
         let described = self.describe(|take| {
             let at = take.segments.partition_point(|other| other.first < entry.first);
             if at == 0 {
@@ -403,7 +403,7 @@ impl TakeFolder {
             take.segments.insert(at, entry);
         });
         if let Err(error) = described {
-            tracing::warn!(%error, folder = %self.folder.display(), "take.json is out of date");
+            swsync_core::log::warn!(%error, folder = %self.folder.display(), "take.json is out of date");
         }
     }
 }

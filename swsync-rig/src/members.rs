@@ -176,7 +176,7 @@ pub(crate) fn follow_tokens(
     let (members, parser) = (Arc::clone(members), keys.clone());
     let changes = move |sample: Sample| {
         let Some(member) = parser.parse_member(sample.key_expr()) else {
-            tracing::debug!(key = %sample.key_expr(), "a token that belongs to no device");
+            swsync_core::log::debug!(key = %sample.key_expr(), "a token that belongs to no device");
             return;
         };
         members.handle(match sample.kind() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use swsync_core::control::{decode, encode};
+use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 
@@ -133,7 +133,7 @@ impl Session {
             let roster = reply.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             match roster {
                 Ok(roster) => inbox.put(event(member.clone(), roster)),
-                Err(why) => tracing::debug!(why, "no roster"),
+                Err(why) => swsync_core::log::debug!(why, "no roster"),
             }
         });
     }

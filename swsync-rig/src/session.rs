@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use swsync_core::control::{Status, decode};
+use swsync_core::message::decode;
 use swsync_core::name::{DeviceId, Name};
+use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
@@ -94,7 +95,7 @@ impl Session {
         let keys = Keys::new(&config.rig);
         let members = Arc::new(Members::default());
         follow_tokens(&zenoh, &keys, &members)?;
-        tracing::debug!(rig = %config.rig, %instance, ?role, "in the network");
+        swsync_core::log::debug!(rig = %config.rig, %instance, ?role, "in the network");
         Ok(Arc::new(Self {
             zenoh,
             config: config.clone(),
@@ -134,11 +135,12 @@ impl Session {
         let mut reports: Vec<_> = rx
             .into_iter()
             .filter_map(|(heard, reply)| {
-                let (key, bytes) = reply.inspect_err(|why| tracing::debug!(why, "no status")).ok()?;
+                let (key, bytes) =
+                    reply.inspect_err(|why| swsync_core::log::debug!(why, "no status")).ok()?;
                 match decode(&bytes) {
                     Ok(status) => Some(StatusReport { status, asked, heard }),
                     Err(error) => {
-                        tracing::warn!(key, %error, "a status that cannot be read");
+                        swsync_core::log::warn!(key, %error, "a status that cannot be read");
                         None
                     }
                 }
@@ -192,7 +194,7 @@ impl Session {
             })
             .wait();
         if let Err(error) = asked {
-            tracing::warn!(key, %error, "could not send a query");
+            swsync_core::log::warn!(key, %error, "could not send a query");
         }
     }
 }
@@ -204,7 +206,7 @@ impl Drop for Session {
         let zenoh = self.zenoh.clone();
         let close = move || {
             if let Err(error) = zenoh.close().wait() {
-                tracing::debug!(%error, "leaving the network");
+                swsync_core::log::debug!(%error, "leaving the network");
             }
             let _ = tx.send(()); // fails if nobody waits any more
         };

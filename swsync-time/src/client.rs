@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
 use swsync_core::servo::Adjustment;
 use swsync_core::time::{Local, Span, Timestamp};
-use swsync_core::time_service::{Client, ClientAction, ClientConfig, ClockUpdate, Refusal, SendToken};
+use swsync_core::time_service::{Client, ClientAction, ClientConfig, ClockUpdate, SendToken, ServerRefusal};
 use tokio::sync::watch;
 
 use crate::event::OnEvent;
@@ -353,10 +353,10 @@ impl ClientTask {
         *requests += 1;
     }
 
-    fn handle_refusal(&mut self, association: &mut Association, refusal: Refusal) {
+    fn handle_refusal(&mut self, association: &mut Association, refusal: ServerRefusal) {
         self.fail(format!("{}: {refusal}", association.address));
         (self.publisher.on_event)(ClockEvent::Refused { address: association.address, refusal });
-        if let Refusal::Kiss(_) = refusal {
+        if let ServerRefusal::Kiss(_) = refusal {
             let until = self.now() + DENIED;
             self.denied.push((association.address, until));
             association.is_dead = true;

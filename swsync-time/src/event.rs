@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
-use swsync_core::time_service::Refusal;
+use swsync_core::time_service::ServerRefusal;
 
 /// Something that happened to a clock and matters to its users.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ pub enum ClockEvent {
         /// The server.
         address: SocketAddr,
         /// Why; its text says what may help.
-        refusal: Refusal,
+        refusal: ServerRefusal,
     },
     /// The leader's time scale is another one: rig time begins anew.
     TimescaleChanged,

@@ -32,7 +32,7 @@ mod stats;
 mod wall_map;
 
 use swsync_core::ntp::rig_id;
-use swsync_core::sync::Identity;
+use swsync_core::time_service::Identity;
 
 pub use client::{TimeClient, TimeClientConfig};
 pub use device_clock::{
@@ -50,8 +50,7 @@ pub use rig_clock::{FrozenClock, RigClock};
 pub use socket::socket_addr;
 pub use stats::{ClientProgress, StampKind, StampKinds, TimeClientStats, TimeLeaderStats, Waiting};
 
-// The tag of the host's monotonic clock. To become `swsync_core::time::Host`.
-use swsync_sim::True as Host;
+use swsync_core::time::Host;
 
 /// The default port of the time service.
 pub const DEFAULT_PORT: u16 = 11_123;

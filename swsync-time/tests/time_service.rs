@@ -10,9 +10,9 @@ mod support;
 
 use std::net::SocketAddr;
 
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClientConfig, Refusal};
+use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
+use swsync_core::time_service::{ClientConfig, ServerRefusal};
 use swsync_time::{Authority, ClockEvent, StampKind, Waiting};
 
 use support::*;
@@ -21,7 +21,7 @@ use support::*;
 fn a_client_syncs_and_reports_everything() {
     let leader = Leader::at("127.0.0.1:0");
     let client = Client::of(&[leader.address()]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     client.assert_agrees(&leader);
     let [source, own] = [&client.clock, &leader.clock].map(|clock| clock.status().source.unwrap());
     assert_eq!((own.stratum, source.stratum), (0, 1));
@@ -47,9 +47,9 @@ fn a_leader_that_comes_late_is_found() {
     let address = own_address();
     let client = Client::of(&[address]);
     client.wait_until("it is refused", |client| client.stats().progress.error.is_some());
-    assert_eq!(client.clock.quality(), SyncQuality::Unsynced);
+    assert_eq!(client.clock.quality(), SyncState::Unsynced);
     let leader = Leader::at(&address.to_string());
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     client.assert_agrees(&leader);
 }
 
@@ -58,7 +58,7 @@ fn a_dead_address_costs_little() {
     let leader = Leader::at("127.0.0.1:0");
     let silent = Silent::new();
     let client = Client::of(&[silent.address(), leader.address()]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     assert_eq!(client.stats().progress.address, Some(leader.address()));
     assert!(silent.heard() > 0, "the silent address is tried first");
     assert!(silent.heard() < 40, "and is given up soon");
@@ -69,7 +69,7 @@ fn another_address_is_tried_when_the_leader_is_gone() {
     let first = Leader::at(&own_address().to_string());
     let address = own_address();
     let client = Client::of(&[first.address(), address]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     assert_eq!(client.stats().progress.address, Some(first.address()));
     let second = Leader::relaying(&first, &address.to_string());
     client.take_events();
@@ -77,7 +77,7 @@ fn another_address_is_tried_when_the_leader_is_gone() {
     client.wait_until("it follows the second", |client| client.stats().leader_changes > 0);
     assert_eq!(client.stats().progress.address, Some(second.address()));
     // The second leader has lost its own leader, and says so.
-    client.wait_for(SyncQuality::Holdover);
+    client.wait_for(SyncState::Holdover);
     client.assert_agrees(&second);
     let events = client.take_events();
     assert!(events.contains(&ClockEvent::LeaderChanged { address: second.address() }), "{events:?}");
@@ -91,16 +91,16 @@ fn a_restarted_leader_is_another_time_scale() {
     let leader = Leader::at(&own_address().to_string());
     let address = leader.address();
     let client = Client::of(&[address]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     client.take_events();
     drop(leader);
-    client.wait_for(SyncQuality::Holdover);
+    client.wait_for(SyncState::Holdover);
     // The stats say what it waits for a moment after the quality.
     client.wait_until("it waits for its leader", |client| {
         client.stats().progress.waiting == Waiting::LeaderAgain
     });
     let leader = Leader::at(&address.to_string());
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     client.assert_agrees(&leader);
     assert!(client.take_events().contains(&ClockEvent::TimescaleChanged));
 }
@@ -110,9 +110,9 @@ fn leadership_moves_without_a_step() {
     let first = Leader::at(&own_address().to_string());
     let second = Leader::relaying(&first, &own_address().to_string());
     let upstream = second.client.as_ref().unwrap();
-    upstream.wait_for(SyncQuality::Synced);
+    upstream.wait_for(SyncState::Synced);
     let client = Client::of(&[second.address()]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     let stratum = |client: &Client| client.stats().protocol.unwrap().upstream.unwrap().stratum;
     assert_eq!(stratum(&client), 2);
     client.take_events();
@@ -134,9 +134,9 @@ fn an_unsynced_server_says_so() {
         client
             .take_events()
             .iter()
-            .any(|event| matches!(event, ClockEvent::Refused { refusal: Refusal::Unsynchronized, .. }))
+            .any(|event| matches!(event, ClockEvent::Refused { refusal: ServerRefusal::Unsynchronized, .. }))
     });
-    assert_eq!(client.clock.quality(), SyncQuality::Unsynced);
+    assert_eq!(client.clock.quality(), SyncState::Unsynced);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_wrong_key_is_named() {
     let leader = Leader::with_key("127.0.0.1:0", &key(7, 1));
     let client = |key| Client::with(&[leader.address()], ClientConfig { key, ..config() });
     let right = client(Some(key(7, 1)));
-    right.wait_for(SyncQuality::Synced);
+    right.wait_for(SyncState::Synced);
     assert!(right.stats().protocol.unwrap().authenticated);
     let wrong = client(Some(key(7, 2)));
     wrong.wait_until("it is reported", |client| {
@@ -155,7 +155,7 @@ fn a_wrong_key_is_named() {
         client.progress().contains("has it a key that this client lacks?")
     });
     for client in [wrong, none] {
-        assert_eq!(client.clock.quality(), SyncQuality::Unsynced);
+        assert_eq!(client.clock.quality(), SyncState::Unsynced);
         assert_eq!(client.stats().progress.received, 0);
     }
     assert!(leader.service.stats().protocol.unauthenticated > 0);
@@ -168,7 +168,7 @@ fn ipv6_and_ipv4_are_served_by_one_socket() {
     for ip in ["127.0.0.1", "127.0.0.9"].iter().chain(v6) {
         let address: SocketAddr = format!("{ip}:{}", leader.address().port()).parse().unwrap();
         let client = Client::of(&[address]);
-        client.wait_for(SyncQuality::Synced);
+        client.wait_for(SyncState::Synced);
         client.assert_agrees(&leader);
         // Kernel stamps in each family, and interleaved responses, which need the leader's stamps.
         let stats = client.stats();
@@ -190,7 +190,7 @@ fn answers_come_from_the_address_that_was_asked() {
     let leader = Leader::at("0.0.0.0:0");
     for last in [2, 77] {
         let client = Client::of(&[SocketAddr::from(([127, 0, 0, last], leader.address().port()))]);
-        client.wait_for(SyncQuality::Synced);
+        client.wait_for(SyncState::Synced);
     }
 }
 
@@ -198,7 +198,7 @@ fn answers_come_from_the_address_that_was_asked() {
 fn names_are_resolved() {
     let leader = Leader::at("[::]:0");
     let client = Client::named(&[&format!("localhost:{}", leader.address().port())]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     let progress = client.progress();
     assert!(progress.starts_with("leader localhost:"), "{progress}");
 }
@@ -220,12 +220,12 @@ fn a_time_service_is_discovered_and_found_again() {
     client.wait_until("no service is announced", |client| client.progress().contains("nobody announces"));
     let first = Leader::at("127.0.0.1:0");
     announced.set(&[first.address()]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     let second = Leader::at("127.0.0.1:0");
     announced.set(&[second.address()]);
     drop(first);
     client.wait_until("the second is followed", |client| {
-        client.stats().leader_changes > 0 && client.clock.quality() == SyncQuality::Synced
+        client.stats().leader_changes > 0 && client.clock.quality() == SyncState::Synced
     });
     client.assert_agrees(&second);
 }
@@ -235,7 +235,7 @@ fn a_clock_that_leads_by_a_reference_says_when_it_is_lost() {
     let reference = Rubidium::default();
     let leader = Leader::by_reference(&reference, "127.0.0.1:0");
     let client = Client::of(&[leader.address()]);
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     let upstream = client.stats().protocol.unwrap().upstream.unwrap();
     assert_eq!(upstream.stratum, 1);
     let now = client.clock.now().as_nanos();
@@ -247,7 +247,7 @@ fn a_clock_that_leads_by_a_reference_says_when_it_is_lost() {
         |event| matches!(event, ClockEvent::SourceUnusable { why } if why.contains("the antenna is broken")),
     )
     });
-    assert_eq!(leader.clock.quality(), SyncQuality::Holdover);
+    assert_eq!(leader.clock.quality(), SyncState::Holdover);
 }
 
 #[test]
@@ -260,14 +260,14 @@ fn no_client_is_synced_by_a_leader_whose_source_is_uncertain() {
         client
             .take_events()
             .iter()
-            .any(|event| matches!(event, ClockEvent::Refused { refusal: Refusal::Unsynchronized, .. }))
+            .any(|event| matches!(event, ClockEvent::Refused { refusal: ServerRefusal::Unsynchronized, .. }))
     });
-    assert_eq!(leader.clock.quality(), SyncQuality::Acquiring);
+    assert_eq!(leader.clock.quality(), SyncState::Acquiring);
     reference.set_uncertainty(Span::from_micros(1));
-    client.wait_for(SyncQuality::Synced);
+    client.wait_for(SyncState::Synced);
     reference.set_uncertainty(Span::from_millis(30));
-    client.wait_for(SyncQuality::Holdover);
-    assert_eq!(leader.clock.quality(), SyncQuality::Holdover);
+    client.wait_for(SyncState::Holdover);
+    assert_eq!(leader.clock.quality(), SyncState::Holdover);
 }
 
 /// A leader and two clients, while the source of the leader steps: all clocks that say they are synced agree.
@@ -276,17 +276,17 @@ fn all_synced_clocks_agree_while_the_source_steps() {
     let reference = Rubidium::default();
     let leader = Leader::by_reference(&reference, &own_address().to_string());
     let clients = [Client::of(&[leader.address()]), Client::of(&[leader.address()])];
-    clients.iter().for_each(|client| client.wait_for(SyncQuality::Synced));
+    clients.iter().for_each(|client| client.wait_for(SyncState::Synced));
     for by in [Span::from_millis(-300), Span::from_secs(-60), Span::from_millis(500)] {
         clients.iter().for_each(|client| drop(client.take_events()));
         reference.step(by);
         let clocks = || std::iter::once(&leader.clock).chain(clients.iter().map(|client| &client.clock));
-        leader.wait_until("the leader has noticed", |leader| leader.clock.quality() == SyncQuality::Holdover);
+        leader.wait_until("the leader has noticed", |leader| leader.clock.quality() == SyncState::Holdover);
         leader.wait_until("all are synced again", |_| {
             let begun = reference.device.now();
             let synced: Vec<_> = clocks()
                 .map(|clock| clock.status())
-                .filter(|status| status.quality == SyncQuality::Synced)
+                .filter(|status| status.quality == SyncState::Synced)
                 .map(|status| status.rig_time_ns)
                 .collect();
             let between = reference.device.now() - begun;
@@ -317,7 +317,7 @@ fn everything_ends_at_once() {
         Client::discovering(&stuck),
         Client::of(&[leader.address()]),
     ];
-    clients[4].wait_for(SyncQuality::Synced);
+    clients[4].wait_for(SyncState::Synced);
     // Nothing waits for ever: this test ends. How soon is measured, not asserted.
     let begun = std::time::Instant::now();
     drop(clients);

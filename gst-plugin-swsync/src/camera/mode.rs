@@ -125,10 +125,6 @@ impl Orientation {
     }
 }
 
-/// The old name, until all of its users have the new one.
-#[doc(hidden)]
-pub type LeftToReaders = RemainingTransform;
-
 /// What readers still have to do to a picture: how it lies, as Exif has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemainingTransform(Orientation);

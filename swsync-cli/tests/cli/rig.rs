@@ -5,17 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use swsync_cli::testing::Ran;
-use swsync_core::control::{ClockStatus, FrameStatus, Status};
-use swsync_core::frame::SyncQuality;
+use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{
-    Acknowledgement, Answer, Basis, Command, Fate, FrameRun, Order, Registry, Standing,
+    Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
+    TimeBasis,
 };
+use swsync_core::status::{ClockStatus, FrameStatus, Status};
 use swsync_core::time::{Span, Timestamp};
-use swsync_rig::control::{DeviceHandler, Membership, Reply, RigConfig, Session};
 use swsync_rig::share::Share;
+use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session};
 
 /// What a device does with orders.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Does {
 pub struct Handler {
     id: Name,
     does: Does,
-    quality: SyncQuality,
+    quality: SyncState,
     orders: Mutex<Vec<Order>>,
     held: Mutex<Vec<Reply>>,
 }
@@ -48,7 +49,7 @@ fn frame(number: u64) -> FrameInfo {
         rig_time_ns: grid().instant(number) + Span::from_micros(-4),
         phase_error_ns: Span::from_micros(-4),
         clock_uncertainty_ns: Some(Span::from_micros(21)),
-        sync: SyncQuality::Synced,
+        sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: None,
         analogue_gain: None,
@@ -62,11 +63,11 @@ fn grid() -> FrameGrid {
 }
 
 impl Handler {
-    fn fate(&self, index: u64, number: u64, order: &Order, count: u64) -> Fate {
+    fn outcome(&self, index: u64, number: u64, order: &Order, count: u64) -> FrameOutcome {
         if self.does == Does::Miss && (index > 0 || count == 1) {
-            return Fate::Missed { why: "the camera dropped this frame".into() };
+            return FrameOutcome::Missed { why: "the camera dropped this frame".into() };
         }
-        Fate::Saved {
+        FrameOutcome::Saved {
             file: format!("{}/{}/{number}.jpg", order.id(), self.id),
             bytes: 1234,
             info: frame(number),
@@ -91,7 +92,7 @@ impl DeviceHandler for Handler {
         let count = named.count().expect("this device knows no orders without an end");
         let frames = named.iter().expect("it has an end").zip(0..);
         let frames = frames
-            .map(|(number, index)| FrameRun::one(number, self.fate(index, number, &order, count)))
+            .map(|(number, index)| FrameRun::one(number, self.outcome(index, number, &order, count)))
             .collect();
         reply.send(&Answer {
             order: order.id().clone(),
@@ -99,20 +100,20 @@ impl DeviceHandler for Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: Basis { rate: Some(grid()), timescale: None },
+            basis: TimeBasis { rate: Some(grid()), timescale: None },
         });
     }
 
-    fn handle_command(&self, command: &Command) -> Acknowledgement {
+    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
         Acknowledgement {
             order: command.order().clone(),
             device: self.id.clone(),
-            standing: Standing::Unknown,
+            outcome: CommandOutcome::Unknown,
         }
     }
 
-    fn registry(&self) -> Registry {
-        Registry::default()
+    fn registry(&self) -> OrderRoster {
+        OrderRoster::default()
     }
 
     fn status(&self) -> Status {
@@ -183,11 +184,11 @@ impl Rig {
     }
 
     pub fn with(self, id: &str, does: Does) -> Self {
-        self.with_clock(id, does, SyncQuality::Synced)
+        self.with_clock(id, does, SyncState::Synced)
     }
 
     /// Adds a device. The others connect to the first one.
-    pub fn with_clock(mut self, id: &str, does: Does, quality: SyncQuality) -> Self {
+    pub fn with_clock(mut self, id: &str, does: Does, quality: SyncState) -> Self {
         let endpoint = vec![self.endpoint.clone()];
         let (listen, connect) =
             if self.devices.is_empty() { (endpoint, Vec::new()) } else { (Vec::new(), endpoint) };

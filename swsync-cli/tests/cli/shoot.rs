@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
-use swsync_core::frame::SyncQuality;
-use swsync_core::order::Kind;
+use swsync_core::frame::SyncState;
+use swsync_core::order::OrderKind;
 use swsync_core::time::{Span, Timestamp};
 
 #[test]
@@ -44,7 +44,7 @@ fn the_instant_is_in_rig_time() {
     near(orders[0].at(), now + Span::from_millis(500));
     near(orders[1].at(), now - Span::from_secs(2));
     assert_eq!(orders[2].at(), Timestamp::from_nanos(5_000_000_000));
-    assert_eq!((orders[2].id().as_str(), orders[2].kind()), ("again", Kind::Burst { count: 3 }));
+    assert_eq!((orders[2].id().as_str(), orders[2].kind()), ("again", OrderKind::Burst { count: 3 }));
     assert_ne!(orders[0].id(), orders[1].id());
 }
 
@@ -108,7 +108,7 @@ fn json_is_one_document() {
 
 #[test]
 fn devices_that_are_not_ready_are_named_first() {
-    let rig = Rig::new().with("good", Does::Save).with_clock("lost", Does::Save, SyncQuality::Holdover);
+    let rig = Rig::new().with("good", Does::Save).with_clock("lost", Does::Save, SyncState::Holdover);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 0, "a warning, no more: {ran:#?}");
     assert_eq!(ran.stderr, "swsync: warning: lost is not ready: its clock is holdover\n");
@@ -116,7 +116,7 @@ fn devices_that_are_not_ready_are_named_first() {
 
 #[test]
 fn without_rig_time_nothing_is_ordered() {
-    let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
+    let rig = Rig::new().with_clock("a", Does::Save, SyncState::Unsynced);
     let ran = rig.run(&["shoot"]);
     assert_eq!(ran.code, 3, "{ran:#?}");
     assert!(ran.stderr.contains("role=leader"), "{ran:#?}");
@@ -125,7 +125,7 @@ fn without_rig_time_nothing_is_ordered() {
 
 #[test]
 fn arm_waits_while_no_device_knows_rig_time() {
-    let rig = Rig::new().with_clock("a", Does::Save, SyncQuality::Unsynced);
+    let rig = Rig::new().with_clock("a", Does::Save, SyncState::Unsynced);
     let begin = Instant::now();
     let ran = rig.run(&["shoot", "--arm=700ms"]);
     assert!(begin.elapsed().as_millis() >= 700);

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use gst::prelude::*;
 use parking_lot::Mutex;
 use swsync_cli::output;
-use swsync_core::align::calibrate::{Calibration, Plan, Stage, Step};
+use swsync_core::align::calibrate::{Calibration, CalibrationPlan, CalibrationStage, CalibrationStep};
 use swsync_core::time::Span;
 
 use super::args::CalibrateArgs;
@@ -199,12 +199,12 @@ impl Measurement {
         }
         let Some(calibration) = &mut self.calibration else { return Ok(()) };
         match calibration.handle_frame(self.sequence, Span::from_nanos(time)) {
-            Step::Wait => Ok(()),
-            Step::Expose(exposure) => {
+            CalibrationStep::Wait => Ok(()),
+            CalibrationStep::Expose(exposure) => {
                 self.restore_exposure = true;
                 expose(source, exposure)
             }
-            Step::Done => {
+            CalibrationStep::Done => {
                 self.done = true;
                 Ok(())
             }
@@ -212,14 +212,14 @@ impl Measurement {
     }
 }
 
-fn plan(pad: &gst::Pad, injections: usize, longest: Option<Span>) -> Result<Plan, String> {
+fn plan(pad: &gst::Pad, injections: usize, longest: Option<Span>) -> Result<CalibrationPlan, String> {
     let caps = pad.current_caps().ok_or("frames without caps")?;
     let rate = caps.structure(0).and_then(|structure| structure.get::<gst::Fraction>("framerate").ok());
     let rate = rate.filter(|rate| rate.numer() > 0).ok_or("the camera has no constant frame rate")?;
     let period = Span::from_secs_f64(f64::from(rate.denom()) / f64::from(rate.numer()));
-    let plan = Plan::new(period);
+    let plan = CalibrationPlan::new(period);
     let exposures = (plan.exposures.0, longest.unwrap_or(plan.exposures.1));
-    Ok(Plan { exposures, injections, ..plan })
+    Ok(CalibrationPlan { exposures, injections, ..plan })
 }
 
 /// Sets the exposure from the next frame on that can still be changed.
@@ -242,10 +242,10 @@ fn micros(span: Span) -> i32 {
 fn progress(calibration: &Calibration) -> String {
     let progress = calibration.progress();
     let what = match progress.stage {
-        Stage::Resting => "learning the camera's own period",
-        Stage::Sweep => "exposures of all lengths",
-        Stage::Knee => "the shortest exposure that counts",
-        Stage::Done => "done",
+        CalibrationStage::Resting => "learning the camera's own period",
+        CalibrationStage::Sweep => "exposures of all lengths",
+        CalibrationStage::Knee => "the shortest exposure that counts",
+        CalibrationStage::Done => "done",
     };
     let slope = calibration
         .preview()

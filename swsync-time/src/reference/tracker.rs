@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
-use swsync_core::clock::{ClockEstimate, Servo};
-use swsync_core::frame::SyncQuality;
-use swsync_core::sync::{ClientConfig, ClockUpdate, Upstream};
+use swsync_core::estimate::ClockEstimate;
+use swsync_core::frame::SyncState;
+use swsync_core::servo::Servo;
 use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
+use swsync_core::time_service::{ClientConfig, ClockUpdate, Upstream};
 
 /// Number of readings that the skew is fitted to: 2 s.
 const WINDOW: usize = 16;
@@ -94,7 +95,7 @@ enum State {
     Holdover,
 }
 
-impl From<State> for SyncQuality {
+impl From<State> for SyncState {
     fn from(state: State) -> Self {
         match state {
             State::Unsynced => Self::Unsynced,
@@ -165,7 +166,7 @@ impl Tracker {
     }
 
     /// How well rig time is known.
-    pub(super) fn quality(&self) -> SyncQuality {
+    pub(super) fn quality(&self) -> SyncState {
         self.state.into()
     }
 

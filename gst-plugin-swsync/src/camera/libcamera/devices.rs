@@ -96,7 +96,7 @@ fn probe_modes(id: &str) -> Result<Vec<CameraMode>, CameraError> {
 }
 
 impl CameraMode {
-    fn of_profile(mode: &swsync_core::profile::Mode) -> Self {
+    fn of_profile(mode: &swsync_core::profile::SensorMode) -> Self {
         let lasting = |lines: u32| Span::from_nanos_f64(f64::from(lines) * mode.line_time_ns);
         let frame = Some((lasting(mode.min_lines), lasting(mode.max_lines)));
         Self { width: mode.width, height: mode.height, frame }

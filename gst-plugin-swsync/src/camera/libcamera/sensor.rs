@@ -13,7 +13,7 @@ use ::libcamera::properties;
 use ::libcamera::request::Request;
 use ::libcamera::stream::Stream;
 use swsync_core::frame::FrameDetails;
-use swsync_core::profile::{CameraProfile, FrameLimits, Mode};
+use swsync_core::profile::{CameraProfile, FrameLimits, SensorMode};
 use swsync_core::stamps::StampedBy;
 use swsync_core::time::{Boottime, Span, Timestamp};
 use swsync_time::DeviceClock;
@@ -31,7 +31,7 @@ const UNKNOWN_LINE_TIME_NS: f64 = 1_000.0;
 /// The range of frame durations within libcamera's `limits`, in `mode` if that is known.
 pub(super) fn frame_duration_control(
     profile: &CameraProfile,
-    mode: Option<&Mode>,
+    mode: Option<&SensorMode>,
     limits: Limits,
 ) -> FrameDurationControl {
     let line_time_ns = mode.map_or(UNKNOWN_LINE_TIME_NS, |mode| mode.line_time_ns);
