@@ -15,8 +15,8 @@ use swsync_core::ntp::{Key, Keys};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_time::{
-    Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, ReferenceState,
-    StampKind, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, TimeLeaderStats, new_identity,
+    Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, StampKind,
+    TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, TimeLeaderStats, new_identity,
 };
 use swsync_time::{DeviceClock, RigClock, wall_clock};
 
@@ -117,8 +117,8 @@ impl Reference for AheadReference {
     fn read(&mut self) -> Option<ReferenceReading> {
         let before = self.0.now();
         let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
-        let (uncertainty, state) = (Span::from_micros(1), ReferenceState::Synced);
-        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, state })
+        let uncertainty = Span::from_micros(1);
+        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, unsynced: None })
     }
 
     fn describe(&self) -> String {

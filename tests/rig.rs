@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
-use swsync_core::frame::{LockState, SyncState};
+use swsync_core::frame::LockState;
 use swsync_core::gap::GapCause;
 use swsync_core::order::{FrameOutcome, FrameRun};
 use swsync_core::status::Status;
@@ -279,7 +279,7 @@ impl<'a> Rig<'a> {
             self.devices.iter_mut().for_each(Process::assert_running);
             let statuses = self.statuses();
             let ready = |status: &Status| {
-                let clock = status.clock.is_some_and(|clock| is_synced(clock.quality));
+                let clock = status.clock.is_some_and(|clock| clock.quality.is_synced());
                 clock && status.frames.as_ref().is_some_and(|frames| frames.newest.lock == Some(lock))
             };
             (statuses.len() == self.devices.len() && statuses.iter().all(ready)).then_some(())
@@ -323,10 +323,6 @@ impl<'a> Rig<'a> {
         let args: Vec<_> = ["shoot", "--json"].iter().chain(args).copied().collect();
         Shot::of(&self.swsync(&args).wait())
     }
-}
-
-fn is_synced(quality: SyncState) -> bool {
-    matches!(quality, SyncState::Synced | SyncState::Leading)
 }
 
 /// Returns whether `outcome` is one that a rig without fault may report.

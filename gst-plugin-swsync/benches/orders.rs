@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, Order};
@@ -30,16 +30,9 @@ fn frame(number: u64) -> gst::Buffer {
     let mut bytes = vec![0x5a; SIZE];
     bytes[..2].copy_from_slice(&[0xff, 0xd8]);
     let info = FrameInfo {
-        number,
-        rig_time_ns: grid().instant(number),
-        phase_error_ns: Span::ZERO,
-        clock_uncertainty_ns: None,
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, grid().instant(number), Span::ZERO)
     };
     // System memory, as encoders give it: the ring copies frames in other memory.
     let mut buffer = gst::Buffer::with_size(SIZE).expect("memory");

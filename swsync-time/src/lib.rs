@@ -43,8 +43,7 @@ pub use executor::TimeError;
 pub use leader::{Authority, TimeLeader, TimeLeaderConfig};
 pub use leader_source::LeaderSource;
 pub use reference::{
-    Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, ReferenceState, ReferenceStats,
-    SystemReference,
+    Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, ReferenceStats, SystemReference,
 };
 pub use rig_clock::{FrozenClock, RigClock};
 pub use socket::socket_addr;

@@ -200,7 +200,7 @@ impl RigClock {
     pub fn lead(&self) {
         let mut state = self.state.write();
         let now = self.device.now();
-        let known = matches!(state.quality, SyncState::Synced | SyncState::Holdover | SyncState::Leading);
+        let known = state.quality.knows_rig_time();
         if !known {
             state.map = ClockMap::fixed(now, Timestamp::from_nanos(self.device.wall_now().as_nanos()));
             state.floor = NO_FLOOR;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use swsync_core::coded::{CodedFrame, Coding, DependencyTracker, StreamFormat};
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::gap::FrameGap;
 use swsync_core::grid::FrameGrid;
 use swsync_core::log;
@@ -206,18 +206,7 @@ fn frame_info(
         valid.map_or((None, None, None), |meta| (Some(meta.number), Some(meta.phase_error), meta.gap));
     let number = stream.numbers.lock().number(meta_number, time, grid, stream.is_coded())?;
     let meta_phase = meta_phase.filter(|_| meta_number == Some(number));
-    let mut info = FrameInfo {
-        number,
-        rig_time_ns: time,
-        phase_error_ns: meta_phase.unwrap_or_else(|| time - grid.instant(number)),
-        clock_uncertainty_ns: None,
-        sync: SyncState::Unsynced,
-        lock: None,
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
-    };
+    let mut info = FrameInfo::new(number, time, meta_phase.unwrap_or_else(|| time - grid.instant(number)));
     if let Some(details) = details {
         info.clock_uncertainty_ns = details.clock_uncertainty;
         info.sync = details.sync;

@@ -13,7 +13,6 @@ use swsync_time::RigClock;
 use super::net_time_provider::net_time_provider;
 use super::provided_clock::ProvidedClock;
 use super::settings::Settings;
-use super::status::is_synced;
 use super::sync_wait::SyncWait;
 use super::{CAT, SwsyncClockElement};
 use crate::clock::SwsyncClock;
@@ -87,7 +86,7 @@ impl EventHandler {
     }
 
     pub fn handle_quality(&self, quality: SyncState) {
-        if is_synced(quality) {
+        if quality.is_synced() {
             self.start_clock();
             if let Some(provider) = &*self.net_time_provider.lock() {
                 provider.set_active(true);
@@ -98,7 +97,7 @@ impl EventHandler {
             let leader = self.leader.lock().clone();
             self.provided.announce(&element, quality, &leader);
         }
-        if is_synced(quality) {
+        if quality.is_synced() {
             self.wait.succeed();
         }
     }

@@ -9,7 +9,7 @@ use gst_net::{PtpClock, PtpStatisticsCallback};
 use parking_lot::Mutex;
 use swsync_core::time::Span;
 use swsync_time::DeviceClock;
-use swsync_time::{Reference, ReferenceReading, ReferenceState};
+use swsync_time::{Reference, ReferenceReading};
 
 use crate::clock::rig_time;
 
@@ -153,17 +153,13 @@ impl PtpReference {
 impl Reference for PtpReference {
     fn read(&mut self) -> Option<ReferenceReading> {
         let stats = *self.stats.lock();
-        let trouble = self.trouble(&stats, Instant::now());
-        let state = match trouble {
-            Some(why) => ReferenceState::Unsynced { why },
-            None => ReferenceState::Synced,
-        };
+        let unsynced = self.trouble(&stats, Instant::now());
         let attempt = || {
             let before = self.device.now();
             // Before it is synced it has no time.
-            let reference = match state {
-                ReferenceState::Synced => rig_time(self.clock.time()),
-                ReferenceState::Unsynced { .. } => swsync_core::time::Timestamp::ZERO,
+            let reference = match unsynced {
+                None => rig_time(self.clock.time()),
+                Some(_) => swsync_core::time::Timestamp::ZERO,
             };
             (before, reference, self.device.now())
         };
@@ -178,7 +174,7 @@ impl Reference for PtpReference {
             }
         }
         let (before, reference, after) = best;
-        Some(ReferenceReading { before, reference, after, uncertainty: stats.uncertainty(), state })
+        Some(ReferenceReading { before, reference, after, uncertainty: stats.uncertainty(), unsynced })
     }
 
     fn describe(&self) -> String {

@@ -48,15 +48,7 @@ pub struct Announced {
 
 impl Announced {
     pub const fn is_synced(&self) -> bool {
-        is_synced(self.quality)
-    }
-}
-
-/// Whether a clock of this quality is in rig time, and hears its source.
-pub const fn is_synced(quality: SyncState) -> bool {
-    match quality {
-        SyncState::Synced | SyncState::Leading | SyncState::Foreign => true,
-        SyncState::Unsynced | SyncState::Acquiring | SyncState::Holdover => false,
+        self.quality.is_synced()
     }
 }
 

@@ -231,16 +231,9 @@ mod tests {
         let mut deliver = |tenths: i64, lock| {
             let time = Timestamp::ZERO + grid.period() * tenths / 10;
             let mut info = FrameInfo {
-                number: grid.nearest(time),
-                rig_time_ns: time,
-                phase_error_ns: grid.phase_error(time),
-                clock_uncertainty_ns: None,
                 sync: swsync_core::frame::SyncState::Synced,
                 lock: Some(lock),
-                exposure_ns: None,
-                analogue_gain: None,
-                sensor_time_ns: None,
-                details: swsync_core::frame::FrameDetails::default(),
+                ..FrameInfo::new(grid.nearest(time), time, grid.phase_error(time))
             };
             let taken = observed.is_duplicate(&mut info, grid);
             if !taken {

@@ -10,7 +10,7 @@ pub use program::{Ran, command};
 pub use takes::{FIRST, TakeBuilder, info};
 
 use swsync_core::frame::SyncState;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, FrameOutcome, FrameRun, OrderProgress, TimeBasis};
@@ -25,16 +25,10 @@ pub fn name(name: &str) -> Name {
 pub fn frame(number: FrameNumber) -> FrameInfo {
     let grid = swsync_core::grid::FrameGrid::new(30, 1).unwrap();
     FrameInfo {
-        number,
-        rig_time_ns: grid.instant(number) + Span::from_micros(3),
-        phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, grid.instant(number) + Span::from_micros(3), Span::from_micros(3))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, Hole, SCHEMA, TAKE_JSON, Take, TakeSegment};
 use swsync_core::order::Fill;
@@ -18,16 +18,12 @@ pub const FIRST: u64 = 54_000_000_000;
 /// The information on frame `number` of a camera at 30 frames per second whose frames are 5 us late.
 pub fn info(number: u64) -> FrameInfo {
     FrameInfo {
-        number,
-        rig_time_ns: grid().instant(number) + Span::from_micros(5),
-        phase_error_ns: Span::from_micros(5),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(4)),
         analogue_gain: Some(1.5),
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, grid().instant(number) + Span::from_micros(5), Span::from_micros(5))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use swsync_cli::testing::Ran;
 use swsync_core::frame::SyncState;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{
@@ -45,16 +45,10 @@ const RIG_EPOCH: Timestamp<swsync_core::time::Rig> = Timestamp::from_nanos(1_900
 
 fn frame(number: u64) -> FrameInfo {
     FrameInfo {
-        number,
-        rig_time_ns: grid().instant(number) + Span::from_micros(-4),
-        phase_error_ns: Span::from_micros(-4),
         clock_uncertainty_ns: Some(Span::from_micros(21)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, grid().instant(number) + Span::from_micros(-4), Span::from_micros(-4))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
@@ -106,16 +106,9 @@ fn record(disk: &SimulatedDisk, durability: Durability, dies: Option<u64>) -> (u
     let parts = [head(), fragment(0, &GROUP), fragment(300, &GROUP)];
     for (number, (size, ..)) in (100..).zip(GROUP.iter().chain(&GROUP)) {
         let info = FrameInfo {
-            number,
-            rig_time_ns: FrameGrid::new(30, 1).unwrap().instant(number),
-            phase_error_ns: Span::ZERO,
-            clock_uncertainty_ns: None,
             sync: SyncState::Synced,
             lock: Some(LockState::Locked),
-            exposure_ns: None,
-            analogue_gain: None,
-            sensor_time_ns: None,
-            details: FrameDetails::default(),
+            ..FrameInfo::new(number, FrameGrid::new(30, 1).unwrap().instant(number), Span::ZERO)
         };
         segment.note(MuxedPicture { rig_time_ns: info.rig_time_ns, bytes: (*size).into(), info: Some(info) });
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{FrameRecord, Take};
 use swsync_core::name::Name;
@@ -25,16 +25,9 @@ fn name(text: &str) -> Name {
 
 fn info(number: FrameNumber) -> FrameInfo {
     FrameInfo {
-        number,
-        rig_time_ns: FrameGrid::new(30, 1).unwrap().instant(number),
-        phase_error_ns: Span::ZERO,
-        clock_uncertainty_ns: None,
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, FrameGrid::new(30, 1).unwrap().instant(number), Span::ZERO)
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use swsync_core::frame::LockState;
-use swsync_core::frame::SyncState;
 use swsync_core::status::Status;
 use swsync_core::time::Span;
 use swsync_rig::Session;
@@ -54,7 +53,7 @@ pub fn wait_until_ready(rig: &mut DemoRig, session: &Session, args: &DemoArgs) -
 fn is_ready(status: &Status, camera: Camera) -> bool {
     let Some(clock) = status.clock else { return false };
     let certain = clock.uncertainty_ns.is_some_and(|uncertainty| uncertainty <= MAX_UNCERTAINTY);
-    let synced = matches!(clock.quality, SyncState::Synced | SyncState::Leading);
+    let synced = clock.quality.is_synced();
     let aligned = status.frames.as_ref().is_some_and(|frames| match camera {
         Camera::Simulated => frames.newest.lock == Some(LockState::Locked),
         Camera::Libcamera => frames.ring_frames > 10,

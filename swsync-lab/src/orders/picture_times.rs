@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use image::RgbImage;
 use serde_json::{Value, json};
-use swsync_core::frame::{FrameInfo, LockState, SyncState};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameNumber;
 use swsync_core::manifest::FrameRecord;
 use swsync_core::time::Host;
@@ -150,7 +150,7 @@ impl PictureTimes {
 
 /// Whether a frame claims to be on the grid, by a synced clock.
 fn is_on_grid(info: &FrameInfo) -> bool {
-    info.lock == Some(LockState::Locked) && matches!(info.sync, SyncState::Synced | SyncState::Leading)
+    info.lock == Some(LockState::Locked) && info.sync.is_synced()
 }
 
 /// Picture `index` of a video, in presentation order.

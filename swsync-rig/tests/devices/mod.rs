@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use swsync_core::frame::SyncState;
-use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
+use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::{
@@ -76,16 +76,10 @@ impl Handler {
 
 fn info(number: u64) -> FrameInfo {
     FrameInfo {
-        number,
-        rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
-        phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
-        exposure_ns: None,
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, Timestamp::from_nanos(1_800_000_000_000_000_000), Span::from_micros(3))
     }
 }
 

@@ -6,4 +6,4 @@ mod tracker;
 
 pub use follower::{ReferenceFollower, ReferenceStats};
 pub use system::SystemReference;
-pub use tracker::{Reference, ReferenceConfig, ReferenceReading, ReferenceState};
+pub use tracker::{Reference, ReferenceConfig, ReferenceReading};

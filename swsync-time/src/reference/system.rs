@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use swsync_core::time::{Span, Timestamp};
 
-use super::tracker::{Reference, ReferenceReading, ReferenceState};
+use super::tracker::{Reference, ReferenceReading};
 use crate::DeviceClock;
 use crate::kernel_clock::{WallStatus, wall_status};
 
@@ -29,11 +29,11 @@ impl SystemReference {
 
 impl Reference for SystemReference {
     fn read(&mut self) -> Option<ReferenceReading> {
-        let (uncertainty, state) = match wall_status() {
+        let (uncertainty, unsynced) = match wall_status() {
             Ok(status) => judge(status),
             Err(error) => {
                 let why = format!("the kernel does not tell of its clock (adjtimex: {error})");
-                (Span::ZERO, ReferenceState::Unsynced { why })
+                (Span::ZERO, Some(why))
             }
         };
         let read = || {
@@ -44,7 +44,7 @@ impl Reference for SystemReference {
                 reference,
                 after: self.device.now(),
                 uncertainty,
-                state: state.clone(),
+                unsynced: unsynced.clone(),
             }
         };
         let width = |reading: &ReferenceReading| reading.after - reading.before;
@@ -70,25 +70,21 @@ impl Reference for SystemReference {
     }
 }
 
-/// The uncertainty and the state by the kernel's figures.
+/// The uncertainty, and why the clock does not know the time, by the kernel's figures.
 ///
 /// chrony sets both the estimate and the bound. phc2sys leaves the estimate at its initial 16 s and keeps resetting the
 /// bound, so an estimate beyond the bound does not count. A bound counts as three sigmas.
-fn judge(status: WallStatus) -> (Span, ReferenceState) {
+fn judge(status: WallStatus) -> (Span, Option<String>) {
     let third = Span::from_nanos(status.bound_us.saturating_mul(1_000) / 3);
     let estimated = Span::from_nanos(status.estimated_us.saturating_mul(1_000));
     let is_set = status.estimated_us > 0 && status.estimated_us <= status.bound_us;
     let uncertainty = if is_set { estimated } else { third };
-    let state = if status.unsynced {
-        ReferenceState::Unsynced {
-            why: "nobody keeps it in time (the kernel says STA_UNSYNC): run chrony, or ptp4l with \
-                  phc2sys, and wait until `chronyc tracking` or their log says that it is in sync"
-                .into(),
-        }
-    } else {
-        ReferenceState::Synced
-    };
-    (uncertainty.max(LEAST), state)
+    let unsynced = status.unsynced.then(|| {
+        "nobody keeps it in time (the kernel says STA_UNSYNC): run chrony, or ptp4l with phc2sys, and wait until \
+         `chronyc tracking` or their log says that it is in sync"
+            .into()
+    });
+    (uncertainty.max(LEAST), unsynced)
 }
 
 #[cfg(test)]
@@ -112,10 +108,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_no_program_keeps_is_unsynced_and_says_what_helps() {
-        let (_, state) = judge(WallStatus { unsynced: true, ..status(30, 100) });
-        let ReferenceState::Unsynced { why } = state else { panic!("{state:?}") };
+        let why = judge(WallStatus { unsynced: true, ..status(30, 100) }).1.unwrap();
         assert!(why.contains("run chrony, or ptp4l"), "{why}");
-        assert_eq!(judge(status(30, 100)).1, ReferenceState::Synced);
+        assert_eq!(judge(status(30, 100)).1, None);
     }
 
     #[test]

@@ -7,10 +7,9 @@
 use std::collections::VecDeque;
 
 use swsync_core::estimate::ClockEstimate;
-use swsync_core::frame::SyncState;
 use swsync_core::servo::Servo;
 use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
-use swsync_core::time_service::{ClientConfig, ClockUpdate, Upstream};
+use swsync_core::time_service::{ClientConfig, ClockUpdate, SyncState, Upstream};
 
 /// Number of readings that the skew is fitted to: 2 s.
 const WINDOW: usize = 16;
@@ -52,20 +51,8 @@ pub struct ReferenceReading {
     pub after: Timestamp<Local>,
     /// Uncertainty of the reference itself, 1 sigma.
     pub uncertainty: Span,
-    /// Whether it knows the time.
-    pub state: ReferenceState,
-}
-
-/// Whether a reference knows the time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReferenceState {
-    /// It knows the time.
-    Synced,
-    /// It does not know the time.
-    Unsynced {
-        /// Why, and what may help.
-        why: String,
-    },
+    /// Why it does not know the time, and what may help. `None`: it knows the time.
+    pub unsynced: Option<String>,
 }
 
 /// How a clock follows a reference.
@@ -83,26 +70,6 @@ impl Default for ReferenceConfig {
     fn default() -> Self {
         let ClientConfig { max_slew, step_threshold, max_uncertainty, .. } = ClientConfig::default();
         Self { max_slew, step_threshold, max_uncertainty }
-    }
-}
-
-/// State of the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Unsynced,
-    Acquiring { readings: u32 },
-    Synced,
-    Holdover,
-}
-
-impl From<State> for SyncState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Unsynced => Self::Unsynced,
-            State::Acquiring { .. } => Self::Acquiring,
-            State::Synced => Self::Synced,
-            State::Holdover => Self::Holdover,
-        }
     }
 }
 
@@ -137,7 +104,9 @@ pub(super) struct Tracker {
     pub(super) servo: Servo,
     max_uncertainty: Span,
     id: [u8; 4],
-    state: State,
+    state: SyncState,
+    /// Readings since the reference became usable.
+    readings: u32,
     window: VecDeque<Sample>,
     pub(super) skew: Skew,
     skew_uncertainty: Skew,
@@ -154,7 +123,8 @@ impl Tracker {
             servo: Servo::new(config.max_slew, config.step_threshold),
             max_uncertainty: config.max_uncertainty,
             id,
-            state: State::Unsynced,
+            state: SyncState::Unsynced,
+            readings: 0,
             window: VecDeque::with_capacity(WINDOW),
             skew: Skew::ZERO,
             skew_uncertainty: UNKNOWN_SKEW,
@@ -166,8 +136,8 @@ impl Tracker {
     }
 
     /// How well rig time is known.
-    pub(super) fn quality(&self) -> SyncState {
-        self.state.into()
+    pub(super) const fn quality(&self) -> SyncState {
+        self.state
     }
 
     /// Offset of the last reading.
@@ -182,9 +152,9 @@ impl Tracker {
         reading: Option<&ReferenceReading>,
     ) -> TrackerOutput {
         match reading {
-            Some(reading) => match &reading.state {
-                ReferenceState::Synced => self.handle_reading(reading),
-                ReferenceState::Unsynced { why } => self.handle_unusable(why),
+            Some(reading) => match &reading.unsynced {
+                None => self.handle_reading(reading),
+                Some(why) => self.handle_unusable(why),
             },
             None if now - self.last_good > PATIENCE => self.handle_unusable("it cannot be read"),
             None => TrackerOutput::default(),
@@ -202,7 +172,7 @@ impl Tracker {
             map: *self.servo.map().expect("it has just been updated"),
             estimate,
             adjustment: Some(adjustment),
-            quality: self.state.into(),
+            quality: self.state,
             round_trip: reading.after - reading.before,
             upstream: Upstream {
                 stratum: 0,
@@ -214,19 +184,17 @@ impl Tracker {
             },
         };
         let good = update.is_good_at(reading.after, self.max_uncertainty);
-        self.state = match self.state {
-            State::Unsynced => State::Acquiring { readings: 1 },
-            State::Acquiring { readings } if readings + 1 < ACQUIRE || !good => {
-                State::Acquiring { readings: (readings + 1).min(ACQUIRE) }
-            }
-            State::Acquiring { .. } => State::Synced,
-            State::Synced | State::Holdover if good => State::Synced,
-            State::Synced | State::Holdover => State::Holdover,
+        self.readings = (self.readings + 1).min(ACQUIRE);
+        self.state = match (self.state.knows_rig_time(), good) {
+            (true, true) => SyncState::Synced,
+            (true, false) => SyncState::Holdover,
+            (false, true) if self.readings == ACQUIRE => SyncState::Synced,
+            (false, _) => SyncState::Acquiring,
         };
-        if self.state == State::Synced {
+        if self.state.is_synced() {
             self.servo.rely();
         }
-        update.quality = self.state.into();
+        update.quality = self.state;
         let update = Some(update);
         self.last_update = update;
         TrackerOutput { update, unusable: None }
@@ -235,13 +203,11 @@ impl Tracker {
     /// Handles a reference that does not know the time.
     fn handle_unusable(&mut self, why: &str) -> TrackerOutput {
         self.window.clear();
-        let state = match self.state {
-            State::Unsynced | State::Acquiring { .. } => State::Unsynced,
-            State::Synced | State::Holdover => State::Holdover,
-        };
+        self.readings = 0;
+        let state = if self.state.knows_rig_time() { SyncState::Holdover } else { SyncState::Unsynced };
         let changed = std::mem::replace(&mut self.state, state) != state;
         let update = self.last_update.as_mut().filter(|_| changed).map(|update| {
-            (update.quality, update.adjustment) = (state.into(), None);
+            (update.quality, update.adjustment) = (state, None);
             *update
         });
         let unusable = (self.unusable.as_deref() != Some(why)).then(|| why.to_owned());

@@ -13,8 +13,8 @@ use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_time::{
     Authority, ClockEvent, DeviceClock, LeaderSource, Reference, ReferenceConfig, ReferenceFollower,
-    ReferenceReading, ReferenceState, RigClock, TimeClient, TimeClientConfig, TimeClientStats, TimeLeader,
-    TimeLeaderConfig, new_identity,
+    ReferenceReading, RigClock, TimeClient, TimeClientConfig, TimeClientStats, TimeLeader, TimeLeaderConfig,
+    new_identity,
 };
 
 /// Only a failing test waits this long.
@@ -352,16 +352,13 @@ impl Reference for Rubidium {
         let before = self.device.now();
         let reference = self.now();
         self.last.store(reference, Ordering::Relaxed);
-        let state = match &*self.lost.lock().unwrap() {
-            None => ReferenceState::Synced,
-            Some(why) => ReferenceState::Unsynced { why: why.clone() },
-        };
+        let unsynced = self.lost.lock().unwrap().clone();
         Some(ReferenceReading {
             before,
             reference: Timestamp::from_nanos(reference),
             after: self.device.now(),
             uncertainty: Span::from_nanos(self.uncertainty.load(Ordering::Relaxed)),
-            state,
+            unsynced,
         })
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::camera::controls::Range;
-use swsync_core::frame::{FrameDetails, LockState, SyncState};
+use swsync_core::frame::{LockState, SyncState};
 use swsync_core::time::{Skew, Span, Timestamp};
 use swsync_sim::sensor::{Controls, Sensor, SensorModel};
 
@@ -21,16 +21,10 @@ fn limits() -> ControlLimits {
 
 fn frame(number: FrameNumber, exposure_us: i64) -> FrameInfo {
     FrameInfo {
-        number,
-        rig_time_ns: Timestamp::from_nanos(0),
-        phase_error_ns: Span::ZERO,
-        clock_uncertainty_ns: None,
         sync: SyncState::Leading,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_micros(exposure_us)),
-        analogue_gain: None,
-        sensor_time_ns: None,
-        details: FrameDetails::default(),
+        ..FrameInfo::new(number, Timestamp::from_nanos(0), Span::ZERO)
     }
 }
 

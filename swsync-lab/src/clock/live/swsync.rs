@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use swsync_core::frame::SyncState;
 use swsync_core::time::Skew;
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_sim::oscillator::OscillatorConfig;
@@ -79,7 +78,7 @@ impl FollowingClock for Client {
     }
 
     fn read(&mut self) -> Option<MeasuredError> {
-        if !matches!(self.clock.quality(), SyncState::Synced | SyncState::Holdover) {
+        if !self.clock.quality().knows_rig_time() {
             return None;
         }
         let error = difference(|| self.leader.now(), || Some(self.clock.now()))?;

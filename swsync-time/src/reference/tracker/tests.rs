@@ -29,25 +29,25 @@ impl Setup {
         self.offset += STEP as f64 * self.rate_ppm * 1e-6;
     }
 
-    fn reading(&self, state: ReferenceState) -> ReferenceReading {
+    fn reading(&self, unsynced: Option<&str>) -> ReferenceReading {
         ReferenceReading {
             before: Timestamp::from_nanos(self.now - 100),
             reference: self.reference(),
             after: Timestamp::from_nanos(self.now + 100),
             uncertainty: Span::from_micros(3),
-            state,
+            unsynced: unsynced.map(str::to_owned),
         }
     }
 
     fn read(&mut self) -> TrackerOutput {
         self.advance();
-        let reading = self.reading(ReferenceState::Synced);
+        let reading = self.reading(None);
         self.tracker.handle(Timestamp::from_nanos(self.now), Some(&reading))
     }
 
     fn read_nothing(&mut self, why: Option<&str>) -> TrackerOutput {
         self.advance();
-        let reading = why.map(|why| self.reading(ReferenceState::Unsynced { why: why.into() }));
+        let reading = why.map(|why| self.reading(Some(why)));
         self.tracker.handle(Timestamp::from_nanos(self.now), reading.as_ref())
     }
 
@@ -56,7 +56,7 @@ impl Setup {
     }
 
     fn quality(&self) -> SyncState {
-        self.tracker.state.into()
+        self.tracker.state
     }
 
     fn synced(rate_ppm: f64) -> Self {
@@ -139,7 +139,7 @@ fn a_reference_with_a_large_uncertainty_is_not_synced() {
     ] {
         for _ in 0..20 {
             setup.advance();
-            let reading = ReferenceReading { uncertainty, ..setup.reading(ReferenceState::Synced) };
+            let reading = ReferenceReading { uncertainty, ..setup.reading(None) };
             setup.tracker.handle(Timestamp::from_nanos(setup.now), Some(&reading));
         }
         assert_eq!(setup.quality(), quality, "{uncertainty:?}");
