@@ -427,6 +427,7 @@ fn a_garbled_simulated_clock_is_refused() {
     assert!(said.contains("SWSYNC_SIMULATED_CLOCK"), "{said}");
 }
 
+#[cfg_attr(not(feature = "simulation"), ignore = "needs the simulated camera")]
 #[test]
 fn a_pipeline_that_plays_before_rig_time_is_known_gets_another_base_time() {
     // A port for the leader, which starts later.

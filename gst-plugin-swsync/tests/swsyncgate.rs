@@ -255,6 +255,7 @@ fn blocked_downstream_does_not_block_upstream() {
     );
 }
 
+#[cfg_attr(not(feature = "simulation"), ignore = "needs the simulated camera")]
 #[test]
 fn an_applications_muxer_writes_a_take() {
     if !common::installed("x264enc") || !common::installed("matroskamux") {
@@ -299,6 +300,7 @@ fn wait_for_buffers(pad: &gst::Pad, count: usize) {
     }
 }
 
+#[cfg_attr(not(feature = "simulation"), ignore = "needs the simulated camera")]
 #[test]
 fn audio_beside_a_gate_goes_on_without_an_order() {
     // mp4mux keeps a stream's last frame, and takes nothing of another stream before the next frame.

@@ -316,6 +316,7 @@ fn shoot(pipeline: &Pipeline, devices: u32, delay: Span, count: u32) -> String {
     id.expect("placed above")
 }
 
+#[cfg_attr(not(feature = "simulation"), ignore = "needs the simulated camera")]
 #[test]
 fn every_device_saves_the_frame_of_the_same_number() {
     if !common::installed("jpegenc") {
@@ -344,6 +345,7 @@ fn every_device_saves_the_frame_of_the_same_number() {
     }
 }
 
+#[cfg_attr(not(feature = "simulation"), ignore = "needs the simulated camera")]
 #[test]
 fn take_json_and_pictures_name_the_camera_and_its_settings() {
     if !common::installed("jpegenc") {

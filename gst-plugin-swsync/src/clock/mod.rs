@@ -13,9 +13,11 @@ use swsync_time::RigClock;
 
 mod imp;
 pub mod pipeline_clock;
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod sensor_bridge;
 mod waits;
 
+#[cfg(any(feature = "libcamera", feature = "simulation"))]
 pub use sensor_bridge::SensorTimeBridge;
 
 glib::wrapper! {
