@@ -227,7 +227,7 @@ impl SegmentFile {
         error
     }
 
-    /// Tells that the muxer cannot finish the file: [`finish`](Self::finish) will cut it to its playable part.
+    /// Tells that the muxer cannot finish the file: closing will cut it to its playable part.
     pub fn break_off(&mut self) {
         self.fail(io::Error::other("the video broke off"));
     }

@@ -47,7 +47,7 @@ Exit codes:
 /// Runs the command.
 ///
 /// # Errors
-/// GStreamer does not start, or the plugin lists no cameras ([`PluginError`](crate::plugin::PluginError)).
+/// GStreamer does not start, or the plugin lists no cameras (`plugin.rs` says why).
 pub fn run(args: &CamerasArgs) -> anyhow::Result<ExitCode> {
     let cameras = devices()?.iter().map(camera).collect();
     let report = Report { fps: args.fps, cameras };
