@@ -8,7 +8,6 @@ use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
 
 use crate::handover::HandoverError;
-use crate::record::NoOrder;
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
@@ -53,6 +52,11 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
         }
     })
 }
+
+/// No order is open that could be meant, or several.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoOrder(pub String);
 
 /// No device knows rig time.
 #[derive(Debug, thiserror::Error)]

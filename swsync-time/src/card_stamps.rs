@@ -15,7 +15,7 @@ use swsync_core::time::{Clock, Span, Timestamp};
 use timestamped_socket::interface::InterfaceName;
 use timestamped_socket::socket::{InterfaceTimestampMode, Open, Socket, open_interface_udp};
 
-use crate::socket::socket_addr;
+use crate::address::socket_addr;
 use crate::{Host, host_now};
 
 /// The tag of a network card's clock.

@@ -12,10 +12,11 @@ use swsync_core::time::{Local, Span, Timestamp};
 use swsync_core::time_service::{Client, ClientAction, ClientConfig, ClockUpdate, SendToken, ServerRefusal};
 use tokio::sync::watch;
 
+use crate::address::socket_addr;
 use crate::event::OnEvent;
 use crate::executor::Task;
 use crate::leader_source::{Candidate, PATIENCE, Resolver};
-use crate::socket::{SocketEvent, StampedSocket, socket_addr};
+use crate::socket::{SocketEvent, StampedSocket};
 use crate::{
     ClientProgress, ClockEvent, LeaderSource, RigClock, TimeClientStats, TimeError, Waiting, wall_clock,
 };

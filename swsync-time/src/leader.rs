@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use swsync_core::time_service::{Identity, ResponseToken, Server, ServerConfig};
 use tokio::sync::watch;
 
+use crate::address::socket_addr;
 use crate::executor::{Task, runtime};
-use crate::socket::{Received, SocketEvent, StampedSocket, socket_addr};
+use crate::socket::{Received, SocketEvent, StampedSocket};
 use crate::{RigClock, TimeError, TimeLeaderStats};
 
 /// An address counts as a client for this long after its last request.

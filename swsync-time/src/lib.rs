@@ -15,6 +15,7 @@
 // Denied rather than forbidden: one function, which reads adjtimex(2), has to be allowed it.
 #![deny(unsafe_code)]
 
+mod address;
 mod card_stamps;
 mod client;
 mod device_clock;
@@ -34,6 +35,7 @@ mod wall_map;
 use swsync_core::ntp::rig_id;
 use swsync_core::time_service::Identity;
 
+pub use address::socket_addr;
 pub use client::{TimeClient, TimeClientConfig};
 pub use device_clock::{
     DeviceClock, DeviceClockError, SIMULATED_CLOCK, SimulatedClock, arrival_on_host, host_now, wall_clock,
@@ -46,7 +48,6 @@ pub use reference::{
     Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, ReferenceStats, SystemReference,
 };
 pub use rig_clock::{FrozenClock, RigClock};
-pub use socket::socket_addr;
 pub use stats::{ClientProgress, StampKind, StampKinds, TimeClientStats, TimeLeaderStats, Waiting};
 
 use swsync_core::time::Host;

@@ -22,6 +22,7 @@ use swsync_core::time::{Local, Realtime, Span, Timestamp};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::address::socket_addr;
 use crate::card_stamps::{Cards, Phc};
 use crate::stats::{StampKind, StampKinds};
 use crate::{DeviceClock, Host, host_now};
@@ -423,12 +424,6 @@ fn card_time(stamps: &Timestamps) -> Option<Timestamp<Phc>> {
 fn wall_time(stamps: &Timestamps) -> Option<Timestamp<Realtime>> {
     let (secs, nanos) = (stamps.system.tv_sec(), stamps.system.tv_nsec());
     (secs != 0).then(|| Timestamp::ZERO + Span::from_secs(secs) + Span::from_nanos(nanos))
-}
-
-/// The address as the standard library has it. `None`: it is of another family than IP.
-pub fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(v4.into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
 
 #[cfg(test)]

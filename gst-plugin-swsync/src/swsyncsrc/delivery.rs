@@ -9,11 +9,12 @@ use swsync_core::time::Span;
 
 use super::align::{AlignProgress, ClockBase, IssueChange, report};
 use super::aligned_camera::AlignedFrame;
+use super::category::CAT;
 use super::controls;
 use super::imp::SwsyncSrc;
 use super::interruptions::{InterruptionMonitor, Interruptions};
 use super::pads::Delivered;
-use super::state::{CAT, PadStream, State};
+use super::state::{PadStream, State};
 use super::stats::{FrameDecision, NoDelivery};
 use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, rig_time};

@@ -9,11 +9,12 @@ use swsync_core::frame::LockState;
 use swsync_core::time::{Rig, Timestamp};
 use swsync_time::{DeviceClock, SIMULATED_CLOCK};
 
+use super::category::CAT;
 use super::controls::{self, ControlQueue};
 use super::interruptions::InterruptionMonitor;
 use super::pads::SwsyncSrcPad;
 use super::settings::{self, Settings};
-use super::state::{CAT, Control, Known, State};
+use super::state::{Control, Known, State};
 use super::stats::SourceStats;
 use crate::camera::StreamRole;
 use crate::camera::controls::by_property;

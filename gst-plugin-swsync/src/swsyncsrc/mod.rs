@@ -113,6 +113,7 @@
 
 mod align;
 mod aligned_camera;
+mod category;
 mod controls;
 mod delivery;
 mod dither;

@@ -9,10 +9,11 @@ use gst::subclass::prelude::*;
 use swsync_core::time::Span;
 
 use super::aligned_camera::{AlignedCamera, StartError};
+use super::category::CAT;
 use super::controls;
 use super::imp::SwsyncSrc;
 use super::pads::{PadFormat, SwsyncSrcPad};
-use super::state::{CAT, PadStream, State, Streams};
+use super::state::{PadStream, State, Streams};
 use crate::camera::controls::Refusal;
 use crate::camera::{Camera, CameraError, StreamSetup};
 use crate::caps::grid_of;

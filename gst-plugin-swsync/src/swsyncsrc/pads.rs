@@ -117,7 +117,7 @@ impl SwsyncSrcPad {
         let stopped = self.stop_task();
         self.imp().queue.clear();
         self.imp().forget_stream();
-        stopped.map_err(|error| gst::loggable_error!(super::state::CAT, "{error}"))
+        stopped.map_err(|error| gst::loggable_error!(super::category::CAT, "{error}"))
     }
 
     fn start_queue_thread(&self) {
@@ -128,7 +128,7 @@ impl SwsyncSrcPad {
             }
         });
         if let Err(error) = started {
-            gst::error!(super::state::CAT, obj = self, "no thread for the branch: {error}");
+            gst::error!(super::category::CAT, obj = self, "no thread for the branch: {error}");
         }
     }
 }
@@ -141,8 +141,8 @@ mod imp {
 
     use parking_lot::Mutex;
 
+    use super::super::category::CAT;
     use super::super::picture_layout::PictureLayout;
-    use super::super::state::CAT;
     use super::pad_queue::PadQueue;
     use super::*;
 

@@ -9,11 +9,12 @@ use gst::subclass::prelude::*;
 use swsync_time::DeviceClock;
 
 use super::aligned_camera::StartError;
+use super::category::CAT;
 use super::controls;
 use super::imp::SwsyncSrc;
 use super::negotiation::error_message;
 use super::settings::Settings;
-use super::state::{CAT, State};
+use super::state::State;
 use super::{Backend, OnStall};
 #[cfg(feature = "simulation")]
 use crate::camera::faults::FaultyCamera;

@@ -1,6 +1,6 @@
 //! What `swsyncsrc` is doing, and what its threads share.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use swsync_core::grid::FrameGrid;
@@ -12,10 +12,6 @@ use super::settings::Settings;
 use crate::camera::mode::RemainingTransform;
 use crate::camera::{Camera, StreamRole, StreamSetup, Wakeup};
 use crate::clock::SensorTimeBridge;
-
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("swsyncsrc", gst::DebugColorFlags::empty(), Some("swsync camera source"))
-});
 
 #[derive(Default)]
 pub enum State {

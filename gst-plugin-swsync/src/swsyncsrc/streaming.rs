@@ -5,10 +5,11 @@
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::category::CAT;
 use super::delivery::NextFrame;
 use super::imp::SwsyncSrc;
 use super::interruptions::InterruptionMonitor;
-use super::state::{CAT, Interruption};
+use super::state::Interruption;
 use crate::camera::CameraError;
 
 impl SwsyncSrc {

@@ -10,7 +10,7 @@ use swsync_core::name::OrderId;
 use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind};
 use swsync_core::time::{Rig, Span, Timestamp};
 
-pub use stop::{CancelArgs, NoOrder, StopArgs, cancel, stop};
+pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;

@@ -10,7 +10,7 @@ use swsync_core::time::Span;
 use swsync_rig::Session;
 
 use crate::duration;
-use crate::exit;
+use crate::exit::{self, NoOrder};
 use crate::orders::{RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
@@ -72,11 +72,6 @@ Exit codes:
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   5  no such order is open, or several are and none was named";
-
-/// No order is open that could be meant, or several.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoOrder(String);
 
 /// Runs `swsync stop`.
 ///

@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use swsync_core::time::Host;
 use swsync_core::time::{Span, Timestamp};
 use swsync_sim::link::{Direction, Link, LinkModel};
-use swsync_time::host_now;
+use swsync_time::{host_now, socket_addr};
 
 /// Clients served at once.
 const MAX_CLIENTS: usize = 64;
@@ -367,12 +367,6 @@ fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<Datagram<'a>>
     let from = socket_addr(message.address.as_ref()?)?;
     let length = message.bytes;
     Some(Datagram { bytes: &buffer[..length], from, at })
-}
-
-/// The address as the standard library has it. `None`: it is of another family.
-fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(v4.into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(v6.into())))
 }
 
 /// The age of a kernel timestamp. That is of `CLOCK_REALTIME`, which may have stepped since: then zero is returned.

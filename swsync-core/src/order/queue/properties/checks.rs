@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::device::Device;
-use super::encoder::Picture;
 use super::grid;
+use super::picture::Picture;
 use crate::coded::Coding;
 use crate::order::Order;
 use crate::order::queue::FramePurpose;

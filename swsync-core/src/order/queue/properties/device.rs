@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::encoder::Picture;
+use super::picture::Picture;
 use super::{World, grid, saved};
 use crate::grid::FrameNumber;
 use crate::name::OrderId;

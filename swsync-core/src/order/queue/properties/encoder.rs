@@ -4,23 +4,10 @@ use std::collections::BTreeSet;
 
 use super::device::Device;
 use super::grid;
+use super::picture::Picture;
 use crate::coded::Coding;
 use crate::grid::FrameNumber;
 use crate::ring::RingFrame;
-
-/// A frame as it comes out of the encoder.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Picture {
-    /// How often the device was restarted before.
-    pub run: usize,
-    /// Its place among the frames that came out since the encoder was started.
-    pub place: u64,
-    pub coding: Coding,
-    /// Place of the last key frame.
-    pub key: u64,
-    /// How many leading frames come right before this one.
-    pub leading: u64,
-}
 
 #[derive(Default)]
 pub struct Encoder {

@@ -3,6 +3,7 @@
 mod checks;
 mod device;
 mod encoder;
+mod picture;
 
 use std::collections::BTreeSet;
 
