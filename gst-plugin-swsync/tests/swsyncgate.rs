@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, rig_now, time_of};
+use common::sink::{NOW, answer, content, frame, grid, place, pts_of, rig, rig_now, status, time_of};
 use common::{CAMERA, LEADER, PATIENCE, Pipeline};
 use gst::prelude::*;
 use swsync_core::grid::FrameNumber;
@@ -231,7 +231,7 @@ fn blocked_downstream_does_not_block_upstream() {
     };
     push(NOW - 1);
     let placed = place(&rig, burst(NOW, 2000));
-    std::thread::sleep(Duration::from_millis(300)); // if the order comes later, fewer frames are lost
+    common::eventually("the order is open", || !status(&rig).open.is_empty());
     for number in NOW..NOW + 2010 {
         push(number);
     }

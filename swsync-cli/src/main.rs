@@ -12,9 +12,8 @@ use swsync_cli::{collect, exit, forget, handover, log, record, shoot, status};
 #[derive(Debug, Parser)]
 #[command(name = "swsync", version)]
 struct Cli {
-    /// Say more on standard error: -v decisions, -vv every packet.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    verbosity: log::Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
     // External subcommands are there only to be listed.
     let matches = Cli::command().subcommands(handover::subcommands()).get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    log::init(cli.verbose);
+    log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Shoot(args) => shoot::run(args),
         Command::Record(args) => record::run(args),

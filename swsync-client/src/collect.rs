@@ -89,7 +89,9 @@ pub enum CollectError {
     #[error("the device lists a file that cannot be meant: {0}")]
     Path(#[from] PathError),
     /// The take cannot be deleted, since not all of it is here.
-    #[error("{device}: nothing is deleted, since {path} is not here as it is there; collect again")]
+    #[error(
+        "{device}: nothing is deleted, since {path} here differs from the file on the device; collect again"
+    )]
     NotHere {
         /// The device.
         device: DeviceId,

@@ -18,6 +18,7 @@ pub mod bridge;
 pub mod coded;
 pub mod estimate;
 pub mod frame;
+pub mod frame_number;
 pub mod gap;
 pub mod grid;
 pub mod log;

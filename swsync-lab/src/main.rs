@@ -12,9 +12,8 @@ use swsync_lab::{clock, demo, orders, phase, relay, shutter};
 #[derive(Debug, Parser)]
 #[command(name = "swsync-lab", version)]
 struct Cli {
-    /// Say more on standard error: -v decisions, -vv every packet.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    verbosity: log::Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,7 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::init(cli.verbose);
+    log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Relay(args) => relay::run(args),
         Command::Clock(args) => clock::run(args),

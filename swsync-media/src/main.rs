@@ -12,9 +12,8 @@ use swsync_media::{calibrate, cameras, export};
 #[derive(Debug, Parser)]
 #[command(name = "swsync-media", version)]
 struct Cli {
-    /// Say more on standard error: -v decisions, -vv every packet.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    verbosity: log::Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -28,7 +27,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::init(cli.verbose);
+    log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Export(args) => export::run(args),
         Command::Cameras(args) => cameras::run(args),

@@ -3,7 +3,7 @@
 //! A frame's way through it:
 //!
 //! 1. [`OrderService::handle_buffer`], on the streaming thread, makes a [`StoredFrame`] of a buffer. Its number is decided in
-//!    `frame_number.rs`.
+//!    `swsync_core::frame_number`.
 //! 2. The core's order queue (`swsync_core::order`) keeps it in the frame ring. The queue decides which order names it, and
 //!    which frames are missed and why.
 //! 3. The queue's actions go to the [`Worker`]. It has a thread of its own and hands the frame to its [`OrderOutput`]: the sink's
@@ -14,7 +14,6 @@
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
 mod element;
-pub mod frame_number;
 mod messages;
 mod service;
 mod settings;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use swsync_core::coded::{CodedFrame, Coding, DependencyTracker, StreamFormat};
 use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame_number::FrameNumbers;
 use swsync_core::gap::FrameGap;
 use swsync_core::grid::FrameGrid;
 use swsync_core::log;
@@ -12,7 +13,6 @@ use swsync_core::order::MAX_FRAME_OFFSET;
 use swsync_core::ring::RingFrame;
 use swsync_core::time::{Rig, Span, Timestamp};
 
-use super::frame_number::FrameNumbers;
 use super::stream_warnings::StreamWarnings;
 use crate::clock::{rig_time, status_of};
 use crate::meta;

@@ -1,6 +1,7 @@
 //! Statistics of `swsyncsrc`, and the decision whether a frame goes downstream.
 
 use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame_number::GridPhase;
 use swsync_core::gap::{DeliveredFrame, FrameGap, GapFinder, SourceEvents};
 use swsync_core::grid::FrameGrid;
 use swsync_core::stamps::StampedBy;
@@ -11,7 +12,6 @@ use super::aligned_camera::AlignedFrame;
 use super::interruptions::Interruptions;
 use crate::camera::mode::Mode;
 use crate::meta;
-use crate::order_service::frame_number::GridPhase;
 
 /// Running times that go back by less than this are errors. Going back by more is intended, as after a change of base time.
 const SET_BACK: gst::ClockTime = gst::ClockTime::SECOND;

@@ -108,9 +108,7 @@ impl Sink {
 
     /// The device's status.
     pub fn status(&self) -> Status {
-        let mut reports = session(&self.rig).statuses(PATIENCE.into());
-        assert_eq!(reports.len(), 1);
-        reports.remove(0).status
+        status(&self.rig)
     }
 
     pub fn shoot(&self, delay: Span, count: u32) -> Option<String> {
@@ -178,6 +176,13 @@ pub fn session(rig: &str) -> Arc<Session> {
 pub fn place(rig: &str, order: Order) -> JoinHandle<Summary> {
     let session = session(rig);
     std::thread::spawn(move || session.place(&order, Duration::from_secs(30), |_| {}).unwrap())
+}
+
+/// The status of the rig's one device.
+pub fn status(rig: &str) -> Status {
+    let mut reports = session(rig).statuses(PATIENCE.into());
+    assert_eq!(reports.len(), 1);
+    reports.remove(0).status
 }
 
 /// The one device's answer.

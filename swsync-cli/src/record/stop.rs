@@ -7,7 +7,7 @@ use clap::Args;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Order, OrderCommand, OrderKind};
 use swsync_core::time::Span;
-use swsync_rig::Session;
+use swsync_rig::{Session, Summary};
 
 use crate::duration;
 use crate::exit::{self, NoOrder};
@@ -90,17 +90,9 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
         let length = (at - order.at()).max(Span::ZERO).as_secs_f64();
         output::line(&format!("{}  stopped after {length:.3} s", order.id()));
     }
-    let left =
-        args.which.timeout.unwrap_or_else(|| timeout(&order, snapshot.now(), snapshot.settled(&order)));
-    let summary = collect_answers(
-        &session,
-        &order,
-        snapshot.when(order.at()),
-        left,
-        args.which.json,
-        &snapshot,
-        |_| (),
-    )?;
+    let summary = args
+        .which
+        .answers(&session, &snapshot, &order, || timeout(&order, snapshot.now(), snapshot.settled(&order)))?;
     Ok(conclude(&order, &summary, args.which.json))
 }
 
@@ -116,16 +108,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     if !args.which.json {
         output::line(&format!("{}  cancelled", order.id()));
     }
-    let left = args.which.timeout.unwrap_or(Duration::from_secs(12));
-    let summary = collect_answers(
-        &session,
-        &order,
-        snapshot.when(order.at()),
-        left,
-        args.which.json,
-        &snapshot,
-        |_| (),
-    )?;
+    let summary = args.which.answers(&session, &snapshot, &order, || Duration::from_secs(12))?;
     if args.which.json {
         output::line(&report::json(&order, &summary).to_string());
     } else {
@@ -136,6 +119,18 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl Which {
+    /// The answers to `order`, after a command for it: waits for as long as the arguments say, or else for `timeout`.
+    fn answers(
+        &self,
+        session: &Session,
+        snapshot: &RigSnapshot,
+        order: &Order,
+        timeout: impl FnOnce() -> Duration,
+    ) -> anyhow::Result<Summary> {
+        let (left, when) = (self.timeout.unwrap_or_else(timeout), snapshot.when(order.at()));
+        collect_answers(session, order, when, left, self.json, snapshot, |_| ())
+    }
+
     /// The order with the given name; without a name, the only open one that is `likely` meant.
     fn find(&self, session: &Session, likely: impl Fn(&Order) -> bool) -> Result<Order, NoOrder> {
         let known = session.known(TIMEOUT);

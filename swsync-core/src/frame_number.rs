@@ -1,9 +1,9 @@
-//! Decides the number of a frame: that of the meta that swsyncsrc attached, or else that of the grid's instant near its time.
+//! Decides the number of a frame: the number that its source gave it, or else that of the grid's instant near its time.
 
 use std::collections::VecDeque;
 
-use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::time::{Rig, Span, Timestamp};
+use crate::grid::{FrameGrid, FrameNumber};
+use crate::time::{Rig, Span, Timestamp};
 
 /// Frames whose numbers are remembered: over as many an encoder may change their order.
 const REMEMBERED: usize = 16;
@@ -13,7 +13,7 @@ const REMEMBERED: usize = 16;
 pub struct GridPhase(Span);
 
 impl GridPhase {
-    /// The number of the instant near `time`.
+    /// The number of the instant of `grid` near `time`.
     ///
     /// Frames near the middle between two instants always get the one before, or always the one after, whichever is nearer now: else
     /// jitter would give two of them one number.
@@ -40,19 +40,19 @@ pub struct FrameNumbers {
 }
 
 impl FrameNumbers {
-    /// The number of a frame of `time`: `meta_number` if its meta has one that is of this grid, or else that of the instant near it.
+    /// The number of a frame of `time`: `given_number` if its source gave it one on this grid, or else that of the instant near it.
     /// `None` if another frame has that number: there are more frames than instants.
     ///
     /// A frame of the same time as another is its double: it gets the next number that is free. So does any other frame of a stream
     /// that `is_coded`, since those after it may need it to be decoded.
     pub fn number(
         &mut self,
-        meta_number: Option<FrameNumber>,
+        given_number: Option<FrameNumber>,
         time: Timestamp<Rig>,
         grid: FrameGrid,
         is_coded: bool,
     ) -> Option<FrameNumber> {
-        let mut number = meta_number.unwrap_or_else(|| self.phase.near(time, grid));
+        let mut number = given_number.unwrap_or_else(|| self.phase.near(time, grid));
         while let Some((_, other)) = self.given.iter().find(|(given, _)| *given == number) {
             if *other != time && !is_coded {
                 return None;
