@@ -74,8 +74,11 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
-    /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
+    /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
+    /// estimate of the old one.
     hands_over: bool,
+    /// When its estimate was last less certain than that.
+    unsure_at: Timestamp<Local>,
     /// What requests tell of this device.
     field: RigField,
     /// When a contradiction last caused a burst.
@@ -106,6 +109,7 @@ impl Client {
             recheck: None,
             refusal: None,
             hands_over: false,
+            unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },
             last_burst: now,
             counts: Counts::default(),
@@ -170,16 +174,25 @@ impl Client {
         self.field = field;
     }
 
-    /// Goes on from a clock that was kept otherwise until `now`: this device led the rig, or followed something else. `map` is
-    /// how it ran, and `relied_on` whether it knew rig time. What was learnt of earlier servers is forgotten.
-    pub fn go_on_from(&mut self, map: ClockMap, relied_on: bool, now: Timestamp<Local>) {
-        self.servo.go_on_from(map, relied_on);
-        self.estimator.reset();
-        self.upstream = None;
-        (self.last_update, self.recheck, self.hands_over) = (None, None, false);
-        let state = if relied_on { SyncState::Holdover } else { SyncState::Unsynced };
-        (self.state, self.since) = (state, now);
+    /// Goes on from a clock that ran by `map` until `now` without this client, because this device led the rig, or was restarted.
+    /// `scale` is its time scale, if it knew rig time. If that is the one that was followed before, the last estimate still counts.
+    pub fn go_on_from(&mut self, map: ClockMap, scale: Option<u64>, now: Timestamp<Local>) {
+        self.servo.go_on_from(map, scale.is_some());
+        let followed = self.upstream.and_then(|upstream| upstream.field).map(|field| field.timescale);
+        if followed.is_none() || followed != scale {
+            self.estimator.reset();
+            (self.upstream, self.last_update) = (None, None);
+            let state = if scale.is_some() { SyncState::Holdover } else { SyncState::Unsynced };
+            (self.state, self.since) = (state, now);
+        }
+        (self.recheck, self.hands_over) = (None, false);
         self.handle_new_server(now);
+    }
+
+    /// Whether a burst is running, so that the next estimates will be much better.
+    #[must_use]
+    pub const fn is_in_burst(&self) -> bool {
+        self.pacer.is_in_burst()
     }
 
     /// The next estimates are of another time scale than the clock: see [`Servo::join`].

@@ -110,6 +110,7 @@ impl Client {
         if before == after {
             return;
         }
+
         self.requests.forget_exchanges();
         self.counts.resets += 1;
         self.estimator.reset();
