@@ -198,10 +198,14 @@ impl TrackEstimator {
         // Equal centres make the floors unequal, by twice this part of their mean.
         let uneven = apart.abs() / ((lowest[0].height() + lowest[1].height()) / 2.0).max(NOISE);
         let plausible = (1.0 + ((uneven - UNEVEN_FLOORS) * 25.0).exp()).recip();
-        let centred = self.shape.symmetric + self.shape.skewed * plausible;
+        // A centre that is known worse than it differs from the floors says nothing.
+        let known = apart * apart / (apart * apart + v_centre);
+        let probable = self.shape.symmetric + self.shape.skewed * plausible;
+        // What is more probable counts more than in proportion: the mean error is least if only that counts.
+        let centred = known * probable.powi(2) / (probable.powi(2) + (1.0 - probable).powi(2));
         let weight = alike * share + (1.0 - alike) * centred;
         let variance = alike * (share * share * v_centre + (1.0 - share).powi(2) * v_floor)
-            + (1.0 - alike) * (centred * v_centre + (1.0 - centred) * v_floor);
+            + (1.0 - alike) * (centred * v_centre.min(apart * apart) + (1.0 - centred) * v_floor);
         let doubt = (1.0 - alike) * (self.shape.floorless / 2.0).powi(2) * apart * apart;
         (floors.0 + weight * apart, (variance + doubt).sqrt())
     }
