@@ -206,7 +206,7 @@ impl TrackEstimator {
         let weight = alike * share + (1.0 - alike) * centred;
         let variance = alike * (share * share * v_centre + (1.0 - share).powi(2) * v_floor)
             + (1.0 - alike) * (centred * v_centre.min(apart * apart) + (1.0 - centred) * v_floor);
-        let doubt = (1.0 - alike) * (self.shape.floorless / 2.0).powi(2) * apart * apart;
+        let doubt = (1.0 - alike) * self.shape.floorless * apart * apart / 4.0;
         (floors.0 + weight * apart, (variance + doubt).sqrt())
     }
 

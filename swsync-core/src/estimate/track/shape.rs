@@ -9,6 +9,8 @@ const NOISE: f64 = 200.0;
 const FEWEST: usize = 12;
 /// Logarithm of the odds of the classes before any delay was seen.
 const PRIOR: [f64; 3] = [1.0, -1.0, 0.0];
+/// Up to this logarithm of its tail a direction has a clear floor: a gamma distribution of shape 2 has -1.1.
+const TAIL_OF_A_FLOOR: f64 = -1.02;
 /// A direction that is this many times narrower than the other counts less.
 const SHARE: f64 = 10.0;
 /// A floor of a long lower tail may be off by this part of the distance from the lowest delays to the median.
@@ -81,7 +83,7 @@ impl ShapeFinder {
         let most = odds.into_iter().fold(f64::NEG_INFINITY, f64::max);
         let [sharp, skewed, symmetric] = odds.map(|odds| (odds - most).exp());
         let sum = sharp + skewed + symmetric;
-        let floorless = |tail: f64| ((tail - 0.45_f64.ln()) / 0.45).clamp(0.0, 1.0);
+        let floorless = |tail: f64| ((tail - TAIL_OF_A_FLOOR) / 0.42).clamp(0.0, 1.0);
         let [up, down] = ways.map(|way| LOOSE * way.spread * floorless(way.tail));
         let ratio = ((ways[0].width + NOISE) / (ways[1].width + NOISE)).ln();
         let error = 1.6 * (correlation / number(samples.slots().len())).sqrt();
