@@ -117,6 +117,22 @@ impl TrackEstimator {
         }
     }
 
+    /// Discards all exchanges; of the rate it is known what `prior` says.
+    fn begin_anew(&mut self, prior: Rate) {
+        self.window.clear();
+        self.samples.clear();
+        self.centre = None;
+        self.shape = Shape::UNKNOWN;
+        self.uncentred = 0;
+        self.prior = prior;
+        self.floor_rate = prior;
+        self.rate = prior;
+        self.unfitted = 0;
+        self.contradictions = 0;
+        self.smoothed = None;
+        self.solution = None;
+    }
+
     /// Whether the last few exchanges all contradict the estimate.
     fn is_contradicted(&mut self, exchange: &Exchange) -> bool {
         let Some(Solution { estimate, .. }) = &self.solution else { return false };
@@ -318,18 +334,12 @@ impl Estimator for TrackEstimator {
     }
 
     fn reset(&mut self) {
-        self.window.clear();
-        self.samples.clear();
-        self.centre = None;
-        self.shape = Shape::UNKNOWN;
-        self.uncentred = 0;
-        self.prior = Rate::UNKNOWN;
-        self.floor_rate = Rate::UNKNOWN;
-        self.rate = Rate::UNKNOWN;
-        self.unfitted = 0;
-        self.contradictions = 0;
-        self.smoothed = None;
-        self.solution = None;
+        self.begin_anew(Rate::UNKNOWN);
+    }
+
+    fn reset_keeping_rate(&mut self, doubt: Skew) {
+        let Rate { mean, sigma } = self.rate;
+        self.begin_anew(Rate { mean, sigma: sigma.hypot(doubt.as_ratio() * 1e9) });
     }
 }
 

@@ -11,6 +11,8 @@ const FEWEST: usize = 12;
 const PRIOR: [f64; 3] = [1.0, -1.0, 0.0];
 /// Up to this logarithm of its tail a direction has a clear floor: a gamma distribution of shape 2 has -1.1.
 const TAIL_OF_A_FLOOR: f64 = -1.02;
+/// Logarithm of the odds that a direction is symmetric if the other is skewed.
+const BESIDE_SKEWED: f64 = -2.5;
 /// A direction that is this many times narrower than the other counts less.
 const SHARE: f64 = 10.0;
 /// A floor of a long lower tail may be off by this part of the distance from the lowest delays to the median.
@@ -115,7 +117,11 @@ impl ShapeFinder {
         let lean = (high + low - 2.0 * median) / (high - low);
         let root = (number(sorted.len()) / correlation).sqrt();
         let tail_error = 3.6 / root;
-        let evidence = CLASSES.map(|class| class.log_likelihood(tail, tail_error, lean, 1.05 / root).max(-MOST));
+        let [sharp, skewed, symmetric] =
+            CLASSES.map(|class| class.log_likelihood(tail, tail_error, lean, 1.05 / root).max(-MOST));
+        // One direction may be symmetric where the other is skewed.
+        let skewed = skewed.max(symmetric + BESIDE_SKEWED);
+        let evidence = [sharp, skewed, symmetric];
         OneWay { spread, width: ninetieth - tenth, tail: tail - tail_error / 2.0, evidence }
     }
 }
