@@ -8,6 +8,9 @@ const BURSTS: f64 = 6.0;
 /// And some calls and short bursts.
 const MORE: f64 = 100.0;
 
+/// For each token, as many fastest polls have to pass.
+const POLLS_A_TOKEN: f64 = 4.0;
+
 /// A bucket of tokens, one for each request that follows the last one sooner than the fastest poll.
 ///
 /// Without it, two leaders that answer in turn, or a server that forgets its time with every other response, would be asked in
@@ -22,10 +25,10 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// The allowance of a client whose first burst has `burst` exchanges, with one token more for each `fastest_poll`.
+    /// The allowance of a client whose first burst has `burst` exchanges.
     pub fn full(burst: u32, fastest_poll: Span, now: Timestamp<Local>) -> Self {
         let most = f64::from(burst) * BURSTS + MORE;
-        Self { tokens: most, at: now, most, rate: 1.0 / fastest_poll.as_secs_f64() }
+        Self { tokens: most, at: now, most, rate: (fastest_poll.as_secs_f64() * POLLS_A_TOKEN).recip() }
     }
 
     fn tokens_at(&self, now: Timestamp<Local>) -> f64 {

@@ -28,10 +28,9 @@ const ENOUGH: u32 = 8;
 const LAST_BURST: Span = Span::from_secs(10);
 const REQUESTS_AN_EXCHANGE: u32 = 4;
 /// If the server grants less than a burst needs, its requests follow each other at most so slowly, and it ends after this time
-/// once it has completed this many exchanges.
+/// with this many exchanges.
 const THINNEST_BURST: Span = Span::from_millis(50);
-const THIN_BURST: Span = Span::from_secs(2);
-const ENOUGH_THIN: u32 = 32;
+const THIN_BURSTS: [(Span, u32); 2] = [(Span::from_secs(1), 64), (Span::from_secs(2), 32)];
 /// Exchanges of a burst that refreshes an estimate.
 pub(super) const SHORT_BURST: u32 = 32;
 /// After a burst of 300 exchanges, the interval is a 80th of the elapsed time, so it doubles every 55 requests. After a shorter
@@ -41,9 +40,14 @@ const TAPER: f64 = 80.0 / 300.0;
 const FIRST_CALL: Span = Span::from_millis(25);
 const FIRST_CALL_IN_HOLDOVER: Span = Span::from_millis(125);
 const LONGEST_CALL: Span = Span::from_secs(1);
-/// Nonsense in a row after which the server counts as silent, and good exchanges after which that is forgotten.
+/// A server counts as silent after so much nonsense in a row, and in a burst after so many requests without an answer: those
+/// that a window lets go in 0.4 s, over a short path.
 const MOST_NONSENSE: u32 = 4;
+const MOST_UNANSWERED: u32 = 80;
+/// A server is distrusted if it is of use again and again for fewer than so many good exchanges. The first few times are
+/// forgiven: leaders change, and so do networks.
 const ENOUGH_SENSE: u32 = 32;
+const FORGIVEN: u32 = 3;
 /// An unanswered request is repeated after this time, so that silence is noticed as soon at slow polls as at fast ones.
 const REPEAT: Span = Span::from_millis(500);
 /// Longest interval that a server can impose by RATE, and the number of responses without RATE that halves it.
@@ -93,11 +97,13 @@ pub(super) struct Pacer {
     search: PollSearch,
     /// Requests in quick succession that may still be sent.
     allowance: Allowance,
-    /// Nonsense in a row, and good exchanges since the last of it.
+    /// Requests since the last answer that was of use.
+    unanswered: u32,
+    /// Nonsense in a row.
     nonsense: u32,
+    /// Good exchanges since the server was last of no use, and how often it was of none before there were enough of them.
     sense: u32,
-    /// How far the calls had slowed down when an answer came that may prove to be nonsense.
-    last_pause: Span,
+    distrust: u32,
     good: u32,
     /// Good estimates that are needed for a longer interval.
     good_needed: u32,
@@ -124,9 +130,10 @@ impl Pacer {
             budget: Span::ZERO,
             search: PollSearch::new(),
             allowance: Allowance::full(config.burst, config.fastest_poll, now),
+            unanswered: 0,
             nonsense: 0,
             sense: 0,
-            last_pause: Span::ZERO,
+            distrust: 0,
             good: 0,
             good_needed: GOOD,
             poor: 0,
@@ -177,11 +184,24 @@ impl Pacer {
     /// Shortest interval whatever happens.
     fn least_pause(&self, config: &ClientConfig, now: Timestamp<Local>) -> Span {
         let allowed = if self.allowance.is_used_up(now) { config.fastest_poll } else { BURST_PAUSE };
-        allowed.max(self.floor)
+        allowed.max(self.floor).max(self.distrustful_pause())
+    }
+
+    /// Shortest interval while the server is distrusted: 25 ms, doubled up to a second.
+    fn distrustful_pause(&self) -> Span {
+        match self.distrust.checked_sub(FORGIVEN) {
+            None => Span::ZERO,
+            Some(doublings) => (FIRST_CALL * (1 << doublings.min(16))).min(LONGEST_CALL),
+        }
+    }
+
+    /// The server is of no use at present.
+    const fn distrust(&mut self) {
+        self.sense = 0;
+        self.distrust = self.distrust.saturating_add(1);
     }
 
     /// The shortest interval that the server grants each of its clients; zero: any.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called once the extension field carries it"))]
     pub fn set_budget(&mut self, least: Span) {
         self.budget = least.max(Span::ZERO);
     }
@@ -208,7 +228,6 @@ impl Pacer {
         let interval = self.interval(config, now);
         let pause = match (&mut self.phase, in_flight.oldest) {
             (Phase::Calling { pause }, _) => {
-                self.last_pause = *pause;
                 *pause = (*pause * 2).min(LONGEST_CALL);
                 jittered(interval, jitter)
             }
@@ -222,8 +241,12 @@ impl Pacer {
         self.next = now + pause.max(self.least_pause(config, now));
     }
 
-    /// Counts a request of a burst, and ends a burst that does not come to its end.
+    /// Counts a request, and ends a burst that does not come to its end.
     fn bound_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>) {
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.is_in_burst() && self.unanswered > MOST_UNANSWERED {
+            self.call(false);
+        }
         if let Phase::Burst { since, sent, total, .. } = &mut self.phase {
             *sent += 1;
             if now - *since > LAST_BURST || *sent > total.saturating_mul(REQUESTS_AN_EXCHANGE) {
@@ -234,6 +257,7 @@ impl Pacer {
 
     /// A server that knows the time has answered.
     pub fn handle_response(&mut self, config: &ClientConfig, now: Timestamp<Local>, jitter: f64) {
+        self.unanswered = 0;
         self.since_kiss += 1;
         if self.since_kiss.is_multiple_of(FORGIVEN_AFTER) {
             self.floor = self.floor / 2;
@@ -258,8 +282,9 @@ impl Pacer {
     pub fn end_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>, settled: bool) {
         if let Phase::Burst { since, done, total, .. } = self.phase {
             let long = now - since > LONGEST_BURST || self.floor > Span::ZERO;
-            let thin = now - since > THIN_BURST && self.burst_interval() > BURST_INTERVAL;
-            if done >= total || settled || long && done >= ENOUGH || thin && done >= ENOUGH_THIN {
+            let thin = self.burst_interval() > BURST_INTERVAL
+                && THIN_BURSTS.iter().any(|(time, enough)| now - since >= *time && done >= *enough);
+            if done >= total || settled || long && done >= ENOUGH || thin {
                 self.leave_burst(config);
             }
         }
@@ -273,6 +298,9 @@ impl Pacer {
 
     /// Starts a burst of `total` exchanges.
     pub fn start_burst(&mut self, config: &ClientConfig, now: Timestamp<Local>, total: u32) {
+        if self.is_in_burst() {
+            self.distrust();
+        }
         self.phase = Phase::Burst { since: now, sent: 0, done: 0, total };
         self.interval = config.fastest_poll;
         self.next = (self.last_sent + self.least_pause(config, now)).max(now + self.floor);
@@ -281,32 +309,33 @@ impl Pacer {
     /// Nobody who knows the time has answered for long.
     pub fn call(&mut self, synced_once: bool) {
         if !self.is_calling() {
-            let first = if synced_once { FIRST_CALL_IN_HOLDOVER } else { FIRST_CALL };
-            let pause = (self.last_pause * 2).min(LONGEST_CALL).max(first);
+            self.distrust();
+            let pause = if synced_once { FIRST_CALL_IN_HOLDOVER } else { FIRST_CALL };
             self.phase = Phase::Calling { pause };
-            self.next = self.next.max(self.last_sent + pause);
+            self.next = self.next.max(self.last_sent + pause.max(self.distrustful_pause()));
         }
-        self.sense = 0;
     }
 
     /// The server has answered with nonsense, such as impossible timestamps.
     pub fn handle_nonsense(&mut self, synced_once: bool) {
         self.nonsense += 1;
         if self.nonsense >= MOST_NONSENSE {
+            self.nonsense = 0;
             self.call(synced_once);
         }
     }
 
     /// Has the next request sent at once, unless the last one was sent just now.
     pub fn ask_now(&mut self, now: Timestamp<Local>) {
-        self.next = self.next.min((self.last_sent + FIRST_CALL_IN_HOLDOVER).max(now));
+        let pause = FIRST_CALL_IN_HOLDOVER.max(self.floor).max(self.distrustful_pause());
+        self.next = self.next.min((self.last_sent + pause).max(now));
     }
 
     /// Requests go to another server from now on.
     pub fn restart(&mut self, config: &ClientConfig, now: Timestamp<Local>) {
         self.phase = Phase::Calling { pause: FIRST_CALL };
-        (self.floor, self.budget, self.last_pause) = (Span::ZERO, Span::ZERO, Span::ZERO);
-        (self.nonsense, self.sense) = (0, 0);
+        (self.floor, self.budget) = (Span::ZERO, Span::ZERO);
+        (self.nonsense, self.sense, self.distrust) = (0, 0, 0);
         self.search.forget();
         self.next = (self.last_sent + self.least_pause(config, now)).max(now);
     }
@@ -320,7 +349,7 @@ impl Pacer {
     ) {
         (self.nonsense, self.sense) = (0, self.sense.saturating_add(1));
         if self.sense >= ENOUGH_SENSE {
-            self.last_pause = Span::ZERO;
+            self.distrust = 0;
         }
         if let Phase::Taper { since } = self.phase
             && taper(config, now - since) >= config.fastest_poll
@@ -369,7 +398,7 @@ impl Pacer {
         let median = self.search.handle_uncertainty(config, now, next);
         if median.is_some_and(|median| median < config.accuracy.mul_f64(MARGIN)) {
             self.phase = Phase::Steady;
-            (self.good, self.poor) = (0, 0);
+            (self.good, self.good_needed, self.poor) = (0, GOOD, 0);
         } else {
             self.interval = self.search.interval(config);
         }
@@ -404,3 +433,6 @@ fn taper(config: &ClientConfig, elapsed: Span) -> Span {
     let exchanges = f64::from(config.burst.max(1)) * TAPER;
     elapsed.mul_f64(1.0 / exchanges).max(BURST_INTERVAL).min(config.fastest_poll)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,13 +73,8 @@ struct Record {
 }
 
 impl Record {
-    const NOTHING: Self = Self {
-        uncertainty: None,
-        medians: 0,
-        at: Timestamp::ZERO,
-        rejections: 0,
-        retry: Timestamp::ZERO,
-    };
+    const NOTHING: Self =
+        Self { uncertainty: None, medians: 0, at: Timestamp::ZERO, rejections: 0, retry: Timestamp::ZERO };
 
     /// Adds a median, in ns.
     fn push(&mut self, now: Timestamp<Local>, median: f64) {

@@ -118,6 +118,7 @@ impl Client {
 
     /// The server knows the time and describes itself as `upstream`.
     fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        self.pacer.set_budget(upstream.field.map_or(Span::ZERO, |field| field.least_poll()));
         let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
         let before = self.upstream.replace(upstream).and_then(leader);
         let (Some(before), Some(after)) = (before, leader(upstream)) else { return };

@@ -104,7 +104,12 @@ fn between_the_thresholds_the_poll_interval_does_not_change() {
 }
 
 /// What the poll interval does to the uncertainty: `law(interval in s)`, in us.
-fn follow_law(world: &mut World, uncertainty: &std::sync::Mutex<Span>, seconds: u32, law: impl Fn(f64) -> f64) {
+fn follow_law(
+    world: &mut World,
+    uncertainty: &std::sync::Mutex<Span>,
+    seconds: u32,
+    law: impl Fn(f64) -> f64,
+) {
     for _ in 0..seconds * 10 {
         let interval = world.stats().poll_interval.as_secs_f64();
         *uncertainty.lock().unwrap() = Span::from_secs_f64(law(interval) * 1e-6);
