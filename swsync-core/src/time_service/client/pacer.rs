@@ -33,7 +33,7 @@ const THINNEST_BURST: Span = Span::from_millis(50);
 const THIN_BURSTS: [(Span, u32); 2] = [(Span::from_secs(1), 64), (Span::from_secs(2), 32)];
 /// Exchanges of a burst that refreshes an estimate.
 pub(super) const SHORT_BURST: u32 = 32;
-/// After a burst of 300 exchanges, the interval is a 80th of the elapsed time, so it doubles every 55 requests. After a shorter
+/// After a burst of 300 exchanges, the interval is an 80th of the elapsed time, so it doubles every 55 requests. After a shorter
 /// burst it grows faster in proportion.
 const TAPER: f64 = 80.0 / 300.0;
 /// First and longest interval while nobody answers.
