@@ -1,7 +1,9 @@
 //! The client: it asks one server for the time and keeps a clock.
 
+mod allowance;
 mod config;
 mod pacer;
+mod poll_search;
 mod publish;
 mod receive;
 mod refusal;
@@ -166,7 +168,7 @@ impl Client {
         self.requests.forget();
         self.refusal = None;
         self.last_heard = None;
-        self.pacer.restart(now);
+        self.pacer.restart(&self.config, now);
     }
 
     /// Requests tell `field` of this device from now on.

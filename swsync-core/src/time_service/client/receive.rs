@@ -40,12 +40,26 @@ impl Client {
             root_dispersion: response.root_dispersion.to_span(),
             field: response.rig,
         };
-        self.counts.interleaved += u64::from(interleaved);
         self.handle_upstream(upstream, received);
-        self.handle_heard(received);
-        if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
-            self.handle_exchange(&stamps, upstream, received);
+        let stamps = self.requests.complete(index, interleaved, &response, received);
+        let exchange = stamps.map(|stamps| self.exchange(&stamps));
+        if exchange.is_some_and(|exchange| !exchange.is_plausible()) {
+            crate::log::debug!(?exchange, "implausible exchange");
+            self.counts.implausible += 1;
+            // Without `handle_heard`: such a server counts as silent.
+            self.pacer.handle_nonsense(matches!(self.state, SyncState::Synced | SyncState::Holdover));
+            return;
         }
+        self.counts.interleaved += u64::from(interleaved);
+        self.handle_heard(received);
+        if let Some(exchange) = exchange {
+            self.handle_exchange(&exchange, upstream, received);
+        }
+    }
+
+    fn exchange(&self, stamps: &Stamps) -> Exchange {
+        let (t2, t3) = (stamps.t2.to_rig(self.pivot), stamps.t3.to_rig(self.pivot));
+        Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 }
     }
 
     /// The request that `bytes` answer, if `bytes` are an authentic response.
@@ -104,6 +118,7 @@ impl Client {
 
     /// The server knows the time and describes itself as `upstream`.
     fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        self.pacer.set_budget(upstream.field.map_or(Span::ZERO, |field| field.least_poll()));
         let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
         let before = self.upstream.replace(upstream).and_then(leader);
         let (Some(before), Some(after)) = (before, leader(upstream)) else { return };
@@ -148,17 +163,9 @@ impl Client {
         self.pacer.handle_response(&self.config, now, jitter);
     }
 
-    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, now: Timestamp<Local>) {
-        let t2 = stamps.t2.to_rig(self.pivot);
-        let t3 = stamps.t3.to_rig(self.pivot);
-        let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
-        if !exchange.is_plausible() {
-            crate::log::debug!(?exchange, "implausible exchange");
-            self.counts.implausible += 1;
-            return;
-        }
+    fn handle_exchange(&mut self, exchange: &Exchange, upstream: Upstream, now: Timestamp<Local>) {
         self.round_trips.push(exchange.delay());
-        let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
+        let Some(estimate) = self.estimator.handle_exchange(exchange) else { return };
         self.notice_contradiction(&estimate, now);
         self.pacer.end_burst(&self.config, now, self.estimator.has_settled());
         self.pacer.handle_estimate(&self.config, now, &estimate);
