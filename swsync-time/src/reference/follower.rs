@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
 use swsync_core::time::{Offset, Skew, Span};
 
-use super::tracker::{Reference, ReferenceConfig, Tracker};
+use super::source::Reference;
+use super::tracker::{ReferenceConfig, Tracker};
 use crate::client::ClockPublisher;
 use crate::{ClockEvent, RigClock, TimeError};
 
@@ -143,7 +144,7 @@ impl<R: Reference> ReaderTask<R> {
                 stats.readings += 1;
                 stats.reference_uncertainty = Some(uncertainty);
                 stats.offset = tracker.offset();
-                stats.skew = Some(tracker.skew);
+                stats.skew = Some(tracker.skew());
             }
             (_, Some(_)) | (None, None) => stats.unusable += 1,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use swsync_core::time::{Span, Timestamp};
 
-use super::tracker::{Reference, ReferenceReading};
+use super::source::{Reference, ReferenceReading};
 use crate::DeviceClock;
 use crate::kernel_clock::{WallStatus, wall_status};
 

@@ -1,5 +1,7 @@
 use super::*;
+use proptest::prelude::*;
 use swsync_core::servo::Adjustment;
+use swsync_core::time::Rig;
 
 /// A local clock, and a reference whose time is a function of it.
 struct Setup {
@@ -80,7 +82,7 @@ fn a_second_of_readings_makes_it_synced() {
 #[test]
 fn it_learns_the_rate() {
     let setup = Setup::synced(37.0);
-    assert!((setup.tracker.skew.as_ppm() - 37.0).abs() < 0.01, "{:?}", setup.tracker.skew);
+    assert!((setup.tracker.skew().as_ppm() - 37.0).abs() < 0.01, "{:?}", setup.tracker.skew());
     assert!(setup.error().abs() < Span::from_nanos(300), "{:?}", setup.error());
 }
 
@@ -100,11 +102,21 @@ fn a_reference_that_is_slewed_is_followed() {
     assert_eq!(setup.tracker.servo.steps(), 0);
 }
 
+/// Reads three times what a step has made of the reference: it is held back. Returns what the fourth reading does.
+fn confirm(setup: &mut Setup) -> ClockUpdate {
+    let before = *setup.tracker.servo.map().unwrap();
+    let held_back: Vec<_> = (0..3).filter_map(|_| setup.read().update).collect();
+    let [doubt] = held_back[..] else { panic!("{held_back:?}") };
+    assert_eq!((doubt.quality, doubt.adjustment, doubt.map), (SyncState::Holdover, None, before));
+    assert_eq!(setup.quality(), SyncState::Holdover);
+    setup.read().update.unwrap()
+}
+
 #[test]
 fn a_small_step_is_slewed_and_leaves_the_rate_alone() {
     let mut setup = Setup::synced(10.0);
     setup.offset += 2e6; // 2 ms
-    let update = setup.read().update.unwrap();
+    let update = confirm(&mut setup);
     assert!(matches!(update.adjustment, Some(Adjustment::Slewing(_))), "{update:?}");
     assert!(
         update.uncertainty_at(update.estimate.at) > Span::from_millis(1),
@@ -113,7 +125,7 @@ fn a_small_step_is_slewed_and_leaves_the_rate_alone() {
     assert_eq!(update.quality, SyncState::Holdover);
     for _ in 0..3 {
         setup.read();
-        assert!((setup.tracker.skew.as_ppm() - 10.0).abs() < 1.0, "{:?}", setup.tracker.skew);
+        assert!((setup.tracker.skew().as_ppm() - 10.0).abs() < 1.0, "{:?}", setup.tracker.skew());
     }
 }
 
@@ -121,10 +133,71 @@ fn a_small_step_is_slewed_and_leaves_the_rate_alone() {
 fn a_large_step_is_stepped() {
     let mut setup = Setup::synced(10.0);
     setup.offset += 1e9;
-    let update = setup.read().update.unwrap();
+    let update = confirm(&mut setup);
     assert!(matches!(update.adjustment, Some(Adjustment::Stepped { .. })), "{update:?}");
     assert!(setup.error().abs() < Span::from_micros(1));
     assert_eq!(update.quality, SyncState::Synced);
+}
+
+#[test]
+fn a_wild_reading_changes_nothing_but_the_state() {
+    let mut setup = Setup::synced(10.0);
+    for by in [1e9, -3.6e12, 2e6] {
+        setup.offset += by;
+        assert_eq!(setup.read().update.unwrap().quality, SyncState::Holdover);
+        setup.offset -= by;
+        assert_eq!(setup.read().update.unwrap().quality, SyncState::Synced);
+        assert!(setup.error().abs() < Span::from_micros(1), "{:?}", setup.error());
+    }
+    assert_eq!(setup.tracker.servo.steps(), 0);
+}
+
+#[test]
+fn a_reference_that_contradicts_itself_for_long_is_reported_once_and_followed_again() {
+    let mut setup = Setup::synced(10.0);
+    let mut whys = Vec::new();
+    for _ in 0..60 {
+        setup.offset += 20e6; // a step with each reading
+        whys.extend(setup.read().unusable);
+        assert_eq!(setup.quality(), SyncState::Holdover);
+    }
+    assert_eq!(whys, [CONTRADICTIONS]);
+    setup.offset += 20e6; // the last one
+    confirm_later(&mut setup);
+    assert_eq!(setup.tracker.unusable, None);
+}
+
+/// Reads until the clock is in sync, which takes four readings that agree.
+fn confirm_later(setup: &mut Setup) {
+    let qualities: Vec<_> = (0..4)
+        .map(|_| {
+            setup.read();
+            setup.quality()
+        })
+        .collect();
+    assert_eq!(qualities[..3], [SyncState::Holdover; 3]);
+    assert_eq!(qualities[3], SyncState::Synced);
+    assert!(setup.error().abs() < Span::from_micros(1));
+}
+
+#[test]
+fn a_reference_that_returns_with_another_time_is_not_believed_at_once() {
+    let mut setup = Setup::synced(10.0);
+    setup.read_nothing(Some("run chrony"));
+    setup.offset += 3.6e12;
+    confirm_later(&mut setup);
+}
+
+#[test]
+fn a_reading_that_was_interrupted_is_left_out() {
+    let mut setup = Setup::synced(10.0);
+    setup.advance();
+    let reading = setup.reading(None);
+    let late = ReferenceReading { after: reading.after + Span::from_millis(40), ..reading };
+    let output = setup.tracker.handle(late.after, Some(&late));
+    assert!(output.update.is_none() && output.unusable.is_none());
+    setup.read();
+    assert!(setup.error().abs() < Span::from_micros(1));
 }
 
 #[test]
@@ -151,7 +224,7 @@ fn a_clock_whose_reference_jumps_holds_or_begins_anew() {
     for (by, begins) in [(-1.5e9, false), (-3.6e12, true), (3.6e12, true)] {
         let mut setup = Setup::synced(10.0);
         setup.offset += by;
-        let update = setup.read().update.unwrap();
+        let update = confirm(&mut setup);
         assert_eq!(matches!(update.adjustment, Some(Adjustment::Began { .. })), begins, "{update:?}");
         let expected = if begins { SyncState::Synced } else { SyncState::Holdover };
         assert_eq!(update.quality, expected);
@@ -186,8 +259,7 @@ fn a_clock_whose_reference_is_lost_is_in_holdover() {
     // 5 s at the rate that was measured.
     assert!(setup.error().abs() < Span::from_micros(2), "{:?}", setup.error());
     assert!(update.uncertainty_at(Timestamp::from_nanos(setup.now)) > setup.error().abs());
-    setup.read();
-    assert_eq!(setup.quality(), SyncState::Synced);
+    confirm_later(&mut setup);
 }
 
 #[test]
@@ -196,4 +268,83 @@ fn the_clock_has_the_uncertainty_of_the_reference() {
     let update = setup.read().update.unwrap();
     let uncertainty = update.uncertainty_at(update.estimate.at);
     assert!((Span::from_micros(3)..Span::from_micros(4)).contains(&uncertainty), "{uncertainty:?}");
+}
+
+/// A wild reading's deviation: of any size, but above what slewing and the reference's uncertainty explain over half a second. What
+/// is smaller is followed, at the rate at which clocks are slewed.
+fn any_wild() -> impl Strategy<Value = f64> {
+    (prop_oneof![7e-4_f64..1e-2, 1e-2_f64..2.0, 2.0_f64..1e8], any::<bool>())
+        .prop_map(|(secs, behind): (f64, bool)| if behind { -secs * 1e9 } else { secs * 1e9 })
+}
+
+proptest! {
+    /// Up to three wild readings in a row, alike or not, move no clock. While they last it is in holdover.
+    #[test]
+    fn wild_readings_move_nothing(
+        rate in -80.0..80.0,
+        rounds in proptest::collection::vec((1_usize..20, proptest::collection::vec(any_wild(), 1..=3), any::<bool>()), 1..20),
+    ) {
+        let mut setup = Setup::synced(rate);
+        for (good, wild, alike) in rounds {
+            for by in &wild {
+                let by = if alike { wild[0] } else { *by };
+                setup.offset += by;
+                setup.read();
+                setup.offset -= by;
+                prop_assert_eq!(setup.quality(), SyncState::Holdover, "{}", by);
+                prop_assert!(setup.error().abs() < Span::from_micros(5), "{:?}", setup.error());
+            }
+            for _ in 0..good {
+                setup.read();
+                prop_assert_eq!(setup.quality(), SyncState::Synced);
+                prop_assert!(setup.error().abs() < Span::from_micros(5), "{:?}", setup.error());
+            }
+        }
+        prop_assert_eq!(setup.tracker.servo.steps(), 0);
+    }
+
+    /// A step of any size is believed by the fourth reading, at any rate; until then the clock is in holdover. It is never in sync
+    /// while it is wrong by more than is allowed.
+    #[test]
+    fn a_step_is_believed_by_the_fourth_reading(rate in -80.0..80.0, steps in proptest::collection::vec((any_wild(), 0_usize..60), 1..6)) {
+        let mut setup = Setup::synced(rate);
+        for (by, then) in steps {
+            prop_assume!(by.abs() < 1e9 || by > 0.0 || setup.reference().as_nanos() > 1_600_000_000_000_000_000);
+            let stepped = setup.tracker.servo.steps();
+            setup.offset += by;
+            for _ in 0..3 {
+                setup.read();
+                prop_assert_eq!(setup.quality(), SyncState::Holdover);
+            }
+            setup.read();
+            let slewed = setup.error().abs() > Span::from_micros(5);
+            prop_assert!(slewed || setup.tracker.servo.steps() == stepped + 1, "{:?}", setup.error());
+            for _ in 0..then {
+                setup.read();
+                let wrong = setup.error().abs() > Span::from_millis(1);
+                prop_assert!(!(wrong && setup.quality() == SyncState::Synced), "{:?}", setup.error());
+            }
+            // 10 ms are slewed at 500 ppm, which takes 20 s, and the last of it exponentially.
+            for _ in 0..320 {
+                setup.read();
+            }
+            prop_assert_eq!(setup.quality(), SyncState::Synced);
+            prop_assert!(setup.error().abs() < Span::from_micros(5), "{:?}", setup.error());
+        }
+    }
+
+    /// A reference that is slewed, at most by 500 ppm in either direction, is never in doubt.
+    #[test]
+    fn slewing_is_no_step(crystal in -50.0..50.0, slews in proptest::collection::vec((-500.0..500.0, 1_usize..40), 1..20)) {
+        let mut setup = Setup::synced(crystal);
+        for (slew, readings) in slews {
+            setup.rate_ppm = crystal + slew;
+            for _ in 0..readings {
+                setup.read();
+                prop_assert_eq!(setup.tracker.doubt, None);
+                prop_assert!(setup.error().abs() < Span::from_millis(2), "{:?}", setup.error());
+            }
+        }
+        prop_assert_eq!(setup.tracker.servo.steps(), 0);
+    }
 }
