@@ -48,11 +48,12 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn of(reading: &ReferenceReading) -> Self {
-        let half = (reading.after - reading.before) / 2;
-        let at = reading.before + half;
+    /// `correction` is added to the reference's time.
+    pub(super) fn of(reading: &ReferenceReading, correction: Span) -> Self {
+        let at = reading.middle();
         let noise = (reading.uncertainty * NOISE_SIGMAS).min(MAX_NOISE);
-        Self { at, offset: Offset::between(reading.reference, at), half, noise }
+        let offset = Offset::between(reading.reference + correction, at);
+        Self { at, offset, half: (reading.after - reading.before) / 2, noise }
     }
 }
 

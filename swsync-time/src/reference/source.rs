@@ -1,5 +1,6 @@
 //! A clock that can be read on this device.
 
+use swsync_core::leap::LeapNotice;
 use swsync_core::time::{Local, Rig, Span, Timestamp};
 
 /// A clock that can be read.
@@ -19,12 +20,21 @@ pub trait Reference: Send {
 pub struct ReferenceReading {
     /// The local clock before the reference was read.
     pub before: Timestamp<Local>,
-    /// The reference, as rig time.
+    /// The reference, as rig time. If it counts UTC, leap seconds and all.
     pub reference: Timestamp<Rig>,
     /// The local clock after the reference was read.
     pub after: Timestamp<Local>,
+    /// The leap second that it announces for the end of the UTC day.
+    pub leap: LeapNotice,
     /// Uncertainty of the reference itself, 1 sigma.
     pub uncertainty: Span,
     /// Why it does not know the time, and what may help. `None`: it knows the time.
     pub unsynced: Option<String>,
+}
+
+impl ReferenceReading {
+    /// The local time that the reference was read at, to half of how long the reading took.
+    pub(super) fn middle(&self) -> Timestamp<Local> {
+        self.before + (self.after - self.before) / 2
+    }
 }

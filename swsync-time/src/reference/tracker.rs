@@ -6,8 +6,9 @@
 //! ([`Readings`]): until the next ones have confirmed it the clock runs on as before, in holdover.
 
 use swsync_core::estimate::ClockEstimate;
-use swsync_core::servo::Servo;
-use swsync_core::time::{Local, Offset, Skew, Span, Timestamp};
+use swsync_core::leap::{Leap, LeapSmear};
+use swsync_core::servo::{ClockMap, Servo};
+use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ClockUpdate, SyncState, Upstream};
 
 use super::readings::{Readings, Sample, Verdict};
@@ -58,6 +59,7 @@ pub(super) struct Tracker {
     /// Readings since the reference became usable.
     readings: u32,
     line: Readings,
+    leap: LeapSmear,
     /// Since when readings are in doubt; `None` while they continue the line.
     doubt: Option<Timestamp<Local>>,
     last_good: Timestamp<Local>,
@@ -74,6 +76,7 @@ impl Tracker {
             state: SyncState::Unsynced,
             readings: 0,
             line: Readings::new(),
+            leap: LeapSmear::default(),
             doubt: None,
             last_good: now,
             last_update: None,
@@ -89,6 +92,15 @@ impl Tracker {
     /// Offset of the last reading.
     pub(super) fn offset(&self) -> Option<Offset> {
         self.line.last().map(|sample| sample.offset)
+    }
+
+    /// Rig minus the reference's time when the local clock reads `now`, because of a leap second.
+    pub(super) fn leap_correction(&self, now: Timestamp<Local>) -> Span {
+        let correction = |(leap, map): (Leap, &ClockMap)| {
+            let rig = map.rig_at(now);
+            leap.correction(rig - leap.correction(rig))
+        };
+        self.leap.smearing().zip(self.servo.map()).map_or(Span::ZERO, correction)
     }
 
     /// Rate of the reference against the local clock.
@@ -112,7 +124,11 @@ impl Tracker {
 
     fn handle_reading(&mut self, reading: &ReferenceReading) -> TrackerOutput {
         self.last_good = reading.after;
-        let sample = Sample::of(reading);
+        let rig = self.without_leaps(reading);
+        let sample = Sample::of(reading, rig - reading.reference);
+        if self.leap.is_in_doubt() {
+            return self.handle_doubt(sample.at);
+        }
         match self.line.add(sample, self.servo.is_relied_on()) {
             Verdict::InDoubt => return self.handle_doubt(sample.at),
             Verdict::Continues => {}
@@ -155,6 +171,13 @@ impl Tracker {
         let update = Some(update);
         self.last_update = update;
         TrackerOutput { update, unusable: None }
+    }
+
+    /// Rig time of a reading: the reference's, with its leap seconds smeared.
+    fn without_leaps(&mut self, reading: &ReferenceReading) -> Timestamp<Rig> {
+        let expected = self.servo.map().map(|map| map.line_at(reading.middle()));
+        self.leap.note(reading.leap, reading.reference);
+        self.leap.observe(reading.reference, expected)
     }
 
     /// Handles a reading that is held back: meanwhile the clock runs on as before, and is not in sync.

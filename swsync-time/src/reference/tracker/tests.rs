@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use swsync_core::leap::LeapNotice;
 use swsync_core::servo::Adjustment;
 use swsync_core::time::Rig;
 
@@ -10,6 +11,7 @@ struct Setup {
     rate_ppm: f64,
     /// Reference minus local time, beside 1.7e18 ns.
     offset: f64,
+    leap: LeapNotice,
 }
 
 const STEP: i64 = 125_000_000;
@@ -17,7 +19,7 @@ const STEP: i64 = 125_000_000;
 impl Setup {
     fn new(rate_ppm: f64) -> Self {
         let tracker = Tracker::new(&ReferenceConfig::default(), *b"TEST", Timestamp::from_nanos(0));
-        Self { tracker, now: 0, rate_ppm, offset: 0.0 }
+        Self { tracker, now: 0, rate_ppm, offset: 0.0, leap: LeapNotice::None }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "whole nanoseconds are as good")]
@@ -36,6 +38,7 @@ impl Setup {
             before: Timestamp::from_nanos(self.now - 100),
             reference: self.reference(),
             after: Timestamp::from_nanos(self.now + 100),
+            leap: self.leap,
             uncertainty: Span::from_micros(3),
             unsynced: unsynced.map(str::to_owned),
         }
@@ -268,6 +271,66 @@ fn the_clock_has_the_uncertainty_of_the_reference() {
     let update = setup.read().update.unwrap();
     let uncertainty = update.uncertainty_at(update.estimate.at);
     assert!((Span::from_micros(3)..Span::from_micros(4)).contains(&uncertainty), "{uncertainty:?}");
+}
+
+/// A setup whose reference is in sync and comes to the end of a UTC day two seconds later.
+fn before_midnight() -> Setup {
+    let mut setup = Setup::new(10.0);
+    let day = 86_400_000_000_000_i64;
+    let until_midnight = day - setup.reference().as_nanos().rem_euclid(day);
+    #[expect(clippy::cast_precision_loss, reason = "a day in nanoseconds is exact")]
+    let until_midnight = until_midnight as f64;
+    setup.offset = until_midnight - 12e9;
+    for _ in 0..80 {
+        setup.read();
+    }
+    assert_eq!(setup.quality(), SyncState::Synced);
+    setup
+}
+
+#[test]
+fn a_leap_second_is_smeared_announced_or_not() {
+    for (leap, by) in [(LeapNotice::Insert, -1e9), (LeapNotice::Delete, 1e9)] {
+        for announced in [true, false] {
+            let mut setup = before_midnight();
+            setup.leap = if announced { leap } else { LeapNotice::None };
+            let until = if by < 0.0 { 16 } else { 8 };
+            for _ in 0..until {
+                setup.read();
+                assert_eq!(setup.quality(), SyncState::Synced);
+            }
+            setup.offset += by;
+            let qualities: Vec<_> = (0..4)
+                .map(|_| {
+                    setup.read();
+                    setup.quality()
+                })
+                .collect();
+            let during = if announced { SyncState::Synced } else { SyncState::Holdover };
+            assert_eq!(qualities[..3], [during; 3], "{leap:?} {announced}");
+            assert_eq!(qualities[3], SyncState::Synced);
+            for _ in 0..80 {
+                setup.read();
+            }
+            assert_eq!(setup.tracker.servo.steps(), 0);
+            // The reference is a second off, less the 0.1 ms of ten seconds.
+            let off = Span::from_secs_f64(-by * 1e-9);
+            let error = setup.error() - off;
+            assert!(error.abs() > Span::from_micros(90) && error.abs() < Span::from_micros(130), "{error:?}");
+            let now = Timestamp::from_nanos(setup.now);
+            let stated = setup.tracker.leap_correction(now) - setup.error();
+            assert!(stated.abs() < Span::from_micros(5), "{stated:?}");
+        }
+    }
+}
+
+#[test]
+fn a_step_of_a_second_at_another_time_is_a_step() {
+    let mut setup = Setup::synced(10.0);
+    setup.offset -= 1e9;
+    confirm(&mut setup);
+    assert_eq!(setup.tracker.servo.steps(), 1);
+    assert_eq!(setup.tracker.leap_correction(Timestamp::from_nanos(setup.now)), Span::ZERO);
 }
 
 /// A wild reading's deviation: of any size, but above what slewing and the reference's uncertainty explain over half a second. What
