@@ -74,11 +74,10 @@ impl TimeLeader {
             .map_err(|error| TimeError::Socket { address: config.address, error })?;
         let address =
             socket.local_addr().map_err(|error| TimeError::Socket { address: config.address, error })?;
-        match config.authority {
-            Authority::Own => clock.lead_as(&config.identity),
-            Authority::Borrowed => clock.serve_others(),
+        clock.serve_as(config.identity);
+        if config.authority == Authority::Own {
+            clock.lead(config.identity.timescale);
         }
-        clock.serve_as(&config.identity);
         let shared = Arc::new(Shared::default());
         let task = LeaderTask {
             server: Server::new(config.server),

@@ -36,6 +36,8 @@
 //! - [`SyncState`] is the state of a device's clock.
 
 mod client;
+mod rig_time;
+mod scale;
 mod server;
 mod state;
 mod status;
@@ -45,6 +47,8 @@ pub use client::{
     Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
     ServerRefusal,
 };
+pub use rig_time::RigTime;
+pub use scale::Scale;
 pub use server::{RequestLimit, ResponseToken, Server, ServerConfig, ServerResponse, ServerStats};
 pub use state::SyncState;
 pub use status::{Identity, ServerStatus};

@@ -8,6 +8,9 @@ use crate::time_service::{SyncState, Upstream};
 /// A clock in holdover is examined again after this time: its correction may be done.
 const RECHECK: Span = Span::from_millis(250);
 
+/// A new leader of the same time scale that is further off than this many sigmas has not kept it.
+const HANDOVER_SIGMAS: f64 = 4.0;
+
 /// What moves the client from one [`SyncState`] to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClientEvent {
@@ -58,7 +61,7 @@ impl Client {
 
     /// The server's time is not available, or must not be combined with earlier exchanges.
     pub(super) fn lose(&mut self, now: Timestamp<Local>) {
-        self.recheck = None;
+        (self.recheck, self.hands_over) = (None, false);
         if self.advance(ClientEvent::Lost, now) {
             self.republish();
         }
@@ -73,6 +76,14 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
+        self.hands_over &= acquiring && upstream.is_settled();
+        if self.hands_over && self.is_contradicted_by(estimate, now) {
+            self.servo.join();
+            self.lose(now);
+        }
+        if self.hands_over {
+            return; // the last estimate is better than one from early in the burst
+        }
         // An estimate from early in a burst is not good enough to move a clock that readers rely on.
         let adjustment = match (self.servo.is_relied_on(), acquiring) {
             (true, true) => None,
@@ -90,6 +101,25 @@ impl Client {
         update.quality = self.state;
         self.last_update = Some(update);
         self.actions.push_back(ClientAction::Publish(update));
+    }
+
+    /// Whether `estimate` and the last one cannot both be right: the new leader does not go on where the old one was.
+    fn is_contradicted_by(&self, estimate: &ClockEstimate, now: Timestamp<Local>) -> bool {
+        self.last_update.is_some_and(|update| {
+            let before = update.estimate;
+            let difference = (estimate.rig_at(now) - before.rig_at(now)).abs();
+            let sigma = estimate.uncertainty_at(now).as_nanos_f64().hypot(update.uncertainty_at(now).as_nanos_f64());
+            difference.as_nanos_f64() > HANDOVER_SIGMAS * sigma
+        })
+    }
+
+    /// The clock goes on by its last estimate, now as the time of another leader of the same time scale.
+    pub(super) fn hand_over(&mut self, upstream: Upstream) {
+        self.hands_over = self.state == SyncState::Synced;
+        if let Some(update) = &mut self.last_update {
+            update.upstream = upstream;
+        }
+        self.republish();
     }
 
     /// Publishes a change of state without an exchange.
