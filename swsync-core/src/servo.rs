@@ -138,7 +138,15 @@ impl Servo {
     /// A servo that slews by at most `max_slew` on top of the estimated skew, and steps over errors beyond `step_threshold`.
     #[must_use]
     pub const fn new(max_slew: Skew, step_threshold: Span) -> Self {
-        Self { map: None, relied_on: false, joining: false, max_slew, step_threshold, steps: 0, slewed: Span::ZERO }
+        Self {
+            map: None,
+            relied_on: false,
+            joining: false,
+            max_slew,
+            step_threshold,
+            steps: 0,
+            slewed: Span::ZERO,
+        }
     }
 
     /// The present map; `None` before the first estimate.

@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use swsync_core::frame::SyncState;
 use swsync_core::status::ClockStatus;
 use swsync_core::time::{Local, Rig, Skew, Timestamp};
-use swsync_core::time_service::{ClockUpdate, Identity, RigTime, ServerStatus};
+use swsync_core::time_service::{ClockUpdate, Identity, LeadStart, RigTime, ServerStatus};
 
 use crate::DeviceClock;
 
@@ -98,10 +98,19 @@ impl RigClock {
         self.change(|time, _| time.serve_as(identity));
     }
 
-    /// Makes this device define rig time from now on: see [`RigTime::lead`]. A new time scale gets the id `new`.
+    /// Makes this device define rig time from now on: in the scale that it knows, or else in a new one with the id `new`, from
+    /// its wall clock on.
     pub fn lead(&self, new: u64) {
         let wall = wall_of(&self.device);
-        self.change(|time, now| time.lead(now, wall, new));
+        self.change(|time, now| {
+            let begin = LeadStart::Begin { wall, id: new };
+            time.lead(now, time.scale().map_or(begin, LeadStart::GoOn));
+        });
+    }
+
+    /// Makes this device define rig time from `at` on.
+    pub(crate) fn lead_from(&self, at: Timestamp<Local>, start: LeadStart) {
+        self.change(|time, _| time.lead(at, start));
     }
 
     /// Sets the clock as a client or a reference follower has worked it out.

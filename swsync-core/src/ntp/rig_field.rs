@@ -21,8 +21,7 @@ pub const MAX_HOPS: usize = 8;
 /// | 36..40 | uncertainty, ns |
 /// | 40 | number of hops |
 /// | 41 | 1: not settled; 2: the time scale follows a source outside the rig; the other bits are zero |
-/// | 42 | priority |
-/// | 43 | clock class |
+/// | 42..44 | zero |
 /// | 44..46 | UDP port where the sender of a request serves time; 0: it does not |
 /// | 46..48 | shortest poll interval that a server grants, ms; 0: any |
 /// | 48..112 | hops |
@@ -94,10 +93,6 @@ pub struct RigField {
     /// The sender's clock is not in rig time: it stands still, is being corrected, is in holdover, or has just been stepped.
     /// Clients follow it, but do not count as synced.
     pub unsettled: bool,
-    /// The sender's priority in an election of the leader: 0 comes first.
-    pub priority: u8,
-    /// The sender's clock class (see [`ClockClass`](crate::time_service::ClockClass)).
-    pub clock_class: u8,
     /// In a request: the UDP port where the sender serves time itself; 0: it does not.
     pub port: u16,
     /// In a response: the shortest poll interval that the server grants each client, in ms; 0: any.
@@ -116,8 +111,6 @@ impl Default for RigField {
             path: ServerPath::default(),
             uncertainty_ns: 0,
             unsettled: false,
-            priority: 0,
-            clock_class: 0,
             port: 0,
             least_poll_ms: 0,
         }
@@ -149,8 +142,6 @@ impl RigField {
         bytes[36..40].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
         bytes[40] = self.path.len;
         bytes[41] = u8::from(self.unsettled) | u8::from(self.traceable) << 1;
-        bytes[42] = self.priority;
-        bytes[43] = self.clock_class;
         bytes[44..46].copy_from_slice(&self.port.to_be_bytes());
         bytes[46..48].copy_from_slice(&self.least_poll_ms.to_be_bytes());
         let (places, _) = bytes[48..].as_chunks_mut();
@@ -179,8 +170,6 @@ impl RigField {
             path: ServerPath::new(hops.get(..usize::from(bytes[40]))?)?,
             uncertainty_ns: u32::from_be_bytes(bytes[36..40].try_into().expect("four bytes")),
             unsettled: bytes[41] & 1 == 1,
-            priority: bytes[42],
-            clock_class: bytes[43],
             port: short(44),
             least_poll_ms: short(46),
         })

@@ -25,8 +25,6 @@ fn packet() -> Packet {
             unsettled: true,
             began: Timestamp::from_nanos(1_700_000_000_000_000_000),
             traceable: true,
-            priority: 3,
-            clock_class: 2,
             port: 11_123,
             least_poll_ms: 250,
         }),
@@ -48,7 +46,7 @@ fn the_layout_follows_rfc_5905() {
     assert_eq!(bytes[48..52], [0xF5, 0x74, 0, 112]);
     assert_eq!(bytes[52..60], rig_id("swsync").to_be_bytes());
     assert_eq!(bytes[76..84], 1_700_000_000_000_000_000_i64.to_be_bytes());
-    assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 3, 2]);
+    assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 0, 0]);
     assert_eq!(bytes[92..96], [0x2b, 0x73, 0, 250]);
     assert_eq!(bytes[96..104], 11_u64.to_be_bytes());
 }
@@ -251,15 +249,15 @@ fn a_key_does_not_show_its_secret() {
 
 prop_compose! {
     fn any_field()(
-        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u8, u8, u16, u16),
+        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16),
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
         let [rig, timescale, leader] = ids;
         let (unsettled, traceable) = flags;
-        let (priority, clock_class, port, least_poll_ms) = small;
+        let (port, least_poll_ms) = small;
         let (path, began) = (ServerPath::new(&hops).unwrap(), Timestamp::from_nanos(began_ns));
-        RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, priority, clock_class,
-            port, least_poll_ms }
+        RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, port,
+            least_poll_ms }
     }
 }
 

@@ -33,9 +33,12 @@
 //!   estimator ([`crate::estimate`]) and the estimates to the servo ([`crate::servo`]).
 //! - [`Server`] answers, and keeps only bounded state about its clients.
 //! - [`ServerStatus`] is what a server tells about its clock, as the leader or as a client that passes rig time on.
-//! - [`SyncState`] is the state of a device's clock.
+//! - [`SyncState`] is the state of a device's clock, [`RigTime`] the clock itself, [`Scale`] a time scale.
+//! - [`Node`] is a device of the rig: it finds servers, follows one, and leads if it is elected.
 
+mod advert;
 mod client;
+mod node;
 mod rig_time;
 mod scale;
 mod server;
@@ -43,11 +46,13 @@ mod state;
 mod status;
 mod upstream;
 
+pub use advert::{AdvertKind, AdvertisedTime, Claim, ClockClass, TimeAdvert};
 pub use client::{
     Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
     ServerRefusal,
 };
-pub use rig_time::RigTime;
+pub use node::{Node, NodeAction, NodeConfig};
+pub use rig_time::{LeadStart, RigTime};
 pub use scale::Scale;
 pub use server::{RequestLimit, ResponseToken, Server, ServerConfig, ServerResponse, ServerStats};
 pub use state::SyncState;

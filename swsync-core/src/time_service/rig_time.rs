@@ -42,6 +42,20 @@ struct Leadership {
     scale: Scale,
 }
 
+/// Where the time of a leader starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LeadStart {
+    /// It goes on in this time scale, from what the clock reads and at the rate that it has found: no reader sees a change.
+    GoOn(Scale),
+    /// A new time scale with this id begins at this wall clock, at the local rate.
+    Begin {
+        /// The wall clock.
+        wall: Timestamp<Rig>,
+        /// The id.
+        id: u64,
+    },
+}
+
 impl RigTime {
     /// A clock that is not synced: it reads `wall` from `now` on.
     #[must_use]
@@ -178,19 +192,16 @@ impl RigTime {
         })
     }
 
-    /// Makes this device define rig time from `now` on. If it knows rig time, it goes on from there at the rate that it has
-    /// found, and the time scale stays the same. Otherwise a new one, with the id `new`, begins at the wall clock, at the
-    /// local rate.
-    pub fn lead(&mut self, now: Timestamp<Local>, wall: Timestamp<Rig>, new: u64) {
-        let known = self.quality.knows_rig_time();
-        let inherited = self.scale().filter(|_| known);
-        if !known {
-            self.map = ClockMap::fixed(now, wall);
-            self.floor = NO_FLOOR;
-        }
-        let since = self.map.rig_at(now);
-        let scale = inherited.unwrap_or(Scale { id: new, began: since, traceable: false });
-        self.leads = Some(Leadership { since, scale });
+    /// Makes this device define rig time from `now` on.
+    pub fn lead(&mut self, now: Timestamp<Local>, start: LeadStart) {
+        let scale = match start {
+            LeadStart::GoOn(scale) => scale,
+            LeadStart::Begin { wall, id } => {
+                (self.map, self.floor) = (ClockMap::fixed(now, wall), NO_FLOOR);
+                Scale { id, began: wall, traceable: false }
+            }
+        };
+        self.leads = Some(Leadership { since: self.map.rig_at(now), scale });
         (self.quality, self.update) = (SyncState::Leading, None);
     }
 
@@ -218,7 +229,8 @@ impl RigTime {
     pub fn server_status(&self, identity: &Identity, now: Timestamp<Local>) -> ServerStatus {
         match (&self.leads, &self.update) {
             (Some(Leadership { since, scale }), _) => {
-                let mut status = ServerStatus::leading(&Identity { timescale: scale.id, ..*identity }, *since);
+                let mut status =
+                    ServerStatus::leading(&Identity { timescale: scale.id, ..*identity }, *since);
                 (status.field.began, status.field.traceable) = (scale.began, scale.traceable);
                 status
             }

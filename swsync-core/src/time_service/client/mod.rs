@@ -144,6 +144,12 @@ impl Client {
         self.last_heard
     }
 
+    /// The server, as it described itself last.
+    #[must_use]
+    pub const fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
+    }
+
     /// Number of completed exchanges of the first burst; all of them once it is over.
     #[must_use]
     pub const fn burst_done(&self) -> u32 {
@@ -171,7 +177,8 @@ impl Client {
         self.estimator.reset();
         self.upstream = None;
         (self.last_update, self.recheck, self.hands_over) = (None, None, false);
-        (self.state, self.since) = (SyncState::Unsynced, now);
+        let state = if relied_on { SyncState::Holdover } else { SyncState::Unsynced };
+        (self.state, self.since) = (state, now);
         self.handle_new_server(now);
     }
 
@@ -217,11 +224,7 @@ impl Client {
         let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
         let stale = STALE.max(self.pacer.interval(&self.config, now) * 2);
         let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved, stale);
-        let request = Packet {
-            mode: ntp::MODE_CLIENT,
-            rig: Some(self.field),
-            ..stamps
-        };
+        let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(self.field), ..stamps };
         let mut datagram = ntp::encode(&request);
         if let Some(key) = &self.config.key {
             datagram = datagram.sealed(key);

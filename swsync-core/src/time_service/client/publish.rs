@@ -1,6 +1,6 @@
 //! The state of the client's clock: its transitions, and what is published of them.
 
-use super::{Client, ClientAction, ClockUpdate};
+use super::{Client, ClientAction, ClockUpdate, ServerRefusal};
 use crate::estimate::ClockEstimate;
 use crate::time::{Local, Span, Timestamp};
 use crate::time_service::{SyncState, Upstream};
@@ -10,6 +10,9 @@ const RECHECK: Span = Span::from_millis(250);
 
 /// A new leader of the same time scale that is further off than this many sigmas has not kept it.
 const HANDOVER_SIGMAS: f64 = 4.0;
+
+/// A server that passes time on is not believed if it is further off than this many sigmas, and than the step threshold.
+const LIE_SIGMAS: i64 = 6;
 
 /// What moves the client from one [`SyncState`] to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,11 @@ impl Client {
         if self.hands_over {
             return; // the last estimate is better than one from early in the burst
         }
+        if !acquiring && self.is_lie(estimate, &upstream, now) {
+            self.estimator.reset();
+            self.handle_unusable(ServerRefusal::Disagrees);
+            return;
+        }
         // An estimate from early in a burst is not good enough to move a clock that readers rely on.
         let adjustment = match (self.servo.is_relied_on(), acquiring) {
             (true, true) => None,
@@ -103,12 +111,25 @@ impl Client {
         self.actions.push_back(ClientAction::Publish(update));
     }
 
+    /// Whether a server that passes on the time that this device followed until now contradicts it grossly. The leader itself
+    /// defines what is right.
+    fn is_lie(&self, estimate: &ClockEstimate, upstream: &Upstream, now: Timestamp<Local>) -> bool {
+        let (Some(field), Some(update)) = (upstream.field, &self.last_update) else { return false };
+        let same = update.upstream.field.is_some_and(|before| before.timescale == field.timescale);
+        let away = (estimate.rig_at(now) - update.estimate.rig_at(now)).abs();
+        let may = update.uncertainty_at(now) + estimate.uncertainty_at(now);
+        same && !field.path.hops().is_empty()
+            && self.state.knows_rig_time()
+            && away > (may * LIE_SIGMAS).max(self.config.step_threshold)
+    }
+
     /// Whether `estimate` and the last one cannot both be right: the new leader does not go on where the old one was.
     fn is_contradicted_by(&self, estimate: &ClockEstimate, now: Timestamp<Local>) -> bool {
         self.last_update.is_some_and(|update| {
             let before = update.estimate;
             let difference = (estimate.rig_at(now) - before.rig_at(now)).abs();
-            let sigma = estimate.uncertainty_at(now).as_nanos_f64().hypot(update.uncertainty_at(now).as_nanos_f64());
+            let sigma =
+                estimate.uncertainty_at(now).as_nanos_f64().hypot(update.uncertainty_at(now).as_nanos_f64());
             difference.as_nanos_f64() > HANDOVER_SIGMAS * sigma
         })
     }

@@ -192,13 +192,19 @@ impl Client {
                 self.pacer.handle_denial(now);
                 self.report_refusal(ServerRefusal::Kiss(code));
             }
+            // Codes that begin with X are free for experiments.
+            b"XFUL" => {
+                self.counts.kisses += 1;
+                self.pacer.handle_denial(now);
+                self.report_refusal(ServerRefusal::Full);
+            }
             // Not a kiss: ntpd and chronyd send stratum 0, with INIT or nothing, until they know the time.
             _ => self.handle_unusable(ServerRefusal::Unsynchronized),
         }
     }
 
     /// The server answers but cannot be followed: treat it as silent.
-    fn handle_unusable(&mut self, refusal: ServerRefusal) {
+    pub(super) fn handle_unusable(&mut self, refusal: ServerRefusal) {
         self.counts.unusable += 1;
         self.pacer.call(self.state == SyncState::Holdover);
         self.report_refusal(refusal);

@@ -306,7 +306,8 @@ fn a_successor_that_is_off_is_noticed_in_the_burst() {
         world.link.offset += Span::from_millis(by_ms);
         let begun = world.updates.len();
         world.run_until(at_s(100.0));
-        let heard = world.updates[begun..].iter().position(|(_, update)| update.source().unwrap().leader == 2);
+        let heard =
+            world.updates[begun..].iter().position(|(_, update)| update.source().unwrap().leader == 2);
         let first = begun + heard.unwrap();
         let (since, _) = world.updates[first];
         for (at, update) in &world.updates[first..] {
