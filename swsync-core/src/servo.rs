@@ -57,6 +57,12 @@ impl ClockMap {
         amount.min(correction.abs()).copysign(correction)
     }
 
+    /// This map, ahead by `by`: the local clock has stood still for so long.
+    #[must_use]
+    pub fn ahead_by(self, by: Span) -> Self {
+        Self { rig: self.rig + by, ..self }
+    }
+
     /// How long the clock still stands still when the local clock reads `local`; zero if it runs.
     #[must_use]
     pub fn held_at(&self, local: Timestamp<Local>) -> Span {
@@ -147,6 +153,11 @@ impl Servo {
             steps: 0,
             slewed: Span::ZERO,
         }
+    }
+
+    /// The local clock has stood still for `slept`, because the device slept, and rig time went on.
+    pub fn handle_resume(&mut self, slept: Span) {
+        self.map = self.map.map(|map| map.ahead_by(slept));
     }
 
     /// The present map; `None` before the first estimate.

@@ -120,6 +120,13 @@ struct ReaderTask<R> {
 impl<R: Reference> ReaderTask<R> {
     fn read_reference(&mut self) {
         let reading = self.reference.read();
+        // After the reading: one that was made before the device slept is of no use.
+        if let Some(slept) = self.publisher.take_sleep() {
+            if let Some(update) = self.tracker.handle_resume(slept) {
+                self.publisher.publish(update);
+            }
+            return;
+        }
         let now = self.publisher.clock.device().now();
         let outcome = self.tracker.handle(now, reading.as_ref());
         self.update_stats(now, reading.map(|reading| reading.uncertainty));

@@ -173,6 +173,16 @@ impl Tracker {
         TrackerOutput { update, unusable: None }
     }
 
+    /// The device has slept for `slept`, in which its local clock stood still. The clock goes on from where it would be; the next
+    /// readings have to agree with each other before they move it.
+    pub(super) fn handle_resume(&mut self, slept: Span) -> Option<ClockUpdate> {
+        self.servo.handle_resume(slept);
+        self.line.interrupt();
+        (self.doubt, self.readings) = (None, 0);
+        self.last_update = self.last_update.map(|update| update.resumed(slept));
+        self.lose(SyncState::Unsynced)
+    }
+
     /// Rig time of a reading: the reference's, with its leap seconds smeared.
     fn without_leaps(&mut self, reading: &ReferenceReading) -> Timestamp<Rig> {
         let expected = self.servo.map().map(|map| map.line_at(reading.middle()));

@@ -1,6 +1,7 @@
 //! The client: it asks one server for the time and keeps a clock.
 
 mod config;
+mod leap;
 mod pacer;
 mod publish;
 mod receive;
@@ -17,11 +18,13 @@ pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
 pub use stats::{ClientStats, RoundTrips};
 use stats::{Counts, RoundTripWindow};
+pub(in crate::time_service) use update::sleep_uncertainty;
 pub use update::{ClockUpdate, MAX_KNOWN_ERROR};
 
 use super::state::SyncState;
 use super::upstream::Upstream;
 use crate::estimate::Estimator;
+use crate::leap::LeapSmear;
 use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
 use crate::servo::{ClockMap, Servo};
 use crate::time::{Local, Rig, Span, Timestamp};
@@ -74,6 +77,8 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
+    /// Leap seconds of a server that is not swsync's.
+    leap: LeapSmear,
     /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
     hands_over: bool,
     /// What requests tell of this device.
@@ -105,6 +110,7 @@ impl Client {
             last_update: None,
             recheck: None,
             refusal: None,
+            leap: LeapSmear::default(),
             hands_over: false,
             field: RigField { rig: config.rig, ..RigField::default() },
             last_burst: now,
@@ -196,6 +202,18 @@ impl Client {
     /// Asks the server at once, because others say that it is gone. Does nothing if a request was sent just now.
     pub fn ask_now(&mut self, now: Timestamp<Local>) {
         self.pacer.ask_now(now);
+    }
+
+    /// The device has slept for `slept`: its local clock stood still, and reads `now`. The clock goes on from where it would be, in
+    /// holdover, and the server is asked anew.
+    pub fn handle_resume(&mut self, slept: Span, now: Timestamp<Local>) {
+        self.servo.handle_resume(slept);
+        self.estimator.reset();
+        self.leap = LeapSmear::default();
+        self.last_update = self.last_update.map(|update| update.resumed(slept));
+        self.handle_new_server(now);
+        self.unanswered_since = None;
+        self.lose(now);
     }
 
     /// Time has passed. Early calls do nothing.
@@ -299,6 +317,7 @@ impl Client {
             slewed: self.servo.slewed(now),
             resets,
             contradictions,
+            leap_correction: self.leap_correction(now),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::pacer::SHORT_BURST;
 use super::requests::{Match, Stamps};
 use super::{Client, ClientAction, ServerRefusal};
-use crate::estimate::{ClockEstimate, Exchange};
+use crate::estimate::ClockEstimate;
 use crate::ntp::{self, Key, Packet, Trailer};
 use crate::time::{Local, Span, Timestamp};
 use crate::time_service::upstream::UNSYNCHRONIZED;
@@ -44,7 +44,7 @@ impl Client {
         self.handle_upstream(upstream, received);
         self.handle_heard(received);
         if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
-            self.handle_exchange(&stamps, upstream, received);
+            self.handle_exchange(&stamps, upstream, response.leap, received);
         }
     }
 
@@ -147,10 +147,12 @@ impl Client {
         self.pacer.handle_response(&self.config, now, jitter);
     }
 
-    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, now: Timestamp<Local>) {
-        let t2 = stamps.t2.to_rig(self.pivot);
-        let t3 = stamps.t3.to_rig(self.pivot);
-        let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
+    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, leap: u8, now: Timestamp<Local>) {
+        let exchange = self.without_leaps(stamps, &upstream, leap);
+        if self.leap.is_in_doubt() {
+            self.lose(now); // the next exchanges tell whether it is a leap second
+            return;
+        }
         if !exchange.is_plausible() {
             crate::log::debug!(?exchange, "implausible exchange");
             self.counts.implausible += 1;

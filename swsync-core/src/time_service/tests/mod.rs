@@ -4,3 +4,4 @@ mod matching;
 mod polling;
 mod refusing;
 mod serving;
+mod wild;

@@ -273,6 +273,30 @@ fn the_clock_has_the_uncertainty_of_the_reference() {
     assert!((Span::from_micros(3)..Span::from_micros(4)).contains(&uncertainty), "{uncertainty:?}");
 }
 
+#[test]
+fn after_a_sleep_four_readings_settle_the_clock() {
+    let mut setup = Setup::synced(10.0);
+    // The local clock stood still for an hour; the boot-time clock was off by 3 ms.
+    setup.offset += 3.6e12;
+    let slept = Span::from_secs(3_600) - Span::from_millis(3);
+    let update = setup.tracker.handle_resume(slept).unwrap();
+    assert_eq!((update.quality, update.adjustment), (SyncState::Holdover, None));
+    let error = setup.error() + Span::from_millis(3);
+    assert!(error.abs() < Span::from_micros(1), "{error:?}");
+    let uncertainty = update.uncertainty_at(update.estimate.at);
+    assert!((Span::from_millis(180)..Span::from_millis(200)).contains(&uncertainty), "{uncertainty:?}");
+    for _ in 0..3 {
+        assert!(setup.read().update.is_none());
+    }
+    assert!(matches!(setup.read().update.unwrap().adjustment, Some(Adjustment::Slewing(_))));
+    for _ in 0..120 {
+        setup.read();
+    }
+    assert_eq!(setup.quality(), SyncState::Synced);
+    assert!(setup.error().abs() < Span::from_micros(50), "{:?}", setup.error());
+    assert_eq!(setup.tracker.servo.steps(), 0);
+}
+
 /// A setup whose reference is in sync and comes to the end of a UTC day two seconds later.
 fn before_midnight() -> Setup {
     let mut setup = Setup::new(10.0);
