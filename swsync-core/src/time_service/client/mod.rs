@@ -1,6 +1,7 @@
 //! The client: it asks one server for the time and keeps a clock.
 
 mod config;
+mod doubt;
 mod leap;
 mod pacer;
 mod publish;
@@ -13,6 +14,7 @@ mod update;
 use std::collections::VecDeque;
 
 pub use config::ClientConfig;
+use doubt::HeldBack;
 use pacer::{InFlight, Pacer};
 pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
@@ -77,6 +79,8 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
+    /// Exchanges with a server that is not swsync's, while they are in doubt.
+    held_back: HeldBack,
     /// Leap seconds of a server that is not swsync's.
     leap: LeapSmear,
     /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
@@ -110,6 +114,7 @@ impl Client {
             last_update: None,
             recheck: None,
             refusal: None,
+            held_back: HeldBack::new(),
             leap: LeapSmear::default(),
             hands_over: false,
             field: RigField { rig: config.rig, ..RigField::default() },
@@ -210,6 +215,7 @@ impl Client {
         self.servo.handle_resume(slept);
         self.estimator.reset();
         self.leap = LeapSmear::default();
+        self.held_back.clear();
         self.last_update = self.last_update.map(|update| update.resumed(slept));
         self.handle_new_server(now);
         self.unanswered_since = None;

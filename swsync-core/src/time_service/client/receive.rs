@@ -158,6 +158,9 @@ impl Client {
             self.counts.implausible += 1;
             return;
         }
+        if upstream.field.is_none() && self.is_held_back(&exchange, now) {
+            return;
+        }
         self.round_trips.push(exchange.delay());
         let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
         self.notice_contradiction(&estimate, now);
