@@ -214,7 +214,11 @@ impl RigTime {
     /// Makes this device define rig time from `now` on.
     pub fn lead(&mut self, now: Timestamp<Local>, start: LeadStart) {
         let scale = match start {
-            LeadStart::GoOn(scale) => scale,
+            LeadStart::GoOn(scale) => {
+                // Who follows would take a correction for the rate of this clock.
+                self.map = self.map.uncorrected(now);
+                scale
+            }
             LeadStart::Begin { wall, id } => {
                 (self.map, self.floor) = (ClockMap::fixed(now, wall), NO_FLOOR);
                 Scale { id, began: wall, traceable: false }
