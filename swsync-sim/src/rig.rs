@@ -134,6 +134,21 @@ struct Device {
     is_stopped: bool,
     /// What came while it was stopped, and when.
     waiting: Vec<(Timestamp<Host>, Event)>,
+    /// How long it has slept in all, and since when it sleeps.
+    slept: Span,
+    asleep_since: Option<Timestamp<Host>>,
+}
+
+impl Device {
+    /// What its local clock reads at the true time `at`. The clock stands still while the device sleeps.
+    fn read(&self, at: Timestamp<Host>) -> Timestamp<Local> {
+        self.clock.read(self.asleep_since.map_or(at, |since| at.min(since)) - self.slept)
+    }
+
+    /// The true time at which its local clock reads `local`, if it does not sleep before.
+    fn true_at(&self, local: Timestamp<Local>) -> Timestamp<Host> {
+        self.clock.true_at(local) + self.slept
+    }
 }
 
 #[derive(Debug)]
@@ -210,6 +225,8 @@ impl Rig {
             life: 0,
             is_stopped: false,
             waiting: Vec::new(),
+            slept: Span::ZERO,
+            asleep_since: None,
         });
         self.start(index);
         index
@@ -270,6 +287,26 @@ impl Rig {
         }
     }
 
+    /// The device falls asleep. It does nothing, its local clock stands still, and what comes is lost.
+    pub fn sleep(&mut self, index: usize) {
+        let device = &mut self.devices[index];
+        (device.is_stopped, device.asleep_since) = (true, Some(self.now));
+    }
+
+    /// The device wakes up. Its boot-time clock was wrong by `error` over the sleep.
+    pub fn wake(&mut self, index: usize, error: Span) {
+        let device = &mut self.devices[index];
+        let Some(since) = device.asleep_since.take() else { return };
+        let slept = self.now - since;
+        device.slept += slept;
+        device.is_stopped = false;
+        let local = self.local(index);
+        if let Some(running) = &mut self.devices[index].running {
+            running.node.handle_resume(slept + error, local);
+        }
+        self.carry_out(index);
+    }
+
     /// Puts a device into a part of the network. Parts do not reach each other.
     pub fn move_to(&mut self, index: usize, part: usize) {
         self.devices[index].part = part;
@@ -318,7 +355,7 @@ impl Rig {
     }
 
     fn local(&self, index: usize) -> Timestamp<Local> {
-        self.devices[index].clock.read(self.now)
+        self.devices[index].read(self.now)
     }
 
     /// Advances true time by `span`.
@@ -328,7 +365,7 @@ impl Rig {
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
             let wakes = self.devices.iter().enumerate().filter_map(|(index, device)| {
                 let running = device.running.as_ref().filter(|_| !device.is_stopped)?;
-                Some((device.clock.true_at(running.node.wake_at()), index))
+                Some((device.true_at(running.node.wake_at()), index))
             });
             let (wake, index) = wakes.min().unwrap_or((Timestamp::MAX, 0));
             if next.min(wake) > end {
@@ -346,6 +383,7 @@ impl Rig {
             } else if let Some((_, event)) = self.events.pop_first() {
                 let receiver = event.receiver();
                 match self.devices[receiver].is_stopped {
+                    true if self.devices[receiver].asleep_since.is_some() => {}
                     true => self.devices[receiver].waiting.push((self.now, event)),
                     false => self.deliver(event, self.now),
                 }
@@ -356,7 +394,7 @@ impl Rig {
     /// A device gets what came at `at`.
     fn deliver(&mut self, event: Event, at: Timestamp<Host>) {
         let receiver = event.receiver();
-        let (arrived, local) = (self.devices[receiver].clock.read(at), self.local(receiver));
+        let (arrived, local) = (self.devices[receiver].read(at), self.local(receiver));
         let life = self.devices[receiver].life;
         let Some(running) = &mut self.devices[receiver].running else { return };
         match event {
@@ -392,8 +430,7 @@ impl Rig {
             server.handle_sent(token, rig(now + SENDING));
         }
         let life = self.devices[from].life;
-        let event =
-            Event::Response { from: address_of(index), to: from, life, datagram: response.datagram };
+        let event = Event::Response { from: address_of(index), to: from, life, datagram: response.datagram };
         self.transmit((from, index), Direction::ToClient, SENDING, event);
     }
 
@@ -468,6 +505,7 @@ impl Rig {
                     }
                 }
                 NodeAction::Lead { .. }
+                | NodeAction::StandDown
                 | NodeAction::Resolve
                 | NodeAction::Refused { .. }
                 | NodeAction::Answers(_)

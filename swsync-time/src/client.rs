@@ -99,19 +99,40 @@ pub(crate) struct ClockPublisher {
     timescale: Option<u64>,
     /// The quality that was last reported.
     reported: SyncState,
+    /// How long the device had slept when its user last heard of it.
+    slept: Span,
 }
 
 impl ClockPublisher {
     pub(crate) fn new(clock: Arc<RigClock>, on_event: OnEvent) -> Self {
-        let reported = clock.quality();
-        Self { clock, on_event, timescale: None, reported }
+        let (reported, slept) = (clock.quality(), clock.slept());
+        Self { clock, on_event, timescale: None, reported, slept }
     }
 
+    /// How long the device has slept since the last call, if it has. Whoever works out updates has to be told before it works out
+    /// the next one: see [`Self::publish`].
+    pub(crate) fn take_sleep(&mut self) -> Option<Span> {
+        let slept = self.clock.slept();
+        let since = slept - std::mem::replace(&mut self.slept, slept);
+        if since == Span::ZERO {
+            return None;
+        }
+        (self.on_event)(ClockEvent::Resumed { slept: since });
+        self.report_quality();
+        Some(since)
+    }
+
+    /// Sets the clock, unless the device has slept since [`Self::take_sleep`] was last called: then the update is out of date.
     pub(crate) fn publish(&mut self, update: ClockUpdate) {
+        if self.clock.slept() != self.slept {
+            return;
+        }
         if let Some(Adjustment::Began { .. }) = update.adjustment {
             (self.on_event)(ClockEvent::Ends);
         }
-        self.clock.follow(update);
+        if !self.clock.follow_unless_slept(update, self.slept) {
+            return;
+        }
         if let Some(timescale) = update.upstream.field.map(|field| field.timescale) {
             if self.timescale.is_some_and(|before| before != timescale) {
                 (self.on_event)(ClockEvent::TimescaleChanged);
@@ -240,6 +261,7 @@ impl ClientTask {
 
     /// Advances the protocol's time while there is no server. Requests are dropped.
     fn pass_time(&mut self) {
+        self.note_sleep();
         self.client.handle_timeout(self.now());
         while let Some(action) = self.client.poll_action() {
             match action {
@@ -291,25 +313,35 @@ impl ClientTask {
             if self.publisher.report_quality() {
                 pause = pause.min(RECHECK);
             }
-            tokio::select! {
-                event = association.socket.next(&mut buffer) => match event {
-                    Ok(SocketEvent::Sent { token, stamp }) => self.client.handle_sent(token, stamp.at),
-                    Ok(SocketEvent::Received(received)) => {
-                        self.client.handle_datagram(&buffer[..received.length], received.stamp.at);
-                        self.note_response(&mut association);
-                    }
-                    Err(error) => {
-                        self.fail(format!("{address}: {error}"));
-                        // No program listens there, or there is no route: go on to the next address, if there is one.
-                        association.is_dead = !association.has_answered && others;
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                },
-                () = tokio::time::sleep(pause) => self.client.handle_timeout(device.now()),
+            let event = tokio::select! {
+                event = association.socket.next(&mut buffer) => Some(event),
+                () = tokio::time::sleep(pause) => None,
             };
+            self.note_sleep();
+            match event {
+                Some(Ok(SocketEvent::Sent { token, stamp })) => self.client.handle_sent(token, stamp.at),
+                Some(Ok(SocketEvent::Received(received))) => {
+                    self.client.handle_datagram(&buffer[..received.length], received.stamp.at);
+                    self.note_response(&mut association);
+                }
+                Some(Err(error)) => {
+                    self.fail(format!("{address}: {error}"));
+                    // No program listens there, or there is no route: go on to the next address, if there is one.
+                    association.is_dead = !association.has_answered && others;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                None => self.client.handle_timeout(device.now()),
+            }
             self.carry_out(&mut association);
         }
         if association.has_answered { AssociationEnd::Lost } else { AssociationEnd::Silent }
+    }
+
+    /// Has the protocol begin anew if the device has slept.
+    fn note_sleep(&mut self) {
+        if let Some(slept) = self.publisher.take_sleep() {
+            self.client.handle_resume(slept, self.now());
+        }
     }
 
     /// Notes whether the server has answered by now.

@@ -162,6 +162,7 @@ pub fn add_client(structure: &mut gst::Structure, stats: &TimeClientStats) {
     structure.set("resets", protocol.resets);
     structure.set("steps", protocol.steps);
     structure.set("slewed", protocol.slewed.as_nanos());
+    structure.set("leap-correction", protocol.leap_correction.as_nanos());
     let round_trips = protocol.round_trips;
     structure.set("least-round-trip", nanos_or_unknown(round_trips.map(|it| it.least)));
     structure.set("mean-round-trip", nanos_or_unknown(round_trips.map(|it| it.mean)));
@@ -179,6 +180,7 @@ pub fn add_reference(structure: &mut gst::Structure, stats: &ReferenceStats) {
     structure.set("last-error", &stats.error);
     structure.set("leader-uncertainty", nanos_or_unknown(stats.reference_uncertainty));
     structure.set("steps", stats.steps);
+    structure.set("leap-correction", stats.leap_correction.as_nanos());
 }
 
 /// Adds the fields of PTP.

@@ -2,6 +2,8 @@
 
 mod allowance;
 mod config;
+mod doubt;
+mod leap;
 mod pacer;
 mod poll_search;
 mod publish;
@@ -14,16 +16,19 @@ mod update;
 use std::collections::VecDeque;
 
 pub use config::ClientConfig;
+use doubt::HeldBack;
 use pacer::{InFlight, Pacer};
 pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
 pub use stats::{ClientStats, RoundTrips};
 use stats::{Counts, RoundTripWindow};
+pub(in crate::time_service) use update::sleep_uncertainty;
 pub use update::{ClockUpdate, MAX_KNOWN_ERROR};
 
 use super::state::SyncState;
 use super::upstream::Upstream;
 use crate::estimate::Estimator;
+use crate::leap::LeapSmear;
 use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
 use crate::servo::{ClockMap, Servo};
 use crate::time::{Local, Rig, Span, Timestamp};
@@ -76,6 +81,10 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
+    /// Exchanges with a server that is not swsync's, while they are in doubt.
+    held_back: HeldBack,
+    /// Leap seconds of a server that is not swsync's.
+    leap: LeapSmear,
     /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
     /// estimate of the old one.
     hands_over: bool,
@@ -110,6 +119,8 @@ impl Client {
             last_update: None,
             recheck: None,
             refusal: None,
+            held_back: HeldBack::new(),
+            leap: LeapSmear::default(),
             hands_over: false,
             unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },
@@ -191,6 +202,11 @@ impl Client {
         self.handle_new_server(now);
     }
 
+    /// What was learnt of servers does not count any more.
+    pub const fn forget(&mut self) {
+        (self.upstream, self.last_update) = (None, None);
+    }
+
     /// Whether a burst is running, so that the next estimates will be much better.
     #[must_use]
     pub const fn is_in_burst(&self) -> bool {
@@ -211,6 +227,19 @@ impl Client {
     /// Asks the server at once, because others say that it is gone. Does nothing if a request was sent just now.
     pub fn ask_now(&mut self, now: Timestamp<Local>) {
         self.pacer.ask_now(now);
+    }
+
+    /// The device has slept for `slept`: its local clock stood still, and reads `now`. The clock goes on from where it would be, in
+    /// holdover, and the server is asked anew.
+    pub fn handle_resume(&mut self, slept: Span, now: Timestamp<Local>) {
+        self.servo.handle_resume(slept);
+        self.estimator.reset();
+        self.leap = LeapSmear::default();
+        self.held_back.clear();
+        self.last_update = self.last_update.map(|update| update.resumed(slept));
+        self.handle_new_server(now);
+        self.unanswered_since = None;
+        self.lose(now);
     }
 
     /// Time has passed. Early calls do nothing.
@@ -314,6 +343,7 @@ impl Client {
             slewed: self.servo.slewed(now),
             resets,
             contradictions,
+            leap_correction: self.leap_correction(now),
         }
     }
 }

@@ -41,7 +41,7 @@ const TWO_LEADERS: Span = Span::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Election {
     /// When to begin a time scale, if there is none.
-    begin_at: Timestamp<Local>,
+    pub(super) begin_at: Timestamp<Local>,
     /// Since when only leaders that cannot be reached have been heard.
     unreachable_since: Option<Timestamp<Local>>,
     /// When to take over from a leader that is gone.
@@ -52,6 +52,8 @@ pub(super) struct Election {
     synced_since: Option<Timestamp<Local>>,
     /// Another leader that this device has heard, since when, and whether that was told.
     other: Option<(u64, Timestamp<Local>, bool)>,
+    /// The device has slept: until then it does not conclude from silence that the leader is gone.
+    pub(super) listens_until: Timestamp<Local>,
     /// The time scale of an earlier run, which this device still knows.
     known: Option<Scale>,
 }
@@ -65,6 +67,7 @@ impl Election {
             confirmed: None,
             synced_since: None,
             other: None,
+            listens_until: now,
             known,
         }
     }
@@ -190,7 +193,7 @@ impl Node {
     }
 
     /// The time scale that this device could lead.
-    fn known_scale(&self, now: Timestamp<Local>) -> Option<Scale> {
+    pub(super) fn known_scale(&self, now: Timestamp<Local>) -> Option<Scale> {
         // A device that has just started measures the time of one that knows it, even if that is in holdover.
         let measured = || {
             let update = self.client.estimate()?;
@@ -202,6 +205,9 @@ impl Node {
 
     /// Whether nobody leads: no leader is heard, and no server that is in sync names one.
     fn leader_is_gone(&self, now: Timestamp<Local>) -> bool {
+        if now < self.election.listens_until {
+            return false;
+        }
         let confirmed = self.election.confirmed;
         if let Some((leader, at)) = confirmed.filter(|(_, at)| now - *at < LEADER_SILENCE) {
             let peer = self.peers.get(leader);

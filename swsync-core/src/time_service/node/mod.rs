@@ -10,6 +10,7 @@
 mod association;
 mod election;
 mod peers;
+mod resume;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +76,8 @@ pub enum NodeAction {
         /// From where.
         start: LeadStart,
     },
+    /// The clock does not define rig time any more: [`RigTime::stand_down`].
+    StandDown,
     /// Tell all devices of the rig what [`Node::advert`] says now.
     Advertise,
     /// Ask all devices of the rig for their adverts.

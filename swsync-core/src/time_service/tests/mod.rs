@@ -5,3 +5,4 @@ mod nonsense;
 mod polling;
 mod refusing;
 mod serving;
+mod wild;
