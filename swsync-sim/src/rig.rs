@@ -336,6 +336,12 @@ impl Rig {
         self.devices[index].running.is_some() && !self.devices[index].is_stopped
     }
 
+    /// Whether a device leads if it is elected.
+    #[must_use]
+    pub fn can_lead(&self, index: usize) -> bool {
+        self.devices[index].config.can_lead
+    }
+
     /// What its clock says now; `None` if it is off.
     #[must_use]
     pub fn reading(&self, index: usize) -> Option<Reading> {

@@ -38,6 +38,9 @@ const SILENCE: Span = Span::from_secs(3);
 /// In interleaved mode an exchange that is older than this and than two poll intervals is not completed.
 const STALE: Span = Span::from_secs(2);
 
+/// No source of time is before this: 2026, the year of this program.
+const EARLIEST: Timestamp<Rig> = Timestamp::from_nanos(1_767_225_600_000_000_000);
+
 /// Identifies one datagram, to report its transmit timestamp once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SendToken(u64);
@@ -202,6 +205,16 @@ impl Client {
         self.handle_new_server(now);
     }
 
+    /// An instant that tells the era of the server's timestamps. A time scale is not older than 68 years, whatever wall clock it
+    /// began with, and whatever this device's wall clock is.
+    fn pivot_for(&self, upstream: &Upstream) -> Timestamp<Rig> {
+        match upstream.field.filter(|field| !field.traceable) {
+            Some(field) => field.began,
+            // A device without a clock of its own starts in 1970.
+            None => self.pivot.max(EARLIEST),
+        }
+    }
+
     /// What was learnt of servers does not count any more.
     pub const fn forget(&mut self) {
         (self.upstream, self.last_update) = (None, None);
@@ -250,6 +263,7 @@ impl Client {
             self.lose(now);
             self.pacer.call(self.state == SyncState::Holdover);
         }
+        self.check_touch(now);
         if self.recheck.is_some_and(|recheck| now >= recheck) {
             self.recheck(now);
         }

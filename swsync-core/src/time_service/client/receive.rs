@@ -142,20 +142,30 @@ impl Client {
         }
     }
 
+    /// Notices that much time has passed without the server, even if no request went unanswered: this program may have been
+    /// stopped. What the estimator knows is too old to be joined with single exchanges.
+    pub(super) fn check_touch(&mut self, now: Timestamp<Local>) {
+        let most = LONG_SILENCE.max(self.pacer.interval(&self.config, now) * 3);
+        if self.state == SyncState::Synced && self.last_heard.is_some_and(|heard| now - heard >= most) {
+            self.lose(now);
+            self.pacer.call(true);
+        }
+    }
+
     /// A server that knows the time has answered.
     fn handle_heard(&mut self, now: Timestamp<Local>) {
         self.counts.responses += 1;
         self.refusal = None;
-        let silent = self.last_heard.map(|heard| now - heard);
+        self.check_touch(now);
+        let lost_touch = self.last_heard.is_none_or(|heard| now - heard >= LONG_SILENCE);
+        let calls = self.pacer.is_calling();
         self.last_heard = Some(now);
         self.unanswered_since = None;
-        if self.pacer.is_calling() {
-            let synced_once = matches!(self.state, SyncState::Synced | SyncState::Holdover);
-            if !synced_once {
-                self.pacer.start_burst(&self.config, now, self.config.burst);
-            } else if silent.is_none_or(|silent| silent >= LONG_SILENCE) {
-                self.pacer.start_burst(&self.config, now, SHORT_BURST);
-            }
+        let synced_once = matches!(self.state, SyncState::Synced | SyncState::Holdover);
+        if calls && !synced_once {
+            self.pacer.start_burst(&self.config, now, self.config.burst);
+        } else if calls && lost_touch {
+            self.pacer.start_burst(&self.config, now, SHORT_BURST);
         }
         let jitter = self.next_jitter();
         self.pacer.handle_response(&self.config, now, jitter);
