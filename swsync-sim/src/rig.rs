@@ -392,7 +392,8 @@ impl Rig {
             server.handle_sent(token, rig(now + SENDING));
         }
         let life = self.devices[from].life;
-        let event = Event::Response { from: address_of(index), to: from, life, datagram: response.datagram };
+        let event =
+            Event::Response { from: address_of(index), to: from, life, datagram: response.datagram };
         self.transmit((from, index), Direction::ToClient, SENDING, event);
     }
 
