@@ -28,17 +28,19 @@ const SAMPLES: usize = 60;
 const FEWEST_SAMPLES: usize = 8;
 const SAMPLING: Span = Span::from_secs(1);
 /// A longer interval is taken if it costs at most this factor of uncertainty, in comparison with the best interval. Half as many
-/// requests cost a factor of 1.41 on a link where nothing but their number counts, and 1 where it does not count at all. Chosen
-/// between these. (The medians of the paper's WiFi scatter by 13 %, at 125 ms.)
-const WORTH: f64 = 1.3;
+/// requests cost a factor of 1.41 on a link where nothing but their number counts, and 1 where it does not count at all. On the
+/// paper's WiFi 250 ms cost 1.24 to 1.3, with medians that scatter by 13 %. Chosen so that these are nearly always accepted.
+const WORTH: f64 = 1.35;
 /// It is left again if it costs more than this, by the mean of several medians.
 const KEEP: f64 = 1.5;
-/// A trial takes this many medians, unless their mean is below [`CLEAR`] or beyond [`KEEP`] before.
+/// A trial takes this many medians, unless their mean is below or beyond these factors before.
 const TRIAL: u32 = 3;
-const CLEAR: f64 = 1.1;
-/// A trial ends early once this many samples in a row are beyond this factor, though exchanges from before it still count for
-/// them. And so many samples that are so far from the record of the home mean another link.
-const FAR: f64 = 2.0;
+const CLEARLY_GOOD: f64 = 1.1;
+const CLEARLY_BAD: f64 = 1.7;
+/// It ends even earlier once this many samples in a row are beyond this factor, though exchanges from before the trial still
+/// count for them. So many samples that are so far above the record of the home mean another link.
+const FAR_IN_TRIAL: f64 = 2.0;
+const FAR_AT_HOME: f64 = 3.0;
 const ENOUGH_FAR: u32 = 8;
 /// The link is another one, too, if this many medians in a row differ from the record by this factor. A single one does so by
 /// chance.
@@ -55,10 +57,11 @@ const FIRST_MEDIANS: u32 = 2;
 const REVISIT: Span = Span::from_secs(2 * 3600);
 /// An interval that was not acceptable is tried again after this time; doubled each time, up to 64 times.
 const RETRY: Span = Span::from_secs(480);
-/// After a change of the link, another one counts only after this time; doubled each time, up to 64 times, and halved after each
-/// [`REVISIT`] without one.
+const MOST_RETRY_DOUBLINGS: u32 = 6;
+/// After a change of the link, another one is acted upon only after this time; doubled each time, up to 16 times, and halved
+/// after each [`REVISIT`] without one.
 const CALM: Span = Span::from_secs(300);
-const MOST_DOUBLINGS: u32 = 6;
+const MOST_CALM_DOUBLINGS: u32 = 4;
 
 /// What is known of one interval.
 #[derive(Debug, Clone, Copy)]
@@ -111,8 +114,9 @@ pub(super) struct PollSearch {
     /// Medians in a row at home that differ much from those before.
     odd: u32,
     records: [Record; LEVELS],
-    /// Before this a change of the link is not acted upon.
+    /// Before this a change of the link is not acted upon. Whether there was one.
     calm: Timestamp<Local>,
+    has_changed: bool,
     changes: u32,
 }
 
@@ -130,6 +134,7 @@ impl PollSearch {
             odd: 0,
             records: [Record::NOTHING; LEVELS],
             calm: Timestamp::ZERO,
+            has_changed: false,
             changes: 0,
         }
     }
@@ -174,11 +179,16 @@ impl PollSearch {
         let uncertainty = uncertainty.as_nanos_f64();
         if self.is_far(config, uncertainty) {
             match self.level.cmp(&self.home) {
-                Ordering::Greater => self.reject(config, self.level, now),
-                Ordering::Equal if now >= self.calm => self.begin_anew(config, now, uncertainty),
+                Ordering::Greater => {
+                    self.reject(config, self.level, now);
+                    return None;
+                }
+                Ordering::Equal if now >= self.begin && now >= self.calm => {
+                    self.begin_anew(config, now, None);
+                    return None;
+                }
                 Ordering::Less | Ordering::Equal => {}
             }
-            return None;
         }
         if now < self.begin {
             return None;
@@ -201,8 +211,8 @@ impl PollSearch {
     /// Whether the last samples were all far too large, with this one in ns.
     fn is_far(&mut self, config: &ClientConfig, uncertainty: f64) -> bool {
         let most = match self.level > self.home {
-            true => self.most(config, FAR),
-            false => self.records[self.level].uncertainty.map_or(f64::INFINITY, |mean| mean * FAR),
+            true => self.most(config, FAR_IN_TRIAL),
+            false => self.records[self.level].uncertainty.map_or(f64::INFINITY, |mean| mean * FAR_AT_HOME),
         };
         self.far = if uncertainty > most { self.far + 1 } else { 0 };
         self.far >= ENOUGH_FAR
@@ -213,16 +223,17 @@ impl PollSearch {
         self.medians += 1;
         let odd = self.records[self.level].is_odd(median);
         self.odd = if odd && self.level == self.home { self.odd + 1 } else { 0 };
-        if self.odd >= ENOUGH_ODD && now >= self.calm {
-            return self.begin_anew(config, now, median);
+        self.has_changed |= self.odd >= ENOUGH_ODD;
+        if self.has_changed && self.level == self.home && now >= self.calm {
+            return self.begin_anew(config, now, Some(median));
         }
         // One odd median is not averaged: either chance, or the next one tells.
         if self.odd != 1 {
             self.records[self.level].push(now, median);
         }
         match self.level.cmp(&self.home) {
-            Ordering::Greater if self.is_within(config, self.level, CLEAR) => self.home = self.level,
-            Ordering::Greater if self.medians < TRIAL && self.is_within(config, self.level, KEEP) => {}
+            Ordering::Greater if self.is_within(config, self.level, CLEARLY_GOOD) => self.home = self.level,
+            Ordering::Greater if self.medians < TRIAL && self.is_within(config, self.level, CLEARLY_BAD) => {}
             Ordering::Greater if self.is_within(config, self.level, WORTH) => self.home = self.level,
             Ordering::Greater => self.reject(config, self.level, now),
             Ordering::Less | Ordering::Equal if self.home > 0 && !self.is_within(config, self.home, KEEP) => {
@@ -242,14 +253,17 @@ impl PollSearch {
         }
     }
 
-    /// Begins anew at the fastest poll, with nothing known but the present interval's `uncertainty`, in ns: the link is another
-    /// one.
-    fn begin_anew(&mut self, config: &ClientConfig, now: Timestamp<Local>, uncertainty: f64) {
-        crate::log::debug!(uncertainty_ns = uncertainty, level = self.level, "the link has changed");
+    /// Begins anew at the fastest poll: the link is another one. Nothing is known of it, but perhaps a `median` at home, in ns.
+    fn begin_anew(&mut self, config: &ClientConfig, now: Timestamp<Local>, median: Option<f64>) {
+        crate::log::debug!(?median, level = self.level, "the link has changed");
         self.records = [Record::NOTHING; LEVELS];
-        self.records[self.level].push(now, uncertainty);
+        match median {
+            Some(median) => self.records[self.home].push(now, median),
+            None => self.home = 0,
+        }
         self.calm = now + CALM * (1 << self.changes);
-        self.changes = (self.changes + 1).min(MOST_DOUBLINGS);
+        self.changes = (self.changes + 1).min(MOST_CALM_DOUBLINGS);
+        self.has_changed = false;
         self.go_to(config, 0, now);
     }
 
@@ -257,7 +271,7 @@ impl PollSearch {
     fn reject(&mut self, config: &ClientConfig, level: usize, now: Timestamp<Local>) {
         let record = &mut self.records[level];
         record.retry = now + RETRY * (1 << record.rejections);
-        record.rejections = (record.rejections + 1).min(MOST_DOUBLINGS);
+        record.rejections = (record.rejections + 1).min(MOST_RETRY_DOUBLINGS);
         self.go_to(config, self.home, now);
     }
 

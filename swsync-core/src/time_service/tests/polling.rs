@@ -147,7 +147,7 @@ fn the_search_finds_the_longest_interval_that_costs_little() {
     for at_one_second in [400.0, 200.0, 120.0, 60.0, 30.0, 10.0] {
         let law = law(60.0, at_one_second);
         let intervals = [125, 250, 500, 1000, 2000, 4000].map(|millis| f64::from(millis) / 1000.0);
-        let longest = intervals.into_iter().rfind(|interval| law(*interval) < 1.3 * law(0.125)).unwrap();
+        let longest = intervals.into_iter().rfind(|interval| law(*interval) < 1.35 * law(0.125)).unwrap();
         let (mut world, uncertainty) = scripted(None);
         follow_law(&mut world, &uncertainty, 3600, law);
         let settled = world.stats().poll_interval;
