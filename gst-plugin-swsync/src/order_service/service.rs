@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use gst::prelude::{Cast as _, ClockExt as _, ElementExt as _};
+use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -27,7 +27,7 @@ use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
 use crate::caps::grid_of;
-use crate::clock::{SwsyncClock, rig_time, status_of};
+use crate::clock::{SwsyncClock, status_of};
 
 /// How often [`OrderService::suspend`] looks whether there is progress.
 const SUSPEND_INTERVAL: Duration = Duration::from_millis(200);
@@ -209,6 +209,8 @@ impl OrderService {
         let has_ended = before
             .is_some_and(|clock| clock.downcast_ref::<SwsyncClock>().is_some_and(SwsyncClock::has_ended));
         if has_ended {
+            // If the new clock says which time scale it is on, that is the reason.
+            self.update_timescale();
             self.act(|state| ((), state.queue.handle_new_time()));
         }
     }
@@ -244,12 +246,14 @@ impl OrderService {
     fn handle_frame(&self, frame: StoredFrame) {
         self.act(|state| {
             let info = frame.info;
-            state.newest = Some(info);
-            if let Some(clock) = &state.clock {
-                let age = rig_time(clock.time()) - info.rig_time_ns;
-                state.queue.handle_age(age);
+            let mut actions = Vec::new();
+            if let Some(clock) = state.clock.as_ref().map(status_of) {
+                actions = state.queue.set_timescale(clock.timescale());
+                state.queue.handle_age(clock.rig_time_ns - info.rig_time_ns);
             }
-            ((), state.queue.handle_frame(frame.into_ring_frame()))
+            state.newest = Some(info);
+            actions.extend(state.queue.handle_frame(frame.into_ring_frame()));
+            ((), actions)
         });
     }
 
@@ -281,8 +285,11 @@ impl OrderService {
     }
 
     fn update_timescale(&self) {
-        let timescale = self.timescale();
-        self.state.lock().queue.set_timescale(timescale);
+        self.act(|state| {
+            // Without a clock nothing is known; the pipeline may be between two.
+            let timescale = state.clock.as_ref().and_then(|clock| status_of(clock).timescale());
+            ((), state.queue.set_timescale(timescale))
+        });
     }
 
     /// The frame that was handed out under `ticket` is no longer in memory.

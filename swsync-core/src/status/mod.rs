@@ -4,6 +4,7 @@
 //! a rig agree on time scale and frame rate.
 
 mod agreement;
+mod clock_log;
 mod ready;
 #[cfg(test)]
 mod testing;
@@ -11,6 +12,7 @@ mod testing;
 use serde::{Deserialize, Serialize};
 
 pub use agreement::{RigAgreement, TimedStatus};
+pub use clock_log::ClockLog;
 pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
 
 use crate::frame::{FrameInfo, SyncState};
