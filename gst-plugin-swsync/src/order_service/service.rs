@@ -18,7 +18,7 @@ use swsync_core::order::{
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
 use swsync_core::ring::RingLimits;
-use swsync_core::status::{FrameStatus, Status, StorageStatus};
+use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
@@ -76,6 +76,8 @@ struct State {
     /// Files that the output keeps of each order, if not all.
     max_files: Option<u32>,
     problem: Option<String>,
+    /// The time scales of the clock, for the status.
+    timescales: TimeScaleHistory,
 }
 
 /// How [`OrderService::suspend`] ended.
@@ -98,6 +100,7 @@ pub struct OrderService {
     /// Signalled with every answer.
     answered: Condvar,
     jobs: mpsc::Sender<Job>,
+    begun: Instant,
 }
 
 impl OrderService {
@@ -122,7 +125,9 @@ impl OrderService {
                 free_bytes: None,
                 max_files,
                 problem: None,
+                timescales: TimeScaleHistory::default(),
             }),
+            begun: Instant::now(),
             accepting: Mutex::new(()),
             device,
             answered: Condvar::new(),
@@ -284,10 +289,16 @@ impl OrderService {
         }
     }
 
+    /// Time since it was made.
+    fn uptime(&self) -> Span {
+        Span::from(self.begun.elapsed())
+    }
+
     fn update_timescale(&self) {
         self.act(|state| {
             // Without a clock nothing is known; the pipeline may be between two.
             let timescale = state.clock.as_ref().and_then(|clock| status_of(clock).timescale());
+            state.timescales.note(timescale, self.uptime());
             ((), state.queue.set_timescale(timescale))
         });
     }
@@ -459,6 +470,7 @@ impl DeviceHandler for OrderService {
             missed,
             problems: state.problem.iter().cloned().chain(problem).collect(),
             refused: Vec::new(),
+            timescale_change: state.timescales.change(self.uptime()),
         }
     }
 

@@ -131,6 +131,17 @@ impl RigSnapshot {
         problems
     }
 
+    /// What the `targets` have in common.
+    pub fn common_of(&self, targets: &Targets) -> RigAgreement {
+        rig_time::common(self.reports.iter().filter(|report| targets.include(&report.status.device)))
+    }
+
+    /// Rig time now on the time scale of `order`, if a device that is on it answered; else that of most devices.
+    pub fn now_for(&self, order: &Order) -> Timestamp<Rig> {
+        let named = order.timescale().and_then(|own| ReportedRigTime::best_on(&self.reports, Some(own)));
+        named.map_or_else(|| self.now(), |clock| clock.at(Instant::now()))
+    }
+
     /// Whether the `targets` are on one time scale and take frames at one rate.
     pub fn is_alike(&self, targets: &Targets) -> bool {
         let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));

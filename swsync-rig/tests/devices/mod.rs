@@ -128,6 +128,7 @@ impl DeviceHandler for Handler {
             missed: 0,
             problems: Vec::new(),
             refused: Vec::new(),
+            timescale_change: None,
         }
     }
 

@@ -353,6 +353,7 @@ impl OpenOrder {
             if let (1.., FrameOutcome::Recorded(recorded)) = (index, &mut run.outcome) {
                 recorded.bytes = 0;
                 recorded.unlocked = 0;
+                recorded.unsynced = 0;
             }
             self.account.note(&named, run);
         }
