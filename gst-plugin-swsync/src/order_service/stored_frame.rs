@@ -238,3 +238,71 @@ fn frame_info(
     }
     Some((info, gap))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use gst::prelude::Cast as _;
+    use swsync_core::frame::SyncState;
+    use swsync_time::{DeviceClock, RigClock};
+
+    use super::*;
+    use crate::clock::{SwsyncClock, clock_time};
+
+    /// Frames without a meta, on a clock that leads or knows nothing.
+    struct Arrivals {
+        rig: Arc<RigClock>,
+        clock: SwsyncClock,
+        stream: Arc<Stream>,
+    }
+
+    impl Arrivals {
+        fn new() -> Self {
+            gst::init().unwrap();
+            let rig = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+            rig.lead();
+            let clock = SwsyncClock::new("test", rig.clone());
+            clock.start();
+            let caps = gst::Caps::builder("image/jpeg").build();
+            let stream = Arc::new(Stream::new(caps, FrameGrid::new(1_000, 1).unwrap()));
+            Self { rig, clock, stream }
+        }
+
+        /// What is known of a frame that was taken at `time` and arrives now.
+        fn arrive(&self, time: Timestamp<Rig>) -> FrameInfo {
+            let mut buffer = gst::Buffer::new();
+            buffer.get_mut().unwrap().set_pts(clock_time(time));
+            let segment = gst::FormattedSegment::new();
+            let (clock, base) = (Some(self.clock.upcast_ref()), Some(gst::ClockTime::ZERO));
+            StoredFrame::new(buffer, &self.stream, &segment, clock, base).expect("it has a time").info
+        }
+
+        /// A frame that arrives at once, after some time without.
+        fn next(&self) -> FrameInfo {
+            sleep(Duration::from_millis(5));
+            let info = self.arrive(self.rig.now());
+            sleep(Duration::from_millis(5));
+            info
+        }
+    }
+
+    #[test]
+    fn a_frame_without_meta_has_the_state_of_the_clock_when_it_was_taken() {
+        let arrivals = Arrivals::new();
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+        let good = arrivals.rig.now();
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+        arrivals.rig.forget();
+        assert_eq!(arrivals.next().sync, SyncState::Unsynced);
+        let bad = arrivals.rig.now();
+        assert_eq!(arrivals.next().sync, SyncState::Unsynced);
+        // An encoder had held them back.
+        assert_eq!(arrivals.arrive(good).sync, SyncState::Leading);
+        arrivals.rig.lead();
+        arrivals.next();
+        assert_eq!(arrivals.arrive(bad).sync, SyncState::Unsynced);
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+    }
+}
