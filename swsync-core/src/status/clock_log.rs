@@ -29,7 +29,8 @@ impl ClockLog {
     pub fn note(&mut self, clock: &ClockStatus) {
         let (at, quality, timescale) = (clock.rig_time_ns, clock.quality, clock.timescale());
         // Rig time was set back: what was noted later is of another time.
-        while self.0.pop_back_if(|stretch| stretch.first > at).is_some() {}
+        let still = self.0.partition_point(|stretch| stretch.first <= at);
+        self.0.truncate(still);
         match self.0.back_mut() {
             Some(newest) if (newest.quality, newest.timescale) == (quality, timescale) => newest.last = at,
             _ => self.0.push_back(Stretch { first: at, last: at, quality, timescale }),
