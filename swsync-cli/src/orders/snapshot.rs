@@ -222,6 +222,29 @@ mod tests {
     }
 
     #[test]
+    fn an_order_is_stopped_in_its_own_time() {
+        use swsync_core::message::TimeScale;
+        use swsync_core::status::TimeSource;
+        let (hour, asked) = (Span::from_secs(3_600), Instant::now());
+        let report = |device: &str, timescale, rig_time_ns| {
+            let mut status = status(device);
+            let source = TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
+            let clock = status.clock.as_mut().unwrap();
+            (clock.source, clock.rig_time_ns) = (Some(source), rig_time_ns);
+            StatusReport { status, asked, heard: asked }
+        };
+        let reports = vec![report("a", 7, NOW), report("b", 7, NOW), report("c", 8, NOW - hour)];
+        let snapshot = RigSnapshot::of(Presence::default(), reports);
+        let now_for = |timescale: Option<u64>| {
+            let order = Order::still(name("o"), NOW).unwrap().on_timescale(timescale.map(TimeScale));
+            snapshot.now_for(&order)
+        };
+        let near = |at: Timestamp<Rig>, expected: Timestamp<Rig>| (at - expected).abs() < Span::from_secs(60);
+        assert!(near(now_for(Some(8)), NOW - hour), "two devices of three are on the other one");
+        assert!([Some(7), Some(9), None].into_iter().all(|timescale| near(now_for(timescale), NOW)));
+    }
+
+    #[test]
     fn instants_are_described_relative_to_now() {
         assert_eq!(relative(NOW + Span::from_millis(500), NOW), "in 0.500 s");
         assert_eq!(relative(NOW - Span::from_millis(1250), NOW), "1.250 s ago");

@@ -25,6 +25,7 @@ fn an_order_names_the_time_scale_of_most_and_the_devices_of_another_are_named() 
         .with_time("rival", leads(8, 2))
         .with_time("left", follows(7, 1));
     let ran = rig.run(&["shoot", "--id", "o"]);
+    println!("{}{}", ran.stderr, ran.stdout);
     assert_eq!(ran.code, 1, "{ran:#?}");
     assert!(!ran.stdout.contains("\nall saved"), "{ran:#?}");
     for words in [
@@ -46,6 +47,7 @@ fn an_order_names_the_time_scale_of_most_and_the_devices_of_another_are_named() 
     assert_eq!(json.json()["leaders"], expected);
 
     let status = rig.run(&["status"]);
+    println!("{}", status.stdout);
     assert_eq!(status.code, 1, "{status:#?}");
     let met = "two rigs of this name seem to have met: left, pi0 (leader pi0); rival (leader rival). If they are two, give \
                one of them another name with rig=";
@@ -83,6 +85,7 @@ fn leaders_that_differ_for_long_are_a_split_rig() {
     let rig = Rig::new().with_time("pi0", leads(7, 1)).with_time("left", follows(7, 2));
     let status = rig.run(&["status"]);
     let differ = "leaders of time scale 0000000000000007 differ: pi0 on pi0; 0000000000000002 on left";
+    println!("{}", status.stdout);
     assert_eq!(status.code, 1, "{status:#?}");
     assert!(status.stdout.contains(differ), "{status:#?}");
     // Their frames are of the same instants nevertheless.

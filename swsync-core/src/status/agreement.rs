@@ -67,9 +67,13 @@ impl RigAgreement {
             agreement.add(status);
         }
         let timescale = agreement.timescale();
+        // The leader's clock defines rig time.
+        let trust = |timed: &&TimedStatus| {
+            (!timed.status.clock.is_some_and(|clock| leads(&clock)), timed.tolerance())
+        };
         let in_majority =
             |timed: &&TimedStatus| agreement.timescales.contains(timescale, &timed.status.device);
-        if let Some(reference) = answered.iter().filter(in_majority).min_by_key(|timed| timed.tolerance()) {
+        if let Some(reference) = answered.iter().filter(in_majority).min_by_key(trust) {
             let is_known = |timed: &&TimedStatus| known(timed.status).is_some();
             for other in answered.iter().filter(is_known) {
                 let difference = other.offset - reference.offset;
