@@ -17,6 +17,7 @@ use gst::{StructureRef, prelude::*};
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState, SyncState};
 use swsync_core::gap::{FrameGap, GapCause};
 use swsync_core::grid::FrameNumber;
+use swsync_core::message::TimeScale;
 use swsync_core::time::{Boottime, Rig, Span, Timestamp};
 
 use crate::clock::{clock_time, rig_time};
@@ -145,13 +146,17 @@ fn fill(structure: &mut StructureRef, info: &FrameInfo, gap: Option<&FrameGap>, 
     structure.set_with_static(gstr!("phase-error"), info.phase_error_ns.as_nanos());
     set_word(structure, gstr!("sync"), info.sync.as_str());
     set_word(structure, gstr!("lock"), info.lock_text());
-    4 + set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns, absent)
+    4 + set(structure, TIMESCALE, info.timescale, absent)
+        + set(structure, gstr!("clock-uncertainty"), info.clock_uncertainty_ns, absent)
         + set(structure, gstr!("exposure"), info.exposure_ns, absent)
         + set(structure, gstr!("analogue-gain"), info.analogue_gain, absent)
         + set(structure, gstr!("sensor-time"), info.sensor_time_ns, absent)
         + set_details(structure, &info.details, absent)
         + set_gap(structure, gap, absent)
 }
+
+/// The field with the id of the time scale that number and rig time are of.
+const TIMESCALE: &GStr = gstr!("timescale");
 
 /// Names of the fields of a [`FrameGap`].
 const GAP_FIELDS: [&GStr; 4] =
@@ -205,6 +210,8 @@ pub struct Details {
     pub clock_uncertainty: Option<Span>,
     /// How well the device knew rig time.
     pub sync: SyncState,
+    /// The time scale of its rig time and its number.
+    pub timescale: Option<TimeScale>,
     /// Whether the camera was on the grid.
     pub lock: LockState,
     /// Exposure time.
@@ -229,6 +236,7 @@ pub fn details_of(buffer: &gst::BufferRef) -> Option<Details> {
         phase_error: get(structure, "phase-error")?,
         clock_uncertainty: get(structure, "clock-uncertainty"),
         sync: SyncState::from_name(structure.get("sync").ok()?)?,
+        timescale: get(structure, "timescale"),
         lock: LockState::from_name(structure.get("lock").ok()?)?,
         exposure: get(structure, "exposure"),
         analogue_gain: get(structure, "analogue-gain"),
@@ -272,6 +280,15 @@ fn set_word(structure: &mut StructureRef, name: &'static GStr, word: &'static st
 
 fn get<F: Field>(structure: &StructureRef, name: &'static str) -> Option<F> {
     F::of_value(structure.value(name).ok()?)
+}
+
+impl Field for TimeScale {
+    fn to_value(self) -> glib::SendValue {
+        self.0.to_send_value()
+    }
+    fn of_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok().map(Self)
+    }
 }
 
 impl Field for Span {
@@ -374,6 +391,7 @@ mod tests {
             phase_error_ns: Span::from_nanos(-12),
             clock_uncertainty_ns: Some(Span::from_micros(20)),
             sync: SyncState::Synced,
+            timescale: Some(TimeScale(u64::MAX)),
             lock: Some(LockState::Locked),
             exposure_ns: None,
             analogue_gain: Some(2.0),
@@ -399,6 +417,7 @@ mod tests {
         assert_eq!(details.clock_uncertainty, info.clock_uncertainty_ns);
         assert_eq!((details.number, details.phase_error), (info.number, info.phase_error_ns));
         assert_eq!((details.sync, Some(details.lock)), (info.sync, info.lock));
+        assert_eq!(details.timescale, info.timescale);
         assert_eq!((details.exposure, details.analogue_gain), (None, Some(2.0)));
         assert_eq!(details.sensor_time, info.sensor_time_ns);
         assert_eq!(details.frame, info.details);

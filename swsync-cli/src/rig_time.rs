@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::frame::SyncState;
+use swsync_core::message::TimeScale;
 use swsync_core::status::ClockStatus;
 use swsync_core::status::{RigAgreement, TimedStatus};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -23,7 +24,12 @@ impl ReportedRigTime {
     /// followers. `None`: no device knows rig time.
     #[must_use]
     pub fn best(reports: &[StatusReport]) -> Option<Self> {
-        let timescale = common(reports).timescale();
+        Self::best_on(reports, common(reports).timescale())
+    }
+
+    /// As [`best`](Self::best), on `timescale`.
+    #[must_use]
+    pub fn best_on(reports: &[StatusReport], timescale: Option<TimeScale>) -> Option<Self> {
         let clocks = reports.iter().filter_map(|report| Some((report, report.status.clock?)));
         let clocks = clocks.filter(|(_, clock)| clock.timescale() == timescale);
         clocks
@@ -66,7 +72,8 @@ pub fn period(frame: &FrameInfo) -> Option<Span> {
 
 /// What the devices that reported have in common.
 #[must_use]
-pub fn common(reports: &[StatusReport]) -> RigAgreement {
+pub fn common<'a>(reports: impl IntoIterator<Item = &'a StatusReport>) -> RigAgreement {
+    let reports: Vec<_> = reports.into_iter().collect();
     let Some(epoch) = reports.iter().map(|report| report.asked).min() else { return RigAgreement::default() };
     let statuses = reports.iter().map(|report| {
         let slack = Span::from(report.heard.saturating_duration_since(report.asked)) / 2;

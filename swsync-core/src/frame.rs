@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::grid::FrameNumber;
+use crate::message::TimeScale;
 use crate::time::{Boottime, Rig, Span, Timestamp};
 pub use crate::time_service::SyncState;
 
@@ -61,6 +62,9 @@ pub struct FrameInfo {
     pub clock_uncertainty_ns: Option<Span>,
     /// How well the device knew rig time.
     pub sync: SyncState,
+    /// The time scale that its rig time and its number are of. `None`: the clock did not state one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<TimeScale>,
     /// Whether the camera was on the grid. `None`: the buffer had no meta of `swsyncsrc`.
     #[serde(default)]
     pub lock: Option<LockState>,
@@ -85,6 +89,7 @@ impl FrameInfo {
             phase_error_ns: phase_error,
             clock_uncertainty_ns: None,
             sync: SyncState::Unsynced,
+            timescale: None,
             lock: None,
             exposure_ns: None,
             analogue_gain: None,

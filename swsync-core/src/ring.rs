@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::coded::Coding;
 use crate::gap::FrameGap;
 use crate::grid::FrameNumber;
+use crate::message::TimeScale;
 use crate::time::{Rig, Span, Timestamp};
 
 /// The bounds of a ring; the one that is reached first counts.
@@ -29,6 +30,8 @@ pub struct RingFrame<T> {
     pub coding: Coding,
     /// The last gap of its source. `None`: the source does not report gaps.
     pub gap: Option<FrameGap>,
+    /// The time scale of its time. `None`: its source does not state one.
+    pub timescale: Option<TimeScale>,
     /// The frame itself.
     pub payload: T,
 }
@@ -188,7 +191,7 @@ mod tests {
 
     fn frame(number: FrameNumber, bytes: usize) -> RingFrame<()> {
         let time = Timestamp::from_nanos(i64::try_from(number).unwrap() * 10_000_000);
-        RingFrame { number, time, bytes, coding: Coding::Key, gap: None, payload: () }
+        RingFrame { number, time, bytes, coding: Coding::Key, gap: None, timescale: None, payload: () }
     }
 
     fn push(ring: &mut FrameRing<()>, added: RingFrame<()>) -> Vec<FrameNumber> {

@@ -41,6 +41,7 @@ fn info(number: FrameNumber) -> FrameInfo {
         phase_error_ns: Span::from_nanos(1_234),
         clock_uncertainty_ns: Some(Span::from_nanos(4_321)),
         sync: SyncState::Synced,
+        timescale: None,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(10)),
         analogue_gain: Some(1.5),

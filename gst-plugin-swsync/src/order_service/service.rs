@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use gst::prelude::{Cast as _, ClockExt as _, ElementExt as _};
+use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -18,7 +18,7 @@ use swsync_core::order::{
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
 use swsync_core::ring::RingLimits;
-use swsync_core::status::{FrameStatus, Status, StorageStatus};
+use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
@@ -27,7 +27,7 @@ use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
 use crate::caps::grid_of;
-use crate::clock::{SwsyncClock, rig_time, status_of};
+use crate::clock::{SwsyncClock, status_of};
 
 /// How often [`OrderService::suspend`] looks whether there is progress.
 const SUSPEND_INTERVAL: Duration = Duration::from_millis(200);
@@ -76,6 +76,8 @@ struct State {
     /// Files that the output keeps of each order, if not all.
     max_files: Option<u32>,
     problem: Option<String>,
+    /// The time scales of the clock, for the status.
+    timescales: TimeScaleHistory,
 }
 
 /// How [`OrderService::suspend`] ended.
@@ -98,6 +100,7 @@ pub struct OrderService {
     /// Signalled with every answer.
     answered: Condvar,
     jobs: mpsc::Sender<Job>,
+    begun: Instant,
 }
 
 impl OrderService {
@@ -122,7 +125,9 @@ impl OrderService {
                 free_bytes: None,
                 max_files,
                 problem: None,
+                timescales: TimeScaleHistory::default(),
             }),
+            begun: Instant::now(),
             accepting: Mutex::new(()),
             device,
             answered: Condvar::new(),
@@ -209,6 +214,8 @@ impl OrderService {
         let has_ended = before
             .is_some_and(|clock| clock.downcast_ref::<SwsyncClock>().is_some_and(SwsyncClock::has_ended));
         if has_ended {
+            // If the new clock says which time scale it is on, that is the reason.
+            self.update_timescale();
             self.act(|state| ((), state.queue.handle_new_time()));
         }
     }
@@ -244,12 +251,14 @@ impl OrderService {
     fn handle_frame(&self, frame: StoredFrame) {
         self.act(|state| {
             let info = frame.info;
-            state.newest = Some(info);
-            if let Some(clock) = &state.clock {
-                let age = rig_time(clock.time()) - info.rig_time_ns;
-                state.queue.handle_age(age);
+            let mut actions = Vec::new();
+            if let Some(clock) = state.clock.as_ref().map(status_of) {
+                actions = state.queue.set_timescale(clock.timescale());
+                state.queue.handle_age(clock.rig_time_ns - info.rig_time_ns);
             }
-            ((), state.queue.handle_frame(frame.into_ring_frame()))
+            state.newest = Some(info);
+            actions.extend(state.queue.handle_frame(frame.into_ring_frame()));
+            ((), actions)
         });
     }
 
@@ -280,9 +289,18 @@ impl OrderService {
         }
     }
 
+    /// Time since it was made.
+    fn uptime(&self) -> Span {
+        Span::from(self.begun.elapsed())
+    }
+
     fn update_timescale(&self) {
-        let timescale = self.timescale();
-        self.state.lock().queue.set_timescale(timescale);
+        self.act(|state| {
+            // Without a clock nothing is known; the pipeline may be between two.
+            let timescale = state.clock.as_ref().and_then(|clock| status_of(clock).timescale());
+            state.timescales.note(timescale, self.uptime());
+            ((), state.queue.set_timescale(timescale))
+        });
     }
 
     /// The frame that was handed out under `ticket` is no longer in memory.
@@ -452,6 +470,7 @@ impl DeviceHandler for OrderService {
             missed,
             problems: state.problem.iter().cloned().chain(problem).collect(),
             refused: Vec::new(),
+            timescale_change: state.timescales.change(self.uptime()),
         }
     }
 

@@ -11,6 +11,7 @@ use swsync_core::grid::FrameGrid;
 use swsync_core::log;
 use swsync_core::order::MAX_FRAME_OFFSET;
 use swsync_core::ring::RingFrame;
+use swsync_core::status::ClockLog;
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::stream_warnings::StreamWarnings;
@@ -29,6 +30,8 @@ pub struct Stream {
     pub caps: gst::Caps,
     pub grid: FrameGrid,
     numbers: Mutex<FrameNumbers>,
+    /// How good the clock was, for frames that do not say so themselves.
+    clock: Mutex<ClockLog>,
     format: StreamFormat,
     dependencies: Mutex<DependencyTracker>,
     /// Parameters that came in a buffer of their own, for the next frame.
@@ -49,6 +52,7 @@ impl Stream {
             caps,
             grid,
             numbers: Mutex::default(),
+            clock: Mutex::default(),
             format,
             dependencies: Mutex::default(),
             parameters: Mutex::default(),
@@ -169,6 +173,7 @@ impl StoredFrame {
             bytes: self.buffer.size(),
             coding: self.coding,
             gap: self.gap,
+            timescale: self.info.timescale,
             payload: self,
         }
     }
@@ -209,7 +214,7 @@ fn frame_info(
     let mut info = FrameInfo::new(number, time, meta_phase.unwrap_or_else(|| time - grid.instant(number)));
     if let Some(details) = details {
         info.clock_uncertainty_ns = details.clock_uncertainty;
-        info.sync = details.sync;
+        (info.sync, info.timescale) = (details.sync, details.timescale);
         if meta_phase.is_some() || info.phase_error_ns.abs() <= ON_GRID {
             info.lock = Some(details.lock);
         } else {
@@ -221,12 +226,83 @@ fn frame_info(
         info.sensor_time_ns = details.sensor_time;
         info.details = details.frame;
     } else {
-        // An element dropped the meta, or the source is another one: only the clock's present state is known.
+        // An element dropped the meta, or the source is another one: only the clock itself can tell.
         stream.warnings.lock().raise_without_meta();
         if let Some(status) = clock.map(status_of) {
+            let mut log = stream.clock.lock();
+            log.note(&status);
+            let (sync, timescale) = log.at(time).unwrap_or((status.quality, status.timescale()));
             info.clock_uncertainty_ns = status.uncertainty_ns;
-            info.sync = status.quality;
+            (info.sync, info.timescale) = (sync, timescale);
         }
     }
     Some((info, gap))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use gst::prelude::Cast as _;
+    use swsync_core::frame::SyncState;
+    use swsync_time::{DeviceClock, RigClock};
+
+    use super::*;
+    use crate::clock::{SwsyncClock, clock_time};
+
+    /// Frames without a meta, on a clock that leads or knows nothing.
+    struct Arrivals {
+        rig: Arc<RigClock>,
+        clock: SwsyncClock,
+        stream: Arc<Stream>,
+    }
+
+    impl Arrivals {
+        fn new() -> Self {
+            gst::init().unwrap();
+            let rig = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
+            rig.lead();
+            let clock = SwsyncClock::new("test", rig.clone());
+            clock.start();
+            let caps = gst::Caps::builder("image/jpeg").build();
+            let stream = Arc::new(Stream::new(caps, FrameGrid::new(1_000, 1).unwrap()));
+            Self { rig, clock, stream }
+        }
+
+        /// What is known of a frame that was taken at `time` and arrives now.
+        fn arrive(&self, time: Timestamp<Rig>) -> FrameInfo {
+            let mut buffer = gst::Buffer::new();
+            buffer.get_mut().unwrap().set_pts(clock_time(time));
+            let segment = gst::FormattedSegment::new();
+            let (clock, base) = (Some(self.clock.upcast_ref()), Some(gst::ClockTime::ZERO));
+            StoredFrame::new(buffer, &self.stream, &segment, clock, base).expect("it has a time").info
+        }
+
+        /// A frame that arrives at once, after some time without.
+        fn next(&self) -> FrameInfo {
+            sleep(Duration::from_millis(5));
+            let info = self.arrive(self.rig.now());
+            sleep(Duration::from_millis(5));
+            info
+        }
+    }
+
+    #[test]
+    fn a_frame_without_meta_has_the_state_of_the_clock_when_it_was_taken() {
+        let arrivals = Arrivals::new();
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+        let good = arrivals.rig.now();
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+        arrivals.rig.forget();
+        assert_eq!(arrivals.next().sync, SyncState::Unsynced);
+        let bad = arrivals.rig.now();
+        assert_eq!(arrivals.next().sync, SyncState::Unsynced);
+        // An encoder had held them back.
+        assert_eq!(arrivals.arrive(good).sync, SyncState::Leading);
+        arrivals.rig.lead();
+        arrivals.next();
+        assert_eq!(arrivals.arrive(bad).sync, SyncState::Unsynced);
+        assert_eq!(arrivals.next().sync, SyncState::Leading);
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::stamps::StampedBy;
+use swsync_core::status::ClockLog;
 use swsync_core::time::Span;
 
 use super::align::{
@@ -85,6 +86,8 @@ pub struct AlignedCamera {
     injecting: bool,
     /// Whether a frame was requested that has not come yet.
     asked: bool,
+    /// How good the clock was when frames were taken.
+    clock: ClockLog,
 }
 
 impl AlignedCamera {
@@ -130,6 +133,7 @@ impl AlignedCamera {
             controls,
             injecting: false,
             asked: false,
+            clock: ClockLog::default(),
         })
     }
 
@@ -176,6 +180,7 @@ impl AlignedCamera {
         self.asked = false;
         let stamped = time.convert(frame.sensor_time);
         let status = time.status();
+        self.clock.note(&status);
         let (sequence, exposure) = (frame.sequence, frame.exposure);
         let seen = ObservedFrame { sequence, stamped, now: time.now(), quality: status.quality, exposure };
         let verdict = self.driver.handle_frame(&seen);
@@ -198,7 +203,9 @@ impl AlignedCamera {
                 rig_time_ns: verdict.time,
                 phase_error_ns: verdict.phase_error,
                 clock_uncertainty_ns: status.uncertainty_ns,
-                sync: status.quality,
+                // The frame was taken before, and its stamp was converted to rig time just now.
+                sync: self.clock.worse_at(verdict.time, status.quality),
+                timescale: status.timescale(),
                 lock: Some(verdict.lock),
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,

@@ -140,6 +140,7 @@ pub fn frame(number: u64, is_key: bool) -> gst::Buffer {
         phase_error_ns: Span::from_micros(3),
         clock_uncertainty_ns: Some(Span::from_micros(7)),
         sync: SyncState::Synced,
+        timescale: None,
         lock: Some(LockState::Locked),
         exposure_ns: Some(Span::from_millis(5)),
         analogue_gain: Some(2.0),

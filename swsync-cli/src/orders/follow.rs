@@ -9,13 +9,13 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{
-    CommandOutcome, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
+    CommandOutcome, Disagreement, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
 };
 use swsync_rig::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
-use super::report;
 use super::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
+use super::{leaders, report};
 use crate::exit;
 use crate::output::{self, tell, warn};
 use crate::signals::{Signal, on_signal};
@@ -114,7 +114,9 @@ impl FollowOrder<'_> {
                  what an encoder of video before swsyncsink makes)"
             ));
         }
-        Ok(conclude(&order, &summary, self.json))
+        // Much may have happened since the order was given.
+        let later = (given.elapsed() > leaders::HANDOVER).then(|| RigSnapshot::take(self.session));
+        Ok(conclude(self.session, &order, summary, later.as_ref().unwrap_or(self.snapshot), self.json))
     }
 
     /// Offers the order to the devices, and warns of those that do not take it. Returns whether all did.
@@ -225,21 +227,40 @@ pub fn collect_answers(
         count += 1;
         answered(count);
         if !json {
-            output::line(&table.row(&report::row(outcome)));
+            let row = report::row(outcome).map(|cell| snapshot.common.with_leaders(&cell));
+            output::line(&table.row(&row));
         }
     });
     summary.with_context(|| format!("order {}", order.id()))
 }
 
-/// Prints differences and the last line, or the JSON; returns the exit code.
-pub fn conclude(order: &Order, summary: &Summary, json: bool) -> ExitCode {
+/// Prints differences and the last line, or the JSON; returns the exit code. `snapshot`: of the rig when the frames were taken, or
+/// later.
+pub fn conclude(
+    session: &Session,
+    order: &Order,
+    mut summary: Summary,
+    snapshot: &RigSnapshot,
+    json: bool,
+) -> ExitCode {
+    let common = snapshot.common_of(order.targets());
+    summary.differences.extend(common.clock_disagreements());
+    for difference in &mut summary.differences {
+        difference.what = common.with_leaders(&difference.what);
+    }
+    if let Some(split) = leaders::lasting_split(session, order.targets(), snapshot) {
+        match split.is_apart {
+            true => summary.differences.push(Disagreement { what: split.what, devices: split.devices }),
+            false => warn(&split.what),
+        }
+    }
     for difference in &summary.differences {
         warn(&difference.what);
     }
     if json {
-        output::line(&report::json(order, summary).to_string());
+        output::line(&report::json(order, &summary, &common).to_string());
     } else {
-        output::line(&report::verdict(summary));
+        output::line(&report::verdict(&summary));
     }
     ExitCode::from(if summary.is_complete() { 0 } else { exit::INCOMPLETE })
 }
@@ -295,6 +316,7 @@ mod tests {
                 phase_error_ns: swsync_core::time::Span::ZERO,
                 clock_uncertainty_ns: None,
                 unlocked: 0,
+                unsynced: 0,
             };
             DeviceOutcome::Answered(swsync_core::order::Answer {
                 order: name("t"),

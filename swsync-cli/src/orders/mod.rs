@@ -3,6 +3,7 @@
 
 mod arm;
 mod follow;
+pub mod leaders;
 mod progress;
 pub mod report;
 mod snapshot;

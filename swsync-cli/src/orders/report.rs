@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, FrameOutcome, FrameRun};
+use swsync_core::status::RigAgreement;
 use swsync_core::time::Span;
 use swsync_rig::{DeviceOutcome, Summary};
 
+use super::leaders;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};
 
 /// The table of answers, with room for device ids of `width` characters.
@@ -56,6 +58,8 @@ struct Tally<'a> {
     notes: Vec<&'a str>,
     /// Each reason once, with its number of frames.
     why: Vec<(&'a str, u64)>,
+    /// Frames that were taken while the clock was not synced.
+    unsynced: u64,
 }
 
 impl<'a> Tally<'a> {
@@ -73,10 +77,12 @@ impl<'a> Tally<'a> {
             match &run.outcome {
                 FrameOutcome::Saved { file, info, .. } => {
                     tally.files.push(file);
+                    tally.unsynced += u64::from(!info.sync.is_synced());
                     tally.update_worst(info.phase_error_ns, info.clock_uncertainty_ns);
                 }
                 FrameOutcome::Recorded(recorded) => {
                     tally.files.push(&recorded.file);
+                    tally.unsynced += recorded.unsynced;
                     tally.files.extend(recorded.last_file.as_deref());
                     tally.update_worst(recorded.phase_error_ns, recorded.clock_uncertainty_ns);
                 }
@@ -117,6 +123,11 @@ impl<'a> Tally<'a> {
             [] => {}
             [file] => parts.push((*file).to_owned()),
             [first, .., last] => parts.push(format!("{first} .. {last}")),
+        }
+        match (self.unsynced, self.named) {
+            (0, _) => {}
+            (1, 1) => parts.push("taken while its clock was not synced".to_owned()),
+            (count, _) => parts.push(format!("{count} frames taken while its clock was not synced")),
         }
         parts.extend(self.notes.iter().map(|note| (*note).to_owned()));
         for (why, count) in &self.why {
@@ -185,8 +196,8 @@ pub fn cancelled(summary: &Summary) -> String {
     format!("{word} on {gone} of {all} devices; {saved} frames had been saved, and stay")
 }
 
-/// The order and all answers as JSON.
-pub fn json(order: &Order, summary: &Summary) -> Value {
+/// The order and all answers as JSON, and the time that the devices had.
+pub fn json(order: &Order, summary: &Summary, common: &RigAgreement) -> Value {
     let device = |outcome: &DeviceOutcome| match outcome {
         DeviceOutcome::Answered(answer) => {
             json!({
@@ -212,6 +223,7 @@ pub fn json(order: &Order, summary: &Summary) -> Value {
         "ordered": order,
         "complete": summary.is_complete(),
         "differences": summary.differences.iter().map(|difference| &difference.what).collect::<Vec<_>>(),
+        "leaders": leaders::json(common),
         "devices": summary.outcomes.iter().map(device).collect::<Vec<_>>(),
     })
 }
@@ -254,9 +266,16 @@ mod tests {
         assert_eq!(cells(frames.clone()), expected);
 
         frames.extend([missed(10, "dropped"), missed(11, "dropped")]);
-        let [_, result, numbers, .., files] = cells(frames);
+        let [_, result, numbers, .., files] = cells(frames.clone());
         assert_eq!((result.as_str(), numbers.as_str()), ("saved 3/5", "7-11"));
         assert!(files.ends_with("; 2 frames: dropped"), "{files}");
+
+        let FrameOutcome::Saved { info, .. } = &mut frames[2].outcome else { unreachable!() };
+        info.sync = swsync_core::frame::SyncState::Holdover;
+        let [.., files] = cells(vec![frames[2].clone()]);
+        assert_eq!(files, "o1/a/9.jpg; taken while its clock was not synced");
+        let [.., files] = cells(frames);
+        assert!(files.contains("; 1 frames taken while its clock was not synced"), "{files}");
     }
 
     #[test]
@@ -303,7 +322,7 @@ mod tests {
         let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
         let summary = summary_of(vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad]);
-        let json = json(&order, &summary);
+        let json = json(&order, &summary, &RigAgreement::default());
         assert_eq!(json["at_ns"], 5);
         assert_eq!(json["complete"], false);
         let frame = &json["devices"][0]["frames"][0];

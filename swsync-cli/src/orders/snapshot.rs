@@ -131,6 +131,17 @@ impl RigSnapshot {
         problems
     }
 
+    /// What the `targets` have in common.
+    pub fn common_of(&self, targets: &Targets) -> RigAgreement {
+        rig_time::common(self.reports.iter().filter(|report| targets.include(&report.status.device)))
+    }
+
+    /// Rig time now on the time scale of `order`, if a device that is on it answered; else that of most devices.
+    pub fn now_for(&self, order: &Order) -> Timestamp<Rig> {
+        let named = order.timescale().and_then(|own| ReportedRigTime::best_on(&self.reports, Some(own)));
+        named.map_or_else(|| self.now(), |clock| clock.at(Instant::now()))
+    }
+
     /// Whether the `targets` are on one time scale and take frames at one rate.
     pub fn is_alike(&self, targets: &Targets) -> bool {
         let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));
@@ -208,6 +219,29 @@ mod tests {
         let snapshot = RigSnapshot::of(Presence::default(), reports);
         assert_eq!(snapshot.longest_period(), Span::from_nanos(33_333_333));
         assert_eq!(snapshot.snap_to_grid(NOW + Span::from_millis(18)), NOW + Span::from_nanos(33_333_333));
+    }
+
+    #[test]
+    fn an_order_is_stopped_in_its_own_time() {
+        use swsync_core::message::TimeScale;
+        use swsync_core::status::TimeSource;
+        let (hour, asked) = (Span::from_secs(3_600), Instant::now());
+        let report = |device: &str, timescale, rig_time_ns| {
+            let mut status = status(device);
+            let source = TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
+            let clock = status.clock.as_mut().unwrap();
+            (clock.source, clock.rig_time_ns) = (Some(source), rig_time_ns);
+            StatusReport { status, asked, heard: asked }
+        };
+        let reports = vec![report("a", 7, NOW), report("b", 7, NOW), report("c", 8, NOW - hour)];
+        let snapshot = RigSnapshot::of(Presence::default(), reports);
+        let now_for = |timescale: Option<u64>| {
+            let order = Order::still(name("o"), NOW).unwrap().on_timescale(timescale.map(TimeScale));
+            snapshot.now_for(&order)
+        };
+        let near = |at: Timestamp<Rig>, expected: Timestamp<Rig>| (at - expected).abs() < Span::from_secs(60);
+        assert!(near(now_for(Some(8)), NOW - hour), "two devices of three are on the other one");
+        assert!([Some(7), Some(9), None].into_iter().all(|timescale| near(now_for(timescale), NOW)));
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, relative};
-use crate::output;
+use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, leaders, relative};
+use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
 /// When a take begins by default: late enough for the order to reach every device, and for a key frame.
@@ -116,7 +116,7 @@ with --detach, or below nohup for SIGHUP, it goes on until `swsync stop`.
 
 Exit codes:
   0  every device of the rig recorded every frame, of the same instants
-  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale); with
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock); with
      --detach: has not taken the order, or differs
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
@@ -148,7 +148,10 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         is_cut,
     };
     if args.detach {
-        let all = follow.offer(&order)? && snapshot.is_alike(&targets);
+        let taken = follow.offer(&order)?;
+        let split = leaders::lasting_split(&session, &targets, &snapshot);
+        split.iter().for_each(|split| warn(&split.what));
+        let all = taken && snapshot.is_alike(&targets) && !split.is_some_and(|split| split.is_apart);
         if args.json {
             output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
         } else {

@@ -60,7 +60,7 @@ Examples:
 
 Exit codes:
   0  every device of the rig recorded every frame, of the same instants
-  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale)
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock)
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   5  no such order is open, or several are and none was named";
@@ -83,7 +83,8 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let running =
         |order: &Order| matches!(order.kind(), OrderKind::Take { .. }) || order.ends_at(Span::ZERO).is_none();
     let mut order = args.which.find(&session, running)?;
-    let at = snapshot.now() + args.after.map_or(STOP_LEAD, Span::from);
+    // Instants of another time scale would end it too early, or never.
+    let at = snapshot.now_for(&order) + args.after.map_or(STOP_LEAD, Span::from);
     order.stop_at(at);
     command(&session, &OrderCommand::Stop { order: order.id().clone(), at_ns: at }, &order);
     if !args.which.json {
@@ -93,7 +94,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let summary = args
         .which
         .answers(&session, &snapshot, &order, || timeout(&order, snapshot.now(), snapshot.settled(&order)))?;
-    Ok(conclude(&order, &summary, args.which.json))
+    Ok(conclude(&session, &order, summary, &snapshot, args.which.json))
 }
 
 /// Runs `swsync cancel`.
@@ -110,7 +111,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     }
     let summary = args.which.answers(&session, &snapshot, &order, || Duration::from_secs(12))?;
     if args.which.json {
-        output::line(&report::json(&order, &summary).to_string());
+        output::line(&report::json(&order, &summary, &snapshot.common).to_string());
     } else {
         output::line(&report::cancelled(&summary));
     }

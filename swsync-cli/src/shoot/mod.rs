@@ -86,7 +86,7 @@ Columns:
 
 Exit codes:
   0  every device of the rig saved every frame, of the same instants
-  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale)
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock)
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered

@@ -61,8 +61,10 @@ Columns:
   saved, missed   frames since the device started
 
 Exit codes:
-  0  every device of the rig answered, and all are on one time scale and take frames at one rate; they need not be ready
-  1  some device belongs to the rig but did not answer (see the line about it), or differs from the others, or was refused
+  0  every device of the rig answered, all are on one time scale with one leader and take frames at one rate; they need not
+     be ready
+  1  some device belongs to the rig but did not answer (see the line about it), or differs from the others (time scale,
+     leader for more than 5 s, clock, rate), or was refused
   2  wrong arguments
   3  no rig or no devices";
 
@@ -75,10 +77,11 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.watch {
         watch(args, &session);
     }
-    let rig_status = ask(&session);
+    let mut rig_status = ask(&session);
     if rig_status.is_empty() {
         return Err(session.nobody_there(TIMEOUT).into());
     }
+    rig_status.wait_for_handover(&session);
     print(args, &rig_status);
     let is_good = rig_status.is_whole() && rig_status.is_alike();
     Ok(ExitCode::from(if is_good { 0 } else { exit::INCOMPLETE }))

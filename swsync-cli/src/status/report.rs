@@ -6,35 +6,49 @@ use serde_json::{Value, json};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
-use swsync_core::status::{FrameStatus, Status};
+use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
+use swsync_rig::Session;
 
-use crate::orders::RigSnapshot;
+use crate::orders::{RigSnapshot, leaders};
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
 /// All devices that belong to the rig, and the statuses of those that answered.
-pub struct RigStatus(RigSnapshot);
+pub struct RigStatus {
+    snapshot: RigSnapshot,
+    /// Several leaders of one time scale, and for how long: for a moment, unless `is_lasting`.
+    split: Option<LeaderSplit>,
+    is_lasting: bool,
+}
 
 impl RigStatus {
     /// From a snapshot of the rig.
-    pub const fn new(snapshot: RigSnapshot) -> Self {
-        Self(snapshot)
+    pub fn new(snapshot: RigSnapshot) -> Self {
+        let split = snapshot.common.split();
+        Self { snapshot, split, is_lasting: false }
+    }
+
+    /// If devices follow different leaders, waits until they agree, or until it has lasted too long for a handover.
+    pub fn wait_for_handover(&mut self, session: &Session) {
+        self.split = leaders::lasting_split(session, &Targets::All, &self.snapshot);
+        self.is_lasting = self.split.is_some();
     }
 
     /// Whether there is no device.
     pub fn is_empty(&self) -> bool {
-        self.0.reports.is_empty() && self.0.missed.is_empty()
+        self.snapshot.reports.is_empty() && self.snapshot.missed.is_empty()
     }
 
     /// Whether every device that belongs to the rig answered, and none was refused.
     pub fn is_whole(&self) -> bool {
-        self.0.missed.is_empty() && self.0.reports.iter().all(|report| report.status.refused.is_empty())
+        self.snapshot.missed.is_empty()
+            && self.snapshot.reports.iter().all(|report| report.status.refused.is_empty())
     }
 
-    /// Whether all are on one time scale and take frames at one rate.
+    /// Whether all are on one time scale, of one leader, and take frames at one rate.
     pub fn is_alike(&self) -> bool {
-        self.0.is_alike(&Targets::All)
+        self.snapshot.is_alike(&Targets::All) && !self.is_lasting
     }
 
     /// As a table.
@@ -42,8 +56,9 @@ impl RigStatus {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
-        let RigSnapshot { reports, missed, common, .. } = &self.0;
-        let table = table(self.0.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
+        let RigSnapshot { reports, missed, common, .. } = &self.snapshot;
+        let table =
+            table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
         let mut rows: Vec<_> = reports
             .iter()
             .map(|report| (&report.status.device, row(&report.status, common.rate())))
@@ -54,41 +69,72 @@ impl RigStatus {
         lines.extend(rows.iter().map(|(_, row)| table.row(row)));
         for report in reports {
             let (device, refused) = (&report.status.device, &report.status.refused);
-            let problems = self.0.objections(&report.status);
+            let problems = self.snapshot.objections(&report.status);
             lines
                 .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
             lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
         }
         lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
-        lines.extend(common.disagreements());
+        lines.extend(self.differences());
+        lines.extend(self.notices());
+        lines.extend(self.time_line());
         let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
         lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
         lines
     }
 
+    fn differences(&self) -> Vec<String> {
+        let lasting = self.split.iter().filter(|_| self.is_lasting).map(|split| split.what.clone());
+        self.snapshot.common.disagreements().into_iter().chain(lasting).collect()
+    }
+
+    /// What the operator should know although it is no difference.
+    fn notices(&self) -> Vec<String> {
+        let moment = self.split.iter().filter(|_| !self.is_lasting).map(|split| {
+            format!("{}; if one device is taking over from another, that is over within seconds", split.what)
+        });
+        self.snapshot.common.notice().into_iter().chain(moment).collect()
+    }
+
+    /// Whose time all have, if they agree.
+    fn time_line(&self) -> Option<String> {
+        let mut all = self.snapshot.common.leaders();
+        let (timescale, leaders) = all.next()?;
+        let [(leader, _)] = leaders[..] else { return None };
+        let leader = self.snapshot.common.leader_name(leader);
+        all.next().is_none().then(|| format!("time scale {timescale}, leader {leader}"))
+    }
+
     fn is_ready(&self, status: &Status) -> bool {
-        self.0.objections(status).is_empty()
+        self.snapshot.objections(status).is_empty()
     }
 
     /// As JSON, with each device's status unchanged.
     pub fn json(&self) -> Value {
-        let answered = self.0.reports.iter().map(|report| {
+        let common = &self.snapshot.common;
+        let answered = self.snapshot.reports.iter().map(|report| {
             let status = &report.status;
             let device = json!({
                 "device": status.device,
                 "answered": true,
                 "ready": self.is_ready(status),
-                "problems": self.0.objections(status),
+                "leader": status.clock.and_then(|clock| clock.source).map(|source| common.leader_name(source.leader)),
+                "problems": self.snapshot.objections(status),
                 "status": status,
             });
             (&status.device, device)
         });
-        let missed = self.0.missed.iter().map(|(device, why)| {
+        let missed = self.snapshot.missed.iter().map(|(device, why)| {
             (device, json!({ "device": device, "answered": false, "ready": false, "problems": [why] }))
         });
         let devices: BTreeMap<_, _> = answered.chain(missed).collect();
         let devices: Vec<_> = devices.into_values().collect();
-        json!({ "devices": devices, "differences": self.0.common.disagreements() })
+        json!({
+            "devices": devices,
+            "leaders": leaders::json(common),
+            "differences": self.differences(),
+            "notices": self.notices(),
+        })
     }
 }
 
@@ -239,7 +285,10 @@ mod tests {
         let lines = rig_status.lines().join("\n");
         assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
         assert!(
-            lines.contains("time scales differ: 0000000000000007 on a, b; 0000000000000008 on c"),
+            lines.contains(
+                "time scales differ: 0000000000000007 (leader 0000000000000001) on a, b; 0000000000000008 (leader \
+                 0000000000000001) on c"
+            ),
             "{lines}"
         );
         assert!(lines.contains("frame rates differ: 25 on b; 30 on a, c"), "{lines}");

@@ -5,3 +5,4 @@ mod handover;
 mod rig;
 mod shoot;
 mod status;
+mod timescales;

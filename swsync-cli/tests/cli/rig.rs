@@ -8,12 +8,13 @@ pub use swsync_cli::testing::Ran;
 use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
+use swsync_core::message::TimeScale;
 use swsync_core::name::Name;
 use swsync_core::order::{
     Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
     TimeBasis,
 };
-use swsync_core::status::{ClockStatus, FrameStatus, Status};
+use swsync_core::status::{ClockStatus, FrameStatus, Status, TimeScaleChange, TimeSource};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::share::Share;
 use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session};
@@ -31,11 +32,31 @@ pub enum Does {
     Stray,
 }
 
+/// Whose time a device has.
+#[derive(Clone, Copy)]
+pub struct OwnTime {
+    pub timescale: u64,
+    pub leader: u64,
+    /// Whether it is the leader itself.
+    pub leads: bool,
+    /// How far its clock is ahead of that of other devices.
+    pub ahead: Span,
+    pub change: Option<TimeScaleChange>,
+}
+
+impl OwnTime {
+    fn source(self) -> TimeSource {
+        let Self { timescale, leader, leads, .. } = self;
+        TimeSource { stratum: u8::from(!leads), leader, timescale, least_delay_ns: Span::ZERO }
+    }
+}
+
 /// A device's side of the control plane.
 pub struct Handler {
     id: Name,
     does: Does,
     quality: SyncState,
+    time: Mutex<Option<OwnTime>>,
     orders: Mutex<Vec<Order>>,
     held: Mutex<Vec<Reply>>,
 }
@@ -76,6 +97,8 @@ impl DeviceHandler for Handler {
             self.held.lock().unwrap().push(reply);
             return;
         }
+        let time = *self.time.lock().unwrap();
+        let timescale = time.map(|time| TimeScale(time.timescale));
         let named = match self.does {
             Does::Stray => {
                 let at = order.at() - Span::from_secs(10);
@@ -94,7 +117,7 @@ impl DeviceHandler for Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: TimeBasis { rate: Some(grid()), timescale: None },
+            basis: TimeBasis { rate: Some(grid()), timescale },
         });
     }
 
@@ -112,17 +135,18 @@ impl DeviceHandler for Handler {
 
     fn status(&self) -> Status {
         let number = grid().nearest(RIG_EPOCH);
+        let time = *self.time.lock().unwrap();
         Status {
             device: self.id.clone(),
             software: "test".into(),
             clock: Some(ClockStatus {
                 quality: self.quality,
-                rig_time_ns: RIG_EPOCH,
+                rig_time_ns: RIG_EPOCH + time.map_or(Span::ZERO, |time| time.ahead),
                 offset_ns: Span::from_millis(1500),
                 uncertainty_ns: Some(Span::from_micros(21)),
                 skew_ppm: 0.5,
                 round_trip_ns: None,
-                source: None,
+                source: time.map(OwnTime::source),
                 server: None,
             }),
             frames: Some(FrameStatus {
@@ -140,6 +164,7 @@ impl DeviceHandler for Handler {
             missed: 0,
             problems: Vec::new(),
             refused: Vec::new(),
+            timescale_change: time.and_then(|time| time.change),
         }
     }
 }
@@ -155,6 +180,11 @@ impl Device {
     pub fn share(&self, root: &std::path::Path) -> Share {
         let session = self.membership.session();
         Share::open(session, self.handler.id.clone(), root.to_owned(), Box::new(|| None)).unwrap()
+    }
+
+    /// Its clock has this time from now on.
+    pub fn set_time(&self, time: OwnTime) {
+        *self.handler.time.lock().unwrap() = Some(time);
     }
 
     pub fn orders(&self) -> Vec<Order> {
@@ -193,12 +223,21 @@ impl Rig {
             id: id.clone(),
             does,
             quality,
+            time: Mutex::default(),
             orders: Mutex::default(),
             held: Mutex::default(),
         });
         let membership = Session::open_unshared(&config).unwrap().join(id, handler.clone()).unwrap();
         self.devices.push(Device { handler, membership });
         self
+    }
+
+    /// Adds a device that saves everything, with this time.
+    pub fn with_time(self, id: &str, time: OwnTime) -> Self {
+        let quality = if time.leads { SyncState::Leading } else { SyncState::Synced };
+        let rig = self.with_clock(id, Does::Save, quality);
+        rig.devices.last().expect("just added").set_time(time);
+        rig
     }
 
     pub fn device(&self, index: usize) -> &Device {

@@ -95,6 +95,9 @@ pub struct RecordedFrames {
     pub clock_uncertainty_ns: Option<Span>,
     /// Frames that were not locked to the grid.
     pub unlocked: u64,
+    /// Frames that were taken while the clock was not synced.
+    #[serde(default)]
+    pub unsynced: u64,
 }
 
 impl RecordedFrames {
@@ -108,6 +111,7 @@ impl RecordedFrames {
             phase_error_ns: info.phase_error_ns,
             clock_uncertainty_ns: info.clock_uncertainty_ns,
             unlocked: u64::from(info.lock != Some(LockState::Locked)),
+            unsynced: u64::from(!info.sync.is_synced()),
         }
     }
 
@@ -121,6 +125,7 @@ impl RecordedFrames {
         }
         self.clock_uncertainty_ns = self.clock_uncertainty_ns.max(next.clock_uncertainty_ns);
         self.unlocked += next.unlocked;
+        self.unsynced += next.unsynced;
     }
 }
 

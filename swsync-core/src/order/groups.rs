@@ -29,6 +29,16 @@ impl<K: Ord + Copy> Groups<K> {
         self.0.get(&key).is_some_and(|devices| devices.contains(device))
     }
 
+    /// All devices.
+    pub fn all(&self) -> impl Iterator<Item = &DeviceId> {
+        self.0.values().flatten()
+    }
+
+    /// The values with their devices, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &BTreeSet<DeviceId>)> {
+        self.0.iter().map(|(key, devices)| (*key, devices))
+    }
+
     /// The values, in ascending order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = K> {
         self.0.keys().copied()
@@ -52,13 +62,15 @@ impl<K: Ord + Copy> Groups<K> {
 
     /// Which devices have which value, as text. `None`: all have the same.
     pub fn describe(&self, what: &str, name: impl Fn(&K) -> String) -> Option<String> {
-        let list = |devices: &BTreeSet<DeviceId>| {
-            devices.iter().map(DeviceId::as_str).collect::<Vec<_>>().join(", ")
-        };
         let groups: Vec<_> =
             self.0.iter().map(|(key, devices)| format!("{} on {}", name(key), list(devices))).collect();
         (groups.len() > 1).then(|| format!("{what}s differ: {}", groups.join("; ")))
     }
+}
+
+/// Devices as text.
+pub fn list(devices: &BTreeSet<DeviceId>) -> String {
+    devices.iter().map(DeviceId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The name of a time scale that may not be known.

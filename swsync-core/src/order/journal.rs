@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Order};
 use crate::grid::FrameGrid;
-use crate::message;
+use crate::message::{self, TimeScale};
 use crate::name::OrderId;
 use crate::time::{Rig, Timestamp};
 
@@ -53,6 +53,11 @@ pub enum JournalRecord {
         /// The grid.
         grid: FrameGrid,
     },
+    /// The device's clock is on this time scale from here on. Open orders that name none are of this one.
+    TimeScale {
+        /// The time scale.
+        timescale: TimeScale,
+    },
 }
 
 impl JournalRecord {
@@ -80,6 +85,16 @@ pub struct Journal {
     open: Vec<PendingOrder>,
     answers: Answers,
     grid: Option<FrameGrid>,
+    timescale: Option<TimeScale>,
+}
+
+/// The parts of a journal that an order queue goes on with.
+pub(super) struct JournalParts {
+    pub open: Vec<PendingOrder>,
+    pub answers: Answers,
+    pub grid: Option<FrameGrid>,
+    /// The last time scale of the device's clock.
+    pub timescale: Option<TimeScale>,
 }
 
 impl Journal {
@@ -121,6 +136,10 @@ impl Journal {
                 self.answers.keep(order, answer);
             }
             JournalRecord::Grid { grid } => self.grid = Some(grid),
+            JournalRecord::TimeScale { timescale } => {
+                self.timescale = Some(timescale);
+                self.open.iter_mut().for_each(|pending| pending.order.settle_timescale(Some(timescale)));
+            }
         }
     }
 
@@ -131,6 +150,7 @@ impl Journal {
     /// The fewest records with the same state, to replace a file that has grown long.
     pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
         let grid = self.grid.map(|grid| JournalRecord::Grid { grid });
+        let timescale = self.timescale.map(|timescale| JournalRecord::TimeScale { timescale });
         let answered = self.answers.oldest_first().flat_map(|Answered { order, answer }| {
             let opened = order.clone().map(|opened| JournalRecord::Opened { opened });
             opened.into_iter().chain([JournalRecord::Answered { answer: answer.clone() }])
@@ -140,7 +160,7 @@ impl Journal {
                 pending.cancelled.then(|| JournalRecord::Cancelled { order: pending.order.id().clone() });
             [JournalRecord::Opened { opened: pending.order.clone() }].into_iter().chain(cancelled)
         });
-        grid.into_iter().chain(answered).chain(open)
+        grid.into_iter().chain(timescale).chain(answered).chain(open)
     }
 
     /// Orders that are not answered yet, in the order of their arrival.
@@ -149,8 +169,9 @@ impl Journal {
         &self.open
     }
 
-    pub(super) fn into_parts(self) -> (Vec<PendingOrder>, Answers, Option<FrameGrid>) {
-        (self.open, self.answers, self.grid)
+    pub(super) fn into_parts(self) -> JournalParts {
+        let Self { open, answers, grid, timescale } = self;
+        JournalParts { open, answers, grid, timescale }
     }
 }
 
@@ -262,12 +283,18 @@ mod tests {
             JournalRecord::Answered { answer: answer("a", 1) },
             JournalRecord::Grid { grid: FrameGrid::new(25, 1).unwrap() },
             JournalRecord::Opened { opened: order("c") },
+            JournalRecord::TimeScale { timescale: TimeScale(7) },
+            JournalRecord::Opened { opened: order("d").on_timescale(Some(TimeScale(7))) },
             JournalRecord::Grid { grid: FrameGrid::new(30, 1).unwrap() },
+            JournalRecord::TimeScale { timescale: TimeScale(8) },
         ];
         let journal = journal(&records);
         assert_eq!(journal.grid, FrameGrid::new(30, 1).ok());
-        let [b, c] = journal.open() else { panic!("{journal:?}") };
+        let [b, c, d] = journal.open() else { panic!("{journal:?}") };
         assert_eq!((b.order.stop(), b.cancelled, c.cancelled), (Some(stop), true, false));
+        // An order that named no time scale is of the first one that the device knew.
+        assert_eq!([b, c, d].map(|open| open.order.timescale()), [Some(TimeScale(7)); 3]);
+        assert_eq!(journal.timescale, Some(TimeScale(8)));
         let kept = Answered { order: Some(order("a")), answer: answer("a", 1) };
         assert_eq!(journal.answers.get(order("a").id()), Some(&kept));
         assert_eq!(

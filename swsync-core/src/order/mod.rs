@@ -287,12 +287,13 @@ impl Order {
     #[must_use]
     pub fn foreign_to(&self, own: Option<TimeScale>) -> Option<String> {
         let (asked, own) = (self.timescale?, own?);
-        (asked != own).then(|| {
-            format!(
-                "this device's clock is on time scale {own}, and the order names instants of {asked}: is there more than \
-                 one leader in the rig?"
-            )
-        })
+        (asked != own)
+            .then(|| format!("another time scale: the order is of {asked}, and this device is on {own}"))
+    }
+
+    /// Decides which time scale its instants belong to, if whoever gave the order did not say.
+    pub(crate) fn settle_timescale(&mut self, known: Option<TimeScale>) {
+        self.timescale = self.timescale.or(known);
     }
 
     /// Its id.

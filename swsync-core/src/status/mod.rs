@@ -4,14 +4,18 @@
 //! a rig agree on time scale and frame rate.
 
 mod agreement;
+mod clock_log;
 mod ready;
 #[cfg(test)]
 mod testing;
+mod timescale_change;
 
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{RigAgreement, TimedStatus};
+pub use agreement::{LeaderSplit, RigAgreement, TimedStatus};
+pub use clock_log::ClockLog;
 pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
+pub use timescale_change::{TimeScaleChange, TimeScaleHistory};
 
 use crate::frame::{FrameInfo, SyncState};
 use crate::grid::{FrameGrid, FrameNumber};
@@ -136,4 +140,7 @@ pub struct Status {
     /// Devices that were refused lately because they came with this device's id: a line of text for each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
+    /// The time scale that its clock has left lately, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timescale_change: Option<TimeScaleChange>,
 }

@@ -37,5 +37,6 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
         missed: 0,
         problems: Vec::new(),
         refused: Vec::new(),
+        timescale_change: None,
     }
 }

@@ -129,6 +129,7 @@ impl DeviceHandler for Handler {
             missed: 0,
             problems: Vec::new(),
             refused: Vec::new(),
+            timescale_change: None,
         }
     }
 

@@ -278,7 +278,11 @@ fn holdover_is_coasting() {
     assert_eq!(causes(&frames), [(LockCause::Clock, LockState::Coasting)]);
     assert_eq!(frames[0].info.sync, SyncState::Holdover);
     camera.stage.with(|world| world.quality = SyncState::Synced);
-    assert_eq!(causes(&camera.frames(20)), [(LockCause::Clock, LockState::Locked)]);
+    let frames = camera.frames(20);
+    assert_eq!(causes(&frames), [(LockCause::Clock, LockState::Locked)]);
+    // What was taken before the clock is known to be synced again is not, although it arrives after that.
+    assert_eq!(frames[0].info.sync, SyncState::Holdover);
+    assert_eq!(frames[2].info.sync, SyncState::Synced);
 }
 
 #[test]

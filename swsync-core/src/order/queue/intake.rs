@@ -6,9 +6,7 @@ use super::open::OpenOrder;
 use super::{MAX_OPEN, OrderAction, OrderQueue};
 use crate::name::OrderId;
 use crate::order::journal::Answered;
-use crate::order::{
-    Answer, CommandOutcome, FrameRun, JournalRecord, Order, OrderCommand, OrderRoster, PendingOrder,
-};
+use crate::order::{CommandOutcome, FrameRun, JournalRecord, Order, OrderCommand, OrderRoster, PendingOrder};
 
 /// Most commands that are kept: for orders that have not arrived yet, and for devices that missed the command.
 const MAX_COMMANDS: usize = 64;
@@ -86,16 +84,9 @@ impl<T: Clone> OrderQueue<T> {
             let stop = stop.map(|at_ns| OrderCommand::Stop { order: order.id().clone(), at_ns });
             return Ok(stop.map_or_else(Vec::new, |stop| self.handle_command(&stop).1));
         }
-        if let Some(why) = order.foreign_to(self.timescale) {
-            // Not remembered: the order can be given again once the clock is on its time scale.
-            return Ok(vec![OrderAction::Answer(Answer {
-                order: order.id().clone(),
-                device: self.device.clone(),
-                frames: Vec::new(),
-                unnumbered: Some(why),
-                unfinished: None,
-                basis: self.basis(),
-            })]);
+        // What is on disk was saved before the clock changed to another time scale.
+        if let (Some(why), None) = (order.foreign_to(self.timescale.now), &on_disk) {
+            return Ok(vec![OrderAction::Answer(self.foreign_answer(&order, why))]);
         }
         if self.open.len() >= MAX_OPEN {
             return Err(OrderRefused::TooMany);
@@ -103,11 +94,14 @@ impl<T: Clone> OrderQueue<T> {
         Ok(self.open(order, on_disk))
     }
 
-    fn open(&mut self, order: Order, on_disk: Option<Vec<FrameRun>>) -> Vec<OrderAction<T>> {
+    fn open(&mut self, mut order: Order, on_disk: Option<Vec<FrameRun>>) -> Vec<OrderAction<T>> {
+        order.settle_timescale(self.timescale.now.or(self.timescale.last));
         let mut actions = vec![OrderAction::Journal(JournalRecord::Opened { opened: order.clone() })];
         let id = order.id().clone();
         let mut open = match on_disk {
-            None => OpenOrder::new(order, self.separate_files, &self.ring),
+            None => {
+                OpenOrder::new(order, self.separate_files, &self.ring, self.ring_beginning.why(&self.ring))
+            }
             Some(decided) => {
                 let pending = PendingOrder { order, cancelled: false };
                 OpenOrder::restored(pending, decided, self.separate_files, &self.ring)
@@ -116,6 +110,7 @@ impl<T: Clone> OrderQueue<T> {
         if let Some(grid) = self.grid {
             open.set_grid(grid, &mut actions);
         }
+        open.handle_timescale(self.timescale.now, &mut actions);
         self.open.push(open);
         for command in std::mem::take(&mut self.early_commands) {
             if command.order() == &id {

@@ -19,6 +19,7 @@ mod open;
 mod properties;
 #[cfg(test)]
 mod tests;
+mod timescale;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -27,11 +28,10 @@ pub use action::{FramePurpose, OrderAction};
 pub use backlog::SaveTicket;
 pub use intake::OrderRefused;
 
-use super::journal::Answers;
+use super::journal::{Answers, JournalParts};
 use super::{FrameOutcome, FrameRun, Journal, JournalRecord, Order, OrderCommand, OrderProgress, TimeBasis};
 use crate::coded::Coding;
 use crate::grid::{FrameGrid, FrameNumber};
-use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
 use crate::ring::{FrameRing, RingFrame, RingLimits};
 use crate::servo::LONGEST_HOLD;
@@ -39,6 +39,7 @@ use crate::time::{Rig, Span, Timestamp};
 use backlog::Backlog;
 use latency::Latency;
 use open::{MAX_REORDER, OpenOrder};
+use timescale::{OwnTimeScale, RingBeginning};
 
 /// Most orders that can be open at once.
 pub const MAX_OPEN: usize = 64;
@@ -46,19 +47,16 @@ pub const MAX_OPEN: usize = 64;
 /// How often a key frame is requested while frames arrive that cannot be decoded.
 const KEY_REQUEST_INTERVAL: Span = Span::from_secs(1);
 
-/// Why frames of orders that were open are missed when rig time begins anew.
-const NEW_TIME: &str =
-    "rig time began anew: the leader came back with another wall clock, or its source was stepped";
-
 /// Serves orders. Every order gets exactly one [`OrderAction::Answer`] that is not unfinished, and the same answer again when
 /// the order arrives again.
 #[derive(Debug)]
 pub struct OrderQueue<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
-    timescale: Option<TimeScale>,
+    timescale: OwnTimeScale,
     latency: Latency,
     ring: FrameRing<T>,
+    ring_beginning: RingBeginning,
     backlog: Backlog,
     open: Vec<OpenOrder>,
     answers: Answers,
@@ -81,9 +79,10 @@ impl<T: Clone> OrderQueue<T> {
         Self {
             device,
             grid: None,
-            timescale: None,
+            timescale: OwnTimeScale::default(),
             latency: Latency::default(),
             ring: FrameRing::new(limits),
+            ring_beginning: RingBeginning::default(),
             backlog: Backlog::new(limits.bytes / 2),
             open: Vec::new(),
             answers: Answers::default(),
@@ -110,10 +109,11 @@ impl<T: Clone> OrderQueue<T> {
         journal: Journal,
         mut on_disk: impl FnMut(&Order) -> Vec<FrameRun>,
     ) -> Vec<OrderAction<T>> {
-        let (open, answers, grid) = journal.into_parts();
+        let JournalParts { open, answers, grid, timescale } = journal.into_parts();
         self.answers = answers;
         // Frames are numbered as before until the camera runs, which can take long.
         self.grid = self.grid.or(grid);
+        self.timescale.last = self.timescale.last.or(timescale);
         for pending in open {
             let decided = on_disk(&pending.order);
             self.open.push(OpenOrder::restored(pending, decided, self.separate_files, &self.ring));
@@ -136,14 +136,6 @@ impl<T: Clone> OrderQueue<T> {
         self.serve(actions)
     }
 
-    /// Sets the time scale of the device's clock. `None`: the clock states none.
-    ///
-    /// Open orders go on: their instants stay valid as long as rig time does not [begin anew](Self::handle_new_time), for
-    /// instance when a leader was restarted and is back. Their answers state the time scale that they end on.
-    pub const fn set_timescale(&mut self, timescale: Option<TimeScale>) {
-        self.timescale = timescale;
-    }
-
     /// Sets the latency of frames by what the elements upstream state.
     pub const fn set_latency(&mut self, stated: Span) {
         self.latency.set_stated(stated);
@@ -160,9 +152,12 @@ impl<T: Clone> OrderQueue<T> {
         self.latency.max_on(self.grid.map_or(Span::ZERO, FrameGrid::period))
     }
 
-    /// A frame arrives.
+    /// A frame arrives. Call [`set_timescale`](Self::set_timescale) first: a frame of an earlier time scale is dropped.
     pub fn handle_frame(&mut self, frame: RingFrame<T>) -> Vec<OrderAction<T>> {
         let mut actions = Vec::new();
+        if !self.is_present(frame.timescale) {
+            return actions;
+        }
         // A clock that is held, or frames in coding order, go back by less.
         if self.ring.newest().is_some_and(|newest| {
             frame.number + MAX_REORDER < newest.number && frame.time < newest.time - LONGEST_HOLD
@@ -234,8 +229,10 @@ impl<T: Clone> OrderQueue<T> {
         if !open.is_suspended() {
             return self.answer(open);
         }
-        let so_far = OrderAction::Answer(open.answer(&self.device, self.basis()));
-        self.open.insert(index, open.resumed(&self.ring));
+        let so_far = OrderAction::Answer(open.answer(&self.device, self.grid));
+        let mut resumed = open.resumed(&self.ring);
+        resumed.timescale = self.timescale.now;
+        self.open.insert(index, resumed);
         self.serve(vec![so_far])
     }
 
@@ -254,25 +251,11 @@ impl<T: Clone> OrderQueue<T> {
     /// The device stops: files are finished, and every open order is answered with its account so far. The orders stay open,
     /// and are resumed when frames arrive again, or by [`restore`](Self::restore).
     pub fn handle_stop(&mut self) -> Vec<OrderAction<T>> {
-        let (mut actions, basis, ring_end) = (Vec::new(), self.basis(), self.ring.end());
+        let (mut actions, ring_end) = (Vec::new(), self.ring.end());
         for open in &mut self.open {
             if open.suspend(ring_end, &mut actions) {
-                actions.push(OrderAction::Answer(open.answer(&self.device, basis)));
+                actions.push(OrderAction::Answer(open.answer(&self.device, self.grid)));
             }
-        }
-        actions
-    }
-
-    /// Rig time begins anew: earlier numbers and later ones do not mix. Open orders end.
-    pub fn handle_new_time(&mut self) -> Vec<OrderAction<T>> {
-        self.ring.clear();
-        let mut actions = Vec::new();
-        for open in &mut self.open {
-            open.give_up(NEW_TIME, &mut actions);
-        }
-        let unnumbered: Vec<_> = self.open.extract_if(.., |open| !open.is_numbered()).collect();
-        for open in unnumbered {
-            actions.extend(self.answer(open));
         }
         actions
     }
@@ -298,7 +281,7 @@ impl<T: Clone> OrderQueue<T> {
     }
 
     fn answer(&mut self, open: OpenOrder) -> Vec<OrderAction<T>> {
-        let answer = open.final_answer(&self.device, self.basis());
+        let answer = open.final_answer(&self.device, self.grid);
         self.saved += answer.saved();
         self.missed += answer.named() - answer.saved();
         self.answers.keep(Some(open.order), answer.clone());
@@ -309,7 +292,7 @@ impl<T: Clone> OrderQueue<T> {
     }
 
     const fn basis(&self) -> TimeBasis {
-        TimeBasis { timescale: self.timescale, rate: self.grid }
+        TimeBasis { timescale: self.timescale.now, rate: self.grid }
     }
 
     /// The grid that frames are numbered on, once it is known.

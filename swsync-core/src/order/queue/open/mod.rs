@@ -7,11 +7,14 @@ mod settle;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+pub(super) use settle::missed_run;
+
 use super::account::OrderAccount;
 use super::action::OrderAction;
 use super::decode_path::FileTail;
 use crate::gap::KnownGaps;
 use crate::grid::{FrameGrid, FrameNumber};
+use crate::message::TimeScale;
 use crate::order::{FrameOutcome, FrameRun, GRACE, MAX_DETAILED, NamedFrames, Order, PendingOrder};
 use crate::ring::FrameRing;
 use crate::time::{Rig, Span, Timestamp};
@@ -33,6 +36,8 @@ const CANCELLED: &str = "cancelled";
 #[derive(Debug)]
 pub struct OpenOrder {
     pub order: Order,
+    /// The time scale of its frames. `None`: the clock states none.
+    pub timescale: Option<TimeScale>,
     stage: Stage,
     account: OrderAccount,
     /// Frames that the writer has.
@@ -47,6 +52,8 @@ pub struct OpenOrder {
     frontier: FrameNumber,
     /// Frames below this number could never be saved, and why.
     unavailable_before: Option<(FrameNumber, String)>,
+    /// Why frames before the first one that arrives are missing, if the ring was empty.
+    before_first: Option<String>,
     /// One past the last frame that was decided before a restart.
     decided_before: FrameNumber,
     tail: Option<FileTail>,
@@ -57,7 +64,7 @@ pub struct OpenOrder {
     absent: Option<&'static str>,
     /// Whether the device was stopped, this was answered with an unfinished answer, and nothing has happened since.
     is_told: bool,
-    /// Why an order without an end was ended.
+    /// Why the order was ended, if it has no end itself or no frame could be numbered.
     ended: Option<String>,
     /// Whether frames of different files are accounted for separately.
     separate_files: bool,
@@ -79,12 +86,16 @@ enum Stage {
 }
 
 impl OpenOrder {
-    /// An order to be served from `ring` and from later frames.
-    pub fn new<T>(order: Order, separate_files: bool, ring: &FrameRing<T>) -> Self {
+    /// An order to be served from `ring` and from later frames. `ring_began`: why the frame before the oldest one of the ring is
+    /// not there, if it was not too old.
+    pub fn new<T>(order: Order, separate_files: bool, ring: &FrameRing<T>, ring_began: Option<&str>) -> Self {
         let unavailable_before = ring.range().map(|(oldest, newest)| {
-            (oldest, format!("older than the ring, which holds frames {oldest} to {newest}"))
+            let too_old = || format!("older than the ring, which holds frames {oldest} to {newest}");
+            (oldest, ring_began.map_or_else(too_old, str::to_owned))
         });
-        Self { unavailable_before, separate_files, ..Self::unnumbered(order, ring.start(), Vec::new()) }
+        let before_first = ring_began.map(str::to_owned);
+        let this = Self::unnumbered(order, ring.start(), Vec::new());
+        Self { unavailable_before, before_first, separate_files, ..this }
     }
 
     /// An order from before a restart. `on_disk`: the frames that were decided then.
@@ -109,6 +120,7 @@ impl OpenOrder {
     fn unnumbered(order: Order, next: u64, on_disk: Vec<FrameRun>) -> Self {
         Self {
             order,
+            timescale: None,
             stage: Stage::Unnumbered(on_disk),
             account: OrderAccount::default(),
             writing: BTreeSet::new(),
@@ -117,6 +129,7 @@ impl OpenOrder {
             known_gaps: KnownGaps::default(),
             frontier: 0,
             unavailable_before: None,
+            before_first: None,
             decided_before: 0,
             tail: None,
             next_key: None,
@@ -140,6 +153,11 @@ impl OpenOrder {
 
     pub const fn is_numbered(&self) -> bool {
         !matches!(self.stage, Stage::Unnumbered(_))
+    }
+
+    /// Whether it was [given up](Self::give_up) before a frame could be numbered, or without an end of its own.
+    pub const fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Whether the writer finishes its files.
@@ -241,7 +259,12 @@ impl OpenOrder {
     /// Ends the order: frames that were not handed out are missed because of `why`. An order without an end ends with the
     /// frames that it has.
     pub fn give_up<T>(&mut self, why: &str, actions: &mut Vec<OrderAction<T>>) {
-        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else { return };
+        let (Stage::Waiting(named) | Stage::Serving(named)) = self.stage else {
+            if !self.is_numbered() {
+                self.ended = Some(why.to_owned());
+            }
+            return;
+        };
         let seen = self.seen.map_or(0, |seen| seen + 1);
         let named = match named.end() {
             Some(end) => {
@@ -330,6 +353,7 @@ impl OpenOrder {
             if let (1.., FrameOutcome::Recorded(recorded)) = (index, &mut run.outcome) {
                 recorded.bytes = 0;
                 recorded.unlocked = 0;
+                recorded.unsynced = 0;
             }
             self.account.note(&named, run);
         }

@@ -2,26 +2,29 @@
 
 use super::settle::missed_run;
 use super::{CANCELLED, OpenOrder, STOPPED, Stage};
+use crate::grid::FrameGrid;
 use crate::name::DeviceId;
 use crate::order::{Answer, FrameRun, NamedFrames, OrderProgress, TimeBasis};
 
 impl OpenOrder {
     /// The answer with the account so far; unfinished if the device was stopped.
-    pub fn answer(&self, device: &DeviceId, basis: TimeBasis) -> Answer {
-        self.answer_as(device, basis, self.is_told || self.is_suspended())
+    ///
+    /// `grid`: of the device's frames, if it is known.
+    pub fn answer(&self, device: &DeviceId, grid: Option<FrameGrid>) -> Answer {
+        self.answer_as(device, grid, self.is_told || self.is_suspended())
     }
 
     /// The answer after which the order is over.
-    pub fn final_answer(&self, device: &DeviceId, basis: TimeBasis) -> Answer {
-        self.answer_as(device, basis, self.is_suspended())
+    pub fn final_answer(&self, device: &DeviceId, grid: Option<FrameGrid>) -> Answer {
+        self.answer_as(device, grid, self.is_suspended())
     }
 
-    fn answer_as(&self, device: &DeviceId, basis: TimeBasis, is_stopped: bool) -> Answer {
-        let rate = self.named().map(|named| named.grid()).or(basis.rate);
+    fn answer_as(&self, device: &DeviceId, grid: Option<FrameGrid>, is_stopped: bool) -> Answer {
+        let rate = self.named().map(|named| named.grid()).or(grid);
         let (unnumbered, frames) = match &self.stage {
             Stage::Unnumbered(on_disk) => {
-                let why = if self.cancelled { CANCELLED } else { "the device has not seen a frame yet" };
-                (Some(why.into()), on_disk.clone())
+                let no_frame = if self.cancelled { CANCELLED } else { "the device has not seen a frame yet" };
+                (Some(self.ended.as_deref().unwrap_or(no_frame).to_owned()), on_disk.clone())
             }
             Stage::Closing(_) => (None, self.account.runs()),
             Stage::Waiting(named) | Stage::Serving(named) | Stage::Suspending(named) => {
@@ -32,10 +35,10 @@ impl OpenOrder {
             None => is_stopped.then(|| {
                 "the device was stopped before the order ended, which goes on when it is back".into()
             }),
-            Some(why) => Some(format!("it ended before the order did: {why}")),
+            Some(why) => unnumbered.is_none().then(|| format!("it ended before the order did: {why}")),
         };
         let order = self.order.id().clone();
-        let basis = TimeBasis { rate, ..basis };
+        let basis = TimeBasis { timescale: self.timescale, rate };
         Answer { order, device: device.clone(), frames, unnumbered, unfinished, basis }
     }
 

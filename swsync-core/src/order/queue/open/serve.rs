@@ -37,8 +37,9 @@ impl OpenOrder {
                 break;
             }
             if self.unavailable_before.is_none() {
-                let why = self.absent.unwrap_or("before the device's first frame");
-                self.unavailable_before = Some((frame.number, why.into()));
+                let before_first = self.before_first.take();
+                let why = || self.absent.unwrap_or("before the device's first frame").to_owned();
+                self.unavailable_before = Some((frame.number, before_first.unwrap_or_else(why)));
             }
             self.known_gaps.note(frame.number, frame.gap, frame.coding == Coding::Undecodable);
             if is_wanted {

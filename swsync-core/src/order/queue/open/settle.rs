@@ -67,7 +67,7 @@ impl OpenOrder {
 }
 
 /// The frames of `named` in `range`, all missed because of `why`. `None`: it names none there.
-pub(super) fn missed_run(named: &NamedFrames, range: Range<FrameNumber>, why: String) -> Option<FrameRun> {
+pub fn missed_run(named: &NamedFrames, range: Range<FrameNumber>, why: String) -> Option<FrameRun> {
     let (first, last) = (named.next_from(range.start)?, named.last_before(range.end)?);
     let count = named.count_in(range);
     (count > 0).then_some(FrameRun { first, last, count, outcome: FrameOutcome::Missed { why } })

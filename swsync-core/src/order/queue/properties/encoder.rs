@@ -63,7 +63,15 @@ impl Encoder {
         }
         let payload = Picture { run, place: self.place, coding, key: self.key, leading: self.leading };
         self.leading = if coding.is_leading() { self.leading + 1 } else { 0 };
-        RingFrame { number, time: grid().instant(number), bytes: 100, coding, gap: None, payload }
+        RingFrame {
+            number,
+            time: grid().instant(number),
+            bytes: 100,
+            coding,
+            gap: None,
+            timescale: None,
+            payload,
+        }
     }
 
     /// The frame as it arrives; `None`: its place is in `lost`.

@@ -28,6 +28,7 @@ fn frame(number: FrameNumber) -> RingFrame<FrameNumber> {
         bytes: 100,
         coding: Coding::Key,
         gap: None,
+        timescale: None,
         payload: number,
     }
 }
