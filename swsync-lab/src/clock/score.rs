@@ -101,7 +101,8 @@ impl Tally {
         let within = |sample: &&Sample| (sample.error - rules.asymmetry).abs() <= sample.uncertainty * 2;
         let mut sizes: Vec<Span> = counted.iter().map(|sample| sample.error.abs()).collect();
         sizes.sort_unstable();
-        self.jumps += counted.windows(2).filter(|pair| is_jump(pair[0].uncertainty, pair[1].uncertainty)).count();
+        self.jumps +=
+            counted.windows(2).filter(|pair| is_jump(pair[0].uncertainty, pair[1].uncertainty)).count();
         self.within += counted.iter().filter(within).count();
         self.sum += counted.iter().map(|sample| sample.error.as_nanos_f64()).sum::<f64>();
         self.traces.push((time_to_synced(samples, begin), mean(&sizes), quantile(&sizes, 99)));

@@ -26,8 +26,7 @@ use swsync_cli::{exit, output};
 /// A trace cannot be written.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let filters = if args.filter.is_empty() { Filter::value_variants() } else { &args.filter };
-    let scenarios =
-        if args.scenario.is_empty() { Scenario::all().collect() } else { args.scenario.clone() };
+    let scenarios = if args.scenario.is_empty() { Scenario::all().collect() } else { args.scenario.clone() };
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&stop);
     ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;

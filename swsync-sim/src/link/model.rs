@@ -136,7 +136,10 @@ pub enum BurstPattern {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown link `{name}`: use wifi, wifi-busy, wifi-asymmetric, ethernet, levels, ideal, or a shape of delays: {}", shapes())]
+#[error(
+    "unknown link `{name}`: use wifi, wifi-busy, wifi-asymmetric, ethernet, levels, ideal, or a shape of delays: {}",
+    shapes()
+)]
 pub struct UnknownLink {
     /// The name as given.
     pub name: String,

@@ -4,8 +4,8 @@
 //! The numbers are chosen: some milliseconds, as on WiFi. Unlike directions have equal floors if their law has one, and equal
 //! means (or what the name says) if not, so half the asymmetry of the path is known.
 
-use super::model::{DirectionModel, LinkModel};
 use super::Law;
+use super::model::{DirectionModel, LinkModel};
 use swsync_core::time::Span;
 
 impl DirectionModel {

@@ -81,7 +81,8 @@ impl CentreFitter {
             return None;
         }
         self.points.clear();
-        self.points.extend(samples.slots().iter().map(|Slot { t, middle, count, .. }| [t - now, *middle, *count]));
+        self.points
+            .extend(samples.slots().iter().map(|Slot { t, middle, count, .. }| [t - now, *middle, *count]));
         let slope = before.mean;
         let median = self.median(|[x, y, _]| y - slope * x);
         let mut line = [median, slope];
@@ -135,7 +136,9 @@ impl CentreFitter {
         let age = -self.points[0][0];
         let wander = WANDER.as_ratio() * 1e9 * age.max(0.0).sqrt();
         let of_prior = inverse.map(|row| (row[1] * scale * scale / prior.sigma).powi(2));
-        let deviation = |i: usize| ((variances[i] * correlation + of_prior[i]).sqrt() * few).max(NOISE / number(n).sqrt());
+        let deviation = |i: usize| {
+            ((variances[i] * correlation + of_prior[i]).sqrt() * few).max(NOISE / number(n).sqrt())
+        };
         Some(Centre {
             at: now,
             height: line[0],
@@ -150,5 +153,67 @@ impl CentreFitter {
         self.scratch.extend(self.points.iter().map(of));
         let middle = self.scratch.len() / 2;
         *self.scratch.select_nth_unstable_by(middle, f64::total_cmp).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::Bound;
+    use super::*;
+    use crate::testing::XorShift;
+
+    /// The centre of `count` exchanges, 0.1 s apart, whose middles are `middle(k)`.
+    fn centre(count: u32, mut middle: impl FnMut(u32) -> f64) -> Option<Centre> {
+        let mut samples = Samples::new();
+        for k in 0..count {
+            let (t, middle) = (f64::from(k) / 10.0, middle(k));
+            samples.insert([Bound { t, height: 1e6 + middle }, Bound { t, height: 1e6 - middle }]);
+        }
+        CentreFitter::new().fit(&samples, Rate::UNKNOWN, Rate::UNKNOWN, f64::from(count) / 10.0)
+    }
+
+    #[test]
+    fn outliers_hardly_move_it_and_its_deviations_are_true() {
+        let (mut heights, mut rates, mut stated) = (0.0, 0.0, [0.0; 2]);
+        for seed in 0..100 {
+            let mut random = XorShift::mixed(seed);
+            // 2 ppm and 50 us of noise, with an outlier of 20 ms in a hundred.
+            let fitted = centre(300, |k| {
+                let outlier = if k % 100 == 7 { 20e6 } else { 0.0 };
+                f64::from(k) * 200.0 + 50e3 * random.normal() + outlier
+            });
+            let fitted = fitted.unwrap();
+            heights += ((fitted.height - 60e3) / 100.0).powi(2);
+            rates += ((fitted.rate.mean - 2e3) / 100.0).powi(2);
+            stated[0] += (fitted.sigma / 10.0).powi(2);
+            stated[1] += (fitted.rate.sigma / 10.0).powi(2);
+        }
+        for (measured, stated) in [(heights * 100.0, stated[0]), (rates * 100.0, stated[1])] {
+            let ratio = (measured / stated).sqrt();
+            assert!((0.7..1.2).contains(&ratio), "{ratio}");
+        }
+        assert!(heights.sqrt() < 8.0 * 1e2, "{heights}");
+    }
+
+    #[test]
+    fn exchanges_that_share_a_delay_count_less() {
+        let mut random = XorShift::mixed(3);
+        let independent = centre(320, |_| 50e3 * random.normal()).unwrap();
+        let mut shared = 0.0;
+        let correlated = centre(320, |k| {
+            if k % 20 == 0 {
+                shared = 50e3 * random.normal();
+            }
+            shared
+        });
+        assert!(independent.correlation < 2.0, "{independent:?}");
+        assert!(correlated.unwrap().correlation > 6.0, "{correlated:?}");
+        assert!(correlated.unwrap().sigma > 2.0 * independent.sigma, "{correlated:?} {independent:?}");
+    }
+
+    #[test]
+    fn few_exchanges_have_none() {
+        assert!(centre(7, |_| 0.0).is_none());
+        assert!(centre(8, |_| 0.0).is_some_and(|centre| centre.sigma > 0.0 && centre.height.abs() < 1e-6));
     }
 }

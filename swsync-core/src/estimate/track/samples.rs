@@ -89,3 +89,34 @@ impl Slot {
         self.count = count;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_means_stay() {
+        let mut samples = Samples::new();
+        for k in 0..5_000_u32 {
+            let t = f64::from(k) / 100.0;
+            // The offset is t * 1000 ns, each way takes 500 ns.
+            samples.insert([Bound { t, height: t * 1e3 + 500.0 }, Bound { t, height: 500.0 - t * 1e3 }]);
+            assert!(samples.slots().len() <= CAPACITY);
+        }
+        let count: f64 = samples.slots().iter().map(|slot| slot.count).sum();
+        assert!((count - 5_000.0).abs() < 0.5, "{count}");
+        assert!(samples.slots().iter().all(|slot| (slot.middle - slot.t * 1e3).abs() < 1e-6));
+        samples.forget_before(40.0);
+        assert!(samples.slots().iter().all(|slot| slot.t >= 40.0) && samples.slots().len() > 50);
+    }
+
+    #[test]
+    fn what_is_older_than_a_minute_goes() {
+        let mut samples = Samples::new();
+        for k in 0..200_u32 {
+            let t = f64::from(k);
+            assert!(samples.insert([Bound { t, height: 1.0 }, Bound { t, height: 1.0 }]));
+        }
+        assert_eq!(samples.slots().len(), 61);
+    }
+}

@@ -195,6 +195,72 @@ fn a_long_silence_empties_the_window_but_keeps_the_rate() {
     assert!((track.rate.mean - 80e3).abs() < 2e3, "{:?}", track.rate);
 }
 
+#[test]
+fn normal_delays_have_no_floor_but_a_centre() {
+    // 3 ms +- 1 ms to the leader, 3 ms +- 0.1 ms back: the floors differ by 2.5 ms, the centres do not.
+    let mut mean = [0.0; 2];
+    for seed in 0..20 {
+        for (widths, mean) in [[1_000.0, 1_000.0], [1_000.0, 100.0]].into_iter().zip(&mut mean) {
+            let mut random = crate::testing::XorShift::mixed(seed);
+            let mut delay = |width: f64| Span::from_nanos_f64((3e6 + width * 1e3 * random.normal()).max(1e3));
+            let mut track = TrackEstimator::new();
+            let mut error = Span::ZERO;
+            for k in 0..300 {
+                let t1 = at_ms(k * 125);
+                let there = t1 + delay(widths[0]);
+                let t4 = there + delay(widths[1]);
+                let rig = |at: Timestamp<Local>| Timestamp::from_nanos(at.as_nanos() + 5_000_000_000);
+                let estimate =
+                    track.handle_exchange(&Exchange { t1, t2: rig(there), t3: rig(there), t4 }).unwrap();
+                error = estimate.rig_at(t4) - rig(t4);
+            }
+            *mean += error.abs().as_micros_f64() / 20.0;
+        }
+    }
+    // A regression over the same exchanges: 82 and 58 us. The floors alone: 280 and 1300.
+    assert!(mean[0] < 105.0 && mean[1] < 90.0, "{mean:?}");
+}
+
+#[test]
+fn the_uncertainty_does_not_jump() {
+    for seed in 0..20 {
+        let mut link = Link::new(seed);
+        link.ppm = 15.0;
+        let errors = errors(&mut link, 50, 1500, 100);
+        let jumps = errors.windows(2).filter(|pair| {
+            let change = pair[1].1.as_nanos_f64() / pair[0].1.as_nanos_f64();
+            !(0.67..1.5).contains(&change)
+        });
+        assert!(jumps.count() <= 1, "{seed}");
+    }
+}
+
+#[test]
+fn another_leader_at_the_known_rate_costs_only_the_offset() {
+    let (mut kept, mut reset) = (Span::ZERO, Span::ZERO);
+    for seed in 0..20 {
+        for keep in [true, false] {
+            let mut link = Link::new(seed);
+            link.ppm = 40.0;
+            let mut track = TrackEstimator::new();
+            follow(&mut track, &mut link, 0, 125, 400);
+            if keep {
+                track.reset_keeping_rate(Skew::from_ppm(0.5))
+            } else {
+                track.reset()
+            }
+            follow(&mut track, &mut link, 50_000, 4, 32);
+            let estimate = track.solution.unwrap().estimate;
+            let later = at_ms(54_000);
+            let error = (estimate.rig_at(later) - link.truth(later)).abs();
+            assert!(!keep || error < estimate.uncertainty_at(later) * 3, "{seed}: {error:?} {estimate:?}");
+            *(if keep { &mut kept } else { &mut reset }) += error;
+        }
+    }
+    // 4 s after the burst; without the rate it is 40 ppm off.
+    assert!(kept / 20 < Span::from_micros(80) && kept * 2 < reset, "{:?} {:?}", kept / 20, reset / 20);
+}
+
 proptest! {
     /// For any exchanges: no panic, and a positive uncertainty.
     #[test]

@@ -40,7 +40,13 @@ impl Recent {
     }
 }
 
-fn estimate(newest: &Exchange, beyond: f64, uncertainty: f64, skew: f64, skew_uncertainty: Skew) -> ClockEstimate {
+fn estimate(
+    newest: &Exchange,
+    beyond: f64,
+    uncertainty: f64,
+    skew: f64,
+    skew_uncertainty: Skew,
+) -> ClockEstimate {
     ClockEstimate {
         at: newest.t4,
         offset: Offset::from_span(newest.offset().as_span() + Span::from_nanos_f64(beyond)),
