@@ -1,9 +1,11 @@
 //! The client: it asks one server for the time and keeps a clock.
 
+mod allowance;
 mod config;
 mod doubt;
 mod leap;
 mod pacer;
+mod poll_search;
 mod publish;
 mod receive;
 mod refusal;
@@ -83,8 +85,13 @@ pub struct Client {
     held_back: HeldBack,
     /// Leap seconds of a server that is not swsync's.
     leap: LeapSmear,
-    /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
+    /// The device has slept: the next server that answers is asked a whole burst.
+    has_slept: bool,
+    /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
+    /// estimate of the old one.
     hands_over: bool,
+    /// When its estimate was last less certain than that.
+    unsure_at: Timestamp<Local>,
     /// What requests tell of this device.
     field: RigField,
     /// When a contradiction last caused a burst.
@@ -116,7 +123,9 @@ impl Client {
             refusal: None,
             held_back: HeldBack::new(),
             leap: LeapSmear::default(),
+            has_slept: false,
             hands_over: false,
+            unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },
             last_burst: now,
             counts: Counts::default(),
@@ -173,7 +182,7 @@ impl Client {
         self.requests.forget();
         self.refusal = None;
         self.last_heard = None;
-        self.pacer.restart(now);
+        self.pacer.restart(&self.config, now);
     }
 
     /// Requests tell `field` of this device from now on.
@@ -181,16 +190,25 @@ impl Client {
         self.field = field;
     }
 
-    /// Goes on from a clock that was kept otherwise until `now`: this device led the rig, or followed something else. `map` is
-    /// how it ran, and `relied_on` whether it knew rig time. What was learnt of earlier servers is forgotten.
-    pub fn go_on_from(&mut self, map: ClockMap, relied_on: bool, now: Timestamp<Local>) {
-        self.servo.go_on_from(map, relied_on);
-        self.estimator.reset();
-        self.upstream = None;
-        (self.last_update, self.recheck, self.hands_over) = (None, None, false);
-        let state = if relied_on { SyncState::Holdover } else { SyncState::Unsynced };
-        (self.state, self.since) = (state, now);
+    /// Goes on from a clock that ran by `map` until `now` without this client, because this device led the rig, or was restarted.
+    /// `scale` is its time scale, if it knew rig time. If that is the one that was followed before, the last estimate still counts.
+    pub fn go_on_from(&mut self, map: ClockMap, scale: Option<u64>, now: Timestamp<Local>) {
+        self.servo.go_on_from(map, scale.is_some());
+        let followed = self.upstream.and_then(|upstream| upstream.field).map(|field| field.timescale);
+        if followed.is_none() || followed != scale {
+            self.estimator.reset();
+            (self.upstream, self.last_update) = (None, None);
+            let state = if scale.is_some() { SyncState::Holdover } else { SyncState::Unsynced };
+            (self.state, self.since) = (state, now);
+        }
+        (self.recheck, self.hands_over) = (None, false);
         self.handle_new_server(now);
+    }
+
+    /// Whether a burst is running, so that the next estimates will be much better.
+    #[must_use]
+    pub const fn is_in_burst(&self) -> bool {
+        self.pacer.is_in_burst()
     }
 
     /// The next estimates are of another time scale than the clock: see [`Servo::join`].
@@ -219,6 +237,7 @@ impl Client {
         self.last_update = self.last_update.map(|update| update.resumed(slept));
         self.handle_new_server(now);
         self.unanswered_since = None;
+        self.has_slept = true;
         self.lose(now);
     }
 

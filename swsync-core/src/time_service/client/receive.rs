@@ -3,7 +3,7 @@
 use super::pacer::SHORT_BURST;
 use super::requests::{Match, Stamps};
 use super::{Client, ClientAction, ServerRefusal};
-use crate::estimate::ClockEstimate;
+use crate::estimate::{ClockEstimate, Exchange};
 use crate::ntp::{self, Key, Packet, Trailer};
 use crate::time::{Local, Span, Timestamp};
 use crate::time_service::upstream::UNSYNCHRONIZED;
@@ -40,12 +40,26 @@ impl Client {
             root_dispersion: response.root_dispersion.to_span(),
             field: response.rig,
         };
-        self.counts.interleaved += u64::from(interleaved);
         self.handle_upstream(upstream, received);
-        self.handle_heard(received);
-        if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
-            self.handle_exchange(&stamps, upstream, response.leap, received);
+        let stamps = self.requests.complete(index, interleaved, &response, received);
+        let exchange = stamps.map(|stamps| self.without_leaps(&stamps, &upstream, response.leap));
+        if exchange.is_some_and(|exchange| !exchange.is_plausible()) {
+            crate::log::debug!(?exchange, "implausible exchange");
+            self.counts.implausible += 1;
+            // Without `handle_heard`: such a server counts as silent.
+            self.pacer.handle_nonsense(matches!(self.state, SyncState::Synced | SyncState::Holdover));
+            return;
         }
+        self.counts.interleaved += u64::from(interleaved);
+        self.handle_heard(received);
+        if let Some(exchange) = exchange {
+            self.handle_exchange(&exchange, upstream, received);
+        }
+    }
+
+    pub(super) fn exchange(&self, stamps: &Stamps) -> Exchange {
+        let (t2, t3) = (stamps.t2.to_rig(self.pivot), stamps.t3.to_rig(self.pivot));
+        Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 }
     }
 
     /// The request that `bytes` answer, if `bytes` are an authentic response.
@@ -104,12 +118,14 @@ impl Client {
 
     /// The server knows the time and describes itself as `upstream`.
     fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        self.pacer.set_budget(upstream.field.map_or(Span::ZERO, |field| field.least_poll()));
         let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
         let before = self.upstream.replace(upstream).and_then(leader);
         let (Some(before), Some(after)) = (before, leader(upstream)) else { return };
         if before == after {
             return;
         }
+
         self.requests.forget_exchanges();
         self.counts.resets += 1;
         self.estimator.reset();
@@ -137,7 +153,7 @@ impl Client {
         self.unanswered_since = None;
         if self.pacer.is_calling() {
             let synced_once = matches!(self.state, SyncState::Synced | SyncState::Holdover);
-            if !synced_once {
+            if !synced_once || std::mem::take(&mut self.has_slept) {
                 self.pacer.start_burst(&self.config, now, self.config.burst);
             } else if silent.is_none_or(|silent| silent >= LONG_SILENCE) {
                 self.pacer.start_burst(&self.config, now, SHORT_BURST);
@@ -147,22 +163,16 @@ impl Client {
         self.pacer.handle_response(&self.config, now, jitter);
     }
 
-    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, leap: u8, now: Timestamp<Local>) {
-        let exchange = self.without_leaps(stamps, &upstream, leap);
+    fn handle_exchange(&mut self, exchange: &Exchange, upstream: Upstream, now: Timestamp<Local>) {
         if self.leap.is_in_doubt() {
             self.lose(now); // the next exchanges tell whether it is a leap second
             return;
         }
-        if !exchange.is_plausible() {
-            crate::log::debug!(?exchange, "implausible exchange");
-            self.counts.implausible += 1;
-            return;
-        }
-        if upstream.field.is_none() && self.is_held_back(&exchange, now) {
+        if upstream.field.is_none() && self.is_held_back(exchange, now) {
             return;
         }
         self.round_trips.push(exchange.delay());
-        let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
+        let Some(estimate) = self.estimator.handle_exchange(exchange) else { return };
         self.notice_contradiction(&estimate, now);
         self.pacer.end_burst(&self.config, now, self.estimator.has_settled());
         self.pacer.handle_estimate(&self.config, now, &estimate);

@@ -87,6 +87,11 @@ impl Node {
         }
     }
 
+    /// When an election may have come to its end.
+    pub(super) fn election_due(&self) -> Timestamp<Local> {
+        self.election.take_over_at.filter(|_| !self.time.is_leading()).unwrap_or(Timestamp::MAX)
+    }
+
     fn is_candidate(&self) -> bool {
         self.config.can_lead && !self.knows_time()
     }
@@ -113,7 +118,7 @@ impl Node {
         }
         let addresses = better.advert.addresses.clone();
         let theirs = better.advert.time.as_ref().map(|time| time.scale.id);
-        self.client.go_on_from(*self.time.map(), true, now);
+        self.client.go_on_from(*self.time.map(), own.scale.map(|(scale, _)| scale.id), now);
         if theirs != own.scale.map(|(scale, _)| scale.id) {
             self.client.join_scale();
         }
@@ -133,7 +138,7 @@ impl Node {
     /// Whether this leader gives way to the leader that its client has measured.
     pub(super) fn resigns_for(&mut self, update: &ClockUpdate, now: Timestamp<Local>) -> bool {
         // While a burst is running, the clock is left alone.
-        let measured = update.adjustment.is_some() && update.upstream.is_settled();
+        let measured = !self.client.is_in_burst() && update.upstream.is_settled();
         let server = self.association.as_ref().and_then(|association| association.server);
         let better = server.and_then(|server| self.peers.get(server)).filter(|peer| peer.leads(now));
         let resigns = measured && better.is_some_and(|peer| peer.claim(now).comes_before(&self.claim(now)));

@@ -129,7 +129,7 @@ impl Node {
         let mut client = Client::new(config.client.clone(), now, pivot, seed);
         let known = time.scale();
         if known.is_some() {
-            client.go_on_from(*time.map(), true, now);
+            client.go_on_from(*time.map(), known.map(|scale| scale.id), now);
             time.forget(); // whether that is still the rig's time is to be found out
         }
         if config.port != 0 {
@@ -161,9 +161,10 @@ impl Node {
     /// When to call [`Node::handle_timeout`], unless something happens before.
     #[must_use]
     pub fn wake_at(&self) -> Timestamp<Local> {
+        let tick = self.next_tick.min(self.election_due());
         match self.time.is_leading() && self.association.is_none() {
-            true => self.next_tick,
-            false => self.next_tick.min(self.client.wake_at()),
+            true => tick,
+            false => tick.min(self.client.wake_at()),
         }
     }
 
@@ -202,7 +203,7 @@ impl Node {
             self.client.handle_timeout(now);
             self.carry_out_client(now);
         }
-        if now >= self.next_tick {
+        if now >= self.next_tick.min(self.election_due()) {
             self.next_tick = now + TICK;
             self.peers.expire(now);
             self.decide(now);

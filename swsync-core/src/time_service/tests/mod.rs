@@ -1,6 +1,7 @@
 mod faults;
 mod following;
 mod matching;
+mod nonsense;
 mod polling;
 mod refusing;
 mod serving;

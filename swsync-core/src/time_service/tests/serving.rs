@@ -50,10 +50,9 @@ fn a_leader_answers_in_basic_mode() {
     assert_eq!(answer.origin, NtpTimestamp(77));
     assert_eq!(answer.receive.to_rig(at(0)), at(1_000));
     assert_eq!(answer.transmit.to_rig(at(0)), at(51_000));
-    assert_eq!(
-        answer.rig,
-        Some(RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() })
-    );
+    let described = RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() };
+    // And its only client may send 400 requests a second.
+    assert_eq!(answer.rig, Some(RigField { least_poll_ms: 3, ..described }));
 }
 
 #[test]
@@ -146,7 +145,7 @@ fn with_keys_only_authenticated_requests_are_served() {
 fn unauthenticated_requests_do_not_use_up_the_rate_limit() {
     let keys = [key()].into_iter().collect::<Keys>();
     let rate_limit = RequestLimit { burst: 2, per_second: 1 };
-    let mut server = Server::new(ServerConfig { keys, rate_limit });
+    let mut server = Server::new(ServerConfig { keys, rate_limit, ..ServerConfig::default() });
     let request = ntp::encode(&basic(1));
     let mut answered = 0;
     for _ in 0..1000 {
