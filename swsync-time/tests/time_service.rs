@@ -333,3 +333,29 @@ fn an_event_may_end_its_client() {
     client.wait_until("it has ended itself", |client| client.has_ended());
     assert_eq!(leader.authority, Authority::Own);
 }
+
+#[test]
+fn a_client_whose_device_sleeps_is_not_in_sync_until_it_has_asked_again() {
+    let leader = Leader::at("127.0.0.1:0");
+    let client = Client::on("offset=3.25s,skew=-20ppm,suspend=2s@6s", leader.address());
+    let device = client.clock.device().clone();
+    let slept = || device.now_and_slept().slept;
+    let before = slept();
+    client.wait_for(SyncState::Synced);
+    client.wait_until("it falls asleep", |_| slept() - before > Span::from_millis(100));
+    assert_eq!(client.clock.quality(), SyncState::Holdover);
+    client.wait_until("it wakes up", |_| slept() - before > Span::from_millis(1_990));
+    client.wait_for(SyncState::Synced);
+    client.assert_agrees(&leader);
+    let told = |event: &ClockEvent| match event {
+        ClockEvent::Resumed { slept } => Some(*slept),
+        _ => None,
+    };
+    let mut all: Vec<Span> = Vec::new();
+    client.wait_until("it has told of all its sleep", |client| {
+        all.extend(client.take_events().iter().filter_map(told));
+        let sum = all.iter().fold(Span::ZERO, |sum, slept| sum + *slept);
+        (sum - Span::from_secs(2)).abs() < Span::from_millis(20)
+    });
+    assert!(all.len() <= 4, "{all:?}");
+}

@@ -167,7 +167,17 @@ pub struct Client {
 
 impl Client {
     fn start(source: LeaderSource, client: ClientConfig) -> Self {
-        let clock = Arc::new(RigClock::new(device(3)));
+        Self::start_on(device(3), source, client)
+    }
+
+    /// A client on a device with this clock.
+    pub fn on(device: &str, address: SocketAddr) -> Self {
+        let device = Arc::new(DeviceClock::simulated(device.parse().unwrap()));
+        Self::start_on(device, LeaderSource::Addresses(vec![address.to_string()]), config())
+    }
+
+    fn start_on(device: Arc<DeviceClock>, source: LeaderSource, client: ClientConfig) -> Self {
+        let clock = Arc::new(RigClock::new(device));
         let events: Arc<Mutex<Vec<ClockEvent>>> = Arc::default();
         let seen = events.clone();
         let on_event = move |event| seen.lock().unwrap().push(event);

@@ -20,17 +20,25 @@ const CONFIRMING_TIME: Span = Span::from_millis(300);
 /// Most exchanges that are held back.
 const MOST: usize = 8;
 
+/// For so long each exchange in doubt is followed by another one at once. A server that answers nonsense is not asked more often.
+const URGENT: Span = Span::from_secs(3);
+
 /// The exchanges that are held back. They agree with each other.
 #[derive(Debug)]
-pub(super) struct HeldBack(Vec<Exchange>);
+pub(super) struct HeldBack {
+    exchanges: Vec<Exchange>,
+    /// Since when there is doubt.
+    since: Option<Timestamp<Local>>,
+}
 
 impl HeldBack {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(MOST))
+        Self { exchanges: Vec::with_capacity(MOST), since: None }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.exchanges.clear();
+        self.since = None;
     }
 
     /// Adds an exchange. Returns whether those that are held back are a step now.
@@ -39,14 +47,14 @@ impl HeldBack {
             let (above, below) = (other.upper().as_span(), other.lower().as_span());
             exchange.lower().as_span() - above <= LEAST && below - exchange.upper().as_span() <= LEAST
         };
-        if !self.0.iter().all(agrees) {
-            self.0.clear();
+        if !self.exchanges.iter().all(agrees) {
+            self.exchanges.clear();
         }
-        if self.0.len() == MOST {
-            self.0.remove(1); // the first one tells since when
+        if self.exchanges.len() == MOST {
+            self.exchanges.remove(1); // the first one tells since when
         }
-        self.0.push(*exchange);
-        self.0.len() >= CONFIRMING && exchange.t4 - self.0[0].t4 >= CONFIRMING_TIME
+        self.exchanges.push(*exchange);
+        self.exchanges.len() >= CONFIRMING && exchange.t4 - self.exchanges[0].t4 >= CONFIRMING_TIME
     }
 }
 
@@ -59,14 +67,16 @@ impl Client {
         }
         if !self.held_back.add(exchange) {
             self.lose(now);
-            self.pacer.ask_now(now);
+            if now - *self.held_back.since.get_or_insert(now) < URGENT {
+                self.pacer.ask_now(now);
+            }
             return true;
         }
         crate::log::info!("the server's clock has stepped: its last exchanges agree");
         self.counts.contradictions += 1;
         self.estimator.reset();
-        self.held_back.0.pop(); // this exchange comes by itself
-        for held in &self.held_back.0 {
+        self.held_back.exchanges.pop(); // this exchange comes by itself
+        for held in &self.held_back.exchanges {
             self.estimator.handle_exchange(held);
         }
         self.held_back.clear();

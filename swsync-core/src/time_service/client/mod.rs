@@ -88,6 +88,8 @@ pub struct Client {
     held_back: HeldBack,
     /// Leap seconds of a server that is not swsync's.
     leap: LeapSmear,
+    /// The device has slept: the next server that answers is asked a whole burst.
+    has_slept: bool,
     /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
     /// estimate of the old one.
     hands_over: bool,
@@ -124,6 +126,7 @@ impl Client {
             refusal: None,
             held_back: HeldBack::new(),
             leap: LeapSmear::default(),
+            has_slept: false,
             hands_over: false,
             unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },
@@ -252,6 +255,7 @@ impl Client {
         self.last_update = self.last_update.map(|update| update.resumed(slept));
         self.handle_new_server(now);
         self.unanswered_since = None;
+        self.has_slept = true;
         self.lose(now);
     }
 

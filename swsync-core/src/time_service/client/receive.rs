@@ -162,7 +162,7 @@ impl Client {
         self.last_heard = Some(now);
         self.unanswered_since = None;
         let synced_once = matches!(self.state, SyncState::Synced | SyncState::Holdover);
-        if calls && !synced_once {
+        if calls && (!synced_once || std::mem::take(&mut self.has_slept)) {
             self.pacer.start_burst(&self.config, now, self.config.burst);
         } else if calls && lost_touch {
             self.pacer.start_burst(&self.config, now, SHORT_BURST);

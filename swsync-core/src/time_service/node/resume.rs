@@ -18,16 +18,16 @@ impl Node {
         let scale = self.known_scale(now);
         self.time.handle_resume(slept, now);
         self.peers = Peers::default();
+        self.client.handle_resume(slept, now);
         if self.time.is_leading() {
             self.time.stand_down();
             self.actions.push_back(NodeAction::StandDown);
             self.leave_association();
             self.client.forget();
             self.client.go_on_from(*self.time.map(), scale.map(|scale| scale.id), now);
-        } else {
-            self.client.handle_resume(slept, now);
-            self.carry_out_client(now);
+            while self.client.poll_action().is_some() {} // it has not kept the clock while this device led
         }
+        self.carry_out_client(now);
         self.election = Election::new(now, scale);
         self.election.begin_at = now + AFTER_SLEEP;
         self.election.listens_until = now + AFTER_SLEEP;
