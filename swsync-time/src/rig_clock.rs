@@ -123,6 +123,16 @@ impl RigClock {
         self.change(|time, _| time.forget());
     }
 
+    /// Rig time now, as it is sent to clients.
+    pub(crate) fn served_now(&self) -> Timestamp<Rig> {
+        self.read(RigTime::served_at)
+    }
+
+    /// Rig time, with all that is known of it.
+    pub(crate) fn time(&self) -> RigTime {
+        *self.time.read()
+    }
+
     /// For a server: rig time at `received` and now, and what to say of it.
     pub(crate) fn serve(
         &self,
