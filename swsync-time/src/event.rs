@@ -47,7 +47,10 @@ pub enum ClockEvent {
         start: LeadStart,
     },
     /// This device has led the rig, and follows another leader from now on.
-    Resigned,
+    Resigned {
+        /// The server that it follows.
+        address: Option<SocketAddr>,
+    },
     /// Another device leads the rig too, for longer than a change of leader takes.
     TwoLeaders {
         /// The other device.

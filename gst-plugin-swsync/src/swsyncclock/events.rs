@@ -79,8 +79,9 @@ impl EventHandler {
                 "Two rigs of one name have met, or the rig was split. The older time scale counts.",
             ),
             ClockEvent::Leads { start } => self.handle_lead(start),
-            ClockEvent::Resigned => {
-                self.inform("Another device leads the rig from now on; this one follows it")
+            ClockEvent::Resigned { address } => {
+                self.set_leader(address.map(|address| address.to_string()).unwrap_or_default());
+                self.inform("Another device leads the rig from now on; this one follows it");
             }
             ClockEvent::TwoLeaders { device, address, same_scale } => {
                 self.warn_of_two_leaders(&device, address, same_scale);

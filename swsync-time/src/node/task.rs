@@ -167,11 +167,11 @@ impl NodeTask {
                 NodeAction::Disconnect => self.disconnect(),
                 NodeAction::Send { datagram, token } => self.send(&datagram, token),
                 NodeAction::Follow(update) => {
-                    let led = self.parts.publisher.clock.quality() == SyncState::Leading;
-                    self.parts.publisher.publish(update);
-                    if led {
-                        self.tell(ClockEvent::Resigned);
+                    if self.parts.publisher.clock.quality() == SyncState::Leading {
+                        let address = self.parts.node.asked().map(|(address, _)| address);
+                        self.tell(ClockEvent::Resigned { address });
                     }
+                    self.parts.publisher.publish(update);
                 }
                 NodeAction::Lead { at, start } => {
                     self.tell(ClockEvent::Leads { start });
