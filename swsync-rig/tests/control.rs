@@ -549,7 +549,8 @@ fn adverts_that_cannot_be_read_are_dropped() {
     let a = lab.device("a");
     let (_one, heard) = join_time(a.membership().session(), None);
     let stranger = lab.stranger();
-    let publish = |bytes: Vec<u8>| stranger.put(format!("swsync/{}/time/stranger", lab.rig()), bytes).wait().unwrap();
+    let publish =
+        |bytes: Vec<u8>| stranger.put(format!("swsync/{}/time/stranger", lab.rig()), bytes).wait().unwrap();
     let good = advert("good");
     let mut long = advert("long");
     long.addresses = vec!["127.0.0.1:11123".parse().unwrap(); 2_000];

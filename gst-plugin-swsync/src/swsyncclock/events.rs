@@ -74,6 +74,11 @@ impl EventHandler {
                     "Other servers, if there are any, are tried in turn.",
                 );
             }
+            ClockEvent::Resumed { slept } => self.warn(
+                &format!("The device has slept for {slept:?}: its clock is in holdover"),
+                "Rig time went on by the boot-time clock. It is in sync again once its source has settled it. A leader \
+                 listens for five seconds whether another device leads by now.",
+            ),
             ClockEvent::TimescaleChanged => self.warn(
                 "The rig's time scale is another one now, and this device has joined it",
                 "Two rigs of one name have met, or the rig was split. The older time scale counts.",

@@ -120,6 +120,10 @@ impl NodeTask {
                 (resolver, found) = result_of(&mut self.lookup) => Event::Found(resolver, found),
                 () = tokio::time::sleep(pause) => Event::Timeout,
             };
+            if let Some(slept) = self.parts.publisher.take_sleep() {
+                let now = self.now();
+                self.parts.node.handle_resume(slept, now);
+            }
             let failed = matches!(event, Event::Socket(Err(_)));
             self.handle(event, &buffer);
             if failed {
@@ -177,6 +181,7 @@ impl NodeTask {
                     self.tell(ClockEvent::Leads { start });
                     self.parts.publisher.lead(at, start);
                 }
+                NodeAction::StandDown => self.parts.publisher.stand_down(),
                 NodeAction::Advertise => self.advertise(),
                 NodeAction::Ask => {
                     if let Some(adverts) = &self.parts.adverts {

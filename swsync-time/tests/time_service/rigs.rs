@@ -100,7 +100,11 @@ impl Setup {
             client: ClientConfig { device: identity.device, rig: identity.rig, ..config() },
             servers: self.servers.clone(),
             sought: "rig rigs".into(),
-            serving: Some(ServingConfig { address: self.address, is_fixed: true, server: ServerConfig::default() }),
+            serving: Some(ServingConfig {
+                address: self.address,
+                is_fixed: true,
+                server: ServerConfig::default(),
+            }),
         };
         let announcer = Arc::new(Mutex::new(None));
         let rig = hub.map(|hub| {

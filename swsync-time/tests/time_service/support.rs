@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use swsync_core::frame::SyncState;
+use swsync_core::leap::LeapNotice;
 use swsync_core::ntp::{Key, Keys};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
@@ -314,6 +315,7 @@ impl Reference for Rubidium {
         self.last.store(reference, Ordering::Relaxed);
         let unsynced = self.lost.lock().unwrap().clone();
         Some(ReferenceReading {
+            leap: LeapNotice::None,
             before,
             reference: Timestamp::from_nanos(reference),
             after: self.device.now(),

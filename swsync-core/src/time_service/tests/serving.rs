@@ -50,10 +50,9 @@ fn a_leader_answers_in_basic_mode() {
     assert_eq!(answer.origin, NtpTimestamp(77));
     assert_eq!(answer.receive.to_rig(at(0)), at(1_000));
     assert_eq!(answer.transmit.to_rig(at(0)), at(51_000));
-    assert_eq!(
-        answer.rig,
-        Some(RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() })
-    );
+    let described = RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() };
+    // And its only client may send 400 requests a second.
+    assert_eq!(answer.rig, Some(RigField { least_poll_ms: 3, ..described }));
 }
 
 #[test]
@@ -272,7 +271,7 @@ fn a_server_with_enough_clients_sends_strangers_to_others() {
     assert_eq!((kiss.stratum, kiss.reference_id, kiss.origin), (0, *b"XFUL", NtpTimestamp(2)));
     assert!(refused.datagram.len() <= bytes.len() && refused.token.is_none() && refused.client.is_none());
     assert_eq!(ask(&mut server, &basic(3), 2).0.stratum, 1, "the client is still served");
-    assert_eq!((server.stats().full, server.clients(at(2))), (1, 1));
+    assert_eq!((server.stats().full, server.clients_of_last_minute(at(2))), (1, 1));
     let minute = Span::from_secs(60).as_nanos() + 3;
     let served = server.handle_request(&bytes, stranger, at(minute), at(minute), &leading()).unwrap();
     assert_eq!(ntp::decode(&served.datagram).unwrap().0.stratum, 1, "the client has stayed away");
