@@ -158,7 +158,7 @@ impl World {
         let sent = self.now + Span::from_micros(40);
         let stated = rig(sent - Span::from_micros(15));
         let response = self.server.handle_request(request, self.address, rig(self.now), stated, &self.status);
-        if let Some(ServerResponse { datagram, token: Some(token) }) = response {
+        if let Some(ServerResponse { datagram, token: Some(token), .. }) = response {
             self.server.handle_sent(token, rig(sent));
             self.now = sent;
             self.transmit(Direction::ToClient, Event::Response(datagram));

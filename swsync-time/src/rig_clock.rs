@@ -179,6 +179,16 @@ impl RigClock {
         self.change(|kept, _| kept.time.forget());
     }
 
+    /// Rig time now, as it is sent to clients.
+    pub(crate) fn served_now(&self) -> Timestamp<Rig> {
+        self.read(RigTime::served_at)
+    }
+
+    /// Rig time, with all that is known of it.
+    pub(crate) fn time(&self) -> RigTime {
+        self.read(|time, _| *time)
+    }
+
     /// For a server: rig time at `received` and now, and what to say of it.
     pub(crate) fn serve(
         &self,

@@ -262,7 +262,7 @@ mod tests {
         fn new() -> Self {
             gst::init().unwrap();
             let rig = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-            rig.lead();
+            rig.lead(7);
             let clock = SwsyncClock::new("test", rig.clone());
             clock.start();
             let caps = gst::Caps::builder("image/jpeg").build();
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(arrivals.next().sync, SyncState::Unsynced);
         // An encoder had held them back.
         assert_eq!(arrivals.arrive(good).sync, SyncState::Leading);
-        arrivals.rig.lead();
+        arrivals.rig.lead(7);
         arrivals.next();
         assert_eq!(arrivals.arrive(bad).sync, SyncState::Unsynced);
         assert_eq!(arrivals.next().sync, SyncState::Leading);

@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::frame::SyncState;
+use swsync_core::message::TimeScale;
 use swsync_core::status::ClockStatus;
 use swsync_core::time::{Local, Span, Timestamp};
 use swsync_time::{ReferenceStats, StampKind, TimeClientStats, TimeLeaderStats};
@@ -72,12 +73,12 @@ pub fn properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("address")
             .nick("Address")
-            .blurb("Where a started leader serves time, as IP:port with the port in use; not set on a client")
+            .blurb("Where this device serves time once it is started, as IP:port with the port in use; not set if it does not")
             .read_only()
             .build(),
         glib::ParamSpecBoolean::builder("synced")
             .nick("Synced")
-            .blurb("Whether the clock is in rig time and its source is heard (true on the leader)")
+            .blurb("Whether the clock is in rig time and its source is heard (true if this device leads)")
             .read_only()
             .build(),
         glib::ParamSpecEnum::builder::<ClockState>("state")
@@ -120,12 +121,18 @@ fn stamps(kind: Option<StampKind>) -> &'static str {
     kind.map_or("none", StampKind::as_str)
 }
 
+/// The id of the time scale that the clock is on; empty if it does not know rig time.
+pub fn time_scale(status: &ClockStatus) -> String {
+    status.source.map_or_else(String::new, |source| TimeScale(source.timescale).to_string())
+}
+
 /// The fields of every clock. All times are in nanoseconds, -1 where unknown.
 pub fn stats(status: &ClockStatus, announced: Announced) -> gst::Structure {
     gst::Structure::builder(STATS)
         .field("state", announced.quality.as_str())
         .field("synced", announced.is_synced())
         .field("since", announced.since.as_nanos())
+        .field("time-scale", time_scale(status))
         .field("rig-time", status.rig_time_ns.as_nanos())
         .field("offset", status.offset_ns.as_nanos())
         .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))

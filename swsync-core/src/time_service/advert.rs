@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::rig_time::RigTime;
 use super::scale::Scale;
-use super::status::ServerStatus;
+use super::status::{Identity, ServerStatus};
 use crate::ntp::{self, RigField};
 use crate::time::{Local, Rig, Span, Timestamp};
 
@@ -55,6 +56,46 @@ pub struct TimeAdvert {
     pub addresses: Vec<SocketAddr>,
     /// How many more clients it takes.
     pub room: u32,
+}
+
+/// What a device tells of itself in each of its adverts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertiser {
+    /// The device, as an operator calls it.
+    pub device: String,
+    /// The identity of its time server.
+    pub identity: Identity,
+    /// Whether it leads if it is elected.
+    pub can_lead: bool,
+    /// Its priority in an election: 0 comes first.
+    pub priority: u8,
+    /// Its [`ClockClass`].
+    pub clock_class: u8,
+}
+
+impl Advertiser {
+    /// What the device tells if its clock is `time`. The caller adds addresses and room.
+    #[must_use]
+    pub fn advert(&self, time: &RigTime, now: Timestamp<Local>) -> TimeAdvert {
+        let status = time.server_status(&self.identity, now);
+        let time = AdvertisedTime::of(&status, time.served_at(now));
+        let kind = match &time {
+            // Also one that follows a source outside the rig.
+            Some(time) if time.leader == self.identity.device => AdvertKind::Leads,
+            None if self.can_lead => AdvertKind::Candidate,
+            Some(_) | None => AdvertKind::Serves,
+        };
+        TimeAdvert {
+            server: self.identity.device,
+            device: self.device.clone(),
+            kind,
+            priority: self.priority,
+            clock_class: self.clock_class,
+            time,
+            addresses: Vec::new(),
+            room: u32::MAX,
+        }
+    }
 }
 
 /// The time of a server.

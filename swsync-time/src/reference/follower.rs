@@ -11,7 +11,7 @@ use swsync_core::time::{Local, Offset, Skew, Span, Timestamp};
 
 use super::source::Reference;
 use super::tracker::{ReferenceConfig, Tracker};
-use crate::client::ClockPublisher;
+use crate::publisher::ClockPublisher;
 use crate::{ClockEvent, RigClock, TimeError};
 
 /// How often the reference is read.

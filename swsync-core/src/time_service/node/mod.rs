@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use association::Association;
 use peers::Peers;
 
-use super::advert::{AdvertKind, AdvertisedTime, Claim, TimeAdvert};
+use super::advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, TimeAdvert};
 use super::client::{Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, SendToken, ServerRefusal};
 use super::rig_time::{LeadStart, RigTime};
 use super::status::Identity;
@@ -192,6 +192,13 @@ impl Node {
         self.association.as_ref().map(|association| (association.address(), association.has_answered))
     }
 
+    /// The device that is asked, by the name that it advertises itself with.
+    #[must_use]
+    pub fn asked_device(&self) -> Option<&str> {
+        let server = self.association.as_ref()?.server?;
+        self.peers.get(server).map(|peer| peer.advert.device.as_str())
+    }
+
     /// The other devices that say that they lead, with what they said.
     pub fn leaders(&self, now: Timestamp<Local>) -> impl Iterator<Item = &TimeAdvert> {
         self.peers.iter().filter(move |peer| peer.leads(now)).map(|peer| &peer.advert)
@@ -273,23 +280,8 @@ impl Node {
     /// What this device tells the others of its time service. The caller adds its addresses.
     #[must_use]
     pub fn advert(&self, now: Timestamp<Local>) -> TimeAdvert {
-        let NodeConfig { device, identity, priority, clock_class, .. } = &self.config;
-        let time = AdvertisedTime::of(&self.time.server_status(identity, now), self.time.served_at(now));
-        let kind = match (self.time.is_leading(), &time) {
-            (true, _) => AdvertKind::Leads,
-            (false, None) if self.config.can_lead => AdvertKind::Candidate,
-            (false, _) => AdvertKind::Serves,
-        };
-        TimeAdvert {
-            server: identity.device,
-            device: device.clone(),
-            kind,
-            priority: *priority,
-            clock_class: *clock_class,
-            time,
-            addresses: Vec::new(),
-            room: u32::MAX,
-        }
+        let NodeConfig { device, identity, can_lead, priority, clock_class, .. } = self.config.clone();
+        Advertiser { device, identity, can_lead, priority, clock_class }.advert(&self.time, now)
     }
 
     fn knows_time(&self) -> bool {

@@ -1,12 +1,14 @@
 //! The server: it answers each request with at most one response, which is never longer than the request.
 
 mod budget;
+mod clients;
 mod rate_limiter;
 mod response_table;
 
 use std::net::IpAddr;
 
 use budget::Budget;
+use clients::Clients;
 pub use rate_limiter::RequestLimit;
 use rate_limiter::{RateLimiter, RateVerdict};
 use response_table::ResponseTable;
@@ -19,6 +21,10 @@ use crate::time::{Rig, Timestamp};
 /// log2 of the precision of rig time in seconds: about 30 ns, the cost of reading a clock.
 const PRECISION: i8 = -25;
 
+/// Most clients of a server that is not told otherwise. Chosen: each asks 0.25 to 8 times a second, so it costs one processor of
+/// a small board a tenth at most.
+const MAX_CLIENTS: usize = 500;
+
 /// How often one address gets a rejection.
 const REJECTIONS: RequestLimit = RequestLimit { burst: 8, per_second: 1 };
 
@@ -29,6 +35,8 @@ pub struct ServerConfig {
     pub keys: Keys,
     /// How often one address may send requests.
     pub rate_limit: RequestLimit,
+    /// Most clients, by address: others are told to ask somebody else.
+    pub max_clients: usize,
     /// Requests a second of all clients together that the network should carry; 0: any number. Responses tell each client how
     /// often it may ask, so that all keep to it. Clients on loopback are free.
     pub requests_per_second: u32,
@@ -42,6 +50,7 @@ impl Default for ServerConfig {
             // A rig on one WiFi access point: a request and its response are sent twice each (to the access point and from it),
             // at about 0.25 ms of air each, so 400 take 40 % of it. At the fastest poll, 8 Hz, that is 50 devices.
             requests_per_second: 400,
+            max_clients: MAX_CLIENTS,
         }
     }
 }
@@ -57,6 +66,8 @@ pub struct ServerResponse {
     pub datagram: Datagram,
     /// To be given back with the transmit timestamp; `None` if the timestamp is not needed.
     pub token: Option<ResponseToken>,
+    /// What the client tells of itself, if it is served.
+    pub client: Option<RigField>,
 }
 
 /// Counters of a server.
@@ -70,6 +81,8 @@ pub struct ServerStats {
     pub unsynchronized: u64,
     /// Requests above the rate limit. Most of them get no answer at all.
     pub limited: u64,
+    /// Requests of further clients while there were as many as the server takes.
+    pub full: u64,
     /// Requests without a valid MAC although keys are configured.
     pub unauthenticated: u64,
     /// Datagrams that are not requests.
@@ -86,6 +99,7 @@ pub struct Server {
     config: ServerConfig,
     table: ResponseTable,
     limiter: RateLimiter,
+    clients: Clients,
     /// Limits the answers to rejected requests. It is separate, so that a stranger with a forged address cannot use up the limit
     /// of the address's owner.
     rejections: RateLimiter,
@@ -100,6 +114,7 @@ impl Server {
         Self {
             limiter: RateLimiter::new(config.rate_limit),
             rejections: RateLimiter::new(REJECTIONS),
+            clients: Clients::new(config.max_clients),
             budget: Budget::new(config.requests_per_second),
             config,
             table: ResponseTable::default(),
@@ -117,6 +132,12 @@ impl Server {
     #[must_use]
     pub const fn stats(&self) -> ServerStats {
         self.stats
+    }
+
+    /// Number of clients that asked in the last minute, at `now`.
+    #[must_use]
+    pub fn clients_of_last_minute(&self, now: Timestamp<Rig>) -> usize {
+        self.clients.count(now)
     }
 
     /// The response to the request `bytes` from `from` that arrived at `received`. The response leaves at about `transmit`;
@@ -153,6 +174,10 @@ impl Server {
             self.stats.limited += 1;
         }
         let (packet, token) = match verdict {
+            RateVerdict::Serve if !self.clients.admit(from, received) => {
+                self.stats.full += 1;
+                (kiss(&request, *b"XFUL"), None)
+            }
             RateVerdict::Serve => self.answer(&request, from, received, transmit, status),
             RateVerdict::Kiss => (kiss(&request, *b"RATE"), None),
             RateVerdict::Ignore => return None,
@@ -161,7 +186,8 @@ impl Server {
         if let Some(key) = key.and_then(|id| self.config.keys.get(id)) {
             datagram = datagram.sealed(key);
         }
-        Some(ServerResponse { datagram, token })
+        let client = request.rig.filter(|_| token.is_some());
+        Some(ServerResponse { datagram, token, client })
     }
 
     /// A response has left; `at` is the kernel's transmit timestamp.
@@ -249,7 +275,7 @@ fn refuse(request: &Packet, rejection: Rejection) -> ServerResponse {
             ntp::encode(&packet).with_crypto_nak()
         }
     };
-    ServerResponse { datagram, token: None }
+    ServerResponse { datagram, token: None, client: None }
 }
 
 /// A kiss-o'-death with this code (RFC 5905 section 7.4). It carries no time.
