@@ -1,8 +1,9 @@
-//! Offset and skew from the least delays of both directions.
+//! Offset and skew from the least delays of both directions, and from all of them where the least are not sharp.
 //!
 //! Each exchange bounds the offset from both sides. The [`window`] keeps the best bounds of short spans of the last minute.
-//! [`skew`] fits the rate to the lower quintile of the bounds, and [`floor`] finds the least delay of each direction. The
-//! offset is the middle between the two floors.
+//! [`skew`] fits the rate to the lower quintile of the bounds, and [`floor`] finds the least delay of each direction. One
+//! estimate of the offset is the middle between the two floors. The other one is the [`centre`] of all exchanges, which
+//! [`samples`] keeps. What each of them counts depends on their deviations and on the [`shape`] of the delays.
 //!
 //! The model assumes that the offset is linear over a minute. Exchanges that contradict the estimate mean a step or a new
 //! path, and the window begins anew. docs/time.md ("track") derives the model, the uncertainty and the limits, and measures
@@ -54,7 +55,7 @@ const FALL: f64 = 0.2;
 /// Floors and centre count as one if they differ by no more than about so many deviations.
 const ALIKE: f64 = 2.0;
 
-/// Offset and skew from the least delays of both directions. See the module's documentation.
+/// Offset and skew from the floors and the centre of the delays. See the module's documentation.
 #[derive(Debug)]
 pub struct TrackEstimator {
     window: Window,
