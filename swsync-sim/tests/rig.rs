@@ -16,7 +16,11 @@ fn secs(secs: f64) -> Span {
 }
 
 fn rig(devices: usize, seed: u64) -> Rig {
-    let mut rig = Rig::new(LinkModel::wifi(), seed);
+    rig_on(LinkModel::wifi(), devices, seed)
+}
+
+fn rig_on(link: LinkModel, devices: usize, seed: u64) -> Rig {
+    let mut rig = Rig::new(link, seed);
     for index in 0..devices {
         let skew = [12.0, -31.0, 4.0, 40.0, -9.0, 22.0][index % 6];
         rig.add(DeviceConfig::auto(&format!("skew={skew}ppm,wander=0.01ppm")));
@@ -113,6 +117,55 @@ fn a_leader_that_dies_or_hangs_is_replaced_within_three_seconds() {
             assert_eq!(rig.steps, [], "seed {seed}: {how}");
         }
     }
+}
+
+/// The table of docs/rig.md: what separates the new leader from the old one when the old one dies, and how much further from
+/// each other the other devices are at any time in the ten seconds after that than they were at any time in the ten before.
+#[test]
+fn a_change_of_leader_moves_nobody() {
+    println!("link | new leader - old leader: median, max (us) | spread before, after: median, max (us)");
+    for (name, link, most) in
+        [("wifi", LinkModel::wifi(), 60), ("busy wifi", LinkModel::wifi_busy(), 120), ("ethernet", LinkModel::ethernet(), 15)]
+    {
+        let mut away = Vec::new();
+        let mut spreads = [Vec::new(), Vec::new()];
+        for seed in 0..15 {
+            let mut rig = rig_on(link.clone(), 5, seed);
+            rig.run_for(secs(60.0));
+            let [leader] = leaders(&rig, 0)[..] else { panic!("seed {seed}") };
+            spreads[0].push(spread(&mut rig, leader));
+            let last = rig.reading(leader).unwrap().rig;
+            let readings: Vec<_> = (0..5).map(|index| rig.reading(index).unwrap().rig - last).collect();
+            rig.kill(leader, false);
+            spreads[1].push(spread(&mut rig, leader));
+            let [next] = leaders(&rig, 0)[..] else { panic!("seed {seed}") };
+            away.push(readings[next].abs());
+        }
+        let figures = |values: &mut Vec<Span>| {
+            values.sort();
+            let us = |span: Span| span.as_secs_f64() * 1e6;
+            (us(values[values.len() / 2]), us(*values.last().unwrap()))
+        };
+        let (away, [before, after]) = (figures(&mut away), spreads.each_mut().map(figures));
+        println!(
+            "{name} | {:.0}, {:.0} | {:.0}, {:.0}; {:.0}, {:.0}",
+            away.0, away.1, before.0, before.1, after.0, after.1
+        );
+        assert!(away.1 <= f64::from(most), "{name}: {away:?}");
+        assert!(after.1 <= before.1 * 1.5 + 10.0, "{name}: {before:?} {after:?}");
+    }
+}
+
+/// The largest difference of two devices other than `leader` within ten seconds.
+fn spread(rig: &mut Rig, leader: usize) -> Span {
+    let mut most = Span::ZERO;
+    for _ in 0..100 {
+        rig.run_for(SAMPLE);
+        let others = (0..rig.len()).filter(|index| *index != leader);
+        let readings: Vec<_> = others.map(|index| rig.reading(index).unwrap().rig).collect();
+        most = most.max(*readings.iter().max().unwrap() - *readings.iter().min().unwrap());
+    }
+    most
 }
 
 #[test]
