@@ -139,10 +139,9 @@ fn take_naps(seed: u64, naps: &[Nap]) {
             asleep[device] = Some((rig.now() + secs(span), error));
         }
         run(&mut rig, secs(pause));
-        for device in 0..4 {
-            if let Some((_, error)) = asleep[device].filter(|(until, _)| *until <= rig.now()) {
+        for (device, nap) in asleep.iter_mut().enumerate() {
+            if let Some((_, error)) = nap.take_if(|(until, _)| *until <= rig.now()) {
                 rig.wake(device, Span::from_millis(error));
-                asleep[device] = None;
             }
         }
     }
