@@ -124,9 +124,11 @@ fn a_leader_that_dies_or_hangs_is_replaced_within_three_seconds() {
 #[test]
 fn a_change_of_leader_moves_nobody() {
     println!("link | new leader - old leader: median, max (us) | spread before, after: median, max (us)");
-    for (name, link, most) in
-        [("wifi", LinkModel::wifi(), 60), ("busy wifi", LinkModel::wifi_busy(), 120), ("ethernet", LinkModel::ethernet(), 15)]
-    {
+    for (name, link, most) in [
+        ("wifi", LinkModel::wifi(), 60),
+        ("busy wifi", LinkModel::wifi_busy(), 120),
+        ("ethernet", LinkModel::ethernet(), 15),
+    ] {
         let mut away = Vec::new();
         let mut spreads = [Vec::new(), Vec::new()];
         for seed in 0..15 {

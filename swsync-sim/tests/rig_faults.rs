@@ -182,7 +182,8 @@ fn a_day_of_faults_keeps_one_time_scale_without_a_step() {
             Fault::Reboots(_) => {}
             _ => rig.reboot(index, WALL + Span::from_secs(wall)),
         }
-        run(&mut rig, Span::from_secs(30) + Span::from_millis(i64::try_from(next(240_000)).unwrap())).unwrap();
+        run(&mut rig, Span::from_secs(30) + Span::from_millis(i64::try_from(next(240_000)).unwrap()))
+            .unwrap();
         for index in 0..4 {
             let reading = rig.reading(index).unwrap();
             assert!(reading.is_synced(), "{index} at {:?}: {reading:?}", rig.now());

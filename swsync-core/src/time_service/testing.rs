@@ -9,7 +9,7 @@ use crate::estimate::testing::Link;
 use crate::estimate::{Estimator, EstimatorConfig, Exchange};
 use crate::ntp::{self, Datagram};
 use crate::servo::Adjustment;
-use crate::time::{Local, Rig, Span, Timestamp};
+use crate::time::{Local, Rig, Skew, Span, Timestamp};
 use crate::time_service::SyncState;
 
 /// The client's address.
@@ -68,6 +68,9 @@ impl Estimator for RecordingEstimator {
     }
     fn reset(&mut self) {
         self.inner.reset();
+    }
+    fn reset_keeping_rate(&mut self, doubt: Skew) {
+        self.inner.reset_keeping_rate(doubt);
     }
 }
 

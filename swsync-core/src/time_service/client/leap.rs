@@ -2,8 +2,8 @@
 
 use super::Client;
 use crate::estimate::Exchange;
-use crate::ntp::NtpTimestamp;
 use crate::leap::LeapNotice;
+use crate::ntp::NtpTimestamp;
 use crate::time::{Local, Rig, Span, Timestamp};
 use crate::time_service::Upstream;
 

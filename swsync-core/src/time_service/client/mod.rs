@@ -90,6 +90,8 @@ pub struct Client {
     leap: LeapSmear,
     /// The device has slept: the next server that answers is asked a whole burst.
     has_slept: bool,
+    /// The leader has been unsettled, and did not know its time well.
+    is_doubtful: bool,
     /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
     /// estimate of the old one.
     hands_over: bool,
@@ -127,6 +129,7 @@ impl Client {
             held_back: HeldBack::new(),
             leap: LeapSmear::default(),
             has_slept: false,
+            is_doubtful: false,
             hands_over: false,
             unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },

@@ -2,7 +2,7 @@
 
 use super::pacer::SHORT_BURST;
 use super::requests::Match;
-use super::{Client, ClientAction, ServerRefusal};
+use super::{Client, ClientAction, MAX_KNOWN_ERROR, ServerRefusal};
 use crate::estimate::{ClockEstimate, Exchange};
 use crate::ntp::{self, Key, Packet, Trailer};
 use crate::time::{Local, Skew, Span, Timestamp};
@@ -120,6 +120,7 @@ impl Client {
         let before = self.upstream.replace(upstream).and_then(leader);
         let (Some(before), Some(after)) = (before, leader(upstream)) else { return };
         if before == after {
+            self.note_doubt(&upstream, now);
             return;
         }
 
@@ -137,6 +138,18 @@ impl Client {
             crate::log::info!("another time scale: learning it anew");
             self.estimator.reset();
             self.servo.join();
+            self.lose(now);
+            self.pacer.start_burst(&self.config, now, self.config.burst);
+        }
+    }
+
+    /// A leader whose time is in doubt, because it has slept for example, may come out of that with another time than it went in.
+    fn note_doubt(&mut self, upstream: &Upstream, now: Timestamp<Local>) {
+        if !upstream.is_settled() {
+            self.is_doubtful |= upstream.uncertainty() > MAX_KNOWN_ERROR;
+        } else if std::mem::take(&mut self.is_doubtful) {
+            self.estimator.reset();
+            self.requests.forget_exchanges();
             self.lose(now);
             self.pacer.start_burst(&self.config, now, self.config.burst);
         }
