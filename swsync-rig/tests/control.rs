@@ -11,7 +11,6 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use devices::{Device, Lab, name, order};
-use swsync_core::frame::SyncState;
 use swsync_core::message::{MAX_MESSAGE, encode};
 use swsync_core::order::FrameOutcome;
 use swsync_core::time_service::{AdvertKind, TimeAdvert};
