@@ -12,7 +12,9 @@ use gst::prelude::*;
 const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
 
 /// Numbers without a unit: counts and fractions.
-const COUNTS: [&str; 13] = [
+const COUNTS: [&str; 15] = [
+    "priority",
+    "max-clients",
     "num-buffers",
     "max-files",
     "max-slew",

@@ -23,7 +23,7 @@ enum State {
     #[default]
     Stopped,
     Started {
-        source: TimeSource,
+        source: Box<TimeSource>,
     },
 }
 
@@ -192,7 +192,7 @@ impl SwsyncClockElement {
         if settings.wait_sync {
             *self.wait.lock() = Some(wait.clone());
         }
-        let source = TimeSource::start(&settings, &events)?;
+        let source = Box::new(TimeSource::start(&settings, &events)?);
         *self.state.lock() = State::Started { source };
         let waited = if settings.wait_sync { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
         *self.wait.lock() = None;

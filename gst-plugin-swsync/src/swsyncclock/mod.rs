@@ -1,27 +1,36 @@
 //! `swsyncclock`: keeps the pipeline's clock in rig time.
 //!
 //! An element without pads, so that it fits into any `gst-launch-1.0` line. It provides a clock that
-//! every device of the rig agrees on to microseconds, measured over ordinary UDP. The leader defines
-//! rig time; a client reaches PAUSED once its clock is synced, or fails after `sync-timeout` and says
-//! what it looked for.
+//! every device of the rig agrees on to microseconds, measured over ordinary UDP. It reaches PAUSED once
+//! its clock is in rig time, or fails after `sync-timeout` and says what it looked for.
 //!
 //! ```text
-//! gst-launch-1.0 swsyncclock role=leader swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
-//! gst-launch-1.0 swsyncclock role=client swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
+//! gst-launch-1.0 swsyncclock role=auto swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
 //! gst-launch-1.0 swsyncclock role=client leader=pi0.local swsyncsrc ! videoconvert ! jpegenc ! swsyncsink
 //! gst-launch-1.0 swsyncclock role=leader source=ptp ptp-interfaces=eth0 swsyncsrc ! videoconvert ! autovideosink
 //! ```
 //!
+//! # Who leads
+//! Time belongs to the rig. One device leads: its clock is rig time, and the others follow it. A device whose `role` is
+//! `auto` (the default) leads if it is elected: by `priority`, then by whether its wall clock is kept in time, then by chance. `role=leader`
+//! comes before all of those; `role=client` never leads. If the leader is silent for 1.5 s, or says that it stops, the next one
+//! leads, in the same time scale and without a step. A device that starts listens for 1.5 s first. If the rig has a time scale, it
+//! follows that, and takes over only once it is in sync. Only if nobody knows one does it begin one, at its wall clock.
+//!
+//! Every device in sync serves time, at `port` or, if that is taken and the role is not `leader`, at any free port. Devices find each other in
+//! the rig, as orders do. (Zenoh uses the network interfaces that are up when a device starts: a device whose network comes up later
+//! needs `leader`, or `connect`.) With `announce=false`, or on loopback without `listen` and `connect`, a device that can lead finds no
+//! others; it learns of the rig's time from clients that name it by `leader=host[:port]` and ask it.
+//!
 //! # Where time comes from
-//! `source=rig` (default): the rig's time service. A leader announces its own in the rig, and a client
-//! without `leader=host[:port]` looks for it there. (Zenoh uses the network interfaces that
-//! are up when a device starts: a device whose network comes up later needs `leader`, or `connect`.) The other sources
-//! are the same for both roles, but a leader passes the time on to its clients: `source=ntp` follows the
+//! `source=rig` (default): the rig's own time, as above. The other sources are the same for all roles. With `role=leader` or `auto` the device
+//! passes the time on to the rig, where a time from outside comes before every other; with `role=client` it does not. `source=ntp` follows the
 //! NTP server `leader` (politely: a burst of 8, then every 1 to 64 s), `source=ptp` the grandmaster of
 //! `ptp-domain` (whose time usually is TAI), and `source=system` this device's wall clock, once the kernel
-//! says that chrony, or ptp4l with phc2sys, keeps it in time.
+//! says that chrony, or ptp4l with phc2sys, keeps it in time. No single reading moves the clock: four that agree are a step. Leap seconds
+//! are smeared over the 24 h after them; rig time is up to 1 s from UTC that day (`leap-correction`).
 //!
-//! Besides swsync's clients, NTP clients (chrony, GstNtpClock) can follow a leader, and with
+//! Besides swsync's devices, NTP clients (chrony, GstNtpClock) can follow any that serves time, and with
 //! `net-time-provider` GstNetClientClock can follow any swsyncclock.
 //!
 //! # The wait for synchronization
@@ -38,7 +47,7 @@
 //! # Messages
 //! - element message `swsync-clock` on every change of `state`: `state` (string: `unsynced`,
 //!   `acquiring`, `synced`, `holdover`, `leading`), `since` (int64, CLOCK_MONOTONIC in ns), `leader`
-//!   (string), `offset` and `uncertainty` (int64, ns; uncertainty -1 if unknown)
+//!   (string), `time-scale` (string: its id in hex digits), `offset` and `uncertainty` (int64, ns; uncertainty -1 if unknown)
 //! - element message `swsync-clock-stepped`, and a warning, when the clock, already in use, was wrong by more
 //!   than `step-threshold`: `by` (int64, ns, positive where it jumped ahead), `held-for` (int64, ns: a clock
 //!   that was ahead stands still until its time has come, and is not synced meanwhile), `anew` (boolean: it
@@ -49,7 +58,9 @@
 //! - progress messages of code `sync`, once a second while waiting, that say what is waited for
 //! - a warning when the pipeline plays on another clock: which, whose, and how to set this one (a `swsyncclock` in a bin
 //!   with links may lose against another provider); `swsyncsrc` warns too
-//! - a warning when the time scale changes, or the source of time becomes unusable
+//! - an info message when this device begins to lead, and when it follows another one instead
+//! - a warning when another device leads too for longer than a change of leader takes: who, where, and whether on the same time scale
+//! - a warning when the clock joins another time scale, or the source of time becomes unusable
 //!
 //! # Statistics
 //! The property `stats` is a structure `application/x-swsync-clock-stats`. Times are int64 in nanoseconds,
@@ -57,12 +68,12 @@
 //!
 //! | fields | of |
 //! | --- | --- |
-//! | `state`, `synced`, `since` (CLOCK_MONOTONIC), `rig-time`, `offset`, `uncertainty` (1 sigma), `asymmetry-bound`, `skew-ppm` (double), `last-round-trip` | every clock |
+//! | `state`, `synced`, `since` (CLOCK_MONOTONIC), `time-scale` (string), `rig-time`, `offset`, `uncertainty` (1 sigma), `asymmetry-bound`, `skew-ppm` (double), `last-round-trip` | every clock |
 //! | `leader`, `leader-uncertainty`, `last-error`, `steps`, `unusable`, `leap-correction` (rig time minus the source's time, while a leap second is smeared) | one that follows |
 //! | `leader-address`, `leader-stratum` (uint), `leader-changes`, `local-address`, `interface`, `waiting-for` (`leader`, `response`, `sync`, `leader-again`, `nothing`), `transmit-timestamps`, `receive-timestamps` (`hardware`, `kernel`, `user-space`, `none`), `poll-interval`, `authenticated`, `requests`, `responses`, `responses-interleaved`, `lost`, `duplicates`, `bogus`, `bad-mac`, `implausible`, `refusals`, `resets`, `slewed`, `least-round-trip`, `mean-round-trip` (of the last 64) | a client of `source=rig` or `ntp` |
 //! | `readings` | `source=ptp` and `system` |
 //! | `ptp-updates`, `ptp-path-delay` | `source=ptp` |
-//! | `served-requests`, `served-responses`, `served-clients` (addresses in the last minute), `served-interleaved`, `served-unsynchronized`, `served-limited`, `served-unauthenticated`, `served-malformed`, `served-transmit-timestamps`, `served-receive-timestamps` | a leader |
+//! | `served-requests`, `served-responses`, `served-clients` (addresses in the last minute), `served-interleaved`, `served-unsynchronized`, `served-limited`, `served-unauthenticated`, `served-malformed`, `served-transmit-timestamps`, `served-receive-timestamps` | one that serves |
 
 mod events;
 mod imp;

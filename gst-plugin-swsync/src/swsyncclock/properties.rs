@@ -88,7 +88,7 @@ fn source_properties() -> Vec<glib::ParamSpec> {
         number(
             "priority",
             "Priority",
-            "Who leads the rig: of the devices with role=auto the one with the least number, which also takes over from one with a larger number; role=leader counts as 0",
+            "Who leads the rig: the device with the least number, which takes over from one with a larger number; role=leader counts as 0",
             0..=255,
             u32::from(DEFAULT_PRIORITY),
         ),
