@@ -58,6 +58,7 @@ pub fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
     run.end()?;
     let is_whole = !interrupted.load(Ordering::Relaxed);
     let Run { rig, record, began, .. } = &run;
+    record.write_readings(&out.join("readings.csv"), *began)?;
     let findings = check::all(rig, record, *began, args.roles == Roles::Auto, is_whole);
     report::print(record, &findings, *began, args.json);
     let is_good = findings.findings.iter().all(|finding| finding.violations.is_empty());

@@ -1,7 +1,9 @@
 //! Everything that was seen in a run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::Context;
 use swsync_core::name::OrderId;
 use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Host, Timestamp};
@@ -55,13 +57,32 @@ pub struct GivenOrder {
     pub at: Timestamp<Host>,
     /// The first answer of each device.
     pub answers: BTreeMap<usize, Heard<Answer>>,
-    /// Why a device gave no answer, when it was asked last.
-    pub silent: BTreeMap<usize, String>,
+    /// Why a device gave no answer at first.
+    pub silent: BTreeMap<usize, Heard<String>>,
     /// How many of its givings have not ended.
     pub going: u32,
 }
 
 impl Record {
+    /// Writes all readings to `path`, as CSV, for whoever looks for what a check has found.
+    pub fn write_readings(&self, path: &Path, began: Timestamp<Host>) -> anyhow::Result<()> {
+        let mut lines =
+            String::from("at_s,device,run,side,round,state,offset_ns,sigma_ns,timescale,leader\n");
+        for reading in &self.readings {
+            let Reading { device, run, side, round, sync, .. } = reading;
+            let (offset, sigma) = (reading.offset.as_nanos(), reading.sigma.as_nanos());
+            let at = (reading.at - began).as_secs_f64();
+            let whose = reading
+                .whose
+                .map_or(",".to_owned(), |whose| format!("{:x},{:x}", whose.timescale, whose.leader));
+            lines.push_str(&format!(
+                "{at:.6},{device},{run},{side:?},{round},{},{offset},{sigma},{whose}\n",
+                sync.as_str()
+            ));
+        }
+        std::fs::write(path, lines).with_context(|| path.display().to_string())
+    }
+
     /// Takes down an event.
     pub fn handle(&mut self, rig: &mut Rig, event: Event) {
         match event {
@@ -99,10 +120,11 @@ impl Record {
                 let (Some(given), Some(device)) = (self.orders.get_mut(&order), device) else { return };
                 match what {
                     Outcome::Answered(answer) => {
-                        given.silent.remove(&device);
                         given.answers.entry(device).or_insert(Heard { at, what: *answer });
                     }
-                    Outcome::Nothing(why) => drop(given.silent.insert(device, why)),
+                    Outcome::Nothing(why) => {
+                        drop(given.silent.entry(device).or_insert(Heard { at, what: why }))
+                    }
                 }
             }
             Observation::Ended { order } => {

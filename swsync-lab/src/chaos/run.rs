@@ -250,9 +250,18 @@ impl<'a> Run<'a> {
     /// Gives every order once more that some device has not answered: one that was down answers it now.
     fn give_again(&mut self) -> anyhow::Result<()> {
         let count = self.rig.devices.len();
-        // The observer that gave these is not there any more.
-        for given in self.record.orders.values_mut().filter(|given| given.side == Side::Apart) {
+        // As an operator's next command does, a new observer looks for the devices anew. Those that gave the orders are gone.
+        self.rig.observe(Side::Main)?;
+        for given in self.record.orders.values_mut() {
             given.going = 0;
+        }
+        let before = host_now();
+        while !self.is_interrupted() && host_now() - before < Span::from_secs(20) {
+            let heard = |index| self.rig.timeline.is_seen_since(index, before);
+            if (0..count).all(heard) {
+                break;
+            }
+            self.handle_events(Instant::now() + TICK)?;
         }
         let mut open: Vec<_> = self
             .record

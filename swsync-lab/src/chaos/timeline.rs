@@ -59,6 +59,11 @@ impl Timeline {
         index.checked_sub(1).map_or(Presence::Down, |index| changes[index].1)
     }
 
+    /// Whether an observer has heard of `device` since `at`.
+    pub fn is_seen_since(&self, device: usize, at: Timestamp<Host>) -> bool {
+        self.devices[device].seen.last().is_some_and(|(seen, _)| *seen > at)
+    }
+
     /// Whether `device` was up on `side` all the time from `from` to `until`, and the observer there had heard of it
     /// before `from`, since it was last otherwise.
     pub fn is_undisturbed(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use swsync_core::order::Answer;
 use swsync_core::time::Span;
 
 use super::{Finding, When};
@@ -17,73 +18,99 @@ use crate::stats::quantile;
 /// frames that it lacks.
 const ANSWER_LIMIT: Span = Span::from_secs(10);
 
+/// All answers.
+#[derive(Default)]
+struct Answers {
+    /// How long after the order those came of devices to which nothing was done.
+    at_once: Vec<Span>,
+    /// How many came from others.
+    of_others: usize,
+    never: usize,
+    saved: u64,
+    /// Missed frames, by reason.
+    missed: BTreeMap<String, u64>,
+    violations: Vec<String>,
+}
+
 /// Checks the answers to all orders.
 pub fn check(rig: &Rig, record: &Record, when: &When, is_whole: bool) -> Finding {
-    let mut violations = Vec::new();
-    let (mut at_once, mut later, mut open) = (Vec::new(), 0_usize, 0_usize);
-    let (mut saved, mut lost) = (0, BTreeMap::<String, u64>::new());
-    for (id, given) in &record.orders {
-        for index in 0..rig.devices.len() {
-            let obliged = is_obliged(rig, given, index);
-            match given.answers.get(&index) {
-                Some(answer) => {
-                    let took = answer.at - given.at;
-                    match obliged {
-                        true if took > ANSWER_LIMIT => violations.push(format!(
-                            "{id} of {}: {} answered only after {took:?}",
-                            when.seconds(given.at),
-                            device::name(index)
-                        )),
-                        true => at_once.push(took),
-                        false => later += 1,
-                    }
-                    saved += answer.what.saved();
-                    for run in &answer.what.frames {
-                        if let Some(why) = run.why() {
-                            // Reasons that name numbers count as one.
-                            let why: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
-                            *lost.entry(why).or_default() += run.count - run.saved();
-                        }
-                    }
-                }
-                None => {
-                    open += 1;
-                    let why = given.silent.get(&index).map_or("it was not heard of", String::as_str);
-                    let is_up = matches!(rig.timeline.now(index), Presence::Up(_));
-                    if obliged || is_whole && is_up {
-                        let name = device::name(index);
-                        violations
-                            .push(format!("{id} of {}: no answer of {name}: {why}", when.seconds(given.at)));
-                    }
-                }
-            }
+    let mut answers = Answers::default();
+    for given in record.orders.values() {
+        for device in 0..rig.devices.len() {
+            answers.check(rig, given, device, when, is_whole);
         }
     }
     for (id, at, why) in &record.not_given {
-        violations.push(format!("{id} of {} could not be given: {why}", when.seconds(*at)));
+        answers.violations.push(format!("{id} at {} could not be given: {why}", when.seconds(*at)));
     }
-    at_once.sort();
-    let seconds = |percent| if at_once.is_empty() { 0.0 } else { quantile(&at_once, percent).as_secs_f64() };
-    let (orders, apart) =
-        (record.orders.len(), record.orders.values().filter(|given| given.side == Side::Apart).count());
-    let missed: u64 = lost.values().sum();
-    let reasons: Vec<_> = lost.iter().map(|(why, count)| format!("{count} {why}")).collect();
-    Finding {
-        what: "every order is answered by every device that lives",
-        figures: format!(
-            "{orders} orders ({apart} of them given apart), {} answers of devices that were left alone, after {:.1} / {:.1} / {:.1} s \
-             (median, 95 %, last); {later} of others, {open} never; {saved} frames saved, {missed} missed: {}",
-            at_once.len(),
-            seconds(50),
-            seconds(95),
-            seconds(100),
-            reasons.join("; ")
-        ),
-        json: json!({
-            "orders": orders, "given_apart": apart, "answers": at_once.len(), "median_s": seconds(50), "p95_s": seconds(95),
-            "last_s": seconds(100), "answers_of_disturbed": later, "never": open, "saved": saved, "missed": lost,
-        }),
-        violations,
+    let apart = record.orders.values().filter(|given| given.side == Side::Apart).count();
+    answers.finding(record.orders.len(), apart)
+}
+
+impl Answers {
+    fn check(&mut self, rig: &Rig, given: &GivenOrder, device: usize, when: &When, is_whole: bool) {
+        let is_obliged = is_obliged(rig, given, device);
+        let (id, at, name) = (given.order.id(), when.seconds(given.at), device::name(device));
+        let why = given.silent.get(&device).map_or("its observer did not know it".to_owned(), |why| {
+            format!("{} at {}", why.what, when.seconds(why.at))
+        });
+        let Some(answer) = given.answers.get(&device) else {
+            self.never += 1;
+            let is_up = matches!(rig.timeline.now(device), Presence::Up(_));
+            if is_obliged || is_whole && is_up {
+                self.violations.push(format!("{id} at {at}: no answer of {name}: {why}"));
+            }
+            return;
+        };
+        self.count(&answer.what);
+        let took = answer.at - given.at;
+        match is_obliged {
+            true if took > ANSWER_LIMIT => {
+                let took = took.as_secs_f64();
+                self.violations.push(format!("{id} at {at}: {name} answered only after {took:.1} s: {why}"));
+            }
+            true => self.at_once.push(took),
+            false => self.of_others += 1,
+        }
+    }
+
+    fn count(&mut self, answer: &Answer) {
+        self.saved += answer.saved();
+        for run in &answer.frames {
+            if let Some(why) = run.why() {
+                // Reasons that name numbers count as one.
+                let why: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
+                *self.missed.entry(why).or_default() += run.count - run.saved();
+            }
+        }
+    }
+
+    fn finding(self, orders: usize, apart: usize) -> Finding {
+        let Self { mut at_once, of_others, never, saved, missed, violations } = self;
+        at_once.sort();
+        let seconds =
+            |percent| if at_once.is_empty() { 0.0 } else { quantile(&at_once, percent).as_secs_f64() };
+        let all_missed: u64 = missed.values().sum();
+        let reasons: Vec<_> = missed.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        Finding {
+            what: "every order is answered by every device that lives",
+            figures: format!(
+                "{orders} orders ({apart} of them given apart); {} answers of devices that were left alone, after {:.1} / \
+                 {:.1} / {:.1} s (median, 95 %, last); {of_others} of others, {never} never; {saved} frames saved, \
+                 {all_missed} missed: {}",
+                at_once.len(),
+                seconds(50),
+                seconds(95),
+                seconds(100),
+                reasons.join("; ")
+            ),
+            json: json!({
+                "orders": orders, "given_apart": apart, "answers": at_once.len(), "median_s": seconds(50),
+                "p95_s": seconds(95), "last_s": seconds(100), "answers_of_others": of_others, "never": never,
+                "saved": saved, "missed": missed,
+            }),
+            violations,
+        }
     }
 }
 
