@@ -15,8 +15,8 @@ use swsync_core::ntp::{Key, Keys};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_time::{
-    Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, StampKind,
-    TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, TimeLeaderStats, new_identity,
+    Authority, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading, StampKind, TimeLeader,
+    TimeLeaderConfig, TimeLeaderStats, TimeNode, new_identity,
 };
 use swsync_time::{DeviceClock, RigClock, wall_clock};
 
@@ -160,10 +160,9 @@ impl Leader {
     }
 }
 
-fn follow(address: SocketAddr, client: ClientConfig) -> (TimeClient, Arc<RigClock>) {
+fn follow(address: SocketAddr, client: ClientConfig) -> (TimeNode, Arc<RigClock>) {
     let clock = Arc::new(RigClock::new(device("offset=3s,skew=-35ppm")));
-    let config = TimeClientConfig { source: LeaderSource::Addresses(vec![address.to_string()]), client };
-    let client = TimeClient::start(config, clock.clone(), |_| {}).unwrap();
+    let client = TimeNode::follow(vec![address.to_string()], client, clock.clone(), |_| {}).unwrap();
     (client, clock)
 }
 

@@ -82,8 +82,9 @@ fn the_error_says_that_there_is_no_grandmaster() {
     if !gst_net::PtpClock::is_supported() {
         return;
     }
-    let pipeline =
-        Pipeline::launch("swsyncclock name=c source=ptp ptp-interfaces=lo sync-timeout=1000000000");
+    let pipeline = Pipeline::launch(
+        "swsyncclock name=c role=client source=ptp ptp-interfaces=lo sync-timeout=1000000000",
+    );
     let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
     println!("{error}");
     // Or that this user may not open PTP's ports.
@@ -98,7 +99,7 @@ fn a_grandmaster_is_followed() {
 #[test]
 #[ignore = "needs a grandmaster at the other end of v0: a_grandmaster_is_followed runs it there"]
 fn beside_a_grandmaster() {
-    let pipeline = Pipeline::launch("swsyncclock name=c source=ptp");
+    let pipeline = Pipeline::launch("swsyncclock name=c role=client source=ptp");
     pipeline.reach(gst::State::Playing);
     // ptp4l with software timestamps serves this machine's wall clock.
     let clock = pipeline.element("c").provide_clock().unwrap();

@@ -14,7 +14,9 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_core::time_service::{Identity, Server, ServerConfig, ServerStatus};
 
 fn client(leader: impl std::fmt::Display, more: &str) -> Pipeline {
-    Pipeline::launch(&format!("swsyncclock name=c role=client leader={leader} burst=20 {more}"))
+    Pipeline::launch(&format!(
+        "swsyncclock name=c role=client leader={leader} bind-address=127.0.0.1 port=0 burst=20 {more}"
+    ))
 }
 
 fn clock_of(pipeline: &Pipeline) -> gst::Clock {
@@ -45,7 +47,7 @@ fn two_clients_follow_a_leader() {
         assert!(element.property::<i64>("uncertainty") >= 0);
         assert!(element.property::<i64>("last-round-trip") >= 0);
         assert_ne!(element.property::<i64>("offset"), 0);
-        assert_eq!(element.property::<Option<String>>("address"), None);
+        assert!(element.property::<Option<String>>("address").is_some(), "it serves as well");
         assert!(clock_of(pipeline).is_synced());
     }
     for pipeline in &clients {

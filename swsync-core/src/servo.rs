@@ -90,7 +90,7 @@ pub enum Adjustment {
         /// How long the clock stands still because it had been ahead, at most [`LONGEST_HOLD`]; zero if it jumped ahead.
         held: Span,
     },
-    /// The clock was in use, and its error exceeded [`LONGEST_HOLD`]: it begins anew. Earlier readings may be later than the
+    /// The clock was in use, and its error exceeded [`LONGEST_HOLD`], or another time scale is too far off to be slewed to: it begins anew. Earlier readings may be later than the
     /// new ones; do not combine the two.
     Began {
         /// The error: positive if the new time is later.
@@ -111,6 +111,8 @@ pub struct Servo {
     map: Option<ClockMap>,
     /// Whether readers rely on the clock, so that it must not jump.
     relied_on: bool,
+    /// Another time scale is being joined: see [`Servo::join`].
+    joining: bool,
     max_slew: Skew,
     step_threshold: Span,
     steps: u64,
@@ -121,6 +123,9 @@ pub struct Servo {
 /// Time over which an error is corrected, if the slew bound allows it. Chosen: long enough for cameras to follow a correction
 /// (100 us make 1.7 us a frame), short against the estimator's window.
 const TIME_CONSTANT: Span = Span::from_secs(2);
+
+/// A difference between two time scales is slewed if that takes no longer.
+const JOIN_TIME: Span = Span::from_secs(60);
 
 /// Bound of skew and slew, so that the two together never run a clock backwards. It exceeds any crystal's error by orders of
 /// magnitude; only a wrong estimate reaches it.
@@ -133,7 +138,15 @@ impl Servo {
     /// A servo that slews by at most `max_slew` on top of the estimated skew, and steps over errors beyond `step_threshold`.
     #[must_use]
     pub const fn new(max_slew: Skew, step_threshold: Span) -> Self {
-        Self { map: None, relied_on: false, max_slew, step_threshold, steps: 0, slewed: Span::ZERO }
+        Self {
+            map: None,
+            relied_on: false,
+            joining: false,
+            max_slew,
+            step_threshold,
+            steps: 0,
+            slewed: Span::ZERO,
+        }
     }
 
     /// The present map; `None` before the first estimate.
@@ -151,6 +164,25 @@ impl Servo {
     #[must_use]
     pub const fn is_relied_on(&self) -> bool {
         self.relied_on
+    }
+
+    /// Goes on from a clock that was kept otherwise until now, and that readers rely on if `relied_on`.
+    pub const fn go_on_from(&mut self, map: ClockMap, relied_on: bool) {
+        (self.map, self.relied_on) = (Some(map), relied_on);
+    }
+
+    /// The estimates are of another time scale from now on. A difference that can be slewed within [`JOIN_TIME`] is slewed;
+    /// a larger one makes the clock begin anew, because no instant of the old scale is one of the new.
+    pub const fn join(&mut self) {
+        self.joining = true;
+    }
+
+    /// The error beyond which the clock is not slewed.
+    fn threshold(&self) -> Span {
+        match self.joining {
+            true => self.step_threshold.max(self.max_slew.over(JOIN_TIME)),
+            false => self.step_threshold,
+        }
     }
 
     /// Steps since readers rely on the clock.
@@ -171,7 +203,7 @@ impl Servo {
         let target = estimate.rig_at(now);
         let line = ClockMap { skew: estimate.skew.clamp(MAX_RATE), ..ClockMap::fixed(now, target) };
         let Some(map) = self.map else {
-            self.map = Some(line);
+            (self.map, self.joining) = (Some(line), false);
             return Adjustment::Set(Span::ZERO);
         };
         // A clock that stands still has been stepped already: compare with its line, not with its reading.
@@ -179,14 +211,15 @@ impl Servo {
         let floor = map.rig_at(now);
         let error = target - reading;
         if !self.relied_on {
-            self.map = Some(line);
+            (self.map, self.joining) = (Some(line), false);
             return Adjustment::Set(error);
         }
         self.slewed = self.slewed(now);
         let sure = error.abs() > estimate.uncertainty_at(now) * STEP_SIGMAS;
-        if error.abs() > self.step_threshold && sure {
+        if error.abs() > self.threshold() && sure {
             self.steps += 1;
-            if error.abs().max(floor - target) > LONGEST_HOLD {
+            if self.joining || error.abs().max(floor - target) > LONGEST_HOLD {
+                self.joining = false;
                 self.map = Some(line);
                 return Adjustment::Began { by: target - floor };
             }
@@ -194,6 +227,7 @@ impl Servo {
             let held = (floor - target).max(Span::ZERO).mul_f64(1.0 / (1.0 + line.skew.as_ratio()));
             return Adjustment::Stepped { by: error, held };
         }
+        self.joining &= error.abs() > self.step_threshold;
         let wanted = error.abs().as_secs_f64() / TIME_CONSTANT.as_secs_f64();
         let slew = Skew::from_ratio(wanted).clamp(self.max_slew).clamp(MAX_RATE);
         self.map = Some(ClockMap { rig: reading, correction: error, slew, floor, ..line });
@@ -314,6 +348,33 @@ mod tests {
         servo.update(local(0), &estimate(0, -1_500_000_000, 0.0));
         let adjustment = servo.update(local(0), &estimate(0, -3_000_000_000, 0.0));
         assert_eq!(adjustment, Adjustment::Began { by: Span::from_millis(-3_000) });
+    }
+
+    #[test]
+    fn another_time_scale_is_slewed_to_within_a_minute_or_begins_anew() {
+        for (offset_ms, begins) in [(25, false), (-25, false), (31, true), (-31, true)] {
+            let mut servo = servo();
+            servo.update(local(0), &estimate(0, 0, 0.0));
+            servo.rely();
+            servo.join();
+            let by = Span::from_millis(offset_ms);
+            let adjustment = servo.update(local(0), &estimate(0, by.as_nanos(), 0.0));
+            assert_eq!(adjustment, if begins { Adjustment::Began { by } } else { Adjustment::Slewing(by) });
+            // It goes on slewing although the rest is still beyond the step threshold.
+            let second = local(1_000_000_000);
+            let later = servo.update(second, &estimate(1_000_000_000, by.as_nanos(), 0.0));
+            assert!(matches!(later, Adjustment::Slewing(_)), "{later:?}");
+            let end = servo.map().unwrap().rig_at(local(60_000_000_000));
+            assert_eq!(end, Timestamp::from_nanos(60_000_000_000) + by);
+        }
+        // Once joined, a step is a step again.
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 0.0));
+        servo.rely();
+        servo.join();
+        servo.update(local(0), &estimate(0, 1_000, 0.0));
+        let adjustment = servo.update(local(0), &estimate(0, 20_000_000, 0.0));
+        assert!(matches!(adjustment, Adjustment::Stepped { .. }), "{adjustment:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | `swsync/<rig>/device/<device>/<instance>/claim` | queryable: an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
-//! | `swsync/<rig>/time/<instance>` | liveliness token and queryable: `TimeService` out |
+//! | `swsync/<rig>/time/<instance>` | put and queryable: the `TimeAdvert` of a device that serves time |
 //!
 //! The instance is the Zenoh id of the session that the device joined with. It distinguishes a restarted device from its
 //! earlier instance (a peer that lost power stays "alive" until its lease ends), and two devices with one id.

@@ -1,8 +1,8 @@
 //! The control plane of a camera rig over Zenoh, peer to peer: presence, orders, settings, and sharing of a device's takes.
 //!
 //! A [`Session`] is a connection to the network. A device joins the rig through it ([`Session::join`]), and implements
-//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or find where
-//! rig time is served ([`Session::find_time`]). Time itself never goes this way. `swsync_core` defines the messages.
+//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or hear
+//! where rig time is served ([`Session::join_time`]). Time itself never goes this way. `swsync_core` defines the messages.
 //!
 //! ```no_run
 //! # use swsync_core::{name::Name, order::Order, time::Timestamp};
@@ -43,7 +43,7 @@ mod queries;
 mod session;
 mod settling;
 pub mod share;
-mod time_announcement;
+mod time_channel;
 mod zenoh_config;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};
@@ -55,4 +55,4 @@ pub use outcome::{DeviceOutcome, Summary};
 pub use poll::{DeviceReply, KnownOrders};
 pub use presence::Presence;
 pub use session::{Session, StatusReport};
-pub use time_announcement::TimeAnnouncement;
+pub use time_channel::TimeChannel;

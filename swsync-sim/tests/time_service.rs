@@ -138,7 +138,7 @@ impl World {
         let (received, stated) = (self.served(self.now), self.served(sent - Span::from_micros(15)));
         let from = [10, 0, 0, 2].into();
         let response = self.server.handle_request(request, from, received, stated, &self.status);
-        if let Some(ServerResponse { datagram, token: Some(token) }) = response {
+        if let Some(ServerResponse { datagram, token: Some(token), .. }) = response {
             let at = self.served(sent);
             self.server.handle_sent(token, at);
             self.now = sent;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
-use swsync_core::time_service::ServerRefusal;
+use swsync_core::time_service::{LeadStart, ServerRefusal};
 
 /// Something that happened to a clock and matters to its users.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +39,25 @@ pub enum ClockEvent {
         /// Why; its text says what may help.
         refusal: ServerRefusal,
     },
-    /// The leader's time scale is another one: rig time begins anew.
+    /// The clock follows another time scale than before.
     TimescaleChanged,
-    /// Another leader's address answers than before, or the first one.
+    /// This device leads the rig from now on.
+    Leads {
+        /// From where.
+        start: LeadStart,
+    },
+    /// This device has led the rig, and follows another leader from now on.
+    Resigned,
+    /// Another device leads the rig too, for longer than a change of leader takes.
+    TwoLeaders {
+        /// The other device.
+        device: String,
+        /// Where it serves time.
+        address: Option<SocketAddr>,
+        /// Whether it is on the same time scale.
+        same_scale: bool,
+    },
+    /// Another server's address answers than before, or the first one.
     LeaderChanged {
         /// The address.
         address: SocketAddr,

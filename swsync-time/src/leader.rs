@@ -1,25 +1,22 @@
 //! The NTP server: answers every request with rig time.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use parking_lot::Mutex;
+use swsync_core::ntp::LEAP_UNSYNCHRONIZED;
 use swsync_core::time_service::{Identity, ResponseToken, Server, ServerConfig};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::address::socket_addr;
 use crate::executor::{Task, runtime};
+use crate::node::Request;
 use crate::socket::{Received, SocketEvent, StampedSocket};
 use crate::{RigClock, TimeError, TimeLeaderStats};
 
-/// An address counts as a client for this long after its last request.
-const CLIENT_LIFETIME: Duration = Duration::from_secs(60);
-/// Most clients that are counted: a stranger can invent addresses.
-const MAX_CLIENTS: usize = 1024;
 /// The pause after an error of the socket, so that a persistent one does not spin.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -51,58 +48,36 @@ pub struct TimeLeaderConfig {
 /// Serves rig time until dropped.
 #[derive(Debug)]
 pub struct TimeLeader {
-    address: SocketAddr,
-    shared: Arc<Shared>,
+    address: ServerAddress,
     _task: Task,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stats: Mutex<TimeLeaderStats>,
-    /// When each client last asked.
-    clients: Mutex<HashMap<IpAddr, Instant>>,
+/// Where a server is, and how much room it has.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerAddress {
+    address: SocketAddr,
+    shared: Arc<Shared>,
 }
 
-impl TimeLeader {
-    /// Serves `clock`, and makes it lead if it serves its own time.
-    ///
-    /// # Errors
-    /// [`TimeError::Socket`] if the address cannot be bound.
-    pub fn start(config: TimeLeaderConfig, clock: Arc<RigClock>) -> Result<Self, TimeError> {
-        let _context = runtime()?.enter();
-        let socket = open(config.address, &clock)
-            .map_err(|error| TimeError::Socket { address: config.address, error })?;
-        let address =
-            socket.local_addr().map_err(|error| TimeError::Socket { address: config.address, error })?;
-        match config.authority {
-            Authority::Own => clock.lead_as(&config.identity),
-            Authority::Borrowed => clock.serve_others(),
-        }
-        clock.serve_as(&config.identity);
-        let shared = Arc::new(Shared::default());
-        let task = LeaderTask {
-            server: Server::new(config.server),
-            identity: config.identity,
-            socket,
-            clock,
-            shared: shared.clone(),
-        };
-        let task = Task::spawn(|stopped| task.run(stopped))?;
-        Ok(Self { address, shared, _task: task })
-    }
+#[derive(Debug)]
+struct Shared {
+    server: Mutex<Server>,
+    stats: Mutex<TimeLeaderStats>,
+    clock: Arc<RigClock>,
+    /// Most clients that it takes.
+    max_clients: usize,
+}
 
-    /// The address that it listens at.
-    #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+impl Shared {
+    fn clients(&self) -> usize {
+        let now = self.clock.served_now();
+        self.server.lock().clients(now)
     }
+}
 
-    /// The addresses to announce, the likeliest first. A server that listens at every address of this device announces the
-    /// present ones of all networks, and loopback's only if there is no other.
-    ///
-    /// # Errors
-    /// If the system does not list its addresses.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+impl ServerAddress {
+    /// The addresses to announce: see [`TimeLeader::addresses`].
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         if !self.address.ip().is_unspecified() {
             return Ok(vec![self.address]);
         }
@@ -114,12 +89,72 @@ impl TimeLeader {
         Ok(reachable(all).into_iter().map(|ip| SocketAddr::new(ip, self.address.port())).collect())
     }
 
+    /// How many more clients it takes.
+    pub(crate) fn room(&self) -> u32 {
+        u32::try_from(self.shared.max_clients.saturating_sub(self.shared.clients())).unwrap_or(u32::MAX)
+    }
+}
+
+impl TimeLeader {
+    /// Serves `clock`, and makes it lead if it serves its own time.
+    ///
+    /// # Errors
+    /// [`TimeError::Socket`] if the address cannot be bound.
+    pub fn start(config: TimeLeaderConfig, clock: Arc<RigClock>) -> Result<Self, TimeError> {
+        Self::start_telling(config, clock, None)
+    }
+
+    /// As [`TimeLeader::start`]. While the clock does not know the time, `node` hears what clients tell of themselves.
+    pub(crate) fn start_telling(
+        config: TimeLeaderConfig,
+        clock: Arc<RigClock>,
+        node: Option<mpsc::Sender<Request>>,
+    ) -> Result<Self, TimeError> {
+        let _context = runtime()?.enter();
+        let socket = open(config.address, &clock)
+            .map_err(|error| TimeError::Socket { address: config.address, error })?;
+        let address =
+            socket.local_addr().map_err(|error| TimeError::Socket { address: config.address, error })?;
+        clock.serve_as(config.identity);
+        if config.authority == Authority::Own {
+            clock.lead(config.identity.timescale);
+        }
+        let shared = Arc::new(Shared {
+            max_clients: config.server.max_clients,
+            server: Mutex::new(Server::new(config.server)),
+            stats: Mutex::default(),
+            clock: clock.clone(),
+        });
+        let task = LeaderTask { identity: config.identity, socket, clock, shared: shared.clone(), node };
+        let task = Task::spawn(|stopped| task.run(stopped))?;
+        Ok(Self { address: ServerAddress { address, shared }, _task: task })
+    }
+
+    /// The address that it listens at.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address.address
+    }
+
+    /// The addresses to announce, the likeliest first. A server that listens at every address of this device announces the
+    /// present ones of all networks, and loopback's only if there is no other.
+    ///
+    /// # Errors
+    /// If the system does not list its addresses.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.address.addresses()
+    }
+
+    pub(crate) fn address(&self) -> ServerAddress {
+        self.address.clone()
+    }
+
     /// Statistics.
     #[must_use]
     pub fn stats(&self) -> TimeLeaderStats {
-        let mut clients = self.shared.clients.lock();
-        clients.retain(|_, asked| asked.elapsed() < CLIENT_LIFETIME);
-        TimeLeaderStats { clients: clients.len(), ..*self.shared.stats.lock() }
+        let shared = &self.address.shared;
+        let clients = shared.clients();
+        TimeLeaderStats { clients, ..*shared.stats.lock() }
     }
 }
 
@@ -155,11 +190,11 @@ fn open(address: SocketAddr, clock: &RigClock) -> io::Result<StampedSocket<Optio
 
 /// What the leader's task owns.
 struct LeaderTask {
-    server: Server,
     identity: Identity,
     socket: StampedSocket<Option<ResponseToken>>,
     clock: Arc<RigClock>,
     shared: Arc<Shared>,
+    node: Option<mpsc::Sender<Request>>,
 }
 
 impl LeaderTask {
@@ -173,7 +208,8 @@ impl LeaderTask {
             match event {
                 Ok(SocketEvent::Received(received)) => self.respond(&buffer[..received.length], &received),
                 Ok(SocketEvent::Sent { token: Some(token), stamp }) => {
-                    self.server.handle_sent(token, self.clock.served_at(stamp.at));
+                    let sent = self.clock.served_at(stamp.at);
+                    self.shared.server.lock().handle_sent(token, sent);
                 }
                 Ok(SocketEvent::Sent { token: None, .. }) => {}
                 Err(error) => {
@@ -189,7 +225,7 @@ impl LeaderTask {
         // An IPv4 client of an IPv6 socket counts as an IPv4 client.
         let client = from.ip().to_canonical();
         let (at, now, status) = self.clock.serve(&self.identity, stamp.at);
-        let response = self.server.handle_request(request, client, at, now, &status);
+        let response = self.shared.server.lock().handle_request(request, client, at, now, &status);
         let mut responses = 0;
         if let Some(response) = response {
             responses = 1;
@@ -197,24 +233,17 @@ impl LeaderTask {
                 swsync_core::log::debug!(%from, %error, "cannot respond");
                 responses = 0;
             }
+            if let (Some(node), Some(field), LEAP_UNSYNCHRONIZED) = (&self.node, response.client, status.leap)
+            {
+                let _ = node.try_send((client, field)); // there are more requests where this one came from
+            }
         }
-        self.count_client(client);
+        let protocol = self.shared.server.lock().stats();
         let mut stats = self.shared.stats.lock();
         stats.requests += 1;
         stats.responses += responses;
-        stats.protocol = self.server.stats();
+        stats.protocol = protocol;
         stats.stamps = self.socket.kinds();
-    }
-
-    fn count_client(&self, client: IpAddr) {
-        let mut clients = self.shared.clients.lock();
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&client) {
-            clients.retain(|_, asked| asked.elapsed() < CLIENT_LIFETIME);
-            if clients.len() >= MAX_CLIENTS {
-                return;
-            }
-        }
-        clients.insert(client, Instant::now());
     }
 }
 

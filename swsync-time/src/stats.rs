@@ -41,8 +41,10 @@ pub struct StampKinds {
 /// How far a client has come on its way to a synced clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientProgress {
-    /// The leader as it was named.
+    /// The server: as it was named, as it advertises itself, or what is looked for.
     pub leader: String,
+    /// Whether the user has named the server.
+    pub named: bool,
     /// The address in use, once the name is resolved.
     pub address: Option<SocketAddr>,
     /// What the client waits for.
@@ -61,7 +63,7 @@ pub struct ClientProgress {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waiting {
-    /// The address of a leader: a name is not resolved, or no device announces a time service.
+    /// The address of a server: a name is not resolved, or no device tells that it knows the time.
     #[default]
     Leader,
     /// A response from the address.
@@ -90,11 +92,14 @@ impl Waiting {
 
 impl fmt::Display for ClientProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "leader {}", self.leader)?;
+        let what = if self.named { "leader" } else { "server" };
         match self.address {
-            Some(address) if address.to_string() != self.leader => write!(f, " ({address})")?,
-            Some(_) => {}
-            None => write!(f, " (not resolved)")?,
+            Some(address) if address.to_string() != self.leader => {
+                write!(f, "{what} {} ({address})", self.leader)?
+            }
+            Some(address) => write!(f, "{what} {address}")?,
+            None if self.named => write!(f, "{what} {} (not resolved)", self.leader)?,
+            None => write!(f, "looking for the time of {}", self.leader)?,
         }
         write!(f, ": {} requests sent, {} answered", self.sent, self.received)?;
         match &self.error {
@@ -117,6 +122,8 @@ pub struct TimeClientStats {
     pub stamps: StampKinds,
     /// How often another address began to answer.
     pub leader_changes: u64,
+    /// The address that answered last.
+    pub answering: Option<SocketAddr>,
     /// Statistics of the protocol, once there is an address.
     pub protocol: Option<ClientStats>,
 }
@@ -128,7 +135,7 @@ pub struct TimeLeaderStats {
     pub requests: u64,
     /// Responses sent, refusals included.
     pub responses: u64,
-    /// Addresses that asked in the last minute, up to 1024.
+    /// Addresses that asked in the last minute.
     pub clients: usize,
     /// Statistics of the protocol: interleaved, refused and malformed requests.
     pub protocol: ServerStats,

@@ -106,6 +106,7 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
         skew_ppm: 0.0,
         round_trip_ns: None,
         source: None,
+        server: None,
     }
 }
 

@@ -73,7 +73,7 @@ mod tests {
         gst::init().unwrap();
         let device = Arc::new(DeviceClock::simulated("offset=100s,skew=40ppm".parse().unwrap()));
         let rig = Arc::new(RigClock::new(device.clone()));
-        rig.lead();
+        rig.lead(7);
         let clock = SwsyncClock::new("test", rig.clone());
         clock.start();
         let mut bridge = SensorTimeBridge::new(device.clone());

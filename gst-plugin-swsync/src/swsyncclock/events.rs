@@ -1,5 +1,6 @@
 //! Handles the events of a time source: the provided clock, and messages, follow them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gst::glib;
@@ -7,6 +8,7 @@ use gst::prelude::*;
 use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
 use swsync_core::time::Span;
+use swsync_core::time_service::LeadStart;
 use swsync_time::ClockEvent;
 use swsync_time::RigClock;
 
@@ -73,9 +75,16 @@ impl EventHandler {
                 );
             }
             ClockEvent::TimescaleChanged => self.warn(
-                "The leader's time scale is another one: rig time begins anew",
-                "Was the leader restarted, or are there two in the rig?",
+                "The rig's time scale is another one now, and this device has joined it",
+                "Two rigs of one name have met, or the rig was split. The older time scale counts.",
             ),
+            ClockEvent::Leads { start } => self.handle_lead(start),
+            ClockEvent::Resigned => {
+                self.inform("Another device leads the rig from now on; this one follows it")
+            }
+            ClockEvent::TwoLeaders { device, address, same_scale } => {
+                self.warn_of_two_leaders(&device, address, same_scale);
+            }
             ClockEvent::LeaderChanged { address } => self.set_leader(address.to_string()),
             // Before the clock is synced, progress messages say so.
             ClockEvent::SourceUnusable { why } if self.clock().is_synced() => {
@@ -83,6 +92,28 @@ impl EventHandler {
             }
             other => gst::debug!(CAT, "{other:?}"),
         }
+    }
+
+    /// This device leads from now on.
+    fn handle_lead(&self, start: LeadStart) {
+        self.set_leader("this device".into());
+        self.inform(match start {
+            LeadStart::GoOn(_) => "This device leads the rig from now on, and its time goes on",
+            LeadStart::Begin { .. } => {
+                "This device leads the rig: nobody knew its time, which begins at this device's wall clock"
+            }
+        });
+    }
+
+    fn warn_of_two_leaders(&self, device: &str, address: Option<SocketAddr>, same_scale: bool) {
+        let rig = &self.settings.rig.rig;
+        let address = address.map_or_else(|| "an unknown address".into(), |address| address.to_string());
+        let scale = if same_scale { "the same time scale" } else { "another time scale" };
+        self.warn(
+            &format!("Device {device} at {address} leads rig {rig} too, on {scale}"),
+            "Are there two rigs of this name? Then give one of them another: `rig`. If it is one rig, its devices do not all \
+             reach one another.",
+        );
     }
 
     pub fn handle_quality(&self, quality: SyncState) {
@@ -128,7 +159,7 @@ impl EventHandler {
         }
         self.warn(
             &format!("Rig time has begun anew: it had been {by:?} off"),
-            "The leader was restarted with another wall clock, or its source has stepped. Frames are not synced \
+            "The rig was split or two rigs have met, and the older time scale counts; or the leader's source has stepped. Frames are not synced \
              until the pipeline, told by CLOCK_LOST, has gone through PAUSED to PLAYING.",
         );
         self.replace_clock();
@@ -160,6 +191,13 @@ impl EventHandler {
             &format!("The clock was wrong by {by:?} and has been stepped"),
             "An error beyond `step-threshold` is not slewed. A clock that was ahead stands still until its time has come.",
         );
+    }
+
+    fn inform(&self, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::info!(CAT, obj = element, "{text}");
+            gst::element_info!(element, gst::CoreError::Clock, ("{text}"));
+        }
     }
 
     fn warn(&self, text: &str, debug: &str) {

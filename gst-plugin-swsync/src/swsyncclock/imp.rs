@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::status::{self, ClockState, nanos_or_unknown};
 use super::sync_wait::{SyncWait, WaitEnd};
 use super::time_source::TimeSource;
-use super::{CAT, Role, Source};
+use super::{CAT, Source};
 use crate::clock::pipeline_clock;
 
 #[derive(Default)]
@@ -88,7 +88,10 @@ impl ObjectImpl for SwsyncClockElement {
             "state" => announced.map_or(ClockState::Unsynced, |it| it.quality.into()).to_value(),
             "offset" => status.map_or(0, |status| status.offset_ns.as_nanos()).to_value(),
             "uncertainty" => nanos_or_unknown(status.and_then(|it| it.uncertainty_ns)).to_value(),
-            "asymmetry-bound" => nanos_or_unknown(self.source(|source| source.asymmetry_bound())).to_value(),
+            "asymmetry-bound" => {
+                let quality = status.as_ref().map_or(SyncState::Unsynced, |status| status.quality);
+                nanos_or_unknown(self.source(|source| source.asymmetry_bound(quality))).to_value()
+            }
             "last-round-trip" => nanos_or_unknown(status.and_then(|it| it.round_trip_ns)).to_value(),
             "stats" => self.stats().to_value(),
             name => unreachable!("no property {name}"),
@@ -181,8 +184,8 @@ impl SwsyncClockElement {
     /// READY to PAUSED: serves or follows, and waits until the clock is synced.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().clone();
-        let defines_time = (settings.role, settings.source) == (Role::Leader, Source::Rig);
-        let clock = self.provided.begin_run(defines_time);
+        let goes_on = settings.can_lead() && settings.source == Source::Rig;
+        let clock = self.provided.begin_run(goes_on);
         let wait = Arc::new(SyncWait::default());
         let events = EventHandler::new(&self.obj(), &settings, clock, self.provided.clone(), wait.clone())?;
         let events = Arc::new(events);
@@ -190,13 +193,8 @@ impl SwsyncClockElement {
             *self.wait.lock() = Some(wait.clone());
         }
         let source = TimeSource::start(&settings, &events)?;
-        let leads = source.leads();
         *self.state.lock() = State::Started { source };
-        if leads {
-            events.handle_quality(SyncState::Leading);
-        }
-        let waits = settings.wait_sync && !leads;
-        let waited = if waits { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
+        let waited = if settings.wait_sync { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
         *self.wait.lock() = None;
         waited?;
         let clock: gst::Clock = events.clock().upcast();
@@ -265,8 +263,9 @@ impl SwsyncClockElement {
 
     fn stats(&self) -> Option<gst::Structure> {
         let mut stats = self.provided.stats()?;
+        let quality = self.provided.clock()?.rig().quality();
         self.source(|source| {
-            source.add_stats(&mut stats);
+            source.add_stats(&mut stats, quality);
             Some(())
         });
         Some(stats)

@@ -90,17 +90,20 @@ glib::wrapper! {
         @extends gst::Element, gst::Object;
 }
 
-/// Whether a device defines rig time.
+/// Whether a device leads the rig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstSwsyncRole")]
 pub enum Role {
-    /// Follows the leader's clock.
-    #[default]
-    #[enum_value(name = "Client: follow the leader's clock", nick = "client")]
+    /// Never leads.
+    #[enum_value(name = "Client: follow the rig's time, never lead", nick = "client")]
     Client,
-    /// Defines rig time.
-    #[enum_value(name = "Leader: define rig time and serve it", nick = "leader")]
+    /// Leads before all others.
+    #[enum_value(name = "Leader: lead the rig, before all others", nick = "leader")]
     Leader,
+    /// Leads if it is elected.
+    #[default]
+    #[enum_value(name = "Auto: follow the rig's time, or lead if no better device is there", nick = "auto")]
+    Auto,
 }
 
 /// Where time comes from.

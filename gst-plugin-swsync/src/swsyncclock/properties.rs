@@ -6,8 +6,8 @@ use swsync_rig::DEFAULT_RIG;
 use swsync_time::DEFAULT_PORT;
 
 use super::settings::{
-    DEFAULT_ACCURACY, DEFAULT_BIND, DEFAULT_BURST, DEFAULT_KEY_ID, DEFAULT_MAX_SLEW_PPM,
-    DEFAULT_MAX_UNCERTAINTY, DEFAULT_STEP_THRESHOLD, DEFAULT_SYNC_TIMEOUT,
+    DEFAULT_ACCURACY, DEFAULT_BIND, DEFAULT_BURST, DEFAULT_KEY_ID, DEFAULT_MAX_CLIENTS, DEFAULT_MAX_SLEW_PPM,
+    DEFAULT_MAX_UNCERTAINTY, DEFAULT_PRIORITY, DEFAULT_STEP_THRESHOLD, DEFAULT_SYNC_TIMEOUT,
 };
 use super::{Estimator, Role, Source};
 
@@ -71,7 +71,7 @@ fn source_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecEnum::builder::<Role>("role")
             .nick("Role")
-            .blurb("Whether this device defines rig time or follows the device that does")
+            .blurb("Whether this device may lead the rig, which then has its time: auto (it is elected by `priority`), leader (before all others), client (never)")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder::<Source>("source")
@@ -82,8 +82,15 @@ fn source_properties() -> Vec<glib::ParamSpec> {
         text(
             "leader",
             "Leader",
-            "Where the time server is, host[:port], several separated by commas are tried in turn; source=rig takes the leader that announces itself in the rig if not set",
+            "Where the time server is, host[:port], several separated by commas are tried in turn; if not set, source=rig finds the servers in the rig. role=leader does not need it",
             None,
+        ),
+        number(
+            "priority",
+            "Priority",
+            "Who leads the rig: of the devices with role=auto the one with the least number, which also takes over from one with a larger number; role=leader counts as 0",
+            0..=255,
+            u32::from(DEFAULT_PRIORITY),
         ),
         number("ptp-domain", "PTP domain", "PTP domain to follow with source=ptp", 0..=255, 0),
         text(
@@ -106,9 +113,16 @@ fn network_properties() -> Vec<glib::ParamSpec> {
         number(
             "port",
             "Port",
-            "UDP port on which a leader serves time; 0 is any free one",
+            "UDP port on which this device serves time; 0 is any free one. If it is taken, only role=leader fails: the others take any",
             0..=65_535,
             u32::from(DEFAULT_PORT),
+        ),
+        number(
+            "max-clients",
+            "Most clients",
+            "Most devices that ask this one for the time: further ones are sent to others that know it",
+            1..=100_000,
+            DEFAULT_MAX_CLIENTS,
         ),
         number(
             "net-time-provider",
@@ -125,13 +139,13 @@ fn rig_properties() -> Vec<glib::ParamSpec> {
         text(
             "rig",
             "Rig",
-            "Name of the rig in which a leader announces its time service, and a client without `leader` looks for it",
+            "Name of the rig whose time this is, in which devices tell who leads and who serves time",
             Some(DEFAULT_RIG),
         ),
         flag(
             "announce",
             "Announce",
-            "Whether a leader announces its time service in the rig; one on loopback only if `listen` or `connect` is set",
+            "Whether a device that can lead finds the others in the rig, and is found; one on loopback only if `listen` or `connect` is set",
             true,
         ),
         text(

@@ -21,8 +21,8 @@ pub struct ProvidedClock(Mutex<Option<Provided>>);
 struct Provided {
     clock: SwsyncClock,
     announced: Announced,
-    /// What the last run knew of rig time. A leader goes on from it, so that a client can become the leader, and a leader be
-    /// restarted, without a step.
+    /// What the last run knew of rig time. A device that can lead goes on from it, so that it can be restarted without a step even
+    /// if no other knows the rig's time.
     last_rig: Option<Arc<RigClock>>,
 }
 

@@ -7,7 +7,7 @@ use gst::prelude::*;
 use swsync_core::estimate::{EstimatorConfig, EstimatorKind};
 use swsync_core::ntp::{Key, Keys, rig_id};
 use swsync_core::time::{Skew, Span};
-use swsync_core::time_service::ClientConfig;
+use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_rig::RigConfig;
 use swsync_time::DEFAULT_PORT;
 
@@ -22,6 +22,8 @@ pub const DEFAULT_STEP_THRESHOLD: gst::ClockTime = gst::ClockTime::from_mseconds
 pub const DEFAULT_MAX_UNCERTAINTY: gst::ClockTime = gst::ClockTime::from_mseconds(10);
 pub const DEFAULT_ACCURACY: gst::ClockTime = gst::ClockTime::from_useconds(10);
 pub const DEFAULT_KEY_ID: u32 = 1;
+pub const DEFAULT_PRIORITY: u8 = 128;
+pub const DEFAULT_MAX_CLIENTS: u32 = 500;
 /// The port of NTP servers (RFC 5905 section 16).
 const NTP_PORT: u16 = 123;
 /// Requests in quick succession that any NTP server tolerates: as many as ntpd's iburst sends.
@@ -33,6 +35,8 @@ pub struct Settings {
     pub role: Role,
     pub source: Source,
     pub leader: Option<String>,
+    pub priority: u8,
+    pub max_clients: u32,
     pub bind_address: String,
     pub port: u16,
     pub announce: bool,
@@ -71,6 +75,8 @@ impl Default for Settings {
             role: Role::default(),
             source: Source::default(),
             leader: None,
+            priority: DEFAULT_PRIORITY,
+            max_clients: DEFAULT_MAX_CLIENTS,
             bind_address: DEFAULT_BIND.into(),
             port: DEFAULT_PORT,
             announce: true,
@@ -107,6 +113,8 @@ impl Settings {
             "role" => self.role = value.get().expect("checked"),
             "source" => self.source = value.get().expect("checked"),
             "leader" => self.leader = text(),
+            "priority" => self.priority = u8::try_from(number()).expect("the ParamSpec's range is a byte's"),
+            "max-clients" => self.max_clients = number(),
             "bind-address" => self.bind_address = text().unwrap_or_else(|| DEFAULT_BIND.into()),
             "port" => self.port = port(),
             "announce" => self.announce = flag(),
@@ -139,6 +147,8 @@ impl Settings {
             "role" => self.role.to_value(),
             "source" => self.source.to_value(),
             "leader" => self.leader.to_value(),
+            "priority" => u32::from(self.priority).to_value(),
+            "max-clients" => self.max_clients.to_value(),
             "bind-address" => self.bind_address.to_value(),
             "port" => u32::from(self.port).to_value(),
             "announce" => self.announce.to_value(),
@@ -182,6 +192,31 @@ impl Settings {
         comma_list(self.leader.as_deref()).into_iter().map(with_port).collect()
     }
 
+    /// The servers that are to be followed, if the user names them. A leader follows whoever leads before it does.
+    pub fn named_servers(&self) -> Vec<String> {
+        if self.role == Role::Leader && self.source == Source::Rig { Vec::new() } else { self.servers() }
+    }
+
+    /// Whether this device leads if it is elected.
+    pub const fn can_lead(&self) -> bool {
+        matches!(self.role, Role::Leader | Role::Auto)
+    }
+
+    /// The priority in an election: 0 comes first.
+    pub const fn election_priority(&self) -> u8 {
+        match self.role {
+            Role::Leader => 0,
+            Role::Auto => self.priority,
+            Role::Client => u8::MAX,
+        }
+    }
+
+    /// How time is served.
+    pub fn server_config(&self) -> Result<ServerConfig, gst::ErrorMessage> {
+        let max_clients = usize::try_from(self.max_clients).expect("32 bits fit");
+        Ok(ServerConfig { keys: self.keys()?, max_clients, ..ServerConfig::default() })
+    }
+
     /// Where time is served.
     pub fn address(&self) -> Result<SocketAddr, gst::ErrorMessage> {
         Ok(SocketAddr::new(self.ip()?, self.port))
@@ -192,11 +227,14 @@ impl Settings {
         address.parse().map_err(|_| settings_error(&format!("bind-address={address} is no IP address")))
     }
 
-    /// Whether a time service at `ip` is announced. One on loopback means nothing to other devices, unless
-    /// `listen` and `connect` say where the rig is.
-    pub fn is_announced(&self, ip: IpAddr) -> bool {
+    /// Whether this device takes part in what the rig tells of its time services: to find them, unless they are named, and to
+    /// announce its own. One on loopback means nothing to other devices, unless `listen` and `connect` say where the rig is.
+    pub fn joins_rig(&self) -> Result<bool, gst::ErrorMessage> {
+        if self.role == Role::Client {
+            return Ok(self.source == Source::Rig && self.servers().is_empty());
+        }
         let has_endpoints = self.rig.listen.is_some() || self.rig.connect.is_some();
-        self.announce && (!ip.is_loopback() || has_endpoints)
+        Ok(self.announce && (has_endpoints || !self.ip()?.is_loopback()))
     }
 
     pub fn ptp_interfaces(&self) -> Vec<String> {
@@ -285,8 +323,8 @@ impl Settings {
     /// What is looked for, in words.
     pub fn sought(&self) -> String {
         match (self.source, &self.leader) {
-            (Source::Rig, None) => format!("the leader of rig {}", self.rig.rig),
-            (Source::Rig, Some(leader)) => format!("the leader at {leader}"),
+            (Source::Rig, Some(leader)) if self.role != Role::Leader => format!("the time of {leader}"),
+            (Source::Rig, _) => format!("the time of rig {}", self.rig.rig),
             (Source::Ntp, leader) => format!("the NTP server {}", leader.as_deref().unwrap_or_default()),
             (Source::Ptp, _) => format!("the PTP grandmaster of domain {}", self.ptp_domain),
             (Source::System, _) => "the system's clock to be in sync".into(),

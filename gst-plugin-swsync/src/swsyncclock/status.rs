@@ -72,12 +72,12 @@ pub fn properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("address")
             .nick("Address")
-            .blurb("Where a started leader serves time, as IP:port with the port in use; not set on a client")
+            .blurb("Where this device serves time once it is started, as IP:port with the port in use; not set if it does not")
             .read_only()
             .build(),
         glib::ParamSpecBoolean::builder("synced")
             .nick("Synced")
-            .blurb("Whether the clock is in rig time and its source is heard (true on the leader)")
+            .blurb("Whether the clock is in rig time and its source is heard (true if this device leads)")
             .read_only()
             .build(),
         glib::ParamSpecEnum::builder::<ClockState>("state")

@@ -4,17 +4,17 @@
 //! device, an implementation of [`Reference`] as `ptp.rs` has.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use swsync_core::message::TimeService;
 use swsync_core::time::Span;
-use swsync_core::time_service::{Identity, ServerConfig};
-use swsync_rig::{ControlError, Session, TimeAnnouncement};
+use swsync_core::time_service::{Advertiser, ClockClass, Identity, Scale, SyncState, TimeAdvert};
+use swsync_rig::{ControlError, Session, TimeChannel, host_name};
 use swsync_time::{
-    Authority, LeaderSource, Reference, ReferenceConfig, ReferenceFollower, SystemReference, TimeClient,
-    TimeClientConfig, TimeError, TimeLeader, TimeLeaderConfig, Waiting, new_identity,
+    AdvertInbox, Announcements, Announcer, Authority, Reference, ReferenceConfig, ReferenceFollower,
+    RigAdverts, ServingConfig, SystemReference, TimeError, TimeLeader, TimeLeaderConfig, TimeNode,
+    TimeNodeConfig, Waiting, advert_queue, new_identity, wall_clock_is_kept,
 };
 
 use super::events::EventHandler;
@@ -25,18 +25,19 @@ use super::{CAT, Role, Source, status};
 /// Ends when dropped.
 pub struct TimeSource {
     // Dropped in this order: clients must not find a server that no longer answers, nor ask one whose clock follows nothing.
-    _announcement: Option<TimeAnnouncement>,
-    server: Option<Arc<TimeLeader>>,
+    _announcements: Option<Announcements>,
+    /// Serves a time from outside the rig; a [`TimeNode`] serves the rig's by itself.
+    server: Option<TimeLeader>,
     followed: Followed,
+    /// Held until here, so that the session in the rig ends on the thread that stops the element.
+    _adverts: Option<Arc<dyn RigAdverts>>,
 }
 
 /// What the clock follows.
 enum Followed {
-    /// Nothing: it defines rig time.
-    Nothing,
-    /// A time server.
+    /// The rig's time, or an NTP server.
     Server {
-        client: TimeClient,
+        node: TimeNode,
         source: Source,
         /// Whether `leader` names it.
         is_named: bool,
@@ -47,49 +48,53 @@ enum Followed {
 
 impl TimeSource {
     pub fn start(settings: &Settings, events: &Arc<EventHandler>) -> Result<Self, gst::ErrorMessage> {
-        let identity = new_identity(&settings.rig.rig);
-        let followed = match (settings.role, settings.source) {
-            (Role::Leader, Source::Rig) => Followed::Nothing,
-            (Role::Client, Source::Rig) | (_, Source::Ntp) => follow_server(settings, &identity, events)?,
-            (_, Source::Ptp) => {
+        if settings.source == Source::Rig {
+            let (followed, adverts) = follow_rig(settings, events)?;
+            return Ok(Self { _announcements: None, server: None, followed, _adverts: adverts });
+        }
+        let advertiser = advertiser(settings, events);
+        let followed = match settings.source {
+            Source::Rig | Source::Ntp => follow_ntp(settings, &advertiser.identity, events)?,
+            Source::Ptp => {
                 let device = events.rig.device().clone();
                 let reference = PtpReference::start(settings.ptp_domain, &settings.ptp_interfaces(), device)?;
                 let stats = reference.stats();
                 follow_reference(settings, events, reference, Some(stats))?
             }
-            (_, Source::System) => {
+            Source::System => {
                 let device = events.rig.device().clone();
                 follow_reference(settings, events, SystemReference::new(device), None)?
             }
         };
-        let server = match settings.role {
-            Role::Leader => Some(Arc::new(serve(settings, identity, events)?)),
-            Role::Client => None,
-        };
-        let announcement = match &server {
-            Some(server) if settings.is_announced(server.local_addr().ip()) => {
-                Some(announce(settings, server.clone())?)
+        if !settings.can_lead() {
+            return Ok(Self { _announcements: None, server: None, followed, _adverts: None });
+        }
+        let server = serve(settings, advertiser.identity, events)?;
+        let announcer = Announcer::new(advertiser, events.rig.clone(), Some(&server));
+        let (announcements, adverts) = match settings.joins_rig()? {
+            true => {
+                let (announcements, adverts) = announce(settings, announcer)?;
+                (Some(announcements), Some(adverts))
             }
-            _ => None,
+            false => (None, None),
         };
-        Ok(Self { _announcement: announcement, server, followed })
+        Ok(Self { _announcements: announcements, server: Some(server), followed, _adverts: adverts })
     }
 
     /// Where time is served, if this device does.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.server.as_ref().map(|server| server.local_addr())
+        match (&self.server, &self.followed) {
+            (Some(server), _) => Some(server.local_addr()),
+            (None, Followed::Server { node, .. }) => node.local_addr(),
+            (None, Followed::Reference { .. }) => None,
+        }
     }
 
-    /// Whether the clock defines rig time.
-    pub const fn leads(&self) -> bool {
-        matches!(self.followed, Followed::Nothing)
-    }
-
-    /// What no two-way exchange can see: half the least round trip.
-    pub fn asymmetry_bound(&self) -> Option<Span> {
+    /// What no two-way exchange can see: half the least round trip. `quality` is the clock's.
+    pub fn asymmetry_bound(&self, quality: SyncState) -> Option<Span> {
         match &self.followed {
-            Followed::Nothing => Some(Span::ZERO),
-            Followed::Server { client, .. } => Some(client.stats().protocol?.least_delay? / 2),
+            _ if quality == SyncState::Leading => Some(Span::ZERO),
+            Followed::Server { node, .. } => Some(node.stats().protocol?.least_delay? / 2),
             Followed::Reference { ptp: Some(ptp), .. } => ptp.lock().path_delay,
             Followed::Reference { ptp: None, .. } => Some(Span::ZERO),
         }
@@ -98,9 +103,8 @@ impl TimeSource {
     /// How far synchronization has come, in words.
     pub fn progress(&self) -> String {
         match &self.followed {
-            Followed::Nothing => "defines rig time".into(),
-            Followed::Server { client, .. } => {
-                let progress = client.progress();
+            Followed::Server { node, .. } => {
+                let progress = node.progress();
                 match progress.waiting {
                     Waiting::Sync => {
                         let (done, total) = progress.burst;
@@ -127,24 +131,22 @@ impl TimeSource {
                  let UDP through?"
             }
             Followed::Server { is_named: false, .. } => {
-                "Is a leader's pipeline running (swsyncclock role=leader) in a rig of this name, was the \
-                 network up when the two were started, and does it pass multicast? If not, name the \
+                "Is a device of the rig running that leads (swsyncclock role=auto or leader) and has this rig's \
+                 name, was the network up when the two were started, and does it pass multicast? If not, name the \
                  leader: leader=host[:port]."
             }
             Followed::Server { .. } => {
                 "Is the leader's pipeline running, is its address right, and does the network let UDP \
                  through?"
             }
-            // Their progress says it.
-            Followed::Nothing | Followed::Reference { .. } => "",
+            Followed::Reference { .. } => "", // its progress says it
         }
     }
 
-    /// Adds the source's and the server's fields to the element's `stats`.
-    pub fn add_stats(&self, stats: &mut gst::Structure) {
+    /// Adds the source's and the server's fields to the element's `stats`. `quality` is the clock's.
+    pub fn add_stats(&self, stats: &mut gst::Structure, quality: SyncState) {
         match &self.followed {
-            Followed::Nothing => {}
-            Followed::Server { client, .. } => status::add_client(stats, &client.stats()),
+            Followed::Server { node, .. } => status::add_client(stats, &node.stats()),
             Followed::Reference { follower, ptp } => {
                 status::add_reference(stats, &follower.stats());
                 if let Some(ptp) = ptp {
@@ -152,54 +154,106 @@ impl TimeSource {
                 }
             }
         }
-        stats.set("asymmetry-bound", status::nanos_or_unknown(self.asymmetry_bound()));
-        if let Some(server) = &self.server {
-            status::add_server(stats, &server.stats());
+        stats.set("asymmetry-bound", status::nanos_or_unknown(self.asymmetry_bound(quality)));
+        let of_node = || match &self.followed {
+            Followed::Server { node, .. } => node.server_stats(),
+            Followed::Reference { .. } => None,
+        };
+        if let Some(served) = self.server.as_ref().map(TimeLeader::stats).or_else(of_node) {
+            status::add_server(stats, &served);
         }
     }
 }
 
-/// Follows a time server.
-fn follow_server(
-    settings: &Settings,
-    identity: &Identity,
-    events: &Arc<EventHandler>,
-) -> Result<Followed, gst::ErrorMessage> {
-    let servers = settings.servers();
-    let is_named = !servers.is_empty();
-    let source = match (is_named, settings.source) {
-        (true, _) => {
-            events.set_leader(servers.join(","));
-            LeaderSource::Addresses(servers)
-        }
-        (false, Source::Ntp) => {
-            return Err(gst::error_msg!(
-                gst::LibraryError::Settings,
-                ("source=ntp needs the server's address: leader=host[:port]")
-            ));
-        }
-        (false, _) => {
-            events.set_leader(format!("of rig {}", settings.rig.rig));
-            {
-                let session = session(settings)?;
-                let name = format!("the time service of rig {}", session.rig());
-                LeaderSource::discovered(name, move |timeout| {
-                    session.find_time(timeout).map_err(|error| error.to_string())
-                })
-            }
-        }
+/// What this device tells of itself in the rig.
+fn advertiser(settings: &Settings, events: &EventHandler) -> Advertiser {
+    let rig = &settings.rig.rig;
+    let source = match settings.source {
+        Source::Rig => None,
+        Source::Ntp => Some("ntp".into()),
+        Source::Ptp => Some(format!("ptp/{}", settings.ptp_domain)),
+        Source::System => Some("system".into()),
     };
-    let mut client = settings.client_config()?;
-    if settings.role == Role::Leader {
-        client.device = identity.device; // not to follow itself
+    let clock_class = match &source {
+        Some(_) => ClockClass::Source,
+        // A simulated wall clock is nobody's.
+        None if !events.rig.device().is_simulated() && wall_clock_is_kept() => ClockClass::KeptWall,
+        None => ClockClass::Free,
+    };
+    let random = new_identity(rig);
+    let timescale = source.map_or(random.timescale, |source| Scale::id_of_source(rig, &source));
+    Advertiser {
+        device: host_name(),
+        identity: Identity { timescale, ..random },
+        can_lead: settings.can_lead(),
+        priority: settings.election_priority(),
+        clock_class: clock_class as u8,
     }
-    let config = TimeClientConfig { source, client };
-    let client = TimeClient::start(config, events.rig.clone(), {
+}
+
+/// Follows the rig's time, serves it, and leads the rig if this device is elected.
+fn follow_rig(
+    settings: &Settings,
+    events: &Arc<EventHandler>,
+) -> Result<(Followed, Option<Arc<dyn RigAdverts>>), gst::ErrorMessage> {
+    let advertiser = advertiser(settings, events);
+    let mut client = settings.client_config()?;
+    client.device = advertiser.identity.device; // not to follow itself
+    let servers = settings.named_servers();
+    let is_named = !servers.is_empty();
+    let sought = format!("rig {}", settings.rig.rig);
+    events.set_leader(if is_named { servers.join(",") } else { format!("of {sought}") });
+    let serving = ServingConfig {
+        address: settings.address()?,
+        is_fixed: settings.role == Role::Leader,
+        server: settings.server_config()?,
+    };
+    let config = TimeNodeConfig { advertiser, client, servers, sought, serving: Some(serving) };
+    let announcer = Arc::new(OnceLock::<Announcer>::new());
+    let rig = match settings.joins_rig()? {
+        true => {
+            let known = announcer.clone();
+            Some(join(settings, move || known.get()?.advert())?)
+        }
+        false => None,
+    };
+    let adverts = rig.as_ref().map(|(adverts, _)| adverts.clone());
+    let node = TimeNode::start(config, events.rig.clone(), rig, {
         let events = events.clone();
         move |event| events.handle(event)
     })
     .map_err(|error| time_error(&error))?;
-    Ok(Followed::Server { client, source: settings.source, is_named })
+    if let Some(address) = node.local_addr() {
+        gst::info!(CAT, "time is served at {address}");
+    }
+    let _ = announcer.set(node.announcer().clone()); // it was empty
+    Ok((Followed::Server { node, source: Source::Rig, is_named }, adverts))
+}
+
+/// Follows an NTP server.
+fn follow_ntp(
+    settings: &Settings,
+    identity: &Identity,
+    events: &Arc<EventHandler>,
+) -> Result<Followed, gst::ErrorMessage> {
+    let servers = settings.named_servers();
+    if servers.is_empty() {
+        return Err(gst::error_msg!(
+            gst::LibraryError::Settings,
+            ("source=ntp needs the server's address: leader=host[:port]")
+        ));
+    }
+    events.set_leader(servers.join(","));
+    let mut client = settings.client_config()?;
+    if settings.can_lead() {
+        client.device = identity.device; // not to follow itself
+    }
+    let node = TimeNode::follow(servers, client, events.rig.clone(), {
+        let events = events.clone();
+        move |event| events.handle(event)
+    })
+    .map_err(|error| time_error(&error))?;
+    Ok(Followed::Server { node, source: Source::Ntp, is_named: true })
 }
 
 /// Follows a clock that can be read on this device.
@@ -223,22 +277,23 @@ fn follow_reference(
     Ok(Followed::Reference { follower, ptp })
 }
 
+/// Serves a time from outside the rig.
 fn serve(
     settings: &Settings,
     identity: Identity,
     events: &EventHandler,
 ) -> Result<TimeLeader, gst::ErrorMessage> {
-    let authority = match settings.source {
-        Source::Rig => Authority::Own,
-        Source::Ntp | Source::Ptp | Source::System => Authority::Borrowed,
+    let start = |address| {
+        let server = settings.server_config()?;
+        let config = TimeLeaderConfig { address, authority: Authority::Borrowed, identity, server };
+        Ok::<_, gst::ErrorMessage>(TimeLeader::start(config, events.rig.clone()))
     };
-    let server = ServerConfig { keys: settings.keys()?, ..ServerConfig::default() };
-    let config = TimeLeaderConfig { address: settings.address()?, authority, identity, server };
-    let server = TimeLeader::start(config, events.rig.clone()).map_err(|error| time_error(&error))?;
-    gst::info!(CAT, "time is served at {}", server.local_addr());
-    if authority == Authority::Own {
-        events.set_leader(server.local_addr().to_string());
+    let mut server = start(settings.address()?)?;
+    if settings.role == Role::Auto && server.is_err() {
+        server = start(SocketAddr::new(settings.ip()?, 0))?;
     }
+    let server = server.map_err(|error| time_error(&error))?;
+    gst::info!(CAT, "time is served at {}", server.local_addr());
     Ok(server)
 }
 
@@ -249,24 +304,49 @@ fn session(settings: &Settings) -> Result<Arc<Session>, gst::ErrorMessage> {
         _ => gst::error_msg!(
             gst::ResourceError::OpenReadWrite,
             ("{error}"),
-            ["A leader does not need it with announce=false, a client with leader=host[:port]."]
+            [
+                "It is needed to find the other devices. Without it work role=leader and role=auto with announce=false, and a \
+                 client with leader=host[:port]."
+            ]
         ),
     })
 }
 
-/// Announces in the rig where time is served, for clients without `leader`. The addresses are found anew for each client that asks: the
-/// network may come up later, or change.
-fn announce(settings: &Settings, server: Arc<TimeLeader>) -> Result<TimeAnnouncement, gst::ErrorMessage> {
-    let service = move || {
-        let addresses = server.addresses().unwrap_or_else(|error| {
-            gst::warning!(CAT, "this device's addresses cannot be found: {error}");
-            Vec::new()
-        });
-        TimeService { addresses }
-    };
-    gst::info!(CAT, "announced in rig {}: {:?}", settings.rig.rig, service());
-    let announced = session(settings)?.announce_time(service);
-    announced.map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))
+/// The control plane, as time uses it.
+struct Channel(TimeChannel);
+
+impl RigAdverts for Channel {
+    fn publish(&self, advert: &TimeAdvert) {
+        self.0.publish(advert);
+    }
+
+    fn ask(&self) {
+        self.0.ask();
+    }
+}
+
+/// Joins what the rig tells of its time services. `answer`: what to tell those who ask.
+fn join(
+    settings: &Settings,
+    answer: impl Fn() -> Option<TimeAdvert> + Send + Sync + 'static,
+) -> Result<(Arc<dyn RigAdverts>, AdvertInbox), gst::ErrorMessage> {
+    let (sink, inbox) = advert_queue();
+    let channel = session(settings)?
+        .join_time(move |advert| sink.put(advert), answer)
+        .map_err(|error| gst::error_msg!(gst::ResourceError::OpenReadWrite, ("{error}")))?;
+    Ok((Arc::new(Channel(channel)), inbox))
+}
+
+/// Tells the rig of a leader whose time comes from outside.
+fn announce(
+    settings: &Settings,
+    announcer: Announcer,
+) -> Result<(Announcements, Arc<dyn RigAdverts>), gst::ErrorMessage> {
+    let known = announcer.clone();
+    let (adverts, _nobody_reads) = join(settings, move || known.leading_advert())?;
+    let announcements =
+        Announcements::start(announcer, adverts.clone()).map_err(|error| time_error(&error))?;
+    Ok((announcements, adverts))
 }
 
 fn time_error(error: &TimeError) -> gst::ErrorMessage {

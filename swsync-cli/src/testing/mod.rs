@@ -46,6 +46,7 @@ pub fn status(device: &str) -> Status {
             skew_ppm: -12.3,
             round_trip_ns: Some(Span::from_millis(2)),
             source: None,
+            server: None,
         }),
         frames: Some(FrameStatus {
             newest,

@@ -123,6 +123,7 @@ impl DeviceHandler for Handler {
                 skew_ppm: 0.5,
                 round_trip_ns: None,
                 source: None,
+                server: None,
             }),
             frames: Some(FrameStatus {
                 newest: frame(number),

@@ -1,7 +1,9 @@
-//! swsync's NTP extension field: a server's time scale, leader, path and uncertainty.
+//! swsync's NTP extension field: what a device knows of the rig's time scale.
+
+use crate::time::{Rig, Span, Timestamp};
 
 /// Type of the field, from the range 0xF000 to 0xFFFF that IANA keeps for experimental use (RFC 9748).
-pub(super) const RIG_FIELD: u16 = 0xF573;
+pub(super) const RIG_FIELD: u16 = 0xF574;
 
 /// Most servers on the path between a client and the leader.
 pub const MAX_HOPS: usize = 8;
@@ -15,12 +17,15 @@ pub const MAX_HOPS: usize = 8;
 /// | 4..12 | rig |
 /// | 12..20 | time scale |
 /// | 20..28 | leader |
-/// | 28..32 | uncertainty |
-/// | 32 | number of hops |
-/// | 33 | 1: not settled; the other bits are zero |
-/// | 34..36 | zero |
-/// | 36..100 | hops |
-pub const RIG_FIELD_LEN: usize = 36 + 8 * MAX_HOPS;
+/// | 28..36 | when the time scale began, in ns of rig time |
+/// | 36..40 | uncertainty, ns |
+/// | 40 | number of hops |
+/// | 41 | 1: not settled; 2: the time scale follows a source outside the rig; the other bits are zero |
+/// | 42..44 | zero |
+/// | 44..46 | UDP port where the sender of a request serves time; 0: it does not |
+/// | 46..48 | shortest poll interval that a server grants, ms; 0: any |
+/// | 48..112 | hops |
+pub const RIG_FIELD_LEN: usize = 48 + 8 * MAX_HOPS;
 
 /// A rig's id: the 64-bit FNV-1a hash of its name. It distinguishes rigs on one network; it does not protect against attackers,
 /// which is what keys are for.
@@ -67,37 +72,79 @@ impl ServerPath {
     }
 }
 
-/// swsync's extension field. In a request only `rig` has a meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// swsync's extension field. A server describes its clock with it; a client does the same in its requests, so that a leader that
+/// comes back learns from its clients that the rig has a time scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RigField {
     /// [`rig_id`] of the rig's name; 0 is unknown.
     pub rig: u64,
-    /// Id of the time scale: chosen at random when the rig's time began. When it changes, clients begin anew.
+    /// Id of the time scale: chosen at random when the rig's time began. 0: the sender knows none.
     pub timescale: u64,
-    /// Id of the device whose clock defines rig time; 0 is unknown.
+    /// Id of the device that leads the rig; 0 is unknown.
     pub leader: u64,
-    /// The path from the leader to the server, including the server unless it leads.
+    /// When the time scale began, by itself. Rig time minus this is its age.
+    pub began: Timestamp<Rig>,
+    /// The time scale follows a source outside the rig (NTP, PTP, the system's clock).
+    pub traceable: bool,
+    /// The path from the leader to the sender, including the sender unless it leads.
     pub path: ServerPath,
-    /// Error of the server's rig time, 1 sigma; zero for the leader.
+    /// Error of the sender's rig time, 1 sigma; zero for the leader.
     pub uncertainty_ns: u32,
-    /// The server's clock is not in rig time: it stands still, is being corrected, is in holdover, or has just been stepped.
+    /// The sender's clock is not in rig time: it stands still, is being corrected, is in holdover, or has just been stepped.
     /// Clients follow it, but do not count as synced.
     pub unsettled: bool,
+    /// In a request: the UDP port where the sender serves time itself; 0: it does not.
+    pub port: u16,
+    /// In a response: the shortest poll interval that the server grants each client, in ms; 0: any.
+    pub least_poll_ms: u16,
+}
+
+impl Default for RigField {
+    /// A sender that knows nothing.
+    fn default() -> Self {
+        Self {
+            rig: 0,
+            timescale: 0,
+            leader: 0,
+            began: Timestamp::ZERO,
+            traceable: false,
+            path: ServerPath::default(),
+            uncertainty_ns: 0,
+            unsettled: false,
+            port: 0,
+            least_poll_ms: 0,
+        }
+    }
 }
 
 impl RigField {
+    /// Id of the sender.
+    #[must_use]
+    pub fn server(&self) -> u64 {
+        self.path.hops().last().copied().unwrap_or(self.leader)
+    }
+
+    /// The shortest poll interval that the server grants.
+    #[must_use]
+    pub fn least_poll(&self) -> Span {
+        Span::from_millis(i64::from(self.least_poll_ms))
+    }
+
     pub(super) fn to_bytes(self) -> [u8; RIG_FIELD_LEN] {
         let mut bytes = [0; RIG_FIELD_LEN];
-        let length = u16::try_from(RIG_FIELD_LEN).expect("100 bytes");
+        let length = u16::try_from(RIG_FIELD_LEN).expect("112 bytes");
         bytes[0..2].copy_from_slice(&RIG_FIELD.to_be_bytes());
         bytes[2..4].copy_from_slice(&length.to_be_bytes());
         bytes[4..12].copy_from_slice(&self.rig.to_be_bytes());
         bytes[12..20].copy_from_slice(&self.timescale.to_be_bytes());
         bytes[20..28].copy_from_slice(&self.leader.to_be_bytes());
-        bytes[28..32].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
-        bytes[32] = self.path.len;
-        bytes[33] = u8::from(self.unsettled);
-        let (places, _) = bytes[36..].as_chunks_mut();
+        bytes[28..36].copy_from_slice(&self.began.as_nanos().to_be_bytes());
+        bytes[36..40].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
+        bytes[40] = self.path.len;
+        bytes[41] = u8::from(self.unsettled) | u8::from(self.traceable) << 1;
+        bytes[44..46].copy_from_slice(&self.port.to_be_bytes());
+        bytes[46..48].copy_from_slice(&self.least_poll_ms.to_be_bytes());
+        let (places, _) = bytes[48..].as_chunks_mut();
         for (place, hop) in places.iter_mut().zip(self.path.hops()) {
             *place = hop.to_be_bytes();
         }
@@ -109,17 +156,22 @@ impl RigField {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.first_chunk::<RIG_FIELD_LEN>()?;
         let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let short = |at: usize| u16::from_be_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
         let mut hops = [0; MAX_HOPS];
         for (i, hop) in hops.iter_mut().enumerate() {
-            *hop = long(36 + 8 * i);
+            *hop = long(48 + 8 * i);
         }
         Some(Self {
             rig: long(4),
             timescale: long(12),
             leader: long(20),
-            path: ServerPath::new(hops.get(..usize::from(bytes[32]))?)?,
-            uncertainty_ns: u32::from_be_bytes(bytes[28..32].try_into().expect("four bytes")),
-            unsettled: bytes[33] & 1 == 1,
+            began: Timestamp::from_nanos(long(28).cast_signed()),
+            traceable: bytes[41] & 2 == 2,
+            path: ServerPath::new(hops.get(..usize::from(bytes[40]))?)?,
+            uncertainty_ns: u32::from_be_bytes(bytes[36..40].try_into().expect("four bytes")),
+            unsettled: bytes[41] & 1 == 1,
+            port: short(44),
+            least_poll_ms: short(46),
         })
     }
 }

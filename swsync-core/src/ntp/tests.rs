@@ -23,6 +23,10 @@ fn packet() -> Packet {
             path: ServerPath::new(&[11, 12]).unwrap(),
             uncertainty_ns: 1_000,
             unsettled: true,
+            began: Timestamp::from_nanos(1_700_000_000_000_000_000),
+            traceable: true,
+            port: 11_123,
+            least_poll_ms: 250,
         }),
         ..Packet::default()
     }
@@ -39,10 +43,12 @@ fn the_layout_follows_rfc_5905() {
     assert_eq!(bytes[0], 0b00_100_100); // leap 0, version 4, mode 4
     assert_eq!(&bytes[12..16], b"SWSY");
     assert_eq!(bytes[24..32], 0x0123_4567_89ab_cdef_u64.to_be_bytes());
-    assert_eq!(bytes[48..52], [0xF5, 0x73, 0, 100]);
+    assert_eq!(bytes[48..52], [0xF5, 0x74, 0, 112]);
     assert_eq!(bytes[52..60], rig_id("swsync").to_be_bytes());
-    assert_eq!(bytes[80..84], [2, 1, 0, 0]);
-    assert_eq!(bytes[84..92], 11_u64.to_be_bytes());
+    assert_eq!(bytes[76..84], 1_700_000_000_000_000_000_i64.to_be_bytes());
+    assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 0, 0]);
+    assert_eq!(bytes[92..96], [0x2b, 0x73, 0, 250]);
+    assert_eq!(bytes[96..104], 11_u64.to_be_bytes());
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn version_3_has_no_extension_fields() {
     let old = Packet { version: 3, rig: None, ..packet() };
     assert_eq!(decode(&encode(&old)).unwrap().0, old);
     let with_field = encode(&Packet { version: 3, ..packet() });
-    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: 100 }));
+    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: 112 }));
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn unknown_fields_are_skipped() {
 #[test]
 fn our_field_of_another_version_is_skipped() {
     let mut bytes = encode(&packet()).to_vec();
-    bytes[80] = 9; // hops
+    bytes[88] = 9; // hops
     assert_eq!(decode(&bytes).unwrap().0.rig, None);
 }
 
@@ -243,10 +249,15 @@ fn a_key_does_not_show_its_secret() {
 
 prop_compose! {
     fn any_field()(
-        rig: u64, timescale: u64, leader: u64, uncertainty_ns: u32, unsettled: bool,
+        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16),
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
-        RigField { rig, timescale, leader, path: ServerPath::new(&hops).unwrap(), uncertainty_ns, unsettled }
+        let [rig, timescale, leader] = ids;
+        let (unsettled, traceable) = flags;
+        let (port, least_poll_ms) = small;
+        let (path, began) = (ServerPath::new(&hops).unwrap(), Timestamp::from_nanos(began_ns));
+        RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, port,
+            least_poll_ms }
     }
 }
 
@@ -280,7 +291,7 @@ proptest! {
     ) {
         let mut bytes = [&[version << 3 | 3], &body[..]].concat();
         if ours && bytes.len() >= 52 {
-            bytes[48..52].copy_from_slice(&[0xF5, 0x73, 0, 100]);
+            bytes[48..52].copy_from_slice(&[0xF5, 0x74, 0, 112]);
         }
         if let Ok((packet, _)) = decode(&bytes) {
             let again = encode(&packet);

@@ -39,6 +39,9 @@ pub struct ClockStatus {
     pub round_trip_ns: Option<Span>,
     /// The server. `None`: the clock is not synced, or is not swsync's.
     pub source: Option<TimeSource>,
+    /// Id of the time server on this device, as [`TimeSource::leader`] names it. `None`: it serves no time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<u64>,
 }
 
 impl ClockStatus {

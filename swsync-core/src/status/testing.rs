@@ -20,6 +20,7 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
             skew_ppm: 0.0,
             round_trip_ns: None,
             source: timescale.map(source),
+            server: None,
         }),
         frames: Some(FrameStatus {
             newest,

@@ -33,18 +33,27 @@
 //!   estimator ([`crate::estimate`]) and the estimates to the servo ([`crate::servo`]).
 //! - [`Server`] answers, and keeps only bounded state about its clients.
 //! - [`ServerStatus`] is what a server tells about its clock, as the leader or as a client that passes rig time on.
-//! - [`SyncState`] is the state of a device's clock.
+//! - [`SyncState`] is the state of a device's clock, [`RigTime`] the clock itself, [`Scale`] a time scale.
+//! - [`Node`] is a device of the rig: it finds servers, follows one, and leads if it is elected.
 
+mod advert;
 mod client;
+mod node;
+mod rig_time;
+mod scale;
 mod server;
 mod state;
 mod status;
 mod upstream;
 
+pub use advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, ClockClass, TimeAdvert};
 pub use client::{
     Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
     ServerRefusal,
 };
+pub use node::{Node, NodeAction, NodeConfig};
+pub use rig_time::{LeadStart, RigTime};
+pub use scale::Scale;
 pub use server::{RequestLimit, ResponseToken, Server, ServerConfig, ServerResponse, ServerStats};
 pub use state::SyncState;
 pub use status::{Identity, ServerStatus};

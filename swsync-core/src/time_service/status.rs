@@ -1,6 +1,7 @@
 //! What a server tells its clients about its clock.
 
 use super::client::ClockUpdate;
+use super::scale::Scale;
 use super::state::SyncState;
 use super::upstream::UNSYNCHRONIZED;
 use crate::ntp::{self, NtpShort, RigField, ServerPath};
@@ -11,9 +12,10 @@ use crate::time::{Local, Rig, Timestamp};
 pub struct Identity {
     /// [`ntp::rig_id`] of the rig.
     pub rig: u64,
-    /// This device: random, or a hash of its name.
+    /// This time server: random.
     pub device: u64,
-    /// A random number: the id of the time scale that this device begins if it leads.
+    /// The id of the time scale that this device begins if it leads: random, or that of the source which it follows
+    /// ([`Scale::id_of_source`]).
     pub timescale: u64,
 }
 
@@ -65,7 +67,7 @@ impl ServerStatus {
                 rig: identity.rig,
                 timescale: identity.timescale,
                 leader: identity.device,
-                path: ServerPath::default(),
+                began: since,
                 ..RigField::default()
             },
         }
@@ -80,9 +82,9 @@ impl ServerStatus {
     pub fn following(identity: &Identity, update: &ClockUpdate, now: Timestamp<Local>) -> Self {
         let upstream = update.upstream;
         let uncertainty = update.uncertainty_at(now);
-        let (timescale, leader, path) = match upstream.field {
-            Some(field) => (field.timescale, field.leader, field.path.then(identity.device)),
-            None => (identity.timescale, identity.device, Some(ServerPath::default())),
+        let (scale, leader, path) = match upstream.field {
+            Some(field) => (Scale::of(&field), field.leader, field.path.then(identity.device)),
+            None => (Scale::of_source(identity.timescale), identity.device, Some(ServerPath::default())),
         };
         let known = matches!(update.quality, SyncState::Synced | SyncState::Holdover);
         let stratum = upstream.stratum.saturating_add(1);
@@ -109,11 +111,14 @@ impl ServerStatus {
             root_dispersion: NtpShort::from_span(dispersion),
             field: RigField {
                 rig: identity.rig,
-                timescale,
+                timescale: scale.id,
+                began: scale.began,
+                traceable: scale.traceable,
                 leader,
                 path,
                 uncertainty_ns: u32::try_from(uncertainty.as_nanos()).unwrap_or(u32::MAX),
                 unsettled: update.quality != SyncState::Synced,
+                ..RigField::default()
             },
         }
     }

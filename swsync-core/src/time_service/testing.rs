@@ -174,7 +174,7 @@ impl World {
         let (t2, t3) = (self.link.truth(self.now), self.link.truth(leaves));
         let stated = t3 - Span::from_micros(15);
         let response = self.server.handle_request(datagram, CLIENT.into(), t2, stated, &self.status);
-        let Some(ServerResponse { datagram, token }) = response else { return };
+        let Some(ServerResponse { datagram, token, .. }) = response else { return };
         let stamped = !self.happens(self.faults.stampless);
         if let Some(token) = token.filter(|_| stamped) {
             self.server.handle_sent(token, t3);

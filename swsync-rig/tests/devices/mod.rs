@@ -120,6 +120,7 @@ impl DeviceHandler for Handler {
                 skew_ppm: 0.0,
                 round_trip_ns: None,
                 source: None,
+                server: None,
             }),
             frames: None,
             storage: None,

@@ -10,7 +10,7 @@ use swsync_core::frame::SyncState;
 use swsync_core::time::{Offset, Skew, Span};
 
 use super::tracker::{Reference, ReferenceConfig, Tracker};
-use crate::client::ClockPublisher;
+use crate::publisher::ClockPublisher;
 use crate::{ClockEvent, RigClock, TimeError};
 
 /// How often the reference is read.

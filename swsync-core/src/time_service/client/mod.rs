@@ -23,7 +23,7 @@ use super::state::SyncState;
 use super::upstream::Upstream;
 use crate::estimate::Estimator;
 use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
-use crate::servo::Servo;
+use crate::servo::{ClockMap, Servo};
 use crate::time::{Local, Rig, Span, Timestamp};
 
 /// The server counts as lost after this silence, counted from the first unanswered request.
@@ -74,6 +74,10 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
+    /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
+    hands_over: bool,
+    /// What requests tell of this device.
+    field: RigField,
     /// When a contradiction last caused a burst.
     last_burst: Timestamp<Local>,
     counts: Counts,
@@ -93,7 +97,6 @@ impl Client {
             state: SyncState::Unsynced,
             since: now,
             pacer: Pacer::new(&config, now),
-            config,
             requests: Requests::new(),
             actions: VecDeque::with_capacity(8),
             upstream: None,
@@ -102,11 +105,14 @@ impl Client {
             last_update: None,
             recheck: None,
             refusal: None,
+            hands_over: false,
+            field: RigField { rig: config.rig, ..RigField::default() },
             last_burst: now,
             counts: Counts::default(),
             round_trips: RoundTripWindow::new(),
             random: seed,
             pivot,
+            config,
         }
     }
 
@@ -138,6 +144,12 @@ impl Client {
         self.last_heard
     }
 
+    /// The server, as it described itself last.
+    #[must_use]
+    pub const fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
+    }
+
     /// Number of completed exchanges of the first burst; all of them once it is over.
     #[must_use]
     pub const fn burst_done(&self) -> u32 {
@@ -151,6 +163,39 @@ impl Client {
         self.refusal = None;
         self.last_heard = None;
         self.pacer.restart(now);
+    }
+
+    /// Requests tell `field` of this device from now on.
+    pub const fn set_field(&mut self, field: RigField) {
+        self.field = field;
+    }
+
+    /// Goes on from a clock that was kept otherwise until `now`: this device led the rig, or followed something else. `map` is
+    /// how it ran, and `relied_on` whether it knew rig time. What was learnt of earlier servers is forgotten.
+    pub fn go_on_from(&mut self, map: ClockMap, relied_on: bool, now: Timestamp<Local>) {
+        self.servo.go_on_from(map, relied_on);
+        self.estimator.reset();
+        self.upstream = None;
+        (self.last_update, self.recheck, self.hands_over) = (None, None, false);
+        let state = if relied_on { SyncState::Holdover } else { SyncState::Unsynced };
+        (self.state, self.since) = (state, now);
+        self.handle_new_server(now);
+    }
+
+    /// The next estimates are of another time scale than the clock: see [`Servo::join`].
+    pub const fn join_scale(&mut self) {
+        self.servo.join();
+    }
+
+    /// The time of the server, if there is an estimate that is not from the middle of a burst.
+    #[must_use]
+    pub fn estimate(&self) -> Option<&ClockUpdate> {
+        self.last_update.as_ref().filter(|_| !self.pacer.is_in_burst() && !self.hands_over)
+    }
+
+    /// Asks the server at once, because others say that it is gone. Does nothing if a request was sent just now.
+    pub fn ask_now(&mut self, now: Timestamp<Local>) {
+        self.pacer.ask_now(now);
     }
 
     /// Time has passed. Early calls do nothing.
@@ -179,11 +224,7 @@ impl Client {
         let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
         let stale = STALE.max(self.pacer.interval(&self.config, now) * 2);
         let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved, stale);
-        let request = Packet {
-            mode: ntp::MODE_CLIENT,
-            rig: Some(RigField { rig: self.config.rig, ..RigField::default() }),
-            ..stamps
-        };
+        let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(self.field), ..stamps };
         let mut datagram = ntp::encode(&request);
         if let Some(key) = &self.config.key {
             datagram = datagram.sealed(key);

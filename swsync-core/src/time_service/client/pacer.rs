@@ -207,6 +207,11 @@ impl Pacer {
         }
     }
 
+    /// Has the next request sent at once, unless the last one was sent just now.
+    pub fn ask_now(&mut self, now: Timestamp<Local>) {
+        self.next = self.next.min((self.last_sent + FIRST_CALL_IN_HOLDOVER).max(now));
+    }
+
     /// Requests go to another server from now on.
     pub fn restart(&mut self, now: Timestamp<Local>) {
         self.phase = Phase::Calling { pause: FIRST_CALL };

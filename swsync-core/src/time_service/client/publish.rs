@@ -1,12 +1,18 @@
 //! The state of the client's clock: its transitions, and what is published of them.
 
-use super::{Client, ClientAction, ClockUpdate};
+use super::{Client, ClientAction, ClockUpdate, ServerRefusal};
 use crate::estimate::ClockEstimate;
 use crate::time::{Local, Span, Timestamp};
 use crate::time_service::{SyncState, Upstream};
 
 /// A clock in holdover is examined again after this time: its correction may be done.
 const RECHECK: Span = Span::from_millis(250);
+
+/// A new leader of the same time scale that is further off than this many sigmas has not kept it.
+const HANDOVER_SIGMAS: f64 = 4.0;
+
+/// A server that passes time on is not believed if it is further off than this many sigmas, and than the step threshold.
+const LIE_SIGMAS: i64 = 6;
 
 /// What moves the client from one [`SyncState`] to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Client {
 
     /// The server's time is not available, or must not be combined with earlier exchanges.
     pub(super) fn lose(&mut self, now: Timestamp<Local>) {
-        self.recheck = None;
+        (self.recheck, self.hands_over) = (None, false);
         if self.advance(ClientEvent::Lost, now) {
             self.republish();
         }
@@ -73,6 +79,19 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
+        self.hands_over &= acquiring && upstream.is_settled();
+        if self.hands_over && self.is_contradicted_by(estimate, now) {
+            self.servo.join();
+            self.lose(now);
+        }
+        if self.hands_over {
+            return; // the last estimate is better than one from early in the burst
+        }
+        if !acquiring && self.is_lie(estimate, &upstream, now) {
+            self.estimator.reset();
+            self.handle_unusable(ServerRefusal::Disagrees);
+            return;
+        }
         // An estimate from early in a burst is not good enough to move a clock that readers rely on.
         let adjustment = match (self.servo.is_relied_on(), acquiring) {
             (true, true) => None,
@@ -90,6 +109,38 @@ impl Client {
         update.quality = self.state;
         self.last_update = Some(update);
         self.actions.push_back(ClientAction::Publish(update));
+    }
+
+    /// Whether a server that passes on the time that this device followed until now contradicts it grossly. The leader itself
+    /// defines what is right.
+    fn is_lie(&self, estimate: &ClockEstimate, upstream: &Upstream, now: Timestamp<Local>) -> bool {
+        let (Some(field), Some(update)) = (upstream.field, &self.last_update) else { return false };
+        let same = update.upstream.field.is_some_and(|before| before.timescale == field.timescale);
+        let away = (estimate.rig_at(now) - update.estimate.rig_at(now)).abs();
+        let may = update.uncertainty_at(now) + estimate.uncertainty_at(now);
+        same && !field.path.hops().is_empty()
+            && self.state.knows_rig_time()
+            && away > (may * LIE_SIGMAS).max(self.config.step_threshold)
+    }
+
+    /// Whether `estimate` and the last one cannot both be right: the new leader does not go on where the old one was.
+    fn is_contradicted_by(&self, estimate: &ClockEstimate, now: Timestamp<Local>) -> bool {
+        self.last_update.is_some_and(|update| {
+            let before = update.estimate;
+            let difference = (estimate.rig_at(now) - before.rig_at(now)).abs();
+            let sigma =
+                estimate.uncertainty_at(now).as_nanos_f64().hypot(update.uncertainty_at(now).as_nanos_f64());
+            difference.as_nanos_f64() > HANDOVER_SIGMAS * sigma
+        })
+    }
+
+    /// The clock goes on by its last estimate, now as the time of another leader of the same time scale.
+    pub(super) fn hand_over(&mut self, upstream: Upstream) {
+        self.hands_over = self.state == SyncState::Synced;
+        if let Some(update) = &mut self.last_update {
+            update.upstream = upstream;
+        }
+        self.republish();
     }
 
     /// Publishes a change of state without an exchange.

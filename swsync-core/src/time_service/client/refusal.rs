@@ -17,11 +17,22 @@ pub enum ServerRefusal {
     Loop,
     /// It does not know the time.
     Unsynchronized,
+    /// It passes on another time than that of the time scale that it names.
+    Disagrees,
+    /// It has as many clients as it takes.
+    Full,
 }
 
 impl fmt::Display for ServerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Disagrees => {
+                write!(
+                    f,
+                    "the server's time is not that of the time scale which it names: it is not followed"
+                )
+            }
+            Self::Full => write!(f, "the server has as many clients as it takes"),
             Self::Kiss([b'D', b'E', b'N', b'Y']) => {
                 write!(f, "the server denies access (DENY): has it a key that this client lacks?")
             }

@@ -1,32 +1,46 @@
 //! The server: it answers each request with at most one response, which is never longer than the request.
 
+mod clients;
 mod rate_limiter;
 mod response_table;
 
 use std::net::IpAddr;
 
+use clients::Clients;
 pub use rate_limiter::RequestLimit;
 use rate_limiter::{RateLimiter, RateVerdict};
 use response_table::ResponseTable;
 
 use super::status::ServerStatus;
 use super::upstream::UNSYNCHRONIZED;
-use crate::ntp::{self, Datagram, Keys, NtpTimestamp, Packet, Trailer};
+use crate::ntp::{self, Datagram, Keys, NtpTimestamp, Packet, RigField, Trailer};
 use crate::time::{Rig, Timestamp};
 
 /// log2 of the precision of rig time in seconds: about 30 ns, the cost of reading a clock.
 const PRECISION: i8 = -25;
 
+/// Most clients of a server that is not told otherwise. Chosen: each asks 0.25 to 8 times a second, so it costs one processor of
+/// a small board a tenth at most.
+const MAX_CLIENTS: usize = 500;
+
 /// How often one address gets a rejection.
 const REJECTIONS: RequestLimit = RequestLimit { burst: 8, per_second: 1 };
 
 /// The settings of a server.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
     /// If there are keys, requests without a MAC of one of them are rejected.
     pub keys: Keys,
     /// How often one address may send requests.
     pub rate_limit: RequestLimit,
+    /// Most clients, by address: others are told to ask somebody else.
+    pub max_clients: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { keys: Keys::default(), rate_limit: RequestLimit::default(), max_clients: MAX_CLIENTS }
+    }
 }
 
 /// Identifies one response, to report its transmit timestamp once.
@@ -40,6 +54,8 @@ pub struct ServerResponse {
     pub datagram: Datagram,
     /// To be given back with the transmit timestamp; `None` if the timestamp is not needed.
     pub token: Option<ResponseToken>,
+    /// What the client tells of itself, if it is served.
+    pub client: Option<RigField>,
 }
 
 /// Counters of a server.
@@ -53,6 +69,8 @@ pub struct ServerStats {
     pub unsynchronized: u64,
     /// Requests above the rate limit. Most of them get no answer at all.
     pub limited: u64,
+    /// Requests of further clients while there were as many as the server takes.
+    pub full: u64,
     /// Requests without a valid MAC although keys are configured.
     pub unauthenticated: u64,
     /// Datagrams that are not requests.
@@ -69,6 +87,7 @@ pub struct Server {
     config: ServerConfig,
     table: ResponseTable,
     limiter: RateLimiter,
+    clients: Clients,
     /// Limits the answers to rejected requests. It is separate, so that a stranger with a forged address cannot use up the limit
     /// of the address's owner.
     rejections: RateLimiter,
@@ -82,6 +101,7 @@ impl Server {
         Self {
             limiter: RateLimiter::new(config.rate_limit),
             rejections: RateLimiter::new(REJECTIONS),
+            clients: Clients::new(config.max_clients),
             config,
             table: ResponseTable::default(),
             stats: ServerStats::default(),
@@ -92,6 +112,12 @@ impl Server {
     #[must_use]
     pub const fn stats(&self) -> ServerStats {
         self.stats
+    }
+
+    /// Number of clients that asked in the last minute, at `now`.
+    #[must_use]
+    pub fn clients(&self, now: Timestamp<Rig>) -> usize {
+        self.clients.count(now)
     }
 
     /// The response to the request `bytes` from `from` that arrived at `received`. The response leaves at about `transmit`;
@@ -128,6 +154,10 @@ impl Server {
             self.stats.limited += 1;
         }
         let (packet, token) = match verdict {
+            RateVerdict::Serve if !self.clients.admit(from, received) => {
+                self.stats.full += 1;
+                (kiss(&request, *b"XFUL"), None)
+            }
             RateVerdict::Serve => self.answer(&request, from, received, transmit, status),
             RateVerdict::Kiss => (kiss(&request, *b"RATE"), None),
             RateVerdict::Ignore => return None,
@@ -136,7 +166,8 @@ impl Server {
         if let Some(key) = key.and_then(|id| self.config.keys.get(id)) {
             datagram = datagram.sealed(key);
         }
-        Some(ServerResponse { datagram, token })
+        let client = request.rig.filter(|_| token.is_some());
+        Some(ServerResponse { datagram, token, client })
     }
 
     /// A response has left; `at` is the kernel's transmit timestamp.
@@ -221,7 +252,7 @@ fn refuse(request: &Packet, rejection: Rejection) -> ServerResponse {
             ntp::encode(&packet).with_crypto_nak()
         }
     };
-    ServerResponse { datagram, token: None }
+    ServerResponse { datagram, token: None, client: None }
 }
 
 /// A kiss-o'-death with this code (RFC 5905 section 7.4). It carries no time.

@@ -50,7 +50,10 @@ fn a_leader_answers_in_basic_mode() {
     assert_eq!(answer.origin, NtpTimestamp(77));
     assert_eq!(answer.receive.to_rig(at(0)), at(1_000));
     assert_eq!(answer.transmit.to_rig(at(0)), at(51_000));
-    assert_eq!(answer.rig, Some(RigField { timescale: 1007, leader: 7, ..RigField::default() }));
+    assert_eq!(
+        answer.rig,
+        Some(RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() })
+    );
 }
 
 #[test]

@@ -7,9 +7,7 @@ use anyhow::Context;
 use swsync_core::time::Skew;
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_sim::oscillator::OscillatorConfig;
-use swsync_time::{
-    Authority, LeaderSource, TimeClient, TimeClientConfig, TimeLeader, TimeLeaderConfig, new_identity,
-};
+use swsync_time::{Authority, TimeLeader, TimeLeaderConfig, TimeNode, new_identity};
 use swsync_time::{DeviceClock, RigClock};
 
 use super::following::{FollowingClock, MeasuredError, difference};
@@ -52,7 +50,7 @@ impl Leader {
 
 /// A client on the host's clock.
 pub struct Client {
-    _service: TimeClient,
+    _node: TimeNode,
     clock: Arc<RigClock>,
     leader: Arc<RigClock>,
 }
@@ -64,11 +62,10 @@ impl Client {
     /// Its threads cannot be started.
     pub fn start(address: SocketAddr, leader: &Arc<RigClock>) -> anyhow::Result<Self> {
         let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-        let source = LeaderSource::Addresses(vec![address.to_string()]);
-        let config = TimeClientConfig { source, client: ClientConfig::default() };
-        let service =
-            TimeClient::start(config, clock.clone(), |_event| {}).context("cannot start a client")?;
-        Ok(Self { _service: service, clock, leader: leader.clone() })
+        let node =
+            TimeNode::follow(vec![address.to_string()], ClientConfig::default(), clock.clone(), |_event| {})
+                .context("cannot start a client")?;
+        Ok(Self { _node: node, clock, leader: leader.clone() })
     }
 }
 

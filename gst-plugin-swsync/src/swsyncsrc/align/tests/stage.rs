@@ -116,6 +116,7 @@ impl TimeBase for Stage {
             skew_ppm: 0.0,
             round_trip_ns: None,
             source: None,
+            server: None,
         }
     }
 

@@ -1,12 +1,9 @@
-//! Finds the addresses of a leader: given ones, names, or a lookup of the caller's (the rig's control plane).
+//! Finds the addresses of the servers that a user names.
 
-use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use swsync_core::message::TimeService;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,46 +13,6 @@ use crate::ClientProgress;
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the result of a lookup stays valid.
 const FRESH: Duration = Duration::from_secs(10);
-
-/// Looks for the rig's time service, for the given time at most. Blocks. `None`: no device announces one. An error says why
-/// it cannot look.
-type FindTime = dyn Fn(Duration) -> Result<Option<TimeService>, String> + Send + Sync;
-
-/// How a client finds its leader. Asked again whenever the leader in use falls silent.
-#[derive(Clone)]
-pub enum LeaderSource {
-    /// `host:port` candidates, in order of preference. A host is a name or an address; IPv6 stands in
-    /// brackets and may have a scope: `[fe80::1%eth0]:11123`.
-    Addresses(Vec<String>),
-    /// A lookup, as by the rig's control plane.
-    Discovered {
-        /// What it looks for, as it goes after "looking for".
-        name: String,
-        /// See [`LeaderSource::discovered`].
-        find: Arc<FindTime>,
-    },
-}
-
-impl LeaderSource {
-    /// A source that calls `find` to look for what `name` describes ("the time service of rig swsync"). `find` blocks until
-    /// it has found where time is served, for the given time at most; `None`: nobody announces it; an error says why it
-    /// cannot look.
-    pub fn discovered(
-        name: impl Into<String>,
-        find: impl Fn(Duration) -> Result<Option<TimeService>, String> + Send + Sync + 'static,
-    ) -> Self {
-        Self::Discovered { name: name.into(), find: Arc::new(find) }
-    }
-}
-
-impl fmt::Debug for LeaderSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Addresses(addresses) => f.debug_tuple("Addresses").field(addresses).finish(),
-            Self::Discovered { name, .. } => f.debug_tuple("Discovered").field(name).finish(),
-        }
-    }
-}
 
 /// An address where a leader may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,21 +45,6 @@ impl Lookup {
         Self { name, start: Box::new(start), running: None }
     }
 
-    fn of_service(text: String, find: Arc<FindTime>) -> Self {
-        let name = text.clone();
-        let start = move || {
-            let (text, find) = (text.clone(), find.clone());
-            tokio::task::spawn_blocking(move || {
-                let found = find(PATIENCE).and_then(|service| match service {
-                    Some(service) => Ok(service.addresses),
-                    None => Err(format!("nobody announces {text}")),
-                });
-                (Instant::now(), found)
-            })
-        };
-        Self { name, start: Box::new(start), running: None }
-    }
-
     /// The result, if there is one before `deadline`.
     async fn finish(&mut self, deadline: Instant) -> Option<Found> {
         loop {
@@ -119,24 +61,14 @@ impl Lookup {
 }
 
 /// Looks for candidates, once a round.
+#[derive(Default)]
 pub(crate) struct Resolver {
     lookups: Vec<Lookup>,
 }
 
 impl Resolver {
-    pub(crate) fn new(source: &LeaderSource) -> Self {
-        let lookups = match source {
-            LeaderSource::Addresses(names) => names.iter().cloned().map(Lookup::of_name).collect(),
-            LeaderSource::Discovered { name, find } => {
-                vec![Lookup::of_service(name.clone(), find.clone())]
-            }
-        };
-        Self { lookups }
-    }
-
-    /// The names that it looks for.
-    pub(crate) fn describe(&self) -> String {
-        self.lookups.iter().map(|lookup| lookup.name.as_str()).collect::<Vec<_>>().join(", ")
+    pub(crate) fn new(servers: &[String]) -> Self {
+        Self { lookups: servers.iter().cloned().map(Lookup::of_name).collect() }
     }
 
     /// The candidates found within `patience`, the likeliest first. `note` records errors.
@@ -247,12 +179,16 @@ mod tests {
     async fn a_stuck_lookup_does_not_block_the_round() {
         // Like a resolver whose servers do not answer: it returns when the test is over.
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let ended = parking_lot::Mutex::new(ended);
-        let source = LeaderSource::discovered("nothing", move |_| {
-            let _ = ended.lock().recv();
-            Ok(None)
-        });
-        let mut resolver = Resolver::new(&source);
+        let ended = std::sync::Arc::new(parking_lot::Mutex::new(ended));
+        let start = move || {
+            let ended = ended.clone();
+            tokio::task::spawn_blocking(move || {
+                let _ = ended.lock().recv();
+                (Instant::now(), Ok(Vec::new()))
+            })
+        };
+        let stuck = Lookup { name: "nothing".into(), start: Box::new(start), running: None };
+        let mut resolver = Resolver { lookups: vec![stuck] };
         let noted = std::cell::RefCell::new(ClientProgress::default());
         let found =
             resolver.candidates(Duration::from_millis(1), |change| change(&mut noted.borrow_mut())).await;
