@@ -40,7 +40,7 @@ pub struct ChaosArgs {
     #[arg(long, default_value = "all", value_parser = faults::parse)]
     pub(super) faults: FaultList,
     /// How the devices share out the role of the leader.
-    #[arg(long, value_enum, default_value_t = Roles::Fixed)]
+    #[arg(long, value_enum, default_value_t = Roles::Auto)]
     pub(super) roles: Roles,
     /// Clocks, cameras, faults and orders follow from it, but for the scheduling of processes.
     #[arg(long, default_value_t = 1)]

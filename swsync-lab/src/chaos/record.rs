@@ -123,7 +123,7 @@ impl Record {
                         given.answers.entry(device).or_insert(Heard { at, what: *answer });
                     }
                     Outcome::Nothing(why) => {
-                        drop(given.silent.entry(device).or_insert(Heard { at, what: why }))
+                        given.silent.entry(device).or_insert(Heard { at, what: why });
                     }
                 }
             }
