@@ -106,6 +106,9 @@ impl Record {
                     if reading.leads() && rig.leaders[side.index()].is_none_or(|(_, heard)| heard < at) {
                         rig.leaders[side.index()] = Some((index, at));
                     }
+                    if reading.is_in_use() {
+                        rig.told[side.index()] = Some(at);
+                    }
                     self.readings.push(reading);
                 }
             }

@@ -25,6 +25,8 @@ pub struct Rig {
     pub timeline: Timeline,
     /// Who led when the observer of each side heard of it last.
     pub leaders: [Option<(usize, Timestamp<Host>)>; 2],
+    /// When a device told the time on each side last.
+    pub told: [Option<Timestamp<Host>>; 2],
     observers: [Option<Observer>; 2],
     network: Network,
     events: Sender<Event>,
@@ -55,8 +57,9 @@ impl Rig {
         let device = |index| Device::new(index, role(index), network.entry(OBSERVERS + index), &setup);
         let devices = (0..count).map(device).collect::<Result<_, _>>()?;
         let timeline = Timeline::new(count);
+        let observers = [None, None];
         let mut rig =
-            Self { setup, devices, timeline, leaders: [None; 2], observers: [None, None], network, events };
+            Self { setup, devices, timeline, leaders: [None; 2], told: [None; 2], observers, network, events };
         rig.network.move_to(Side::Apart, &[Side::Apart.index()])?;
         rig.observe(Side::Main)?;
         Ok(rig)
@@ -135,6 +138,8 @@ impl Rig {
             .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .arg(std::env::current_exe()?)
             .args(["chaos", "--observe", &self.setup.rig])
+            // Closing the connection to a device that was cut off blocks a thread of Zenoh's for 10 s, and it receives with two only.
+            .env("ZENOH_RUNTIME", "(rx: (worker_threads: 16))")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -152,6 +157,7 @@ impl Rig {
             }
         });
         self.observers[side.index()] = Some(Observer { child, commands });
+        self.told[side.index()] = None;
         Ok(())
     }
 
@@ -160,8 +166,10 @@ impl Rig {
         self.observers[side.index()] = None;
     }
 
-    pub const fn is_observed(&self, side: Side) -> bool {
-        self.observers[side.index()].is_some()
+    /// Whether orders can be given on a side: it has an observer, to whom a device there has told the time just now.
+    pub fn takes_orders(&self, side: Side) -> bool {
+        let recently = self.told[side.index()].is_some_and(|at| host_now() - at < Span::from_secs(3));
+        self.observers[side.index()].is_some() && recently
     }
 
     /// Has the observer of a side do something.
