@@ -58,8 +58,16 @@ impl Rig {
         let devices = (0..count).map(device).collect::<Result<_, _>>()?;
         let timeline = Timeline::new(count);
         let observers = [None, None];
-        let mut rig =
-            Self { setup, devices, timeline, leaders: [None; 2], told: [None; 2], observers, network, events };
+        let mut rig = Self {
+            setup,
+            devices,
+            timeline,
+            leaders: [None; 2],
+            told: [None; 2],
+            observers,
+            network,
+            events,
+        };
         rig.network.move_to(Side::Apart, &[Side::Apart.index()])?;
         rig.observe(Side::Main)?;
         Ok(rig)
