@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use swsync_core::frame::SyncState;
+use swsync_core::leap::LeapNotice;
 use swsync_core::ntp::{Key, Keys};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
@@ -118,7 +119,7 @@ impl Reference for AheadReference {
         let before = self.0.now();
         let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
         let uncertainty = Span::from_micros(1);
-        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, unsynced: None })
+        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, unsynced: None, leap: LeapNotice::None })
     }
 
     fn describe(&self) -> String {

@@ -15,6 +15,7 @@ mod bad_input;
 mod cameras;
 mod chrony;
 mod collect;
+mod elections;
 mod examples;
 mod lab;
 mod libcamera;

@@ -148,6 +148,11 @@ impl Process {
         }
     }
 
+    /// What it has written to its standard output by now.
+    pub fn output(&self) -> String {
+        read(&self.out)
+    }
+
     /// Sends `signal` to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

@@ -57,6 +57,18 @@ impl ClockMap {
         amount.min(correction.abs()).copysign(correction)
     }
 
+    /// This map, ahead by `by`: the local clock has stood still for so long.
+    #[must_use]
+    pub fn ahead_by(self, by: Span) -> Self {
+        Self { rig: self.rig + by, ..self }
+    }
+
+    /// This map from `now` on without what is left of its correction: the clock goes on from what it reads, at its rate.
+    #[must_use]
+    pub fn uncorrected(self, now: Timestamp<Local>) -> Self {
+        Self { local: now, rig: self.line_at(now), correction: Span::ZERO, slew: Skew::ZERO, ..self }
+    }
+
     /// How long the clock still stands still when the local clock reads `local`; zero if it runs.
     #[must_use]
     pub fn held_at(&self, local: Timestamp<Local>) -> Span {
@@ -147,6 +159,11 @@ impl Servo {
             steps: 0,
             slewed: Span::ZERO,
         }
+    }
+
+    /// The local clock has stood still for `slept`, because the device slept, and rig time went on.
+    pub fn handle_resume(&mut self, slept: Span) {
+        self.map = self.map.map(|map| map.ahead_by(slept));
     }
 
     /// The present map; `None` before the first estimate.
@@ -283,6 +300,17 @@ mod tests {
         assert_eq!(map.rig_at(local(1_000_000_000)).as_nanos(), 1_000_050_000);
         assert_eq!(map.rig_at(local(2_000_000_000)).as_nanos(), 2_000_100_000);
         assert_eq!(map.rig_at(local(9_000_000_000)).as_nanos(), 9_000_100_000);
+    }
+
+    #[test]
+    fn a_correction_can_be_broken_off() {
+        let mut servo = servo();
+        servo.update(local(0), &estimate(0, 0, 20.0));
+        servo.rely();
+        servo.update(local(0), &estimate(0, 1_000_000, 20.0)); // 1 ms at 500 ppm: 2 s
+        let map = servo.map().unwrap().uncorrected(local(500_000_000));
+        assert_eq!(map.rig_at(local(500_000_000)).as_nanos(), 500_260_000);
+        assert_eq!(map.rig_at(local(1_500_000_000)).as_nanos(), 1_500_280_000);
     }
 
     #[test]

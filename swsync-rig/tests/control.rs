@@ -6,19 +6,16 @@
 mod devices;
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use devices::{Device, Lab, name, order};
 use swsync_core::frame::SyncState;
-use swsync_core::message::{MAX_MESSAGE, TimeService, encode};
+use swsync_core::message::{MAX_MESSAGE, encode};
 use swsync_core::order::FrameOutcome;
-use swsync_core::time_service::{ClientConfig, ServerConfig};
-use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session};
-use swsync_time::{
-    Authority, DeviceClock, LeaderSource, RigClock, TimeClient, TimeClientConfig, TimeLeader,
-    TimeLeaderConfig, new_identity,
-};
+use swsync_core::time_service::{AdvertKind, TimeAdvert};
+use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session, TimeChannel};
 use zenoh::Wait;
 
 /// Generous: only a failing test waits this long.
@@ -493,59 +490,77 @@ fn a_device_waits_for_a_leader_that_is_switched_on_later() {
     wait_for_roster(late.membership().session(), 2);
 }
 
-#[test]
-fn time_is_found_once_it_is_announced() {
-    let lab = Lab::new();
-    let a = lab.device("a");
-    let session = a.membership().session().clone();
-    let visitor = lab.visitor();
-    assert_eq!(visitor.find_time(Duration::from_millis(50)).unwrap(), None);
+/// An advert of the device `device` that leads.
+fn advert(device: &str) -> TimeAdvert {
+    TimeAdvert {
+        server: 7,
+        device: device.into(),
+        kind: AdvertKind::Leads,
+        priority: 128,
+        clock_class: 2,
+        time: None,
+        addresses: vec!["127.0.0.1:11123".parse().unwrap()],
+        room: 3,
+    }
+}
 
-    let waiting = std::thread::spawn(move || visitor.find_time(TIMEOUT).unwrap());
-    let service = TimeService { addresses: vec!["127.0.0.1:11123".parse().unwrap()] };
-    let announced = session.announce_time({
-        let service = service.clone();
-        move || service.clone()
-    });
-    let announced = announced.unwrap();
-    assert_eq!(waiting.join().unwrap(), Some(service.clone()));
-    assert_eq!(session.find_time(TIMEOUT).unwrap(), Some(service), "the leader's own session too");
-    drop(announced);
-    assert_eq!(lab.visitor().find_time(Duration::from_millis(50)).unwrap(), None);
+/// A part in what the rig tells of its time services, and what it has heard.
+fn join_time(session: &Arc<Session>, answer: Option<TimeAdvert>) -> (TimeChannel, Receiver<TimeAdvert>) {
+    let (heard, adverts) = std::sync::mpsc::channel();
+    let heard = move |advert| heard.send(advert).unwrap_or_default(); // fails once the test is over
+    (session.join_time(heard, move || answer.clone()).unwrap(), adverts)
+}
+
+/// Waits until `adverts` has brought `wanted`, and calls `again` meanwhile: what is published before the others have joined
+/// is lost.
+fn wait_for_advert(adverts: &Receiver<TimeAdvert>, wanted: &TimeAdvert, again: impl Fn()) {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        again();
+        match adverts.recv_timeout(Duration::from_millis(100)) {
+            Ok(advert) if advert == *wanted => return,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => assert!(Instant::now() < deadline, "{wanted:?}"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the channel has ended"),
+        }
+    }
 }
 
 #[test]
-fn a_client_finds_the_leader_that_the_rig_announces() {
+fn devices_hear_what_others_tell_of_their_time_services_and_can_ask() {
     let lab = Lab::new();
     let a = lab.device("a");
-    let leading = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-    let config = TimeLeaderConfig {
-        address: "127.0.0.1:0".parse().unwrap(),
-        authority: Authority::Own,
-        identity: new_identity("test"),
-        server: ServerConfig::default(),
-    };
-    let leader = TimeLeader::start(config, leading).unwrap();
-    let clock = Arc::new(RigClock::new(Arc::new(DeviceClock::real())));
-    let visitor = lab.visitor();
-    let name = format!("the time service of rig {}", visitor.rig());
-    let source = LeaderSource::discovered(name, move |timeout| {
-        visitor.find_time(timeout).map_err(|error| error.to_string())
+    let b = lab.follower("b");
+    let (one, heard_by_one) = join_time(a.membership().session(), Some(advert("a")));
+    let (other, heard_by_other) = join_time(b.membership().session(), None);
+    wait_for_advert(&heard_by_other, &advert("leading"), || one.publish(&advert("leading")));
+    wait_for_advert(&heard_by_one, &advert("candidate"), || other.publish(&advert("candidate")));
+    // The one answers, the other has nothing to tell.
+    wait_for_advert(&heard_by_other, &advert("a"), || other.ask());
+    // What was published last is sent before the channel ends.
+    let last = advert("leaves");
+    one.publish(&last);
+    drop(one);
+    wait_for_advert(&heard_by_other, &last, || ());
+}
+
+#[test]
+fn adverts_that_cannot_be_read_are_dropped() {
+    let lab = Lab::new();
+    let a = lab.device("a");
+    let (_one, heard) = join_time(a.membership().session(), None);
+    let stranger = lab.stranger();
+    let publish =
+        |bytes: Vec<u8>| stranger.put(format!("swsync/{}/time/stranger", lab.rig()), bytes).wait().unwrap();
+    let good = advert("good");
+    let mut long = advert("long");
+    long.addresses = vec!["127.0.0.1:11123".parse().unwrap(); 2_000];
+    wait_for_advert(&heard, &good, || {
+        publish(b"{".to_vec());
+        publish(encode(&order("no-advert")));
+        publish(encode(&long));
+        publish(encode(&good));
     });
-    let config = TimeClientConfig { source, client: ClientConfig { burst: 24, ..ClientConfig::default() } };
-    let client = TimeClient::start(config, clock.clone(), |_| {}).unwrap();
-    let deadline = Instant::now() + TIMEOUT;
-    let wait = |what: &str, done: &dyn Fn() -> bool| {
-        while !done() {
-            assert!(Instant::now() < deadline, "{what}: {}", client.progress());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    };
-    wait("nobody announces it", &|| client.progress().to_string().contains("nobody announces"));
-    let service = TimeService { addresses: leader.addresses().unwrap() };
-    let _announced = a.membership().session().announce_time(move || service.clone()).unwrap();
-    wait("it is found", &|| clock.quality() == SyncState::Synced);
-    assert_eq!(client.stats().progress.address, Some(leader.local_addr()));
+    assert!(heard.try_iter().all(|advert| advert == good));
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! | [`scene`] | the picture: the paper's LED panel beside a ball on a one-second orbit |
 //! | [`panel`] | the panel's light as a function of time, and its place in the picture |
 //! | [`trace`] | exchanges over such a link with such a clock, and their truth |
+//! | [`rig`] | whole rigs: elections, reboots, partitions |
 //! | [`decode`] | reads the true time back out of a picture |
 //!
 //! True time is [`Host`](swsync_core::time::Host): the host's `CLOCK_MONOTONIC` when the simulation runs live. "The paper" is
@@ -31,6 +32,7 @@ mod noise;
 mod num;
 pub mod oscillator;
 pub mod panel;
+pub mod rig;
 pub mod scene;
 pub mod sensor;
 pub mod shutter;

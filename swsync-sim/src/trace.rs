@@ -96,7 +96,7 @@ pub struct Trace {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown scenario `{name}`: use {}", Scenario::presets().map(|scenario| scenario.name).join(", "))]
+#[error("unknown scenario `{name}`: use {}", Scenario::all().map(|scenario| scenario.name).collect::<Vec<_>>().join(", "))]
 pub struct UnknownScenario {
     /// The name as given.
     pub name: String,
@@ -106,8 +106,7 @@ impl FromStr for Scenario {
     type Err = UnknownScenario;
 
     fn from_str(name: &str) -> Result<Self, UnknownScenario> {
-        Self::presets()
-            .into_iter()
+        Self::all()
             .find(|scenario| scenario.name == name)
             .ok_or_else(|| UnknownScenario { name: name.to_owned() })
     }
@@ -173,6 +172,25 @@ impl Scenario {
                 ..pi
             },
         ]
+    }
+
+    /// A scenario for each shape of delays: a poll every 125 ms, as in swsync's taper, and a crystal of up to 20 ppm.
+    #[must_use]
+    pub fn shapes() -> Vec<Self> {
+        let of = |link: LinkModel| Self {
+            name: link.name,
+            link,
+            pace: Pace::Every(Span::from_millis(125)),
+            duration: Span::from_secs(90),
+            hold: Hold { floor: Span::from_micros(20), mean_excess: Span::from_micros(20) },
+            crystal: Crystal { skew: Skew::from_ppm(20.0), wander: Skew::from_ppm(0.003), warm_up: None },
+        };
+        LinkModel::shapes().into_iter().map(of).collect()
+    }
+
+    /// The presets and the shapes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::presets().into_iter().chain(Self::shapes())
     }
 
     /// The trace of this scenario with `seed`.
@@ -368,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_seed_determines_the_trace() {
-        for scenario in Scenario::presets() {
+        for scenario in Scenario::all() {
             let trace = scenario.simulate(1);
             assert_eq!(trace, scenario.simulate(1), "{}", scenario.name);
             assert_ne!(trace.exchanges[0], scenario.simulate(2).exchanges[0]);

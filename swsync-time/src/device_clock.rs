@@ -11,7 +11,10 @@ use swsync_core::time::{Boottime, Local, Realtime, Span, Timestamp};
 use crate::Host;
 use crate::wall_map::{WallMap, WallReading};
 
-/// Environment variable that gives this device a simulated clock, e.g. `offset=2.5s,skew=31ppm`.
+/// Environment variable that gives this device a simulated clock, e.g. `offset=2.5s,skew=31ppm,wall=-3600s,suspend=10s@30s`.
+///
+/// `wall` is the device's wall clock minus the host's. `suspend=10s@30s`: 30 s after the start of the process the device's
+/// monotonic clock stands still for 10 s, while its boot-time clock goes on. `OscillatorConfig` of swsync-sim has all keys.
 ///
 /// It is no property of an element: a device has one clock, and all elements must agree on it.
 pub const SIMULATED_CLOCK: &str = "SWSYNC_SIMULATED_CLOCK";
@@ -37,6 +40,19 @@ pub trait SimulatedClock: Debug + Send + Sync {
 
     /// The device's wall clock minus the host's.
     fn wall_offset(&self) -> Span;
+
+    /// How long the device has slept until the instant `at` of the host's monotonic clock. Never decreases as `at` increases.
+    fn slept(&self, at: Timestamp<Host>) -> Span;
+}
+
+/// The local clock, and how long the device has slept until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AwakeReading {
+    /// `CLOCK_MONOTONIC`, which stands still while the device sleeps.
+    pub local: Timestamp<Local>,
+    /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`: the time in suspend, plus a constant in a time namespace. It is never too
+    /// large; if the thread was interrupted, it is too small by the length of the interruption.
+    pub slept: Span,
 }
 
 fn host_clock<D>(id: ClockId) -> Timestamp<D> {
@@ -70,6 +86,14 @@ fn time_in_suspend() -> Span {
     let span = attempts.into_iter().min().map_or(Span::ZERO, |(_, span)| span);
     // A suspend is long; a shorter span is the time between the readings. In a time namespace boot time may be behind.
     if span.abs() < Span::from_millis(10) { Span::ZERO } else { span }
+}
+
+/// The host's clocks, by two readings: see [`AwakeReading`].
+fn awake_on_host() -> (Timestamp<Host>, Span) {
+    // In this order: an interruption between the two makes the span smaller, which no one takes for a suspend.
+    let boottime = host_clock::<Boottime>(ClockId::Boottime);
+    let monotonic = host_now();
+    (monotonic, Span::from_nanos(boottime.as_nanos().saturating_sub(monotonic.as_nanos())))
 }
 
 /// The host's clocks now, for what drivers stamp.
@@ -130,6 +154,16 @@ impl DeviceClock {
         self.local_at(host_now())
     }
 
+    /// [`Self::now`], and how long the device has slept until then. Costs one more clock reading.
+    #[must_use]
+    pub fn now_and_slept(&self) -> AwakeReading {
+        let (at, slept) = awake_on_host();
+        match &self.simulated {
+            Some(clock) => AwakeReading { local: clock.read(at), slept: slept + clock.slept(at) },
+            None => AwakeReading { local: self.local_at(at), slept },
+        }
+    }
+
     /// The wall clock of this device. Only the origin of a rig's time: devices do not agree on it.
     #[must_use]
     pub fn wall_now(&self) -> Timestamp<Realtime> {
@@ -169,7 +203,8 @@ impl DeviceClock {
     /// What this device's boot-time clock reads at the instant `at` of the host's monotonic one.
     #[must_use]
     pub fn boottime_at(&self, at: Timestamp<Host>) -> Timestamp<Boottime> {
-        Timestamp::from_nanos(self.local_at(at).as_nanos()) + time_in_suspend()
+        let slept = self.simulated.as_ref().map_or(Span::ZERO, |clock| clock.slept(at));
+        Timestamp::from_nanos(self.local_at(at).as_nanos()) + time_in_suspend() + slept
     }
 
     /// What this device's boot-time clock reads when the host's reads `host`: real sensors are
@@ -227,6 +262,20 @@ fn read_wall() -> WallReading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_has_slept_is_never_too_long() {
+        let clock = DeviceClock::real();
+        let slept = time_in_suspend();
+        let mut previous = clock.now();
+        for _ in 0..1_000 {
+            let reading = clock.now_and_slept();
+            assert!(reading.local >= previous);
+            // Unless this machine falls asleep just now.
+            assert!(reading.slept < slept + Span::from_millis(10), "{reading:?} {slept:?}");
+            previous = reading.local;
+        }
+    }
 
     #[test]
     fn packet_stamps_become_local_time() {

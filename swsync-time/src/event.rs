@@ -17,6 +17,12 @@ pub enum ClockEvent {
         /// The quality now.
         to: SyncState,
     },
+    /// The device has slept: its clock goes on from where it would be, in holdover until its source has settled it. A device that
+    /// leads listens for a few seconds whether another one leads by now.
+    Resumed {
+        /// How long it has slept.
+        slept: Span,
+    },
     /// The clock has jumped while in use: its error was beyond the step threshold.
     Stepped {
         /// The size of the jump; positive is forward.
@@ -47,7 +53,10 @@ pub enum ClockEvent {
         start: LeadStart,
     },
     /// This device has led the rig, and follows another leader from now on.
-    Resigned,
+    Resigned {
+        /// The server that it follows.
+        address: Option<SocketAddr>,
+    },
     /// Another device leads the rig too, for longer than a change of leader takes.
     TwoLeaders {
         /// The other device.

@@ -71,7 +71,7 @@ struct Shared {
 impl Shared {
     fn clients(&self) -> usize {
         let now = self.clock.served_now();
-        self.server.lock().clients(now)
+        self.server.lock().clients_of_last_minute(now)
     }
 }
 

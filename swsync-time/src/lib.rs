@@ -39,7 +39,8 @@ use swsync_core::time_service::Identity;
 
 pub use address::socket_addr;
 pub use device_clock::{
-    DeviceClock, DeviceClockError, SIMULATED_CLOCK, SimulatedClock, arrival_on_host, host_now, wall_clock,
+    AwakeReading, DeviceClock, DeviceClockError, SIMULATED_CLOCK, SimulatedClock, arrival_on_host, host_now,
+    wall_clock,
 };
 pub use event::ClockEvent;
 pub use executor::TimeError;

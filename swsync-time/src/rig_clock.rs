@@ -5,10 +5,13 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use swsync_core::frame::SyncState;
 use swsync_core::status::ClockStatus;
-use swsync_core::time::{Local, Rig, Skew, Timestamp};
+use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
 use swsync_core::time_service::{ClockUpdate, Identity, LeadStart, RigTime, ServerStatus};
 
-use crate::DeviceClock;
+use crate::{AwakeReading, DeviceClock};
+
+/// A shorter sleep is none: the two clocks are not read at one instant.
+const NOTICEABLE: Span = Span::from_millis(10);
 
 /// A copy of a [`RigClock`] that runs on without being set: see [`RigClock::frozen`].
 #[derive(Debug, Clone, Copy)]
@@ -28,15 +31,31 @@ pub struct RigClock {
     device: Arc<DeviceClock>,
     // Readers read the local clock under the lock, so none can combine an old reading with a newer
     // map: that could make time run backwards from one thread to another.
-    time: RwLock<RigTime>,
+    kept: RwLock<Kept>,
+}
+
+/// Rig time, as it is kept.
+#[derive(Debug)]
+struct Kept {
+    time: RigTime,
+    /// How long the device had slept, in all, when the map from local to rig time was last set right for that.
+    slept: Span,
+}
+
+impl Kept {
+    /// Whether the device has slept since then.
+    fn is_behind(&self, reading: AwakeReading) -> bool {
+        reading.slept - self.slept > NOTICEABLE
+    }
 }
 
 impl RigClock {
     /// A clock that is not synced: it reads the wall clock until a source of time sets it.
     #[must_use]
     pub fn new(device: Arc<DeviceClock>) -> Self {
-        let time = RigTime::unsynced(device.now(), wall_of(&device));
-        Self { device, time: RwLock::new(time) }
+        let AwakeReading { local, slept } = awake(&device);
+        let time = RigTime::unsynced(local, wall_of(&device));
+        Self { device, kept: RwLock::new(Kept { time, slept }) }
     }
 
     /// A copy of the clock as it runs now: its user can go on by it while this clock begins anew.
@@ -51,16 +70,36 @@ impl RigClock {
         &self.device
     }
 
-    /// What `f` makes of rig time and of what the local clock reads.
+    /// What `f` makes of rig time and of what the local clock reads. After a sleep of the device the first reader sets the map right.
     pub(crate) fn read<T>(&self, f: impl FnOnce(&RigTime, Timestamp<Local>) -> T) -> T {
-        let time = self.time.read();
-        f(&time, self.device.now())
+        {
+            let kept = self.kept.read();
+            let reading = self.device.now_and_slept();
+            if !kept.is_behind(reading) {
+                return f(&kept.time, reading.local);
+            }
+        }
+        self.change(|kept, now| f(&kept.time, now))
     }
 
-    /// Changes rig time at what the local clock reads.
-    fn change<T>(&self, f: impl FnOnce(&mut RigTime, Timestamp<Local>) -> T) -> T {
-        let mut time = self.time.write();
-        f(&mut time, self.device.now())
+    /// Changes what is kept at what the local clock reads.
+    fn change<T>(&self, f: impl FnOnce(&mut Kept, Timestamp<Local>) -> T) -> T {
+        let mut kept = self.kept.write();
+        let mut reading = self.device.now_and_slept();
+        if kept.is_behind(reading) {
+            reading = awake(&self.device);
+            let slept = reading.slept - kept.slept;
+            swsync_core::log::warn!(?slept, "the device has slept");
+            kept.time.handle_resume(slept, reading.local);
+            kept.slept = reading.slept;
+        }
+        f(&mut kept, reading.local)
+    }
+
+    /// How long the device had slept, in all, when rig time was last set right for that.
+    pub(crate) fn slept(&self) -> Span {
+        let _ = self.quality(); // notices a sleep
+        self.kept.read().slept
     }
 
     /// Rig time now.
@@ -95,14 +134,14 @@ impl RigClock {
 
     /// The clock is served to others as `identity`.
     pub(crate) fn serve_as(&self, identity: Identity) {
-        self.change(|time, _| time.serve_as(identity));
+        self.change(|kept, _| kept.time.serve_as(identity));
     }
 
     /// Makes this device define rig time from now on: in the scale that it knows, or else in a new one with the id `new`, from
     /// its wall clock on.
     pub fn lead(&self, new: u64) {
         let wall = wall_of(&self.device);
-        self.change(|time, now| {
+        self.change(|Kept { time, .. }, now| {
             let begin = LeadStart::Begin { wall, id: new };
             time.lead(now, time.scale().map_or(begin, LeadStart::GoOn));
         });
@@ -110,17 +149,34 @@ impl RigClock {
 
     /// Makes this device define rig time from `at` on.
     pub(crate) fn lead_from(&self, at: Timestamp<Local>, start: LeadStart) {
-        self.change(|time, _| time.lead(at, start));
+        self.change(|kept, _| kept.time.lead(at, start));
     }
 
     /// Sets the clock as a client or a reference follower has worked it out.
     pub fn follow(&self, update: ClockUpdate) {
-        self.change(|time, now| time.follow(update, now));
+        self.change(|kept, now| kept.time.follow(update, now));
+    }
+
+    /// As [`Self::follow`], for an update that was worked out when the device had slept for `slept` in all. If it has slept since
+    /// then, the update is of no use, and nothing happens. Returns whether the clock was set.
+    pub(crate) fn follow_unless_slept(&self, update: ClockUpdate, slept: Span) -> bool {
+        self.change(|kept, now| {
+            let valid = kept.slept == slept;
+            if valid {
+                kept.time.follow(update, now);
+            }
+            valid
+        })
+    }
+
+    /// Ends this device's leadership, until it is known who leads: see [`RigTime::stand_down`].
+    pub fn stand_down(&self) {
+        self.change(|kept, _| kept.time.stand_down());
     }
 
     /// Makes the clock unsynced: it goes on running, but nothing is known of rig time any more.
     pub fn forget(&self) {
-        self.change(|time, _| time.forget());
+        self.change(|kept, _| kept.time.forget());
     }
 
     /// Rig time now, as it is sent to clients.
@@ -130,7 +186,7 @@ impl RigClock {
 
     /// Rig time, with all that is known of it.
     pub(crate) fn time(&self) -> RigTime {
-        *self.time.read()
+        self.read(|time, _| *time)
     }
 
     /// For a server: rig time at `received` and now, and what to say of it.
@@ -150,6 +206,13 @@ impl RigClock {
     }
 }
 
+/// The longest time that the device has slept by a few readings: interruptions only make it shorter.
+fn awake(device: &DeviceClock) -> AwakeReading {
+    let readings = [device.now_and_slept(), device.now_and_slept(), device.now_and_slept()];
+    let slept = readings.iter().map(|reading| reading.slept).max().unwrap_or_default();
+    AwakeReading { slept, ..readings[2] }
+}
+
 /// The wall clock of `device`, as the origin of a time scale.
 pub(crate) fn wall_of(device: &DeviceClock) -> Timestamp<Rig> {
     Timestamp::from_nanos(device.wall_now().as_nanos())
@@ -158,7 +221,54 @@ pub(crate) fn wall_of(device: &DeviceClock) -> Timestamp<Rig> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wall_clock;
+    use crate::{Host, SimulatedClock, host_now, wall_clock};
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// A device that sleeps when it is told to: its local clock is behind the host's by what it has slept.
+    #[derive(Debug, Clone, Default)]
+    struct Sleeper(Arc<AtomicI64>);
+
+    impl Sleeper {
+        fn sleep(&self, span: Span) {
+            self.0.fetch_add(span.as_nanos(), Ordering::SeqCst);
+        }
+    }
+
+    impl SimulatedClock for Sleeper {
+        fn read(&self, at: Timestamp<Host>) -> Timestamp<Local> {
+            Timestamp::from_nanos((at - self.slept(at)).as_nanos())
+        }
+
+        fn wall_offset(&self) -> Span {
+            Span::ZERO
+        }
+
+        fn slept(&self, _: Timestamp<Host>) -> Span {
+            Span::from_nanos(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[test]
+    fn the_first_reading_after_a_sleep_is_right_and_not_in_sync() {
+        let sleeper = Sleeper::default();
+        let clock = RigClock::new(Arc::new(DeviceClock::driven_by(sleeper.clone())));
+        clock.lead(7);
+        let offset = |clock: &RigClock| clock.now().as_nanos() - host_now().as_nanos();
+        let before = offset(&clock);
+        let slept = clock.slept();
+        sleeper.sleep(Span::from_millis(5)); // too short to be told from an interruption
+        assert_eq!(clock.quality(), SyncState::Leading);
+        sleeper.sleep(Span::from_secs(3_600));
+        assert_eq!(clock.quality(), SyncState::Holdover);
+        // Rig time has gone on while the device slept.
+        let moved = Span::from_nanos(offset(&clock) - before);
+        assert!(moved.abs() < Span::from_millis(5), "{moved:?}");
+        assert!(clock.status().uncertainty_ns.unwrap() > Span::from_millis(100)); // 50 ppm of an hour
+        let hour = clock.slept() - slept - Span::from_secs(3_600);
+        assert!(hour.abs() < Span::from_millis(10), "{hour:?}");
+        clock.stand_down();
+        assert_eq!((clock.quality(), clock.status().source), (SyncState::Holdover, None));
+    }
 
     #[test]
     fn a_leader_reads_the_wall_clock_of_its_start() {

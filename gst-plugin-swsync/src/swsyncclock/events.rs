@@ -74,13 +74,19 @@ impl EventHandler {
                     "Other servers, if there are any, are tried in turn.",
                 );
             }
+            ClockEvent::Resumed { slept } => self.warn(
+                &format!("The device has slept for {slept:?}: its clock is in holdover"),
+                "Rig time went on by the boot-time clock. It is in sync again once its source has settled it. A leader \
+                 listens for five seconds whether another device leads by now.",
+            ),
             ClockEvent::TimescaleChanged => self.warn(
                 "The rig's time scale is another one now, and this device has joined it",
                 "Two rigs of one name have met, or the rig was split. The older time scale counts.",
             ),
             ClockEvent::Leads { start } => self.handle_lead(start),
-            ClockEvent::Resigned => {
-                self.inform("Another device leads the rig from now on; this one follows it")
+            ClockEvent::Resigned { address } => {
+                self.set_leader(address.map(|address| address.to_string()).unwrap_or_default());
+                self.inform("Another device leads the rig from now on; this one follows it");
             }
             ClockEvent::TwoLeaders { device, address, same_scale } => {
                 self.warn_of_two_leaders(&device, address, same_scale);

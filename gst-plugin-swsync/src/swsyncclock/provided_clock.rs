@@ -91,6 +91,7 @@ impl ProvidedClock {
             .field("state", quality.as_str())
             .field("since", announced.since.as_nanos())
             .field("leader", leader)
+            .field("time-scale", status::time_scale(&status))
             .field("offset", status.offset_ns.as_nanos())
             .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
             .build();

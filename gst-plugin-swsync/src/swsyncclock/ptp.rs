@@ -7,6 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst_net::{PtpClock, PtpStatisticsCallback};
 use parking_lot::Mutex;
+use swsync_core::leap::LeapNotice;
 use swsync_core::time::Span;
 use swsync_time::DeviceClock;
 use swsync_time::{Reference, ReferenceReading};
@@ -174,7 +175,10 @@ impl Reference for PtpReference {
             }
         }
         let (before, reference, after) = best;
-        Some(ReferenceReading { before, reference, after, uncertainty: stats.uncertainty(), unsynced })
+        let uncertainty = stats.uncertainty();
+        // PTP counts TAI, which has no leap seconds. A grandmaster that counts UTC may have some; GstPtpClock does not tell.
+        let leap = LeapNotice::None;
+        Some(ReferenceReading { before, reference, after, leap, uncertainty, unsynced })
     }
 
     fn describe(&self) -> String {

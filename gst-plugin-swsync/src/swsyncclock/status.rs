@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::frame::SyncState;
+use swsync_core::message::TimeScale;
 use swsync_core::status::ClockStatus;
 use swsync_core::time::{Local, Span, Timestamp};
 use swsync_time::{ReferenceStats, StampKind, TimeClientStats, TimeLeaderStats};
@@ -120,12 +121,18 @@ fn stamps(kind: Option<StampKind>) -> &'static str {
     kind.map_or("none", StampKind::as_str)
 }
 
+/// The id of the time scale that the clock is on; empty if it does not know rig time.
+pub fn time_scale(status: &ClockStatus) -> String {
+    status.source.map_or_else(String::new, |source| TimeScale(source.timescale).to_string())
+}
+
 /// The fields of every clock. All times are in nanoseconds, -1 where unknown.
 pub fn stats(status: &ClockStatus, announced: Announced) -> gst::Structure {
     gst::Structure::builder(STATS)
         .field("state", announced.quality.as_str())
         .field("synced", announced.is_synced())
         .field("since", announced.since.as_nanos())
+        .field("time-scale", time_scale(status))
         .field("rig-time", status.rig_time_ns.as_nanos())
         .field("offset", status.offset_ns.as_nanos())
         .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
@@ -162,6 +169,7 @@ pub fn add_client(structure: &mut gst::Structure, stats: &TimeClientStats) {
     structure.set("resets", protocol.resets);
     structure.set("steps", protocol.steps);
     structure.set("slewed", protocol.slewed.as_nanos());
+    structure.set("leap-correction", protocol.leap_correction.as_nanos());
     let round_trips = protocol.round_trips;
     structure.set("least-round-trip", nanos_or_unknown(round_trips.map(|it| it.least)));
     structure.set("mean-round-trip", nanos_or_unknown(round_trips.map(|it| it.mean)));
@@ -179,6 +187,7 @@ pub fn add_reference(structure: &mut gst::Structure, stats: &ReferenceStats) {
     structure.set("last-error", &stats.error);
     structure.set("leader-uncertainty", nanos_or_unknown(stats.reference_uncertainty));
     structure.set("steps", stats.steps);
+    structure.set("leap-correction", stats.leap_correction.as_nanos());
 }
 
 /// Adds the fields of PTP.

@@ -58,6 +58,12 @@ pub trait Estimator: fmt::Debug + Send {
     }
     /// Discards all exchanges, because the time scale or its leader has changed.
     fn reset(&mut self);
+    /// Discards all exchanges, because another leader goes on in the same time scale. It continues at the rate that it knew, which may
+    /// differ from this estimator's by `doubt`, 1 sigma. An estimator that knows no rate resets.
+    fn reset_keeping_rate(&mut self, doubt: Skew) {
+        let _ = doubt;
+        self.reset();
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of thousands at most")]

@@ -1,9 +1,10 @@
 //! Rig time on one device: what its clock reads, how well it is known, and what a server tells of it.
 
-use super::client::ClockUpdate;
+use super::client::{ClockUpdate, sleep_uncertainty};
 use super::scale::Scale;
 use super::state::SyncState;
 use super::status::{Identity, ServerStatus};
+use crate::ntp::NtpShort;
 use crate::servo::{Adjustment, ClockMap};
 use crate::status::{ClockStatus, TimeSource};
 use crate::time::{Local, Rig, Skew, Span, Timestamp};
@@ -12,6 +13,9 @@ use crate::time::{Local, Rig, Skew, Span, Timestamp};
 /// polled it and learnt of the step, or has noticed that it lost its server: this is the slowest poll, and the silence
 /// after which a server counts as lost.
 const STEP_ANNOUNCED: Span = Span::from_secs(8);
+
+/// A leader that has slept counts as in sync again after this long: by then it has heard whether another one leads the rig.
+pub(super) const AFTER_SLEEP: Span = Span::from_secs(5);
 
 /// A map that runs slower takes over from one that was read a moment ago by standing still for less than this.
 const SHORT_HOLD: Span = Span::from_micros(50);
@@ -31,6 +35,8 @@ pub struct RigTime {
     /// When the clock was last stepped, and how often.
     stepped: Option<Timestamp<Local>>,
     steps: u64,
+    /// When the device last woke up, and how long it had slept.
+    resumed: Option<(Timestamp<Local>, Span)>,
     /// The server that serves this clock to others, if there is one.
     server: Option<Identity>,
 }
@@ -68,6 +74,7 @@ impl RigTime {
             floor: NO_FLOOR,
             stepped: None,
             steps: 0,
+            resumed: None,
             server: None,
         }
     }
@@ -85,11 +92,23 @@ impl RigTime {
         let serves_own = self.server.is_some() && self.update.is_some_and(|it| it.upstream.field.is_none());
         let step_is_known = self.stepped.is_none_or(|stepped| !serves_own || now - stepped >= STEP_ANNOUNCED);
         match self.quality {
+            SyncState::Leading if self.has_just_resumed(now) => SyncState::Holdover,
             SyncState::Synced if !step_is_known || self.now(now) - self.map.line_at(now) > SHORT_HOLD => {
                 SyncState::Holdover
             }
             quality => quality,
         }
+    }
+
+    /// Whether a leader's time is what the boot-time clock made of a sleep, and others may know better.
+    fn has_just_resumed(&self, now: Timestamp<Local>) -> bool {
+        self.resumed.is_some_and(|(at, _)| now - at < AFTER_SLEEP)
+    }
+
+    /// Uncertainty of a leader's time. It defines rig time, but may have lost it in its sleep.
+    fn sleep_uncertainty(&self, now: Timestamp<Local>) -> Span {
+        let resumed = self.resumed.filter(|_| self.has_just_resumed(now));
+        resumed.map_or(Span::ZERO, |(_, slept)| sleep_uncertainty(slept))
     }
 
     /// Rig time when the local clock reads `now`, the present, which never runs backwards. For other instants:
@@ -163,7 +182,7 @@ impl RigTime {
             rig_time_ns: self.now(now),
             offset_ns: self.map.offset_at(now).as_span(),
             uncertainty_ns: match (self.quality, &self.update) {
-                (SyncState::Leading, _) => Some(Span::ZERO),
+                (SyncState::Leading, _) => Some(self.sleep_uncertainty(now)),
                 (_, Some(update)) => Some(update.uncertainty_at(now)),
                 (_, None) => None,
             },
@@ -195,14 +214,40 @@ impl RigTime {
     /// Makes this device define rig time from `now` on.
     pub fn lead(&mut self, now: Timestamp<Local>, start: LeadStart) {
         let scale = match start {
-            LeadStart::GoOn(scale) => scale,
+            LeadStart::GoOn(scale) => {
+                // Who follows would take a correction for the rate of this clock.
+                self.map = self.map.uncorrected(now);
+                scale
+            }
             LeadStart::Begin { wall, id } => {
                 (self.map, self.floor) = (ClockMap::fixed(now, wall), NO_FLOOR);
                 Scale { id, began: wall, traceable: false }
             }
         };
         self.leads = Some(Leadership { since: self.map.rig_at(now), scale });
+        self.resumed = None;
         (self.quality, self.update) = (SyncState::Leading, None);
+    }
+
+    /// The device has slept for `slept`: its local clock stood still, and reads `now`. The clock goes on from where it would be, and
+    /// is not in sync until its source has settled it, or, if it leads, for five seconds.
+    ///
+    /// Instants before the sleep are converted as if they were after it: what was captured then and is converted only now is off
+    /// by `slept`, and not marked as in sync.
+    pub fn handle_resume(&mut self, slept: Span, now: Timestamp<Local>) {
+        self.map = self.map.ahead_by(slept);
+        self.update = self.update.map(|update| update.resumed(slept));
+        self.resumed = Some((now, slept));
+        if self.quality == SyncState::Synced {
+            self.quality = SyncState::Holdover;
+        }
+    }
+
+    /// This device does not define rig time any more; whoever does so now is not known yet. The clock goes on in holdover.
+    pub const fn stand_down(&mut self) {
+        if self.leads.is_some() {
+            (self.quality, self.update, self.leads) = (SyncState::Holdover, None, None);
+        }
     }
 
     /// Sets the clock as a client or a reference follower has worked it out.
@@ -232,6 +277,10 @@ impl RigTime {
                 let mut status =
                     ServerStatus::leading(&Identity { timescale: scale.id, ..*identity }, *since);
                 (status.field.began, status.field.traceable) = (scale.began, scale.traceable);
+                let uncertainty = self.sleep_uncertainty(now);
+                status.root_dispersion = NtpShort::from_span(uncertainty * 3);
+                status.field.uncertainty_ns = u32::try_from(uncertainty.as_nanos()).unwrap_or(u32::MAX);
+                status.field.unsettled = self.quality(now) != SyncState::Leading;
                 status
             }
             (None, Some(update)) => {

@@ -1,13 +1,13 @@
 //! A test world: a client and a server on a simulated link. Time jumps from event to event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::estimate::ClockEstimate;
 use crate::estimate::testing::Link;
 use crate::estimate::{Estimator, EstimatorConfig, Exchange};
-use crate::ntp::Datagram;
+use crate::ntp::{self, Datagram};
 use crate::servo::Adjustment;
 use crate::time::{Local, Rig, Span, Timestamp};
 use crate::time_service::SyncState;
@@ -81,6 +81,10 @@ pub struct World {
     pub faults: Faults,
     /// Whether the link works.
     pub up: bool,
+    /// The server is another program's, and announces leap seconds by this indicator.
+    pub other_program: Option<u8>,
+    /// By how much the server's clock is off for each of the next requests.
+    pub wild: VecDeque<Span>,
     pub now: Timestamp<Local>,
     pub updates: Vec<(Timestamp<Local>, ClockUpdate)>,
     pub refusals: Vec<ServerRefusal>,
@@ -109,6 +113,8 @@ impl World {
             link,
             faults: Faults::default(),
             up: true,
+            other_program: None,
+            wild: VecDeque::new(),
             now: Timestamp::ZERO,
             updates: Vec::new(),
             refusals: Vec::new(),
@@ -171,7 +177,8 @@ impl World {
 
     fn handle_request(&mut self, datagram: &Datagram, t1: Timestamp<Local>) {
         let leaves = self.now + Span::from_micros(40);
-        let (t2, t3) = (self.link.truth(self.now), self.link.truth(leaves));
+        let wild = self.wild.pop_front().unwrap_or_default();
+        let (t2, t3) = (self.link.truth(self.now) + wild, self.link.truth(leaves) + wild);
         let stated = t3 - Span::from_micros(15);
         let response = self.server.handle_request(datagram, CLIENT.into(), t2, stated, &self.status);
         let Some(ServerResponse { datagram, token, .. }) = response else { return };
@@ -179,6 +186,13 @@ impl World {
         if let Some(token) = token.filter(|_| stamped) {
             self.server.handle_sent(token, t3);
         }
+        let datagram = match self.other_program {
+            Some(leap) => {
+                let (packet, _) = ntp::decode(&datagram).unwrap();
+                ntp::encode(&ntp::Packet { leap, rig: None, ..packet })
+            }
+            None => datagram,
+        };
         self.responses.push(datagram);
         let truth = Truth { t1, t2, t3: if stamped { t3 } else { stated }, stated };
         self.transmit(leaves, &Event::Response { datagram, truth });

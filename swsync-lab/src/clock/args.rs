@@ -46,7 +46,8 @@ pub struct ClockArgs {
     pub(super) json: bool,
 
     /// Scenarios, separated by commas: pixel3-wifi, pixel3-wifi-10hz, pi-wifi-busy, ethernet-sw,
-    /// drifting, asymmetric-bursts; without this, all
+    /// drifting, asymmetric-bursts, quiet-levels, or a shape of delays (an unknown name lists them);
+    /// without this, all
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Simulation")]
     pub(super) scenario: Vec<Scenario>,
     /// Traces a scenario

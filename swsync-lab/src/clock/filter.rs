@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use swsync_core::estimate::{Estimator, EstimatorConfig, EstimatorKind};
 
-use super::peers::{GstNet, Kalman, MinHeld, Ntp8};
+use super::peers::{GstNet, Kalman, Median, MinHeld, Ntp8, Regression};
 
 /// An estimator of swsync or of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,10 @@ pub enum Filter {
     Ntp8,
     /// A plain Kalman filter of offset and skew
     Kalman,
+    /// A line of least squares through the last minute's offsets
+    Regression,
+    /// The median of the last minute's offsets
+    Median,
 }
 
 impl Filter {
@@ -38,6 +42,8 @@ impl Filter {
             Self::Gstnet => Box::<GstNet>::default(),
             Self::Ntp8 => Box::<Ntp8>::default(),
             Self::Kalman => Box::<Kalman>::default(),
+            Self::Regression => Box::<Regression>::default(),
+            Self::Median => Box::<Median>::default(),
         }
     }
 
@@ -52,6 +58,8 @@ impl Filter {
             Self::Gstnet => "gstnet",
             Self::Ntp8 => "ntp8",
             Self::Kalman => "kalman",
+            Self::Regression => "regression",
+            Self::Median => "median",
         }
     }
 

@@ -10,6 +10,8 @@ use swsync_cli::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
 
 /// Largest error that counts as synced.
 const SYNCED: Span = Span::from_micros(100);
+/// The stated uncertainty has jumped if one exchange changed it by more than this factor.
+pub const JUMP: f64 = 1.5;
 /// The error has to stay below it for so long.
 const SYNCED_FOR: Span = Span::from_secs(1);
 
@@ -83,6 +85,8 @@ pub struct Tally {
     sum: f64,
     /// Errors within twice the stated uncertainty.
     within: usize,
+    /// Sudden changes of the stated uncertainty.
+    jumps: usize,
     /// Per trace: the time until it was synced, the mean magnitude, and the 99 % quantile.
     traces: Vec<(Option<Span>, Span, Span)>,
 }
@@ -97,6 +101,8 @@ impl Tally {
         let within = |sample: &&Sample| (sample.error - rules.asymmetry).abs() <= sample.uncertainty * 2;
         let mut sizes: Vec<Span> = counted.iter().map(|sample| sample.error.abs()).collect();
         sizes.sort_unstable();
+        self.jumps +=
+            counted.windows(2).filter(|pair| is_jump(pair[0].uncertainty, pair[1].uncertainty)).count();
         self.within += counted.iter().filter(within).count();
         self.sum += counted.iter().map(|sample| sample.error.as_nanos_f64()).sum::<f64>();
         self.traces.push((time_to_synced(samples, begin), mean(&sizes), quantile(&sizes, 99)));
@@ -109,6 +115,7 @@ impl Tally {
         self.sizes.extend(other.sizes);
         self.sum += other.sum;
         self.within += other.within;
+        self.jumps += other.jumps;
         self.traces.extend(other.traces);
     }
 
@@ -129,6 +136,7 @@ impl Tally {
             bias: Span::from_nanos_f64(self.sum / n),
             to_synced: times[(times.len() - 1) / 2],
             coverage: as_f64(self.within) / n,
+            jumps: as_f64(self.jumps) * 1e3 / n,
             worst_mean: self.traces.iter().map(|(_, mean, _)| *mean).max()?,
             worst_p99: self.traces.iter().map(|(_, _, p99)| *p99).max()?,
         })
@@ -155,6 +163,8 @@ pub struct Score {
     pub to_synced: Option<Span>,
     /// Share of errors within twice the stated uncertainty, less the path's asymmetry, in `[0, 1]`.
     pub coverage: f64,
+    /// Of a thousand exchanges, how many changed the stated uncertainty by more than a factor of [`JUMP`].
+    pub jumps: f64,
     /// The greatest mean magnitude of one trace.
     pub worst_mean: Span,
     /// The greatest 99 % quantile of one trace.
@@ -195,6 +205,7 @@ impl Score {
             "bias_ns": self.bias,
             "to_100_us_ns": self.to_synced,
             "coverage": self.coverage_of(filter),
+            "uncertainty_jumps_per_1000": self.jumps,
             "worst_trace_mean_abs_ns": self.worst_mean,
             "worst_trace_p99_ns": self.worst_p99,
         })
@@ -207,7 +218,7 @@ const COLUMNS: [Column; 8] = {
         Column { heading, width, align: Align::Right }
     }
     [
-        Column { heading: "filter", width: 8, align: Align::Left },
+        Column { heading: "filter", width: 10, align: Align::Left },
         number("mean abs", 8),
         number("p95", 8),
         number("p99", 8),
@@ -240,6 +251,12 @@ impl Score {
         let worst = format!("{} / {}", micros_unsigned(self.worst_mean), micros_unsigned(self.worst_p99));
         [a, b, c, d, e, f, g, h, worst]
     }
+}
+
+/// Whether the stated uncertainty changed suddenly.
+fn is_jump(before: Span, after: Span) -> bool {
+    let change = (after.as_nanos_f64() / before.as_nanos_f64().max(1.0)).max(f64::MIN_POSITIVE);
+    change.ln().abs() > JUMP.ln()
 }
 
 /// The mean of `spans` (not empty).
@@ -294,6 +311,7 @@ mod tests {
         // Without the asymmetry: -20, 20, 21 and -21 us.
         assert!((score.coverage - 0.5).abs() < 1e-9, "{score:?}");
         assert_eq!(score.to_synced, None);
+        assert!(score.jumps.abs() < 1e-9, "{score:?}");
         assert_eq!(Tally::default().score(), None);
     }
 

@@ -26,8 +26,7 @@ use swsync_cli::{exit, output};
 /// A trace cannot be written.
 pub fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
     let filters = if args.filter.is_empty() { Filter::value_variants() } else { &args.filter };
-    let scenarios =
-        if args.scenario.is_empty() { Scenario::presets().to_vec() } else { args.scenario.clone() };
+    let scenarios = if args.scenario.is_empty() { Scenario::all().collect() } else { args.scenario.clone() };
     let stop = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&stop);
     ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed)).context("cannot catch Ctrl-C")?;
@@ -242,6 +241,28 @@ mod tests {
             assert!(score.mean_abs.as_micros_f64() <= mean_abs, "at most {mean_abs}\n{table}");
             assert!(score.p99.as_micros_f64() <= p99, "at most {p99}\n{table}");
             assert!(score.coverage >= 0.9, "{table}");
+        }
+    }
+
+    /// Shapes whose unlike directions say neither where a floor nor where a centre is (docs/time.md, "When it cannot know").
+    const UNKNOWABLE: [&str; 1] = ["unlike-log-normal-equal-medians"];
+
+    #[test]
+    fn no_shape_of_delays_fools_track() {
+        let args = super::super::args::testing::args(&["--seeds", "24", "--seed", "5000"]);
+        let filters = [Filter::Track, Filter::Min, Filter::Regression, Filter::Median];
+        for scenario in Scenario::shapes() {
+            let comparison = Comparison::of(&args, &scenario, &filters, &AtomicBool::new(false)).unwrap();
+            let mean = |index: usize| comparison.scores[index].1.mean_abs.as_micros_f64();
+            let best = (1..filters.len()).map(mean).fold(f64::INFINITY, f64::min);
+            let score = &comparison.scores[0].1;
+            let table = comparison.to_table();
+            // A sudden change of the uncertainty is rare.
+            assert!(score.jumps < 3.0, "{} of 1000\n{table}", score.jumps);
+            if !UNKNOWABLE.contains(&scenario.name) {
+                assert!(mean(0) <= 1.25 * best, "{table}");
+                assert!(score.coverage >= 0.95, "{table}");
+            }
         }
     }
 

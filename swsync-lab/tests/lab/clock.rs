@@ -9,7 +9,8 @@ use swsync_cli::testing::Ran;
 
 use crate::swsync_lab;
 
-const FILTERS: [&str; 7] = ["track", "min", "mean", "min-held", "gstnet", "ntp8", "kalman"];
+const FILTERS: [&str; 9] =
+    ["track", "min", "mean", "min-held", "gstnet", "ntp8", "kalman", "regression", "median"];
 const HEADER: &str = "t0_ns,t1_ns,t2_ns,t3_ns";
 
 /// A folder of this test's own, removed at the end.

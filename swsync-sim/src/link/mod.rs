@@ -5,16 +5,19 @@
 //! air; the caller delivers them in order of arrival.
 
 mod model;
+mod shapes;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma, StandardNormal};
 use swsync_core::time::{Host, Span, Timestamp};
 
-pub use model::{BurstPattern, Bursts, DirectionModel, LinkModel, Quiet, Spikes, UnknownLink};
+pub use model::{BurstPattern, Bursts, DirectionModel, Law, LinkModel, Quiet, Spikes, UnknownLink};
 
 use crate::noise::{generator, hash, uniform};
 
+/// No packet arrives sooner than this, whatever the law.
+const LEAST: Span = Span::from_micros(1);
 /// Series of hashed numbers that determines the quiet moments.
 const QUIET: u64 = 10;
 /// Series of hashed numbers that determines which cells have bursts; the next two determine start and length.
@@ -103,7 +106,7 @@ impl Link {
         } else if quiet {
             model.quiet_floor + model.quiet_mean_excess.mul_f64(state.rng.sample(Exp1))
         } else {
-            model.floor + model.excess(&mut state.rng)
+            (model.floor + model.excess(&mut state.rng)).max(LEAST)
         };
         Some(body + queue.unwrap_or(Span::ZERO))
     }
@@ -170,9 +173,22 @@ impl DirectionState {
 impl DirectionModel {
     /// Draws the body's time above its floor; zero if no gamma distribution has this shape and scale.
     fn excess(&self, rng: &mut ChaCha8Rng) -> Span {
-        let mean = self.mean_excess.as_nanos_f64();
-        Gamma::new(self.shape, mean / self.shape)
-            .map_or(Span::ZERO, |gamma| Span::from_nanos_f64(gamma.sample(rng)))
+        let scale = self.mean_excess;
+        match self.law {
+            Law::Gamma(shape) => Gamma::new(shape, scale.as_nanos_f64() / shape)
+                .map_or(Span::ZERO, |gamma| Span::from_nanos_f64(gamma.sample(rng))),
+            Law::Uniform => scale.mul_f64(2.0 * rng.random::<f64>()),
+            Law::Normal => scale.mul_f64(rng.sample(StandardNormal)),
+            Law::LogNormal(sigma) => {
+                let normal: f64 = rng.sample(StandardNormal);
+                scale.mul_f64((sigma * normal).exp())
+            }
+            Law::TwoModes => {
+                let mode = if rng.random::<bool>() { 0.5 } else { 1.5 };
+                let normal: f64 = rng.sample(StandardNormal);
+                scale.mul_f64(mode * (1.0 + 0.1 * normal))
+            }
+        }
     }
 }
 
@@ -282,10 +298,33 @@ mod tests {
         assert_eq!(exchanges(model, 1, 10_000, 1000).len(), 10_000);
     }
 
+    /// The quantiles, of 20 000 delays to the leader, that determine each law.
+    #[test]
+    fn laws_have_their_quantiles() {
+        let named = |name: &str| name.parse::<LinkModel>().unwrap();
+        for (name, q10, q50, q90) in [
+            ("sharp", 1002.0, 1010.0, 1018.0),
+            ("exponential", 605.4, 1193.1, 2802.6),
+            ("gamma-8", 1897.0, 2800.0, 4031.0),
+            ("two-modes", 1829.0, 3000.0, 5379.0),
+            ("normal", 1718.4, 3000.0, 4281.6),
+            ("log-normal", 1053.8, 2000.0, 3796.0),
+            ("unlike-uniform", 1400.0, 3000.0, 4600.0),
+        ] {
+            let mut up: Vec<f64> = exchanges(named(name), 4, 20_000, 5_000).iter().map(|e| e.0).collect();
+            up.sort_by(f64::total_cmp);
+            for (at, expected) in [(2_000, q10), (10_000, q50), (18_000, q90)] {
+                // The median of two modes lies between them, where few delays are.
+                let tolerance = if name == "two-modes" && at == 10_000 { 0.3 } else { 0.025 };
+                assert!((up[at] / expected - 1.0).abs() < tolerance, "{name} {at}: {} {expected}", up[at]);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn the_same_sends_give_the_same_delays(seed: u64, at in -1_000_000_000_000_i64..1_000_000_000_000_000) {
-            for model in LinkModel::presets() {
+            for model in LinkModel::presets().into_iter().chain(LinkModel::shapes()) {
                 let delays = || exchanges(model.clone(), seed, 20, at.rem_euclid(100_000));
                 prop_assert_eq!(delays(), delays());
                 let delay = Link::new(model, seed).delay(Direction::ToClient, Timestamp::from_nanos(at));

@@ -51,9 +51,9 @@ pub struct LinkModel {
 pub struct DirectionModel {
     /// The body's shortest delay.
     pub floor: Span,
-    /// Shape of the gamma distribution above the floor; 1 is exponential.
-    pub shape: f64,
-    /// Mean time above the floor. Zero: the delay is constant.
+    /// Distribution of the body's time above the floor.
+    pub law: Law,
+    /// Mean time above the floor, if `law` does not say otherwise. Zero: the delay is constant.
     pub mean_excess: Span,
     /// Shortest delay of a quiet moment.
     pub quiet_floor: Span,
@@ -61,6 +61,21 @@ pub struct DirectionModel {
     pub quiet_mean_excess: Span,
     /// Rare long delays.
     pub spikes: Option<Spikes>,
+}
+
+/// Distribution of a body's time above its floor. The last three have no sharp floor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Law {
+    /// Gamma of this shape; 1 is exponential.
+    Gamma(f64),
+    /// Uniform from zero to twice the mean.
+    Uniform,
+    /// Normal: `floor` is the mean, `mean_excess` the standard deviation.
+    Normal,
+    /// Log-normal with this deviation of the natural logarithm; `mean_excess` is the median.
+    LogNormal(f64),
+    /// Half of the delays about half the mean, the others about three halves of it, normal to a tenth of that.
+    TwoModes,
 }
 
 /// Rare long delays, one packet at a time.
@@ -121,10 +136,18 @@ pub enum BurstPattern {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown link `{name}`: use wifi, wifi-busy, wifi-asymmetric, ethernet, levels or ideal")]
+#[error(
+    "unknown link `{name}`: use wifi, wifi-busy, wifi-asymmetric, ethernet, levels, ideal, or a shape of delays: {}",
+    shapes()
+)]
 pub struct UnknownLink {
     /// The name as given.
     pub name: String,
+}
+
+/// The names of the shapes, for the message.
+fn shapes() -> String {
+    LinkModel::shapes().iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
 }
 
 impl FromStr for LinkModel {
@@ -133,6 +156,7 @@ impl FromStr for LinkModel {
     fn from_str(name: &str) -> Result<Self, UnknownLink> {
         Self::presets()
             .into_iter()
+            .chain(Self::shapes())
             .find(|model| model.name == name)
             .ok_or_else(|| UnknownLink { name: name.to_owned() })
     }
@@ -176,7 +200,7 @@ impl LinkModel {
     pub fn wifi() -> Self {
         let to_client = DirectionModel {
             floor: Span::from_micros(880),
-            shape: 1.0,
+            law: Law::Gamma(1.0),
             mean_excess: Span::from_micros(244),
             quiet_floor: Span::from_micros(512),
             quiet_mean_excess: Span::from_micros(17),
@@ -185,7 +209,7 @@ impl LinkModel {
         Self {
             name: "wifi",
             to_leader: DirectionModel {
-                shape: 2.0,
+                law: Law::Gamma(2.0),
                 mean_excess: Span::from_micros(991),
                 quiet_floor: Span::from_micros(474),
                 quiet_mean_excess: Span::from_micros(20),
@@ -207,13 +231,13 @@ impl LinkModel {
             name: "wifi-busy",
             to_leader: DirectionModel {
                 floor: Span::from_micros(708),
-                shape: 1.93,
+                law: Law::Gamma(1.93),
                 mean_excess: Span::from_micros(885),
                 ..calm.to_leader
             },
             to_client: DirectionModel {
                 floor: Span::from_micros(660),
-                shape: 1.48,
+                law: Law::Gamma(1.48),
                 mean_excess: Span::from_micros(519),
                 ..calm.to_client
             },
@@ -258,7 +282,7 @@ impl LinkModel {
     pub fn ethernet() -> Self {
         let direction = DirectionModel {
             floor: Span::from_micros(20),
-            shape: 1.9,
+            law: Law::Gamma(1.9),
             mean_excess: Span::from_nanos(12_100),
             quiet_floor: Span::from_micros(20),
             quiet_mean_excess: Span::ZERO,
@@ -285,7 +309,7 @@ impl LinkModel {
     pub fn levels() -> Self {
         let direction = DirectionModel {
             floor: Span::from_micros(60),
-            shape: 2.0,
+            law: Law::Gamma(2.0),
             mean_excess: Span::from_nanos(300),
             quiet_floor: Span::from_micros(60),
             quiet_mean_excess: Span::ZERO,
@@ -318,7 +342,7 @@ impl LinkModel {
     pub fn ideal() -> Self {
         let direction = DirectionModel {
             floor: Span::from_micros(50),
-            shape: 1.0,
+            law: Law::Gamma(1.0),
             mean_excess: Span::ZERO,
             quiet_floor: Span::from_micros(50),
             quiet_mean_excess: Span::ZERO,
@@ -347,7 +371,7 @@ mod tests {
 
     #[test]
     fn presets_have_names() {
-        for model in LinkModel::presets() {
+        for model in LinkModel::presets().into_iter().chain(LinkModel::shapes()) {
             assert_eq!(model.name.parse::<LinkModel>().unwrap(), model);
         }
         let error = "wlan".parse::<LinkModel>().unwrap_err();

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use swsync_core::time::{Host, Skew, Span, Timestamp};
 
+use super::Suspend;
+
 /// Largest skew and warm-up: 5 %. More is a typing error, as no crystal is 0.1 % off.
 const MAX_SKEW_PPM: f64 = 50_000.0;
 /// Largest wander, per root second. No crystal has more, and the clock could run backwards.
@@ -13,8 +15,12 @@ const MAX_WANDER_PPM: f64 = 100.0;
 /// The settings of a simulated clock. In the text form all parts are optional:
 ///
 /// ```text
-/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s
+/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s,suspend=10s@30s
 /// ```
+///
+/// `wall` sets the device's wall clock off, as that of a board without a battery. `suspend=10s@30s`: 30 s after the start of the
+/// process the device sleeps for 10 s. Its monotonic clock stands still, and its boot-time and wall clocks go on. Only the clocks
+/// sleep: the program goes on running.
 ///
 /// Units of spans are `s`, `ms`, `us`, `ns`; units of rates are `ppm`, `ppb`. `Display` prints a text that parses to the same
 /// clock.
@@ -35,6 +41,9 @@ pub struct OscillatorConfig {
     pub seed: u64,
     /// The device's wall clock minus the host's. A board without a battery starts in the past.
     pub wall: Span,
+    /// When the device sleeps, counted from the start of its process. It concerns the device; [`Oscillator`](super::Oscillator)
+    /// does not stand still for it.
+    pub suspend: Option<Suspend>,
 }
 
 /// Skew of a crystal that is warming up: `amount * exp(-x / time_constant)` after a time `x`.
@@ -57,6 +66,7 @@ impl Default for OscillatorConfig {
             epoch: Timestamp::ZERO,
             seed: 0,
             wall: Span::ZERO,
+            suspend: None,
         }
     }
 }
@@ -72,7 +82,7 @@ pub enum OscillatorError {
         part: String,
     },
     /// An unknown key.
-    #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed, wall")]
+    #[error("oscillator: unknown key `{key}`: use offset, skew, wander, warmup, epoch, seed, wall, suspend")]
     UnknownKey {
         /// The key as written.
         key: String,
@@ -99,6 +109,7 @@ const SPAN_FORM: &str = "a span such as 2.5s, -3ms, 40us or 7ns";
 const SKEW_FORM: &str = "a rate such as 31ppm or -200ppb, within 50000 ppm";
 const WANDER_FORM: &str = "a rate per root second such as 0.02ppm, from 0 to 100 ppm";
 const WARM_UP_FORM: &str = "a rate and a time constant such as 3ppm/80s";
+const SUSPEND_FORM: &str = "how long the device sleeps and when, such as 10s@30s, neither negative";
 const SEED_FORM: &str = "a whole number from 0 to 18446744073709551615";
 
 impl FromStr for OscillatorConfig {
@@ -142,6 +153,9 @@ impl OscillatorConfig {
                 self.epoch = Timestamp::ZERO + span;
             }
             "wall" => self.wall = parse_span(value).ok_or_else(|| bad(SPAN_FORM))?,
+            "suspend" => {
+                self.suspend = Some(parse_suspend(value).ok_or_else(|| bad(SUSPEND_FORM))?);
+            }
             "seed" => self.seed = value.parse().map_err(|_| bad(SEED_FORM))?,
             _ => {
                 return Err(OscillatorError::UnknownKey { key: key.to_owned() });
@@ -164,6 +178,9 @@ impl fmt::Display for OscillatorConfig {
         }
         if self.wall != Span::ZERO {
             write!(f, ",wall={}ns", self.wall.as_nanos())?;
+        }
+        if let Some(Suspend { lasts, after }) = self.suspend {
+            write!(f, ",suspend={}ns@{}ns", lasts.as_nanos(), after.as_nanos())?;
         }
         write!(f, ",seed={}", self.seed)
     }
@@ -203,6 +220,12 @@ fn parse_warm_up(text: &str) -> Option<WarmUp> {
     (time_constant > Span::ZERO).then_some(WarmUp { amount, time_constant })
 }
 
+fn parse_suspend(text: &str) -> Option<Suspend> {
+    let (lasts, after) = text.split_once('@')?;
+    let (lasts, after) = (parse_span(lasts.trim())?, parse_span(after.trim())?);
+    (!lasts.is_negative() && !after.is_negative()).then_some(Suspend { lasts, after })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,9 +238,11 @@ mod tests {
     #[test]
     fn all_keys_parse_in_any_order() {
         let config =
-            parse("seed=7, epoch=12s,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s")
+            parse("seed=7, epoch=12s,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s,suspend=10s@0.5s")
                 .unwrap();
         assert_eq!(config.seed, 7);
+        let suspend = Suspend { lasts: Span::from_secs(10), after: Span::from_millis(500) };
+        assert_eq!(config.suspend, Some(suspend));
         assert_eq!(config.epoch, Timestamp::from_nanos(12_000_000_000));
         assert_eq!((config.offset, config.wall), (Span::from_millis(-2500), Span::from_secs(-3600)));
         assert!((config.skew.as_ppm() - 31.0).abs() < 1e-9);
@@ -246,16 +271,24 @@ mod tests {
         assert!(message("drift=3ppm").contains("unknown key `drift`"));
         assert!(message("seed").contains("`seed` has no value"));
         assert!(message("seed=1,seed=2").contains("`seed` is given twice"));
-        for wrong in
-            ["skew=inf ppm", "skew=NaNppm", "wander=-1ppm", "warmup=3ppm", "warmup=3ppm/0s", "seed=-1"]
-        {
+        for wrong in [
+            "skew=inf ppm",
+            "skew=NaNppm",
+            "wander=-1ppm",
+            "warmup=3ppm",
+            "warmup=3ppm/0s",
+            "seed=-1",
+            "suspend=10s",
+            "suspend=-1s@3s",
+            "suspend=1s@-3s",
+        ] {
             assert!(matches!(parse(wrong), Err(OscillatorError::BadValue { .. })), "{wrong}");
         }
     }
 
     proptest! {
         #[test]
-        fn the_printed_text_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool, wall: i64) {
+        fn the_printed_text_parses(offset: i64, skew in -4e4_f64..4e4, wander in 0.0_f64..99.0, epoch: i64, seed: u64, warm: bool, wall: i64, sleep in proptest::option::of((0..i64::MAX, 0..i64::MAX))) {
             prop_assume!(offset != i64::MIN && epoch != i64::MIN && wall != i64::MIN);
             let config = OscillatorConfig {
                 offset: Span::from_nanos(offset),
@@ -265,9 +298,11 @@ mod tests {
                 epoch: Timestamp::from_nanos(epoch),
                 seed,
                 wall: Span::from_nanos(wall),
+                suspend: sleep.map(|(lasts, after)| Suspend { lasts: Span::from_nanos(lasts), after: Span::from_nanos(after) }),
             };
             let back = parse(&config.to_string()).unwrap();
             prop_assert_eq!((back.offset, back.epoch, back.seed, back.wall), (config.offset, config.epoch, config.seed, config.wall));
+            prop_assert_eq!(back.suspend, config.suspend);
             prop_assert!((back.skew.as_ppm() - skew).abs() < 1e-9);
             prop_assert!((back.wander.as_ppm() - wander).abs() < 1e-9);
         }

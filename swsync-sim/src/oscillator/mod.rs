@@ -22,12 +22,14 @@
 //! with a time constant of 85 s.
 
 mod config;
+mod suspend;
 
 use std::marker::PhantomData;
 
 use swsync_core::time::{Host, Local, Skew, Span, Timestamp};
 
 pub use config::{OscillatorConfig, OscillatorError, WarmUp};
+pub use suspend::Suspend;
 
 use crate::noise::{gaussian, hash};
 

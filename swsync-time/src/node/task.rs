@@ -120,6 +120,10 @@ impl NodeTask {
                 (resolver, found) = result_of(&mut self.lookup) => Event::Found(resolver, found),
                 () = tokio::time::sleep(pause) => Event::Timeout,
             };
+            if let Some(slept) = self.parts.publisher.take_sleep() {
+                let now = self.now();
+                self.parts.node.handle_resume(slept, now);
+            }
             let failed = matches!(event, Event::Socket(Err(_)));
             self.handle(event, &buffer);
             if failed {
@@ -167,16 +171,17 @@ impl NodeTask {
                 NodeAction::Disconnect => self.disconnect(),
                 NodeAction::Send { datagram, token } => self.send(&datagram, token),
                 NodeAction::Follow(update) => {
-                    let led = self.parts.publisher.clock.quality() == SyncState::Leading;
-                    self.parts.publisher.publish(update);
-                    if led {
-                        self.tell(ClockEvent::Resigned);
+                    if self.parts.publisher.clock.quality() == SyncState::Leading {
+                        let address = self.parts.node.asked().map(|(address, _)| address);
+                        self.tell(ClockEvent::Resigned { address });
                     }
+                    self.parts.publisher.publish(update);
                 }
                 NodeAction::Lead { at, start } => {
                     self.tell(ClockEvent::Leads { start });
                     self.parts.publisher.lead(at, start);
                 }
+                NodeAction::StandDown => self.parts.publisher.stand_down(),
                 NodeAction::Advertise => self.advertise(),
                 NodeAction::Ask => {
                     if let Some(adverts) = &self.parts.adverts {

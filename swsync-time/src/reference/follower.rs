@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
-use swsync_core::time::{Offset, Skew, Span};
+use swsync_core::time::{Local, Offset, Skew, Span, Timestamp};
 
-use super::tracker::{Reference, ReferenceConfig, Tracker};
+use super::source::Reference;
+use super::tracker::{ReferenceConfig, Tracker};
 use crate::publisher::ClockPublisher;
 use crate::{ClockEvent, RigClock, TimeError};
 
@@ -33,6 +34,8 @@ pub struct ReferenceStats {
     pub reference_uncertainty: Option<Span>,
     /// Rig minus local time, when it was last read.
     pub offset: Option<Offset>,
+    /// Rig minus the reference's time because of a leap second, which is smeared over 24 h; otherwise zero.
+    pub leap_correction: Span,
     /// Rate of the reference against the local clock.
     pub skew: Option<Skew>,
     /// Steps of the clock since it was relied on.
@@ -67,6 +70,7 @@ impl ReferenceFollower {
             error: None,
             reference_uncertainty: None,
             offset: None,
+            leap_correction: Span::ZERO,
             skew: None,
             steps: 0,
         }));
@@ -116,9 +120,16 @@ struct ReaderTask<R> {
 impl<R: Reference> ReaderTask<R> {
     fn read_reference(&mut self) {
         let reading = self.reference.read();
+        // After the reading: one that was made before the device slept is of no use.
+        if let Some(slept) = self.publisher.take_sleep() {
+            if let Some(update) = self.tracker.handle_resume(slept) {
+                self.publisher.publish(update);
+            }
+            return;
+        }
         let now = self.publisher.clock.device().now();
         let outcome = self.tracker.handle(now, reading.as_ref());
-        self.update_stats(reading.map(|reading| reading.uncertainty));
+        self.update_stats(now, reading.map(|reading| reading.uncertainty));
         match outcome.update {
             Some(update) => self.publisher.publish(update),
             None => {
@@ -132,18 +143,19 @@ impl<R: Reference> ReaderTask<R> {
         }
     }
 
-    fn update_stats(&self, uncertainty: Option<Span>) {
+    fn update_stats(&self, now: Timestamp<Local>, uncertainty: Option<Span>) {
         let mut stats = self.stats.lock();
         let tracker = &self.tracker;
         stats.quality = tracker.quality();
         stats.error.clone_from(&tracker.unusable);
         stats.steps = tracker.servo.steps();
+        stats.leap_correction = tracker.leap_correction(now);
         match (uncertainty, &tracker.unusable) {
             (Some(uncertainty), None) => {
                 stats.readings += 1;
                 stats.reference_uncertainty = Some(uncertainty);
                 stats.offset = tracker.offset();
-                stats.skew = Some(tracker.skew);
+                stats.skew = Some(tracker.skew());
             }
             (_, Some(_)) | (None, None) => stats.unusable += 1,
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use swsync_core::leap::LeapNotice;
 use swsync_core::time::{Span, Timestamp};
 
-use super::tracker::{Reference, ReferenceReading};
+use super::source::{Reference, ReferenceReading};
 use crate::DeviceClock;
 use crate::kernel_clock::{WallStatus, wall_status};
 
@@ -29,11 +30,11 @@ impl SystemReference {
 
 impl Reference for SystemReference {
     fn read(&mut self) -> Option<ReferenceReading> {
-        let (uncertainty, unsynced) = match wall_status() {
-            Ok(status) => judge(status),
+        let ((uncertainty, unsynced), leap) = match wall_status() {
+            Ok(status) => (judge(status), status.leap),
             Err(error) => {
                 let why = format!("the kernel does not tell of its clock (adjtimex: {error})");
-                (Span::ZERO, Some(why))
+                ((Span::ZERO, Some(why)), LeapNotice::None)
             }
         };
         let read = || {
@@ -43,6 +44,7 @@ impl Reference for SystemReference {
                 before,
                 reference,
                 after: self.device.now(),
+                leap,
                 uncertainty,
                 unsynced: unsynced.clone(),
             }
@@ -93,7 +95,7 @@ mod tests {
     use crate::wall_clock;
 
     fn status(estimated_us: i64, bound_us: i64) -> WallStatus {
-        WallStatus { unsynced: false, estimated_us, bound_us }
+        WallStatus { unsynced: false, estimated_us, bound_us, leap: LeapNotice::None }
     }
 
     #[test]

@@ -2,58 +2,26 @@
 //!
 //! Reading a reference takes about a microsecond, unlike asking a leader over a network. So there is no filter: each reading
 //! is the offset, and the skew is the slope of the last two seconds. The program that keeps the reference may slew or step it
-//! at any time. The [`Servo`] turns that into slews and steps of rig time.
-
-use std::collections::VecDeque;
+//! at any time. The [`Servo`] turns that into slews and steps of rig time. No reading is believed alone if it deviates
+//! ([`Readings`]): until the next ones have confirmed it the clock runs on as before, in holdover.
 
 use swsync_core::estimate::ClockEstimate;
-use swsync_core::servo::Servo;
+use swsync_core::leap::{Leap, LeapSmear};
+use swsync_core::servo::{ClockMap, Servo};
 use swsync_core::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ClockUpdate, SyncState, Upstream};
 
-/// Number of readings that the skew is fitted to: 2 s.
-const WINDOW: usize = 16;
-/// With fewer readings the skew stays as it was.
-const MIN_READINGS: usize = 4;
+use super::readings::{Readings, Sample, Verdict};
+use super::source::ReferenceReading;
+
 /// Number of readings before the clock counts as synced: 1 s.
 const ACQUIRE: u32 = 8;
-/// Largest deviation of a reading from the fitted line, beside what slewing at 500 ppm does. More is a step, after which the
-/// line is fitted anew.
-const MAX_DEVIATION: Span = Span::from_micros(50);
-const MAX_DEVIATION_RATE: Skew = Skew::from_ratio(500e-6);
 /// How long a reference may be unreadable before the clock is in holdover.
 const PATIENCE: Span = Span::from_secs(3);
-/// Uncertainty of the skew before it is measured.
-const UNKNOWN_SKEW: Skew = Skew::from_ratio(100e-6);
-/// Least uncertainty of the skew: a nanosecond of rounding at each end of 2 s.
-const LEAST_SKEW_UNCERTAINTY: Skew = Skew::from_ratio(1e-9);
-
-/// A clock that can be read.
-pub trait Reference: Send {
-    /// Reads it now. `None`: it cannot be read (yet). Should not block for long.
-    fn read(&mut self) -> Option<ReferenceReading>;
-
-    /// What it is, for messages: "the system's clock".
-    fn describe(&self) -> String;
-
-    /// Its reference id for NTP clients: four characters, as GPS or PTP (RFC 5905 figure 12).
-    fn id(&self) -> [u8; 4];
-}
-
-/// A reading of a reference between two of the local clock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferenceReading {
-    /// The local clock before the reference was read.
-    pub before: Timestamp<Local>,
-    /// The reference, as rig time.
-    pub reference: Timestamp<Rig>,
-    /// The local clock after the reference was read.
-    pub after: Timestamp<Local>,
-    /// Uncertainty of the reference itself, 1 sigma.
-    pub uncertainty: Span,
-    /// Why it does not know the time, and what may help. `None`: it knows the time.
-    pub unsynced: Option<String>,
-}
+/// A reading that takes longer was interrupted again and again: it says too little.
+const WIDEST: Span = Span::from_millis(1);
+/// Why a reference is not followed whose readings are in doubt for longer than that.
+const CONTRADICTIONS: &str = "its readings contradict each other: something steps it again and again, or slews it by more than 500 ppm";
 
 /// How a clock follows a reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,23 +38,6 @@ impl Default for ReferenceConfig {
     fn default() -> Self {
         let ClientConfig { max_slew, step_threshold, max_uncertainty, .. } = ClientConfig::default();
         Self { max_slew, step_threshold, max_uncertainty }
-    }
-}
-
-/// The offset by one reading.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    at: Timestamp<Local>,
-    offset: Offset,
-    /// Half of how long the reading took.
-    half: Span,
-}
-
-impl Sample {
-    fn of(reading: &ReferenceReading) -> Self {
-        let half = (reading.after - reading.before) / 2;
-        let at = reading.before + half;
-        Self { at, offset: Offset::between(reading.reference, at), half }
     }
 }
 
@@ -107,11 +58,10 @@ pub(super) struct Tracker {
     state: SyncState,
     /// Readings since the reference became usable.
     readings: u32,
-    window: VecDeque<Sample>,
-    pub(super) skew: Skew,
-    skew_uncertainty: Skew,
-    /// Deviation of the readings from the fitted line, rms.
-    scatter: Span,
+    line: Readings,
+    leap: LeapSmear,
+    /// Since when readings are in doubt; `None` while they continue the line.
+    doubt: Option<Timestamp<Local>>,
     last_good: Timestamp<Local>,
     last_update: Option<ClockUpdate>,
     pub(super) unusable: Option<String>,
@@ -125,10 +75,9 @@ impl Tracker {
             id,
             state: SyncState::Unsynced,
             readings: 0,
-            window: VecDeque::with_capacity(WINDOW),
-            skew: Skew::ZERO,
-            skew_uncertainty: UNKNOWN_SKEW,
-            scatter: Span::ZERO,
+            line: Readings::new(),
+            leap: LeapSmear::default(),
+            doubt: None,
             last_good: now,
             last_update: None,
             unusable: None,
@@ -142,7 +91,21 @@ impl Tracker {
 
     /// Offset of the last reading.
     pub(super) fn offset(&self) -> Option<Offset> {
-        self.window.back().map(|sample| sample.offset)
+        self.line.last().map(|sample| sample.offset)
+    }
+
+    /// Rig minus the reference's time when the local clock reads `now`, because of a leap second.
+    pub(super) fn leap_correction(&self, now: Timestamp<Local>) -> Span {
+        let correction = |(leap, map): (Leap, &ClockMap)| {
+            let rig = map.rig_at(now);
+            leap.correction(rig - leap.correction(rig))
+        };
+        self.leap.smearing().zip(self.servo.map()).map_or(Span::ZERO, correction)
+    }
+
+    /// Rate of the reference against the local clock.
+    pub(super) const fn skew(&self) -> Skew {
+        self.line.skew
     }
 
     /// Handles an attempt to read the reference, when the local clock read `now`.
@@ -152,20 +115,30 @@ impl Tracker {
         reading: Option<&ReferenceReading>,
     ) -> TrackerOutput {
         match reading {
-            Some(reading) => match &reading.unsynced {
-                None => self.handle_reading(reading),
-                Some(why) => self.handle_unusable(why),
-            },
-            None if now - self.last_good > PATIENCE => self.handle_unusable("it cannot be read"),
-            None => TrackerOutput::default(),
+            Some(ReferenceReading { unsynced: Some(why), .. }) => self.handle_unusable(why),
+            Some(reading) if reading.after - reading.before <= WIDEST => self.handle_reading(reading),
+            _ if now - self.last_good > PATIENCE => self.handle_unusable("it cannot be read"),
+            _ => TrackerOutput::default(),
         }
     }
 
     fn handle_reading(&mut self, reading: &ReferenceReading) -> TrackerOutput {
-        self.unusable = None;
         self.last_good = reading.after;
-        let sample = Sample::of(reading);
-        self.add_sample(sample);
+        let rig = self.without_leaps(reading);
+        let sample = Sample::of(reading, rig - reading.reference);
+        if self.leap.is_in_doubt() {
+            return self.handle_doubt(sample.at);
+        }
+        match self.line.add(sample, self.servo.is_relied_on()) {
+            Verdict::InDoubt => return self.handle_doubt(sample.at),
+            Verdict::Continues => {}
+            // A clock that is not in use yet is acquired anew.
+            Verdict::Stepped if !self.state.knows_rig_time() => self.readings = 0,
+            Verdict::Stepped => {
+                swsync_core::log::info!("the clock that is followed has stepped: its last readings agree");
+            }
+        }
+        (self.unusable, self.doubt) = (None, None);
         let estimate = self.estimate(sample);
         let adjustment = self.servo.update(reading.after, &estimate);
         let mut update = ClockUpdate {
@@ -200,77 +173,67 @@ impl Tracker {
         TrackerOutput { update, unusable: None }
     }
 
+    /// The device has slept for `slept`, in which its local clock stood still. The clock goes on from where it would be; the next
+    /// readings have to agree with each other before they move it.
+    pub(super) fn handle_resume(&mut self, slept: Span) -> Option<ClockUpdate> {
+        self.servo.handle_resume(slept);
+        self.line.interrupt();
+        (self.doubt, self.readings) = (None, 0);
+        self.last_update = self.last_update.map(|update| update.resumed(slept));
+        self.lose(SyncState::Unsynced)
+    }
+
+    /// Rig time of a reading: the reference's, with its leap seconds smeared.
+    fn without_leaps(&mut self, reading: &ReferenceReading) -> Timestamp<Rig> {
+        let expected = self.servo.map().map(|map| map.line_at(reading.middle()));
+        self.leap.note(reading.leap, reading.reference);
+        self.leap.observe(reading.reference, expected)
+    }
+
+    /// Handles a reading that is held back: meanwhile the clock runs on as before, and is not in sync.
+    fn handle_doubt(&mut self, at: Timestamp<Local>) -> TrackerOutput {
+        let since = *self.doubt.get_or_insert(at);
+        self.readings = 0;
+        let update = self.lose(SyncState::Acquiring);
+        let lasts = at - since > PATIENCE;
+        TrackerOutput { update, unusable: self.note_unusable(lasts.then_some(CONTRADICTIONS)) }
+    }
+
     /// Handles a reference that does not know the time.
     fn handle_unusable(&mut self, why: &str) -> TrackerOutput {
-        self.window.clear();
+        self.line.interrupt();
+        self.doubt = None;
         self.readings = 0;
-        let state = if self.state.knows_rig_time() { SyncState::Holdover } else { SyncState::Unsynced };
+        let update = self.lose(SyncState::Unsynced);
+        TrackerOutput { update, unusable: self.note_unusable(Some(why)) }
+    }
+
+    /// The clock runs on without the reference. Its state is holdover, or `unknown` if it never was synced.
+    fn lose(&mut self, unknown: SyncState) -> Option<ClockUpdate> {
+        let state = if self.state.knows_rig_time() { SyncState::Holdover } else { unknown };
         let changed = std::mem::replace(&mut self.state, state) != state;
-        let update = self.last_update.as_mut().filter(|_| changed).map(|update| {
+        self.last_update.as_mut().filter(|_| changed).map(|update| {
             (update.quality, update.adjustment) = (state, None);
             *update
-        });
-        let unusable = (self.unusable.as_deref() != Some(why)).then(|| why.to_owned());
+        })
+    }
+
+    /// Notes why the reference cannot be used. Returns it if it is new.
+    fn note_unusable(&mut self, why: Option<&str>) -> Option<String> {
+        let unusable = why.filter(|why| self.unusable.as_deref() != Some(*why)).map(str::to_owned);
         if unusable.is_some() {
             self.unusable.clone_from(&unusable);
         }
-        TrackerOutput { update, unusable }
-    }
-
-    /// Adds a sample to the window, or begins a new window after a step of the reference, and fits the line.
-    fn add_sample(&mut self, sample: Sample) {
-        if let Some(last) = self.window.back() {
-            let elapsed = sample.at - last.at;
-            let expected = last.offset.as_span() + self.skew.over(elapsed);
-            let deviation = (sample.offset.as_span() - expected).abs();
-            let slack =
-                MAX_DEVIATION + MAX_DEVIATION_RATE.over(elapsed) + self.skew_uncertainty.over(elapsed);
-            if deviation > slack + sample.half + last.half {
-                self.window.clear();
-            }
-        }
-        if self.window.len() == WINDOW {
-            self.window.pop_front();
-        }
-        self.window.push_back(sample);
-        if self.window.len() >= MIN_READINGS {
-            self.fit();
-        }
-    }
-
-    /// Fits a line to the window's samples by least squares. The last sample is the origin.
-    fn fit(&mut self) {
-        let Some(origin) = self.window.back().copied() else { return };
-        let points = || {
-            self.window.iter().map(|sample| {
-                let offset = sample.offset.as_span() - origin.offset.as_span();
-                ((sample.at - origin.at).as_secs_f64(), offset.as_secs_f64())
-            })
-        };
-        #[expect(clippy::cast_precision_loss, reason = "16 at most")]
-        let count = self.window.len() as f64;
-        let (sum_t, sum_y) = points().fold((0.0, 0.0), |(t, y), point| (t + point.0, y + point.1));
-        let (mean_t, mean_y) = (sum_t / count, sum_y / count);
-        let spread: f64 = points().map(|(t, _)| (t - mean_t).powi(2)).sum();
-        if spread <= 0.0 {
-            return; // all at one instant
-        }
-        let slope = points().map(|(t, y)| (t - mean_t) * (y - mean_y)).sum::<f64>() / spread;
-        let rest: f64 = points().map(|(t, y)| (y - mean_y - slope * (t - mean_t)).powi(2)).sum();
-        let scatter = (rest / (count - 2.0)).sqrt();
-        self.skew = Skew::from_ratio(slope);
-        self.skew_uncertainty =
-            Skew::from_ratio((scatter / spread.sqrt()).max(LEAST_SKEW_UNCERTAINTY.as_ratio()));
-        self.scatter = Span::from_secs_f64(scatter);
+        unusable
     }
 
     fn estimate(&self, sample: Sample) -> ClockEstimate {
         ClockEstimate {
             at: sample.at,
             offset: sample.offset,
-            skew: self.skew,
-            uncertainty: sample.half + self.scatter,
-            skew_uncertainty: self.skew_uncertainty,
+            skew: self.line.skew,
+            uncertainty: sample.half + self.line.scatter,
+            skew_uncertainty: self.line.skew_uncertainty,
             least_delay: sample.half * 2,
         }
     }

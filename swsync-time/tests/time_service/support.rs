@@ -2,26 +2,25 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use swsync_core::frame::SyncState;
-use swsync_core::message::TimeService;
+use swsync_core::leap::LeapNotice;
 use swsync_core::ntp::{Key, Keys};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_time::{
-    Authority, ClockEvent, DeviceClock, LeaderSource, Reference, ReferenceConfig, ReferenceFollower,
-    ReferenceReading, RigClock, TimeClient, TimeClientConfig, TimeClientStats, TimeLeader, TimeLeaderConfig,
-    new_identity,
+    Authority, ClockEvent, DeviceClock, Reference, ReferenceConfig, ReferenceFollower, ReferenceReading,
+    RigClock, TimeClientStats, TimeLeader, TimeLeaderConfig, TimeNode, new_identity,
 };
 
 /// Only a failing test waits this long.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until `done`, which `what` describes.
-fn wait_until(what: &str, state: impl Fn() -> String, mut done: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, state: impl Fn() -> String, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < TIMEOUT, "not within {TIMEOUT:?}: {what}; {}", state());
@@ -86,7 +85,7 @@ fn start(address: &str, clock: &Arc<RigClock>, authority: Authority, keys: Keys)
     TimeLeader::start(config, clock.clone()).unwrap()
 }
 
-fn device(seed: i64) -> Arc<DeviceClock> {
+pub fn device(seed: i64) -> Arc<DeviceClock> {
     let sign = if seed % 2 == 0 { 1 } else { -1 };
     Arc::new(DeviceClock::simulated(format!("offset={seed}.25s,skew={}ppm", sign * 20).parse().unwrap()))
 }
@@ -160,18 +159,17 @@ impl Leader {
 
 pub struct Client {
     pub clock: Arc<RigClock>,
-    service: Arc<Mutex<Option<TimeClient>>>,
+    service: Arc<Mutex<Option<TimeNode>>>,
     events: Arc<Mutex<Vec<ClockEvent>>>,
 }
 
 impl Client {
-    fn start(source: LeaderSource, client: ClientConfig) -> Self {
+    fn start(servers: Vec<String>, client: ClientConfig) -> Self {
         let clock = Arc::new(RigClock::new(device(3)));
         let events: Arc<Mutex<Vec<ClockEvent>>> = Arc::default();
         let seen = events.clone();
         let on_event = move |event| seen.lock().unwrap().push(event);
-        let service =
-            TimeClient::start(TimeClientConfig { source, client }, clock.clone(), on_event).unwrap();
+        let service = TimeNode::follow(servers, client, clock.clone(), on_event).unwrap();
         Self { clock, service: Arc::new(Mutex::new(Some(service))), events }
     }
 
@@ -180,28 +178,23 @@ impl Client {
     }
 
     pub fn with(addresses: &[SocketAddr], client: ClientConfig) -> Self {
-        Self::start(LeaderSource::Addresses(addresses.iter().map(SocketAddr::to_string).collect()), client)
+        Self::start(addresses.iter().map(SocketAddr::to_string).collect(), client)
     }
 
     pub fn named(names: &[&str]) -> Self {
-        Self::start(LeaderSource::Addresses(names.iter().map(|&name| name.into()).collect()), config())
-    }
-
-    pub fn discovering(announced: &Announced) -> Self {
-        Self::start(announced.source(), config())
+        Self::start(names.iter().map(|&name| name.into()).collect(), config())
     }
 
     /// A client that is dropped by the handler of its own first event.
     pub fn ending_itself(leader: &Leader) -> Self {
         let clock = Arc::new(RigClock::new(device(3)));
-        let service: Arc<Mutex<Option<TimeClient>>> = Arc::default();
+        let service: Arc<Mutex<Option<TimeNode>>> = Arc::default();
         let own = service.clone();
-        let source = LeaderSource::Addresses(vec![leader.address().to_string()]);
+        let servers = vec![leader.address().to_string()];
         let mut slot = service.lock().unwrap();
-        let client =
-            TimeClient::start(TimeClientConfig { source, client: config() }, clock.clone(), move |_| {
-                drop(own.lock().unwrap().take());
-            });
+        let client = TimeNode::follow(servers, config(), clock.clone(), move |_| {
+            drop(own.lock().unwrap().take());
+        });
         *slot = Some(client.unwrap());
         drop(slot);
         Self { clock, service, events: Arc::default() }
@@ -224,7 +217,7 @@ impl Client {
     }
 
     pub fn wait_until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let state = || format!("{:?}", self.service.lock().unwrap().as_ref().map(TimeClient::stats));
+        let state = || format!("{:?}", self.service.lock().unwrap().as_ref().map(TimeNode::stats));
         wait_until(what, state, || done(self));
     }
 
@@ -262,38 +255,6 @@ impl Silent {
     /// Number of datagrams received since the last call.
     pub fn heard(&self) -> usize {
         std::iter::from_fn(|| self.0.recv(&mut [0; 1024]).ok()).count()
-    }
-}
-
-/// The time service that the rig announces.
-#[derive(Clone, Default)]
-pub struct Announced(Arc<(Mutex<Option<TimeService>>, AtomicBool, Condvar)>);
-
-impl Announced {
-    pub fn set(&self, addresses: &[SocketAddr]) {
-        *self.0.0.lock().unwrap() = Some(TimeService { addresses: addresses.to_vec() });
-    }
-
-    /// A lookup that blocks until it is released.
-    pub fn stuck() -> Self {
-        let announced = Self::default();
-        announced.0.1.store(true, Ordering::Relaxed);
-        announced
-    }
-
-    fn source(&self) -> LeaderSource {
-        let announced = self.0.clone();
-        LeaderSource::discovered("the time service of rig test", move |_| {
-            let (service, stuck, released) = &*announced;
-            let service = service.lock().unwrap();
-            Ok(released.wait_while(service, |_| stuck.load(Ordering::Relaxed)).unwrap().clone())
-        })
-    }
-
-    pub fn release(&self) {
-        let _guard = self.0.0.lock().unwrap();
-        self.0.1.store(false, Ordering::Relaxed);
-        self.0.2.notify_all();
     }
 }
 
@@ -354,6 +315,7 @@ impl Reference for Rubidium {
         self.last.store(reference, Ordering::Relaxed);
         let unsynced = self.lost.lock().unwrap().clone();
         Some(ReferenceReading {
+            leap: LeapNotice::None,
             before,
             reference: Timestamp::from_nanos(reference),
             after: self.device.now(),

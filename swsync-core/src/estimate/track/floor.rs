@@ -116,6 +116,11 @@ impl Lowest {
         self.bounds[0].height
     }
 
+    /// What the offset can at most be above the reference, with the drift since it was measured.
+    pub fn bound(&self) -> f64 {
+        self.bounds[0].compared
+    }
+
     /// Distance of the lowest bound below the typical low one.
     pub fn drop(&self) -> f64 {
         self.rise(0, TYPICAL.min(self.count - 1))

@@ -8,11 +8,17 @@
 //! path, and the window begins anew. docs/time.md ("track") derives the model, the uncertainty and the limits, and measures
 //! them.
 
+mod centre;
 mod floor;
+mod samples;
+mod shape;
 mod skew;
 mod window;
 
+use centre::{Centre, CentreFitter};
 use floor::{Floor, Lowest, QuietGap};
+use samples::Samples;
+use shape::{Shape, ShapeFinder};
 use skew::{Fitter, Rate};
 use window::{Inserted, Window};
 
@@ -40,18 +46,36 @@ const LATER: f64 = 1e3;
 const UNEVEN: f64 = 1.0 / 70.0;
 /// The rate may have changed by this after a step, because the leader may have another crystal; in ns/s, 1 sigma.
 const OTHER_CLOCKS: f64 = 100e3;
+/// Skewed delays may have equal centres if their floors then differ by less than this part.
+const UNEVEN_FLOORS: f64 = 0.4;
+/// The stated deviation follows what the bounds say by these parts, in the logarithm: the spacing of a few bounds varies.
+const RISE: f64 = 0.4;
+const FALL: f64 = 0.2;
+/// Floors and centre count as one if they differ by no more than about so many deviations.
+const ALIKE: f64 = 2.0;
 
 /// Offset and skew from the least delays of both directions. See the module's documentation.
 #[derive(Debug)]
 pub struct TrackEstimator {
     window: Window,
+    samples: Samples,
     fitter: Fitter,
+    centre_fitter: CentreFitter,
+    shape_finder: ShapeFinder,
+    centre: Option<Centre>,
+    shape: Shape,
+    /// New slots since the centre was fitted.
+    uncentred: usize,
     /// The rate as known from before the window.
     prior: Rate,
+    /// The rate of the floors alone, and what is used: with the centre's.
+    floor_rate: Rate,
     rate: Rate,
     /// New bins since the rate was fitted.
     unfitted: usize,
     contradictions: u32,
+    /// The deviation as it was last stated.
+    smoothed: Option<f64>,
     solution: Option<Solution>,
 }
 
@@ -76,13 +100,37 @@ impl TrackEstimator {
     pub fn new() -> Self {
         Self {
             window: Window::new(),
+            samples: Samples::new(),
             fitter: Fitter::new(),
+            centre_fitter: CentreFitter::new(),
+            shape_finder: ShapeFinder::new(),
+            centre: None,
+            shape: Shape::UNKNOWN,
+            uncentred: 0,
             prior: Rate::UNKNOWN,
+            floor_rate: Rate::UNKNOWN,
             rate: Rate::UNKNOWN,
             unfitted: 0,
             contradictions: 0,
+            smoothed: None,
             solution: None,
         }
+    }
+
+    /// Discards all exchanges; of the rate it is known what `prior` says.
+    fn begin_anew(&mut self, prior: Rate) {
+        self.window.clear();
+        self.samples.clear();
+        self.centre = None;
+        self.shape = Shape::UNKNOWN;
+        self.uncentred = 0;
+        self.prior = prior;
+        self.floor_rate = prior;
+        self.rate = prior;
+        self.unfitted = 0;
+        self.contradictions = 0;
+        self.smoothed = None;
+        self.solution = None;
     }
 
     /// Whether the last few exchanges all contradict the estimate.
@@ -99,15 +147,23 @@ impl TrackEstimator {
     /// Discards all but the newest `keep` bins; the rate may have changed by `doubt` ns/s, 1 sigma.
     fn forget(&mut self, keep: usize, doubt: f64) {
         self.window.keep_newest(keep);
+        let oldest = self.window.bins().front().map_or(f64::INFINITY, |bin| self.window.seconds(bin.begin()));
+        self.samples.forget_before(oldest);
+        self.centre = None;
+        self.shape = Shape::UNKNOWN;
+        self.uncentred = self.samples.slots().len();
         self.prior = Rate { mean: self.rate.mean, sigma: self.rate.sigma.hypot(doubt) };
+        self.floor_rate = self.prior;
         self.rate = self.prior;
         self.fit();
         self.contradictions = 0;
+        self.smoothed = None;
     }
 
     fn fit(&mut self) {
         if !self.window.bins().is_empty() {
-            self.rate = self.fitter.fit(&self.window, self.prior, self.rate);
+            self.floor_rate = self.fitter.fit(&self.window, self.prior, self.floor_rate);
+            self.rate = self.combined_rate();
         }
         self.unfitted = 0;
     }
@@ -127,6 +183,49 @@ impl TrackEstimator {
         })
     }
 
+    /// Fits the centre at `now`, in s since the window's origin.
+    fn fit_centre(&mut self, now: f64) {
+        self.centre = self.centre_fitter.fit(&self.samples, self.prior, self.rate, now);
+        self.rate = self.combined_rate();
+        self.shape = self.centre.map_or(Shape::UNKNOWN, |centre| {
+            self.shape_finder.find(&self.samples, self.rate.mean, centre.correlation)
+        });
+        self.uncentred = 0;
+    }
+
+    fn combined_rate(&self) -> Rate {
+        self.centre.map_or(self.floor_rate, |centre| combine_rates(self.floor_rate, centre.rate))
+    }
+
+    /// The offset and its deviation at `now`, from the middle of the floors and the centre.
+    fn combined(&self, floors: (f64, f64), lowest: &[Lowest; 2], now: f64) -> (f64, f64) {
+        let Some(centre) = self.centre else { return floors };
+        let age = now - centre.at;
+        let height = centre.height + centre.rate.mean * age;
+        // The centre cannot lie beyond what the fastest packets allow.
+        let height = height.max(-lowest[1].bound()).min(lowest[0].bound());
+        let sigma = centre.sigma.hypot(centre.rate.sigma * age);
+        let (v_floor, v_centre) = (floors.1.powi(2), sigma.powi(2));
+        let apart = height - floors.0;
+        let unlike = apart * apart / (v_floor + v_centre) + self.shape.unlike;
+        let alike = (-unlike / (2.0 * ALIKE * ALIKE)).exp();
+        let loose = v_floor + self.shape.loose.powi(2);
+        let share = loose / (loose + v_centre);
+        // Equal centres make the floors unequal, by twice this part of their mean.
+        let uneven = apart.abs() / ((lowest[0].height() + lowest[1].height()) / 2.0).max(NOISE);
+        let plausible = (1.0 + ((uneven - UNEVEN_FLOORS) * 25.0).exp()).recip();
+        // A centre that is known worse than it differs from the floors says nothing.
+        let known = apart * apart / (apart * apart + v_centre);
+        let probable = self.shape.symmetric + self.shape.skewed * plausible;
+        // What is more probable counts more than in proportion: the mean error is least if only that counts.
+        let centred = known * probable.powi(2) / (probable.powi(2) + (1.0 - probable).powi(2));
+        let weight = alike * share + (1.0 - alike) * centred;
+        let variance = alike * (share * share * v_centre + (1.0 - share).powi(2) * v_floor)
+            + (1.0 - alike) * (centred * v_centre.min(apart * apart) + (1.0 - centred) * v_floor);
+        let doubt = (1.0 - alike) * self.shape.floorless * apart * apart / 4.0;
+        (floors.0 + weight * apart, (variance + doubt).sqrt())
+    }
+
     /// The estimate for the instant `at`, from the window.
     fn solve(&mut self, at: Timestamp<Local>) -> ClockEstimate {
         let now = self.window.seconds(at);
@@ -137,7 +236,12 @@ impl TrackEstimator {
             self.forget(newest, OTHER_CLOCKS);
             return self.solve(at);
         }
-        let (middle, sigma) = middle(&lowest, gaps);
+        let (middle, sigma) = self.combined(middle(&lowest, gaps), &lowest, now);
+        let sigma = self.smoothed.map_or(sigma, |before| {
+            let change = sigma / before;
+            before * change.powf(if change > 1.0 { RISE } else { FALL })
+        });
+        self.smoothed = Some(sigma);
         let delay = (lowest[0].height() + lowest[1].height()).max(0.0);
         let periods =
             (1.0 + self.window.age(at).as_secs_f64() / CONGESTION_TIME).min(number(self.window.bins().len()));
@@ -153,6 +257,16 @@ impl TrackEstimator {
         self.solution = Some(Solution { estimate, now, limits: lowest.each_ref().map(Lowest::limit) });
         estimate
     }
+}
+
+/// Two estimates of the rate by precision, if they agree; else the floors' one.
+fn combine_rates(floors: Rate, centre: Rate) -> Rate {
+    let (v_floor, v_centre) = (floors.sigma.powi(2), centre.sigma.powi(2));
+    let apart = centre.mean - floors.mean;
+    let alike = (-(apart * apart) / (2.0 * ALIKE * ALIKE * (v_floor + v_centre))).exp();
+    let weight = alike * v_floor / (v_floor + v_centre);
+    let variance = alike * v_floor * v_centre / (v_floor + v_centre) + (1.0 - alike) * v_floor;
+    Rate { mean: floors.mean + weight * apart, sigma: variance.sqrt() }
 }
 
 /// The middle between the floors, and its standard deviation, in ns. docs/time.md, "Offset", tells the cases.
@@ -194,13 +308,19 @@ impl Estimator for TrackEstimator {
         }
         let bounds = self.window.bounds(exchange);
         let inserted = self.window.insert(exchange.t4, bounds, self.rate.mean);
+        self.uncentred += usize::from(self.samples.insert(bounds));
         self.unfitted += usize::from(inserted == Inserted::Began);
         // Fit the rate whenever the window has grown by a sixteenth.
         if self.unfitted * 16 >= self.window.bins().len() {
             self.fit();
         }
+        let recentred = self.uncentred * 16 >= self.samples.slots().len();
+        if recentred {
+            self.fit_centre(self.window.seconds(exchange.t4));
+        }
         if let Some(solution) = self.solution
             && inserted == Inserted::Joined
+            && !recentred
         {
             let lowered = (0..2).any(|direction| {
                 bounds[direction].projected(direction, self.rate.mean, solution.now)
@@ -214,12 +334,12 @@ impl Estimator for TrackEstimator {
     }
 
     fn reset(&mut self) {
-        self.window.clear();
-        self.prior = Rate::UNKNOWN;
-        self.rate = Rate::UNKNOWN;
-        self.unfitted = 0;
-        self.contradictions = 0;
-        self.solution = None;
+        self.begin_anew(Rate::UNKNOWN);
+    }
+
+    fn reset_keeping_rate(&mut self, doubt: Skew) {
+        let Rate { mean, sigma } = self.rate;
+        self.begin_anew(Rate { mean, sigma: sigma.hypot(doubt.as_ratio() * 1e9) });
     }
 }
 

@@ -1,7 +1,11 @@
 //! The client: it asks one server for the time and keeps a clock.
 
+mod allowance;
 mod config;
+mod doubt;
+mod leap;
 mod pacer;
+mod poll_search;
 mod publish;
 mod receive;
 mod refusal;
@@ -12,16 +16,19 @@ mod update;
 use std::collections::VecDeque;
 
 pub use config::ClientConfig;
+use doubt::HeldBack;
 use pacer::{InFlight, Pacer};
 pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
 pub use stats::{ClientStats, RoundTrips};
 use stats::{Counts, RoundTripWindow};
+pub(in crate::time_service) use update::sleep_uncertainty;
 pub use update::{ClockUpdate, MAX_KNOWN_ERROR};
 
 use super::state::SyncState;
 use super::upstream::Upstream;
 use crate::estimate::Estimator;
+use crate::leap::LeapSmear;
 use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
 use crate::servo::{ClockMap, Servo};
 use crate::time::{Local, Rig, Span, Timestamp};
@@ -74,8 +81,15 @@ pub struct Client {
     /// When to examine whether the clock, wrong by the last estimate, has become right.
     recheck: Option<Timestamp<Local>>,
     refusal: Option<ServerRefusal>,
-    /// Another leader of the same time scale is being learnt; until that is done, the clock goes on by the last estimate.
+    /// Exchanges with a server that is not swsync's, while they are in doubt.
+    held_back: HeldBack,
+    /// Leap seconds of a server that is not swsync's.
+    leap: LeapSmear,
+    /// Another leader of the same time scale is being learnt; until its estimate is the better one, the clock goes on by the last
+    /// estimate of the old one.
     hands_over: bool,
+    /// When its estimate was last less certain than that.
+    unsure_at: Timestamp<Local>,
     /// What requests tell of this device.
     field: RigField,
     /// When a contradiction last caused a burst.
@@ -105,7 +119,10 @@ impl Client {
             last_update: None,
             recheck: None,
             refusal: None,
+            held_back: HeldBack::new(),
+            leap: LeapSmear::default(),
             hands_over: false,
+            unsure_at: now,
             field: RigField { rig: config.rig, ..RigField::default() },
             last_burst: now,
             counts: Counts::default(),
@@ -162,7 +179,7 @@ impl Client {
         self.requests.forget();
         self.refusal = None;
         self.last_heard = None;
-        self.pacer.restart(now);
+        self.pacer.restart(&self.config, now);
     }
 
     /// Requests tell `field` of this device from now on.
@@ -170,16 +187,30 @@ impl Client {
         self.field = field;
     }
 
-    /// Goes on from a clock that was kept otherwise until `now`: this device led the rig, or followed something else. `map` is
-    /// how it ran, and `relied_on` whether it knew rig time. What was learnt of earlier servers is forgotten.
-    pub fn go_on_from(&mut self, map: ClockMap, relied_on: bool, now: Timestamp<Local>) {
-        self.servo.go_on_from(map, relied_on);
-        self.estimator.reset();
-        self.upstream = None;
-        (self.last_update, self.recheck, self.hands_over) = (None, None, false);
-        let state = if relied_on { SyncState::Holdover } else { SyncState::Unsynced };
-        (self.state, self.since) = (state, now);
+    /// Goes on from a clock that ran by `map` until `now` without this client, because this device led the rig, or was restarted.
+    /// `scale` is its time scale, if it knew rig time. If that is the one that was followed before, the last estimate still counts.
+    pub fn go_on_from(&mut self, map: ClockMap, scale: Option<u64>, now: Timestamp<Local>) {
+        self.servo.go_on_from(map, scale.is_some());
+        let followed = self.upstream.and_then(|upstream| upstream.field).map(|field| field.timescale);
+        if followed.is_none() || followed != scale {
+            self.estimator.reset();
+            (self.upstream, self.last_update) = (None, None);
+            let state = if scale.is_some() { SyncState::Holdover } else { SyncState::Unsynced };
+            (self.state, self.since) = (state, now);
+        }
+        (self.recheck, self.hands_over) = (None, false);
         self.handle_new_server(now);
+    }
+
+    /// What was learnt of servers does not count any more.
+    pub const fn forget(&mut self) {
+        (self.upstream, self.last_update) = (None, None);
+    }
+
+    /// Whether a burst is running, so that the next estimates will be much better.
+    #[must_use]
+    pub const fn is_in_burst(&self) -> bool {
+        self.pacer.is_in_burst()
     }
 
     /// The next estimates are of another time scale than the clock: see [`Servo::join`].
@@ -196,6 +227,19 @@ impl Client {
     /// Asks the server at once, because others say that it is gone. Does nothing if a request was sent just now.
     pub fn ask_now(&mut self, now: Timestamp<Local>) {
         self.pacer.ask_now(now);
+    }
+
+    /// The device has slept for `slept`: its local clock stood still, and reads `now`. The clock goes on from where it would be, in
+    /// holdover, and the server is asked anew.
+    pub fn handle_resume(&mut self, slept: Span, now: Timestamp<Local>) {
+        self.servo.handle_resume(slept);
+        self.estimator.reset();
+        self.leap = LeapSmear::default();
+        self.held_back.clear();
+        self.last_update = self.last_update.map(|update| update.resumed(slept));
+        self.handle_new_server(now);
+        self.unanswered_since = None;
+        self.lose(now);
     }
 
     /// Time has passed. Early calls do nothing.
@@ -299,6 +343,7 @@ impl Client {
             slewed: self.servo.slewed(now),
             resets,
             contradictions,
+            leap_correction: self.leap_correction(now),
         }
     }
 }

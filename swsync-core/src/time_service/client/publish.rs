@@ -11,6 +11,9 @@ const RECHECK: Span = Span::from_millis(250);
 /// A new leader of the same time scale that is further off than this many sigmas has not kept it.
 const HANDOVER_SIGMAS: f64 = 4.0;
 
+/// The estimate of a new leader counts once it has been the surer one for this long: the first ones of a window come and go.
+const SURER: Span = Span::from_secs(2);
+
 /// A server that passes time on is not believed if it is further off than this many sigmas, and than the step threshold.
 const LIE_SIGMAS: i64 = 6;
 
@@ -79,13 +82,21 @@ impl Client {
         now: Timestamp<Local>,
     ) {
         let acquiring = self.pacer.is_in_burst();
-        self.hands_over &= acquiring && upstream.is_settled();
+        if self.is_less_certain(estimate, now) {
+            self.unsure_at = now;
+        }
+        self.hands_over &= upstream.is_settled() && now - self.unsure_at < SURER;
         if self.hands_over && self.is_contradicted_by(estimate, now) {
             self.servo.join();
             self.lose(now);
         }
         if self.hands_over {
-            return; // the last estimate is better than one from early in the burst
+            // The last estimate is still better.
+            if let (false, Some(update), Some(map)) = (acquiring, &mut self.last_update, self.servo.map()) {
+                update.map = *map;
+                self.republish();
+            }
+            return;
         }
         if !acquiring && self.is_lie(estimate, &upstream, now) {
             self.estimator.reset();
@@ -109,6 +120,12 @@ impl Client {
         update.quality = self.state;
         self.last_update = Some(update);
         self.actions.push_back(ClientAction::Publish(update));
+    }
+
+    /// Whether the last estimate, of another leader, is still worth more than `estimate`.
+    fn is_less_certain(&self, estimate: &ClockEstimate, now: Timestamp<Local>) -> bool {
+        let before = self.last_update.map_or(Span::ZERO, |update| update.estimate.uncertainty_at(now));
+        estimate.uncertainty_at(now) > before
     }
 
     /// Whether a server that passes on the time that this device followed until now contradicts it grossly. The leader itself
@@ -139,6 +156,8 @@ impl Client {
         self.hands_over = self.state == SyncState::Synced;
         if let Some(update) = &mut self.last_update {
             update.upstream = upstream;
+            // The new leader knew the time about as well as this device.
+            update.estimate.uncertainty = update.estimate.uncertainty.mul_f64(std::f64::consts::SQRT_2);
         }
         self.republish();
     }

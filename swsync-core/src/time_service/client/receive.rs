@@ -1,11 +1,11 @@
 //! Datagrams from the server: matching them to requests, refusals, another leader, and exchanges.
 
 use super::pacer::SHORT_BURST;
-use super::requests::{Match, Stamps};
+use super::requests::Match;
 use super::{Client, ClientAction, ServerRefusal};
 use crate::estimate::{ClockEstimate, Exchange};
 use crate::ntp::{self, Key, Packet, Trailer};
-use crate::time::{Local, Span, Timestamp};
+use crate::time::{Local, Skew, Span, Timestamp};
 use crate::time_service::upstream::UNSYNCHRONIZED;
 use crate::time_service::{SyncState, Upstream};
 
@@ -16,6 +16,8 @@ const CONTRADICTED: f64 = 4.0;
 /// Exchanges of the burst after a change of leader within a time scale. Chosen: with them the estimate is nearly as good as after
 /// a whole burst, and they take 0.1 to 0.3 s.
 const HANDOVER_BURST: u32 = 96;
+/// How wrong the rate at which a new leader goes on may be, 1 sigma: what a device knows of it after some ten seconds over WiFi.
+const LEADERS_RATE: Skew = Skew::from_ratio(0.5e-6);
 /// Least time between two bursts because of contradictions.
 const CALM: Span = Span::from_secs(30);
 
@@ -40,11 +42,20 @@ impl Client {
             root_dispersion: response.root_dispersion.to_span(),
             field: response.rig,
         };
-        self.counts.interleaved += u64::from(interleaved);
         self.handle_upstream(upstream, received);
+        let stamps = self.requests.complete(index, interleaved, &response, received);
+        let exchange = stamps.map(|stamps| self.without_leaps(&stamps, &upstream, response.leap));
+        if exchange.is_some_and(|exchange| !exchange.is_plausible()) {
+            crate::log::debug!(?exchange, "implausible exchange");
+            self.counts.implausible += 1;
+            // Without `handle_heard`: such a server counts as silent.
+            self.pacer.handle_nonsense(matches!(self.state, SyncState::Synced | SyncState::Holdover));
+            return;
+        }
+        self.counts.interleaved += u64::from(interleaved);
         self.handle_heard(received);
-        if let Some(stamps) = self.requests.complete(index, interleaved, &response, received) {
-            self.handle_exchange(&stamps, upstream, received);
+        if let Some(exchange) = exchange {
+            self.handle_exchange(&exchange, upstream, received);
         }
     }
 
@@ -104,24 +115,27 @@ impl Client {
 
     /// The server knows the time and describes itself as `upstream`.
     fn handle_upstream(&mut self, upstream: Upstream, now: Timestamp<Local>) {
+        self.pacer.set_budget(upstream.field.map_or(Span::ZERO, |field| field.least_poll()));
         let leader = |upstream: Upstream| upstream.field.map(|field| (field.timescale, field.leader));
         let before = self.upstream.replace(upstream).and_then(leader);
         let (Some(before), Some(after)) = (before, leader(upstream)) else { return };
         if before == after {
             return;
         }
+
         self.requests.forget_exchanges();
         self.counts.resets += 1;
-        self.estimator.reset();
         if before.0 == after.0 {
             // The new leader goes on at the rate that it has found, from where its own clock was.
             crate::log::info!("another leader of the same time scale: learning it");
+            self.estimator.reset_keeping_rate(LEADERS_RATE);
             if upstream.is_settled() {
                 self.hand_over(upstream);
             }
             self.pacer.start_burst(&self.config, now, HANDOVER_BURST);
         } else {
             crate::log::info!("another time scale: learning it anew");
+            self.estimator.reset();
             self.servo.join();
             self.lose(now);
             self.pacer.start_burst(&self.config, now, self.config.burst);
@@ -147,17 +161,16 @@ impl Client {
         self.pacer.handle_response(&self.config, now, jitter);
     }
 
-    fn handle_exchange(&mut self, stamps: &Stamps, upstream: Upstream, now: Timestamp<Local>) {
-        let t2 = stamps.t2.to_rig(self.pivot);
-        let t3 = stamps.t3.to_rig(self.pivot);
-        let exchange = Exchange { t1: stamps.t1, t2, t3, t4: stamps.t4 };
-        if !exchange.is_plausible() {
-            crate::log::debug!(?exchange, "implausible exchange");
-            self.counts.implausible += 1;
+    fn handle_exchange(&mut self, exchange: &Exchange, upstream: Upstream, now: Timestamp<Local>) {
+        if self.leap.is_in_doubt() {
+            self.lose(now); // the next exchanges tell whether it is a leap second
+            return;
+        }
+        if upstream.field.is_none() && self.is_held_back(exchange, now) {
             return;
         }
         self.round_trips.push(exchange.delay());
-        let Some(estimate) = self.estimator.handle_exchange(&exchange) else { return };
+        let Some(estimate) = self.estimator.handle_exchange(exchange) else { return };
         self.notice_contradiction(&estimate, now);
         self.pacer.end_burst(&self.config, now, self.estimator.has_settled());
         self.pacer.handle_estimate(&self.config, now, &estimate);

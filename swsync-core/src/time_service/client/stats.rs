@@ -72,6 +72,8 @@ pub struct ClientStats {
     pub resets: u64,
     /// How often exchanges contradicted the estimate, because a clock stepped or the path changed.
     pub contradictions: u64,
+    /// Rig time minus the server's because of a leap second, which is smeared over 24 h; otherwise zero.
+    pub leap_correction: Span,
 }
 
 /// Event counters; [`ClientStats`] explains them.

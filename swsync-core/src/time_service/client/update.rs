@@ -2,7 +2,7 @@
 
 use crate::estimate::ClockEstimate;
 use crate::servo::{Adjustment, ClockMap};
-use crate::time::{Local, Span, Timestamp};
+use crate::time::{Local, Offset, Skew, Span, Timestamp};
 use crate::time_service::{SyncState, Upstream};
 
 /// A clock with a larger known error is not synced, however small its uncertainty. It equals the uncertainty beyond which a
@@ -26,7 +26,32 @@ pub struct ClockUpdate {
     pub upstream: Upstream,
 }
 
+/// What the boot-time clock may be wrong by over a sleep, 1 sigma: the rate of the clock that runs meanwhile, and how exactly the
+/// kernel reads it before and after. Chosen.
+const SLEEP_SKEW: Skew = Skew::from_ratio(50e-6);
+const SLEEP_ERROR: Span = Span::from_millis(10);
+
+/// What rig time may be wrong by, 1 sigma, after the device has slept for `slept`.
+pub(in crate::time_service) fn sleep_uncertainty(slept: Span) -> Span {
+    SLEEP_SKEW.over(slept) + SLEEP_ERROR
+}
+
 impl ClockUpdate {
+    /// This update after the device has slept for `slept`: a clock that was in sync is in holdover.
+    #[must_use]
+    pub fn resumed(mut self, slept: Span) -> Self {
+        let ClockEstimate { offset, uncertainty, .. } = self.estimate;
+        let sigma = uncertainty.as_nanos_f64().hypot(sleep_uncertainty(slept).as_nanos_f64());
+        self.estimate.offset = Offset::from_span(offset.as_span() + slept);
+        self.estimate.uncertainty = Span::from_nanos_f64(sigma);
+        self.map = self.map.ahead_by(slept);
+        self.adjustment = None;
+        if self.quality == SyncState::Synced {
+            self.quality = SyncState::Holdover;
+        }
+        self
+    }
+
     /// The known error of the clock when the local clock reads `local`, because it is being corrected or stands still.
     #[must_use]
     pub fn behind_at(&self, local: Timestamp<Local>) -> Span {

@@ -41,7 +41,7 @@ const TWO_LEADERS: Span = Span::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Election {
     /// When to begin a time scale, if there is none.
-    begin_at: Timestamp<Local>,
+    pub(super) begin_at: Timestamp<Local>,
     /// Since when only leaders that cannot be reached have been heard.
     unreachable_since: Option<Timestamp<Local>>,
     /// When to take over from a leader that is gone.
@@ -52,6 +52,8 @@ pub(super) struct Election {
     synced_since: Option<Timestamp<Local>>,
     /// Another leader that this device has heard, since when, and whether that was told.
     other: Option<(u64, Timestamp<Local>, bool)>,
+    /// The device has slept: until then it does not conclude from silence that the leader is gone.
+    pub(super) listens_until: Timestamp<Local>,
     /// The time scale of an earlier run, which this device still knows.
     known: Option<Scale>,
 }
@@ -65,6 +67,7 @@ impl Election {
             confirmed: None,
             synced_since: None,
             other: None,
+            listens_until: now,
             known,
         }
     }
@@ -82,6 +85,11 @@ impl Node {
         if now >= self.next_advert && (self.time.is_leading() || self.is_candidate()) {
             self.advertise(now);
         }
+    }
+
+    /// When an election may have come to its end.
+    pub(super) fn election_due(&self) -> Timestamp<Local> {
+        self.election.take_over_at.filter(|_| !self.time.is_leading()).unwrap_or(Timestamp::MAX)
     }
 
     fn is_candidate(&self) -> bool {
@@ -110,7 +118,7 @@ impl Node {
         }
         let addresses = better.advert.addresses.clone();
         let theirs = better.advert.time.as_ref().map(|time| time.scale.id);
-        self.client.go_on_from(*self.time.map(), true, now);
+        self.client.go_on_from(*self.time.map(), own.scale.map(|(scale, _)| scale.id), now);
         if theirs != own.scale.map(|(scale, _)| scale.id) {
             self.client.join_scale();
         }
@@ -130,7 +138,7 @@ impl Node {
     /// Whether this leader gives way to the leader that its client has measured.
     pub(super) fn resigns_for(&mut self, update: &ClockUpdate, now: Timestamp<Local>) -> bool {
         // While a burst is running, the clock is left alone.
-        let measured = update.adjustment.is_some() && update.upstream.is_settled();
+        let measured = !self.client.is_in_burst() && update.upstream.is_settled();
         let server = self.association.as_ref().and_then(|association| association.server);
         let better = server.and_then(|server| self.peers.get(server)).filter(|peer| peer.leads(now));
         let resigns = measured && better.is_some_and(|peer| peer.claim(now).comes_before(&self.claim(now)));
@@ -185,7 +193,7 @@ impl Node {
     }
 
     /// The time scale that this device could lead.
-    fn known_scale(&self, now: Timestamp<Local>) -> Option<Scale> {
+    pub(super) fn known_scale(&self, now: Timestamp<Local>) -> Option<Scale> {
         // A device that has just started measures the time of one that knows it, even if that is in holdover.
         let measured = || {
             let update = self.client.estimate()?;
@@ -197,6 +205,9 @@ impl Node {
 
     /// Whether nobody leads: no leader is heard, and no server that is in sync names one.
     fn leader_is_gone(&self, now: Timestamp<Local>) -> bool {
+        if now < self.election.listens_until {
+            return false;
+        }
         let confirmed = self.election.confirmed;
         if let Some((leader, at)) = confirmed.filter(|(_, at)| now - *at < LEADER_SILENCE) {
             let peer = self.peers.get(leader);

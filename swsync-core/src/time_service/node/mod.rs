@@ -10,6 +10,7 @@
 mod association;
 mod election;
 mod peers;
+mod resume;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +76,8 @@ pub enum NodeAction {
         /// From where.
         start: LeadStart,
     },
+    /// The clock does not define rig time any more: [`RigTime::stand_down`].
+    StandDown,
     /// Tell all devices of the rig what [`Node::advert`] says now.
     Advertise,
     /// Ask all devices of the rig for their adverts.
@@ -126,7 +129,7 @@ impl Node {
         let mut client = Client::new(config.client.clone(), now, pivot, seed);
         let known = time.scale();
         if known.is_some() {
-            client.go_on_from(*time.map(), true, now);
+            client.go_on_from(*time.map(), known.map(|scale| scale.id), now);
             time.forget(); // whether that is still the rig's time is to be found out
         }
         if config.port != 0 {
@@ -158,9 +161,10 @@ impl Node {
     /// When to call [`Node::handle_timeout`], unless something happens before.
     #[must_use]
     pub fn wake_at(&self) -> Timestamp<Local> {
+        let tick = self.next_tick.min(self.election_due());
         match self.time.is_leading() && self.association.is_none() {
-            true => self.next_tick,
-            false => self.next_tick.min(self.client.wake_at()),
+            true => tick,
+            false => tick.min(self.client.wake_at()),
         }
     }
 
@@ -206,7 +210,7 @@ impl Node {
             self.client.handle_timeout(now);
             self.carry_out_client(now);
         }
-        if now >= self.next_tick {
+        if now >= self.next_tick.min(self.election_due()) {
             self.next_tick = now + TICK;
             self.peers.expire(now);
             self.decide(now);

@@ -60,6 +60,11 @@ impl RateLimiter {
         Self { limit, buckets: HashMap::new(), order: VecDeque::new() }
     }
 
+    /// Number of addresses that sent requests within `recent` before `now`.
+    pub fn clients(&self, now: Timestamp<Rig>, recent: Span) -> usize {
+        self.buckets.values().filter(|bucket| (now - bucket.at).abs() <= recent).count()
+    }
+
     /// Counts a request from `from` at `now`. Rig time may step back.
     pub fn handle_request(&mut self, from: IpAddr, now: Timestamp<Rig>) -> RateVerdict {
         if from.is_loopback() {

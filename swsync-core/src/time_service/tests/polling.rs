@@ -88,11 +88,106 @@ fn the_poll_interval_follows_the_accuracy() {
     let rare = world.sent.iter().filter(|at| **at > at_s(200.0)).count();
     assert!((24..=28).contains(&rare), "{rare}");
     *uncertainty.lock().unwrap() = Span::from_micros(30);
-    world.run_until(at_s(400.0));
+    world.run_until(at_s(345.0));
     assert_eq!(world.stats().poll_interval, Span::from_millis(125));
-    // Between the two thresholds nothing changes.
+}
+
+#[test]
+fn between_the_thresholds_the_poll_interval_does_not_change() {
+    let (mut world, uncertainty) = scripted(None);
+    world.run_until(at_s(20.0));
+    let before = world.stats().poll_interval;
+    assert!(before > Span::from_millis(125) && before < Span::from_secs(4), "{before:?}");
     *uncertainty.lock().unwrap() = Span::from_micros(9);
-    world.run_until(at_s(460.0));
+    world.run_until(at_s(160.0));
+    assert_eq!(world.stats().poll_interval, before);
+}
+
+/// What the poll interval does to the uncertainty: `law(interval in s)`, in us.
+fn follow_law(
+    world: &mut World,
+    uncertainty: &std::sync::Mutex<Span>,
+    seconds: u32,
+    law: impl Fn(f64) -> f64,
+) {
+    for _ in 0..seconds * 10 {
+        let interval = world.stats().poll_interval.as_secs_f64();
+        *uncertainty.lock().unwrap() = Span::from_secs_f64(law(interval) * 1e-6);
+        world.run_until(world.now + Span::from_millis(100));
+    }
+}
+
+/// A floor of uncertainty, and a part that is inversely proportional to the root of the number of requests.
+fn law(floor: f64, at_one_second: f64) -> impl Fn(f64) -> f64 {
+    move |interval| floor.hypot(at_one_second * interval.sqrt())
+}
+
+#[test]
+fn if_asking_more_often_brings_nothing_a_client_asks_rarely() {
+    let (mut world, uncertainty) = scripted(None);
+    follow_law(&mut world, &uncertainty, 1200, law(50.0, 0.0));
+    assert_eq!(world.stats().poll_interval, Span::from_secs(4));
+    let before = world.sent.len();
+    follow_law(&mut world, &uncertainty, 3600, law(50.0, 0.0));
+    assert!(world.sent.len() - before < 1000, "{}", world.sent.len() - before);
+}
+
+#[test]
+fn if_asking_more_often_helps_a_client_asks_often() {
+    let (mut world, uncertainty) = scripted(None);
+    follow_law(&mut world, &uncertainty, 3600, law(0.0, 100.0));
+    let usual = world.sent.iter().filter(|at| **at > at_s(600.0)).count();
+    // 8/s, but 4/s in a few trials of four minutes.
+    assert!(usual > 21_000, "{usual}");
+    assert_eq!(world.stats().poll_interval, Span::from_millis(125));
+}
+
+#[test]
+fn the_search_finds_the_longest_interval_that_costs_little() {
+    for at_one_second in [400.0, 200.0, 120.0, 60.0, 30.0, 10.0] {
+        let law = law(60.0, at_one_second);
+        let intervals = [125, 250, 500, 1000, 2000, 4000].map(|millis| f64::from(millis) / 1000.0);
+        let longest = intervals.into_iter().rfind(|interval| law(*interval) < 1.3 * law(0.125)).unwrap();
+        let (mut world, uncertainty) = scripted(None);
+        follow_law(&mut world, &uncertainty, 3600, law);
+        let settled = world.stats().poll_interval;
+        assert_eq!(settled, Span::from_secs_f64(longest), "{at_one_second}");
+    }
+}
+
+#[test]
+fn the_search_does_not_oscillate() {
+    // At the edge: 500 ms cost 42 % of uncertainty. And the medians scatter.
+    for seed in 1_u32..6 {
+        let (mut world, uncertainty) = scripted(None);
+        let (mut changes, mut last) = ([0, 0], Span::ZERO);
+        for minute in 0_u32..360 {
+            let noise = 1.0 + 0.15 * f64::from((minute + 100) * seed * 7 % 11).sin();
+            follow_law(&mut world, &uncertainty, 60, |interval| noise * law(50.0, 100.0)(interval));
+            let interval = world.stats().poll_interval;
+            changes[usize::from(minute >= 180)] += usize::from(interval != last);
+            last = interval;
+        }
+        // A trial makes two changes, and so does measuring the fastest poll again.
+        assert!(changes[0] <= 24 && changes[1] <= 14, "{changes:?} changes in three hours");
+    }
+}
+
+#[test]
+fn another_link_is_noticed() {
+    let (mut world, uncertainty) = scripted(None);
+    follow_law(&mut world, &uncertainty, 1800, law(50.0, 0.0));
+    assert_eq!(world.stats().poll_interval, Span::from_secs(4));
+    // Now it helps to ask more often: 210 us at 4 s, 61 at 125 ms.
+    follow_law(&mut world, &uncertainty, 300, law(50.0, 100.0));
+    assert!(world.stats().poll_interval <= Span::from_millis(250), "{:?}", world.stats().poll_interval);
+    // And now the accuracy can be had, at any interval.
+    follow_law(&mut world, &uncertainty, 600, law(5.0, 0.0));
+    assert_eq!(world.stats().poll_interval, Span::from_secs(4));
+    // And now it can be had only by asking often.
+    follow_law(&mut world, &uncertainty, 120, law(3.0, 20.0));
+    assert_eq!(world.stats().poll_interval, Span::from_millis(125));
+    follow_law(&mut world, &uncertainty, 1200, law(3.0, 20.0));
     assert_eq!(world.stats().poll_interval, Span::from_millis(125));
 }
 

@@ -50,10 +50,9 @@ fn a_leader_answers_in_basic_mode() {
     assert_eq!(answer.origin, NtpTimestamp(77));
     assert_eq!(answer.receive.to_rig(at(0)), at(1_000));
     assert_eq!(answer.transmit.to_rig(at(0)), at(51_000));
-    assert_eq!(
-        answer.rig,
-        Some(RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() })
-    );
+    let described = RigField { timescale: 1007, leader: 7, began: at(0), ..RigField::default() };
+    // And its only client may send 400 requests a second.
+    assert_eq!(answer.rig, Some(RigField { least_poll_ms: 3, ..described }));
 }
 
 #[test]
@@ -146,7 +145,7 @@ fn with_keys_only_authenticated_requests_are_served() {
 fn unauthenticated_requests_do_not_use_up_the_rate_limit() {
     let keys = [key()].into_iter().collect::<Keys>();
     let rate_limit = RequestLimit { burst: 2, per_second: 1 };
-    let mut server = Server::new(ServerConfig { keys, rate_limit });
+    let mut server = Server::new(ServerConfig { keys, rate_limit, ..ServerConfig::default() });
     let request = ntp::encode(&basic(1));
     let mut answered = 0;
     for _ in 0..1000 {
@@ -257,4 +256,23 @@ fn a_client_passes_on_what_it_knows() {
     let mut deep = update;
     deep.upstream.stratum = 15;
     assert_eq!(ServerStatus::following(&me, &deep, now).stratum, 16);
+}
+
+#[test]
+fn a_server_with_enough_clients_sends_strangers_to_others() {
+    let mut server = Server::new(ServerConfig { max_clients: 1, ..ServerConfig::default() });
+    let (answer, response) = ask(&mut server, &basic(1), 0);
+    assert_eq!(answer.stratum, 1);
+    assert_eq!(response.client, Some(RigField::default()));
+    let bytes = ntp::encode(&basic(2));
+    let stranger = [10, 0, 0, 9].into();
+    let refused = server.handle_request(&bytes, stranger, at(1), at(2), &leading()).unwrap();
+    let kiss = ntp::decode(&refused.datagram).unwrap().0;
+    assert_eq!((kiss.stratum, kiss.reference_id, kiss.origin), (0, *b"XFUL", NtpTimestamp(2)));
+    assert!(refused.datagram.len() <= bytes.len() && refused.token.is_none() && refused.client.is_none());
+    assert_eq!(ask(&mut server, &basic(3), 2).0.stratum, 1, "the client is still served");
+    assert_eq!((server.stats().full, server.clients_of_last_minute(at(2))), (1, 1));
+    let minute = Span::from_secs(60).as_nanos() + 3;
+    let served = server.handle_request(&bytes, stranger, at(minute), at(minute), &leading()).unwrap();
+    assert_eq!(ntp::decode(&served.datagram).unwrap().0.stratum, 1, "the client has stayed away");
 }

@@ -6,11 +6,13 @@ mod gstnet;
 mod kalman;
 mod min_held;
 mod ntp8;
+mod plain;
 
 pub use gstnet::GstNet;
 pub use kalman::Kalman;
 pub use min_held::MinHeld;
 pub use ntp8::Ntp8;
+pub use plain::{Median, Regression};
 
 #[cfg(test)]
 mod testing {

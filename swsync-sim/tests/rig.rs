@@ -1,0 +1,206 @@
+//! Rigs in simulated time: who leads, and that nobody is synced who is not.
+
+#![allow(clippy::disallowed_macros, reason = "a failed test shows its numbers")]
+
+use swsync_core::time::Span;
+use swsync_core::time_service::SyncState;
+use swsync_sim::link::LinkModel;
+use swsync_sim::rig::{DeviceConfig, Rig};
+
+/// A device that is killed, hung or cut off is noticed, and another leads, within this time.
+const HANDOVER: Span = Span::from_secs(3);
+const SAMPLE: Span = Span::from_millis(100);
+
+fn secs(secs: f64) -> Span {
+    Span::from_secs_f64(secs)
+}
+
+fn rig(devices: usize, seed: u64) -> Rig {
+    let mut rig = Rig::new(LinkModel::wifi(), seed);
+    for index in 0..devices {
+        let skew = [12.0, -31.0, 4.0, 40.0, -9.0, 22.0][index % 6];
+        rig.add(DeviceConfig::auto(&format!("skew={skew}ppm,wander=0.01ppm")));
+    }
+    rig
+}
+
+/// The devices of `part` that lead.
+fn leaders(rig: &Rig, part: usize) -> Vec<usize> {
+    let leads = |index: &usize| {
+        rig.is_up(*index)
+            && rig.part(*index) == part
+            && rig.reading(*index).is_some_and(|reading| reading.quality == SyncState::Leading)
+    };
+    (0..rig.len()).filter(leads).collect()
+}
+
+fn scale(rig: &Rig, index: usize) -> Option<u64> {
+    rig.reading(index)?.source.map(|(scale, _)| scale)
+}
+
+/// Runs for `span`. Fails if two devices that claim to be synced with one time scale and one leader differ by more than they
+/// state, or by more than half a frame at all.
+fn run(rig: &mut Rig, span: Span) -> Span {
+    let end = rig.now() + span;
+    let mut worst = Span::ZERO;
+    while rig.now() < end {
+        rig.run_for(SAMPLE);
+        let synced: Vec<_> = (0..rig.len())
+            .filter(|index| rig.is_up(*index))
+            .filter_map(|index| Some((index, rig.reading(index).filter(|reading| reading.is_synced())?)))
+            .collect();
+        for (i, (one, a)) in synced.iter().enumerate() {
+            for (two, b) in &synced[i + 1..] {
+                if a.source != b.source {
+                    continue;
+                }
+                let difference = (a.rig - b.rig).abs();
+                let stated = a.uncertainty.unwrap_or(Span::MAX) + b.uncertainty.unwrap_or(Span::MAX);
+                let allowed = stated * 4 + LinkModel::wifi().asymmetry().abs() * 2 + Span::from_micros(20);
+                assert!(
+                    difference <= allowed && difference < Span::from_millis(5),
+                    "{one} and {two} differ by {difference:?} at {:?}: {a:?}, {b:?}",
+                    rig.now()
+                );
+                worst = worst.max(difference);
+            }
+        }
+    }
+    worst
+}
+
+#[test]
+fn devices_that_start_together_elect_one() {
+    for seed in 0..20 {
+        let mut rig = rig(6, seed);
+        run(&mut rig, secs(6.0));
+        assert_eq!(leaders(&rig, 0).len(), 1, "seed {seed}");
+        let ours = scale(&rig, leaders(&rig, 0)[0]);
+        for index in 0..6 {
+            let reading = rig.reading(index).unwrap();
+            assert!(reading.is_synced() && scale(&rig, index) == ours, "seed {seed}: {index} {reading:?}");
+        }
+        assert_eq!(rig.steps, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_leader_that_dies_or_hangs_is_replaced_within_three_seconds() {
+    for seed in 0..20 {
+        for how in ["leaves", "dies", "hangs"] {
+            let mut rig = rig(6, seed);
+            run(&mut rig, secs(20.0));
+            let [leader] = leaders(&rig, 0)[..] else { panic!("seed {seed}") };
+            let before = scale(&rig, leader);
+            match how {
+                "hangs" => rig.stop(leader, true),
+                _ => rig.kill(leader, how == "leaves"),
+            }
+            run(&mut rig, if how == "leaves" { secs(1.5) } else { HANDOVER });
+            let [next] = leaders(&rig, 0)[..] else { panic!("seed {seed}: {how}") };
+            assert_eq!(scale(&rig, next), before, "seed {seed}: {how}");
+            let worst = run(&mut rig, secs(10.0));
+            println!("seed {seed}: {how}, worst {worst:?}");
+            for index in (0..6).filter(|index| *index != leader) {
+                let reading = rig.reading(index).unwrap();
+                assert!(reading.is_synced() && scale(&rig, index) == before, "seed {seed}: {reading:?}");
+            }
+            if how == "hangs" {
+                rig.stop(leader, false);
+                run(&mut rig, secs(10.0));
+                assert_eq!((leaders(&rig, 0).len(), scale(&rig, leader)), (1, before), "seed {seed}");
+            }
+            assert_eq!(rig.steps, [], "seed {seed}: {how}");
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_reboots_with_another_wall_clock_joins_the_scale_and_leads_again() {
+    for (seed, wall) in [(1, -3_600.0), (2, -1_800_000_000.0), (3, 400_000_000.0), (4, 0.0)] {
+        let mut rig = Rig::new(LinkModel::wifi(), seed);
+        let leader = rig.add(DeviceConfig::leader("skew=20ppm,wander=0.01ppm"));
+        for skew in [-30, 5, 12] {
+            rig.add(DeviceConfig::client(&format!("skew={skew}ppm,wander=0.01ppm")));
+        }
+        run(&mut rig, secs(20.0));
+        assert_eq!(leaders(&rig, 0), [leader]);
+        let before = scale(&rig, 1);
+        rig.kill(leader, false);
+        run(&mut rig, secs(8.0));
+        rig.reboot(leader, Span::from_secs(1_800_000_000) + secs(wall));
+        run(&mut rig, secs(12.0));
+        for index in 0..4 {
+            let reading = rig.reading(index).unwrap();
+            assert!(reading.is_synced() && scale(&rig, index) == before, "{wall}: {index} {reading:?}");
+        }
+        assert_eq!((leaders(&rig, 0), rig.steps.as_slice()), (vec![leader], [].as_slice()), "{wall}");
+    }
+}
+
+#[test]
+fn a_device_with_a_better_priority_takes_over_without_a_step() {
+    for seed in 0..10 {
+        let mut rig = rig(3, seed);
+        run(&mut rig, secs(20.0));
+        let before = scale(&rig, 0);
+        let leader = rig.add(DeviceConfig::leader("skew=45ppm,wander=0.01ppm"));
+        run(&mut rig, secs(20.0));
+        assert_eq!((leaders(&rig, 0), scale(&rig, leader)), (vec![leader], before), "seed {seed}");
+        for index in 0..4 {
+            assert!(rig.reading(index).unwrap().is_synced(), "seed {seed}: {index}");
+        }
+        assert_eq!(rig.steps, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_split_rig_agrees_again_without_a_step() {
+    for seed in 0..10 {
+        let mut rig = rig(6, seed);
+        run(&mut rig, secs(30.0));
+        let before = scale(&rig, 0);
+        for index in 3..6 {
+            rig.move_to(index, 1);
+        }
+        run(&mut rig, secs(120.0));
+        assert_eq!((leaders(&rig, 0).len(), leaders(&rig, 1).len()), (1, 1), "seed {seed}");
+        for index in 3..6 {
+            rig.move_to(index, 0);
+        }
+        run(&mut rig, secs(20.0));
+        assert_eq!(leaders(&rig, 0).len(), 1, "seed {seed}");
+        for index in 0..6 {
+            let reading = rig.reading(index).unwrap();
+            assert!(reading.is_synced() && scale(&rig, index) == before, "seed {seed}: {index} {reading:?}");
+        }
+        assert_eq!(rig.steps, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn two_rigs_that_meet_agree_on_the_older_scale() {
+    for seed in 0..10 {
+        let mut rig = rig(3, seed);
+        run(&mut rig, secs(30.0));
+        let older = scale(&rig, 0);
+        for _ in 0..3 {
+            let wall = Span::from_secs(1_800_000_000 - 3_600);
+            let index = rig.add(DeviceConfig { wall, ..DeviceConfig::auto("skew=7ppm") });
+            rig.move_to(index, 1);
+        }
+        // They never heard of the first three.
+        run(&mut rig, secs(30.0));
+        assert_ne!(scale(&rig, 3), older);
+        for index in 3..6 {
+            rig.move_to(index, 0);
+        }
+        run(&mut rig, secs(20.0));
+        for index in 0..6 {
+            let reading = rig.reading(index).unwrap();
+            assert!(reading.is_synced() && scale(&rig, index) == older, "seed {seed}: {index} {reading:?}");
+        }
+        let began: Vec<_> = rig.steps.iter().map(|step| step.device).collect();
+        assert!(began.len() == 3 && began.iter().all(|device| *device >= 3), "{:?}", rig.steps);
+    }
+}
