@@ -119,7 +119,14 @@ impl Reference for AheadReference {
         let before = self.0.now();
         let reference = Timestamp::from_nanos(wall_clock().as_nanos()) + AHEAD;
         let uncertainty = Span::from_micros(1);
-        Some(ReferenceReading { before, reference, after: self.0.now(), uncertainty, unsynced: None, leap: LeapNotice::None })
+        Some(ReferenceReading {
+            before,
+            reference,
+            after: self.0.now(),
+            uncertainty,
+            unsynced: None,
+            leap: LeapNotice::None,
+        })
     }
 
     fn describe(&self) -> String {

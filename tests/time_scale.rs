@@ -30,7 +30,10 @@ fn leader_comes_back(wall: &str) {
     poll("the leader leads again", || {
         let (client, leader) = (status_of(&rig, "client")?, status_of(&rig, "leader")?);
         assert!(held(client.0) < Span::from_secs(3), "{before:?} {client:?}");
-        assert!(leader.1 != SyncState::Leading || held(leader.0) < Span::from_secs(3), "{before:?} {leader:?}");
+        assert!(
+            leader.1 != SyncState::Leading || held(leader.0) < Span::from_secs(3),
+            "{before:?} {leader:?}"
+        );
         ((client.1, leader.1) == (SyncState::Synced, SyncState::Leading)).then_some(())
     });
     rig.wait_until_ready(LockState::Locked);

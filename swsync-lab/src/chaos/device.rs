@@ -89,7 +89,8 @@ impl Device {
         let (rig, name, role) = (&setup.rig, self.name(), self.role);
         let camera = self.simulated.camera();
         let line = format!(
-            "swsyncclock rig={rig} role={role} sync-timeout=120000000000 {} swsyncsrc {camera} ! \
+            "swsyncclock rig={rig} role={role} sync-timeout=120000000000 {} swsyncsrc {camera} \
+             wait-lock=false ! \
              video/x-raw,width=160,height=120,framerate={RATE}/1 ! jpegenc ! swsyncsink rig={rig} device-id={name} \
              ring-time=3000000000 durability=fast",
             setup.clock

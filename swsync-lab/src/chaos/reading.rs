@@ -1,7 +1,7 @@
 //! What a device says of its clock, against the truth. The device's simulated oscillator is known, so the local time that it
 //! states gives the true instant, and with it how far its rig time is from true time.
 
-use swsync_core::frame::{LockState, SyncState};
+use swsync_core::frame::SyncState;
 use swsync_core::status::{ClockStatus, Status};
 use swsync_core::time::{Host, Local, Span, Timestamp};
 
@@ -39,8 +39,8 @@ pub struct Reading {
     pub sigma: Span,
     /// Whose time it was, if the device says so.
     pub whose: Option<Whose>,
-    /// Where its camera stands with the grid.
-    pub lock: Option<LockState>,
+    /// Whether the device has frames to save.
+    pub has_frames: bool,
 }
 
 impl Reading {
@@ -63,7 +63,7 @@ impl Reading {
             sync: clock.quality,
             sigma: clock.uncertainty_ns.unwrap_or(Span::ZERO),
             whose: whose(&clock),
-            lock: status.frames.as_ref().and_then(|frames| frames.newest.lock),
+            has_frames: status.frames.is_some(),
         })
     }
 
@@ -116,7 +116,7 @@ pub mod testing {
             sync: SyncState::Synced,
             sigma: Span::from_micros(1),
             whose: Some(Whose { timescale: 1, leader: 1 }),
-            lock: None,
+            has_frames: true,
         }
     }
 }

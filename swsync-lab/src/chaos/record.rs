@@ -20,7 +20,7 @@ pub struct Record {
     /// In the order in which they were heard.
     pub readings: Vec<Reading>,
     /// How often devices were asked.
-    rounds: u64,
+    pub rounds: u64,
     pub bus: Vec<BusEntry>,
     pub orders: BTreeMap<OrderId, GivenOrder>,
     /// Orders that could not be given, and why.

@@ -1,5 +1,6 @@
 //! The run: orders and faults in turn, while everything that is seen is taken down.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -173,7 +174,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether the devices are all synced and on the grid within `timeout`.
+    /// Whether the devices are all synced and have frames within `timeout`.
     fn wait_until_ready(&mut self, timeout: Duration, when: &str) -> anyhow::Result<bool> {
         let begun = Instant::now();
         while begun.elapsed() < timeout {
@@ -190,13 +191,13 @@ impl<'a> Run<'a> {
         Ok(false)
     }
 
-    /// The devices that were not heard within the last second to be synced, with frames on the grid.
+    /// The devices that were not heard within the last second to be synced and to have frames. Whether their cameras are on the grid
+    /// is not asked: it is time that is looked at here.
     fn missing(&self) -> Vec<usize> {
-        use swsync_core::frame::LockState::Locked;
         let since = host_now() - Span::from_secs(1);
         let recent = self.record.readings.iter().rev().take_while(|reading| reading.at > since);
-        let well = recent.filter(|reading| reading.sync.is_synced() && reading.lock == Some(Locked));
-        let ready: std::collections::BTreeSet<_> = well.map(|reading| reading.device).collect();
+        let well = recent.filter(|reading| reading.sync.is_synced() && reading.has_frames);
+        let ready: BTreeSet<_> = well.map(|reading| reading.device).collect();
         (0..self.rig.devices.len()).filter(|index| !ready.contains(index)).collect()
     }
 

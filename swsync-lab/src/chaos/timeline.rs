@@ -35,6 +35,11 @@ impl Timeline {
         Self { devices: (0..count).map(|_| History::default()).collect() }
     }
 
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
     /// From `at` on `device` is `presence`.
     pub fn change(&mut self, device: usize, at: Timestamp<Host>, presence: Presence) {
         self.devices[device].changes.push((at, presence));

@@ -7,8 +7,7 @@ use super::{Agreement, Finding, When};
 use crate::chaos::event::BusMessage;
 use crate::chaos::network::Side;
 use crate::chaos::record::{FaultEntry, Record};
-use crate::chaos::rig::Rig;
-use crate::chaos::timeline::Presence;
+use crate::chaos::timeline::{Presence, Timeline};
 
 /// How long a rig may be without a leader.
 const MAX_LEADERLESS: Span = Span::from_secs(3);
@@ -28,24 +27,34 @@ pub struct HandOver {
 }
 
 /// What became of the rig in a fault that took its leader away.
-pub fn hand_over(fault: &FaultEntry, rig: &Rig, record: &Record, agreement: &Agreement) -> Option<HandOver> {
+pub fn hand_over(
+    fault: &FaultEntry,
+    timeline: &Timeline,
+    record: &Record,
+    agreement: &Agreement,
+) -> Option<HandOver> {
     let side = fault.leaderless?;
     let until = fault.began + COMPARED;
     let worst = |is_synced| agreement.worst(fault.began, until, Some(side), is_synced);
     Some(HandOver {
-        took: new_leader(fault, side, rig, record).map(|at| at - fault.began),
+        took: new_leader(fault, side, timeline, record).map(|at| at - fault.began),
         apart: worst(true),
         apart_in_use: worst(false),
     })
 }
 
 /// When another device was known to lead on `side`.
-fn new_leader(fault: &FaultEntry, side: Side, rig: &Rig, record: &Record) -> Option<Timestamp<Host>> {
+fn new_leader(
+    fault: &FaultEntry,
+    side: Side,
+    timeline: &Timeline,
+    record: &Record,
+) -> Option<Timestamp<Host>> {
     let until = fault.began + COMPARED;
     let says_so = record.bus.iter().filter(|entry| entry.at > fault.began && entry.at < until);
     let says_so = says_so
         .filter(|entry| entry.message == BusMessage::State("leading".into()))
-        .filter(|entry| rig.timeline.at(entry.device, entry.at) == Presence::Up(side))
+        .filter(|entry| timeline.at(entry.device, entry.at) == Presence::Up(side))
         .map(|entry| entry.at);
     let heard = record.readings.iter().filter(|reading| reading.at > fault.began && reading.at < until);
     let heard = heard
@@ -98,5 +107,58 @@ pub fn check(record: &Record, hand_overs: &[Option<HandOver>], when: &When) -> F
             "apart_with_holdover_ns": apart_in_use,
         }),
         violations,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::check::Runs;
+    use crate::chaos::reading::Reading;
+    use crate::chaos::reading::testing::reading;
+    use crate::chaos::record::BusEntry;
+    use swsync_core::frame::SyncState;
+
+    fn at(millis: i64) -> Timestamp<Host> {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    /// What is wrong if device 0 leads and is lost at 10 s, and `device` says at `millis` that it leads.
+    fn violations(device: usize, millis: i64, on_bus: bool) -> Vec<String> {
+        let mut timeline = Timeline::new(2);
+        for device in 0..2 {
+            timeline.change(device, at(0), Presence::Up(Side::Main));
+        }
+        timeline.change(0, at(10_000), Presence::Down);
+        let message = BusMessage::State("leading".into());
+        let leading = Reading { sync: SyncState::Leading, ..reading(device, millis, Span::ZERO) };
+        let mut record = Record::default();
+        match on_bus {
+            true => record.bus.push(BusEntry { device, at: at(millis), message }),
+            false => record.readings.push(leading),
+        }
+        record.faults.push(FaultEntry {
+            kind: "leader-killed",
+            what: String::new(),
+            began: at(10_000),
+            repaired: None,
+            leaderless: Some(Side::Main),
+            apart: Vec::new(),
+            leader: Some(0),
+        });
+        let when = When(Timestamp::ZERO);
+        let agreement = Agreement::of(&Runs::default(), &when);
+        let hand_over = hand_over(&record.faults[0], &timeline, &record, &agreement);
+        check(&record, &[hand_over], &when).violations
+    }
+
+    #[test]
+    fn another_device_must_lead_within_3_s() {
+        for on_bus in [true, false] {
+            assert!(violations(1, 12_900, on_bus).is_empty());
+            assert!(violations(1, 13_100, on_bus)[0].contains("after 3"));
+            assert!(violations(1, 9_900, on_bus)[0].contains("no new leader"));
+            assert!(violations(0, 12_000, on_bus)[0].contains("no new leader"));
+        }
     }
 }

@@ -74,10 +74,13 @@ pub fn all(rig: &Rig, record: &Record, began: Timestamp<Host>, elects: bool, is_
     let when = When(began);
     let runs = Runs::of(rig, record);
     let agreement = Agreement::of(&runs, &when);
-    let hand_overs: Vec<_> =
-        record.faults.iter().map(|fault| elections::hand_over(fault, rig, record, &agreement)).collect();
+    let hand_overs: Vec<_> = record
+        .faults
+        .iter()
+        .map(|fault| elections::hand_over(fault, &rig.timeline, record, &agreement))
+        .collect();
     let mut findings = vec![
-        answers::check(rig, record, &when, is_whole),
+        answers::check(&rig.timeline, record, &when, is_whole),
         steps::check(&runs, record, &when),
         agreement.finding(),
         pictures::check(&runs, &when),
