@@ -99,3 +99,28 @@ fn the_time_from_an_order_to_its_files_is_measured() {
     let kept = fs::read_dir(bed.path("lab/takes")).unwrap().count();
     assert!(kept as u64 >= counted, "with --out the files stay: {kept}");
 }
+
+/// `swsync lab chaos` in a short run: devices that elect their leader are killed, stopped and cut off.
+#[test]
+fn a_rig_that_is_disturbed_answers_every_order_and_steps_no_time() {
+    if !crate::is_set("SWSYNC_NETNS", "swsync lab chaos, which makes network namespaces") {
+        return;
+    }
+    let bed = TestBed::exclusive();
+    let mut command = command(built("swsync"));
+    command
+        .args(["lab", "chaos", "--devices", "4", "--duration", "60s", "--seed", "3", "--json", "--out"])
+        .arg(bed.path("lab"))
+        .args(["--faults", "kill,stop,leader-killed,leader-stopped,partition"]);
+    let ended = Process::start("swsync-lab", &bed.path(""), &mut command).wait_for_up_to(RUN_TIMEOUT);
+    let lines = ended.out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let (faults, checks): (Vec<Value>, Vec<Value>) =
+        lines.partition(|line: &Value| line["fault"].is_string());
+    assert_eq!(ended.code, Some(0), "{checks:#?}\n{}", ended.err);
+    assert!(faults.len() >= 3, "{faults:#?}");
+    assert!(checks.len() >= 6 && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
+    let figure = |name: &str| checks.iter().find_map(|check| check["figures"][name].as_u64());
+    for (name, least) in [("orders", 25), ("saved", 50), ("pairs", 500), ("asked", 100), ("pictures", 50)] {
+        assert!(figure(name) >= Some(least), "{name}: {checks:#?}");
+    }
+}

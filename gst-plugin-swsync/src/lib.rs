@@ -25,6 +25,7 @@ mod swsyncgate;
 mod swsyncsink;
 #[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod swsyncsrc;
+mod zenoh_threads;
 
 pub use clock::SwsyncClock;
 
@@ -32,6 +33,7 @@ use gst::glib;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::init();
+    zenoh_threads::set();
     meta::register();
     swsyncclock::register(plugin)?;
     #[cfg(any(feature = "libcamera", feature = "simulation"))]

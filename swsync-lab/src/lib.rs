@@ -4,11 +4,12 @@
 //! may import every crate, and no other crate may import it.
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
-//! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`shutter`] times orders, [`relay`] is a
+//! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`shutter`] times orders, [`relay`] is a
 //! network link with the delays of WiFi.
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod clock;
 pub mod demo;
 pub mod orders;

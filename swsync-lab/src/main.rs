@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::{clock, demo, orders, phase, relay, shutter};
+use swsync_lab::{chaos, clock, demo, orders, phase, relay, shutter};
 
 /// Parts of the laboratory.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Phase(phase::PhaseArgs),
     /// Give random orders to real pipelines, kill some now and then, and account for every file.
     Orders(orders::OrdersArgs),
+    /// Disturb a rig of real devices while it takes orders, and check that its time goes on.
+    Chaos(Box<chaos::ChaosArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Clock(args) => clock::run(args),
         Command::Phase(args) => phase::run(args),
         Command::Orders(args) => orders::run(args),
+        Command::Chaos(args) => chaos::run(args),
         Command::Shutter(args) => shutter::run(args),
         Command::Demo(args) => demo::run(args),
     })

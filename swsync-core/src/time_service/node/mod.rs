@@ -120,13 +120,16 @@ pub struct Node {
     denied: Vec<(SocketAddr, Timestamp<Local>)>,
 }
 
+/// What tells the era of NTP's timestamps, which repeat every 136 years: rig time is of 1969 to 2105. This device's wall clock is no
+/// witness: a board that boots in 1970 took the time of a rig of 2040 for one of 1904, and said that it was synced.
+const ERA: Timestamp<Rig> = Timestamp::from_nanos(((1 << 31) - 365 * 86_400) * 1_000_000_000);
+
 impl Node {
     /// A node that knows nothing. `seed` makes its client's cookies unpredictable to strangers. `time` is the clock that it
     /// keeps: of an earlier run, if the device knows rig time already.
     #[must_use]
     pub fn new(config: NodeConfig, mut time: RigTime, now: Timestamp<Local>, seed: u64) -> Self {
-        let pivot = Timestamp::from_nanos(now.as_nanos()) + config.wall;
-        let mut client = Client::new(config.client.clone(), now, pivot, seed);
+        let mut client = Client::new(config.client.clone(), now, ERA, seed);
         let known = time.scale();
         if known.is_some() {
             client.go_on_from(*time.map(), known.map(|scale| scale.id), now);
@@ -349,4 +352,20 @@ impl Node {
 #[must_use]
 pub(super) fn wall_time(now: Timestamp<Local>, wall: Span) -> Timestamp<Rig> {
     Timestamp::from_nanos(now.as_nanos()) + wall
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ERA;
+    use crate::ntp::NtpTimestamp;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn no_rig_time_is_taken_for_one_of_another_era() {
+        // 1970, 2026, 2036 before and after NTP's seconds begin anew, 2040, 2100.
+        for seconds in [0, 1_795_000_000, 2_085_978_495, 2_085_978_496, 2_230_000_000, 4_100_000_000] {
+            let at = Timestamp::from_nanos(seconds * 1_000_000_000);
+            assert_eq!(NtpTimestamp::from_rig(at).to_rig(ERA), at);
+        }
+    }
 }
