@@ -134,6 +134,8 @@ struct Device {
     is_stopped: bool,
     /// What came while it was stopped, and when.
     waiting: Vec<(Timestamp<Host>, Event)>,
+    /// When its node wants to be called.
+    wakes_at: Timestamp<Host>,
     /// How long it has slept in all, and since when it sleeps.
     slept: Span,
     asleep_since: Option<Timestamp<Host>>,
@@ -225,6 +227,7 @@ impl Rig {
             life: 0,
             is_stopped: false,
             waiting: Vec::new(),
+            wakes_at: Timestamp::ZERO,
             slept: Span::ZERO,
             asleep_since: None,
         });
@@ -370,8 +373,7 @@ impl Rig {
         loop {
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
             let wakes = self.devices.iter().enumerate().filter_map(|(index, device)| {
-                let running = device.running.as_ref().filter(|_| !device.is_stopped)?;
-                Some((device.true_at(running.node.wake_at()), index))
+                (device.running.is_some() && !device.is_stopped).then_some((device.wakes_at, index))
             });
             let (wake, index) = wakes.min().unwrap_or((Timestamp::MAX, 0));
             if next.min(wake) > end {
@@ -517,6 +519,10 @@ impl Rig {
                 | NodeAction::Answers(_)
                 | NodeAction::TwoLeaders(_) => {}
             }
+        }
+        let device = &mut self.devices[index];
+        if let Some(running) = &device.running {
+            device.wakes_at = device.true_at(running.node.wake_at());
         }
     }
 }
