@@ -111,10 +111,11 @@ impl TestBed {
         Pipeline { leader: Some(self.time_address()), ..pipeline }.clock("sync-timeout=60000000000")
     }
 
-    /// A second leader in the same rig, which is a user's mistake.
+    /// A second leader in the same rig, which does not hear of the first one's time: a user's mistake.
     pub fn second_leader(&self, name: &'static str) -> Pipeline<'_> {
         let endpoint = self.endpoint.as_ref().map(|endpoint| format!("connect={endpoint}"));
-        Pipeline::new(self, name, endpoint).clock(&format!("bind-address=127.0.0.1 port={}", free_port()))
+        let clock = format!("bind-address=127.0.0.1 port={} announce=false", free_port());
+        Pipeline::new(self, name, endpoint).clock(&clock)
     }
 
     /// A device of the same rig that listens at `endpoint`. It and the others do not see each other until somebody connects

@@ -202,7 +202,8 @@ impl EventHandler {
     fn inform(&self, text: &str) {
         if let Some(element) = self.element.upgrade() {
             gst::info!(CAT, obj = element, "{text}");
-            gst::element_info!(element, gst::CoreError::Clock, ("{text}"));
+            // gst-launch-1.0 prints the debug part alone.
+            gst::element_info!(element, gst::CoreError::Clock, ("{text}"), ["{text}"]);
         }
     }
 
