@@ -1,5 +1,5 @@
-//! `swsync lab orders` and `swsync lab shutter`, in short runs: random orders of pictures and of video, while devices and
-//! leaders are killed and frames are lost.
+//! `swsync lab orders`, `chaos` and `shutter`, in short runs: random orders of pictures and of video, while devices and
+//! leaders are killed, networks are cut and frames are lost.
 
 use std::fs;
 use std::time::Duration;

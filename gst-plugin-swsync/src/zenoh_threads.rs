@@ -2,16 +2,17 @@
 //!
 //! Zenoh closes a connection 10 s after it last heard anything through it. If the other device has lost its network, what was sent to it
 //! is not acknowledged. Zenoh's sockets have SO_LINGER set, so that close() then blocks its thread for another 10 s. By default Zenoh
-//! receives with two threads. Two devices that are lost at once, each of which blocks one, hang the control plane of all others for
-//! 10 s: no status, no answers to orders, no adverts of who leads. `swsync lab chaos --faults partition` shows it.
+//! receives with two threads, and sends with one. Two devices that are lost at once, each of which blocks one, hang the control plane
+//! of all others for 10 s: no status, no answers to orders, no adverts of who leads. `swsync lab chaos --faults partition` shows it.
 
 use std::ffi::OsStr;
 
 /// The environment variable that Zenoh reads when it starts its threads. There is no other way to set their number.
 const VARIABLE: &str = "ZENOH_RUNTIME";
 
-/// Threads that receive. Chosen: more devices than a rig may lose at once and go on. They are idle otherwise.
-const THREADS: &str = "(rx: (worker_threads: 16))";
+/// Threads that receive, that send, and that look after the network. Chosen: more than the devices that a rig may lose at once and go
+/// on. They are idle otherwise.
+const THREADS: &str = "(rx: (worker_threads: 16), tx: (worker_threads: 16), net: (worker_threads: 8))";
 
 /// Sets the number of threads, unless the user has.
 pub fn set() {

@@ -217,7 +217,7 @@ fn follow_output(out: impl std::io::BufRead, mut log: std::fs::File, device: usi
         } else if !is_worth_logging(&line) {
             continue;
         }
-        let _ = writeln!(log, "{:.6} {line}", at.as_nanos() as f64 / 1e9);
+        let _ = writeln!(log, "{:.6} {line}", (at - Timestamp::ZERO).as_secs_f64());
     }
 }
 

@@ -98,6 +98,9 @@ impl Client {
             }
             return;
         }
+        if acquiring && self.servo.is_relied_on() && self.joins_scale(&upstream) {
+            return; // in holdover: the clock is still on the old time scale
+        }
         if !acquiring && self.is_lie(estimate, &upstream, now) {
             self.estimator.reset();
             self.handle_unusable(ServerRefusal::Disagrees);
@@ -120,6 +123,12 @@ impl Client {
         update.quality = self.state;
         self.last_update = Some(update);
         self.actions.push_back(ClientAction::Publish(update));
+    }
+
+    /// Whether `upstream` is on another time scale than the clock.
+    fn joins_scale(&self, upstream: &Upstream) -> bool {
+        let scale = |upstream: &Upstream| upstream.field.map(|field| field.timescale);
+        self.last_update.is_some_and(|update| scale(&update.upstream) != scale(upstream))
     }
 
     /// Whether the last estimate, of another leader, is still worth more than `estimate`.
