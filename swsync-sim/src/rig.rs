@@ -15,7 +15,7 @@
 //! Time packets take the link's delays. Messages of the control plane take 1 to 4 ms, in order or not, and none is lost
 //! between devices of one part of the network: Zenoh runs over TCP.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand::{RngExt, SeedableRng};
@@ -81,6 +81,8 @@ pub struct Reading {
     pub uncertainty: Option<Span>,
     /// Time scale and leader.
     pub source: Option<(u64, u64)>,
+    /// Servers between the device and the leader, the leader included; 0 for the leader itself.
+    pub stratum: u8,
 }
 
 impl Reading {
@@ -168,6 +170,8 @@ pub struct Rig {
     devices: Vec<Device>,
     model: LinkModel,
     links: HashMap<(usize, usize), Link>,
+    /// Pairs of devices whose time packets do not reach each other.
+    cut: BTreeSet<(usize, usize)>,
     events: BTreeMap<(Timestamp<Host>, u64), Event>,
     count: u64,
     random: ChaCha8Rng,
@@ -197,6 +201,7 @@ impl Rig {
             devices: Vec::new(),
             model,
             links: HashMap::new(),
+            cut: BTreeSet::new(),
             events: BTreeMap::new(),
             count: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -315,6 +320,11 @@ impl Rig {
         self.devices[index].part = part;
     }
 
+    /// From now on the time packets of two devices do not reach each other; their control plane does, through others.
+    pub fn cut(&mut self, one: usize, two: usize) {
+        self.cut.extend([(one, two), (two, one)]);
+    }
+
     /// Part of the network that a device is in.
     #[must_use]
     pub fn part(&self, index: usize) -> usize {
@@ -354,6 +364,7 @@ impl Rig {
             rig: status.rig_time_ns,
             uncertainty: status.uncertainty_ns,
             source: status.source.map(|source| (source.timescale, source.leader)),
+            stratum: status.source.map_or(u8::MAX, |source| source.stratum),
         })
     }
 
@@ -444,7 +455,7 @@ impl Rig {
 
     /// Sends a time packet between the client and the server of `link`.
     fn transmit(&mut self, link: (usize, usize), direction: Direction, after: Span, event: Event) {
-        if self.devices[link.0].part != self.devices[link.1].part {
+        if self.devices[link.0].part != self.devices[link.1].part || self.cut.contains(&link) {
             return;
         }
         let seed = self.seed ^ (link.0 as u64) << 32 ^ (link.1 as u64) << 48;

@@ -259,3 +259,27 @@ fn two_rigs_that_meet_agree_on_the_older_scale() {
         assert!(began.len() == 3 && began.iter().all(|device| *device >= 3), "{:?}", rig.steps);
     }
 }
+
+#[test]
+fn a_device_out_of_the_leaders_reach_takes_time_from_a_neighbour() {
+    for seed in 0..5 {
+        let mut rig = rig(4, seed);
+        run(&mut rig, secs(20.0));
+        let [leader] = leaders(&rig, 0)[..] else { panic!("seed {seed}") };
+        let (far, near) = ((leader + 1) % 4, (leader + 2) % 4);
+        let direct = rig.reading(far).unwrap();
+        rig.cut(far, leader);
+        run(&mut rig, secs(30.0));
+        let relayed = rig.reading(far).unwrap();
+        assert!(relayed.is_synced() && relayed.source == direct.source, "seed {seed}: {relayed:?}");
+        assert_eq!((direct.stratum, relayed.stratum), (1, 2), "seed {seed}");
+        assert!(relayed.uncertainty > rig.reading(near).unwrap().uncertainty, "seed {seed}: {relayed:?}");
+        // The leader still leads, as far as the one that does not reach it is concerned too.
+        assert_eq!(leaders(&rig, 0), [leader], "seed {seed}");
+        rig.kill(leader, false);
+        run(&mut rig, secs(10.0));
+        assert_eq!(leaders(&rig, 0).len(), 1, "seed {seed}");
+        assert!(rig.reading(far).unwrap().is_synced(), "seed {seed}");
+        assert_eq!(rig.steps, [], "seed {seed}");
+    }
+}

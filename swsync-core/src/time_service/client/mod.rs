@@ -243,6 +243,12 @@ impl Client {
         self.last_update.as_ref().filter(|_| !self.pacer.is_in_burst() && !self.hands_over)
     }
 
+    /// The server's time is in doubt: the clock is not in sync until the server says that it is settled.
+    pub fn doubt(&mut self, now: Timestamp<Local>) {
+        self.lose(now);
+        self.pacer.ask_now(now);
+    }
+
     /// Asks the server at once, because others say that it is gone. Does nothing if a request was sent just now.
     pub fn ask_now(&mut self, now: Timestamp<Local>) {
         self.pacer.ask_now(now);

@@ -225,10 +225,23 @@ impl Node {
         if advert.server == self.config.identity.device {
             return;
         }
+        self.heed_leader(&advert, now);
         let urgent = advert.kind != AdvertKind::Serves || !self.knows_time();
         self.peers.note(advert, now);
         if urgent {
             self.decide(now);
+        }
+    }
+
+    /// If the leader that is followed says that its time is in doubt, or another one now, this clock is not in sync from now on. The
+    /// next response would tell it too, but up to four seconds later.
+    fn heed_leader(&mut self, advert: &TimeAdvert, now: Timestamp<Local>) {
+        let (Some(time), Some(upstream)) = (&advert.time, self.client.upstream()) else { return };
+        let followed = upstream.field.filter(|field| field.leader == advert.server);
+        let doubtful = followed.is_some_and(|field| !time.settled || time.scale.id != field.timescale);
+        if doubtful && !self.time.is_leading() {
+            self.client.doubt(now);
+            self.carry_out_client(now);
         }
     }
 
