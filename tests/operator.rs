@@ -167,9 +167,10 @@ fn the_second_of_two_devices_with_one_id_ends_with_an_error_when_they_meet() {
     let endpoint = free_endpoint();
     let sink = format!("device-id=leader location=\"{}\"", bed.path("second").display());
     let second = bed.isolated("second", &endpoint).simulated(2).env("SWSYNC_SINK", &sink).start();
-    poll("the second one is there", || {
+    // Ready: while a pipeline prerolls, gst-launch-1.0 does not end at an error.
+    poll("the second one is ready", || {
         let status = rig.swsync_at(&endpoint, &["status"]).wait();
-        status.out.contains("leader").then_some(())
+        status.out.contains("1 of 1 devices ready").then_some(())
     });
     let bridge = rig.swsync(&["status", "--watch", "--connect", &endpoint]);
     second.wait().assert_failed(1, &["calls itself \"leader\" already (process ", "`device-id`"]);
