@@ -23,10 +23,19 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-/// A device of `rig` with files below `folder`, which plays.
-fn device(rig: &str, folder: &tempfile::TempDir, encoder: &str) -> Pipeline {
+/// Another device, which leads: the rig's time outlives the one that is stopped.
+fn leader() -> (Pipeline, String) {
+    let leader = Pipeline::launch(LEADER);
+    leader.reach(gst::State::Playing);
+    let address = leader.element("c").property("address");
+    (leader, address)
+}
+
+/// A device of `rig` with files below `folder`, which follows `leader` and plays.
+fn device(rig: &str, leader: &str, folder: &tempfile::TempDir, encoder: &str) -> Pipeline {
     let pipeline = Pipeline::launch(&format!(
-        "{LEADER} {CAMERA} ! {encoder} ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
+        "swsyncclock role=client leader={leader} burst=20 bind-address=127.0.0.1 port=0 \
+         {CAMERA} ! {encoder} ! swsyncsink device-id=pi rig={rig} listen=tcp/127.0.0.1:0 location={}",
         folder.path().display()
     ));
     pipeline.reach(gst::State::Playing);
@@ -45,7 +54,8 @@ fn until_saved(rig: &str, frames: u64) {
 /// Records a take, and stops the device in the middle of it by `stop`. The answer to all of it, and the first one.
 fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer) {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
-    let before = device(&rig, &folder, encoder);
+    let (_leader, leader) = leader();
+    let before = device(&rig, &leader, &folder, encoder);
     let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let order = Order::new(name("t"), now() + Span::from_millis(300), None, kind).unwrap();
     let placed = place(&rig, order.clone());
@@ -60,7 +70,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
     let covered: u64 = described.segments.iter().map(|segment| segment.count).sum();
     assert!(described.segments.is_empty() || covered <= described.count, "{described:?}");
 
-    let again = device(&rig, &folder, encoder);
+    let again = device(&rig, &leader, &folder, encoder);
     until_saved(&rig, first.saved() + 20);
     let at_ns = now() + Span::from_millis(200);
     let stop = OrderCommand::Stop { order: name("t"), at_ns };
@@ -86,7 +96,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
 
     // What it answered it answers again, to this order and to no other of that name.
     drop(again);
-    let last = device(&rig, &folder, encoder);
+    let last = device(&rig, &leader, &folder, encoder);
     assert_eq!(answer(place(&rig, ended.clone())), all);
     let other = Order::burst(name("t"), now(), 1).unwrap();
     refused(&rig, &other);
@@ -94,7 +104,7 @@ fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer
 
     // Nor does it where only its take remembers.
     std::fs::remove_dir_all(folder.path().join(".swsync")).unwrap();
-    let last = device(&rig, &folder, encoder);
+    let last = device(&rig, &leader, &folder, encoder);
     refused(&rig, &other);
     let known = answer(place(&rig, ended));
     assert_eq!((known.named(), known.saved()), (all.named(), all.saved()), "{known:?}");

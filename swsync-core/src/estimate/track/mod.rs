@@ -304,6 +304,9 @@ impl Estimator for TrackEstimator {
         if self.is_contradicted(exchange) {
             crate::log::debug!("the offset has stepped");
             self.forget(0, OTHER_CLOCKS);
+        } else if self.contradictions > 0 {
+            // Either this exchange is wrong or all that came before: it must not be joined with them.
+            return self.solution.map(|solution| solution.estimate);
         } else if self.window.is_past(exchange.t4) {
             self.forget(0, LATER);
         }
