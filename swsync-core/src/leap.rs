@@ -15,8 +15,8 @@
 //!
 //! The repeated second is ambiguous, and sources announce leaps late, withdraw them, or execute them late. So an announcement alone
 //! changes nothing. Each reading is compared with what the device's own clock expects: it is taken as it is where it fits, and with
-//! the correction where that fits. After [`CONFIRMING`] readings in a row that need the correction, the leap counts as done.
-//! Without an announcement the step has to be of a second +- [`EXACT`], and no regular reading may have come after the midnight.
+//! the correction where that fits. After several readings in a row that need the correction, the leap counts as done.
+//! Without an announcement the step has to be of a second within 50 ms, and no regular reading may have come after the midnight.
 //! Everything else is a step.
 
 use crate::time::{Rig, Span, Timestamp};

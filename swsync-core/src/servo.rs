@@ -188,7 +188,7 @@ impl Servo {
         (self.map, self.relied_on) = (Some(map), relied_on);
     }
 
-    /// The estimates are of another time scale from now on. A difference that can be slewed within [`JOIN_TIME`] is slewed;
+    /// The estimates are of another time scale from now on. A difference that can be slewed within a minute is slewed;
     /// a larger one makes the clock begin anew, because no instant of the old scale is one of the new.
     pub const fn join(&mut self) {
         self.joining = true;
