@@ -61,9 +61,10 @@ const ENDINGS: [&str; 6] = ["stopped", "cancelled", "interrupted", "at-eos", "ki
 #[test]
 fn a_take_of_video_is_collected_and_exported_however_it_ended() {
     let bed = TestBed::exclusive();
+    let (_timekeeper, time) = bed.timekeeper();
     let start = || {
         let video = "swsyncsrc ! videoconvert ! x264enc speed-preset=ultrafast tune=zerolatency";
-        bed.leader().simulated(1).frames(video).start()
+        bed.leader().follow(&time).simulated(1).frames(video).start()
     };
     let mut rig = Rig::with(&bed, vec![start()]);
     rig.wait_until_ready(LockState::Locked);

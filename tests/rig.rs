@@ -118,6 +118,15 @@ impl TestBed {
         Pipeline::new(self, name, endpoint).clock(&clock)
     }
 
+    /// Starts a device without a camera that leads, and where it serves time: the rig's time outlives devices that follow it.
+    pub fn timekeeper(&self) -> (Process, String) {
+        let port = free_port();
+        let mut command = command("gst-launch-1.0");
+        let clock = format!("swsyncclock role=leader announce=false bind-address=127.0.0.1 port={port}");
+        command.args(clock.split_whitespace());
+        (Process::start("timekeeper", self.folder.path(), &mut command), format!("127.0.0.1:{port}"))
+    }
+
     /// A device of the same rig that listens at `endpoint`. It and the others do not see each other until somebody connects
     /// to both.
     pub fn isolated(&self, name: &'static str, endpoint: &str) -> Pipeline<'_> {
