@@ -120,9 +120,10 @@ impl TestBed {
 
     /// Starts a device without a camera that leads, and where it serves time: the rig's time outlives devices that follow it.
     pub fn timekeeper(&self) -> (Process, String) {
-        let port = free_port();
+        let (rig, port) = (&self.name, free_port());
         let mut command = command("gst-launch-1.0");
-        let clock = format!("swsyncclock role=leader announce=false bind-address=127.0.0.1 port={port}");
+        let clock =
+            format!("swsyncclock role=leader rig={rig} announce=false bind-address=127.0.0.1 port={port}");
         command.args(clock.split_whitespace());
         (Process::start("timekeeper", self.folder.path(), &mut command), format!("127.0.0.1:{port}"))
     }
