@@ -10,6 +10,7 @@ use nix::ifaddrs::getifaddrs;
 use parking_lot::Mutex;
 use swsync_core::frame::SyncState;
 use swsync_core::ntp::RigField;
+use swsync_core::servo::Adjustment;
 use swsync_core::time::{Local, Timestamp};
 use swsync_core::time_service::{Node, NodeAction, SendToken, TimeAdvert};
 use tokio::sync::{mpsc, watch};
@@ -174,6 +175,9 @@ impl NodeTask {
                     if self.parts.publisher.clock.quality() == SyncState::Leading {
                         let address = self.parts.node.asked().map(|(address, _)| address);
                         self.tell(ClockEvent::Resigned { address });
+                    }
+                    if let Some(Adjustment::Stepped { .. } | Adjustment::Began { .. }) = update.adjustment {
+                        self.update_stats(); // who hears of the step finds it there
                     }
                     self.parts.publisher.publish(update);
                 }
