@@ -132,7 +132,8 @@ fn frames_come_unlocked_without_wait_lock() {
     let (pipeline, buffers) = camera("wait-lock=false");
     pipeline.reach(gst::State::Playing);
     let first = gstswsync::meta::details_of(&next(&buffers)).unwrap();
-    assert_eq!(first.lock, LockState::Searching);
+    // The first frames may have come before the pipeline's clock.
+    assert!(matches!(first.lock, LockState::Searching | LockState::Aligning), "{:?}", first.lock);
     while gstswsync::meta::details_of(&next(&buffers)).unwrap().lock != LockState::Locked {}
     let mut states = Vec::new();
     while states.last().is_none_or(|state| state != "locked") {
