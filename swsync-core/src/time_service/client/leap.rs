@@ -13,8 +13,7 @@ impl Client {
     /// The exchange of `stamps` in rig time: the server's time with its leap seconds smeared. `indicator` is its leap indicator. A
     /// server of swsync's keeps rig time, which has none.
     pub(super) fn without_leaps(&mut self, stamps: &Stamps, upstream: &Upstream, indicator: u8) -> Exchange {
-        let pivot = self.pivot_for(upstream);
-        let time = |stamp: NtpTimestamp| stamp.to_rig(pivot);
+        let time = |stamp: NtpTimestamp| stamp.to_rig(self.pivot);
         let exchange = Exchange { t1: stamps.t1, t2: time(stamps.t2), t3: time(stamps.t3), t4: stamps.t4 };
         if upstream.field.is_some() {
             return exchange;

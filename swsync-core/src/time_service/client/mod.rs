@@ -38,9 +38,6 @@ const SILENCE: Span = Span::from_secs(3);
 /// In interleaved mode an exchange that is older than this and than two poll intervals is not completed.
 const STALE: Span = Span::from_secs(2);
 
-/// No source of time is before this: 2026, the year of this program.
-const EARLIEST: Timestamp<Rig> = Timestamp::from_nanos(1_767_225_600_000_000_000);
-
 /// Identifies one datagram, to report its transmit timestamp once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SendToken(u64);
@@ -108,8 +105,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that starts at `now`. `seed` makes its cookies unpredictable to strangers. `pivot` is the wall clock; it tells
-    /// the NTP era, so 68 years of error are allowed.
+    /// A client that starts at `now`. `seed` makes its cookies unpredictable to strangers. `pivot` tells
+    /// the NTP era: the server's time is within 68 years of it.
     #[must_use]
     pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: u64) -> Self {
         Self {
@@ -209,16 +206,6 @@ impl Client {
         }
         (self.recheck, self.hands_over) = (None, false);
         self.handle_new_server(now);
-    }
-
-    /// An instant that tells the era of the server's timestamps. A time scale is not older than 68 years, whatever wall clock it
-    /// began with, and whatever this device's wall clock is.
-    fn pivot_for(&self, upstream: &Upstream) -> Timestamp<Rig> {
-        match upstream.field.filter(|field| !field.traceable) {
-            Some(field) => field.began,
-            // A device without a clock of its own starts in 1970.
-            None => self.pivot.max(EARLIEST),
-        }
     }
 
     /// What was learnt of servers does not count any more.

@@ -254,7 +254,7 @@ impl Node {
             return;
         }
         // What its clock reads is not told: the scale is as old as the wall clock says, for now.
-        let wall = Timestamp::from_nanos(now.as_nanos()) + self.config.wall;
+        let wall = wall_time(now, self.config.wall);
         let advert = TimeAdvert {
             server: field.server(),
             device: from.to_string(),
