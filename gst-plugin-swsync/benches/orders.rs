@@ -99,7 +99,7 @@ impl Drop for Line {
 
 fn place(rig: &str, first: u64, count: u32) -> Answer {
     let listen = vec!["tcp/127.0.0.1:0".to_owned()];
-    let config = RigConfig { rig: Name::new(rig).expect("a name"), listen, connect: Vec::new() };
+    let config = RigConfig::new(Name::new(rig).expect("a name"), listen, Vec::new());
     let order = Order::burst(Name::new(format!("o{first}")).expect("a name"), grid().instant(first), count);
     let session = Session::open(&config).expect("a session");
     let summary = session.place(&order.expect("an order"), PATIENCE, |_| {}).expect("it is placed");

@@ -46,7 +46,7 @@ impl RigSettings {
         let rig = Name::new(self.rig.clone())
             .map_err(|error| gst::error_msg!(gst::LibraryError::Settings, ("rig: {error}")))?;
         let (listen, connect) = (comma_list(self.listen.as_deref()), comma_list(self.connect.as_deref()));
-        Ok(RigConfig { rig, listen, connect })
+        Ok(RigConfig::new(rig, listen, connect))
     }
 }
 

@@ -57,8 +57,7 @@ fn kill_in_the_middle(
     let endpoint = format!("tcp/127.0.0.1:{port}");
     let keep = format!("max-files={}", max_files.unwrap_or(0));
     let victim = Device::start(&device(encoder, &rig, &location, &format!("listen={endpoint} {keep}")));
-    let config =
-        RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
+    let config = RigConfig::new(Name::new(rig.as_str()).unwrap(), Vec::new(), vec![endpoint]);
     let mut session = None;
     common::eventually("the device is there", || {
         session = Session::visit(&config, std::time::Duration::from_secs(1)).ok();

@@ -155,8 +155,7 @@ fn the_process_is_stopped() {
         folder.path().display()
     );
     let device = Device::start(&description);
-    let config =
-        RigConfig { rig: Name::new(rig.as_str()).unwrap(), listen: Vec::new(), connect: vec![endpoint] };
+    let config = RigConfig::new(Name::new(rig.as_str()).unwrap(), Vec::new(), vec![endpoint]);
     let mut session = None;
     common::eventually("the device is there", || {
         session = Session::visit(&config, Duration::from_secs(1)).ok();

@@ -32,7 +32,7 @@ impl RigArgs {
     pub fn config(&self) -> RigConfig {
         // An environment variable that is set but empty means "none".
         let given = |list: &[String]| list.iter().filter(|item| !item.is_empty()).cloned().collect();
-        RigConfig { rig: self.rig.clone(), listen: given(&self.listen), connect: given(&self.connect) }
+        RigConfig::new(self.rig.clone(), given(&self.listen), given(&self.connect))
     }
 
     /// Connects to the rig.

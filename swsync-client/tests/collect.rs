@@ -25,11 +25,8 @@ fn child_main() {
     // Not a test: `Child` runs this.
     let Ok(root) = std::env::var("SWSYNC_TEST_ROOT") else { return };
     let variable = |key| std::env::var(key).unwrap();
-    let config = RigConfig {
-        rig: name(&variable("SWSYNC_TEST_RIG")),
-        listen: Vec::new(),
-        connect: vec![variable("SWSYNC_TEST_CONNECT")],
-    };
+    let config =
+        RigConfig::new(name(&variable("SWSYNC_TEST_RIG")), Vec::new(), vec![variable("SWSYNC_TEST_CONNECT")]);
     let session = Session::open_unshared(&config).unwrap();
     let _share = Share::open(&session, name("pi"), root.into(), Box::new(|| None)).unwrap();
     println!("serving");

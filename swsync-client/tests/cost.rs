@@ -107,9 +107,9 @@ fn sharing_costs_no_more_than_a_request_needs() {
 
     let free = swsync_rig::free_loopback().unwrap();
     let (rig, endpoint) = (name(&format!("cost-{}", std::process::id())), vec![format!("tcp/{free}")]);
-    let operator = RigConfig { rig: rig.clone(), listen: endpoint.clone(), connect: Vec::new() };
+    let operator = RigConfig::new(rig.clone(), endpoint.clone(), Vec::new());
     let operator = Session::open_unshared(&operator).unwrap();
-    let device = Session::open_unshared(&RigConfig { rig, listen: Vec::new(), connect: endpoint }).unwrap();
+    let device = Session::open_unshared(&RigConfig::new(rig, Vec::new(), endpoint)).unwrap();
     let _share = Share::open(&device, name("pi"), disk.path().to_owned(), Box::new(|| None)).unwrap();
     while Used::task().is_none() {
         std::thread::yield_now();

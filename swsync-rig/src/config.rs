@@ -13,6 +13,7 @@ pub const DEFAULT_RIG: &str = "swsync";
 /// scouting, and by gossip, with which each peer passes on those it knows. With either, scouting is off, and only these
 /// addresses and gossip are used: one reachable device leads to all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RigConfig {
     /// The rig's name.
     pub rig: Name,
@@ -50,10 +51,16 @@ impl fmt::Display for Search {
 }
 
 impl RigConfig {
+    /// The rig `rig`, reached by these endpoints.
+    #[must_use]
+    pub const fn new(rig: Name, listen: Vec<String>, connect: Vec<String>) -> Self {
+        Self { rig, listen, connect }
+    }
+
     /// The rig `rig`, found by Zenoh's own discovery.
     #[must_use]
     pub const fn discovering(rig: Name) -> Self {
-        Self { rig, listen: Vec::new(), connect: Vec::new() }
+        Self::new(rig, Vec::new(), Vec::new())
     }
 
     /// Whether Zenoh's own discovery is used.

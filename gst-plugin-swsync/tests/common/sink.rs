@@ -169,7 +169,7 @@ pub fn pts_of(number: u64) -> gst::ClockTime {
 /// The session that the sinks of `rig` in this process share.
 pub fn session(rig: &str) -> Arc<Session> {
     let listen = vec!["tcp/127.0.0.1:0".to_owned()];
-    let config = RigConfig { rig: Name::new(rig).unwrap(), listen, connect: Vec::new() };
+    let config = RigConfig::new(Name::new(rig).unwrap(), listen, Vec::new());
     Session::open(&config).unwrap()
 }
 

@@ -217,7 +217,7 @@ impl Rig {
         let endpoint = vec![self.endpoint.clone()];
         let (listen, connect) =
             if self.devices.is_empty() { (endpoint, Vec::new()) } else { (Vec::new(), endpoint) };
-        let config = RigConfig { rig: Name::new(&self.name).unwrap(), listen, connect };
+        let config = RigConfig::new(Name::new(&self.name).unwrap(), listen, connect);
         let id = Name::new(id).unwrap();
         let handler = Arc::new(Handler {
             id: id.clone(),

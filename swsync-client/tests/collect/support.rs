@@ -42,9 +42,9 @@ impl Rig {
         let free = swsync_rig::free_loopback().unwrap();
         let rig = name(&format!("share-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed)));
         let endpoint = vec![format!("tcp/{free}")];
-        let operator = RigConfig { rig: rig.clone(), listen: endpoint.clone(), connect: Vec::new() };
+        let operator = RigConfig::new(rig.clone(), endpoint.clone(), Vec::new());
         Self {
-            config: RigConfig { rig, listen: Vec::new(), connect: endpoint },
+            config: RigConfig::new(rig, Vec::new(), endpoint),
             disk: tempfile::tempdir().unwrap(),
             out: tempfile::tempdir().unwrap(),
             operator: Session::open_unshared(&operator).unwrap(),

@@ -48,11 +48,11 @@ impl DemoRig {
         // Both ports are free now. In the demo's own network namespace no other process can take them.
         let time: SocketAddr = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
         let control = format!("tcp/{}", swsync_rig::free_loopback()?);
-        let config = RigConfig {
-            rig: Name::new(format!("demo-{}", std::process::id()))?,
-            listen: Vec::new(),
-            connect: vec![control.clone()],
-        };
+        let config = RigConfig::new(
+            Name::new(format!("demo-{}", std::process::id()))?,
+            Vec::new(),
+            vec![control.clone()],
+        );
         let mut rig = Self { devices: Vec::new(), relays: Vec::new(), config };
         let launch = Launch { args, out, logs: &logs, rig: rig.config.rig.clone() };
         let mut leader = launch.command(0, scripts.join("leader.sh"));

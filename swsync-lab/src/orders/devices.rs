@@ -166,11 +166,7 @@ impl Devices {
 
     /// A session in the rig, to give orders.
     pub fn session(&self) -> anyhow::Result<Arc<Session>> {
-        let config = RigConfig {
-            rig: Name::new(&*self.rig)?,
-            listen: Vec::new(),
-            connect: vec![self.control.clone()],
-        };
+        let config = RigConfig::new(Name::new(&*self.rig)?, Vec::new(), vec![self.control.clone()]);
         Ok(Session::visit(&config, START_TIMEOUT)?)
     }
 

@@ -264,11 +264,11 @@ pub fn child_main() {
         let value = std::env::var(key).unwrap();
         value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
     };
-    let config = RigConfig {
-        rig: name(&std::env::var("SWSYNC_TEST_RIG").unwrap()),
-        listen: list("SWSYNC_TEST_LISTEN"),
-        connect: list("SWSYNC_TEST_CONNECT"),
-    };
+    let config = RigConfig::new(
+        name(&std::env::var("SWSYNC_TEST_RIG").unwrap()),
+        list("SWSYNC_TEST_LISTEN"),
+        list("SWSYNC_TEST_CONNECT"),
+    );
     let device = Device::try_joining(&config, &id, true).unwrap();
     println!("joined");
     device.wait_for_order(Duration::from_secs(60));
@@ -307,12 +307,12 @@ impl Lab {
 
     /// The configuration of the device that the others connect to.
     pub fn leading(&self) -> RigConfig {
-        RigConfig { rig: self.rig.clone(), listen: vec![self.endpoint.clone()], connect: Vec::new() }
+        RigConfig::new(self.rig.clone(), vec![self.endpoint.clone()], Vec::new())
     }
 
     /// The configuration of all other devices.
     pub fn visiting(&self) -> RigConfig {
-        RigConfig { rig: self.rig.clone(), listen: Vec::new(), connect: vec![self.endpoint.clone()] }
+        RigConfig::new(self.rig.clone(), Vec::new(), vec![self.endpoint.clone()])
     }
 
     /// The first call returns the configuration of the device that the others connect to.
@@ -351,7 +351,7 @@ impl Lab {
     /// A visitor of both networks, which joins them.
     pub fn join_with(&self, other: &Self) -> Arc<Session> {
         let connect = vec![self.endpoint.clone(), other.endpoint.clone()];
-        let config = RigConfig { connect, ..self.visiting() };
+        let config = RigConfig::new(self.rig.clone(), Vec::new(), connect);
         Session::visit(&config, Duration::from_secs(30)).unwrap()
     }
 
