@@ -110,27 +110,30 @@ impl Session {
         left.map(|(device, gone)| (device, why(gone.since))).collect()
     }
 
-    /// Tells every hub not to miss `device` any more. Returns the places of hubs that do not answer: they may bring it up again.
-    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Vec<Name> {
+    /// Tells every hub not to miss `device` any more. Returns the places of hubs that do not answer: they may bring it up again. `None`:
+    /// no hub is seen within `timeout`, so nobody has heard it.
+    #[must_use]
+    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Option<Vec<Name>> {
+        let hubs = self.link().wait_for_hubs(Instant::now() + timeout);
+        if hubs.is_empty() {
+            return None;
+        }
         self.members().forget(device);
         let (tx, rx) = mpsc::channel();
-        let mut silent = Vec::new();
-        for hub in self.link().hubs() {
-            let tx = tx.clone();
+        for hub in &hubs {
+            let (tx, id) = (tx.clone(), hub.id.clone());
             let key = self.keys().keep(&hub.id, KeepKind::Roster);
             let forget = encode(&Forget { forget: device.clone() });
-            silent.push((hub.id.clone(), hub.place));
             self.ask(&key, Some(forget), timeout, move |reply| {
                 if reply.is_ok() {
-                    let _ = tx.send(hub.id.clone()); // fails if the caller has given up
+                    let _ = tx.send(id.clone()); // fails if the caller has given up
                 }
             });
         }
         drop(tx);
-        for answered in rx {
-            silent.retain(|(id, _)| *id != answered);
-        }
-        silent.into_iter().map(|(_, place)| place).collect()
+        let answered: BTreeSet<_> = rx.into_iter().collect();
+        let silent = hubs.into_iter().filter(|hub| !answered.contains(&hub.id));
+        Some(silent.map(|hub| hub.place).collect())
     }
 
     /// Asks `hub` for its roster, and puts that in `inbox`. A malformed one is dropped.

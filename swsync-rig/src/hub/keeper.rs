@@ -50,8 +50,9 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Lets the hub `router` of the session `shared` keep.
     pub(crate) fn start(shared: &Arc<Shared>, router: &Router) -> Result<Self, ControlError> {
+        type Answer = Box<dyn Fn(Query, &str) + Send + Sync>;
         let follower = shared.follow_members()?;
-        let declare = |kind, answer: Box<dyn Fn(Query, &str) + Send + Sync>| {
+        let declare = |kind, answer: Answer| {
             let key = shared.keys.keep(&router.token().id, kind);
             let own_key = key.clone();
             let declared =

@@ -264,6 +264,14 @@ impl Shared {
         self.state.lock().hubs.values().cloned().collect()
     }
 
+    /// The hubs that are seen, once there is one, or at `deadline`.
+    pub(crate) fn wait_for_hubs(&self, deadline: Instant) -> Vec<HubToken> {
+        let mut state = self.state.lock();
+        let none = |state: &mut State| state.hubs.is_empty() && !state.stop;
+        let _ = self.changed.wait_while_until(&mut state, none, deadline);
+        state.hubs.values().cloned().collect()
+    }
+
     /// Has this session run a hub. `false`: it does not, since it is a visitor.
     pub(crate) fn invite(&self) -> bool {
         self.state.lock().invited = true;

@@ -1,6 +1,6 @@
 //! Looks for a hub: where to connect, and which address answers.
 
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,21 @@ const SCOUT: Duration = Duration::from_millis(500);
 /// Most addresses that are tried at once.
 const MAX_ADDRESSES: usize = 64;
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "it finds out what answers, and says nothing; Zenoh carries what is said"
+)]
+fn accepts(address: SocketAddr) -> bool {
+    std::net::TcpStream::connect_timeout(&address, DIAL).is_ok()
+}
+
 /// The first of `addresses` (`HOST:PORT`) that accepts a connection, unless `skip` says not to try it.
 pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
     let (tx, rx) = mpsc::channel();
     let dial = |address: SocketAddr| {
         let tx = tx.clone();
         let dial = move || {
-            if TcpStream::connect_timeout(&address, DIAL).is_ok() {
+            if accepts(address) {
                 let _ = tx.send(address); // fails if another one was first
             }
         };
