@@ -23,7 +23,11 @@ use crate::zenoh_config::{address_of, client_config};
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long an address is left alone that accepts connections, but is no hub of this rig.
-const REFUSED: Duration = Duration::from_secs(5);
+const NO_HUB: Duration = Duration::from_secs(5);
+
+/// How long an address is left alone to which the connection was lost. The kernel of a process that hangs still accepts connections, so
+/// that each attempt would take its time; the other hubs come first.
+const LOST: Duration = Duration::from_secs(1);
 
 /// How long after a new connection all tokens have come through it.
 const TOKENS: Duration = Duration::from_secs(1);
@@ -45,8 +49,10 @@ pub(super) struct Worker {
     /// `listen` is given, but names an address that this host does not have yet.
     listens_later: bool,
     addresses_at: Instant,
-    /// Addresses that are no hub of this rig, and since when that is known.
-    refused: BTreeMap<SocketAddr, Instant>,
+    /// Addresses that are not tried, and until when.
+    left_alone: BTreeMap<SocketAddr, Instant>,
+    /// Where the connection goes.
+    linked_to: Option<SocketAddr>,
     search_at: Instant,
     pause: Duration,
     confirm_at: Option<Instant>,
@@ -73,7 +79,8 @@ impl Worker {
             hub: None,
             listens_later: false,
             addresses_at: now + LOOK_AT_ADDRESSES,
-            refused: BTreeMap::new(),
+            left_alone: BTreeMap::new(),
+            linked_to: None,
             search_at: now,
             pause: Duration::ZERO,
             confirm_at: None,
@@ -149,6 +156,7 @@ impl Worker {
         self.shared.members.handle_link_lost(now);
         self.confirm_at = None;
         (self.search_at, self.pause) = (now, Duration::ZERO);
+        self.left_alone.extend(self.linked_to.take().map(|address| (address, now + LOST)));
         // Closing waits for what hangs, for up to ten seconds.
         if let Some((_, lost)) = lost {
             in_background("swsync-close", move || drop(lost.close().wait()));
@@ -158,7 +166,7 @@ impl Worker {
     /// Looks for a hub, once. Whether there is a connection now.
     fn search(&mut self) -> bool {
         let now = Instant::now();
-        self.refused.retain(|_, at| now < *at + REFUSED);
+        self.left_alone.retain(|_, until| now < *until);
         if let Some(own) = self.hub.as_ref().and_then(|hub| hub.router.own_address()) {
             return self.connect(own);
         }
@@ -176,7 +184,7 @@ impl Worker {
     /// Connects to the first of `addresses` that is a hub.
     fn connect_to_any(&mut self, addresses: &[String]) -> bool {
         while !self.is_stopped()
-            && let Some(address) = dial(addresses, |address| self.refused.contains_key(address))
+            && let Some(address) = dial(addresses, |address| self.left_alone.contains_key(address))
         {
             if self.connect(address) {
                 return true;
@@ -194,7 +202,7 @@ impl Worker {
             Ok(zenoh) => zenoh,
             Err(error) => {
                 swsync_core::log::info!(%address, %error, "no hub of the rig");
-                self.refused.insert(address, Instant::now());
+                self.left_alone.insert(address, Instant::now() + NO_HUB);
                 shared.state.lock().failure = Some(format!("{address}: {error}"));
                 return false;
             }
@@ -215,6 +223,7 @@ impl Worker {
             }
         }
         swsync_core::log::debug!(%address, "connected to a hub");
+        self.linked_to = Some(address);
         shared.state.lock().tell(LinkEvent::Linked);
         shared.changed.notify_all();
         self.pause = Duration::ZERO;

@@ -158,6 +158,11 @@ impl Device {
         Ok(Self { handler, membership })
     }
 
+    /// A device that never answers, in a process of its own.
+    pub fn child(config: &RigConfig, id: &str) -> Child {
+        Child::spawn(config, id)
+    }
+
     pub fn membership(&self) -> &Membership {
         &self.membership
     }
