@@ -142,11 +142,12 @@ fn a_hub_that_hangs_holds_up_nobody_else() {
     a.stop();
     let begin = Instant::now();
     let mut answered = Vec::new();
-    let summary =
-        visitor.place(&order("o1"), TIMEOUT, |outcome| answered.push((outcome.device().clone(), begin.elapsed())));
+    let summary = visitor
+        .place(&order("o1"), TIMEOUT, |outcome| answered.push((outcome.device().clone(), begin.elapsed())));
     println!("{answered:?}");
     let outcomes = summary.unwrap().outcomes;
-    let [DeviceOutcome::NoAnswer { device, .. }, DeviceOutcome::Answered(_), DeviceOutcome::Answered(_)] = &outcomes[..]
+    let [DeviceOutcome::NoAnswer { device, .. }, DeviceOutcome::Answered(_), DeviceOutcome::Answered(_)] =
+        &outcomes[..]
     else {
         panic!("{outcomes:?}");
     };
@@ -168,7 +169,9 @@ fn a_rig_whose_hubs_are_all_lost_finds_together_again() {
     }
     let config = RigConfig::discovering(name("hubless"));
     let children = ["a", "b"].map(|id| Device::child(&config, id));
-    wait_until("two hubs", || Session::visit(&config, TIMEOUT).is_ok_and(|visitor| visitor.hubs().len() == 2));
+    wait_until("two hubs", || {
+        Session::visit(&config, TIMEOUT).is_ok_and(|visitor| visitor.hubs().len() == 2)
+    });
     // Those two run the hubs, since nobody else is there yet.
     let _devices = ["c", "d", "e"].map(|id| Device::joining(&config, id));
     children.into_iter().for_each(|child| child.kill());
@@ -181,7 +184,9 @@ fn a_rig_whose_hubs_are_all_lost_finds_together_again() {
     println!("together again after {:?}", begin.elapsed());
     let visitor = Session::visit(&config, TIMEOUT).unwrap();
     let summary = visitor.place(&order("o1"), TIMEOUT, |_| ()).unwrap();
-    assert!(summary.outcomes.iter().filter(|outcome| matches!(outcome, DeviceOutcome::Answered(_))).count() == 3);
+    assert!(
+        summary.outcomes.iter().filter(|outcome| matches!(outcome, DeviceOutcome::Answered(_))).count() == 3
+    );
 }
 
 #[test]

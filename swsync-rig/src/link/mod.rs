@@ -272,6 +272,13 @@ impl Shared {
         state.hubs.values().cloned().collect()
     }
 
+    /// Waits until all of `ids` are seen, or for `deadline`.
+    pub(crate) fn wait_for_these_hubs(&self, ids: &[Name], deadline: Instant) {
+        let mut state = self.state.lock();
+        let missing = |state: &mut State| !ids.iter().all(|id| state.hubs.contains_key(id)) && !state.stop;
+        let _ = self.changed.wait_while_until(&mut state, missing, deadline);
+    }
+
     /// Has this session run a hub. `false`: it does not, since it is a visitor.
     pub(crate) fn invite(&self) -> bool {
         self.state.lock().invited = true;

@@ -373,29 +373,35 @@ impl Worker {
         }
         let known: BTreeSet<_> = self.shared.hubs().into_iter().flat_map(|hub| hub.addresses).collect();
         let known = |address: &SocketAddr| known.contains(address);
-        let mut found = None;
+        let mut found = Vec::new();
         for address in &addresses {
             // Each by itself: that one answers says nothing of the others.
             if let Some(address) = dial(std::slice::from_ref(address), known)
                 && !self.islands.is_known(address)
-                && self.is_island(address)
             {
-                found = Some(address);
+                let hubs = self.island(address);
+                if !hubs.is_empty() {
+                    self.shared.state.lock().remember(&[address]);
+                }
+                found.extend(hubs);
             }
         }
-        if let Some(address) = found {
-            swsync_core::log::info!(%address, "a part of the rig is reached from here only: a hub joins the two");
-            self.shared.state.lock().remember(&[address]);
-            if let Err(error) = self.start_hub(HubKind::Bridge) {
-                swsync_core::log::warn!(%error, "cannot run a hub");
+        if !found.is_empty() {
+            swsync_core::log::info!(
+                ?found,
+                "a part of the rig is reached from here only: a hub joins it with the others"
+            );
+            match self.start_hub(HubKind::Bridge) {
+                Ok(()) => self.shared.wait_for_these_hubs(&found, Instant::now() + JOINED),
+                Err(error) => swsync_core::log::warn!(%error, "cannot run a hub"),
             }
         }
         self.shared.state.lock().islands_looked_for = true;
         self.shared.changed.notify_all();
     }
 
-    /// Whether the hub at `address` belongs to a part of the rig that is not seen from here.
-    fn is_island(&self, address: SocketAddr) -> bool {
+    /// The hubs of the part of the rig at `address`, if that is not seen from here.
+    fn island(&self, address: SocketAddr) -> Vec<Name> {
         let look = || -> zenoh::Result<Vec<HubToken>> {
             let zenoh = zenoh::open(client_config(address)?).wait()?;
             let tokens = zenoh.liveliness().get(self.shared.keys.hubs()).timeout(INVITATION).wait()?;
@@ -409,11 +415,12 @@ impl Worker {
         match look() {
             Ok(there) => {
                 let here = self.shared.hubs();
-                !there.is_empty() && !there.iter().any(|hub| here.iter().any(|known| known.id == hub.id))
+                let is_seen = there.iter().any(|hub| here.iter().any(|known| known.id == hub.id));
+                if is_seen { Vec::new() } else { there.into_iter().map(|hub| hub.id).collect() }
             }
             Err(error) => {
                 swsync_core::log::debug!(%address, %error, "no part of the rig");
-                false
+                Vec::new()
             }
         }
     }
@@ -430,6 +437,9 @@ struct Islands {
 /// How often to look for other parts of the rig, and how long what was found at an address holds.
 const LOOK_FOR_ISLANDS: Duration = Duration::from_secs(20);
 const ISLAND_HOLDS: Duration = Duration::from_secs(300);
+
+/// How long it may take until a hub that joins two parts of a rig has connections to both.
+const JOINED: Duration = Duration::from_secs(3);
 
 impl Islands {
     fn is_due(&mut self, now: Instant) -> bool {

@@ -17,9 +17,12 @@ use crate::message::Roster;
 use crate::outcome::DeviceOutcome;
 use crate::settling::Settling;
 
-/// How long a device that is gone is waited for. Chosen: Zenoh reconnects within a second or two, and the operator wants to know
-/// soon.
-pub(crate) const AWAY_GRACE: Duration = Duration::from_secs(2);
+/// How long a device that is gone is waited for. Chosen: a device whose hub is lost needs up to two seconds more than others to notice
+/// that and to come back through another hub; and the operator wants to know soon.
+pub(crate) const AWAY_GRACE: Duration = Duration::from_secs(4);
+
+/// How long a device is waited for that was not there from the beginning.
+pub(crate) const ABSENT_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the view of the rig may take to settle after the order.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
@@ -256,7 +259,7 @@ impl Placement {
             DeviceProgress::Away { since } if now >= *since + AWAY_GRACE => {
                 "left the rig before it answered".to_owned()
             }
-            DeviceProgress::Absent { since, why } if now >= *since + AWAY_GRACE => why.clone(),
+            DeviceProgress::Absent { since, why } if now >= *since + ABSENT_GRACE => why.clone(),
             DeviceProgress::Asked { .. }
             | DeviceProgress::Unanswered { .. }
             | DeviceProgress::Away { .. }
@@ -307,7 +310,8 @@ impl Placement {
         }
         let due = self.devices.values().filter_map(|device| match device.progress {
             DeviceProgress::Unanswered { ask_again_at, .. } => Some(ask_again_at),
-            DeviceProgress::Away { since } | DeviceProgress::Absent { since, .. } => Some(since + AWAY_GRACE),
+            DeviceProgress::Away { since } => Some(since + AWAY_GRACE),
+            DeviceProgress::Absent { since, .. } => Some(since + ABSENT_GRACE),
             DeviceProgress::Asked { .. } => Some((device.last_alive + SILENCE).min(device.checked + CHECK)),
             DeviceProgress::Done => None,
         });

@@ -125,7 +125,7 @@ fn a_restarted_device_is_not_mistaken_for_its_earlier_instance() {
     placement.handle_change(came("a"), now);
     placement.handle_change(MemberChange::Left(earlier.clone()), now);
     placement.handle_closed(&earlier, now);
-    assert_eq!(placement.handle_timeout(now + AWAY_GRACE), [PlacementAction::AskAlive(member("a"))]);
+    assert_eq!(placement.handle_timeout(now + ABSENT_GRACE), [PlacementAction::AskAlive(member("a"))]);
     assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
 }
 
@@ -223,7 +223,7 @@ fn a_missed_device_is_named_unless_it_comes_back() {
     placement.handle_change(came("c"), now);
     placement.handle_reply(&member("c"), Ok(answer("c")));
     assert!(!placement.is_done());
-    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("b", "lost")]);
+    assert_eq!(no_answer(&placement.handle_timeout(now + ABSENT_GRACE)), [("b", "lost")]);
     assert!(placement.is_done());
 }
 
@@ -238,8 +238,8 @@ fn only_targets_get_the_order_and_absent_ones_are_named() {
     handle_roster(&mut placement, "b", &["a", "b"]);
     placement.handle_reply(&member("a"), Ok(answer("a")));
     assert!(!placement.is_done());
-    assert_eq!(placement.deadline(), now + AWAY_GRACE);
-    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("ghost", "is not in the rig")]);
+    assert_eq!(placement.deadline(), now + ABSENT_GRACE);
+    assert_eq!(no_answer(&placement.handle_timeout(now + ABSENT_GRACE)), [("ghost", "is not in the rig")]);
     assert!(placement.is_done());
 }
 
