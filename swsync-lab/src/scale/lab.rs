@@ -36,12 +36,16 @@ pub struct Lab {
     events: Receiver<Event>,
     sender: Sender<Event>,
     interrupted: Arc<AtomicBool>,
+    /// Processes so far.
+    started: u32,
 }
 
 /// A process in its namespace.
 struct Process {
     child: Child,
     commands: Option<ChildStdin>,
+    /// Its number.
+    process: u32,
 }
 
 impl Drop for Process {
@@ -51,8 +55,13 @@ impl Drop for Process {
     }
 }
 
-/// What the process in a namespace has told; `None`: its output has ended.
-type Event = (usize, Option<Told>);
+/// What a process has told; `None`: its output has ended.
+struct Event {
+    node: usize,
+    /// Which of the processes that ran in this namespace.
+    process: u32,
+    told: Option<Told>,
+}
 
 impl Lab {
     /// A lab with `nodes` namespaces, in which nothing runs yet.
@@ -71,7 +80,7 @@ impl Lab {
         let capture = Capture::start(nodes)?;
         let (sender, events) = channel();
         let processes = BTreeMap::new();
-        Ok(Self { processes, capture, network, nodes, progress, out, events, sender, interrupted })
+        Ok(Self { processes, capture, network, nodes, progress, out, events, sender, interrupted, started: 0 })
     }
 
     /// Starts `part` in namespace `node`.
@@ -96,18 +105,19 @@ impl Lab {
         let mut child = program.spawn().context("cannot run nsenter (util-linux)")?;
         let commands = child.stdin.take();
         let out = BufReader::new(child.stdout.take().context("its output is piped")?);
-        let sender = self.sender.clone();
+        let (sender, process) = (self.sender.clone(), self.started);
+        self.started += 1;
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
                 match serde_json::from_str(&line) {
                     // Fails once the lab ends.
-                    Ok(told) => drop(sender.send((node, Some(told)))),
+                    Ok(told) => drop(sender.send(Event { node, process, told: Some(told) })),
                     Err(error) => output::tell(&format!("node {node}: {error}: {line}")),
                 }
             }
-            let _ = sender.send((node, None));
+            let _ = sender.send(Event { node, process, told: None });
         });
-        self.processes.insert(node, Process { child, commands });
+        self.processes.insert(node, Process { child, commands, process });
         Ok(())
     }
 
@@ -126,11 +136,14 @@ impl Lab {
             let now = Instant::now();
             let wait = deadline.saturating_duration_since(now).min(Duration::from_millis(200));
             match self.events.recv_timeout(wait) {
-                Ok((node, Some(told))) => return Ok(Some((node, told))),
-                Ok((node, None)) if self.processes.contains_key(&node) => {
-                    bail!("node {node} has ended{}", self.log_of(node))
+                Ok(Event { node, process, told }) => {
+                    let runs = self.processes.get(&node).is_some_and(|running| running.process == process);
+                    match told.filter(|_| runs) {
+                        Some(told) => return Ok(Some((node, told))),
+                        None if runs => bail!("node {node} has ended{}", self.log_of(node)),
+                        None => {} // it was asked to end
+                    }
                 }
-                Ok((_, None)) => {} // it was asked to
                 Err(RecvTimeoutError::Timeout) if now >= deadline => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the lab has no processes"),

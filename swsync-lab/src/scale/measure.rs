@@ -95,7 +95,7 @@ pub struct Join {
     pub own: u64,
     /// Packets of the time service above the idle rate, of the whole rig.
     pub time: f64,
-    /// When the last half second was over that had more packets of the control plane than any before the join.
+    /// When the last half second was over that had clearly more packets of the control plane than any before the join.
     pub quiet: Duration,
 }
 
@@ -257,7 +257,9 @@ impl Lab {
 /// What a join has cost by the packets in the steps before and after it.
 fn join_of(before: &[Counts], after: &[Counts], newcomer: usize, devices: usize) -> Join {
     let most = before.iter().map(|step| step.control).max().unwrap_or_default();
-    let last = after.iter().rposition(|step| step.control > most).map_or(0, |step| step + 1);
+    // A quarter more is no more: a step may have a keepalive or two more by chance.
+    let is_busy = |step: &Counts| step.control > most + most / 4 + 4;
+    let last = after.iter().rposition(is_busy).map_or(0, |step| step + 1);
     // The newcomer is idle too, once it has joined: as any other.
     let share = 1.0 + 1.0 / super::float(devices);
     let above = |of: fn(&Counts) -> u64| {
