@@ -2,7 +2,7 @@
 
 use swsync_core::time::{Host, Span, Timestamp};
 
-use super::network::Side;
+use crate::network::Side;
 use super::protocol::Observation;
 
 /// Something that the lab is told.

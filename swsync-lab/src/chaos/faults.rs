@@ -5,7 +5,7 @@ use std::time::Duration;
 use swsync_core::time::Span;
 
 use super::args::FaultList;
-use super::network::Side;
+use crate::network::Side;
 use super::rig::Rig;
 use super::timeline::Presence;
 use crate::split_mix::SplitMix64;

@@ -9,7 +9,7 @@ use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Host, Timestamp};
 
 use super::event::{BusMessage, Event};
-use super::network::Side;
+use crate::network::Side;
 use super::protocol::{Heard, Observation, Outcome};
 use super::reading::Reading;
 use super::rig::Rig;

@@ -11,7 +11,7 @@ use swsync_time::host_now;
 
 use super::device::{Device, Setup};
 use super::event::Event;
-use super::network::{Network, Side};
+use crate::network::{Network, Side};
 use super::protocol;
 use super::timeline::{Presence, Timeline};
 

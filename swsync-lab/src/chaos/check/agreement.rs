@@ -8,7 +8,7 @@ use swsync_core::time::{Host, Span, Timestamp};
 
 use super::{Finding, Runs, When};
 use crate::chaos::device;
-use crate::chaos::network::Side;
+use crate::network::Side;
 use crate::chaos::reading::{Reading, Whose};
 use crate::stats::quantile;
 

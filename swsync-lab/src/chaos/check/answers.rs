@@ -8,7 +8,7 @@ use swsync_core::time::Span;
 
 use super::{Finding, When};
 use crate::chaos::device;
-use crate::chaos::network::Side;
+use crate::network::Side;
 use crate::chaos::record::{GivenOrder, Record};
 use crate::chaos::timeline::{Presence, Timeline};
 use crate::stats::quantile;

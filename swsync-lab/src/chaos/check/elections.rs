@@ -5,7 +5,7 @@ use swsync_core::time::{Host, Span, Timestamp};
 
 use super::{Agreement, Finding, When};
 use crate::chaos::event::BusMessage;
-use crate::chaos::network::Side;
+use crate::network::Side;
 use crate::chaos::record::{FaultEntry, Record};
 use crate::chaos::timeline::{Presence, Timeline};
 

@@ -3,11 +3,18 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::geteuid;
+
+/// Most namespaces: so many ports a bridge has.
+const MOST: usize = 1_023;
+
+/// The bridge of [`Side::Main`], by which all traffic goes that is not cut off.
+pub const MAIN_BRIDGE: &str = "main";
 
 /// Set in the process that is in the lab's own network namespace.
 const INSIDE: &str = "SWSYNC_LAB_NAMESPACE";
@@ -24,7 +31,7 @@ pub enum Side {
 impl Side {
     const fn bridge(self) -> &'static str {
         match self {
-            Self::Main => "main",
+            Self::Main => MAIN_BRIDGE,
             Self::Apart => "apart",
         }
     }
@@ -87,7 +94,7 @@ impl Network {
     /// # Errors
     /// What `ip` says.
     pub fn new(count: usize) -> anyhow::Result<Self> {
-        ensure!(count < 200, "too many nodes for the addresses");
+        ensure!(count <= MOST, "a bridge has {MOST} ports at most");
         let bridge = |side: Side| {
             let name = side.bridge();
             format!("link add {name} type bridge mcast_snooping 0\nlink set {name} up\n")
@@ -107,14 +114,12 @@ impl Network {
                     Side::Main.bridge()
                 ),
             )?;
-            let inside = network.entry(index);
-            let inside: Vec<&str> = inside.iter().map(String::as_str).chain(["ip"]).collect();
-            batch(
-                &inside,
+            network.configure(
+                index,
                 &format!(
-                    "link set lo up\nlink set eth0 up\naddr add 10.87.0.{}/24 broadcast 10.87.0.255 dev eth0\n\
+                    "link set lo up\nlink set eth0 up\naddr add {}/16 broadcast 10.87.255.255 dev eth0\n\
                      route add 224.0.0.0/4 dev eth0\n",
-                    index + 1
+                    address(index)
                 ),
             )?;
         }
@@ -125,6 +130,16 @@ impl Network {
     pub fn entry(&self, index: usize) -> [String; 3] {
         let pid = self.nodes[index].holder.id();
         ["nsenter".to_owned(), format!("--net=/proc/{pid}/ns/net"), "--".to_owned()]
+    }
+
+    /// Runs lines for `ip -batch` in namespace `index`.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn configure(&self, index: usize, lines: &str) -> anyhow::Result<()> {
+        let inside = self.entry(index);
+        let inside: Vec<&str> = inside.iter().map(String::as_str).chain(["ip"]).collect();
+        batch(&inside, lines)
     }
 
     /// The side that namespace `index` is on.
@@ -155,8 +170,27 @@ impl Drop for Network {
     }
 }
 
+/// Runs lines for `ip -batch` in the lab's own namespace.
+///
+/// # Errors
+/// What `ip` says.
+pub fn configure(lines: &str) -> anyhow::Result<()> {
+    batch(&["ip"], lines)
+}
+
+/// The address of namespace `index`.
+///
+/// # Panics
+/// If there are not so many.
+#[must_use]
+pub fn address(index: usize) -> Ipv4Addr {
+    let host = u16::try_from(index + 1).expect("a bridge has 1023 ports");
+    let [high, low] = host.to_be_bytes();
+    Ipv4Addr::new(10, 87, high, low)
+}
+
 /// The end of namespace `index`'s interface that is on a bridge.
-fn port(index: usize) -> String {
+pub fn port(index: usize) -> String {
     format!("port{index}")
 }
 
