@@ -5,9 +5,9 @@ use std::time::Duration;
 use swsync_core::time::Span;
 
 use super::args::FaultList;
-use crate::network::Side;
 use super::rig::Rig;
 use super::timeline::Presence;
+use crate::network::Side;
 use crate::split_mix::SplitMix64;
 
 /// A kind of fault.

@@ -22,8 +22,7 @@ pub fn line(rig: &Rig, record: &Record, elapsed: Duration, duration: Duration) -
         newest.entry(reading.device).or_insert(reading);
     }
     let synced: Vec<_> = newest.values().filter(|reading| reading.sync.is_synced()).collect();
-    let offsets =
-        || synced.iter().filter(|reading| reading.side == Side::Main).map(|reading| reading.offset);
+    let offsets = || synced.iter().filter(|reading| reading.side == Side::Main).map(|reading| reading.offset);
     let spread = offsets().max().unwrap_or_default() - offsets().min().unwrap_or_default();
     let leader = rig.leader(Side::Main).map_or("no leader".to_owned(), |index| format!("leader {index}"));
     let open = record.orders.values().filter(|given| given.going > 0).count();

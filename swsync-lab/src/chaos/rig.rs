@@ -11,9 +11,9 @@ use swsync_time::host_now;
 
 use super::device::{Device, Setup};
 use super::event::Event;
-use crate::network::{Network, Side};
 use super::protocol;
 use super::timeline::{Presence, Timeline};
+use crate::network::{Network, Side};
 
 /// The first namespaces are the observers'.
 const OBSERVERS: usize = 2;

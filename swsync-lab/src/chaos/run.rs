@@ -15,11 +15,11 @@ use super::args::{ChaosArgs, Roles};
 use super::device::{self, Setup};
 use super::event::Event;
 use super::faults::{self, FaultKind, Repair};
-use crate::network::Side;
 use super::progress;
 use super::protocol::Command;
 use super::record::{FaultEntry, Record};
 use super::rig::Rig;
+use crate::network::Side;
 use crate::progress::Progress;
 use crate::split_mix::SplitMix64;
 

@@ -27,14 +27,14 @@ pub struct ScaleArgs {
     /// Count the idle rig for so long.
     #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
     pub(super) idle: Duration,
-    /// Wait so long before, once all devices are synced.
+    /// Wait so long before, once all devices are synced. Clients of a time server alone have three times as long.
     #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
     pub(super) settle: Duration,
     /// Orders to each rig.
     #[arg(long, default_value_t = 200)]
     pub(super) orders: u32,
     /// Devices that join each rig, one after the other.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     pub(super) joins: u16,
     /// Devices of one more rig whose servers take few clients, so that relays of relays are needed; 0: none.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(0..=900))]

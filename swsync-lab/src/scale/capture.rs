@@ -102,9 +102,8 @@ impl Capture {
         let counts = Mutex::new(Counts { nodes: vec![NodeCounts::default(); nodes], ..Counts::default() });
         let shared = Arc::new(Shared { counts, stop: AtomicBool::new(false) });
         let counting = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("capture".into())
-            .spawn(move || count(&socket, &counting))?;
+        let thread =
+            std::thread::Builder::new().name("capture".into()).spawn(move || count(&socket, &counting))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -134,8 +133,7 @@ fn open() -> anyhow::Result<OwnedFd> {
         .filter(|interface| interface.interface_name == MAIN_BRIDGE)
         .find_map(|interface| interface.address?.as_link_addr().copied())
         .context("the bridge has no address of its link")?;
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(100))?;
     // As large as the system allows, if that is not allowed.
     if setsockopt(&socket, sockopt::RcvBufForce, &QUEUE).is_err() {

@@ -19,8 +19,6 @@ const LOAD: usize = 1;
 const BEGIN_A_SECOND: u32 = 50;
 /// How long all may take to be synced once all have begun.
 const SYNC: Duration = Duration::from_secs(60);
-/// What they are given then, to come to the intervals that they keep.
-const SETTLE: Duration = Duration::from_secs(45);
 
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +38,14 @@ pub struct Served {
 }
 
 impl Lab {
-    /// Measures a leader with `count` clients for `span`.
-    pub fn serve(&mut self, rig: &Name, count: u16, span: Duration) -> anyhow::Result<Served> {
+    /// Measures a leader with `count` clients for `span`. They have `settle` after their bursts to come to the intervals that they keep.
+    pub fn serve(
+        &mut self,
+        rig: &Name,
+        count: u16,
+        settle: Duration,
+        span: Duration,
+    ) -> anyhow::Result<Served> {
         self.progress.tell(&format!("a leader with {count} clients"));
         self.network.configure(LOAD, "route add local 10.88.0.0/16 dev lo\n")?;
         let load = network::address(LOAD);
@@ -61,7 +65,7 @@ impl Lab {
         let deadline = Instant::now() + Duration::from_millis(over_ms.into()) + SYNC;
         while self.clients(deadline, all)?.synced < all {}
         self.progress.tell(&format!("all {count} clients are synced"));
-        self.wait(SETTLE)?;
+        self.wait(settle)?;
 
         let before = self.clients(Instant::now() + SYNC, all)?;
         let (usage, begun) = (self.usage(LEADER)?, Instant::now());

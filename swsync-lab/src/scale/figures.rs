@@ -66,7 +66,7 @@ pub const KINDS: [Kind; 27] = [
     kind("error_p50_us", "error of the clock, us (p50)", Unknown),
     kind("error_p95_us", "error of the clock, us (p95)", Unknown),
     kind("error_max_us", "error of the clock, us (largest)", Unknown),
-    kind("depth", "servers between the leader's clock and the farthest", Unknown),
+    kind("depth", "time servers on the way from the leader, at most", Unknown),
     wanted("unsynced", "samples of clocks that were not in sync, or none", Unknown, 0.0),
 ];
 
@@ -150,9 +150,7 @@ pub fn extrapolate(growth: Growth, sizes: &[(f64, f64)], devices: f64) -> Option
     let rig = match whole[..] {
         [] => return None,
         [(size, value)] => value / size * devices,
-        [.., (size, value), (larger, more)] => {
-            more + (more - value) / (larger - size) * (devices - larger)
-        }
+        [.., (size, value), (larger, more)] => more + (more - value) / (larger - size) * (devices - larger),
     };
     Some(if growth == Growth::Share { rig / devices } else { rig })
 }

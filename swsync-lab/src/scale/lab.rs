@@ -80,7 +80,18 @@ impl Lab {
         let capture = Capture::start(nodes)?;
         let (sender, events) = channel();
         let processes = BTreeMap::new();
-        Ok(Self { processes, capture, network, nodes, progress, out, events, sender, interrupted, started: 0 })
+        Ok(Self {
+            processes,
+            capture,
+            network,
+            nodes,
+            progress,
+            out,
+            events,
+            sender,
+            interrupted,
+            started: 0,
+        })
     }
 
     /// Starts `part` in namespace `node`.
@@ -159,7 +170,10 @@ impl Lab {
     }
 
     /// Asks the devices in `nodes` how their clocks are. Those that do not tell within two seconds are missing in what is returned.
-    pub fn samples(&mut self, nodes: impl IntoIterator<Item = usize>) -> anyhow::Result<BTreeMap<usize, Sample>> {
+    pub fn samples(
+        &mut self,
+        nodes: impl IntoIterator<Item = usize>,
+    ) -> anyhow::Result<BTreeMap<usize, Sample>> {
         let mut asked = 0;
         for node in nodes {
             self.command(node, &Command::Sample)?;

@@ -71,7 +71,8 @@ impl Load {
             .map(|index| now + Span::from(over).mul_f64(f64::from(index) / f64::from(count.max(1))))
             .collect();
         let config = ClientConfig { rig: rig_id(rig.as_str()), ..ClientConfig::default() };
-        let clients = begins.iter().map(|at| Client::new(config.clone(), *at, pivot, rand::random())).collect();
+        let clients =
+            begins.iter().map(|at| Client::new(config.clone(), *at, pivot, rand::random())).collect();
         let wakes = begins.iter().enumerate().map(|(index, at)| Reverse((*at, index))).collect();
         Self {
             device,
@@ -183,6 +184,7 @@ fn take(socket: &UdpSocket, buffer: &mut [u8], flags: MsgFlags) -> anyhow::Resul
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(u32::from_be(info.ipi_addr.s_addr)),
         _ => None,
     });
-    let index = to.and_then(|to| to.checked_sub(u32::from(FIRST))).and_then(|index| usize::try_from(index).ok());
+    let index =
+        to.and_then(|to| to.checked_sub(u32::from(FIRST))).and_then(|index| usize::try_from(index).ok());
     Ok(Some((index.unwrap_or(usize::MAX), received.bytes)))
 }

@@ -208,7 +208,9 @@ impl Lab {
                         _ => {
                             let why = placed.why.unwrap_or_default();
                             let (answered, devices) = (placed.answered, plan.devices);
-                            orders.incomplete.push(format!("{answered} of {devices} devices answered: {why}"));
+                            orders
+                                .incomplete
+                                .push(format!("{answered} of {devices} devices answered: {why}"));
                         }
                     }
                     self.progress.waiting("orders", count, usize::try_from(plan.orders)?);
@@ -230,10 +232,7 @@ impl Lab {
         self.start_device(plan, newcomer)?;
         let after = self.steps(JOIN)?;
         let clock = self.samples([newcomer])?;
-        ensure!(
-            clock.get(&newcomer).is_some_and(knows),
-            "the newcomer is not synced after {JOIN:?}"
-        );
+        ensure!(clock.get(&newcomer).is_some_and(knows), "the newcomer is not synced after {JOIN:?}");
         self.leave(newcomer)?;
         Ok(join_of(&before, &after, newcomer, plan.devices))
     }

@@ -98,7 +98,7 @@ fn measure_all(args: &ScaleArgs, lab: &mut Lab) -> anyhow::Result<Report> {
         report.relays = Some(lab.measure(&plan)?);
     }
     if args.clients > 0 {
-        report.served = Some(lab.serve(&rig("clients")?, args.clients, args.idle)?);
+        report.served = Some(lab.serve(&rig("clients")?, args.clients, args.settle * 3, args.idle)?);
     }
     Ok(report)
 }

@@ -88,7 +88,9 @@ impl Report {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if cfg!(debug_assertions) {
-            notes.push("a debug build: processor times and latencies are larger than a release build's".into());
+            notes.push(
+                "a debug build: processor times and latencies are larger than a release build's".into(),
+            );
         }
         for rig in self.columns() {
             let (counted, kernel) = (float(rig.idle.packets.frames), float(rig.idle.frames));
@@ -100,7 +102,9 @@ impl Report {
             }
             let mut reasons: Vec<_> = rig.orders.incomplete.iter().collect();
             reasons.dedup();
-            notes.extend(reasons.iter().take(3).map(|why| format!("{} devices: an order: {why}", heading(rig))));
+            notes.extend(
+                reasons.iter().take(3).map(|why| format!("{} devices: an order: {why}", heading(rig))),
+            );
         }
         for (figure, kind) in KINDS.iter().enumerate() {
             let power = figures::power(&self.sizes(figure)).filter(|power| *power > LINEAR);
@@ -172,9 +176,10 @@ impl Report {
                 "joins": rig.joins.iter().map(|join| join.control).collect::<Vec<_>>(),
             })
         };
-        let many = KINDS.iter().enumerate().filter_map(|(index, kind)| {
-            Some((kind.key.to_owned(), json!(self.of_many(index)?)))
-        });
+        let many = KINDS
+            .iter()
+            .enumerate()
+            .filter_map(|(index, kind)| Some((kind.key.to_owned(), json!(self.of_many(index)?))));
         let verdicts = self.verdicts();
         let verdicts = verdicts.iter().map(|verdict| {
             let Verdict { what, value, wanted } = verdict;
