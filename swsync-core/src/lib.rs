@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod align;
+pub mod bounded;
 pub mod bridge;
 pub mod coded;
 pub mod estimate;

@@ -46,7 +46,7 @@ mod state;
 mod status;
 mod upstream;
 
-pub use advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, ClockClass, TimeAdvert};
+pub use advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, ClockClass, MAX_ADDRESSES, TimeAdvert};
 pub use client::{
     Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
     ServerRefusal,
