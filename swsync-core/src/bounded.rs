@@ -47,7 +47,9 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T
             }
         }
         match elements.next_element::<IgnoredAny>()? {
-            Some(_) => Err(A::Error::custom(format_args!("a list has more than the {MOST} elements allowed"))),
+            Some(_) => {
+                Err(A::Error::custom(format_args!("a list has more than the {MOST} elements allowed")))
+            }
             None => Ok(list),
         }
     }
@@ -95,9 +97,7 @@ pub fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 ///
 /// # Errors
 /// As [`list`] and [`text`].
-pub fn texts<'de, D: Deserializer<'de>, const MOST: usize>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
+pub fn texts<'de, D: Deserializer<'de>, const MOST: usize>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let texts = list::<D, Text, MOST>(deserializer)?;
     Ok(texts.into_iter().map(|text| text.0).collect())
 }

@@ -179,7 +179,8 @@ mod tests {
     fn what_would_take_much_memory_is_not_parsed() {
         let many = format!(r#"{{"v":2,"to":"a","more":[{}0]}}"#, "0,".repeat(MAX_VALUES));
         assert!(matches!(decode::<Greeting>(many.as_bytes()), Err(MessageError::TooMany)));
-        let nested = |depth| format!(r#"{{"v":2,"to":"a","more":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let nested =
+            |depth| format!(r#"{{"v":2,"to":"a","more":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert!(decode::<Greeting>(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
         assert!(matches!(decode::<Greeting>(nested(MAX_DEPTH).as_bytes()), Err(MessageError::TooDeep)));
         // In a text they are no values.

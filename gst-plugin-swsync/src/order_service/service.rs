@@ -434,7 +434,8 @@ impl DeviceHandler for OrderService {
             if is_wanted {
                 let waiting = state.replies.entry(id.clone()).or_default();
                 if waiting.len() >= MAX_REPLIES {
-                    let why = format!("{MAX_REPLIES} others wait for the answer of {id} already: ask again later");
+                    let why =
+                        format!("{MAX_REPLIES} others wait for the answer of {id} already: ask again later");
                     return (Some((reply, why)), Vec::new());
                 }
                 // First: the worker may have answered before this returns.

@@ -94,11 +94,7 @@ pub struct RecordedFrames {
     #[serde(deserialize_with = "bounded::path")]
     pub file: String,
     /// Path of the last file, if it is another.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::optional_path"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_path")]
     pub last_file: Option<String>,
     /// Size of the frames in the files.
     pub bytes: u64,
@@ -272,18 +268,10 @@ pub struct Answer {
     #[serde(deserialize_with = "runs")]
     pub frames: Vec<FrameRun>,
     /// Set if no frame could be numbered, because the device does not know its grid: why.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::optional_text"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_text")]
     pub unnumbered: Option<String>,
     /// Set if the account ends before the order does: why. A device that was stopped resumes the order later.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounded::optional_text"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_text")]
     pub unfinished: Option<String>,
     /// Time scale and frame rate of its numbers.
     #[serde(flatten)]
@@ -414,9 +402,7 @@ mod tests {
         assert_eq!(parse(json!([missed(0, 9, 10), missed(20, 90, 2)])).unwrap().named(), 12);
         let most = u64::MAX - 1;
         assert_eq!(parse(json!([missed(0, most, u64::MAX)])).unwrap().named(), u64::MAX);
-        let partly = |saved, lost| {
-            json!([{"number": 0, "last": 9, "count": 10, "fate": "partly", "saved": saved, "lost": lost, "bytes": most}])
-        };
+        let partly = |saved, lost| json!([{"number": 0, "last": 9, "count": 10, "fate": "partly", "saved": saved, "lost": lost, "bytes": most}]);
         assert_eq!(parse(partly(4, 6)).unwrap().saved(), 4);
         let recorded = json!({"number": 0, "last": 9, "count": 10, "fate": "recorded", "file": "a.mp4", "bytes": 1,
             "phase_error_ns": 0, "clock_uncertainty_ns": null, "unlocked": 11});
@@ -438,8 +424,10 @@ mod tests {
 
     #[test]
     fn sizes_of_any_size_are_summed() {
-        let saved = |number| json!({"number": number, "last": number, "count": 1, "fate": "partly", "saved": 1, "lost": 0,
-            "bytes": u64::MAX});
+        let saved = |number| {
+            json!({"number": number, "last": number, "count": 1, "fate": "partly", "saved": 1, "lost": 0,
+            "bytes": u64::MAX})
+        };
         assert_eq!(parse(json!([saved(1), saved(2)])).unwrap().bytes(), u64::MAX);
     }
 

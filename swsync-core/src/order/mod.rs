@@ -19,7 +19,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use answer::{
-    Answer, AnswerError, FrameOutcome, FrameRun, MAX_ANSWER_RUNS, MAX_FRAME_OFFSET, OrderProgress, RecordedFrames, TimeBasis,
+    Answer, AnswerError, FrameOutcome, FrameRun, MAX_ANSWER_RUNS, MAX_FRAME_OFFSET, OrderProgress,
+    RecordedFrames, TimeBasis,
 };
 pub use command::{Acknowledgement, CommandOutcome, OrderCommand, OrderRoster};
 pub use compare::{Disagreement, disagreements};

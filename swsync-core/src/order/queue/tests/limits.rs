@@ -51,7 +51,8 @@ fn orders_that_came_before_rig_time_was_known_end_once_it_is() {
         let answers = write_all(&mut queue, actions);
         assert_eq!(answers.len(), MAX_OPEN - 1);
         for answer in answers {
-            let why = answer.unnumbered.or(answer.frames.first().and_then(|run| run.why()).map(str::to_owned));
+            let why =
+                answer.unnumbered.or(answer.frames.first().and_then(|run| run.why()).map(str::to_owned));
             assert!(why.as_deref().is_some_and(|why| why.contains("days from now")), "{why:?}");
         }
         assert_eq!(queue.open_orders().count(), 1, "the one that begins soon stays");
