@@ -33,6 +33,7 @@ pub mod order;
 pub mod profile;
 pub mod ring;
 pub mod servo;
+pub mod share;
 pub mod stamps;
 pub mod status;
 #[cfg(test)]

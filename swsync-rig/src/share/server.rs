@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 
 use swsync_core::message::decode;
 use swsync_core::name::DeviceId;
+use swsync_core::share::{FileReply, FileRequest, MAX_FILES, frame};
 use zenoh::Wait;
 use zenoh::query::{Query, Queryable};
 
 use super::catalog::{Catalog, CatalogError};
-use super::message::{FileReply, FileRequest, MAX_FILES, frame};
 use crate::{ControlError, Session};
 
 /// Most requests that may wait: a client sends one at a time.

@@ -1,19 +1,17 @@
 //! Requests for a device's files, and replies: a line of JSON in the control plane's envelope, followed by the bytes of a file if
 //! the request was for these.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
-
 use serde::{Deserialize, Serialize};
-use swsync_core::message::{MessageError, decode, encode};
-use swsync_core::name::OrderId;
-use swsync_core::time::{Realtime, Rig, Timestamp};
+
+use crate::message::{MessageError, decode, encode};
+use crate::name::OrderId;
+use crate::time::{Realtime, Rig, Timestamp};
 
 /// Most bytes of a file in one reply.
-pub(crate) const MAX_CHUNK: u64 = 4 << 20;
+pub const MAX_CHUNK: u64 = 4 << 20;
 
 /// Most files in one reply.
-pub(crate) const MAX_FILES: usize = 2000;
+pub const MAX_FILES: usize = 2000;
 
 /// A request for files of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,7 +173,8 @@ pub struct FileDigest {
 }
 
 /// A reply as it is sent.
-pub(super) fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
     let mut framed = encode(reply);
     framed.reserve_exact(1 + bytes.len());
     framed.push(b'\n'); // JSON on one line holds none
@@ -183,15 +182,11 @@ pub(super) fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch. With mtime alone, a file that was
-/// changed and then given its old age would count as unchanged.
-pub(super) fn modified(about: &Metadata) -> i64 {
-    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
-}
-
 /// The reply and the bytes that follow it.
-pub(super) fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
+///
+/// # Errors
+/// [`MessageError`]: bytes from a network can be anything.
+pub fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
     let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
     Ok((decode(&framed[..end])?, framed.get(end + 1..).unwrap_or_default()))
 }
