@@ -201,7 +201,8 @@ mod tests {
     fn boxes_nested_deeply_do_not_overflow_the_stack() {
         let nest = |depth: usize| (0..depth).fold(Vec::new(), |content, _| mp4_box(b"traf", &content));
         let head = [mp4_box(b"ftyp", b"isom"), mp4_box(b"moov", &[1; 50])].concat();
-        let bytes = [&head[..], &mp4_box(b"moof", &nest(30_000)), &mp4_box(b"mdat", &[7; 9]), &fragment(4)].concat();
+        let bytes =
+            [&head[..], &mp4_box(b"moof", &nest(30_000)), &mp4_box(b"mdat", &[7; 9]), &fragment(4)].concat();
         assert_eq!(look(&bytes, &[5; 4]), Playable { length: bytes.len() as u64, pictures: 4 });
     }
 

@@ -343,6 +343,8 @@ fn texts() -> Vec<Seed> {
         bytes: 5_000,
         info: info(),
     };
+    let infinite = record.to_line().replace("[1.75,2.25]", "[1e39,2.25]");
+    assert!(infinite.contains("1e39"));
     let keys = "# keys\n7 AES128 HEX:000102030405060708090A0B0C0D0E0F\n8 AES256 ASCII:0123456789abcdef0123456789abcdef\n";
     let models: Vec<_> = shipped_models().collect();
     let profile = shipped(models[0]).unwrap().to_json();
@@ -350,6 +352,7 @@ fn texts() -> Vec<Seed> {
         seed("keys", "two", keys),
         seed("take", "take", take().to_json()),
         seed("frames", "two", record.to_line().repeat(2)),
+        seed("frames", "regression-infinite-gain", infinite),
         seed("profile", "shipped", profile),
         seed("profile", "change", format!(r#"{{"model":"{}","exposure_margin_lines":8}}"#, models[0])),
         seed("location", "pattern", "/data/{take}/{device}/{frame}.{ext}"),
