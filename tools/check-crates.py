@@ -24,6 +24,7 @@ ARROWS = {
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
     "swsync-lab": None,  # everything
     "swsync-example": [],
+    "swsync-fuzz-properties": ["swsync-core", "swsync-files"],
     "swsync-tests": None,
 }
 

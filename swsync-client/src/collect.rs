@@ -201,7 +201,7 @@ pub fn collect(
     // Side files come last: they know which other files are gone by then.
     wanted.sort_by_key(|file| (is_side(&file.path), file.path == TAKE_JSON));
     let begun = |file: &&FileEntry| fs::metadata(folder.part(&file.path)).map_or(0, |part| part.len());
-    let bytes = wanted.iter().map(|file| file.bytes.saturating_sub(begun(file))).sum();
+    let bytes = wanted.iter().map(|file| file.bytes.saturating_sub(begun(file))).fold(0, u64::saturating_add);
     on_event(CollectEvent::Planned { files: wanted.len(), bytes, here: files.len() - wanted.len() });
     let note = |why: &str| {
         let remembered = Pending { why: why.into(), given_up: false }.remember(out, order, remote.device());
@@ -235,7 +235,7 @@ pub fn collect(
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),
-        bytes: here().map(|file| file.bytes).sum(),
+        bytes: here().map(|file| file.bytes).fold(0, u64::saturating_add),
         fetched: wanted.len() - gone.len(),
         gone: gone.len(),
         kept: folder.kept,

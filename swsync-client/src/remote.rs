@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::share::MAX_TAKE_FILES;
 use swsync_rig::Session;
 use swsync_rig::share::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing};
 
@@ -11,6 +12,9 @@ const QUICK: Duration = Duration::from_secs(5);
 
 /// Slowest rate of a device for SHA-256, in bytes a second: a quarter of a Pi Zero.
 const SLOWEST: u64 = 5_000_000;
+
+/// Longest wait for one reply, whatever size a device states: SHA-256 of a terabyte on a Raspberry Pi 4.
+const LONGEST: Duration = Duration::from_secs(3 * 3_600);
 
 /// Pause between requests to a device that is busy or does not answer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -96,6 +100,12 @@ impl<'a> RemoteTakes<'a> {
         loop {
             let request = FileRequest::Files { order: order.clone(), skip: all.len() };
             match self.request(&request, QUICK)?.0 {
+                FileReply::Files { files, .. } if all.len() + files.len() > MAX_TAKE_FILES => {
+                    return Err(self.unbelievable(format!(
+                        "it lists more than {MAX_TAKE_FILES} files of {order}, the last of them {:?}",
+                        files.last().map(|file| &file.path)
+                    )));
+                }
                 FileReply::Files { files, total } => {
                     let done = files.is_empty() || all.len() + files.len() >= total;
                     all.extend(files);
@@ -120,7 +130,10 @@ impl<'a> RemoteTakes<'a> {
         length: u64,
     ) -> Result<(Chunk, Vec<u8>), RemoteError> {
         let request = FileRequest::Read { order: order.clone(), path: path.to_owned(), offset, length };
-        match self.request(&request, QUICK + Duration::from_secs(length / (SLOWEST / 50)))? {
+        match self.request(&request, time_for(length, SLOWEST / 50))? {
+            (FileReply::Chunk { .. }, bytes) if bytes.len() as u64 > length => Err(self.unbelievable(
+                format!("it sends {} bytes of {path:?}, and was asked for {length}", bytes.len()),
+            )),
             (FileReply::Chunk { chunk }, bytes) => Ok((chunk, bytes)),
             (other, _) => Err(self.malformed(&other)),
         }
@@ -132,7 +145,7 @@ impl<'a> RemoteTakes<'a> {
     /// [`RemoteError`].
     pub fn digest(&self, order: &OrderId, path: &str, bytes: u64) -> Result<FileDigest, RemoteError> {
         let request = FileRequest::Digest { order: order.clone(), path: path.to_owned() };
-        match self.request(&request, QUICK + Duration::from_secs(bytes / SLOWEST))?.0 {
+        match self.request(&request, time_for(bytes, SLOWEST))?.0 {
             FileReply::Digest { digest } => Ok(digest),
             other => Err(self.malformed(&other)),
         }
@@ -146,7 +159,7 @@ impl<'a> RemoteTakes<'a> {
     pub fn delete(&self, order: &OrderId, path: &str, bytes: u64, sha256: &str) -> Result<bool, RemoteError> {
         let request =
             FileRequest::Delete { order: order.clone(), path: path.to_owned(), sha256: sha256.to_owned() };
-        match self.request(&request, QUICK + Duration::from_secs(bytes / SLOWEST))?.0 {
+        match self.request(&request, time_for(bytes, SLOWEST))?.0 {
             FileReply::Deleted => Ok(true),
             FileReply::Differs { .. } => Ok(false),
             other => Err(self.malformed(&other)),
@@ -197,7 +210,15 @@ impl<'a> RemoteTakes<'a> {
     }
 
     fn malformed(&self, reply: &FileReply) -> RemoteError {
-        let why = format!("{reply:?}").chars().take(200).collect();
+        self.unbelievable(format!("{reply:?}").chars().take(200).collect())
+    }
+
+    fn unbelievable(&self, why: String) -> RemoteError {
         RemoteError::Malformed { device: self.device.clone(), why }
     }
+}
+
+/// How long a reply may take for which the device reads `bytes` bytes at `rate` bytes a second.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    (QUICK + Duration::from_secs(bytes / rate)).min(LONGEST)
 }

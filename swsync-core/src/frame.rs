@@ -1,6 +1,6 @@
 //! What a device knows about one frame: its number, its rig time, how good the clock was, and the camera's settings.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::grid::FrameNumber;
 use crate::message::TimeScale;
@@ -123,26 +123,42 @@ pub struct FrameDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_duration_ns: Option<Span>,
     /// Digital gain, applied after the analogue gain.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "finite")]
     pub digital_gain: Option<f32>,
     /// White balance: gains of red and blue, relative to green.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_not_finite::<2>", deserialize_with = "finite_gains")]
     pub colour_gains: Option<[f32; 2]>,
     /// Colour temperature of the light, in kelvin, as the camera estimates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colour_temperature_k: Option<i32>,
     /// Temperature of the sensor, in degrees Celsius.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "finite")]
     pub sensor_temperature_c: Option<f32>,
     /// Focus distance in dioptres (1/m); 0 is infinity.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "finite")]
     pub lens_position_dpt: Option<f32>,
     /// Focus figure of merit: larger is sharper. Comparable only within one camera and scene.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focus_fom: Option<i32>,
     /// Brightness of the scene, in lux, as the camera estimates it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "finite")]
     pub lux: Option<f32>,
+}
+
+fn is_not_finite<const N: usize>(numbers: &Option<[f32; N]>) -> bool {
+    numbers.is_none_or(|numbers| !numbers.iter().all(|number| number.is_finite()))
+}
+
+/// A number that is too large for 32 bit is as one that is missing: JSON could not hold what it becomes.
+fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+    Ok(Option::<f32>::deserialize(deserializer)?.filter(|number| number.is_finite()))
+}
+
+/// As [`finite`]. swsync wrote `null` for such numbers.
+fn finite_gains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[f32; 2]>, D::Error> {
+    let gains = Option::<[Option<f32>; 2]>::deserialize(deserializer)?;
+    let gains = gains.and_then(|[red, blue]| Some([red?, blue?]));
+    Ok(gains.filter(|gains| gains.iter().all(|gain| gain.is_finite())))
 }
 
 #[cfg(test)]
@@ -177,6 +193,22 @@ mod tests {
         assert_eq!(written["exposure_middle_ns"], 1_800_000_000_043_333_333_i64);
         assert_eq!(written["colour_gains"][1], 2.25);
         assert_eq!(serde_json::from_value::<FrameInfo>(written).unwrap(), info);
+    }
+
+    /// JSON has no infinity: written as null, two gains could not be read again, and the whole status or manifest line with them.
+    #[test]
+    fn a_number_that_is_too_large_is_as_one_that_is_missing() {
+        let line = r#"{"number":3,"rig_time_ns":1,"phase_error_ns":0,"clock_uncertainty_ns":null,"sync":"leading",
+            "exposure_ns":null,"analogue_gain":null,"sensor_time_ns":null,"colour_gains":[1e39,1.5],"lux":1e39}"#;
+        let info: FrameInfo = serde_json::from_str(line).unwrap();
+        assert_eq!((info.details.colour_gains, info.details.lux), (None, None));
+        let ours = FrameDetails {
+            colour_gains: Some([f32::NAN, 1.0]),
+            digital_gain: Some(f32::INFINITY),
+            ..info.details
+        };
+        let written = serde_json::to_string(&FrameInfo { details: ours, ..info }).unwrap();
+        assert_eq!(serde_json::from_str::<FrameInfo>(&written).unwrap(), info);
     }
 
     #[test]

@@ -26,7 +26,24 @@ pub enum GridError {
         /// per this many seconds.
         denominator: u32,
     },
+    /// No camera takes frames so fast or so slowly.
+    #[error(
+        "a frame rate of {numerator}/{denominator} frames per second: expected at most {MAX_RATE} frames per second, and one in \
+         {MAX_PERIOD} s at least"
+    )]
+    Range {
+        /// Frames,
+        numerator: u32,
+        /// per this many seconds.
+        denominator: u32,
+    },
 }
+
+/// Most frames per second. Chosen: beyond all cameras that deliver pictures one by one.
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// Longest period in seconds: a day.
+pub const MAX_PERIOD: u32 = 86_400;
 
 /// The instants `k * period` in rig time.
 ///
@@ -54,10 +71,16 @@ impl FrameGrid {
     /// The grid of `numerator / denominator` frames per second.
     ///
     /// # Errors
-    /// [`GridError::Rate`] where either is zero: a variable frame rate has no grid.
+    /// [`GridError::Rate`] where either is zero: a variable frame rate has no grid. [`GridError::Range`] where no camera has
+    /// such a rate: numbers of frames stay far from the limits of 64 bit then.
     pub const fn new(numerator: u32, denominator: u32) -> Result<Self, GridError> {
         if numerator == 0 || denominator == 0 {
             return Err(GridError::Rate { numerator, denominator });
+        }
+        // Both products fit into 64 bit.
+        let (frames, seconds) = (numerator as u64, denominator as u64);
+        if frames > MAX_RATE as u64 * seconds || seconds > MAX_PERIOD as u64 * frames {
+            return Err(GridError::Range { numerator, denominator });
         }
         Ok(Self { numerator, denominator })
     }
@@ -135,6 +158,18 @@ mod tests {
     fn a_rate_of_zero_has_no_grid() {
         assert!(FrameGrid::new(0, 1).is_err());
         assert!(FrameGrid::new(30, 0).is_err());
+    }
+
+    #[test]
+    fn no_camera_has_such_a_rate() {
+        for (numerator, denominator) in [(1_000_000, 1), (u32::MAX, 4_295), (1, 86_400), (30_000, 1_001)] {
+            let grid = FrameGrid::new(numerator, denominator).unwrap();
+            assert!(grid.nearest(Timestamp::MAX) > 0);
+        }
+        for (numerator, denominator) in [(1_000_001, 1), (u32::MAX, 1), (1, 86_401), (1, u32::MAX)] {
+            let why = FrameGrid::new(numerator, denominator).unwrap_err();
+            assert_eq!(why, GridError::Range { numerator, denominator });
+        }
     }
 
     #[test]

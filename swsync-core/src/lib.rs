@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod align;
+pub mod bounded;
 pub mod bridge;
 pub mod coded;
 pub mod estimate;
@@ -32,6 +33,7 @@ pub mod order;
 pub mod profile;
 pub mod ring;
 pub mod servo;
+pub mod share;
 pub mod stamps;
 pub mod status;
 #[cfg(test)]

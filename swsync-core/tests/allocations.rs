@@ -10,7 +10,7 @@ use swsync_core::grid::FrameGrid;
 use swsync_core::ntp::Key;
 use swsync_core::time::{Local, Rig, Span, Timestamp};
 use swsync_core::time_service::{
-    Client, ClientAction, ClientConfig, Identity, Server, ServerConfig, ServerStatus,
+    Client, ClientAction, ClientConfig, Identity, Seed, Server, ServerConfig, ServerStatus,
 };
 
 thread_local! {
@@ -73,7 +73,12 @@ impl Pair {
         let server = ServerConfig { keys: key.iter().cloned().collect(), ..ServerConfig::default() };
         let identity = Identity { rig: 1, device: 2, timescale: 3 };
         Self {
-            client: Client::new(ClientConfig { estimator, key, ..ClientConfig::default() }, now, rig(now), 5),
+            client: Client::new(
+                ClientConfig { estimator, key, ..ClientConfig::default() },
+                now,
+                rig(now),
+                Seed::predictable(5),
+            ),
             server: Server::new(server),
             status: ServerStatus::leading(&identity, rig(now)),
             now,

@@ -44,6 +44,7 @@ pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};
 pub use loop_recording::Removal;
+pub use salvage::playable;
 pub use save::{NotSaved, Picture, RetryResult, SavedFile, SavedVideo};
 pub use segment::{BROKEN, SegmentFile};
 pub use segment_log::MuxedPicture;
@@ -52,4 +53,5 @@ pub use storage::{
 };
 pub use take::TakeFolder;
 pub use take_store::TakeStore;
+pub use video_file::Playable;
 pub use whole_file::{WholeFile, write_whole};

@@ -369,8 +369,10 @@ impl Pattern {
             if texts.peek().is_none() {
                 return rest.len() > text.len() && rest.ends_with(text);
             }
-            let Some(at) = rest.find(text).filter(|at| *at > 0) else { return false };
-            rest = &rest[at + text.len()..];
+            // A placeholder stands for one character at least.
+            let first = rest.chars().next().map_or(0, char::len_utf8);
+            let Some(at) = rest[first..].find(text).filter(|_| first > 0) else { return false };
+            rest = &rest[first + at + text.len()..];
         }
         rest.is_empty()
     }
@@ -521,5 +523,19 @@ mod tests {
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "no file was written");
         let gone = at(&folder.path().join("gone")).unwrap();
         assert!(gone.contains("cannot write below ") && gone.contains("/gone: "), "{gone}");
+    }
+
+    #[test]
+    fn placeholders_may_stand_beside_each_other() {
+        let [order, device] = ["o-1", "pi"].map(|name| Name::new(name).unwrap());
+        for pattern in ["/d/{frame}{segment}/{ext}", "{take}/{frame}0{segment}.jpg", "{frame}{ext}"] {
+            let location = Location::parse(pattern).unwrap();
+            let path = location.path(&order, &device, FileId::Picture(7), "jpg");
+            assert!(location.may_name(&order, &device, &path), "{pattern}: {}", path.display());
+        }
+        let location = Location::parse("{take}/{frame}-{segment}.jpg").unwrap();
+        for other in ["o-1/-5.jpg", "o-1/5.jpg", "o-1/5-.jpg", "o-2/5-5.jpg", "o-1/5-5.png"] {
+            assert!(!location.may_name(&order, &device, Path::new(other)), "{other}");
+        }
     }
 }

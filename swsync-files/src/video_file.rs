@@ -7,7 +7,7 @@ use crate::storage::Storage;
 
 /// The part of a video file that players can play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Playable {
+pub struct Playable {
     /// Its length from the beginning of the file, in bytes.
     pub length: u64,
     /// Number of pictures in it.

@@ -50,6 +50,12 @@ impl Reply {
         Self(None)
     }
 
+    /// Whether somebody waits for the answer. One that is not wanted need not be kept.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells why there will be no answer.
     pub fn refuse(mut self, why: &str) {
         if let Some(send) = self.0.take() {

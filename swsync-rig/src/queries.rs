@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use swsync_core::message::{decode, encode};
+use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
 use swsync_core::status::Status;
@@ -110,7 +110,7 @@ impl Answers {
 /// The message in `query`. A malformed one, as from a stranger, is refused.
 fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<M> {
     let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
-    let why = match payload.as_deref().map(decode::<M>) {
+    let why = match payload.as_deref().map(decode_request::<M>) {
         Some(Ok(message)) => return Some(message),
         Some(Err(error)) => error.to_string(),
         None => "there is no order in this query".to_owned(),

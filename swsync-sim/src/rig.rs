@@ -24,7 +24,7 @@ use swsync_core::ntp::{self, Datagram};
 use swsync_core::servo::Adjustment;
 use swsync_core::time::{Host, Local, Rig as RigDomain, Span, Timestamp};
 use swsync_core::time_service::{
-    AdvertKind, ClientConfig, Identity, Node, NodeAction, NodeConfig, RequestLimit, RigTime, Server,
+    AdvertKind, ClientConfig, Identity, Node, NodeAction, NodeConfig, RequestLimit, RigTime, Seed, Server,
     ServerConfig, SyncState, TimeAdvert,
 };
 
@@ -265,8 +265,12 @@ impl Rig {
         let time = RigTime::unsynced(local, Timestamp::from_nanos(local.as_nanos()) + wall);
         let rate_limit = RequestLimit { burst: 100_000, per_second: 10_000 };
         let server = Server::new(ServerConfig { rate_limit, ..ServerConfig::default() });
-        device.running =
-            Some(Running { node: Node::new(config, time, local, seed), server, identity, asks: None });
+        device.running = Some(Running {
+            node: Node::new(config, time, local, Seed::predictable(seed)),
+            server,
+            identity,
+            asks: None,
+        });
         device.life += 1;
         (device.is_stopped, device.waiting) = (false, Vec::new());
         self.carry_out(index);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use swsync_core::ntp::Datagram;
 use swsync_core::time::{Host, Rig, Span, Timestamp};
 use swsync_core::time_service::{
-    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, Identity, Server, ServerConfig,
+    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, Identity, Seed, Server, ServerConfig,
     ServerResponse, ServerStatus, SyncState,
 };
 use swsync_sim::link::{Direction, DirectionModel, Link, LinkModel};
@@ -97,7 +97,12 @@ impl World {
         let clock = Oscillator::new(clock.parse().unwrap());
         let leader = Identity { rig: 1, device: 2, timescale: 3 };
         Self {
-            client: Client::new(config, clock.read(Timestamp::ZERO), Timestamp::ZERO, seed),
+            client: Client::new(
+                config,
+                clock.read(Timestamp::ZERO),
+                Timestamp::ZERO,
+                Seed::predictable(seed),
+            ),
             server: Server::new(ServerConfig::default()),
             status: ServerStatus::leading(&leader, rig(Timestamp::ZERO)),
             link: Link::new(model, seed),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use swsync_core::ntp::Datagram;
 use swsync_core::time::{Host, Rig, Span, Timestamp};
 use swsync_core::time_service::{
-    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Server, ServerConfig, ServerRefusal,
+    Client, ClientAction, ClientConfig, ClockUpdate, Identity, Seed, Server, ServerConfig, ServerRefusal,
     ServerResponse, ServerStatus, SyncState,
 };
 use swsync_sim::link::{Direction, Link, LinkModel};
@@ -55,7 +55,7 @@ impl World {
         let identity = Identity { rig: 1, device: 1000 + seed, timescale: 4 };
         Self {
             upstream: None,
-            client: Client::new(ClientConfig::default(), start, Timestamp::ZERO, seed),
+            client: Client::new(ClientConfig::default(), start, Timestamp::ZERO, Seed::predictable(seed)),
             server: Server::new(ServerConfig::default()),
             status: ServerStatus::leading(&leader, rig(Timestamp::ZERO)),
             identity,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
-use swsync_core::frame::FrameInfo;
+use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::log;
 use swsync_core::message::TimeScale;
@@ -34,6 +34,10 @@ const SUSPEND_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long before a take files are no longer shared: what is on its way has arrived by then.
 const QUIET_BEFORE: Span = Span::from_secs(2);
+
+/// Most who wait for the answer of one order. Chosen: ten operators, who each ask again after losing the network. A query that
+/// waits takes memory, also once its sender is gone.
+const MAX_REPLIES: usize = 64;
 
 /// The files of an element that writes some.
 pub trait OutputStorage: Send + Sync {
@@ -281,11 +285,26 @@ impl OrderService {
     /// are overdue.
     pub(super) fn handle_tick(&self, gives_up: bool) {
         self.update_timescale();
+        self.update_now();
         if let Some(latency) = self.element.upstream_latency() {
             self.state.lock().queue.set_latency(latency);
         }
         if let Some(now) = self.rig_now().filter(|_| gives_up) {
             self.act(|state| ((), state.queue.handle_timeout(now)));
+        }
+    }
+
+    /// Rig time now, if the clock knows it.
+    fn known_rig_now(&self) -> Option<Timestamp<Rig>> {
+        let status = status_of(&self.clock()?);
+        let is_known = !matches!(status.quality, SyncState::Unsynced | SyncState::Acquiring);
+        is_known.then_some(status.rig_time_ns)
+    }
+
+    /// Tells the queue what time it is, and ends orders that begin too far ahead.
+    fn update_now(&self) {
+        if let Some(now) = self.known_rig_now() {
+            self.act(|state| ((), state.queue.set_now(now)));
         }
     }
 
@@ -403,6 +422,7 @@ impl DeviceHandler for OrderService {
     fn handle_order(&self, order: Order, reply: Reply) {
         let id = order.id().clone();
         self.update_timescale();
+        self.update_now();
         let _accepting = self.accepting.lock();
         let is_known = self.state.lock().queue.knows(&id);
         let saved = match &self.storage {
@@ -410,8 +430,17 @@ impl DeviceHandler for OrderService {
             _ => SavedTake::None,
         };
         let refused = self.act(|state| {
-            // First: the worker may have answered before this returns.
-            state.replies.entry(id.clone()).or_default().push(reply);
+            let is_wanted = reply.is_wanted();
+            if is_wanted {
+                let waiting = state.replies.entry(id.clone()).or_default();
+                if waiting.len() >= MAX_REPLIES {
+                    let why =
+                        format!("{MAX_REPLIES} others wait for the answer of {id} already: ask again later");
+                    return (Some((reply, why)), Vec::new());
+                }
+                // First: the worker may have answered before this returns.
+                waiting.push(reply);
+            }
             let accepted = match saved {
                 SavedTake::None => state.queue.handle_order(order),
                 SavedTake::OfThisOrder(order, frames) => state.queue.handle_order_on_disk(order, frames),
@@ -420,14 +449,14 @@ impl DeviceHandler for OrderService {
             match accepted {
                 Ok(actions) => (None, actions),
                 Err(refused) => {
-                    let reply = state.replies.get_mut(&id).and_then(Vec::pop);
+                    let reply = state.replies.get_mut(&id).filter(|_| is_wanted).and_then(Vec::pop);
                     state.replies.retain(|_, waiting| !waiting.is_empty());
-                    (reply.map(|reply| (reply, refused)), Vec::new())
+                    (reply.map(|reply| (reply, refused.to_string())), Vec::new())
                 }
             }
         });
-        if let Some((reply, refused)) = refused {
-            reply.refuse(&refused.to_string());
+        if let Some((reply, why)) = refused {
+            reply.refuse(&why);
         }
     }
 

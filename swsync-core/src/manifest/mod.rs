@@ -27,7 +27,7 @@ pub use holes::{Hole, Holes};
 pub use missing::{DeviceFrames, MissingFrames, missing_frames};
 pub use number_set::NumberSet;
 pub use order_index::OrderIndex;
-pub use path::{PathError, check_path};
+pub use path::{MAX_PATH, PathError, check_path};
 pub use record::FrameRecord;
 pub use take::{PipelineSettings, RemovedFrames, SCHEMA, Take, TakeError, TakeSegment};
 pub use utc::utc;

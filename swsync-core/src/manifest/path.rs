@@ -1,7 +1,7 @@
 //! Checks file names that come from a manifest or a peer.
 
 /// Longest path, in bytes.
-const MAX_PATH: usize = 1024;
+pub const MAX_PATH: usize = 1024;
 
 /// Longest part of a path, in bytes: the limit of Linux file systems.
 const MAX_PART: usize = 255;

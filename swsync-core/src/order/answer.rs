@@ -1,7 +1,9 @@
 //! A device's answer to an order: what became of every frame that it names.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::bounded;
 use crate::frame::{FrameInfo, LockState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
@@ -12,6 +14,9 @@ use crate::time::{Rig, Span, Timestamp};
 /// period at one frame per second.
 pub const MAX_FRAME_OFFSET: Span = Span::from_millis(1_500);
 
+/// Most runs of an answer: twice what a device keeps of one order.
+pub const MAX_ANSWER_RUNS: usize = 4_000;
+
 /// What became of frames of an order on one device. JSON calls it `fate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "kebab-case")]
@@ -19,6 +24,7 @@ pub enum FrameOutcome {
     /// One frame, complete on disk.
     Saved {
         /// Path of the file on the device.
+        #[serde(deserialize_with = "bounded::path")]
         file: String,
         /// Its size.
         bytes: u64,
@@ -30,11 +36,13 @@ pub enum FrameOutcome {
     /// They were never captured, or have left the ring.
     Missed {
         /// The reason, as text for the operator.
+        #[serde(deserialize_with = "bounded::text")]
         why: String,
     },
     /// They were captured, but could not be written.
     Failed {
         /// The reason, as text for the operator.
+        #[serde(deserialize_with = "bounded::text")]
         why: String,
     },
     /// Some are on disk and some are not: several runs were merged because an answer cannot hold more. The manifest has the
@@ -83,9 +91,10 @@ impl FrameOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedFrames {
     /// Path of the first file on the device.
+    #[serde(deserialize_with = "bounded::path")]
     pub file: String,
     /// Path of the last file, if it is another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_path")]
     pub last_file: Option<String>,
     /// Size of the frames in the files.
     pub bytes: u64,
@@ -124,14 +133,14 @@ impl RecordedFrames {
             self.phase_error_ns = next.phase_error_ns;
         }
         self.clock_uncertainty_ns = self.clock_uncertainty_ns.max(next.clock_uncertainty_ns);
-        self.unlocked += next.unlocked;
-        self.unsynced += next.unsynced;
+        self.unlocked = self.unlocked.saturating_add(next.unlocked);
+        self.unsynced = self.unsynced.saturating_add(next.unsynced);
     }
 }
 
 /// Consecutive frames of an order with one outcome: `count` of the frames that it names, from number `first` to `last`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "RawRun", into = "RawRun")]
+#[serde(try_from = "RawRun", into = "RawRun")]
 pub struct FrameRun {
     /// The first.
     pub first: FrameNumber,
@@ -155,10 +164,45 @@ struct RawRun {
     outcome: FrameOutcome,
 }
 
-impl From<RawRun> for FrameRun {
-    fn from(raw: RawRun) -> Self {
-        let RawRun { number, last, count, outcome } = raw;
-        Self { first: number, last: last.unwrap_or(number), count: count.unwrap_or(1), outcome }
+/// Why an answer does not account for frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// A run of no frames, of more than there are numbers, or whose frames are not all saved or lost.
+    #[error("the run of {count} frames from {first} to {last} does not add up")]
+    Run {
+        /// The first number.
+        first: FrameNumber,
+        /// The last number.
+        last: FrameNumber,
+        /// How many frames it says to have.
+        count: u64,
+    },
+    /// Runs that overlap, or are not in order.
+    #[error("the run at {0} overlaps the one before it")]
+    Overlap(FrameNumber),
+}
+
+impl TryFrom<RawRun> for FrameRun {
+    type Error = AnswerError;
+    fn try_from(raw: RawRun) -> Result<Self, AnswerError> {
+        let RawRun { number: first, last, count, outcome } = raw;
+        let run = Self { first, last: last.unwrap_or(first), count: count.unwrap_or(1), outcome };
+        let adds_up = match (run.last.checked_sub(first), &run.outcome) {
+            // One past the last number is a number.
+            _ if run.last == FrameNumber::MAX || run.count == 0 => false,
+            (Some(more), outcome) if run.count - 1 <= more => match outcome {
+                FrameOutcome::Partly { saved, lost, .. } => saved.checked_add(*lost) == Some(run.count),
+                FrameOutcome::Saved { .. } => run.count == 1,
+                FrameOutcome::Recorded(all) => all.unlocked <= run.count && all.unsynced <= run.count,
+                FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => true,
+            },
+            (Some(_) | None, _) => false,
+        };
+        match adds_up {
+            true => Ok(run),
+            false => Err(AnswerError::Run { first, last: run.last, count: run.count }),
+        }
     }
 }
 impl From<FrameRun> for RawRun {
@@ -221,16 +265,26 @@ pub struct Answer {
     /// The device that answers.
     pub device: DeviceId,
     /// The frames, by number.
+    #[serde(deserialize_with = "runs")]
     pub frames: Vec<FrameRun>,
     /// Set if no frame could be numbered, because the device does not know its grid: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_text")]
     pub unnumbered: Option<String>,
     /// Set if the account ends before the order does: why. A device that was stopped resumes the order later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_text")]
     pub unfinished: Option<String>,
     /// Time scale and frame rate of its numbers.
     #[serde(flatten)]
     pub basis: TimeBasis,
+}
+
+/// The runs of an answer: in order, without overlap, and not too many. So no sum over them overflows.
+fn runs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FrameRun>, D::Error> {
+    let runs = bounded::list::<D, FrameRun, MAX_ANSWER_RUNS>(deserializer)?;
+    match runs.windows(2).find(|pair| pair[1].first <= pair[0].last) {
+        Some(pair) => Err(D::Error::custom(AnswerError::Overlap(pair[1].first))),
+        None => Ok(runs),
+    }
 }
 
 /// The time scale and the frame rate that a device's frame numbers refer to. Numbers of two devices can be compared only if
@@ -303,7 +357,7 @@ impl Answer {
     /// Bytes on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.frames.iter().map(FrameRun::bytes).sum()
+        self.frames.iter().map(FrameRun::bytes).fold(0, u64::saturating_add)
     }
 }
 
@@ -325,5 +379,70 @@ pub struct OrderProgress {
     /// Bytes on disk.
     pub bytes: u64,
     /// Why the last lost frame was lost.
+    #[serde(default, deserialize_with = "bounded::optional_text")]
     pub why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{decode, encode};
+    use serde_json::json;
+
+    fn parse(frames: serde_json::Value) -> Result<Answer, serde_json::Error> {
+        serde_json::from_value(json!({"order": "o", "device": "d", "frames": frames}))
+    }
+
+    fn missed(number: u64, last: u64, count: u64) -> serde_json::Value {
+        json!({"number": number, "last": last, "count": count, "fate": "missed", "why": "x"})
+    }
+
+    #[test]
+    fn an_answer_whose_sums_overflow_is_refused() {
+        assert_eq!(parse(json!([missed(0, 9, 10), missed(20, 90, 2)])).unwrap().named(), 12);
+        let most = u64::MAX - 1;
+        assert_eq!(parse(json!([missed(0, most, u64::MAX)])).unwrap().named(), u64::MAX);
+        let partly = |saved, lost| json!([{"number": 0, "last": 9, "count": 10, "fate": "partly", "saved": saved, "lost": lost, "bytes": most}]);
+        assert_eq!(parse(partly(4, 6)).unwrap().saved(), 4);
+        let recorded = json!({"number": 0, "last": 9, "count": 10, "fate": "recorded", "file": "a.mp4", "bytes": 1,
+            "phase_error_ns": 0, "clock_uncertainty_ns": null, "unlocked": 11});
+        for bad in [
+            json!([missed(0, 9, 11)]),
+            json!([missed(0, 9, 0)]),
+            json!([missed(9, 0, 1)]),
+            json!([missed(0, u64::MAX, 1)]),
+            json!([missed(0, 9, 10), missed(9, 12, 1)]),
+            json!([missed(20, 90, 2), missed(0, 9, 10)]),
+            partly(11, 0),
+            partly(u64::MAX, 11),
+            json!([recorded]),
+            json!(vec![missed(0, 0, 1); MAX_ANSWER_RUNS + 1]),
+        ] {
+            assert!(parse(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_any_size_are_summed() {
+        let saved = |number| {
+            json!({"number": number, "last": number, "count": 1, "fate": "partly", "saved": 1, "lost": 0,
+            "bytes": u64::MAX})
+        };
+        assert_eq!(parse(json!([saved(1), saved(2)])).unwrap().bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn what_a_device_says_cannot_control_a_terminal() {
+        let text = "gone\u{1b}[2J";
+        let answer = Answer {
+            order: "o".parse().unwrap(),
+            device: "d".parse().unwrap(),
+            frames: vec![FrameRun::one(5, FrameOutcome::Failed { why: text.into() })],
+            unnumbered: Some(text.into()),
+            unfinished: None,
+            basis: TimeBasis::default(),
+        };
+        let read: Answer = decode(&encode(&answer)).unwrap();
+        assert_eq!((read.frames[0].why(), read.unnumbered.as_deref()), (Some("gone [2J"), Some("gone [2J")));
+    }
 }

@@ -2,9 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Order;
+use super::{MAX_OPEN, Order};
+use crate::bounded;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Timestamp};
+
+/// Most commands that a device keeps: for orders that have not arrived yet, and for devices that missed the command.
+pub(super) const MAX_COMMANDS: usize = 64;
 
 /// A change to an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +42,10 @@ impl OrderCommand {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRoster {
     /// Orders that it has not answered yet, with their stops.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_OPEN>")]
     pub orders: Vec<Order>,
     /// The last commands that it received. Another device may have missed them.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")]
     pub commands: Vec<OrderCommand>,
 }
 
@@ -70,4 +76,54 @@ pub enum CommandOutcome {
     Answered,
     /// The order is not known here. The command is kept for when it arrives.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{MAX_MESSAGE, MAX_REQUEST, decode, decode_request, encode};
+    use crate::order::{MAX_TARGETS, Order, Targets};
+
+    /// Names of the greatest length.
+    fn longest(kind: &str, index: usize) -> crate::name::Name {
+        format!("{kind}{index:0>63}").parse().unwrap()
+    }
+
+    fn largest_order(index: usize) -> Order {
+        let devices = (0..MAX_TARGETS).map(|index| longest("d", index)).collect();
+        let order = Order::burst(longest("o", index), Timestamp::from_nanos(i64::MAX), 10_000).unwrap();
+        order.with_targets(Targets::Devices(devices)).unwrap()
+    }
+
+    #[test]
+    fn the_largest_orders_and_rosters_fit_into_messages() {
+        let order = largest_order(0);
+        assert!(encode(&order).len() <= MAX_REQUEST);
+        assert_eq!(decode_request::<Order>(&encode(&order)).unwrap(), order);
+        let stop = |index| OrderCommand::Stop { order: longest("o", index), at_ns: Timestamp::MAX };
+        let roster = OrderRoster {
+            orders: (0..MAX_OPEN).map(largest_order).collect(),
+            commands: (0..MAX_COMMANDS).map(stop).collect(),
+        };
+        assert!(encode(&roster).len() <= MAX_MESSAGE, "{}", encode(&roster).len());
+        assert_eq!(decode::<OrderRoster>(&encode(&roster)).unwrap(), roster);
+        let longer = OrderRoster { commands: (0..=MAX_COMMANDS).map(stop).collect(), ..roster };
+        assert!(decode::<OrderRoster>(&encode(&longer)).is_err());
+    }
+
+    #[test]
+    fn an_order_names_few_devices() {
+        let devices = (0..=MAX_TARGETS).map(|index| longest("d", index)).collect();
+        let order = Order::still(longest("o", 0), Timestamp::ZERO).unwrap();
+        let why = order.clone().with_targets(Targets::Devices(devices)).unwrap_err().to_string();
+        assert!(why.contains("512 devices at most, not 513"), "{why}");
+        let mut json = serde_json::to_value(&order).unwrap();
+        json["targets"] = (0..=MAX_TARGETS).map(|index| longest("d", index).to_string()).collect();
+        let why = serde_json::from_value::<Order>(json.clone()).unwrap_err().to_string();
+        assert!(why.contains("more than the 512"), "{why}");
+        json["targets"] = ["a"; MAX_TARGETS].to_vec().into();
+        assert!(serde_json::from_value::<Order>(json.clone()).is_ok());
+        json["targets"] = serde_json::Value::Array(Vec::new());
+        assert!(serde_json::from_value::<Order>(json).is_err());
+    }
 }

@@ -16,17 +16,22 @@ pub(crate) mod testing;
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use answer::{
-    Answer, FrameOutcome, FrameRun, MAX_FRAME_OFFSET, OrderProgress, RecordedFrames, TimeBasis,
+    Answer, AnswerError, FrameOutcome, FrameRun, MAX_ANSWER_RUNS, MAX_FRAME_OFFSET, OrderProgress,
+    RecordedFrames, TimeBasis,
 };
 pub use command::{Acknowledgement, CommandOutcome, OrderCommand, OrderRoster};
 pub use compare::{Disagreement, disagreements};
 pub use journal::{Journal, JournalRecord, PendingOrder};
 pub use named::NamedFrames;
-pub use queue::{FramePurpose, MAX_OPEN, OrderAction, OrderQueue, OrderRefused, SaveTicket};
+pub use queue::{
+    Ahead, FramePurpose, MAX_AHEAD, MAX_OPEN, MAX_WAITING, Occupants, OrderAction, OrderQueue, OrderRefused,
+    SOON, SaveTicket,
+};
 
+use crate::bounded;
 use crate::grid::FrameGrid;
 use crate::message::TimeScale;
 use crate::name::{DeviceId, OrderId};
@@ -51,6 +56,10 @@ pub const DEFAULT_SEGMENT: Span = Span::from_secs(600);
 
 /// Shortest time between the stills of one order.
 pub const MIN_EVERY: Span = Span::from_millis(1);
+
+/// Most devices that an order can name. Chosen: with the longest names the open orders of a rig still fit into one message.
+/// An order for more devices is given to all, or in parts.
+pub const MAX_TARGETS: usize = 512;
 
 /// How much longer than its usual latency a frame may take to arrive, because the machine is busy.
 pub const GRACE: Span = Span::from_secs(2);
@@ -134,7 +143,7 @@ impl std::str::FromStr for Fill {
 }
 
 /// The devices that an order is for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(untagged)]
 pub enum Targets {
     /// Every device of the rig, also those that join while the order is open.
@@ -142,6 +151,17 @@ pub enum Targets {
     All,
     /// These devices, whether they are in the rig yet or not.
     Devices(BTreeSet<DeviceId>),
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Devices(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TARGETS>")] Vec<DeviceId>);
+
+        let devices = Option::<Devices>::deserialize(deserializer)?;
+        Ok(devices.map_or(Self::All, |devices| Self::Devices(devices.0.into_iter().collect())))
+    }
 }
 
 impl Targets {
@@ -209,6 +229,9 @@ pub enum OrderError {
     /// No devices.
     #[error("an order is for one device at least")]
     NoTargets,
+    /// Too many devices.
+    #[error("an order names {MAX_TARGETS} devices at most, not {0}: give it to all, or in several orders")]
+    Targets(usize),
 }
 
 impl Order {
@@ -263,10 +286,13 @@ impl Order {
     /// This order for `targets` only.
     ///
     /// # Errors
-    /// [`OrderError::NoTargets`].
+    /// [`OrderError::NoTargets`] or [`OrderError::Targets`].
     pub fn with_targets(self, targets: Targets) -> Result<Self, OrderError> {
         match &targets {
             Targets::Devices(devices) if devices.is_empty() => Err(OrderError::NoTargets),
+            Targets::Devices(devices) if devices.len() > MAX_TARGETS => {
+                Err(OrderError::Targets(devices.len()))
+            }
             Targets::Devices(_) | Targets::All => Ok(Self { targets, ..self }),
         }
     }

@@ -30,9 +30,9 @@ impl NamedFrames {
                 let last = count.map(|count| grid.nearest(instant(at, every, u64::from(count) - 1)));
                 // Stills closer than a period name every frame.
                 let every = every.filter(|every| grid.is_period_within(*every));
-                (last.map(|last| last + 1), every, None)
+                (last.map(|last| last.saturating_add(1)), every, None)
             }
-            OrderKind::Burst { count } => (Some(first + u64::from(count)), None, None),
+            OrderKind::Burst { count } => (Some(first.saturating_add(u64::from(count))), None, None),
             OrderKind::Take { segment, .. } => (None, None, segment),
         };
         let stop = order.stop().map(|stop| grid.nearest(stop).max(first));

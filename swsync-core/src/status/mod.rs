@@ -17,14 +17,18 @@ pub use clock_log::ClockLog;
 pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
 pub use timescale_change::{TimeScaleChange, TimeScaleHistory};
 
+use crate::bounded;
 use crate::frame::{FrameInfo, SyncState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
 use crate::name::DeviceId;
 use crate::ntp::RigField;
-use crate::order::OrderProgress;
+use crate::order::{MAX_OPEN, OrderProgress};
 use crate::time::{Rig, Span, Timestamp};
 use crate::time_service::ClockUpdate;
+
+/// Most lines of text of one kind in a status.
+pub const MAX_LINES: usize = 64;
 
 /// The clock of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -120,6 +124,7 @@ pub struct Status {
     /// The device.
     pub device: DeviceId,
     /// Its version of swsync.
+    #[serde(deserialize_with = "bounded::text")]
     pub software: String,
     /// Its clock, once its pipeline has one.
     pub clock: Option<ClockStatus>,
@@ -129,16 +134,25 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
     /// Orders that it has not answered yet.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_OPEN>")]
     pub open: Vec<OrderProgress>,
     /// Frames saved since it started.
     pub saved: u64,
     /// Frames missed or failed since it started.
     pub missed: u64,
     /// Other problems, as text for the operator: a folder that cannot be written to, for instance.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::texts::<_, MAX_LINES>"
+    )]
     pub problems: Vec<String>,
     /// Devices that were refused lately because they came with this device's id: a line of text for each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::texts::<_, MAX_LINES>"
+    )]
     pub refused: Vec<String>,
     /// The time scale that its clock has left lately, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,8 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::rig_time::RigTime;
 use super::scale::Scale;
 use super::status::{Identity, ServerStatus};
-use crate::ntp::{self, RigField};
+use crate::bounded;
+use crate::ntp::{self, MAX_HOPS, RigField};
 use crate::time::{Local, Rig, Span, Timestamp};
+
+/// Most addresses of an advert. Chosen: four networks with an address of each family, twice. Each is tried in turn, so a
+/// stranger must not announce thousands.
+pub const MAX_ADDRESSES: usize = 16;
 
 /// What can be said of the oscillator or source that a device would lead the rig by. Less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +47,7 @@ pub struct TimeAdvert {
     /// Id of the time server.
     pub server: u64,
     /// The device, as an operator calls it.
+    #[serde(deserialize_with = "bounded::text")]
     pub device: String,
     /// What it does.
     pub kind: AdvertKind,
@@ -53,6 +59,7 @@ pub struct TimeAdvert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<AdvertisedTime>,
     /// Where it serves time, the likeliest address first.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_ADDRESSES>")]
     pub addresses: Vec<SocketAddr>,
     /// How many more clients it takes.
     pub room: u32,
@@ -109,6 +116,7 @@ pub struct AdvertisedTime {
     /// Id of the leader.
     pub leader: u64,
     /// Ids of the servers between the leader and this one, this one included unless it leads.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_HOPS>")]
     pub hops: Vec<u64>,
     /// Whether its clock is in sync.
     pub settled: bool,
@@ -205,6 +213,24 @@ mod tests {
                 assert_eq!(one.compare(two), i.cmp(&j), "{i} {j}");
             }
         }
+    }
+
+    #[test]
+    fn an_advert_has_few_addresses_and_hops() {
+        let json = |addresses: usize, hops: usize| {
+            let time = serde_json::json!({
+                "scale": {"id": 1, "began_ns": 0}, "rig_time_ns": 5, "leader": 7, "hops": vec![1; hops],
+                "settled": true, "uncertainty_ns": 0,
+            });
+            serde_json::json!({
+                "server": 1, "device": "a", "kind": "leads", "priority": 0, "clock_class": 0, "time": time,
+                "addresses": vec!["10.0.0.7:11123"; addresses], "room": 1,
+            })
+        };
+        let parse = |json| serde_json::from_value::<TimeAdvert>(json);
+        assert!(parse(json(MAX_ADDRESSES, MAX_HOPS)).is_ok());
+        assert!(parse(json(MAX_ADDRESSES + 1, MAX_HOPS)).is_err());
+        assert!(parse(json(MAX_ADDRESSES, MAX_HOPS + 1)).is_err());
     }
 
     #[test]

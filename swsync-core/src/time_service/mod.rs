@@ -10,7 +10,7 @@
 //!
 //! let ms = |ms| Timestamp::<Local>::ZERO + Span::from_millis(ms);
 //! let rig = |ms| Timestamp::<Rig>::from_nanos(1_800_000_000_000_000_000) + Span::from_millis(ms);
-//! let mut client = Client::new(ClientConfig::default(), ms(0), rig(0), 42);
+//! let mut client = Client::new(ClientConfig::default(), ms(0), rig(0), Seed::predictable(42));
 //! let mut server = Server::new(ServerConfig::default());
 //! let leader = ServerStatus::leading(&Identity { rig: 1, device: 2, timescale: 3 }, rig(0));
 //!
@@ -46,10 +46,10 @@ mod state;
 mod status;
 mod upstream;
 
-pub use advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, ClockClass, TimeAdvert};
+pub use advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, ClockClass, MAX_ADDRESSES, TimeAdvert};
 pub use client::{
-    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, SendToken,
-    ServerRefusal,
+    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, MAX_KNOWN_ERROR, RoundTrips, Seed,
+    SendToken, ServerRefusal,
 };
 pub use node::{Node, NodeAction, NodeConfig};
 pub use rig_time::{LeadStart, RigTime};

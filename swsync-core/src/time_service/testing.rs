@@ -108,7 +108,7 @@ impl World {
         link.offset = Span::from_secs(1_800_000_000);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let inner = config.estimator.build();
-        let client = Client::new(config, Timestamp::ZERO, Timestamp::ZERO, seed);
+        let client = Client::new(config, Timestamp::ZERO, Timestamp::ZERO, Seed::predictable(seed));
         Self {
             client: client.with_estimator(Box::new(RecordingEstimator { inner, seen: seen.clone() })),
             server: Server::new(ServerConfig::default()),

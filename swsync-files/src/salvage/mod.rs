@@ -15,7 +15,7 @@ use crate::video_file::{Playable, VideoFile};
 ///
 /// # Errors
 /// The error of the system.
-pub(crate) fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result<Playable> {
+pub fn playable(storage: &dyn Storage, path: &Path, sizes: &[u64]) -> io::Result<Playable> {
     let video = VideoFile::open(storage, path, sizes.len() as u64)?;
     // A file with an index at its end must not be cut.
     if let Some(pictures) = mp4_index::pictures(&video)? {
@@ -78,7 +78,7 @@ fn mp4(video: &VideoFile<'_>) -> io::Result<Playable> {
     while let Some(next) = Mp4Box::read(video, at, video.length)? {
         match &next.kind {
             b"moov" => has_header = true,
-            b"moof" => announced = Some(samples(video, next.content, next.end)?),
+            b"moof" => announced = Some(samples(video, next.content, next.end, true)?),
             b"mdat" => match announced.take() {
                 Some(pictures) if found.pictures + pictures <= video.max_pictures => {
                     found = Playable { length: next.end, pictures: found.pictures + pictures };
@@ -92,12 +92,13 @@ fn mp4(video: &VideoFile<'_>) -> io::Result<Playable> {
     Ok(if has_header { found } else { Playable::default() })
 }
 
-/// Number of samples that a `moof`, or a `traf` in it, announces.
-fn samples(video: &VideoFile<'_>, mut at: u64, end: u64) -> io::Result<u64> {
+/// Number of samples that a `moof` (`is_moof`), or a `traf` in it, announces. There is none in another: a broken file could nest
+/// them so deep that the stack overflows.
+fn samples(video: &VideoFile<'_>, mut at: u64, end: u64, is_moof: bool) -> io::Result<u64> {
     let mut count = 0;
     while let Some(next) = Mp4Box::read(video, at, end)? {
         match &next.kind {
-            b"traf" => count += samples(video, next.content, next.end)?,
+            b"traf" if is_moof => count += samples(video, next.content, next.end, false)?,
             b"trun" => {
                 let head = video.bytes(next.content + 4, 4)?; // behind version and flags
                 count += head.first_chunk().map_or(0, |count| u64::from(u32::from_be_bytes(*count)));
@@ -193,6 +194,16 @@ mod tests {
             }
         }
         bytes
+    }
+
+    /// A thread of a test has 2 MB of stack.
+    #[test]
+    fn boxes_nested_deeply_do_not_overflow_the_stack() {
+        let nest = |depth: usize| (0..depth).fold(Vec::new(), |content, _| mp4_box(b"traf", &content));
+        let head = [mp4_box(b"ftyp", b"isom"), mp4_box(b"moov", &[1; 50])].concat();
+        let bytes =
+            [&head[..], &mp4_box(b"moof", &nest(30_000)), &mp4_box(b"mdat", &[7; 9]), &fragment(4)].concat();
+        assert_eq!(look(&bytes, &[5; 4]), Playable { length: bytes.len() as u64, pictures: 4 });
     }
 
     pub fn look(bytes: &[u8], sizes: &[u64]) -> Playable {

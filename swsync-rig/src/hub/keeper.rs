@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use swsync_core::message::{decode, encode};
+use swsync_core::message::{decode, decode_request, encode};
 use swsync_core::name::OrderId;
 use swsync_core::order::{Order, OrderCommand, OrderRoster};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -83,7 +83,7 @@ impl Keeper {
         let note = declare(
             KeepKind::Note,
             Box::new(move |query, _| {
-                match query.payload().map(|payload| decode::<Note>(&payload.to_bytes())) {
+                match query.payload().map(|payload| decode_request::<Note>(&payload.to_bytes())) {
                     Some(Ok(note)) => notes.take(note, Instant::now()),
                     Some(Err(error)) => swsync_core::log::debug!(%error, "a note that cannot be read"),
                     None => {}
@@ -120,7 +120,7 @@ fn learn_from_others(shared: &Shared, router: &Router) {
 /// The roster of a hub. The query may name a device to forget.
 fn roster(query: &Query, members: &Members) -> Roster {
     if let Some(payload) = query.payload()
-        && let Ok(Forget { forget }) = decode(&payload.to_bytes())
+        && let Ok(Forget { forget }) = decode_request(&payload.to_bytes())
     {
         members.forget(&forget);
     }

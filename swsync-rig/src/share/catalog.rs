@@ -14,10 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::share::{Chunk, FileDigest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
 use swsync_files::digest;
 
 use super::file_list::FileList;
-use super::message::{Chunk, FileDigest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable, modified};
+use super::modified::modified;
 
 /// Depth of folders below the root that is searched for takes: the default location has them at depth 2.
 const DEPTH: usize = 4;

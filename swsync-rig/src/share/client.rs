@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use swsync_core::message::{MessageError, encode};
 use swsync_core::name::DeviceId;
+use swsync_core::share::{FileReply, FileRequest, unframe};
 
-use super::message::{FileReply, FileRequest, unframe};
 use crate::Session;
 
 impl Session {

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON, Take, check_path};
+use swsync_core::share::FileEntry;
 use swsync_files::BROKEN;
 
-use super::message::{FileEntry, modified};
+use super::modified::modified;
 
 /// Most names that are held in memory.
 const WINDOW: usize = 4_000;

@@ -13,8 +13,10 @@
 mod catalog;
 mod client;
 mod file_list;
-mod message;
+mod modified;
 mod server;
 
-pub use message::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing, TakeEntry, Unreadable};
 pub use server::{Busy, Share};
+pub use swsync_core::share::{
+    Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing, TakeEntry, Unreadable,
+};

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
-use swsync_core::message::decode;
+use swsync_core::message::decode_request;
 use swsync_core::name::DeviceId;
+use swsync_core::share::{
+    FileReply, FileRequest, MAX_FILES, MAX_TAKES, MAX_UNREADABLE, TakeEntry, Unreadable, frame,
+};
 use zenoh::Wait;
 use zenoh::query::Query;
 
 use super::catalog::{Catalog, CatalogError};
-use super::message::{FileReply, FileRequest, MAX_FILES, frame};
 use crate::keys::Member;
 use crate::link::Held;
 use crate::{ControlError, Session};
@@ -94,7 +96,7 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy)
     }
     while let Ok(query) = inbox.recv() {
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
-        let (reply, bytes) = match payload.as_deref().map(decode::<FileRequest>) {
+        let (reply, bytes) = match payload.as_deref().map(decode_request::<FileRequest>) {
             Some(Ok(request)) => answer(request, catalog, busy),
             Some(Err(error)) => (refused(&error.to_string()), Vec::new()),
             None => (refused("there is no question in this query"), Vec::new()),
@@ -119,11 +121,14 @@ fn answer(request: FileRequest, catalog: &mut Catalog, busy: &Busy) -> (FileRepl
 
 fn try_answer(request: FileRequest, catalog: &mut Catalog) -> Result<(FileReply, Vec<u8>), CatalogError> {
     let reply = match request {
-        FileRequest::Takes => FileReply::Takes { takes: catalog.takes(), unreadable: catalog.unreadable() },
+        FileRequest::Takes => {
+            let takes = catalog.takes();
+            bounded(takes, catalog.unreadable())
+        }
         FileRequest::Files { order, skip } => {
             let (files, more) = catalog.files(&order, skip, MAX_FILES)?;
             // The total is known only at the end of the list.
-            let total = skip + files.len() + usize::from(more);
+            let total = skip.saturating_add(files.len()).saturating_add(usize::from(more));
             FileReply::Files { files, total }
         }
         FileRequest::Read { order, path, offset, length } => {
@@ -139,6 +144,27 @@ fn try_answer(request: FileRequest, catalog: &mut Catalog) -> Result<(FileReply,
     Ok((reply, Vec::new()))
 }
 
+/// The takes that fit into a reply: the newest. Says so if there are more.
+fn bounded(mut takes: Vec<TakeEntry>, mut unreadable: Vec<Unreadable>) -> FileReply {
+    if takes.len() > MAX_TAKES {
+        let why = format!(
+            "it holds {} takes, and only the newest {MAX_TAKES} are listed: move older ones away",
+            takes.len()
+        );
+        takes.sort_by_key(|take| (take.accepted_ns, take.started_ns));
+        takes.drain(..takes.len() - MAX_TAKES);
+        takes.sort_by(|one, two| one.order.cmp(&two.order));
+        unreadable.insert(0, Unreadable { path: ".".into(), why });
+    }
+    if unreadable.len() > MAX_UNREADABLE {
+        let more = unreadable.len() - (MAX_UNREADABLE - 1);
+        unreadable.truncate(MAX_UNREADABLE - 1);
+        let why = format!("{more} further things here cannot be read");
+        unreadable.push(Unreadable { path: ".".into(), why });
+    }
+    FileReply::Takes { takes, unreadable }
+}
+
 fn refused(why: &str) -> FileReply {
     FileReply::Refused { why: why.to_owned() }
 }
@@ -146,5 +172,34 @@ fn refused(why: &str) -> FileReply {
 fn send(query: &Query, key: &str, reply: &FileReply, bytes: &[u8]) {
     if let Err(error) = query.reply(key, frame(reply, bytes)).wait() {
         swsync_core::log::debug!(key, %error, "could not reply"); // the client is gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swsync_core::name::Name;
+    use swsync_core::time::Timestamp;
+
+    #[test]
+    fn a_list_that_is_too_long_says_so() {
+        let take = |index: usize| TakeEntry {
+            order: Name::new(format!("o{index:06}")).unwrap(),
+            // Names and ages go opposite ways.
+            started_ns: Timestamp::from_nanos(-i64::try_from(index).unwrap()),
+            accepted_ns: None,
+            complete: true,
+        };
+        let bad = |index: usize| Unreadable { path: index.to_string(), why: "torn".into() };
+        let list =
+            |takes, unreadable| bounded((0..takes).map(take).collect(), (0..unreadable).map(bad).collect());
+        let FileReply::Takes { takes, unreadable } = list(MAX_TAKES, MAX_UNREADABLE) else { panic!() };
+        assert_eq!((takes.len(), unreadable.len()), (MAX_TAKES, MAX_UNREADABLE));
+        assert_eq!(unreadable[MAX_UNREADABLE - 1], bad(MAX_UNREADABLE - 1), "nothing is left out");
+        let FileReply::Takes { takes, unreadable } = list(MAX_TAKES + 5, MAX_UNREADABLE) else { panic!() };
+        assert_eq!((takes.len(), unreadable.len()), (MAX_TAKES, MAX_UNREADABLE));
+        assert_eq!(takes[0].order.as_str(), "o000000", "the newest stay, by name");
+        assert!(unreadable[0].why.contains("10005 takes"), "{unreadable:?}");
+        assert!(unreadable[MAX_UNREADABLE - 1].why.contains("2 further"), "{unreadable:?}");
     }
 }

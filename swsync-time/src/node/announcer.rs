@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swsync_core::time_service::{AdvertKind, Advertiser, TimeAdvert};
+use swsync_core::time_service::{AdvertKind, Advertiser, MAX_ADDRESSES, TimeAdvert};
 use tokio::sync::watch;
 
 use super::RigAdverts;
@@ -35,7 +35,11 @@ impl Announcer {
         let server = self.server.as_ref()?;
         let mut advert = self.clock.read(|time, now| self.advertiser.advert(time, now));
         match server.addresses() {
-            Ok(addresses) => advert.addresses = addresses,
+            Ok(mut addresses) => {
+                // The likeliest come first.
+                addresses.truncate(MAX_ADDRESSES);
+                advert.addresses = addresses;
+            }
             Err(error) => swsync_core::log::warn!(%error, "this device's addresses cannot be found"),
         }
         advert.room = server.room();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use swsync_core::time::Timestamp;
 use swsync_core::time_service::{
-    Advertiser, ClientConfig, Identity, Node, NodeConfig, ServerConfig, TimeAdvert,
+    Advertiser, ClientConfig, Identity, Node, NodeConfig, Seed, ServerConfig, TimeAdvert,
 };
 use tokio::sync::mpsc;
 
@@ -158,7 +158,7 @@ impl TimeNode {
         };
         stats.lock().progress.burst.1 = node.client.burst;
         let task = NodeTask::new(task::Parts {
-            node: Node::new(node, known, now, rand::random()),
+            node: Node::new(node, known, now, Seed::from(rand::random::<[u8; 32]>())),
             publisher: ClockPublisher::new(clock, Box::new(on_event)),
             stats: stats.clone(),
             announcer: announcer.clone(),

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
+use super::limits::{Ahead, Occupants, SOON};
 use super::open::OpenOrder;
-use super::{MAX_OPEN, OrderAction, OrderQueue};
+use super::{OrderAction, OrderQueue};
 use crate::name::OrderId;
+use crate::order::command::MAX_COMMANDS;
 use crate::order::journal::Answered;
 use crate::order::{CommandOutcome, FrameRun, JournalRecord, Order, OrderCommand, OrderRoster, PendingOrder};
-
-/// Most commands that are kept: for orders that have not arrived yet, and for devices that missed the command.
-const MAX_COMMANDS: usize = 64;
 
 /// Why an order is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +21,22 @@ pub enum OrderRefused {
     )]
     Id(OrderId),
     /// Too many orders are open.
-    #[error("{MAX_OPEN} orders are open already: wait for them, stop or cancel some")]
-    TooMany,
+    #[error(
+        "{count} orders are open already, which is the most: {orders}. Wait for them, or end some with `swsync stop ORDER` or \
+         `swsync cancel ORDER`",
+        count = .0.count, orders = .0
+    )]
+    TooMany(Occupants),
+    /// Too many orders are open that begin later.
+    #[error(
+        "{count} orders wait already for an instant more than {} s ahead, which is the most: {orders}. Give this one later, or \
+         drop some with `swsync cancel ORDER`",
+        SOON.as_secs_f64(), count = .0.count, orders = .0
+    )]
+    TooManyWaiting(Occupants),
+    /// It begins too far ahead.
+    #[error("the order {0}: give it later")]
+    TooFarAhead(Ahead),
 }
 
 /// Adds `command` to `list` once, and drops the oldest beyond the limit.
@@ -88,9 +101,7 @@ impl<T: Clone> OrderQueue<T> {
         if let (Some(why), None) = (order.foreign_to(self.timescale.now), &on_disk) {
             return Ok(vec![OrderAction::Answer(self.foreign_answer(&order, why))]);
         }
-        if self.open.len() >= MAX_OPEN {
-            return Err(OrderRefused::TooMany);
-        }
+        self.check_room(&order)?;
         Ok(self.open(order, on_disk))
     }
 

@@ -14,6 +14,7 @@ mod backlog;
 mod decode_path;
 mod intake;
 mod latency;
+mod limits;
 mod open;
 #[cfg(test)]
 mod properties;
@@ -27,6 +28,7 @@ use std::ops::RangeInclusive;
 pub use action::{FramePurpose, OrderAction};
 pub use backlog::SaveTicket;
 pub use intake::OrderRefused;
+pub use limits::{Ahead, MAX_AHEAD, MAX_OPEN, MAX_WAITING, Occupants, SOON};
 
 use super::journal::{Answers, JournalParts};
 use super::{FrameOutcome, FrameRun, Journal, JournalRecord, Order, OrderCommand, OrderProgress, TimeBasis};
@@ -41,9 +43,6 @@ use latency::Latency;
 use open::{MAX_REORDER, OpenOrder};
 use timescale::{OwnTimeScale, RingBeginning};
 
-/// Most orders that can be open at once.
-pub const MAX_OPEN: usize = 64;
-
 /// How often a key frame is requested while frames arrive that cannot be decoded.
 const KEY_REQUEST_INTERVAL: Span = Span::from_secs(1);
 
@@ -54,6 +53,8 @@ pub struct OrderQueue<T> {
     device: DeviceId,
     grid: Option<FrameGrid>,
     timescale: OwnTimeScale,
+    /// Rig time when it was last told. `None`: it is not known.
+    now: Option<Timestamp<Rig>>,
     latency: Latency,
     ring: FrameRing<T>,
     ring_beginning: RingBeginning,
@@ -80,6 +81,7 @@ impl<T: Clone> OrderQueue<T> {
             device,
             grid: None,
             timescale: OwnTimeScale::default(),
+            now: None,
             latency: Latency::default(),
             ring: FrameRing::new(limits),
             ring_beginning: RingBeginning::default(),

@@ -44,6 +44,7 @@ impl<T: Clone> OrderQueue<T> {
             return Vec::new();
         }
         self.timescale.now = timescale;
+        self.now = None;
         let mut actions = Vec::new();
         if let Some(own) = timescale {
             let before = self.timescale.last.replace(own);
@@ -68,6 +69,7 @@ impl<T: Clone> OrderQueue<T> {
     /// Rig time begins anew: earlier numbers and later ones do not mix. Open orders end.
     pub fn handle_new_time(&mut self) -> Vec<OrderAction<T>> {
         self.begin_ring_anew(NEW_TIME.into());
+        self.now = None;
         let mut actions = Vec::new();
         for open in &mut self.open {
             open.give_up(NEW_TIME, &mut actions);
@@ -82,7 +84,7 @@ impl<T: Clone> OrderQueue<T> {
     }
 
     /// Answers orders that have ended before a frame could be numbered.
-    fn answer_unnumbered(&mut self) -> Vec<OrderAction<T>> {
+    pub(super) fn answer_unnumbered(&mut self) -> Vec<OrderAction<T>> {
         let over: Vec<_> = self.open.extract_if(.., |open| !open.is_numbered() && open.has_ended()).collect();
         over.into_iter().flat_map(|open| self.answer(open)).collect()
     }

@@ -7,6 +7,7 @@ mod leap;
 mod pacer;
 mod poll_search;
 mod publish;
+mod random;
 mod receive;
 mod refusal;
 mod requests;
@@ -18,6 +19,8 @@ use std::collections::VecDeque;
 pub use config::ClientConfig;
 use doubt::HeldBack;
 use pacer::{InFlight, Pacer};
+use random::Random;
+pub use random::Seed;
 pub use refusal::ServerRefusal;
 use requests::{Cookies, Requests};
 pub use stats::{ClientStats, RoundTrips};
@@ -29,7 +32,7 @@ use super::state::SyncState;
 use super::upstream::Upstream;
 use crate::estimate::Estimator;
 use crate::leap::LeapSmear;
-use crate::ntp::{self, Datagram, NtpTimestamp, Packet, RigField};
+use crate::ntp::{self, Datagram, Packet, RigField};
 use crate::servo::{ClockMap, Servo};
 use crate::time::{Local, Rig, Span, Timestamp};
 
@@ -100,7 +103,7 @@ pub struct Client {
     last_burst: Timestamp<Local>,
     counts: Counts,
     round_trips: RoundTripWindow,
-    random: u64,
+    random: Random,
     pivot: Timestamp<Rig>,
 }
 
@@ -108,7 +111,7 @@ impl Client {
     /// A client that starts at `now`. `seed` makes its cookies unpredictable to strangers. `pivot` tells
     /// the NTP era: the server's time is within 68 years of it.
     #[must_use]
-    pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: u64) -> Self {
+    pub fn new(config: ClientConfig, now: Timestamp<Local>, pivot: Timestamp<Rig>, seed: Seed) -> Self {
         Self {
             estimator: config.estimator.build(),
             servo: Servo::new(config.max_slew, config.step_threshold),
@@ -133,7 +136,7 @@ impl Client {
             last_burst: now,
             counts: Counts::default(),
             round_trips: RoundTripWindow::new(),
-            random: seed,
+            random: Random::new(seed),
             pivot,
             config,
         }
@@ -279,7 +282,7 @@ impl Client {
     }
 
     fn send_request(&mut self, now: Timestamp<Local>) {
-        let cookies = Cookies { basic: self.next_cookie(), interleaved: self.next_cookie() };
+        let cookies = Cookies { basic: self.random.cookie(), interleaved: self.random.cookie() };
         let stale = STALE.max(self.pacer.interval(&self.config, now) * 2);
         let (stamps, number) = self.requests.send(now, cookies, self.config.interleaved, stale);
         let request = Packet { mode: ntp::MODE_CLIENT, rig: Some(self.field), ..stamps };
@@ -290,28 +293,9 @@ impl Client {
         self.unanswered_since.get_or_insert(now);
         let patience = Pacer::patience(self.round_trips.figures().map(|trips| trips.mean));
         let (requests, oldest) = self.requests.in_flight(now, patience);
-        let jitter = self.next_jitter();
+        let jitter = self.random.jitter();
         self.pacer.handle_sent(&self.config, now, InFlight { requests, oldest }, patience, jitter);
         self.actions.push_back(ClientAction::Send { datagram, token: SendToken(number) });
-    }
-
-    /// SplitMix64: each number is a bijection of a counter that started at a random value.
-    const fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    const fn next_cookie(&mut self) -> NtpTimestamp {
-        NtpTimestamp(self.next_random())
-    }
-
-    /// A random number in [-1, 1).
-    fn next_jitter(&mut self) -> f64 {
-        let bits = u32::try_from(self.next_random() >> 32).expect("32 bits");
-        f64::from(bits) / f64::from(1_u32 << 31) - 1.0
     }
 
     /// The statistics when the local clock reads `now`.

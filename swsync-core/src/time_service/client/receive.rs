@@ -180,7 +180,7 @@ impl Client {
         } else if calls && lost_touch {
             self.pacer.start_burst(&self.config, now, SHORT_BURST);
         }
-        let jitter = self.next_jitter();
+        let jitter = self.random.jitter();
         self.pacer.handle_response(&self.config, now, jitter);
     }
 

@@ -19,7 +19,9 @@ use association::Association;
 use peers::Peers;
 
 use super::advert::{AdvertKind, AdvertisedTime, Advertiser, Claim, TimeAdvert};
-use super::client::{Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, SendToken, ServerRefusal};
+use super::client::{
+    Client, ClientAction, ClientConfig, ClientStats, ClockUpdate, Seed, SendToken, ServerRefusal,
+};
 use super::rig_time::{LeadStart, RigTime};
 use super::status::Identity;
 use crate::ntp::{Datagram, RigField};
@@ -131,7 +133,7 @@ impl Node {
     /// A node that knows nothing. `seed` makes its client's cookies unpredictable to strangers. `time` is the clock that it
     /// keeps: of an earlier run, if the device knows rig time already.
     #[must_use]
-    pub fn new(config: NodeConfig, mut time: RigTime, now: Timestamp<Local>, seed: u64) -> Self {
+    pub fn new(config: NodeConfig, mut time: RigTime, now: Timestamp<Local>, seed: Seed) -> Self {
         let mut client = Client::new(config.client.clone(), now, ERA, seed);
         let known = time.scale();
         if known.is_some() {

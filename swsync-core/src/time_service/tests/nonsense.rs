@@ -6,7 +6,7 @@ use crate::ntp::{self, Datagram, Key, Keys, NtpTimestamp, Packet, RigField};
 use crate::time::{Local, Rig, Span, Timestamp};
 use crate::time_service::testing::{at_s, identity};
 use crate::time_service::{
-    Client, ClientAction, ClientConfig, Server, ServerConfig, ServerStatus, SyncState,
+    Client, ClientAction, ClientConfig, Seed, Server, ServerConfig, ServerStatus, SyncState,
 };
 
 const MINUTES: usize = 5;
@@ -38,7 +38,7 @@ impl World {
         let config = ClientConfig { key: key.clone(), rig: 7, device: 9, ..ClientConfig::default() };
         let keys = key.iter().cloned().collect::<Keys>();
         Self {
-            client: Client::new(config, Timestamp::ZERO, Timestamp::ZERO, 5),
+            client: Client::new(config, Timestamp::ZERO, Timestamp::ZERO, Seed::predictable(5)),
             server: Server::new(ServerConfig { keys, ..ServerConfig::default() }),
             key,
             now: Timestamp::ZERO,

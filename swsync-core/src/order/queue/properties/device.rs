@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::picture::Picture;
 use super::{World, grid, saved};
 use crate::grid::FrameNumber;
+use crate::message;
 use crate::name::OrderId;
 use crate::order::queue::{FramePurpose, OrderAction, OrderQueue};
 use crate::order::testing::name;
@@ -77,6 +78,10 @@ impl<'a> Device<'a> {
 
     pub fn carry_out(&mut self, actions: Vec<OrderAction<Picture>>) {
         for action in actions {
+            if let OrderAction::Answer(answer) = &action {
+                let parsed = message::decode::<Answer>(&message::encode(answer));
+                assert_eq!(parsed.as_ref().ok(), Some(answer), "who asked can read it: {parsed:?}");
+            }
             match action {
                 OrderAction::Journal(record) => self.journal.apply(record),
                 OrderAction::RequestKey { number, .. } => {

@@ -1,19 +1,32 @@
 //! Requests for a device's files, and replies: a line of JSON in the control plane's envelope, followed by the bytes of a file if
 //! the request was for these.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
+use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-use swsync_core::message::{MessageError, decode, encode};
-use swsync_core::name::OrderId;
-use swsync_core::time::{Realtime, Rig, Timestamp};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// Most bytes of a file in one reply.
-pub(crate) const MAX_CHUNK: u64 = 4 << 20;
+use crate::bounded;
+use crate::manifest::MAX_PATH;
+use crate::message::{MessageError, decode, encode};
+use crate::name::OrderId;
+use crate::order::MAX_STILLS;
+use crate::time::{Realtime, Rig, Timestamp};
+
+/// Most bytes of a file in one reply: what `swsync collect` asks for, a tenth of a second on good WiFi.
+pub const MAX_CHUNK: u64 = 1 << 20;
 
 /// Most files in one reply.
-pub(crate) const MAX_FILES: usize = 2000;
+pub const MAX_FILES: usize = 2000;
+
+/// Most takes in one reply: as many orders as a device remembers.
+pub const MAX_TAKES: usize = 10_000;
+
+/// Most things in one reply that may be takes.
+pub const MAX_UNREADABLE: usize = 1_000;
+
+/// Most files of one take that a client believes: four times the most stills of an order with a count.
+pub const MAX_TAKE_FILES: usize = 4 * MAX_STILLS as usize;
 
 /// A request for files of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +46,7 @@ pub enum FileRequest {
         /// The take.
         order: OrderId,
         /// The file.
+        #[serde(deserialize_with = "file_path")]
         path: String,
         /// The first byte.
         offset: u64,
@@ -44,6 +58,7 @@ pub enum FileRequest {
         /// The take.
         order: OrderId,
         /// The file.
+        #[serde(deserialize_with = "file_path")]
         path: String,
     },
     /// Deletion of a file, by a client that has a copy.
@@ -51,8 +66,10 @@ pub enum FileRequest {
         /// The take.
         order: OrderId,
         /// The file.
+        #[serde(deserialize_with = "file_path")]
         path: String,
         /// SHA-256 of the copy.
+        #[serde(deserialize_with = "hexadecimal")]
         sha256: String,
     },
 }
@@ -64,14 +81,20 @@ pub enum FileReply {
     /// The takes.
     Takes {
         /// By name.
+        #[serde(deserialize_with = "bounded::list::<_, _, MAX_TAKES>")]
         takes: Vec<TakeEntry>,
         /// Other things that may be takes.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "bounded::list::<_, _, MAX_UNREADABLE>"
+        )]
         unreadable: Vec<Unreadable>,
     },
     /// Files of a take.
     Files {
         /// A part of them.
+        #[serde(deserialize_with = "bounded::list::<_, _, MAX_FILES>")]
         files: Vec<FileEntry>,
         /// A lower bound of their number. If it is the number listed so far, these are all.
         total: usize,
@@ -93,16 +116,19 @@ pub enum FileReply {
     /// The file is not deleted, since it differs from the client's copy.
     Differs {
         /// SHA-256 of the device's file.
+        #[serde(deserialize_with = "hexadecimal")]
         sha256: String,
     },
     /// Not now: the device is recording.
     Busy {
         /// Why, for a person.
+        #[serde(deserialize_with = "bounded::text")]
         why: String,
     },
     /// The request is refused.
     Refused {
         /// Why, for a person.
+        #[serde(deserialize_with = "bounded::text")]
         why: String,
     },
 }
@@ -125,8 +151,10 @@ pub struct TakeEntry {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unreadable {
     /// Its path on the device, relative to the folder of all takes.
+    #[serde(deserialize_with = "bounded::path")]
     pub path: String,
     /// What is wrong with it, for a person.
+    #[serde(deserialize_with = "bounded::text")]
     pub why: String,
 }
 
@@ -143,6 +171,7 @@ pub struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Its name, relative to the take's folder.
+    #[serde(deserialize_with = "file_path")]
     pub path: String,
     /// Its size.
     pub bytes: u64,
@@ -159,7 +188,7 @@ pub struct Chunk {
     /// When it was last changed, as in [`FileEntry`].
     pub modified_ns: i64,
     /// SHA-256 of the file in hexadecimal, if the part is the whole file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_hexadecimal")]
     pub sha256: Option<String>,
 }
 
@@ -171,11 +200,13 @@ pub struct FileDigest {
     /// When it was last changed, as in [`FileEntry`].
     pub modified_ns: i64,
     /// SHA-256 of it in hexadecimal.
+    #[serde(deserialize_with = "hexadecimal")]
     pub sha256: String,
 }
 
 /// A reply as it is sent.
-pub(super) fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
     let mut framed = encode(reply);
     framed.reserve_exact(1 + bytes.len());
     framed.push(b'\n'); // JSON on one line holds none
@@ -183,17 +214,45 @@ pub(super) fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// When a file was last changed, or its age was set, in nanoseconds since the Unix epoch. With mtime alone, a file that was
-/// changed and then given its old age would count as unchanged.
-pub(super) fn modified(about: &Metadata) -> i64 {
-    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    nanos(about.mtime(), about.mtime_nsec()).max(nanos(about.ctime(), about.ctime_nsec()))
+/// The reply and the bytes that follow it.
+///
+/// # Errors
+/// [`MessageError`]: bytes from a network can be anything.
+pub fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
+    let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
+    let bytes = framed.get(end + 1..).unwrap_or_default();
+    let most = usize::try_from(MAX_CHUNK).unwrap_or(usize::MAX);
+    match bytes.len() {
+        length if length > most => Err(MessageError::TooLong(length, most)),
+        _ => Ok((decode(&framed[..end])?, bytes)),
+    }
 }
 
-/// The reply and the bytes that follow it.
-pub(super) fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
-    let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
-    Ok((decode(&framed[..end])?, framed.get(end + 1..).unwrap_or_default()))
+/// The name of a file of a take. Whether it stays in the folder is checked by whoever opens it.
+fn file_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let path = Cow::<str>::deserialize(deserializer)?;
+    match path.len() {
+        length if length > MAX_PATH => {
+            Err(D::Error::custom(format_args!("a path of {length} bytes is too long")))
+        }
+        _ => Ok(path.into_owned()),
+    }
+}
+
+fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let sum = Cow::<str>::deserialize(deserializer)?;
+    match sum.len() == 64 && sum.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        true => Ok(sum.into_owned()),
+        false => Err(D::Error::custom("a SHA-256 has 64 hexadecimal digits")),
+    }
+}
+
+fn optional_hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Sum(#[serde(deserialize_with = "hexadecimal")] String);
+
+    Ok(Option::<Sum>::deserialize(deserializer)?.map(|sum| sum.0))
 }
 
 #[cfg(test)]
@@ -210,5 +269,38 @@ mod tests {
         assert!(unframe(b"").is_err());
         assert!(unframe(b"\n{}").is_err());
         assert_eq!(unframe(&encode(&FileReply::Deleted)).unwrap(), (FileReply::Deleted, &b""[..]));
+    }
+
+    #[test]
+    fn requests_and_replies_are_bounded() {
+        let parse = |json: serde_json::Value| serde_json::from_value::<FileReply>(json);
+        let file = |path: &str| serde_json::json!({"path": path, "bytes": u64::MAX, "modified_ns": 0});
+        let files = |path: &str, count| serde_json::json!({"is": "files", "files": vec![file(path); count], "total": 1});
+        assert!(parse(files(&"x".repeat(MAX_PATH), MAX_FILES)).is_ok());
+        assert!(parse(files("x", MAX_FILES + 1)).is_err());
+        assert!(parse(files(&"x".repeat(MAX_PATH + 1), 1)).is_err());
+        let differs = |sha256: &str| parse(serde_json::json!({"is": "differs", "sha256": sha256}));
+        assert!(differs(&"0a".repeat(32)).is_ok());
+        assert!(
+            differs("").is_err() && differs(&"0g".repeat(32)).is_err() && differs(&"0a".repeat(33)).is_err()
+        );
+        let chunk = Chunk { bytes: 9, modified_ns: 5, sha256: None };
+        let most = usize::try_from(MAX_CHUNK).unwrap();
+        let framed = frame(&FileReply::Chunk { chunk }, &vec![0; most + 1]);
+        assert!(matches!(unframe(&framed), Err(MessageError::TooLong(..))));
+        assert_eq!(unframe(&framed[..framed.len() - 1]).unwrap().1.len(), most);
+    }
+
+    #[test]
+    fn the_largest_lists_fit_into_a_message() {
+        let order = |index: usize| OrderId::new(format!("{index:0>64}")).unwrap();
+        let (at, wall) = (Timestamp::from_nanos(i64::MAX), Some(Timestamp::from_nanos(i64::MAX)));
+        let take =
+            |index| TakeEntry { order: order(index), started_ns: at, accepted_ns: wall, complete: false };
+        let takes = FileReply::Takes { takes: (0..MAX_TAKES).map(take).collect(), unreadable: Vec::new() };
+        assert_eq!(decode::<FileReply>(&encode(&takes)).unwrap(), takes);
+        let file = FileEntry { path: "x".repeat(MAX_PATH), bytes: u64::MAX, modified_ns: i64::MAX };
+        let files = FileReply::Files { files: vec![file; MAX_FILES], total: usize::MAX };
+        assert_eq!(decode::<FileReply>(&encode(&files)).unwrap(), files);
     }
 }
