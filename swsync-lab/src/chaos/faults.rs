@@ -8,6 +8,7 @@ use super::args::FaultList;
 use super::network::Side;
 use super::rig::Rig;
 use super::timeline::Presence;
+use crate::net::Badness;
 use crate::split_mix::SplitMix64;
 
 /// A kind of fault.
@@ -44,10 +45,12 @@ pub enum Repair {
     GoOn { device: usize },
     /// Bring all devices together.
     Join,
+    /// Make all links good.
+    Links,
 }
 
 /// All kinds.
-pub static FAULTS: [FaultKind; 9] = [
+pub static FAULTS: [FaultKind; 13] = [
     FaultKind {
         name: "kill",
         about: "a client is killed, and started with another wall clock",
@@ -102,6 +105,30 @@ pub static FAULTS: [FaultKind; 9] = [
         needs_election: true,
         begin: apart,
     },
+    FaultKind {
+        name: "lossy",
+        about: "every link loses 10 % of its frames",
+        needs_election: false,
+        begin: lossy,
+    },
+    FaultKind {
+        name: "stalls",
+        about: "every link stalls for 200 ms, again and again",
+        needs_election: false,
+        begin: stalls,
+    },
+    FaultKind {
+        name: "hub-killed",
+        about: "the device with most connections is killed, and started with another wall clock",
+        needs_election: false,
+        begin: hub_killed,
+    },
+    FaultKind {
+        name: "hub-lost",
+        about: "the device with most connections is cut off",
+        needs_election: false,
+        begin: hub_lost,
+    },
 ];
 
 /// The faults that `text` names.
@@ -133,6 +160,7 @@ pub fn repair(rig: &mut Rig, repair: &Repair) -> anyhow::Result<()> {
                 (0..rig.devices.len()).filter(|device| rig.side(*device) == Side::Apart).collect();
             rig.move_to(Side::Main, &apart)
         }
+        Repair::Links => rig.repair_links(),
     }
 }
 
@@ -296,6 +324,45 @@ fn apart(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>
         apart: part,
         ..begun
     }))
+}
+
+/// Makes every link bad.
+fn bad_links(
+    rig: &mut Rig,
+    random: &mut SplitMix64,
+    badness: Badness,
+    what: &str,
+) -> anyhow::Result<Option<Begun>> {
+    rig.make_links_bad(badness, random.below(u64::MAX))?;
+    Ok(fault(what.to_owned(), seconds(random, 8, 25), Repair::Links, None))
+}
+
+fn lossy(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    bad_links(rig, random, Badness::LOSSY, "10 % of the frames, each way")
+}
+
+fn stalls(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    bad_links(rig, random, Badness::STALLING, "200 ms, a second apart on average")
+}
+
+/// The side that has no leader without `device`.
+fn led_by(rig: &Rig, device: usize) -> Option<Side> {
+    (rig.leader(Side::Main) == Some(device)).then_some(Side::Main)
+}
+
+fn hub_killed(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let Some((device, connections)) = rig.hub()? else { return Ok(None) };
+    let led = led_by(rig, device);
+    let begun = kill_one(rig, random, device, led)?;
+    Ok(begun.map(|begun| Begun { what: format!("{}, {connections} connections", begun.what), ..begun }))
+}
+
+fn hub_lost(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let Some((device, connections)) = rig.hub()? else { return Ok(None) };
+    let led = led_by(rig, device);
+    let begun = cut_off(rig, random, vec![device])?;
+    let what = |begun: &Begun| format!("{}, {connections} connections", begun.what);
+    Ok(begun.map(|begun| Begun { what: what(&begun), leaderless: led, ..begun }))
 }
 
 #[cfg(test)]
