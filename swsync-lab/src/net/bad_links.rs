@@ -90,12 +90,7 @@ impl BadLinks {
     ///
     /// # Errors
     /// What `ip` and `bridge` say, or there is no socket.
-    pub fn new(
-        switch: &Switch,
-        ports: &[(Port, &str)],
-        badness: Badness,
-        seed: u64,
-    ) -> anyhow::Result<Self> {
+    pub fn new(switch: &Switch, ports: &[(Port, &str)], badness: Badness, seed: u64) -> anyhow::Result<Self> {
         let [kernel, relay] = [Host::new()?, Host::new()?];
         kernel.cable("vxlan", &relay, "relay")?;
         for (host, name, (address, _)) in [(&kernel, "vxlan", KERNEL), (&relay, "relay", RELAY)] {

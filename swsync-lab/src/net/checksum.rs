@@ -16,7 +16,9 @@ pub(super) fn complete(frame: &mut [u8]) {
         UDP => 6,
         _ => return,
     };
-    let Some(length) = payload.end.checked_sub(payload.start).filter(|length| *length >= at + 2) else { return };
+    let Some(length) = payload.end.checked_sub(payload.start).filter(|length| *length >= at + 2) else {
+        return;
+    };
     let pseudo = sum(&frame[addresses]) + u32::from(protocol) + u32::try_from(length).unwrap_or_default();
     let segment = &mut frame[payload];
     let field = at..at + 2;

@@ -124,10 +124,6 @@ fn batch(entry: &[String; 3], lines: &str) -> anyhow::Result<()> {
         .context("cannot run ip (iproute2)")?;
     child.stdin.take().context("its input is piped")?.write_all(lines.as_bytes())?;
     let ended = child.wait_with_output()?;
-    ensure!(
-        ended.status.success(),
-        "ip: {}, of:\n{lines}",
-        String::from_utf8_lossy(&ended.stderr).trim()
-    );
+    ensure!(ended.status.success(), "ip: {}, of:\n{lines}", String::from_utf8_lossy(&ended.stderr).trim());
     Ok(())
 }

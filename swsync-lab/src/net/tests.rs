@@ -64,7 +64,8 @@ impl Pair {
         let address = listener.local_addr().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let stream = self.hosts[0].run(|| TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap());
+                let stream = self.hosts[0]
+                    .run(|| TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap());
                 let stream = stream.unwrap();
                 (&stream).write_all(bytes).unwrap();
             });
