@@ -5,10 +5,11 @@ use std::time::Duration;
 use swsync_core::time::Span;
 
 use super::args::FaultList;
+use super::busy_disk::BusyDisk;
 use super::network::Side;
 use super::rig::Rig;
 use super::timeline::Presence;
-use crate::net::Badness;
+use crate::net::{Badness, Counts};
 use crate::split_mix::SplitMix64;
 
 /// A kind of fault.
@@ -47,10 +48,12 @@ pub enum Repair {
     Join,
     /// Make all links good.
     Links,
+    /// Leave the disk alone.
+    Disk(BusyDisk),
 }
 
 /// All kinds.
-pub static FAULTS: [FaultKind; 13] = [
+pub static FAULTS: [FaultKind; 14] = [
     FaultKind {
         name: "kill",
         about: "a client is killed, and started with another wall clock",
@@ -129,6 +132,12 @@ pub static FAULTS: [FaultKind; 13] = [
         needs_election: false,
         begin: hub_lost,
     },
+    FaultKind {
+        name: "slow-disk",
+        about: "other programs write to the disk of all devices as fast as they can",
+        needs_election: false,
+        begin: slow_disk,
+    },
 ];
 
 /// The faults that `text` names.
@@ -148,20 +157,28 @@ fn unknown(name: &str) -> String {
     format!("there is no fault {name:?}. There are all, none, and\n{}", known.join("\n"))
 }
 
-/// Repairs a fault.
-pub fn repair(rig: &mut Rig, repair: &Repair) -> anyhow::Result<()> {
+/// Repairs a fault. What there is to say of it now, if anything.
+pub fn repair(rig: &mut Rig, repair: Repair) -> anyhow::Result<Option<String>> {
     match repair {
-        Repair::Start { device, wall } => rig.start(*device, *wall),
-        Repair::GoOn { device } => rig.go_on(*device),
+        Repair::Start { device, wall } => rig.start(device, wall)?,
+        Repair::GoOn { device } => rig.go_on(device)?,
         Repair::Join => {
             // It leaves before the devices do: a connection cut in the middle would be waited for.
             rig.end_observer(Side::Apart);
             let apart: Vec<_> =
                 (0..rig.devices.len()).filter(|device| rig.side(*device) == Side::Apart).collect();
-            rig.move_to(Side::Main, &apart)
+            rig.move_to(Side::Main, &apart)?;
         }
-        Repair::Links => rig.repair_links(),
+        Repair::Links => {
+            let said = |Counts { passed, lost, held }| {
+                let all = passed + lost;
+                format!("{lost} of {all} frames lost, {held} held")
+            };
+            return Ok(rig.repair_links()?.map(said));
+        }
+        Repair::Disk(busy) => drop(busy),
     }
+    Ok(None)
 }
 
 /// A wall clock as a board may have it when it boots, minus the host's.
@@ -363,6 +380,11 @@ fn hub_lost(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Beg
     let begun = cut_off(rig, random, vec![device])?;
     let what = |begun: &Begun| format!("{}, {connections} connections", begun.what);
     Ok(begun.map(|begun| Begun { what: what(&begun), leaderless: led, ..begun }))
+}
+
+fn slow_disk(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let busy = BusyDisk::new(&rig.setup.out)?;
+    Ok(fault("of all devices".to_owned(), seconds(random, 5, 15), Repair::Disk(busy), None))
 }
 
 #[cfg(test)]

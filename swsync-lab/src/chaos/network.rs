@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use rustix::process::geteuid;
 
-use crate::net::{BadLinks, Badness, Host, Port, Switch};
+use crate::net::{BadLinks, Badness, Counts, Host, Port, Switch};
 
 /// Set in the process that is in the lab's own network namespace.
 const INSIDE: &str = "SWSYNC_LAB_NAMESPACE";
@@ -136,15 +136,12 @@ impl Network {
         Ok(())
     }
 
-    /// Makes all links good.
+    /// Makes all links good; what has become of the frames on the bad ones.
     ///
     /// # Errors
     /// What `ip` says.
-    pub fn repair_links(&mut self) -> anyhow::Result<()> {
-        if let Some(bad) = self.bad.take() {
-            bad.repair(&self.switch)?;
-        }
-        Ok(())
+    pub fn repair_links(&mut self) -> anyhow::Result<Option<Counts>> {
+        self.bad.take().map(|bad| bad.repair(&self.switch)).transpose()
     }
 
     /// How many TCP connections host `index` has.

@@ -14,7 +14,7 @@ use super::event::Event;
 use super::network::{Network, Side};
 use super::protocol;
 use super::timeline::{Presence, Timeline};
-use crate::net::Badness;
+use crate::net::{Badness, Counts};
 
 /// The first namespaces are the observers'.
 const OBSERVERS: usize = 2;
@@ -126,8 +126,8 @@ impl Rig {
         self.network.make_bad(&all, badness, seed)
     }
 
-    /// Makes all links good.
-    pub fn repair_links(&mut self) -> anyhow::Result<()> {
+    /// Makes all links good; what has become of the frames on the bad ones.
+    pub fn repair_links(&mut self) -> anyhow::Result<Option<Counts>> {
         self.network.repair_links()
     }
 
