@@ -88,10 +88,19 @@ impl Trial {
 
     /// Runs the `swsync` command on `host`.
     fn swsync(&self, host: &Host, settings: &[&str], args: &[&str]) -> Ended {
-        let mut command = command_on(host, built("swsync"));
-        command.args(args).args(["--rig", self.bed.rig_name()]).args(settings);
-        Process::start(&format!("swsync-{}", args[0]), &self.bed.path(""), &mut command)
+        self.begin_as(&format!("swsync-{}", args[0]), host, &[args, settings].concat())
             .wait_for_up_to(COMMAND_TIMEOUT)
+    }
+
+    /// Starts the `swsync` command on `host`, beside others.
+    fn begin(&self, host: &Host, args: &[&str]) -> Process {
+        self.begin_as(&format!("beside-swsync-{}", args[0]), host, args)
+    }
+
+    fn begin_as(&self, name: &str, host: &Host, args: &[&str]) -> Process {
+        let mut command = command_on(host, built("swsync"));
+        command.args(args).args(["--rig", self.bed.rig_name()]);
+        Process::start(name, &self.bed.path(""), &mut command)
     }
 
     /// The devices that answer `swsync status`, those that it knows, and whether it is content.
@@ -149,6 +158,8 @@ struct RigState {
     answered: Vec<String>,
     /// Of these, the ones whose clocks are synced or lead.
     synced: Vec<String>,
+    /// The devices that have saved frames of an open order.
+    recording: Vec<String>,
     /// The device that leads.
     leader: Option<String>,
     said: String,
@@ -169,6 +180,10 @@ impl RigState {
             code: ended.code,
             answered: names(&|_| true),
             synced: names(&|status| ["synced", "leading"].contains(&quality(status).as_str())),
+            recording: names(&|status| {
+                let saved = |open: &Value| open["saved"].as_u64() > Some(0);
+                status["open"].as_array().is_some_and(|open| open.iter().any(saved))
+            }),
             leader: names(&|status| quality(status) == "leading").pop(),
             said: format!("{}{}", ended.out, ended.err),
         }

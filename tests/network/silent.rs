@@ -4,8 +4,11 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use swsync_core::order::FrameRun;
 
 use super::{Lan, SLACK, START, Trial};
+use crate::process::{COMMAND_TIMEOUT, poll};
+use crate::rig::Shot;
 
 /// "Goes on" for these tests: no wait for a lease of Zenoh's, or for a timeout of TCP.
 const SOON: Duration = Duration::from_secs(6);
@@ -45,6 +48,15 @@ fn connections(lan: &Lan, index: usize) -> usize {
     String::from_utf8_lossy(&said.stdout).lines().count()
 }
 
+/// Cuts the device off that has most connections, of those that are not `lost`; its index.
+fn cut_off_hub(lan: &Lan, lost: &[usize], what: &str) -> usize {
+    let here = |index: &usize| !lost.contains(index);
+    let hub = (0..NAMES.len()).filter(here).max_by_key(|index| connections(lan, *index)).unwrap();
+    println!("{what} is {}, with {} connections", NAMES[hub], connections(lan, hub));
+    lan.switch.cut_off(&[lan.ports[hub]]).unwrap();
+    hub
+}
+
 #[test]
 fn orders_go_on_while_any_device_hangs() {
     let Some((mut trial, lan)) = start() else { return };
@@ -76,12 +88,10 @@ fn orders_go_on_while_any_device_hangs() {
 #[test]
 fn orders_go_on_when_a_hub_loses_its_power_and_then_the_next_one() {
     let Some((mut trial, lan)) = start() else { return };
+    let watch = trial.begin(operator(&lan), &["status", "--watch", "--json", "--every", "500ms"]);
     let mut lost: Vec<usize> = Vec::new();
     for what in ["the first hub", "the next one"] {
-        let here = |index: &usize| !lost.contains(index);
-        let hub = (0..NAMES.len()).filter(here).max_by_key(|index| connections(&lan, *index)).unwrap();
-        println!("{what} is {}, with {} connections", NAMES[hub], connections(&lan, hub));
-        lan.switch.cut_off(&[lan.ports[hub]]).unwrap();
+        let hub = cut_off_hub(&lan, &lost, what);
         lost.push(hub);
         let rest: Vec<_> =
             (0..NAMES.len()).filter(|index| !lost.contains(index)).map(|index| NAMES[index]).collect();
@@ -98,10 +108,55 @@ fn orders_go_on_when_a_hub_loses_its_power_and_then_the_next_one() {
             assert!(took < START, "{what}: the others do not answer: {shot:#?}");
         };
         shot.ended.assert_failed(1, &[NAMES[hub]]);
+        // A command that was connected to the hub goes on, too.
+        poll("the command that watches hears the others", || {
+            let said = watch.output();
+            let newest: serde_json::Value = serde_json::from_str(said.lines().last()?).ok()?;
+            let devices = newest["devices"].as_array()?.iter();
+            let answered = devices.filter(|device| device["answered"] == true);
+            (answered.map(|device| device["device"].as_str()).eq(rest.iter().map(|name| Some(*name)))).then_some(())
+        });
+        let took = begun.elapsed();
+        println!("  a command that watches hears the others within {took:?}");
+        assert!(took < REPLACED + SLACK, "a command that watches hears the others only after {took:?}");
     }
     let ports: Vec<_> = lost.iter().map(|index| lan.ports[*index]).collect();
     lan.switch.move_to("main", &ports).unwrap();
     let took = trial.wait_until_together(operator(&lan), &[], Instant::now(), START);
     println!("both are back after {took:?}");
     trial.shoot(operator(&lan), &[]).assert_of(&NAMES, None);
+}
+
+#[test]
+fn a_take_goes_on_when_a_hub_loses_its_power() {
+    let Some((mut trial, lan)) = start() else { return };
+    let record = trial.begin(operator(&lan), &["record", "--json", "--for", "12s"]);
+    poll("the take is under way", || {
+        let state = trial.status(operator(&lan), &[]);
+        (state.recording == NAMES).then_some(())
+    });
+    let hub = cut_off_hub(&lan, &[], "the hub");
+    let ended = record.wait_for_up_to(COMMAND_TIMEOUT);
+    ended.assert_failed(1, &[NAMES[hub]]);
+    let answers = Shot::of(&ended).answers;
+    let mut answered: Vec<_> = answers.iter().map(|(device, _)| device.as_str()).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, all_but(NAMES[hub]), "{ended:#?}");
+    for (device, frames) in &answers {
+        let saved: u64 = frames.iter().map(FrameRun::saved).sum();
+        // Of 12 s at 10 frames a second a camera may drop some.
+        assert!(saved >= 110, "{device} saved {saved} of 120: {frames:?}");
+    }
+    // What the hub has recorded is not lost: it answers once it is back.
+    lan.switch.move_to("main", &[lan.ports[hub]]).unwrap();
+    trial.wait_until_together(operator(&lan), &[], Instant::now(), START);
+    let order = Shot::of(&ended).order;
+    let takes = trial.bed.path("takes");
+    let collected = trial.swsync(operator(&lan), &[], &["collect", takes.to_str().unwrap(), &order]);
+    println!("collect: {:?}: {}", collected.code, collected.out.lines().last().unwrap_or_default());
+    for name in NAMES {
+        let manifest = takes.join(&order).join(name).join("frames.jsonl");
+        let lines = std::fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{name}: {e}: {collected:#?}"));
+        assert!(lines.lines().count() >= 110, "{name}: {} lines", lines.lines().count());
+    }
 }
