@@ -133,7 +133,9 @@ fn assert_chaos_is_survived(faults: &str) {
     assert!(faults.len() >= 3, "{faults:#?}");
     assert!(checks.len() >= 7 && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
     let figure = |name: &str| checks.iter().find_map(|check| check["figures"][name].as_u64());
-    for (name, least) in [("orders", 25), ("saved", 50), ("pairs", 500), ("asked", 100), ("pictures", 50), ("files", 50)] {
+    for (name, least) in
+        [("orders", 25), ("saved", 50), ("pairs", 500), ("asked", 100), ("pictures", 50), ("files", 50)]
+    {
         assert!(figure(name) >= Some(least), "{name}: {checks:#?}");
     }
 }

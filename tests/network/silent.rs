@@ -77,6 +77,10 @@ fn orders_go_on_while_any_device_hangs() {
         assert!(asked.elapsed() < SOON + SLACK, "{state:#?}");
         assert!(state.code == Some(1) && state.answered == all_but(name), "{state:#?}");
         assert!(state.said.contains(&format!("\"{name}\"")), "{state:#?}");
+        let takes = trial.bed.path("takes");
+        let collected = trial.swsync(operator(&lan), &[], &["collect", takes.to_str().unwrap(), "--last"]);
+        println!("  collect: {}", collected.out.lines().last().unwrap_or_default());
+        collected.assert_failed(1, &["NOT all collected: 3 of 3 parts whole", &format!("{name} ")]);
         println!("  it hung for {:?}", begun.elapsed());
         trial.process(name).signal(Signal::CONT);
         let took = trial.wait_until_together(operator(&lan), &[], Instant::now(), BACK + SLACK);
@@ -108,13 +112,18 @@ fn orders_go_on_when_a_hub_loses_its_power_and_then_the_next_one() {
             assert!(took < START, "{what}: the others do not answer: {shot:#?}");
         };
         shot.ended.assert_failed(1, &[NAMES[hub]]);
+        let takes = trial.bed.path("takes");
+        let collected = trial.swsync(operator(&lan), &[], &["collect", takes.to_str().unwrap(), "--last"]);
+        println!("  collect: {}", collected.out.lines().last().unwrap_or_default());
+        collected.assert_failed(1, &["NOT all collected", &format!("{} ", NAMES[hub])]);
         // A command that was connected to the hub goes on, too.
         poll("the command that watches hears the others", || {
             let said = watch.output();
             let newest: serde_json::Value = serde_json::from_str(said.lines().last()?).ok()?;
             let devices = newest["devices"].as_array()?.iter();
             let answered = devices.filter(|device| device["answered"] == true);
-            (answered.map(|device| device["device"].as_str()).eq(rest.iter().map(|name| Some(*name)))).then_some(())
+            (answered.map(|device| device["device"].as_str()).eq(rest.iter().map(|name| Some(*name))))
+                .then_some(())
         });
         let took = begun.elapsed();
         println!("  a command that watches hears the others within {took:?}");
@@ -156,7 +165,8 @@ fn a_take_goes_on_when_a_hub_loses_its_power() {
     println!("collect: {:?}: {}", collected.code, collected.out.lines().last().unwrap_or_default());
     for name in NAMES {
         let manifest = takes.join(&order).join(name).join("frames.jsonl");
-        let lines = std::fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{name}: {e}: {collected:#?}"));
+        let lines =
+            std::fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{name}: {e}: {collected:#?}"));
         assert!(lines.lines().count() >= 110, "{name}: {} lines", lines.lines().count());
     }
 }

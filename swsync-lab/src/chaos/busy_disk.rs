@@ -26,7 +26,8 @@ impl BusyDisk {
     /// One cannot be started.
     pub fn new(folder: &Path) -> anyhow::Result<Self> {
         let mut busy = Self { writers: Vec::new() };
-        let script = "while :; do dd if=/dev/zero of=\"$1\" bs=1M count=\"$2\" conv=fsync status=none || exit; done";
+        let script =
+            "while :; do dd if=/dev/zero of=\"$1\" bs=1M count=\"$2\" conv=fsync status=none || exit; done";
         for index in 0..WRITERS {
             let file = folder.join(format!(".busy{index}"));
             // A group of its own, so that dd ends with the shell.
