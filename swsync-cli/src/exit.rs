@@ -76,7 +76,8 @@ mod tests {
     fn each_kind_of_error_has_its_code() {
         let of = |error: anyhow::Error| format!("{:?}", code(&error));
         let expect = |code: u8| format!("{:?}", ExitCode::from(code));
-        let connect = ControlError::Connect { endpoints: Vec::new(), waited: Default::default() };
+        let connect =
+            ControlError::Connect { endpoints: Vec::new(), failure: None, waited: Default::default() };
         assert_eq!(of(connect.into()), expect(NO_RIG));
         let config = RigConfig::default();
         let nobody = ControlError::NobodyThere {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use swsync_core::name::DeviceId;
 
@@ -10,7 +11,7 @@ use crate::exit;
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
-/// How long devices have to confirm it.
+/// How long the hubs have to confirm it.
 const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Take devices out of the rig that are gone for good.
@@ -29,8 +30,8 @@ pub struct ForgetArgs {
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every device of the rig has heard it
-  1  some device has not: it may bring the lost one up again
+  0  every hub of the rig has heard it
+  1  some hub has not: it may bring the lost device up again
   2  wrong arguments
   3  no rig or no devices";
 
@@ -42,14 +43,18 @@ pub fn run(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
     let mut unconfirmed = Vec::new();
     for device in &args.devices {
-        let silent = session.forget(device, TIMEOUT).into_iter();
-        unconfirmed.extend(silent.filter(|silent| !args.devices.contains(silent)));
+        let Some(silent) = session.forget(device, TIMEOUT) else {
+            bail!(
+                "no hub of the rig was seen, so nobody has heard that {device} is not missed any more: try again"
+            )
+        };
+        unconfirmed.extend(silent.into_iter().filter(|silent| !args.devices.contains(silent)));
         output::line(&format!("{device} is not missed any more"));
     }
     unconfirmed.sort();
     unconfirmed.dedup();
-    for device in &unconfirmed {
-        warn(&format!("{device} has not heard it, and may bring it up again"));
+    for hub in &unconfirmed {
+        warn(&format!("the hub on {hub} has not heard it, and may bring it up again"));
     }
     Ok(ExitCode::from(if unconfirmed.is_empty() { 0 } else { exit::INCOMPLETE }))
 }

@@ -4,8 +4,8 @@
 //! may import every crate, and no other crate may import it.
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
-//! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`shutter`] times orders, [`relay`] is a
-//! network link with the delays of WiFi.
+//! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
+//! counts what a rig of many devices costs, [`shutter`] times orders, [`relay`] is a network link with the delays of WiFi.
 
 #![forbid(unsafe_code)]
 
@@ -13,10 +13,13 @@ pub mod chaos;
 pub mod clock;
 pub mod demo;
 pub mod net;
+mod network;
 pub mod orders;
 mod panel;
 pub mod phase;
+mod progress;
 pub mod relay;
+pub mod scale;
 pub mod shutter;
 mod simulated_device;
 mod split_mix;

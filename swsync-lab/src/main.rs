@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::{chaos, clock, demo, orders, phase, relay, shutter};
+use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
 
 /// Parts of the laboratory.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Orders(orders::OrdersArgs),
     /// Disturb a rig of real devices while it takes orders, and check that its time goes on.
     Chaos(Box<chaos::ChaosArgs>),
+    /// Count what a rig of many devices costs: packets, memory, processors, and the time of an order.
+    Scale(Box<scale::ScaleArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Phase(args) => phase::run(args),
         Command::Orders(args) => orders::run(args),
         Command::Chaos(args) => chaos::run(args),
+        Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
         Command::Demo(args) => demo::run(args),
     })

@@ -4,20 +4,21 @@ use std::fmt;
 
 use swsync_core::name::Name;
 
+use crate::zenoh_config::is_loopback;
+
 /// The default name of a rig.
 pub const DEFAULT_RIG: &str = "swsync";
 
 /// Which rig to join, and how to reach it. Zenoh endpoints are `tcp/HOST:PORT`.
 ///
-/// With neither [`listen`](Self::listen) nor [`connect`](Self::connect), Zenoh finds the others by itself: by multicast
-/// scouting, and by gossip, with which each peer passes on those it knows. With either, scouting is off, and only these
-/// addresses and gossip are used: one reachable device leads to all others.
+/// With neither [`listen`](Self::listen) nor [`connect`](Self::connect), hubs of the rig are found by multicast. With either, only these
+/// addresses are used, and those that the hubs found there tell: one reachable hub leads to all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RigConfig {
     /// The rig's name.
     pub rig: Name,
-    /// Where to accept connections. Empty: at a port that the system chooses.
+    /// Where to accept connections: this session runs a hub there. Empty: it runs one only if the rig needs it, at any free port.
     pub listen: Vec<String>,
     /// Whom to connect to.
     pub connect: Vec<String>,
@@ -67,6 +68,11 @@ impl RigConfig {
     #[must_use]
     pub const fn is_discovering(&self) -> bool {
         self.listen.is_empty() && self.connect.is_empty()
+    }
+
+    /// Whether all addresses to connect to are on loopback.
+    pub(crate) fn is_local(&self) -> bool {
+        !self.connect.is_empty() && self.connect.iter().all(|endpoint| is_loopback(endpoint))
     }
 
     /// How others are looked for, in words.

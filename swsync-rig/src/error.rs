@@ -18,14 +18,27 @@ pub enum ControlError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An address that cannot be listened at.
+    #[error(
+        "cannot listen at {endpoint}: {source}; does another pipeline, or another program, use that port?"
+    )]
+    Listen {
+        /// The address as given.
+        endpoint: String,
+        /// The error of the system.
+        source: std::io::Error,
+    },
     /// None of the given addresses answers.
     #[error(
         "nothing answers at {} within {waited:?}: is a device of the rig running there with its \
-         `listen` at that port, and can this host reach it?", endpoints.join(", ")
+         `listen` at that port, and can this host reach it?{}", endpoints.join(", "),
+        failure.as_ref().map(|failure| format!(" (At the last attempt: {failure})")).unwrap_or_default()
     )]
     Connect {
         /// The addresses tried.
         endpoints: Vec<String>,
+        /// Why an address that accepts connections is no hub of the rig.
+        failure: Option<String>,
         /// How long it was tried.
         waited: Duration,
     },

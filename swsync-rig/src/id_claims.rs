@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use swsync_core::message::{decode, encode};
 use swsync_core::name::Name;
 use zenoh::Wait;
+use zenoh::sample::SampleKind;
 
 use crate::host_name;
 use crate::keys::{Member, QueryKind};
-use crate::members::MemberChange;
+use crate::link::{Held, follow};
 use crate::message::{IdClaim, IdVerdict};
 use crate::{ControlError, Session};
 
@@ -146,6 +147,8 @@ fn is_first(own: (Duration, &Name), rival: (Duration, &Name)) -> bool {
 
 enum GuardEvent {
     Rival(Member),
+    /// It has gone.
+    Gone(Member),
     /// This device has to leave: the one that runs there was first.
     Leave(String),
     Stop,
@@ -154,6 +157,8 @@ enum GuardEvent {
 /// Watches for other devices with a member's id. Dropping it ends that.
 pub(crate) struct IdGuard {
     events: Sender<GuardEvent>,
+    /// Follows the tokens of ids like this one.
+    _following: Held,
     /// Started by [`IdGuard::start`], joined on drop.
     thread: Option<JoinHandle<()>>,
 }
@@ -168,19 +173,26 @@ impl IdGuard {
     ) -> Result<Self, ControlError> {
         let (events, inbox) = mpsc::channel();
         claims.state.lock().guard = Some(events.clone());
-        let (rivals, me, alive) = (events.clone(), member.clone(), Arc::downgrade(&claims));
-        session.members.watch(move |change| match change {
-            MemberChange::Came(other) if is_rival(&other, &me) => {
-                rivals.send(GuardEvent::Rival(other)).is_ok()
-            }
-            MemberChange::Came(_) | MemberChange::Left(_) => alive.strong_count() > 0,
-        });
+        let (rivals, me, keys) = (events.clone(), member.clone(), session.keys().clone());
+        let key = keys.ids_like(&member.device);
+        let following = session.link().hold(move |zenoh| {
+            let (rivals, me, keys) = (rivals.clone(), me.clone(), keys.clone());
+            follow(zenoh, &key, move |sample| {
+                let other = keys.parse_id(sample.key_expr()).filter(|other| is_rival(other, &me));
+                let event = match sample.kind() {
+                    SampleKind::Put => other.map(GuardEvent::Rival),
+                    SampleKind::Delete => other.map(GuardEvent::Gone),
+                };
+                // Fails once the guard has ended.
+                event.into_iter().for_each(|event| drop(rivals.send(event)));
+            })
+        })?;
         let session = Arc::clone(session);
         let thread = std::thread::Builder::new()
             .name("swsync-member".into())
             .spawn(move || session.watch_rivals(&member, &claims, &inbox).map_or((), leave))
             .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
-        Ok(Self { events, thread: Some(thread) })
+        Ok(Self { events, _following: following, thread: Some(thread) })
     }
 }
 
@@ -204,16 +216,16 @@ impl Drop for IdGuard {
 impl Session {
     /// The rivals of `member` that are present.
     pub(crate) fn rivals(&self, member: &Member) -> Result<Vec<Member>, ControlError> {
-        let tokens = self
-            .zenoh
+        let Some(zenoh) = self.link().zenoh() else { return Ok(Vec::new()) };
+        let tokens = zenoh
             .liveliness()
-            .get(self.keys.members())
+            .get(self.keys().ids_like(&member.device))
             .timeout(ANSWER)
             .wait()
             .map_err(|source| ControlError::zenoh("see who is present", source))?;
         Ok(tokens
             .into_iter()
-            .filter_map(|reply| self.keys.parse_member(reply.result().ok()?.key_expr()))
+            .filter_map(|reply| self.keys().parse_id(reply.result().ok()?.key_expr()))
             .filter(|other| is_rival(other, member))
             .collect())
     }
@@ -221,7 +233,7 @@ impl Session {
     /// Asks `rival` which of the two stays. `None`: it does not answer.
     pub(crate) fn claim(&self, rival: &Member, claims: &IdClaims) -> Option<IdVerdict> {
         let (tx, rx) = mpsc::channel();
-        let key = self.keys.query(rival, QueryKind::Claim);
+        let key = self.keys().query(rival, QueryKind::Claim);
         self.ask(&key, Some(encode(&claims.own())), ANSWER, move |reply| {
             let _ = tx.send(reply); // fails if the caller has given up
         });
@@ -244,6 +256,7 @@ impl Session {
             match events.recv_timeout(wait) {
                 Ok(GuardEvent::Leave(place)) => return Some(place),
                 Ok(GuardEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(GuardEvent::Gone(rival)) => drop(due.remove(&rival.instance)),
                 Ok(GuardEvent::Rival(rival)) => {
                     let asks_first = member.instance < rival.instance;
                     let at = Instant::now() + if asks_first { Duration::ZERO } else { WAIT_FOR_CLAIM };
@@ -255,9 +268,7 @@ impl Session {
                         due.values().filter(|(_, at)| *at <= now).map(|(rival, _)| rival.clone()).collect();
                     for rival in due_now {
                         due.remove(&rival.instance);
-                        let is_settled = !self.members.here().contains(&rival)
-                            || claims.decided(&rival.instance).is_some();
-                        if !is_settled && self.claim(&rival, claims).is_none() {
+                        if claims.decided(&rival.instance).is_none() && self.claim(&rival, claims).is_none() {
                             due.insert(rival.instance.clone(), (rival, Instant::now() + ASK_AGAIN));
                         }
                     }

@@ -1,4 +1,4 @@
-//! The control plane of a camera rig over Zenoh, peer to peer: presence, orders, settings, and sharing of a device's takes.
+//! The control plane of a camera rig over Zenoh: presence, orders, settings, and sharing of a device's takes.
 //!
 //! A [`Session`] is a connection to the network. A device joins the rig through it ([`Session::join`]), and implements
 //! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or hear
@@ -19,8 +19,8 @@
 //!
 //! This crate imports `swsync-core` and `swsync-files`. It must never import `swsync-time`, GStreamer or `swsync-sim`.
 //!
-//! Start reading at `keys.rs` (what is where in Zenoh), then `session.rs`, `membership.rs` (a device) and `placement/` (an
-//! order).
+//! Start reading at `keys.rs` (what is where in Zenoh) and `hub/` (who connects to whom), then `link/` and `session.rs`, `membership.rs` (a
+//! device) and `placement/` (an order).
 
 #![forbid(unsafe_code)]
 
@@ -28,8 +28,10 @@ mod config;
 mod device_handler;
 mod error;
 mod host;
+mod hub;
 mod id_claims;
 mod keys;
+mod link;
 mod members;
 mod membership;
 mod message;

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use swsync_core::name::DeviceId;
-use zenoh::Wait;
-use zenoh::sample::{Sample, SampleKind};
+use zenoh::sample::SampleKind;
 
 use crate::ControlError;
-use crate::keys::{Keys, Member};
-use crate::message::Departure;
+use crate::id_claims::millis;
+use crate::keys::Member;
+use crate::link::{Held, Shared, follow};
+use crate::message::{Departure, GoneDevice, Roster};
 
 /// A device has come or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +52,38 @@ struct State {
     /// Members that have announced that they leave.
     leaving: BTreeSet<Member>,
     gone: BTreeMap<DeviceId, Departed>,
+    /// Members that were here when the link was lost, and have not been seen again since.
+    unconfirmed: BTreeSet<Member>,
+    link_lost: Option<Instant>,
     watchers: Vec<Watcher>,
 }
 
 impl State {
+    /// Handles a token that came or went at `now`. Whether it is news.
+    fn handle(&mut self, change: MemberChange, now: Instant) -> bool {
+        let news = match &change {
+            MemberChange::Came(member) => {
+                // One that is seen through a new link is news for those who wait for it.
+                let again = self.unconfirmed.remove(member);
+                self.gone.remove(&member.device);
+                self.here.insert(member.clone()) || again
+            }
+            MemberChange::Left(member) => {
+                let was_here = self.here.remove(member);
+                let how = if self.leaving.remove(member) { Departure::Left } else { Departure::Lost };
+                if was_here {
+                    self.note(&member.device, Departed { since: now, how });
+                }
+                was_here
+            }
+        };
+        if news {
+            swsync_core::log::debug!(?change, "presence");
+            self.watchers.retain(|watcher| watcher(change.clone()));
+        }
+        news
+    }
+
     /// Notes how an absent device left. The latest departure counts: other sessions may have seen more, or less.
     fn note(&mut self, device: &DeviceId, gone: Departed) {
         let is_here = self.here.iter().any(|member| member.device == *device);
@@ -75,27 +104,54 @@ impl State {
 impl Members {
     /// Handles a token that came or went. Called on Zenoh's threads, so watchers must only pass the change on.
     pub(crate) fn handle(&self, change: MemberChange) {
-        let mut state = self.state.lock();
-        let news = match &change {
-            MemberChange::Came(member) => state.here.insert(member.clone()),
-            MemberChange::Left(member) => state.here.remove(member),
-        };
-        match &change {
-            MemberChange::Came(member) => {
-                state.gone.remove(&member.device);
-            }
-            MemberChange::Left(member) => {
-                let how = if state.leaving.remove(member) { Departure::Left } else { Departure::Lost };
-                if news {
-                    state.note(&member.device, Departed { since: Instant::now(), how });
-                }
-            }
-        }
-        if news {
-            swsync_core::log::debug!(?change, "presence");
-            state.watchers.retain(|watcher| watcher(change.clone()));
+        if self.state.lock().handle(change, Instant::now()) {
             self.changed.notify_all();
         }
+    }
+
+    /// Handles that the link is lost, through which tokens came. Who is here stays here until [`confirm`](Self::confirm).
+    pub(crate) fn handle_link_lost(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.link_lost.get_or_insert(now);
+        state.unconfirmed = state.here.clone();
+    }
+
+    /// Handles that a new link has brought all tokens: members that were not among them have gone meanwhile.
+    pub(crate) fn confirm(&self) {
+        let mut state = self.state.lock();
+        let Some(since) = state.link_lost.take() else { return };
+        for member in std::mem::take(&mut state.unconfirmed) {
+            // Others may know when and how it left. Their word counts, since it is later.
+            state.handle(MemberChange::Left(member), since);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Forgets who is here: nobody follows the tokens any more.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.here.clear();
+        state.leaving.clear();
+        state.unconfirmed.clear();
+        state.link_lost = None;
+    }
+
+    /// Learns of absent devices from the roster of another session.
+    pub(crate) fn learn(&self, roster: &Roster) {
+        for gone in &roster.gone {
+            if let Some(since) = Instant::now().checked_sub(Duration::from_millis(gone.ago_ms)) {
+                self.handle_gone(&gone.device, Departed { since, how: gone.how });
+            }
+        }
+    }
+
+    /// What this session can tell others.
+    pub(crate) fn roster(&self) -> Roster {
+        let gone = self.gone().into_iter().map(|(device, gone)| {
+            let ago_ms = millis(gone.since.elapsed());
+            GoneDevice { device, ago_ms, how: gone.how }
+        });
+        Roster { gone: gone.collect(), members: self.here().into_iter().collect() }
     }
 
     /// Handles the announcement that `member` leaves.
@@ -150,47 +206,37 @@ impl Members {
     }
 }
 
-/// Keeps `members` up to date for as long as the session lives.
-pub(crate) fn follow_tokens(
-    zenoh: &zenoh::Session,
-    keys: &Keys,
-    members: &Arc<Members>,
-) -> Result<(), ControlError> {
-    let follow = |key: String, on_sample: Box<dyn Fn(Sample) + Send + Sync>| {
-        zenoh
-            .liveliness()
-            .declare_subscriber(key)
-            .history(true)
-            .callback(on_sample)
-            .background()
-            .wait()
-            .map_err(|source| ControlError::zenoh("follow who is present", source))
-    };
-    let (leaving, parser) = (Arc::clone(members), keys.clone());
-    let leaves = move |sample: Sample| {
-        if let (Some(member), SampleKind::Put) = (parser.parse_leaving(sample.key_expr()), sample.kind()) {
-            leaving.handle_leaving(member);
-        }
-    };
-    follow(keys.all_leaving(), Box::new(leaves))?;
-    let (members, parser) = (Arc::clone(members), keys.clone());
-    let changes = move |sample: Sample| {
-        let Some(member) = parser.parse_member(sample.key_expr()) else {
-            swsync_core::log::debug!(key = %sample.key_expr(), "a token that belongs to no device");
-            return;
-        };
-        members.handle(match sample.kind() {
-            SampleKind::Put => MemberChange::Came(member),
-            SampleKind::Delete => MemberChange::Left(member),
-        });
-    };
-    follow(keys.members(), Box::new(changes))
+/// Keeps the members of `shared` up to date for as long as the result lives.
+pub(crate) fn follow_tokens(shared: &Arc<Shared>) -> Result<[Held; 2], ControlError> {
+    let (key, keys, members) = (shared.keys.all_leaving(), shared.keys.clone(), Arc::clone(&shared.members));
+    let leaving = shared.hold(move |zenoh| {
+        let (keys, members) = (keys.clone(), Arc::clone(&members));
+        follow(zenoh, &key, move |sample| {
+            if let (Some(member), SampleKind::Put) = (keys.parse_leaving(sample.key_expr()), sample.kind()) {
+                members.handle_leaving(member);
+            }
+        })
+    })?;
+    let (key, keys, members) = (shared.keys.members(), shared.keys.clone(), Arc::clone(&shared.members));
+    let here = shared.hold(move |zenoh| {
+        let (keys, members) = (keys.clone(), Arc::clone(&members));
+        follow(zenoh, &key, move |sample| {
+            let Some(member) = keys.parse_member(sample.key_expr()) else {
+                swsync_core::log::debug!(key = %sample.key_expr(), "a token that belongs to no device");
+                return;
+            };
+            members.handle(match sample.kind() {
+                SampleKind::Put => MemberChange::Came(member),
+                SampleKind::Delete => MemberChange::Left(member),
+            });
+        })
+    })?;
+    Ok([leaving, here])
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use swsync_core::name::Name;
 
@@ -222,6 +268,33 @@ mod tests {
         drop(rx);
         members.handle(MemberChange::Left(member("b")));
         assert!(members.state.lock().watchers.is_empty(), "a watcher that returns false is removed");
+    }
+
+    #[test]
+    fn members_are_confirmed_by_a_new_link() {
+        let members = Members::default();
+        for device in ["a", "b", "c"] {
+            members.handle(MemberChange::Came(member(device)));
+        }
+        let (tx, rx) = mpsc::channel();
+        members.watch(move |change| tx.send(change).is_ok());
+        assert_eq!(rx.try_iter().count(), 3);
+        let lost = Instant::now();
+        members.handle_link_lost(lost);
+        members.handle_link_lost(lost + Duration::from_secs(1)); // a second attempt failed, too
+        assert_eq!(members.here().len(), 3, "a link that is lost says nothing of devices");
+        members.handle(MemberChange::Came(member("a")));
+        members.confirm();
+        let changes: Vec<_> = rx.try_iter().collect();
+        let [b, c] = ["b", "c"].map(|device| MemberChange::Left(member(device)));
+        assert_eq!(changes, [MemberChange::Came(member("a")), b, c], "the link was lost with those");
+        assert_eq!(members.gone()[&member("b").device], Departed { since: lost, how: Departure::Lost });
+        // Another session saw that c left in good order.
+        let left = Departed { since: lost + Duration::from_millis(1), how: Departure::Left };
+        members.handle_gone(&member("c").device, left);
+        assert_eq!(members.gone()[&member("c").device], left);
+        members.confirm();
+        assert_eq!(rx.try_iter().count(), 0);
     }
 
     #[test]

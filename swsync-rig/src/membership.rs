@@ -1,6 +1,7 @@
 //! The membership of a device in a rig: it is present, takes orders, and answers queries.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use swsync_core::name::DeviceId;
@@ -8,16 +9,20 @@ use zenoh::Wait;
 
 use crate::id_claims::{IdClaims, IdGuard};
 use crate::keys::Member;
+use crate::link::Held;
 use crate::order_catch_up::OrderCatchUp;
-use crate::queries::{Declared, declare};
+use crate::queries::Answers;
 use crate::{ControlError, DeviceHandler, Session};
+
+/// How long joining waits for a connection. Without one a device joins as soon as there is one.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// The membership of a device in the rig. Dropping it leaves the rig, which others see at once.
 pub struct Membership {
     session: Arc<Session>,
     member: Member,
     /// `None` once the device has left.
-    declared: Arc<Mutex<Option<Declared>>>,
+    held: Arc<Mutex<Option<Held>>>,
     /// Settles which device stays when another one comes with the same id.
     guard: Option<IdGuard>,
     /// Learns of open orders from other devices.
@@ -37,21 +42,22 @@ impl Session {
     ) -> Result<Membership, ControlError> {
         let member = Member { device: device.clone(), instance: self.instance.clone() };
         {
-            let mut joined = self.joined.lock();
-            if let Some(other) = joined.iter().find(|other| other.is_folder_of(&device)) {
+            let mut devices = self.link().devices.lock();
+            if let Some(other) = devices.keys().find(|other| other.is_folder_of(&device)) {
                 return Err(self.alike(&device, other, "in this process".into()));
             }
-            joined.insert(device.clone());
+            devices.insert(device.clone(), None);
         }
         // From here on, dropping `membership` undoes everything.
         let mut membership = Membership {
             session: Arc::clone(self),
             member: member.clone(),
-            declared: Arc::default(),
+            held: Arc::default(),
             guard: None,
             catch_up: None,
         };
         let claims = Arc::new(IdClaims::new(member.instance.clone()));
+        self.link().wait_linked(Instant::now() + CONNECT);
         for rival in self.rivals(&member)? {
             if let Some(verdict) =
                 self.claim(&rival, &claims).filter(|verdict| verdict.stays != member.instance)
@@ -59,14 +65,18 @@ impl Session {
                 return Err(self.alike(&device, &rival.device, verdict.place));
             }
         }
-        *membership.declared.lock() = Some(declare(self, &member, &handler, &claims)?);
+        let answers = Answers::new(self, member.clone(), Arc::clone(&handler), Arc::clone(&claims));
+        let keys = self.keys().clone();
+        *membership.held.lock() =
+            Some(self.link().hold(move |zenoh| Ok(Box::new(answers.declare(&keys, zenoh)?)))?);
+        self.link().devices.lock().insert(device.clone(), Some(Arc::clone(&handler)));
         membership.catch_up = Some(OrderCatchUp::start(self, device, Arc::clone(&handler))?);
         // Two devices that join at once see each other only now: the guard settles which of them stays.
-        let (session, own, declared) = (Arc::clone(self), member.clone(), Arc::clone(&membership.declared));
+        let (session, own, held) = (Arc::clone(self), member.clone(), Arc::clone(&membership.held));
         membership.guard = Some(IdGuard::start(self, member, claims, move |place| {
             let error = session.duplicate(&own.device, place);
             swsync_core::log::error!(device = %own.device, "{error}; this one leaves");
-            session.leave(&own, &declared);
+            session.leave(&own, &held);
             handler.handle_duplicate(&error);
         })?);
         Ok(membership)
@@ -86,13 +96,15 @@ impl Session {
     }
 
     /// Takes `member` out of the rig in good order, so that it is not missed.
-    fn leave(&self, member: &Member, declared: &Mutex<Option<Declared>>) {
-        let Some(declared) = declared.lock().take() else { return };
-        let leaving = self.zenoh.liveliness().declare_token(self.keys.leaving(member)).wait();
-        if let Err(error) = &leaving {
-            swsync_core::log::debug!(%error, "others cannot be told that this device leaves in good order");
-        }
-        drop(declared);
+    fn leave(&self, member: &Member, held: &Mutex<Option<Held>>) {
+        let Some(held) = held.lock().take() else { return };
+        self.link().devices.lock().insert(member.device.clone(), None);
+        let leaving = self.link().zenoh().map(|zenoh| {
+            zenoh.liveliness().declare_token(self.keys().leaving(member)).wait().inspect_err(|error| {
+                swsync_core::log::debug!(%error, "others cannot be told that this device leaves in good order");
+            })
+        });
+        drop(held);
         drop(leaving);
     }
 }
@@ -113,9 +125,9 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.session.leave(&self.member, &self.declared);
+        self.session.leave(&self.member, &self.held);
         drop(self.catch_up.take());
         drop(self.guard.take());
-        self.session.joined.lock().remove(&self.member.device);
+        self.session.link().devices.lock().remove(&self.member.device);
     }
 }

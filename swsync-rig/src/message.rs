@@ -6,7 +6,7 @@ use swsync_core::name::{DeviceId, Name};
 
 use crate::keys::Member;
 
-/// The devices that a device sees, and those that are gone.
+/// The devices that a hub sees, and those that are gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Roster {
     pub members: Vec<Member>,
@@ -63,6 +63,12 @@ pub(crate) struct IdVerdict {
     pub stays: Name,
     /// Where the deciding device runs, for a person.
     pub place: String,
+}
+
+/// Whether a device runs a hub, as it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Serves {
+    pub serves: bool,
 }
 
 /// Why a device refuses a query.

@@ -1,4 +1,4 @@
-//! Lets a device that joins or comes back learn of open orders from other devices: their sender may be gone.
+//! Lets a device that joins or comes back learn of open orders from the hubs of the rig: their sender may be gone.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -9,17 +9,18 @@ use swsync_core::message::decode;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{OrderCommand, OrderRoster};
 
-use crate::keys::QueryKind;
-use crate::members::MemberChange;
+use crate::keys::KeepKind;
+use crate::link::{LinkEvent, MAX_HUBS};
 use crate::{ControlError, DeviceHandler, Reply, Session};
 
-/// How long to wait for further devices after one was seen: devices often come together.
+/// How long to wait for further hubs after one was seen: a new connection brings all of them.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// How long other devices have to answer.
+/// How long the hubs have to answer.
 const ASK: Duration = Duration::from_secs(2);
 
-/// Asks other devices for their open orders whenever one comes into view. Dropping it ends that.
+/// Asks the hubs for the open orders whenever one comes into view: after each change of the connection, and when two parts of a network
+/// meet. Dropping it ends that.
 pub(crate) struct OrderCatchUp {
     stop: Option<mpsc::Sender<CatchUpEvent>>,
     /// Started by [`OrderCatchUp::start`], joined on drop.
@@ -38,10 +39,10 @@ impl OrderCatchUp {
         handler: Arc<dyn DeviceHandler>,
     ) -> Result<Self, ControlError> {
         let (tx, rx) = mpsc::channel();
-        let (seen, me) = (tx.clone(), device.clone());
-        session.members.watch(move |change| match change {
-            MemberChange::Came(member) if member.device != me => seen.send(CatchUpEvent::Seen).is_ok(),
-            MemberChange::Came(_) | MemberChange::Left(_) => true,
+        let seen = tx.clone();
+        session.link().watch(move |event| match event {
+            LinkEvent::HubCame(_) => seen.send(CatchUpEvent::Seen).is_ok(),
+            LinkEvent::Linked | LinkEvent::Lost => true,
         });
         let session = Arc::downgrade(session);
         let thread = std::thread::Builder::new()
@@ -81,28 +82,22 @@ fn run(
             }
         }
         let Some(session) = session.upgrade() else { return };
-        for registry in ask(&session, device) {
+        for registry in ask(&session) {
             hand_over(registry, device, handler);
         }
-        // This also learns which devices the others miss.
-        let _ = session.presence(ASK);
     }
 }
 
-/// The registries of all other devices that answer.
-fn ask(session: &Session, device: &DeviceId) -> Vec<OrderRoster> {
+/// What the hubs that answer know.
+fn ask(session: &Session) -> Vec<OrderRoster> {
     let (tx, rx) = mpsc::channel();
-    session.ask(&session.keys.query_all(QueryKind::Registry), None, ASK, move |reply| {
+    session.ask(&session.keys().keep_all(KeepKind::Orders), None, ASK, move |reply| {
         let _ = tx.send(reply); // fails if the caller has given up
     });
-    let registries = rx.into_iter().filter_map(|reply| {
-        let (key, bytes) = reply.inspect_err(|why| swsync_core::log::debug!(why, "no registry")).ok()?;
-        let from = session.keys.parse_member(&key)?;
-        if from.device == *device {
-            return None;
-        }
+    let registries = rx.into_iter().take(MAX_HUBS).filter_map(|reply| {
+        let (key, bytes) = reply.inspect_err(|why| swsync_core::log::debug!(why, "no open orders")).ok()?;
         decode(&bytes)
-            .inspect_err(|error| swsync_core::log::warn!(key, %error, "a registry that cannot be read"))
+            .inspect_err(|error| swsync_core::log::warn!(key, %error, "open orders that cannot be read"))
             .ok()
     });
     registries.collect()

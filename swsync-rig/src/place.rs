@@ -4,9 +4,12 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use swsync_core::message::{decode, encode};
-use swsync_core::order::{Answer, Order};
+use swsync_core::name::Name;
+use swsync_core::order::{Answer, Order, Targets};
 
-use crate::keys::{Member, QueryKind};
+use crate::hub::keeper::Note;
+use crate::keys::{KeepKind, Member, QueryKind};
+use crate::link::LinkEvent;
 use crate::members::MemberChange;
 use crate::message::Roster;
 use crate::placement::{Placement, PlacementAction, SETTLE, SILENCE};
@@ -22,7 +25,8 @@ enum PlacementEvent {
     Change(MemberChange),
     Reply(Member, Result<Answer, String>),
     Closed(Member),
-    Roster(Member, Roster),
+    Link(LinkEvent),
+    Roster(Name, Roster),
     RosterClosed,
     Alive(Member),
 }
@@ -59,6 +63,8 @@ impl Session {
         timeout: Duration,
         mut on_outcome: impl FnMut(&DeviceOutcome),
     ) -> Result<Summary, ControlError> {
+        let _following = self.follow_members();
+        self.keep(order.targets(), &Note::Order(order.clone()));
         let begin = Instant::now();
         let give_up_at = begin + timeout;
         let mut placement = Placement::new(begin, timeout, order.targets().clone());
@@ -68,7 +74,9 @@ impl Session {
         }
         let (events, inbox) = mpsc::channel();
         let changes = events.clone();
-        self.members.watch(move |change| changes.send(PlacementEvent::Change(change)).is_ok());
+        self.members().watch(move |change| changes.send(PlacementEvent::Change(change)).is_ok());
+        let link = events.clone();
+        self.link().watch(move |event| link.send(PlacementEvent::Link(event)).is_ok());
 
         let mut outcomes = Vec::new();
         while !placement.is_done() {
@@ -80,9 +88,13 @@ impl Session {
                     placement.handle_closed(&member, Instant::now());
                     Vec::new()
                 }
-                Ok(PlacementEvent::Roster(member, roster)) => {
-                    self.learn(&roster);
-                    placement.handle_roster(&member, &roster);
+                Ok(PlacementEvent::Link(event)) => {
+                    self.handle_link(&mut placement, event, &events);
+                    Vec::new()
+                }
+                Ok(PlacementEvent::Roster(place, roster)) => {
+                    self.members().learn(&roster);
+                    placement.handle_roster(&place, &roster);
                     for (device, why) in expected() {
                         placement.expect(device, why, Instant::now());
                     }
@@ -104,10 +116,6 @@ impl Session {
                     PlacementAction::AskOrder(member) => {
                         self.ask_order(order, member, give_up_at, events.clone())
                     }
-                    PlacementAction::AskRoster(member) => {
-                        let inbox = Inbox::new(events.clone(), PlacementEvent::RosterClosed);
-                        self.ask_roster(member, SETTLE, inbox, PlacementEvent::Roster);
-                    }
                     PlacementAction::AskAlive(member) => self.ask_alive(member, events.clone()),
                     PlacementAction::Report(outcome) => {
                         on_outcome(&outcome);
@@ -122,8 +130,29 @@ impl Session {
         Ok(Summary::new(order, outcomes))
     }
 
+    fn handle_link(&self, placement: &mut Placement, event: LinkEvent, events: &Sender<PlacementEvent>) {
+        match event {
+            LinkEvent::Linked => placement.handle_linked(Instant::now()),
+            LinkEvent::Lost => placement.handle_link_lost(),
+            LinkEvent::HubCame(hub) => {
+                if placement.handle_hub() {
+                    let inbox = Inbox::new(events.clone(), PlacementEvent::RosterClosed);
+                    self.ask_roster(hub, SETTLE, inbox, PlacementEvent::Roster);
+                }
+            }
+        }
+    }
+
+    /// Has the hubs keep what is for some devices only: the hubs' own may not be among them.
+    pub(crate) fn keep(&self, targets: &Targets, note: &Note) {
+        if let Targets::Devices(_) = targets {
+            let key = self.keys().keep_all(KeepKind::Note);
+            self.ask(&key, Some(encode(note)), SETTLE, |_| ());
+        }
+    }
+
     fn ask_alive(&self, member: Member, events: Sender<PlacementEvent>) {
-        let key = self.keys.query(&member, QueryKind::Status);
+        let key = self.keys().query(&member, QueryKind::Status);
         self.ask(&key, None, SILENCE, move |reply| {
             if reply.is_ok() {
                 let _ = events.send(PlacementEvent::Alive(member.clone())); // fails if the caller has given up
@@ -132,7 +161,7 @@ impl Session {
     }
 
     fn ask_order(&self, order: &Order, member: Member, give_up_at: Instant, events: Sender<PlacementEvent>) {
-        let key = self.keys.query(&member, QueryKind::Order);
+        let key = self.keys().query(&member, QueryKind::Order);
         let timeout = give_up_at.saturating_duration_since(Instant::now()) + SLACK;
         let id = order.id().clone();
         let inbox = Inbox::new(events, PlacementEvent::Closed(member.clone()));

@@ -10,6 +10,7 @@ use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, Order, OrderCommand, OrderRoster, Targets};
 
 use crate::Session;
+use crate::hub::keeper::Note;
 use crate::keys::{Member, QueryKind};
 use crate::placement::SETTLE;
 
@@ -42,6 +43,7 @@ impl Session {
     /// [`place`](Self::place) waits for its outcome.
     #[must_use]
     pub fn offer(&self, order: &Order, timeout: Duration) -> Vec<DeviceReply<Acknowledgement>> {
+        self.keep(order.targets(), &Note::Order(order.clone()));
         self.poll(QueryKind::Offer, Some(&encode(order)), order.targets(), timeout)
     }
 
@@ -53,6 +55,7 @@ impl Session {
         targets: &Targets,
         timeout: Duration,
     ) -> Vec<DeviceReply<Acknowledgement>> {
+        self.keep(targets, &Note::Command(command.clone()));
         self.poll(QueryKind::Command, Some(&encode(command)), targets, timeout)
     }
 
@@ -92,6 +95,7 @@ impl Session {
         targets: &Targets,
         timeout: Duration,
     ) -> Vec<DeviceReply<M>> {
+        let _following = self.follow_members();
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let missed = self.presence(timeout.min(SETTLE)).missed;
@@ -99,7 +103,7 @@ impl Session {
         let mut replies: BTreeMap<DeviceId, Result<M, String>> = BTreeMap::new();
         let mut asked = false;
         loop {
-            let here: Vec<Member> = self.members.here().into_iter().collect();
+            let here: Vec<Member> = self.members().here().into_iter().collect();
             let meant = here.into_iter().filter(|member| targets.include(&member.device));
             let waiting: Vec<Member> = meant.filter(|member| !replies.contains_key(&member.device)).collect();
             // Devices that an earlier call gave up are asked once.
@@ -121,7 +125,7 @@ impl Session {
             asked = true;
             let (tx, rx) = mpsc::channel();
             for member in waiting {
-                let (key, tx) = (self.keys.query(&member, kind), tx.clone());
+                let (key, tx) = (self.keys().query(&member, kind), tx.clone());
                 self.ask(&key, payload.map(<[u8]>::to_vec), left().min(ASK), move |reply| {
                     let _ = tx.send((member.device.clone(), reply)); // fails if the caller has given up
                 });

@@ -5,11 +5,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use swsync_core::message::{decode, encode};
-use swsync_core::name::DeviceId;
-use swsync_core::order::Targets;
+use swsync_core::name::{DeviceId, Name};
 
-use crate::keys::{Member, QueryKind};
-use crate::members::{Departed, MemberChange};
+use crate::hub::HubToken;
+use crate::keys::{KeepKind, Member};
+use crate::link::LinkEvent;
+use crate::members::MemberChange;
 use crate::message::{Departure, Forget, Roster};
 use crate::session::{Inbox, Session};
 use crate::settling::Settling;
@@ -26,47 +27,54 @@ pub struct Presence {
 impl Session {
     /// The present devices, sorted. Returns once the view of the rig is settled, or after `settle`.
     ///
-    /// The view is settled once the devices that were asked see no device that this session does not see. A session that has
-    /// just connected knows only the devices that it reached first.
+    /// The view is settled once the hubs see no device that this session does not see.
     #[must_use]
     pub fn roster(&self, settle: Duration) -> Vec<DeviceId> {
         self.presence(settle).here.into_iter().collect()
     }
 
-    /// As [`roster`](Self::roster), with the missed devices: those that others see but this session does not, and those that
+    /// As [`roster`](Self::roster), with the missed devices: those that hubs see but this session does not, and those that
     /// were lost without notice (their process hung or was killed, their power or network failed).
     #[must_use]
     pub fn presence(&self, settle: Duration) -> Presence {
         enum PresenceEvent {
             Seen(Member),
-            Roster(Member, Roster),
+            Hub(HubToken),
+            Roster(Name, Roster),
             Closed,
         }
+        let _following = self.follow_members();
         let deadline = Instant::now() + settle;
         let mut settling = Settling::without(self.given_up.lock().clone());
         let (events, inbox) = mpsc::channel();
         let seen = events.clone();
-        self.members.watch(move |change| match change {
+        self.members().watch(move |change| match change {
             MemberChange::Came(member) => seen.send(PresenceEvent::Seen(member)).is_ok(),
             MemberChange::Left(_) => true,
         });
+        let hubs = events.clone();
+        self.link().watch(move |event| match event {
+            LinkEvent::HubCame(hub) => hubs.send(PresenceEvent::Hub(hub)).is_ok(),
+            LinkEvent::Linked | LinkEvent::Lost => true,
+        });
         while !settling.is_settled() {
             match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(PresenceEvent::Seen(member)) => {
-                    if settling.handle_seen(&member) {
+                Ok(PresenceEvent::Seen(member)) => settling.handle_seen(&member),
+                Ok(PresenceEvent::Hub(hub)) => {
+                    if settling.handle_hub() {
                         let inbox = Inbox::new(events.clone(), PresenceEvent::Closed);
-                        self.ask_roster(member, settle, inbox, PresenceEvent::Roster);
+                        self.ask_roster(hub, settle, inbox, PresenceEvent::Roster);
                     }
                 }
-                Ok(PresenceEvent::Roster(member, roster)) => {
-                    self.learn(&roster);
-                    settling.handle_roster(&member.device, &roster);
+                Ok(PresenceEvent::Roster(place, roster)) => {
+                    self.members().learn(&roster);
+                    settling.handle_roster(&place, &roster);
                 }
                 Ok(PresenceEvent::Closed) => settling.handle_closed(),
                 Err(_) => break, // `settle` has passed
             }
         }
-        let here: BTreeSet<_> = self.members.here().into_iter().map(|member| member.device).collect();
+        let here: BTreeSet<_> = self.members().here().into_iter().map(|member| member.device).collect();
         let mut missed = self.missed();
         for (device, by) in settling.unseen() {
             self.given_up.lock().insert(device.clone());
@@ -74,15 +82,6 @@ impl Session {
         }
         missed.retain(|device, _| !here.contains(device));
         Presence { here, missed }
-    }
-
-    /// Learns of absent devices from the roster of another device.
-    pub(crate) fn learn(&self, roster: &Roster) {
-        for gone in &roster.gone {
-            if let Some(since) = Instant::now().checked_sub(Duration::from_millis(gone.ago_ms)) {
-                self.members.handle_gone(&gone.device, Departed { since, how: gone.how });
-            }
-        }
     }
 
     /// Devices that were lost without notice, each with a text for a person.
@@ -93,7 +92,7 @@ impl Session {
                 since.elapsed().as_secs()
             )
         };
-        let lost = self.members.gone().into_iter().filter(|(_, gone)| gone.how == Departure::Lost);
+        let lost = self.members().gone().into_iter().filter(|(_, gone)| gone.how == Departure::Lost);
         lost.map(|(device, gone)| (device.clone(), why(&device, gone.since))).collect()
     }
 
@@ -102,7 +101,7 @@ impl Session {
     #[must_use]
     pub fn left_since(&self, since: Instant) -> BTreeMap<DeviceId, String> {
         let left = self
-            .members
+            .members()
             .gone()
             .into_iter()
             .filter(|(_, gone)| gone.how == Departure::Left && gone.since >= since);
@@ -111,28 +110,45 @@ impl Session {
         left.map(|(device, gone)| (device, why(gone.since))).collect()
     }
 
-    /// Tells every device not to miss `device` any more. Returns the devices that do not answer: they may bring it up again.
-    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Vec<DeviceId> {
-        let bytes = encode(&Forget { forget: device.clone() });
-        let replies = self.poll::<Roster>(QueryKind::Roster, Some(&bytes), &Targets::All, timeout);
-        self.members.forget(device);
-        let silent = replies.into_iter().filter(|reply| reply.reply.is_err() && reply.device != *device);
-        silent.map(|reply| reply.device).collect()
+    /// Tells every hub not to miss `device` any more. Returns the places of hubs that do not answer: they may bring it up again. `None`:
+    /// no hub is seen within `timeout`, so nobody has heard it.
+    #[must_use]
+    pub fn forget(&self, device: &DeviceId, timeout: Duration) -> Option<Vec<Name>> {
+        let hubs = self.link().wait_for_hubs(Instant::now() + timeout);
+        if hubs.is_empty() {
+            return None;
+        }
+        self.members().forget(device);
+        let (tx, rx) = mpsc::channel();
+        for hub in &hubs {
+            let (tx, id) = (tx.clone(), hub.id.clone());
+            let key = self.keys().keep(&hub.id, KeepKind::Roster);
+            let forget = encode(&Forget { forget: device.clone() });
+            self.ask(&key, Some(forget), timeout, move |reply| {
+                if reply.is_ok() {
+                    let _ = tx.send(id.clone()); // fails if the caller has given up
+                }
+            });
+        }
+        drop(tx);
+        let answered: BTreeSet<_> = rx.into_iter().collect();
+        let silent = hubs.into_iter().filter(|hub| !answered.contains(&hub.id));
+        Some(silent.map(|hub| hub.place).collect())
     }
 
-    /// Asks `member` for its roster, and puts that in `inbox`. A malformed one is dropped.
+    /// Asks `hub` for its roster, and puts that in `inbox`. A malformed one is dropped.
     pub(crate) fn ask_roster<E: Send + Sync + 'static>(
         &self,
-        member: Member,
+        hub: HubToken,
         timeout: Duration,
         inbox: Inbox<E>,
-        event: fn(Member, Roster) -> E,
+        event: fn(Name, Roster) -> E,
     ) {
-        let key = self.keys.query(&member, QueryKind::Roster);
+        let key = self.keys().keep(&hub.id, KeepKind::Roster);
         self.ask(&key, None, timeout, move |reply| {
             let roster = reply.and_then(|(_, bytes)| decode(&bytes).map_err(|error| error.to_string()));
             match roster {
-                Ok(roster) => inbox.put(event(member.clone(), roster)),
+                Ok(roster) => inbox.put(event(hub.place.clone(), roster)),
                 Err(why) => swsync_core::log::debug!(why, "no roster"),
             }
         });

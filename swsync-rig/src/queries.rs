@@ -1,7 +1,7 @@
-//! The queryables of a member: what other sessions can ask it for.
+//! What a member answers when other sessions ask it.
 
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,98 +14,97 @@ use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
-use crate::id_claims::{IdClaims, millis};
-use crate::keys::{Member, QueryKind};
-use crate::members::Members;
-use crate::message::{Forget, GoneDevice, IdClaim, Refusal, Roster};
+use crate::id_claims::IdClaims;
+use crate::keys::{Keys, Member, QueryKind};
+use crate::link::Shared;
+use crate::message::{IdClaim, Refusal, Serves};
 use crate::{ControlError, DeviceHandler, Reply, Session};
 
 /// Refused messages are logged at most this often: a stranger must not fill the log.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What a member declares in the network. The fields are dropped in this order: a member without queryables must not be
-/// present.
+/// What a member declares in the network. The fields are dropped in this order: a member that does not answer must not be present.
 pub(crate) struct Declared {
     _token: LivelinessToken,
-    _queryables: [Queryable<()>; 7],
+    _id: LivelinessToken,
+    _queryable: Queryable<()>,
 }
 
-/// Makes `member` present, with queryables that `handler` and `claims` answer.
-pub(crate) fn declare(
-    session: &Session,
-    member: &Member,
-    handler: &Arc<dyn DeviceHandler>,
-    claims: &Arc<IdClaims>,
-) -> Result<Declared, ControlError> {
-    type Answer = Box<dyn Fn(Query, &str) + Send + Sync>;
-    let declare = |kind, answer: Answer| {
-        let key = session.keys.query(member, kind);
-        let own_key = key.clone();
-        session
-            .zenoh
-            .declare_queryable(key)
-            .callback(move |query| answer(query, &own_key))
-            .wait()
-            .map_err(|source| ControlError::zenoh("take orders", source))
-    };
-
-    let (own, warnings) = (Arc::clone(handler), WarningLimit::default());
-    let order: Answer = Box::new(move |query, key| take_order(query, key, own.as_ref(), &warnings));
-    let (own, warnings, device) = (Arc::clone(handler), WarningLimit::default(), member.device.clone());
-    let offer: Answer = Box::new(move |query, key| take_offer(query, key, &device, own.as_ref(), &warnings));
-    let (own, warnings) = (Arc::clone(handler), WarningLimit::default());
-    let command: Answer = Box::new(move |query, key| {
-        if let Some(command) = parse::<OrderCommand>(&query, &warnings) {
-            swsync_core::log::debug!(?command, "a command");
-            respond(&query, key, encode(&own.handle_command(&command)));
-        }
-    });
-    let own = Arc::clone(handler);
-    let registry: Answer = Box::new(move |query, key| respond(&query, key, encode(&own.registry())));
-    let (own, refused) = (Arc::clone(handler), Arc::clone(claims));
-    let status: Answer = Box::new(move |query, key| {
-        let status = Status { refused: refused.refused(), ..own.status() };
-        respond(&query, key, encode(&status));
-    });
-    let members = Arc::clone(&session.members);
-    let roster: Answer = Box::new(move |query, key| respond(&query, key, encode(&roster(&query, &members))));
-    let (claims, warnings) = (Arc::clone(claims), WarningLimit::default());
-    let claim: Answer = Box::new(move |query, key| {
-        if let Some(claim) = parse::<IdClaim>(&query, &warnings) {
-            respond(&query, key, encode(&claims.judge(&claim)));
-        }
-    });
-    let queryables = [
-        declare(QueryKind::Order, order)?,
-        declare(QueryKind::Offer, offer)?,
-        declare(QueryKind::Command, command)?,
-        declare(QueryKind::Registry, registry)?,
-        declare(QueryKind::Status, status)?,
-        declare(QueryKind::Roster, roster)?,
-        declare(QueryKind::Claim, claim)?,
-    ];
-    // The token comes last: others query a member as soon as they see it.
-    let token = session
-        .zenoh
-        .liveliness()
-        .declare_token(session.keys.member(member))
-        .wait()
-        .map_err(|source| ControlError::zenoh("be present", source))?;
-    Ok(Declared { _token: token, _queryables: queryables })
+/// What a member answers queries with.
+pub(crate) struct Answers {
+    shared: Weak<Shared>,
+    member: Member,
+    handler: Arc<dyn DeviceHandler>,
+    claims: Arc<IdClaims>,
+    warnings: WarningLimit,
 }
 
-/// The roster of a session. The query may name a device to forget.
-fn roster(query: &Query, members: &Members) -> Roster {
-    if let Some(payload) = query.payload()
-        && let Ok(Forget { forget }) = decode(&payload.to_bytes())
-    {
-        members.forget(&forget);
+impl Answers {
+    pub(crate) fn new(
+        session: &Session,
+        member: Member,
+        handler: Arc<dyn DeviceHandler>,
+        claims: Arc<IdClaims>,
+    ) -> Arc<Self> {
+        let shared = Arc::downgrade(session.link());
+        Arc::new(Self { shared, member, handler, claims, warnings: WarningLimit::default() })
     }
-    let gone = members.gone().into_iter().map(|(device, gone)| {
-        let ago_ms = millis(gone.since.elapsed());
-        GoneDevice { device, ago_ms, how: gone.how }
-    });
-    Roster { gone: gone.collect(), members: members.here().into_iter().collect() }
+
+    /// Makes the member present in `zenoh`, and answers what it is asked.
+    pub(crate) fn declare(
+        self: &Arc<Self>,
+        keys: &Keys,
+        zenoh: &zenoh::Session,
+    ) -> Result<Declared, ControlError> {
+        let (answers, own) = (Arc::clone(self), keys.clone());
+        let queryable = zenoh
+            .declare_queryable(keys.queries(&self.member))
+            .callback(move |query| match Keys::kind_of(query.key_expr()) {
+                Some(kind) => answers.answer(query, &own.query(&answers.member, kind), kind),
+                None => refuse(&query, "this query asks for nothing that a device knows".into()),
+            })
+            .wait()
+            .map_err(|source| ControlError::zenoh("take orders", source))?;
+        let token = |key| {
+            let token = zenoh.liveliness().declare_token(key).wait();
+            token.map_err(|source| ControlError::zenoh("be present", source))
+        };
+        // The tokens come last: others query a member as soon as they see it.
+        Ok(Declared {
+            _id: token(keys.id(&self.member))?,
+            _token: token(keys.member(&self.member))?,
+            _queryable: queryable,
+        })
+    }
+
+    fn answer(&self, query: Query, key: &str, kind: QueryKind) {
+        match kind {
+            QueryKind::Order => take_order(query, key, self.handler.as_ref(), &self.warnings),
+            QueryKind::Offer => {
+                take_offer(query, key, &self.member.device, self.handler.as_ref(), &self.warnings);
+            }
+            QueryKind::Command => {
+                if let Some(command) = parse::<OrderCommand>(&query, &self.warnings) {
+                    swsync_core::log::debug!(?command, "a command");
+                    respond(&query, key, encode(&self.handler.handle_command(&command)));
+                }
+            }
+            QueryKind::Registry => respond(&query, key, encode(&self.handler.registry())),
+            QueryKind::Status => {
+                let status = Status { refused: self.claims.refused(), ..self.handler.status() };
+                respond(&query, key, encode(&status));
+            }
+            QueryKind::Claim => {
+                if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
+                    respond(&query, key, encode(&self.claims.judge(&claim)));
+                }
+            }
+            QueryKind::Serve => {
+                let serves = self.shared.upgrade().is_some_and(|shared| shared.invite());
+                respond(&query, key, encode(&Serves { serves }));
+            }
+        }
+    }
 }
 
 /// The message in `query`. A malformed one, as from a stranger, is refused.
@@ -164,7 +163,7 @@ fn take_offer(
     respond(&query, key, encode(&Acknowledgement { order: id, device: device.clone(), outcome }));
 }
 
-fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
+pub(crate) fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
     if let Err(error) = query.reply(key, bytes).wait() {
         swsync_core::log::debug!(key, %error, "could not reply"); // the asking session is gone
     }

@@ -12,28 +12,31 @@ use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
-use crate::keys::{Keys, Member, QueryKind};
-use crate::members::{Members, follow_tokens};
+use crate::keys::{Keys, QueryKind};
+use crate::link::{Follower, Link, SessionRole, Shared};
+use crate::members::Members;
 use crate::message::reason;
-use crate::zenoh_config::{SessionRole, zenoh_config};
-use crate::{ControlError, RigConfig};
+use crate::{ControlError, RigConfig, host};
 
 /// How long dropping a visitor's session waits for the network.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long opening a session waits for a connection.
+const CONNECT: Duration = Duration::from_millis(500);
+
 /// A connection to a rig's network. Its methods block. They may be called on any thread that is not part of a single-threaded
 /// tokio runtime, which Zenoh refuses.
 ///
-/// Dropping the last reference leaves the network.
+/// The connection goes to one hub of the rig at a time, and to another one if that is lost. Dropping the last reference leaves the
+/// network.
 pub struct Session {
-    pub(crate) zenoh: zenoh::Session,
-    pub(crate) config: RigConfig,
-    pub(crate) keys: Keys,
+    /// `None` only while it is dropped.
+    link: Option<Link>,
+    shared: Arc<Shared>,
     pub(crate) instance: Name,
     role: SessionRole,
-    pub(crate) members: Arc<Members>,
-    /// Ids of the devices that joined with this session.
-    pub(crate) joined: Mutex<BTreeSet<DeviceId>>,
+    /// A visitor wants to know all devices from the beginning.
+    _follower: Option<Follower>,
     /// Devices that this session has waited for in vain. It does not wait for them again.
     pub(crate) given_up: Mutex<BTreeSet<DeviceId>>,
 }
@@ -55,8 +58,8 @@ pub(crate) type QueryReply = Result<(String, Vec<u8>), String>;
 impl Session {
     /// The session of this process for `config`, for devices: all callers with an equal `config` share it.
     ///
-    /// Returns once the devices that answer at once are known, after half a second at most. Addresses in
-    /// [`RigConfig::connect`] that do not answer yet are tried again for as long as the session lives.
+    /// Returns once there is a connection, after half a second at most. A hub is looked for as long as the session lives, so the network
+    /// and the others may come later.
     ///
     /// # Errors
     /// [`ControlError`] if an endpoint is malformed or cannot be listened at.
@@ -80,48 +83,58 @@ impl Session {
     pub fn visit(config: &RigConfig, patience: Duration) -> Result<Arc<Self>, ControlError> {
         let begin = Instant::now();
         let session = Self::open_new(config, SessionRole::Visitor)?;
-        let here = session.members.wait_until(begin + patience, |here| !here.is_empty());
+        let here = session.members().wait_until(begin + patience, |here| !here.is_empty());
         if here.is_empty() {
             return Err(session.nobody_there(begin.elapsed()));
         }
+        session.link().wait_for_islands(begin + patience);
         Ok(session)
     }
 
     pub(crate) fn open_new(config: &RigConfig, role: SessionRole) -> Result<Arc<Self>, ControlError> {
-        let zenoh = zenoh::open(zenoh_config(config, role)?)
-            .wait()
-            .map_err(|source| ControlError::zenoh("join the network", source))?;
-        let instance = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
-        let keys = Keys::new(&config.rig);
-        let members = Arc::new(Members::default());
-        follow_tokens(&zenoh, &keys, &members)?;
-        swsync_core::log::debug!(rig = %config.rig, %instance, ?role, "in the network");
-        Ok(Arc::new(Self {
-            zenoh,
-            config: config.clone(),
-            keys,
-            instance,
-            role,
-            members,
-            joined: Mutex::default(),
-            given_up: Mutex::default(),
-        }))
+        let random = host::random::<16>()
+            .map_err(|error| ControlError::zenoh("make a random number", error.into()))?;
+        let instance = Name::new(format!("{:032x}", u128::from_le_bytes(random))).expect("hexadecimal");
+        let host = Name::new(host::host_name()).unwrap_or_else(|_| instance.clone());
+        let link = Link::open(config, role, Keys::new(&config.rig), instance.clone(), host)?;
+        let shared = Arc::clone(link.shared());
+        let follower = (role == SessionRole::Visitor).then(|| shared.follow_members()).transpose()?;
+        if role == SessionRole::Resident {
+            shared.wait_linked(Instant::now() + CONNECT);
+        }
+        swsync_core::log::debug!(rig = %config.rig, %instance, ?role, "a session");
+        let given_up = Mutex::default();
+        Ok(Arc::new(Self { link: Some(link), shared, instance, role, _follower: follower, given_up }))
     }
 
     /// The rig's name.
     #[must_use]
-    pub const fn rig(&self) -> &Name {
-        &self.config.rig
+    pub fn rig(&self) -> &Name {
+        &self.shared.config.rig
     }
 
-    /// The session in Zenoh's network.
-    pub(crate) const fn zenoh(&self) -> &zenoh::Session {
-        &self.zenoh
+    /// The hubs of the rig that this session sees: the device or host of each.
+    #[must_use]
+    pub fn hubs(&self) -> Vec<Name> {
+        self.shared.hubs().into_iter().map(|hub| hub.place).collect()
     }
 
-    /// The key under which `device`, which joined with this session, serves its files.
-    pub(crate) fn files_key(&self, device: &DeviceId) -> String {
-        self.keys.files(&Member { device: device.clone(), instance: self.instance.clone() })
+    pub(crate) const fn link(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    pub(crate) fn members(&self) -> &Members {
+        &self.shared.members
+    }
+
+    /// Knows all devices as long as the result lives.
+    pub(crate) fn follow_members(&self) -> Option<Follower> {
+        let follower = self.shared.follow_members();
+        follower.inspect_err(|error| swsync_core::log::warn!(%error, "cannot see who is present")).ok()
     }
 
     /// The status of every device that answers within `timeout`, sorted by device. Returns once all have answered.
@@ -129,7 +142,7 @@ impl Session {
     pub fn statuses(&self, timeout: Duration) -> Vec<StatusReport> {
         let (tx, rx) = mpsc::channel();
         let asked = Instant::now();
-        self.ask(&self.keys.query_all(QueryKind::Status), None, timeout, move |reply| {
+        self.ask(&self.keys().query_all(QueryKind::Status), None, timeout, move |reply| {
             let _ = tx.send((Instant::now(), reply)); // fails if the caller has given up
         });
         let mut reports: Vec<_> = rx
@@ -153,14 +166,18 @@ impl Session {
     /// The error that no device was found within `waited`. It says how they were looked for.
     #[must_use]
     pub fn nobody_there(&self, waited: Duration) -> ControlError {
-        let info = self.zenoh.info();
-        let alone = info.peers_zid().wait().next().is_none() && info.routers_zid().wait().next().is_none();
-        if alone && !self.config.connect.is_empty() {
-            return ControlError::Connect { endpoints: self.config.connect.clone(), waited: rounded(waited) };
+        let config = &self.shared.config;
+        if self.shared.zenoh().is_none() && !config.connect.is_empty() {
+            let endpoints = config.connect.clone();
+            return ControlError::Connect {
+                endpoints,
+                waited: rounded(waited),
+                failure: self.shared.failure(),
+            };
         }
         ControlError::NobodyThere {
-            rig: self.config.rig.clone(),
-            search: self.config.search(),
+            rig: config.rig.clone(),
+            search: config.search(),
             waited: rounded(waited),
         }
     }
@@ -174,12 +191,12 @@ impl Session {
         timeout: Duration,
         on_reply: impl Fn(QueryReply) + Send + Sync + 'static,
     ) {
-        let mut query = self
-            .zenoh
-            .get(key)
-            .target(QueryTarget::All)
-            .consolidation(ConsolidationMode::None)
-            .timeout(timeout);
+        let Some(zenoh) = self.shared.zenoh() else {
+            swsync_core::log::debug!(key, "there is no connection to ask through");
+            return;
+        };
+        let mut query =
+            zenoh.get(key).target(QueryTarget::All).consolidation(ConsolidationMode::None).timeout(timeout);
         if let Some(payload) = payload {
             query = query.payload(payload);
         }
@@ -201,13 +218,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Closing waits for connections that are being opened, for up to ten seconds if the other side hangs.
+        // Closing waits for connections that are being opened, for up to seconds if the other side hangs.
+        let Some(link) = self.link.take() else { return };
         let (tx, rx) = mpsc::channel();
-        let zenoh = self.zenoh.clone();
         let close = move || {
-            if let Err(error) = zenoh.close().wait() {
-                swsync_core::log::debug!(%error, "leaving the network");
-            }
+            drop(link);
             let _ = tx.send(()); // fails if nobody waits any more
         };
         match self.role {

@@ -10,11 +10,12 @@ use std::time::Duration;
 use swsync_core::message::{decode, encode};
 use swsync_core::time_service::TimeAdvert;
 use zenoh::Wait;
-use zenoh::pubsub::{Publisher, Subscriber};
 use zenoh::qos::{CongestionControl, Priority};
-use zenoh::query::{ConsolidationMode, QueryTarget, Queryable};
+use zenoh::query::{ConsolidationMode, QueryTarget};
 
 use crate::keys::Keys;
+use crate::link::{Held, Shared};
+use crate::queries::respond;
 use crate::{ControlError, Session};
 
 /// How long the devices have to answer a question.
@@ -28,8 +29,7 @@ const WAITING: usize = 8;
 pub struct TimeChannel {
     // Dropped in this order: what waits is sent before the rest is undeclared.
     sender: Sender,
-    _queryable: Queryable<()>,
-    _subscriber: Subscriber<()>,
+    _held: Held,
     _session: Arc<Session>,
 }
 
@@ -65,44 +65,36 @@ impl Session {
         on_advert: impl Fn(TimeAdvert) + Send + Sync + 'static,
         answer: impl Fn() -> Option<TimeAdvert> + Send + Sync + 'static,
     ) -> Result<TimeChannel, ControlError> {
-        let error = |source| ControlError::zenoh("join the time service", source);
         let inbox = Arc::new(Inbox { on_advert: Box::new(on_advert), warned: AtomicBool::new(false) });
-        let key = self.keys.time(&self.instance);
-        let heard = inbox.clone();
-        let subscriber = self
-            .zenoh
-            .declare_subscriber(self.keys.times())
-            .callback(move |sample| heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes()))
-            .wait()
-            .map_err(error)?;
-        let reply_key = key.clone();
-        let queryable = self
-            .zenoh
-            .declare_queryable(&key)
-            .callback(move |query| {
-                let Some(advert) = answer() else { return };
-                if let Err(error) = query.reply(&reply_key, encode(&advert)).wait() {
-                    swsync_core::log::debug!(%error, "could not reply"); // the asking session is gone
-                }
-            })
-            .wait()
-            .map_err(error)?;
-        let publisher = self
-            .zenoh
-            .declare_publisher(key)
-            .congestion_control(CongestionControl::Drop)
-            .priority(Priority::RealTime)
-            .express(true)
-            .wait()
-            .map_err(error)?;
+        let (keys, instance) = (self.keys().clone(), self.instance.clone());
+        let (heard, answer) = (Arc::clone(&inbox), Arc::new(answer));
+        let held = self.link().hold(move |zenoh| {
+            let error = |source| ControlError::zenoh("join the time service", source);
+            let (heard, answer, key) = (Arc::clone(&heard), Arc::clone(&answer), keys.time(&instance));
+            let subscriber = zenoh
+                .declare_subscriber(keys.times())
+                .callback(move |sample| heard.take(sample.key_expr().as_str(), &sample.payload().to_bytes()))
+                .wait()
+                .map_err(error)?;
+            let queryable = zenoh
+                .declare_queryable(keys.time(&instance))
+                .callback(move |query| {
+                    if let Some(advert) = answer() {
+                        respond(&query, &key, encode(&advert));
+                    }
+                })
+                .wait()
+                .map_err(error)?;
+            Ok(Box::new((subscriber, queryable)))
+        })?;
         let (queue, outgoing) = sync_channel(WAITING);
-        let (zenoh, keys) = (self.zenoh.clone(), self.keys.clone());
+        let (link, key) = (Arc::clone(self.link()), self.keys().time(&self.instance));
         let thread = thread::Builder::new()
             .name("swsync-adverts".into())
-            .spawn(move || send(&outgoing, &publisher, &zenoh, &keys, &inbox))
+            .spawn(move || send(&outgoing, &link, &key, &inbox))
             .map_err(|source| ControlError::zenoh("join the time service", source.into()))?;
         let sender = Sender { queue: Some(queue), thread: Some(thread) };
-        Ok(TimeChannel { sender, _queryable: queryable, _subscriber: subscriber, _session: Arc::clone(self) })
+        Ok(TimeChannel { sender, _held: held, _session: Arc::clone(self) })
     }
 }
 
@@ -151,18 +143,18 @@ impl Inbox {
     }
 }
 
-/// Sends what `outgoing` brings, until that ends.
-fn send(
-    outgoing: &Receiver<Outgoing>,
-    publisher: &Publisher<'_>,
-    zenoh: &zenoh::Session,
-    keys: &Keys,
-    inbox: &Arc<Inbox>,
-) {
+/// Sends what `outgoing` brings, until that ends. What cannot be sent is dropped.
+fn send(outgoing: &Receiver<Outgoing>, link: &Shared, key: &str, inbox: &Arc<Inbox>) {
     for outgoing in outgoing {
+        let Some(zenoh) = link.zenoh() else { continue };
         let sent = match outgoing {
-            Outgoing::Advert(bytes) => publisher.put(bytes).wait(),
-            Outgoing::Question => ask(zenoh, keys, inbox.clone()),
+            Outgoing::Advert(bytes) => zenoh
+                .put(key, bytes)
+                .congestion_control(CongestionControl::Drop)
+                .priority(Priority::RealTime)
+                .express(true)
+                .wait(),
+            Outgoing::Question => ask(&zenoh, &link.keys, inbox.clone()),
         };
         if let Err(error) = sent {
             swsync_core::log::debug!(%error, "could not send for the time service");

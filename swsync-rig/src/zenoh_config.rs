@@ -1,52 +1,92 @@
-//! Zenoh's configuration of a session.
+//! Zenoh's configuration of clients and hubs.
 
 use std::net::{IpAddr, SocketAddr};
 
+use swsync_core::message::MAX_MESSAGE;
+
 use crate::{ControlError, RigConfig};
 
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SessionRole {
-    /// Belongs to the rig for as long as it runs. Others connect to it.
-    Resident,
-    /// Asks and leaves again. Others need not find it by scouting, since it finds them.
-    Visitor,
+/// Longest message that is put together from its parts, in bytes: one of [`MAX_MESSAGE`] with its key and Zenoh's headers.
+const MAX_ASSEMBLED: usize = MAX_MESSAGE + (1 << 16);
+
+/// How long a connection to someone who does not answer may take to open.
+const OPEN_TIMEOUT_MS: u64 = 2_000;
+
+/// A hub that sends nothing for so long is lost: its host has no power, or no network. It sends something four times as often. Chosen: an
+/// access point that is busy may hold a packet back for a second.
+const HUB_LEASE_MS: u64 = 2_500;
+
+/// A client that sends nothing for so long is lost. Longer, since that costs packets, and who waits for a device asks it.
+const CLIENT_LEASE_MS: u64 = 10_000;
+
+/// How long a full connection may hold up the others before it is closed.
+const BLOCKED_US: u64 = 1_000_000;
+
+/// The endpoint of a hub at `address`.
+pub(crate) fn endpoint(address: SocketAddr) -> String {
+    format!("tcp/{address}")
 }
 
-/// The endpoints to listen at. Every session listens, since of two peers only one may be able to reach the other. If all
-/// addresses to connect to are on loopback, it listens on loopback only.
-fn listen_endpoints(config: &RigConfig) -> Vec<String> {
-    if !config.listen.is_empty() {
-        config.listen.clone()
-    } else if !config.connect.is_empty() && config.connect.iter().all(|endpoint| is_loopback(endpoint)) {
-        vec!["tcp/127.0.0.1:0".into()]
-    } else {
-        vec!["tcp/[::]:0".into()]
-    }
+/// Checks the endpoints of `config`.
+pub(crate) fn check_endpoints(config: &RigConfig) -> Result<(), ControlError> {
+    config.listen.iter().chain(&config.connect).try_for_each(|endpoint| check(endpoint))
 }
 
-/// Zenoh's configuration for a session of `config`.
-pub(crate) fn zenoh_config(config: &RigConfig, role: SessionRole) -> Result<zenoh::Config, ControlError> {
-    for endpoint in config.listen.iter().chain(&config.connect) {
-        check(endpoint)?;
-    }
-    let mut zenoh = zenoh::Config::default();
-    let mut set = |key: &str, value: String| {
-        zenoh.insert_json5(key, &value).map_err(|source| ControlError::zenoh("configure Zenoh", source))
-    };
-    set("mode", "\"peer\"".into())?;
-    set("listen/endpoints", json_list(&listen_endpoints(config)))?;
-    set("connect/endpoints", json_list(&config.connect))?;
-    // Opening does not wait for a connection: the leader may be switched on last.
-    set("connect/timeout_ms", "-1".into())?;
-    set("connect/exit_on_failure", "false".into())?;
-    set("connect/retry", "{ period_init_ms: 200, period_max_ms: 2000 }".into())?;
-    // A visitor finds out by itself whether it sees all devices. Zenoh's own wait sometimes takes its full half second, when
-    // two peers connect to each other at once.
-    set("open/return_conditions/connect_scouted", (role == SessionRole::Resident).to_string())?;
-    set("scouting/multicast/enabled", config.is_discovering().to_string())?;
-    set("scouting/multicast/listen", (role == SessionRole::Resident).to_string())?;
+/// Zenoh's configuration for a client of the hub at `address`.
+pub(crate) fn client_config(address: SocketAddr) -> Result<zenoh::Config, ControlError> {
+    let mut zenoh = common_config("client", CLIENT_LEASE_MS)?;
+    set(&mut zenoh, "connect/endpoints", json_list(&[endpoint(address)]))?;
+    // Opening fails if the hub does not answer.
+    set(&mut zenoh, "connect/timeout_ms", "0".into())?;
+    set(&mut zenoh, "scouting/multicast/enabled", "false".into())?;
     Ok(zenoh)
+}
+
+/// Zenoh's configuration for a hub that listens at `listening` and links with the hubs at `others`, and with all that it finds.
+pub(crate) fn router_config(
+    config: &RigConfig,
+    listening: &[String],
+    others: &[SocketAddr],
+) -> Result<zenoh::Config, ControlError> {
+    let mut zenoh = common_config("router", HUB_LEASE_MS)?;
+    let connect: Vec<String> =
+        config.connect.iter().cloned().chain(others.iter().copied().map(endpoint)).collect();
+    set(&mut zenoh, "listen/endpoints", json_list(listening))?;
+    set(&mut zenoh, "connect/endpoints", json_list(&connect))?;
+    // These may be there later, or again.
+    set(&mut zenoh, "connect/timeout_ms", "-1".into())?;
+    set(&mut zenoh, "connect/exit_on_failure", "false".into())?;
+    set(&mut zenoh, "connect/retry", "{ period_init_ms: 200, period_max_ms: 2000 }".into())?;
+    set(&mut zenoh, "scouting/delay", "0".into())?;
+    set(&mut zenoh, "scouting/multicast/enabled", config.is_discovering().to_string())?;
+    for how in ["multicast", "gossip"] {
+        set(&mut zenoh, &format!("scouting/{how}/autoconnect"), "{ router: [\"router\"] }".into())?;
+    }
+    Ok(zenoh)
+}
+
+fn common_config(mode: &str, lease_ms: u64) -> Result<zenoh::Config, ControlError> {
+    let mut zenoh = zenoh::Config::default();
+    for (key, value) in [
+        ("mode", format!("{mode:?}")),
+        ("transport/link/tx/lease", lease_ms.to_string()),
+        ("transport/link/rx/max_message_size", MAX_ASSEMBLED.to_string()),
+        ("transport/link/tx/queue/congestion_control/block/wait_before_close", BLOCKED_US.to_string()),
+        ("transport/unicast/open_timeout", OPEN_TIMEOUT_MS.to_string()),
+        ("transport/unicast/accept_timeout", OPEN_TIMEOUT_MS.to_string()),
+    ] {
+        set(&mut zenoh, key, value)?;
+    }
+    Ok(zenoh)
+}
+
+fn set(zenoh: &mut zenoh::Config, key: &str, value: String) -> Result<(), ControlError> {
+    zenoh.insert_json5(key, &value).map_err(|source| ControlError::zenoh("configure Zenoh", source))
+}
+
+/// The `HOST:PORT` of an endpoint.
+pub(crate) fn address_of(endpoint: &str) -> Option<&str> {
+    endpoint.split_once('/')?.1.split(['?', '#']).next()
 }
 
 /// Checks that `endpoint` is well formed. Zenoh accepts many endpoints that it cannot use, and says so only in its log.
@@ -58,17 +98,15 @@ fn check(endpoint: &str) -> Result<(), ControlError> {
     if protocol != "tcp" {
         return wrong("this swsync speaks tcp only");
     }
-    let address = address.split(['?', '#']).next().unwrap_or_default();
-    match address.rsplit_once(':') {
+    match address.split(['?', '#']).next().unwrap_or_default().rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
         _ => wrong("it lacks host or port"),
     }
 }
 
 /// Whether `endpoint` is on this host's loopback interface.
-fn is_loopback(endpoint: &str) -> bool {
-    let address = endpoint.split_once('/').map_or("", |(_, address)| address);
-    let address = address.split(['?', '#']).next().unwrap_or_default();
+pub(crate) fn is_loopback(endpoint: &str) -> bool {
+    let address = address_of(endpoint).unwrap_or_default();
     address
         .parse::<SocketAddr>()
         .map(|address| address.ip())
@@ -92,26 +130,33 @@ mod tests {
     }
 
     #[test]
-    fn a_session_listens_on_loopback_only_if_it_connects_to_loopback_only() {
-        let local = config(&[], &["tcp/127.0.0.1:7447"]);
-        assert_eq!(listen_endpoints(&local), ["tcp/127.0.0.1:0"]);
-        let local = config(&[], &["tcp/localhost:7447", "tcp/[::1]:7447"]);
-        assert_eq!(listen_endpoints(&local), ["tcp/127.0.0.1:0"]);
-        let remote = config(&[], &["tcp/127.0.0.1:7447", "tcp/pi0:7447"]);
-        assert_eq!(listen_endpoints(&remote), ["tcp/[::]:0"]);
-        assert_eq!(listen_endpoints(&config(&[], &[])), ["tcp/[::]:0"]);
-        let given = config(&["tcp/0.0.0.0:7447"], &["tcp/127.0.0.1:7447"]);
-        assert_eq!(listen_endpoints(&given), ["tcp/0.0.0.0:7447"]);
+    fn a_rig_on_loopback_is_known_by_the_addresses_to_connect_to() {
+        let is_local = |listen: &[&str], connect: &[&str]| config(listen, connect).is_local();
+        assert!(is_local(&[], &["tcp/127.0.0.1:7447"]));
+        assert!(is_local(&[], &["tcp/localhost:7447", "tcp/[::1]:7447"]));
+        assert!(!is_local(&[], &["tcp/127.0.0.1:7447", "tcp/pi0:7447"]));
+        assert!(!is_local(&[], &[]));
+    }
+
+    #[test]
+    fn zenoh_takes_the_configurations() {
+        let address: SocketAddr = "[::1]:7447".parse().unwrap();
+        let client = client_config(address).unwrap();
+        assert_eq!(client.get_json("connect/endpoints").unwrap(), "[\"tcp/[::1]:7447\"]");
+        let router =
+            router_config(&config(&[], &["tcp/pi0:1"]), &["tcp/0.0.0.0:2".into()], &[address]).unwrap();
+        assert_eq!(router.get_json("connect/endpoints").unwrap(), "[\"tcp/pi0:1\",\"tcp/[::1]:7447\"]");
+        assert_eq!(router.get_json("mode").unwrap(), "\"router\"");
     }
 
     #[test]
     fn endpoints_are_checked_before_zenoh_sees_them() {
         for good in ["tcp/pi0:7447", "tcp/[::1]:0", "tcp/10.0.0.1:7447#iface=eth0"] {
-            let result = zenoh_config(&config(&[], &[good]), SessionRole::Resident);
+            let result = check_endpoints(&config(&[], &[good]));
             assert!(result.is_ok(), "{good}: {}", result.unwrap_err());
         }
         for bad in ["", "pi0", "pi0:7447", "tcp/pi0", "tcp/:7447", "tcp/pi0:http", "udp/pi0:7447"] {
-            let error = zenoh_config(&config(&[], &[bad]), SessionRole::Resident).unwrap_err();
+            let error = check_endpoints(&config(&[], &[bad])).unwrap_err();
             assert!(matches!(error, ControlError::Endpoint { .. }), "{bad}: {error}");
         }
     }

@@ -178,6 +178,8 @@ pub struct Rig {
     seed: u64,
     /// What happened to clocks that were in use.
     pub steps: Vec<ClockStep>,
+    /// Messages of the control plane so far: one for each receiver.
+    pub messages: u64,
 }
 
 fn address_of(device: usize) -> SocketAddr {
@@ -207,6 +209,7 @@ impl Rig {
             random: ChaCha8Rng::seed_from_u64(seed),
             seed,
             steps: Vec::new(),
+            messages: 0,
         }
     }
 
@@ -475,6 +478,7 @@ impl Rig {
     /// Sends a message of the control plane.
     fn send(&mut self, from: usize, to: usize, event: impl FnOnce(usize) -> Event) {
         if self.devices[from].part == self.devices[to].part {
+            self.messages += 1;
             let delay = Span::from_micros(self.random.random_range(1_000..4_000));
             self.push(self.now + delay, event(to));
         }

@@ -88,6 +88,37 @@ fn devices_that_start_together_elect_one() {
     }
 }
 
+/// A message to all costs as many packets as there are devices: so only the leader sends such messages.
+#[test]
+fn a_device_that_joins_tells_and_asks_nobody() {
+    for seed in 0..8 {
+        let mut rig = rig(20, seed);
+        run(&mut rig, secs(10.0));
+        let before = rig.messages;
+        let newcomer = rig.add(DeviceConfig::auto("skew=9ppm,wander=0.01ppm"));
+        run(&mut rig, secs(5.0));
+        assert!(rig.reading(newcomer).is_some_and(|reading| reading.is_synced()), "seed {seed}");
+        // Of the leader: twice a second, to 20 others.
+        let messages = rig.messages - before;
+        assert!((180..=220).contains(&messages), "seed {seed}: {messages}");
+    }
+}
+
+#[test]
+fn many_devices_that_start_together_elect_one_in_few_words() {
+    for seed in 0..8 {
+        let mut rig = rig(60, seed);
+        rig.run_for(secs(1.5));
+        // A few candidates tell all others that they stand, and ask, before they hear of the best one.
+        let messages = rig.messages;
+        assert!((100..=2_000).contains(&messages), "seed {seed}: {messages}");
+        rig.run_for(secs(6.0));
+        assert_eq!(leaders(&rig, 0).len(), 1, "seed {seed}");
+        let synced = |index: &usize| rig.reading(*index).is_some_and(|reading| reading.is_synced());
+        assert_eq!((0..60).filter(synced).count(), 60, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_leader_that_dies_or_hangs_is_replaced_within_three_seconds() {
     for seed in 0..8 {

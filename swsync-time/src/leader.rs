@@ -89,6 +89,11 @@ impl ServerAddress {
         Ok(reachable(all).into_iter().map(|ip| SocketAddr::new(ip, self.address.port())).collect())
     }
 
+    /// Whether anybody has asked it in the last minute.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.shared.clients() > 0
+    }
+
     /// How many more clients it takes.
     pub(crate) fn room(&self) -> u32 {
         u32::try_from(self.shared.max_clients.saturating_sub(self.shared.clients())).unwrap_or(u32::MAX)

@@ -82,7 +82,7 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
 
 impl CollectArgs {
     /// The devices to ask, and those that belong to the rig and cannot be asked, each with a text for a person.
-    fn devices(&self, session: &Session) -> anyhow::Result<(Vec<DeviceId>, Vec<(DeviceId, String)>)> {
+    fn devices(&self, session: &Session) -> anyhow::Result<(Vec<DeviceId>, SilentDevices)> {
         let Presence { here, missed } = session.presence(SETTLE);
         if let Some(absent) =
             self.device.iter().find(|device| !here.contains(*device) && !missed.contains_key(*device))
@@ -142,13 +142,16 @@ fn in_parallel<T: Send, R: Send>(
     results.into_inner()
 }
 
+/// Devices that do not say what they have, each with a text for a person.
+type SilentDevices = Vec<(DeviceId, String)>;
+
 /// The takes that devices have.
 #[derive(Default)]
 struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
     unreadable: Vec<(DeviceId, Unreadable)>,
     /// Devices that did not answer, each with a text for a person.
-    silent: Vec<(DeviceId, String)>,
+    silent: SilentDevices,
 }
 
 fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {

@@ -2,8 +2,8 @@
 
 use swsync_core::time::{Host, Span, Timestamp};
 
-use super::network::Side;
 use super::protocol::Observation;
+use crate::network::Side;
 
 /// Something that the lab is told.
 pub enum Event {

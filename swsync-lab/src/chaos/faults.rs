@@ -6,10 +6,10 @@ use swsync_core::time::Span;
 
 use super::args::FaultList;
 use super::busy_disk::BusyDisk;
-use super::network::Side;
 use super::rig::Rig;
 use super::timeline::Presence;
 use crate::net::{Badness, Counts};
+use crate::network::Side;
 use crate::split_mix::SplitMix64;
 
 /// A kind of fault.

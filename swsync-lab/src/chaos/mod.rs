@@ -1,7 +1,7 @@
 //! `swsync lab chaos`: a rig of real devices takes orders while it is disturbed. Devices are killed, stopped, restarted with other wall
 //! clocks and cut off; time has to go on.
 //!
-//! The lab makes a network namespace for each device (`network`), and lets faults begin and end (`faults`, a list to which others can be
+//! The lab makes a network namespace for each device ([`crate::network`]), and lets faults begin and end (`faults`, a list to which others can be
 //! added) while observers, processes of their own on both sides of a cut, ask and order (`observer`). Everything seen is taken down
 //! (`record`), and judged in the end (`check`). Truth is the host's monotonic clock: the devices' simulated
 //! oscillators are known, so that their frames' sensor times give true instants (`reading`), and pictures of the LED panel prove those.
@@ -12,7 +12,6 @@ mod check;
 mod device;
 mod event;
 mod faults;
-mod network;
 mod observer;
 mod progress;
 mod protocol;
@@ -41,7 +40,7 @@ pub fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
         observer::run(rig)?;
         return Ok(ExitCode::SUCCESS);
     }
-    network::enter()?;
+    crate::network::enter()?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;

@@ -6,7 +6,7 @@ use swsync_core::status::{ClockStatus, Status};
 use swsync_core::time::{Host, Local, Span, Timestamp};
 
 use super::device::RunClock;
-use super::network::Side;
+use crate::network::Side;
 
 /// Whose time a clock has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,10 +9,10 @@ use swsync_core::order::{Answer, Order};
 use swsync_core::time::{Host, Timestamp};
 
 use super::event::{BusMessage, Event};
-use super::network::Side;
 use super::protocol::{Heard, Observation, Outcome};
 use super::reading::Reading;
 use super::rig::Rig;
+use crate::network::Side;
 
 /// What was seen.
 #[derive(Default)]

@@ -11,10 +11,10 @@ use swsync_time::host_now;
 
 use super::device::{Device, Setup};
 use super::event::Event;
-use super::network::{Network, Side};
 use super::protocol;
 use super::timeline::{Presence, Timeline};
 use crate::net::{Badness, Counts};
+use crate::network::{Network, Side};
 
 /// The first namespaces are the observers'.
 const OBSERVERS: usize = 2;

@@ -15,11 +15,12 @@ use super::args::{ChaosArgs, Roles};
 use super::device::{self, Setup};
 use super::event::Event;
 use super::faults::{self, FaultKind, Repair};
-use super::network::Side;
-use super::progress::Progress;
+use super::progress;
 use super::protocol::Command;
 use super::record::{FaultEntry, Record};
 use super::rig::Rig;
+use crate::network::Side;
+use crate::progress::Progress;
 use crate::split_mix::SplitMix64;
 
 /// How long devices may take to be ready at the start.
@@ -68,7 +69,7 @@ impl<'a> Run<'a> {
             events,
             random: SplitMix64::new(args.seed),
             interrupted,
-            progress: Progress::new(args.duration),
+            progress: Progress::new(),
             going: None,
             orders: 0,
             began: host_now(),
@@ -110,7 +111,8 @@ impl<'a> Run<'a> {
                 self.fault(&kinds)?;
                 next_fault = Instant::now() + Duration::from_secs(1); // if the rig was not such that it could be
             }
-            self.progress.show(&self.rig, &self.record, begun.elapsed());
+            let (rig, record) = (&self.rig, &self.record);
+            self.progress.show(|| progress::line(rig, record, begun.elapsed(), self.args.duration));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use swsync_core::time::{Host, Timestamp};
 
-use super::network::Side;
+use crate::network::Side;
 
 /// What can be expected of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -141,7 +141,7 @@ impl BadLinks {
             switch.move_to(segment, &[*port])?;
             let [near, far] = interfaces(*port);
             let own = bad_segment(*port);
-            switch.host().ip(&format!("link del {near}\nlink del {far}\nlink del {own}\n"))?;
+            switch.ip(&format!("link del {near}\nlink del {far}\nlink del {own}\n"))?;
         }
         Ok(self.counts())
     }
@@ -174,8 +174,8 @@ fn identifiers(port: Port) -> [u32; 2] {
 
 /// Makes the interfaces of a bad link. They are in the switch. Their datagrams are sent and received in `kernel`, where they are made.
 fn insert(switch: &Switch, port: Port, segment: &str, kernel: &Host) -> anyhow::Result<()> {
-    let (own, pid) = (bad_segment(port), switch.host().pid());
-    switch.host().ip(&format!("link add {own} type bridge mcast_snooping 0\nlink set {own} up\n"))?;
+    let (own, pid) = (bad_segment(port), switch.pid());
+    switch.ip(&format!("link add {own} type bridge mcast_snooping 0\nlink set {own} up\n"))?;
     let segments = [own.as_str(), segment];
     for ((name, id), segment) in interfaces(port).iter().zip(identifiers(port)).zip(segments) {
         // Larger frames would arrive here that the kernel means to split later (GSO).
@@ -183,17 +183,16 @@ fn insert(switch: &Switch, port: Port, segment: &str, kernel: &Host) -> anyhow::
             "link add {name} netns {pid} mtu 1500 gso_max_segs 1 type vxlan id {id} local {} dstport {} nolearning\n",
             KERNEL.0, KERNEL.1
         ))?;
-        let [program, arguments @ ..] = switch.host().entry();
-        let told = std::process::Command::new(program)
-            .args(arguments)
-            .args(["bridge", "fdb", "append", "00:00:00:00:00:00", "dev", name.as_str()])
+        let told = switch
+            .command("bridge")
+            .args(["fdb", "append", "00:00:00:00:00:00", "dev", name.as_str()])
             .args(["dst", &RELAY.0.to_string(), "port", &RELAY.1.to_string()])
             .output()
             .context("cannot run bridge (iproute2)")?;
         if !told.status.success() {
             bail!("bridge fdb: {}", String::from_utf8_lossy(&told.stderr).trim());
         }
-        switch.host().ip(&format!("link set {name} master {segment} up\n"))?;
+        switch.ip(&format!("link set {name} master {segment} up\n"))?;
     }
     Ok(())
 }

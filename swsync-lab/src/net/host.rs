@@ -68,7 +68,7 @@ impl Host {
     /// # Errors
     /// What `ip` says.
     pub fn ip(&self, lines: &str) -> anyhow::Result<()> {
-        batch(&self.entry(), lines)
+        batch(Some(self), lines)
     }
 
     /// Sets a kernel setting of its network, such as `net/ipv4/ip_forward`.
@@ -76,10 +76,8 @@ impl Host {
     /// # Errors
     /// There is no such setting, or it may not be set.
     pub fn set(&self, setting: &str, value: &str) -> anyhow::Result<()> {
-        let [program, arguments @ ..] = self.entry();
-        let ended = Command::new(program)
-            .args(arguments)
-            .args(["sh", "-c", "echo \"$1\" >\"/proc/sys/$2\"", "sh", value, setting])
+        let ended = command_in(Some(self), "sh")
+            .args(["-c", "echo \"$1\" >\"/proc/sys/$2\"", "sh", value, setting])
             .output()
             .context("cannot run nsenter (util-linux)")?;
         ensure!(ended.status.success(), "{setting}: {}", String::from_utf8_lossy(&ended.stderr).trim());
@@ -91,7 +89,12 @@ impl Host {
     /// # Errors
     /// What `ip` says.
     pub fn cable(&self, name: &str, other: &Self, other_name: &str) -> anyhow::Result<()> {
-        self.ip(&format!("link add {name} type veth peer name {other_name} netns {}\n", other.pid()))
+        self.cable_to(name, other.pid(), other_name)
+    }
+
+    /// Lays a cable to the namespace of a process.
+    pub(super) fn cable_to(&self, name: &str, pid: u32, other_name: &str) -> anyhow::Result<()> {
+        self.ip(&format!("link add {name} type veth peer name {other_name} netns {pid}\n"))
     }
 
     /// Brings an interface up with an address, such as `10.87.0.1/24`, and sends multicast through it.
@@ -112,12 +115,22 @@ impl Drop for Host {
     }
 }
 
-/// Runs lines for `ip -batch`. `entry` are the words that run a command in a namespace.
-fn batch(entry: &[String; 3], lines: &str) -> anyhow::Result<()> {
-    let [program, arguments @ ..] = entry;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .args(["ip", "-batch", "-"])
+/// `program` as a command in the namespace of a host, or in that of this process.
+pub(super) fn command_in(host: Option<&Host>, program: &str) -> Command {
+    let Some(host) = host else { return Command::new(program) };
+    let [nsenter, arguments @ ..] = host.entry();
+    let mut command = Command::new(nsenter);
+    command.args(arguments).arg(program);
+    command
+}
+
+/// Runs lines for `ip -batch` in the namespace of a host, or in that of this process.
+///
+/// # Errors
+/// What `ip` says.
+pub(crate) fn batch(host: Option<&Host>, lines: &str) -> anyhow::Result<()> {
+    let mut child = command_in(host, "ip")
+        .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -16,4 +16,5 @@ mod tests;
 
 pub use bad_links::{BadLinks, Badness, Counts};
 pub use host::Host;
+pub(crate) use host::batch;
 pub use switch::{Port, Switch};

@@ -1,13 +1,16 @@
-//! A switch: bridges in a namespace of their own, and the ports that hosts are plugged into.
+//! A switch: bridges in a namespace, and the ports that hosts are plugged into.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Host;
+use super::host::{batch, command_in};
 
 /// A switch whose segments do not know each other.
 #[derive(Debug)]
 pub struct Switch {
-    host: Host,
+    /// Its own namespace. `None`: that of this process.
+    host: Option<Host>,
     ports: AtomicUsize,
 }
 
@@ -17,8 +20,13 @@ pub struct Port(usize);
 
 impl Port {
     /// Its interface in the switch.
-    pub(super) fn interface(self) -> String {
+    pub(crate) fn interface(self) -> String {
         format!("port{}", self.0)
+    }
+
+    /// The one that was plugged into after `index` others.
+    pub(crate) const fn at(index: usize) -> Self {
+        Self(index)
     }
 
     pub(super) const fn index(self) -> usize {
@@ -27,21 +35,44 @@ impl Port {
 }
 
 impl Switch {
-    /// A switch with these segments.
+    /// A switch with these segments, in a namespace of its own.
     ///
     /// # Errors
     /// What `ip` says.
     pub fn new(segments: &[&str]) -> anyhow::Result<Self> {
-        let host = Host::new()?;
-        for segment in segments {
-            host.ip(&format!("link add {segment} type bridge mcast_snooping 0\nlink set {segment} up\n"))?;
-        }
-        Ok(Self { host, ports: AtomicUsize::new(0) })
+        Self::on(Some(Host::new()?), segments)
     }
 
-    /// The namespace that the switch is in.
-    pub(super) const fn host(&self) -> &Host {
-        &self.host
+    /// A switch in the namespace of this process, for whoever looks at the packets on it. There can be one.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn in_this_namespace(segments: &[&str]) -> anyhow::Result<Self> {
+        Self::on(None, segments)
+    }
+
+    fn on(host: Option<Host>, segments: &[&str]) -> anyhow::Result<Self> {
+        let switch = Self { host, ports: AtomicUsize::new(0) };
+        for segment in segments {
+            switch
+                .ip(&format!("link add {segment} type bridge mcast_snooping 0\nlink set {segment} up\n"))?;
+        }
+        Ok(switch)
+    }
+
+    /// Runs lines for `ip -batch` where it is.
+    pub(super) fn ip(&self, lines: &str) -> anyhow::Result<()> {
+        batch(self.host.as_ref(), lines)
+    }
+
+    /// A command that runs where it is.
+    pub(super) fn command(&self, program: &str) -> Command {
+        command_in(self.host.as_ref(), program)
+    }
+
+    /// A process in its namespace.
+    pub(super) fn pid(&self) -> u32 {
+        self.host.as_ref().map_or_else(std::process::id, Host::pid)
     }
 
     /// Plugs interface `name` of `host`, which is new, into a port on `segment`. The interface is down.
@@ -50,8 +81,8 @@ impl Switch {
     /// What `ip` says.
     pub fn plug(&self, host: &Host, name: &str, segment: &str) -> anyhow::Result<Port> {
         let port = Port(self.ports.fetch_add(1, Ordering::Relaxed));
-        host.cable(name, &self.host, &port.interface())?;
-        self.host.ip(&format!("link set {} master {segment} up\n", port.interface()))?;
+        host.cable_to(name, self.pid(), &port.interface())?;
+        self.ip(&format!("link set {} master {segment} up\n", port.interface()))?;
         Ok(port)
     }
 
@@ -60,7 +91,7 @@ impl Switch {
     /// # Errors
     /// What `ip` says.
     pub fn move_to(&self, segment: &str, ports: &[Port]) -> anyhow::Result<()> {
-        self.host.ip(&lines(ports, &format!("master {segment}")))
+        self.ip(&lines(ports, &format!("master {segment}")))
     }
 
     /// Takes ports off their segments, as if what is plugged in had lost its power: packets vanish, and nobody is told.
@@ -68,7 +99,7 @@ impl Switch {
     /// # Errors
     /// What `ip` says.
     pub fn cut_off(&self, ports: &[Port]) -> anyhow::Result<()> {
-        self.host.ip(&lines(ports, "nomaster"))
+        self.ip(&lines(ports, "nomaster"))
     }
 }
 

@@ -3,6 +3,7 @@
 mod clock;
 mod phase;
 mod relay;
+mod scale;
 
 /// A run of it.
 fn swsync_lab(args: &[&str]) -> std::process::Command {

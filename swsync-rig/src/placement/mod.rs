@@ -2,8 +2,8 @@
 //!
 //! Every device that is present gets the order, and so does every device that joins while it is open. A device that goes before
 //! it answers (it left, its process died, its WiFi is gone) has [`AWAY_GRACE`] to come back, and then gets the order again: a
-//! device executes an order once even if it arrives twice. Some devices are also asked for their rosters, so that a device
-//! which this session cannot reach is named rather than forgotten.
+//! device executes an order once even if it arrives twice. The hubs are also asked for their rosters, so that a device which this
+//! session cannot reach is named rather than forgotten. While the session has no link, nobody is given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,9 +17,12 @@ use crate::message::Roster;
 use crate::outcome::DeviceOutcome;
 use crate::settling::Settling;
 
-/// How long a device that is gone is waited for. Chosen: Zenoh reconnects within a second or two, and the operator wants to know
-/// soon.
-pub(crate) const AWAY_GRACE: Duration = Duration::from_secs(2);
+/// How long a device that is gone is waited for. Chosen: a device whose hub is lost needs up to two seconds more than others to notice
+/// that and to come back through another hub; and the operator wants to know soon.
+pub(crate) const AWAY_GRACE: Duration = Duration::from_secs(4);
+
+/// How long a device is waited for that was not there from the beginning.
+pub(crate) const ABSENT_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the view of the rig may take to settle after the order.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
@@ -34,18 +37,15 @@ const MAX_TRIES: u32 = 10;
 /// How often a silent device that has the order is asked whether it is alive: orders can take long.
 const CHECK: Duration = Duration::from_millis(500);
 
-/// A device that does not even confirm that it is alive for this long is hung, or out of reach. Chosen: WiFi loses a device for
-/// a second now and then, and the operator wants to know soon.
-pub(crate) const SILENCE: Duration = Duration::from_millis(2_500);
+/// A device that does not even confirm that it is alive for this long is hung, or out of reach. Chosen: longer than it takes to notice
+/// that a hub is lost and to go on with another one; and the operator wants to know soon.
+pub(crate) const SILENCE: Duration = Duration::from_secs(4);
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum PlacementAction {
     /// Send this member the order, then call [`Placement::handle_closed`] when its query ends.
     AskOrder(Member),
-    /// Ask this member for its roster, then call [`Placement::handle_roster`] with that, and
-    /// [`Placement::handle_roster_closed`] when the query ends.
-    AskRoster(Member),
     /// Ask this member whether it is alive, then call [`Placement::handle_alive`] if it answers.
     AskAlive(Member),
     /// Report the outcome of a device. There is one for each.
@@ -62,6 +62,8 @@ pub(crate) struct Placement {
     targets: Targets,
     devices: BTreeMap<DeviceId, PlacedDevice>,
     settling: Settling,
+    /// Whether this session has a link.
+    linked: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,7 @@ impl Placement {
             timeout,
             devices,
             settling: Settling::default(),
+            linked: true,
         }
     }
 
@@ -137,8 +140,9 @@ impl Placement {
     }
 
     fn handle_came(&mut self, member: Member, now: Instant) -> Vec<PlacementAction> {
+        self.settling.handle_seen(&member);
         if !self.targets.include(&member.device) {
-            return self.ask_roster(member).into_iter().collect();
+            return Vec::new();
         }
         let device = self
             .devices
@@ -151,12 +155,32 @@ impl Placement {
         }
         device.progress = DeviceProgress::Asked { tries: 1 };
         device.open += 1;
-        let ask_order = PlacementAction::AskOrder(member.clone());
-        [ask_order].into_iter().chain(self.ask_roster(member)).collect()
+        vec![PlacementAction::AskOrder(member)]
     }
 
-    fn ask_roster(&mut self, member: Member) -> Option<PlacementAction> {
-        self.settling.handle_seen(&member).then_some(PlacementAction::AskRoster(member))
+    /// Handles that the link of this session is lost. Nobody can be reached, and nobody is given up for that.
+    pub(crate) const fn handle_link_lost(&mut self) {
+        self.linked = false;
+    }
+
+    /// Handles that there is a link again. Members are seen again through it.
+    pub(crate) fn handle_linked(&mut self, now: Instant) {
+        self.linked = true;
+        for device in self.devices.values_mut() {
+            (device.last_alive, device.checked) = (now, now);
+            match &mut device.progress {
+                DeviceProgress::Away { since } | DeviceProgress::Absent { since, .. } => *since = now,
+                DeviceProgress::Unanswered { ask_again_at, .. } => *ask_again_at = now + ASK_AGAIN,
+                DeviceProgress::Asked { .. } | DeviceProgress::Done => {}
+            }
+        }
+    }
+
+    /// Handles that another hub was seen. `true`: ask it for its roster, then call [`handle_roster`](Self::handle_roster) with that, and
+    /// [`handle_roster_closed`](Self::handle_roster_closed) when the query ends.
+    #[must_use]
+    pub(crate) const fn handle_hub(&mut self) -> bool {
+        self.settling.handle_hub()
     }
 
     /// Handles the answer of a member, or why it refuses.
@@ -187,9 +211,9 @@ impl Placement {
         }
     }
 
-    /// Handles the roster of `by`.
-    pub(crate) fn handle_roster(&mut self, by: &Member, roster: &Roster) {
-        self.settling.handle_roster(&by.device, roster);
+    /// Handles the roster of the hub at `by`.
+    pub(crate) fn handle_roster(&mut self, by: &Name, roster: &Roster) {
+        self.settling.handle_roster(by, roster);
     }
 
     /// Handles the end of a query for a roster. Its reply, if any, came before.
@@ -200,6 +224,9 @@ impl Placement {
     /// Handles that time has passed. Early calls are no-ops.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<PlacementAction> {
         let mut actions = Vec::new();
+        if !self.linked && now < self.give_up_at {
+            return actions;
+        }
         if self.settle_until.take_if(|until| now >= *until).is_some() {
             actions.extend(self.name_unreachable(now));
         }
@@ -232,7 +259,7 @@ impl Placement {
             DeviceProgress::Away { since } if now >= *since + AWAY_GRACE => {
                 "left the rig before it answered".to_owned()
             }
-            DeviceProgress::Absent { since, why } if now >= *since + AWAY_GRACE => why.clone(),
+            DeviceProgress::Absent { since, why } if now >= *since + ABSENT_GRACE => why.clone(),
             DeviceProgress::Asked { .. }
             | DeviceProgress::Unanswered { .. }
             | DeviceProgress::Away { .. }
@@ -278,9 +305,13 @@ impl Placement {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due at the latest.
     pub(crate) fn deadline(&self) -> Instant {
+        if !self.linked {
+            return self.give_up_at;
+        }
         let due = self.devices.values().filter_map(|device| match device.progress {
             DeviceProgress::Unanswered { ask_again_at, .. } => Some(ask_again_at),
-            DeviceProgress::Away { since } | DeviceProgress::Absent { since, .. } => Some(since + AWAY_GRACE),
+            DeviceProgress::Away { since } => Some(since + AWAY_GRACE),
+            DeviceProgress::Absent { since, .. } => Some(since + ABSENT_GRACE),
             DeviceProgress::Asked { .. } => Some((device.last_alive + SILENCE).min(device.checked + CHECK)),
             DeviceProgress::Done => None,
         });

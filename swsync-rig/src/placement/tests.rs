@@ -29,10 +29,11 @@ fn answer(device: &str) -> Answer {
     }
 }
 
-/// Hands the placement a roster of `by` with `devices`.
+/// Hands the placement a hub at `by`, and its roster with `devices`.
 fn handle_roster(placement: &mut Placement, by: &str, devices: &[&str]) {
     let members = devices.iter().map(|device| member(device)).collect();
-    placement.handle_roster(&member(by), &Roster { members, ..Roster::default() });
+    assert!(placement.handle_hub());
+    placement.handle_roster(&name(by), &Roster { members, ..Roster::default() });
     placement.handle_roster_closed();
 }
 
@@ -56,7 +57,7 @@ fn placement() -> (Placement, Instant) {
 fn every_device_gets_the_order_and_has_one_outcome() {
     let (mut placement, now) = placement();
     let actions = placement.handle_change(came("a"), now);
-    assert_eq!(actions, [PlacementAction::AskOrder(member("a")), PlacementAction::AskRoster(member("a"))]);
+    assert_eq!(actions, [PlacementAction::AskOrder(member("a"))]);
     placement.handle_change(came("b"), now);
     assert!(!placement.is_done());
 
@@ -70,8 +71,10 @@ fn every_device_gets_the_order_and_has_one_outcome() {
     );
     assert!(!placement.is_done(), "no roster has come yet");
     handle_roster(&mut placement, "a", &["a", "b"]);
+    assert!(placement.is_done());
+    assert!(placement.handle_hub());
     assert!(!placement.is_done());
-    placement.handle_roster_closed(); // b did not answer
+    placement.handle_roster_closed(); // it did not answer
     assert!(placement.is_done());
 }
 
@@ -122,7 +125,7 @@ fn a_restarted_device_is_not_mistaken_for_its_earlier_instance() {
     placement.handle_change(came("a"), now);
     placement.handle_change(MemberChange::Left(earlier.clone()), now);
     placement.handle_closed(&earlier, now);
-    assert_eq!(placement.handle_timeout(now + AWAY_GRACE), [PlacementAction::AskAlive(member("a"))]);
+    assert_eq!(placement.handle_timeout(now + ABSENT_GRACE), [PlacementAction::AskAlive(member("a"))]);
     assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))).len(), 1);
 }
 
@@ -204,7 +207,7 @@ fn a_device_without_a_sign_of_life_is_given_up_soon() {
         assert_eq!(placement.handle_timeout(at), [PlacementAction::AskAlive(member("a"))]);
     }
     let actions = placement.handle_timeout(now + SILENCE);
-    assert_eq!(no_answer(&actions), [("a", "has said nothing for 2.5 s: it is hung, or out of reach")]);
+    assert_eq!(no_answer(&actions), [("a", "has said nothing for 4.0 s: it is hung, or out of reach")]);
     assert!(placement.is_done());
 }
 
@@ -218,10 +221,9 @@ fn a_missed_device_is_named_unless_it_comes_back() {
     handle_roster(&mut placement, "a", &["a"]);
     placement.handle_reply(&member("a"), Ok(answer("a")));
     placement.handle_change(came("c"), now);
-    placement.handle_roster_closed();
     placement.handle_reply(&member("c"), Ok(answer("c")));
     assert!(!placement.is_done());
-    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("b", "lost")]);
+    assert_eq!(no_answer(&placement.handle_timeout(now + ABSENT_GRACE)), [("b", "lost")]);
     assert!(placement.is_done());
 }
 
@@ -231,14 +233,13 @@ fn only_targets_get_the_order_and_absent_ones_are_named() {
     let targets = Targets::Devices(["a", "ghost"].map(name).into());
     let mut placement = Placement::new(now, TIMEOUT, targets);
     let actions = placement.handle_change(came("b"), now);
-    assert_eq!(actions, [PlacementAction::AskRoster(member("b"))]);
+    assert!(actions.is_empty());
     assert!(placement.handle_change(came("a"), now).contains(&PlacementAction::AskOrder(member("a"))));
     handle_roster(&mut placement, "b", &["a", "b"]);
-    placement.handle_roster_closed();
     placement.handle_reply(&member("a"), Ok(answer("a")));
     assert!(!placement.is_done());
-    assert_eq!(placement.deadline(), now + AWAY_GRACE);
-    assert_eq!(no_answer(&placement.handle_timeout(now + AWAY_GRACE)), [("ghost", "is not in the rig")]);
+    assert_eq!(placement.deadline(), now + ABSENT_GRACE);
+    assert_eq!(no_answer(&placement.handle_timeout(now + ABSENT_GRACE)), [("ghost", "is not in the rig")]);
     assert!(placement.is_done());
 }
 
@@ -248,5 +249,36 @@ fn an_empty_rig_is_done_after_the_settling_time() {
     assert!(!placement.is_done());
     assert_eq!(placement.deadline(), now + SETTLE);
     assert!(placement.handle_timeout(now + SETTLE).is_empty());
+    assert!(placement.is_done());
+}
+
+#[test]
+fn nobody_is_given_up_while_the_link_is_lost() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    placement.handle_change(came("b"), now);
+    placement.expect(name("c"), "lost".into(), now);
+    handle_roster(&mut placement, "a", &["a", "b"]);
+    placement.handle_link_lost();
+    placement.handle_closed(&member("a"), now);
+    let later = now + SILENCE * 2;
+    assert!(placement.handle_timeout(later).is_empty());
+    assert_eq!(placement.deadline(), now + TIMEOUT);
+    placement.handle_linked(later);
+    // All is asked anew, and has its time anew.
+    assert_eq!(placement.handle_change(came("b"), later), [PlacementAction::AskOrder(member("b"))]);
+    let actions = placement.handle_timeout(later + ASK_AGAIN);
+    assert_eq!(actions, [PlacementAction::AskOrder(member("a"))]);
+    let timeout = now + TIMEOUT;
+    let actions = placement.handle_timeout(timeout);
+    assert_eq!(no_answer(&actions).len(), 3, "{actions:?}");
+}
+
+#[test]
+fn an_order_without_a_link_ends_at_its_timeout() {
+    let (mut placement, now) = placement();
+    placement.handle_change(came("a"), now);
+    placement.handle_link_lost();
+    assert_eq!(no_answer(&placement.handle_timeout(now + TIMEOUT)), [("a", "did not answer within 10s")]);
     assert!(placement.is_done());
 }

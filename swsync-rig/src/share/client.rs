@@ -22,7 +22,7 @@ impl Session {
         timeout: Duration,
     ) -> Result<Option<(FileReply, Vec<u8>)>, MessageError> {
         let (tx, rx) = mpsc::channel();
-        self.ask(&self.keys.files_named(device), Some(encode(request)), timeout, move |reply| {
+        self.ask(&self.keys().files_named(device), Some(encode(request)), timeout, move |reply| {
             let _ = tx.send(reply); // only the first reply is waited for
         });
         // The query of an instance that has lost power ends without a reply.

@@ -9,10 +9,12 @@ use std::thread::JoinHandle;
 use swsync_core::message::decode;
 use swsync_core::name::DeviceId;
 use zenoh::Wait;
-use zenoh::query::{Query, Queryable};
+use zenoh::query::Query;
 
 use super::catalog::{Catalog, CatalogError};
 use super::message::{FileReply, FileRequest, MAX_FILES, frame};
+use crate::keys::Member;
+use crate::link::Held;
 use crate::{ControlError, Session};
 
 /// Most requests that may wait: a client sends one at a time.
@@ -24,7 +26,7 @@ pub type Busy = Box<dyn Fn() -> Option<String> + Send>;
 /// Serves a device's takes. Dropping it ends that.
 pub struct Share {
     /// Holds the sender of the thread's queue, so it is dropped first: that ends the thread.
-    queryable: Option<Queryable<()>>,
+    held: Option<Held>,
     /// Reads files and replies. Started by [`Share::open`], joined on drop.
     thread: Option<JoinHandle<()>>,
     /// Ends long work of the thread.
@@ -42,33 +44,38 @@ impl Share {
         root: PathBuf,
         busy: Busy,
     ) -> Result<Self, ControlError> {
-        let key = session.files_key(&device);
+        let member = Member { device: device.clone(), instance: session.instance.clone() };
+        let key = session.keys().files(&member);
         let stop = Arc::new(AtomicBool::new(false));
         let mut catalog = Catalog::new(root, device, Arc::clone(&stop));
         let (queries, inbox) = mpsc::sync_channel(QUEUE);
-        let queryable = session
-            .zenoh()
-            .declare_queryable(&key)
-            .callback(move |query: Query| {
-                // This is a thread of Zenoh, and disks are slow.
-                if let Err(mpsc::TrySendError::Full(query)) = queries.try_send(query) {
-                    send(&query, query.key_expr().as_str(), &refused("too many questions at once"), &[]);
-                }
-            })
-            .wait()
-            .map_err(|source| ControlError::zenoh("share files", source))?;
+        let own_key = key.clone();
+        let held = session.link().hold(move |zenoh| {
+            let queries = queries.clone();
+            let queryable = zenoh
+                .declare_queryable(&own_key)
+                .callback(move |query: Query| {
+                    // This is a thread of Zenoh, and disks are slow.
+                    if let Err(mpsc::TrySendError::Full(query)) = queries.try_send(query) {
+                        send(&query, query.key_expr().as_str(), &refused("too many questions at once"), &[]);
+                    }
+                })
+                .wait()
+                .map_err(|source| ControlError::zenoh("share files", source))?;
+            Ok(Box::new(queryable))
+        })?;
         let thread = std::thread::Builder::new()
             .name("swsync-share".into())
             .spawn(move || serve(&key, &inbox, &mut catalog, &busy))
             .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
-        Ok(Self { queryable: Some(queryable), thread: Some(thread), stop })
+        Ok(Self { held: Some(held), thread: Some(thread), stop })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        drop(self.queryable.take());
+        drop(self.held.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             swsync_core::log::error!("the thread that serves files has panicked");
         }

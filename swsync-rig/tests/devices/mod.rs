@@ -158,6 +158,11 @@ impl Device {
         Ok(Self { handler, membership })
     }
 
+    /// A device that never answers, in a process of its own.
+    pub fn child(config: &RigConfig, id: &str) -> Child {
+        Child::spawn(config, id)
+    }
+
     pub fn membership(&self) -> &Membership {
         &self.membership
     }
@@ -348,11 +353,11 @@ impl Lab {
         Session::visit(&self.visiting(), Duration::from_secs(30)).unwrap()
     }
 
-    /// A visitor of both networks, which joins them.
+    /// A session in both networks, which joins them.
     pub fn join_with(&self, other: &Self) -> Arc<Session> {
         let connect = vec![self.endpoint.clone(), other.endpoint.clone()];
         let config = RigConfig::new(self.rig.clone(), Vec::new(), connect);
-        Session::visit(&config, Duration::from_secs(30)).unwrap()
+        Session::open_unshared(&config).unwrap()
     }
 
     /// A program that uses Zenoh but is not swsync.
@@ -363,15 +368,6 @@ impl Lab {
     /// One that listens at the address of the rig's first device.
     pub fn stranger_listening(&self) -> zenoh::Session {
         Self::raw(&[("listen/endpoints", &format!("[{:?}]", self.endpoint))])
-    }
-
-    /// One that connects to the first device alone, and that no other can connect to.
-    pub fn hermit(&self) -> zenoh::Session {
-        Self::raw(&[
-            ("connect/endpoints", &format!("[{:?}]", self.endpoint)),
-            ("listen/endpoints", "[]"),
-            ("scouting/gossip/enabled", "false"),
-        ])
     }
 
     fn raw(settings: &[(&str, &str)]) -> zenoh::Session {

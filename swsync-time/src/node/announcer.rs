@@ -48,10 +48,13 @@ impl Announcer {
         self.advert().filter(|advert| advert.kind == AdvertKind::Leads)
     }
 
-    /// That the device stops serving.
+    /// That the device stops serving; `None`: nobody misses it, so nobody is to be told.
     #[must_use]
     pub(super) fn farewell(&self) -> Option<TimeAdvert> {
-        Some(TimeAdvert { kind: AdvertKind::Leaves, ..self.advert()? })
+        let advert = self.advert()?;
+        let has_clients = self.server.as_ref().is_some_and(ServerAddress::has_clients);
+        let is_missed = has_clients || advert.kind == AdvertKind::Leads;
+        is_missed.then_some(TimeAdvert { kind: AdvertKind::Leaves, ..advert })
     }
 }
 

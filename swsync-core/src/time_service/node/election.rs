@@ -5,12 +5,12 @@
 //! leaders, the one that comes second in [`Claim::compare`] resigns, as soon as it has measured the time of the first: a claim
 //! without a time service behind it changes nothing.
 //!
-//! A device that starts follows whoever knows the rig's time, in sync or not. Only if nobody does, after [`ELECTION_WAIT`], the
-//! candidate that ranks first begins a time scale.
+//! A device that starts listens, and follows whoever knows the rig's time, in sync or not. If nobody is heard, it says that it would
+//! lead, unless one that ranks higher has said so. After [`ELECTION_WAIT`] the candidate that ranks first begins a time scale.
 
 use super::association::Association;
 use super::peers::LEADER_SILENCE;
-use super::{AdvertKind, ClockUpdate, LeadStart, Node, NodeAction, wall_time};
+use super::{AdvertKind, ClockUpdate, LeadStart, Node, NodeAction, TICK, wall_time};
 use crate::time::{Local, Span, Timestamp};
 use crate::time_service::SyncState;
 use crate::time_service::advert::Claim;
@@ -82,18 +82,42 @@ impl Node {
             true => self.decide_as_leader(now),
             false => self.decide_as_follower(now),
         }
-        if now >= self.next_advert && (self.time.is_leading() || self.is_candidate()) {
-            self.advertise(now);
+        if now >= self.next_advert {
+            match self.time.is_leading() || self.stands(now) {
+                true => self.advertise(now),
+                false => self.next_advert = now + TICK,
+            }
         }
     }
 
-    /// When an election may have come to its end.
+    /// When an election may come to its end, or this device has to say that it stands.
     pub(super) fn election_due(&self) -> Timestamp<Local> {
-        self.election.take_over_at.filter(|_| !self.time.is_leading()).unwrap_or(Timestamp::MAX)
+        match self.election.take_over_at {
+            _ if self.time.is_leading() => Timestamp::MAX,
+            Some(take_over_at) => take_over_at,
+            None if self.knows_time() => Timestamp::MAX,
+            None => self.next_advert,
+        }
     }
 
-    fn is_candidate(&self) -> bool {
-        self.config.can_lead && !self.knows_time()
+    /// Whether it says that it would lead. It need not if somebody leads or knows the time, or a better candidate says so.
+    fn stands(&self, now: Timestamp<Local>) -> bool {
+        self.config.can_lead
+            && !self.knows_time()
+            && self.association.as_ref().is_none_or(|it| !it.has_answered)
+            && !self.peers.iter().any(|peer| peer.leads(now))
+            && self.peers.ranked(self.config.identity.device, false, now).is_empty()
+            && !self.hears_better_candidate(now)
+    }
+
+    /// Whether a candidate is heard that ranks higher; of a device that cannot lead, any.
+    fn hears_better_candidate(&self, now: Timestamp<Local>) -> bool {
+        let own = self.claim(now);
+        self.peers.iter().any(|peer| {
+            peer.advert.kind == AdvertKind::Candidate
+                && now - peer.heard < CANDIDATE_WAIT
+                && (!self.config.can_lead || peer.claim(now).comes_before(&own))
+        })
     }
 
     /// A leader looks for a better one, and measures its time before it resigns.
@@ -224,7 +248,7 @@ impl Node {
     }
 
     /// How long this device lets others take over before it does.
-    fn delay(&self, now: Timestamp<Local>) -> Span {
+    pub(super) fn delay(&self, now: Timestamp<Local>) -> Span {
         let id = f64::from(u32::try_from(self.config.identity.device >> 32).expect("32 bits"));
         let sure = self.time.update().is_some_and(|update| update.uncertainty_at(now) <= UNCERTAIN);
         BY_PRIORITY.mul_f64(f64::from(self.config.priority) / 255.0)
@@ -238,11 +262,7 @@ impl Node {
         let own = self.claim(now);
         let follows = self.association.as_ref().is_some_and(|it| it.has_answered);
         let servers = !self.peers.ranked(own.server, false, now).is_empty();
-        let better = self.peers.iter().any(|peer| {
-            peer.advert.kind == AdvertKind::Candidate
-                && now - peer.heard < CANDIDATE_WAIT
-                && peer.claim(now).comes_before(&own)
-        });
+        let better = self.hears_better_candidate(now);
         let leaders = self.peers.iter().any(|peer| peer.leads(now));
         let since = leaders.then(|| self.election.unreachable_since.unwrap_or(now));
         self.election.unreachable_since = since;
@@ -276,7 +296,9 @@ impl Node {
         }
         let ranked = self.peers.ranked(self.config.identity.device, self.knows_time(), now);
         let Some(best) = ranked.first() else {
-            if now >= self.next_question && self.association.as_ref().is_none_or(|it| !it.has_answered) {
+            let unserved = self.association.as_ref().is_none_or(|it| !it.has_answered);
+            // A better candidate asks too. Either it learns of somebody who knows the time, and leads then, or nobody knows it.
+            if now >= self.next_question && unserved && !self.hears_better_candidate(now) {
                 self.next_question = now + CANDIDATE_WAIT;
                 self.actions.push_back(NodeAction::Ask);
             }

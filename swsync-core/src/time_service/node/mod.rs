@@ -27,6 +27,9 @@ use crate::time::{Local, Rig, Span, Timestamp};
 
 /// How often a leader tells that it leads, and a candidate that it stands.
 const ADVERT_INTERVAL: Span = Span::from_millis(500);
+/// A device that starts listens for so long before it says or asks anything: a leader tells within [`ADVERT_INTERVAL`] that it leads.
+/// What one device tells or asks all others costs some packets for each of them.
+const LISTENING: Span = Span::from_millis(750);
 /// How often the node looks at who is heard and who is not.
 const TICK: Span = Span::from_millis(125);
 
@@ -138,7 +141,7 @@ impl Node {
         if config.port != 0 {
             time.serve_as(config.identity);
         }
-        Self {
+        let mut node = Self {
             client,
             election: election::Election::new(now, known),
             time,
@@ -147,13 +150,17 @@ impl Node {
             actions: VecDeque::new(),
             next_tick: now,
             next_advert: now,
-            next_question: now + ADVERT_INTERVAL,
+            next_question: now,
             resolving: false,
             patience: association::FIRST_PATIENCE,
             answering: None,
             denied: Vec::new(),
             config,
-        }
+        };
+        // Of many that start together, the one that ranks first tells and asks first, and the others need not.
+        node.next_advert = now + LISTENING + node.delay(now) / 2;
+        node.next_question = node.next_advert;
+        node
     }
 
     /// What to do next; `None`: nothing until [`Node::wake_at`] or the next event.

@@ -8,8 +8,8 @@ use swsync_core::time::{Host, Span, Timestamp};
 
 use super::{Finding, Runs, When};
 use crate::chaos::device;
-use crate::chaos::network::Side;
 use crate::chaos::reading::{Reading, Whose};
+use crate::network::Side;
 use crate::stats::quantile;
 
 /// Uncertainties within which a clock must be: so many standard deviations.

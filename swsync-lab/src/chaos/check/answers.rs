@@ -8,9 +8,9 @@ use swsync_core::time::Span;
 
 use super::{Finding, When};
 use crate::chaos::device;
-use crate::chaos::network::Side;
 use crate::chaos::record::{GivenOrder, Record};
 use crate::chaos::timeline::{Presence, Timeline};
+use crate::network::Side;
 use crate::stats::quantile;
 
 /// How long after an order was given its answers must be there. Its last frame is 1.2 s away at most, and a device waits some seconds for

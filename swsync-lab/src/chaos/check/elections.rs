@@ -5,9 +5,9 @@ use swsync_core::time::{Host, Span, Timestamp};
 
 use super::{Agreement, Finding, When};
 use crate::chaos::event::BusMessage;
-use crate::chaos::network::Side;
 use crate::chaos::record::{FaultEntry, Record};
 use crate::chaos::timeline::{Presence, Timeline};
+use crate::network::Side;
 
 /// How long a rig may be without a leader.
 const MAX_LEADERLESS: Span = Span::from_secs(3);

@@ -1,13 +1,20 @@
 //! The network of the lab: each device in a network namespace of its own, with one interface, on one of two segments of a switch. The
 //! segments do not know each other.
 
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::geteuid;
 
-use crate::net::{BadLinks, Badness, Counts, Host, Port, Switch};
+use crate::net::{BadLinks, Badness, Counts, Host, Port, Switch, batch};
+
+/// Most namespaces: so many ports a bridge has.
+const MOST: usize = 1_023;
+
+/// The segment of [`Side::Main`], by which all traffic goes that is not cut off: a bridge in the lab's own namespace.
+pub const MAIN_BRIDGE: &str = "main";
 
 /// Set in the process that is in the lab's own network namespace.
 const INSIDE: &str = "SWSYNC_LAB_NAMESPACE";
@@ -24,7 +31,7 @@ pub enum Side {
 impl Side {
     const fn segment(self) -> &'static str {
         match self {
-            Self::Main => "main",
+            Self::Main => MAIN_BRIDGE,
             Self::Apart => "apart",
         }
     }
@@ -90,12 +97,13 @@ impl Network {
     /// # Errors
     /// What `ip` says.
     pub fn new(count: usize) -> anyhow::Result<Self> {
-        ensure!(count < 200, "too many nodes for the addresses");
-        let switch = Switch::new(&[Side::Main.segment(), Side::Apart.segment()])?;
+        ensure!(count <= MOST, "a bridge has {MOST} ports at most");
+        configure("link set lo up\n")?;
+        let switch = Switch::in_this_namespace(&[Side::Main.segment(), Side::Apart.segment()])?;
         let node = |index| {
             let host = Host::new()?;
             let port = switch.plug(&host, "eth0", Side::Main.segment())?;
-            host.bring_up("eth0", &format!("10.87.0.{}/24", index + 1))?;
+            host.bring_up("eth0", &format!("{}/16", address(index)))?;
             anyhow::Ok(Node { host, port, side: Side::Main })
         };
         Ok(Self { nodes: (0..count).map(node).collect::<Result<_, _>>()?, switch, bad: None })
@@ -104,6 +112,14 @@ impl Network {
     /// The words to put before a command so that it runs on host `index`.
     pub fn entry(&self, index: usize) -> [String; 3] {
         self.nodes[index].host.entry()
+    }
+
+    /// Runs lines for `ip -batch` in namespace `index`.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn configure(&self, index: usize, lines: &str) -> anyhow::Result<()> {
+        self.nodes[index].host.ip(lines)
     }
 
     /// The side that host `index` is on.
@@ -157,4 +173,28 @@ impl Network {
         ensure!(said.status.success(), "ss (iproute2): {}", String::from_utf8_lossy(&said.stderr).trim());
         Ok(String::from_utf8_lossy(&said.stdout).lines().count())
     }
+}
+
+/// Runs lines for `ip -batch` in the lab's own namespace.
+///
+/// # Errors
+/// What `ip` says.
+pub fn configure(lines: &str) -> anyhow::Result<()> {
+    batch(None, lines)
+}
+
+/// The address of namespace `index`.
+///
+/// # Panics
+/// If there are not so many.
+#[must_use]
+pub fn address(index: usize) -> Ipv4Addr {
+    let host = u16::try_from(index + 1).expect("a bridge has 1023 ports");
+    let [high, low] = host.to_be_bytes();
+    Ipv4Addr::new(10, 87, high, low)
+}
+
+/// The end of namespace `index`'s interface that is on a bridge.
+pub fn port(index: usize) -> String {
+    Port::at(index).interface()
 }

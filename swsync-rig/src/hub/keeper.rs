@@ -1,0 +1,238 @@
+//! What a hub keeps for others: who is in the rig and who is missed, and which orders are open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use swsync_core::message::{decode, encode};
+use swsync_core::name::OrderId;
+use swsync_core::order::{Order, OrderCommand, OrderRoster};
+use swsync_core::time::{Rig, Span, Timestamp};
+use zenoh::Wait;
+use zenoh::query::{ConsolidationMode, Query, QueryTarget, Queryable};
+
+use super::Router;
+use crate::ControlError;
+use crate::keys::KeepKind;
+use crate::link::{Follower, Shared};
+use crate::members::Members;
+use crate::message::{Forget, Roster};
+use crate::queries::respond;
+
+/// How long an order for some devices is kept for those among them that are away.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// Most orders that are kept.
+const MAX_NOTES: usize = 256;
+
+/// A frame of the slowest camera: how long an order goes on after its last instant.
+const SLOWEST: Span = Span::from_nanos(1_000_000_000);
+
+/// How long the other hubs have to tell what they know.
+const ASK: Duration = Duration::from_secs(2);
+
+/// Something for a hub to keep: orders for some devices, of which its own device may be none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Note {
+    Order(Order),
+    Command(OrderCommand),
+}
+
+/// Keeps what others need to know. Dropping it ends that.
+pub(crate) struct Keeper {
+    _queryables: [Queryable<()>; 3],
+    _follower: Follower,
+}
+
+impl Keeper {
+    /// Lets the hub `router` of the session `shared` keep.
+    pub(crate) fn start(shared: &Arc<Shared>, router: &Router) -> Result<Self, ControlError> {
+        type Answer = Box<dyn Fn(Query, &str) + Send + Sync>;
+        let follower = shared.follow_members()?;
+        let declare = |kind, answer: Answer| {
+            let key = shared.keys.keep(&router.token().id, kind);
+            let own_key = key.clone();
+            let declared =
+                router.zenoh().declare_queryable(key).callback(move |query| answer(query, &own_key));
+            declared.wait().map_err(|source| ControlError::zenoh("keep the roster of the rig", source))
+        };
+        let members = Arc::clone(&shared.members);
+        let roster = declare(
+            KeepKind::Roster,
+            Box::new(move |query, key| respond(&query, key, encode(&roster(&query, &members)))),
+        )?;
+        let notes = Arc::new(Notes::default());
+        let (weak, kept) = (Arc::downgrade(shared), Arc::clone(&notes));
+        let orders = declare(
+            KeepKind::Orders,
+            Box::new(move |query, key| {
+                let handlers = weak.upgrade().map(|shared| shared.handlers()).unwrap_or_default();
+                let rig_time = handlers.iter().find_map(|handler| Some(handler.status().clock?.rig_time_ns));
+                let mut all = kept.roster(Instant::now(), rig_time);
+                for handler in handlers {
+                    let own = handler.registry();
+                    all.orders.extend(own.orders);
+                    all.commands.extend(own.commands);
+                }
+                respond(&query, key, encode(&all));
+            }),
+        )?;
+        let note = declare(
+            KeepKind::Note,
+            Box::new(move |query, _| {
+                match query.payload().map(|payload| decode::<Note>(&payload.to_bytes())) {
+                    Some(Ok(note)) => notes.take(note, Instant::now()),
+                    Some(Err(error)) => swsync_core::log::debug!(%error, "a note that cannot be read"),
+                    None => {}
+                }
+            }),
+        )?;
+        learn_from_others(shared, router);
+        Ok(Self { _queryables: [roster, orders, note], _follower: follower })
+    }
+}
+
+/// Learns from the other hubs who is missed.
+fn learn_from_others(shared: &Shared, router: &Router) {
+    let members = Arc::clone(&shared.members);
+    let asked = router
+        .zenoh()
+        .get(shared.keys.keep_all(KeepKind::Roster))
+        .target(QueryTarget::All)
+        .consolidation(ConsolidationMode::None)
+        .timeout(ASK)
+        .callback(move |reply| {
+            if let Ok(sample) = reply.into_result()
+                && let Ok(roster) = decode::<Roster>(&sample.payload().to_bytes())
+            {
+                members.learn(&roster);
+            }
+        })
+        .wait();
+    if let Err(error) = asked {
+        swsync_core::log::debug!(%error, "cannot ask the other hubs");
+    }
+}
+
+/// The roster of a hub. The query may name a device to forget.
+fn roster(query: &Query, members: &Members) -> Roster {
+    if let Some(payload) = query.payload()
+        && let Ok(Forget { forget }) = decode(&payload.to_bytes())
+    {
+        members.forget(&forget);
+    }
+    members.roster()
+}
+
+/// Orders for some devices, and commands for them, each with its age.
+#[derive(Default)]
+struct Notes(Mutex<BTreeMap<OrderId, Kept>>);
+
+struct Kept {
+    at: Instant,
+    order: Option<Order>,
+    commands: Vec<OrderCommand>,
+}
+
+impl Kept {
+    fn is_over(&self, rig_time: Option<Timestamp<Rig>>) -> bool {
+        let Some(order) = &self.order else { return false };
+        let mut order = order.clone();
+        for command in &self.commands {
+            match command {
+                OrderCommand::Cancel { .. } => return true,
+                OrderCommand::Stop { at_ns, .. } => order.stop_at(*at_ns),
+            }
+        }
+        order.ends_at(SLOWEST).zip(rig_time).is_some_and(|(end, now)| end < now)
+    }
+}
+
+impl Notes {
+    fn take(&self, note: Note, now: Instant) {
+        let id = match &note {
+            Note::Order(order) => order.id(),
+            Note::Command(command) => command.order(),
+        };
+        let mut notes = self.0.lock();
+        notes.retain(|_, kept| now < kept.at + KEEP);
+        if notes.len() >= MAX_NOTES
+            && !notes.contains_key(id)
+            && let Some(oldest) = notes.iter().min_by_key(|(_, kept)| kept.at).map(|(id, _)| id.clone())
+        {
+            notes.remove(&oldest);
+        }
+        let kept = notes.entry(id.clone()).or_insert(Kept { at: now, order: None, commands: Vec::new() });
+        match note {
+            Note::Order(order) => kept.order = Some(order),
+            // An order is stopped or cancelled once, or a few times by hand.
+            Note::Command(command) if kept.commands.len() < 8 => kept.commands.push(command),
+            Note::Command(_) => {}
+        }
+    }
+
+    /// What is kept at `now`, without orders that are over at `rig_time`: a device that is restarted must not begin them again.
+    fn roster(&self, now: Instant, rig_time: Option<Timestamp<Rig>>) -> OrderRoster {
+        let notes = self.0.lock();
+        let fresh = || notes.values().filter(|kept| now < kept.at + KEEP && !kept.is_over(rig_time));
+        OrderRoster {
+            orders: fresh().filter_map(|kept| kept.order.clone()).collect(),
+            commands: fresh().flat_map(|kept| kept.commands.clone()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use swsync_core::name::Name;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn name(name: &str) -> Name {
+        Name::new(name).unwrap()
+    }
+
+    fn order(id: &str, at: i64) -> Order {
+        Order::still(name(id), Timestamp::from_nanos(at * SECOND)).unwrap()
+    }
+
+    #[test]
+    fn open_orders_are_kept_for_those_who_are_away() {
+        let (notes, now) = (Notes::default(), Instant::now());
+        for (id, at) in [("past", 10), ("future", 100), ("cancelled", 100)] {
+            notes.take(Note::Order(order(id, at)), now);
+        }
+        notes.take(Note::Command(OrderCommand::Cancel { order: name("cancelled") }), now);
+        notes.take(Note::Command(OrderCommand::Cancel { order: name("unknown") }), now);
+        let ids = |now, rig_time: Option<i64>| {
+            let roster = notes.roster(now, rig_time.map(|at| Timestamp::from_nanos(at * SECOND)));
+            let ids: Vec<_> = roster.orders.iter().map(|order| order.id().to_string()).collect();
+            (ids, roster.commands.len())
+        };
+        // A command that came before its order is kept, too.
+        assert_eq!(ids(now, Some(50)), (vec!["future".to_owned()], 1));
+        assert_eq!(ids(now, None), (vec!["future".to_owned(), "past".to_owned()], 1));
+        assert_eq!(ids(now + KEEP, None), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn the_oldest_note_gives_way() {
+        let (notes, now) = (Notes::default(), Instant::now());
+        for index in 0..=MAX_NOTES {
+            let at = now + Duration::from_millis(u64::try_from(index).unwrap());
+            notes.take(Note::Order(order(&format!("o{index}"), 100)), at);
+        }
+        let orders = notes.roster(now, None).orders;
+        assert_eq!(orders.len(), MAX_NOTES);
+        assert!(orders.iter().all(|order| order.id().as_str() != "o0"));
+        for _ in 0..100 {
+            notes.take(Note::Command(OrderCommand::Cancel { order: name("o1") }), now);
+        }
+        assert!(notes.0.lock()[&name("o1")].commands.len() < 10);
+    }
+}

@@ -1,0 +1,137 @@
+//! The Zenoh router of a hub.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+use swsync_core::name::Name;
+use zenoh::Wait;
+use zenoh::liveliness::LivelinessToken;
+
+use super::{HubKind, HubToken};
+use crate::keys::Keys;
+use crate::zenoh_config::{address_of, router_config};
+use crate::{ControlError, RigConfig, host};
+
+/// A running hub. Dropping it stops it: its clients go to another one.
+pub(crate) struct Router {
+    zenoh: zenoh::Session,
+    token: HubToken,
+    listening: Vec<String>,
+    /// The presence of the hub.
+    presence: Option<LivelinessToken>,
+}
+
+/// Why a hub cannot be started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// An address that it is to listen at is not an address of this host, yet.
+    NotThere(String),
+    Control(ControlError),
+}
+
+impl Router {
+    /// Starts a hub. It links with the hubs at `others`.
+    pub(crate) fn start(
+        config: &RigConfig,
+        keys: &Keys,
+        kind: HubKind,
+        (instance, place): (&Name, &Name),
+        others: &[SocketAddr],
+    ) -> Result<Self, StartError> {
+        let fail = |source| StartError::Control(ControlError::zenoh("run a hub", source));
+        let listening = listen_endpoints(config)?;
+        let zenoh = zenoh::open(router_config(config, &listening, others).map_err(StartError::Control)?)
+            .wait()
+            .map_err(fail)?;
+        let id = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
+        let (instance, place) = (instance.clone(), place.clone());
+        let token = HubToken { id, kind, instance, place, addresses: announced(&listening) };
+        let presence = zenoh.liveliness().declare_token(keys.hub(&token)).wait().map_err(fail)?;
+        swsync_core::log::info!(%token, "a hub of the rig runs here");
+        Ok(Self { zenoh, token, listening, presence: Some(presence) })
+    }
+
+    pub(crate) const fn zenoh(&self) -> &zenoh::Session {
+        &self.zenoh
+    }
+
+    pub(crate) const fn token(&self) -> &HubToken {
+        &self.token
+    }
+
+    /// Where this process itself connects to it.
+    pub(crate) fn own_address(&self) -> Option<SocketAddr> {
+        self.listening.iter().find_map(|endpoint| {
+            let address: SocketAddr = address_of(endpoint)?.parse().ok()?;
+            let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+            Some(SocketAddr::new(ip, address.port()))
+        })
+    }
+
+    /// Announces the addresses that the host has now. Returns whether there are new ones.
+    pub(crate) fn announce(&mut self, keys: &Keys) -> Result<bool, ControlError> {
+        let addresses = announced(&self.listening);
+        if addresses == self.token.addresses {
+            return Ok(false);
+        }
+        let more = addresses.iter().any(|address| !self.token.addresses.contains(address));
+        let token = HubToken { addresses, ..self.token.clone() };
+        let presence = self.zenoh.liveliness().declare_token(keys.hub(&token)).wait();
+        self.presence = Some(presence.map_err(|source| ControlError::zenoh("announce a hub", source))?);
+        self.token = token;
+        Ok(more)
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        drop(self.presence.take());
+        if let Err(error) = self.zenoh.close().wait() {
+            swsync_core::log::debug!(%error, "stopping the hub");
+        }
+    }
+}
+
+/// The endpoints that a hub of `config` listens at: those given, or a free port on all interfaces. If all addresses to connect to are on
+/// loopback, it listens on loopback only.
+fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
+    if config.listen.is_empty() {
+        let ip = if config.is_local() { Ipv4Addr::LOCALHOST.into() } else { host::any_address() };
+        let free = host::free_port(ip).map_err(|error| {
+            StartError::Control(ControlError::zenoh("find a free port for a hub", error.into()))
+        })?;
+        return Ok(vec![format!("tcp/{free}")]);
+    }
+    for endpoint in &config.listen {
+        let Some(address) = address_of(endpoint) else { continue };
+        // Zenoh says that an address cannot be listened at only in its log, and which of the reasons it is nowhere.
+        match TcpListener::bind(address) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                return Err(StartError::NotThere(endpoint.clone()));
+            }
+            Err(error) => {
+                let endpoint = endpoint.clone();
+                return Err(StartError::Control(ControlError::Listen { endpoint, source: error }));
+            }
+        }
+    }
+    Ok(config.listen.clone())
+}
+
+/// The addresses at which others can reach `endpoints`.
+fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for endpoint in endpoints {
+        let Some(address) = address_of(endpoint).and_then(|address| address.parse::<SocketAddr>().ok())
+        else {
+            continue;
+        };
+        if address.ip().is_unspecified() {
+            let own = host::addresses().into_iter().filter(|ip| address.is_ipv6() || ip.is_ipv4());
+            addresses.extend(own.map(|ip: IpAddr| SocketAddr::new(ip, address.port())));
+        } else {
+            addresses.push(address);
+        }
+    }
+    addresses
+}

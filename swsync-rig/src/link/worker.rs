@@ -1,0 +1,468 @@
+//! The thread of a link: keeps the connection, and the hub if one runs here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use swsync_core::message::decode;
+use swsync_core::name::{DeviceId, Name};
+use zenoh::Wait;
+
+use super::search::{dial, scout};
+use super::{LinkEvent, SessionRole, Shared, TICK};
+use crate::ControlError;
+use crate::hub::keeper::Keeper;
+use crate::hub::policy::{HubAction, HubPolicy, Situation};
+use crate::hub::{HubKind, HubToken, Router, StartError};
+use crate::keys::{Member, QueryKind};
+use crate::message::Serves;
+use crate::zenoh_config::{address_of, client_config};
+
+/// Longest pause between two searches.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long an address is left alone that accepts connections, but is no hub of this rig.
+const NO_HUB: Duration = Duration::from_secs(5);
+
+/// How long an address is left alone to which the connection was lost. The kernel of a process that hangs still accepts connections, so
+/// that each attempt would take its time; the other hubs come first.
+const LOST: Duration = Duration::from_secs(1);
+
+/// How long after a new connection all tokens have come through it.
+const TOKENS: Duration = Duration::from_secs(1);
+
+/// How often the addresses of this host are looked at, and a `listen` that cannot be listened at yet is tried again.
+const LOOK_AT_ADDRESSES: Duration = Duration::from_secs(2);
+
+/// How long a device has to answer whether it runs a hub.
+const INVITATION: Duration = Duration::from_secs(1);
+
+/// The state of the thread.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    /// The host, for the token of a hub.
+    host: Name,
+    islands: Islands,
+    policy: HubPolicy,
+    hub: Option<Hub>,
+    /// `listen` is given, but names an address that this host does not have yet.
+    listens_later: bool,
+    addresses_at: Instant,
+    /// Addresses that are not tried, and until when.
+    left_alone: BTreeMap<SocketAddr, Instant>,
+    /// Where the connection goes.
+    linked_to: Option<SocketAddr>,
+    search_at: Instant,
+    pause: Duration,
+    confirm_at: Option<Instant>,
+    /// Devices that were asked to run a hub.
+    asked: BTreeSet<DeviceId>,
+}
+
+struct Hub {
+    /// Dropped first: it uses the router.
+    _keeper: Keeper,
+    router: Router,
+}
+
+impl Worker {
+    /// Starts the hub, if `listen` says where.
+    pub(super) fn start(shared: &Arc<Shared>, host: Name) -> Result<Self, ControlError> {
+        let luck = f64::from(crate::host::random::<4>().map_or(0, u32::from_le_bytes)) / f64::from(u32::MAX);
+        let now = Instant::now();
+        let mut worker = Self {
+            shared: Arc::clone(shared),
+            host,
+            islands: Islands::default(),
+            policy: HubPolicy::new(luck),
+            hub: None,
+            listens_later: false,
+            addresses_at: now + LOOK_AT_ADDRESSES,
+            left_alone: BTreeMap::new(),
+            linked_to: None,
+            search_at: now,
+            pause: Duration::ZERO,
+            confirm_at: None,
+            asked: BTreeSet::new(),
+        };
+        if !shared.config.listen.is_empty() {
+            worker.start_hub(HubKind::Fixed)?;
+        }
+        Ok(worker)
+    }
+
+    /// The thread's loop.
+    pub(super) fn run(mut self) {
+        while !self.shared.state.lock().stop {
+            self.tend_link();
+            self.tend_hub();
+            self.tend_islands();
+            if self.confirm_at.is_some_and(|at| Instant::now() >= at) {
+                self.confirm_at = None;
+                self.shared.members.confirm();
+            }
+            let mut state = self.shared.state.lock();
+            if !state.stop && !state.invited {
+                let _ = self.shared.changed.wait_for(&mut state, TICK);
+            }
+        }
+        let (zenoh, held) = {
+            let mut state = self.shared.state.lock();
+            (state.zenoh.take(), std::mem::take(&mut state.held))
+        };
+        for slot in held {
+            drop(slot.declared.lock().take());
+        }
+        if let Some((_, zenoh)) = zenoh
+            && let Err(error) = zenoh.close().wait()
+        {
+            swsync_core::log::debug!(%error, "leaving the network");
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.state.lock().stop
+    }
+
+    /// Notices that the connection is lost, and looks for one.
+    fn tend_link(&mut self) {
+        let now = Instant::now();
+        let zenoh = self.shared.zenoh();
+        if let Some(zenoh) = &zenoh {
+            let info = zenoh.info();
+            if info.routers_zid().wait().next().is_some() || info.peers_zid().wait().next().is_some() {
+                return;
+            }
+            self.lose(now);
+        }
+        if now < self.search_at {
+            return;
+        }
+        if !self.search() {
+            self.pause = (self.pause * 2).clamp(TICK, MAX_PAUSE);
+            self.search_at = Instant::now() + self.pause;
+        }
+    }
+
+    fn lose(&mut self, now: Instant) {
+        swsync_core::log::info!("the connection to the hub is lost");
+        let lost = {
+            let mut state = self.shared.state.lock();
+            state.hubs.clear();
+            state.tell(LinkEvent::Lost);
+            state.zenoh.take()
+        };
+        self.shared.members.handle_link_lost(now);
+        self.confirm_at = None;
+        (self.search_at, self.pause) = (now, Duration::ZERO);
+        self.left_alone.extend(self.linked_to.take().map(|address| (address, now + LOST)));
+        // Closing waits for what hangs, for up to ten seconds.
+        if let Some((_, lost)) = lost {
+            in_background("swsync-close", move || drop(lost.close().wait()));
+        }
+    }
+
+    /// Looks for a hub, once. Whether there is a connection now.
+    fn search(&mut self) -> bool {
+        let now = Instant::now();
+        self.left_alone.retain(|_, until| now < *until);
+        if let Some(own) = self.hub.as_ref().and_then(|hub| hub.router.own_address()) {
+            return self.connect(own);
+        }
+        let known: Vec<String> = {
+            let state = self.shared.state.lock();
+            let connect = self.shared.config.connect.iter().filter_map(|endpoint| address_of(endpoint));
+            state.known.iter().map(ToString::to_string).chain(connect.map(str::to_owned)).collect()
+        };
+        if self.connect_to_any(&known) {
+            return true;
+        }
+        self.shared.config.is_discovering() && !self.is_stopped() && self.connect_to_any(&scout())
+    }
+
+    /// Connects to the first of `addresses` that is a hub.
+    fn connect_to_any(&mut self, addresses: &[String]) -> bool {
+        while !self.is_stopped()
+            && let Some(address) = dial(addresses, |address| self.left_alone.contains_key(address))
+        {
+            if self.connect(address) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let opened = client_config(address).and_then(|config| {
+            zenoh::open(config).wait().map_err(|source| ControlError::zenoh("join the network", source))
+        });
+        let zenoh = match opened {
+            Ok(zenoh) => zenoh,
+            Err(error) => {
+                swsync_core::log::info!(%address, %error, "no hub of the rig");
+                self.left_alone.insert(address, Instant::now() + NO_HUB);
+                shared.state.lock().failure = Some(format!("{address}: {error}"));
+                return false;
+            }
+        };
+        let (number, held) = {
+            let mut state = shared.state.lock();
+            state.connections += 1;
+            state.zenoh = Some((state.connections, zenoh.clone()));
+            state.failure = None;
+            state.remember(&[address]);
+            (state.connections, state.held.clone())
+        };
+        for slot in held {
+            if let Err(error) = slot.ensure(number, &zenoh) {
+                swsync_core::log::warn!(%address, %error, "the connection to the hub fails");
+                self.lose(Instant::now());
+                return false;
+            }
+        }
+        swsync_core::log::debug!(%address, "connected to a hub");
+        self.linked_to = Some(address);
+        shared.state.lock().tell(LinkEvent::Linked);
+        shared.changed.notify_all();
+        self.pause = Duration::ZERO;
+        self.confirm_at = Some(Instant::now() + TOKENS);
+        true
+    }
+
+    /// Starts or stops the hub of this process, and has others start one.
+    fn tend_hub(&mut self) {
+        let now = Instant::now();
+        if now >= self.addresses_at {
+            self.addresses_at = now + LOOK_AT_ADDRESSES;
+            self.look_at_addresses();
+        }
+        if self.shared.role == SessionRole::Visitor {
+            return;
+        }
+        let candidates = self.candidates();
+        let action = {
+            let mut state = self.shared.state.lock();
+            let hubs: Vec<_> = state.hubs.values().cloned().collect();
+            let own = self.hub.as_ref().map(|hub| (&hub.router.token().id, hub.router.token().kind));
+            let seen = Situation {
+                connected: state.zenoh.is_some(),
+                discovering: self.shared.config.is_discovering(),
+                hubs: &hubs,
+                own,
+                candidates: !candidates.is_empty(),
+                invited: std::mem::take(&mut state.invited),
+            };
+            self.policy.decide(now, &seen)
+        };
+        match action {
+            Some(HubAction::Start) => {
+                if let Err(error) = self.start_hub(HubKind::Auto) {
+                    swsync_core::log::warn!(%error, "cannot run a hub");
+                }
+            }
+            Some(HubAction::Stop) => {
+                swsync_core::log::info!("the rig has hubs enough: the one here stops");
+                let hub = self.hub.take();
+                in_background("swsync-close", move || drop(hub));
+            }
+            Some(HubAction::Invite) => self.invite(candidates),
+            None => {}
+        }
+    }
+
+    fn start_hub(&mut self, kind: HubKind) -> Result<(), ControlError> {
+        let others: Vec<_> = self.shared.state.lock().known.clone();
+        let place = self.shared.devices.lock().keys().next().unwrap_or(&self.host).clone();
+        let place = (&self.shared.instance, &place);
+        match Router::start(&self.shared.config, &self.shared.keys, kind, place, &others) {
+            Ok(router) => {
+                let keeper = Keeper::start(&self.shared, &router)?;
+                self.hub = Some(Hub { _keeper: keeper, router });
+                self.listens_later = false;
+                // The search for others is over if there was one.
+                self.search_at = Instant::now();
+                Ok(())
+            }
+            Err(StartError::NotThere(endpoint)) => {
+                if !self.listens_later {
+                    swsync_core::log::warn!(
+                        endpoint,
+                        "this host does not have the address to listen at yet: waiting for it"
+                    );
+                }
+                self.listens_later = true;
+                Ok(())
+            }
+            Err(StartError::Control(error)) => Err(error),
+        }
+    }
+
+    fn look_at_addresses(&mut self) {
+        if self.listens_later {
+            if let Err(error) = self.start_hub(HubKind::Fixed) {
+                swsync_core::log::warn!(%error, "cannot run a hub yet");
+            }
+            return;
+        }
+        let Some(hub) = &mut self.hub else { return };
+        match hub.router.announce(&self.shared.keys) {
+            // Zenoh hears multicasts only on the interfaces that were there when it was started.
+            Ok(true) if self.shared.config.is_discovering() => {
+                swsync_core::log::info!("this host has new addresses: the hub is started again");
+                let kind = hub.router.token().kind;
+                drop(self.hub.take());
+                if let Err(error) = self.start_hub(kind) {
+                    swsync_core::log::warn!(%error, "cannot run a hub");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => swsync_core::log::warn!(%error, "cannot tell the new addresses of the hub"),
+        }
+    }
+
+    /// The devices that could run a hub, and do not.
+    fn candidates(&self) -> Vec<Member> {
+        if self.hub.is_none() {
+            return Vec::new();
+        }
+        let hubs = self.shared.hubs();
+        let runs_one = |instance: &Name| {
+            *instance == self.shared.instance || hubs.iter().any(|hub| hub.instance == *instance)
+        };
+        self.shared.members.here().into_iter().filter(|member| !runs_one(&member.instance)).collect()
+    }
+
+    /// Asks one of `candidates` to run a hub too. The next time another one, if this one does not.
+    fn invite(&mut self, candidates: Vec<Member>) {
+        let Some(zenoh) = self.shared.zenoh() else { return };
+        let asked = &mut self.asked;
+        if candidates.iter().all(|member| asked.contains(&member.device)) {
+            asked.clear();
+        }
+        let Some(member) = candidates.into_iter().find(|member| asked.insert(member.device.clone())) else {
+            return;
+        };
+        let key = self.shared.keys.query(&member, QueryKind::Serve);
+        let replies = match zenoh.get(key).timeout(INVITATION).wait() {
+            Ok(replies) => replies,
+            Err(error) => return swsync_core::log::warn!(%error, "cannot ask a device to run a hub"),
+        };
+        let serves = replies.into_iter().find_map(|reply| {
+            decode::<Serves>(&reply.result().ok()?.payload().to_bytes()).ok().map(|reply| reply.serves)
+        });
+        swsync_core::log::info!(device = %member.device, ?serves, "asked a device to run a hub too");
+    }
+}
+
+impl Worker {
+    /// Looks for parts of the rig that this process reaches, and the others of its rig do not: another network, which only this host
+    /// belongs to as well. A hub here joins them.
+    fn tend_islands(&mut self) {
+        let is_linked = self.shared.zenoh().is_some();
+        if self.hub.is_some() || !is_linked || !self.islands.is_due(Instant::now()) {
+            return;
+        }
+        let config = &self.shared.config;
+        let connect = config.connect.iter().filter_map(|endpoint| address_of(endpoint)).map(str::to_owned);
+        let mut addresses: Vec<String> =
+            if config.connect.len() > 1 { connect.collect() } else { Vec::new() };
+        if config.is_discovering() && crate::host::networks() > 1 {
+            addresses.extend(scout());
+        }
+        let known: BTreeSet<_> = self.shared.hubs().into_iter().flat_map(|hub| hub.addresses).collect();
+        let known = |address: &SocketAddr| known.contains(address);
+        let mut found = Vec::new();
+        for address in &addresses {
+            // Each by itself: that one answers says nothing of the others.
+            if let Some(address) = dial(std::slice::from_ref(address), known)
+                && !self.islands.is_known(address)
+            {
+                let hubs = self.island(address);
+                if !hubs.is_empty() {
+                    self.shared.state.lock().remember(&[address]);
+                }
+                found.extend(hubs);
+            }
+        }
+        if !found.is_empty() {
+            swsync_core::log::info!(
+                ?found,
+                "a part of the rig is reached from here only: a hub joins it with the others"
+            );
+            match self.start_hub(HubKind::Bridge) {
+                Ok(()) => self.shared.wait_for_these_hubs(&found, Instant::now() + JOINED),
+                Err(error) => swsync_core::log::warn!(%error, "cannot run a hub"),
+            }
+        }
+        self.shared.state.lock().islands_looked_for = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// The hubs of the part of the rig at `address`, if that is not seen from here.
+    fn island(&self, address: SocketAddr) -> Vec<Name> {
+        let look = || -> zenoh::Result<Vec<HubToken>> {
+            let zenoh = zenoh::open(client_config(address)?).wait()?;
+            let tokens = zenoh.liveliness().get(self.shared.keys.hubs()).timeout(INVITATION).wait()?;
+            let hubs = tokens
+                .into_iter()
+                .filter_map(|token| self.shared.keys.parse_hub(token.result().ok()?.key_expr()));
+            let hubs = hubs.collect();
+            zenoh.close().wait()?;
+            Ok(hubs)
+        };
+        match look() {
+            Ok(there) => {
+                let here = self.shared.hubs();
+                let is_seen = there.iter().any(|hub| here.iter().any(|known| known.id == hub.id));
+                if is_seen { Vec::new() } else { there.into_iter().map(|hub| hub.id).collect() }
+            }
+            Err(error) => {
+                swsync_core::log::debug!(%address, %error, "no part of the rig");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// When to look for parts of the rig that only this process reaches.
+#[derive(Default)]
+struct Islands {
+    due: Option<Instant>,
+    /// Addresses that were looked at.
+    looked_at: BTreeMap<SocketAddr, Instant>,
+}
+
+/// How often to look for other parts of the rig, and how long what was found at an address holds.
+const LOOK_FOR_ISLANDS: Duration = Duration::from_secs(20);
+const ISLAND_HOLDS: Duration = Duration::from_secs(300);
+
+/// How long it may take until a hub that joins two parts of a rig has connections to both.
+const JOINED: Duration = Duration::from_secs(3);
+
+impl Islands {
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.due.is_some_and(|due| now < due) {
+            return false;
+        }
+        // The tokens of the hubs come a moment after the connection.
+        let first = self.due.is_none();
+        self.due = Some(now + if first { Duration::from_millis(500) } else { LOOK_FOR_ISLANDS });
+        !first
+    }
+
+    /// Whether `address` was looked at lately. It counts as looked at now.
+    fn is_known(&mut self, address: SocketAddr) -> bool {
+        let now = Instant::now();
+        self.looked_at.retain(|_, at| now < *at + ISLAND_HOLDS);
+        self.looked_at.insert(address, now).is_some()
+    }
+}
+
+/// Runs `work` on a thread of its own: it may hang.
+fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
+        swsync_core::log::warn!(%error, "cannot start a thread");
+    }
+}
