@@ -106,21 +106,36 @@ fn a_rig_that_is_disturbed_answers_every_order_and_steps_no_time() {
     if !crate::is_set("SWSYNC_NETNS", "swsync lab chaos, which makes network namespaces") {
         return;
     }
+    assert_chaos_is_survived("kill,stop,leader-killed,leader-stopped,partition");
+}
+
+/// The same on bad links and a slow disk, and with the device killed through which the others reach each other.
+#[test]
+fn a_rig_on_bad_links_answers_every_order_and_tears_no_file() {
+    if !crate::is_set("SWSYNC_NETNS", "swsync lab chaos, which makes network namespaces") {
+        return;
+    }
+    assert_chaos_is_survived("lossy,stalls,hub-killed,hub-lost,slow-disk");
+}
+
+fn assert_chaos_is_survived(faults: &str) {
     let bed = TestBed::exclusive();
     let mut command = command(built("swsync"));
     command
         .args(["lab", "chaos", "--devices", "4", "--duration", "60s", "--seed", "3", "--json", "--out"])
         .arg(bed.path("lab"))
-        .args(["--faults", "kill,stop,leader-killed,leader-stopped,partition"]);
+        .args(["--faults", faults]);
     let ended = Process::start("swsync-lab", &bed.path(""), &mut command).wait_for_up_to(RUN_TIMEOUT);
     let lines = ended.out.lines().map(|line| serde_json::from_str(line).unwrap());
     let (faults, checks): (Vec<Value>, Vec<Value>) =
         lines.partition(|line: &Value| line["fault"].is_string());
     assert_eq!(ended.code, Some(0), "{checks:#?}\n{}", ended.err);
     assert!(faults.len() >= 3, "{faults:#?}");
-    assert!(checks.len() >= 6 && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
+    assert!(checks.len() >= 7 && checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
     let figure = |name: &str| checks.iter().find_map(|check| check["figures"][name].as_u64());
-    for (name, least) in [("orders", 25), ("saved", 50), ("pairs", 500), ("asked", 100), ("pictures", 50)] {
+    for (name, least) in
+        [("orders", 25), ("saved", 50), ("pairs", 500), ("asked", 100), ("pictures", 50), ("files", 50)]
+    {
         assert!(figure(name) >= Some(least), "{name}: {checks:#?}");
     }
 }

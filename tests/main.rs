@@ -6,7 +6,7 @@
 //!
 //! | environment             | what is tested in addition                                        |
 //! | ----------------------- | ----------------------------------------------------------------- |
-//! | SWSYNC_NETNS=1          | multicast discovery: in its own network namespace it disturbs no one |
+//! | SWSYNC_NETNS=1          | multicast discovery, networks with routers and faults: in its own network namespace it disturbs no one |
 //! | SWSYNC_VIRTUAL_CAMERA=1 | libcamera, with the virtual camera that `./x` sets up             |
 //!
 //! Start reading at `rig` (how a test starts a rig) and `shots` (what a test checks).
@@ -19,6 +19,7 @@ mod elections;
 mod examples;
 mod lab;
 mod libcamera;
+mod network;
 mod operator;
 mod panel;
 mod process;

@@ -153,6 +153,11 @@ impl Process {
         read(&self.out)
     }
 
+    /// What it has written to its standard error by now.
+    pub fn errors(&self) -> String {
+        read(&self.err)
+    }
+
     /// Sends `signal` to the process.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

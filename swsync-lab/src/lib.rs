@@ -12,6 +12,7 @@
 pub mod chaos;
 pub mod clock;
 pub mod demo;
+pub mod net;
 mod network;
 pub mod orders;
 mod panel;

@@ -1,19 +1,19 @@
-//! The network of the lab: each device in a network namespace of its own, with one interface, on one of two bridges. The
-//! bridges are in the lab's own namespace and do not know each other.
+//! The network of the lab: each device in a network namespace of its own, with one interface, on one of two segments of a switch. The
+//! segments do not know each other.
 
-use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::geteuid;
 
+use crate::net::{BadLinks, Badness, Counts, Host, Port, Switch, batch};
+
 /// Most namespaces: so many ports a bridge has.
 const MOST: usize = 1_023;
 
-/// The bridge of [`Side::Main`], by which all traffic goes that is not cut off.
+/// The segment of [`Side::Main`], by which all traffic goes that is not cut off: a bridge in the lab's own namespace.
 pub const MAIN_BRIDGE: &str = "main";
 
 /// Set in the process that is in the lab's own network namespace.
@@ -29,7 +29,7 @@ pub enum Side {
 }
 
 impl Side {
-    const fn bridge(self) -> &'static str {
+    const fn segment(self) -> &'static str {
         match self {
             Self::Main => MAIN_BRIDGE,
             Self::Apart => "apart",
@@ -77,59 +77,41 @@ pub fn enter() -> anyhow::Result<()> {
     Err(error).context("cannot run unshare")
 }
 
-/// Network namespaces on two bridges. They are gone when this is dropped.
+/// Hosts on two segments. They are gone when this is dropped.
 pub struct Network {
     nodes: Vec<Node>,
+    switch: Switch,
+    bad: Option<BadLinks>,
 }
 
-/// A network namespace. It lives as long as the process that waits in it, whatever else runs in it.
+/// A host, and where it is plugged in.
 struct Node {
-    holder: Child,
+    host: Host,
+    port: Port,
     side: Side,
 }
 
 impl Network {
-    /// `count` namespaces, all on [`Side::Main`].
+    /// `count` hosts, all on [`Side::Main`].
     ///
     /// # Errors
     /// What `ip` says.
     pub fn new(count: usize) -> anyhow::Result<Self> {
         ensure!(count <= MOST, "a bridge has {MOST} ports at most");
-        let bridge = |side: Side| {
-            let name = side.bridge();
-            format!("link add {name} type bridge mcast_snooping 0\nlink set {name} up\n")
+        configure("link set lo up\n")?;
+        let switch = Switch::in_this_namespace(&[Side::Main.segment(), Side::Apart.segment()])?;
+        let node = |index| {
+            let host = Host::new()?;
+            let port = switch.plug(&host, "eth0", Side::Main.segment())?;
+            host.bring_up("eth0", &format!("{}/16", address(index)))?;
+            anyhow::Ok(Node { host, port, side: Side::Main })
         };
-        batch(&["ip"], &(bridge(Side::Main) + &bridge(Side::Apart) + "link set lo up\n"))?;
-        let mut network = Self { nodes: Vec::new() };
-        for index in 0..count {
-            let holder = hold_namespace()?;
-            let pid = holder.id();
-            network.nodes.push(Node { holder, side: Side::Main });
-            let port = port(index);
-            batch(
-                &["ip"],
-                &format!(
-                    "link add {port} type veth peer name eth0 netns {pid}\n\
-                     link set {port} master {} up\n",
-                    Side::Main.bridge()
-                ),
-            )?;
-            network.configure(
-                index,
-                &format!(
-                    "link set lo up\nlink set eth0 up\naddr add {}/16 broadcast 10.87.255.255 dev eth0\n\
-                     route add 224.0.0.0/4 dev eth0\n",
-                    address(index)
-                ),
-            )?;
-        }
-        Ok(network)
+        Ok(Self { nodes: (0..count).map(node).collect::<Result<_, _>>()?, switch, bad: None })
     }
 
-    /// The words to put before a command so that it runs in namespace `index`.
+    /// The words to put before a command so that it runs on host `index`.
     pub fn entry(&self, index: usize) -> [String; 3] {
-        let pid = self.nodes[index].holder.id();
-        ["nsenter".to_owned(), format!("--net=/proc/{pid}/ns/net"), "--".to_owned()]
+        self.nodes[index].host.entry()
     }
 
     /// Runs lines for `ip -batch` in namespace `index`.
@@ -137,36 +119,59 @@ impl Network {
     /// # Errors
     /// What `ip` says.
     pub fn configure(&self, index: usize, lines: &str) -> anyhow::Result<()> {
-        let inside = self.entry(index);
-        let inside: Vec<&str> = inside.iter().map(String::as_str).chain(["ip"]).collect();
-        batch(&inside, lines)
+        self.nodes[index].host.ip(lines)
     }
 
-    /// The side that namespace `index` is on.
+    /// The side that host `index` is on.
     pub fn side(&self, index: usize) -> Side {
         self.nodes[index].side
     }
 
-    /// Moves namespaces to another side, all at once.
+    /// Moves hosts to another side, all at once. Their links are good.
     ///
     /// # Errors
     /// What `ip` says.
     pub fn move_to(&mut self, side: Side, nodes: &[usize]) -> anyhow::Result<()> {
-        let line = |index: &usize| format!("link set {} master {}\n", port(*index), side.bridge());
-        batch(&["ip"], &nodes.iter().map(line).collect::<String>())?;
+        let ports: Vec<_> = nodes.iter().map(|index| self.nodes[*index].port).collect();
+        self.switch.move_to(side.segment(), &ports)?;
         for index in nodes {
             self.nodes[*index].side = side;
         }
         Ok(())
     }
-}
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        for node in &mut self.nodes {
-            let _ = node.holder.kill(); // fails if it has ended already
-            let _ = node.holder.wait();
-        }
+    /// Makes the links of hosts bad, in place of those that are.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn make_bad(&mut self, nodes: &[usize], badness: Badness, seed: u64) -> anyhow::Result<()> {
+        self.repair_links()?;
+        let of = |index: &usize| (self.nodes[*index].port, self.nodes[*index].side.segment());
+        let ports: Vec<_> = nodes.iter().map(of).collect();
+        self.bad = Some(BadLinks::new(&self.switch, &ports, badness, seed)?);
+        Ok(())
+    }
+
+    /// Makes all links good; what has become of the frames on the bad ones.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn repair_links(&mut self) -> anyhow::Result<Option<Counts>> {
+        self.bad.take().map(|bad| bad.repair(&self.switch)).transpose()
+    }
+
+    /// How many TCP connections host `index` has.
+    ///
+    /// # Errors
+    /// `ss` (iproute2) cannot be run.
+    pub fn connections(&self, index: usize) -> anyhow::Result<usize> {
+        let [program, arguments @ ..] = self.entry(index);
+        let said = Command::new(program)
+            .args(arguments)
+            .args(["ss", "--tcp", "--no-header", "--numeric", "state", "established"])
+            .output()?;
+        ensure!(said.status.success(), "ss (iproute2): {}", String::from_utf8_lossy(&said.stderr).trim());
+        Ok(String::from_utf8_lossy(&said.stdout).lines().count())
     }
 }
 
@@ -175,7 +180,7 @@ impl Drop for Network {
 /// # Errors
 /// What `ip` says.
 pub fn configure(lines: &str) -> anyhow::Result<()> {
-    batch(&["ip"], lines)
+    batch(None, lines)
 }
 
 /// The address of namespace `index`.
@@ -191,37 +196,5 @@ pub fn address(index: usize) -> Ipv4Addr {
 
 /// The end of namespace `index`'s interface that is on a bridge.
 pub fn port(index: usize) -> String {
-    format!("port{index}")
-}
-
-/// A process in a new network namespace, which ends when it is killed or the lab ends.
-fn hold_namespace() -> anyhow::Result<Child> {
-    let mut holder = Command::new("unshare")
-        .args(["--net", "--", "sh", "-c", "echo; exec cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .context("cannot run unshare")?;
-    let mut line = String::new();
-    let out = holder.stdout.take().context("its output is piped")?;
-    BufReader::new(out).read_line(&mut line)?;
-    ensure!(!line.is_empty(), "no namespace could be made");
-    Ok(holder)
-}
-
-/// Runs lines for `ip -batch`.
-fn batch(ip: &[impl AsRef<OsStr>], lines: &str) -> anyhow::Result<()> {
-    let (program, arguments) = ip.split_first().context("no command")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run ip (iproute2)")?;
-    child.stdin.take().context("its input is piped")?.write_all(lines.as_bytes())?;
-    let ended = child.wait_with_output()?;
-    ensure!(ended.status.success(), "ip: {}", String::from_utf8_lossy(&ended.stderr).trim());
-    Ok(())
+    Port::at(index).interface()
 }

@@ -71,8 +71,8 @@ Columns:
 Exit codes:
   0  all files that the devices have of the orders are here, and can be read. Frames that a device never had are
      listed, but do not count
-  1  not all of it: a file could not be fetched or read; a take is not finished (with --partial too); a device does
-     not say what it has, or was not whole the last time and is not here now; or the command failed
+  1  not all of it: a file could not be fetched or read; a take is not finished (with --partial too); a device of the
+     rig is out of reach or does not say what it has, or was not whole the last time and is not here now; or the command failed
   2  wrong arguments
   3  no rig or no devices
   130  interrupted by Ctrl-C; the same command goes on";

@@ -19,8 +19,8 @@ use swsync_client::{RemoteError, RemoteTakes};
 use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
-use swsync_rig::Session;
 use swsync_rig::share::{Listing, TakeEntry, Unreadable};
+use swsync_rig::{Presence, Session};
 
 use crate::exit;
 use crate::output;
@@ -41,10 +41,12 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     pending::give_up(args)?;
     let session = args.rig.visit().inspect_err(|_| pending::print(args))?;
-    let devices = args.devices(&session)?;
+    let (devices, missed) = args.devices(&session)?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, unreadable: unreadable_there, silent } = list(args, &session, &devices);
+    let DeviceTakes { takes, unreadable: unreadable_there, mut silent } = list(args, &session, &devices);
+    silent.extend(missed);
+    silent.sort();
     let orders = args.chosen(&takes)?;
     pending::begin(args, &takes, &silent, &orders)?;
 
@@ -79,18 +81,24 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl CollectArgs {
-    /// The devices to ask.
-    fn devices(&self, session: &Session) -> anyhow::Result<Vec<DeviceId>> {
-        let mut roster = session.roster(SETTLE);
-        roster.retain(|device| !self.without.contains(device));
-        if self.device.is_empty() {
-            return Ok(roster);
+    /// The devices to ask, and those that belong to the rig and cannot be asked, each with a text for a person.
+    fn devices(&self, session: &Session) -> anyhow::Result<(Vec<DeviceId>, SilentDevices)> {
+        let Presence { here, missed } = session.presence(SETTLE);
+        if let Some(absent) =
+            self.device.iter().find(|device| !here.contains(*device) && !missed.contains_key(*device))
+        {
+            anyhow::bail!("there is no device {absent} in the rig: there are {}", report::list(&here));
         }
-        if let Some(absent) = self.device.iter().find(|device| !roster.contains(device)) {
-            anyhow::bail!("there is no device {absent} in the rig: there are {}", report::list(&roster));
-        }
-        let wanted: BTreeSet<_> = self.device.iter().cloned().collect();
-        Ok(wanted.into_iter().collect())
+        let is_meant = |device: &DeviceId| {
+            !self.without.contains(device) && (self.device.is_empty() || self.device.contains(device))
+        };
+        let missed = missed.into_iter().filter(|(device, _)| is_meant(device));
+        let unasked = |(device, why)| {
+            let text =
+                format!("{device} cannot be asked for its files: {why}; --without {device} gives it up");
+            (device, text)
+        };
+        Ok((here.into_iter().filter(is_meant).collect(), missed.map(unasked).collect()))
     }
 
     /// The orders to fetch, of those that devices have.
@@ -134,13 +142,16 @@ fn in_parallel<T: Send, R: Send>(
     results.into_inner()
 }
 
+/// Devices that do not say what they have, each with a text for a person.
+type SilentDevices = Vec<(DeviceId, String)>;
+
 /// The takes that devices have.
 #[derive(Default)]
 struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
     unreadable: Vec<(DeviceId, Unreadable)>,
-    /// Devices that did not answer.
-    silent: Vec<(DeviceId, RemoteError)>,
+    /// Devices that did not answer, each with a text for a person.
+    silent: SilentDevices,
 }
 
 fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {
@@ -154,12 +165,11 @@ fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTa
                 listed.takes.extend(takes.into_iter().map(|take| (device.clone(), take)));
                 listed.unreadable.extend(unreadable.into_iter().map(|one| (device.clone(), one)));
             }
-            Err(error) => listed.silent.push((device, error)),
+            Err(error) => listed.silent.push((device, error.to_string())),
         }
     }
     listed.takes.sort_by(|a, b| (&a.0, &a.1.order).cmp(&(&b.0, &b.1.order)));
     listed.unreadable.sort();
-    listed.silent.sort_by(|a, b| a.0.cmp(&b.0));
     listed
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
-use swsync_client::RemoteError;
 use swsync_client::collect::check_case;
 use swsync_client::pending::{Pending, is_here};
 use swsync_core::name::{DeviceId, OrderId};
@@ -52,7 +51,7 @@ pub fn give_up(args: &CollectArgs) -> anyhow::Result<()> {
 pub fn begin(
     args: &CollectArgs,
     listed: &[(DeviceId, TakeEntry)],
-    silent: &[(DeviceId, RemoteError)],
+    silent: &[(DeviceId, String)],
     orders: &[OrderId],
 ) -> anyhow::Result<()> {
     let expect = |order, device, why: &str, is_known: &dyn Fn(Pending) -> bool| {
@@ -73,8 +72,8 @@ pub fn begin(
                 expect(order, device, "not all of it has come", &|known| !known.given_up)?;
             }
         }
-        for (device, error) in silent {
-            expect(order, device, &error.to_string(), &|_| true)?;
+        for (device, why) in silent {
+            expect(order, device, why, &|_| true)?;
         }
     }
     Ok(())

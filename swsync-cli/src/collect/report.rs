@@ -64,7 +64,7 @@ fn fetched(device: String, order: String, collected: &Collected, state: &str) ->
 /// The lines below the table.
 pub fn verdict(result: &CollectResult) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(result.silent.iter().map(|(_, error)| clean(&error.to_string())));
+    lines.extend(result.silent.iter().map(|(_, why)| clean(why)));
     lines.extend(result.unreadable.iter().map(|error| clean(error)));
     lines.extend(result.unreadable_there.iter().map(|(device, Unreadable { path, why })| {
         clean(&format!("{device} has {path}, which cannot be collected: {why}"))
@@ -146,7 +146,7 @@ pub fn json(out: &Path, result: &CollectResult) -> serde_json::Value {
     let silent: Vec<_> = result
         .silent
         .iter()
-        .map(|(device, error)| serde_json::json!({ "device": device, "why": error.to_string() }))
+        .map(|(device, why)| serde_json::json!({ "device": device, "why": why }))
         .collect();
     let unreadable_there: Vec<_> = result
         .unreadable_there

@@ -1,6 +1,5 @@
 //! The result of `swsync collect`.
 
-use swsync_client::RemoteError;
 use swsync_client::collect::{CollectError, Collected};
 use swsync_client::pending::Pending;
 use swsync_core::manifest::MissingFrames;
@@ -28,8 +27,8 @@ pub enum PartOutcome {
 /// The result of the command.
 pub struct CollectResult {
     pub parts: Vec<TakePart>,
-    /// Devices that do not say what they have.
-    pub silent: Vec<(DeviceId, RemoteError)>,
+    /// Devices that do not say what they have, each with a text for a person.
+    pub silent: Vec<(DeviceId, String)>,
     pub gaps: Vec<(OrderId, MissingFrames)>,
     /// Errors of parts that are here but cannot be read.
     pub unreadable: Vec<String>,

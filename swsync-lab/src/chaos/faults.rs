@@ -5,8 +5,10 @@ use std::time::Duration;
 use swsync_core::time::Span;
 
 use super::args::FaultList;
+use super::busy_disk::BusyDisk;
 use super::rig::Rig;
 use super::timeline::Presence;
+use crate::net::{Badness, Counts};
 use crate::network::Side;
 use crate::split_mix::SplitMix64;
 
@@ -44,10 +46,14 @@ pub enum Repair {
     GoOn { device: usize },
     /// Bring all devices together.
     Join,
+    /// Make all links good.
+    Links,
+    /// Leave the disk alone.
+    Disk(BusyDisk),
 }
 
 /// All kinds.
-pub static FAULTS: [FaultKind; 9] = [
+pub static FAULTS: [FaultKind; 14] = [
     FaultKind {
         name: "kill",
         about: "a client is killed, and started with another wall clock",
@@ -102,6 +108,36 @@ pub static FAULTS: [FaultKind; 9] = [
         needs_election: true,
         begin: apart,
     },
+    FaultKind {
+        name: "lossy",
+        about: "every link loses 10 % of its frames",
+        needs_election: false,
+        begin: lossy,
+    },
+    FaultKind {
+        name: "stalls",
+        about: "every link stalls for 200 ms, again and again",
+        needs_election: false,
+        begin: stalls,
+    },
+    FaultKind {
+        name: "hub-killed",
+        about: "the device with most connections is killed, and started with another wall clock",
+        needs_election: false,
+        begin: hub_killed,
+    },
+    FaultKind {
+        name: "hub-lost",
+        about: "the device with most connections is cut off",
+        needs_election: false,
+        begin: hub_lost,
+    },
+    FaultKind {
+        name: "slow-disk",
+        about: "other programs write to the disk of all devices as fast as they can",
+        needs_election: false,
+        begin: slow_disk,
+    },
 ];
 
 /// The faults that `text` names.
@@ -121,19 +157,28 @@ fn unknown(name: &str) -> String {
     format!("there is no fault {name:?}. There are all, none, and\n{}", known.join("\n"))
 }
 
-/// Repairs a fault.
-pub fn repair(rig: &mut Rig, repair: &Repair) -> anyhow::Result<()> {
+/// Repairs a fault. What there is to say of it now, if anything.
+pub fn repair(rig: &mut Rig, repair: Repair) -> anyhow::Result<Option<String>> {
     match repair {
-        Repair::Start { device, wall } => rig.start(*device, *wall),
-        Repair::GoOn { device } => rig.go_on(*device),
+        Repair::Start { device, wall } => rig.start(device, wall)?,
+        Repair::GoOn { device } => rig.go_on(device)?,
         Repair::Join => {
             // It leaves before the devices do: a connection cut in the middle would be waited for.
             rig.end_observer(Side::Apart);
             let apart: Vec<_> =
                 (0..rig.devices.len()).filter(|device| rig.side(*device) == Side::Apart).collect();
-            rig.move_to(Side::Main, &apart)
+            rig.move_to(Side::Main, &apart)?;
         }
+        Repair::Links => {
+            let said = |Counts { passed, lost, held }| {
+                let all = passed + lost;
+                format!("{lost} of {all} frames lost, {held} held")
+            };
+            return Ok(rig.repair_links()?.map(said));
+        }
+        Repair::Disk(busy) => drop(busy),
     }
+    Ok(None)
 }
 
 /// A wall clock as a board may have it when it boots, minus the host's.
@@ -296,6 +341,50 @@ fn apart(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>
         apart: part,
         ..begun
     }))
+}
+
+/// Makes every link bad.
+fn bad_links(
+    rig: &mut Rig,
+    random: &mut SplitMix64,
+    badness: Badness,
+    what: &str,
+) -> anyhow::Result<Option<Begun>> {
+    rig.make_links_bad(badness, random.below(u64::MAX))?;
+    Ok(fault(what.to_owned(), seconds(random, 8, 25), Repair::Links, None))
+}
+
+fn lossy(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    bad_links(rig, random, Badness::LOSSY, "10 % of the frames, each way")
+}
+
+fn stalls(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    bad_links(rig, random, Badness::STALLING, "200 ms, a second apart on average")
+}
+
+/// The side that has no leader without `device`.
+fn led_by(rig: &Rig, device: usize) -> Option<Side> {
+    (rig.leader(Side::Main) == Some(device)).then_some(Side::Main)
+}
+
+fn hub_killed(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let Some((device, connections)) = rig.hub()? else { return Ok(None) };
+    let led = led_by(rig, device);
+    let begun = kill_one(rig, random, device, led)?;
+    Ok(begun.map(|begun| Begun { what: format!("{}, {connections} connections", begun.what), ..begun }))
+}
+
+fn hub_lost(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let Some((device, connections)) = rig.hub()? else { return Ok(None) };
+    let led = led_by(rig, device);
+    let begun = cut_off(rig, random, vec![device])?;
+    let what = |begun: &Begun| format!("{}, {connections} connections", begun.what);
+    Ok(begun.map(|begun| Begun { what: what(&begun), leaderless: led, ..begun }))
+}
+
+fn slow_disk(rig: &mut Rig, random: &mut SplitMix64) -> anyhow::Result<Option<Begun>> {
+    let busy = BusyDisk::new(&rig.setup.out)?;
+    Ok(fault("of all devices".to_owned(), seconds(random, 5, 15), Repair::Disk(busy), None))
 }
 
 #[cfg(test)]

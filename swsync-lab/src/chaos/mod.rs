@@ -7,6 +7,7 @@
 //! oscillators are known, so that their frames' sensor times give true instants (`reading`), and pictures of the LED panel prove those.
 
 mod args;
+mod busy_disk;
 mod check;
 mod device;
 mod event;

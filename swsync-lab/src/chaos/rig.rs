@@ -13,6 +13,7 @@ use super::device::{Device, Setup};
 use super::event::Event;
 use super::protocol;
 use super::timeline::{Presence, Timeline};
+use crate::net::{Badness, Counts};
 use crate::network::{Network, Side};
 
 /// The first namespaces are the observers'.
@@ -117,6 +118,30 @@ impl Rig {
         self.network.move_to(side, &nodes)?;
         devices.iter().for_each(|device| self.changed(*device));
         Ok(())
+    }
+
+    /// Makes the links of all devices and observers bad.
+    pub fn make_links_bad(&mut self, badness: Badness, seed: u64) -> anyhow::Result<()> {
+        let all: Vec<_> = (0..OBSERVERS + self.devices.len()).collect();
+        self.network.make_bad(&all, badness, seed)
+    }
+
+    /// Makes all links good; what has become of the frames on the bad ones.
+    pub fn repair_links(&mut self) -> anyhow::Result<Option<Counts>> {
+        self.network.repair_links()
+    }
+
+    /// The device that is up on the main side and has the most connections, and how many: through it the others reach each other.
+    pub fn hub(&self) -> anyhow::Result<Option<(usize, usize)>> {
+        let is_up = |device: &usize| self.timeline.now(*device) == Presence::Up(Side::Main);
+        let mut hub = None;
+        for device in (0..self.devices.len()).filter(is_up) {
+            let connections = self.network.connections(OBSERVERS + device)?;
+            if hub.is_none_or(|(_, most)| connections > most) {
+                hub = Some((device, connections));
+            }
+        }
+        Ok(hub)
     }
 
     /// The side that a device is on.

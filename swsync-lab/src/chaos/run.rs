@@ -242,9 +242,12 @@ impl<'a> Run<'a> {
 
     fn repair(&mut self) -> anyhow::Result<()> {
         let Some((repair, _)) = self.going.take() else { return Ok(()) };
-        faults::repair(&mut self.rig, &repair)?;
+        let said = faults::repair(&mut self.rig, repair)?;
         if let Some(fault) = self.record.faults.last_mut() {
             fault.repaired = Some(host_now());
+            if let Some(said) = said {
+                fault.what.push_str(&format!(": {said}"));
+            }
         }
         Ok(())
     }

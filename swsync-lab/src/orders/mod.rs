@@ -18,6 +18,7 @@ pub use args::{OrdersArgs, Source};
 use check::Report;
 pub use devices::{Devices, RigSetup};
 use picture_times::PictureTimes;
+pub(crate) use saved_part::SavedPart;
 use swsync_cli::exit;
 use swsync_cli::output;
 

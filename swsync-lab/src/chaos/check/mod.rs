@@ -3,6 +3,7 @@
 mod agreement;
 mod answers;
 mod elections;
+mod files;
 mod pictures;
 mod runs;
 mod steps;
@@ -84,6 +85,7 @@ pub fn all(rig: &Rig, record: &Record, began: Timestamp<Host>, elects: bool, is_
         steps::check(&runs, record, &when),
         agreement.finding(),
         pictures::check(&runs, &when),
+        files::check(rig, record),
     ];
     if elects {
         findings.push(elections::check(record, &hand_overs, &when));
