@@ -41,6 +41,7 @@ mod poll;
 mod presence;
 mod queries;
 mod session;
+pub mod settings;
 mod settling;
 pub mod share;
 mod time_channel;
