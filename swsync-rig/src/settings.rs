@@ -27,8 +27,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use swsync_core::key::{KeyFile, RigKey};
 use swsync_core::name::{DeviceId, Name, NameError};
 
+use crate::key_file::{self, KeyFileError};
 use crate::{DEFAULT_RIG, RigConfig, host_name};
 
 pub use file::CONFIG_VARIABLE;
@@ -159,8 +161,8 @@ pub enum SettingsError {
     /// The host's name, which is the default, is no device id.
     #[error("the host's name cannot be a device id: {0}. Set `device-id`")]
     HostName(NameError),
-    /// An environment variable that is no text.
-    #[error("environment variable {0} is not valid UTF-8")]
+    /// An environment variable or argument that is no text.
+    #[error("{0} is not valid UTF-8")]
     NotText(&'static str),
     /// The configuration file cannot be read.
     #[error(
@@ -171,6 +173,14 @@ pub enum SettingsError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// There is no key in the key file.
+    #[error("key-file: {source} (from: {origin})")]
+    Key {
+        /// Where its path comes from.
+        origin: Origin,
+        /// What is wrong with it.
+        source: KeyFileError,
     },
     /// The configuration file is wrong.
     #[error("configuration file {}{}: {why}", path.display(), line.map_or_else(String::new, |line| format!(", line {line}")))]
@@ -299,23 +309,40 @@ impl RigSettings {
         comma_list(self.value(setting).unwrap_or_default())
     }
 
-    /// The rig, for a device.
+    /// The rig, for a device. Reads the key.
     ///
     /// # Errors
-    /// The rig's name cannot be one.
+    /// The rig's name cannot be one, or the key file is no key file.
     pub fn config(&self) -> Result<RigConfig, SettingsError> {
         let (listen, connect) = (self.endpoints(Setting::Listen), self.endpoints(Setting::Connect));
         self.config_with(listen, connect)
     }
 
+    /// The rig's key. A file of NTP keys (chrony's format) holds none: these protect the time alone.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no key file.
+    pub fn key(&self) -> Result<Option<RigKey>, SettingsError> {
+        let Some(path) = self.value(Setting::KeyFile) else { return Ok(None) };
+        match key_file::read_any(path) {
+            Ok(KeyFile::Rig(key)) => Ok(Some(key)),
+            Ok(KeyFile::Ntp(_)) => Ok(None),
+            Err(source) => Err(SettingsError::Key { origin: self.origin(Setting::KeyFile), source }),
+        }
+    }
+
     /// The rig, for a command on the host of a device.
     ///
     /// `listen` from environment or file is where the *device* of this host listens. The command cannot listen there too: it
-    /// connects there.
+    /// connects there. A file of NTP keys is an error, if it is given to the command: it has no use for them.
     ///
     /// # Errors
     /// As [`config`](Self::config).
     pub fn visitor_config(&self) -> Result<RigConfig, SettingsError> {
+        let key_origin = self.origin(Setting::KeyFile);
+        if let Some(path) = self.value(Setting::KeyFile).filter(|_| key_origin.is_given()) {
+            key_file::read(path).map_err(|source| SettingsError::Key { origin: key_origin, source })?;
+        }
         let (mut listen, mut connect) = (self.endpoints(Setting::Listen), self.endpoints(Setting::Connect));
         if !self.origin(Setting::Listen).is_given() {
             for address in listen.drain(..).map(|endpoint| reachable(&endpoint)) {
@@ -328,7 +355,8 @@ impl RigSettings {
     }
 
     fn config_with(&self, listen: Vec<String>, connect: Vec<String>) -> Result<RigConfig, SettingsError> {
-        Ok(RigConfig::new(self.name(Setting::Rig, self.rig())?, listen, connect))
+        let rig = self.name(Setting::Rig, self.rig())?;
+        Ok(RigConfig::new(rig, listen, connect).with_key(self.key()?))
     }
 }
 
@@ -479,6 +507,32 @@ mod tests {
         let mut settings = RigSettings::default();
         settings.add(Setting::Listen, "tcp/0.0.0.0:7447", Origin::Given("argument --listen".into()));
         assert_eq!(settings.visitor_config().unwrap().listen, ["tcp/0.0.0.0:7447"]);
+    }
+
+    #[test]
+    fn the_key_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rig.key");
+        let made = key_file::create(&path).unwrap();
+        let with = |path: &Path, origin| {
+            let mut settings = RigSettings::default();
+            settings.add(Setting::KeyFile, path.to_str().unwrap(), origin);
+            settings
+        };
+        let (given, of_host) = (Origin::Given("--key-file".into()), Origin::Environment("SWSYNC_KEY_FILE"));
+        let settings = with(&path, given.clone());
+        assert_eq!(settings.config().unwrap().key, Some(made.clone()));
+        assert_eq!(settings.visitor_config().unwrap().key, Some(made));
+        let shown = settings.describe();
+        assert!(shown.contains(path.to_str().unwrap()), "{shown}");
+
+        let error = with(&folder.path().join("none"), of_host.clone()).config().unwrap_err().to_string();
+        assert!(error.contains("SWSYNC_KEY_FILE") && error.contains("none"), "{error}");
+        let ntp = folder.path().join("ntp.keys");
+        std::fs::write(&ntp, format!("1 AES128 HEX:{}", "0f".repeat(16))).unwrap();
+        assert_eq!(with(&ntp, of_host.clone()).config().unwrap().key, None);
+        assert_eq!(with(&ntp, of_host).visitor_config().unwrap().key, None);
+        with(&ntp, given).visitor_config().unwrap_err();
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
 use crate::order_service::{
     CameraInfo, ElementHooks, OrderService, OrderSettings, Suspended, Worker, control_error, place_shot,
 };
+use crate::rig_settings::{answer_context_query, settings_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsink", gst::DebugColorFlags::empty(), Some("swsync order sink"))
@@ -204,8 +205,10 @@ impl ElementImpl for SwsyncSink {
 impl BaseSinkImpl for SwsyncSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().clone();
-        let device = settings.orders.device()?;
-        let config = settings.orders.rig_config()?;
+        let rig = settings.orders.rig.resolve(self.obj().upcast_ref(), *CAT)?;
+        self.settings.lock().orders.rig.keep(rig.clone());
+        let device = rig.device().map_err(|error| settings_error(&error))?;
+        let config = rig.config().map_err(|error| settings_error(&error))?;
         let location = Location::parse(settings.location()).map_err(|e| location_error(&e))?;
         let max_files = (settings.max_files > 0).then_some(settings.max_files);
         if max_files.is_some() {
@@ -262,6 +265,10 @@ impl BaseSinkImpl for SwsyncSink {
             return finished;
         }
         Ok(())
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        answer_context_query(&*self.obj(), query) || BaseSinkImplExt::parent_query(self, query)
     }
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {

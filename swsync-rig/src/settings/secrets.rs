@@ -25,12 +25,13 @@ pub fn without_secrets(text: &str) -> String {
 
 /// What may be shown of a URI without its scheme.
 fn shown_of_uri(uri: &str) -> &str {
-    let authority = uri.find(['/', '?', '#', '\\']).unwrap_or(uri.len());
+    let authority = uri.find(['/', '?', '#']).unwrap_or(uri.len());
     match uri.rfind('@') {
         Some(at) if at >= authority => "...",
         at => {
             let visible = &uri[at.map_or(0, |at| at + 1)..];
-            &visible[..visible.find(['?', '#']).unwrap_or(visible.len())]
+            let visible = &visible[..visible.find(['?', '#']).unwrap_or(visible.len())];
+            visible.trim_end_matches('\\') // of an escaped `?`, in a serialized GstStructure
         }
     }
 }
@@ -63,6 +64,7 @@ mod tests {
             ("rtsp://me:s3/rest@host/x", "rtsp://..."),
             ("rtsp://me:s3?rest@host/x", "rtsp://..."),
             ("http://h/@user", "http://..."),
+            (r"(string)rtsp://me:s3\@h/x\?token\=s3\ !", r"(string)rtsp://h/x !"),
             ("http://u:s3@a http://u:s3@b", "http://a http://b"),
             ("video/x-raw, width=(int)64", "video/x-raw, width=(int)64"),
             ("://", "://"),
