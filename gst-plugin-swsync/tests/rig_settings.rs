@@ -92,6 +92,7 @@ fn each_setting_may_be_on_another_element_and_may_change_between_runs() {
         assert_setting(&pipeline.element(name), "listen", &endpoint, "property of k");
     }
     pipeline.reach(gst::State::Ready);
+    // swsyncsink is in its rig since READY, and has to join another one.
     pipeline.element("k").set_property("listen", self::endpoint());
     pipeline.element("c").set_property("rig", None::<String>);
     pipeline.element("g").set_property("rig", &second);

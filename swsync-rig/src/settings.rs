@@ -253,6 +253,13 @@ impl RigSettings {
         self.0.get(&setting).map(|given| given.value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Whether all values are the same, wherever they come from.
+    #[must_use]
+    pub fn has_values_of(&self, other: &Self) -> bool {
+        let value = |settings: &Self, setting| settings.value(setting).unwrap_or_default().to_owned();
+        Setting::ALL.into_iter().all(|each| each.is_same(&value(self, each), &value(other, each)))
+    }
+
     /// Where a setting comes from.
     #[must_use]
     pub fn origin(&self, setting: Setting) -> Origin {
@@ -420,6 +427,19 @@ mod tests {
         assert_eq!(settings.origin(Setting::KeyFile), Origin::Default);
         settings.add(Setting::Rig, "late", Origin::Given("late".into()));
         assert_eq!(settings.rig(), "of-environment", "what is known stays");
+    }
+
+    #[test]
+    fn settings_with_the_same_values_are_told_from_others() {
+        let with = |connect: &str, origin| {
+            let mut settings = RigSettings::default();
+            settings.add(Setting::Connect, connect, origin);
+            settings
+        };
+        let one = with("tcp/a:1,tcp/b:2", Origin::Given("property of c".into()));
+        assert!(one.has_values_of(&with("tcp/a:1, tcp/b:2", Origin::Environment("SWSYNC_CONNECT"))));
+        assert!(!one.has_values_of(&with("tcp/a:1", Origin::Given("property of c".into()))));
+        assert!(with("", Origin::Default).has_values_of(&RigSettings::default()));
     }
 
     #[test]

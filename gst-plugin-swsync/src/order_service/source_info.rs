@@ -289,6 +289,15 @@ fn read(value: &glib::Value) -> Option<Value> {
 mod tests {
     use super::*;
 
+    /// GStreamer with the elements, which are registered once.
+    fn init() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            gst::init().unwrap();
+            crate::plugin_register_static().unwrap();
+        });
+    }
+
     fn names(settings: &PipelineSettings) -> Vec<&str> {
         settings.keys().map(String::as_str).collect()
     }
@@ -312,8 +321,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_published() {
-        gst::init().unwrap();
-        crate::plugin_register_static().unwrap();
+        init();
         let secret = "HEX:00112233445566778899aabbccddeeff";
         let clock = format!(
             "swsyncclock name=clock key={secret} key-file=/home/me/{secret} leader={secret} connect={secret}  \
@@ -348,8 +356,7 @@ mod tests {
 
     #[test]
     fn a_camera_publishes_what_is_listed() {
-        gst::init().unwrap();
-        crate::plugin_register_static().unwrap();
+        init();
         let Some(factory) = gst::ElementFactory::find("swsyncsrc") else { return };
         let camera = factory.create().property("profile", "/home/me/HEX:0011").build().unwrap();
         camera.set_property("camera-name", "imx219");
@@ -364,8 +371,7 @@ mod tests {
 
     #[test]
     fn uris_in_what_is_published_have_no_secrets() {
-        gst::init().unwrap();
-        crate::plugin_register_static().unwrap();
+        init();
         let sink = gst::ElementFactory::make("swsyncsink").build().unwrap();
         let pipeline = "rtspsrc location=rtsp://me:s3cret@host/x?token=s3cret ! fakesink";
         let properties = gst::Structure::builder("properties")

@@ -1,7 +1,7 @@
 //! The properties that concern the rig, which `swsyncclock`, `swsyncsink` and `swsyncgate` have in common: `rig`, `connect`, `listen`,
 //! `key-file` and `device-id`. Set on one of them, they hold for the others of the pipeline.
 //!
-//! On its way to PAUSED an element looks for each setting by itself, and takes the first of
+//! On its way to PAUSED (`swsyncsink` to READY, and again to PAUSED) an element looks for each setting by itself, and takes the first of
 //!
 //! 1. its own property
 //! 2. the property of another swsync element of the pipeline ([`around`])
@@ -47,7 +47,7 @@ impl RigProperties {
         properties.push(
             glib::ParamSpecBoxed::builder::<gst::Structure>("rig-settings")
                 .nick("Rig settings")
-                .blurb("Which rig the element was last started with and why: rig, connect, listen, key-file and device-id, each with a field of where it comes from: rig-from, connect-from, ...")
+                .blurb("Which rig the element was last started with and why: rig, connect, listen, key-file and device-id, and where each comes from, in fields rig-from, connect-from and so on")
                 .read_only()
                 .build(),
         );
@@ -93,6 +93,11 @@ impl RigProperties {
             settings.device().map_err(|error| settings_error(&error))?;
         }
         Ok(settings)
+    }
+
+    /// Whether the element was started with other values than `now`.
+    pub fn has_changed(&self, now: &RigSettings) -> bool {
+        self.resolved.as_ref().is_some_and(|resolved| !resolved.has_values_of(now))
     }
 
     /// Keeps what [`resolve`](Self::resolve) found, for the property `rig-settings`.

@@ -194,6 +194,19 @@ impl ElementImpl for SwsyncSink {
         &TEMPLATES
     }
 
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::ReadyToPaused {
+            self.join_another_rig_if_settings_changed().map_err(|error| {
+                self.post_error_message(error);
+                gst::StateChangeError
+            })?;
+        }
+        self.parent_change_state(transition)
+    }
+
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
         if let Some(service) = self.service() {
             service.set_clock(clock);
@@ -309,6 +322,16 @@ impl SwsyncSink {
             State::Started { service, .. } => Some(service.clone()),
             State::Stopped => None,
         }
+    }
+
+    /// The sink joins its rig on the way to READY, and settings of the rig may change in READY: on any element of the pipeline.
+    fn join_another_rig_if_settings_changed(&self) -> Result<(), gst::ErrorMessage> {
+        let rig = self.settings.lock().orders.rig.clone();
+        if rig.has_changed(&rig.resolve(self.obj().upcast_ref(), *CAT)?) {
+            BaseSinkImpl::stop(self)?;
+            BaseSinkImpl::start(self)?;
+        }
+        Ok(())
     }
 
     /// Waits at the end of the stream until the frames of all orders are on the disk: an application that sees EOS may read the files.
