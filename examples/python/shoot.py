@@ -38,8 +38,10 @@ def parse_arguments():
     camera.add_argument("--simulated", action="store_true", help="use a simulated camera")
     camera.add_argument("--camera-name", help="id of the camera, as `cam --list` shows it")
     parser.add_argument("--location", default="swsync", help="folder for the pictures")
-    parser.add_argument("--rig", default="swsync", help="name of the rig")
+    # What is not given comes from the environment (SWSYNC_RIG, ...) or a file: see docs/settings.md.
+    parser.add_argument("--rig", help="name of the rig (default: SWSYNC_RIG, or swsync)")
     parser.add_argument("--device-id", help="this device's name in the rig (default: the host's)")
+    parser.add_argument("--key-file", help="file of the rig's key (default: SWSYNC_KEY_FILE)")
     parser.add_argument("--listen", help="Zenoh endpoint where others can connect: tcp/0.0.0.0:7447")
     parser.add_argument("--connect", help="Zenoh endpoint of another device: tcp/pi0.local:7447")
     parser.add_argument("--bind-address", default="0.0.0.0", help="IP address to serve rig time on")
@@ -63,15 +65,15 @@ def build(args):
     """The same pipeline as pipelines/leader.sh, and its sink."""
     pipeline = Gst.Pipeline.new()
     # It has no pads and is not linked. Being in the pipeline is enough to provide the pipeline's clock.
-    clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port,
-                 rig=args.rig, listen=args.listen, connect=args.connect)
+    # What is said of the rig here holds for the sink too.
+    clock = make("swsyncclock", role="leader", bind_address=args.bind_address, port=args.port, rig=args.rig,
+                 device_id=args.device_id, listen=args.listen, connect=args.connect, key_file=args.key_file)
     camera = make("swsyncsrc", backend="simulated" if args.simulated else "libcamera",
                   camera_name=args.camera_name)
     convert = make("videoconvert")
     encoder = make("jpegenc")
     # Keeps the last seconds in memory, and writes what an order names.
-    sink = make("swsyncsink", location=args.location, rig=args.rig, device_id=args.device_id,
-                listen=args.listen, connect=args.connect)
+    sink = make("swsyncsink", location=args.location)
     for element in (clock, camera, convert, encoder, sink):
         pipeline.add(element)
     if not (camera.link(convert) and convert.link(encoder) and encoder.link(sink)):

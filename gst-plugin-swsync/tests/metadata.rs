@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gst::glib;
 use gst::prelude::*;
 
-const ELEMENTS: [&str; 3] = ["swsyncclock", "swsyncsrc", "swsyncsink"];
+const ELEMENTS: [&str; 4] = ["swsyncclock", "swsyncsrc", "swsyncsink", "swsyncgate"];
 
 /// Numbers without a unit: counts and fractions.
 const COUNTS: [&str; 15] = [

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
+use swsync_rig::settings::SettingsError;
 
 use crate::handover::HandoverError;
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
 pub const INCOMPLETE: u8 = 1;
-/// The arguments are wrong. clap exits with this code too.
+/// The arguments, or the settings of the rig, are wrong. clap exits with this code too.
 pub const USAGE: u8 = 2;
 /// No rig, no devices, or no device that knows rig time.
 pub const NO_RIG: u8 = 3;
@@ -41,6 +42,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     } else if error.is::<NoOrder>() {
         NO_ORDER
     } else if error.is::<OrderError>()
+        || error.is::<SettingsError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
     {
         USAGE
@@ -90,6 +92,7 @@ mod tests {
         let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };
         assert_eq!(of(endpoint.into()), expect(USAGE));
         assert_eq!(of(OrderError::NoTargets.into()), expect(USAGE));
+        assert_eq!(of(SettingsError::NotText("SWSYNC_RIG").into()), expect(USAGE));
         assert_eq!(of(anyhow::anyhow!("anything")), expect(INCOMPLETE));
     }
 }

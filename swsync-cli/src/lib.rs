@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+pub mod config;
 pub mod duration;
 pub mod exit;
 pub mod forget;

@@ -1,45 +1,71 @@
 //! The arguments that name a rig, and how a command connects to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::Name;
-use swsync_rig::{ControlError, DEFAULT_RIG, RigConfig, Session};
+use swsync_rig::Session;
+use swsync_rig::settings::{Origin, RigSettings, Setting, SettingsError};
 
 /// How long to look for a rig. Multicast scouting repeats after a second, and busy WiFi may lose the first packet.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which rig, and how to reach it.
-#[derive(Debug, Clone, Args)]
+///
+/// What is not given comes from the environment, then from the configuration file: [`swsync_rig::settings`].
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rig")]
 pub struct RigArgs {
-    /// Name of the rig; for pipelines too, where SWSYNC_RIG is set.
-    #[arg(long, value_name = "NAME", env = "SWSYNC_RIG", default_value = DEFAULT_RIG)]
-    pub rig: Name,
+    /// Name of the rig. [env: SWSYNC_RIG, also for pipelines] [default: swsync]
+    #[arg(long, value_name = "NAME")]
+    pub rig: Option<Name>,
     /// A device (or Zenoh router) of the rig to connect to, as tcp/HOST:PORT; it leads to the others.
     /// Repeatable, or separated by commas. Without it (and --listen) devices are found by multicast.
-    #[arg(long, value_name = "ENDPOINT", env = "SWSYNC_CONNECT", value_delimiter = ',')]
+    /// [env: SWSYNC_CONNECT, also for pipelines]
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
     pub connect: Vec<String>,
     /// Where to wait for devices that are set to connect to this host, as tcp/ADDRESS:PORT. Repeatable.
+    /// (SWSYNC_LISTEN is where the device of this host waits: the command connects there.)
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
     pub listen: Vec<String>,
+    /// File of the rig's key. [env: SWSYNC_KEY_FILE, also for pipelines]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl RigArgs {
-    /// The rig's configuration.
-    #[must_use]
-    pub fn config(&self) -> RigConfig {
-        // An environment variable that is set but empty means "none".
-        let given = |list: &[String]| list.iter().filter(|item| !item.is_empty()).cloned().collect();
-        RigConfig::new(self.rig.clone(), given(&self.listen), given(&self.connect))
+    /// All settings, and where each comes from.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: the configuration file is wrong, or the path of the key is no text.
+    pub fn settings(&self) -> Result<RigSettings, SettingsError> {
+        let mut settings = RigSettings::default();
+        let mut add = |setting: Setting, value: String| {
+            settings.add(setting, value, Origin::Given(format!("argument --{setting}")));
+        };
+        if let Some(rig) = &self.rig {
+            add(Setting::Rig, rig.to_string());
+        }
+        for (setting, list) in [(Setting::Connect, &self.connect), (Setting::Listen, &self.listen)] {
+            if !list.is_empty() {
+                add(setting, list.join(","));
+            }
+        }
+        if let Some(path) = &self.key_file {
+            let path = path.to_str().ok_or(SettingsError::NotText("--key-file"))?;
+            add(Setting::KeyFile, path.to_owned());
+        }
+        settings.add_surroundings()?;
+        Ok(settings)
     }
 
     /// Connects to the rig.
     ///
     /// # Errors
-    /// [`ControlError`]: there is no rig, or no device in it.
-    pub fn visit(&self) -> Result<Arc<Session>, ControlError> {
+    /// [`SettingsError`]; [`ControlError`](swsync_rig::ControlError): there is no rig, or no device in it.
+    pub fn visit(&self) -> anyhow::Result<Arc<Session>> {
         self.visit_for(None)
     }
 
@@ -47,7 +73,8 @@ impl RigArgs {
     ///
     /// # Errors
     /// As [`visit`](Self::visit).
-    pub fn visit_for(&self, patience: Option<Duration>) -> Result<Arc<Session>, ControlError> {
-        Session::visit(&self.config(), patience.unwrap_or_default().max(PATIENCE))
+    pub fn visit_for(&self, patience: Option<Duration>) -> anyhow::Result<Arc<Session>> {
+        let config = self.settings()?.visitor_config()?;
+        Ok(Session::visit(&config, patience.unwrap_or_default().max(PATIENCE))?)
     }
 }

@@ -36,12 +36,15 @@ struct Args {
     /// Folder for the pictures.
     #[arg(long, default_value = "swsync")]
     location: String,
-    /// Name of the rig.
-    #[arg(long, default_value = "swsync")]
-    rig: String,
-    /// This device's name in the rig. [default: the host's]
+    /// Name of the rig. [env: SWSYNC_RIG] [default: swsync]
+    #[arg(long)]
+    rig: Option<String>,
+    /// This device's name in the rig. [env: SWSYNC_DEVICE_ID] [default: the host's]
     #[arg(long)]
     device_id: Option<String>,
+    /// File of the rig's key. [env: SWSYNC_KEY_FILE]
+    #[arg(long)]
+    key_file: Option<String>,
     /// Zenoh endpoint where other devices can connect, as tcp/0.0.0.0:7447. Without it (and --connect)
     /// devices find each other by multicast.
     #[arg(long)]
@@ -77,15 +80,13 @@ fn main() -> anyhow::Result<ExitCode> {
 /// The same pipeline as `pipelines/leader.sh`, and its sink.
 fn build(args: &Args) -> anyhow::Result<(gst::Pipeline, gst::Element)> {
     let pipeline = gst::Pipeline::new();
+    pipeline.set_context(&rig_context(args)?);
 
     // It has no pads. In the pipeline it provides the clock.
     let clock = make("swsyncclock")?
         .property_from_str("role", "leader")
         .property("bind-address", &args.bind_address)
         .property("port", args.port)
-        .property("rig", &args.rig)
-        .property("listen", &args.listen)
-        .property("connect", &args.connect)
         .build()?;
 
     let camera = make("swsyncsrc")?
@@ -96,17 +97,32 @@ fn build(args: &Args) -> anyhow::Result<(gst::Pipeline, gst::Element)> {
     let encoder = make("jpegenc")?.build()?;
 
     // Keeps the last seconds in memory, and writes what an order names.
-    let sink = make("swsyncsink")?
-        .property("location", &args.location)
-        .property("rig", &args.rig)
-        .property("device-id", &args.device_id)
-        .property("listen", &args.listen)
-        .property("connect", &args.connect)
-        .build()?;
+    let sink = make("swsyncsink")?.property("location", &args.location).build()?;
 
     pipeline.add_many([&clock, &camera, &convert, &encoder, &sink])?;
     gst::Element::link_many([&camera, &convert, &encoder, &sink])?;
     Ok((pipeline, sink))
+}
+
+/// Which rig this is, for all swsync elements of a pipeline. The same could be set as properties of one of them.
+///
+/// What is not in it comes from the environment (SWSYNC_RIG, ...) or a file: see docs/settings.md.
+fn rig_context(args: &Args) -> anyhow::Result<gst::Context> {
+    let mut context = gst::Context::new("swsync.rig", true);
+    let fields = context.get_mut().context("nobody else has it yet")?.structure_mut();
+    let given = [
+        ("rig", &args.rig),
+        ("device-id", &args.device_id),
+        ("listen", &args.listen),
+        ("connect", &args.connect),
+        ("key-file", &args.key_file),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            fields.set(name, value);
+        }
+    }
+    Ok(context)
 }
 
 /// Makes an element, or says where to look for the missing plugin.

@@ -6,7 +6,9 @@ use gst::glib;
 use gst::prelude::*;
 use serde_json::Value;
 use swsync_core::manifest::PipelineSettings;
+use swsync_rig::settings::without_secrets;
 
+use crate::camera::controls;
 use crate::camera::mode::RemainingTransform;
 
 /// Elements that are visited on the way upstream, at most.
@@ -118,6 +120,35 @@ const PUBLIC: &[(&str, &[&str])] = &[
         ],
     ),
     ("swsyncgate", &["rig", "device-id", "on-short", "ring-time", "ring-bytes"]),
+    // And the controls of its camera.
+    (
+        "swsyncsrc",
+        &[
+            "backend",
+            "camera-name",
+            "sensor-config",
+            "orientation",
+            "on-stall",
+            "stall-periods",
+            "num-buffers",
+            "align-method",
+            "align-point",
+            "grid-period",
+            "phase-offset",
+            "max-slew",
+            "tolerance",
+            "settle-frames",
+            "wait-lock",
+            "simulated-sensor",
+            "simulated-control",
+            "simulated-exposure",
+            "simulated-fault",
+            "simulated-seed",
+            "simulated-skew-ppm",
+            "simulated-stamps",
+            "simulated-view",
+        ],
+    ),
     ("capsfilter", &["caps"]),
     ("queue", &["leaky", "max-size-buffers", "max-size-bytes", "max-size-time"]),
     ("videotestsrc", &["pattern", "animation-mode", "motion", "horizontal-speed", "flip", "is-live"]),
@@ -186,9 +217,7 @@ fn is_public(factory: &gst::ElementFactory, property: &str) -> bool {
     let name = factory.name();
     let listed = |known: &[&str]| known.contains(&property);
     match PUBLIC.iter().find(|(element, _)| *element == name) {
-        Some((_, known)) => listed(known),
-        // A camera has no secrets.
-        None if name == "swsyncsrc" => true,
+        Some((_, known)) => listed(known) || name == "swsyncsrc" && controls::by_property(property).is_some(),
         None => {
             factory.metadata("klass").is_some_and(|klass| klass.contains("Encoder"))
                 && listed(PUBLIC_OF_ENCODERS)
@@ -210,11 +239,26 @@ fn settings_on(element: &gst::Element) -> BTreeMap<String, Value> {
         let value = to_json(&element.property_value(pspec.name()))?;
         (to_json(pspec.default_value()).as_ref() != Some(&value)).then(|| (pspec.name().to_owned(), value))
     });
-    [("factory".to_owned(), Value::from(factory.name().as_str()))].into_iter().chain(set).collect()
+    let name = [("factory".to_owned(), Value::from(factory.name().as_str()))];
+    name.into_iter().chain(rig_of(element)).chain(set).collect()
 }
 
-/// A property's value; `None` if it has none, or is no setting: an object, a pointer.
+/// The rig that a swsync element is in, whichever way it was set.
+fn rig_of(element: &gst::Element) -> Option<(String, Value)> {
+    element.find_property("rig-settings")?;
+    let settings = element.property::<Option<gst::Structure>>("rig-settings")?;
+    Some(("rig".to_owned(), settings.get::<String>("rig").ok()?.into()))
+}
+
+/// A property's value, without what may be secret in URIs; `None` if it has none, or is no setting: an object, a pointer.
 fn to_json(value: &glib::Value) -> Option<Value> {
+    Some(match read(value)? {
+        Value::String(text) => without_secrets(&text).into(),
+        other => other,
+    })
+}
+
+fn read(value: &glib::Value) -> Option<Value> {
     if let Some((_, value)) = glib::EnumValue::from_value(value) {
         return Some(value.nick().into());
     }
@@ -245,6 +289,15 @@ fn to_json(value: &glib::Value) -> Option<Value> {
 mod tests {
     use super::*;
 
+    /// GStreamer with the elements, which are registered once.
+    fn init() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            gst::init().unwrap();
+            crate::plugin_register_static().unwrap();
+        });
+    }
+
     fn names(settings: &PipelineSettings) -> Vec<&str> {
         settings.keys().map(String::as_str).collect()
     }
@@ -268,8 +321,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_published() {
-        gst::init().unwrap();
-        crate::plugin_register_static().unwrap();
+        init();
         let secret = "HEX:00112233445566778899aabbccddeeff";
         let clock = format!(
             "swsyncclock name=clock key={secret} key-file=/home/me/{secret} leader={secret} connect={secret}  \
@@ -299,6 +351,39 @@ mod tests {
             let Ok(element) = gst::parse::launch(&line) else { continue };
             let published = settings_on(&element);
             assert!(!format!("{published:?}").contains("0011"), "{line}: {published:?}");
+        }
+    }
+
+    #[test]
+    fn a_camera_publishes_what_is_listed() {
+        init();
+        let Some(factory) = gst::ElementFactory::find("swsyncsrc") else { return };
+        let camera = factory.create().property("profile", "/home/me/HEX:0011").build().unwrap();
+        camera.set_property("camera-name", "imx219");
+        camera.set_property("exposure-time", 200_i32);
+        let published = settings_on(&camera);
+        assert_eq!(published.keys().collect::<Vec<_>>(), ["camera-name", "exposure-time", "factory"]);
+        let secret_by_name =
+            ["user-pw", "location", "uri", "key", "key-file", "passphrase", "cookies", "connect", "listen"];
+        let mut lists = PUBLIC.iter().map(|(_, known)| *known).chain([PUBLIC_OF_ENCODERS]);
+        assert!(lists.all(|known| known.iter().all(|property| !secret_by_name.contains(property))));
+    }
+
+    #[test]
+    fn uris_in_what_is_published_have_no_secrets() {
+        init();
+        let sink = gst::ElementFactory::make("swsyncsink").build().unwrap();
+        let pipeline = "rtspsrc location=rtsp://me:s3cret@host/x?token=s3cret ! fakesink";
+        let properties = gst::Structure::builder("properties")
+            .field("pipeline", pipeline)
+            .field("location", "https://host/hls?key=s3cret")
+            .build();
+        sink.set_property("muxer-properties", properties);
+        let caps = "video/x-raw,from=(string)\"srt://host:5?passphrase=s3cret\",width=64";
+        let filter = gst::ElementFactory::make("capsfilter").property_from_str("caps", caps).build().unwrap();
+        for element in [sink, filter] {
+            let published = format!("{:?}", settings_on(&element));
+            assert!(published.contains("//host") && !published.contains("s3cret"), "{published}");
         }
     }
 

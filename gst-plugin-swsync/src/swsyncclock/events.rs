@@ -112,7 +112,7 @@ impl EventHandler {
     }
 
     fn warn_of_two_leaders(&self, device: &str, address: Option<SocketAddr>, same_scale: bool) {
-        let rig = &self.settings.rig.rig;
+        let rig = self.settings.resolved.rig();
         let address = address.map_or_else(|| "an unknown address".into(), |address| address.to_string());
         let scale = if same_scale { "the same time scale" } else { "another time scale" };
         self.warn(

@@ -183,7 +183,10 @@ impl SwsyncClockElement {
 
     /// READY to PAUSED: serves or follows, and waits until the clock is synced.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = self.settings.lock().clone();
+        let mut settings = self.settings.lock().clone();
+        let resolved = settings.rig.resolve(self.obj().upcast_ref(), *CAT)?;
+        self.settings.lock().rig.keep(resolved.clone());
+        settings.set_resolved(resolved);
         let goes_on = settings.can_lead() && settings.source == Source::Rig;
         let clock = self.provided.begin_run(goes_on);
         let wait = Arc::new(SyncWait::default());

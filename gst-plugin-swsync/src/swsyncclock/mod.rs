@@ -33,6 +33,11 @@
 //! Besides swsync's devices, NTP clients (chrony, GstNtpClock) can follow any that serves time, and with
 //! `net-time-provider` GstNetClientClock can follow any swsyncclock.
 //!
+//! # Which rig
+//! `rig`, `connect`, `listen`, `key-file` and `device-id` are set once: on this element, on the pipeline's `swsyncsink` or `swsyncgate`, by a
+//! GstContext `swsync.rig`, in the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/rig.toml`. `rig-settings` says what they came to and why. See
+//! docs/settings.md.
+//!
 //! # The wait for synchronization
 //! It happens on the way to PAUSED, in the state change itself. No other thread can change the state
 //! meanwhile; the action signal `cancel` ends the wait from any thread (its result: whether there was one). An application that handles

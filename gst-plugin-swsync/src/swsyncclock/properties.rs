@@ -2,7 +2,6 @@
 
 use gst::glib;
 use gst::prelude::*;
-use swsync_rig::DEFAULT_RIG;
 use swsync_time::DEFAULT_PORT;
 
 use super::settings::{
@@ -10,6 +9,7 @@ use super::settings::{
     DEFAULT_MAX_UNCERTAINTY, DEFAULT_PRIORITY, DEFAULT_STEP_THRESHOLD, DEFAULT_SYNC_TIMEOUT,
 };
 use super::{Estimator, Role, Source};
+use crate::rig_settings::RigProperties;
 
 pub fn properties() -> Vec<glib::ParamSpec> {
     let mut properties = source_properties();
@@ -135,32 +135,14 @@ fn network_properties() -> Vec<glib::ParamSpec> {
 }
 
 fn rig_properties() -> Vec<glib::ParamSpec> {
-    vec![
-        text(
-            "rig",
-            "Rig",
-            "Name of the rig whose time this is, in which devices tell who leads and who serves time",
-            Some(DEFAULT_RIG),
-        ),
-        flag(
-            "announce",
-            "Announce",
-            "Whether a device that can lead finds the others in the rig, and is found; one on loopback only if `listen` or `connect` is set",
-            true,
-        ),
-        text(
-            "listen",
-            "Listen",
-            "Zenoh endpoints where other devices can connect, separated by commas, as in swsyncsink",
-            None,
-        ),
-        text(
-            "connect",
-            "Connect",
-            "Zenoh endpoints of other devices to connect to, separated by commas, as in swsyncsink",
-            None,
-        ),
-    ]
+    let mut properties = RigProperties::properties();
+    properties.push(flag(
+        "announce",
+        "Announce",
+        "Whether a device that can lead finds the others in the rig, and is found; one on loopback only if `listen` or `connect` is set",
+        true,
+    ));
+    properties
 }
 
 fn sync_properties() -> Vec<glib::ParamSpec> {
@@ -242,12 +224,6 @@ fn key_properties() -> Vec<glib::ParamSpec> {
             .write_only()
             .mutable_ready()
             .build(),
-        text(
-            "key-file",
-            "Key file",
-            "File of secrets that authenticate time, in the form of chrony's: lines of ID TYPE SECRET",
-            None,
-        ),
         number(
             "key-id",
             "Key id",

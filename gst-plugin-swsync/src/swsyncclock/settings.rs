@@ -9,10 +9,11 @@ use swsync_core::ntp::{Key, Keys, rig_id};
 use swsync_core::time::{Skew, Span};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
 use swsync_rig::RigConfig;
+use swsync_rig::settings::{RigSettings, Setting, comma_list};
 use swsync_time::DEFAULT_PORT;
 
 use super::{Estimator, Role, Source};
-use crate::rig_settings::{RigSettings, comma_list};
+use crate::rig_settings::{self, RigProperties};
 
 pub const DEFAULT_BIND: &str = "0.0.0.0";
 pub const DEFAULT_SYNC_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
@@ -40,7 +41,9 @@ pub struct Settings {
     pub bind_address: String,
     pub port: u16,
     pub announce: bool,
-    pub rig: RigSettings,
+    pub rig: RigProperties,
+    /// What `rig` and all else came to, once the element starts.
+    pub resolved: RigSettings,
     pub wait_sync: bool,
     pub sync_timeout: gst::ClockTime,
     pub burst: u32,
@@ -52,6 +55,7 @@ pub struct Settings {
     pub step_threshold: gst::ClockTime,
     pub max_uncertainty: gst::ClockTime,
     pub key: Secret,
+    /// By `resolved`.
     pub key_file: Option<String>,
     pub key_id: u32,
     pub ptp_domain: u32,
@@ -80,7 +84,8 @@ impl Default for Settings {
             bind_address: DEFAULT_BIND.into(),
             port: DEFAULT_PORT,
             announce: true,
-            rig: RigSettings::default(),
+            rig: RigProperties::default(),
+            resolved: RigSettings::default(),
             wait_sync: true,
             sync_timeout: DEFAULT_SYNC_TIMEOUT,
             burst: DEFAULT_BURST,
@@ -129,7 +134,6 @@ impl Settings {
             "step-threshold" => self.step_threshold = time(),
             "max-uncertainty" => self.max_uncertainty = time(),
             "key" => self.key = Secret(text()),
-            "key-file" => self.key_file = text(),
             "key-id" => self.key_id = number(),
             "ptp-domain" => self.ptp_domain = number(),
             "ptp-interfaces" => self.ptp_interfaces = text(),
@@ -162,7 +166,6 @@ impl Settings {
             "max-slew-ppm" => self.max_slew_ppm.to_value(),
             "step-threshold" => self.step_threshold.nseconds().to_value(),
             "max-uncertainty" => self.max_uncertainty.nseconds().to_value(),
-            "key-file" => self.key_file.to_value(),
             "key-id" => self.key_id.to_value(),
             "ptp-domain" => self.ptp_domain.to_value(),
             "ptp-interfaces" => self.ptp_interfaces.to_value(),
@@ -178,6 +181,12 @@ fn settings_error(what: &str) -> gst::ErrorMessage {
 }
 
 impl Settings {
+    /// The settings of the rig are known.
+    pub fn set_resolved(&mut self, resolved: RigSettings) {
+        self.key_file = resolved.value(Setting::KeyFile).map(str::to_owned);
+        self.resolved = resolved;
+    }
+
     /// The addresses in `leader`, each with a port.
     pub fn servers(&self) -> Vec<String> {
         let port = if self.source == Source::Ntp { NTP_PORT } else { DEFAULT_PORT };
@@ -189,7 +198,7 @@ impl Settings {
                 (false, true, _) | (false, false, false) => format!("{host}:{port}"),
             }
         };
-        comma_list(self.leader.as_deref()).into_iter().map(with_port).collect()
+        comma_list(self.leader.as_deref().unwrap_or_default()).into_iter().map(with_port).collect()
     }
 
     /// The servers that are to be followed, if the user names them. A leader follows whoever leads before it does.
@@ -233,16 +242,17 @@ impl Settings {
         if self.role == Role::Client {
             return Ok(self.source == Source::Rig && self.servers().is_empty());
         }
-        let has_endpoints = self.rig.listen.is_some() || self.rig.connect.is_some();
+        let is_set = |setting| self.resolved.value(setting).is_some();
+        let has_endpoints = is_set(Setting::Listen) || is_set(Setting::Connect);
         Ok(self.announce && (has_endpoints || !self.ip()?.is_loopback()))
     }
 
     pub fn ptp_interfaces(&self) -> Vec<String> {
-        comma_list(self.ptp_interfaces.as_deref())
+        comma_list(self.ptp_interfaces.as_deref().unwrap_or_default())
     }
 
     pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
-        self.rig.config()
+        self.resolved.config().map_err(|error| rig_settings::settings_error(&error))
     }
 
     pub fn estimator_config(&self) -> EstimatorConfig {
@@ -292,7 +302,7 @@ impl Settings {
             accuracy: span(self.accuracy),
             interleaved: self.interleaved,
             rig: match self.source {
-                Source::Rig => rig_id(&self.rig.rig),
+                Source::Rig => rig_id(self.resolved.rig()),
                 Source::Ntp | Source::Ptp | Source::System => 0,
             },
             key: self.client_key()?,
@@ -324,7 +334,7 @@ impl Settings {
     pub fn sought(&self) -> String {
         match (self.source, &self.leader) {
             (Source::Rig, Some(leader)) if self.role != Role::Leader => format!("the time of {leader}"),
-            (Source::Rig, _) => format!("the time of rig {}", self.rig.rig),
+            (Source::Rig, _) => format!("the time of rig {}", self.resolved.rig()),
             (Source::Ntp, leader) => format!("the NTP server {}", leader.as_deref().unwrap_or_default()),
             (Source::Ptp, _) => format!("the PTP grandmaster of domain {}", self.ptp_domain),
             (Source::System, _) => "the system's clock to be in sync".into(),

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use swsync_core::time::Span;
 use swsync_core::time_service::{Advertiser, ClockClass, Identity, Scale, SyncState, TimeAdvert};
+use swsync_rig::settings::Setting;
 use swsync_rig::{ControlError, Session, TimeChannel, host_name};
 use swsync_time::{
     AdvertInbox, Announcements, Announcer, Authority, Reference, ReferenceConfig, ReferenceFollower,
@@ -167,7 +168,7 @@ impl TimeSource {
 
 /// What this device tells of itself in the rig.
 fn advertiser(settings: &Settings, events: &EventHandler) -> Advertiser {
-    let rig = &settings.rig.rig;
+    let rig = settings.resolved.rig();
     let source = match settings.source {
         Source::Rig => None,
         Source::Ntp => Some("ntp".into()),
@@ -183,7 +184,7 @@ fn advertiser(settings: &Settings, events: &EventHandler) -> Advertiser {
     let random = new_identity(rig);
     let timescale = source.map_or(random.timescale, |source| Scale::id_of_source(rig, &source));
     Advertiser {
-        device: host_name(),
+        device: settings.resolved.value(Setting::DeviceId).map_or_else(host_name, str::to_owned),
         identity: Identity { timescale, ..random },
         can_lead: settings.can_lead(),
         priority: settings.election_priority(),
@@ -201,7 +202,7 @@ fn follow_rig(
     client.device = advertiser.identity.device; // not to follow itself
     let servers = settings.named_servers();
     let is_named = !servers.is_empty();
-    let sought = format!("rig {}", settings.rig.rig);
+    let sought = format!("rig {}", settings.resolved.rig());
     events.set_leader(if is_named { servers.join(",") } else { format!("of {sought}") });
     let serving = ServingConfig {
         address: settings.address()?,
@@ -297,7 +298,7 @@ fn serve(
     Ok(server)
 }
 
-/// The process's session in the rig. swsyncsink shares it if its `rig`, `listen` and `connect` are the same.
+/// The process's session in the rig. swsyncsink and swsyncgate share it, since their settings are the same.
 fn session(settings: &Settings) -> Result<Arc<Session>, gst::ErrorMessage> {
     Session::open(&settings.rig_config()?).map_err(|error| match error {
         ControlError::Endpoint { .. } => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),

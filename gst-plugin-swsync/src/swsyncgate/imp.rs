@@ -11,6 +11,7 @@ use swsync_rig::{Membership, Session};
 use super::OnShort;
 use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};
 use crate::order_service::{ElementHooks, OrderService, OrderSettings, Worker, control_error};
+use crate::rig_settings::{answer_context_query, settings_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncgate", gst::DebugColorFlags::empty(), Some("swsync order gate"))
@@ -78,6 +79,9 @@ impl ObjectSubclass for SwsyncGate {
             .activatemode_function(|pad, parent, mode, active| {
                 let refuse = || Err(gst::loggable_error!(CAT, "panicked"));
                 Self::catch_panic_pad_function(parent, refuse, |gate| gate.activate(pad, mode, active))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |gate| gate.query(pad, query))
             })
             .flags(gst::PadFlags::PROXY_CAPS)
             .build();
@@ -194,8 +198,10 @@ impl ElementImpl for SwsyncGate {
 impl SwsyncGate {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().clone();
-        let device = settings.orders.device()?;
-        let config = settings.orders.rig_config()?;
+        let rig = settings.orders.rig.resolve(self.obj().upcast_ref(), *CAT)?;
+        self.settings.lock().orders.rig.keep(rig.clone());
+        let device = rig.device().map_err(|error| settings_error(&error))?;
+        let config = rig.config().map_err(|error| settings_error(&error))?;
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let element = ElementHooks::new(&*self.obj(), *CAT);
         let limits = settings.orders.ring_limits();
@@ -333,10 +339,11 @@ impl SwsyncGate {
     }
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
-        match query.view() {
-            // Frames stay in the ring: a pool downstream would run out of buffers.
-            gst::QueryView::Allocation(_) => false,
-            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
-        }
+        // Frames stay in the ring: a pool downstream would run out of buffers.
+        query.type_() != gst::QueryType::Allocation && self.query(pad, query)
+    }
+
+    fn query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        answer_context_query(&*self.obj(), query) || gst::Pad::query_default(pad, Some(&*self.obj()), query)
     }
 }

@@ -18,6 +18,8 @@
 //! in bounded memory. Frames that fall out of the ring before downstream has taken those before them are lost, and the answer
 //! names them. At EOS, and on the way to READY, the gate waits up to 5 s until downstream has taken the frames of open orders.
 //!
+//! The rig is set as in `swsyncsink`: once for the pipeline, on any of its swsync elements (docs/settings.md).
+//!
 //! # Events
 //!
 //! Serialized custom events go downstream (GST_EVENT_CUSTOM_DOWNSTREAM), with these structures:

@@ -22,6 +22,7 @@ use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
 use crate::order_service::{
     CameraInfo, ElementHooks, OrderService, OrderSettings, Suspended, Worker, control_error, place_shot,
 };
+use crate::rig_settings::{answer_context_query, settings_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("swsyncsink", gst::DebugColorFlags::empty(), Some("swsync order sink"))
@@ -193,6 +194,19 @@ impl ElementImpl for SwsyncSink {
         &TEMPLATES
     }
 
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::ReadyToPaused {
+            self.join_another_rig_if_settings_changed().map_err(|error| {
+                self.post_error_message(error);
+                gst::StateChangeError
+            })?;
+        }
+        self.parent_change_state(transition)
+    }
+
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
         if let Some(service) = self.service() {
             service.set_clock(clock);
@@ -204,8 +218,10 @@ impl ElementImpl for SwsyncSink {
 impl BaseSinkImpl for SwsyncSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().clone();
-        let device = settings.orders.device()?;
-        let config = settings.orders.rig_config()?;
+        let rig = settings.orders.rig.resolve(self.obj().upcast_ref(), *CAT)?;
+        self.settings.lock().orders.rig.keep(rig.clone());
+        let device = rig.device().map_err(|error| settings_error(&error))?;
+        let config = rig.config().map_err(|error| settings_error(&error))?;
         let location = Location::parse(settings.location()).map_err(|e| location_error(&e))?;
         let max_files = (settings.max_files > 0).then_some(settings.max_files);
         if max_files.is_some() {
@@ -264,6 +280,10 @@ impl BaseSinkImpl for SwsyncSink {
         Ok(())
     }
 
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        answer_context_query(&*self.obj(), query) || BaseSinkImplExt::parent_query(self, query)
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let checked = match self.service() {
             Some(service) => service.set_caps(caps),
@@ -302,6 +322,16 @@ impl SwsyncSink {
             State::Started { service, .. } => Some(service.clone()),
             State::Stopped => None,
         }
+    }
+
+    /// The sink joins its rig on the way to READY, and settings of the rig may change in READY: on any element of the pipeline.
+    fn join_another_rig_if_settings_changed(&self) -> Result<(), gst::ErrorMessage> {
+        let rig = self.settings.lock().orders.rig.clone();
+        if rig.has_changed(&rig.resolve(self.obj().upcast_ref(), *CAT)?) {
+            BaseSinkImpl::stop(self)?;
+            BaseSinkImpl::start(self)?;
+        }
+        Ok(())
     }
 
     /// Waits at the end of the stream until the frames of all orders are on the disk: an application that sees EOS may read the files.

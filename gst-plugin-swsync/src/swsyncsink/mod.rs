@@ -14,6 +14,9 @@
 //! swsync record --segment 60s
 //! ```
 //!
+//! The rig (`rig`, `connect`, `listen`, `key-file`, `device-id`) is set once: here, on the pipeline's `swsyncclock`, by a GstContext `swsync.rig`, in
+//! the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/rig.toml`. `rig-settings` says what the settings came to and why. See docs/settings.md.
+//!
 //! # Files
 //!
 //! `location` is a folder, or a pattern with `{take}`, `{device}`, `{frame}`, `{segment}` and `{ext}`; `~/` is the home folder.

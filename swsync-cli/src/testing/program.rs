@@ -2,12 +2,17 @@
 
 use std::process::{Command, Output, Stdio};
 
+use swsync_rig::settings::{CONFIG_VARIABLE, Setting};
+
 /// A run of `program` with these arguments, outside of any rig.
 pub fn command(program: &str, args: &[&str]) -> Command {
     // `env` restores signals that are ignored when tests run in the background.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,TERM", program]);
-    command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
+    command.args(args).stdin(Stdio::null()).env(CONFIG_VARIABLE, "/dev/null");
+    for setting in Setting::ALL {
+        command.env_remove(setting.variable());
+    }
     command
 }
 

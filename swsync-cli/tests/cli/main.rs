@@ -1,6 +1,7 @@
 //! The `swsync` command, as a process, against devices without cameras in this one.
 
 mod collect;
+mod config;
 mod handover;
 mod rig;
 mod shoot;

@@ -194,8 +194,8 @@ impl Device {
 
 /// A rig with a port of its own.
 pub struct Rig {
-    name: String,
-    endpoint: String,
+    pub name: String,
+    pub endpoint: String,
     devices: Vec<Device>,
 }
 

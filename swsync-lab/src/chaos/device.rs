@@ -10,6 +10,7 @@ use std::sync::mpsc::Sender;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use swsync_core::time::{Host, Local, Span, Timestamp};
+use swsync_rig::settings::{CONFIG_VARIABLE, Setting};
 use swsync_sim::oscillator::{Oscillator, OscillatorConfig};
 use swsync_time::{SIMULATED_CLOCK, host_now};
 
@@ -107,8 +108,9 @@ impl Device {
             .env(SIMULATED_CLOCK, clock.to_string())
             .env("GST_DEBUG_NO_COLOR", "1")
             .process_group(0);
-        for name in ["SWSYNC_RIG", "SWSYNC_CONNECT", "SWSYNC_LISTEN"] {
-            command.env_remove(name);
+        command.env(CONFIG_VARIABLE, "/dev/null");
+        for setting in Setting::ALL {
+            command.env_remove(setting.variable());
         }
         let log = setup.out.join(format!("{name}.log"));
         let log =

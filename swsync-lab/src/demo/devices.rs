@@ -11,6 +11,7 @@ use crate::relay::{Relay, RelayConfig};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use swsync_core::name::Name;
+use swsync_rig::settings::{CONFIG_VARIABLE, Setting};
 use swsync_rig::{RigConfig, Session};
 use swsync_sim::link::LinkModel;
 use swsync_time::SIMULATED_CLOCK;
@@ -164,8 +165,9 @@ impl Launch<'_> {
         command.args(["--pdeathsig", "INT", "--"]).arg(script);
         command.env("GST_DEBUG_NO_COLOR", "1").env_remove("SWSYNC_FORMAT");
         // A demo is a rig of its own.
-        for name in ["SWSYNC_RIG", "SWSYNC_CONNECT", "SWSYNC_LISTEN"] {
-            command.env_remove(name);
+        command.env(CONFIG_VARIABLE, "/dev/null");
+        for setting in Setting::ALL {
+            command.env_remove(setting.variable());
         }
         if std::env::var_os("GST_DEBUG").is_none() {
             command.env("GST_DEBUG", "swsync*:4,2");

@@ -1,0 +1,101 @@
+//! The configuration file.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Setting, SettingsError};
+
+/// The environment variable that names the file.
+pub const CONFIG_VARIABLE: &str = "SWSYNC_CONFIG";
+
+/// The file in the folder of configurations.
+const NAME: &str = "swsync/rig.toml";
+
+/// What a configuration file says.
+pub struct ConfigFile {
+    pub path: PathBuf,
+    pub settings: Vec<(Setting, String)>,
+}
+
+impl ConfigFile {
+    /// The file that counts, if there is one. `etc`: the folder of the system's configuration.
+    pub fn find(
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        etc: &Path,
+    ) -> Result<Option<Self>, SettingsError> {
+        let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = folder(CONFIG_VARIABLE) {
+            return match std::fs::read_to_string(&path) {
+                Ok(text) => Self::parse(path, &text).map(Some),
+                Err(source) => Err(SettingsError::Unreadable { path, source }),
+            };
+        }
+        let home = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+        for path in home.iter().map(PathBuf::as_path).chain([etc]).map(|folder| folder.join(NAME)) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => return Self::parse(path, &text).map(Some),
+                Err(error) if is_missing(&error) => {}
+                Err(source) => return Err(SettingsError::Unreadable { path, source }),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Errors name keys, never values: somebody may have put a secret there.
+    fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
+        let wrong = |at: Option<usize>, why: String| SettingsError::File {
+            path: path.clone(),
+            line: at.map(|at| 1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()),
+            why,
+        };
+        let table = DeTable::parse(text)
+            .map_err(|error| wrong(error.span().map(|span| span.start), "it is no TOML".into()))?;
+        let mut settings = Vec::new();
+        for (key, value) in table.get_ref() {
+            let name: &str = key.get_ref();
+            let Some(setting) = Setting::of_name(name) else {
+                return Err(wrong(Some(key.span().start), unknown(name)));
+            };
+            let value = text_of(setting, value).ok_or_else(|| {
+                let kind = if setting.is_list() { "a text or a list of texts" } else { "a text" };
+                wrong(Some(key.span().start), format!("{setting} has to be {kind}, in quotes"))
+            })?;
+            settings.push((setting, beside(&path, setting, value)));
+        }
+        Ok(Self { path, settings })
+    }
+}
+
+/// Whether the file, or a folder on the way to it, is not there.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unknown(name: &str) -> String {
+    let known = Setting::ALL.map(Setting::name).join(", ");
+    let hint = if name == "key" { ". A key stands in a file of its own, which `key-file` names" } else { "" };
+    format!("`{name}` is no setting; there are {known}{hint}")
+}
+
+fn text_of(setting: Setting, value: &Spanned<DeValue<'_>>) -> Option<String> {
+    let text = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
+    match value.get_ref() {
+        DeValue::Array(items) if setting.is_list() => {
+            let items: Option<Vec<_>> = items.iter().map(text).collect();
+            Some(items?.join(","))
+        }
+        _ => text(value),
+    }
+}
+
+/// The path of a key is relative to the file that names it.
+fn beside(file: &Path, setting: Setting, value: String) -> String {
+    match (setting, file.parent()) {
+        (Setting::KeyFile, Some(folder)) if !value.is_empty() => folder.join(value).display().to_string(),
+        _ => value,
+    }
+}
