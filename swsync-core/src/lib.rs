@@ -21,6 +21,7 @@ pub mod frame;
 pub mod frame_number;
 pub mod gap;
 pub mod grid;
+pub mod key;
 pub mod leap;
 pub mod log;
 pub mod manifest;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use swsync_core::key::RigKey;
 use swsync_core::name::Name;
 
 /// The default name of a rig.
@@ -21,6 +22,8 @@ pub struct RigConfig {
     pub listen: Vec<String>,
     /// Whom to connect to.
     pub connect: Vec<String>,
+    /// The rig's key. Without one, anybody on the network is part of the rig.
+    pub key: Option<RigKey>,
 }
 
 impl Default for RigConfig {
@@ -54,7 +57,13 @@ impl RigConfig {
     /// The rig `rig`, reached by these endpoints.
     #[must_use]
     pub const fn new(rig: Name, listen: Vec<String>, connect: Vec<String>) -> Self {
-        Self { rig, listen, connect }
+        Self { rig, listen, connect, key: None }
+    }
+
+    /// The same rig, with its key: nobody who lacks it can take part. Endpoints written `tcp/HOST:PORT` are used with TLS.
+    #[must_use]
+    pub fn with_key(self, key: Option<RigKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// The rig `rig`, found by Zenoh's own discovery.

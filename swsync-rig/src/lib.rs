@@ -29,6 +29,7 @@ mod device_handler;
 mod error;
 mod host;
 mod id_claims;
+pub mod key_file;
 mod keys;
 mod members;
 mod membership;

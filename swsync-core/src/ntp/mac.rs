@@ -54,7 +54,7 @@ impl Key {
         self.id
     }
 
-    pub(super) fn digest(&self, message: &[u8]) -> [u8; DIGEST_LEN] {
+    pub(crate) fn digest(&self, message: &[u8]) -> [u8; DIGEST_LEN] {
         match &self.cipher {
             Cipher::Aes128(cmac) => Cmac::clone(cmac).chain_update(message).finalize().into_bytes().into(),
             Cipher::Aes256(cmac) => Cmac::clone(cmac).chain_update(message).finalize().into_bytes().into(),
