@@ -45,6 +45,7 @@ mod session;
 mod settling;
 pub mod share;
 mod time_channel;
+mod tls;
 mod zenoh_config;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};
