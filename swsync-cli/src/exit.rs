@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
+use swsync_rig::key_file::KeyFileError;
 
 use crate::handover::HandoverError;
 
@@ -41,13 +42,16 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     } else if error.is::<NoOrder>() {
         NO_ORDER
     } else if error.is::<OrderError>()
+        || error.is::<KeyFileError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
     {
         USAGE
     } else {
         match error.downcast_ref::<ControlError>() {
-            Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,
-            Some(ControlError::Endpoint { .. }) => USAGE,
+            Some(
+                ControlError::NobodyThere { .. } | ControlError::Connect { .. } | ControlError::Key { .. },
+            ) => NO_RIG,
+            Some(ControlError::Endpoint { .. } | ControlError::KeyFile(_)) => USAGE,
             _ => INCOMPLETE,
         }
     })

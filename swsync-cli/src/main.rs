@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{collect, exit, forget, handover, log, record, shoot, status};
+use swsync_cli::{collect, exit, forget, handover, key, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum Command {
     Collect(collect::CollectArgs),
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
+    Key(key::KeyArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,5 +47,6 @@ fn main() -> ExitCode {
         Command::Collect(args) => collect::run(args),
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
+        Command::Key(args) => key::run(args),
     })
 }

@@ -1,10 +1,12 @@
 //! The arguments that name a rig, and how a command connects to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::Name;
+use swsync_rig::key_file::{self, KeyFileError};
 use swsync_rig::{ControlError, DEFAULT_RIG, RigConfig, Session};
 
 /// How long to look for a rig. Multicast scouting repeats after a second, and busy WiFi may lose the first packet.
@@ -24,21 +26,28 @@ pub struct RigArgs {
     /// Where to wait for devices that are set to connect to this host, as tcp/ADDRESS:PORT. Repeatable.
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
     pub listen: Vec<String>,
+    /// The file with the rig's key (`swsync key new`). Without it only an open rig can be reached.
+    #[arg(long, value_name = "FILE", env = "SWSYNC_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl RigArgs {
     /// The rig's configuration.
-    #[must_use]
-    pub fn config(&self) -> RigConfig {
+    ///
+    /// # Errors
+    /// The key file cannot be used.
+    pub fn config(&self) -> Result<RigConfig, KeyFileError> {
         // An environment variable that is set but empty means "none".
         let given = |list: &[String]| list.iter().filter(|item| !item.is_empty()).cloned().collect();
-        RigConfig::new(self.rig.clone(), given(&self.listen), given(&self.connect))
+        let key_file = self.key_file.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let key = key_file.map(key_file::read).transpose()?;
+        Ok(RigConfig::new(self.rig.clone(), given(&self.listen), given(&self.connect)).with_key(key))
     }
 
     /// Connects to the rig.
     ///
     /// # Errors
-    /// [`ControlError`]: there is no rig, or no device in it.
+    /// [`ControlError`]: there is no rig, or no device in it, or the key file cannot be used.
     pub fn visit(&self) -> Result<Arc<Session>, ControlError> {
         self.visit_for(None)
     }
@@ -48,6 +57,6 @@ impl RigArgs {
     /// # Errors
     /// As [`visit`](Self::visit).
     pub fn visit_for(&self, patience: Option<Duration>) -> Result<Arc<Session>, ControlError> {
-        Session::visit(&self.config(), patience.unwrap_or_default().max(PATIENCE))
+        Session::visit(&self.config()?, patience.unwrap_or_default().max(PATIENCE))
     }
 }

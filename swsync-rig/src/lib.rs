@@ -30,6 +30,7 @@ mod error;
 mod host;
 mod id_claims;
 pub mod key_file;
+mod key_hint;
 mod keys;
 mod members;
 mod membership;
