@@ -160,6 +160,134 @@ mod tests {
         RigKey::from_secret(Zeroizing::new([byte; 32]))
     }
 
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use zenoh::Wait;
+
+    /// A session in TLS that listens at or connects to `address`, with a certificate of this common name.
+    fn session(mode: &str, side: &str, address: &str, certificate: (&RigKey, &str)) -> zenoh::Session {
+        let (key, name) = certificate;
+        let mut config = zenoh::Config::default();
+        secure(&mut config, Some(key)).unwrap();
+        let identity = Identity::named(key, name).unwrap();
+        let tls = "transport/link/tls";
+        for (setting, value) in [
+            ("mode".into(), format!("{mode:?}")),
+            ("listen/endpoints".into(), "[]".into()),
+            (format!("{side}/endpoints"), format!("[\"tls/{address}\"]")),
+            ("scouting/multicast/enabled".into(), "false".into()),
+            (format!("{tls}/{side}_private_key_base64"), format!("{:?}", *identity.private_key)),
+            (format!("{tls}/{side}_certificate_base64"), format!("{:?}", identity.certificate)),
+        ] {
+            config.insert_json5(&setting, &value).unwrap();
+        }
+        zenoh::open(config).wait().unwrap()
+    }
+
+    /// What a hub whose certificate has this common name gets from a client of the rig: replies and tokens.
+    fn seen_by_hub_named(hub_name: &str) -> usize {
+        let key = key(1);
+        let address = crate::free_loopback().unwrap().to_string();
+        let hub = session("router", "listen", &address, (&key, hub_name));
+        let client = session("client", "connect", &address, (&key, &common_name(&key)));
+        let _token = client.liveliness().declare_token("swsync/device").wait().unwrap();
+        let _queryable = client
+            .declare_queryable("swsync/order")
+            .callback(|query| query.reply("swsync/order", "done").wait().unwrap())
+            .wait()
+            .unwrap();
+        let mut seen = 0;
+        for _ in 0..10 {
+            let timeout = Duration::from_millis(200);
+            let replies = hub.get("swsync/order").timeout(timeout).wait().unwrap();
+            let tokens = hub.liveliness().get("**").timeout(timeout).wait().unwrap();
+            seen = replies.iter().chain(tokens.iter()).filter(|reply| reply.result().is_ok()).count();
+            if seen > 0 {
+                break;
+            }
+        }
+        assert_eq!(client.info().routers_zid().wait().count(), 1, "connected in any case");
+        seen
+    }
+
+    /// Stands for a hub with a certificate of a public authority, which tests cannot have: TLS accepts both.
+    #[test]
+    fn a_hub_with_another_common_name_sees_nothing() {
+        assert_eq!(seen_by_hub_named(&common_name(&key(1))), 2, "a reply and a token");
+        assert_eq!(seen_by_hub_named("www.example.org"), 0);
+        assert_eq!(seen_by_hub_named(&common_name(&key(2))), 0);
+    }
+
+    #[test]
+    fn certificates_are_valid_from_1970_to_9999() {
+        let key = key(1);
+        for certificate in [Identity::new(&key).unwrap().authority, Identity::new(&key).unwrap().certificate]
+        {
+            let pem = String::from_utf8(STANDARD.decode(certificate).unwrap()).unwrap();
+            let der = STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
+            for date in [&b"700101000000Z"[..], b"99991231000000Z"] {
+                assert!(der.windows(date.len()).any(|window| window == date));
+            }
+        }
+    }
+
+    /// Collects what is logged at every level.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_logs_a_secret() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        // For the whole process, since Zenoh has threads of its own; this crate's other tests log too then.
+        tracing_subscriber::util::SubscriberInitExt::try_init(subscriber).unwrap();
+        let key = key(0x5a);
+        let free = crate::free_loopback().unwrap();
+        let listen = crate::RigConfig::new(
+            swsync_core::name::Name::new("logged").unwrap(),
+            vec![format!("tcp/{free}")],
+            Vec::new(),
+        );
+        let connect = crate::RigConfig::new(listen.rig.clone(), Vec::new(), listen.listen.clone());
+        let resident = crate::Session::open_unshared(&listen.with_key(Some(key.clone()))).unwrap();
+        let patience = Duration::from_millis(500);
+        // Also what goes wrong: no device, another key, none.
+        for other in [Some(key.clone()), Some(self::key(2)), None] {
+            let error = crate::Session::visit(&connect.clone().with_key(other), patience).err().unwrap();
+            println!("{error}");
+        }
+        drop(resident);
+        let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+        assert!(text.contains("tls/"), "Zenoh's log is there: {} bytes", text.len());
+        let private_key = STANDARD.encode("-----BEGIN PRIVATE KEY-----");
+        for secret in [
+            &private_key[..private_key.len() - 4], // the last digits depend on what follows
+            "BEGIN PRIVATE KEY",
+            &"5a".repeat(16),
+            &"90, ".repeat(8),
+            &STANDARD.encode(*key.authority_seed())[..40],
+        ] {
+            let at = text.find(secret);
+            assert_eq!(at.map(|at| &text[at.saturating_sub(300)..at]), None, "a secret is logged after this");
+        }
+    }
+
     #[test]
     fn all_devices_have_one_authority_and_certificates_of_their_own() {
         let (a, b) = (Identity::new(&key(1)).unwrap(), Identity::new(&key(1)).unwrap());
