@@ -8,6 +8,7 @@ pub fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,TERM", program]);
     command.args(args).stdin(Stdio::null()).env_remove("SWSYNC_RIG").env_remove("SWSYNC_CONNECT");
+    command.env_remove("SWSYNC_KEY_FILE");
     command
 }
 

@@ -2,6 +2,7 @@
 
 mod collect;
 mod handover;
+mod key;
 mod rig;
 mod shoot;
 mod status;

@@ -212,7 +212,7 @@ fn interrupted_is_130_and_the_order_stands() {
 #[test]
 fn the_rig_can_be_named_by_options_too() {
     let rig = Rig::new().with("a", Does::Save);
-    let env: Vec<_> = rig.command(&[]).get_envs().map(|(_, v)| v.unwrap().to_owned()).collect();
+    let env: Vec<_> = rig.command(&[]).get_envs().filter_map(|(_, v)| Some(v?.to_owned())).collect();
     let [connect, name] = &env[..] else { panic!("{env:?}") };
     let (name, connect) = (name.to_str().unwrap(), connect.to_str().unwrap());
     let ran = Ran::of(&mut swsync(&["shoot", "--rig", name, "--connect", connect]));
