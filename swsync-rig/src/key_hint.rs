@@ -3,6 +3,8 @@
 //! Who speaks TLS answers a byte that begins no TLS record with an alert; who speaks Zenoh on plain TCP does not. That is all that a
 //! stranger learns of a rig with a key.
 
+#![expect(clippy::disallowed_types, reason = "Zenoh does not tell what is spoken at an address")]
+
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
@@ -47,7 +49,17 @@ pub(crate) fn probe(address: &str) -> Option<Speaks> {
 
 /// Whether what is there, at the addresses of `config` or found by multicast, has a key where `config` has none, or none where it
 /// has one. In words, with the remedy. Takes up to some seconds.
-pub(crate) fn key_hint(config: &RigConfig) -> Option<String> {
+#[must_use]
+pub fn key_hint(config: &RigConfig) -> Option<String> {
+    hint(config, false)
+}
+
+/// As [`key_hint`], for somebody who cannot connect to anything: the key may be another one, too.
+pub(crate) fn key_hint_of_outsider(config: &RigConfig) -> Option<String> {
+    hint(config, true)
+}
+
+fn hint(config: &RigConfig, is_outside: bool) -> Option<String> {
     let found = if config.is_discovering() { scout() } else { addressed(&config.connect) };
     match (&config.key, found.tls.first(), found.plain.first()) {
         (None, Some(at), _) => Some(format!(
@@ -59,11 +71,11 @@ pub(crate) fn key_hint(config: &RigConfig) -> Option<String> {
              Give its devices the key file (key-file=, SWSYNC_KEY_FILE)",
             key.fingerprint()
         )),
-        (Some(key), Some(at), _) => Some(format!(
+        (Some(key), Some(at), _) if is_outside => Some(format!(
             "{at} speaks TLS, and may have another key than this side (fingerprint {}): compare by `swsync key check FILE`",
             key.fingerprint()
         )),
-        (None, None, _) | (Some(_), None, None) => None,
+        (None, None, _) | (Some(_), Some(_), _) | (Some(_), None, None) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
-use crate::key_hint::key_hint;
+use crate::key_hint::{key_hint, key_hint_of_outsider};
 use crate::keys::{Keys, Member, QueryKind};
 use crate::members::{Members, follow_tokens};
 use crate::message::reason;
@@ -174,9 +174,8 @@ impl Session {
     pub fn nobody_there(&self, waited: Duration) -> ControlError {
         let info = self.zenoh.info();
         let alone = info.peers_zid().wait().next().is_none() && info.routers_zid().wait().next().is_none();
-        if (alone || self.is_open())
-            && let Some(hint) = key_hint(&self.config)
-        {
+        let hint = if alone { key_hint_of_outsider(&self.config) } else { key_hint(&self.config) };
+        if let Some(hint) = hint.filter(|_| alone || self.is_open()) {
             return ControlError::Key { rig: self.config.rig.clone(), hint, waited: rounded(waited) };
         }
         if alone && !self.config.connect.is_empty() {

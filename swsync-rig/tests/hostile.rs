@@ -2,6 +2,8 @@
 //!
 //! Each test ends with an order by the rig's operator that all devices answer: the rig is alive.
 
+#![expect(clippy::disallowed_types, reason = "a hostile client does not keep to Zenoh")]
+
 #[expect(dead_code, reason = "the other tests of this crate use the rest")]
 mod devices;
 

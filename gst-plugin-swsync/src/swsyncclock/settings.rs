@@ -247,6 +247,14 @@ impl Settings {
         Ok(self.rig.config()?.with_key(self.rig_key()?))
     }
 
+    /// Whether the rig that is there has a key and this device none, or the other way round, in words. Takes up to some seconds.
+    pub fn key_hint(&self) -> Option<String> {
+        if !self.joins_rig().unwrap_or(false) {
+            return None;
+        }
+        swsync_rig::key_hint(&self.rig_config().ok()?)
+    }
+
     pub fn estimator_config(&self) -> EstimatorConfig {
         EstimatorConfig {
             kind: match self.estimator {
