@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -12,6 +12,7 @@ use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
+use crate::key_hint::{key_hint, key_hint_of_outsider};
 use crate::keys::{Keys, Member, QueryKind};
 use crate::members::{Members, follow_tokens};
 use crate::message::reason;
@@ -20,6 +21,9 @@ use crate::{ControlError, RigConfig};
 
 /// How long dropping a visitor's session waits for the network.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Says once in a process that its rig is open.
+static OPEN_RIG: Once = Once::new();
 
 /// A connection to a rig's network. Its methods block. They may be called on any thread that is not part of a single-threaded
 /// tokio runtime, which Zenoh refuses.
@@ -88,6 +92,15 @@ impl Session {
     }
 
     pub(crate) fn open_new(config: &RigConfig, role: SessionRole) -> Result<Arc<Self>, ControlError> {
+        if config.key.is_none() && role == SessionRole::Resident {
+            OPEN_RIG.call_once(|| {
+                swsync_core::log::warn!(
+                    rig = %config.rig,
+                    "the rig is open: everybody on its network can see, order, stop and read. `swsync key new` makes a key \
+                     for it, which key-file= or SWSYNC_KEY_FILE names on each device"
+                );
+            });
+        }
         let zenoh = zenoh::open(zenoh_config(config, role)?)
             .wait()
             .map_err(|source| ControlError::zenoh("join the network", source))?;
@@ -112,6 +125,12 @@ impl Session {
     #[must_use]
     pub const fn rig(&self) -> &Name {
         &self.config.rig
+    }
+
+    /// Whether everybody on the network is part of the rig: it has no key.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.config.key.is_none()
     }
 
     /// The session in Zenoh's network.
@@ -155,6 +174,10 @@ impl Session {
     pub fn nobody_there(&self, waited: Duration) -> ControlError {
         let info = self.zenoh.info();
         let alone = info.peers_zid().wait().next().is_none() && info.routers_zid().wait().next().is_none();
+        let hint = if alone { key_hint_of_outsider(&self.config) } else { key_hint(&self.config) };
+        if let Some(hint) = hint.filter(|_| alone || self.is_open()) {
+            return ControlError::Key { rig: self.config.rig.clone(), hint, waited: rounded(waited) };
+        }
         if alone && !self.config.connect.is_empty() {
             return ControlError::Connect { endpoints: self.config.connect.clone(), waited: rounded(waited) };
         }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::tls::{endpoint_with, secure};
 use crate::{ControlError, RigConfig};
 
 /// What a session is for.
@@ -28,15 +29,19 @@ fn listen_endpoints(config: &RigConfig) -> Vec<String> {
 /// Zenoh's configuration for a session of `config`.
 pub(crate) fn zenoh_config(config: &RigConfig, role: SessionRole) -> Result<zenoh::Config, ControlError> {
     for endpoint in config.listen.iter().chain(&config.connect) {
-        check(endpoint)?;
+        check(endpoint, config.key.is_some())?;
     }
+    let used = |endpoints: &[String]| -> Vec<String> {
+        endpoints.iter().map(|endpoint| endpoint_with(endpoint, config.key.as_ref())).collect()
+    };
     let mut zenoh = zenoh::Config::default();
+    secure(&mut zenoh, config.key.as_ref())?;
     let mut set = |key: &str, value: String| {
         zenoh.insert_json5(key, &value).map_err(|source| ControlError::zenoh("configure Zenoh", source))
     };
     set("mode", "\"peer\"".into())?;
-    set("listen/endpoints", json_list(&listen_endpoints(config)))?;
-    set("connect/endpoints", json_list(&config.connect))?;
+    set("listen/endpoints", json_list(&used(&listen_endpoints(config))))?;
+    set("connect/endpoints", json_list(&used(&config.connect)))?;
     // Opening does not wait for a connection: the leader may be switched on last.
     set("connect/timeout_ms", "-1".into())?;
     set("connect/exit_on_failure", "false".into())?;
@@ -50,13 +55,16 @@ pub(crate) fn zenoh_config(config: &RigConfig, role: SessionRole) -> Result<zeno
 }
 
 /// Checks that `endpoint` is well formed. Zenoh accepts many endpoints that it cannot use, and says so only in its log.
-fn check(endpoint: &str) -> Result<(), ControlError> {
+fn check(endpoint: &str, has_key: bool) -> Result<(), ControlError> {
     let wrong = |why| Err(ControlError::Endpoint { endpoint: endpoint.into(), why });
     let Some((protocol, address)) = endpoint.split_once('/') else {
         return wrong("it lacks the protocol");
     };
-    if protocol != "tcp" {
-        return wrong("this swsync speaks tcp only");
+    match protocol {
+        "tcp" => (),
+        "tls" if has_key => (),
+        "tls" => return wrong("tls takes the rig's key (key-file=, --key-file)"),
+        _ => return wrong("this swsync speaks tcp only, with a key inside TLS"),
     }
     let address = address.split(['?', '#']).next().unwrap_or_default();
     match address.rsplit_once(':') {
