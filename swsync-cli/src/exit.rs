@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
 use swsync_rig::settings::SettingsError;
+use swsync_rig::key_file::KeyFileError;
 
 use crate::handover::HandoverError;
 
@@ -43,13 +44,16 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
         NO_ORDER
     } else if error.is::<OrderError>()
         || error.is::<SettingsError>()
+        || error.is::<KeyFileError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
     {
         USAGE
     } else {
         match error.downcast_ref::<ControlError>() {
-            Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. }) => NO_RIG,
-            Some(ControlError::Endpoint { .. }) => USAGE,
+            Some(
+                ControlError::NobodyThere { .. } | ControlError::Connect { .. } | ControlError::Key { .. },
+            ) => NO_RIG,
+            Some(ControlError::Endpoint { .. } | ControlError::KeyFile(_)) => USAGE,
             _ => INCOMPLETE,
         }
     })

@@ -15,6 +15,7 @@ pub mod duration;
 pub mod exit;
 pub mod forget;
 pub mod handover;
+pub mod key;
 pub mod log;
 mod orders;
 pub mod output;

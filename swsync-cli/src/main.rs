@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{collect, config, exit, forget, handover, log, record, shoot, status};
+use swsync_cli::{collect, config, exit, forget, handover, key, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -28,6 +28,7 @@ enum Command {
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
+    Key(key::KeyArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +49,6 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),
+        Command::Key(args) => key::run(args),
     })
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use swsync_client::collect::{CollectError, CollectEvent, collect, delete};
 use swsync_rig::share::Share;
-use swsync_rig::{RigConfig, Session};
+use swsync_rig::{RigConfig, Session, key_file};
 
 use support::{Rig, content, name, noise};
 
@@ -27,6 +27,7 @@ fn child_main() {
     let variable = |key| std::env::var(key).unwrap();
     let config =
         RigConfig::new(name(&variable("SWSYNC_TEST_RIG")), Vec::new(), vec![variable("SWSYNC_TEST_CONNECT")]);
+    let config = config.with_key(Some(key_file::read(variable("SWSYNC_KEY_FILE")).unwrap()));
     let session = Session::open_unshared(&config).unwrap();
     let _share = Share::open(&session, name("pi"), root.into(), Box::new(|| None)).unwrap();
     println!("serving");

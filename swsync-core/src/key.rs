@@ -22,6 +22,9 @@ const VERSION: &str = "1";
 /// The length of the secret, in bytes.
 pub const SECRET_LEN: usize = 32;
 
+/// Set in the ids of NTP keys that are derived from a rig's key, and in no others that people choose.
+const DERIVED_ID: u32 = 1 << 31;
+
 /// HKDF's salt: which protocol the key is of.
 const SALT: &[u8] = b"swsync rig key 1";
 /// HKDF's labels, one for each use.
@@ -151,7 +154,7 @@ impl RigKey {
     /// told apart from one whose packets are forged. The id is above 2^31, and thus out of the way of those that people choose.
     #[must_use]
     pub fn ntp_key(&self) -> Key {
-        let id = u32::from_be_bytes(*self.derive(NTP_KEY_ID)) | 1 << 31;
+        let id = u32::from_be_bytes(*self.derive(NTP_KEY_ID)) | DERIVED_ID;
         Key::new(id, &*self.derive::<32>(NTP_KEY))
             .expect("the length is that of AES-256, and the id is not 0")
     }
@@ -227,6 +230,12 @@ impl KeyFile {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the NTP key `id` is one that a rig's key derives.
+#[must_use]
+pub const fn is_rig_key(id: u32) -> bool {
+    id & DERIVED_ID != 0
 }
 
 /// The lines of `text` that are not empty, numbered from 1, without comments of both formats.

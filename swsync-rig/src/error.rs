@@ -5,6 +5,7 @@ use std::time::Duration;
 use swsync_core::name::{DeviceId, Name};
 
 use crate::Search;
+use crate::key_file::KeyFileError;
 
 /// Why the control plane cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,19 @@ pub enum ControlError {
         /// The error of the system.
         source: std::io::Error,
     },
+    /// There is something, but with a key where this side has none, or the other way round.
+    #[error("no device of rig \"{rig}\" answers within {waited:?}: {hint}")]
+    Key {
+        /// The rig's name.
+        rig: Name,
+        /// What is there, and what to do.
+        hint: String,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// The file with the rig's key cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// None of the given addresses answers.
     #[error(
         "nothing answers at {} within {waited:?}: is a device of the rig running there with its \

@@ -137,8 +137,7 @@ pub fn create(path: impl AsRef<Path>) -> Result<RigKey, KeyFileError> {
 /// [`KeyFileError::Random`].
 pub fn random_key() -> Result<RigKey, KeyFileError> {
     let mut secret = Zeroizing::new([0; SECRET_LEN]);
-    getrandom::fill(secret.as_mut_slice())
-        .map_err(|error| KeyFileError::Random(io::Error::other(error.to_string())))?;
+    getrandom::fill(secret.as_mut_slice()).map_err(|error| KeyFileError::Random(error.into()))?;
     Ok(RigKey::from_secret(secret))
 }
 

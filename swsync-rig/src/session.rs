@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -12,6 +12,7 @@ use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
+use crate::key_hint::{key_hint, key_hint_of_outsider};
 use crate::keys::{Keys, QueryKind};
 use crate::link::{Follower, Link, SessionRole, Shared};
 use crate::members::Members;
@@ -23,6 +24,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How long opening a session waits for a connection.
 const CONNECT: Duration = Duration::from_millis(500);
+/// Says once in a process that its rig is open.
+static OPEN_RIG: Once = Once::new();
 
 /// A connection to a rig's network. Its methods block. They may be called on any thread that is not part of a single-threaded
 /// tokio runtime, which Zenoh refuses.
@@ -92,6 +95,15 @@ impl Session {
     }
 
     pub(crate) fn open_new(config: &RigConfig, role: SessionRole) -> Result<Arc<Self>, ControlError> {
+        if config.key.is_none() && role == SessionRole::Resident {
+            OPEN_RIG.call_once(|| {
+                swsync_core::log::warn!(
+                    rig = %config.rig,
+                    "the rig is open: everybody on its network can see, order, stop and read. `swsync key new` makes a key \
+                     for it, which key-file= or SWSYNC_KEY_FILE names on each device"
+                );
+            });
+        }
         let random = host::random::<16>()
             .map_err(|error| ControlError::zenoh("make a random number", error.into()))?;
         let instance = Name::new(format!("{:032x}", u128::from_le_bytes(random))).expect("hexadecimal");
@@ -111,6 +123,12 @@ impl Session {
     #[must_use]
     pub fn rig(&self) -> &Name {
         &self.shared.config.rig
+    }
+
+    /// Whether everybody on the network is part of the rig: it has no key.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.shared.config.key.is_none()
     }
 
     /// The hubs of the rig that this session sees: the device or host of each.
@@ -167,7 +185,12 @@ impl Session {
     #[must_use]
     pub fn nobody_there(&self, waited: Duration) -> ControlError {
         let config = &self.shared.config;
-        if self.shared.zenoh().is_none() && !config.connect.is_empty() {
+        let alone = self.shared.zenoh().is_none();
+        let hint = if alone { key_hint_of_outsider(config) } else { key_hint(config) };
+        if let Some(hint) = hint.filter(|_| alone || self.is_open()) {
+            return ControlError::Key { rig: config.rig.clone(), hint, waited: rounded(waited) };
+        }
+        if alone && !config.connect.is_empty() {
             let endpoints = config.connect.clone();
             return ControlError::Connect {
                 endpoints,

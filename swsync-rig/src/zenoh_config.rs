@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use swsync_core::key::RigKey;
 use swsync_core::message::MAX_MESSAGE;
 
+use crate::tls::{endpoint_with, protocol, secure};
 use crate::{ControlError, RigConfig};
 
 /// Longest message that is put together from its parts, in bytes: one of [`MAX_MESSAGE`] with its key and Zenoh's headers.
@@ -23,19 +25,22 @@ const CLIENT_LEASE_MS: u64 = 10_000;
 const BLOCKED_US: u64 = 1_000_000;
 
 /// The endpoint of a hub at `address`.
-pub(crate) fn endpoint(address: SocketAddr) -> String {
-    format!("tcp/{address}")
+fn endpoint(address: SocketAddr, key: Option<&RigKey>) -> String {
+    format!("{}/{address}", protocol(key))
 }
 
 /// Checks the endpoints of `config`.
 pub(crate) fn check_endpoints(config: &RigConfig) -> Result<(), ControlError> {
-    config.listen.iter().chain(&config.connect).try_for_each(|endpoint| check(endpoint))
+    config.listen.iter().chain(&config.connect).try_for_each(|endpoint| check(endpoint, config.key.is_some()))
 }
 
 /// Zenoh's configuration for a client of the hub at `address`.
-pub(crate) fn client_config(address: SocketAddr) -> Result<zenoh::Config, ControlError> {
-    let mut zenoh = common_config("client", CLIENT_LEASE_MS)?;
-    set(&mut zenoh, "connect/endpoints", json_list(&[endpoint(address)]))?;
+pub(crate) fn client_config(
+    address: SocketAddr,
+    key: Option<&RigKey>,
+) -> Result<zenoh::Config, ControlError> {
+    let mut zenoh = common_config("client", CLIENT_LEASE_MS, key)?;
+    set(&mut zenoh, "connect/endpoints", json_list(&[endpoint(address, key)]))?;
     // Opening fails if the hub does not answer.
     set(&mut zenoh, "connect/timeout_ms", "0".into())?;
     set(&mut zenoh, "scouting/multicast/enabled", "false".into())?;
@@ -48,10 +53,14 @@ pub(crate) fn router_config(
     listening: &[String],
     others: &[SocketAddr],
 ) -> Result<zenoh::Config, ControlError> {
-    let mut zenoh = common_config("router", HUB_LEASE_MS)?;
-    let connect: Vec<String> =
-        config.connect.iter().cloned().chain(others.iter().copied().map(endpoint)).collect();
-    set(&mut zenoh, "listen/endpoints", json_list(listening))?;
+    let key = config.key.as_ref();
+    let mut zenoh = common_config("router", HUB_LEASE_MS, key)?;
+    let used = |endpoints: &[String]| -> Vec<String> {
+        endpoints.iter().map(|endpoint| endpoint_with(endpoint, key)).collect()
+    };
+    let mut connect = used(&config.connect);
+    connect.extend(others.iter().map(|address| endpoint(*address, key)));
+    set(&mut zenoh, "listen/endpoints", json_list(&used(listening)))?;
     set(&mut zenoh, "connect/endpoints", json_list(&connect))?;
     // These may be there later, or again.
     set(&mut zenoh, "connect/timeout_ms", "-1".into())?;
@@ -65,8 +74,9 @@ pub(crate) fn router_config(
     Ok(zenoh)
 }
 
-fn common_config(mode: &str, lease_ms: u64) -> Result<zenoh::Config, ControlError> {
+fn common_config(mode: &str, lease_ms: u64, key: Option<&RigKey>) -> Result<zenoh::Config, ControlError> {
     let mut zenoh = zenoh::Config::default();
+    secure(&mut zenoh, key)?;
     for (key, value) in [
         ("mode", format!("{mode:?}")),
         ("transport/link/tx/lease", lease_ms.to_string()),
@@ -90,13 +100,16 @@ pub(crate) fn address_of(endpoint: &str) -> Option<&str> {
 }
 
 /// Checks that `endpoint` is well formed. Zenoh accepts many endpoints that it cannot use, and says so only in its log.
-fn check(endpoint: &str) -> Result<(), ControlError> {
+fn check(endpoint: &str, has_key: bool) -> Result<(), ControlError> {
     let wrong = |why| Err(ControlError::Endpoint { endpoint: endpoint.into(), why });
     let Some((protocol, address)) = endpoint.split_once('/') else {
         return wrong("it lacks the protocol");
     };
-    if protocol != "tcp" {
-        return wrong("this swsync speaks tcp only");
+    match protocol {
+        "tcp" => (),
+        "tls" if has_key => (),
+        "tls" => return wrong("tls takes the rig's key (key-file=, --key-file)"),
+        _ => return wrong("this swsync speaks tcp only, with a key inside TLS"),
     }
     match address.split(['?', '#']).next().unwrap_or_default().rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
@@ -141,7 +154,7 @@ mod tests {
     #[test]
     fn zenoh_takes_the_configurations() {
         let address: SocketAddr = "[::1]:7447".parse().unwrap();
-        let client = client_config(address).unwrap();
+        let client = client_config(address, None).unwrap();
         assert_eq!(client.get_json("connect/endpoints").unwrap(), "[\"tcp/[::1]:7447\"]");
         let router =
             router_config(&config(&[], &["tcp/pi0:1"]), &["tcp/0.0.0.0:2".into()], &[address]).unwrap();

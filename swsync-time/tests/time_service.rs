@@ -3,6 +3,8 @@
 //! Bounds on time are round trips measured in the same run, or coarse enough for any machine. Waits have no bound but
 //! [`TIMEOUT`].
 
+#[path = "time_service/hostile.rs"]
+mod hostile;
 #[path = "time_service/networks.rs"]
 mod networks;
 #[path = "time_service/rigs.rs"]

@@ -243,9 +243,10 @@ impl SwsyncClockElement {
                 let text = format!("Not synchronized within {timeout:?}: {}", progress());
                 self.post_progress(gst::ProgressType::Error, &text);
                 let remedy = self.source(|source| Some(source.remedy())).unwrap_or_default();
+                let key_hint = settings.key_hint().map(|hint| format!(" {hint}.")).unwrap_or_default();
                 Err(gst::error_msg!(
                     gst::CoreError::Clock,
-                    ("{text}"),
+                    ("{text}{key_hint}"),
                     ["{remedy} `sync-timeout` sets how long to wait."]
                 ))
             }

@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use gst::glib;
 use gst::prelude::*;
 use swsync_core::estimate::{EstimatorConfig, EstimatorKind};
+use swsync_core::key::{KeyFile, RigKey};
 use swsync_core::ntp::{Key, Keys, rig_id};
 use swsync_core::time::{Skew, Span};
 use swsync_core::time_service::{ClientConfig, ServerConfig};
-use swsync_rig::RigConfig;
+use swsync_rig::key_file::KeyFileError;
 use swsync_rig::settings::{RigSettings, Setting, comma_list};
+use swsync_rig::{RigConfig, key_file};
 use swsync_time::DEFAULT_PORT;
 
 use super::{Estimator, Role, Source};
@@ -252,7 +254,16 @@ impl Settings {
     }
 
     pub fn rig_config(&self) -> Result<RigConfig, gst::ErrorMessage> {
-        self.resolved.config().map_err(|error| rig_settings::settings_error(&error))
+        let config = self.resolved.config().map_err(|error| rig_settings::settings_error(&error))?;
+        Ok(config.with_key(self.rig_key()?))
+    }
+
+    /// Whether the rig that is there has a key and this device none, or the other way round, in words. Takes up to some seconds.
+    pub fn key_hint(&self) -> Option<String> {
+        if !self.joins_rig().unwrap_or(false) {
+            return None;
+        }
+        swsync_rig::key_hint(&self.rig_config().ok()?)
     }
 
     pub fn estimator_config(&self) -> EstimatorConfig {
@@ -310,24 +321,41 @@ impl Settings {
         })
     }
 
-    /// The secrets of `key` and `key-file`.
+    /// What `key-file` holds, if it is given: the rig's key, or NTP keys in chrony's format.
+    fn key_file(&self) -> Result<Option<KeyFile>, gst::ErrorMessage> {
+        let Some(path) = &self.key_file else { return Ok(None) };
+        key_file::read_any(path).map(Some).map_err(|error| match error {
+            KeyFileError::Read { .. } => {
+                gst::error_msg!(gst::ResourceError::OpenRead, ("key-file={path}: {error}"))
+            }
+            error => settings_error(&format!("key-file={path}: {error}")),
+        })
+    }
+
+    /// The rig's key, if `key-file` holds it.
+    pub fn rig_key(&self) -> Result<Option<RigKey>, gst::ErrorMessage> {
+        Ok(match self.key_file()? {
+            Some(KeyFile::Rig(key)) => Some(key),
+            Some(KeyFile::Ntp(_)) | None => None,
+        })
+    }
+
+    /// The keys of NTP packets: those of `key` and `key-file`, and the one that the rig's key derives. Requests without a MAC by one
+    /// of them are not served.
     pub fn keys(&self) -> Result<Keys, gst::ErrorMessage> {
-        let mut text = String::new();
-        if let Some(path) = &self.key_file {
-            text = std::fs::read_to_string(path).map_err(|error| {
-                gst::error_msg!(
-                    gst::ResourceError::OpenRead,
-                    ("key-file={path} cannot be read: {error}"),
-                    ["It holds lines of ID TYPE SECRET, and must be readable by this user."]
-                )
-            })?;
-        }
+        let mut keys = match self.key_file()? {
+            Some(KeyFile::Rig(key)) => Keys::from_iter([key.ntp_key()]),
+            Some(KeyFile::Ntp(keys)) => keys,
+            None => Keys::default(),
+        };
         if let Some(key) = &self.key.0 {
             let digits = key.strip_prefix("HEX:").map_or(key.len(), |digits| digits.len() / 2);
             let cipher = if digits > 16 { "AES256" } else { "AES128" };
-            text.push_str(&format!("\n{} {cipher} {key}", self.key_id));
+            let line = format!("{} {cipher} {key}", self.key_id);
+            let added = Keys::parse(&line).and_then(|added| keys.add(added));
+            added.map_err(|error| settings_error(&format!("key: {}", error.problem)))?;
         }
-        Keys::parse(&text).map_err(|error| settings_error(&error.to_string()))
+        Ok(keys)
     }
 
     /// What is looked for, in words.
@@ -341,13 +369,17 @@ impl Settings {
         }
     }
 
-    /// The key that a client uses, if any.
+    /// The key that a client uses, if any: within the rig the rig's, or else the one with `key-id`.
     pub fn client_key(&self) -> Result<Option<Key>, gst::ErrorMessage> {
-        let keys = self.keys()?;
-        if keys.is_empty() {
+        if self.source == Source::Rig
+            && let Some(key) = self.rig_key()?
+        {
+            return Ok(Some(key.ntp_key()));
+        }
+        if self.key.0.is_none() && !matches!(self.key_file()?, Some(KeyFile::Ntp(_))) {
             return Ok(None);
         }
-        let found = keys.get(self.key_id).cloned();
+        let found = self.keys()?.get(self.key_id).cloned();
         found.map(Some).ok_or_else(|| settings_error(&format!("there is no key with key-id={}", self.key_id)))
     }
 }
@@ -405,5 +437,28 @@ mod tests {
         assert!(settings(13).client_key().is_err(), "no such key");
         std::fs::remove_file(&path).unwrap();
         assert!(settings(12).client_key().is_err(), "no such file");
+    }
+
+    #[test]
+    fn a_key_file_with_the_rigs_key_is_used_for_the_time_and_the_rig() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rig.key");
+        let key = key_file::create(&path).unwrap();
+        let settings =
+            Settings { key_file: Some(path.display().to_string()), key_id: 12, ..Settings::default() };
+        assert_eq!(settings.client_key().unwrap().unwrap().id(), key.ntp_key().id(), "whatever key-id is");
+        assert_eq!(settings.rig_config().unwrap().key, Some(key.clone()));
+        assert!(settings.keys().unwrap().get(key.ntp_key().id()).is_some());
+        // A key of its own for NTP clients that are not of the rig, as chrony.
+        let hex = Secret(Some(format!("HEX:{}", "5a".repeat(16))));
+        let both = Settings { key: hex, ..settings.clone() };
+        assert!(both.keys().unwrap().get(12).is_some());
+        assert_eq!(both.client_key().unwrap().unwrap().id(), key.ntp_key().id());
+        // An NTP server outside the rig does not have the rig's key.
+        let outside = Settings { source: Source::Ntp, ..settings.clone() };
+        assert_eq!(outside.client_key().unwrap(), None);
+        let shown = format!("{both:?}");
+        assert!(!shown.contains("5a5a"), "{shown}");
     }
 }

@@ -88,7 +88,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(session: &Session) -> RigStatus {
-    RigStatus::new(RigSnapshot::take(session))
+    RigStatus::new(RigSnapshot::take(session)).open(session.is_open())
 }
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {

@@ -20,13 +20,25 @@ pub struct RigStatus {
     /// Several leaders of one time scale, and for how long: for a moment, unless `is_lasting`.
     split: Option<LeaderSplit>,
     is_lasting: bool,
+    /// The rig has no key.
+    is_open: bool,
 }
+
+/// The line about a rig without a key.
+const OPEN: &str =
+    "open: no key, so everybody on the network is part of the rig (`swsync key new` makes one)";
 
 impl RigStatus {
     /// From a snapshot of the rig.
     pub fn new(snapshot: RigSnapshot) -> Self {
         let split = snapshot.common.split();
-        Self { snapshot, split, is_lasting: false }
+        Self { snapshot, split, is_lasting: false, is_open: false }
+    }
+
+    /// Sets whether the rig is open: it has no key.
+    #[must_use]
+    pub fn open(self, is_open: bool) -> Self {
+        Self { is_open, ..self }
     }
 
     /// If devices follow different leaders, waits until they agree, or until it has lasted too long for a handover.
@@ -78,6 +90,7 @@ impl RigStatus {
         lines.extend(self.differences());
         lines.extend(self.notices());
         lines.extend(self.time_line());
+        lines.extend(self.is_open.then(|| OPEN.into()));
         let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
         lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
         lines
@@ -134,6 +147,7 @@ impl RigStatus {
             "leaders": leaders::json(common),
             "differences": self.differences(),
             "notices": self.notices(),
+            "open": self.is_open,
         })
     }
 }

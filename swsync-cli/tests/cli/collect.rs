@@ -52,7 +52,7 @@ fn all_files_are_fetched_and_missing_frames_are_listed() {
 
 #[test]
 fn collected_files_are_deleted_on_the_device_only_if_asked() {
-    let rig = Rig::new().with("a", Does::Save);
+    let rig = Rig::keyed().with("a", Does::Save);
     let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     part("o1", "a", &[]).write(disk.path());
     let _share = rig.device(0).share(disk.path());
@@ -65,6 +65,19 @@ fn collected_files_are_deleted_on_the_device_only_if_asked() {
     let ran = collect(&rig, out.path(), &["--delete-verified"]);
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.contains("no files yet"), "{ran:#?}");
+}
+
+#[test]
+fn an_open_rig_deletes_nothing_and_says_what_to_do() {
+    let rig = Rig::new().with("a", Does::Save);
+    let (disk, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    part("o1", "a", &[]).write(disk.path());
+    let _share = rig.device(0).share(disk.path());
+    let ran = collect(&rig, out.path(), &["--delete-verified"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!((ran.stdout.clone() + &ran.stderr).contains("swsync key new"), "{ran:#?}");
+    assert!(disk.path().join("o1/a/take.json").exists());
+    assert!(out.path().join("o1/a/take.json").exists(), "it is collected all the same");
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub use swsync_cli::testing::Ran;
 use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
+use swsync_core::key::RigKey;
 use swsync_core::message::TimeScale;
 use swsync_core::name::Name;
 use swsync_core::order::{
@@ -17,7 +18,7 @@ use swsync_core::order::{
 use swsync_core::status::{ClockStatus, FrameStatus, Status, TimeScaleChange, TimeSource};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::share::Share;
-use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session};
+use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session, key_file};
 
 /// What a device does with orders.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,7 +198,11 @@ pub struct Rig {
     pub name: String,
     pub endpoint: String,
     devices: Vec<Device>,
+    /// The rig's key, and the folder with its file.
+    key: Option<(RigKey, tempfile::TempDir)>,
 }
+
+const KEY_FILE: &str = "rig.key";
 
 static RIGS: AtomicU32 = AtomicU32::new(0);
 
@@ -205,7 +210,14 @@ impl Rig {
     pub fn new() -> Self {
         let free = swsync_rig::free_loopback().unwrap();
         let name = format!("rig-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
-        Self { name, endpoint: format!("tcp/{free}"), devices: Vec::new() }
+        Self { name, endpoint: format!("tcp/{free}"), devices: Vec::new(), key: None }
+    }
+
+    /// A rig with a key, which the command is told of too.
+    pub fn keyed() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key_file::create(folder.path().join(KEY_FILE)).unwrap();
+        Self { key: Some((key, folder)), ..Self::new() }
     }
 
     pub fn with(self, id: &str, does: Does) -> Self {
@@ -217,7 +229,8 @@ impl Rig {
         let endpoint = vec![self.endpoint.clone()];
         let (listen, connect) =
             if self.devices.is_empty() { (endpoint, Vec::new()) } else { (Vec::new(), endpoint) };
-        let config = RigConfig::new(Name::new(&self.name).unwrap(), listen, connect);
+        let key = self.key.as_ref().map(|(key, _)| key.clone());
+        let config = RigConfig::new(Name::new(&self.name).unwrap(), listen, connect).with_key(key);
         let id = Name::new(id).unwrap();
         let handler = Arc::new(Handler {
             id: id.clone(),
@@ -248,6 +261,9 @@ impl Rig {
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = swsync(args);
         command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);
+        if let Some((_, folder)) = &self.key {
+            command.env("SWSYNC_KEY_FILE", folder.path().join(KEY_FILE));
+        }
         command
     }
 

@@ -50,7 +50,7 @@ fn a_device_whose_disk_is_gone_says_so() {
 
 #[test]
 fn a_device_whose_bytes_do_not_match_its_sums_is_named() {
-    let rig = Rig::new();
+    let rig = Rig::open();
     let mut config = zenoh::Config::default();
     for (key, value) in [
         ("connect/endpoints", format!("[{:?}]", rig.config.connect[0])),

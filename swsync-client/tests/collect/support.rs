@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use swsync_client::RemoteTakes;
 use swsync_client::collect::{CollectError, collect};
+use swsync_core::key::RigKey;
 use swsync_core::manifest::Take;
 use swsync_core::name::Name;
 use swsync_rig::share::Share;
-use swsync_rig::{RigConfig, Session};
+use swsync_rig::{RigConfig, Session, key_file};
 use tempfile::TempDir;
 
 /// Generous: only a failing test waits this long.
@@ -34,19 +35,34 @@ pub struct Rig {
     pub config: RigConfig,
     pub disk: TempDir,
     pub out: TempDir,
+    /// The folder with the rig's key, in `rig.key`.
+    pub keys: TempDir,
     pub operator: Arc<Session>,
 }
 
 impl Rig {
     pub fn new() -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        // Only a rig with a key lets files be deleted.
+        let key = key_file::create(keys.path().join("rig.key")).unwrap();
+        Self::with_key(keys, Some(key))
+    }
+
+    /// A rig without a key, which programs that only speak Zenoh can join.
+    pub fn open() -> Self {
+        Self::with_key(tempfile::tempdir().unwrap(), None)
+    }
+
+    fn with_key(keys: TempDir, key: Option<RigKey>) -> Self {
         let free = swsync_rig::free_loopback().unwrap();
         let rig = name(&format!("share-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed)));
         let endpoint = vec![format!("tcp/{free}")];
-        let operator = RigConfig::new(rig.clone(), endpoint.clone(), Vec::new());
+        let operator = RigConfig::new(rig.clone(), endpoint.clone(), Vec::new()).with_key(key.clone());
         Self {
-            config: RigConfig::new(rig, Vec::new(), endpoint),
+            config: RigConfig::new(rig, Vec::new(), endpoint).with_key(key),
             disk: tempfile::tempdir().unwrap(),
             out: tempfile::tempdir().unwrap(),
+            keys,
             operator: Session::open_unshared(&operator).unwrap(),
         }
     }
@@ -152,6 +168,7 @@ impl Child {
             .env("SWSYNC_TEST_ROOT", rig.root())
             .env("SWSYNC_TEST_RIG", rig.config.rig.as_str())
             .env("SWSYNC_TEST_CONNECT", &rig.config.connect[0])
+            .env("SWSYNC_KEY_FILE", rig.keys.path().join("rig.key"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -116,6 +116,20 @@ impl Keys {
         self.0.iter().find(|key| key.id == id)
     }
 
+    /// Adds the keys of `other`.
+    ///
+    /// # Errors
+    /// [`KeyError`] if both have a key of one id.
+    pub fn add(&mut self, other: Self) -> Result<(), KeyError> {
+        for (line, key) in (1..).zip(other.0) {
+            if self.get(key.id).is_some() {
+                return Err(KeyError { line, problem: format!("key {} is given twice", key.id) });
+            }
+            self.0.push(key);
+        }
+        Ok(())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use swsync_core::name::Name;
 use swsync_core::ntp::rig_id;
 use swsync_core::time::{Local, Span, Timestamp};
-use swsync_core::time_service::{Client, ClientAction, ClientConfig, SyncState};
+use swsync_core::time_service::{Client, ClientAction, ClientConfig, SyncState, Seed};
 use swsync_time::{DeviceClock, wall_clock};
 
 use super::protocol::{Clients, Told};
@@ -72,7 +72,7 @@ impl Load {
             .collect();
         let config = ClientConfig { rig: rig_id(rig.as_str()), ..ClientConfig::default() };
         let clients =
-            begins.iter().map(|at| Client::new(config.clone(), *at, pivot, rand::random())).collect();
+            begins.iter().map(|at| Client::new(config.clone(), *at, pivot, Seed::from(rand::random::<[u8; 32]>()))).collect();
         let wakes = begins.iter().enumerate().map(|(index, at)| Reverse((*at, index))).collect();
         Self {
             device,

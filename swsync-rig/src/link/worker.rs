@@ -195,7 +195,7 @@ impl Worker {
 
     fn connect(&mut self, address: SocketAddr) -> bool {
         let shared = Arc::clone(&self.shared);
-        let opened = client_config(address).and_then(|config| {
+        let opened = client_config(address, shared.config.key.as_ref()).and_then(|config| {
             zenoh::open(config).wait().map_err(|source| ControlError::zenoh("join the network", source))
         });
         let zenoh = match opened {
@@ -403,7 +403,7 @@ impl Worker {
     /// The hubs of the part of the rig at `address`, if that is not seen from here.
     fn island(&self, address: SocketAddr) -> Vec<Name> {
         let look = || -> zenoh::Result<Vec<HubToken>> {
-            let zenoh = zenoh::open(client_config(address)?).wait()?;
+            let zenoh = zenoh::open(client_config(address, self.shared.config.key.as_ref())?).wait()?;
             let tokens = zenoh.liveliness().get(self.shared.keys.hubs()).timeout(INVITATION).wait()?;
             let hubs = tokens
                 .into_iter()

@@ -8,7 +8,8 @@
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: a [`FileRequest`] in, a [`FileReply`] out |
 //!
 //! Only the files of this device's takes are shared: a file is named by its order and by a name that this device has listed,
-//! never by a path. A client can delete a file only by its SHA-256, which proves that the client has it.
+//! never by a path. A client can delete a file only by its SHA-256, which proves that the client has it,
+//! and only in a rig with a key.
 
 mod catalog;
 mod client;

@@ -35,6 +35,10 @@ pub struct Share {
     stop: Arc<AtomicBool>,
 }
 
+/// Why a device of a rig without a key deletes nothing when asked: everybody who can read a file knows its SHA-256.
+const OPEN_RIG: &str = "the rig is open (it has no key), so files are not deleted from afar: give its devices and this command a \
+                        key (`swsync key new`, then key-file= and --key-file), or delete them on the device";
+
 impl Share {
     /// Serves the takes of `device` below `root`. `busy` is called before any file is read.
     ///
@@ -48,6 +52,7 @@ impl Share {
     ) -> Result<Self, ControlError> {
         let member = Member { device: device.clone(), instance: session.instance.clone() };
         let key = session.keys().files(&member);
+        let is_open = session.is_open();
         let stop = Arc::new(AtomicBool::new(false));
         let mut catalog = Catalog::new(root, device, Arc::clone(&stop));
         let (queries, inbox) = mpsc::sync_channel(QUEUE);
@@ -68,7 +73,7 @@ impl Share {
         })?;
         let thread = std::thread::Builder::new()
             .name("swsync-share".into())
-            .spawn(move || serve(&key, &inbox, &mut catalog, &busy))
+            .spawn(move || serve(&key, &inbox, &mut catalog, &busy, is_open))
             .map_err(|error| ControlError::zenoh("start a thread", error.into()))?;
         Ok(Self { held: Some(held), thread: Some(thread), stop })
     }
@@ -89,7 +94,7 @@ impl Drop for Share {
 const NICENESS: i32 = 10;
 
 /// The thread's loop, until the queryable is dropped.
-fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy) {
+fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy, is_open: bool) {
     // On Linux the priority belongs to a thread.
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
         swsync_core::log::warn!(%error, "files are shared at the same priority as they are written");
@@ -97,6 +102,7 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy)
     while let Ok(query) = inbox.recv() {
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
         let (reply, bytes) = match payload.as_deref().map(decode_request::<FileRequest>) {
+            Some(Ok(FileRequest::Delete { .. })) if is_open => (refused(OPEN_RIG), Vec::new()),
             Some(Ok(request)) => answer(request, catalog, busy),
             Some(Err(error)) => (refused(&error.to_string()), Vec::new()),
             None => (refused("there is no question in this query"), Vec::new()),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::key::is_rig_key;
+
 /// Why a server that answers cannot be followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerRefusal {
@@ -34,12 +36,24 @@ impl fmt::Display for ServerRefusal {
             }
             Self::Full => write!(f, "the server has as many clients as it takes"),
             Self::Kiss([b'D', b'E', b'N', b'Y']) => {
-                write!(f, "the server denies access (DENY): has it a key that this client lacks?")
+                write!(
+                    f,
+                    "the server denies access (DENY): has it a key that this client lacks? Then this one takes the same key-file="
+                )
             }
             Self::Kiss(code) => write!(f, "the server refuses with {}", code.escape_ascii()),
+            Self::Key(id) if is_rig_key(*id) => write!(
+                f,
+                "the server has another key than this device's, or none: compare them by `swsync key check FILE` on both"
+            ),
             Self::Key(id) => {
                 write!(f, "the server does not accept key {id}: both need the same line in their key files")
             }
+            Self::Unauthenticated(id) if is_rig_key(*id) => write!(
+                f,
+                "the responses are not authenticated with the rig's key: is it a device of this rig, and has it the key \
+                 (key-file=)?"
+            ),
             Self::Unauthenticated(id) => write!(
                 f,
                 "the responses are not authenticated with key {id}: is it the right server, and has it the key?"
