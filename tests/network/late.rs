@@ -63,7 +63,9 @@ fn a_device_listens_at_an_address_that_comes_later() {
     lan.bring_up(1);
     lan.bring_up(2);
     let there = format!("tcp/{}:7447", Lan::address(0));
-    trial.start("a", &lan.hosts[0], &format!("listen={there}"));
+    // Warnings in the log count, too.
+    let mut device = trial.device("a", &lan.hosts[0], &format!("listen={there}"));
+    trial.start_as("a", device.env("GST_DEBUG", "2"));
     trial.start("b", &lan.hosts[1], &format!("connect={there}"));
     let said = |trial: &Trial| {
         let device = trial.process("a");
