@@ -52,7 +52,8 @@ fn ask(bytes: &[u8]) {
 
 /// The first bytes are a key. What it seals it verifies, unless a bit has changed; what others sealed it does not.
 pub fn mac(bytes: &[u8]) {
-    let Some((secret, rest)) = bytes.split_at_checked(if bytes.len() % 2 == 0 { 16 } else { 32 }) else {
+    let Some((secret, rest)) = bytes.split_at_checked(if bytes.len().is_multiple_of(2) { 16 } else { 32 })
+    else {
         return;
     };
     let [key, other] = [7, 8].map(|id| Key::new(id, secret).expect("16 or 32 bytes"));
