@@ -27,10 +27,10 @@ const MOST: usize = 200;
 pub fn queue(bytes: &[u8]) {
     let mut device = Device::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').take(MOST).enumerate() {
-        if let Ok(order) = within(line, FACTOR, decode_request::<Order>) {
-            if let Ok(actions) = device.queue.handle_order(order) {
-                device.carry_out(actions);
-            }
+        if let Ok(order) = within(line, FACTOR, decode_request::<Order>)
+            && let Ok(actions) = device.queue.handle_order(order)
+        {
+            device.carry_out(actions);
         }
         if let Ok(command) = within(line, FACTOR, decode_request::<OrderCommand>) {
             let (_, actions) = device.queue.handle_command(&command);

@@ -52,7 +52,8 @@ fn ask(bytes: &[u8]) {
 
 /// The first bytes are a key. What it seals it verifies, unless a bit has changed; what others sealed it does not.
 pub fn mac(bytes: &[u8]) {
-    let Some((secret, rest)) = bytes.split_at_checked(if bytes.len() % 2 == 0 { 16 } else { 32 }) else {
+    let Some((secret, rest)) = bytes.split_at_checked(if bytes.len().is_multiple_of(2) { 16 } else { 32 })
+    else {
         return;
     };
     let [key, other] = [7, 8].map(|id| Key::new(id, secret).expect("16 or 32 bytes"));
@@ -71,12 +72,14 @@ pub fn mac(bytes: &[u8]) {
 /// Keys are found by their ids, and neither they nor errors show a secret.
 pub fn keys(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let secrets = || text.split_ascii_whitespace().filter(|word| word.len() >= 16);
+    let lines = || text.lines().filter(|line| !line.trim_start().starts_with(['!', ';', '#', '%']));
+    let secrets =
+        || lines().filter_map(|line| line.split_ascii_whitespace().nth(2)).filter(|word| word.len() >= 16);
     match within(bytes, 16, |_| Keys::parse(text)) {
         Ok(keys) => {
             let shown = format!("{keys:?}");
             assert!(secrets().all(|secret| !shown.contains(secret)), "{shown}");
-            for line in text.lines().filter(|line| !line.trim_start().starts_with(['!', ';', '#', '%'])) {
+            for line in lines() {
                 let id = line.split_ascii_whitespace().next().and_then(|id| id.parse().ok());
                 assert_eq!(id.is_some(), id.and_then(|id| keys.get(id)).is_some(), "{line:?}");
             }

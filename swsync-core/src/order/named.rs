@@ -103,7 +103,8 @@ impl NamedFrames {
             None => number,
             Some(every) => self.grid.nearest(instant(self.at, Some(every), self.index_from(every, number))),
         };
-        self.end.is_none_or(|end| next < end).then_some(next)
+        // At the end of time instants saturate: there is no later frame.
+        (next >= number && self.end.is_none_or(|end| next < end)).then_some(next)
     }
 
     /// The last of them that is before `number`.
@@ -256,6 +257,15 @@ mod tests {
         assert_eq!(named.iter().unwrap().collect::<Vec<_>>(), [first, first + 60, first + 120]);
         assert_eq!(named.last_before(first + 120), Some(first + 60));
         assert_eq!(named.segment_of(first + 60), 1);
+    }
+
+    #[test]
+    fn stills_at_the_end_of_time_come_to_an_end() {
+        let grid = FrameGrid::new(30, 1).unwrap();
+        let kind = OrderKind::Still { every: Some(Span::from_secs(2)), count: Some(30) };
+        let named = order(i64::MAX, None, kind).named(grid);
+        assert_eq!(named.iter().unwrap().take(5).count(), 1);
+        assert_eq!(named.next_cut(named.first()), None);
     }
 
     #[test]
