@@ -1,7 +1,7 @@
 //! `swsync lab chaos`: a rig of real devices takes orders while it is disturbed. Devices are killed, stopped, restarted with other wall
 //! clocks and cut off; time has to go on.
 //!
-//! The lab makes a network namespace for each device ([`crate::network`]), and lets faults begin and end (`faults`, a list to which others can be
+//! The lab makes a network namespace for each device (`crate::network`), and lets faults begin and end (`faults`, a list to which others can be
 //! added) while observers, processes of their own on both sides of a cut, ask and order (`observer`). Everything seen is taken down
 //! (`record`), and judged in the end (`check`). Truth is the host's monotonic clock: the devices' simulated
 //! oscillators are known, so that their frames' sensor times give true instants (`reading`), and pictures of the LED panel prove those.

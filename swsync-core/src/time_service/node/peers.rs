@@ -117,17 +117,64 @@ impl Peers {
                 && peer.advert.time.as_ref().is_some_and(good)
         };
         let mut usable: Vec<&Peer> = self.0.values().filter(usable).collect();
-        usable.sort_by(|one, two| {
-            let (a, b) = (one.advert.time.as_ref(), two.advert.time.as_ref());
-            let (Some(a), Some(b)) = (a, b) else { return std::cmp::Ordering::Equal };
-            let age = |peer: &Peer| now - peer.heard;
-            a.scale
-                .compare(a.now + age(one), &b.scale, b.now + age(two))
-                .then_with(|| b.settled.cmp(&a.settled))
-                .then_with(|| (Some(b.leader) == leader).cmp(&(Some(a.leader) == leader)))
-                .then_with(|| a.hops.len().cmp(&b.hops.len()))
-                .then_with(|| two.advert.room.cmp(&one.advert.room))
+        // Whether one scale counts before another is no total order, since ages are compared roughly: not to be sorted by, which panics.
+        let age = |peer: &Peer| now - peer.heard;
+        let times = usable.iter().filter_map(|peer| Some((peer.advert.time.as_ref()?, age(peer))));
+        let best = times
+            .min_by(|(a, one), (b, two)| a.scale.compare(a.now + *one, &b.scale, b.now + *two))
+            .map(|(time, _)| time.scale.id);
+        usable.sort_by_key(|peer| {
+            let time = peer.advert.time.as_ref();
+            let is = |what: &dyn Fn(&super::AdvertisedTime) -> bool| time.is_some_and(what);
+            (
+                !is(&|time| Some(time.scale.id) == best),
+                !is(&|time| time.settled),
+                !is(&|time| Some(time.leader) == leader),
+                time.map(|time| time.hops.len()),
+                std::cmp::Reverse(peer.advert.room),
+            )
         });
         usable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time_service::Scale;
+    use crate::time_service::advert::AdvertisedTime;
+
+    #[test]
+    fn servers_of_many_scales_of_about_one_age_are_ranked() {
+        let now = Timestamp::ZERO + Span::from_secs(100);
+        let mut peers = Peers::default();
+        for server in 1..=200_u64 {
+            let ms = i64::try_from(server * 7_919 % 2_000).unwrap();
+            let scale = Scale {
+                id: server * 104_729 % 1_009,
+                began: Timestamp::ZERO + Span::from_millis(ms),
+                traceable: false,
+            };
+            let time = AdvertisedTime {
+                scale,
+                now: Timestamp::ZERO + Span::from_secs(50),
+                leader: server,
+                hops: Vec::new(),
+                settled: true,
+                uncertainty_ns: Span::ZERO,
+            };
+            let advert = TimeAdvert {
+                server,
+                device: String::new(),
+                kind: AdvertKind::Leads,
+                priority: 128,
+                clock_class: 2,
+                time: Some(time),
+                addresses: vec![([10, 0, 0, 1], 1).into()],
+                room: 1,
+            };
+            peers.note(advert, now);
+        }
+        assert_eq!(peers.ranked(0, false, now).len(), 200);
     }
 }
