@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
-use swsync_rig::settings::SettingsError;
 use swsync_rig::key_file::KeyFileError;
+use swsync_rig::settings::SettingsError;
 
 use crate::handover::HandoverError;
 

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use swsync_core::name::Name;
 use swsync_core::ntp::rig_id;
 use swsync_core::time::{Local, Span, Timestamp};
-use swsync_core::time_service::{Client, ClientAction, ClientConfig, SyncState, Seed};
+use swsync_core::time_service::{Client, ClientAction, ClientConfig, Seed, SyncState};
 use swsync_time::{DeviceClock, wall_clock};
 
 use super::protocol::{Clients, Told};
@@ -71,8 +71,10 @@ impl Load {
             .map(|index| now + Span::from(over).mul_f64(f64::from(index) / f64::from(count.max(1))))
             .collect();
         let config = ClientConfig { rig: rig_id(rig.as_str()), ..ClientConfig::default() };
-        let clients =
-            begins.iter().map(|at| Client::new(config.clone(), *at, pivot, Seed::from(rand::random::<[u8; 32]>()))).collect();
+        let clients = begins
+            .iter()
+            .map(|at| Client::new(config.clone(), *at, pivot, Seed::from(rand::random::<[u8; 32]>())))
+            .collect();
         let wakes = begins.iter().enumerate().map(|(index, at)| Reverse((*at, index))).collect();
         Self {
             device,

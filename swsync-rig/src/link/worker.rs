@@ -15,6 +15,7 @@ use crate::ControlError;
 use crate::hub::keeper::Keeper;
 use crate::hub::policy::{HubAction, HubPolicy, Situation};
 use crate::hub::{HubKind, HubToken, Router, StartError};
+use crate::key_hint::key_hint;
 use crate::keys::{Member, QueryKind};
 use crate::message::Serves;
 use crate::zenoh_config::{address_of, client_config};
@@ -31,6 +32,10 @@ const LOST: Duration = Duration::from_secs(1);
 
 /// How long after a new connection all tokens have come through it.
 const TOKENS: Duration = Duration::from_secs(1);
+
+/// How long a search is in vain before the reason is looked for, and how often.
+const HINT: Duration = Duration::from_secs(3);
+const HINT_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often the addresses of this host are looked at, and a `listen` that cannot be listened at yet is tried again.
 const LOOK_AT_ADDRESSES: Duration = Duration::from_secs(2);
@@ -56,6 +61,8 @@ pub(super) struct Worker {
     search_at: Instant,
     pause: Duration,
     confirm_at: Option<Instant>,
+    /// When to look next whether it is for lack of the rig's key that nothing is found.
+    hint_at: Instant,
     /// Devices that were asked to run a hub.
     asked: BTreeSet<DeviceId>,
 }
@@ -84,6 +91,7 @@ impl Worker {
             search_at: now,
             pause: Duration::ZERO,
             confirm_at: None,
+            hint_at: now + HINT,
             asked: BTreeSet::new(),
         };
         if !shared.config.listen.is_empty() {
@@ -140,8 +148,23 @@ impl Worker {
             return;
         }
         if !self.search() {
+            self.hint();
             self.pause = (self.pause * 2).clamp(TICK, MAX_PAUSE);
             self.search_at = Instant::now() + self.pause;
+        }
+    }
+
+    /// Says why nothing is found, if it is for lack of the rig's key.
+    fn hint(&mut self) {
+        let now = Instant::now();
+        if self.shared.role == SessionRole::Resident && now >= self.hint_at {
+            self.hint_at = now + HINT_AGAIN;
+            let config = self.shared.config.clone();
+            in_background("swsync-hint", move || {
+                if let Some(hint) = key_hint(&config) {
+                    swsync_core::log::warn!(rig = %config.rig, "no hub of the rig is found: {hint}");
+                }
+            });
         }
     }
 

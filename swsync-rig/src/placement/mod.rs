@@ -39,7 +39,7 @@ const CHECK: Duration = Duration::from_millis(500);
 
 /// A device that does not even confirm that it is alive for this long is hung, or out of reach. Chosen: longer than it takes to notice
 /// that a hub is lost and to go on with another one; and the operator wants to know soon.
-pub(crate) const SILENCE: Duration = Duration::from_secs(4);
+pub(crate) const SILENCE: Duration = Duration::from_millis(3_500);
 
 /// What to do next.
 #[derive(Debug, PartialEq)]

@@ -207,7 +207,7 @@ fn a_device_without_a_sign_of_life_is_given_up_soon() {
         assert_eq!(placement.handle_timeout(at), [PlacementAction::AskAlive(member("a"))]);
     }
     let actions = placement.handle_timeout(now + SILENCE);
-    assert_eq!(no_answer(&actions), [("a", "has said nothing for 4.0 s: it is hung, or out of reach")]);
+    assert_eq!(no_answer(&actions), [("a", "has said nothing for 3.5 s: it is hung, or out of reach")]);
     assert!(placement.is_done());
 }
 
