@@ -6,7 +6,7 @@ use swsync_core::key::RigKey;
 use swsync_core::message::MAX_MESSAGE;
 
 use crate::tls::{endpoint_with, protocol, secure};
-use crate::{ControlError, RigConfig};
+use crate::{ControlError, RigConfig, host};
 
 /// Longest message that is put together from its parts, in bytes: one of [`MAX_MESSAGE`] with its key and Zenoh's headers.
 const MAX_ASSEMBLED: usize = MAX_MESSAGE + (1 << 16);
@@ -68,10 +68,29 @@ pub(crate) fn router_config(
     set(&mut zenoh, "connect/retry", "{ period_init_ms: 200, period_max_ms: 2000 }".into())?;
     set(&mut zenoh, "scouting/delay", "0".into())?;
     set(&mut zenoh, "scouting/multicast/enabled", config.is_discovering().to_string())?;
+    set_interfaces(&mut zenoh)?;
     for how in ["multicast", "gossip"] {
         set(&mut zenoh, &format!("scouting/{how}/autoconnect"), "{ router: [\"router\"] }".into())?;
     }
     Ok(zenoh)
+}
+
+/// Zenoh's configuration to look for hubs by multicast.
+pub(crate) fn scouting_config() -> Result<zenoh::Config, ControlError> {
+    let mut zenoh = zenoh::Config::default();
+    set_interfaces(&mut zenoh)?;
+    Ok(zenoh)
+}
+
+/// Says on which interfaces to look for others by multicast: those that there are now. By itself Zenoh (1.10) takes those that there were
+/// when the process first asked for them (`zenoh_util::net::IFACES`).
+fn set_interfaces(zenoh: &mut zenoh::Config) -> Result<(), ControlError> {
+    let addresses = host::addresses().into_iter().filter(IpAddr::is_ipv4).map(|ip| ip.to_string());
+    let addresses = addresses.collect::<Vec<_>>().join(",");
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    set(zenoh, "scouting/multicast/interface", format!("{addresses:?}"))
 }
 
 fn common_config(mode: &str, lease_ms: u64, key: Option<&RigKey>) -> Result<zenoh::Config, ControlError> {

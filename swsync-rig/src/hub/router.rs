@@ -16,6 +16,8 @@ pub(crate) struct Router {
     zenoh: zenoh::Session,
     token: HubToken,
     listening: Vec<String>,
+    /// The addresses of the host at the start.
+    started_with: Vec<IpAddr>,
     /// The presence of the hub.
     presence: Option<LivelinessToken>,
 }
@@ -38,6 +40,7 @@ impl Router {
         others: &[SocketAddr],
     ) -> Result<Self, StartError> {
         let fail = |source| StartError::Control(ControlError::zenoh("run a hub", source));
+        let started_with = usable_addresses();
         let listening = listen_endpoints(config)?;
         let zenoh = zenoh::open(router_config(config, &listening, others).map_err(StartError::Control)?)
             .wait()
@@ -47,7 +50,7 @@ impl Router {
         let token = HubToken { id, kind, instance, place, addresses: announced(&listening) };
         let presence = zenoh.liveliness().declare_token(keys.hub(&token)).wait().map_err(fail)?;
         swsync_core::log::info!(%token, "a hub of the rig runs here");
-        Ok(Self { zenoh, token, listening, presence: Some(presence) })
+        Ok(Self { zenoh, token, listening, started_with, presence: Some(presence) })
     }
 
     pub(crate) const fn zenoh(&self) -> &zenoh::Session {
@@ -67,18 +70,22 @@ impl Router {
         })
     }
 
-    /// Announces the addresses that the host has now. Returns whether there are new ones.
-    pub(crate) fn announce(&mut self, keys: &Keys) -> Result<bool, ControlError> {
+    /// Whether the host has addresses that it did not have when this hub was started.
+    pub(crate) fn lacks_addresses(&self) -> bool {
+        usable_addresses().iter().any(|ip| !self.started_with.contains(ip))
+    }
+
+    /// Announces the addresses that can be reached now.
+    pub(crate) fn announce(&mut self, keys: &Keys) -> Result<(), ControlError> {
         let addresses = announced(&self.listening);
         if addresses == self.token.addresses {
-            return Ok(false);
+            return Ok(());
         }
-        let more = addresses.iter().any(|address| !self.token.addresses.contains(address));
         let token = HubToken { addresses, ..self.token.clone() };
         let presence = self.zenoh.liveliness().declare_token(keys.hub(&token)).wait();
         self.presence = Some(presence.map_err(|source| ControlError::zenoh("announce a hub", source))?);
         self.token = token;
-        Ok(more)
+        Ok(())
     }
 }
 
@@ -99,7 +106,12 @@ fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
         let free = host::free_port(ip).map_err(|error| {
             StartError::Control(ControlError::zenoh("find a free port for a hub", error.into()))
         })?;
-        return Ok(vec![format!("tcp/{free}")]);
+        if !config.is_discovering() {
+            return Ok(vec![format!("tcp/{free}")]);
+        }
+        // Each by itself: where Zenoh (1.10) listens at all addresses, it tells others those that the host had when it first asked.
+        let ips = [IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter().chain(usable_addresses());
+        return Ok(ips.map(|ip| format!("tcp/{}", SocketAddr::new(ip, free.port()))).collect());
     }
     for endpoint in &config.listen {
         let Some(address) = address_of(endpoint) else { continue };
@@ -118,8 +130,15 @@ fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
     Ok(config.listen.clone())
 }
 
-/// The addresses at which others can reach `endpoints`.
+/// The addresses of the host that can be listened at: not one of IPv6 of which it is being found out whether others have it too (RFC
+/// 4862 section 5.4).
+fn usable_addresses() -> Vec<IpAddr> {
+    host::addresses().into_iter().filter(|ip| TcpListener::bind((*ip, 0)).is_ok()).collect()
+}
+
+/// The addresses at which others can reach `endpoints` now.
 fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
+    let host = host::addresses();
     let mut addresses = Vec::new();
     for endpoint in endpoints {
         let Some(address) = address_of(endpoint).and_then(|address| address.parse::<SocketAddr>().ok())
@@ -127,9 +146,9 @@ fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
             continue;
         };
         if address.ip().is_unspecified() {
-            let own = host::addresses().into_iter().filter(|ip| address.is_ipv6() || ip.is_ipv4());
-            addresses.extend(own.map(|ip: IpAddr| SocketAddr::new(ip, address.port())));
-        } else {
+            let own = host.iter().filter(|ip| address.is_ipv6() || ip.is_ipv4());
+            addresses.extend(own.map(|ip| SocketAddr::new(*ip, address.port())));
+        } else if endpoints.len() == 1 || !address.ip().is_loopback() {
             addresses.push(address);
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zenoh::Wait;
 use zenoh::config::WhatAmI;
 
-use crate::zenoh_config::address_of;
+use crate::zenoh_config::{address_of, scouting_config};
 
 /// How long an address has to answer. All are tried at once: one that swallows packets, as of a VPN, costs nothing if another answers.
 const DIAL: Duration = Duration::from_secs(1);
@@ -61,11 +61,12 @@ pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> 
 /// The addresses of the routers that answer a multicast, as `HOST:PORT`.
 pub(super) fn scout() -> Vec<String> {
     let (tx, rx) = mpsc::channel();
-    let scouting = zenoh::scout(WhatAmI::Router, zenoh::Config::default())
-        .callback(move |hello| {
+    let scouting = scouting_config().map_err(Into::into).and_then(|config| {
+        let scouting = zenoh::scout(WhatAmI::Router, config).callback(move |hello| {
             let _ = tx.send(hello); // fails once the search is over
-        })
-        .wait();
+        });
+        scouting.wait()
+    });
     match scouting {
         Ok(scouting) => {
             let addresses = gather(&rx);

@@ -330,18 +330,15 @@ impl Worker {
             return;
         }
         let Some(hub) = &mut self.hub else { return };
-        match hub.router.announce(&self.shared.keys) {
-            // Zenoh hears multicasts only on the interfaces that were there when it was started.
-            Ok(true) if self.shared.config.is_discovering() => {
-                swsync_core::log::info!("this host has new addresses: the hub is started again");
-                let kind = hub.router.token().kind;
-                drop(self.hub.take());
-                if let Err(error) = self.start_hub(kind) {
-                    swsync_core::log::warn!(%error, "cannot run a hub");
-                }
+        if self.shared.config.is_discovering() && hub.router.lacks_addresses() {
+            swsync_core::log::info!("this host has new addresses: the hub is started again");
+            let kind = hub.router.token().kind;
+            drop(self.hub.take());
+            if let Err(error) = self.start_hub(kind) {
+                swsync_core::log::warn!(%error, "cannot run a hub");
             }
-            Ok(_) => {}
-            Err(error) => swsync_core::log::warn!(%error, "cannot tell the new addresses of the hub"),
+        } else if let Err(error) = hub.router.announce(&self.shared.keys) {
+            swsync_core::log::warn!(%error, "cannot tell the new addresses of the hub");
         }
     }
 
