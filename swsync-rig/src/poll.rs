@@ -1,6 +1,6 @@
 //! Queries that each device answers at once: offers of orders, commands, and which orders it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -101,13 +101,14 @@ impl Session {
         let missed = self.presence(timeout.min(SETTLE)).missed;
         let given_up = self.given_up.lock().clone();
         let mut replies: BTreeMap<DeviceId, Result<M, String>> = BTreeMap::new();
-        let mut asked = false;
+        let mut asked: BTreeSet<DeviceId> = BTreeSet::new();
         loop {
             let here: Vec<Member> = self.members().here().into_iter().collect();
             let meant = here.into_iter().filter(|member| targets.include(&member.device));
             let waiting: Vec<Member> = meant.filter(|member| !replies.contains_key(&member.device)).collect();
             // Devices that an earlier call gave up are asked once.
-            let only_silent = asked && waiting.iter().all(|member| given_up.contains(&member.device));
+            let only_silent =
+                !asked.is_empty() && waiting.iter().all(|member| given_up.contains(&member.device));
             if waiting.is_empty() || left().is_zero() || only_silent {
                 self.given_up.lock().extend(waiting.iter().map(|member| member.device.clone()));
                 let silent = waiting.into_iter().map(|member| (member.device, "did not answer".to_owned()));
@@ -117,12 +118,14 @@ impl Session {
                     Targets::Devices(devices) => devices.iter().cloned().collect(),
                 };
                 let absent = absent.into_iter().map(|device| (device, "is not in the rig".to_owned()));
-                for (device, why) in silent.chain(missed).chain(absent) {
+                let gone =
+                    asked.into_iter().map(|device| (device, "left the rig before it answered".to_owned()));
+                for (device, why) in silent.chain(missed).chain(gone).chain(absent) {
                     replies.entry(device).or_insert(Err(why));
                 }
                 return replies.into_iter().map(|(device, reply)| DeviceReply { device, reply }).collect();
             }
-            asked = true;
+            asked.extend(waiting.iter().map(|member| member.device.clone()));
             let (tx, rx) = mpsc::channel();
             for member in waiting {
                 let (key, tx) = (self.keys().query(&member, kind), tx.clone());

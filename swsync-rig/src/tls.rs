@@ -203,7 +203,7 @@ mod tests {
             let replies = hub.get("swsync/order").timeout(timeout).wait().unwrap();
             let tokens = hub.liveliness().get("**").timeout(timeout).wait().unwrap();
             seen = replies.iter().chain(tokens.iter()).filter(|reply| reply.result().is_ok()).count();
-            if seen > 0 {
+            if seen == 2 {
                 break;
             }
         }
