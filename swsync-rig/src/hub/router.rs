@@ -103,9 +103,7 @@ impl Drop for Router {
 fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
     if config.listen.is_empty() {
         let ip = if config.is_local() { Ipv4Addr::LOCALHOST.into() } else { host::any_address() };
-        let free = host::free_port(ip).map_err(|error| {
-            StartError::Control(ControlError::zenoh("find a free port for a hub", error.into()))
-        })?;
+        let free = free_port(ip)?;
         if !config.is_discovering() {
             return Ok(vec![format!("tcp/{free}")]);
         }
@@ -113,7 +111,9 @@ fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
         let ips = [IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter().chain(usable_addresses());
         return Ok(ips.map(|ip| format!("tcp/{}", SocketAddr::new(ip, free.port()))).collect());
     }
-    for endpoint in &config.listen {
+    let listen: Vec<String> =
+        config.listen.iter().map(|endpoint| with_port(endpoint)).collect::<Result<_, _>>()?;
+    for endpoint in &listen {
         let Some(address) = address_of(endpoint) else { continue };
         // Zenoh says that an address cannot be listened at only in its log, and which of the reasons it is nowhere.
         match TcpListener::bind(address) {
@@ -127,7 +127,22 @@ fn listen_endpoints(config: &RigConfig) -> Result<Vec<String>, StartError> {
             }
         }
     }
-    Ok(config.listen.clone())
+    Ok(listen)
+}
+
+fn free_port(ip: IpAddr) -> Result<SocketAddr, StartError> {
+    let free = host::free_port(ip);
+    free.map_err(|error| StartError::Control(ControlError::zenoh("find a free port for a hub", error.into())))
+}
+
+/// `endpoint`, with a free port where it says port 0: others, and this process itself, need to know which one it is.
+fn with_port(endpoint: &str) -> Result<String, StartError> {
+    match address_of(endpoint).and_then(|address| address.parse::<SocketAddr>().ok()) {
+        Some(address) if address.port() == 0 => {
+            Ok(endpoint.replacen(&address.to_string(), &free_port(address.ip())?.to_string(), 1))
+        }
+        _ => Ok(endpoint.to_owned()),
+    }
 }
 
 /// The addresses of the host that can be listened at: not one of IPv6 of which it is being found out whether others have it too (RFC
@@ -153,4 +168,19 @@ fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
         }
     }
     addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_0_is_a_free_port_that_is_known() {
+        let endpoint = with_port("tcp/127.0.0.1:0#iface=lo").unwrap();
+        let port = endpoint.strip_prefix("tcp/127.0.0.1:").unwrap().strip_suffix("#iface=lo").unwrap();
+        assert_ne!(port.parse::<u16>().unwrap(), 0);
+        for given in ["tcp/127.0.0.1:7447", "tcp/pi0:0"] {
+            assert_eq!(with_port(given).unwrap(), given);
+        }
+    }
 }
