@@ -14,6 +14,9 @@ use crate::time::{Rig, Span, Timestamp};
 /// period at one frame per second.
 pub const MAX_FRAME_OFFSET: Span = Span::from_millis(1_500);
 
+/// More frames than any device takes: sums of so many over all runs of an answer do not overflow.
+const MOST_FRAMES: u64 = 1 << 48;
+
 /// Most runs of an answer: twice what a device keeps of one order.
 pub const MAX_ANSWER_RUNS: usize = 4_000;
 
@@ -194,7 +197,8 @@ impl TryFrom<RawRun> for FrameRun {
             (Some(more), outcome) if run.count - 1 <= more => match outcome {
                 FrameOutcome::Partly { saved, lost, .. } => saved.checked_add(*lost) == Some(run.count),
                 FrameOutcome::Saved { .. } => run.count == 1,
-                FrameOutcome::Recorded(all) => all.unlocked <= run.count && all.unsynced <= run.count,
+                // The first of several runs that were written at once has the sums of all of them.
+                FrameOutcome::Recorded(all) => all.unlocked <= MOST_FRAMES && all.unsynced <= MOST_FRAMES,
                 FrameOutcome::Missed { .. } | FrameOutcome::Failed { .. } => true,
             },
             (Some(_) | None, _) => false,
@@ -405,7 +409,7 @@ mod tests {
         let partly = |saved, lost| json!([{"number": 0, "last": 9, "count": 10, "fate": "partly", "saved": saved, "lost": lost, "bytes": most}]);
         assert_eq!(parse(partly(4, 6)).unwrap().saved(), 4);
         let recorded = json!({"number": 0, "last": 9, "count": 10, "fate": "recorded", "file": "a.mp4", "bytes": 1,
-            "phase_error_ns": 0, "clock_uncertainty_ns": null, "unlocked": 11});
+            "phase_error_ns": 0, "clock_uncertainty_ns": null, "unlocked": MOST_FRAMES + 1});
         for bad in [
             json!([missed(0, 9, 11)]),
             json!([missed(0, 9, 0)]),
@@ -420,6 +424,15 @@ mod tests {
         ] {
             assert!(parse(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_first_of_several_runs_may_have_the_sums_of_all() {
+        let recorded = |number: u64, unlocked: u64| {
+            json!({"number": number, "last": number, "count": 1, "fate": "recorded", "file": "a.mp4", "bytes": 1,
+                "phase_error_ns": 0, "clock_uncertainty_ns": null, "unlocked": unlocked, "unsynced": unlocked})
+        };
+        assert!(parse(json!([recorded(1, 2), recorded(3, 0)])).is_ok());
     }
 
     #[test]
