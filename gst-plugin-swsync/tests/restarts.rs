@@ -24,8 +24,8 @@ fn name(text: &str) -> Name {
 }
 
 /// Another device, which leads: the rig's time outlives the one that is stopped.
-fn leader() -> (Pipeline, String) {
-    let leader = Pipeline::launch(LEADER);
+fn leader(rig: &str) -> (Pipeline, String) {
+    let leader = Pipeline::launch(&format!("{LEADER} rig={rig}"));
     leader.reach(gst::State::Playing);
     let address = leader.element("c").property("address");
     (leader, address)
@@ -54,7 +54,7 @@ fn until_saved(rig: &str, frames: u64) {
 /// Records a take, and stops the device in the middle of it by `stop`. The answer to all of it, and the first one.
 fn stopped_in_a_take(encoder: &str, stop: impl Fn(&Pipeline)) -> (Answer, Answer) {
     let (folder, rig) = (tempfile::tempdir().unwrap(), rig());
-    let (_leader, leader) = leader();
+    let (_leader, leader) = leader(&rig);
     let before = device(&rig, &leader, &folder, encoder);
     let kind = OrderKind::Take { segment: None, fill: Fill::None };
     let order = Order::new(name("t"), now() + Span::from_millis(300), None, kind).unwrap();

@@ -297,7 +297,8 @@ impl OrderService {
     /// Rig time now, if the clock knows it.
     fn known_rig_now(&self) -> Option<Timestamp<Rig>> {
         let status = status_of(&self.clock()?);
-        let is_known = !matches!(status.quality, SyncState::Unsynced | SyncState::Acquiring);
+        let is_known =
+            !matches!(status.quality, SyncState::Unsynced | SyncState::Acquiring | SyncState::Foreign);
         is_known.then_some(status.rig_time_ns)
     }
 

@@ -96,7 +96,9 @@ fn leaders_that_differ_for_long_are_a_split_rig() {
     rig.device(1).set_time(OwnTime { ahead: apart, ..follows(7, 2) });
     let shot = rig.run(&["shoot", "--json"]);
     assert_eq!((shot.code, &shot.json()["complete"]), (1, &false.into()), "{shot:#?}");
-    assert!(shot.stderr.contains("; their clocks are up to 80."), "{shot:#?}");
+    // Less what the replies of the two took differently through the hub.
+    let says = |ms: u32| shot.stderr.contains(&format!("; their clocks are up to {ms}."));
+    assert!((75..=85).any(says), "{shot:#?}");
 }
 
 #[test]

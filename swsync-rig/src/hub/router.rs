@@ -1,6 +1,6 @@
 //! The Zenoh router of a hub.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use swsync_core::name::Name;
 use zenoh::Wait;
@@ -64,7 +64,7 @@ impl Router {
     /// Where this process itself connects to it.
     pub(crate) fn own_address(&self) -> Option<SocketAddr> {
         self.listening.iter().find_map(|endpoint| {
-            let address: SocketAddr = address_of(endpoint)?.parse().ok()?;
+            let address = resolve(endpoint)?;
             let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
             Some(SocketAddr::new(ip, address.port()))
         })
@@ -145,6 +145,11 @@ fn with_port(endpoint: &str) -> Result<String, StartError> {
     }
 }
 
+/// The address of an endpoint, which may name the host.
+fn resolve(endpoint: &str) -> Option<SocketAddr> {
+    address_of(endpoint)?.to_socket_addrs().ok()?.next()
+}
+
 /// The addresses of the host that can be listened at: not one of IPv6 of which it is being found out whether others have it too (RFC
 /// 4862 section 5.4).
 fn usable_addresses() -> Vec<IpAddr> {
@@ -156,10 +161,7 @@ fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
     let host = host::addresses();
     let mut addresses = Vec::new();
     for endpoint in endpoints {
-        let Some(address) = address_of(endpoint).and_then(|address| address.parse::<SocketAddr>().ok())
-        else {
-            continue;
-        };
+        let Some(address) = resolve(endpoint) else { continue };
         if address.ip().is_unspecified() {
             let own = host.iter().filter(|ip| address.is_ipv6() || ip.is_ipv4());
             addresses.extend(own.map(|ip| SocketAddr::new(*ip, address.port())));
@@ -173,6 +175,14 @@ fn announced(endpoints: &[String]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_may_name_the_host() {
+        let there = resolve("tcp/localhost:7447").unwrap();
+        assert!(there.ip().is_loopback() && there.port() == 7447);
+        assert_eq!(resolve("tcp/10.0.0.1:7447#iface=eth0"), "10.0.0.1:7447".parse().ok());
+        assert_eq!(resolve("nonsense"), None);
+    }
 
     #[test]
     fn port_0_is_a_free_port_that_is_known() {
