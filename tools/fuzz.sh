@@ -21,7 +21,7 @@ profile=${SWSYNC_FUZZ_PROFILE:-release}
 flags=(--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares)
-RUSTFLAGS=${flags[*]} CARGO_TARGET_DIR=$built cargo +nightly build --quiet --profile "$profile" --locked \
+RUSTFLAGS=${flags[*]} CARGO_TARGET_DIR=$built cargo +nightly build --quiet --profile "$profile" \
     --manifest-path "$top/fuzz/Cargo.toml" --target "$host" "${targets[@]/#/--bin=}"
 
 for target in "${targets[@]}"; do
