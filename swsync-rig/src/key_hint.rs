@@ -7,20 +7,16 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-
-use zenoh::Wait;
-use zenoh::config::WhatAmI;
+use std::time::Duration;
 
 use crate::RigConfig;
+use crate::link::search::scout_endpoints;
+use crate::zenoh_config::address_of;
 
 /// How long an address has to accept a connection, and then to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Most addresses that are looked at.
 const MOST: usize = 8;
-/// How long answers to a multicast are waited for.
-const SCOUT: Duration = Duration::from_millis(700);
 /// Begins an alert in TLS (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
 /// Five bytes that look like the header of a TLS record, of a type that TLS does not have. To Zenoh they are the length of a message
@@ -60,7 +56,7 @@ pub(crate) fn key_hint_of_outsider(config: &RigConfig) -> Option<String> {
 }
 
 fn hint(config: &RigConfig, is_outside: bool) -> Option<String> {
-    let found = if config.is_discovering() { scout() } else { addressed(&config.connect) };
+    let found = if config.is_discovering() { scouted() } else { addressed(&config.connect) };
     match (&config.key, found.tls.first(), found.plain.first()) {
         (None, Some(at), _) => Some(format!(
             "{at} speaks TLS: does this rig have a key? Then it takes the rig's key file here too \
@@ -89,8 +85,7 @@ struct Found {
 fn addressed(endpoints: &[String]) -> Found {
     let mut found = Found::default();
     for endpoint in endpoints.iter().take(MOST) {
-        let address = endpoint.split_once('/').map_or("", |(_, address)| address);
-        match probe(address.split(['?', '#']).next().unwrap_or_default()) {
+        match probe(address_of(endpoint).unwrap_or_default()) {
             Some(Speaks::Tls) => found.tls.push(endpoint.clone()),
             Some(Speaks::Other) => found.plain.push(endpoint.clone()),
             None => (),
@@ -100,24 +95,9 @@ fn addressed(endpoints: &[String]) -> Found {
 }
 
 /// What the answers to a multicast say.
-fn scout() -> Found {
-    let mut found = Found::default();
-    let (tx, rx) = mpsc::sync_channel(MOST);
-    let scouting = zenoh::scout(WhatAmI::Router | WhatAmI::Peer, zenoh::Config::default())
-        .callback(move |hello| {
-            let _ = tx.try_send(hello); // fails if enough have answered, or the search is over
-        })
-        .wait();
-    let Ok(scouting) = scouting else { return found };
-    let deadline = Instant::now() + SCOUT;
-    while let Ok(hello) = rx.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        for locator in hello.locators().iter().take(MOST) {
-            let list = if locator.protocol().as_str() == "tls" { &mut found.tls } else { &mut found.plain };
-            list.push(locator.to_string());
-        }
-    }
-    scouting.stop();
-    found
+fn scouted() -> Found {
+    let (tls, plain) = scout_endpoints().into_iter().partition(|endpoint| endpoint.starts_with("tls/"));
+    Found { tls, plain }
 }
 
 #[cfg(test)]

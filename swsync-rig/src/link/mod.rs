@@ -3,7 +3,7 @@
 //! What a session declares in Zenoh is *held*: it is declared again after each change of the hub. A thread looks for a hub, watches the
 //! connection, and runs a hub in this process where [`crate::hub::policy`] says so.
 
-mod search;
+pub(crate) mod search;
 mod worker;
 
 use std::any::Any;
@@ -25,6 +25,9 @@ use crate::{ControlError, DeviceHandler, RigConfig};
 
 /// Most hubs that are remembered: a stranger may claim to have many.
 pub(crate) const MAX_HUBS: usize = 64;
+
+/// Most addresses of hubs that are remembered: those of four hubs, with all that a hub tells.
+const MAX_KNOWN: usize = 32;
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,9 +284,10 @@ impl Shared {
 
     /// Has this session run a hub. `false`: it does not, since it is a visitor.
     pub(crate) fn invite(&self) -> bool {
-        self.state.lock().invited = true;
+        let runs_hubs = self.role == SessionRole::Resident;
+        self.state.lock().invited = runs_hubs;
         self.changed.notify_all();
-        self.role == SessionRole::Resident
+        runs_hubs
     }
 
     /// The devices that joined with this session.
@@ -349,7 +353,7 @@ impl State {
             self.known.retain(|known| known != address);
             self.known.insert(0, *address);
         }
-        self.known.truncate(4 * crate::hub::WANTED * 4);
+        self.known.truncate(MAX_KNOWN);
     }
 }
 

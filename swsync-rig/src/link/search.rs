@@ -60,6 +60,11 @@ pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> 
 
 /// The addresses of the routers that answer a multicast, as `HOST:PORT`.
 pub(super) fn scout() -> Vec<String> {
+    scout_endpoints().iter().filter_map(|endpoint| address_of(endpoint).map(str::to_owned)).collect()
+}
+
+/// The endpoints of the routers that answer a multicast.
+pub(crate) fn scout_endpoints() -> Vec<String> {
     let (tx, rx) = mpsc::channel();
     let scouting = scouting_config().map_err(Into::into).and_then(|config| {
         let scouting = zenoh::scout(WhatAmI::Router, config).callback(move |hello| {
@@ -69,9 +74,9 @@ pub(super) fn scout() -> Vec<String> {
     });
     match scouting {
         Ok(scouting) => {
-            let addresses = gather(&rx);
+            let endpoints = gather(&rx);
             scouting.stop();
-            addresses
+            endpoints
         }
         Err(error) => {
             swsync_core::log::debug!(%error, "cannot look for others by multicast");
@@ -81,21 +86,20 @@ pub(super) fn scout() -> Vec<String> {
     }
 }
 
-/// The addresses in the answers: the first one, and those that come together with it.
+/// The endpoints in the answers: the first one, and those that come together with it.
 fn gather(answers: &Receiver<zenoh::scouting::Hello>) -> Vec<String> {
-    let mut addresses: Vec<String> = Vec::new();
+    let mut endpoints: Vec<String> = Vec::new();
     let mut deadline = Instant::now() + SCOUT;
     while let Ok(hello) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        if addresses.is_empty() {
+        if endpoints.is_empty() {
             deadline = deadline.min(Instant::now() + SCOUT / 10);
         }
-        let locators = hello.locators().iter().map(ToString::to_string);
-        addresses.extend(locators.filter_map(|locator| address_of(&locator).map(str::to_owned)));
-        if addresses.len() >= MAX_ADDRESSES {
+        endpoints.extend(hello.locators().iter().map(ToString::to_string));
+        if endpoints.len() >= MAX_ADDRESSES {
             break;
         }
     }
-    addresses
+    endpoints
 }
 
 #[cfg(test)]
