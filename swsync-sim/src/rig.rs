@@ -532,6 +532,7 @@ impl Rig {
                     }
                 }
                 NodeAction::Lead { .. }
+                | NodeAction::LeaderAlive(..)
                 | NodeAction::StandDown
                 | NodeAction::Resolve
                 | NodeAction::Refused { .. }

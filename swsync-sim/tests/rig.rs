@@ -150,6 +150,31 @@ fn a_leader_that_dies_or_hangs_is_replaced_within_three_seconds() {
     }
 }
 
+/// Its clients still ask at its address, where the new run answers with what another device has told it of the old one.
+#[test]
+fn a_leader_that_starts_again_at_once_is_replaced_within_three_seconds() {
+    for seed in 0..8 {
+        for down in [0.3, 0.8, 1.1, 1.4] {
+            let mut rig = rig(4, seed);
+            run(&mut rig, secs(20.0));
+            let [leader] = leaders(&rig, 0)[..] else { panic!("seed {seed}") };
+            let before = scale(&rig, leader);
+            rig.kill(leader, false);
+            run(&mut rig, secs(down));
+            rig.reboot(leader, secs(1_800_000_000.0));
+            run(&mut rig, HANDOVER - secs(down));
+            let [next] = leaders(&rig, 0)[..] else { panic!("seed {seed}, down for {down} s: no leader") };
+            assert_eq!(scale(&rig, next), before, "seed {seed}, down for {down} s");
+            rig.run_for(secs(10.0));
+            for index in 0..4 {
+                let reading = rig.reading(index).unwrap();
+                assert!(reading.is_synced() && scale(&rig, index) == before, "seed {seed}: {reading:?}");
+            }
+            assert_eq!(rig.steps, [], "seed {seed}, down for {down} s");
+        }
+    }
+}
+
 /// The table of docs/rig.md: what separates the new leader from the old one when the old one dies, and how much further from
 /// each other the other devices are at any time in the ten seconds after that than they were at any time in the ten before.
 #[test]

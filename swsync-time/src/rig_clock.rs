@@ -169,6 +169,11 @@ impl RigClock {
         })
     }
 
+    /// `leader` was alive at `at`.
+    pub(crate) fn note_leader(&self, leader: u64, at: Timestamp<Local>) {
+        self.change(|kept, _| kept.time.note_leader(leader, at));
+    }
+
     /// Ends this device's leadership, until it is known who leads: see [`RigTime::stand_down`].
     pub fn stand_down(&self) {
         self.change(|kept, _| kept.time.stand_down());

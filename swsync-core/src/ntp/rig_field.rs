@@ -21,7 +21,7 @@ pub const MAX_HOPS: usize = 8;
 /// | 36..40 | uncertainty, ns |
 /// | 40 | number of hops |
 /// | 41 | 1: not settled; 2: the time scale follows a source outside the rig; the other bits are zero |
-/// | 42..44 | zero |
+/// | 42..44 | how long ago the sender knew that the leader was alive, ms; 65 535: longer, or never |
 /// | 44..46 | UDP port where the sender of a request serves time; 0: it does not |
 /// | 46..48 | shortest poll interval that a server grants, ms; 0: any |
 /// | 48..112 | hops |
@@ -93,6 +93,9 @@ pub struct RigField {
     /// The sender's clock is not in rig time: it stands still, is being corrected, is in holdover, or has just been stepped.
     /// Clients follow it, but do not count as synced.
     pub unsettled: bool,
+    /// How long ago the sender knew that the leader was alive, by what it heard from it or from others; of the leader, zero. In ms
+    /// on the wire, at most 65 535.
+    pub silence: Span,
     /// In a request: the UDP port where the sender serves time itself; 0: it does not.
     pub port: u16,
     /// In a response: the shortest poll interval that the server grants each client, in ms; 0: any.
@@ -111,6 +114,7 @@ impl Default for RigField {
             path: ServerPath::default(),
             uncertainty_ns: 0,
             unsettled: false,
+            silence: Span::ZERO,
             port: 0,
             least_poll_ms: 0,
         }
@@ -142,6 +146,8 @@ impl RigField {
         bytes[36..40].copy_from_slice(&self.uncertainty_ns.to_be_bytes());
         bytes[40] = self.path.len;
         bytes[41] = u8::from(self.unsettled) | u8::from(self.traceable) << 1;
+        let silence = u16::try_from(self.silence.as_nanos() / 1_000_000).unwrap_or(u16::MAX);
+        bytes[42..44].copy_from_slice(&silence.to_be_bytes());
         bytes[44..46].copy_from_slice(&self.port.to_be_bytes());
         bytes[46..48].copy_from_slice(&self.least_poll_ms.to_be_bytes());
         let (places, _) = bytes[48..].as_chunks_mut();
@@ -170,6 +176,7 @@ impl RigField {
             path: ServerPath::new(hops.get(..usize::from(bytes[40]))?)?,
             uncertainty_ns: u32::from_be_bytes(bytes[36..40].try_into().expect("four bytes")),
             unsettled: bytes[41] & 1 == 1,
+            silence: Span::from_millis(i64::from(short(42))),
             port: short(44),
             least_poll_ms: short(46),
         })

@@ -23,6 +23,7 @@ fn packet() -> Packet {
             path: ServerPath::new(&[11, 12]).unwrap(),
             uncertainty_ns: 1_000,
             unsettled: true,
+            silence: Span::from_millis(1_234),
             began: Timestamp::from_nanos(1_700_000_000_000_000_000),
             traceable: true,
             port: 11_123,
@@ -249,15 +250,16 @@ fn a_key_does_not_show_its_secret() {
 
 prop_compose! {
     fn any_field()(
-        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16),
+        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16, u16),
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
         let [rig, timescale, leader] = ids;
         let (unsettled, traceable) = flags;
-        let (port, least_poll_ms) = small;
+        let (port, least_poll_ms, silence) = small;
+        let silence = Span::from_millis(i64::from(silence));
         let (path, began) = (ServerPath::new(&hops).unwrap(), Timestamp::from_nanos(began_ns));
-        RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, port,
-            least_poll_ms }
+        RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, silence,
+            port, least_poll_ms }
     }
 }
 

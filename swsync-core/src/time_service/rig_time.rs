@@ -37,6 +37,8 @@ pub struct RigTime {
     steps: u64,
     /// When the device last woke up, and how long it had slept.
     resumed: Option<(Timestamp<Local>, Span)>,
+    /// The leader that was last known to be alive, and when that was.
+    leader_alive: Option<(u64, Timestamp<Local>)>,
     /// The server that serves this clock to others, if there is one.
     server: Option<Identity>,
 }
@@ -75,6 +77,7 @@ impl RigTime {
             stepped: None,
             steps: 0,
             resumed: None,
+            leader_alive: None,
             server: None,
         }
     }
@@ -264,6 +267,21 @@ impl RigTime {
         (self.map, self.quality, self.update, self.leads) = (update.map, update.quality, Some(update), None);
     }
 
+    /// `leader` was alive at `at`: it was heard, or somebody who heard it has said so. Returns whether that is news.
+    pub fn note_leader(&mut self, leader: u64, at: Timestamp<Local>) -> bool {
+        let is_news = self.leader_alive.is_none_or(|(known, then)| known != leader || then < at);
+        if is_news {
+            self.leader_alive = Some((leader, at));
+        }
+        is_news
+    }
+
+    /// How long ago `leader` was known to be alive.
+    fn silence_of(&self, leader: u64, now: Timestamp<Local>) -> Span {
+        let alive = self.leader_alive.filter(|(alive, _)| *alive == leader);
+        alive.map_or(Span::MAX, |(_, at)| (now - at).max(Span::ZERO))
+    }
+
     /// Makes the clock unsynced: it goes on running, but nothing is known of rig time any more.
     pub const fn forget(&mut self) {
         (self.quality, self.update, self.leads) = (SyncState::Unsynced, None, None);
@@ -286,7 +304,11 @@ impl RigTime {
             (None, Some(update)) => {
                 let timescale = self.own_scale_id(identity);
                 let update = ClockUpdate { quality: self.quality(now), ..*update };
-                ServerStatus::following(&Identity { timescale, ..*identity }, &update, now)
+                let mut status = ServerStatus::following(&Identity { timescale, ..*identity }, &update, now);
+                if let Some(field) = update.upstream.field {
+                    status.field.silence = self.silence_of(field.leader, now);
+                }
+                status
             }
             (None, None) => ServerStatus::unsynchronized(identity),
         }

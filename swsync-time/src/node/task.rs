@@ -185,6 +185,7 @@ impl NodeTask {
                     self.tell(ClockEvent::Leads { start });
                     self.parts.publisher.lead(at, start);
                 }
+                NodeAction::LeaderAlive(leader, at) => self.parts.publisher.clock.note_leader(leader, at),
                 NodeAction::StandDown => self.parts.publisher.stand_down(),
                 NodeAction::Advertise => self.advertise(),
                 NodeAction::Ask => {

@@ -103,7 +103,7 @@ impl Node {
     }
 
     /// Notes whether the server has answered by now.
-    pub(super) fn note_response(&mut self, now: Timestamp<Local>) {
+    pub(super) fn note_response(&mut self) {
         let Some(association) = &mut self.association else { return };
         let Some(heard) = self.client.last_heard().filter(|heard| *heard >= association.since) else {
             return;
@@ -120,7 +120,7 @@ impl Node {
         if self.answering.replace(address) != Some(address) {
             self.actions.push_back(NodeAction::Answers(address));
         }
-        self.note_confirmation(now);
+        self.note_confirmation(heard);
     }
 
     pub(super) fn handle_refusal(&mut self, refusal: ServerRefusal, now: Timestamp<Local>) {

@@ -46,7 +46,7 @@ pub(super) struct Election {
     unreachable_since: Option<Timestamp<Local>>,
     /// When to take over from a leader that is gone.
     take_over_at: Option<Timestamp<Local>>,
-    /// When a settled server last named its leader, and which.
+    /// The leader that a settled server named, and when that was alive.
     confirmed: Option<(u64, Timestamp<Local>)>,
     /// Since when this device has been synced.
     synced_since: Option<Timestamp<Local>>,
@@ -173,11 +173,21 @@ impl Node {
         resigns
     }
 
-    /// A settled server names its leader: that is alive, even if this device does not hear it.
-    pub(super) fn note_confirmation(&mut self, now: Timestamp<Local>) {
+    /// A settled server, heard at `heard`, names its leader, and says how long ago that was alive: so it was, even if this device does
+    /// not hear it. Without the age, devices that ask each other in a circle would confirm a dead leader to each other.
+    pub(super) fn note_confirmation(&mut self, heard: Timestamp<Local>) {
         let Some(upstream) = self.client.upstream().filter(|upstream| upstream.is_settled()) else { return };
-        if let Some(field) = upstream.field {
-            self.election.confirmed = Some((field.leader, now));
+        let Some(field) = upstream.field else { return };
+        let alive = heard - field.silence;
+        let known = self.election.confirmed.filter(|(leader, at)| *leader == field.leader && *at > alive);
+        self.election.confirmed = known.or(Some((field.leader, alive)));
+        self.note_leader(field.leader, alive);
+    }
+
+    /// `leader` was alive at `at`. What this device's own server tells of that leader is as old as the latest of this.
+    pub(super) fn note_leader(&mut self, leader: u64, at: Timestamp<Local>) {
+        if self.time.note_leader(leader, at) {
+            self.actions.push_back(NodeAction::LeaderAlive(leader, at));
         }
     }
 

@@ -81,6 +81,8 @@ pub enum NodeAction {
         /// From where.
         start: LeadStart,
     },
+    /// The leader with this id was alive at this instant: [`RigTime::note_leader`].
+    LeaderAlive(u64, Timestamp<Local>),
     /// The clock does not define rig time any more: [`RigTime::stand_down`].
     StandDown,
     /// Tell all devices of the rig what [`Node::advert`] says now.
@@ -235,6 +237,9 @@ impl Node {
             return;
         }
         self.heed_leader(&advert, now);
+        if advert.kind == AdvertKind::Leads {
+            self.note_leader(advert.server, now);
+        }
         let urgent = advert.kind != AdvertKind::Serves || !self.knows_time();
         self.peers.note(advert, now);
         if urgent {
@@ -297,7 +302,7 @@ impl Node {
     pub fn handle_datagram(&mut self, bytes: &[u8], received: Timestamp<Local>) {
         if self.association.is_some() {
             self.client.handle_datagram(bytes, received);
-            self.note_response(received);
+            self.note_response();
             self.carry_out_client(received);
         }
     }
