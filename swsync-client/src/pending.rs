@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use swsync_core::manifest::{TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, Name, OrderId};
+use swsync_files::read_take_json;
 
 /// Name of the note, in the folder of a device's part of a take.
 pub(crate) const NOTE: &str = ".incomplete.json";
@@ -89,7 +90,7 @@ pub fn is_here(out: &Path, order: &OrderId, device: &DeviceId) -> bool {
 
 /// Whether the take.json in `folder` says that the device has completed the take.
 pub(crate) fn is_done(folder: &Path) -> bool {
-    let text = fs::read(folder.join(TAKE_JSON));
+    let text = read_take_json(&folder.join(TAKE_JSON));
     text.is_ok_and(|text| Take::from_json(&text).is_ok_and(|take| take.complete))
 }
 

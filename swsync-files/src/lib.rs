@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounded_read;
 pub mod digest;
 mod disk_activity;
 mod journal;
@@ -40,6 +41,7 @@ mod unsaved;
 mod video_file;
 mod whole_file;
 
+pub use bounded_read::read_take_json;
 pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};

@@ -12,7 +12,7 @@ use crate::ControlError;
 use crate::id_claims::millis;
 use crate::keys::Member;
 use crate::link::{Held, Shared, follow};
-use crate::message::{Departure, GoneDevice, Roster};
+use crate::message::{Departure, GoneDevice, MAX_MEMBERS, Roster};
 
 /// A device has come or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +25,6 @@ pub(crate) enum MemberChange {
 
 /// Called with changes until it returns `false`.
 type Watcher = Box<dyn Fn(MemberChange) -> bool + Send>;
-
-/// Most gone devices that are remembered.
-const MAX_GONE: usize = 1_000;
-
-/// Most members that have announced that they leave, and whose token is still there.
-const MAX_LEAVING: usize = 1_000;
 
 /// When and how a device has left the rig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +49,8 @@ struct State {
     /// Members that were here when the link was lost, and have not been seen again since.
     unconfirmed: BTreeSet<Member>,
     link_lost: Option<Instant>,
+    /// It was told that there are more devices than can be followed.
+    is_full: bool,
     watchers: Vec<Watcher>,
 }
 
@@ -62,6 +58,12 @@ impl State {
     /// Handles a token that came or went at `now`. Whether it is news.
     fn handle(&mut self, change: MemberChange, now: Instant) -> bool {
         let news = match &change {
+            MemberChange::Came(member) if self.here.len() >= MAX_MEMBERS && !self.here.contains(member) => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    swsync_core::log::warn!(%member.device, "more than {MAX_MEMBERS} devices are in the rig: the others are not seen");
+                }
+                false
+            }
             MemberChange::Came(member) => {
                 // One that is seen through a new link is news for those who wait for it.
                 let again = self.unconfirmed.remove(member);
@@ -90,7 +92,7 @@ impl State {
         if is_here || self.gone.get(device).is_some_and(|known| known.since >= gone.since) {
             return;
         }
-        if self.gone.len() >= MAX_GONE
+        if self.gone.len() >= MAX_MEMBERS
             && let Some(oldest) =
                 self.gone.iter().min_by_key(|(_, gone)| (gone.how == Departure::Lost, gone.since))
         {
@@ -159,7 +161,7 @@ impl Members {
         let mut state = self.state.lock();
         if !state.here.contains(&member) {
             state.note(&member.device, Departed { since: Instant::now(), how: Departure::Left });
-        } else if state.leaving.len() < MAX_LEAVING {
+        } else if state.leaving.len() < MAX_MEMBERS {
             state.leaving.insert(member);
         }
     }

@@ -1,17 +1,26 @@
 //! Messages between sessions that only this crate uses, in the envelope of [`swsync_core::control`].
 
 use serde::{Deserialize, Serialize};
+use swsync_core::bounded;
 use swsync_core::message::decode;
 use swsync_core::name::{DeviceId, Name};
 
 use crate::keys::Member;
 
+/// Most devices of a rig: more tokens are not followed, and a longer roster is refused. Chosen: the paper's largest rig, a thousand.
+pub(crate) const MAX_MEMBERS: usize = 1_024;
+
 /// The devices that a hub sees, and those that are gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Roster {
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_MEMBERS>")]
     pub members: Vec<Member>,
     /// Devices that were in the rig.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, MAX_MEMBERS>"
+    )]
     pub gone: Vec<GoneDevice>,
 }
 
@@ -50,6 +59,7 @@ pub(crate) struct IdClaim {
     /// How long it has been in the rig, or has tried to join.
     pub age_ms: u64,
     /// Where it runs, for a person.
+    #[serde(deserialize_with = "bounded::text")]
     pub place: String,
     /// Whether it is not in the rig yet, and asks before it joins.
     #[serde(default)]
@@ -62,6 +72,7 @@ pub(crate) struct IdVerdict {
     /// The instance that stays.
     pub stays: Name,
     /// Where the deciding device runs, for a person.
+    #[serde(deserialize_with = "bounded::text")]
     pub place: String,
 }
 
@@ -74,6 +85,7 @@ pub(crate) struct Serves {
 /// Why a device refuses a query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
+    #[serde(deserialize_with = "bounded::text")]
     pub why: String,
 }
 
@@ -91,9 +103,20 @@ pub(crate) fn reason(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use swsync_core::message::encode;
 
     use super::*;
+
+    #[test]
+    fn a_roster_of_more_devices_than_any_rig_has_is_refused() {
+        let member = |index: usize| json!({ "device": format!("d{index}"), "instance": format!("i{index}") });
+        for (members, fits) in [(MAX_MEMBERS, true), (MAX_MEMBERS + 1, false)] {
+            let members: Vec<_> = (0..members).map(member).collect();
+            let roster = decode::<Roster>(&encode(&json!({ "members": members })));
+            assert_eq!(roster.is_ok(), fits, "{roster:?}");
+        }
+    }
 
     #[test]
     fn a_reason_comes_from_a_device_or_from_zenoh() {

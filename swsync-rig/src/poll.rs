@@ -81,7 +81,11 @@ impl Session {
                     Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
                 }
             }
-            all.commands.extend(registry.commands);
+            for command in registry.commands {
+                if !all.commands.contains(&command) {
+                    all.commands.push(command);
+                }
+            }
         }
         all.orders.sort_by_key(Order::at);
         known
@@ -143,7 +147,7 @@ impl Session {
                     Err(why) => Err(why),
                 };
                 self.given_up.lock().remove(&device);
-                replies.insert(device, reply);
+                replies.entry(device).or_insert(reply); // the first one counts
             }
             if replies.len() == before {
                 std::thread::sleep(left().min(AGAIN));

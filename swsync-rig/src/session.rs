@@ -1,12 +1,13 @@
 //! A session: this process's connection to the Zenoh network of a rig, and the queries through it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use swsync_core::message::decode;
+use swsync_core::message::{MAX_MESSAGE, decode};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::status::Status;
 use zenoh::Wait;
@@ -16,7 +17,7 @@ use crate::key_hint::{key_hint, key_hint_of_outsider};
 use crate::keys::{Keys, QueryKind};
 use crate::link::{Follower, Link, SessionRole, Shared};
 use crate::members::Members;
-use crate::message::reason;
+use crate::message::{MAX_MEMBERS, reason};
 use crate::{ControlError, RigConfig, host};
 
 /// How long dropping a visitor's session waits for the network.
@@ -24,6 +25,10 @@ const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How long opening a session waits for a connection.
 const CONNECT: Duration = Duration::from_millis(500);
+
+/// Most replies to one query that are looked at: two of each device, since one that runs twice is to be told of.
+const MAX_REPLIES: usize = MAX_MEMBERS * 2;
+
 /// Says once in a process that its rig is open.
 static OPEN_RIG: Once = Once::new();
 
@@ -163,11 +168,19 @@ impl Session {
         self.ask(&self.keys().query_all(QueryKind::Status), None, timeout, move |reply| {
             let _ = tx.send((Instant::now(), reply)); // fails if the caller has given up
         });
+        let mut replied = BTreeSet::new();
         let mut reports: Vec<_> = rx
             .into_iter()
             .filter_map(|(heard, reply)| {
                 let (key, bytes) =
                     reply.inspect_err(|why| swsync_core::log::debug!(why, "no status")).ok()?;
+                if !replied.insert(key.clone()) {
+                    swsync_core::log::warn!(
+                        key,
+                        "a second status of one device in one query: only the first counts"
+                    );
+                    return None;
+                }
                 match decode(&bytes) {
                     Ok(status) => Some(StatusReport { status, asked, heard }),
                     Err(error) => {
@@ -218,6 +231,7 @@ impl Session {
             swsync_core::log::debug!(key, "there is no connection to ask through");
             return;
         };
+        let (replies, of) = (AtomicUsize::new(0), key.to_owned());
         let mut query =
             zenoh.get(key).target(QueryTarget::All).consolidation(ConsolidationMode::None).timeout(timeout);
         if let Some(payload) = payload {
@@ -225,7 +239,21 @@ impl Session {
         }
         let asked = query
             .callback(move |reply| {
+                match replies.fetch_add(1, Ordering::Relaxed) {
+                    0..MAX_REPLIES => {}
+                    MAX_REPLIES => {
+                        return swsync_core::log::warn!(
+                            key = of,
+                            "more than {MAX_REPLIES} replies to a query: the others are dropped"
+                        );
+                    }
+                    _ => return,
+                }
                 on_reply(match reply.into_result() {
+                    Ok(sample) if sample.payload().len() > MAX_MESSAGE => Err(format!(
+                        "a reply of {} bytes is longer than any of swsync's",
+                        sample.payload().len()
+                    )),
                     Ok(sample) => {
                         Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned()))
                     }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::share::{Chunk, FileDigest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
-use swsync_files::digest;
+use swsync_files::{digest, read_take_json};
 
 use super::file_list::FileList;
 use super::modified::modified;
@@ -247,7 +247,7 @@ impl Catalog {
 
     /// The take in the file `path`, if it is this device's.
     fn read_take(&self, path: &Path) -> Result<Take, NotOurTake> {
-        let text = fs::read(path).map_err(|error| match error.kind() {
+        let text = read_take_json(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => NotOurTake::Foreign, // it was deleted just now
             _ => NotOurTake::Bad(error.to_string()),
         })?;
