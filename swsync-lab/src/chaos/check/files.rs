@@ -42,7 +42,9 @@ pub fn check(rig: &Rig, record: &Record) -> Finding {
 
 /// Checks what a device saved for an order, of which it answered that it has `saved` frames. How many files there are.
 fn check_part(folder: &Path, saved: u64) -> anyhow::Result<u64> {
-    if saved == 0 && !folder.exists() {
+    // A device that was killed may have made the folder and nothing in it.
+    let is_empty = std::fs::read_dir(folder).map_or(!folder.exists(), |mut entries| entries.next().is_none());
+    if saved == 0 && is_empty {
         return Ok(0);
     }
     let part = SavedPart::read(folder)?;
@@ -60,6 +62,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(check_part(&folder.path().join("none"), 0).unwrap(), 0);
         assert!(check_part(&folder.path().join("none"), 1).is_err());
+        assert_eq!(check_part(folder.path(), 0).unwrap(), 0);
+        assert!(check_part(folder.path(), 1).is_err());
         std::fs::write(folder.path().join("7.jpg"), [0xff, 0xd8, 0xff]).unwrap();
         let error = check_part(folder.path(), 0).unwrap_err();
         assert!(error.to_string().contains("take.json"), "{error:#}");
