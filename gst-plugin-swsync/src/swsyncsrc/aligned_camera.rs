@@ -191,7 +191,7 @@ impl AlignedCamera {
             self.camera.request(Controls { frame_duration, exposure: None })?;
         }
         let filter = self.driver.progress().uncertainty.filter(|_| verdict.lock != LockState::Free);
-        let timing_error = frame_details::timing_error(self.capabilities.timing_error, filter);
+        let timing_error = frame_details::timing_error(&frame, &self.capabilities, self.target.point, filter);
         let steady = matches!(verdict.lock, LockState::Locked | LockState::Free);
         let (counted, duration) = ((frame.sequence, frame.sensor_time), frame.details.frame_duration_ns);
         let lost = self.losses.before(counted, duration, self.grid.period(), steady);
