@@ -75,7 +75,10 @@ fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCertifi
     let full = fs::canonicalize(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let name = full.file_name().and_then(|name| name.to_str()).and_then(|name| OrderId::new(name).ok());
     let (Some(order), Some(out)) = (name, full.parent()) else {
-        bail!("{} is not the folder of a take: that is OUT/ORDER, as `swsync collect OUT` writes it", folder.display())
+        bail!(
+            "{} is not the folder of a take: that is OUT/ORDER, as `swsync collect OUT` writes it",
+            folder.display()
+        )
     };
     let devices = takes::devices(out, &order);
     let pending = Pending::of_take(&full);
@@ -191,7 +194,10 @@ mod tests {
         assert_eq!((good.worst_ns, good.passes), (Some(Span::from_micros(2 * 103)), true));
         assert_eq!(good.numbers.len(), 2);
         let text = verdict(&good);
-        assert!(text.starts_with("proven: pictures of one number are at most 206.0 us apart (frame 10"), "{text}");
+        assert!(
+            text.starts_with("proven: pictures of one number are at most 206.0 us apart (frame 10"),
+            "{text}"
+        );
         assert!(text.ends_with("; the limit is 300.0 us"), "{text}");
         assert_eq!(row(&good.devices[0])[1..3], ["2", "103.0"]);
         assert!(!certify(&folder, Some(Span::from_micros(205))).unwrap().passes);

@@ -106,7 +106,13 @@ fn the_bound_of_the_clock_covers_its_true_error() {
         for seed in 0..8 {
             live(&mut rig(&link, seed), seed % 4, &mut clocks);
         }
-        println!("{}: {} of {} beyond, {:.2} wide", link.name, clocks.beyond(), clocks.0.len(), clocks.width());
+        println!(
+            "{}: {} of {} beyond, {:.2} wide",
+            link.name,
+            clocks.beyond(),
+            clocks.0.len(),
+            clocks.width()
+        );
         all += clocks.0.len();
         beyond += clocks.beyond();
         widths.push(clocks.width());

@@ -24,8 +24,7 @@ pub fn timing_error(
     // Where the exposure is relative to the stamp.
     let needs_exposure = *stamped_at != StampedAt::ExposureStart || point == AlignPoint::ExposureCenter;
     let needs_readout = *stamped_at == StampedAt::FrameEnd || point == AlignPoint::ExposureCenter;
-    let is_placed =
-        (frame.exposure.is_some() || !needs_exposure) && (readout.is_some() || !needs_readout);
+    let is_placed = (frame.exposure.is_some() || !needs_exposure) && (readout.is_some() || !needs_readout);
     TimingError {
         stamp: error.stamp.map(|stamp| stamp + unfiltered),
         exposure_reference: error.exposure_reference.filter(|_| is_placed),
@@ -91,7 +90,10 @@ mod tests {
         gst::init().unwrap();
         let readout = Readout { shutter: Shutter::Rolling, row_time_ns: 20_000.0, rows: 101 };
         assert_eq!(details(&frame(None), START, Some(readout), TimingError::NONE).exposure_middle_ns, None);
-        assert_eq!(details(&frame(Some(Span::from_millis(4))), START, None, TimingError::NONE).exposure_middle_ns, None);
+        assert_eq!(
+            details(&frame(Some(Span::from_millis(4))), START, None, TimingError::NONE).exposure_middle_ns,
+            None
+        );
     }
 
     #[test]
@@ -123,7 +125,11 @@ mod tests {
         // Nothing is invented.
         let unknown = TimingError { stamp: None, ..error };
         assert_eq!(of(unknown, start, readout, exposure, sigma), (None, Some(us(40))));
-        assert_eq!(of(error, start, readout, None, sigma).1, None, "the exposure ended at the stamp, and began?");
+        assert_eq!(
+            of(error, start, readout, None, sigma).1,
+            None,
+            "the exposure ended at the stamp, and began?"
+        );
         assert_eq!(of(error, StampedAt::ExposureStart, None, None, sigma).1, Some(us(40)));
         assert_eq!(of(error, StampedAt::FrameEnd, None, exposure, sigma).1, None);
         assert_eq!(of(error, StampedAt::FrameEnd, readout, exposure, sigma).1, Some(us(40)));

@@ -57,7 +57,8 @@ pub fn of(summary: &Summary, max_error: Option<Span>) -> AnsweredBounds {
 /// How far pictures may be apart, to follow the last line; empty if it is not known.
 pub fn text(bounds: &AnsweredBounds) -> String {
     let Some(worst) = bounds.worst_ns else { return String::new() };
-    let what = if bounds.devices.len() > 1 { "pictures of one number" } else { "pictures and their instants" };
+    let what =
+        if bounds.devices.len() > 1 { "pictures of one number" } else { "pictures and their instants" };
     format!("; {what} are at most {} us apart", micros_unsigned(worst))
 }
 
@@ -118,7 +119,10 @@ mod tests {
         assert!(shortfalls(&good).is_empty());
         let far = bounds(&[("a", Some(140)), ("b", Some(160))], Some(250));
         let [why] = &shortfalls(&far)[..] else { panic!() };
-        assert!(why.contains("250.0 us") && why.contains("b by up to 160.0 us and a by up to 140.0 us"), "{why}");
+        assert!(
+            why.contains("250.0 us") && why.contains("b by up to 160.0 us and a by up to 140.0 us"),
+            "{why}"
+        );
         let unknown = bounds(&[("a", Some(40)), ("b", None)], Some(250));
         assert_eq!(text(&unknown), "");
         let [why] = &shortfalls(&unknown)[..] else { panic!() };

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
+use serde_json::json;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{
     CommandOutcome, Disagreement, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
 };
-use serde_json::json;
 use swsync_core::time::Span;
 use swsync_rig::{DeviceOutcome, Session, Summary};
 

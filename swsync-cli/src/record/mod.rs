@@ -14,7 +14,9 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, MaxErrorArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, leaders, relative};
+use crate::orders::{
+    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, leaders, relative,
+};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 

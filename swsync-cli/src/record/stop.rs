@@ -11,7 +11,9 @@ use swsync_rig::{Session, Summary};
 
 use crate::duration;
 use crate::exit::{self, NoOrder};
-use crate::orders::{MaxErrorArgs, RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout};
+use crate::orders::{
+    MaxErrorArgs, RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout,
+};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 

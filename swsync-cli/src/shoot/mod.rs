@@ -10,7 +10,9 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, MaxErrorArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, relative};
+use crate::orders::{
+    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative,
+};
 use crate::rig::RigArgs;
 
 /// When the frame is by default: late enough for the order to reach every device, on WiFi too.

@@ -59,21 +59,25 @@ fn of_device(answer: &Answer) -> Option<DeviceBound> {
             FrameOutcome::Saved { info, .. } => {
                 terms(info).map(|terms| terms.bound()).map_err(|why| why.to_string())
             }
-            FrameOutcome::Recorded(all) => all.bound_ns.filter(|bound| *bound >= Span::ZERO).ok_or_else(|| {
-                "a frame of it has no known error bound; frames.csv of the take has them all (`bound_ns`)".into()
-            }),
+            FrameOutcome::Recorded(all) => all.bound_ns.filter(|bound| *bound >= Span::ZERO).ok_or_else(
+                || {
+                    "a frame of it has no known error bound; frames.csv of the take has them all (`bound_ns`)"
+                        .into()
+                },
+            ),
             FrameOutcome::Partly { saved: 0, .. }
             | FrameOutcome::Missed { .. }
             | FrameOutcome::Failed { .. } => continue,
             FrameOutcome::Partly { .. } => {
-                Err("its answer is too long to hold the error bounds; collect the take and certify that".into())
+                Err("its answer is too long to hold the error bounds; collect the take and certify that"
+                    .into())
             }
         };
         saved = true;
         worst = worst.and_then(|worst: Span| Ok(worst.max(frame?)));
     }
     let device = answer.device.clone();
-    saved.then(|| match worst {
+    saved.then_some(match worst {
         Ok(worst) => DeviceBound { device, worst_ns: Some(worst), why: None },
         Err(why) => DeviceBound { device, worst_ns: None, why: Some(why) },
     })
@@ -82,8 +86,8 @@ fn of_device(answer: &Answer) -> Option<DeviceBound> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::{DEFAULT_MAX_ERROR, bound};
     use crate::certificate::testing::bounded;
+    use crate::certificate::{DEFAULT_MAX_ERROR, bound};
     use crate::frame::{FrameInfo, SyncState};
     use crate::name::Name;
     use crate::order::{FrameRun, TimeBasis};

@@ -9,7 +9,7 @@
 //! | what | who makes it |
 //! | --- | --- |
 //! | [`terms`], [`bound`] of a frame | the manifest, the answers of devices |
-//! | [`PartCertificate`]: one device's part of a take | the device, beside its `take.json` |
+//! | [`PartCertificate`]: one device's part of a take | a part of the next one |
 //! | [`TakeCertificate`]: all devices | `swsync certify`, of what was collected |
 //! | [`AnsweredBounds`]: what the answers to an order prove | `swsync shoot`, `swsync record` |
 
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{FrameInfo, SyncState};
 use crate::time::Span;
 
-/// Name of the file, in a device's folder of a take and in the folder of a collected take.
+/// Name of the file, in the folder of a collected take.
 pub const CERTIFICATE_JSON: &str = "certificate.json";
 
 /// Version of the file. Additions do not change it.
@@ -155,7 +155,8 @@ mod tests {
         let mut frame = info(7);
         frame.phase_error_ns = us(-9);
         frame.clock_uncertainty_ns = Some(us(10));
-        (frame.details.stamp_error_ns, frame.details.exposure_reference_error_ns) = (Some(us(5)), Some(us(3)));
+        (frame.details.stamp_error_ns, frame.details.exposure_reference_error_ns) =
+            (Some(us(5)), Some(us(3)));
         let known = terms(&frame).unwrap();
         let expected = ErrorTerms { phase: us(9), clock: us(40), exposure_reference: us(3), stamp: us(5) };
         assert_eq!((known, known.bound()), (expected, us(57)));

@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErrorTerms, SCHEMA, SIGMAS, Unbounded, terms};
+use super::{ErrorTerms, Unbounded, terms};
 use crate::frame::FrameInfo;
 use crate::grid::FrameNumber;
-use crate::name::{DeviceId, OrderId};
+use crate::name::DeviceId;
 use crate::time::Span;
 
-/// `certificate.json` of one device's part of a take.
+/// What `certificate.json` says of one device's part of a take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartCertificate {
-    /// Version of the file: [`SCHEMA`].
-    pub schema: u32,
-    /// The order.
-    pub order: OrderId,
     /// The device.
     pub device: DeviceId,
-    /// How many standard deviations of the clock the bounds have.
-    pub clock_sigmas: i64,
     /// Number of saved frames.
     pub frames: u64,
     /// The largest bound. `None`: there is no frame, or not every frame has a bound.
@@ -44,16 +38,6 @@ pub struct UnboundedFrames {
     pub count: u64,
     /// The reason, for a person.
     pub why: String,
-}
-
-impl PartCertificate {
-    /// The file's text.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a plain struct, which JSON can hold");
-        text.push('\n');
-        text
-    }
 }
 
 /// Makes a [`PartCertificate`], frame by frame, in constant memory.
@@ -97,9 +81,9 @@ impl PartCertifier {
         }
     }
 
-    /// The certificate of `device`'s part of `order`.
+    /// The certificate of `device`'s part.
     #[must_use]
-    pub fn finish(self, order: OrderId, device: DeviceId) -> PartCertificate {
+    pub fn finish(self, device: DeviceId) -> PartCertificate {
         let unbounded = self.unbounded.into_iter().map(|(why, (first, last, count))| UnboundedFrames {
             first,
             last,
@@ -108,10 +92,7 @@ impl PartCertifier {
         });
         let unbounded: Vec<_> = unbounded.collect();
         PartCertificate {
-            schema: SCHEMA,
-            order,
             device,
-            clock_sigmas: SIGMAS,
             frames: self.frames,
             worst_ns: self.worst.map(|(bound, ..)| bound).filter(|_| unbounded.is_empty()),
             worst_frame: self.worst.map(|(_, number, _)| number),
@@ -135,18 +116,16 @@ mod tests {
         for (number, phase) in [(5, 3), (6, -8), (7, 1)] {
             assert!(part.add(&bounded(number, us(phase))).is_some());
         }
-        let good = part.clone().finish(Name::new("o").unwrap(), Name::new("a").unwrap());
+        let good = part.clone().finish(Name::new("a").unwrap());
         assert_eq!((good.frames, good.worst_frame), (3, Some(6)));
         assert_eq!(good.worst_ns, Some(good.terms.unwrap().bound()));
         assert_eq!(good.terms.unwrap().phase, us(8));
-        let read: PartCertificate = serde_json::from_str(&good.to_json()).unwrap();
-        assert_eq!(read, good);
 
         for number in [12, 9] {
             let unsynced = FrameInfo { sync: SyncState::Unsynced, ..bounded(number, us(0)) };
             assert_eq!(part.add(&unsynced), None);
         }
-        let bad = part.finish(Name::new("o").unwrap(), Name::new("a").unwrap());
+        let bad = part.finish(Name::new("a").unwrap());
         assert_eq!((bad.worst_ns, bad.worst_frame), (None, Some(6)), "not all is known");
         let [UnboundedFrames { first: 9, last: 12, count: 2, why }] = &bad.unbounded[..] else {
             panic!("{bad:?}")

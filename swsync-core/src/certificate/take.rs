@@ -138,14 +138,15 @@ impl TakeCertifier {
             pair.add(bound.filter(|_| !is_apart), index);
         })?;
         if is_mixed {
-            let what = "has frames of another time scale than other devices, so numbers are not the same instants";
+            let what =
+                "has frames of another time scale than other devices, so numbers are not the same instants";
             self.problems.push(format!("{device} {what}"));
         }
         if self.grid.is_some_and(|ours| ours != grid) {
             self.problems.push(format!("{device} numbers its frames at another rate than other devices"));
         }
         self.grid = self.grid.or(Some(grid));
-        let part = part.finish(self.order.clone(), device.clone());
+        let part = part.finish(device.clone());
         if part.frames == 0 {
             self.problems.push(format!("{device} has no frames"));
         }
@@ -157,9 +158,8 @@ impl TakeCertifier {
     #[must_use]
     pub fn finish(self, max_error: Option<Span>) -> TakeCertificate {
         let Self { order, devices, numbers, problems, grid: _ } = self;
-        let all: Option<Span> = numbers.values().map(Pair::worst).try_fold(Span::ZERO, |worst, pair| {
-            Some(worst.max(pair?))
-        });
+        let all: Option<Span> =
+            numbers.values().map(Pair::worst).try_fold(Span::ZERO, |worst, pair| Some(worst.max(pair?)));
         let worst_ns = all.filter(|_| !numbers.is_empty());
         let name = |place: Option<(Span, usize)>| Some(devices[place?.1].device.clone());
         let numbers = numbers
@@ -255,7 +255,10 @@ mod tests {
         let of = |scale| FrameInfo { timescale: Some(TimeScale(scale)), ..bounded(7, us(0)) };
         assert!(certify(&[("a", vec![of(1)]), ("b", vec![of(1)])]).passes);
         let apart = certify(&[("a", vec![of(1)]), ("b", vec![of(2)])]);
-        assert!(!apart.passes && apart.problems[0].contains("b has frames of another time scale"), "{apart:?}");
+        assert!(
+            !apart.passes && apart.problems[0].contains("b has frames of another time scale"),
+            "{apart:?}"
+        );
         let mut certifier = TakeCertifier::new(Name::new("o").unwrap());
         for (device, rate) in [("a", 30), ("b", 25)] {
             let grid = FrameGrid::new(rate, 1).unwrap();

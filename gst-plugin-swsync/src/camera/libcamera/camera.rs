@@ -19,8 +19,8 @@ use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{
-    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole, TimingError,
-    StreamSetup, Wakeup,
+    Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole,
+    StreamSetup, TimingError, Wakeup,
 };
 
 /// Latency of a real camera, in frames from the start of a frame to its delivery: exposure and readout overlap the next

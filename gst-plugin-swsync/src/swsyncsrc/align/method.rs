@@ -178,8 +178,8 @@ pub fn check_grid(frames: FrameGrid, period: gst::Fraction) -> Result<(), AlignE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{StampedAt, TimingError};
     use crate::camera::mode::Mode;
+    use crate::camera::{StampedAt, TimingError};
 
     const PERIOD: Span = Span::from_micros(33_333);
     const DURATIONS: FrameDurationControl = FrameDurationControl {
