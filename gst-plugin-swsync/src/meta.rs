@@ -375,6 +375,8 @@ details! {
     lens_position_dpt: "lens-position",
     focus_fom: "focus-fom",
     lux: "lux",
+    exposure_reference_error_ns: "exposure-reference-error",
+    stamp_error_ns: "stamp-error",
 }
 
 #[cfg(test)]
@@ -408,6 +410,8 @@ mod tests {
                 lens_position_dpt: Some(0.0),
                 focus_fom: Some(-3),
                 lux: None,
+                exposure_reference_error_ns: Some(Span::from_micros(19)),
+                stamp_error_ns: Some(Span::from_micros(12)),
             },
         };
         let mut buffer = gst::Buffer::new();

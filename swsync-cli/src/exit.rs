@@ -22,6 +22,8 @@ pub const NO_RIG: u8 = 3;
 pub const NOT_READY: u8 = 4;
 /// No order is open that the command could mean, or more than one.
 pub const NO_ORDER: u8 = 5;
+/// Every frame is saved, but pictures of one number may be further apart than `--max-error`, or that is not known.
+pub const NOT_PROVEN: u8 = 6;
 
 /// Interrupted by Ctrl-C: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;

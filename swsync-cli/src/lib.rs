@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certify;
 pub mod collect;
 pub mod config;
 pub mod duration;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{collect, config, exit, forget, handover, key, log, record, shoot, status};
+use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -25,6 +25,7 @@ enum Command {
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
     Collect(collect::CollectArgs),
+    Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
         Command::Collect(args) => collect::run(args),
+        Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),

@@ -105,6 +105,21 @@ pub fn read_take(folder: &Path) -> Result<Take, ReadError> {
     Take::from_json(&text).map_err(|error| ReadError::Take { path, error })
 }
 
+/// Calls `visit` with the record of each frame of `take` in `folder` whose file is there, once.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn each_frame(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -> Result<(), ReadError> {
+    let (places, mut files, mut seen) = (take.order_index(), FileCheck::new(folder), NumberSet::default());
+    each_record(folder, take, |record| {
+        let place = places.index_of(record.info.number);
+        if !seen.contains(place) && files.has(&record) {
+            seen.add(place);
+            visit(record);
+        }
+    })
+}
+
 /// Calls `visit` with each record of `take` in `folder`.
 fn each_record(folder: &Path, take: &Take, mut visit: impl FnMut(FrameRecord)) -> Result<(), ReadError> {
     let path = folder.join(FRAMES_JSONL);

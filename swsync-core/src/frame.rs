@@ -143,6 +143,12 @@ pub struct FrameDetails {
     /// Brightness of the scene, in lux, as the camera estimates it.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "finite")]
     pub lux: Option<f32>,
+    /// How far exposure may be from where it is thought to be, relative to the event that the sensor's stamp stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposure_reference_error_ns: Option<Span>,
+    /// How far the sensor's stamp may be from the event that it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamp_error_ns: Option<Span>,
 }
 
 fn is_not_finite<const N: usize>(numbers: &Option<[f32; N]>) -> bool {
@@ -188,6 +194,8 @@ mod tests {
             lens_position_dpt: Some(0.5),
             focus_fom: Some(-3),
             lux: Some(400.5),
+            exposure_reference_error_ns: Some(Span::from_micros(19)),
+            stamp_error_ns: Some(Span::from_micros(12)),
         };
         let written = serde_json::to_value(info).unwrap();
         assert_eq!(written["exposure_middle_ns"], 1_800_000_000_043_333_333_i64);

@@ -26,7 +26,7 @@ use self::controls::{Ranges, Setting};
 use self::mode::Mode;
 pub use mailbox::{Flushing, Wakeup};
 pub use stall_limit::StallLimit;
-pub use swsync_core::profile::{Readout, Shutter, StampedAt};
+pub use swsync_core::profile::{Readout, Shutter, StampedAt, TimingError};
 
 /// Why a camera cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +219,8 @@ pub struct Capabilities {
     pub response: Option<ExposureResponse>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
+    /// How far its stamps and its exposure may be from where they are said to be.
+    pub timing_error: TimingError,
     /// How its rows are exposed, if that is known of its mode.
     pub readout: Option<Readout>,
     /// Longest time from the start of a frame to its delivery, at the nominal rate: the source's latency.

@@ -25,7 +25,7 @@ use super::mailbox::Mailbox;
 use super::mode::{Mode, Orientation};
 use super::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Frame, FrameDurationControl, Pacing,
-    Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
+    Readout, Shutter, StampedAt, StreamRole, StreamSetup, TimingError, Wakeup,
 };
 
 mod settings;
@@ -34,6 +34,8 @@ mod settings;
 /// have four. The aligner also assumes that controls go out soon after the frame that they answer.
 const MAX_BACKLOG: Span = Span::from_millis(130);
 
+/// What filtered stamps of a simulated sensor may be off, beside the filter's own error: their jitter has a mean.
+const STAMP_ERROR: Span = Span::from_micros(5);
 /// From the start of a simulated phone to its first frame (the paper, sec. V.A: 600 to 800 ms).
 const PHONE_START_UP: Span = Span::from_millis(700);
 /// The phone's longest exposure.
@@ -427,6 +429,11 @@ impl Camera for SimulatedCamera {
                 _ if phone => StampedAt::ExposureStart,
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
+            },
+            timing_error: TimingError {
+                stamp: Some(STAMP_ERROR),
+                // Exposures are whole lines, and reported as microseconds.
+                exposure_reference: Some(Span::from_nanos_f64(model.line_time_ns)),
             },
             readout: Some(Readout {
                 shutter: Shutter::Rolling,

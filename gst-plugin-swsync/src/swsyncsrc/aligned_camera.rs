@@ -190,6 +190,8 @@ impl AlignedCamera {
         if frame_duration.is_some() {
             self.camera.request(Controls { frame_duration, exposure: None })?;
         }
+        let filter = self.driver.progress().uncertainty.filter(|_| verdict.lock != LockState::Free);
+        let timing_error = frame_details::timing_error(&frame, &self.capabilities, self.target.point, filter);
         let steady = matches!(verdict.lock, LockState::Locked | LockState::Free);
         let (counted, duration) = ((frame.sequence, frame.sensor_time), frame.details.frame_duration_ns);
         let lost = self.losses.before(counted, duration, self.grid.period(), steady);
@@ -210,7 +212,12 @@ impl AlignedCamera {
                 exposure_ns: frame.exposure,
                 analogue_gain: frame.analogue_gain,
                 sensor_time_ns: Some(frame.sensor_time),
-                details: frame_details::details(&frame, verdict.start, self.capabilities.readout),
+                details: frame_details::details(
+                    &frame,
+                    verdict.start,
+                    self.capabilities.readout,
+                    timing_error,
+                ),
             },
             pictures: frame.pictures,
             copied: frame.copied,

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
+use serde_json::json;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{
     CommandOutcome, Disagreement, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
 };
+use swsync_core::time::Span;
 use swsync_rig::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
 use super::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
-use super::{leaders, report};
+use super::{bounds, leaders, report};
 use crate::exit;
 use crate::output::{self, tell, warn};
 use crate::signals::{Signal, on_signal};
@@ -45,6 +47,8 @@ pub struct FollowOrder<'a> {
     pub again: String,
     /// Whether the user set a length of video files.
     pub is_cut: bool,
+    /// How far pictures may be apart; `None`: as they like.
+    pub max_error: Option<Span>,
 }
 
 /// The devices that have saved pictures.
@@ -116,7 +120,8 @@ impl FollowOrder<'_> {
         }
         // Much may have happened since the order was given.
         let later = (given.elapsed() > leaders::HANDOVER).then(|| RigSnapshot::take(self.session));
-        Ok(conclude(self.session, &order, summary, later.as_ref().unwrap_or(self.snapshot), self.json))
+        let snapshot = later.as_ref().unwrap_or(self.snapshot);
+        Ok(conclude(self.session, &order, summary, snapshot, self.max_error, self.json))
     }
 
     /// Offers the order to the devices, and warns of those that do not take it. Returns whether all did.
@@ -241,6 +246,7 @@ pub fn conclude(
     order: &Order,
     mut summary: Summary,
     snapshot: &RigSnapshot,
+    max_error: Option<Span>,
     json: bool,
 ) -> ExitCode {
     let common = snapshot.common_of(order.targets());
@@ -257,12 +263,22 @@ pub fn conclude(
     for difference in &summary.differences {
         warn(&difference.what);
     }
-    if json {
-        output::line(&report::json(order, &summary, &common).to_string());
-    } else {
-        output::line(&report::verdict(&summary));
+    let bounds = bounds::of(&summary, max_error);
+    for shortfall in bounds::shortfalls(&bounds) {
+        warn(&shortfall);
     }
-    ExitCode::from(if summary.is_complete() { 0 } else { exit::INCOMPLETE })
+    if json {
+        let mut json = report::json(order, &summary, &common);
+        json["bounds"] = json!(bounds);
+        output::line(&json.to_string());
+    } else {
+        output::line(&format!("{}{}", report::verdict(&summary), bounds::text(&bounds)));
+    }
+    ExitCode::from(match (summary.is_complete(), bounds.passes) {
+        (false, _) => exit::INCOMPLETE,
+        (true, false) => exit::NOT_PROVEN,
+        (true, true) => 0,
+    })
 }
 
 /// From now on a signal stops an order that runs. If there is nothing to stop, the command ends and says that the order
@@ -317,6 +333,7 @@ mod tests {
                 clock_uncertainty_ns: None,
                 unlocked: 0,
                 unsynced: 0,
+                bound_ns: None,
             };
             DeviceOutcome::Answered(swsync_core::order::Answer {
                 order: name("t"),

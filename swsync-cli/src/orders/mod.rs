@@ -2,6 +2,7 @@
 //! first frame to the last device's answer.
 
 mod arm;
+mod bounds;
 mod follow;
 pub mod leaders;
 mod progress;
@@ -9,5 +10,6 @@ pub mod report;
 mod snapshot;
 
 pub use arm::{ArmArgs, Armed};
+pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, collect_answers, command, conclude};
 pub use snapshot::{RigSnapshot, STOP_LEAD, TargetArgs, default_id, relative, timeout};

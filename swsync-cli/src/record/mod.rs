@@ -14,7 +14,9 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, leaders, relative};
+use crate::orders::{
+    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, leaders, relative,
+};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
@@ -54,6 +56,8 @@ pub struct RecordArgs {
     targets: TargetArgs,
     #[command(flatten)]
     arm: ArmArgs,
+    #[command(flatten)]
+    max_error: MaxErrorArgs,
     /// Give the order and return: `swsync stop` ends the take.
     #[arg(long)]
     detach: bool,
@@ -121,6 +125,7 @@ Exit codes:
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
+  6  every frame is saved, but pictures of one number may be further apart than --max-error, or that is not known
   130  interrupted by Ctrl-C a second time, or while answers were awaited (143: SIGTERM, 129: SIGHUP); see what it said";
 
 /// Runs the command.
@@ -146,6 +151,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         timeout: args.timeout,
         again,
         is_cut,
+        max_error: args.max_error.limit(),
     };
     if args.detach {
         let taken = follow.offer(&order)?;

@@ -11,7 +11,9 @@ use swsync_rig::{Session, Summary};
 
 use crate::duration;
 use crate::exit::{self, NoOrder};
-use crate::orders::{RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout};
+use crate::orders::{
+    MaxErrorArgs, RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout,
+};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
@@ -29,6 +31,8 @@ pub struct StopArgs {
     /// Stop so long from now: every device must have heard of it by then. [default: 500ms]
     #[arg(long = "in", value_name = "DURATION", value_parser = duration::any)]
     after: Option<Duration>,
+    #[command(flatten)]
+    max_error: MaxErrorArgs,
 }
 
 /// Cancel an order on every device: what is not on disk need not be. What is there stays.
@@ -63,7 +67,8 @@ Exit codes:
   1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock)
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
-  5  no such order is open, or several are and none was named";
+  5  no such order is open, or several are and none was named
+  6  every frame is saved, but pictures of one number may be further apart than --max-error, or that is not known";
 
 const CANCEL_HELP: &str = "\
 Exit codes:
@@ -94,7 +99,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let summary = args
         .which
         .answers(&session, &snapshot, &order, || timeout(&order, snapshot.now(), snapshot.settled(&order)))?;
-    Ok(conclude(&session, &order, summary, &snapshot, args.which.json))
+    Ok(conclude(&session, &order, summary, &snapshot, args.max_error.limit(), args.which.json))
 }
 
 /// Runs `swsync cancel`.

@@ -10,7 +10,9 @@ use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::{ArmArgs, Armed, FollowOrder, RigSnapshot, TargetArgs, default_id, relative};
+use crate::orders::{
+    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative,
+};
 use crate::rig::RigArgs;
 
 /// When the frame is by default: late enough for the order to reach every device, on WiFi too.
@@ -45,6 +47,8 @@ pub struct ShootArgs {
     targets: TargetArgs,
     #[command(flatten)]
     arm: ArmArgs,
+    #[command(flatten)]
+    max_error: MaxErrorArgs,
     /// Longest wait for answers, like 30s. [default: until the last frame's instant, and 12 s]
     #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     timeout: Option<Duration>,
@@ -90,6 +94,7 @@ Exit codes:
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
+  6  every frame is saved, but pictures of one number may be further apart than --max-error, or that is not known
   130  interrupted by Ctrl-C while answers were awaited (143: SIGTERM, 129: SIGHUP); the order stands";
 
 impl When {
@@ -125,6 +130,7 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
         timeout: args.timeout,
         again,
         is_cut: false,
+        max_error: args.max_error.limit(),
     }
     .run(order, &what)
 }

@@ -10,7 +10,7 @@ pub use program::{Ran, command};
 pub use takes::{FIRST, TakeBuilder, info};
 
 use swsync_core::frame::SyncState;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::name::Name;
 use swsync_core::order::{Answer, FrameOutcome, FrameRun, OrderProgress, TimeBasis};
@@ -28,6 +28,11 @@ pub fn frame(number: FrameNumber) -> FrameInfo {
         clock_uncertainty_ns: Some(Span::from_micros(20)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
+        details: FrameDetails {
+            exposure_reference_error_ns: Some(Span::from_micros(15)),
+            stamp_error_ns: Some(Span::from_micros(5)),
+            ..FrameDetails::default()
+        },
         ..FrameInfo::new(number, grid.instant(number) + Span::from_micros(3), Span::from_micros(3))
     }
 }

@@ -10,6 +10,7 @@ pub fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP,INT,TERM", program]);
     command.args(args).stdin(Stdio::null()).env(CONFIG_VARIABLE, "/dev/null");
+    command.env_remove("SWSYNC_MAX_ERROR");
     for setting in Setting::ALL {
         command.env_remove(setting.variable());
     }

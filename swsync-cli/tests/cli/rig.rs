@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use swsync_cli::testing::Ran;
 use swsync_core::frame::SyncState;
-use swsync_core::frame::{FrameInfo, LockState};
+use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::key::RigKey;
 use swsync_core::message::TimeScale;
@@ -70,6 +70,11 @@ fn frame(number: u64) -> FrameInfo {
         clock_uncertainty_ns: Some(Span::from_micros(21)),
         sync: SyncState::Synced,
         lock: Some(LockState::Locked),
+        details: FrameDetails {
+            exposure_reference_error_ns: Some(Span::from_micros(15)),
+            stamp_error_ns: Some(Span::from_micros(5)),
+            ..FrameDetails::default()
+        },
         ..FrameInfo::new(number, grid().instant(number) + Span::from_micros(-4), Span::from_micros(-4))
     }
 }

@@ -23,9 +23,25 @@ fn all_saved_is_0_and_a_row_each() {
         assert_eq!(row[3..6], ["-4.0", "21.0", "1.23 kB"]);
         assert_eq!(row[6], format!("{}/{device}/{}.jpg", order.id(), row[2]));
     }
-    assert!(ran.stdout.ends_with("all saved: 3 of 3 devices complete, 3.70 kB\n"), "{ran:#?}");
+    let end =
+        "all saved: 3 of 3 devices complete, 3.70 kB; pictures of one number are at most 216.0 us apart\n";
+    assert!(ran.stdout.ends_with(end), "{ran:#?}");
     let order = &rig.device(0).orders()[0];
     assert!(order.id().as_str().starts_with("shot-20300317-1746"), "{order:?}: in UTC of rig time");
+}
+
+#[test]
+fn what_is_not_proven_to_be_simultaneous_is_6() {
+    let rig = Rig::new().with("left", Does::Save).with("right", Does::Save);
+    let ran = rig.run(&["shoot", "--max-error", "200us"]);
+    assert_eq!(ran.code, 6, "{ran:#?}");
+    assert!(
+        ran.stderr.contains("not proven to be within 200.0 us") && ran.stdout.contains("all saved"),
+        "{ran:#?}"
+    );
+    assert_eq!(rig.run(&["shoot", "--max-error", "none"]).code, 0);
+    let json = rig.run(&["shoot", "--json"]).json();
+    assert_eq!((&json["bounds"]["passes"], &json["bounds"]["worst_ns"]), (&true.into(), &216_000.into()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::FrameRecord;
 use crate::time::{Rig, Timestamp};
 
 /// Columns: the name, and the JSON pointer (RFC 6901) to the value in a record.
-const COLUMNS: [(&str, &str); 28] = [
+const COLUMNS: [(&str, &str); 31] = [
     ("number", "/number"),
     ("rig_time_ns", "/rig_time_ns"),
     ("utc", "/utc"),
@@ -41,6 +41,9 @@ const COLUMNS: [(&str, &str); 28] = [
     ("focus_fom", "/focus_fom"),
     ("lux", "/lux"),
     ("timescale", "/timescale"),
+    ("exposure_reference_error_ns", "/exposure_reference_error_ns"),
+    ("stamp_error_ns", "/stamp_error_ns"),
+    ("bound_ns", "/bound_ns"),
 ];
 
 /// The header line, with its line end.
@@ -101,10 +104,10 @@ mod tests {
         let header = header();
         assert!(header.starts_with("number,rig_time_ns,utc,sensor_time_ns,exposure_start_ns,"));
         let cells = "54000000001,1800000000033333400,2027-01-15T08:00:00.033333400Z,5000000000,,,100000,1.5,67,,\
-                     locked,leading,54000000001.jpg,0,7,pi1,o1,,,,,,,,,,,\r\n";
+                     locked,leading,54000000001.jpg,0,7,pi1,o1,,,,,,,,,,,,,,\r\n";
         assert_eq!(line(&record()), cells);
         assert_eq!(header.matches(',').count(), cells.matches(',').count());
-        assert!(header.ends_with("lux,timescale\r\n"));
+        assert!(header.ends_with("lux,timescale,exposure_reference_error_ns,stamp_error_ns,bound_ns\r\n"));
     }
 
     #[test]
@@ -129,13 +132,13 @@ mod tests {
             "analogue_gain":1.1,"sensor_time_ns":5,"exposure_start_ns":6,"exposure_middle_ns":7,
             "row_time_ns":18904.1,"frame_duration_ns":33333333,"digital_gain":1.2,"colour_gains":[1.3,2.4],
             "colour_temperature_k":5500,"sensor_temperature_c":41.5,"lens_position_dpt":0.7,"focus_fom":900,
-            "lux":120.3,"timescale":18446744073709551615}"#,
+            "lux":120.3,"timescale":18446744073709551615,"exposure_reference_error_ns":20,"stamp_error_ns":30}"#,
         )
         .unwrap();
         let row = line(&record);
         assert!(
             row.ends_with(
-                ",d,o,18904.1,33333333,1.2,1.3,2.4,5500,41.5,0.7,900,120.3,18446744073709551615\r\n"
+                ",d,o,18904.1,33333333,1.2,1.3,2.4,5500,41.5,0.7,900,120.3,18446744073709551615,20,30,66\r\n"
             ),
             "{row}"
         );

@@ -55,6 +55,13 @@ impl NumberSet {
         }
     }
 
+    /// Whether `number` is in the set.
+    #[must_use]
+    pub fn contains(&self, number: u64) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).is_some_and(|at| number - self.0[at].0 < self.0[at].1)
+    }
+
     /// How many numbers.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -131,6 +138,7 @@ mod tests {
             let (runs_a, runs_b): (NumberSet, NumberSet) = (a.into_iter().collect(), b.into_iter().collect());
             prop_assert_eq!(numbers(&runs_a), set_a.clone());
             prop_assert_eq!(runs_a.count(), set_a.len() as u64);
+            prop_assert!((0..70).all(|number| runs_a.contains(number) == set_a.contains(&number)));
             prop_assert_eq!(numbers(&runs_a.intersection(&runs_b)), &set_a & &set_b);
             prop_assert_eq!(numbers(&runs_a.difference(&runs_b)), &set_a - &set_b);
             let mut added = NumberSet::default();

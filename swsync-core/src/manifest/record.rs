@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::utc;
+use crate::certificate;
 use crate::frame::FrameInfo;
 use crate::name::{DeviceId, OrderId};
+use crate::time::Span;
 
 /// A saved frame, and where it is.
 ///
-/// The JSON also has `utc`: rig time as ISO 8601 with nanoseconds, for people. It is not read back.
+/// The JSON also has `utc`, rig time as ISO 8601 with nanoseconds, and `bound_ns`, the frame's error bound. Neither is read back:
+/// both follow from the rest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct FrameRecord {
     /// The order that asked for the frame.
@@ -38,13 +41,16 @@ struct Line<'a> {
     utc: String,
     #[serde(flatten)]
     info: &'a FrameInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_ns: Option<Span>,
 }
 
 impl Serialize for FrameRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { order, device, file, offset, bytes, info } = self;
         let (offset, bytes) = (*offset, *bytes);
-        Line { order, device, file, offset, bytes, utc: utc(info.rig_time_ns), info }.serialize(serializer)
+        let (utc, bound_ns) = (utc(info.rig_time_ns), certificate::bound(info));
+        Line { order, device, file, offset, bytes, utc, info, bound_ns }.serialize(serializer)
     }
 }
 

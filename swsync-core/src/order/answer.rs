@@ -4,6 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::bounded;
+use crate::certificate;
 use crate::frame::{FrameInfo, LockState};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::message::TimeScale;
@@ -110,6 +111,10 @@ pub struct RecordedFrames {
     /// Frames that were taken while the clock was not synced.
     #[serde(default)]
     pub unsynced: u64,
+    /// The largest error bound ([`certificate::bound`]). `None`: a frame has none, or the device is of a version that does
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ns: Option<Span>,
 }
 
 impl RecordedFrames {
@@ -124,6 +129,7 @@ impl RecordedFrames {
             clock_uncertainty_ns: info.clock_uncertainty_ns,
             unlocked: u64::from(info.lock != Some(LockState::Locked)),
             unsynced: u64::from(!info.sync.is_synced()),
+            bound_ns: certificate::bound(info),
         }
     }
 
@@ -138,6 +144,7 @@ impl RecordedFrames {
         self.clock_uncertainty_ns = self.clock_uncertainty_ns.max(next.clock_uncertainty_ns);
         self.unlocked = self.unlocked.saturating_add(next.unlocked);
         self.unsynced = self.unsynced.saturating_add(next.unsynced);
+        self.bound_ns = self.bound_ns.zip(next.bound_ns).map(|(one, two)| one.max(two));
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ProfileError, within};
 use super::mode::{self, FrameLimits, SensorMode};
-use super::readout::{Readout, Shutter, StampedAt};
+use super::readout::{Readout, Shutter, StampedAt, TimingError};
 use super::response::MeasuredResponse;
 use crate::time::Span;
 
@@ -40,6 +40,14 @@ pub struct CameraProfile {
     /// Whether rows are exposed one after another.
     #[serde(default)]
     pub shutter: Shutter,
+    /// How far a sensor timestamp may be from the event that [`stamped_at`](Self::stamped_at) names, in ns: 999 of 1000 are
+    /// within. `None`: not known, and then frames have no error bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_error_ns: Option<f64>,
+    /// How far exposure may be from where the profile says it is, relative to that event, in ns. `None`: not known, and then
+    /// frames have no error bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure_reference_error_ns: Option<f64>,
     /// How late controls act.
     #[serde(default)]
     pub delays: Delays,
@@ -65,6 +73,8 @@ impl CameraProfile {
             model: base_model(model),
             stamped_at: StampedAt::default(),
             shutter: Shutter::default(),
+            stamp_error_ns: None,
+            exposure_reference_error_ns: None,
             delays: Delays::default(),
             exposure_margin_lines: 0,
             modes: Vec::new(),
@@ -123,6 +133,12 @@ impl CameraProfile {
         }
         let margin = f64::from(self.exposure_margin_lines);
         within("exposure_margin_lines", margin, (0.0, 10_000.0), "0 to 10000")?;
+        for (name, error) in [
+            ("stamp_error_ns", self.stamp_error_ns),
+            ("exposure_reference_error_ns", self.exposure_reference_error_ns),
+        ] {
+            within(name, error.unwrap_or(0.0), (0.0, 1e9), "0 to 1 s")?;
+        }
         self.modes.iter().try_for_each(SensorMode::check)?;
         self.responses.iter().try_for_each(MeasuredResponse::check)?;
         Ok(self)
@@ -144,6 +160,15 @@ impl CameraProfile {
             shutter: self.shutter,
             row_time_ns: mode.row_time_ns.unwrap_or(mode.line_time_ns),
             rows: mode.height,
+        }
+    }
+
+    /// How far a frame's time may be off because of what is not known of the camera.
+    #[must_use]
+    pub fn timing_error(&self) -> TimingError {
+        TimingError {
+            stamp: self.stamp_error_ns.map(Span::from_nanos_f64),
+            exposure_reference: self.exposure_reference_error_ns.map(Span::from_nanos_f64),
         }
     }
 

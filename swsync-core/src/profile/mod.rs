@@ -16,7 +16,7 @@ pub use camera::{CameraProfile, Delays, base_model};
 pub use error::ProfileError;
 pub use mode::{FrameLimits, SensorMode};
 pub use phase_config::PhaseConfig;
-pub use readout::{Readout, Shutter, StampedAt};
+pub use readout::{Readout, Shutter, StampedAt, TimingError};
 pub use response::MeasuredResponse;
 pub use shipped::{shipped, shipped_models};
 

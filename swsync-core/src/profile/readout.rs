@@ -19,6 +19,20 @@ pub enum StampedAt {
     FrameEnd,
 }
 
+/// How far a camera's frames may be from where its stamps and its profile say they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimingError {
+    /// Of the stamp, from the event that [`StampedAt`] names. `None`: not known.
+    pub stamp: Option<Span>,
+    /// Of the exposure, relative to that event. `None`: not known.
+    pub exposure_reference: Option<Span>,
+}
+
+impl TimingError {
+    /// Of a camera that stamps exactly.
+    pub const NONE: Self = Self { stamp: Some(Span::ZERO), exposure_reference: Some(Span::ZERO) };
+}
+
 /// Whether rows are exposed one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

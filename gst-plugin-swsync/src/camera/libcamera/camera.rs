@@ -20,7 +20,7 @@ use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, Frame, Pacing, StallLimit, StampedAt, StreamRole,
-    StreamSetup, Wakeup,
+    StreamSetup, TimingError, Wakeup,
 };
 
 /// Latency of a real camera, in frames from the start of a frame to its delivery: exposure and readout overlap the next
@@ -212,7 +212,23 @@ impl Camera for LibcameraCamera {
         let exposure = exposure.filter(|_| !self.description.on_request);
         let response = self.profile.response_at(period).map(|measured| measured.response);
         let backlog = if self.description.on_request { 1 } else { REQUESTS };
-        Ok(Capabilities { model, pacing, exposure, response, readout, stamped_at, latency, backlog, mode })
+        // What is known of the model's stamps is not known of a virtual camera's.
+        let timing_error = match self.description.on_request {
+            true => TimingError::default(),
+            false => self.profile.timing_error(),
+        };
+        Ok(Capabilities {
+            model,
+            pacing,
+            exposure,
+            response,
+            readout,
+            stamped_at,
+            timing_error,
+            latency,
+            backlog,
+            mode,
+        })
     }
 
     fn set_stall_limit(&mut self, stall_limit: StallLimit) {

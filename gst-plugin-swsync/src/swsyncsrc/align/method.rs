@@ -178,8 +178,8 @@ pub fn check_grid(frames: FrameGrid, period: gst::Fraction) -> Result<(), AlignE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::StampedAt;
     use crate::camera::mode::Mode;
+    use crate::camera::{StampedAt, TimingError};
 
     const PERIOD: Span = Span::from_micros(33_333);
     const DURATIONS: FrameDurationControl = FrameDurationControl {
@@ -200,6 +200,7 @@ mod tests {
             response: None,
             readout: None,
             stamped_at: StampedAt::ReadoutStart,
+            timing_error: TimingError::default(),
             latency: Span::ZERO,
             backlog: 4,
             mode: Mode::default(),

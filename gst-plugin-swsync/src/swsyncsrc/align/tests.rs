@@ -505,3 +505,42 @@ fn no_frame_off_the_grid_is_called_locked_whatever_happens() {
         }
     }
 }
+
+/// A frame's error bound is not less than its true error, on a clock without error.
+#[test]
+fn the_bound_covers_where_a_frame_truly_was() {
+    let sensors = [SensorModel::imx219(), SensorModel::imx477(), SensorModel::imx708()];
+    let center = AlignTarget { point: AlignPoint::ExposureCenter, ..TARGET };
+    let shifted = AlignTarget { phase_offset: Span::from_micros(700), ..TARGET };
+    let (mut frames, mut beyond) = (0_u32, 0_u32);
+    let mut widths = Vec::new();
+    for (index, model) in sensors.into_iter().enumerate() {
+        for (target, seed) in [(TARGET, 1), (center, 2), (shifted, 3), (TARGET, 4)] {
+            let kind = Kind { seed: seed + 10 * index as u64, ..Kind::new(model.clone()) };
+            let mut camera = rehearse(&kind, AlignMethod::Auto, target);
+            let mut errors = Vec::new();
+            let mut bounds = Vec::new();
+            for _ in 0..600 {
+                let info = camera.next().info;
+                let (start, middle) = camera.stage.truth();
+                let taken = if target.point == AlignPoint::FrameStart { start } else { middle };
+                let error = (taken - target.phase_offset - camera.grid.instant(info.number)).abs();
+                let Some(bound) = swsync_core::certificate::bound(&info) else { continue };
+                let clock = info.clock_uncertainty_ns.unwrap() * swsync_core::certificate::SIGMAS;
+                frames += 1;
+                beyond += u32::from(error > bound - clock);
+                if info.lock == Some(LockState::Locked) {
+                    errors.push(error);
+                    bounds.push(bound - clock);
+                }
+            }
+            errors.sort();
+            bounds.sort();
+            widths.push(bounds[bounds.len() / 2].as_nanos_f64() / errors[errors.len() - 1].as_nanos_f64());
+        }
+    }
+    widths.sort_by(f64::total_cmp);
+    println!("{beyond} of {frames} beyond; bound/error {widths:?}");
+    assert!(frames > 7_000 && beyond * 1_000 <= frames, "{beyond} of {frames} beyond");
+    assert!(widths[widths.len() / 2] < 3.0, "{widths:?}");
+}

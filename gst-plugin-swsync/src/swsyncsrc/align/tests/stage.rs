@@ -17,10 +17,12 @@ use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
-    Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, Wakeup,
+    Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, TimingError, Wakeup,
 };
 use crate::swsyncsrc::aligned_camera::{AlignedCamera, AlignedFrame, Alignment, StartError};
 
+/// As of the simulated camera.
+const STAMP_ERROR: Span = Span::from_micros(5);
 /// Rig time where true time is 0.
 const EPOCH: Timestamp<Rig> = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
@@ -187,6 +189,10 @@ impl StagedCamera {
                 rows: model.height,
             }),
             stamped_at: if *phone { StampedAt::ExposureStart } else { StampedAt::ReadoutStart },
+            timing_error: TimingError {
+                stamp: Some(STAMP_ERROR),
+                exposure_reference: Some(Span::from_nanos_f64(model.line_time_ns)),
+            },
             latency: Span::from_millis(60),
             backlog: 4,
             mode: Mode::default(),
