@@ -5,6 +5,7 @@ use std::fmt;
 use swsync_core::key::RigKey;
 use swsync_core::name::Name;
 
+use crate::settings::endpoint_without_secrets;
 use crate::zenoh_config::is_loopback;
 
 /// The default name of a rig.
@@ -44,14 +45,19 @@ impl fmt::Display for Search {
             return f.write_str("multicast scouting on every network interface");
         }
         if !config.connect.is_empty() {
-            write!(f, "connections to {}", config.connect.join(", "))?;
+            write!(f, "connections to {}", shown(&config.connect))?;
         }
         if !config.listen.is_empty() {
             let and = if config.connect.is_empty() { "" } else { " and " };
-            write!(f, "{and}callers at {}", config.listen.join(", "))?;
+            write!(f, "{and}callers at {}", shown(&config.listen))?;
         }
         Ok(())
     }
+}
+
+/// Endpoints for a person: their configuration can hold keys.
+pub(crate) fn shown(endpoints: &[String]) -> String {
+    endpoints.iter().map(|endpoint| endpoint_without_secrets(endpoint)).collect::<Vec<_>>().join(", ")
 }
 
 impl RigConfig {
@@ -105,5 +111,7 @@ mod tests {
         assert!(config(&[], &[]).search().to_string().contains("multicast"));
         let both = config(&["tcp/0.0.0.0:1"], &["tcp/pi0:1", "tcp/pi1:1"]).search();
         assert_eq!(both.to_string(), "connections to tcp/pi0:1, tcp/pi1:1 and callers at tcp/0.0.0.0:1");
+        let secret = config(&["tcp/0.0.0.0:1#pass=s3"], &["tcp/me:s3@pi0:1?s3"]).search();
+        assert_eq!(secret.to_string(), "connections to tcp/pi0:1 and callers at tcp/0.0.0.0:1");
     }
 }

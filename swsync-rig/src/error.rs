@@ -5,14 +5,19 @@ use std::time::Duration;
 use swsync_core::name::{DeviceId, Name};
 
 use crate::Search;
+use crate::config::shown;
 use crate::key_file::KeyFileError;
+use crate::settings::endpoint_without_secrets;
 
 /// Why the control plane cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// A malformed address.
-    #[error("{endpoint:?} is not an endpoint: {why}; write tcp/HOST:PORT, for example tcp/192.168.1.20:7447")]
+    #[error(
+        "{:?} is not an endpoint: {why}; write tcp/HOST:PORT, for example tcp/192.168.1.20:7447",
+        endpoint_without_secrets(endpoint)
+    )]
     Endpoint {
         /// The address as given.
         endpoint: String,
@@ -21,7 +26,8 @@ pub enum ControlError {
     },
     /// An address that cannot be listened at.
     #[error(
-        "cannot listen at {endpoint}: {source}; does another pipeline, or another program, use that port?"
+        "cannot listen at {}: {source}; does another pipeline, or another program, use that port?",
+        endpoint_without_secrets(endpoint)
     )]
     Listen {
         /// The address as given.
@@ -45,7 +51,7 @@ pub enum ControlError {
     /// None of the given addresses answers.
     #[error(
         "nothing answers at {} within {waited:?}: is a device of the rig running there with its \
-         `listen` at that port, and can this host reach it?{}", endpoints.join(", "),
+         `listen` at that port, and can this host reach it?{}", shown(endpoints),
         failure.as_ref().map(|failure| format!(" (At the last attempt: {failure})")).unwrap_or_default()
     )]
     Connect {

@@ -20,6 +20,12 @@ const ASK: Duration = Duration::from_millis(800);
 /// Pause before queries are repeated.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Most commands that are kept of what all devices tell: each tells of its latest 64, mostly the same.
+const MAX_COMMANDS: usize = 512;
+
+/// Most orders that are kept: each device has 64 places, mostly with the same ones.
+const MAX_ORDERS: usize = 512;
+
 /// The reply of a device, or why there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceReply<M> {
@@ -76,13 +82,18 @@ impl Session {
                 continue;
             };
             for order in registry.orders {
+                let is_full = all.orders.len() >= MAX_ORDERS;
                 match all.orders.iter_mut().find(|known| known.id() == order.id()) {
+                    None if is_full => {
+                        swsync_core::log::warn!(device = %device_reply.device, "more than {MAX_ORDERS} open orders in the rig: the others are left out");
+                        break;
+                    }
                     None => all.orders.push(order),
                     Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
                 }
             }
             for command in registry.commands {
-                if !all.commands.contains(&command) {
+                if all.commands.len() < MAX_COMMANDS && !all.commands.contains(&command) {
                     all.commands.push(command);
                 }
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use swsync_core::message::{MAX_MESSAGE, decode};
+use swsync_core::message::{MAX_MESSAGE, MAX_REQUEST, decode};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::status::Status;
 use zenoh::Wait;
@@ -174,14 +174,16 @@ impl Session {
             .filter_map(|(heard, reply)| {
                 let (key, bytes) =
                     reply.inspect_err(|why| swsync_core::log::debug!(why, "no status")).ok()?;
-                if !replied.insert(key.clone()) {
-                    swsync_core::log::warn!(
-                        key,
-                        "a second status of one device in one query: only the first counts"
-                    );
-                    return None;
-                }
-                match decode(&bytes) {
+                match decode::<Status>(&bytes) {
+                    Ok(status) if !self.is_by(&key, &status) => {
+                        let device = &status.device;
+                        swsync_core::log::warn!(key, %device, "a status in the name of another device is left out");
+                        None
+                    }
+                    Ok(_) if !replied.insert(key.clone()) => {
+                        swsync_core::log::warn!(key, "a device answers with two statuses: only the first counts");
+                        None
+                    }
                     Ok(status) => Some(StatusReport { status, asked, heard }),
                     Err(error) => {
                         swsync_core::log::warn!(key, %error, "a status that cannot be read");
@@ -192,6 +194,11 @@ impl Session {
             .collect();
         reports.sort_by(|a, b| a.status.device.cmp(&b.status.device));
         reports
+    }
+
+    /// Whether the device that replied with `key` is the one that `status` tells of.
+    fn is_by(&self, key: &str, status: &Status) -> bool {
+        self.keys().parse_member(key).is_some_and(|member| member.device == status.device)
     }
 
     /// The error that no device was found within `waited`. It says how they were looked for.
@@ -257,6 +264,10 @@ impl Session {
                     Ok(sample) => {
                         Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned()))
                     }
+                    Err(error) if error.payload().len() > MAX_REQUEST => Err(format!(
+                        "an error of {} bytes, longer than any of swsync's",
+                        error.payload().len()
+                    )),
                     Err(error) => Err(reason(&error.payload().to_bytes())),
                 });
             })

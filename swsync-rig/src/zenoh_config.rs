@@ -191,5 +191,7 @@ mod tests {
             let error = check_endpoints(&config(&[], &[bad])).unwrap_err();
             assert!(matches!(error, ControlError::Endpoint { .. }), "{bad}: {error}");
         }
+        let error = check_endpoints(&config(&[], &["tcp/me:s3@pi0?s3"])).unwrap_err();
+        assert!(error.to_string().starts_with("\"tcp/pi0\" is not an endpoint"), "{error}");
     }
 }

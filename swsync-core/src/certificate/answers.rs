@@ -59,12 +59,12 @@ fn of_device(answer: &Answer) -> Option<DeviceBound> {
             FrameOutcome::Saved { info, .. } => {
                 terms(info).map(|terms| terms.bound()).map_err(|why| why.to_string())
             }
-            FrameOutcome::Recorded(all) => all.bound_ns.filter(|bound| *bound >= Span::ZERO).ok_or_else(
-                || {
+            FrameOutcome::Recorded(all) => {
+                all.bound_ns.filter(|bound| *bound >= Span::ZERO).ok_or_else(|| {
                     "a frame of it has no known error bound; frames.csv of the take has them all (`bound_ns`)"
                         .into()
-                },
-            ),
+                })
+            }
             FrameOutcome::Partly { saved: 0, .. }
             | FrameOutcome::Missed { .. }
             | FrameOutcome::Failed { .. } => continue,
