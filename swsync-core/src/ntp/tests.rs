@@ -47,7 +47,7 @@ fn the_layout_follows_rfc_5905() {
     assert_eq!(bytes[48..52], [0xF5, 0x74, 0, 112]);
     assert_eq!(bytes[52..60], rig_id("swsync").to_be_bytes());
     assert_eq!(bytes[76..84], 1_700_000_000_000_000_000_i64.to_be_bytes());
-    assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 0, 0]);
+    assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 4, 210]); // 1000 ns, two hops, both flags, 1234 ms
     assert_eq!(bytes[92..96], [0x2b, 0x73, 0, 250]);
     assert_eq!(bytes[96..104], 11_u64.to_be_bytes());
 }
