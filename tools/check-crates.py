@@ -20,7 +20,7 @@ ARROWS = {
     "swsync-rig": ["swsync-core", "swsync-files"],
     "swsync-client": ["swsync-core", "swsync-files", "swsync-rig"],
     "gst-plugin-swsync": ["swsync-core", "swsync-time", "swsync-files", "swsync-rig"],
-    "swsync-cli": ["swsync-core", "swsync-rig", "swsync-client"],
+    "swsync-cli": ["swsync-core", "swsync-files", "swsync-rig", "swsync-client"],
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
     "swsync-lab": None,  # everything
     "swsync-example": [],

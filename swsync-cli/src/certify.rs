@@ -1,7 +1,6 @@
 //! `swsync certify`: proves, of a collected take, how far its pictures may be apart.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use swsync_client::pending::Pending;
 use swsync_core::certificate::{CERTIFICATE_JSON, PartCertificate, TakeCertificate, TakeCertifier};
 use swsync_core::name::OrderId;
 use swsync_core::time::Span;
+use swsync_files::write_whole;
 
 use crate::exit;
 use crate::orders::MaxErrorArgs;
@@ -108,12 +108,8 @@ fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCertifi
 /// Writes certificate.json into `folder`, whole or not at all.
 fn write(folder: &Path, certificate: &TakeCertificate) -> anyhow::Result<()> {
     let path = folder.join(CERTIFICATE_JSON);
-    let partial = folder.join(format!(".{CERTIFICATE_JSON}.part"));
-    let written = || -> io::Result<()> {
-        fs::write(&partial, certificate.to_json())?;
-        fs::rename(&partial, &path)
-    };
-    written().with_context(|| format!("cannot write {}", path.display()))
+    let written = write_whole(&path, certificate.to_json().as_bytes());
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn print(certificate: &TakeCertificate) {
