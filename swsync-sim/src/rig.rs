@@ -36,6 +36,8 @@ const PORT: u16 = 11_123;
 /// What a server takes from a request's arrival to the time that it states, and to the departure of its response.
 const SERVING: Span = Span::from_micros(25);
 const SENDING: Span = Span::from_micros(40);
+/// More happens at no instant.
+const MOST_CALLS: u32 = 10_000;
 
 /// A device.
 #[derive(Debug, Clone)]
@@ -386,9 +388,16 @@ impl Rig {
     }
 
     /// Advances true time by `span`.
+    ///
+    /// # Panics
+    /// If a device wants to be called again and again at the same instant: as a process it would use a whole processor.
     pub fn run_for(&mut self, span: Span) {
         let end = self.now + span;
+        let (mut instant, mut calls) = (self.now, 0);
         loop {
+            calls = if self.now == instant { calls + 1 } else { 0 };
+            instant = self.now;
+            assert!(calls < MOST_CALLS, "time stands still at {instant:?}");
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
             let wakes = self.devices.iter().enumerate().filter_map(|(index, device)| {
                 (device.running.is_some() && !device.is_stopped).then_some((device.wakes_at, index))
