@@ -102,7 +102,7 @@ fn version_3_has_no_extension_fields() {
     let old = Packet { version: 3, rig: None, ..packet() };
     assert_eq!(decode(&encode(&old)).unwrap().0, old);
     let with_field = encode(&Packet { version: 3, ..packet() });
-    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: 112 }));
+    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: RIG_FIELD_LEN }));
 }
 
 #[test]
