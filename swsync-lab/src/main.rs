@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, steady};
+use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, soak, steady};
 
 /// Parts of the laboratory.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ enum Command {
     Shutter(shutter::ShutterArgs),
     /// Let rigs of cameras run for an hour in simulated time, and read from their pictures how far apart they are.
     Steady(steady::SteadyArgs),
+    /// Let a rig run for days in simulated time, and measure its clocks, what they state, and its cameras' phase.
+    Soak(soak::SoakArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
 }
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
         Command::Steady(args) => steady::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Demo(args) => demo::run(args),
     })
 }

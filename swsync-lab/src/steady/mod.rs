@@ -89,23 +89,44 @@ pub fn run(args: &SteadyArgs) -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
 
-    /// Headline figures of one rig over 7 minutes, in us: mean and maximum in the first ten seconds, once settled, and once settled
-    /// with path offsets. Recorded with this code. Worse by 20 %, and this test fails.
-    const RECORDED: [(f64, f64); 3] = [(0.0, 0.0), (0.0, 0.0), (0.0, 0.0)];
+    /// Headline figures of three rigs over 5 minutes, in us: mean and maximum in the first ten seconds, and once settled. Recorded with
+    /// this code, and the same at every run. Means worse by 20 % fail, and maxima by half.
+    ///
+    /// Code that draws random numbers in another order gives other figures that are no worse: compare `swsync lab steady` with
+    /// docs/validation.md, and record anew.
+    const RECORDED: [(f64, f64); 2] = [(28.7, 166.1), (21.2, 58.8)];
 
     #[test]
     fn pictures_are_no_further_apart_than_recorded() {
-        let args = args::testing::args(&["--seeds", "1", "--minutes", "7"]);
-        let outcome = Outcome::of(&args).unwrap();
-        let summaries = outcome.summaries();
-        for (summary, (mean, most)) in summaries.iter().zip(RECORDED) {
-            let (got_mean, got_most) = (summary.mean.as_micros_f64(), summary.most.as_micros_f64());
-            assert!(got_mean <= 1.2 * mean && got_most <= 1.2 * most, "{summaries:#?}");
+        let args = args::testing::args(&["--seeds", "3", "--minutes", "5"]);
+        let of = |seed| simulate::run(&args.rig(seed), args.minutes, seed, seed).unwrap();
+        let stills: Vec<Still> = (1..=args.seeds).flat_map(of).collect();
+        let got = [false, true].map(|settled| {
+            let summary = Summary::of(stills.iter().filter(|still| still.is_settled() == settled));
+            (summary.mean.as_micros_f64(), summary.most.as_micros_f64())
+        });
+        for ((mean, most), (recorded_mean, recorded_most)) in got.into_iter().zip(RECORDED) {
+            assert!(
+                mean <= 1.2 * recorded_mean && most <= 1.5 * recorded_most,
+                "{got:?}, recorded {RECORDED:?}"
+            );
         }
-        for still in outcome.as_found.iter().chain(&outcome.corrected) {
-            // The parts are what the simulation did, the total is what the picture shows.
+        for still in &stills {
+            // The parts are what the simulation did, the total is what the pictures show.
             let sum = still.clock + still.phase + still.exposure_reference + still.stamp;
             assert!((still.total - sum).abs() < Span::from_micros(3), "{still:?}");
         }
+    }
+
+    #[test]
+    fn a_path_offset_shifts_the_pictures_by_itself() {
+        let args = args::testing::args(&["--devices", "2"]);
+        let mut model = args.rig(4);
+        let mean = |model: &_| Summary::of(simulate::run(model, 2, 4, 4).unwrap().iter()).bias;
+        let before = mean(&model);
+        model.devices[1].path_offset = Span::from_micros(100);
+        let shift = (mean(&model) - before).as_micros_f64();
+        // A clock that is set ahead makes pictures early. Cameras are not on the grid to a microsecond.
+        assert!((shift + 100.0).abs() < 10.0, "{shift}");
     }
 }

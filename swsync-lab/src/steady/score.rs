@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use swsync_cli::table::{Align, Column, Table, micros};
+use swsync_cli::table::{Align, Column, Table, micros, micros_unsigned};
 use swsync_core::time::Span;
 
 use super::args::SteadyArgs;
@@ -22,7 +22,7 @@ pub struct Summary {
     pub most: Span,
     /// Means, with sign, of the total error and of its parts.
     #[serde(rename = "bias_ns")]
-    bias: Span,
+    pub bias: Span,
     #[serde(rename = "clock_ns")]
     clock: Span,
     #[serde(rename = "phase_ns")]
@@ -135,17 +135,17 @@ pub fn to_text(args: &SteadyArgs, rows: &[Row], summaries: &[Summary; 3]) -> Str
         let [first, settled, corrected] = summaries;
         let cells = [
             name,
-            micros(first.mean),
-            micros(first.most),
-            micros(settled.mean),
-            micros(settled.most),
+            micros_unsigned(first.mean),
+            micros_unsigned(first.most),
+            micros_unsigned(settled.mean),
+            micros_unsigned(settled.most),
             micros(settled.clock),
             micros(settled.phase),
             micros(settled.exposure_reference),
             micros(settled.stamp),
             path.map_or_else(|| swsync_cli::table::NOTHING.to_owned(), micros),
-            micros(corrected.mean),
-            micros(corrected.most),
+            micros_unsigned(corrected.mean),
+            micros_unsigned(corrected.most),
         ];
         text += &table.row(&cells);
         text.push('\n');
