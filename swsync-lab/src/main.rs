@@ -35,7 +35,7 @@ enum Command {
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
     /// Let rigs of cameras run for an hour in simulated time, and read from their pictures how far apart they are.
-    Steady(steady::SteadyArgs),
+    Steady(Box<steady::SteadyArgs>),
     /// Let a rig run for days in simulated time, and measure its clocks, what they state, and its cameras' phase.
     Soak(soak::SoakArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
