@@ -129,13 +129,14 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<Soak> {
     let mut cameras_at = rig.now() + Span::from_secs(300);
     let mut under_way: Option<(Event, Timestamp<Host>)> = None;
     let (mut next, mut quiet_from) = (rig.now() + FIRST_EVENT, rig.now() + Span::from_secs(60));
-    while rig.now() < end {
+    while rig.now() + SAMPLE <= end {
         rig.run_for(SAMPLE);
         let now = rig.now();
         if let Some((event, _)) = under_way.take_if(|(_, ends_at)| *ends_at <= now) {
             event.end(&mut rig);
             (quiet_from, next) = (now + RECOVERY, now + RECOVERY + Event::pause(&mut random));
-        } else if under_way.is_none()
+        } else if !args.calm
+            && under_way.is_none()
             && next <= now
             && let Some(leader) = leader(&rig)
         {
