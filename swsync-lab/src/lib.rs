@@ -5,13 +5,15 @@
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
 //! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
-//! counts what a rig of many devices costs, [`shutter`] times orders, [`relay`] is a network link with the delays of WiFi.
+//! counts what a rig of many devices costs, [`shutter`] times orders, [`steady`] reads from the pictures of a rig how far apart they are, [`soak`] lets a
+//! rig run for days, [`relay`] is a network link with the delays of WiFi.
 
 #![forbid(unsafe_code)]
 
 pub mod chaos;
 pub mod clock;
 pub mod demo;
+mod lab_folder;
 pub mod net;
 mod network;
 pub mod orders;
@@ -22,5 +24,8 @@ pub mod relay;
 pub mod scale;
 pub mod shutter;
 mod simulated_device;
+mod simulated_rig;
+pub mod soak;
 mod split_mix;
 mod stats;
+pub mod steady;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
+use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, soak, steady};
 
 /// Parts of the laboratory.
 #[derive(Debug, Parser)]
@@ -34,6 +34,10 @@ enum Command {
     Scale(Box<scale::ScaleArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
+    /// Let rigs of cameras run for an hour in simulated time, and read from their pictures how far apart they are.
+    Steady(Box<steady::SteadyArgs>),
+    /// Let a rig run for days in simulated time, and measure its clocks, what they state, and its cameras' phase.
+    Soak(soak::SoakArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
 }
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(args),
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
+        Command::Steady(args) => steady::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Demo(args) => demo::run(args),
     })
 }
