@@ -5,7 +5,8 @@
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
 //! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
-//! counts what a rig of many devices costs, [`shutter`] times orders, [`relay`] is a network link with the delays of WiFi.
+//! counts what a rig of many devices costs, [`shutter`] times orders, [`relay`] is a network link with the delays of WiFi. [`paper`]
+//! reproduces the paper's tables.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod net;
 mod network;
 pub mod orders;
 mod panel;
+pub mod paper;
 pub mod phase;
 mod progress;
 pub mod relay;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
+use swsync_lab::paper::table3;
 use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
 
 /// Parts of the laboratory.
@@ -34,6 +35,8 @@ enum Command {
     Scale(Box<scale::ScaleArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
+    /// Reproduce the paper's Table III: delays of messages, and the bias of clock filters.
+    Table3(table3::Table3Args),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(args),
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
+        Command::Table3(args) => table3::run(args),
         Command::Demo(args) => demo::run(args),
     })
 }
