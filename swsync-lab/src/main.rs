@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::paper::table3;
+use swsync_lab::paper::{fig_phase, table3};
 use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
 
 /// Parts of the laboratory.
@@ -37,6 +37,8 @@ enum Command {
     Shutter(shutter::ShutterArgs),
     /// Reproduce the paper's Table III: delays of messages, and the bias of clock filters.
     Table3(table3::Table3Args),
+    /// Reproduce how soon the paper's two methods align a camera: injection and reset sampling.
+    FigPhase(fig_phase::FigPhaseArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
         Command::Table3(args) => table3::run(args),
+        Command::FigPhase(args) => fig_phase::run(args),
         Command::Demo(args) => demo::run(args),
     })
 }

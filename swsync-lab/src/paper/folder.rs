@@ -27,6 +27,12 @@ impl Csv {
         Self { name, text: format!("{}\n", columns.join(",")) }
     }
 
+    /// What it contains.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Appends a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         let _ = writeln!(self.text, "{}", cells.join(",")); // writing to a string cannot fail

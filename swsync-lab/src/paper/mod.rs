@@ -5,6 +5,7 @@
 //! model, and its table says so. docs/paper.md has the results and what differs from the paper's experiments.
 
 mod args;
+pub mod fig_phase;
 mod folder;
 mod parallel;
 mod spread;
