@@ -375,6 +375,13 @@ impl Rig {
         })
     }
 
+    /// Rig time at the true time `at`, by what a device knows now; `None` if it is off.
+    #[must_use]
+    pub fn rig_at(&self, index: usize, at: Timestamp<Host>) -> Option<Timestamp<RigDomain>> {
+        let device = &self.devices[index];
+        Some(device.running.as_ref()?.node.time().rig_at(device.read(at)))
+    }
+
     /// The id of a device's time server; `None` if it is off.
     #[must_use]
     pub fn id(&self, index: usize) -> Option<u64> {

@@ -9,4 +9,5 @@ pub mod fig_phase;
 mod folder;
 mod parallel;
 mod spread;
+pub mod table2;
 pub mod table3;
