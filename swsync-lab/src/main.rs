@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_lab::paper::{fig_phase, table2, table3};
+use swsync_lab::paper::{fig_phase, table1, table2, table3};
 use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
 
 /// Parts of the laboratory.
@@ -35,6 +35,8 @@ enum Command {
     Scale(Box<scale::ScaleArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
+    /// Reproduce the paper's Table I: naive triggers, and swsync.
+    Table1(table1::Table1Args),
     /// Reproduce the paper's Table II: errors of clock, phase and both together.
     Table2(table2::Table2Args),
     /// Reproduce the paper's Table III: delays of messages, and the bias of clock filters.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(args),
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
+        Command::Table1(args) => table1::run(args),
         Command::Table2(args) => table2::run(args),
         Command::Table3(args) => table3::run(args),
         Command::FigPhase(args) => fig_phase::run(args),

@@ -9,5 +9,6 @@ pub mod fig_phase;
 mod folder;
 mod parallel;
 mod spread;
+pub mod table1;
 pub mod table2;
 pub mod table3;

@@ -299,3 +299,75 @@ fn to_csv(results: &[Results]) -> Csv {
     }
     csv
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(camera: CameraKind, count: usize, asymmetry: Option<Span>) -> Results {
+        let settle = Span::from_secs(20);
+        let config = TrialConfig { camera, link: LinkModel::wifi(), asymmetry, settle };
+        Results::run(&config, count, 1)
+    }
+
+    /// Camera, and its mean total error at once and 20 s later in us, of 40 trials. Recorded.
+    const RECORDED: [(CameraKind, f64, f64); 2] =
+        [(CameraKind::Imx219, 20.6, 17.7), (CameraKind::Pixel3, 22.3, 17.4)];
+
+    #[test]
+    fn errors_are_as_small_as_they_were() {
+        for (camera, at_once, settled) in RECORDED {
+            let results = results(camera, 40, None);
+            assert_eq!(results.failed(), 0, "{camera:?}");
+            for (when, recorded) in [(When::AtOnce, at_once), (When::Settled, settled)] {
+                let spread = results.spread(when, |errors| errors.total).unwrap();
+                let mean = spread.mean_abs.as_micros_f64();
+                assert!(mean <= 1.2 * recorded, "{camera:?}, {when:?}: {spread:?}, recorded: {recorded}");
+                // The paper's largest.
+                assert!(spread.max <= Span::from_micros(121), "{camera:?}, {when:?}: {spread:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn clock_and_phase_add_up_to_the_total() {
+        for camera in [CameraKind::Imx219, CameraKind::Pixel3] {
+            for trial in results(camera, 6, None).trials.into_iter().flatten() {
+                for Errors { clock, phase, total } in [trial.at_once, trial.settled] {
+                    // Rows of a sensor that is 40 ppm off are 0.4 us away in the middle of the picture.
+                    assert!(
+                        (total - clock - phase).abs() < Span::from_micros(2),
+                        "{clock:?} {phase:?} {total:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_asymmetry_of_the_path_is_an_error_of_the_clock() {
+        let clock = |us| {
+            let results = results(CameraKind::Imx219, 6, Some(Span::from_micros(us)));
+            results.spread(When::Settled, |errors| errors.clock).unwrap().bias.as_micros_f64()
+        };
+        // A client that takes its clock to be ahead takes its frames too early.
+        let (ahead, behind) = (clock(40), clock(-40));
+        assert!((behind - ahead - 80.0).abs() < 20.0, "{ahead} {behind}");
+    }
+
+    #[test]
+    fn figures_follow_from_the_seed_alone() {
+        let of = |seed| {
+            let config = TrialConfig {
+                camera: CameraKind::Imx219,
+                link: LinkModel::wifi(),
+                asymmetry: None,
+                settle: Span::ZERO,
+            };
+            Results::run(&config, 3, seed)
+        };
+        assert_eq!(of(5), of(5));
+        assert_eq!(of(5).trials[1], of(6).trials[0]);
+        assert_ne!(of(5).trials[0], of(5).trials[1]);
+    }
+}
