@@ -24,9 +24,9 @@ const CALIBRATION_SEED: u64 = 1 << 40;
 /// Which camera both devices have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CameraKind {
-    /// Raspberry Pi camera module 2: frame lengths can be set
+    /// Raspberry Pi camera module 2: frame lengths can be set; each camera has constant errors of its own
     Imx219,
-    /// The paper's phone: long exposures can be injected
+    /// The paper's phone: long exposures can be injected; its stamps are exact but for 2 us
     Pixel3,
 }
 
@@ -52,7 +52,7 @@ impl CameraKind {
     pub fn start(self, seed: u64, skew: Skew, at: Timestamp<Host>, random: f64) -> Camera {
         match self {
             Self::Imx219 => {
-                let model = SensorModel::imx219();
+                let model = SensorModel::imx219().of_camera(seed, 0);
                 let timing = SensorTiming {
                     line_time_ns: model.line_time_ns,
                     min_lines: model.min_frame_length,
@@ -102,6 +102,8 @@ pub struct Exposed {
     pub middle: Timestamp<Host>,
     /// The frame's time as the device sees it.
     pub seen: Timestamp<Rig>,
+    /// Its phase error as the device knows it, filtered: what frames.csv has.
+    pub phase: Span,
     /// Whether the camera is locked.
     pub locked: bool,
 }
@@ -171,7 +173,7 @@ impl LengthCamera {
         };
         let start = frame.exposure_start_first_row;
         let middle = start + AlignPoint::ExposureCenter.after_exposure_start(&timing);
-        Exposed { start, middle, seen, locked: report.lock == LockState::Locked }
+        Exposed { start, middle, seen, phase: report.phase_error, locked: report.lock == LockState::Locked }
     }
 }
 
@@ -185,6 +187,12 @@ impl ExposureCamera {
         }
         self.next = self.phone.next_frame();
         // All rows are equally long after the start on both phones.
-        Exposed { start: frame.start, middle: frame.start, seen, locked: report.lock == LockState::Locked }
+        Exposed {
+            start: frame.start,
+            middle: frame.start,
+            seen,
+            phase: report.phase_error,
+            locked: report.lock == LockState::Locked,
+        }
     }
 }

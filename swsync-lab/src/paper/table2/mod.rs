@@ -177,6 +177,7 @@ impl Results {
             serde_json::json!({
                 "clock": figures(|errors| errors.clock),
                 "phase": figures(|errors| errors.phase),
+                "camera": figures(|errors| errors.camera),
                 "total": figures(|errors| errors.total),
             })
         };
@@ -196,9 +197,10 @@ impl Results {
 /// A component of the error: its name, and the paper's maximum, mean and deviation.
 type Component = (&'static str, [&'static str; 3], fn(&Errors) -> Span);
 
-const COMPONENTS: [Component; 3] = [
+const COMPONENTS: [Component; 4] = [
     ("clock", ["<= 121", "<= 32", "<= 25"], |errors| errors.clock),
     ("phase", ["21", "7", "5"], |errors| errors.phase),
+    ("camera", [NOTHING; 3], |errors| errors.camera),
     ("total", ["121", "32", "25"], |errors| errors.total),
 ];
 
@@ -254,8 +256,9 @@ fn to_text(args: &Table2Args, results: &[Results]) -> String {
     }
     let _ = write!(
         text,
-        "settled: {:.0} s after the first frame. stdev: of magnitudes, as the paper's figures are. The paper's clock row is a bound: \
-         it is\nthe total minus the phase; here each row is measured on its own.",
+        "settled: {:.0} s after the first frame. stdev: of magnitudes, as the paper's figures are. camera: late stamps, and exposure\n\
+         that is not where its lines put it; the paper names such errors and does not measure them. The paper's clock row is a\n\
+         bound, the total minus the phase; here each row is measured on its own.",
         args.settle.as_secs_f64()
     ); // writing to a string cannot fail
     text
@@ -269,9 +272,11 @@ fn to_csv(results: &[Results]) -> Csv {
         "ready_s",
         "clock_error_ns",
         "phase_error_ns",
+        "camera_error_ns",
         "total_error_ns",
         "settled_clock_error_ns",
         "settled_phase_error_ns",
+        "settled_camera_error_ns",
         "settled_total_error_ns",
     ];
     let mut csv = Csv::new("errors.csv", &columns);
@@ -290,9 +295,11 @@ fn to_csv(results: &[Results]) -> Csv {
                 ready,
                 of(first, |errors| errors.clock),
                 of(first, |errors| errors.phase),
+                of(first, |errors| errors.camera),
                 of(first, |errors| errors.total),
                 of(settled, |errors| errors.clock),
                 of(settled, |errors| errors.phase),
+                of(settled, |errors| errors.camera),
                 of(settled, |errors| errors.total),
             ]);
         }
@@ -303,6 +310,7 @@ fn to_csv(results: &[Results]) -> Csv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use swsync_sim::sensor::SensorModel;
 
     fn results(camera: CameraKind, count: usize, asymmetry: Option<Span>) -> Results {
         let settle = Span::from_secs(20);
@@ -312,7 +320,7 @@ mod tests {
 
     /// Camera, and its mean total error at once and 20 s later in us, of 40 trials. Recorded.
     const RECORDED: [(CameraKind, f64, f64); 2] =
-        [(CameraKind::Imx219, 20.6, 17.7), (CameraKind::Pixel3, 22.3, 17.4)];
+        [(CameraKind::Imx219, 27.8, 18.2), (CameraKind::Pixel3, 22.3, 17.4)];
 
     #[test]
     fn errors_are_as_small_as_they_were() {
@@ -329,17 +337,21 @@ mod tests {
         }
     }
 
+    /// Clock, phase and camera are known from three sources: the rest must be what is known of the cameras.
     #[test]
-    fn clock_and_phase_add_up_to_the_total() {
-        for camera in [CameraKind::Imx219, CameraKind::Pixel3] {
-            for trial in results(camera, 6, None).trials.into_iter().flatten() {
-                for Errors { clock, phase, total } in [trial.at_once, trial.settled] {
-                    // Rows of a sensor that is 40 ppm off are 0.4 us away in the middle of the picture.
-                    assert!(
-                        (total - clock - phase).abs() < Span::from_micros(2),
-                        "{clock:?} {phase:?} {total:?}"
-                    );
-                }
+    fn what_clock_and_phase_leave_is_the_camera() {
+        let trials = results(CameraKind::Imx219, 6, None).trials;
+        for index in 0..6_u64 {
+            let trial = trials[usize::try_from(index).unwrap()].unwrap();
+            // Seeds of trials begin with 1.
+            let late = |device: u64| {
+                let model = SensorModel::imx219().of_camera((index + 1) * 2 + device, 0);
+                model.exposure_reference - model.stamp_bias
+            };
+            let expected = late(1) - late(0);
+            for errors in [trial.at_once, trial.settled] {
+                // What the filter of the phase errs by, on both devices.
+                assert!((errors.camera - expected).abs() < Span::from_micros(15), "{errors:?} {expected:?}");
             }
         }
     }

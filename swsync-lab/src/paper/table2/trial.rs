@@ -35,13 +35,15 @@ pub struct TrialConfig {
     pub settle: Span,
 }
 
-/// Errors of one pair of frames with the same number, client minus leader.
+/// Errors of one pair of frames with the same number, client minus leader. The total is the sum of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errors {
     /// How much later the client's frame was because its clock was behind the leader's.
     pub clock: Span,
-    /// The difference of the frames' phases, each by its device's own clock.
+    /// The difference of the frames' phases, as each device knows its own.
     pub phase: Span,
+    /// What stamps and profiles do not tell of the cameras: late stamps, and exposure that is not where its lines put it.
+    pub camera: Span,
     /// The difference of the middle rows' true times.
     pub total: Span,
 }
@@ -128,7 +130,7 @@ impl Pair {
         let at = leader.min(client).max(self.rig.now());
         self.rig.run_for(at - self.rig.now());
         let rig = &self.rig;
-        let clock = |at| rig.rig_at(index, at).expect("no device is switched off");
+        let clock = |at| rig.rig_time(index, at).expect("no device is switched off");
         (index, self.cameras[index].handle_frame(clock))
     }
 
@@ -168,13 +170,11 @@ impl Pair {
     }
 
     fn errors(&self, leader: &Exposed, client: &Exposed) -> Errors {
-        let by = |index, at| self.rig.rig_at(index, at).expect("no device is switched off");
-        let phase = |index, frame: &Exposed| grid().phase_error(by(index, frame.start));
-        Errors {
-            // A clock that is ahead makes the frame early.
-            clock: by(LEADER, client.start) - by(CLIENT, client.start),
-            phase: phase(CLIENT, client) - phase(LEADER, leader),
-            total: client.middle - leader.middle,
-        }
+        let by = |index, at| self.rig.rig_time(index, at).expect("no device is switched off");
+        // A clock that is ahead makes the frame early.
+        let clock = by(LEADER, client.start) - by(CLIENT, client.start);
+        let phase = client.phase - leader.phase;
+        let total = client.middle - leader.middle;
+        Errors { clock, phase, camera: total - clock - phase, total }
     }
 }
