@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use swsync_core::certificate::SIGMAS;
 use swsync_core::time::Span;
 use swsync_sim::link::LinkModel;
 
@@ -28,8 +29,8 @@ pub const PAPER_TRIALS: usize = 239;
 /// Each trial is another pair of simulated devices on the paper's WiFi. They elect a leader, set their clocks by swsync's time
 /// service, start their cameras at any phase, and align them; the errors are those of the first frame that both have after
 /// both are locked, and of a frame --settle later. They are true errors, from the simulator: of the middle row's exposure, the
-/// client's minus the leader's. A host and its radio take up to 40 us to send and as much to receive, drawn per device, which no
-/// message shows. The paper reset one pair of phones 239 times, so its pair's asymmetry was always the same.
+/// client's minus the leader's. On WiFi, a host and its radio take up to 40 us to send and as much to receive, drawn per device,
+/// which no message shows. The paper reset one pair of phones 239 times, so its pair's asymmetry was always the same.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 pub struct Table2Args {
@@ -158,6 +159,12 @@ impl Results {
         Spread::of(self.errors(when).iter().map(component))
     }
 
+    /// Clock errors beyond the bound that a [certificate](swsync_core::certificate) claims for the clock.
+    fn beyond(&self, when: When) -> usize {
+        let beyond = |errors: &&Errors| errors.clock.abs() > errors.clock_uncertainty * SIGMAS;
+        self.errors(when).iter().filter(beyond).count()
+    }
+
     /// Number of trials without figures.
     pub fn failed(&self) -> usize {
         self.trials.iter().filter(|trial| trial.is_none()).count()
@@ -179,6 +186,8 @@ impl Results {
                 "phase": figures(|errors| errors.phase),
                 "camera": figures(|errors| errors.camera),
                 "total": figures(|errors| errors.total),
+                "clock_uncertainty": figures(|errors| errors.clock_uncertainty),
+                "clock_beyond_bound": self.beyond(when),
             })
         };
         let seconds = self.seconds();
@@ -247,10 +256,13 @@ fn to_text(args: &Table2Args, results: &[Results]) -> String {
         let seconds = result.seconds();
         if let Some(((mean, _), most)) = mean_and_deviation(&seconds).zip(seconds.last()) {
             line(format!(
-                "{}: {} trials, ready after {mean:.1} s on average, {most:.1} s at most; {} without figures",
+                "{}: {} trials, ready after {mean:.1} s on average, {most:.1} s at most; {} without figures; clock beyond its stated \
+                 bound: {} at once, {} settled",
                 result.camera.name(),
                 result.trials.len(),
                 result.failed(),
+                result.beyond(When::AtOnce),
+                result.beyond(When::Settled),
             ));
         }
     }
@@ -274,10 +286,12 @@ fn to_csv(results: &[Results]) -> Csv {
         "phase_error_ns",
         "camera_error_ns",
         "total_error_ns",
+        "clock_uncertainty_ns",
         "settled_clock_error_ns",
         "settled_phase_error_ns",
         "settled_camera_error_ns",
         "settled_total_error_ns",
+        "settled_clock_uncertainty_ns",
     ];
     let mut csv = Csv::new("errors.csv", &columns);
     for result in results {
@@ -297,10 +311,12 @@ fn to_csv(results: &[Results]) -> Csv {
                 of(first, |errors| errors.phase),
                 of(first, |errors| errors.camera),
                 of(first, |errors| errors.total),
+                of(first, |errors| errors.clock_uncertainty),
                 of(settled, |errors| errors.clock),
                 of(settled, |errors| errors.phase),
                 of(settled, |errors| errors.camera),
                 of(settled, |errors| errors.total),
+                of(settled, |errors| errors.clock_uncertainty),
             ]);
         }
     }
@@ -327,6 +343,7 @@ mod tests {
         for (camera, at_once, settled) in RECORDED {
             let results = results(camera, 40, None);
             assert_eq!(results.failed(), 0, "{camera:?}");
+            assert_eq!((results.beyond(When::AtOnce), results.beyond(When::Settled)), (0, 0), "{camera:?}");
             for (when, recorded) in [(When::AtOnce, at_once), (When::Settled, settled)] {
                 let spread = results.spread(when, |errors| errors.total).unwrap();
                 let mean = spread.mean_abs.as_micros_f64();

@@ -29,7 +29,7 @@ pub struct TrialConfig {
     pub camera: CameraKind,
     /// The network.
     pub link: LinkModel,
-    /// What the path adds to the client's clock; `None`: it is drawn per device.
+    /// What the path adds to the client's clock; `None`: on WiFi it is drawn per device, elsewhere there is none.
     pub asymmetry: Option<Span>,
     /// Time from the first frame to the second one.
     pub settle: Span,
@@ -46,6 +46,8 @@ pub struct Errors {
     pub camera: Span,
     /// The difference of the middle rows' true times.
     pub total: Span,
+    /// The uncertainty that the client's clock stated then, 1 sigma.
+    pub clock_uncertainty: Span,
 }
 
 /// The outcome of a trial.
@@ -63,6 +65,8 @@ pub struct Trial {
 fn path(config: &TrialConfig, seed: u64) -> LinkModel {
     let link = config.link.clone();
     match config.asymmetry {
+        // A wired device has no radio; what is drawn is assumed for WiFi.
+        None if !link.name.starts_with("wifi") => link,
         None => link.between(Floors::wifi(seed, LEADER as u64), Floors::wifi(seed, CLIENT as u64)),
         Some(asymmetry) => {
             // `Floors::asymmetry` is half of the difference.
@@ -175,6 +179,8 @@ impl Pair {
         let clock = by(LEADER, client.start) - by(CLIENT, client.start);
         let phase = client.phase - leader.phase;
         let total = client.middle - leader.middle;
-        Errors { clock, phase, camera: total - clock - phase, total }
+        let stated = self.rig.reading(CLIENT).and_then(|reading| reading.uncertainty);
+        let clock_uncertainty = stated.expect("a client that was synced states an uncertainty");
+        Errors { clock, phase, camera: total - clock - phase, total, clock_uncertainty }
     }
 }
