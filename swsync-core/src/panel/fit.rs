@@ -133,7 +133,7 @@ pub(super) fn fit(lights: &Lights, panel: &Panel, shutter: &Shutter) -> Result<F
         }
     }
     let best = tried.iter().min_by(|a, b| a.0.total_cmp(&b.0)).copied().ok_or(Unreadable::SlowRow)?;
-    if !(best.0 < MISFIT) {
+    if best.0.is_nan() || best.0 >= MISFIT {
         return Err(Unreadable::Mismatch { misfit: best.0 });
     }
     // The errors of a row's LEDs are alike, so that each row counts as one measurement of the noise.
@@ -149,7 +149,7 @@ pub(super) fn fit(lights: &Lights, panel: &Panel, shutter: &Shutter) -> Result<F
     }
     let mean = shift / total;
     let uncertainty = (square / total - mean * mean).max(0.0).sqrt().hypot(FLOOR);
-    if !(uncertainty < 0.5) {
+    if uncertainty.is_nan() || uncertainty >= 0.5 {
         let slot = panel.fast_slot;
         return Err(Unreadable::Ambiguous { uncertainty: slot.mul_f64(uncertainty) });
     }

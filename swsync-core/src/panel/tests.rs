@@ -63,29 +63,20 @@ fn shutter(exposure: Option<i64>) -> Shutter {
 
 #[test]
 fn reads_the_chosen_row_within_its_uncertainty() {
-    let mut read_ones = 0;
     for (i, corners) in [FRONT, TILTED, UPSIDE_DOWN, MIRRORED].into_iter().cycle().take(24).enumerate() {
         let start = 731.0 * i as f64;
         let (exposure, gamma) = ([100.0, 150.0, 300.0][i % 3], [1.0, 0.45][i / 4 % 2]);
         let pixels = picture(corners, start, exposure, 3300.0, gamma);
         let known = (i % 5 > 1).then_some(exposure as i64);
-        let reading = match read(&luma(&pixels), &Panel::PAPER, &shutter(known)) {
-            Ok(reading) => reading,
-            Err(error) => {
-                println!("picture {i}: {error}");
-                continue;
-            }
-        };
+        let reading = read(&luma(&pixels), &Panel::PAPER, &shutter(known))
+            .unwrap_or_else(|e| panic!("picture {i}: {e}"));
         let truth = start + 1650.0 + exposure / 2.0;
         let error =
             (reading.middle.as_nanos() as f64 / 1e3 - truth + 10_000.0).rem_euclid(20_000.0) - 10_000.0;
         let sigma = reading.uncertainty.as_micros_f64();
-        println!("picture {i}: {error} us, said {sigma} us");
         assert!(error.abs() < 3.0 * sigma, "picture {i}: {error} us, said {sigma} us");
         assert!(sigma < 100.0, "{sigma}");
-        read_ones += 1;
     }
-    assert!(read_ones >= 16, "{read_ones} of 24 were read");
 }
 
 #[test]
