@@ -21,6 +21,11 @@
 
 mod find;
 mod fit;
+mod fold;
+mod map;
+mod sample;
+mod slow;
+mod spots;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +77,8 @@ pub struct Panel {
     pub corners: [(f64, f64); 4],
     /// The fifth light.
     pub orientation: (f64, f64),
+    /// A light that tells the number of the period, one bit per period; see [`read_sequence`].
+    pub code: Option<(f64, f64)>,
 }
 
 impl Panel {
@@ -81,6 +88,7 @@ impl Panel {
         slow_y: 11.5,
         corners: [(-1.5, -1.5), (11.5, -1.5), (11.5, 13.5), (-1.5, 13.5)],
         orientation: (1.5, -1.5),
+        code: Some((5.0, 13.5)),
     };
 
     /// The same panel at another pace, for screens. The slow row follows: each of its LEDs is lit for ten slots.
@@ -102,7 +110,7 @@ impl Panel {
 pub struct Shutter {
     /// Exposure of each row.
     pub exposure: Option<Span>,
-    /// From the first row's start to the last row's. Must be given: it is not estimated yet.
+    /// From the first row's start to the last row's. If it is not known, it is estimated.
     pub readout: Option<Span>,
     /// The row whose instant is asked, as a fraction of the picture's height.
     pub row: f64,
@@ -121,7 +129,7 @@ pub struct Reading {
     pub modulo: Span,
     /// Uncertainty of `middle`, 1 sigma.
     pub uncertainty: Span,
-    /// Readout as estimated, if it was not given. It is not estimated yet: always `None`.
+    /// Readout as estimated, if it was not given.
     pub readout: Option<Span>,
     /// Corner lights in the picture, in pixels: top left, top right, bottom right, bottom left of the panel.
     pub corners: [(f64, f64); 4],
@@ -149,11 +157,17 @@ pub enum Unreadable {
         /// Bright spots found.
         lights: usize,
     },
-    /// Too few rows of the fast array are seen.
-    #[error("{rows} of 10 rows of the fast array are readable: uncover the panel, or expose longer")]
+    /// The picture is too blurred.
+    #[error("the picture is too blurred: a marker's light is {:.0} % as bright at the next LED's place; focus, hold still", halo * 100.0)]
+    Blurred {
+        /// Light a pitch away from a marker, as a part of the marker's.
+        halo: f64,
+    },
+    /// Too few LEDs of the fast array are seen, or light up as they should.
+    #[error("{leds} of 100 LEDs of the fast array are readable: uncover the panel, avoid reflections")]
     Hidden {
-        /// Rows with light.
-        rows: usize,
+        /// LEDs that are seen and as the model says.
+        leds: usize,
     },
     /// The LEDs are not lit as this panel's would be.
     #[error(
@@ -163,9 +177,6 @@ pub enum Unreadable {
         /// Unexplained part of the LEDs' power.
         misfit: f64,
     },
-    /// The readout is not given.
-    #[error("the camera's readout is not known: state the time from the first row's start to the last row's")]
-    Readout,
     /// Several instants explain the picture.
     #[error("the instant is known to {} us only: expose for less than a period, state exposure and readout", uncertainty.as_micros_f64())]
     Ambiguous {
@@ -190,9 +201,9 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
     if !fits || luma.width < 32 || luma.height < 32 {
         return Err(Unreadable::Size { width: luma.width, height: luma.height, got: luma.pixels.len() });
     }
-    let (map, corners) = find::locate(luma, panel)?;
-    let lights = fit::Lights::sample(luma, panel, &map, shutter.row);
-    let fit = fit::fit(&lights, panel, shutter)?;
+    let found = find::locate(luma, panel)?;
+    let strips = sample::strips(luma, panel, &found, shutter.row);
+    let fit = fit::fit(strips, &found, panel, shutter)?;
     let slot = panel.fast_slot.as_nanos_f64();
     let at =
         |slots: f64| Timestamp::from_nanos(Span::from_nanos_f64(slots.rem_euclid(100.0) * slot).as_nanos());
@@ -202,7 +213,7 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
         middle: at(fit.middle),
         modulo: panel.period(),
         uncertainty: Span::from_nanos_f64(fit.uncertainty * slot),
-        readout: None,
-        corners,
+        readout: shutter.readout.is_none().then(|| Span::from_nanos_f64(fit.readout * slot)),
+        corners: found.corners,
     })
 }
