@@ -2,15 +2,25 @@
 //!
 //! The panel has a fast array of 10 x 10 LEDs, of which one column is lit at a time, and a slow row of 10 LEDs, each lit for one
 //! period of the fast array. Four lights at its corners are always lit, and a fifth on the top edge, near the left corner. The
-//! corners locate the panel, the fifth tells the rotation, and whether the picture is mirrored.
+//! corners locate the panel, the fifth tells the rotation, and whether the picture is mirrored. A sixth, on the bottom edge, may tell the
+//! period's number over consecutive frames ([`read_sequence`]).
 //!
-//! The model of an LED's brightness: the part of its row's exposure during which it is lit, through an unknown response of the
-//! camera (linear or gamma, perhaps clipped). Row y of the picture is exposed (y/height - row) x readout after the chosen row. All
-//! values of what is not known (time, exposure, response) are weighed by how well they explain the LEDs. The mean is the
-//! reading. The uncertainty is the standard deviation, and a floor for what the model leaves out.
+//! | file | what it does |
+//! | --- | --- |
+//! | `spots`, `find` | the marker lights, and from them the homography `map` |
+//! | `sample` | each LED's brightness, in strips that were exposed at one time |
+//! | `fold` | brightness over the phase of the fast array, compared with what an exposure should give |
+//! | `fit` | the exposure that explains the LEDs best, its uncertainty, and reasons to refuse |
+//! | `slow` | which period it was |
+//! | `sequence` | consecutive frames |
 //!
-//! The uncertainty has been checked with the few simulated pictures of this module's tests only, not yet with
-//! photographs, nor with the troubles of real ones: over exposure, defocus, motion, JPEG, unequal LEDs, reflections.
+//! Brightness is the part of the exposure of an LED's strip during which it is lit, through an unknown response of the camera
+//! (linear or gamma, perhaps clipped). Row y of the picture is exposed (y/height - row) x readout after the chosen row. So the
+//! phase of each strip is known but for the time that is asked, and all strips together show one curve over the phase, whatever
+//! the readout. Its centre is the reading. The uncertainty has the spread over all explanations that are nearly as good, and how much the
+//! reading changes if a tenth of the LEDs is left out.
+//!
+//! Uncertainty and limits were set with simulated photographs (`swsync-sim/src/photograph/`, docs/panel.md).
 
 #![expect(
     clippy::cast_precision_loss,
@@ -24,10 +34,13 @@ mod fit;
 mod fold;
 mod map;
 mod sample;
+mod sequence;
 mod slow;
 mod spots;
 #[cfg(test)]
 mod tests;
+
+pub use sequence::{CODE_PERIODS, Frame, Sequence, code_bit, read_sequence};
 
 use crate::time::{PanelClock, Span, Timestamp};
 
@@ -183,6 +196,12 @@ pub enum Unreadable {
         /// Uncertainty of the best instant, 1 sigma.
         uncertainty: Span,
     },
+    /// The frame contradicts the other frames of its sequence.
+    #[error("the reading is {} us away from where the other frames and the stamps put it", apart.as_micros_f64())]
+    Contradicts {
+        /// How far it is away, modulo the panel's period.
+        apart: Span,
+    },
     /// The slow row does not tell which period of the fast array it was.
     #[error("the slow row does not tell which period it was: uncover it, or take the picture again")]
     SlowRow,
@@ -193,6 +212,14 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`] if the picture does not tell the instant to less than half a slot.
 pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Unreadable> {
+    read_one(luma, panel, shutter).map(|(reading, _)| reading)
+}
+
+fn read_one(
+    luma: &Luma,
+    panel: &Panel,
+    shutter: &Shutter,
+) -> Result<(Reading, find::Found), Unreadable> {
     let need = luma
         .stride
         .checked_mul(luma.height.saturating_sub(1))
@@ -207,7 +234,7 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
     let slot = panel.fast_slot.as_nanos_f64();
     let at =
         |slots: f64| Timestamp::from_nanos(Span::from_nanos_f64(slots.rem_euclid(100.0) * slot).as_nanos());
-    Ok(Reading {
+    let reading = Reading {
         start: at(fit.middle - fit.exposure / 2.0),
         end: at(fit.middle + fit.exposure / 2.0),
         middle: at(fit.middle),
@@ -215,5 +242,6 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
         uncertainty: Span::from_nanos_f64(fit.uncertainty * slot),
         readout: shutter.readout.is_none().then(|| Span::from_nanos_f64(fit.readout * slot)),
         corners: found.corners,
-    })
+    };
+    Ok((reading, found))
 }
