@@ -16,7 +16,8 @@ const EACH: u64 = 6;
 fn no_reading_is_confidently_wrong() {
     let count = EACH * Trouble::ALL.len() as u64;
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let worker = |start| scope.spawn(move || (start..count).step_by(2).map(|n| trial(77, n)).collect::<Vec<_>>());
+        let worker =
+            |start| scope.spawn(move || (start..count).step_by(2).map(|n| trial(77, n)).collect::<Vec<_>>());
         [worker(0), worker(1)].into_iter().flat_map(|w| w.join().expect("no panic")).collect()
     });
     for outcome in &outcomes {
@@ -70,7 +71,10 @@ fn a_sequence_tells_the_number_of_the_period() {
         let (pictures, setup, stated) = frames(code);
         let frames: Vec<Frame> = pictures
             .iter()
-            .map(|(since, picture)| Frame { luma: luma(picture), since_first: Span::from_nanos_f64(since * 1e3) })
+            .map(|(since, picture)| Frame {
+                luma: luma(picture),
+                since_first: Span::from_nanos_f64(since * 1e3),
+            })
             .collect();
         let (panel, shutter) = told(&stated);
         let sequence = read_sequence(&frames, &panel, &shutter).expect("a readable sequence");

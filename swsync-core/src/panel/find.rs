@@ -90,6 +90,8 @@ fn candidates(panel: &Panel, spots: &[Point]) -> Vec<(f64, Map, [Point; 4])> {
         if !(0.08..0.45).contains(&along) {
             continue;
         }
+        let ((x0, _), (x1, _), (x, _)) = (panel.corners[0], panel.corners[1], panel.orientation);
+        let part = (x - x0) / (x1 - x0);
         for lower_left in (0..n).filter(|&i| i != left && i != right && between[left * n + i] == 0) {
             for lower_right in
                 (0..n).filter(|&i| between[right * n + i] == 0 && between[lower_left * n + i] < 2)
@@ -99,6 +101,9 @@ fn candidates(panel: &Panel, spots: &[Point]) -> Vec<(f64, Map, [Point; 4])> {
                     continue;
                 }
                 let corners = corners.map(|i| spots[i]);
+                if !along_top(corners, part).is_some_and(|place| (place - along).abs() < 0.04) {
+                    continue;
+                }
                 if let Some((score, map)) = try_corners(panel, spots, corners, spots[fifth]) {
                     found.push((score, map, corners));
                 }
@@ -108,6 +113,16 @@ fn candidates(panel: &Panel, spots: &[Point]) -> Vec<(f64, Map, [Point; 4])> {
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     found.truncate(20);
     found
+}
+
+/// Where on the top edge of the picture the point is that is at `part` of the panel's, by the homography of a square.
+fn along_top([a, b, c, d]: [Point; 4], part: f64) -> Option<f64> {
+    let (dx1, dy1, dx2, dy2) = (b.0 - c.0, b.1 - c.1, d.0 - c.0, d.1 - c.1);
+    let (sx, sy) = (a.0 - b.0 + c.0 - d.0, a.1 - b.1 + c.1 - d.1);
+    let det = dx1 * dy2 - dy1 * dx2;
+    let g = (sx * dy2 - sy * dx2) / det;
+    let place = (1.0 + g) * part / (1.0 + g * part);
+    place.is_finite().then_some(place)
 }
 
 /// The map of these corners, and how many spots it explains. `None` if the fifth light or the other spots are not where they should be.

@@ -156,7 +156,8 @@ fn readouts(stated: Option<f64>, longest: f64, fast: &[Strip]) -> Vec<Readout> {
 }
 
 fn extent(fast: &[Strip]) -> (f64, f64) {
-    fast.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), s| (low.min(s.below), high.max(s.below)))
+    fast.iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), s| (low.min(s.below), high.max(s.below)))
 }
 
 /// The best of all explanations. `keep` is left with the templates that explain the picture nearly as well, best first.
@@ -232,7 +233,10 @@ fn odd_leds(fast: &[Strip], templates: &[Template], best: &Best) -> Vec<bool> {
         rests[strip.led].0 += rest;
         rests[strip.led].1 += 1.0;
     }
-    rests.into_iter().map(|(rest, count): (f64, f64)| rest.abs() > ODD * matched.amplitude * count.max(1.0)).collect()
+    rests
+        .into_iter()
+        .map(|(rest, count): (f64, f64)| rest.abs() > ODD * matched.amplitude * count.max(1.0))
+        .collect()
 }
 
 /// Refuses if a readout that is quite another explains the picture much better: then the panel has another pace.

@@ -116,8 +116,7 @@ impl Fold {
     pub(super) fn compare(&self, template: &Template, shift: usize) -> Match {
         let values = &template.values[shift..shift + BINS];
         let squares = &template.squares[shift..shift + BINS];
-        let (h, hh, sh) =
-            (dot(&self.counts, values), dot(&self.counts, squares), dot(&self.sums, values));
+        let (h, hh, sh) = (dot(&self.counts, values), dot(&self.counts, squares), dot(&self.sums, values));
         let weight = self.weight.max(1.0);
         let (spread, common) = (hh - h * h / weight, sh - self.sum * h / weight);
         let amplitude = if spread > 1e-9 { (common / spread).max(0.0) } else { 0.0 };

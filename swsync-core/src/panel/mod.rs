@@ -215,11 +215,7 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
     read_one(luma, panel, shutter).map(|(reading, _)| reading)
 }
 
-fn read_one(
-    luma: &Luma,
-    panel: &Panel,
-    shutter: &Shutter,
-) -> Result<(Reading, find::Found), Unreadable> {
+fn read_one(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<(Reading, find::Found), Unreadable> {
     let need = luma
         .stride
         .checked_mul(luma.height.saturating_sub(1))

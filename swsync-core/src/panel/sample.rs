@@ -37,7 +37,13 @@ pub(super) fn strips(luma: &Luma, panel: &Panel, found: &Found, row: f64) -> (Ve
     (fast, slow)
 }
 
-fn sample(luma: &Luma, found: &Found, row: f64, (column, r, y): (usize, usize, f64), strips: &mut Vec<Strip>) {
+fn sample(
+    luma: &Luma,
+    found: &Found,
+    row: f64,
+    (column, r, y): (usize, usize, f64),
+    strips: &mut Vec<Strip>,
+) {
     let x = column as f64 + 0.5;
     let height = luma.height as f64;
     let mut points = Vec::with_capacity(POINTS * POINTS);

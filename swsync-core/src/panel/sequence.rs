@@ -65,7 +65,8 @@ pub fn read_sequence(frames: &[Frame], panel: &Panel, shutter: &Shutter) -> Resu
     let slack = panel.fast_slot.mul_f64(STAMP_SLACK).as_nanos_f64();
     let agree = |i: usize, j: usize| match (&read[i], &read[j]) {
         (Ok((a, _)), Ok((b, _))) => {
-            let apart = apart(a.middle.since(b.middle), frames[i].since_first - frames[j].since_first, period);
+            let apart =
+                apart(a.middle.since(b.middle), frames[i].since_first - frames[j].since_first, period);
             let sigma = a.uncertainty.as_nanos_f64().hypot(b.uncertainty.as_nanos_f64());
             apart.as_nanos_f64().abs() < 3.0 * sigma + slack
         }
@@ -88,7 +89,9 @@ pub fn read_sequence(frames: &[Frame], panel: &Panel, shutter: &Shutter) -> Resu
         readings.push(match result {
             Ok((reading, _)) if !agree(anchor, i) => {
                 let since = frames[i].since_first - frames[anchor].since_first;
-                Err(Unreadable::Contradicts { apart: apart(reading.middle.since(first.middle), since, period) })
+                Err(Unreadable::Contradicts {
+                    apart: apart(reading.middle.since(first.middle), since, period),
+                })
             }
             Ok((reading, found)) => {
                 let middle = place(reading, i);
@@ -127,7 +130,13 @@ fn modulo_of(span: Span, period: Span) -> Span {
 }
 
 /// The period of the code light's exposure, and its bit. `None` if a period began meanwhile, or the light is neither bright nor dark.
-fn code(luma: &Luma, panel: &Panel, shutter: &Shutter, found: &Found, reading: &Reading) -> Option<(i64, bool)> {
+fn code(
+    luma: &Luma,
+    panel: &Panel,
+    shutter: &Shutter,
+    found: &Found,
+    reading: &Reading,
+) -> Option<(i64, bool)> {
     let (u, v) = found.map.apply(panel.code?);
     let part = (luma.sample(u, v)? - found.dark) / found.marker;
     let bit = if part > LIT {
@@ -141,7 +150,8 @@ fn code(luma: &Luma, panel: &Panel, shutter: &Shutter, found: &Found, reading: &
     let readout = shutter.readout.or(reading.readout)?;
     let later = readout.mul_f64((v - shutter.row * height) / (height - 1.0)).as_nanos();
     let exposure = modulo_of(reading.end.since(reading.start), panel.period());
-    let margin = exposure.as_nanos() / 2 + 3 * reading.uncertainty.as_nanos() + panel.fast_slot.as_nanos() / 4;
+    let margin =
+        exposure.as_nanos() / 2 + 3 * reading.uncertainty.as_nanos() + panel.fast_slot.as_nanos() / 4;
     let middle = reading.middle.as_nanos() + later;
     let number = |nanos: i64| nanos.div_euclid(panel.period().as_nanos());
     (number(middle - margin) == number(middle + margin)).then(|| (number(middle), bit))

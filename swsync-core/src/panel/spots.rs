@@ -53,8 +53,10 @@ impl Contrast {
         let mut sorted = values.clone();
         let strongest = part(&mut sorted, 0.9985);
         // Noise of the means of 3 x 3, from pixels that far apart.
-        let mut steps: Vec<f32> =
-            values.chunks_exact(width).flat_map(|row| row.windows(5).step_by(7).map(|w| (w[4] - w[0]).abs())).collect();
+        let mut steps: Vec<f32> = values
+            .chunks_exact(width)
+            .flat_map(|row| row.windows(5).step_by(7).map(|w| (w[4] - w[0]).abs()))
+            .collect();
         let noise = part(&mut steps, 0.5) * 1.05;
         Self { width, height, values, strongest, noise }
     }

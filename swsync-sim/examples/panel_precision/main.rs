@@ -16,7 +16,11 @@ fn main() {
     let threads = args.next().unwrap_or(2);
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|t| scope.spawn(move || (t..count).step_by(threads as usize).map(|n| trial(seed, n)).collect::<Vec<_>>()))
+            .map(|t| {
+                scope.spawn(move || {
+                    (t..count).step_by(threads as usize).map(|n| trial(seed, n)).collect::<Vec<_>>()
+                })
+            })
             .collect();
         workers.into_iter().flat_map(|w| w.join().expect("a worker that does not panic")).collect()
     });
@@ -24,12 +28,16 @@ fn main() {
 }
 
 fn print(outcomes: &[Outcome]) {
-    println!("{:<14} {:>6} {:>8} {:>26} {:>28}", "trouble", "read", "refused", "error us: rms, max", "error/uncertainty: rms, max");
+    println!(
+        "{:<14} {:>6} {:>8} {:>26} {:>28}",
+        "trouble", "read", "refused", "error us: rms, max", "error/uncertainty: rms, max"
+    );
     let mut wrong = 0;
     for trouble in Trouble::ALL {
         let all: Vec<&Outcome> = outcomes.iter().filter(|o| o.trouble == trouble).collect();
         let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
-        let (mut read, mut rms, mut most, mut ratios, mut worst, mut sigma) = (0.0_f64, 0.0, 0.0_f64, 0.0, 0.0_f64, 0.0);
+        let (mut read, mut rms, mut most, mut ratios, mut worst, mut sigma) =
+            (0.0_f64, 0.0, 0.0_f64, 0.0, 0.0_f64, 0.0);
         for outcome in &all {
             match &outcome.reading {
                 Ok(Read { error, uncertainty, slot }) => {
@@ -43,7 +51,10 @@ fn print(outcomes: &[Outcome]) {
                     worst = worst.max(ratio.abs());
                     if outcome.is_wrong() {
                         wrong += 1;
-                        println!("! {trouble:?} {}: error {error:.0} us, said {uncertainty:.0} us; {}", outcome.number, outcome.tells);
+                        println!(
+                            "! {trouble:?} {}: error {error:.0} us, said {uncertainty:.0} us; {}",
+                            outcome.number, outcome.tells
+                        );
                     }
                 }
                 Err(reason) => *reasons.entry(reason).or_default() += 1,

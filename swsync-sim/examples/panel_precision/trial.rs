@@ -43,7 +43,8 @@ pub fn trial(seed: u64, number: u64) -> Outcome {
             Read { error, uncertainty: reading.uncertainty.as_micros_f64(), slot: stated.slot_us }
         })
         .map_err(|e| format!("{e:?}").split([' ', '{']).next().unwrap_or_default().to_owned());
-    let tells = format!("{:?} {stated:?} level {:.2} {:?}", setup.rolling, setup.sensor.level, setup.board.layout);
+    let tells =
+        format!("{:?} {stated:?} level {:.2} {:?}", setup.rolling, setup.sensor.level, setup.board.layout);
     Outcome { number, trouble, reading, tells }
 }
 
