@@ -1,6 +1,12 @@
 //! The decoder of `swsync_core::panel` against simulated photographs: few of them here, thousands in
 //! `examples/panel_precision`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "two threads, and times of some seconds in microseconds"
+)]
+
 #[path = "../examples/panel_precision/trial.rs"]
 mod trial;
 
@@ -102,7 +108,7 @@ fn a_frame_that_contradicts_the_others_is_refused() {
         .map(|(since, picture)| Frame { luma: luma(picture), since_first: Span::from_nanos_f64(since * 1e3) })
         .collect();
     // A wrong stamp.
-    frames[2].since_first = frames[2].since_first + Span::from_millis(3);
+    frames[2].since_first += Span::from_millis(3);
     let (panel, shutter) = told(&stated);
     let sequence = read_sequence(&frames, &panel, &shutter).expect("a readable sequence");
     assert_eq!(sequence.readings.iter().filter(|r| r.is_ok()).count(), 4);

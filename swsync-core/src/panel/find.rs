@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub(super) dark: f64,
     /// Light a pitch away from a marker, as a part of the marker's.
     pub(super) halo: f64,
+    /// Power in the middle of each four LEDs, as a part of the LEDs'.
+    pub(super) gaps: f64,
 }
 
 pub(super) fn locate(luma: &Luma, panel: &Panel) -> Result<Found, Unreadable> {
@@ -199,5 +201,18 @@ fn check(luma: &Luma, panel: &Panel, map: Map, corners: [Point; 4]) -> Option<Fo
             halo += ((at((x + dx, y + dy))? - dark) / marker).max(0.0) / 8.0;
         }
     }
-    Some(Found { map, corners, marker, dark, halo })
+    let power = |offset: f64, count: u32| {
+        let value = |i: u32| {
+            let (x, y) = (f64::from(i % count) + offset, f64::from(i / count) + offset);
+            at((x, y)).map_or(0.0, |value| value - dark)
+        };
+        let values: Vec<f64> = (0..count * count).map(value).collect();
+        // Above the lower ones, which show the surroundings' light.
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let low = sorted[sorted.len() / 4];
+        values.iter().map(|v| (v - low) * (v - low)).sum::<f64>() / values.len() as f64
+    };
+    let gaps = power(1.0, 9) / power(0.5, 10).max(1e-9);
+    Some(Found { map, corners, marker, dark, halo, gaps })
 }

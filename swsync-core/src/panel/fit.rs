@@ -8,8 +8,10 @@ use super::slow;
 use super::{COLUMNS, Panel, Shutter, Unreadable};
 use crate::time::Span;
 
-/// As many LEDs of the panel count as independent measurements: the others' errors are like theirs. Calibrated.
+/// So many LEDs count as independent measurements if rows see the panel a period apart: the others' errors are like theirs. And so many
+/// if all rows see the same, when each column is one measurement. Calibrated.
 const INDEPENDENT: f64 = 20.0;
+const INDEPENDENT_AT_ONCE: f64 = 3.0;
 /// Unexplained part of the LEDs' power that any picture may have, as LEDs and optics are never as the model.
 const LEAST_MISFIT: f64 = 5e-3;
 /// Largest part of it that may be unexplained.
@@ -28,17 +30,21 @@ const STATED_STEPS: usize = 9;
 const LONGEST_READOUT: Span = Span::from_millis(40);
 /// Light a pitch away from a marker, as a part of the marker's, at which LEDs can no longer be told apart.
 const MOST_HALO: f64 = 0.3;
+/// Power between the LEDs, as a part of the LEDs', beyond which the lights are not where this panel's are.
+const MOST_GAPS: f64 = 0.5;
 /// LEDs that must be in the picture, and as the model says.
 const LEAST_LEDS: usize = 70;
 /// Bins from one shift to the next of a first search.
 const COARSE: usize = 4;
 /// Responses that are looked at closely, with the first readout and with the others.
-const MOST_TEMPLATES: usize = 100;
-const FEW_TEMPLATES: usize = 8;
+const MOST_TEMPLATES: usize = 120;
+const FEW_TEMPLATES: usize = 20;
+/// Readouts that are weighed if none is stated.
+const MOST_READOUTS: usize = 24;
 /// An LED is left out if its luma is wrong by more than this part of a lit one's.
 const ODD: f64 = 0.4;
 /// Another readout refutes the stated one if it leaves less than this part of the unexplained.
-const PACE: f64 = 0.6;
+const PACE: f64 = 0.7;
 /// Groups of LEDs, each left out once to see how much the reading depends on it.
 const GROUPS: usize = 10;
 
@@ -73,6 +79,9 @@ pub(super) fn fit(
 ) -> Result<Fit, Unreadable> {
     if found.halo > MOST_HALO {
         return Err(Unreadable::Blurred { halo: found.halo });
+    }
+    if found.gaps > MOST_GAPS {
+        return Err(Unreadable::Mismatch { misfit: found.gaps });
     }
     let slots = |span: Span| span.as_nanos_f64() / panel.fast_slot.as_nanos_f64();
     let templates = templates(shutter.exposure.map(slots));
@@ -151,8 +160,8 @@ fn readouts(stated: Option<f64>, longest: f64, fast: &[Strip]) -> Vec<Readout> {
     let limit = (least * 1.6).max(least + 0.04 * total);
     let mut kept: Vec<(f64, f64)> = scatters.into_iter().filter(|s| s.0 <= limit).collect();
     kept.sort_by(|a, b| a.0.total_cmp(&b.0));
-    kept.truncate(60);
-    kept.into_iter().map(|(_, slots)| Readout { slots, prior: 0.0 }).collect()
+    let step = kept.len().div_ceil(MOST_READOUTS);
+    kept.into_iter().step_by(step).map(|(_, slots)| Readout { slots, prior: 0.0 }).collect()
 }
 
 fn extent(fast: &[Strip]) -> (f64, f64) {
@@ -177,8 +186,7 @@ fn best(fast: &[Strip], readouts: &[Readout], templates: &[Template], keep: &mut
     let mut best: Option<Best> = None;
     for (i, readout) in readouts.iter().enumerate() {
         let fold = Fold::new(fast, readout.slots, |_| true);
-        let few = if i == 0 { keep.len() } else { FEW_TEMPLATES };
-        for &template in keep.iter().take(few) {
+        for &template in some(keep, i) {
             for shift in 0..BINS {
                 let rest = fold.compare(&templates[template], shift).rest;
                 if best.is_none_or(|b| rest < b.rest) {
@@ -188,6 +196,13 @@ fn best(fast: &[Strip], readouts: &[Readout], templates: &[Template], keep: &mut
         }
     }
     best
+}
+
+/// The templates that are compared with the readout of this number: all with the first, and as many as is worth it with others, from the
+/// best to the worst.
+fn some(keep: &[usize], readout: usize) -> impl Iterator<Item = &usize> {
+    let most = if readout == 0 { keep.len() } else { FEW_TEMPLATES };
+    keep.iter().step_by(keep.len().div_ceil(most.max(1)).max(1))
 }
 
 /// Takes the light of the surroundings off: a plane through the LEDs that are dark.
@@ -245,6 +260,7 @@ fn check_pace(fast: &[Strip], stated: f64, template: &Template, best: &Best) -> 
     let step = 0.15 / (high - low).max(0.02);
     // Half a slot over the panel is beyond what a stated readout may be wrong by.
     let least = (0.5 / (high - low).max(0.02)).max(0.015 * stated);
+    let scatter = Fold::new(fast, best.readout, |_| true).scatter();
     for i in 1..=400_u32 {
         let apart = least + f64::from(i - 1) * step;
         if apart > 1.2 * stated + 4.0 * least {
@@ -256,7 +272,7 @@ fn check_pace(fast: &[Strip], stated: f64, template: &Template, best: &Best) -> 
                 .step_by(COARSE)
                 .map(|shift| fold.compare(template, shift).rest)
                 .fold(f64::INFINITY, f64::min);
-            if rest < PACE * best.rest {
+            if rest < PACE * best.rest || fold.scatter() < PACE * scatter {
                 return Err(Unreadable::Mismatch { misfit: best.rest / fold.total().max(1e-9) });
             }
         }
@@ -273,15 +289,18 @@ fn weigh(
     best: &Best,
 ) -> (Fit, f64) {
     let total = Fold::new(fast, best.readout, |_| true).total();
-    let scale = best.rest.max(LEAST_MISFIT * total) * 2.0 / INDEPENDENT;
+    let (low, high) = extent(fast);
+    let periods = (best.readout * (high - low) / PERIOD).min(1.0);
+    let independent = INDEPENDENT_AT_ONCE + (INDEPENDENT - INDEPENDENT_AT_ONCE) * periods;
+    let scale = best.rest.max(LEAST_MISFIT * total) * 2.0 / independent;
     let (mut sum, mut shift, mut square, mut exposure, mut readout) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (i, candidate) in readouts.iter().enumerate() {
         let fold = Fold::new(fast, candidate.slots, |_| true);
-        let few = if i == 0 { keep.len() } else { FEW_TEMPLATES.min(keep.len()) };
-        for &template in &keep[..few] {
+        let few = some(keep, i).count() as f64;
+        for &template in some(keep, i) {
             for at in 0..BINS {
                 let rest = fold.compare(&templates[template], at).rest;
-                let weight = ((best.rest - rest) / scale + candidate.prior).exp() / few as f64;
+                let weight = ((best.rest - rest) / scale + candidate.prior).exp() / few;
                 let apart = (at + BINS + BINS / 2 - best.shift) % BINS;
                 let apart = (apart as f64 - (BINS / 2) as f64) * PERIOD / BINS as f64;
                 sum += weight;

@@ -1,5 +1,11 @@
 //! One photograph: drawn, taken, compressed, read. Shared by the example and by `tests/panel.rs`.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "sizes of pictures, and times of some seconds in microseconds"
+)]
+
 use swsync_core::panel::{Luma, Panel, Shutter, read};
 use swsync_core::time::Span;
 use swsync_sim::photograph::{Photograph, Setup, Stated, Trouble};
