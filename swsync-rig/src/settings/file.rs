@@ -61,8 +61,12 @@ impl ConfigFile {
                 return Err(wrong(Some(key.span().start), unknown(name)));
             };
             let value = text_of(setting, value).ok_or_else(|| {
-                let kind = if setting.is_list() { "a text or a list of texts" } else { "a text" };
-                wrong(Some(key.span().start), format!("{setting} has to be {kind}, in quotes"))
+                let kind = match setting {
+                    Setting::PathOffset => "a text in quotes or a whole number of nanoseconds",
+                    _ if setting.is_list() => "a text or a list of texts, in quotes",
+                    _ => "a text, in quotes",
+                };
+                wrong(Some(key.span().start), format!("{setting} has to be {kind}"))
             })?;
             settings.push((setting, beside(&path, setting, value)));
         }
@@ -87,6 +91,9 @@ fn text_of(setting: Setting, value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::Array(items) if setting.is_list() => {
             let items: Option<Vec<_>> = items.iter().map(text).collect();
             Some(items?.join(","))
+        }
+        DeValue::Integer(number) if setting == Setting::PathOffset => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|nanos| nanos.to_string())
         }
         _ => text(value),
     }

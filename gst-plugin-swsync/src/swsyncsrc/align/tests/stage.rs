@@ -119,6 +119,7 @@ impl TimeBase for Stage {
             round_trip_ns: None,
             source: None,
             server: None,
+            path_offset_ns: Span::ZERO,
         }
     }
 
