@@ -20,6 +20,7 @@ pub mod key;
 pub mod log;
 mod orders;
 pub mod output;
+pub mod own_settings;
 pub mod record;
 pub mod rig;
 pub mod rig_time;

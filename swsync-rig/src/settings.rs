@@ -186,6 +186,14 @@ pub enum SettingsError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The configuration file cannot be written.
+    #[error("configuration file {} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// There is no key in the key file.
     #[error("key-file: {source} (from: {origin})")]
     Key {
@@ -244,6 +252,15 @@ impl RigSettings {
     /// A variable is no text, or the file is wrong.
     pub fn add_surroundings(&mut self) -> Result<(), SettingsError> {
         self.add_surroundings_of(&|name| std::env::var_os(name), Path::new("/etc"))
+    }
+
+    /// Sets `path-offset` in the configuration file that counts, and keeps the rest of it. Makes the user's own file if there is none.
+    /// Returns the file's path.
+    ///
+    /// # Errors
+    /// The file is wrong, or cannot be read or written.
+    pub fn keep_path_offset(offset: Span) -> Result<PathBuf, SettingsError> {
+        file::keep_path_offset(&|name| std::env::var_os(name), Path::new("/etc"), offset)
     }
 
     fn add_surroundings_of(
@@ -557,6 +574,25 @@ mod tests {
         assert!(Setting::PathOffset.is_same("40us", "40000") && !Setting::PathOffset.is_same("40us", "40"));
         let error = surroundings(&[], &[(ETC, "path-offset = true")]).1.unwrap_err().to_string();
         assert!(error.contains("path-offset has to be a text in quotes or a whole number"), "{error}");
+    }
+
+    #[test]
+    fn a_path_offset_is_kept_in_the_file_that_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home").into_os_string();
+        let variable = |name: &str| (name == "HOME").then(|| home.clone());
+        let etc = folder.path().join("etc");
+        let keep = |micros| file::keep_path_offset(&variable, &etc, Span::from_micros(micros));
+        let own = folder.path().join("home/.config/swsync/rig.toml");
+        assert_eq!(keep(-7).unwrap(), own);
+        let text = "# ours\nrig = 'stage'\n  path-offset=3 # old\nconnect = ['tcp/a:1',\n  'tcp/b:2']\n";
+        std::fs::write(&own, text).unwrap();
+        assert_eq!(keep(12).unwrap(), own);
+        let kept = std::fs::read_to_string(&own).unwrap();
+        assert_eq!(kept, "# ours\nrig = 'stage'\nconnect = ['tcp/a:1',\n  'tcp/b:2']\npath-offset = \"12us\"\n");
+        std::fs::write(&own, "rig = ").unwrap();
+        keep(1).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "rig = ", "a wrong file stays as it was");
     }
 
     #[test]
