@@ -14,6 +14,9 @@
 //!
 //! Time packets take the link's delays. Messages of the control plane take 1 to 4 ms, in order or not, and none is lost
 //! between devices of one part of the network: Zenoh runs over TCP.
+//!
+//! By default all links are alike, which real ones are not: give devices latencies of their own
+//! ([`DeviceConfig::with_floors`]) and let them share a channel ([`Rig::with_air`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,7 +31,7 @@ use swsync_core::time_service::{
     ServerConfig, SyncState, TimeAdvert,
 };
 
-use crate::link::{Direction, Link, LinkModel};
+use crate::link::{Air, AirModel, Direction, Floors, Link, LinkModel};
 use crate::oscillator::Oscillator;
 
 const RIG: u64 = 1;
@@ -48,13 +51,21 @@ pub struct DeviceConfig {
     pub can_lead: bool,
     /// Its priority: 0 comes first.
     pub priority: u8,
+    /// Latencies of its host and radio, on top of the link's.
+    pub floors: Floors,
 }
 
 impl DeviceConfig {
     /// A device with `role=auto`, whose wall clock is right.
     #[must_use]
     pub fn auto(clock: &str) -> Self {
-        Self { clock: clock.into(), wall: Span::from_secs(1_800_000_000), can_lead: true, priority: 128 }
+        Self {
+            clock: clock.into(),
+            wall: Span::from_secs(1_800_000_000),
+            can_lead: true,
+            priority: 128,
+            floors: Floors::NONE,
+        }
     }
 
     /// With `role=leader`.
@@ -67,6 +78,12 @@ impl DeviceConfig {
     #[must_use]
     pub fn client(clock: &str) -> Self {
         Self { can_lead: false, ..Self::auto(clock) }
+    }
+
+    /// The device with latencies of its own, so that its clock's error differs from other clients'.
+    #[must_use]
+    pub fn with_floors(self, floors: Floors) -> Self {
+        Self { floors, ..self }
     }
 }
 
@@ -170,6 +187,10 @@ pub struct Rig {
     devices: Vec<Device>,
     model: LinkModel,
     links: HashMap<(usize, usize), Link>,
+    /// How often the links' model has changed: each time, all links are new.
+    changes: u64,
+    /// The channel that all share, if they do.
+    air: Option<Air>,
     /// Pairs of devices whose time packets do not reach each other.
     cut: BTreeSet<(usize, usize)>,
     events: BTreeMap<(Timestamp<Host>, u64), Event>,
@@ -203,6 +224,8 @@ impl Rig {
             devices: Vec::new(),
             model,
             links: HashMap::new(),
+            changes: 0,
+            air: None,
             cut: BTreeSet::new(),
             events: BTreeMap::new(),
             count: 0,
@@ -211,6 +234,20 @@ impl Rig {
             steps: Vec::new(),
             messages: 0,
         }
+    }
+
+    /// The rig on one channel that all its devices share.
+    #[must_use]
+    pub fn with_air(mut self, model: AirModel) -> Self {
+        self.air = Some(Air::new(model, self.seed));
+        self
+    }
+
+    /// From now on all links follow `model`: others use the channel, or the devices have moved to another.
+    pub fn set_link(&mut self, model: LinkModel) {
+        self.model = model;
+        self.changes += 1;
+        self.links.clear();
     }
 
     /// True time.
@@ -375,6 +412,13 @@ impl Rig {
         })
     }
 
+    /// Rig time by a device's clock at the true time `at`, which is not later than now; `None` if it is off.
+    #[must_use]
+    pub fn rig_time(&self, index: usize, at: Timestamp<Host>) -> Option<Timestamp<RigDomain>> {
+        let device = &self.devices[index];
+        Some(device.running.as_ref()?.node.time().rig_at(device.read(at)))
+    }
+
     /// The id of a device's time server; `None` if it is off.
     #[must_use]
     pub fn id(&self, index: usize) -> Option<u64> {
@@ -465,12 +509,16 @@ impl Rig {
         if self.devices[link.0].part != self.devices[link.1].part || self.cut.contains(&link) {
             return;
         }
-        let seed = self.seed ^ (link.0 as u64) << 32 ^ (link.1 as u64) << 48;
+        let seed = self.seed ^ (link.0 as u64) << 32 ^ (link.1 as u64) << 48 ^ self.changes << 16;
         let sent = self.now + after;
+        let (client, leader) = (self.devices[link.0].config.floors, self.devices[link.1].config.floors);
         let model = &self.model;
-        let link = self.links.entry(link).or_insert_with(|| Link::new(model.clone(), seed));
-        if let Some(delay) = link.delay(direction, sent) {
-            self.push(sent + delay, event);
+        let path = || Link::new(model.clone().between(leader, client), seed);
+        let link = self.links.entry(link).or_insert_with(path);
+        let delay = link.delay(direction, sent);
+        let wait = self.air.as_mut().map_or(Span::ZERO, |air| air.wait(sent, delay));
+        if let Some(delay) = delay {
+            self.push(sent + wait + delay, event);
         }
     }
 

@@ -4,7 +4,7 @@
 
 use swsync_core::time::Span;
 use swsync_core::time_service::SyncState;
-use swsync_sim::link::LinkModel;
+use swsync_sim::link::{AirModel, Floors, LinkModel};
 use swsync_sim::rig::{DeviceConfig, Rig};
 
 /// A device that is killed, hung or cut off is noticed, and another leads, within this time.
@@ -337,5 +337,28 @@ fn a_device_out_of_the_leaders_reach_takes_time_from_a_neighbour() {
         assert_eq!(leaders(&rig, 0).len(), 1, "seed {seed}");
         assert!(rig.reading(far).unwrap().is_synced(), "seed {seed}");
         assert_eq!(rig.steps, [], "seed {seed}");
+    }
+}
+
+/// Half of what a device takes longer to send than to receive is what its clock is off, and no exchange shows it. Devices that
+/// share a channel know the time less well, and not otherwise.
+#[test]
+fn floors_of_devices_set_their_clocks_apart_and_shared_air_does_not() {
+    let us = Span::from_micros;
+    for air in [None, Some(AirModel::wifi(3, 1.0))] {
+        let rig = Rig::new(LinkModel::ethernet(), 3);
+        let mut rig = if let Some(air) = air { rig.with_air(air) } else { rig };
+        let leader = rig.add(DeviceConfig::leader("skew=12ppm"));
+        let slow_to_send = Floors { send: us(40), receive: Span::ZERO };
+        let slow_to_receive = Floors { send: Span::ZERO, receive: us(40) };
+        let clients = [slow_to_send, slow_to_receive]
+            .map(|floors| rig.add(DeviceConfig::client("skew=-20ppm").with_floors(floors)));
+        rig.run_for(secs(120.0));
+        let off = clients.map(|client| {
+            let at = rig.now();
+            (rig.rig_time(client, at).unwrap() - rig.rig_time(leader, at).unwrap()).as_micros_f64()
+        });
+        let within = if air.is_some() { 15.0 } else { 5.0 };
+        assert!((off[0] - 20.0).abs() < within && (off[1] + 20.0).abs() < within, "{air:?}: {off:?}");
     }
 }

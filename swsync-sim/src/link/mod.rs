@@ -4,6 +4,8 @@
 //! directions do not influence each other, and the same sends give the same delays. Packets may overtake each other, as on the
 //! air; the caller delivers them in order of arrival.
 
+mod air;
+mod floors;
 mod model;
 mod shapes;
 
@@ -12,6 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma, StandardNormal};
 use swsync_core::time::{Host, Span, Timestamp};
 
+pub use air::{Air, AirModel};
+pub use floors::Floors;
 pub use model::{BurstPattern, Bursts, DirectionModel, Law, LinkModel, Quiet, Spikes, UnknownLink};
 
 use crate::noise::{generator, hash, uniform};

@@ -15,12 +15,15 @@ const MAX_WANDER_PPM: f64 = 100.0;
 /// The settings of a simulated clock. In the text form all parts are optional:
 ///
 /// ```text
-/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s,suspend=10s@30s
+/// offset=2.5s,skew=31ppm,wander=0.02ppm,warmup=3ppm/80s,epoch=12s,seed=7,wall=-3600s,suspend=10s@30s,daily=1ppm,aging=0.01ppm
 /// ```
 ///
 /// `wall` sets the device's wall clock off, as that of a board without a battery. `suspend=10s@30s`: 30 s after the start of the
 /// process the device sleeps for 10 s. Its monotonic clock stands still, and its boot-time and wall clocks go on. Only the clocks
 /// sleep: the program goes on running.
+///
+/// `daily` is what the day's temperature makes of the rate: a sine of this amplitude and of 24 hours, zero at the epoch. `aging` is
+/// what the rate gains in a day, for good.
 ///
 /// Units of spans are `s`, `ms`, `us`, `ns`; units of rates are `ppm`, `ppb`. `Display` prints a text that parses to the same
 /// clock.
@@ -44,6 +47,10 @@ pub struct OscillatorConfig {
     /// When the device sleeps, counted from the start of its process. It concerns the device; [`Oscillator`](super::Oscillator)
     /// does not stand still for it.
     pub suspend: Option<Suspend>,
+    /// Amplitude of the rate's daily curve. Of either sign: crystals answer to temperature in either direction.
+    pub daily: Skew,
+    /// Change of the rate in 24 hours.
+    pub aging: Skew,
 }
 
 /// Skew of a crystal that is warming up: `amount * exp(-x / time_constant)` after a time `x`.
@@ -67,6 +74,8 @@ impl Default for OscillatorConfig {
             seed: 0,
             wall: Span::ZERO,
             suspend: None,
+            daily: Skew::ZERO,
+            aging: Skew::ZERO,
         }
     }
 }
@@ -156,6 +165,8 @@ impl OscillatorConfig {
             "suspend" => {
                 self.suspend = Some(parse_suspend(value).ok_or_else(|| bad(SUSPEND_FORM))?);
             }
+            "daily" => self.daily = parse_skew(value).ok_or_else(|| bad(SKEW_FORM))?,
+            "aging" => self.aging = parse_skew(value).ok_or_else(|| bad(SKEW_FORM))?,
             "seed" => self.seed = value.parse().map_err(|_| bad(SEED_FORM))?,
             _ => {
                 return Err(OscillatorError::UnknownKey { key: key.to_owned() });
@@ -181,6 +192,11 @@ impl fmt::Display for OscillatorConfig {
         }
         if let Some(Suspend { lasts, after }) = self.suspend {
             write!(f, ",suspend={}ns@{}ns", lasts.as_nanos(), after.as_nanos())?;
+        }
+        for (key, rate) in [("daily", self.daily), ("aging", self.aging)] {
+            if rate != Skew::ZERO {
+                write!(f, ",{key}={}ppm", rate.as_ppm())?;
+            }
         }
         write!(f, ",seed={}", self.seed)
     }
@@ -238,11 +254,12 @@ mod tests {
     #[test]
     fn all_keys_parse_in_any_order() {
         let config =
-            parse("seed=7, epoch=12s,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s,suspend=10s@0.5s")
+            parse("seed=7, epoch=12s,daily=-1ppm,aging=10ppb,wall=-3600s,offset=-2.5s ,skew=31ppm,wander=20ppb,warmup=3ppm/1.5s,suspend=10s@0.5s")
                 .unwrap();
         assert_eq!(config.seed, 7);
         let suspend = Suspend { lasts: Span::from_secs(10), after: Span::from_millis(500) };
         assert_eq!(config.suspend, Some(suspend));
+        assert_eq!((config.daily, config.aging), (Skew::from_ppm(-1.0), Skew::from_ppm(0.01)));
         assert_eq!(config.epoch, Timestamp::from_nanos(12_000_000_000));
         assert_eq!((config.offset, config.wall), (Span::from_millis(-2500), Span::from_secs(-3600)));
         assert!((config.skew.as_ppm() - 31.0).abs() < 1e-9);
@@ -299,12 +316,16 @@ mod tests {
                 seed,
                 wall: Span::from_nanos(wall),
                 suspend: sleep.map(|(lasts, after)| Suspend { lasts: Span::from_nanos(lasts), after: Span::from_nanos(after) }),
+                daily: Skew::from_ppm(wander),
+                aging: Skew::from_ppm(skew / 1e3),
             };
             let back = parse(&config.to_string()).unwrap();
             prop_assert_eq!((back.offset, back.epoch, back.seed, back.wall), (config.offset, config.epoch, config.seed, config.wall));
             prop_assert_eq!(back.suspend, config.suspend);
             prop_assert!((back.skew.as_ppm() - skew).abs() < 1e-9);
             prop_assert!((back.wander.as_ppm() - wander).abs() < 1e-9);
+            prop_assert!((back.daily.as_ppm() - wander).abs() < 1e-9);
+            prop_assert!((back.aging.as_ppm() - skew / 1e3).abs() < 1e-9);
         }
     }
 }

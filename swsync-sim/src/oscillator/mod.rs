@@ -5,6 +5,8 @@
 //! ```text
 //! D(t) = t + offset + skew x + amount tau (1 - exp(-x / tau)) + w(t) - w(epoch)
 //!                              [warm-up, for x > 0]             [wander]
+//!      + daily D / (2 pi) (1 - cos(2 pi x / D)) + aging x^2 / (2 D)        D = 24 h
+//!        [temperature of the day]                 [aging]
 //! ```
 //!
 //! # Wander
@@ -24,6 +26,7 @@
 mod config;
 mod suspend;
 
+use std::f64::consts::TAU;
 use std::marker::PhantomData;
 
 use swsync_core::time::{Host, Local, Skew, Span, Timestamp};
@@ -94,6 +97,10 @@ impl<D> Oscillator<D> {
             let decayed = -(-since_epoch.as_nanos_f64() / tau).exp_m1();
             gained += warm_up.amount.as_ratio() * tau * decayed;
         }
+        let day = 86_400e9;
+        let days = since_epoch.as_nanos_f64() / day;
+        gained += self.config.daily.as_ratio() * day / TAU * (1.0 - (TAU * days).cos());
+        gained += self.config.aging.as_ratio() * day * days * days / 2.0;
         gained += wander_ns(&self.config, at) - self.wander_at_epoch;
         self.config.offset + Span::from_nanos_f64(gained)
     }
@@ -194,6 +201,15 @@ mod tests {
         // 40 ppm and the beginning of 3 ppm of warm-up
         let second = clock.error_at(epoch + Span::from_secs(1)) - Span::from_millis(-3);
         assert!((second.as_micros_f64() - 43.0).abs() < 1.0, "{second:?}");
+    }
+
+    #[test]
+    fn the_rate_follows_the_day_and_ages() {
+        let clock = clock("daily=1.5ppm,aging=0.2ppm");
+        let ppm = |hours: i64| clock.skew_at(Timestamp::ZERO + Span::from_secs(3_600 * hours)).as_ppm();
+        for (hours, expected) in [(6, 1.55), (12, 0.1), (18, -1.35), (24, 0.2), (48, 0.4), (54, 1.95)] {
+            assert!((ppm(hours) - expected).abs() < 2e-3, "{hours} h: {}", ppm(hours));
+        }
     }
 
     #[test]

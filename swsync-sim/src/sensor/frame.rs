@@ -15,7 +15,8 @@ pub struct SensorFrame {
     pub sequence: u32,
     /// Start of exposure of the first row: the frame's time.
     pub exposure_start_first_row: Timestamp<Host>,
-    /// Start of readout of the first row: the end of its exposure, and the frame-start event.
+    /// Start of readout of the first row: the frame-start event, and the end of its exposure but for the model's
+    /// `exposure_reference`.
     pub readout_start: Timestamp<Host>,
     /// Exposure of each row, by true time.
     pub exposure: Span,

@@ -252,10 +252,11 @@ impl Sensor {
             TimestampPoint::FirstRowReadout => cursor.start,
             TimestampPoint::FirstRowExposure => cursor.start - exposure,
         };
+        let stamp_error = faults.stamp_error + self.model.stamp_bias;
         self.last_delivery = self.delivery(cursor.start, &faults);
         Some(SensorFrame {
             sequence: u32::try_from(cursor.sequence & u64::from(u32::MAX)).expect("masked to 32 bit"),
-            exposure_start_first_row: cursor.start - exposure,
+            exposure_start_first_row: cursor.start - exposure + self.model.exposure_reference,
             readout_start: cursor.start,
             exposure,
             line_time_ns: self.line_time_ns,
@@ -264,8 +265,8 @@ impl Sensor {
             frame_length_lines,
             reported_exposure: self.model.reported(exposure_lines),
             reported_frame_duration: self.model.reported(frame_length_lines),
-            timestamp: stamped + faults.stamp_error,
-            stamp_error: faults.stamp_error,
+            timestamp: stamped + stamp_error,
+            stamp_error,
             delivered_at: self.last_delivery,
         })
     }

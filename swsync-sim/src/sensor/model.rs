@@ -4,7 +4,11 @@ use std::str::FromStr;
 
 use swsync_core::time::Span;
 
+use crate::noise::{hash, uniform};
 use crate::num;
+
+/// Series of hashed numbers that determines the bias of a camera's stamps; the next one determines its exposure reference.
+const CAMERA_ERRORS: u64 = 40;
 
 /// A model of a rolling-shutter sensor in one mode, with its driver and interrupt handler.
 ///
@@ -37,8 +41,12 @@ pub struct SensorModel {
     pub timestamp_point: TimestampPoint,
     /// What happens when an exposure does not fit into the frame's length.
     pub long_exposure: LongExposure,
-    /// Error of timestamps.
+    /// Error of timestamps, whose median is zero.
     pub stamp_jitter: StampJitter,
+    /// Constant error of timestamps on top: positive if they are late.
+    pub stamp_bias: Span,
+    /// How much later exposure is than its lines and the frame-start event say.
+    pub exposure_reference: Span,
     /// Share of frames that are lost together with their frame-start event. Assumed: 0.1 %.
     pub drop_probability: f64,
     /// Share of register writes that miss their frame: half are lost, half come one frame late. Assumed: 0.3 %.
@@ -161,6 +169,8 @@ impl SensorModel {
             timestamp_point: TimestampPoint::FirstRowReadout,
             long_exposure: LongExposure::Cut,
             stamp_jitter: StampJitter::INTERRUPT,
+            stamp_bias: Span::ZERO,
+            exposure_reference: Span::ZERO,
             drop_probability: 0.001,
             missed_write_probability: 0.003,
             isp_latency: Span::from_millis(5),
@@ -220,7 +230,29 @@ impl SensorModel {
     /// The same sensor without faults: stamps are exact, nothing is dropped, every write arrives.
     #[must_use]
     pub fn without_faults(self) -> Self {
-        Self { stamp_jitter: StampJitter::NONE, drop_probability: 0.0, missed_write_probability: 0.0, ..self }
+        Self {
+            stamp_jitter: StampJitter::NONE,
+            stamp_bias: Span::ZERO,
+            exposure_reference: Span::ZERO,
+            drop_probability: 0.0,
+            missed_write_probability: 0.0,
+            ..self
+        }
+    }
+
+    /// The same sensor as one camera of many, with constant errors of its own, which no software on the device can see.
+    ///
+    /// Assumed, not measured: stamps are 0 to 15 us late, uniform, for the least latency of an interrupt on a device and its load;
+    /// exposure is within 10 us of where its lines put it, uniform, about half a line of these sensors. The shipped profiles allow
+    /// 20 us and two lines.
+    #[must_use]
+    pub fn of_camera(self, seed: u64, camera: u64) -> Self {
+        let draw = |series, most| Span::from_micros(most).mul_f64(uniform(hash(seed, series, camera)));
+        Self {
+            stamp_bias: draw(CAMERA_ERRORS, 15),
+            exposure_reference: draw(CAMERA_ERRORS + 1, 20) - Span::from_micros(10),
+            ..self
+        }
     }
 }
 

@@ -280,3 +280,39 @@ proptest! {
         }
     }
 }
+
+/// Constant errors of one camera move its stamps and its exposures, and nothing else.
+#[test]
+fn a_camera_has_constant_errors_of_its_own() {
+    let biased = |stamp_bias, exposure_reference| SensorModel {
+        stamp_bias,
+        exposure_reference,
+        ..SensorModel::imx477()
+    };
+    let frames = |model| {
+        let mut sensor = Sensor::new(model, 9, Skew::ZERO, Timestamp::ZERO, Controls::default());
+        (0..50).map(|_| sensor.next_frame()).collect::<Vec<_>>()
+    };
+    let (bias, reference) = (Span::from_micros(11), Span::from_micros(-7));
+    for (plain, own) in frames(biased(Span::ZERO, Span::ZERO)).iter().zip(frames(biased(bias, reference))) {
+        let expected = SensorFrame {
+            timestamp: plain.timestamp + bias,
+            stamp_error: plain.stamp_error + bias,
+            exposure_start_first_row: plain.exposure_start_first_row + reference,
+            ..*plain
+        };
+        assert_eq!(own, expected);
+    }
+    let drawn: Vec<_> = (0..1_000).map(|camera| SensorModel::imx219().of_camera(5, camera)).collect();
+    let range = |of: fn(&SensorModel) -> Span| {
+        let spans = || drawn.iter().map(|model| of(model).as_micros_f64());
+        (spans().fold(f64::MAX, f64::min), spans().fold(f64::MIN, f64::max))
+    };
+    let (stamp, reference) = (range(|model| model.stamp_bias), range(|model| model.exposure_reference));
+    assert!(stamp.0 >= 0.0 && stamp.0 < 0.2 && stamp.1 > 14.8 && stamp.1 <= 15.0, "{stamp:?}");
+    assert!(
+        reference.0 >= -10.0 && reference.0 < -9.8 && reference.1 > 9.8 && reference.1 <= 10.0,
+        "{reference:?}"
+    );
+    assert_ne!(SensorModel::imx219().of_camera(5, 3), SensorModel::imx219().of_camera(6, 3));
+}
