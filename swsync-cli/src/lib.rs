@@ -21,6 +21,7 @@ pub mod log;
 mod orders;
 pub mod output;
 pub mod own_settings;
+pub mod panel;
 pub mod record;
 pub mod rig;
 pub mod rig_time;

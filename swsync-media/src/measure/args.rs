@@ -18,6 +18,9 @@ pub struct MeasureArgs {
     /// How long a column of the panel's fast array is lit
     #[arg(long, value_name = "TIME", default_value = "200us")]
     pub(super) slot: humantime::Duration,
+    /// Refreshes per second of the screen that shows the panel (`swsync panel --serve`): its limits count as uncertainty
+    #[arg(long, value_name = "HZ", value_parser = swsync_cli::panel::refresh_rate)]
+    pub(super) screen: Option<f64>,
     /// From the first row's start to the last row's, for cameras whose manifest does not state their row time
     #[arg(long, value_name = "TIME")]
     pub(super) readout: Option<humantime::Duration>,
@@ -37,7 +40,7 @@ Examples:
   for i in 1 2 3 4 5 6; do swsync shoot --count 10 --id panel-$i; sleep 20; done
   swsync collect takes
   swsync measure takes/panel-*
-  swsync measure takes/panel-* --slot 20ms       # the page of `swsync panel --serve --fps 50`
+  swsync measure takes/panel-* --slot 50ms --screen 60       # as the page of `swsync panel --serve` says
 
 Several takes, some time apart, show how far the clocks wander: from four takes on, the uncertainty rests on that; before,
 on what the clocks say of themselves.

@@ -33,6 +33,8 @@ pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
     let reader = Reader {
         panel: Panel::PAPER.with_fast_slot(slot),
         readout: args.readout.map(|readout| Span::from(*readout)),
+        // Anywhere within the floor is equally likely: a twelfth of its square is the variance.
+        panel_error: args.screen.map_or(Span::ZERO, |hz| swsync_cli::panel::floor(hz).mul_f64(12.0_f64.sqrt().recip())),
         most: usize::try_from(args.most).unwrap_or(usize::MAX),
     };
     let stills = reader.read(&args.takes)?;

@@ -46,6 +46,8 @@ pub struct Reader {
     pub panel: Panel,
     /// The readout, where the manifest does not have it.
     pub readout: Option<Span>,
+    /// What the panel's own limits add to the uncertainty of a reading, 1 sigma.
+    pub panel_error: Span,
     /// Most pictures per device and take.
     pub most: usize,
 }
@@ -134,7 +136,7 @@ impl Reader {
             middle: reading.middle,
             after: timing.middle - info.rig_time_ns,
             modulo: reading.modulo,
-            uncertainty: reading.uncertainty,
+            uncertainty: reading.uncertainty + self.panel_error,
         })
     }
 
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_middle_row_follows_from_the_manifest_or_the_readout() {
-        let reader = |readout| Reader { panel: Panel::PAPER, readout, most: 1 };
+        let reader = |readout| Reader { panel: Panel::PAPER, readout, panel_error: Span::ZERO, most: 1 };
         let mut info = info(54_000_000_000);
         assert!(reader(None).timing(&info).unwrap_err().to_string().contains("--readout"));
         let timing = reader(Some(Span::from_millis(10))).timing(&info).unwrap();
