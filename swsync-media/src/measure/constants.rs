@@ -116,6 +116,7 @@ pub fn constants(stills: &[Compared], devices: usize) -> Result<Constants, Const
     let known: Vec<_> = found.iter().flatten().map(|found| found.offset - found.before).collect();
     let common = known.iter().sum::<f64>() / real(known.len());
     found.iter_mut().flatten().for_each(|found| found.offset -= common);
+    left_out.sort_by_key(|still| (still.take, still.number, still.device));
     Ok(Constants { devices: found, left_out })
 }
 

@@ -156,6 +156,7 @@ impl Reader {
     }
 }
 
+#[derive(Debug)]
 struct Timing {
     middle: Timestamp<Rig>,
     readout: Span,
