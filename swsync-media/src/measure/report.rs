@@ -114,7 +114,8 @@ impl Report<'_> {
 
     fn device_lines(&self) -> Vec<String> {
         let table = Table::new([
-            column::<false>("device", self.width()),
+            // With the mark of the leader.
+            column::<false>("device", self.width() + 8),
             column::<false>("camera", 8),
             column::<true>("frames", 6),
             column::<true>("takes", 5),

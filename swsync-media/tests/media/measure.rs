@@ -17,8 +17,8 @@ use crate::swsync_media;
 const DEVICES: [&str; 3] = ["left", "right", "top"];
 /// Half of what each device takes longer to send than to receive: hidden from all that packets tell.
 const HIDDEN_US: [i64; 3] = [6, 40, -40];
-const TAKES: u64 = 5;
-const FRAMES: u64 = 4;
+/// Frames of each take: few, for drawing and reading a photograph takes a tenth of a second.
+const FRAMES: u64 = 2;
 const EXPOSURE_US: f64 = 130.0;
 const READOUT_US: f64 = 7_000.0;
 
@@ -61,8 +61,8 @@ fn photograph(start_us: f64, seed: u64) -> Vec<u8> {
 }
 
 /// Records takes of a panel, as `swsync collect` leaves them: their folders.
-fn record(rig: &mut Rig, offsets: [i64; 3], root: &Path) -> Vec<PathBuf> {
-    for take in 0..TAKES {
+fn record(rig: &mut Rig, takes: u64, offsets: [i64; 3], root: &Path) -> Vec<PathBuf> {
+    for take in 0..takes {
         rig.run_for(Span::from_secs(20));
         let order = format!("panel-{take}");
         let mut builders = DEVICES.map(|device| TakeBuilder::new(&order, device, FRAMES));
@@ -98,7 +98,7 @@ fn record(rig: &mut Rig, offsets: [i64; 3], root: &Path) -> Vec<PathBuf> {
             builder.write(root);
         }
     }
-    (0..TAKES).map(|take| root.join(format!("panel-{take}"))).collect()
+    (0..takes).map(|take| root.join(format!("panel-{take}"))).collect()
 }
 
 /// The command on these takes, on the host of device `right`.
@@ -122,7 +122,7 @@ fn offsets(json: &Value) -> [i64; 3] {
 fn a_hidden_asymmetry_is_found_in_pictures_and_taken_off() {
     let root = tempfile::tempdir().unwrap();
     let mut before = rig([0; 3]);
-    let takes = record(&mut before, [0; 3], root.path());
+    let takes = record(&mut before, 4, [0; 3], root.path());
     let ran = measure(&takes, &["--json"], root.path());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     let json = ran.json();
@@ -146,10 +146,10 @@ fn a_hidden_asymmetry_is_found_in_pictures_and_taken_off() {
     assert!(was > Span::from_micros(70) && is < Span::from_micros(10), "{was:?} {is:?}");
     // Measured again with what is taken off, it stays.
     let root = tempfile::tempdir().unwrap();
-    let takes = record(&mut after, found, root.path());
+    let takes = record(&mut after, 1, found, root.path());
     let again = offsets(&measure(&takes, &["--json"], root.path()).json());
     for (again, found) in again.into_iter().zip(found) {
-        assert!((again - found).abs() < 5_000, "{again} {found}");
+        assert!((again - found).abs() < 10_000, "{again} {found}");
     }
 }
 
@@ -157,11 +157,11 @@ fn a_hidden_asymmetry_is_found_in_pictures_and_taken_off() {
 fn settings_are_printed_and_that_of_this_host_is_written() {
     let root = tempfile::tempdir().unwrap();
     let mut rig = rig([0; 3]);
-    let takes = record(&mut rig, [0; 3], root.path());
-    let ran = measure(&takes[..2], &["--write"], root.path());
+    let takes = record(&mut rig, 1, [0; 3], root.path());
+    let ran = measure(&takes, &["--write"], root.path());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     assert!(ran.stdout.contains("top: path-offset = \"-"), "{ran:#?}");
-    assert!(ran.stdout.contains("left: the panel was read in 8 of 8 pictures"), "{ran:#?}");
+    assert!(ran.stdout.contains("left: the panel was read in 2 of 2 pictures"), "{ran:#?}");
     let written = std::fs::read_to_string(root.path().join(".config/swsync/rig.toml")).unwrap();
     let line = ran.stdout.lines().find_map(|line| line.strip_prefix("right: path-offset = ")).unwrap();
     assert!(line.contains("written to"), "{ran:#?}");
@@ -172,8 +172,8 @@ fn settings_are_printed_and_that_of_this_host_is_written() {
     let mut jpeg = Vec::new();
     JpegEncoder::new(&mut jpeg).write_image(&[9; 64 * 64], 64, 64, image::ExtendedColorType::L8).unwrap();
     std::fs::write(still, jpeg).unwrap();
-    let ran = measure(&takes[..1], &[], root.path());
-    assert!(ran.code == 0 && ran.stdout.contains("left: the panel was read in 3 of 4 pictures; 1 not: no panel"), "{ran:#?}");
-    let nothing = measure(&takes[..1], &["--slot", "7ms"], root.path());
+    let ran = measure(&takes, &[], root.path());
+    assert!(ran.code == 0 && ran.stdout.contains("left: the panel was read in 1 of 2 pictures; 1 not: no panel"), "{ran:#?}");
+    let nothing = measure(&takes, &["--slot", "7ms"], root.path());
     assert!(nothing.code == 1 && nothing.stderr.contains("nothing can be compared"), "{nothing:#?}");
 }
