@@ -104,7 +104,10 @@ fn each_setting_may_be_on_another_element_and_may_change_between_runs() {
 
 #[test]
 fn the_clock_applies_the_path_offset_and_the_sink_knows_it() {
-    let pipeline = pipeline(&format!("{LEADER} {DEVICES}"), "c", &[("path-offset", "-41.5us")]);
+    let (rig, endpoint) = (rig(), endpoint());
+    let given = [("rig", rig.as_str()), ("listen", &endpoint), ("path-offset", "-41.5us")];
+    let pipeline = pipeline(&format!("{LEADER} {DEVICES}"), "c", &given);
+    pipeline.element("g").set_property("device-id", "gate");
     pipeline.reach(gst::State::Paused);
     for name in ["c", "g", "k"] {
         assert_setting(&pipeline.element(name), "path-offset", "-41.5us", "property of c");
