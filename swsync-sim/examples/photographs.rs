@@ -16,7 +16,8 @@ fn main() {
         let picture = setup.take(seed);
         let path = folder.join(format!("{trouble:?}.png"));
         let (width, height) = (setup.width as u32, setup.height as u32);
-        image::save_buffer(&path, &picture.pixels, width, height, image::ColorType::L8).expect("a written picture");
+        image::save_buffer(&path, &picture.pixels, width, height, image::ColorType::L8)
+            .expect("a written picture");
         println!("{}: {:?} {stated:?}", path.display(), setup.rolling);
     }
 }

@@ -1,181 +1,203 @@
-//! Finds the panel's marker lights, and the map from the panel's plane to the picture.
+//! Finds the panel's marker lights among the bright spots of a picture.
+//!
+//! The top edge is sought first: two spots with exactly one more on the line between them, nearer to one end. Then two more spots for
+//! the bottom corners, with nothing on the left and right edges, so that the homography of the four puts the fifth light
+//! where it is. The candidate that explains most spots is checked with the picture's pixels: the markers must be bright, and
+//! the board's margin dark.
 
+use super::map::{Map, Point};
+use super::spots::{Contrast, LEVELS};
 use super::{COLUMNS, Luma, Panel, Unreadable};
 
-type Point = (f64, f64);
+/// More spots than this are not a panel and what is around it.
+const MOST_SPOTS: usize = 170;
+/// How far a spot may be from an edge to count as on it, as a part of its length.
+const ON_EDGE: f64 = 0.035;
+/// How far the fifth light may be from its place, in pitches.
+const NEAR_PLACE: f64 = 0.4;
+/// Part of the spots on the board that must be where lights are.
+const LEAST_EXPLAINED: f64 = 0.8;
+/// Part of the margin that may be bright.
+const MOST_BRIGHT_MARGIN: f64 = 0.1;
+/// How bright each marker is at least, as a part of their mean above the dark board.
+const LEAST_MARKER: f64 = 0.35;
 
-/// A homography, row by row: panel to picture.
+/// The panel in the picture.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Map([f64; 9]);
-
-impl Map {
-    pub(super) fn apply(&self, (x, y): Point) -> Point {
-        let m = &self.0;
-        let w = m[6] * x + m[7] * y + m[8];
-        ((m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w)
-    }
-
-    /// The map that takes each of `from` to the same of `to`. `None` if three of them lie on a line.
-    pub(super) fn between(from: [Point; 4], to: [Point; 4]) -> Option<Self> {
-        let mut rows = [[0.0; 9]; 8];
-        for (i, ((x, y), (u, v))) in from.into_iter().zip(to).enumerate() {
-            rows[2 * i] = [x, y, 1.0, 0.0, 0.0, 0.0, -u * x, -u * y, u];
-            rows[2 * i + 1] = [0.0, 0.0, 0.0, x, y, 1.0, -v * x, -v * y, v];
-        }
-        let h = solve(rows)?;
-        Some(Self([h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], 1.0]))
-    }
+pub(super) struct Found {
+    pub(super) map: Map,
+    pub(super) corners: [Point; 4],
+    /// Luma of the markers above the dark board.
+    pub(super) marker: f64,
+    /// Luma of the dark board.
+    pub(super) dark: f64,
+    /// Light a pitch away from a marker, as a part of the marker's.
+    pub(super) halo: f64,
 }
 
-/// Gauss-Jordan elimination with row pivots; the last column is the right side.
-fn solve(mut rows: [[f64; 9]; 8]) -> Option<[f64; 8]> {
-    for column in 0..8 {
-        let pivot = (column..8).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()))?;
-        rows.swap(column, pivot);
-        let lead = rows[column];
-        if lead[column].abs() < 1e-9 {
-            return None;
+pub(super) fn locate(luma: &Luma, panel: &Panel) -> Result<Found, Unreadable> {
+    let contrast = Contrast::of(luma);
+    let mut most = 0;
+    let mut best: Option<(f64, Found)> = None;
+    for level in LEVELS {
+        let spots = contrast.spots(level);
+        most = most.max(spots.len());
+        if !(7..=MOST_SPOTS).contains(&spots.len()) {
+            continue;
         }
-        for (r, row) in rows.iter_mut().enumerate() {
-            if r != column {
-                let factor = row[column] / lead[column];
-                for (value, above) in row.iter_mut().zip(lead) {
-                    *value -= factor * above;
-                }
+        for (score, map, corners) in candidates(panel, &spots) {
+            if best.is_some_and(|(least, _)| score <= least) {
+                continue;
+            }
+            if let Some(found) = check(luma, panel, map, corners) {
+                best = Some((score, found));
             }
         }
     }
-    Some(std::array::from_fn(|i| rows[i][8] / rows[i][i]))
+    best.map(|(_, found)| found).ok_or(Unreadable::NotFound { lights: most })
 }
 
-/// Map from panel to picture, and the corner lights in the picture.
-pub(super) fn locate(luma: &Luma, panel: &Panel) -> Result<(Map, [Point; 4]), Unreadable> {
-    let lights = bright_spots(luma);
-    let missing = Unreadable::NotFound { lights: lights.len() };
-    if !(7..=150).contains(&lights.len()) {
-        return Err(missing);
-    }
-    let hull = hull(&lights);
-    let n = hull.len();
-    if !(4..=14).contains(&n) {
-        return Err(missing);
-    }
-    let mut best: Option<(f64, Map, [Point; 4])> = None;
-    for (a, b, c, d) in quads(n) {
-        let quad = [hull[a], hull[b], hull[c], hull[d]];
-        for turn in 0..8_usize {
-            let corners = std::array::from_fn(|i| {
-                quad[if turn < 4 { (i + turn) % 4 } else { (11 - i - turn % 4) % 4 }]
-            });
-            let Some(map) = Map::between(panel.corners, corners) else { continue };
-            let Some(inverse) = Map::between(corners, panel.corners) else { continue };
-            let score = score(panel, &inverse, &lights);
-            if best.is_none_or(|(most, ..)| score > most) {
-                best = Some((score, map, corners));
-            }
-        }
-    }
-    match best {
-        Some((score, map, corners)) if score > 0.8 => Ok((map, corners)),
-        _ => Err(missing),
-    }
-}
-
-fn quads(n: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
-    (0..n).flat_map(move |a| {
-        (a + 1..n).flat_map(move |b| (b + 1..n).flat_map(move |c| (c + 1..n).map(move |d| (a, b, c, d))))
+/// Spots on the edge from `a` to `b`, by their place on it: 0 at `a`, 1 at `b`.
+fn on_edge(spots: &[Point], a: usize, b: usize) -> impl Iterator<Item = (usize, f64)> {
+    let (p, q) = (spots[a], spots[b]);
+    let (dx, dy) = (q.0 - p.0, q.1 - p.1);
+    let square = dx * dx + dy * dy;
+    spots.iter().enumerate().filter_map(move |(i, s)| {
+        let along = ((s.0 - p.0) * dx + (s.1 - p.1) * dy) / square;
+        let aside = ((s.0 - p.0) * dy - (s.1 - p.1) * dx) / square;
+        (i != a && i != b && (0.02..0.98).contains(&along) && aside.abs() < ON_EDGE).then_some((i, along))
     })
 }
 
-/// The part of the bright spots that are where lights of the panel are; 0 if the fifth light is not seen.
-fn score(panel: &Panel, inverse: &Map, lights: &[Point]) -> f64 {
-    let near = |(x, y): Point, (u, v): Point| (x - u).hypot(y - v) < 0.3;
-    let mut fits = 0_u32;
-    let mut fifth = false;
-    for &light in lights {
-        let (x, y) = inverse.apply(light);
-        let marker = near((x, y), panel.orientation);
-        fifth |= marker;
+/// Sets of four spots that may be the corners, with their maps, and how many spots they explain.
+fn candidates(panel: &Panel, spots: &[Point]) -> Vec<(f64, Map, [Point; 4])> {
+    let n = spots.len();
+    // Spots on each edge: 0, 1, or more.
+    let mut between = vec![0_u8; n * n];
+    for a in 0..n {
+        for b in 0..a {
+            let count = on_edge(spots, a, b).take(2).count() as u8;
+            between[a * n + b] = count;
+            between[b * n + a] = count;
+        }
+    }
+    let mut found: Vec<(f64, Map, [Point; 4])> = Vec::new();
+    for (left, right) in (0..n * n).map(|i| (i / n, i % n)).filter(|(a, b)| a != b) {
+        if between[left * n + right] != 1 {
+            continue;
+        }
+        let Some((fifth, along)) = on_edge(spots, left, right).next() else { continue };
+        if !(0.08..0.45).contains(&along) {
+            continue;
+        }
+        let ((x0, _), (x1, _), (x, _)) = (panel.corners[0], panel.corners[1], panel.orientation);
+        let part = (x - x0) / (x1 - x0);
+        for lower_left in (0..n).filter(|&i| i != left && i != right && between[left * n + i] == 0) {
+            for lower_right in
+                (0..n).filter(|&i| between[right * n + i] == 0 && between[lower_left * n + i] < 2)
+            {
+                let corners = [left, right, lower_right, lower_left];
+                if lower_right == left || lower_right == right || lower_right == lower_left {
+                    continue;
+                }
+                let corners = corners.map(|i| spots[i]);
+                if !along_top(corners, part).is_some_and(|place| (place - along).abs() < 0.04) {
+                    continue;
+                }
+                if let Some((score, map)) = try_corners(panel, spots, corners, spots[fifth]) {
+                    found.push((score, map, corners));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    found.truncate(20);
+    found
+}
+
+/// Where on the top edge of the picture the point is that is at `part` of the panel's, by the homography of a square.
+fn along_top([a, b, c, d]: [Point; 4], part: f64) -> Option<f64> {
+    let (dx1, dy1, dx2, dy2) = (b.0 - c.0, b.1 - c.1, d.0 - c.0, d.1 - c.1);
+    let (sx, sy) = (a.0 - b.0 + c.0 - d.0, a.1 - b.1 + c.1 - d.1);
+    let det = dx1 * dy2 - dy1 * dx2;
+    let g = (sx * dy2 - sy * dx2) / det;
+    let place = (1.0 + g) * part / (1.0 + g * part);
+    place.is_finite().then_some(place)
+}
+
+/// The map of these corners, and how many spots it explains. `None` if the fifth light or the other spots are not where they should be.
+fn try_corners(panel: &Panel, spots: &[Point], corners: [Point; 4], fifth: Point) -> Option<(f64, Map)> {
+    let turn = |i: usize| {
+        let (a, b, c) = (corners[i], corners[(i + 1) % 4], corners[(i + 2) % 4]);
+        (b.0 - a.0) * (c.1 - b.1) - (b.1 - a.1) * (c.0 - b.0)
+    };
+    let turns = [0, 1, 2, 3].map(turn);
+    if !(turns.iter().all(|&t| t > 0.0) || turns.iter().all(|&t| t < 0.0)) {
+        return None;
+    }
+    let inverse = Map::between(corners, panel.corners)?;
+    let near = |(x, y): Point, (u, v): Point| (x - u).hypot(y - v) < NEAR_PLACE;
+    if !near(inverse.apply(fifth), panel.orientation) {
+        return None;
+    }
+    let (mut explained, mut on_board) = (0.0, 0.0);
+    for &spot in spots {
+        let (x, y) = inverse.apply(spot);
+        if !((-2.2..12.2).contains(&x) && (-2.2..14.2).contains(&y)) {
+            continue;
+        }
+        on_board += 1.0;
+        let marker =
+            panel.corners.iter().chain([&panel.orientation]).chain(&panel.code).any(|&m| near((x, y), m));
         // Neighbours in a column or row may have merged into one spot, whose middle is on the line of their centres.
         let off = |value: f64| (value - value.floor() - 0.5).abs();
         let inside = |value: f64| value > 0.0 && value < COLUMNS as f64;
-        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.3;
-        let slow = inside(x) && (y - panel.slow_y).abs() < 0.3;
-        fits += u32::from(marker || fast || slow || panel.corners.iter().any(|&corner| near((x, y), corner)));
+        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.35;
+        let slow = inside(x) && (y - panel.slow_y).abs() < 0.35;
+        explained += f64::from(u8::from(marker || fast || slow));
     }
-    if fifth { f64::from(fits) / lights.len() as f64 } else { 0.0 }
+    let map = Map::between(panel.corners, corners)?;
+    (explained >= LEAST_EXPLAINED * on_board).then_some((explained - 2.0 * (on_board - explained), map))
 }
 
-/// Centres of the bright spots of at least four pixels.
-fn bright_spots(luma: &Luma) -> Vec<Point> {
-    let (width, height) = (luma.width, luma.height);
-    let mut histogram = [0_usize; 256];
-    for y in 0..height {
-        for &pixel in &luma.pixels[y * luma.stride..][..width] {
-            histogram[usize::from(pixel)] += 1;
-        }
-    }
-    let level = |part: f64| {
-        let mut left = (part * (width * height) as f64) as usize;
-        histogram.iter().position(|&count| {
-            let here = left < count;
-            left = left.saturating_sub(count);
-            here
-        })
+/// Whether the markers are bright and the margin is dark.
+fn check(luma: &Luma, panel: &Panel, map: Map, corners: [Point; 4]) -> Option<Found> {
+    let at = |point: Point| {
+        let (u, v) = map.apply(point);
+        luma.sample(u, v)
     };
-    let (dark, bright) = (level(0.5).unwrap_or(0) as f64, level(0.9985).unwrap_or(255) as f64);
-    if bright - dark < 20.0 {
-        return Vec::new();
+    let markers: Vec<f64> =
+        panel.corners.iter().chain([&panel.orientation]).map(|&p| at(p)).collect::<Option<_>>()?;
+    let [(left, top), _, (right, bottom), _] = panel.corners;
+    let mut margin = Vec::new();
+    let mut points: Vec<Point> = Vec::new();
+    for i in 2..=24_u32 {
+        let part = f64::from(i) / 26.0;
+        let (x, y) = (left + (right - left) * part, top + (bottom - top) * part);
+        points.extend([(left, y), (right, y), (x, top), (x, bottom), (x, (10.0 + panel.slow_y - 0.5) / 2.0)]);
     }
-    let threshold = dark + 0.4 * (bright - dark);
-    let mut seen = vec![false; width * height];
-    let mut spots = Vec::new();
-    let mut stack = Vec::new();
-    for first in 0..width * height {
-        stack.push(first);
-        let (mut weight, mut sum_x, mut sum_y, mut count) = (0.0, 0.0, 0.0, 0);
-        while let Some(at) = stack.pop() {
-            let (x, y) = (at % width, at / width);
-            let value = luma.at(x, y) - threshold;
-            if seen[at] || value <= 0.0 {
-                continue;
-            }
-            seen[at] = true;
-            weight += value;
-            sum_x += value * (x as f64 + 0.5);
-            sum_y += value * (y as f64 + 0.5);
-            count += 1;
-            stack.extend((x > 0).then(|| at - 1));
-            stack.extend((x + 1 < width).then_some(at + 1));
-            stack.extend((y > 0).then(|| at - width));
-            stack.extend((y + 1 < height).then_some(at + width));
-        }
-        if count >= 4 {
-            spots.push((sum_x / weight, sum_y / weight));
+    let lights = || panel.corners.iter().chain([&panel.orientation]).chain(&panel.code);
+    for (x, y) in points {
+        if lights().all(|&(u, v)| (x - u).hypot(y - v) > 0.9) {
+            margin.push(at((x, y))?);
         }
     }
-    spots
-}
-
-/// Convex hull of `points`, in order (Andrew's monotone chain).
-fn hull(points: &[Point]) -> Vec<Point> {
-    let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let chain = |points: &mut dyn Iterator<Item = Point>| {
-        let mut chain: Vec<Point> = Vec::new();
-        for p in points {
-            while let [.., a, b] = chain[..] {
-                if (b.0 - a.0) * (p.1 - a.1) - (b.1 - a.1) * (p.0 - a.0) > 0.0 {
-                    break;
-                }
-                chain.pop();
-            }
-            chain.push(p);
+    margin.sort_by(f64::total_cmp);
+    let dark = margin[margin.len() / 2];
+    let marker = markers.iter().sum::<f64>() / markers.len() as f64 - dark;
+    if marker < 8.0 || markers.iter().any(|value| value - dark < LEAST_MARKER * marker) {
+        return None;
+    }
+    let bright = margin.iter().filter(|&&value| value > dark + 0.35 * marker).count();
+    if bright as f64 > MOST_BRIGHT_MARGIN * margin.len() as f64 {
+        return None;
+    }
+    let mut halo = 0.0;
+    for &(x, y) in &panel.corners {
+        // Towards the panel's middle: outwards may be the wall.
+        for (dx, dy) in [((5.0 - x).signum(), 0.0), (0.0, (6.0 - y).signum())] {
+            halo += ((at((x + dx, y + dy))? - dark) / marker).max(0.0) / 8.0;
         }
-        chain.pop();
-        chain
-    };
-    let mut hull = chain(&mut sorted.iter().copied());
-    hull.extend(chain(&mut sorted.iter().rev().copied()));
-    hull
+    }
+    Some(Found { map, corners, marker, dark, halo })
 }

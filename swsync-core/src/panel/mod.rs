@@ -2,15 +2,25 @@
 //!
 //! The panel has a fast array of 10 x 10 LEDs, of which one column is lit at a time, and a slow row of 10 LEDs, each lit for one
 //! period of the fast array. Four lights at its corners are always lit, and a fifth on the top edge, near the left corner. The
-//! corners locate the panel, the fifth tells the rotation, and whether the picture is mirrored.
+//! corners locate the panel, the fifth tells the rotation, and whether the picture is mirrored. A sixth, on the bottom edge, may tell the
+//! period's number over consecutive frames ([`read_sequence`]).
 //!
-//! The model of an LED's brightness: the part of its row's exposure during which it is lit, through an unknown response of the
-//! camera (linear or gamma, perhaps clipped). Row y of the picture is exposed (y/height - row) x readout after the chosen row. All
-//! values of what is not known (time, exposure, response) are weighed by how well they explain the LEDs. The mean is the
-//! reading. The uncertainty is the standard deviation, and a floor for what the model leaves out.
+//! | file | what it does |
+//! | --- | --- |
+//! | `spots`, `find` | the marker lights, and from them the homography `map` |
+//! | `sample` | each LED's brightness, in strips that were exposed at one time |
+//! | `fold` | brightness over the phase of the fast array, compared with what an exposure should give |
+//! | `fit` | the exposure that explains the LEDs best, its uncertainty, and reasons to refuse |
+//! | `slow` | which period it was |
+//! | `sequence` | consecutive frames |
 //!
-//! The uncertainty has been checked with the few simulated pictures of this module's tests only, not yet with
-//! photographs, nor with the troubles of real ones: over exposure, defocus, motion, JPEG, unequal LEDs, reflections.
+//! Brightness is the part of the exposure of an LED's strip during which it is lit, through an unknown response of the camera
+//! (linear or gamma, perhaps clipped). Row y of the picture is exposed (y/height - row) x readout after the chosen row. So the
+//! phase of each strip is known but for the time that is asked, and all strips together show one curve over the phase, whatever
+//! the readout. Its centre is the reading. The uncertainty has the spread over all explanations that are nearly as good, and how much the
+//! reading changes if a tenth of the LEDs is left out.
+//!
+//! Uncertainty and limits were set with simulated photographs (`swsync-sim/src/photograph/`, docs/panel.md).
 
 #![expect(
     clippy::cast_precision_loss,
@@ -21,8 +31,16 @@
 
 mod find;
 mod fit;
+mod fold;
+mod map;
+mod sample;
+mod sequence;
+mod slow;
+mod spots;
 #[cfg(test)]
 mod tests;
+
+pub use sequence::{CODE_PERIODS, Frame, Sequence, code_bit, read_sequence};
 
 use crate::time::{PanelClock, Span, Timestamp};
 
@@ -72,6 +90,8 @@ pub struct Panel {
     pub corners: [(f64, f64); 4],
     /// The fifth light.
     pub orientation: (f64, f64),
+    /// A light that tells the number of the period, one bit per period; see [`read_sequence`].
+    pub code: Option<(f64, f64)>,
 }
 
 impl Panel {
@@ -81,6 +101,7 @@ impl Panel {
         slow_y: 11.5,
         corners: [(-1.5, -1.5), (11.5, -1.5), (11.5, 13.5), (-1.5, 13.5)],
         orientation: (1.5, -1.5),
+        code: Some((5.0, 13.5)),
     };
 
     /// The same panel at another pace, for screens. The slow row follows: each of its LEDs is lit for ten slots.
@@ -102,7 +123,7 @@ impl Panel {
 pub struct Shutter {
     /// Exposure of each row.
     pub exposure: Option<Span>,
-    /// From the first row's start to the last row's. Must be given: it is not estimated yet.
+    /// From the first row's start to the last row's. If it is not known, it is estimated.
     pub readout: Option<Span>,
     /// The row whose instant is asked, as a fraction of the picture's height.
     pub row: f64,
@@ -121,7 +142,7 @@ pub struct Reading {
     pub modulo: Span,
     /// Uncertainty of `middle`, 1 sigma.
     pub uncertainty: Span,
-    /// Readout as estimated, if it was not given. It is not estimated yet: always `None`.
+    /// Readout as estimated, if it was not given.
     pub readout: Option<Span>,
     /// Corner lights in the picture, in pixels: top left, top right, bottom right, bottom left of the panel.
     pub corners: [(f64, f64); 4],
@@ -149,11 +170,17 @@ pub enum Unreadable {
         /// Bright spots found.
         lights: usize,
     },
-    /// Too few rows of the fast array are seen.
-    #[error("{rows} of 10 rows of the fast array are readable: uncover the panel, or expose longer")]
+    /// The picture is too blurred.
+    #[error("the picture is too blurred: a marker's light is {:.0} % as bright at the next LED's place; focus, hold still", halo * 100.0)]
+    Blurred {
+        /// Light a pitch away from a marker, as a part of the marker's.
+        halo: f64,
+    },
+    /// Too few LEDs of the fast array are seen, or light up as they should.
+    #[error("{leds} of 100 LEDs of the fast array are readable: uncover the panel, avoid reflections")]
     Hidden {
-        /// Rows with light.
-        rows: usize,
+        /// LEDs that are seen and as the model says.
+        leds: usize,
     },
     /// The LEDs are not lit as this panel's would be.
     #[error(
@@ -163,14 +190,17 @@ pub enum Unreadable {
         /// Unexplained part of the LEDs' power.
         misfit: f64,
     },
-    /// The readout is not given.
-    #[error("the camera's readout is not known: state the time from the first row's start to the last row's")]
-    Readout,
     /// Several instants explain the picture.
     #[error("the instant is known to {} us only: expose for less than a period, state exposure and readout", uncertainty.as_micros_f64())]
     Ambiguous {
         /// Uncertainty of the best instant, 1 sigma.
         uncertainty: Span,
+    },
+    /// The frame contradicts the other frames of its sequence.
+    #[error("the reading is {} us away from where the other frames and the stamps put it", apart.as_micros_f64())]
+    Contradicts {
+        /// How far it is away, modulo the panel's period.
+        apart: Span,
     },
     /// The slow row does not tell which period of the fast array it was.
     #[error("the slow row does not tell which period it was: uncover it, or take the picture again")]
@@ -182,6 +212,10 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`] if the picture does not tell the instant to less than half a slot.
 pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Unreadable> {
+    read_one(luma, panel, shutter).map(|(reading, _)| reading)
+}
+
+fn read_one(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<(Reading, find::Found), Unreadable> {
     let need = luma
         .stride
         .checked_mul(luma.height.saturating_sub(1))
@@ -190,19 +224,20 @@ pub fn read(luma: &Luma, panel: &Panel, shutter: &Shutter) -> Result<Reading, Un
     if !fits || luma.width < 32 || luma.height < 32 {
         return Err(Unreadable::Size { width: luma.width, height: luma.height, got: luma.pixels.len() });
     }
-    let (map, corners) = find::locate(luma, panel)?;
-    let lights = fit::Lights::sample(luma, panel, &map, shutter.row);
-    let fit = fit::fit(&lights, panel, shutter)?;
+    let found = find::locate(luma, panel)?;
+    let strips = sample::strips(luma, panel, &found, shutter.row);
+    let fit = fit::fit(strips, &found, panel, shutter)?;
     let slot = panel.fast_slot.as_nanos_f64();
     let at =
         |slots: f64| Timestamp::from_nanos(Span::from_nanos_f64(slots.rem_euclid(100.0) * slot).as_nanos());
-    Ok(Reading {
+    let reading = Reading {
         start: at(fit.middle - fit.exposure / 2.0),
         end: at(fit.middle + fit.exposure / 2.0),
         middle: at(fit.middle),
         modulo: panel.period(),
         uncertainty: Span::from_nanos_f64(fit.uncertainty * slot),
-        readout: None,
-        corners,
-    })
+        readout: shutter.readout.is_none().then(|| Span::from_nanos_f64(fit.readout * slot)),
+        corners: found.corners,
+    };
+    Ok((reading, found))
 }

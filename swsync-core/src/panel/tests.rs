@@ -1,4 +1,4 @@
-use super::find::Map;
+use super::map::Map;
 use super::{Luma, Panel, Shutter, Unreadable, read};
 use crate::time::Span;
 
@@ -89,10 +89,14 @@ fn refuses_what_is_no_panel() {
 }
 
 #[test]
-fn refuses_without_the_readout() {
+fn estimates_the_readout() {
     let pixels = picture(FRONT, 5_000.0, 100.0, 3300.0, 1.0);
     let unknown = Shutter { readout: None, ..shutter(Some(100)) };
-    assert_eq!(read(&luma(&pixels), &Panel::PAPER, &unknown), Err(Unreadable::Readout));
+    let reading = read(&luma(&pixels), &Panel::PAPER, &unknown).unwrap();
+    let readout = reading.readout.unwrap().as_micros_f64();
+    assert!((readout - 3_300.0).abs() < 40.0, "{readout}");
+    let error = reading.middle.as_nanos() as f64 / 1e3 - 6_700.0;
+    assert!(error.abs() < 3.0 * reading.uncertainty.as_micros_f64(), "{error}");
 }
 
 #[test]

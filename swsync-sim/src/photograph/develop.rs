@@ -79,11 +79,19 @@ fn sharpen(luma: &[f64], width: usize, height: usize, strength: f64) -> Vec<f64>
     for y in 1..height - 1 {
         for x in 1..width - 1 {
             let at = y * width + x;
-            let around: f64 =
-                [at - width - 1, at - width, at - width + 1, at - 1, at + 1, at + width - 1, at + width, at + width + 1]
-                    .into_iter()
-                    .map(|at| luma[at])
-                    .sum();
+            let around: f64 = [
+                at - width - 1,
+                at - width,
+                at - width + 1,
+                at - 1,
+                at + 1,
+                at + width - 1,
+                at + width,
+                at + width + 1,
+            ]
+            .into_iter()
+            .map(|at| luma[at])
+            .sum();
             out[at] = (luma[at] + strength * (luma[at] - around / 8.0)).clamp(0.0, 255.0);
         }
     }

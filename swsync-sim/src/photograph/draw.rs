@@ -150,10 +150,16 @@ impl Setup {
 
 /// A photograph that someone took with care.
 fn plain(draw: &mut Draw) -> Setup {
-    let (width, height) = draw.one_of(&[(640, 480), (480, 360), (640, 360), (480, 640)]);
+    let (width, height) = draw.one_of(&[(640, 480), (480, 360), (400, 300), (360, 480)]);
     let least = real(width.min(height));
     let readout_us = if draw.chance(0.15) { 0.0 } else { draw.log(1_000.0, 30_000.0) };
-    let colour = draw.one_of(&[[1.0, 0.15, 0.08], [0.25, 1.0, 0.3], [0.2, 0.4, 1.0], [1.0, 1.0, 0.9], [1.0, 0.6, 0.1]]);
+    let colour = draw.one_of(&[
+        [1.0, 0.15, 0.08],
+        [0.25, 1.0, 0.3],
+        [0.2, 0.4, 1.0],
+        [1.0, 1.0, 0.9],
+        [1.0, 0.6, 0.1],
+    ]);
     let drift = (real(width) * 0.04, real(height) * 0.04);
     Setup {
         width,

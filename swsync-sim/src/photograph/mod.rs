@@ -79,11 +79,7 @@ impl Setup {
     #[must_use]
     pub fn take(&self, seed: u64) -> Photograph {
         let light = render::light(self, seed);
-        Photograph {
-            pixels: develop::develop(self, &light, seed),
-            width: self.width,
-            height: self.height,
-        }
+        Photograph { pixels: develop::develop(self, &light, seed), width: self.width, height: self.height }
     }
 
     /// Middle of the exposure at `row`, a fraction of the picture's height, in microseconds after the panel's start.

@@ -60,8 +60,13 @@ pub struct Blur {
     pub veil: f64,
 }
 
-/// A light's point as it is spread over pixels; the parts add up to 1.
-pub(super) struct Kernel(pub(super) Vec<(i32, i32, f64)>);
+/// A light's point as it is spread over pixels; all parts together add up to 1.
+pub(super) struct Kernel {
+    /// Of each of its pixels.
+    pub(super) sharp: Vec<(i32, i32, f64)>,
+    /// Of the veil, which is so wide that the light counts as a point.
+    pub(super) veil: Vec<(i32, i32, f64)>,
+}
 
 impl Blur {
     /// The kernel for this exposure, from random rays.
@@ -69,17 +74,20 @@ impl Blur {
     pub(super) fn kernel(&self, exposure_us: f64, seed: u64) -> Kernel {
         let rays = 12_000_u32;
         let mut rng = crate::noise::generator(seed, 11);
-        let mut hits: BTreeMap<(i32, i32), u32> = BTreeMap::new();
+        let mut hits: [BTreeMap<(i32, i32), u32>; 2] = Default::default();
         for _ in 0..rays {
             let radius = self.defocus * rng.random::<f64>().sqrt();
             let angle = rng.random::<f64>() * std::f64::consts::TAU;
             let moved = exposure_us * (rng.random::<f64>() - 0.5);
-            let spread = if rng.random::<f64>() < self.veil { 8.0 } else { self.soft };
+            let veil = rng.random::<f64>() < self.veil;
+            let spread = if veil { 8.0 } else { self.soft };
             let gauss = |rng: &mut _| -> f64 { spread * Distribution::<f64>::sample(&StandardNormal, rng) };
             let dx = radius * angle.cos() + self.motion.0 * moved + gauss(&mut rng);
             let dy = radius * angle.sin() + self.motion.1 * moved + gauss(&mut rng);
-            *hits.entry((dx.round() as i32, dy.round() as i32)).or_default() += 1;
+            *hits[usize::from(veil)].entry((dx.round() as i32, dy.round() as i32)).or_default() += 1;
         }
-        Kernel(hits.into_iter().map(|((x, y), n)| (x, y, f64::from(n) / f64::from(rays))).collect())
+        let [sharp, veil] = hits
+            .map(|hits| hits.into_iter().map(|((x, y), n)| (x, y, f64::from(n) / f64::from(rays))).collect());
+        Kernel { sharp, veil }
     }
 }

@@ -163,21 +163,27 @@ fn lights(setup: &Setup, seed: u64, plane: &mut Plane) {
         let footprint = footprint(setup, &light);
         let bodies = setup.surroundings.ambient * setup.surroundings.bodies;
         let (dx, dy, ghost) = setup.surroundings.ghost;
-        for &(x, y, part) in &footprint {
-            for &(kx, ky, weight) in &kernel.0 {
-                let (x, y) = (x + f64::from(kx), y + f64::from(ky));
-                let power = part * weight;
-                if let Some((at, row)) = pixel(setup, x, y) {
-                    plane.panel[at] += narrow(power * light.brightness * setup.sensor.level) * rows[row];
-                    plane.other[at] += narrow(power * bodies);
-                }
-                if ghost > 0.0
-                    && let Some((at, row)) = pixel(setup, x + dx, y + dy)
-                {
-                    plane.panel[at] +=
-                        narrow(power * ghost * light.brightness * setup.sensor.level) * rows[row];
-                }
+        let mut splat = |x: f64, y: f64, power: f64| {
+            if let Some((at, row)) = pixel(setup, x, y) {
+                plane.panel[at] += narrow(power * light.brightness * setup.sensor.level) * rows[row];
+                plane.other[at] += narrow(power * bodies);
             }
+            if ghost > 0.0
+                && let Some((at, row)) = pixel(setup, x + dx, y + dy)
+            {
+                plane.panel[at] += narrow(power * ghost * light.brightness * setup.sensor.level) * rows[row];
+            }
+        };
+        let (mut all, mut middle) = (0.0, (0.0, 0.0));
+        for &(x, y, part) in &footprint {
+            all += part;
+            middle = (middle.0 + part * x, middle.1 + part * y);
+            for &(kx, ky, weight) in &kernel.sharp {
+                splat(x + f64::from(kx), y + f64::from(ky), part * weight);
+            }
+        }
+        for &(kx, ky, weight) in &kernel.veil {
+            splat(middle.0 / all + f64::from(kx), middle.1 / all + f64::from(ky), all * weight);
         }
     }
 }
@@ -193,30 +199,35 @@ fn footprint(setup: &Setup, light: &Light) -> Vec<(f64, f64, f64)> {
     let radius = setup.board.radius;
     // About three rays per pixel and axis where the panel is nearest.
     let rays = index(radius * setup.pose.scale * 2.0 * 3.0).max(4);
-    let mut hits = std::collections::BTreeMap::new();
     let step = 2.0 * radius / real(rays);
+    // The area of the picture that a ray stands for; over one light it hardly changes.
+    let place = |dx: f64, dy: f64| setup.pose.project((light.at.0 + dx, light.at.1 + dy), width, height);
+    let ((u0, v0), (ux, vx), (uy, vy)) = (place(0.0, 0.0), place(0.01, 0.0), place(0.0, 0.01));
+    let area = ((ux - u0) * (vy - v0) - (uy - u0) * (vx - v0)).abs() / 1e-4 * step * step;
+    let mut hits = Vec::with_capacity(rays * rays);
     for i in 0..rays * rays {
         let dx = (real(i % rays) + 0.5) * step - radius;
         let dy = (real(i / rays) + 0.5) * step - radius;
         if !setup.board.square && dx.hypot(dy) > radius {
             continue;
         }
-        let (u, v) = setup.pose.project((light.at.0 + dx, light.at.1 + dy), width, height);
+        let (u, v) = place(dx, dy);
         let late = setup.row_us(v) - setup.rolling.readout_us / 2.0;
         let (u, v) = (u + setup.blur.motion.0 * late, v + setup.blur.motion.1 * late);
         if u > -50.0 && v > -50.0 && u < width + 50.0 && v < height + 50.0 {
-            // The area of the picture that this ray stands for.
-            let (ux, vx) = setup.pose.project((light.at.0 + dx + 0.01, light.at.1 + dy), width, height);
-            let (uy, vy) = setup.pose.project((light.at.0 + dx, light.at.1 + dy + 0.01), width, height);
-            let (u0, v0) = setup.pose.project((light.at.0 + dx, light.at.1 + dy), width, height);
-            let area = ((ux - u0) * (vy - v0) - (uy - u0) * (vx - v0)).abs() / 1e-4 * step * step;
-            *hits.entry((index(u + 64.0), index(v + 64.0))).or_insert(0.0) += area;
+            hits.push((index(u + 64.0), index(v + 64.0)));
         }
     }
-    hits.into_iter().map(|((x, y), area)| (real(x) - 63.5, real(y) - 63.5, area)).collect()
+    hits.sort_unstable();
+    hits.chunk_by(|a, b| a == b)
+        .map(|same| (real(same[0].0) - 63.5, real(same[0].1) - 63.5, area * real(same.len())))
+        .collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "light is stored with less precision than it is computed")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "light is stored with less precision than it is computed"
+)]
 fn narrow(x: f64) -> f32 {
     x as f32
 }
