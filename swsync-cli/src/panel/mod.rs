@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use swsync_core::panel::Panel;
+use swsync_core::panel::{CODE_PERIODS, Panel, code_bit};
 use swsync_core::time::Span;
 
 use crate::exit;
@@ -116,7 +116,7 @@ fn verdict(hz: f64, wanted: Span) -> String {
 
 /// The page, with the panel's geometry as `swsync measure` knows it.
 fn page() -> String {
-    let Panel { slow_y, corners, orientation, .. } = Panel::PAPER;
+    let Panel { slow_y, corners, orientation, code, .. } = Panel::PAPER;
     let markers: Vec<_> = corners.into_iter().chain([orientation]).collect();
     let bound = |of: fn(&(f64, f64)) -> f64, pick: fn(f64, f64) -> f64| {
         markers.iter().map(of).reduce(pick).expect("there are markers")
@@ -124,7 +124,7 @@ fn page() -> String {
     let (left, top) = (bound(|it| it.0, f64::min) - MARGIN, bound(|it| it.1, f64::min) - MARGIN);
     let (right, bottom) = (bound(|it| it.0, f64::max) + MARGIN, bound(|it| it.1, f64::max) + MARGIN);
     let panel = json!({
-        "slow_y": slow_y, "markers": markers, "left": left, "top": top, "width": right - left, "height": bottom - top,
+        "code": code, "bits": (0..CODE_PERIODS).map(code_bit).collect::<Vec<_>>(), "slow_y": slow_y, "markers": markers, "left": left, "top": top, "width": right - left, "height": bottom - top,
         "refreshes": REFRESHES, "response_ms": RESPONSE.as_secs_f64() * 1e3,
     });
     include_str!("page.html").replace("/*PANEL*/", &panel.to_string())

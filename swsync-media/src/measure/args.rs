@@ -21,7 +21,7 @@ pub struct MeasureArgs {
     /// Refreshes per second of the screen that shows the panel (`swsync panel --serve`): its limits count as uncertainty
     #[arg(long, value_name = "HZ", value_parser = swsync_cli::panel::refresh_rate)]
     pub(super) screen: Option<f64>,
-    /// From the first row's start to the last row's, for cameras whose manifest does not state their row time
+    /// From the first row's start to the last row's, for cameras whose manifest does not state their row time; without this, it is estimated from the picture
     #[arg(long, value_name = "TIME")]
     pub(super) readout: Option<humantime::Duration>,
     /// Most pictures of a device and take that are read: evenly spread

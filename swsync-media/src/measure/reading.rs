@@ -126,40 +126,40 @@ impl Reader {
     }
 
     fn read_picture(&self, info: &FrameInfo, bytes: &[u8]) -> anyhow::Result<ReadPicture> {
-        let timing = self.timing(info)?;
+        let Some(exposure) = info.exposure_ns else { bail!("the camera did not state the exposure") };
+        let known = self.readout_of(info, exposure);
         let picture = image::load_from_memory(bytes).context("it is no picture that can be decoded")?.to_luma8();
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let luma = Luma { pixels: picture.as_raw(), width, height, stride: width };
-        let shutter = Shutter { exposure: info.exposure_ns, readout: Some(timing.readout), row: 0.5 };
+        let shutter = Shutter { exposure: Some(exposure), readout: known, row: 0.5 };
         let reading = panel::read(&luma, &self.panel, &shutter)?;
+        let Some(readout) = known.or(reading.readout) else {
+            bail!("neither manifest nor picture tell how long the camera reads its rows: state --readout")
+        };
         Ok(ReadPicture {
             middle: reading.middle,
-            after: timing.middle - info.rig_time_ns,
+            after: middle(info, exposure, readout) - info.rig_time_ns,
             modulo: reading.modulo,
             uncertainty: reading.uncertainty + self.panel_error,
         })
     }
 
-    /// When the middle row of a frame is exposed, as the device believed.
-    fn timing(&self, info: &FrameInfo) -> anyhow::Result<Timing> {
-        let Some(exposure) = info.exposure_ns else { bail!("the camera did not state the exposure") };
-        // Without more details it is the start: that is where frames are aligned by default.
-        let start = info.details.exposure_start_ns.unwrap_or(info.rig_time_ns);
-        if let Some(middle) = info.details.exposure_middle_ns {
-            // Half the readout lies between the first row and the middle one.
-            return Ok(Timing { middle, readout: (middle - start - exposure / 2) * 2 });
-        }
-        let Some(readout) = self.readout else {
-            bail!("the manifest does not state how long the camera reads its rows: state --readout")
-        };
-        Ok(Timing { middle: start + readout / 2 + exposure / 2, readout })
+    /// From the first row's start to the last row's, if the manifest or the user states it.
+    fn readout_of(&self, info: &FrameInfo, exposure: Span) -> Option<Span> {
+        // Half of it lies between the first row and the middle one.
+        let stated = info.details.exposure_middle_ns.map(|middle| (middle - start(info) - exposure / 2) * 2);
+        stated.or(self.readout)
     }
 }
 
-#[derive(Debug)]
-struct Timing {
-    middle: Timestamp<Rig>,
-    readout: Span,
+/// The start of the first row's exposure. Without details it is the frame's time: that is where frames are aligned by default.
+fn start(info: &FrameInfo) -> Timestamp<Rig> {
+    info.details.exposure_start_ns.unwrap_or(info.rig_time_ns)
+}
+
+/// When the middle row is exposed, as the device believed.
+fn middle(info: &FrameInfo, exposure: Span, readout: Span) -> Timestamp<Rig> {
+    info.details.exposure_middle_ns.unwrap_or_else(|| start(info) + readout / 2 + exposure / 2)
 }
 
 struct ReadPicture {
@@ -230,15 +230,16 @@ mod tests {
     fn the_middle_row_follows_from_the_manifest_or_the_readout() {
         let reader = |readout| Reader { panel: Panel::PAPER, readout, panel_error: Span::ZERO, most: 1 };
         let mut info = info(54_000_000_000);
-        assert!(reader(None).timing(&info).unwrap_err().to_string().contains("--readout"));
-        let timing = reader(Some(Span::from_millis(10))).timing(&info).unwrap();
-        assert_eq!(timing.middle - info.rig_time_ns, Span::from_millis(7), "half of 10 ms and of 4 ms");
+        let exposure = info.exposure_ns.unwrap();
+        let (stated, user) = (Span::from_millis(12), Span::from_millis(10));
+        assert_eq!(reader(None).readout_of(&info, exposure), None);
+        assert_eq!(reader(Some(user)).readout_of(&info, exposure), Some(user));
+        let after = middle(&info, exposure, user) - info.rig_time_ns;
+        assert_eq!(after, Span::from_millis(7), "half of 10 ms and of 4 ms");
         // As with align-point=exposure-center: the frame's time is the middle.
         info.details.exposure_start_ns = Some(info.rig_time_ns - Span::from_millis(8));
         info.details.exposure_middle_ns = Some(info.rig_time_ns);
-        let timing = reader(None).timing(&info).unwrap();
-        assert_eq!((timing.middle, timing.readout), (info.rig_time_ns, Span::from_millis(12)));
-        info.exposure_ns = None;
-        assert!(reader(None).timing(&info).is_err());
+        assert_eq!(reader(Some(user)).readout_of(&info, exposure), Some(stated));
+        assert_eq!(middle(&info, exposure, stated), info.rig_time_ns);
     }
 }
