@@ -27,12 +27,25 @@ pub struct MeasureArgs {
     /// Most pictures of a device and take that are read: evenly spread
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) most: u32,
-    /// Writes the path offset of this host's device into its configuration file; those of other devices are printed
+    /// What the constants are taken for; pictures cannot tell
+    #[arg(long, value_enum, default_value_t = Cause::Path, value_name = "CAUSE")]
+    pub(super) cause: Cause,
+    /// Writes the path offset of this host's device into its configuration file; those of other devices are printed. With --cause
+    /// camera: adds each model's part to the stamp bias in its profile, to be copied to the devices
     #[arg(long)]
     pub(super) write: bool,
     /// Prints the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What a device's constant is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Cause {
+    /// The asymmetry of the device's path.
+    Path,
+    /// Stamps and exposure reference of the camera's model: the mean over its devices.
+    Camera,
 }
 
 const AFTER_HELP: &str = "\

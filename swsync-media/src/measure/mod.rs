@@ -1,10 +1,12 @@
 //! `swsync measure`: reads an LED panel in the pictures of takes, and says how far apart the devices are and what to correct.
 //!
 //! `reading.rs` reads the panel's time from every picture, `stills.rs` compares it with what the devices believed, `constants.rs`
-//! finds each device's constant, `report.rs` shows it.
+//! finds each device's constant, `models.rs` what is common to those of one camera
+//! model, `report.rs` shows it.
 
 mod args;
 mod constants;
+mod models;
 mod reading;
 mod report;
 mod stills;
@@ -18,7 +20,7 @@ use swsync_core::name::DeviceId;
 use swsync_core::panel::Panel;
 use swsync_core::time::Span;
 
-pub use args::MeasureArgs;
+pub use args::{Cause, MeasureArgs};
 use constants::{Constant, Constants};
 use reading::{Reader, Stills};
 use report::Report;
@@ -45,11 +47,15 @@ pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
     let constants = constants::constants(&compared, stills.devices.len())
         .with_context(|| report::why_unread(&stills))?;
     let report = Report { stills: &stills, pairs: stills::pairs(&compared), constants: &constants };
+    if args.cause == Cause::Camera {
+        return models::run(args, &stills, &constants, &report);
+    }
     let written = if args.write { keep(&stills, &constants)? } else { None };
     if args.json {
         output::line(&report.json(written.as_ref().map(|(_, path)| path.as_path())).to_string());
     } else {
-        report.lines(written.as_ref()).iter().for_each(|line| output::line(line));
+        report.lines().iter().for_each(|line| output::line(line));
+        report.settings_lines(written.as_ref()).iter().for_each(|line| output::line(line));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -59,8 +59,8 @@ impl Report<'_> {
         self.stills.devices.keys().map(|name| name.as_str().len()).max().unwrap_or(0).max(6)
     }
 
-    /// As text. `written`: what was written where.
-    pub fn lines(&self, written: Option<&(DeviceId, PathBuf)>) -> Vec<String> {
+    /// As text, without what to set.
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![String::new()];
         lines.extend(self.pair_lines());
         lines.push(String::new());
@@ -77,7 +77,6 @@ impl Report<'_> {
              apart. docs/measure.md says what can."
                 .into(),
         );
-        lines.extend(self.settings_lines(written));
         lines
     }
 
@@ -142,8 +141,8 @@ impl Report<'_> {
         [table.headings()].into_iter().chain(rows).collect()
     }
 
-    /// The lines that set the path offsets.
-    fn settings_lines(&self, written: Option<&(DeviceId, PathBuf)>) -> Vec<String> {
+    /// The lines that set the path offsets. `written`: what was written where.
+    pub fn settings_lines(&self, written: Option<&(DeviceId, PathBuf)>) -> Vec<String> {
         let mut lines = Vec::new();
         let known = self.stills.devices.keys().zip(&self.constants.devices);
         for (name, constant) in known.filter_map(|(name, constant)| Some((name, constant.as_ref()?))) {

@@ -200,6 +200,7 @@ mod tests {
             response: None,
             readout: None,
             stamped_at: StampedAt::ReadoutStart,
+            stamp_bias: Span::ZERO,
             timing_error: TimingError::default(),
             latency: Span::ZERO,
             backlog: 4,
