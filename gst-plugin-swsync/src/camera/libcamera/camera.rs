@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
 use swsync_core::profile::{CameraProfile, Delays};
+use swsync_core::time::Span;
 use swsync_files::profiles;
 
 use super::capture::{Capture, CaptureError};
