@@ -24,7 +24,7 @@ const fn external(name: &'static str, program: &'static str, about: &'static str
     External { name, program, about }
 }
 
-const EXTERNAL: [External; 5] = [
+const EXTERNAL: [External; 6] = [
     external("export", "swsync-media", "Turn collected takes into what another program opens"),
     external(
         "cameras",
@@ -35,6 +35,11 @@ const EXTERNAL: [External; 5] = [
         "calibrate",
         "swsync-media",
         "Measure how far long exposures shift a camera's frames, and keep it in the camera's profile",
+    ),
+    external(
+        "measure",
+        "swsync-media",
+        "Measure by pictures of an LED panel how far apart the devices are, and what to correct",
     ),
     external(
         "demo",

@@ -33,6 +33,7 @@ pub mod name;
 pub mod ntp;
 pub mod order;
 pub mod panel;
+pub mod path_offset;
 pub mod profile;
 pub mod ring;
 pub mod servo;

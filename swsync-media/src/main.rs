@@ -1,4 +1,4 @@
-//! The program `swsync-media`: `swsync export`, `swsync cameras` and `swsync calibrate`.
+//! The program `swsync-media`: `swsync export`, `swsync cameras`, `swsync calibrate` and `swsync measure`.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_media::{calibrate, cameras, export};
+use swsync_media::{calibrate, cameras, export, measure};
 
 /// The commands of swsync that need GStreamer or pictures; `swsync` runs this program for them.
 #[derive(Debug, Parser)]
@@ -23,6 +23,7 @@ enum Command {
     Export(export::ExportArgs),
     Cameras(cameras::CamerasArgs),
     Calibrate(calibrate::CalibrateArgs),
+    Measure(measure::MeasureArgs),
 }
 
 fn main() -> ExitCode {
@@ -32,5 +33,6 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Cameras(args) => cameras::run(args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Measure(args) => measure::run(args),
     })
 }

@@ -42,6 +42,8 @@ pub struct RigTime {
     leader_alive: Option<(u64, Timestamp<Local>)>,
     /// The server that serves this clock to others, if there is one.
     server: Option<Identity>,
+    /// As client and server of this device apply it; kept here to be shown.
+    path_offset: Span,
 }
 
 /// This device defines rig time.
@@ -82,7 +84,13 @@ impl RigTime {
             resumed: None,
             leader_alive: None,
             server: None,
+            path_offset: Span::ZERO,
         }
+    }
+
+    /// The client and the server of this device apply this path offset: [`Self::status`] shows it.
+    pub const fn set_path_offset(&mut self, path_offset: Span) {
+        self.path_offset = path_offset;
     }
 
     /// The clock is served to others as `identity`.
@@ -196,6 +204,7 @@ impl RigTime {
             round_trip_ns: self.update.map(|update| update.round_trip),
             source: self.source(),
             server: self.server.map(|server| server.device),
+            path_offset_ns: self.path_offset,
         }
     }
 

@@ -20,7 +20,7 @@ use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 
-use rig_take::RigTake;
+pub(crate) use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
 use target::{Target, TargetOptions};

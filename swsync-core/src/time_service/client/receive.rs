@@ -46,6 +46,9 @@ impl Client {
         self.handle_upstream(upstream, received);
         let stamps = self.requests.complete(index, interleaved, &response, received);
         let exchange = stamps.map(|stamps| self.without_leaps(&stamps, &upstream, response.leap));
+        // Moves the offset and leaves the round trip as it is.
+        let own = self.config.path_offset;
+        let exchange = exchange.map(|each| Exchange { t2: each.t2 - own, t3: each.t3 - own, ..each });
         if exchange.is_some_and(|exchange| !exchange.is_plausible()) {
             crate::log::debug!(?exchange, "implausible exchange");
             self.counts.implausible += 1;
