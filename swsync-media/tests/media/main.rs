@@ -5,6 +5,7 @@ mod cameras;
 mod export;
 mod export_pictures;
 mod export_videos;
+mod report;
 mod scene;
 mod videos;
 
