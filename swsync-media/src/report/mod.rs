@@ -6,6 +6,7 @@
 
 mod contact_sheet;
 mod html;
+mod lab;
 mod page;
 mod plot;
 mod settings;
@@ -27,6 +28,7 @@ use swsync_core::manifest::utc;
 use swsync_core::time::Timestamp;
 use swsync_files::write_whole;
 
+use lab::LabData;
 use page::Page;
 use take::TakeData;
 
@@ -78,6 +80,10 @@ fn page_of(folder: &Path) -> anyhow::Result<(Page, bool)> {
         "{} is no folder: give that of a take, or of a run of the laboratory",
         folder.display()
     );
+    if folder.join(lab::LAB_JSON).is_file() {
+        let lab = LabData::read(folder)?;
+        return Ok((lab::page(&lab, command(), now()), lab.problems.is_empty()));
+    }
     let take = TakeData::read(folder)?;
     let is_whole = take.problems.is_empty();
     Ok((take_page::page(&take, command(), now()), is_whole))

@@ -337,6 +337,16 @@ pub const fn to_f64(count: usize) -> f64 {
     count as f64
 }
 
+/// A share of a count as a count.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of rows in memory, times a share of them"
+)]
+pub const fn to_count(value: f64) -> usize {
+    value as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The program `swsync-media`, as a process.
 
+mod browser;
 mod calibrate;
 mod cameras;
 mod export;

@@ -6,6 +6,7 @@ use std::path::Path;
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
 use swsync_core::time::Span;
 
+use crate::browser::{Browser, View};
 use crate::swsync_media;
 use crate::videos::{grey, video};
 
@@ -171,4 +172,109 @@ fn pictures_of_videos_are_shown() {
     fs::write(take.join("b/0000.mp4"), "no video").unwrap();
     assert_eq!(report(&take, &[]).code, 0);
     assert_eq!(page(&take).matches("data:image/jpeg;base64,").count(), 24);
+}
+
+/// Writes a run of the laboratory.
+fn lab(folder: &Path, about: &str, tables: &[(&str, &str)]) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("lab.json"), about).unwrap();
+    tables.iter().for_each(|(name, text)| fs::write(folder.join(name), text).unwrap());
+}
+
+#[test]
+fn a_run_of_the_laboratory_becomes_a_page() {
+    let root = tempfile::tempdir().unwrap();
+    let about = r#"{"schema":1,"lab":"table2","seed":7,"command":"swsync lab table2 --seed 7","figures":{"a":[{"way":"x<y","ns":5}]}}"#;
+    let rows: String =
+        (0..40).map(|trial| format!("imx219,{trial},{}\n", 1000 * (trial % 9) - 4000)).collect();
+    let errors = format!("camera,trial,total_error_ns\n{rows}imx219,40,\n");
+    lab(
+        root.path(),
+        about,
+        &[("errors.csv", &errors), ("torn.csv", "a,b\n1\n"), ("other.csv", "name,value\nx,1\n")],
+    );
+    let ran = report(root.path(), &[]);
+    assert_eq!(ran.code, 1, "a table cannot be read: {ran:#?}");
+    let html = page(root.path());
+    for text in [
+        "torn.csv cannot be read: line 2 has 1 cells rather than 2.",
+        "<td class=\"number\">40</td>",
+        "<h3>total error</h3>",
+        "Table II",
+        "<code>swsync lab table2 --seed 7</code>",
+        "a, x&lt;y, ns",
+        "No plot is known for its columns, or they have no values: name, value.",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    fs::remove_file(root.path().join("torn.csv")).unwrap();
+    assert_eq!(report(root.path(), &[]).code, 0);
+
+    for (about, said) in
+        [("{", "is not what `swsync lab ... --out` writes"), (r#"{"schema":2,"lab":"x"}"#, "is of version 2")]
+    {
+        fs::write(root.path().join("lab.json"), about).unwrap();
+        let ran = report(root.path(), &[]);
+        assert!(ran.code == 1 && ran.stderr.contains(said), "{ran:#?}");
+    }
+    lab(root.path(), r#"{"schema":1,"lab":"of-tomorrow"}"#, &[]);
+    assert_eq!(report(root.path(), &[]).code, 0);
+    assert!(page(root.path()).contains("does not know this experiment"));
+}
+
+#[test]
+fn a_browser_shows_the_page_without_a_complaint() {
+    let Some(mut browser) = Browser::start() else { return };
+    let root = tempfile::tempdir().unwrap();
+    for (device, dropped) in
+        [("left", &[][..]), ("right", &[3, 4]), ("a-device-with-quite-a-long-name-in-the-hall", &[])]
+    {
+        bounded("walk", device, 60, dropped).write(root.path());
+    }
+    let take = root.path().join("walk");
+    let certified = swsync_cli::certify::certify(&take, Some(Span::from_micros(250))).unwrap();
+    fs::write(take.join("certificate.json"), certified.to_json()).unwrap();
+    assert_eq!(report(&take, &[]).code, 0);
+    let run = root.path().join("lab");
+    lab(
+        &run,
+        r#"{"schema":1,"lab":"table3","seed":1,"command":"swsync lab table3","figures":{"mean":{"bias_ns":1}}}"#,
+        &[("filters.csv", "messages,time_s,mean_error_ns,min_error_ns\n1,0.1,5,6\n2,0.2,7,6\n3,0.3,1,1\n")],
+    );
+    assert_eq!(report(&run, &[]).code, 0);
+    // Pages to look at, beside those that this test makes.
+    let others = std::env::var("SWSYNC_PAGES").unwrap_or_default();
+    let others = others.split(':').filter(|page| !page.is_empty()).map(Into::into);
+    let pages = [take.join("report.html"), run.join("report.html")].into_iter().chain(others);
+    for (index, page) in pages.enumerate() {
+        for (name, width, height, is_dark) in
+            [("light", 1280, 900, false), ("dark", 1280, 900, true), ("phone", 360, 740, false)]
+        {
+            browser.open(&View { page: &page, width, height, is_dark });
+            assert_eq!(browser.complaints(), Vec::<String>::new(), "{name}");
+            let needed = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
+            assert!(needed <= u64::from(width), "{name}: the page is {needed} wide");
+            let back = browser.value("getComputedStyle(document.body).backgroundColor");
+            assert_eq!(back == "rgb(255, 255, 255)", !is_dark, "{name}: {back}");
+            browser.screenshot(&format!("{index}-{name}.png"));
+            if index == 0 {
+                let word = browser.value("document.querySelector('.verdict.pass strong').innerText");
+                assert_eq!(word, "Passes", "{name}");
+                scrub(&mut browser);
+            }
+        }
+    }
+}
+
+/// Moves the slider of the contact sheet: another instant is shown, with its pictures.
+fn scrub(browser: &mut Browser) {
+    let shown = "[...document.querySelectorAll('.instant')].filter(i => i.offsetHeight > 0).map(i => i.dataset.label).join()";
+    let first = browser.value(shown);
+    browser.value("{ const s = document.querySelector('.scrub input'); s.value = 5; s.dispatchEvent(new Event('input')); }");
+    let then = browser.value(shown);
+    assert!(first != then && !then.as_str().unwrap().is_empty(), "{first} {then}");
+    assert_eq!(browser.value("document.querySelector('.scrub output').textContent"), then);
+    let pictures = "[...document.querySelectorAll('.instant')].filter(i => i.offsetHeight > 0)[0].querySelectorAll('img').length";
+    assert_eq!(browser.value(pictures), 3);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

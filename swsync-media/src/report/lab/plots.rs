@@ -1,0 +1,267 @@
+//! The plots of a table, by what its columns are called.
+//!
+//! | columns | plot |
+//! | --- | --- |
+//! | `to_leader_ns`, `to_client_ns` | histogram of one-way delays (the paper's Fig. 7) |
+//! | `round_trip_ns`, `offset_error_ns` | wedge: the error of each exchange over its round trip (supplement, Fig. 1) |
+//! | `time_s` or `at_s`, and errors | lines over time (supplement, Fig. 2) |
+//! | errors without a time | histograms (Fig. 6) |
+//! | `..._injections`, `..._starts`, `..._s` | histograms of counts and durations |
+//!
+//! Errors are the columns `..._error_ns`; in a table with `at_s` also `total_ns` and its parts.
+
+use super::super::html::Html;
+use super::super::plot::{self, Labels, Mark, Series};
+use super::csv::Table;
+
+/// The parts of a total error.
+pub const PARTS: [&str; 5] = ["total_ns", "clock_ns", "phase_ns", "exposure_reference_ns", "stamp_ns"];
+
+/// Columns of numbers that name what a row belongs to.
+const KEYS: [&str; 3] = ["rig", "device", "camera"];
+
+/// Columns of times.
+const TIMES: [&str; 2] = ["time_s", "at_s"];
+
+/// Most points of a scatter plot.
+const DOTS: usize = 2500;
+
+/// Most points of a line.
+const POINTS: usize = 400;
+
+/// The columns of `table` that are errors.
+pub fn errors(table: &Table) -> Vec<&str> {
+    let has_parts = TIMES.iter().any(|time| table.numbers(time).is_some());
+    table.known().filter(|name| name.ends_with("_error_ns") || (has_parts && PARTS.contains(name))).collect()
+}
+
+/// A column's name without its unit, for people.
+pub fn spoken(name: &str) -> String {
+    let name = ["_error_ns", "_ns", "_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
+    name.replace('_', " ")
+}
+
+/// All plots of `table`.
+pub fn all(table: &Table) -> Vec<Html> {
+    let mut plots = delays(table);
+    plots.extend(wedge(table));
+    match TIMES.iter().find_map(|time| table.numbers(time)) {
+        Some(times) => plots.extend(over_time(table, times)),
+        None => plots.extend(error_histograms(table)),
+    }
+    if TIMES.iter().any(|time| table.numbers(time).is_some()) && table.numbers("total_ns").is_some() {
+        plots.extend(error_histograms(table));
+    }
+    plots.extend(counts(table));
+    plots
+}
+
+/// The values of `column` in `rows`, in microseconds.
+fn micros(column: &[Option<f64>], rows: &[usize]) -> Vec<f64> {
+    rows.iter().filter_map(|row| column.get(*row).copied().flatten()).map(|nanos| nanos / 1000.0).collect()
+}
+
+fn labels(title: &str, caption: &str, x: &str, y: &str) -> Labels {
+    Labels { title: title.into(), caption: caption.into(), x: x.into(), y: y.into() }
+}
+
+fn delays(table: &Table) -> Vec<Html> {
+    let rows: Vec<_> = (0..table.rows).collect();
+    let named = [("leader to client", "to_client_ns"), ("client to leader", "to_leader_ns")];
+    let known = named
+        .iter()
+        .filter_map(|(name, column)| Some(((*name).to_owned(), micros(table.numbers(column)?, &rows))));
+    let known: Vec<_> = known.collect();
+    if known.len() < named.len() {
+        return Vec::new();
+    }
+    let labels = labels(
+        "One-way delays",
+        "How long messages took in each direction. If both were alike, the clock's offset would follow from any message; half of the \
+         difference of their means is the error of a filter that takes the mean. This is the paper's Fig. 7.",
+        "delay (us)",
+        "% of messages",
+    );
+    plot::histogram(&labels, &known).into_iter().collect()
+}
+
+fn wedge(table: &Table) -> Option<Html> {
+    let (trips, errors) = (table.numbers("round_trip_ns")?, table.numbers("offset_error_ns")?);
+    let every = table.rows.div_ceil(DOTS).max(1);
+    let points = trips.iter().zip(errors).step_by(every);
+    let points =
+        points.filter_map(|(trip, error)| Some((trip.as_ref()? / 1000.0, error.map(|error| error / 1000.0))));
+    let thinned = if every == 1 { String::new() } else { format!(" One of {every} messages is drawn.") };
+    let labels = labels(
+        "Offset of each message over its round trip",
+        &format!(
+            "How far the offset by a single message is from the true one. Messages that were fast are right; of slow ones most were \
+             held up in one direction, which makes the limbs of a wedge. Filters look for its apex. This is Fig. 1 of the paper's \
+             supplement.{thinned}"
+        ),
+        "round trip (us)",
+        "error of the offset (us)",
+    );
+    plot::series(&labels, &[Series { name: String::new(), points: points.collect() }], Mark::Dots, None)
+}
+
+fn over_time(table: &Table, times: &[Option<f64>]) -> Vec<Html> {
+    let columns: Vec<_> = errors(table).into_iter().filter(|name| *name != "offset_error_ns").collect();
+    let is_still = table.numbers("at_s").is_some();
+    let groups = table.groups(&KEYS);
+    let mut plots = Vec::new();
+    if columns.len() > 1 && groups.len() == 1 && !is_still {
+        // Several estimates of the same: in one plot.
+        let rows: Vec<_> = (0..table.rows).collect();
+        for (title, share, text) in [
+            ("Errors of the filters", 1.0, "What each filter makes of all messages so far, less the truth."),
+            (
+                "The same, the first 3 %",
+                0.03,
+                "The beginning of the plot before: how soon each filter is near the truth.",
+            ),
+        ] {
+            let first = &rows[..rows.len().min(plot::to_count(plot::to_f64(rows.len()) * share).max(2))];
+            let lines =
+                columns.iter().filter_map(|name| line(&spoken(name), times, table.numbers(name)?, first));
+            let caption = format!("{text} This is Fig. 2 of the paper's supplement.{}", of_many(first.len()));
+            let labels = labels(title, &caption, "time (s)", "error (us)");
+            plots.extend(plot::series(&labels, &lines.collect::<Vec<_>>(), Mark::Line, None));
+        }
+        return plots;
+    }
+    for name in columns {
+        let Some(values) = table.numbers(name) else { continue };
+        let lines = groups.iter().filter_map(|(group, rows)| line(group, times, values, rows));
+        let many = groups.iter().map(|(_, rows)| rows.len()).max().unwrap_or_default();
+        let caption = format!("The column {name}, over time.{}", of_many(many));
+        let labels = labels(&format!("{}, over time", spoken(name)), &caption, "time (s)", "error (us)");
+        plots.extend(plot::series(&labels, &lines.collect::<Vec<_>>(), Mark::Line, None));
+    }
+    plots
+}
+
+fn of_many(rows: usize) -> String {
+    match rows.div_ceil(POINTS) {
+        0 | 1 => String::new(),
+        each => format!(" Each point is the largest of {each} rows."),
+    }
+}
+
+/// The values of `rows` over their times: of many rows in a row the largest.
+fn line(name: &str, times: &[Option<f64>], values: &[Option<f64>], rows: &[usize]) -> Option<Series> {
+    let chunk = |rows: &[usize]| {
+        let time = times.get(*rows.first()?).copied().flatten()?;
+        let values = rows.iter().filter_map(|row| values.get(*row).copied().flatten());
+        Some((time, values.max_by(|one, two| one.abs().total_cmp(&two.abs())).map(|nanos| nanos / 1000.0)))
+    };
+    let points: Vec<_> = rows.chunks(rows.len().div_ceil(POINTS).max(1)).filter_map(chunk).collect();
+    (!points.is_empty()).then(|| Series { name: name.to_owned(), points })
+}
+
+fn error_histograms(table: &Table) -> Vec<Html> {
+    let groups = table.groups(&[]);
+    let histogram = |name: &str| {
+        let values = table.numbers(name)?;
+        let of = |(group, rows): &(String, Vec<usize>)| (group.clone(), micros(values, rows));
+        let caption = format!("How often the error was how large: the column {name}.");
+        let title = format!("{} error", spoken(name));
+        plot::histogram(
+            &labels(&title, &caption, "error (us)", "%"),
+            &groups.iter().map(of).collect::<Vec<_>>(),
+        )
+    };
+    errors(table).into_iter().filter_map(histogram).collect()
+}
+
+/// Histograms of counts and durations, several columns in one plot.
+fn counts(table: &Table) -> Vec<Html> {
+    let plots = [
+        (
+            "_injections",
+            "Injected frames",
+            "injections",
+            "How many frames were made longer until the camera was on the grid.",
+        ),
+        (
+            "_starts",
+            "Starts of the camera",
+            "starts",
+            "How often the camera was started until it happened to be on the grid.",
+        ),
+        ("_s", "Time", "s", "How long it took until the camera was on the grid."),
+    ];
+    let of = |(suffix, title, unit, caption): (&str, &str, &str, &str)| {
+        let columns = table
+            .known()
+            .filter(|name| name.ends_with(suffix) && !TIMES.contains(name) && *name != "ready_s");
+        let series = columns.filter_map(|name| {
+            let values = table.numbers(name)?.iter().copied().flatten().collect();
+            Some((name.strip_suffix(suffix)?.replace('_', " "), values))
+        });
+        plot::histogram(&labels(title, caption, unit, "% of trials"), &series.collect::<Vec<_>>())
+    };
+    let ready = table.numbers("ready_s").map(|_| {
+        let groups = table.groups(&[]);
+        let values = |rows: &[usize]| {
+            rows.iter().filter_map(|row| table.numbers("ready_s")?.get(*row).copied().flatten()).collect()
+        };
+        let series: Vec<_> = groups.iter().map(|(group, rows)| (group.clone(), values(rows))).collect();
+        plot::histogram(
+            &labels(
+                "Time until ready",
+                "From nothing to a clock and a camera that are ready.",
+                "s",
+                "% of trials",
+            ),
+            &series,
+        )
+    });
+    plots.into_iter().filter_map(of).chain(ready.flatten()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn titles(csv: &str) -> Vec<String> {
+        let table = Table::read(csv.as_bytes()).unwrap();
+        let title = |html: Html| {
+            let (_, rest) = html.as_str().split_once("<h3>").unwrap();
+            rest.split_once("</h3>").unwrap().0.to_owned()
+        };
+        all(&table).into_iter().map(title).collect()
+    }
+
+    #[test]
+    fn columns_decide_what_is_drawn() {
+        assert_eq!(
+            titles(
+                "message,time_s,to_leader_ns,to_client_ns,round_trip_ns,offset_error_ns\n0,0.1,5,6,11,1\n1,0.2,7,6,13,2\n"
+            ),
+            ["One-way delays", "Offset of each message over its round trip"]
+        );
+        assert_eq!(
+            titles("messages,time_s,mean_error_ns,min_error_ns\n1,0.1,5,6\n2,0.2,7,6\n3,0.3,1,1\n"),
+            ["Errors of the filters", "The same, the first 3 %"]
+        );
+        assert_eq!(
+            titles("camera,trial,ready_s,clock_error_ns,total_error_ns\na,0,3.1,5,6\nb,1,3.0,7,\n"),
+            ["clock error", "total error", "Time until ready"]
+        );
+        assert_eq!(titles("trial,a_starts,a_s\n0,3,2.0\n1,,\n"), ["Starts of the camera", "Time"]);
+        assert_eq!(
+            titles("rig,device,path_offset,at_s,total_ns,stamp_ns\n1,1,false,60,5,5\n1,1,false,120,6,5\n"),
+            ["total, over time", "stamp, over time", "total error", "stamp error"]
+        );
+        assert!(titles("name,value\na,1\n").is_empty() && titles("time_s,x_error_ns\n").is_empty());
+    }
+
+    #[test]
+    fn cells_that_are_not_known_are_not_drawn() {
+        let times = [Some(0.0), Some(1.0), None, Some(3.0)];
+        let values = [Some(5000.0), None, Some(1.0), Some(-7000.0)];
+        let series = line("a", &times, &values, &[0, 1, 2, 3]).unwrap();
+        assert_eq!(series.points, [(0.0, Some(5.0)), (1.0, None), (3.0, Some(-7.0))]);
+    }
+}
