@@ -90,22 +90,32 @@ impl FromIterator<Self> for Html {
     }
 }
 
-/// A table with `headings`. Cells of numbers, those that begin with a digit or a sign, are aligned to the right.
+/// A table with `headings`. Cells that begin with a digit or a sign are numbers, and aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<Html>>) -> Html {
+    any_table(headings, rows, |cell| {
+        let digits = cell.as_str().trim_start_matches(['+', '-', '\u{2212}', '\u{2264}', ' ']);
+        digits.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+/// A table with `headings`, whose cells are words.
+pub fn table_of_words(headings: &[&str], rows: impl IntoIterator<Item = Vec<Html>>) -> Html {
+    any_table(headings, rows, |_| false)
+}
+
+fn any_table(
+    headings: &[&str],
+    rows: impl IntoIterator<Item = Vec<Html>>,
+    is_number: impl Fn(&Html) -> bool,
+) -> Html {
     let cell = |cell: Html| {
-        let is_number = cell
-            .as_str()
-            .trim_start_matches(['+', '-', '\u{2212}'])
-            .starts_with(|c: char| c.is_ascii_digit());
-        let class: &[(&'static str, &str)] = if is_number { &[("class", "number")] } else { &[] };
+        let class: &[(&'static str, &str)] = if is_number(&cell) { &[("class", "number")] } else { &[] };
         Html::element("td", class, cell)
     };
-    let head: Html = headings
-        .iter()
-        .map(|heading| Html::element("th", &[("scope", "col")], Html::text(heading)))
-        .collect();
+    let heading = |text: &&str| Html::element("th", &[("scope", "col")], Html::text(text));
+    let head: Html = headings.iter().map(heading).collect();
     let rows: Html =
-        rows.into_iter().map(|row| Html::element("tr", &[], row.into_iter().map(cell).collect())).collect();
+        rows.into_iter().map(|row| Html::element("tr", &[], row.into_iter().map(&cell).collect())).collect();
     let mut table = Html::element("thead", &[], Html::element("tr", &[], head));
     table.push(Html::element("tbody", &[], rows));
     Html::element("div", &[("class", "scroll")], Html::element("table", &[], table))

@@ -12,10 +12,10 @@ use super::html::Html;
 use super::stats::quantile;
 
 /// Size of a plot, in its own units: twice those of a page, since plotters draws at whole ones.
-const SIZE: (u32, u32) = (1120, 600);
+const SIZE: (u32, u32) = (960, 540);
 
 /// Height of the text in it.
-const TEXT: i32 = 25;
+const TEXT: i32 = 26;
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -95,7 +95,7 @@ pub fn series(labels: &Labels, all: &[Series], mark: Mark, limit: Option<f64>) -
     let points = || known.iter().flat_map(|series| &series.points).filter_map(|(x, y)| Some((*x, (*y)?)));
     let x = range(points().map(|(x, _)| x), false)?;
     let y = range(points().map(|(_, y)| y).chain(limit), true)?;
-    let drawn = draw(&labels, x.clone(), y, |chart| {
+    let drawn = draw(&labels, SIZE, x.clone(), y, |chart| {
         if let Some(limit) = limit {
             chart.draw_series(LineSeries::new([(x.start, limit), (x.end, limit)], LIMIT.stroke_width(3)))?;
         }
@@ -106,7 +106,8 @@ pub fn series(labels: &Labels, all: &[Series], mark: Mark, limit: Option<f64>) -
                 if mark == Mark::Dots || run.clone().count() == 1 {
                     chart.draw_series(run.map(|point| Circle::new(point, 4, colour(index).filled())))?;
                 } else {
-                    chart.draw_series(LineSeries::new(run, colour(index).stroke_width(3)))?;
+                    let width = if known.len() > 2 { 2 } else { 3 };
+                    chart.draw_series(LineSeries::new(run, colour(index).stroke_width(width)))?;
                 }
             }
         }
@@ -129,8 +130,8 @@ pub fn histogram(labels: &Labels, all: &[(String, Vec<f64>)]) -> Option<Html> {
         known.iter().flat_map(|(_, values)| values).copied().filter(|value| is_usable(*value)).collect();
     sorted.sort_by(f64::total_cmp);
     let (full, body) =
-        (*sorted.first()?..*sorted.last()?, quantile(&sorted, 0.001)?..quantile(&sorted, 0.999)?);
-    let is_cut = full.end - full.start > 4.0 * (body.end - body.start) && body.end > body.start;
+        (*sorted.first()?..*sorted.last()?, quantile(&sorted, 0.005)?..quantile(&sorted, 0.995)?);
+    let is_cut = full.end - full.start > 2.0 * (body.end - body.start) && body.end > body.start;
     let shown = if is_cut { body } else { full };
     if is_cut {
         let beyond = sorted.iter().filter(|value| **value < shown.start || **value > shown.end).count();
@@ -142,7 +143,7 @@ pub fn histogram(labels: &Labels, all: &[(String, Vec<f64>)]) -> Option<Html> {
     let width = (shown.end - shown.start) / to_f64(BINS);
     let columns: Vec<Vec<f64>> = known.iter().map(|(_, values)| shares(values, shown.start, width)).collect();
     let highest = columns.iter().flatten().copied().fold(0.0, f64::max);
-    let drawn = draw(&labels, shown.clone(), 0.0..highest * 1.08, |chart| {
+    let drawn = draw(&labels, SIZE, shown.clone(), 0.0..highest * 1.08, |chart| {
         for (index, column) in columns.iter().enumerate() {
             let edge = |bin: usize| shown.start + width * to_f64(bin);
             let outline = column
@@ -151,7 +152,10 @@ pub fn histogram(labels: &Labels, all: &[(String, Vec<f64>)]) -> Option<Html> {
                 .flat_map(|(bin, share)| [(edge(bin), *share), (edge(bin + 1), *share)]);
             let outline = std::iter::once((shown.start, 0.0)).chain(outline).chain([(shown.end, 0.0)]);
             let outline: Vec<_> = outline.collect();
-            chart.draw_series([Polygon::new(outline.clone(), colour(index).mix(0.12).filled())])?;
+            // More areas than these over each other cannot be told apart.
+            if columns.len() <= 3 {
+                chart.draw_series([Polygon::new(outline.clone(), colour(index).mix(0.12).filled())])?;
+            }
             chart.draw_series(LineSeries::new(outline, colour(index).stroke_width(3)))?;
         }
         Ok(())
@@ -179,19 +183,24 @@ fn shares(values: &[f64], start: f64, width: f64) -> Vec<f64> {
 }
 
 /// A row of [`rows`]: its name, and spans of x that are there and that are missing.
+#[derive(Debug, Clone, Default)]
 pub struct Row {
-    /// Left of it.
+    /// Above it.
     pub name: String,
     /// What is there.
     pub present: Vec<(f64, f64)>,
     /// What is missing.
     pub missing: Vec<(f64, f64)>,
+    /// A place that is marked.
+    pub dot: Option<f64>,
 }
 
 /// A row per device, with what is there and what is missing. `None`: there is nothing.
 pub fn rows(labels: &Labels, rows: &[Row]) -> Option<Html> {
     /// So many rows can be told from each other.
-    const MOST: usize = 40;
+    const MOST: usize = 60;
+    /// Height of a row, and of all else.
+    const HEIGHTS: (u32, u32) = (64, 110);
     let mut labels = labels.clone();
     if rows.len() > MOST {
         labels.caption.push_str(&format!(" Drawn are the first {MOST} of {} devices.", rows.len()));
@@ -201,23 +210,29 @@ pub fn rows(labels: &Labels, rows: &[Row]) -> Option<Html> {
     let x = range(spans.flat_map(|(from, to)| [*from, *to]), false)?;
     // What is a frame long in an hour would not be seen.
     let least = (x.end - x.start) / 400.0;
-    let drawn = draw(&labels, x, 0.0..to_f64(rows.len()), |chart| {
+    let size = (SIZE.0, HEIGHTS.1 + HEIGHTS.0 * u32::try_from(rows.len()).ok()?);
+    let begin = x.start;
+    let drawn = draw(&labels, size, x, 0.0..to_f64(rows.len()), |chart| {
         for (index, row) in rows.iter().enumerate() {
-            let middle = to_f64(rows.len() - index) - 0.5;
+            let middle = to_f64(rows.len() - index) - 0.7;
             let bar = |(from, to): &(f64, f64), colour: RGBColor, half: f64| {
                 let to = to.max(from + least);
                 Rectangle::new([(*from, middle - half), (to, middle + half)], colour.filled())
             };
-            chart.draw_series(row.present.iter().map(|span| bar(span, colour(0), 0.22)))?;
-            chart.draw_series(row.missing.iter().map(|span| bar(span, LIMIT, 0.36)))?;
+            chart.draw_series(row.present.iter().map(|span| bar(span, colour(0), 0.08)))?;
+            chart.draw_series(row.missing.iter().map(|span| bar(span, LIMIT, 0.2)))?;
+            chart
+                .draw_series(row.dot.iter().map(|dot| Circle::new((*dot, middle), 9, colour(0).filled())))?;
+            let font = ("sans-serif", TEXT).into_font().color(&INK);
+            chart.draw_series([plotters::element::Text::new(
+                row.name.clone(),
+                (begin, middle + 0.62),
+                font,
+            )])?;
         }
         Ok(())
     });
-    let names = rows.iter().map(|row| Html::element("li", &[], Html::text(&row.name))).collect();
-    let names = Html::element("ol", &[], names);
-    let mut key = Html::literal("<p>From top to bottom:</p>");
-    key.push(names);
-    Some(figure(&labels, drawn, &key))
+    Some(figure(&labels, drawn, &Html::new()))
 }
 
 type Chart<'a, 'b> = ChartContext<
@@ -226,9 +241,10 @@ type Chart<'a, 'b> = ChartContext<
     Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
 >;
 
-/// A plot with axes, in which `content` draws.
+/// A plot with axes, in which `content` draws. Without a name of the vertical axis that has no numbers either.
 fn draw(
     labels: &Labels,
+    size: (u32, u32),
     x: Range<f64>,
     y: Range<f64>,
     content: impl FnOnce(&mut Chart<'_, '_>) -> anyhow::Result<()>,
@@ -236,13 +252,14 @@ fn draw(
     let mut svg = String::new();
     {
         let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw: {error}");
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let has_y = !labels.y.is_empty();
         let (x_step, y_step) = (x.end - x.start, y.end - y.start);
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
             .margin_right(30)
             .x_label_area_size(80)
-            .y_label_area_size(120)
+            .y_label_area_size(if has_y { 116 } else { 12 })
             .build_cartesian_2d(x, y)
             .map_err(|error| failed(&error))?;
         let font = || ("sans-serif", TEXT).into_font().color(&INK);
@@ -254,7 +271,7 @@ fn draw(
             .label_style(font())
             .axis_desc_style(font())
             .x_labels(7)
-            .y_labels(6)
+            .y_labels(if has_y { 6 } else { 0 })
             .x_desc(&labels.x)
             .y_desc(&labels.y)
             .x_label_formatter(&|x| number(*x, x_step))

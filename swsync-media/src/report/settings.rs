@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::html::{Html, paragraph, table};
+use super::html::{Html, paragraph, table_of_words};
 use super::take::TakeData;
 
 /// Longest text of a value.
@@ -45,7 +45,7 @@ pub fn section(take: &TakeData) -> Html {
         "What was set to other than the default on the elements that the frames came through. A setting with several rows differs \
          between devices.",
     );
-    html.push(table(&["element", "setting", "value", "devices"], cells));
+    html.push(table_of_words(&["element", "setting", "value", "devices"], cells));
     for device in take.devices.iter().take(1) {
         let ordered = serde_json::to_string_pretty(&device.take.ordered).unwrap_or_default();
         let mut details = Html::tagged("summary", "The order, as it was given");

@@ -205,6 +205,8 @@ fn devices(take: &TakeData) -> Html {
         let unknown = || Html::text("not known");
         let figure =
             |summary: Option<f64>| summary.map_or_else(unknown, |value| Html::text(format!("{value:.1}")));
+        let fine =
+            |summary: Option<f64>| summary.map_or_else(unknown, |value| Html::text(format!("{value:.2}")));
         let phase = of(&|frame| Some(frame.phase.as_micros_f64()));
         let clock = of(&|frame| frame.uncertainty.map(Span::as_micros_f64));
         let bound = of(&|frame| frame.bound().map(Span::as_micros_f64));
@@ -220,8 +222,8 @@ fn devices(take: &TakeData) -> Html {
             figure(phase.map(|phase| phase.max_abs)),
             figure(clock.map(|clock| clock.max_abs)),
             figure(bound.map(|bound| bound.max_abs).filter(|_| all_bounded)),
-            figure(exposure.map(|exposure| exposure.median)),
-            figure(gain.map(|gain| gain.median)),
+            fine(exposure.map(|exposure| exposure.median)),
+            fine(gain.map(|gain| gain.median)),
             Html::text(counted(
                 device.frames.iter().map(|frame| frame.lock.map_or("unknown", |lock| lock.as_str())),
             )),
@@ -246,6 +248,10 @@ fn devices(take: &TakeData) -> Html {
     ];
     let mut html = paragraph("Each device's frames, by what it wrote itself.");
     html.push(table(&headings, take.devices.iter().map(row)));
+    let worst = take.numbers.iter().copied().max_by_key(|number| take.pair_bound(*number));
+    if let Some(plot) = worst.and_then(|number| take_plots::intervals(take, number)) {
+        html.push(Html::element("div", &[("class", "plots")], plot));
+    }
     html
 }
 

@@ -217,15 +217,37 @@ pub fn presence(take: &TakeData) -> Option<Html> {
         let span = |hole: &swsync_core::manifest::Hole| {
             (take.seconds(hole.first), take.seconds(hole.last().saturating_add(1)))
         };
-        Row { name: device.id.to_string(), present, missing: device.take.holes.iter().map(span).collect() }
+        let missing = device.take.holes.iter().map(span).collect();
+        Row { name: device.id.to_string(), present, missing, dot: None }
     };
     let labels = labels(
         "Frames that are there",
-        "devices",
+        "",
         "A row per device: thin where it has frames, thick and red where take.json says that some are missing. Short holes are \
          drawn wider than they are.",
     );
     plot::rows(&labels, &take.comparable().map(row).collect::<Vec<_>>())
+}
+
+/// Where on the time axis each device's picture of `number` may be. `None`: no picture has an error bound.
+pub fn intervals(take: &TakeData, number: FrameNumber) -> Option<Html> {
+    let row = |device: &DeviceData| {
+        let frame = device.frame(number)?;
+        let (phase, bound) = (frame.phase.as_micros_f64(), frame.bound()?.as_micros_f64());
+        let rest = bound - phase.abs();
+        let present = vec![(phase - rest, phase + rest)];
+        Some(Row { name: device.id.to_string(), present, missing: Vec::new(), dot: Some(phase) })
+    };
+    let labels = Labels {
+        title: "When each picture was taken".into(),
+        caption: format!(
+            "For frame {number}, relative to its instant: the dot is what the device knows, the bar is where the picture may be by its \
+             error bound. Two pictures are at most as far apart as the far ends of their bars."
+        ),
+        x: "time from the instant (us)".into(),
+        y: String::new(),
+    };
+    plot::rows(&labels, &take.comparable().filter_map(row).collect::<Vec<_>>())
 }
 
 /// A plot, or that there is nothing to draw.

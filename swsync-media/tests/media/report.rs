@@ -199,7 +199,7 @@ fn a_run_of_the_laboratory_becomes_a_page() {
     for text in [
         "torn.csv cannot be read: line 2 has 1 cells rather than 2.",
         "<td class=\"number\">40</td>",
-        "<h3>total error</h3>",
+        "<h3>Total error</h3>",
         "Table II",
         "<code>swsync lab table2 --seed 7</code>",
         "a, x&lt;y, ns",

@@ -12,6 +12,7 @@
 
 use super::super::html::Html;
 use super::super::plot::{self, Labels, Mark, Series};
+use super::super::stats::quantile;
 use super::csv::Table;
 
 /// The parts of a total error.
@@ -38,7 +39,11 @@ pub fn errors(table: &Table) -> Vec<&str> {
 /// A column's name without its unit, for people.
 pub fn spoken(name: &str) -> String {
     let name = ["_error_ns", "_ns", "_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
-    name.replace('_', " ")
+    let mut spoken = name.replace('_', " ");
+    if let Some(first) = spoken.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    spoken
 }
 
 /// All plots of `table`.
@@ -87,11 +92,20 @@ fn delays(table: &Table) -> Vec<Html> {
 
 fn wedge(table: &Table) -> Option<Html> {
     let (trips, errors) = (table.numbers("round_trip_ns")?, table.numbers("offset_error_ns")?);
+    let mut sorted: Vec<f64> = trips.iter().flatten().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    // A few that took very long would press all others together.
+    let longest = quantile(&sorted, 0.995)?;
+    let beyond = sorted.iter().filter(|trip| **trip > longest).count();
     let every = table.rows.div_ceil(DOTS).max(1);
-    let points = trips.iter().zip(errors).step_by(every);
+    let points =
+        trips.iter().zip(errors).filter(|(trip, _)| trip.is_some_and(|trip| trip <= longest)).step_by(every);
     let points =
         points.filter_map(|(trip, error)| Some((trip.as_ref()? / 1000.0, error.map(|error| error / 1000.0))));
-    let thinned = if every == 1 { String::new() } else { format!(" One of {every} messages is drawn.") };
+    let mut thinned = if every == 1 { String::new() } else { format!(" One of {every} messages is drawn.") };
+    if beyond > 0 {
+        thinned.push_str(&format!(" {beyond} took longer and are not drawn."));
+    }
     let labels = labels(
         "Offset of each message over its round trip",
         &format!(
@@ -247,12 +261,12 @@ mod tests {
         );
         assert_eq!(
             titles("camera,trial,ready_s,clock_error_ns,total_error_ns\na,0,3.1,5,6\nb,1,3.0,7,\n"),
-            ["clock error", "total error", "Time until ready"]
+            ["Clock error", "Total error", "Time until ready"]
         );
         assert_eq!(titles("trial,a_starts,a_s\n0,3,2.0\n1,,\n"), ["Starts of the camera", "Time"]);
         assert_eq!(
             titles("rig,device,path_offset,at_s,total_ns,stamp_ns\n1,1,false,60,5,5\n1,1,false,120,6,5\n"),
-            ["total, over time", "stamp, over time", "total error", "stamp error"]
+            ["Total, over time", "Stamp, over time", "Total error", "Stamp error"]
         );
         assert!(titles("name,value\na,1\n").is_empty() && titles("time_s,x_error_ns\n").is_empty());
     }
