@@ -27,8 +27,8 @@ const LIMIT: RGBColor = RGBColor(3, 3, 3);
 /// So many series have a colour of their own.
 pub const COLOURS: usize = 8;
 
-/// Columns of a histogram.
-const BINS: usize = 48;
+/// Columns of a histogram of many values, and of few.
+const BINS: (usize, usize) = (48, 8);
 
 /// The colour of a series.
 fn colour(series: usize) -> RGBColor {
@@ -43,7 +43,7 @@ pub struct Labels {
     pub title: String,
     /// What one sees, for someone who was not there.
     pub caption: String,
-    /// The horizontal axis with its unit.
+    /// The horizontal axis with its unit. A long one in seconds, `time (s)`, is drawn in hours.
     pub x: String,
     /// The vertical axis with its unit.
     pub y: String,
@@ -93,18 +93,20 @@ pub fn series(labels: &Labels, all: &[Series], mark: Mark, limit: Option<f64>) -
         known.truncate(COLOURS);
     }
     let points = || known.iter().flat_map(|series| &series.points).filter_map(|(x, y)| Some((*x, (*y)?)));
-    let x = range(points().map(|(x, _)| x), false)?;
+    let (x, divisor) = time_axis(&mut labels, range(points().map(|(x, _)| x), false)?);
     let y = range(points().map(|(_, y)| y).chain(limit), true)?;
     let drawn = draw(&labels, SIZE, x.clone(), y, |chart| {
         if let Some(limit) = limit {
             chart.draw_series(LineSeries::new([(x.start, limit), (x.end, limit)], LIMIT.stroke_width(3)))?;
         }
         for (index, series) in known.iter().enumerate() {
+            // Many dots would hide each other.
+            let radius = if series.points.len() > 300 { 2 } else { 4 };
             for run in series.points.split(|(x, y)| !is_usable(*x) || !y.is_some_and(is_usable)) {
-                let run = run.iter().filter_map(|(x, y)| Some((*x, (*y)?)));
+                let run = run.iter().filter_map(|(x, y)| Some((*x / divisor, (*y)?)));
                 // A line through one point cannot be seen.
                 if mark == Mark::Dots || run.clone().count() == 1 {
-                    chart.draw_series(run.map(|point| Circle::new(point, 4, colour(index).filled())))?;
+                    chart.draw_series(run.map(|point| Circle::new(point, radius, colour(index).filled())))?;
                 } else {
                     let width = if known.len() > 2 { 2 } else { 3 };
                     chart.draw_series(LineSeries::new(run, colour(index).stroke_width(width)))?;
@@ -140,8 +142,11 @@ pub fn histogram(labels: &Labels, all: &[(String, Vec<f64>)]) -> Option<Html> {
             .push_str(&format!(" {beyond} of {} values are further out and not drawn.", sorted.len()));
     }
     let shown = widened(shown, false);
-    let width = (shown.end - shown.start) / to_f64(BINS);
-    let columns: Vec<Vec<f64>> = known.iter().map(|(_, values)| shares(values, shown.start, width)).collect();
+    let fewest = known.iter().map(|(_, values)| values.len()).min().unwrap_or_default();
+    let bins = to_count(2.0 * to_f64(fewest).sqrt()).clamp(BINS.1, BINS.0);
+    let width = (shown.end - shown.start) / to_f64(bins);
+    let columns: Vec<Vec<f64>> =
+        known.iter().map(|(_, values)| shares(values, shown.start, width, bins)).collect();
     let highest = columns.iter().flatten().copied().fold(0.0, f64::max);
     let drawn = draw(&labels, SIZE, shown.clone(), 0.0..highest * 1.08, |chart| {
         for (index, column) in columns.iter().enumerate() {
@@ -164,18 +169,13 @@ pub fn histogram(labels: &Labels, all: &[(String, Vec<f64>)]) -> Option<Html> {
     Some(figure(&labels, drawn, &legend(&names)))
 }
 
-/// In percent, how many of `values` are in each of [`BINS`] columns of `width`, from `start` on.
-fn shares(values: &[f64], start: f64, width: f64) -> Vec<f64> {
-    let mut counts = vec![0_usize; BINS];
+/// In percent, how many of `values` are in each of `bins` columns of `width`, from `start` on.
+fn shares(values: &[f64], start: f64, width: f64, bins: usize) -> Vec<f64> {
+    let mut counts = vec![0_usize; bins];
     for value in values.iter().filter(|value| is_usable(**value)) {
         let place = (value - start) / width;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is checked to be within the columns"
-        )]
-        if (0.0..=to_f64(BINS)).contains(&place) {
-            counts[(place as usize).min(BINS - 1)] += 1;
+        if (0.0..=to_f64(bins)).contains(&place) {
+            counts[to_count(place).min(bins - 1)] += 1;
         }
     }
     let all = values.iter().filter(|value| is_usable(**value)).count().max(1);
@@ -208,6 +208,8 @@ pub fn rows(labels: &Labels, rows: &[Row]) -> Option<Html> {
     let rows = &rows[..rows.len().min(MOST)];
     let spans = rows.iter().flat_map(|row| row.present.iter().chain(&row.missing));
     let x = range(spans.flat_map(|(from, to)| [*from, *to]), false)?;
+    let x = if rows.iter().any(|row| row.dot.is_some()) { widened(x, true) } else { x };
+    let (x, divisor) = time_axis(&mut labels, x);
     // What is a frame long in an hour would not be seen.
     let least = (x.end - x.start) / 400.0;
     let size = (SIZE.0, HEIGHTS.1 + HEIGHTS.0 * u32::try_from(rows.len()).ok()?);
@@ -216,13 +218,15 @@ pub fn rows(labels: &Labels, rows: &[Row]) -> Option<Html> {
         for (index, row) in rows.iter().enumerate() {
             let middle = to_f64(rows.len() - index) - 0.7;
             let bar = |(from, to): &(f64, f64), colour: RGBColor, half: f64| {
-                let to = to.max(from + least);
-                Rectangle::new([(*from, middle - half), (to, middle + half)], colour.filled())
+                let from = from / divisor;
+                let to = (to / divisor).max(from + least);
+                Rectangle::new([(from, middle - half), (to, middle + half)], colour.filled())
             };
             chart.draw_series(row.present.iter().map(|span| bar(span, colour(0), 0.08)))?;
             chart.draw_series(row.missing.iter().map(|span| bar(span, LIMIT, 0.2)))?;
-            chart
-                .draw_series(row.dot.iter().map(|dot| Circle::new((*dot, middle), 9, colour(0).filled())))?;
+            chart.draw_series(
+                row.dot.iter().map(|dot| Circle::new((*dot / divisor, middle), 9, colour(0).filled())),
+            )?;
             let font = ("sans-serif", TEXT).into_font().color(&INK);
             chart.draw_series([plotters::element::Text::new(
                 row.name.clone(),
@@ -306,6 +310,18 @@ fn legend(names: &[&str]) -> Html {
     };
     let entries: Html = names.iter().enumerate().filter_map(entry).collect();
     if entries.is_empty() { entries } else { Html::element("ul", &[("class", "legend")], entries) }
+}
+
+/// The range of a horizontal axis in the unit that it is drawn in, and what values in its own unit are divided by.
+fn time_axis(labels: &mut Labels, x: Range<f64>) -> (Range<f64>, f64) {
+    const HOUR_S: f64 = 3600.0;
+    match labels.x.strip_suffix("(s)") {
+        Some(name) if x.end - x.start > 2.0 * HOUR_S => {
+            labels.x = format!("{name}(h)");
+            (x.start / HOUR_S..x.end / HOUR_S, HOUR_S)
+        }
+        _ => (x, 1.0),
+    }
 }
 
 /// The range of `values`, a little widened. `None`: there is no finite one.
@@ -407,10 +423,20 @@ mod tests {
     }
 
     #[test]
+    fn long_times_are_drawn_in_hours() {
+        let at = |x: f64, name: &str| {
+            let mut labels = Labels { x: name.into(), ..labels() };
+            let (range, divisor) = time_axis(&mut labels, 0.0..x);
+            (labels.x, range.end, divisor)
+        };
+        assert_eq!(at(36_000.0, "time (s)"), ("time (h)".into(), 10.0, 3600.0));
+        assert_eq!(at(600.0, "time (s)"), ("time (s)".into(), 600.0, 1.0));
+        assert_eq!(at(36_000.0, "delay (us)"), ("delay (us)".into(), 36_000.0, 1.0));
+    }
+
+    #[test]
     fn shares_count_what_is_in_each_column() {
-        let mut expected = vec![0.0; BINS];
-        (expected[0], expected[1], expected[BINS - 1]) = (50.0, 25.0, 25.0);
-        assert_eq!(shares(&[0.0, 0.5, 1.0, 48.0], 0.0, 1.0), expected);
+        assert_eq!(shares(&[0.0, 0.5, 1.0, 4.0, f64::NAN], 0.0, 1.0, 4), [50.0, 25.0, 0.0, 25.0]);
     }
 
     #[test]

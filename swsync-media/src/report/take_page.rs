@@ -181,11 +181,14 @@ fn key_figures(take: &TakeData) -> Html {
         Summary::of(take.numbers.iter().filter_map(|number| take.spread(*number)).map(Span::as_micros_f64));
     let bounds: Vec<_> = take.numbers.iter().filter_map(|number| take.pair_bound(*number)).collect();
     let missing: u64 = take.devices.iter().map(|device| device.take.missing()).sum();
-    let length = take.numbers.last().map(|last| take.seconds(last + 1));
+    let length = take.numbers.last().filter(|_| take.numbers.len() > 1).map(|last| take.seconds(last + 1));
     let figures = [
         figure(take.devices.len().to_string(), "devices"),
         figure(take.numbers.len().to_string(), "instants"),
-        figure(length.map_or_else(unknown, |length| format!("{length:.2} s")), "long"),
+        figure(
+            length.map_or_else(|| "-".to_owned(), |length| format!("{length:.2} s")),
+            "from the first to the last",
+        ),
         figure(missing.to_string(), "missing frames, of all devices"),
         figure(
             spreads.map_or_else(unknown, |spread| format!("{:.1} us", spread.median)),
@@ -237,14 +240,14 @@ fn devices(take: &TakeData) -> Html {
         "frames",
         "missing",
         "mean phase error (us)",
-        "largest (us)",
+        "largest phase error (us)",
         "clock, at most (us, 1 sigma)",
         "bound, at most (us)",
         "exposure (ms, median)",
         "gain (median)",
         "on the grid",
         "clock",
-        "files",
+        "size",
     ];
     let mut html = paragraph("Each device's frames, by what it wrote itself.");
     html.push(table(&headings, take.devices.iter().map(row)));

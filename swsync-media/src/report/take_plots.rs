@@ -5,7 +5,7 @@ use swsync_core::time::Span;
 
 use super::html::{Html, note};
 use super::plot::{self, Labels, Mark, Row, Series};
-use super::take::{DeviceData, Frame, TakeData};
+use super::take::{Certificate, DeviceData, Frame, TakeData};
 
 /// Most points of a line. Of the frames between, the largest magnitude is drawn.
 const POINTS: usize = 280;
@@ -51,9 +51,8 @@ fn line(name: &str, chunks: &[Chunk<'_>], value: impl Fn(FrameNumber) -> Option<
     Series { name: name.to_owned(), points }
 }
 
-fn per_device(take: &TakeData, value: impl Fn(&Frame) -> Option<f64>) -> Vec<Series> {
-    let chunks = chunks(take);
-    let of = |device: &DeviceData| line(device.id.as_str(), &chunks, |number| value(device.frame(number)?));
+fn per_device(take: &TakeData, chunks: &[Chunk<'_>], value: impl Fn(&Frame) -> Option<f64>) -> Vec<Series> {
+    let of = |device: &DeviceData| line(device.id.as_str(), chunks, |number| value(device.frame(number)?));
     take.comparable().map(of).collect()
 }
 
@@ -66,14 +65,6 @@ fn labels(title: &str, y: &str, caption: &str) -> Labels {
     }
 }
 
-/// How a line's points are made, where there are more frames than points.
-fn of_many(take: &TakeData) -> String {
-    match take.numbers.len().div_ceil(POINTS) {
-        0 | 1 => String::new(),
-        each => format!(" Each point is the largest of {each} frames."),
-    }
-}
-
 fn micros(span: Option<Span>) -> Option<f64> {
     span.map(Span::as_micros_f64)
 }
@@ -81,85 +72,80 @@ fn micros(span: Option<Span>) -> Option<f64> {
 /// What changes over time.
 pub fn over_time(take: &TakeData) -> Html {
     if take.numbers.len() < 2 {
-        return note(
-            "This take has a single instant, so nothing changes over time: see the table of devices.",
-        );
+        return note("This take has a single instant, so nothing changes over time: see the devices above.");
     }
-    let (chunks, many, mark) = (chunks(take), of_many(take), Mark::Line);
-    let mut plots = Vec::new();
+    let chunks = chunks(take);
     let limit = match &take.certificate {
-        super::take::Certificate::Valid(certificate) => micros(certificate.max_error_ns),
+        Certificate::Valid(certificate) => micros(certificate.max_error_ns),
         _ => None,
     };
     let drawn_limit = limit.map_or("", |_| " The horizontal line is the limit of the certificate.");
-    plots.push(or_missing(
-        plot::series(
-            &labels(
-                "Largest possible difference",
-                "us",
-                &format!(
-                    "How far the pictures of one number may be apart on any two devices: their two largest error bounds, \
-                     added.{drawn_limit}{many}"
-                ),
-            ),
-            &[line("", &chunks, |number| micros(take.pair_bound(number)))],
-            mark,
-            limit,
-        ),
-        "Largest possible difference: not known, as fewer than two devices have frames with an error bound.",
-    ));
-    plots.push(or_missing(
-        plot::series(
-            &labels(
-                "Spread of frame times",
-                "us",
-                &format!(
-                    "From the earliest to the latest picture of one number, by the devices' own times. What their clocks are off \
-                     does not show here.{many}"
-                ),
-            ),
-            &[line("", &chunks, |number| micros(take.spread(number)))],
-            mark,
-            None,
-        ),
-        "Spread of frame times: not known, as no number is on two devices.",
-    ));
-    plots.push(or_missing(
-        plot::series(
-            &labels(
-                "Phase error",
-                "us",
-                &format!("How far each frame is from the instant of its number, as its device knows it: early is negative.{many}"),
-            ),
-            &per_device(take, |frame| Some(frame.phase.as_micros_f64())),
-            mark,
-            None,
-        ),
-        "Phase error: there are no frames.",
-    ));
-    plots.push(or_missing(
-        plot::series(
-            &labels(
-                "Uncertainty of the clock",
-                "us, 1 sigma",
-                &format!("How well each device knew rig time when it took the frame. The leader's clock is rig time: 0.{many}"),
-            ),
-            &per_device(take, |frame| micros(frame.uncertainty)),
-            mark,
-            None,
-        ),
-        "Uncertainty of the clock: no frame states it.",
-    ));
-    plots.push(or_missing(
-        plot::series(
-            &labels("Temperature of the sensor", "\u{b0}C", &format!("As the cameras report it.{many}")),
-            &per_device(take, |frame| frame.temperature.map(f64::from)),
-            mark,
-            None,
-        ),
-        "Temperature: no camera reports that of its sensor.",
-    ));
-    Html::element("div", &[("class", "plots")], plots.into_iter().collect())
+    let bounds = format!(
+        "How far the pictures of one number may be apart on any two devices: their two largest error bounds, added.{drawn_limit}"
+    );
+    let plots = [
+        OverTime {
+            title: "Largest possible difference",
+            unit: "us",
+            about: &bounds,
+            series: vec![line("", &chunks, |number| micros(take.pair_bound(number)))],
+            missing: "not known, as fewer than two devices have frames with an error bound",
+        },
+        OverTime {
+            title: "Spread of frame times",
+            unit: "us",
+            about: "From the earliest to the latest picture of one number, by the devices' own times. What their clocks are off does \
+                    not show here.",
+            series: vec![line("", &chunks, |number| micros(take.spread(number)))],
+            missing: "not known, as no number is on two devices",
+        },
+        OverTime {
+            title: "Phase error",
+            unit: "us",
+            about: "How far each frame is from the instant of its number, as its device knows it: early is negative.",
+            series: per_device(take, &chunks, |frame| Some(frame.phase.as_micros_f64())),
+            missing: "there are no frames",
+        },
+        OverTime {
+            title: "Uncertainty of the clock",
+            unit: "us, 1 sigma",
+            about: "How well each device knew rig time when it took the frame. The leader's clock is rig time: 0.",
+            series: per_device(take, &chunks, |frame| micros(frame.uncertainty)),
+            missing: "no frame states it",
+        },
+        OverTime {
+            title: "Temperature of the sensor",
+            unit: "\u{b0}C",
+            about: "As the cameras report it.",
+            series: per_device(take, &chunks, |frame| frame.temperature.map(f64::from)),
+            missing: "no camera reports that of its sensor",
+        },
+    ];
+    let many = match take.numbers.len().div_ceil(POINTS) {
+        0 | 1 => String::new(),
+        each => format!(" Each point is the largest of {each} frames."),
+    };
+    let limits = std::iter::once(limit).chain(std::iter::repeat(None));
+    let plots = plots.iter().zip(limits).map(|(plot, limit)| plot.html(&many, limit));
+    Html::element("div", &[("class", "plots")], plots.collect())
+}
+
+/// A plot of what changes over time.
+struct OverTime<'a> {
+    title: &'a str,
+    unit: &'a str,
+    about: &'a str,
+    series: Vec<Series>,
+    /// What to say if no value is known.
+    missing: &'a str,
+}
+
+impl OverTime<'_> {
+    fn html(&self, many: &str, limit: Option<f64>) -> Html {
+        let labels = labels(self.title, self.unit, &format!("{}{many}", self.about));
+        let missing = format!("{}: {}.", self.title, self.missing);
+        or_missing(plot::series(&labels, &self.series, Mark::Line, limit), &missing)
+    }
 }
 
 /// How often errors of which size are.
@@ -241,8 +227,8 @@ pub fn intervals(take: &TakeData, number: FrameNumber) -> Option<Html> {
     let labels = Labels {
         title: "When each picture was taken".into(),
         caption: format!(
-            "For frame {number}, relative to its instant: the dot is what the device knows, the bar is where the picture may be by its \
-             error bound. Two pictures are at most as far apart as the far ends of their bars."
+            "For frame {number}, relative to its instant: the dot is what the device knows, the bar is how far that may be wrong: \
+             clock, exposure reference and stamp, added."
         ),
         x: "time from the instant (us)".into(),
         y: String::new(),

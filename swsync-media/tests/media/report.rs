@@ -191,7 +191,12 @@ fn a_run_of_the_laboratory_becomes_a_page() {
     lab(
         root.path(),
         about,
-        &[("errors.csv", &errors), ("torn.csv", "a,b\n1\n"), ("other.csv", "name,value\nx,1\n")],
+        &[
+            ("errors.csv", &errors),
+            ("torn.csv", "a,b\n1\n"),
+            ("other.csv", "value\n1\n"),
+            ("events.csv", "at_s,event\n1,reboot\n2,reboot\n"),
+        ],
     );
     let ran = report(root.path(), &[]);
     assert_eq!(ran.code, 1, "a table cannot be read: {ran:#?}");
@@ -203,7 +208,8 @@ fn a_run_of_the_laboratory_becomes_a_page() {
         "Table II",
         "<code>swsync lab table2 --seed 7</code>",
         "a, x&lt;y, ns",
-        "No plot is known for its columns, or they have no values: name, value.",
+        "No plot is known for its columns, or they have no values: value.",
+        "<td>reboot</td><td class=\"number\">2</td>",
     ] {
         assert!(html.contains(text), "{text}");
     }

@@ -1,5 +1,6 @@
 //! Tables as the laboratory writes them: RFC 4180, the first line names the columns, an empty cell is a value that is not known.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
@@ -65,13 +66,16 @@ impl Table {
         })
     }
 
-    /// The rows that have the same words in all columns of words, and in the columns `also`: what these words are, and the rows'
-    /// indexes. Without such columns all rows are one group, whose name is empty.
-    pub fn groups(&self, also: &[&str]) -> Vec<(String, Vec<usize>)> {
+    /// The rows that have the same words in all columns of words except `without`, and in the columns `also`: what these words
+    /// are, and the rows' indexes. Without such columns all rows are one group, whose name is empty.
+    pub fn groups(&self, also: &[&str], without: &[&str]) -> Vec<(String, Vec<usize>)> {
         let keys: Vec<_> = self
             .columns
             .iter()
-            .filter(|(name, column)| matches!(column, Column::Words(_)) || also.contains(&name.as_str()))
+            .filter(|(name, column)| {
+                let name = name.as_str();
+                also.contains(&name) || (matches!(column, Column::Words(_)) && !without.contains(&name))
+            })
             .collect();
         let key = |row: usize| {
             let parts = keys.iter().map(|(name, column)| format!("{name} {}", column.text(row)));
@@ -109,6 +113,14 @@ impl Column {
         }
     }
 
+    /// How often each of its words occurs. `None`: it is a column of numbers.
+    pub fn counts(&self) -> Option<BTreeMap<&str, usize>> {
+        let Self::Words(words) = self else { return None };
+        let mut counts = BTreeMap::new();
+        words.iter().for_each(|word| *counts.entry(word.as_str()).or_default() += 1);
+        Some(counts)
+    }
+
     /// The cell of `row` as text.
     fn text(&self, row: usize) -> String {
         match self {
@@ -133,7 +145,7 @@ fn record(from: &mut impl BufRead, line: &mut usize) -> anyhow::Result<Option<Ve
         }
         *line += 1;
         // Within quotes a line end belongs to the cell.
-        if text.matches('"').count() % 2 == 0 {
+        if text.matches('"').count().is_multiple_of(2) {
             break;
         }
     }
@@ -169,7 +181,8 @@ mod tests {
         assert_eq!(table.rows, 2);
         assert_eq!(table.numbers("a_ns"), Some(&[Some(1.0), None][..]));
         assert_eq!(table.known().collect::<Vec<_>>(), ["a_ns"]);
-        let groups = table.groups(&[]);
+        let groups = table.groups(&[], &[]);
+        assert_eq!(table.columns[0].1.counts().unwrap()["x"], 1);
         assert_eq!(groups, [("camera x".to_owned(), vec![0]), ("camera y, \"z\"".to_owned(), vec![1])]);
     }
 
@@ -177,7 +190,7 @@ mod tests {
     fn a_number_among_words_is_a_word() {
         let table = table("a,n\n1.50,7\nx,8\n").unwrap();
         assert_eq!(table.columns[0].1, Column::Words(vec!["1.5".into(), "x".into()]));
-        assert_eq!(table.groups(&["n"])[1].0, "a x, n 8");
+        assert_eq!(table.groups(&["n"], &[])[1].0, "a x, n 8");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::html::{Html, note, paragraph, section, table};
 use super::super::page::Page;
 use super::super::stats::Summary;
+use super::csv::Table;
 use super::{LAB_JSON, LabData, known, plots};
 
 /// Most rows of a table of figures.
@@ -35,8 +36,7 @@ pub fn page(lab: &LabData, command: String, made: String) -> Page {
         let mut content = Html::tagged("h2", name);
         content.push(paragraph(format!("{} rows.", data.rows)));
         content.push(if drawn.is_empty() {
-            let names = data.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            note(format!("No plot is known for its columns, or they have no values: {names}."))
+            not_drawn(data)
         } else {
             Html::element("div", &[("class", "plots")], drawn.into_iter().collect())
         });
@@ -59,19 +59,40 @@ pub fn page(lab: &LabData, command: String, made: String) -> Page {
     }
 }
 
+/// A table without plots: how often its words occur, or what its columns are.
+fn not_drawn(data: &Table) -> Html {
+    /// So many different words are kinds, and not texts.
+    const KINDS: usize = 40;
+    let counted: Html = data
+        .columns
+        .iter()
+        .filter_map(|(name, column)| Some((name, column.counts().filter(|counts| counts.len() <= KINDS)?)))
+        .map(|(name, counts)| {
+            let rows = counts.into_iter().map(|(word, count)| vec![Html::text(word), Html::text(count)]);
+            table(&[name, "rows"], rows)
+        })
+        .collect();
+    if !counted.is_empty() {
+        return counted;
+    }
+    let names = data.columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    note(format!("No plot is known for its columns, or they have no values: {names}."))
+}
+
 /// The figures of all columns of errors, computed from their rows; and the paper's.
 fn errors(lab: &LabData, known: Option<&known::Known>) -> Html {
     let mut rows = Vec::new();
     for (file, table) in &lab.tables {
-        let groups = table.groups(&[]);
+        let groups = plots::populations(table);
         for column in plots::errors(table) {
             for (group, members) in &groups {
+                let group = if group.is_empty() { "all" } else { group };
                 let values =
                     members.iter().filter_map(|row| table.numbers(column)?.get(*row).copied().flatten());
-                let Some(summary) = Summary::of(values.map(|nanos| nanos / 1000.0)) else { continue };
-                let figures = [summary.max_abs, summary.mean_abs, summary.stdev, summary.mean]
-                    .map(|value| format!("{value:.1}"));
-                let cells = [file.clone(), plots::spoken(column), group.clone(), summary.count.to_string()];
+                let Some(summary) = Summary::of(values) else { continue };
+                let figures = [summary.max_abs, summary.mean_abs, summary.stdev, summary.mean].map(span);
+                let cells =
+                    [file.clone(), plots::spoken(column), group.to_owned(), summary.count.to_string()];
                 rows.push(cells.into_iter().chain(figures).map(Html::text).collect::<Vec<_>>());
             }
         }
@@ -80,7 +101,7 @@ fn errors(lab: &LabData, known: Option<&known::Known>) -> Html {
     if rows.is_empty() {
         html.push(note("No table has a column of errors (..._error_ns): see all figures below."));
     } else {
-        html.push(paragraph("In microseconds, computed from the rows of the tables below."));
+        html.push(paragraph("Computed from the rows of the tables below."));
         rows.truncate(ROWS);
         html.push(table(&["table", "error", "of", "values", "max", "mean abs", "stdev", "bias"], rows));
     }
@@ -88,6 +109,14 @@ fn errors(lab: &LabData, known: Option<&known::Known>) -> Html {
         html.push(known.paper());
     }
     html
+}
+
+/// A span of `nanos`, with its unit.
+fn span(nanos: f64) -> String {
+    let (unit, divisor) = plots::unit(nanos.abs());
+    // Without a negative zero.
+    let tenths = (nanos / divisor * 10.0).round() + 0.0;
+    format!("{:.1} {unit}", tenths / 10.0)
 }
 
 /// All of `figures`, a row each.

@@ -5,7 +5,8 @@
 //! | `to_leader_ns`, `to_client_ns` | histogram of one-way delays (the paper's Fig. 7) |
 //! | `round_trip_ns`, `offset_error_ns` | wedge: the error of each exchange over its round trip (supplement, Fig. 1) |
 //! | `time_s` or `at_s`, and errors | lines over time (supplement, Fig. 2) |
-//! | errors without a time | histograms (Fig. 6) |
+//! | `at_s`, and other columns in ns | lines over time |
+//! | errors without a time, or with `at_s` | histograms (Fig. 6) |
 //! | `..._injections`, `..._starts`, `..._s` | histograms of counts and durations |
 //!
 //! Errors are the columns `..._error_ns`; in a table with `at_s` also `total_ns` and its parts.
@@ -20,6 +21,15 @@ pub const PARTS: [&str; 5] = ["total_ns", "clock_ns", "phase_ns", "exposure_refe
 
 /// Columns of numbers that name what a row belongs to.
 const KEYS: [&str; 3] = ["rig", "device", "camera"];
+
+/// Columns of words that say how a row came about, and not what it belongs to.
+const STATES: [&str; 1] = ["disturbed"];
+
+/// Most lines that are drawn one by one. Of more, the mean and the largest are drawn.
+const LINES: usize = 8;
+
+/// What a still of the beginning is: the rig has not settled yet.
+const BEGINNING_S: f64 = 10.0;
 
 /// Columns of times.
 const TIMES: [&str; 2] = ["time_s", "at_s"];
@@ -36,6 +46,31 @@ pub fn errors(table: &Table) -> Vec<&str> {
     table.known().filter(|name| name.ends_with("_error_ns") || (has_parts && PARTS.contains(name))).collect()
 }
 
+/// The rows whose errors belong together: those with the same words, and in a table of stills those of the beginning by themselves.
+pub fn populations(table: &Table) -> Vec<(String, Vec<usize>)> {
+    let groups = table.groups(&[], &[]);
+    let Some(times) = table.numbers("at_s").filter(|_| table.numbers("total_ns").is_some()) else {
+        return groups;
+    };
+    let is_early = |row: &usize| times.get(*row).copied().flatten().is_some_and(|at| at < BEGINNING_S);
+    let split = |(group, rows): (String, Vec<usize>)| {
+        let (early, late): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_early);
+        let name = |when: &str| if group.is_empty() { when.to_owned() } else { format!("{when}, {group}") };
+        [(name("first 10 s"), early), (name("after that"), late)]
+    };
+    groups.into_iter().flat_map(split).filter(|(_, rows)| !rows.is_empty()).collect()
+}
+
+/// The unit for values of this size, in ns, and how many ns it has.
+pub fn unit(largest: f64) -> (&'static str, f64) {
+    if largest >= 1e7 { ("ms", 1e6) } else { ("us", 1e3) }
+}
+
+/// The unit for the values in a column.
+fn unit_of(column: &[Option<f64>]) -> (&'static str, f64) {
+    unit(column.iter().flatten().fold(0.0_f64, |most, value| most.max(value.abs())))
+}
+
 /// A column's name without its unit, for people.
 pub fn spoken(name: &str) -> String {
     let name = ["_error_ns", "_ns", "_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
@@ -50,20 +85,18 @@ pub fn spoken(name: &str) -> String {
 pub fn all(table: &Table) -> Vec<Html> {
     let mut plots = delays(table);
     plots.extend(wedge(table));
-    match TIMES.iter().find_map(|time| table.numbers(time)) {
-        Some(times) => plots.extend(over_time(table, times)),
-        None => plots.extend(error_histograms(table)),
-    }
-    if TIMES.iter().any(|time| table.numbers(time).is_some()) && table.numbers("total_ns").is_some() {
+    let times = TIMES.iter().find_map(|time| table.numbers(time));
+    plots.extend(times.map(|times| over_time(table, times)).into_iter().flatten());
+    if times.is_none() || table.numbers("at_s").is_some() {
         plots.extend(error_histograms(table));
     }
     plots.extend(counts(table));
     plots
 }
 
-/// The values of `column` in `rows`, in microseconds.
-fn micros(column: &[Option<f64>], rows: &[usize]) -> Vec<f64> {
-    rows.iter().filter_map(|row| column.get(*row).copied().flatten()).map(|nanos| nanos / 1000.0).collect()
+/// The values of `column` in `rows`, divided by `unit`.
+fn values(column: &[Option<f64>], rows: &[usize], unit: f64) -> Vec<f64> {
+    rows.iter().filter_map(|row| column.get(*row).copied().flatten()).map(|value| value / unit).collect()
 }
 
 fn labels(title: &str, caption: &str, x: &str, y: &str) -> Labels {
@@ -75,7 +108,7 @@ fn delays(table: &Table) -> Vec<Html> {
     let named = [("leader to client", "to_client_ns"), ("client to leader", "to_leader_ns")];
     let known = named
         .iter()
-        .filter_map(|(name, column)| Some(((*name).to_owned(), micros(table.numbers(column)?, &rows))));
+        .filter_map(|(name, column)| Some(((*name).to_owned(), values(table.numbers(column)?, &rows, 1e3))));
     let known: Vec<_> = known.collect();
     if known.len() < named.len() {
         return Vec::new();
@@ -120,39 +153,61 @@ fn wedge(table: &Table) -> Option<Html> {
 }
 
 fn over_time(table: &Table, times: &[Option<f64>]) -> Vec<Html> {
-    let columns: Vec<_> = errors(table).into_iter().filter(|name| *name != "offset_error_ns").collect();
     let is_still = table.numbers("at_s").is_some();
-    let groups = table.groups(&KEYS);
-    let mut plots = Vec::new();
+    let columns: Vec<&str> = if is_still {
+        table.known().filter(|name| name.ends_with("_ns")).collect()
+    } else {
+        errors(table).into_iter().filter(|name| *name != "offset_error_ns").collect()
+    };
+    let groups = table.groups(&KEYS, &STATES);
     if columns.len() > 1 && groups.len() == 1 && !is_still {
-        // Several estimates of the same: in one plot.
-        let rows: Vec<_> = (0..table.rows).collect();
-        for (title, share, text) in [
-            ("Errors of the filters", 1.0, "What each filter makes of all messages so far, less the truth."),
-            (
-                "The same, the first 3 %",
-                0.03,
-                "The beginning of the plot before: how soon each filter is near the truth.",
-            ),
-        ] {
-            let first = &rows[..rows.len().min(plot::to_count(plot::to_f64(rows.len()) * share).max(2))];
-            let lines =
-                columns.iter().filter_map(|name| line(&spoken(name), times, table.numbers(name)?, first));
-            let caption = format!("{text} This is Fig. 2 of the paper's supplement.{}", of_many(first.len()));
-            let labels = labels(title, &caption, "time (s)", "error (us)");
-            plots.extend(plot::series(&labels, &lines.collect::<Vec<_>>(), Mark::Line, None));
-        }
-        return plots;
+        return filters(table, times, &columns);
     }
-    for name in columns {
-        let Some(values) = table.numbers(name) else { continue };
-        let lines = groups.iter().filter_map(|(group, rows)| line(group, times, values, rows));
+    let plot = |name: &str| {
+        let numbers = table.numbers(name)?;
+        let (unit, divisor) = unit_of(numbers);
         let many = groups.iter().map(|(_, rows)| rows.len()).max().unwrap_or_default();
-        let caption = format!("The column {name}, over time.{}", of_many(many));
-        let labels = labels(&format!("{}, over time", spoken(name)), &caption, "time (s)", "error (us)");
-        plots.extend(plot::series(&labels, &lines.collect::<Vec<_>>(), Mark::Line, None));
-    }
-    plots
+        let (lines, caption) = if groups.len() > LINES {
+            let by_words = table.groups(&[], &STATES);
+            let lines =
+                by_words.iter().flat_map(|(group, rows)| mean_and_most(group, times, numbers, rows, divisor));
+            let caption = format!(
+                "The column {name}: mean and largest magnitude of all {} lines that it has.",
+                groups.len()
+            );
+            (lines.collect::<Vec<_>>(), caption)
+        } else {
+            let lines = groups.iter().filter_map(|(group, rows)| line(group, times, numbers, rows, divisor));
+            (lines.collect(), format!("The column {name}, over time.{}", of_many(many)))
+        };
+        let labels = labels(&format!("{}, over time", spoken(name)), &caption, "time (s)", unit);
+        plot::series(&labels, &lines, Mark::Line, None)
+    };
+    columns.into_iter().filter_map(plot).collect()
+}
+
+/// Several estimates of the same, in one plot: the paper's convergence of filters.
+fn filters(table: &Table, times: &[Option<f64>], columns: &[&str]) -> Vec<Html> {
+    let rows: Vec<_> = (0..table.rows).collect();
+    let plot = |(title, share, text): (&str, f64, &str)| {
+        let first = &rows[..rows.len().min(plot::to_count(plot::to_f64(rows.len()) * share).max(2))];
+        let lines =
+            columns.iter().filter_map(|name| line(&spoken(name), times, table.numbers(name)?, first, 1e3));
+        let caption = format!("{text} This is Fig. 2 of the paper's supplement.{}", of_many(first.len()));
+        let labels = labels(title, &caption, "time (s)", "error (us)");
+        plot::series(&labels, &lines.collect::<Vec<_>>(), Mark::Line, None)
+    };
+    [
+        ("Errors of the filters", 1.0, "What each filter makes of all messages so far, less the truth."),
+        (
+            "The same, the first 3 %",
+            0.03,
+            "The beginning of the plot before: how soon each filter is near the truth.",
+        ),
+    ]
+    .into_iter()
+    .filter_map(plot)
+    .collect()
 }
 
 fn of_many(rows: usize) -> String {
@@ -162,28 +217,60 @@ fn of_many(rows: usize) -> String {
     }
 }
 
-/// The values of `rows` over their times: of many rows in a row the largest.
-fn line(name: &str, times: &[Option<f64>], values: &[Option<f64>], rows: &[usize]) -> Option<Series> {
+/// The values of `rows`, divided by `unit`, over their times: of many rows in a row the largest.
+fn line(
+    name: &str,
+    times: &[Option<f64>],
+    values: &[Option<f64>],
+    rows: &[usize],
+    unit: f64,
+) -> Option<Series> {
     let chunk = |rows: &[usize]| {
         let time = times.get(*rows.first()?).copied().flatten()?;
         let values = rows.iter().filter_map(|row| values.get(*row).copied().flatten());
-        Some((time, values.max_by(|one, two| one.abs().total_cmp(&two.abs())).map(|nanos| nanos / 1000.0)))
+        Some((time, values.max_by(|one, two| one.abs().total_cmp(&two.abs())).map(|value| value / unit)))
     };
     let points: Vec<_> = rows.chunks(rows.len().div_ceil(POINTS).max(1)).filter_map(chunk).collect();
     (!points.is_empty()).then(|| Series { name: name.to_owned(), points })
 }
 
+/// Mean and largest magnitude of `rows` of similar times.
+fn mean_and_most(
+    name: &str,
+    times: &[Option<f64>],
+    values: &[Option<f64>],
+    rows: &[usize],
+    unit: f64,
+) -> [Series; 2] {
+    /// Points of a line.
+    const BINS: usize = 80;
+    let time = |row: &usize| times.get(*row).copied().flatten();
+    let mut known: Vec<(f64, f64)> = rows
+        .iter()
+        .filter_map(|row| Some((time(row)?, values.get(*row).copied().flatten()?.abs() / unit)))
+        .collect();
+    known.sort_by(|one, two| one.0.total_cmp(&two.0));
+    let chunks: Vec<_> = known.chunks(known.len().div_ceil(BINS).max(1)).collect();
+    let series = |what: &str, values: Vec<f64>| {
+        let name = if name.is_empty() { what.to_owned() } else { format!("{what}, {name}") };
+        let points = chunks.iter().zip(values).map(|(chunk, value)| (chunk[0].0, Some(value)));
+        Series { name, points: points.collect() }
+    };
+    let mean =
+        |chunk: &&[(f64, f64)]| chunk.iter().map(|(_, value)| value).sum::<f64>() / plot::to_f64(chunk.len());
+    let most = |chunk: &&[(f64, f64)]| chunk.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+    [series("mean", chunks.iter().map(mean).collect()), series("largest", chunks.iter().map(most).collect())]
+}
+
 fn error_histograms(table: &Table) -> Vec<Html> {
-    let groups = table.groups(&[]);
+    let groups = populations(table);
     let histogram = |name: &str| {
-        let values = table.numbers(name)?;
-        let of = |(group, rows): &(String, Vec<usize>)| (group.clone(), micros(values, rows));
+        let column = table.numbers(name)?;
+        let (unit, divisor) = unit_of(column);
+        let of = |(group, rows): &(String, Vec<usize>)| (group.clone(), values(column, rows, divisor));
         let caption = format!("How often the error was how large: the column {name}.");
-        let title = format!("{} error", spoken(name));
-        plot::histogram(
-            &labels(&title, &caption, "error (us)", "%"),
-            &groups.iter().map(of).collect::<Vec<_>>(),
-        )
+        let labels = labels(&format!("{} error", spoken(name)), &caption, &format!("error ({unit})"), "%");
+        plot::histogram(&labels, &groups.iter().map(of).collect::<Vec<_>>())
     };
     errors(table).into_iter().filter_map(histogram).collect()
 }
@@ -216,7 +303,7 @@ fn counts(table: &Table) -> Vec<Html> {
         plot::histogram(&labels(title, caption, unit, "% of trials"), &series.collect::<Vec<_>>())
     };
     let ready = table.numbers("ready_s").map(|_| {
-        let groups = table.groups(&[]);
+        let groups = table.groups(&[], &[]);
         let values = |rows: &[usize]| {
             rows.iter().filter_map(|row| table.numbers("ready_s")?.get(*row).copied().flatten()).collect()
         };
@@ -272,10 +359,32 @@ mod tests {
     }
 
     #[test]
+    fn stills_of_the_beginning_are_counted_by_themselves() {
+        let csv =
+            "device,path_offset,at_s,total_ns\n1,false,0,5\n1,false,9.9,5\n1,true,60,7\n2,false,120,6\n";
+        let populations = populations(&Table::read(csv.as_bytes()).unwrap());
+        let expected = [
+            ("first 10 s, path_offset false", vec![0, 1]),
+            ("after that, path_offset false", vec![3]),
+            ("after that, path_offset true", vec![2]),
+        ];
+        assert_eq!(populations, expected.map(|(name, rows)| (name.to_owned(), rows)));
+    }
+
+    #[test]
+    fn many_lines_become_their_mean_and_largest() {
+        let times = [Some(1.0), Some(0.0), None, Some(0.0)];
+        let values = [Some(-4000.0), Some(1000.0), Some(9e9), Some(-3000.0)];
+        let [mean, largest] = mean_and_most("x", &times, &values, &[0, 1, 2, 3], 1e3);
+        assert_eq!(mean.points, [(0.0, Some(1.0)), (0.0, Some(3.0)), (1.0, Some(4.0))]);
+        assert_eq!((mean.name.as_str(), largest.name.as_str()), ("mean, x", "largest, x"));
+    }
+
+    #[test]
     fn cells_that_are_not_known_are_not_drawn() {
         let times = [Some(0.0), Some(1.0), None, Some(3.0)];
         let values = [Some(5000.0), None, Some(1.0), Some(-7000.0)];
-        let series = line("a", &times, &values, &[0, 1, 2, 3]).unwrap();
+        let series = line("a", &times, &values, &[0, 1, 2, 3], 1e3).unwrap();
         assert_eq!(series.points, [(0.0, Some(5.0)), (1.0, None), (3.0, Some(-7.0))]);
     }
 }
