@@ -1,11 +1,13 @@
-//! `swsync export`, `swsync report`, `swsync cameras` and `swsync calibrate`: the commands of an operator that need GStreamer or pictures.
+//! `swsync export`, `swsync report`, `swsync cameras` and `swsync calibrate`: the commands of an operator that need GStreamer
+//! or pictures.
 //!
 //! They are the program `swsync-media`, so that the `swsync` command depends on neither; it hands these commands over
 //! (`swsync_cli::handover`). Must never import `swsync-sim` or `swsync-lab`.
 //!
 //! Where to begin reading: [`export`] turns collected takes into other tools' layouts, one file per format; [`video_file`]
-//! reads and writes videos for it through GStreamer. [`report`] makes a page about a take. [`cameras`] lists what the plugin's device provider finds.
-//! [`calibrate`] measures how a camera responds to long exposures. Both say why the plugin is missing, if it is.
+//! reads and writes videos for it through GStreamer. [`report`] makes a page about a take. [`cameras`] lists what the plugin's
+//! device provider finds. [`calibrate`] measures how a camera responds to long exposures. Both say why the plugin is missing, if
+//! it is.
 
 #![forbid(unsafe_code)]
 

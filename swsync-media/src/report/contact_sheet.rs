@@ -95,7 +95,10 @@ fn html(take: &TakeData, devices: &[&DeviceData], sheets: Vec<(FrameNumber, Vec<
     let mut all = Html::new();
     let of = devices.len();
     let more = take.comparable().count() - of;
-    let mut text = format!("What {of} devices saw at one instant.");
+    let mut text = match of {
+        1 => "What the device saw at one instant.".to_owned(),
+        _ => format!("What {of} devices saw at one instant."),
+    };
     if more > 0 {
         text.push_str(&format!(" {more} more devices are not shown."));
     }

@@ -11,6 +11,7 @@ use swsync_core::certificate::{self, CERTIFICATE_JSON, ErrorTerms, SCHEMA, TakeC
 use swsync_core::frame::{LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{FrameRecord, Take};
+use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::time::{Rig, Span, Timestamp};
 
@@ -42,6 +43,8 @@ pub struct DeviceData {
     pub frames: Vec<Frame>,
     /// The files that they are in.
     pub files: Vec<String>,
+    /// The time scales of its frames, as far as they state one.
+    pub timescales: BTreeSet<TimeScale>,
     /// Whether its numbers are the same instants as those of the first device.
     pub is_comparable: bool,
 }
@@ -160,11 +163,13 @@ impl DeviceData {
     fn read(folder: &Path, id: DeviceId, problems: &mut Vec<String>) -> Result<Self, takes::ReadError> {
         let take = takes::read_take(folder)?;
         let (mut frames, mut files, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut timescales = BTreeSet::new();
         let read = takes::each_frame(folder, &take, |record| {
             let file = *known.entry(record.file.clone()).or_insert_with(|| {
                 files.push(record.file.clone());
                 files.len() - 1
             });
+            timescales.extend(record.info.timescale);
             frames.push(Frame::of(&record, file));
         });
         if let Err(error) = read {
@@ -185,7 +190,7 @@ impl DeviceData {
             problems.push(format!("{id} has no frames here."));
         }
         frames.sort_by_key(|frame| frame.number);
-        Ok(Self { id, folder: folder.to_owned(), take, frames, files, is_comparable: true })
+        Ok(Self { id, folder: folder.to_owned(), take, frames, files, timescales, is_comparable: true })
     }
 
     /// The frame of `number`.
@@ -265,6 +270,15 @@ fn compare(devices: &mut [DeviceData], problems: &mut Vec<String>) {
             problems.push(format!(
                 "{} has {m}/{e} frames per second, and {} has {n}/{d}: their numbers are not the same instants, so they are not \
                  compared.",
+                device.id, first.id
+            ));
+        }
+        let (ours, theirs) = (&first.timescales, &device.timescales);
+        if !ours.is_empty() && !theirs.is_empty() && ours.is_disjoint(theirs) {
+            device.is_comparable = false;
+            problems.push(format!(
+                "The frames of {} are of another time scale than those of {}: their numbers are not the same instants, so they are \
+                 not compared.",
                 device.id, first.id
             ));
         }

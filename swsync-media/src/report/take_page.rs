@@ -180,8 +180,12 @@ fn key_figures(take: &TakeData) -> Html {
     let spreads =
         Summary::of(take.numbers.iter().filter_map(|number| take.spread(*number)).map(Span::as_micros_f64));
     let bounds: Vec<_> = take.numbers.iter().filter_map(|number| take.pair_bound(*number)).collect();
-    let missing: u64 = take.devices.iter().map(|device| device.take.missing()).sum();
-    let length = take.numbers.last().filter(|_| take.numbers.len() > 1).map(|last| take.seconds(last + 1));
+    let missing = take.devices.iter().fold(0, |sum: u64, device| sum.saturating_add(device.take.missing()));
+    let length = take
+        .numbers
+        .last()
+        .filter(|_| take.numbers.len() > 1)
+        .map(|last| take.seconds(last.saturating_add(1)));
     let figures = [
         figure(take.devices.len().to_string(), "devices"),
         figure(take.numbers.len().to_string(), "instants"),

@@ -26,7 +26,7 @@ fn chunks(take: &TakeData) -> Vec<Chunk<'_>> {
     let mut last = None;
     let chunk = |numbers: &'_ [FrameNumber]| -> Option<(f64, bool)> {
         let (first, end) = (*numbers.first()?, *numbers.last()?);
-        let is_after_gap = last.is_some_and(|last: u64| first - last > 2 * usual);
+        let is_after_gap = last.is_some_and(|last: u64| first.saturating_sub(last) > usual.saturating_mul(2));
         last = Some(end);
         Some((take.seconds(first), is_after_gap))
     };
@@ -187,7 +187,7 @@ pub fn distributions(take: &TakeData) -> Html {
 /// What is there and what is missing, per device.
 pub fn presence(take: &TakeData) -> Option<Html> {
     let chunks = chunks(take);
-    let last = take.numbers.last().map(|number| take.seconds(number + 1))?;
+    let last = take.numbers.last().map(|number| take.seconds(number.saturating_add(1)))?;
     let row = |device: &DeviceData| {
         let ends = chunks.iter().skip(1).map(|chunk| chunk.at).chain([last]);
         let mut present: Vec<(f64, f64)> = Vec::new();

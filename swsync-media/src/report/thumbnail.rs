@@ -16,6 +16,9 @@ use crate::video_file::{PictureReader, decoder_remedy};
 /// Largest width and height.
 const SIZE: u32 = 300;
 
+/// A picture with more pixels is none of a camera: decoding it would take gigabytes.
+const MAX_PIXELS: u64 = 300_000_000;
+
 /// Quality of the JPEGs: good enough to recognize what is shown.
 const QUALITY: u8 = 72;
 
@@ -53,6 +56,11 @@ fn of_picture(device: &DeviceData, file: usize) -> anyhow::Result<Vec<u8>> {
 fn of_reader(reader: ImageReader<impl BufRead + Seek>) -> anyhow::Result<Vec<u8>> {
     let reader = reader.with_guessed_format().context("the file cannot be read")?;
     let mut decoder = reader.into_decoder().context("the picture cannot be decoded")?;
+    let (width, height) = decoder.dimensions();
+    ensure!(
+        u64::from(width) * u64::from(height) <= MAX_PIXELS,
+        "the picture is too large: {width} x {height}"
+    );
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).context("the picture cannot be decoded")?;
     small_jpeg(picture, orientation)

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
+use swsync_core::grid::FrameGrid;
+use swsync_core::message::TimeScale;
 use swsync_core::time::Span;
 
 use crate::browser::{Browser, View};
@@ -135,6 +137,40 @@ fn partial_and_bad_takes_give_a_page_that_says_so() {
             || html.matches(root.path().to_str().unwrap()).count() == 1,
         "only the command has paths of this host"
     );
+}
+
+#[test]
+fn devices_of_another_rate_or_time_scale_are_not_compared() {
+    let root = tempfile::tempdir().unwrap();
+    let mut parts = ["first", "other-rate", "other-scale"].map(|device| bounded("walk", device, 12, &[]));
+    parts[1].take.grid = FrameGrid::new(60, 1).unwrap();
+    for (part, scale) in parts.iter_mut().zip([7_u64, 7, 8]) {
+        part.records.iter_mut().for_each(|record| {
+            record.info.timescale = Some(TimeScale(scale));
+        });
+    }
+    parts.iter().for_each(|part| drop(part.write(root.path())));
+    let take = root.path().join("walk");
+    assert_eq!(report(&take, &[]).code, 1);
+    let html = page(&take);
+    for text in [
+        "other-rate has 60/1 frames per second, and first has 30/1",
+        "The frames of other-scale are of another time scale than those of first",
+        "What the device saw",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_are_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let mut part = bounded("walk", "left", 12, &[]);
+    part.take.first = u64::MAX - 11;
+    part.records.iter_mut().zip(0..).for_each(|(record, index)| record.info.number = u64::MAX - 11 + index);
+    part.write(root.path());
+    let ran = report(&root.path().join("walk"), &[]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
 }
 
 #[test]
