@@ -27,6 +27,11 @@ const fn external(name: &'static str, program: &'static str, about: &'static str
 const EXTERNAL: [External; 6] = [
     external("export", "swsync-media", "Turn collected takes into what another program opens"),
     external(
+        "report",
+        "swsync-media",
+        "Make a page that shows a take: pictures, errors, what is missing, the certificate",
+    ),
+    external(
         "cameras",
         "swsync-media",
         "List the cameras that swsyncsrc can open, their modes, and how much room each leaves to shift frames",
@@ -139,6 +144,7 @@ mod tests {
         for (typed, program, passed) in [
             ("export csv -o x -- -v", "swsync-media", "export csv -o x -- -v"),
             ("-v --verbose -vv cameras", "swsync-media", "-v --verbose -vv cameras"),
+            ("report takes/x --out a.html", "swsync-media", "report takes/x --out a.html"),
             ("demo --cameras 3", "swsync-lab", "demo --cameras 3"),
             ("lab clock --help", "swsync-lab", "clock --help"),
             ("-v lab", "swsync-lab", "-v"),
