@@ -24,7 +24,7 @@ const fn external(name: &'static str, program: &'static str, about: &'static str
     External { name, program, about }
 }
 
-const EXTERNAL: [External; 6] = [
+const EXTERNAL: [External; 7] = [
     external("export", "swsync-media", "Turn collected takes into what another program opens"),
     external(
         "report",

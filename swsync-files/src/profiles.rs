@@ -83,7 +83,9 @@ pub enum Error {
         error: io::Error,
     },
     /// A measurement is in the profile already.
-    #[error("camera profile {path} already has what came {from}: measure with pictures that were taken with this profile")]
+    #[error(
+        "camera profile {path} already has what came {from}: measure with pictures that were taken with this profile"
+    )]
     Twice {
         /// The file.
         path: PathBuf,
