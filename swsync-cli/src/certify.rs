@@ -108,6 +108,14 @@ pub fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCer
     Ok(certifier.finish(max_error))
 }
 
+/// Writes certificate.json into the folder of a take, for the usual limit.
+///
+/// # Errors
+/// Those of [`certify`], and of the system.
+pub fn renew(folder: &Path) -> anyhow::Result<()> {
+    write(folder, &certify(folder, MaxErrorArgs::default().limit())?)
+}
+
 /// Writes certificate.json into `folder`, whole or not at all.
 fn write(folder: &Path, certificate: &TakeCertificate) -> anyhow::Result<()> {
     let path = folder.join(CERTIFICATE_JSON);
