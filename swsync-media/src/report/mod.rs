@@ -1,7 +1,7 @@
 //! `swsync report`: a take, or a run of the laboratory, as one page that someone can read who was not there.
 //!
 //! The page loads nothing from anywhere: styles, plots and small pictures are in it. What a take or a table says may come from
-//! anybody, so it gets into the page as text only ([`html`]), and a content security policy lets nothing but the page's own
+//! anybody, so it gets into the page as text only (`html.rs`), and a content security policy lets nothing but the page's own
 //! script run. Data that is missing is said to be missing; it is never drawn as zero.
 
 mod contact_sheet;
