@@ -84,7 +84,8 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes certificate.json of each order of which something is here.
 fn certify_all(args: &CollectArgs, result: &CollectResult) {
-    let is_here = |part: &&TakePart| matches!(part.outcome, PartOutcome::Here { .. } | PartOutcome::Partial(_));
+    let is_here =
+        |part: &&TakePart| matches!(part.outcome, PartOutcome::Here { .. } | PartOutcome::Partial(_));
     let orders: BTreeSet<_> = result.parts.iter().filter(is_here).map(|part| &part.order).collect();
     for order in orders {
         if let Err(error) = certify::renew(&args.out.join(order.as_str())) {
