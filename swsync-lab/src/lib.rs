@@ -5,7 +5,8 @@
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
 //! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
-//! counts what a rig of many devices costs, [`shutter`] times orders, [`relay`] is a network link with the delays of WiFi. [`paper`]
+//! counts what a rig of many devices costs, [`shutter`] times orders, [`steady`] reads from the pictures of a rig how far apart they are, [`soak`] lets a
+//! rig run for days, [`relay`] is a network link with the delays of WiFi. [`paper`]
 //! reproduces the paper's tables.
 
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod chaos;
 pub mod clock;
 pub mod demo;
+mod lab_folder;
 pub mod net;
 mod network;
 pub mod orders;
@@ -24,5 +26,8 @@ pub mod relay;
 pub mod scale;
 pub mod shutter;
 mod simulated_device;
+mod simulated_rig;
+pub mod soak;
 mod split_mix;
 mod stats;
+pub mod steady;

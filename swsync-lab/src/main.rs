@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
 use swsync_lab::paper::{fig_phase, table1, table2, table3};
-use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter};
+use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, soak, steady};
 
 /// Parts of the laboratory.
 #[derive(Debug, Parser)]
@@ -35,6 +35,10 @@ enum Command {
     Scale(Box<scale::ScaleArgs>),
     /// Time the way from an order to its files on all devices.
     Shutter(shutter::ShutterArgs),
+    /// Let rigs of cameras run for an hour in simulated time, and read from their pictures how far apart they are.
+    Steady(Box<steady::SteadyArgs>),
+    /// Let a rig run for days in simulated time, and measure its clocks, what they state, and its cameras' phase.
+    Soak(soak::SoakArgs),
     /// Reproduce the paper's Table I: naive triggers, and swsync.
     Table1(table1::Table1Args),
     /// Reproduce the paper's Table II: errors of clock, phase and both together.
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(args),
         Command::Scale(args) => scale::run(args),
         Command::Shutter(args) => shutter::run(args),
+        Command::Steady(args) => steady::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Table1(args) => table1::run(args),
         Command::Table2(args) => table2::run(args),
         Command::Table3(args) => table3::run(args),

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use swsync_core::name::Name;
 use swsync_rig::settings::{CONFIG_VARIABLE, Setting};
 use swsync_rig::{RigConfig, Session};
-use swsync_sim::link::LinkModel;
+use swsync_sim::link::{Floors, LinkModel};
 use swsync_time::SIMULATED_CLOCK;
 
 use super::args::{Camera, DemoArgs};
@@ -59,11 +59,12 @@ impl DemoRig {
         let mut leader = launch.command(0, scripts.join("leader.sh"));
         leader.env("SWSYNC_CLOCK", format!("bind-address=127.0.0.1 port={}", time.port()));
         launch.spawn(&mut rig, leader, "leader", &format!("listen={control}"))?;
+        let floors = |device: u16| Floors::wifi(args.seed, device.into());
         for index in 1..args.cameras {
             let relay = Relay::spawn(&RelayConfig {
                 listen: "127.0.0.1:0".parse()?,
                 forward_to: time,
-                link: LinkModel::wifi(),
+                link: LinkModel::wifi().between(floors(0), floors(index)),
                 seed: args.seed.wrapping_mul(1_000).wrapping_add(u64::from(index)),
             })
             .context("cannot start a relay")?;

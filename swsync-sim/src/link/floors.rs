@@ -27,7 +27,9 @@ impl Floors {
     /// The largest floor that `wifi` draws.
     ///
     /// An assumption, not a measurement: the paper's Table III has one pair of phones, whose shortest delays differ by 38 us
-    /// between the directions. Differences of two ends of up to 40 us each contain that pair.
+    /// between the directions. Differences of two ends of up to 40 us each contain that pair. That such latencies of host and
+    /// driver are the rest of a WiFi clock's error, and have to be calibrated, is what Chen and Yang found (Understanding Precision
+    /// Time Protocol in Today's Wi-Fi Networks, USENIX ATC 2021).
     pub const WIFI_MOST: Span = Span::from_micros(40);
 
     /// The floors of device `device` of the rig with this seed: each uniform from zero to [`WIFI_MOST`](Self::WIFI_MOST).
