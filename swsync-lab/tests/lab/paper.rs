@@ -5,8 +5,10 @@ use swsync_cli::testing::Ran;
 
 use crate::swsync_lab;
 
-/// Lab, arguments of a short run, and its files with their first columns.
-const LABS: [(&str, &[&str], &[(&str, &str)]); 4] = [
+/// A lab, arguments of a short run, and its files with their first columns.
+type Short = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const LABS: [Short; 4] = [
     ("table1", &["--trials", "2"], &[("naive.csv", "trial,wired_error_ns,")]),
     (
         "table2",
