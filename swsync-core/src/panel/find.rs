@@ -154,7 +154,7 @@ fn try_corners(panel: &Panel, spots: &[Point], corners: [Point; 4], fifth: Point
         // Neighbours in a column or row may have merged into one spot, whose middle is on the line of their centres.
         let off = |value: f64| (value - value.floor() - 0.5).abs();
         let inside = |value: f64| value > 0.0 && value < COLUMNS as f64;
-        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.35;
+        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.25;
         let slow = inside(x) && (y - panel.slow_y).abs() < 0.35;
         explained += f64::from(u8::from(marker || fast || slow));
     }
