@@ -191,7 +191,9 @@ pub enum Unreadable {
         misfit: f64,
     },
     /// The readout is not given, and the picture does not tell it.
-    #[error("the picture does not tell the camera's readout: state the time from the first row's start to the last row's")]
+    #[error(
+        "the picture does not tell the camera's readout: state the time from the first row's start to the last row's"
+    )]
     Readout,
     /// Several instants explain the picture.
     #[error("the instant is known to {} us only: expose for less than a period, state exposure and readout", uncertainty.as_micros_f64())]

@@ -1,13 +1,13 @@
 //! Which period of the fast array it was, by the slow row.
 
-use super::{COLUMNS, Unreadable};
 use super::fold::{PERIOD, Response, lit};
 use super::sample::Strip;
+use super::{COLUMNS, Unreadable};
 
 /// Largest unexplained part of the slow row's power.
-const MOST_MISFIT: f64 = 0.25;
+const MOST_MISFIT: f64 = 0.2;
 /// The next best period must leave at least so much more unexplained.
-const MARGIN: f64 = 0.3;
+const MARGIN: f64 = 0.4;
 /// LEDs of the slow row that must be in the picture.
 const LEAST_STRIPS: usize = 50;
 /// How bright its LEDs are at least, as a part of the fast array's.
