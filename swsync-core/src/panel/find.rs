@@ -22,6 +22,9 @@ const MOST_BRIGHT_MARGIN: f64 = 0.1;
 /// How bright each marker is at least, as a part of their mean above the dark board.
 const LEAST_MARKER: f64 = 0.35;
 
+/// How strongly the fast array's light repeats with the panel's pitch at least; see [`pitch`].
+const LEAST_PITCH: f64 = 0.12;
+
 /// The panel in the picture.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -117,6 +120,27 @@ fn candidates(panel: &Panel, spots: &[Point]) -> Vec<(f64, Map, [Point; 4])> {
     found
 }
 
+/// How strongly the bright parts of the fast array repeat with the panel's pitch, from top to bottom: 1 if all light is in the LEDs'
+/// middles, 0 if it repeats otherwise.
+fn pitch(at: impl Fn(Point) -> Option<f64>, dark: f64) -> f64 {
+    let values: Vec<(f64, f64)> = (0..1000_u32)
+        .map(|i| (f64::from(i / 100) + 0.5, f64::from(i % 100) * 0.1 + 0.05))
+        .map(|(x, y)| (at((x, y)).map_or(0.0, |value| value - dark), y))
+        .collect();
+    let mut sorted: Vec<f64> = values.iter().map(|v| v.0).collect();
+    sorted.sort_by(f64::total_cmp);
+    let (low, high) = (sorted[250], sorted[980]);
+    let least = low + 0.3 * (high - low);
+    let (mut sum, mut all) = (0.0, 1e-9);
+    for (value, y) in values {
+        if value > least {
+            sum += (value - low) * (std::f64::consts::TAU * (y - 0.5)).cos();
+            all += value - low;
+        }
+    }
+    sum / all
+}
+
 /// Where on the top edge of the picture the point is that is at `part` of the panel's, by the homography of a square.
 fn along_top([a, b, c, d]: [Point; 4], part: f64) -> Option<f64> {
     let (dx1, dy1, dx2, dy2) = (b.0 - c.0, b.1 - c.1, d.0 - c.0, d.1 - c.1);
@@ -154,7 +178,7 @@ fn try_corners(panel: &Panel, spots: &[Point], corners: [Point; 4], fifth: Point
         // Neighbours in a column or row may have merged into one spot, whose middle is on the line of their centres.
         let off = |value: f64| (value - value.floor() - 0.5).abs();
         let inside = |value: f64| value > 0.0 && value < COLUMNS as f64;
-        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.35;
+        let fast = inside(x) && inside(y) && off(x).min(off(y)) < 0.25;
         let slow = inside(x) && (y - panel.slow_y).abs() < 0.35;
         explained += f64::from(u8::from(marker || fast || slow));
     }
@@ -214,5 +238,5 @@ fn check(luma: &Luma, panel: &Panel, map: Map, corners: [Point; 4]) -> Option<Fo
         values.iter().map(|v| (v - low) * (v - low)).sum::<f64>() / values.len() as f64
     };
     let gaps = power(1.0, 9) / power(0.5, 10).max(1e-9);
-    Some(Found { map, corners, marker, dark, halo, gaps })
+    (pitch(at, dark) > LEAST_PITCH).then_some(Found { map, corners, marker, dark, halo, gaps })
 }

@@ -14,8 +14,10 @@ const INDEPENDENT: f64 = 20.0;
 const INDEPENDENT_AT_ONCE: f64 = 3.0;
 /// Unexplained part of the LEDs' power that any picture may have, as LEDs and optics are never as the model.
 const LEAST_MISFIT: f64 = 5e-3;
+/// The same if all rows see the same: then reflections and halos of a single column count in full.
+const LEAST_MISFIT_AT_ONCE: f64 = 0.02;
 /// Largest part of it that may be unexplained.
-const MOST_MISFIT: f64 = 0.25;
+const MOST_MISFIT: f64 = 0.2;
 /// Floor of the uncertainty, in slots: half of a bin, and what the model leaves out. Calibrated.
 const FLOOR: f64 = 0.04;
 /// The spread of the estimates is multiplied by this. Calibrated.
@@ -45,6 +47,16 @@ const MOST_READOUTS: usize = 24;
 const ODD: f64 = 0.4;
 /// Another readout refutes the stated one if it leaves less than this part of the unexplained.
 const PACE: f64 = 0.7;
+/// Luma of a lit LED at least, as a part of a marker's.
+const LEAST_LIGHT: f64 = 0.15;
+/// Without a stated readout, the rows of the panel must be so many slots apart in all: else the LEDs' columns alone would have to tell both.
+const LEAST_SPAN: f64 = 5.0;
+/// Readouts by which the LEDs are more than a slot apart and that leave less than so many times the least unexplained are all possible.
+const RIVAL: f64 = 1.7;
+/// Longest exposure, in slots, that is read without being stated, and the most light of dark LEDs, as a part of a lit one's: an
+/// exposure of more than a period lights all of them.
+const LONGEST_UNSTATED: f64 = 6.0;
+const MOST_DARK: f64 = 0.3;
 /// Groups of LEDs, each left out once to see how much the reading depends on it.
 const GROUPS: usize = 10;
 
@@ -105,12 +117,16 @@ pub(super) fn fit(
     let fold = Fold::new(&fast, best.readout, |_| true);
     let matched = fold.compare(&templates[best.template], best.shift);
     let misfit = best.rest / fold.total().max(1e-9);
-    if misfit.is_nan() || misfit > MOST_MISFIT || matched.amplitude < 0.1 * found.marker {
+    if misfit.is_nan() || misfit > MOST_MISFIT || matched.amplitude < LEAST_LIGHT * found.marker {
         return Err(Unreadable::Mismatch { misfit });
     }
     if let Some(stated) = shutter.readout.map(slots) {
         check_pace(&fast, stated, &templates[best.template], &best)?;
     }
+    check_unstated(shutter, &fast, &readouts, &templates, &best).map_err(|uncertain| match uncertain {
+        Uncertain::Readout => Unreadable::Readout,
+        Uncertain::Exposure => Unreadable::Ambiguous { uncertainty: panel.fast_slot * 10 },
+    })?;
     let (mut fit, spread) = weigh(&fast, &readouts, &templates, &keep, &best);
     let depends = leave_out(&fast, &templates[best.template], &best);
     fit.uncertainty = (spread.hypot(depends) * WIDEN).hypot(FLOOR);
@@ -254,6 +270,46 @@ fn odd_leds(fast: &[Strip], templates: &[Template], best: &Best) -> Vec<bool> {
         .collect()
 }
 
+enum Uncertain {
+    Readout,
+    Exposure,
+}
+
+/// Whether the picture tells what is not stated.
+fn check_unstated(
+    shutter: &Shutter,
+    fast: &[Strip],
+    readouts: &[Readout],
+    templates: &[Template],
+    best: &Best,
+) -> Result<(), Uncertain> {
+    let (low, high) = extent(fast);
+    let fold = Fold::new(fast, best.readout, |_| true);
+    if shutter.readout.is_none() {
+        let rival = |readout: &Readout| {
+            let apart = (readout.slots - best.readout).abs() * (high - low);
+            apart > 1.0 && Fold::new(fast, readout.slots, |_| true).scatter() < RIVAL * fold.scatter()
+        };
+        if best.readout * (high - low) < LEAST_SPAN || readouts.iter().any(rival) {
+            return Err(Uncertain::Readout);
+        }
+    }
+    let exposure = templates[best.template].response.exposure;
+    if shutter.exposure.is_none() {
+        let matched = fold.compare(&templates[best.template], best.shift);
+        if exposure > LONGEST_UNSTATED || matched.dark > MOST_DARK * matched.amplitude {
+            return Err(Uncertain::Exposure);
+        }
+    } else {
+        // Whole periods light all LEDs alike; a little more or less is the opposite pattern.
+        let beyond = exposure - (exposure / PERIOD).round() * PERIOD;
+        if exposure > PERIOD / 2.0 && beyond.abs() < 0.3 + 0.02 * exposure {
+            return Err(Uncertain::Exposure);
+        }
+    }
+    Ok(())
+}
+
 /// Refuses if a readout that is quite another explains the picture much better: then the panel has another pace.
 fn check_pace(fast: &[Strip], stated: f64, template: &Template, best: &Best) -> Result<(), Unreadable> {
     let (low, high) = extent(fast);
@@ -292,7 +348,8 @@ fn weigh(
     let (low, high) = extent(fast);
     let periods = (best.readout * (high - low) / PERIOD).min(1.0);
     let independent = INDEPENDENT_AT_ONCE + (INDEPENDENT - INDEPENDENT_AT_ONCE) * periods;
-    let scale = best.rest.max(LEAST_MISFIT * total) * 2.0 / independent;
+    let least = LEAST_MISFIT_AT_ONCE + (LEAST_MISFIT - LEAST_MISFIT_AT_ONCE) * periods;
+    let scale = best.rest.max(least * total) * 2.0 / independent;
     let (mut sum, mut shift, mut square, mut exposure, mut readout) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (i, candidate) in readouts.iter().enumerate() {
         let fold = Fold::new(fast, candidate.slots, |_| true);

@@ -190,6 +190,11 @@ pub enum Unreadable {
         /// Unexplained part of the LEDs' power.
         misfit: f64,
     },
+    /// The readout is not given, and the picture does not tell it.
+    #[error(
+        "the picture does not tell the camera's readout: state the time from the first row's start to the last row's"
+    )]
+    Readout,
     /// Several instants explain the picture.
     #[error("the instant is known to {} us only: expose for less than a period, state exposure and readout", uncertainty.as_micros_f64())]
     Ambiguous {

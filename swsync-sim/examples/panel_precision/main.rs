@@ -1,6 +1,8 @@
 //! Reads many photographs of the panel, and prints how often the reading is wrong, and how often refused.
 //!
-//! `cargo run -p swsync-sim --example panel_precision -- [SEED] [PHOTOGRAPHS] [THREADS]`
+//! `cargo run -p swsync-sim --example panel_precision -- [SEED] [PHOTOGRAPHS] [THREADS] [NUMBER]...`
+//!
+//! With numbers, only those photographs are read.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,11 @@ fn main() {
     let seed = args.next().unwrap_or(1);
     let count = args.next().unwrap_or(10_000);
     let threads = args.next().unwrap_or(2);
+    let numbers: Vec<u64> = args.collect();
+    if !numbers.is_empty() {
+        print(&numbers.into_iter().map(|n| trial(seed, n)).collect::<Vec<_>>());
+        return;
+    }
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|t| {
