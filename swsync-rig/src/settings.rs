@@ -537,7 +537,10 @@ mod tests {
         let secret = "0123456789abcdef";
         for (content, parts) in [
             (format!("rig = 'stage'\nkey = '{secret}'"), &["line 2", "`key`", "key-file"][..]),
-            ("rigg = 'stage'".into(), &["line 1", "`rigg`", "rig, connect, listen, key-file, device-id, path-offset"]),
+            (
+                "rigg = 'stage'".into(),
+                &["line 1", "`rigg`", "rig, connect, listen, key-file, device-id, path-offset"],
+            ),
             (format!("rig = 'a'\n\nconnect = ['x'\nkey='{secret}'"), &["line"]),
             (format!("key-file = {{ secret = '{secret}' }}"), &["line 1", "key-file"]),
             (format!("listen = [['{secret}']]"), &["line 1", "listen"]),
@@ -568,8 +571,7 @@ mod tests {
         assert_eq!(of_file("'-41.5us'").unwrap(), Span::from_nanos(-41_500));
         assert_eq!(of_file("-41_500").unwrap(), Span::from_nanos(-41_500));
         assert_eq!(RigSettings::default().path_offset().unwrap(), Span::ZERO);
-        let error =
-            found(&[("SWSYNC_PATH_OFFSET", "40s")], &[]).path_offset().unwrap_err().to_string();
+        let error = found(&[("SWSYNC_PATH_OFFSET", "40s")], &[]).path_offset().unwrap_err().to_string();
         assert!(error.starts_with("path-offset: ") && error.contains("SWSYNC_PATH_OFFSET"), "{error}");
         assert!(Setting::PathOffset.is_same("40us", "40000") && !Setting::PathOffset.is_same("40us", "40"));
         let error = surroundings(&[], &[(ETC, "path-offset = true")]).1.unwrap_err().to_string();
@@ -589,7 +591,10 @@ mod tests {
         std::fs::write(&own, text).unwrap();
         assert_eq!(keep(12).unwrap(), own);
         let kept = std::fs::read_to_string(&own).unwrap();
-        assert_eq!(kept, "# ours\nrig = 'stage'\nconnect = ['tcp/a:1',\n  'tcp/b:2']\npath-offset = \"12us\"\n");
+        assert_eq!(
+            kept,
+            "# ours\nrig = 'stage'\nconnect = ['tcp/a:1',\n  'tcp/b:2']\npath-offset = \"12us\"\n"
+        );
         std::fs::write(&own, "rig = ").unwrap();
         keep(1).unwrap_err();
         assert_eq!(std::fs::read_to_string(&own).unwrap(), "rig = ", "a wrong file stays as it was");

@@ -251,9 +251,9 @@ fn resolved_of(element: &gst::Element, factory: &gst::ElementFactory) -> Vec<(St
     };
     let Some(settings) = resolved() else { return Vec::new() };
     let names: &[&str] = if factory.name() == "swsyncclock" { &["rig", "path-offset"] } else { &["rig"] };
-    let known = names.iter().filter_map(|name| {
-        Some(((*name).to_owned(), settings.get::<Option<String>>(*name).ok()??.into()))
-    });
+    let known = names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), settings.get::<Option<String>>(*name).ok()??.into())));
     known.collect()
 }
 

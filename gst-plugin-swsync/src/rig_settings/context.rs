@@ -25,7 +25,10 @@ pub fn add(settings: &mut RigSettings, element: &gst::Element) -> Result<(), gst
     let structure = context.structure();
     for (name, value) in structure.iter() {
         let Some(setting) = Setting::of_name(name) else {
-            return Err(wrong(name, "is no setting; there are rig, connect, listen, key-file, device-id and path-offset"));
+            return Err(wrong(
+                name,
+                "is no setting; there are rig, connect, listen, key-file, device-id and path-offset",
+            ));
         };
         let Ok(value) = value.get::<Option<String>>() else {
             return Err(wrong(name, "has to be a text"));

@@ -61,7 +61,9 @@ pub enum ConstantsError {
     #[error("no frame's panel is readable on two devices: nothing can be compared")]
     Nothing,
     /// Devices fall into groups that no frame compares.
-    #[error("no frame compares device {0} with device {1}, not even through others: take pictures of the panel with both at once")]
+    #[error(
+        "no frame compares device {0} with device {1}, not even through others: take pictures of the panel with both at once"
+    )]
     Apart(usize, usize),
     /// Too many contradict the others.
     #[error(
@@ -257,7 +259,8 @@ mod tests {
 
     /// Noise of about 8 us, the same in each run.
     fn noise(seed: u64) -> f64 {
-        let hash = |i: u64| ((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
+        let hash =
+            |i: u64| ((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
         (0..12).map(|i| hash(i * 7_919)).sum::<f64>() * 8.0 - 48.0
     }
 
@@ -310,12 +313,19 @@ mod tests {
         let with = |wrong: u64| {
             let all = (0..40).flat_map(|n| {
                 let off = if n < wrong { 2_000.0 } else { 0.0 };
-                [still(0, 0, n, off + noise(n)), still(1, 0, n, noise(500 + n)), still(2, 0, n, noise(900 + n))]
+                [
+                    still(0, 0, n, off + noise(n)),
+                    still(1, 0, n, noise(500 + n)),
+                    still(2, 0, n, noise(900 + n)),
+                ]
             });
             constants(&compare(&all.collect::<Vec<_>>()), 3)
         };
         let found = with(2).unwrap();
-        assert_eq!(found.left_out.iter().map(|it| (it.device, it.number)).collect::<Vec<_>>(), [(0, 0), (0, 1)]);
+        assert_eq!(
+            found.left_out.iter().map(|it| (it.device, it.number)).collect::<Vec<_>>(),
+            [(0, 0), (0, 1)]
+        );
         assert!(found.devices[0].unwrap().offset.abs() < 9e3, "{found:?}");
         assert!(matches!(with(18), Err(ConstantsError::Contradiction { .. })));
     }

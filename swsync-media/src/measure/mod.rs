@@ -36,7 +36,9 @@ pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
         panel: Panel::PAPER.with_fast_slot(slot),
         readout: args.readout.map(|readout| Span::from(*readout)),
         // Anywhere within the floor is equally likely: a twelfth of its square is the variance.
-        panel_error: args.screen.map_or(Span::ZERO, |hz| swsync_cli::panel::floor(hz).mul_f64(12.0_f64.sqrt().recip())),
+        panel_error: args
+            .screen
+            .map_or(Span::ZERO, |hz| swsync_cli::panel::floor(hz).mul_f64(12.0_f64.sqrt().recip())),
         most: usize::try_from(args.most).unwrap_or(usize::MAX),
     };
     let stills = reader.read(&args.takes)?;
@@ -44,8 +46,8 @@ pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
         report::pictures(&stills).iter().for_each(|line| output::line(line));
     }
     let compared = stills::compare(&stills.stills);
-    let constants = constants::constants(&compared, stills.devices.len())
-        .with_context(|| report::why_unread(&stills))?;
+    let constants =
+        constants::constants(&compared, stills.devices.len()).with_context(|| report::why_unread(&stills))?;
     let report = Report { stills: &stills, pairs: stills::pairs(&compared), constants: &constants };
     if args.cause == Cause::Camera {
         return models::run(args, &stills, &constants, &report);

@@ -135,12 +135,16 @@ mod tests {
 
     #[test]
     fn devices_of_a_model_are_averaged() {
-        let found = measured(&[("imx708_wide", 10e3), ("imx219", -15e3), ("imx708", 20e3), ("imx219", -15e3)]);
+        let found =
+            measured(&[("imx708_wide", 10e3), ("imx219", -15e3), ("imx708", 20e3), ("imx219", -15e3)]);
         let found = found.unwrap();
         assert_eq!((found[0].name.as_str(), found[0].devices, found[0].more), ("imx219", 2, -15e3));
         assert_eq!((found[1].name.as_str(), found[1].devices, found[1].more), ("imx708", 2, 15e3));
         assert!((found[0].uncertainty - 3e3 / 2.0_f64.sqrt()).abs() < 1.0, "{found:?}");
-        assert!((found[1].uncertainty - 5e3).abs() < 1.0, "the two differ by more than they should: {found:?}");
+        assert!(
+            (found[1].uncertainty - 5e3).abs() < 1.0,
+            "the two differ by more than they should: {found:?}"
+        );
     }
 
     #[test]

@@ -62,8 +62,10 @@ impl Reader {
         let names: BTreeSet<_> =
             takes.iter().flat_map(|take| &take.cameras).map(|camera| camera.take.device.clone()).collect();
         let places: BTreeMap<_, _> = names.iter().cloned().zip(0..).collect();
-        let mut all =
-            Stills { devices: names.into_iter().map(|name| (name, Device::default())).collect(), stills: Vec::new() };
+        let mut all = Stills {
+            devices: names.into_iter().map(|name| (name, Device::default())).collect(),
+            stills: Vec::new(),
+        };
         for (index, take) in takes.iter().enumerate() {
             // The same numbers of all devices, so that they can be compared.
             let numbers = spread(&take.numbers, self.most);
@@ -128,7 +130,8 @@ impl Reader {
     fn read_picture(&self, info: &FrameInfo, bytes: &[u8]) -> anyhow::Result<ReadPicture> {
         let Some(exposure) = info.exposure_ns else { bail!("the camera did not state the exposure") };
         let known = self.readout_of(info, exposure);
-        let picture = image::load_from_memory(bytes).context("it is no picture that can be decoded")?.to_luma8();
+        let picture =
+            image::load_from_memory(bytes).context("it is no picture that can be decoded")?.to_luma8();
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let luma = Luma { pixels: picture.as_raw(), width, height, stride: width };
         let shutter = Shutter { exposure: Some(exposure), readout: known, row: 0.5 };
@@ -195,7 +198,8 @@ fn spread(numbers: &[u64], most: usize) -> BTreeSet<u64> {
 
 /// The path offset that the device's clock applied while it recorded `take`.
 fn path_offset_of(take: &Take) -> anyhow::Result<Span> {
-    let clock = take.settings.values().find(|element| element.get("factory").is_some_and(|f| f == "swsyncclock"));
+    let clock =
+        take.settings.values().find(|element| element.get("factory").is_some_and(|f| f == "swsyncclock"));
     let Some(value) = clock.and_then(|clock| clock.get("path-offset")) else { return Ok(Span::ZERO) };
     let text = value.as_str().unwrap_or_default();
     path_offset::parse(text).with_context(|| format!("take.json: path-offset of the clock is {value}"))

@@ -23,7 +23,11 @@ pub struct Report<'a> {
 pub fn pictures(stills: &Stills) -> Vec<String> {
     let lines = stills.devices.iter().map(|(name, device)| {
         let unread: usize = device.unread.values().sum();
-        let mut line = format!("{name}: the panel was read in {} of {} pictures", device.pictures - unread, device.pictures);
+        let mut line = format!(
+            "{name}: the panel was read in {} of {} pictures",
+            device.pictures - unread,
+            device.pictures
+        );
         for (why, count) in &device.unread {
             line += &format!("; {count} not: {why}");
         }
@@ -148,7 +152,9 @@ impl Report<'_> {
         for (name, constant) in known.filter_map(|(name, constant)| Some((name, constant.as_ref()?))) {
             let line = setting(constant);
             lines.push(match written {
-                Some((here, path)) if here == name => format!("{name}: {line}   (written to {})", path.display()),
+                Some((here, path)) if here == name => {
+                    format!("{name}: {line}   (written to {})", path.display())
+                }
                 _ if constant.is_within_uncertainty() => {
                     format!("{name}: {line}   (within its uncertainty of what is set: not worth a change)")
                 }
@@ -160,9 +166,7 @@ impl Report<'_> {
 
     /// As JSON.
     pub fn json(&self, written: Option<&Path>) -> Value {
-        let spread = |spread: &super::stills::Spread| {
-            json!({ "mean_ns": spread.mean, "deviation_ns": spread.deviation, "largest_ns": spread.most })
-        };
+        let spread = |spread: &super::stills::Spread| json!({ "mean_ns": spread.mean, "deviation_ns": spread.deviation, "largest_ns": spread.most });
         let pairs: Vec<_> = self
             .pairs
             .iter()

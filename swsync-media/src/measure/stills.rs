@@ -195,8 +195,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_split_into_phase_and_rest() {
-        let stills: Vec<_> =
-            (0..70).flat_map(|n| [still(0, 0, n, 10.0), still(1, 0, n, -30.0)]).collect();
+        let stills: Vec<_> = (0..70).flat_map(|n| [still(0, 0, n, 10.0), still(1, 0, n, -30.0)]).collect();
         let pairs = pairs(&compare(&stills));
         let [pair] = &pairs[..] else { panic!("{pairs:?}") };
         assert_eq!((pair.one, pair.other, pair.count), (0, 1, 70));

@@ -28,7 +28,8 @@ fn rig(offsets: [i64; 3]) -> Rig {
     for (index, (hidden, offset)) in HIDDEN_US.into_iter().zip(offsets).enumerate() {
         let twice = Span::from_micros(2 * hidden);
         let floors = Floors { send: twice.max(Span::ZERO), receive: (Span::ZERO - twice).max(Span::ZERO) };
-        let config = if index == 0 { DeviceConfig::leader("skew=9ppm") } else { DeviceConfig::client("skew=-14ppm") };
+        let config =
+            if index == 0 { DeviceConfig::leader("skew=9ppm") } else { DeviceConfig::client("skew=-14ppm") };
         rig.add(config.with_floors(floors).with_path_offset(Span::from_nanos(offset)));
     }
     rig.run_for(Span::from_secs(60));
@@ -166,7 +167,10 @@ fn settings_are_printed_and_that_of_this_host_is_written() {
     let written = std::fs::read_to_string(root.path().join(".config/swsync/rig.toml")).unwrap();
     let line = ran.stdout.lines().find_map(|line| line.strip_prefix("right: path-offset = ")).unwrap();
     assert!(line.contains("written to"), "{ran:#?}");
-    assert!(written.starts_with("path-offset = \"3") || written.starts_with("path-offset = \"4"), "{written}");
+    assert!(
+        written.starts_with("path-offset = \"3") || written.starts_with("path-offset = \"4"),
+        "{written}"
+    );
 
     // A picture without a panel is named with the reason.
     let still = takes[0].join("left").join(format!("{FIRST:08}.jpg"));
