@@ -259,8 +259,10 @@ mod tests {
 
     /// Noise of about 8 us, the same in each run.
     fn noise(seed: u64) -> f64 {
-        let hash =
-            |i: u64| ((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
+        let hash = |i: u64| {
+            let bits = u32::try_from((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap();
+            f64::from(bits) / f64::from(1 << 24)
+        };
         (0..12).map(|i| hash(i * 7_919)).sum::<f64>() * 8.0 - 48.0
     }
 
@@ -272,7 +274,7 @@ mod tests {
             for number in 0..8 {
                 for (device, c) in truth.into_iter().enumerate() {
                     // Some pictures cannot be read.
-                    if (number + device as u64) % 5 != 0 {
+                    if !(number + device as u64).is_multiple_of(5) {
                         let seed = 1000 * take as u64 + 31 * number + device as u64;
                         stills.push(still(device, take, number, c + noise(seed)));
                     }

@@ -129,9 +129,9 @@ fn a_hidden_asymmetry_is_found_in_pictures_and_taken_off() {
     let json = ran.json();
     let found = offsets(&json);
     // Found but for a common constant, which nobody could notice: the mean of all stays 0.
-    let mean = HIDDEN_US.iter().sum::<i64>() as f64 / 3.0;
+    let mean = HIDDEN_US.iter().sum::<i64>() * 1_000 / 3;
     for ((found, hidden), device) in found.into_iter().zip(HIDDEN_US).zip(DEVICES) {
-        let error = found as f64 / 1e3 - (hidden as f64 - mean);
+        let error = Span::from_nanos(found - (hidden * 1_000 - mean)).as_micros_f64();
         eprintln!("{device}: hidden {hidden} us, found with an error of {error:.2} us");
         assert!(error.abs() < 5.0, "{device}: {error} us in {json:#}");
     }

@@ -94,12 +94,12 @@ impl CentreFitter {
                 let residual = (y - line[0] - line[1] * x).abs() * count.sqrt();
                 sums.add(*x, *y, count * (HUBER * scale / residual.max(HUBER * scale)));
             }
-            let prior_weight = (scale / prior.sigma).powi(2);
+            let prior_weight = (scale / prior.believed(line[1]).sigma).powi(2);
             sums.wxx += prior_weight;
             sums.wxy += prior_weight * prior.mean;
             line = sums.solve()?.0;
         }
-        self.deviations(line, scale, prior, now)
+        self.deviations(line, scale, prior.believed(line[1]), now)
     }
 
     /// The deviations of `line`, by the influence of each point (Huber's sandwich).

@@ -67,8 +67,9 @@ pub struct TrackEstimator {
     shape: Shape,
     /// New slots since the centre was fitted.
     uncentred: usize,
-    /// The rate as known from before the window.
+    /// The rate as known from before the window, and when it was, in s since the window's origin.
     prior: Rate,
+    prior_at: f64,
     /// The rate of the floors alone, and what is used: with the centre's.
     floor_rate: Rate,
     rate: Rate,
@@ -109,6 +110,7 @@ impl TrackEstimator {
             shape: Shape::UNKNOWN,
             uncentred: 0,
             prior: Rate::UNKNOWN,
+            prior_at: 0.0,
             floor_rate: Rate::UNKNOWN,
             rate: Rate::UNKNOWN,
             unfitted: 0,
@@ -125,7 +127,7 @@ impl TrackEstimator {
         self.centre = None;
         self.shape = Shape::UNKNOWN;
         self.uncentred = 0;
-        self.prior = prior;
+        (self.prior, self.prior_at) = (prior, 0.0);
         self.floor_rate = prior;
         self.rate = prior;
         self.unfitted = 0;
@@ -147,12 +149,14 @@ impl TrackEstimator {
 
     /// Discards all but the newest `keep` bins; the rate may have changed by `doubt` ns/s, 1 sigma.
     fn forget(&mut self, keep: usize, doubt: f64) {
+        let newest = self.newest();
         self.window.keep_newest(keep);
         let oldest = self.window.bins().front().map_or(f64::INFINITY, |bin| self.window.seconds(bin.begin()));
         self.samples.forget_before(oldest);
         self.centre = None;
         self.shape = Shape::UNKNOWN;
         self.uncentred = self.samples.slots().len();
+        self.prior_at = newest;
         self.prior = Rate { mean: self.rate.mean, sigma: self.rate.sigma.hypot(doubt) };
         self.floor_rate = self.prior;
         self.rate = self.prior;
@@ -161,9 +165,15 @@ impl TrackEstimator {
         self.smoothed = None;
     }
 
+    /// When the newest bin began, in s since the window's origin.
+    fn newest(&self) -> f64 {
+        self.window.bins().back().map_or(self.prior_at, |bin| self.window.seconds(bin.begin()))
+    }
+
     fn fit(&mut self) {
         if !self.window.bins().is_empty() {
-            self.floor_rate = self.fitter.fit(&self.window, self.prior, self.floor_rate);
+            let prior = self.prior.aged(self.newest() - self.prior_at);
+            self.floor_rate = self.fitter.fit(&self.window, prior, self.floor_rate);
             self.rate = self.combined_rate();
         }
         self.unfitted = 0;
@@ -186,7 +196,8 @@ impl TrackEstimator {
 
     /// Fits the centre at `now`, in s since the window's origin.
     fn fit_centre(&mut self, now: f64) {
-        self.centre = self.centre_fitter.fit(&self.samples, self.prior, self.rate, now);
+        let prior = self.prior.aged(now - self.prior_at);
+        self.centre = self.centre_fitter.fit(&self.samples, prior, self.rate, now);
         self.rate = self.combined_rate();
         self.shape = self.centre.map_or(Shape::UNKNOWN, |centre| {
             self.shape_finder.find(&self.samples, self.rate.mean, centre.correlation)

@@ -18,6 +18,9 @@ const FEW: f64 = 8.0;
 /// The rate is fitted to this quantile of the bounds: the lower edge of the delays' body, above the quiet moments.
 const QUANTILE: f64 = 0.2;
 
+/// Degrees of freedom of a prior's law: how much a prior can be mistaken.
+const FREEDOM: f64 = 3.0;
+
 /// Factor on the Laplace model's deviation: neighbouring bounds are not independent, and the noise is not quite Laplacian.
 /// Chosen for coverage (docs/time.md).
 const DOUBT: f64 = 2.4;
@@ -34,6 +37,19 @@ pub(super) struct Rate {
 impl Rate {
     /// The prior for any two crystals.
     pub const UNKNOWN: Self = Self { mean: 0.0, sigma: PRIOR };
+
+    /// This as a prior, `age` s after it was known: crystals wander.
+    pub fn aged(self, age: f64) -> Self {
+        Self { sigma: self.sigma.hypot(WANDER.as_ratio() * 1e9 * age.max(0.0).sqrt()), ..self }
+    }
+
+    /// This as a prior once `mean` is found: the normal law that Student's law with [`FREEDOM`] degrees equals there. What was known
+    /// before may be wrong, as when the leader has changed its rate. Then it must not count for ever: under a normal law it would
+    /// pull the rate, and with it the offset, to a compromise that neither the prior nor the exchanges stand for.
+    pub fn believed(self, mean: f64) -> Self {
+        let z = (mean - self.mean) / self.sigma;
+        Self { sigma: self.sigma * ((FREEDOM + z * z) / (FREEDOM + 1.0)).sqrt(), ..self }
+    }
 }
 
 /// Bins with similar round trips: the points `from..to`. Each level has a line of its own; all lines have the same slope.
@@ -148,7 +164,8 @@ impl Fitter {
     /// Negative logarithm of the posterior: asymmetric Laplace noise of unknown scale in each direction of each level, and the
     /// prior.
     fn cost(&mut self, rate: f64, prior: Rate) -> f64 {
-        let mut cost = ((rate - prior.mean) / prior.sigma).powi(2) / 2.0;
+        let z = (rate - prior.mean) / prior.sigma;
+        let mut cost = (FREEDOM + 1.0) / 2.0 * (z * z / FREEDOM).ln_1p();
         for level in 0..self.levels.len() {
             let Level { from, to } = self.levels[level];
             for direction in 0..2 {
@@ -192,7 +209,7 @@ impl Fitter {
                 moment += mean * spread / loss.powi(2);
             }
         }
-        let fit = DOUBT * (information + prior.sigma.powi(-2)).sqrt().recip();
+        let fit = DOUBT * (information + prior.believed(rate).sigma.powi(-2)).sqrt().recip();
         // The slope is a mean over the points' time; the crystal has wandered since.
         let age = if information > 0.0 { (newest - moment / information).max(0.0) } else { 0.0 };
         fit.hypot(WANDER.as_ratio() * 1e9 * (age * 2.0 / 3.0).sqrt())

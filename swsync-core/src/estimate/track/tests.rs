@@ -261,6 +261,23 @@ fn another_leader_at_the_known_rate_costs_only_the_offset() {
     assert!(kept / 20 < Span::from_micros(80) && kept * 2 < reset, "{:?} {:?}", kept / 20, reset / 20);
 }
 
+/// What was known of the rate may be wrong, if the new leader did not know it. It must not count for ever.
+#[test]
+fn a_rate_that_turns_out_wrong_is_forgotten() {
+    for (seed, off) in (0..20).zip([5.0, -10.0, 20.0, -40.0].into_iter().cycle()) {
+        let mut link = Link::new(seed);
+        let mut track = TrackEstimator::new();
+        follow(&mut track, &mut link, 0, 125, 400);
+        track.reset_keeping_rate(Skew::from_ppm(0.5));
+        link.ppm = off;
+        let errors = follow(&mut track, &mut link, 50_000, 125, 1600);
+        let late = worst(&errors[1200..]);
+        assert!(late < Span::from_micros(60), "{seed}, {off} ppm: {late:?} two and a half minutes later");
+        let skew = track.solution.unwrap().estimate.skew.as_ppm();
+        assert!((skew - off).abs() < 1.0, "{seed}: {skew} of {off} ppm");
+    }
+}
+
 proptest! {
     /// For any exchanges: no panic, and a positive uncertainty.
     #[test]
