@@ -5,9 +5,8 @@
 //!
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
 //! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
-//! counts what a rig of many devices costs, [`shutter`] times orders, [`steady`] reads from the pictures of a rig how far apart they are, [`soak`] lets a
-//! rig run for days, [`relay`] is a network link with the delays of WiFi. [`paper`]
-//! reproduces the paper's tables.
+//! counts what a rig of many devices costs, [`shutter`] times orders, [`steady`] reads from the pictures of a rig how far apart they
+//! are, [`soak`] lets a rig run for days, [`paper`] reproduces the paper's tables, [`relay`] is a network link with the delays of WiFi.
 
 #![forbid(unsafe_code)]
 
