@@ -4,6 +4,7 @@ mod clock;
 mod phase;
 mod relay;
 mod scale;
+mod simulated_time;
 
 /// A run of it.
 fn swsync_lab(args: &[&str]) -> std::process::Command {
