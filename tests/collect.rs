@@ -38,6 +38,10 @@ fn a_shot_is_collected_and_exported_for_colmap() {
         );
         assert_eq!(fs::read_to_string(here.join(FRAMES_CSV)).unwrap().lines().count(), 3);
     }
+    let certificate = fs::read(take.join("certificate.json")).unwrap();
+    let certificate: serde_json::Value = serde_json::from_slice(&certificate).unwrap();
+    assert_eq!(certificate["devices"].as_array().map(Vec::len), Some(3), "{certificate:#}");
+    assert_eq!(certificate["numbers"].as_array().map(Vec::len), Some(2), "{certificate:#}");
     // The rig has no key, so nobody can tell who asks.
     let again = rig.swsync(&["collect", out, "--delete-verified"]).wait();
     assert_eq!(again.code, Some(1), "{again:#?}");

@@ -55,6 +55,16 @@ fn assert_takes_a_picture(example: fn() -> Command) {
     assert!(ended.out.lines().any(|line| line == picture), "{picture} in {ended:#?}");
 }
 
+/// Of the Pico's panel: the slots are as long as they are said to be, by the instructions' cycles.
+#[test]
+fn the_panel_of_the_pico_keeps_its_slots() {
+    let mut python = command("python3");
+    python.arg(source("tests/pico_panel.py")).arg(source("examples/pico"));
+    let output = python.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"the panel keeps its slots\n");
+}
+
 #[test]
 fn the_rust_example_reports_errors() {
     assert_reports_errors(rust);

@@ -103,6 +103,24 @@ fn each_setting_may_be_on_another_element_and_may_change_between_runs() {
 }
 
 #[test]
+fn the_clock_applies_the_path_offset_and_the_sink_knows_it() {
+    let (rig, endpoint) = (rig(), endpoint());
+    let given = [("rig", rig.as_str()), ("listen", &endpoint), ("path-offset", "-41.5us")];
+    let pipeline = pipeline(&format!("{LEADER} {DEVICES}"), "c", &given);
+    pipeline.element("g").set_property("device-id", "gate");
+    pipeline.reach(gst::State::Paused);
+    for name in ["c", "g", "k"] {
+        assert_setting(&pipeline.element(name), "path-offset", "-41.5us", "property of c");
+    }
+    let stats = pipeline.element("c").property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<i64>("path-offset").unwrap(), -41_500);
+    pipeline.reach(gst::State::Ready);
+    pipeline.element("c").set_property("path-offset", "0.2s");
+    let error = pipeline.try_reach(gst::State::Paused).unwrap_err();
+    assert!(error.contains("path-offset: ") && error.contains("property of c"), "{error}");
+}
+
+#[test]
 fn contradictions_name_both_elements_both_values_and_the_remedy() {
     for (name, one, other, shown) in [
         ("rig", "stage", "studio", ["c: rig=stage", "k: rig=studio"]),

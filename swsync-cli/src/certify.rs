@@ -69,8 +69,11 @@ pub fn run(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if certificate.passes { 0 } else { exit::NOT_PROVEN }))
 }
 
-/// The certificate of the take in `folder`.
-fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCertificate> {
+/// The certificate of the take in `folder`, as its files are now.
+///
+/// # Errors
+/// There is no take, or it cannot be read.
+pub fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCertificate> {
     // `takes/o1/`, `.` and the like have a name too.
     let full = fs::canonicalize(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let name = full.file_name().and_then(|name| name.to_str()).and_then(|name| OrderId::new(name).ok());
@@ -103,6 +106,14 @@ fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCertifi
         })?;
     }
     Ok(certifier.finish(max_error))
+}
+
+/// Writes certificate.json into the folder of a take, for the usual limit.
+///
+/// # Errors
+/// Those of [`certify`], and of the system.
+pub fn renew(folder: &Path) -> anyhow::Result<()> {
+    write(folder, &certify(folder, MaxErrorArgs::default().limit())?)
 }
 
 /// Writes certificate.json into `folder`, whole or not at all.

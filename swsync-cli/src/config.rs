@@ -24,13 +24,15 @@ pub struct ConfigArgs {
 const AFTER_HELP: &str = "\
 Pipelines find the same settings, but for their own properties. A setting comes from the first of these that has it:
   arguments of the command; properties of swsync's elements; GstContext swsync.rig of an application
-  SWSYNC_RIG, SWSYNC_CONNECT, SWSYNC_LISTEN, SWSYNC_KEY_FILE, SWSYNC_DEVICE_ID
+  SWSYNC_RIG, SWSYNC_CONNECT, SWSYNC_LISTEN, SWSYNC_KEY_FILE, SWSYNC_DEVICE_ID,
+  SWSYNC_PATH_OFFSET
   a file: SWSYNC_CONFIG, else $XDG_CONFIG_HOME/swsync/rig.toml (~/.config), else /etc/swsync/rig.toml
 
 Example of a file:
   rig = \"stage\"
   connect = [\"tcp/pi0.local:7447\", \"tcp/pi1.local:7447\"]
   key-file = \"rig.key\"        # beside this file
+  path-offset = \"-41.5us\"    # of this device's clock, as `swsync measure` finds it
 
 Exit codes:
   0  the settings can be used
@@ -49,12 +51,13 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     }
     settings.visitor_config()?;
     settings.device()?;
+    settings.path_offset()?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn lines(settings: &RigSettings) -> Vec<String> {
     let column = |heading, width| Column { heading, width, align: Align::Left };
-    let table = Table::new([column("setting", 9), column("value", 24), column("from", 7)]);
+    let table = Table::new([column("setting", 11), column("value", 24), column("from", 7)]);
     let row = |setting: Setting| {
         let value = settings.shown(setting).unwrap_or_else(|| NOTHING.into());
         table.row(&[setting.to_string(), value, settings.origin(setting).to_string()])
@@ -84,14 +87,14 @@ mod tests {
         let lines = lines(&settings);
         assert_eq!(lines.len(), 1 + Setting::ALL.len());
         assert!(
-            lines[1].starts_with("rig        stage ") && lines[1].ends_with("variable SWSYNC_RIG"),
+            lines[1].starts_with("rig          stage ") && lines[1].ends_with("variable SWSYNC_RIG"),
             "{lines:?}"
         );
         assert!(
             lines[2].contains("tcp/pi0:1 ") && lines[2].ends_with("file /etc/swsync/rig.toml"),
             "{lines:?}"
         );
-        assert!(lines[3].starts_with("listen     -  ") && lines[3].ends_with("default"), "{lines:?}");
+        assert!(lines[3].starts_with("listen       -  ") && lines[3].ends_with("default"), "{lines:?}");
         let json = json(&settings);
         assert_eq!(json["rig"], json!({ "value": "stage", "from": "environment variable SWSYNC_RIG" }));
         assert_eq!(json["key-file"]["value"], serde_json::Value::Null);

@@ -24,8 +24,13 @@ const fn external(name: &'static str, program: &'static str, about: &'static str
     External { name, program, about }
 }
 
-const EXTERNAL: [External; 5] = [
+const EXTERNAL: [External; 7] = [
     external("export", "swsync-media", "Turn collected takes into what another program opens"),
+    external(
+        "report",
+        "swsync-media",
+        "Make a page that shows a take: pictures, errors, what is missing, the certificate",
+    ),
     external(
         "cameras",
         "swsync-media",
@@ -35,6 +40,11 @@ const EXTERNAL: [External; 5] = [
         "calibrate",
         "swsync-media",
         "Measure how far long exposures shift a camera's frames, and keep it in the camera's profile",
+    ),
+    external(
+        "measure",
+        "swsync-media",
+        "Measure by pictures of an LED panel how far apart the devices are, and what to correct",
     ),
     external(
         "demo",
@@ -134,6 +144,7 @@ mod tests {
         for (typed, program, passed) in [
             ("export csv -o x -- -v", "swsync-media", "export csv -o x -- -v"),
             ("-v --verbose -vv cameras", "swsync-media", "-v --verbose -vv cameras"),
+            ("report takes/x --out a.html", "swsync-media", "report takes/x --out a.html"),
             ("demo --cameras 3", "swsync-lab", "demo --cameras 3"),
             ("lab clock --help", "swsync-lab", "clock --help"),
             ("-v lab", "swsync-lab", "-v"),

@@ -20,6 +20,8 @@ pub mod key;
 pub mod log;
 mod orders;
 pub mod output;
+pub mod own_settings;
+pub mod panel;
 pub mod record;
 pub mod rig;
 pub mod rig_time;

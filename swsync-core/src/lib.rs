@@ -32,6 +32,8 @@ pub mod mp4;
 pub mod name;
 pub mod ntp;
 pub mod order;
+pub mod panel;
+pub mod path_offset;
 pub mod profile;
 pub mod ring;
 pub mod servo;

@@ -51,6 +51,10 @@ clock! {
     Rig
 }
 clock! {
+    /// The clock of an LED panel in a picture: zero when its first columns go on, modulo the panel's period.
+    PanelClock
+}
+clock! {
     /// One device's `CLOCK_BOOTTIME`: what libcamera's `SensorTimestamp` counts.
     Boottime
 }

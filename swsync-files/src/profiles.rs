@@ -82,6 +82,16 @@ pub enum Error {
         /// The error of the system.
         error: io::Error,
     },
+    /// A measurement is in the profile already.
+    #[error(
+        "camera profile {path} already has what came {from}: measure with pictures that were taken with this profile"
+    )]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The measurement, as it stands among the profile's sources.
+        from: String,
+    },
     /// There is no folder to write to.
     #[error("there is no folder for camera profiles: neither {FOLDERS}, XDG_DATA_HOME nor HOME is set")]
     NoFolder,
@@ -182,17 +192,52 @@ pub fn write(path: &Path, profile: &CameraProfile) -> Result<(), Error> {
 /// If the file cannot be used or written: then it is as it was.
 pub fn keep_response(path: &Path, model: &str, response: MeasuredResponse) -> Result<CameraProfile, Error> {
     let profile = with_response(path, model, response)?;
+    set_fields(path, &profile, |file| {
+        file.insert("responses".to_owned(), serde_json::to_value(&profile.responses)?);
+        Ok(())
+    })?;
+    Ok(profile)
+}
+
+/// Adds `more_ns` to the stamp bias in the profile of `model` in the file `path`, with `source` among its sources, and keeps the rest.
+/// Makes the file if there is none.
+///
+/// # Errors
+/// If it has this source already: what was measured must not be added twice. If the file cannot be used or written: then it is as it
+/// was.
+pub fn add_stamp_bias(path: &Path, model: &str, more_ns: f64, source: &str) -> Result<CameraProfile, Error> {
+    let mut profile = if path.exists() { read(path, model)?.profile } else { CameraProfile::of_model(model) };
+    if profile.sources.iter().any(|known| known == source) {
+        return Err(Error::Twice { path: path.to_owned(), from: source.to_owned() });
+    }
+    profile.stamp_bias_ns = Some((profile.stamp_bias_ns.unwrap_or(0.0) + more_ns).round());
+    profile.sources.push(source.to_owned());
+    let profile = CameraProfile::from_json(&profile.to_json())
+        .map_err(|error| Error::Invalid { path: path.to_owned(), error })?;
+    set_fields(path, &profile, |file| {
+        file.insert("stamp_bias_ns".to_owned(), profile.stamp_bias_ns.into());
+        file.insert("sources".to_owned(), profile.sources.clone().into());
+        Ok(())
+    })?;
+    Ok(profile)
+}
+
+/// Changes fields of the profile in the file `path`, which has been read, if it exists.
+fn set_fields(
+    path: &Path,
+    profile: &CameraProfile,
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>) -> serde_json::Result<()>,
+) -> Result<(), Error> {
     let invalid = |error: serde_json::Error| Error::Invalid { path: path.to_owned(), error: error.into() };
     let mut file = match read_text(path) {
         Ok(text) => serde_json::from_str::<serde_json::Map<_, _>>(&text).map_err(invalid)?,
-        // There is no file: `with_response` has read any that there is.
+        // There is no file.
         Err(_) => serde_json::Map::from_iter([("model".to_owned(), profile.model.clone().into())]),
     };
-    file.insert("responses".to_owned(), serde_json::to_value(&profile.responses).map_err(invalid)?);
+    change(&mut file).map_err(invalid)?;
     let mut text = serde_json::to_string_pretty(&file).map_err(invalid)?;
     text.push('\n');
-    write_whole(path, text.as_bytes()).map_err(|error| Error::Write { path: path.to_owned(), error })?;
-    Ok(profile)
+    write_whole(path, text.as_bytes()).map_err(|error| Error::Write { path: path.to_owned(), error })
 }
 
 /// The profile as [`keep_response`] would write it.
@@ -291,6 +336,25 @@ mod tests {
         fs::write(&path, "{").unwrap();
         assert!(keep_response(&path, "imx219", response).is_err());
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), before.len() > 1), ("{", true));
+    }
+
+    #[test]
+    fn a_measured_stamp_bias_is_added_once() {
+        let folder = folder();
+        let path = folder.path().join("imx219.json");
+        assert_eq!(CameraProfile::of_model("imx219").stamp_bias_ns, None);
+        add_stamp_bias(&path, "imx219", 12_345.6, "takes 1").unwrap();
+        let kept = fs::read_to_string(&path).unwrap();
+        assert!(kept.contains("12346") && !kept.contains("modes"), "only what differs: {kept}");
+        let profile = add_stamp_bias(&path, "imx219", -20_000.0, "takes 2").unwrap();
+        assert_eq!(profile.stamp_bias().as_nanos(), -7_654);
+        assert_eq!(read(&path, "imx219").unwrap().profile, profile);
+        let kept = fs::read_to_string(&path).unwrap();
+        let error = add_stamp_bias(&path, "imx219", 5.0, "takes 1").unwrap_err().to_string();
+        assert!(error.contains("takes 1") && error.contains("imx219.json"), "{error}");
+        let error = add_stamp_bias(&path, "imx219", 1e9, "takes 3").unwrap_err().to_string();
+        assert!(error.contains("stamp_bias_ns"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
     }
 
     #[test]

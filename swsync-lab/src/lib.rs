@@ -6,7 +6,8 @@
 //! Where to begin reading: [`demo`] runs a whole rig on this machine. [`clock`] compares clock estimators, [`phase`] methods
 //! of frame alignment, [`orders`] tests pipelines with random orders and crashes, [`chaos`] whole rigs with leaders lost and networks cut, [`scale`]
 //! counts what a rig of many devices costs, [`shutter`] times orders, [`steady`] reads from the pictures of a rig how far apart they are, [`soak`] lets a
-//! rig run for days, [`relay`] is a network link with the delays of WiFi.
+//! rig run for days, [`relay`] is a network link with the delays of WiFi. [`paper`]
+//! reproduces the paper's tables.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod net;
 mod network;
 pub mod orders;
 mod panel;
+pub mod paper;
 pub mod phase;
 mod progress;
 pub mod relay;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
+use swsync_lab::paper::{fig_phase, table1, table2, table3};
 use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, soak, steady};
 
 /// Parts of the laboratory.
@@ -38,6 +39,14 @@ enum Command {
     Steady(Box<steady::SteadyArgs>),
     /// Let a rig run for days in simulated time, and measure its clocks, what they state, and its cameras' phase.
     Soak(soak::SoakArgs),
+    /// Reproduce the paper's Table I: naive triggers, and swsync.
+    Table1(table1::Table1Args),
+    /// Reproduce the paper's Table II: errors of clock, phase and both together.
+    Table2(table2::Table2Args),
+    /// Reproduce the paper's Table III: delays of messages, and the bias of clock filters.
+    Table3(table3::Table3Args),
+    /// Reproduce how soon the paper's two methods align a camera: injection and reset sampling.
+    FigPhase(fig_phase::FigPhaseArgs),
     /// Run a rig of cameras on this machine, take two synchronized photographs, and prove it.
     Demo(demo::DemoArgs),
 }
@@ -55,6 +64,10 @@ fn main() -> ExitCode {
         Command::Shutter(args) => shutter::run(args),
         Command::Steady(args) => steady::run(args),
         Command::Soak(args) => soak::run(args),
+        Command::Table1(args) => table1::run(args),
+        Command::Table2(args) => table2::run(args),
+        Command::Table3(args) => table3::run(args),
+        Command::FigPhase(args) => fig_phase::run(args),
         Command::Demo(args) => demo::run(args),
     })
 }

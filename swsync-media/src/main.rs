@@ -1,4 +1,4 @@
-//! The program `swsync-media`: `swsync export`, `swsync cameras` and `swsync calibrate`.
+//! The program `swsync-media`: `swsync export`, `swsync report`, `swsync cameras`, `swsync calibrate` and `swsync measure`.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use swsync_cli::{exit, log};
-use swsync_media::{calibrate, cameras, export};
+use swsync_media::{calibrate, cameras, export, measure, report};
 
 /// The commands of swsync that need GStreamer or pictures; `swsync` runs this program for them.
 #[derive(Debug, Parser)]
@@ -21,8 +21,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(export::ExportArgs),
+    Report(report::ReportArgs),
     Cameras(cameras::CamerasArgs),
     Calibrate(calibrate::CalibrateArgs),
+    Measure(measure::MeasureArgs),
 }
 
 fn main() -> ExitCode {
@@ -30,7 +32,9 @@ fn main() -> ExitCode {
     log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Export(args) => export::run(args),
+        Command::Report(args) => report::run(args),
         Command::Cameras(args) => cameras::run(args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Measure(args) => measure::run(args),
     })
 }

@@ -72,6 +72,7 @@ impl State {
             }
             MemberChange::Left(member) => {
                 let was_here = self.here.remove(member);
+                self.is_full &= !was_here;
                 let how = if self.leaving.remove(member) { Departure::Left } else { Departure::Lost };
                 if was_here {
                     self.note(&member.device, Departed { since: now, how });
@@ -330,6 +331,20 @@ mod tests {
         assert_eq!(lost(&members), *std::slice::from_ref(&a.device), "it was back elsewhere, and lost again");
         members.forget(&a.device);
         assert!(lost(&members).is_empty());
+    }
+
+    #[test]
+    fn no_more_devices_are_followed_than_a_rig_may_have() {
+        let members = Members::default();
+        for device in 0..MAX_MEMBERS + 1 {
+            members.handle(MemberChange::Came(member(&format!("d{device}"))));
+        }
+        assert_eq!(members.here().len(), MAX_MEMBERS);
+        let late = member(&format!("d{MAX_MEMBERS}"));
+        assert!(!members.here().contains(&late));
+        members.handle(MemberChange::Left(member("d0")));
+        members.handle(MemberChange::Came(late.clone()));
+        assert!(members.here().contains(&late), "there is room again");
     }
 
     #[test]

@@ -44,6 +44,29 @@ pub struct KnownOrders {
     pub silent: Vec<DeviceId>,
 }
 
+impl KnownOrders {
+    /// Adds what `device` knows.
+    fn add(&mut self, device: &DeviceId, roster: OrderRoster) {
+        let all = &mut self.registry;
+        for order in roster.orders {
+            let is_full = all.orders.len() >= MAX_ORDERS;
+            match all.orders.iter_mut().find(|known| known.id() == order.id()) {
+                None if is_full => {
+                    swsync_core::log::warn!(%device, "more than {MAX_ORDERS} open orders in the rig: the others are left out");
+                    break;
+                }
+                None => all.orders.push(order),
+                Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
+            }
+        }
+        for command in roster.commands {
+            if all.commands.len() < MAX_COMMANDS && !all.commands.contains(&command) {
+                all.commands.push(command);
+            }
+        }
+    }
+}
+
 impl Session {
     /// Offers `order` to every device that it targets, and returns once each has accepted it or said why not.
     /// [`place`](Self::place) waits for its outcome.
@@ -75,30 +98,13 @@ impl Session {
     #[must_use]
     pub fn known(&self, timeout: Duration) -> KnownOrders {
         let mut known = KnownOrders::default();
-        let all = &mut known.registry;
         for device_reply in self.poll::<OrderRoster>(QueryKind::Registry, None, &Targets::All, timeout) {
-            let Ok(registry) = device_reply.reply else {
-                known.silent.push(device_reply.device);
-                continue;
-            };
-            for order in registry.orders {
-                let is_full = all.orders.len() >= MAX_ORDERS;
-                match all.orders.iter_mut().find(|known| known.id() == order.id()) {
-                    None if is_full => {
-                        swsync_core::log::warn!(device = %device_reply.device, "more than {MAX_ORDERS} open orders in the rig: the others are left out");
-                        break;
-                    }
-                    None => all.orders.push(order),
-                    Some(known) => order.stop().into_iter().for_each(|stop| known.stop_at(stop)),
-                }
-            }
-            for command in registry.commands {
-                if all.commands.len() < MAX_COMMANDS && !all.commands.contains(&command) {
-                    all.commands.push(command);
-                }
+            match device_reply.reply {
+                Ok(roster) => known.add(&device_reply.device, roster),
+                Err(_) => known.silent.push(device_reply.device),
             }
         }
-        all.orders.sort_by_key(Order::at);
+        known.registry.orders.sort_by_key(Order::at);
         known
     }
 
@@ -164,5 +170,43 @@ impl Session {
                 std::thread::sleep(left().min(AGAIN));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use swsync_core::name::Name;
+    use swsync_core::time::{Span, Timestamp};
+
+    use super::*;
+
+    fn order(number: usize) -> Order {
+        let id = Name::new(format!("order-{number}")).unwrap();
+        Order::still(id, Timestamp::from_nanos(1_800_000_000_000_000_000)).unwrap()
+    }
+
+    #[test]
+    fn what_many_devices_say_of_orders_is_bounded_in_all() {
+        let mut known = KnownOrders::default();
+        let device = DeviceId::new("a").unwrap();
+        for number in 0..MAX_COMMANDS + 8 {
+            let command = OrderCommand::Cancel { order: order(number).id().clone() };
+            known.add(&device, OrderRoster { orders: vec![order(number)], commands: vec![command] });
+        }
+        assert_eq!((known.registry.orders.len(), known.registry.commands.len()), (MAX_ORDERS, MAX_COMMANDS));
+    }
+
+    #[test]
+    fn of_an_order_that_two_devices_know_the_earliest_stop_counts() {
+        let mut known = KnownOrders::default();
+        let device = DeviceId::new("a").unwrap();
+        let stops = [Span::from_secs(5), Span::from_secs(3), Span::from_secs(4)];
+        for stop in stops {
+            let mut order = order(1);
+            order.stop_at(order.at() + stop);
+            known.add(&device, OrderRoster { orders: vec![order], commands: Vec::new() });
+        }
+        let [order] = &known.registry.orders[..] else { panic!("{known:?}") };
+        assert_eq!(order.stop(), Some(order.at() + Span::from_secs(3)));
     }
 }

@@ -11,6 +11,7 @@ use swsync_core::message::{MAX_MESSAGE, MAX_REQUEST, decode};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::status::Status;
 use zenoh::Wait;
+use zenoh::bytes::ZBytes;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 
 use crate::key_hint::{key_hint, key_hint_of_outsider};
@@ -238,7 +239,7 @@ impl Session {
             swsync_core::log::debug!(key, "there is no connection to ask through");
             return;
         };
-        let (replies, of) = (AtomicUsize::new(0), key.to_owned());
+        let (replies, of) = (ReplyCount::default(), key.to_owned());
         let mut query =
             zenoh.get(key).target(QueryTarget::All).consolidation(ConsolidationMode::None).timeout(timeout);
         if let Some(payload) = payload {
@@ -246,35 +247,51 @@ impl Session {
         }
         let asked = query
             .callback(move |reply| {
-                match replies.fetch_add(1, Ordering::Relaxed) {
-                    0..MAX_REPLIES => {}
-                    MAX_REPLIES => {
-                        return swsync_core::log::warn!(
-                            key = of,
-                            "more than {MAX_REPLIES} replies to a query: the others are dropped"
-                        );
-                    }
-                    _ => return,
+                if replies.admits(&of) {
+                    on_reply(match reply.into_result() {
+                        Ok(sample) => received(sample.key_expr().as_str(), sample.payload()),
+                        Err(error) => Err(refused(error.payload())),
+                    });
                 }
-                on_reply(match reply.into_result() {
-                    Ok(sample) if sample.payload().len() > MAX_MESSAGE => Err(format!(
-                        "a reply of {} bytes is longer than any of swsync's",
-                        sample.payload().len()
-                    )),
-                    Ok(sample) => {
-                        Ok((sample.key_expr().to_string(), sample.payload().to_bytes().into_owned()))
-                    }
-                    Err(error) if error.payload().len() > MAX_REQUEST => Err(format!(
-                        "an error of {} bytes, longer than any of swsync's",
-                        error.payload().len()
-                    )),
-                    Err(error) => Err(reason(&error.payload().to_bytes())),
-                });
             })
             .wait();
         if let Err(error) = asked {
             swsync_core::log::warn!(key, %error, "could not send a query");
         }
+    }
+}
+
+/// How many replies a query has got.
+#[derive(Default)]
+struct ReplyCount(AtomicUsize);
+
+impl ReplyCount {
+    /// Whether one more reply of the query for `key` counts.
+    fn admits(&self, key: &str) -> bool {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        if before == MAX_REPLIES {
+            swsync_core::log::warn!(
+                key,
+                "more than {MAX_REPLIES} replies to a query: the others are dropped"
+            );
+        }
+        before < MAX_REPLIES
+    }
+}
+
+/// A reply, unless it is longer than any of swsync's: then it is not even copied.
+fn received(key: &str, payload: &ZBytes) -> QueryReply {
+    match payload.len() {
+        ..=MAX_MESSAGE => Ok((key.to_owned(), payload.to_bytes().into_owned())),
+        length => Err(format!("a reply of {length} bytes is longer than any of swsync's")),
+    }
+}
+
+/// Why a query was refused.
+fn refused(payload: &ZBytes) -> String {
+    match payload.len() {
+        ..=MAX_REQUEST => reason(&payload.to_bytes()),
+        length => format!("an error of {length} bytes, longer than any of swsync's"),
     }
 }
 
@@ -356,4 +373,26 @@ impl SharedSessions {
 /// Rounded up to tenths of a second, for messages.
 fn rounded(waited: Duration) -> Duration {
     Duration::from_millis(u64::try_from(waited.as_millis().div_ceil(100) * 100).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_replies_the_first_count() {
+        let replies = ReplyCount::default();
+        let admitted = (0..MAX_REPLIES + 10).filter(|_| replies.admits("key")).count();
+        assert_eq!((admitted, replies.admits("key")), (MAX_REPLIES, false));
+    }
+
+    #[test]
+    fn what_is_longer_than_any_reply_is_not_taken() {
+        let bytes = |length| ZBytes::from(vec![b'x'; length]);
+        assert_eq!(received("key", &bytes(MAX_MESSAGE)).unwrap().1.len(), MAX_MESSAGE);
+        assert!(
+            received("key", &bytes(MAX_MESSAGE + 1)).unwrap_err().contains("is longer than any of swsync's")
+        );
+        assert!(refused(&bytes(MAX_REQUEST + 1)).contains("longer than any of swsync's"));
+    }
 }

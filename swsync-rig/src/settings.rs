@@ -1,4 +1,4 @@
-//! Which rig this is and how it is reached: the five settings that all of swsync shares, and where each of them comes from.
+//! Which rig this is and how it is reached: the six settings that all of swsync shares, and where each of them comes from.
 //!
 //! A setting is looked for in this order, each by itself, and the first place that has it counts:
 //!
@@ -15,6 +15,7 @@
 //! rig = "stage"
 //! connect = ["tcp/pi0.local:7447", "tcp/pi1.local:7447"]   # or one text, separated by commas
 //! key-file = "rig.key"
+//! path-offset = "-41.5us"
 //! ```
 //!
 //! Secrets have no place here. The key is named by the path of its file; `key` in the configuration file is refused.
@@ -29,6 +30,8 @@ use std::path::{Path, PathBuf};
 
 use swsync_core::key::{KeyFile, RigKey};
 use swsync_core::name::{DeviceId, Name, NameError};
+use swsync_core::path_offset::{self, PathOffsetError};
+use swsync_core::time::Span;
 
 use crate::key_file::{self, KeyFileError};
 use crate::{DEFAULT_RIG, RigConfig, host_name};
@@ -49,11 +52,14 @@ pub enum Setting {
     KeyFile,
     /// The device's id.
     DeviceId,
+    /// Half of what the device's send latency has above its receive latency, which its clock takes off.
+    PathOffset,
 }
 
 impl Setting {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Rig, Self::Connect, Self::Listen, Self::KeyFile, Self::DeviceId];
+    pub const ALL: [Self; 6] =
+        [Self::Rig, Self::Connect, Self::Listen, Self::KeyFile, Self::DeviceId, Self::PathOffset];
 
     /// Its name: that of the property, of the argument (behind `--`), and of the key in the file.
     #[must_use]
@@ -64,6 +70,7 @@ impl Setting {
             Self::Listen => "listen",
             Self::KeyFile => "key-file",
             Self::DeviceId => "device-id",
+            Self::PathOffset => "path-offset",
         }
     }
 
@@ -76,6 +83,7 @@ impl Setting {
             Self::Listen => "SWSYNC_LISTEN",
             Self::KeyFile => "SWSYNC_KEY_FILE",
             Self::DeviceId => "SWSYNC_DEVICE_ID",
+            Self::PathOffset => "SWSYNC_PATH_OFFSET",
         }
     }
 
@@ -92,7 +100,11 @@ impl Setting {
     /// Whether two values of this setting mean the same.
     #[must_use]
     pub fn is_same(self, a: &str, b: &str) -> bool {
-        if self.is_list() { comma_list(a) == comma_list(b) } else { a == b }
+        match self {
+            Self::Connect | Self::Listen => comma_list(a) == comma_list(b),
+            Self::PathOffset => a == b || path_offset::parse(a).is_ok_and(|a| path_offset::parse(b) == Ok(a)),
+            Self::Rig | Self::KeyFile | Self::DeviceId => a == b,
+        }
     }
 
     /// `value` as it may be shown to anyone: without what may be secret in an address.
@@ -174,6 +186,14 @@ pub enum SettingsError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The configuration file cannot be written.
+    #[error("configuration file {} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// There is no key in the key file.
     #[error("key-file: {source} (from: {origin})")]
     Key {
@@ -181,6 +201,14 @@ pub enum SettingsError {
         origin: Origin,
         /// What is wrong with it.
         source: KeyFileError,
+    },
+    /// A path offset that cannot be one.
+    #[error("path-offset: {source} (from: {origin})")]
+    PathOffset {
+        /// Where it comes from.
+        origin: Origin,
+        /// What is wrong with it.
+        source: PathOffsetError,
     },
     /// The configuration file is wrong.
     #[error("configuration file {}{}: {why}", path.display(), line.map_or_else(String::new, |line| format!(", line {line}")))]
@@ -224,6 +252,15 @@ impl RigSettings {
     /// A variable is no text, or the file is wrong.
     pub fn add_surroundings(&mut self) -> Result<(), SettingsError> {
         self.add_surroundings_of(&|name| std::env::var_os(name), Path::new("/etc"))
+    }
+
+    /// Sets `path-offset` in the configuration file that counts, and keeps the rest of it. Makes the user's own file if there is none.
+    /// Returns the file's path.
+    ///
+    /// # Errors
+    /// The file is wrong, or cannot be read or written.
+    pub fn keep_path_offset(offset: Span) -> Result<PathBuf, SettingsError> {
+        file::keep_path_offset(&|name| std::env::var_os(name), Path::new("/etc"), offset)
     }
 
     fn add_surroundings_of(
@@ -272,7 +309,7 @@ impl RigSettings {
         let default = || match setting {
             Setting::Rig => Some(DEFAULT_RIG.to_owned()),
             Setting::DeviceId => Some(host_name()),
-            Setting::Connect | Setting::Listen | Setting::KeyFile => None,
+            Setting::Connect | Setting::Listen | Setting::KeyFile | Setting::PathOffset => None,
         };
         self.value(setting).map(|value| setting.shown(value)).or_else(default)
     }
@@ -310,6 +347,16 @@ impl RigSettings {
             Some(id) => self.name(Setting::DeviceId, id),
             None => Name::new(host_name()).map_err(SettingsError::HostName),
         }
+    }
+
+    /// What the device's clock takes off for its own path: zero, if it is not set.
+    ///
+    /// # Errors
+    /// It is no path offset.
+    pub fn path_offset(&self) -> Result<Span, SettingsError> {
+        let text = self.value(Setting::PathOffset).unwrap_or("0");
+        path_offset::parse(text)
+            .map_err(|source| SettingsError::PathOffset { origin: self.origin(Setting::PathOffset), source })
     }
 
     fn endpoints(&self, setting: Setting) -> Vec<String> {
@@ -490,7 +537,10 @@ mod tests {
         let secret = "0123456789abcdef";
         for (content, parts) in [
             (format!("rig = 'stage'\nkey = '{secret}'"), &["line 2", "`key`", "key-file"][..]),
-            ("rigg = 'stage'".into(), &["line 1", "`rigg`", "rig, connect, listen, key-file, device-id"]),
+            (
+                "rigg = 'stage'".into(),
+                &["line 1", "`rigg`", "rig, connect, listen, key-file, device-id, path-offset"],
+            ),
             (format!("rig = 'a'\n\nconnect = ['x'\nkey='{secret}'"), &["line"]),
             (format!("key-file = {{ secret = '{secret}' }}"), &["line 1", "key-file"]),
             (format!("listen = [['{secret}']]"), &["line 1", "listen"]),
@@ -513,6 +563,41 @@ mod tests {
         assert!(error.starts_with("rig: ") && error.contains("SWSYNC_RIG"), "{error}");
         let error = settings.device().unwrap_err().to_string();
         assert!(error.starts_with("device-id: ") && error.contains("SWSYNC_DEVICE_ID"), "{error}");
+    }
+
+    #[test]
+    fn a_path_offset_is_a_text_or_a_number_of_nanoseconds() {
+        let of_file = |value: &str| found(&[], &[(ETC, &format!("path-offset = {value}"))]).path_offset();
+        assert_eq!(of_file("'-41.5us'").unwrap(), Span::from_nanos(-41_500));
+        assert_eq!(of_file("-41_500").unwrap(), Span::from_nanos(-41_500));
+        assert_eq!(RigSettings::default().path_offset().unwrap(), Span::ZERO);
+        let error = found(&[("SWSYNC_PATH_OFFSET", "40s")], &[]).path_offset().unwrap_err().to_string();
+        assert!(error.starts_with("path-offset: ") && error.contains("SWSYNC_PATH_OFFSET"), "{error}");
+        assert!(Setting::PathOffset.is_same("40us", "40000") && !Setting::PathOffset.is_same("40us", "40"));
+        let error = surroundings(&[], &[(ETC, "path-offset = true")]).1.unwrap_err().to_string();
+        assert!(error.contains("path-offset has to be a text in quotes or a whole number"), "{error}");
+    }
+
+    #[test]
+    fn a_path_offset_is_kept_in_the_file_that_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home").into_os_string();
+        let variable = |name: &str| (name == "HOME").then(|| home.clone());
+        let etc = folder.path().join("etc");
+        let keep = |micros| file::keep_path_offset(&variable, &etc, Span::from_micros(micros));
+        let own = folder.path().join("home/.config/swsync/rig.toml");
+        assert_eq!(keep(-7).unwrap(), own);
+        let text = "# ours\nrig = 'stage'\n  path-offset=3 # old\nconnect = ['tcp/a:1',\n  'tcp/b:2']\n";
+        std::fs::write(&own, text).unwrap();
+        assert_eq!(keep(12).unwrap(), own);
+        let kept = std::fs::read_to_string(&own).unwrap();
+        assert_eq!(
+            kept,
+            "# ours\nrig = 'stage'\nconnect = ['tcp/a:1',\n  'tcp/b:2']\npath-offset = \"12us\"\n"
+        );
+        std::fs::write(&own, "rig = ").unwrap();
+        keep(1).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "rig = ", "a wrong file stays as it was");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | [`sensor`] | a rolling-shutter sensor behind libcamera's delayed controls |
 //! | [`scene`] | the picture: the paper's LED panel beside a ball on a one-second orbit |
 //! | [`panel`] | the panel's light as a function of time, and its place in the picture |
+//! | [`photograph`] | photographs of a real panel, with what goes wrong in them |
 //! | [`trace`] | exchanges over such a link with such a clock, and their truth |
 //! | [`rig`] | whole rigs: elections, reboots, partitions |
 //! | [`decode`] | reads the true time back out of a picture |
@@ -32,6 +33,7 @@ mod noise;
 mod num;
 pub mod oscillator;
 pub mod panel;
+pub mod photograph;
 pub mod rig;
 pub mod scene;
 pub mod sensor;

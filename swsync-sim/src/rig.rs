@@ -39,6 +39,8 @@ const PORT: u16 = 11_123;
 /// What a server takes from a request's arrival to the time that it states, and to the departure of its response.
 const SERVING: Span = Span::from_micros(25);
 const SENDING: Span = Span::from_micros(40);
+/// More happens at no instant.
+const MOST_CALLS: u32 = 10_000;
 
 /// A device.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct DeviceConfig {
     pub priority: u8,
     /// Latencies of its host and radio, on top of the link's.
     pub floors: Floors,
+    /// What its clock takes off for its own path.
+    pub path_offset: Span,
 }
 
 impl DeviceConfig {
@@ -65,6 +69,7 @@ impl DeviceConfig {
             can_lead: true,
             priority: 128,
             floors: Floors::NONE,
+            path_offset: Span::ZERO,
         }
     }
 
@@ -84,6 +89,12 @@ impl DeviceConfig {
     #[must_use]
     pub fn with_floors(self, floors: Floors) -> Self {
         Self { floors, ..self }
+    }
+
+    /// With this path offset.
+    #[must_use]
+    pub fn with_path_offset(self, path_offset: Span) -> Self {
+        Self { path_offset, ..self }
     }
 }
 
@@ -288,20 +299,21 @@ impl Rig {
         let device = &mut self.devices[index];
         let true_wall = device.config.wall + (self.now - Timestamp::ZERO);
         let wall = true_wall - (local - Timestamp::ZERO);
+        let path_offset = device.config.path_offset;
         let config = NodeConfig {
             device: format!("device-{index}"),
             identity,
             can_lead: device.config.can_lead,
             priority: device.config.priority,
             clock_class: 2,
-            client: ClientConfig { rig: RIG, device: id, ..ClientConfig::default() },
+            client: ClientConfig { rig: RIG, device: id, path_offset, ..ClientConfig::default() },
             named: false,
             wall,
             port: PORT,
         };
         let time = RigTime::unsynced(local, Timestamp::from_nanos(local.as_nanos()) + wall);
         let rate_limit = RequestLimit { burst: 100_000, per_second: 10_000 };
-        let server = Server::new(ServerConfig { rate_limit, ..ServerConfig::default() });
+        let server = Server::new(ServerConfig { rate_limit, path_offset, ..ServerConfig::default() });
         device.running = Some(Running {
             node: Node::new(config, time, local, Seed::predictable(seed)),
             server,
@@ -430,9 +442,16 @@ impl Rig {
     }
 
     /// Advances true time by `span`.
+    ///
+    /// # Panics
+    /// If a device wants to be called again and again at the same instant: as a process it would use a whole processor.
     pub fn run_for(&mut self, span: Span) {
         let end = self.now + span;
+        let (mut instant, mut calls) = (self.now, 0);
         loop {
+            calls = if self.now == instant { calls + 1 } else { 0 };
+            instant = self.now;
+            assert!(calls < MOST_CALLS, "time stands still at {instant:?}");
             let next = self.events.first_key_value().map_or(Timestamp::MAX, |((at, _), _)| *at);
             let wakes = self.devices.iter().enumerate().filter_map(|(index, device)| {
                 (device.running.is_some() && !device.is_stopped).then_some((device.wakes_at, index))

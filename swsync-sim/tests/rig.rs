@@ -265,6 +265,54 @@ fn a_device_with_a_better_priority_takes_over_without_a_step() {
     }
 }
 
+/// A leader's rate is the rig's. One that has been in sync for a second and a half knows it to some 15 ppm, and a client that
+/// takes it for known is wrong by ever more.
+#[test]
+fn a_leader_that_hardly_knows_the_rate_says_so() {
+    let mut beyond = Vec::new();
+    for seed in 0..16 {
+        let mut rig = Rig::new(LinkModel::wifi(), seed);
+        let leader = rig.add(DeviceConfig::leader("skew=20ppm,wander=0.01ppm"));
+        let client = rig.add(DeviceConfig::client("skew=-30ppm,wander=0.01ppm"));
+        run(&mut rig, secs(30.0));
+        let young = rig.add(DeviceConfig::auto("skew=5ppm,wander=0.01ppm"));
+        while !rig.reading(young).unwrap().is_synced() {
+            run(&mut rig, secs(0.1));
+        }
+        rig.kill(leader, false);
+        run(&mut rig, secs(4.0));
+        assert_eq!(leaders(&rig, 0), [young], "seed {seed}");
+        for _ in 0..150 {
+            run(&mut rig, secs(0.1));
+            let (reading, truth) = (rig.reading(client).unwrap(), rig.reading(young).unwrap());
+            let (error, stated) = ((reading.rig - truth.rig).abs(), reading.uncertainty.unwrap());
+            if reading.is_synced() && error > stated * 4 + Span::from_micros(20) {
+                beyond.push((seed, error, stated));
+            }
+        }
+    }
+    assert!(beyond.len() < 24, "{} of 2400: {beyond:?}", beyond.len()); // 1 %
+}
+
+#[test]
+fn a_device_that_knows_the_rate_leads_before_one_that_has_just_come() {
+    for seed in 0..16 {
+        let mut rig = Rig::new(LinkModel::wifi(), seed);
+        let leader = rig.add(DeviceConfig::leader("skew=20ppm,wander=0.01ppm"));
+        let old = rig.add(DeviceConfig::auto("skew=-30ppm,wander=0.01ppm"));
+        run(&mut rig, secs(30.0));
+        let young = rig.add(DeviceConfig { priority: 100, ..DeviceConfig::auto("skew=5ppm,wander=0.01ppm") });
+        while !rig.reading(young).unwrap().is_synced() {
+            run(&mut rig, secs(0.1));
+        }
+        rig.kill(leader, false);
+        run(&mut rig, secs(4.0));
+        assert_eq!(leaders(&rig, 0), [old], "seed {seed}");
+        run(&mut rig, secs(20.0));
+        assert_eq!(leaders(&rig, 0), [young], "seed {seed}: it has the better priority");
+    }
+}
+
 #[test]
 fn a_split_rig_agrees_again_without_a_step() {
     for seed in 0..10 {

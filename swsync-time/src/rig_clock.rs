@@ -132,6 +132,11 @@ impl RigClock {
         self.read(|time, _| time.skew())
     }
 
+    /// The client and the server of this device apply this path offset: [`Self::status`] shows it.
+    pub fn set_path_offset(&self, path_offset: Span) {
+        self.change(|kept, _| kept.time.set_path_offset(path_offset));
+    }
+
     /// The clock is served to others as `identity`.
     pub(crate) fn serve_as(&self, identity: Identity) {
         self.change(|kept, _| kept.time.serve_as(identity));

@@ -10,8 +10,9 @@ use super::{Lan, SLACK, START, Trial};
 use crate::process::{COMMAND_TIMEOUT, poll};
 use crate::rig::Shot;
 
-/// "Goes on" for these tests: no wait for a lease of Zenoh's, or for a timeout of TCP.
-const SOON: Duration = Duration::from_secs(6);
+/// "Goes on" for these tests: a command asks for the state first (1 s), and gives a device up after 3.5 to 5.5 s of silence. That is no
+/// lease of Zenoh's (10 s), nor a timeout of TCP.
+const SOON: Duration = Duration::from_secs(9);
 /// How soon the others are to answer orders after one that they were connected to has lost its power.
 const REPLACED: Duration = Duration::from_secs(10);
 /// How soon one is to be back.
@@ -58,7 +59,6 @@ fn cut_off_hub(lan: &Lan, lost: &[usize], what: &str) -> usize {
 }
 
 #[test]
-#[ignore = "on a busy machine one of its sixteen orders may miss a limit: run it by hand, with --ignored"]
 fn orders_go_on_while_any_device_hangs() {
     let Some((mut trial, lan)) = start() else { return };
     for (index, name) in NAMES.into_iter().enumerate() {

@@ -219,6 +219,8 @@ pub struct Capabilities {
     pub response: Option<ExposureResponse>,
     /// Which instant a sensor timestamp is.
     pub stamped_at: StampedAt,
+    /// By how much its stamps are late, on average.
+    pub stamp_bias: Span,
     /// How far its stamps and its exposure may be from where they are said to be.
     pub timing_error: TimingError,
     /// How its rows are exposed, if that is known of its mode.

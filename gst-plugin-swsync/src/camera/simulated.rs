@@ -430,6 +430,7 @@ impl Camera for SimulatedCamera {
                 sensor::TimestampPoint::FirstRowReadout => StampedAt::ReadoutStart,
                 sensor::TimestampPoint::FirstRowExposure => StampedAt::ExposureStart,
             },
+            stamp_bias: Span::ZERO,
             timing_error: TimingError {
                 stamp: Some(STAMP_ERROR),
                 // Exposures are whole lines, and reported as microseconds.

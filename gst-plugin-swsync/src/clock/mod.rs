@@ -107,6 +107,7 @@ pub fn status_of(clock: &gst::Clock) -> ClockStatus {
         round_trip_ns: None,
         source: None,
         server: None,
+        path_offset_ns: Span::ZERO,
     }
 }
 

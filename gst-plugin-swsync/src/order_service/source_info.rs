@@ -240,14 +240,21 @@ fn settings_on(element: &gst::Element) -> BTreeMap<String, Value> {
         (to_json(pspec.default_value()).as_ref() != Some(&value)).then(|| (pspec.name().to_owned(), value))
     });
     let name = [("factory".to_owned(), Value::from(factory.name().as_str()))];
-    name.into_iter().chain(rig_of(element)).chain(set).collect()
+    name.into_iter().chain(resolved_of(element, &factory)).chain(set).collect()
 }
 
-/// The rig that a swsync element is in, whichever way it was set.
-fn rig_of(element: &gst::Element) -> Option<(String, Value)> {
-    element.find_property("rig-settings")?;
-    let settings = element.property::<Option<gst::Structure>>("rig-settings")?;
-    Some(("rig".to_owned(), settings.get::<String>("rig").ok()?.into()))
+/// The rig that a swsync element is in, and the path offset that a clock applies, whichever way they were set.
+fn resolved_of(element: &gst::Element, factory: &gst::ElementFactory) -> Vec<(String, Value)> {
+    let resolved = || {
+        element.find_property("rig-settings")?;
+        element.property::<Option<gst::Structure>>("rig-settings")
+    };
+    let Some(settings) = resolved() else { return Vec::new() };
+    let names: &[&str] = if factory.name() == "swsyncclock" { &["rig", "path-offset"] } else { &["rig"] };
+    let known = names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), settings.get::<Option<String>>(*name).ok()??.into())));
+    known.collect()
 }
 
 /// A property's value, without what may be secret in URIs; `None` if it has none, or is no setting: an object, a pointer.

@@ -32,7 +32,7 @@ pub fn add(settings: &mut RigSettings, element: &gst::Element) -> Result<(), gst
     let mut all: Vec<_> = all_around(element).into_iter().filter(has_settings).collect();
     // Errors name elements in the same order, whichever of them finds it.
     all.sort_by_key(|element| element.name());
-    for setting in [Setting::Rig, Setting::Connect, Setting::Listen, Setting::KeyFile] {
+    for setting in Setting::ALL.into_iter().filter(|setting| *setting != Setting::DeviceId) {
         let given = given(&all, setting);
         let Some(first) = given.first() else { continue };
         if let Some(other) = given.iter().find(|other| !setting.is_same(&first.value, &other.value)) {

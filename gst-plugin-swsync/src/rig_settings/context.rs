@@ -1,7 +1,7 @@
 //! The GstContext `swsync.rig`: the settings that an application gives to a pipeline, or to all of its pipelines.
 //!
-//! Its structure has a text field for each setting, named as the property: `rig`, `connect`, `listen`, `key-file`, `device-id`. A
-//! context is found as GStreamer's elements find them: on the element itself, from elements downstream and upstream, and at last by
+//! Its structure has a text field for each setting, named as the property: `rig`, `connect`, `listen`, `key-file`, `device-id`,
+//! `path-offset`. A //! context is found as GStreamer's elements find them: on the element itself, from elements downstream and upstream, and at last by
 //! NEED_CONTEXT, which a bin answers or the application's sync handler.
 //!
 //! ```python
@@ -25,7 +25,10 @@ pub fn add(settings: &mut RigSettings, element: &gst::Element) -> Result<(), gst
     let structure = context.structure();
     for (name, value) in structure.iter() {
         let Some(setting) = Setting::of_name(name) else {
-            return Err(wrong(name, "is no setting; there are rig, connect, listen, key-file and device-id"));
+            return Err(wrong(
+                name,
+                "is no setting; there are rig, connect, listen, key-file, device-id and path-offset",
+            ));
         };
         let Ok(value) = value.get::<Option<String>>() else {
             return Err(wrong(name, "has to be a text"));

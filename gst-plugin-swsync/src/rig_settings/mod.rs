@@ -1,5 +1,5 @@
 //! The properties that concern the rig, which `swsyncclock`, `swsyncsink` and `swsyncgate` have in common: `rig`, `connect`, `listen`,
-//! `key-file` and `device-id`. Set on one of them, they hold for the others of the pipeline.
+//! `key-file`, `device-id` and `path-offset`. Set on one of them, they hold for the others of the pipeline.
 //!
 //! On its way to PAUSED (`swsyncsink` to READY, and again to PAUSED) an element looks for each setting by itself, and takes the first of
 //!
@@ -47,7 +47,7 @@ impl RigProperties {
         properties.push(
             glib::ParamSpecBoxed::builder::<gst::Structure>("rig-settings")
                 .nick("Rig settings")
-                .blurb("Which rig the element was last started with and why: rig, connect, listen, key-file and device-id, and where each comes from, in fields rig-from, connect-from and so on")
+                .blurb("Which rig the element was last started with and why: rig, connect, listen, key-file, device-id and path-offset, and where each comes from, in fields rig-from, connect-from and so on")
                 .read_only()
                 .build(),
         );
@@ -92,6 +92,7 @@ impl RigProperties {
         if settings.value(Setting::DeviceId).is_some() {
             settings.device().map_err(|error| settings_error(&error))?;
         }
+        settings.path_offset().map_err(|error| settings_error(&error))?;
         Ok(settings)
     }
 
@@ -127,6 +128,10 @@ fn param_spec(setting: Setting) -> glib::ParamSpec {
         Setting::DeviceId => (
             "Device id",
             "This device's id, unique in the rig. Set on swsyncclock it holds for the pipeline's sink or gate, and the other way round, unless there are several; if not set: GstContext swsync.rig, else SWSYNC_DEVICE_ID, else rig.toml, else the host's name",
+        ),
+        Setting::PathOffset => (
+            "Path offset",
+            "What swsyncclock takes off for this device's own path, half of what its send latency has above its receive latency, as swsync measure finds it: a time with its sign, like -41.5us; a number alone counts nanoseconds. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_PATH_OFFSET, else rig.toml, else 0",
         ),
     };
     glib::ParamSpecString::builder(setting.name()).nick(nick).blurb(blurb).mutable_ready().build()

@@ -189,6 +189,7 @@ impl SwsyncClockElement {
         settings.set_resolved(resolved);
         let goes_on = settings.can_lead() && settings.source == Source::Rig;
         let clock = self.provided.begin_run(goes_on);
+        clock.rig().set_path_offset(settings.path_offset()?);
         let wait = Arc::new(SyncWait::default());
         let events = EventHandler::new(&self.obj(), &settings, clock, self.provided.clone(), wait.clone())?;
         let events = Arc::new(events);

@@ -73,7 +73,7 @@
 //!
 //! | fields | of |
 //! | --- | --- |
-//! | `state`, `synced`, `since` (CLOCK_MONOTONIC), `time-scale` (string), `rig-time`, `offset`, `uncertainty` (1 sigma), `asymmetry-bound`, `skew-ppm` (double), `last-round-trip` | every clock |
+//! | `state`, `synced`, `since` (CLOCK_MONOTONIC), `time-scale` (string), `rig-time`, `offset`, `uncertainty` (1 sigma), `asymmetry-bound`, `skew-ppm` (double), `last-round-trip`, `path-offset` (as set) | every clock |
 //! | `leader`, `leader-uncertainty`, `last-error`, `steps`, `unusable`, `leap-correction` (rig time minus the source's time, while a leap second is smeared) | one that follows |
 //! | `leader-address`, `leader-stratum` (uint), `leader-changes`, `local-address`, `interface`, `waiting-for` (`leader`, `response`, `sync`, `leader-again`, `nothing`), `transmit-timestamps`, `receive-timestamps` (`hardware`, `kernel`, `user-space`, `none`), `poll-interval`, `authenticated`, `requests`, `responses`, `responses-interleaved`, `lost`, `duplicates`, `bogus`, `bad-mac`, `implausible`, `refusals`, `resets`, `slewed`, `least-round-trip`, `mean-round-trip` (of the last 64) | a client of `source=rig` or `ntp` |
 //! | `readings` | `source=ptp` and `system` |

@@ -225,7 +225,13 @@ impl Settings {
     /// How time is served.
     pub fn server_config(&self) -> Result<ServerConfig, gst::ErrorMessage> {
         let max_clients = usize::try_from(self.max_clients).expect("32 bits fit");
-        Ok(ServerConfig { keys: self.keys()?, max_clients, ..ServerConfig::default() })
+        let path_offset = self.path_offset()?;
+        Ok(ServerConfig { keys: self.keys()?, max_clients, path_offset, ..ServerConfig::default() })
+    }
+
+    /// What this device takes off for its own path.
+    pub fn path_offset(&self) -> Result<Span, gst::ErrorMessage> {
+        self.resolved.path_offset().map_err(|error| rig_settings::settings_error(&error))
     }
 
     /// Where time is served.
@@ -317,6 +323,7 @@ impl Settings {
                 Source::Ntp | Source::Ptp | Source::System => 0,
             },
             key: self.client_key()?,
+            path_offset: self.path_offset()?,
             ..usual
         })
     }

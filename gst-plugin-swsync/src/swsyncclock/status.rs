@@ -138,6 +138,7 @@ pub fn stats(status: &ClockStatus, announced: Announced) -> gst::Structure {
         .field("uncertainty", nanos_or_unknown(status.uncertainty_ns))
         .field("skew-ppm", status.skew_ppm)
         .field("last-round-trip", nanos_or_unknown(status.round_trip_ns))
+        .field("path-offset", status.path_offset_ns.as_nanos())
         .build()
 }
 

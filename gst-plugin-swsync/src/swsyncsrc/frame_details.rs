@@ -109,6 +109,7 @@ mod tests {
                 response: None,
                 readout,
                 stamped_at,
+                stamp_bias: Span::ZERO,
                 timing_error: error,
                 latency: Span::ZERO,
                 backlog: 4,

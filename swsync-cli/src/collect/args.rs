@@ -10,7 +10,7 @@ use crate::rig::RigArgs;
 
 /// Fetch the files of orders from every device of the rig.
 ///
-/// They come to OUT/ORDER/DEVICE/, as they are on the devices. Each file appears whole, with the SHA-256 of the
+/// They come to OUT/ORDER/DEVICE/, as they are on the devices, and what they prove to OUT/ORDER/certificate.json. Each file appears whole, with the SHA-256 of the
 /// device's file, or not at all. If the command is interrupted, the same command goes on where it stopped. Files that
 /// are here already are compared by their SHA-256 and not fetched again. A file that differs from the device's (an edited
 /// picture) is kept under another name. The command waits for devices that record. A device whose files were not all

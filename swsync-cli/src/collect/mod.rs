@@ -22,6 +22,7 @@ use swsync_core::order::Order;
 use swsync_rig::share::{Listing, TakeEntry, Unreadable};
 use swsync_rig::{Presence, Session};
 
+use crate::certify;
 use crate::exit;
 use crate::output;
 use crate::takes;
@@ -70,6 +71,7 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     };
     compare(args, &devices, &orders, &mut result);
     result.pending = pending::update(args, &devices, &takes, &orders, &result)?;
+    certify_all(args, &result);
     if args.json {
         output::line(&report::json(&args.out, &result).to_string());
     } else {
@@ -78,6 +80,18 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(if result.is_whole() { 0 } else { exit::INCOMPLETE }))
+}
+
+/// Writes certificate.json of each order of which something is here.
+fn certify_all(args: &CollectArgs, result: &CollectResult) {
+    let is_here =
+        |part: &&TakePart| matches!(part.outcome, PartOutcome::Here { .. } | PartOutcome::Partial(_));
+    let orders: BTreeSet<_> = result.parts.iter().filter(is_here).map(|part| &part.order).collect();
+    for order in orders {
+        if let Err(error) = certify::renew(&args.out.join(order.as_str())) {
+            output::warn(&format!("{order} has no certificate.json: {error:#}"));
+        }
+    }
 }
 
 impl CollectArgs {

@@ -11,7 +11,7 @@ use crate::duration;
 use crate::table::micros_unsigned;
 
 /// How far pictures may be apart.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub struct MaxErrorArgs {
     /// How far pictures of one number may be apart at most, by what is known of clocks and cameras; if they may be further, or it is
     /// not known, the exit code is 6. `none`: any distance will do.

@@ -89,6 +89,7 @@ impl RigStatus {
         lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
         lines.extend(self.differences());
         lines.extend(self.notices());
+        lines.extend(self.path_offsets());
         lines.extend(self.time_line());
         lines.extend(self.is_open.then(|| OPEN.into()));
         let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
@@ -107,6 +108,16 @@ impl RigStatus {
             format!("{}; if one device is taking over from another, that is over within seconds", split.what)
         });
         self.snapshot.common.notice().into_iter().chain(moment).collect()
+    }
+
+    /// What devices take off for their own paths.
+    fn path_offsets(&self) -> Option<String> {
+        let all = self.snapshot.reports.iter().filter_map(|report| {
+            let offset = report.status.clock?.path_offset_ns;
+            (offset != Span::ZERO).then(|| format!("{} {} us", report.status.device, micros(offset)))
+        });
+        let all: Vec<_> = all.collect();
+        (!all.is_empty()).then(|| format!("path offsets, taken off: {}", all.join(", ")))
     }
 
     /// Whose time all have, if they agree.
@@ -284,6 +295,15 @@ mod tests {
         let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
         assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
+    }
+
+    #[test]
+    fn path_offsets_are_named() {
+        let mut reports = vec![report("a"), report("b")];
+        assert_eq!(rig_status(&[], reports.clone()).path_offsets(), None);
+        reports[1].status.clock.as_mut().unwrap().path_offset_ns = Span::from_nanos(-41_500);
+        let lines = rig_status(&[], reports).lines();
+        assert!(lines.contains(&"path offsets, taken off: b -41.5 us".into()), "{lines:?}");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub fn status(device: &str) -> Status {
             round_trip_ns: Some(Span::from_millis(2)),
             source: None,
             server: None,
+            path_offset_ns: Span::ZERO,
         }),
         frames: Some(FrameStatus {
             newest,

@@ -85,7 +85,7 @@ fn a_program_that_is_missing_is_named_with_the_remedy() {
 #[test]
 fn help_lists_them() {
     let ran = Installed::new().run(&["--help"]);
-    for name in ["shoot", "export", "cameras", "calibrate", "demo", "lab"] {
+    for name in ["shoot", "export", "report", "cameras", "calibrate", "demo", "lab"] {
         assert!(ran.stdout.lines().any(|line| line.starts_with(&format!("  {name} "))), "{name} in {ran:#?}");
     }
 }

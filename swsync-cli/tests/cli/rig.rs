@@ -154,6 +154,7 @@ impl DeviceHandler for Handler {
                 round_trip_ns: None,
                 source: time.map(OwnTime::source),
                 server: None,
+                path_offset_ns: Span::ZERO,
             }),
             frames: Some(FrameStatus {
                 newest: frame(number),

@@ -7,7 +7,7 @@ use crate::time::{Local, Offset, Rig, Skew, Span, Timestamp};
 
 /// Rate difference of two unadjusted crystals, 1 sigma. Chosen: half of the 100 ppm that two ordinary 50 ppm crystals can
 /// differ by at worst.
-pub(super) const CRYSTALS: Skew = Skew::from_ratio(50e-6);
+pub(crate) const CRYSTALS: Skew = Skew::from_ratio(50e-6);
 
 /// How fast the rate of a Raspberry Pi class crystal wanders, in s/s per square root of a second. Chosen to cover the
 /// `drifting` trace of swsync-sim (a 25 ppm crystal with wander and warm-up).

@@ -10,6 +10,7 @@ mod min;
 pub(crate) mod testing;
 mod track;
 
+pub(crate) use estimator::CRYSTALS;
 pub use estimator::{ClockEstimate, Estimator};
 pub use exchange::Exchange;
 pub use mean::MeanEstimator;

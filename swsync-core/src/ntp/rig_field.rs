@@ -1,6 +1,6 @@
 //! swsync's NTP extension field: what a device knows of the rig's time scale.
 
-use crate::time::{Rig, Span, Timestamp};
+use crate::time::{Rig, Skew, Span, Timestamp};
 
 /// Type of the field, from the range 0xF000 to 0xFFFF that IANA keeps for experimental use (RFC 9748).
 pub(super) const RIG_FIELD: u16 = 0xF574;
@@ -24,8 +24,12 @@ pub const MAX_HOPS: usize = 8;
 /// | 42..44 | how long ago the sender knew that the leader was alive, ms; 65 535: longer, or never |
 /// | 44..46 | UDP port where the sender of a request serves time; 0: it does not |
 /// | 46..48 | shortest poll interval that a server grants, ms; 0: any |
-/// | 48..112 | hops |
-pub const RIG_FIELD_LEN: usize = 48 + 8 * MAX_HOPS;
+/// | 48..52 | uncertainty of the leader's rate, ns/s |
+/// | 52..116 | hops |
+pub const RIG_FIELD_LEN: usize = HOPS + 8 * MAX_HOPS;
+
+/// Where the hops begin.
+const HOPS: usize = 52;
 
 /// A rig's id: the 64-bit FNV-1a hash of its name. It distinguishes rigs on one network; it does not protect against attackers,
 /// which is what keys are for.
@@ -100,6 +104,8 @@ pub struct RigField {
     pub port: u16,
     /// In a response: the shortest poll interval that the server grants each client, in ms; 0: any.
     pub least_poll_ms: u16,
+    /// How far the leader's rate may be from that of the leader before it, 1 sigma, in ns/s; zero if it began the time scale.
+    pub rate_uncertainty_ppb: u32,
 }
 
 impl Default for RigField {
@@ -117,6 +123,7 @@ impl Default for RigField {
             silence: Span::ZERO,
             port: 0,
             least_poll_ms: 0,
+            rate_uncertainty_ppb: 0,
         }
     }
 }
@@ -134,9 +141,15 @@ impl RigField {
         Span::from_millis(i64::from(self.least_poll_ms))
     }
 
+    /// How far the leader's rate may be from that of the leader before it, 1 sigma.
+    #[must_use]
+    pub fn rate_uncertainty(&self) -> Skew {
+        Skew::from_ratio(f64::from(self.rate_uncertainty_ppb) * 1e-9)
+    }
+
     pub(super) fn to_bytes(self) -> [u8; RIG_FIELD_LEN] {
         let mut bytes = [0; RIG_FIELD_LEN];
-        let length = u16::try_from(RIG_FIELD_LEN).expect("112 bytes");
+        let length = u16::try_from(RIG_FIELD_LEN).expect("116 bytes");
         bytes[0..2].copy_from_slice(&RIG_FIELD.to_be_bytes());
         bytes[2..4].copy_from_slice(&length.to_be_bytes());
         bytes[4..12].copy_from_slice(&self.rig.to_be_bytes());
@@ -150,7 +163,8 @@ impl RigField {
         bytes[42..44].copy_from_slice(&silence.to_be_bytes());
         bytes[44..46].copy_from_slice(&self.port.to_be_bytes());
         bytes[46..48].copy_from_slice(&self.least_poll_ms.to_be_bytes());
-        let (places, _) = bytes[48..].as_chunks_mut();
+        bytes[48..HOPS].copy_from_slice(&self.rate_uncertainty_ppb.to_be_bytes());
+        let (places, _) = bytes[HOPS..].as_chunks_mut();
         for (place, hop) in places.iter_mut().zip(self.path.hops()) {
             *place = hop.to_be_bytes();
         }
@@ -162,10 +176,11 @@ impl RigField {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.first_chunk::<RIG_FIELD_LEN>()?;
         let long = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let short = |at: usize| u16::from_be_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
         let mut hops = [0; MAX_HOPS];
         for (i, hop) in hops.iter_mut().enumerate() {
-            *hop = long(48 + 8 * i);
+            *hop = long(HOPS + 8 * i);
         }
         Some(Self {
             rig: long(4),
@@ -174,11 +189,12 @@ impl RigField {
             began: Timestamp::from_nanos(long(28).cast_signed()),
             traceable: bytes[41] & 2 == 2,
             path: ServerPath::new(hops.get(..usize::from(bytes[40]))?)?,
-            uncertainty_ns: u32::from_be_bytes(bytes[36..40].try_into().expect("four bytes")),
+            uncertainty_ns: word(36),
             unsettled: bytes[41] & 1 == 1,
             silence: Span::from_millis(i64::from(short(42))),
             port: short(44),
             least_poll_ms: short(46),
+            rate_uncertainty_ppb: word(48),
         })
     }
 }

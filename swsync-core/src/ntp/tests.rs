@@ -28,6 +28,7 @@ fn packet() -> Packet {
             traceable: true,
             port: 11_123,
             least_poll_ms: 250,
+            rate_uncertainty_ppb: 1_500,
         }),
         ..Packet::default()
     }
@@ -44,12 +45,13 @@ fn the_layout_follows_rfc_5905() {
     assert_eq!(bytes[0], 0b00_100_100); // leap 0, version 4, mode 4
     assert_eq!(&bytes[12..16], b"SWSY");
     assert_eq!(bytes[24..32], 0x0123_4567_89ab_cdef_u64.to_be_bytes());
-    assert_eq!(bytes[48..52], [0xF5, 0x74, 0, 112]);
+    assert_eq!(bytes[48..52], [0xF5, 0x74, 0, 116]);
     assert_eq!(bytes[52..60], rig_id("swsync").to_be_bytes());
     assert_eq!(bytes[76..84], 1_700_000_000_000_000_000_i64.to_be_bytes());
     assert_eq!(bytes[84..92], [0, 0, 3, 232, 2, 3, 4, 210]); // 1000 ns, two hops, both flags, 1234 ms
     assert_eq!(bytes[92..96], [0x2b, 0x73, 0, 250]);
-    assert_eq!(bytes[96..104], 11_u64.to_be_bytes());
+    assert_eq!(bytes[96..100], 1_500_u32.to_be_bytes()); // ns/s
+    assert_eq!(bytes[100..108], 11_u64.to_be_bytes());
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn version_3_has_no_extension_fields() {
     let old = Packet { version: 3, rig: None, ..packet() };
     assert_eq!(decode(&encode(&old)).unwrap().0, old);
     let with_field = encode(&Packet { version: 3, ..packet() });
-    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: 112 }));
+    assert_eq!(decode(&with_field), Err(PacketError::Trailing { at: 48, length: RIG_FIELD_LEN }));
 }
 
 #[test]
@@ -250,7 +252,7 @@ fn a_key_does_not_show_its_secret() {
 
 prop_compose! {
     fn any_field()(
-        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16, u16),
+        ids: [u64; 3], began_ns: i64, uncertainty_ns: u32, flags: (bool, bool), small: (u16, u16, u16), rate_uncertainty_ppb: u32,
         hops in proptest::collection::vec(any::<u64>(), 0..=MAX_HOPS),
     ) -> RigField {
         let [rig, timescale, leader] = ids;
@@ -259,7 +261,7 @@ prop_compose! {
         let silence = Span::from_millis(i64::from(silence));
         let (path, began) = (ServerPath::new(&hops).unwrap(), Timestamp::from_nanos(began_ns));
         RigField { rig, timescale, leader, began, traceable, path, uncertainty_ns, unsettled, silence,
-            port, least_poll_ms }
+            port, least_poll_ms, rate_uncertainty_ppb }
     }
 }
 
@@ -293,7 +295,7 @@ proptest! {
     ) {
         let mut bytes = [&[version << 3 | 3], &body[..]].concat();
         if ours && bytes.len() >= 52 {
-            bytes[48..52].copy_from_slice(&[0xF5, 0x74, 0, 112]);
+            bytes[48..52].copy_from_slice(&[0xF5, 0x74, 0, 116]);
         }
         if let Ok((packet, _)) = decode(&bytes) {
             let again = encode(&packet);

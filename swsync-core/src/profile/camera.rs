@@ -48,6 +48,10 @@ pub struct CameraProfile {
     /// frames have no error bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure_reference_error_ns: Option<f64>,
+    /// By how much a sensor timestamp is later, on average, than the event that [`stamped_at`](Self::stamped_at) names, exposure
+    /// reference included, in ns; negative if it is earlier. It is taken off every timestamp. `swsync measure --cause camera` finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_bias_ns: Option<f64>,
     /// How late controls act.
     #[serde(default)]
     pub delays: Delays,
@@ -75,6 +79,7 @@ impl CameraProfile {
             shutter: Shutter::default(),
             stamp_error_ns: None,
             exposure_reference_error_ns: None,
+            stamp_bias_ns: None,
             delays: Delays::default(),
             exposure_margin_lines: 0,
             modes: Vec::new(),
@@ -139,6 +144,7 @@ impl CameraProfile {
         ] {
             within(name, error.unwrap_or(0.0), (0.0, 1e9), "0 to 1 s")?;
         }
+        within("stamp_bias_ns", self.stamp_bias_ns.unwrap_or(0.0), (-1e7, 1e7), "-10 ms to 10 ms")?;
         self.modes.iter().try_for_each(SensorMode::check)?;
         self.responses.iter().try_for_each(MeasuredResponse::check)?;
         Ok(self)
@@ -170,6 +176,12 @@ impl CameraProfile {
             stamp: self.stamp_error_ns.map(Span::from_nanos_f64),
             exposure_reference: self.exposure_reference_error_ns.map(Span::from_nanos_f64),
         }
+    }
+
+    /// What is taken off every sensor timestamp.
+    #[must_use]
+    pub fn stamp_bias(&self) -> Span {
+        self.stamp_bias_ns.map_or(Span::ZERO, Span::from_nanos_f64)
     }
 
     /// The response that was measured at `period`, within 1 %. A response is valid for one frame rate only.

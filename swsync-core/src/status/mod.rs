@@ -50,6 +50,14 @@ pub struct ClockStatus {
     /// Id of the time server on this device, as [`TimeSource::leader`] names it. `None`: it serves no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<u64>,
+    /// The [`path_offset`](crate::time_service::ClientConfig::path_offset) that is set on this device.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub path_offset_ns: Span,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(span: &Span) -> bool {
+    *span == Span::ZERO
 }
 
 impl ClockStatus {

@@ -21,6 +21,7 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
             round_trip_ns: None,
             source: timescale.map(source),
             server: None,
+            path_offset_ns: Span::ZERO,
         }),
         frames: Some(FrameStatus {
             newest,

@@ -4,6 +4,7 @@ use super::client::{ClockUpdate, sleep_uncertainty};
 use super::scale::Scale;
 use super::state::SyncState;
 use super::status::{Identity, ServerStatus};
+use crate::estimate::CRYSTALS;
 use crate::ntp::NtpShort;
 use crate::servo::{Adjustment, ClockMap};
 use crate::status::{ClockStatus, TimeSource};
@@ -41,6 +42,8 @@ pub struct RigTime {
     leader_alive: Option<(u64, Timestamp<Local>)>,
     /// The server that serves this clock to others, if there is one.
     server: Option<Identity>,
+    /// As client and server of this device apply it; kept here to be shown.
+    path_offset: Span,
 }
 
 /// This device defines rig time.
@@ -48,6 +51,8 @@ pub struct RigTime {
 struct Leadership {
     since: Timestamp<Rig>,
     scale: Scale,
+    /// How far its rate may be from that of the leader before, 1 sigma.
+    rate_uncertainty: Skew,
 }
 
 /// Where the time of a leader starts.
@@ -79,7 +84,13 @@ impl RigTime {
             resumed: None,
             leader_alive: None,
             server: None,
+            path_offset: Span::ZERO,
         }
+    }
+
+    /// The client and the server of this device apply this path offset: [`Self::status`] shows it.
+    pub const fn set_path_offset(&mut self, path_offset: Span) {
+        self.path_offset = path_offset;
     }
 
     /// The clock is served to others as `identity`.
@@ -193,6 +204,7 @@ impl RigTime {
             round_trip_ns: self.update.map(|update| update.round_trip),
             source: self.source(),
             server: self.server.map(|server| server.device),
+            path_offset_ns: self.path_offset,
         }
     }
 
@@ -216,18 +228,18 @@ impl RigTime {
 
     /// Makes this device define rig time from `now` on.
     pub fn lead(&mut self, now: Timestamp<Local>, start: LeadStart) {
-        let scale = match start {
+        let (scale, rate_uncertainty) = match start {
             LeadStart::GoOn(scale) => {
                 // Who follows would take a correction for the rate of this clock.
                 self.map = self.map.uncorrected(now);
-                scale
+                (scale, self.update.map_or(CRYSTALS, |update| update.estimate.skew_uncertainty))
             }
             LeadStart::Begin { wall, id } => {
                 (self.map, self.floor) = (ClockMap::fixed(now, wall), NO_FLOOR);
-                Scale { id, began: wall, traceable: false }
+                (Scale { id, began: wall, traceable: false }, Skew::ZERO)
             }
         };
-        self.leads = Some(Leadership { since: self.map.rig_at(now), scale });
+        self.leads = Some(Leadership { since: self.map.rig_at(now), scale, rate_uncertainty });
         self.resumed = None;
         (self.quality, self.update) = (SyncState::Leading, None);
     }
@@ -291,12 +303,15 @@ impl RigTime {
     #[must_use]
     pub fn server_status(&self, identity: &Identity, now: Timestamp<Local>) -> ServerStatus {
         match (&self.leads, &self.update) {
-            (Some(Leadership { since, scale }), _) => {
+            (Some(Leadership { since, scale, rate_uncertainty }), _) => {
                 let mut status =
                     ServerStatus::leading(&Identity { timescale: scale.id, ..*identity }, *since);
                 (status.field.began, status.field.traceable) = (scale.began, scale.traceable);
                 let uncertainty = self.sleep_uncertainty(now);
                 status.root_dispersion = NtpShort::from_span(uncertainty * 3);
+                let rate_uncertainty = Span::from_nanos_f64(rate_uncertainty.as_ratio() * 1e9);
+                status.field.rate_uncertainty_ppb =
+                    u32::try_from(rate_uncertainty.as_nanos()).unwrap_or(u32::MAX);
                 status.field.uncertainty_ns = u32::try_from(uncertainty.as_nanos()).unwrap_or(u32::MAX);
                 status.field.unsettled = self.quality(now) != SyncState::Leading;
                 status

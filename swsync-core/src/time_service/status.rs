@@ -118,6 +118,7 @@ impl ServerStatus {
                 path,
                 uncertainty_ns: u32::try_from(uncertainty.as_nanos()).unwrap_or(u32::MAX),
                 unsettled: update.quality != SyncState::Synced,
+                rate_uncertainty_ppb: upstream.field.map_or(0, |field| field.rate_uncertainty_ppb),
                 ..RigField::default()
             },
         }

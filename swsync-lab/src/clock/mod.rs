@@ -2,12 +2,12 @@
 
 mod args;
 mod csv;
-mod filter;
+pub(crate) mod filter;
 mod live;
 mod peers;
 mod replay;
 mod row_output;
-mod score;
+pub(crate) mod score;
 mod simulate;
 
 use std::process::ExitCode;

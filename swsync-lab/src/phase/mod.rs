@@ -3,11 +3,11 @@
 mod args;
 mod charts;
 mod method;
-mod scenario;
+pub(crate) mod scenario;
 mod score;
 mod simulate;
 mod stdio;
-mod trial;
+pub(crate) mod trial;
 
 use std::process::ExitCode;
 

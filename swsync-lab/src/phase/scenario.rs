@@ -33,6 +33,8 @@ pub enum Camera {
 pub enum Phones {
     /// Requests take 2 or 3 frames, always the same; the slope of the response is anything from 1/2 to 2.
     Steady,
+    /// The paper's Pixel 3: slope 2, and camera and clock on one crystal.
+    Pixel3,
     /// Requests take a varying time, 3 to 6 frames and 5 to 30 ms; stamps and shifts scatter by 5 to 60 us.
     Varying,
 }

@@ -80,7 +80,9 @@ impl TrialKind {
                 trial::lengths(method, lengths, scenario.clock, seed)
             }
             (Self::Exposures(way), Camera::Exposures(phones)) => trial::exposures(way, *phones, seed),
-            (Self::Resets | Self::Lengths(_) | Self::Exposures(_), _) => trial::resets(seed),
+            (Self::Resets | Self::Lengths(_) | Self::Exposures(_), _) => {
+                trial::resets(seed, trial::RESET_TOLERANCE)
+            }
         }
     }
 }
@@ -126,7 +128,7 @@ fn to_table(scenario: &Scenario, args: &PhaseArgs, scores: &[(&'static str, Scor
         Camera::Lengths(_) => ("frames", String::new()),
         Camera::Exposures(_) => ("injections", String::new()),
         Camera::Nothing => {
-            let config = trial::reset_config();
+            let config = trial::reset_config(trial::RESET_TOLERANCE);
             let about = format!(
                 "; eq. 3: {:.0} restarts in half of all trials, {:.0} in 99 of 100",
                 config.attempts(0.5),

@@ -27,6 +27,8 @@ const BEGIN: Timestamp<Host> = Timestamp::from_nanos(1_000_000_000_000);
 /// Largest skew, in ppm, and wander, in ppm per root second (a Raspberry Pi at work).
 const SKEW_PPM: f64 = 20.0;
 const PHONE_SKEW_PPM: f64 = 40.0;
+/// A phone that stamps frames by the crystal of its sensor. Chosen: the paper's phones stay aligned without corrections.
+pub const PIXEL_SKEW_PPM: f64 = 1.0;
 const WANDER_PPM: f64 = 0.01;
 
 /// The outcome of a trial.
@@ -233,8 +235,11 @@ const SETTLE_FRAMES: u64 = 12;
 /// Its overhead for a Pixel 3.
 const PIXEL_OVERHEAD_NS: f64 = 200_000.0;
 
-/// A phone with random slope and overhead. Steady phones have the paper's scatter and jitter.
+/// A phone, with random slope and overhead unless it is the paper's. Steady phones have the paper's scatter and jitter.
 fn random_phone(phones: Phones, random: &mut SplitMix64) -> PhoneModel {
+    if phones == Phones::Pixel3 {
+        return PhoneModel::paper(grid().period_ns());
+    }
     if phones == Phones::Varying {
         let mut between = |least: f64, most: f64| least + (most - least) * random.uniform();
         let slope = between(0.8, 2.2);
@@ -285,7 +290,11 @@ pub fn exposures(method: ExposureMethod, phones: Phones, seed: u64) -> Outcome {
     let mut random = random(seed);
     let period = grid().period_ns();
     let model = random_phone(phones, &mut random);
-    let most_ppm = if phones == Phones::Varying { PHONE_SKEW_PPM } else { SKEW_PPM };
+    let most_ppm = match phones {
+        Phones::Steady => SKEW_PPM,
+        Phones::Pixel3 => PIXEL_SKEW_PPM,
+        Phones::Varying => PHONE_SKEW_PPM,
+    };
     let skew = Skew::from_ppm(most_ppm * (2.0 * random.uniform() - 1.0));
     let started = BEGIN + grid().period().mul_f64(random.uniform());
     let mut phone = Phone::new(model, seed, skew, started);
@@ -345,17 +354,17 @@ pub fn exposures(method: ExposureMethod, phones: Phones, seed: u64) -> Outcome {
     outcome
 }
 
-/// Tolerance of reset sampling.
+/// Tolerance of reset sampling in the scenario `reset`.
 pub const RESET_TOLERANCE: Span = Span::from_millis(1);
 /// Time limit of reset sampling.
 const RESET_TIMEOUT: Span = Span::from_secs(600);
 
-/// Restarts a camera until its phase is right; steps are restarts.
-pub fn resets(seed: u64) -> Outcome {
+/// Restarts a camera until its phase error is at most `tolerance`; steps are restarts.
+pub fn resets(seed: u64, tolerance: Span) -> Outcome {
     let mut random = random(seed);
     let skew = Skew::from_ppm(SKEW_PPM * (2.0 * random.uniform() - 1.0));
     let clock = Clock::new(ClockError::None, seed, &mut random).oscillator;
-    let mut reset = Reset::new(reset_config());
+    let mut reset = Reset::new(reset_config(tolerance));
     let mut started = BEGIN;
     for restarts in 0_u32.. {
         let seed = seed.wrapping_mul(1_000_003).wrapping_add(u64::from(restarts));
@@ -364,7 +373,7 @@ pub fn resets(seed: u64) -> Outcome {
         let asked = loop {
             let frame = sensor.next_frame();
             let error = grid().phase_error(clock.read(frame.readout_start)).abs();
-            streak = if error <= RESET_TOLERANCE { streak + 1 } else { 0 };
+            streak = if error <= tolerance { streak + 1 } else { 0 };
             let report =
                 reset.handle_frame(u64::from(frame.sequence), clock.read(frame.timestamp), random.uniform());
             if let Some(sleep) = report.restart_after {
@@ -389,6 +398,6 @@ pub fn resets(seed: u64) -> Outcome {
 }
 
 /// Configuration of reset sampling.
-pub fn reset_config() -> ResetConfig {
-    ResetConfig { grid: grid(), phase_offset: Span::ZERO, tolerance: RESET_TOLERANCE }
+pub fn reset_config(tolerance: Span) -> ResetConfig {
+    ResetConfig { grid: grid(), phase_offset: Span::ZERO, tolerance }
 }

@@ -26,6 +26,8 @@ const QUEUE: usize = 32 << 20;
 pub struct Counts {
     /// Of the control plane.
     pub control: u64,
+    /// Of these, what is no bare acknowledgement.
+    pub messages: u64,
     /// Of the time service.
     pub time: u64,
     /// All others.
@@ -49,7 +51,10 @@ impl Counts {
     fn add(&mut self, frame: Frame) {
         self.frames += 1;
         match frame.kind {
-            Kind::Control => self.control += frame.packets,
+            Kind::Control => {
+                self.control += frame.packets;
+                self.messages += if frame.acknowledges { 0 } else { frame.packets };
+            }
             Kind::Time => self.time += frame.packets,
             Kind::Other => self.other += frame.packets,
         }
@@ -68,6 +73,7 @@ impl Counts {
         let nodes = self.nodes.iter().zip(&before.nodes);
         Self {
             control: self.control - before.control,
+            messages: self.messages - before.messages,
             time: self.time - before.time,
             other: self.other - before.other,
             frames: self.frames - before.frames,

@@ -40,7 +40,7 @@ const fn wanted(key: &'static str, name: &'static str, growth: Growth, most: f64
 use Growth::{Linear, Share, Unknown};
 
 /// All figures of a rig, in the order of the table.
-pub const KINDS: [Kind; 27] = [
+pub const KINDS: [Kind; 28] = [
     kind("start_s", "all in sync after the first, s", Unknown),
     wanted("control_share", "idle: control plane, packets/s per device", Share, 5.0),
     kind("control", "idle: control plane, packets/s of the rig", Linear),
@@ -48,8 +48,9 @@ pub const KINDS: [Kind; 27] = [
     kind("time_share", "idle: time, packets/s per device", Share),
     kind("time", "idle: time, packets/s of the rig", Linear),
     kind("other", "idle: other (ARP, IGMP), packets/s of the rig", Linear),
-    wanted("join_control", "join: control plane, packets of the rig (median)", Linear, 100.0),
-    kind("join_control_most", "join: control plane, packets of the rig (most)", Unknown),
+    kind("join_messages", "join: control plane, packets without bare ACKs (median)", Unknown),
+    wanted("join_control", "join: the same, each with an ACK (median)", Linear, 100.0),
+    kind("join_control_most", "join: the same, each with an ACK (most)", Unknown),
     kind("join_own", "join: control plane, newcomer's own in 15 s", Unknown),
     kind("join_time", "join: time, packets of the rig (median)", Unknown),
     kind("join_quiet_s", "join: quiet after, s (median)", Unknown),
@@ -97,8 +98,9 @@ pub fn figures(measured: &Measured) -> [Option<f64>; KINDS.len()] {
         Some(rate(packets.time) / devices),
         Some(rate(packets.time)),
         Some(rate(packets.other)),
-        at(&join(|it| it.control), 50),
-        at(&join(|it| it.control), 100),
+        at(&join(|it| it.messages), 50),
+        at(&join(|it| it.messages * 2.0), 50),
+        at(&join(|it| it.messages * 2.0), 100),
         at(&join(|it| float(it.own)), 50),
         at(&join(|it| it.time), 50),
         at(&join(|it| it.quiet.as_secs_f64()), 50),

@@ -34,6 +34,8 @@ pub struct Frame {
     pub kind: Kind,
     /// Packets that it is on a network: more than one if it has to be split.
     pub packets: u64,
+    /// A TCP segment that does nothing but acknowledge others.
+    pub acknowledges: bool,
     /// The namespace that sent it.
     pub from: Option<usize>,
     /// The namespace that it is for; `None`: all, or none of the lab's.
@@ -44,11 +46,11 @@ impl Frame {
     /// The frame that begins with `head`. `None`: it is too short to be one.
     pub fn of(head: &[u8]) -> Option<Self> {
         let (to, from) = (node(head.get(..6)?), node(head.get(6..12)?));
-        let (kind, packets) = match head.get(12..14)? {
+        let (kind, packets, acknowledges) = match head.get(12..14)? {
             [0x08, 0x00] => ipv4(&head[14..]),
-            _ => (Kind::Other, 1),
+            _ => (Kind::Other, 1, false),
         };
-        Some(Self { kind, packets, from, to })
+        Some(Self { kind, packets, acknowledges, from, to })
     }
 }
 
@@ -57,8 +59,8 @@ fn node(mac: &[u8]) -> Option<usize> {
     Some(u16::from_be_bytes([index[0], index[1]]).into())
 }
 
-fn ipv4(packet: &[u8]) -> (Kind, u64) {
-    let other = (Kind::Other, 1);
+fn ipv4(packet: &[u8]) -> (Kind, u64, bool) {
+    let other = (Kind::Other, 1, false);
     let (Some(first), Some(length), Some(protocol)) = (packet.first(), word(packet, 2), packet.get(9)) else {
         return other;
     };
@@ -67,11 +69,13 @@ fn ipv4(packet: &[u8]) -> (Kind, u64) {
         6 => {
             let tcp = packet.get(header + 12).map_or(0, |offset| usize::from(offset >> 4) * 4);
             let data = usize::from(length).saturating_sub(header + tcp);
-            (Kind::Control, u64::try_from(data.div_ceil(SEGMENT).max(1)).unwrap_or(u64::MAX))
+            // Neither FIN, SYN nor RST.
+            let acknowledges = data == 0 && packet.get(header + 13).is_some_and(|flags| flags & 0b111 == 0);
+            (Kind::Control, u64::try_from(data.div_ceil(SEGMENT).max(1)).unwrap_or(u64::MAX), acknowledges)
         }
         17 => {
             let is_time = [word(packet, header), word(packet, header + 2)].contains(&Some(DEFAULT_PORT));
-            (if is_time { Kind::Time } else { Kind::Control }, 1)
+            (if is_time { Kind::Time } else { Kind::Control }, 1, false)
         }
         _ => other,
     }
@@ -99,8 +103,13 @@ mod tests {
     #[test]
     fn tcp_is_the_control_plane_and_long_segments_are_split() {
         let of = |data| Frame::of(&frame(6, [40_000, 7447], data)).unwrap();
-        let expected = Frame { kind: Kind::Control, packets: 1, from: Some(3), to: Some(258) };
-        assert_eq!([of(0), of(1_448)], [expected, expected]);
+        let expected =
+            Frame { kind: Kind::Control, packets: 1, acknowledges: false, from: Some(3), to: Some(258) };
+        assert_eq!([of(1), of(1_448)], [expected, expected]);
+        assert_eq!(of(0), Frame { acknowledges: true, ..expected });
+        let mut syn = frame(6, [40_000, 7447], 0);
+        syn[14 + 20 + 13] = 0b10;
+        assert_eq!(Frame::of(&syn), Some(expected));
         assert_eq!(of(1_449).packets, 2);
     }
 

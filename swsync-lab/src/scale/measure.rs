@@ -89,8 +89,9 @@ pub struct Orders {
 /// A device that joined.
 #[derive(Debug, Clone, Copy)]
 pub struct Join {
-    /// Packets of the control plane above the idle rate, of the whole rig.
-    pub control: f64,
+    /// Packets of the control plane above the idle rate, of the whole rig, without acknowledgements. How many of these the
+    /// idle rig sends varies by more than a join costs.
+    pub messages: f64,
     /// Packets of the control plane from or to the newcomer, all of them.
     pub own: u64,
     /// Packets of the time service above the idle rate, of the whole rig.
@@ -266,7 +267,7 @@ fn join_of(before: &[Counts], after: &[Counts], newcomer: usize, devices: usize)
         sum(after) - sum(before) * share * super::float(after.len()) / super::float(before.len().max(1))
     };
     Join {
-        control: above(|step| step.control),
+        messages: above(|step| step.messages),
         own: after.iter().filter_map(|step| step.nodes.get(newcomer)).map(|node| node.control).sum(),
         time: above(|step| step.time),
         quiet: STEP * u32::try_from(last).unwrap_or(u32::MAX),
@@ -295,7 +296,7 @@ mod tests {
 
     fn step(control: u64, newcomer: u64) -> Counts {
         let nodes = vec![NodeCounts::default(), NodeCounts { control: newcomer, time: 0 }];
-        Counts { control, time: 2, nodes, ..Counts::default() }
+        Counts { control: control + 3, messages: control, time: 2, nodes, ..Counts::default() }
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
         let after = [step(10, 0), step(22 + 50, 61), step(11, 11), step(11, 11)];
         let join = join_of(&before, &after, 1, 1);
         assert_eq!((join.own, join.quiet), (83, STEP * 2));
-        assert!((join.control - (104.0 - 88.0)).abs() < 1e-9, "{join:?}");
+        assert!((join.messages - (104.0 - 88.0)).abs() < 1e-9, "{join:?}");
         assert!((join.time - (8.0 - 16.0)).abs() < 1e-9, "{join:?}");
     }
 

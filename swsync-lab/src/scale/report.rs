@@ -173,7 +173,7 @@ impl Report {
                 "frames_counted": rig.idle.packets.frames,
                 "frames_of_kernel": rig.idle.frames,
                 "orders": rig.orders.times.len() + rig.orders.incomplete.len(),
-                "joins": rig.joins.iter().map(|join| join.control).collect::<Vec<_>>(),
+                "join_messages": rig.joins.iter().map(|join| join.messages).collect::<Vec<_>>(),
             })
         };
         let many = KINDS

@@ -1,6 +1,7 @@
 //! The program `swsync-lab`, as a process.
 
 mod clock;
+mod paper;
 mod phase;
 mod relay;
 mod scale;

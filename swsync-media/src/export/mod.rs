@@ -20,7 +20,7 @@ use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 
-use rig_take::RigTake;
+pub(crate) use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
 use target::{Target, TargetOptions};
@@ -127,7 +127,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Fails if `take` is not the folder of a take but the one above.
-fn check_is_take(take: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_is_take(take: &Path) -> anyhow::Result<()> {
     let has_part = std::fs::read_dir(take)
         .into_iter()
         .flatten()

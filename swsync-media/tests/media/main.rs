@@ -1,10 +1,13 @@
 //! The program `swsync-media`, as a process.
 
+mod browser;
 mod calibrate;
 mod cameras;
 mod export;
 mod export_pictures;
 mod export_videos;
+mod measure;
+mod report;
 mod scene;
 mod videos;
 

@@ -26,14 +26,14 @@ fn accepts(address: SocketAddr) -> bool {
     std::net::TcpStream::connect_timeout(&address, DIAL).is_ok()
 }
 
-/// The first of `addresses` (`HOST:PORT`) that accepts a connection, unless `skip` says not to try it.
-pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+/// Those of `addresses` (`HOST:PORT`) that accept a connection, the fastest first, unless `skip` says not to try one.
+pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> Receiver<SocketAddr> {
     let (tx, rx) = mpsc::channel();
     let dial = |address: SocketAddr| {
         let tx = tx.clone();
         let dial = move || {
             if accepts(address) {
-                let _ = tx.send(address); // fails if another one was first
+                let _ = tx.send(address); // fails if another one has been chosen
             }
         };
         if let Err(error) = std::thread::Builder::new().name("swsync-dial".into()).spawn(dial) {
@@ -54,8 +54,7 @@ pub(super) fn dial(addresses: &[String], skip: impl Fn(&SocketAddr) -> bool) -> 
             }
         }
     }
-    drop(tx);
-    rx.recv().ok()
+    rx
 }
 
 /// The addresses of the routers that answer a multicast, as `HOST:PORT`.
@@ -116,9 +115,9 @@ mod tests {
         let free = crate::host::free_port([127, 0, 0, 1].into()).unwrap();
         let addresses = ["192.0.2.1:7447".to_owned(), free.to_string(), there.to_string()];
         let begin = Instant::now();
-        assert_eq!(dial(&addresses, |_| false), Some(there));
+        assert_eq!(dial(&addresses, |_| false).recv(), Ok(there));
         assert!(begin.elapsed() < DIAL / 2, "{:?}", begin.elapsed());
-        assert_eq!(dial(&addresses[1..], |address| *address == there), None);
-        assert_eq!(dial(&["no such host:1".to_owned()], |_| false), None);
+        assert!(dial(&addresses[1..], |address| *address == there).recv().is_err());
+        assert!(dial(&["no such host:1".to_owned()], |_| false).recv().is_err());
     }
 }

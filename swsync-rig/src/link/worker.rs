@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use swsync_core::message::decode;
@@ -25,6 +26,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long an address is left alone that accepts connections, but is no hub of this rig.
 const NO_HUB: Duration = Duration::from_secs(5);
+
+/// How long an address that has accepted a connection may take to turn out a hub before the next one is tried too. Over WiFi it takes
+/// some 50 ms.
+const NEXT: Duration = Duration::from_millis(300);
 
 /// How long an address is left alone to which the connection was lost. The kernel of a process that hangs still accepts connections, so
 /// that each attempt would take its time; the other hubs come first.
@@ -204,32 +209,72 @@ impl Worker {
         self.shared.config.is_discovering() && !self.is_stopped() && self.connect_to_any(&scout())
     }
 
-    /// Connects to the first of `addresses` that is a hub.
+    /// Connects to the first of `addresses` that is a hub. One that does not answer, as a process that hangs, is waited for while the
+    /// next ones are tried: as RFC 8305 does.
     fn connect_to_any(&mut self, addresses: &[String]) -> bool {
-        while !self.is_stopped()
-            && let Some(address) = dial(addresses, |address| self.left_alone.contains_key(address))
-        {
-            if self.connect(address) {
-                return true;
+        let accepted = dial(addresses, |address| self.left_alone.contains_key(address));
+        let (opened, results) = mpsc::channel();
+        let mut opening = 0;
+        while !self.is_stopped() {
+            let next = if opening == 0 { accepted.recv().ok() } else { accepted.try_recv().ok() };
+            if let Some(address) = next {
+                opening += usize::from(self.open(address, opened.clone()));
+            } else if opening == 0 {
+                return false;
+            }
+            match results.recv_timeout(NEXT) {
+                Ok((address, Ok(zenoh))) => {
+                    drop(opened);
+                    // Others may still open.
+                    in_background("swsync-close", move || {
+                        for (_, late) in results {
+                            let _ = late.map(|zenoh: zenoh::Session| zenoh.close().wait());
+                        }
+                    });
+                    return self.adopt(address, zenoh);
+                }
+                Ok((address, Err(error))) => {
+                    opening -= 1;
+                    self.refuse(address, &error);
+                }
+                Err(_) => {}
             }
         }
         false
     }
 
-    fn connect(&mut self, address: SocketAddr) -> bool {
+    /// Opens a session with the hub at `address`, on a thread of its own. Whether there is one.
+    fn open(
+        &self,
+        address: SocketAddr,
+        opened: Sender<(SocketAddr, Result<zenoh::Session, ControlError>)>,
+    ) -> bool {
         let shared = Arc::clone(&self.shared);
-        let opened = client_config(address, shared.config.key.as_ref()).and_then(|config| {
-            zenoh::open(config).wait().map_err(|source| ControlError::zenoh("join the network", source))
-        });
-        let zenoh = match opened {
-            Ok(zenoh) => zenoh,
+        in_background("swsync-open", move || {
+            let _ = opened.send((address, open(&shared, address))); // fails if another one was faster
+        })
+    }
+
+    /// There is no hub of the rig at `address`.
+    fn refuse(&mut self, address: SocketAddr, error: &ControlError) {
+        swsync_core::log::info!(%address, %error, "no hub of the rig");
+        self.left_alone.insert(address, Instant::now() + NO_HUB);
+        self.shared.state.lock().failure = Some(format!("{address}: {error}"));
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> bool {
+        match open(&self.shared, address) {
+            Ok(zenoh) => self.adopt(address, zenoh),
             Err(error) => {
-                swsync_core::log::info!(%address, %error, "no hub of the rig");
-                self.left_alone.insert(address, Instant::now() + NO_HUB);
-                shared.state.lock().failure = Some(format!("{address}: {error}"));
-                return false;
+                self.refuse(address, &error);
+                false
             }
-        };
+        }
+    }
+
+    /// Goes on through `zenoh`, which is connected to the hub at `address`.
+    fn adopt(&mut self, address: SocketAddr, zenoh: zenoh::Session) -> bool {
+        let shared = Arc::clone(&self.shared);
         let (number, held) = {
             let mut state = shared.state.lock();
             state.connections += 1;
@@ -396,7 +441,7 @@ impl Worker {
         let mut found = Vec::new();
         for address in &addresses {
             // Each by itself: that one answers says nothing of the others.
-            if let Some(address) = dial(std::slice::from_ref(address), known)
+            if let Ok(address) = dial(std::slice::from_ref(address), known).recv()
                 && !self.islands.is_known(address)
             {
                 let hubs = self.island(address);
@@ -480,9 +525,16 @@ impl Islands {
     }
 }
 
-/// Runs `work` on a thread of its own: it may hang.
-fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
+fn open(shared: &Shared, address: SocketAddr) -> Result<zenoh::Session, ControlError> {
+    let config = client_config(address, shared.config.key.as_ref())?;
+    zenoh::open(config).wait().map_err(|source| ControlError::zenoh("join the network", source))
+}
+
+/// Runs `work` on a thread of its own: it may hang. Whether it does.
+fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+    let started = std::thread::Builder::new().name(name.into()).spawn(work);
+    if let Err(error) = &started {
         swsync_core::log::warn!(%error, "cannot start a thread");
     }
+    started.is_ok()
 }

@@ -21,6 +21,10 @@ use crate::settling::Settling;
 /// that and to come back through another hub; and the operator wants to know soon.
 pub(crate) const AWAY_GRACE: Duration = Duration::from_secs(4);
 
+/// A device that is gone is not waited for longer than this from its last sign of life on: a hub reports one that hangs as gone only
+/// after up to ten seconds, and what is told then is no news. Chosen: the time to notice that a hub hangs, and to come back.
+const AWAY_SILENCE: Duration = Duration::from_millis(5_500);
+
 /// How long a device is waited for that was not there from the beginning.
 pub(crate) const ABSENT_GRACE: Duration = Duration::from_secs(2);
 
@@ -256,7 +260,7 @@ impl Placement {
             return Vec::new();
         };
         let why = match &device.progress {
-            DeviceProgress::Away { since } if now >= *since + AWAY_GRACE => {
+            DeviceProgress::Away { since } if now >= device.away_until(*since) => {
                 "left the rig before it answered".to_owned()
             }
             DeviceProgress::Absent { since, why } if now >= *since + ABSENT_GRACE => why.clone(),
@@ -310,7 +314,7 @@ impl Placement {
         }
         let due = self.devices.values().filter_map(|device| match device.progress {
             DeviceProgress::Unanswered { ask_again_at, .. } => Some(ask_again_at),
-            DeviceProgress::Away { since } => Some(since + AWAY_GRACE),
+            DeviceProgress::Away { since } => Some(device.away_until(since)),
             DeviceProgress::Absent { since, .. } => Some(since + ABSENT_GRACE),
             DeviceProgress::Asked { .. } => Some((device.last_alive + SILENCE).min(device.checked + CHECK)),
             DeviceProgress::Done => None,
@@ -337,6 +341,11 @@ impl PlacedDevice {
 
     const fn is_done(&self) -> bool {
         matches!(self.progress, DeviceProgress::Done)
+    }
+
+    /// How long it is waited for, if it is gone since `since`.
+    fn away_until(&self, since: Instant) -> Instant {
+        (since + AWAY_GRACE).min(self.last_alive + AWAY_SILENCE)
     }
 
     fn handle_left(&mut self, instance: &Name, now: Instant) {

@@ -282,3 +282,16 @@ fn an_order_without_a_link_ends_at_its_timeout() {
     assert_eq!(no_answer(&placement.handle_timeout(now + TIMEOUT)), [("a", "did not answer within 10s")]);
     assert!(placement.is_done());
 }
+
+#[test]
+fn a_device_that_hung_long_before_its_hub_says_so_is_not_waited_for_anew() {
+    let (mut placement, now) = placement();
+    let _ = placement.handle_change(came("a"), now);
+    let told = now + SILENCE - Duration::from_millis(1);
+    assert_eq!(placement.handle_change(left("a"), told), []);
+    let until = now + AWAY_SILENCE;
+    assert!(until < told + AWAY_GRACE);
+    handle_roster(&mut placement, "hub", &["a"]);
+    assert_eq!(placement.deadline(), until);
+    assert_eq!(no_answer(&placement.handle_timeout(until)), [("a", "left the rig before it answered")]);
+}

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use swsync_core::path_offset;
+use swsync_core::time::Span;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -34,7 +36,7 @@ impl ConfigFile {
                 Err(source) => Err(SettingsError::Unreadable { path, source }),
             };
         }
-        let home = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+        let home = own_folder(variable);
         for path in home.iter().map(PathBuf::as_path).chain([etc]).map(|folder| folder.join(NAME)) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => return Self::parse(path, &text).map(Some),
@@ -61,13 +63,57 @@ impl ConfigFile {
                 return Err(wrong(Some(key.span().start), unknown(name)));
             };
             let value = text_of(setting, value).ok_or_else(|| {
-                let kind = if setting.is_list() { "a text or a list of texts" } else { "a text" };
-                wrong(Some(key.span().start), format!("{setting} has to be {kind}, in quotes"))
+                let kind = match setting {
+                    Setting::PathOffset => "a text in quotes or a whole number of nanoseconds",
+                    _ if setting.is_list() => "a text or a list of texts, in quotes",
+                    _ => "a text, in quotes",
+                };
+                wrong(Some(key.span().start), format!("{setting} has to be {kind}"))
             })?;
             settings.push((setting, beside(&path, setting, value)));
         }
         Ok(Self { path, settings })
     }
+}
+
+/// Sets `path-offset` in the file that counts, and keeps the rest of it. Makes the user's own file if there is none.
+pub fn keep_path_offset(
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    etc: &Path,
+    offset: Span,
+) -> Result<PathBuf, SettingsError> {
+    let (path, text) = match ConfigFile::find(variable, etc)? {
+        Some(file) => match std::fs::read_to_string(&file.path) {
+            Ok(text) => (file.path, text),
+            Err(source) => return Err(SettingsError::Unreadable { path: file.path, source }),
+        },
+        None => (own_folder(variable).unwrap_or_else(|| etc.to_owned()).join(NAME), String::new()),
+    };
+    let text = with_path_offset(&text, offset);
+    // What was read as settings is read as settings again.
+    ConfigFile::parse(path.clone(), &text)?;
+    swsync_files::write_whole(&path, text.as_bytes())
+        .map_err(|source| SettingsError::Unwritable { path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// `text` of a file with this path offset in place of any before. A file of settings has no tables, so each of its lines that begins
+/// with the name is the setting.
+fn with_path_offset(text: &str, offset: Span) -> String {
+    let name = Setting::PathOffset.name();
+    let is_setting = |line: &str| {
+        let key = line.trim_start().strip_prefix(name);
+        key.is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    let mut lines: Vec<_> = text.lines().filter(|line| !is_setting(line)).map(str::to_owned).collect();
+    lines.push(format!("{name} = \"{}\"", path_offset::text(offset)));
+    lines.join("\n") + "\n"
+}
+
+/// The folder of the user's own configurations.
+fn own_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))
 }
 
 /// Whether the file, or a folder on the way to it, is not there.
@@ -87,6 +133,9 @@ fn text_of(setting: Setting, value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::Array(items) if setting.is_list() => {
             let items: Option<Vec<_>> = items.iter().map(text).collect();
             Some(items?.join(","))
+        }
+        DeValue::Integer(number) if setting == Setting::PathOffset => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|nanos| nanos.to_string())
         }
         _ => text(value),
     }

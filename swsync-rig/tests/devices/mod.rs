@@ -121,6 +121,7 @@ impl DeviceHandler for Handler {
                 round_trip_ns: None,
                 source: None,
                 server: None,
+                path_offset_ns: Span::ZERO,
             }),
             frames: None,
             storage: None,

@@ -185,6 +185,7 @@ fn status() -> Status {
             round_trip_ns: Some(Span::from_millis(2)),
             source: Some(source),
             server: Some(9),
+            path_offset_ns: Span::ZERO,
         }),
         frames: Some(FrameStatus {
             newest: info(),

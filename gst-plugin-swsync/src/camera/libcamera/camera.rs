@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ::libcamera::request::{Request, RequestStatus, ReuseFlag};
 use swsync_core::profile::{CameraProfile, Delays};
+use swsync_core::time::Span;
 use swsync_files::profiles;
 
 use super::capture::{Capture, CaptureError};
@@ -213,9 +214,9 @@ impl Camera for LibcameraCamera {
         let response = self.profile.response_at(period).map(|measured| measured.response);
         let backlog = if self.description.on_request { 1 } else { REQUESTS };
         // What is known of the model's stamps is not known of a virtual camera's.
-        let timing_error = match self.description.on_request {
-            true => TimingError::default(),
-            false => self.profile.timing_error(),
+        let (timing_error, stamp_bias) = match self.description.on_request {
+            true => (TimingError::default(), Span::ZERO),
+            false => (self.profile.timing_error(), self.profile.stamp_bias()),
         };
         Ok(Capabilities {
             model,
@@ -224,6 +225,7 @@ impl Camera for LibcameraCamera {
             response,
             readout,
             stamped_at,
+            stamp_bias,
             timing_error,
             latency,
             backlog,

@@ -200,6 +200,7 @@ mod tests {
             response: None,
             readout: None,
             stamped_at: StampedAt::ReadoutStart,
+            stamp_bias: Span::ZERO,
             timing_error: TimingError::default(),
             latency: Span::ZERO,
             backlog: 4,
@@ -248,6 +249,27 @@ mod tests {
         {
             assert!(AlignerKind::choose(wish, &all, PERIOD).is_ok());
         }
+    }
+
+    #[test]
+    fn the_bias_of_stamps_is_taken_off() {
+        use super::super::{AlignTarget, CameraAligner, ObservedFrame};
+        use swsync_core::align::point::AlignPoint;
+        use swsync_core::frame::SyncState;
+        let start = |stamp_bias| {
+            let camera = Capabilities { stamp_bias, ..camera(Pacing::FreeRunning(None), None) };
+            let (point, phase_offset) = (AlignPoint::default(), Span::ZERO);
+            let target =
+                AlignTarget { point, phase_offset, tolerance: None, settle_frames: 3, max_slew: None };
+            let grid = FrameGrid::new(30, 1).unwrap();
+            let mut aligner = CameraAligner::new(AlignerKind::None, &camera, grid, target, 1).unwrap();
+            let stamped = grid.instant(54_000_000_000) + Span::from_millis(9);
+            let (exposure, quality) = (Some(Span::from_millis(4)), SyncState::Synced);
+            let seen = ObservedFrame { sequence: 0, stamped, now: stamped, quality, exposure };
+            aligner.handle_frame(&seen).start - stamped
+        };
+        assert_eq!(start(Span::ZERO), -Span::from_millis(4), "stamped at the end of the exposure");
+        assert_eq!(start(Span::from_micros(12)), -Span::from_micros(4_012));
     }
 
     #[test]

@@ -151,6 +151,7 @@ pub struct AlignProgress {
 pub struct CameraAligner {
     grid: FrameGrid,
     stamped_at: StampedAt,
+    stamp_bias: Span,
     readout: Option<Readout>,
     target: AlignTarget,
     point: AlignPoint,
@@ -323,6 +324,7 @@ impl CameraAligner {
         Ok(Self {
             grid,
             stamped_at: camera.stamped_at,
+            stamp_bias: camera.stamp_bias,
             readout: camera.readout,
             target,
             point: target.point,
@@ -384,7 +386,7 @@ impl CameraAligner {
         let exposure = self.exposure.unwrap_or(Span::ZERO);
         let unknown = FrameTiming { exposure, row_time_ns: 0.0, rows: 0 };
         let timing = self.readout.map_or(unknown, |readout| readout.timing(exposure));
-        let start = self.stamped_at.to_exposure_start(exposure, self.readout.as_ref());
+        let start = self.stamped_at.to_exposure_start(exposure, self.readout.as_ref()) - self.stamp_bias;
         let readout = seen.stamped + start + exposure;
         let place = self.point.after_readout_start(&timing);
         let moved = self.place.replace(place).map_or(Span::ZERO, |before| place - before);

@@ -32,6 +32,10 @@ pub struct ClientConfig {
     pub device: u64,
     /// The key that authenticates requests and responses.
     pub key: Option<Key>,
+    /// Half of what this device's send latency has above its receive latency: by so much its rig time would be ahead if it followed
+    /// a server without latencies. It is taken off the offset to the server. The server corrects its own part
+    /// ([`ServerConfig::path_offset`](super::super::ServerConfig::path_offset)).
+    pub path_offset: Span,
 }
 
 impl Default for ClientConfig {
@@ -51,6 +55,7 @@ impl Default for ClientConfig {
             rig: 0,
             device: 0,
             key: None,
+            path_offset: Span::ZERO,
         }
     }
 }

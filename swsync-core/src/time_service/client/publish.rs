@@ -2,7 +2,7 @@
 
 use super::{Client, ClientAction, ClockUpdate, ServerRefusal};
 use crate::estimate::ClockEstimate;
-use crate::time::{Local, Span, Timestamp};
+use crate::time::{Local, Skew, Span, Timestamp};
 use crate::time_service::{SyncState, Upstream};
 
 /// A clock in holdover is examined again after this time: its correction may be done.
@@ -161,12 +161,16 @@ impl Client {
     }
 
     /// The clock goes on by its last estimate, now as the time of another leader of the same time scale.
-    pub(super) fn hand_over(&mut self, upstream: Upstream) {
+    /// Its rate may differ by `doubt`, 1 sigma.
+    pub(super) fn hand_over(&mut self, upstream: Upstream, doubt: Skew) {
         self.hands_over = self.state == SyncState::Synced;
         if let Some(update) = &mut self.last_update {
             update.upstream = upstream;
             // The new leader knew the time about as well as this device.
-            update.estimate.uncertainty = update.estimate.uncertainty.mul_f64(std::f64::consts::SQRT_2);
+            let estimate = &mut update.estimate;
+            estimate.uncertainty = estimate.uncertainty.mul_f64(std::f64::consts::SQRT_2);
+            let skew_uncertainty = estimate.skew_uncertainty.as_ratio().hypot(doubt.as_ratio());
+            estimate.skew_uncertainty = Skew::from_ratio(skew_uncertainty);
         }
         self.republish();
     }

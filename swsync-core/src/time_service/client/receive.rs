@@ -16,7 +16,8 @@ const CONTRADICTED: f64 = 4.0;
 /// Exchanges of the burst after a change of leader within a time scale. Chosen: with them the estimate is nearly as good as after
 /// a whole burst, and they take 0.1 to 0.3 s.
 const HANDOVER_BURST: u32 = 96;
-/// How wrong the rate at which a new leader goes on may be, 1 sigma: what a device knows of it after some ten seconds over WiFi.
+/// How wrong the rate at which a new leader goes on may be, 1 sigma, if it does not state more: what a device knows of it after some
+/// ten seconds over WiFi.
 const LEADERS_RATE: Skew = Skew::from_ratio(0.5e-6);
 /// Least time between two bursts because of contradictions.
 const CALM: Span = Span::from_secs(30);
@@ -45,6 +46,9 @@ impl Client {
         self.handle_upstream(upstream, received);
         let stamps = self.requests.complete(index, interleaved, &response, received);
         let exchange = stamps.map(|stamps| self.without_leaps(&stamps, &upstream, response.leap));
+        // Moves the offset and leaves the round trip as it is.
+        let own = self.config.path_offset;
+        let exchange = exchange.map(|each| Exchange { t2: each.t2 - own, t3: each.t3 - own, ..each });
         if exchange.is_some_and(|exchange| !exchange.is_plausible()) {
             crate::log::debug!(?exchange, "implausible exchange");
             self.counts.implausible += 1;
@@ -129,9 +133,11 @@ impl Client {
         if before.0 == after.0 {
             // The new leader goes on at the rate that it has found, from where its own clock was.
             crate::log::info!("another leader of the same time scale: learning it");
-            self.estimator.reset_keeping_rate(LEADERS_RATE);
+            let doubt = upstream.field.map_or(Skew::ZERO, |field| field.rate_uncertainty());
+            let doubt = Skew::from_ratio(doubt.as_ratio().max(LEADERS_RATE.as_ratio()));
+            self.estimator.reset_keeping_rate(doubt);
             if upstream.is_settled() {
-                self.hand_over(upstream);
+                self.hand_over(upstream, doubt);
             }
             self.pacer.start_burst(&self.config, now, HANDOVER_BURST);
         } else {

@@ -11,7 +11,7 @@
 use super::association::Association;
 use super::peers::LEADER_SILENCE;
 use super::{AdvertKind, ClockUpdate, LeadStart, Node, NodeAction, TICK, wall_time};
-use crate::time::{Local, Span, Timestamp};
+use crate::time::{Local, Skew, Span, Timestamp};
 use crate::time_service::SyncState;
 use crate::time_service::advert::Claim;
 use crate::time_service::scale::Scale;
@@ -24,16 +24,20 @@ const CANDIDATE_WAIT: Span = Span::from_millis(1_000);
 const UNREACHABLE_LEADER: Span = Span::from_secs(10);
 /// A leader that was last heard so long ago is asked at once.
 const SUSPICION: Span = Span::from_millis(700);
-/// A device with a better priority than the leader's takes over after it has been synced for this long.
+/// A device with a better priority than the leader's takes over after it has been synced for this long, and knows the rate; over
+/// links that do not tell it that exactly, after the longer time.
 const SETTLED: Span = Span::from_secs(5);
+const SETTLED_UNSURE: Span = Span::from_secs(60);
 /// What the ranks add to the time before a device takes over: the largest priority, a clock class, the largest id, an uncertain
 /// clock. Devices that follow the same leader hear of its end within some ms of each other.
 const BY_PRIORITY: Span = Span::from_millis(400);
 const BY_CLASS: Span = Span::from_millis(50);
 const BY_ID: Span = Span::from_millis(150);
 const IF_UNCERTAIN: Span = Span::from_millis(300);
-/// A device whose clock may be off by more (1 sigma) waits longer, and one that has never been in sync does not take over.
+/// A device whose clock or its rate may be off by more (1 sigma) waits longer, and one that has never been in sync does not take
+/// over. A leader's rate is the rig's: if it is wrong by 20 ppm, the clocks of all others are wrong until they have learnt that.
 const UNCERTAIN: Span = Span::from_millis(1);
+const UNCERTAIN_RATE: Skew = Skew::from_ratio(3e-6);
 /// Two leaders are told of after this time: a change of leader takes less.
 const TWO_LEADERS: Span = Span::from_secs(5);
 
@@ -215,14 +219,19 @@ impl Node {
             }
             Some(scale) => {
                 self.election.take_over_at = None;
-                let settled = self.election.synced_since.is_some_and(|since| now - since >= SETTLED);
+                let wait = if self.is_sure(now) { SETTLED } else { SETTLED_UNSURE };
+                let settled = self.election.synced_since.is_some_and(|since| now - since >= wait);
                 let worse = |claim: Claim| self.config.priority < claim.priority;
                 if settled && self.peers.leader(now).is_some_and(|leader| worse(leader.claim(now))) {
                     crate::log::info!("taking over from a leader with a lower priority");
                     self.lead(LeadStart::GoOn(scale), now);
                 }
             }
-            None => self.consider_beginning(now),
+            None => {
+                // What was known of the scale has become too uncertain meanwhile.
+                self.election.take_over_at = None;
+                self.consider_beginning(now);
+            }
         }
     }
 
@@ -260,11 +269,17 @@ impl Node {
     /// How long this device lets others take over before it does.
     pub(super) fn delay(&self, now: Timestamp<Local>) -> Span {
         let id = f64::from(u32::try_from(self.config.identity.device >> 32).expect("32 bits"));
-        let sure = self.time.update().is_some_and(|update| update.uncertainty_at(now) <= UNCERTAIN);
         BY_PRIORITY.mul_f64(f64::from(self.config.priority) / 255.0)
             + BY_CLASS * i64::from(self.config.clock_class.min(2))
             + BY_ID.mul_f64(id / f64::from(u32::MAX))
-            + if sure { Span::ZERO } else { IF_UNCERTAIN }
+            + if self.is_sure(now) { Span::ZERO } else { IF_UNCERTAIN }
+    }
+
+    /// Whether this device knows the rig's time and its rate well enough to lead.
+    fn is_sure(&self, now: Timestamp<Local>) -> bool {
+        self.time.update().is_some_and(|update| {
+            update.uncertainty_at(now) <= UNCERTAIN && update.estimate.skew_uncertainty <= UNCERTAIN_RATE
+        })
     }
 
     /// Begins a time scale if nobody knows one, and no better candidate is there.

@@ -16,7 +16,7 @@ use response_table::ResponseTable;
 use super::status::ServerStatus;
 use super::upstream::UNSYNCHRONIZED;
 use crate::ntp::{self, Datagram, Keys, NtpTimestamp, Packet, RigField, Trailer};
-use crate::time::{Rig, Timestamp};
+use crate::time::{Rig, Span, Timestamp};
 
 /// log2 of the precision of rig time in seconds: about 30 ns, the cost of reading a clock.
 const PRECISION: i8 = -25;
@@ -40,6 +40,9 @@ pub struct ServerConfig {
     /// Requests a second of all clients together that the network should carry; 0: any number. Responses tell each client how
     /// often it may ask, so that all keep to it. Clients on loopback are free.
     pub requests_per_second: u32,
+    /// Half of what this device's send latency has above its receive latency. It is added to the timestamps of responses, so that
+    /// clients need not know it, whoever leads or relays.
+    pub path_offset: Span,
 }
 
 impl Default for ServerConfig {
@@ -51,6 +54,7 @@ impl Default for ServerConfig {
             // at about 0.25 ms of air each, so 400 take 40 % of it. At the fastest poll, 8 Hz, that is 50 devices.
             requests_per_second: 400,
             max_clients: MAX_CLIENTS,
+            path_offset: Span::ZERO,
         }
     }
 }
@@ -192,7 +196,7 @@ impl Server {
 
     /// A response has left; `at` is the kernel's transmit timestamp.
     pub fn handle_sent(&mut self, token: ResponseToken, at: Timestamp<Rig>) {
-        self.table.set_transmit(token.0, NtpTimestamp::from_rig(at));
+        self.table.set_transmit(token.0, NtpTimestamp::from_rig(at + self.config.path_offset));
     }
 
     /// The id of the key that verifies the request, if one is needed.
@@ -215,9 +219,9 @@ impl Server {
         transmit: Timestamp<Rig>,
         status: &ServerStatus,
     ) -> (Packet, Option<ResponseToken>) {
-        let receive = self.table.unique(NtpTimestamp::from_rig(received));
+        let receive = self.table.unique(NtpTimestamp::from_rig(received + self.config.path_offset));
         // The transmit timestamp must not equal a receive timestamp: a client in basic mode may send it as its origin.
-        let mut now = self.table.unique(NtpTimestamp::from_rig(transmit));
+        let mut now = self.table.unique(NtpTimestamp::from_rig(transmit + self.config.path_offset));
         if now == receive {
             now = self.table.unique(now.next());
         }

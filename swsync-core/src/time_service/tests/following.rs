@@ -358,3 +358,28 @@ fn stats_are_complete() {
     assert!(stats.uncertainty.unwrap() < Span::from_micros(150));
     assert!(stats.least_delay.is_some() && !stats.authenticated);
 }
+
+/// What a client takes off and what a server adds move its clock by just that, in opposite directions.
+#[test]
+fn path_offsets_of_client_and_server_move_the_clock() {
+    let error = |client: i64, server: i64| {
+        let path_offset = Span::from_micros(client);
+        let mut world = World::new(5, ClientConfig { path_offset, ..ClientConfig::default() });
+        let path_offset = Span::from_micros(server);
+        world.server = Server::new(ServerConfig { path_offset, ..ServerConfig::default() });
+        world.run_until(at_s(60.0));
+        world.error()
+    };
+    let (plain, both) = (error(0, 0), error(40, 40));
+    for (client, server, expected) in [(40, 0, -40), (0, 40, 40), (-40, 10, 50)] {
+        let moved = error(client, server) - plain;
+        assert!(
+            (moved - Span::from_micros(expected)).abs() < Span::from_micros(5),
+            "{client} {server}: {moved:?}"
+        );
+    }
+    assert!(
+        (both - plain).abs() < Span::from_micros(5),
+        "equal devices need no correction: {both:?} {plain:?}"
+    );
+}

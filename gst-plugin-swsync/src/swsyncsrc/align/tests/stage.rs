@@ -119,6 +119,7 @@ impl TimeBase for Stage {
             round_trip_ns: None,
             source: None,
             server: None,
+            path_offset_ns: Span::ZERO,
         }
     }
 
@@ -189,6 +190,7 @@ impl StagedCamera {
                 rows: model.height,
             }),
             stamped_at: if *phone { StampedAt::ExposureStart } else { StampedAt::ReadoutStart },
+            stamp_bias: Span::ZERO,
             timing_error: TimingError {
                 stamp: Some(STAMP_ERROR),
                 exposure_reference: Some(Span::from_nanos_f64(model.line_time_ns)),
