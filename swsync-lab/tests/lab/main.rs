@@ -5,6 +5,7 @@ mod paper;
 mod phase;
 mod relay;
 mod scale;
+mod simulated_time;
 
 /// A run of it.
 fn swsync_lab(args: &[&str]) -> std::process::Command {
