@@ -20,6 +20,8 @@ pub struct Taken {
     pub time: Timestamp<RigDomain>,
     /// From the grid to where the device would see the frame if only this one stamp's random error were zero.
     pub phase: Span,
+    /// From the grid to where the device says that the frame is.
+    pub stated_phase: Span,
 }
 
 /// A camera with its aligner.
@@ -78,7 +80,8 @@ impl Camera {
             let model = &self.hardware.sensor;
             let seen = time + model.stamp_bias - model.exposure_reference;
             let phase = grid().phase_error(seen);
-            each(Taken { number: grid().nearest(begun), frame, time, phase });
+            let stated_phase = grid().phase_error(begun);
+            each(Taken { number: grid().nearest(begun), frame, time, phase, stated_phase });
         }
     }
 }

@@ -31,6 +31,11 @@ pub struct Summary {
     exposure_reference: Span,
     #[serde(rename = "stamp_ns")]
     stamp: Span,
+    /// Stills whose pictures are further apart than the certificates of both devices claim.
+    pub beyond_bound: usize,
+    /// The median bound.
+    #[serde(rename = "bound_ns")]
+    pub bound: Span,
 }
 
 impl Summary {
@@ -48,6 +53,12 @@ impl Summary {
             phase: mean(|still| still.phase),
             exposure_reference: mean(|still| still.exposure_reference),
             stamp: mean(|still| still.stamp),
+            beyond_bound: stills.iter().filter(|still| still.is_beyond()).count(),
+            bound: {
+                let mut bounds: Vec<Span> = stills.iter().filter_map(|still| still.bound).collect();
+                bounds.sort_unstable();
+                bounds.get(bounds.len() / 2).copied().unwrap_or(Span::MAX)
+            },
         }
     }
 }
@@ -94,13 +105,18 @@ pub fn to_json(rows: &[Row], [first, settled, corrected]: &[Summary; 3]) -> serd
 /// Every still of runs without and with path offsets.
 pub fn to_csv(runs: &[(bool, &[Still])]) -> String {
     let mut text =
-        "rig,device,path_offset,at_s,total_ns,clock_ns,phase_ns,exposure_reference_ns,stamp_ns\n".to_owned();
+        "rig,device,path_offset,at_s,total_ns,clock_ns,phase_ns,exposure_reference_ns,stamp_ns,bound_ns\n"
+            .to_owned();
     for (corrected, stills) in runs {
         for still in *stills {
             let parts = [still.total, still.clock, still.phase, still.exposure_reference, still.stamp];
             let _ = write!(text, "{},{},{corrected},{:.3}", still.rig, still.device, still.at_s);
             for part in parts {
                 let _ = write!(text, ",{}", part.as_nanos());
+            }
+            let _ = write!(text, ",");
+            if let Some(bound) = still.bound {
+                let _ = write!(text, "{}", bound.as_nanos());
             }
             text.push('\n'); // writing to a string cannot fail
         }
@@ -155,6 +171,16 @@ pub fn to_text(args: &SteadyArgs, rows: &[Row], summaries: &[Summary; 3]) -> Str
         line(format!("rig {}, device {}", row.rig, row.device), summaries, Some(row.path_offset));
     }
     line("all".to_owned(), *summaries, None);
+    for (when, summary) in
+        ["in the first ten seconds", "settled", "settled, with path offsets"].iter().zip(summaries)
+    {
+        let Summary { stills, beyond_bound, bound, .. } = summary;
+        let bound = micros_unsigned(*bound);
+        let _ = writeln!(
+            text,
+            "{when}: {beyond_bound} of {stills} stills beyond their bounds, which are {bound} us in the median"
+        );
+    }
     text.truncate(text.trim_end().len());
     text
 }

@@ -3,6 +3,8 @@
 use anyhow::{Context, ensure};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+use swsync_core::certificate;
+use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Host, Span, Timestamp};
 use swsync_sim::decode::{Picture, decode};
@@ -18,6 +20,9 @@ const SIZE: (u32, u32) = (320, 240);
 const FIRST: u32 = 10;
 /// Longest wait until all cameras are aligned.
 const ALIGNED_WITHIN: Span = Span::from_secs(60);
+/// What the profiles of a Raspberry Pi's cameras say (profiles/), for both that nobody has measured yet.
+const STAMP_ERROR: Span = Span::from_micros(20);
+const EXPOSURE_REFERENCE_ERROR: Span = Span::from_micros(40);
 /// Frames from the order of a still to the still.
 const AHEAD: FrameNumber = 6;
 
@@ -40,12 +45,19 @@ pub struct Still {
     pub exposure_reference: Span,
     /// Part of the bias of stamps: those that come late are corrected to early frames.
     pub stamp: Span,
+    /// What both devices' certificates together claim: the total is no larger. `None`: one of them claims nothing.
+    pub bound: Option<Span>,
 }
 
 impl Still {
     /// Whether it is not one of the first ten seconds.
     pub fn is_settled(&self) -> bool {
         self.at_s > 30.0
+    }
+
+    /// Whether the pictures are further apart than the certificates claim.
+    pub fn is_beyond(&self) -> bool {
+        self.bound.is_some_and(|bound| self.total.abs() > bound)
     }
 }
 
@@ -121,6 +133,7 @@ impl<'a> Run<'a> {
         }
         let Some(leader) = frames[0] else { return Ok(Vec::new()) };
         let shown = self.read(0, &leader)?;
+        let bound_of_leader = self.bound(0, &leader);
         let taken = frames.iter().enumerate().skip(1).filter_map(|(device, frame)| Some((device, (*frame)?)));
         taken
             .map(|(device, frame)| {
@@ -137,9 +150,20 @@ impl<'a> Run<'a> {
                     phase: frame.phase - leader.phase,
                     exposure_reference: own.exposure_reference - leaders.exposure_reference,
                     stamp: leaders.stamp_bias - own.stamp_bias,
+                    bound: bound_of_leader.zip(self.bound(device, &frame)).map(|(one, two)| one + two),
                 })
             })
             .collect()
+    }
+
+    /// What the device's certificate claims of a frame that it has just taken, by what it knows.
+    fn bound(&self, device: usize, taken: &Taken) -> Option<Span> {
+        let reading = self.rig.reading(device)?;
+        let info = FrameInfo::new(taken.number, taken.time, taken.stated_phase);
+        let mut info = FrameInfo { sync: reading.quality, clock_uncertainty_ns: reading.uncertainty, ..info };
+        info.details.stamp_error_ns = Some(STAMP_ERROR);
+        info.details.exposure_reference_error_ns = Some(EXPOSURE_REFERENCE_ERROR);
+        certificate::bound(&info)
     }
 
     /// The true time of the picture of `taken`, as its panel shows it; the simulation only says which second.
