@@ -2,6 +2,14 @@
 //!
 //! `cargo run -p swsync-sim --example photographs -- FOLDER [SEED]`
 
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "an example for people: it prints, takes arguments and writes pictures; sizes are small"
+)]
+
 use std::path::PathBuf;
 
 use swsync_sim::photograph::{Setup, Trouble};

@@ -4,6 +4,14 @@
 //!
 //! With numbers, only those photographs are read.
 
+#![allow(
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "an example for people: it prints, takes arguments and writes pictures; sizes are small"
+)]
+
 use std::collections::BTreeMap;
 
 use swsync_sim::photograph::Trouble;
