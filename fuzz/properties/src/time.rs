@@ -1,5 +1,6 @@
 //! NTP packets, their MACs and key files.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv4Addr};
 
 use swsync_core::ntp::{self, Key, Keys, MAX_HOPS, Trailer};
@@ -37,7 +38,12 @@ fn serve(bytes: &[u8]) {
 
 fn ask(bytes: &[u8]) {
     let now = Timestamp::<Local>::ZERO;
-    let mut client = Client::new(ClientConfig::default(), now, Timestamp::ZERO, Seed::predictable(1));
+    // Cookies follow from the bytes, so that whoever looks for bytes that work, as a fuzzer does by what they are compared with, does not
+    // find the cookie of the next attempt.
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let seed = Seed::predictable(hasher.finish());
+    let mut client = Client::new(ClientConfig::default(), now, Timestamp::ZERO, seed);
     client.handle_timeout(client.wake_at());
     while let Some(action) = client.poll_action() {
         if let ClientAction::Send { token, .. } = action {
