@@ -110,10 +110,9 @@ fn a_clock_that_reads_something_else_than_it_states_is_1() {
         let ran = rig.run(args);
         assert_eq!(ran.code, 1, "{ran:#?}");
         let all = [ran.stdout, ran.stderr].concat();
-        assert!(
-            all.contains("left") && all.contains("-0.3") && all.contains("from that of the others"),
-            "{all}"
-        );
+        // But for what the replies of the two took differently.
+        let says = |ms: u32| all.contains(&format!(" -0.{ms} s from that of the others"));
+        assert!(all.contains("left") && (290..=310).any(says), "{all}");
     }
 }
 

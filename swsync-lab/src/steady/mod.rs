@@ -112,6 +112,7 @@ mod tests {
             );
         }
         for still in &stills {
+            assert!(still.bound.is_some() && !still.is_beyond(), "certified, and further apart: {still:?}");
             // The parts are what the simulation did, the total is what the pictures show.
             let sum = still.clock + still.phase + still.exposure_reference + still.stamp;
             assert!((still.total - sum).abs() < Span::from_micros(3), "{still:?}");

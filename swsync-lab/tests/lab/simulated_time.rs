@@ -22,7 +22,8 @@ fn steady_writes_each_still_with_its_parts() {
     let args = ["--devices", "3", "--minutes", "2", "--seeds", "1", "--seed", "7"];
     let (figures, about, table) = run("steady", &args, "stills.csv");
     assert_eq!(about["figures"], figures);
-    let columns = "rig,device,path_offset,at_s,total_ns,clock_ns,phase_ns,exposure_reference_ns,stamp_ns";
+    let columns =
+        "rig,device,path_offset,at_s,total_ns,clock_ns,phase_ns,exposure_reference_ns,stamp_ns,bound_ns";
     assert_eq!(table[0], columns);
     // Two clients, 10 + 1 stills, with and without path offset; a frame may be lost.
     let first = figures["first_ten_seconds"]["stills"].as_u64().unwrap();
