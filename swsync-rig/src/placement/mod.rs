@@ -81,6 +81,8 @@ struct PlacedDevice {
     /// When it was last asked whether it is alive.
     checked: Instant,
     progress: DeviceProgress,
+    /// Why one of several present instances has refused the order.
+    refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -196,7 +198,15 @@ impl Placement {
         let device = member.device.clone();
         let outcome = match reply {
             Ok(answer) => DeviceOutcome::Answered(answer),
-            Err(why) => DeviceOutcome::Refused { device, why },
+            Err(why) => {
+                // Another process with this id is there: the one that came first, or the one before. It may have the order.
+                let placed = self.devices.get_mut(&device);
+                if let Some(placed) = placed.filter(|placed| placed.has_others(&member.instance)) {
+                    placed.refused = Some(why);
+                    return Vec::new();
+                }
+                DeviceOutcome::Refused { device, why }
+            }
         };
         self.report(outcome).into_iter().collect()
     }
@@ -294,7 +304,12 @@ impl Placement {
                 return Vec::new();
             }
         };
-        self.report(DeviceOutcome::NoAnswer { device: id.clone(), why }).into_iter().collect()
+        let device = id.clone();
+        let outcome = match self.devices.get_mut(id).and_then(|placed| placed.refused.take()) {
+            Some(why) => DeviceOutcome::Refused { device, why },
+            None => DeviceOutcome::NoAnswer { device, why },
+        };
+        self.report(outcome).into_iter().collect()
     }
 
     /// Reports the device's outcome, unless it has one.
@@ -332,7 +347,7 @@ impl Placement {
 
 impl PlacedDevice {
     const fn new(progress: DeviceProgress, now: Instant) -> Self {
-        Self { present: BTreeSet::new(), open: 0, last_alive: now, checked: now, progress }
+        Self { present: BTreeSet::new(), open: 0, last_alive: now, checked: now, progress, refused: None }
     }
 
     fn members(&self, id: &DeviceId) -> impl Iterator<Item = Member> {
@@ -341,6 +356,10 @@ impl PlacedDevice {
 
     const fn is_done(&self) -> bool {
         matches!(self.progress, DeviceProgress::Done)
+    }
+
+    fn has_others(&self, instance: &Name) -> bool {
+        self.present.iter().any(|present| present != instance)
     }
 
     /// How long it is waited for, if it is gone since `since`.

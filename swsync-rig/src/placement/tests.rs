@@ -295,3 +295,31 @@ fn a_device_that_hung_long_before_its_hub_says_so_is_not_waited_for_anew() {
     assert_eq!(placement.deadline(), until);
     assert_eq!(no_answer(&placement.handle_timeout(until)), [("a", "left the rig before it answered")]);
 }
+
+#[test]
+fn a_refusal_of_a_second_process_with_the_id_does_not_end_the_order_of_the_first() {
+    let (mut placement, now) = placement();
+    let _ = placement.handle_change(came("a"), now);
+    handle_roster(&mut placement, "hub", &["a"]);
+    let second = Member { device: name("a"), instance: name("2") };
+    let actions = placement.handle_change(MemberChange::Came(second.clone()), now);
+    assert_eq!(actions, [PlacementAction::AskOrder(second.clone())]);
+    assert_eq!(placement.handle_reply(&second, Err("another has this id".into())), []);
+    placement.handle_closed(&second, now);
+    assert!(!placement.is_done(), "the first one has the order");
+    let _ = placement.handle_change(MemberChange::Left(second), now);
+    let answered = DeviceOutcome::Answered(answer("a"));
+    assert_eq!(placement.handle_reply(&member("a"), Ok(answer("a"))), [PlacementAction::Report(answered)]);
+    assert!(placement.is_done());
+}
+
+#[test]
+fn of_two_processes_with_an_id_that_do_not_answer_the_reason_of_one_is_told() {
+    let (mut placement, now) = placement();
+    let _ = placement.handle_change(came("a"), now);
+    let second = Member { device: name("a"), instance: name("2") };
+    let _ = placement.handle_change(MemberChange::Came(second.clone()), now);
+    let _ = placement.handle_reply(&second, Err("it has no room".into()));
+    let refused = DeviceOutcome::Refused { device: name("a"), why: "it has no room".into() };
+    assert_eq!(placement.handle_timeout(now + SILENCE), [PlacementAction::Report(refused)]);
+}

@@ -115,7 +115,7 @@ fn datagrams_are_released_when_the_link_says() {
     // Kernel and process read different clocks, and an interrupt between the two reads shifts the result.
     let least = late[late.len() / 20];
     assert!(least >= 0.0, "never early: {least}");
-    assert!(p50 < 500.0, "on a machine with anything left to give: {p50}");
+    assert!(p50 < 2_000.0, "on a machine with anything left to give: {p50}");
 }
 
 #[test]
