@@ -6,26 +6,36 @@ use anyhow::Context;
 use serde_json::Value;
 use swsync_files::write_whole;
 
-/// Writes `lab.json` and `tables` (file name, CSV) into `folder`, which is made.
+/// Version of `lab.json`.
+const SCHEMA: u32 = 1;
+
+/// The command that this process was started by.
+pub fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("swsync lab {}", arguments.join(" "))
+}
+
+/// What `lab.json` says: which laboratory, and the `command` that gives the same `figures`.
+pub fn about(lab: &str, seed: u64, command: &str, figures: &Value) -> Value {
+    serde_json::json!({ "schema": SCHEMA, "lab": lab, "seed": seed, "command": command, "figures": figures })
+}
+
+/// Writes `tables` (file name, CSV) into `folder`, which is made, and then `about` as `lab.json`: a folder with it is complete.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write(
+pub fn write<'a>(
     folder: &Path,
-    lab: &str,
-    seed: u64,
-    figures: &Value,
-    tables: &[(&str, String)],
+    about: &Value,
+    tables: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!("swsync lab {}", arguments.join(" "));
-    let about =
-        serde_json::json!({ "schema": 1, "lab": lab, "seed": seed, "command": command, "figures": figures });
-    let about = format!("{about:#}\n");
-    for (name, text) in tables.iter().map(|(name, text)| (*name, text)).chain([("lab.json", &about)]) {
+    let write = |name: &str, text: &str| {
         let path = folder.join(name);
-        write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    };
+    for (name, text) in tables {
+        write(name, text)?;
     }
-    Ok(())
+    write("lab.json", &format!("{about:#}\n"))
 }

@@ -1,18 +1,13 @@
 //! A folder for `swsync report`: `lab.json` with the figures, and a CSV file for each series they come from.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use swsync_cli::output;
 use swsync_core::time::Span;
-use swsync_files::write_whole;
 
 use super::args::CommonArgs;
-use swsync_cli::output;
-
-/// Version of `lab.json`.
-const SCHEMA: u32 = 1;
+use crate::lab_folder;
 
 /// A CSV file: a line of headings, then rows. The heading of each column names its unit.
 #[derive(Debug, Clone)]
@@ -62,13 +57,7 @@ pub struct Findings {
 impl Findings {
     /// `lab.json`.
     fn to_json(&self, seed: u64) -> serde_json::Value {
-        serde_json::json!({
-            "schema": SCHEMA,
-            "lab": self.lab,
-            "seed": seed,
-            "command": self.command,
-            "figures": self.figures,
-        })
+        lab_folder::about(self.lab, seed, &self.command, &self.figures)
     }
 
     /// Prints them, and writes the folder if `args` name one.
@@ -84,20 +73,15 @@ impl Findings {
         Ok(())
     }
 
-    /// Writes `lab.json` last: a folder with it is complete.
     fn write(&self, folder: &Path, json: &serde_json::Value) -> anyhow::Result<()> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let write = |name: &str, text: &str| {
-            let path = folder.join(name);
-            write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
-        };
-        self.files.iter().try_for_each(|csv| write(csv.name, &csv.text))?;
-        write("lab.json", &format!("{}\n", serde_json::to_string_pretty(json)?))
+        lab_folder::write(folder, json, self.files.iter().map(|csv| (csv.name, csv.text.as_str())))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -139,7 +139,8 @@ fn align(
 }
 
 /// The timing of a sensor, as controllers get it.
-fn timing(model: &SensorModel) -> SensorTiming {
+#[must_use]
+pub fn timing(model: &SensorModel) -> SensorTiming {
     SensorTiming {
         line_time_ns: model.line_time_ns,
         min_lines: model.min_frame_length,

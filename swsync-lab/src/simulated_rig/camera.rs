@@ -1,6 +1,6 @@
 //! A simulated camera that swsync's aligner holds on the frame grid by its device's clock.
 
-use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
+use swsync_core::align::{Aligner, AlignerConfig};
 use swsync_core::frame::LockState;
 use swsync_core::grid::FrameNumber;
 use swsync_core::time::{Host, Rig as RigDomain, Span, Timestamp};
@@ -8,6 +8,7 @@ use swsync_sim::rig::Rig;
 use swsync_sim::sensor::{Controls, DEFAULT_EXPOSURE, Sensor, SensorFrame};
 
 use super::{Hardware, grid};
+use crate::phase::trial::timing;
 
 /// One frame, and its time by the device's clock.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +37,7 @@ impl Camera {
     /// A camera that is started at `at`.
     pub fn start(hardware: &Hardware, seed: u64, at: Timestamp<Host>) -> Self {
         let model = &hardware.sensor;
-        let timing = SensorTiming {
-            line_time_ns: model.line_time_ns,
-            min_lines: model.min_frame_length,
-            max_lines: model.max_frame_length,
-            nominal_lines: model.frame_length,
-            latency: model.delays.vblank + 1,
-            line_step: 1,
-            exposure_margin: model.exposure_margin,
-        };
+        let timing = timing(model);
         let mut aligner = Aligner::new(AlignerConfig::new(grid(), timing, Span::from_micros(20), 3));
         aligner.set_exposure(DEFAULT_EXPOSURE);
         let sensor = Sensor::new(model.clone(), seed, hardware.sensor_skew, at, Controls::default());

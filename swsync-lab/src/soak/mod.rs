@@ -11,6 +11,8 @@ pub use args::SoakArgs;
 
 use swsync_cli::output;
 
+use crate::lab_folder;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -23,7 +25,8 @@ pub fn run(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &args.out {
         let [clock, phase, events] = soak.to_csv();
         let tables = [("clock.csv", clock), ("phase.csv", phase), ("events.csv", events)];
-        crate::lab_folder::write(folder, "soak", args.seed, &figures, &tables)?;
+        let about = lab_folder::about("soak", args.seed, &lab_folder::command(), &figures);
+        lab_folder::write(folder, &about, tables.iter().map(|(name, text)| (*name, text.as_str())))?;
     }
     output::line(&if args.json { figures.to_string() } else { score::to_text(args, &days) });
     Ok(ExitCode::SUCCESS)

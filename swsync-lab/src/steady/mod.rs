@@ -13,6 +13,8 @@ use simulate::Still;
 use swsync_cli::output;
 use swsync_core::time::Span;
 
+use crate::lab_folder;
+
 /// Stills after the first minute by which path offsets are measured.
 const MEASURED_BY: usize = 10;
 /// Seeds of the run with path offsets minus those of the run before: another day, the same devices.
@@ -75,7 +77,8 @@ pub fn run(args: &SteadyArgs) -> anyhow::Result<ExitCode> {
     let figures = score::to_json(&outcome.rows, &outcome.summaries());
     if let Some(folder) = &args.out {
         let table = score::to_csv(&[(false, &outcome.as_found), (true, &outcome.corrected)]);
-        crate::lab_folder::write(folder, "steady", args.seed, &figures, &[("stills.csv", table)])?;
+        let about = lab_folder::about("steady", args.seed, &lab_folder::command(), &figures);
+        lab_folder::write(folder, &about, [("stills.csv", table.as_str())])?;
     }
     if args.json {
         output::line(&figures.to_string());

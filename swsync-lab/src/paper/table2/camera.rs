@@ -3,12 +3,12 @@
 use clap::ValueEnum;
 use swsync_core::align::inject::{InjectConfig, Injector};
 use swsync_core::align::point::{AlignPoint, FrameTiming};
-use swsync_core::align::{Aligner, AlignerConfig, SensorTiming};
+use swsync_core::align::{Aligner, AlignerConfig};
 use swsync_core::frame::LockState;
 use swsync_core::time::{Host, Rig, Skew, Span, Timestamp};
 use swsync_sim::sensor::{Controls, Phone, PhoneFrame, PhoneModel, Sensor, SensorModel, TimestampPoint};
 
-use crate::phase::trial::{calibrate, grid};
+use crate::phase::trial::{calibrate, grid, timing};
 
 /// Largest phase error of an aligned frame, and aligned frames until a camera counts as locked: as in the paper, and swsyncsrc's
 /// default.
@@ -53,15 +53,7 @@ impl CameraKind {
         match self {
             Self::Imx219 => {
                 let model = SensorModel::imx219().of_camera(seed, 0);
-                let timing = SensorTiming {
-                    line_time_ns: model.line_time_ns,
-                    min_lines: model.min_frame_length,
-                    max_lines: model.max_frame_length,
-                    nominal_lines: model.frame_length,
-                    latency: model.delays.vblank + 1,
-                    line_step: 1,
-                    exposure_margin: model.exposure_margin,
-                };
+                let timing = timing(&model);
                 Camera::Lengths(Box::new(LengthCamera {
                     sensor: Sensor::new(model, seed, skew, at, Controls::default()),
                     aligner: Aligner::new(AlignerConfig::new(grid(), timing, TOLERANCE, SETTLE_FRAMES)),
