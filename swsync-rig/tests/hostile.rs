@@ -330,8 +330,16 @@ fn share(rig: &Rig, disk: &std::path::Path) -> Share {
     Share::open(session, name("a"), disk.into(), Box::new(|| None)).unwrap()
 }
 
+/// What the device replies. A session that has just connected may not have heard yet that the device shares files.
 fn ask(session: &Session, request: &FileRequest) -> FileReply {
-    session.request_files(&name("a"), request, TIMEOUT).unwrap().expect("a reply").0
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match session.request_files(&name("a"), request, TIMEOUT).unwrap() {
+            Some((reply, _)) => return reply,
+            None => assert!(Instant::now() < deadline, "no reply"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Asks for the SHA-256 of a file, and then deletes it by that.
