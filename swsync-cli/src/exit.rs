@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use swsync_client::ControlError;
+use swsync_client::key_file::KeyFileError;
+use swsync_client::settings::SettingsError;
 use swsync_core::order::OrderError;
-use swsync_rig::ControlError;
-use swsync_rig::key_file::KeyFileError;
-use swsync_rig::settings::SettingsError;
 
 use crate::handover::HandoverError;
 
@@ -61,16 +61,11 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// No order is open that could be meant, or several.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoOrder(pub String);
-
-pub use swsync_client::NoRigTime;
+pub use swsync_client::{NoOrder, NoRigTime};
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::RigConfig;
+    use swsync_client::RigConfig;
 
     use super::*;
 

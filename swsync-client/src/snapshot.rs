@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, NameError, OrderId};
-use swsync_core::order::{GRACE, Order, Targets};
+use swsync_core::order::{GRACE, Order, OrderKind, Targets};
 use swsync_core::status::Status;
 use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -17,6 +17,9 @@ use crate::rig_time::{self, ReportedRigTime};
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The frame period that is assumed if no device reports one.
 pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
+/// Devices are asked for their answers at once if the order is settled within this time. A longer order is offered, watched,
+/// and asked for at its end: a device may be out of reach for a while.
+const SHORT: Duration = Duration::from_secs(10);
 /// How long writing files may take after the last frame.
 const WRITING: Duration = Duration::from_secs(10);
 /// A stop is so far in the future that every device gets it before that frame, on WiFi too.
@@ -100,6 +103,14 @@ impl RigSnapshot {
     pub fn longest_period(&self) -> Span {
         let periods = self.rates().map(FrameGrid::period);
         periods.max().unwrap_or(SLOWEST_PERIOD)
+    }
+
+    /// Whether all frames of `order` come within ten seconds, so that devices are asked for their answers at once. A longer order,
+    /// and every take, can be stopped.
+    #[must_use]
+    pub fn is_short(&self, order: &Order) -> bool {
+        let left = self.settled(order).map(|settled| (settled - self.now_for(order)).to_duration());
+        !matches!(order.kind(), OrderKind::Take { .. }) && left.is_some_and(|left| left < SHORT)
     }
 
     /// The instant by which all frames of `order` have arrived at their devices.

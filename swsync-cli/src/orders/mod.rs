@@ -9,10 +9,10 @@ mod relative;
 pub mod report;
 mod targets;
 
-pub use arm::{ArmArgs, Armed};
+pub use arm::ArmArgs;
 pub use bounds::MaxErrorArgs;
-pub use follow::{FollowOrder, collect_answers, command, conclude};
+pub use follow::{FollowOrder, conclude, print_answers, warn_of};
 pub use relative::relative;
 pub use swsync_client::leaders;
-pub use swsync_client::snapshot::{RigSnapshot, STOP_LEAD, default_id, timeout};
+pub use swsync_client::snapshot::{RigSnapshot, STOP_LEAD, default_id};
 pub use targets::{TargetArgs, warn_of_unready};

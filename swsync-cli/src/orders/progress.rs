@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use swsync_client::{Session, StatusReport};
 use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
-use swsync_rig::{Session, StatusReport};
 
 use crate::table::{clean, size};
 use swsync_client::snapshot::STATUS_TIMEOUT;
