@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use swsync_client::{Session, StatusReport};
 use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
-use swsync_rig::{Session, StatusReport};
 
-use super::snapshot::STATUS_TIMEOUT;
 use crate::table::{clean, size};
+use swsync_client::snapshot::STATUS_TIMEOUT;
 
 /// Time from one print to the next if standard error is no terminal.
 const PRINT_INTERVAL: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use crate::duration;
 use crate::exit;
 use crate::orders::{
-    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative,
+    ArmArgs, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
 use crate::rig::RigArgs;
 
@@ -112,19 +112,19 @@ impl When {
 /// # Errors
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit_for(args.arm.patience())?;
+    let rig = args.rig.connect_within(args.arm.patience())?;
     let targets = args.targets.targets();
-    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
-        Armed::Go(snapshot) => snapshot,
-        Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
+    let order = |snapshot: &RigSnapshot| args.order(snapshot);
+    let Some(snapshot) = args.arm.arm(&rig, &targets, order, args.json)? else {
+        return Ok(ExitCode::from(exit::NOT_READY));
     };
-    snapshot.warn_of_unready(&targets);
+    warn_of_unready(&snapshot, &targets);
     let order = args.order(&snapshot)?;
     let now = snapshot.now();
     let again = args.again(&order);
     let what = describe(&order, now);
     FollowOrder {
-        session: &session,
+        rig: &rig,
         snapshot: &snapshot,
         json: args.json,
         timeout: args.timeout,
