@@ -2,6 +2,7 @@
 //! A command that a signal ended exits with 128 plus the signal's number, as shells do.
 
 pub use crate::error_report::{ErrorReport, report, report_usage, tell};
+pub use swsync_client::NoRigTime;
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
@@ -57,15 +58,4 @@ impl NoOrder {
             Self::Several(names) => format!("{NAME_ONE} {names}"),
         }
     }
-}
-
-/// No device knows rig time.
-#[derive(Debug, thiserror::Error)]
-#[error("no device knows rig time yet, so there is no instant to name: {}", Self::REMEDY)]
-pub struct NoRigTime;
-
-impl NoRigTime {
-    /// What to do about it.
-    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is \
-         waiting for";
 }
