@@ -150,13 +150,6 @@ impl ErrorReport {
         }
     }
 
-    /// The report of a command that a signal ended with exit code `code`, as `message` says.
-    #[must_use]
-    pub fn of_signal(code: u8, message: &str) -> Self {
-        let kind = ErrorKind::Interrupted;
-        Self { code, kind, message: message.to_owned(), cause: Vec::new(), remedy: None }
-    }
-
     /// Prints it on standard output, if the command was called with `--json`.
     pub fn print_if_asked(&self) {
         if is_json_asked(std::env::args_os().skip(1)) {
@@ -245,6 +238,14 @@ pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
         ErrorReport::of(&error).print_if_asked();
         code
     })
+}
+
+/// Ends the process because of a signal: says `message`, as an error does.
+pub fn interrupted(code: u8, message: &str) -> ! {
+    output::tell(message);
+    let kind = ErrorKind::Interrupted;
+    ErrorReport { code, kind, message: message.into(), cause: Vec::new(), remedy: None }.print_if_asked();
+    std::process::exit(i32::from(code))
 }
 
 /// Prints what clap says instead of parsing arguments: help, the version, or an error. Returns the exit code.

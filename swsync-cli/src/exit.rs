@@ -1,7 +1,7 @@
 //! Exit codes, the same for all commands of all of swsync's programs: docs/exit-codes.md has the table, and a test compares the two.
 //! A command that a signal ended exits with 128 plus the signal's number, as shells do.
 
-pub use crate::error_report::{ErrorReport, report, report_usage, tell};
+pub use crate::error_report::{ErrorReport, interrupted, report, report_usage, tell};
 pub use swsync_client::NoRigTime;
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the

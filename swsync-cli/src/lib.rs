@@ -26,6 +26,8 @@ pub mod panel;
 pub mod record;
 pub mod rig;
 pub use swsync_client::rig_time;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod shoot;
 mod signals;
 pub mod status;

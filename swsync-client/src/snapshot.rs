@@ -29,8 +29,7 @@ pub struct NoRigTime;
 
 impl NoRigTime {
     /// What to do about it.
-    pub const REMEDY: &str =
-        "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for";
+    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for";
 }
 
 /// The rig at one moment: its devices, their statuses, and rig time.

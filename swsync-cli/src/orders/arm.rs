@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 use swsync_core::order::{Order, Targets};
 use swsync_core::status::{Quorum, Readiness};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -36,6 +36,18 @@ pub enum Armed {
     Go(Box<RigSnapshot>),
     /// Not enough devices are ready. Which are not, and why, has been printed.
     NotReady,
+}
+
+/// The document of an order with `--arm` that was not given.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NotReadyDocument {
+    /// Always false.
+    ready: bool,
+    /// Each device, and what stands in its way.
+    devices: Vec<Readiness>,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
 }
 
 impl ArmArgs {
@@ -108,9 +120,8 @@ fn readiness(
 /// Prints which devices are ready, and what the others lack.
 fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
     if json {
-        let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
         let differences = snapshot.common.disagreements();
-        output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
+        output::json(&NotReadyDocument { ready: false, devices: all.to_vec(), differences });
         return;
     }
     let width = all.iter().map(|ready| ready.device.as_str().len()).max().unwrap_or_default();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use serde_json::json;
 use swsync_core::name::DeviceId;
 use swsync_core::order::{
     CommandOutcome, Disagreement, FrameOutcome, Order, OrderCommand, OrderKind, OrderRoster, RecordedFrames,
@@ -16,6 +15,7 @@ use swsync_core::time::Span;
 use swsync_rig::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
+use super::report::OrderDocument;
 use swsync_client::leaders;
 use swsync_client::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
 
@@ -270,9 +270,7 @@ pub fn conclude(
         warn(&shortfall);
     }
     if json {
-        let mut json = report::json(order, &summary, &common);
-        json["bounds"] = json!(bounds);
-        output::line(&json.to_string());
+        output::json(&OrderDocument::new(order, &summary, &common, Some(bounds.clone())));
     } else {
         output::line(&format!("{}{}", report::verdict(&summary), bounds::text(&bounds)));
     }
@@ -292,12 +290,12 @@ fn handle_signals(stage: Arc<Mutex<Stage>>, devices: usize, again: String) -> an
             Stage::Running => *stage = Stage::Stopping,
             Stage::Stopping | Stage::Asking { stopped: true, .. } if signal != Signal::Interrupt => {}
             Stage::Stopping => {
-                tell("interrupted before all devices had heard the stop; to stop the order: swsync stop");
-                std::process::exit(signal.exit_code());
+                let text =
+                    "interrupted before all devices had heard the stop; to stop the order: swsync stop";
+                exit::interrupted(signal.exit_code(), text);
             }
             Stage::Asking { answered, .. } => {
-                tell(&interrupted(answered, devices, &again));
-                std::process::exit(signal.exit_code());
+                exit::interrupted(signal.exit_code(), &interrupted(answered, devices, &again));
             }
         }
     })

@@ -9,7 +9,7 @@ mod relative;
 pub mod report;
 mod targets;
 
-pub use arm::{ArmArgs, Armed};
+pub use arm::{ArmArgs, Armed, NotReadyDocument};
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, collect_answers, command, conclude};
 pub use relative::relative;

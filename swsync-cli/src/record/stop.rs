@@ -11,6 +11,7 @@ use swsync_rig::{Session, Summary};
 
 use crate::duration;
 use crate::exit::{self, NoOrder};
+use crate::orders::report::OrderDocument;
 use crate::orders::{
     MaxErrorArgs, RigSnapshot, STOP_LEAD, collect_answers, command, conclude, report, timeout,
 };
@@ -116,7 +117,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     }
     let summary = args.which.answers(&session, &snapshot, &order, || Duration::from_secs(12))?;
     if args.which.json {
-        output::line(&report::json(&order, &summary, &snapshot.common).to_string());
+        output::json(&OrderDocument::new(&order, &summary, &snapshot.common, None));
     } else {
         output::line(&report::cancelled(&summary));
     }

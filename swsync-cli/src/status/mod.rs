@@ -16,6 +16,7 @@ use crate::orders::RigSnapshot;
 use crate::output;
 use crate::rig::RigArgs;
 use report::RigStatus;
+pub use report::StatusDocument;
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -93,7 +94,7 @@ fn ask(session: &Session) -> RigStatus {
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
-        output::line(&rig_status.json().to_string());
+        output::json(&rig_status.document());
     } else {
         for line in rig_status.lines() {
             output::line(&line);
