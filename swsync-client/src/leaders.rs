@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::status::{LeaderSplit, RigAgreement};
 use swsync_rig::Session;
@@ -30,16 +31,26 @@ pub fn lasting_split(session: &Session, targets: &Targets, now: &RigSnapshot) ->
     Some(split)
 }
 
+/// A time scale and one of its leaders, with the devices that follow it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Following {
+    /// The time scale's id, as 16 hexadecimal digits.
+    pub timescale: String,
+    /// The leader: the device's id, or the id of its time server if it did not answer.
+    pub leader: String,
+    /// The devices that follow it.
+    pub devices: Vec<DeviceId>,
+}
+
 /// Each time scale and leader, with the devices that follow it.
 #[must_use]
-pub fn json(common: &RigAgreement) -> Value {
+pub fn followings(common: &RigAgreement) -> Vec<Following> {
     let leaders = common.leaders().flat_map(|(timescale, leaders)| {
-        leaders.into_iter().map(move |(leader, devices)| {
-            json!({
-                "timescale": timescale.to_string(),
-                "leader": common.leader_name(leader),
-                "devices": devices,
-            })
+        leaders.into_iter().map(move |(leader, devices)| Following {
+            timescale: timescale.to_string(),
+            leader: common.leader_name(leader),
+            devices: devices.into_iter().cloned().collect(),
         })
     });
     leaders.collect()

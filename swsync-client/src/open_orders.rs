@@ -13,8 +13,28 @@ const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// No order is open that could be meant, or several.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoOrder(pub String);
+pub enum NoOrder {
+    /// None is open, or none of this name. The text for a person.
+    #[error("{0}; {SEE_OPEN}")]
+    None(String),
+    /// Several are open. Their names.
+    #[error("several orders are open: {NAME_ONE} {0}")]
+    Several(String),
+}
+
+const SEE_OPEN: &str = "`swsync status` counts the open orders of each device";
+const NAME_ONE: &str = "name one of";
+
+impl NoOrder {
+    /// What to do about it, as its text says too.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::None(_) => SEE_OPEN.into(),
+            Self::Several(names) => format!("{NAME_ONE} {names}"),
+        }
+    }
+}
 
 /// The orders that are open in a rig.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,8 +84,8 @@ impl OpenOrders {
         };
         match <[Order; 1]>::try_from(some) {
             Ok([order]) => Ok(order),
-            Err(none) if none.is_empty() => Err(NoOrder(what)),
-            Err(several) => Err(NoOrder(format!("several orders are open: name one of {}", ids(&several)))),
+            Err(none) if none.is_empty() => Err(NoOrder::None(what)),
+            Err(several) => Err(NoOrder::Several(ids(&several))),
         }
     }
 }
@@ -93,7 +113,8 @@ mod tests {
         let error = pick(open.clone(), None, |_| true).unwrap_err().to_string();
         assert_eq!(error, "several orders are open: name one of s, t");
         let error = pick(open, Some(&name("x")), |_| true).unwrap_err().to_string();
-        assert_eq!(error, "no order x is open; open are s, t");
-        assert_eq!(pick(Vec::new(), None, |_| true).unwrap_err().to_string(), "no such order is open");
+        assert!(error.starts_with("no order x is open; open are s, t; `swsync status`"), "{error}");
+        let error = pick(Vec::new(), None, |_| true).unwrap_err().to_string();
+        assert!(error.starts_with("no such order is open; `swsync status`"), "{error}");
     }
 }

@@ -27,11 +27,13 @@ pub const STOP_LEAD: Span = Span::from_millis(500);
 
 /// No device knows rig time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
-     leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for"
-)]
+#[error("no device knows rig time yet, so there is no instant to name: {}", Self::REMEDY)]
 pub struct NoRigTime;
+
+impl NoRigTime {
+    /// What to do about it.
+    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for";
+}
 
 /// The rig at one moment: its devices, their statuses, and rig time.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! `swsync collect`: fetches the files of orders from every device.
 
 mod args;
+pub mod document;
 mod listed_takes;
 mod pending;
 mod progress;
@@ -21,10 +22,12 @@ use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
 
 use crate::certify;
+use crate::error_report::failure;
 use crate::exit;
 use crate::output;
 use crate::takes;
 pub use args::CollectArgs;
+use document::CollectDocument;
 use listed_takes::{case_conflict, latest_order};
 use progress::{Bar, Bars};
 use result::{CollectResult, PartOutcome, TakePart};
@@ -37,7 +40,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// # Errors
 /// There is no rig, or no device has an order that was named.
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    std::fs::create_dir_all(&args.out).map_err(|error| {
+        failure(format!("cannot make {}: {error}", args.out.display()), "name another folder")
+    })?;
     pending::give_up(args)?;
     let rig = args.rig.connect().inspect_err(|_| pending::print(args))?;
     let (devices, missed) = args.devices(rig.session())?;
@@ -71,7 +76,7 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     result.pending = pending::update(args, &devices, &takes, &orders, &result)?;
     certify_all(args, &result);
     if args.json {
-        output::line(&report::json(&args.out, &result).to_string());
+        output::json(&CollectDocument::new(&args.out, &result));
     } else {
         for line in report::verdict(&result) {
             output::line(&line);
@@ -99,7 +104,11 @@ impl CollectArgs {
         if let Some(absent) =
             self.device.iter().find(|device| !here.contains(*device) && !missed.contains_key(*device))
         {
-            anyhow::bail!("there is no device {absent} in the rig: there are {}", report::list(&here));
+            let here = report::list(&here);
+            return Err(failure(
+                format!("there is no device {absent} in the rig"),
+                format!("name some of {here}, or leave --device out"),
+            ));
         }
         let is_meant = |device: &DeviceId| {
             !self.without.contains(device) && (self.device.is_empty() || self.device.contains(device))
@@ -118,7 +127,11 @@ impl CollectArgs {
         let all: BTreeSet<_> = takes.iter().map(|(_, take)| take.order.clone()).collect();
         let unknown = |order: &&OrderId| !all.contains(order) && pending::of(&self.out, order).is_empty();
         if let Some(unknown) = self.orders.iter().find(unknown) {
-            anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
+            let all = report::list(&all);
+            return Err(failure(
+                format!("no device has files of an order {unknown}"),
+                format!("name some of {all}, or leave the names out"),
+            ));
         }
         if self.last {
             return Ok(latest_order(takes).into_iter().cloned().collect());
@@ -275,12 +288,9 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], result:
 /// From now on Ctrl-C ends the command with the message that nothing is lost.
 fn on_interrupt() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
-        // Standard error may be closed.
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nswsync: interrupted; what has come stays, and the same command goes on where it stopped"
-        );
-        std::process::exit(i32::from(exit::INTERRUPTED));
+        let _ = writeln!(std::io::stderr()); // below the progress bars; standard error may be closed
+        let text = "interrupted; what has come stays, and the same command goes on where it stopped";
+        exit::interrupted(exit::INTERRUPTED, text);
     })
     .context("cannot catch Ctrl-C")
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
 use swsync_client::{Armed, Arming, NotReady, Rig, RigSnapshot};
 use swsync_core::order::{Order, Targets};
 use swsync_core::status::{Quorum, Readiness};
@@ -24,6 +24,18 @@ pub struct ArmArgs {
     /// How many devices must be ready: all, or a number.
     #[arg(long, value_name = "all|N", default_value = "all", requires = "arm")]
     need: Quorum,
+}
+
+/// The document of an order with `--arm` that was not given.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NotReadyDocument {
+    /// Always false.
+    ready: bool,
+    /// Each device, and what stands in its way.
+    devices: Vec<Readiness>,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
 }
 
 impl ArmArgs {
@@ -59,9 +71,8 @@ impl ArmArgs {
 fn print(not_ready: &NotReady, json: bool) {
     let NotReady { snapshot, devices: all, .. } = not_ready;
     if json {
-        let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
         let differences = snapshot.common.disagreements();
-        output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
+        output::json(&NotReadyDocument { ready: false, devices: all.to_vec(), differences });
         return;
     }
     let width = all.iter().map(|ready| ready.device.as_str().len()).max().unwrap_or_default();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use serde_json::json;
 use swsync_client::{
     Conclusion, DeviceOutcome, OrderProblem, OrderStage, Ordered, OrderingError, RequestError, Rig,
     RigSnapshot, Summary,
@@ -17,6 +16,7 @@ use swsync_core::order::{FrameOutcome, Order, RecordedFrames};
 use swsync_core::time::Span;
 
 use super::progress::ProgressDisplay;
+use super::report::OrderDocument;
 use super::{bounds, report};
 use crate::exit;
 use crate::output::{self, tell, warn};
@@ -207,9 +207,7 @@ pub fn conclude(ordered: &Ordered, summary: Summary, max_error: Option<Span>, js
         warn(&shortfall);
     }
     if json {
-        let mut json = report::json(ordered.order(), &summary, &common);
-        json["bounds"] = json!(bounds);
-        output::line(&json.to_string());
+        output::json(&OrderDocument::new(ordered.order(), &summary, &common, Some(bounds.clone())));
     } else {
         output::line(&format!("{}{}", report::verdict(&summary), bounds::text(&bounds)));
     }
@@ -229,12 +227,12 @@ fn handle_signals(stage: Arc<Mutex<Stage>>, devices: usize, again: String) -> an
             Stage::Running => *stage = Stage::Stopping,
             Stage::Stopping | Stage::Asking { stopped: true, .. } if signal != Signal::Interrupt => {}
             Stage::Stopping => {
-                tell("interrupted before all devices had heard the stop; to stop the order: swsync stop");
-                std::process::exit(signal.exit_code());
+                let text =
+                    "interrupted before all devices had heard the stop; to stop the order: swsync stop";
+                exit::interrupted(signal.exit_code(), text);
             }
             Stage::Asking { answered, .. } => {
-                tell(&interrupted(answered, devices, &again));
-                std::process::exit(signal.exit_code());
+                exit::interrupted(signal.exit_code(), &interrupted(answered, devices, &again));
             }
         }
     })

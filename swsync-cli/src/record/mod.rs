@@ -14,6 +14,7 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
+use crate::orders::report::GivenDocument;
 use crate::orders::{
     ArmArgs, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
@@ -159,7 +160,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         split.iter().for_each(|split| warn(&split.what));
         let all = taken && snapshot.is_alike(&targets) && !split.is_some_and(|split| split.is_apart);
         if args.json {
-            output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
+            output::json(&GivenDocument::new(&order));
         } else {
             output::line(&format!("{}  {what}", order.id()));
         }

@@ -11,6 +11,7 @@ use swsync_core::time::Span;
 
 use crate::duration;
 use crate::exit;
+use crate::orders::report::OrderDocument;
 use crate::orders::{MaxErrorArgs, STOP_LEAD, conclude, print_answers, report, warn_of};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
@@ -102,7 +103,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
     }
     let summary = print_answers(&mut ordered, args.which.json, |_| ())?;
     if args.which.json {
-        output::line(&report::json(ordered.order(), &summary, &ordered.snapshot().common).to_string());
+        output::json(&OrderDocument::new(ordered.order(), &summary, &ordered.snapshot().common, None));
     } else {
         output::line(&report::cancelled(&summary));
     }

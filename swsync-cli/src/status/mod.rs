@@ -14,6 +14,7 @@ use crate::exit;
 use crate::output;
 use crate::rig::RigArgs;
 use report::RigStatus;
+pub use report::StatusDocument;
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -91,7 +92,7 @@ fn ask(rig: &Rig) -> RigStatus {
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
-        output::line(&rig_status.json().to_string());
+        output::json(&rig_status.document());
     } else {
         for line in rig_status.lines() {
             output::line(&line);

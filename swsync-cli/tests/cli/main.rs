@@ -2,9 +2,12 @@
 
 mod collect;
 mod config;
+mod errors;
+mod exit_codes;
 mod handover;
 mod key;
 mod rig;
+mod schemas;
 mod shoot;
 mod status;
 mod timescales;

@@ -59,6 +59,7 @@ fn extent(index: OrderIndex, hole: &Hole) -> (u64, u64) {
 
 /// Frames that one device lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MissingFrames {
     /// The device.
     pub device: DeviceId,

@@ -20,6 +20,7 @@ pub type PipelineSettings = BTreeMap<String, BTreeMap<String, serde_json::Value>
 
 /// The result of an order on one device. Written when the first file begins, and again whenever a file is closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Take {
     /// Version of the file; see [`SCHEMA`].
     pub schema: u32,
@@ -84,6 +85,7 @@ pub struct Take {
 
 /// One video file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TakeSegment {
     /// Its name, relative to `take.json`'s folder.
     pub file: String,
@@ -104,6 +106,7 @@ pub struct TakeSegment {
 
 /// Frames that the device removed with the oldest files of a take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemovedFrames {
     /// No frame before this number exists any more. A line of the manifest that names one is stale.
     pub before: FrameNumber,
