@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use swsync_core::camera_settings::ValueError;
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
 use swsync_rig::key_file::KeyFileError;
@@ -45,6 +46,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     } else if error.is::<NoOrder>() {
         NO_ORDER
     } else if error.is::<OrderError>()
+        || error.is::<ValueError>()
         || error.is::<SettingsError>()
         || error.is::<KeyFileError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
@@ -98,6 +100,7 @@ mod tests {
         let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };
         assert_eq!(of(endpoint.into()), expect(USAGE));
         assert_eq!(of(OrderError::NoTargets.into()), expect(USAGE));
+        assert_eq!(of(ValueError::Form("x".into()).into()), expect(USAGE));
         assert_eq!(of(SettingsError::NotText("SWSYNC_RIG").into()), expect(USAGE));
         assert_eq!(of(anyhow::anyhow!("anything")), expect(INCOMPLETE));
     }
