@@ -8,12 +8,12 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use swsync_client::RemoteError;
 use swsync_client::collect::CollectError;
+use swsync_client::key_file::KeyFileError;
+use swsync_client::settings::SettingsError;
+use swsync_client::{ControlError, RemoteError};
+use swsync_core::camera_settings::ValueError;
 use swsync_core::order::OrderError;
-use swsync_rig::ControlError;
-use swsync_rig::key_file::KeyFileError;
-use swsync_rig::settings::SettingsError;
 
 use crate::exit::{self, NoOrder, NoRigTime};
 use crate::handover::HandoverError;
@@ -78,6 +78,8 @@ impl ErrorKind {
             return Self::NoRigTime;
         } else if error.is::<NoOrder>() {
             return Self::NoOrder;
+        } else if error.is::<ValueError>() {
+            return Self::Usage;
         } else if error.is::<OrderError>() {
             return Self::Order;
         } else if error.is::<SettingsError>() || error.is::<KeyFileError>() {
@@ -179,6 +181,8 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             return Some(NoRigTime::REMEDY.into());
         } else if let Some(error) = error.downcast_ref::<ReadError>() {
             return Some(error.remedy().into());
+        } else if error.is::<ValueError>() {
+            return Some("`swsync set --help` lists the controls and what they take".into());
         } else if error.is::<OrderError>() {
             return Some(
                 "change the arguments that name the frames: `swsync shoot --help` has examples".into(),
@@ -267,7 +271,7 @@ fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use swsync_rig::RigConfig;
+    use swsync_client::RigConfig;
 
     use super::*;
 

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    camera_settings, certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ enum Command {
     Collect(collect::CollectArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
+    Set(camera_settings::SetArgs),
+    Get(camera_settings::GetArgs),
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Collect(args) => collect::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
+        Command::Set(args) => camera_settings::set(args),
+        Command::Get(args) => camera_settings::get(args),
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),

@@ -9,6 +9,7 @@
 //! | get the answers, as they come | [`Ordered::answers`]; what they prove: [`Ordered::conclude`] |
 //! | stop or cancel | [`Ordered::stop`], [`Ordered::cancel`]; an order of others: [`Rig::open_orders`], [`Rig::follow`] |
 //! | fetch the files | [`Rig::collect`]; file by file: [`RemoteTakes`], [`collect`](collect::collect) |
+//! | set all cameras at one frame number | [`camera_settings`] |
 //! | read what was fetched | [`takes`] |
 //!
 //! ```no_run
@@ -36,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod arm;
+pub mod camera_settings;
 pub mod collect;
 pub mod leaders;
 mod open_orders;

@@ -94,7 +94,11 @@ impl DeviceHandler for Handler {
     }
 
     fn registry(&self) -> OrderRoster {
-        OrderRoster { orders: self.open.lock().clone(), commands: self.commands.lock().clone() }
+        OrderRoster {
+            orders: self.open.lock().clone(),
+            commands: self.commands.lock().clone(),
+            ..OrderRoster::default()
+        }
     }
 
     fn status(&self) -> Status {
