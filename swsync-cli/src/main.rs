@@ -6,7 +6,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    certify, collect, config, exit, forget, handover, key, list_takes, log, panel, record, remove_takes, shoot,
+    status, take_note,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -24,7 +27,10 @@ enum Command {
     Record(record::RecordArgs),
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
+    Takes(list_takes::TakesArgs),
+    Note(take_note::NoteArgs),
     Collect(collect::CollectArgs),
+    Rm(remove_takes::RemoveArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
@@ -47,7 +53,10 @@ fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
+        Command::Takes(args) => list_takes::run(args),
+        Command::Note(args) => take_note::run(args),
         Command::Collect(args) => collect::run(args),
+        Command::Rm(args) => remove_takes::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),

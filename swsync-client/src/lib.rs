@@ -2,6 +2,7 @@
 //!
 //! [`RemoteTakes`] lists the takes of one device and reads its files. [`collect`](collect::collect) fetches a take: whole,
 //! verified, and from where it stopped after an interruption. [`delete`](collect::delete) deletes it on the device once it is
+//! collected. [`RigTakes`](rig_takes::RigTakes) lists the takes of a whole rig, and [`removal`] removes one that somebody has
 //! collected. [`pending`] notes what is not complete yet. Orders are placed with [`swsync_rig::Session`].
 //!
 //! This crate imports `swsync-core`, `swsync-files` and `swsync-rig`. It must never import GStreamer, `swsync-time`,
@@ -14,5 +15,7 @@
 pub mod collect;
 pub mod pending;
 mod remote;
+pub mod removal;
+pub mod rig_takes;
 
 pub use remote::{RemoteError, RemoteTakes};

@@ -2,6 +2,7 @@
 
 mod args;
 mod listed_takes;
+mod marks;
 mod pending;
 mod progress;
 mod report;
@@ -19,7 +20,7 @@ use swsync_client::{RemoteError, RemoteTakes};
 use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
-use swsync_rig::share::{Listing, TakeEntry, Unreadable};
+use swsync_rig::share::{TakeEntry, Unreadable};
 use swsync_rig::{Presence, Session};
 
 use crate::certify;
@@ -45,11 +46,12 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     let (devices, missed) = args.devices(&session)?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, unreadable: unreadable_there, mut silent } = list(args, &session, &devices);
+    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } = list(args, &session, &devices);
     silent.extend(missed);
     silent.sort();
     let orders = args.chosen(&takes)?;
     pending::begin(args, &takes, &silent, &orders)?;
+    marks::spread_notes(&notes, &orders, |device| args.remote(&session, device, Bar::none()));
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
@@ -163,6 +165,7 @@ type SilentDevices = Vec<(DeviceId, String)>;
 #[derive(Default)]
 struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
+    notes: marks::Notes,
     unreadable: Vec<(DeviceId, Unreadable)>,
     /// Devices that did not answer, each with a text for a person.
     silent: SilentDevices,
@@ -170,13 +173,17 @@ struct DeviceTakes {
 
 fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {
     let answers = in_parallel(args.parallel, devices, |device| {
-        (device.clone(), args.remote(session, device, Bar::none()).takes())
+        (device.clone(), args.remote(session, device, Bar::none()).summaries())
     });
     let mut listed = DeviceTakes::default();
     for (device, result) in answers {
         match result {
-            Ok(Listing { takes, unreadable }) => {
-                listed.takes.extend(takes.into_iter().map(|take| (device.clone(), take)));
+            Ok((takes, unreadable)) => {
+                for take in takes {
+                    let (entry, note) = marks::split(take);
+                    listed.notes.entry(entry.order.clone()).or_default().insert(device.clone(), note);
+                    listed.takes.push((device.clone(), entry));
+                }
                 listed.unreadable.extend(unreadable.into_iter().map(|one| (device.clone(), one)));
             }
             Err(error) => listed.silent.push((device, error.to_string())),
@@ -247,7 +254,11 @@ fn fetch(
     }
     let remote = args.remote(session, device, bar.clone());
     bar.begin(&take.order);
-    match collect(&remote, &take.order, &args.out, |event| bar.show(event)) {
+    let result = collect(&remote, &take.order, &args.out, |event| bar.show(event));
+    if let Ok(collected) = &result {
+        marks::mark(&remote, &take.order, &args.out, collected);
+    }
+    match result {
         Ok(collected) if !collected.complete => PartOutcome::Partial(collected),
         Ok(collected) if !args.delete_verified => PartOutcome::Here { collected, deleted: 0 },
         Ok(mut collected) => match delete(&remote, &take.order, &args.out) {

@@ -7,4 +7,5 @@ mod key;
 mod rig;
 mod shoot;
 mod status;
+mod takes;
 mod timescales;
