@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Map, json};
-use swsync_rig::settings::{RigSettings, Setting};
+use swsync_client::settings::{RigSettings, Setting};
 
 use crate::output;
 use crate::rig::RigArgs;
@@ -75,7 +75,7 @@ fn json(settings: &RigSettings) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::settings::Origin;
+    use swsync_client::settings::Origin;
 
     use super::*;
 

@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use swsync_client::ControlError;
+use swsync_client::key_file::KeyFileError;
+use swsync_client::settings::SettingsError;
 use swsync_core::order::OrderError;
-use swsync_rig::ControlError;
-use swsync_rig::key_file::KeyFileError;
-use swsync_rig::settings::SettingsError;
 
 use crate::handover::HandoverError;
 
@@ -61,22 +61,11 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     })
 }
 
-/// No order is open that could be meant, or several.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoOrder(pub String);
-
-/// No device knows rig time.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
-     leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for"
-)]
-pub struct NoRigTime;
+pub use swsync_client::{NoOrder, NoRigTime};
 
 #[cfg(test)]
 mod tests {
-    use swsync_rig::RigConfig;
+    use swsync_client::RigConfig;
 
     use super::*;
 

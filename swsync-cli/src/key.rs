@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use swsync_rig::key_file;
+use swsync_client::key_file;
 
 use crate::output;
 

@@ -26,12 +26,12 @@ pub mod panel;
 pub mod record;
 pub mod remove_takes;
 pub mod rig;
-pub mod rig_time;
+pub use swsync_client::rig_time;
 pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
 pub mod take_note;
-pub mod takes;
+pub use swsync_client::takes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

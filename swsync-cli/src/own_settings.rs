@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
+use swsync_client::settings::{Origin, RigSettings, Setting};
 use swsync_core::name::DeviceId;
 use swsync_core::time::Span;
-use swsync_rig::settings::{Origin, RigSettings, Setting};
 
 /// The device that this host is, by environment and configuration file.
 ///

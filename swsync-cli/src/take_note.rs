@@ -1,17 +1,16 @@
 //! `swsync note`: a person's note on a take, kept beside it on every device.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use swsync_client::RemoteTakes;
+use swsync_client::removal::wall_clock;
 use swsync_client::rig_takes::RigTakes;
+use swsync_client::share::TakeNote;
+use swsync_client::{RemoteTakes, host_name};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Targets;
-use swsync_core::share::TakeNote;
-use swsync_core::time::{Realtime, Timestamp};
-use swsync_rig::host_name;
 
 use crate::duration;
 use crate::exit;
@@ -78,13 +77,6 @@ pub struct NotNoted {
     pub device: DeviceId,
     /// Why, for a person.
     pub why: String,
-}
-
-/// Now, by this host's clock.
-#[must_use]
-pub fn wall_clock() -> Timestamp<Realtime> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Runs the command.

@@ -39,6 +39,14 @@ pub enum CollectError {
     /// The device fails.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The device cannot be reached.
+    #[error("{device} cannot be asked for its files: {why}")]
+    Absent {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
     /// This host's disk fails.
     #[error("cannot write {}: {error}{}", path.display(), remedy(error))]
     Local {

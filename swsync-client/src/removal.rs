@@ -1,13 +1,17 @@
-//! Removal of a take from a device, once it is verified that somebody has collected it.
+//! Removal of a take from a device, once it is verified that somebody has collected it, as the device was told.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use swsync_core::manifest::check_path;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::share::CollectedMark;
+use swsync_core::time::{Realtime, Timestamp};
 use swsync_files::digest::{Sha256, of_file};
+use swsync_rig::host_name;
 use swsync_rig::share::FileDigest;
 
+use crate::collect::Collected;
 use crate::{RemoteError, RemoteTakes, pending};
 
 /// Why a part of a take is not taken to be collected.
@@ -64,6 +68,44 @@ pub fn sha256_of_list<'a>(files: impl IntoIterator<Item = (&'a str, &'a FileDige
         sum.update(format!("{path}\t{}\t{}\n", digest.bytes, digest.sha256).as_bytes());
     }
     sum.finish()
+}
+
+/// Now, by this host's clock.
+#[must_use]
+pub fn wall_clock() -> Timestamp<Realtime> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Has the device keep with its part of `order` that all of it was collected to `out` on this host. Does nothing if not all of it
+/// was, or if the device is of a version that cannot keep it.
+///
+/// # Errors
+/// [`RemoteError`].
+pub fn mark_collected(
+    remote: &RemoteTakes<'_>,
+    order: &OrderId,
+    out: &Path,
+    collected: &Collected,
+) -> Result<(), RemoteError> {
+    let Some(sha256) = collected.sha256.clone() else { return Ok(()) };
+    let folder = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    let mark = CollectedMark {
+        by: host_name(),
+        folder: folder.display().to_string(),
+        at_ns: wall_clock(),
+        files: collected.files as u64,
+        sha256,
+        note_at_ns: None,
+        keyed: false,
+    };
+    match remote.mark_collected(order, &mark) {
+        Err(RemoteError::Refused { device, why }) => {
+            swsync_core::log::debug!(%device, %order, why, "the device does not keep that it was collected");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Verifies that `remote`'s part of `order` is collected as `mark` says. The device reads every file of it. If it was collected to

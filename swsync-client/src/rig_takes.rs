@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use swsync_core::name::{DeviceId, OrderId};
@@ -11,8 +10,7 @@ use swsync_core::share::{CollectedMark, TakeNote, TakeSummary, Unreadable};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::{Presence, Session};
 
-use crate::pending;
-use crate::{RemoteError, RemoteTakes};
+use crate::{RemoteError, RemoteTakes, in_parallel, pending};
 
 /// How long to wait until all devices of the rig are known.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -21,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const STATUS_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Devices that are asked at once. Lists are short.
-const PARALLEL: usize = 16;
+const PARALLEL: u8 = 16;
 
 /// The takes of a rig.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -174,25 +172,17 @@ impl RigTakes {
             let unknown: Vec<_> = named.iter().filter(is_unknown).cloned().collect();
             silent.extend(unknown.into_iter().map(|device| (device, "it is not in the rig".to_owned())));
         }
-        let (queue, lists) = (Mutex::new(here.iter()), Mutex::new(BTreeMap::new()));
-        let mut open = BTreeMap::new();
-        std::thread::scope(|scope| {
-            for _ in 0..PARALLEL.min(here.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().expect("no thread panics with it").next();
-                        let Some(device) = next else { break };
-                        let remote = RemoteTakes::new(session, device.clone(), patience, |_| ());
-                        let list = remote.summaries();
-                        lists.lock().expect("no thread panics with it").insert(device.clone(), list);
-                    }
-                });
-            }
-            let statuses = session.statuses(STATUS_TIMEOUT).into_iter().map(|report| report.status);
-            open.extend(statuses.map(|status| (status.device, status.open)));
+        let (statuses, lists) = std::thread::scope(|scope| {
+            let statuses = scope.spawn(|| session.statuses(STATUS_TIMEOUT));
+            let lists = in_parallel(PARALLEL, &here, |device| {
+                (device.clone(), RemoteTakes::new(session, device.clone(), patience, |_| ()).summaries())
+            });
+            (statuses.join().expect("it does not panic"), lists)
         });
+        let statuses = statuses.into_iter().map(|report| report.status);
+        let mut open: BTreeMap<_, _> = statuses.map(|status| (status.device, status.open)).collect();
         let mut devices = BTreeMap::new();
-        for (device, list) in lists.into_inner().expect("no thread panicked") {
+        for (device, list) in lists {
             match list {
                 Ok((takes, unreadable)) => {
                     let open = open.remove(&device).unwrap_or_default();

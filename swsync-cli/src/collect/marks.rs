@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use swsync_client::RemoteTakes;
 use swsync_client::collect::Collected;
-use swsync_client::{RemoteError, RemoteTakes};
+use swsync_client::removal::mark_collected;
+use swsync_client::share::{TakeEntry, TakeNote, TakeSummary};
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::share::{CollectedMark, TakeNote, TakeSummary};
-use swsync_rig::host_name;
-use swsync_rig::share::TakeEntry;
 
 use crate::output::warn;
-use crate::take_note::wall_clock;
 
 /// Notes by order and device. `None`: a device has a part of the take, and no note.
 pub type Notes = BTreeMap<OrderId, BTreeMap<DeviceId, Option<TakeNote>>>;
@@ -45,24 +43,8 @@ fn to_spread<'a>(notes: &'a Notes, orders: &[OrderId]) -> Vec<(&'a OrderId, &'a 
 
 /// Has the device keep with its take that all of it was collected to `out`.
 pub fn mark(remote: &RemoteTakes<'_>, order: &OrderId, out: &Path, collected: &Collected) {
-    let Some(sha256) = collected.sha256.clone() else { return };
-    let folder = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
-    let mark = CollectedMark {
-        by: host_name(),
-        folder: folder.display().to_string(),
-        at_ns: wall_clock(),
-        files: collected.files as u64,
-        sha256,
-        note_at_ns: None,
-        keyed: false,
-    };
-    match remote.mark_collected(order, &mark) {
-        Ok(()) => {}
-        // An older device does not know this request.
-        Err(RemoteError::Refused { why, .. }) => {
-            swsync_core::log::debug!(device = %remote.device(), %order, why, "the device does not remember that it was collected");
-        }
-        Err(error) => warn(&format!("{order} is here, and its device does not know it: {error}")),
+    if let Err(error) = mark_collected(remote, order, out, collected) {
+        warn(&format!("{order} is here, and its device does not know it: {error}"));
     }
 }
 

@@ -14,14 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use swsync_client::collect::{CollectError, collect, delete};
-use swsync_client::{RemoteError, RemoteTakes};
+use swsync_client::share::{TakeEntry, Unreadable};
+use swsync_client::{Presence, RemoteError, RemoteTakes, Session, in_parallel};
 use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
-use swsync_rig::share::{TakeEntry, Unreadable};
-use swsync_rig::{Presence, Session};
 
 use crate::certify;
 use crate::exit;
@@ -42,23 +40,23 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     pending::give_up(args)?;
-    let session = args.rig.visit().inspect_err(|_| pending::print(args))?;
-    let (devices, missed) = args.devices(&session)?;
+    let rig = args.rig.connect().inspect_err(|_| pending::print(args))?;
+    let (devices, missed) = args.devices(rig.session())?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } = list(args, &session, &devices);
+    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } = list(args, rig.session(), &devices);
     silent.extend(missed);
     silent.sort();
     let orders = args.chosen(&takes)?;
     pending::begin(args, &takes, &silent, &orders)?;
-    marks::spread_notes(&notes, &orders, |device| args.remote(&session, device, Bar::none()));
+    marks::spread_notes(&notes, &orders, |device| args.remote(rig.session(), device, Bar::none()));
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
     if !args.json {
         output::line(&table.headings());
     }
-    let parts = fetch_all(args, &session, &takes, &orders, &bars, &|part| {
+    let parts = fetch_all(args, rig.session(), &takes, &orders, &bars, &|part| {
         if !args.json {
             bars.print(&table.row(&report::row(part)));
         }
@@ -134,28 +132,6 @@ impl CollectArgs {
     fn remote<'a>(&self, session: &'a Session, device: &DeviceId, bar: Bar) -> RemoteTakes<'a> {
         RemoteTakes::new(session, device.clone(), self.timeout, move |busy| bar.pause(busy))
     }
-}
-
-/// Runs `work` on each of `items`, in `parallel` threads.
-fn in_parallel<T: Send, R: Send>(
-    parallel: u8,
-    items: impl IntoIterator<Item = T>,
-    work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
-    let queue = Mutex::new(items.into_iter().collect::<Vec<_>>().into_iter());
-    let next = || queue.lock().next();
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..parallel {
-            scope.spawn(|| {
-                while let Some(item) = next() {
-                    let result = work(item);
-                    results.lock().push(result);
-                }
-            });
-        }
-    });
-    results.into_inner()
 }
 
 /// Devices that do not say what they have, each with a text for a person.

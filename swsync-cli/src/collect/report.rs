@@ -4,9 +4,9 @@ use std::path::Path;
 
 use swsync_client::collect::Collected;
 use swsync_client::pending::Pending;
+use swsync_client::share::Unreadable;
 use swsync_core::manifest::MissingFrames;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_rig::share::Unreadable;
 
 use super::result::{CollectResult, PartOutcome, TakePart};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};

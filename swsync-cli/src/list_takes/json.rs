@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use swsync_client::rig_takes::{Collection, OrderTake, RigTakes, TakePart};
+use swsync_client::share::CollectedMark;
 use swsync_core::manifest::utc;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::share::CollectedMark;
 use swsync_core::time::Timestamp;
 
 /// What the rig has taken.

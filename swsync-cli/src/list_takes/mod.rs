@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::tz::TimeZone;
+use swsync_client::host_name;
 use swsync_client::rig_takes::RigTakes;
 use swsync_core::name::OrderId;
-use swsync_rig::host_name;
 
 use crate::duration;
 use crate::exit::{self, NoOrder};

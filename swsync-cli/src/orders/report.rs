@@ -1,11 +1,11 @@
 //! The answers to an order: a row per device and a last line, or JSON.
 
 use serde_json::{Value, json};
+use swsync_client::{DeviceOutcome, Summary};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, FrameOutcome, FrameRun};
 use swsync_core::status::RigAgreement;
 use swsync_core::time::Span;
-use swsync_rig::{DeviceOutcome, Summary};
 
 use super::leaders;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};

@@ -6,16 +6,14 @@ mod report;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use swsync_client::RemoteTakes;
 use swsync_client::rig_takes::RigTakes;
+use swsync_client::{RemoteTakes, Session, host_name, in_parallel};
 use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
-use swsync_rig::{Session, host_name};
 
 use crate::duration;
 use crate::exit;
@@ -27,7 +25,7 @@ use plan::{Plan, RemovablePart};
 pub use report::{NotAskedJson, RefusedJson, RemovedJson, RemovedPartJson};
 
 /// Devices that remove at once.
-const PARALLEL: usize = 8;
+const PARALLEL: u8 = 8;
 
 /// Remove takes from the devices.
 ///
@@ -137,30 +135,19 @@ fn ask(question: &str) -> anyhow::Result<bool> {
 
 /// Removes the parts, several devices at a time, and prints a row as each has answered.
 fn remove(session: &Session, args: &RemoveArgs, parts: &[RemovablePart]) -> Vec<RemovedPartJson> {
-    let (queue, removed) = (Mutex::new(parts.iter()), Mutex::new(Vec::new()));
     let table = report::removed_table(parts);
     if !args.json {
         output::line(&table.headings());
     }
-    std::thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(parts.len()) {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().expect("no thread panics with it").next();
-                    let Some(part) = next else { break };
-                    let remote = RemoteTakes::new(session, part.device.clone(), args.timeout, |_| ());
-                    let frames = part.frames.unwrap_or_default();
-                    let result = remote.remove(&part.order, part.sha256.as_deref(), frames);
-                    let row = RemovedPartJson::of(part, result);
-                    if !args.json {
-                        output::line(&table.row(&report::removed_row(&row)));
-                    }
-                    removed.lock().expect("no thread panics with it").push(row);
-                }
-            });
+    let mut removed = in_parallel(PARALLEL, parts, |part| {
+        let remote = RemoteTakes::new(session, part.device.clone(), args.timeout, |_| ());
+        let result = remote.remove(&part.order, part.sha256.as_deref(), part.frames.unwrap_or_default());
+        let row = RemovedPartJson::of(part, result);
+        if !args.json {
+            output::line(&table.row(&report::removed_row(&row)));
         }
+        row
     });
-    let mut removed = removed.into_inner().expect("no thread panicked");
     removed.sort_by(|a, b| (&a.order, &a.device).cmp(&(&b.order, &b.device)));
     removed
 }

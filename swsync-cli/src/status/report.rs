@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use swsync_client::{Rig, RigSnapshot};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
-use swsync_rig::Session;
 
-use crate::orders::{RigSnapshot, leaders};
+use crate::orders::leaders;
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
@@ -42,8 +42,8 @@ impl RigStatus {
     }
 
     /// If devices follow different leaders, waits until they agree, or until it has lasted too long for a handover.
-    pub fn wait_for_handover(&mut self, session: &Session) {
-        self.split = leaders::lasting_split(session, &Targets::All, &self.snapshot);
+    pub fn wait_for_handover(&mut self, rig: &Rig) {
+        self.split = rig.lasting_split(&Targets::All, &self.snapshot);
         self.is_lasting = self.split.is_some();
     }
 
@@ -245,8 +245,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
+    use swsync_client::{Presence, StatusReport};
     use swsync_core::status::TimeSource;
-    use swsync_rig::{Presence, StatusReport};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();
