@@ -19,12 +19,14 @@ pub mod exit;
 pub mod forget;
 pub mod handover;
 pub mod key;
+pub mod list_takes;
 pub mod log;
 mod orders;
 pub mod output;
 pub mod own_settings;
 pub mod panel;
 pub mod record;
+pub mod remove_takes;
 pub mod rig;
 pub use swsync_client::rig_time;
 #[cfg(feature = "schema")]
@@ -33,6 +35,7 @@ pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
+pub mod take_note;
 pub use swsync_client::takes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    camera_settings, certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status,
+    camera_settings, certify, collect, config, exit, forget, handover, key, list_takes, log, panel, record,
+    remove_takes, shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -26,7 +27,10 @@ enum Command {
     Record(record::RecordArgs),
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
+    Takes(list_takes::TakesArgs),
+    Note(take_note::NoteArgs),
     Collect(collect::CollectArgs),
+    Rm(remove_takes::RemoveArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
     Set(camera_settings::SetArgs),
@@ -55,7 +59,10 @@ fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
+        Command::Takes(args) => list_takes::run(args),
+        Command::Note(args) => take_note::run(args),
         Command::Collect(args) => collect::run(args),
+        Command::Rm(args) => remove_takes::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
         Command::Set(args) => camera_settings::set(args),

@@ -10,6 +10,8 @@
 //! | stop or cancel | [`Ordered::stop`], [`Ordered::cancel`]; an order of others: [`Rig::open_orders`], [`Rig::follow`] |
 //! | fetch the files | [`Rig::collect`]; file by file: [`RemoteTakes`], [`collect`](collect::collect) |
 //! | set all cameras at one frame number | [`camera_settings`] |
+//! | list all takes of the rig without fetching them | [`RigTakes`](rig_takes::RigTakes) |
+//! | make room on devices | [`removal`] |
 //! | read what was fetched | [`takes`] |
 //!
 //! ```no_run
@@ -45,8 +47,10 @@ mod ordered;
 mod parallel;
 pub mod pending;
 mod remote;
+pub mod removal;
 mod request;
 mod rig;
+pub mod rig_takes;
 pub mod rig_time;
 pub mod snapshot;
 mod statuses;
@@ -64,6 +68,6 @@ pub use rig::{CollectedPart, OrderingError, PATIENCE, Rig};
 pub use snapshot::{NoRigTime, RigSnapshot};
 pub use statuses::{StatusUpdate, Statuses};
 pub use swsync_rig::{
-    ControlError, DeviceOutcome, Presence, RigConfig, Session, StatusReport, Summary, key_file, settings,
-    share,
+    ControlError, DeviceOutcome, Presence, RigConfig, Session, StatusReport, Summary, host_name, key_file,
+    settings, share,
 };

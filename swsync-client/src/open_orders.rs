@@ -20,9 +20,13 @@ pub enum NoOrder {
     /// Several are open. Their names.
     #[error("several orders are open: {NAME_ONE} {0}")]
     Several(String),
+    /// No device has anything of it. The text for a person.
+    #[error("{0}: {SEE_TAKES}")]
+    Unknown(String),
 }
 
 const SEE_OPEN: &str = "`swsync status` counts the open orders of each device";
+const SEE_TAKES: &str = "`swsync takes` lists what there is";
 const NAME_ONE: &str = "name one of";
 
 impl NoOrder {
@@ -31,6 +35,7 @@ impl NoOrder {
     pub fn remedy(&self) -> String {
         match self {
             Self::None(_) => SEE_OPEN.into(),
+            Self::Unknown(_) => SEE_TAKES.into(),
             Self::Several(names) => format!("{NAME_ONE} {names}"),
         }
     }

@@ -14,6 +14,7 @@ use crate::collect::{CollectError, CollectEvent, Collected, collect};
 use crate::leaders;
 use crate::ordered::{OrderProblem, Ordered, offer};
 use crate::parallel::in_parallel;
+use crate::removal::mark_collected;
 use crate::request::{OrderRequest, RequestError};
 use crate::snapshot::{NoRigTime, RigSnapshot, STATUS_TIMEOUT};
 use crate::statuses::Statuses;
@@ -192,8 +193,14 @@ impl Rig {
         let Presence { here, missed } = self.devices();
         let here = here.into_iter().filter(|device| targets.include(device));
         let mut parts = in_parallel(PARALLEL, here, |device| {
-            let result =
-                collect(&self.takes_of(device.clone()), order, out, |event| on_event(&device, event));
+            let takes = self.takes_of(device.clone());
+            let result = collect(&takes, order, out, |event| on_event(&device, event));
+            // The files are here; that their device does not know it is no error.
+            if let Ok(collected) = &result
+                && let Err(error) = mark_collected(&takes, order, out, collected)
+            {
+                swsync_core::log::warn!(%device, %order, %error, "the device does not know that it was collected");
+            }
             CollectedPart { device, result }
         });
         let mut absent = missed;

@@ -25,6 +25,7 @@ mod mp4_index;
 pub mod profiles;
 mod recorded_file;
 mod recover;
+mod remove_take;
 mod reorder;
 mod salvage;
 mod save;
@@ -42,12 +43,15 @@ mod unsaved;
 mod video_file;
 mod whole_file;
 
-pub use bounded_read::read_take_json;
+pub use bounded_read::{read_small_json, read_take_json};
 pub use camera_settings::CameraSettingsFile;
 pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};
 pub use loop_recording::Removal;
+pub use remove_take::{
+    RemovedTake, collected_mark_path, hidden_prefix, hide_take, read_hidden, remove_hidden,
+};
 pub use salvage::playable;
 pub use save::{NotSaved, Picture, RetryResult, SavedFile, SavedVideo};
 pub use segment::{BROKEN, SegmentFile};

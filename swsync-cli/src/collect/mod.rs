@@ -3,6 +3,7 @@
 mod args;
 pub mod document;
 mod listed_takes;
+mod marks;
 mod pending;
 mod progress;
 mod report;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use swsync_client::collect::{CollectError, collect, delete};
-use swsync_client::share::{Listing, TakeEntry, Unreadable};
+use swsync_client::share::{TakeEntry, Unreadable};
 use swsync_client::{Presence, RemoteError, RemoteTakes, Session, in_parallel};
 use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
@@ -48,11 +49,13 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     let (devices, missed) = args.devices(rig.session())?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, unreadable: unreadable_there, mut silent } = list(args, rig.session(), &devices);
+    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } =
+        list(args, rig.session(), &devices);
     silent.extend(missed);
     silent.sort();
     let orders = args.chosen(&takes)?;
     pending::begin(args, &takes, &silent, &orders)?;
+    marks::spread_notes(&notes, &orders, |device| args.remote(rig.session(), device, Bar::none()));
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
@@ -152,6 +155,7 @@ type SilentDevices = Vec<(DeviceId, String)>;
 #[derive(Default)]
 struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
+    notes: marks::Notes,
     unreadable: Vec<(DeviceId, Unreadable)>,
     /// Devices that did not answer, each with a text for a person.
     silent: SilentDevices,
@@ -159,13 +163,17 @@ struct DeviceTakes {
 
 fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {
     let answers = in_parallel(args.parallel, devices, |device| {
-        (device.clone(), args.remote(session, device, Bar::none()).takes())
+        (device.clone(), args.remote(session, device, Bar::none()).summaries())
     });
     let mut listed = DeviceTakes::default();
     for (device, result) in answers {
         match result {
-            Ok(Listing { takes, unreadable }) => {
-                listed.takes.extend(takes.into_iter().map(|take| (device.clone(), take)));
+            Ok((takes, unreadable)) => {
+                for take in takes {
+                    let (entry, note) = marks::split(take);
+                    listed.notes.entry(entry.order.clone()).or_default().insert(device.clone(), note);
+                    listed.takes.push((device.clone(), entry));
+                }
                 listed.unreadable.extend(unreadable.into_iter().map(|one| (device.clone(), one)));
             }
             Err(error) => listed.silent.push((device, error.to_string())),
@@ -236,7 +244,11 @@ fn fetch(
     }
     let remote = args.remote(session, device, bar.clone());
     bar.begin(&take.order);
-    match collect(&remote, &take.order, &args.out, |event| bar.show(event)) {
+    let result = collect(&remote, &take.order, &args.out, |event| bar.show(event));
+    if let Ok(collected) = &result {
+        marks::mark(&remote, &take.order, &args.out, collected);
+    }
+    match result {
         Ok(collected) if !collected.complete => PartOutcome::Partial(collected),
         Ok(collected) if !args.delete_verified => PartOutcome::Here { collected, deleted: 0 },
         Ok(mut collected) => match delete(&remote, &take.order, &args.out) {

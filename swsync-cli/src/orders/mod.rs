@@ -3,7 +3,9 @@
 
 mod arm;
 mod bounds;
+mod detach;
 mod follow;
+mod live;
 mod progress;
 mod relative;
 pub mod report;

@@ -14,11 +14,9 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::report::GivenDocument;
 use crate::orders::{
     ArmArgs, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
-use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
 /// When a take begins by default: late enough for the order to reach every device, and for a key frame.
@@ -155,16 +153,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         max_error: args.max_error.limit(),
     };
     if args.detach {
-        let taken = follow.offer(&order)?;
-        let split = rig.lasting_split(&targets, &snapshot);
-        split.iter().for_each(|split| warn(&split.what));
-        let all = taken && snapshot.is_alike(&targets) && !split.is_some_and(|split| split.is_apart);
-        if args.json {
-            output::json(&GivenDocument::new(&order));
-        } else {
-            output::line(&format!("{}  {what}", order.id()));
-        }
-        return Ok(ExitCode::from(if all { 0 } else { exit::INCOMPLETE }));
+        return follow.detach(&order, &what);
     }
     follow.run(order, &what)
 }

@@ -10,4 +10,5 @@ mod rig;
 mod schemas;
 mod shoot;
 mod status;
+mod takes;
 mod timescales;

@@ -162,6 +162,7 @@ mod tests {
             grid: FrameGrid::new(rate, 1).unwrap(),
             first,
             count,
+            picture_bytes: None,
             segments: Vec::new(),
             holes: holes.iter().map(|(first, count)| Hole::run(*first, *count, "dropped")).collect(),
             lead_in: 0,

@@ -320,6 +320,7 @@ fn take() -> Take {
         grid: grid(),
         first: 100,
         count: 60,
+        picture_bytes: None,
         segments: vec![segment(0), segment(1)],
         holes: Vec::new(),
         lead_in: 0,
