@@ -16,6 +16,7 @@ pub mod duration;
 pub mod exit;
 pub mod forget;
 pub mod handover;
+pub mod identify;
 pub mod key;
 pub mod log;
 pub mod name;

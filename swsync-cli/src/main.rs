@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    certify, collect, config, exit, forget, handover, key, log, name, panel, record, shoot, status,
+    certify, collect, config, exit, forget, handover, identify, key, log, name, panel, record, shoot, status,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -31,6 +31,7 @@ enum Command {
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
     Name(name::NameArgs),
+    Identify(identify::IdentifyArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
         Command::Name(args) => name::run(args),
+        Command::Identify(args) => identify::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),

@@ -16,6 +16,7 @@
 pub mod align;
 pub mod bounded;
 pub mod bridge;
+pub mod centre;
 pub mod certificate;
 pub mod coded;
 pub mod estimate;
@@ -23,6 +24,7 @@ pub mod frame;
 pub mod frame_number;
 pub mod gap;
 pub mod grid;
+pub mod identify;
 pub mod key;
 pub mod leap;
 pub mod log;

@@ -1,5 +1,6 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::place::{PlaceChange, PlaceReply};
 use swsync_core::status::Status;
@@ -27,6 +28,12 @@ pub trait DeviceHandler: Send + Sync {
     fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
         let _ = change;
         reply.refuse("this device has no disk to keep a group and a place on");
+    }
+
+    /// Blinks the board's LED for a while, and replies once it does.
+    fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
+        let _ = request;
+        reply.refuse("this device has no LED that it could blink");
     }
 
     /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This

@@ -10,6 +10,7 @@
 //! | `.../registry` | open orders out |
 //! | `.../status` | `Status` out |
 //! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
+//! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
@@ -50,18 +51,20 @@ pub(crate) enum QueryKind {
     Registry,
     Status,
     Name,
+    Identify,
     Claim,
     Serve,
 }
 
 impl QueryKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Order,
         Self::Offer,
         Self::Command,
         Self::Registry,
         Self::Status,
         Self::Name,
+        Self::Identify,
         Self::Claim,
         Self::Serve,
     ];
@@ -76,6 +79,7 @@ impl fmt::Display for QueryKind {
             Self::Registry => "registry",
             Self::Status => "status",
             Self::Name => "name",
+            Self::Identify => "identify",
             Self::Claim => "claim",
             Self::Serve => "serve",
         })

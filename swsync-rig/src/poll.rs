@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, Order, OrderCommand, OrderRoster, Targets};
@@ -99,8 +100,31 @@ impl Session {
         change: &PlaceChange,
         timeout: Duration,
     ) -> Result<PlaceReply, String> {
+        self.poll_one(QueryKind::Name, &encode(change), device, timeout)
+    }
+
+    /// Has `device` blink its board's LED. It replies once it does.
+    ///
+    /// # Errors
+    /// Why it does not, for a person: it does not answer, or has no LED that it may switch.
+    pub fn identify(
+        &self,
+        device: &DeviceId,
+        request: IdentifyRequest,
+        timeout: Duration,
+    ) -> Result<IdentifyReply, String> {
+        self.poll_one(QueryKind::Identify, &encode(&request), device, timeout)
+    }
+
+    fn poll_one<M: DeserializeOwned>(
+        &self,
+        kind: QueryKind,
+        payload: &[u8],
+        device: &DeviceId,
+        timeout: Duration,
+    ) -> Result<M, String> {
         let targets = Targets::Devices(BTreeSet::from([device.clone()]));
-        let replies = self.poll(QueryKind::Name, Some(&encode(change)), &targets, timeout);
+        let replies = self.poll(kind, Some(payload), &targets, timeout);
         let reply = replies.into_iter().find(|reply| reply.device == *device);
         reply.map_or_else(|| Err("did not answer".to_owned()), |reply| reply.reply)
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use swsync_core::identify::IdentifyRequest;
 use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
@@ -100,6 +101,11 @@ impl Answers {
                 if let Some(change) = parse::<PlaceChange>(&query, &self.warnings) {
                     swsync_core::log::info!(?change, "the device gets another group or place");
                     self.handler.handle_name(change, later(query, key));
+                }
+            }
+            QueryKind::Identify => {
+                if let Some(request) = parse::<IdentifyRequest>(&query, &self.warnings) {
+                    self.handler.handle_identify(request, later(query, key));
                 }
             }
             QueryKind::Claim => {

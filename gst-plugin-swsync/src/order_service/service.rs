@@ -10,6 +10,7 @@ use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::log;
 use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
@@ -24,6 +25,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::element::ElementHooks;
+use super::identify::Identifier;
 use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
@@ -110,6 +112,7 @@ pub struct OrderService {
     answered: Condvar,
     jobs: mpsc::Sender<Job>,
     begun: Instant,
+    identifier: Identifier,
 }
 
 impl OrderService {
@@ -137,6 +140,7 @@ impl OrderService {
                 timescales: TimeScaleHistory::default(),
             }),
             begun: Instant::now(),
+            identifier: Identifier::new(),
             accepting: Mutex::new(()),
             device,
             answered: Condvar::new(),
@@ -516,6 +520,13 @@ impl DeviceHandler for OrderService {
             None => reply.refuse(
                 "it has no disk of its own to keep a group and a place on (swsyncgate): only devices with swsyncsink do",
             ),
+        }
+    }
+
+    fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
+        match self.identifier.blink(request.for_ms) {
+            Ok((led, for_ms)) => reply.send(&IdentifyReply { device: self.device.clone(), led, for_ms }),
+            Err(why) => reply.refuse(&why),
         }
     }
 
