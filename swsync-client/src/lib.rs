@@ -2,7 +2,7 @@
 //!
 //! [`RemoteTakes`] lists the takes of one device and reads its files. [`collect`](collect::collect) fetches a take: whole,
 //! verified, and from where it stopped after an interruption. [`delete`](collect::delete) deletes it on the device once it is
-//! collected. [`pending`] notes what is not complete yet. Orders are placed with [`swsync_rig::Session`].
+//! collected. [`pending`] notes what is not complete yet. [`camera_settings`] sets cameras at one frame number. Orders are placed with [`swsync_rig::Session`].
 //!
 //! This crate imports `swsync-core`, `swsync-files` and `swsync-rig`. It must never import GStreamer, `swsync-time`,
 //! `swsync-sim` or a terminal: programs other than the command use it too.
@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod camera_settings;
 pub mod collect;
 pub mod pending;
 mod remote;

@@ -13,12 +13,13 @@
 //! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
+//! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
 //! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/hub/<hub>/<kind>/<instance>/<place>/<addresses>` | liveliness token: a hub runs there ([`crate::hub`]) |
 //! | `swsync/<rig>/keep/<hub>/roster` | queryable of a hub: the devices that it sees and misses out |
-//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders that it knows out |
-//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order or command for others to keep in |
+//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders and camera settings that it knows out |
+//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order, command or change of settings for others to keep in |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | put and queryable: the `TimeAdvert` of a device that serves time |
 //!
@@ -54,10 +55,11 @@ pub(crate) enum QueryKind {
     Identify,
     Claim,
     Serve,
+    Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -67,6 +69,7 @@ impl QueryKind {
         Self::Identify,
         Self::Claim,
         Self::Serve,
+        Self::Settings,
     ];
 }
 
@@ -82,6 +85,7 @@ impl fmt::Display for QueryKind {
             Self::Identify => "identify",
             Self::Claim => "claim",
             Self::Serve => "serve",
+            Self::Settings => "settings",
         })
     }
 }
