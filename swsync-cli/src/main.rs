@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    certify, collect, config, exit, forget, handover, identify, key, log, name, panel, record, shoot, status,
+    certify, collect, config, exit, forget, handover, identify, key, lock, log, name, panel, preset, record,
+    shoot, status,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -32,6 +33,9 @@ enum Command {
     Forget(forget::ForgetArgs),
     Name(name::NameArgs),
     Identify(identify::IdentifyArgs),
+    Lock(lock::LockArgs),
+    Unlock(lock::UnlockArgs),
+    Preset(preset::PresetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
@@ -57,6 +61,9 @@ fn main() -> ExitCode {
         Command::Forget(args) => forget::run(args),
         Command::Name(args) => name::run(args),
         Command::Identify(args) => identify::run(args),
+        Command::Lock(args) => lock::lock(args),
+        Command::Unlock(args) => lock::unlock(args),
+        Command::Preset(args) => preset::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),

@@ -1,6 +1,7 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
+use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::place::{PlaceChange, PlaceReply};
@@ -35,6 +36,12 @@ pub trait DeviceHandler: Send + Sync {
     fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
         let _ = request;
         reply.refuse("this device has no LED that it could blink");
+    }
+
+    /// Measures the centre of a frame, and replies once that frame was there.
+    fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
+        let _ = request;
+        reply.refuse("this device does not see the pixels of a camera");
     }
 
     /// Handles a request that concerns the settings of the camera. One may come twice.

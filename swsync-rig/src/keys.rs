@@ -10,6 +10,7 @@
 //! | `.../registry` | open orders out |
 //! | `.../status` | `Status` out |
 //! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
+//! | `.../centre` | a `CentreRequest` in, `CentreReply` out |
 //! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
@@ -53,13 +54,14 @@ pub(crate) enum QueryKind {
     Status,
     Name,
     Identify,
+    Centre,
     Claim,
     Serve,
     Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -67,6 +69,7 @@ impl QueryKind {
         Self::Status,
         Self::Name,
         Self::Identify,
+        Self::Centre,
         Self::Claim,
         Self::Serve,
         Self::Settings,
@@ -83,6 +86,7 @@ impl fmt::Display for QueryKind {
             Self::Status => "status",
             Self::Name => "name",
             Self::Identify => "identify",
+            Self::Centre => "centre",
             Self::Claim => "claim",
             Self::Serve => "serve",
             Self::Settings => "settings",

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
@@ -114,6 +115,17 @@ impl Session {
         timeout: Duration,
     ) -> Result<IdentifyReply, String> {
         self.poll_one(QueryKind::Identify, &encode(&request), device, timeout)
+    }
+
+    /// The centre of a picture of each device among `targets`: of its first frame from `request.from` on.
+    #[must_use]
+    pub fn centres(
+        &self,
+        request: CentreRequest,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<DeviceReply<CentreReply>> {
+        self.poll(QueryKind::Centre, Some(&encode(&request)), targets, timeout)
     }
 
     fn poll_one<M: DeserializeOwned>(

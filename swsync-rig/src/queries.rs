@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swsync_core::camera_settings::SettingsRequest;
+use swsync_core::centre::CentreRequest;
 use swsync_core::identify::IdentifyRequest;
 use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
@@ -107,6 +108,11 @@ impl Answers {
             QueryKind::Identify => {
                 if let Some(request) = parse::<IdentifyRequest>(&query, &self.warnings) {
                     self.handler.handle_identify(request, later(query, key));
+                }
+            }
+            QueryKind::Centre => {
+                if let Some(request) = parse::<CentreRequest>(&query, &self.warnings) {
+                    self.handler.handle_centre(request, later(query, key));
                 }
             }
             QueryKind::Claim => {

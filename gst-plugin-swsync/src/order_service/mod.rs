@@ -13,6 +13,7 @@
 //! Orders come in on threads of the control plane. Neither these nor the streaming thread wait for the output while frames come. Only
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
+mod centre;
 mod element;
 mod identify;
 mod messages;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
+use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
@@ -24,6 +25,7 @@ use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
+use super::centre::CentreAsker;
 use super::element::ElementHooks;
 use super::identify::Identifier;
 use super::messages::served_message;
@@ -113,6 +115,7 @@ pub struct OrderService {
     jobs: mpsc::Sender<Job>,
     begun: Instant,
     identifier: Identifier,
+    centre: CentreAsker,
 }
 
 impl OrderService {
@@ -141,6 +144,7 @@ impl OrderService {
             }),
             begun: Instant::now(),
             identifier: Identifier::new(),
+            centre: CentreAsker::new(device.clone(), element.clone()),
             accepting: Mutex::new(()),
             device,
             answered: Condvar::new(),
@@ -528,6 +532,10 @@ impl DeviceHandler for OrderService {
             Ok((led, for_ms)) => reply.send(&IdentifyReply { device: self.device.clone(), led, for_ms }),
             Err(why) => reply.refuse(&why),
         }
+    }
+
+    fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
+        self.centre.ask(request, reply);
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

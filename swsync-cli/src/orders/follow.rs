@@ -357,7 +357,8 @@ mod tests {
         let stop = |id: &str, ns| OrderCommand::Stop { order: name(id), at_ns: at(ns) };
         let applied = |orders: Vec<Order>, commands: Vec<OrderCommand>| {
             let mut order = take("t", None);
-            let cancelled = apply_changes(&mut order, &OrderRoster { orders, commands, ..OrderRoster::default() });
+            let cancelled =
+                apply_changes(&mut order, &OrderRoster { orders, commands, ..OrderRoster::default() });
             (order.stop(), cancelled)
         };
         assert_eq!(applied(vec![take("t", None), take("u", Some(at(7)))], vec![stop("u", 7)]), (None, false));
