@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use swsync_core::camera_settings::ValueError;
 use swsync_core::name::DeviceId;
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
@@ -49,6 +50,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
         NO_ORDER
     } else if error.is::<OrderError>()
         || error.is::<UnknownTarget>()
+        || error.is::<ValueError>()
         || error.is::<SettingsError>()
         || error.is::<KeyFileError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
@@ -144,6 +146,7 @@ mod tests {
         let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };
         assert_eq!(of(endpoint.into()), expect(USAGE));
         assert_eq!(of(OrderError::NoTargets.into()), expect(USAGE));
+        assert_eq!(of(ValueError::Form("x".into()).into()), expect(USAGE));
         assert_eq!(of(SettingsError::NotText("SWSYNC_RIG").into()), expect(USAGE));
         assert_eq!(of(anyhow::anyhow!("anything")), expect(INCOMPLETE));
     }

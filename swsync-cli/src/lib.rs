@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod camera_settings;
 pub mod certify;
 pub mod collect;
 pub mod config;

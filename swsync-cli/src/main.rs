@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    certify, collect, config, exit, forget, handover, identify, key, lock, log, name, panel, preset, record,
+    camera_settings, certify, collect, config, exit, forget, handover, identify, key, lock, log, name, panel, preset, record,
     shoot, status,
 };
 
@@ -30,6 +30,8 @@ enum Command {
     Collect(collect::CollectArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
+    Set(camera_settings::SetArgs),
+    Get(camera_settings::GetArgs),
     Forget(forget::ForgetArgs),
     Name(name::NameArgs),
     Identify(identify::IdentifyArgs),
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         Command::Collect(args) => collect::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
+        Command::Set(args) => camera_settings::set(args),
+        Command::Get(args) => camera_settings::get(args),
         Command::Forget(args) => forget::run(args),
         Command::Name(args) => name::run(args),
         Command::Identify(args) => identify::run(args),

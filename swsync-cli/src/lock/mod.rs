@@ -154,7 +154,7 @@ pub fn lock(args: &LockArgs) -> anyhow::Result<ExitCode> {
             "no camera reports exposure, gain, white balance or focus that the others could be set to, so nothing was changed"
         );
     }
-    let targets = args.targets.resolve(&RigSnapshot::take(&session))?;
+    let targets = args.targets.resolve_in(&session)?;
     let mut parts = Vec::new();
     for (device, report) in cameras.iter().filter(|(device, _)| targets.include(device)) {
         let (part, lacking) = locking_part(device, report, &values);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::order::Targets;
+use swsync_rig::Session;
 
 use super::snapshot::RigSnapshot;
 use crate::exit::UnknownTarget;
@@ -38,6 +39,14 @@ impl TargetArgs {
         let (targets, unknown) = self.resolve_early(snapshot);
         self.warn_of_doubts(snapshot);
         if unknown.is_empty() { Ok(targets) } else { Err(unknown_target(&unknown, snapshot)) }
+    }
+
+    /// As [`resolve`](Self::resolve), in the rig as it is now. Asks nobody if all are meant.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_in(&self, session: &Session) -> Result<Targets, UnknownTarget> {
+        if self.to.is_empty() { Ok(Targets::All) } else { self.resolve(&RigSnapshot::take(session)) }
     }
 
     /// As [`resolve`](Self::resolve), where devices may still join: a name that is not known yet is taken for a device's id.
