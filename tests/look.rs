@@ -69,7 +69,8 @@ fn devices_are_named_found_and_made_to_look_alike() {
     let bare = bed.path("bare-host");
     fs::create_dir_all(&bare).unwrap();
     let bare = bare.to_str().unwrap();
-    let leader = bed.leader().simulated(1).camera(&camera(1, 1000, 1.0)).env("SWSYNC_HOST_ROOT", bare).start();
+    let leader =
+        bed.leader().simulated(1).camera(&camera(1, 1000, 1.0)).env("SWSYNC_HOST_ROOT", bare).start();
     let right = bed.client("right").simulated(3).camera(&camera(3, 3000, 1.5)).start();
     let mut rig = Rig::with(&bed, vec![leader, right, start_left(&bed, &host)]);
     rig.wait_until_ready(LockState::Locked);
@@ -99,19 +100,23 @@ fn names(rig: &Rig<'_>, bed: &TestBed) {
     assert!(named.err.contains("left and right are both at place 0 of group stage"), "{named:#?}");
     ok(rig, &["name", "right", "--place", "1"]);
     let list = ok(rig, &["name"]);
-    let rows: Vec<_> = list.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let rows: Vec<_> =
+        list.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(rows, ["group place device", "stage 0 left", "stage 1 right", "- - leader"]);
     let status = rig.swsync(&["status"]).wait();
     assert!(status.out.contains("\nstage 1  right") && status.out.starts_with("place"), "{status:#?}");
-    run(rig, &["name", "ghost", "--group", "stage"]).assert_failed(1, &["ghost: is not in the rig", "leader, left, right"]);
-    run(rig, &["shoot", "--to", "stag"]).assert_failed(2, &["stag is no device", "devices: leader, left, right", "groups: stage"]);
+    run(rig, &["name", "ghost", "--group", "stage"])
+        .assert_failed(1, &["ghost: is not in the rig", "leader, left, right"]);
+    run(rig, &["shoot", "--to", "stag"])
+        .assert_failed(2, &["stag is no device", "devices: leader, left, right", "groups: stage"]);
     let id = retry_on_drops(|| {
         let shot = rig.swsync(&["shoot", "--to", "stage", "--json"]).wait_for_up_to(COMMAND_TIMEOUT);
         if mentions_drops(&shot.out) {
             return None;
         }
         let shot = json(&shot);
-        let devices: Vec<_> = shot["devices"].as_array().unwrap().iter().map(|device| &device["device"]).collect();
+        let devices: Vec<_> =
+            shot["devices"].as_array().unwrap().iter().map(|device| &device["device"]).collect();
         assert_eq!(devices, ["left", "right"], "{shot:#}");
         Some(shot["order"].as_str().unwrap().to_owned())
     });
@@ -125,7 +130,8 @@ fn leds(rig: &Rig<'_>, host: &FakeHost) {
     host.wait_for_trigger("none");
     ok(rig, &["identify", "left", "--for", "0s"]);
     host.wait_for_trigger("mmc0");
-    run(rig, &["identify", "leader"]).assert_failed(1, &["leader: there is no LED", "bare-host/sys/class/leds", "ACT"]);
+    run(rig, &["identify", "leader"])
+        .assert_failed(1, &["leader: there is no LED", "bare-host/sys/class/leds", "ACT"]);
 }
 
 /// Exposures by device, as `swsync get` has them.
@@ -182,6 +188,9 @@ fn presets_and_locks(rig: &Rig<'_>, config: &Path) {
     assert!(are_near(&exposures(rig), found), "{:?} {applied:#?}", exposures(rig));
     let unlocked = ok(rig, &["unlock", "3a"]);
     assert!(unlocked.out.starts_with("unlocked 3 of 3 cameras, from frame "), "{unlocked:#?}");
-    assert!(unlocked.out.contains("without automatics") && unlocked.out.contains(": leader, left, right"), "{unlocked:#?}");
+    assert!(
+        unlocked.out.contains("without automatics") && unlocked.out.contains(": leader, left, right"),
+        "{unlocked:#?}"
+    );
     preset(&["show", "morning"]).assert_failed(1, &["there is no preset morning", "there is: evening"]);
 }

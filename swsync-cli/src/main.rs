@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    camera_settings, certify, collect, config, exit, forget, handover, identify, key, lock, log, name, panel, preset, record,
-    shoot, status,
+    camera_settings, certify, collect, config, exit, forget, handover, identify, key, lock, log, name, panel,
+    preset, record, shoot, status,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
-use swsync_client::camera_settings::{ChangeRequest, RigChange, change_cameras, read_cameras};
 use serde::Serialize;
+use swsync_client::camera_settings::{ChangeRequest, RigChange, change_cameras, read_cameras};
 use swsync_core::camera_settings::{CameraControl, CameraReport, ChangePart};
 use swsync_core::centre::CentreRequest;
 use swsync_core::grid::FrameNumber;
@@ -122,7 +122,9 @@ pub struct UnlockReport {
 }
 
 fn has_automatics(report: &CameraReport) -> bool {
-    [CameraControl::AeEnable, CameraControl::AwbEnable].iter().any(|control| report.ranges.contains_key(control))
+    [CameraControl::AeEnable, CameraControl::AwbEnable]
+        .iter()
+        .any(|control| report.ranges.contains_key(control))
 }
 
 /// A device and what its camera says of itself.
@@ -187,12 +189,17 @@ pub fn unlock(args: &UnlockArgs) -> anyhow::Result<ExitCode> {
     }
     let change = set(&session, "unlock", parts)?;
     problems.extend(report::problems(&change));
-    let without: Vec<_> =
-        cameras.iter().filter(|(_, report)| !has_automatics(report)).map(|(device, _)| device.clone()).collect();
+    let without: Vec<_> = cameras
+        .iter()
+        .filter(|(_, report)| !has_automatics(report))
+        .map(|(device, _)| device.clone())
+        .collect();
     if args.json {
         let devices = change.devices.iter().map(|device| device.device.clone()).collect();
         let report = UnlockReport { frame: change.frame, devices, without_automatics: without, problems };
-        output::line(&serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"));
+        output::line(
+            &serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"),
+        );
         return Ok(ExitCode::from(if report.problems.is_empty() { 0 } else { exit::INCOMPLETE }));
     } else {
         problems.iter().for_each(|problem| warn(problem));
