@@ -19,6 +19,7 @@ mod elections;
 mod examples;
 mod lab;
 mod libcamera;
+mod look;
 mod network;
 mod operator;
 mod panel;

@@ -318,9 +318,18 @@ impl<'a> Rig<'a> {
         self.start(Some(endpoint), args)
     }
 
+    /// As [`swsync`](Self::swsync), with paths in the environment.
+    pub fn swsync_with(&self, environment: &[(&str, &Path)], args: &[&str]) -> Process {
+        self.start_with(self.bed.endpoint.as_deref(), environment, args)
+    }
+
     fn start(&self, endpoint: Option<&str>, args: &[&str]) -> Process {
+        self.start_with(endpoint, &[], args)
+    }
+
+    fn start_with(&self, endpoint: Option<&str>, environment: &[(&str, &Path)], args: &[&str]) -> Process {
         let mut command = command(built("swsync"));
-        command.args(args).args(["--rig", &self.bed.name]);
+        command.envs(environment.iter().copied()).args(args).args(["--rig", &self.bed.name]);
         if let Some(endpoint) = endpoint {
             command.args(["--connect", endpoint]);
         }

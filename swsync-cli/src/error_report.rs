@@ -15,7 +15,7 @@ use swsync_client::{ControlError, RemoteError};
 use swsync_core::camera_settings::ValueError;
 use swsync_core::order::OrderError;
 
-use crate::exit::{self, NoOrder, NoRigTime};
+use crate::exit::{self, NoOrder, NoRigTime, UnknownTarget};
 use crate::handover::HandoverError;
 use crate::output;
 use crate::takes::ReadError;
@@ -78,7 +78,7 @@ impl ErrorKind {
             return Self::NoRigTime;
         } else if error.is::<NoOrder>() {
             return Self::NoOrder;
-        } else if error.is::<ValueError>() {
+        } else if error.is::<ValueError>() || error.is::<UnknownTarget>() {
             return Self::Usage;
         } else if error.is::<OrderError>() {
             return Self::Order;

@@ -1,7 +1,12 @@
 //! Exit codes, the same for all commands of all of swsync's programs: docs/exit-codes.md has the table, and a test compares the two.
 //! A command that a signal ended exits with 128 plus the signal's number, as shells do.
 
+use std::collections::BTreeSet;
+
+use swsync_core::name::DeviceId;
+
 pub use crate::error_report::{ErrorReport, interrupted, report, report_usage, tell};
+use crate::table::clean;
 pub use swsync_client::{NoOrder, NoRigTime};
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
@@ -34,3 +39,45 @@ pub const ALL: [(u8, &str); 7] = [
         "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known",
     ),
 ];
+
+/// A device that was named does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{device}: {why}{remedy}")]
+pub struct DeviceAway {
+    device: DeviceId,
+    why: String,
+    remedy: String,
+}
+
+impl DeviceAway {
+    /// `why`: what the device says, or why it says nothing. `known`: the devices of the rig.
+    #[must_use]
+    pub fn new<'a>(device: &DeviceId, why: &str, known: impl IntoIterator<Item = &'a DeviceId>) -> Self {
+        let known: BTreeSet<_> = known.into_iter().collect();
+        let remedy = if known.contains(device) {
+            String::new()
+        } else {
+            let known: Vec<_> = known.into_iter().map(DeviceId::as_str).collect();
+            format!(
+                "; it must be running and in the rig, which has {}: start its pipeline, or see whether the name is right",
+                known.join(", ")
+            )
+        };
+        Self { device: device.clone(), why: clean(why), remedy }
+    }
+}
+
+/// A name after `--to` is that of no device and no group.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{names} is no device and no group of the rig; devices: {devices}; groups: {groups} (`swsync name` gives a device its group; \
+     a device that is away must join first)"
+)]
+pub struct UnknownTarget {
+    /// The names that nobody has.
+    pub names: String,
+    /// The devices of the rig.
+    pub devices: String,
+    /// The groups of these devices.
+    pub groups: String,
+}

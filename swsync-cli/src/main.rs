@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    camera_settings, certify, collect, config, exit, forget, handover, key, list_takes, log, panel, record,
-    remove_takes, shoot, status, take_note,
+    camera_settings, certify, collect, config, exit, forget, handover, identify, key, list_takes, lock, log,
+    name, panel, preset, record, remove_takes, shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -36,6 +36,11 @@ enum Command {
     Set(camera_settings::SetArgs),
     Get(camera_settings::GetArgs),
     Forget(forget::ForgetArgs),
+    Name(name::NameArgs),
+    Identify(identify::IdentifyArgs),
+    Lock(lock::LockArgs),
+    Unlock(lock::UnlockArgs),
+    Preset(preset::PresetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
@@ -68,6 +73,11 @@ fn main() -> ExitCode {
         Command::Set(args) => camera_settings::set(args),
         Command::Get(args) => camera_settings::get(args),
         Command::Forget(args) => forget::run(args),
+        Command::Name(args) => name::run(args),
+        Command::Identify(args) => identify::run(args),
+        Command::Lock(args) => lock::lock(args),
+        Command::Unlock(args) => lock::unlock(args),
+        Command::Preset(args) => preset::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),

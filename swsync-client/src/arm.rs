@@ -24,8 +24,8 @@ pub struct Arming {
 
 /// The result of arming.
 pub enum Armed {
-    /// The order can be given; with the snapshot of the rig that shows it.
-    Go(Box<RigSnapshot>),
+    /// The order can be given to these devices; with the snapshot of the rig that shows it.
+    Go(Box<RigSnapshot>, Targets),
     /// Not enough devices are ready.
     NotReady(Box<NotReady>),
 }
@@ -48,24 +48,26 @@ impl NotReady {
 }
 
 impl Rig {
-    /// Waits until enough of the `targets` are ready for the order that `order` makes from a snapshot of the rig.
+    /// Waits until enough devices are ready for the order that `order` makes from a snapshot of the rig and the devices that
+    /// `targets` finds in it.
     ///
     /// # Errors
     /// That of `order`.
     pub fn arm<E>(
         &self,
         arming: Arming,
-        targets: &Targets,
-        order: impl Fn(&RigSnapshot) -> Result<Order, E>,
+        targets: impl Fn(&RigSnapshot) -> Targets,
+        order: impl Fn(&RigSnapshot, &Targets) -> Result<Order, E>,
     ) -> Result<Armed, E> {
         let deadline = Instant::now() + arming.patience;
         loop {
             let snapshot = self.snapshot();
-            let order = snapshot.time().map(|now| Ok((order(&snapshot)?, now))).transpose()?;
-            let devices = readiness(&snapshot, targets, order.as_ref());
+            let targets = targets(&snapshot);
+            let order = snapshot.time().map(|now| Ok((order(&snapshot, &targets)?, now))).transpose()?;
+            let devices = readiness(&snapshot, &targets, order.as_ref());
             let not_ready = NotReady { snapshot, devices };
             if order.is_some() && arming.need.is_met(not_ready.ready(), not_ready.devices.len()) {
-                return Ok(Armed::Go(Box::new(not_ready.snapshot)));
+                return Ok(Armed::Go(Box::new(not_ready.snapshot), targets));
             }
             if Instant::now() >= deadline {
                 return Ok(Armed::NotReady(Box::new(not_ready)));
@@ -96,7 +98,9 @@ fn readiness(
     all.extend(missed.map(|(device, why)| Readiness::unknown(device.clone(), why.clone())));
     if let Targets::Devices(devices) = targets {
         let absent = devices.iter().filter(|device| !snapshot.devices().any(|known| known == *device));
-        all.extend(absent.map(|device| Readiness::unknown(device.clone(), "it is not in the rig")));
+        all.extend(absent.map(|device| {
+            Readiness::unknown(device.clone(), "it is not in the rig, nor is there a group of this name")
+        }));
     }
     all.sort_by(|a, b| a.device.cmp(&b.device));
     all

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use devices::TestRig;
 use swsync_client::testing::name;
 use swsync_client::{
-    Armed, Arming, OrderProblem, OrderRequest, OrderStage, OrderingError, RequestError, Rig, is_stoppable,
+    Armed, Arming, OrderProblem, OrderRequest, OrderStage, OrderingError, RequestError, Rig, RigSnapshot,
+    is_stoppable,
 };
 use swsync_core::frame::SyncState;
 use swsync_core::order::Targets;
@@ -88,15 +89,15 @@ fn who_is_not_ready_is_named_and_nothing_is_ordered_without_rig_time() {
     let devices = TestRig::new(&["a", "b"]);
     let rig = Rig::connect(&devices.config()).unwrap();
     devices.devices[1].set_quality(SyncState::Holdover);
-    let (still, all) = (OrderRequest::still(), Targets::All);
+    let (still, all) = (OrderRequest::still(), |_: &RigSnapshot| Targets::All);
     let arming = Arming { need: Quorum::All, patience: Duration::ZERO };
-    let Armed::NotReady(not_ready) = rig.arm(arming, &all, |snapshot| still.make(snapshot)).unwrap() else {
+    let Armed::NotReady(not_ready) = rig.arm(arming, all, |snapshot, _| still.make(snapshot)).unwrap() else {
         panic!("b is in holdover");
     };
     let problems: Vec<_> = not_ready.devices.iter().map(|ready| ready.problems.join("; ")).collect();
     assert_eq!((not_ready.ready(), &problems[..]), (1, &["".to_owned(), "its clock is holdover".into()][..]));
     let one = Arming { need: Quorum::AtLeast(1), ..arming };
-    assert!(matches!(rig.arm(one, &all, |snapshot| still.make(snapshot)), Ok(Armed::Go(_))));
+    assert!(matches!(rig.arm(one, all, |snapshot, _| still.make(snapshot)), Ok(Armed::Go(..))));
 
     devices.devices.iter().for_each(|device| device.set_quality(SyncState::Unsynced));
     let error = rig.order(&still).err().unwrap();

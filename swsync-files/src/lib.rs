@@ -22,6 +22,7 @@ mod line_file;
 mod location;
 mod loop_recording;
 mod mp4_index;
+mod place_file;
 pub mod profiles;
 mod recorded_file;
 mod recover;
@@ -49,6 +50,7 @@ pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};
 pub use loop_recording::Removal;
+pub use place_file::PlaceFile;
 pub use remove_take::{
     RemovedTake, collected_mark_path, hidden_prefix, hide_take, read_hidden, remove_hidden,
 };

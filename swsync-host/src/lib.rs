@@ -4,6 +4,7 @@
 //!
 //! This crate imports `swsync-core` only.
 
+pub mod led;
 mod root;
 
-pub use root::HostRoot;
+pub use root::{HOST_ROOT_VARIABLE, HostRoot};

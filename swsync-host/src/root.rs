@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Environment variable with the folder that tests put in the place of the host's `/`.
+pub const HOST_ROOT_VARIABLE: &str = "SWSYNC_HOST_ROOT";
+
 /// The folder below which `/sys`, `/proc`, `/etc`, `/run` and `/boot` of a host are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoot(PathBuf);
@@ -18,6 +21,15 @@ impl HostRoot {
     #[must_use]
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self(folder.into())
+    }
+
+    /// This host; or, as an aid for tests, the one below the folder that `SWSYNC_HOST_ROOT` names.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        match std::env::var_os(HOST_ROOT_VARIABLE) {
+            Some(folder) if !folder.is_empty() => Self::at(folder),
+            _ => Self::default(),
+        }
     }
 
     /// Where the host's `path` is. A leading `/` does not matter.

@@ -9,6 +9,9 @@
 //! | `.../command` | a stop or cancellation in, `Acknowledgement` out |
 //! | `.../registry` | open orders out |
 //! | `.../status` | `Status` out |
+//! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
+//! | `.../centre` | a `CentreRequest` in, `CentreReply` out |
+//! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
 //! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
@@ -49,18 +52,24 @@ pub(crate) enum QueryKind {
     Command,
     Registry,
     Status,
+    Name,
+    Identify,
+    Centre,
     Claim,
     Serve,
     Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Order,
         Self::Offer,
         Self::Command,
         Self::Registry,
         Self::Status,
+        Self::Name,
+        Self::Identify,
+        Self::Centre,
         Self::Claim,
         Self::Serve,
         Self::Settings,
@@ -75,6 +84,9 @@ impl fmt::Display for QueryKind {
             Self::Command => "command",
             Self::Registry => "registry",
             Self::Status => "status",
+            Self::Name => "name",
+            Self::Identify => "identify",
+            Self::Centre => "centre",
             Self::Claim => "claim",
             Self::Serve => "serve",
             Self::Settings => "settings",

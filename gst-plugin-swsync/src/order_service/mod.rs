@@ -15,7 +15,9 @@
 
 mod camera;
 mod camera_settings;
+mod centre;
 mod element;
+mod identify;
 mod messages;
 mod service;
 mod settings;

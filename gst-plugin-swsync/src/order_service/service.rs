@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
+use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::log;
 use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
@@ -18,13 +20,16 @@ use swsync_core::order::{
     Acknowledgement, Answer, FrameOutcome, FrameRun, Journal, Order, OrderAction, OrderCommand, OrderKind,
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::camera_settings::{CameraSettings, Handled};
+use super::centre::CentreAsker;
 use super::element::ElementHooks;
+use super::identify::Identifier;
 use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
@@ -46,7 +51,11 @@ pub trait OutputStorage: Send + Sync {
     /// What is on the disk of an order that the queue does not know.
     fn saved_take(&self, order: &Order) -> SavedTake;
     /// What is wrong just now, found without asking the disk.
-    fn problem(&self) -> Option<String>;
+    fn problems(&self) -> Vec<String>;
+    /// The group and the place of the device.
+    fn place(&self) -> DevicePlace;
+    /// Changes them, and replies once that is on the disk. Does not block.
+    fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>);
 }
 
 /// What is on the disk under the id of an order.
@@ -110,6 +119,8 @@ pub struct OrderService {
     answered: Condvar,
     jobs: mpsc::Sender<Job>,
     begun: Instant,
+    identifier: Identifier,
+    centre: CentreAsker,
 }
 
 impl OrderService {
@@ -137,6 +148,8 @@ impl OrderService {
                 timescales: TimeScaleHistory::default(),
             }),
             begun: Instant::now(),
+            identifier: Identifier::new(),
+            centre: CentreAsker::new(device.clone(), element.clone()),
             accepting: Mutex::new(()),
             settings: CameraSettings::new(device.clone(), element.clone()),
             device,
@@ -504,7 +517,7 @@ impl DeviceHandler for OrderService {
         let ring = state.queue.ring();
         let (saved, missed) = state.queue.totals();
         let (queued_bytes, queue_limit_bytes) = state.queue.backlog();
-        let problem = self.storage.as_ref().and_then(|storage| storage.problem());
+        let problems = self.storage.as_ref().map(|storage| storage.problems()).unwrap_or_default();
         Status {
             device: self.device.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
@@ -527,10 +540,31 @@ impl DeviceHandler for OrderService {
             open: state.queue.progress(),
             saved,
             missed,
-            problems: state.problem.iter().cloned().chain(problem).collect(),
+            problems: state.problem.iter().cloned().chain(problems).collect(),
             refused: Vec::new(),
             timescale_change: state.timescales.change(self.uptime()),
+            place: self.storage.as_ref().map(|storage| storage.place()).unwrap_or_default(),
         }
+    }
+
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        match &self.storage {
+            Some(storage) => storage.change_place(change, reply),
+            None => reply.refuse(
+                "it has no disk of its own to keep a group and a place on (swsyncgate): only devices with swsyncsink do",
+            ),
+        }
+    }
+
+    fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
+        match self.identifier.blink(request.for_ms) {
+            Ok((led, for_ms)) => reply.send(&IdentifyReply { device: self.device.clone(), led, for_ms }),
+            Err(why) => reply.refuse(&why),
+        }
+    }
+
+    fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
+        self.centre.ask(request, reply);
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

@@ -151,6 +151,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
             "simulated-fault",
             "simulated-seed",
             "simulated-skew-ppm",
+            "simulated-light",
             "simulated-stamps",
             "simulated-view",
         ],

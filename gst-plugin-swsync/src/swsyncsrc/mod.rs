@@ -114,6 +114,7 @@
 mod align;
 mod aligned_camera;
 mod category;
+mod centre;
 mod controls;
 mod delivery;
 mod dither;

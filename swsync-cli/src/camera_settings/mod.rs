@@ -111,7 +111,7 @@ Exit codes:
 pub fn set(args: &SetArgs) -> anyhow::Result<ExitCode> {
     let assign = args.assignments()?;
     let session = args.rig.visit()?;
-    let targets = args.targets.targets();
+    let targets = args.targets.resolve_in(&session)?;
     let request = ChangeRequest {
         id: new_id()?,
         parts: vec![ChangePart { targets: targets.clone(), assign: assign.clone() }],
@@ -173,7 +173,7 @@ fn new_id() -> anyhow::Result<Name> {
 /// There is no rig.
 pub fn get(args: &GetArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let replies = read_cameras(&session, &args.targets.targets());
+    let replies = read_cameras(&session, &args.targets.resolve_in(&session)?);
     if replies.is_empty() {
         return Err(session.nobody_there(Duration::ZERO).into());
     }

@@ -70,7 +70,7 @@ Exit codes:
 /// There is no rig, or no device has an order that was named.
 pub fn run(args: &TakesArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit()?;
-    let takes = RigTakes::list(&session, &args.targets.targets(), args.timeout);
+    let takes = RigTakes::list(&session, &args.targets.resolve_in(&session)?, args.timeout);
     if let Some(unknown) = args.orders.iter().find(|order| takes.find(order).is_none()) {
         return Err(unknown_order(unknown, &takes).into());
     }

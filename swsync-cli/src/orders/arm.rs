@@ -9,6 +9,7 @@ use swsync_core::order::{Order, Targets};
 use swsync_core::status::{Quorum, Readiness};
 use swsync_core::time::Span;
 
+use super::targets::TargetArgs;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
@@ -44,21 +45,31 @@ impl ArmArgs {
         self.arm
     }
 
-    /// Waits until enough devices are ready for the order that `order` makes from a snapshot of the rig. `None`: they did not get
+    /// Waits until enough of the devices after `--to` are ready for the order that `order` makes from a snapshot of the rig and
+    /// from the devices meant. `None`: they did not get
     /// ready in time; which are not, and why, has been printed.
     ///
     /// # Errors
-    /// The order is invalid; or, without `--arm`, no device knows rig time.
+    /// The order is invalid; or, without `--arm`, no device knows rig time, or a name is that of no device and no group.
     pub fn arm(
         &self,
         rig: &Rig,
-        targets: &Targets,
-        order: impl Fn(&RigSnapshot) -> anyhow::Result<Order>,
+        to: &TargetArgs,
+        order: impl Fn(&RigSnapshot, &Targets) -> anyhow::Result<Order>,
         json: bool,
-    ) -> anyhow::Result<Option<RigSnapshot>> {
-        let Some(patience) = self.arm else { return Ok(Some(rig.snapshot().require_time()?)) };
+    ) -> anyhow::Result<Option<(RigSnapshot, Targets)>> {
+        let Some(patience) = self.arm else {
+            let snapshot = rig.snapshot().require_time()?;
+            let targets = to.resolve(&snapshot)?;
+            return Ok(Some((snapshot, targets)));
+        };
+        // Devices may still join: what is not known yet counts as one that is not ready.
+        let targets = |snapshot: &RigSnapshot| to.resolve_early(snapshot).0;
         match rig.arm(Arming { need: self.need, patience }, targets, order)? {
-            Armed::Go(snapshot) => Ok(Some(*snapshot)),
+            Armed::Go(snapshot, targets) => {
+                to.warn_of_doubts(&snapshot);
+                Ok(Some((*snapshot, targets)))
+            }
             Armed::NotReady(not_ready) => {
                 print(&not_ready, json);
                 Ok(None)

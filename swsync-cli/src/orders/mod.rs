@@ -16,5 +16,5 @@ pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, conclude, print_answers, warn_of};
 pub use relative::relative;
 pub use swsync_client::leaders;
-pub use swsync_client::snapshot::{RigSnapshot, STOP_LEAD, default_id};
+pub use swsync_client::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, default_id};
 pub use targets::{TargetArgs, warn_of_unready};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{MAX_BURST, Order, OrderKind};
+use swsync_core::order::{MAX_BURST, Order, OrderKind, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
@@ -89,7 +89,7 @@ Examples:
   swsync shoot --countdown 5s             5, 4, 3, 2, 1, and the frame of that instant from every camera
   swsync shoot --detach --every 1m        a time lapse that goes on without this command; swsync stop ends it
   swsync shoot --arm --need all           only if every device is ready, else say which is not and why
-  swsync shoot --to left,right            two of the devices
+  swsync shoot --to left,pi7              the devices of group left, and device pi7
   swsync shoot --connect tcp/pi0:7447     where the network passes no multicast
   swsync shoot --json | jq .complete      for scripts
 
@@ -124,13 +124,12 @@ impl When {
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let rig = args.rig.connect_within(args.arm.patience())?;
-    let targets = args.targets.targets();
-    let order = |snapshot: &RigSnapshot| args.order(snapshot);
-    let Some(snapshot) = args.arm.arm(&rig, &targets, order, args.json)? else {
+    let order = |snapshot: &RigSnapshot, targets: &Targets| args.order(snapshot, targets);
+    let Some((snapshot, targets)) = args.arm.arm(&rig, &args.targets, order, args.json)? else {
         return Ok(ExitCode::from(exit::NOT_READY));
     };
     warn_of_unready(&snapshot, &targets);
-    let order = args.order(&snapshot)?;
+    let order = args.order(&snapshot, &targets)?;
     let now = snapshot.now();
     let again = args.again(&order);
     let what = describe(&order, now, args.detach);
@@ -153,7 +152,7 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl ShootArgs {
-    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+    fn order(&self, snapshot: &RigSnapshot, targets: &Targets) -> anyhow::Result<Order> {
         let at = self.when.instant(snapshot.now());
         let id = match &self.id {
             Some(id) => id.clone(),
@@ -166,7 +165,7 @@ impl ShootArgs {
                 OrderKind::Still { every: Some(every), count: Some(stills(every, length)) }
             }
         };
-        let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
+        let order = Order::new(id, at, None, kind)?.with_targets(targets.clone())?;
         Ok(order.on_timescale(snapshot.common.timescale()))
     }
 

@@ -37,6 +37,13 @@ pub(super) fn reported(exposure: Span, Gain(gain): Gain) -> Vec<Setting> {
     ]
 }
 
+/// How bright the scene is in `light` at this exposure: as it is without `light` at light 1 and 1 ms.
+pub(super) fn exposed(light: f32, exposure: Span) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a factor of few digits")]
+    let milliseconds = (exposure.as_micros_f64() / 1e3) as f32;
+    light * milliseconds
+}
+
 fn micros_of(exposure: Span) -> i32 {
     i32::try_from(exposure.as_nanos() / 1_000).unwrap_or(i32::MAX)
 }
@@ -72,6 +79,11 @@ pub(super) struct Gain(f32);
 impl Gain {
     pub(super) fn factor(self) -> f64 {
         f64::from(self.0)
+    }
+
+    /// The factor on a picture that is `light` as bright by itself.
+    pub(super) fn in_light(self, light: f32) -> Self {
+        Self(self.0 * light)
     }
 
     /// Brightens a plane of luma. Black stays black.
