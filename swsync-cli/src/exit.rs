@@ -66,13 +66,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
 #[error("{0}")]
 pub struct NoOrder(pub String);
 
-/// No device knows rig time.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
-     leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for"
-)]
-pub struct NoRigTime;
+pub use swsync_client::NoRigTime;
 
 #[cfg(test)]
 mod tests {

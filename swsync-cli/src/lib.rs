@@ -24,11 +24,11 @@ pub mod own_settings;
 pub mod panel;
 pub mod record;
 pub mod rig;
-pub mod rig_time;
+pub use swsync_client::rig_time;
 pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
-pub mod takes;
+pub use swsync_client::takes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -12,7 +12,14 @@
 #![forbid(unsafe_code)]
 
 pub mod collect;
+pub mod leaders;
 pub mod pending;
 mod remote;
+pub mod rig_time;
+pub mod snapshot;
+pub mod takes;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use remote::{RemoteError, RemoteTakes};
+pub use snapshot::{NoRigTime, RigSnapshot};

@@ -9,10 +9,10 @@ use swsync_core::status::{Quorum, Readiness};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{Session, StatusReport};
 
-use super::snapshot::RigSnapshot;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
+use swsync_client::RigSnapshot;
 
 /// Time from one question to devices that are not ready to the next.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);

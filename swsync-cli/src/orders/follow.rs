@@ -16,8 +16,10 @@ use swsync_core::time::Span;
 use swsync_rig::{DeviceOutcome, Session, Summary};
 
 use super::progress::ProgressDisplay;
-use super::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
-use super::{bounds, leaders, report};
+use swsync_client::leaders;
+use swsync_client::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, timeout};
+
+use super::{bounds, report};
 use crate::exit;
 use crate::output::{self, tell, warn};
 use crate::signals::{Signal, on_signal};

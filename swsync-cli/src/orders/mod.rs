@@ -4,12 +4,15 @@
 mod arm;
 mod bounds;
 mod follow;
-pub mod leaders;
 mod progress;
+mod relative;
 pub mod report;
-mod snapshot;
+mod targets;
 
 pub use arm::{ArmArgs, Armed};
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, collect_answers, command, conclude};
-pub use snapshot::{RigSnapshot, STOP_LEAD, TargetArgs, default_id, relative, timeout};
+pub use relative::relative;
+pub use swsync_client::leaders;
+pub use swsync_client::snapshot::{RigSnapshot, STOP_LEAD, default_id, timeout};
+pub use targets::{TargetArgs, warn_of_unready};

@@ -8,8 +8,8 @@ use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
 use swsync_rig::{Session, StatusReport};
 
-use super::snapshot::STATUS_TIMEOUT;
 use crate::table::{clean, size};
+use swsync_client::snapshot::STATUS_TIMEOUT;
 
 /// Time from one print to the next if standard error is no terminal.
 const PRINT_INTERVAL: Duration = Duration::from_secs(10);

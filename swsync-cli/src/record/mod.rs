@@ -16,6 +16,7 @@ use crate::duration;
 use crate::exit;
 use crate::orders::{
     ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, leaders, relative,
+    warn_of_unready,
 };
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
@@ -139,7 +140,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Armed::Go(snapshot) => snapshot,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    snapshot.warn_of_unready(&targets);
+    warn_of_unready(&snapshot, &targets);
     let order = args.order(&snapshot)?;
     let what = describe(&order, snapshot.now(), args.detach);
     let again = format!("swsync stop {}", order.id());

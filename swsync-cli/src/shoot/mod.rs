@@ -11,7 +11,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use crate::duration;
 use crate::exit;
 use crate::orders::{
-    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative,
+    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
 use crate::rig::RigArgs;
 
@@ -118,7 +118,7 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
         Armed::Go(snapshot) => snapshot,
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
-    snapshot.warn_of_unready(&targets);
+    warn_of_unready(&snapshot, &targets);
     let order = args.order(&snapshot)?;
     let now = snapshot.now();
     let again = args.again(&order);

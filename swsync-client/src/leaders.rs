@@ -8,7 +8,7 @@ use swsync_core::order::Targets;
 use swsync_core::status::{LeaderSplit, RigAgreement};
 use swsync_rig::Session;
 
-use super::snapshot::RigSnapshot;
+use crate::snapshot::RigSnapshot;
 
 /// How long devices may follow different leaders. Chosen: an election takes three seconds at most, and clients ask at least
 /// every four.
@@ -19,6 +19,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How the `targets` are split, if they follow different leaders for longer than a handover takes. `now`: a snapshot that was
 /// just taken. Asks only if they differ there.
+#[must_use]
 pub fn lasting_split(session: &Session, targets: &Targets, now: &RigSnapshot) -> Option<LeaderSplit> {
     let begun = Instant::now();
     let mut split = now.common_of(targets).split()?;
@@ -30,6 +31,7 @@ pub fn lasting_split(session: &Session, targets: &Targets, now: &RigSnapshot) ->
 }
 
 /// Each time scale and leader, with the devices that follow it.
+#[must_use]
 pub fn json(common: &RigAgreement) -> Value {
     let leaders = common.leaders().flat_map(|(timescale, leaders)| {
         leaders.into_iter().map(move |(leader, devices)| {
