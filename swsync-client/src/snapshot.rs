@@ -9,7 +9,7 @@ use swsync_core::order::{GRACE, Order, Targets};
 use swsync_core::status::Status;
 use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::{Presence, Session, StatusReport};
+use swsync_rig::{Presence, Session, StatusReplies, StatusReport};
 
 use crate::rig_time::{self, ReportedRigTime};
 
@@ -21,6 +21,15 @@ pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
 const WRITING: Duration = Duration::from_secs(10);
 /// A stop is so far in the future that every device gets it before that frame, on WiFi too.
 pub const STOP_LEAD: Span = Span::from_millis(500);
+
+/// How long a device takes to read its host, at most: the load of its processors is measured over 200 ms.
+const HOST_READING: Duration = Duration::from_millis(400);
+/// A reading of a host that is older than this is taken anew.
+const FRESH_HOST: Span = Span::from_secs(2);
+
+fn has_fresh_host(status: &Status) -> bool {
+    status.host.as_ref().is_some_and(|host| host.age_ns <= FRESH_HOST)
+}
 
 /// No device knows rig time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +55,22 @@ impl RigSnapshot {
     /// Asks all devices now.
     #[must_use]
     pub fn take(session: &Session) -> Self {
-        let presence = session.presence(STATUS_TIMEOUT);
-        Self::of(presence, session.statuses(STATUS_TIMEOUT))
+        let mut presence = session.presence(STATUS_TIMEOUT);
+        let StatusReplies { reports, unreadable } = session.status_replies(STATUS_TIMEOUT);
+        presence.missed.extend(unreadable);
+        Self::of(presence, reports)
+    }
+
+    /// As [`take`](Self::take), with the devices' hosts: devices read these only while somebody asks, so whoever comes first asks
+    /// twice. Devices without such a reading (older versions, for instance) cost the time of one more question.
+    #[must_use]
+    pub fn take_with_hosts(session: &Session) -> Self {
+        let first = Self::take(session);
+        if first.reports.is_empty() || first.reports.iter().all(|report| has_fresh_host(&report.status)) {
+            return first;
+        }
+        std::thread::sleep(HOST_READING);
+        Self::take(session)
     }
 
     /// From what the devices said.
@@ -55,8 +78,9 @@ impl RigSnapshot {
     pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
         let mut missed = presence.missed;
         // Those that answered are taken out below.
-        let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
-        missed.extend(silent);
+        for device in presence.here {
+            missed.entry(device).or_insert_with(|| "does not say how it is".to_owned());
+        }
         missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
         let common = rig_time::common(&reports);
         let clock = ReportedRigTime::best(&reports);
