@@ -16,6 +16,7 @@ pub mod duration;
 pub mod exit;
 pub mod forget;
 pub mod handover;
+mod http;
 pub mod key;
 pub mod log;
 mod orders;

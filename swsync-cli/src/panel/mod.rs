@@ -1,7 +1,5 @@
 //! `swsync panel`: a page that makes a panel of a screen, and what a screen can prove.
 
-mod server;
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -13,6 +11,7 @@ use swsync_core::panel::{CODE_PERIODS, Panel, code_bit};
 use swsync_core::time::Span;
 
 use crate::exit;
+use crate::http;
 use crate::output;
 
 /// How long a column of the fast array is shown, in refreshes of the screen: then two of three pictures with a short exposure see no
@@ -85,7 +84,7 @@ pub fn run(args: &PanelArgs) -> anyhow::Result<ExitCode> {
         let address = listener.local_addr().context("cannot learn the port")?;
         output::line(&format!("The panel is at http://{address}/ until Ctrl-C"));
         std::io::stdout().flush().context("standard output")?;
-        server::serve(&listener, page().as_bytes());
+        http::serve(&listener, page().as_bytes());
     }
     let (floor, wanted) = (floor(args.hz), Span::from(*args.max_error));
     let proves = floor <= wanted;
