@@ -19,6 +19,7 @@ pub mod handover;
 mod http;
 pub mod key;
 pub mod log;
+pub mod metrics;
 mod orders;
 pub mod output;
 pub mod own_settings;

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use swsync_cli::metrics;
 use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -31,6 +32,7 @@ enum Command {
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
+    Metrics(metrics::MetricsArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +56,6 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),
+        Command::Metrics(args) => metrics::run(args),
     })
 }

@@ -27,8 +27,10 @@ const HOST_READING: Duration = Duration::from_millis(400);
 /// A reading of a host that is older than this is taken anew.
 const FRESH_HOST: Span = Span::from_secs(2);
 
+/// Whether asking again would not help.
 fn has_fresh_host(status: &Status) -> bool {
-    status.host.as_ref().is_some_and(|host| host.age_ns <= FRESH_HOST)
+    // Devices of older versions, which do not state versions, never read their host.
+    status.versions.is_none() || status.host.as_ref().is_some_and(|host| host.age_ns <= FRESH_HOST)
 }
 
 /// No device knows rig time.
@@ -62,11 +64,11 @@ impl RigSnapshot {
     }
 
     /// As [`take`](Self::take), with the devices' hosts: devices read these only while somebody asks, so whoever comes first asks
-    /// twice. Devices without such a reading (older versions, for instance) cost the time of one more question.
+    /// twice.
     #[must_use]
     pub fn take_with_hosts(session: &Session) -> Self {
         let first = Self::take(session);
-        if first.reports.is_empty() || first.reports.iter().all(|report| has_fresh_host(&report.status)) {
+        if first.reports.iter().all(|report| has_fresh_host(&report.status)) {
             return first;
         }
         std::thread::sleep(HOST_READING);

@@ -104,7 +104,10 @@ mod tests {
     fn caps_say_the_mode() {
         let jpeg = mode("image/jpeg,width=640,height=480,framerate=30/1").unwrap();
         assert_eq!((jpeg.width, jpeg.height, jpeg.format.as_str()), (640, 480, "image/jpeg"));
-        assert_eq!(mode("video/x-raw,format=I420,width=64,height=48,framerate=5/1").unwrap().format, "video/x-raw I420");
+        assert_eq!(
+            mode("video/x-raw,format=I420,width=64,height=48,framerate=5/1").unwrap().format,
+            "video/x-raw I420"
+        );
         assert_eq!(mode("image/jpeg,framerate=30/1"), None);
     }
 
@@ -128,6 +131,8 @@ mod tests {
         gst::init().unwrap();
         let versions = versions();
         assert!(gst::version_string().to_string().contains(&versions.gstreamer.unwrap()));
-        assert!(versions.kernel.is_some_and(|kernel| kernel.starts_with(|first: char| first.is_ascii_digit())));
+        assert!(
+            versions.kernel.is_some_and(|kernel| kernel.starts_with(|first: char| first.is_ascii_digit()))
+        );
     }
 }

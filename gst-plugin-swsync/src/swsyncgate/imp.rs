@@ -10,7 +10,9 @@ use swsync_rig::{Membership, Session};
 
 use super::OnShort;
 use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};
-use crate::order_service::{DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Worker, control_error};
+use crate::order_service::{
+    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Worker, control_error,
+};
 use crate::rig_settings::{answer_context_query, settings_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -20,7 +20,8 @@ use super::writer::WriterOptions;
 use super::writer_thread::{WriterThread, location_error};
 use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
 use crate::order_service::{
-    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Suspended, Worker, control_error, place_shot,
+    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Suspended, Worker,
+    control_error, place_shot,
 };
 use crate::rig_settings::{answer_context_query, settings_error};
 

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -84,7 +85,9 @@ pub fn run(args: &PanelArgs) -> anyhow::Result<ExitCode> {
         let address = listener.local_addr().context("cannot learn the port")?;
         output::line(&format!("The panel is at http://{address}/ until Ctrl-C"));
         std::io::stdout().flush().context("standard output")?;
-        http::serve(&listener, page().as_bytes());
+        let html: Arc<[u8]> = page().into_bytes().into();
+        let body = move |_: &http::RequestHead| ("text/html; charset=utf-8", Arc::clone(&html));
+        http::serve(&listener, http::Page { path: "/", name: "the panel is", body });
     }
     let (floor, wanted) = (floor(args.hz), Span::from(*args.max_error));
     let proves = floor <= wanted;

@@ -10,6 +10,7 @@ use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
 use swsync_rig::Session;
 
+use super::details;
 use crate::orders::{RigSnapshot, leaders};
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
@@ -63,8 +64,8 @@ impl RigStatus {
         self.snapshot.is_alike(&Targets::All) && !self.is_lasting
     }
 
-    /// As a table.
-    pub fn lines(&self) -> Vec<String> {
+    /// As a table; `is_long`: with tables of hosts and cameras.
+    pub fn lines(&self, is_long: bool) -> Vec<String> {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
@@ -79,12 +80,19 @@ impl RigStatus {
         rows.sort_by_key(|(device, _)| *device);
         let mut lines = vec![table.headings()];
         lines.extend(rows.iter().map(|(_, row)| table.row(row)));
+        if is_long && !reports.is_empty() {
+            lines.extend(details::lines(reports.iter().map(|report| &report.status)));
+            lines.push(String::new());
+        }
         for report in reports {
             let (device, refused) = (&report.status.device, &report.status.refused);
             let problems = self.snapshot.objections(&report.status);
             lines
                 .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
             lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
+            let warnings = report.status.warnings();
+            let warnings = warnings.iter().map(|what| clean(&format!("{device}: warning: {what}")));
+            lines.extend(warnings);
         }
         lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
         lines.extend(self.differences());
@@ -144,6 +152,7 @@ impl RigStatus {
                 "ready": self.is_ready(status),
                 "leader": status.clock.and_then(|clock| clock.source).map(|source| common.leader_name(source.leader)),
                 "problems": self.snapshot.objections(status),
+                "warnings": status.warnings(),
                 "status": status,
             });
             (&status.device, device)
@@ -245,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
-    use swsync_core::status::TimeSource;
+    use swsync_core::status::{HostStatus, TimeSource};
     use swsync_rig::{Presence, StatusReport};
 
     fn report(device: &str) -> StatusReport {
@@ -288,7 +297,7 @@ mod tests {
     fn a_device_that_does_not_answer_is_listed() {
         let rig_status = rig_status(&[("b", "it is gone")], vec![report("c"), report("a")]);
         assert!(!rig_status.is_whole());
-        let lines = rig_status.lines();
+        let lines = rig_status.lines(false);
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
         assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
         let json = rig_status.json();
@@ -298,11 +307,25 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_ready_may_have_warnings() {
+        let mut hot = report("a");
+        hot.status.host = Some(HostStatus { temperature_celsius: Some(84.0), ..HostStatus::default() });
+        let rig_status = rig_status(&[], vec![hot]);
+        let lines = rig_status.lines(false);
+        assert_eq!(lines[2..], ["a: warning: it is hot: 84 C", "1 of 1 devices ready"]);
+        let json = rig_status.json();
+        assert_eq!(json["devices"][0]["warnings"], json!(["it is hot: 84 C"]));
+        assert_eq!(json["devices"][0]["ready"], true);
+        let long = rig_status.lines(true);
+        assert!(long[3].contains("temp C") && long[4].contains("84.0"), "{long:#?}");
+    }
+
+    #[test]
     fn path_offsets_are_named() {
         let mut reports = vec![report("a"), report("b")];
         assert_eq!(rig_status(&[], reports.clone()).path_offsets(), None);
         reports[1].status.clock.as_mut().unwrap().path_offset_ns = Span::from_nanos(-41_500);
-        let lines = rig_status(&[], reports).lines();
+        let lines = rig_status(&[], reports).lines(false);
         assert!(lines.contains(&"path offsets, taken off: b -41.5 us".into()), "{lines:?}");
     }
 
@@ -316,7 +339,7 @@ mod tests {
         reports[1].status.frames.as_mut().unwrap().rate = FrameGrid::new(25, 1).unwrap();
         let rig_status = rig_status(&[], reports);
         assert!(rig_status.is_whole() && !rig_status.is_alike());
-        let lines = rig_status.lines().join("\n");
+        let lines = rig_status.lines(false).join("\n");
         assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
         assert!(
             lines.contains(
@@ -335,7 +358,7 @@ mod tests {
         let rig_status = rig_status(&[], vec![second]);
         assert!(
             !rig_status.is_whole()
-                && rig_status.lines().contains(&"a: process 7 on pi came with this id too".into())
+                && rig_status.lines(false).contains(&"a: process 7 on pi came with this id too".into())
         );
     }
 
@@ -343,7 +366,7 @@ mod tests {
     fn a_rig_without_devices_says_so() {
         let rig_status = rig_status(&[], Vec::new());
         assert!(rig_status.is_empty());
-        assert_eq!(rig_status.lines(), ["no devices"]);
+        assert_eq!(rig_status.lines(false), ["no devices"]);
     }
 
     #[test]

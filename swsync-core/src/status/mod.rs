@@ -308,7 +308,8 @@ mod tests {
         let why = |json: &str| decode::<Status>(json.as_bytes()).unwrap_err().to_string();
         let newer = why(r#"{"v":3,"device":"pi"}"#);
         assert_eq!(newer, "message version 3, but this swsync speaks 2: update the older device");
-        let lacks = why(r#"{"v":2,"device":"pi","software":"0.1.0","clock":null,"frames":null,"open":[],"saved":1}"#);
+        let lacks =
+            why(r#"{"v":2,"device":"pi","software":"0.1.0","clock":null,"frames":null,"open":[],"saved":1}"#);
         assert!(lacks.contains("missing field `missed`"), "{lacks}");
     }
 
@@ -323,12 +324,8 @@ mod tests {
         assert_eq!(left(60), "its disk has room for 1 min of recording");
         assert_eq!(left(59), "", "the device is not ready, and says why");
         let mut looping = Status { recording_left_ns: Some(Span::from_secs(99)), ..status("pi", None, 30) };
-        looping.storage = Some(StorageStatus {
-            free_bytes: 1,
-            queued_bytes: 0,
-            queue_limit_bytes: 1,
-            max_files: Some(3),
-        });
+        looping.storage =
+            Some(StorageStatus { free_bytes: 1, queued_bytes: 0, queue_limit_bytes: 1, max_files: Some(3) });
         assert!(looping.warnings().is_empty());
     }
 
