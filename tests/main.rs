@@ -17,6 +17,7 @@ mod chrony;
 mod collect;
 mod elections;
 mod examples;
+mod health;
 mod lab;
 mod libcamera;
 mod look;

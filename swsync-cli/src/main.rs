@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
     camera_settings, certify, collect, config, exit, forget, handover, identify, key, list_takes, lock, log,
-    name, panel, preset, record, remove_takes, shoot, status, take_note,
+    metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -44,6 +44,7 @@ enum Command {
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
+    Metrics(metrics::MetricsArgs),
 }
 
 fn main() -> ExitCode {
@@ -81,5 +82,6 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),
+        Command::Metrics(args) => metrics::run(args),
     })
 }

@@ -9,7 +9,7 @@ use swsync_core::order::{GRACE, Order, OrderKind, Targets};
 use swsync_core::status::Status;
 use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::{Presence, Session, StatusReport};
+use swsync_rig::{Presence, Session, StatusReplies, StatusReport};
 
 use crate::rig_time::{self, ReportedRigTime};
 
@@ -24,6 +24,17 @@ const SHORT: Duration = Duration::from_secs(10);
 const WRITING: Duration = Duration::from_secs(10);
 /// A stop is so far in the future that every device gets it before that frame, on WiFi too.
 pub const STOP_LEAD: Span = Span::from_millis(500);
+
+/// How long a device takes to read its host, at most: the load of its processors is measured over 200 ms.
+const HOST_READING: Duration = Duration::from_millis(400);
+/// A reading of a host that is older than this is taken anew.
+const FRESH_HOST: Span = Span::from_secs(2);
+
+/// Whether asking again would not help.
+fn has_fresh_host(status: &Status) -> bool {
+    // Devices of older versions, which do not state versions, never read their host.
+    status.versions.is_none() || status.host.as_ref().is_some_and(|host| host.age_ns <= FRESH_HOST)
+}
 
 /// No device knows rig time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +62,22 @@ impl RigSnapshot {
     /// Asks all devices now.
     #[must_use]
     pub fn take(session: &Session) -> Self {
-        let presence = session.presence(STATUS_TIMEOUT);
-        Self::of(presence, session.statuses(STATUS_TIMEOUT))
+        let mut presence = session.presence(STATUS_TIMEOUT);
+        let StatusReplies { reports, unreadable } = session.status_replies(STATUS_TIMEOUT);
+        presence.missed.extend(unreadable);
+        Self::of(presence, reports)
+    }
+
+    /// As [`take`](Self::take), with the devices' hosts: devices read these only while somebody asks, so whoever comes first asks
+    /// twice.
+    #[must_use]
+    pub fn take_with_hosts(session: &Session) -> Self {
+        let first = Self::take(session);
+        if first.reports.iter().all(|report| has_fresh_host(&report.status)) {
+            return first;
+        }
+        std::thread::sleep(HOST_READING);
+        Self::take(session)
     }
 
     /// From what the devices said.
@@ -60,8 +85,9 @@ impl RigSnapshot {
     pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
         let mut missed = presence.missed;
         // Those that answered are taken out below.
-        let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
-        missed.extend(silent);
+        for device in presence.here {
+            missed.entry(device).or_insert_with(|| "does not say how it is".to_owned());
+        }
         missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
         let common = rig_time::common(&reports);
         let clock = ReportedRigTime::best(&reports);

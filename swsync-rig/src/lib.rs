@@ -63,5 +63,5 @@ pub use membership::Membership;
 pub use outcome::{DeviceOutcome, Summary};
 pub use poll::{DeviceReply, KnownOrders};
 pub use presence::Presence;
-pub use session::{Session, StatusReport};
+pub use session::{Session, StatusReplies, StatusReport};
 pub use time_channel::TimeChannel;

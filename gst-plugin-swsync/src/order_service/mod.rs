@@ -16,7 +16,9 @@
 mod camera;
 mod camera_settings;
 mod centre;
+mod device_description;
 mod element;
+mod error_watch;
 mod identify;
 mod messages;
 mod service;
@@ -27,7 +29,9 @@ mod stored_frame;
 mod stream_warnings;
 mod worker;
 
+pub use device_description::DeviceDescription;
 pub use element::ElementHooks;
+pub use error_watch::ErrorWatch;
 pub use service::{OrderService, OutputStorage, SavedTake, Suspended};
 pub use settings::{OrderSettings, control_error};
 pub use shoot::place_shot;

@@ -28,6 +28,7 @@ use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::camera_settings::{CameraSettings, Handled};
 use super::centre::CentreAsker;
+use super::device_description::{DeviceDescription, host_status, versions};
 use super::element::ElementHooks;
 use super::identify::Identifier;
 use super::messages::served_message;
@@ -110,6 +111,7 @@ pub enum Suspended {
 pub struct OrderService {
     device: DeviceId,
     element: ElementHooks,
+    description: DeviceDescription,
     storage: Option<Box<dyn OutputStorage>>,
     settings: CameraSettings,
     state: Mutex<State>,
@@ -131,6 +133,7 @@ impl OrderService {
         limits: RingLimits,
         max_files: Option<u32>,
         element: ElementHooks,
+        description: DeviceDescription,
         storage: Option<Box<dyn OutputStorage>>,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let (jobs, received) = mpsc::channel();
@@ -155,6 +158,7 @@ impl OrderService {
             device,
             answered: Condvar::new(),
             element,
+            description,
             storage,
             jobs,
         });
@@ -513,30 +517,42 @@ impl DeviceHandler for OrderService {
     }
 
     fn status(&self) -> Status {
+        let host = host_status();
         let state = self.state.lock();
         let ring = state.queue.ring();
         let (saved, missed) = state.queue.totals();
         let (queued_bytes, queue_limit_bytes) = state.queue.backlog();
         let problems = self.storage.as_ref().map(|storage| storage.problems()).unwrap_or_default();
+        let frames = state.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
+            newest,
+            rate: state.queue.grid().expect("frames are numbered by it"),
+            bytes_per_second: ring.bytes_per_second(),
+            ring_frames: ring.len(),
+            ring_bytes: ring.bytes(),
+            oldest,
+            latency_ns: state.queue.latency(),
+        });
+        let storage = state.free_bytes.map(|free_bytes| StorageStatus {
+            free_bytes,
+            queued_bytes,
+            queue_limit_bytes,
+            max_files: state.max_files,
+        });
+        let camera = state.stream.as_ref().filter(|_| state.newest.is_some());
         Status {
             device: self.device.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
             clock: state.clock.as_ref().map(status_of),
-            frames: state.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
-                newest,
-                rate: state.queue.grid().expect("frames are numbered by it"),
-                bytes_per_second: ring.bytes_per_second(),
-                ring_frames: ring.len(),
-                ring_bytes: ring.bytes(),
-                oldest,
-                latency_ns: state.queue.latency(),
-            }),
-            storage: state.free_bytes.map(|free_bytes| StorageStatus {
-                free_bytes,
-                queued_bytes,
-                queue_limit_bytes,
-                max_files: state.max_files,
-            }),
+            host,
+            camera: camera.map(|stream| self.description.camera_status(stream, state.newest.as_ref())),
+            recording_left_ns: storage
+                .as_ref()
+                .zip(frames.as_ref())
+                .and_then(|(storage, frames)| storage.recording_left(frames.bytes_per_second)),
+            versions: Some(versions()),
+            last_error: self.description.last_error(),
+            frames,
+            storage,
             open: state.queue.progress(),
             saved,
             missed,

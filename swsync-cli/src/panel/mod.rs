@@ -1,9 +1,9 @@
 //! `swsync panel`: a page that makes a panel of a screen, and what a screen can prove.
 
-mod server;
-
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +13,7 @@ use swsync_core::panel::{CODE_PERIODS, Panel, code_bit};
 use swsync_core::time::Span;
 
 use crate::exit;
+use crate::http;
 use crate::output;
 
 /// How long a column of the fast array is shown, in refreshes of the screen: then two of three pictures with a short exposure see no
@@ -115,7 +116,10 @@ pub fn run(args: &PanelArgs) -> anyhow::Result<ExitCode> {
         } else {
             output::line(&format!("The panel is at {url} until Ctrl-C"));
         }
-        server::serve(&listener, page().as_bytes());
+        std::io::stdout().flush().context("standard output")?;
+        let html: Arc<[u8]> = page().into_bytes().into();
+        let body = move |_: &http::RequestHead| ("text/html; charset=utf-8", Arc::clone(&html));
+        http::serve(&listener, http::Page { path: "/", name: "the panel is", body });
     }
     let (floor, wanted) = (floor(args.hz), Span::from(*args.max_error));
     let proves = floor <= wanted;

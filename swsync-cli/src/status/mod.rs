@@ -1,5 +1,6 @@
 //! `swsync status`: the state of every device of the rig.
 
+mod details;
 mod report;
 
 use std::io::IsTerminal as _;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use swsync_client::Rig;
+use swsync_client::{Rig, RigSnapshot};
 
 use crate::duration;
 use crate::exit;
@@ -31,6 +32,9 @@ pub struct StatusArgs {
     /// Print one JSON document; with --watch one per line.
     #[arg(long)]
     json: bool,
+    /// Also show hosts and cameras: temperature, load, WiFi, pictures, exposure, recording time left, versions.
+    #[arg(long, conflicts_with = "json")]
+    long: bool,
     /// Repeat until Ctrl-C.
     #[arg(long)]
     watch: bool,
@@ -43,6 +47,7 @@ pub struct StatusArgs {
 const AFTER_HELP: &str = "\
 Examples:
   swsync status
+  swsync status --long
   swsync status --watch --every 500ms
   swsync status --json | jq '.devices[] | select(.ready | not)'
 
@@ -59,6 +64,17 @@ Columns:
   ring       what orders in the past can reach: seconds, and memory
   open       orders not yet answered
   saved, missed   frames since the device started
+
+Below the table each device has lines about what keeps it from being ready, and with `warning:` what should be looked at all the
+same: 80 C and hotter, throttled, low voltage, WiFi at -75 dBm and weaker, less than 10 min of recording left, the last error.
+
+Columns with --long (- is: not known):
+  temp C     hottest sensor of processor or SoC
+  load       part of all processors' time that was not idle
+  throttled  whether the processor is held down now, by heat or low voltage
+  voltage    low: the supply voltage is too low, now or within two seconds
+  wifi, dBm, Mbit/s, sleeps   the link, its signal, its bitrate, whether it sleeps between packets
+  left       recording time until the disk is full, at the present data rate
 
 Exit codes:
   0  every device of the rig answered, all are on one time scale with one leader and take frames at one rate; they need not
@@ -88,14 +104,14 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(rig: &Rig) -> RigStatus {
-    RigStatus::new(rig.snapshot()).open(rig.is_open())
+    RigStatus::new(RigSnapshot::take_with_hosts(rig.session())).open(rig.is_open())
 }
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
         output::json(&rig_status.document());
     } else {
-        for line in rig_status.lines() {
+        for line in rig_status.lines(args.long) {
             output::line(&line);
         }
     }

@@ -10,6 +10,7 @@ use swsync_core::place::DevicePlace;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
 
+use super::details;
 use crate::orders::leaders;
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
@@ -63,8 +64,8 @@ impl RigStatus {
         self.snapshot.is_alike(&Targets::All) && !self.is_lasting
     }
 
-    /// As a table.
-    pub fn lines(&self) -> Vec<String> {
+    /// As a table; `is_long`: with tables of hosts and cameras.
+    pub fn lines(&self, is_long: bool) -> Vec<String> {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
@@ -84,12 +85,19 @@ impl RigStatus {
         let places = PlaceColumn::of(rows.iter().map(|(place, ..)| *place));
         let mut lines = vec![places.before("place", &table.headings())];
         lines.extend(rows.iter().map(|(place, _, row)| places.before(&place.to_string(), &table.row(row))));
+        if is_long && !reports.is_empty() {
+            lines.extend(details::lines(reports.iter().map(|report| &report.status)));
+            lines.push(String::new());
+        }
         for report in reports {
             let (device, refused) = (&report.status.device, &report.status.refused);
             let problems = self.snapshot.objections(&report.status);
             lines
                 .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
             lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
+            let warnings = report.status.warnings();
+            let warnings = warnings.iter().map(|what| clean(&format!("{device}: warning: {what}")));
+            lines.extend(warnings);
         }
         lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
         lines.extend(self.differences());
@@ -150,6 +158,7 @@ impl RigStatus {
                 ready: self.is_ready(status),
                 leader: source.map(|source| common.leader_name(source.leader)),
                 problems: self.snapshot.objections(status),
+                warnings: status.warnings(),
                 status: Some(status.clone()),
             }
         });
@@ -159,6 +168,7 @@ impl RigStatus {
             ready: false,
             leader: None,
             problems: vec![why.clone()],
+            warnings: Vec::new(),
             status: None,
         });
         let mut devices: Vec<_> = answered.chain(missed).collect();
@@ -216,6 +226,9 @@ pub struct DeviceState {
     leader: Option<String>,
     /// Why it is not ready, or did not answer, for a person.
     problems: Vec<String>,
+    /// What the operator should know although it could serve an order, for a person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// What it says of itself, if it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
@@ -304,7 +317,7 @@ mod tests {
     use super::*;
     use crate::testing::{name, status};
     use swsync_client::{Presence, StatusReport};
-    use swsync_core::status::TimeSource;
+    use swsync_core::status::{HostStatus, TimeSource};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();
@@ -346,7 +359,7 @@ mod tests {
     fn a_device_that_does_not_answer_is_listed() {
         let rig_status = rig_status(&[("b", "it is gone")], vec![report("c"), report("a")]);
         assert!(!rig_status.is_whole());
-        let lines = rig_status.lines();
+        let lines = rig_status.lines(false);
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
         assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
         let json = serde_json::to_value(rig_status.document()).unwrap();
@@ -360,7 +373,7 @@ mod tests {
         let mut reports = vec![report("a"), report("b"), report("c")];
         let place = |group: &str, place| DevicePlace { group: Some(name(group)), place: Some(place) };
         (reports[0].status.place, reports[2].status.place) = (place("left", 10), place("left", 2));
-        let lines = rig_status(&[("d", "it is gone")], reports).lines();
+        let lines = rig_status(&[("d", "it is gone")], reports).lines(false);
         let begin = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
         let shown = lines[..5].iter().map(|line| begin(line)).collect::<Vec<_>>();
         assert_eq!(shown, ["place device clock", "left 2 c", "left 10 a", "- b synced", "- d no"]);
@@ -368,11 +381,25 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_ready_may_have_warnings() {
+        let mut hot = report("a");
+        hot.status.host = Some(HostStatus { temperature_celsius: Some(84.0), ..HostStatus::default() });
+        let rig_status = rig_status(&[], vec![hot]);
+        let lines = rig_status.lines(false);
+        assert_eq!(lines[2..], ["a: warning: it is hot: 84 C", "1 of 1 devices ready"]);
+        let json = serde_json::to_value(rig_status.document()).unwrap();
+        assert_eq!(json["devices"][0]["warnings"], serde_json::json!(["it is hot: 84 C"]));
+        assert_eq!(json["devices"][0]["ready"], true);
+        let long = rig_status.lines(true);
+        assert!(long[3].contains("temp C") && long[4].contains("84.0"), "{long:#?}");
+    }
+
+    #[test]
     fn path_offsets_are_named() {
         let mut reports = vec![report("a"), report("b")];
         assert_eq!(rig_status(&[], reports.clone()).path_offsets(), None);
         reports[1].status.clock.as_mut().unwrap().path_offset_ns = Span::from_nanos(-41_500);
-        let lines = rig_status(&[], reports).lines();
+        let lines = rig_status(&[], reports).lines(false);
         assert!(lines.contains(&"path offsets, taken off: b -41.5 us".into()), "{lines:?}");
     }
 
@@ -386,7 +413,7 @@ mod tests {
         reports[1].status.frames.as_mut().unwrap().rate = FrameGrid::new(25, 1).unwrap();
         let rig_status = rig_status(&[], reports);
         assert!(rig_status.is_whole() && !rig_status.is_alike());
-        let lines = rig_status.lines().join("\n");
+        let lines = rig_status.lines(false).join("\n");
         assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
         assert!(
             lines.contains(
@@ -405,7 +432,7 @@ mod tests {
         let rig_status = rig_status(&[], vec![second]);
         assert!(
             !rig_status.is_whole()
-                && rig_status.lines().contains(&"a: process 7 on pi came with this id too".into())
+                && rig_status.lines(false).contains(&"a: process 7 on pi came with this id too".into())
         );
     }
 
@@ -413,7 +440,7 @@ mod tests {
     fn a_rig_without_devices_says_so() {
         let rig_status = rig_status(&[], Vec::new());
         assert!(rig_status.is_empty());
-        assert_eq!(rig_status.lines(), ["no devices"]);
+        assert_eq!(rig_status.lines(false), ["no devices"]);
     }
 
     #[test]
