@@ -3,6 +3,7 @@
 mod colmap;
 mod freemocap;
 mod mcap;
+mod picture_source;
 mod pictures;
 mod rig_take;
 mod tables;
