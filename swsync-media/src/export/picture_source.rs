@@ -28,13 +28,23 @@ pub struct PictureSource<'a> {
     /// The last picture, with its file and index.
     last: Option<(&'a str, u64, gst::Buffer)>,
     caps: Option<gst::Caps>,
+    /// Caps of raw pictures.
+    raw: &'static str,
 }
 
+/// Raw pictures of videos, unless asked otherwise.
+const I420: &str = "video/x-raw,format=I420";
+
 impl<'a> PictureSource<'a> {
-    /// The pictures of `camera`.
+    /// The pictures of `camera`, those of videos in I420.
     pub fn of(camera: &'a DeviceTake) -> anyhow::Result<Self> {
+        Self::with_raw(camera, I420)
+    }
+
+    /// The pictures of `camera`, those of videos in the raw format of these caps.
+    pub fn with_raw(camera: &'a DeviceTake, raw: &'static str) -> anyhow::Result<Self> {
         pictures::extension(camera)?;
-        Ok(Self { camera, open: None, last: None, caps: None })
+        Ok(Self { camera, open: None, last: None, caps: None, raw })
     }
 
     /// What `slot` shows, which must not be missing: a coded picture file, or a raw picture of a video.
@@ -74,9 +84,8 @@ impl<'a> PictureSource<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            let pictures =
-                video_file::PictureReader::of(&path, self.camera.media(), "video/x-raw,format=I420")
-                    .with_context(|| format!("cannot decode {}", path.display()))?;
+            let pictures = video_file::PictureReader::of(&path, self.camera.media(), self.raw)
+                .with_context(|| format!("cannot decode {}", path.display()))?;
             self.open = Some((file, pictures, 0));
         }
         let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
@@ -103,9 +112,12 @@ impl<'a> PictureSource<'a> {
         let kind = caps.structure(0).map_or("", |structure| structure.name().as_str());
         let bytes = match kind {
             "video/x-raw" => {
-                // I420: the luma plane, then both chroma planes.
                 let info = gst_video::VideoInfo::from_caps(&caps)
                     .context("raw pictures say how they are laid out")?;
+                if info.format() != gst_video::VideoFormat::I420 {
+                    bail!("black pictures are made in I420 only, not in {}", info.format());
+                }
+                // The luma plane, then both chroma planes.
                 let is_full = info.colorimetry().range() == gst_video::VideoColorRange::Range0_255;
                 let mut black = vec![128; info.size()];
                 black[..info.offset()[1]].fill(if is_full { 0 } else { 16 });
